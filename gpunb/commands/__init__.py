@@ -1,0 +1,1 @@
+"""The verbs: one click command each, behind both doors."""

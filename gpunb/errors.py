@@ -1,0 +1,329 @@
+"""Every failure that gpunb expects, in one tree.
+
+::
+
+    GpunbError                  what happened, what it means for the bill, what to type next
+    ├── BadInput                a flag, field or file that breaks a rule; names all three
+    ├── SettingsError           a settings file or variable that can't be used
+    ├── LedgerError             the ledger file can't be read or written
+    │   ├── LedgerDamaged       not a database, or a broken one; left as it is
+    │   ├── LedgerTooNew        written by a newer gpunb; left as it is
+    │   └── LedgerUnwritable    read-only folder, full disk, wrong owner
+    ├── SessionError            something about one session
+    │   ├── SessionNotFound     no session has that name
+    │   ├── SessionAmbiguous    several sessions would fit
+    │   └── WrongState          the verb does not fit the session's state
+    ├── ProviderError           a cloud said no, or said nothing
+    │   ├── AuthFailed          the key is missing, wrong or lacks a scope
+    │   ├── NotSupported        this cloud can't do that
+    │   ├── OfferGone           the offer was taken, changed or withdrawn
+    │   ├── NoFunds             the account's balance or limit forbids it
+    │   ├── RateLimited         too many calls; says when to try again
+    │   ├── QuotaExhausted      the day's quota is used up
+    │   ├── InstanceGone        the provider confirms that the instance is no more
+    │   ├── Unavailable         down, timed out or answering 5xx; nothing was changed
+    │   ├── OutcomeUnknown      a call with an effect whose answer was lost
+    │   └── BadAnswer           an answer that is not of the documented shape
+    ├── HostError               the rented machine, reached over SSH
+    │   ├── Unreachable         no connection could be made, or it broke for good
+    │   ├── HostKeyChanged      another key than the pinned one; never connects
+    │   ├── AuthRefused         the host does not take the session's key
+    │   ├── BootstrapFailed     the agent could not be put there or started
+    │   └── ProtocolError       bytes that are not our protocol
+    ├── RunError                one run on the host
+    │   ├── RunNotFound         the host has no such run
+    │   ├── RemoteCellError     the cell raised; carries the remote traceback
+    │   ├── KernelDied          the kernel ended under the cell
+    │   ├── RunTimeout          the time given to the run is over
+    │   └── JobFailed           a job ended with another exit code than 0
+    ├── VariableError           an object that can't travel, with the reason
+    └── SyncError               a transfer that is not complete
+        └── NotEnoughSpace      the target has no room for the plan
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+__all__ = [
+    "AuthFailed",
+    "AuthRefused",
+    "BadAnswer",
+    "BadInput",
+    "BootstrapFailed",
+    "GpunbError",
+    "HostError",
+    "HostKeyChanged",
+    "InstanceGone",
+    "JobFailed",
+    "KernelDied",
+    "LedgerDamaged",
+    "LedgerError",
+    "LedgerTooNew",
+    "LedgerUnwritable",
+    "NoFunds",
+    "NotEnoughSpace",
+    "NotSupported",
+    "OfferGone",
+    "OutcomeUnknown",
+    "ProtocolError",
+    "ProviderError",
+    "QuotaExhausted",
+    "RateLimited",
+    "RemoteCellError",
+    "RunError",
+    "RunNotFound",
+    "RunTimeout",
+    "SessionAmbiguous",
+    "SessionError",
+    "SessionNotFound",
+    "SettingsError",
+    "SyncError",
+    "Unavailable",
+    "Unreachable",
+    "VariableError",
+    "WrongState",
+]
+
+
+class GpunbError(Exception):
+    """An expected failure.
+
+    Parameters
+    ----------
+    message
+        What happened, one sentence, without a full stop at the end.
+    bill
+        What it means for the bill, if it touches one ("nothing was rented").
+    hint
+        What to type or do next.
+
+    Notes
+    -----
+    ``exit_code`` is what the terminal door exits with.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, bill: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.bill = bill
+        self.hint = hint
+
+    def lines(self) -> list[str]:
+        """The failure as plain text, one line each: what, bill, next."""
+        out = [self.message]
+        if self.bill:
+            out.append(f"bill: {self.bill}")
+        if self.hint:
+            out.append(f"next: {self.hint}")
+        return out
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython hides the traceback of the exact class UsageError only
+        # (ipython#14024), so an expected failure renders itself.
+        first, *rest = self.lines()
+        return [f"{type(self).__name__}: {first}", *(f"  {line}" for line in rest)]
+
+
+class BadInput(GpunbError):
+    """A flag, field or file that breaks a rule; the message names all three."""
+
+    exit_code = 2
+
+
+class SettingsError(GpunbError):
+    """A settings file or variable that can't be used."""
+
+    exit_code = 2
+
+
+class LedgerError(GpunbError):
+    """The ledger file can't be read or written."""
+
+
+class LedgerDamaged(LedgerError):
+    """The ledger is not a database, or a broken one; it is left as it is."""
+
+
+class LedgerTooNew(LedgerError):
+    """The ledger was written by a newer gpunb; it is left as it is."""
+
+
+class LedgerUnwritable(LedgerError):
+    """The ledger's folder is read-only or full, or belongs to somebody else."""
+
+
+class SessionError(GpunbError):
+    """Something about one session."""
+
+
+class SessionNotFound(SessionError):
+    """No session has that name."""
+
+
+class SessionAmbiguous(SessionError):
+    """Several sessions would fit; the message lists them."""
+
+
+class WrongState(SessionError):
+    """The verb does not fit the session's state."""
+
+
+class ProviderError(GpunbError):
+    """A cloud said no, or said nothing.
+
+    Parameters
+    ----------
+    provider
+        The provider's name.
+    effect
+        ``"none"`` if the failed call certainly changed nothing at the
+        provider, ``"unknown"`` if it may have.
+    retry_after
+        Seconds to wait before the same call can work, if known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str,
+        effect: Literal["none", "unknown"] = "none",
+        retry_after: float | None = None,
+        bill: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, bill=bill, hint=hint)
+        self.provider = provider
+        self.effect = effect
+        self.retry_after = retry_after
+
+
+class AuthFailed(ProviderError):
+    """The key is missing, wrong, or lacks a scope."""
+
+
+class NotSupported(ProviderError):
+    """This cloud can't do that."""
+
+
+class OfferGone(ProviderError):
+    """The offer was taken, changed or withdrawn; nothing was rented."""
+
+
+class NoFunds(ProviderError):
+    """The account's balance or limit forbids it; nothing was rented."""
+
+
+class RateLimited(ProviderError):
+    """Too many calls in a short time."""
+
+
+class QuotaExhausted(ProviderError):
+    """The day's quota of calls is used up."""
+
+
+class InstanceGone(ProviderError):
+    """The provider confirms that the instance is no more."""
+
+
+class Unavailable(ProviderError):
+    """The provider is down, timed out or answered 5xx; nothing was changed."""
+
+
+class OutcomeUnknown(ProviderError):
+    """A call with an effect was sent and its answer was lost."""
+
+    def __init__(self, message: str, *, provider: str, **more: Any) -> None:
+        more.setdefault("effect", "unknown")
+        super().__init__(message, provider=provider, **more)
+
+
+class BadAnswer(ProviderError):
+    """An answer that is not of the documented shape; names field and value."""
+
+
+class HostError(GpunbError):
+    """The rented machine, as reached over SSH."""
+
+
+class Unreachable(HostError):
+    """No connection could be made, or it broke and did not come back."""
+
+
+class HostKeyChanged(HostError):
+    """The host shows another key than the pinned one; gpunb never connects then."""
+
+
+class AuthRefused(HostError):
+    """The host does not take the session's key."""
+
+
+class BootstrapFailed(HostError):
+    """The agent could not be put on the host, or did not start."""
+
+
+class ProtocolError(HostError):
+    """The host sent bytes that are not our protocol."""
+
+
+class RunError(GpunbError):
+    """One run on the host did not end well."""
+
+
+class RunNotFound(RunError):
+    """The host has no such run."""
+
+
+class RemoteCellError(RunError):
+    """The cell raised on the host.
+
+    Parameters
+    ----------
+    ename, evalue
+        The exception's class name and text, as the kernel reported them.
+    traceback
+        The kernel's own traceback lines, ANSI colours included.
+    """
+
+    def __init__(self, ename: str, evalue: str, traceback: list[str]) -> None:
+        super().__init__(f"{ename}: {evalue}" if evalue else ename)
+        self.ename = ename
+        self.evalue = evalue
+        self.traceback = traceback
+
+    def _render_traceback_(self) -> list[str]:
+        return self.traceback or super()._render_traceback_()
+
+
+class KernelDied(RunError):
+    """The kernel ended under the cell."""
+
+
+class RunTimeout(RunError):
+    """The time given to the run is over; it was interrupted."""
+
+
+class JobFailed(RunError):
+    """A job ended with another exit code than 0."""
+
+    def __init__(self, message: str, *, exit_code: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code if 0 < exit_code < 256 else 1
+
+
+class VariableError(GpunbError):
+    """An object that can't travel between the notebook and the host."""
+
+
+class SyncError(GpunbError):
+    """A transfer that is not complete; the message says what is missing."""
+
+
+class NotEnoughSpace(SyncError):
+    """The target has no room for the plan; nothing was written."""

@@ -1,0 +1,78 @@
+"""rent: one protocol, one file a cloud.
+
+Providers are found by the entry-point group ``gpunb.providers``; a class is
+imported only when it is asked for.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from gpunb.errors import BadInput
+from gpunb.providers.base import (
+    Account,
+    Capability,
+    CreateSpec,
+    Instance,
+    InstanceState,
+    Offer,
+    OfferQuery,
+    Presence,
+    Provider,
+    ProviderConfig,
+    UsageLine,
+)
+
+__all__ = [
+    "Account",
+    "Capability",
+    "CreateSpec",
+    "Instance",
+    "InstanceState",
+    "Offer",
+    "OfferQuery",
+    "Presence",
+    "Provider",
+    "ProviderConfig",
+    "UsageLine",
+    "names",
+    "provider_class",
+]
+
+
+@cache
+def _registry() -> dict[str, EntryPoint]:
+    return {found.name: found for found in entry_points(group="gpunb.providers")}
+
+
+def names() -> list[str]:
+    """The installed providers' names, sorted; nothing is imported."""
+    return sorted(_registry())
+
+
+def provider_class(name: str) -> type[Provider]:
+    """The class of the provider called `name`.
+
+    Raises
+    ------
+    BadInput
+        No provider has that name, or its module can't be imported.
+    """
+    found = _registry().get(name)
+    if found is None:
+        close = get_close_matches(name, names(), n=1)
+        msg = f"there is no provider {name!r}; installed are {', '.join(names())}"
+        raise BadInput(msg, hint=f"did you mean {close[0]}?" if close else None)
+    try:
+        loaded = found.load()
+    except ImportError as err:
+        msg = f"provider {name!r} can't be imported: {err}"
+        raise BadInput(
+            msg, hint=f"pip install --upgrade {found.dist.name if found.dist else 'gpunb'}"
+        ) from err
+    if not (isinstance(loaded, type) and issubclass(loaded, Provider)):
+        msg = f"provider {name!r} ({found.value}) is not a subclass of gpunb.providers.Provider"
+        raise BadInput(msg)
+    return loaded

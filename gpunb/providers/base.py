@@ -1,0 +1,384 @@
+"""What a cloud is to gpunb: offers, instances, and the `Provider` protocol.
+
+A provider is one class in one file. It maps the cloud's own words to the ones
+here, and knows nothing of sessions, SSH or notebooks. Only `search`, `create`,
+`instances` and `destroy` (and `check`) must be written; the rest has a default
+that works through them or says `NotSupported`.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from gpunb.errors import InstanceGone, NotSupported, ProviderError
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+__all__ = [
+    "Account",
+    "Capability",
+    "CreateSpec",
+    "Instance",
+    "InstanceState",
+    "Offer",
+    "OfferQuery",
+    "Presence",
+    "Provider",
+    "ProviderConfig",
+    "UsageLine",
+]
+
+
+class Capability(str, enum.Enum):
+    """Something that only some clouds can do."""
+
+    STOP = "stop"
+    REBOOT = "reboot"
+    SPOT = "spot"
+    RESERVED = "reserved"
+    VOLUMES = "volumes"
+    RENAME = "rename"
+    LOGS = "logs"
+    EVENTS = "events"
+    CLOUD_COPY = "cloud-copy"
+    HOST_KEY = "host-key"
+    SELF_DESTROY = "self-destroy"
+    USAGE = "usage"
+
+
+class InstanceState(str, enum.Enum):
+    """An instance's state in gpunb's words; `Instance.raw_state` keeps the cloud's."""
+
+    CREATING = "creating"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    ENDING = "ending"
+    INTERRUPTED = "interrupted"  # outbid or taken back by the host; disk still billed
+    OFFLINE = "offline"  # the host lost its network or power
+    FAILED = "failed"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+
+
+class Presence(str, enum.Enum):
+    """Whether the provider still has an instance. Unknown is not gone."""
+
+    PRESENT = "present"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+
+
+@dataclass(slots=True, kw_only=True)
+class Offer:
+    """Something rentable now.
+
+    Attributes
+    ----------
+    gpu
+        Normalised GPU model ("H100 SXM"); "" for a machine without one.
+    vram_gb
+        Memory of one GPU, GB.
+    usd_h
+        US dollars an hour for the machine while it runs, without disk.
+    disk_usd_gb_h
+        US dollars an hour for each GB of disk beyond `disk_included_gb`.
+    up_usd_gb, down_usd_gb
+        US dollars for each GB sent by / to the host.
+    increment_s
+        The billing step in seconds; with `clock_hours` a started hour of the
+        clock is billed whole.
+    reserve_h
+        Hours that the account must be able to pay for before the rental starts.
+    inet_up_mbps, inet_down_mbps
+        The host's own line, megabits a second; 0 where the cloud does not say.
+    trust
+        "own", "datacenter" or "stranger", from the provider's facts.
+    raw
+        The cloud's own record, unknown fields kept.
+    """
+
+    provider: str
+    id: str
+    gpu: str = ""
+    gpu_raw: str = ""
+    gpus: int = 0
+    vram_gb: float = 0.0
+    usd_h: float = 0.0
+    disk_usd_gb_h: float = 0.0
+    disk_included_gb: float = 0.0
+    disk_max_gb: float = math.inf
+    up_usd_gb: float = 0.0
+    down_usd_gb: float = 0.0
+    increment_s: float = 1.0
+    clock_hours: bool = False
+    reserve_h: float = 0.0
+    rental: str = "on-demand"  # "on-demand", "spot" or "reserved"
+    kind: str = "container"  # "container", "vm" or "bare-metal"
+    region: str = ""
+    country: str = ""
+    cpu: str = ""
+    cores: float = 0.0
+    ram_gb: float = 0.0
+    inet_up_mbps: float = 0.0
+    inet_down_mbps: float = 0.0
+    disk_mbps: float = 0.0
+    reliability: float | None = None
+    verified: bool = False
+    trust: str = "stranger"
+    machine_id: str = ""
+    host_id: str = ""
+    cuda: float | None = None
+    available: int = 1
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def hourly(self, disk_gb: float = 0.0) -> float:
+        """US dollars an hour with `disk_gb` GB of disk."""
+        extra = disk_gb - self.disk_included_gb
+        return self.usd_h + (extra * self.disk_usd_gb_h if extra > 0 else 0.0)
+
+    def total(self, hours: float, *, disk_gb: float = 0.0, up_gb: float = 0.0, down_gb: float = 0.0) -> float:
+        """US dollars for `hours` hours, rounded up to the billing step, with disk and traffic."""
+        step = 3600.0 if self.clock_hours else self.increment_s
+        seconds = hours * 3600.0
+        if step > 0:
+            seconds = math.ceil(seconds / step - 1e-9) * step
+        return self.hourly(disk_gb) * seconds / 3600.0 + up_gb * self.up_usd_gb + down_gb * self.down_usd_gb
+
+
+@dataclass(slots=True, kw_only=True)
+class OfferQuery:
+    """What the user wants, as far as it can be said in fields.
+
+    A provider may pass on what its API can filter; whatever it returns is
+    filtered again by ``gpunb.offers``. Empty fields do not filter.
+    """
+
+    gpus: Sequence[str] = ()
+    count_min: int = 0
+    count_max: int | None = None
+    vram_gb: float = 0.0
+    max_usd_h: float | None = None
+    regions: Sequence[str] = ()
+    kinds: Sequence[str] = ()
+    rental: str = "on-demand"
+    disk_gb: float = 0.0
+    hours: float = 1.0
+    up_gb: float = 0.0
+    down_gb: float = 0.0
+    limit: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class CreateSpec:
+    """Everything that a create call needs beside the offer.
+
+    Attributes
+    ----------
+    label
+        Unique name of the intent; the instance is found by it if the answer is lost.
+    public_key
+        The session's public key, one OpenSSH line.
+    host_key
+        A private host key (OpenSSH PEM) to inject, where the cloud can
+        (`Capability.HOST_KEY`); None elsewhere.
+    deadline
+        Unix time at which the lease ends; armed on the host at first boot
+        where the cloud runs a script of ours.
+    """
+
+    label: str
+    public_key: str
+    host_key: str | None = None
+    image: str | None = None
+    disk_gb: float = 0.0
+    env: Mapping[str, str] = field(default_factory=dict)
+    onstart: str = ""
+    ports: Sequence[int] = ()
+    bid_usd_h: float | None = None
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    deadline: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Instance:
+    """A rented machine as its provider sees it.
+
+    `host`, `port` and `user` are empty until the provider knows them;
+    `host_key` is an OpenSSH public key line if the provider can vouch for it.
+    `usd_h` and `stopped_usd_h` are US dollars an hour, running and stopped.
+    """
+
+    provider: str
+    id: str
+    label: str = ""
+    state: InstanceState = InstanceState.UNKNOWN
+    raw_state: str = ""
+    message: str = ""
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    host_key: str | None = None
+    usd_h: float = 0.0
+    stopped_usd_h: float = 0.0
+    rental: str = "on-demand"
+    created: float | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(slots=True, kw_only=True)
+class Account:
+    """The account behind a key: what a harmless call says of it."""
+
+    provider: str
+    user: str = ""
+    balance_usd: float | None = None
+    message: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class UsageLine:
+    """One line of the provider's own bill, US dollars, Unix times."""
+
+    instance_id: str
+    kind: str  # "gpu", "disk", "bandwidth" or the provider's word
+    usd: float
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class ProviderConfig:
+    """What a provider is given: its address, the account's key, its own settings."""
+
+    base_url: str | None = None
+    key: SecretStr | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Provider(ABC):
+    """One cloud.
+
+    Every method is synchronous, safe to call from several threads, and raises
+    a `gpunb.errors.ProviderError`. `create` sends at most one request that can
+    rent something: it is never retried, here or by the HTTP client.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    needs_key: ClassVar[bool] = True
+
+    def __init__(self, config: ProviderConfig | None = None) -> None:
+        self.config = config or ProviderConfig()
+
+    @abstractmethod
+    def check(self) -> Account:
+        """Prove with one harmless call that the key works.
+
+        Raises
+        ------
+        AuthFailed
+            The key is missing, wrong or lacks a scope.
+        """
+
+    @abstractmethod
+    def search(self, query: OfferQuery) -> list[Offer]:
+        """Offers that may fit, in any order; may return more than asked for."""
+
+    @abstractmethod
+    def create(self, offer: Offer, spec: CreateSpec) -> Instance:
+        """Rent `offer`. Returns as soon as the id is known, before it boots.
+
+        Raises
+        ------
+        OfferGone, NoFunds, BadInput, AuthFailed, RateLimited
+            Nothing was rented (``effect == "none"``).
+        OutcomeUnknown
+            The request was sent and it is not known what it did.
+        """
+
+    @abstractmethod
+    def instances(self) -> list[Instance]:
+        """All instances of the account, running or not (all pages)."""
+
+    @abstractmethod
+    def destroy(self, instance_id: str) -> None:
+        """Ask for the end. That it is gone is for `presence` to say."""
+
+    def get(self, instance_id: str) -> Instance:
+        """One instance.
+
+        Raises
+        ------
+        InstanceGone
+            The provider answered, and does not have it.
+        """
+        for found in self.instances():
+            if found.id == instance_id:
+                return found
+        msg = f"{self.title} has no instance {instance_id}"
+        raise InstanceGone(msg, provider=self.name)
+
+    def find(self, label: str) -> list[Instance]:
+        """Instances whose label is exactly `label`."""
+        return [found for found in self.instances() if found.label == label]
+
+    def presence(self, instance_id: str) -> Presence:
+        """Whether `instance_id` is there. Gone only if the list agrees."""
+        try:
+            listed = {found.id: found for found in self.instances()}
+        except ProviderError:
+            return Presence.UNKNOWN
+        found = listed.get(instance_id)
+        if found is not None:
+            return Presence.GONE if found.state is InstanceState.GONE else Presence.PRESENT
+        try:
+            single = self.get(instance_id)
+        except InstanceGone:
+            return Presence.GONE
+        except ProviderError:
+            return Presence.UNKNOWN
+        return Presence.GONE if single.state is InstanceState.GONE else Presence.PRESENT
+
+    def stop(self, instance_id: str) -> None:
+        """Stop it; the disk stays, and is usually billed."""
+        self.refuse("stop an instance and keep it")
+
+    def start(self, instance_id: str) -> None:
+        """Start a stopped instance."""
+        self.refuse("start a stopped instance")
+
+    def reboot(self, instance_id: str) -> None:
+        """Restart the machine; the disk stays."""
+        self.refuse("reboot an instance")
+
+    def rename(self, instance_id: str, label: str) -> None:
+        """Give it another label."""
+        self.refuse("rename an instance")
+
+    def logs(self, instance_id: str, *, tail: int = 1000) -> str:
+        """The last `tail` lines of the instance's own log."""
+        self.refuse("show an instance's log")
+
+    def usage(self, instance_id: str) -> list[UsageLine]:
+        """What the provider itself says that the instance cost."""
+        self.refuse("say what a single instance cost")
+
+    def can(self, capability: Capability) -> bool:
+        """Whether this cloud has `capability`."""
+        return capability in self.capabilities
+
+    def close(self) -> None:
+        """Free what the provider holds open."""
+
+    def refuse(self, what: str) -> NoReturn:
+        """Raise `NotSupported` with one sentence that says what can't be done."""
+        msg = f"{self.title} can't {what}"
+        raise NotSupported(msg, provider=self.name)

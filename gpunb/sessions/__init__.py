@@ -1,0 +1,1 @@
+"""keep: the ledger, the lifecycle, leases and receipts."""

@@ -1,0 +1,1 @@
+"""reach: keys, pinned host keys, connections and forwards. Knows endpoints, no sessions."""

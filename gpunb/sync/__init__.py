@@ -1,0 +1,1 @@
+"""move: the plan of what goes, and the engines that follow it."""
