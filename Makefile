@@ -1,0 +1,54 @@
+# Everything that a developer types. A first call makes .venv; see docs/development.md.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast lint format lab picture bench lock clean
+
+PY := .venv/bin/python
+# one worker a core; PYTEST="-n 0 -x -k ledger" replaces it
+PYTEST ?= -n auto --dist worksteal
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/.ready-dev ## run examples/quickstart.ipynb on this machine; no account, no bill
+	@$(PY) examples/demo.py
+
+test: .venv/.ready-dev ## lint and all tests (installs missing Debian packages as root)
+	@.ci/system-packages tests
+	@$(MAKE) --no-print-directory lint
+	@$(PY) -m pytest -q $(PYTEST)
+
+test-fast: .venv/.ready-dev ## the tests that take no real kernels or long schedules
+	@$(PY) -m pytest -q -m "not slow" $(PYTEST)
+
+lint: .venv/.ready-dev ## ruff, mypy, the arrows between layers, Python 3.8 on the host
+	@echo "lint: ruff check" && .venv/bin/ruff check -q .
+	@echo "lint: ruff format" && .venv/bin/ruff format -q --check .
+	@echo "lint: mypy" && .venv/bin/mypy --no-error-summary
+	@echo "lint: layers" && .ci/quiet .venv/bin/lint-imports
+	@echo "lint: agent on Python 3.8" && .ci/quiet .venv/bin/vermin -q -t=3.8- --violations --no-tips --eval-annotations gpunb/agent
+
+format: .venv/.ready-dev ## let ruff format and repair what it can
+	@.venv/bin/ruff format -q . && .venv/bin/ruff check -q --fix .
+
+lab: .venv/.ready-lab ## JupyterLab with gpunb on loopback; prints the address
+	@exec .venv/bin/jupyter lab --no-browser --ip 127.0.0.1 --notebook-dir examples
+
+picture: .venv/.ready-dev ## docs/img/quickstart.png from the executed notebook, by a headless browser
+	@.ci/system-packages browser
+	@test -f build/demo/quickstart.html || $(PY) examples/demo.py
+	@$(PY) .ci/picture.py build/demo/quickstart.html docs/img/quickstart.png
+
+bench: .venv/.ready-dev ## the benchmarks, by name: make bench NAME=startup
+	@$(PY) -m benchmarks $(if $(NAME),$(NAME),--list)
+
+lock: .venv/.ready-dev ## bring .ci/constraints.txt up to date
+	@.venv/bin/uv pip compile -q --universal --python-version 3.10 --upgrade --extra dev --extra lab \
+		--no-header --no-annotate --no-emit-index-url pyproject.toml -o .ci/constraints.txt
+
+clean: ## remove what make made: .venv, build, caches
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+.venv/.ready-%: pyproject.toml .ci/venv .ci/constraints.txt
+	@.ci/venv $*
