@@ -1,0 +1,327 @@
+"""What the user has set, and where: command line > GPUNB_* > gpunb.toml > the user's file.
+
+pydantic is slow to import, so a quick verb (``ps``) does not come here.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings import SettingsError as SourceError
+
+from gpunb import log, paths, units
+from gpunb.errors import SettingsError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover
+    import tomli as tomllib
+
+__all__ = ["FILE_NAME", "Origin", "ProviderSettings", "Settings", "load", "origins", "project_file"]
+
+FILE_NAME = "gpunb.toml"
+PREFIX = "GPUNB_"
+# variables of ours that are not settings
+_NOT_SETTINGS = frozenset({"GPUNB_HOME"})
+_SECRET_WORDS = ("key", "token", "secret", "password")
+
+_files: contextvars.ContextVar[tuple[Path, ...]] = contextvars.ContextVar("gpunb_settings_files", default=())
+
+
+def _hours(value: object) -> object:
+    return units.duration(value) / 3600 if isinstance(value, str) and not _number(value) else value
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        msg = f"{value!r} has no unit; write it with one: 90s, 15m or 2h"
+        raise ValueError(msg)  # noqa: TRY004 - pydantic turns ValueError into a named field
+    return units.duration(value) if isinstance(value, str) else value
+
+
+def _dollars(value: object) -> object:
+    return units.money(value) if isinstance(value, str) else value
+
+
+def _words(value: object) -> object:
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+class ProviderSettings(BaseModel):
+    """One ``[providers.NAME]`` table; other keys than these two are the provider's own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    base_url: str | None = None
+    key: SecretStr | None = None
+
+
+class Settings(BaseSettings):
+    """All settings. Each field's description is what ``gpunb config`` shows."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", validate_default=False
+    )
+
+    clouds: Annotated[list[str], NoDecode, BeforeValidator(_words)] = Field(
+        default=["local"], min_length=1, description="clouds that offers and rent ask, by name"
+    )
+    hours: Annotated[float, BeforeValidator(_hours)] = Field(
+        default=2.0, gt=0, le=8784, description="lease: how long a session lives (hours, or 90m)"
+    )
+    idle: Annotated[float, BeforeValidator(_seconds)] = Field(
+        default=1800.0, ge=60, description="lease: how long it may do nothing (15m); kept in seconds"
+    )
+    budget: Annotated[float | None, BeforeValidator(_dollars)] = Field(
+        default=None, gt=0, description="lease: what it may cost, US dollars; unset: price x hours x 1.2"
+    )
+    disk_gb: float = Field(default=20.0, ge=0, description="disk to rent with the machine, GB")
+    python: str | None = Field(default=None, description="the host's Python for cells; unset: found there")
+    save: Annotated[list[str], NoDecode, BeforeValidator(_words)] = Field(
+        default=[], description="folders on the host that are brought back before the end"
+    )
+    cell_timeout: Annotated[float | None, BeforeValidator(_seconds)] = Field(
+        default=None, description="how long a %%gpu cell may run (10m); unset: no limit"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="how much the log file keeps"
+    )
+    providers: dict[str, ProviderSettings] = Field(
+        default={}, description="one table a cloud: base_url, key, its own options"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Our order of sources; no .env file and no secrets folder."""
+        files = tuple(_FileSource(settings_cls, path) for path in _files.get())
+        return (init_settings, env_settings, *files)
+
+    def provider(self, name: str) -> dict[str, Any]:
+        """The keyword arguments of the provider's config: base_url, key and options."""
+        table = self.providers.get(name, ProviderSettings())
+        return {"base_url": table.base_url, "key": table.key, "options": dict(table.model_extra or {})}
+
+
+class _FileSource(PydanticBaseSettingsSource):
+    """One TOML file; a missing one is empty."""
+
+    def __init__(self, settings_cls: type[BaseSettings], path: Path) -> None:
+        super().__init__(settings_cls)
+        self.path = path
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Not used: the file is read whole."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return _read(self.path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as err:
+        msg = f"{path} can't be read: {err.strerror}"
+        raise SettingsError(msg) from err
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        msg = f"{path} is not a TOML file: {err}"
+        raise SettingsError(msg, hint="see https://toml.io for the format, or move the file away") from err
+
+
+def project_file(cwd: Path | None = None) -> Path | None:
+    """The nearest ``gpunb.toml`` in `cwd` or a folder above it, or None."""
+    try:
+        here = (cwd or Path.cwd()).absolute()
+    except FileNotFoundError:  # the working folder was deleted
+        return None
+    for folder in (here, *here.parents):
+        found = folder / FILE_NAME
+        if found.is_file() and found != paths.config_file():
+            return found
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One setting: its dotted key, its value (secrets hidden) and where it comes from."""
+
+    key: str
+    value: Any
+    source: str
+
+
+@cache
+def _loaded(cwd: Path, home: str | None, environ: tuple[tuple[str, str], ...]) -> Settings:  # noqa: ARG001
+    return _load({}, cwd)
+
+
+def load(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None) -> Settings:
+    """The settings that hold here, checked.
+
+    Parameters
+    ----------
+    overrides
+        Values of the command line; they win. None values are left out.
+    cwd
+        Where to look upwards for ``gpunb.toml``; the working folder if None.
+
+    Raises
+    ------
+    SettingsError
+        An unknown key, a value that breaks its rule, or a file that can't be read.
+    """
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    if given or cwd is not None:
+        return _load(given, cwd)
+    environ = tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith(PREFIX)))
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        here = Path("/")
+    return _loaded(here, os.environ.get("GPUNB_HOME"), environ)
+
+
+def _layers(overrides: Mapping[str, Any], cwd: Path | None) -> list[tuple[str, dict[str, Any]]]:
+    """The sources by rank, each with the name that messages use."""
+    found = [("the command line", dict(overrides)), ("environment", _environment())]
+    found += [(str(path), _read(path)) for path in _paths(cwd)]
+    return found
+
+
+def _environment() -> dict[str, Any]:
+    try:
+        return dict(EnvSettingsSource(Settings)())
+    except SourceError as err:
+        msg = f"a {PREFIX}* variable can't be read: {err}"
+        raise SettingsError(msg, hint="write tables as GPUNB_PROVIDERS__VAST__KEY=...") from err
+
+
+def _paths(cwd: Path | None) -> tuple[Path, ...]:
+    project = project_file(cwd)
+    return (project, paths.config_file()) if project else (paths.config_file(),)
+
+
+def _load(overrides: Mapping[str, Any], cwd: Path | None) -> Settings:
+    _check_environment()
+    layers = _layers(overrides, cwd)
+    token = _files.set(_paths(cwd))
+    try:
+        settings = Settings(**dict(overrides))
+    except ValidationError as err:
+        raise _explain(err, layers) from err
+    finally:
+        _files.reset(token)
+    for table in settings.providers.values():
+        if table.key is not None:
+            log.add_secret(table.key.get_secret_value())
+    return settings
+
+
+def _check_environment() -> None:
+    # pydantic ignores a variable that is no field: a misspelt GPUNB_BUDGET would cost money
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        head = name.upper().split("__")[0]
+        if not name.startswith(PREFIX) or head in known or name in _NOT_SETTINGS:
+            continue
+        close = get_close_matches(head, known, n=1, cutoff=0.75)
+        if close:
+            msg = f"environment variable {name} is no setting"
+            raise SettingsError(msg, hint=f"did you mean {close[0]}?")
+
+
+def _explain(err: ValidationError, layers: list[tuple[str, dict[str, Any]]]) -> SettingsError:
+    first = err.errors()[0]
+    loc = [str(part) for part in first["loc"]]
+    key = ".".join(loc)
+    where = next((name for name, data in layers if _has(data, loc)), "the settings")
+    if where == "environment":
+        where = f"environment variable {PREFIX}{'__'.join(loc).upper()}"
+    if first["type"] == "extra_forbidden":
+        close = get_close_matches(loc[-1], list(Settings.model_fields), n=1, cutoff=0.5)
+        msg = f"{where}: there is no setting {key!r}"
+        return SettingsError(msg, hint=f"did you mean {close[0]!r}?" if close else "gpunb config lists them all")
+    rule = first["msg"].removeprefix("Value error, ")
+    value = "****" if _secret(key) else repr(first["input"])
+    msg = f"{where}: setting {key!r} has the value {value}: {rule}"
+    about = Settings.model_fields.get(loc[0])
+    return SettingsError(msg, hint=f"{loc[0]} is: {about.description}" if about else None)
+
+
+def _has(data: Any, loc: list[str]) -> bool:
+    for part in loc:
+        if isinstance(data, Mapping) and part in data:
+            data = data[part]
+        elif isinstance(data, list) and part.isdigit():
+            return True
+        else:
+            return False
+    return True
+
+
+def _secret(key: str) -> bool:
+    last = key.rsplit(".", 1)[-1].lower()
+    return any(word in last for word in _SECRET_WORDS)
+
+
+def origins(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None) -> list[Origin]:
+    """Every setting with its value and source, provider tables by dotted key.
+
+    Raises
+    ------
+    SettingsError
+        As `load`.
+    """
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    settings = _load(given, cwd)
+    layers = _layers(given, cwd)
+
+    def source(loc: list[str]) -> str:
+        name = next((name for name, data in layers if _has(data, loc)), "default")
+        return f"{PREFIX}{'__'.join(loc).upper()}" if name == "environment" else name
+
+    rows = []
+    for name in Settings.model_fields:
+        if name != "providers":
+            rows.append(Origin(name, getattr(settings, name), source([name])))
+    for cloud, table in sorted(settings.providers.items()):
+        for option, value in {**dict(table), **(table.model_extra or {})}.items():
+            if value is None:
+                continue
+            loc = ["providers", cloud, option]
+            hidden = isinstance(value, SecretStr) or _secret(option)
+            rows.append(Origin(".".join(loc), "****" if hidden else value, source(loc)))
+    return rows
