@@ -1,0 +1,38 @@
+"""The clouds simulated: their APIs, their delays, their bills and their accidents.
+
+Extra ``gpunb[sim]``. One FastAPI app a cloud, real SSH hosts behind them (or
+none, for schedules that run in process on a virtual clock), faults on demand.
+Nothing of gpunb imports this package; it is reached by its verb and by tests.
+
+``clock`` tells the time of all, ``money`` keeps accounts and bills, ``faults``
+says what goes wrong, ``catalog`` makes offers, ``hosts`` puts machines behind
+instances, ``cloud`` is the base class of the simulated clouds, ``gate`` stands
+before each app (rate limits, faults, lock), ``transport`` runs an app without
+a socket, ``runner`` serves apps on loopback ports.
+"""
+
+from __future__ import annotations
+
+from gpunb.sim.clock import Clock
+from gpunb.sim.cloud import Cloud, Machine, Phase, Refusal
+from gpunb.sim.faults import Fault, Faults
+from gpunb.sim.hosts import HostSpec, PaperHosts
+from gpunb.sim.money import Account, Bill
+from gpunb.sim.ratelimit import RateLimiter
+from gpunb.sim.transport import InProcessTransport
+
+__all__ = [
+    "Account",
+    "Bill",
+    "Clock",
+    "Cloud",
+    "Fault",
+    "Faults",
+    "HostSpec",
+    "InProcessTransport",
+    "Machine",
+    "PaperHosts",
+    "Phase",
+    "RateLimiter",
+    "Refusal",
+]

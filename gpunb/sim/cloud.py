@@ -1,0 +1,456 @@
+"""What all simulated clouds share: accounts, machines and their phases, faults, the lock.
+
+A cloud subclasses `Cloud`, gives routes and its own words for errors and
+states, and says in `on_phase` what each change does to the bill. Time is not
+driven by a background task: `settle` brings everything up to the clock before
+each request, so a virtual clock and a real one run through the same code.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+import threading
+import uuid
+from abc import ABC, abstractmethod
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+
+from gpunb.sim.clock import Clock
+from gpunb.sim.faults import Fault, Faults
+from gpunb.sim.hosts import Host, Hosts, HostSpec, PaperHosts
+from gpunb.sim.money import Account, Bill
+from gpunb.sim.ratelimit import RateLimiter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastapi import FastAPI, Request
+    from starlette.types import ASGIApp
+
+__all__ = ["Call", "Cloud", "Machine", "Phase", "Refusal"]
+
+#: An address at which nothing listens: a container that never starts.
+NOWHERE = ("127.0.0.1", 1)
+
+
+class Phase(str, enum.Enum):
+    """Where a simulated instance is, in words common to all clouds."""
+
+    BOOTING = "booting"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    OUTBID = "outbid"
+    OFFLINE = "offline"
+    FAILED = "failed"
+    ENDING = "ending"
+    ENDED = "ended"
+
+
+class Refusal(Exception):
+    """The cloud says no: the answer that a handler raises instead of returning."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(f"HTTP {response.status_code}")
+        self.response = response
+
+
+@dataclass(slots=True)
+class Call:
+    """One request that came in."""
+
+    method: str
+    path: str
+    endpoint: str
+    at: float
+    status: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Machine:
+    """One simulated instance.
+
+    Attributes
+    ----------
+    ready_at
+        When it leaves BOOTING; infinite if a fault keeps it there.
+    listed_at
+        When the list begins to show it.
+    end_at
+        When ENDING becomes ENDED.
+    troubles
+        The faults that it suffers from, by kind.
+    data
+        What its cloud keeps of it.
+    """
+
+    id: str
+    account: Account
+    label: str
+    created: float
+    ready_at: float
+    bill: Bill
+    phase: Phase = Phase.BOOTING
+    phase_at: float = 0.0
+    listed_at: float = 0.0
+    end_at: float | None = None
+    spec: HostSpec | None = None
+    host: Host | None = None
+    booting: Future[Host] | None = None
+    troubles: dict[str, Fault] = field(default_factory=dict)
+    fail_reason: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> bool:
+        """Neither ended nor failed."""
+        return self.phase not in (Phase.ENDED, Phase.FAILED)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of its SSH server; `NOWHERE` if its container never started."""
+        if "never-starts" in self.troubles or self.host is None:
+            return NOWHERE
+        return self.host.address, self.host.port
+
+
+class Cloud(ABC):
+    """One simulated cloud.
+
+    Parameters
+    ----------
+    clock
+        Its time; one clock can be shared by several clouds.
+    seed
+        Offers, ids and chances are the same for the same seed.
+    hosts
+        What stands behind the instances; `PaperHosts` if left out.
+    balance
+        Dollars of the first account.
+    key
+        That account's key; made from the seed if left out.
+    boot_s
+        Simulated seconds from create to running; the cloud's usual if left out.
+    limits
+        Whether the rate limits are enforced.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    #: endpoint name -> least seconds between two calls
+    intervals: ClassVar[Mapping[str, float]] = {}
+    #: what the base URL that gpunb is given ends with
+    base_path: ClassVar[str] = ""
+    boot_s: ClassVar[float] = 30.0
+    end_s: ClassVar[float] = 5.0
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        seed: int = 0,
+        hosts: Hosts | None = None,
+        balance: float = 100.0,
+        key: str | None = None,
+        boot_s: float | None = None,
+        limits: bool = True,
+    ) -> None:
+        self.clock = clock or Clock()
+        self.seed = seed
+        self.rng = random.Random(f"{self.name}/{seed}")  # noqa: S311 - a simulation
+        self.hosts: Hosts = hosts or PaperHosts()
+        self.faults = Faults(random.Random(f"faults/{self.name}/{seed}"))  # noqa: S311
+        self.limiter = RateLimiter(self.clock.now, self.intervals)
+        self.limiter.enabled = limits
+        self.boot_seconds = self.boot_s if boot_s is None else boot_s
+        self.end_seconds = self.end_s if boot_s is None else min(self.end_s, boot_s)
+        self.key = key or f"sim-{self.name}-{self.rng.getrandbits(64):016x}"
+        self.accounts: dict[str, Account] = {self.key: Account(self.key, deposit=balance)}
+        self.machines: dict[str, Machine] = {}
+        self.calls: deque[Call] = deque(maxlen=10_000)
+        self.lock = threading.RLock()
+        self._app: ASGIApp | None = None
+        self._pool: ThreadPoolExecutor | None = None
+
+    # -- what a cloud must say -------------------------------------------------
+
+    @abstractmethod
+    def routes(self, app: FastAPI) -> None:
+        """Add the API to `app`; each route's name is its endpoint's name for faults and limits."""
+
+    @abstractmethod
+    def refusal(self, status: int, message: str) -> Response:
+        """An error in this cloud's shape."""
+
+    def invalid(self, errors: list[dict[str, Any]]) -> Response:
+        """The answer to a body or a query that does not validate (FastAPI's shape)."""
+        return JSONResponse({"detail": errors}, 422)
+
+    def too_many(self, retry_after: float | None) -> Response:
+        """429, with the seconds to wait or without them."""
+        answer = self.refusal(429, "Too many requests")
+        if retry_after is not None:
+            answer.headers["Retry-After"] = f"{max(1, round(retry_after))}"
+        return answer
+
+    def quota(self) -> Response:
+        """The day's quota is used up."""
+        return self.refusal(429, "Daily quota exceeded")
+
+    def wrong_shape(self, endpoint: str) -> Response:  # noqa: ARG002 - for those that care
+        """A success of another shape than documented."""
+        return JSONResponse({"result": {"unexpected": True}, "items": None})
+
+    @abstractmethod
+    def on_phase(self, machine: Machine, old: Phase, new: Phase, at: float) -> None:
+        """Told of every change of phase: the cloud bills here."""
+
+    def broke(self, account: Account, at: float) -> None:
+        """The account's money is used up at `at`: by default everything of it ends."""
+        for machine in list(self.machines.values()):
+            if machine.account is account and machine.alive and machine.phase is not Phase.ENDING:
+                self.end(machine, at)
+
+    # -- accounts and requests -------------------------------------------------
+
+    def identity(self, request: Request) -> str:
+        """The key that came with the request, "" for none: a bearer token unless overridden."""
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        return key.strip() if scheme.lower() == "bearer" else ""
+
+    def wrong_key(self) -> Response:
+        """The answer to a missing or wrong key."""
+        return self.refusal(401, "Unauthorized")
+
+    def login(self, request: Request) -> Account:
+        """The account of the request's key."""
+        account = self.accounts.get(self.identity(request))
+        if account is None:
+            raise Refusal(self.wrong_key())
+        return account
+
+    def refuse(self, status: int, message: str) -> Refusal:
+        """``raise cloud.refuse(400, "…")``."""
+        return Refusal(self.refusal(status, message))
+
+    def new_id(self) -> str:
+        """A UUID that the seed decides."""
+        return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+
+    def fault(self, kind: str, endpoint: str = "create") -> Fault | None:
+        """The waiting fault of `kind` that happens now, if any."""
+        return self.faults.take(kind, endpoint, self.clock.now())
+
+    def app(self) -> ASGIApp:
+        """The ASGI app, gate included; the same at every call."""
+        if self._app is None:
+            from gpunb.sim.gate import build
+
+            self._app = build(self)
+        return self._app
+
+    def html(self, status: int) -> Response:
+        """What a proxy in front of a cloud answers."""
+        return HTMLResponse(f"<html><body><h1>{status}</h1><hr>nginx</body></html>", status)
+
+    # -- machines ----------------------------------------------------------------
+
+    def launch(
+        self,
+        account: Account,
+        label: str,
+        spec: HostSpec | None,
+        *,
+        machine_id: str | None = None,
+        boot_s: float | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> Machine:
+        """Begin an instance, with the troubles that wait for it."""
+        now = self.clock.now()
+        machine_id = machine_id or self.new_id()
+        machine = Machine(
+            id=machine_id,
+            account=account,
+            label=label,
+            created=now,
+            ready_at=now + (self.boot_seconds if boot_s is None else boot_s),
+            bill=account.bill(machine_id, label),
+            phase_at=now,
+            listed_at=now,
+            spec=spec,
+            data=dict(data or {}),
+        )
+        for kind in ("stuck-loading", "wrong-image", "never-starts", "key-late", "list-lag"):
+            if found := self.fault(kind):
+                machine.troubles[kind] = found
+        if "stuck-loading" in machine.troubles:
+            machine.ready_at = float("inf")
+        if lag := machine.troubles.get("list-lag"):
+            machine.listed_at = now + lag.number("seconds", 60.0)
+        if spec is not None and not machine.troubles.keys() & {
+            "stuck-loading",
+            "wrong-image",
+            "never-starts",
+        }:
+            if "key-late" in machine.troubles:
+                machine.data["late_keys"] = list(spec.public_keys)
+                spec.public_keys = ()
+            self._boot(machine, spec)
+        self.machines[machine.id] = machine
+        return machine
+
+    def settle(self) -> None:
+        """Bring machines and accounts up to the clock; called before each request, under the lock."""
+        now = self.clock.now()
+        for machine in list(self.machines.values()):
+            self._settle_one(machine, now)
+        for account in self.accounts.values():
+            if account.usd_h() > 0 and account.balance(now) <= 1e-9:
+                over = -account.balance(now)
+                self.broke(account, now - 3600.0 * over / account.usd_h())
+
+    def _settle_one(self, machine: Machine, now: float) -> None:
+        if machine.phase is Phase.BOOTING and now >= machine.ready_at:
+            booting = machine.booting
+            if "wrong-image" in machine.troubles:
+                machine.fail_reason = machine.fail_reason or "image could not be pulled: manifest unknown"
+                self.change(machine, Phase.FAILED, machine.ready_at)
+            elif booting is None:
+                self.change(machine, Phase.RUNNING, machine.ready_at)
+            elif booting.done():
+                if error := booting.exception():
+                    machine.fail_reason = f"host did not start: {error}"
+                    self.change(machine, Phase.FAILED, now)
+                else:
+                    machine.host = booting.result()
+                    # a machine on paper is ready at the exact moment, a real one when it really is
+                    self.change(machine, Phase.RUNNING, now if self.hosts.real else machine.ready_at)
+        if machine.phase is Phase.RUNNING and (late := machine.troubles.get("key-late")):
+            keys = machine.data.get("late_keys")
+            if keys and machine.host and now >= machine.phase_at + late.number("seconds", 30.0):
+                del machine.data["late_keys"]
+                self.hosts.authorize(machine.host, keys)
+        if machine.phase is Phase.ENDING and machine.end_at is not None and now >= machine.end_at:
+            self.change(machine, Phase.ENDED, machine.end_at)
+
+    def change(self, machine: Machine, new: Phase, at: float) -> None:
+        """Put `machine` into phase `new` as of `at`."""
+        old, machine.phase, machine.phase_at = machine.phase, new, at
+        if old is not new:
+            self.on_phase(machine, old, new, at)
+        if new in (Phase.ENDED, Phase.FAILED):
+            self._drop_host(machine)
+
+    def end(self, machine: Machine, at: float | None = None) -> None:
+        """Begin the end of `machine`."""
+        at = self.clock.now() if at is None else at
+        machine.end_at = at + self.end_seconds
+        self.change(machine, Phase.ENDING, at)
+        self._drop_host(machine)
+
+    def stop(self, machine: Machine, phase: Phase = Phase.STOPPED) -> None:
+        """Power off, for the reason that `phase` says; the disk stays."""
+        self.change(machine, phase, self.clock.now())
+        if machine.host is not None:
+            self._later(self.hosts.stop, machine.host)
+
+    def start(self, machine: Machine, *, boot_s: float | None = None) -> None:
+        """Power on again."""
+        now = self.clock.now()
+        machine.ready_at = now + (self.boot_seconds if boot_s is None else boot_s)
+        if machine.host is not None:
+            machine.booting = self._later(self.hosts.start, machine.host)
+        self.change(machine, Phase.BOOTING, now)
+
+    def afflict(self, kind: str, instance_id: str | None = None, **params: Any) -> int:
+        """Let a fault happen now, to one instance or to all alive; says to how many."""
+        fault = Fault(kind=kind, params=params)
+        with self.lock:
+            self.settle()
+            if kind == "zero-balance":
+                now = self.clock.now()
+                for account in self.accounts.values():
+                    account.deposit -= account.balance(now)
+                    self.broke(account, now)
+                return len(self.accounts)
+            hit = [
+                found for found in self.machines.values() if found.alive and instance_id in (None, found.id)
+            ]
+            for machine in hit:
+                machine.troubles[kind] = fault
+                self.suffer(machine, fault)
+            return len(hit)
+
+    def suffer(self, machine: Machine, fault: Fault) -> None:
+        """A fault happens to a live machine; clouds add their own."""
+        if fault.kind == "host-offline" and machine.phase is Phase.RUNNING:
+            self.stop(machine, Phase.OFFLINE)
+        elif fault.kind == "outbid" and machine.phase is Phase.RUNNING:
+            self.stop(machine, Phase.OUTBID)
+
+    def listed(self, account: Account) -> list[Machine]:
+        """The account's machines that the list shows now, oldest first."""
+        now = self.clock.now()
+        return [
+            found for found in self.machines.values() if found.account is account and found.listed_at <= now
+        ]
+
+    def ignores_destroy(self, machine: Machine) -> bool:
+        """Whether this destroy answers success and does nothing."""
+        return "destroy-ignored" in machine.troubles or self.fault("destroy-ignored", "destroy") is not None
+
+    # -- truth, for tests and for ``gpunb sim status`` ----------------------------
+
+    def billed_now(self) -> list[Machine]:
+        """Machines that cost something at this moment."""
+        with self.lock:
+            self.settle()
+            return [found for found in self.machines.values() if found.bill.billed()]
+
+    def bill_of(self, instance_id: str) -> dict[str, float]:
+        """Dollars by kind of one instance, until now."""
+        with self.lock:
+            self.settle()
+            return self.machines[instance_id].bill.by_kind(self.clock.now())
+
+    def wait_for_hosts(self, timeout: float = 60.0) -> None:
+        """Wait until the hosts that are being started are up (real hosts only)."""
+        for machine in list(self.machines.values()):
+            if machine.booting is not None:
+                machine.booting.exception(timeout)
+
+    def close(self) -> None:
+        """End all hosts."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True)
+        self.hosts.close()
+
+    def _boot(self, machine: Machine, spec: HostSpec) -> None:
+        machine.booting = self._later(self.hosts.launch, spec)
+
+    def _drop_host(self, machine: Machine) -> None:
+        booting, machine.booting = machine.booting, None
+        if machine.host is not None:
+            self._later(self.hosts.terminate, machine.host)
+            machine.host = None
+        elif booting is not None:
+            booting.add_done_callback(self._terminate_late)
+
+    def _terminate_late(self, booting: Future[Host]) -> None:
+        # ended while it was still being started
+        if not booting.cancelled() and booting.exception() is None:
+            self.hosts.terminate(booting.result())
+
+    def _later(self, work: Any, *args: Any) -> Future[Any]:
+        if not self.hosts.real:
+            done: Future[Any] = Future()
+            done.set_result(work(*args))
+            return done
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix=f"sim-{self.name}")
+        return self._pool.submit(work, *args)

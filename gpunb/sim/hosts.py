@@ -1,0 +1,115 @@
+"""The machines behind simulated instances: what is asked of them, and the kind without sockets.
+
+`PaperHosts` only hands out addresses: chaos schedules and wire tests need no
+more. ``gpunb.sim.realhosts`` starts a real SSH server for each instance.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Host", "HostSpec", "Hosts", "PaperHosts"]
+
+
+@dataclass(slots=True, kw_only=True)
+class HostSpec:
+    """What a host is to be.
+
+    Attributes
+    ----------
+    id
+        The instance's id; unique in one simulation.
+    public_keys
+        OpenSSH lines that may log in.
+    host_key
+        A private host key (OpenSSH PEM) to use, or None for one of its own.
+    gpu, gpus, vram_mib
+        What ``nvidia-smi`` shows; no GPU, no ``nvidia-smi``.
+    onstart
+        A shell script to run once at first boot, as the clouds do.
+    """
+
+    id: str
+    user: str = "root"
+    public_keys: Sequence[str] = ()
+    host_key: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    onstart: str = ""
+    gpu: str = ""
+    gpus: int = 0
+    vram_mib: int = 0
+
+
+@dataclass(slots=True)
+class Host:
+    """Where a machine is reached."""
+
+    address: str
+    port: int
+    user: str
+    host_public: str = ""
+    handle: Any = None
+
+
+class Hosts(Protocol):
+    """Launches and ends machines. Methods may take seconds; each is called from a thread of its own."""
+
+    real: bool
+
+    def launch(self, spec: HostSpec) -> Host:
+        """Start a machine and wait until its SSH server listens."""
+
+    def authorize(self, host: Host, public_keys: Sequence[str]) -> None:
+        """Let these keys log in too."""
+
+    def stop(self, host: Host) -> None:
+        """Power off; the disk stays."""
+
+    def start(self, host: Host) -> Host:
+        """Power on again; the address may have changed."""
+
+    def terminate(self, host: Host) -> None:
+        """End it, and everything of it."""
+
+    def close(self) -> None:
+        """End all that are left."""
+
+
+class PaperHosts:
+    """Machines that are only an address (TEST-NET-3, RFC 5737): nothing listens there."""
+
+    real = False
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self.alive: dict[str, Host] = {}
+
+    def launch(self, spec: HostSpec) -> Host:
+        """Hand out the next address."""
+        number = next(self._numbers)
+        host = Host(f"203.0.113.{number % 254 + 1}", 20000 + number % 40000, spec.user, handle=spec.id)
+        self.alive[spec.id] = host
+        return host
+
+    def authorize(self, host: Host, public_keys: Sequence[str]) -> None:
+        """Nothing to do."""
+
+    def stop(self, host: Host) -> None:
+        """Nothing to do."""
+
+    def start(self, host: Host) -> Host:
+        """The same address as before."""
+        return host
+
+    def terminate(self, host: Host) -> None:
+        """Forget it."""
+        self.alive.pop(host.handle, None)
+
+    def close(self) -> None:
+        """Forget all."""
+        self.alive.clear()
