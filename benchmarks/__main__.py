@@ -1,0 +1,68 @@
+"""The command line: ``python -m benchmarks [--list] [--repeats N] [--strict] NAME...``."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+import benchmarks
+from benchmarks import Options, Report
+
+
+def names() -> list[str]:
+    """The benchmarks that are there, sorted; nothing is imported."""
+    found = (module.name for module in pkgutil.iter_modules(benchmarks.__path__))
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def summary(name: str) -> str:
+    """The first line of the benchmark's docstring, read without running it."""
+    source = Path(benchmarks.__path__[0], f"{name}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+def _known(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    for name in value:
+        if name not in names():
+            close = get_close_matches(name, names(), n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            msg = f"there is no benchmark {name!r} (there are: {', '.join(names())}){hint}"
+            raise click.BadParameter(msg)
+    return value
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("wanted", metavar="NAME...", nargs=-1, callback=_known)
+@click.option("--list", "listing", is_flag=True, help="Say which benchmarks there are.")
+@click.option("--repeats", type=click.IntRange(min=1), help="Measure each thing so often.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if a bar is not met.")
+def main(*, wanted: tuple[str, ...], listing: bool, repeats: int | None, strict: bool) -> None:
+    """Run benchmarks. The last line of each is one line of JSON."""
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    if listing or not wanted:
+        for name in names():
+            console.print(Text(f"{name:12} {summary(name)}"))
+        return
+    missed = 0
+    for name in wanted:
+        report = importlib.import_module(f"benchmarks.{name}").run(Options(repeats=repeats))
+        if not isinstance(report, Report):
+            msg = f"benchmarks.{name}.run returned {type(report).__name__}, not a Report"
+            raise TypeError(msg)
+        report.show(console, summary(name))
+        click.echo(report.json(name))
+        missed += not report.ok
+    if strict and missed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")
