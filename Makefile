@@ -36,8 +36,8 @@ lab: .venv/.ready-lab ## JupyterLab with gpunb on loopback; prints the address
 
 picture: .venv/.ready-dev ## docs/img/quickstart.png from the executed notebook, by a headless browser
 	@.ci/system-packages browser
-	@test -f build/demo/quickstart.html || $(PY) examples/demo.py
-	@$(PY) .ci/picture.py build/demo/quickstart.html docs/img/quickstart.png
+	@test -f build/demo/quickstart.ipynb || $(PY) examples/demo.py
+	@$(PY) .ci/picture.py build/demo/quickstart.ipynb docs/img/quickstart.png
 
 bench: .venv/.ready-dev ## the benchmarks, by name: make bench NAME=startup
 	@$(PY) -m benchmarks $(if $(NAME),$(NAME),--list)
