@@ -1,0 +1,364 @@
+"""One SSH connection: opened carefully, watched, and used by many channels."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gpunb.errors import AuthRefused, HostError, HostKeyChanged, Unreachable
+from gpunb.progress import SILENT
+from gpunb.ssh.handshake import handshake, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    import paramiko
+    from typing_extensions import Self
+
+    from gpunb.progress import Progress
+    from gpunb.ssh.endpoint import Endpoint
+    from gpunb.ssh.forward import _Reverse
+    from gpunb.ssh.wire import Wire
+
+__all__ = ["Completed", "Connection", "open_patiently", "probe", "wait_reachable"]
+
+# Received data waits here, not in the network: with OpenSSH's own 2 MiB a
+# pull at 50 ms stops at 35 MB/s, with 32 MiB it ran at 316 MB/s.
+WINDOW = 32 * 2**20
+PACKET = 2**15
+_CHUNK = 2**17
+
+_PULSE_S = 15.0  # a line this quiet is asked for an answer
+_DEAD_S = 30.0  # ... and given up when none comes for so long
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A remote command that ended: its exit code (-1: killed by a signal) and output."""
+
+    code: int
+    out: bytes
+    err: bytes
+
+
+class Connection:
+    """An open, authenticated SSH connection to one host.
+
+    Use `open`; the constructor takes what `open` has made. Safe to use from
+    several threads. A context manager: leaving it closes everything.
+    """
+
+    def __init__(self, endpoint: Endpoint, wire: Wire, transport: paramiko.Transport) -> None:
+        self.endpoint = endpoint
+        self.transport = transport
+        self.requests = threading.Lock()
+        """Held around a global request: paramiko keeps one answer at a time."""
+        self.reverses: dict[int, _Reverse] = {}
+        """Reverse forwards by their port: paramiko knows one handler only."""
+        self._wire = wire
+        self._closing = threading.Event()
+        self._closers: list[Callable[[], None]] = []
+        threading.Thread(target=self._watch, name=f"gpunb-pulse-{endpoint.alias}", daemon=True).start()
+
+    @classmethod
+    def open(cls, endpoint: Endpoint, *, timeout: float = 20.0) -> Connection:
+        """Connect, check the host key, and log in.
+
+        The host key is pinned at the first contact that lets us in: a machine
+        that still boots may show the image's key before it has its own.
+
+        Parameters
+        ----------
+        timeout
+            Seconds for all of it: name, TCP, key exchange, login.
+
+        Raises
+        ------
+        Unreachable
+            No SSH server could be talked to; the message names the cause.
+        HostKeyChanged
+            Another key than the pinned one; nothing was sent.
+        AuthRefused
+            The host does not take the session's key.
+        """
+        wire, transport = handshake(endpoint, timeout=timeout, window=WINDOW, packet=PACKET)
+        return cls(endpoint, wire, transport)
+
+    def channel(self, command: str, *, timeout: float = 20.0) -> paramiko.Channel:
+        """Start `command` through the user's shell on the host, without a terminal.
+
+        The caller closes the channel, and must read both its output streams:
+        they share one window.
+
+        Raises
+        ------
+        Unreachable
+            The connection is broken.
+        HostError
+            The host refuses to open another channel or to run the command.
+        """
+        import paramiko
+
+        channel = None
+        try:
+            channel = self.transport.open_session(window_size=WINDOW, max_packet_size=PACKET, timeout=timeout)
+            # bytes: names on the host need not be UTF-8
+            channel.exec_command(command.encode("utf-8", "surrogateescape"))
+        except (paramiko.SSHException, EOFError, OSError) as err:
+            if channel is not None:
+                channel.close()
+            raise self._broken(err, "start a command") from err
+        return channel
+
+    def run(self, command: str, *, input: bytes | None = None, timeout: float | None = None) -> Completed:  # noqa: A002 - subprocess's word
+        """Run `command` to its end and return its exit code and output.
+
+        Standard input, output and errors move at the same time, whatever
+        their size; without `input` the command reads an empty one.
+
+        Parameters
+        ----------
+        timeout
+            Seconds until the command is given up; the channel is closed then
+            and what it had printed is dropped.
+
+        Raises
+        ------
+        HostError
+            No end within `timeout`; the command may still run on the host.
+        Unreachable
+            The connection broke; the command may have run or not.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        channel = self.channel(command, timeout=20.0 if timeout is None else min(20.0, timeout))
+        out, err = bytearray(), bytearray()
+        threads = [
+            threading.Thread(target=_drain, args=(channel.recv, out), daemon=True),
+            threading.Thread(target=_drain, args=(channel.recv_stderr, err), daemon=True),
+            threading.Thread(target=_feed, args=(channel, input or b""), daemon=True),
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads[:2]:
+                thread.join(_left(deadline))
+            ended = not any(t.is_alive() for t in threads[:2]) and channel.status_event.wait(_left(deadline))
+            if not ended:
+                msg = f"{_short(command)} did not end within {timeout:g} s on {self.endpoint}"
+                msg += "; it may still run there"
+                raise HostError(msg)
+            code = channel.recv_exit_status()
+        finally:
+            channel.close()
+        if code == -1:
+            # a signal leaves no exit code; so does a connection that breaks,
+            # and its thread may need a moment to say so
+            self.transport.join(0.2)
+            if not self.alive():
+                msg = f"the connection to {self.endpoint} broke while {_short(command)} ran"
+                msg += "; it may have run or not"
+                raise Unreachable(msg, bill="the instance may still run and be billed")
+        return Completed(code, bytes(out), bytes(err))
+
+    def sftp(self) -> paramiko.SFTPClient:
+        """A new SFTP session on this connection; the caller closes it.
+
+        Raises
+        ------
+        Unreachable
+            The connection is broken.
+        HostError
+            The host has no SFTP server.
+        """
+        import paramiko
+
+        try:
+            client = paramiko.SFTPClient.from_transport(
+                self.transport, window_size=WINDOW, max_packet_size=PACKET
+            )
+        except (paramiko.SSHException, EOFError, OSError) as err:
+            raise self._broken(err, "start SFTP") from err
+        if client is None:
+            msg = f"{self.endpoint} opened no SFTP channel"
+            raise HostError(msg)
+        return client
+
+    def subsystem(self, name: str, *, timeout: float = 20.0) -> paramiko.Channel:
+        """A channel to the host's subsystem `name` (``"sftp"``); raises like `channel`."""
+        import paramiko
+
+        channel = None
+        try:
+            channel = self.transport.open_session(window_size=WINDOW, max_packet_size=PACKET, timeout=timeout)
+            channel.invoke_subsystem(name)
+        except (paramiko.SSHException, EOFError, OSError) as err:
+            if channel is not None:
+                channel.close()
+            raise self._broken(err, f"start {name}") from err
+        return channel
+
+    def alive(self) -> bool:
+        """Whether the connection is up as far as is known, without asking the host."""
+        return self.transport.is_active() and self.transport.is_authenticated()
+
+    def traffic(self) -> tuple[int, int]:
+        """Bytes sent and received on the wire so far, all channels together."""
+        return self._wire.sent, self._wire.received
+
+    def on_close(self, closer: Callable[[], None]) -> None:
+        """Call `closer` when this connection is closed (forwards register here)."""
+        self._closers.append(closer)
+
+    def close(self) -> None:
+        """Close every forward and channel, and the connection. Does nothing twice."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        for closer in self._closers:
+            with contextlib.suppress(OSError):
+                closer()
+        self.transport.close()
+        if self.transport is not threading.current_thread():
+            self.transport.join(2.0)
+        self._wire.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _broken(self, err: BaseException, doing: str) -> HostError:
+        if not self.alive():
+            msg = f"the connection to {self.endpoint} is broken: {reason(err)}"
+            return Unreachable(msg, bill="the instance may still run and be billed")
+        msg = f"{self.endpoint} refused to {doing}: {reason(err)}"
+        return HostError(msg)
+
+    def _watch(self) -> None:
+        """Ask a quiet host for an answer, and break the connection when none comes.
+
+        TCP alone can't tell: with a cloud's SSH proxy or a frozen sshd in
+        between, the peer that answers TCP is not the host.
+        """
+        asked: float | None = None
+        while not self._closing.wait(2.0 if asked else 5.0):
+            if not self.transport.is_active():
+                return
+            now = time.monotonic()
+            if asked is not None and self._wire.heard < asked:
+                if now - asked > _DEAD_S:
+                    logging.getLogger(__name__).warning("%s is silent, closing", self.endpoint.alias)
+                    self._wire.abort()
+                    return
+                continue
+            asked = None
+            if now - self._wire.heard > _PULSE_S:
+                asked = now
+                threading.Thread(target=self._ask, daemon=True).start()
+
+    def _ask(self) -> None:
+        import paramiko
+
+        with self.requests, contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+            self.transport.global_request("keepalive@openssh.com", wait=True)
+
+
+def probe(endpoint: Endpoint, *, timeout: float = 10.0) -> float:
+    """Log in anew and leave: seconds it took. Tells a dead host from a stale connection.
+
+    Raises
+    ------
+    Unreachable, HostKeyChanged, AuthRefused
+        As `Connection.open`.
+    """
+    start = time.monotonic()
+    Connection.open(endpoint, timeout=timeout).close()
+    return time.monotonic() - start
+
+
+def wait_reachable(
+    endpoint: Endpoint,
+    *,
+    timeout: float,
+    progress: Progress = SILENT,
+    give_up: Callable[[], None] | None = None,
+) -> None:
+    """Try to log in until it works; parameters and errors as `open_patiently`."""
+    open_patiently(endpoint, timeout=timeout, progress=progress, give_up=give_up).close()
+
+
+def open_patiently(
+    endpoint: Endpoint,
+    *,
+    timeout: float,
+    progress: Progress = SILENT,
+    give_up: Callable[[], None] | None = None,
+) -> Connection:
+    """Connect, trying again with pauses from 0.2 up to 5 s.
+
+    A refused key is tried again too: clouds put it there late in the boot.
+
+    Parameters
+    ----------
+    timeout
+        Seconds until the last failure is raised.
+    give_up
+        Called before each try; may raise (the instance is gone, Ctrl-C).
+
+    Raises
+    ------
+    HostKeyChanged
+        At once.
+    Unreachable, AuthRefused
+        What the last try said, when `timeout` is over.
+    """
+    start = time.monotonic()
+    pause = 0.2
+    while True:
+        if give_up is not None:
+            give_up()
+        left = start + timeout - time.monotonic()
+        try:
+            return Connection.open(endpoint, timeout=max(0.5, min(15.0, left)))
+        except HostKeyChanged:
+            raise
+        except (Unreachable, AuthRefused) as err:
+            spent = time.monotonic() - start
+            if spent + pause >= timeout:
+                msg = f"no login at {endpoint} within {timeout:g} s; the last try: {err.message}"
+                raise type(err)(msg, bill="the instance may run and be billed", hint=err.hint) from err
+            progress.say(f"waiting for SSH at {endpoint}: {err.message}")
+            progress.advance(spent, timeout, "s")
+        time.sleep(pause)
+        pause = min(5.0, pause * 1.6)
+
+
+def _drain(receive: Callable[[int], bytes], into: bytearray) -> None:
+    with contextlib.suppress(OSError):
+        while data := receive(_CHUNK):
+            into += data
+
+
+def _feed(channel: paramiko.Channel, data: bytes) -> None:
+    # in slices: paramiko's sendall copies the rest at every packet
+    with contextlib.suppress(OSError, EOFError):
+        for start in range(0, len(data), _CHUNK):
+            channel.sendall(data[start : start + _CHUNK])
+        channel.shutdown_write()
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def _short(command: str) -> str:
+    line = " ".join(command.split())
+    return f"`{line[:60]}...`" if len(line) > 60 else f"`{line}`"

@@ -1,0 +1,171 @@
+"""From an endpoint to a transport that is logged in, or a clear reason why not."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from gpunb.errors import AuthRefused, Unreachable
+from gpunb.ssh import hostkeys
+from gpunb.ssh.wire import Wire, connect
+
+if TYPE_CHECKING:
+    import paramiko
+
+    from gpunb.ssh.endpoint import Endpoint
+
+__all__ = ["handshake", "reason"]
+
+# In order of preference. Only what OpenSSH 9 offers by default and today's
+# advice allows: no CBC, no SHA-1, no MD5, no DSA; AES-GCM first, it needs no
+# separate MAC. Names that the installed paramiko does not know fall away.
+_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
+_MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
+_KEX = (
+    "mlkem768x25519-sha256",
+    "curve25519-sha256",
+    "curve25519-sha256@libssh.org",
+    "ecdh-sha2-nistp256",
+    "ecdh-sha2-nistp384",
+    "ecdh-sha2-nistp521",
+    "diffie-hellman-group16-sha512",
+    "diffie-hellman-group-exchange-sha256",
+    "diffie-hellman-group14-sha256",
+)
+_KEYS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
+_OLD_PUBKEYS = ["ssh-rsa", "ssh-dss", "ssh-rsa-cert-v01@openssh.com"]
+
+
+def handshake(
+    endpoint: Endpoint, *, timeout: float, window: int, packet: int
+) -> tuple[Wire, paramiko.Transport]:
+    """TCP, key exchange, host key, login, within `timeout` seconds; raises like `Connection.open`."""
+    import paramiko
+
+    # without a handler, paramiko's own error lines would end on the user's screen
+    logging.getLogger("paramiko").addHandler(_QUIET)
+    deadline = time.monotonic() + timeout
+    key = _load_key(endpoint)
+    known = hostkeys.pinned(endpoint.known_hosts, endpoint.alias)
+    wire = connect(endpoint, timeout=timeout)
+    transport = None
+    try:
+        transport = paramiko.Transport(
+            wire,
+            default_window_size=window,
+            default_max_packet_size=packet,
+            disabled_algorithms={"pubkeys": _OLD_PUBKEYS},
+        )
+        _restrict(transport, known)
+        _exchange_keys(endpoint, transport, deadline)
+        shown = transport.get_remote_server_key()
+        line = f"{shown.get_name()} {shown.get_base64()}"
+        is_pinned = hostkeys.check(endpoint.known_hosts, endpoint.alias, line)
+        _log_in(endpoint, transport, key, deadline)
+        if not is_pinned:
+            hostkeys.pin(endpoint.known_hosts, endpoint.alias, line)
+    except BaseException:
+        if transport is not None:
+            transport.close()
+            if transport.is_alive():
+                wire.abort()
+                transport.join(2.0)
+        wire.close()
+        raise
+    return wire, transport
+
+
+def reason(err: BaseException) -> str:
+    """The words of a low-level failure, for a message."""
+    if isinstance(err, EOFError):
+        return "the host closed the connection"
+    return getattr(err, "strerror", None) or str(err) or type(err).__name__
+
+
+_QUIET = logging.NullHandler()
+
+
+def _load_key(endpoint: Endpoint) -> paramiko.PKey:
+    import paramiko
+
+    try:
+        return paramiko.PKey.from_path(endpoint.key)
+    except FileNotFoundError as err:
+        msg = f"the session's private key {endpoint.key} is not there"
+        raise AuthRefused(msg, bill="the instance may still run and be billed") from err
+    except (paramiko.SSHException, OSError, ValueError, TypeError) as err:
+        msg = f"the session's private key {endpoint.key} can't be read: {reason(err)}"
+        raise AuthRefused(msg, bill="the instance may still run and be billed") from err
+
+
+def _restrict(transport: paramiko.Transport, known: list[str]) -> None:
+    """Modern algorithms only, and the pinned key's type first, so that the host shows that one."""
+    options = transport.get_security_options()
+    options.ciphers = [c for c in _CIPHERS if c in options.ciphers]
+    options.digests = [m for m in _MACS if m in options.digests]
+    options.kex = [k for k in _KEX if k in options.kex]
+    types = {line.split()[0] for line in known}
+    if "ssh-rsa" in types:
+        types |= {"rsa-sha2-512", "rsa-sha2-256"}
+    usable = [k for k in _KEYS if k in options.key_types]
+    options.key_types = sorted(usable, key=lambda k: k not in types)
+
+
+def _exchange_keys(endpoint: Endpoint, transport: paramiko.Transport, deadline: float) -> None:
+    import paramiko
+
+    left = max(0.1, deadline - time.monotonic())
+    transport.banner_timeout = left
+    transport.handshake_timeout = left
+    done = threading.Event()
+    transport.start_client(event=done)
+    ended = done.wait(left + 0.5)
+    if ended and transport.is_active():
+        return
+    err = transport.get_exception()
+    if isinstance(err, paramiko.ssh_exception.IncompatiblePeer):
+        msg = f"{endpoint} speaks only outdated SSH algorithms: {err}"
+        raise Unreachable(msg, hint="use an image with OpenSSH 7.4 or newer") from err
+    if not ended or isinstance(err, TimeoutError):
+        why = "it accepts connections but does not speak SSH in time (still booting?)"
+    elif err is None or isinstance(err, EOFError | ConnectionError):
+        why = "it closed the connection before the login (still booting, or too many connections)"
+    elif "banner" in str(err):
+        why = "it accepts connections but does not speak SSH (still booting, or not an SSH port)"
+    else:
+        why = reason(err)
+    msg = f"no SSH at {endpoint}: {why}"
+    raise Unreachable(msg) from err
+
+
+def _log_in(endpoint: Endpoint, transport: paramiko.Transport, key: paramiko.PKey, deadline: float) -> None:
+    import paramiko
+
+    transport.auth_timeout = max(0.1, deadline - time.monotonic())
+    problem: Exception | None = None
+    further: list[str] = []
+    try:
+        further = transport.auth_publickey(endpoint.user, key)
+        if transport.is_authenticated():
+            return
+    except (paramiko.SSHException, EOFError, OSError) as err:
+        problem = err
+    if problem is not None and (not transport.is_active() or time.monotonic() >= deadline):
+        msg = f"{endpoint} broke off during the login: {reason(problem)}"
+        raise Unreachable(msg) from problem
+    what = f"; it wants {', '.join(further)} too" if further else ""
+    msg = f"{endpoint} does not take the session's key{what}"
+    raise AuthRefused(
+        msg,
+        bill="the instance may run and be billed",
+        hint="the provider may still be putting the key there; check the user name and the image otherwise",
+    ) from problem

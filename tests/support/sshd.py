@@ -1,0 +1,151 @@
+"""A real OpenSSH sshd on loopback, for tests: own config, own keys, own home.
+
+sshd can't bind port 0 and tell which port it got, so a listener of ours does,
+and hands each connection to ``sshd -i``, as inetd would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import psutil
+
+from gpunb.ssh import Endpoint, generate, generate_host_key
+
+_SFTP = ["/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/libexec/sftp-server"]
+
+
+def available() -> bool:
+    return _sshd() is not None and _sftp_server() is not None
+
+
+def _sshd() -> str | None:
+    return shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+
+def _sftp_server() -> str | None:
+    return next((p for p in _SFTP if Path(p).exists()), None)
+
+
+class Sshd:
+    """`start` listens, `stop` ends it and everything that runs under it; both may be repeated."""
+
+    def __init__(self, root: Path, *, sftp: bool = True, extra: str = "") -> None:
+        self.root = root
+        self.home = root / "home"
+        self.home.mkdir(parents=True)
+        self.port = 0
+        self.host_line = ""
+        self._sftp, self._extra = sftp, extra
+        self._listener: socket.socket | None = None
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._lock = threading.Lock()
+        self.key = generate(root / "session", comment="test")
+        (root / "authorized_keys").write_text(self.key.public_line + "\n")
+        (root / "authorized_keys").chmod(0o600)
+        self.new_host_key()
+
+    def new_host_key(self) -> None:
+        """As a provider that reinstalls the machine does."""
+        pem, self.host_line = generate_host_key()
+        path = self.root / "host_key"
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(pem)
+
+    def endpoint(self, **changes: object) -> Endpoint:
+        fields: dict[str, object] = {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "user": getpass.getuser(),
+            "key": self.key.private,
+            "known_hosts": self.root / "session" / "known_hosts",
+            "alias": "gpunb-test1",
+        }
+        return Endpoint(**(fields | changes))  # type: ignore[arg-type]
+
+    def start(self, port: int = 0) -> Sshd:
+        config = self.root / "sshd_config"
+        # sshd starts every session in the passwd entry's home; tests have their own
+        enter = self.root / "enter"
+        enter.write_text(
+            f"#!/bin/sh\nexport HOME='{self.home}'\ncd \"$HOME\" || exit 97\n"
+            'if [ -z "$SSH_ORIGINAL_COMMAND" ]; then exec /bin/sh; fi\n'
+            'exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n'
+        )
+        enter.chmod(0o755)
+        lines = [
+            f"HostKey {self.root}/host_key",
+            f"AuthorizedKeysFile {self.root}/authorized_keys",
+            "StrictModes no",
+            "UsePAM no",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication no",
+            "PermitRootLogin yes",
+            "PrintMotd no",
+            "LogLevel ERROR",
+            "MaxSessions 30",
+            f"ForceCommand {enter}",
+        ]
+        if self._sftp:
+            lines.append(f"Subsystem sftp {_sftp_server()}")
+        config.write_text("\n".join([*lines, self._extra]) + "\n")
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(64)
+        self.port = listener.getsockname()[1]
+        self._listener = listener
+        threading.Thread(target=self._serve, args=(listener, config), daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        if self._listener is not None:
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._listener = None
+        with self._lock:
+            children, self._children = self._children, []
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for process in [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+            child.wait(10)
+
+    def freeze(self, *, on: bool = True) -> None:
+        """Stop (or continue) every sshd process: TCP still answers, SSH does not."""
+        with self._lock:
+            for child in self._children:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    for process in [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]:
+                        process.suspend() if on else process.resume()
+
+    def _serve(self, listener: socket.socket, config: Path) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._lock:
+                self._children = [c for c in self._children if c.poll() is None]
+                self._children.append(
+                    subprocess.Popen(
+                        [str(_sshd()), "-i", "-f", str(config), "-E", str(self.root / "sshd.log")],
+                        stdin=client,
+                        stdout=client,
+                        stderr=subprocess.DEVNULL,
+                    )
+                )
+            client.close()
