@@ -1,0 +1,181 @@
+"""Execute quickstart.ipynb on this machine and say what happened: what ``make demo`` runs.
+
+Everything it makes lies under build/demo: a gpunb home of its own (your sessions are
+not touched), the executed notebook and its HTML. Whatever happens, the rental ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+# What the pretended GPU costs; anything above zero, so that there is a bill to look at.
+PRICE_USD_H = "3.60"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", type=Path, default=HERE.parent / "build" / "demo")
+    args = parser.parse_args()
+    begin = time.perf_counter()
+    build: Path = args.build.absolute()
+    environment = prepare(build)
+    os.environ.update(environment)
+
+    print("examples/quickstart.ipynb on this machine (provider: local)\n")
+    failure: BaseException | None = None
+    try:
+        execute(build)
+    except BaseException as err:  # noqa: BLE001 - Ctrl-C too: the rental must end before we go
+        failure = err
+    left = end(build)
+    if failure is None:
+        export(build)
+        print(f"\nleft for you: {show(build / 'quickstart.html')} and {show(build / 'quickstart.ipynb')}")
+    print(left or "nothing is left running")
+    print(f"took {time.perf_counter() - begin:.1f} s")
+    if failure is not None and not isinstance(failure, KeyboardInterrupt):
+        print(f"\nthe notebook failed: {failure}", file=sys.stderr)
+    return 1 if failure is not None or left else 0
+
+
+def prepare(build: Path) -> dict[str, str]:
+    """A clean folder, and the variables that keep this run apart from everything else."""
+    home = build / "home"
+    os.environ["GPUNB_HOME"] = str(home)
+    if home.exists():
+        gpunb("down", "--all", "--yes")  # an earlier run that was killed
+    shutil.rmtree(build, ignore_errors=True)
+    build.mkdir(parents=True)
+    for name in ("quickstart.ipynb", "train.py"):
+        shutil.copy(HERE / name, build / name)
+    return {
+        "GPUNB_HOME": str(home),
+        "GPUNB_PROVIDER": "local",
+        "GPUNB_PROVIDERS__LOCAL__USD_H": PRICE_USD_H,
+        # the kernel of this environment, and nobody's start-up files
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "IPYTHONDIR": str(build / "ipython"),
+    }
+
+
+def execute(build: Path) -> None:
+    """Run every cell, with one line each; the notebook is saved even if a cell fails."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    path = build / "quickstart.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    started = 0.0
+
+    def on_start(cell: Any, **_: Any) -> None:
+        nonlocal started
+        started = time.perf_counter()
+        if cell.cell_type == "markdown" and cell.source.startswith("#"):
+            print(f"  {cell.source.splitlines()[0].lstrip('# ')}", flush=True)
+
+    def on_end(cell: Any, **_: Any) -> None:
+        took = time.perf_counter() - started
+        first = cell.source.splitlines()[0]
+        print(f"    {took:5.1f} s  {shorten(first, 40):40}  {shorten(last_line(cell), 60)}", flush=True)
+
+    client = NotebookClient(
+        notebook,
+        timeout=120,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(build)}},
+        coalesce_streams=True,
+        on_cell_start=on_start,
+        on_cell_executed=on_end,
+    )
+    try:
+        client.execute()
+    finally:
+        nbformat.write(notebook, path)
+
+
+def last_line(cell: Any) -> str:
+    """The last line that a reader of the cell's output sees."""
+    found = ""
+    for output in cell.get("outputs", []):
+        if output.output_type == "stream":
+            text = output.text
+        elif output.output_type == "error":
+            text = f"{output.ename}: {output.evalue}"
+        else:
+            text = output.data.get("text/plain", "")
+        lines = [line.split("\r")[-1].strip() for line in str(text).splitlines()]
+        found = next((line for line in reversed(lines) if line), found)
+    return found
+
+
+def shorten(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def show(path: Path) -> str:
+    """`path` as it can be typed here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def export(build: Path) -> None:
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    notebook = nbformat.read(build / "quickstart.ipynb", as_version=4)
+    html, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook)
+    (build / "quickstart.html").write_text(html, encoding="utf-8")
+
+
+def gpunb(*words: str) -> subprocess.CompletedProcess[str]:
+    script = Path(sysconfig.get_path("scripts"), "gpunb")
+    return subprocess.run(
+        [str(script), *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def end(build: Path) -> str:
+    """End what the notebook did not, look for left-over processes; "" or what is wrong."""
+    import psutil
+
+    if not (build / "home").exists():
+        return ""
+    ended = gpunb("down", "--all", "--yes")
+    if ended.returncode != 0:
+        return f"WARNING: gpunb down --all failed:\n{ended.stdout}{ended.stderr}"
+    deadline = time.monotonic() + 10
+    while True:
+        running = [process for process in psutil.process_iter() if belongs(process, build / "home")]
+        if not running:
+            return ""
+        if time.monotonic() > deadline:
+            listed = ", ".join(f"{process.pid} ({process.name()})" for process in running)
+            return f"WARNING: these processes are still running: {listed}"
+        time.sleep(0.2)
+
+
+def belongs(process: Any, home: Path) -> bool:
+    """Whether a process runs under this gpunb home, and is not this one."""
+    import psutil
+
+    try:
+        return process.pid != os.getpid() and process.environ().get("GPUNB_HOME") == str(home)
+    except (psutil.Error, OSError):
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
