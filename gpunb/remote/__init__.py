@@ -1,1 +1,25 @@
 """run: the agent as seen from here. Takes an SSH endpoint; knows no session and no provider."""
+
+from __future__ import annotations
+
+from gpunb.remote.client import AgentClient, new_run_id
+from gpunb.remote.display import NotebookSink, Sink, TextSink, show
+from gpunb.remote.records import HostInfo, Record, RunInfo
+from gpunb.remote.run import RunHandle
+from gpunb.remote.variables import PutReport, get, put
+
+__all__ = [
+    "AgentClient",
+    "HostInfo",
+    "NotebookSink",
+    "PutReport",
+    "Record",
+    "RunHandle",
+    "RunInfo",
+    "Sink",
+    "TextSink",
+    "get",
+    "new_run_id",
+    "put",
+    "show",
+]

@@ -1,0 +1,349 @@
+"""The agent's process: one a host and user, answering on a private Unix socket."""
+
+import asyncio
+import fcntl
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import time
+
+from . import places, protocol
+from .cells import Cells
+from .jobs import Jobs
+from .runs import Follower, Run
+from .watchdog import Watchdog
+
+RUN_ID = re.compile(r"^[a-z0-9]{8,32}$")
+
+
+class OpError(Exception):
+    """A request that can't be done: a code for programs, a sentence for people."""
+
+    def __init__(self, code, message):
+        super().__init__(message)
+        self.code = code
+
+
+class Agent:
+    """All that the host does for us: cells, jobs, the lease."""
+
+    def __init__(self, version):
+        self.version = version
+        self.runs = {}
+        self.clients = set()
+        self.cells = Cells(self.runs, self.tell)
+        self.jobs = Jobs(self.runs)
+        self.watchdog = Watchdog(self)
+        self.ending = asyncio.Event()
+
+    async def restore(self):
+        """Take up what an earlier agent process left: runs on disk, a kernel that lives."""
+        unfinished = []
+        for name in sorted(os.listdir(places.runs())):
+            run = Run.load(name, writing=True)
+            if run is None:
+                continue
+            self.runs[run.id] = run
+            if run.over:
+                if run.journal is not None:
+                    run.journal.close()
+                    run.journal = None
+            elif run.kind == "job":
+                asyncio.ensure_future(self.jobs.watch(run))
+            else:
+                unfinished.append(run)
+        if unfinished:
+            await self._readopt(unfinished)
+
+    async def _readopt(self, unfinished):
+        unfinished.sort(key=lambda run: run.about.get("created") or 0)
+        known = places.read_json(os.path.join(places.base(), "kernels", "main", "process.json"))
+        from . import processes
+
+        if known and processes.alive(known["pid"], known["started"]):
+            for run in unfinished:
+                run.about["adopted"] = True
+            self.cells.readopt(unfinished)
+            await self.cells.ensure()
+        else:
+            for run in unfinished:
+                run.end("died", None, "the host's agent and kernel were ended")
+
+    @property
+    def busy(self):
+        """Whether a run executes: the activity that a lease looks at."""
+        return self.cells.busy or self.jobs.busy
+
+    def tell(self, head):
+        """Send a note to every client."""
+        frame = protocol.encode(head)
+        for client in self.clients:
+            client.post(frame)
+
+    def run(self, args):
+        """The run that a request names."""
+        run = self.runs.get(args.get("run"))
+        if run is None:
+            raise OpError("no-run", "there is no run %r on this host" % (args.get("run"),))
+        return run
+
+    def new_about(self, args, kind):
+        """A new run's description; None if the run is there already (a request sent twice)."""
+        run_id = args.get("run")
+        if not isinstance(run_id, str) or not RUN_ID.match(run_id):
+            raise OpError("bad-run", "run: %r is not 8 to 32 lower-case letters and digits" % (run_id,))
+        if run_id in self.runs:
+            return None
+        if self.watchdog.over:
+            raise OpError("lease-over", "the lease of this host is over: " + self.watchdog.over)
+        return {"id": run_id, "kind": kind, "name": str(args.get("name") or "")[:200], "created": time.time()}
+
+    async def op_hello(self, args):
+        """Who is this: versions, places, what goes on."""
+        if args.get("proto") != protocol.VERSION:
+            raise OpError("version", "this agent speaks protocol %d" % protocol.VERSION)
+        return {
+            "proto": protocol.VERSION,
+            "agent": self.version,
+            "pid": os.getpid(),
+            "python": sys.executable,
+            "python_version": "%d.%d.%d" % sys.version_info[:3],
+            "home": os.path.expanduser("~"),
+            "hostname": socket.gethostname(),
+            "time": time.time(),
+            "busy": self.busy,
+        }
+
+    async def op_ping(self, args):
+        """Nothing, quickly."""
+        return {"time": time.time()}
+
+    async def op_cell(self, args):
+        """Run code in the kernel."""
+        code = args.get("code")
+        if not isinstance(code, str):
+            raise OpError("bad-code", "code: not a string")
+        about = self.new_about(args, "cell")
+        if about is not None:
+            self.cells.submit(about, code, args.get("store", True), args.get("timeout"))
+        return self.run(args).info()
+
+    async def op_job(self, args):
+        """Run a command with a keeper."""
+        argv, shell = args.get("argv"), args.get("shell")
+        if not (shell and isinstance(shell, str)) and not (
+            argv and isinstance(argv, list) and all(isinstance(one, str) for one in argv)
+        ):
+            raise OpError("bad-job", "argv: a list of strings, or shell: a string, is needed")
+        about = self.new_about(args, "job")
+        if about is not None:
+            about.update(argv=argv, shell=shell, cwd=args.get("cwd"), env=args.get("env") or {})
+            about["name"] = about["name"] or (shell or " ".join(argv))[:80]
+            self.jobs.submit(about)
+        return self.run(args).info()
+
+    async def op_runs(self, args):
+        """All runs, oldest first."""
+        found = sorted(self.runs.values(), key=lambda run: run.about.get("created") or 0)
+        return {"runs": [run.info() for run in found[-int(args.get("limit", 1000)) :]]}
+
+    async def op_info(self, args):
+        """One run."""
+        return self.run(args).info()
+
+    async def op_interrupt(self, args):
+        """SIGINT to a cell; TERM, then KILL, to a job's tree."""
+        run = self.run(args)
+        if run.over:
+            return run.info()
+        if run.kind == "cell":
+            self.cells.interrupt(run)
+        else:
+            await self.jobs.cancel(run)
+        return run.info()
+
+    async def op_answer(self, args):
+        """What the user typed for an input record."""
+        run = self.run(args)
+        if run.over or self.cells.kernel is None:
+            raise OpError("over", "run %s is over" % run.id)
+        return {"taken": self.cells.answer(run, str(args.get("text", "")), int(args["number"]))}
+
+    async def op_restart(self, args):
+        """A new kernel."""
+        await self.cells.restart()
+        return {}
+
+    async def op_kernel(self, args):
+        """Complete, inspect, history, or a helper's silent code."""
+        allowed = (
+            "complete_request",
+            "inspect_request",
+            "history_request",
+            "is_complete_request",
+            "kernel_info_request",
+        )
+        kind, content = args.get("type"), args.get("content")
+        if kind not in (*allowed, "execute_request") or not isinstance(content, dict):
+            raise OpError("bad-request", "type: %r is not one of %s" % (kind, ", ".join(allowed)))
+        if kind == "execute_request":
+            content.update(silent=True, store_history=False, allow_stdin=False, stop_on_error=False)
+        try:
+            return {"reply": await self.cells.hidden_request(kind, content, float(args.get("timeout", 10)))}
+        except asyncio.TimeoutError:
+            raise OpError("busy", "the kernel is busy and did not answer in time") from None
+
+    async def op_lease(self, args):
+        """Set the lease, or tell how it stands."""
+        if "deadline" in args or "idle_s" in args:
+            self.watchdog.set(args)
+        return self.watchdog.info()
+
+    async def op_shutdown(self, args):
+        """End cells, jobs, kernel and this process."""
+        await self.stop_work("the session was ended")
+        self.ending.set()
+        return {}
+
+    async def stop_work(self, why):
+        """End everything that runs here."""
+        await self.cells.stop(why)
+        for run in list(self.runs.values()):
+            if run.kind == "job" and not run.over:
+                await self.jobs.cancel(run)
+
+
+class Client:
+    """One connection: its requests, and the runs it follows."""
+
+    def __init__(self, agent, reader, writer):
+        self.agent = agent
+        self.reader = reader
+        self.writer = writer
+        self.followers = {}
+        self.tasks = set()
+
+    def post(self, frame):
+        """Queue a frame; small ones only."""
+        self.writer.write(frame)
+
+    async def send(self, data):
+        """Send whole frames, waiting while the client is slow."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def serve(self):
+        """Answer until the line closes."""
+        decoder = protocol.Decoder(64 << 20)
+        try:
+            while True:
+                data = await self.reader.read(1 << 18)
+                if not data:
+                    return
+                for _, head, _ in decoder.feed(data):
+                    self.spawn(self.handle(head))
+        except (protocol.FrameError, ConnectionError, OSError):
+            return
+        finally:
+            for task in self.tasks:
+                task.cancel()
+            self.writer.close()
+
+    def spawn(self, coroutine):
+        """Run beside the reading."""
+        task = asyncio.ensure_future(coroutine)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    async def handle(self, head):
+        """One request, one answer."""
+        number, op = head.get("id"), head.get("op")
+        if op == "ack":
+            follower = self.followers.get(head.get("run"))
+            if follower is not None:
+                follower.ack(int(head.get("n", 0)))
+            return
+        try:
+            if op in ("attach", "detach"):
+                answer = self.attach(head) if op == "attach" else self.detach(head)
+            else:
+                handler = getattr(self.agent, "op_%s" % op, None)
+                if handler is None:
+                    raise OpError("no-op", "this agent does not know %r" % (op,))
+                answer = await handler(head)
+            self.post(protocol.encode(dict(answer, t="res", id=number)))
+        except OpError as err:
+            self.post(protocol.encode({"t": "err", "id": number, "code": err.code, "msg": str(err)}))
+        except Exception as err:  # noqa: BLE001 - a bad request must not end the agent
+            text = "%s: %s" % (type(err).__name__, err)
+            self.post(protocol.encode({"t": "err", "id": number, "code": "failed", "msg": text}))
+
+    def attach(self, head):
+        """Follow a run from after a record number."""
+        run = self.agent.run(head)
+        self.detach(head)
+        window = min(max(int(head.get("window", 8 << 20)), 1 << 16), 64 << 20)
+        follower = Follower(run, int(head.get("after", 0)), window, self.send)
+        follower.task = self.spawn(follower.follow())
+        self.followers[run.id] = follower
+        return run.info()
+
+    def detach(self, head):
+        """Stop following a run."""
+        follower = self.followers.pop(head.get("run"), None)
+        if follower is not None:
+            follower.task.cancel()
+        return {}
+
+
+async def serve(version, lock):
+    """Answer until told to end."""
+    agent = Agent(version)
+    await agent.restore()
+    path = places.agent_socket()
+    if os.path.exists(path):
+        os.unlink(path)
+
+    async def connected(reader, writer):
+        client = Client(agent, reader, writer)
+        agent.clients.add(client)
+        try:
+            await client.serve()
+        finally:
+            agent.clients.discard(client)
+
+    server = await asyncio.start_unix_server(connected, path, limit=1 << 20)
+    os.chmod(path, 0o600)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, agent.ending.set)
+    watch = asyncio.ensure_future(agent.watchdog.watch())
+    await agent.ending.wait()
+    await asyncio.sleep(0.1)  # the last answer leaves
+    watch.cancel()
+    server.close()
+    os.unlink(path)
+    lock.close()
+
+
+def main(argv):
+    """Become the agent of this host and user, unless there is one."""
+    lock = open(os.path.join(places.base(), "agent.lock"), "a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return 0
+    os.chdir(os.path.expanduser("~"))
+    log = os.path.join(places.base(), "agent.log")
+    if os.path.exists(log) and os.path.getsize(log) > 1 << 20:
+        os.replace(log, log + ".1")
+    try:
+        asyncio.run(serve(argv[0], lock))
+    except Exception as err:
+        with open(log, "a") as file:
+            file.write(json.dumps({"ts": time.time(), "error": "%s: %s" % (type(err).__name__, err)}) + "\n")
+        raise
+    return 0

@@ -1,0 +1,154 @@
+"""A run's journal: numbered, checksummed, append-only frames in one file.
+
+One process writes (the agent for a cell, the job's own keeper for a job), any
+number read. A torn record at the end, left by a crash, is cut off when the
+journal is opened again for writing and ignored by readers.
+"""
+
+import os
+import time
+import zlib
+
+from . import protocol
+
+READ_LIMIT = 256 << 10
+MIN_GAP = 0.05  # seconds: at most 20 stream records a second
+MAX_RECORD = 1 << 20  # bytes of text in one stream record
+
+
+def walk(data, start=0):
+    """Yield ``(offset, end, number)`` for each whole frame in `data`."""
+    at = start
+    while len(data) - at >= protocol.HEADER.size:
+        size, _, number = protocol.HEADER.unpack_from(data, at)
+        end = at + protocol.HEADER.size + size
+        if size > protocol.MAX_BODY or end > len(data):
+            return
+        yield at, end, number
+        at = end
+
+
+class Reader:
+    """Reads whole frames from an offset on."""
+
+    def __init__(self, path):
+        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+    def close(self):
+        """Close the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def read(self, offset, limit=READ_LIMIT):
+        """Whole frames from `offset` on, about `limit` bytes, at least one if there is one."""
+        data = os.pread(self._file, limit, offset)
+        if len(data) >= protocol.HEADER.size:
+            size = protocol.HEADER.unpack_from(data)[0]
+            need = protocol.HEADER.size + size
+            if size <= protocol.MAX_BODY and need > len(data):
+                data += os.pread(self._file, need - len(data), offset + len(data))
+        end = 0
+        for _, stop, _ in walk(data):
+            end = stop
+        return data[:end]
+
+    def after(self, number):
+        """The offset that follows record `number`."""
+        offset = 0
+        while True:
+            data = self.read(offset, 1 << 20)
+            if not data:
+                return offset
+            for at, _, found in walk(data):
+                if found > number:
+                    return offset + at
+            offset += len(data)
+
+    def frames(self, offset=0):
+        """Yield ``(number, head, payload, end offset)`` from `offset` on; stops at a damaged record."""
+        while True:
+            data = self.read(offset)
+            if not data:
+                return
+            for at, end, number in walk(data):
+                body = data[at + protocol.HEADER.size : end]
+                if zlib.crc32(body) != protocol.HEADER.unpack_from(data, at)[1]:
+                    return
+                head, payload = protocol.decode_body(body)
+                yield number, head, payload, offset + end
+            offset += len(data)
+
+
+class Journal:
+    """The writing end of a journal.
+
+    Parameters
+    ----------
+    path
+        The file; made if it is not there, else continued after its last
+        whole record.
+    run
+        The run's id, set in each record.
+    """
+
+    def __init__(self, path, run):
+        self.path = path
+        self.run = run
+        self.size = 0
+        self.last = 0
+        self.last_head = None
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        if os.fstat(self._file).st_size:
+            self._recover()
+
+    def _recover(self):
+        reader = Reader(self.path)
+        try:
+            for number, head, _, end in reader.frames():
+                self.last, self.last_head, self.size = number, head, end
+        finally:
+            reader.close()
+        os.ftruncate(self._file, self.size)
+
+    def append(self, head, parts=()):
+        """Write one record and return its number.
+
+        Raises
+        ------
+        OSError
+            The disk is full or broken; nothing of the record stays in the file.
+        """
+        number = self.last + 1
+        head = dict(head, t="rec", run=self.run, ts=round(time.time(), 4))
+        frame = memoryview(protocol.encode(head, parts, number))
+        at = 0
+        try:
+            while at < len(frame):
+                at += os.pwrite(self._file, frame[at:], self.size + at)
+        except OSError:
+            os.ftruncate(self._file, self.size)
+            raise
+        self.size += len(frame)
+        self.last = number
+        self.last_head = head
+        return number
+
+    def close(self):
+        """Close the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def joined(segments):
+    """A ``stream`` record of ``[(name, bytes), ...]``, neighbours of one name merged."""
+    merged = []
+    parts = []
+    for name, data in segments:
+        if merged and merged[-1][0] == name:
+            merged[-1][1] += len(data)
+        else:
+            merged.append([name, len(data)])
+        parts.append(data)
+    return {"k": "stream", "seg": merged}, [b"".join(parts)]

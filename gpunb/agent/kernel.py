@@ -1,0 +1,253 @@
+"""One kernel on this host: started, spoken to over private Unix sockets, found again.
+
+The connection file, process id and start time are on disk, so a new agent
+process can pick a living kernel up where the old one left it.
+"""
+
+import asyncio
+import glob
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+
+from . import places, processes
+from .kernelapp import iopub_address
+
+IDS = b"<IDS|MSG>"
+
+
+class Kernel:
+    """A kernel and the agent's end of its five channels.
+
+    Parameters
+    ----------
+    name
+        "main" for the session's kernel.
+    on_iopub
+        Called with (type, parent message id, parts) for each IOPub message;
+        parts are content, metadata and buffers as bytes.
+    on_input
+        Called with (parent message id, content) when the kernel asks.
+    on_died
+        Called with the reason when the process is gone.
+    """
+
+    def __init__(self, name, on_iopub, on_input, on_died):
+        self.name = name
+        self.on_iopub = on_iopub
+        self.on_input = on_input
+        self.on_died = on_died
+        self.folder = os.path.join(places.base(), "kernels", name)
+        self.process = None
+        self.pid = None
+        self.started = None
+        self._session = None
+        self._context = None
+        self._sockets = {}
+        self._tasks = []
+        self._replies = {}
+        self._ready = None
+        self._prefix = ""
+
+    @property
+    def alive(self):
+        """Whether the kernel's process runs."""
+        return self.pid is not None and processes.alive(self.pid, self.started)
+
+    async def start(self):
+        """Start the kernel, or pick up the one that runs already; returns True if it is new."""
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        known = places.read_json(os.path.join(self.folder, "process.json"))
+        if known and processes.alive(known["pid"], known["started"]):
+            self.pid, self.started = known["pid"], known["started"]
+            self._open()
+            return False
+        self._write_connection()
+        self._open()
+        log = open(os.path.join(self.folder, "log"), "ab")
+        package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        env = dict(os.environ, GPUNB_KERNEL=self.name, PYTHONUNBUFFERED="1")
+        for name in ("MPLBACKEND",):
+            env.setdefault(name, "module://matplotlib_inline.backend_inline")
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, package, "kernel", self._connection_file()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=os.path.expanduser("~"),
+                env=env,
+                start_new_session=True,
+            )
+        finally:
+            log.close()
+        self.pid = self.process.pid
+        self.started = processes.start_time(self.pid)
+        places.write_json(
+            os.path.join(self.folder, "process.json"), {"pid": self.pid, "started": self.started}
+        )
+        await self._wait_ready()
+        return True
+
+    def _connection_file(self):
+        return os.path.join(self.folder, "connection.json")
+
+    def _write_connection(self):
+        tag = uuid.uuid4().hex[:8]
+        info = {"transport": "ipc", "ip": os.path.join(places.sockets(), "k" + tag), "key": uuid.uuid4().hex}
+        info.update(signature_scheme="hmac-sha256", kernel_name="python3")
+        names = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
+        info.update({name: at + 1 for at, name in enumerate(names)})
+        places.write_json(self._connection_file(), info)
+
+    def _open(self):
+        import zmq
+        import zmq.asyncio
+        from jupyter_client.session import Session
+
+        info = places.read_json(self._connection_file())
+        self._prefix = info["ip"]
+        self._session = Session(key=info["key"].encode(), signature_scheme=info["signature_scheme"])
+        self._context = zmq.asyncio.Context()
+        self._context.linger = 0
+        identity = b"gpunb-agent"
+        for channel in ("shell", "stdin", "control"):
+            sock = self._context.socket(zmq.DEALER)
+            sock.identity = identity
+            sock.sndhwm = sock.rcvhwm = 0
+            sock.connect("ipc://%s-%d" % (info["ip"], info[channel + "_port"]))
+            self._sockets[channel] = sock
+        pull = self._context.socket(zmq.PULL)
+        pull.rcvhwm = 0
+        pull.bind(iopub_address(info["ip"]))
+        self._sockets["iopub"] = pull
+        self._ready = asyncio.Event()
+        self._tasks = [asyncio.ensure_future(self._read(channel)) for channel in self._sockets]
+        self._tasks.append(asyncio.ensure_future(self._watch()))
+
+    async def _read(self, channel):
+        sock = self._sockets[channel]
+        while True:
+            parts = await sock.recv_multipart()
+            try:
+                at = parts.index(IDS)
+                header, parent = json.loads(parts[at + 2].decode()), json.loads(parts[at + 3].decode())
+            except (ValueError, IndexError):
+                continue  # not a Jupyter message
+            metadata, content, buffers = parts[at + 4], parts[at + 5], parts[at + 6 :]
+            parent_id = parent.get("msg_id", "")
+            if channel == "iopub":
+                self._ready.set()
+                self.on_iopub(header["msg_type"], parent_id, [content, metadata] + buffers)
+            elif channel == "stdin":
+                self.on_input(parent_id, json.loads(content.decode()))
+            else:
+                waiting = self._replies.pop(parent_id, None)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(json.loads(content.decode()))
+
+    async def _watch(self):
+        while True:
+            await asyncio.sleep(0.2)
+            code = self.process.poll() if self.process is not None else None
+            if code is None and self.alive:
+                continue
+            why = "its process is gone"
+            if code is not None and code < 0:
+                why = "it was ended by %s" % _signal_name(-code)
+                if code == -signal.SIGKILL:
+                    why += "; most likely the host ran out of memory"
+            elif code is not None:
+                why = "it exited with code %d" % code
+            await asyncio.sleep(0.1)  # its last messages
+            self._close()
+            self.on_died(why)
+            return
+
+    async def _wait_ready(self):
+        """Until the kernel answers; a kernel that dies first raises RuntimeError."""
+        waiting = asyncio.ensure_future(self.request("kernel_info_request", {}))
+        deadline = asyncio.get_running_loop().time() + 120
+        while not waiting.done():
+            if not self.alive or asyncio.get_running_loop().time() > deadline:
+                waiting.cancel()
+                raise RuntimeError("the kernel did not start: " + self._log_tail())
+            await asyncio.wait([waiting], timeout=0.2)
+        waiting.result()
+
+    def _log_tail(self):
+        try:
+            with open(os.path.join(self.folder, "log"), "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - 1500))
+                return file.read().decode("utf-8", "replace").strip() or "it wrote no log"
+        except OSError as err:
+            return str(err)
+
+    def request(self, kind, content, channel="shell", message_id=None):
+        """Send a request; returns a future of the reply's content."""
+        message = self._session.msg(kind, content=content)
+        if message_id:
+            message["header"]["msg_id"] = message["msg_id"] = message_id
+        waiting = asyncio.get_running_loop().create_future()
+        self._replies[message["header"]["msg_id"]] = waiting
+        self._send(channel, message)
+        return waiting
+
+    def answer(self, text):
+        """Send the answer to an input request."""
+        self._send("stdin", self._session.msg("input_reply", content={"value": text, "status": "ok"}))
+
+    def _send(self, channel, message):
+        sock = self._sockets.get(channel)
+        if sock is None:
+            raise RuntimeError("the kernel is not running")
+        self._tasks.append(asyncio.ensure_future(sock.send_multipart(self._session.serialize(message))))
+        self._tasks = [task for task in self._tasks if not task.done()]
+
+    def interrupt(self):
+        """SIGINT to the kernel and the processes it started in its group."""
+        if self.alive:
+            try:
+                os.killpg(self.pid, signal.SIGINT)
+            except OSError:
+                os.kill(self.pid, signal.SIGINT)
+
+    async def kill(self):
+        """End the kernel and all it started; `on_died` is not called."""
+        self._close()
+        if self.pid is not None:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, processes.end_tree, self.pid, "GPUNB_KERNEL=" + self.name, 1.0)
+            if self.process is not None:
+                self.process.wait()
+        self.pid = self.started = self.process = None
+        places.write_json(os.path.join(self.folder, "process.json"), None)
+
+    def _close(self):
+        current = asyncio.current_task()
+        for task in self._tasks:
+            if task is not current:
+                task.cancel()
+        self._tasks = []
+        for sock in self._sockets.values():
+            sock.close(0)
+        self._sockets = {}
+        if self._context is not None:
+            self._context.term()
+            self._context = None
+            for left in glob.glob(self._prefix + "-*"):
+                os.unlink(left)
+        for waiting in self._replies.values():
+            if not waiting.done():
+                waiting.cancel()
+        self._replies = {}
+
+
+def _signal_name(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "signal %d" % number

@@ -1,0 +1,189 @@
+"""Runs inside the kernel: moves variables over a private socket, without a file.
+
+Layout of a transfer, both ways: u64 length, JSON description, then the raw
+bytes of every item in order. An item is described as one of::
+
+    {"name", "as": "json",   "sizes": [n]}
+    {"name", "as": "npy",    "sizes": [n], "dtype", "shape", "fortran"}
+    {"name", "as": "pickle", "sizes": [n, buffer, buffer, ...]}
+    {"name", "error": reason}
+
+The same code packs and unpacks at the other end (`gpunb.remote.variables`).
+Pickle protocol 5 keeps large buffers out of band, so nothing is copied.
+"""
+
+import json
+import pickle
+import socket
+import struct
+import sys
+
+LENGTH = struct.Struct(">Q")
+MAX_DESCRIPTION = 16 << 20
+MAX_JSON = 1 << 20
+CHUNK = 4 << 20
+
+
+class CantTravel(Exception):
+    """An object that can't be sent, with the reason."""
+
+
+def _plain(value, depth=0):
+    if depth > 20:
+        return False
+    if value is None or type(value) in (bool, int, float, str):
+        return True
+    if type(value) is list:
+        return len(value) < 100000 and all(_plain(one, depth + 1) for one in value)
+    if type(value) is dict:
+        return len(value) < 100000 and all(
+            type(key) is str and _plain(one, depth + 1) for key, one in value.items()
+        )
+    return False
+
+
+def _reason(value, err):
+    kind = type(value)
+    where = "%s.%s" % (kind.__module__, kind.__qualname__)
+    device = getattr(value, "device", None)
+    if device is not None and "cuda" in str(device):
+        return "it lives on %s; send a copy in main memory (.cpu())" % device
+    if hasattr(value, "fileno") and hasattr(value, "read"):
+        return "it is an open file; send its path or its contents"
+    if "<locals>" in where or "<lambda>" in str(err):
+        return "%s is defined inside a function; define it at the top of a module" % where
+    return "%s can't be pickled: %s" % (where, err)
+
+
+def pack(name, value):
+    """Describe `value` and give its buffers (bytes-like), nothing copied that need not be."""
+    if _plain(value):
+        text = json.dumps(value).encode("utf-8")
+        if len(text) <= MAX_JSON:
+            return {"name": name, "as": "json", "sizes": [len(text)]}, [text]
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and type(value) is numpy.ndarray and not value.dtype.hasobject:
+        fortran = bool(value.flags.f_contiguous and not value.flags.c_contiguous)
+        whole = value if value.flags.c_contiguous or fortran else numpy.ascontiguousarray(value)
+        if not whole.dtype.names and whole.dtype.kind not in "mMV":
+            raw = memoryview(whole.T if fortran else whole).cast("B") if whole.size else memoryview(b"")
+            about = {"name": name, "as": "npy", "sizes": [len(raw)], "dtype": whole.dtype.str}
+            about["shape"] = list(whole.shape)
+            about["fortran"] = fortran
+            return about, [raw]
+    if "cuda" in str(getattr(value, "device", "")):
+        raise CantTravel(_reason(value, ""))
+    buffers = []
+    try:
+        body = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    except Exception as err:  # whatever __reduce__ raises is the reason
+        raise CantTravel(_reason(value, err)) from err
+    raws = [one.raw() for one in buffers]
+    return {"name": name, "as": "pickle", "sizes": [len(body)] + [raw.nbytes for raw in raws]}, [body] + raws
+
+
+def unpack(about, buffers):
+    """The object that `pack` described; `buffers` are writable bytes-like objects."""
+    if about["as"] == "json":
+        return json.loads(bytes(buffers[0]).decode("utf-8"))
+    if about["as"] == "npy":
+        import numpy
+
+        dtype = numpy.dtype(about["dtype"])
+        if dtype.hasobject:
+            raise CantTravel("an array of objects can't come as plain bytes")
+        shape = tuple(int(n) for n in about["shape"])
+        flat = numpy.frombuffer(buffers[0], dtype=dtype)
+        return flat.reshape(shape[::-1]).T if about["fortran"] else flat.reshape(shape)
+    if about["as"] == "pickle":
+        return pickle.loads(bytes(buffers[0]), buffers=buffers[1:])
+    raise CantTravel("an item of unknown form %r" % about["as"])
+
+
+def read_exactly(recv_into, size):
+    """`size` bytes as a bytearray, read straight into place."""
+    data = bytearray(size)
+    view = memoryview(data)
+    at = 0
+    while at < size:
+        got = recv_into(view[at : at + CHUNK])
+        if not got:
+            raise EOFError("the line closed after %d of %d bytes" % (at, size))
+        at += got
+    return data
+
+
+def read_description(recv_into):
+    """The list of items that follow.
+
+    Raises
+    ------
+    ValueError
+        Too long, or not of the documented shape.
+    """
+    (size,) = LENGTH.unpack(bytes(read_exactly(recv_into, LENGTH.size)))
+    if size > MAX_DESCRIPTION:
+        raise ValueError("a description of %d bytes is over the limit" % size)
+    items = json.loads(bytes(read_exactly(recv_into, size)).decode("utf-8"))
+    for item in items:
+        sizes = item.get("sizes", [])
+        if not isinstance(item.get("name"), str) or not all(isinstance(n, int) and n >= 0 for n in sizes):
+            raise ValueError("an item's description is %.200r" % (item,))
+    return items
+
+
+def write_items(sendall, packed):
+    """Send ``[(about, buffers), ...]``."""
+    text = json.dumps([about for about, _ in packed]).encode("utf-8")
+    sendall(LENGTH.pack(len(text)) + text)
+    for _, buffers in packed:
+        for raw in buffers:
+            view = memoryview(raw).cast("B") if memoryview(raw).nbytes else memoryview(b"")
+            for at in range(0, len(view), CHUNK):
+                sendall(view[at : at + CHUNK])
+
+
+def _connect(path):
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    line.settimeout(60)
+    line.connect(path)
+    return line
+
+
+def receive(path, namespace):
+    """Take items from the socket at `path` into `namespace`; returns a JSON report."""
+    report = {}
+    line = _connect(path)
+    try:
+        for about in read_description(line.recv_into):
+            buffers = [read_exactly(line.recv_into, size) for size in about["sizes"]]
+            try:
+                namespace[about["name"]] = unpack(about, buffers)
+                report[about["name"]] = None
+            except Exception as err:  # e.g. a module that is missing here
+                report[about["name"]] = "%s: %s" % (type(err).__name__, err)
+        line.sendall(b"\n")
+    finally:
+        line.close()
+    return json.dumps(report)
+
+
+def send(path, names, namespace):
+    """Send the variables `names` of `namespace` to the socket at `path`."""
+    packed = []
+    for name in names:
+        if name not in namespace:
+            packed.append(({"name": name, "error": "there is no variable of that name on the host"}, []))
+            continue
+        try:
+            packed.append(pack(name, namespace[name]))
+        except CantTravel as err:
+            packed.append(({"name": name, "error": str(err)}, []))
+    line = _connect(path)
+    try:
+        write_items(line.sendall, packed)
+        line.shutdown(socket.SHUT_WR)
+        line.recv(1)  # until the other end has it all
+    finally:
+        line.close()
+    return json.dumps({})

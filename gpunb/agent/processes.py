@@ -1,0 +1,94 @@
+"""Processes of this host: are they alive, and how to end a whole tree of them."""
+
+import os
+import signal
+import time
+
+
+def start_time(pid):
+    """A number that tells two processes of the same pid apart, or None if there is none."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        pass
+    else:
+        return None if fields[0] == b"Z" else int(fields[19])
+    if os.path.isdir("/proc/self"):
+        return None
+    try:  # no /proc (macOS): alive is all that can be said
+        os.kill(pid, 0)
+    except OSError:
+        return None
+    return 0
+
+
+def alive(pid, started):
+    """Whether the process `pid` that started at `started` (see `start_time`) still runs."""
+    return pid is not None and start_time(pid) == started
+
+
+def _parents():
+    found = {}
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return found
+    for name in names:
+        if name.isdigit():
+            try:
+                with open("/proc/%s/stat" % name, "rb") as file:
+                    found[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
+            except (OSError, ValueError, IndexError):
+                continue
+    return found
+
+
+def _marked(mark):
+    """Processes whose environment has `mark` ("NAME=value")."""
+    needle = mark.encode()
+    found = set()
+    for pid in _parents():
+        try:
+            with open("/proc/%d/environ" % pid, "rb") as file:
+                if needle in file.read().split(b"\0"):
+                    found.add(pid)
+        except OSError:
+            continue
+    return found
+
+
+def tree(pid, mark=None):
+    """`pid`, all its descendants, and all that carry `mark` in their environment."""
+    parents = _parents()
+    found = {pid} if pid else set()
+    grown = True
+    while grown:
+        more = {child for child, parent in parents.items() if parent in found} - found
+        found |= more
+        grown = bool(more)
+    if mark:
+        found |= _marked(mark)
+    return found - {os.getpid(), 0, 1}
+
+
+def send(pids, signum):
+    """Send `signum` to each of `pids` that is still there."""
+    for pid in pids:
+        try:
+            os.kill(pid, signum)
+        except OSError:
+            continue
+
+
+def end_tree(pid, mark=None, grace=5.0, spare=()):
+    """TERM the whole tree, wait up to `grace` seconds, then KILL what is left."""
+    spared = set(spare)
+    send(tree(pid, mark) - spared, signal.SIGTERM)
+    until = time.monotonic() + grace
+    while time.monotonic() < until:
+        left = {one for one in tree(pid, mark) - spared if start_time(one) is not None}
+        if not left:
+            return
+        time.sleep(0.05)
+    send(tree(pid, mark) - spared, signal.SIGKILL)

@@ -1,0 +1,140 @@
+"""Frames: the one shape of everything that agent and client say, and of the journal.
+
+A frame is a fixed header and a body::
+
+    u32 length of the body    u32 CRC-32 of the body    u64 record number    (big endian)
+    body = u32 length of the head | head (JSON object, UTF-8) | payload (raw bytes)
+
+The record number is 0 for requests and answers; records of a run count from
+1. A run's journal is the concatenation of its record frames, so the agent
+sends what it wrote, byte for byte. ``head["b"]`` lists the lengths of the
+parts that the payload is made of.
+
+Client to agent::
+
+    {"t": "req", "id": 7, "op": "run.cell", ...}
+
+Agent to client::
+
+    {"t": "res", "id": 7, ...}                    the answer
+    {"t": "err", "id": 7, "code": ..., "msg": ...}
+    {"t": "rec", "run": ..., "k": ..., "ts": ...}   a record, see below
+    {"t": "note", "k": ...}                       not journaled (lease warnings)
+
+Kinds of records (``k``): ``start``, ``stream`` (``seg`` lists stream names and
+byte lengths in the order printed), ``msg`` (a Jupyter IOPub message: ``type``;
+parts are content, metadata, buffers), ``input`` (the cell asks), ``answered``,
+``lost`` (bytes that could not be stored, with the reason) and ``end``
+(``state``, ``exit``, ``why``). Every request may be sent twice: runs are named
+by the client, so a request repeated after a broken line starts nothing anew.
+"""
+
+import json
+import struct
+import zlib
+
+VERSION = 1
+
+HEADER = struct.Struct(">IIQ")
+_U32 = struct.Struct(">I")
+
+MAX_HEAD = 1 << 20
+MAX_BODY = 256 << 20
+
+END_STATES = frozenset(["ok", "error", "cancelled", "timeout", "died"])
+
+
+class FrameError(Exception):
+    """Bytes that are not a frame, or one beyond the limits."""
+
+
+def encode(head, parts=(), number=0):
+    """One frame as bytes.
+
+    Parameters
+    ----------
+    head
+        A JSON-able mapping; ``"b"`` is set from `parts` if there are any.
+    parts
+        Bytes-like objects that make up the payload.
+    number
+        The record number, 0 for what is not a record.
+    """
+    if parts:
+        head = dict(head, b=[len(part) for part in parts])
+    text = json.dumps(head, separators=(",", ":")).encode("utf-8")
+    body = b"".join([_U32.pack(len(text)), text, *parts])
+    if len(text) > MAX_HEAD or len(body) > MAX_BODY:
+        raise FrameError("a frame of %d bytes is over the limit of %d" % (len(body), MAX_BODY))
+    return HEADER.pack(len(body), zlib.crc32(body), number) + body
+
+
+def decode_body(body):
+    """Head and payload of a frame's body; the payload is a memoryview."""
+    if len(body) < 4:
+        raise FrameError("a frame's body of %d bytes has no head" % len(body))
+    (size,) = _U32.unpack_from(body)
+    if size > MAX_HEAD or size > len(body) - 4:
+        raise FrameError("a frame's head claims %d bytes of %d" % (size, len(body)))
+    try:
+        head = json.loads(bytes(body[4 : 4 + size]).decode("utf-8"))
+    except (ValueError, RecursionError) as err:
+        raise FrameError("a frame's head is not JSON: %s" % str(err)[:200]) from None
+    if not isinstance(head, dict):
+        raise FrameError("a frame's head is not an object")
+    return head, memoryview(body)[4 + size :]
+
+
+def parts_of(head, payload):
+    """The payload's parts, as ``head["b"]`` lists them."""
+    lengths = head.get("b", [])
+    if not isinstance(lengths, list) or not all(isinstance(n, int) and n >= 0 for n in lengths):
+        raise FrameError("a frame's part lengths are %r" % (lengths,))
+    if sum(lengths) != len(payload):
+        raise FrameError("a frame's parts sum to %d of %d bytes" % (sum(lengths), len(payload)))
+    out = []
+    at = 0
+    for length in lengths:
+        out.append(payload[at : at + length])
+        at += length
+    return out
+
+
+class Decoder:
+    """Turns a stream of bytes back into frames, whatever the pieces they come in.
+
+    Parameters
+    ----------
+    max_body
+        Bytes; a frame that claims more raises `FrameError` before it is read.
+    """
+
+    def __init__(self, max_body=MAX_BODY):
+        self._max_body = max_body
+        self._buffer = bytearray()
+
+    def feed(self, data):
+        """Add `data`; yield ``(number, head, payload)`` for each whole frame."""
+        self._buffer += data
+        at = 0
+        try:
+            while len(self._buffer) - at >= HEADER.size:
+                size, crc, number = HEADER.unpack_from(self._buffer, at)
+                if size > self._max_body:
+                    raise FrameError("a frame claims %d bytes, over the limit of %d" % (size, self._max_body))
+                if len(self._buffer) - at - HEADER.size < size:
+                    break
+                start = at + HEADER.size
+                body = bytes(memoryview(self._buffer)[start : start + size])
+                if zlib.crc32(body) != crc:
+                    raise FrameError("a frame's checksum is wrong")
+                at = start + size
+                head, payload = decode_body(body)
+                yield number, head, payload
+        finally:
+            del self._buffer[:at]
+
+    @property
+    def pending(self):
+        """Bytes of an unfinished frame."""
+        return len(self._buffer)

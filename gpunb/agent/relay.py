@@ -1,0 +1,132 @@
+"""The near end on the host: an SSH channel's stdin and stdout, joined to the agent's socket."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from . import places
+
+CHUNK = 1 << 18
+START_TIMEOUT = 60.0
+
+
+def _connect(path):
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        line.connect(path)
+    except OSError:
+        line.close()
+        return None
+    return line
+
+
+def agent_line(python, package, version):
+    """A socket to the agent, which is started if there is none.
+
+    Raises
+    ------
+    TimeoutError
+        It did not come up; the message has the end of its log.
+    """
+    path = places.agent_socket()
+    line = _connect(path)
+    if line is not None:
+        return line
+    log_path = os.path.join(places.base(), "agent.out")
+    log = open(log_path, "wb")
+    try:
+        subprocess.Popen(
+            [python, package, "serve", version],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=os.path.expanduser("~"),
+        )
+    finally:
+        log.close()
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        line = _connect(path)
+        if line is not None:
+            return line
+        time.sleep(0.01)
+    with open(log_path, "rb") as file:
+        tail = file.read()[-2000:].decode("utf-8", "replace")
+    raise TimeoutError("the agent did not start within %d s: %s" % (START_TIMEOUT, tail.strip()))
+
+
+def copy(source, sink):
+    """All bytes from the descriptor `source` to `sink` until either closes."""
+    try:
+        while True:
+            data = os.read(source, CHUNK)
+            if not data:
+                return
+            view = memoryview(data)
+            while view:
+                view = view[os.write(sink, view) :]
+    except OSError:
+        return
+
+
+def join(line, ready):
+    """Say `ready`, then pass bytes both ways until the line or the agent ends."""
+    os.write(1, ready)
+
+    def outward():
+        copy(line.fileno(), 1)
+        os._exit(0)  # the agent is gone, or nobody reads any more
+
+    threading.Thread(target=outward, daemon=True).start()
+    copy(0, line.fileno())
+    try:
+        line.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    return 0
+
+
+def attach(python, package, version, nonce):
+    """Join this process's stdin and stdout to the agent."""
+    return join(agent_line(python, package, version), b"\n%s ready\n" % nonce.encode())
+
+
+def bulk(token, nonce):
+    """A private socket for one transfer of variables, joined to stdin and stdout."""
+    path = os.path.join(places.sockets(), "b" + token)
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    server.bind(path)
+    try:
+        os.chmod(path, 0o600)
+        server.listen(1)
+        server.settimeout(3600)
+        os.write(1, b"\n%s ready %s\n" % (nonce.encode(), path.encode()))
+        line, _ = server.accept()
+    finally:
+        os.unlink(path)
+        server.close()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    inward = threading.Thread(target=_inward, args=(line,), daemon=True)
+    inward.start()
+    copy(line.fileno(), 1)
+    return 0
+
+
+def _inward(line):
+    copy(0, line.fileno())
+    try:
+        line.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+def main(argv):
+    """Run one of the verbs that the client asks for over SSH."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if argv[0] == "attach":
+        return attach(sys.executable, package, argv[1], argv[2])
+    return bulk(argv[1], argv[2])

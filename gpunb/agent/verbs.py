@@ -1,0 +1,28 @@
+"""What ``python AGENT_FOLDER VERB`` does; the folder holds a copy of this package."""
+
+import sys
+
+
+def main(argv):
+    """Run `argv`: serve, attach, bulk, keep or kernel."""
+    verb = argv[0] if argv else ""
+    if verb == "serve":
+        from . import daemon
+
+        return daemon.main(argv[1:])
+    if verb == "keep":
+        from . import keeper
+
+        return keeper.main(argv[1:])
+    if verb == "kernel":
+        from . import kernelapp
+
+        return kernelapp.main(argv[1:])
+    if verb in ("attach", "bulk"):
+        from . import relay
+
+        return relay.main(argv)
+    sys.stderr.write(
+        "usage: serve VERSION | attach VERSION NONCE | bulk TOKEN NONCE | keep FOLDER | kernel FILE\n"
+    )
+    return 2

@@ -1,0 +1,192 @@
+"""Put the agent on the host and open the line to it, in one SSH channel.
+
+The agent's files are named by the hash of their content, so a second visit
+sends nothing, and two versions never mix. Everything the host says before the
+line is open is read by the lines that start with our nonce; banners and slow
+login shells are read over.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import secrets
+import struct
+import tarfile
+import time
+import zlib
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import BootstrapFailed
+from gpunb.progress import SILENT, Progress
+from gpunb.ssh.quoting import quote
+
+if TYPE_CHECKING:
+    from paramiko import Channel
+
+    from gpunb.ssh.connection import Connection
+
+__all__ = ["agent_version", "open_line", "read_line"]
+
+MAX_NOISE = 1 << 20  # bytes of banner before we give up
+FIND_PYTHON = """
+nonce=$1; version=$2; want=$3; code=$4
+if [ -n "$want" ]; then set -- "$want"; else
+set -- "${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/python}" /venv/main/bin/python "${CONDA_PREFIX:+$CONDA_PREFIX/bin/python}" \\
+  /opt/conda/bin/python python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 python
+fi
+for p in "$@"; do
+  [ -n "$p" ] && command -v "$p" >/dev/null 2>&1 || continue
+  "$p" -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null || continue
+  exec "$p" -c "$code" "$nonce" "$version"
+done
+printf '\\n%s failed {"step": "python", "text": "no Python 3.8 or newer was found"}\\n' "$nonce"
+"""
+ADVICE = {
+    "python": "rent with an image that has Python 3.8 or newer, or name one with --python",
+    "ipykernel": "the host must reach PyPI, or use an image that has ipykernel",
+    "install": "free some space in the host's home folder, or rent with a larger disk",
+}
+
+
+@functools.cache
+def _payload() -> tuple[str, bytes]:
+    """The agent's version (a content hash) and its archive, compressed."""
+    out = io.BytesIO()
+    sources = {
+        f"gpunb_agent/{found.name}": found.read_bytes()
+        for found in files("gpunb.agent").iterdir()
+        if found.name.endswith(".py")
+    }
+    sources["__main__.py"] = (
+        b"import sys\n\nfrom gpunb_agent.verbs import main\n\nsys.exit(main(sys.argv[1:]))\n"
+    )
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in sorted(sources):
+            info = tarfile.TarInfo(name)
+            info.size, info.mode, info.mtime = len(sources[name]), 0o600, 0
+            archive.addfile(info, io.BytesIO(sources[name]))
+    data = out.getvalue()
+    return hashlib.sha256(data).hexdigest()[:16], zlib.compress(data, 6)
+
+
+def agent_version() -> str:
+    """The content hash under which this gpunb's agent is kept on a host."""
+    return _payload()[0]
+
+
+def open_line(
+    connection: Connection, *, python: str | None = None, progress: Progress = SILENT, timeout: float = 60.0
+) -> tuple[Channel, bytes]:
+    """An open line to the agent.
+
+    Parameters
+    ----------
+    python
+        The host's Python to use; found there by default (an active or image
+        environment first, then ``python3``).
+    timeout
+        Seconds that the host may be silent; installing ipykernel may take
+        five times that.
+
+    Returns
+    -------
+    The channel, and bytes of the first frames that came along.
+
+    Raises
+    ------
+    BootstrapFailed
+        With the host's own words.
+    """
+    nonce = secrets.token_hex(12)
+    version, archive = _payload()
+    stage = files("gpunb.agent").joinpath("stage.py").read_text()
+    command = quote(["sh", "-c", FIND_PYTHON, "gpunb", nonce, version, python or "", stage])
+    channel = connection.channel(command)
+    lines = LineReader(channel)
+    try:
+        while True:
+            kind, more = lines.next(nonce, timeout)
+            if kind == "ready":
+                return channel, lines.rest
+            if kind == "need":
+                progress.say("putting the agent on the host")
+                channel.sendall(struct.pack(">Q", len(archive)) + archive)
+            elif kind == "progress":
+                progress.say(str(more.get("text", ""))[:200])
+                timeout *= 5
+            else:
+                step = str(more.get("step", ""))
+                msg = f"the agent could not be started on the host: {str(more.get('text', ''))[:2000]}"
+                raise BootstrapFailed(msg, bill="the instance runs and is billed", hint=ADVICE.get(step))
+    except BaseException:
+        channel.close()
+        raise
+
+
+class LineReader:
+    """Reads the lines that start with a nonce; `rest` is what followed the last one."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self.rest = b""
+        self._noise = 0
+
+    def next(self, nonce: str, timeout: float) -> tuple[str, dict[str, Any]]:
+        """The next line's kind and JSON; skips everything else.
+
+        Raises
+        ------
+        BootstrapFailed
+            The line closed, was silent for `timeout` seconds, or sent noise only.
+        """
+        start = nonce.encode() + b" "
+        deadline = time.monotonic() + timeout
+        while True:
+            while b"\n" in self.rest:
+                line, self.rest = self.rest.split(b"\n", 1)
+                self._noise += len(line) + 1
+                if line.startswith(start):
+                    return self._parse(line[len(start) :])
+            if self._noise + len(self.rest) > MAX_NOISE:
+                msg = f"the host sent more than {MAX_NOISE} bytes and not one of ours"
+                raise BootstrapFailed(msg)
+            self.rest += self._receive(deadline, timeout)
+
+    def _receive(self, deadline: float, timeout: float) -> bytes:
+        self._channel.settimeout(max(0.1, deadline - time.monotonic()))
+        try:
+            data = self._channel.recv(1 << 16)
+        except TimeoutError as err:
+            msg = f"the host's shell was silent for {timeout:.0f} s"
+            raise BootstrapFailed(msg, bill="the instance runs and is billed", hint="try again") from err
+        if not data:
+            words = b""
+            while self._channel.recv_stderr_ready():
+                words += self._channel.recv_stderr(4096)
+            said = words.decode("utf-8", "replace").strip()[-1000:]
+            msg = f"the host closed the line before the agent was up{': ' + said if said else ''}"
+            raise BootstrapFailed(msg, bill="the instance runs and is billed")
+        return data
+
+    @staticmethod
+    def _parse(line: bytes) -> tuple[str, dict[str, Any]]:
+        kind, _, text = line.decode("utf-8", "replace").strip().partition(" ")
+        try:
+            more = json.loads(text) if text.startswith("{") else {"text": text}
+        except (ValueError, RecursionError):
+            more = {"text": text}
+        return kind, more
+
+
+def read_line(channel: Channel, nonce: str, timeout: float = 30.0) -> tuple[str, bytes]:
+    """Wait for ``ready`` on another channel of the agent; its text, and bytes that followed."""
+    lines = LineReader(channel)
+    kind, more = lines.next(nonce, timeout)
+    if kind != "ready":
+        msg = f"the host answered {kind!r}: {str(more.get('text', ''))[:500]}"
+        raise BootstrapFailed(msg)
+    return str(more.get("text", "")), lines.rest

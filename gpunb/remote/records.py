@@ -1,0 +1,104 @@
+"""What comes from the agent, as plain values: runs, records, the host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpunb.agent.protocol import END_STATES
+from gpunb.errors import ProtocolError
+
+__all__ = ["HostInfo", "Record", "RunInfo"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostInfo:
+    """The host as its agent describes it."""
+
+    agent: str
+    pid: int
+    python: str
+    python_version: str
+    home: str
+    hostname: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One numbered record of a run.
+
+    Attributes
+    ----------
+    number
+        Counts from 1 within the run.
+    kind
+        "start", "stream", "msg", "input", "answered", "note", "lost" or "end".
+    """
+
+    number: int
+    kind: str
+    head: Mapping[str, Any]
+    parts: Sequence[memoryview] = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the parts."""
+        return sum(len(part) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """A run in a few words. Times are Unix seconds on the host's clock.
+
+    `state` is "queued", "running", "ok", "error", "cancelled", "timeout" or
+    "died"; `last` is the number of its last record, `size` its journal's bytes.
+    """
+
+    id: str
+    kind: str
+    name: str
+    state: str
+    created: float | None
+    started: float | None
+    ended: float | None
+    exit_code: int | None
+    last: int
+    size: int
+    why: str
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.state in END_STATES
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> RunInfo:
+        """From the agent's answer; a wrong type is a `ProtocolError`."""
+        try:
+            return cls(
+                id=_text(raw["run"], 64),
+                kind=_text(raw["kind"], 16),
+                name=_text(raw.get("name", ""), 400),
+                state=_text(raw["state"], 16),
+                created=_number(raw.get("created")),
+                started=_number(raw.get("started")),
+                ended=_number(raw.get("ended")),
+                exit_code=None if raw.get("exit") is None else int(raw["exit"]),
+                last=int(raw.get("last", 0)),
+                size=int(raw.get("size", 0)),
+                why=_text(raw.get("why", ""), 2000),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError) as err:
+            msg = f"the agent described a run as {str(dict(raw))[:300]}"
+            raise ProtocolError(msg) from err
+
+
+def _text(value: object, limit: int) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value[:limit]
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,117 @@
+"""A run that this process follows."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gpunb.errors import GpunbError, ProtocolError
+from gpunb.remote.records import Record, RunInfo
+
+if TYPE_CHECKING:
+    from gpunb.remote.client import AgentClient
+
+__all__ = ["RunHandle"]
+
+WINDOW = 8 << 20  # bytes on their way to us unacknowledged
+ACK_EVERY = 1 << 20
+
+
+class RunHandle:
+    """A run and its records as they come.
+
+    Attributes
+    ----------
+    id
+        The run's id, named here, so that asking twice starts nothing twice.
+    history
+        Records up to this number were there when we attached.
+    """
+
+    def __init__(self, client: AgentClient, run_id: str, after: int = 0) -> None:
+        self.id = run_id
+        self.client = client
+        self.window = WINDOW
+        self.history = after
+        self.seen = after
+        self.over = False
+        self._queue: queue.SimpleQueue[Record | GpunbError] = queue.SimpleQueue()
+        self._taken = after
+        self._unacked = 0
+
+    def __repr__(self) -> str:
+        return f"RunHandle({self.id!r})"
+
+    def take(self, record: Record) -> None:
+        """A record came in (called by the client's reader)."""
+        if record.number <= self.seen:
+            return  # sent again after a broken line
+        if record.number != self.seen + 1:
+            msg = f"run {self.id}: record {record.number} came after {self.seen}"
+            self.fail(ProtocolError(msg))
+            return
+        self.seen = record.number
+        if record.kind == "end":
+            self.over = True
+        self._queue.put(record)
+
+    def fail(self, error: GpunbError) -> None:
+        """No more records will come (called by the client)."""
+        self._queue.put(error)
+
+    def next(self, timeout: float | None = None) -> Record | None:
+        """The next record; None if there is none within `timeout` seconds.
+
+        Raises
+        ------
+        GpunbError
+            The agent refused the run, or the line is gone for good.
+        """
+        try:
+            found = self._queue.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if isinstance(found, GpunbError):
+            raise found
+        self._taken = found.number
+        self._unacked += found.size + 64
+        if found.kind == "end" or self._unacked >= ACK_EVERY:
+            self._unacked = 0
+            self.client.ack(self.id, self._taken)
+        return found
+
+    def records(self, timeout: float | None = None) -> Iterator[Record]:
+        """All records to the end record, which is the last; at most `timeout` seconds between two."""
+        while True:
+            wait_until = None if timeout is None else time.monotonic() + timeout
+            record = self.next(1.0 if timeout is None else timeout)
+            if record is None:
+                if wait_until is not None and time.monotonic() >= wait_until:
+                    return
+                continue
+            yield record
+            if record.kind == "end":
+                self.close()
+                return
+
+    def info(self) -> RunInfo:
+        """How the run stands, asked of the host now."""
+        return self.client.run_info(self.id)
+
+    def interrupt(self) -> None:
+        """Interrupt a cell, or end a job."""
+        self.client.interrupt(self.id)
+
+    def cancel(self) -> None:
+        """End the run."""
+        self.client.cancel(self.id)
+
+    def answer(self, number: int, text: str) -> bool:
+        """Answer the input record `number`."""
+        return self.client.answer(self.id, number, text)
+
+    def close(self) -> None:
+        """Stop following; the run goes on."""
+        self.client.forget(self)
