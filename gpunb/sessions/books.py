@@ -1,0 +1,271 @@
+"""The ledger's books beside the sessions: costs, transfers, receipts, failures, claims, orphans, leader."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from gpunb.sessions.costs import cost_of
+from gpunb.sessions.model import (
+    Clock,
+    Cost,
+    Failure,
+    Leader,
+    Orphan,
+    Receipt,
+    Segment,
+    Transfer,
+    offer_from_dict,
+)
+from gpunb.sessions.store import Store
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable
+
+__all__ = ["Books"]
+
+_GB = 1e9
+
+
+class Books(Store):
+    """Part of `gpunb.sessions.ledger.Ledger`, which is the class to use."""
+
+    clock: Clock
+    _owner_lives: Callable[[str], bool | None]
+
+    @property
+    def owner(self) -> str:
+        """The mark of this process."""
+        raise NotImplementedError
+
+    # -- cost -------------------------------------------------------------
+
+    def segments(self, session_id: str) -> list[Segment]:
+        """All stretches of cost of a session, oldest first."""
+        rows = self._rows("SELECT * FROM segments WHERE session_id = ? ORDER BY start, id", (session_id,))
+        return [_segment(row) for row in rows]
+
+    def cost(self, session_id: str, now: float | None = None) -> Cost:
+        """What the session cost so far, in the provider's billing steps."""
+        return cost_of(self.segments(session_id), self.clock.time() if now is None else now)
+
+    def costs(self, now: float | None = None) -> dict[str, Cost]:
+        """`cost` of every live session, by id, in one read."""
+        when = self.clock.time() if now is None else now
+        groups: dict[str, list[Segment]] = {}
+        for row in self._rows(
+            "SELECT g.* FROM segments g JOIN sessions s ON s.id = g.session_id "
+            "WHERE s.state NOT IN ('gone', 'failed')"
+        ):
+            groups.setdefault(row["session_id"], []).append(_segment(row))
+        return {key: cost_of(group, when) for key, group in groups.items()}
+
+    def open_segments(self, segments: Iterable[Segment]) -> None:
+        """Begin segments; an open one of the same kind with another rate is closed there."""
+        with self._write() as db:
+            self._open_segments(db, segments)
+
+    def _open_segments(self, db: sqlite3.Connection, segments: Iterable[Segment]) -> None:
+        for one in segments:
+            same = db.execute(
+                'SELECT rate FROM segments WHERE session_id = ? AND kind = ? AND "end" IS NULL',
+                (one.session_id, one.kind),
+            ).fetchone()
+            if same is not None and same["rate"] == one.rate:
+                continue
+            db.execute(
+                'UPDATE segments SET "end" = max(start, ?) '
+                'WHERE session_id = ? AND kind = ? AND "end" IS NULL',
+                (one.start, one.session_id, one.kind),
+            )
+            db.execute(
+                "INSERT INTO segments "
+                '(session_id, kind, rate, start, "end", quantity, increment_s, clock_hours) '
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    one.session_id,
+                    one.kind,
+                    one.rate,
+                    one.start,
+                    one.end,
+                    one.quantity,
+                    one.increment_s,
+                    int(one.clock_hours),
+                ),
+            )
+
+    def add_transfer(self, transfer: Transfer) -> None:
+        """Record a transfer, what its traffic costs, and that it was activity.
+
+        The provider bills by the host's side: what goes up from here is received there.
+        """
+        end = transfer.ended if transfer.ended is not None else self.clock.time()
+        with self._write() as db:
+            db.execute(
+                "INSERT INTO transfers (session_id, direction, bytes, files, what, started, ended, state) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    transfer.session_id,
+                    transfer.direction,
+                    transfer.bytes,
+                    transfer.files,
+                    transfer.what,
+                    transfer.started,
+                    end,
+                    transfer.state,
+                ),
+            )
+            row = db.execute("SELECT offer FROM sessions WHERE id = ?", (transfer.session_id,)).fetchone()
+            if row is None:
+                return
+            offer = offer_from_dict(json.loads(row["offer"]))
+            rate = offer.down_usd_gb if transfer.direction == "up" else offer.up_usd_gb
+            if rate > 0 and transfer.bytes > 0:
+                db.execute(
+                    'INSERT INTO segments (session_id, kind, rate, start, "end", quantity) '
+                    "VALUES (?, 'bandwidth', ?, ?, ?, ?)",
+                    (transfer.session_id, rate, transfer.started, end, transfer.bytes / _GB),
+                )
+            db.execute(
+                "UPDATE sessions SET last_activity = ?1 "
+                "WHERE id = ?2 AND (last_activity IS NULL OR last_activity < ?1)",
+                (end, transfer.session_id),
+            )
+
+    def transfers(self, session_id: str) -> list[Transfer]:
+        """The session's transfers, oldest first."""
+        rows = self._rows("SELECT * FROM transfers WHERE session_id = ? ORDER BY id", (session_id,))
+        return [Transfer(**dict(row)) for row in rows]
+
+    # -- receipts and failures --------------------------------------------
+
+    def save_receipt(self, receipt: Receipt) -> None:
+        """Keep `receipt`, in place of an earlier one of the session."""
+        with self._write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO receipts (session_id, ended, data) VALUES (?, ?, ?)",
+                (receipt.session_id, receipt.ended, json.dumps(receipt.data())),
+            )
+
+    def receipts(self, limit: int = 1000) -> list[Receipt]:
+        """The receipts, newest first."""
+        rows = self._rows("SELECT data FROM receipts ORDER BY ended DESC LIMIT ?", (limit,))
+        return [Receipt.from_data(json.loads(row["data"])) for row in rows]
+
+    def receipt(self, session_id: str) -> Receipt | None:
+        """The session's receipt, if it has one."""
+        rows = self._rows("SELECT data FROM receipts WHERE session_id = ?", (session_id,))
+        return Receipt.from_data(json.loads(rows[0]["data"])) if rows else None
+
+    def add_failure(self, provider: str, machine_id: str, reason: str) -> None:
+        """Remember that a host failed; without a machine id there is nothing to remember."""
+        if machine_id:
+            with self._write() as db:
+                db.execute(
+                    "INSERT INTO failures (provider, machine_id, reason, at) VALUES (?, ?, ?, ?)",
+                    (provider, machine_id, reason, self.clock.time()),
+                )
+
+    def failures(self, *, since: float = 0.0) -> list[Failure]:
+        """Hosts that failed after `since`, newest first."""
+        rows = self._rows(
+            "SELECT provider, machine_id, reason, at FROM failures WHERE at >= ? ORDER BY at DESC", (since,)
+        )
+        return [Failure(**dict(row)) for row in rows]
+
+    # -- claims: who works on a session now -------------------------------
+
+    def claim(self, session_id: str, ttl: float) -> bool:
+        """Take or renew the work on a session for `ttl` seconds.
+
+        False if another process has it and lives (as far as can be told) and its time is
+        not over.
+        """
+        now = self.clock.time()
+        with self._write() as db:
+            row = db.execute("SELECT owner, until FROM claims WHERE session_id = ?", (session_id,)).fetchone()
+            if row is not None and row["owner"] != self.owner and self._held(row["owner"], row["until"], now):
+                return False
+            db.execute(
+                "INSERT OR REPLACE INTO claims (session_id, owner, until) VALUES (?, ?, ?)",
+                (session_id, self.owner, now + ttl),
+            )
+        return True
+
+    def release(self, session_id: str) -> None:
+        """Let go of a claim of this process."""
+        with self._write() as db:
+            db.execute("DELETE FROM claims WHERE session_id = ? AND owner = ?", (session_id, self.owner))
+
+    def claimed(self, session_id: str) -> bool:
+        """Whether another living process works on the session."""
+        rows = self._rows("SELECT owner, until FROM claims WHERE session_id = ?", (session_id,))
+        return any(
+            row["owner"] != self.owner and self._held(row["owner"], row["until"], self.clock.time())
+            for row in rows
+        )
+
+    def _held(self, owner: str, until: float, now: float) -> bool:
+        return until > now and self._owner_lives(owner) is not False
+
+    # -- orphans ----------------------------------------------------------
+
+    def orphans(self, *, gone: bool = False) -> list[Orphan]:
+        """Instances with a gpunb label and no session here; with `gone` also the ended ones."""
+        where = "" if gone else "WHERE gone IS NULL"
+        return [
+            Orphan(**{**dict(row), "ours": bool(row["ours"])})
+            for row in self._rows(f"SELECT * FROM orphans {where} ORDER BY first_seen")
+        ]
+
+    def save_orphan(self, orphan: Orphan) -> None:
+        """Keep what is known of an orphan."""
+        values: dict[str, Any] = {f.name: getattr(orphan, f.name) for f in fields(Orphan)}
+        names, marks = ", ".join(values), ", ".join(f":{key}" for key in values)
+        with self._write() as db:
+            db.execute(f"INSERT OR REPLACE INTO orphans ({names}) VALUES ({marks})", values)
+
+    # -- leader: the one supervisor ---------------------------------------
+
+    def lead(self, kind: str, ttl: float) -> bool:
+        """Become or stay the supervisor; False while another one is alive.
+
+        A leader whose process is gone is replaced at once, one that can't be checked
+        (another machine) when its heartbeat is older than its `ttl` seconds.
+        """
+        now = self.clock.time()
+        with self._write() as db:
+            row = db.execute("SELECT owner, beat, ttl FROM leader").fetchone()
+            if row is not None and row["owner"] == self.owner:
+                db.execute("UPDATE leader SET beat = ?, ttl = ?", (now, ttl))
+                return True
+            if row is not None and self._held(row["owner"], row["beat"] + row["ttl"], now):
+                return False
+            db.execute(
+                "INSERT OR REPLACE INTO leader (id, owner, kind, since, beat, ttl) VALUES (1, ?, ?, ?, ?, ?)",
+                (self.owner, kind, now, now, ttl),
+            )
+        return True
+
+    def resign(self) -> None:
+        """Stop being the supervisor."""
+        with self._write() as db:
+            db.execute("DELETE FROM leader WHERE owner = ?", (self.owner,))
+
+    def leader(self) -> Leader | None:
+        """The supervisor that is alive now, or None."""
+        rows = self._rows("SELECT owner, kind, since, beat, ttl FROM leader")
+        if not rows:
+            return None
+        found = Leader(**dict(rows[0]))
+        now = self.clock.time()
+        held = found.owner == self.owner or self._held(found.owner, found.until, now)
+        return found if held else None
+
+
+def _segment(row: sqlite3.Row) -> Segment:
+    values = dict(row)
+    values["clock_hours"] = bool(values["clock_hours"])
+    return Segment(**values)

@@ -1,0 +1,68 @@
+"""What segments of cost add up to, in the steps that the provider bills."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from gpunb.sessions.model import Cost, Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gpunb.providers.base import Instance, Offer
+
+__all__ = ["cost_of", "rates", "slug"]
+
+_HOUR = 3600.0
+
+
+def rates(offer: Offer, disk_gb: float, instance: Instance | None = None) -> tuple[float, float]:
+    """US dollars an hour of the gpu and of the disk.
+
+    The instance's own figures come before the offer's where the provider gives them;
+    its ``usd_h`` includes the disk.
+    """
+    disk = offer.hourly(disk_gb) - offer.usd_h
+    if instance is not None and instance.stopped_usd_h > 0:
+        disk = instance.stopped_usd_h
+    if instance is not None and instance.usd_h > 0:
+        return max(0.0, instance.usd_h - disk), disk
+    return offer.usd_h, disk
+
+
+def cost_of(segments: Iterable[Segment], now: float) -> Cost:
+    """The cost at `now`: open segments count up to it, started steps count whole.
+
+    Two segments of one kind inside the same hour of the clock pay that hour once.
+    """
+    usd = {"gpu": 0.0, "disk": 0.0, "bandwidth": 0.0}
+    paid_to: dict[str, int] = {}
+    for segment in sorted(segments, key=lambda one: (one.start, one.id)):
+        kind = segment.kind if segment.kind in usd else "gpu"
+        if kind == "bandwidth":
+            usd[kind] += segment.rate * segment.quantity
+            continue
+        end = now if segment.end is None else segment.end
+        seconds = max(0.0, end - segment.start)
+        if segment.clock_hours:
+            last = math.ceil(max(end, segment.start) / _HOUR - 1e-9)
+            first = max(math.floor(segment.start / _HOUR), paid_to.get(kind, 0))
+            last = max(last, math.floor(segment.start / _HOUR) + 1)
+            usd[kind] += segment.rate * max(0, last - first)
+            paid_to[kind] = max(last, paid_to.get(kind, 0))
+            continue
+        if segment.increment_s > 0:
+            seconds = math.ceil(seconds / segment.increment_s - 1e-9) * segment.increment_s
+        usd[kind] += segment.rate * seconds / _HOUR
+    return Cost(gpu=usd["gpu"], disk=usd["disk"], bandwidth=usd["bandwidth"])
+
+
+def slug(offer: Offer) -> str:
+    """A short word for what is rented: "h100", "rtx4090", else the provider's name."""
+    word = ""
+    for part in offer.gpu.lower().split():
+        word += "".join(letter for letter in part if letter.isascii() and letter.isalnum())
+        if any(letter.isdigit() for letter in part):
+            break
+    return word[:20] or offer.provider

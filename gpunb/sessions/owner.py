@@ -1,0 +1,50 @@
+"""Who is working on a session: a mark of this process that others can check."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+from pathlib import Path
+
+__all__ = ["lives", "mark"]
+
+
+def mark() -> str:
+    """A mark of this process, unique to the caller: ``host/pid/start/random``."""
+    pid = os.getpid()
+    return f"{platform.node()}/{pid}/{_start(pid)}/{secrets.token_hex(4)}"
+
+
+def lives(owner: str) -> bool | None:
+    """Whether the process behind `owner` runs; None if it is on another machine.
+
+    The start time tells a process from a later one with the same number.
+    """
+    try:
+        host, pid_text, start, _ = owner.rsplit("/", 3)
+        pid = int(pid_text)
+    except ValueError:
+        return None
+    if host != platform.node():
+        return None
+    now = _start(pid)
+    return now != "" and start in {"", now}
+
+
+def _start(pid: int) -> str:
+    """The process's start, in ticks or seconds; "" if there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return ""
+    else:
+        after = stat.rpartition(")")[2].split()
+        return "" if after[0] in {"Z", "X"} else after[19]
+    import psutil
+
+    try:
+        return f"{psutil.Process(pid).create_time():.0f}"
+    except psutil.Error:
+        return ""

@@ -1,0 +1,297 @@
+"""The SQLite file below the ledger: opened, checked, migrated, shared by threads and processes.
+
+``synchronous=FULL``: in WAL mode NORMAL may lose the last commits in a power cut, and one
+of them may be the create intent that promise 1 rests on. It costs one fsync a commit, and
+we commit a few times a minute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gpunb import paths
+from gpunb.errors import LedgerDamaged, LedgerError, LedgerTooNew, LedgerUnwritable
+from gpunb.sessions import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["Store"]
+
+_MAGIC = b"SQLite format 3\0"
+_HEADER = 100
+BUSY_S = 30.0
+
+# Connections that a fork left to the child. SQLite must neither use nor close them
+# there (sqlite.org/howtocorrupt.html, 2.6), so they are kept from the collector.
+_abandoned: list[sqlite3.Connection] = []
+
+
+class Store:
+    """One ledger file; a connection for each thread, opened on first use.
+
+    An object may be shared by threads and survives a fork: the child opens its own.
+
+    Raises
+    ------
+    LedgerDamaged, LedgerTooNew
+        The file is left exactly as it was.
+    LedgerUnwritable
+        The folder or file can't be written, or the disk is full.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._open: list[tuple[threading.Thread, sqlite3.Connection]] = []
+        self._closed = False
+        self._db()
+
+    def close(self) -> None:
+        """Close this process's connections. The object can't be used after."""
+        with self._lock:
+            self._closed = True
+            mine, self._open = self._open, []
+        if self._pid == os.getpid():
+            for _, db in mine:
+                db.close()
+
+    # -- connections ------------------------------------------------------
+
+    def _db(self) -> sqlite3.Connection:
+        if self._pid != os.getpid():
+            self._after_fork()
+        found: sqlite3.Connection | None = getattr(self._local, "db", None)
+        if found is not None and not self._closed:
+            return found
+        if self._closed:
+            msg = f"the ledger {self.path} was closed"
+            raise LedgerError(msg)
+        with self._mapped():
+            db = self._connect()
+        self._local.db = db
+        with self._lock:
+            dead = [pair for pair in self._open if not pair[0].is_alive()]
+            self._open = [pair for pair in self._open if pair[0].is_alive()]
+            self._open.append((threading.current_thread(), db))
+        for _, old in dead:
+            old.close()
+        return db
+
+    def _after_fork(self) -> None:
+        _abandoned.extend(db for _, db in self._open)
+        self._open = []
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def _connect(self) -> sqlite3.Connection:
+        self._inspect()
+        # never created by SQLite itself: the mode would be the umask's
+        db = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=BUSY_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            db.row_factory = sqlite3.Row
+            version = _pragma(db, "user_version")
+            ours = _pragma(db, "application_id")
+            if version > len(schema.MIGRATIONS) and ours == schema.APPLICATION_ID:
+                self._too_new(version)
+            if ours not in (0, schema.APPLICATION_ID) or (ours == 0 and _tables(db)):
+                self._damaged("it is another program's SQLite file")
+            _wal(db)
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone stops at the drive's cache
+            if version < len(schema.MIGRATIONS) or ours == 0:
+                self._migrate(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _inspect(self) -> None:
+        """Refuse what SQLite would silently repair, empty or overwrite."""
+        path = self.path
+        # The log is looked at first: SQLite writes the file's first page before the log
+        # exists, so a log beside an empty file can't be another process just starting.
+        try:
+            log = path.with_name(path.name + "-wal").stat().st_size
+        except OSError:
+            log = 0
+        try:
+            info = path.stat()
+        except FileNotFoundError:
+            info = None
+        if info is not None and path.is_dir():
+            self._damaged("a folder stands in its place")
+        if info is None or info.st_size == 0:
+            if log:
+                self._damaged("the file is empty or missing, but its log (-wal) is not")
+            paths.private_dir(path.parent)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            return
+        with path.open("rb") as file:
+            head = file.read(_HEADER)
+        if len(head) < _HEADER or not head.startswith(_MAGIC):
+            self._damaged(f"its first {_HEADER} bytes are not a SQLite header")
+        if info.st_mode & 0o077 and info.st_uid == os.getuid():
+            path.chmod(0o600)
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            version = _pragma(db, "user_version")  # another process may have been first
+            if version > len(schema.MIGRATIONS):
+                self._too_new(version)
+            if version:
+                self._copy(version)
+            for script in schema.MIGRATIONS[version:]:
+                for statement in schema.statements(script):
+                    db.execute(statement)
+            if version == 0:
+                db.executemany(
+                    "INSERT INTO meta (key, value) VALUES (?, ?)",
+                    [("installation", uuid.uuid4().hex), ("created", repr(time.time()))],
+                )
+                db.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS)}")
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        # the tables themselves should survive a lost log
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def _copy(self, version: int) -> None:
+        """Keep the older file beside, as ``ledger.sqlite.v<version>``; the caller holds the write lock."""
+        target = self.path.with_name(f"{self.path.name}.v{version}")
+        if target.exists():
+            return
+        part = target.with_name(f"{target.name}.{os.getpid()}.part")
+        os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
+        with (
+            contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_S)) as source,
+            contextlib.closing(sqlite3.connect(part)) as copy,
+        ):
+            source.backup(copy)
+        part.replace(target)
+
+    # -- use --------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _write(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """One write transaction; with `durable` the log is folded into the file at once."""
+        db = self._db()
+        with self._mapped():
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+        if durable:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def _rows(self, sql: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> list[sqlite3.Row]:
+        db = self._db()
+        with self._mapped():
+            return db.execute(sql, values).fetchall()
+
+    def check(self) -> list[str]:
+        """What is wrong with the file, in words, for ``gpunb doctor``; empty if nothing is."""
+        try:
+            rows = self._rows("PRAGMA integrity_check(20)")
+        except LedgerError as err:
+            return [err.message]
+        out = [str(row[0]) for row in rows if row[0] != "ok"]
+        mode = self.path.stat().st_mode & 0o777
+        if mode & 0o077:
+            out.append(f"{self.path} has mode {mode:04o}: others on this machine can read it; chmod 600 it")
+        return out
+
+    # -- errors -----------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """SQLite's and the system's errors in gpunb's words."""
+        try:
+            yield
+        except sqlite3.Error as err:
+            text = str(err)
+            if isinstance(err, (sqlite3.ProgrammingError, sqlite3.IntegrityError)):
+                raise
+            if any(word in text for word in ("malformed", "not a database", "no such", "corrupt")):
+                self._damaged(text, err)
+            if "locked" in text or "busy" in text:
+                msg = f"the ledger {self.path} was locked by another process for {BUSY_S:.0f} s"
+                raise LedgerError(msg, hint="see which process holds it, then try again") from err
+            self._unwritable(text, err)
+        except OSError as err:
+            self._unwritable(err.strerror or str(err), err)
+
+    def _damaged(self, why: str, cause: BaseException | None = None) -> NoReturn:
+        msg = f"the ledger {self.path} is damaged: {why}"
+        raise LedgerDamaged(
+            msg,
+            bill="what was rented goes on; nothing new is rented until the ledger can be read",
+            hint=(
+                f"the file is left as it is; see `gpunb doctor`, restore a copy of it (one lies beside it as "
+                f"{self.path.name}.v… after an upgrade), or move it away to begin a new one"
+            ),
+        ) from cause
+
+    def _too_new(self, version: int) -> NoReturn:
+        msg = (
+            f"the ledger {self.path} has version {version}; "
+            f"this gpunb knows versions up to {len(schema.MIGRATIONS)}"
+        )
+        raise LedgerTooNew(
+            msg, bill="what was rented goes on", hint="pip install --upgrade gpunb; the file is left as it is"
+        )
+
+    def _unwritable(self, why: str, cause: BaseException | None = None) -> NoReturn:
+        msg = f"the ledger {self.path} can't be written: {why}"
+        raise LedgerUnwritable(
+            msg,
+            bill="what was rented goes on; nothing new is rented without a ledger",
+            hint="free space or permissions there, or set GPUNB_HOME to a folder that you can write to",
+        ) from cause
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    return int(db.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _tables(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+
+
+def _wal(db: sqlite3.Connection) -> None:
+    """Switch to WAL; SQLite does not wait for other processes here, so we do."""
+    end = time.monotonic() + BUSY_S
+    while True:
+        try:
+            if db.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+                return
+            db.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as err:  # noqa: PERF203
+            if "locked" not in str(err) or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
