@@ -30,8 +30,10 @@ __all__ = ["Completed", "Connection", "open_patiently", "probe", "wait_reachable
 # Received data waits here, not in the network: with OpenSSH's own 2 MiB a
 # pull at 50 ms stops at 35 MB/s, with 32 MiB it ran at 316 MB/s.
 WINDOW = 32 * 2**20
-PACKET = 2**15
-_CHUNK = 2**17
+# sshd sends packets as large as we allow; 128 KiB instead of 32 KiB costs a
+# fifth less time in Python.
+PACKET = 2**17
+_SLICE = 2**17
 
 _PULSE_S = 15.0  # a line this quiet is asked for an answer
 _DEAD_S = 30.0  # ... and given up when none comes for so long
@@ -342,16 +344,17 @@ def open_patiently(
 
 
 def _drain(receive: Callable[[int], bytes], into: bytearray) -> None:
+    # always all that waits: paramiko moves the rest of its buffer down at each read
     with contextlib.suppress(OSError):
-        while data := receive(_CHUNK):
+        while data := receive(WINDOW):
             into += data
 
 
 def _feed(channel: paramiko.Channel, data: bytes) -> None:
     # in slices: paramiko's sendall copies the rest at every packet
     with contextlib.suppress(OSError, EOFError):
-        for start in range(0, len(data), _CHUNK):
-            channel.sendall(data[start : start + _CHUNK])
+        for start in range(0, len(data), _SLICE):
+            channel.sendall(data[start : start + _SLICE])
         channel.shutdown_write()
 
 

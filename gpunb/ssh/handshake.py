@@ -49,7 +49,7 @@ def handshake(
     endpoint: Endpoint, *, timeout: float, window: int, packet: int
 ) -> tuple[Wire, paramiko.Transport]:
     """TCP, key exchange, host key, login, within `timeout` seconds; raises like `Connection.open`."""
-    import paramiko
+    from gpunb.ssh.transport import Transport
 
     # without a handler, paramiko's own error lines would end on the user's screen
     logging.getLogger("paramiko").addHandler(_QUIET)
@@ -59,7 +59,7 @@ def handshake(
     wire = connect(endpoint, timeout=timeout)
     transport = None
     try:
-        transport = paramiko.Transport(
+        transport = Transport(
             wire,
             default_window_size=window,
             default_max_packet_size=packet,
