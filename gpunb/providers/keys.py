@@ -1,0 +1,195 @@
+"""Where the clouds' keys are kept: environment, the system's keyring, or a private file.
+
+A key is looked up in that order, each time it is needed, and is a
+``SecretStr`` from there on. It never reaches a host, a notebook or a log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpunb import paths
+from gpunb.errors import BadInput, SettingsError
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+__all__ = ["VARIABLES", "FoundKey", "delete", "find", "key_file", "store", "variable"]
+
+#: The environment variables that the clouds' own clients read.
+VARIABLES = {
+    "deepinfra": "DEEPINFRA_TOKEN",
+    "fluence": "FLUENCE_API_KEY",
+    "sesterce": "SESTERCE_API_KEY",
+    "vast": "VAST_API_KEY",
+}
+
+_SERVICE = "gpunb"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundKey:
+    """A key and where it came from, in words for the user."""
+
+    key: SecretStr
+    source: str
+
+
+def variable(provider: str) -> str:
+    """The environment variable that overrides the stored key of `provider`."""
+    return VARIABLES.get(provider) or re.sub(r"\W", "_", provider).upper() + "_API_KEY"
+
+
+def key_file(provider: str) -> Path:
+    """The file that holds the key where there is no keyring (it may not exist)."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,63}", provider):
+        msg = f"provider {provider!r} is not a name of small letters, digits, '-', '_' and '.'"
+        raise BadInput(msg)
+    return paths.home() / "keys" / provider
+
+
+def find(provider: str, env: str | None = None) -> FoundKey | None:
+    """The key of `provider`: environment, then keyring, then file; None if there is none.
+
+    Parameters
+    ----------
+    env
+        The environment variable to look at, instead of `variable`'s.
+
+    Raises
+    ------
+    SettingsError
+        The key file is there, but others may read it, or it can't be read.
+    """
+    name = env or variable(provider)
+    value = os.environ.get(name, "").strip()
+    if value:
+        return _found(value, f"environment variable {name}")
+    ring = _keyring()
+    if ring is not None:
+        value = (_ask(ring, "get_password", provider) or "").strip()
+        if value:
+            return _found(value, f"system keyring ({_ring_name(ring)})")
+    value = _read(key_file(provider))
+    return _found(value, f"file {key_file(provider)}") if value else None
+
+
+def store(provider: str, value: str) -> str:
+    """Keep `value` for later; returns where, in words for the user.
+
+    Raises
+    ------
+    BadInput
+        The key is empty, or holds blanks or line ends.
+    LedgerUnwritable, SettingsError
+        It can't be written.
+    """
+    value = value.strip()
+    if not value or not value.isascii() or not value.isprintable() or " " in value:
+        msg = f"the key of {provider} must be one word of plain signs; what was given is not"
+        raise BadInput(msg, hint="copy it again from the cloud's page of keys")
+    file = key_file(provider)
+    ring = _keyring()
+    if ring is not None and _put(ring, provider, value):
+        file.unlink(missing_ok=True)  # an older copy must not come back later
+        return f"system keyring ({_ring_name(ring)})"
+    _write(file, value)
+    return f"file {file} (mode 0600, there is no system keyring here)"
+
+
+def delete(provider: str) -> list[str]:
+    """Forget the stored key; returns the places from which it was taken."""
+    gone: list[str] = []
+    ring = _keyring()
+    if ring is not None and _ask(ring, "get_password", provider):
+        _ask(ring, "delete_password", provider)
+        gone.append(f"system keyring ({_ring_name(ring)})")
+    file = key_file(provider)
+    if file.is_file():
+        file.unlink()
+        gone.append(f"file {file}")
+    return gone
+
+
+def _found(value: str, source: str) -> FoundKey:
+    from pydantic import SecretStr
+
+    from gpunb import log
+
+    log.add_secret(value)
+    return FoundKey(SecretStr(value), source)
+
+
+def _keyring() -> Any | None:
+    """The usable backend of the system's keyring, or None."""
+    try:
+        import keyring
+        from keyring.errors import KeyringError
+    except ImportError:
+        return None
+    with contextlib.suppress(KeyringError, RuntimeError, OSError):
+        ring = keyring.get_keyring()
+        if ring.priority > 0:
+            return ring
+    return None
+
+
+def _ring_name(ring: Any) -> str:
+    return str(getattr(ring, "name", type(ring).__name__))
+
+
+def _ask(ring: Any, method: str, provider: str) -> str | None:
+    """Call the keyring; one that is locked or broken is as good as none."""
+    from keyring.errors import KeyringError
+
+    with contextlib.suppress(KeyringError, RuntimeError, OSError):
+        answer = getattr(ring, method)(_SERVICE, provider)
+        return answer if isinstance(answer, str) else None
+    return None
+
+
+def _put(ring: Any, provider: str, value: str) -> bool:
+    from keyring.errors import KeyringError
+
+    try:
+        ring.set_password(_SERVICE, provider, value)
+    except (KeyringError, RuntimeError, OSError):
+        return False
+    return _ask(ring, "get_password", provider) == value
+
+
+def _read(file: Path) -> str:
+    try:
+        mode = file.stat().st_mode
+        if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            msg = f"key file {file} has mode {stat.S_IMODE(mode):04o}; others may read it"
+            raise SettingsError(msg, hint=f"chmod 600 {file}, and think of making a new key")
+        return file.read_text("utf-8").strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as err:
+        msg = f"key file {file} can't be read: {err}"
+        raise SettingsError(msg) from err
+
+
+def _write(file: Path, value: str) -> None:
+    folder = paths.private_dir(file.parent)
+    try:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".key-")  # 0600 from the start
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as out:
+                out.write(value + "\n")
+            Path(name).replace(file)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as err:
+        msg = f"key file {file} can't be written: {err.strerror or err}"
+        raise SettingsError(msg) from err

@@ -1,0 +1,200 @@
+"""The account on Vast: who, how much credit, what was charged, keys, variables, templates."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from pydantic import Field, SecretStr
+
+from gpunb.errors import BadAnswer, BadInput
+from gpunb.providers.base import UsageLine
+from gpunb.providers.text import clean
+from gpunb.providers.vast import api
+from gpunb.providers.vast.base import VastBase, number
+from gpunb.providers.wire import Wire, parse, rows
+
+__all__ = ["SCOPES", "ApiKey", "Report", "Template", "User", "VastAccount"]
+
+#: The smallest set of categories with which gpunb works: search, the key's
+#: owner, instances, and what they were charged (Vast's page on permissions).
+SCOPES = ("misc", "user_read", "instance_read", "instance_write", "billing_read")
+
+_DAY_S = 86_400.0
+_KINDS = {"gpu": "gpu", "disk": "disk", "bwu": "bandwidth", "bwd": "bandwidth"}
+
+
+class User(Wire):
+    """``GET /users/current``, without its ``api_key``."""
+
+    id: int | None = None
+    username: str = ""
+    email: str = ""
+    credit: float | None = None
+    balance: float | None = None
+
+
+class Template(Wire):
+    """A saved way of starting a container."""
+
+    id: int | None = None
+    hash_id: str = ""
+    name: str = ""
+    image: str = ""
+    tag: str = ""
+    desc: str = ""
+    recommended_disk_space: float | None = None
+
+
+class Report(Wire):
+    """What a renter said of a machine."""
+
+    problem: str = ""
+    message: str = ""
+    created_at: float | str | None = None
+
+
+class ApiKey(Wire):
+    """A key of the account; the key itself is shown only when it is made."""
+
+    id: int
+    name: str = ""
+    permissions: Any = None
+    created_at: float | str | None = None
+
+
+class _Charge(Wire):
+    source: str = ""
+    amount: float = 0.0
+    start: float | None = None
+    end: float | None = None
+    items: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class VastAccount(VastBase):
+    """Everything that belongs to the account and not to one instance."""
+
+    def user(self) -> User:
+        """The owner of the key."""
+        answer = self._call("GET", "/users/current/")
+        answer.pop("api_key", None)
+        return parse(User, answer, provider=self.name, what="the user")
+
+    def charges(self, *, since: float | None = None, until: float | None = None) -> list[UsageLine]:
+        """What Vast charged, a line for each instance (or volume) and kind; the last 90 days if left out."""
+        end = time.time() + _DAY_S if until is None else until
+        start = end - 90 * _DAY_S if since is None else since
+        found = self._pages(
+            "/charges/",
+            "results",
+            what="charges",
+            limit=500,
+            select_filters={"day": {"gte": start, "lte": end}, "type": {"in": ["instance", "volume"]}},
+        )
+        out: list[UsageLine] = []
+        for raw in found:
+            row = parse(_Charge, raw, provider=self.name, what="a charge")
+            ident = row.source.removeprefix("instance-")
+            for item in row.items or [{"type": "other", "amount": row.amount}]:
+                amount = item.get("amount")
+                if isinstance(amount, (int, float)):
+                    kind = str(item.get("type", "other"))
+                    line = UsageLine(
+                        instance_id=ident,
+                        kind=_KINDS.get(kind, clean(kind, 40)),
+                        usd=float(amount),
+                        start=row.start,
+                        end=row.end,
+                    )
+                    out.append(line)
+        return out
+
+    # variables of the account, injected into every container of it
+
+    def env_vars(self) -> dict[str, SecretStr]:
+        """The account's variables. Each host that is rented reads them."""
+        answer = self._call("GET", "/secrets/")
+        found = answer.get("secrets")
+        if not isinstance(found, dict):
+            msg = (
+                f"Vast.ai: the account's variables: field secrets is {clean(repr(found), 60)}, not an object"
+            )
+            raise BadAnswer(msg, provider=self.name)
+        return {str(name): SecretStr(str(value)) for name, value in found.items()}
+
+    def set_env_var(self, name: str, value: SecretStr) -> str:
+        """Set a variable; returns its name as Vast keeps it, in capitals."""
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name):
+            msg = f"variable {clean(name, 60)!r} must be letters, digits and _, not beginning with a digit"
+            raise BadInput(msg)
+        kept = name.upper()
+        method = "PUT" if kept in self.env_vars() else "POST"
+        self._call(method, "/secrets/", json={"key": kept, "value": value.get_secret_value()}, safe=True)
+        return kept
+
+    def delete_env_var(self, name: str) -> None:
+        """Forget a variable."""
+        self._call("DELETE", "/secrets/", json={"key": name.upper()}, safe=True)
+
+    # SSH keys of the account: only instances that are made later get them
+
+    def ssh_keys(self) -> list[dict[str, Any]]:
+        """The account's SSH keys."""
+        answer = self._call("GET", "/ssh/", expect=(dict, list))
+        found = answer if isinstance(answer, list) else answer.get("ssh_keys", answer.get("keys"))
+        if not isinstance(found, list):
+            msg = f"Vast.ai: the account's SSH keys must be a list; the answer was {clean(repr(answer), 120)}"
+            raise BadAnswer(msg, provider=self.name)
+        return [row for row in found if isinstance(row, dict)]
+
+    # API keys
+
+    def create_scoped_key(self, name: str = "gpunb") -> SecretStr:
+        """Make the smallest key with which gpunb works. It is shown this once, and never sent twice."""
+        body = {"name": name, "permissions": {"api": {scope: {} for scope in SCOPES}}}
+        answer = self._call("POST", "/auth/apikeys/", json=body)
+        value = answer.get("key") or answer.get("api_key")
+        if not isinstance(value, str) or not value:
+            msg = "Vast.ai made a key and did not show it (field key)"
+            raise BadAnswer(
+                msg, provider=self.name, effect="unknown", hint="look at cloud.vast.ai/manage-keys"
+            )
+        return SecretStr(value)
+
+    def api_keys(self) -> list[ApiKey]:
+        """The account's API keys, without the keys themselves."""
+        answer = self._call("GET", "/auth/apikeys/", expect=(dict, list))
+        found = answer
+        if isinstance(answer, dict):
+            found = rows(answer, "apikeys", provider=self.name, what="API keys")
+        keys = [{k: v for k, v in row.items() if k not in ("key", "api_key")} for row in found]
+        return [parse(ApiKey, row, provider=self.name, what="an API key") for row in keys]
+
+    def delete_api_key(self, key_id: int) -> None:
+        """Revoke an API key."""
+        self._call("DELETE", f"/auth/apikeys/{number(key_id, 'key')}/", json={}, safe=True)
+
+    # what others know
+
+    def search_templates(self, filters: dict[str, Any] | None = None) -> list[Template]:
+        """Templates that fit ``{"name": {"eq": …}}``."""
+        params = api.query(select_cols=["*"], select_filters=filters or {})
+        answer = self._call("GET", "/template/", params=params)
+        found = rows(answer, "templates", provider=self.name, what="templates")
+        return [parse(Template, row, provider=self.name, what="a template") for row in found]
+
+    def machine_reports(self, machine_id: str) -> list[Report]:
+        """What renters reported of a machine lately."""
+        path = f"/machines/{number(machine_id, 'machine')}/reports/"
+        answer = self._call("GET", path, expect=(dict, list))
+        found = answer
+        if isinstance(answer, dict):
+            found = rows(answer, "reports", provider=self.name, what="reports")
+        return [parse(Report, row, provider=self.name, what="a report") for row in found]
+
+    def connections(self) -> list[dict[str, Any]]:
+        """The cloud storages that are linked to the account: id, cloud_type, name."""
+        answer = self._call("GET", "/users/cloud_integrations/", expect=(dict, list))
+        found = answer if isinstance(answer, list) else answer.get("integrations", [])
+        return [row for row in found if isinstance(row, dict)]

@@ -1,0 +1,115 @@
+"""What all parts of the Vast provider stand on: the client, and a key where one is needed."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import AuthFailed, BadAnswer, BadInput
+from gpunb.providers import keys
+from gpunb.providers.base import Provider, ProviderConfig
+from gpunb.providers.text import clean
+from gpunb.providers.vast import api
+from gpunb.providers.wire import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic import SecretStr
+
+    from gpunb.providers.http import ApiClient
+
+__all__ = ["VastBase", "number"]
+
+_PAGE = 25
+_MOST_PAGES = 1000
+
+
+def number(value: object, what: str) -> str:
+    """`value` as the decimal number that Vast's paths want.
+
+    Raises
+    ------
+    BadInput
+        It is not one.
+    """
+    text = str(value)
+    if not text.isdecimal() or len(text) > 18:
+        msg = f"{what} {clean(text, 60)!r} must be a number"
+        raise BadInput(msg)
+    return text
+
+
+class VastBase(Provider):
+    """The client, made at the first call; ``options["http"]`` goes to `ApiClient`."""
+
+    key_variable = "VAST_API_KEY"
+
+    def __init__(self, config: ProviderConfig | None = None) -> None:
+        super().__init__(config)
+        self.base_url = api.base_url(self.config.base_url)
+        self._sleep: Callable[[float], None] = (self.config.options.get("http") or {}).get(
+            "sleep", time.sleep
+        )
+
+    @functools.cached_property
+    def _key(self) -> SecretStr | None:
+        if self.config.key is not None and self.config.key.get_secret_value():
+            return self.config.key
+        found = keys.find(self.name, self.key_variable)
+        return found.key if found else None
+
+    @functools.cached_property
+    def _api(self) -> ApiClient:
+        return api.client(self.base_url, self._key, self.config.options)
+
+    def close(self) -> None:
+        """Close the connections."""
+        if "_api" in self.__dict__:
+            self._api.close()
+
+    def _call(self, method: str, path: str, **more: Any) -> Any:
+        """A call that needs the key; ``path`` without ``/api/v0`` gets it put in front."""
+        if self._key is None:
+            msg = "there is no key for Vast.ai"
+            hint = f"gpunb login vast, or set {self.key_variable}"
+            raise AuthFailed(msg, provider=self.name, bill="nothing was changed", hint=hint)
+        return self._api.call(method, path if path.startswith("/api/") else f"/api/v0{path}", **more)
+
+    def _pages(self, path: str, field: str, *, what: str, limit: int = _PAGE, **params: Any) -> list[Any]:
+        """All rows of a paged list. A page of another shape is an error, not the end."""
+        out: list[Any] = []
+        token: Any = None
+        for _ in range(_MOST_PAGES):
+            query = api.query(limit=limit, after_token=token, **params)
+            page = self._call("GET", path, params=query)
+            out.extend(rows(page, field, provider=self.name, what=what))
+            following = page.get("next_token")
+            if not following:
+                return out
+            if following == token:
+                break
+            token = following
+        msg = f"Vast.ai: {what}: the pages do not end"
+        raise BadAnswer(msg, provider=self.name)
+
+    def _result(self, answer: dict[str, Any], what: str, *, wait_s: float = 30.0) -> str:
+        """The text behind a ``result_url``, asked for until it is there."""
+        url = answer.get("result_url")
+        if not isinstance(url, str) or not url:
+            said = clean(repr(answer), 160)
+            msg = f"Vast.ai: {what}: field result_url must be an address; the answer was {said}"
+            raise BadAnswer(msg, provider=self.name)
+        waited = 0.0
+        pause = 0.3
+        while True:
+            text = self._api.download(url)
+            if text is not None:
+                return text
+            if waited >= wait_s:
+                msg = f"Vast.ai: {what}: no result within {wait_s:.0f} s; the host may be slow or offline"
+                raise BadAnswer(msg, provider=self.name)
+            self._sleep(pause)
+            waited += pause
+            pause = min(pause * 1.5, 2.0)

@@ -1,0 +1,237 @@
+"""What can be done with an instance on Vast beyond the common verbs."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import BadInput, ProviderError
+from gpunb.providers.text import clean
+from gpunb.providers.vast.base import VastBase, number
+from gpunb.providers.wire import Wire, parse, rows
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from gpunb.providers.base import ProviderConfig
+
+__all__ = ["AttachedKey", "PriceIncrease", "VastControls"]
+
+
+class AttachedKey(Wire):
+    """An SSH key of one instance."""
+
+    id: int
+    public_key: str = ""
+    key: str = ""
+    ssh_key: str = ""
+
+    @property
+    def line(self) -> str:
+        """The key itself; the field's name differs between answers."""
+        return self.public_key or self.key or self.ssh_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceIncrease:
+    """A host wants more for a running contract; US dollars an hour, and a GB of traffic."""
+
+    id: int
+    instance_id: str
+    old_gpu_usd_h: float
+    new_gpu_usd_h: float
+    old_disk_usd_h: float
+    new_disk_usd_h: float
+    old_up_usd_gb: float
+    new_up_usd_gb: float
+    old_down_usd_gb: float
+    new_down_usd_gb: float
+    contract_end: float | None
+
+
+class VastControls(VastBase):
+    """Bids, deposits, keys, logs, files of stopped instances, price increases."""
+
+    def __init__(self, config: ProviderConfig | None = None) -> None:
+        super().__init__(config)
+        self._late_keys: dict[str, str] = {}
+
+    def _done(self, answer: dict[str, Any], what: str) -> None:
+        """Some refusals come as 200 with ``success: false``."""
+        if answer.get("success") is False:
+            said = clean(answer.get("msg") or answer.get("error") or answer, 200)
+            msg = f"Vast.ai refused to {what}: {said}"
+            raise ProviderError(msg, provider=self.name)
+
+    def recycle(self, instance_id: str) -> None:
+        """Pull the image anew and make the container anew; the GPU is kept, the container's disk is not."""
+        path = f"/instances/recycle/{number(instance_id, 'instance')}/"
+        self._done(self._call("PUT", path, json={}), f"recycle {instance_id}")
+
+    def change_bid(self, instance_id: str, usd_h: float | None) -> None:
+        """Bid `usd_h` dollars an hour for the machine; None bids what wins now."""
+        if usd_h is not None and not (math.isfinite(usd_h) and 0 < usd_h <= 32 * 64):
+            msg = f"bid: {usd_h!r} $/h must be above 0, and at most 32 for each GPU"
+            raise BadInput(msg)
+        path = f"/instances/bid_price/{number(instance_id, 'instance')}/"
+        body = {"client_id": "me", "price": usd_h}
+        self._done(self._call("PUT", path, json=body, safe=True), f"change the bid of {instance_id}")
+
+    def prepay(self, instance_id: str, usd: float) -> dict[str, Any]:
+        """Pay `usd` dollars into an instance and get a discount; says for how long and how much.
+
+        Adding small amounts later can make the discount smaller (Vast's page
+        on reserved instances). Never sent twice.
+        """
+        if not (math.isfinite(usd) and usd > 0):
+            msg = f"amount: {usd!r} must be above 0 dollars"
+            raise BadInput(msg)
+        path = f"/instances/prepay/{number(instance_id, 'instance')}/"
+        answer: dict[str, Any] = self._call("PUT", path, json={"amount": usd})
+        self._done(answer, f"take a deposit for {instance_id}")
+        return answer
+
+    def deposit(self, instance_id: str) -> dict[str, Any]:
+        """What is left of an instance's deposit."""
+        path = f"/instances/balance/{number(instance_id, 'instance')}/"
+        answer: dict[str, Any] = self._call("GET", path, params={"owner": "me"})
+        return answer
+
+    def instance_log(
+        self, instance_id: str, *, tail: int = 1000, pattern: str = "", daemon: bool = False
+    ) -> str:
+        """A snapshot of the container's log, or of the host daemon's (it tells why a pull failed)."""
+        body: dict[str, Any] = {"tail": str(max(int(tail), 1))}
+        if pattern:
+            body["filter"] = pattern
+        if daemon:
+            body["daemon_logs"] = "true"
+        path = f"/instances/request_logs/{number(instance_id, 'instance')}/"
+        answer = self._call("PUT", path, json=body, safe=True, effect=False)
+        return self._result(answer, f"the log of {instance_id}")
+
+    def execute(self, instance_id: str, command: str) -> str:
+        """Run ``ls``, ``rm`` or ``du`` on an instance, also a stopped one; that is all Vast lets through."""
+        try:
+            words = shlex.split(command)
+        except ValueError as err:
+            msg = f"command: {command!r}: {err}"
+            raise BadInput(msg) from err
+        if not words or words[0] not in ("ls", "rm", "du"):
+            msg = f"command: {clean(command, 80)!r} must begin with ls, rm or du; Vast.ai runs nothing else"
+            raise BadInput(msg, hint="gpunb exec runs anything on a running instance")
+        if len(command) > 512 or re.search(r"[;&|`$<>\n\r\x00]", command):
+            msg = f"command: {clean(command, 80)!r} must be one plain command of at most 512 characters"
+            raise BadInput(msg)
+        path = f"/instances/command/{number(instance_id, 'instance')}/"
+        answer = self._call("PUT", path, json={"command": command})
+        text = self._result(answer, f"{words[0]} on {instance_id}")
+        writable = answer.get("writeable_path")
+        return text.replace(writable, "") if isinstance(writable, str) and writable else text
+
+    # keys of one instance
+
+    def attach_key(self, instance_id: str, public_key: str) -> None:
+        """Let `public_key` (an OpenSSH line) log in.
+
+        Vast owns ``authorized_keys`` and rewrites it, so a key must be known
+        to Vast to stay (skypilot#10730). One that is there already is fine.
+        """
+        line = public_key.strip()
+        if "\n" in line or not re.match(r"(ssh-|ecdsa-|sk-)[\w@.-]+ [A-Za-z0-9+/=]+( |\Z)", line):
+            msg = f"public key {clean(line, 40)!r} is not one OpenSSH line"
+            raise BadInput(msg)
+        path = f"/instances/{number(instance_id, 'instance')}/ssh/"
+        try:
+            answer = self._call("POST", path, json={"ssh_key": line}, safe=True)
+        except ProviderError as err:
+            if "already" in err.message.lower():
+                return
+            raise
+        if answer.get("success") is False and "already" not in str(answer).lower():
+            self._done(answer, f"attach a key to {instance_id}")
+
+    def attached_keys(self, instance_id: str) -> list[AttachedKey]:
+        """The keys that Vast puts on an instance."""
+        answer = self._call("GET", f"/instances/{number(instance_id, 'instance')}/ssh/", expect=(dict, list))
+        found = answer
+        if isinstance(answer, dict):
+            field = "ssh_keys" if "ssh_keys" in answer else "keys"
+            found = rows(answer, field, provider=self.name, what="the keys of an instance")
+        return [parse(AttachedKey, row, provider=self.name, what="a key") for row in found]
+
+    def detach_key(self, instance_id: str, key_id: int) -> None:
+        """Take a key off an instance."""
+        path = f"/instances/{number(instance_id, 'instance')}/ssh/{number(key_id, 'key')}/"
+        self._done(self._call("DELETE", path, json={}, safe=True), f"detach key {key_id}")
+
+    # hosts that want more
+
+    def price_increases(self) -> list[PriceIncrease]:
+        """Increases that hosts ask for and that wait for an answer."""
+        answer = self._call("GET", "/instances/pending-price-increases/")
+        found = rows(answer, "pending_price_increases", provider=self.name, what="price increases")
+        return [
+            _increase(parse(_IncreaseRow, row, provider=self.name, what="a price increase")) for row in found
+        ]
+
+    def answer_price_increase(self, increase_id: int, *, accept: bool) -> None:
+        """Accept an increase, or reject it; the body must hold nothing else."""
+        word = "accept" if accept else "reject"
+        body = {"pending_price_increase_id": int(number(increase_id, "price increase"))}
+        self._done(self._call("PUT", f"/instances/{word}-price-increase/", json=body), f"{word} the increase")
+
+    def snapshot(
+        self,
+        instance_id: str,
+        *,
+        repository: str,
+        user: str,
+        password: SecretStr,
+        registry: str = "docker.io",
+        pause: bool = True,
+    ) -> None:
+        """Push the container as an image to the user's own registry."""
+        body = {
+            "id": int(number(instance_id, "instance")),
+            "container_registry": registry,
+            "personal_repo": repository,
+            "docker_login_user": user,
+            "docker_login_pass": password.get_secret_value(),
+            "pause": "true" if pause else "false",
+        }
+        answer = self._call("POST", f"/instances/take_snapshot/{instance_id}/", json=body)
+        self._done(answer, f"take a snapshot of {instance_id}")
+
+
+class _IncreaseRow(Wire):
+    pending_price_increase_id: int
+    contract_id: int
+    old_gpu_costpersec: float = 0.0
+    new_gpu_costpersec: float = 0.0
+    old_disk_ram_costpersec: float = 0.0
+    new_disk_ram_costpersec: float = 0.0
+    old_bwu_cost: float = 0.0
+    new_bwu_cost: float = 0.0
+    old_bwd_cost: float = 0.0
+    new_bwd_cost: float = 0.0
+    contract_end_date: float | None = None
+
+
+def _increase(row: _IncreaseRow) -> PriceIncrease:
+    return PriceIncrease(
+        id=row.pending_price_increase_id,
+        instance_id=str(row.contract_id),
+        old_gpu_usd_h=row.old_gpu_costpersec * 3600,
+        new_gpu_usd_h=row.new_gpu_costpersec * 3600,
+        old_disk_usd_h=row.old_disk_ram_costpersec * 3600,
+        new_disk_usd_h=row.new_disk_ram_costpersec * 3600,
+        old_up_usd_gb=row.old_bwu_cost,
+        new_up_usd_gb=row.new_bwu_cost,
+        old_down_usd_gb=row.old_bwd_cost,
+        new_down_usd_gb=row.new_bwd_cost,
+        contract_end=row.contract_end_date,
+    )

@@ -1,0 +1,168 @@
+"""Vast's offer rows as gpunb's offers: thousands at a time, so no model per row.
+
+A row that can't be priced or named is skipped, with a warning that says which
+field and value; an odd value in a field that only informs is left out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from gpunb.providers.base import Offer
+from gpunb.providers.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["HOURS_A_MONTH", "MIN_DISK_GB", "country", "map_offers"]
+
+_log = logging.getLogger("gpunb.providers.vast")
+
+#: Disk is priced by the month; gpuhunt and Vast's own figures take 30 days.
+HOURS_A_MONTH = 720.0
+#: The smallest disk that the API takes (creating-instances-with-api).
+MIN_DISK_GB = 8.0
+
+_WARNINGS_SHOWN = 5
+_ROW, _ID, _NAME = "(row)", "id", "gpu_name"
+
+
+class _OddError(Exception):
+    """A field without which the row is of no use."""
+
+    def __init__(self, field: str, value: object) -> None:
+        super().__init__(field)
+        self.field, self.value = field, value
+
+
+def map_offers(rows: Iterable[Any], *, rental: str) -> list[Offer]:
+    """`rows` of one search as offers; `rental` is what the search asked for.
+
+    Prices
+    ------
+    ``usd_h`` is the machine without disk: ``dph_base``, or for interruptible
+    ones the lowest bid that wins now, ``min_bid``. ``dph_total`` holds the
+    disk of the search and no traffic, so it is not used. A reserved offer
+    costs the on-demand price until the instance is prepaid
+    (`VastProvider.prepay`), so that is its price; ``raw["credit_discount_max"]``
+    says how much lower it can get.
+    """
+    out: list[Offer] = []
+    odd: Counter[str] = Counter()
+    for row in rows:
+        try:
+            out.append(_offer(row, rental))
+        except _OddError as err:  # noqa: PERF203 - a bad row must not take the others with it
+            odd[err.field] += 1
+            if odd.total() <= _WARNINGS_SHOWN:
+                name = clean(row.get("id"), 40) if isinstance(row, dict) else "?"
+                value = clean(repr(err.value), 120)
+                _log.warning("vast: offer %s skipped: field %s is %s", name, err.field, value)
+    if odd.total() > _WARNINGS_SHOWN:
+        kinds = ", ".join(f"{field} ({count})" for field, count in odd.most_common())
+        _log.warning("vast: %d offers skipped for odd values in %s", odd.total(), kinds)
+    return out
+
+
+def _offer(row: Any, rental: str) -> Offer:
+    if not isinstance(row, dict):
+        raise _OddError(_ROW, row)
+    ident = row.get("id")
+    if type(ident) is not int and not (isinstance(ident, str) and ident.isdecimal()):
+        raise _OddError(_ID, ident)
+    name = row.get("gpu_name")
+    if not isinstance(name, str) or not name or len(name) > 100:
+        raise _OddError(_NAME, name)
+    spot = rental == "spot"
+    gpus = _needed(row, "num_gpus", 1024)
+    cores, share = _share(row)
+    place = row.get("geolocation")
+    region = clean(place, 80) if isinstance(place, str) else ""
+    gpu = clean(name, 60)
+    return Offer(
+        provider="vast",
+        id=str(ident),
+        gpu=gpu,
+        gpu_raw=gpu,
+        gpus=int(gpus),
+        vram_gb=_number(row, "gpu_ram") / 1000.0,
+        usd_h=_needed(row, "min_bid" if spot else "dph_base", 10_000),
+        disk_usd_gb_h=_needed(row, "storage_cost", 1_000) / HOURS_A_MONTH,
+        disk_max_gb=_number(row, "disk_space") or float("inf"),
+        up_usd_gb=_number(row, "inet_up_cost"),
+        down_usd_gb=_number(row, "inet_down_cost"),
+        increment_s=1.0,
+        rental=rental,
+        region=region,
+        country=country(region),
+        cpu=clean(row.get("cpu_name") or "", 80),
+        cores=cores,
+        ram_gb=_number(row, "cpu_ram") * share / 1000.0,
+        inet_up_mbps=_number(row, "inet_up"),
+        inet_down_mbps=_number(row, "inet_down"),
+        disk_mbps=_number(row, "disk_bw"),
+        reliability=_maybe(row, "reliability2", "reliability"),
+        verified=row.get("verification") == "verified" or row.get("verified") is True,
+        trust="datacenter" if row.get("hosting_type") == 1 else "stranger",
+        machine_id=_text(row.get("machine_id")),
+        host_id=_text(row.get("host_id")),
+        cuda=_maybe(row, "cuda_max_good"),
+        raw=row,
+    )
+
+
+def country(place: str) -> str:
+    """The two letters after the last comma of "City, CC".
+
+    ", US" alone means that Vast does not know (its troubleshooting page), so it is "".
+    """
+    city, comma, code = place.rpartition(",")
+    code = code.strip()
+    return code.upper() if comma and city.strip() and len(code) == 2 and code.isalpha() else ""
+
+
+def _share(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Cores that the offer really gets, and its share of the machine's memory."""
+    got, there = _number(row, "cpu_cores_effective"), _number(row, "cpu_cores")
+    if got <= 0:
+        return there, 1.0
+    return got, min(got / there, 1.0) if there > 0 else 1.0
+
+
+def _needed(row: Mapping[str, Any], field: str, most: float) -> float:
+    value = row.get(field)
+    if type(value) is not float and type(value) is not int:
+        try:
+            value = float(value) if isinstance(value, str) else None
+        except ValueError:
+            value = None
+    if value is None or not 0 <= value <= most:  # also NaN
+        raise _OddError(field, row.get(field))
+    return value
+
+
+def _number(row: Mapping[str, Any], field: str) -> float:
+    """A number that only informs; 0 where it is missing or makes no sense."""
+    value = row.get(field)
+    if type(value) is float or type(value) is int:
+        return value if 0 <= value < 1e12 else 0.0
+    if isinstance(value, str):
+        try:
+            number = float(value)
+        except ValueError:
+            return 0.0
+        return number if 0 <= number < 1e12 else 0.0
+    return 0.0
+
+
+def _maybe(row: Mapping[str, Any], *fields: str) -> float | None:
+    for field in fields:
+        if row.get(field) is not None:
+            return _number(row, field) or None
+    return None
+
+
+def _text(value: object) -> str:
+    return str(value) if type(value) is int else clean(value, 40) if value is not None else ""

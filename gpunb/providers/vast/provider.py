@@ -1,0 +1,306 @@
+"""Vast.ai: a market of hosts, from data centres to strangers' desks.
+
+Facts from Vast's documentation, its published client ``vastai`` 1.9.1, and
+the issue threads named where they matter.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from gpunb.errors import (
+    BadAnswer,
+    BadInput,
+    InstanceGone,
+    OfferGone,
+    OutcomeUnknown,
+    ProviderError,
+    Unavailable,
+)
+from gpunb.providers.base import (
+    Account,
+    Capability,
+    CreateSpec,
+    Instance,
+    InstanceState,
+    Offer,
+    OfferQuery,
+    Presence,
+    UsageLine,
+)
+from gpunb.providers.text import clean
+from gpunb.providers.vast import api, create, search
+from gpunb.providers.vast.account import VastAccount
+from gpunb.providers.vast.base import number
+from gpunb.providers.vast.controls import VastControls
+from gpunb.providers.vast.instances import map_instance
+from gpunb.providers.vast.offers import map_offers
+from gpunb.providers.vast.volumes import VastVolumes
+from gpunb.providers.wire import rows
+
+__all__ = ["VastProvider"]
+
+_log = logging.getLogger("gpunb.providers.vast")
+
+_CONFIRM_TRIES = 3
+_UNDO_TRIES = 8
+_UNDO_PAUSE_S = 3.0
+
+
+class VastProvider(VastControls, VastVolumes, VastAccount):
+    """Vast.ai.
+
+    Settings
+    --------
+    ``image``: default image. ``connection``: "auto" (direct where the host
+    has a port for it), "direct" or "proxy". ``filters``: further search
+    filters in Vast's words (`search.check_filters`). ``http``: arguments of
+    `ApiClient`.
+    """
+
+    name = api.NAME
+    title = api.TITLE
+    capabilities = frozenset(
+        {
+            Capability.STOP,
+            Capability.REBOOT,
+            Capability.SPOT,
+            Capability.RESERVED,
+            Capability.VOLUMES,
+            Capability.RENAME,
+            Capability.LOGS,
+            Capability.CLOUD_COPY,
+            Capability.SELF_DESTROY,
+            Capability.USAGE,
+        }
+    )
+
+    def check(self) -> Account:
+        """Who the key belongs to, and the credit that is left."""
+        user = self.user()
+        credit = user.credit if user.credit is not None else user.balance
+        return Account(
+            provider=self.name,
+            user=clean(user.email or user.username or str(user.id or "")),
+            balance_usd=credit,
+        )
+
+    # find
+
+    def search(self, query: OfferQuery) -> list[Offer]:
+        """Offers, the cheapest first; works without a key."""
+        if query.rental not in search.RENTALS:
+            msg = f"rental {query.rental!r} is not one of {', '.join(search.RENTALS)}"
+            raise BadInput(msg)
+        if query.kinds and "container" not in query.kinds:
+            return []
+        names = search.gpu_names(query.gpus, self.gpu_names()) if query.gpus else []
+        filters = self.config.options.get("filters") or {}
+        wanted = search.body(query, names, filters)
+        return map_offers(self.search_rows(wanted), rental=query.rental)
+
+    def search_rows(self, wanted: dict[str, Any]) -> list[Any]:
+        """Vast's own rows for a search body (`search.body`)."""
+        answer = self._api.call("POST", "/api/v0/bundles/", json=wanted, safe=True, effect=False)
+        return rows(answer, "offers", provider=self.name, what="a search for offers")
+
+    def gpu_names(self) -> list[str]:
+        """The GPU names that Vast has; asked once. Empty if it does not say: nothing is filtered then."""
+        if self._gpu_names is None:
+            try:
+                answer = self._api.call(
+                    "GET", "/api/v0/gpu_names/unique/", expect=(dict, list), deadline=10.0
+                )
+            except ProviderError as err:
+                _log.info("vast: GPU names: %s", err.message)
+                return []
+            found = answer if isinstance(answer, list) else answer.get("gpu_names") or []
+            self._gpu_names = [name for name in found if isinstance(name, str) and len(name) < 100]
+        return self._gpu_names
+
+    _gpu_names: list[str] | None = None
+
+    # rent
+
+    def create(self, offer: Offer, spec: CreateSpec) -> Instance:
+        """Rent, then see that it is what was asked for, and put the session's key on it.
+
+        One request rents; it is never repeated. What comes after it never
+        loses the id: a key that can't be attached yet is tried again by `get`
+        (and is in the start script meanwhile).
+        """
+        body = create.body(offer, spec, options=self.config.options, base_url=self.base_url)
+        try:
+            answer = self._call("PUT", f"/asks/{offer.id}/", json=body)
+        except api.CreatedAnywayError as err:
+            raise self._undone(err.instance_id, err.message) from err
+        contract = answer.get("new_contract")
+        good = (type(contract) is int and contract > 0) or (
+            isinstance(contract, str) and contract.isdecimal()
+        )
+        if answer.get("success") is False:
+            said = clean(answer.get("msg") or answer.get("error") or answer, 200)
+            if good:
+                # a bid too low makes a stopped instance whose disk is billed (dstack#4036)
+                raise self._undone(str(contract), f"Vast.ai could not start offer {offer.id}: {said}")
+            msg = f"Vast.ai did not rent offer {offer.id}: {said}"
+            raise OfferGone(msg, provider=self.name, bill="nothing was rented")
+        if not good:
+            said = clean(repr(answer), 160)
+            msg = f"Vast.ai took the order for offer {offer.id} and named no instance: {said}"
+            bill = "an instance may have been rented; look for its label"
+            raise OutcomeUnknown(msg, provider=self.name, bill=bill)
+        instance = self._confirmed(str(contract), offer, spec)
+        if spec.public_key and not self._attach(instance.id, spec.public_key):
+            instance.message = instance.message or "the session's key is not attached yet; it is tried again"
+        return instance
+
+    def _confirmed(self, instance_id: str, offer: Offer, spec: CreateSpec) -> Instance:
+        """The new instance, if it already shows: of the rental type that was asked for, or ended again."""
+        bought = Instance(
+            provider=self.name,
+            id=instance_id,
+            label=spec.label,
+            state=InstanceState.CREATING,
+            raw_state="provisioning",
+            rental=offer.rental,
+            usd_h=offer.hourly(spec.disk_gb),
+        )
+        for _ in range(_CONFIRM_TRIES):
+            try:
+                found = self.get(instance_id)
+            except (InstanceGone, Unavailable, BadAnswer):
+                self._sleep(1.0)
+                continue
+            except ProviderError:
+                break
+            is_bid = found.raw.get("is_bid")
+            if isinstance(is_bid, bool) and is_bid != (offer.rental == "spot"):
+                got = "interruptible" if is_bid else "on-demand"
+                reason = f"Vast.ai rented offer {offer.id} as {got}, not as {offer.rental}"
+                raise self._undone(instance_id, f"{reason}, for ${found.usd_h:.3f}/h")
+            return found
+        return bought
+
+    def _undone(self, instance_id: str, reason: str) -> ProviderError:
+        """End what should not be there, and say whether that is certain."""
+        for _ in range(_UNDO_TRIES):
+            try:
+                self.destroy(instance_id)
+                if self.presence(instance_id) is Presence.GONE:
+                    bill = f"instance {instance_id} was ended again at once, and is gone"
+                    return OfferGone(reason, provider=self.name, bill=bill)
+            except ProviderError as err:
+                _log.warning("vast: ending instance %s: %s", instance_id, err.message)
+            self._sleep(_UNDO_PAUSE_S)
+        return OutcomeUnknown(
+            reason,
+            provider=self.name,
+            bill=f"instance {instance_id} could not be confirmed gone and may be billed",
+            hint="look at https://cloud.vast.ai/instances/",
+        )
+
+    def _attach(self, instance_id: str, public_key: str) -> bool:
+        try:
+            self.attach_key(instance_id, public_key)
+        except ProviderError as err:
+            _log.warning("vast: instance %s: the session's key: %s", instance_id, err.message)
+            self._late_keys[instance_id] = public_key
+            return False
+        self._late_keys.pop(instance_id, None)
+        return True
+
+    # keep
+
+    def instances(self) -> list[Instance]:
+        """All instances, by the paged v1 list; the v0 list is dead (410, dstack#3969)."""
+        return self._list({})
+
+    def find(self, label: str) -> list[Instance]:
+        """Instances whose label is `label`, asked of Vast with its own filter."""
+        return [found for found in self._list({"label": {"eq": label}}) if found.label == label]
+
+    def get(self, instance_id: str) -> Instance:
+        """One instance; ``{"instances": null}`` is how Vast says that it is no more."""
+        ident = number(instance_id, "instance")
+        answer = self._call("GET", f"/instances/{ident}/", params={"owner": "me"})
+        if "instances" not in answer:
+            shown = clean(repr(answer), 160)
+            msg = f"Vast.ai: instance {ident}: field instances is missing; the answer was {shown}"
+            raise BadAnswer(msg, provider=self.name)
+        if answer["instances"] is None:
+            msg = f"Vast.ai has no instance {ident}"
+            raise InstanceGone(msg, provider=self.name)
+        late = self._late_keys.get(ident)
+        if late:
+            self._attach(ident, late)
+        return map_instance(answer["instances"], connection=self._connection)
+
+    def presence(self, instance_id: str) -> Presence:
+        """Whether it is there; gone only if the list and the single answer agree."""
+        try:
+            listed = self._list({"id": {"eq": int(number(instance_id, "instance"))}})
+            if any(found.id == instance_id for found in listed):
+                return Presence.PRESENT
+            self.get(instance_id)
+        except InstanceGone:
+            return Presence.GONE
+        except ProviderError:
+            return Presence.UNKNOWN
+        return Presence.PRESENT
+
+    def _list(self, filters: dict[str, Any]) -> list[Instance]:
+        found = self._pages(
+            "/api/v1/instances/",
+            "instances",
+            what="the list of instances",
+            select_filters=filters,
+            order_by=[{"col": "id", "dir": "asc"}],
+        )
+        return [map_instance(row, connection=self._connection) for row in found]
+
+    @property
+    def _connection(self) -> str:
+        return str(self.config.options.get("connection") or "auto")
+
+    def destroy(self, instance_id: str) -> None:
+        """Ask for the end. A 404 is taken for "gone" only if its body says so."""
+        try:
+            self._call("DELETE", f"/instances/{number(instance_id, 'instance')}/", json={}, safe=True)
+        except InstanceGone:
+            return
+
+    def stop(self, instance_id: str) -> None:
+        """Stop it. The disk is billed on, and the GPU may be gone at the next start."""
+        self._state(instance_id, "stopped")
+
+    def start(self, instance_id: str) -> None:
+        """Start it again, if its GPU is still free."""
+        self._state(instance_id, "running")
+
+    def _state(self, instance_id: str, state: str) -> None:
+        path = f"/instances/{number(instance_id, 'instance')}/"
+        self._done(self._call("PUT", path, json={"state": state}, safe=True), f"{state} {instance_id}")
+
+    def reboot(self, instance_id: str) -> None:
+        """Restart the container; it keeps its GPU."""
+        path = f"/instances/reboot/{number(instance_id, 'instance')}/"
+        self._done(self._call("PUT", path, json={}), f"reboot {instance_id}")
+
+    def rename(self, instance_id: str, label: str) -> None:
+        """Give it another label, 1024 characters at most."""
+        if len(label) > 1024:
+            msg = f"label: {len(label)} characters; Vast.ai takes 1024"
+            raise BadInput(msg)
+        path = f"/instances/{number(instance_id, 'instance')}/"
+        self._done(self._call("PUT", path, json={"label": label}, safe=True), f"rename {instance_id}")
+
+    def logs(self, instance_id: str, *, tail: int = 1000) -> str:
+        """The container's log, a snapshot."""
+        return self.instance_log(instance_id, tail=tail)
+
+    def usage(self, instance_id: str) -> list[UsageLine]:
+        """What Vast charged for it in the last 90 days, by kind."""
+        ident = number(instance_id, "instance")
+        return [line for line in self.charges() if line.instance_id == ident]

@@ -1,0 +1,145 @@
+"""Vast's volumes: disks of one machine that stay, and are billed, when instances end."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from gpunb.errors import BadInput, OutcomeUnknown
+from gpunb.providers.text import clean
+from gpunb.providers.vast import api
+from gpunb.providers.vast.base import VastBase, number
+from gpunb.providers.vast.offers import HOURS_A_MONTH
+from gpunb.providers.wire import Wire, parse, rows
+
+__all__ = ["VastVolumes", "Volume", "VolumeOffer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeOffer:
+    """Disk for rent on one machine; `usd_gb_h` is US dollars an hour for each GB."""
+
+    id: str
+    machine_id: str
+    max_gb: float
+    usd_gb_h: float
+    place: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A rented volume. It can only be attached on `machine_id`, and can't grow."""
+
+    id: str
+    name: str
+    machine_id: str
+    size_gb: float
+    usd_h: float
+    status: str
+    instances: tuple[str, ...]
+
+
+class _OfferRow(Wire):
+    id: int
+    machine_id: int | None = None
+    disk_space: float = 0.0
+    storage_cost: float = 0.0
+    geolocation: str = ""
+
+
+class _Row(Wire):
+    id: int
+    label: str = ""
+    machine_id: int | None = None
+    disk_space: float = 0.0
+    storage_cost: float = 0.0
+    storage_total_cost: float | None = None
+    status: str = ""
+    instances: list[Any] | None = None
+
+
+class VastVolumes(VastBase):
+    """Search, rent, list, clone and delete volumes."""
+
+    def search_volumes(self, size_gb: float, *, machine_id: str | None = None) -> list[VolumeOffer]:
+        """Disk for rent, at least `size_gb` of it."""
+        body: dict[str, Any] = {
+            "verified": {"eq": True},
+            "external": {"eq": False},
+            "disk_space": {"gte": _size(size_gb)},
+            "order": [["storage_cost", "asc"]],
+            "allocated_storage": _size(size_gb),
+        }
+        if machine_id is not None:
+            body["machine_id"] = {"eq": int(number(machine_id, "machine"))}
+        answer = self._api.call("POST", "/api/v0/volumes/search/", json=body, safe=True, effect=False)
+        found = rows(answer, "offers", provider=self.name, what="a search for volumes")
+        return [_offer(parse(_OfferRow, row, provider=self.name, what="a volume offer")) for row in found]
+
+    def create_volume(self, offer_id: str, size_gb: float, name: str) -> str:
+        """Rent a volume; returns its id. Never sent twice."""
+        if not re.fullmatch(r"[A-Za-z0-9_]{1,64}", name):
+            msg = f"volume name {clean(name, 70)!r} must be 1 to 64 letters, digits and _"
+            raise BadInput(msg, bill="nothing was rented")
+        body = {"id": int(number(offer_id, "volume offer")), "size": _size(size_gb), "name": name}
+        answer = self._call("PUT", "/volumes/", json=body)
+        made = answer.get("volume_id", answer.get("new_contract", answer.get("id")))
+        if type(made) is not int and not (isinstance(made, str) and made.isdecimal()):
+            shown = clean(repr(answer), 160)
+            msg = f"Vast.ai took the order for volume {name} and named none: {shown}"
+            raise OutcomeUnknown(msg, provider=self.name, bill="a volume may have been rented")
+        return str(made)
+
+    def volumes(self) -> list[Volume]:
+        """The account's volumes, local and network ones. Each is billed until it is deleted."""
+        params = api.query(owner="me", type="all_volume")
+        answer = self._call("GET", "/volumes/", params=params)
+        found = rows(answer, "volumes", provider=self.name, what="the list of volumes")
+        return [_volume(parse(_Row, row, provider=self.name, what="a volume")) for row in found]
+
+    def delete_volume(self, volume_id: str) -> None:
+        """End a volume and its data; only after every instance on it is destroyed."""
+        params = {"id": number(volume_id, "volume")}
+        self._call("DELETE", "/volumes/", params=params, json={}, safe=True, expect=(dict, list))
+
+    def clone_volume(self, volume_id: str, offer_id: str, *, size_gb: float | None = None) -> dict[str, Any]:
+        """Copy a volume onto a new one at another volume offer; the two are not kept the same."""
+        body: dict[str, Any] = {
+            "src_id": int(number(volume_id, "volume")),
+            "dst_id": int(number(offer_id, "volume offer")),
+        }
+        if size_gb is not None:
+            body["size"] = _size(size_gb)
+        answer: dict[str, Any] = self._call("POST", "/volumes/copy/", json=body)
+        return answer
+
+
+def _size(size_gb: float) -> int:
+    if not 1 <= size_gb <= 1_000_000:
+        msg = f"size: {size_gb!r} GB must be at least 1"
+        raise BadInput(msg, bill="nothing was rented")
+    return int(size_gb)
+
+
+def _offer(row: _OfferRow) -> VolumeOffer:
+    return VolumeOffer(
+        id=str(row.id),
+        machine_id=str(row.machine_id or ""),
+        max_gb=row.disk_space,
+        usd_gb_h=row.storage_cost / HOURS_A_MONTH,
+        place=clean(row.geolocation, 80),
+    )
+
+
+def _volume(row: _Row) -> Volume:
+    usd_h = row.storage_total_cost
+    return Volume(
+        id=str(row.id),
+        name=clean(row.label, 64),
+        machine_id=str(row.machine_id or ""),
+        size_gb=row.disk_space,
+        usd_h=row.disk_space * row.storage_cost / HOURS_A_MONTH if usd_h is None else usd_h,
+        status=clean(row.status, 40),
+        instances=tuple(str(one) for one in row.instances or ()),
+    )
