@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import Options, startup
+from gpunb.sessions.ledger import Ledger
+
+
+def test_the_ledger_it_measures_with_is_a_lived_in_one(tmp_path: Path) -> None:
+    startup.fill(tmp_path / "home" / "ledger.sqlite")
+    with Ledger.open(tmp_path / "home" / "ledger.sqlite") as ledger:
+        assert len(ledger.sessions()) == startup.LIVING
+        assert len(ledger.sessions(alive=False)) == startup.LIVING + startup.ENDED
+        assert ledger.cost(ledger.sessions()[0].id).total > 0.9
+        assert ledger.check() == []
+
+
+@pytest.mark.slow
+def test_it_measures_both_bars() -> None:
+    report = startup.run(Options(repeats=1))
+    assert [bar.name for bar in report.bars] == ["%load_ext gpunb", "gpunb ps"]
+    assert all(result.median > 0 for result in report.results)
