@@ -1,11 +1,14 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks import Options, startup
 from gpunb.sessions.ledger import Ledger
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_the_ledger_it_measures_with_is_a_lived_in_one(tmp_path: Path) -> None:
