@@ -137,6 +137,8 @@ class Cloud(ABC):
         Simulated seconds from create to running; the cloud's usual if left out.
     limits
         Whether the rate limits are enforced.
+    offers
+        How many offers there are; the cloud's usual number if left out.
     """
 
     name: ClassVar[str]
@@ -146,6 +148,7 @@ class Cloud(ABC):
     #: what the base URL that gpunb is given ends with
     base_path: ClassVar[str] = ""
     boot_s: ClassVar[float] = 30.0
+    usual_offers: ClassVar[int] = 60
     end_s: ClassVar[float] = 5.0
 
     def __init__(
@@ -158,8 +161,10 @@ class Cloud(ABC):
         key: str | None = None,
         boot_s: float | None = None,
         limits: bool = True,
+        offers: int | None = None,
     ) -> None:
         self.clock = clock or Clock()
+        self.offer_count = self.usual_offers if offers is None else offers
         self.seed = seed
         self.rng = random.Random(f"{self.name}/{seed}")  # noqa: S311 - a simulation
         self.hosts: Hosts = hosts or PaperHosts()
@@ -186,7 +191,7 @@ class Cloud(ABC):
     def refusal(self, status: int, message: str) -> Response:
         """An error in this cloud's shape."""
 
-    def invalid(self, errors: list[dict[str, Any]]) -> Response:
+    def invalid(self, errors: list[dict[str, Any]], endpoint: str = "") -> Response:  # noqa: ARG002
         """The answer to a body or a query that does not validate (FastAPI's shape)."""
         return JSONResponse({"detail": errors}, 422)
 
@@ -302,6 +307,10 @@ class Cloud(ABC):
             self._boot(machine, spec)
         self.machines[machine.id] = machine
         return machine
+
+    def trouble(self, machine: Machine, kind: str, **params: Any) -> None:
+        """Let `machine` suffer from `kind` from its first moment on."""
+        machine.troubles[kind] = Fault(kind=kind, params=params)
 
     def settle(self) -> None:
         """Bring machines and accounts up to the clock; called before each request, under the lock."""

@@ -55,10 +55,11 @@ def build(cloud: Cloud) -> ASGIApp:
             raise err
         return err.response
 
-    async def invalid(_request: Request, err: Exception) -> Response:
+    async def invalid(request: Request, err: Exception) -> Response:
         if not isinstance(err, RequestValidationError):
             raise err
-        return cloud.invalid(jsonable_encoder(err.errors()))
+        route = request.scope.get("route")
+        return cloud.invalid(jsonable_encoder(err.errors()), getattr(route, "name", ""))
 
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(RequestValidationError, invalid)

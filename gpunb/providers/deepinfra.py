@@ -1,0 +1,365 @@
+"""DeepInfra's GPU containers.
+
+Facts from DeepInfra's documentation page "Containers" and its public OpenAPI
+document (May 2026). A container is a small virtual machine reached as
+``ubuntu`` over SSH; cloud-init is the one way to give it a key, and also lets
+us choose its host key. There is no stop, no volume, no idempotency key.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gpunb.errors import (
+    BadAnswer,
+    BadInput,
+    InstanceGone,
+    NoFunds,
+    OfferGone,
+    OutcomeUnknown,
+    ProviderError,
+    QuotaExhausted,
+    RateLimited,
+)
+from gpunb.providers import keys
+from gpunb.providers.base import (
+    Account,
+    Capability,
+    CreateSpec,
+    Instance,
+    InstanceState,
+    Offer,
+    OfferQuery,
+    Presence,
+    Provider,
+    ProviderConfig,
+    UsageLine,
+)
+from gpunb.providers.cloudinit import host_public, user_data
+from gpunb.providers.http import ApiClient, Failure
+from gpunb.providers.text import clean
+from gpunb.providers.wire import Wire, parse, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["TERMS", "DeepInfraProvider"]
+
+_log = logging.getLogger("gpunb.providers.deepinfra")
+
+DEFAULT_URL = "https://api.deepinfra.com"
+DEFAULT_IMAGE = "di-cont-ubuntu-torch:latest"
+USER = "ubuntu"
+
+#: What DeepInfra's own page asks for before a container can be made.
+TERMS = (
+    "DeepInfra asks you to accept NVIDIA's software license agreements, "
+    "and forbids the mining of cryptocurrency on its containers"
+)
+
+_STATES = {
+    "creating": InstanceState.CREATING,
+    "starting": InstanceState.CREATING,
+    "running": InstanceState.RUNNING,
+    "shutting_down": InstanceState.ENDING,
+    "failed": InstanceState.FAILED,
+    "deleted": InstanceState.GONE,
+}
+_CONFIG = re.compile(r"(\d+)x(.+)-(\d+(?:\.\d+)?)GB")
+_MONEY = re.compile(r"balance|funds|payment|billing|credit|gpu limit|limit exceeded", re.IGNORECASE)
+_GONE = re.compile(r"capacity|not available|unavailable|sold out|no longer", re.IGNORECASE)
+_QUOTA = re.compile(r"quota|per day|daily", re.IGNORECASE)
+
+
+class _Gpu(Wire):
+    gpu_config: str
+    usd_per_hour: float
+    available: bool
+    recommended: bool = False
+
+
+class _Container(Wire):
+    id: str
+    state: str
+    name: str = ""
+    start_ts: float | None = None
+    state_ts: float | None = None
+    stop_ts: float | None = None
+    ip: str | None = None
+    gpu_config: str = ""
+    price_per_hour: float = 0.0
+    container_image: str = ""
+    fail_reason: str | None = None
+
+
+def _translate(failure: Failure) -> ProviderError | BadInput | None:
+    text, said = failure.message(), failure.word("error") or failure.text
+    if failure.status == 404 and failure.path.startswith("/v1/containers/"):
+        # only DeepInfra's own words count: a proxy's 404 proves nothing
+        return InstanceGone(text, provider="deepinfra") if failure.word("error") else None
+    if failure.status == 429:
+        if _QUOTA.search(said):
+            return QuotaExhausted(text, provider="deepinfra", bill="nothing was changed")
+        return RateLimited(text, provider="deepinfra", retry_after=failure.retry_after)
+    if failure.status in (400, 402, 409, 422):
+        if _MONEY.search(said):
+            return NoFunds(text, provider="deepinfra", bill="nothing was changed")
+        if _GONE.search(said):
+            return OfferGone(text, provider="deepinfra", bill="nothing was rented")
+        return BadInput(text, bill="nothing was changed")
+    return None
+
+
+class DeepInfraProvider(Provider):
+    """DeepInfra.
+
+    Options: ``accept_terms`` (`TERMS`, asked for once), ``http`` (further
+    arguments of `ApiClient`).
+    """
+
+    name: ClassVar[str] = "deepinfra"
+    title: ClassVar[str] = "DeepInfra"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.RENAME, Capability.HOST_KEY, Capability.USAGE}
+    )
+    terms: ClassVar[str] = TERMS
+
+    def __init__(self, config: ProviderConfig | None = None) -> None:
+        super().__init__(config)
+        key = self.config.key
+        if key is None and (found := keys.find(self.name)):
+            key = found.key
+        self.http = ApiClient(
+            provider=self.name,
+            title=self.title,
+            base_url=self.config.base_url or DEFAULT_URL,
+            key=key,
+            translate=_translate,
+            **(self.config.options.get("http") or {}),
+        )
+
+    # -- the protocol ------------------------------------------------------------
+
+    def check(self) -> Account:
+        """Ask for the account's GPU limits."""
+        limits = self.gpu_limits()
+        text = ", ".join(f"{count}x{model}" for model, count in sorted(limits.items()))
+        return Account(provider=self.name, message=f"GPU limits: {text}" if text else "no GPU limits named")
+
+    def search(self, query: OfferQuery) -> list[Offer]:  # noqa: ARG002 - the API has no filters
+        """All configurations; those out of capacity have ``available == 0``."""
+        answer = self.http.call("GET", "/v1/containers/gpu_availability")
+        found = []
+        for row in rows(answer, "gpus", provider=self.name, what="GPU availability"):
+            try:
+                found.append(_offer(parse(_Gpu, row, provider=self.name, what="an offer"), row))
+            except BadAnswer as err:
+                _log.warning("an offer is left out: %s", err.message)
+        return found
+
+    def create(self, offer: Offer, spec: CreateSpec) -> Instance:
+        """Start a container, once the terms are accepted."""
+        self._check_terms()
+        _check_name("label", spec.label)
+        data = user_data(
+            public_key=spec.public_key,
+            user=USER,
+            home=f"/home/{USER}",
+            host_key=spec.host_key,
+            env=spec.env,
+            onstart=spec.onstart,
+            deadline=spec.deadline,
+        )
+        body = {
+            "name": spec.label,
+            "gpu_config": offer.id,
+            "container_image": spec.image or DEFAULT_IMAGE,
+            "cloud_init_user_data": data,
+        }
+        answer = self.http.call("POST", "/v1/containers", json=body, safe=False, effect=True)
+        found = answer.get("container_id")
+        if not isinstance(found, str) or not found:
+            msg = f"DeepInfra took the create, but its answer has no container_id: {clean(repr(answer), 160)}"
+            raise OutcomeUnknown(msg, provider=self.name, bill="a container may be running and billed")
+        return Instance(
+            provider=self.name,
+            id=found,
+            label=spec.label,
+            state=InstanceState.CREATING,
+            raw_state="creating",
+            user=USER,
+            host_key=host_public(spec.host_key) if spec.host_key else None,
+            usd_h=offer.usd_h,
+            created=time.time(),
+            raw=answer,
+        )
+
+    def instances(self) -> list[Instance]:
+        """Active containers, then those that failed or were deleted."""
+        found: dict[str, Instance] = {}
+        for state in ("active", "inactive"):
+            answer = self.http.call("GET", "/v1/containers", params={"state": state}, expect=list)
+            for row in answer:
+                # one that moves between the two calls is in both: the later word counts
+                one = self._instance(row)
+                found[one.id] = one
+        return list(found.values())
+
+    def get(self, instance_id: str) -> Instance:
+        """One container, active or not."""
+        return self._instance(self.http.call("GET", f"/v1/containers/{_segment(instance_id)}"))
+
+    def destroy(self, instance_id: str) -> None:
+        """Terminate it; all its data is lost."""
+        self.http.call(
+            "DELETE", f"/v1/containers/{_segment(instance_id)}", safe=True, effect=True, expect=None
+        )
+
+    def presence(self, instance_id: str) -> Presence:
+        """A failed container is in the inactive list for good, and costs nothing: gone."""
+        try:
+            listed = {found.id: found.state for found in self.instances()}
+        except ProviderError:
+            return Presence.UNKNOWN
+        state = listed.get(instance_id)
+        if state is None:
+            return super().presence(instance_id)
+        return Presence.GONE if state in (InstanceState.GONE, InstanceState.FAILED) else Presence.PRESENT
+
+    def rename(self, instance_id: str, label: str) -> None:
+        """Give it another name, 1 to 64 characters."""
+        _check_name("label", label)
+        self.http.call(
+            "PATCH", f"/v1/containers/{_segment(instance_id)}", json={"name": label}, safe=True, expect=None
+        )
+
+    def usage(self, instance_id: str) -> list[UsageLine]:
+        """Billed seconds by DeepInfra's own count, at the container's own price."""
+        found = self.get(instance_id)
+        start = found.created or 0.0
+        answer = self.http.call("GET", "/payment/usage/rent", params={"from": int(start)})
+        durations = answer.get("id_to_duration")
+        if not isinstance(durations, dict):
+            msg = f"deepinfra: usage: field id_to_duration is {clean(repr(durations), 120)}, not an object"
+            raise BadAnswer(msg, provider=self.name)
+        seconds = durations.get(instance_id)
+        if seconds is None:
+            return []
+        if not isinstance(seconds, (int, float)):
+            msg = f"deepinfra: usage: field id_to_duration is {clean(repr(seconds), 120)}, not seconds"
+            raise BadAnswer(msg, provider=self.name)
+        usd = seconds * found.usd_h / 3600.0
+        return [UsageLine(instance_id=instance_id, kind="gpu", usd=usd, start=start or None)]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.http.close()
+
+    # -- DeepInfra's own -----------------------------------------------------------
+
+    def params(self) -> Mapping[str, Any]:
+        """Images and other choices, as DeepInfra words them (its document gives no shape)."""
+        answer = self.http.call("GET", "/v1/containers/params", expect=None)
+        return answer if isinstance(answer, dict) else {"params": answer}
+
+    def gpu_limits(self) -> dict[str, int]:
+        """How many GPUs of each type the account may rent."""
+        answer = self.http.call("GET", "/v1/me/gpu_limit")
+        limits = answer.get("limits")
+        if not isinstance(limits, dict):
+            msg = f"deepinfra: GPU limits: field limits is {clean(repr(limits), 120)}, not an object"
+            raise BadAnswer(msg, provider=self.name)
+        return {clean(model, 60): count for model, count in limits.items() if isinstance(count, int)}
+
+    def ssh_keys(self) -> list[dict[str, Any]]:
+        """The account's keys: id, name, key. gpunb does not need them; others do."""
+        return list(self.http.call("GET", "/v1/ssh_keys", expect=list))
+
+    def add_ssh_key(self, name: str, key: str) -> str:
+        """Add a key to the account; returns its id. A key that is there already is a `BadInput`."""
+        answer = self.http.call("POST", "/v1/ssh_keys", json={"name": name, "key": key})
+        return str(answer.get("id", ""))
+
+    def delete_ssh_key(self, key_id: str) -> None:
+        """Remove a key from the account."""
+        self.http.call("DELETE", f"/v1/ssh_keys/{_segment(key_id)}", safe=True, expect=None)
+
+    def _check_terms(self) -> None:
+        accepted = self.config.options.get("accept_terms")
+        if accepted is True or str(accepted).lower() in ("true", "yes", "1"):
+            return
+        raise BadInput(
+            TERMS,
+            bill="nothing was rented",
+            hint="accept once: gpunb login deepinfra --accept-terms "
+            "(or accept_terms = true under [providers.deepinfra] in gpunb.toml)",
+        )
+
+    def _instance(self, row: Any) -> Instance:
+        one = parse(_Container, row, provider=self.name, what="a container")
+        state = _STATES.get(one.state, InstanceState.UNKNOWN)
+        host, port = _address(one.ip)
+        if state is InstanceState.RUNNING and not host:
+            state = InstanceState.CREATING  # running, and its address is not assigned yet
+        return Instance(
+            provider=self.name,
+            id=one.id,
+            label=one.name,
+            state=state,
+            raw_state=clean(one.state, 40),
+            message=clean(one.fail_reason or "", 300),
+            host=host,
+            port=port,
+            user=USER,
+            usd_h=one.price_per_hour,
+            created=one.start_ts,
+            raw=row,
+        )
+
+
+def _offer(gpu: _Gpu, row: Mapping[str, Any]) -> Offer:
+    match = _CONFIG.fullmatch(gpu.gpu_config)
+    if match is None:
+        msg = f"deepinfra: an offer: field gpu_config is {clean(gpu.gpu_config, 80)!r}, not like 8xB200-180GB"
+        raise BadAnswer(msg, provider="deepinfra")
+    return Offer(
+        provider="deepinfra",
+        id=gpu.gpu_config,
+        gpu=match[2],
+        gpu_raw=match[2],
+        gpus=int(match[1]),
+        vram_gb=float(match[3]),
+        usd_h=gpu.usd_per_hour,
+        kind="container",
+        verified=True,
+        trust="datacenter",
+        available=int(gpu.available),
+        raw=row,
+    )
+
+
+def _address(ip: str | None) -> tuple[str, int]:
+    """Host and SSH port: 22, unless the address itself names another, as a simulated cloud's does."""
+    if not ip or not ip.strip():
+        return "", 0
+    host, colon, port = ip.strip().rpartition(":")
+    if colon and port.isdigit() and ":" not in host:
+        return host, int(port)
+    return ip.strip(), 22
+
+
+def _check_name(field: str, value: str) -> None:
+    if not 1 <= len(value) <= 64:
+        msg = f"{field} {clean(value, 80)!r} has {len(value)} characters; DeepInfra takes 1 to 64"
+        raise BadInput(msg, bill="nothing was changed")
+
+
+def _segment(value: str) -> str:
+    """`value` as one segment of a path; ids are letters, digits, ``_``, ``-`` and ``.``."""
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}", value):
+        msg = f"{clean(value, 80)!r} is not an id of DeepInfra"
+        raise BadInput(msg)
+    return value
