@@ -1,0 +1,254 @@
+"""The one grammar: ``gpunb VERB …`` and ``%gpu VERB …`` both come through `invoke`.
+
+A verb's module is imported when it is called, so that ``ps`` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from gpunb import __version__, log, paths
+from gpunb.commands.context import Context, Door
+from gpunb.commands.result import Result
+from gpunb.commands.verb import did_you_mean
+from gpunb.errors import BadInput, GpunbError
+
+__all__ = ["VERBS", "cli", "invoke", "main"]
+
+# name -> what it does; the module is gpunb.commands.<name>
+VERBS: dict[str, str] = {
+    "offers": "Find machines that can be rented now, cheapest first.",
+    "rent": "Rent a machine and make it ready for cells.",
+    "ps": "Show the sessions, what they run and what they cost.",
+    "show": "Show everything known about one session.",
+    "run": "Run a script on the host as a job.",
+    "exec": "Run one command on the host and wait for it.",
+    "jobs": "List the host's jobs.",
+    "runs": "List the cells and jobs that were run.",
+    "logs": "Print a run's output.",
+    "attach": "Play a run's output from its first line and follow it.",
+    "cancel": "End a run.",
+    "sync": "Copy files to the host or back.",
+    "put": "Send variables of the notebook to the host.",
+    "get": "Bring variables of the host into the notebook.",
+    "ssh": "Open a shell on the host.",
+    "extend": "Give a session more time, idle time or money.",
+    "stop": "Stop a session and keep its disk.",
+    "start": "Start a stopped session.",
+    "down": "End sessions for good, and get a receipt.",
+    "doctor": "Check the installation, the clouds' keys and the ledger.",
+    "config": "Show each setting and where it comes from.",
+    "supervise": "Watch leases until the last session has ended.",
+    "completion": "Print the lines that make your shell complete gpunb.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are modules, imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The verbs in the order of a rental."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The verb called `cmd_name`, or None."""
+        if cmd_name not in VERBS:
+            return None
+        found: click.Command = importlib.import_module(f"gpunb.commands.{cmd_name}").command
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with a guess at a misspelt verb."""
+        name = args[0]
+        if name not in VERBS and not ctx.resilient_parsing and not name.startswith("-"):
+            msg = f"there is no verb {name!r}"
+            raise BadInput(msg, hint=did_you_mean(name, list(VERBS)) or f"{ctx.info_name} -h lists the verbs")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The verbs, without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Where to go from here."""
+        formatter.write_paragraph()
+        formatter.write(f"{ctx.info_name} VERB -h shows a verb's options and an example.\n")
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.option("-v", "--verbose", count=True, help="Show the log; twice for everything.")
+@click.version_option(__version__, prog_name="gpunb")
+@click.pass_context
+def cli(ctx: click.Context, verbose: int) -> Result | None:
+    """A rented GPU that feels like part of the notebook.
+
+    Without a verb: the sessions and what they cost.
+    """
+    context: Context = ctx.obj
+    context.verbosity += verbose
+    if ctx.invoked_subcommand is None:
+        from gpunb.commands.ps import command
+
+        made = command.make_context("ps", [], parent=ctx)
+        result: Result = command.invoke(made)
+        return result
+    return None
+
+
+def invoke(line: str | Sequence[str], door: Door = "notebook", shell: Any = None) -> Result:
+    """Run one line of the grammar.
+
+    Parameters
+    ----------
+    line
+        Without the door's word: ``"rent --gpu H100"``, or its words.
+    door
+        "terminal" or "notebook".
+    shell
+        The notebook's IPython shell.
+
+    Returns
+    -------
+    Result
+        Not shown yet. Help and versions are printed and give an empty result.
+
+    Raises
+    ------
+    GpunbError
+        The expected failures; `BadInput` for what is not in the grammar.
+    """
+    with Context(door, shell) as context:
+        return _invoke(words(line), context)
+
+
+def words(line: str | Sequence[str]) -> list[str]:
+    """`line` split as a shell would.
+
+    Raises
+    ------
+    BadInput
+        A quote is not closed.
+    """
+    if not isinstance(line, str):
+        return list(line)
+    try:
+        return shlex.split(line)
+    except ValueError as err:
+        msg = f"the line {line!r} can't be split into words: {str(err).lower()}"
+        raise BadInput(msg, hint='close the quote, or write \\" for one that is meant') from err
+
+
+def _invoke(args: list[str], context: Context) -> Result:
+    name = "%gpu" if context.door == "notebook" else "gpunb"
+    try:
+        with cli.make_context(name, args, obj=context) as ctx:
+            found = cli.invoke(ctx)
+    except click.exceptions.Exit as err:
+        return Result(exit_code=err.exit_code)
+    except click.Abort as err:
+        raise KeyboardInterrupt from err
+    except click.ClickException as err:
+        raise usage_error(err, name) from err
+    return found if isinstance(found, Result) else Result(found)
+
+
+def usage_error(err: click.ClickException, door: str) -> BadInput:
+    """What click found wrong, as our own error: what, and what to type."""
+    ctx = getattr(err, "ctx", None)
+    where = ctx.command_path if ctx is not None else door
+    hint: str | None = None
+    if isinstance(err, click.NoSuchOption):
+        options = [name for param in ctx.command.params for name in param.opts] if ctx is not None else []
+        message = f"{where}: there is no option {err.option_name}"
+        hint = did_you_mean(err.option_name, [*options, "--help"])
+        if ctx is not None and getattr(ctx.command, "own_words", False) and hint is None:
+            hint = f"the script's own arguments come after --: {where} SCRIPT -- {err.option_name} …"
+    elif isinstance(err, click.BadParameter) and err.param is not None:
+        called = max(err.param.opts, key=len)
+        message = f"{where}: {called}: {err.format_message().split(': ', 1)[-1].rstrip('.')}"
+        if isinstance(err, click.MissingParameter):
+            message = f"{where}: {err.param.make_metavar(ctx) if ctx else called} is missing"
+    else:
+        message = f"{where}: {err.format_message().rstrip('.')}"
+    return BadInput(message, hint=hint or f"{where} -h shows how it is used")
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The ``gpunb`` command: run, show, exit with the result's code."""
+    sys.exit(run(list(sys.argv[1:] if args is None else args)))
+
+
+def run(args: list[str]) -> int:
+    """As `main`, returning the exit code."""
+    if os.environ.get("_GPUNB_COMPLETE"):
+        cli.main(args, prog_name="gpunb", complete_var="_GPUNB_COMPLETE", standalone_mode=True, obj=Context("terminal"))
+    as_json = "--json" in (args[: args.index("--")] if "--" in args else args)
+    context = Context("terminal")
+    try:
+        with context:
+            result = _invoke(args, context)
+        _show(result)
+    except GpunbError as err:
+        _show_error(err, as_json=as_json)
+        return err.exit_code
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 130
+    except BrokenPipeError:
+        # the reader went away (`gpunb ps | head`): not an error, and stdout must not be flushed again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as err:
+        log.setup(context.verbosity)
+        log.get(__name__).exception("unexpected failure in gpunb %s", shlex.join(args))
+        if context.verbosity:
+            raise
+        _say(f"error: unexpected {type(err).__name__}: {log.redact(str(err))}")
+        _say(f"next: the traceback is in {paths.log_file()}; gpunb ps shows what is rented")
+        return 70
+    return result.exit_code
+
+
+def _show(result: Result) -> None:
+    if result.as_json:
+        print(result.json())  # noqa: T201
+    elif result.blocks:
+        from rich.console import Console
+
+        console = Console(soft_wrap=not sys.stdout.isatty())
+        if not sys.stdout.isatty():
+            console.width = max(console.width, 160)
+        console.print(result)
+    sys.stdout.flush()
+
+
+def _show_error(err: GpunbError, *, as_json: bool) -> None:
+    from gpunb.commands.result import clean, to_json
+
+    log.get(__name__).info("%s: %s", type(err).__name__, err)
+    if as_json:
+        shown = {"type": type(err).__name__, "message": err.message, "bill": err.bill, "next": err.hint}
+        print(to_json({"error": shown}))  # noqa: T201
+        return
+    first, *rest = err.lines()
+    _say(f"error: {clean(first)}")
+    for line in rest:
+        _say(clean(line))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201

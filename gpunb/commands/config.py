@@ -1,0 +1,54 @@
+"""``config``: each setting and where it comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpunb.commands.result import Cell, Note, Result, Table
+from gpunb.commands.verb import verb
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+
+__all__ = ["command"]
+
+
+@verb("config", example="config")
+def command(context: Context) -> Result:  # noqa: ARG001
+    """Show each setting, its value, and where it comes from.
+
+    A value comes from the command line, else from GPUNB_<NAME> in the environment, else from the
+    project's gpunb.toml (the nearest one upwards), else from your own settings file.
+    """
+    from gpunb import paths, settings
+
+    rows = settings.origins()
+    about = {name: field.description or "" for name, field in settings.Settings.model_fields.items()}
+    shown = [
+        [
+            Cell(row.key, "strong"),
+            _text(row.value),
+            Cell(row.source, "dim" if row.source == "default" else "info"),
+            about.get(row.key, ""),
+        ]
+        for row in rows
+    ]
+    project = settings.project_file()
+    return Result(
+        {
+            "settings": [{"key": row.key, "value": row.value, "source": row.source} for row in rows],
+            "user_file": str(paths.config_file()),
+            "project_file": str(project) if project else None,
+        },
+        Table(["setting", "value", "from", "what it is"], shown),
+        Note(f"your file: {paths.config_file()}{'' if paths.config_file().exists() else ' (not there)'}", "dim"),
+        Note(f"the project's file: {project or 'none found upwards from here'}", "dim"),
+    )
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(item) for item in value) or "-"
+    return f"{value:g}" if isinstance(value, float) else str(value)

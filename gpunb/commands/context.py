@@ -1,0 +1,218 @@
+"""What every verb is given: the door it came through, and the parts below it, opened when asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, Literal
+
+from gpunb import log
+from gpunb.errors import BadInput, GpunbError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from gpunb.commands.progress import Shown
+    from gpunb.providers import Provider
+    from gpunb.remote import AgentClient, Sink
+    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.model import RunNote, Session
+    from gpunb.settings import Settings
+
+__all__ = ["Context", "Door", "known_runs", "known_sessions"]
+
+Door = Literal["terminal", "notebook"]
+
+
+class Context:
+    """One call of one verb.
+
+    Parameters
+    ----------
+    door
+        "terminal" or "notebook".
+    shell
+        The notebook's IPython shell, for variables and displays.
+    """
+
+    def __init__(self, door: Door, shell: Any = None) -> None:
+        self.door: Door = door
+        self.shell = shell
+        self.verbosity = 0
+        self.as_json = False
+        self._ledger: Ledger | None = None
+        self._providers: dict[str, Provider] = {}
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start_log(self) -> None:
+        """Write to the log file from here on, as loud as ``-v`` says."""
+        log.setup(self.verbosity)
+
+    def close(self) -> None:
+        """Close what this call opened. Connections stay: they belong to the process."""
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
+        for provider in self._providers.values():
+            provider.close()
+        self._providers.clear()
+
+    # -- the parts below -----------------------------------------------------------------------
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger, opened at the first use."""
+        if self._ledger is None:
+            from gpunb.sessions.ledger import Ledger
+
+            self._ledger = Ledger.open()
+        return self._ledger
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold in the working folder."""
+        from gpunb import settings
+
+        found = settings.load()
+        log.set_level(found.log_level)
+        return found
+
+    def provider(self, name: str) -> Provider:
+        """The cloud called `name`, set up as the settings say."""
+        if name not in self._providers:
+            from gpunb.providers import ProviderConfig, provider_class
+
+            made = provider_class(name)
+            self._providers[name] = made(ProviderConfig(**self.settings.provider(name)))
+        return self._providers[name]
+
+    def session(self, name: str | None) -> Session:
+        """The session called `name`; with None the only live one.
+
+        Raises
+        ------
+        SessionNotFound, SessionAmbiguous
+            None or several fit; the message says which there are.
+        """
+        return self.ledger.one(name)
+
+    def agent(self, session: Session) -> AgentClient:
+        """The agent on the session's host, connected (cached for the process)."""
+        from gpunb.sessions import reach
+
+        with self.progress(f"connecting to {session.name}") as progress:
+            return reach.agent(session, progress=progress)
+
+    def sink(self) -> Sink:
+        """Where the output of a run goes at this door.
+
+        With ``--json`` a run's output goes to stderr: stdout holds the JSON only.
+        """
+        if self.door == "notebook" and self.shell is not None:
+            from gpunb.remote import NotebookSink
+
+            return NotebookSink(self.shell)
+        from gpunb.remote import TextSink
+
+        return TextSink(sys.stderr if self.as_json else sys.stdout, sys.stderr)
+
+    # -- people --------------------------------------------------------------------------------
+
+    @property
+    def interactive(self) -> bool:
+        """Whether somebody can answer a question in this terminal."""
+        return self.door == "terminal" and not self.as_json and sys.stdin.isatty() and sys.stderr.isatty()
+
+    def ask(self, question: str, *, yes: bool) -> bool:
+        """Whether to go on; without anybody to ask, or with ``--yes``, it is yes."""
+        if yes or not self.interactive:
+            return True
+        import click
+
+        return click.confirm(question, default=False, err=True)
+
+    def tell(self, *blocks: Any) -> None:
+        """Show something before the result is there (on stderr, or as a display)."""
+        from gpunb.commands.result import Result
+
+        result = Result(None, *blocks)
+        if self.door == "notebook":
+            from IPython.display import display
+
+            display(result)
+        else:
+            from rich.console import Console
+
+            Console(stderr=True).print(result)
+
+    def progress(self, title: str) -> Shown:
+        """Something to watch while it takes time; a context manager."""
+        from gpunb.commands import progress
+
+        return progress.shown(title, self.door)
+
+    def run_in_terminal(self, argv: list[str]) -> int | None:
+        """Run `argv` with this terminal as its own; None where there is no terminal."""
+        import subprocess
+
+        if self.door != "terminal" or self.as_json:
+            return None
+        return subprocess.run(argv, check=False).returncode
+
+    def needs_notebook(self, verb: str, instead: str) -> None:
+        """Refuse `verb` in a terminal, where there are no variables.
+
+        Raises
+        ------
+        BadInput
+            This is not a notebook.
+        """
+        if self.shell is None:
+            msg = f"{verb} moves variables of a notebook, and a terminal has none"
+            raise BadInput(msg, hint=instead)
+
+
+@contextlib.contextmanager
+def _quiet_ledger() -> Iterator[Ledger | None]:
+    # completion must never print or fail
+    from gpunb import paths
+
+    try:
+        if not paths.ledger_file().exists():
+            yield None
+            return
+        from gpunb.sessions.ledger import Ledger
+
+        with Ledger.open() as ledger:
+            yield ledger
+    except (GpunbError, OSError) as err:
+        logging.getLogger("gpunb.commands").debug("completion: %s", err)
+
+
+def known_sessions() -> list[Session]:
+    """The live sessions, or none if the ledger can't be read."""
+    found: list[Session] = []
+    with _quiet_ledger() as ledger:
+        if ledger is not None:
+            found = ledger.sessions()
+    return found
+
+
+def known_runs() -> list[RunNote]:
+    """The newest runs, or none if the ledger can't be read."""
+    found: list[RunNote] = []
+    with _quiet_ledger() as ledger:
+        if ledger is not None:
+            found = ledger.runs(None, 30)
+    return found

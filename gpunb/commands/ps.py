@@ -1,0 +1,44 @@
+"""``ps``: the sessions and what they cost. Reads the ledger, never the network."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from gpunb.commands.result import Block, Note, Result
+from gpunb.commands.verb import verb
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+    from gpunb.sessions.model import Cost, RunNote
+
+__all__ = ["command"]
+
+
+@verb("ps", example="ps\nps --all")
+@click.option("-a", "--all", "all_", is_flag=True, help="Sessions that have ended, too.")
+def command(context: Context, *, all_: bool) -> Result:
+    """Show the sessions, what they run and what they cost.
+
+    It reads this machine's ledger only, so it is quick and works without a network.
+    """
+    from gpunb.commands import views
+
+    ledger = context.ledger
+    now = time.time()
+    sessions = ledger.sessions(alive=not all_)
+    costs: dict[str, Cost] = {found.id: ledger.cost(found.id) for found in sessions}
+    running: dict[str, list[RunNote]] = {}
+    for found in sessions:
+        if found.alive:
+            runs = ledger.runs(found.id, 100)
+            running[found.id] = [run for run in runs if run.ended is None]
+    blocks: list[Block] = list(views.warnings(sessions))
+    if sessions:
+        blocks.append(views.sessions_table(sessions, costs, running, now))
+    else:
+        blocks.append(Note("no sessions; nothing is rented", "dim"))
+    data = [views.session_data(found, costs[found.id], running.get(found.id, []), now) for found in sessions]
+    return Result(data, *blocks)

@@ -1,0 +1,300 @@
+"""What a verb answers with, shown three ways: terminal (rich), notebook (HTML), ``--json``.
+
+A result is a few blocks: notes, tables, fields, code. Their text may come from
+a host or a cloud, so it is cleaned of control characters when a block is made
+and escaped when it becomes HTML or rich text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+
+__all__ = ["Cell", "Code", "Fields", "Note", "Result", "Table", "clean", "to_json"]
+
+# ANSI sequences go whole; then C0, DEL, C1, and the marks that reorder or hide text
+_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_].*?(?:\x1b\\|\Z)|.)", re.S)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+LINE_MAX = 2_000
+
+_STYLES = {
+    "": "",
+    "ok": "green",
+    "info": "cyan",
+    "warn": "yellow",
+    "bad": "bold red",
+    "dim": "bright_black",
+    "strong": "bold",
+}
+_CSS = {
+    "": "",
+    "ok": "color:var(--jp-success-color1,#388e3c)",
+    "info": "color:var(--jp-info-color1,#0288d1)",
+    "warn": "color:var(--jp-warn-color1,#b26a00)",
+    "bad": "color:var(--jp-error-color1,#d32f2f);font-weight:600",
+    "dim": "opacity:.65",
+    "strong": "font-weight:600",
+}
+
+
+def clean(text: object, *, lines: bool = False) -> str:
+    """`text` without terminal codes and hidden marks; one line unless `lines`."""
+    out = _CONTROL.sub("", _SEQUENCE.sub("", str(text)))
+    if not lines:
+        out = " ".join(out.split())
+        if len(out) > LINE_MAX:
+            out = f"{out[:LINE_MAX]}… ({len(out) - LINE_MAX} characters more)"
+    return out
+
+
+def to_json(value: Any) -> str:
+    """`value` as JSON that any reader takes: ASCII, no NaN, unknown types as text."""
+    return json.dumps(_plain(value), indent=2, ensure_ascii=True, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return str(value.value) if hasattr(value, "value") else value
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A piece of text with a tone: "", ok, info, warn, bad, dim or strong."""
+
+    text: str
+    tone: str = ""
+
+    @classmethod
+    def of(cls, value: object) -> Cell:
+        """`value` as a cell; None is an empty one."""
+        if isinstance(value, Cell):
+            return cls(clean(value.text), value.tone)
+        return cls("" if value is None else clean(value))
+
+
+@dataclass(slots=True)
+class Note:
+    """One line to read."""
+
+    text: str
+    tone: str = ""
+
+    def rich(self) -> RenderableType:
+        """For the terminal."""
+        from rich.text import Text
+
+        return Text(clean(self.text), style=_STYLES[self.tone])
+
+    def html(self) -> str:
+        """For the notebook."""
+        return f'<div style="margin:2px 0;{_CSS[self.tone]}">{escape(clean(self.text))}</div>'
+
+
+@dataclass(slots=True)
+class Code:
+    """Lines to copy or read as they are."""
+
+    text: str
+
+    def rich(self) -> RenderableType:
+        """For the terminal: never wrapped, so that it can be copied."""
+        from rich.text import Text
+
+        return Text(clean(self.text, lines=True), no_wrap=True, overflow="ignore")
+
+    def html(self) -> str:
+        """For the notebook."""
+        return (
+            '<pre style="margin:4px 0;padding:4px 8px;overflow-x:auto;white-space:pre-wrap;'
+            f'background:var(--jp-layout-color2,rgba(128,128,128,.12))">{escape(clean(self.text, lines=True))}</pre>'
+        )
+
+
+@dataclass(slots=True)
+class Fields:
+    """Labels and their values, one a line; empty values are left out."""
+
+    rows: Sequence[tuple[str, object]]
+
+    def _cells(self) -> list[tuple[str, Cell]]:
+        cells = [(label, Cell.of(value)) for label, value in self.rows]
+        return [(label, cell) for label, cell in cells if cell.text]
+
+    def rich(self) -> RenderableType:
+        """For the terminal."""
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        grid = RichTable.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        for label, cell in self._cells():
+            grid.add_row(Text(label, style=_STYLES["dim"]), Text(cell.text, style=_STYLES[cell.tone]))
+        return grid
+
+    def html(self) -> str:
+        """For the notebook."""
+        body = "".join(
+            f'<tr><td style="text-align:left;opacity:.65;padding:1px 12px 1px 0">{escape(label)}</td>'
+            f'<td style="text-align:left;padding:1px 0;{_CSS[cell.tone]}">{escape(cell.text)}</td></tr>'
+            for label, cell in self._cells()
+        )
+        return f'<table style="border:none;margin:4px 0">{body}</table>'
+
+
+@dataclass(slots=True)
+class Table:
+    """Rows under headings.
+
+    Parameters
+    ----------
+    columns
+        Headings; one that starts with ``>`` is right-aligned (numbers).
+    rows
+        Cells or plain values, as many as there are columns.
+    total
+        A last row, set apart.
+    """
+
+    columns: Sequence[str]
+    rows: Iterable[Sequence[object]]
+    total: Sequence[object] | None = None
+    title: str = ""
+    _made: list[list[Cell]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._made = [[Cell.of(value) for value in row] for row in self.rows]
+        for row in self._made:
+            if len(row) != len(self.columns):
+                msg = f"a row of {len(row)} cells under {len(self.columns)} headings"
+                raise ValueError(msg)
+
+    def rich(self) -> RenderableType:
+        """For the terminal."""
+        from rich import box
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(
+            box=box.SIMPLE_HEAD,
+            show_footer=self.total is not None,
+            pad_edge=False,
+            title=clean(self.title) or None,
+            title_justify="left",
+            header_style="bold",
+        )
+        total = [Cell.of(value) for value in self.total] if self.total is not None else None
+        for index, heading in enumerate(self.columns):
+            right = heading.startswith(">")
+            table.add_column(
+                heading.removeprefix(">"),
+                justify="right" if right else "left",
+                no_wrap=right or index == 0,
+                overflow="fold",
+                footer=Text(total[index].text, style="bold") if total else "",
+            )
+        for row in self._made:
+            table.add_row(*(Text(cell.text, style=_STYLES[cell.tone]) for cell in row))
+        return table
+
+    def html(self) -> str:
+        """For the notebook."""
+        sides = ["right" if heading.startswith(">") else "left" for heading in self.columns]
+
+        def line(tag: str, cells: Sequence[Cell], extra: str = "") -> str:
+            made = (
+                f'<{tag} style="text-align:{side};padding:2px 10px 2px 0;font-variant-numeric:tabular-nums;'
+                f'{extra}{_CSS[cell.tone]}">{escape(cell.text)}</{tag}>'
+                for cell, side in zip(cells, sides, strict=True)
+            )
+            return f"<tr>{''.join(made)}</tr>"
+
+        rule = "border-bottom:1px solid var(--jp-border-color1,#9e9e9e);"
+        head = line("th", [Cell.of(heading.removeprefix(">")) for heading in self.columns], rule)
+        body = "".join(line("td", row) for row in self._made)
+        foot = ""
+        if self.total is not None:
+            top = "border-top:1px solid var(--jp-border-color1,#9e9e9e);font-weight:600;"
+            foot = f"<tfoot>{line('td', [Cell.of(value) for value in self.total], top)}</tfoot>"
+        title = f'<div style="font-weight:600">{escape(clean(self.title))}</div>' if self.title else ""
+        return (
+            f'{title}<table style="border-collapse:collapse;margin:4px 0">'
+            f"<thead>{head}</thead><tbody>{body}</tbody>{foot}</table>"
+        )
+
+
+Block = Note | Code | Fields | Table
+
+
+class Result:
+    """The answer of one verb.
+
+    Parameters
+    ----------
+    data
+        Plain values for ``--json`` and for code (``r = %gpu ps``; ``r.data()``).
+    blocks
+        What people see, in order; nothing is shown if there are none.
+    exit_code
+        What the terminal door exits with.
+    """
+
+    def __init__(self, data: Any = None, *blocks: Block, exit_code: int = 0) -> None:
+        self._data = data
+        self.blocks = list(blocks)
+        self.exit_code = exit_code
+        self.as_json = False
+
+    def data(self) -> Any:
+        """The answer as plain values."""
+        return self._data
+
+    def json(self) -> str:
+        """The answer as JSON text."""
+        return to_json(self._data)
+
+    def html(self) -> str:
+        """The answer as HTML, escaped."""
+        if self.as_json:
+            return Code(self.json()).html()
+        return "".join(block.html() for block in self.blocks)
+
+    def text(self, width: int = 120) -> str:
+        """The answer as plain text without colours."""
+        if self.as_json:
+            return self.json()
+        from io import StringIO
+
+        from rich.console import Console
+
+        out = StringIO()
+        Console(file=out, width=width, color_system=None, legacy_windows=False).print(self)
+        return out.getvalue().rstrip("\n")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The answer for rich: block by block."""
+        for block in self.blocks:
+            yield block.rich()
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
+        if not self.blocks and not self.as_json:
+            return {"text/plain": ""}
+        return {"text/plain": self.text(), "text/html": self.html()}
+
+    def __repr__(self) -> str:
+        return f"<Result {len(self.blocks)} blocks>"

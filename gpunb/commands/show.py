@@ -1,0 +1,76 @@
+"""``show``: everything known about one session."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from gpunb.commands.result import Block, Cell, Fields, Result, Table
+from gpunb.commands.verb import complete_sessions, verb
+from gpunb.units import duration_text, money_text
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+
+__all__ = ["command"]
+
+
+@verb("show", example="show\nshow train --events")
+@click.argument("name", required=False, shell_complete=complete_sessions)
+@click.option("--events", is_flag=True, help="Its whole history, not the last ten lines.")
+def command(context: Context, *, name: str | None, events: bool) -> Result:
+    """Show everything known about one session, also about one that has ended."""
+    from gpunb.commands import views
+
+    ledger = context.ledger
+    session = ledger.find(name) if name else context.session(None)
+    now = time.time()
+    cost = ledger.cost(session.id)
+    runs = ledger.runs(session.id, 1000)
+    running = [run for run in runs if run.ended is None] if session.alive else []
+    history = ledger.events(session.id)
+    rest = views.lease_cells(session, cost, len(running), now)
+    address = f"{session.user}@{session.host} port {session.port}" if session.host else ""
+    lease = session.lease
+    blocks: list[Block] = list(views.warnings([session]))
+    blocks.append(
+        Fields(
+            [
+                ("name", Cell(session.name, "strong")),
+                ("state", views.state_cell(session)),
+                ("detail", session.detail),
+                ("machine", f"{views.machine(session.gpu, session.gpus)} on {session.provider}"),
+                ("host", f"{session.trust}; {address}" if address else session.trust),
+                ("instance", session.instance_id),
+                ("python", session.python),
+                ("created", views.ago(session.created, now)),
+                ("ready", views.ago(session.ready, now)),
+                ("ended", views.ago(session.ended, now)),
+                ("price", f"{money_text(session.hourly, digits=3)} an hour now"),
+                ("cost so far", money_text(cost.total)),
+                ("time left", rest[0] if lease.deadline is not None else ""),
+                ("idle left", rest[1] if lease.idle_s is not None else ""),
+                ("idle limit", duration_text(lease.idle_s) if lease.idle_s is not None else ""),
+                ("budget left", rest[2] if lease.budget_usd is not None else ""),
+                ("brought back", ", ".join(session.save)),
+            ]
+        )
+    )
+    if runs:
+        blocks.append(views.runs_table(runs[:10], {session.id: session.name} if session.alive else {}, now))
+    shown = history if events else history[-10:]
+    rows = []
+    for event in shown:
+        change = f"{event.old} -> {event.new}" if event.new else event.kind
+        rows.append([time.strftime("%H:%M:%S", time.localtime(event.at)), change, event.detail])
+    if rows:
+        blocks.append(Table([">at", "what", "detail"], rows))
+    data = views.session_data(session, cost, running, now)
+    data["runs"] = [{"id": run.id, "kind": run.kind, "name": run.name, "state": run.state} for run in runs]
+    data["events"] = [
+        {"at": event.at, "kind": event.kind, "old": event.old, "new": event.new, "detail": event.detail}
+        for event in history
+    ]
+    return Result(data, *blocks)

@@ -1,0 +1,151 @@
+"""How a verb is declared: one decorator for what all verbs have in common.
+
+A verb is a click command whose callback takes the `Context` first and returns
+a `Result`. Every verb has ``-h`` with an example, ``--json`` and ``-v``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb import units
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from gpunb.commands.context import Context
+    from gpunb.commands.result import Result
+
+__all__ = ["DURATION", "MONEY", "Verb", "complete_runs", "complete_sessions", "did_you_mean", "verb"]
+
+
+class _Duration(click.ParamType):
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if not isinstance(value, str):
+            return float(value)
+        try:
+            return units.duration(value)
+        except ValueError as err:
+            self.fail(str(err), param, ctx)
+
+
+class _Money(click.ParamType):
+    name = "usd"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if not isinstance(value, str):
+            return float(value)
+        try:
+            return units.money(value)
+        except ValueError as err:
+            self.fail(str(err), param, ctx)
+
+
+DURATION = _Duration()
+MONEY = _Money()
+
+
+def _items(texts: list[tuple[str, str]], incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(text, help=about) for text, about in texts if text.startswith(incomplete)]
+
+
+def complete_sessions(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """The live sessions' names, from the ledger."""
+    from gpunb.commands.context import known_sessions
+
+    return _items([(found.name, f"{found.state.value} {found.provider}") for found in known_sessions()], incomplete)
+
+
+def complete_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """The newest runs' ids, from the ledger."""
+    from gpunb.commands.context import known_runs
+
+    return _items([(run.id, f"{run.kind} {run.name} {run.state}") for run in known_runs()], incomplete)
+
+
+SESSION_OPTION = click.Option(
+    ["-s", "--session"],
+    metavar="SESSION",
+    shell_complete=complete_sessions,
+    help="The session's name; not needed while only one is alive.",
+)
+
+
+class Verb(click.Command):
+    """A click command with an example under its help and a guess at a misspelt option."""
+
+    def __init__(self, *args: Any, example: str = "", **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The example, as it is typed at this door."""
+        door = getattr(ctx.obj, "door", "terminal")
+        lines = self.example.splitlines()
+        prefix = "%gpu " if door == "notebook" else "gpunb "
+        if self.example.startswith("%%"):
+            prefix = ""
+        formatter.write_paragraph()
+        with formatter.section("Example" if len(lines) == 1 else "Examples"):
+            for line in lines:
+                formatter.write(f"{'':{formatter.current_indent}}{prefix}{line}\n")
+
+
+def verb(
+    name: str, *, example: str, session: bool = False, words_after: bool = False
+) -> Callable[[Callable[..., Result]], Verb]:
+    """Declare the verb `name`.
+
+    Parameters
+    ----------
+    example
+        What to type, without the door's own word; one line each.
+    session
+        Whether it takes ``-s/--session``.
+    words_after
+        Whether everything after the first word belongs to another program.
+    """
+
+    def wrap(fn: Callable[..., Result]) -> Verb:
+        @click.pass_context
+        def call(ctx: click.Context, /, **params: Any) -> Result:
+            context: Context = ctx.obj
+            as_json: bool = params.pop("as_json")
+            context.as_json = as_json
+            context.verbosity += params.pop("verbose")
+            context.start_log()
+            result = fn(context, **params)
+            result.as_json = as_json
+            return result
+
+        params = list(reversed(getattr(fn, "__click_params__", [])))
+        if session:
+            params.append(SESSION_OPTION)
+        params.append(click.Option(["--json", "as_json"], is_flag=True, help="Answer in JSON."))
+        params.append(
+            click.Option(["-v", "--verbose"], count=True, help="Show the log too; -vv shows everything.")
+        )
+        settings: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+        if words_after:
+            settings["allow_interspersed_args"] = False
+        about = inspect.cleandoc(fn.__doc__ or "")
+        return Verb(name, callback=call, params=params, help=about, example=example, context_settings=settings)
+
+    return wrap
+
+
+def did_you_mean(word: str, known: list[str]) -> str | None:
+    """A hint that names the nearest of `known`, or None."""
+    close = get_close_matches(word, known, n=2, cutoff=0.5)
+    if not close and word:
+        close = [name for name in known if name.startswith(word)][:2]
+    return f"did you mean {' or '.join(close)}?" if close else None

@@ -1,0 +1,252 @@
+"""Sessions, runs, offers and receipts as blocks: the same words in every verb."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from gpunb.commands.result import Cell, Fields, Note, Table
+from gpunb.sessions.model import SessionState
+from gpunb.units import duration_text, money_text
+
+if TYPE_CHECKING:
+    from gpunb.commands.result import Block
+    from gpunb.providers import Offer
+    from gpunb.sessions.model import Cost, Receipt, RunNote, Session
+
+__all__ = [
+    "ago",
+    "lease_cells",
+    "machine",
+    "offers_table",
+    "over_note",
+    "receipt_blocks",
+    "runs_table",
+    "session_data",
+    "sessions_table",
+    "state_cell",
+    "warnings",
+]
+
+_TONES = {
+    SessionState.READY: "ok",
+    SessionState.STOPPED: "warn",
+    SessionState.ENDING: "warn",
+    SessionState.FAILED: "bad",
+    SessionState.UNKNOWN: "bad",
+    SessionState.GONE: "dim",
+}
+_RUN_TONES = {"running": "info", "queued": "info", "ok": "ok", "error": "bad", "died": "bad", "timeout": "warn"}
+_AWAY = {"interrupted": "taken back by the cloud (spot)", "offline": "the host is offline"}
+
+
+def machine(gpu: str, gpus: int) -> str:
+    """``"2x H100 SXM"``, or ``"cpu"``."""
+    if not gpu:
+        return "cpu"
+    return f"{gpus}x {gpu}" if gpus > 1 else gpu
+
+
+def ago(at: float | None, now: float | None = None) -> str:
+    """How long ago `at` (Unix seconds) was."""
+    if not at:
+        return ""
+    seconds = (now or time.time()) - at
+    return "just now" if seconds < 1 else f"{duration_text(seconds)} ago"
+
+
+def state_cell(session: Session) -> Cell:
+    """The session's state, with the cloud's word where it matters."""
+    away = session.cloud_state if session.cloud_state in _AWAY else ""
+    text = f"{session.state.value} ({away})" if away else session.state.value
+    return Cell(text, "bad" if away else _TONES.get(session.state, "info"))
+
+
+def left(session: Session, cost: Cost, running: int, now: float) -> dict[str, float | None]:
+    """What is left of the lease: seconds to the deadline, idle seconds, dollars. None is no limit."""
+    lease = session.lease
+    since = session.last_activity or session.ready or session.created
+    idle: float | None = None
+    if lease.idle_s is not None:
+        idle = lease.idle_s if running else lease.idle_s - max(0.0, now - since)
+    return {
+        "time_s": None if lease.deadline is None else lease.deadline - now,
+        "idle_s": idle,
+        "budget_usd": None if lease.budget_usd is None else lease.budget_usd - cost.total,
+    }
+
+
+def lease_cells(session: Session, cost: Cost, running: int, now: float) -> list[Cell]:
+    """Time, idle time and budget left; what is nearly used up is loud."""
+    if not session.alive:
+        return [Cell(""), Cell(""), Cell("")]
+    rest = left(session, cost, running, now)
+    out = []
+    for seconds, soon in ((rest["time_s"], 600.0), (rest["idle_s"], 120.0)):
+        if seconds is None:
+            out.append(Cell("-", "dim"))
+        else:
+            out.append(Cell(duration_text(max(0.0, seconds)), "warn" if seconds < soon else ""))
+    if running and rest["idle_s"] is not None:
+        out[1] = Cell("busy", "dim")
+    if rest["budget_usd"] is None:
+        out.append(Cell("-", "dim"))
+    else:
+        near = rest["budget_usd"] < 0.1 * (session.lease.budget_usd or 0)
+        out.append(Cell(money_text(max(0.0, rest["budget_usd"])), "warn" if near else ""))
+    return out
+
+
+def session_data(session: Session, cost: Cost, running: Sequence[RunNote], now: float) -> dict[str, Any]:
+    """A session as plain values, for ``--json``."""
+    keep = asdict(session)
+    keep.pop("offer")
+    return {
+        **keep,
+        "state": session.state.value,
+        "cost": cost.data(),
+        "usd_h_now": session.hourly,
+        "left": left(session, cost, len(running), now) if session.alive else None,
+        "running": [asdict(run) for run in running],
+        "alarm": session.alarm,
+    }
+
+
+def sessions_table(
+    sessions: Sequence[Session], costs: Mapping[str, Cost], running: Mapping[str, Sequence[RunNote]], now: float
+) -> Table:
+    """What ``ps`` shows."""
+    rows = []
+    for found in sessions:
+        runs = running.get(found.id, ())
+        doing = ", ".join(f"{run.id} {run.name}".strip() for run in runs[:3])
+        if len(runs) > 3:
+            doing += f" and {len(runs) - 3} more"
+        rows.append(
+            [
+                Cell(found.name, "strong"),
+                state_cell(found),
+                machine(found.gpu, found.gpus),
+                found.provider,
+                money_text(costs[found.id].total),
+                money_text(found.hourly),
+                *lease_cells(found, costs[found.id], len(runs), now),
+                doing,
+            ]
+        )
+    spent = sum(costs[found.id].total for found in sessions)
+    rate = sum(found.hourly for found in sessions)
+    heads = ["name", "state", "gpu", "cloud", ">cost", ">$/h", ">time left", ">idle left", ">budget left", "running"]
+    total = ["total", "", "", "", money_text(spent), money_text(rate), "", "", "", ""]
+    return Table(heads, rows, total)
+
+
+def warnings(sessions: Sequence[Session]) -> list[Note]:
+    """What must not be overlooked: bills nobody can vouch for, and stopped sessions that still cost."""
+    notes = []
+    for found in sessions:
+        if found.alarm:
+            notes.append(Note(f"WARNING: {found.alarm}", "bad"))
+        elif found.state is SessionState.ENDING:
+            notes.append(Note(f"{found.name} is ending; {found.provider} has not confirmed it yet", "warn"))
+        elif found.cloud_state in _AWAY:
+            notes.append(
+                Note(f"{found.name}: {_AWAY[found.cloud_state]}; down {found.name} ends it for good", "bad")
+            )
+        elif found.state is SessionState.STOPPED and found.stopped_usd_h > 0:
+            notes.append(
+                Note(
+                    f"{found.name} is stopped and still costs {money_text(found.stopped_usd_h, digits=3)} an hour "
+                    f"for its disk; down {found.name} ends that",
+                    "warn",
+                )
+            )
+    return notes
+
+
+def runs_table(runs: Sequence[RunNote], names: Mapping[str, str], now: float) -> Table:
+    """Runs, newest first; `names` are the sessions' names by id."""
+    rows = []
+    for run in runs:
+        took = (run.ended or now) - run.started if run.started else None
+        state = "running?" if run.state == "running" and run.session_id not in names else run.state
+        rows.append(
+            [
+                Cell(run.id, "strong"),
+                run.kind,
+                run.name,
+                Cell(state, _RUN_TONES.get(run.state, "")),
+                names.get(run.session_id, Cell("(ended)", "dim")),
+                ago(run.started, now),
+                duration_text(took) if took is not None else "",
+            ]
+        )
+    return Table(["run", "kind", "name", "state", "session", ">started", ">took"], rows)
+
+
+def offers_table(offers: Sequence[Offer], *, disk_gb: float, hours: float) -> Table:
+    """Offers in the order given, with what they would cost."""
+    rows = []
+    for index, offer in enumerate(offers, 1):
+        rows.append(
+            [
+                str(index),
+                machine(offer.gpu, offer.gpus),
+                f"{offer.vram_gb:g}" if offer.vram_gb else "",
+                offer.provider,
+                offer.rental,
+                offer.region or offer.country,
+                f"{offer.cores:g}" if offer.cores else "",
+                f"{offer.ram_gb:g}" if offer.ram_gb else "",
+                offer.trust,
+                money_text(offer.hourly(disk_gb), digits=3),
+                money_text(offer.total(hours, disk_gb=disk_gb)),
+                offer.id,
+            ]
+        )
+    heads = [">#", "gpu", ">vram GB", "cloud", "rental", "region", ">cores", ">ram GB", "host", ">$/h", ">total", "id"]
+    return Table(heads, rows, title=f"for {duration_text(hours * 3600)} with {disk_gb:g} GB of disk")
+
+
+def over_note(session: Session) -> Note:
+    """One line on a session that has ended."""
+    when = ago(session.ended)
+    return Note(f"{session.name} has ended{f' {when}' if when else ''}; nothing of it is billed any more", "dim")
+
+
+def receipt_blocks(receipt: Receipt) -> list[Block]:
+    """A receipt to read."""
+    cost = receipt.cost
+    kinds = ", ".join(
+        f"{kind} {money_text(usd)}"
+        for kind, usd in (("gpu", cost.gpu), ("disk", cost.disk), ("bandwidth", cost.bandwidth))
+        if usd
+    )
+    confirmed: object = Cell("NOT CONFIRMED YET: gpunb keeps trying", "bad")
+    if receipt.confirmed is not None:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(receipt.confirmed))
+        confirmed = Cell(f"{receipt.provider} agrees since {at}", "ok")
+    done = sum(1 for run in receipt.runs if run.get("state") == "ok")
+    blocks: list[Block] = [
+        Note(f"receipt: {receipt.name}", "strong"),
+        Fields(
+            [
+                ("machine", f"{machine(receipt.gpu, receipt.gpus)} on {receipt.provider}"),
+                ("instance", receipt.instance_id),
+                ("lasted", duration_text(receipt.seconds)),
+                ("cost", f"{money_text(cost.total)}" + (f" ({kinds})" if kinds else "")),
+                (
+                    "the cloud says",
+                    "" if receipt.provider_usd is None else money_text(receipt.provider_usd),
+                ),
+                ("runs", f"{len(receipt.runs)}, of them {done} ok" if receipt.runs else "none"),
+                ("ended by", receipt.why),
+                ("gone", confirmed),
+                ("saved", ", ".join(receipt.saved)),
+            ]
+        ),
+    ]
+    blocks += [Note(f"not saved: {path}: {reason}", "bad") for path, reason in receipt.unsaved]
+    return blocks
