@@ -1,12 +1,19 @@
 """The session's kernel and the queue of cells before it."""
 
+from __future__ import annotations
+
 import asyncio
 import collections
+import contextlib
 import json
 import time
+from typing import TYPE_CHECKING, Any
 
 from .kernel import Kernel
 from .runs import Run, describe_code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
 
 # IOPub messages that belong in a run's journal beside streams
 KEPT = frozenset(
@@ -30,79 +37,105 @@ class Cells:
     away when a cell fails, and the next cell may be another notebook's.
     """
 
-    def __init__(self, runs, note):
+    def __init__(self, runs: dict[str, Run], note: Callable[[dict[str, Any]], None]) -> None:
         self.runs = runs
         self.note = note
-        self.kernel = None
-        self.queue = collections.deque()
-        self.current = None
-        self.hidden = {}
+        self.kernel: Kernel | None = None
+        self.queue: collections.deque[Run] = collections.deque()
+        self.current: Run | None = None
         self.restarted = ""
-        self._starting = None
-        self._idle = None
+        self.failed: set[str] = set()
+        self.overdue: set[str] = set()
+        self.answers: set[tuple[str, int]] = set()
+        self.tasks: set[asyncio.Future[Any]] = set()
+        self._starting: asyncio.Future[bool] | None = None
+        self._idle = asyncio.Event()
+
+    def later(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run beside what runs now; a reference is kept until it ends."""
+        task = asyncio.ensure_future(coroutine)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     @property
-    def busy(self):
+    def busy(self) -> bool:
         """Whether a cell runs or waits."""
         return self.current is not None or bool(self.queue)
 
-    async def ensure(self):
+    async def ensure(self) -> Kernel:
         """A living kernel; several callers share one start."""
-        if self.kernel is not None and self.kernel.alive:
-            return
-        if self._starting is None:
-            self._starting = asyncio.ensure_future(self._start())
-        try:
-            await asyncio.shield(self._starting)
-        finally:
-            if self._starting is not None and self._starting.done():
-                self._starting = None
+        kernel = self.kernel
+        starting = self._starting
+        if kernel is None or (not kernel.alive and (starting is None or starting.done())):
+            kernel = self.kernel = Kernel("main", self._on_iopub, self._on_input, self._on_died)
+            starting = self._starting = asyncio.ensure_future(kernel.start())
+        if starting is not None:
+            await asyncio.shield(starting)
+        return kernel
 
-    async def _start(self):
-        kernel = Kernel("main", self._on_iopub, self._on_input, self._on_died)
-        self.kernel = kernel
-        await kernel.start()
+    async def warm(self) -> None:
+        """Start the kernel before it is asked for; a failure is the first cell's to tell."""
+        with contextlib.suppress(Exception):
+            await self.ensure()
 
-    def readopt(self, unfinished):
+    def readopt(self, unfinished: list[Run]) -> None:
         """After the agent's own end: the cells that were under way when it died.
 
         The living kernel's messages have waited in it; the cell that it was
         busy with goes on, what waited before it is queued again.
         """
-        running = [run for run in unfinished if run.last > 1 or run.about.get("sent")]
-        waiting = [run for run in unfinished if run not in running]
-        for run in running:
-            run.begin()
-            self.current = run
-        self.queue.extend(waiting)
+        self.queue.extend(run for run in unfinished if run.state == "queued")
+        begun = [run for run in unfinished if run.state == "running"]
+        for run in begun[:-1]:  # one at a time runs; an older one can't be under way
+            run.end("died", None, "the host's agent was ended")
+        self.current = begun[-1] if begun else None
+        self.later(self._see_out(self.current) if self.current else self._next())
 
-    def submit(self, about, code, store, timeout):
+    async def _see_out(self, run: Run) -> None:
+        """Wait for a cell that an earlier agent handed to the kernel.
+
+        Its reply went to that agent. A kernel answers in order, so an answer
+        to a question asked now says that the cell has ended.
+        """
+        kernel = await self.ensure()
+        try:
+            await kernel.request("kernel_info_request", {})
+        except asyncio.CancelledError:
+            return  # the kernel died, and the run with it
+        await asyncio.sleep(0.2)  # output comes on another socket
+        failed = run.id in self.failed
+        self.failed.discard(run.id)
+        run.end("error" if failed else "ok", 1 if failed else 0)
+        self.current = None
+        await self._next()
+
+    def submit(self, about: dict[str, Any], code: str, store: bool, timeout: float | None) -> Run:
         """A new cell; returns at once."""
         about.update(code=code, store=store, timeout=timeout, name=about.get("name") or describe_code(code))
         run = Run.create(about)
         self.runs[run.id] = run
         self.queue.append(run)
-        asyncio.ensure_future(self._next())
+        self.later(self._next())
         return run
 
-    async def _next(self):
+    async def _next(self) -> None:
         if self.current is not None or not self.queue:
             return
         run = self.current = self.queue.popleft()
         try:
-            await self.ensure()
+            kernel = await self.ensure()
             if run.over:  # cancelled while the kernel started
                 return
-            await self._execute(run)
+            await self._execute(kernel, run)
         except Exception as err:  # noqa: BLE001 - whatever went wrong ends the run, not the agent
             run.end("died", why=str(err) or type(err).__name__)
         finally:
             if self.current is run:
                 self.current = None
             if self.queue:
-                asyncio.ensure_future(self._next())
+                self.later(self._next())
 
-    async def _execute(self, run):
+    async def _execute(self, kernel: Kernel, run: Run) -> None:
         if self.restarted:
             text, self.restarted = self.restarted, ""
             run.append({"k": "note", "text": text})
@@ -112,7 +145,7 @@ class Cells:
         content.update(user_expressions={}, allow_stdin=True, stop_on_error=True)
         run.begin()
         idle = self._idle
-        reply = self.kernel.request("execute_request", content, message_id=run.id)
+        reply = kernel.request("execute_request", content, message_id=run.id)
         timer = None
         if about.get("timeout"):
             timer = asyncio.get_running_loop().call_later(about["timeout"], self._time_over, run)
@@ -121,17 +154,20 @@ class Cells:
             await asyncio.wait_for(idle.wait(), 30)
         except (asyncio.CancelledError, asyncio.TimeoutError):
             if not run.over:
-                raise RuntimeError("the kernel stopped answering") from None
+                msg = "the kernel stopped answering"
+                raise RuntimeError(msg) from None
             return
         finally:
             if timer is not None:
                 timer.cancel()
         self._finish(run, answer)
 
-    def _finish(self, run, answer):
+    def _finish(self, run: Run, answer: dict[str, Any]) -> None:
         status = answer.get("status")
-        more = {"count": answer.get("execution_count")}
-        if run.about.get("over"):
+        self.failed.discard(run.id)
+        more: dict[str, Any] = {"count": answer.get("execution_count")}
+        if run.id in self.overdue:
+            self.overdue.discard(run.id)
             run.end("timeout", why="its %g s were over" % run.about["timeout"], **more)
         elif status == "ok":
             run.end("ok", 0, **more)
@@ -140,20 +176,21 @@ class Cells:
         else:
             run.end("error", 1, "%s: %s" % (answer.get("ename", "aborted"), answer.get("evalue", "")), **more)
 
-    def _time_over(self, run):
+    def _time_over(self, run: Run) -> None:
         if self.current is run and not run.over:
-            run.about["over"] = True
-            self.kernel.interrupt()
+            self.overdue.add(run.id)
+            self.interrupt(run)
 
-    def interrupt(self, run):
+    def interrupt(self, run: Run) -> None:
         """SIGINT if the run is under way, else take it out of the queue."""
-        if run is self.current and self.kernel is not None and self.kernel.alive:
-            self.kernel.interrupt()
-        elif run in self.queue:
-            self.queue.remove(run)
+        if run.state == "queued":  # also while the kernel starts for it
+            if run in self.queue:
+                self.queue.remove(run)
             run.end("cancelled", 130, "it had not started")
+        elif run is self.current and self.kernel is not None:
+            self.kernel.interrupt()
 
-    async def restart(self):
+    async def restart(self) -> None:
         """End the kernel with its variables; the next cell starts a new one."""
         run, self.current = self.current, None
         kernel, self.kernel = self.kernel, None
@@ -164,7 +201,7 @@ class Cells:
         await self.ensure()
         await self._next()
 
-    async def stop(self, why):
+    async def stop(self, why: str) -> None:
         """End the kernel and every cell, for good."""
         for run in [*self.queue, *([self.current] if self.current else [])]:
             run.end("cancelled", 130, why)
@@ -172,16 +209,17 @@ class Cells:
         if self.kernel is not None:
             await self.kernel.kill()
 
-    async def hidden_request(self, kind, content, timeout):
+    async def hidden_request(self, kind: str, content: dict[str, Any], timeout: float) -> dict[str, Any]:
         """A request that is nobody's run: completion, or a helper's silent code."""
-        await self.ensure()
-        reply = self.kernel.request(kind, content)
+        kernel = await self.ensure()
+        reply = kernel.request(kind, content)
         try:
             return await asyncio.wait_for(asyncio.shield(reply), timeout)
         except asyncio.CancelledError:
-            raise RuntimeError("the kernel ended before it answered") from None
+            msg = "the kernel ended before it answered"
+            raise RuntimeError(msg) from None
 
-    def _on_iopub(self, kind, parent, parts):
+    def _on_iopub(self, kind: str, parent: str, parts: Sequence[bytes]) -> None:
         run = self.runs.get(parent)
         if run is None or run.journal is None:
             return
@@ -192,20 +230,14 @@ class Cells:
             run.append({"k": "msg", "type": kind}, parts)
         elif kind == "status" and run is self.current:
             state = json.loads(parts[0].decode())["execution_state"]
-            if state == "idle" and self._idle is not None:
+            if state == "idle":
                 self._idle.set()
-            if state == "idle" and run.about.get("adopted"):
-                # this agent did not ask, so no reply comes to it
-                run.end("ok" if not run.about.get("failed") else "error", None, "")
-                self.current = None
-                asyncio.ensure_future(self._next())
         if kind == "error":
-            run.about["failed"] = True
+            self.failed.add(run.id)
 
-    def _on_input(self, parent, content):
+    def _on_input(self, parent: str, content: dict[str, Any]) -> None:
         run = self.runs.get(parent)
         if run is not None:
-            run.about["asked"] = run.about.get("asked", 0) + 1
             run.append(
                 {
                     "k": "input",
@@ -214,20 +246,21 @@ class Cells:
                 }
             )
 
-    def answer(self, run, text, number):
+    def answer(self, run: Run, text: str, number: int) -> bool:
         """Answer input record `number`; once only, whoever is first."""
-        if number in run.about.setdefault("answers", []):
+        if (run.id, number) in self.answers:
             return False
-        run.about["answers"].append(number)
+        self.answers.add((run.id, number))
         run.append({"k": "answered", "to": number})
-        self.kernel.answer(text)
+        if self.kernel is not None:
+            self.kernel.answer(text)
         return True
 
-    def _on_died(self, why):
+    def _on_died(self, why: str) -> None:
         run, self.current = self.current, None
         self.kernel = None
         self.restarted = "the kernel ended (%s); this is a new one, its variables are empty" % why
         if run is not None:
             run.end("died", None, why)
         self.note({"t": "note", "k": "kernel-died", "why": why, "ts": time.time()})
-        asyncio.ensure_future(self._next())
+        self.later(self._next())

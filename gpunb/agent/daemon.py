@@ -1,5 +1,7 @@
 """The agent's process: one a host and user, answering on a private Unix socket."""
 
+from __future__ import annotations
+
 import asyncio
 import fcntl
 import json
@@ -9,12 +11,16 @@ import signal
 import socket
 import sys
 import time
+from typing import IO, TYPE_CHECKING, Any
 
-from . import places, protocol
+from . import places, processes, protocol
 from .cells import Cells
 from .jobs import Jobs
 from .runs import Follower, Run
 from .watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 RUN_ID = re.compile(r"^[a-z0-9]{8,32}$")
 
@@ -22,7 +28,7 @@ RUN_ID = re.compile(r"^[a-z0-9]{8,32}$")
 class OpError(Exception):
     """A request that can't be done: a code for programs, a sentence for people."""
 
-    def __init__(self, code, message):
+    def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
@@ -30,16 +36,16 @@ class OpError(Exception):
 class Agent:
     """All that the host does for us: cells, jobs, the lease."""
 
-    def __init__(self, version):
+    def __init__(self, version: str) -> None:
         self.version = version
-        self.runs = {}
-        self.clients = set()
+        self.runs: dict[str, Run] = {}
+        self.clients: set[Client] = set()
         self.cells = Cells(self.runs, self.tell)
         self.jobs = Jobs(self.runs)
         self.watchdog = Watchdog(self)
         self.ending = asyncio.Event()
 
-    async def restore(self):
+    async def restore(self) -> None:
         """Take up what an earlier agent process left: runs on disk, a kernel that lives."""
         unfinished = []
         for name in sorted(os.listdir(places.runs())):
@@ -52,59 +58,58 @@ class Agent:
                     run.journal.close()
                     run.journal = None
             elif run.kind == "job":
-                asyncio.ensure_future(self.jobs.watch(run))
+                self.jobs.later(self.jobs.watch(run))
             else:
                 unfinished.append(run)
         if unfinished:
             await self._readopt(unfinished)
 
-    async def _readopt(self, unfinished):
+    async def _readopt(self, unfinished: list[Run]) -> None:
         unfinished.sort(key=lambda run: run.about.get("created") or 0)
         known = places.read_json(os.path.join(places.base(), "kernels", "main", "process.json"))
-        from . import processes
-
         if known and processes.alive(known["pid"], known["started"]):
-            for run in unfinished:
-                run.about["adopted"] = True
             self.cells.readopt(unfinished)
-            await self.cells.ensure()
         else:
             for run in unfinished:
                 run.end("died", None, "the host's agent and kernel were ended")
 
     @property
-    def busy(self):
+    def busy(self) -> bool:
         """Whether a run executes: the activity that a lease looks at."""
         return self.cells.busy or self.jobs.busy
 
-    def tell(self, head):
+    def tell(self, head: dict[str, Any]) -> None:
         """Send a note to every client."""
         frame = protocol.encode(head)
         for client in self.clients:
             client.post(frame)
 
-    def run(self, args):
+    def run(self, args: dict[str, Any]) -> Run:
         """The run that a request names."""
-        run = self.runs.get(args.get("run"))
+        run = self.runs.get(str(args.get("run")))
         if run is None:
-            raise OpError("no-run", "there is no run %r on this host" % (args.get("run"),))
+            msg = "no-run"
+            raise OpError(msg, "there is no run %r on this host" % (args.get("run"),))
         return run
 
-    def new_about(self, args, kind):
+    def new_about(self, args: dict[str, Any], kind: str) -> dict[str, Any] | None:
         """A new run's description; None if the run is there already (a request sent twice)."""
         run_id = args.get("run")
         if not isinstance(run_id, str) or not RUN_ID.match(run_id):
-            raise OpError("bad-run", "run: %r is not 8 to 32 lower-case letters and digits" % (run_id,))
+            msg = "bad-run"
+            raise OpError(msg, "run: %r is not 8 to 32 lower-case letters and digits" % (run_id,))
         if run_id in self.runs:
             return None
         if self.watchdog.over:
-            raise OpError("lease-over", "the lease of this host is over: " + self.watchdog.over)
+            msg = "lease-over"
+            raise OpError(msg, "the lease of this host is over: " + self.watchdog.over)
         return {"id": run_id, "kind": kind, "name": str(args.get("name") or "")[:200], "created": time.time()}
 
-    async def op_hello(self, args):
+    async def op_hello(self, args: dict[str, Any]) -> dict[str, Any]:
         """Who is this: versions, places, what goes on."""
         if args.get("proto") != protocol.VERSION:
-            raise OpError("version", "this agent speaks protocol %d" % protocol.VERSION)
+            msg = "version"
+            raise OpError(msg, "this agent speaks protocol %d" % protocol.VERSION)
         return {
             "proto": protocol.VERSION,
             "agent": self.version,
@@ -117,44 +122,50 @@ class Agent:
             "busy": self.busy,
         }
 
-    async def op_ping(self, args):
+    async def op_unknown(self, args: dict[str, Any]) -> dict[str, Any]:
+        """What an older agent says to a newer client."""
+        raise OpError("no-op", "this agent does not know %r" % (args.get("op"),))
+
+    async def op_ping(self, args: dict[str, Any]) -> dict[str, Any]:
         """Nothing, quickly."""
         return {"time": time.time()}
 
-    async def op_cell(self, args):
+    async def op_cell(self, args: dict[str, Any]) -> dict[str, Any]:
         """Run code in the kernel."""
         code = args.get("code")
         if not isinstance(code, str):
-            raise OpError("bad-code", "code: not a string")
+            msg = "bad-code"
+            raise OpError(msg, "code: not a string")
         about = self.new_about(args, "cell")
         if about is not None:
             self.cells.submit(about, code, args.get("store", True), args.get("timeout"))
         return self.run(args).info()
 
-    async def op_job(self, args):
+    async def op_job(self, args: dict[str, Any]) -> dict[str, Any]:
         """Run a command with a keeper."""
         argv, shell = args.get("argv"), args.get("shell")
         if not (shell and isinstance(shell, str)) and not (
             argv and isinstance(argv, list) and all(isinstance(one, str) for one in argv)
         ):
-            raise OpError("bad-job", "argv: a list of strings, or shell: a string, is needed")
+            msg = "bad-job"
+            raise OpError(msg, "argv: a list of strings, or shell: a string, is needed")
         about = self.new_about(args, "job")
         if about is not None:
             about.update(argv=argv, shell=shell, cwd=args.get("cwd"), env=args.get("env") or {})
-            about["name"] = about["name"] or (shell or " ".join(argv))[:80]
+            about["name"] = about["name"] or (shell or " ".join(argv or []))[:80]
             self.jobs.submit(about)
         return self.run(args).info()
 
-    async def op_runs(self, args):
+    async def op_runs(self, args: dict[str, Any]) -> dict[str, Any]:
         """All runs, oldest first."""
         found = sorted(self.runs.values(), key=lambda run: run.about.get("created") or 0)
         return {"runs": [run.info() for run in found[-int(args.get("limit", 1000)) :]]}
 
-    async def op_info(self, args):
+    async def op_info(self, args: dict[str, Any]) -> dict[str, Any]:
         """One run."""
         return self.run(args).info()
 
-    async def op_interrupt(self, args):
+    async def op_interrupt(self, args: dict[str, Any]) -> dict[str, Any]:
         """SIGINT to a cell; TERM, then KILL, to a job's tree."""
         run = self.run(args)
         if run.over:
@@ -165,19 +176,20 @@ class Agent:
             await self.jobs.cancel(run)
         return run.info()
 
-    async def op_answer(self, args):
+    async def op_answer(self, args: dict[str, Any]) -> dict[str, Any]:
         """What the user typed for an input record."""
         run = self.run(args)
         if run.over or self.cells.kernel is None:
-            raise OpError("over", "run %s is over" % run.id)
+            msg = "over"
+            raise OpError(msg, "run %s is over" % run.id)
         return {"taken": self.cells.answer(run, str(args.get("text", "")), int(args["number"]))}
 
-    async def op_restart(self, args):
+    async def op_restart(self, args: dict[str, Any]) -> dict[str, Any]:
         """A new kernel."""
         await self.cells.restart()
         return {}
 
-    async def op_kernel(self, args):
+    async def op_kernel(self, args: dict[str, Any]) -> dict[str, Any]:
         """Complete, inspect, history, or a helper's silent code."""
         allowed = (
             "complete_request",
@@ -188,27 +200,34 @@ class Agent:
         )
         kind, content = args.get("type"), args.get("content")
         if kind not in (*allowed, "execute_request") or not isinstance(content, dict):
-            raise OpError("bad-request", "type: %r is not one of %s" % (kind, ", ".join(allowed)))
+            msg = "bad-request"
+            raise OpError(msg, "type: %r is not one of %s" % (kind, ", ".join(allowed)))
         if kind == "execute_request":
             content.update(silent=True, store_history=False, allow_stdin=False, stop_on_error=False)
         try:
             return {"reply": await self.cells.hidden_request(kind, content, float(args.get("timeout", 10)))}
         except asyncio.TimeoutError:
-            raise OpError("busy", "the kernel is busy and did not answer in time") from None
+            msg = "busy"
+            raise OpError(msg, "the kernel is busy and did not answer in time") from None
 
-    async def op_lease(self, args):
+    async def op_lease(self, args: dict[str, Any]) -> dict[str, Any]:
         """Set the lease, or tell how it stands."""
         if "deadline" in args or "idle_s" in args:
             self.watchdog.set(args)
         return self.watchdog.info()
 
-    async def op_shutdown(self, args):
+    async def op_touch(self, args: dict[str, Any]) -> dict[str, Any]:
+        """A transfer is moving: idle time starts anew."""
+        self.watchdog.touch()
+        return {}
+
+    async def op_shutdown(self, args: dict[str, Any]) -> dict[str, Any]:
         """End cells, jobs, kernel and this process."""
         await self.stop_work("the session was ended")
         self.ending.set()
         return {}
 
-    async def stop_work(self, why):
+    async def stop_work(self, why: str) -> None:
         """End everything that runs here."""
         await self.cells.stop(why)
         for run in list(self.runs.values()):
@@ -219,23 +238,23 @@ class Agent:
 class Client:
     """One connection: its requests, and the runs it follows."""
 
-    def __init__(self, agent, reader, writer):
+    def __init__(self, agent: Agent, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.agent = agent
         self.reader = reader
         self.writer = writer
-        self.followers = {}
-        self.tasks = set()
+        self.followers: dict[str, Follower] = {}
+        self.tasks: set[asyncio.Future[Any]] = set()
 
-    def post(self, frame):
+    def post(self, frame: bytes) -> None:
         """Queue a frame; small ones only."""
         self.writer.write(frame)
 
-    async def send(self, data):
+    async def send(self, data: bytes) -> None:
         """Send whole frames, waiting while the client is slow."""
         self.writer.write(data)
         await self.writer.drain()
 
-    async def serve(self):
+    async def serve(self) -> None:
         """Answer until the line closes."""
         decoder = protocol.Decoder(64 << 20)
         try:
@@ -252,18 +271,26 @@ class Client:
                 task.cancel()
             self.writer.close()
 
-    def spawn(self, coroutine):
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
         """Run beside the reading."""
         task = asyncio.ensure_future(coroutine)
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(self.done)
         return task
 
-    async def handle(self, head):
+    def done(self, task: asyncio.Future[Any]) -> None:
+        """A task that failed closes the line, so that the other end asks again."""
+        self.tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log_error(error)
+            self.writer.close()
+
+    async def handle(self, head: dict[str, Any]) -> None:
         """One request, one answer."""
         number, op = head.get("id"), head.get("op")
         if op == "ack":
-            follower = self.followers.get(head.get("run"))
+            follower = self.followers.get(str(head.get("run")))
             if follower is not None:
                 follower.ack(int(head.get("n", 0)))
             return
@@ -273,7 +300,8 @@ class Client:
             else:
                 handler = getattr(self.agent, "op_%s" % op, None)
                 if handler is None:
-                    raise OpError("no-op", "this agent does not know %r" % (op,))
+                    msg = "no-op"
+                    raise OpError(msg, "this agent does not know %r" % (op,))
                 answer = await handler(head)
             self.post(protocol.encode(dict(answer, t="res", id=number)))
         except OpError as err:
@@ -282,7 +310,7 @@ class Client:
             text = "%s: %s" % (type(err).__name__, err)
             self.post(protocol.encode({"t": "err", "id": number, "code": "failed", "msg": text}))
 
-    def attach(self, head):
+    def attach(self, head: dict[str, Any]) -> dict[str, Any]:
         """Follow a run from after a record number."""
         run = self.agent.run(head)
         self.detach(head)
@@ -292,15 +320,15 @@ class Client:
         self.followers[run.id] = follower
         return run.info()
 
-    def detach(self, head):
+    def detach(self, head: dict[str, Any]) -> dict[str, Any]:
         """Stop following a run."""
-        follower = self.followers.pop(head.get("run"), None)
-        if follower is not None:
+        follower = self.followers.pop(str(head.get("run")), None)
+        if follower is not None and follower.task is not None:
             follower.task.cancel()
         return {}
 
 
-async def serve(version, lock):
+async def serve(version: str, lock: IO[str]) -> None:
     """Answer until told to end."""
     agent = Agent(version)
     await agent.restore()
@@ -308,7 +336,7 @@ async def serve(version, lock):
     if os.path.exists(path):
         os.unlink(path)
 
-    async def connected(reader, writer):
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = Client(agent, reader, writer)
         agent.clients.add(client)
         try:
@@ -320,16 +348,20 @@ async def serve(version, lock):
     os.chmod(path, 0o600)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, agent.ending.set)
+    agent.cells.later(agent.cells.warm())
     watch = asyncio.ensure_future(agent.watchdog.watch())
     await agent.ending.wait()
     await asyncio.sleep(0.1)  # the last answer leaves
     watch.cancel()
     server.close()
+    for client in list(agent.clients):
+        client.writer.close()
+    await asyncio.sleep(0.05)  # their readers see the end
     os.unlink(path)
     lock.close()
 
 
-def main(argv):
+def main(argv: list[str]) -> int:
     """Become the agent of this host and user, unless there is one."""
     lock = open(os.path.join(places.base(), "agent.lock"), "a+")
     try:
@@ -343,7 +375,12 @@ def main(argv):
     try:
         asyncio.run(serve(argv[0], lock))
     except Exception as err:
-        with open(log, "a") as file:
-            file.write(json.dumps({"ts": time.time(), "error": "%s: %s" % (type(err).__name__, err)}) + "\n")
+        log_error(err)
         raise
     return 0
+
+
+def log_error(err: BaseException) -> None:
+    """One line in the agent's log."""
+    with open(os.path.join(places.base(), "agent.log"), "a") as file:
+        file.write(json.dumps({"ts": time.time(), "error": "%s: %s" % (type(err).__name__, err)}) + "\n")

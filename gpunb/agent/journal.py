@@ -5,18 +5,24 @@ number read. A torn record at the end, left by a crash, is cut off when the
 journal is opened again for writing and ignored by readers.
 """
 
+from __future__ import annotations
+
 import os
 import time
 import zlib
+from typing import TYPE_CHECKING, Any
 
 from . import protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 READ_LIMIT = 256 << 10
 MIN_GAP = 0.05  # seconds: at most 20 stream records a second
 MAX_RECORD = 1 << 20  # bytes of text in one stream record
 
 
-def walk(data, start=0):
+def walk(data: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
     """Yield ``(offset, end, number)`` for each whole frame in `data`."""
     at = start
     while len(data) - at >= protocol.HEADER.size:
@@ -31,16 +37,16 @@ def walk(data, start=0):
 class Reader:
     """Reads whole frames from an offset on."""
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
-    def close(self):
+    def close(self) -> None:
         """Close the file."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
-    def read(self, offset, limit=READ_LIMIT):
+    def read(self, offset: int, limit: int = READ_LIMIT) -> bytes:
         """Whole frames from `offset` on, about `limit` bytes, at least one if there is one."""
         data = os.pread(self._file, limit, offset)
         if len(data) >= protocol.HEADER.size:
@@ -53,7 +59,7 @@ class Reader:
             end = stop
         return data[:end]
 
-    def after(self, number):
+    def after(self, number: int) -> int:
         """The offset that follows record `number`."""
         offset = 0
         while True:
@@ -65,7 +71,7 @@ class Reader:
                     return offset + at
             offset += len(data)
 
-    def frames(self, offset=0):
+    def frames(self, offset: int = 0) -> Iterator[tuple[int, dict[str, Any], memoryview, int]]:
         """Yield ``(number, head, payload, end offset)`` from `offset` on; stops at a damaged record."""
         while True:
             data = self.read(offset)
@@ -92,17 +98,17 @@ class Journal:
         The run's id, set in each record.
     """
 
-    def __init__(self, path, run):
+    def __init__(self, path: str, run: str) -> None:
         self.path = path
         self.run = run
         self.size = 0
         self.last = 0
-        self.last_head = None
+        self.last_head: dict[str, Any] = {}
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         if os.fstat(self._file).st_size:
             self._recover()
 
-    def _recover(self):
+    def _recover(self) -> None:
         reader = Reader(self.path)
         try:
             for number, head, _, end in reader.frames():
@@ -111,7 +117,7 @@ class Journal:
             reader.close()
         os.ftruncate(self._file, self.size)
 
-    def append(self, head, parts=()):
+    def append(self, head: dict[str, Any], parts: Sequence[Any] = ()) -> int:
         """Write one record and return its number.
 
         Raises
@@ -134,16 +140,16 @@ class Journal:
         self.last_head = head
         return number
 
-    def close(self):
+    def close(self) -> None:
         """Close the file."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
 
-def joined(segments):
+def joined(segments: list[tuple[str, bytes]]) -> tuple[dict[str, Any], list[bytes]]:
     """A ``stream`` record of ``[(name, bytes), ...]``, neighbours of one name merged."""
-    merged = []
+    merged: list[list[Any]] = []
     parts = []
     for name, data in segments:
         if merged and merged[-1][0] == name:

@@ -4,12 +4,15 @@ One small process a job, in a session of its own, so that neither a broken
 line nor the end of the agent touches the job or a byte that it prints.
 """
 
+from __future__ import annotations
+
 import os
 import selectors
 import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 from . import places, processes
 from .journal import MAX_RECORD, MIN_GAP, Journal, joined
@@ -17,14 +20,14 @@ from .journal import MAX_RECORD, MIN_GAP, Journal, joined
 DRAIN = 0.5  # seconds to read on after the command ended, for what its children hold open
 
 
-def main(argv):
+def main(argv: list[str]) -> int:
     """Keep the job whose folder is ``argv[0]``."""
     folder = argv[0]
     about = places.read_json(os.path.join(folder, "about.json"))
     journal = Journal(os.path.join(folder, "journal"), about["id"])
     process = {"keeper": os.getpid(), "keeper_started": processes.start_time(os.getpid())}
     places.write_json(os.path.join(folder, "process.json"), process)
-    if journal.last_head is None:
+    if not journal.last_head:
         journal.append({"k": "start", "kind": "job", "name": about.get("name", "")})
     try:
         command = _start(about)
@@ -59,11 +62,11 @@ def main(argv):
     return 0
 
 
-def _shell_code(code):
+def _shell_code(code: int) -> int:
     return 128 - code if code < 0 else code
 
 
-def _start(about):
+def _start(about: dict[str, Any]) -> subprocess.Popen[bytes]:
     env = dict(os.environ, PYTHONUNBUFFERED="1", GPUNB_RUN=about["id"])
     env["PATH"] = os.path.dirname(sys.executable) + os.pathsep + env.get("PATH", os.defpath)
     env.update(about.get("env") or {})
@@ -80,14 +83,14 @@ def _start(about):
     )
 
 
-def _copy(command, journal):
+def _copy(command: subprocess.Popen[bytes], journal: Journal) -> None:
     """Write what the command prints, in the order read, until it ends and its pipes are dry."""
     selector = selectors.DefaultSelector()
     for name in ("stdout", "stderr"):
         pipe = getattr(command, name)
         os.set_blocking(pipe.fileno(), False)
         selector.register(pipe, selectors.EVENT_READ, name)
-    segments = []
+    segments: list[tuple[str, bytes]] = []
     pending = 0
     flushed = 0.0
     lost = 0
@@ -100,7 +103,7 @@ def _copy(command, journal):
             segments, pending, flushed = [], 0, now
         events = selector.select(max(0.0, wait) if segments else 0.1)
         for key, _ in events:
-            data = os.read(key.fileobj.fileno(), 1 << 16)
+            data = os.read(key.fd, 1 << 16)
             if data:
                 segments.append((key.data, data))
                 pending += len(data)
@@ -114,7 +117,7 @@ def _copy(command, journal):
         _write(journal, segments, lost)
 
 
-def _write(journal, segments, lost):
+def _write(journal: Journal, segments: list[tuple[str, bytes]], lost: int) -> int:
     head, parts = joined(segments)
     try:
         if lost:

@@ -4,6 +4,8 @@ The connection file, process id and start time are on disk, so a new agent
 process can pick a living kernel up where the old one left it.
 """
 
+from __future__ import annotations
+
 import asyncio
 import glob
 import json
@@ -11,10 +13,18 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 import uuid
+from typing import TYPE_CHECKING, Any
 
 from . import places, processes
 from .kernelapp import iopub_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import zmq.asyncio
+    from jupyter_client.session import Session
 
 IDS = b"<IDS|MSG>"
 
@@ -35,29 +45,34 @@ class Kernel:
         Called with the reason when the process is gone.
     """
 
-    def __init__(self, name, on_iopub, on_input, on_died):
+    def __init__(
+        self,
+        name: str,
+        on_iopub: Callable[[str, str, list[bytes]], None],
+        on_input: Callable[[str, dict[str, Any]], None],
+        on_died: Callable[[str], None],
+    ) -> None:
         self.name = name
         self.on_iopub = on_iopub
         self.on_input = on_input
         self.on_died = on_died
         self.folder = os.path.join(places.base(), "kernels", name)
-        self.process = None
-        self.pid = None
-        self.started = None
-        self._session = None
-        self._context = None
-        self._sockets = {}
-        self._tasks = []
-        self._replies = {}
-        self._ready = None
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pid: int | None = None
+        self.started: int | None = None
+        self._session: Session
+        self._context: zmq.asyncio.Context | None = None
+        self._sockets: dict[str, zmq.asyncio.Socket] = {}
+        self._tasks: list[asyncio.Future[Any]] = []
+        self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._prefix = ""
 
     @property
-    def alive(self):
+    def alive(self) -> bool:
         """Whether the kernel's process runs."""
         return self.pid is not None and processes.alive(self.pid, self.started)
 
-    async def start(self):
+    async def start(self) -> bool:
         """Start the kernel, or pick up the one that runs already; returns True if it is new."""
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         known = places.read_json(os.path.join(self.folder, "process.json"))
@@ -92,18 +107,18 @@ class Kernel:
         await self._wait_ready()
         return True
 
-    def _connection_file(self):
+    def _connection_file(self) -> str:
         return os.path.join(self.folder, "connection.json")
 
-    def _write_connection(self):
+    def _write_connection(self) -> None:
         tag = uuid.uuid4().hex[:8]
         info = {"transport": "ipc", "ip": os.path.join(places.sockets(), "k" + tag), "key": uuid.uuid4().hex}
         info.update(signature_scheme="hmac-sha256", kernel_name="python3")
         names = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
-        info.update({name: at + 1 for at, name in enumerate(names)})
-        places.write_json(self._connection_file(), info)
+        ports = {name: at + 1 for at, name in enumerate(names)}
+        places.write_json(self._connection_file(), {**info, **ports})
 
-    def _open(self):
+    def _open(self) -> None:
         import zmq
         import zmq.asyncio
         from jupyter_client.session import Session
@@ -111,24 +126,23 @@ class Kernel:
         info = places.read_json(self._connection_file())
         self._prefix = info["ip"]
         self._session = Session(key=info["key"].encode(), signature_scheme=info["signature_scheme"])
-        self._context = zmq.asyncio.Context()
-        self._context.linger = 0
+        context = self._context = zmq.asyncio.Context()
+        context.linger = 0
         identity = b"gpunb-agent"
         for channel in ("shell", "stdin", "control"):
-            sock = self._context.socket(zmq.DEALER)
+            sock = context.socket(zmq.DEALER)
             sock.identity = identity
             sock.sndhwm = sock.rcvhwm = 0
             sock.connect("ipc://%s-%d" % (info["ip"], info[channel + "_port"]))
             self._sockets[channel] = sock
-        pull = self._context.socket(zmq.PULL)
+        pull = context.socket(zmq.PULL)
         pull.rcvhwm = 0
         pull.bind(iopub_address(info["ip"]))
         self._sockets["iopub"] = pull
-        self._ready = asyncio.Event()
         self._tasks = [asyncio.ensure_future(self._read(channel)) for channel in self._sockets]
         self._tasks.append(asyncio.ensure_future(self._watch()))
 
-    async def _read(self, channel):
+    async def _read(self, channel: str) -> None:
         sock = self._sockets[channel]
         while True:
             parts = await sock.recv_multipart()
@@ -140,16 +154,23 @@ class Kernel:
             metadata, content, buffers = parts[at + 4], parts[at + 5], parts[at + 6 :]
             parent_id = parent.get("msg_id", "")
             if channel == "iopub":
-                self._ready.set()
-                self.on_iopub(header["msg_type"], parent_id, [content, metadata] + buffers)
+                self._guard(self.on_iopub, header["msg_type"], parent_id, [content, metadata, *buffers])
             elif channel == "stdin":
-                self.on_input(parent_id, json.loads(content.decode()))
+                self._guard(self.on_input, parent_id, json.loads(content.decode()))
             else:
                 waiting = self._replies.pop(parent_id, None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(json.loads(content.decode()))
 
-    async def _watch(self):
+    def _guard(self, handler: Callable[..., None], *args: Any) -> None:
+        """One odd message must not end the reading of all others."""
+        try:
+            handler(*args)
+        except Exception:  # noqa: BLE001 - whatever it is, it is in the log
+            with open(os.path.join(self.folder, "log"), "a") as log:
+                traceback.print_exc(file=log)
+
+    async def _watch(self) -> None:
         while True:
             await asyncio.sleep(0.2)
             code = self.process.poll() if self.process is not None else None
@@ -167,7 +188,7 @@ class Kernel:
             self.on_died(why)
             return
 
-    async def _wait_ready(self):
+    async def _wait_ready(self) -> None:
         """Until the kernel answers; a kernel that dies first raises RuntimeError."""
         waiting = asyncio.ensure_future(self.request("kernel_info_request", {}))
         deadline = asyncio.get_running_loop().time() + 120
@@ -178,7 +199,7 @@ class Kernel:
             await asyncio.wait([waiting], timeout=0.2)
         waiting.result()
 
-    def _log_tail(self):
+    def _log_tail(self) -> str:
         try:
             with open(os.path.join(self.folder, "log"), "rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - 1500))
@@ -186,7 +207,9 @@ class Kernel:
         except OSError as err:
             return str(err)
 
-    def request(self, kind, content, channel="shell", message_id=None):
+    def request(
+        self, kind: str, content: dict[str, Any], channel: str = "shell", message_id: str | None = None
+    ) -> asyncio.Future[dict[str, Any]]:
         """Send a request; returns a future of the reply's content."""
         message = self._session.msg(kind, content=content)
         if message_id:
@@ -196,26 +219,27 @@ class Kernel:
         self._send(channel, message)
         return waiting
 
-    def answer(self, text):
+    def answer(self, text: str) -> None:
         """Send the answer to an input request."""
         self._send("stdin", self._session.msg("input_reply", content={"value": text, "status": "ok"}))
 
-    def _send(self, channel, message):
+    def _send(self, channel: str, message: dict[str, Any]) -> None:
         sock = self._sockets.get(channel)
         if sock is None:
-            raise RuntimeError("the kernel is not running")
+            msg = "the kernel is not running"
+            raise RuntimeError(msg)
         self._tasks.append(asyncio.ensure_future(sock.send_multipart(self._session.serialize(message))))
         self._tasks = [task for task in self._tasks if not task.done()]
 
-    def interrupt(self):
+    def interrupt(self) -> None:
         """SIGINT to the kernel and the processes it started in its group."""
-        if self.alive:
+        if self.alive and self.pid is not None:
             try:
                 os.killpg(self.pid, signal.SIGINT)
             except OSError:
                 os.kill(self.pid, signal.SIGINT)
 
-    async def kill(self):
+    async def kill(self) -> None:
         """End the kernel and all it started; `on_died` is not called."""
         self._close()
         if self.pid is not None:
@@ -226,7 +250,7 @@ class Kernel:
         self.pid = self.started = self.process = None
         places.write_json(os.path.join(self.folder, "process.json"), None)
 
-    def _close(self):
+    def _close(self) -> None:
         current = asyncio.current_task()
         for task in self._tasks:
             if task is not current:
@@ -246,7 +270,7 @@ class Kernel:
         self._replies = {}
 
 
-def _signal_name(number):
+def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:

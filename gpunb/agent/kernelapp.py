@@ -6,15 +6,18 @@ a high-water mark that connects to the agent: what the agent can't take now
 waits in the kernel's process, also while the agent is restarted.
 """
 
+from __future__ import annotations
+
 import os
+from typing import Any
 
 
-def iopub_address(connection_ip):
+def iopub_address(connection_ip: str) -> str:
     """Where the agent binds the reading end."""
     return "ipc://%s-out" % connection_ip
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     """Run a kernel for the connection file ``argv[0]`` until it is told to end."""
     os.environ.pop("JPY_PARENT_PID", None)  # the kernel outlives who started it
     import zmq
@@ -24,12 +27,12 @@ def main(argv):
     class KernelApp(IPKernelApp):
         name = "gpunb-kernel"
 
-        def init_iopub(self, context):
+        def init_iopub(self, context: Any) -> None:
             socket = context.socket(zmq.PUSH)
             socket.sndhwm = 0
             socket.linger = 5000
             socket.connect(iopub_address(self.ip))
-            self.configure_tornado_logger()
+            self.configure_tornado_logger()  # type: ignore[no-untyped-call]
             try:
                 self.iopub_thread = IOPubThread(socket, pipe=True, session=self.session)
             except TypeError:  # ipykernel 6 takes no session here
@@ -38,5 +41,5 @@ def main(argv):
             self.iopub_socket = self.iopub_thread.background_socket
 
     app = KernelApp.instance()
-    app.initialize(["-f", argv[0]])
-    app.start()
+    app.initialize(["-f", argv[0]])  # type: ignore[no-untyped-call]
+    app.start()  # type: ignore[no-untyped-call]

@@ -12,11 +12,17 @@ The same code packs and unpacks at the other end (`gpunb.remote.variables`).
 Pickle protocol 5 keeps large buffers out of band, so nothing is copied.
 """
 
+from __future__ import annotations
+
 import json
 import pickle
 import socket
 import struct
 import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 LENGTH = struct.Struct(">Q")
 MAX_DESCRIPTION = 16 << 20
@@ -28,7 +34,7 @@ class CantTravel(Exception):
     """An object that can't be sent, with the reason."""
 
 
-def _plain(value, depth=0):
+def _plain(value: Any, depth: int = 0) -> bool:
     if depth > 20:
         return False
     if value is None or type(value) in (bool, int, float, str):
@@ -42,7 +48,7 @@ def _plain(value, depth=0):
     return False
 
 
-def _reason(value, err):
+def _reason(value: Any, err: object) -> str:
     kind = type(value)
     where = "%s.%s" % (kind.__module__, kind.__qualname__)
     device = getattr(value, "device", None)
@@ -55,7 +61,7 @@ def _reason(value, err):
     return "%s can't be pickled: %s" % (where, err)
 
 
-def pack(name, value):
+def pack(name: str, value: Any) -> tuple[dict[str, Any], list[Any]]:
     """Describe `value` and give its buffers (bytes-like), nothing copied that need not be."""
     if _plain(value):
         text = json.dumps(value).encode("utf-8")
@@ -73,34 +79,35 @@ def pack(name, value):
             return about, [raw]
     if "cuda" in str(getattr(value, "device", "")):
         raise CantTravel(_reason(value, ""))
-    buffers = []
+    buffers: list[pickle.PickleBuffer] = []
     try:
         body = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     except Exception as err:  # whatever __reduce__ raises is the reason
         raise CantTravel(_reason(value, err)) from err
     raws = [one.raw() for one in buffers]
-    return {"name": name, "as": "pickle", "sizes": [len(body)] + [raw.nbytes for raw in raws]}, [body] + raws
+    return {"name": name, "as": "pickle", "sizes": [len(body)] + [raw.nbytes for raw in raws]}, [body, *raws]
 
 
-def unpack(about, buffers):
+def unpack(about: Mapping[str, Any], buffers: Sequence[Any]) -> Any:
     """The object that `pack` described; `buffers` are writable bytes-like objects."""
     if about["as"] == "json":
         return json.loads(bytes(buffers[0]).decode("utf-8"))
     if about["as"] == "npy":
-        import numpy
+        import numpy as np
 
-        dtype = numpy.dtype(about["dtype"])
+        dtype = np.dtype(about["dtype"])
         if dtype.hasobject:
-            raise CantTravel("an array of objects can't come as plain bytes")
+            msg = "an array of objects can't come as plain bytes"
+            raise CantTravel(msg)
         shape = tuple(int(n) for n in about["shape"])
-        flat = numpy.frombuffer(buffers[0], dtype=dtype)
+        flat = np.frombuffer(buffers[0], dtype=dtype)
         return flat.reshape(shape[::-1]).T if about["fortran"] else flat.reshape(shape)
     if about["as"] == "pickle":
-        return pickle.loads(bytes(buffers[0]), buffers=buffers[1:])
+        return pickle.loads(bytes(buffers[0]), buffers=buffers[1:])  # noqa: S301
     raise CantTravel("an item of unknown form %r" % about["as"])
 
 
-def read_exactly(recv_into, size):
+def read_exactly(recv_into: Callable[[memoryview], int], size: int) -> bytearray:
     """`size` bytes as a bytearray, read straight into place."""
     data = bytearray(size)
     view = memoryview(data)
@@ -113,7 +120,7 @@ def read_exactly(recv_into, size):
     return data
 
 
-def read_description(recv_into):
+def read_description(recv_into: Callable[[memoryview], int]) -> list[dict[str, Any]]:
     """The list of items that follow.
 
     Raises
@@ -124,7 +131,7 @@ def read_description(recv_into):
     (size,) = LENGTH.unpack(bytes(read_exactly(recv_into, LENGTH.size)))
     if size > MAX_DESCRIPTION:
         raise ValueError("a description of %d bytes is over the limit" % size)
-    items = json.loads(bytes(read_exactly(recv_into, size)).decode("utf-8"))
+    items: list[dict[str, Any]] = json.loads(bytes(read_exactly(recv_into, size)).decode("utf-8"))
     for item in items:
         sizes = item.get("sizes", [])
         if not isinstance(item.get("name"), str) or not all(isinstance(n, int) and n >= 0 for n in sizes):
@@ -132,7 +139,9 @@ def read_description(recv_into):
     return items
 
 
-def write_items(sendall, packed):
+def write_items(
+    sendall: Callable[[Any], Any], packed: Sequence[tuple[dict[str, Any], Sequence[Any]]]
+) -> None:
     """Send ``[(about, buffers), ...]``."""
     text = json.dumps([about for about, _ in packed]).encode("utf-8")
     sendall(LENGTH.pack(len(text)) + text)
@@ -143,16 +152,16 @@ def write_items(sendall, packed):
                 sendall(view[at : at + CHUNK])
 
 
-def _connect(path):
+def _connect(path: str) -> socket.socket:
     line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     line.settimeout(60)
     line.connect(path)
     return line
 
 
-def receive(path, namespace):
+def receive(path: str, namespace: dict[str, Any]) -> str:
     """Take items from the socket at `path` into `namespace`; returns a JSON report."""
-    report = {}
+    report: dict[str, str | None] = {}
     line = _connect(path)
     try:
         for about in read_description(line.recv_into):
@@ -160,7 +169,7 @@ def receive(path, namespace):
             try:
                 namespace[about["name"]] = unpack(about, buffers)
                 report[about["name"]] = None
-            except Exception as err:  # e.g. a module that is missing here
+            except Exception as err:  # noqa: BLE001 - e.g. a module that is missing here
                 report[about["name"]] = "%s: %s" % (type(err).__name__, err)
         line.sendall(b"\n")
     finally:
@@ -168,9 +177,9 @@ def receive(path, namespace):
     return json.dumps(report)
 
 
-def send(path, names, namespace):
+def send(path: str, names: list[str], namespace: dict[str, Any]) -> str:
     """Send the variables `names` of `namespace` to the socket at `path`."""
-    packed = []
+    packed: list[tuple[dict[str, Any], list[Any]]] = []
     for name in names:
         if name not in namespace:
             packed.append(({"name": name, "error": "there is no variable of that name on the host"}, []))

@@ -1,11 +1,17 @@
 """Processes of this host: are they alive, and how to end a whole tree of them."""
 
+from __future__ import annotations
+
 import os
 import signal
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
-def start_time(pid):
+def start_time(pid: int) -> int | None:
     """A number that tells two processes of the same pid apart, or None if there is none."""
     try:
         with open("/proc/%d/stat" % pid, "rb") as file:
@@ -23,13 +29,13 @@ def start_time(pid):
     return 0
 
 
-def alive(pid, started):
+def alive(pid: int | None, started: int | None) -> bool:
     """Whether the process `pid` that started at `started` (see `start_time`) still runs."""
     return pid is not None and start_time(pid) == started
 
 
-def _parents():
-    found = {}
+def _parents() -> dict[int, int]:
+    found: dict[int, int] = {}
     try:
         names = os.listdir("/proc")
     except OSError:
@@ -44,7 +50,7 @@ def _parents():
     return found
 
 
-def _marked(mark):
+def _marked(mark: str) -> set[int]:
     """Processes whose environment has `mark` ("NAME=value")."""
     needle = mark.encode()
     found = set()
@@ -58,7 +64,7 @@ def _marked(mark):
     return found
 
 
-def tree(pid, mark=None):
+def tree(pid: int | None, mark: str | None = None) -> set[int]:
     """`pid`, all its descendants, and all that carry `mark` in their environment."""
     parents = _parents()
     found = {pid} if pid else set()
@@ -72,7 +78,7 @@ def tree(pid, mark=None):
     return found - {os.getpid(), 0, 1}
 
 
-def send(pids, signum):
+def send(pids: Iterable[int], signum: int) -> None:
     """Send `signum` to each of `pids` that is still there."""
     for pid in pids:
         try:
@@ -81,7 +87,9 @@ def send(pids, signum):
             continue
 
 
-def end_tree(pid, mark=None, grace=5.0, spare=()):
+def end_tree(
+    pid: int | None, mark: str | None = None, grace: float = 5.0, spare: Iterable[int | None] = ()
+) -> None:
     """TERM the whole tree, wait up to `grace` seconds, then KILL what is left."""
     spared = set(spare)
     send(tree(pid, mark) - spared, signal.SIGTERM)

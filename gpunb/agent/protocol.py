@@ -29,9 +29,15 @@ parts are content, metadata, buffers), ``input`` (the cell asks), ``answered``,
 by the client, so a request repeated after a broken line starts nothing anew.
 """
 
+from __future__ import annotations
+
 import json
 import struct
 import zlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 VERSION = 1
 
@@ -48,7 +54,7 @@ class FrameError(Exception):
     """Bytes that are not a frame, or one beyond the limits."""
 
 
-def encode(head, parts=(), number=0):
+def encode(head: Mapping[str, Any], parts: Sequence[Any] = (), number: int = 0) -> bytes:
     """One frame as bytes.
 
     Parameters
@@ -69,7 +75,7 @@ def encode(head, parts=(), number=0):
     return HEADER.pack(len(body), zlib.crc32(body), number) + body
 
 
-def decode_body(body):
+def decode_body(body: bytes) -> tuple[dict[str, Any], memoryview]:
     """Head and payload of a frame's body; the payload is a memoryview."""
     if len(body) < 4:
         raise FrameError("a frame's body of %d bytes has no head" % len(body))
@@ -81,11 +87,12 @@ def decode_body(body):
     except (ValueError, RecursionError) as err:
         raise FrameError("a frame's head is not JSON: %s" % str(err)[:200]) from None
     if not isinstance(head, dict):
-        raise FrameError("a frame's head is not an object")
+        msg = "a frame's head is not an object"
+        raise FrameError(msg)
     return head, memoryview(body)[4 + size :]
 
 
-def parts_of(head, payload):
+def parts_of(head: Mapping[str, Any], payload: memoryview) -> list[memoryview]:
     """The payload's parts, as ``head["b"]`` lists them."""
     lengths = head.get("b", [])
     if not isinstance(lengths, list) or not all(isinstance(n, int) and n >= 0 for n in lengths):
@@ -109,11 +116,11 @@ class Decoder:
         Bytes; a frame that claims more raises `FrameError` before it is read.
     """
 
-    def __init__(self, max_body=MAX_BODY):
+    def __init__(self, max_body: int = MAX_BODY) -> None:
         self._max_body = max_body
         self._buffer = bytearray()
 
-    def feed(self, data):
+    def feed(self, data: bytes) -> Iterator[tuple[int, dict[str, Any], memoryview]]:
         """Add `data`; yield ``(number, head, payload)`` for each whole frame."""
         self._buffer += data
         at = 0
@@ -127,7 +134,8 @@ class Decoder:
                 start = at + HEADER.size
                 body = bytes(memoryview(self._buffer)[start : start + size])
                 if zlib.crc32(body) != crc:
-                    raise FrameError("a frame's checksum is wrong")
+                    msg = "a frame's checksum is wrong"
+                    raise FrameError(msg)
                 at = start + size
                 head, payload = decode_body(body)
                 yield number, head, payload
@@ -135,6 +143,6 @@ class Decoder:
             del self._buffer[:at]
 
     @property
-    def pending(self):
+    def pending(self) -> int:
         """Bytes of an unfinished frame."""
         return len(self._buffer)

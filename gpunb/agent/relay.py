@@ -1,5 +1,8 @@
 """The near end on the host: an SSH channel's stdin and stdout, joined to the agent's socket."""
 
+from __future__ import annotations
+
+import contextlib
 import os
 import socket
 import subprocess
@@ -13,7 +16,7 @@ CHUNK = 1 << 18
 START_TIMEOUT = 60.0
 
 
-def _connect(path):
+def _connect(path: str) -> socket.socket | None:
     line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         line.connect(path)
@@ -23,7 +26,7 @@ def _connect(path):
     return line
 
 
-def agent_line(python, package, version):
+def agent_line(python: str, package: str, version: str) -> socket.socket:
     """A socket to the agent, which is started if there is none.
 
     Raises
@@ -59,7 +62,7 @@ def agent_line(python, package, version):
     raise TimeoutError("the agent did not start within %d s: %s" % (START_TIMEOUT, tail.strip()))
 
 
-def copy(source, sink):
+def copy(source: int, sink: int) -> None:
     """All bytes from the descriptor `source` to `sink` until either closes."""
     try:
         while True:
@@ -73,29 +76,27 @@ def copy(source, sink):
         return
 
 
-def join(line, ready):
+def join(line: socket.socket, ready: bytes) -> int:
     """Say `ready`, then pass bytes both ways until the line or the agent ends."""
     os.write(1, ready)
 
-    def outward():
+    def outward() -> None:
         copy(line.fileno(), 1)
         os._exit(0)  # the agent is gone, or nobody reads any more
 
     threading.Thread(target=outward, daemon=True).start()
     copy(0, line.fileno())
-    try:
+    with contextlib.suppress(OSError):
         line.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
     return 0
 
 
-def attach(python, package, version, nonce):
+def attach(python: str, package: str, version: str, nonce: str) -> int:
     """Join this process's stdin and stdout to the agent."""
     return join(agent_line(python, package, version), b"\n%s ready\n" % nonce.encode())
 
 
-def bulk(token, nonce):
+def bulk(token: str, nonce: str) -> int:
     """A private socket for one transfer of variables, joined to stdin and stdout."""
     path = os.path.join(places.sockets(), "b" + token)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -116,15 +117,13 @@ def bulk(token, nonce):
     return 0
 
 
-def _inward(line):
+def _inward(line: socket.socket) -> None:
     copy(0, line.fileno())
-    try:
+    with contextlib.suppress(OSError):
         line.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
 
 
-def main(argv):
+def main(argv: list[str]) -> int:
     """Run one of the verbs that the client asks for over SSH."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if argv[0] == "attach":

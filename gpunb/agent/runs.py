@@ -1,12 +1,17 @@
 """A run as the agent sees it: its journal, its state, and who follows it."""
 
+from __future__ import annotations
+
 import asyncio
-import json
 import os
 import time
+from typing import TYPE_CHECKING, Any
 
 from . import places, protocol
 from .journal import MAX_RECORD, MIN_GAP, Journal, Reader, joined
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
 
 
 class Run:
@@ -16,29 +21,29 @@ class Run:
     only noticed here (`refresh`).
     """
 
-    def __init__(self, about):
+    def __init__(self, about: dict[str, Any]) -> None:
         self.about = about
         self.id = about["id"]
         self.kind = about["kind"]
         self.folder = os.path.join(places.runs(), self.id)
         self.path = os.path.join(self.folder, "journal")
-        self.journal = None
+        self.journal: Journal | None = None
         self.state = "queued"
-        self.started = None
-        self.ended = None
-        self.exit = None
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.exit: int | None = None
         self.why = ""
         self.last = 0
         self.size = 0
         self.grown = asyncio.Event()
-        self._segments = []
+        self._segments: list[tuple[str, bytes]] = []
         self._pending = 0
         self._flushed = 0.0
-        self._timer = None
+        self._timer: asyncio.TimerHandle | None = None
         self._lost = 0
 
     @classmethod
-    def create(cls, about, make_journal=True):
+    def create(cls, about: dict[str, Any], make_journal: bool = True) -> Run:
         """A new run: its folder and description are on disk when this returns."""
         run = cls(about)
         os.makedirs(run.folder, mode=0o700)
@@ -49,7 +54,7 @@ class Run:
         return run
 
     @classmethod
-    def load(cls, run_id, writing):
+    def load(cls, run_id: str, writing: bool) -> Run | None:
         """A run found on disk, or None; `writing` if it is a cell that may still go on."""
         about = places.read_json(os.path.join(places.runs(), run_id, "about.json"))
         if not isinstance(about, dict) or about.get("id") != run_id:
@@ -61,11 +66,11 @@ class Run:
         return run
 
     @property
-    def over(self):
+    def over(self) -> bool:
         """Whether the end record is written."""
         return self.state in protocol.END_STATES
 
-    def refresh(self):
+    def refresh(self) -> None:
         """Notice what stands in the journal now; wakes those who follow."""
         try:
             size = os.stat(self.path).st_size
@@ -81,28 +86,26 @@ class Run:
             reader.close()
         self._wake()
 
-    def _note(self, number, head, size):
+    def _note(self, number: int, head: dict[str, Any], size: int) -> None:
         self.last, self.size = number, size
         kind = head.get("k")
-        if kind == "start":
-            self.started = head["ts"]
-            if self.state == "queued" and self.kind == "job":
-                self.state = "running"
+        if kind == "begin" or (kind == "start" and self.kind == "job"):
+            self.started, self.state = head["ts"], "running"
         elif kind == "end":
             self.state = head.get("state", "died")
             self.exit, self.why, self.ended = head.get("exit"), head.get("why", ""), head["ts"]
 
-    def _wake(self):
+    def _wake(self) -> None:
         self.grown.set()
         self.grown = asyncio.Event()
 
-    def append(self, head, parts=()):
+    def append(self, head: dict[str, Any], parts: Sequence[Any] = ()) -> None:
         """Write a record, after what is still buffered; what can't be stored is counted and named later."""
         self.flush()
         self._write(head, parts)
         self._wake()
 
-    def _write(self, head, parts=()):
+    def _write(self, head: dict[str, Any], parts: Sequence[Any] = ()) -> None:
         try:
             if self._lost and head["k"] != "lost":
                 lost, self._lost = self._lost, 0
@@ -112,16 +115,19 @@ class Run:
                     self._lost = lost
                     raise
             self._write_one(head, parts)
-        except OSError:
+        except (OSError, protocol.FrameError):
             self._lost += sum(len(part) for part in parts)
-            if head["k"] == "end":  # the run is over whatever the disk says
+            if head["k"] in ("begin", "end"):  # true whatever the disk says
                 self._note(self.last, dict(head, ts=time.time()), self.size)
 
-    def _write_one(self, head, parts):
-        number = self.journal.append(head, parts)
-        self._note(number, self.journal.last_head, self.journal.size)
+    def _write_one(self, head: dict[str, Any], parts: Sequence[Any]) -> None:
+        journal = self.journal
+        if journal is None:  # output of a cell that has long ended, from a thread it left
+            return
+        number = journal.append(head, parts)
+        self._note(number, journal.last_head, journal.size)
 
-    def stream(self, name, text):
+    def stream(self, name: str, text: str) -> None:
         """Printed text; joined so that at most 20 records a second are written."""
         data = text.encode("utf-8", "surrogateescape")
         self._segments.append((name, data))
@@ -132,7 +138,7 @@ class Run:
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(wait, self.flush)
 
-    def flush(self):
+    def flush(self) -> None:
         """Write the text that waits."""
         if self._timer is not None:
             self._timer.cancel()
@@ -145,13 +151,11 @@ class Run:
         self._write(head, parts)
         self._wake()
 
-    def begin(self):
-        """The kernel took the cell up."""
-        if self.state == "queued":
-            self.state = "running"
-            self.started = time.time()
+    def begin(self) -> None:
+        """The cell goes to the kernel now; on disk before it does."""
+        self.append({"k": "begin"})
 
-    def end(self, state, exit_code=None, why="", **more):
+    def end(self, state: str, exit_code: int | None = None, why: str = "", **more: Any) -> None:
         """Write the end record, once."""
         if not self.over:
             head = dict(more, k="end", state=state, exit=exit_code, why=why)
@@ -160,7 +164,7 @@ class Run:
                 self.journal.close()
                 self.journal = None
 
-    def info(self):
+    def info(self) -> dict[str, Any]:
         """The run in a few words, JSON-able."""
         return {
             "run": self.id,
@@ -184,24 +188,25 @@ class Follower:
     holds more than that of a flood in memory.
     """
 
-    def __init__(self, run, after, window, send):
+    def __init__(self, run: Run, after: int, window: int, send: Callable[[bytes], Awaitable[None]]) -> None:
         self.run = run
         self.after = after
         self.window = window
         self.send = send
         self.acked = after
+        self.task: asyncio.Future[Any] | None = None
         self._moved = asyncio.Event()
 
-    def ack(self, number):
+    def ack(self, number: int) -> None:
         """The client has taken records up to `number`."""
         if number > self.acked:
             self.acked = number
             self._moved.set()
 
-    async def follow(self):
+    async def follow(self) -> None:
         """Send all records after `after`, then each new one, until the end record is sent."""
-        while not os.path.exists(self.run.path):
-            await asyncio.wait_for(self.run.grown.wait(), 30)
+        while not os.path.exists(self.run.path):  # a job's keeper is just starting
+            await asyncio.sleep(0.02)
         reader = Reader(self.run.path)
         try:
             offset = reader.after(self.after)
@@ -228,7 +233,7 @@ class Follower:
             reader.close()
 
 
-def _last_number(data):
+def _last_number(data: bytes) -> int:
     at = number = 0
     while at < len(data):
         size, _, number = protocol.HEADER.unpack_from(data, at)
@@ -236,17 +241,10 @@ def _last_number(data):
     return number
 
 
-def describe_code(code):
+def describe_code(code: str) -> str:
     """A cell's name in lists: its first line that says something."""
     for line in code.splitlines():
         text = line.strip()
         if text and not text.startswith("#"):
             return text[:80]
     return code.strip()[:80]
-
-
-def parse_error(content):
-    """Exception name and text of a reply's content (bytes or mapping)."""
-    if isinstance(content, (bytes, bytearray)):
-        content = json.loads(content.decode("utf-8", "replace"))
-    return content.get("ename", ""), content.get("evalue", "")

@@ -6,6 +6,8 @@ content hash is missing, makes sure that ipykernel is there, and becomes the
 relay. Imports nothing of this package until it has been put in place.
 """
 
+from __future__ import annotations
+
 import hashlib
 import importlib.util
 import io
@@ -18,22 +20,23 @@ import sys
 import tarfile
 import tempfile
 import zlib
+from typing import NoReturn
 
 MAX_ARCHIVE = 16 << 20
 
 
-def say(kind, **more):
+def say(kind: str, **more: object) -> None:
     """One line for the caller."""
     os.write(1, ("\n%s %s %s\n" % (sys.argv[1], kind, json.dumps(more))).encode())
 
 
-def fail(step, text):
+def fail(step: str, text: str) -> NoReturn:
     """Say why it can't go on, and end."""
     say("failed", step=step, text=text[-3000:])
     sys.exit(1)
 
 
-def read_exactly(size):
+def read_exactly(size: int) -> bytes:
     """`size` bytes of what the caller sends."""
     data = bytearray()
     while len(data) < size:
@@ -44,7 +47,7 @@ def read_exactly(size):
     return bytes(data)
 
 
-def install(folder, version):
+def install(folder: str, version: str) -> None:
     """Take the archive from stdin and unpack it into `folder`, whole or not at all."""
     say("need")
     (size,) = struct.unpack(">Q", read_exactly(8))
@@ -62,8 +65,10 @@ def install(folder, version):
                 for member in archive:
                     target = os.path.join(beside, member.name)
                     os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-                    with open(target, "wb") as file:
-                        file.write(archive.extractfile(member).read())
+                    source = archive.extractfile(member)
+                    if source is not None:
+                        with open(target, "wb") as file:
+                            file.write(source.read())
             os.rename(beside, folder)
         except OSError:
             shutil.rmtree(beside, ignore_errors=True)
@@ -73,7 +78,7 @@ def install(folder, version):
         fail("install", "can't write to %s: %s" % (parent, err.strerror or err))
 
 
-def run(argv):
+def run(argv: list[str]) -> None:
     """Run a step of the installation; its output only if it fails."""
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
@@ -86,7 +91,7 @@ def run(argv):
         )
 
 
-def python_with_kernel():
+def python_with_kernel() -> str:
     """A Python that has ipykernel: this one, or one in a venv that sees this one's packages."""
     if importlib.util.find_spec("ipykernel"):
         return sys.executable
@@ -109,7 +114,7 @@ def python_with_kernel():
     return python
 
 
-def main():
+def main() -> None:
     """Install what is missing, then join stdin and stdout to the agent."""
     version = sys.argv[2]
     folder = os.path.join(os.path.expanduser("~"), ".gpunb", "agent", version)
@@ -117,7 +122,7 @@ def main():
         install(folder, version)
     python = python_with_kernel()
     sys.path.insert(0, folder)
-    from gpunb_agent import relay
+    from gpunb_agent import relay  # type: ignore[import-not-found, unused-ignore]
 
     try:
         relay.attach(python, folder, version, sys.argv[1])

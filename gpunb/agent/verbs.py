@@ -1,9 +1,11 @@
 """What ``python AGENT_FOLDER VERB`` does; the folder holds a copy of this package."""
 
+from __future__ import annotations
+
 import sys
 
 
-def main(argv):
+def main(argv: list[str]) -> int:
     """Run `argv`: serve, attach, bulk, keep or kernel."""
     verb = argv[0] if argv else ""
     if verb == "serve":
@@ -17,7 +19,8 @@ def main(argv):
     if verb == "kernel":
         from . import kernelapp
 
-        return kernelapp.main(argv[1:])
+        kernelapp.main(argv[1:])
+        return 0
     if verb in ("attach", "bulk"):
         from . import relay
 

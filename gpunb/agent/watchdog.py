@@ -4,11 +4,17 @@ The agent can stop what runs here. It can't stop the bill, except where the
 host was given a key for that; the supervisor on the user's side does.
 """
 
+from __future__ import annotations
+
 import asyncio
 import os
 import time
+from typing import TYPE_CHECKING, Any
 
 from . import places
+
+if TYPE_CHECKING:
+    from .daemon import Agent
 
 TICK = 5.0
 
@@ -19,35 +25,40 @@ class Watchdog:
     `over` is empty while the lease holds, else the reason.
     """
 
-    def __init__(self, agent):
+    def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.path = os.path.join(places.base(), "lease.json")
         known = places.read_json(self.path)
         self.lease = known if isinstance(known, dict) else {}
         self.over = ""
         self.active = time.time()
-        self.warned = set()
+        self.warned: set[tuple[float, int]] = set()
 
-    def set(self, args):
-        """Set deadline (Unix seconds or None) and idle time (seconds or None); starts idle anew."""
-        for name in ("deadline", "idle_s"):
+    def set(self, args: dict[str, Any]) -> None:
+        """Set deadline (Unix seconds or None) and idle time (seconds or None); starts idle anew.
+
+        The deadline is by the caller's clock; with the caller's ``now`` it is
+        moved onto the host's, which may go wrong.
+        """
+        ahead = time.time() - float(args.get("now") or time.time())
+        for name, shift in (("deadline", ahead), ("idle_s", 0.0)):
             if name in args:
                 value = args[name]
-                self.lease[name] = None if value is None else float(value)
+                self.lease[name] = None if value is None else float(value) + shift
         places.write_json(self.path, self.lease)
         self.active = time.time()
         self.over = ""
         self.warned.clear()
 
-    def info(self):
+    def info(self) -> dict[str, Any]:
         """The lease, JSON-able."""
         return dict(self.lease, over=self.over, active=self.active, busy=self.agent.busy)
 
-    def touch(self):
+    def touch(self) -> None:
         """Something was done: idle time starts anew."""
         self.active = time.time()
 
-    def due(self, now):
+    def due(self, now: float) -> str:
         """The reason to end, or an empty string."""
         deadline, idle = self.lease.get("deadline"), self.lease.get("idle_s")
         if deadline is not None and now >= deadline:
@@ -56,7 +67,7 @@ class Watchdog:
             return "nothing ran for %g min" % (idle / 60)
         return ""
 
-    async def watch(self):
+    async def watch(self) -> None:
         """Look every few seconds, for ever."""
         while True:
             now = time.time()
@@ -70,7 +81,7 @@ class Watchdog:
                     await self.agent.stop_work("the lease is over: " + self.over)
             await asyncio.sleep(TICK)
 
-    def _warn(self, now):
+    def _warn(self, now: float) -> None:
         deadline = self.lease.get("deadline")
         for minutes in (10, 2):
             if (

@@ -35,8 +35,8 @@ MAX_NOISE = 1 << 20  # bytes of banner before we give up
 FIND_PYTHON = """
 nonce=$1; version=$2; want=$3; code=$4
 if [ -n "$want" ]; then set -- "$want"; else
-set -- "${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/python}" /venv/main/bin/python "${CONDA_PREFIX:+$CONDA_PREFIX/bin/python}" \\
-  /opt/conda/bin/python python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 python
+set -- "${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/python}" /venv/main/bin/python \\
+  "${CONDA_PREFIX:+$CONDA_PREFIX/bin/python}" /opt/conda/bin/python python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 python
 fi
 for p in "$@"; do
   [ -n "$p" ] && command -v "$p" >/dev/null 2>&1 || continue
@@ -119,12 +119,16 @@ def open_line(
                 progress.say(str(more.get("text", ""))[:200])
                 timeout *= 5
             else:
-                step = str(more.get("step", ""))
-                msg = f"the agent could not be started on the host: {str(more.get('text', ''))[:2000]}"
-                raise BootstrapFailed(msg, bill="the instance runs and is billed", hint=ADVICE.get(step))
+                raise _failed(more)
     except BaseException:
         channel.close()
         raise
+
+
+def _failed(more: dict[str, Any]) -> BootstrapFailed:
+    msg = f"the agent could not be started on the host: {str(more.get('text', ''))[:2000]}"
+    advice = ADVICE.get(str(more.get("step", "")))
+    return BootstrapFailed(msg, bill="the instance runs and is billed", hint=advice)
 
 
 class LineReader:

@@ -13,7 +13,6 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gpunb.agent import protocol
@@ -33,7 +32,10 @@ from gpunb.remote.run import RunHandle
 from gpunb.ssh.connection import Connection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from paramiko import Channel
+    from typing_extensions import Self
 
     from gpunb.ssh.endpoint import Endpoint
 
@@ -128,7 +130,7 @@ class AgentClient:
             raise
         return client
 
-    def __enter__(self) -> AgentClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -283,8 +285,8 @@ class AgentClient:
         return RunInfo.parse(self.request("info", run=run_id))
 
     def interrupt(self, run_id: str) -> None:
-        """SIGINT to a cell; ends a job's process tree."""
-        self.request("interrupt", run=run_id)
+        """SIGINT to a cell; ends a job's process tree. Does not wait: the run's records tell."""
+        self._post("interrupt", {"run": run_id})
 
     def cancel(self, run_id: str) -> RunInfo:
         """End a run: a cell is interrupted, a job's whole tree gets TERM, then KILL."""
@@ -313,7 +315,11 @@ class AgentClient:
 
     def set_lease(self, deadline: float | None, idle_s: float | None) -> dict[str, Any]:
         """Arm the lease on the host: Unix seconds, seconds; None is no limit."""
-        return self.request("lease", deadline=deadline, idle_s=idle_s)
+        return self.request("lease", deadline=deadline, idle_s=idle_s, now=time.time())
+
+    def touch(self) -> None:
+        """Tell the host that a transfer moves: its idle time starts anew."""
+        self.request("touch")
 
     def lease(self) -> dict[str, Any]:
         """How the lease stands on the host."""
@@ -340,9 +346,9 @@ class AgentClient:
         return rest
 
     def _read(self, rest: bytes) -> None:
-        while self._closed is None:
+        while True:
             error = self._read_until_broken(rest)
-            if self._closed is not None:
+            if not self.alive:
                 return
             self._up.clear()
             self._drop()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gpunb.errors import GpunbError, ProtocolError
-from gpunb.remote.records import Record, RunInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gpunb.remote.client import AgentClient
+    from gpunb.remote.records import Record, RunInfo
 
 __all__ = ["RunHandle"]
 

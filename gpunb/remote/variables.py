@@ -13,7 +13,6 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,10 @@ from gpunb.remote.bootstrap import agent_version, read_line
 from gpunb.ssh.quoting import quote
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from paramiko import Channel
+    from typing_extensions import Self
 
     from gpunb.remote.client import AgentClient
 
@@ -78,7 +80,7 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
         counter = _Counter(progress, total)
 
         def sendall(data: bytes | memoryview) -> None:
-            transfer.channel.sendall(data)
+            transfer.channel.sendall(data)  # type: ignore[arg-type]  # any buffer will do
             counter.add(len(data))
 
         try:
@@ -176,7 +178,7 @@ class _Transfer:
         self._reply: dict[str, Any] = {}
         self._error: GpunbError | None = None
 
-    def __enter__(self) -> _Transfer:
+    def __enter__(self) -> Self:
         nonce, token = secrets.token_hex(12), secrets.token_hex(8)
         folder = f"{self.client.info.home}/.gpunb/agent/{agent_version()}"
         command = quote([self.client.info.python, folder, "bulk", token, nonce])
