@@ -1,0 +1,116 @@
+"""What the user will pay, and how long it takes until the machine can be used.
+
+The price is the provider's own (`Offer.total`): hours rounded to the billing
+step, with the disk and the traffic asked for. The time until ready is a
+prediction: the boot (as seen before at that cloud, else a usual figure) and
+the image over the host's line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gpunb.providers.base import Offer
+
+__all__ = ["NO_HISTORY", "History", "Ready", "Terms"]
+
+USUAL_MBPS = 400.0
+"""The line assumed, Mb/s, where a cloud does not say; data centres do better."""
+
+USUAL_BOOT_S = {"container": 45.0, "vm": 150.0, "bare-metal": 900.0}
+"""Seconds from create to SSH without the image; Fluence's page says 2-3 minutes for its machines."""
+
+MEGABITS = 8000.0  # of one GB
+
+
+class History(Protocol):
+    """What was seen in earlier rentals. Both are asked for every offer: answer from memory."""
+
+    def failures(self, provider: str, machine_id: str, host_id: str) -> int:
+        """How many rentals of that machine (or of that host's) failed, of late."""
+
+    def boot_seconds(self, provider: str) -> float | None:
+        """Median seconds from create to the first login there; None if never seen."""
+
+
+class _NoHistory:
+    def failures(self, provider: str, machine_id: str, host_id: str) -> int:  # noqa: ARG002 - the protocol's names
+        return 0
+
+    def boot_seconds(self, provider: str) -> float | None:  # noqa: ARG002
+        return None
+
+
+NO_HISTORY: History = _NoHistory()
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The predicted time until the machine can be used, seconds, and what it rests on."""
+
+    boot_s: float
+    boot_seen: bool
+    image_s: float
+    line_known: bool
+
+    @property
+    def total_s(self) -> float:
+        """Both together."""
+        return self.boot_s + self.image_s
+
+
+@dataclass(slots=True)
+class Terms:
+    """What a price is asked for.
+
+    Attributes
+    ----------
+    hours, disk_gb, up_gb, down_gb
+        The rental's length, its disk, and what the host will send and receive.
+    image_gb
+        Size of the image that a container pulls, compressed.
+    history
+        What was seen in earlier rentals.
+    """
+
+    hours: float = 1.0
+    disk_gb: float = 0.0
+    up_gb: float = 0.0
+    down_gb: float = 0.0
+    image_gb: float = 6.0
+    history: History = NO_HISTORY
+    _boots: dict[tuple[str, str], tuple[float, bool]] = field(default_factory=dict, repr=False)
+
+    def hourly(self, offer: Offer) -> float:
+        """US dollars an hour with the disk asked for."""
+        return offer.hourly(self.disk_gb)
+
+    def total(self, offer: Offer) -> float:
+        """US dollars for everything asked for."""
+        return offer.total(self.hours, disk_gb=self.disk_gb, up_gb=self.up_gb, down_gb=self.down_gb)
+
+    def boot(self, offer: Offer) -> tuple[float, bool]:
+        """Seconds until the first login without the image, and whether that was seen before."""
+        key = (offer.provider, offer.kind)
+        found = self._boots.get(key)
+        if found is None:
+            seen = self.history.boot_seconds(offer.provider)
+            usual = USUAL_BOOT_S.get(offer.kind, 60.0)
+            found = (float(seen), True) if seen is not None and 0.0 <= seen < 1e5 else (usual, False)
+            self._boots[key] = found
+        return found
+
+    def ready_s(self, offer: Offer) -> float:
+        """Predicted seconds until the machine can be used."""
+        boot = self.boot(offer)[0]
+        if offer.kind != "container":
+            return boot
+        return boot + self.image_gb * MEGABITS / (offer.inet_down_mbps or USUAL_MBPS)
+
+    def ready(self, offer: Offer) -> Ready:
+        """The same prediction in its parts."""
+        boot_s, seen = self.boot(offer)
+        known = offer.inet_down_mbps > 0
+        return Ready(boot_s, seen, self.ready_s(offer) - boot_s, known)
