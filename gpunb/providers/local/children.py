@@ -1,0 +1,344 @@
+"""A process behind an SSH channel: pipes or a terminal, moved without blocking the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import termios
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["Child", "Reaper", "TerminalSpec"]
+
+_CHUNK = 256 * 1024
+_STDIN_HIGH = 1024 * 1024
+
+# RFC 4254, section 8: the terminal modes that a user notices
+_CHARS = {
+    1: termios.VINTR,
+    2: termios.VQUIT,
+    3: termios.VERASE,
+    4: termios.VKILL,
+    5: termios.VEOF,
+    8: termios.VSTART,
+    9: termios.VSTOP,
+    10: termios.VSUSP,
+}
+_FLAGS = {
+    36: (0, termios.ICRNL),
+    38: (0, termios.IXON),
+    70: (1, termios.OPOST),
+    72: (1, termios.ONLCR),
+    50: (3, termios.ISIG),
+    51: (3, termios.ICANON),
+    53: (3, termios.ECHO),
+    54: (3, termios.ECHOE),
+    55: (3, termios.ECHOK),
+}
+
+
+class Reaper:
+    """Waits for every child of this process, adopted orphans included."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, Callable[[int], None]] = {}
+
+    def install(self) -> None:
+        """Begin; call once, in the running loop."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._collect)
+
+    def watch(self, pid: int, ended: Callable[[int], None]) -> None:
+        """Call ``ended(code)`` when `pid` ends; the code is -N for signal N."""
+        self._waiting[pid] = ended
+
+    def _collect(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            ended = self._waiting.pop(pid, None)
+            if ended is not None:
+                ended(os.waitstatus_to_exitcode(status))
+
+
+class TerminalSpec:
+    """What the client asked of a terminal: size and RFC 4254 modes."""
+
+    def __init__(self, size: Sequence[int], modes: Mapping[int, int]) -> None:
+        self.size = size
+        self.modes = modes
+
+    def open(self) -> tuple[int, int]:
+        """A new master and slave."""
+        master, slave = pty.openpty()
+        resize(master, self.size)
+        with contextlib.suppress(termios.error):
+            self._apply(slave)
+        return master, slave
+
+    def _apply(self, slave: int) -> None:
+        attributes = termios.tcgetattr(slave)
+        for opcode, value in self.modes.items():
+            if opcode in _CHARS:
+                attributes[6][_CHARS[opcode]] = bytes([value if value < 255 else 0])
+            elif opcode in _FLAGS:
+                which, flag = _FLAGS[opcode]
+                attributes[which] = attributes[which] | flag if value else attributes[which] & ~flag
+        termios.tcsetattr(slave, termios.TCSANOW, attributes)
+
+
+def resize(master: int, size: Sequence[int]) -> None:
+    """Set a terminal's columns, rows and pixels; its programs get SIGWINCH."""
+    columns, rows, width, height = (min(max(value, 0), 0xFFFF) for value in size)
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, width, height))
+
+
+class Child:
+    """One process and the ends of its pipes, or of its terminal.
+
+    Parameters
+    ----------
+    write
+        Takes ``(data, is_stderr)``; may call `pause` from within.
+    finished
+        Called once, when the process has ended and all its output was
+        written; like sshd, without a terminal this waits until nobody holds
+        the output pipes any more.
+    input_full
+        Called with True when no more input should come, with False when it may again.
+    """
+
+    def __init__(
+        self,
+        *,
+        write: Callable[[bytes, bool], None],
+        finished: Callable[[int], None],
+        input_full: Callable[[bool], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._write = write
+        self._finished = finished
+        self._input_full = input_full
+        self._process: subprocess.Popen[bytes] | None = None
+        self._code: int | None = None
+        self._outputs: dict[int, bool] = {}  # descriptor: is it stderr
+        self._input = -1
+        self._pending = bytearray()
+        self._input_ends = False
+        self._throttled = False
+        self._paused = False
+        self._terminal = False
+        self._done = False
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str],
+        reaper: Reaper,
+        terminal: TerminalSpec | None = None,
+    ) -> None:
+        """Run `argv` as leader of a session of its own.
+
+        Raises
+        ------
+        OSError
+            It can't be run; nothing is left open.
+        """
+        ours: list[int] = []
+        theirs: list[int] = []
+        try:
+            if terminal is None:
+                for reads in (True, False, False):
+                    read, write = os.pipe()
+                    theirs.append(read if reads else write)
+                    ours.append(write if reads else read)
+                streams = theirs
+            else:
+                master, slave = terminal.open()
+                ours.append(master)
+                theirs.append(slave)
+                streams = [slave, slave, slave]
+            self._process = subprocess.Popen(
+                argv,
+                stdin=streams[0],
+                stdout=streams[1],
+                stderr=streams[2],
+                cwd=cwd,
+                env=dict(env),
+                start_new_session=True,
+                # the only way to a controlling terminal; this process has no thread that holds a lock
+                preexec_fn=_own_terminal if terminal else None,  # noqa: PLW1509
+            )
+        except BaseException:
+            for descriptor in ours:
+                os.close(descriptor)
+            raise
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        reaper.watch(self._process.pid, self._ended)
+        for descriptor in ours:
+            os.set_blocking(descriptor, False)
+        self._terminal = terminal is not None
+        self._input = ours[0]
+        outputs = ours if terminal else ours[1:]
+        self._outputs = {descriptor: number == 1 for number, descriptor in enumerate(outputs)}
+        self._listen()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process and its group."""
+        if self._process is not None and self._code is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+    def resize(self, size: Sequence[int]) -> None:
+        """The client's window has another size."""
+        if self._terminal and self._input >= 0:
+            resize(self._input, size)
+
+    def feed(self, data: bytes) -> None:
+        """Input from the client."""
+        if self._input < 0:
+            return
+        if not self._pending:
+            data = data[self._put(data) :]
+            if not data or self._input < 0:
+                return
+            self._loop.add_writer(self._input, self._drain)
+        self._pending += data
+        if len(self._pending) > _STDIN_HIGH and not self._throttled:
+            self._throttled = True
+            self._input_full(True)
+
+    def feed_end(self) -> None:
+        """The client sends no more; a terminal has no end of file, so none is made up there."""
+        self._input_ends = True
+        if not self._pending and not self._terminal:
+            self._close_input()
+
+    def pause(self) -> None:
+        """Read no more output until `resume`."""
+        self._paused = True
+        for descriptor in self._outputs:
+            self._loop.remove_reader(descriptor)
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._paused:
+            self._paused = False
+            self._listen()
+
+    def release(self) -> None:
+        """The client is gone: close all ends. What writes on gets SIGPIPE or SIGHUP, as under sshd."""
+        self._done = True
+        self._pending.clear()
+        self._close_input()
+        for descriptor in list(self._outputs):
+            self._close_output(descriptor)
+
+    def _listen(self) -> None:
+        for descriptor in self._outputs:
+            self._loop.add_reader(descriptor, self._read, descriptor)
+        if self._terminal and self._code is not None:
+            self._loop.call_soon(self._last_words)
+
+    def _read(self, descriptor: int) -> bool:
+        """Move one chunk; False if there is nothing now, or no more."""
+        try:
+            data = os.read(descriptor, _CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError as err:
+            # EIO: nobody has the terminal open any more
+            if err.errno != errno.EIO:
+                raise
+            data = b""
+        if not data:
+            self._close_output(descriptor)
+            self._maybe_finish()
+            return False
+        self._write(data, self._outputs[descriptor])
+        return True
+
+    def _last_words(self) -> None:
+        """The terminal's process ended: take what is there; background programs don't hold us."""
+        for descriptor in list(self._outputs):
+            while not self._paused and descriptor in self._outputs:
+                if not self._read(descriptor):
+                    break
+            if not self._paused and descriptor in self._outputs:
+                self._close_output(descriptor)
+        self._maybe_finish()
+
+    def _put(self, data: bytes | bytearray) -> int:
+        try:
+            return os.write(self._input, data)
+        except BlockingIOError:
+            return 0
+        except OSError:  # EPIPE, EIO: nobody reads it
+            self._pending.clear()
+            self._close_input()
+            return len(data)
+
+    def _drain(self) -> None:
+        sent = self._put(self._pending)
+        del self._pending[:sent]
+        if self._throttled and len(self._pending) < _STDIN_HIGH // 2:
+            self._throttled = False
+            self._input_full(False)
+        if not self._pending and self._input >= 0:
+            self._loop.remove_writer(self._input)
+            if self._input_ends and not self._terminal:
+                self._close_input()
+
+    def _close_input(self) -> None:
+        descriptor, self._input = self._input, -1
+        if descriptor >= 0:
+            self._loop.remove_writer(descriptor)
+            if not self._terminal:  # the terminal's master is also the output
+                os.close(descriptor)
+        if self._throttled:
+            self._throttled = False
+            self._input_full(False)
+
+    def _close_output(self, descriptor: int) -> None:
+        self._loop.remove_reader(descriptor)
+        if self._outputs.pop(descriptor, None) is not None:
+            if self._terminal:
+                self._input = -1
+            os.close(descriptor)
+
+    def _ended(self, code: int) -> None:
+        self._code = code
+        if self._process is not None:
+            self._process.returncode = code  # it was waited for here, not by Popen
+        if self._terminal and not self._done and not self._paused:
+            self._last_words()
+        self._maybe_finish()
+
+    def _maybe_finish(self) -> None:
+        if self._code is not None and not self._outputs and not self._done:
+            self._done = True
+            self._pending.clear()
+            self._close_input()
+            self._finished(self._code)
+
+
+def _own_terminal() -> None:
+    """In the child: make standard input the controlling terminal of the new session."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
