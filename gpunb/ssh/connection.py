@@ -138,7 +138,8 @@ class Connection:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         channel = self.channel(command, timeout=20.0 if timeout is None else min(20.0, timeout))
-        out, err = bytearray(), bytearray()
+        out: list[bytes] = []
+        err: list[bytes] = []
         threads = [
             threading.Thread(target=_drain, args=(channel.recv, out), daemon=True),
             threading.Thread(target=_drain, args=(channel.recv_stderr, err), daemon=True),
@@ -165,7 +166,7 @@ class Connection:
                 msg = f"the connection to {self.endpoint} broke while {_short(command)} ran"
                 msg += "; it may have run or not"
                 raise Unreachable(msg, bill="the instance may still run and be billed")
-        return Completed(code, bytes(out), bytes(err))
+        return Completed(code, b"".join(out), b"".join(err))
 
     def sftp(self) -> paramiko.SFTPClient:
         """A new SFTP session on this connection; the caller closes it.
@@ -343,11 +344,11 @@ def open_patiently(
         pause = min(5.0, pause * 1.6)
 
 
-def _drain(receive: Callable[[int], bytes], into: bytearray) -> None:
+def _drain(receive: Callable[[int], bytes], into: list[bytes]) -> None:
     # always all that waits: paramiko moves the rest of its buffer down at each read
     with contextlib.suppress(OSError):
         while data := receive(WINDOW):
-            into += data
+            into.append(data)
 
 
 def _feed(channel: paramiko.Channel, data: bytes) -> None:
