@@ -1,0 +1,426 @@
+"""Renting, listing, stopping and ending on the simulated Vast."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+
+from gpunb.sim.catalog import model
+from gpunb.sim.cloud import Cloud, Machine, Phase
+from gpunb.sim.hosts import HostSpec
+from gpunb.sim.vast.market import HOURS_A_MONTH
+from gpunb.sim.vast.rows import FILTERABLE, instance_row
+
+if TYPE_CHECKING:
+    from gpunb.sim.cloud import Refusal
+    from gpunb.sim.money import Account
+
+__all__ = ["InstanceRoutes"]
+
+#: A container's environment on a simulated host must not be written to this machine's.
+_ENVIRONMENT_FILE = "/dev/null"
+
+
+class InstanceRoutes(Cloud):
+    """The endpoints under ``/asks/`` and ``/instances/``."""
+
+    offers: dict[str, dict[str, Any]]
+    scopes: dict[str, tuple[frozenset[str], str | None]]
+    owners: dict[str, Account]
+    next_id: Callable[[], int]
+    deny: Callable[..., Refusal]
+    body: Callable[[Request], Any]
+    allow: Callable[..., Account]
+    machine: Callable[[Request, str, str], Machine]
+    found_offers: Callable[[dict[str, Any]], list[dict[str, Any]]]
+
+    def instance_routes(self) -> list[tuple[str, str, Any, str]]:
+        """Method, path, handler and endpoint's name."""
+        one = "/instances/{instance_id}/"
+        return [
+            ("PUT", "/asks/{offer_id}/", self.accept_ask, "create"),
+            ("POST", "/asks/bulk/", self.accept_many, "create"),
+            ("PUT", "/launch_instance/", self.launch_instance, "launch"),
+            ("GET", "/api/v1/instances/", self.list_v1, "list"),
+            ("GET", "/instances/", self.list_v0, "list-v0"),
+            ("GET", "/instances/filters/", self.filters, "filters"),
+            ("PUT", "/instances/", self.state_many, "state-many"),
+            ("DELETE", "/instances/", self.destroy_many, "destroy"),
+            ("GET", one, self.show, "get"),
+            ("PUT", one, self.manage, "state"),
+            ("DELETE", one, self.destroy, "destroy"),
+            ("PUT", "/instances/reboot/{instance_id}/", self.reboot, "reboot"),
+            ("PUT", "/instances/recycle/{instance_id}/", self.recycle, "recycle"),
+            ("PUT", "/instances/bid_price/{instance_id}/", self.change_bid, "bid"),
+            ("PUT", "/instances/prepay/{instance_id}/", self.prepay, "prepay"),
+            ("GET", "/instances/balance/{instance_id}/", self.deposit, "deposit"),
+            ("POST", "/instances/take_snapshot/{instance_id}/", self.snapshot, "snapshot"),
+        ]
+
+    # -- create ------------------------------------------------------------------------
+
+    async def accept_ask(self, request: Request, offer_id: str) -> Response:
+        """Rent one offer."""
+        account = self.allow(request, "instance_write")
+        return self._rent(account, offer_id, await self.body(request))
+
+    async def accept_many(self, request: Request) -> Response:
+        """Rent several; each on its own."""
+        account, body = self.allow(request, "instance_write"), await self.body(request)
+        answers = [self._rent(account, str(one), body) for one in body.get("ids") or []]
+        return JSONResponse({"success": True, "results": [json.loads(bytes(a.body)) for a in answers]})
+
+    async def launch_instance(self, request: Request) -> Response:
+        """Search and rent the first in one call."""
+        account, body = self.allow(request, "misc"), await self.body(request)
+        found = self.found_offers(body.get("q") or {})
+        if not found:
+            raise self.deny(404, "No offers match", "no_such_ask")
+        return self._rent(account, str(found[0]["id"]), {**body, "price": None})
+
+    def _rent(self, account: Account, offer_id: str, body: dict[str, Any]) -> Response:
+        offer = self.offers.get(offer_id)
+        if self.fault("offer-gone"):
+            raise self.deny(404, f"Offer {offer_id} is not available", "no_such_ask")
+        if offer is None:
+            raise self.deny(404, f"No such ask {offer_id}", "no_such_ask")
+        cancel = body.get("cancel_unavail") is True
+        doubled = "_holder" in offer
+        if doubled and not self.fault("double-buy"):
+            status = 410 if cancel else 404
+            raise self.deny(status, f"Offer {offer_id} is no longer available", "no_such_ask")
+        if self.fault("zero-balance"):
+            account.deposit -= account.balance(self.clock.now())
+        if account.balance(self.clock.now()) <= 0:
+            raise self.deny(400, "Your account lacks credit; see the billing page", "insufficient_credit")
+        disk, bid = self._checked(offer, body)
+        if fault := self.fault("price-increase"):
+            offer["dph_base"] = round(offer["dph_base"] * fault.number("factor", 1.5), 6)
+        low = bid is not None and bid < offer["min_bid"] - 1e-9
+        if low and cancel:
+            raise self.deny(410, "Bid is too low to start", "no_such_ask")
+        machine = self._launched(account, offer, body, disk=disk, bid=bid)
+        if doubled:
+            # both were accepted; the later one fails on its ports (skypilot#9117)
+            machine.fail_reason = "driver failed programming external connectivity: port is already allocated"
+            machine.troubles["wrong-image"] = _DOUBLE
+        else:
+            offer.update(_holder=machine.id, rented=True, rentable=False)
+        answer = {
+            "success": True,
+            "new_contract": int(machine.id),
+            "instance_api_key": machine.data["api_key"],
+        }
+        if low or body.get("target_state") == "stopped":
+            machine.data["wanted"] = "stopped"
+            self.stop(machine)
+        if low:
+            # the instance is there, stopped, and its disk is billed (dstack#4036)
+            answer.update(
+                success=False, error="invalid_price", msg="Bid is too low; instance created stopped"
+            )
+        return JSONResponse(answer)
+
+    def _checked(self, offer: dict[str, Any], body: dict[str, Any]) -> tuple[float, float | None]:
+        disk, price, label = body.get("disk"), body.get("price"), body.get("label") or ""
+        disk = 8.0 if disk is None else disk
+        if not isinstance(disk, (int, float)) or not 8 <= disk <= offer["disk_space"]:
+            raise self.deny(400, f"disk {disk!r} must be between 8 and {offer['disk_space']}")
+        if not isinstance(label, str) or len(label) > 256:
+            raise self.deny(400, "label must be a string of at most 256 characters")
+        if not body.get("image") and not body.get("template_hash_id"):
+            raise self.deny(400, "image or template_hash_id is needed")
+        env = body.get("env") or {}
+        if not isinstance(env, dict) or any(len(str(value)) > 256 for value in env.values()):
+            raise self.deny(400, "env must be an object whose values have at most 256 characters")
+        if len(body.get("onstart") or "") > 4048:
+            raise self.deny(400, "onstart is longer than 4048 characters")
+        if price is not None and (
+            not isinstance(price, (int, float)) or not 0 < price <= 32 * offer["num_gpus"]
+        ):
+            raise self.deny(400, f"price {price!r} is out of range", "invalid_price")
+        return float(disk), None if price is None else float(price)
+
+    def _launched(
+        self, account: Account, offer: dict[str, Any], body: dict[str, Any], *, disk: float, bid: float | None
+    ) -> Machine:
+        ident = str(self.next_id())
+        key = f"sim-instance-{ident}-{self.rng.getrandbits(64):016x}"
+        env = {name: str(value) for name, value in (body.get("env") or {}).items()}
+        variables = {name: value for name, value in env.items() if not name.startswith("-")}
+        card = model(offer["gpu_name"])
+        keys = [row["ssh_key"] for row in account.data.setdefault("ssh_keys", [])]
+        spec = HostSpec(
+            id=ident,
+            user="root",
+            public_keys=list(keys),
+            env={
+                **account.data.get("secrets", {}),
+                **variables,
+                "CONTAINER_ID": ident,
+                "CONTAINER_API_KEY": key,
+                "VAST_CONTAINERLABEL": f"C.{ident}",
+                "GPUNB_ENVIRONMENT": _ENVIRONMENT_FILE,
+            },
+            onstart=body.get("onstart") or "",
+            gpu=card.name,
+            gpus=offer["num_gpus"],
+            vram_mib=card.vram_mib,
+        )
+        runtype = str(body.get("runtype") or "ssh_proxy")
+        machine = self.launch(
+            account,
+            body.get("label") or "",
+            spec,
+            machine_id=ident,
+            data={
+                "offer": offer,
+                "is_bid": bid is not None,
+                "gpu_usd_h": offer["dph_base"] if bid is None else bid,
+                "disk_gb": disk,
+                "disk_usd_h": disk * offer["storage_cost"] / HOURS_A_MONTH,
+                "image": body.get("image"),
+                "template": body.get("template_hash_id"),
+                "runtype": runtype,
+                "env": env,
+                "onstart": body.get("onstart"),
+                "volume_info": body.get("volume_info"),
+                "wanted": "running",
+                "keys": [],
+                "key_ids": {},
+                "api_key": key,
+                "files": {"/root/onstart.sh": len(body.get("onstart") or ""), "/root/hasbooted": 0},
+            },
+        )
+        for line in keys:
+            machine.data["key_ids"][self.next_id()] = line
+        machine.bill.open("disk", machine.data["disk_usd_h"], self.clock.now())
+        self.owners[key] = account
+        self.scopes[key] = (frozenset({"instance_read", "instance_write"}), ident)
+        return machine
+
+    # -- list and show -------------------------------------------------------------------
+
+    def row(self, machine: Machine) -> dict[str, Any]:
+        """One instance as Vast says it."""
+        return instance_row(machine, self.clock.now(), boot_seconds=self.boot_seconds)
+
+    async def list_v0(self, request: Request) -> Response:
+        """Dead (swm#13, dstack#3969)."""
+        self.allow(request, "instance_read")
+        msg = "Use /api/v1/instances/"
+        return JSONResponse({"success": False, "error": "deprecated_endpoint", "msg": msg}, 410)
+
+    async def list_v1(self, request: Request) -> Response:
+        """Pages of at most 25."""
+        account = self.allow(request, "instance_read")
+        filters = self._json(request, "select_filters", {})
+        columns = self._json(request, "select_cols", None)
+        order = self._json(request, "order_by", [])
+        limit = int(self._json(request, "limit", 25))
+        limit = 5 if limit <= 0 else min(limit, 25)
+        everything = [self.row(found) for found in self.listed(account) if found.phase is not Phase.ENDED]
+        rows = everything
+        for field, rule in filters.items():
+            if field not in FILTERABLE:
+                raise self.deny(400, f"can't filter by {field}")
+            rows = [row for row in rows if _fits(row[field], rule)]
+        for entry in reversed(order):
+            column = entry.get("col")
+            rows.sort(
+                key=lambda row: str(row.get(column)) if column != "id" else row["id"],
+                reverse=entry.get("dir") == "desc",
+            )
+        token = request.query_params.get("after_token")
+        start = int(base64.urlsafe_b64decode(token)) if token else 0
+        page = rows[start : start + limit]
+        more = start + limit < len(rows)
+        labels: dict[str, int] = {}
+        for row in everything:
+            labels[row["label"] or ""] = labels.get(row["label"] or "", 0) + 1
+        if columns and columns != ["*"]:
+            page = [{column: row.get(column) for column in columns} for row in page]
+        return JSONResponse(
+            {
+                "success": True,
+                "instances": page,
+                "instances_found": len(rows),
+                "total_instances": len(everything),
+                "label_counts": labels,
+                "next_token": base64.urlsafe_b64encode(str(start + limit).encode()).decode()
+                if more
+                else None,
+            }
+        )
+
+    def _json(self, request: Request, name: str, default: Any) -> Any:
+        text = request.query_params.get(name)
+        if text is None:
+            return default
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise self.deny(400, f"{name} is not JSON") from None
+
+    async def filters(self, request: Request) -> Response:
+        """What the list can be filtered by."""
+        self.allow(request, "instance_read")
+        return JSONResponse({"success": True, "filters": []})
+
+    async def show(self, request: Request, instance_id: str) -> Response:
+        """One; null if it is no more."""
+        account = self.allow(request, "instance_read", instance_id)
+        found = self.machines.get(instance_id)
+        if found is None or found.account is not account or found.phase is Phase.ENDED:
+            return JSONResponse({"instances": None})
+        return JSONResponse({"instances": self.row(found)})
+
+    # -- state ---------------------------------------------------------------------------
+
+    async def manage(self, request: Request, instance_id: str) -> Response:
+        """State or label, by what the body says."""
+        machine = self.machine(request, instance_id, "instance_write")
+        body = await self.body(request)
+        if isinstance(body.get("label"), str):
+            if len(body["label"]) > 1024:
+                raise self.deny(400, "label is longer than 1024 characters")
+            machine.label = machine.bill.label = body["label"]
+        if body.get("state") in ("running", "stopped"):
+            self._set_state(machine, body["state"])
+        elif "label" not in body:
+            raise self.deny(400, "state must be running or stopped")
+        return JSONResponse({"success": True})
+
+    async def state_many(self, request: Request) -> Response:
+        """The same for a list."""
+        body = await self.body(request)
+        for one in body.get("ids") or []:
+            self._set_state(self.machine(request, str(one), "instance_write"), str(body.get("state")))
+        return JSONResponse({"success": True})
+
+    def _set_state(self, machine: Machine, state: str) -> None:
+        machine.data["wanted"] = state
+        if state == "stopped" and machine.phase in (
+            Phase.RUNNING,
+            Phase.BOOTING,
+            Phase.OUTBID,
+            Phase.OFFLINE,
+        ):
+            machine.data["stop_reason"] = ""
+            self.stop(machine)
+        elif state == "running" and machine.phase in (Phase.STOPPED, Phase.OFFLINE):
+            offer = machine.data["offer"]
+            if offer.get("_holder") != machine.id or machine.account.balance(self.clock.now()) <= 0:
+                machine.data["stop_reason"] = "scheduling: waiting for the GPU"
+                return
+            self.start(machine, boot_s=min(self.boot_seconds, 5.0))
+
+    async def destroy(self, request: Request, instance_id: str) -> Response:
+        """End one."""
+        self._destroy(self.machine(request, instance_id, "instance_write"))
+        return JSONResponse({"success": True, "msg": f"Instance {instance_id} destroyed"})
+
+    async def destroy_many(self, request: Request) -> Response:
+        """End several."""
+        body = await self.body(request)
+        for one in body.get("instance_ids") or []:
+            self._destroy(self.machine(request, str(one), "instance_write"))
+        return JSONResponse({"success": True})
+
+    def _destroy(self, machine: Machine) -> None:
+        if machine.phase is not Phase.ENDING and not self.ignores_destroy(machine):
+            self.end(machine)
+
+    async def reboot(self, request: Request, instance_id: str) -> Response:
+        """Stop and start of the container, with its GPU."""
+        return self._again(self.machine(request, instance_id, "instance_write"), "rebooting")
+
+    async def recycle(self, request: Request, instance_id: str) -> Response:
+        """A new container from a newly pulled image, with its GPU."""
+        return self._again(self.machine(request, instance_id, "instance_write"), "recycling")
+
+    def _again(self, machine: Machine, word: str) -> Response:
+        if machine.phase is not Phase.RUNNING:
+            raise self.deny(400, "Instance is not running")
+        machine.data["rebooting"] = word
+        machine.ready_at = self.clock.now() + min(self.boot_seconds, 10.0)
+        if machine.host is not None:
+            self.hosts.stop(machine.host)
+            machine.booting = self._later(self.hosts.start, machine.host)
+        self.change(machine, Phase.BOOTING, self.clock.now())
+        return JSONResponse({"success": True})
+
+    async def change_bid(self, request: Request, instance_id: str) -> Response:
+        """A higher bid brings an outbid instance back."""
+        machine = self.machine(request, instance_id, "instance_write")
+        body = await self.body(request)
+        offer = machine.data["offer"]
+        if not machine.data["is_bid"]:
+            raise self.deny(400, "Not an interruptible instance", "invalid_args")
+        price = body.get("price")
+        price = offer["min_bid"] if price is None else price
+        if not isinstance(price, (int, float)) or not 0 < price <= 32 * offer["num_gpus"]:
+            raise self.deny(400, f"price {price!r} is out of range", "invalid_price")
+        machine.data["gpu_usd_h"] = float(price)
+        if machine.phase is Phase.RUNNING:
+            machine.bill.open("gpu", float(price), self.clock.now())
+        elif machine.phase is Phase.OUTBID and price >= offer["min_bid"]:
+            machine.troubles.pop("outbid", None)
+            self.start(machine, boot_s=min(self.boot_seconds, 5.0))
+        return JSONResponse({"success": True})
+
+    async def prepay(self, request: Request, instance_id: str) -> Response:
+        """A deposit for a discount: 20 % from one month on, 30 % from three."""
+        machine = self.machine(request, instance_id, "instance_write")
+        amount = (await self.body(request)).get("amount")
+        if not isinstance(amount, (int, float)) or not 0 < amount <= machine.account.balance(
+            self.clock.now()
+        ):
+            raise self.deny(400, "amount must be above 0 and at most your credit")
+        data = machine.data
+        data["deposit"] = data.get("deposit", 0.0) + amount
+        machine.account.held[machine.id] = data["deposit"]
+        months = data["deposit"] / (data["gpu_usd_h"] * HOURS_A_MONTH)
+        rate = 0.3 if months >= 3 else 0.2 if months >= 1 else 0.0
+        return JSONResponse({"success": True, "timescale": round(months, 3), "discount_rate": rate})
+
+    async def deposit(self, request: Request, instance_id: str) -> Response:
+        """What was prepaid."""
+        machine = self.machine(request, instance_id, "instance_read")
+        return JSONResponse({"instance_id": int(machine.id), "balance": machine.data.get("deposit", 0.0)})
+
+    async def snapshot(self, request: Request, instance_id: str) -> Response:
+        """Only the answer; there is no image to push."""
+        self.machine(request, instance_id, "instance_write")
+        body = await self.body(request)
+        if not body.get("personal_repo"):
+            raise self.deny(400, "personal_repo is needed")
+        return JSONResponse({"success": True, "msg": "snapshot requested"})
+
+
+def _fits(value: Any, rule: Any) -> bool:
+    if not isinstance(rule, dict):
+        return False
+    tests: dict[str, Callable[[Any], bool]] = {
+        "eq": lambda wanted: str(value) == str(wanted),
+        "neq": lambda wanted: str(value) != str(wanted),
+        "in": lambda wanted: str(value) in [str(one) for one in wanted],
+        "notin": lambda wanted: str(value) not in [str(one) for one in wanted],
+        "gte": lambda wanted: value >= wanted,
+        "lte": lambda wanted: value <= wanted,
+    }
+    return all(tests.get(operator, lambda _: False)(wanted) for operator, wanted in rule.items())
+
+
+def _double() -> Any:
+    from gpunb.sim.faults import Fault
+
+    return Fault(kind="double-buy")
+
+
+_DOUBLE = _double()
