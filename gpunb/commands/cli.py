@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -18,9 +19,9 @@ from gpunb import __version__, log, paths
 from gpunb.commands.context import Context, Door
 from gpunb.commands.result import Result
 from gpunb.commands.verb import did_you_mean
-from gpunb.errors import BadInput, GpunbError
+from gpunb.errors import BadInput, GpunbError, SessionAmbiguous
 
-__all__ = ["VERBS", "cli", "invoke", "main"]
+__all__ = ["VERBS", "cli", "for_door", "invoke", "main", "run", "usage_error", "words"]
 
 # name -> what it does; the module is gpunb.commands.<name>
 VERBS: dict[str, str] = {
@@ -135,6 +136,24 @@ def invoke(line: str | Sequence[str], door: Door = "notebook", shell: Any = None
         return _invoke(words(line), context)
 
 
+_OUR_LINE = re.compile(rf"\bgpunb (?=(?:{'|'.join(VERBS)})\b)")
+
+
+def for_door(err: GpunbError, args: Sequence[str], context: Context) -> None:
+    """Put the next step into the words of the door: the whole line where a session must be named."""
+    if isinstance(err, SessionAmbiguous) and args and (err.hint or "").startswith("add -s"):
+        live = [found.name for found in context.ledger.sessions()]
+        if live:
+            verb, *rest = args
+            named = [live[0], *rest] if verb in ("show", "down") else ["-s", live[0], *rest]
+            err.hint = f"gpunb {shlex.join([verb, *named])}"
+    if context.door == "notebook":
+        for name in ("message", "bill", "hint"):
+            text = getattr(err, name)
+            if text:
+                setattr(err, name, _OUR_LINE.sub("%gpu ", text))
+
+
 def words(line: str | Sequence[str]) -> list[str]:
     """`line` split as a shell would.
 
@@ -163,6 +182,9 @@ def _invoke(args: list[str], context: Context) -> Result:
         raise KeyboardInterrupt from err
     except click.ClickException as err:
         raise usage_error(err, name) from err
+    except GpunbError as err:
+        for_door(err, args, context)
+        raise
     return found if isinstance(found, Result) else Result(found)
 
 
@@ -172,10 +194,12 @@ def usage_error(err: click.ClickException, door: str) -> BadInput:
     where = ctx.command_path if ctx is not None else door
     hint: str | None = None
     if isinstance(err, click.NoSuchOption):
-        options = [name for param in ctx.command.params for name in param.opts] if ctx is not None else []
+        params = ctx.command.params if ctx is not None else []
+        options = [name for param in params for name in param.opts if name.startswith("--")]
         message = f"{where}: there is no option {err.option_name}"
-        hint = did_you_mean(err.option_name, [*options, "--help"])
-        if ctx is not None and getattr(ctx.command, "own_words", False) and hint is None:
+        own = bool(getattr(ctx.command, "own_words", False)) if ctx is not None else False
+        hint = did_you_mean(err.option_name, [*options, "--help"], cutoff=0.8 if own else 0.5)
+        if own and hint is None:
             hint = f"the script's own arguments come after --: {where} SCRIPT -- {err.option_name} …"
     elif isinstance(err, click.BadParameter) and err.param is not None:
         called = max(err.param.opts, key=len)

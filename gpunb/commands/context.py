@@ -94,7 +94,15 @@ class Context:
             from gpunb.providers import ProviderConfig, provider_class
 
             made = provider_class(name)
-            self._providers[name] = made(ProviderConfig(**self.settings.provider(name)))
+            table = self.settings.provider(name)
+            if made.needs_key and table["key"] is None:
+                from gpunb.providers import keys
+
+                found = keys.find(name)
+                if found is not None:
+                    log.add_secret(found.key.get_secret_value())
+                    table["key"] = found.key
+            self._providers[name] = made(ProviderConfig(**table))
         return self._providers[name]
 
     def session(self, name: str | None) -> Session:
@@ -114,15 +122,15 @@ class Context:
         with self.progress(f"connecting to {session.name}") as progress:
             return reach.agent(session, progress=progress)
 
-    def sink(self) -> Sink:
-        """Where the output of a run goes at this door.
+    def sink(self, run_id: str = "") -> Sink:
+        """Where the output of run `run_id` goes at this door.
 
-        With ``--json`` a run's output goes to stderr: stdout holds the JSON only.
+        With ``--json`` it goes to stderr: stdout holds the JSON only.
         """
         if self.door == "notebook" and self.shell is not None:
             from gpunb.remote import NotebookSink
 
-            return NotebookSink(self.shell)
+            return NotebookSink(self.shell, run_id=run_id)
         from gpunb.remote import TextSink
 
         return TextSink(sys.stderr if self.as_json else sys.stdout, sys.stderr)

@@ -291,9 +291,12 @@ class Result:
         for block in self.blocks:
             yield block.rich()
 
+    def _ipython_display_(self) -> None:
+        # an answer with nothing to show leaves no Out[n]
+        if self.blocks or self.as_json:
+            raise NotImplementedError
+
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
-        if not self.blocks and not self.as_json:
-            return {"text/plain": ""}
         return {"text/plain": self.text(), "text/html": self.html()}
 
     def __repr__(self) -> str:

@@ -94,7 +94,6 @@ class Verb(click.Command):
         prefix = "%gpu " if door == "notebook" else "gpunb "
         if self.example.startswith("%%"):
             prefix = ""
-        formatter.write_paragraph()
         with formatter.section("Example" if len(lines) == 1 else "Examples"):
             for line in lines:
                 formatter.write(f"{'':{formatter.current_indent}}{prefix}{line}\n")
@@ -143,9 +142,9 @@ def verb(
     return wrap
 
 
-def did_you_mean(word: str, known: list[str]) -> str | None:
+def did_you_mean(word: str, known: list[str], *, cutoff: float = 0.5) -> str | None:
     """A hint that names the nearest of `known`, or None."""
-    close = get_close_matches(word, known, n=2, cutoff=0.5)
-    if not close and word:
+    close = get_close_matches(word, known, n=2, cutoff=cutoff)
+    if not close and len(word) > 1 and cutoff <= 0.5:
         close = [name for name in known if name.startswith(word)][:2]
     return f"did you mean {' or '.join(close)}?" if close else None

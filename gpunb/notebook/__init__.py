@@ -1,1 +1,7 @@
-"""What people touch in a notebook: magics and widgets."""
+"""What people touch in a notebook: ``%gpu`` and ``%%gpu``."""
+
+from __future__ import annotations
+
+from gpunb.notebook.magics import register, unregister
+
+__all__ = ["register", "unregister"]

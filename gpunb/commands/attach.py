@@ -1,0 +1,31 @@
+"""``attach``: a run's output whole, from its first record, and then live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gpunb.commands.result import Result
+from gpunb.commands.verb import complete_runs, verb
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+
+__all__ = ["command"]
+
+
+@verb("attach", example="attach\nattach k3v9", session=True)
+@click.argument("run", required=False, shell_complete=complete_runs)
+def command(context: Context, *, run: str | None, session: str | None) -> Result:
+    """Play a run's output from its first line and follow it to the end.
+
+    Works from any notebook or terminal, also after the one that started the run is gone. Without
+    RUN: the newest. The id may be shortened. Ctrl-C interrupts the run; `logs -f` only watches.
+    """
+    from gpunb.commands import playing
+
+    found, run_id, _ = playing.find(context, run, session)
+    handle = context.agent(found).attach(run_id)
+    info = playing.follow(context, handle, context.sink(run_id))
+    return Result({"run": run_id, "session": found.name, "state": info.state, "exit_code": info.exit_code})

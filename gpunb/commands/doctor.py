@@ -1,0 +1,177 @@
+"""``doctor``: is everything as it should be, and if not, what to do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from gpunb import __version__, log, paths
+from gpunb.commands.result import Block, Cell, Note, Result, Table
+from gpunb.commands.verb import verb
+from gpunb.errors import AuthFailed, GpunbError
+from gpunb.units import bytes_text, money_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gpunb.commands.context import Context
+
+__all__ = ["Finding", "command"]
+
+MIN_FREE = 500_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: "ok", "warn" or "bad", and what to do about it."""
+
+    what: str
+    level: str
+    text: str
+    todo: str = ""
+
+
+@verb("doctor", example="doctor\ndoctor --offline")
+@click.option("--offline", is_flag=True, help="Don't ask the clouds.")
+def command(context: Context, *, offline: bool) -> Result:
+    """Check the installation, the files, the tools and each cloud's key, and say what to do."""
+    found: list[Finding] = []
+    checks = [_installation(), _files(), _settings(context), _ledger(context), _tools(), _supervisor(context)]
+    if not offline:
+        checks.append(_clouds(context))
+    with context.progress("doctor") as progress:
+        for check in checks:
+            for finding in check:
+                progress.say(finding.what)
+                found.append(finding)
+    rows = [[Cell(one.what, "strong"), Cell(one.level, one.level), one.text, one.todo] for one in found]
+    bad = sum(one.level == "bad" for one in found)
+    warn = sum(one.level == "warn" for one in found)
+    summary = "all is well" if not bad and not warn else f"{bad} problem(s), {warn} remark(s)"
+    blocks: list[Block] = [
+        Table(["what", "", "finding", "what to do"], rows),
+        Note(summary, "bad" if bad else "warn" if warn else "ok"),
+    ]
+    data = [{"what": one.what, "level": one.level, "finding": one.text, "todo": one.todo} for one in found]
+    return Result(data, *blocks, exit_code=1 if bad and context.door == "terminal" else 0)
+
+
+def _installation() -> Iterator[Finding]:
+    yield Finding("gpunb", "ok", f"{__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    if sys.version_info < (3, 10):  # pragma: no cover - the package does not install there
+        yield Finding("python", "bad", "older than 3.10", "use a newer Python")
+
+
+def _files() -> Iterator[Finding]:
+    home = paths.home()
+    try:
+        paths.private_dir(home)
+        probe = home / f".doctor-{os.getpid()}"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except (OSError, GpunbError) as err:
+        yield Finding("home", "bad", f"{home} can't be written: {err}", "free or unlock it, or set GPUNB_HOME")
+        return
+    free = shutil.disk_usage(home).free
+    if free < MIN_FREE:
+        yield Finding("home", "warn", f"{home}: only {bytes_text(free)} free", "make room: the ledger must be writable")
+    else:
+        yield Finding("home", "ok", f"{home} ({bytes_text(free)} free)")
+    mode = home.stat().st_mode & 0o777
+    if mode & 0o077:
+        yield Finding("home", "warn", f"{home} is open to others (mode {mode:o})", f"chmod 700 {home}")
+    log.get(__name__).info("doctor")
+    problem = log.problem()
+    if problem:
+        yield Finding("log", "warn", f"can't be written: {problem}", "gpunb works without it")
+    else:
+        yield Finding("log", "ok", str(paths.log_file()))
+
+
+def _settings(context: Context) -> Iterator[Finding]:
+    try:
+        context.settings  # noqa: B018 - loading is the check
+    except GpunbError as err:
+        yield Finding("settings", "bad", err.message, err.hint or "")
+        return
+    yield Finding("settings", "ok", "gpunb config shows them")
+
+
+def _ledger(context: Context) -> Iterator[Finding]:
+    try:
+        findings = context.ledger.check()
+        live = context.ledger.sessions()
+    except GpunbError as err:
+        yield Finding("ledger", "bad", err.message, err.hint or "")
+        return
+    if not findings:
+        yield Finding("ledger", "ok", f"{paths.ledger_file()}, {len(live)} live session(s)")
+    for text in findings:
+        yield Finding("ledger", "bad", text, "copy the file before you do anything else")
+    for session in live:
+        if session.alarm:
+            yield Finding("bill", "bad", session.alarm, f"gpunb down {session.name}")
+
+
+def _tools() -> Iterator[Finding]:
+    for name, argv, why in (
+        ("ssh", ["ssh", "-V"], "gpunb ssh needs it; everything else works without"),
+        ("rsync", ["rsync", "--version"], "sync works without it, slower for many files"),
+    ):
+        where = shutil.which(name)
+        if where is None:
+            yield Finding(name, "warn", f"not installed; {why}", f"apt-get install {'openssh-client' if name == 'ssh' else name}")
+            continue
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+        except (OSError, subprocess.TimeoutExpired) as err:
+            yield Finding(name, "warn", f"{where} does not answer: {err}", why)
+            continue
+        first = (done.stdout or done.stderr).strip().splitlines()
+        yield Finding(name, "ok", f"{first[0] if first else 'no version'} ({where})")
+
+
+def _supervisor(context: Context) -> Iterator[Finding]:
+    try:
+        live = context.ledger.sessions()
+        leader = context.ledger.leader()
+    except GpunbError:
+        return  # said already
+    now = time.time()
+    if leader is not None and leader.until > now:
+        yield Finding("supervisor", "ok", f"{leader.kind}, last sign of life {max(0.0, now - leader.beat):.0f} s ago")
+    elif live:
+        yield Finding("supervisor", "bad", f"none is alive, and {len(live)} session(s) are", "gpunb supervise ends them when their lease is over")
+    else:
+        yield Finding("supervisor", "ok", "none, and none is needed: no session is alive")
+
+
+def _clouds(context: Context) -> Iterator[Finding]:
+    from gpunb.providers import names, provider_class
+
+    try:
+        used = set(context.settings.clouds)
+        used |= {session.provider for session in context.ledger.sessions()}
+    except GpunbError:
+        return  # said already
+    for name in names():
+        try:
+            title = provider_class(name).title
+            account = context.provider(name).check()
+        except AuthFailed as err:
+            # a cloud that nobody uses needs no key
+            yield Finding(f"cloud {name}", "bad" if name in used else "ok", f"{err.message}" if name in used else "no key, and not used", err.hint or "")
+        except GpunbError as err:
+            yield Finding(f"cloud {name}", "bad" if name in used else "warn", err.message, err.hint or "")
+        else:
+            money = "" if account.balance_usd is None else f", balance {money_text(account.balance_usd)}"
+            who = f" as {account.user}" if account.user else ""
+            yield Finding(f"cloud {name}", "ok", f"{title} answers{who}{money} {account.message}".rstrip())

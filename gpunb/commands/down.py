@@ -1,0 +1,92 @@
+"""``down``: the end, confirmed by the cloud, with a receipt."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from gpunb import log
+from gpunb.commands.result import Block, Note, Result
+from gpunb.commands.verb import complete_sessions, verb
+from gpunb.errors import BadInput, GpunbError
+from gpunb.units import money_text
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+    from gpunb.sessions.model import Session
+
+__all__ = ["command"]
+
+
+@verb("down", example="down\ndown train --yes\ndown --all")
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_sessions)
+@click.option("-s", "--session", "named", multiple=True, metavar="SESSION", shell_complete=complete_sessions, hidden=True)
+@click.option("-a", "--all", "all_", is_flag=True, help="Every live session.")
+@click.option("--no-save", is_flag=True, help="Don't bring back what --save asked for.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+def command(
+    context: Context, *, names: tuple[str, ...], named: tuple[str, ...], all_: bool, no_save: bool, yes: bool
+) -> Result:
+    """End sessions for good: bring back what was asked for, destroy, wait until the cloud agrees.
+
+    Without a name: the only live one. What is on the host and was not brought back is lost.
+    """
+    from gpunb.commands import views
+    from gpunb.sessions import lifecycle
+
+    names = (*names, *named)
+    if all_ and names:
+        msg = f"down --all means every session; {names[0]!r} is one more"
+        raise BadInput(msg, bill="nothing was ended")
+    chosen = _chosen(context, names, all_=all_)
+    if not chosen:
+        return Result([], Note("no live sessions; nothing is rented", "dim"))
+    if not context.ask(_question(context, chosen), yes=yes):
+        return Result([], Note("nothing was ended; it goes on and is billed", "warn"), exit_code=1)
+    blocks: list[Block] = []
+    data = []
+    failed: list[GpunbError] = []
+    for session in chosen:
+        try:
+            with context.progress(f"down {session.name}") as progress:
+                provider = context.provider(session.provider)
+                receipt = lifecycle.down(context.ledger, provider, session, progress=progress, save=not no_save)
+        except GpunbError as err:
+            if len(chosen) == 1:
+                raise
+            log.get(__name__).warning("down %s: %s", session.name, err)
+            failed.append(err)
+            blocks.append(Note(f"{session.name}: {err.message}", "bad"))
+            blocks += [Note(line, "warn") for line in err.lines()[1:]]
+            continue
+        data.append(receipt.data())
+        blocks += views.receipt_blocks(receipt)
+    bad = bool(failed) or any(row["unsaved"] or row["confirmed"] is None for row in data)
+    return Result(data, *blocks, exit_code=1 if bad else 0)
+
+
+def _chosen(context: Context, names: tuple[str, ...], *, all_: bool) -> list[Session]:
+    if all_:
+        return context.ledger.sessions()
+    if not names:
+        return [context.session(None)]
+    found = [context.session(name) for name in dict.fromkeys(names)]
+    over = [session for session in found if not session.alive]
+    if over:
+        msg = f"session {over[0].name} has ended already ({over[0].state.value})"
+        raise BadInput(msg, bill="it costs nothing any more", hint=f"gpunb show {over[0].name} tells what it was")
+    return found
+
+
+def _question(context: Context, chosen: list[Session]) -> str:
+    lines = []
+    for session in chosen:
+        cost = money_text(context.ledger.cost(session.id).total)
+        running = sum(1 for run in context.ledger.runs(session.id, 100) if run.ended is None)
+        busy = f", {running} running" if running else ""
+        back = f", {', '.join(session.save)} is brought back" if session.save else ""
+        age = (time.time() - session.created) / 60
+        lines.append(f"  {session.name} ({session.provider}, {age:.0f} min, {cost}{busy}{back})")
+    return "end for good, with all files that are only there:\n" + "\n".join(lines) + "\ngo on?"

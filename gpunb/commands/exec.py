@@ -1,0 +1,117 @@
+"""``exec``: one command on the host, its output and exit code passed through."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+import threading
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from gpunb.commands.result import Note, Result
+from gpunb.commands.verb import verb
+from gpunb.errors import Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paramiko import Channel
+
+    from gpunb.commands.context import Context
+
+__all__ = ["command"]
+
+CHUNK = 256 * 1024
+
+
+@verb("exec", example="exec -- nvidia-smi\nexec -s train -- ls -la data", session=True, words_after=True)
+@click.argument("words", nargs=-1, required=True, metavar="CMD...", type=click.UNPROCESSED)
+@click.option("-i", "--stdin", is_flag=True, help="Pass this side's standard input on.")
+def command(context: Context, *, words: tuple[str, ...], stdin: bool, session: str | None) -> Result:
+    """Run one command on the host and wait for it. Its words arrive as they are, unexpanded.
+
+    For a pipe or a wildcard, name a shell: exec -- sh -c 'ls *.log | wc -l'. It ends with the
+    connection; `run` starts jobs that don't.
+    """
+    from gpunb.sessions import reach
+    from gpunb.ssh import quote
+
+    found = context.session(session)
+    with context.progress(f"connecting to {found.name}"):
+        connection = reach.connection(found)
+    channel = connection.channel(quote(words))
+    kept: dict[str, list[str]] = {"stdout": [], "stderr": []}
+    try:
+        code = _stream(channel, kept if context.as_json else None, stdin=stdin)
+    except KeyboardInterrupt:
+        context.tell(Note(f"left {words[0]}; it may go on on the host until it writes again", "warn"))
+        raise
+    finally:
+        channel.close()
+        context.ledger.touch(found.id)
+    data: dict[str, Any] = {"session": found.name, "exit_code": code}
+    if context.as_json:
+        data |= {name: "".join(parts) for name, parts in kept.items()}
+    return Result(data, exit_code=code)
+
+
+def _stream(channel: Channel, kept: dict[str, list[str]] | None, *, stdin: bool) -> int:
+    out = kept["stdout"].append if kept is not None else _writer(sys.stdout)
+    err = kept["stderr"].append if kept is not None else _writer(sys.stderr)
+    other = threading.Thread(target=_drain, args=(channel.recv_stderr, err), daemon=True, name="gpunb-exec-stderr")
+    other.start()
+    if stdin:
+        threading.Thread(target=_feed, args=(channel,), daemon=True, name="gpunb-exec-stdin").start()
+    else:
+        channel.shutdown_write()
+    _drain(channel.recv, out)
+    while other.is_alive():
+        other.join(0.2)
+    while not channel.status_event.wait(0.2):
+        if channel.closed or not channel.get_transport().is_active():
+            break
+    code = channel.exit_status
+    if code < 0:
+        msg = "the connection broke before the command's exit code came"
+        raise Unreachable(msg, hint="gpunb ps shows the session; use run for commands that must outlive a connection")
+    return int(code)
+
+
+def _drain(receive: Callable[[int], bytes], write: Callable[[str], Any]) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    while True:
+        data = receive(CHUNK)
+        text = decoder.decode(data, final=not data)
+        if text:
+            write(text)
+        if not data:
+            return
+
+
+def _feed(channel: Channel) -> None:
+    source = sys.stdin.buffer
+    try:
+        while data := source.read1(CHUNK):  # type: ignore[attr-defined]
+            channel.sendall(data)
+        channel.shutdown_write()
+    except OSError:
+        pass  # the command ended before its input did
+
+
+def _writer(stream: IO[str]) -> Callable[[str], Any]:
+    raw = getattr(stream, "buffer", None)
+    if raw is None:  # a notebook
+
+        def write(text: str) -> None:
+            stream.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+            stream.flush()
+
+        return write
+
+    def write_bytes(text: str) -> None:
+        stream.flush()
+        raw.write(text.encode("utf-8", "surrogateescape"))
+        raw.flush()
+
+    return write_bytes

@@ -1,0 +1,64 @@
+"""``extend``: more time, idle time or money for a session."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb import units
+from gpunb.commands.result import Fields, Note, Result
+from gpunb.commands.verb import DURATION, MONEY, verb
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+
+__all__ = ["command"]
+
+
+class _OrNever(click.ParamType):
+    """A time or an amount, or the word for no limit."""
+
+    def __init__(self, inner: click.ParamType, word: str) -> None:
+        self.inner, self.word = inner, word
+        self.name = inner.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or infinity."""
+        return math.inf if value == self.word else self.inner.convert(value, param, ctx)
+
+
+@verb("extend", session=True, example="extend\nextend 2h\nextend --budget 20 --idle 1h")
+@click.argument("length", required=False, metavar="[TIME]", type=DURATION)
+@click.option("--idle", type=_OrNever(DURATION, "never"), metavar="TIME", help="The new idle time, or never.")
+@click.option("--budget", type=_OrNever(MONEY, "none"), metavar="USD", help="The new budget for all of it, or none.")
+def command(
+    context: Context, *, length: float | None, idle: float | None, budget: float | None, session: str | None
+) -> Result:
+    """Give a session more time; alone, one hour more. It also counts as activity."""
+    from gpunb.commands import views
+    from gpunb.sessions import lease
+
+    if length is None and idle is None and budget is None:
+        length = 3600.0
+    found = context.session(session)
+    hours = None if length is None else length / 3600
+    with context.progress(f"extend {found.name}"):
+        found = lease.extend(context.ledger, found, hours=hours, idle_s=idle, budget_usd=budget)
+    cost = context.ledger.cost(found.id)
+    now = time.time()
+    rest = views.left(found, cost, 0, now)
+    idle_s, left_s = found.lease.idle_s, rest["time_s"]
+    return Result(
+        {"session": found.name, "left": rest},
+        Note(f"{found.name} lives on", "ok"),
+        Fields(
+            [
+                ("time left", units.duration_text(left_s) if left_s is not None else "no limit"),
+                ("idle limit", units.duration_text(idle_s) if idle_s is not None else "never"),
+                ("budget left", "no limit" if rest["budget_usd"] is None else units.money_text(rest["budget_usd"])),
+            ]
+        ),
+    )

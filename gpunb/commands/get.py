@@ -1,0 +1,52 @@
+"""``get``: variables of the host's kernel, set in the notebook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb.commands.result import Note, Result
+from gpunb.commands.verb import verb
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+    from gpunb.sessions.model import Session
+
+__all__ = ["command", "fetch"]
+
+
+@verb("get", example="get accuracy history", session=True)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def command(context: Context, *, names: tuple[str, ...], session: str | None) -> Result:
+    """Bring variables of the host into the notebook. From a terminal, use `sync` for files.
+
+    From a host that is not your own, only forms that can't run code here are taken: plain values
+    and arrays of numbers.
+    """
+    context.needs_notebook("get", "gpunb sync :FILE .  brings a file back")
+    found = context.session(session)
+    values = fetch(context, found, names)
+    kinds = {name: type(value).__name__ for name, value in values.items()}
+    return Result(
+        {"names": kinds, "session": found.name},
+        Note(f"got {', '.join(f'{name} ({kind})' for name, kind in kinds.items())} from {found.name}", "ok"),
+    )
+
+
+def fetch(context: Context, session: Session, names: tuple[str, ...]) -> dict[str, Any]:
+    """Bring `names` from the host and set them in the notebook.
+
+    Raises
+    ------
+    VariableError
+        One can't travel; nothing was set.
+    """
+    from gpunb.remote import get
+
+    client = context.agent(session)
+    with context.progress(f"get {', '.join(names)}") as progress:
+        values = get(client, list(names), progress=progress)
+    context.shell.user_ns.update(values)
+    context.ledger.touch(session.id)
+    return values

@@ -1,0 +1,49 @@
+"""``jobs``: the host's jobs, asked of the host."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from gpunb.commands.result import Block, Cell, Note, Result, Table
+from gpunb.commands.verb import verb
+from gpunb.units import bytes_text, duration_text
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+
+__all__ = ["command"]
+
+_TONES = {"running": "info", "ok": "ok", "cancelled": "warn"}
+
+
+@verb("jobs", example="jobs", session=True)
+def command(context: Context, *, session: str | None) -> Result:
+    """List the host's jobs, newest first, as the host knows them now.
+
+    `runs` lists cells too, for all sessions, without asking a host.
+    """
+    from gpunb.commands import playing, views
+
+    found = context.session(session)
+    infos = playing.refresh(context, context.agent(found), found)
+    jobs = [info for info in infos if info.kind == "job"][::-1]
+    now = time.time()
+    rows = []
+    for job in jobs:
+        began = job.started or job.created
+        rows.append(
+            [
+                Cell(job.id, "strong"),
+                job.name,
+                Cell(job.state, _TONES.get(job.state, "bad" if job.over else "")),
+                "" if job.exit_code is None else str(job.exit_code),
+                views.ago(began, now),
+                duration_text(max(0.0, (job.ended or now) - began)) if began else "",
+                bytes_text(job.size),
+            ]
+        )
+    heads = ["job", "name", "state", ">exit", ">started", ">took", ">output"]
+    block: Block = Table(heads, rows) if rows else Note(f"no jobs on {found.name}; run SCRIPT starts one", "dim")
+    return Result([asdict(job) for job in jobs], block)

@@ -1,0 +1,215 @@
+"""The filters that `offers` and `rent` share, and the search behind them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb.commands.result import Block, Cell, Note, Table
+from gpunb.commands.verb import DURATION
+from gpunb.errors import BadInput
+from gpunb.units import duration_text, money_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from click.shell_completion import CompletionItem
+
+    from gpunb.commands.context import Context
+    from gpunb.offers import Ranked, SearchResult
+    from gpunb.sessions.ledger import Ledger
+
+__all__ = ["KeptHistory", "clouds", "filters", "find", "offer_rows", "offers_table", "problems"]
+
+
+def complete_clouds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """The installed clouds' names."""
+    from click.shell_completion import CompletionItem
+
+    from gpunb.providers import names
+
+    return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+
+
+def filters(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what is wanted."""
+    options = [
+        click.option("--gpu", multiple=True, metavar="NAME", help="GPU models, as H100 or rtx4090; several with commas."),
+        click.option("--gpus", metavar="N", help="How many GPUs: 4, 1..8 or 2.. ."),
+        click.option("--vram", metavar="GB", help="At least so much memory for each GPU."),
+        click.option("--max-price", metavar="USD", help="At most so much an hour, with the disk."),
+        click.option("--max-total", metavar="USD", help="At most so much for all of it."),
+        click.option(
+            "--cloud",
+            "--provider",
+            "cloud",
+            multiple=True,
+            metavar="NAME",
+            shell_complete=complete_clouds,
+            help="Clouds to ask; several with commas, or all. [default: the setting clouds]",
+        ),
+        click.option("--region", multiple=True, metavar="NAME", help="Countries or regions: EU, US, DE."),
+        click.option("--disk", metavar="GB", help="Disk, in the price. [default: the setting disk_gb]"),
+        click.option("--type", "kind", multiple=True, metavar="KIND", help="container, vm or bare-metal."),
+        click.option("--spot", is_flag=True, help="Machines that may be taken back, cheaper."),
+        click.option("--reserved", is_flag=True, help="Machines with a term of months."),
+        click.option("--verified", is_flag=True, help="Only hosts that the cloud has verified."),
+        click.option("--for", "length", type=DURATION, metavar="TIME", help="How long: 90m, 2h, 1d. [default: the setting hours]"),
+        click.option("--up", metavar="GB", help="Expected upload by the host, in the price."),
+        click.option("--down", metavar="GB", help="Expected download by the host, in the price."),
+    ]
+    for option in reversed(options):
+        fn = option(fn)
+    return fn
+
+
+class KeptHistory:
+    """What earlier rentals were like, read from the ledger once."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._failed: dict[tuple[str, str], int] = {}
+        since = ledger.clock.time() - 14 * 86400.0
+        for failure in ledger.failures(since=since):
+            key = (failure.provider, failure.machine_id)
+            self._failed[key] = self._failed.get(key, 0) + 1
+        boots: dict[str, list[float]] = {}
+        for session in ledger.sessions(alive=False):
+            if session.ready and session.created:
+                boots.setdefault(session.provider, []).append(session.ready - session.created)
+        self._boots = {name: statistics.median(times[-20:]) for name, times in boots.items()}
+
+    def failures(self, provider: str, machine_id: str, host_id: str) -> int:  # noqa: ARG002 - the protocol's names
+        """Failed rentals on that machine in the last two weeks."""
+        return self._failed.get((provider, machine_id), 0) if machine_id else 0
+
+    def boot_seconds(self, provider: str) -> float | None:
+        """Median of the last twenty boots there."""
+        return self._boots.get(provider)
+
+
+def clouds(context: Context, asked: Sequence[str]) -> list[str]:
+    """The names of the clouds to ask.
+
+    Raises
+    ------
+    BadInput
+        One of them is not installed.
+    """
+    from gpunb.commands.verb import did_you_mean
+    from gpunb.providers import names
+
+    wanted = [name.strip().lower() for given in asked for name in given.split(",") if name.strip()]
+    source = "--cloud" if wanted else "the setting clouds"
+    wanted = wanted or list(context.settings.clouds)
+    installed = names()
+    if "all" in wanted:
+        return installed
+    for name in wanted:
+        if name not in installed:
+            msg = f"{source}: there is no cloud {name!r}; installed are {', '.join(installed)}"
+            raise BadInput(msg, bill="nothing was rented", hint=did_you_mean(name, installed))
+    return list(dict.fromkeys(wanted))
+
+
+def find(context: Context, query: Sequence[str], *, length: float | None, limit: int | None, **flags: Any) -> SearchResult:
+    """Ask the clouds for what the flags and the query text say.
+
+    Parameters
+    ----------
+    length
+        Seconds of the rental; None is the setting.
+    flags
+        The values of `filters`.
+    """
+    from gpunb.offers import query_from_flags, search
+
+    settings = context.settings
+    asked = clouds(context, flags.pop("cloud"))
+    hours = settings.hours if length is None else length / 3600
+    disk = flags.pop("disk")
+    given = {name: value for name, value in flags.items() if value not in (None, (), False)}
+    wanted = query_from_flags(
+        " ".join(query), hours=hours, disk=settings.disk_gb if disk is None else disk, limit=limit, **given
+    )
+    with context.progress("offers") as progress:
+        waiting = set(asked)
+        progress.say(f"asking {', '.join(sorted(waiting))}")
+
+        def answered(answer: Any) -> None:
+            waiting.discard(answer.provider)
+            if waiting:
+                progress.say(f"waiting for {', '.join(sorted(waiting))}")
+
+        return search(
+            {name: context.provider(name) for name in asked},
+            wanted,
+            on_answer=answered,
+            history=KeptHistory(context.ledger),
+        )
+
+
+def problems(result: SearchResult) -> list[Block]:
+    """What kept clouds or offers out: failures loud, filters quiet."""
+    from gpunb.offers import explain
+
+    failed = {answer.provider for answer in result.failed}
+    return [Note(line, "warn" if line.split(":", 1)[0] in failed else "dim") for line in explain(result)]
+
+
+def offers_table(result: SearchResult) -> Table:
+    """The offers found, best first."""
+    from gpunb.commands.views import machine
+
+    rows = []
+    for row in result.rows:
+        offer = row.offer
+        vram = f"{offer.vram_gb:g}" if offer.vram_gb else ""
+        rows.append(
+            [
+                str(row.place),
+                Cell(machine(offer.gpu, offer.gpus), "strong"),
+                vram,
+                offer.provider,
+                f"{offer.kind}, {offer.rental}",
+                offer.country or offer.region,
+                f"{offer.cores:g}" if offer.cores else "",
+                f"{offer.ram_gb:.0f}" if offer.ram_gb else "",
+                Cell(offer.trust, "dim"),
+                money_text(row.hourly, digits=3),
+                money_text(row.total),
+                duration_text(row.ready.total_s),
+                Cell(offer.id, "dim"),
+            ]
+        )
+    heads = [">#", "gpu", ">vram GB", "cloud", "kind", "where", ">cores", ">ram GB", "host", ">$/h", ">total", ">ready in", "id"]
+    ask = result.query.ask
+    return Table(heads, rows, title=f"for {duration_text(ask.hours * 3600)} with {ask.disk_gb:g} GB of disk")
+
+
+def offer_rows(rows: Sequence[Ranked]) -> list[dict[str, Any]]:
+    """Offers as plain values, for ``--json``."""
+    return [
+        {
+            "place": row.place,
+            "provider": row.offer.provider,
+            "id": row.offer.id,
+            "gpu": row.offer.gpu,
+            "gpus": row.offer.gpus,
+            "vram_gb": row.offer.vram_gb,
+            "kind": row.offer.kind,
+            "rental": row.offer.rental,
+            "region": row.offer.region,
+            "country": row.offer.country,
+            "cores": row.offer.cores,
+            "ram_gb": row.offer.ram_gb,
+            "trust": row.offer.trust,
+            "reliability": row.offer.reliability,
+            "usd_h": row.hourly,
+            "total_usd": row.total,
+            "ready_s": row.ready.total_s,
+        }
+        for row in rows
+    ]

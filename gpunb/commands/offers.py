@@ -1,0 +1,49 @@
+"""``offers``: what can be rented now, by what you would pay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb.commands import market
+from gpunb.commands.result import Block, Note, Result
+from gpunb.commands.verb import verb
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+
+__all__ = ["command"]
+
+
+@verb(
+    "offers",
+    example="offers\noffers --gpu H100,H200 --max-price 3 --cloud all\noffers 'vram >= 80 and reliability > 0.98' --for 6h --why",
+)
+@click.argument("query", nargs=-1, metavar="[QUERY...]")
+@market.filters
+@click.option("-n", "--limit", type=click.IntRange(1, 1000), default=15, show_default=True, help="How many to show.")
+@click.option("--why", is_flag=True, help="Say why each stands where it does, and what was left out.")
+def command(context: Context, *, query: tuple[str, ...], limit: int, why: bool, **flags: Any) -> Result:
+    """Find machines that can be rented now, best first: price for the whole time, waiting and risk.
+
+    QUERY is a condition in words, as 'gpu = H100 and price < 3 order by total'.
+    """
+    found = market.find(context, query, limit=limit, **flags)
+    blocks: list[Block] = []
+    if found.rows:
+        blocks.append(market.offers_table(found))
+        if found.matched > len(found.rows):
+            blocks.append(Note(f"{found.matched - len(found.rows)} more fit; -n shows more", "dim"))
+    if why:
+        for row in found.rows:
+            blocks.append(Note(f"{row.place}. {row.offer.provider} {row.offer.id}", "strong"))
+            blocks += [Note(f"   {line}", "") for line in row.why()]
+    notes = market.problems(found)
+    blocks += notes if why or not found.rows else [note for note in notes if isinstance(note, Note) and note.tone == "warn"]
+    data = {
+        "offers": market.offer_rows(found.rows),
+        "matched": found.matched,
+        "failed": [{"provider": answer.provider, "error": str(answer.error)} for answer in found.failed],
+    }
+    return Result(data, *blocks)

@@ -1,0 +1,144 @@
+"""Starting, following and finding runs, and keeping the ledger's notes of them true."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from gpunb import log
+from gpunb.commands.verb import did_you_mean
+from gpunb.errors import GpunbError, HostError, RunNotFound, WrongState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gpunb.commands.context import Context
+    from gpunb.remote import AgentClient, RunHandle, RunInfo, Sink
+    from gpunb.sessions.model import RunNote, Session
+
+__all__ = ["find", "follow", "note_end", "noted", "refresh"]
+
+
+@contextlib.contextmanager
+def noted(context: Context, session: Session, *, kind: str, name: str) -> Iterator[str]:
+    """A fresh run id, written to the ledger before the run is started.
+
+    If starting fails because the host refused, the note is closed; if the line
+    broke, it stays open, because the run may be there.
+    """
+    from gpunb.remote import new_run_id
+    from gpunb.sessions.model import RunNote
+
+    run_id = new_run_id()
+    context.ledger.add_run(
+        RunNote(id=run_id, session_id=session.id, kind=kind, name=name, started=time.time(), front=context.door)
+    )
+    try:
+        yield run_id
+    except HostError:
+        raise
+    except GpunbError:
+        context.ledger.finish_run(run_id, "error")
+        raise
+
+
+def note_end(context: Context, run_id: str, info: RunInfo) -> None:
+    """Write down how a run ended, if it has."""
+    if not info.over:
+        return
+    now = time.time()
+    # the host's clock may be off; ours bounds it
+    context.ledger.finish_run(run_id, info.state, min(info.ended, now) if info.ended else now)
+
+
+def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
+    """Play a run to its end and note the end.
+
+    Raises
+    ------
+    RemoteCellError, KernelDied, RunTimeout, JobFailed, RunError
+        As the run ended.
+    """
+    from gpunb.remote import show
+
+    try:
+        info = show(handle, sink, interactive=interactive)
+    except RunNotFound:
+        raise
+    except GpunbError as err:
+        if handle.over:
+            note_end(context, handle.id, _state(handle))
+        elif isinstance(err, HostError):
+            err.hint = err.hint or f"the run may go on there: gpunb attach {handle.id} shows it when the host is back"
+        raise
+    note_end(context, handle.id, info)
+    return info
+
+
+def _state(handle: RunHandle) -> RunInfo:
+    return handle.client.run_info(handle.id)
+
+
+def refresh(context: Context, client: AgentClient, session: Session) -> list[RunInfo]:
+    """The host's runs, with the ledger's notes brought up to date."""
+    from gpunb.sessions.model import RunNote
+
+    infos = client.runs()
+    notes = {note.id: note for note in context.ledger.runs(session.id, 10_000)}
+    for info in infos:
+        note = notes.get(info.id)
+        if note is None:
+            started = info.started or info.created or time.time()
+            context.ledger.add_run(
+                RunNote(id=info.id, session_id=session.id, kind=info.kind, name=info.name, started=started, front="host")
+            )
+        if info.over and (note is None or note.ended is None):
+            note_end(context, info.id, info)
+    return infos
+
+
+def find(context: Context, run: str | None, session_name: str | None) -> tuple[Session, str, RunNote | None]:
+    """The session and the whole id that `run` (an id or its beginning) means.
+
+    Without `run`: the newest run of the session.
+
+    Raises
+    ------
+    RunNotFound
+        No run fits, or several do.
+    WrongState
+        Its session has ended, and the output with it.
+    """
+    ledger = context.ledger
+    if run is None:
+        session = context.session(session_name)
+        newest = ledger.runs(session.id, 1)
+        if not newest:
+            msg = f"session {session.name} has no runs yet"
+            raise RunNotFound(msg, hint="gpunb run SCRIPT starts a job, %%gpu runs a cell")
+        return session, newest[0].id, newest[0]
+    try:
+        note: RunNote | None = ledger.find_run(run)
+    except RunNotFound as err:
+        if "could mean" in err.message:
+            raise
+        # not started from here: ask the host, if it is clear which
+        known = [found.id for found in ledger.runs(None, 200)]
+        try:
+            session = context.session(session_name)
+            infos = refresh(context, context.agent(session), session)
+        except GpunbError as why:
+            log.get(__name__).info("can't ask the host for run %s: %s", run, why)
+            err.hint = did_you_mean(run, known) or err.hint
+            raise err from None
+        close = [info.id for info in infos if info.id.startswith(run)]
+        if len(close) != 1:
+            err.hint = did_you_mean(run, known + [info.id for info in infos]) or err.hint
+            raise
+        return session, close[0], None
+    session = ledger.get(note.session_id)
+    if not session.alive:
+        msg = f"run {note.id} was on session {session.name}, which has ended, and its output with it"
+        raise WrongState(msg, hint="gpunb runs shows how it ended; --save on the next rent brings files back")
+    return session, note.id, note

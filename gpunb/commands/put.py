@@ -1,0 +1,57 @@
+"""``put``: variables of the notebook, set in the host's kernel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gpunb.commands.result import Note, Result
+from gpunb.commands.verb import did_you_mean, verb
+from gpunb.errors import VariableError
+from gpunb.units import bytes_text
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+    from gpunb.remote import PutReport
+    from gpunb.sessions.model import Session
+
+__all__ = ["command", "send"]
+
+
+@verb("put", example="put x_train y_train", session=True)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def command(context: Context, *, names: tuple[str, ...], session: str | None) -> Result:
+    """Send variables of the notebook to the host. From a terminal, use `sync` for files.
+
+    Arrays go as they are in memory, other objects by pickle.
+    """
+    context.needs_notebook("put", "gpunb sync FILE :  sends a file")
+    found = context.session(session)
+    report = send(context, found, names)
+    data = {"names": list(report.names), "bytes": report.bytes, "seconds": report.seconds, "session": found.name}
+    text = f"sent {', '.join(report.names)} to {found.name} ({bytes_text(report.bytes)})"
+    return Result(data, Note(text, "ok"))
+
+
+def send(context: Context, session: Session, names: tuple[str, ...]) -> PutReport:
+    """Send the notebook's variables `names`.
+
+    Raises
+    ------
+    VariableError
+        One is not there or can't travel; nothing was sent.
+    """
+    from gpunb.remote import put
+
+    there = context.shell.user_ns
+    for name in names:
+        if name not in there:
+            known = [key for key in there if not key.startswith("_")]
+            msg = f"the notebook has no variable {name!r}; nothing was sent"
+            raise VariableError(msg, hint=did_you_mean(name, known))
+    client = context.agent(session)
+    with context.progress(f"put {', '.join(names)}") as progress:
+        report = put(client, {name: there[name] for name in names}, progress=progress)
+    context.ledger.touch(session.id)
+    return report

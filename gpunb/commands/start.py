@@ -1,0 +1,29 @@
+"""``start``: a stopped session runs again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpunb.commands.result import Note, Result
+from gpunb.commands.verb import verb
+from gpunb.units import money_text
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+
+__all__ = ["command"]
+
+
+@verb("start", session=True, example="start\nstart -s train")
+def command(context: Context, *, session: str | None) -> Result:
+    """Start a stopped session. Files are there; the kernel's variables are not."""
+    from gpunb.sessions import lifecycle
+
+    found = context.session(session)
+    with context.progress(f"start {found.name}") as progress:
+        found = lifecycle.start(context.ledger, context.provider(found.provider), found, progress=progress)
+    price = money_text(found.hourly, digits=3)
+    return Result(
+        {"session": found.name, "state": found.state.value, "usd_h": found.hourly},
+        Note(f"{found.name} is {found.state.value}; it costs {price} an hour", "ok"),
+    )

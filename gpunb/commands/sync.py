@@ -1,0 +1,153 @@
+"""``sync``: files to the host and back, by a plan that ``--dry-run`` shows."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb.commands.result import Block, Cell, Note, Result, Table
+from gpunb.commands.verb import verb
+from gpunb.errors import BadInput
+from gpunb.units import bytes_text, duration_text
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+    from gpunb.sessions.model import Session
+    from gpunb.sync import SyncReport
+
+__all__ = ["command", "move", "split"]
+
+_REMOTE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)?:(.*)", re.S)
+SHOWN = 40
+
+
+def split(given: str) -> tuple[str | None, str] | None:
+    """``(session or None, path)`` of ``:path`` and ``session:path``; None for a path here.
+
+    A local path with a colon is written with a slash before it: ``./a:b``.
+    """
+    found = _REMOTE.fullmatch(given)
+    return (found.group(1), found.group(2)) if found else None
+
+
+@verb(
+    "sync",
+    session=True,
+    example="sync data :data\nsync :out out\nsync src train:src --delete --dry-run",
+)
+@click.argument("source", metavar="SRC", type=click.Path())
+@click.argument("target", metavar="DST", type=click.Path())
+@click.option("-n", "--dry-run", is_flag=True, help="Show the plan; move nothing.")
+@click.option("--delete", is_flag=True, help="Remove from DST what is not in SRC.")
+@click.option("--include", multiple=True, metavar="PATTERN", help="Send what a rule would leave out.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out, as a line of .gitignore would.")
+@click.option("--checksum", is_flag=True, help="Compare by content, not by size and time.")
+def command(
+    context: Context,
+    *,
+    source: str,
+    target: str,
+    session: str | None,
+    dry_run: bool,
+    delete: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    checksum: bool,
+) -> Result:
+    """Copy files to the host or back. The host's side is written :path or SESSION:path.
+
+    A path on the host begins at its home folder. .git, virtual environments and caches stay here,
+    and what .gpunbignore (or .gitignore) names.
+    """
+    up, down = split(target), split(source)
+    if (up is None) == (down is None):
+        msg = f"sync {source!r} {target!r}: one of the two, and only one, must be on the host"
+        raise BadInput(msg, hint="write the host's side with a colon: sync data :data, or sync :out out")
+    side = up or down
+    assert side is not None  # noqa: S101 - one of the two is, as checked above
+    named, path = side
+    if named and session and named != session:
+        msg = f"sync: --session {session!r} and {named}:{path} name two sessions"
+        raise BadInput(msg)
+    found = context.session(named or session)
+    report = move(
+        context,
+        found,
+        source if up else path,
+        path if up else target,
+        direction="up" if up else "down",
+        dry_run=dry_run,
+        delete=delete,
+        include=include,
+        exclude=exclude,
+        checksum=checksum,
+    )
+    return _result(report, found, dry_run=dry_run)
+
+
+def move(context: Context, session: Session, source: str, target: str, *, direction: str, **options: Any) -> SyncReport:
+    """Carry out one sync, with progress, and note the transfer in the ledger."""
+    from gpunb.sessions import reach
+    from gpunb.sessions.model import Transfer
+    from gpunb.sync import sync
+
+    title = f"sync to {session.name}" if direction == "up" else f"sync from {session.name}"
+    began = time.time()
+    with context.progress(title) as progress:
+        connection = reach.connection(session)
+        report = sync(connection, source, target, direction=direction, progress=progress, **options)
+    if not options.get("dry_run"):
+        context.ledger.add_transfer(
+            Transfer(
+                session_id=session.id,
+                direction=direction,
+                bytes=report.sent_bytes,
+                files=report.sent_files,
+                started=began,
+                ended=time.time(),
+                what=source if direction == "up" else target,
+                state="partial" if report.failed else "ok",
+            )
+        )
+        context.ledger.touch(session.id)
+    return report
+
+
+def _result(report: SyncReport, session: Session, *, dry_run: bool) -> Result:
+    plan = report.plan
+    blocks: list[Block] = [Note(text, "warn") for text in plan.notes]
+    if dry_run:
+        rows: list[list[object]] = [["go", item.path, bytes_text(item.size), ""] for item in plan.items[:SHOWN]]
+        if len(plan.items) > SHOWN:
+            rows.append(["go", f"and {len(plan.items) - SHOWN} more", "", ""])
+        rows += [[Cell("stay", "dim"), out.path, "", out.rule] for out in plan.left_out[:SHOWN]]
+        if len(plan.left_out) > SHOWN:
+            rows.append([Cell("stay", "dim"), f"and {len(plan.left_out) - SHOWN} more", "", ""])
+        rows += [[Cell("delete", "bad"), path, "", "not in the source"] for path in plan.deletions[:SHOWN]]
+        if rows:
+            blocks.append(Table(["", "path", ">size", "rule"], rows))
+        blocks.append(Note(f"{len(plan.items)} files, {bytes_text(plan.total_bytes)} would go; nothing was moved", "strong"))
+    else:
+        text = (
+            f"{report.sent_files} files, {bytes_text(report.sent_bytes)} in {duration_text(report.seconds)} "
+            f"by {report.engine}"
+        )
+        if report.deleted:
+            text += f"; {len(report.deleted)} deleted"
+        if plan.left_out:
+            text += f"; {len(plan.left_out)} left out (--dry-run says which and why)"
+        blocks.append(Note(text, "warn" if report.failed else "ok"))
+    blocks += [Note(f"not moved: {path}: {reason}", "bad") for path, reason in report.failed[:SHOWN]]
+    data = {
+        "session": session.name,
+        "dry_run": dry_run,
+        "engine": report.engine,
+        "files": report.sent_files,
+        "bytes": report.sent_bytes,
+        "seconds": report.seconds,
+        "failed": [{"path": path, "reason": reason} for path, reason in report.failed],
+    }
+    return Result(data, *blocks, exit_code=1 if report.failed else 0)

@@ -1,0 +1,114 @@
+"""One ``%%gpu`` cell: variables there, the run, variables back."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb import log
+from gpunb.commands import Context, Result, playing
+from gpunb.commands.cli import for_door, usage_error, words
+from gpunb.commands.get import fetch
+from gpunb.commands.put import send
+from gpunb.commands.result import Note
+from gpunb.commands.verb import DURATION, SESSION_OPTION, Verb
+from gpunb.errors import BadInput, GpunbError, SessionAmbiguous
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["CELL", "run_cell"]
+
+CELL = Verb(
+    "%%gpu",
+    params=[
+        SESSION_OPTION,
+        click.Option(["--timeout"], type=DURATION, metavar="TIME", help="Interrupt the cell after so long: 90s, 10m."),
+        click.Option(["-d", "--detach"], is_flag=True, help="Start it and go on; %gpu attach shows its output."),
+        click.Option(["-i", "--in", "inputs"], multiple=True, metavar="NAME", help="Send this variable first."),
+        click.Option(["-o", "--out", "outputs"], multiple=True, metavar="NAME", help="Bring this variable back."),
+        click.Option(["--name"], default="", metavar="TEXT", help="What to call the run in lists."),
+        click.Option(["-v", "--verbose"], count=True, help="Show the log too; -vv shows everything."),
+    ],
+    help="Run the cell on the host. Variables live on there from cell to cell.\n\nSeveral names may be given with commas: -i x,y.",
+    example="%%gpu\n%%gpu -s train --timeout 10m\n%%gpu -i x_train,y_train -o accuracy",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def run_cell(shell: InteractiveShell, line: str, body: str) -> Result | None:
+    """Run `body` on the host, as the flags in `line` say.
+
+    Raises
+    ------
+    RemoteCellError
+        The cell raised there; it shows the remote traceback.
+    GpunbError
+        Anything else that is expected.
+    """
+    with Context("notebook", shell) as context:
+        try:
+            args = words(line)
+            with CELL.make_context("%%gpu", args, obj=context) as parsed:
+                options = dict(parsed.params)
+            return _run(context, body, options)
+        except click.exceptions.Exit:  # -h
+            return None
+        except click.ClickException as err:
+            raise usage_error(err, "%%gpu") from err
+        except GpunbError as err:
+            if isinstance(err, SessionAmbiguous) and (err.hint or "").startswith("add -s"):
+                err.hint = shlex.join(["%%gpu", "-s", context.ledger.sessions()[0].name, *args])
+            for_door(err, [], context)
+            raise
+        except Exception:
+            log.get(__name__).exception("unexpected failure in a %%gpu cell")
+            raise
+
+
+def _run(context: Context, body: str, options: dict[str, Any]) -> Result | None:
+    context.verbosity += options["verbose"]
+    context.start_log()
+    if not body.strip():
+        msg = "%%gpu has nothing to run: the cell is empty below its first line"
+        raise BadInput(msg, hint="write the code below it; %gpu alone shows the sessions")
+    inputs, outputs = _names(options["inputs"]), _names(options["outputs"])
+    if outputs and options["detach"]:
+        msg = "%%gpu -o and --detach: a detached cell is not waited for, so nothing can be brought back yet"
+        raise BadInput(msg, hint=f"leave -o out, and type %gpu get {' '.join(outputs)} when it has ended")
+    session = context.session(options["session"])
+    client = context.agent(session)
+    if inputs:
+        send(context, session, inputs)
+    timeout = options["timeout"] or context.settings.cell_timeout
+    label = options["name"] or _label(body)
+    with playing.noted(context, session, kind="cell", name=label) as run_id:
+        handle = client.run_cell(body, name=label, run_id=run_id, timeout=timeout)
+        if options["detach"]:
+            info = handle.info()
+            handle.close()
+    if options["detach"]:
+        return Result(
+            {"run": run_id, "session": session.name, "state": info.state},
+            Note(f"cell {run_id} runs on {session.name}; %gpu attach {run_id} shows its output", "info"),
+        )
+    playing.follow(context, handle, context.sink(run_id))
+    if outputs:
+        fetch(context, session, outputs)
+    return None
+
+
+def _names(given: tuple[str, ...]) -> tuple[str, ...]:
+    found = [name.strip() for text in given for name in text.split(",") if name.strip()]
+    for name in found:
+        if not name.isidentifier():
+            msg = f"%%gpu: {name!r} is not a variable's name"
+            raise BadInput(msg, hint="name variables, not expressions: -o accuracy,history")
+    return tuple(dict.fromkeys(found))
+
+
+def _label(body: str) -> str:
+    first = next((text.strip() for text in body.splitlines() if text.strip()), "")
+    return first if len(first) <= 40 else f"{first[:39]}…"

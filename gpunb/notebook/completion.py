@@ -1,0 +1,49 @@
+"""Completion of ``%gpu`` and ``%%gpu`` lines, from the grammar itself."""
+
+from __future__ import annotations
+
+import shlex
+
+from click.shell_completion import ShellComplete
+
+from gpunb import log
+from gpunb.commands.cli import cli
+from gpunb.commands.context import Context
+
+__all__ = ["complete"]
+
+
+def complete(line: str, symbol: str) -> list[str]:
+    """What may follow.
+
+    Parameters
+    ----------
+    line
+        The line up to the cursor, with the magic's name.
+    symbol
+        The end of it that IPython will replace.
+    """
+    if "\n" in line:
+        return []
+    magic, _, rest = line.lstrip().partition(" ")
+    if not line.lstrip().startswith(f"{magic} "):
+        return []
+    try:
+        args = shlex.split(rest)
+    except ValueError:  # inside a quote
+        return []
+    incomplete = "" if not rest or rest[-1].isspace() else args.pop()
+    if magic == "%%gpu":
+        from gpunb.notebook.cell import CELL as command
+    else:
+        command = cli  # type: ignore[assignment]
+    try:
+        found = ShellComplete(command, {"obj": Context("notebook")}, magic, "").get_completions(args, incomplete)
+    except Exception as err:  # noqa: BLE001 - a key press must never show a traceback
+        log.get(__name__).debug("completion of %r: %s", line, err)
+        return []
+    # IPython replaces `symbol` only, which may begin in the middle of our word
+    cut = len(incomplete) - len(symbol)
+    if cut < 0 or not incomplete.endswith(symbol):
+        return []
+    return [str(item.value)[cut:] for item in found if item.type == "plain"]

@@ -1,0 +1,41 @@
+"""One ``%gpu`` line: the same verbs as in a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpunb import log
+from gpunb.commands import Result, invoke
+from gpunb.errors import GpunbError, RunError
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["run_line"]
+
+
+def run_line(shell: InteractiveShell, line: str) -> Result:
+    """Run `line`; without words, the sessions.
+
+    Raises
+    ------
+    GpunbError
+        The verb failed, or a command on the host did: the cell fails, so that Run All stops.
+    """
+    try:
+        result = invoke(line, door="notebook", shell=shell)
+    except GpunbError:
+        raise
+    except Exception:
+        log.get(__name__).exception("unexpected failure in %%gpu %s", line)
+        raise
+    if result.exit_code == 130:
+        raise KeyboardInterrupt
+    if result.exit_code:
+        if result.blocks:
+            from IPython.display import display
+
+            display(result)  # type: ignore[no-untyped-call]
+        msg = f"%gpu {line.strip()}: exit code {result.exit_code}"
+        raise RunError(msg)
+    return result

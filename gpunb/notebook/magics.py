@@ -1,0 +1,54 @@
+"""``%gpu`` and ``%%gpu``: loaded with the extension, so nothing heavy is imported until the first use."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import no_var_expand
+
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["register", "unregister"]
+
+NAME = "gpu"
+
+
+def register(shell: InteractiveShell) -> None:
+    """Add ``%gpu``, ``%%gpu`` and their completion to `shell`."""
+
+    @no_var_expand
+    def gpu(line: str, cell: str | None = None) -> Any:
+        """Rent a GPU and use it from here; ``%gpu -h`` lists the verbs, ``%%gpu -h`` the cell's options."""
+        if cell is not None:
+            from gpunb.notebook.cell import run_cell
+
+            return run_cell(shell, line, cell)
+        from gpunb.notebook.line import run_line
+
+        return run_line(shell, line)
+
+    shell.register_magic_function(gpu, magic_kind="line_cell", magic_name=NAME)
+    for key in (f"%{NAME}", f"%%{NAME}"):
+        shell.set_hook("complete_command", _complete, str_key=key)
+
+
+def unregister(shell: InteractiveShell) -> None:
+    """Take the magics away and close this kernel's connections; sessions go on."""
+    for kind in ("line", "cell"):
+        shell.magics_manager.magics[kind].pop(NAME, None)
+    if shell.Completer is not None:
+        for key in (f"%{NAME}", f"%%{NAME}"):
+            shell.Completer.custom_completers.strs.pop(key, None)
+    reach = sys.modules.get("gpunb.sessions.reach")
+    if reach is not None:
+        reach.close_all()
+
+
+def _complete(shell: InteractiveShell, event: SimpleNamespace) -> list[str]:  # noqa: ARG001 - a hook's signature
+    from gpunb.notebook.completion import complete
+
+    return complete(event.text_until_cursor, event.symbol)
