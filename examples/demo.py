@@ -59,7 +59,7 @@ def prepare(build: Path) -> dict[str, str]:
         shutil.copy(HERE / name, build / name)
     return {
         "GPUNB_HOME": str(home),
-        "GPUNB_PROVIDER": "local",
+        "GPUNB_CLOUDS": "local",
         "GPUNB_PROVIDERS__LOCAL__USD_H": PRICE_USD_H,
         # the kernel of this environment, and nobody's start-up files
         "JUPYTER_PREFER_ENV_PATH": "1",
