@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpunb.errors import (
@@ -95,7 +94,7 @@ class _Container(Wire):
     fail_reason: str | None = None
 
 
-def _translate(failure: Failure) -> ProviderError | BadInput | None:
+def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one a meaning
     text, said = failure.message(), failure.word("error") or failure.text
     if failure.status == 404 and failure.path.startswith("/v1/containers/"):
         # only DeepInfra's own words count: a proxy's 404 proves nothing
@@ -152,13 +151,8 @@ class DeepInfraProvider(Provider):
     def search(self, query: OfferQuery) -> list[Offer]:  # noqa: ARG002 - the API has no filters
         """All configurations; those out of capacity have ``available == 0``."""
         answer = self.http.call("GET", "/v1/containers/gpu_availability")
-        found = []
-        for row in rows(answer, "gpus", provider=self.name, what="GPU availability"):
-            try:
-                found.append(_offer(parse(_Gpu, row, provider=self.name, what="an offer"), row))
-            except BadAnswer as err:
-                _log.warning("an offer is left out: %s", err.message)
-        return found
+        found = (_offer(row) for row in rows(answer, "gpus", provider=self.name, what="GPU availability"))
+        return [offer for offer in found if offer is not None]
 
     def create(self, offer: Offer, spec: CreateSpec) -> Instance:
         """Start a container, once the terms are accepted."""
@@ -193,7 +187,6 @@ class DeepInfraProvider(Provider):
             user=USER,
             host_key=host_public(spec.host_key) if spec.host_key else None,
             usd_h=offer.usd_h,
-            created=time.time(),
             raw=answer,
         )
 
@@ -320,11 +313,18 @@ class DeepInfraProvider(Provider):
         )
 
 
-def _offer(gpu: _Gpu, row: Mapping[str, Any]) -> Offer:
+def _offer(row: Any) -> Offer | None:
+    try:
+        gpu = parse(_Gpu, row, provider="deepinfra", what="an offer")
+    except BadAnswer as err:
+        _log.warning("an offer is left out: %s", err.message)
+        return None
     match = _CONFIG.fullmatch(gpu.gpu_config)
     if match is None:
-        msg = f"deepinfra: an offer: field gpu_config is {clean(gpu.gpu_config, 80)!r}, not like 8xB200-180GB"
-        raise BadAnswer(msg, provider="deepinfra")
+        _log.warning(
+            "an offer is left out: gpu_config %r is not like 8xB200-180GB", clean(gpu.gpu_config, 80)
+        )
+        return None
     return Offer(
         provider="deepinfra",
         id=gpu.gpu_config,

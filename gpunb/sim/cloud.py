@@ -292,8 +292,8 @@ class Cloud(ABC):
         for kind in ("stuck-loading", "wrong-image", "never-starts", "key-late", "list-lag"):
             if found := self.fault(kind):
                 machine.troubles[kind] = found
-        if "stuck-loading" in machine.troubles:
-            machine.ready_at = float("inf")
+        if stuck := machine.troubles.get("stuck-loading"):
+            machine.ready_at = now + stuck.number("seconds", float("inf"))
         if lag := machine.troubles.get("list-lag"):
             machine.listed_at = now + lag.number("seconds", 60.0)
         if spec is not None and not machine.troubles.keys() & {
@@ -326,8 +326,7 @@ class Cloud(ABC):
         if machine.phase is Phase.BOOTING and now >= machine.ready_at:
             booting = machine.booting
             if "wrong-image" in machine.troubles:
-                machine.fail_reason = machine.fail_reason or "image could not be pulled: manifest unknown"
-                self.change(machine, Phase.FAILED, machine.ready_at)
+                self.image_failed(machine, machine.ready_at)
             elif booting is None:
                 self.change(machine, Phase.RUNNING, machine.ready_at)
             elif booting.done():
@@ -345,6 +344,11 @@ class Cloud(ABC):
                 self.hosts.authorize(machine.host, keys)
         if machine.phase is Phase.ENDING and machine.end_at is not None and now >= machine.end_at:
             self.change(machine, Phase.ENDED, machine.end_at)
+
+    def image_failed(self, machine: Machine, at: float) -> None:
+        """The image of `machine` can't be pulled: it fails, unless its cloud sees that otherwise."""
+        machine.fail_reason = machine.fail_reason or "image could not be pulled: manifest unknown"
+        self.change(machine, Phase.FAILED, at)
 
     def change(self, machine: Machine, new: Phase, at: float) -> None:
         """Put `machine` into phase `new` as of `at`."""

@@ -38,7 +38,7 @@ ANSWER_KINDS: dict[str, str] = {
 CLOUD_KINDS: dict[str, str] = {
     "offer-gone": "the offer is taken between search and create",
     "double-buy": "two buys of one offer are both accepted; the second fails later",
-    "stuck-loading": "the new instance never leaves its first state (and may be billed)",
+    "stuck-loading": "the new instance does not leave its first state (seconds; for ever without)",
     "wrong-image": "the image can't be pulled",
     "never-starts": "the instance runs, its container (and SSH) never starts",
     "key-late": "the SSH key is applied some time after the host is up (seconds)",

@@ -31,7 +31,7 @@ class HostSpec:
     gpu, gpus, vram_mib
         What ``nvidia-smi`` shows; no GPU, no ``nvidia-smi``.
     onstart
-        A shell script to run once at first boot, as the clouds do.
+        A shell script to run once at first boot; with `onstart_always` at each start.
     """
 
     id: str
@@ -40,6 +40,7 @@ class HostSpec:
     host_key: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     onstart: str = ""
+    onstart_always: bool = False
     gpu: str = ""
     gpus: int = 0
     vram_mib: int = 0

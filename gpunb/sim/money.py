@@ -38,12 +38,20 @@ class Charge:
 
 @dataclass(slots=True)
 class Bill:
-    """Everything that one instance (or volume) cost."""
+    """Everything that one instance (or volume) cost.
+
+    Attributes
+    ----------
+    by_the_hour
+        Dollars for each started hour that its cloud charges while it runs,
+        where billing is by clock hours; 0 elsewhere and after the end.
+    """
 
     instance_id: str
     label: str = ""
     segments: list[Segment] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
+    by_the_hour: float = 0.0
 
     def open(self, kind: str, usd_h: float, at: float) -> Segment:
         """Begin to bill `kind`; an open segment of the same kind ends at `at`."""
@@ -64,11 +72,11 @@ class Bill:
 
     def usd_h(self) -> float:
         """Dollars an hour that are being billed now."""
-        return sum(segment.usd_h for segment in self.segments if segment.end is None)
+        return self.by_the_hour + sum(segment.usd_h for segment in self.segments if segment.end is None)
 
     def billed(self) -> bool:
         """Whether it still costs something."""
-        return any(segment.end is None for segment in self.segments)
+        return self.by_the_hour > 0 or any(segment.end is None for segment in self.segments)
 
     def seconds(self, kind: str, now: float, since: float = 0.0, until: float | None = None) -> float:
         """Seconds of `kind` between `since` and `until`."""

@@ -164,15 +164,15 @@ class Simulation:
 
     def description(self) -> dict[str, dict[str, Any]]:
         """``{provider: {"base_url", "key"}}``, as gpunb's settings read it."""
-        return {
-            name: {
-                "base_url": served.url + served.cloud.base_path,
-                "key": served.cloud.key,
-                # a faster clock also makes the clouds' minimum intervals shorter
-                "pace": 1.0 / self.clock.speed if self.clock.speed > 1 else 1.0,
-            }
-            for name, served in self.served.items()
-        }
+        found: dict[str, dict[str, Any]] = {}
+        for name, served in self.served.items():
+            row = found[name] = {"base_url": served.url + served.cloud.base_path, "key": served.cloud.key}
+            if self.clock.speed > 1:
+                # the clouds' minimum intervals are shorter too
+                row["http"] = {"pace": 1.0 / self.clock.speed}
+            if name == "deepinfra":
+                row["accept_terms"] = True  # nothing is agreed to with a simulation
+        return found
 
 
 def _main(options: Mapping[str, Any]) -> int:

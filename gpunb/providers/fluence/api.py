@@ -1,0 +1,128 @@
+"""How Fluence is spoken to, and what its refusals mean.
+
+Facts from Fluence's documentation ("GPU Cloud", "Deploy GPU instances",
+"Manage GPU instances"; state of February 2026). Two error shapes: 422 with a
+list under ``detail``, 400 with a sentence there. A wrong key answers 403.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import (
+    BadInput,
+    InstanceGone,
+    NoFunds,
+    OfferGone,
+    ProviderError,
+    QuotaExhausted,
+    RateLimited,
+)
+from gpunb.providers.http import ApiClient, Failure
+from gpunb.providers.text import clean
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+__all__ = ["NAME", "TITLE", "NotYet", "client", "gigabytes", "segment", "unix"]
+
+NAME = "fluence"
+TITLE = "Fluence"
+DEFAULT_URL = "https://api.fluence.dev"
+
+_MONEY = re.compile(r"balance|funds", re.IGNORECASE)
+_GONE = re.compile(
+    r"no longer available|not available|unavailable|sold out|plan .*not found|out of stock", re.IGNORECASE
+)
+_NOT_YET = re.compile(r"\bACTIVE\b|not active|being (?:applied|updated)|in progress", re.IGNORECASE)
+_AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?\s*", re.IGNORECASE)
+_UNITS = {"k": 1e-6, "ki": 1024 / 1e9, "m": 1e-3, "mi": 1024**2 / 1e9, "g": 1.0, "gi": 1024**3 / 1e9}
+_UNITS |= {"t": 1e3, "ti": 1024**4 / 1e9, "": 1.0}
+
+
+class NotYet(ProviderError):
+    """The instance is not in the state that the call needs, and may be in it later."""
+
+
+def client(url: str | None, key: SecretStr | None, options: Mapping[str, Any]) -> ApiClient:
+    """The HTTP client. The address may end with ``/gpu``, as the documentation writes it."""
+    return ApiClient(
+        provider=NAME,
+        title=TITLE,
+        base_url=(url or DEFAULT_URL).rstrip("/").removesuffix("/gpu"),
+        key=key,
+        header="X-API-KEY",
+        scheme="",
+        translate=_translate,
+        **(options.get("http") or {}),
+    )
+
+
+def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one a meaning
+    text, said = failure.message(), failure.word("detail")
+    if failure.status == 422:
+        return BadInput(_validation(failure), bill="nothing was changed")
+    if failure.status == 404 and "/instances/" in failure.path:
+        # "Not Found" is what the web framework says of a path that it does not know
+        known = said and said.lower().rstrip(".") != "not found"
+        return InstanceGone(text, provider=NAME) if known else None
+    if failure.status == 429:
+        if "quota" in said.lower():
+            return QuotaExhausted(text, provider=NAME, bill="nothing was changed")
+        return RateLimited(text, provider=NAME, retry_after=failure.retry_after)
+    if failure.status in (400, 402, 409):
+        if _MONEY.search(said):
+            return NoFunds(text, provider=NAME, bill="nothing was rented")
+        if _GONE.search(said):
+            return OfferGone(text, provider=NAME, bill="nothing was rented")
+        if _NOT_YET.search(said):
+            return NotYet(text, provider=NAME)
+        return BadInput(text, bill="nothing was changed")
+    return None
+
+
+def _validation(failure: Failure) -> str:
+    """Fluence's list of invalid fields as one sentence."""
+    detail = failure.data.get("detail") if isinstance(failure.data, dict) else None
+    found = []
+    for row in detail if isinstance(detail, list) else []:
+        if isinstance(row, dict):
+            loc = row.get("loc")
+            where = ".".join(str(part) for part in loc[1:]) if isinstance(loc, list) else "?"
+            message = str(row.get("msg", "")).removeprefix("Value error, ")
+            found.append(f"{where} is {clean(repr(row.get('input')), 60)}: {clean(message, 120)}")
+    return f"{TITLE} refuses {failure.method} {failure.path}: " + ("; ".join(found) or failure.text)
+
+
+def gigabytes(value: object, units: str = "") -> float:
+    """A size as GB: "120Gi", {"count": 120, "units": "Gi"}, 120; 0 if it can't be read."""
+    if isinstance(value, Mapping):
+        return gigabytes(value.get("count"), str(value.get("units") or ""))
+    if isinstance(value, (int, float)):
+        return float(value) * _UNITS.get(units.lower(), 1.0)
+    match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return 0.0
+    return float(match[1]) * _UNITS[(match[2] or units or "").lower()]
+
+
+def unix(value: object) -> float | None:
+    """An ISO time (UTC if it names no zone) as Unix seconds; None if it can't be read."""
+    if not isinstance(value, str):
+        return None
+    try:
+        found = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def segment(value: str) -> str:
+    """`value` as one segment of a path; Fluence's ids are UUIDs."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", value):
+        msg = f"{clean(value, 80)!r} is not an id of Fluence"
+        raise BadInput(msg)
+    return value

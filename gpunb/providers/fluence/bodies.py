@@ -1,0 +1,188 @@
+"""Instances of Fluence: the bodies that make them, and the answers that describe them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from gpunb.errors import BadInput, NotSupported
+from gpunb.providers.base import CreateSpec, Instance, InstanceState, Offer
+from gpunb.providers.fluence import rules
+from gpunb.providers.fluence.api import NAME, TITLE, unix
+from gpunb.providers.fluence.plans import default_os
+from gpunb.providers.text import clean
+from gpunb.providers.wire import Wire, parse
+
+__all__ = ["DEFAULT_IMAGE", "container_body", "instance", "machine_body", "settings_of", "split_id"]
+
+DEFAULT_IMAGE = "docker.io/fluencelabs/debian-ssh-root:11"
+
+_STATES = {
+    "INITIALIZED": InstanceState.CREATING,
+    "ACTIVE": InstanceState.RUNNING,
+    "ENDED": InstanceState.GONE,
+    "FAILED": InstanceState.FAILED,
+}
+_KINDS = {"vm": "vm", "bm": "bare-metal"}
+_PREFIX = {"container": "", "vm": "vm:", "bare-metal": "bm:"}
+
+
+class _Row(Wire):
+    id: str
+    name: str = ""
+    instance_status: str | None = None
+    container_status: str | None = None
+    status: str | None = None
+    domain: str | None = None
+    network: dict[str, Any] | None = None
+    billing: dict[str, Any] | None = None
+    ssh_connection: str | None = None
+    created_at: str | None = None
+
+
+def split_id(instance_id: str) -> tuple[str, str]:
+    """Gpunb's id -> (kind, Fluence's id). Containers have no prefix, the others "vm:" or "bm:"."""
+    head, colon, rest = instance_id.partition(":")
+    return (_KINDS[head], rest) if colon and head in _KINDS else ("container", instance_id)
+
+
+def container_body(offer: Offer, spec: CreateSpec) -> dict[str, Any]:
+    """The body of a container's deployment, checked against Fluence's rules."""
+    extra = spec.extra
+    command = extra.get("startup_command")
+    if spec.onstart and not command:
+        msg = f"{TITLE} starts a command instead of the image's own, so onstart would keep SSH from starting"
+        hint = "give extra startup_command, one that also starts sshd"
+        raise NotSupported(msg, provider=NAME, bill="nothing was rented", hint=hint)
+    settings: dict[str, Any] = {
+        "image": rules.check_image(spec.image or DEFAULT_IMAGE),
+        "expose": rules.check_ports(extra.get("expose") or [22, *spec.ports]),
+    }
+    if spec.env:
+        settings["environment"] = rules.check_env(spec.env)
+    if command:
+        settings["startup_command"] = rules.check_command(str(command))
+    if extra.get("credentials"):
+        settings["credentials"] = rules.check_credentials(extra["credentials"])
+    _check_disk(offer, spec)
+    body = {
+        "plan_id": offer.id.partition("/")[0],
+        "name": rules.check_name(spec.label, "label"),
+        "container_settings": settings,
+        "ssh_key": rules.check_ssh_key(spec.public_key),
+    }
+    place = extra.get("location") or offer.region
+    if place:
+        attributes = offer.raw.get("attributes")
+        known = attributes.get("location") if isinstance(attributes, Mapping) else None
+        body["constraints"] = {
+            "location": rules.check_location(place, known if isinstance(known, list) else [offer.region])
+        }
+    return body
+
+
+def machine_body(offer: Offer, spec: CreateSpec) -> dict[str, Any]:
+    """The body of a virtual machine's or bare metal's deployment."""
+    for field, value in (("onstart", spec.onstart), ("env", spec.env), ("ports", spec.ports)):
+        if value:
+            msg = f"{TITLE} takes no {field} for a {offer.kind}: it runs no script of ours at first boot"
+            raise NotSupported(
+                msg, provider=NAME, bill="nothing was rented", hint="rent a container, or do it by SSH"
+            )
+    _check_disk(offer, spec)
+    options = offer.raw.get("os_options")
+    known = [name for name in options if isinstance(name, str)] if isinstance(options, list) else []
+    return {
+        "plan_id": offer.id.partition(":")[2],
+        "name": rules.check_name(spec.label, "label"),
+        "ssh_key": rules.check_ssh_key(spec.public_key),
+        "os_image": rules.check_os(spec.image or default_os(known), known),
+    }
+
+
+def _check_disk(offer: Offer, spec: CreateSpec) -> None:
+    if offer.disk_max_gb > 0 and spec.disk_gb > offer.disk_max_gb:
+        msg = f"disk_gb {spec.disk_gb:g} is more than the {offer.disk_max_gb:.0f} GB that the plan has"
+        raise BadInput(msg, bill="nothing was rented")
+
+
+def settings_of(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """The container settings as they are, for an update that must name them all."""
+    info = detail.get("container_info")
+    info = info if isinstance(info, Mapping) else {}
+    found = {
+        "image": info.get("image"),
+        "expose": info.get("expose") or [],
+        "environment": info.get("environment") or [],
+        "startup_command": info.get("startup_command"),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def instance(row: Any, kind: str) -> Instance:
+    """A row of a list, or a detail, as an instance."""
+    one = parse(_Row, row, provider=NAME, what=f"a {kind}")
+    raw_state = one.instance_status or one.status or ""
+    state = _STATES.get(raw_state, InstanceState.UNKNOWN)
+    host, port, user, message = "", 0, "root", ""
+    if kind == "container":
+        host, port = _container_address(one)
+        if state is InstanceState.RUNNING:
+            if one.container_status == "NOT_STARTED":
+                state = InstanceState.CREATING
+                message = "billed, and its container has not started (see its events)"
+            elif not host:
+                state = InstanceState.CREATING
+                message = "its domain is not known yet"
+            raw_state = f"{raw_state}/{one.container_status or '?'}"
+    else:
+        user, host, port = _ssh_address(one.ssh_connection)
+    billing = one.billing or {}
+    return Instance(
+        provider=NAME,
+        id=_PREFIX[kind] + one.id,
+        label=one.name,
+        state=state,
+        raw_state=clean(raw_state, 40),
+        message=message,
+        host=host,
+        port=port,
+        user=user,
+        usd_h=_number(billing.get("hourly_usage")),
+        created=unix(one.created_at),
+        raw=row,
+    )
+
+
+def _container_address(one: _Row) -> tuple[str, int]:
+    network = one.network or {}
+    domain = network.get("domain") or one.domain
+    host = domain if isinstance(domain, str) else ""
+    ports = network.get("forwarded_ports")
+    for row in ports if isinstance(ports, list) else ():
+        if isinstance(row, Mapping) and str(row.get("port")) == "22":  # ports are strings
+            external = str(row.get("external_port"))
+            return host, int(external) if external.isdecimal() else 0
+    return host, 0
+
+
+def _ssh_address(line: str | None) -> tuple[str, str, int]:
+    """User, host and port of ``ssh ubuntu@216.81.248.90 [-p 2222]``."""
+    try:
+        words = shlex.split(line or "")
+    except ValueError:
+        words = []
+    port = 22
+    if "-p" in words[:-1] and words[words.index("-p") + 1].isdecimal():
+        port = int(words[words.index("-p") + 1])
+    target = next((word for word in words if "@" in word), "")
+    user, _, host = target.partition("@")
+    return (user, host, port) if host else ("ubuntu", "", 0)
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]  # a number, or a number written as text
+    except (TypeError, ValueError):
+        return 0.0

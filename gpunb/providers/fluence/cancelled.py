@@ -1,0 +1,60 @@
+"""Rentals that were cancelled before Fluence lets them be ended.
+
+Only an ACTIVE instance can be terminated. One that is cancelled while it is
+INITIALIZED is written down here, and ended by whoever lists instances after
+it has become ACTIVE: this process, or the next one. One small file each, so
+that processes need no lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import TYPE_CHECKING
+
+from gpunb import paths
+from gpunb.providers.fluence.api import segment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Cancelled"]
+
+
+class Cancelled:
+    """The ids, apart for each address of the API."""
+
+    def __init__(self, base_url: str) -> None:
+        self._mark = hashlib.sha256(base_url.encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return paths.home() / "fluence" / f"cancelled-{self._mark}"
+
+    def add(self, instance_id: str) -> None:
+        """Remember it."""
+        self._file(instance_id).touch(mode=0o600)
+
+    def discard(self, instance_id: str) -> None:
+        """Forget it: it has ended."""
+        self._file(instance_id).unlink(missing_ok=True)
+
+    def ids(self) -> set[str]:
+        """All that are remembered."""
+        try:
+            return {found.name.replace("+", ":") for found in self.folder.iterdir()}
+        except FileNotFoundError:
+            return set()
+
+    def age(self, instance_id: str) -> float:
+        """Seconds since it was remembered; 0 if it is not."""
+        try:
+            return max(0.0, time.time() - self._file(instance_id).stat().st_mtime)
+        except FileNotFoundError:
+            return 0.0
+
+    def _file(self, instance_id: str) -> Path:
+        kind, colon, rest = instance_id.rpartition(":")
+        name = f"{kind}+{segment(rest)}" if colon else segment(instance_id)
+        return paths.private_dir(self.folder) / name

@@ -1,0 +1,315 @@
+"""The provider: Fluence's three kinds of instances behind one protocol."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from gpunb.errors import (
+    AuthFailed,
+    BadAnswer,
+    BadInput,
+    InstanceGone,
+    NotSupported,
+    OutcomeUnknown,
+    ProviderError,
+)
+from gpunb.providers import keys
+from gpunb.providers.base import (
+    Account,
+    Capability,
+    CreateSpec,
+    Instance,
+    InstanceState,
+    Offer,
+    OfferQuery,
+    Presence,
+    Provider,
+    ProviderConfig,
+    UsageLine,
+)
+from gpunb.providers.fluence import rules
+from gpunb.providers.fluence.api import NAME, TITLE, NotYet, client, segment
+from gpunb.providers.fluence.bodies import container_body, instance, machine_body, settings_of, split_id
+from gpunb.providers.fluence.cancelled import Cancelled
+from gpunb.providers.fluence.plans import PATHS, container_offers, machine_offers
+from gpunb.providers.text import clean
+
+__all__ = ["FluenceProvider"]
+
+_log = logging.getLogger("gpunb.providers.fluence")
+
+#: How long a cancelled rental that Fluence does not know is kept in mind, seconds.
+_FORGET_AFTER_S = 3600.0
+
+
+class FluenceProvider(Provider):
+    """Fluence.
+
+    Ids of virtual machines and bare metal begin with "vm:" and "bm:", because
+    each kind has endpoints of its own. Billing is by clock hours
+    (`gpunb.providers.fluence.hours`). `CreateSpec.extra` may hold ``expose``,
+    ``startup_command``, ``credentials`` and ``location`` for containers.
+    Options: ``http`` (further arguments of `ApiClient`).
+    """
+
+    name: ClassVar[str] = NAME
+    title: ClassVar[str] = TITLE
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.RENAME, Capability.LOGS, Capability.EVENTS, Capability.USAGE}
+    )
+
+    def __init__(self, config: ProviderConfig | None = None) -> None:
+        super().__init__(config)
+        key = self.config.key
+        if key is None and (found := keys.find(self.name)):
+            key = found.key
+        self.http = client(self.config.base_url, key, self.config.options)
+        self.cancelled = Cancelled(self.http.base_url)
+
+    # -- the protocol ------------------------------------------------------------
+
+    def check(self) -> Account:
+        """List the containers: the shortest answer that needs the key."""
+        found = self.http.call("GET", "/gpu/instances/", expect=list)
+        return Account(provider=self.name, message=f"{len(found)} containers in the list")
+
+    def search(self, query: OfferQuery) -> list[Offer]:
+        """Plans of the kinds asked for; one kind that fails does not hide the others."""
+        found: list[Offer] = []
+        failed: list[ProviderError] = []
+        kinds = [kind for kind in PATHS if not query.kinds or kind in query.kinds]
+        for kind in kinds:
+            offers = self._plans(kind)
+            if isinstance(offers, ProviderError):
+                failed.append(offers)
+            else:
+                found += offers
+        if failed and len(failed) == len(kinds):
+            raise failed[0]
+        return found
+
+    def create(self, offer: Offer, spec: CreateSpec) -> Instance:
+        """Deploy; three hours' price must be on the account."""
+        kind = offer.kind
+        body = container_body(offer, spec) if kind == "container" else machine_body(offer, spec)
+        answer = self.http.call("POST", f"/gpu/instances/{PATHS[kind]}", json=body, safe=False, effect=True)
+        found = answer.get("instance_id")
+        if not isinstance(found, str) or not found:
+            msg = (
+                f"Fluence took the deployment, but its answer has no instance_id: {clean(repr(answer), 160)}"
+            )
+            raise OutcomeUnknown(msg, provider=self.name, bill="an instance may be running and billed")
+        made = instance({"id": found, "name": spec.label, "status": "INITIALIZED"}, kind)
+        made.usd_h = offer.usd_h
+        return made
+
+    def instances(self) -> list[Instance]:
+        """All kinds; ends what was cancelled while it could not be ended."""
+        found: list[Instance] = []
+        for kind, path in PATHS.items():
+            found += [
+                instance(row, kind) for row in self.http.call("GET", f"/gpu/instances/{path}", expect=list)
+            ]
+        self._end_cancelled(found)
+        return found
+
+    def get(self, instance_id: str) -> Instance:
+        """One instance in detail: address, billing."""
+        kind, _ = split_id(instance_id)
+        one = instance(self.detail(instance_id), kind)
+        if instance_id in self.cancelled.ids() and _may_live(one):
+            one.state = InstanceState.ENDING
+        return one
+
+    def destroy(self, instance_id: str) -> None:
+        """Terminate it; one that is not ACTIVE yet is remembered, and ended when it is."""
+        kind, _ = split_id(instance_id)
+        # remembered first: whatever breaks from here on, the next list ends it
+        self.cancelled.add(instance_id)
+        try:
+            one = instance(self.detail(instance_id), kind)
+        except InstanceGone:
+            self.cancelled.discard(instance_id)
+            raise
+        if not _may_live(one):
+            self.cancelled.discard(instance_id)
+        elif _initialized(one):
+            _log.warning("Fluence ends %s only when it is ACTIVE; it is remembered until then", instance_id)
+        else:
+            self._delete(instance_id)
+
+    def presence(self, instance_id: str) -> Presence:
+        """Ended and failed instances stay in the list, and cost nothing more: gone."""
+        try:
+            listed = {found.id: found for found in self.instances()}
+        except ProviderError:
+            return Presence.UNKNOWN
+        found = listed.get(instance_id)
+        if found is None:
+            return super().presence(instance_id)
+        return Presence.PRESENT if _may_live(found) else Presence.GONE
+
+    def rename(self, instance_id: str, label: str) -> None:
+        """Give it another name. A container is updated whole, so its registry credentials must be public."""
+        rules.check_name(label, "label")
+        kind, _ = split_id(instance_id)
+        if kind == "container":
+            self.update(instance_id, name=label)
+        else:
+            self.http.call("PUT", self._path(instance_id), json={"name": label}, safe=True, expect=None)
+
+    def logs(self, instance_id: str, *, tail: int = 1000) -> str:
+        """A container's output."""
+        return "\n".join(self._lines(instance_id, "logs", tail))
+
+    def usage(self, instance_id: str) -> list[UsageLine]:
+        """What Fluence itself says that it took for the instance so far."""
+        detail = self.detail(instance_id)
+        billing = detail.get("billing")
+        spent = billing.get("total_spendings") if isinstance(billing, Mapping) else None
+        if spent is None:
+            return []
+        try:
+            usd = float(spent)
+        except (TypeError, ValueError):
+            msg = f"fluence: billing: field total_spendings is {clean(repr(spent), 80)}, not an amount"
+            raise BadAnswer(msg, provider=self.name) from None
+        return [UsageLine(instance_id=instance_id, kind="gpu", usd=usd)]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.http.close()
+
+    # -- Fluence's own -------------------------------------------------------------
+
+    def detail(self, instance_id: str) -> dict[str, Any]:
+        """Fluence's own record of one instance."""
+        found: dict[str, Any] = self.http.call("GET", self._path(instance_id))
+        return found
+
+    def default_images(self) -> list[dict[str, Any]]:
+        """Images that Fluence knows, with their ports and whether they need an SSH key."""
+        return list(self.http.call("GET", "/gpu/default-images/", expect=list))
+
+    def events(self, instance_id: str, *, tail: int = 100) -> list[str]:
+        """What the cluster says of a container: scheduling, image, start."""
+        return self._lines(instance_id, "events", tail)
+
+    def update(
+        self,
+        instance_id: str,
+        *,
+        name: str | None = None,
+        image: str | None = None,
+        env: Mapping[str, str] | None = None,
+        startup_command: str | None = None,
+        credentials: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change a container; what is not named stays, although Fluence replaces everything.
+
+        The ports stay whatever is sent. Credentials can't be read back: name
+        them again for a private image. A second update while one is being
+        applied is refused by Fluence (`NotYet`).
+        """
+        kind, _ = split_id(instance_id)
+        if kind != "container":
+            msg = f"{TITLE} can only rename a {kind}; for other changes rent another"
+            raise NotSupported(msg, provider=self.name)
+        detail = self.detail(instance_id)
+        settings = settings_of(detail)
+        if image is not None:
+            settings["image"] = rules.check_image(image)
+        if env is not None:
+            settings["environment"] = rules.check_env(env)
+        if startup_command is not None:
+            settings["startup_command"] = rules.check_command(startup_command)
+        if credentials is not None:
+            settings["credentials"] = rules.check_credentials(credentials)
+        body = {"name": rules.check_name(name or str(detail.get("name", ""))), "container_settings": settings}
+        self.http.call("PUT", self._path(instance_id), json=body, safe=False, expect=None)
+
+    def ssh_keys(self) -> Sequence[Any]:
+        """The account's keys."""
+        return list(self.http.call("GET", "/ssh_keys", expect=list))
+
+    def add_ssh_key(self, name: str, public_key: str) -> None:
+        """Add a key to the account; one that is there already is fine."""
+        body = {"name": name, "publicKey": rules.check_ssh_key(public_key)}
+        self.http.call("POST", "/ssh_keys", json=body, safe=True, expect=None)
+
+    def delete_ssh_key(self, fingerprint: str) -> None:
+        """Remove a key; running instances keep it."""
+        self.http.call("DELETE", "/ssh_keys", params={"fingerprint": fingerprint}, safe=True, expect=None)
+
+    def _plans(self, kind: str) -> list[Offer] | ProviderError:
+        try:
+            if kind == "container":
+                return list(container_offers(self.http.call("GET", "/gpu/plans/", expect=list)))
+            return list(machine_offers(self.http.call("GET", f"/gpu/plans/{PATHS[kind]}"), kind))
+        except AuthFailed:
+            raise
+        except ProviderError as err:
+            _log.warning("Fluence's %s plans are left out: %s", kind, err.message)
+            return err
+
+    def _path(self, instance_id: str) -> str:
+        kind, own = split_id(instance_id)
+        middle = f"{PATHS[kind]}/" if PATHS[kind] else ""
+        return f"/gpu/instances/{middle}{segment(own)}"
+
+    def _lines(self, instance_id: str, what: str, tail: int) -> list[str]:
+        kind, _ = split_id(instance_id)
+        if kind != "container":
+            self.refuse(f"show the {what} of a {kind}")
+        if tail < 1:
+            msg = f"tail {tail} must be 1 or more"
+            raise BadInput(msg)
+        lines = self.http.call("GET", f"{self._path(instance_id)}/{what}", params={"last": tail}, expect=list)
+        return [str(line) for line in lines]
+
+    def _delete(self, instance_id: str) -> None:
+        try:
+            self.http.call("DELETE", self._path(instance_id), safe=True, effect=True, expect=None)
+        except NotYet:
+            _log.warning("Fluence does not end %s yet; it is remembered", instance_id)
+
+    def _end_cancelled(self, found: list[Instance]) -> None:
+        waiting = self.cancelled.ids()
+        if not waiting:
+            return
+        for one in found:
+            if one.id not in waiting:
+                continue
+            waiting.discard(one.id)
+            if not _may_live(one):
+                self.cancelled.discard(one.id)
+                continue
+            if not _initialized(one):
+                try:
+                    self._delete(one.id)
+                except ProviderError as err:
+                    _log.warning("cancelled %s could not be ended: %s", one.id, err.message)
+            one.state = InstanceState.ENDING
+            one.message = "cancelled; Fluence ends an instance only when it is ACTIVE"
+        for instance_id in waiting:
+            if self.cancelled.age(instance_id) > _FORGET_AFTER_S:
+                self._forget_if_gone(instance_id)
+
+    def _forget_if_gone(self, instance_id: str) -> None:
+        try:
+            self.detail(instance_id)
+        except InstanceGone:
+            self.cancelled.discard(instance_id)
+        except ProviderError as err:
+            _log.info("cancelled %s is not in the list: %s", instance_id, err.message)
+
+
+def _initialized(one: Instance) -> bool:
+    return one.raw_state.startswith("INITIALIZED")
+
+
+def _may_live(one: Instance) -> bool:
+    """Neither ENDED nor FAILED, by Fluence's own word; those cost nothing more."""
+    return not one.raw_state.startswith(("ENDED", "FAILED"))

@@ -1,0 +1,421 @@
+"""Sesterce's GPU cloud: virtual machines, containers and bare metal of several clouds.
+
+Facts from Sesterce's public API reference (OpenAPI fragments) and the sources
+of its published command-line client 1.4.8. One offer is to be had in several
+regions; a create names the offer, its cloud and one region. There is no stop,
+no rename, no idempotency key, and volumes are billed until they are deleted.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from gpunb.errors import (
+    BadAnswer,
+    BadInput,
+    InstanceGone,
+    NoFunds,
+    NotSupported,
+    OfferGone,
+    OutcomeUnknown,
+    ProviderError,
+    QuotaExhausted,
+    RateLimited,
+)
+from gpunb.providers import keys
+from gpunb.providers.base import (
+    Account,
+    Capability,
+    CreateSpec,
+    Instance,
+    InstanceState,
+    Offer,
+    OfferQuery,
+    Provider,
+    ProviderConfig,
+)
+from gpunb.providers.cloudinit import host_public, user_data
+from gpunb.providers.http import ApiClient, Failure
+from gpunb.providers.text import clean
+from gpunb.providers.wire import Wire, parse
+
+__all__ = ["SesterceProvider"]
+
+_log = logging.getLogger("gpunb.providers.sesterce")
+
+DEFAULT_URL = "https://api.cloud.sesterce.com"
+DEFAULT_IMAGE = "nvidia/cuda:12.4.1-devel-ubuntu22.04"
+
+_STATES = {
+    "pending": InstanceState.CREATING,
+    "active": InstanceState.RUNNING,
+    "error": InstanceState.FAILED,
+    "deleting": InstanceState.ENDING,
+    "deleted": InstanceState.GONE,
+}
+_KINDS = {"vm": "vm", "container": "container", "baremetal": "bare-metal"}
+_WORDS = {kind: word for word, kind in _KINDS.items()}
+_MONEY = re.compile(r"balance|funds|credit|payment", re.IGNORECASE)
+_GONE = re.compile(r"no longer|not available|unavailable|capacity|sold out|out of stock", re.IGNORECASE)
+
+
+class _Cloud(Wire):
+    id: str = Field(alias="_id")
+    name: str = ""
+
+
+class _Configuration(Wire):
+    ramGB: float = 0.0  # noqa: N815 - the wire's
+    storageGB: float = 0.0  # noqa: N815
+    vCpu: float = 0.0  # noqa: N815
+    vRamGB: float = 0.0  # noqa: N815
+    os: list[str] = Field(default_factory=list)
+    interconnect: str = ""
+
+
+class _Offer(Wire):
+    instance_id: str = Field(alias="instanceId")
+    gpu: str = Field(alias="gpuName")
+    gpus: int = Field(alias="gpuCount")
+    usd_h: float = Field(alias="hourlyPrice")
+    cloud: _Cloud
+    availability: list[dict[str, Any]]
+    deployment: str = Field("", alias="deploymentType")
+    cloud_init: bool = Field(default=False, alias="cloudInitAvailable")
+    configuration: _Configuration = Field(default_factory=_Configuration)
+
+
+class _Instance(Wire):
+    id: str = Field(alias="_id")
+    status: str
+    name: str = ""
+    ip: str | None = None
+    port: int | None = Field(None, alias="sshPort")
+    user: str | None = Field(None, alias="sshUser")
+    usd_h: float = Field(0.0, alias="hourlyPrice")
+    created: str | None = Field(None, alias="createdAt")
+    forwards: list[Any] = Field(default_factory=list, alias="portForwards")
+
+
+def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one a meaning
+    text, said = failure.message(), failure.word("message") or failure.text
+    if failure.status == 404 and "/instances/" in failure.path:
+        # Sesterce's own 404 has a message and the path; a proxy's has not
+        return InstanceGone(text, provider="sesterce") if failure.word("path") else None
+    if failure.status == 429:
+        if "quota" in said.lower():
+            return QuotaExhausted(text, provider="sesterce", bill="nothing was changed")
+        return RateLimited(text, provider="sesterce", retry_after=failure.retry_after)
+    if failure.status in (400, 402, 404, 409, 422):
+        if _MONEY.search(said):
+            return NoFunds(text, provider="sesterce", bill="nothing was rented")
+        if _GONE.search(said) or (failure.status == 404 and failure.method == "POST"):
+            return OfferGone(text, provider="sesterce", bill="nothing was rented")
+        return BadInput(text, bill="nothing was changed")
+    return None
+
+
+class SesterceProvider(Provider):
+    """Sesterce.
+
+    `CreateSpec.extra` may hold ``os``, ``volume_id``, ``ssh_key_id`` and
+    ``cloud_init`` (a script of the user's own instead of ours).
+    Options: ``http`` (further arguments of `ApiClient`).
+    """
+
+    name: ClassVar[str] = "sesterce"
+    title: ClassVar[str] = "Sesterce"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.VOLUMES, Capability.HOST_KEY})
+
+    def __init__(self, config: ProviderConfig | None = None) -> None:
+        super().__init__(config)
+        key = self.config.key
+        if key is None and (found := keys.find(self.name)):
+            key = found.key
+        self.http = ApiClient(
+            provider=self.name,
+            title=self.title,
+            base_url=self.config.base_url or DEFAULT_URL,
+            key=key,
+            header="x-api-key",
+            scheme="",
+            translate=_translate,
+            **(self.config.options.get("http") or {}),
+        )
+
+    # -- the protocol ------------------------------------------------------------
+
+    def check(self) -> Account:
+        """List the account's SSH keys."""
+        found = self.http.call("GET", "/gpu-cloud/ssh-keys", expect=list)
+        return Account(provider=self.name, message=f"{len(found)} SSH keys on the account")
+
+    def search(self, query: OfferQuery) -> list[Offer]:
+        """One offer for each region; those that are taken have ``available == 0``.
+
+        What the API can filter exactly is passed on: one region, one count,
+        one kind. Names of GPUs are not: each cloud behind spells its own.
+        """
+        params: dict[str, str] = {"sort": "price"}
+        # a region's code of Sesterce's own; countries and continents are for gpunb.offers
+        if len(query.regions) == 1 and re.fullmatch(r"[a-z0-9]+(?:-[a-z0-9]+)+", query.regions[0]):
+            params["region"] = query.regions[0]
+        if query.count_max is not None and query.count_max == query.count_min > 0:
+            params["numGpus"] = str(query.count_min)
+        if len(query.kinds) == 1 and query.kinds[0] in _WORDS:
+            params["deploymentType"] = _WORDS[query.kinds[0]]
+        return self.offers(**params)
+
+    def offers(self, **params: str) -> list[Offer]:
+        """Offers by Sesterce's own parameters: region, numGpus, gpuType, available, sort, deploymentType."""
+        known = {"region", "numGpus", "gpuType", "available", "sort", "deploymentType"}
+        if unknown := sorted(params.keys() - known):
+            names = ", ".join(sorted(known))
+            msg = f"Sesterce's offers have no parameter {', '.join(unknown)}; there are {names}"
+            raise BadInput(msg)
+        answer = self.http.call("GET", "/gpu-cloud/instances/offers", params=params, expect=list)
+        return [offer for row in answer for offer in _offers(row)]
+
+    def create(self, offer: Offer, spec: CreateSpec) -> Instance:
+        """Rent it in the offer's region."""
+        body, host_key = self._body(offer, spec)
+        answer = self.http.call("POST", "/gpu-cloud/instances", json=body, safe=False, effect=True)
+        try:
+            made = self._instance(answer)
+        except BadAnswer as err:
+            raise OutcomeUnknown(
+                err.message, provider=self.name, bill="an instance may be running and billed"
+            ) from err
+        made.host_key = host_key
+        made.usd_h = made.usd_h or offer.usd_h
+        return made
+
+    def instances(self) -> list[Instance]:
+        """All of the account, of all kinds."""
+        return [self._instance(row) for row in self.http.call("GET", "/gpu-cloud/instances", expect=list)]
+
+    def get(self, instance_id: str) -> Instance:
+        """One in detail."""
+        return self._instance(self.http.call("GET", f"/gpu-cloud/instances/{_segment(instance_id)}"))
+
+    def destroy(self, instance_id: str) -> None:
+        """Delete it. Its volumes stay, and are billed on."""
+        path = f"/gpu-cloud/instances/{_segment(instance_id)}"
+        self.http.call("DELETE", path, safe=True, effect=True, expect=None)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.http.close()
+
+    # -- Sesterce's own ------------------------------------------------------------
+
+    def ssh_keys(self) -> list[dict[str, Any]]:
+        """The account's keys."""
+        return list(self.http.call("GET", "/gpu-cloud/ssh-keys", expect=list))
+
+    def add_ssh_key(self, name: str, public_key: str) -> str:
+        """Add one; returns its id."""
+        body = {"name": name, "publicKey": public_key}
+        return str(self.http.call("POST", "/gpu-cloud/ssh-keys", json=body, safe=False).get("_id", ""))
+
+    def delete_ssh_key(self, key_id: str) -> None:
+        """Remove one."""
+        self.http.call("DELETE", f"/gpu-cloud/ssh-keys/{_segment(key_id)}", safe=True, expect=None)
+
+    def volume_offers(self) -> list[dict[str, Any]]:
+        """Where volumes can be made, and at what price."""
+        return list(self.http.call("GET", "/gpu-cloud/volumes/offers", expect=list))
+
+    def volumes(self) -> list[dict[str, Any]]:
+        """All volumes of the account; each is billed until it is deleted."""
+        return list(self.http.call("GET", "/gpu-cloud/volumes", expect=list))
+
+    def create_volume(self, *, cloud: str, region: str, name: str, size_gb: int) -> str:
+        """Make one; returns its id. An instance can mount it in the same cloud and region only."""
+        if size_gb < 1:
+            msg = f"size_gb {size_gb} must be 1 or more"
+            raise BadInput(msg, bill="nothing was rented")
+        body = {"cloudProvider": cloud, "region": region, "name": name, "sizeInGb": size_gb}
+        answer = self.http.call("POST", "/gpu-cloud/volumes", json=body, safe=False, effect=True)
+        found = answer.get("_id")
+        if not isinstance(found, str) or not found:
+            msg = f"Sesterce took the volume, but its answer has no _id: {clean(repr(answer), 160)}"
+            raise OutcomeUnknown(msg, provider=self.name, bill="a volume may exist and be billed")
+        return found
+
+    def delete_volume(self, volume_id: str) -> None:
+        """Delete it and all that is on it; its bill ends."""
+        self.http.call("DELETE", f"/gpu-cloud/volumes/{_segment(volume_id)}", safe=True, expect=None)
+
+    def _body(self, offer: Offer, spec: CreateSpec) -> tuple[dict[str, Any], str | None]:
+        raw, extra = offer.raw, spec.extra
+        try:
+            cloud, own = raw["cloud"]["_id"], raw["instanceId"]
+        except (KeyError, TypeError):
+            msg = f"offer {clean(offer.id, 80)} lacks Sesterce's own record; search again"
+            raise BadInput(msg, bill="nothing was rented") from None
+        if not 1 <= len(spec.label) <= 64:
+            msg = f"label {clean(spec.label, 80)!r} has {len(spec.label)} characters; 1 to 64 are taken"
+            raise BadInput(msg, bill="nothing was rented")
+        body: dict[str, Any] = {
+            "name": spec.label,
+            "cloudProvider": cloud,
+            "instanceId": own,
+            "region": offer.region,
+            "sshKey": spec.public_key,
+        }
+        if extra.get("ssh_key_id"):
+            body["sshKeyId"] = body.pop("sshKey") and str(extra["ssh_key_id"])
+        volumes = [str(extra["volume_id"])] if extra.get("volume_id") else list(spec.volumes)
+        if len(volumes) > 1:
+            msg = f"volumes {volumes} are {len(volumes)}; Sesterce mounts one at create"
+            raise BadInput(msg, bill="nothing was rented")
+        if volumes:
+            body["volumeId"] = volumes[0]
+        if offer.kind == "container":
+            self._no_script(spec, "a container")
+            image = spec.image or DEFAULT_IMAGE
+            if ":" not in image.rpartition("/")[2]:
+                msg = f"image {clean(image, 80)!r} must be image:tag for Sesterce"
+                raise BadInput(msg, bill="nothing was rented")
+            body["dockerContainer"] = {"image": image}
+            return body, None
+        machine, host_key = self._machine(offer, spec)
+        body["vm"] = machine
+        return body, host_key
+
+    def _machine(self, offer: Offer, spec: CreateSpec) -> tuple[dict[str, Any], str | None]:
+        configuration = offer.raw.get("configuration")
+        options = configuration.get("os") if isinstance(configuration, Mapping) else None
+        known = [name for name in options if isinstance(name, str)] if isinstance(options, list) else []
+        wanted = spec.extra.get("os") or spec.image or _default_os(known)
+        if wanted not in known:
+            shown = ", ".join(clean(name, 60) for name in known[:12])
+            msg = f"os {clean(wanted, 80)!r} must be one of the offer's: {shown or 'none'}"
+            raise BadInput(msg, bill="nothing was rented")
+        machine: dict[str, Any] = {"os": wanted}
+        if not offer.raw.get("cloudInitAvailable"):
+            self._no_script(spec, "this offer")
+            return machine, None
+        own = spec.extra.get("cloud_init")
+        script = str(own) if own else None
+        if script is None:
+            script = user_data(
+                public_key=spec.public_key, host_key=spec.host_key, env=spec.env, onstart=spec.onstart
+            )
+        machine["base64CloudInitScript"] = base64.b64encode(script.encode()).decode()
+        injected = spec.host_key if spec.host_key and not own else None
+        return machine, host_public(injected) if injected else None
+
+    def _no_script(self, spec: CreateSpec, where: str) -> None:
+        for field, value in (("onstart", spec.onstart), ("env", spec.env)):
+            if value:
+                msg = f"{self.title} runs no first-boot script on {where}, so {field} can't be set"
+                hint = "choose an offer with cloud-init, or set it by SSH"
+                raise NotSupported(msg, provider=self.name, bill="nothing was rented", hint=hint)
+
+    def _instance(self, row: Any) -> Instance:
+        one = parse(_Instance, row, provider=self.name, what="an instance")
+        state = _STATES.get(one.status, InstanceState.UNKNOWN)
+        host, port = one.ip or "", one.port or 0
+        if host and not port:
+            port = _forwarded(one.forwards) or 22
+        if state is InstanceState.RUNNING and not host:
+            state = InstanceState.CREATING  # active, and its address is not known yet
+        return Instance(
+            provider=self.name,
+            id=one.id,
+            label=one.name,
+            state=state,
+            raw_state=clean(one.status, 40),
+            host=host,
+            port=port if host else 0,
+            user=one.user or ("root" if row.get("dockerImage") else "ubuntu"),
+            usd_h=one.usd_h,
+            created=_unix(one.created),
+            raw=row,
+        )
+
+
+def _offers(row: Any) -> Iterator[Offer]:
+    """One offer for each region of `row`; a row that can't be read is logged and left out."""
+    try:
+        one = parse(_Offer, row, provider="sesterce", what="an offer")
+    except BadAnswer as err:
+        _log.warning("an offer is left out: %s", err.message)
+        return
+    setup = one.configuration
+    for place in one.availability:
+        region = place.get("region")
+        if not isinstance(region, str) or not region:
+            _log.warning(
+                "a region of offer %s is left out: %s", clean(one.instance_id, 60), clean(repr(place), 80)
+            )
+            continue
+        yield Offer(
+            provider="sesterce",
+            id=f"{one.instance_id}/{region}",
+            gpu=one.gpu,
+            gpu_raw=one.gpu if "sxm" in one.gpu.lower() else f"{one.gpu} {setup.interconnect}".strip(),
+            gpus=one.gpus,
+            vram_gb=setup.vRamGB,
+            usd_h=one.usd_h,
+            disk_included_gb=setup.storageGB,
+            disk_max_gb=setup.storageGB or float("inf"),
+            kind=_KINDS.get(one.deployment, one.deployment or "vm"),
+            region=region,
+            country=str(place.get("countryCode") or "").upper()[:2],
+            cores=setup.vCpu,
+            ram_gb=setup.ramGB,
+            verified=True,
+            trust="datacenter",
+            host_id=one.cloud.name,
+            available=int(place.get("available") is True),
+            raw=row,
+        )
+
+
+def _default_os(options: list[str]) -> str:
+    """With CUDA if there is one, then the newest Ubuntu."""
+
+    def rank(name: str) -> tuple[bool, bool, list[int]]:
+        low = name.lower()
+        return "cuda" in low, "ubuntu" in low, [int(part) for part in re.findall(r"\d+", low)]
+
+    return max(options, key=rank, default="")
+
+
+def _forwarded(forwards: list[Any]) -> int:
+    """The outside port of 22: objects in the client's types, "22:40022" texts in the OpenAPI."""
+    for entry in forwards:
+        if isinstance(entry, Mapping):
+            inside, outside = str(entry.get("internalPort")), str(entry.get("externalPort"))
+        else:
+            numbers = re.findall(r"\d+", str(entry))
+            inside, outside = numbers if len(numbers) == 2 else ("", "")
+        if inside == "22" and outside.isdecimal():
+            return int(outside)
+    return 0
+
+
+def _unix(value: str | None) -> float | None:
+    try:
+        found = datetime.fromisoformat((value or "").replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _segment(value: str) -> str:
+    """`value` as one segment of a path."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", value):
+        msg = f"{clean(value, 80)!r} is not an id of Sesterce"
+        raise BadInput(msg)
+    return value

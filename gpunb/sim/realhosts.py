@@ -1,0 +1,120 @@
+"""Real machines behind simulated instances: each is a host of the ``local`` provider, with SSH."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpunb import paths
+from gpunb.providers.local import launch, running, terminate
+from gpunb.sim.catalog import MODELS
+from gpunb.sim.hosts import Host, HostSpec
+
+__all__ = ["RealHosts", "install_smi"]
+
+DRIVER = "550.127.08"
+CUDA = "12.4"
+
+
+class RealHosts:
+    """SSH servers on loopback ports, one folder each.
+
+    Parameters
+    ----------
+    root
+        Where the folders are made; everything in it that an earlier, crashed
+        simulation left is ended first.
+    """
+
+    real = True
+
+    def __init__(self, root: Path) -> None:
+        self.root = paths.private_dir(root)
+        self._lock = threading.Lock()
+        self._specs: dict[str, HostSpec] = {}
+        for left in self.root.iterdir():
+            self._remove(left)
+
+    def launch(self, spec: HostSpec) -> Host:
+        """Start it, ``nvidia-smi`` included."""
+        folder = paths.private_dir(self.root / spec.id)
+        if spec.gpus:
+            install_smi(paths.private_dir(folder / "bin"), spec)
+        with self._lock:
+            self._specs[spec.id] = spec
+        return self._up(spec, spec.onstart)
+
+    def authorize(self, host: Host, public_keys: Sequence[str]) -> None:
+        """Add keys; they count from the next login on."""
+        with (self.root / host.handle / "authorized_keys").open("a", encoding="utf-8") as out:
+            out.writelines(f"{line}\n" for line in public_keys)
+
+    def stop(self, host: Host) -> None:
+        """End its processes; its folder stays."""
+        terminate(self.root / host.handle)
+
+    def start(self, host: Host) -> Host:
+        """Again, on another port, as a rented machine that comes back has."""
+        with self._lock:
+            spec = self._specs[host.handle]
+        return self._up(spec, spec.onstart if spec.onstart_always else "")
+
+    def terminate(self, host: Host) -> None:
+        """End it and remove its folder."""
+        self._remove(self.root / host.handle)
+
+    def close(self) -> None:
+        """End all."""
+        for left in self.root.iterdir():
+            self._remove(left)
+
+    def _up(self, spec: HostSpec, onstart: str) -> Host:
+        folder = self.root / spec.id
+        keys = list(spec.public_keys)
+        known = folder / "authorized_keys"
+        if known.exists():
+            keys += [line for line in known.read_text("utf-8").splitlines() if line not in keys]
+        made = launch(
+            folder,
+            authorized_keys=keys,
+            host_key=spec.host_key,
+            env=dict(spec.env),
+            user=spec.user,
+            instance_id=f"sim-{spec.id}",
+            onstart=onstart,
+        )
+        return Host(made.address, made.port, made.user, made.host_key, handle=spec.id)
+
+    def _remove(self, folder: Path) -> None:
+        if not folder.is_dir():
+            return
+        if running(folder) is not None or (folder / "config.json").exists():
+            terminate(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def install_smi(folder: Path, spec: HostSpec) -> None:
+    """Put ``nvidia-smi`` and what it shows into `folder`."""
+    from gpunb.sim import smi
+
+    card = next((model for model in MODELS if model.name == spec.gpu), None)
+    capability = card.compute_cap if card else 860
+    shown = {
+        "name": spec.gpu if spec.gpu.startswith("Tesla") else f"NVIDIA {spec.gpu}",
+        "gpus": spec.gpus,
+        "vram_mib": spec.vram_mib,
+        "watts": card.watts if card else 300,
+        "compute_cap": f"{capability // 100}.{capability // 10 % 10}",
+        "driver": DRIVER,
+        "cuda": CUDA,
+        "seed": spec.id,
+    }
+    (folder / "gpus.json").write_text(json.dumps(shown), "utf-8")
+    program = folder / "nvidia-smi"
+    source = Path(smi.__file__).read_text("utf-8")
+    program.write_text(f"#!{sys.executable} -IS\n{source}", "utf-8")
+    program.chmod(0o755)
