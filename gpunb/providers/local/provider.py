@@ -54,6 +54,7 @@ class LocalProvider(Provider):
     name: ClassVar[str] = "local"
     title: ClassVar[str] = "local"
     needs_key: ClassVar[bool] = False
+    list_lag_s: ClassVar[float] = 0.0  # the list is the folder itself
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {
             Capability.STOP,

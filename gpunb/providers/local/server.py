@@ -24,11 +24,13 @@ from gpunb.providers.local.launcher import ADDRESS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from asyncssh.channel import SSHChannel
+
 __all__ = ["serve"]
 
 log = logging.getLogger("host")
 
-_WINDOW = 8 * 1024 * 1024  # bytes a client may send ahead on one channel
+_WINDOW = 2 * 1024 * 1024  # bytes a client may send ahead on one channel
 _PACKET = 128 * 1024
 _LOOK_S = 5.0
 _WILDCARDS = {"", "*", "0.0.0.0", "::", "localhost", "127.0.0.1"}  # noqa: S104  (none of them is bound)
@@ -153,7 +155,7 @@ class _Server(asyncssh.SSHServer):
             session.breathe()
 
 
-def _sftp(chan: asyncssh.SSHChannel[bytes]) -> asyncssh.SFTPServer:
+def _sftp(chan: SSHChannel[bytes]) -> asyncssh.SFTPServer:
     return asyncssh.SFTPServer(cast("asyncssh.SSHServerChannel[bytes]", chan))
 
 
