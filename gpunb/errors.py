@@ -12,7 +12,8 @@
     ├── SessionError            something about one session
     │   ├── SessionNotFound     no session has that name
     │   ├── SessionAmbiguous    several sessions would fit
-    │   └── WrongState          the verb does not fit the session's state
+    │   ├── WrongState          the verb does not fit the session's state
+    │   └── Cancelled           Ctrl-C; says what was confirmed
     ├── ProviderError           a cloud said no, or said nothing
     │   ├── AuthFailed          the key is missing, wrong or lacks a scope
     │   ├── NotSupported        this cloud can't do that
@@ -51,6 +52,7 @@ __all__ = [
     "BadAnswer",
     "BadInput",
     "BootstrapFailed",
+    "Cancelled",
     "GpunbError",
     "HostError",
     "HostKeyChanged",
@@ -172,6 +174,12 @@ class SessionAmbiguous(SessionError):
 
 class WrongState(SessionError):
     """The verb does not fit the session's state."""
+
+
+class Cancelled(SessionError):
+    """Ctrl-C broke it off; the message says what was confirmed."""
+
+    exit_code = 130
 
 
 class ProviderError(GpunbError):

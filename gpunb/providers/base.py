@@ -275,6 +275,9 @@ class Provider(ABC):
     title: ClassVar[str]
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     needs_key: ClassVar[bool] = True
+    # Seconds for which `instances` may still lack what `create` has just made. Lists were seen
+    # to lag by a minute (skypilot#4431); until then "not listed" proves nothing.
+    list_lag_s: ClassVar[float] = 120.0
 
     def __init__(self, config: ProviderConfig | None = None) -> None:
         self.config = config or ProviderConfig()

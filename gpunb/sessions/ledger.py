@@ -44,7 +44,7 @@ __all__ = ["Ledger", "label_for", "new_id", "valid_name"]
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 _LIVE = "state NOT IN ('gone', 'failed')"
 _LETTERS = string.ascii_lowercase + string.digits
-_LEASE = ("deadline", "idle_s", "budget_usd")
+_LEASE = ("deadline", "idle_s", "budget_usd", "budget_set")
 _COLUMNS = {f.name for f in fields(Session)} - {"id", "state", "state_at", "lease"} | set(_LEASE)
 
 
@@ -339,7 +339,7 @@ class Ledger(Books):
         return [_intent(row) for row in self._rows(sql, tuple(values))]
 
     def update(self, session_id: str, **changed: Any) -> Session:
-        """Change fields of a session (not its state). `lease=` sets all three limits.
+        """Change fields of a session (not its state). `lease=` sets its limits together.
 
         Raises
         ------
@@ -471,6 +471,7 @@ class Ledger(Books):
 
 def _session(row: sqlite3.Row) -> Session:
     values = dict(row)
+    values["budget_set"] = bool(values["budget_set"])
     values["lease"] = Lease(**{key: values.pop(key) for key in _LEASE})
     values["state"] = SessionState(values["state"])
     values["seen"] = bool(values["seen"])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALLOWED",
+    "LOUD_TRIES",
     "OVER",
     "SYSTEM_CLOCK",
     "Clock",
@@ -97,6 +98,9 @@ ALLOWED: Mapping[SessionState, frozenset[SessionState]] = {
 
 OVER = frozenset({SessionState.GONE, SessionState.FAILED})
 
+# an end that the provider has not confirmed after so many tries is shouted
+LOUD_TRIES = 3
+
 
 def allowed(old: SessionState, new: SessionState) -> bool:
     """Whether a session may go from `old` to `new`."""
@@ -115,11 +119,19 @@ class Lease:
         Seconds after the last activity.
     budget_usd
         US dollars for gpu, disk and bandwidth together.
+    budget_set
+        Whether the user chose the budget; else it follows the deadline.
     """
 
     deadline: float | None = None
     idle_s: float | None = None
     budget_usd: float | None = None
+    budget_set: bool = False
+
+    @property
+    def mark(self) -> str:
+        """What the host is told of it, as one comparable word (`Session.armed`)."""
+        return f"{self.deadline}/{self.idle_s}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,6 +153,8 @@ class Session:
         then, "not listed" proves nothing: lists lag behind creates.
     save, save_to
         Paths on the host to bring back before the end, and the folder here.
+    armed
+        The `Lease.mark` that the host last confirmed; "" if none.
     tries, next_try
         Attempts to end it that were not confirmed, and when the next is due.
     state_at
@@ -164,6 +178,7 @@ class Session:
     ready: float | None = None
     ended: float | None = None
     lease: Lease = field(default_factory=Lease)
+    armed: str = ""
     last_activity: float | None = None
     usd_h: float = 0.0
     stopped_usd_h: float = 0.0
@@ -200,7 +215,7 @@ class Session:
                 f"it is not known whether {self.provider} rented {self.name}{at}: "
                 f"if it did, it costs ${self.usd_h:.2f}/h; gpunb keeps looking and ends it when it shows up"
             )
-        if self.state is SessionState.ENDING and self.tries > 0:
+        if self.state is SessionState.ENDING and self.tries >= LOUD_TRIES:
             what = f"instance {self.instance_id}" if self.instance_id else f"whatever runs{at}"
             return (
                 f"{self.provider} has not confirmed the end of {self.name} ({what}) after {self.tries} "

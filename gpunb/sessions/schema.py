@@ -34,6 +34,8 @@ CREATE TABLE sessions (
   deadline REAL,
   idle_s REAL,
   budget_usd REAL,
+  budget_set INTEGER NOT NULL DEFAULT 0,
+  armed TEXT NOT NULL DEFAULT '',
   last_activity REAL,
   usd_h REAL NOT NULL DEFAULT 0,
   stopped_usd_h REAL NOT NULL DEFAULT 0,

@@ -1,0 +1,184 @@
+"""From an instance's id to a ready session: running, reachable, agent, lease."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import InstanceGone, ProviderError, Unreachable, WrongState
+from gpunb.progress import SILENT, Progress
+from gpunb.providers.base import Instance, InstanceState, Presence, Provider
+from gpunb.sessions.billing import opening
+from gpunb.sessions.model import Session, SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.reach import Reach
+    from gpunb.sessions.timing import Timing
+
+__all__ = ["BootFailed", "bring_up", "see"]
+
+_DEAD = {InstanceState.FAILED, InstanceState.GONE, InstanceState.ENDING}
+_HALTED = {InstanceState.STOPPED, InstanceState.INTERRUPTED}
+
+
+class BootFailed(Unreachable):
+    """The instance did not become reachable in time, or its provider gave it up."""
+
+
+def see(ledger: Ledger, session: Session, instance: Instance) -> Session:
+    """Record what the provider shows of the instance: address, prices, its own state."""
+    changed: dict[str, Any] = {
+        "cloud_state": instance.state.value,
+        "seen": True,
+        "host": instance.host or session.host,
+        "port": instance.port or session.port,
+        "user": instance.user or session.user,
+    }
+    priced = instance.usd_h > 0 and instance.usd_h != session.usd_h
+    if priced:
+        changed["usd_h"] = instance.usd_h
+    if instance.stopped_usd_h > 0:
+        changed["stopped_usd_h"] = instance.stopped_usd_h
+    if all(getattr(session, key) == value for key, value in changed.items()):
+        return session
+    session = ledger.update(session.id, **changed)
+    if priced and session.state in {SessionState.BOOTING, SessionState.REACHABLE, SessionState.READY}:
+        ledger.open_segments(opening(session, instance, ledger.clock.time()))
+        ledger.note(session.id, "price", f"{session.provider} bills ${instance.usd_h:.4f}/h")
+    return session
+
+
+def bring_up(
+    ledger: Ledger,
+    provider: Provider,
+    session: Session,
+    *,
+    host: Reach,
+    timing: Timing,
+    boot_s: float,
+    progress: Progress = SILENT,
+    each: Callable[[], None] | None = None,
+) -> Session:
+    """Wait until the session in state booting (or reachable) is ready; returns it.
+
+    The lease is armed on the host before anything else happens there.
+
+    Parameters
+    ----------
+    boot_s
+        Seconds from the beginning of the state booting until SSH must answer.
+    each
+        Called between questions (keeps the claim alive).
+
+    Raises
+    ------
+    BootFailed
+        The provider gave the instance up, or the time is over.
+    HostError
+        SSH or the agent failed.
+    WrongState
+        Another process moved the session on (ended it, most likely).
+    """
+    began = session.state_at if session.state is SessionState.BOOTING else ledger.clock.time()
+    until = began + boot_s
+    instance = _wait_running(
+        ledger, provider, session, until=until, timing=timing, progress=progress, each=each
+    )
+    session = ledger.get(session.id)
+    if instance.host_key:
+        host.pin(session, instance.host_key)
+
+    def give_up() -> None:
+        _still(ledger, session)
+        if each is not None:
+            each()
+
+    progress.say(f"waiting for SSH at {session.host}:{session.port}")
+    left = max(timing.agent_s, until - ledger.clock.time())
+    host.wait(session, timeout=left, progress=progress, give_up=give_up)
+    session = _still(ledger, session)
+    if session.state is SessionState.BOOTING:
+        session = ledger.transition(session, SessionState.REACHABLE, "SSH answers")
+    progress.say("starting the agent")
+    host.arm(session, progress)
+    now = ledger.clock.time()
+    return ledger.transition(
+        session,
+        SessionState.READY,
+        "",
+        ready=session.ready or now,
+        last_activity=now,
+        armed=session.lease.mark,
+    )
+
+
+def _still(ledger: Ledger, session: Session) -> Session:
+    """The session anew, if it is still ours to bring up."""
+    now = ledger.get(session.id)
+    if now.state not in {SessionState.BOOTING, SessionState.REACHABLE}:
+        msg = f"session {now.name} is {now.state.value} by now; another process is at work on it"
+        raise WrongState(msg, hint="gpunb ps")
+    return now
+
+
+def _wait_running(
+    ledger: Ledger,
+    provider: Provider,
+    session: Session,
+    *,
+    until: float,
+    timing: Timing,
+    progress: Progress,
+    each: Callable[[], None] | None,
+) -> Instance:
+    clock = ledger.clock
+    step = 0
+    last = "nothing yet"
+    while True:
+        session = _still(ledger, session)
+        try:
+            instance = provider.get(session.instance_id)
+        except InstanceGone as err:
+            if _really_gone(ledger, provider, session, timing):
+                raise _failed(session, f"{provider.title} says that it is gone") from err
+            last = "not listed yet"
+        except ProviderError as err:
+            last = err.message
+        else:
+            session = see(ledger, session, instance)
+            last = instance.message or instance.raw_state or instance.state.value
+            if instance.state in _DEAD or (instance.state in _HALTED and session.ready is None):
+                raise _failed(session, f"{provider.title} says {instance.state.value} ({last})")
+            if instance.state is InstanceState.RUNNING and session.host and session.port:
+                return instance
+        now = clock.time()
+        if now >= until:
+            raise _failed(session, f"not running after {timing_text(now - session.state_at)}: {last}")
+        progress.say(f"waiting for instance {session.instance_id} of {provider.title}: {last}")
+        progress.advance(now - session.state_at, until - session.state_at, "s")
+        if each is not None:
+            each()
+        clock.sleep(timing.pause(step))
+        step += 1
+
+
+def timing_text(seconds: float) -> str:
+    """Seconds as people say them."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _really_gone(ledger: Ledger, provider: Provider, session: Session, timing: Timing) -> bool:
+    sent = max((one.sent for one in ledger.intents(session.id)), default=0.0)
+    if not session.seen and ledger.clock.time() - sent < timing.lag(provider):
+        return False
+    try:
+        return provider.presence(session.instance_id) is Presence.GONE
+    except (ProviderError, OSError):
+        return False
+
+
+def _failed(session: Session, why: str) -> BootFailed:
+    msg = f"instance {session.instance_id} of {session.provider} did not come up: {why}"
+    return BootFailed(msg)

@@ -1,0 +1,269 @@
+"""To the end, and to certainty: lost answers resolved by label, destroys followed until they are true.
+
+Each step is short and leaves the ledger such that any process can take the next one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import GpunbError, InstanceGone, ProviderError, WrongState
+from gpunb.progress import SILENT, Progress
+from gpunb.providers.base import Instance, InstanceState, Presence, Provider
+from gpunb.sessions.billing import opening
+from gpunb.sessions.model import OVER, Intent, IntentState, Orphan, Session, SessionState
+from gpunb.sessions.receipts import write_receipt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.timing import Timing
+
+__all__ = ["Listing", "begin_end", "end", "end_step", "settle"]
+
+
+@dataclass
+class Listing:
+    """A provider's list, asked for at most once; `error` if it could not be had.
+
+    `shared` if one list serves many sessions, as in a tick of the supervisor.
+    """
+
+    provider: Provider
+    shared: bool = False
+    _found: list[Instance] | None = None
+    error: ProviderError | None = field(default=None)
+
+    def instances(self) -> list[Instance] | None:
+        """The instances, or None if the provider did not say."""
+        if self._found is None and self.error is None:
+            try:
+                self._found = self.provider.instances()
+            except ProviderError as err:
+                self.error = err
+            except Exception as err:  # noqa: BLE001 - a list that breaks is a list that we don't have
+                self.error = ProviderError(f"{type(err).__name__}: {err}", provider=self.provider.name)
+        return self._found
+
+    def labelled(self, label: str) -> list[Instance] | None:
+        """Instances with exactly this label that are not gone, or None if the provider did not say."""
+        found = self.instances()
+        if found is None:
+            return None
+        return [one for one in found if one.label == label and one.state is not InstanceState.GONE]
+
+
+def settle(ledger: Ledger, listing: Listing, session: Session, timing: Timing) -> Session:
+    """Resolve the session's lost create answers by their label, as far as that goes now.
+
+    Found: the id is recorded (the state becomes booting unless it is ending). Not found
+    although the list is old enough to have it: the intent is absent. Else nothing changes.
+    """
+    for intent in ledger.intents(session.id, unresolved=True):
+        found = listing.labelled(intent.label)
+        if found is None:
+            continue
+        if found:
+            session = _adopt(ledger, session, intent, found)
+        elif _age(ledger, intent) >= timing.lag(listing.provider) and not ledger.claimed(session.id):
+            ledger.resolve_intent(intent.label, IntentState.ABSENT, "no list has it")
+            ledger.note(session.id, "absent", f"nothing carries the label {intent.label}")
+    return ledger.get(session.id)
+
+
+def _adopt(ledger: Ledger, session: Session, intent: Intent, found: Sequence[Instance]) -> Session:
+    first, *more = sorted(found, key=lambda one: (one.created or 0.0, one.id))
+    ledger.note(session.id, "adopt", f"instance {first.id} carries the label {intent.label}")
+    for extra in more:  # one call, two machines: the second has no session and is ended as an orphan
+        ledger.save_orphan(
+            Orphan(
+                provider=extra.provider,
+                instance_id=extra.id,
+                label=extra.label,
+                ours=True,
+                first_seen=ledger.clock.time(),
+                usd_h=extra.usd_h,
+                detail=f"a second instance with the label of {session.name}",
+            )
+        )
+    return ledger.answer_create(
+        session,
+        first.id,
+        opening(session, first, intent.sent),
+        cloud_state=first.state.value,
+        seen=True,
+    )
+
+
+def begin_end(ledger: Ledger, session_id: str, why: str) -> Session:
+    """Record that the session is to be destroyed, whatever state it is in by now."""
+    for _ in range(20):
+        session = ledger.get(session_id)
+        if session.state in OVER or session.state is SessionState.ENDING:
+            return session
+        try:
+            return ledger.transition(session, SessionState.ENDING, why, tries=0, next_try=0.0)
+        except WrongState:
+            continue  # another process moved it between the two lines
+    msg = f"session {session_id} changes its state faster than it can be ended"
+    raise WrongState(msg)
+
+
+def end_step(
+    ledger: Ledger,
+    listing: Listing,
+    session: Session,
+    timing: Timing,
+    *,
+    then: SessionState | None = None,
+) -> Session:
+    """One step of an ending session; returns it as it is then (over, if that is certain).
+
+    Parameters
+    ----------
+    then
+        The state after a confirmed end; None is gone, or failed if it never was ready.
+    """
+    session = settle(ledger, listing, session, timing)
+    if session.state is not SessionState.ENDING:
+        return session
+    if not session.instance_id:
+        if ledger.intents(session.id, unresolved=True):
+            return _again(ledger, session, timing, "the answer to its create call is still unknown")
+        return _over(ledger, listing.provider, session, then, "nothing was rented")
+    asked = ledger.clock.time() >= session.next_try
+    if asked:
+        session = _destroy(ledger, listing.provider, session, timing)
+    presence = _presence(listing, session, asked=asked)
+    if presence is Presence.PRESENT and not session.seen:
+        return ledger.update(session.id, seen=True)
+    if presence is Presence.GONE and (
+        session.seen or _old_enough(ledger, session, timing.lag(listing.provider))
+    ):
+        detail = f"{listing.provider.title} confirms that it is gone"
+        return _over(ledger, listing.provider, session, then, detail)
+    return session
+
+
+def _old_enough(ledger: Ledger, session: Session, lag: float) -> bool:
+    """Whether every list would have the instance by now, if it existed."""
+    return all(_age(ledger, one) >= lag for one in ledger.intents(session.id))
+
+
+def _age(ledger: Ledger, intent: Intent) -> float:
+    """Seconds since the create call was sent, or since it was given up."""
+    return ledger.clock.time() - max(intent.sent, intent.resolved or 0.0)
+
+
+def _destroy(ledger: Ledger, provider: Provider, session: Session, timing: Timing) -> Session:
+    ledger.note(session.id, "destroy", f"asking {provider.title} to end instance {session.instance_id}")
+    detail = session.detail
+    try:
+        provider.destroy(session.instance_id)
+    except InstanceGone:
+        ledger.note(session.id, "destroyed", "the provider says that there is no such instance")
+    except GpunbError as err:
+        ledger.note(session.id, "destroy-failed", err.message)
+    except Exception as err:  # noqa: BLE001 - an end must not stop at a provider's bug
+        ledger.note(session.id, "destroy-failed", f"{type(err).__name__}: {err}")
+    else:
+        ledger.note(session.id, "destroyed", "the provider took the call")
+    return _again(ledger, session, timing, detail)
+
+
+def _again(ledger: Ledger, session: Session, timing: Timing, detail: str) -> Session:
+    now = ledger.clock.time()
+    if now < session.next_try:
+        return session
+    return ledger.update(
+        session.id,
+        tries=session.tries + 1,
+        next_try=now + timing.retry(session.tries),
+        detail=detail,
+    )
+
+
+def _presence(listing: Listing, session: Session, *, asked: bool) -> Presence:
+    """Gone only if the list and the single answer agree.
+
+    A shared list (`Listing.shared`) is used if it is younger than the destroy call; an
+    instance that it lacks costs one call more. With a list of our own the provider is asked.
+    """
+    provider = listing.provider
+    try:
+        if not listing.shared:
+            return provider.presence(session.instance_id)
+        found = None if asked else listing.instances()
+        if found is None:
+            return Presence.UNKNOWN
+        if any(one.id == session.instance_id and one.state is not InstanceState.GONE for one in found):
+            return Presence.PRESENT
+        single = provider.get(session.instance_id)
+    except InstanceGone:
+        return Presence.GONE
+    except Exception:  # noqa: BLE001 - whatever it is, it is not "gone"
+        return Presence.UNKNOWN
+    return Presence.GONE if single.state is InstanceState.GONE else Presence.PRESENT
+
+
+def _over(
+    ledger: Ledger, provider: Provider, session: Session, then: SessionState | None, detail: str
+) -> Session:
+    rented = bool(session.instance_id)
+    for intent in ledger.intents(session.id):
+        if intent.state is IntentState.ANSWERED:
+            ledger.resolve_intent(intent.label, IntentState.GONE, detail)
+    why = session.detail
+    state = then or (SessionState.GONE if session.ready is not None else SessionState.FAILED)
+    changed: dict[str, Any] = {
+        "tries": 0,
+        "next_try": 0.0,
+        "cloud_state": InstanceState.GONE.value if rented else "",
+    }
+    if state is SessionState.REQUESTED:
+        changed |= {"instance_id": "", "host": "", "port": 0, "seen": False}
+    try:
+        session = ledger.transition(session, state, detail, **changed)
+    except WrongState:
+        return ledger.get(session.id)  # another process was first
+    if session.state in OVER:
+        write_receipt(ledger, provider, session, why=why)
+    return session
+
+
+def end(
+    ledger: Ledger,
+    provider: Provider,
+    session_id: str,
+    *,
+    why: str,
+    within: float,
+    timing: Timing,
+    progress: Progress = SILENT,
+    then: SessionState | None = None,
+    each: Callable[[], None] | None = None,
+) -> Session:
+    """Destroy, and stay with it until the provider agrees or `within` seconds are over.
+
+    Returns the session; it is over (or in state `then`) only if that is confirmed, else it
+    stays ending, and the supervisor goes on.
+    """
+    begin = ledger.clock.time()
+    step = 0
+    while True:
+        session = begin_end(ledger, session_id, why)
+        if session.state is SessionState.ENDING:
+            session = end_step(ledger, Listing(provider), session, timing, then=then)
+        if session.state in OVER or session.state is then:
+            return session
+        spent = ledger.clock.time() - begin
+        if spent >= within:
+            return session
+        progress.say(f"waiting until {provider.title} agrees that {session.name} is gone")
+        progress.advance(spent, within, "s")
+        if each is not None:
+            each()
+        ledger.clock.sleep(timing.pause(step))
+        step += 1

@@ -1,0 +1,254 @@
+"""When a session ends by itself: defaults, checks, what is due, what is left."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gpunb.errors import BadInput, HostError, WrongState
+from gpunb.sessions.model import OVER, Cost, Lease, Session, SessionState, offer_from_dict
+from gpunb.sessions.reach import HOST
+
+if TYPE_CHECKING:
+    from gpunb.providers.base import Offer
+    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.reach import Reach
+
+__all__ = ["DEFAULT_HOURS", "DEFAULT_IDLE_S", "Due", "Standing", "due", "extend", "lease_for", "standing"]
+
+DEFAULT_HOURS = 2.0
+DEFAULT_IDLE_S = 1800.0
+BUDGET_FACTOR = 1.2
+MAX_HOURS = 8784.0  # a leap year: longer is a slip of the keyboard
+MIN_IDLE_S = 60.0
+WARN_S = 600.0
+WARN_SHARE = 0.1
+
+
+def lease_for(
+    offer: Offer,
+    *,
+    now: float,
+    hours: float | None = None,
+    idle_s: float | None = None,
+    budget_usd: float | None = None,
+    disk_gb: float = 0.0,
+    spent: float = 0.0,
+) -> Lease:
+    """The lease of a rental of `offer` that begins at `now`.
+
+    Parameters
+    ----------
+    hours
+        From the create call to the end; None is 2. A rental always has an end.
+    idle_s
+        Seconds without a run or a transfer; None is 30 minutes, infinity is never.
+    budget_usd
+        US dollars; None is 1.2 times the price of `hours` (no limit if that is 0),
+        infinity is no limit.
+    spent
+        US dollars that earlier attempts of this rental cost.
+
+    Raises
+    ------
+    BadInput
+        A value breaks its rule.
+    """
+    length = _hours(DEFAULT_HOURS if hours is None else hours)
+    idle = _idle(DEFAULT_IDLE_S if idle_s is None else idle_s)
+    if budget_usd is None:
+        price = _price(offer, length, disk_gb)
+        budget = spent + price * BUDGET_FACTOR if price > 0 else None
+    else:
+        least = offer.total(min(1.0, length), disk_gb=disk_gb)
+        budget = _budget(budget_usd, least + spent, f"one hour of it costs ${least:.2f}")
+    return Lease(
+        deadline=now + length * 3600.0, idle_s=idle, budget_usd=budget, budget_set=budget_usd is not None
+    )
+
+
+def extend(
+    ledger: Ledger,
+    session: Session,
+    *,
+    hours: float | None = None,
+    idle_s: float | None = None,
+    budget_usd: float | None = None,
+    host: Reach = HOST,
+) -> Session:
+    """Give a session another lease, in the ledger and on its host.
+
+    Parameters
+    ----------
+    hours
+        Added to the deadline, or to now if that is over. A budget that the user did not
+        choose grows with it.
+    idle_s
+        The new idle time, seconds; infinity is never.
+    budget_usd
+        The new budget for the whole session; infinity is no limit.
+
+    Raises
+    ------
+    BadInput
+        Nothing is asked for, or a value breaks its rule.
+    WrongState
+        The session is over or ending.
+    HostError
+        The ledger has the new lease, but the host could not be told; the supervisor tries
+        again.
+    """
+    session = ledger.get(session.id)
+    if session.state in OVER or session.state in {SessionState.ENDING, SessionState.UNKNOWN}:
+        msg = f"session {session.name} is {session.state.value}: its lease can't be extended"
+        raise WrongState(msg, hint="gpunb rent starts another")
+    if hours is None and idle_s is None and budget_usd is None:
+        msg = "extend: say what to extend: hours, idle time or budget"
+        raise BadInput(msg, hint="gpunb extend 2h")
+    now = ledger.clock.time()
+    lease = replace(session.lease)
+    if hours is not None:
+        more = _hours(hours)
+        lease.deadline = max(now, lease.deadline or now) + more * 3600.0
+        if lease.deadline - now > MAX_HOURS * 3600.0:
+            msg = f"extend {hours:g} h: the end would be more than {MAX_HOURS:g} h away"
+            raise BadInput(msg)
+        if lease.budget_usd is not None and not lease.budget_set:
+            price = _price(offer_from_dict(session.offer), more, session.disk_gb)
+            lease.budget_usd += max(price, session.usd_h * more) * BUDGET_FACTOR
+    if idle_s is not None:
+        lease.idle_s = _idle(idle_s)
+    if budget_usd is not None:
+        spent = ledger.cost(session.id).total
+        lease.budget_usd = _budget(budget_usd, spent, f"${spent:.2f} are spent already")
+        lease.budget_set = True
+    ledger.update(session.id, lease=lease)
+    ledger.touch(session.id)  # who extends is there
+    ledger.note(session.id, "extend", lease.mark)
+    session = ledger.get(session.id)
+    if session.state in {SessionState.READY, SessionState.REACHABLE}:
+        try:
+            host.arm(session)
+        except HostError as err:
+            msg = f"{session.name} has its new lease, but its host could not be told: {err.message}"
+            raise type(err)(
+                msg,
+                bill=err.bill,
+                hint="the host may stop the work at the old time; the supervisor tells it when it is back",
+            ) from err
+        session = ledger.update(session.id, armed=lease.mark)
+    return session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """Why a session has to end now: "deadline", "idle" or "budget", and a sentence."""
+
+    why: str
+    text: str
+
+
+def due(session: Session, cost: Cost, now: float) -> Due | None:
+    """What ends `session` at `now`, if anything.
+
+    A stopped session can't be idle, but its deadline and its budget (disks are billed) hold.
+    """
+    lease = session.lease
+    if lease.deadline is not None and now >= lease.deadline:
+        return Due(why="deadline", text="its time is over")
+    if lease.budget_usd is not None and cost.total >= lease.budget_usd:
+        return Due(why="budget", text=f"its budget of ${lease.budget_usd:.2f} is spent")
+    if session.state is not SessionState.READY or lease.idle_s is None:
+        return None
+    active = max(session.last_activity or 0.0, session.ready or 0.0)
+    if now - active >= lease.idle_s:
+        return Due(why="idle", text=f"nothing ran or moved for {lease.idle_s / 60.0:g} min")
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a lease stands.
+
+    Attributes
+    ----------
+    ends_at
+        The earliest Unix time at which it ends the session if nothing runs from now on;
+        None if nothing ends it.
+    why
+        What would end it then: "deadline", "idle" or "budget".
+    idle_left_s, budget_left_usd
+        What is left of each, None where there is no limit.
+    warning
+        A line to show when the end is near, else "".
+    """
+
+    ends_at: float | None = None
+    why: str = ""
+    idle_left_s: float | None = None
+    budget_left_usd: float | None = None
+    warning: str = ""
+
+
+def standing(session: Session, cost: Cost, now: float) -> Standing:
+    """How the lease of a live session stands at `now`."""
+    lease = session.lease
+    ends: list[tuple[float, str]] = []
+    idle_left = budget_left = None
+    if lease.deadline is not None:
+        ends.append((lease.deadline, "deadline"))
+    if lease.idle_s is not None and session.state is SessionState.READY:
+        active = max(session.last_activity or 0.0, session.ready or 0.0)
+        idle_left = max(0.0, active + lease.idle_s - now)
+        ends.append((now + idle_left, "idle"))
+    if lease.budget_usd is not None:
+        budget_left = max(0.0, lease.budget_usd - cost.total)
+        if session.hourly > 0:
+            ends.append((now + budget_left / session.hourly * 3600.0, "budget"))
+    if not ends:
+        return Standing()
+    at, why = min(ends)
+    left = max(0.0, at - now)
+    near = {
+        "deadline": left <= WARN_S,
+        "idle": lease.idle_s is not None and left <= min(WARN_S, lease.idle_s / 3.0),
+        "budget": left <= WARN_S or (budget_left or 0.0) <= WARN_SHARE * (lease.budget_usd or 0.0),
+    }[why]
+    warning = ""
+    if near:
+        reason = {"deadline": "its time", "idle": "its idle time", "budget": "its budget"}[why]
+        warning = (
+            f"{session.name} ends in {left / 60.0:.0f} min: {reason} is nearly over; gpunb extend keeps it"
+        )
+    return Standing(ends_at=at, why=why, idle_left_s=idle_left, budget_left_usd=budget_left, warning=warning)
+
+
+def _price(offer: Offer, hours: float, disk_gb: float) -> float:
+    # an hour of the clock that is begun is paid whole, and so may be one more at the end
+    return offer.total(hours + 1.0 if offer.clock_hours else hours, disk_gb=disk_gb)
+
+
+def _hours(value: float) -> float:
+    if not math.isfinite(value) or value <= 0 or value > MAX_HOURS:
+        msg = f"lease of {value:g} h: the end must lie ahead, by at most {MAX_HOURS:g} h"
+        raise BadInput(msg, bill="nothing was changed")
+    return float(value)
+
+
+def _idle(value: float) -> float | None:
+    if value == math.inf:
+        return None
+    if not value >= MIN_IDLE_S or value > MAX_HOURS * 3600.0:
+        msg = f"idle time of {value:g} s: at least {MIN_IDLE_S:g} s, at most {MAX_HOURS:g} h, or never"
+        raise BadInput(msg, bill="nothing was changed")
+    return float(value)
+
+
+def _budget(value: float, least: float, why: str) -> float | None:
+    if value == math.inf:
+        return None
+    if not value > 0 or value < least:
+        msg = f"budget of ${value:.2f} is too small: {why}, so at least ${least:.2f} is needed"
+        raise BadInput(msg, bill="nothing was changed")
+    return float(value)

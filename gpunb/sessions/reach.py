@@ -1,0 +1,275 @@
+"""From a session to its host: keys, endpoint, connection, agent.
+
+Connections are kept for each process and session, checked before they are handed out,
+and closed when the process ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gpunb import paths
+from gpunb.errors import GpunbError, WrongState
+from gpunb.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gpunb.remote import AgentClient
+    from gpunb.sessions.model import Session
+    from gpunb.ssh import Connection, Endpoint, KeyPair
+
+__all__ = [
+    "HOST",
+    "Pulse",
+    "Reach",
+    "agent",
+    "close_all",
+    "connection",
+    "drop",
+    "endpoint",
+    "forget_host_key",
+    "key_pair",
+    "pin_host_key",
+]
+
+
+@dataclass(slots=True)
+class _Held:
+    """What this process holds open to one session's host."""
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    endpoint: Endpoint | None = None
+    connection: Connection | None = None
+    agent: AgentClient | None = None
+
+
+_held: dict[str, _Held] = {}
+_lock = threading.Lock()
+_pid = os.getpid()
+_left_behind: list[dict[str, _Held]] = []  # of the parent, after a fork: not ours to close
+_registered = False
+
+
+def key_pair(session_id: str, *, comment: str = "") -> KeyPair:
+    """The session's own key pair, made at the first call."""
+    from gpunb.ssh import generate
+
+    return generate(paths.session_dir(session_id), comment=comment or f"gpunb-{session_id}")
+
+
+def endpoint(session: Session) -> Endpoint:
+    """Where and as whom the session's host is reached.
+
+    Raises
+    ------
+    WrongState
+        The provider has not said yet where it is, or the session is over.
+    """
+    from gpunb.ssh import Endpoint
+
+    if not session.alive:
+        msg = f"session {session.name} is {session.state.value}"
+        raise WrongState(msg, hint="gpunb rent starts another")
+    if not session.host or not session.port:
+        msg = f"session {session.name} has no address yet ({session.state.value}: {session.detail})"
+        raise WrongState(msg, hint=f"gpunb show {session.name}")
+    folder = paths.session_dir(session.id)
+    return Endpoint(
+        host=session.host,
+        port=session.port,
+        user=session.user or "root",
+        key=folder / "id_ed25519",
+        known_hosts=folder / "known_hosts",
+        alias=f"gpunb-{session.id}",
+    )
+
+
+def pin_host_key(session: Session, line: str) -> None:
+    """Pin the key that the provider vouches for.
+
+    Raises
+    ------
+    HostKeyChanged
+        Another one is pinned already.
+    """
+    from gpunb.ssh.hostkeys import pin
+
+    pin(paths.session_dir(session.id) / "known_hosts", f"gpunb-{session.id}", line)
+
+
+def forget_host_key(session_id: str) -> None:
+    """Drop the pin before a session's next attempt gets another host."""
+    (paths.session_dir(session_id) / "known_hosts").unlink(missing_ok=True)
+
+
+def connection(session: Session) -> Connection:
+    """The live SSH connection to the session's host; the agent's, if there is one.
+
+    Raises
+    ------
+    Unreachable, HostKeyChanged, AuthRefused, WrongState
+    """
+    from gpunb.ssh import Connection
+
+    where = endpoint(session)
+    held = _hold(session.id)
+    with held.lock:
+        _same_place(held, where)
+        if held.agent is not None and held.agent.alive:
+            line = held.agent.connection
+            if line.alive():
+                return line
+        if held.connection is None or not held.connection.alive():
+            if held.connection is not None:
+                held.connection.close()
+                held.connection = None
+            held.connection = Connection.open(where)
+        return held.connection
+
+
+def agent(session: Session, progress: Progress = SILENT) -> AgentClient:
+    """The client of the session's agent, which is put on the host if it is not there.
+
+    Raises
+    ------
+    Unreachable, HostKeyChanged, AuthRefused, BootstrapFailed, WrongState
+    """
+    from gpunb.remote import AgentClient
+
+    where = endpoint(session)
+    held = _hold(session.id)
+    with held.lock:
+        _same_place(held, where)
+        if held.agent is not None and not held.agent.alive:
+            held.agent.close()
+            held.agent = None
+        if held.agent is None:
+            held.agent = AgentClient.connect(where, python=session.python or None, progress=progress)
+        return held.agent
+
+
+def drop(session_id: str) -> None:
+    """Close what this process holds open to the session's host."""
+    with _lock:
+        held = _held.pop(session_id, None)
+    if held is not None:
+        _close(held)
+
+
+def close_all() -> None:
+    """Close everything that this process holds open."""
+    with _lock:
+        mine = list(_held.values()) if _pid == os.getpid() else []
+        _held.clear()
+    for held in mine:
+        _close(held)
+
+
+def _hold(session_id: str) -> _Held:
+    global _held, _lock, _pid, _registered  # noqa: PLW0603 - one cache a process, also after a fork
+    if _pid != os.getpid():
+        _left_behind.append(_held)
+        _held, _lock, _pid = {}, threading.Lock(), os.getpid()
+    with _lock:
+        if not _registered:
+            atexit.register(close_all)
+            _registered = True
+        return _held.setdefault(session_id, _Held())
+
+
+def _same_place(held: _Held, where: Endpoint) -> None:
+    """A host that came back at another address gets new connections."""
+    if held.endpoint is not None and held.endpoint != where:
+        _close(held)
+    held.endpoint = where
+
+
+def _close(held: _Held) -> None:
+    # no lock: this is also how a thread that hangs in a transfer is woken
+    client, line = held.agent, held.connection
+    held.agent = held.connection = None
+    for one in (client, line):
+        if one is not None:
+            with suppress(GpunbError, OSError, EOFError):
+                one.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What the agent says of activity: whether something runs now, and when the last run ended."""
+
+    busy: bool
+    last_end: float | None = None
+
+
+class Reach:
+    """What the lifecycle and the supervisor do with a host; tests bring another.
+
+    Every method raises a `gpunb.errors.HostError` if the host does not play along.
+    """
+
+    def prepare(self, session_id: str, label: str) -> str:
+        """Make the session's key pair, forget an earlier host's key; the public line."""
+        line = key_pair(session_id, comment=label).public_line
+        forget_host_key(session_id)
+        return line
+
+    def host_key(self) -> tuple[str, str]:
+        """A new host key to inject: private text, public line."""
+        from gpunb.ssh import generate_host_key
+
+        return generate_host_key()
+
+    def pin(self, session: Session, line: str) -> None:
+        """Pin the host key that the provider vouches for."""
+        pin_host_key(session, line)
+
+    def wait(
+        self, session: Session, *, timeout: float, progress: Progress, give_up: Callable[[], None]
+    ) -> None:
+        """Wait until SSH answers with the pinned key."""
+        from gpunb.ssh import wait_reachable
+
+        wait_reachable(endpoint(session), timeout=timeout, progress=progress, give_up=give_up)
+
+    def arm(self, session: Session, progress: Progress = SILENT) -> None:
+        """Connect the agent and set the session's lease on the host."""
+        agent(session, progress).set_lease(session.lease.deadline, session.lease.idle_s)
+
+    def pulse(self, session: Session) -> Pulse:
+        """Ask the agent what runs."""
+        runs = agent(session).runs()
+        ends = [run.ended for run in runs if run.ended is not None]
+        busy = any(run.ended is None and run.state in {"queued", "running"} for run in runs)
+        return Pulse(busy, max(ends, default=None))
+
+    def fetch(self, session: Session, path: str, target: Path, progress: Progress) -> int:
+        """Bring the host's `path` back into `target`; the number of bytes."""
+        from gpunb.errors import SyncError
+        from gpunb.sync.transfer import sync
+
+        report = sync(connection(session), path, str(target), direction="down", progress=progress)
+        if report.failed:
+            name, reason = report.failed[0]
+            more = f" and {len(report.failed) - 1} more" if len(report.failed) > 1 else ""
+            msg = f"{name}: {reason}{more}"
+            raise SyncError(msg)
+        return int(report.sent_bytes)
+
+    def shutdown(self, session: Session) -> None:
+        """Ask the agent to end all work."""
+        agent(session).shutdown()
+
+    def drop(self, session_id: str) -> None:
+        """Close what is open to the host."""
+        drop(session_id)
+
+
+HOST = Reach()

@@ -1,0 +1,76 @@
+"""Receipts: what ran, for how long, what it cost by kind, and when its end was confirmed."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gpunb.errors import GpunbError
+from gpunb.providers.base import Capability, Provider
+from gpunb.sessions.model import OVER, Receipt, Session, SessionState
+
+if TYPE_CHECKING:
+    from gpunb.sessions.ledger import Ledger
+
+__all__ = ["build_receipt", "write_receipt"]
+
+
+def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *, why: str = "") -> Receipt:
+    """The receipt of `session` as it stands; ``confirmed`` is None while it is not over.
+
+    Parameters
+    ----------
+    provider
+        Asked for its own figure where it has one; None leaves it out.
+    """
+    saved: list[str] = []
+    unsaved: dict[str, str] = {}
+    for event in ledger.events(session.id):
+        if event.kind == "saved":
+            saved.append(event.detail)
+            unsaved.pop(event.detail, None)
+        elif event.kind == "unsaved":
+            path, reason = json.loads(event.detail)
+            unsaved[path] = reason
+        elif event.kind == "transition" and event.new == SessionState.ENDING.value and not why:
+            why = event.detail
+    over = session.state in OVER
+    now = ledger.clock.time()
+    usd: float | None = None
+    if provider is not None and session.instance_id and provider.can(Capability.USAGE):
+        with suppress(GpunbError):
+            usd = sum(line.usd for line in provider.usage(session.instance_id))
+    return Receipt(
+        session_id=session.id,
+        name=session.name,
+        provider=session.provider,
+        instance_id=session.instance_id,
+        gpu=session.gpu,
+        gpus=session.gpus,
+        started=session.created,
+        ended=session.ended or now,
+        confirmed=(session.ended or now) if over else None,
+        cost=ledger.cost(session.id, now),
+        provider_usd=usd,
+        runs=[
+            {
+                "id": run.id,
+                "kind": run.kind,
+                "name": run.name,
+                "state": run.state,
+                "seconds": max(0.0, (run.ended or session.ended or now) - run.started),
+            }
+            for run in reversed(ledger.runs(session.id, limit=1000))
+        ],
+        saved=list(dict.fromkeys(saved)),
+        unsaved=list(unsaved.items()),
+        why=why,
+    )
+
+
+def write_receipt(ledger: Ledger, provider: Provider | None, session: Session, *, why: str = "") -> Receipt:
+    """Build the receipt and keep it in the ledger, in place of an earlier one."""
+    receipt = build_receipt(ledger, provider, session, why=why)
+    ledger.save_receipt(receipt)
+    return receipt

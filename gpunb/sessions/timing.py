@@ -1,0 +1,65 @@
+"""How long the lifecycle waits for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpunb.providers.base import Provider
+
+__all__ = ["Timing"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Waiting times in seconds.
+
+    Attributes
+    ----------
+    lookup_s
+        How long after a create call "not listed" proves nothing, at most; the provider's own
+        ``list_lag_s`` may be shorter.
+    boot_s
+        From the create call until SSH must answer. Other launchers wait 10 to 20 minutes.
+    agent_s
+        The same for a step of the agent's that should be quick.
+    confirm_s
+        How long `down` waits for the provider to agree that the instance is gone.
+    interrupt_s
+        The same after Ctrl-C: nobody wants to watch for long then.
+    save_s
+        How long bringing back files may hold up an end.
+    poll_s, poll_max_s
+        First and longest pause between two questions to a provider.
+    retry_max_s
+        Longest pause between two destroy calls for one instance.
+    claim_s
+        How long a session stays ours without a sign of life, where our process can't be seen.
+    boots
+        How many hosts may fail to boot before `rent` gives up.
+    """
+
+    lookup_s: float = 120.0
+    boot_s: float = 900.0
+    agent_s: float = 15.0
+    confirm_s: float = 300.0
+    interrupt_s: float = 45.0
+    save_s: float = 600.0
+    poll_s: float = 0.5
+    poll_max_s: float = 10.0
+    retry_max_s: float = 300.0
+    claim_s: float = 900.0
+    boots: int = 3
+
+    def lag(self, provider: Provider) -> float:
+        """How long "not listed" proves nothing at `provider`."""
+        return min(self.lookup_s, provider.list_lag_s)
+
+    def pause(self, step: int) -> float:
+        """The pause before question number `step` (0, 1, …)."""
+        return min(self.poll_max_s, self.poll_s * 1.6 ** min(step, 20))
+
+    def retry(self, tries: int) -> float:
+        """The pause after `tries` destroy calls."""
+        return min(self.retry_max_s, 5.0 * 2.0 ** min(tries, 10))
