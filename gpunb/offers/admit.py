@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from gpunb.offers.fields import KINDS, RENTALS, TRUST
@@ -103,11 +104,30 @@ def admit(provider: str, offers: Iterable[Any]) -> tuple[list[Offer], list[LeftO
                 and type(offer.raw) is dict
                 and 0 < len(offer.id) <= len(joined) <= LONGEST_LINE
                 and joined.isprintable()
-                # a Decimal compares with the limits, but can't be added to what follows
-                and offer.usd_h + offer.disk_usd_gb_h + offer.disk_included_gb + 0.0 >= 0
-                and offer.up_usd_gb + offer.down_usd_gb + offer.inet_down_mbps + offer.increment_s + 0.0 >= 0
+                # a Decimal or a Fraction passes the limits, but not the arithmetic that follows
+                and {
+                    type(offer.usd_h),
+                    type(offer.disk_usd_gb_h),
+                    type(offer.disk_included_gb),
+                    type(offer.up_usd_gb),
+                    type(offer.down_usd_gb),
+                    type(offer.increment_s),
+                    type(offer.gpus),
+                    type(offer.vram_gb),
+                    type(offer.reserve_h),
+                    type(offer.cores),
+                    type(offer.ram_gb),
+                    type(offer.inet_up_mbps),
+                    type(offer.inet_down_mbps),
+                    type(offer.disk_mbps),
+                    type(offer.disk_max_gb),
+                    type(offer.available),
+                    type(offer.reliability),
+                    type(offer.cuda),
+                }
+                <= _PLAIN
             )
-        except (TypeError, AttributeError):
+        except (TypeError, AttributeError, ArithmeticError):  # the last from a Decimal NaN
             easy = False
         if not easy:
             reason = _mend(offer)
@@ -131,6 +151,7 @@ def admit(provider: str, offers: Iterable[Any]) -> tuple[list[Offer], list[LeftO
     return kept, refused
 
 
+_PLAIN = frozenset((int, float, bool, type(None)))
 _RENTAL = frozenset(RENTALS.values())
 _KIND = frozenset(KINDS.values())
 _TRUST = frozenset(TRUST.values())
@@ -169,8 +190,11 @@ def _mend(offer: Any) -> str:
 
 def _mend_number(offer: Offer, name: str, top: float) -> str:
     value = getattr(offer, name)
-    if isinstance(value, Decimal):
-        value = float(value)
+    if isinstance(value, (Decimal, Fraction)):
+        try:
+            value = float(value)
+        except (ArithmeticError, ValueError):
+            return f"{name} is a number that no machine has"
         setattr(offer, name, value)
     if isinstance(value, (int, float)) and 0 <= value <= top:
         return ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpunb.offers.fields import Field, suggest
-from gpunb.offers.gpus import Wanted, known_names
+from gpunb.offers.gpus import Wanted, known_names, normalise
 from gpunb.offers.rank import Ranked, rank
 from gpunb.offers.units import show_quantity
 
@@ -137,10 +137,16 @@ def _unknown_gpus(result: SearchResult) -> list[str]:
             continue
         for value in one.compare.values:
             if isinstance(value, Wanted) and not value.known and not value.names & low:
-                near = suggest(value.text, {*there, *known_names()})
+                near = suggest(value.text, {*there, *known_names()}) or _look_alike(value.text)
                 ask = f"; did you mean {near}?" if near else ""
                 lines.append(f"no offer has a GPU called {value.text!r}{ask}")
     return lines
+
+
+def _look_alike(text: str) -> str | None:
+    """The model meant by a name with letters for digits: H1OO."""
+    found = normalise(text.upper().replace("O", "0").replace("I", "1").replace("L", "1"))
+    return found.name if found.known else None
 
 
 def _count(number: int) -> str:

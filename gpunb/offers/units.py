@@ -61,9 +61,9 @@ def parse_quantity(text: str, dimension: str, *, name: str = "value") -> float:
         It is no number, has a unit of something else, or is not finite.
     """
     shown = text if len(text) <= 40 else text[:39] + "…"
-    if dimension == "$":
-        text = _PER_HOUR.sub("", text[:200])
-    match = _NUMBER.fullmatch(text) if len(text) <= 200 else None
+    match = None
+    if len(text) <= 200:
+        match = _NUMBER.fullmatch(_PER_HOUR.sub("", text) if dimension == "$" else text)
     if match is None:
         msg = f"{name}: {shown!r} is not a number{_example(dimension)}"
         raise BadInput(msg)
