@@ -39,9 +39,12 @@ def ram_gb() -> float:
 
 def disk_free_gb(path: Path) -> float:
     """GB that this user may still write where `path` is or will be."""
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return shutil.disk_usage(path).free / 1e9
+    for place in (path, *path.parents):
+        try:
+            return shutil.disk_usage(place).free / 1e9
+        except OSError:  # not there yet, or not ours to look at
+            continue
+    return 0.0
 
 
 def gpus() -> list[tuple[str, float]]:
