@@ -1,0 +1,557 @@
+"""From rent to receipt, and everything that can break in between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from scripted import Crash
+
+from gpunb.errors import (
+    AuthFailed,
+    BadInput,
+    Cancelled,
+    LedgerUnwritable,
+    NoFunds,
+    NotSupported,
+    OfferGone,
+    OutcomeUnknown,
+    RateLimited,
+    SessionNotFound,
+    SyncError,
+    Unavailable,
+    Unreachable,
+    WrongState,
+)
+from gpunb.providers.base import Capability, InstanceState
+from gpunb.sessions import lifecycle
+from gpunb.sessions.model import ALLOWED, OVER, IntentState, SessionState, allowed
+
+if TYPE_CHECKING:
+    from conftest import World
+
+S = SessionState
+
+
+def raising(error: BaseException) -> Any:
+    def fault() -> None:
+        raise error
+
+    return fault
+
+
+def timed_out() -> OutcomeUnknown:
+    return OutcomeUnknown("the create call timed out", provider="scripted")
+
+
+def history(world: World, session_id: str) -> list[str]:
+    return [event.new or event.kind for event in world.ledger.events(session_id)]
+
+
+def test_every_state_has_its_ways_and_the_ended_ones_none() -> None:
+    assert set(ALLOWED) == set(SessionState)
+    assert not ALLOWED[S.GONE]
+    assert not ALLOWED[S.FAILED]
+    assert all(any(allowed(old, new) for old in SessionState) for new in set(SessionState) - {S.REQUESTED})
+    for state in set(SessionState) - OVER:  # from wherever: the end can be reached
+        assert allowed(state, S.ENDING) or state is S.ENDING
+
+
+def test_a_rental_from_beginning_to_receipt(world: World) -> None:
+    session = world.rent(hours=2, save=["out"], save_to="/x")
+    assert (session.name, session.state, session.instance_id) == ("h100-1", S.READY, "i1")
+    assert session.label == f"gpunb-{world.ledger.installation[:8]}-{session.id}"
+    assert session.lease.budget_usd == pytest.approx(2 * 2.0 * 1.2)
+    assert session.lease.idle_s == 1800
+    assert world.host.armed == [(session.id, session.lease.deadline, 1800.0)]
+    world.clock.sleep(3600 - (world.clock.now - session.created))
+    world.cloud.script.usage = 1.98
+    receipt = world.down(session)
+    assert world.cloud.billed() == []
+    assert receipt.confirmed is not None
+    assert receipt.why == "down"
+    assert receipt.saved == ["out"]
+    assert [str(target) for _, target in world.host.fetched] == ["/x/out"]
+    assert receipt.cost.gpu == pytest.approx(2.0, rel=0.01)
+    assert receipt.provider_usd == 1.98
+    assert world.ledger.receipt(session.id) == receipt
+    assert world.down(session) == receipt  # once more, from wherever
+    assert history(world, session.id)[:5] == ["requested", "creating", "booting", "reachable", "ready"]
+    assert world.ledger.sessions() == []
+    assert world.cloud.creates == 1
+
+
+def test_intent_is_committed_before_the_call(world: World) -> None:
+    seen: list[Any] = []
+    world.cloud.script.create_before = [lambda: seen.extend(world.open("other").intents(unresolved=True))]
+    session = world.rent()
+    assert [(one.label, one.state) for one in seen] == [(session.label, IntentState.SENT)]
+    assert world.ledger.intents()[0].state is IntentState.ANSWERED
+
+
+@pytest.mark.parametrize(
+    "error",
+    [timed_out(), Unavailable("500", provider="scripted"), TimeoutError("socket"), ValueError("a bug")],
+)
+def test_answer_lost_after_the_effect_is_adopted_by_label(world: World, error: Exception) -> None:
+    # transformerlab#2305: a 500 after the pod was made
+    world.cloud.script.create_after = [raising(error)]
+    world.cloud.script.list_lag_s = 60.0
+    session = world.rent()
+    assert session.state is S.READY
+    assert world.cloud.creates == 1
+    assert len(world.cloud.billed()) == 1
+
+
+def test_answer_lost_before_the_effect_tries_the_next_offer_only_when_absence_is_certain(
+    world: World,
+) -> None:
+    world.cloud.script.create_before = [raising(timed_out())]
+    world.cloud.script.list_lag_s = 60.0
+    begin = world.clock.now
+    session = world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"))
+    assert session.state is S.READY
+    assert world.clock.now - begin >= 120
+    assert [one.state for one in world.ledger.intents(session.id)] == [
+        IntentState.ABSENT,
+        IntentState.ANSWERED,
+    ]
+    assert session.label.endswith("-2")
+    assert len(world.cloud.billed()) == 1
+
+
+def test_answer_lost_with_one_offer_says_that_nothing_came_of_it(world: World) -> None:
+    world.cloud.script.create_before = [raising(timed_out())]
+    with pytest.raises(Unavailable, match="no instance came of it") as caught:
+        world.rent()
+    assert "confirmed: nothing of it is rented" in str(caught.value)
+    assert world.ledger.sessions() == []
+
+
+def test_answer_lost_and_no_list_is_unknown_and_never_a_second_create(world: World) -> None:
+    world.cloud.script.create_after = [raising(timed_out())]
+    world.cloud.script.list_fails_until = world.clock.now + 3600
+    with pytest.raises(OutcomeUnknown) as caught:
+        world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"))
+    assert world.cloud.creates == 1
+    (session,) = world.ledger.sessions()
+    assert session.state is S.UNKNOWN
+    assert session.label in str(caught.value)
+    assert "$2.00/h" in session.alarm
+    with pytest.raises(OutcomeUnknown):
+        world.resume(session)
+    world.clock.sleep(3600)
+    # found again: it was told as unknown, so nobody waits for it
+    assert world.resume(session).state is S.FAILED
+    assert world.cloud.billed() == []
+    assert world.unknown_bills() == []
+
+
+@pytest.mark.parametrize("kind", [OfferGone, NoFunds, RateLimited])
+def test_a_refusal_leads_to_the_next_offer(world: World, kind: Any) -> None:
+    world.cloud.script.create_before = [raising(kind("no", provider="scripted"))]
+    session = world.rent(world.cloud.offer("o1"), world.cloud.offer("o2", gpu="A100"))
+    assert session.state is S.READY
+    assert session.gpu == "A100"
+    assert [c for c in world.cloud.calls if c.startswith("create")] == ["create o1", "create o2"]
+    assert world.ledger.intents(session.id)[0].state is IntentState.REFUSED
+
+
+def test_a_wrong_key_stops_at_once(world: World) -> None:
+    world.cloud.script.create_before = [raising(AuthFailed("401", provider="scripted"))]
+    with pytest.raises(AuthFailed, match="401"):
+        world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"))
+    assert world.cloud.creates == 1
+    assert world.ledger.sessions() == []
+
+
+def test_a_refusal_that_may_have_had_an_effect_is_looked_up(world: World) -> None:
+    world.cloud.script.create_after = [raising(RateLimited("429", provider="scripted", effect="unknown"))]
+    assert world.rent().state is S.READY
+    assert len(world.cloud.billed()) == 1
+
+
+def test_all_offers_fail_with_a_reason_each(world: World) -> None:
+    gone = OfferGone("taken", provider="scripted")
+    world.cloud.script.create_before = [raising(gone), raising(gone)]
+    with pytest.raises(OfferGone, match=r"tried 2 of 2 offers.*o1: taken; o2: taken"):
+        world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"))
+    assert [one.state for one in world.ledger.sessions(alive=False)] == [S.FAILED]
+
+
+def test_a_boot_that_never_ends_is_ended_for_certain_before_the_next_offer(world: World) -> None:
+    # skypilot#7336: unbounded wait; dstack#2809: the same bad host again
+    world.cloud.script.never_boots = {"o1"}
+    session = world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"))
+    assert session.state is S.READY
+    assert [one.id for one in world.cloud.billed()] == [session.instance_id] == ["i2"]
+    assert [one.machine_id for one in world.ledger.failures()] == ["m-o1"]
+    calls = [c for c in world.cloud.calls if c != "list"]
+    assert calls == ["create o1", "destroy i1", "create o2"]
+    first, second = world.ledger.intents(session.id)
+    assert (first.state, second.state) == (IntentState.GONE, IntentState.ANSWERED)
+    # the failed quarter of an hour was billed, and is counted
+    assert world.ledger.cost(session.id).gpu == pytest.approx(2.0 * 900 / 3600, rel=0.2)
+
+
+def test_a_failed_boot_whose_end_is_not_confirmed_stops_everything(world: World) -> None:
+    # never stack a second bill on an unknown first
+    world.cloud.script.never_boots = {"o1"}
+    world.cloud.script.destroy_ignored = 1000
+    with pytest.raises(OutcomeUnknown, match="not confirmed") as caught:
+        world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"))
+    assert "NOT confirmed: instance i1" in str(caught.value)
+    assert world.cloud.creates == 1
+    (session,) = world.ledger.sessions()
+    assert session.state is S.ENDING
+    assert "may still cost $2.00/h" in session.alarm
+    world.cloud.script.destroy_ignored = 0
+    world.clock.sleep(600)
+    assert world.resume(session).state is S.FAILED
+    assert world.cloud.billed() == []
+
+
+def test_rent_gives_up_after_three_hosts_that_do_not_boot(world: World) -> None:
+    names = ["o1", "o2", "o3", "o4"]
+    world.cloud.script.never_boots = set(names)
+    with pytest.raises(OfferGone, match="tried 3 of 4"):
+        world.rent(*(world.cloud.offer(name) for name in names))
+    assert world.cloud.billed() == []
+    (receipt,) = world.ledger.receipts()
+    assert receipt.cost.gpu > 1.0
+
+
+def test_a_host_that_never_answers_ssh_is_ended(world: World) -> None:
+    def hook(step: str) -> None:
+        if step == "wait":
+            raise Unreachable("no login within 900 s", bill="the instance may run and be billed")
+
+    world.host.hook = hook
+    with pytest.raises(Unreachable) as caught:
+        world.rent()
+    assert "confirmed: nothing of it is rented" in str(caught.value)
+    assert "may run" not in str(caught.value)
+    assert world.cloud.billed() == []
+
+
+@pytest.mark.parametrize("step", ["create_before", "create_after", "wait", "arm"])
+def test_ctrl_c_ends_what_was_rented_and_says_so(world: World, step: str) -> None:
+    if step.startswith("create"):
+        setattr(world.cloud.script, step, [raising(KeyboardInterrupt())])
+    else:
+        world.host.hook = lambda now: raising(KeyboardInterrupt())() if now == step else None
+    try:
+        with pytest.raises(Cancelled) as caught:
+            world.rent()
+    finally:
+        world.host.hook = lambda now: None
+    assert caught.value.exit_code == 130
+    live = world.ledger.sessions()
+    if live:  # only where the list has to be awaited longer than people wait
+        assert step == "create_before"
+        assert "NOT confirmed" in str(caught.value)
+        world.clock.sleep(120)
+        world.resume(live[0])
+    else:
+        assert "confirmed: nothing" in str(caught.value)
+    assert world.ledger.sessions() == []
+    assert world.cloud.billed() == []
+
+
+def test_ctrl_c_twice_leaves_a_record_that_resume_finishes(world: World) -> None:
+    world.host.hook = lambda step: raising(KeyboardInterrupt())() if step == "wait" else None
+    world.cloud.script.destroy_before = [raising(KeyboardInterrupt())]
+    with pytest.raises(Cancelled, match="NOT confirmed: instance i1"):
+        world.rent()
+    (session,) = world.ledger.sessions()
+    assert session.state is S.ENDING
+    world.clock.sleep(10)
+    assert world.resume(session).state is S.FAILED
+    assert world.cloud.billed() == []
+
+
+def test_destroy_that_answers_200_and_does_nothing_is_asked_again(world: World) -> None:
+    # dstack#1551, LibreYOLO#505: "destroyed" that was not
+    session = world.rent()
+    world.cloud.script.destroy_ignored = 2
+    receipt = world.down(session)
+    assert receipt.confirmed is not None
+    assert world.cloud.calls.count("destroy i1") == 3
+    assert world.cloud.billed() == []
+
+
+def test_an_end_that_is_not_confirmed_stays_ending_and_is_loud(world: World) -> None:
+    session = world.rent()
+    world.cloud.script.list_fails_until = world.clock.now + 3600
+    world.cloud.script.destroy_ignored = 100
+    with pytest.raises(OutcomeUnknown, match="has not confirmed"):
+        world.down(session)
+    stuck = world.ledger.get(session.id)
+    assert stuck.state is S.ENDING
+    assert "after" in stuck.alarm
+    provisional = world.ledger.receipt(session.id)
+    assert provisional is not None
+    assert provisional.confirmed is None
+    world.cloud.script.destroy_ignored = 0
+    world.clock.sleep(3600)
+    receipt = world.down(stuck)
+    assert receipt.confirmed is not None
+    assert receipt.why == "down"
+
+
+def test_a_404_of_a_lagging_list_is_not_gone(world: World) -> None:
+    # peters/horizon#372: early 404s are propagation
+    world.cloud.script.list_lag_s = 60.0
+    world.cloud.script.create_after = [raising(KeyboardInterrupt())]
+    with pytest.raises(Cancelled, match="NOT confirmed"):
+        world.rent()
+    assert len(world.cloud.billed()) == 1
+    (session,) = world.ledger.sessions()
+    assert world.resume(session).state is S.FAILED
+    assert world.cloud.billed() == []
+
+
+def test_one_call_two_machines_leaves_one_session_and_one_orphan(world: World) -> None:
+    world.cloud.script.twice = True
+    world.cloud.script.create_after = [raising(timed_out())]
+    session = world.rent()
+    assert session.instance_id == "i1"
+    assert [(one.instance_id, one.ours) for one in world.ledger.orphans()] == [("i2", True)]
+
+
+def test_down_from_another_process_while_rent_waits(world: World) -> None:
+    other = world.open("other")
+    lifecycle_down: list[Any] = []
+
+    def hook(step: str) -> None:
+        if step == "wait" and not lifecycle_down:
+            session = other.sessions()[0]
+            lifecycle_down.append(lifecycle.down(other, world.cloud, session, host=world.host))
+
+    world.host.hook = hook
+    with pytest.raises(Cancelled, match="was ended while it was being rented"):
+        world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"))
+    other.close()
+    assert world.cloud.creates == 1
+    assert world.cloud.billed() == []
+    assert world.ledger.sessions() == []
+
+
+def test_what_could_not_be_saved_stops_the_end(world: World) -> None:
+    session = world.rent(save=["out", "/data/model.pt"])
+    world.host.fetch_fails = SyncError("no space left here")
+    with pytest.raises(SyncError, match="out: no space left here") as caught:
+        world.down(session)
+    assert "goes on and costs $2.00/h" in str(caught.value)
+    assert world.ledger.get(session.id).state is S.READY
+    receipt = world.down(session, save=False)
+    assert receipt.unsaved[0] == ("out", "no space left here")
+    assert receipt.confirmed is not None
+
+
+def test_stop_and_start_count_the_disk_meanwhile(world: World) -> None:
+    offer = world.cloud.offer(disk_usd_gb_h=0.001)
+    session = world.rent(offer, disk_gb=100, hours=10)
+    assert session.usd_h == pytest.approx(2.1)
+    before = world.ledger.cost(session.id)
+    stopped = lifecycle.stop(world.ledger, world.cloud, session, host=world.host)
+    assert stopped.state is S.STOPPED
+    assert stopped.hourly == pytest.approx(0.1)
+    world.clock.sleep(3600)
+    after = world.ledger.cost(session.id)
+    assert after.gpu - before.gpu < 0.01
+    assert after.disk - before.disk == pytest.approx(0.1, rel=0.01)
+    back = lifecycle.start(world.ledger, world.cloud, stopped, host=world.host)
+    assert back.state is S.READY
+    assert len(world.host.armed) == 2
+    world.clock.sleep(3600)
+    assert world.ledger.cost(session.id).gpu - after.gpu == pytest.approx(2.0, rel=0.02)
+    assert world.down(back).confirmed is not None
+
+
+def test_a_start_that_fails_destroys_nothing(world: World) -> None:
+    session = lifecycle.stop(world.ledger, world.cloud, world.rent(), host=world.host)
+    world.cloud.script.boot_s = 1e6
+    with pytest.raises(Unreachable, match="did not come up") as caught:
+        lifecycle.start(world.ledger, world.cloud, session, host=world.host)
+    assert "until its lease ends" in str(caught.value)
+    assert len(world.cloud.billed()) == 1
+    assert world.ledger.get(session.id).alive
+
+
+def test_a_cloud_that_can_not_stop_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = world.rent()
+    monkeypatch.setattr(type(world.cloud), "capabilities", frozenset[Capability]())
+    with pytest.raises(NotSupported, match="can't stop"):
+        lifecycle.stop(world.ledger, world.cloud, session, host=world.host)
+    assert world.ledger.get(session.id).state is S.READY
+
+
+def test_outbid_is_seen_and_the_gpu_is_not_billed_on(world: World) -> None:
+    session = world.rent()
+    world.cloud.machines["i1"].state = InstanceState.INTERRUPTED
+    session = lifecycle.refresh(world.ledger, world.cloud, session, host=world.host)
+    assert (session.state, session.cloud_state) == (S.STOPPED, "interrupted")
+    assert all(one.end is not None for one in world.ledger.segments(session.id) if one.kind == "gpu")
+
+
+def test_an_instance_that_vanished_is_gone_with_a_receipt(world: World) -> None:
+    session = world.rent()
+    world.cloud.machines["i1"].gone = True
+    session = lifecycle.refresh(world.ledger, world.cloud, session, host=world.host)
+    assert session.state is S.GONE
+    receipt = world.ledger.receipt(session.id)
+    assert receipt is not None
+    assert receipt.why == "vanished"
+
+
+def test_a_provider_that_is_down_changes_nothing(world: World) -> None:
+    session = world.rent()
+    world.cloud.script.get_fails_until = world.cloud.script.list_fails_until = world.clock.now + 60
+    assert lifecycle.refresh(world.ledger, world.cloud, session, host=world.host).state is S.READY
+
+
+def test_ledger_that_fills_up_between_call_and_answer_ends_the_instance(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise LedgerUnwritable("the ledger can't be written: database or disk is full")
+
+    monkeypatch.setattr(world.ledger, "answer_create", full)
+    with pytest.raises(LedgerUnwritable) as caught:
+        world.rent()
+    assert "i1 was rented and is confirmed gone again" in str(caught.value)
+    assert world.cloud.billed() == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"name": "No Spaces"}, "--name 'No Spaces'"),
+        ({"hours": -1}, "lease of -1 h"),
+        ({"hours": float("nan")}, "lease of nan h"),
+        ({"idle_s": 5}, "idle time of 5 s"),
+        ({"budget_usd": 0.5}, r"budget of \$0.50 is too small: one hour of it costs \$2.00"),
+        ({"disk_gb": -1}, "disk of -1 GB"),
+        ({"save": [""]}, "save path ''"),
+    ],
+)
+def test_bad_input_names_field_value_and_rule(world: World, request_: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        world.rent(**request_)
+    assert world.cloud.creates == 0
+    assert world.ledger.sessions(alive=False) == []
+
+
+def test_no_offers_and_foreign_offers_are_refused(world: World) -> None:
+    with pytest.raises(BadInput, match="no offer"):
+        lifecycle.rent(world.ledger, world.cloud, [], lifecycle.RentRequest(), host=world.host)
+    foreign = world.cloud.offer()
+    foreign.provider = "vast"
+    with pytest.raises(BadInput, match="is of vast"):
+        world.rent(foreign)
+
+
+def test_names_are_unique_among_the_living(world: World) -> None:
+    first = world.rent(name="train")
+    with pytest.raises(BadInput, match="'train' is taken"):
+        world.rent(name="train")
+    world.down(first)
+    assert world.rent(name="train").id != first.id
+    assert [world.rent().name, world.rent().name] == ["h100-1", "h100-2"]
+
+
+def test_verbs_on_an_ended_session_are_refused(world: World) -> None:
+    session = world.rent()
+    world.down(session)
+    for verb in (lifecycle.stop, lifecycle.start):
+        with pytest.raises(WrongState, match="gone"):
+            verb(world.ledger, world.cloud, session, host=world.host)
+    with pytest.raises(SessionNotFound):
+        world.ledger.one()
+
+
+# -- a process that dies -----------------------------------------------------
+
+
+class Doom:
+    """Dies at the n-th step: a commit, a provider's call, or a step on the host."""
+
+    def __init__(self, world: World, at: int) -> None:
+        self.at, self.steps, self.dead = at, 0, False
+        self.world = world
+
+    def step(self, *_: Any) -> None:
+        if self.dead:
+            raise Crash
+        self.steps += 1
+        if self.steps == self.at:
+            self.dead = True
+            raise Crash
+
+    def arm(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        ledger, cloud = self.world.ledger, self.world.cloud
+        for target, names in (
+            (ledger, ("_write",)),
+            (cloud, ("create", "destroy", "instances", "get")),
+        ):
+            for name in names:
+                monkeypatch.setattr(target, name, self._doomed(getattr(target, name)))
+        # the shutdown is asked for by a thread of its own
+        self.world.host.hook = lambda name: None if name == "shutdown" else self.step()
+
+    def _doomed(self, real: Any) -> Any:
+        def wrapped(*args: Any, **more: Any) -> Any:
+            self.step()  # before its effect
+            out = real(*args, **more)
+            if not hasattr(out, "__enter__"):
+                self.step()  # after it
+            return out
+
+        return wrapped
+
+
+def run_story(world: World) -> None:
+    session = world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"))
+    world.down(session)
+
+
+@pytest.mark.parametrize("scene", ["plain", "bad-host", "lost-answer", "deaf-destroy"])
+def test_death_at_every_step_and_resume(world: World, monkeypatch: pytest.MonkeyPatch, scene: str) -> None:
+    """Whatever the step, the next process knows every bill, and ends what was half done."""
+    at, finished = 0, False
+    while not finished:
+        at += 1
+        assert at < 400
+        script = type(world.cloud.script)()
+        world.cloud.script = script
+        if scene == "bad-host":
+            script.never_boots = {"o1"}
+        elif scene == "lost-answer":
+            script.create_after = [raising(timed_out())]
+            script.list_lag_s = 20.0
+        elif scene == "deaf-destroy":
+            script.destroy_ignored = 1
+        before = world.cloud.creates
+        with monkeypatch.context() as patch:
+            doom = Doom(world, at)
+            doom.arm(patch)
+            try:
+                run_story(world)
+                finished = True
+            except Crash:
+                pass
+        world.host.hook = lambda step: None
+        world.restart()
+        assert world.unknown_bills() == [], f"death at step {at}"
+        assert len(world.cloud.billed()) <= 1, f"doubly rented after death at step {at}"
+        made = world.cloud.creates - before
+        for session in world.ledger.sessions():
+            after = world.resume(session)
+            if after.alive:
+                assert after.state is S.READY
+                assert after.lease.deadline is not None
+                world.down(after, save=False)
+        assert world.cloud.creates - before == made, "resume never rents"
+        assert world.cloud.billed() == [], f"death at step {at}"
+    assert at > 25
