@@ -100,7 +100,7 @@ def base_url(given: str | None) -> str:
 
 
 def client(url: str, key: SecretStr | None, options: Mapping[str, Any]) -> ApiClient:
-    """The HTTP client. ``options["http"]`` are further arguments of `ApiClient`, ``options["pace"]`` is one."""
+    """The HTTP client; ``options["pace"]`` and ``options["http"]`` are arguments of `ApiClient`."""
     more = dict(options.get("http") or {})
     more.setdefault("pace", float(options.get("pace") or 1.0))
     return ApiClient(

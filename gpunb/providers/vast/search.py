@@ -116,7 +116,8 @@ def body(
         wanted["geolocation"] = {"in": places}
     spot = query.rental == "spot"
     if query.max_usd_h is not None and not spot:
-        wanted["dph_total"] = {"lte": query.max_usd_h}
+        # with the smallest disk it is a little more than what was asked about; it is filtered again
+        wanted["dph_total"] = {"lte": query.max_usd_h + 0.01}
     wanted.update(check_filters(filters or {}))
     wanted = {field: rule for field, rule in wanted.items() if rule}
     wanted["order"] = [["min_bid" if spot else "dph_total", "asc"]]
@@ -214,12 +215,18 @@ def _places(regions: Sequence[str]) -> list[str]:
 
 
 def gpu_names(wanted: Iterable[str], known: Iterable[str]) -> list[str]:
-    """The `known` names that hold all words of one of `wanted`: "H100" is "H100 SXM" too."""
-    lists = [_words(name) for name in wanted]
-    return sorted({name for name in known if any(want <= _words(name) for want in lists)})
+    """The `known` names that may be one of `wanted`, for ``gpu_name in``.
+
+    "H100" is "H100 SXM" and "H100 NVL" too; more than fits does no harm, since
+    offers are filtered again. Empty, which filters nothing, if none is found.
+    """
+    squashed = [(name, _squash(name)) for name in known]
+    wants = [want for want in map(_squash, wanted) if want]
+    return sorted(name for name, have in squashed if any(want in have for want in wants))
 
 
-def _words(name: str) -> set[str]:
-    # "A100-SXM4-80GB" and "A100_SXM4" mean the same card; the memory is asked for elsewhere
-    words = set(re.split(r"[\s_-]+", name.upper())) - {"", "NVIDIA", "GEFORCE", "GPU"}
-    return {word for word in words if not re.fullmatch(r"\d+G(I?B)?", word)}
+def _squash(name: str) -> str:
+    # the memory of "A100-SXM4-80GB" is asked for elsewhere
+    text = re.sub(r"\b\d+\s?G(?:I?B)?\b|NVIDIA|GEFORCE|TESLA", "", name.upper().replace("_", " "))
+    text = text.replace("QUADRO", "Q")
+    return re.sub(r"SXM\d", "SXM", re.sub(r"[^A-Z0-9]", "", text))
