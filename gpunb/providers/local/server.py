@@ -155,8 +155,16 @@ class _Server(asyncssh.SSHServer):
             session.breathe()
 
 
+class _Sftp(asyncssh.SFTPServer):
+    """SFTP that ends with an exit status, without which scp takes a whole copy for a failed one."""
+
+    def exit(self) -> None:
+        with contextlib.suppress(OSError):
+            self.channel.exit(0)
+
+
 def _sftp(chan: SSHChannel[bytes]) -> asyncssh.SFTPServer:
-    return asyncssh.SFTPServer(cast("asyncssh.SSHServerChannel[bytes]", chan))
+    return _Sftp(cast("asyncssh.SSHServerChannel[bytes]", chan))
 
 
 class _Session(SSHServerStreamSession[bytes]):
