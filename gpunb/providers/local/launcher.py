@@ -26,7 +26,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput, Unavailable
 from gpunb.providers.local import processes
@@ -35,7 +35,7 @@ from gpunb.providers.local.files import read_json, write_json, write_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ADDRESS", "Host", "check_env", "launch", "running", "terminate"]
+__all__ = ["ADDRESS", "Host", "check_env", "launch", "remove_runtime_dir", "running", "terminate"]
 
 ADDRESS = "127.0.0.1"
 
@@ -43,6 +43,7 @@ ADDRESS = "127.0.0.1"
 # key or token of the user's can be.
 _HANDED_ON = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "TMPDIR", "TZ")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_RUNTIME_PREFIX = "gpunb-local-"
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -199,9 +200,7 @@ def terminate(directory: Path, *, instance_id: str | None = None, grace: float =
         pids = " ".join(map(str, left))
         msg = f"processes of local instance {ident} can't be ended: {pids}"
         raise Unavailable(msg, provider="local", effect="unknown", hint=f"ps -fp {pids}")
-    runtime = _runtime_dir(directory)
-    if runtime is not None:
-        shutil.rmtree(runtime, ignore_errors=True)
+    remove_runtime_dir(_known_env(directory))
     with contextlib.suppress(OSError):
         (directory / "running.json").unlink()
 
@@ -214,14 +213,28 @@ def _known_id(directory: Path) -> str | None:
     return None
 
 
-def _runtime_dir(directory: Path) -> Path | None:
-    """The run-time directory that the last launch made, if it is ours beyond doubt."""
-    with contextlib.suppress(ValueError, OSError):
-        config: dict[str, Any] = read_json(directory / "config.json") or {}
-        path = Path(str(config.get("env", {}).get("XDG_RUNTIME_DIR", "")))
-        if path.name.startswith("gpunb-") and path.is_dir() and not path.is_symlink():
-            return path
+def _runtime_dir(env: Mapping[str, str]) -> Path | None:
+    """The run-time directory of `env`, if it is there and ours beyond doubt."""
+    path = Path(env.get("XDG_RUNTIME_DIR", ""))
+    if path.name.startswith(_RUNTIME_PREFIX) and path.is_dir() and not path.is_symlink():
+        return path
     return None
+
+
+def remove_runtime_dir(env: Mapping[str, str]) -> None:
+    """Delete the run-time directory of a host that has ended."""
+    runtime = _runtime_dir(env)
+    if runtime is not None:
+        shutil.rmtree(runtime, ignore_errors=True)
+
+
+def _known_env(directory: Path) -> dict[str, str]:
+    """The environment of the last launch."""
+    with contextlib.suppress(ValueError, OSError):
+        env = (read_json(directory / "config.json") or {}).get("env")
+        if isinstance(env, dict):
+            return {str(name): str(value) for name, value in env.items()}
+    return {}
 
 
 def _lay_out(directory: Path, authorized_keys: Sequence[str], host_key: str | None) -> None:
@@ -238,11 +251,11 @@ def _environment(directory: Path, ident: str, user: str, more: Mapping[str, str]
     base = directory.absolute()
     inherited = [part for part in os.environ.get("PATH", "").split(":") if part.startswith("/")]
     path = [str(base / "bin"), str(Path(sys.executable).parent), *inherited, *_SYSTEM_PATH.split(":")]
-    runtime = _runtime_dir(directory)
+    runtime = _runtime_dir(_known_env(directory))
     if runtime is None:
         # Unix socket paths end at 107 bytes (unix(7)), so not below a folder of any length
         short = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else None  # noqa: S108
-        runtime = Path(tempfile.mkdtemp(prefix="gpunb-", dir=short))
+        runtime = Path(tempfile.mkdtemp(prefix=_RUNTIME_PREFIX, dir=short))
     env = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
     env.setdefault("LANG", "C.UTF-8")
     env |= dict(more)

@@ -19,7 +19,7 @@ from asyncssh.stream import SSHServerStreamSession
 from gpunb.providers.local import processes
 from gpunb.providers.local.children import Child, Reaper, TerminalSpec
 from gpunb.providers.local.files import read_json, write_json, write_text
-from gpunb.providers.local.launcher import ADDRESS
+from gpunb.providers.local.launcher import ADDRESS, remove_runtime_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -373,11 +373,7 @@ async def serve(directory: Path, config: Mapping[str, Any], answer: Callable[[di
     if orphaned:
         # nobody will ever ask us to end: the folder that we were listed by was deleted
         processes.end(host.id, host_pid=os.getpid())
-        runtime = Path(host.env["XDG_RUNTIME_DIR"])
-        if runtime.name.startswith("gpunb-"):
-            import shutil
-
-            shutil.rmtree(runtime, ignore_errors=True)
+        remove_runtime_dir(host.env)
     return 0
 
 

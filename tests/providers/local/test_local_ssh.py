@@ -192,7 +192,7 @@ def test_a_terminal(local_host: LocalHost) -> None:
     assert b"\r\n" in done.stdout
 
 
-def test_a_terminal_resizes_and_interrupts(client: paramiko.SSHClient) -> None:
+def test_a_terminal_resizes_and_interrupts(local_host: LocalHost, client: paramiko.SSHClient) -> None:
     channel = client.invoke_shell(term="xterm-256color", width=91, height=33)
     channel.settimeout(20)
     shown = bytearray()
@@ -210,11 +210,12 @@ def test_a_terminal_resizes_and_interrupts(client: paramiko.SSHClient) -> None:
     channel.resize_pty(width=120, height=40)
     channel.sendall(b"stty size\n")
     expect(b"40 120")
-    loop = b"trap 'echo caught; exit 3' INT; echo started; while :; do sleep 0.05; done"
-    channel.sendall(b'sh -c "' + loop + b'"; echo code=$?\n')
-    expect(b"\nstarted")
+    loop = "trap 'echo caught; exit 3' INT; echo started; while :; do sleep 0.05; done\n"
+    (local_host.home / "loop").write_text(loop)
+    channel.sendall(b"sh loop; echo code=$?\n")
+    expect(b"started")
     channel.sendall(b"\x03")
-    expect(b"\ncaught")
+    expect(b"caught")
     expect(b"code=3")
     channel.sendall(b"exit 9\n")
     assert channel.recv_exit_status() == 9
