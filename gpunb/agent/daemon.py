@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -28,8 +29,8 @@ RUN_ID = re.compile(r"^[a-z0-9]{8,32}$")
 class OpError(Exception):
     """A request that can't be done: a code for programs, a sentence for people."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, *, code: str, text: str) -> None:
+        super().__init__(text)
         self.code = code
 
 
@@ -88,28 +89,26 @@ class Agent:
         """The run that a request names."""
         run = self.runs.get(str(args.get("run")))
         if run is None:
-            msg = "no-run"
-            raise OpError(msg, "there is no run %r on this host" % (args.get("run"),))
+            raise OpError(code="no-run", text="there is no run %r on this host" % (args.get("run"),))
         return run
 
     def new_about(self, args: dict[str, Any], kind: str) -> dict[str, Any] | None:
         """A new run's description; None if the run is there already (a request sent twice)."""
         run_id = args.get("run")
         if not isinstance(run_id, str) or not RUN_ID.match(run_id):
-            msg = "bad-run"
-            raise OpError(msg, "run: %r is not 8 to 32 lower-case letters and digits" % (run_id,))
+            raise OpError(
+                code="bad-run", text="run: %r is not 8 to 32 lower-case letters and digits" % (run_id,)
+            )
         if run_id in self.runs:
             return None
         if self.watchdog.over:
-            msg = "lease-over"
-            raise OpError(msg, "the lease of this host is over: " + self.watchdog.over)
+            raise OpError(code="lease-over", text="the lease of this host is over: " + self.watchdog.over)
         return {"id": run_id, "kind": kind, "name": str(args.get("name") or "")[:200], "created": time.time()}
 
     async def op_hello(self, args: dict[str, Any]) -> dict[str, Any]:
         """Who is this: versions, places, what goes on."""
         if args.get("proto") != protocol.VERSION:
-            msg = "version"
-            raise OpError(msg, "this agent speaks protocol %d" % protocol.VERSION)
+            raise OpError(code="version", text="this agent speaks protocol %d" % protocol.VERSION)
         return {
             "proto": protocol.VERSION,
             "agent": self.version,
@@ -124,7 +123,7 @@ class Agent:
 
     async def op_unknown(self, args: dict[str, Any]) -> dict[str, Any]:
         """What an older agent says to a newer client."""
-        raise OpError("no-op", "this agent does not know %r" % (args.get("op"),))
+        raise OpError(code="unknown", text="this agent does not know %r" % (args.get("op"),))
 
     async def op_ping(self, args: dict[str, Any]) -> dict[str, Any]:
         """Nothing, quickly."""
@@ -134,8 +133,7 @@ class Agent:
         """Run code in the kernel."""
         code = args.get("code")
         if not isinstance(code, str):
-            msg = "bad-code"
-            raise OpError(msg, "code: not a string")
+            raise OpError(code="bad-code", text="code: not a string")
         about = self.new_about(args, "cell")
         if about is not None:
             self.cells.submit(about, code, args.get("store", True), args.get("timeout"))
@@ -147,8 +145,7 @@ class Agent:
         if not (shell and isinstance(shell, str)) and not (
             argv and isinstance(argv, list) and all(isinstance(one, str) for one in argv)
         ):
-            msg = "bad-job"
-            raise OpError(msg, "argv: a list of strings, or shell: a string, is needed")
+            raise OpError(code="bad-job", text="argv: a list of strings, or shell: a string, is needed")
         about = self.new_about(args, "job")
         if about is not None:
             about.update(argv=argv, shell=shell, cwd=args.get("cwd"), env=args.get("env") or {})
@@ -180,8 +177,7 @@ class Agent:
         """What the user typed for an input record."""
         run = self.run(args)
         if run.over or self.cells.kernel is None:
-            msg = "over"
-            raise OpError(msg, "run %s is over" % run.id)
+            raise OpError(code="over", text="run %s is over" % run.id)
         return {"taken": self.cells.answer(run, str(args.get("text", "")), int(args["number"]))}
 
     async def op_restart(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -200,15 +196,13 @@ class Agent:
         )
         kind, content = args.get("type"), args.get("content")
         if kind not in (*allowed, "execute_request") or not isinstance(content, dict):
-            msg = "bad-request"
-            raise OpError(msg, "type: %r is not one of %s" % (kind, ", ".join(allowed)))
+            raise OpError(code="bad-request", text="type: %r is not one of %s" % (kind, ", ".join(allowed)))
         if kind == "execute_request":
             content.update(silent=True, store_history=False, allow_stdin=False, stop_on_error=False)
         try:
             return {"reply": await self.cells.hidden_request(kind, content, float(args.get("timeout", 10)))}
         except asyncio.TimeoutError:
-            msg = "busy"
-            raise OpError(msg, "the kernel is busy and did not answer in time") from None
+            raise OpError(code="busy", text="the kernel is busy and did not answer in time") from None
 
     async def op_lease(self, args: dict[str, Any]) -> dict[str, Any]:
         """Set the lease, or tell how it stands."""
@@ -298,14 +292,13 @@ class Client:
             if op in ("attach", "detach"):
                 answer = self.attach(head) if op == "attach" else self.detach(head)
             else:
-                handler = getattr(self.agent, "op_%s" % op, None)
-                if handler is None:
-                    msg = "no-op"
-                    raise OpError(msg, "this agent does not know %r" % (op,))
+                handler = getattr(self.agent, "op_%s" % op, self.agent.op_unknown)
                 answer = await handler(head)
             self.post(protocol.encode(dict(answer, t="res", id=number)))
         except OpError as err:
             self.post(protocol.encode({"t": "err", "id": number, "code": err.code, "msg": str(err)}))
+        except RuntimeError as err:
+            self.post(protocol.encode({"t": "err", "id": number, "code": "failed", "msg": str(err)}))
         except Exception as err:  # noqa: BLE001 - a bad request must not end the agent
             text = "%s: %s" % (type(err).__name__, err)
             self.post(protocol.encode({"t": "err", "id": number, "code": "failed", "msg": text}))
@@ -358,11 +351,16 @@ async def serve(version: str, lock: IO[str]) -> None:
         client.writer.close()
     await asyncio.sleep(0.05)  # their readers see the end
     os.unlink(path)
+    with contextlib.suppress(OSError):  # a transfer may still use it
+        os.rmdir(places.sockets())
     lock.close()
 
 
 def main(argv: list[str]) -> int:
     """Become the agent of this host and user, unless there is one."""
+    if os.fork():  # nobody's child: what started us may be ended with all its children
+        os._exit(0)
+    os.setsid()
     lock = open(os.path.join(places.base(), "agent.lock"), "a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

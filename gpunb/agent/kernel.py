@@ -7,6 +7,7 @@ process can pick a living kernel up where the old one left it.
 from __future__ import annotations
 
 import asyncio
+import functools
 import glob
 import json
 import os
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from jupyter_client.session import Session
 
 IDS = b"<IDS|MSG>"
+START_TIMEOUT = 180.0  # seconds; a slow disk reads a large image's Python for long
 
 
 class Kernel:
@@ -78,15 +80,12 @@ class Kernel:
         known = places.read_json(os.path.join(self.folder, "process.json"))
         if known and processes.alive(known["pid"], known["started"]):
             self.pid, self.started = known["pid"], known["started"]
-            self._open()
+            await self._open()
             return False
-        self._write_connection()
-        self._open()
+        self._prefix = self._write_connection()
         log = open(os.path.join(self.folder, "log"), "ab")
         package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        env = dict(os.environ, GPUNB_KERNEL=self.name, PYTHONUNBUFFERED="1")
-        for name in ("MPLBACKEND",):
-            env.setdefault(name, "module://matplotlib_inline.backend_inline")
+        env = dict(os.environ, GPUNB_KERNEL=self._prefix, PYTHONUNBUFFERED="1")
         try:
             self.process = subprocess.Popen(
                 [sys.executable, package, "kernel", self._connection_file()],
@@ -104,21 +103,30 @@ class Kernel:
         places.write_json(
             os.path.join(self.folder, "process.json"), {"pid": self.pid, "started": self.started}
         )
+        await self._open()
         await self._wait_ready()
         return True
 
     def _connection_file(self) -> str:
         return os.path.join(self.folder, "connection.json")
 
-    def _write_connection(self) -> None:
+    def _write_connection(self) -> str:
+        """A fresh connection file; the prefix of its sockets, unique on this machine."""
         tag = uuid.uuid4().hex[:8]
         info = {"transport": "ipc", "ip": os.path.join(places.sockets(), "k" + tag), "key": uuid.uuid4().hex}
         info.update(signature_scheme="hmac-sha256", kernel_name="python3")
         names = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
         ports = {name: at + 1 for at, name in enumerate(names)}
         places.write_json(self._connection_file(), {**info, **ports})
+        return info["ip"]
 
-    def _open(self) -> None:
+    async def _open(self) -> None:
+        """Bind IOPub's reading end, and connect the other channels once the kernel has bound them.
+
+        Not before: a socket that connects to nothing tries again later, each
+        in its own time, and a kernel that asks for input before the stdin
+        socket is there asks nobody.
+        """
         import zmq
         import zmq.asyncio
         from jupyter_client.session import Session
@@ -128,19 +136,20 @@ class Kernel:
         self._session = Session(key=info["key"].encode(), signature_scheme=info["signature_scheme"])
         context = self._context = zmq.asyncio.Context()
         context.linger = 0
-        identity = b"gpunb-agent"
-        for channel in ("shell", "stdin", "control"):
-            sock = context.socket(zmq.DEALER)
-            sock.identity = identity
-            sock.sndhwm = sock.rcvhwm = 0
-            sock.connect("ipc://%s-%d" % (info["ip"], info[channel + "_port"]))
-            self._sockets[channel] = sock
         pull = context.socket(zmq.PULL)
         pull.rcvhwm = 0
         pull.bind(iopub_address(info["ip"]))
         self._sockets["iopub"] = pull
-        self._tasks = [asyncio.ensure_future(self._read(channel)) for channel in self._sockets]
-        self._tasks.append(asyncio.ensure_future(self._watch()))
+        self._tasks = [asyncio.ensure_future(self._watch())]
+        for channel in ("stdin", "control", "shell"):
+            path = "%s-%d" % (info["ip"], info[channel + "_port"])
+            await self._while_starting(functools.partial(os.path.exists, path))
+            sock = context.socket(zmq.DEALER)
+            sock.identity = b"gpunb-agent"
+            sock.sndhwm = sock.rcvhwm = 0
+            sock.connect("ipc://" + path)
+            self._sockets[channel] = sock
+        self._tasks += [asyncio.ensure_future(self._read(channel)) for channel in self._sockets]
 
     async def _read(self, channel: str) -> None:
         sock = self._sockets[channel]
@@ -190,14 +199,16 @@ class Kernel:
 
     async def _wait_ready(self) -> None:
         """Until the kernel answers; a kernel that dies first raises RuntimeError."""
-        waiting = asyncio.ensure_future(self.request("kernel_info_request", {}))
-        deadline = asyncio.get_running_loop().time() + 120
-        while not waiting.done():
+        waiting = self.request("kernel_info_request", {})
+        await self._while_starting(waiting.done)
+
+    async def _while_starting(self, check: Callable[[], bool]) -> None:
+        """Until `check` is true; a kernel that dies first, or takes minutes, raises RuntimeError."""
+        deadline = asyncio.get_running_loop().time() + START_TIMEOUT
+        while not check():
             if not self.alive or asyncio.get_running_loop().time() > deadline:
-                waiting.cancel()
                 raise RuntimeError("the kernel did not start: " + self._log_tail())
-            await asyncio.wait([waiting], timeout=0.2)
-        waiting.result()
+            await asyncio.sleep(0.005)
 
     def _log_tail(self) -> str:
         try:
@@ -244,7 +255,9 @@ class Kernel:
         self._close()
         if self.pid is not None:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(None, processes.end_tree, self.pid, "GPUNB_KERNEL=" + self.name, 1.0)
+            await loop.run_in_executor(
+                None, processes.end_tree, self.pid, "GPUNB_KERNEL=" + self._prefix, 1.0
+            )
             if self.process is not None:
                 self.process.wait()
         self.pid = self.started = self.process = None

@@ -41,12 +41,11 @@ def agent_line(python: str, package: str, version: str) -> socket.socket:
     log_path = os.path.join(places.base(), "agent.out")
     log = open(log_path, "wb")
     try:
-        subprocess.Popen(
+        subprocess.call(  # returns at once: the agent leaves it behind
             [python, package, "serve", version],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,
             cwd=os.path.expanduser("~"),
         )
     finally:

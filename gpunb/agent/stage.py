@@ -1,4 +1,4 @@
-"""First words on the host: sent as text to ``python -c``, before the agent is there.
+"""First words on the host: sent as text and run by ``python -c``, before the agent is there.
 
 Says what it does in lines that start with the caller's nonce, so that what a
 login shell prints is not taken for an answer. Puts the agent in place if its
@@ -58,7 +58,8 @@ def install(folder: str, version: str) -> None:
         fail("receive", "the archive's checksum is wrong")
     parent = os.path.dirname(folder)
     try:
-        os.makedirs(parent, mode=0o700, exist_ok=True)
+        for path in (os.path.dirname(parent), parent):
+            os.makedirs(path, mode=0o700, exist_ok=True)
         beside = tempfile.mkdtemp(dir=parent)
         try:
             with tarfile.open(fileobj=io.BytesIO(data)) as archive:

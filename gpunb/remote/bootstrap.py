@@ -31,19 +31,28 @@ if TYPE_CHECKING:
 
 __all__ = ["agent_version", "open_line", "read_line"]
 
+INSTALL_TIMEOUT = 600.0  # seconds for ipykernel from a slow mirror
 MAX_NOISE = 1 << 20  # bytes of banner before we give up
 FIND_PYTHON = """
-nonce=$1; version=$2; want=$3; code=$4
+nonce=$1; version=$2; want=$3; code=$4; size=$5
 if [ -n "$want" ]; then set -- "$want"; else
 set -- "${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/python}" /venv/main/bin/python \\
-  "${CONDA_PREFIX:+$CONDA_PREFIX/bin/python}" /opt/conda/bin/python python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 python
+  "${CONDA_PREFIX:+$CONDA_PREFIX/bin/python}" /opt/conda/bin/python \\
+  python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 python
 fi
 for p in "$@"; do
   [ -n "$p" ] && command -v "$p" >/dev/null 2>&1 || continue
   "$p" -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null || continue
-  exec "$p" -c "$code" "$nonce" "$version"
+  exec "$p" -c "$code" "$nonce" "$version" "$size"
 done
 printf '\\n%s failed {"step": "python", "text": "no Python 3.8 or newer was found"}\\n' "$nonce"
+"""
+READ_STAGE = """
+import os, sys
+text = b""
+while len(text) < int(sys.argv[3]):
+    text += os.read(0, int(sys.argv[3]) - len(text)) or sys.exit("the line closed")
+exec(text)
 """
 ADVICE = {
     "python": "rent with an image that has Python 3.8 or newer, or name one with --python",
@@ -90,7 +99,7 @@ def open_line(
         environment first, then ``python3``).
     timeout
         Seconds that the host may be silent; installing ipykernel may take
-        five times that.
+        ten minutes.
 
     Returns
     -------
@@ -103,26 +112,29 @@ def open_line(
     """
     nonce = secrets.token_hex(12)
     version, archive = _payload()
-    stage = files("gpunb.agent").joinpath("stage.py").read_text()
-    command = quote(["sh", "-c", FIND_PYTHON, "gpunb", nonce, version, python or "", stage])
+    stage = files("gpunb.agent").joinpath("stage.py").read_bytes()
+    size = str(len(stage))
+    command = quote(["sh", "-c", FIND_PYTHON, "gpunb", nonce, version, python or "", READ_STAGE, size])
     channel = connection.channel(command)
-    lines = LineReader(channel)
     try:
-        while True:
-            kind, more = lines.next(nonce, timeout)
-            if kind == "ready":
-                return channel, lines.rest
+        channel.sendall(stage)
+        lines = LineReader(channel)
+        kind, more = lines.next(nonce, timeout)
+        while kind in ("need", "progress"):
             if kind == "need":
                 progress.say("putting the agent on the host")
                 channel.sendall(struct.pack(">Q", len(archive)) + archive)
-            elif kind == "progress":
-                progress.say(str(more.get("text", ""))[:200])
-                timeout *= 5
             else:
-                raise _failed(more)
+                progress.say(str(more.get("text", ""))[:200])
+                timeout = INSTALL_TIMEOUT
+            kind, more = lines.next(nonce, timeout)
     except BaseException:
         channel.close()
         raise
+    if kind != "ready":
+        channel.close()
+        raise _failed(more)
+    return channel, lines.rest
 
 
 def _failed(more: dict[str, Any]) -> BootstrapFailed:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gpunb.agent import kernelvars
-from gpunb.errors import GpunbError, ProtocolError, VariableError
+from gpunb.errors import GpunbError, ProtocolError, RunError, VariableError
 from gpunb.progress import SILENT, Progress
 from gpunb.remote.bootstrap import agent_version, read_line
 from gpunb.ssh.quoting import quote
@@ -198,8 +198,11 @@ class _Transfer:
         content = {"code": "", "user_expressions": {"r": f"{module}.{self.call % repr(path)}"}}
         try:
             self._reply = self.client.kernel_request("execute_request", content, timeout=BUSY_TIMEOUT)
+        except RunError as err:
+            self._error = VariableError(f"the transfer broke off: {err.message}", hint=err.hint)
         except GpunbError as err:
             self._error = err
+        if self._error is not None:
             with suppress(OSError):
                 self.channel.close()  # whoever reads or writes wakes up
 

@@ -76,7 +76,7 @@ class Sshd:
         # sshd starts every session in the passwd entry's home; tests have their own
         enter = self.root / "enter"
         enter.write_text(
-            f"#!/bin/sh\nexport HOME='{self.home}'\ncd \"$HOME\" || exit 97\n"
+            f"#!/bin/sh\nexport HOME='{self.home}' XDG_RUNTIME_DIR='{self.root}'\ncd \"$HOME\" || exit 97\n"
             'if [ -z "$SSH_ORIGINAL_COMMAND" ]; then exec /bin/sh; fi\n'
             'exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n'
         )

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gpunb.errors import VariableError
+from gpunb.remote import AgentClient, get, put, show
+
+pytestmark = pytest.mark.slow
+
+
+class LocalThing:
+    """Defined in a module that the host does not have."""
+
+
+def test_variables_go_there_and_come_back_the_same(client):
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", None]})
+    values = {
+        "floats": np.random.default_rng(1).random((300, 200)),
+        "fortran": np.asfortranarray(np.arange(12).reshape(3, 4)),
+        "strided": np.arange(20)[::3],
+        "empty": np.zeros((0, 3), dtype="f4"),
+        "scalar": np.array(5.0),
+        "texts": np.array(["a", "bc"]),
+        "objects": np.array([{"x": 1}, None], dtype=object),
+        "frame": frame,
+        "plain": {"k": [1, 2.5, None, "\N{SNOWMAN}"]},
+        "tuple_": (1, {2}, b"3"),
+    }
+    put(client, values)
+    found = get(client, list(values))
+    pd.testing.assert_frame_equal(found.pop("frame"), values.pop("frame"))
+    for name, value in values.items():
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(found[name], value)
+            assert found[name].dtype == value.dtype
+        else:
+            assert found[name] == value
+            assert type(found[name]) is type(value)
+
+
+def test_an_array_that_comes_back_can_be_written(client):
+    put(client, {"a": np.zeros(10)})
+    back = get(client, ["a"])["a"]
+    back[0] = 1
+    assert back.sum() == 1
+
+
+def test_the_host_can_write_what_it_was_sent(client, screen):
+    put(client, {"a": np.zeros(3)})
+    show(client.run_cell("a[0] = 7; print(a.sum())"), screen)
+    assert screen.text() == "7.0\n"
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda tmp: (tmp / "f").open("w"), "open file"),
+        (lambda tmp: lambda: 1, "function"),
+        (lambda tmp: type("Inner", (), {})(), "pickled"),
+        (lambda tmp: (x for x in [1]), "generator"),
+    ],
+    ids=["file", "lambda", "local class", "generator"],
+)
+def test_what_cannot_travel_says_why_and_nothing_is_sent(client, tmp_path, screen, make, reason):
+    value = make(tmp_path)
+    with pytest.raises(VariableError, match=reason) as caught:
+        put(client, {"fine": 1, "broken": value})
+    if hasattr(value, "close"):
+        value.close()
+    assert "'broken'" in str(caught.value)
+    show(client.run_cell("print('fine' in globals())"), screen)
+    assert screen.text() == "False\n"
+
+
+def test_what_the_host_cannot_take_is_named_and_the_rest_is_there(client, screen):
+    with pytest.raises(VariableError, match="thing: ModuleNotFoundError"):
+        put(client, {"fine": 1, "thing": LocalThing()})
+    show(client.run_cell("print(fine)"), screen)
+    assert screen.text() == "1\n"
+
+
+def test_a_variable_that_is_not_there_is_named(client):
+    with pytest.raises(VariableError, match="'nothing_here'"):
+        get(client, ["nothing_here"])
+
+
+def test_a_variable_of_the_host_that_cannot_travel_says_why(client, screen):
+    show(client.run_cell("gen = (x for x in [1])"), screen)
+    with pytest.raises(VariableError, match="generator"):
+        get(client, ["gen"])
+
+
+def test_from_a_stranger_only_forms_that_cannot_run_code(host, client, screen):
+    show(client.run_cell("import numpy as np\nsafe = np.arange(3)\nrisky = {1, 2}"), screen)
+    with AgentClient.connect(host.endpoint(), python=sys.executable, trust="stranger") as stranger:
+        assert get(stranger, ["safe"])["safe"].tolist() == [0, 1, 2]
+        with pytest.raises(VariableError, match="pickle") as caught:
+            get(stranger, ["safe", "risky"])
+        assert "stranger" in str(caught.value)
+
+
+def test_a_name_that_is_no_name_is_refused(client):
+    with pytest.raises(VariableError, match="not a Python name"):
+        get(client, ["__import__('os').system('true')"])
+
+
+def test_a_transfer_waits_for_the_cell_before_it(client):
+    client.run_cell("import time; time.sleep(1); late = 5")
+    assert get(client, ["late"]) == {"late": 5}
+
+
+def test_a_killed_kernel_ends_the_transfer(host, client, screen):
+    import os
+    import threading
+
+    from tests.remote.conftest import kernel_pid
+
+    show(client.run_cell("x = 1"), screen)
+    client.run_cell("import time; time.sleep(30)")
+    threading.Timer(1.0, lambda: os.kill(kernel_pid(host), 9)).start()
+    with pytest.raises(VariableError):
+        get(client, ["x"])
