@@ -212,6 +212,10 @@ class Books(Store):
 
     # -- orphans ----------------------------------------------------------
 
+    def providers(self) -> list[str]:
+        """Names of the providers that something was ever asked to be created at."""
+        return [str(row["provider"]) for row in self._rows("SELECT DISTINCT provider FROM intents")]
+
     def orphans(self, *, gone: bool = False) -> list[Orphan]:
         """Instances with a gpunb label and no session here; with `gone` also the ended ones."""
         where = "" if gone else "WHERE gone IS NULL"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.reach import Reach
     from gpunb.sessions.timing import Timing
 
-__all__ = ["BootFailed", "bring_up", "see"]
+__all__ = ["BootFailed", "bring_up", "enter", "see"]
 
 _DEAD = {InstanceState.FAILED, InstanceState.GONE, InstanceState.ENDING}
 _HALTED = {InstanceState.STOPPED, InstanceState.INTERRUPTED}
@@ -83,10 +83,34 @@ def bring_up(
     """
     began = session.state_at if session.state is SessionState.BOOTING else ledger.clock.time()
     until = began + boot_s
+    if session.lease.deadline is not None:
+        until = min(until, session.lease.deadline)
     instance = _wait_running(
         ledger, provider, session, until=until, timing=timing, progress=progress, each=each
     )
     session = ledger.get(session.id)
+    progress.say(f"waiting for SSH at {session.host}:{session.port}")
+    left = max(timing.agent_s, until - ledger.clock.time())
+    return enter(ledger, session, instance, host=host, within=left, progress=progress, each=each)
+
+
+def enter(
+    ledger: Ledger,
+    session: Session,
+    instance: Instance,
+    *,
+    host: Reach,
+    within: float,
+    progress: Progress = SILENT,
+    each: Callable[[], None] | None = None,
+) -> Session:
+    """SSH, agent and lease of an instance that runs; the ready session.
+
+    Raises
+    ------
+    HostError, WrongState
+        As `bring_up`; SSH has `within` seconds to answer.
+    """
     if instance.host_key:
         host.pin(session, instance.host_key)
 
@@ -95,9 +119,7 @@ def bring_up(
         if each is not None:
             each()
 
-    progress.say(f"waiting for SSH at {session.host}:{session.port}")
-    left = max(timing.agent_s, until - ledger.clock.time())
-    host.wait(session, timeout=left, progress=progress, give_up=give_up)
+    host.wait(session, timeout=within, progress=progress, give_up=give_up)
     session = _still(ledger, session)
     if session.state is SessionState.BOOTING:
         session = ledger.transition(session, SessionState.REACHABLE, "SSH answers")

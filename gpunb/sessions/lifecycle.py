@@ -35,7 +35,7 @@ from gpunb.sessions.saving import fetch_saves
 from gpunb.sessions.timing import Timing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gpunb.sessions.ledger import Ledger
 
@@ -65,12 +65,19 @@ def rent(
     progress: Progress = SILENT,
     host: Reach = HOST,
     timing: Timing | None = None,
+    watch: Callable[[Ledger], object] | None = None,
 ) -> Session:
     """Rent the first of `offers` that comes up; returns the ready session.
 
     For each offer: the intent is committed, one create call is sent, its answer is committed.
     A lost answer is looked up by the label, never sent again; a host that does not boot is
     ended, and confirmed gone, before the next offer is tried.
+
+    Parameters
+    ----------
+    watch
+        Called once the session is in the ledger and before anything is rented:
+        `gpunb.sessions.supervisor.ensure`, where no server supervises.
 
     Raises
     ------
@@ -86,7 +93,9 @@ def rent(
     AuthFailed, NoFunds, QuotaExhausted, NotSupported, RateLimited
         The provider refused; nothing was rented.
     """
-    rental = Rental(ledger, provider, request, host=host, timing=timing or Timing(), progress=progress)
+    rental = Rental(
+        ledger, provider, request, host=host, timing=timing or Timing(), progress=progress, watch=watch
+    )
     return rental.run(offers)
 
 

@@ -35,7 +35,7 @@ from gpunb.sessions.model import OVER, Intent, IntentState, Session, SessionStat
 from gpunb.sessions.receipts import write_receipt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gpunb.sessions.reach import Reach
     from gpunb.sessions.timing import Timing
@@ -110,6 +110,7 @@ class Rental:
         host: Reach,
         timing: Timing,
         progress: Progress = SILENT,
+        watch: Callable[[Ledger], object] | None = None,
     ) -> None:
         self.ledger = ledger
         self.provider = provider
@@ -117,6 +118,7 @@ class Rental:
         self.host = host
         self.timing = timing
         self.progress = progress
+        self.watch = watch
         self.id = new_id()
         self.boots = 0
 
@@ -210,6 +212,8 @@ class Rental:
             slug=slug(first),
             claim_s=self.timing.claim_s,
         )
+        if self.watch is not None:
+            self.watch(ledger)
         public_key = self.host.prepare(self.id, label_for(ledger.installation, self.id))
         failed: list[str] = []
         for number, offer in enumerate(offers, 1):

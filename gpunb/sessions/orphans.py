@@ -1,0 +1,86 @@
+"""Instances that carry a gpunb label and belong to no session: ours are ended, others are shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpunb.errors import GpunbError
+from gpunb.providers.base import Instance, InstanceState, Provider
+from gpunb.sessions.model import Orphan
+
+if TYPE_CHECKING:
+    from gpunb.sessions.ending import Listing
+    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.timing import Timing
+
+__all__ = ["PREFIX", "sweep"]
+
+PREFIX = "gpunb-"
+# a session that another process ended this moment may still be in the list that we have
+GRACE_S = 30.0
+
+
+def sweep(ledger: Ledger, listing: Listing, timing: Timing) -> list[Orphan]:
+    """Compare the provider's list with the ledger; the orphans that are there now.
+
+    An orphan is ended only if its label carries this installation's id, nobody is
+    renting under that label now, and it was seen for longer than a list may lag.
+    """
+    found = listing.instances()
+    if found is None:
+        return []
+    provider = listing.provider
+    # The ledger is read after the list was made: an intent is committed before its create
+    # call, so whatever the list shows of ours is in here, or it is an orphan.
+    sessions = ledger.sessions()
+    ours = {one.instance_id for one in sessions if one.provider == provider.name and one.instance_id}
+    awaited = {one.label for one in ledger.intents(unresolved=True)}
+    mark = f"{PREFIX}{ledger.installation[:8]}-"
+    known = {one.instance_id: one for one in ledger.orphans() if one.provider == provider.name}
+    now = ledger.clock.time()
+    grace = max(GRACE_S, timing.lag(provider))
+    out: list[Orphan] = []
+    for instance in found:
+        stray = instance.label.startswith(PREFIX) or instance.id in known
+        if not stray or instance.id in ours or instance.label in awaited or _ended(instance):
+            continue
+        orphan = known.pop(instance.id, None) or _new(ledger, instance, mark, now)
+        if orphan.ours and now - orphan.first_seen >= grace and now >= orphan.next_try:
+            _destroy(ledger, provider, orphan, timing)
+        out.append(orphan)
+    for orphan in known.values():  # the list, which has shown it, does not any more
+        orphan.gone = now
+        ledger.save_orphan(orphan)
+    return out
+
+
+def _new(ledger: Ledger, instance: Instance, mark: str, now: float) -> Orphan:
+    mine = instance.label.startswith(mark)
+    orphan = Orphan(
+        provider=instance.provider,
+        instance_id=instance.id,
+        label=instance.label,
+        ours=mine,
+        first_seen=now,
+        usd_h=instance.usd_h,
+        detail="no session has it" if mine else "of another gpunb installation; gpunb does not touch it",
+    )
+    ledger.save_orphan(orphan)
+    return orphan
+
+
+def _destroy(ledger: Ledger, provider: Provider, orphan: Orphan, timing: Timing) -> None:
+    orphan.next_try = ledger.clock.time() + timing.retry(orphan.tries)
+    orphan.tries += 1
+    ledger.save_orphan(orphan)  # before the effect
+    try:
+        provider.destroy(orphan.instance_id)
+    except GpunbError as err:
+        orphan.detail = f"could not be ended: {err.message}"
+    else:
+        orphan.detail = "the provider took the call to end it"
+    ledger.save_orphan(orphan)
+
+
+def _ended(instance: Instance) -> bool:
+    return instance.state is InstanceState.GONE

@@ -1,0 +1,326 @@
+"""One look over all sessions: leases enforced, half-done things finished, orphans ended."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gpunb.errors import GpunbError, HostError, InstanceGone, LedgerError, ProviderError, WrongState
+from gpunb.providers.base import Instance, InstanceState, Provider
+from gpunb.sessions.bringup import enter, see
+from gpunb.sessions.ending import Listing, begin_end, end_step, settle
+from gpunb.sessions.lease import due
+from gpunb.sessions.lifecycle import apply
+from gpunb.sessions.model import OVER, Cost, Session, SessionState
+from gpunb.sessions.orphans import sweep
+from gpunb.sessions.reach import HOST, Reach
+from gpunb.sessions.saving import fetch_saves
+from gpunb.sessions.timing import Timing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+    from gpunb.sessions.ledger import Ledger
+
+__all__ = ["Looked", "Watch"]
+
+_S = SessionState
+_RENTED = frozenset({_S.BOOTING, _S.REACHABLE, _S.READY, _S.STOPPED})
+
+
+@dataclass(slots=True)
+class Looked:
+    """What one tick saw and did.
+
+    Attributes
+    ----------
+    sessions, orphans
+        How many are alive after it; of the orphans, ours.
+    ended
+        (session, why) of those that were asked to end.
+    over
+        Sessions whose end was confirmed.
+    errors
+        What could not be done, one line each.
+    """
+
+    sessions: int = 0
+    orphans: int = 0
+    ended: list[tuple[str, str]] = field(default_factory=list)
+    over: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+class Watch:
+    """Ticks over the ledger. Holds only what makes it cheap; a new one can go on at any time.
+
+    Parameters
+    ----------
+    providers
+        Gives the provider of a name; may raise a `GpunbError` (no key), which is told.
+    pool
+        Where ends with files to bring back are carried out, so that one does not hold up
+        the others; None does all in turn.
+    tick_s
+        How far ahead a budget is looked at: the next look comes that much later.
+    list_s, sweep_s, pulse_s
+        How often at most a provider's list is had for sessions that are well, orphans are
+        looked for, and a host is asked what runs there.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        providers: Callable[[str], Provider],
+        *,
+        host: Reach = HOST,
+        timing: Timing | None = None,
+        pool: Executor | None = None,
+        tick_s: float = 15.0,
+        list_s: float = 60.0,
+        sweep_s: float = 300.0,
+        pulse_s: float = 60.0,
+    ) -> None:
+        self.ledger = ledger
+        self.providers = providers
+        self.host = host
+        self.timing = timing or Timing()
+        self.pool = pool
+        self.tick_s = tick_s
+        self.list_s = list_s
+        self.sweep_s = sweep_s
+        self.pulse_s = pulse_s
+        self._listed: dict[str, float] = {}
+        self._swept: dict[str, float] = {}
+        self._asked: dict[str, float] = {}
+        self._silent: set[str] = set()
+        self._trouble: list[str] = []
+        self._ending: set[str] = set()
+        self._lock = threading.Lock()
+
+    def tick(self) -> Looked:
+        """Look once at everything. Fails for no session because of another.
+
+        Raises
+        ------
+        LedgerError
+            The ledger can't be used; nothing is sure then.
+        """
+        looked = Looked()
+        looked.errors, self._trouble = self._trouble, []
+        ledger = self.ledger
+        now = ledger.clock.time()
+        groups: dict[str, list[Session]] = {}
+        for session in ledger.sessions():
+            groups.setdefault(session.provider, []).append(session)
+        costs = ledger.costs(now + self.tick_s)
+        orphaned = {one.provider for one in ledger.orphans() if one.ours}
+        for name in sorted({*groups, *orphaned, *self._due_sweeps(now)}):
+            try:
+                provider = self.providers(name)
+            except GpunbError as err:
+                if groups.get(name):
+                    looked.errors.append(f"{name}: {err.message}; its sessions can't be ended")
+                continue
+            listing = Listing(provider, shared=True)
+            for session in groups.get(name, ()):
+                self._look(provider, listing, session, costs.get(session.id, Cost()), looked)
+            if name in orphaned or now - self._swept.get(name, 0.0) >= self.sweep_s:
+                self._sweep(listing, looked)
+            if listing.error is not None:
+                looked.errors.append(f"{name}: its list can't be had: {listing.error.message}")
+        looked.sessions = len(ledger.sessions())
+        looked.orphans = sum(one.ours for one in ledger.orphans())
+        return looked
+
+    def _due_sweeps(self, now: float) -> set[str]:
+        """Providers that were rented from before, and were not swept for a while."""
+        names = self.ledger.providers()
+        return {name for name in names if now - self._swept.get(name, 0.0) >= self.sweep_s}
+
+    def _sweep(self, listing: Listing, looked: Looked) -> None:
+        try:
+            sweep(self.ledger, listing, self.timing)
+        except LedgerError:
+            raise
+        except GpunbError as err:
+            looked.errors.append(f"orphans of {listing.provider.name}: {err.message}")
+        if listing.error is None:
+            self._swept[listing.provider.name] = self.ledger.clock.time()
+
+    def _look(
+        self, provider: Provider, listing: Listing, session: Session, cost: Cost, looked: Looked
+    ) -> None:
+        with self._lock:
+            if session.id in self._ending:
+                return
+        if self.ledger.claimed(session.id) and (
+            session.state not in _RENTED or due(session, cost, self.ledger.clock.time()) is None
+        ):
+            return  # somebody is at work on it; where its lease is over they are not waited for
+        try:
+            after = self._step(provider, listing, session, cost, looked)
+        except LedgerError:
+            raise
+        except WrongState:
+            return  # another process moved it in the meantime
+        except Exception as err:  # noqa: BLE001 - one session's trouble must not stop the others
+            text = err.message if isinstance(err, GpunbError) else f"{type(err).__name__}: {err}"
+            looked.errors.append(f"{session.name}: {text}")
+            return
+        if after.state in OVER:
+            looked.over.append(after.name)
+
+    def _step(
+        self, provider: Provider, listing: Listing, session: Session, cost: Cost, looked: Looked
+    ) -> Session:
+        ledger = self.ledger
+        if session.state is _S.REQUESTED:
+            return ledger.transition(session, _S.FAILED, "its rent was broken off before anything was sent")
+        if session.state in {_S.CREATING, _S.UNKNOWN}:
+            session = self._settle(listing, session)
+        if session.state is _S.ENDING:
+            return end_step(ledger, listing, session, self.timing)
+        if session.state not in _RENTED:
+            return session
+        over = due(session, cost, ledger.clock.time())
+        if over is not None and over.why == "idle":
+            session = self._ask_host(session)
+            over = due(session, cost, ledger.clock.time())
+            if over is not None and over.why == "idle" and session.id in self._silent:
+                over = None  # the host did not answer: that is not idleness
+        if over is not None:
+            return self._end(provider, listing, session, over.why, looked)
+        session = self._compare(provider, listing, session)
+        if session.state is _S.READY:
+            return self._tend(session)
+        return session
+
+    def _settle(self, listing: Listing, session: Session) -> Session:
+        was = session.state
+        session = settle(self.ledger, listing, session, self.timing)
+        if session.state is _S.BOOTING and was is _S.UNKNOWN:
+            return begin_end(self.ledger, session.id, "found again; nobody waits for it")
+        if session.state in {_S.CREATING, _S.UNKNOWN} and not self.ledger.intents(
+            session.id, unresolved=True
+        ):
+            return self.ledger.transition(session, _S.FAILED, "confirmed: nothing came of its create call")
+        return session
+
+    # -- sessions that are well -------------------------------------------
+
+    def _compare(self, provider: Provider, listing: Listing, session: Session) -> Session:
+        """Bring the ledger up to the provider's list, and a booting session on its way."""
+        now = self.ledger.clock.time()
+        booting = session.state in {_S.BOOTING, _S.REACHABLE}
+        if not booting and now - self._listed.get(session.id, 0.0) < self.list_s:
+            return session
+        found = listing.instances()
+        if found is None:
+            return session
+        self._listed[session.id] = now
+        instance: Instance | None = next((one for one in found if one.id == session.instance_id), None)
+        if instance is None:
+            try:
+                instance = provider.get(session.instance_id)
+            except InstanceGone:
+                pass
+            except ProviderError:
+                return session
+        session = apply(self.ledger, provider, session, instance, host=self.host, timing=self.timing)
+        if booting and instance is not None and session.state in {_S.BOOTING, _S.REACHABLE}:
+            return self._boot(session, instance)
+        return session
+
+    def _boot(self, session: Session, instance: Instance) -> Session:
+        late = self.ledger.clock.time() - session.state_at > self.timing.boot_s
+        why = f"{session.provider} says {instance.state.value}"
+        try:
+            if instance.state is InstanceState.RUNNING and instance.host and instance.port:
+                session = see(self.ledger, session, instance)
+                return enter(self.ledger, session, instance, host=self.host, within=self.timing.agent_s)
+        except HostError as err:
+            why = err.message
+        session = self.ledger.get(session.id)
+        dead = instance.state in {InstanceState.FAILED, InstanceState.ENDING}
+        if session.ready is None and (late or dead) and session.state in {_S.BOOTING, _S.REACHABLE}:
+            return begin_end(self.ledger, session.id, f"boot failed: {why}")
+        return session
+
+    def _tend(self, session: Session) -> Session:
+        """Look at the host now and then when it seems idle; tell it a lease that it missed."""
+        ledger, now = self.ledger, self.ledger.clock.time()
+        if now - self._asked.get(session.id, 0.0) < self.pulse_s:
+            return session
+        if session.armed != session.lease.mark:
+            self._asked[session.id] = now
+            with suppress(HostError):
+                self.host.arm(session)
+                return ledger.update(session.id, armed=session.lease.mark)
+        quiet = now - max(session.last_activity or 0.0, session.ready or 0.0)
+        if session.lease.idle_s is not None and quiet >= min(session.lease.idle_s / 3.0, 300.0):
+            return self._ask_host(session)
+        return session
+
+    def _ask_host(self, session: Session) -> Session:
+        """Ask the agent what runs; `_silent` has the session while it does not answer."""
+        now = self.ledger.clock.time()
+        if now - self._asked.get(session.id, 0.0) < self.pulse_s:
+            return session
+        self._asked[session.id] = now
+        try:
+            pulse = self.host.pulse(session)
+        except HostError:
+            self._silent.add(session.id)
+            return session
+        self._silent.discard(session.id)
+        last = now if pulse.busy else min(now, pulse.last_end or 0.0)
+        if last > (session.last_activity or 0.0):
+            self.ledger.touch(session.id, last)
+            return self.ledger.get(session.id)
+        return session
+
+    # -- the end ----------------------------------------------------------
+
+    def _end(
+        self, provider: Provider, listing: Listing, session: Session, why: str, looked: Looked
+    ) -> Session:
+        looked.ended.append((session.name, why))
+        if self.pool is None or not (session.save and session.state is _S.READY):
+            return self._end_now(listing, session, why)
+        with self._lock:
+            self._ending.add(session.id)
+
+        def work() -> None:
+            try:
+                self._end_now(Listing(provider, shared=True), session, why)
+            except Exception as err:  # noqa: BLE001 - told at the next tick, which tries again
+                self._trouble.append(f"{session.name}: {err}")
+            finally:
+                with self._lock:
+                    self._ending.discard(session.id)
+
+        self.pool.submit(work)
+        return session
+
+    def _end_now(self, listing: Listing, session: Session, why: str) -> Session:
+        """Bring back what was asked for, within its limit, and end it whatever came of that."""
+        if session.state is _S.READY and session.save:
+            fetch_saves(self.ledger, session, self.host, self.timing)
+            if self._kept(session, why):
+                return self.ledger.get(session.id)
+        session = begin_end(self.ledger, session.id, why)
+        self.host.drop(session.id)
+        return end_step(self.ledger, listing, session, self.timing)
+
+    def _kept(self, session: Session, why: str) -> bool:
+        """Whether the reason to end is gone: extended, or at work again, while the files came."""
+        if why == "idle":
+            with suppress(HostError):
+                return self.host.pulse(session).busy
+            return False
+        session = self.ledger.get(session.id)
+        return due(session, self.ledger.cost(session.id), self.ledger.clock.time()) is None
