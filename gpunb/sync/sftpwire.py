@@ -114,7 +114,7 @@ class _Open:
         self.task = task
         self.single = isinstance(what, Request)
         self.pending = 0
-        self.fault: Fault | None = None
+        self.fault: Exception | None = None
         self.value: Any = None
         self.sink: Callable[[int, Any], Request | None]
         self.requests: Iterator[tuple[int, Request]]
@@ -149,10 +149,11 @@ class Pump:
         self._in_flight = 0
         self._active = 0
         self.write_size = 2**15
+        self.read_size = 2**15
         channel.settimeout(_STALL_S)
         self._put(struct.pack(">BI", INIT, 3))
         self._flush()
-        kind, body = next(self._packets())
+        kind, body = self._packets()[0]
         if kind != VERSION or int.from_bytes(body[:4], "big") != 3:
             msg = f"the host's SFTP server speaks another version (packet {kind})"
             raise ProtocolError(msg)
@@ -225,7 +226,10 @@ class Pump:
     def _fill(self) -> None:
         while self._ready and (self._in_flight < IN_FLIGHT or not self._waiting):
             opened = self._ready[0]
-            entry = None if opened.fault else next(opened.requests, None)
+            try:
+                entry = None if opened.fault else next(opened.requests, None)
+            except Exception as err:  # noqa: BLE001 - the task's own: a file that can't be read
+                opened.fault, entry = err, None
             if entry is None:
                 self._ready.popleft()
                 self._ended(opened)
@@ -266,20 +270,23 @@ class Pump:
             opened.pending -= 1
             try:
                 value = _parse(kind, body[4:])
-            except Fault as fault:
-                opened.fault = opened.fault or fault
+                more = opened.sink(tag, value)
+            except ProtocolError:
+                raise
+            except Exception as err:  # noqa: BLE001 - the task's own: a status, a full disk
+                opened.fault = opened.fault or err
             else:
-                more = None if opened.fault else opened.sink(tag, value)
-                if more is not None:
+                if more is not None and opened.fault is None:
                     self._send(opened, tag, more)
             if opened.single and opened.pending == 0:
                 self._step(opened.task, opened.value, opened.fault)
 
-    def _packets(self) -> Iterator[tuple[int, bytes]]:
+    def _packets(self) -> list[tuple[int, bytes]]:
         """The packets that are there; waits for one at least."""
         from gpunb.ssh.connection import WINDOW
 
-        buffer, at, found = self._buffer, 0, False
+        buffer, at = self._buffer, 0
+        found: list[tuple[int, bytes]] = []
         while not found:
             if self._stop is not None and self._stop.is_set():
                 msg = "the transfer was stopped"
@@ -300,15 +307,12 @@ class Pump:
                     raise _bad(msg)
                 if len(buffer) - at - 4 < size:
                     break
-                found = True
                 end = at + 4 + size
                 with memoryview(buffer) as view:
-                    body = bytes(view[at + 5 : end])
-                kind = buffer[at + 4]
+                    found.append((buffer[at + 4], bytes(view[at + 5 : end])))
                 at = end
-                yield kind, body
-            del buffer[:at]
-            at = 0
+        del buffer[:at]
+        return found
 
     def _put(self, packet: bytes) -> None:
         self._out += len(packet).to_bytes(4, "big")
@@ -326,8 +330,8 @@ class Pump:
     def _learn_limits(self) -> Task:
         answer = yield Request(EXTENDED, string(b"limits@openssh.com"))
         if isinstance(answer, bytes) and len(answer) >= 24:
-            longest = int.from_bytes(answer[16:24], "big")
-            self.write_size = max(2**12, min(2**17, longest or 2**17))
+            self.read_size = _sane(answer[8:16])
+            self.write_size = _sane(answer[16:24])
 
     @staticmethod
     def _extensions(body: bytes) -> dict[bytes, bytes]:
@@ -337,6 +341,11 @@ class Pump:
             name = reader.string()
             found[name] = reader.string()
         return found
+
+
+def _sane(limit: bytes) -> int:
+    """The host's limit of one read or write, within ours; 0 means that it has none."""
+    return max(2**12, min(2**17, int.from_bytes(limit, "big") or 2**17))
 
 
 def string(data: bytes) -> bytes:

@@ -1,0 +1,222 @@
+"""What a sync will do, known before anything moves: what goes, what stays, what is deleted."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Item", "LeftOut", "Plan", "Tree", "diff", "link_stays_inside"]
+
+
+@dataclass(slots=True)
+class Item:
+    """A file, folder or link, as found on one side.
+
+    Attributes
+    ----------
+    path
+        Relative to the sync's root, ``/`` between names; bytes that are not
+        UTF-8 are surrogate escapes.
+    kind
+        "file", "dir" or "link".
+    size
+        Bytes; 0 unless a file.
+    mtime
+        Unix time in whole seconds, which is what SFTP can carry.
+    mode
+        Permission bits, the lowest nine; nothing else travels.
+    goal
+        Where a link leads.
+    """
+
+    path: str
+    kind: str
+    size: int = 0
+    mtime: int = 0
+    mode: int = 0
+    goal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A path that does not go, and the rule that says so."""
+
+    path: str
+    rule: str
+
+
+@dataclass(slots=True)
+class Tree:
+    """One side, as listed: what is there, what a rule hides, what could not be read."""
+
+    items: list[Item] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    leftovers: list[str] = field(default_factory=list)  # our own unfinished files of an earlier try
+
+
+@dataclass(slots=True)
+class Plan:
+    """What one sync does.
+
+    Attributes
+    ----------
+    items
+        Files and links that go: new ones and changed ones.
+    folders
+        Folders to be made, parents first.
+    modes
+        Files and folders whose content is right and permissions are not.
+    unchanged
+        Files and links that are there already (same size and time).
+    deletions
+        Paths to be deleted in the target, deepest first.
+    left_out
+        Paths of the source that stay, each with its rule.
+    blocked
+        Paths that can't go, each with the reason: something of another kind
+        stands there.
+    notes
+        What the user should be told loudly.
+    total_bytes
+        Bytes of `items`.
+    replaced_bytes
+        Bytes of the target's files that `items` replace.
+    kinds
+        Of each deletion: "file", "dir" or "link".
+    """
+
+    items: list[Item] = field(default_factory=list)
+    folders: list[Item] = field(default_factory=list)
+    modes: list[Item] = field(default_factory=list)
+    unchanged: list[Item] = field(default_factory=list)
+    deletions: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    blocked: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    total_bytes: int = 0
+    replaced_bytes: int = 0
+    kinds: dict[str, str] = field(default_factory=dict)
+
+    def needed_bytes(self) -> int:
+        """Room that the target must have: each new file stands beside the old one for a while."""
+        most = max((item.size for item in self.items), default=0)
+        return min(self.total_bytes, self.total_bytes - self.replaced_bytes + most)
+
+    def largest(self, count: int = 5) -> list[Item]:
+        """The `count` largest files that go, largest first."""
+        return heapq.nlargest(count, self.items, key=lambda item: item.size)
+
+    def data(self) -> dict[str, Any]:
+        """The plan for ``--json``."""
+        return {
+            "items": [{"path": i.path, "kind": i.kind, "bytes": i.size} for i in self.items],
+            "folders": [i.path for i in self.folders],
+            "modes": [i.path for i in self.modes],
+            "unchanged": len(self.unchanged),
+            "deletions": list(self.deletions),
+            "left_out": [{"path": o.path, "rule": o.rule} for o in self.left_out],
+            "blocked": [{"path": path, "reason": reason} for path, reason in self.blocked],
+            "notes": list(self.notes),
+            "total_bytes": self.total_bytes,
+        }
+
+
+def diff(source: Tree, target: Tree, *, delete: bool = False) -> Plan:
+    """The plan that makes `target` hold what `source` holds.
+
+    With `delete`, what only the target has goes away, except what a rule
+    leaves out on either side, and what lies below a source folder that could
+    not be read: not seen is not absent.
+    """
+    plan = Plan(left_out=source.left_out, notes=source.notes)
+    there = {item.path: item for item in target.items}
+    wanted = {item.path for item in source.items}
+    kept = _Kept(source, target)
+    shut: set[str] = set()
+    doomed: set[str] = set()
+    for item in source.items:
+        if item.path.rpartition("/")[0] in shut:
+            plan.blocked.append((item.path, "its folder can't be made"))
+            shut.add(item.path)
+            continue
+        old = there.get(item.path)
+        if old is not None and old.kind != item.kind and "dir" in (old.kind, item.kind):
+            if not delete or item.path in kept.above:
+                words = {"dir": "a folder", "file": "a file", "link": "a link"}
+                plan.blocked.append((item.path, f"{words[old.kind]} stands in its place"))
+                shut.add(item.path)
+                continue
+            doomed.add(item.path)
+            old = None
+        _place(plan, item, old)
+    if delete:
+        for old in reversed(target.items):
+            gone = old.path not in wanted and not kept.holds(old.path)
+            if gone or any(above in doomed for above in (old.path, *_above(old.path))):
+                plan.deletions.append(old.path)
+                plan.kinds[old.path] = old.kind
+    plan.total_bytes = sum(item.size for item in plan.items)
+    return plan
+
+
+def link_stays_inside(path: str, goal: str) -> bool:
+    """Whether a link at `path` leading to `goal` can't leave the root.
+
+    Steps up may only come first: ``a/../../x`` can leave through a link `a`.
+    If this holds for each link of a tree, no chain of them leads out.
+    """
+    parts = goal.split("/")
+    if not goal or goal.startswith("/") or "\0" in goal:
+        return False
+    ups = 0
+    for part in parts:
+        if part != "..":
+            break
+        ups += 1
+    return ups <= path.count("/") and ".." not in parts[ups:]
+
+
+def _place(plan: Plan, item: Item, old: Item | None) -> None:
+    if item.kind == "dir":
+        if old is None:
+            plan.folders.append(item)
+        elif old.mode != item.mode:
+            plan.modes.append(item)
+        return
+    if old is None or old.kind != item.kind:
+        plan.items.append(item)
+    elif item.kind == "link":
+        (plan.unchanged if old.goal == item.goal else plan.items).append(item)
+    elif (old.size, old.mtime) != (item.size, item.mtime):
+        plan.items.append(item)
+        plan.replaced_bytes += old.size
+    else:
+        plan.unchanged.append(item)
+        if old.mode != item.mode:
+            plan.modes.append(item)
+
+
+class _Kept:
+    """What `delete` must not touch."""
+
+    def __init__(self, source: Tree, target: Tree) -> None:
+        self._roots = {out.path for out in source.left_out} | {path for path, _ in source.failed}
+        hidden = self._roots | {out.path for out in target.left_out} | {path for path, _ in target.failed}
+        self.above = {above for path in hidden for above in _above(path)}
+
+    def holds(self, path: str) -> bool:
+        if path in self.above or path in self._roots or "" in self._roots:
+            return True
+        return any(above in self._roots for above in _above(path))
+
+
+def _above(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path

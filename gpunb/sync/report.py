@@ -1,0 +1,62 @@
+"""What a sync did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import SyncError
+
+if TYPE_CHECKING:
+    from gpunb.sync.plan import Plan
+
+__all__ = ["SyncReport"]
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """What a sync did, or with a dry run would do.
+
+    Attributes
+    ----------
+    engine
+        "rsync" or "sftp"; "" for a dry run.
+    sent_files, sent_bytes
+        Files and links that went, and the bytes of their content.
+    seconds
+        Wall time, listing included.
+    failed
+        Each path that could not go, with the reason.
+    deleted
+        Paths deleted in the target.
+    """
+
+    plan: Plan
+    engine: str = ""
+    sent_files: int = 0
+    sent_bytes: int = 0
+    seconds: float = 0.0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raise `SyncError` with the list if anything failed."""
+        if not self.failed:
+            return
+        shown = [f"{path or '.'}: {reason}" for path, reason in self.failed[:10]]
+        if len(self.failed) > 10:
+            shown.append(f"and {len(self.failed) - 10} more")
+        msg = f"{len(self.failed)} of the files did not go:\n  " + "\n  ".join(shown)
+        raise SyncError(msg, hint="the rest is in place; run the same sync again for these")
+
+    def data(self) -> dict[str, Any]:
+        """The report for ``--json``."""
+        return {
+            "engine": self.engine,
+            "sent_files": self.sent_files,
+            "sent_bytes": self.sent_bytes,
+            "seconds": self.seconds,
+            "failed": [{"path": path, "reason": reason} for path, reason in self.failed],
+            "deleted": list(self.deleted),
+            "plan": self.plan.data(),
+        }

@@ -1,0 +1,196 @@
+"""The rsync engine: the system's rsync over the session's ssh, told file by file what goes.
+
+rsync's delta algorithm pays when large files have changed a little. It makes
+no choices of its own here: the names come from the plan, folders, links and
+deletions are done over SFTP, and on the way down only regular files whose
+names we asked for are taken.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from typing import IO, TYPE_CHECKING
+
+from gpunb.errors import HostError, SyncError, Unreachable
+from gpunb.sync.rules import PARTIAL_DIR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from gpunb.progress import Progress
+    from gpunb.ssh.connection import Connection
+    from gpunb.ssh.endpoint import Endpoint
+    from gpunb.sync.plan import Item
+
+__all__ = ["Unusable", "both_have", "local_version", "reasons", "transfer"]
+
+_HERE = (3, 1, 0)  # --info=progress2, --omit-link-times
+# below 3.4, a hostile server can write outside and read files here (CVE-2024-12085 to 12088)
+_HERE_DOWN = (3, 4, 0)
+_THERE = (3, 0, 0)
+_PARTLY = {23, 24}  # some files could not go, or vanished
+_VERSION = re.compile(rb"rsync\s+version\s+v?(\d+)\.(\d+)\.(\d+)")
+_PROGRESS = re.compile(rb"\s*([\d,.]+)\s+\d+%")
+
+
+class Unusable(Exception):
+    """rsync could not even begin (a noisy login shell, an old protocol); nothing was sent."""
+
+
+def local_version() -> tuple[int, int, int] | None:
+    """The version of this machine's rsync; None without one (openrsync does not count)."""
+    if shutil.which("rsync") is None or shutil.which("ssh") is None:
+        return None
+    try:
+        shown = subprocess.run(["rsync", "--version"], capture_output=True, check=False, timeout=20).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return _version(shown)
+
+
+def both_have(connection: Connection, direction: str) -> bool:
+    """Whether both ends have an rsync that is new enough, and for the way down safe enough."""
+    here = local_version()
+    if here is None or here < (_HERE_DOWN if direction == "down" else _HERE):
+        return False
+    try:
+        there = _version(connection.run("rsync --version", timeout=20).out)
+    except Unreachable:
+        raise
+    except HostError:
+        return False
+    return there is not None and there >= _THERE
+
+
+def transfer(
+    endpoint: Endpoint,
+    here: str,
+    host_root: str,
+    items: Sequence[Item],
+    *,
+    direction: str,
+    checksum: bool,
+    total: int,
+    progress: Progress,
+) -> tuple[int, int, bool, str]:
+    """Send the files `items`, relative to both roots, through rsync.
+
+    Returns
+    -------
+    tuple
+        Files and bytes that went, whether all went, and rsync's last words.
+
+    Raises
+    ------
+    Unusable
+        rsync's two ends did not understand each other.
+    Unreachable
+        The connection broke; what was finished is in place.
+    """
+    there = f"[{endpoint.host}]:{host_root}/" if ":" in endpoint.host else f"{endpoint.host}:{host_root}/"
+    ends = [f"{here}/", there] if direction == "up" else [there, f"{here}/"]
+    argv = [
+        "rsync",
+        "--times",
+        "--perms",
+        "--omit-dir-times",
+        "--no-implied-dirs",
+        "--chmod=ug-s,o-t",
+        "--protect-args",
+        "--from0",
+        "--files-from=-",
+        f"--partial-dir={PARTIAL_DIR}",
+        "--timeout=120",
+        "--info=progress2,name0",
+        "--out-format=%i %l",
+        *(["--checksum"] if checksum else []),
+        "-e",
+        _rsh(endpoint),
+        "--",
+        *ends,
+    ]
+    with tempfile.TemporaryFile() as names, tempfile.TemporaryFile() as words:
+        for item in items:
+            # "./" keeps a name that begins with "#" or ";" from being a comment
+            names.write(b"./" + item.path.encode("utf-8", "surrogateescape") + b"\0")
+        names.seek(0)
+        process = subprocess.Popen(argv, stdin=names, stdout=subprocess.PIPE, stderr=words)
+        try:
+            assert process.stdout is not None  # noqa: S101 - asked for above
+            files, size = _follow(process.stdout, total, progress)
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        words.seek(0)
+        said = _last_words(words.read(2**20))
+    if code == 0 or code in _PARTLY:
+        return files, size, code == 0, said
+    if files == 0 and code in (1, 2, 4, 12, 13, 14):
+        raise Unusable(said)
+    if code in (10, 12, 30, 35, 255):
+        msg = f"the connection broke during rsync: {said}"
+        raise Unreachable(
+            msg, bill="the instance may still run and be billed", hint="run the same sync again"
+        )
+    if code in (11, 22):
+        msg = f"rsync could not go on (is a disk full?): {said}"
+        raise SyncError(msg, hint="run the same sync again when there is room")
+    return files, size, False, said
+
+
+def reasons(said: str, items: Iterable[Item]) -> Iterator[tuple[str, str]]:
+    """Of each item that did not arrive: its path and what rsync said of it, if it said anything."""
+    lines = said.splitlines()
+    for item in items:
+        line = next((line for line in lines if item.path in line), "")
+        yield item.path, line.rpartition(": ")[2] or "rsync could not send it"
+
+
+def _follow(out: IO[bytes], total: int, progress: Progress) -> tuple[int, int]:
+    """Read rsync's output to its end: files and bytes that went."""
+    files = size = 0
+    buffer = b""
+    while chunk := out.read1(2**16):  # type: ignore[attr-defined]
+        *lines, buffer = re.split(rb"[\r\n]", buffer + chunk)
+        for line in lines:
+            if line[:1] in (b"<", b">") and line[1:2] == b"f":
+                files += 1
+                tail = line.split(b" ")[-1]
+                size += int(tail) if tail.isdigit() else 0
+            elif found := _PROGRESS.match(line):
+                done = int(re.sub(rb"\D", b"", found.group(1)) or b"0")
+                progress.advance(min(done, total), total, "B")
+    return files, size
+
+
+def _rsh(endpoint: Endpoint) -> str:
+    """What ``-e`` gets: rsync splits it at spaces and knows quotes, not backslashes."""
+    from gpunb.ssh.endpoint import ssh_options
+
+    words = ["ssh", *ssh_options(endpoint)]
+    return " ".join("'" + word.replace("'", "''") + "'" for word in words)
+
+
+def _version(shown: bytes) -> tuple[int, int, int] | None:
+    found = _VERSION.search(shown)
+    if found is None:
+        return None
+    major, minor, patch = (int(part) for part in found.groups())
+    return major, minor, patch
+
+
+def _last_words(raw: bytes) -> str:
+    lines = [line for line in raw.decode("utf-8", "replace").splitlines() if line.strip()]
+    useful = [line for line in lines if not line.startswith("rsync error:")]
+    return "\n".join((useful or lines)[-200:]) or "it said nothing"

@@ -1,0 +1,489 @@
+"""The SFTP engine: follows a plan in either direction, over several channels.
+
+Small files go many at a time on each channel, large ones in segments on all
+channels: one channel is capped by the host's window of 2 MiB a round trip.
+Each file is written beside its name and takes it at the end, so that an
+interruption leaves the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import stat
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import ProtocolError
+from gpunb.sync import sftpwire as wire
+from gpunb.sync.remote import Remote, encode
+from gpunb.sync.safe import LocalRoot, part_name
+from gpunb.sync.sftpwire import Attrs, Fault, Pump, Request, Stream, Task, string
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from gpunb.progress import Progress
+    from gpunb.sync.plan import Item, Plan
+    from gpunb.sync.report import SyncReport
+
+__all__ = ["Download", "Upload", "delete_remote"]
+
+SMALL = 2**18  # such files are held in memory whole
+SEGMENT = 32 * 2**20
+_CHANNELS = 4
+_LARGE_AT_ONCE = 2  # segments of large files at once on a channel
+
+_READ, _WRITE = 1, 2
+_WRITE_NEW = 2 | 8 | 16  # write, create, truncate
+
+
+class _Failed(Exception):
+    """One file could not go; the rest goes on."""
+
+
+class _Large:
+    """A large file on its way: how many segments are still to come."""
+
+    def __init__(self, item: Item) -> None:
+        self.item, self.handle = item, -1
+        self.left = max(1, -(-item.size // SEGMENT))
+        self.problem: str | None = None
+
+    def segments(self) -> Iterator[tuple[int, int]]:
+        for start in range(0, self.item.size, SEGMENT):
+            yield start, min(self.item.size, start + SEGMENT)
+
+
+class _Engine:
+    """What both directions share: queues, channels, counting."""
+
+    def __init__(
+        self, remote: Remote, host_root: str, plan: Plan, report: SyncReport, progress: Progress
+    ) -> None:
+        self.remote, self.host_root, self.plan, self.report = remote, host_root, plan, report
+        self.smalls: collections.deque[Item] = collections.deque()
+        self.segments: collections.deque[tuple[_Large, int, int]] = collections.deque()
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._done, self._shown = 0, 0.0
+
+    def run(self) -> None:
+        """Carry the plan out; a file that can't go is noted in the report."""
+        raise NotImplementedError
+
+    def small(self, pump: Pump, item: Item) -> Task:
+        raise NotImplementedError
+
+    def segment(self, pump: Pump, large: _Large, start: int, end: int) -> Task:
+        raise NotImplementedError
+
+    def on_host(self, path: str) -> bytes:
+        return encode(f"{self.host_root}/{path}")
+
+    def failed(self, item: Item, reason: str) -> None:
+        with self._lock:
+            self.report.failed.append((item.path, reason))
+
+    def sent(self, item: Item) -> None:
+        with self._lock:
+            self.report.sent_files += 1
+            self.report.sent_bytes += item.size
+
+    def moved(self, count: int) -> None:
+        with self._lock:
+            self._done += count
+            now = time.monotonic()
+            if now - self._shown > 0.1 or self._done == self.plan.total_bytes:
+                self._shown = now
+                self._progress.advance(self._done, self.plan.total_bytes, "B")
+
+    def settle(self, large: _Large) -> bool:
+        """Note that a segment has ended; true for the last one."""
+        with self._lock:
+            large.left -= 1
+            return large.left == 0
+
+    def pump_files(self) -> None:
+        """Run the queues on as many channels as they are worth, until they are empty."""
+        busy = len(self.smalls) >= 4 * _CHANNELS or bool(self.segments)
+        pumps = self.remote.pumps(_CHANNELS if busy else 1)
+        problems: list[BaseException] = []
+
+        def work(pump: Pump) -> None:
+            try:
+                pump.run(self._source(pump))
+            except Exception as err:  # noqa: BLE001 - raised again in the caller's thread
+                problems.append(err)
+                self.remote.stop.set()
+                for other in pumps:
+                    other.close()
+
+        threads = [threading.Thread(target=work, args=(pump,), daemon=True) for pump in pumps]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            self.remote.stop.set()
+            for pump in pumps:
+                pump.close()
+            for thread in threads:
+                thread.join(5.0)
+            raise
+        if problems:
+            # the first is the cause; a stop of the others follows from it
+            raise problems[0]
+
+    def _source(self, pump: Pump) -> Callable[[], Task | None]:
+        large_now = [0]
+
+        def counted(large: _Large, start: int, end: int) -> Task:
+            try:
+                yield from self._guarded(large.item, self.segment(pump, large, start, end))
+            finally:
+                large_now[0] -= 1
+
+        def source() -> Task | None:
+            with contextlib.suppress(IndexError):
+                if large_now[0] < _LARGE_AT_ONCE:
+                    next_one = self.segments.popleft()
+                    large_now[0] += 1
+                    return counted(*next_one)
+            with contextlib.suppress(IndexError):
+                item = self.smalls.popleft()
+                return self._guarded(item, self.small(pump, item))
+            return None
+
+        return source
+
+    def _guarded(self, item: Item, task: Task) -> Task:
+        try:
+            yield from task
+        except (Fault, _Failed) as err:
+            self.failed(item, str(err))
+        except OSError as err:
+            self.failed(item, err.strerror or str(err))
+
+
+class Upload(_Engine):
+    """From the folder `here` to the host; `named` gives an item's own path where it differs."""
+
+    def __init__(self, here: Path, *args: Any, named: Path | None = None) -> None:
+        super().__init__(*args)
+        self._here, self._named = here, named
+
+    def run(self) -> None:
+        """Make the folders, send the files, then the links, then set what is left of the modes."""
+        depth = 0
+        folders = sorted(self.plan.folders, key=lambda item: item.path.count("/"))
+        while folders:
+            level = [item for item in folders if item.path.count("/") == depth]
+            self.remote.each(level, self._make_folder, self.failed)
+            folders = folders[len(level) :]
+            depth += 1
+        links = [item for item in self.plan.items if item.kind == "link"]
+        large = []
+        for item in self.plan.items:
+            if item.kind == "file":
+                if item.size <= SMALL:
+                    self.smalls.append(item)
+                else:
+                    large.append(_Large(item))
+        self.remote.each(large, self._begin, lambda one, reason: self.failed(one.item, reason))
+        self.pump_files()
+        self.remote.each(links, self._link, self.failed)
+        # deepest first: a folder that is closed to us hides what is in it
+        self.remote.each(reversed(self.plan.folders), self._set_mode, self.failed)
+        self.remote.each(self.plan.modes, self._set_mode, self.failed)
+
+    def _make_folder(self, item: Item) -> Task:
+        yield Request(wire.MKDIR, string(self.on_host(item.path)) + Attrs(mode=0o700).pack())
+
+    def _set_mode(self, item: Item) -> Task:
+        yield Request(wire.SETSTAT, string(self.on_host(item.path)) + Attrs(mode=item.mode).pack())
+
+    def _link(self, item: Item) -> Task:
+        part = self._part(item)
+        with contextlib.suppress(Fault):
+            yield Request(wire.REMOVE, string(part))
+        # OpenSSH's order, which everybody follows: the draft has it the other way round
+        yield Request(wire.SYMLINK, string(encode(item.goal)) + string(part))
+        yield from self._take_name(self.remote.pump, item)
+        self.sent(item)
+
+    def _begin(self, large: _Large) -> Task:
+        handle = yield self._open(large.item, _WRITE_NEW)
+        yield Request(wire.CLOSE, string(handle))
+        self.segments.extend((large, start, end) for start, end in large.segments())
+
+    def small(self, pump: Pump, item: Item) -> Task:
+        """One small file: open, write, mode and time, close, rename."""
+        handle_here = self._source_of(item)
+        try:
+            data = os.read(handle_here, item.size + 1) if item.size else b""
+        finally:
+            os.close(handle_here)
+        if len(data) != item.size:
+            raise _Failed(_CHANGED)
+        handle = yield self._open(item, _WRITE_NEW)
+        try:
+            yield Stream(
+                self._writes(pump, handle, lambda at, size: data[at : at + size], 0, len(data)), _nothing
+            )
+            yield Request(wire.FSETSTAT, string(handle) + Attrs(mode=item.mode, mtime=item.mtime).pack())
+            yield Request(wire.CLOSE, string(handle))
+            yield from self._take_name(pump, item)
+        except Fault:
+            with contextlib.suppress(Fault):
+                yield Request(wire.CLOSE, string(handle))
+            with contextlib.suppress(Fault):
+                yield Request(wire.REMOVE, string(self._part(item)))
+            raise
+        self.sent(item)
+
+    def segment(self, pump: Pump, large: _Large, start: int, end: int) -> Task:
+        """One part of a large file; the last to end finishes the file."""
+        item = large.item
+        try:
+            if large.problem is None:
+                yield from self._send_segment(pump, item, start, end)
+        except (Fault, _Failed, OSError) as err:
+            large.problem = getattr(err, "strerror", None) or str(err)
+        if not self.settle(large):
+            return
+        if large.problem is None:
+            part = string(self._part(item))
+            yield Request(wire.SETSTAT, part + Attrs(mode=item.mode, mtime=item.mtime).pack())
+            yield from self._take_name(pump, item)
+            self.sent(item)
+        else:
+            with contextlib.suppress(Fault):
+                yield Request(wire.REMOVE, string(self._part(item)))
+            raise _Failed(large.problem)
+
+    def _send_segment(self, pump: Pump, item: Item, start: int, end: int) -> Task:
+        handle_here = self._source_of(item)
+        try:
+            handle = yield self._open(item, _WRITE)
+
+            def read(at: int, size: int) -> bytes:
+                data = os.pread(handle_here, size, at)
+                if len(data) != size:
+                    raise _Failed(_CHANGED)
+                return data
+
+            try:
+                yield Stream(self._writes(pump, handle, read, start, end), _nothing)
+            except (Fault, _Failed, OSError):
+                with contextlib.suppress(Fault):
+                    yield Request(wire.CLOSE, string(handle))
+                raise
+            yield Request(wire.CLOSE, string(handle))
+        finally:
+            os.close(handle_here)
+
+    def _writes(
+        self, pump: Pump, handle: bytes, read: Callable[[int, int], bytes], start: int, end: int
+    ) -> Iterator[tuple[int, Request]]:
+        for at in range(start, end, pump.write_size):
+            data = read(at, min(pump.write_size, end - at))
+            self.moved(len(data))
+            yield at, Request(wire.WRITE, string(handle) + at.to_bytes(8, "big") + string(data), len(data))
+
+    def _open(self, item: Item, flags: int) -> Request:
+        return Request(
+            wire.OPEN, string(self._part(item)) + flags.to_bytes(4, "big") + Attrs(mode=0o600).pack()
+        )
+
+    def _source_of(self, item: Item) -> int:
+        path = self._named or self._here / item.path
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != item.size:
+            os.close(handle)
+            raise _Failed(_CHANGED)
+        return handle
+
+    def _part(self, item: Item) -> bytes:
+        above, _, name = item.path.rpartition("/")
+        return self.on_host(f"{above}/{part_name(name)}" if above else part_name(name))
+
+    def _take_name(self, pump: Pump, item: Item) -> Task:
+        pair = string(self._part(item)) + string(self.on_host(item.path))
+        if b"posix-rename@openssh.com" in pump.extensions:
+            yield Request(wire.EXTENDED, string(b"posix-rename@openssh.com") + pair)
+            return
+        try:
+            yield Request(wire.RENAME, pair)
+        except Fault:  # plain SFTP does not replace; nothing better exists there
+            yield Request(wire.REMOVE, string(self.on_host(item.path)))
+            yield Request(wire.RENAME, pair)
+
+
+class Download(_Engine):
+    """From the host into the local folder `root`; `named` is the file's path there where it differs."""
+
+    def __init__(self, root: LocalRoot, *args: Any, named: str | None = None) -> None:
+        super().__init__(*args)
+        self._root, self._named = root, named
+        self._open_parts: dict[str, _Large] = {}
+
+    def run(self) -> None:
+        """Make the folders, fetch the files, make the links, then set the modes."""
+        for item in self.plan.folders:
+            self._try(item, self._root.make_folder)
+        for item in self.plan.items:
+            if item.kind == "file" and item.size > SMALL:
+                large = _Large(item)
+                self.segments.extend((large, start, end) for start, end in large.segments())
+            elif item.kind == "file":
+                self.smalls.append(item)
+        try:
+            self.pump_files()
+        finally:
+            for large in self._open_parts.values():
+                os.close(large.handle)
+                self._root.drop_part(large.item.path)
+        for item in self.plan.items:
+            if item.kind == "link" and self._try(item, self._root.link):
+                self.sent(item)
+        for item in (*reversed(self.plan.folders), *self.plan.modes):
+            self._try(item, self._root.set_mode)
+
+    def _try(self, item: Item, action: Callable[[Item], None]) -> bool:
+        try:
+            action(item)
+        except OSError as err:
+            self.failed(item, err.strerror or str(err))
+            return False
+        return True
+
+    def _begin(self, large: _Large) -> None:
+        with self._lock:
+            if large.handle < 0:
+                large.handle = self._root.open_part(large.item.path, large.item.size)
+                self._open_parts[large.item.path] = large
+
+    def small(self, pump: Pump, item: Item) -> Task:
+        """One small file, read into memory and then written."""
+        data = bytearray(item.size)
+
+        def keep(at: int, piece: bytes) -> None:
+            data[at : at + len(piece)] = piece
+
+        if item.size:
+            yield from self._fetch(pump, item, 0, item.size, keep)
+        handle = self._root.open_part(item.path, item.size)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(handle, view) :]
+            self._root.finish(item, handle)
+        except OSError:
+            self._root.drop_part(item.path)
+            raise
+        finally:
+            os.close(handle)
+        self.sent(item)
+
+    def segment(self, pump: Pump, large: _Large, start: int, end: int) -> Task:
+        """One part of a large file; the last to end finishes the file."""
+        item = large.item
+
+        def keep(at: int, piece: bytes) -> None:
+            view = memoryview(piece)
+            while view:
+                written = os.pwrite(large.handle, view, at)
+                view, at = view[written:], at + written
+
+        try:
+            if large.problem is None:
+                self._begin(large)
+                yield from self._fetch(pump, item, start, end, keep)
+        except (Fault, _Failed, OSError) as err:
+            large.problem = getattr(err, "strerror", None) or str(err)
+        if not self.settle(large):
+            return
+        try:
+            if large.problem is None:
+                self._root.finish(item, large.handle)
+        except OSError as err:
+            large.problem = err.strerror or str(err)
+        if self._open_parts.pop(item.path, None) is not None:
+            os.close(large.handle)
+        if large.problem is not None:
+            self._root.drop_part(item.path)
+            raise _Failed(large.problem)
+        self.sent(item)
+
+    def _fetch(
+        self, pump: Pump, item: Item, start: int, end: int, keep: Callable[[int, bytes], None]
+    ) -> Task:
+        name = encode(self._named) if self._named is not None else self.on_host(item.path)
+        flags = _READ.to_bytes(4, "big") + Attrs().pack()
+        handle = yield Request(wire.OPEN, string(name) + flags)
+        asked: dict[int, tuple[int, int]] = {}
+
+        def read(at: int, size: int) -> Request:
+            body = string(handle) + at.to_bytes(8, "big") + size.to_bytes(4, "big")
+            return Request(wire.READ, body, size)
+
+        def reads() -> Iterator[tuple[int, Request]]:
+            for at in range(start, end, pump.read_size):
+                asked[at] = at, min(pump.read_size, end - at)
+                yield at, read(*asked[at])
+
+        def sink(tag: int, piece: Any) -> Request | None:
+            at, size = asked[tag]
+            if not isinstance(piece, bytes) or not 0 < len(piece) <= size:
+                msg = "the host's SFTP server sent more, or less, than was asked for"
+                raise ProtocolError(msg)
+            keep(at, piece)
+            self.moved(len(piece))
+            if len(piece) == size:
+                del asked[tag]
+                return None
+            asked[tag] = at + len(piece), size - len(piece)
+            return read(*asked[tag])
+
+        try:
+            yield Stream(reads(), sink)
+        except Fault as fault:
+            with contextlib.suppress(Fault):
+                yield Request(wire.CLOSE, string(handle))
+            if fault.code == wire.EOF:
+                raise _Failed(_CHANGED) from fault
+            raise
+        yield Request(wire.CLOSE, string(handle))
+
+
+def delete_remote(remote: Remote, root: str, plan: Plan, failed: Callable[[str, str], None]) -> list[str]:
+    """Delete the plan's deletions on the host; the paths that are gone."""
+    gone: list[str] = []
+
+    def drop(path: str) -> Task:
+        kind = wire.RMDIR if plan.kinds[path] == "dir" else wire.REMOVE
+        try:
+            yield Request(kind, string(encode(f"{root}/{path}")))
+        except Fault as fault:
+            if fault.code != wire.NO_SUCH_FILE:
+                raise
+        gone.append(path)
+
+    remote.each([p for p in plan.deletions if plan.kinds[p] != "dir"], drop, failed)
+    folders = [p for p in plan.deletions if plan.kinds[p] == "dir"]
+    for depth in sorted({p.count("/") for p in folders}, reverse=True):
+        remote.each([p for p in folders if p.count("/") == depth], drop, failed)
+    return gone
+
+
+def _nothing(_tag: int, _value: Any) -> None:
+    return None
+
+
+_CHANGED = "it changed while it was read"

@@ -1,0 +1,316 @@
+"""`sync`: one call from two words to a report."""
+
+from __future__ import annotations
+
+import contextlib
+import stat
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from gpunb.errors import BadInput, SyncError
+from gpunb.progress import SILENT
+from gpunb.sync import places, rsync, sftp
+from gpunb.sync.plan import Item, Plan, Tree, diff
+from gpunb.sync.remote import Remote, encode
+from gpunb.sync.report import SyncReport
+from gpunb.sync.rules import Rules
+from gpunb.sync.safe import LocalRoot
+from gpunb.sync.scan import scan
+from gpunb.sync.sftpwire import REMOVE, Request, string
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gpunb.progress import Progress
+    from gpunb.ssh.connection import Connection
+    from gpunb.sync.sftpwire import Task
+
+__all__ = ["sync"]
+
+_RSYNC_FROM = 2**20  # bytes; below, starting a second ssh costs more than it saves
+
+
+def sync(
+    conn: Connection,
+    source: str,
+    target: str,
+    *,
+    direction: Literal["up", "down"],
+    delete: bool = False,
+    dry_run: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    checksum: bool = False,
+    engine: Literal["auto", "rsync", "sftp"] = "auto",
+    progress: Progress = SILENT,
+) -> SyncReport:
+    """Make `target` hold what `source` holds.
+
+    A folder's contents land in `target`, with or without a slash at the end
+    of either: ``data`` to ``data`` never makes ``data/data``. A file lands in
+    `target` if that is a folder or is written like one (``out/``, ``.``),
+    else it takes that name. Paths on the host begin at its home.
+
+    Times (whole seconds), permission bits and links that stay inside are
+    kept; owners are not. Files of the same size and time are not sent again.
+
+    Parameters
+    ----------
+    direction
+        "up": `source` is here and `target` on the host; "down": the reverse.
+    delete
+        Also delete in `target` what `source` does not have, except what a
+        rule leaves out. A dry run shows what.
+    dry_run
+        Make the plan and return it; nothing is written anywhere.
+    include, exclude
+        Patterns in git's ignore syntax; see `gpunb.sync.rules`. On the way
+        down no ignore file counts: a result is never hidden by one.
+    checksum
+        Compare by content. rsync does so; without it every file goes again.
+    engine
+        "auto" takes rsync on the way up where both ends have it and more
+        than 1 MiB goes, else SFTP. On the way down it takes SFTP, which
+        believes nothing that the host says.
+
+    Returns
+    -------
+    SyncReport
+        With the paths that could not go in `failed`; `SyncReport.check`
+        raises if there are any.
+
+    Raises
+    ------
+    BadInput
+        A path that is not there, a target that is refused, a bad pattern.
+    NotEnoughSpace
+        The target has no room for the plan; nothing was written.
+    SyncError
+        Another sync into the same place is running, or a disk is full.
+    Unreachable
+        The connection broke. Each file is old or new; run it again.
+    """
+    if direction not in ("up", "down"):
+        msg = f"direction {direction!r}: must be 'up' or 'down'"
+        raise BadInput(msg)
+    if engine not in ("auto", "rsync", "sftp"):
+        msg = f"engine {engine!r}: must be 'auto', 'rsync' or 'sftp'"
+        raise BadInput(msg)
+    began = time.monotonic()
+    with Remote(conn) as remote:
+        progress.say("listing files")
+        find = places.up_ends if direction == "up" else places.down_ends
+        ends = find(remote, source, target, delete=delete)
+        work = _Work(remote, ends, direction, progress, checksum=checksum)
+        if dry_run:
+            report = SyncReport(work.plan(include, exclude, delete=delete))
+            report.failed += work.unread
+        else:
+            with places.lock(conn.endpoint, ends, direction):
+                report = SyncReport(work.plan(include, exclude, delete=delete))
+                report.failed += [*work.unread, *report.plan.blocked]
+                work.carry_out(report, engine)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+class _Work:
+    """One sync between two known ends."""
+
+    def __init__(
+        self, remote: Remote, ends: places.Ends, direction: str, progress: Progress, *, checksum: bool
+    ) -> None:
+        self.remote, self.ends, self.up = remote, ends, direction == "up"
+        self.progress, self.checksum = progress, checksum
+        self.unread: list[tuple[str, str]] = []
+        self.leftovers: list[str] = []
+
+    def plan(self, include: Sequence[str], exclude: Sequence[str], *, delete: bool) -> Plan:
+        rules = Rules(self.ends.here if self.up else None, include=include, exclude=exclude)
+        if self.ends.single:
+            source, target = self._single_trees()
+        else:
+            here = scan(self.ends.here, rules) if self.up or self.ends.here.is_dir() else Tree()
+            there = self.remote.scan(self.ends.there, rules)
+            source, target = (here, there) if self.up else (there, here)
+        self.unread = source.failed
+        self.leftovers = target.leftovers
+        return diff(source, target, delete=delete)
+
+    def carry_out(self, report: SyncReport, engine: str) -> None:
+        plan = report.plan
+        report.engine = "sftp"
+        if not (plan.items or plan.folders or plan.modes or plan.deletions or self.checksum):
+            if not self.up:
+                self._prepare_here(plan)  # an empty folder comes back as one
+            elif not self.ends.single:
+                self.remote.make_folders(self.ends.there)
+            return
+        if self.up:
+            self._prepare_host(plan)
+        else:
+            self._prepare_here(plan)
+        self._clear_leftovers()
+        if plan.deletions:
+            self.progress.say(f"deleting {len(plan.deletions)} files and folders")
+            self._delete(report)
+        count = len(plan.items)
+        self.progress.say(f"{'sending' if self.up else 'fetching'} {count} file{'' if count == 1 else 's'}")
+        if self._rsync_fits(plan, engine):
+            try:
+                self._by_rsync(report)
+            except rsync.Unusable as err:
+                if engine == "rsync":
+                    msg = f"rsync does not work with this host: {err}"
+                    raise SyncError(msg, hint="leave the engine to gpunb") from err
+            else:
+                return
+        if self.checksum:  # nobody here can compare by content, so all goes
+            everything = [*plan.items, *(item for item in plan.unchanged if item.kind == "file")]
+            plan = replace(plan, items=everything, total_bytes=sum(item.size for item in everything))
+        self._by_sftp(report, plan)
+
+    # -- the two trees of a single file
+
+    def _single_trees(self) -> tuple[Tree, Tree]:
+        here = self._local_item(Path(self.ends.source) if self.up else self.ends.here / self.ends.single)
+        there = self._host_item(f"{self.ends.there}/{self.ends.single}" if self.up else self.ends.source)
+        ends = (here, there) if self.up else (there, here)
+        source, target = (Tree(items=[item] if item else []) for item in ends)
+        return source, target
+
+    def _local_item(self, path: Path) -> Item | None:
+        try:
+            # the source may be a link to a file; in the target a link is replaced
+            found = path.stat() if self.up else path.lstat()
+        except FileNotFoundError:
+            return None
+        kind = "dir" if stat.S_ISDIR(found.st_mode) else "link" if stat.S_ISLNK(found.st_mode) else "file"
+        mtime = found.st_mtime_ns // 10**9
+        return Item(self.ends.single, kind, found.st_size, mtime, found.st_mode & 0o777)
+
+    def _host_item(self, path: str) -> Item | None:
+        found = self.remote.attrs(path, follow=not self.up)
+        if found is None:
+            return None
+        mode = found.mode or 0
+        kind = "dir" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "file"
+        return Item(self.ends.single, kind, found.size or 0, found.mtime or 0, mode & 0o777)
+
+    # -- before
+
+    def _prepare_host(self, plan: Plan) -> None:
+        existing = self.ends.there
+        while self.remote.attrs(existing) is None and existing != "/":
+            existing = existing.rpartition("/")[0] or "/"
+        places.need_room(plan, self.remote.free_bytes(existing), f"the host ({existing})")
+        self.remote.make_folders(self.ends.there)
+
+    def _prepare_here(self, plan: Plan) -> None:
+        places.need_room(plan, places.free_here(self.ends.here), f"this machine ({self.ends.here})")
+        try:
+            self.ends.here.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            msg = f"the folder {self.ends.here} can't be made: {err.strerror}"
+            raise SyncError(msg) from err
+
+    def _clear_leftovers(self) -> None:
+        """Remove the unfinished files of an earlier try that was cut off."""
+        if self.up:
+
+            def drop(path: str) -> Task:
+                yield Request(REMOVE, string(encode(f"{self.ends.there}/{path}")))
+
+            self.remote.each(self.leftovers, drop, lambda _path, _why: None)
+        elif self.leftovers:
+            with LocalRoot(self.ends.here) as root:
+                for path in self.leftovers:
+                    with contextlib.suppress(OSError):
+                        root.delete(path, "file")
+
+    def _delete(self, report: SyncReport) -> None:
+        def failed(path: str, why: str) -> None:
+            report.failed.append((path, f"not deleted: {why}"))
+
+        if self.up:
+            report.deleted = sftp.delete_remote(self.remote, self.ends.there, report.plan, failed)
+            return
+        with LocalRoot(self.ends.here) as root:
+            for path in report.plan.deletions:
+                try:
+                    root.delete(path, report.plan.kinds[path])
+                    report.deleted.append(path)
+                except OSError as err:  # noqa: PERF203 - each by itself
+                    failed(path, err.strerror or str(err))
+
+    # -- the engines
+
+    def _rsync_fits(self, plan: Plan, engine: str) -> bool:
+        if engine == "sftp" or self.ends.single:
+            return False
+        wanted = engine == "rsync" or (self.up and (self.checksum or plan.total_bytes > _RSYNC_FROM))
+        if not wanted:
+            return False
+        if rsync.both_have(self.remote.connection, "up" if self.up else "down"):
+            return True
+        if engine == "rsync":
+            msg = "engine 'rsync': both ends must have rsync, here 3.1 or newer and 3.4 for the way down"
+            raise BadInput(msg, hint="leave the engine to gpunb")
+        return False
+
+    def _by_rsync(self, report: SyncReport) -> None:
+        """Files through rsync; folders before, links and modes after it, through SFTP."""
+        plan = report.plan
+        files = [item for item in plan.items if item.kind == "file"]
+        if self.checksum:
+            files += [item for item in plan.unchanged if item.kind == "file"]
+        frame = Plan(folders=[_open_for_us(item) for item in plan.folders])
+        self._by_sftp(SyncReport(frame, failed=report.failed), frame)
+        report.engine = "rsync"
+        if files:
+            direction = "up" if self.up else "down"
+            sent, size, whole, said = rsync.transfer(
+                self.remote.connection.endpoint,
+                str(self.ends.here),
+                self.ends.there,
+                files,
+                direction=direction,
+                checksum=self.checksum,
+                total=plan.total_bytes,
+                progress=self.progress,
+            )
+            report.sent_files, report.sent_bytes = sent, size
+            if not whole:
+                report.failed += rsync.reasons(said, self._missing(files))
+        rest = Plan(
+            items=[item for item in plan.items if item.kind == "link"],
+            modes=[*plan.modes, *reversed(plan.folders)],
+        )
+        self._by_sftp(report, rest)
+
+    def _by_sftp(self, report: SyncReport, plan: Plan) -> None:
+        single = self.ends.source
+        if self.up:
+            here = Path(single) if single else None
+            sftp.Upload(
+                self.ends.here, self.remote, self.ends.there, plan, report, self.progress, named=here
+            ).run()
+            return
+        with LocalRoot(self.ends.here) as root:
+            sftp.Download(
+                root, self.remote, self.ends.there, plan, report, self.progress, named=single or None
+            ).run()
+
+    def _missing(self, files: list[Item]) -> list[Item]:
+        """Those of `files` that the target does not hold now."""
+        rules = Rules(None)
+        there = scan(self.ends.here, rules) if not self.up else self.remote.scan(self.ends.there, rules)
+        found = {item.path: (item.size, item.mtime) for item in there.items if item.kind == "file"}
+        return [item for item in files if found.get(item.path) != (item.size, item.mtime)]
+
+
+def _open_for_us(item: Item) -> Item:
+    """The folder with a mode that lets us write into it; its own comes at the end."""
+    return Item(item.path, "dir", mode=item.mode | 0o700)
