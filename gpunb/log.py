@@ -25,8 +25,14 @@ HIDDEN = "****"
 _ROOT = "gpunb"
 _secrets: set[str] = set()
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S), HIDDEN),
-    (re.compile(r"(?i)\b(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic|token)\s+)?)[^\s\"',;}]+"), r"\1" + HIDDEN),
+    (
+        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+        HIDDEN,
+    ),
+    (
+        re.compile(r"(?i)\b(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic|token)\s+)?)[^\s\"',;}]+"),
+        r"\1" + HIDDEN,
+    ),
     (re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=-]{6,}"), r"\1" + HIDDEN),
     (
         re.compile(
@@ -94,8 +100,12 @@ class _SharedFile(logging.Handler):
 
         path = paths.log_file()
         fcntl.flock(handle, fcntl.LOCK_EX)
-        if os.fstat(handle).st_ino != path.stat().st_ino:
-            return True  # another process was quicker
+        try:
+            quicker = os.fstat(handle).st_ino != path.stat().st_ino
+        except FileNotFoundError:
+            quicker = True
+        if quicker:  # another process rotated while we waited
+            return True
         for number in range(KEEP - 1, 0, -1):
             older = path.with_name(f"{path.name}.{number}")
             with contextlib.suppress(FileNotFoundError):
@@ -111,14 +121,14 @@ class _Stderr(logging.StreamHandler[Any]):
         super().__init__(sys.stderr)
 
     @property
-    def stream(self) -> IO[str]:  # type: ignore[override]
+    def stream(self) -> IO[str]:
         return sys.stderr
 
     @stream.setter
     def stream(self, value: object) -> None:
         pass
 
-    def handleError(self, record: logging.LogRecord) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         pass
 
 

@@ -6,6 +6,7 @@ pydantic is slow to import, so a quick verb (``ps``) does not come here.
 from __future__ import annotations
 
 import contextvars
+import importlib
 import os
 import sys
 from collections.abc import Mapping
@@ -28,10 +29,8 @@ from pydantic_settings import SettingsError as SourceError
 from gpunb import log, paths, units
 from gpunb.errors import SettingsError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover
-    import tomli as tomllib
+# tomli is tomllib's own ancestor, for Python 3.10
+tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 __all__ = ["FILE_NAME", "Origin", "ProviderSettings", "Settings", "load", "origins", "project_file"]
 
@@ -150,7 +149,7 @@ class _FileSource(PydanticBaseSettingsSource):
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except OSError as err:
@@ -159,6 +158,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
         msg = f"{path} is not a TOML file: {err}"
         raise SettingsError(msg, hint="see https://toml.io for the format, or move the file away") from err
+    return found
 
 
 def project_file(cwd: Path | None = None) -> Path | None:
@@ -273,7 +273,9 @@ def _explain(err: ValidationError, layers: list[tuple[str, dict[str, Any]]]) -> 
     if first["type"] == "extra_forbidden":
         close = get_close_matches(loc[-1], list(Settings.model_fields), n=1, cutoff=0.5)
         msg = f"{where}: there is no setting {key!r}"
-        return SettingsError(msg, hint=f"did you mean {close[0]!r}?" if close else "gpunb config lists them all")
+        return SettingsError(
+            msg, hint=f"did you mean {close[0]!r}?" if close else "gpunb config lists them all"
+        )
     rule = first["msg"].removeprefix("Value error, ")
     value = "****" if _secret(key) else repr(first["input"])
     msg = f"{where}: setting {key!r} has the value {value}: {rule}"
@@ -285,10 +287,8 @@ def _has(data: Any, loc: list[str]) -> bool:
     for part in loc:
         if isinstance(data, Mapping) and part in data:
             data = data[part]
-        elif isinstance(data, list) and part.isdigit():
-            return True
         else:
-            return False
+            return isinstance(data, list) and part.isdigit()
     return True
 
 
@@ -313,10 +313,8 @@ def origins(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None)
         name = next((name for name, data in layers if _has(data, loc)), "default")
         return f"{PREFIX}{'__'.join(loc).upper()}" if name == "environment" else name
 
-    rows = []
-    for name in Settings.model_fields:
-        if name != "providers":
-            rows.append(Origin(name, getattr(settings, name), source([name])))
+    plain = [name for name in Settings.model_fields if name != "providers"]
+    rows = [Origin(name, getattr(settings, name), source([name])) for name in plain]
     for cloud, table in sorted(settings.providers.items()):
         for option, value in {**dict(table), **(table.model_extra or {})}.items():
             if value is None:

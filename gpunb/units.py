@@ -45,9 +45,12 @@ def duration_text(seconds: float) -> str:
     sign = "-" if seconds < 0 and whole else ""
     if whole < 60:
         return f"{sign}{whole}s"
-    minutes, secs = divmod(whole, 60)
+    if whole < 600:
+        minutes, secs = divmod(whole, 60)
+        return f"{sign}{minutes}m {secs:02d}s" if secs else f"{sign}{minutes}m"
+    minutes = round(whole / 60)
     if minutes < 60:
-        return f"{sign}{minutes}m {secs:02d}s" if minutes < 10 and secs else f"{sign}{minutes}m"
+        return f"{sign}{minutes}m"
     hours, minutes = divmod(minutes, 60)
     if hours < 24:
         return f"{sign}{hours}h {minutes:02d}m"

@@ -25,7 +25,7 @@ def command(context: Context, *, run: str | None, session: str | None) -> Result
     """
     from gpunb.commands import playing
 
-    found, run_id, _ = playing.find(context, run, session)
+    found, run_id = playing.find(context, run, session)
     handle = context.agent(found).attach(run_id)
     info = playing.follow(context, handle, context.sink(run_id))
     return Result({"run": run_id, "session": found.name, "state": info.state, "exit_code": info.exit_code})

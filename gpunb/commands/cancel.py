@@ -23,7 +23,7 @@ def command(context: Context, *, runs: tuple[str, ...], session: str | None) -> 
 
     out = []
     for run in runs:
-        found, run_id, _ = playing.find(context, run, session)
+        found, run_id = playing.find(context, run, session)
         client = context.agent(found)
         info = client.run_info(run_id)
         was_over = info.over
@@ -33,7 +33,9 @@ def command(context: Context, *, runs: tuple[str, ...], session: str | None) -> 
         out.append({"run": run_id, "session": found.name, "state": info.state, "was_over": was_over})
     notes = [
         Note(
-            f"{row['run']} had ended already ({row['state']})" if row["was_over"] else f"{row['run']}: {_word(row['state'])}",
+            f"{row['run']} had ended already ({row['state']})"
+            if row["was_over"]
+            else f"{row['run']}: {_word(row['state'])}",
             "dim" if row["was_over"] else "ok",
         )
         for row in out

@@ -10,8 +10,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +18,10 @@ from gpunb import __version__, log, paths
 from gpunb.commands.context import Context, Door
 from gpunb.commands.result import Result
 from gpunb.commands.verb import did_you_mean
-from gpunb.errors import BadInput, GpunbError, SessionAmbiguous
+from gpunb.errors import BadInput, Cancelled, GpunbError, SessionAmbiguous
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["VERBS", "cli", "for_door", "invoke", "main", "run", "usage_error", "words"]
 
@@ -219,7 +221,13 @@ def main(args: Sequence[str] | None = None) -> None:
 def run(args: list[str]) -> int:
     """As `main`, returning the exit code."""
     if os.environ.get("_GPUNB_COMPLETE"):
-        cli.main(args, prog_name="gpunb", complete_var="_GPUNB_COMPLETE", standalone_mode=True, obj=Context("terminal"))
+        cli.main(
+            args,
+            prog_name="gpunb",
+            complete_var="_GPUNB_COMPLETE",
+            standalone_mode=True,
+            obj=Context("terminal"),
+        )
     as_json = "--json" in (args[: args.index("--")] if "--" in args else args)
     context = Context("terminal")
     try:
@@ -228,7 +236,7 @@ def run(args: list[str]) -> int:
         _show(result)
     except GpunbError as err:
         _show_error(err, as_json=as_json)
-        return err.exit_code
+        return 130 if isinstance(err, Cancelled) else err.exit_code
     except KeyboardInterrupt:
         _say("interrupted")
         return 130

@@ -22,7 +22,10 @@ SHELLS = ("bash", "zsh", "fish")
 
 @verb(
     "completion",
-    example='completion bash >> ~/.bashrc\ncompletion zsh >> ~/.zshrc\ncompletion fish > ~/.config/fish/completions/gpunb.fish',
+    example=(
+        "completion bash >> ~/.bashrc\ncompletion zsh >> ~/.zshrc\n"
+        "completion fish > ~/.config/fish/completions/gpunb.fish"
+    ),
 )
 @click.argument("shell", required=False, type=click.Choice(SHELLS))
 def command(context: Context, *, shell: str | None) -> Result:  # noqa: ARG001

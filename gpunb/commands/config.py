@@ -41,7 +41,9 @@ def command(context: Context) -> Result:  # noqa: ARG001
             "project_file": str(project) if project else None,
         },
         Table(["setting", "value", "from", "what it is"], shown),
-        Note(f"your file: {paths.config_file()}{'' if paths.config_file().exists() else ' (not there)'}", "dim"),
+        Note(
+            f"your file: {paths.config_file()}{'' if paths.config_file().exists() else ' (not there)'}", "dim"
+        ),
         Note(f"the project's file: {project or 'none found upwards from here'}", "dim"),
     )
 

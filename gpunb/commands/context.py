@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
+    from typing_extensions import Self
+
     from gpunb.commands.progress import Shown
     from gpunb.providers import Provider
     from gpunb.remote import AgentClient, Sink
@@ -47,7 +49,7 @@ class Context:
 
     # -- life ----------------------------------------------------------------------------------
 
-    def __enter__(self) -> Context:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

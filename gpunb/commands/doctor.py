@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ import click
 from gpunb import __version__, log, paths
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import verb
-from gpunb.errors import AuthFailed, GpunbError
+from gpunb.errors import GpunbError
 from gpunb.units import bytes_text, money_text
 
 if TYPE_CHECKING:
@@ -65,9 +64,11 @@ def command(context: Context, *, offline: bool) -> Result:
 
 
 def _installation() -> Iterator[Finding]:
-    yield Finding("gpunb", "ok", f"{__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}")
-    if sys.version_info < (3, 10):  # pragma: no cover - the package does not install there
-        yield Finding("python", "bad", "older than 3.10", "use a newer Python")
+    yield Finding(
+        "gpunb",
+        "ok",
+        f"{__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}",
+    )
 
 
 def _files() -> Iterator[Finding]:
@@ -78,11 +79,15 @@ def _files() -> Iterator[Finding]:
         probe.write_bytes(b"x")
         probe.unlink()
     except (OSError, GpunbError) as err:
-        yield Finding("home", "bad", f"{home} can't be written: {err}", "free or unlock it, or set GPUNB_HOME")
+        yield Finding(
+            "home", "bad", f"{home} can't be written: {err}", "free or unlock it, or set GPUNB_HOME"
+        )
         return
     free = shutil.disk_usage(home).free
     if free < MIN_FREE:
-        yield Finding("home", "warn", f"{home}: only {bytes_text(free)} free", "make room: the ledger must be writable")
+        yield Finding(
+            "home", "warn", f"{home}: only {bytes_text(free)} free", "make room: the ledger must be writable"
+        )
     else:
         yield Finding("home", "ok", f"{home} ({bytes_text(free)} free)")
     mode = home.stat().st_mode & 0o777
@@ -128,7 +133,12 @@ def _tools() -> Iterator[Finding]:
     ):
         where = shutil.which(name)
         if where is None:
-            yield Finding(name, "warn", f"not installed; {why}", f"apt-get install {'openssh-client' if name == 'ssh' else name}")
+            yield Finding(
+                name,
+                "warn",
+                f"not installed; {why}",
+                f"apt-get install {'openssh-client' if name == 'ssh' else name}",
+            )
             continue
         try:
             done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
@@ -147,14 +157,22 @@ def _supervisor(context: Context) -> Iterator[Finding]:
         return  # said already
     now = time.time()
     if leader is not None and leader.until > now:
-        yield Finding("supervisor", "ok", f"{leader.kind}, last sign of life {max(0.0, now - leader.beat):.0f} s ago")
+        yield Finding(
+            "supervisor", "ok", f"{leader.kind}, last sign of life {max(0.0, now - leader.beat):.0f} s ago"
+        )
     elif live:
-        yield Finding("supervisor", "bad", f"none is alive, and {len(live)} session(s) are", "gpunb supervise ends them when their lease is over")
+        yield Finding(
+            "supervisor",
+            "bad",
+            f"none is alive, and {len(live)} session(s) are",
+            "gpunb supervise ends them when their lease is over",
+        )
     else:
         yield Finding("supervisor", "ok", "none, and none is needed: no session is alive")
 
 
 def _clouds(context: Context) -> Iterator[Finding]:
+    from gpunb.commands.cli import VERBS
     from gpunb.providers import names, provider_class
 
     try:
@@ -164,14 +182,22 @@ def _clouds(context: Context) -> Iterator[Finding]:
         return  # said already
     for name in names():
         try:
-            title = provider_class(name).title
-            account = context.provider(name).check()
-        except AuthFailed as err:
-            # a cloud that nobody uses needs no key
-            yield Finding(f"cloud {name}", "bad" if name in used else "ok", f"{err.message}" if name in used else "no key, and not used", err.hint or "")
+            kind = provider_class(name)
+            provider = context.provider(name)
+            if name not in used and kind.needs_key and provider.config.key is None:
+                yield Finding(
+                    f"cloud {name}",
+                    "ok",
+                    "not used, and no key",
+                    f"gpunb login {name}" if "login" in VERBS else "",
+                )
+                continue
+            account = provider.check()
         except GpunbError as err:
             yield Finding(f"cloud {name}", "bad" if name in used else "warn", err.message, err.hint or "")
         else:
             money = "" if account.balance_usd is None else f", balance {money_text(account.balance_usd)}"
             who = f" as {account.user}" if account.user else ""
-            yield Finding(f"cloud {name}", "ok", f"{title} answers{who}{money} {account.message}".rstrip())
+            yield Finding(
+                f"cloud {name}", "ok", f"{kind.title} answers{who}{money} {account.message}".rstrip()
+            )

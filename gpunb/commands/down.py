@@ -22,7 +22,15 @@ __all__ = ["command"]
 
 @verb("down", example="down\ndown train --yes\ndown --all")
 @click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_sessions)
-@click.option("-s", "--session", "named", multiple=True, metavar="SESSION", shell_complete=complete_sessions, hidden=True)
+@click.option(
+    "-s",
+    "--session",
+    "named",
+    multiple=True,
+    metavar="SESSION",
+    shell_complete=complete_sessions,
+    hidden=True,
+)
 @click.option("-a", "--all", "all_", is_flag=True, help="Every live session.")
 @click.option("--no-save", is_flag=True, help="Don't bring back what --save asked for.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
@@ -52,7 +60,9 @@ def command(
         try:
             with context.progress(f"down {session.name}") as progress:
                 provider = context.provider(session.provider)
-                receipt = lifecycle.down(context.ledger, provider, session, progress=progress, save=not no_save)
+                receipt = lifecycle.down(
+                    context.ledger, provider, session, progress=progress, save=not no_save
+                )
         except GpunbError as err:
             if len(chosen) == 1:
                 raise
@@ -76,7 +86,9 @@ def _chosen(context: Context, names: tuple[str, ...], *, all_: bool) -> list[Ses
     over = [session for session in found if not session.alive]
     if over:
         msg = f"session {over[0].name} has ended already ({over[0].state.value})"
-        raise BadInput(msg, bill="it costs nothing any more", hint=f"gpunb show {over[0].name} tells what it was")
+        raise BadInput(
+            msg, bill="it costs nothing any more", hint=f"gpunb show {over[0].name} tells what it was"
+        )
     return found
 
 

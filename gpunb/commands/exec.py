@@ -59,7 +59,9 @@ def command(context: Context, *, words: tuple[str, ...], stdin: bool, session: s
 def _stream(channel: Channel, kept: dict[str, list[str]] | None, *, stdin: bool) -> int:
     out = kept["stdout"].append if kept is not None else _writer(sys.stdout)
     err = kept["stderr"].append if kept is not None else _writer(sys.stderr)
-    other = threading.Thread(target=_drain, args=(channel.recv_stderr, err), daemon=True, name="gpunb-exec-stderr")
+    other = threading.Thread(
+        target=_drain, args=(channel.recv_stderr, err), daemon=True, name="gpunb-exec-stderr"
+    )
     other.start()
     if stdin:
         threading.Thread(target=_feed, args=(channel,), daemon=True, name="gpunb-exec-stdin").start()
@@ -74,7 +76,9 @@ def _stream(channel: Channel, kept: dict[str, list[str]] | None, *, stdin: bool)
     code = channel.exit_status
     if code < 0:
         msg = "the connection broke before the command's exit code came"
-        raise Unreachable(msg, hint="gpunb ps shows the session; use run for commands that must outlive a connection")
+        raise Unreachable(
+            msg, hint="gpunb ps shows the session; use run for commands that must outlive a connection"
+        )
     return int(code)
 
 
@@ -90,9 +94,9 @@ def _drain(receive: Callable[[int], bytes], write: Callable[[str], Any]) -> None
 
 
 def _feed(channel: Channel) -> None:
-    source = sys.stdin.buffer
+    source: Any = sys.stdin.buffer
     try:
-        while data := source.read1(CHUNK):  # type: ignore[attr-defined]
+        while data := source.read1(CHUNK):
             channel.sendall(data)
         channel.shutdown_write()
     except OSError:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from gpunb import units
 from gpunb.commands.result import Fields, Note, Result
-from gpunb.commands.verb import DURATION, MONEY, verb
+from gpunb.commands.verb import DURATION, MONEY, OrNever, verb
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -18,22 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-class _OrNever(click.ParamType):
-    """A time or an amount, or the word for no limit."""
-
-    def __init__(self, inner: click.ParamType, word: str) -> None:
-        self.inner, self.word = inner, word
-        self.name = inner.name
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number, or infinity."""
-        return math.inf if value == self.word else self.inner.convert(value, param, ctx)
-
-
 @verb("extend", session=True, example="extend\nextend 2h\nextend --budget 20 --idle 1h")
 @click.argument("length", required=False, metavar="[TIME]", type=DURATION)
-@click.option("--idle", type=_OrNever(DURATION, "never"), metavar="TIME", help="The new idle time, or never.")
-@click.option("--budget", type=_OrNever(MONEY, "none"), metavar="USD", help="The new budget for all of it, or none.")
+@click.option("--idle", type=OrNever(DURATION, "never"), metavar="TIME", help="The new idle time, or never.")
+@click.option(
+    "--budget", type=OrNever(MONEY, "none"), metavar="USD", help="The new budget for all of it, or none."
+)
 def command(
     context: Context, *, length: float | None, idle: float | None, budget: float | None, session: str | None
 ) -> Result:
@@ -58,7 +47,10 @@ def command(
             [
                 ("time left", units.duration_text(left_s) if left_s is not None else "no limit"),
                 ("idle limit", units.duration_text(idle_s) if idle_s is not None else "never"),
-                ("budget left", "no limit" if rest["budget_usd"] is None else units.money_text(rest["budget_usd"])),
+                (
+                    "budget left",
+                    "no limit" if rest["budget_usd"] is None else units.money_text(rest["budget_usd"]),
+                ),
             ]
         ),
     )

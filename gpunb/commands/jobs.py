@@ -45,5 +45,7 @@ def command(context: Context, *, session: str | None) -> Result:
             ]
         )
     heads = ["job", "name", "state", ">exit", ">started", ">took", ">output"]
-    block: Block = Table(heads, rows) if rows else Note(f"no jobs on {found.name}; run SCRIPT starts one", "dim")
+    block: Block = (
+        Table(heads, rows) if rows else Note(f"no jobs on {found.name}; run SCRIPT starts one", "dim")
+    )
     return Result([asdict(job) for job in jobs], block)

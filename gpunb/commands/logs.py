@@ -25,19 +25,26 @@ WAIT_S = 30.0
 @click.argument("run", required=False, shell_complete=complete_runs)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends; Ctrl-C leaves it running.")
 @click.option("--tail", type=click.IntRange(min=1), metavar="N", help="Only the last N lines.")
-def command(context: Context, *, run: str | None, session: str | None, follow: bool, tail: int | None) -> Result:
+def command(
+    context: Context, *, run: str | None, session: str | None, follow: bool, tail: int | None
+) -> Result:
     """Print what a run has printed. Without RUN: the newest. The id may be shortened.
 
     A run that failed is no failure of `logs`: it prints the output and says how it ended.
     """
     from gpunb.commands import playing
 
-    found, run_id, _ = playing.find(context, run, session)
+    found, run_id = playing.find(context, run, session)
     client = context.agent(found)
     info = client.run_info(run_id)
     playing.note_end(context, run_id, info)
     sink = context.sink(run_id)
-    data: dict[str, Any] = {"run": run_id, "session": found.name, "state": info.state, "exit_code": info.exit_code}
+    data: dict[str, Any] = {
+        "run": run_id,
+        "session": found.name,
+        "state": info.state,
+        "exit_code": info.exit_code,
+    }
     if context.as_json:
         kept = KeptText()
         play_history(client.attach(run_id), kept, info.last)

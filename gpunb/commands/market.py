@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +13,7 @@ from gpunb.errors import BadInput
 from gpunb.units import duration_text, money_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from click.shell_completion import CompletionItem
 
@@ -37,7 +36,12 @@ def complete_clouds(ctx: click.Context, param: click.Parameter, incomplete: str)
 def filters(fn: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what is wanted."""
     options = [
-        click.option("--gpu", multiple=True, metavar="NAME", help="GPU models, as H100 or rtx4090; several with commas."),
+        click.option(
+            "--gpu",
+            multiple=True,
+            metavar="NAME",
+            help="GPU models, as H100 or rtx4090; several with commas.",
+        ),
         click.option("--gpus", metavar="N", help="How many GPUs: 4, 1..8 or 2.. ."),
         click.option("--vram", metavar="GB", help="At least so much memory for each GPU."),
         click.option("--max-price", metavar="USD", help="At most so much an hour, with the disk."),
@@ -57,7 +61,13 @@ def filters(fn: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--spot", is_flag=True, help="Machines that may be taken back, cheaper."),
         click.option("--reserved", is_flag=True, help="Machines with a term of months."),
         click.option("--verified", is_flag=True, help="Only hosts that the cloud has verified."),
-        click.option("--for", "length", type=DURATION, metavar="TIME", help="How long: 90m, 2h, 1d. [default: the setting hours]"),
+        click.option(
+            "--for",
+            "length",
+            type=DURATION,
+            metavar="TIME",
+            help="How long: 90m, 2h, 1d. [default: the setting hours]",
+        ),
         click.option("--up", metavar="GB", help="Expected upload by the host, in the price."),
         click.option("--down", metavar="GB", help="Expected download by the host, in the price."),
     ]
@@ -114,7 +124,9 @@ def clouds(context: Context, asked: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
-def find(context: Context, query: Sequence[str], *, length: float | None, limit: int | None, **flags: Any) -> SearchResult:
+def find(
+    context: Context, query: Sequence[str], *, length: float | None, limit: int | None, **flags: Any
+) -> SearchResult:
     """Ask the clouds for what the flags and the query text say.
 
     Parameters
@@ -184,7 +196,21 @@ def offers_table(result: SearchResult) -> Table:
                 Cell(offer.id, "dim"),
             ]
         )
-    heads = [">#", "gpu", ">vram GB", "cloud", "kind", "where", ">cores", ">ram GB", "host", ">$/h", ">total", ">ready in", "id"]
+    heads = [
+        ">#",
+        "gpu",
+        ">vram GB",
+        "cloud",
+        "kind",
+        "where",
+        ">cores",
+        ">ram GB",
+        "host",
+        ">$/h",
+        ">total",
+        ">ready in",
+        "id",
+    ]
     ask = result.query.ask
     return Table(heads, rows, title=f"for {duration_text(ask.hours * 3600)} with {ask.disk_gb:g} GB of disk")
 

@@ -18,11 +18,16 @@ __all__ = ["command"]
 
 @verb(
     "offers",
-    example="offers\noffers --gpu H100,H200 --max-price 3 --cloud all\noffers 'vram >= 80 and reliability > 0.98' --for 6h --why",
+    example=(
+        "offers\noffers --gpu H100,H200 --max-price 3 --cloud all\n"
+        "offers 'vram >= 80 and reliability > 0.98' --for 6h --why"
+    ),
 )
 @click.argument("query", nargs=-1, metavar="[QUERY...]")
 @market.filters
-@click.option("-n", "--limit", type=click.IntRange(1, 1000), default=15, show_default=True, help="How many to show.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(1, 1000), default=15, show_default=True, help="How many to show."
+)
 @click.option("--why", is_flag=True, help="Say why each stands where it does, and what was left out.")
 def command(context: Context, *, query: tuple[str, ...], limit: int, why: bool, **flags: Any) -> Result:
     """Find machines that can be rented now, best first: price for the whole time, waiting and risk.
@@ -40,7 +45,11 @@ def command(context: Context, *, query: tuple[str, ...], limit: int, why: bool, 
             blocks.append(Note(f"{row.place}. {row.offer.provider} {row.offer.id}", "strong"))
             blocks += [Note(f"   {line}", "") for line in row.why()]
     notes = market.problems(found)
-    blocks += notes if why or not found.rows else [note for note in notes if isinstance(note, Note) and note.tone == "warn"]
+    blocks += (
+        notes
+        if why or not found.rows
+        else [note for note in notes if isinstance(note, Note) and note.tone == "warn"]
+    )
     data = {
         "offers": market.offer_rows(found.rows),
         "matched": found.matched,

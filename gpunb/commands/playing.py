@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gpunb.commands.context import Context
     from gpunb.remote import AgentClient, RunHandle, RunInfo, Sink
-    from gpunb.sessions.model import RunNote, Session
+    from gpunb.sessions.model import Session
 
 __all__ = ["find", "follow", "note_end", "noted", "refresh"]
 
@@ -32,7 +32,9 @@ def noted(context: Context, session: Session, *, kind: str, name: str) -> Iterat
 
     run_id = new_run_id()
     context.ledger.add_run(
-        RunNote(id=run_id, session_id=session.id, kind=kind, name=name, started=time.time(), front=context.door)
+        RunNote(
+            id=run_id, session_id=session.id, kind=kind, name=name, started=time.time(), front=context.door
+        )
     )
     try:
         yield run_id
@@ -70,7 +72,10 @@ def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool
         if handle.over:
             note_end(context, handle.id, _state(handle))
         elif isinstance(err, HostError):
-            err.hint = err.hint or f"the run may go on there: gpunb attach {handle.id} shows it when the host is back"
+            err.hint = (
+                err.hint
+                or f"the run may go on there: gpunb attach {handle.id} shows it when the host is back"
+            )
         raise
     note_end(context, handle.id, info)
     return info
@@ -91,14 +96,21 @@ def refresh(context: Context, client: AgentClient, session: Session) -> list[Run
         if note is None:
             started = info.started or info.created or time.time()
             context.ledger.add_run(
-                RunNote(id=info.id, session_id=session.id, kind=info.kind, name=info.name, started=started, front="host")
+                RunNote(
+                    id=info.id,
+                    session_id=session.id,
+                    kind=info.kind,
+                    name=info.name,
+                    started=started,
+                    front="host",
+                )
             )
         if info.over and (note is None or note.ended is None):
             note_end(context, info.id, info)
     return infos
 
 
-def find(context: Context, run: str | None, session_name: str | None) -> tuple[Session, str, RunNote | None]:
+def find(context: Context, run: str | None, session_name: str | None) -> tuple[Session, str]:
     """The session and the whole id that `run` (an id or its beginning) means.
 
     Without `run`: the newest run of the session.
@@ -117,28 +129,34 @@ def find(context: Context, run: str | None, session_name: str | None) -> tuple[S
         if not newest:
             msg = f"session {session.name} has no runs yet"
             raise RunNotFound(msg, hint="gpunb run SCRIPT starts a job, %%gpu runs a cell")
-        return session, newest[0].id, newest[0]
+        return session, newest[0].id
     try:
-        note: RunNote | None = ledger.find_run(run)
+        note = ledger.find_run(run)
     except RunNotFound as err:
         if "could mean" in err.message:
             raise
-        # not started from here: ask the host, if it is clear which
-        known = [found.id for found in ledger.runs(None, 200)]
-        try:
-            session = context.session(session_name)
-            infos = refresh(context, context.agent(session), session)
-        except GpunbError as why:
-            log.get(__name__).info("can't ask the host for run %s: %s", run, why)
-            err.hint = did_you_mean(run, known) or err.hint
-            raise err from None
-        close = [info.id for info in infos if info.id.startswith(run)]
-        if len(close) != 1:
-            err.hint = did_you_mean(run, known + [info.id for info in infos]) or err.hint
-            raise
-        return session, close[0], None
+        return _ask_host(context, run, session_name, err)
     session = ledger.get(note.session_id)
     if not session.alive:
         msg = f"run {note.id} was on session {session.name}, which has ended, and its output with it"
-        raise WrongState(msg, hint="gpunb runs shows how it ended; --save on the next rent brings files back")
-    return session, note.id, note
+        raise WrongState(msg, hint="gpunb runs shows how it ended; rent --save brings files back next time")
+    return session, note.id
+
+
+def _ask_host(
+    context: Context, run: str, session_name: str | None, unknown: RunNotFound
+) -> tuple[Session, str]:
+    """Look for a run that the ledger does not know on the host, if it is clear on which."""
+    known = [found.id for found in context.ledger.runs(None, 200)]
+    try:
+        session = context.session(session_name)
+        known += [info.id for info in refresh(context, context.agent(session), session)]
+    except GpunbError as err:
+        log.get(__name__).info("can't ask the host for run %s: %s", run, err)
+        unknown.hint = did_you_mean(run, known) or unknown.hint
+        raise unknown from None
+    close = {run_id for run_id in known if run_id.startswith(run)}
+    if len(close) != 1:
+        unknown.hint = did_you_mean(run, known) or unknown.hint
+        raise unknown
+    return session, close.pop()

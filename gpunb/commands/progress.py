@@ -10,13 +10,14 @@ import sys
 import threading
 import time
 from html import escape
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from gpunb.commands.result import clean
 from gpunb.units import bytes_text, duration_text
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from rich.status import Status
     from typing_extensions import Self
 
@@ -79,7 +80,9 @@ class Shown:
     def __enter__(self) -> Self:
         # output of a thread finds its cell through the context it was started in
         context = contextvars.copy_context()
-        self._thread = threading.Thread(target=context.run, args=(self._tick,), daemon=True, name="gpunb-progress")
+        self._thread = threading.Thread(
+            target=context.run, args=(self._tick,), daemon=True, name="gpunb-progress"
+        )
         self._thread.start()
         return self
 
@@ -186,7 +189,8 @@ class NotebookDisplay(Shown):
             share = 100 * min(self.done / self.total, 1.0)
             bar = (
                 '<div style="height:3px;background:var(--jp-border-color2,#ccc);max-width:24em">'
-                f'<div style="height:3px;width:{share:.1f}%;background:var(--jp-brand-color1,#1976d2)"></div></div>'
+                f'<div style="height:3px;width:{share:.1f}%;background:var(--jp-brand-color1,#1976d2)">'
+                "</div></div>"
             )
         clock = f'<span style="opacity:.65"> {escape(duration_text(self.seconds))}</span>'
         return f"<div>{escape(self.line())}{clock}</div>{bar}"

@@ -29,7 +29,12 @@ def command(context: Context, *, names: tuple[str, ...], session: str | None) ->
     context.needs_notebook("put", "gpunb sync FILE :  sends a file")
     found = context.session(session)
     report = send(context, found, names)
-    data = {"names": list(report.names), "bytes": report.bytes, "seconds": report.seconds, "session": found.name}
+    data = {
+        "names": list(report.names),
+        "bytes": report.bytes,
+        "seconds": report.seconds,
+        "session": found.name,
+    }
     text = f"sent {', '.join(report.names)} to {found.name} ({bytes_text(report.bytes)})"
     return Result(data, Note(text, "ok"))
 

@@ -7,21 +7,25 @@ and escaped when it becomes HTML or rich text.
 
 from __future__ import annotations
 
+import enum
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 __all__ = ["Cell", "Code", "Fields", "Note", "Result", "Table", "clean", "to_json"]
 
 # ANSI sequences go whole; then C0, DEL, C1, and the marks that reorder or hide text
-_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_].*?(?:\x1b\\|\Z)|.)", re.S)
+_SEQUENCE = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_].*?(?:\x1b\\|\Z)|.)", re.DOTALL
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 LINE_MAX = 2_000
 
@@ -63,8 +67,10 @@ def to_json(value: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, enum.Enum):
+        return _plain(value.value)
     if value is None or isinstance(value, (bool, int, str)):
-        return str(value.value) if hasattr(value, "value") else value
+        return value
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -119,9 +125,10 @@ class Code:
 
     def html(self) -> str:
         """For the notebook."""
+        text = escape(clean(self.text, lines=True))
         return (
             '<pre style="margin:4px 0;padding:4px 8px;overflow-x:auto;white-space:pre-wrap;'
-            f'background:var(--jp-layout-color2,rgba(128,128,128,.12))">{escape(clean(self.text, lines=True))}</pre>'
+            f'background:var(--jp-layout-color2,rgba(128,128,128,.12))">{text}</pre>'
         )
 
 
@@ -132,7 +139,7 @@ class Fields:
     rows: Sequence[tuple[str, object]]
 
     def _cells(self) -> list[tuple[str, Cell]]:
-        cells = [(label, Cell.of(value)) for label, value in self.rows]
+        cells = [(clean(label), Cell.of(value)) for label, value in self.rows]
         return [(label, cell) for label, cell in cells if cell.text]
 
     def rich(self) -> RenderableType:
@@ -178,6 +185,7 @@ class Table:
     _made: list[list[Cell]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.columns = [clean(heading) for heading in self.columns]
         self._made = [[Cell.of(value) for value in row] for row in self.rows]
         for row in self._made:
             if len(row) != len(self.columns):

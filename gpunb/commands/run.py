@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gpunb.commands.context import Context
     from gpunb.sessions.model import Session
 
-__all__ = ["command"]
+__all__ = ["command", "variables"]
 
 
 @verb(
@@ -31,7 +31,9 @@ __all__ = ["command"]
 @click.argument("words", nargs=-1, metavar="[SCRIPT] [-- ARGS...]", type=click.Path())
 @click.option("-m", "module", metavar="MODULE", help="Run a module instead of a script.")
 @click.option("--shell", "shell_line", metavar="LINE", help="Run a line of the host's shell instead.")
-@click.option("--sync", "folder", metavar="DIR", type=click.Path(), help="Send this folder first; run inside it.")
+@click.option(
+    "--sync", "folder", metavar="DIR", type=click.Path(), help="Send this folder first; run inside it."
+)
 @click.option("--cwd", metavar="PATH", help="The host's folder to run in. [default: the home folder]")
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set a variable for the job.")
 @click.option("--name", default="", metavar="TEXT", help="What to call it in lists.")
@@ -58,7 +60,7 @@ def command(
     from gpunb.commands import playing
 
     what = _what(words, module, shell_line)
-    variables = _variables(env)
+    pairs = variables("run", env)
     local = _script(words[0], folder) if what == "script" else None
     if folder is not None and not Path(folder).is_dir():
         msg = f"run --sync {folder!r} is not a folder here"
@@ -86,7 +88,7 @@ def command(
         argv = [client.info.python, "-u", "-m", str(module), *words]
     label = name or _label(what, target, module, shell_line)
     with playing.noted(context, found, kind="job", name=label) as run_id:
-        handle = client.run_job(argv, shell=shell_line, cwd=where, env=variables, name=label, run_id=run_id)
+        handle = client.run_job(argv, shell=shell_line, cwd=where, env=pairs, name=label, run_id=run_id)
         if detach:
             info = handle.info()
             handle.close()
@@ -125,12 +127,19 @@ def _what(words: tuple[str, ...], module: str | None, shell_line: str | None) ->
     return "script"
 
 
-def _variables(pairs: tuple[str, ...]) -> dict[str, str]:
+def variables(verb_name: str, pairs: tuple[str, ...]) -> dict[str, str]:
+    """``NAME=VALUE`` words as a mapping.
+
+    Raises
+    ------
+    BadInput
+        One is not of that form.
+    """
     out = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.isidentifier():
-            msg = f"run --env {pair!r} is not NAME=VALUE"
+            msg = f"{verb_name} --env {pair!r} is not NAME=VALUE"
             raise BadInput(msg)
         out[key] = value
     return out

@@ -18,7 +18,9 @@ __all__ = ["command"]
 
 
 @verb("runs", example="runs\nruns -s train -n 100", session=True)
-@click.option("-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many."
+)
 def command(context: Context, *, session: str | None, limit: int) -> Result:
     """List the cells and jobs that were run, newest first, also those of ended sessions.
 

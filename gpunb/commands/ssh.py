@@ -20,7 +20,9 @@ __all__ = ["command"]
 @verb("ssh", example="ssh\nssh --print\nssh -s train htop", session=True, words_after=True)
 @click.argument("words", nargs=-1, metavar="[COMMAND...]", type=click.UNPROCESSED)
 @click.option("--print", "print_", is_flag=True, help="Print the command instead of running it.")
-@click.option("--config", "as_config", is_flag=True, help="Print a block for an ssh_config file (VS Code, rsync).")
+@click.option(
+    "--config", "as_config", is_flag=True, help="Print a block for an ssh_config file (VS Code, rsync)."
+)
 def command(
     context: Context, *, words: tuple[str, ...], print_: bool, as_config: bool, session: str | None
 ) -> Result:

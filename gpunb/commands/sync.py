@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -16,11 +16,11 @@ from gpunb.units import bytes_text, duration_text
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
     from gpunb.sessions.model import Session
-    from gpunb.sync import SyncReport
+    from gpunb.sync import Plan, SyncReport
 
 __all__ = ["command", "move", "split"]
 
-_REMOTE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)?:(.*)", re.S)
+_REMOTE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)?:(.*)", re.DOTALL)
 SHOWN = 40
 
 
@@ -88,7 +88,15 @@ def command(
     return _result(report, found, dry_run=dry_run)
 
 
-def move(context: Context, session: Session, source: str, target: str, *, direction: str, **options: Any) -> SyncReport:
+def move(
+    context: Context,
+    session: Session,
+    source: str,
+    target: str,
+    *,
+    direction: Literal["up", "down"],
+    **options: Any,
+) -> SyncReport:
     """Carry out one sync, with progress, and note the transfer in the ledger."""
     from gpunb.sessions import reach
     from gpunb.sessions.model import Transfer
@@ -120,34 +128,40 @@ def _result(report: SyncReport, session: Session, *, dry_run: bool) -> Result:
     plan = report.plan
     blocks: list[Block] = [Note(text, "warn") for text in plan.notes]
     if dry_run:
-        rows: list[list[object]] = [["go", item.path, bytes_text(item.size), ""] for item in plan.items[:SHOWN]]
-        if len(plan.items) > SHOWN:
-            rows.append(["go", f"and {len(plan.items) - SHOWN} more", "", ""])
-        rows += [[Cell("stay", "dim"), out.path, "", out.rule] for out in plan.left_out[:SHOWN]]
-        if len(plan.left_out) > SHOWN:
-            rows.append([Cell("stay", "dim"), f"and {len(plan.left_out) - SHOWN} more", "", ""])
-        rows += [[Cell("delete", "bad"), path, "", "not in the source"] for path in plan.deletions[:SHOWN]]
-        if rows:
-            blocks.append(Table(["", "path", ">size", "rule"], rows))
-        blocks.append(Note(f"{len(plan.items)} files, {bytes_text(plan.total_bytes)} would go; nothing was moved", "strong"))
+        blocks += _plan_blocks(plan)
     else:
-        text = (
-            f"{report.sent_files} files, {bytes_text(report.sent_bytes)} in {duration_text(report.seconds)} "
-            f"by {report.engine}"
-        )
+        parts = [
+            f"{report.sent_files} files, {bytes_text(report.sent_bytes)} in {duration_text(report.seconds)}"
+        ]
+        if report.engine:
+            parts[0] += f" by {report.engine}"
+        if plan.unchanged:
+            parts.append(f"{len(plan.unchanged)} were there already")
         if report.deleted:
-            text += f"; {len(report.deleted)} deleted"
+            parts.append(f"{len(report.deleted)} deleted")
         if plan.left_out:
-            text += f"; {len(plan.left_out)} left out (--dry-run says which and why)"
-        blocks.append(Note(text, "warn" if report.failed else "ok"))
+            parts.append(f"{len(plan.left_out)} left out (--dry-run says which and why)")
+        blocks.append(Note("; ".join(parts), "warn" if report.failed else "ok"))
     blocks += [Note(f"not moved: {path}: {reason}", "bad") for path, reason in report.failed[:SHOWN]]
-    data = {
-        "session": session.name,
-        "dry_run": dry_run,
-        "engine": report.engine,
-        "files": report.sent_files,
-        "bytes": report.sent_bytes,
-        "seconds": report.seconds,
-        "failed": [{"path": path, "reason": reason} for path, reason in report.failed],
-    }
+    if len(report.failed) > SHOWN:
+        blocks.append(Note(f"and {len(report.failed) - SHOWN} more (--json lists them)", "bad"))
+    data = {"session": session.name, "dry_run": dry_run, **report.data()}
     return Result(data, *blocks, exit_code=1 if report.failed else 0)
+
+
+def _plan_blocks(plan: Plan) -> list[Block]:
+    groups: list[tuple[Cell, list[tuple[str, str, str]]]] = [
+        (Cell("go", "ok"), [(item.path, bytes_text(item.size), "") for item in plan.items]),
+        (Cell("stay", "dim"), [(out.path, "", out.rule) for out in plan.left_out]),
+        (Cell("can't go", "bad"), [(path, "", reason) for path, reason in plan.blocked]),
+        (Cell("delete", "bad"), [(path, "", "not in the source") for path in plan.deletions]),
+    ]
+    rows: list[list[object]] = []
+    for word, entries in groups:
+        rows += [[word, *entry] for entry in entries[:SHOWN]]
+        if len(entries) > SHOWN:
+            rows.append([word, f"and {len(entries) - SHOWN} more (--json lists them)", "", ""])
+    blocks: list[Block] = [Table(["", "path", ">size", "why"], rows)] if rows else []
+    there = f"; {len(plan.unchanged)} are there already" if plan.unchanged else ""
+    text = f"{len(plan.items)} files, {bytes_text(plan.total_bytes)} would go{there}; nothing was moved"
+    return [*blocks, Note(text, "strong")]

@@ -7,7 +7,7 @@ a `Result`. Every verb has ``-h`` with an example, ``--json`` and ``-v``.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import math
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,33 @@ import click
 from gpunb import units
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from click.shell_completion import CompletionItem
 
     from gpunb.commands.context import Context
     from gpunb.commands.result import Result
 
-__all__ = ["DURATION", "MONEY", "Verb", "complete_runs", "complete_sessions", "did_you_mean", "verb"]
+__all__ = [
+    "DURATION",
+    "MONEY",
+    "SESSION_OPTION",
+    "OrNever",
+    "Verb",
+    "complete_runs",
+    "complete_sessions",
+    "did_you_mean",
+    "verb",
+]
 
 
-class _Duration(click.ParamType):
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[float]
+else:  # generic in newer clicks only
+    _ParamType = click.ParamType
+
+
+class _Duration(_ParamType):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -36,7 +54,7 @@ class _Duration(click.ParamType):
             self.fail(str(err), param, ctx)
 
 
-class _Money(click.ParamType):
+class _Money(_ParamType):
     name = "usd"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -46,6 +64,18 @@ class _Money(click.ParamType):
             return units.money(value)
         except ValueError as err:
             self.fail(str(err), param, ctx)
+
+
+class OrNever(_ParamType):
+    """A time or an amount, or the word for no limit."""
+
+    def __init__(self, inner: _ParamType, word: str) -> None:
+        self.inner, self.word = inner, word
+        self.name = inner.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or infinity."""
+        return math.inf if value == self.word else self.inner.convert(value, param, ctx)
 
 
 DURATION = _Duration()
@@ -62,7 +92,9 @@ def complete_sessions(ctx: click.Context, param: click.Parameter, incomplete: st
     """The live sessions' names, from the ledger."""
     from gpunb.commands.context import known_sessions
 
-    return _items([(found.name, f"{found.state.value} {found.provider}") for found in known_sessions()], incomplete)
+    return _items(
+        [(found.name, f"{found.state.value} {found.provider}") for found in known_sessions()], incomplete
+    )
 
 
 def complete_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
@@ -137,7 +169,9 @@ def verb(
         if words_after:
             settings["allow_interspersed_args"] = False
         about = inspect.cleandoc(fn.__doc__ or "")
-        return Verb(name, callback=call, params=params, help=about, example=example, context_settings=settings)
+        return Verb(
+            name, callback=call, params=params, help=about, example=example, context_settings=settings
+        )
 
     return wrap
 

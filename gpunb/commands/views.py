@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +11,16 @@ from gpunb.sessions.model import SessionState
 from gpunb.units import duration_text, money_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from gpunb.commands.result import Block
-    from gpunb.providers import Offer
     from gpunb.sessions.model import Cost, Receipt, RunNote, Session
 
 __all__ = [
     "ago",
     "lease_cells",
+    "left",
     "machine",
-    "offers_table",
-    "over_note",
     "receipt_blocks",
     "runs_table",
     "session_data",
@@ -38,7 +37,14 @@ _TONES = {
     SessionState.UNKNOWN: "bad",
     SessionState.GONE: "dim",
 }
-_RUN_TONES = {"running": "info", "queued": "info", "ok": "ok", "error": "bad", "died": "bad", "timeout": "warn"}
+_RUN_TONES = {
+    "running": "info",
+    "queued": "info",
+    "ok": "ok",
+    "error": "bad",
+    "died": "bad",
+    "timeout": "warn",
+}
 _AWAY = {"interrupted": "taken back by the cloud (spot)", "offline": "the host is offline"}
 
 
@@ -115,7 +121,10 @@ def session_data(session: Session, cost: Cost, running: Sequence[RunNote], now: 
 
 
 def sessions_table(
-    sessions: Sequence[Session], costs: Mapping[str, Cost], running: Mapping[str, Sequence[RunNote]], now: float
+    sessions: Sequence[Session],
+    costs: Mapping[str, Cost],
+    running: Mapping[str, Sequence[RunNote]],
+    now: float,
 ) -> Table:
     """What ``ps`` shows."""
     rows = []
@@ -138,7 +147,18 @@ def sessions_table(
         )
     spent = sum(costs[found.id].total for found in sessions)
     rate = sum(found.hourly for found in sessions)
-    heads = ["name", "state", "gpu", "cloud", ">cost", ">$/h", ">time left", ">idle left", ">budget left", "running"]
+    heads = [
+        "name",
+        "state",
+        "gpu",
+        "cloud",
+        ">cost",
+        ">$/h",
+        ">time left",
+        ">idle left",
+        ">budget left",
+        "running",
+    ]
     total = ["total", "", "", "", money_text(spent), money_text(rate), "", "", "", ""]
     return Table(heads, rows, total)
 
@@ -156,13 +176,9 @@ def warnings(sessions: Sequence[Session]) -> list[Note]:
                 Note(f"{found.name}: {_AWAY[found.cloud_state]}; down {found.name} ends it for good", "bad")
             )
         elif found.state is SessionState.STOPPED and found.stopped_usd_h > 0:
-            notes.append(
-                Note(
-                    f"{found.name} is stopped and still costs {money_text(found.stopped_usd_h, digits=3)} an hour "
-                    f"for its disk; down {found.name} ends that",
-                    "warn",
-                )
-            )
+            price = money_text(found.stopped_usd_h, digits=3)
+            what = f"{found.name} is stopped and still costs {price} an hour for its disk"
+            notes.append(Note(f"{what}; down {found.name} ends that", "warn"))
     return notes
 
 
@@ -170,8 +186,13 @@ def runs_table(runs: Sequence[RunNote], names: Mapping[str, str], now: float) ->
     """Runs, newest first; `names` are the sessions' names by id."""
     rows = []
     for run in runs:
-        took = (run.ended or now) - run.started if run.started else None
-        state = "running?" if run.state == "running" and run.session_id not in names else run.state
+        took = (
+            (run.ended or now) - run.started
+            if run.started and (run.ended or run.session_id in names)
+            else None
+        )
+        over = run.ended is None and run.session_id not in names
+        state = "ended with its session" if over else run.state
         rows.append(
             [
                 Cell(run.id, "strong"),
@@ -184,36 +205,6 @@ def runs_table(runs: Sequence[RunNote], names: Mapping[str, str], now: float) ->
             ]
         )
     return Table(["run", "kind", "name", "state", "session", ">started", ">took"], rows)
-
-
-def offers_table(offers: Sequence[Offer], *, disk_gb: float, hours: float) -> Table:
-    """Offers in the order given, with what they would cost."""
-    rows = []
-    for index, offer in enumerate(offers, 1):
-        rows.append(
-            [
-                str(index),
-                machine(offer.gpu, offer.gpus),
-                f"{offer.vram_gb:g}" if offer.vram_gb else "",
-                offer.provider,
-                offer.rental,
-                offer.region or offer.country,
-                f"{offer.cores:g}" if offer.cores else "",
-                f"{offer.ram_gb:g}" if offer.ram_gb else "",
-                offer.trust,
-                money_text(offer.hourly(disk_gb), digits=3),
-                money_text(offer.total(hours, disk_gb=disk_gb)),
-                offer.id,
-            ]
-        )
-    heads = [">#", "gpu", ">vram GB", "cloud", "rental", "region", ">cores", ">ram GB", "host", ">$/h", ">total", "id"]
-    return Table(heads, rows, title=f"for {duration_text(hours * 3600)} with {disk_gb:g} GB of disk")
-
-
-def over_note(session: Session) -> Note:
-    """One line on a session that has ended."""
-    when = ago(session.ended)
-    return Note(f"{session.name} has ended{f' {when}' if when else ''}; nothing of it is billed any more", "dim")
 
 
 def receipt_blocks(receipt: Receipt) -> list[Block]:

@@ -25,14 +25,25 @@ CELL = Verb(
     "%%gpu",
     params=[
         SESSION_OPTION,
-        click.Option(["--timeout"], type=DURATION, metavar="TIME", help="Interrupt the cell after so long: 90s, 10m."),
-        click.Option(["-d", "--detach"], is_flag=True, help="Start it and go on; %gpu attach shows its output."),
-        click.Option(["-i", "--in", "inputs"], multiple=True, metavar="NAME", help="Send this variable first."),
-        click.Option(["-o", "--out", "outputs"], multiple=True, metavar="NAME", help="Bring this variable back."),
+        click.Option(
+            ["--timeout"], type=DURATION, metavar="TIME", help="Interrupt the cell after so long: 90s, 10m."
+        ),
+        click.Option(
+            ["-d", "--detach"], is_flag=True, help="Start it and go on; %gpu attach shows its output."
+        ),
+        click.Option(
+            ["-i", "--in", "inputs"], multiple=True, metavar="NAME", help="Send this variable first."
+        ),
+        click.Option(
+            ["-o", "--out", "outputs"], multiple=True, metavar="NAME", help="Bring this variable back."
+        ),
         click.Option(["--name"], default="", metavar="TEXT", help="What to call the run in lists."),
         click.Option(["-v", "--verbose"], count=True, help="Show the log too; -vv shows everything."),
     ],
-    help="Run the cell on the host. Variables live on there from cell to cell.\n\nSeveral names may be given with commas: -i x,y.",
+    help=(
+        "Run the cell on the host. Variables live on there from cell to cell.\n\n"
+        "Several names may be given with commas: -i x,y."
+    ),
     example="%%gpu\n%%gpu -s train --timeout 10m\n%%gpu -i x_train,y_train -o accuracy",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 from click.shell_completion import ShellComplete
 
 from gpunb import log
 from gpunb.commands.cli import cli
 from gpunb.commands.context import Context
+
+if TYPE_CHECKING:
+    import click
 
 __all__ = ["complete"]
 
@@ -34,11 +38,15 @@ def complete(line: str, symbol: str) -> list[str]:
         return []
     incomplete = "" if not rest or rest[-1].isspace() else args.pop()
     if magic == "%%gpu":
-        from gpunb.notebook.cell import CELL as command
+        from gpunb.notebook import cell
+
+        command: click.Command = cell.CELL
     else:
-        command = cli  # type: ignore[assignment]
+        command = cli
     try:
-        found = ShellComplete(command, {"obj": Context("notebook")}, magic, "").get_completions(args, incomplete)
+        found = ShellComplete(command, {"obj": Context("notebook")}, magic, "").get_completions(
+            args, incomplete
+        )
     except Exception as err:  # noqa: BLE001 - a key press must never show a traceback
         log.get(__name__).debug("completion of %r: %s", line, err)
         return []

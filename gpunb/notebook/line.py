@@ -35,7 +35,7 @@ def run_line(shell: InteractiveShell, line: str) -> Result:
         if result.blocks:
             from IPython.display import display
 
-            display(result)  # type: ignore[no-untyped-call]
+            display(result)
         msg = f"%gpu {line.strip()}: exit code {result.exit_code}"
         raise RunError(msg)
     return result

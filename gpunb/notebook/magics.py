@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.magic import no_var_expand
 
@@ -20,7 +20,6 @@ NAME = "gpu"
 def register(shell: InteractiveShell) -> None:
     """Add ``%gpu``, ``%%gpu`` and their completion to `shell`."""
 
-    @no_var_expand
     def gpu(line: str, cell: str | None = None) -> Any:
         """Rent a GPU and use it from here; ``%gpu -h`` lists the verbs, ``%%gpu -h`` the cell's options."""
         if cell is not None:
@@ -31,7 +30,9 @@ def register(shell: InteractiveShell) -> None:
 
         return run_line(shell, line)
 
-    shell.register_magic_function(gpu, magic_kind="line_cell", magic_name=NAME)
+    # what stands in braces or after a dollar sign is the user's code, not ours to fill in
+    plain = cast("Any", no_var_expand)  # typed for methods only
+    shell.register_magic_function(plain(gpu), magic_kind="line_cell", magic_name=NAME)
     for key in (f"%{NAME}", f"%%{NAME}"):
         shell.set_hook("complete_command", _complete, str_key=key)
 
@@ -40,9 +41,10 @@ def unregister(shell: InteractiveShell) -> None:
     """Take the magics away and close this kernel's connections; sessions go on."""
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop(NAME, None)
-    if shell.Completer is not None:
-        for key in (f"%{NAME}", f"%%{NAME}"):
-            shell.Completer.custom_completers.strs.pop(key, None)
+    hooks: Any = getattr(shell.Completer, "custom_completers", None)
+    for key in (f"%{NAME}", f"%%{NAME}"):
+        if hooks is not None:
+            hooks.strs.pop(key, None)
     reach = sys.modules.get("gpunb.sessions.reach")
     if reach is not None:
         reach.close_all()

@@ -1,0 +1,8 @@
+"""``python -m gpunb``: the same as ``gpunb``."""
+
+from __future__ import annotations
+
+from gpunb.commands.cli import main
+
+if __name__ == "__main__":
+    main()

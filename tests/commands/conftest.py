@@ -1,0 +1,56 @@
+"""The terminal door, called in process, and a live local session."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpunb.commands.cli import run
+
+
+@dataclass
+class Ran:
+    """What one ``gpunb …`` did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Gpunb = Callable[..., Ran]
+
+
+@pytest.fixture
+def gpunb(capfd: pytest.CaptureFixture[str], home: Path) -> Iterator[Gpunb]:
+    """``gpunb("ps", "--json")`` as typed in a terminal without a keyboard."""
+
+    def call(*args: str) -> Ran:
+        capfd.readouterr()
+        code = run(list(args))
+        out, err = capfd.readouterr()
+        return Ran(code, out, err)
+
+    yield call
+    from gpunb.sessions import reach
+
+    reach.close_all()
+
+
+@pytest.fixture
+def demo(gpunb: Gpunb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpunb:
+    """The same, with a session called demo, in an empty working folder."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    rented = gpunb("rent", "--name", "demo", "--for", "30m")
+    assert rented.code == 0, rented.err
+    return gpunb

@@ -1,0 +1,228 @@
+"""The grammar itself: verbs, options, help, did-you-mean, in both doors."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from conftest import Gpunb
+
+from gpunb.commands import VERBS, Context, invoke
+from gpunb.commands.cli import words
+from gpunb.errors import BadInput, SessionNotFound
+
+HEAVY = {
+    "IPython",
+    "asyncssh",
+    "cryptography",
+    "fsspec",
+    "httpx",
+    "paramiko",
+    "pydantic",
+    "pydantic_settings",
+}
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_has_help_with_an_example(gpunb: Gpunb, name: str) -> None:
+    shown = gpunb(name, "-h")
+    assert shown.code == 0
+    assert "Example" in shown.out
+    assert f"gpunb {name}" in shown.out.split("Example")[1]
+    assert "--json" in shown.out
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_example_is_in_the_grammar(name: str) -> None:
+    command = importlib.import_module(f"gpunb.commands.{name}").command
+    assert command.name == name
+    for line in command.example.splitlines():
+        verb, *args = shlex.split(line)
+        assert verb == name
+        args = args[: args.index(">>")] if ">>" in args else args
+        args = args[: args.index(">")] if ">" in args and name == "completion" else args
+        with command.make_context(name, args, obj=Context("terminal")):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("line", "words_expected"),
+    [
+        ("rnt", ["no verb 'rnt'", "did you mean rent"]),
+        ("zzzzzz", ["no verb 'zzzzzz'", "-h lists the verbs"]),
+        ("ps --al", ["no option --al", "did you mean --all"]),
+        ("rent --buget 5", ["no option --buget", "did you mean --budget"]),
+        ("extend 2x", ["'2x'", "90m, 2h"]),
+        ("extend 5", ["'5'", "90m, 2h"]),
+        ("extend --budget five", ["--budget", "'five'", "US dollars"]),
+        ("logs x --tail 0", ["--tail", "0"]),
+        ("cancel", ["RUN", "missing"]),
+        ("sync a b", ["'a' 'b'", "with a colon"]),
+        ("sync :a :b", ["':a' ':b'", "only one"]),
+        ("run", ["needs a script"]),
+        ("run -m x --shell y", ["-m", "--shell"]),
+        ("run t.py --epochs 3", ["no option --epochs", "-- --epochs"]),
+        ("run missing.py", ["no script 'missing.py'", ":missing.py"]),
+        ("run --env 1=2 --shell true", ["--env '1=2'", "NAME=VALUE"]),
+        ("rent --name Not/good", ["'Not/good'", "a-z"]),
+        ("rent --cloud locl", ["'locl'", "did you mean local"]),
+        ("offers 'gpu = and'", ["gpu"]),
+        ("ps 'unclosed", ["closing quot"]),
+    ],
+)
+def test_bad_lines_in_both_doors(gpunb: Gpunb, line: str, words_expected: list[str]) -> None:
+    with pytest.raises(BadInput) as caught:
+        invoke(line, door="notebook")
+    for word in words_expected:
+        assert word in str(caught.value)
+    assert "gpunb " not in (caught.value.hint or "").replace("gpunb.toml", "")
+    if "unclosed" in line:
+        return
+    shown = gpunb(*shlex.split(line))
+    assert shown.code == 2
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    for word in words_expected:
+        assert word in shown.err
+
+
+def test_close_script_names(gpunb: Gpunb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text("")
+    shown = gpunb("run", "trian.py")
+    assert shown.code == 2
+    assert "did you mean train.py" in shown.err
+    shown = gpunb("run", "nowhere/train.py")
+    assert "no folder 'nowhere'" in shown.err
+
+
+def test_session_that_is_not_there(gpunb: Gpunb) -> None:
+    with pytest.raises(SessionNotFound, match="'nope'") as caught:
+        invoke("show nope", door="notebook")
+    assert "%gpu rent" in (caught.value.hint or "")
+    shown = gpunb("show", "nope")
+    assert shown.code == 1
+    assert "next: gpunb rent starts one" in shown.err
+
+
+@pytest.mark.parametrize(
+    "args", [["ps"], ["ps", "--all"], ["runs"], ["config"], ["offers"], ["completion", "bash"], ["down", "--all"]]
+)
+def test_json_without_sessions(gpunb: Gpunb, args: list[str]) -> None:
+    shown = gpunb(*args, "--json")
+    assert shown.code == 0, shown.err
+    assert shown.json is not None
+
+
+def test_errors_in_json(gpunb: Gpunb) -> None:
+    shown = gpunb("show", "nope", "--json")
+    assert shown.code == 1
+    assert shown.json["error"]["type"] == "SessionNotFound"
+    assert shown.json["error"]["next"]
+
+
+def test_bare_call_shows_the_sessions(gpunb: Gpunb) -> None:
+    assert gpunb().out == gpunb("ps").out
+
+
+def test_unexpected_failure_goes_to_the_log(
+    gpunb: Gpunb, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        msg = "boom with token=sesame-open"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr("gpunb.sessions.ledger.Ledger.sessions", broken)
+    shown = gpunb("ps")
+    assert shown.code == 70
+    assert "error: unexpected RuntimeError: boom" in shown.err
+    assert "Traceback" not in shown.err
+    assert str(home / "log" / "gpunb.log") in shown.err
+    written = (home / "log" / "gpunb.log").read_text()
+    assert "Traceback" in written
+    assert "sesame" not in written + shown.err
+
+
+def test_words() -> None:
+    assert words("run 'a b' -- \"c d\"") == ["run", "a b", "--", "c d"]
+    assert words(["x y"]) == ["x y"]
+
+
+def modules_of(code: str, home: Path, before: str = "") -> set[str]:
+    """What `code` imports on top of `before`, in a fresh interpreter."""
+    script = (
+        f"import json, sys\n{before}\nbefore = set(sys.modules)\n{code}\n"
+        "sys.stdout.flush()\nprint(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "GPUNB_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_ps_imports_nothing_heavy_and_no_other_verb(home: Path) -> None:
+    loaded = modules_of("from gpunb.commands.cli import run; assert run(['ps']) == 0", home)
+    assert not loaded & HEAVY
+    verbs = {name.removeprefix("gpunb.commands.") for name in loaded if name.startswith("gpunb.commands.")}
+    assert verbs & set(VERBS) == {"ps"}
+
+
+def test_the_extension_loads_without_click_rich_and_pydantic(home: Path) -> None:
+    before = (
+        "from IPython.core.interactiveshell import InteractiveShell\nshell = InteractiveShell.instance()"
+    )
+    loaded = modules_of("shell.run_line_magic('load_ext', 'gpunb')", home, before)
+    assert "gpunb.notebook.magics" in loaded
+    assert "gpunb.commands" not in loaded
+    assert not loaded & (HEAVY | {"click", "rich", "sqlite3"})
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script_names_our_variable(gpunb: Gpunb, shell: str) -> None:
+    shown = gpunb("completion", shell)
+    assert "_GPUNB_COMPLETE" in shown.out
+    if shell == "bash":
+        assert subprocess.run(["bash", "-n"], input=shown.out, text=True, timeout=20, check=False).returncode == 0
+
+
+def test_terminal_completion_of_verbs_and_options(home: Path) -> None:
+    def complete(line: str) -> list[str]:
+        parts = line.split(" ")
+        done = subprocess.run(
+            [sys.executable, "-c", "from gpunb.commands.cli import main; main()"],
+            env={
+                **os.environ,
+                "GPUNB_HOME": str(home),
+                "_GPUNB_COMPLETE": "bash_complete",
+                "COMP_WORDS": line,
+                "COMP_CWORD": str(len(parts) - 1),
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return [item.partition(",")[2] for item in done.stdout.splitlines()]
+
+    assert set(complete("gpunb re")) == {"rent"}
+    assert "--budget" in complete("gpunb rent --b")
+
+
+def test_the_grammar_is_click() -> None:
+    from gpunb.commands.cli import cli
+
+    assert isinstance(cli, click.Group)
+    assert cli.list_commands(click.Context(cli)) == list(VERBS)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gpunb import log, paths, settings
+from gpunb.errors import SettingsError
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUNB_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "project" / "deep").mkdir(parents=True)
+
+
+def write_project(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "project" / "gpunb.toml"
+    file.write_text(text)
+    return file
+
+
+def test_defaults(tmp_path: Path) -> None:
+    found = settings.load(cwd=tmp_path)
+    assert (found.clouds, found.hours, found.idle, found.budget) == (["local"], 2.0, 1800.0, None)
+
+
+def test_order_of_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths.config_file().write_text('hours = 1\nidle = "10m"\nbudget = 1\ndisk_gb = 1')
+    write_project(tmp_path, 'idle = "20m"\nbudget = 2\ndisk_gb = 2')
+    monkeypatch.setenv("GPUNB_BUDGET", "$3")
+    monkeypatch.setenv("GPUNB_DISK_GB", "3")
+    here = tmp_path / "project" / "deep"
+    found = settings.load({"disk_gb": 4, "hours": None}, here)
+    assert (found.hours, found.idle, found.budget, found.disk_gb) == (1, 1200, 3, 4)
+    sources = {row.key: row.source for row in settings.origins({"disk_gb": 4}, here)}
+    assert sources["hours"] == str(paths.config_file())
+    assert sources["idle"] == str(tmp_path / "project" / "gpunb.toml")
+    assert sources["budget"] == "GPUNB_BUDGET"
+    assert sources["disk_gb"] == "the command line"
+    assert sources["python"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("huors = 3", ["gpunb.toml", "'huors'", "did you mean 'hours'"]),
+        ("idle = 5", ["'idle'", "has the value 5", "no unit"]),
+        ('idle = "5 parsecs"', ["'idle'", "'5 parsecs'", "length of time"]),
+        ("hours = -1", ["'hours'", "-1", "greater than 0"]),
+        ('disk_gb = "big"', ["'disk_gb'", "'big'", "number"]),
+        ("providers = 3", ["'providers'", "3", "dictionary"]),
+        ("[providers.vast]\nbase_url = 3", ["'providers.vast.base_url'", "3", "string"]),
+        ('[providers.vast]\nkey = ["sesame-open"]', ["'providers.vast.key'", "****"]),
+        ("clouds = []", ["'clouds'", "at least 1"]),
+        ('log_level = "loud"', ["'log_level'", "'loud'", "'debug'"]),
+        ("= 3", ["gpunb.toml", "line 1"]),
+    ],
+)
+def test_bad_file_names_file_key_value_and_rule(tmp_path: Path, text: str, words: list[str]) -> None:
+    write_project(tmp_path, text)
+    with pytest.raises(SettingsError) as caught:
+        settings.load(cwd=tmp_path / "project")
+    for word in words:
+        assert word in str(caught.value)
+    assert "sesame" not in str(caught.value)
+
+
+def test_bad_environment_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUNB_HOURS", "soon")
+    with pytest.raises(SettingsError, match="GPUNB_HOURS.*'soon'"):
+        settings.load(cwd=tmp_path)
+
+
+def test_misspelt_variable_is_refused_but_strangers_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPUNB_SOMETHING_ELSE_ENTIRELY", "1")
+    settings.load(cwd=tmp_path)
+    monkeypatch.setenv("GPUNB_BUGDET", "5")
+    with pytest.raises(SettingsError, match="GPUNB_BUDGET"):
+        settings.load(cwd=tmp_path)
+
+
+def test_provider_tables_hide_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_project(
+        tmp_path, '[providers.vast]\nbase_url = "http://127.0.0.1:1"\nkey = "a-key-of-mine"\nregion_token = "tok"'
+    )
+    monkeypatch.setenv("GPUNB_PROVIDERS__FLUENCE__KEY", "another-key")
+    here = tmp_path / "project"
+    found = settings.load(cwd=here)
+    table = found.provider("vast")
+    assert table["base_url"] == "http://127.0.0.1:1"
+    assert table["key"].get_secret_value() == "a-key-of-mine"
+    assert table["options"] == {"region_token": "tok"}
+    assert found.provider("none") == {"base_url": None, "key": None, "options": {}}
+    rows = {row.key: (row.value, row.source) for row in settings.origins(cwd=here)}
+    assert rows["providers.vast.key"] == ("****", str(here / "gpunb.toml"))
+    assert rows["providers.vast.region_token"][0] == "****"
+    assert rows["providers.fluence.key"] == ("****", "GPUNB_PROVIDERS__FLUENCE__KEY")
+    assert "a-key-of-mine" not in repr(found)
+    assert log.redact("used a-key-of-mine and another-key") == "used **** and ****"
+
+
+def test_cached_until_the_environment_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = settings.load()
+    assert settings.load() is first
+    monkeypatch.setenv("GPUNB_HOURS", "7")
+    assert settings.load().hours == 7
+
+
+def test_unreadable_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "home" / "gpunb.toml").mkdir()
+    with pytest.raises(SettingsError, match=r"gpunb\.toml can't be read"):
+        settings.load(cwd=tmp_path)
