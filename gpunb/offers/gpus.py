@@ -204,7 +204,7 @@ _COUNT = re.compile(r"^\d{1,2}\s?x\s?(?=[a-z])")
 _MEMORY = re.compile(r"(?<![a-z0-9.])(\d{1,3})\s?(?:gib|gb|gi|g)(?![a-z0-9])")
 _FORM = re.compile(r"(?<![a-z0-9])(sxm\d?|pci[ -]?e|nvl|oam|hgx|dgx)(?:\d{0,2})(?![a-z0-9])")
 _GLUED = re.compile(r"(sxm\d?|pcie|nvl)$")
-_RAM = re.compile(r"(?<![a-z0-9])(hbm\d?e?|gddr\d?x?)(?![a-z0-9])")
+_RAM = re.compile(r"(?<![a-z0-9])(hbm\d?e?|gddr\d?x?|infiniband|roce|nvlink|ethernet)(?![a-z0-9])")
 _NOISE = re.compile(
     r"nvidia|geforce|tesla|instinct|amd|corporation|generation|graphics|edition|accelerator|blackwell|gpu"
 )
@@ -310,7 +310,6 @@ def _normalise(text: str) -> Gpu:
     found_form = _FORM.search(rest)
     form = found_form[1] if found_form else ""
     rest = _FORM.sub(" ", rest)
-    stacked = _RAM.search(rest)
     key = _key(_RAM.sub(" ", rest))
     base = _BY_KEY.get(key)
     if base is None and (glued := _GLUED.search(key)):
@@ -328,7 +327,7 @@ def _normalise(text: str) -> Gpu:
     forms = _MODEL_FORMS.get(base)
     if forms is None:
         return Gpu(base, base, _VRAM[base], said)
-    if not form and base == "H100" and stacked and stacked[1] == "hbm3":
+    if not form and base == "H100" and "hbm3" in rest:
         form = "sxm"  # the driver's own name of the SXM form is "NVIDIA H100 80GB HBM3"
     word = "SXM" if form[:3] in {"sxm", "hgx", "dgx"} else "PCIe" if form[:3] == "pci" else form.upper()
     if word in forms:
