@@ -49,6 +49,7 @@ class Cells:
         self.answers: set[tuple[str, int]] = set()
         self.tasks: set[asyncio.Future[Any]] = set()
         self._starting: asyncio.Future[bool] | None = None
+        self._ending: asyncio.Future[None] | None = None
         self._idle = asyncio.Event()
 
     def later(self, coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -64,6 +65,8 @@ class Cells:
 
     async def ensure(self) -> Kernel:
         """A living kernel; several callers share one start."""
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
         kernel = self.kernel
         starting = self._starting
         if kernel is None or (not kernel.alive and (starting is None or starting.done())):
@@ -193,11 +196,9 @@ class Cells:
     async def restart(self) -> None:
         """End the kernel with its variables; the next cell starts a new one."""
         run, self.current = self.current, None
-        kernel, self.kernel = self.kernel, None
         if run is not None:
             run.end("cancelled", 130, "the kernel was restarted")
-        if kernel is not None:
-            await kernel.kill()
+        await self._end_kernel()
         await self.ensure()
         await self._next()
 
@@ -206,8 +207,14 @@ class Cells:
         for run in [*self.queue, *([self.current] if self.current else [])]:
             run.end("cancelled", 130, why)
         self.queue.clear()
-        if self.kernel is not None:
-            await self.kernel.kill()
+        await self._end_kernel()
+
+    async def _end_kernel(self) -> None:
+        """End the kernel's process; `ensure` waits for that before it starts another."""
+        kernel, self.kernel = self.kernel, None
+        if kernel is not None:
+            self._ending = asyncio.ensure_future(kernel.kill())
+            await asyncio.shield(self._ending)
 
     async def hidden_request(self, kind: str, content: dict[str, Any], timeout: float) -> dict[str, Any]:
         """A request that is nobody's run: completion, or a helper's silent code."""

@@ -58,7 +58,8 @@ def test_an_error_is_raised_once_with_the_remote_traceback(client, screen):
 
 def test_input_and_getpass_are_asked_here(client):
     screen = Screen(["Ada", "secret"])
-    code = "from getpass import getpass\nname = input('name? ')\nword = getpass('word? ')\nprint(name, len(word))"
+    asks = "name = input('name? ')\nword = getpass('word? ')"
+    code = f"from getpass import getpass\n{asks}\nprint(name, len(word))"
     run = client.run_cell(code)
     show(run, screen)
     assert [event[1:] for event in screen.events if event[0] == "ask"] == [
