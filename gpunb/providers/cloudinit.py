@@ -44,7 +44,6 @@ def user_data(
     *,
     public_key: str,
     user: str = "",
-    home: str = "",
     host_key: str | None = None,
     env: Mapping[str, str] | None = None,
     onstart: str = "",
@@ -59,9 +58,6 @@ def user_data(
         One OpenSSH line that may log in.
     user
         The account to make for it; empty for the image's default user.
-    home
-        That account's home folder; empty leaves the lease unarmed, because
-        the default user's folder is not known before the first boot.
     host_key
         An ed25519 private key (OpenSSH PEM) that the SSH server shall show.
     env
@@ -70,8 +66,8 @@ def user_data(
     onstart
         Shell script, run once as root at the end of the first boot.
     deadline
-        Unix time at which the work on the host ends: where the agent looks
-        for its lease, so it holds from the agent's first moment.
+        Unix time at which the work on the host ends: put where the agent
+        looks for its lease, so it holds from the agent's first moment.
     limit
         The cloud's bound, characters.
 
@@ -98,17 +94,8 @@ def user_data(
     if env:
         config["write_files"] = _environment_files(env)
     commands: list[list[str]] = []
-    if deadline is not None and user and home:
-        lease = shlex.quote(json.dumps({"deadline": deadline}))
-        folder = shlex.quote(f"{home}/.gpunb")
-        commands.append(
-            [
-                "sh",
-                "-c",
-                (f"umask 077; mkdir -p {folder} && echo {lease} > {folder}/lease.json; "
-                f"chown -R {user}: {folder} || true"),
-            ]
-        )
+    if deadline is not None:
+        commands.append(["sh", "-c", _arm(deadline, user)])
     if onstart:
         commands.append(["/bin/bash", "-c", onstart])
     if commands:
@@ -118,6 +105,17 @@ def user_data(
         msg = f"onstart and env make a first-boot script of {len(text)} characters; the cloud takes {limit}"
         raise BadInput(msg, bill="nothing was rented", hint="send the rest with gpunb sync once it runs")
     return text
+
+
+def _arm(deadline: float, user: str) -> str:
+    """The script that writes the lease into the user's home; into every one if the user is not known."""
+    homes = f"/home/{user}" if user else "/home/* /root"
+    lease = shlex.quote(json.dumps({"deadline": deadline}))
+    return (
+        f'umask 077; for home in {homes}; do [ -d "$home" ] || continue; '
+        f'mkdir -p "$home/.gpunb" && echo {lease} > "$home/.gpunb/lease.json"; '
+        'chown -R "$(stat -c %u:%g "$home")" "$home/.gpunb"; done'
+    )
 
 
 def _environment_files(env: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -161,7 +161,6 @@ class DeepInfraProvider(Provider):
         data = user_data(
             public_key=spec.public_key,
             user=USER,
-            home=f"/home/{USER}",
             host_key=spec.host_key,
             env=spec.env,
             onstart=spec.onstart,

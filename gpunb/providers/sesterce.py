@@ -308,7 +308,11 @@ class SesterceProvider(Provider):
         script = str(own) if own else None
         if script is None:
             script = user_data(
-                public_key=spec.public_key, host_key=spec.host_key, env=spec.env, onstart=spec.onstart
+                public_key=spec.public_key,
+                host_key=spec.host_key,
+                env=spec.env,
+                onstart=spec.onstart,
+                deadline=spec.deadline,
             )
         machine["base64CloudInitScript"] = base64.b64encode(script.encode()).decode()
         injected = spec.host_key if spec.host_key and not own else None

@@ -151,7 +151,7 @@ def status(context: Context) -> Result:  # noqa: ARG001 - a verb's first argumen
 
 @verb(
     "faults",
-    example="sim faults vast create error-after\nsim faults fluence destroy destroy-ignored --times 0\nsim faults",
+    example="sim faults\nsim faults vast create error-after\nsim faults fluence * destroy-ignored --times 0",
 )
 @click.argument("cloud", required=False)
 @click.argument("endpoint", required=False)

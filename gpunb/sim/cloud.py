@@ -308,6 +308,11 @@ class Cloud(ABC):
         self.machines[machine.id] = machine
         return machine
 
+    def sell_twice(self, machine: Machine) -> None:
+        """If that fault waits: the offer was bought by two, and `machine` is the one that fails later."""
+        if self.fault("double-buy"):
+            self.trouble(machine, "double-buy")
+
     def trouble(self, machine: Machine, kind: str, **params: Any) -> None:
         """Let `machine` suffer from `kind` from its first moment on."""
         machine.troubles[kind] = Fault(kind=kind, params=params)
@@ -317,6 +322,10 @@ class Cloud(ABC):
         now = self.clock.now()
         for machine in list(self.machines.values()):
             self._settle_one(machine, now)
+        self.check_funds(now)
+
+    def check_funds(self, now: float) -> None:
+        """Find the moment at which an account's money was used up."""
         for account in self.accounts.values():
             if account.usd_h() > 0 and account.balance(now) <= 1e-9:
                 over = -account.balance(now)
@@ -325,7 +334,10 @@ class Cloud(ABC):
     def _settle_one(self, machine: Machine, now: float) -> None:
         if machine.phase is Phase.BOOTING and now >= machine.ready_at:
             booting = machine.booting
-            if "wrong-image" in machine.troubles:
+            if "double-buy" in machine.troubles:
+                machine.fail_reason = "the machine was rented twice; somebody else has it"
+                self.change(machine, Phase.FAILED, machine.ready_at)
+            elif "wrong-image" in machine.troubles:
                 self.image_failed(machine, machine.ready_at)
             elif booting is None:
                 self.change(machine, Phase.RUNNING, machine.ready_at)

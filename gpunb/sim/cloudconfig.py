@@ -60,4 +60,6 @@ def _texts(value: Any) -> list[str]:
 def _command(entry: Any, user: str) -> str:
     line = shlex.join(str(word) for word in entry) if isinstance(entry, list) else str(entry)
     # the simulated account's home is a folder of this machine's user
-    return line.replace(f"/home/{user}", "'\"$HOME\"'" if isinstance(entry, list) else "$HOME")
+    for homes in ("/home/* /root", f"/home/{user}"):
+        line = line.replace(homes, "'\"$HOME\"'" if isinstance(entry, list) else "$HOME")
+    return line

@@ -220,6 +220,7 @@ class DeepInfraCloud(Cloud):
                 "user_data": body.cloud_init_user_data,
             },
         )
+        self.sell_twice(machine)
         if body.container_image not in IMAGES:
             machine.fail_reason = f"image {body.container_image} could not be pulled"
             self.trouble(machine, "wrong-image")

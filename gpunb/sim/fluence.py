@@ -376,6 +376,7 @@ class FluenceCloud(ClockHours, Cloud):
         )
         machine = self.launch(account, label, spec, machine_id=machine_id, data=data)
         self.begin_hours(machine, now)
+        self.sell_twice(machine)
         return machine
 
     def _lister(self, kind: str) -> Any:
@@ -420,8 +421,6 @@ class FluenceCloud(ClockHours, Cloud):
     async def update_container(self, request: Request, instance_id: str, body: UpdateContainer) -> Response:
         """Everything but the ports."""
         machine = self._one(request, instance_id, "containers")
-        if self.status(machine) != "ACTIVE":
-            raise self.refuse(400, "Only ACTIVE instances can be updated")
         if self.clock.now() < machine.data.get("updating_until", 0.0):
             raise self.refuse(400, "A previous update is still being applied")
         settings = body.container_settings.model_dump()

@@ -40,6 +40,9 @@ class ClockHours(Cloud):
                 self._next_hour(machine, machine.data["paid_until"])
         super().settle()
 
+    def check_funds(self, now: float) -> None:
+        """Nothing to do: an empty balance ends nothing while there is a reserve."""
+
     def _next_hour(self, machine: Machine, at: float) -> None:
         account, price = machine.account, machine.data["price"]
         if machine.phase is Phase.BOOTING and machine.ready_at <= at:

@@ -318,6 +318,7 @@ class SesterceCloud(Cloud):
             "volume": volume,
         }
         machine = self.launch(account, body.name, spec, machine_id=machine_id, data=data)
+        self.sell_twice(machine)
         if kind == "container" and ":" not in image.rpartition("/")[2]:
             self.trouble(machine, "wrong-image")
         return JSONResponse(self.row(machine), 201)

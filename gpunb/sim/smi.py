@@ -98,7 +98,7 @@ def table(spec: Dict[str, Any], indices: List[int], now: float) -> int:
     print(time.strftime("%a %b %d %H:%M:%S %Y", time.localtime(now)))
     print(line)
     version = "NVIDIA-SMI %s" % spec["driver"]
-    print("| %-34s Driver Version: %-14s CUDA Version: %-8s |" % (version, spec["driver"], spec["cuda"]))
+    print("| %-33s Driver Version: %-14s CUDA Version: %-8s |" % (version, spec["driver"], spec["cuda"]))
     print(rule)
     print("| GPU  Name                 Persistence-M | Bus-Id          Disp.A | Volatile Uncorr. ECC |")
     print("| Fan  Temp   Perf          Pwr:Usage/Cap |           Memory-Usage | GPU-Util  Compute M. |")
@@ -106,13 +106,13 @@ def table(spec: Dict[str, Any], indices: List[int], now: float) -> int:
     for index in indices:
         now_is = {name: value for name, (value, _) in state(spec, index, now).items()}
         print(
-            "| %3d  %-25s      On | %s Off |                    0 |"
-            % (index, spec["name"][:25], now_is["pci.bus_id"])
+            "| %3d  %-30s On  |%19s Off |                    0 |"
+            % (index, spec["name"][:30], now_is["pci.bus_id"])
         )
         power = "%dW / %dW" % (float(now_is["power.draw"]), spec["watts"])
         memory = "%sMiB / %sMiB" % (now_is["memory.used"], now_is["memory.total"])
         print(
-            "| %3s%%  %3sC   %-4s %21s | %22s | %7s%%      Default |"
+            "| %3s%%  %3sC   %-4s %21s | %22s | %6s%%      Default |"
             % (
                 now_is["fan.speed"],
                 now_is["temperature.gpu"],

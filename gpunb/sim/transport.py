@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -20,7 +19,7 @@ __all__ = ["InProcessTransport"]
 
 
 class InProcessTransport(httpx.BaseTransport):
-    """Hands requests to `cloud`; safe to share by threads.
+    """Hands requests to `cloud`; safe to share by threads (the cloud has a lock).
 
     A request that hangs is answered at once with ``httpx.ReadTimeout``; a
     virtual clock moves on by the request's read timeout then.
@@ -28,8 +27,6 @@ class InProcessTransport(httpx.BaseTransport):
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """One request and its whole answer."""
@@ -57,14 +54,8 @@ class InProcessTransport(httpx.BaseTransport):
         async def send(message: Message) -> None:
             messages.append(message)
 
-        async def serve() -> None:
-            await self.cloud.app()(scope, receive, send)
-
         try:
-            with self._lock:
-                if self._loop is None:
-                    self._loop = asyncio.new_event_loop()
-                self._loop.run_until_complete(serve())
+            _finish(self.cloud.app()(scope, receive, send))
         except Hangs as hang:
             if hang.dropped:
                 msg = "the server cut the connection without an answer"
@@ -78,9 +69,16 @@ class InProcessTransport(httpx.BaseTransport):
         content = b"".join(message.get("body", b"") for message in messages[1:])
         return httpx.Response(start["status"], headers=start["headers"], content=content, request=request)
 
-    def close(self) -> None:
-        """Close the private event loop."""
-        with self._lock:
-            if self._loop is not None:
-                self._loop.close()
-                self._loop = None
+
+def _finish(serving: Awaitable[None]) -> None:
+    """Run a coroutine that never waits: no handler does, and the body is here already.
+
+    So no event loop is needed, and a thread that has a running one may call too.
+    """
+    steps = serving.__await__()
+    try:
+        next(steps)
+    except StopIteration:
+        return
+    msg = "a handler of a simulated cloud waits; it must answer at once"
+    raise RuntimeError(msg)
