@@ -20,7 +20,7 @@ MARGIN = 16
 STYLE = """<style>
 body { padding: 8px !important; }
 body.jp-Notebook { box-shadow: none !important; }
-.jp-InputPrompt, .jp-OutputPrompt { min-width: 46px !important; width: 46px !important; }
+.jp-InputPrompt, .jp-OutputPrompt { min-width: 64px !important; width: 64px !important; }
 </style></head>"""
 
 

@@ -93,6 +93,7 @@ def execute(build: Path) -> None:
         kernel_name="python3",
         resources={"metadata": {"path": str(build)}},
         coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],  # not one line on how the kernel talks to us
         on_cell_start=on_start,
         on_cell_executed=on_end,
     )
