@@ -22,6 +22,9 @@ USUAL_MBPS = 400.0
 USUAL_BOOT_S = {"container": 45.0, "vm": 150.0, "bare-metal": 900.0}
 """Seconds from create to SSH without the image; Fluence's page says 2-3 minutes for its machines."""
 
+OWN_BOOT_S = 2.0
+"""Seconds until a machine of the user's own takes a login."""
+
 MEGABITS = 8000.0  # of one GB
 
 
@@ -93,11 +96,11 @@ class Terms:
 
     def boot(self, offer: Offer) -> tuple[float, bool]:
         """Seconds until the first login without the image, and whether that was seen before."""
-        key = (offer.provider, offer.kind)
+        key = (offer.provider, "own" if offer.trust == "own" else offer.kind)
         found = self._boots.get(key)
         if found is None:
             seen = self.history.boot_seconds(offer.provider)
-            usual = USUAL_BOOT_S.get(offer.kind, 60.0)
+            usual = OWN_BOOT_S if offer.trust == "own" else USUAL_BOOT_S.get(offer.kind, 60.0)
             found = (float(seen), True) if seen is not None and 0.0 <= seen < 1e5 else (usual, False)
             self._boots[key] = found
         return found
@@ -105,8 +108,8 @@ class Terms:
     def ready_s(self, offer: Offer) -> float:
         """Predicted seconds until the machine can be used."""
         boot = self.boot(offer)[0]
-        if offer.kind != "container":
-            return boot
+        if offer.kind != "container" or offer.trust == "own":
+            return boot  # nothing is pulled
         return boot + self.image_gb * MEGABITS / (offer.inet_down_mbps or USUAL_MBPS)
 
     def ready(self, offer: Offer) -> Ready:

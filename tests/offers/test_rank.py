@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gpunb.offers import parse_query, pick, query_from_flags
 from gpunb.offers.admit import admit
-from gpunb.offers.pricing import USUAL_BOOT_S, USUAL_MBPS
+from gpunb.offers.pricing import OWN_BOOT_S, USUAL_BOOT_S, USUAL_MBPS
 from gpunb.offers.rank import MOST_FAILURES
 from tests.offers.rows import many, offer
 
@@ -74,6 +74,12 @@ def test_waiting_for_an_image_over_a_slow_line_costs():
     (vm,) = ranked([offer("vm", kind="vm", inet_down_mbps=20.0)])
     assert vm.ready.image_s == 0
     assert vm.ready.boot_s == USUAL_BOOT_S["vm"]
+
+
+def test_nothing_is_pulled_onto_ones_own_machine():
+    (row,) = ranked([offer(trust="own", usd_h=0.0, inet_down_mbps=0.0)])
+    assert row.ready.total_s == OWN_BOOT_S
+    assert row.score == 0
 
 
 def test_an_unknown_line_is_taken_for_a_usual_one_and_said():
