@@ -42,8 +42,9 @@ def main() -> int:
         print(f"\nleft for you: {show(build / 'quickstart.html')} and {show(build / 'quickstart.ipynb')}")
     print(left or "nothing is left running")
     print(f"took {time.perf_counter() - begin:.1f} s")
-    if failure is not None and not isinstance(failure, KeyboardInterrupt):
-        print(f"\nthe notebook failed: {failure}", file=sys.stderr)
+    if failure is not None:
+        why = str(failure) or type(failure).__name__
+        print(f"\nthe notebook did not come to its end: {why}", file=sys.stderr)
     return 1 if failure is not None or left else 0
 
 
@@ -169,11 +170,18 @@ def end(build: Path) -> str:
 
 
 def belongs(process: Any, home: Path) -> bool:
-    """Whether a process runs under this gpunb home, and is not this one."""
+    """Whether a process was started by this run or its machines, and is not this one."""
     import psutil
 
+    if process.pid == os.getpid():
+        return False
     try:
-        return process.pid != os.getpid() and process.environ().get("GPUNB_HOME") == str(home)
+        # machines and their agents get none of our environment; their folder is under the home
+        return (
+            any(str(home) in word for word in process.cmdline())
+            or Path(process.cwd()).is_relative_to(home)
+            or process.environ().get("GPUNB_HOME") == str(home)
+        )
     except (psutil.Error, OSError):
         return False
 
