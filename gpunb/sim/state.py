@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -22,6 +21,9 @@ from gpunb.errors import GpunbError, WrongState
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+# the processes that this one started: kept, so that they are waited for when they have ended
+_children: dict[int, subprocess.Popen[bytes]] = {}
 
 __all__ = ["directory", "marker_file", "read_marker", "start", "stop", "write_marker"]
 
@@ -97,6 +99,7 @@ def start(options: Mapping[str, Any], *, timeout: float = 30.0) -> dict[str, Any
             stderr=out,
             start_new_session=True,
         )
+    _children[process.pid] = process
     until = time.monotonic() + timeout
     while (found := read_marker()) is None:
         if process.poll() is not None or time.monotonic() > until:
@@ -128,13 +131,12 @@ def stop(*, timeout: float = 30.0) -> bool:
 
 def _alive(pid: int) -> bool:
     """Whether the process runs; a child of ours that ended is waited for."""
+    child = _children.get(pid)
+    if child is not None and child.poll() is not None:
+        del _children[pid]
+        return False
     try:
-        if os.waitpid(pid, os.WNOHANG)[0] == pid:
-            return False
-    except ChildProcessError:
-        pass
-    try:
-        os.kill(pid, signal.SIG_DFL)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:

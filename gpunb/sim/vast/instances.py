@@ -168,6 +168,7 @@ class InstanceRoutes(Cloud):
                 "GPUNB_ENVIRONMENT": _ENVIRONMENT_FILE,
             },
             onstart=body.get("onstart") or "",
+            onstart_always=True,
             gpu=card.name,
             gpus=offer["num_gpus"],
             vram_mib=card.vram_mib,
