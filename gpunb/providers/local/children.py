@@ -5,45 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import os
-import pty
 import signal
-import struct
 import subprocess
-import termios
 from typing import TYPE_CHECKING
+
+from gpunb.providers.local.terminal import own_terminal, resize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Child", "Reaper", "TerminalSpec"]
+    from gpunb.providers.local.terminal import TerminalSpec
+
+__all__ = ["Child", "Reaper"]
 
 _CHUNK = 256 * 1024
 _STDIN_HIGH = 1024 * 1024
-
-# RFC 4254, section 8: the terminal modes that a user notices
-_CHARS = {
-    1: termios.VINTR,
-    2: termios.VQUIT,
-    3: termios.VERASE,
-    4: termios.VKILL,
-    5: termios.VEOF,
-    8: termios.VSTART,
-    9: termios.VSTOP,
-    10: termios.VSUSP,
-}
-_FLAGS = {
-    36: (0, termios.ICRNL),
-    38: (0, termios.IXON),
-    70: (1, termios.OPOST),
-    72: (1, termios.ONLCR),
-    50: (3, termios.ISIG),
-    51: (3, termios.ICANON),
-    53: (3, termios.ECHO),
-    54: (3, termios.ECHOE),
-    55: (3, termios.ECHOK),
-}
 
 
 class Reaper:
@@ -71,39 +48,6 @@ class Reaper:
             ended = self._waiting.pop(pid, None)
             if ended is not None:
                 ended(os.waitstatus_to_exitcode(status))
-
-
-class TerminalSpec:
-    """What the client asked of a terminal: size and RFC 4254 modes."""
-
-    def __init__(self, size: Sequence[int], modes: Mapping[int, int]) -> None:
-        self.size = size
-        self.modes = modes
-
-    def open(self) -> tuple[int, int]:
-        """A new master and slave."""
-        master, slave = pty.openpty()
-        resize(master, self.size)
-        with contextlib.suppress(termios.error):
-            self._apply(slave)
-        return master, slave
-
-    def _apply(self, slave: int) -> None:
-        attributes = termios.tcgetattr(slave)
-        for opcode, value in self.modes.items():
-            if opcode in _CHARS:
-                attributes[6][_CHARS[opcode]] = bytes([value if value < 255 else 0])
-            elif opcode in _FLAGS:
-                which, flag = _FLAGS[opcode]
-                attributes[which] = attributes[which] | flag if value else attributes[which] & ~flag
-        termios.tcsetattr(slave, termios.TCSANOW, attributes)
-
-
-def resize(master: int, size: Sequence[int]) -> None:
-    """Set a terminal's columns, rows and pixels; its programs get SIGWINCH."""
-    columns, rows, width, height = (min(max(value, 0), 0xFFFF) for value in size)
-    with contextlib.suppress(OSError):
-        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, width, height))
 
 
 class Child:
@@ -182,7 +126,7 @@ class Child:
                 env=dict(env),
                 start_new_session=True,
                 # the only way to a controlling terminal; this process has no thread that holds a lock
-                preexec_fn=_own_terminal if terminal else None,  # noqa: PLW1509
+                preexec_fn=own_terminal if terminal else None,  # noqa: PLW1509
             )
         except BaseException:
             for descriptor in ours:
@@ -337,8 +281,3 @@ class Child:
             self._pending.clear()
             self._close_input()
             self._finished(self._code)
-
-
-def _own_terminal() -> None:
-    """In the child: make standard input the controlling terminal of the new session."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -17,34 +17,25 @@ import contextlib
 import getpass
 import json
 import os
-import re
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpunb.errors import BadInput, Unavailable
+from gpunb.errors import Unavailable
 from gpunb.providers.local import processes
+from gpunb.providers.local.environment import HANDED_ON, check_env, environment, remove_runtime_dir
 from gpunb.providers.local.files import read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ADDRESS", "Host", "check_env", "launch", "remove_runtime_dir", "running", "terminate"]
+__all__ = ["ADDRESS", "Host", "launch", "running", "terminate"]
 
 ADDRESS = "127.0.0.1"
-
-# What a host process needs of our environment; nothing else is handed on, so no
-# key or token of the user's can be.
-_HANDED_ON = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "TMPDIR", "TZ")
-_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_RUNTIME_PREFIX = "gpunb-local-"
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,23 +54,6 @@ class Host:
     def home(self) -> Path:
         """The home directory on the host."""
         return self.directory / "home"
-
-
-def check_env(env: Mapping[str, str]) -> None:
-    """Refuse what no process could be started with, by name.
-
-    Raises
-    ------
-    BadInput
-        A name that is no variable's name, or a value that holds a NUL.
-    """
-    for name, value in env.items():
-        if not _ENV_NAME.match(name):
-            msg = f"env: {name!r} is not a variable's name (letters, digits and _, no digit first)"
-            raise BadInput(msg, bill="nothing was rented")
-        if "\0" in value:
-            msg = f"env: the value of {name} holds a NUL byte, which no variable can"
-            raise BadInput(msg, bill="nothing was rented")
 
 
 def launch(
@@ -137,7 +111,9 @@ def launch(
             "id": ident,
             "user": user or getpass.getuser(),
             "port": port,
-            "env": _environment(directory, ident, user or getpass.getuser(), env or {}),
+            "env": environment(
+                directory, ident, user or getpass.getuser(), env or {}, last=_known_env(directory)
+            ),
             "onstart": onstart,
         }
         write_json(directory / "config.json", config)
@@ -213,21 +189,6 @@ def _known_id(directory: Path) -> str | None:
     return None
 
 
-def _runtime_dir(env: Mapping[str, str]) -> Path | None:
-    """The run-time directory of `env`, if it is there and ours beyond doubt."""
-    path = Path(env.get("XDG_RUNTIME_DIR", ""))
-    if path.name.startswith(_RUNTIME_PREFIX) and path.is_dir() and not path.is_symlink():
-        return path
-    return None
-
-
-def remove_runtime_dir(env: Mapping[str, str]) -> None:
-    """Delete the run-time directory of a host that has ended."""
-    runtime = _runtime_dir(env)
-    if runtime is not None:
-        shutil.rmtree(runtime, ignore_errors=True)
-
-
 def _known_env(directory: Path) -> dict[str, str]:
     """The environment of the last launch."""
     with contextlib.suppress(ValueError, OSError):
@@ -246,34 +207,9 @@ def _lay_out(directory: Path, authorized_keys: Sequence[str], host_key: str | No
         write_text(directory / "host_key", host_key if host_key.endswith("\n") else host_key + "\n")
 
 
-def _environment(directory: Path, ident: str, user: str, more: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the host's processes, made from nothing."""
-    base = directory.absolute()
-    inherited = [part for part in os.environ.get("PATH", "").split(":") if part.startswith("/")]
-    path = [str(base / "bin"), str(Path(sys.executable).parent), *inherited, *_SYSTEM_PATH.split(":")]
-    runtime = _runtime_dir(_known_env(directory))
-    if runtime is None:
-        # Unix socket paths end at 107 bytes (unix(7)), so not below a folder of any length
-        short = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else None  # noqa: S108
-        runtime = Path(tempfile.mkdtemp(prefix=_RUNTIME_PREFIX, dir=short))
-    env = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
-    env.setdefault("LANG", "C.UTF-8")
-    env |= dict(more)
-    env |= {
-        "HOME": str(base / "home"),
-        "USER": user,
-        "LOGNAME": user,
-        "SHELL": "/bin/bash" if os.access("/bin/bash", os.X_OK) else "/bin/sh",
-        "PATH": more.get("PATH") or ":".join(dict.fromkeys(path)),
-        "XDG_RUNTIME_DIR": str(runtime),
-        processes.MARK: ident,
-    }
-    return env
-
-
 def _spawn(directory: Path, ident: str, port: int, timeout: float) -> None:
     """Run the host process and wait for its word; on any failure nothing of it is left."""
-    own = {name: os.environ[name] for name in (*_HANDED_ON, "HOME", "PATH") if name in os.environ}
+    own = {name: os.environ[name] for name in (*HANDED_ON, "HOME", "PATH") if name in os.environ}
     own[processes.MARK] = ident
     argv = [sys.executable, "-m", "gpunb.providers.local.host", str(directory.absolute())]
     try:

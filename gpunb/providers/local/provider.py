@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import math
 import re
 import secrets
 import shutil
@@ -12,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, ClassVar
 
 from gpunb import paths
-from gpunb.errors import BadInput, InstanceGone, LedgerUnwritable, OfferGone, ProviderError, Unavailable
+from gpunb.errors import InstanceGone, LedgerUnwritable, ProviderError, Unavailable
 from gpunb.providers.base import (
     Account,
     Capability,
@@ -25,8 +24,9 @@ from gpunb.providers.base import (
     UsageLine,
 )
 from gpunb.providers.local import machine
+from gpunb.providers.local.checks import NOTHING, check_label, check_spec, price
 from gpunb.providers.local.files import locked, read_json, write_json
-from gpunb.providers.local.launcher import check_env, launch, running, terminate
+from gpunb.providers.local.launcher import launch, running, terminate
 from gpunb.providers.local.record import Record
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ __all__ = ["LocalProvider"]
 _ID = re.compile(r"[a-z0-9]{4,40}\Z")
 _KEPT_BILLS = 200
 _SCRAP_S = 60.0
-_NOTHING = "nothing was rented"
 
 
 class LocalProvider(Provider):
@@ -76,8 +75,8 @@ class LocalProvider(Provider):
         Unavailable
             The folder of the instances can't be written.
         """
-        self._price("usd_h")
-        self._price("disk_usd_gb_h")
+        price(self.config.options, "usd_h")
+        price(self.config.options, "disk_usd_gb_h")
         root = _root()
         try:
             probe = root / f".new-{secrets.token_hex(4)}"
@@ -101,8 +100,8 @@ class LocalProvider(Provider):
                 gpu_raw=raw,
                 gpus=len(cards),
                 vram_gb=min((memory for _, memory in cards), default=0.0),
-                usd_h=self._price("usd_h"),
-                disk_usd_gb_h=self._price("disk_usd_gb_h"),
+                usd_h=price(self.config.options, "usd_h"),
+                disk_usd_gb_h=price(self.config.options, "disk_usd_gb_h"),
                 disk_max_gb=free,
                 kind="container",
                 region="local",
@@ -135,7 +134,11 @@ class LocalProvider(Provider):
         Unavailable
             The host did not come up, or its folder can't be written. Nothing is left behind.
         """
-        self._check_spec(offer, spec)
+        check_spec(offer, spec)
+        if spec.bid_usd_h is not None:
+            self.refuse("be rented by a bid")
+        if spec.volumes:
+            self.refuse("attach volumes")
         root = _root()
         _sweep_scrap(root)
         ident = secrets.token_hex(5)
@@ -167,7 +170,7 @@ class LocalProvider(Provider):
             if isinstance(err, OSError):
                 raise _cant_write(root, err) from err
             if isinstance(err, ProviderError):
-                err.bill = err.bill or _NOTHING
+                err.bill = err.bill or NOTHING
             raise
         return record.view(directory, self.name)
 
@@ -255,7 +258,7 @@ class LocalProvider(Provider):
 
     def rename(self, instance_id: str, label: str) -> None:
         """Give it another label."""
-        _check_label(label)
+        check_label(label)
         directory = self._directory(instance_id)
         with locked(directory):
             record = self._known(directory)
@@ -395,45 +398,6 @@ class LocalProvider(Provider):
             for file in old[:-_KEPT_BILLS]:
                 file.unlink()
 
-    def _price(self, option: str) -> float:
-        value = self.config.options.get(option, 0.0)
-        try:
-            price = float(value)
-        except (TypeError, ValueError):
-            price = math.nan
-        if not (math.isfinite(price) and price >= 0):
-            msg = f"local: {option} = {value!r} is no price; US dollars an hour are a number from 0 up"
-            raise BadInput(msg, bill=_NOTHING)
-        return price
-
-    def _check_spec(self, offer: Offer, spec: CreateSpec) -> None:
-        if offer.provider != self.name or offer.id != "local":
-            msg = f"offer {offer.provider}/{offer.id} is not this machine; its only offer is local/local"
-            raise OfferGone(msg, provider=self.name, bill=_NOTHING)
-        _check_label(spec.label)
-        check_env(spec.env)
-        if spec.bid_usd_h is not None:
-            self.refuse("be rented by a bid")
-        if spec.volumes:
-            self.refuse("attach volumes")
-        words = spec.public_key.split()
-        if len(words) < 2 or "\n" in spec.public_key.strip():
-            msg = "public_key: one OpenSSH line is expected ('ssh-ed25519 AAAA…')"
-            raise BadInput(msg, bill=_NOTHING)
-        if not (math.isfinite(spec.disk_gb) and spec.disk_gb >= 0):
-            msg = f"disk_gb: {spec.disk_gb} is no size; GB are a number from 0 up"
-            raise BadInput(msg, bill=_NOTHING)
-        free = machine.disk_free_gb(paths.local_dir())
-        if spec.disk_gb > free:
-            msg = f"disk_gb: {spec.disk_gb:g} GB are more than the {free:.0f} GB that are free here"
-            raise BadInput(msg, bill=_NOTHING)
-
-
-def _check_label(label: str) -> None:
-    if not 0 < len(label) <= 200 or not label.isprintable():
-        msg = f"label: {label[:60]!r} is no label; 1 to 200 printable characters are"
-        raise BadInput(msg)
-
 
 def _gone(instance_id: str) -> InstanceGone:
     msg = f"there is no local instance {instance_id[:60]!r}"
@@ -443,7 +407,7 @@ def _gone(instance_id: str) -> InstanceGone:
 def _cant_write(where: Path, err: OSError) -> Unavailable:
     msg = f"local instances can't be kept in {where}: {err.strerror or err}"
     hint = "free space there or make it writable, or set GPUNB_HOME to another folder"
-    return Unavailable(msg, provider="local", bill=_NOTHING, hint=hint)
+    return Unavailable(msg, provider="local", bill=NOTHING, hint=hint)
 
 
 def _bill_file(instance_id: str) -> Path:

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import contextlib
 import errno
 import logging
 import os
 import signal as signals
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import asyncssh
-from asyncssh.stream import SSHServerStreamSession
 
 from gpunb.providers.local import processes
-from gpunb.providers.local.children import Child, Reaper, TerminalSpec
+from gpunb.providers.local.environment import remove_runtime_dir
 from gpunb.providers.local.files import read_json, write_json, write_text
-from gpunb.providers.local.launcher import ADDRESS, remove_runtime_dir
+from gpunb.providers.local.launcher import ADDRESS
+from gpunb.providers.local.session import Link, Session, SharedHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from asyncssh.channel import SSHChannel
+    from pathlib import Path
 
 __all__ = ["serve"]
 
@@ -40,64 +35,13 @@ _WILDCARDS = {"", "*", "0.0.0.0", "::", "localhost", "127.0.0.1"}  # noqa: S104 
 _CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr"]
 
 
-class _Host:
-    """What all connections share: the directory, who may log in, the environment."""
-
-    def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
-        self.directory = directory
-        self.id = str(config["id"])
-        self.user = str(config["user"])
-        self.env: dict[str, str] = dict(config["env"])
-        self.onstart = str(config.get("onstart", ""))
-        self.reaper = Reaper()
-        self.connections: set[asyncssh.SSHServerConnection] = set()
-
-    def cwd(self) -> str:
-        home = self.env["HOME"]
-        return home if Path(home).is_dir() else "/"
-
-    def may_log_in(self, key: asyncssh.SSHKey) -> bool:
-        """Whether `key` is in the file, as it is now; lines that are no key are passed over."""
-        try:
-            text = (self.directory / "authorized_keys").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return False
-        for line in text.splitlines():
-            words = line.split()
-            with contextlib.suppress(IndexError, binascii.Error, ValueError):
-                if base64.b64decode(words[1], validate=True) == key.public_data:
-                    return True
-        return False
-
-    def run_onstart(self) -> None:
-        """The script of the instance's owner, in the background, its output in the log."""
-
-        def write(data: bytes, _stderr: bool) -> None:  # noqa: FBT001  (the Child's callback)
-            for line in data.decode("utf-8", "replace").splitlines():
-                log.info("onstart: %s", line[:2000])
-
-        child = Child(
-            write=write,
-            finished=lambda code: log.info("onstart ended with exit code %d", code),
-            input_full=lambda _full: None,
-        )
-        argv = [self.env["SHELL"], "-c", self.onstart]
-        try:
-            child.start(argv, cwd=self.cwd(), env=self.env, reaper=self.reaper)
-        except OSError as err:
-            log.warning("onstart can't be run: %s", err)
-        else:
-            child.feed_end()
-
-
 class _Server(asyncssh.SSHServer):
     """One connection: public keys only, forwards to and from this machine."""
 
-    def __init__(self, host: _Host) -> None:
+    def __init__(self, host: SharedHost) -> None:
         self.host = host
         self.connection: asyncssh.SSHServerConnection | None = None
-        self.sessions: set[_Session] = set()
-        self.congested = False
+        self.link = Link()
         self._right_user = False
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
@@ -105,8 +49,8 @@ class _Server(asyncssh.SSHServer):
         self.host.connections.add(conn)
         # asyncssh leaves these two to fill its buffer without end when a client with a
         # large window is slow; asyncio calls them at the marks of the socket's buffer
-        conn.pause_writing = self._pause  # type: ignore[method-assign]
-        conn.resume_writing = self._resume  # type: ignore[method-assign]
+        conn.pause_writing = lambda: self.link.turn(congested=True)  # type: ignore[method-assign]
+        conn.resume_writing = lambda: self.link.turn(congested=False)  # type: ignore[method-assign]
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.connection is not None:
@@ -126,8 +70,8 @@ class _Server(asyncssh.SSHServer):
         log.info("%s key %s for %r", "took" if allowed else "refused", key.get_fingerprint(), username[:64])
         return allowed
 
-    def session_requested(self) -> _Session:
-        return _Session(self)
+    def session_requested(self) -> Session:
+        return Session(self.host, self.link)
 
     def connection_requested(self, *_where: object) -> bool:
         return True
@@ -144,168 +88,6 @@ class _Server(asyncssh.SSHServer):
             return False
         return await self.connection.forward_local_port(ADDRESS, listen_port, listen_host, listen_port)
 
-    def _pause(self) -> None:
-        self.congested = True
-        for session in self.sessions:
-            session.breathe()
-
-    def _resume(self) -> None:
-        self.congested = False
-        for session in list(self.sessions):
-            session.breathe()
-
-
-class _Sftp(asyncssh.SFTPServer):
-    """SFTP that ends with an exit status, without which scp takes a whole copy for a failed one."""
-
-    def exit(self) -> None:
-        with contextlib.suppress(OSError):
-            self.channel.exit(0)
-
-
-def _sftp(chan: SSHChannel[bytes]) -> asyncssh.SFTPServer:
-    return _Sftp(cast("asyncssh.SSHServerChannel[bytes]", chan))
-
-
-class _Session(SSHServerStreamSession[bytes]):
-    """One channel: a command, a shell, or (inherited) SFTP."""
-
-    def __init__(self, server: _Server) -> None:
-        super().__init__(None, _sftp, 3)
-        self._server = server
-        self._channel: asyncssh.SSHServerChannel[bytes] | None = None
-        self._child: Child | None = None
-        self._full = False
-
-    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:  # type: ignore[override]
-        super().connection_made(chan)
-        self._channel = chan
-
-    def pty_requested(self, *_terminal: object) -> bool:
-        return True
-
-    def shell_requested(self) -> bool:
-        return True
-
-    def exec_requested(self, _command: str) -> bool:
-        return True
-
-    def session_started(self) -> None:
-        chan = self._channel
-        if chan is None or chan.get_subsystem() is not None:
-            super().session_started()
-            return
-        host = self._server.host
-        shell, command = host.env["SHELL"], chan.get_command()
-        # no login shell: /etc/profile would replace the PATH that the host was given
-        argv = [shell, "-c", command] if command is not None else [shell]
-        terminal = None
-        if chan.get_terminal_type() is not None:
-            terminal = TerminalSpec(chan.get_terminal_size(), chan.get_terminal_modes())
-        self._child = Child(write=self._put, finished=self._exit, input_full=self._throttle)
-        self._server.sessions.add(self)
-        try:
-            self._child.start(
-                argv, cwd=host.cwd(), env=self._environment(chan), reaper=host.reaper, terminal=terminal
-            )
-        except (OSError, ValueError) as err:
-            log.warning("a command can't be run: %s", err)
-            chan.write_stderr(f"the host can't run this: {err}\n".encode())
-            chan.exit(255)
-            return
-        self.breathe()
-
-    def _environment(self, chan: asyncssh.SSHServerChannel[bytes]) -> dict[str, str]:
-        host = self._server.host
-        env = dict(host.env)
-        env |= {
-            name: value
-            for name, value in chan.get_environment().items()
-            if name.isidentifier() and "\0" not in value and name != processes.MARK
-        }
-        peer = chan.get_extra_info("peername") or ("", 0)
-        own = chan.get_extra_info("sockname") or ("", 0)
-        # what sshd sets; bash reads ~/.bashrc for commands because of it, as on a real host
-        env["SSH_CLIENT"] = f"{peer[0]} {peer[1]} {own[1]}"
-        env["SSH_CONNECTION"] = f"{peer[0]} {peer[1]} {own[0]} {own[1]}"
-        term = chan.get_terminal_type()
-        if term is not None:
-            env["TERM"] = term or "dumb"
-        return env
-
-    def _put(self, data: bytes, stderr: bool) -> None:  # noqa: FBT001  (the Child's callback)
-        if self._channel is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._channel.write(data, asyncssh.EXTENDED_DATA_STDERR if stderr else None)
-
-    def _exit(self, code: int) -> None:
-        chan = self._channel
-        if chan is None:
-            return
-        chan.write_eof()
-        if code >= 0:
-            chan.exit(code)
-        else:
-            with contextlib.suppress(ValueError):
-                name = signals.Signals(-code).name.removeprefix("SIG")
-                chan.exit_with_signal(name)
-                return
-            chan.exit(128 - code)
-
-    def _throttle(self, full: bool) -> None:  # noqa: FBT001  (the Child's callback)
-        if self._channel is not None:
-            if full:
-                self._channel.pause_reading()
-            else:
-                self._channel.resume_reading()
-
-    def breathe(self) -> None:
-        """Read the process's output only while the channel and the connection take it."""
-        if self._child is not None:
-            if self._full or self._server.congested:
-                self._child.pause()
-            else:
-                self._child.resume()
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._full = True
-        self.breathe()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._full = False
-        self.breathe()
-
-    def data_received(self, data: bytes, datatype: int | None = None) -> None:
-        if self._child is None:
-            super().data_received(data, datatype)
-        else:
-            self._child.feed(data)
-
-    def eof_received(self) -> bool:
-        if self._child is None:
-            return bool(super().eof_received())
-        self._child.feed_end()
-        return True
-
-    def signal_received(self, signal: str) -> None:
-        number = getattr(signals, f"SIG{signal}", None)
-        if self._child is not None and isinstance(number, int):
-            self._child.signal(number)
-
-    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
-        if self._child is not None:
-            self._child.resize((width, height, pixwidth, pixheight))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._server.sessions.discard(self)
-        child, self._child = self._child, None
-        self._channel = None
-        if child is not None:
-            child.release()
-        super().connection_lost(exc)
-
 
 def _host_key(directory: Path) -> asyncssh.SSHKey:
     path = directory / "host_key"
@@ -317,7 +99,7 @@ def _host_key(directory: Path) -> asyncssh.SSHKey:
 
 async def serve(directory: Path, config: Mapping[str, Any], answer: Callable[[dict[str, Any]], None]) -> int:
     """Serve until SIGTERM, or until the directory is another host's or gone."""
-    host = _Host(directory, config)
+    host = SharedHost(directory, config)
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     for number in (signals.SIGTERM, signals.SIGINT):

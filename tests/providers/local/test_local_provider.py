@@ -49,6 +49,7 @@ class TestLocalProvider(ProviderContract):
         return LocalProvider()
 
 
+@pytest.mark.slow
 class TestLocalProviderWithPrice(ProviderContract):
     unknown_id = "../escape"
 
@@ -237,6 +238,7 @@ def test_destroy_finds_a_process_that_cleared_its_environment(local_host: LocalH
     assert not any(alive(pid) for pid in pids)
 
 
+@pytest.mark.slow
 def test_a_process_that_ignores_sigterm_is_ended_too(local_host: LocalHost) -> None:
     done = local_host.ssh("(trap '' TERM; exec setsid sleep 602) </dev/null >/dev/null 2>&1 & echo $!")
     pid = int(done.stdout)
@@ -306,6 +308,7 @@ def command_of(process: psutil.Process) -> list[str]:
         return []
 
 
+@pytest.mark.slow
 def test_a_host_whose_folder_was_deleted_ends_itself(
     provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
