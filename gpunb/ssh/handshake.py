@@ -137,7 +137,7 @@ def _exchange_keys(endpoint: Endpoint, transport: paramiko.Transport, deadline: 
         raise Unreachable(msg, hint="use an image with OpenSSH 7.4 or newer") from err
     if not ended or isinstance(err, TimeoutError):
         why = "it accepts connections but does not speak SSH in time (still booting?)"
-    elif err is None or isinstance(err, EOFError | ConnectionError):
+    elif err is None or isinstance(err.__context__ or err, EOFError | ConnectionError):
         why = "it closed the connection before the login (still booting, or too many connections)"
     elif "banner" in str(err):
         why = "it accepts connections but does not speak SSH (still booting, or not an SSH port)"

@@ -19,6 +19,10 @@ import struct
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _CHUNK = 2**18
 _QUEUE = 64 * 2**20  # bytes on the way in one direction
@@ -81,7 +85,7 @@ class Proxy:
         self.cut()
         self._open.set()
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -132,7 +136,9 @@ class Proxy:
 class _Lane:
     """One direction of one connection."""
 
-    def __init__(self, proxy: Proxy, source: socket.socket, sink: socket.socket, way: str, ends: list[None]) -> None:
+    def __init__(
+        self, proxy: Proxy, source: socket.socket, sink: socket.socket, way: str, ends: list[None]
+    ) -> None:
         self.proxy, self.source, self.sink, self.way, self.ends = proxy, source, sink, way, ends
         self.queue: collections.deque[tuple[float, bytes]] = collections.deque()
         self.held = 0

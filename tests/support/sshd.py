@@ -117,18 +117,17 @@ class Sshd:
         with self._lock:
             children, self._children = self._children, []
         for child in children:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                for process in [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        process.kill()
+            for process in _family(child):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
             child.wait(10)
 
     def freeze(self, *, on: bool = True) -> None:
         """Stop (or continue) every sshd process: TCP still answers, SSH does not."""
         with self._lock:
             for child in self._children:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    for process in [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]:
+                for process in _family(child):
+                    with contextlib.suppress(psutil.NoSuchProcess):
                         process.suspend() if on else process.resume()
 
     def _serve(self, listener: socket.socket, config: Path) -> None:
@@ -149,3 +148,11 @@ class Sshd:
                     )
                 )
             client.close()
+
+
+def _family(child: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    try:
+        process = psutil.Process(child.pid)
+        return [*process.children(recursive=True), process]
+    except psutil.NoSuchProcess:
+        return []
