@@ -26,7 +26,7 @@ lint: .venv/.ready-dev ## ruff, mypy, the arrows between layers, Python 3.8 on t
 	@echo "lint: ruff format" && .venv/bin/ruff format -q --check .
 	@echo "lint: mypy" && .venv/bin/mypy --no-error-summary
 	@echo "lint: layers" && .ci/quiet .venv/bin/lint-imports
-	@echo "lint: agent on Python 3.8" && .ci/quiet .venv/bin/vermin -q -t=3.8- --violations --no-tips --eval-annotations gpunb/agent
+	@echo "lint: agent on Python 3.8" && .ci/quiet .venv/bin/vermin -q -t=3.8- --violations --no-tips gpunb/agent
 
 format: .venv/.ready-dev ## let ruff format and repair what it can
 	@.venv/bin/ruff format -q . && .venv/bin/ruff check -q --fix .
