@@ -289,11 +289,13 @@ class Client:
                 follower.ack(int(head.get("n", 0)))
             return
         try:
-            if op in ("attach", "detach"):
-                answer = self.attach(head) if op == "attach" else self.detach(head)
+            if op == "detach":
+                answer = self.detach(head)
             else:
                 handler = getattr(self.agent, "op_%s" % op, self.agent.op_unknown)
                 answer = await handler(head)
+                if head.get("window"):  # the client follows the run from here on
+                    self.attach(head)
             self.post(protocol.encode(dict(answer, t="res", id=number)))
         except OpError as err:
             self.post(protocol.encode({"t": "err", "id": number, "code": err.code, "msg": str(err)}))
@@ -303,15 +305,14 @@ class Client:
             text = "%s: %s" % (type(err).__name__, err)
             self.post(protocol.encode({"t": "err", "id": number, "code": "failed", "msg": text}))
 
-    def attach(self, head: dict[str, Any]) -> dict[str, Any]:
+    def attach(self, head: dict[str, Any]) -> None:
         """Follow a run from after a record number."""
         run = self.agent.run(head)
         self.detach(head)
-        window = min(max(int(head.get("window", 8 << 20)), 1 << 16), 64 << 20)
+        window = min(max(int(head["window"]), 1 << 16), 64 << 20)
         follower = Follower(run, int(head.get("after", 0)), window, self.send)
         follower.task = self.spawn(follower.follow())
         self.followers[run.id] = follower
-        return run.info()
 
     def detach(self, head: dict[str, Any]) -> dict[str, Any]:
         """Stop following a run."""

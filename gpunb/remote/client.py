@@ -235,9 +235,7 @@ class AgentClient:
         handle = RunHandle(self, run_id)
         with self._lock:
             self._runs[run_id] = handle
-        # both requests leave at once: one round trip to the first record
-        self._post(op, {**args, "run": run_id}, handle.fail)
-        self._follow(handle)
+        self._post(op, {**args, "run": run_id, "after": 0, "window": handle.window}, handle.fail)
         return handle
 
     def attach(self, run_id: str, *, after: int = 0) -> RunHandle:
@@ -257,7 +255,7 @@ class AgentClient:
         return handle
 
     def _follow(self, handle: RunHandle) -> None:
-        self._post("attach", {"run": handle.id, "after": handle.seen, "window": handle.window}, handle.fail)
+        self._post("info", {"run": handle.id, "after": handle.seen, "window": handle.window}, handle.fail)
 
     def forget(self, handle: RunHandle) -> None:
         """Stop following; the run goes on."""
