@@ -133,10 +133,12 @@ def end_step(
         if ledger.intents(session.id, unresolved=True):
             return _again(ledger, session, timing, "the answer to its create call is still unknown")
         return _over(ledger, listing.provider, session, then, "nothing was rented")
-    asked = ledger.clock.time() >= session.next_try
-    if asked:
+    # A shared list was made before this step: it can only prove what an earlier call did.
+    presence = _presence(listing, session) if listing.shared and session.tries else Presence.UNKNOWN
+    if presence is not Presence.GONE and ledger.clock.time() >= session.next_try:
         session = _destroy(ledger, listing.provider, session, timing)
-    presence = _presence(listing, session, asked=asked)
+    if not listing.shared:
+        presence = _presence(listing, session)
     if presence is Presence.PRESENT and not session.seen:
         return ledger.update(session.id, seen=True)
     if presence is Presence.GONE and (
@@ -185,17 +187,17 @@ def _again(ledger: Ledger, session: Session, timing: Timing, detail: str) -> Ses
     )
 
 
-def _presence(listing: Listing, session: Session, *, asked: bool) -> Presence:
+def _presence(listing: Listing, session: Session) -> Presence:
     """Gone only if the list and the single answer agree.
 
-    A shared list (`Listing.shared`) is used if it is younger than the destroy call; an
-    instance that it lacks costs one call more. With a list of our own the provider is asked.
+    With a shared list, an instance that it lacks costs one call more; else the provider is
+    asked for both.
     """
     provider = listing.provider
     try:
         if not listing.shared:
             return provider.presence(session.instance_id)
-        found = None if asked else listing.instances()
+        found = listing.instances()
         if found is None:
             return Presence.UNKNOWN
         if any(one.id == session.instance_id and one.state is not InstanceState.GONE for one in found):

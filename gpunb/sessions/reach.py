@@ -250,6 +250,10 @@ class Reach:
         busy = any(run.ended is None and run.state in {"queued", "running"} for run in runs)
         return Pulse(busy, max(ends, default=None))
 
+    def touch(self, session: Session) -> None:
+        """Tell the host that a transfer moves."""
+        agent(session).touch()
+
     def fetch(self, session: Session, path: str, target: Path, progress: Progress) -> int:
         """Bring the host's `path` back into `target`; the number of bytes."""
         from gpunb.errors import SyncError

@@ -65,7 +65,7 @@ class Watch:
         Where ends with files to bring back are carried out, so that one does not hold up
         the others; None does all in turn.
     tick_s
-        How far ahead a budget is looked at: the next look comes that much later.
+        The time between two looks; budgets are looked at two of them ahead.
     list_s, sweep_s, pulse_s
         How often at most a provider's list is had for sessions that are well, orphans are
         looked for, and a host is asked what runs there.
@@ -116,7 +116,9 @@ class Watch:
         groups: dict[str, list[Session]] = {}
         for session in ledger.sessions():
             groups.setdefault(session.provider, []).append(session)
-        costs = ledger.costs(now + self.tick_s)
+        costs = ledger.costs(
+            now + 2.0 * self.tick_s
+        )  # an end takes effect at this look, and shows at the next
         orphaned = {one.provider for one in ledger.orphans() if one.ours}
         for name in sorted({*groups, *orphaned, *self._due_sweeps(now)}):
             try:

@@ -198,6 +198,7 @@ class ScriptedReach(Reach):
         self.fetched: list[tuple[str, Path]] = []
         self.fetch_fails: Exception | None = None
         self.pins: list[str] = []
+        self.touched = 0
 
     def prepare(self, session_id: str, label: str) -> str:
         self.hook("prepare")
@@ -220,6 +221,9 @@ class ScriptedReach(Reach):
         if isinstance(self.beat, Exception):
             raise self.beat
         return self.beat
+
+    def touch(self, session: Session) -> None:
+        self.touched += 1
 
     def fetch(self, session: Session, path: str, target: Path, progress: Any) -> int:
         self.hook("fetch")

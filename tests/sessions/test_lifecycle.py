@@ -512,7 +512,7 @@ class Doom:
 
 
 def run_story(world: World) -> None:
-    session = world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"))
+    session = world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"), boot_s=20.0)
     world.down(session)
 
 
