@@ -298,6 +298,9 @@ class ApiClient:
             attempt += 1
             try:
                 self._turn(key, rate, until)
+            except RateLimited as err:
+                raise (unsure or err) from None
+            try:
                 return self._once(call)
             except (RateLimited, Unavailable, OutcomeUnknown) as err:
                 if isinstance(err, OutcomeUnknown):

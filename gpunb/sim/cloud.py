@@ -15,6 +15,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -180,6 +181,7 @@ class Cloud(ABC):
         self.lock = threading.RLock()
         self._app: ASGIApp | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._works: dict[str, Future[Any]] = {}
 
     # -- what a cloud must say -------------------------------------------------
 
@@ -478,4 +480,15 @@ class Cloud(ABC):
             return done
         if self._pool is None:
             self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix=f"sim-{self.name}")
-        return self._pool.submit(work, *args)
+        # a start must not overtake the stop before it: what is done to one host is done in order
+        subject = str(getattr(args[0], "handle", None) or getattr(args[0], "id", "")) if args else ""
+        before = self._works.get(subject)
+
+        def in_order() -> Any:
+            if before is not None:
+                wait_for([before])
+            return work(*args)
+
+        begun: Future[Any] = self._pool.submit(in_order)
+        self._works[subject] = begun
+        return begun

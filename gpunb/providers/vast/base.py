@@ -35,7 +35,7 @@ def number(value: object, what: str) -> str:
         It is not one.
     """
     text = str(value)
-    if not text.isdecimal() or len(text) > 18:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18:
         msg = f"{what} {clean(text, 60)!r} must be a number"
         raise BadInput(msg)
     return text

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gpunb.errors import BadInput, ProviderError
 from gpunb.providers.text import clean
 from gpunb.providers.vast.base import VastBase, number
+from gpunb.providers.vast.create import checked_key
 from gpunb.providers.wire import Wire, parse, rows
 
 if TYPE_CHECKING:
@@ -140,14 +141,11 @@ class VastControls(VastBase):
         Vast owns ``authorized_keys`` and rewrites it, so a key must be known
         to Vast to stay (skypilot#10730). One that is there already is fine.
         """
-        line = public_key.strip()
-        if "\n" in line or not re.match(r"(ssh-|ecdsa-|sk-)[\w@.-]+ [A-Za-z0-9+/=]+( |\Z)", line):
-            msg = f"public key {clean(line, 40)!r} is not one OpenSSH line"
-            raise BadInput(msg)
+        line = checked_key(public_key)
         path = f"/instances/{number(instance_id, 'instance')}/ssh/"
         try:
             answer = self._call("POST", path, json={"ssh_key": line}, safe=True)
-        except ProviderError as err:
+        except (ProviderError, BadInput) as err:
             if "already" in err.message.lower():
                 return
             raise

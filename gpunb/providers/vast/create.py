@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput
+from gpunb.providers.text import clean
 from gpunb.providers.vast.offers import MIN_DISK_GB
 from gpunb.providers.vast.onstart import compose
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from gpunb.providers.base import CreateSpec, Offer
 
-__all__ = ["DEFAULT_IMAGE", "body"]
+__all__ = ["DEFAULT_IMAGE", "body", "checked_key"]
 
 #: Vast's own image, cached on many hosts; Vast picks the tag that fits the host's CUDA.
 DEFAULT_IMAGE = "vastai/pytorch:@vastai-automatic-tag"
@@ -73,10 +74,21 @@ def body(offer: Offer, spec: CreateSpec, *, options: Mapping[str, Any], base_url
         "template_hash_id": template,
         "runtype": _RUNTYPES[connection],
     }
+    if spec.public_key:
+        checked_key(spec.public_key)
     volume = _volume(spec)
     if volume:
         made["volume_info"] = volume
     return {name: value for name, value in made.items() if value is not None or name == "price"}
+
+
+def checked_key(public_key: str) -> str:
+    """`public_key` as the one OpenSSH line that it must be."""
+    line = public_key.strip()
+    if "\n" in line or not re.match(r"(ssh-|ecdsa-|sk-)[\w@.-]+ [A-Za-z0-9+/=]+( |\Z)", line):
+        msg = f"public key {clean(line, 40)!r} is not one OpenSSH line"
+        raise _bad(msg)
+    return line
 
 
 def _bad(msg: str, hint: str | None = None) -> BadInput:

@@ -25,7 +25,8 @@ _log = logging.getLogger("gpunb.providers.vast")
 # What the daemon says when a container can never start (dstack's fatal test, and docs' troubleshooting).
 _FATAL = re.compile(
     r"OCI runtime create failed|Unable to find image|manifest unknown|manifest for .* not found|"
-    r"pull access denied|repository does not exist|no space left on device|no matching manifest",
+    r"pull access denied|repository does not exist|no space left on device|no matching manifest|"
+    r"port is already allocated",
     re.IGNORECASE,
 )
 _OUTBID = re.compile(r"\boutbid\b", re.IGNORECASE)

@@ -43,10 +43,12 @@ grep -qxF "$K" "$HOME/.ssh/authorized_keys" 2>/dev/null || echo "$K" >>"$HOME/.s
 chmod 600 "$HOME/.ssh/authorized_keys"
 """
 
-_LEASE = """[ -s "{file}" ] || echo '{{"deadline": {deadline}}}' >"{file}"
+_LEASE = """C='s/^CONTAINER_[A-Z_]*=[A-Za-z0-9._-]*$/export &/p'
+[ -n "$CONTAINER_API_KEY" ] || eval "$(tr '\\0' '\\n' </proc/1/environ 2>/dev/null | sed -n "$C")"
+[ -s "{file}" ] || echo '{{"deadline": {deadline}}}' >"{file}"
 cat >"$HOME/.gpunb/lease.sh" <<'GPUNB'
-cd "$HOME/.gpunb" && echo $$ >lease.pid
 B=$(($(date +%s)+{boot}))
+cd "$HOME/.gpunb" && echo $$ >lease.pid
 U="{url}/api/v0/instances/$CONTAINER_ID/"
 A="Authorization: Bearer $CONTAINER_API_KEY"
 J='Content-Type: application/json'

@@ -12,6 +12,7 @@ from typing import Any
 from gpunb.errors import (
     BadAnswer,
     BadInput,
+    GpunbError,
     InstanceGone,
     OfferGone,
     OutcomeUnknown,
@@ -204,7 +205,7 @@ class VastProvider(VastControls, VastVolumes, VastAccount):
     def _attach(self, instance_id: str, public_key: str) -> bool:
         try:
             self.attach_key(instance_id, public_key)
-        except ProviderError as err:
+        except GpunbError as err:  # whatever it is, the id of what was rented must not be lost
             _log.warning("vast: instance %s: the session's key: %s", instance_id, err.message)
             self._late_keys[instance_id] = public_key
             return False

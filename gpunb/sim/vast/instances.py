@@ -351,7 +351,7 @@ class InstanceRoutes(Cloud):
         machine.data["rebooting"] = word
         machine.ready_at = self.clock.now() + min(self.boot_seconds, 10.0)
         if machine.host is not None:
-            self.hosts.stop(machine.host)
+            self._later(self.hosts.stop, machine.host)
             machine.booting = self._later(self.hosts.start, machine.host)
         self.change(machine, Phase.BOOTING, self.clock.now())
         return JSONResponse({"success": True})
