@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gpunb.providers.base import Offer
@@ -78,9 +79,8 @@ def _offer(row: Any, rental: str) -> Offer:
     spot = rental == "spot"
     gpus = _needed(row, "num_gpus", 1024)
     cores, share = _share(row)
-    place = row.get("geolocation")
-    region = clean(place, 80) if isinstance(place, str) else ""
-    gpu = clean(name, 60)
+    region, code = _place(row.get("geolocation"))
+    gpu = _name(name)
     return Offer(
         provider="vast",
         id=str(ident),
@@ -96,8 +96,8 @@ def _offer(row: Any, rental: str) -> Offer:
         increment_s=1.0,
         rental=rental,
         region=region,
-        country=country(region),
-        cpu=clean(row.get("cpu_name") or "", 80),
+        country=code,
+        cpu=_name(row.get("cpu_name")),
         cores=cores,
         ram_gb=_number(row, "cpu_ram") * share / 1000.0,
         inet_up_mbps=_number(row, "inet_up"),
@@ -121,6 +121,30 @@ def country(place: str) -> str:
     city, comma, code = place.rpartition(",")
     code = code.strip()
     return code.upper() if comma and city.strip() and len(code) == 2 and code.isalpha() else ""
+
+
+@lru_cache(maxsize=1024)
+def _short_name(text: str) -> str:
+    return clean(text, 80)
+
+
+def _name(value: object) -> str:
+    # thousands of rows share a few dozen names; a long one is not worth keeping
+    if not isinstance(value, str):
+        return ""
+    return _short_name(value) if len(value) <= 100 else clean(value, 80)
+
+
+@lru_cache(maxsize=1024)
+def _short_place(text: str) -> tuple[str, str]:
+    region = clean(text, 80)
+    return region, country(region)
+
+
+def _place(value: object) -> tuple[str, str]:
+    if not isinstance(value, str):
+        return "", ""
+    return _short_place(value if len(value) <= 200 else clean(value, 80))
 
 
 def _share(row: Mapping[str, Any]) -> tuple[float, float]:
