@@ -314,28 +314,32 @@ class DeepInfraProvider(Provider):
 
 def _offer(row: Any) -> Offer | None:
     try:
-        gpu = parse(_Gpu, row, provider="deepinfra", what="an offer")
-    except BadAnswer as err:
-        _log.warning("an offer is left out: %s", err.message)
-        return None
-    match = _CONFIG.fullmatch(gpu.gpu_config)
+        config, usd_h, available = row["gpu_config"], row["usd_per_hour"], row["available"]
+        if type(config) is not str or type(usd_h) not in (int, float) or type(available) is not bool:
+            raise TypeError  # noqa: TRY301 - not as documented: the model says what is wrong
+    except (KeyError, TypeError):
+        try:
+            gpu = parse(_Gpu, row, provider="deepinfra", what="an offer")
+        except BadAnswer as err:
+            _log.warning("an offer is left out: %s", err.message)
+            return None
+        config, usd_h, available = gpu.gpu_config, gpu.usd_per_hour, gpu.available
+    match = _CONFIG.fullmatch(config)
     if match is None:
-        _log.warning(
-            "an offer is left out: gpu_config %r is not like 8xB200-180GB", clean(gpu.gpu_config, 80)
-        )
+        _log.warning("an offer is left out: gpu_config %r is not like 8xB200-180GB", clean(config, 80))
         return None
     return Offer(
         provider="deepinfra",
-        id=gpu.gpu_config,
+        id=config,
         gpu=match[2],
         gpu_raw=match[2],
         gpus=int(match[1]),
         vram_gb=float(match[3]),
-        usd_h=gpu.usd_per_hour,
+        usd_h=usd_h,
         kind="container",
         verified=True,
         trust="datacenter",
-        available=int(gpu.available),
+        available=int(available),
         raw=row,
     )
 

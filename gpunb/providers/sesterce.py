@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import base64
 import logging
+import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -348,39 +349,99 @@ class SesterceProvider(Provider):
         )
 
 
-def _offers(row: Any) -> Iterator[Offer]:
-    """One offer for each region of `row`; a row that can't be read is logged and left out."""
+class _Facts(NamedTuple):
+    """What an offer says whatever the region."""
+
+    own: str
+    gpu: str
+    gpu_raw: str
+    gpus: int
+    usd_h: float
+    cloud: str
+    kind: str
+    vram_gb: float
+    disk_gb: float
+    cores: float
+    ram_gb: float
+    places: list[Any]
+
+
+_NUMBERS = {int, float}
+
+
+def _plainly(row: Any) -> _Facts | None:
+    """The documented shape read straight, for speed; None for any other."""
+    try:
+        setup, own, gpu, gpus, usd_h = (
+            row["configuration"],
+            row["instanceId"],
+            row["gpuName"],
+            row["gpuCount"],
+            row["hourlyPrice"],
+        )
+        vram, disk, cores, ram = setup["vRamGB"], setup["storageGB"], setup["vCpu"], setup["ramGB"]
+        cloud, places, wire = row["cloud"]["name"], row["availability"], setup["interconnect"]
+        kind = _KINDS[row["deploymentType"]]
+        numbers = {type(usd_h), type(vram), type(disk), type(cores), type(ram)} <= _NUMBERS
+        texts = type(own) is type(gpu) is type(cloud) is type(wire) is type(row["cloud"]["_id"]) is str
+        if numbers and texts and type(gpus) is int and type(places) is list:
+            name = gpu if "sxm" in gpu.lower() else f"{gpu} {wire}".strip()
+            return _Facts(own, gpu, name, gpus, usd_h, cloud, kind, vram, disk, cores, ram, places)
+    except (KeyError, TypeError):
+        return None
+    return None
+
+
+def _carefully(row: Any) -> _Facts | None:
+    """Through the model, which says what is wrong; None, and a word in the log, if it can't be used."""
     try:
         one = parse(_Offer, row, provider="sesterce", what="an offer")
     except BadAnswer as err:
         _log.warning("an offer is left out: %s", err.message)
-        return
+        return None
     setup = one.configuration
-    for place in one.availability:
-        region = place.get("region")
-        if not isinstance(region, str) or not region:
-            _log.warning(
-                "a region of offer %s is left out: %s", clean(one.instance_id, 60), clean(repr(place), 80)
-            )
+    return _Facts(
+        own=one.instance_id,
+        gpu=one.gpu,
+        gpu_raw=one.gpu if "sxm" in one.gpu.lower() else f"{one.gpu} {setup.interconnect}".strip(),
+        gpus=one.gpus,
+        usd_h=one.usd_h,
+        cloud=one.cloud.name,
+        kind=_KINDS.get(one.deployment, "vm"),
+        vram_gb=setup.vRamGB,
+        disk_gb=setup.storageGB,
+        cores=setup.vCpu,
+        ram_gb=setup.ramGB,
+        places=one.availability,
+    )
+
+
+def _offers(row: Any) -> Iterator[Offer]:
+    """One offer for each region of `row`."""
+    one = _plainly(row) or _carefully(row)
+    for place in one.places if one else ():
+        region = place.get("region") if isinstance(place, dict) else None
+        if one is None or not isinstance(region, str) or not region:
+            _log.warning("a region of an offer is left out: %s", clean(repr(place), 80))
             continue
         yield Offer(
             provider="sesterce",
-            id=f"{one.instance_id}/{region}",
+            id=f"{one.own}/{region}",
             gpu=one.gpu,
-            gpu_raw=one.gpu if "sxm" in one.gpu.lower() else f"{one.gpu} {setup.interconnect}".strip(),
+            gpu_raw=one.gpu_raw,
             gpus=one.gpus,
-            vram_gb=setup.vRamGB,
+            vram_gb=one.vram_gb,
             usd_h=one.usd_h,
-            disk_included_gb=setup.storageGB,
-            disk_max_gb=setup.storageGB or float("inf"),
-            kind=_KINDS.get(one.deployment, one.deployment or "vm"),
+            disk_included_gb=one.disk_gb,
+            disk_max_gb=one.disk_gb or math.inf,
+            kind=one.kind,
             region=region,
             country=str(place.get("countryCode") or "").upper()[:2],
-            cores=setup.vCpu,
-            ram_gb=setup.ramGB,
+            cores=one.cores,
+            ram_gb=one.ram_gb,
             verified=True,
             trust="datacenter",
-            host_id=one.cloud.name,
+            host_id=one.cloud,
             available=int(place.get("available") is True),
             raw=row,
         )

@@ -8,7 +8,6 @@ list under ``detail``, 400 with a sentence there. A wrong key answers 403.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,8 @@ from gpunb.providers.http import ApiClient, Failure
 from gpunb.providers.text import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import SecretStr
 
 __all__ = ["NAME", "TITLE", "NotYet", "client", "gigabytes", "segment", "unix"]
@@ -39,6 +40,7 @@ _GONE = re.compile(
 )
 _NOT_YET = re.compile(r"\bACTIVE\b|not active|being (?:applied|updated)|in progress", re.IGNORECASE)
 _AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?\s*", re.IGNORECASE)
+_GIBIBYTE = 1024**3 / 1e9
 _UNITS = {"k": 1e-6, "ki": 1024 / 1e9, "m": 1e-3, "mi": 1024**2 / 1e9, "g": 1.0, "gi": 1024**3 / 1e9}
 _UNITS |= {"t": 1e3, "ti": 1024**4 / 1e9, "": 1.0}
 
@@ -99,8 +101,11 @@ def _validation(failure: Failure) -> str:
 
 def gigabytes(value: object, units: str = "") -> float:
     """A size as GB: "120Gi", {"count": 120, "units": "Gi"}, 120; 0 if it can't be read."""
-    if isinstance(value, Mapping):
-        return gigabytes(value.get("count"), str(value.get("units") or ""))
+    if isinstance(value, dict):
+        count, units = value.get("count"), value.get("units") or ""
+        if units == "Gi" and type(count) is int:  # what they all are
+            return count * _GIBIBYTE
+        return gigabytes(count, str(units))
     if isinstance(value, (int, float)):
         return float(value) * _UNITS.get(units.lower(), 1.0)
     match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None

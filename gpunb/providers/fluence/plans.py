@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field
 
@@ -15,12 +15,16 @@ from gpunb.providers.fluence.api import NAME, gigabytes
 from gpunb.providers.text import clean
 from gpunb.providers.wire import Wire, parse
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
 __all__ = ["PATHS", "container_offers", "default_os", "machine_offers"]
 
 _log = logging.getLogger("gpunb.providers.fluence")
 
 #: gpunb's word for a kind -> the end of Fluence's paths
 PATHS = {"container": "", "vm": "vms", "bare-metal": "baremetal"}
+_NUMBERS = {int, float}
 _PREFIX = {"vm": "vm:", "bare-metal": "bm:"}
 
 
@@ -38,53 +42,44 @@ class _Pricing(Wire):
 
 class _Supply(Wire):
     vcpu: dict[str, Any] = Field(default_factory=dict)
-    memory: dict[str, Any] = Field(default_factory=dict)
-    storage: dict[str, Any] = Field(default_factory=dict)
-    gpu_count: int = 1
+    memory: Any = None
+    storage: Any = None
 
 
-class _Plan(Wire):
-    id: str
-    gpu_model: _Gpu
-    pricing: _Pricing
-    supply: _Supply = Field(default_factory=_Supply)
-    name: str = ""
+class _Rentable(Wire):
+    """A container plan or an option of a machine."""
 
-
-class _Option(Wire):
     id: str
     pricing: _Pricing
-    location: str = ""
-    provider: str = ""
-    vcpu: dict[str, Any] = Field(default_factory=dict)
-    memory: dict[str, Any] = Field(default_factory=dict)
-    storage: dict[str, Any] = Field(default_factory=dict)
-    os_options: list[str] = Field(default_factory=list)
+
+
+class _Facts(NamedTuple):
+    """What both kinds of rows say, in gpunb's units."""
+
+    id: str
+    usd_h: float
+    upfront_h: float
+    cores: float
+    ram_gb: float
+    disk_gb: float
 
 
 def container_offers(answer: list[Any]) -> Iterator[Offer]:
     """One offer for each plan and location."""
     for row in answer:
-        try:
-            inner = row.get("plan") if isinstance(row, Mapping) else row
-            plan = parse(_Plan, inner, provider=NAME, what="a container plan")
-        except BadAnswer as err:
-            _log.warning("a plan is left out: %s", err.message)
+        plan = row.get("plan") if isinstance(row, dict) else None
+        found = _facts(plan, plan.get("supply") if isinstance(plan, dict) else None, "a container plan")
+        card = _card_of(plan, "a container plan") if found else None
+        if plan is None or found is None or card is None:
             continue
         attributes = row.get("attributes")
-        places = attributes.get("location") if isinstance(attributes, Mapping) else None
-        supply = plan.supply
-        for place in places if isinstance(places, list) and places else [""]:
-            yield _offer(
-                f"{plan.id}/{place}" if place else plan.id,
-                plan.gpu_model,
-                plan.pricing,
-                supply.model_dump(),
-                supply.gpu_count,
-                kind="container",
-                region=str(place),
-                raw=row,
-            )
+        places = attributes.get("location") if isinstance(attributes, dict) else None
+        supply = plan.get("supply")
+        count = supply.get("gpu_count") if isinstance(supply, dict) else None
+        for place in places if isinstance(places, list) and places else ("",):
+            region = str(place)
+            offer_id = f"{found.id}/{region}" if region else found.id
+            yield _offer(offer_id, found, card, count, kind="container", region=region, host="", raw=row)
 
 
 def machine_offers(answer: Mapping[str, Any], kind: str) -> Iterator[Offer]:
@@ -93,32 +88,84 @@ def machine_offers(answer: Mapping[str, Any], kind: str) -> Iterator[Offer]:
     if not isinstance(groups, list):
         msg = f"fluence: {kind} plans: field data must be a list; it is {clean(repr(groups), 120)}"
         raise BadAnswer(msg, provider=NAME)
+    what = f"a {kind} plan"
     for group in groups:
-        try:
-            gpu = parse(_Gpu, group["gpu_model"], provider=NAME, what=f"a group of {kind} plans")
-            numbers = list(group["availability_by_number"])
-        except (BadAnswer, KeyError, TypeError) as err:
-            _log.warning("a group of %s plans is left out: %s", kind, clean(repr(err)))
-            continue
-        for number in numbers:
-            for row in number.get("options") or () if isinstance(number, Mapping) else ():
-                try:
-                    option = parse(_Option, row, provider=NAME, what=f"a {kind} option")
-                except BadAnswer as err:
-                    _log.warning("an option is left out: %s", err.message)
+        card = _card_of(group, what)
+        numbers = group.get("availability_by_number") if card else None
+        for number in numbers if isinstance(numbers, list) else ():
+            options = number.get("options") if isinstance(number, dict) else None
+            for row in options if isinstance(options, list) else ():
+                found = _facts(row, row, what)
+                if found is None or card is None:
                     continue
-                count = number.get("gpu_count")
                 yield _offer(
-                    _PREFIX[kind] + option.id,
-                    gpu,
-                    option.pricing,
-                    option.model_dump(include={"vcpu", "memory", "storage"}),
-                    count if isinstance(count, int) else 1,
+                    _PREFIX[kind] + found.id,
+                    found,
+                    card,
+                    number.get("gpu_count"),
                     kind=kind,
-                    region=option.location,
+                    region=str(row.get("location") or ""),
+                    host=str(row.get("provider") or ""),
                     raw={**row, "gpu_model": group["gpu_model"]},
-                    host=option.provider,
                 )
+
+
+def _facts(row: Any, supply: Any, what: str) -> _Facts | None:
+    """The row's facts; None, and a word in the log, if it can't be used.
+
+    The documented shape is read straight, for speed; anything else goes
+    through the models, which know what may be missing and say what is wrong.
+    """
+    try:
+        price = row["pricing"]
+        own, hour, upfront, cores = row["id"], price["hour"], price["upfront_hours"], supply["vcpu"]["count"]
+        if type(own) is str and {type(hour), type(upfront), type(cores)} <= _NUMBERS:
+            return _Facts(
+                own, hour, upfront, cores, gigabytes(supply["memory"]), gigabytes(supply["storage"])
+            )
+    except (KeyError, TypeError):
+        pass
+    try:
+        one = parse(_Rentable, row, provider=NAME, what=what)
+        size = parse(_Supply, supply if isinstance(supply, dict) else {}, provider=NAME, what=what)
+    except BadAnswer as err:
+        _log.warning("a plan is left out: %s", err.message)
+        return None
+    found = size.vcpu.get("count")
+    return _Facts(
+        one.id,
+        one.pricing.hour,
+        one.pricing.upfront_hours,
+        found if isinstance(found, (int, float)) else 0.0,
+        gigabytes(size.memory),
+        gigabytes(size.storage),
+    )
+
+
+def _card_of(row: Any, what: str) -> tuple[str, float] | None:
+    """Name and memory of the row's GPU model; None, and a word in the log, if it has none."""
+    try:
+        gpu = parse(_Gpu, row["gpu_model"], provider=NAME, what=what) if not _plain(row) else None
+    except (BadAnswer, KeyError, TypeError) as err:
+        _log.warning("a plan is left out: %s: no GPU model: %s", what, clean(repr(err)))
+        return None
+    if gpu is not None:
+        return _card(gpu.model, gpu.vram or "", gpu.interface or "")
+    model = row["gpu_model"]
+    return _card(model["model"], model["vram"], model["interface"])
+
+
+def _plain(row: Any) -> bool:
+    model = row["gpu_model"]
+    return all(type(model.get(name)) is str for name in ("model", "vram", "interface"))
+
+
+@lru_cache(maxsize=512)
+def _card(model: str, vram: str, interface: str) -> tuple[str, float]:
+    # Fluence writes the makers' figure with a suffix: an H200 has 141 GB and is "141Gi" here
+    memory = re.match(r"\s*(\d+(?:\.\d+)?)", vram)
+    # "h200" with "SXM" in one list, "sxm" in the other: one spelling
+    return f"{model} {interface}".strip().upper(), float(memory[1]) if memory else 0.0
 
 
 def default_os(options: list[str]) -> str:
@@ -133,40 +180,34 @@ def default_os(options: list[str]) -> str:
 
 def _offer(
     offer_id: str,
-    gpu: _Gpu,
-    pricing: _Pricing,
-    supply: Mapping[str, Any],
-    gpus: int,
+    found: _Facts,
+    card: tuple[str, float],
+    gpus: object,
     *,
     kind: str,
     region: str,
+    host: str,
     raw: Mapping[str, Any],
-    host: str = "",
 ) -> Offer:
-    # "h200" with "SXM" here, "sxm" there: one spelling
-    name = f"{gpu.model} {gpu.interface or ''}".strip().upper()
-    vcpu = supply.get("vcpu") or {}
-    storage = gigabytes(supply.get("storage"))
-    # Fluence writes the makers' figure with a suffix: an H200 has 141 GB and is "141Gi" here
-    vram = re.match(r"\s*(\d+(?:\.\d+)?)", gpu.vram or "")
+    name, vram_gb = card
     return Offer(
         provider=NAME,
         id=offer_id,
         gpu=name,
         gpu_raw=name,
-        gpus=gpus,
-        vram_gb=float(vram[1]) if vram else 0.0,
-        usd_h=pricing.hour,
-        disk_included_gb=storage,
-        disk_max_gb=storage,
+        gpus=gpus if isinstance(gpus, int) else 1,
+        vram_gb=vram_gb,
+        usd_h=found.usd_h,
+        disk_included_gb=found.disk_gb,
+        disk_max_gb=found.disk_gb,
         increment_s=3600.0,
         clock_hours=True,
-        reserve_h=pricing.upfront_hours,
+        reserve_h=found.upfront_h,
         kind=kind,
         region=region,
         country=_country(region),
-        cores=float(vcpu.get("count") or 0),
-        ram_gb=gigabytes(supply.get("memory")),
+        cores=found.cores,
+        ram_gb=found.ram_gb,
         verified=True,
         trust="datacenter",
         host_id=host,
@@ -187,6 +228,7 @@ _COUNTRIES = {
 _COUNTRIES |= {"pol": "PL", "fin": "FI", "jpn": "JP", "sgp": "SG", "ind": "IN", "isl": "IS", "swe": "SE"}
 
 
+@lru_cache(maxsize=512)
 def _country(region: str) -> str:
     """A country code as it is; "dulles-usa-1" by its middle word."""
     if re.fullmatch(r"[A-Za-z]{2}", region):
