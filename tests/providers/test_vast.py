@@ -735,3 +735,24 @@ def test_nothing_of_the_account_s_key_reaches_the_host(w):
 def test_a_fault_of_a_kind_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="no fault kind"):
         Fault(kind="meteor")
+
+
+def test_a_container_that_never_starts_looks_as_if_it_ran_and_is_billed_as_if(w):
+    # only SSH tells; the bill goes on until it is destroyed
+    w.cloud.faults.add("never-starts", "create")
+    instance = w.rent()
+    found = w.running(instance)
+    assert (found.host, found.port) == ("127.0.0.1", 1)
+    w.wait(3600)
+    assert set(w.bill(instance.id)) == {"disk", "gpu"}
+    w.provider.destroy(instance.id)
+    w.wait(10)
+    assert w.billed() == []
+
+
+def test_the_address_is_the_setting_then_vast_s_own_variable_then_the_real_one(monkeypatch):
+    monkeypatch.setenv("VAST_URL", "http://127.0.0.1:9/")
+    assert VastProvider(ProviderConfig(base_url="https://x.test")).base_url == "https://x.test"
+    assert VastProvider().base_url == "http://127.0.0.1:9/"
+    monkeypatch.delenv("VAST_URL")
+    assert VastProvider().base_url == "https://console.vast.ai"
