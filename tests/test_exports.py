@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 
 import gpunb
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 # scripts for the host's interpreter: importing them starts something
 NOT_IMPORTED = {"gpunb.agent.__main__", "gpunb.agent.kernelapp", "gpunb.agent.stage"}

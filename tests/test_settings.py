@@ -1,11 +1,14 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gpunb import log, paths, settings
 from gpunb.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +72,7 @@ def test_bad_file_names_file_key_value_and_rule(tmp_path: Path, text: str, words
 
 def test_bad_environment_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPUNB_HOURS", "soon")
-    with pytest.raises(SettingsError, match="GPUNB_HOURS.*'soon'"):
+    with pytest.raises(SettingsError, match=r"GPUNB_HOURS.*'soon'"):
         settings.load(cwd=tmp_path)
 
 
@@ -85,7 +88,8 @@ def test_misspelt_variable_is_refused_but_strangers_are_not(
 
 def test_provider_tables_hide_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_project(
-        tmp_path, '[providers.vast]\nbase_url = "http://127.0.0.1:1"\nkey = "a-key-of-mine"\nregion_token = "tok"'
+        tmp_path,
+        '[providers.vast]\nbase_url = "http://127.0.0.1:1"\nkey = "a-key-of-mine"\nregion_token = "tok"',
     )
     monkeypatch.setenv("GPUNB_PROVIDERS__FLUENCE__KEY", "another-key")
     here = tmp_path / "project"

@@ -5,11 +5,13 @@ A verb's module is imported when it is called, so that ``ps`` stays quick.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import re
 import shlex
 import sys
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +24,7 @@ from gpunb.errors import BadInput, Cancelled, GpunbError, SessionAmbiguous
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from importlib.metadata import EntryPoint
 
 __all__ = ["VERBS", "cli", "for_door", "invoke", "main", "run", "usage_error", "words"]
 
@@ -53,18 +56,37 @@ VERBS: dict[str, str] = {
 }
 
 
+@cache
+def further_verbs() -> dict[str, EntryPoint]:
+    """Verbs from outside this package: the entry-point group ``gpunb.verbs``, not imported yet."""
+    from importlib.metadata import entry_points
+
+    return {found.name: found for found in entry_points(group="gpunb.verbs") if found.name not in VERBS}
+
+
 class LazyGroup(click.Group):
     """A group whose commands are modules, imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """The verbs in the order of a rental."""
-        return list(VERBS)
+        """The verbs in the order of a rental, then those from outside."""
+        return [*VERBS, *sorted(further_verbs())]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The verb called `cmd_name`, or None."""
-        if cmd_name not in VERBS:
+        found: click.Command
+        if cmd_name in VERBS:
+            found = importlib.import_module(f"gpunb.commands.{cmd_name}").command
+            return found
+        outside = further_verbs().get(cmd_name)
+        if outside is None:
             return None
-        found: click.Command = importlib.import_module(f"gpunb.commands.{cmd_name}").command
+        try:
+            found = outside.load()
+        except ImportError as err:
+            extra = f"[{cmd_name}]" if outside.value.startswith("gpunb.") else ""
+            name = outside.dist.name if outside.dist else "gpunb"
+            msg = f"the verb {cmd_name!r} can't be loaded: {err}"
+            raise BadInput(msg, hint=f"pip install '{name}{extra}'") from err
         return found
 
     def resolve_command(
@@ -72,15 +94,26 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click's, with a guess at a misspelt verb."""
         name = args[0]
-        if name not in VERBS and not ctx.resilient_parsing and not name.startswith("-"):
+        known = name in VERBS or name in further_verbs()
+        if not known and not ctx.resilient_parsing and not name.startswith("-"):
             msg = f"there is no verb {name!r}"
-            raise BadInput(msg, hint=did_you_mean(name, list(VERBS)) or f"{ctx.info_name} -h lists the verbs")
+            hint = did_you_mean(name, self.list_commands(ctx))
+            raise BadInput(msg, hint=hint or f"{ctx.info_name} -h lists the verbs")
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs, without importing them."""
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
+        outside = []
+        for name in sorted(further_verbs()):
+            with contextlib.suppress(BadInput):  # what it needs is not installed
+                command = self.get_command(ctx, name)
+                if command is not None:
+                    outside.append((name, command.get_short_help_str(80)))
+        if outside:
+            with formatter.section("Further verbs"):
+                formatter.write_dl(outside)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Where to go from here."""
@@ -176,10 +209,15 @@ def words(line: str | Sequence[str]) -> list[str]:
 def _invoke(args: list[str], context: Context) -> Result:
     name = "%gpu" if context.door == "notebook" else "gpunb"
     try:
-        with cli.make_context(name, args, obj=context) as ctx:
+        with cli.make_context(name, list(args), obj=context) as ctx:
             found = cli.invoke(ctx)
     except click.exceptions.Exit as err:
         return Result(exit_code=err.exit_code)
+    except click.UsageError as err:
+        if err.ctx is not None and isinstance(err.ctx.command, click.Group) and not err.ctx.args:
+            click.echo(err.ctx.get_help())  # a verb with verbs of its own, and none was named
+            return Result(exit_code=2 if context.door == "terminal" else 0)
+        raise usage_error(err, name) from err
     except click.Abort as err:
         raise KeyboardInterrupt from err
     except click.ClickException as err:

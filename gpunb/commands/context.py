@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from gpunb.commands.progress import Shown
+    from gpunb.progress import Progress
     from gpunb.providers import Provider
     from gpunb.remote import AgentClient, Sink
     from gpunb.sessions.ledger import Ledger
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Context", "Door", "known_runs", "known_sessions"]
 
 Door = Literal["terminal", "notebook"]
+ANSWER_S = 5.0  # an agent that is silent for so long is asked through a new connection
 
 
 class Context:
@@ -118,11 +120,50 @@ class Context:
         return self.ledger.one(name)
 
     def agent(self, session: Session) -> AgentClient:
-        """The agent on the session's host, connected (cached for the process)."""
-        from gpunb.sessions import reach
+        """The agent on the session's host, connected and answering (kept for the process).
 
-        with self.progress(f"connecting to {session.name}") as progress:
-            return reach.agent(session, progress=progress)
+        Raises
+        ------
+        HostError
+            The host can't be reached now; says what that means for the bill.
+        """
+        from gpunb.errors import HostError
+        from gpunb.sessions import reach, supervisor
+
+        # one that died since the session was rented is started again
+        supervisor.ensure(self.ledger)
+        try:
+            with self.progress(f"connecting to {session.name}") as progress:
+                client = reach.agent(session, progress=progress)
+                return client if self._answers(client) else self._anew(session, progress)
+        except HostError as err:
+            if err.bill is None:
+                err.bill = (
+                    f"{session.name} is billed (${session.hourly:.2f}/h) until it is down or its lease ends"
+                )
+            err.hint = err.hint or f"gpunb show {session.name} tells more; gpunb down {session.name} ends it"
+            raise
+
+    @staticmethod
+    def _answers(client: AgentClient) -> bool:
+        from gpunb.errors import Unreachable
+
+        try:
+            client.request("lease", timeout=ANSWER_S)
+        except Unreachable:
+            return False
+        return True
+
+    @staticmethod
+    def _anew(session: Session, progress: Progress) -> AgentClient:
+        """The line is silent: raise if the host is dead too, else open another."""
+        from gpunb.sessions import reach
+        from gpunb.ssh import probe
+
+        progress.say("the line is silent; trying a new one")
+        probe(reach.endpoint(session))
+        reach.drop(session.id)
+        return reach.agent(session, progress=progress)
 
     def sink(self, run_id: str = "") -> Sink:
         """Where the output of run `run_id` goes at this door.

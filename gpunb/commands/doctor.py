@@ -156,7 +156,7 @@ def _supervisor(context: Context) -> Iterator[Finding]:
     except GpunbError:
         return  # said already
     now = time.time()
-    if leader is not None and leader.until > now:
+    if leader is not None:
         yield Finding(
             "supervisor", "ok", f"{leader.kind}, last sign of life {max(0.0, now - leader.beat):.0f} s ago"
         )

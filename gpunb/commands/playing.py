@@ -64,6 +64,8 @@ def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool
     """
     from gpunb.remote import show
 
+    client = handle.client
+    before, client.on_line = client.on_line, sink.note
     try:
         info = show(handle, sink, interactive=interactive)
     except RunNotFound:
@@ -77,6 +79,8 @@ def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool
                 or f"the run may go on there: gpunb attach {handle.id} shows it when the host is back"
             )
         raise
+    finally:
+        client.on_line = before
     note_end(context, handle.id, info)
     return info
 

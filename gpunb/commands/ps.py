@@ -36,6 +36,10 @@ def command(context: Context, *, all_: bool) -> Result:
             runs = ledger.runs(found.id, 100)
             running[found.id] = [run for run in runs if run.ended is None]
     blocks: list[Block] = list(views.warnings(sessions))
+    watched = ledger.leader() is not None
+    if not watched and any(found.alive for found in sessions):
+        text = "nothing watches the leases: no supervisor is alive; supervise starts one"
+        blocks.insert(0, Note(f"WARNING: {text}", "bad"))
     if sessions:
         blocks.append(views.sessions_table(sessions, costs, running, now))
     else:

@@ -106,7 +106,7 @@ def command(
 
 
 def _rent(context: Context, rows: list[Ranked], request: RentRequest) -> Session:
-    from gpunb.sessions import lifecycle
+    from gpunb.sessions import lifecycle, supervisor
 
     by_cloud: dict[str, list[Ranked]] = {}
     for row in rows:
@@ -124,6 +124,7 @@ def _rent(context: Context, rows: list[Ranked], request: RentRequest) -> Session
                     [row.offer for row in theirs[:TRIED]],
                     request,
                     progress=progress,
+                    watch=supervisor.ensure,
                 )
         except _NEXT_CLOUD as err:
             if err.effect != "none":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -99,28 +98,21 @@ def move(
 ) -> SyncReport:
     """Carry out one sync, with progress, and note the transfer in the ledger."""
     from gpunb.sessions import reach
-    from gpunb.sessions.model import Transfer
+    from gpunb.sessions.activity import moving
     from gpunb.sync import sync
 
-    title = f"sync to {session.name}" if direction == "up" else f"sync from {session.name}"
-    began = time.time()
+    up = direction == "up"
+    what = source if up else target
+    title = f"sync to {session.name}" if up else f"sync from {session.name}"
     with context.progress(title) as progress:
         connection = reach.connection(session)
-        report = sync(connection, source, target, direction=direction, progress=progress, **options)
-    if not options.get("dry_run"):
-        context.ledger.add_transfer(
-            Transfer(
-                session_id=session.id,
-                direction=direction,
-                bytes=report.sent_bytes,
-                files=report.sent_files,
-                started=began,
-                ended=time.time(),
-                what=source if direction == "up" else target,
-                state="partial" if report.failed else "ok",
-            )
-        )
-        context.ledger.touch(session.id)
+        if options.get("dry_run"):
+            return sync(connection, source, target, direction=direction, progress=progress, **options)
+        with moving(context.ledger, session, direction, what) as transfer:
+            report = sync(connection, source, target, direction=direction, progress=progress, **options)
+            transfer.bytes, transfer.files = report.sent_bytes, report.sent_files
+            if report.failed:
+                transfer.state = "partial"
     return report
 
 

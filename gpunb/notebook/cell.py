@@ -19,7 +19,7 @@ from gpunb.errors import BadInput, GpunbError, SessionAmbiguous
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-__all__ = ["CELL", "run_cell"]
+__all__ = ["CELL", "help_text", "run_cell"]
 
 CELL = Verb(
     "%%gpu",
@@ -49,6 +49,12 @@ CELL = Verb(
 )
 
 
+def help_text() -> str:
+    """The cell's options, as ``%%gpu -h`` (with a body) shows them."""
+    with click.Context(CELL, info_name="%%gpu", obj=Context("notebook"), **CELL.context_settings) as ctx:
+        return CELL.get_help(ctx)
+
+
 def run_cell(shell: InteractiveShell, line: str, body: str) -> Result | None:
     """Run `body` on the host, as the flags in `line` say.
 
@@ -62,7 +68,7 @@ def run_cell(shell: InteractiveShell, line: str, body: str) -> Result | None:
     with Context("notebook", shell) as context:
         try:
             args = words(line)
-            with CELL.make_context("%%gpu", args, obj=context) as parsed:
+            with CELL.make_context("%%gpu", list(args), obj=context) as parsed:
                 options = dict(parsed.params)
             return _run(context, body, options)
         except click.exceptions.Exit:  # -h

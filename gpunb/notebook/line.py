@@ -29,6 +29,11 @@ def run_line(shell: InteractiveShell, line: str) -> Result:
     except Exception:
         log.get(__name__).exception("unexpected failure in %%gpu %s", line)
         raise
+    if line.strip() in ("-h", "--help"):
+        # `%%gpu -h` alone never reaches us: IPython wants a body below it
+        from gpunb.notebook.cell import help_text
+
+        print(f"\n{help_text()}")  # noqa: T201
     if result.exit_code == 130:
         raise KeyboardInterrupt
     if result.exit_code:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import no_var_expand
 
@@ -31,8 +31,8 @@ def register(shell: InteractiveShell) -> None:
         return run_line(shell, line)
 
     # what stands in braces or after a dollar sign is the user's code, not ours to fill in
-    plain = cast("Any", no_var_expand)  # typed for methods only
-    shell.register_magic_function(plain(gpu), magic_kind="line_cell", magic_name=NAME)
+    put_there: Any = shell.register_magic_function  # IPython types it as unbound
+    put_there(no_var_expand(gpu), magic_kind="line_cell", magic_name=NAME)
     for key in (f"%{NAME}", f"%%{NAME}"):
         shell.set_hook("complete_command", _complete, str_key=key)
 

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
+from support.supervisors import end_supervisors
+from support.terminal import Ran
 
 from gpunb.commands.cli import run
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
-@dataclass
-class Ran:
-    """What one ``gpunb …`` did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Gpunb = Callable[..., Ran]
+    from support.terminal import Gpunb
 
 
 @pytest.fixture
@@ -43,6 +31,7 @@ def gpunb(capfd: pytest.CaptureFixture[str], home: Path) -> Iterator[Gpunb]:
     from gpunb.sessions import reach
 
     reach.close_all()
+    end_supervisors(home)
 
 
 @pytest.fixture

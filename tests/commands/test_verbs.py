@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Gpunb
 
 from gpunb.providers.local import LocalProvider
+
+if TYPE_CHECKING:
+    from support.terminal import Gpunb
 
 pytestmark = pytest.mark.slow
 
@@ -120,11 +123,15 @@ def test_detach_logs_follow_and_cancel(demo: Gpunb) -> None:
 
 def test_ctrl_c_leaves_logs_and_ends_a_followed_run(demo: Gpunb) -> None:
     child = subprocess.Popen(
-        [sys.executable, "-m", "gpunb", "run", "--shell", "echo up; sleep 600"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "gpunb", "run", "--shell", "echo up; sleep 600"],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "up\n"
-    watcher = subprocess.Popen([sys.executable, "-m", "gpunb", "logs", "-f"], stdout=subprocess.PIPE, text=True)
+    watcher = subprocess.Popen(
+        [sys.executable, "-m", "gpunb", "logs", "-f"], stdout=subprocess.PIPE, text=True
+    )
     assert watcher.stdout is not None
     assert watcher.stdout.readline() == "up\n"
     watcher.send_signal(signal.SIGINT)
@@ -240,6 +247,15 @@ def test_sync_dry_run_says_what_and_why(demo: Gpunb) -> None:
     assert demo("sync", "src", "demo:src").code == 0
     assert demo("exec", "--", "ls", "src").out == "a.py\n"
     assert demo("sync", "src", "nope:src").code == 1
+
+
+def test_rent_starts_the_supervisor(demo: Gpunb) -> None:
+    def seen() -> str:
+        rows = demo("doctor", "--offline", "--json").json
+        return str(next(row for row in rows if row["what"] == "supervisor")["finding"])
+
+    wait_for("the supervisor", lambda: "detached" in seen())
+    assert "WARNING" not in demo("ps").out
 
 
 def test_doctor(demo: Gpunb) -> None:
