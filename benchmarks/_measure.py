@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -17,6 +20,16 @@ if TYPE_CHECKING:
 __all__ = ["Finished", "cpu_seconds", "interleave", "peak_of", "process", "seconds"]
 
 T = TypeVar("T")
+# starts the measured process, waits for it, and writes [seconds, exit code, peak]
+_HELPER = """
+import json, os, sys, time
+begin = time.perf_counter()
+pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+took = time.perf_counter() - begin
+with open(sys.argv[1], "w") as file:
+    json.dump([took, os.waitstatus_to_exitcode(status), usage.ru_maxrss], file)
+"""
 # ru_maxrss counts kilobytes on Linux and bytes on macOS (getrusage(2) of both)
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -33,6 +46,9 @@ class Finished:
 def process(argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: float = 60.0) -> Finished:
     """Run a process and measure it from its start until it has been reaped.
 
+    A small helper process starts it: a child's peak memory begins with its
+    parent's at the fork (getrusage(2) keeps it over exec), and ours is large.
+
     Raises
     ------
     RuntimeError
@@ -40,41 +56,32 @@ def process(argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeou
     subprocess.TimeoutExpired
         It runs longer than `timeout` seconds, and was killed.
     """
-    with tempfile.TemporaryFile() as out:
-        begin = time.perf_counter()
-        child = subprocess.Popen(
-            argv, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+    with tempfile.TemporaryDirectory() as folder:
+        figures = Path(folder, "figures")
+        with Path(folder, "out").open("w+b") as out:
+            helper = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _HELPER, str(figures), *argv],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                helper.wait(timeout)
+            except BaseException:
+                os.killpg(helper.pid, signal.SIGKILL)
+                helper.wait()
+                raise
+            out.seek(0)
+            text = out.read().decode("utf-8", "replace")
+        took, code, peak = (
+            json.loads(figures.read_text()) if figures.exists() else (0.0, helper.returncode, 0)
         )
-        code, peak = _reap(child, timeout)
-        took = time.perf_counter() - begin
-        out.seek(0)
-        text = out.read().decode("utf-8", "replace")
     if code != 0:
         msg = f"{' '.join(argv)} exited with {code}:\n{text[-2000:]}"
         raise RuntimeError(msg)
-    return Finished(seconds=took, peak_bytes=peak, out=text)
-
-
-def _reap(child: subprocess.Popen[bytes], timeout: float) -> tuple[int, int]:
-    # wait4 is the one call that tells the memory of this child alone; a timer keeps it bounded
-    import threading
-
-    expired = threading.Event()
-
-    def kill() -> None:
-        expired.set()
-        child.kill()
-
-    timer = threading.Timer(timeout, kill)
-    timer.start()
-    try:
-        _, status, usage = os.wait4(child.pid, 0)
-    finally:
-        timer.cancel()
-    child.returncode = os.waitstatus_to_exitcode(status)  # Popen must not wait for it again
-    if expired.is_set():
-        raise subprocess.TimeoutExpired(child.args, timeout)
-    return child.returncode, usage.ru_maxrss * _MAXRSS_UNIT
+    return Finished(seconds=took, peak_bytes=peak * _MAXRSS_UNIT, out=text)
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import ScriptedCloud, ScriptedReach, VirtualClock
 
 from gpunb.sessions import lifecycle
 from gpunb.sessions.ledger import Ledger
+from tests.sessions.scripted import ScriptedCloud, ScriptedReach, VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

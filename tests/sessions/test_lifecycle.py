@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import Crash
 
 from gpunb.errors import (
     AuthFailed,
@@ -26,6 +25,7 @@ from gpunb.errors import (
 from gpunb.providers.base import Capability, InstanceState
 from gpunb.sessions import lifecycle
 from gpunb.sessions.model import ALLOWED, OVER, IntentState, SessionState, allowed
+from tests.sessions.scripted import Crash
 
 if TYPE_CHECKING:
     from conftest import World
@@ -309,6 +309,20 @@ def test_a_404_of_a_lagging_list_is_not_gone(world: World) -> None:
     (session,) = world.ledger.sessions()
     assert world.resume(session).state is S.FAILED
     assert world.cloud.billed() == []
+
+
+def test_a_404_right_after_the_answer_is_not_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.cloud.script.list_lag_s = 60.0
+    with monkeypatch.context() as patch:
+        patch.setattr(world.cloud, "get", lambda instance_id: raising(Crash())())
+        with pytest.raises(Crash):
+            world.rent()
+    world.restart()
+    (session,) = world.ledger.sessions()
+    assert (session.state, session.seen) == (S.BOOTING, False)
+    assert world.down(session).confirmed is not None
+    assert world.cloud.billed() == []
+    assert world.cloud.calls.count("destroy i1") > 1
 
 
 def test_one_call_two_machines_leaves_one_session_and_one_orphan(world: World) -> None:

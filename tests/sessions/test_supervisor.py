@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import Crash, Machine, Script, VirtualClock
 
 from gpunb.errors import (
     AuthFailed,
@@ -30,6 +29,7 @@ from gpunb.sessions.ledger import Ledger
 from gpunb.sessions.model import IntentState, RunNote, Session, SessionState
 from gpunb.sessions.reach import Pulse
 from gpunb.sessions.watching import Looked, Watch
+from tests.sessions.scripted import Crash, Machine, Script, VirtualClock
 
 if TYPE_CHECKING:
     from conftest import World
@@ -229,6 +229,24 @@ def test_only_our_own_orphans_are_ended(world: World) -> None:
     ticks(world, watch(world), 900)
     assert sorted(one.id for one in world.cloud.billed()) == ["i1", "i51", "i52"]
     assert [(one.instance_id, one.ours) for one in world.ledger.orphans()] == [("i51", False)]
+
+
+def test_a_rental_whose_answer_is_on_its_way_is_no_orphan(world: World) -> None:
+    # verda sdk#79: a create call that blocks for minutes after its effect
+    other = Ledger.open(world.path, clock=world.clock, owner="other", owner_lives=lambda owner: True)
+
+    def slow() -> None:
+        watcher = Watch(other, lambda name: world.cloud, host=world.host, sweep_s=0.0)
+        for _ in range(20):
+            watcher.tick()
+            world.clock.sleep(TICK)
+
+    world.cloud.script.create_after = [slow]
+    session = world.rent(hours=2)
+    other.close()
+    assert session.state is S.READY
+    assert [one.id for one in world.cloud.billed()] == [session.instance_id]
+    assert world.ledger.orphans(gone=True) == []
 
 
 def test_a_crashed_rental_is_brought_up_by_the_supervisor(world: World) -> None:
