@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb.commands.result import Code, Note, Result, Table
-from gpunb.commands.verb import verb
+from gpunb.commands.verb import did_you_mean, verb
 from gpunb.errors import BadInput, Unavailable, WrongState
 from gpunb.sim import state
 from gpunb.units import money_text
@@ -27,7 +27,20 @@ _KEY_VARIABLES = {
 }
 
 
-@click.group("sim", context_settings={"help_option_names": ["-h", "--help"]})
+class _Group(click.Group):
+    """Says which verb was meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not ctx.resilient_parsing:
+            msg = f"{ctx.command_path}: there is no verb {args[0]!r}"
+            hint = did_you_mean(args[0], list(self.commands)) or f"{ctx.command_path} -h lists the verbs"
+            raise BadInput(msg, hint=hint)
+        return super().resolve_command(ctx, args)
+
+
+@click.group("sim", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """Try gpunb on simulated clouds: their APIs, real SSH hosts, no account, no cost."""
 

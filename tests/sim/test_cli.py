@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-Run = "Callable[..., Result]"
-
 
 @pytest.fixture
 def run(home: Path) -> Iterator[Callable[..., Result]]:
@@ -119,6 +117,17 @@ class TestBadInput:
     def test_a_cloud_that_is_not_simulated(self, run: Any) -> None:
         with pytest.raises(BadInput, match="'aws'"):
             run("up --cloud aws")
+
+    def test_a_verb_that_is_not_there(self, run: Any) -> None:
+        with pytest.raises(BadInput, match="no verb 'stats'") as caught:
+            run("stats")
+        assert "status" in str(caught.value.hint)
+
+    def test_a_parameter_that_is_no_number(self, run: Any) -> None:
+        from gpunb.sim import cli
+
+        with pytest.raises(BadInput, match="seconds=soon"):
+            cli._number("seconds=soon")
 
     def test_the_kinds_are_listed(self, run: Any) -> None:
         assert "destroy answers success and does nothing" in run("faults").text()
