@@ -141,8 +141,9 @@ def run(options: Options) -> Report:
             prints = interleave(
                 {
                     "200k lines, local ipykernel": lambda: seconds(lambda: local(LINES)) * 1000,
-                    "200k lines, gpunb": lambda: seconds(ours(client, LINES, 1_288_890 + 200_000 - 200_000))
-                    * 1000,
+                    "200k lines, gpunb": lambda: (
+                        seconds(ours(client, LINES, 1_288_890 + 200_000 - 200_000)) * 1000
+                    ),
                     "2k flushed writes, local ipykernel": lambda: seconds(lambda: local(WRITES)) * 1000,
                     "2k flushed writes, gpunb": lambda: seconds(ours(client, WRITES)) * 1000,
                 },

@@ -217,7 +217,7 @@ class AuthFailed(ProviderError):
 
 
 class NotSupported(ProviderError):
-    """This cloud can't do that."""
+    """The cloud can't do that."""
 
 
 class OfferGone(ProviderError):

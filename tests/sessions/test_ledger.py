@@ -262,7 +262,7 @@ def test_two_threads_share_one_object(ledger: Ledger) -> None:
         try:
             for number in range(50):
                 ledger.note(session.id, word, str(number))
-        except BaseException as err:
+        except BaseException as err:  # noqa: BLE001 - the main thread asserts that there was none
             errors.append(err)
 
     threads = [threading.Thread(target=work, args=(word,)) for word in ("a", "b")]
@@ -318,7 +318,7 @@ def test_a_fork_opens_its_own_connection(ledger: Ledger) -> None:
         try:
             ledger.note(session.id, "child")
             os._exit(0 if [one.kind for one in ledger.events(session.id)][-1] == "child" else 1)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - a forked child must not return into pytest
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     ledger.note(session.id, "parent")
@@ -519,7 +519,7 @@ def test_full_disk_in_mid_transition(mounted: Path) -> None:
         with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as out:
             while True:
                 out.write(b"x" * 4096)
-        with pytest.raises(LedgerUnwritable, match="full|I/O") as caught:
+        with pytest.raises(LedgerUnwritable, match=r"full|I/O") as caught:
             for _ in range(1000):
                 ledger.note(session.id, "n", "x" * 4000)
         assert "nothing new is rented" in str(caught.value)
