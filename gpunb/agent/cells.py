@@ -71,6 +71,7 @@ class Cells:
         starting = self._starting
         if kernel is None or (not kernel.alive and (starting is None or starting.done())):
             kernel = self.kernel = Kernel("main", self._on_iopub, self._on_input, self._on_died)
+            kernel.on_turn, kernel.on_lost = self._flush, self._on_lost
             starting = self._starting = asyncio.ensure_future(kernel.start())
         if starting is not None:
             await asyncio.shield(starting)
@@ -228,8 +229,10 @@ class Cells:
 
     def _on_iopub(self, kind: str, parent: str, parts: Sequence[bytes]) -> None:
         run = self.runs.get(parent)
-        if run is None or run.journal is None:
+        if run is None or run.journal is None or self.kernel is None:
             return
+        if kind != "status" and not run.hear(self.kernel.position):
+            return  # an earlier agent has journaled it
         if kind == "stream":
             content = json.loads(parts[0].decode("utf-8", "replace"))
             run.stream(content["name"], content["text"])
@@ -241,6 +244,14 @@ class Cells:
                 self._idle.set()
         if kind == "error":
             self.failed.add(run.id)
+
+    def _flush(self) -> None:
+        for run in self.runs.values():
+            run.flush()
+
+    def _on_lost(self, size: int) -> None:
+        if self.current is not None:
+            self.current.append({"k": "lost", "bytes": size, "why": "the host's disk was full"})
 
     def _on_input(self, parent: str, content: dict[str, Any]) -> None:
         run = self.runs.get(parent)

@@ -7,19 +7,23 @@ process can pick a living kernel up where the old one left it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import glob
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 import traceback
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from . import places, processes
-from .kernelapp import iopub_address
+from .kernelapp import poke_address
+from .spool import Inlet, clear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from jupyter_client.session import Session
 
 IDS = b"<IDS|MSG>"
+TURN = 0.02  # seconds of reading before others have their turn
 START_TIMEOUT = 180.0  # seconds; a slow disk reads a large image's Python for long
 
 
@@ -45,6 +50,16 @@ class Kernel:
         Called with (parent message id, content) when the kernel asks.
     on_died
         Called with the reason when the process is gone.
+
+    Attributes
+    ----------
+    position
+        Where in the spool the message stands that `on_iopub` is called for.
+    on_turn
+        Called when a file of the spool has been read and is about to be
+        deleted: what is still in memory must be written now.
+    on_lost
+        Called with the bytes that the kernel found no room for on the disk.
     """
 
     def __init__(
@@ -68,6 +83,11 @@ class Kernel:
         self._tasks: list[asyncio.Future[Any]] = []
         self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._prefix = ""
+        self._inlet: Inlet | None = None
+        self._poke: socket.socket | None = None
+        self.position: list[int] = []
+        self.on_turn: Callable[[], None] = lambda: None
+        self.on_lost: Callable[[int], None] = lambda _: None
 
     @property
     def alive(self) -> bool:
@@ -83,6 +103,7 @@ class Kernel:
             await self._open()
             return False
         self._prefix = self._write_connection()
+        clear(self.folder)
         log = open(os.path.join(self.folder, "log"), "ab")
         package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         env = dict(os.environ, GPUNB_KERNEL=self._prefix, PYTHONUNBUFFERED="1")
@@ -121,7 +142,7 @@ class Kernel:
         return info["ip"]
 
     async def _open(self) -> None:
-        """Bind IOPub's reading end, and connect the other channels once the kernel has bound them.
+        """Read IOPub's files, and connect the other channels once the kernel has bound them.
 
         Not before: a socket that connects to nothing tries again later, each
         in its own time, and a kernel that asks for input before the stdin
@@ -136,10 +157,7 @@ class Kernel:
         self._session = Session(key=info["key"].encode(), signature_scheme=info["signature_scheme"])
         context = self._context = zmq.asyncio.Context()
         context.linger = 0
-        pull = context.socket(zmq.PULL)
-        pull.rcvhwm = 0
-        pull.bind(iopub_address(info["ip"]))
-        self._sockets["iopub"] = pull
+        self._listen(poke_address(info["ip"]))
         self._tasks = [asyncio.ensure_future(self._watch())]
         for channel in ("stdin", "control", "shell"):
             path = "%s-%d" % (info["ip"], info[channel + "_port"])
@@ -151,20 +169,56 @@ class Kernel:
             self._sockets[channel] = sock
         self._tasks += [asyncio.ensure_future(self._read(channel)) for channel in self._sockets]
 
+    def _listen(self, address: str) -> None:
+        """Be told by the kernel's process that there is something to read."""
+        if os.path.exists(address):  # an earlier agent's
+            os.unlink(address)
+        self._inlet = Inlet(self.folder)
+        poke = self._poke = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        poke.setblocking(False)
+        poke.bind(address)
+        os.chmod(address, 0o600)
+        asyncio.get_running_loop().add_reader(poke, self._poked)
+
+    def _poked(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._poke is not None:
+                self._poke.recv(16)
+        self._drain()
+
+    def _drain(self, turn: float = TURN) -> None:
+        """Hand on what IOPub has said; a flood is taken in turns with everything else."""
+        inlet = self._inlet
+        if inlet is None:
+            return
+        until = time.monotonic() + turn
+        for self.position, parts in inlet.read():
+            self._said(parts)
+            if time.monotonic() > until:
+                asyncio.get_running_loop().call_soon(self._drain)
+                return
+        if inlet.turned:
+            self.on_turn()
+            inlet.drop_read()
+
+    def _said(self, parts: list[bytes]) -> None:
+        if parts[0] == b"lost":
+            self._guard(self.on_lost, int(parts[1]))
+            return
+        found = _parse(parts)
+        if found is not None:
+            header, parent, more = found
+            self._guard(self.on_iopub, header["msg_type"], parent.get("msg_id", ""), more)
+
     async def _read(self, channel: str) -> None:
         sock = self._sockets[channel]
         while True:
-            parts = await sock.recv_multipart()
-            try:
-                at = parts.index(IDS)
-                header, parent = json.loads(parts[at + 2].decode()), json.loads(parts[at + 3].decode())
-            except (ValueError, IndexError):
-                continue  # not a Jupyter message
-            metadata, content, buffers = parts[at + 4], parts[at + 5], parts[at + 6 :]
+            found = _parse(await sock.recv_multipart())
+            if found is None:
+                continue
+            _, parent, (content, *_) = found
             parent_id = parent.get("msg_id", "")
-            if channel == "iopub":
-                self._guard(self.on_iopub, header["msg_type"], parent_id, [content, metadata, *buffers])
-            elif channel == "stdin":
+            if channel == "stdin":
                 self._guard(self.on_input, parent_id, json.loads(content.decode()))
             else:
                 waiting = self._replies.pop(parent_id, None)
@@ -182,6 +236,7 @@ class Kernel:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(0.2)
+            self._drain()  # a poke may have been lost
             code = self.process.poll() if self.process is not None else None
             if code is None and self.alive:
                 continue
@@ -192,7 +247,7 @@ class Kernel:
                     why += "; most likely the host ran out of memory"
             elif code is not None:
                 why = "it exited with code %d" % code
-            await asyncio.sleep(0.1)  # its last messages
+            self._drain(3600.0)  # its last messages
             self._close()
             self.on_died(why)
             return
@@ -269,6 +324,13 @@ class Kernel:
             if task is not current:
                 task.cancel()
         self._tasks = []
+        if self._poke is not None:
+            asyncio.get_running_loop().remove_reader(self._poke)
+            self._poke.close()
+            self._poke = None
+        if self._inlet is not None:
+            self._inlet.close()
+            self._inlet = None
         for sock in self._sockets.values():
             sock.close(0)
         self._sockets = {}
@@ -281,6 +343,16 @@ class Kernel:
             if not waiting.done():
                 waiting.cancel()
         self._replies = {}
+
+
+def _parse(parts: list[bytes]) -> tuple[dict[str, Any], dict[str, Any], list[bytes]] | None:
+    """Header, parent header, and content, metadata, buffers; None if it is no Jupyter message."""
+    try:
+        at = parts.index(IDS)
+        header, parent = json.loads(parts[at + 2].decode()), json.loads(parts[at + 3].decode())
+        return header, parent, [parts[at + 5], parts[at + 4], *parts[at + 6 :]]
+    except (ValueError, IndexError):
+        return None
 
 
 def _signal_name(number: int) -> str:

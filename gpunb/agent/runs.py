@@ -36,7 +36,9 @@ class Run:
         self.last = 0
         self.size = 0
         self.grown = asyncio.Event()
+        self.heard: list[int] = []  # position in the kernel's spool up to which this run has all
         self._segments: list[tuple[str, bytes]] = []
+        self._segments_at: list[int] = []
         self._pending = 0
         self._flushed = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -70,6 +72,13 @@ class Run:
         """Whether the end record is written."""
         return self.state in protocol.END_STATES
 
+    def hear(self, position: list[int]) -> bool:
+        """Whether the message at `position` is new to this run; it is taken for journaled then."""
+        if position <= self.heard:
+            return False
+        self.heard = position
+        return True
+
     def refresh(self) -> None:
         """Notice what stands in the journal now; wakes those who follow."""
         try:
@@ -89,6 +98,7 @@ class Run:
     def _note(self, number: int, head: dict[str, Any], size: int) -> None:
         self.last, self.size = number, size
         kind = head.get("k")
+        self.heard = max(self.heard, head.get("at", []))
         if kind == "begin" or (kind == "start" and self.kind == "job"):
             self.started, self.state = head["ts"], "running"
         elif kind == "end":
@@ -124,13 +134,14 @@ class Run:
         journal = self.journal
         if journal is None:  # output of a cell that has long ended, from a thread it left
             return
-        number = journal.append(head, parts)
+        number = journal.append(dict(head, at=head.get("at", self.heard)), parts)
         self._note(number, journal.last_head, journal.size)
 
     def stream(self, name: str, text: str) -> None:
         """Printed text; joined so that at most 20 records a second are written."""
         data = text.encode("utf-8", "surrogateescape")
         self._segments.append((name, data))
+        self._segments_at = self.heard
         self._pending += len(data)
         wait = self._flushed + MIN_GAP - time.monotonic()
         if wait <= 0 or self._pending >= MAX_RECORD:
@@ -148,7 +159,7 @@ class Run:
         segments, self._segments, self._pending = self._segments, [], 0
         self._flushed = time.monotonic()
         head, parts = joined(segments)
-        self._write(head, parts)
+        self._write(dict(head, at=self._segments_at), parts)
         self._wake()
 
     def begin(self) -> None:

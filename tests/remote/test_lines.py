@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from gpunb.errors import Unreachable
+from gpunb.errors import KernelDied, Unreachable
 from gpunb.remote import AgentClient, show
 from tests.remote.conftest import Screen, kernel_pid, kill_agent, wait_for
 from tests.support.proxy import Proxy
@@ -129,3 +129,27 @@ def test_a_line_that_stays_down_is_told_after_the_patience(proxied):
         show(run, Screen())
     with pytest.raises(Unreachable):
         client.runs()
+
+
+def test_an_agent_killed_in_a_flood_loses_nothing(host, client):
+    code = "for i in range(40_000):\n    print(i, flush=True)"
+    run = client.run_cell(code)
+    screen = Screen()
+    thread = threading.Thread(target=lambda: show(run, screen, interactive=False))
+    thread.start()
+    for wanted in ("3000\n", "15000\n"):
+        wait_for(lambda wanted=wanted: wanted in screen.text(), 40)
+        kill_agent(host)
+    thread.join(90)
+    assert screen.text() == "".join(f"{i}\n" for i in range(40_000))
+
+
+def test_what_a_kernel_said_before_it_was_killed_is_kept(host, client):
+    count = "for i in range(5_000):\n    print(i, flush=True)"
+    code = f"import os, signal\n{count}\nos.kill(os.getpid(), signal.SIGKILL)"
+    screen = Screen()
+    with pytest.raises(KernelDied):
+        show(client.run_cell(code), screen)
+    lines = screen.text().splitlines()
+    assert lines == [str(i) for i in range(len(lines))]
+    assert len(lines) > 4_900  # the last ones may not have left the kernel's own thread

@@ -1,0 +1,72 @@
+"""The host's GPUs, as ``nvidia-smi`` tells of them.
+
+A broken driver lets ``nvidia-smi`` hang for minutes, so it is asked in a
+process of its own that is left behind when its time is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+
+FURTHER = ("/usr/bin", "/usr/local/nvidia/bin", "/usr/lib/wsl/lib")  # not on every login's PATH
+TIMEOUT = 10.0  # seconds; a driver that has to be woken takes a few
+
+
+class SmiError(Exception):
+    """``nvidia-smi`` is there and does not answer; the message has its words."""
+
+
+def program() -> str | None:
+    """Where ``nvidia-smi`` is, or None."""
+    return shutil.which("nvidia-smi", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *FURTHER]))
+
+
+async def query(fields: str, timeout: float = TIMEOUT) -> list[list[str]]:
+    """One list of the `fields`' values for each GPU; an empty list on a host without NVIDIA's tool.
+
+    Raises
+    ------
+    SmiError
+        It failed, or did not answer within `timeout` seconds.
+    """
+    path = program()
+    if path is None:
+        return []
+    process = await asyncio.create_subprocess_exec(
+        path,
+        "--query-gpu=" + fields,
+        "--format=csv,noheader,nounits",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        out, _ = await asyncio.wait_for(process.communicate(), timeout)
+    except asyncio.TimeoutError:
+        raise SmiError("nvidia-smi did not answer within %g s" % timeout) from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+    text = out.decode("utf-8", "replace")
+    if process.returncode:
+        raise SmiError("nvidia-smi ended with %s: %s" % (process.returncode, text.strip()[-300:]))
+    rows = [[value.strip() for value in line.split(",")] for line in text.splitlines() if line.strip()]
+    return [row for row in rows if len(row) == len(fields.split(","))]
+
+
+async def devices() -> list[str]:
+    """The GPUs that jobs may be given, as ``CUDA_VISIBLE_DEVICES`` names them.
+
+    Raises
+    ------
+    SmiError
+        See `query`.
+    """
+    limited = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if limited is not None:
+        return [name.strip() for name in limited.split(",") if name.strip() and name.strip() != "-1"]
+    return [row[0] for row in await query("index") if row[0].isdigit()]

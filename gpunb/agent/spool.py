@@ -1,0 +1,191 @@
+"""The kernel's IOPub as files: what it says is on disk before anybody has to be there.
+
+The kernel's process appends each message to the newest of a row of files and
+pokes the agent through a datagram socket; the agent reads on from where it
+was. So neither an agent that is slow, killed or restarted nor a kernel that
+is killed loses a message that was sent, and no memory grows while nobody
+reads. A position is ``[file, offset]`` of the end of a message.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_U32 = struct.Struct(">I")
+ROTATE = 64 << 20  # bytes after which a new file is begun
+CHUNK = 1 << 20
+
+
+def _name(folder: str, number: int) -> str:
+    return os.path.join(folder, "out-%06d" % number)
+
+
+def numbers(folder: str) -> list[int]:
+    """The files that are there, oldest first."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        found = [
+            int(name[4:]) for name in os.listdir(folder) if name.startswith("out-") and name[4:].isdigit()
+        ]
+    return sorted(found)
+
+
+def clear(folder: str) -> None:
+    """Remove all files of a kernel that is no more."""
+    for number in numbers(folder):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_name(folder, number))
+
+
+class Outlet:
+    """The kernel's end; stands where ipykernel expects its IOPub socket.
+
+    Called by ipykernel's IOPub thread alone. A message that the disk has no
+    room for is counted, and the count is told before the next one that fits.
+    """
+
+    type = None  # not a ZMQ type: ipykernel then sets nothing up on it
+    closed = False
+
+    def __init__(self, folder: str, poke: str, context: Any = None) -> None:
+        self.context = context  # ipykernel makes its own inner sockets with it
+        self._folder = folder
+        self._poke_path = poke
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._number = (numbers(folder) or [0])[-1] + 1
+        self._size = 0
+        self._lost = 0
+        self._file = self._open()
+
+    def _open(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+        return os.open(_name(self._folder, self._number), flags, 0o600)
+
+    def send_multipart(self, parts: Sequence[Any], *_args: Any, **_more: Any) -> None:
+        """Append one message and poke the agent."""
+        try:
+            if self._lost:
+                self._write([b"lost", b"%d" % self._lost])
+                self._lost = 0
+            self._write([bytes(part) if not isinstance(part, bytes) else part for part in parts])
+        except OSError:
+            self._lost += sum(len(memoryview(part)) for part in parts)
+        with contextlib.suppress(OSError):  # nobody there, or poked often enough already
+            self._socket.sendto(b"", self._poke_path)
+
+    def _write(self, parts: Sequence[bytes]) -> None:
+        data = b"".join([_U32.pack(len(parts)), *[_U32.pack(len(part)) for part in parts], *parts])
+        view = memoryview(_U32.pack(len(data)) + data)
+        at = 0
+        try:
+            while at < len(view):
+                at += os.write(self._file, view[at:])
+        except OSError:
+            os.ftruncate(self._file, self._size)
+            raise
+        self._size += len(view)
+        if self._size >= ROTATE:
+            previous = self._file
+            self._number += 1
+            self._file = self._open()
+            self._size = 0
+            os.close(previous)
+
+    def close(self, *_args: Any, **_more: Any) -> None:
+        """Close file and socket."""
+        if not self.closed:
+            self.closed = True
+            os.close(self._file)
+            self._socket.close()
+
+
+class Inlet:
+    """The agent's end: reads messages, oldest first, and deletes files that are done with."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._number = 0
+        self._file = -1
+        self._offset = 0
+        self._ready: collections.deque[tuple[list[int], list[bytes]]] = collections.deque()
+        self.turned = False  # files have been read to their end and left
+
+    def read(self) -> Iterator[tuple[list[int], list[bytes]]]:
+        """Yield ``(position, parts)`` of each whole message there is now.
+
+        May be left in the middle: the next call goes on from there.
+        """
+        while True:
+            while self._ready or self._messages():
+                yield self._ready.popleft()
+            if not self._next():
+                return
+
+    def _messages(self) -> bool:
+        """Get the next messages ready; False if there are none."""
+        if self._file < 0:
+            return False
+        data = os.pread(self._file, CHUNK, self._offset)
+        if len(data) >= 4:
+            need = 4 + _U32.unpack_from(data)[0]
+            while len(data) < need:  # one message larger than a chunk
+                more = os.pread(self._file, need - len(data), self._offset + len(data))
+                if not more:
+                    break
+                data += more
+        at = 0
+        while len(data) - at >= 4:
+            end = at + 4 + _U32.unpack_from(data, at)[0]
+            if end > len(data):
+                break
+            self._ready.append(([self._number, self._offset + end], _split(data, at + 4)))
+            at = end
+        self._offset += at
+        return at > 0
+
+    def _next(self) -> bool:
+        """Go on to the next file; the one before is complete, since the kernel has left it."""
+        later = [number for number in numbers(self._folder) if number > self._number]
+        if not later:
+            return False
+        if self._file >= 0:
+            if os.fstat(self._file).st_size > self._offset:
+                return True  # it was appended to between our read and now
+            os.close(self._file)
+            self.turned = True
+        self._number, self._offset = later[0], 0
+        self._file = os.open(_name(self._folder, self._number), os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        return True
+
+    def drop_read(self) -> None:
+        """Delete the files before the one being read; all they said is in journals."""
+        for number in numbers(self._folder):
+            if number < self._number:
+                os.unlink(_name(self._folder, number))
+        self.turned = False
+
+    def close(self) -> None:
+        """Close the file being read."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _split(data: bytes, at: int) -> list[bytes]:
+    (count,) = _U32.unpack_from(data, at)
+    sizes = [_U32.unpack_from(data, at + 4 * (index + 1))[0] for index in range(count)]
+    start = at + 4 * (count + 1)
+    parts = []
+    for size in sizes:
+        parts.append(data[start : start + size])
+        start += size
+    return parts
