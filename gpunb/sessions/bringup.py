@@ -193,7 +193,7 @@ def timing_text(seconds: float) -> str:
 
 def _really_gone(ledger: Ledger, provider: Provider, session: Session, timing: Timing) -> bool:
     sent = max((one.sent for one in ledger.intents(session.id)), default=0.0)
-    if not session.seen and ledger.clock.time() - sent < timing.lag(provider):
+    if ledger.clock.time() - sent < timing.lag(provider):
         return False
     try:
         return provider.presence(session.instance_id) is Presence.GONE

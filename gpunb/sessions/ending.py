@@ -141,16 +141,20 @@ def end_step(
         presence = _presence(listing, session)
     if presence is Presence.PRESENT and not session.seen:
         return ledger.update(session.id, seen=True)
-    if presence is Presence.GONE and (
-        session.seen or _old_enough(ledger, session, timing.lag(listing.provider))
-    ):
+    if presence is Presence.GONE and _believable(ledger, session, timing.lag(listing.provider)):
         detail = f"{listing.provider.title} confirms that it is gone"
         return _over(ledger, listing.provider, session, then, detail)
     return session
 
 
-def _old_enough(ledger: Ledger, session: Session, lag: float) -> bool:
-    """Whether every list would have the instance by now, if it existed."""
+def _believable(ledger: Ledger, session: Session, lag: float) -> bool:
+    """Whether "gone" can be taken as true.
+
+    Yes if the instance was shown and the provider then took our call, or if every list would
+    have it by now. An early 404 may also be a replica that has not heard of it yet.
+    """
+    if session.seen and session.cloud_state == InstanceState.ENDING.value:
+        return True
     return all(_age(ledger, one) >= lag for one in ledger.intents(session.id))
 
 
@@ -172,6 +176,7 @@ def _destroy(ledger: Ledger, provider: Provider, session: Session, timing: Timin
         ledger.note(session.id, "destroy-failed", f"{type(err).__name__}: {err}")
     else:
         ledger.note(session.id, "destroyed", "the provider took the call")
+        session = ledger.update(session.id, cloud_state=InstanceState.ENDING.value)
     return _again(ledger, session, timing, detail)
 
 

@@ -418,8 +418,8 @@ def _vanished(ledger: Ledger, provider: Provider, session: Session, host: Reach,
     if session.state is _S.ENDING:
         return session  # its end is confirmed by end_step, with all that belongs to it
     sent = max((one.sent for one in ledger.intents(session.id)), default=0.0)
-    if not session.seen and ledger.clock.time() - sent < timing.lag(provider):
-        return session
+    if ledger.clock.time() - sent < timing.lag(provider):
+        return session  # a replica that has not heard of it yet, even if another one has
     host.drop(session.id)
     if session.state not in {_S.BOOTING, _S.REACHABLE, _S.READY, _S.STOPPED}:
         return session

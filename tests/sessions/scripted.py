@@ -165,7 +165,7 @@ class ScriptedCloud(Provider):
         if self.script.destroy_before:
             self.script.destroy_before.pop(0)()
         machine = self.machines.get(instance_id)
-        if machine is None or machine.gone:
+        if machine is None or machine.gone or self.clock.now - machine.made < self.script.list_lag_s:
             msg = f"404: no instance {instance_id}"
             raise InstanceGone(msg, provider=self.name)
         if self.script.destroy_ignored > 0:

@@ -412,6 +412,9 @@ def test_outbid_is_seen_and_the_gpu_is_not_billed_on(world: World) -> None:
 def test_an_instance_that_vanished_is_gone_with_a_receipt(world: World) -> None:
     session = world.rent()
     world.cloud.machines["i1"].gone = True
+    # a replica that has not heard of a new instance looks just like this
+    assert lifecycle.refresh(world.ledger, world.cloud, session, host=world.host).state is S.READY
+    world.clock.sleep(120)
     session = lifecycle.refresh(world.ledger, world.cloud, session, host=world.host)
     assert session.state is S.GONE
     receipt = world.ledger.receipt(session.id)

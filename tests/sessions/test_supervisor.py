@@ -326,7 +326,7 @@ def test_a_vanished_and_an_outbid_instance_are_seen(world: World) -> None:
     first, second = world.rent(hours=10), world.rent(hours=10)
     world.cloud.machines[first.instance_id].gone = True
     world.cloud.machines[second.instance_id].state = InstanceState.INTERRUPTED
-    ticks(world, watch(world), 120)
+    ticks(world, watch(world), 300)
     assert world.ledger.get(first.id).state is S.GONE
     now = world.ledger.get(second.id)
     assert (now.state, now.cloud_state) == (S.STOPPED, "interrupted")
