@@ -113,7 +113,7 @@ class Connection:
             channel.exec_command(command.encode("utf-8", "surrogateescape"))
         except (paramiko.SSHException, EOFError, OSError) as err:
             if channel is not None:
-                channel.close()
+                _shut(channel)
             raise self._broken(err, "start a command") from err
         return channel
 
@@ -157,7 +157,7 @@ class Connection:
                 raise HostError(msg)
             code = channel.recv_exit_status()
         finally:
-            channel.close()
+            _shut(channel)
         if code == -1:
             # a signal leaves no exit code; so does a connection that breaks,
             # and its thread may need a moment to say so
@@ -201,7 +201,7 @@ class Connection:
             channel.invoke_subsystem(name)
         except (paramiko.SSHException, EOFError, OSError) as err:
             if channel is not None:
-                channel.close()
+                _shut(channel)
             raise self._broken(err, f"start {name}") from err
         return channel
 
@@ -357,6 +357,11 @@ def _feed(channel: paramiko.Channel, data: bytes) -> None:
         for start in range(0, len(data), _SLICE):
             channel.sendall(data[start : start + _SLICE])
         channel.shutdown_write()
+
+
+def _shut(channel: paramiko.Channel) -> None:
+    with contextlib.suppress(OSError, EOFError):  # paramiko's own, when the line is cut
+        channel.close()
 
 
 def _left(deadline: float | None) -> float | None:

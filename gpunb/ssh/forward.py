@@ -135,7 +135,7 @@ class _Reverse(Forward):
             client.settimeout(None)
             tune(client)
         except OSError:
-            channel.close()
+            _close(channel)
             return
         self.join(channel, client)
 
@@ -198,7 +198,7 @@ def reverse(
         del origin
         forward = connection.reverses.get(server[1])
         if forward is None:
-            threading.Thread(target=channel.close, daemon=True).start()
+            threading.Thread(target=_close, args=(channel,), daemon=True).start()
         else:
             threading.Thread(target=forward.serve, args=(channel,), daemon=True).start()
 

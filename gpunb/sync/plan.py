@@ -22,7 +22,7 @@ class Item:
         Relative to the sync's root, ``/`` between names; bytes that are not
         UTF-8 are surrogate escapes.
     kind
-        "file", "dir" or "link".
+        "file", "dir" or "link"; in a target also "special".
     size
         Bytes; 0 unless a file.
     mtime
@@ -88,7 +88,7 @@ class Plan:
     replaced_bytes
         Bytes of the target's files that `items` replace.
     kinds
-        Of each deletion: "file", "dir" or "link".
+        Of each deletion: "file", "dir", "link" or "special".
     """
 
     items: list[Item] = field(default_factory=list)
@@ -148,7 +148,7 @@ def diff(source: Tree, target: Tree, *, delete: bool = False) -> Plan:
         old = there.get(item.path)
         if old is not None and old.kind != item.kind and "dir" in (old.kind, item.kind):
             if not delete or item.path in kept.above:
-                words = {"dir": "a folder", "file": "a file", "link": "a link"}
+                words = {"dir": "a folder", "file": "a file", "link": "a link", "special": "a special file"}
                 plan.blocked.append((item.path, f"{words[old.kind]} stands in its place"))
                 shut.add(item.path)
                 continue

@@ -122,15 +122,15 @@ class Remote:
 
     # -- the tree
 
-    def scan(self, root: str, rules: Rules) -> Tree:
-        """List the folder `root`; an absent one is an empty tree.
+    def scan(self, root: str, rules: Rules, *, target: bool = False) -> Tree:
+        """List the folder `root`; an absent one is an empty tree. `target` as in `gpunb.sync.scan`.
 
         Raises
         ------
         SyncError
             More entries than any honest tree has (5 million).
         """
-        lister = _Lister(root, rules)
+        lister = _Lister(root, rules, target=target)
         self.pump.run(lister.next_task)
         lister.tree.items.sort(key=lambda item: item.path)
         return lister.tree
@@ -177,8 +177,9 @@ class Remote:
 class _Lister:
     """Lists a tree folder by folder, many at once."""
 
-    def __init__(self, root: str, rules: Rules) -> None:
+    def __init__(self, root: str, rules: Rules, *, target: bool) -> None:
         self.tree = Tree()
+        self._target = target
         self._root, self._rules = root, rules
         self._todo: collections.deque[Item] = collections.deque([Item("", "dir")])
         self._seen = 0
@@ -208,9 +209,11 @@ class _Lister:
                 return
             self.tree.items.append(folder)
         links = []
+        seen: set[str] = set()
         for name, attrs in entries:
             path = f"{folder.path}/{name}" if folder.path else name
-            problem = _name_problem(name, path)
+            problem = "name that is listed twice" if name in seen else _name_problem(name, path)
+            seen.add(name)
             if problem is not None:
                 self.tree.left_out.append(LeftOut(path[:300], problem))
             elif self._take(path, attrs):
@@ -267,6 +270,9 @@ class _Lister:
             return True
         elif stat.S_ISREG(mode):
             self.tree.items.append(item)
+        elif self._target:
+            item.kind, item.size = "special", 0
+            self.tree.items.append(item)
         else:
             self.tree.left_out.append(LeftOut(path, "special file: not a file, folder or link"))
         return False
@@ -279,7 +285,7 @@ class _Lister:
                 self.tree.failed.append((path, fault.message))
                 continue
             goal = names[0][0].decode("utf-8", "surrogateescape") if isinstance(names, list) and names else ""
-            if link_stays_inside(path, goal) and len(goal) < _LONGEST_PATH:
+            if self._target or (link_stays_inside(path, goal) and len(goal) < _LONGEST_PATH):
                 self.tree.items.append(Item(path, "link", goal=goal))
             else:
                 self.tree.left_out.append(LeftOut(path, f"link that leads out of the folder: {goal[:300]}"))

@@ -109,7 +109,11 @@ class LocalRoot:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(part, dir_fd=fd)
             os.symlink(item.goal, part, dir_fd=fd)
-            os.replace(part, name, src_dir_fd=fd, dst_dir_fd=fd)
+            try:
+                os.replace(part, name, src_dir_fd=fd, dst_dir_fd=fd)
+            except OSError:
+                os.unlink(part, dir_fd=fd)
+                raise
 
     def drop_part(self, path: str) -> None:
         """Remove the unfinished file of `path`, if there is one."""

@@ -27,11 +27,12 @@ _SPECIAL = [
 ]
 
 
-def scan(root: Path, rules: Rules) -> Tree:
+def scan(root: Path, rules: Rules, *, target: bool = False) -> Tree:
     """List the folder `root`, parents before children, leaving out what `rules` say.
 
     Links that stay inside are kept as links; others, and special files, are
-    left out and named. Folders that can't be read are in `Tree.failed`.
+    left out and named; in a `target` they are items too, for they may stand in
+    the way. Folders that can't be read are in `Tree.failed`.
     """
     tree = Tree()
     todo = [""]
@@ -46,7 +47,7 @@ def scan(root: Path, rules: Rules) -> Tree:
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
             try:
-                if _take(tree, rules, entry, path):
+                if _take(tree, rules, entry, path, target=target):
                     todo.append(path)
             except OSError as err:
                 tree.failed.append((path, err.strerror or str(err)))
@@ -54,7 +55,7 @@ def scan(root: Path, rules: Rules) -> Tree:
     return tree
 
 
-def _take(tree: Tree, rules: Rules, entry: os.DirEntry[str], path: str) -> bool:
+def _take(tree: Tree, rules: Rules, entry: os.DirEntry[str], path: str, *, target: bool) -> bool:
     """Put one entry where it belongs; whether it is a folder to go into."""
     found = entry.stat(follow_symlinks=False)
     folder = stat.S_ISDIR(found.st_mode)
@@ -65,7 +66,7 @@ def _take(tree: Tree, rules: Rules, entry: os.DirEntry[str], path: str) -> bool:
             tree.leftovers.append(path)
             return False
         tree.left_out.append(LeftOut(path, rule))
-        if rules.is_ignore_rule(rule):
+        if rules.is_ignore_rule(rule) and not target:
             _speak_up(tree, entry, path, found.st_size, rule, folder=folder)
         return False
     mode = stat.S_IMODE(found.st_mode) & 0o777
@@ -77,10 +78,12 @@ def _take(tree: Tree, rules: Rules, entry: os.DirEntry[str], path: str) -> bool:
         tree.items.append(Item(path, "file", found.st_size, mtime, mode))
     elif stat.S_ISLNK(found.st_mode):
         goal = os.readlink(entry.path)  # noqa: PTH115 - a Path would tidy the text
-        if link_stays_inside(path, goal):
+        if target or link_stays_inside(path, goal):
             tree.items.append(Item(path, "link", 0, mtime, mode, goal))
         else:
             tree.left_out.append(LeftOut(path, f"link that leads out of the folder: {goal}"))
+    elif target:
+        tree.items.append(Item(path, "special"))
     else:
         what = next((text for test, text in _SPECIAL if test(found.st_mode)), "not a file")
         tree.left_out.append(LeftOut(path, f"special file: {what}"))

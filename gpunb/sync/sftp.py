@@ -213,7 +213,12 @@ class Upload(_Engine):
             yield Request(wire.REMOVE, string(part))
         # OpenSSH's order, which everybody follows: the draft has it the other way round
         yield Request(wire.SYMLINK, string(encode(item.goal)) + string(part))
-        yield from self._take_name(self.remote.pump, item)
+        try:
+            yield from self._take_name(self.remote.pump, item)
+        except Fault:
+            with contextlib.suppress(Fault):
+                yield Request(wire.REMOVE, string(part))
+            raise
         self.sent(item)
 
     def _begin(self, large: _Large) -> Task:

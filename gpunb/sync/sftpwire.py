@@ -12,6 +12,7 @@ the extensions ``posix-rename``, ``statvfs`` and ``limits``.
 from __future__ import annotations
 
 import collections
+import contextlib
 import struct
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -211,7 +212,8 @@ class Pump:
 
     def close(self) -> None:
         """Close the channel. Does nothing twice."""
-        self._channel.close()
+        with contextlib.suppress(EOFError, OSError):  # paramiko's, when the line is cut
+            self._channel.close()
 
     # -- the turn of the wheel
 

@@ -132,8 +132,9 @@ class _Work:
         if self.ends.single:
             source, target = self._single_trees()
         else:
-            here = scan(self.ends.here, rules) if self.up or self.ends.here.is_dir() else Tree()
-            there = self.remote.scan(self.ends.there, rules)
+            exists = self.up or self.ends.here.is_dir()
+            here = scan(self.ends.here, rules, target=not self.up) if exists else Tree()
+            there = self.remote.scan(self.ends.there, rules, target=self.up)
             source, target = (here, there) if self.up else (there, here)
         self.unread = source.failed
         self.leftovers = target.leftovers
@@ -165,6 +166,9 @@ class _Work:
                 if engine == "rsync":
                     msg = f"rsync does not work with this host: {err}"
                     raise SyncError(msg, hint="leave the engine to gpunb") from err
+                # the folders are made by now, and open to us
+                report.engine = "sftp"
+                plan = replace(plan, folders=[], modes=[*plan.modes, *reversed(plan.folders)])
             else:
                 return
         if self.checksum:  # nobody here can compare by content, so all goes

@@ -177,6 +177,7 @@ def test_a_cut_line_is_noticed_and_a_new_one_works(sshd: Sshd) -> None:
             assert two.run("echo back").out == b"back\n"
 
 
+@pytest.mark.slow
 def test_a_silent_host_is_given_up(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "_PULSE_S", 0.2)
     monkeypatch.setattr(connection_module, "_DEAD_S", 1.0)
@@ -238,6 +239,7 @@ def test_waiting_ends_by_time_or_by_word(sshd: Sshd, tmp_path: Path) -> None:
         wait_reachable(wrong, timeout=1)
 
 
+@pytest.mark.slow
 def test_a_key_exchange_in_mid_connection_loses_nothing(connection: Connection) -> None:
     connection.transport.packetizer.REKEY_BYTES = 2**20  # type: ignore[misc]
     data = os.urandom(3 * 2**20)

@@ -1,0 +1,45 @@
+"""A real sshd, and a source with every odd name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gpunb.ssh import Connection
+from tests.support import sshd as support
+from tests.support.trees import odd_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _gpunb_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUNB_HOME", str(tmp_path / "gpunb-home"))
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[support.Sshd]:
+    if not support.available():
+        pytest.skip("needs OpenSSH's sshd and sftp-server")
+    server = support.Sshd(tmp_path / "sshd").start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def connection(sshd: support.Sshd) -> Iterator[Connection]:
+    with Connection.open(sshd.endpoint()) as found:
+        yield found
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    root = tmp_path / "source"
+    root.mkdir()
+    odd_tree(root)
+    return root
