@@ -16,13 +16,20 @@ from typing import IO, TYPE_CHECKING, Any
 
 from . import places, processes, protocol
 from .cells import Cells
-from .jobs import Jobs
+from .gpus import SmiError
+from .jobs import Job, Jobs
+from .journal import Reader
+from .policy import parse as parse_policy
 from .runs import Follower, Run
+from .telemetry import Telemetry
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+KEEP_DAYS = float(os.environ.get("GPUNB_JOURNAL_DAYS", "7"))
+KEEP_BYTES = int(os.environ.get("GPUNB_JOURNAL_TOTAL", "8589934592"))
+SMALL = 64 << 10  # bytes of a journal that is not worth cutting
 RUN_ID = re.compile(r"^[a-z0-9]{8,32}$")
 
 
@@ -42,15 +49,17 @@ class Agent:
         self.runs: dict[str, Run] = {}
         self.clients: set[Client] = set()
         self.cells = Cells(self.runs, self.tell)
-        self.jobs = Jobs(self.runs)
+        self.jobs = Jobs(self.runs, self.tell)
         self.watchdog = Watchdog(self)
+        self.telemetry = Telemetry(self.tell)
         self.ending = asyncio.Event()
 
     async def restore(self) -> None:
         """Take up what an earlier agent process left: runs on disk, a kernel that lives."""
         unfinished = []
         for name in sorted(os.listdir(places.runs())):
-            run = Run.load(name, writing=True)
+            about = places.read_json(os.path.join(places.runs(), name, "about.json")) or {}
+            run = (Job if about.get("kind") == "job" else Run).load(name, writing=True)
             if run is None:
                 continue
             self.runs[run.id] = run
@@ -58,10 +67,11 @@ class Agent:
                 if run.journal is not None:
                     run.journal.close()
                     run.journal = None
-            elif run.kind == "job":
-                self.jobs.later(self.jobs.watch(run))
+            elif isinstance(run, Job):
+                self.jobs.adopt(run)
             else:
                 unfinished.append(run)
+        self.jobs.later(self.jobs.place())
         if unfinished:
             await self._readopt(unfinished)
 
@@ -146,12 +156,67 @@ class Agent:
             argv and isinstance(argv, list) and all(isinstance(one, str) for one in argv)
         ):
             raise OpError(code="bad-job", text="argv: a list of strings, or shell: a string, is needed")
+        wanted, policy = await self._job_limits(args)
         about = self.new_about(args, "job")
         if about is not None:
             about.update(argv=argv, shell=shell, cwd=args.get("cwd"), env=args.get("env") or {})
+            about.update(gpus=wanted, restart=policy)
             about["name"] = about["name"] or (shell or " ".join(argv or []))[:80]
             self.jobs.submit(about)
         return self.run(args).info()
+
+    async def _job_limits(self, args: dict[str, Any]) -> tuple[int, str]:
+        """How many GPUs a job asks for, and its restart policy; what this host can't give is refused."""
+        wanted, policy = args.get("gpus") or 0, args.get("restart") or "never"
+        if not isinstance(wanted, int) or wanted < 0:
+            raise OpError(code="bad-job", text="gpus: %r is not a number from 0" % (wanted,))
+        try:
+            parse_policy(policy)
+        except (TypeError, ValueError) as err:
+            raise OpError(code="bad-job", text=str(err)) from None
+        if wanted:
+            try:
+                there = len(await self.jobs.devices())
+            except SmiError as err:
+                raise OpError(code="no-gpu", text="the host's GPUs can't be counted: %s" % err) from None
+            if wanted > there:
+                text = "the job asks for %d GPUs, and this host has %d" % (wanted, there)
+                raise OpError(code="no-gpu", text=text)
+        return wanted, policy
+
+    async def op_source(self, args: dict[str, Any]) -> dict[str, Any]:
+        """What a run executes: a cell's code, a job's command; never its environment."""
+        about = self.run(args).about
+        return {name: about.get(name) for name in ("kind", "name", "created", "code", "argv", "shell", "cwd")}
+
+    async def op_before(self, args: dict[str, Any]) -> dict[str, Any]:
+        """The number of a run's last record older than ``age`` seconds; 0 if none is."""
+        run = self.run(args)
+        if not os.path.exists(run.path):
+            return {"n": 0}
+        limit, found = time.time() - float(args.get("age", 0)), 0
+        reader = Reader(run.path)
+        try:
+            for number, head, _, _ in reader.frames():
+                if head.get("ts", 0) >= limit:
+                    break
+                found = number
+        finally:
+            reader.close()
+        return {"n": found}
+
+    async def op_look(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Somebody looks at the host's telemetry: a sample a second for so many seconds."""
+        self.telemetry.look(min(float(args.get("seconds", 30)), 600.0))
+        return {"sample": self.telemetry.latest}
+
+    async def op_telemetry(self, args: dict[str, Any]) -> dict[str, Any]:
+        """The host's past: samples between two times, thinned to as many points as are wanted."""
+        since, until = float(args.get("since") or 0), float(args.get("until") or time.time())
+        points = min(max(int(args.get("points", 120)), 1), 2000)
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(None, self.telemetry.history, since, until, points)
+        return {"samples": found, "time": time.time()}
 
     async def op_runs(self, args: dict[str, Any]) -> dict[str, Any]:
         """All runs, oldest first."""
@@ -169,7 +234,7 @@ class Agent:
             return run.info()
         if run.kind == "cell":
             self.cells.interrupt(run)
-        else:
+        elif isinstance(run, Job):
             await self.jobs.cancel(run)
         return run.info()
 
@@ -197,6 +262,8 @@ class Agent:
         kind, content = args.get("type"), args.get("content")
         if kind not in (*allowed, "execute_request") or not isinstance(content, dict):
             raise OpError(code="bad-request", text="type: %r is not one of %s" % (kind, ", ".join(allowed)))
+        if args.get("quick") and self.cells.busy:  # somebody waits at a keyboard
+            raise OpError(code="busy", text="the kernel is busy")
         if kind == "execute_request":
             content.update(silent=True, store_history=False, allow_stdin=False, stop_on_error=False)
         try:
@@ -217,15 +284,31 @@ class Agent:
 
     async def op_shutdown(self, args: dict[str, Any]) -> dict[str, Any]:
         """End cells, jobs, kernel and this process."""
-        await self.stop_work("the session was ended")
+        await self.cells.stop("the session was ended")
+        await self.jobs.close()
         self.ending.set()
         return {}
+
+    def sweep(self) -> None:
+        """Cut the journals of runs that ended long ago, or are too many bytes together."""
+        now = time.time()
+        ended = [run for run in self.runs.values() if run.over and run.size > SMALL]
+        total = sum(run.size for run in self.runs.values())
+        for run in sorted(ended, key=lambda run: run.ended or 0):
+            old = now - (run.ended or now) > KEEP_DAYS * 86400
+            if not old and total <= KEEP_BYTES:
+                break
+            total -= run.size
+            why = (
+                "it ended more than %g days ago" % KEEP_DAYS if old else "the host's journals were too large"
+            )
+            run.cut(why)
 
     async def stop_work(self, why: str) -> None:
         """End everything that runs here."""
         await self.cells.stop(why)
         for run in list(self.runs.values()):
-            if run.kind == "job" and not run.over:
+            if isinstance(run, Job) and not run.over:
                 await self.jobs.cancel(run)
 
 
@@ -343,10 +426,11 @@ async def serve(version: str, lock: IO[str]) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, agent.ending.set)
     agent.cells.later(agent.cells.warm())
-    watch = asyncio.ensure_future(agent.watchdog.watch())
+    watching = [asyncio.ensure_future(agent.watchdog.watch()), asyncio.ensure_future(agent.telemetry.watch())]
     await agent.ending.wait()
     await asyncio.sleep(0.1)  # the last answer leaves
-    watch.cancel()
+    for watch in watching:
+        watch.cancel()
     server.close()
     for client in list(agent.clients):
         client.writer.close()

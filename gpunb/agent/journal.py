@@ -7,6 +7,7 @@ journal is opened again for writing and ignored by readers.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import zlib
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 READ_LIMIT = 256 << 10
 MIN_GAP = 0.05  # seconds: at most 20 stream records a second
 MAX_RECORD = 1 << 20  # bytes of text in one stream record
+LIMIT = int(os.environ.get("GPUNB_JOURNAL_MAX", "1073741824"))  # bytes of one run's journal
+KEEP_HEAD = 1 << 20  # bytes of its beginning that stay when its middle is cut out
 
 
 def walk(data: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
@@ -38,6 +41,7 @@ class Reader:
     """Reads whole frames from an offset on."""
 
     def __init__(self, path: str) -> None:
+        self.path = path
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
     def close(self) -> None:
@@ -70,6 +74,13 @@ class Reader:
                 if found > number:
                     return offset + at
             offset += len(data)
+
+    def moved(self) -> bool:
+        """Whether another file stands at the path now: the journal was trimmed."""
+        try:
+            return os.stat(self.path).st_ino != os.fstat(self._file).st_ino
+        except FileNotFoundError:
+            return False
 
     def frames(self, offset: int = 0) -> Iterator[tuple[int, dict[str, Any], memoryview, int]]:
         """Yield ``(number, head, payload, end offset)`` from `offset` on; stops at a damaged record."""
@@ -138,13 +149,84 @@ class Journal:
         self.size += len(frame)
         self.last = number
         self.last_head = head
+        if self.size > LIMIT:
+            with contextlib.suppress(OSError):  # no room for a second copy: it grows on
+                self.trim(LIMIT // 2, "the run printed more than %d MB" % (LIMIT >> 20))
         return number
+
+    def trim(self, keep: int, why: str) -> None:
+        """Cut out the middle: the beginning and the last `keep` bytes stay.
+
+        What is gone is named by one ``trimmed`` record that bears the number
+        of the last record removed. The file is written anew and renamed;
+        readers notice by `Reader.moved`.
+
+        Raises
+        ------
+        OSError
+            There is no room for the copy; the journal is as it was.
+        """
+        reader = Reader(self.path)
+        try:
+            cut = self._middle(reader, keep)
+            if cut is not None:
+                self._rewrite(*cut, why)
+        finally:
+            reader.close()
+
+    def _middle(self, reader: Reader, keep: int) -> tuple[int, int, int, int] | None:
+        """Start and end offset of what goes, and its first and last record's number."""
+        start = end = first = last = 0
+        offset = 0
+        while True:
+            data = reader.read(offset)
+            if not data:
+                break
+            for at, stop, number in walk(data):
+                if offset + stop <= min(KEEP_HEAD, keep or KEEP_HEAD):
+                    start, first = offset + stop, number + 1
+                elif self.size - (offset + at) > keep and number < self.last:
+                    end, last = offset + stop, number
+            offset += len(data)
+        return (start, end, first, last) if end > start else None
+
+    def _rewrite(self, start: int, end: int, first: int, last: int, why: str) -> None:
+        head = {"t": "rec", "run": self.run, "ts": round(time.time(), 4), "k": "trimmed"}
+        mark = protocol.encode(dict(head, **{"from": first, "bytes": end - start, "why": why}), (), last)
+        beside = self.path + ".new"
+        file = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            size = _copy_range(self._file, 0, start, file, 0)
+            size += os.pwrite(file, mark, size)
+            size = _copy_range(self._file, end, self.size, file, size)
+            os.replace(beside, self.path)
+        except OSError:
+            os.close(file)
+            os.unlink(beside)
+            raise
+        os.close(self._file)
+        self._file, self.size = file, size
 
     def close(self) -> None:
         """Close the file."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _copy_range(source: int, start: int, end: int, target: int, at: int) -> int:
+    """Copy bytes between files; the offset after the last byte written."""
+    while start < end:
+        data = os.pread(source, min(1 << 20, end - start), start)
+        if not data:
+            break
+        view = memoryview(data)
+        while view:
+            done = os.pwrite(target, view, at)
+            at += done
+            view = view[done:]
+        start += len(data)
+    return at
 
 
 def joined(segments: list[tuple[str, bytes]]) -> tuple[dict[str, Any], list[bytes]]:

@@ -38,6 +38,7 @@ class Run:
         self.grown = asyncio.Event()
         self.heard: list[int] = []  # position in the kernel's spool up to which this run has all
         self._segments: list[tuple[str, bytes]] = []
+        self._inode = 0
         self._segments_at: list[int] = []
         self._pending = 0
         self._flushed = 0.0
@@ -82,10 +83,12 @@ class Run:
     def refresh(self) -> None:
         """Notice what stands in the journal now; wakes those who follow."""
         try:
-            size = os.stat(self.path).st_size
+            info = os.stat(self.path)
         except OSError:
             return
-        if size == self.size:
+        if info.st_ino != self._inode:  # new, or trimmed by its writer
+            self._inode, self.size = info.st_ino, 0
+        if info.st_size == self.size:
             return
         reader = Reader(self.path)
         try:
@@ -175,6 +178,17 @@ class Run:
                 self.journal.close()
                 self.journal = None
 
+    def cut(self, why: str) -> None:
+        """Keep only beginning and end of an ended run's journal."""
+        journal = Journal(self.path, self.id)
+        try:
+            journal.trim(4096, why)
+        except OSError:
+            return  # no room for the copy; the next sweep tries again
+        finally:
+            journal.close()
+        self.refresh()
+
     def info(self) -> dict[str, Any]:
         """The run in a few words, JSON-able."""
         return {
@@ -222,8 +236,13 @@ class Follower:
         try:
             offset = reader.after(self.after)
             sent = []  # (last number of a chunk, its size) not acknowledged yet
+            last = self.after
             while True:
                 grown = self.run.grown
+                if reader.moved():
+                    reader.close()
+                    reader = Reader(self.run.path)
+                    offset = reader.after(last)
                 data = reader.read(offset) if offset < self.run.size else b""
                 if not data:
                     if self.run.over:

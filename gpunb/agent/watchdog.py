@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .daemon import Agent
 
 TICK = 5.0
+SWEEP = 600.0  # seconds between looks at old journals
 
 
 class Watchdog:
@@ -32,6 +33,7 @@ class Watchdog:
         self.lease = known if isinstance(known, dict) else {}
         self.over = ""
         self.active = time.time()
+        self.sweep_at = 0.0
         self.warned: set[tuple[float, int]] = set()
 
     def set(self, args: dict[str, Any]) -> None:
@@ -73,6 +75,9 @@ class Watchdog:
             now = time.time()
             if self.agent.busy:
                 self.active = now
+            if now >= self.sweep_at:
+                self.sweep_at = now + SWEEP
+                self.agent.sweep()
             if not self.over:
                 self._warn(now)
                 self.over = self.due(now)

@@ -88,6 +88,7 @@ class AgentClient:
         self.trust = trust
         self.on_line = on_line
         self.on_note: Callable[[Mapping[str, Any]], None] | None = None
+        self._listeners: list[Callable[[Mapping[str, Any]], None]] = []
         self.patience = patience
         self._python = python
         self._ids = itertools.count(1)
@@ -147,6 +148,11 @@ class AgentClient:
     def alive(self) -> bool:
         """Whether the line is open or being mended."""
         return self._closed is None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the line is open now, not broken and being mended."""
+        return self._up.is_set()
 
     def close(self) -> None:
         """Close the line; what runs on the host goes on."""
@@ -225,9 +231,20 @@ class AgentClient:
         env: Mapping[str, str] | None = None,
         name: str = "",
         run_id: str | None = None,
+        gpus: int = 0,
+        restart: str = "never",
     ) -> RunHandle:
-        """Run a command (`argv`) or a shell line as a job, with a keeper of its own on the host."""
+        """Run a command (`argv`) or a shell line as a job, with a keeper of its own on the host.
+
+        Parameters
+        ----------
+        gpus
+            How many GPUs it gets for itself; it waits in the host's queue until they are free.
+        restart
+            "never", "on-lost[:N]" or "on-failure[:N]"; see `gpunb.agent.policy`.
+        """
         args: dict[str, Any] = {"cwd": cwd, "env": dict(env or {}), "name": name, "shell": shell}
+        args.update(gpus=gpus, restart=restart)
         return self._start("job", {**args, "argv": list(argv) if argv else None}, run_id)
 
     def _start(self, op: str, args: dict[str, Any], run_id: str | None) -> RunHandle:
@@ -246,6 +263,10 @@ class AgentClient:
         RunNotFound
             The host has no such run.
         """
+        with self._lock:
+            before = self._runs.pop(run_id, None)
+        if before is not None:  # one follower a run and client: the earlier one must be silent first
+            self.request("detach", run=run_id)
         handle = RunHandle(self, run_id, after)
         info = self.run_info(run_id)
         handle.history = info.last
@@ -297,10 +318,13 @@ class AgentClient:
     # -- the kernel, the lease, the end
 
     def kernel_request(
-        self, kind: str, content: Mapping[str, Any], *, timeout: float = 10.0
+        self, kind: str, content: Mapping[str, Any], *, timeout: float = 10.0, quick: bool = False
     ) -> dict[str, Any]:
-        """A Jupyter request that is nobody's run: ``complete_request``, ``inspect_request`` and kin."""
-        answer = self.request("kernel", type=kind, content=dict(content), timeout=timeout)
+        """A Jupyter request that is nobody's run: ``complete_request``, ``inspect_request`` and kin.
+
+        With `quick`, a kernel that is busy refuses at once (`RunError`).
+        """
+        answer = self.request("kernel", type=kind, content=dict(content), quick=quick, timeout=timeout)
         reply = answer.get("reply")
         if not isinstance(reply, dict):
             msg = f"the agent's answer to {kind!r} has no reply"
@@ -394,8 +418,23 @@ class AgentClient:
             else:
                 call.answer = head
                 call.done.set()
-        elif kind == "note" and self.on_note is not None:
-            self.on_note(head)
+        elif kind == "note":
+            for listener in [*self._listeners, *([self.on_note] if self.on_note is not None else [])]:
+                listener(head)
+
+    def listen(self, listener: Callable[[Mapping[str, Any]], None]) -> Callable[[], None]:
+        """Call `listener` with each note's head, in the reader's thread: quickly. Returns what ends that.
+
+        Notes are not journaled: those of the time when the line was broken are not told again.
+        """
+        with self._lock:
+            self._listeners = [*self._listeners, listener]
+
+        def end() -> None:
+            with self._lock:
+                self._listeners = [one for one in self._listeners if one is not listener]
+
+        return end
 
     def _reconnect(self) -> bytes | None:
         wait = BACKOFF[0]

@@ -196,6 +196,9 @@ class Player:
             self.sink.note(str(head.get("text", ""))[:500])
         elif record.kind == "lost":
             self.sink.note(f"{head.get('bytes')} bytes of output are lost: {head.get('why')}")
+        elif record.kind == "trimmed":
+            size = head.get("bytes")
+            self.sink.note(f"{size:,} bytes of output are no longer kept on the host: {head.get('why')}")
         elif record.kind == "input":
             self._asked = record
         elif record.kind == "answered":

@@ -55,6 +55,7 @@ class RunInfo:
 
     `state` is "queued", "running", "ok", "error", "cancelled", "timeout" or
     "died"; `last` is the number of its last record, `size` its journal's bytes.
+    A job that asked for `wants` GPUs holds `gpus`; `attempt` counts its starts.
     """
 
     id: str
@@ -68,6 +69,9 @@ class RunInfo:
     last: int
     size: int
     why: str
+    wants: int = 0
+    gpus: tuple[str, ...] = ()
+    attempt: int = 1
 
     @property
     def over(self) -> bool:
@@ -90,6 +94,9 @@ class RunInfo:
                 last=int(raw.get("last", 0)),
                 size=int(raw.get("size", 0)),
                 why=_text(raw.get("why", ""), 2000),
+                wants=int(raw.get("wants") or 0),
+                gpus=tuple(_text(name, 64) for name in list(raw.get("gpus") or [])[:64]),
+                attempt=int(raw.get("attempt") or 1),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as err:
             msg = f"the agent described a run as {str(dict(raw))[:300]}"

@@ -106,3 +106,73 @@ def test_segments_of_one_stream_are_merged_in_order():
     head, parts = joined([("stdout", b"a"), ("stdout", b"bc"), ("stderr", b"d"), ("stdout", b"e")])
     assert head["seg"] == [["stdout", 3], ["stderr", 1], ["stdout", 1]]
     assert b"".join(parts) == b"abcde"
+
+
+def test_trimming_keeps_beginning_and_end_and_names_the_rest(path, monkeypatch):
+    monkeypatch.setattr("gpunb.agent.journal.KEEP_HEAD", 2_000)
+    journal = Journal(path, "run1")
+    for at in range(100):
+        journal.append({"k": "stream"}, [b"%03d" % at * 100])
+    before = journal.size
+    reader = Reader(path)
+    journal.trim(5_000, "too long")
+    assert reader.moved()
+    reader.close()
+    assert journal.size < before / 4
+    found = list(read(path))
+    kinds = [kind for _, kind, _ in found]
+    assert kinds.count("trimmed") == 1
+    cut = kinds.index("trimmed")
+    assert 0 < cut < len(found) - 5
+    numbers = [n for n, _, _ in found]
+    assert numbers[:cut] == list(range(1, cut + 1))
+    assert numbers[cut:] == list(range(numbers[cut], 101))
+    assert journal.append({"k": "end"}) == 101
+    journal.close()
+    assert Journal(path, "run1").last == 101
+
+
+def test_trimming_again_swallows_the_first_mark(path, monkeypatch):
+    monkeypatch.setattr("gpunb.agent.journal.KEEP_HEAD", 500)
+    journal = Journal(path, "run1")
+    for _ in range(3):
+        for _ in range(50):
+            journal.append({"k": "stream"}, [b"x" * 300])
+        journal.trim(2_000, "too long")
+    reader = Reader(path)
+    marks = [(n, head["from"]) for n, head, *_ in reader.frames() if head["k"] == "trimmed"]
+    reader.close()
+    assert len(marks) == 1
+    assert marks[0][1] <= 3
+    journal.close()
+
+
+def test_a_journal_over_its_limit_trims_itself(path, monkeypatch):
+    monkeypatch.setattr("gpunb.agent.journal.LIMIT", 100_000)
+    monkeypatch.setattr("gpunb.agent.journal.KEEP_HEAD", 1_000)
+    journal = Journal(path, "run1")
+    for at in range(1000):
+        journal.append({"k": "stream"}, [b"%04d" % at * 100])
+        assert os.path.getsize(path) < 101_000
+    assert read(path)[-1][0] == 1000
+    journal.close()
+
+
+def test_no_room_for_the_copy_leaves_the_journal_as_it_was(path, monkeypatch):
+    journal = Journal(path, "run1")
+    for _ in range(100):
+        journal.append({"k": "stream"}, [b"x" * 100])
+    before = read(path)
+    monkeypatch.setattr("gpunb.agent.journal.KEEP_HEAD", 100)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gpunb.agent.journal._copy_range", full)
+    with pytest.raises(OSError, match="No space"):
+        journal.trim(1_000, "too long")
+    monkeypatch.undo()
+    assert read(path) == before
+    assert os.listdir(os.path.dirname(path)) == ["journal"]
+    journal.append({"k": "end"})
+    journal.close()

@@ -153,3 +153,24 @@ def test_what_a_kernel_said_before_it_was_killed_is_kept(host, client):
     lines = screen.text().splitlines()
     assert lines == [str(i) for i in range(len(lines))]
     assert len(lines) > 4_900  # the last ones may not have left the kernel's own thread
+
+
+def test_a_journal_that_is_trimmed_says_so_and_shows_the_end(host):
+    import sys
+
+    enter = host.root / "enter"
+    enter.write_text(
+        enter.read_text().replace("export HOME", "export GPUNB_JOURNAL_MAX=4000000\nexport HOME")
+    )
+    with AgentClient.connect(host.endpoint(), python=sys.executable, trust="own") as client:
+        run = client.run_cell(
+            "for i in range(300):\n    print(f'{i:06}' * 5_000, flush=True)\nprint('THE END')"
+        )
+        wait_for(lambda: client.run_info(run.id).state == "ok", 60)
+        screen = Screen()
+        assert show(client.attach(run.id), screen).state == "ok"
+    assert screen.text().startswith("000000")
+    assert screen.text().endswith("THE END\n")
+    notes = [event[1] for event in screen.events if event[0] == "note"]
+    assert len(notes) == 1
+    assert "no longer kept" in notes[0]
