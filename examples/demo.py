@@ -158,15 +158,28 @@ def end(build: Path) -> str:
     ended = gpunb("down", "--all", "--yes")
     if ended.returncode != 0:
         return f"WARNING: gpunb down --all failed:\n{ended.stdout}{ended.stderr}"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 20
     while True:
         running = [process for process in psutil.process_iter() if belongs(process, build / "home")]
         if not running:
             return ""
+        for process in running:
+            if watches(process):
+                process.terminate()
         if time.monotonic() > deadline:
             listed = ", ".join(f"{process.pid} ({process.name()})" for process in running)
             return f"WARNING: these processes are still running: {listed}"
         time.sleep(0.2)
+
+
+def watches(process: Any) -> bool:
+    """Whether it is the supervisor, which would leave by itself a little later: nothing is rented now."""
+    import psutil
+
+    try:
+        return "supervise" in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def belongs(process: Any, home: Path) -> bool:
