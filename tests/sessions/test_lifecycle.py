@@ -325,6 +325,22 @@ def test_a_404_right_after_the_answer_is_not_gone(world: World, monkeypatch: pyt
     assert world.cloud.calls.count("destroy i1") > 1
 
 
+def test_a_404_from_a_replica_that_lags_is_not_gone(world: World) -> None:
+    session = world.rent()
+    world.cloud.script.list_lag_s = 60.0  # from here on another replica answers
+    assert world.down(session).confirmed is not None
+    assert world.cloud.billed() == []
+
+
+def test_a_boot_is_not_awaited_past_the_lease(world: World) -> None:
+    world.cloud.script.never_boots = {"o1"}
+    begin = world.clock.now
+    with pytest.raises(Unreachable, match="not running after"):
+        world.rent(hours=0.1)
+    assert world.cloud.billed() == []
+    assert world.clock.now - begin < 400
+
+
 def test_one_call_two_machines_leaves_one_session_and_one_orphan(world: World) -> None:
     world.cloud.script.twice = True
     world.cloud.script.create_after = [raising(timed_out())]

@@ -64,6 +64,7 @@ def test_deadline_ends_it_with_its_files_and_a_receipt(world: World) -> None:
     assert ended(looks) == [("h100-1", "deadline")]
     assert [path for path, _ in world.host.fetched] == ["out"]
     assert world.cloud.billed() == []
+    assert world.cloud.calls.count("destroy i1") == 1
     (machine,) = world.cloud.machines.values()
     assert machine.ended is not None
     assert machine.ended <= (session.lease.deadline or 0) + 2 * TICK
