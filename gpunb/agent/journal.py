@@ -176,14 +176,15 @@ class Journal:
 
     def _middle(self, reader: Reader, keep: int) -> tuple[int, int, int, int] | None:
         """Start and end offset of what goes, and its first and last record's number."""
-        start = end = first = last = 0
+        start = end = last = 0
+        first = 1  # a number that does not follow the one before is an earlier cut's mark
         offset = 0
         while True:
             data = reader.read(offset)
             if not data:
                 break
             for at, stop, number in walk(data):
-                if offset + stop <= min(KEEP_HEAD, keep or KEEP_HEAD):
+                if number == first and start == offset + at and offset + stop <= min(KEEP_HEAD, keep):
                     start, first = offset + stop, number + 1
                 elif self.size - (offset + at) > keep and number < self.last:
                     end, last = offset + stop, number
