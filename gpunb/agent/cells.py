@@ -169,6 +169,9 @@ class Cells:
     def _finish(self, run: Run, answer: dict[str, Any]) -> None:
         status = answer.get("status")
         self.failed.discard(run.id)
+        for page in answer.get("payload") or []:
+            if page.get("source") == "page":  # `name?`; other payloads would write in the notebook
+                run.append({"k": "msg", "type": "page"}, [json.dumps(page).encode("utf-8")])
         more: dict[str, Any] = {"count": answer.get("execution_count")}
         if run.id in self.overdue:
             self.overdue.discard(run.id)

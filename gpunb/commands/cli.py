@@ -34,6 +34,8 @@ VERBS: dict[str, str] = {
     "rent": "Rent a machine and make it ready for cells.",
     "ps": "Show the sessions, what they run and what they cost.",
     "show": "Show everything known about one session.",
+    "on": "Run every plain cell of the notebook on the host.",
+    "off": "Run plain cells here again.",
     "run": "Run a script on the host as a job.",
     "exec": "Run one command on the host and wait for it.",
     "jobs": "List the host's jobs.",
@@ -206,6 +208,10 @@ def words(line: str | Sequence[str]) -> list[str]:
         raise BadInput(msg, hint='close the quote, or write \\" for one that is meant') from err
 
 
+# older clicks print the help themselves
+_NAMELESS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
+
 def _invoke(args: list[str], context: Context) -> Result:
     name = "%gpu" if context.door == "notebook" else "gpunb"
     try:
@@ -213,11 +219,9 @@ def _invoke(args: list[str], context: Context) -> Result:
             found = cli.invoke(ctx)
     except click.exceptions.Exit as err:
         return Result(exit_code=err.exit_code)
-    except click.UsageError as err:
-        if err.ctx is not None and isinstance(err.ctx.command, click.Group) and not err.ctx.args:
-            click.echo(err.ctx.get_help())  # a verb with verbs of its own, and none was named
-            return Result(exit_code=2 if context.door == "terminal" else 0)
-        raise usage_error(err, name) from err
+    except _NAMELESS as err:
+        click.echo(err.ctx.get_help())  # a verb with verbs of its own, and none was named
+        return Result(exit_code=2 if context.door == "terminal" else 0)
     except click.Abort as err:
         raise KeyboardInterrupt from err
     except click.ClickException as err:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import no_var_expand
 
+from gpunb.notebook import onoff
+
 if TYPE_CHECKING:
     from types import SimpleNamespace
 
@@ -35,6 +37,7 @@ def register(shell: InteractiveShell) -> None:
     put_there(no_var_expand(gpu), magic_kind="line_cell", magic_name=NAME)
     for key in (f"%{NAME}", f"%%{NAME}"):
         shell.set_hook("complete_command", _complete, str_key=key)
+    onoff.install(shell)
 
 
 def unregister(shell: InteractiveShell) -> None:
@@ -45,6 +48,7 @@ def unregister(shell: InteractiveShell) -> None:
     for key in (f"%{NAME}", f"%%{NAME}"):
         if hooks is not None:
             hooks.strs.pop(key, None)
+    onoff.uninstall(shell)
     reach = sys.modules.get("gpunb.sessions.reach")
     if reach is not None:
         reach.close_all()

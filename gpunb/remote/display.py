@@ -12,6 +12,8 @@ from gpunb.errors import JobFailed, KernelDied, RemoteCellError, RunError, RunTi
 from gpunb.remote.records import Record, RunInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from IPython.core.interactiveshell import InteractiveShell
 
     from gpunb.remote.run import RunHandle
@@ -23,7 +25,10 @@ TAIL = 4 << 10
 
 
 class Sink(Protocol):
-    """Where a run's output goes."""
+    """Where a run's output goes.
+
+    A sink may also have ``page(content)`` for what a pager shows; else that is a result.
+    """
 
     def stream(self, name: str, text: str) -> None:
         """Text for "stdout" or "stderr"."""
@@ -141,6 +146,13 @@ class NotebookSink:
         """The cell's output so far."""
         self.shell.display_pub.clear_output(wait=wait)
 
+    def page(self, content: dict[str, Any]) -> None:
+        """In the pager of this front end."""
+        from IPython.core.page import page
+
+        data = content.get("data")
+        page({str(kind): text for kind, text in data.items()} if isinstance(data, dict) else "")
+
     def ask(self, prompt: str, *, password: bool) -> str:
         """In the notebook's own input box."""
         return _ask(f"[host] {prompt}", password=password)
@@ -230,6 +242,9 @@ class Player:
             self.sink.display(content, update=kind == "update_display_data")
         elif kind == "execute_result":
             self.sink.result(content)
+        elif kind == "page":
+            page: Callable[[dict[str, Any]], None] = getattr(self.sink, "page", self.sink.result)
+            page(content)
         elif kind == "clear_output":
             self.sink.clear(wait=bool(content.get("wait")))
 

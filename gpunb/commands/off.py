@@ -1,0 +1,30 @@
+"""``%gpu off``: plain cells run here again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpunb.commands import mode
+from gpunb.commands.result import Note, Result
+from gpunb.commands.verb import verb
+from gpunb.errors import BadInput
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+
+__all__ = ["command"]
+
+
+@verb("off", example="off")
+def command(context: Context) -> Result:
+    """Run plain cells here again. The session goes on; `down` ends it."""
+    if context.shell is None:
+        msg = "off is about a notebook's cells, and a terminal has none"
+        raise BadInput(msg, hint="gpunb down ends a session")
+    before = mode.turn_off(context.shell)
+    if before is None:
+        return Result({"on": False}, Note("plain cells run here already", "dim"))
+    return Result(
+        {"on": False, "session": before.name},
+        Note(f"plain cells run here again; {before.name} goes on, %gpu down ends it", "ok"),
+    )

@@ -1,0 +1,35 @@
+"""``%gpu on``: every plain cell runs on the host from here on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpunb.commands import mode
+from gpunb.commands.result import Note, Result
+from gpunb.commands.verb import verb
+from gpunb.errors import BadInput
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+
+__all__ = ["command"]
+
+
+@verb("on", example="on\non -s train", session=True)
+def command(context: Context, *, session: str | None) -> Result:
+    """Run every plain cell of this notebook on the host, until `off`.
+
+    %gpu lines and cells that begin with %%local stay here. Completion, inspection and history
+    answer from the host.
+    """
+    if context.shell is None:
+        msg = "on sends a notebook's cells to the host, and a terminal has none"
+        raise BadInput(msg, hint="type %gpu on in a notebook; gpunb run SCRIPT runs a script on the host")
+    found = context.session(session)
+    client = context.agent(found)
+    mode.turn_on(context.shell, mode.Mode(found.id, found.name, client))
+    return Result(
+        {"on": True, "session": found.name},
+        Note(f"plain cells run on {found.name} from here on", "ok"),
+        Note("%%local at the top of a cell runs it here, %gpu off ends it", "dim"),
+    )

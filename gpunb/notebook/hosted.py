@@ -1,0 +1,40 @@
+"""One plain cell while ``%gpu on`` holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpunb.commands import mode
+from gpunb.errors import BadInput, GpunbError, RunError
+from gpunb.notebook.cell import run_cell
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from gpunb.commands import Result
+
+__all__ = ["run"]
+
+
+def run(shell: InteractiveShell, body: str) -> Result | None:
+    """Run `body` on the host that is on.
+
+    Raises
+    ------
+    RemoteCellError
+        The cell raised there; it shows the remote traceback.
+    GpunbError
+        The host can't be used; the cell never falls back to running here.
+    """
+    found = mode.current(shell)
+    if found is None:
+        msg = "no host is on, so the cell was not run"
+        raise BadInput(msg, hint="%gpu on sends plain cells to the host")
+    try:
+        return run_cell(shell, f"-s {found.session_id}", body)
+    except RunError:
+        raise
+    except GpunbError as err:
+        off = "%gpu off runs plain cells here again"
+        err.hint = f"{err.hint}; {off}" if err.hint else off
+        raise

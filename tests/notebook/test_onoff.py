@@ -1,0 +1,123 @@
+"""``%gpu on``: plain cells on the host, in a real kernel, and the key presses that ask it."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from support.kernel import Notebook
+
+pytestmark = pytest.mark.slow
+
+WHERE = "import os\nprint(os.environ['HOME'])"
+HERE = os.path.expanduser("~")
+
+
+@pytest.fixture
+def on(rented: Notebook) -> Notebook:
+    outcome = rented.run("%gpu on")
+    assert outcome.status == "ok", outcome.error
+    assert "demo" in outcome.plain
+    return rented
+
+
+def test_plain_cells_go_there_until_off(on: Notebook) -> None:
+    there = on.run(WHERE).text.strip()
+    assert there != HERE
+    assert on.run("x = 21\nx * 2").bundles[-1]["text/plain"] == "42"
+    assert on.run("%%local\n" + WHERE).text.strip() == HERE
+    assert on.run("%%local\n1 + 1").bundles[-1]["text/plain"] == "2"
+    assert on.run("%%local\nx").ename == "NameError"
+    assert on.run("!echo $HOME").text.strip() == there
+    assert "Wall time" in on.run("%%time\nprint(x)").text
+    assert on.run("%%gpu\nprint(x)").text.strip() == "21"
+    assert on.run("\n\n").status == "ok"
+    off = on.run("%gpu off")
+    assert "run here again" in off.plain
+    assert on.run(WHERE).text.strip() == HERE
+    assert "already" in on.run("%gpu off").plain
+
+
+def test_lines_of_ours_stay_here_and_split_a_cell(on: Notebook) -> None:
+    mixed = on.run("y = 5\nshown = %gpu ps --json\nprint('y is', y)\n%gpu ps")
+    assert mixed.status == "ok", mixed.error
+    assert "y is 5" in mixed.text
+    assert "demo" in mixed.plain
+    assert on.run("%%local\nprint(shown.data()[0]['name'])").text.strip() == "demo"
+    assert on.run('text = """\n%gpu off\n"""\nprint(text.strip())').text.strip() == "%gpu off"
+    switched = on.run(f"{WHERE}\n%gpu off\n{WHERE}\n%gpu on\n{WHERE}")
+    there, here, again = switched.text.split()
+    assert here == HERE
+    assert there == again != HERE
+    assert on.run("import os\nos.environ['HOME'] != " + repr(HERE)).bundles[-1]["text/plain"] == "True"
+
+
+def test_an_error_fails_the_cell_with_the_remote_traceback(on: Notebook) -> None:
+    failed = on.run("def f():\n    return 1 / 0\nf()")
+    assert failed.status == "error"
+    assert "ZeroDivisionError" in failed.error
+    assert "f()" in failed.error
+    assert "run_cell_magic" not in failed.error
+    assert on.run("print('goes on')").text.strip() == "goes on"
+    cut = on.run("%gpu ps\n1 / 0\nprint('not reached')")
+    assert cut.status == "error"
+    assert "not reached" not in cut.text
+
+
+def test_tab_shift_tab_and_history_answer_from_the_host(on: Notebook) -> None:
+    on.run("class Remote:\n    '''Only there.'''\n    answer_of_it = 42\nremote_thing = Remote()")
+    assert on.complete("remote_thi") == ["remote_thing"]
+    assert "remote_thing.answer_of_it" in on.complete("remote_thing.ans")
+    assert on.complete("%%gpu\nremote_thi") == ["%%gpu\nremote_thing"]
+    assert "%gpu offers" in on.complete("%gpu off")
+    told = on.client.inspect("remote_thing", reply=True, timeout=30)["content"]
+    assert told["found"]
+    assert "Only there." in told["data"]["text/plain"]
+    past = on.client.history(raw=True, hist_access_type="tail", n=5, reply=True, timeout=30)["content"]
+    assert any("Only there." in entry[2] for entry in past["history"])
+    # `?` shows in the pager, as it would here
+    message = on.client.execute("remote_thing?")
+    reply = on.client.get_shell_msg(timeout=60)
+    assert reply["parent_header"]["msg_id"] == message
+    (page,) = [one for one in reply["content"]["payload"] if one["source"] == "page"]
+    assert "Only there." in page["data"]["text/plain"]
+    on.run("%%local\nlocal_thing = 1")
+    on.run("%gpu off")
+    assert on.complete("local_thi") == ["local_thing"]
+    assert on.complete("remote_thi") == []
+
+
+def test_a_busy_host_is_not_waited_for(on: Notebook) -> None:
+    on.run("%%local\nlocal_thing = 1")
+    assert on.run("%%gpu -d\nimport time\ntime.sleep(60)").status == "ok"
+    began = time.monotonic()
+    assert on.complete("local_thi") == ["local_thing"]
+    assert time.monotonic() - began < 30
+    on.run("%gpu cancel")
+
+
+def test_a_front_ends_own_code_stays_here(on: Notebook) -> None:
+    message = on.client.execute("hidden_code = 1", store_history=False)
+    assert on.client.get_shell_msg(timeout=60)["parent_header"]["msg_id"] == message
+    assert on.run("%%local\nprint(hidden_code)").text.strip() == "1"
+
+
+def test_a_host_that_is_gone_fails_the_cell_and_never_runs_it_here(on: Notebook) -> None:
+    assert on.run("%gpu down").status == "ok"
+    failed = on.run("print('ran here')")
+    assert failed.status == "error"
+    assert "ran here" not in failed.text
+    assert "%gpu off runs plain cells here again" in failed.error
+    on.run("%gpu off")
+    assert on.run("print('ran here')").text.strip() == "ran here"
+
+
+def test_unloading_ends_it(on: Notebook) -> None:
+    assert on.run("%unload_ext gpunb").status == "ok"
+    assert on.run(WHERE).text.strip() == HERE
+    assert on.run("%load_ext gpunb").status == "ok"
+    assert on.run(WHERE).text.strip() == HERE
