@@ -93,6 +93,7 @@ class Sshd:
             "LogLevel ERROR",
             "MaxSessions 30",
             f"ForceCommand {enter}",
+            f'SetEnv "HOME={self.home}"',  # the login shell's own start-up files stay out of it
         ]
         if self._sftp:
             lines.append(f"Subsystem sftp {_sftp_server()}")
