@@ -151,7 +151,7 @@ class Spinner(Shown):
             return
         text = f"{escape_markup(self.line())} [bright_black]{duration_text(self.seconds)}[/]"
         if self._status is None:
-            self._status = Console(stderr=True).status(text)
+            self._status = Console(stderr=True).status(text, refresh_per_second=8)
             self._status.start()
         self._status.update(text)
 

@@ -177,6 +177,7 @@ def _plan(row: Ranked, request: RentRequest) -> list[Block]:
     if request.budget_usd is not None and math.isfinite(request.budget_usd):
         limits.append(money_text(request.budget_usd))
     where = offer.country or offer.region
+    where = "" if where == offer.provider else where
     return [
         Fields(
             [

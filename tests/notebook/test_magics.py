@@ -242,3 +242,21 @@ def test_a_result_is_data_too(rented: Notebook) -> None:
     rented.run("r = %gpu ps")
     shown = rented.run("import json\nprint(json.dumps([s['name'] for s in r.data()]))")
     assert json.loads(shown.text) == ["demo"]
+
+
+def test_progress_updates_in_place_and_seldom(notebook: Notebook) -> None:
+    shown = notebook.run(
+        "import time\nfrom gpunb.commands.progress import shown\n"
+        "with shown('work <b>', 'notebook') as p:\n"
+        "    for i in range(2000):\n"
+        "        p.say(f'step {i // 1000}')\n        p.advance(i, 2000, 'files')\n        time.sleep(.0005)\n"
+    )
+    assert shown.status == "ok", shown.error
+    assert len(shown.bundles) == 1
+    assert 2 <= shown.updates <= 60
+    assert "work &lt;b&gt;" in shown.html
+    kept = notebook.run(
+        "with shown('work', 'notebook') as p:\n"
+        "    p.say('a step')\n    time.sleep(.3)\n    raise OSError('x')"
+    )
+    assert "work: a step" in kept.plain

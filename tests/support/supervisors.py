@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from gpunb.sessions import supervisor
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -22,3 +24,6 @@ def end_supervisors(home: Path) -> None:
     _, alive = psutil.wait_procs(found, timeout=10)
     for process in alive:
         process.kill()
+    for child in supervisor._children:
+        child.wait(10)
+    supervisor._children.clear()
