@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 POLL = 0.05  # seconds between looks at a job that runs
+RETRY = 5.0  # seconds until a start that the disk had no room for is tried again
 
 
 class Job(Run):
@@ -147,18 +148,39 @@ class Jobs:
                 if run.over:
                     self.queue.pop(0)
                     continue
+                refused = ""
                 try:
                     all_of_them = await self.devices()
-                except gpus.SmiError:
-                    return  # asked again when the next job ends or comes
+                except (gpus.SmiError, OSError) as err:
+                    all_of_them, refused = [], "the host's GPUs can't be counted: %s" % err
+                if run.wants > len(all_of_them):
+                    text = "asks for %d GPUs, and this host has %d" % (run.wants, len(all_of_them))
+                    self._refuse(run, refused or text)
+                    continue
                 held = {
-                    name for one in self.runs.values() if isinstance(one, Job) and not one.over for name in one.gpus
+                    name
+                    for one in self.runs.values()
+                    if isinstance(one, Job) and not one.over
+                    for name in one.gpus
                 }
                 free = [name for name in all_of_them if name not in held]
-                if len(free) < run.wants or run is not self.queue[0]:
+                if run not in self.queue[:1]:  # cancelled meanwhile
+                    continue
+                if len(free) < run.wants:
                     return
                 self.queue.pop(0)
-                self._start(run, free[: run.wants])
+                try:
+                    self._start(run, free[: run.wants])
+                except OSError:  # a full disk: what it is given must be written down first
+                    run.gpus = []
+                    self.queue.insert(0, run)
+                    await asyncio.sleep(RETRY)
+
+    def _refuse(self, run: Job, why: str) -> None:
+        if run in self.queue:
+            self.queue.remove(run)
+            self._close(run, "error", None, why)
+            self._ended(run)
 
     def _start(self, run: Job, given: list[str]) -> None:
         run.gpus = given
@@ -182,7 +204,7 @@ class Jobs:
     async def watch(self, run: Job, keeper: subprocess.Popen[bytes] | None = None) -> None:
         """Follow a job's journal until its end record; what is to be done for a lost one is done here."""
         gone = 0
-        while not run.over and not self.closing:
+        while not self._done(run):
             await asyncio.sleep(POLL)
             run.refresh()
             if keeper is not None:
@@ -191,7 +213,7 @@ class Jobs:
                 known = run.process
                 alive = processes.alive(known.get("keeper"), known.get("keeper_started"))
             gone = 0 if alive else gone + 1
-            if gone > 2 and not run.over and not self.closing:
+            if gone > 2 and not self._done(run):
                 gone = 0
                 keeper = await self._lost(run)
         if keeper is not None and not self.closing:
@@ -199,16 +221,19 @@ class Jobs:
         if run.over:
             self._ended(run)
 
+    def _done(self, run: Job) -> bool:
+        return run.over or self.closing
+
     async def _lost(self, run: Job) -> subprocess.Popen[bytes] | None:
         """A keeper that is no more: another one, if the job is to go on, else the end."""
         never_began = not run.process  # the agent was killed as it started it
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, processes.end_tree, run.command, "GPUNB_RUN=" + run.id, 0.5)
         run.refresh()
-        if run.over or self.closing:
+        if self._done(run):
             return None
         cancelled = os.path.exists(os.path.join(run.folder, "cancelled"))
-        if never_began or (not cancelled and policy.again(run.policy, run.attempt, lost=True)):
+        if never_began or (policy.again(run.policy, run.attempt, lost=True) and not cancelled):
             return self._keeper(run)
         state, why = ("cancelled", "cancelled") if cancelled else ("died", "its keeper process was killed")
         self._close(run, state, None, why)
@@ -233,7 +258,7 @@ class Jobs:
         """End the whole process tree of a job: TERM, then KILL; one that waits leaves the queue."""
         if run in self.queue:
             self.queue.remove(run)
-            self._close(run, "cancelled", 130, "it had not started")
+            self._close(run, "cancelled", 130, "had not started")
             self._ended(run)
             return
         with contextlib.suppress(OSError), open(os.path.join(run.folder, reason), "w"):

@@ -19,7 +19,7 @@ Agent to client::
     {"t": "res", "id": 7, ...}                    the answer
     {"t": "err", "id": 7, "code": ..., "msg": ...}
     {"t": "rec", "run": ..., "k": ..., "ts": ...}   a record, see below
-    {"t": "note", "k": ...}                       not journaled (lease warnings)
+    {"t": "note", "k": ...}                       not journaled: lease warnings, "run-ended", "telemetry"
 
 Kinds of records (``k``): ``start``, ``stream`` (``seg`` lists stream names and
 byte lengths in the order printed), ``msg`` (a Jupyter IOPub message: ``type``;

@@ -11,6 +11,7 @@ import time
 import psutil
 import pytest
 
+from gpunb.agent import processes
 from gpunb.errors import JobFailed, RunError
 from gpunb.remote import AgentClient, show
 from tests.remote.conftest import Screen, kill_agent, wait_for
@@ -60,7 +61,7 @@ def test_gpus_are_given_in_order_and_nobody_overtakes(gpus):
     late = gpus.run_job(shell=NAP, gpus=1)
     none = gpus.run_job(shell="echo none: $CUDA_VISIBLE_DEVICES")
     show(none, screen := Screen())
-    assert screen.text() == "none: \n"
+    assert screen.text() == "none:\n"
     waiting = gpus.run_info(both.id)
     assert (waiting.state, waiting.wants, waiting.why) == ("queued", 2, "waits for 2 GPUs")
     assert state(gpus, late) == "queued"
@@ -89,7 +90,7 @@ def test_a_waiting_job_can_be_cancelled_and_followed(gpus):
 
 
 def test_more_gpus_than_there_are_is_refused(gpus, client):
-    with pytest.raises(RunError, match="asks for 3 GPUs, and this host has 2"):
+    with pytest.raises(JobFailed, match="asks for 3 GPUs, and this host has 2"):
         show(gpus.run_job(["true"], gpus=3), Screen())
     with pytest.raises(RunError, match="restart: 'always'"):
         show(gpus.run_job(["true"], restart="always"), Screen())
@@ -98,7 +99,7 @@ def test_more_gpus_than_there_are_is_refused(gpus, client):
 def test_a_host_without_gpus_says_so(client):
     if os.path.exists("/usr/bin/nvidia-smi"):
         pytest.skip("this machine has GPUs")
-    with pytest.raises(RunError, match="this host has 0"):
+    with pytest.raises(JobFailed, match="this host has 0"):
         show(client.run_job(["true"], gpus=1), Screen())
 
 
@@ -165,9 +166,9 @@ def test_a_lost_job_is_started_again(client, host):
     known = process(host, run)
     os.kill(known["keeper"], 9)
     screen = Screen()
-    assert show(run, screen).state == "ok"
+    assert show(client.attach(run.id), screen).state == "ok"
     assert screen.text() == "up 1\nup 2\n"
-    assert not psutil.pid_exists(known["pid"])
+    assert processes.start_time(known["pid"]) is None
 
 
 def test_a_host_that_goes_down_leaves_its_jobs_to_be_started_again(client, host, reconnect):
@@ -183,7 +184,7 @@ def test_a_host_that_goes_down_leaves_its_jobs_to_be_started_again(client, host,
     for known in victims:
         for pid in (known["pid"], known["keeper"]):
             os.kill(pid, 15)
-    wait_for(lambda: not any(psutil.pid_exists(known["keeper"]) for known in victims))
+    wait_for(lambda: not any(processes.start_time(known["keeper"]) for known in victims))
     again = reconnect()
     wait_for(lambda: again.run_info(lasting.id).state == "ok")
     assert text_of(again, lasting) == "up 1\nup 2\n"
