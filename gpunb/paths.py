@@ -2,16 +2,30 @@
 
 ``GPUNB_HOME`` overrides the platform's data folder (platformdirs), for the
 whole of it: ledger, sessions, settings, logs and local instances.
+``GPUNB_LEDGER`` overrides the ledger alone.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from gpunb.errors import LedgerUnwritable
 
-__all__ = ["config_file", "home", "ledger_file", "local_dir", "log_file", "private_dir", "session_dir"]
+__all__ = [
+    "config_file",
+    "home",
+    "ledger_file",
+    "local_dir",
+    "log_file",
+    "private_dir",
+    "real_ledger_file",
+    "session_dir",
+    "sim_dir",
+    "simulation",
+]
 
 
 def home() -> Path:
@@ -45,8 +59,44 @@ def private_dir(path: Path) -> Path:
 
 
 def ledger_file() -> Path:
-    """The SQLite file of sessions, intents, costs and receipts."""
+    """The SQLite file of sessions, intents, costs and receipts.
+
+    While simulated clouds stand in for the real ones it is another one: asking a simulated
+    cloud for a real instance would answer "gone", and its bill would be forgotten.
+    """
+    override = os.environ.get("GPUNB_LEDGER")
+    if override:
+        return Path(override).expanduser().absolute()
+    return sim_dir() / "ledger.sqlite" if simulation() else real_ledger_file()
+
+
+def real_ledger_file() -> Path:
+    """The ledger of the real clouds, whatever is simulated."""
     return home() / "ledger.sqlite"
+
+
+def sim_dir() -> Path:
+    """The folder of the simulated clouds: their marker, log, hosts and ledger."""
+    return home() / "sim"
+
+
+def simulation() -> dict[str, dict[str, Any]] | None:
+    """What ``gpunb sim up`` put in the place of the real clouds, by provider; None without one.
+
+    The marker counts while its process lives.
+    """
+    providers: dict[str, dict[str, Any]] = {}
+    try:
+        found = json.loads((sim_dir() / "clouds.json").read_bytes())
+        if not found["active"]:
+            return None
+        providers = {str(name): dict(one) for name, one in found["providers"].items()}
+        os.kill(int(found["pid"]), 0)
+    except PermissionError:  # it runs, as somebody else
+        return providers or None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return providers or None
 
 
 def session_dir(session_id: str) -> Path:

@@ -1,5 +1,8 @@
 """What the user has set, and where: command line > GPUNB_* > gpunb.toml > the user's file.
 
+Below all of them are the simulated clouds, while ``gpunb sim up`` has put them in the place of
+the real ones.
+
 pydantic is slow to import, so a quick verb (``ps``) does not come here.
 """
 
@@ -14,9 +17,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -37,10 +41,14 @@ __all__ = ["FILE_NAME", "Origin", "ProviderSettings", "Settings", "load", "origi
 FILE_NAME = "gpunb.toml"
 PREFIX = "GPUNB_"
 # variables of ours that are not settings
-_NOT_SETTINGS = frozenset({"GPUNB_HOME"})
+_NOT_SETTINGS = frozenset({"GPUNB_HOME", "GPUNB_LEDGER"})
+SIMULATED = "gpunb sim up"
 _SECRET_WORDS = ("key", "token", "secret", "password")
 
 _files: contextvars.ContextVar[tuple[Path, ...]] = contextvars.ContextVar("gpunb_settings_files", default=())
+_lowest: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar(
+    "gpunb_settings_lowest", default=MappingProxyType({})
+)
 
 
 def _hours(value: object) -> object:
@@ -112,6 +120,12 @@ class Settings(BaseSettings):
     providers: dict[str, ProviderSettings] = Field(
         default={}, description="one table a cloud: base_url, key, its own options"
     )
+    _simulated: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @property
+    def simulated(self) -> frozenset[str]:
+        """The clouds whose address is a simulation's (``gpunb sim up``)."""
+        return self._simulated
 
     @classmethod
     def settings_customise_sources(
@@ -124,7 +138,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Our order of sources; no .env file and no secrets folder."""
         files = tuple(_FileSource(settings_cls, path) for path in _files.get())
-        return (init_settings, env_settings, *files)
+        return (init_settings, env_settings, *files, _LowestSource(settings_cls))
 
     def provider(self, name: str) -> dict[str, Any]:
         """The keyword arguments of the provider's config: base_url, key and options."""
@@ -145,6 +159,28 @@ class _FileSource(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         return _read(self.path)
+
+
+class _LowestSource(_FileSource):
+    """What holds where the user has set nothing, beside the built-in defaults."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls, Path())
+
+    def __call__(self) -> dict[str, Any]:
+        return dict(_lowest.get())
+
+
+def _simulated(layers: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """The simulated clouds as settings; without those whose address the user has set."""
+    found = paths.simulation() or {}
+    tables = [table for _, data in layers if isinstance(table := data.get("providers"), Mapping)]
+
+    def placed(name: str) -> bool:
+        return any(isinstance(one := table.get(name), Mapping) and one.get("base_url") for table in tables)
+
+    used = {name: dict(one) for name, one in found.items() if not placed(name)}
+    return {"clouds": ["local", *used], "providers": used} if used else {}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -184,7 +220,12 @@ class Origin:
 
 
 @cache
-def _loaded(cwd: Path, home: str | None, environ: tuple[tuple[str, str], ...]) -> Settings:  # noqa: ARG001
+def _loaded(
+    cwd: Path,
+    home: str | None,  # noqa: ARG001
+    environ: tuple[tuple[str, str], ...],  # noqa: ARG001
+    simulated: str,  # noqa: ARG001
+) -> Settings:
     return _load({}, cwd)
 
 
@@ -211,14 +252,14 @@ def load(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None) ->
         here = Path.cwd()
     except FileNotFoundError:
         here = Path("/")
-    return _loaded(here, os.environ.get("GPUNB_HOME"), environ)
+    return _loaded(here, os.environ.get("GPUNB_HOME"), environ, repr(paths.simulation()))
 
 
 def _layers(overrides: Mapping[str, Any], cwd: Path | None) -> list[tuple[str, dict[str, Any]]]:
     """The sources by rank, each with the name that messages use."""
     found = [("the command line", dict(overrides)), ("environment", _environment())]
     found += [(str(path), _read(path)) for path in _paths(cwd)]
-    return found
+    return [*found, (SIMULATED, _simulated(found))]
 
 
 def _environment() -> dict[str, Any]:
@@ -237,13 +278,20 @@ def _paths(cwd: Path | None) -> tuple[Path, ...]:
 def _load(overrides: Mapping[str, Any], cwd: Path | None) -> Settings:
     _check_environment()
     layers = _layers(overrides, cwd)
-    token = _files.set(_paths(cwd))
+    lowest = layers[-1][1]
+    token, other = _files.set(_paths(cwd)), _lowest.set(lowest)
     try:
         settings = Settings(**dict(overrides))
     except ValidationError as err:
         raise _explain(err, layers) from err
     finally:
         _files.reset(token)
+        _lowest.reset(other)
+    stand_ins: Mapping[str, Any] = lowest.get("providers", {})
+    for name, one in stand_ins.items():
+        # address and key are a pair: an account's key is for the real cloud alone
+        settings.providers[name].key = SecretStr(str(one.get("key", "")))
+    settings._simulated = frozenset(stand_ins)  # noqa: SLF001 - our own, set once
     for table in settings.providers.values():
         if table.key is not None:
             log.add_secret(table.key.get_secret_value())

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -118,3 +122,69 @@ def test_unreadable_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "home" / "gpunb.toml").mkdir()
     with pytest.raises(SettingsError, match=r"gpunb\.toml can't be read"):
         settings.load(cwd=tmp_path)
+
+
+def simulate(providers: dict[str, dict[str, object]], *, active: bool = True, pid: int | None = None) -> None:
+    folder = paths.sim_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    marker = {"pid": pid or os.getpid(), "started": 0, "active": active, "providers": providers}
+    (folder / "clouds.json").write_text(json.dumps(marker))
+
+
+SIM = {"vast": {"base_url": "http://127.0.0.1:1", "key": "sim-key", "http": {"pace": 0.1}}}
+
+
+def test_a_simulation_stands_in_for_the_clouds_that_it_simulates(tmp_path: Path) -> None:
+    simulate(SIM)
+    found = settings.load(cwd=tmp_path)
+    assert found.clouds == ["local", "vast"]
+    assert found.simulated == {"vast"}
+    table = found.provider("vast")
+    assert table["base_url"] == "http://127.0.0.1:1"
+    assert table["key"].get_secret_value() == "sim-key"
+    assert table["options"] == {"http": {"pace": 0.1}}
+    sources = {row.key: row.source for row in settings.origins(cwd=tmp_path)}
+    assert sources["clouds"] == sources["providers.vast.base_url"] == "gpunb sim up"
+
+
+def test_what_the_user_set_beats_the_simulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    simulate(SIM)
+    monkeypatch.setenv("GPUNB_CLOUDS", "local")
+    paths.config_file().write_text('[providers.vast]\nimage = "mine"')
+    found = settings.load(cwd=tmp_path)
+    assert found.clouds == ["local"]
+    assert found.provider("vast")["options"] == {"http": {"pace": 0.1}, "image": "mine"}
+
+
+def test_a_real_key_is_never_paired_with_a_simulated_address_nor_the_other_way(tmp_path: Path) -> None:
+    simulate(SIM)
+    paths.config_file().write_text('[providers.vast]\nkey = "real-key"')
+    found = settings.load(cwd=tmp_path)
+    assert found.provider("vast")["key"].get_secret_value() == "sim-key"
+    paths.config_file().write_text('[providers.vast]\nbase_url = "https://vast.example"')
+    found = settings.load(cwd=tmp_path)
+    assert found.simulated == frozenset()
+    assert found.provider("vast") == {"base_url": "https://vast.example", "key": None, "options": {}}
+
+
+def test_the_simulation_counts_only_while_it_is_active_and_alive(tmp_path: Path) -> None:
+    real = paths.ledger_file()
+    simulate(SIM)
+    assert settings.load().clouds == ["local", "vast"]
+    assert paths.ledger_file() != real, "real instances are never looked for in a simulated cloud"
+    simulate(SIM, active=False)
+    assert settings.load().clouds == ["local"], "the cached settings notice it"
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
+    )
+    simulate(SIM, pid=int(dead.stdout))
+    assert settings.load().clouds == ["local"]
+    (paths.sim_dir() / "clouds.json").write_text("not json")
+    assert settings.load().clouds == ["local"]
+    assert paths.ledger_file() == real
+
+
+def test_the_ledger_can_be_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUNB_LEDGER", str(tmp_path / "other.sqlite"))
+    assert paths.ledger_file() == tmp_path / "other.sqlite"
+    settings.load()

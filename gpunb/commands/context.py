@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpunb import log
-from gpunb.errors import BadInput, GpunbError
+from gpunb.errors import BadInput, GpunbError, WrongState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,17 +98,27 @@ class Context:
         if name not in self._providers:
             from gpunb.providers import ProviderConfig, provider_class
 
+            self._same_world()
             made = provider_class(name)
-            table = self.settings.provider(name)
-            if made.needs_key and table["key"] is None:
+            settings = self.settings
+            table = settings.provider(name)
+            if made.needs_key and name not in settings.simulated:
                 from gpunb.providers import keys
 
-                found = keys.find(name)
-                if found is not None:
-                    log.add_secret(found.key.get_secret_value())
-                    table["key"] = found.key
+                # the cloud's own variable beats the settings, and they what login has stored
+                if table["key"] is None or os.environ.get(keys.variable(name), "").strip():
+                    found = keys.find(name)
+                    table["key"] = found.key if found is not None else None
             self._providers[name] = made(ProviderConfig(**table))
         return self._providers[name]
+
+    def _same_world(self) -> None:
+        """Refuse to look for real instances in simulated clouds, and the other way round."""
+        from gpunb import paths
+
+        if self._ledger is not None and self._ledger.path != paths.ledger_file():
+            msg = "a simulation was started or ended since this began; its sessions are not the real ones"
+            raise WrongState(msg, bill="nothing was changed", hint="gpunb ps, and the verb again")
 
     def session(self, name: str | None) -> Session:
         """The session called `name`; with None the only live one.

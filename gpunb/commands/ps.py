@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpunb import paths
 from gpunb.commands.result import Block, Note, Result
 from gpunb.commands.verb import verb
 
@@ -44,5 +45,29 @@ def command(context: Context, *, all_: bool) -> Result:
         blocks.append(views.sessions_table(sessions, costs, running, now))
     else:
         blocks.append(Note("no sessions; nothing is rented", "dim"))
+    simulated = paths.simulation()
+    if simulated is not None:
+        blocks += _simulation(simulated)
     data = [views.session_data(found, costs[found.id], running.get(found.id, []), now) for found in sessions]
     return Result(data, *blocks)
+
+
+def _simulation(providers: dict[str, dict[str, Any]]) -> list[Block]:
+    """That the clouds are simulated, and which real sessions that hides."""
+    notes: list[Block] = [
+        Note(f"simulated clouds are in use: {', '.join(providers)}; gpunb sim down ends that", "info")
+    ]
+    if paths.real_ledger_file().exists():
+        from gpunb.sessions.ledger import Ledger
+
+        with Ledger.open(paths.real_ledger_file()) as ledger:
+            hidden = ledger.sessions()
+            watched = ledger.leader() is not None
+        if hidden:
+            names = ", ".join(found.name for found in hidden)
+            text = f"not shown, and not simulated: {names}; gpunb sim down brings them back into view"
+            notes.append(Note(text, "warn"))
+        if hidden and not watched:
+            text = "WARNING: nothing watches their leases: gpunb sim down, then gpunb supervise"
+            notes.append(Note(text, "bad"))
+    return notes

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpunb import paths
 from gpunb.commands.result import Code, Note, Result, Table
 from gpunb.commands.verb import did_you_mean, verb
-from gpunb.errors import BadInput, Unavailable, WrongState
+from gpunb.errors import BadInput, GpunbError, Unavailable, WrongState
 from gpunb.sim import state
-from gpunb.units import money_text
+from gpunb.units import duration_text, money_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -47,7 +49,11 @@ def command() -> None:
 
 def env_lines(providers: dict[str, dict[str, Any]]) -> list[str]:
     """Shell lines that point gpunb and the clouds' own clients at the simulation."""
-    lines = [f"export GPUNB_CLOUDS={shlex.quote(','.join(['local', *providers]))}"]
+    # a ledger of its own: a simulated cloud must not be asked for real instances
+    lines = [
+        f"export GPUNB_CLOUDS={shlex.quote(','.join(['local', *providers]))}",
+        f"export GPUNB_LEDGER={shlex.quote(str(paths.sim_dir() / 'ledger.sqlite'))}",
+    ]
     for name, found in providers.items():
         if name in _KEY_VARIABLES:
             lines.append(f"export {_KEY_VARIABLES[name]}={shlex.quote(found['key'])}")
@@ -87,7 +93,12 @@ def up(
     boot: float | None,
     scenario: str | None,
 ) -> Result:
-    """Start the simulated clouds; gpunb uses them until `sim down`."""
+    """Start the simulated clouds; gpunb uses them until `sim down`.
+
+    They have a ledger of their own: real sessions go on and are watched, and `ps` shows them again
+    after `sim down`.
+    """
+    from gpunb.sim import ending
     from gpunb.sim.runner import CLOUDS
 
     for name in clouds:
@@ -103,6 +114,9 @@ def up(
         "active": not env,
         "scenario": str(Path(scenario).absolute()) if scenario else None,
     }
+    if state.read_marker() is None:
+        ending.close("an earlier simulation ended")
+    hidden = [] if env else _watched(context)
     with context.progress("start the simulated clouds"):
         found = state.start(options)
     providers = found["providers"]
@@ -110,29 +124,82 @@ def up(
     if env:
         return Result({"env": lines, "providers": providers}, Code("\n".join(lines)))
     rows = [[name, one["base_url"]] for name, one in providers.items()]
-    return Result(
-        {"providers": providers, "env": lines},
-        Table(["cloud", "address"], rows),
-        Note("gpunb rents from these simulated clouds until `gpunb sim down`", "ok"),
-    )
+    notes = [Note("gpunb rents from these simulated clouds until `gpunb sim down`", "ok")]
+    notes += _not_simulated(context, providers)
+    if hidden:
+        text = f"not shown until then, watched and billed as before: {', '.join(hidden)}"
+        notes.append(Note(text, "warn"))
+    return Result({"providers": providers, "env": lines}, Table(["cloud", "address"], rows), *notes)
+
+
+def _watched(context: Context) -> list[str]:
+    """The real sessions that the simulation hides, with somebody to end them meanwhile."""
+    from gpunb.sessions import supervisor
+
+    hidden = [found.name for found in context.ledger.sessions()]
+    if hidden:
+        supervisor.ensure(context.ledger)
+        until = time.monotonic() + 20
+        # it must have opened the real ledger before the simulation takes its place
+        while context.ledger.leader() is None:
+            if time.monotonic() > until:
+                msg = "the supervisor of the real sessions does not start"
+                raise GpunbError(msg, hint="gpunb supervise, in a terminal of its own, and sim up again")
+            time.sleep(0.05)
+    return hidden
+
+
+def _not_simulated(context: Context, providers: dict[str, Any]) -> list[Note]:
+    """What the user has set that keeps gpunb from using a simulated cloud."""
+    settings = context.settings
+    kept = [name for name in providers if name not in settings.simulated]
+    notes = [
+        Note(f"{name}: its base_url is set elsewhere and holds (gpunb config shows where)", "warn")
+        for name in kept
+    ]
+    unasked = [name for name in providers if name not in settings.clouds]
+    if unasked:
+        text = f"the setting clouds does not name {', '.join(unasked)}: add --cloud {','.join(unasked)}"
+        notes.append(Note(text, "warn"))
+    return notes
 
 
 @verb("down", example="sim down")
-def down(context: Context) -> Result:
-    """End the simulation, every host in it included."""
+@click.option("--no-save", is_flag=True, help="Don't bring back what rent --save asked for.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+def down(context: Context, *, no_save: bool, yes: bool) -> Result:
+    """End the simulation: its sessions, with their receipts, and every host in it."""
+    from gpunb.sessions import reach
+    from gpunb.sim import ending
+
     found = state.read_marker()
     if found is None:
-        return Result({"down": False}, Note("no simulation is up", "dim"))
+        closed = ending.close()
+        text = f"no simulation is up{'; closed ' + ', '.join(closed) if closed else ''}"
+        return Result({"down": False, "ended": []}, Note(text, "dim"))
+    sessions = [one.name for one in ending.live()]
+    if sessions and not context.ask(f"end {', '.join(sessions)} and the simulation?", yes=yes):
+        return Result({"down": False, "ended": []}, Note("nothing was changed", "dim"), exit_code=1)
+    notes = []
+    if sessions:
+        receipts, trouble = ending.end_all(found["providers"], context.progress, save=not no_save)
+        notes = [
+            Note(f"{one.name} ended after {duration_text(one.seconds)}: {money_text(one.cost.total)}", "ok")
+            for one in receipts
+        ]
+        notes += [Note(line, "warn") for line in trouble]
     try:
         alive = [row for one in _states(found).values() for row in one["machines"] if row["billed"]]
     except Unavailable:
         alive = []
     with context.progress("end the simulated clouds"):
         state.stop()
-    notes = [Note("the simulated clouds are down", "ok")]
+    reach.close_all()
+    ending.close()
+    notes.append(Note("the simulated clouds are down", "ok"))
     if alive:
         notes.append(Note(f"{len(alive)} simulated instance(s) ended with them", "warn"))
-    return Result({"down": True, "ended": [row["id"] for row in alive]}, *notes)
+    return Result({"down": True, "sessions": sessions, "ended": [row["id"] for row in alive]}, *notes)
 
 
 @verb("status", example="sim status")

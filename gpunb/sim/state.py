@@ -30,7 +30,7 @@ __all__ = ["directory", "marker_file", "read_marker", "start", "stop", "write_ma
 
 def directory() -> Path:
     """The simulation's folder: marker, log, hosts."""
-    return paths.home() / "sim"
+    return paths.sim_dir()
 
 
 def marker_file() -> Path:

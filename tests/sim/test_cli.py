@@ -81,7 +81,7 @@ def test_up_rent_status_faults_clock_down(run: Any, home: Path) -> None:
     assert list((home / "sim" / "hosts").iterdir()) == []
     with pytest.raises(httpx.ConnectError):
         httpx.get(one["base_url"], trust_env=False)
-    assert run("down").data() == {"down": False}
+    assert run("down").data() == {"down": False, "ended": []}
     provider.close()
 
 
