@@ -291,7 +291,10 @@ class Result:
         from rich.console import Console
 
         out = StringIO()
-        Console(file=out, width=width, color_system=None, legacy_windows=False).print(self)
+        # in a kernel rich would show it there instead of writing it
+        Console(file=out, width=width, color_system=None, legacy_windows=False, force_jupyter=False).print(
+            self
+        )
         return out.getvalue().rstrip("\n")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

@@ -52,6 +52,14 @@ def test_the_whole_story(rented: Notebook, work: Path) -> None:
     assert LocalProvider().instances() == []
 
 
+def test_an_answer_is_shown_once_as_html_with_its_text(rented: Notebook) -> None:
+    for line in ("%gpu", "%gpu show", "%gpu offers"):
+        shown = rented.run(line)
+        assert len(shown.bundles) == 1, line
+        assert "<table" in shown.bundles[0]["text/html"]
+        assert "local" in shown.bundles[0]["text/plain"]
+
+
 def test_variables_there_and_back(rented: Notebook) -> None:
     rented.run("import numpy as np\na = np.arange(6).reshape(2, 3)\nlabel = 'here'")
     cell = rented.run("%%gpu -i a,label -o b -o note\nb = a * 2\nnote = label + ' and back'")
