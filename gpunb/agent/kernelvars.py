@@ -1,7 +1,8 @@
 """Runs inside the kernel: moves variables over a private socket, without a file.
 
 Layout of a transfer, both ways: u64 length, JSON description, then the raw
-bytes of every item in order. An item is described as one of::
+bytes of every item in order, dealt in pieces over one or several lines
+(`shares`). An item is described as one of::
 
     {"name", "as": "json",   "sizes": [n]}
     {"name", "as": "npy",    "sizes": [n], "dtype", "shape", "fortran"}
@@ -19,6 +20,8 @@ import pickle
 import socket
 import struct
 import sys
+import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ LENGTH = struct.Struct(">Q")
 MAX_DESCRIPTION = 16 << 20
 MAX_JSON = 1 << 20
 CHUNK = 4 << 20
+PIECE = 1 << 20  # bytes dealt to one line at a time
 
 
 class CantTravel(Exception):
@@ -139,60 +143,119 @@ def read_description(recv_into: Callable[[memoryview], int]) -> list[dict[str, A
     return items
 
 
-def write_items(
-    sendall: Callable[[Any], Any], packed: Sequence[tuple[dict[str, Any], Sequence[Any]]]
-) -> None:
-    """Send ``[(about, buffers), ...]``."""
-    text = json.dumps([about for about, _ in packed]).encode("utf-8")
+def write_description(sendall: Callable[[Any], Any], items: list[dict[str, Any]]) -> None:
+    """Say what follows."""
+    text = json.dumps(items).encode("utf-8")
     sendall(LENGTH.pack(len(text)) + text)
-    for _, buffers in packed:
-        for raw in buffers:
-            view = memoryview(raw).cast("B") if memoryview(raw).nbytes else memoryview(b"")
-            for at in range(0, len(view), CHUNK):
-                sendall(view[at : at + CHUNK])
 
 
-def _connect(path: str) -> socket.socket:
-    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    line.settimeout(60)
-    line.connect(path)
-    return line
+def shares(buffers: Sequence[Any], count: int) -> list[list[memoryview]]:
+    """Cut `buffers` into pieces and deal them to `count` lines; both ends deal alike.
+
+    One line is held to one window per round trip, so a long line carries more
+    over several. A piece is a view: nothing is copied.
+    """
+    dealt: list[list[memoryview]] = [[] for _ in range(count)]
+    turn = 0
+    for buffer in buffers:
+        view = memoryview(buffer)
+        if view.nbytes:
+            view = view.cast("B")
+            for at in range(0, len(view), PIECE):
+                dealt[turn % count].append(view[at : at + PIECE])
+                turn += 1
+    return dealt
 
 
-def receive(path: str, namespace: dict[str, Any]) -> str:
-    """Take items from the socket at `path` into `namespace`; returns a JSON report."""
+def fill(recv_into: Callable[[memoryview], int], pieces: Sequence[memoryview]) -> None:
+    """Read one line's share into place."""
+    for piece in pieces:
+        at = 0
+        while at < len(piece):
+            got = recv_into(piece[at:])
+            if not got:
+                raise EOFError("the line closed with %d bytes to come" % (len(piece) - at))
+            at += got
+
+
+def together(work: Sequence[Callable[[], None]]) -> None:
+    """Run all of `work` at once, in threads; the first failure is raised."""
+    errors: list[BaseException] = []
+
+    def one(each: Callable[[], None]) -> None:
+        try:
+            each()
+        except BaseException as err:  # noqa: BLE001 - raised below, in the caller's thread
+            errors.append(err)
+
+    threads = [threading.Thread(target=one, args=(each,)) for each in work[1:]]
+    for thread in threads:
+        thread.start()
+    if work:
+        one(work[0])
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def _connect(paths: Sequence[str]) -> list[socket.socket]:
+    lines = []
+    for path in paths:
+        line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        lines.append(line)
+        line.settimeout(60)
+        line.connect(path)
+    return lines
+
+
+def receive(paths: list[str], namespace: dict[str, Any]) -> str:
+    """Take items from the sockets at `paths` into `namespace`; returns a JSON report."""
     report: dict[str, str | None] = {}
-    line = _connect(path)
+    lines = _connect(paths)
     try:
-        for about in read_description(line.recv_into):
-            buffers = [read_exactly(line.recv_into, size) for size in about["sizes"]]
+        items = read_description(lines[0].recv_into)
+        buffers = [[bytearray(size) for size in item["sizes"]] for item in items]
+        dealt = shares([one for many in buffers for one in many], len(lines))
+        together([partial(fill, line.recv_into, share) for line, share in zip(lines, dealt)])
+        for about, parts in zip(items, buffers):
             try:
-                namespace[about["name"]] = unpack(about, buffers)
+                namespace[about["name"]] = unpack(about, parts)
                 report[about["name"]] = None
             except Exception as err:  # noqa: BLE001 - e.g. a module that is missing here
                 report[about["name"]] = "%s: %s" % (type(err).__name__, err)
-        line.sendall(b"\n")
     finally:
-        line.close()
+        for line in lines:
+            line.close()
     return json.dumps(report)
 
 
-def send(path: str, names: list[str], namespace: dict[str, Any]) -> str:
-    """Send the variables `names` of `namespace` to the socket at `path`."""
-    packed: list[tuple[dict[str, Any], list[Any]]] = []
+def send(paths: list[str], names: list[str], namespace: dict[str, Any]) -> str:
+    """Send the variables `names` of `namespace` to the sockets at `paths`."""
+    items: list[dict[str, Any]] = []
+    buffers: list[Any] = []
     for name in names:
-        if name not in namespace:
-            packed.append(({"name": name, "error": "there is no variable of that name on the host"}, []))
-            continue
         try:
-            packed.append(pack(name, namespace[name]))
+            if name not in namespace:
+                raise CantTravel("there is no variable of that name on the host")  # noqa: EM101, TRY301
+            about, raws = pack(name, namespace[name])
         except CantTravel as err:
-            packed.append(({"name": name, "error": str(err)}, []))
-    line = _connect(path)
+            about, raws = {"name": name, "error": str(err), "sizes": []}, []
+        items.append(about)
+        buffers += raws
+    lines = _connect(paths)
     try:
-        write_items(line.sendall, packed)
-        line.shutdown(socket.SHUT_WR)
-        line.recv(1)  # until the other end has it all
+        write_description(lines[0].sendall, items)
+        dealt = shares(buffers, len(lines))
+        together([partial(_send_share, line, share) for line, share in zip(lines, dealt)])
     finally:
-        line.close()
+        for line in lines:
+            line.close()
     return json.dumps({})
+
+
+def _send_share(line: socket.socket, pieces: Sequence[memoryview]) -> None:
+    for piece in pieces:
+        line.sendall(piece)
+    line.shutdown(socket.SHUT_WR)
+    line.recv(1)  # until the other end has it all

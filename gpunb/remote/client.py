@@ -43,6 +43,7 @@ __all__ = ["AgentClient"]
 
 LOG = logging.getLogger("gpunb.remote")
 PATIENCE = 600.0  # seconds a broken line is tried again before waiting callers are told
+READ = 32 << 20  # paramiko moves all it holds at each small read
 BACKOFF = (0.1, 5.0)
 ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
@@ -178,11 +179,19 @@ class AgentClient:
             raise call.error
         return call.answer
 
+    def begin(self, op: str, parts: Sequence[Any] = (), **args: Any) -> _Call:
+        """Ask without waiting: ``done`` is set when ``answer`` or ``error`` is there."""
+        return self._post(op, args, parts=parts)
+
     def _post(
-        self, op: str, args: Mapping[str, Any], on_error: Callable[[GpunbError], None] | None = None
+        self,
+        op: str,
+        args: Mapping[str, Any],
+        on_error: Callable[[GpunbError], None] | None = None,
+        parts: Sequence[Any] = (),
     ) -> _Call:
         number = next(self._ids)
-        call = _Call(protocol.encode({**args, "t": "req", "id": number, "op": op}), on_error)
+        call = _Call(protocol.encode({**args, "t": "req", "id": number, "op": op}, parts), on_error)
         with self._lock:
             if self._closed is not None:
                 raise self._closed
@@ -207,6 +216,15 @@ class AgentClient:
             msg = f"the agent introduced itself as {str(raw)[:300]}"
             raise ProtocolError(msg)
         return HostInfo(pid=int(raw.get("pid", 0)), **{name: raw[name][:4096] for name in names})
+
+    def round_trip(self) -> float:
+        """Seconds to the agent and back: the better of two."""
+        taken = []
+        for _ in range(2):
+            begin = time.perf_counter()
+            self.request("ping")
+            taken.append(time.perf_counter() - begin)
+        return min(taken)
 
     # -- runs
 
@@ -255,8 +273,13 @@ class AgentClient:
         self._post(op, {**args, "run": run_id, "after": 0, "window": handle.window}, handle.fail)
         return handle
 
-    def attach(self, run_id: str, *, after: int = 0) -> RunHandle:
+    def attach(self, run_id: str, *, after: int = 0, wake: Callable[[], None] | None = None) -> RunHandle:
         """Follow a run from the record after number `after`.
+
+        Parameters
+        ----------
+        wake
+            Called in the reader's thread when something has come: quickly.
 
         Raises
         ------
@@ -268,6 +291,7 @@ class AgentClient:
         if before is not None:  # one follower a run and client: the earlier one must be silent first
             self.request("detach", run=run_id)
         handle = RunHandle(self, run_id, after)
+        handle.wake = wake
         info = self.run_info(run_id)
         handle.history = info.last
         with self._lock:
@@ -393,7 +417,7 @@ class AgentClient:
             while channel is not None:
                 for number, head, payload in decoder.feed(data):
                     self._take(number, head, payload)
-                data = channel.recv(1 << 18)
+                data = channel.recv(READ)
                 if not data:
                     return None
         except protocol.FrameError as err:

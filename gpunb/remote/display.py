@@ -27,7 +27,8 @@ TAIL = 4 << 10
 class Sink(Protocol):
     """Where a run's output goes.
 
-    A sink may also have ``page(content)`` for what a pager shows; else that is a result.
+    A sink may also have ``page(content)`` for what a pager shows (else that is a result), and
+    ``comm(handle, part, number)`` to bring widgets to that point of the kernel's comm messages.
     """
 
     def stream(self, name: str, text: str) -> None:
@@ -146,6 +147,12 @@ class NotebookSink:
         """The cell's output so far."""
         self.shell.display_pub.clear_output(wait=wait)
 
+    def comm(self, handle: RunHandle, part: str, number: int) -> None:
+        """Widgets are live here if this is a Jupyter kernel."""
+        from gpunb.remote import comms
+
+        comms.follow(self.shell, handle, part, number)
+
     def page(self, content: dict[str, Any]) -> None:
         """In the pager of this front end."""
         from IPython.core.page import page
@@ -211,6 +218,10 @@ class Player:
         elif record.kind == "trimmed":
             size = head.get("bytes")
             self.sink.note(f"{size:,} bytes of output are no longer kept on the host: {head.get('why')}")
+        elif record.kind == "comm":
+            comm: Callable[[RunHandle, str, int], None] | None = getattr(self.sink, "comm", None)
+            if comm is not None:
+                comm(self.handle, str(head.get("part")), int(head.get("n", 0)))
         elif record.kind == "input":
             self._asked = record
         elif record.kind == "answered":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gpunb.errors import GpunbError, ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gpunb.remote.client import AgentClient
     from gpunb.remote.records import Record, RunInfo
@@ -38,6 +38,7 @@ class RunHandle:
         self.history = after
         self.seen = after
         self.over = False
+        self.wake: Callable[[], None] | None = None
         self._queue: queue.SimpleQueue[Record | GpunbError] = queue.SimpleQueue()
         self._taken = after
         self._unacked = 0
@@ -57,11 +58,16 @@ class RunHandle:
         self.seen = record.number
         if record.kind == "end":
             self.over = True
-        self._queue.put(record)
+        self._put(record)
 
     def fail(self, error: GpunbError) -> None:
         """No more records will come (called by the client)."""
-        self._queue.put(error)
+        self._put(error)
+
+    def _put(self, found: Record | GpunbError) -> None:
+        self._queue.put(found)
+        if self.wake is not None:
+            self.wake()
 
     def next(self, timeout: float | None = None) -> Record | None:
         """The next record; None if there is none within `timeout` seconds.

@@ -13,8 +13,10 @@ import json
 import secrets
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gpunb.agent import kernelvars
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["PutReport", "get", "put"]
 
 BUSY_TIMEOUT = 24 * 3600.0  # a transfer waits for the cell before it
+SMALL = 8 << 20  # bytes for which one channel will do
+NEAR = 0.005  # seconds of round trip up to which one channel fills the line
+CHANNELS = 8  # OpenSSH allows 10 sessions on a connection, and the agent's is one
+READ = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +56,11 @@ class _Counter:
         self.progress = progress
         self.total = total
         self.done = 0
+        self._lock = threading.Lock()
 
     def add(self, size: int) -> None:
-        self.done += size
+        with self._lock:
+            self.done += size
         self.progress.advance(self.done, self.total, "B")
 
 
@@ -73,18 +81,27 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
         except kernelvars.CantTravel as err:
             msg = f"variable {name!r} can't be sent: {err}"
             raise VariableError(msg, hint="nothing was sent") from err
+    buffers = [one for _, many in packed for one in many]
     total = sum(sum(about["sizes"]) for about, _ in packed)
     started = time.monotonic()
-    with _Transfer(client, "receive(%s, globals())") as transfer:
-        progress.say(f"sending {', '.join(values)}")
+    progress.say(f"sending {', '.join(values)}")
+    with _Transfer(client, "receive(%s, globals())", _lines(client, total)) as transfer:
         counter = _Counter(progress, total)
 
-        def sendall(data: bytes | memoryview) -> None:
-            transfer.channel.sendall(data)  # type: ignore[arg-type]  # any buffer will do
-            counter.add(len(data))
+        def send(channel: Channel, pieces: Sequence[memoryview]) -> None:
+            for piece in pieces:
+                channel.sendall(piece)  # type: ignore[arg-type]  # any buffer will do
+                counter.add(len(piece))
 
         try:
-            kernelvars.write_items(sendall, packed)
+            kernelvars.write_description(transfer.lines[0].channel.sendall, [about for about, _ in packed])
+            dealt = kernelvars.shares(buffers, len(transfer.lines))
+            kernelvars.together(
+XX
+                    partial(send, line.channel, share)
+                    for line, share in zip(transfer.lines, dealt, strict=True)
+                ]
+            )
         except OSError as err:
             transfer.explain(err)
         report = transfer.finish()
@@ -107,29 +124,35 @@ def get(client: AgentClient, names: Sequence[str], *, progress: Progress = SILEN
     """
     for name in names:
         _check_name(name)
-    found: dict[str, Any] = {}
-    with _Transfer(client, f"send(%s, {list(names)!r}, globals())") as transfer:
-        progress.say(f"fetching {', '.join(names)}")
+    progress.say(f"fetching {', '.join(names)}")
+    with _Transfer(client, f"send(%s, {list(names)!r}, globals())", 1) as transfer:
+        line = transfer.lines[0]
         try:
-            items = kernelvars.read_description(transfer.recv_into)
+            items = kernelvars.read_description(line.recv_into)
             _refuse(client, items, names)
-            counter = _Counter(progress, sum(sum(item.get("sizes", [])) for item in items))
+            counter = _Counter(progress, sum(sum(item["sizes"]) for item in items))
 
             def recv_into(view: memoryview) -> int:
-                got = transfer.recv_into(view)
+                got = line.recv_into(view)
                 counter.add(got)
                 return got
 
-            for item in items:
-                buffers = [kernelvars.read_exactly(recv_into, size) for size in item["sizes"]]
-                found[item["name"]] = _unpack(item, buffers)
+            buffers = [[bytearray(size) for size in item["sizes"]] for item in items]
+            kernelvars.fill(recv_into, [memoryview(one) for many in buffers for one in many if one])
         except (OSError, EOFError) as err:
             transfer.explain(err)
         except (ValueError, KeyError, TypeError) as err:
             msg = f"the host described a variable as something else than agreed: {err}"
             raise ProtocolError(msg) from err
         transfer.finish()
-    return found
+    return {item["name"]: _unpack(item, parts) for item, parts in zip(items, buffers, strict=True)}
+
+
+def _lines(client: AgentClient, size: int) -> int:
+    """How many channels pay: a long line is held to one server's window per round trip on each."""
+    if size < SMALL or client.round_trip() < NEAR:
+        return 1
+    return CHANNELS
 
 
 def _unpack(item: Mapping[str, Any], buffers: list[bytearray]) -> Any:
@@ -167,35 +190,58 @@ def _check_name(name: str) -> None:
         raise VariableError(msg)
 
 
-class _Transfer:
-    """A bulk channel, and the silent call in the kernel that uses its other end."""
+class _Line:
+    """One bulk channel, read in large pieces: paramiko moves all it holds at each small read."""
 
-    def __init__(self, client: AgentClient, call: str) -> None:
+    def __init__(self, client: AgentClient) -> None:
+        nonce, token = secrets.token_hex(12), secrets.token_hex(8)
+        folder = f"{client.info.home}/.gpunb/agent/{agent_version()}"
+        command = quote([client.info.python, folder, "bulk", token, nonce])
+        self.channel = client.connection.channel(command)
+        self.path, rest = read_line(self.channel, nonce)
+        self._rest = memoryview(rest)
+        self.channel.settimeout(None)
+
+    def recv_into(self, view: memoryview) -> int:
+        """Read into `view`; 0 at the end."""
+        if not self._rest:
+            self._rest = memoryview(self.channel.recv(READ))
+        size = min(len(view), len(self._rest))
+        view[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
+
+
+class _Transfer:
+    """Bulk channels, and the silent call in the kernel that uses their other ends."""
+
+    def __init__(self, client: AgentClient, call: str, count: int) -> None:
         self.client = client
         self.call = call
-        self.channel: Channel
-        self._rest = b""
+        self.count = count
+        self.lines: list[_Line] = []
         self._reply: dict[str, Any] = {}
         self._error: GpunbError | None = None
 
     def __enter__(self) -> Self:
-        nonce, token = secrets.token_hex(12), secrets.token_hex(8)
-        folder = f"{self.client.info.home}/.gpunb/agent/{agent_version()}"
-        command = quote([self.client.info.python, folder, "bulk", token, nonce])
-        self.channel = self.client.connection.channel(command)
-        path, self._rest = read_line(self.channel, nonce)
-        self.channel.settimeout(None)
-        self._thread = threading.Thread(target=self._call, args=(path,), daemon=True)
+        with ThreadPoolExecutor(self.count) as pool:
+            tries = [pool.submit(_Line, self.client) for _ in range(self.count)]
+        self.lines = [one.result() for one in tries if one.exception() is None]
+        if not self.lines:  # fewer than asked for is fine: hosts limit their sessions
+            tries[0].result()
+        self._thread = threading.Thread(target=self._call, daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):
-            self.channel.close()
+        for line in self.lines:
+            with suppress(OSError):
+                line.channel.close()
 
-    def _call(self, path: str) -> None:
+    def _call(self) -> None:
+        paths = repr([line.path for line in self.lines])
         module = "__import__('gpunb_agent.kernelvars', fromlist=['x'])"
-        content = {"code": "", "user_expressions": {"r": f"{module}.{self.call % repr(path)}"}}
+        content = {"code": "", "user_expressions": {"r": f"{module}.{self.call % paths}"}}
         try:
             self._reply = self.client.kernel_request("execute_request", content, timeout=BUSY_TIMEOUT)
         except RunError as err:
@@ -203,16 +249,7 @@ class _Transfer:
         except GpunbError as err:
             self._error = err
         if self._error is not None:
-            with suppress(OSError):
-                self.channel.close()  # whoever reads or writes wakes up
-
-    def recv_into(self, view: memoryview) -> int:
-        """Read into `view`; 0 at the end."""
-        data = self._rest or self.channel.recv(min(len(view), 1 << 20))
-        self._rest = data[len(view) :]
-        data = data[: len(view)]
-        view[: len(data)] = data
-        return len(data)
+            self.__exit__()  # whoever reads or writes wakes up
 
     def finish(self) -> dict[str, Any]:
         """The report of the kernel's side."""
