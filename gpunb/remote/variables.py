@@ -96,12 +96,8 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
         try:
             kernelvars.write_description(transfer.lines[0].channel.sendall, [about for about, _ in packed])
             dealt = kernelvars.shares(buffers, len(transfer.lines))
-            kernelvars.together(
-XX
-                    partial(send, line.channel, share)
-                    for line, share in zip(transfer.lines, dealt, strict=True)
-                ]
-            )
+            pairs = zip(transfer.lines, dealt, strict=True)
+            kernelvars.together([partial(send, line.channel, share) for line, share in pairs])
         except OSError as err:
             transfer.explain(err)
         report = transfer.finish()
