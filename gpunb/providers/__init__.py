@@ -23,6 +23,7 @@ from gpunb.providers.base import (
     Provider,
     ProviderConfig,
     UsageLine,
+    Volume,
 )
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Provider",
     "ProviderConfig",
     "UsageLine",
+    "Volume",
     "names",
     "provider_class",
 ]

@@ -33,6 +33,7 @@ __all__ = [
     "Provider",
     "ProviderConfig",
     "UsageLine",
+    "Volume",
 ]
 
 
@@ -94,6 +95,9 @@ class Offer:
     increment_s
         The billing step in seconds; with `clock_hours` a started hour of the
         clock is billed whole.
+    bills_boot
+        Whether the gpu is billed while the machine boots (the disk always is). True where
+        the cloud does not say.
     reserve_h
         Hours that the account must be able to pay for before the rental starts.
     inet_up_mbps, inet_down_mbps
@@ -118,6 +122,7 @@ class Offer:
     down_usd_gb: float = 0.0
     increment_s: float = 1.0
     clock_hours: bool = False
+    bills_boot: bool = True
     reserve_h: float = 0.0
     rental: str = "on-demand"  # "on-demand", "spot" or "reserved"
     kind: str = "container"  # "container", "vm" or "bare-metal"
@@ -241,6 +246,30 @@ class Account:
     user: str = ""
     balance_usd: float | None = None
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A disk that outlives instances, and is billed until it is deleted.
+
+    Attributes
+    ----------
+    place
+        Where alone it can be used: a machine's id, or a region.
+    usd_h
+        US dollars an hour; None where the cloud does not say.
+    instances
+        Ids of the instances that it is attached to now, as far as known.
+    """
+
+    provider: str
+    id: str
+    name: str = ""
+    size_gb: float = 0.0
+    usd_h: float | None = None
+    place: str = ""
+    status: str = ""
+    instances: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -370,6 +399,20 @@ class Provider(ABC):
     def logs(self, instance_id: str, *, tail: int = 1000) -> str:
         """The last `tail` lines of the instance's own log."""
         self.refuse("show an instance's log")
+
+    def adopted(self, instance_id: str, public_key: str) -> None:
+        """Finish what `create` does after its call, for an instance whose answer was lost.
+
+        Called when the instance was found again by its label. Must be safe to repeat.
+        """
+
+    def volumes(self) -> list[Volume]:
+        """The account's volumes; each is billed until it is deleted."""
+        self.refuse("keep volumes")
+
+    def delete_volume(self, volume_id: str) -> None:
+        """End a volume, its data and its bill."""
+        self.refuse("delete volumes")
 
     def usage(self, instance_id: str) -> list[UsageLine]:
         """What the provider itself says that the instance cost."""

@@ -13,6 +13,7 @@ import logging
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any, ClassVar, NamedTuple
 
@@ -41,6 +42,7 @@ from gpunb.providers.base import (
     OfferQuery,
     Provider,
     ProviderConfig,
+    Volume,
 )
 from gpunb.providers.cloudinit import host_public, user_data
 from gpunb.providers.http import ApiClient, Failure
@@ -103,6 +105,23 @@ class _Instance(Wire):
     usd_h: float = Field(0.0, alias="hourlyPrice")
     created: str | None = Field(None, alias="createdAt")
     forwards: list[Any] = Field(default_factory=list, alias="portForwards")
+
+
+class _VolumeCloud(Wire):
+    id: str = Field("", alias="_id")
+
+
+class _VolumeOffer(Wire):
+    cloud: _VolumeCloud = Field(alias="cloudProvider")
+    price: float = Field(alias="pricePerGbPerHour")  # a string on the wire
+
+
+class _Volume(Wire):
+    id: str = Field(alias="_id")
+    name: str = ""
+    size_gb: float = Field(0.0, alias="sizeInGb")
+    cloud: Any = Field("", alias="cloudProvider")
+    region: Any = ""
 
 
 def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one a meaning
@@ -234,9 +253,17 @@ class SesterceProvider(Provider):
         """Where volumes can be made, and at what price."""
         return list(self.http.call("GET", "/gpu-cloud/volumes/offers", expect=list))
 
-    def volumes(self) -> list[dict[str, Any]]:
+    def volumes(self) -> list[Volume]:
         """All volumes of the account; each is billed until it is deleted."""
-        return list(self.http.call("GET", "/gpu-cloud/volumes", expect=list))
+        found = self.http.call("GET", "/gpu-cloud/volumes", expect=list)
+        if not found:
+            return []
+        prices: dict[str, float] = {}
+        with suppress(ProviderError):  # without the prices the list is worth having
+            for row in self.volume_offers():
+                offer = parse(_VolumeOffer, row, provider=self.name, what="an offer of volumes")
+                prices[offer.cloud.id] = offer.price
+        return [_volume(row, prices) for row in found]
 
     def create_volume(self, *, cloud: str, region: str, name: str, size_gb: int) -> str:
         """Make one; returns its id. An instance can mount it in the same cloud and region only."""
@@ -484,3 +511,18 @@ def _segment(value: str) -> str:
         msg = f"{clean(value, 80)!r} is not an id of Sesterce"
         raise BadInput(msg)
     return value
+
+
+def _volume(raw: Any, prices: Mapping[str, float]) -> Volume:
+    row = parse(_Volume, raw, provider="sesterce", what="a volume")
+    cloud = row.cloud.get("_id", "") if isinstance(row.cloud, dict) else row.cloud
+    region = row.region.get("name", "") if isinstance(row.region, dict) else row.region
+    price = prices.get(str(cloud))
+    return Volume(
+        provider="sesterce",
+        id=row.id,
+        name=clean(row.name, 64),
+        size_gb=row.size_gb,
+        usd_h=None if price is None else price * row.size_gb,
+        place=clean(region, 60),
+    )

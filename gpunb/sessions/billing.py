@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gpunb.providers.base import InstanceState
 from gpunb.sessions.costs import rates
 from gpunb.sessions.model import Segment, Session, SessionState, offer_from_dict
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from gpunb.providers.base import Instance, Offer
 
 __all__ = ["opening"]
+
+_BOOTING = {SessionState.CREATING, SessionState.UNKNOWN, SessionState.BOOTING}
 
 
 def opening(
@@ -20,13 +23,21 @@ def opening(
 
     Clouds differ in when the meter starts (at the call, at boot, at SSH), and do not always
     say. We count from the create call: a budget should end too early rather than too late.
+    Where the cloud says that booting is free (`Offer.bills_boot`), the gpu's segment is opened
+    when the instance is seen to run.
     """
     offer = offer_from_dict(session.offer)
     gpu, disk = rates(offer, session.disk_gb, instance)
+    if not offer.bills_boot and session.state in _BOOTING and not _runs(instance):
+        return _positive([_segment(session, "disk", disk, at, offer)])
     if state is SessionState.STOPPED:
         stopped = instance.stopped_usd_h if instance is not None else 0.0
         return _positive([_segment(session, "disk", stopped or disk, at, offer)])
     return _positive([_segment(session, "gpu", gpu, at, offer), _segment(session, "disk", disk, at, offer)])
+
+
+def _runs(instance: Instance | None) -> bool:
+    return instance is not None and instance.state is InstanceState.RUNNING
 
 
 def _segment(session: Session, kind: str, rate: float, at: float, offer: Offer) -> Segment:

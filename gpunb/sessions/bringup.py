@@ -27,8 +27,15 @@ class BootFailed(Unreachable):
     """The instance did not become reachable in time, or its provider gave it up."""
 
 
-def see(ledger: Ledger, session: Session, instance: Instance) -> Session:
-    """Record what the provider shows of the instance: address, prices, its own state."""
+def see(ledger: Ledger, session: Session, instance: Instance, *, since: float | None = None) -> Session:
+    """Record what the provider shows of the instance: address, prices, its own state.
+
+    Parameters
+    ----------
+    since
+        When it was last seen not to run; the beginning of its present state if None. The gpu
+        is counted from there, where booting is free.
+    """
     changed: dict[str, Any] = {
         "cloud_state": instance.state.value,
         "seen": True,
@@ -43,8 +50,15 @@ def see(ledger: Ledger, session: Session, instance: Instance) -> Session:
         changed["stopped_usd_h"] = instance.stopped_usd_h
     if all(getattr(session, key) == value for key, value in changed.items()):
         return session
+    began = (
+        instance.state is InstanceState.RUNNING
+        and session.cloud_state != instance.state.value
+        and session.state is SessionState.BOOTING
+    )
     session = ledger.update(session.id, **changed)
-    if priced and session.state in {SessionState.BOOTING, SessionState.REACHABLE, SessionState.READY}:
+    if began:
+        ledger.open_segments(opening(session, instance, session.state_at if since is None else since))
+    elif priced and session.state in {SessionState.BOOTING, SessionState.REACHABLE, SessionState.READY}:
         ledger.open_segments(opening(session, instance, ledger.clock.time()))
         ledger.note(session.id, "price", f"{session.provider} bills ${instance.usd_h:.4f}/h")
     return session
@@ -158,8 +172,10 @@ def _wait_running(
     clock = ledger.clock
     step = 0
     last = "nothing yet"
+    asked = session.state_at
     while True:
         session = _still(ledger, session)
+        before, asked = asked, clock.time()
         try:
             instance = provider.get(session.instance_id)
         except InstanceGone as err:
@@ -169,7 +185,8 @@ def _wait_running(
         except ProviderError as err:
             last = err.message
         else:
-            session = see(ledger, session, instance)
+            session = see(ledger, session, instance, since=before)
+            _as_ordered(session, instance)
             last = instance.message or instance.raw_state or instance.state.value
             if instance.state in _DEAD or (instance.state in _HALTED and session.ready is None):
                 raise _failed(session, f"{provider.title} says {instance.state.value} ({last})")
@@ -184,6 +201,17 @@ def _wait_running(
             each()
         clock.sleep(timing.pause(step))
         step += 1
+
+
+def _as_ordered(session: Session, instance: Instance) -> None:
+    """A machine that may be taken back is not what was ordered as one that may not, nor the reverse.
+
+    Vast rents an offer of its spot search on demand, for twice the price, if the bid is lost on
+    the way, and its answer does not say so (vast-cli#403).
+    """
+    ordered = str(session.offer.get("rental", "")) or instance.rental
+    if (ordered == "spot") != (instance.rental == "spot"):
+        raise _failed(session, f"{session.provider} rented it as {instance.rental}, not as {ordered}")
 
 
 def timing_text(seconds: float) -> str:

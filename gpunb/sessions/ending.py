@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gpunb import log, paths
 from gpunb.errors import GpunbError, InstanceGone, ProviderError, WrongState
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Instance, InstanceState, Presence, Provider
@@ -67,6 +68,7 @@ def settle(ledger: Ledger, listing: Listing, session: Session, timing: Timing) -
             continue
         if found:
             session = _adopt(ledger, session, intent, found)
+            _finish_create(listing.provider, session)
         elif _age(ledger, intent) >= timing.lag(listing.provider) and not ledger.claimed(session.id):
             ledger.resolve_intent(intent.label, IntentState.ABSENT, "no list has it")
             ledger.note(session.id, "absent", f"nothing carries the label {intent.label}")
@@ -95,6 +97,15 @@ def _adopt(ledger: Ledger, session: Session, intent: Intent, found: Sequence[Ins
         cloud_state=first.state.value,
         seen=True,
     )
+
+
+def _finish_create(provider: Provider, session: Session) -> None:
+    """What the lost answer kept `create` from doing; a failure shows when SSH is refused."""
+    try:
+        key = paths.session_dir(session.id).joinpath("id_ed25519.pub").read_text("utf-8").strip()
+        provider.adopted(session.instance_id, key)
+    except (GpunbError, OSError) as err:
+        log.get(__name__).warning("%s: adopted, but not finished: %s", session.name, err)
 
 
 def begin_end(ledger: Ledger, session_id: str, why: str) -> Session:

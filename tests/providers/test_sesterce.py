@@ -237,9 +237,9 @@ class TestVolumes:
         sim.provider.destroy(made.id)
         sim.clock.advance(3600)
         assert sim.provider.presence(made.id) is Presence.GONE
-        assert [row["name"] for row in sim.provider.volumes()] == ["gpunb-data"], (
-            "an orphan sweep must see it"
-        )
+        hourly = float(price["pricePerGbPerHour"]) * 100
+        (kept,) = sim.provider.volumes()
+        assert (kept.name, kept.usd_h) == ("gpunb-data", pytest.approx(hourly)), "an orphan sweep must see it"
         account = next(iter(sim.cloud.accounts.values()))
         assert account.bill(volume).billed()
         sim.provider.delete_volume(volume)

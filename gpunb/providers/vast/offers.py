@@ -94,6 +94,7 @@ def _offer(row: Any, rental: str) -> Offer:
         up_usd_gb=_number(row, "inet_up_cost"),
         down_usd_gb=_number(row, "inet_down_cost"),
         increment_s=1.0,
+        bills_boot=False,
         rental=rental,
         region=region,
         country=code,

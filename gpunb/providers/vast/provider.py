@@ -202,6 +202,10 @@ class VastProvider(VastControls, VastVolumes, VastAccount):
             hint="look at https://cloud.vast.ai/instances/",
         )
 
+    def adopted(self, instance_id: str, public_key: str) -> None:
+        """Attach the session's key: Vast rewrites ``authorized_keys`` with those that it knows."""
+        self._attach(instance_id, public_key)
+
     def _attach(self, instance_id: str, public_key: str) -> bool:
         try:
             self.attach_key(instance_id, public_key)

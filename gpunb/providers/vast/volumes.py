@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpunb.errors import BadInput, OutcomeUnknown
+from gpunb.providers.base import Volume
 from gpunb.providers.text import clean
 from gpunb.providers.vast import api
 from gpunb.providers.vast.base import VastBase, number
 from gpunb.providers.vast.offers import HOURS_A_MONTH
 from gpunb.providers.wire import Wire, parse, rows
 
-__all__ = ["VastVolumes", "Volume", "VolumeOffer"]
+__all__ = ["VastVolume", "VastVolumes", "VolumeOffer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +29,10 @@ class VolumeOffer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Volume:
+class VastVolume(Volume):
     """A rented volume. It can only be attached on `machine_id`, and can't grow."""
 
-    id: str
-    name: str
     machine_id: str
-    size_gb: float
-    usd_h: float
-    status: str
-    instances: tuple[str, ...]
 
 
 class _OfferRow(Wire):
@@ -132,12 +127,15 @@ def _offer(row: _OfferRow) -> VolumeOffer:
     )
 
 
-def _volume(row: _Row) -> Volume:
+def _volume(row: _Row) -> VastVolume:
     usd_h = row.storage_total_cost
-    return Volume(
+    machine = str(row.machine_id or "")
+    return VastVolume(
+        provider=api.NAME,
         id=str(row.id),
         name=clean(row.label, 64),
-        machine_id=str(row.machine_id or ""),
+        machine_id=machine,
+        place=f"machine {machine}" if machine else "",
         size_gb=row.disk_space,
         usd_h=row.disk_space * row.storage_cost / HOURS_A_MONTH if usd_h is None else usd_h,
         status=clean(row.status, 40),
