@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VERBS", "cli", "for_door", "invoke", "main", "run", "usage_error", "words"]
 
+MESSAGE_MAX = 4_000
+
 # name -> what it does; the module is gpunb.commands.<name>
 VERBS: dict[str, str] = {
     "offers": "Find machines that can be rented now, cheapest first.",
@@ -319,7 +321,9 @@ def _show_error(err: GpunbError, *, as_json: bool) -> None:
         print(to_json({"error": shown}))  # noqa: T201
         return
     first, *rest = err.lines()
-    _say(f"error: {clean(first)}")
+    # bad input may point at a character: the caret stands under it on a line of its own
+    keep = isinstance(err, BadInput) and len(first) < MESSAGE_MAX
+    _say(f"error: {clean(first, lines=keep)}")
     for line in rest:
         _say(clean(line))
 

@@ -80,6 +80,9 @@ class KeptHistory:
     """What earlier rentals were like, read from the ledger once."""
 
     def __init__(self, ledger: Ledger) -> None:
+        from gpunb.offers.pricing import OWN_BOOT_S, Terms
+        from gpunb.sessions.model import offer_from_dict
+
         self._failed: dict[tuple[str, str], int] = {}
         since = ledger.clock.time() - 14 * 86400.0
         for failure in ledger.failures(since=since):
@@ -88,7 +91,10 @@ class KeptHistory:
         boots: dict[str, list[float]] = {}
         for session in ledger.sessions(alive=False):
             if session.ready and session.created:
-                boots.setdefault(session.provider, []).append(session.ready - session.created)
+                # the image's pull is predicted for each offer, and comes on top
+                pulled = Terms().ready(offer_from_dict(session.offer)).image_s
+                took = session.ready - session.created
+                boots.setdefault(session.provider, []).append(max(OWN_BOOT_S, took - pulled))
         self._boots = {name: statistics.median(times[-20:]) for name, times in boots.items()}
 
     def failures(self, provider: str, machine_id: str, host_id: str) -> int:  # noqa: ARG002 - the protocol's names

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+SHOWN = 15
+
 
 @verb(
     "offers",
@@ -26,15 +28,22 @@ __all__ = ["command"]
 @click.argument("query", nargs=-1, metavar="[QUERY...]")
 @market.filters
 @click.option(
-    "-n", "--limit", type=click.IntRange(1, 1000), default=15, show_default=True, help="How many to show."
+    "-n",
+    "--limit",
+    type=click.IntRange(1, 1000),
+    help=f"How many to show. [default: the query's limit, else {SHOWN}]",
 )
 @click.option("--why", is_flag=True, help="Say why each stands where it does, and what was left out.")
-def command(context: Context, *, query: tuple[str, ...], limit: int, why: bool, **flags: Any) -> Result:
+def command(
+    context: Context, *, query: tuple[str, ...], limit: int | None, why: bool, **flags: Any
+) -> Result:
     """Find machines that can be rented now, best first: price for the whole time, waiting and risk.
 
     QUERY is a condition in words, as 'gpu = H100 and price < 3 order by total'.
     """
     found = market.find(context, query, limit=limit, **flags)
+    if found.query.limit is None:
+        found.rows = found.rows[:SHOWN]
     blocks: list[Block] = []
     if found.rows:
         blocks.append(market.offers_table(found))
