@@ -6,9 +6,12 @@ import asyncio
 import collections
 import contextlib
 import json
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from . import comms, places
+from .comms import Comms
 from .kernel import Kernel
 from .runs import Run, describe_code
 
@@ -23,9 +26,6 @@ KEPT = frozenset(
         "execute_result",
         "clear_output",
         "error",
-        "comm_open",
-        "comm_msg",
-        "comm_close",
     ]
 )
 
@@ -41,6 +41,7 @@ class Cells:
         self.runs = runs
         self.note = note
         self.kernel: Kernel | None = None
+        self.comms = Comms(os.path.join(places.base(), "kernels", "main", "comms"))
         self.queue: collections.deque[Run] = collections.deque()
         self.current: Run | None = None
         self.restarted = ""
@@ -72,10 +73,16 @@ class Cells:
         if kernel is None or (not kernel.alive and (starting is None or starting.done())):
             kernel = self.kernel = Kernel("main", self._on_iopub, self._on_input, self._on_died)
             kernel.on_turn, kernel.on_lost = self._flush, self._on_lost
-            starting = self._starting = asyncio.ensure_future(kernel.start())
+            starting = self._starting = asyncio.ensure_future(self._start(kernel))
         if starting is not None:
             await asyncio.shield(starting)
         return kernel
+
+    async def _start(self, kernel: Kernel) -> bool:
+        new = await kernel.start()
+        if new:
+            self.comms.begin("its kernel is gone")
+        return new
 
     async def warm(self) -> None:
         """Start the kernel before it is asked for; a failure is the first cell's to tell."""
@@ -216,6 +223,7 @@ class Cells:
     async def _end_kernel(self) -> None:
         """End the kernel's process; `ensure` waits for that before it starts another."""
         kernel, self.kernel = self.kernel, None
+        self.comms.end("the kernel was ended")
         if kernel is not None:
             self._ending = asyncio.ensure_future(kernel.kill())
             await asyncio.shield(self._ending)
@@ -230,9 +238,32 @@ class Cells:
             msg = "the kernel ended before it answered"
             raise RuntimeError(msg) from None
 
+    async def send_comm(self, head: dict[str, Any]) -> bool:
+        """Hand a front's comm message to the kernel, past the cells that wait; whether it is done with it."""
+        kernel = self.kernel
+        if kernel is None or not kernel.alive:
+            msg = "the kernel is gone, and its widgets with it"
+            raise RuntimeError(msg)
+        return await self.comms.send(kernel, head, head["parts"], self.busy)
+
     def _on_iopub(self, kind: str, parent: str, parts: Sequence[bytes]) -> None:
+        if self.kernel is None:
+            return
         run = self.runs.get(parent)
-        if run is None or run.journal is None or self.kernel is None:
+        if kind in comms.TYPES:
+            part, number = self.comms.hear(kind, parts, self.kernel.position)
+            if (
+                run is not None
+                and run.journal is not None
+                and not run.over
+                and run.hear(self.kernel.position)
+            ):
+                run.append({"k": "comm", "part": part, "n": number})
+            return
+        if parent.startswith("comm-") and (kind in KEPT or kind in ("stream", "status")):
+            self.comms.hear_answer(kind, parent, parts, self.kernel.position)
+            return
+        if run is None or run.journal is None:
             return
         if kind != "status" and not run.hear(self.kernel.position):
             return  # an earlier agent has journaled it
@@ -280,6 +311,7 @@ class Cells:
     def _on_died(self, why: str) -> None:
         run, self.current = self.current, None
         self.kernel = None
+        self.comms.end(why)
         self.restarted = "the kernel ended (%s); this is a new one, its variables are empty" % why
         if run is not None:
             run.end("died", None, why)

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from . import places, processes, protocol
 from .cells import Cells
+from .comms import TYPES as COMM_TYPES
 from .jobs import Job, Jobs
 from .journal import Reader
 from .policy import parse as parse_policy
@@ -96,7 +97,8 @@ class Agent:
 
     def run(self, args: dict[str, Any]) -> Run:
         """The run that a request names."""
-        run = self.runs.get(str(args.get("run")))
+        name = str(args.get("run"))
+        run = self.runs.get(name) or self.cells.comms.find(name)
         if run is None:
             raise OpError(code="no-run", text="there is no run %r on this host" % (args.get("run"),))
         return run
@@ -262,6 +264,20 @@ class Agent:
         except asyncio.TimeoutError:
             raise OpError(code="busy", text="the kernel is busy and did not answer in time") from None
 
+    async def op_comm(self, args: dict[str, Any]) -> dict[str, Any]:
+        """A front's comm_open, comm_msg or comm_close for the kernel; answered when it is done with it."""
+        front, number = args.get("from"), args.get("seq")
+        if args.get("type") not in COMM_TYPES or len(args["parts"]) < 2:
+            raise OpError(code="bad-comm", text="type: %r is no comm message" % (args.get("type"),))
+        if not isinstance(front, str) or not RUN_ID.match(front) or not isinstance(number, int) or number < 1:
+            raise OpError(code="bad-comm", text="from, seq: %r and %r name no message" % (front, number))
+        return {"done": await self.cells.send_comm(args)}
+
+    async def op_comms(self, args: dict[str, Any]) -> dict[str, Any]:
+        """The newest part of the kernel's comm messages, "" if there are none."""
+        part = self.cells.comms.part
+        return {"part": part.id if part is not None else ""}
+
     async def op_lease(self, args: dict[str, Any]) -> dict[str, Any]:
         """Set the lease, or tell how it stands."""
         if "deadline" in args or "idle_s" in args:
@@ -330,7 +346,8 @@ class Client:
                 data = await self.reader.read(1 << 18)
                 if not data:
                     return
-                for _, head, _ in decoder.feed(data):
+                for _, head, payload in decoder.feed(data):
+                    head["parts"] = protocol.parts_of(head, payload)
                     self.spawn(self.handle(head))
         except (protocol.FrameError, ConnectionError, OSError):
             return

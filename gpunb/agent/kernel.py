@@ -26,7 +26,7 @@ from .kernelapp import poke_address
 from .spool import Inlet, clear
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import zmq.asyncio
     from jupyter_client.session import Session
@@ -285,16 +285,31 @@ class Kernel:
         self._send(channel, message)
         return waiting
 
+    def post(
+        self,
+        kind: str,
+        content: dict[str, Any],
+        metadata: dict[str, Any],
+        buffers: list[Any],
+        message_id: str,
+    ) -> None:
+        """Send a message that has no reply: a comm's."""
+        message = self._session.msg(kind, content=content, metadata=metadata)
+        message["header"]["msg_id"] = message["msg_id"] = message_id
+        self._send("shell", message, buffers)
+
     def answer(self, text: str) -> None:
         """Send the answer to an input request."""
         self._send("stdin", self._session.msg("input_reply", content={"value": text, "status": "ok"}))
 
-    def _send(self, channel: str, message: dict[str, Any]) -> None:
+    def _send(self, channel: str, message: dict[str, Any], buffers: Sequence[Any] = ()) -> None:
         sock = self._sockets.get(channel)
         if sock is None:
             msg = "the kernel is not running"
             raise RuntimeError(msg)
-        self._tasks.append(asyncio.ensure_future(sock.send_multipart(self._session.serialize(message))))
+        self._tasks.append(
+            asyncio.ensure_future(sock.send_multipart([*self._session.serialize(message), *buffers]))
+        )
         self._tasks = [task for task in self._tasks if not task.done()]
 
     def interrupt(self) -> None:

@@ -1,0 +1,364 @@
+"""Widgets of the host, live in a Jupyter kernel here.
+
+Each comm that the host's kernel opens has a twin of the same id here, so the
+browser finds its model; messages pass both ways with their buffers. The
+host's messages come as one numbered stream (`gpunb.agent.comms`), taken in
+order and once, whatever the line does. A message from the browser is waited
+for while the host is free, as this kernel would be busy with it: so the
+browser sends no more than can be handled, and an ``Output`` widget catches
+what the callback prints. When the host is gone, the twins keep their last
+state, and controls are greyed out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import re
+import secrets
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gpunb.agent.comms import TYPES, message_name
+from gpunb.agent.models import FOLDED, Model, Models, parse
+from gpunb.errors import GpunbError, HostError, RunNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gpunb.remote.client import AgentClient
+    from gpunb.remote.records import Record
+    from gpunb.remote.run import RunHandle
+
+__all__ = ["Port", "Relay", "follow"]
+
+LOG = logging.getLogger("gpunb.remote")
+TARGETS = frozenset(["jupyter.widget", "jupyter.widget.control"])  # of hosts that are not one's own
+WAIT_S = 60.0  # seconds a browser's message is waited for
+PARENTS = 500  # cells and messages whose later output still finds its place
+MAX_OPEN = 20_000
+PART = re.compile(r"^comms\d{8}$")
+OUTPUTS = frozenset(
+    ["stream", "display_data", "update_display_data", "execute_result", "clear_output", "error"]
+)
+
+
+class Port(Protocol):
+    """The kernel's end here: what the browser talks to. Called with the relay's lock held."""
+
+    def publish(
+        self,
+        kind: str,
+        content: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+        buffers: Sequence[Any],
+        parent: Mapping[str, Any] | None,
+    ) -> None:
+        """Send an IOPub message; without a parent, under what this kernel handled last."""
+
+    def opened(self, comm_id: str, target: str, relay: Relay) -> bool:
+        """Hand the browser's messages for `comm_id` to `relay` from here on; whether it knew the comm."""
+
+    def closed(self, comm_id: str) -> None:
+        """The comm is no more."""
+
+    def call_soon(self, relay: Relay) -> None:
+        """Have ``relay.pump()`` called by this kernel's loop (from any thread)."""
+
+    def note(self, text: str) -> None:
+        """Tell the user a word of gpunb's own."""
+
+
+class Relay:
+    """Joins one host's comms to one kernel here."""
+
+    def __init__(self, client: AgentClient, port: Port) -> None:
+        self.client = client
+        self.port = port
+        self.front = secrets.token_hex(6)
+        self.models = Models()
+        self.gone = ""
+        self.lock = threading.RLock()
+        self._numbers = itertools.count(1)
+        self._handle: RunHandle | None = None
+        self._part = ""
+        self._at = 0
+        self._seen: set[str] = set()
+        self._parents: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._refused: set[str] = set()
+        self._last: set[str] = set()  # comms of kernels that are no more
+
+    # -- from the host
+
+    def sync(self, run_id: str, parent: Mapping[str, Any] | None, part: str, number: int) -> None:
+        """Take all comm messages up to `number` of `part`; run `run_id` is shown under `parent`.
+
+        Raises
+        ------
+        HostError
+            The line is gone for good.
+        """
+        if not PART.match(part):
+            return
+        with self.lock:
+            if parent is not None:
+                self._remember(run_id, parent)
+            if part in self._seen and part != self._part:
+                return
+            if self._part and part < self._part:
+                self._look_back(part)
+                return
+            while not self.gone and not self._reached(part, number):
+                if self._handle is None and not self._attach(part):
+                    return
+                if not self._reached(part, number):
+                    self._take_next(1.0)
+
+    def _reached(self, part: str, number: int) -> bool:
+        if self._part > part and self._handle is not None:  # a newer one was there only: its beginning
+            return self._at >= self._handle.history
+        return (self._part, self._at) >= (part, number)
+
+    def pump(self) -> None:
+        """Take what has come, without waiting."""
+        with self.lock, suppress(GpunbError):
+            while self._handle is not None and self._take_next(0):
+                pass
+
+    def _take_next(self, timeout: float) -> bool:
+        handle = self._handle
+        if handle is None:
+            return False
+        try:
+            record = handle.next(timeout)
+        except GpunbError as err:
+            self._end(err.message)
+            raise
+        if record is None:
+            return False
+        self._at = record.number
+        self._record(record)
+        return True
+
+    def _attach(self, part: str, after: int = 0) -> bool:
+        """Follow `part`, or the newest if it is not kept any more."""
+        try:
+            handle = self.client.attach(part, after=after, wake=lambda: self.port.call_soon(self))
+        except RunNotFound:
+            newest = str(self.client.request("comms").get("part", ""))
+            if not PART.match(newest) or newest <= self._part:
+                return False
+            part, handle = newest, self.client.attach(newest, wake=lambda: self.port.call_soon(self))
+        self._handle, self._part, self._at = handle, part, after
+        self._seen.add(part)
+        return True
+
+    def _record(self, record: Record) -> None:
+        head = record.head
+        if record.kind == "end":
+            if self._handle is not None:
+                self._handle.close()
+                self._handle = None
+            following = head.get("next")
+            if not isinstance(following, str) or not PART.match(following) or not self._attach(following):
+                self._grey(set(self.models.open) - self._last)
+            return
+        if record.kind != "msg":
+            return
+        kind = str(head.get("type"))
+        try:
+            content, metadata, buffers = parse(record.parts)
+        except ValueError as err:
+            LOG.info("a comm message of %s: %s", self.client.endpoint.alias, err)
+            return
+        if kind in TYPES:
+            self._comm(kind, content, metadata, buffers, snap=bool(head.get("snap")))
+        elif kind in OUTPUTS:
+            parent = self._parents.get(str(head.get("of")))
+            if parent is not None:  # else it is another notebook's
+                self.port.publish(kind, content, metadata, buffers, parent)
+
+    def _comm(
+        self,
+        kind: str,
+        content: dict[str, Any],
+        metadata: dict[str, Any],
+        buffers: Sequence[Any],
+        *,
+        snap: bool,
+    ) -> None:
+        comm_id = content.get("comm_id")
+        if not isinstance(comm_id, str) or not 0 < len(comm_id) <= 256:
+            return
+        if kind == "comm_open":
+            if snap and comm_id in self.models.open and self._contiguous:
+                return
+            if not self._allowed(str(content.get("target_name", ""))):
+                return
+            known = comm_id in self.models.open
+            self.models.take(kind, content, metadata, buffers)
+            self._last.discard(comm_id)
+            self._open(comm_id, known=known)
+            return
+        if comm_id not in self.models.open:
+            return
+        self._translate(content)
+        self.models.take(kind, content, metadata, buffers)
+        self.port.publish(kind, content, metadata, buffers, None)
+        if kind == "comm_close":
+            self.port.closed(comm_id)
+
+    @property
+    def _contiguous(self) -> bool:
+        """Whether the part being read follows one that was read to its end."""
+        before = f"comms{int(self._part[5:]) - 1:08d}"
+        return before in self._seen
+
+    def _open(self, comm_id: str, *, known: bool) -> None:
+        model = self.models.open[comm_id]
+        self._translate({"comm_id": comm_id, "data": {"state": model.state}})
+        if self.port.opened(comm_id, model.target, self) or known:
+            self._publish_state(comm_id)
+        else:
+            content, metadata, buffers = model.opening(comm_id)
+            self.port.publish("comm_open", content, metadata, buffers, None)
+
+    def _allowed(self, target: str) -> bool:
+        if len(self.models.open) >= MAX_OPEN:
+            return False
+        if self.client.trust == "own" or target in TARGETS:
+            return True
+        if target not in self._refused and len(self._refused) < 20:
+            self._refused.add(target)
+            self.port.note(
+                f"the host opened a comm of target {target[:80]!r}; only widgets are shown from a host "
+                f"whose trust is {self.client.trust!r}"
+            )
+        return False
+
+    def _translate(self, content: Mapping[str, Any]) -> None:
+        """An Output widget names the message whose output it catches: by the id that it has here."""
+        data = content.get("data")
+        state = data.get("state") if isinstance(data, dict) else None
+        if isinstance(state, dict) and isinstance(state.get("msg_id"), str) and state["msg_id"]:
+            parent = self._parents.get(state["msg_id"])
+            if parent is not None:
+                state["msg_id"] = parent["header"]["msg_id"]
+
+    def _look_back(self, part: str) -> None:
+        """The widgets of a run of long ago, as they were last."""
+        try:
+            handle = self.client.attach(part)
+        except RunNotFound:
+            self._seen.add(part)
+            return
+        past = Models()
+        for record in handle.records(60.0):
+            if record.kind == "msg" and str(record.head.get("type")) in TYPES:
+                with suppress(ValueError):
+                    past.take(str(record.head["type"]), *parse(record.parts))
+        self._seen.add(part)
+        for comm_id, model in past.open.items():
+            if comm_id not in self.models.open and self._allowed(model.target):
+                self.models.open[comm_id] = model
+                self._open(comm_id, known=False)
+                self._grey({comm_id})
+
+    # -- from the browser
+
+    def send(self, kind: str, message: Mapping[str, Any]) -> None:
+        """Pass a comm message of the browser on to the host, and wait while it is handled there."""
+        content = dict(message["content"])
+        comm_id = str(content.get("comm_id"))
+        metadata, buffers = message.get("metadata") or {}, list(message.get("buffers") or [])
+        with self.lock:
+            self.pump()
+            if self.gone or comm_id in self._last:
+                self._answer(comm_id, content)
+                return
+            number = next(self._numbers)
+            self._remember(message_name(self.front, number), message)
+            self.models.take(kind, content, metadata, buffers)
+            parts = [json.dumps(content).encode(), json.dumps(metadata, default=str).encode(), *buffers]
+            try:
+                call = self.client.begin("comm", parts, type=kind, seq=number, **{"from": self.front})
+            except HostError as err:
+                self._end(err.message)
+                return
+        until = time.monotonic() + WAIT_S
+        while not call.done.wait(0.01) and self.client.connected and time.monotonic() < until:
+            self.pump()
+        self.pump()
+        if call.error is not None and not self.gone:
+            LOG.info("a comm message was refused: %s", call.error)
+
+    def _answer(self, comm_id: str, content: Mapping[str, Any]) -> None:
+        """What a widget without a host says: its last state."""
+        data = content.get("data")
+        if comm_id not in self.models.open or not isinstance(data, dict):
+            return
+        if data.get("method") == "request_state":
+            self._publish_state(comm_id)
+        elif data.get("method") in FOLDED and isinstance(data.get("state"), dict):
+            self._publish_state(comm_id, set(data["state"]))
+
+    def _publish_state(self, comm_id: str, keys: set[str] | None = None) -> None:
+        picked, buffers = self.models.open[comm_id].picked(keys)
+        content = {"comm_id": comm_id, "data": {"method": "update", **picked}}
+        self.port.publish("comm_msg", content, {}, buffers, None)
+
+    def states(self) -> dict[str, Model]:
+        """The widgets that a browser may ask for when its page is loaded again."""
+        with self.lock:
+            return {
+                comm_id: model
+                for comm_id, model in self.models.open.items()
+                if model.target == "jupyter.widget"
+            }
+
+    def _remember(self, name: str, parent: Mapping[str, Any]) -> None:
+        self._parents[name] = {"header": dict(parent.get("header") or {})}
+        self._parents.move_to_end(name)
+        while len(self._parents) > PARENTS:
+            self._parents.popitem(last=False)
+
+    # -- the end
+
+    def _end(self, why: str) -> None:
+        if not self.gone:
+            self.gone = why or "the session is gone"
+            self._handle = None
+            self._grey(set(self.models.open) - self._last)
+
+    def _grey(self, comm_ids: set[str]) -> None:
+        """Their kernel is no more: they keep their last state, and controls take no more input."""
+        self._last |= comm_ids
+        for comm_id in comm_ids:
+            model = self.models.open[comm_id]
+            if model.state.get("disabled") is False:
+                model.state["disabled"] = True
+                self._publish_state(comm_id, {"disabled"})
+
+
+_relays: weakref.WeakKeyDictionary[AgentClient, Relay] = weakref.WeakKeyDictionary()
+
+
+def follow(shell: Any, handle: RunHandle, part: str, number: int) -> None:
+    """Bring the widgets in `shell`'s kernel to `number` of `part`, before `handle`'s run goes on.
+
+    Without a Jupyter kernel there is nobody to show widgets to, and nothing is done.
+    """
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return
+    relay = _relays.get(handle.client)
+    if relay is None:
+        from gpunb.remote.kernelport import KernelPort
+
+        relay = _relays[handle.client] = Relay(handle.client, KernelPort(kernel))
+    relay.sync(handle.id, kernel.get_parent(), part, number)
