@@ -1,6 +1,6 @@
 """The host's side of a sync over SFTP: listed, measured, prepared, cleared.
 
-Whatever the host lists is checked before it becomes a path: see `_name_problem`.
+Whatever the host lists is checked before it becomes a path: see `name_problem`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gpunb.ssh.connection import Connection
     from gpunb.sync.rules import Rules
 
-__all__ = ["Remote", "encode"]
+__all__ = ["Remote", "encode", "name_problem"]
 
 _MOST_ENTRIES = 5_000_000
 _LONGEST_PATH = 4096
@@ -212,7 +212,7 @@ class _Lister:
         seen: set[str] = set()
         for name, attrs in entries:
             path = f"{folder.path}/{name}" if folder.path else name
-            problem = "name that is listed twice" if name in seen else _name_problem(name, path)
+            problem = "name that is listed twice" if name in seen else name_problem(name, path)
             seen.add(name)
             if problem is not None:
                 self.tree.left_out.append(LeftOut(path[:300], problem))
@@ -291,7 +291,7 @@ class _Lister:
                 self.tree.left_out.append(LeftOut(path, f"link that leads out of the folder: {goal[:300]}"))
 
 
-def _name_problem(name: str, path: str) -> str | None:
+def name_problem(name: str, path: str) -> str | None:
     """Why a listed name can't be a path of ours, or None.
 
     A host may list ``../x`` or ``/etc/passwd`` to have us write there.
