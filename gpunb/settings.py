@@ -224,7 +224,7 @@ def _loaded(
     cwd: Path,
     home: str | None,  # noqa: ARG001
     environ: tuple[tuple[str, str], ...],  # noqa: ARG001
-    simulated: str,  # noqa: ARG001
+    written: tuple[Any, ...],  # noqa: ARG001
 ) -> Settings:
     return _load({}, cwd)
 
@@ -252,7 +252,17 @@ def load(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None) ->
         here = Path.cwd()
     except FileNotFoundError:
         here = Path("/")
-    return _loaded(here, os.environ.get("GPUNB_HOME"), environ, repr(paths.simulation()))
+    written = (repr(paths.simulation()), *((str(path), _stamp(path)) for path in _paths(here)))
+    return _loaded(here, os.environ.get("GPUNB_HOME"), environ, written)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Changes when the file does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_mtime_ns, found.st_size)
 
 
 def _layers(overrides: Mapping[str, Any], cwd: Path | None) -> list[tuple[str, dict[str, Any]]]:

@@ -1,0 +1,58 @@
+"""``bid``: what an interruptible machine is worth to you."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from gpunb.commands.result import Note, Result
+from gpunb.commands.verb import MONEY, OrNever, verb
+from gpunb.errors import WrongState
+from gpunb.units import money_text
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+
+__all__ = ["command"]
+
+
+@verb("bid", session=True, example="bid 1.20\nbid win -s train")
+@click.argument("price", metavar="USD|win", type=OrNever(MONEY, "win"))
+def command(context: Context, *, price: float, session: str | None) -> Result:
+    """Bid USD an hour for the machine of an interruptible session, or what wins now.
+
+    A machine that was taken back by a higher bid comes back when yours is higher. Only Vast.ai
+    has interruptible machines (rent --spot).
+    """
+    from gpunb.providers import Capability
+    from gpunb.sessions import lifecycle
+    from gpunb.sessions.model import SessionState
+
+    found = context.session(session)
+    provider = context.provider(found.provider)
+    if not provider.can(Capability.SPOT) or not hasattr(provider, "change_bid"):
+        provider.refuse("take bids")
+    if found.offer.get("rental") != "spot":
+        msg = f"session {found.name} is {found.offer.get('rental') or 'on-demand'}: nobody bids for it"
+        raise WrongState(
+            msg, bill="nothing was changed", hint="gpunb rent --spot rents interruptible machines"
+        )
+    wins = price == float("inf")
+    with context.progress(f"bid for {found.name}"):
+        cast("Any", provider).change_bid(found.instance_id, None if wins else price)
+        found = lifecycle.refresh(context.ledger, provider, found)
+    shown = "what wins now" if wins else f"{money_text(price, digits=3)} an hour"
+    notes = [
+        Note(f"the bid for {found.name} is {shown}", "ok"),
+        Note(f"it is {found.state.value} and costs {money_text(found.hourly, digits=3)} an hour", ""),
+    ]
+    if found.state is SessionState.STOPPED:
+        notes.append(Note(f"gpunb start -s {found.name} brings it back if that bid is the highest", "dim"))
+    data = {
+        "session": found.name,
+        "state": found.state.value,
+        "bid_usd_h": None if wins else price,
+        "usd_h": found.usd_h,
+    }
+    return Result(data, *notes)

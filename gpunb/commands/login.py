@@ -1,0 +1,231 @@
+"""``login``: check a cloud's key and keep it, where nobody else can read it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb import log, paths
+from gpunb.commands.result import Block, Fields, Note, Result
+from gpunb.commands.verb import verb
+from gpunb.errors import AuthFailed, BadInput, SettingsError, WrongState
+from gpunb.units import money_text
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from gpunb.commands.context import Context
+    from gpunb.providers import Account, Provider
+
+__all__ = ["command", "complete_providers", "put_setting", "with_key"]
+
+
+def complete_providers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:  # noqa: ARG001
+    """The installed clouds that need a key."""
+    from click.shell_completion import CompletionItem
+
+    from gpunb.providers import names
+
+    return [CompletionItem(name) for name in names() if name.startswith(incomplete) and name != "local"]
+
+
+@verb(
+    "login",
+    example="login vast\nlogin vast --scoped\nlogin deepinfra --accept-terms\nlogin vast --stdin < key.txt",
+)
+@click.argument("provider", metavar="CLOUD", shell_complete=complete_providers)
+@click.argument("words", nargs=-1, metavar="")
+@click.option("--stdin", "from_stdin", is_flag=True, help="Read the key from standard input.")
+@click.option("--scoped", is_flag=True, help="Make the smallest key that works, and keep that one (vast).")
+@click.option("--accept-terms", is_flag=True, help="Accept the cloud's terms, which are shown (deepinfra).")
+def command(
+    context: Context,
+    *,
+    provider: str,
+    words: tuple[str, ...],
+    from_stdin: bool,
+    scoped: bool,
+    accept_terms: bool,
+) -> Result:
+    """Check the key of CLOUD with a harmless call and keep it in the system's keyring.
+
+    Where there is no keyring, it goes into a file that only you can read. The key is asked for, or
+    read from standard input; it is never taken from the command line, nor shown again.
+    """
+    from gpunb.providers import keys, provider_class
+
+    if words:
+        # not repeated here: the message would keep what the user must not keep
+        msg = "login takes the cloud's name only; a key on the command line stays in the shell's history"
+        hint = f"make a new key if that was one, then gpunb login {provider}: it is asked for"
+        raise BadInput(msg, bill="nothing was kept", hint=hint)
+    made = provider_class(provider)
+    if not made.needs_key:
+        msg = f"{made.title} needs no key"
+        raise BadInput(msg)
+    if provider in context.settings.simulated:
+        msg = f"{provider} is simulated now, and the simulation has its own key"
+        raise WrongState(msg, bill="nothing was kept", hint="gpunb sim down, then log in")
+    if scoped and not hasattr(made, "create_scoped_key"):
+        msg = f"--scoped: {made.title} has no keys that may do less"
+        raise BadInput(msg, bill="nothing was kept")
+    if accept_terms and not getattr(made, "terms", ""):
+        msg = f"--accept-terms: {made.title} has no terms to accept here"
+        raise BadInput(msg)
+    blocks: list[Block] = []
+    if accept_terms:
+        blocks.append(Note(str(made.terms), "strong"))  # type: ignore[attr-defined]
+    known = keys.find(provider) if accept_terms and not from_stdin else None
+    given = known.key if known is not None else _ask(context, made.title, from_stdin=from_stdin)
+    with context.progress(f"login {provider}") as progress:
+        progress.say(f"asking {made.title}")
+        account = _checked(context, provider, given)
+        if scoped:
+            progress.say("making a key that may do no more than gpunb needs")
+            given = _scoped(context, provider, given)
+            _checked(context, provider, given)
+    place = known.source if known is not None else keys.store(provider, given.get_secret_value())
+    if accept_terms:
+        put_setting(provider, "accept_terms", "true")
+        blocks.append(Note(f"accepted, and remembered in {paths.config_file()}", "ok"))
+    blocks += _shown(made.title, account, place, scoped=scoped)
+    blocks += _shadows(context, provider, place)
+    data = {
+        "provider": provider,
+        "user": account.user,
+        "balance_usd": account.balance_usd,
+        "stored": place,
+        "scoped": scoped,
+        "terms_accepted": accept_terms,
+    }
+    return Result(data, *blocks)
+
+
+def _ask(context: Context, title: str, *, from_stdin: bool) -> SecretStr:
+    from pydantic import SecretStr
+
+    if from_stdin:
+        text = sys.stdin.readline().strip()
+        if not text:
+            msg = "--stdin: standard input is empty"
+            raise BadInput(msg, bill="nothing was kept")
+    elif context.interactive or (context.door == "notebook" and context.shell is not None):
+        import getpass
+
+        text = getpass.getpass(f"key of {title} (not shown): ").strip()
+        if not text:
+            msg = "no key was given"
+            raise BadInput(msg, bill="nothing was kept")
+    else:
+        msg = "there is no terminal to ask for the key"
+        raise BadInput(msg, bill="nothing was kept", hint="gpunb login CLOUD --stdin < FILE")
+    log.add_secret(text)
+    return SecretStr(text)
+
+
+def with_key(context: Context, provider: str, key: SecretStr) -> Provider:
+    """The cloud at the address of the settings, with another key."""
+    from gpunb.providers import ProviderConfig, provider_class
+
+    table = context.settings.provider(provider)
+    return provider_class(provider)(ProviderConfig(**{**table, "key": key}))
+
+
+def _checked(context: Context, provider: str, key: SecretStr) -> Account:
+    cloud = with_key(context, provider, key)
+    try:
+        return cloud.check()
+    except AuthFailed as err:
+        err.bill = "nothing was kept"
+        raise
+    finally:
+        cloud.close()
+
+
+def _scoped(context: Context, provider: str, key: SecretStr) -> SecretStr:
+    cloud: Any = with_key(context, provider, key)
+    try:
+        made: SecretStr = cloud.create_scoped_key()
+    finally:
+        cloud.close()
+    log.add_secret(made.get_secret_value())
+    return made
+
+
+def _shown(title: str, account: Account, place: str, *, scoped: bool) -> list[Block]:
+    balance = None if account.balance_usd is None else money_text(account.balance_usd)
+    return [
+        Note(f"{title} takes the key", "ok"),
+        Fields(
+            [
+                ("account", account.user),
+                ("balance", balance),
+                ("kept in", place),
+                ("the key", "a new one that may do no more than gpunb needs" if scoped else None),
+            ]
+        ),
+    ]
+
+
+def _shadows(context: Context, provider: str, place: str) -> list[Block]:
+    """What beats the key that was just kept."""
+    from gpunb.providers import keys
+
+    if os.environ.get(keys.variable(provider), "").strip() and "environment" not in place:
+        return [Note(f"{keys.variable(provider)} is set, and beats the kept key while it is", "warn")]
+    if context.settings.provider(provider)["key"] is not None:
+        return [Note(f"a key in the settings beats the kept one: providers.{provider}.key", "warn")]
+    return []
+
+
+def put_setting(provider: str, name: str, value: str) -> None:
+    """Write ``name = value`` into the user's settings file, under ``[providers.PROVIDER]``.
+
+    The rest of the file stays as it is, comments included.
+
+    Raises
+    ------
+    SettingsError
+        The file can't be read, written, or changed without breaking it.
+    """
+    from gpunb.settings import tomllib
+
+    file = paths.config_file()
+    line, header = f"{name} = {value}", f"[providers.{provider}]"
+    try:
+        text = file.read_text("utf-8") if file.exists() else ""
+        lines = text.splitlines()
+        at = next((index for index, one in enumerate(lines) if one.strip() == header), None)
+        if at is None:
+            lines += ([""] if lines and lines[-1].strip() else []) + [header, line]
+        else:
+            end = next(
+                (i for i in range(at + 1, len(lines)) if lines[i].lstrip().startswith("[")), len(lines)
+            )
+            lines[at + 1 : end] = [
+                line,
+                *(one for one in lines[at + 1 : end] if one.split("=")[0].strip() != name),
+            ]
+        changed = "\n".join(lines) + "\n"
+        tomllib.loads(changed)
+        _write(file, changed)
+    except (OSError, ValueError) as err:
+        msg = f"{file} can't be changed: {err}"
+        raise SettingsError(msg, hint=f"write under {header} yourself: {line}") from err
+
+
+def _write(file: Path, text: str) -> None:
+    folder = paths.private_dir(file.parent)
+    handle, scratch = tempfile.mkstemp(dir=folder, prefix=".gpunb-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+        Path(scratch).replace(file)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise

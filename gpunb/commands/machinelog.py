@@ -1,0 +1,43 @@
+"""The machine's own log, as its cloud keeps it: what a container printed before SSH was there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gpunb.commands.result import Code, Note, Result
+from gpunb.errors import NotSupported
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+
+__all__ = ["machine_log"]
+
+
+def machine_log(context: Context, session: str | None, *, daemon: bool, tail: int | None) -> Result:
+    """The last lines of the instance's log, or of the host daemon's (why a pull failed).
+
+    Raises
+    ------
+    NotSupported
+        The cloud has no such log; the message says which it is.
+    """
+    from gpunb.providers import Capability
+
+    found = context.session(session)
+    provider: Any = context.provider(found.provider)
+    if not provider.can(Capability.LOGS):
+        provider.refuse("show an instance's log")
+    if daemon and not hasattr(provider, "instance_log"):
+        msg = f"{provider.title} has no log of its host's daemon"
+        raise NotSupported(msg, provider=provider.name, hint="gpunb logs --instance shows the container's")
+    with context.progress(f"log of {found.name}") as progress:
+        progress.say(f"asking {provider.title}")
+        if daemon:
+            text = provider.instance_log(found.instance_id, tail=tail or 1000, daemon=True)
+        else:
+            text = provider.logs(found.instance_id, tail=tail or 1000)
+    lines = text.splitlines()[-tail:] if tail else text.splitlines()
+    data = {"session": found.name, "instance": found.instance_id, "daemon": daemon, "text": "\n".join(lines)}
+    if not lines:
+        return Result(data, Note(f"the log of {found.name}'s instance is empty", "dim"))
+    return Result(data, Code("\n".join(lines)))

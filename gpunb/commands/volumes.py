@@ -1,0 +1,111 @@
+"""``volumes``: disks that outlive their machines, and go on to cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb.commands.result import Block, Cell, Note, Result, Table
+from gpunb.commands.verb import verb
+from gpunb.errors import BadInput, GpunbError
+from gpunb.units import money_text
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+    from gpunb.providers import Provider, Volume
+
+__all__ = ["command"]
+
+
+@verb("volumes", example="volumes\nvolumes --cloud vast --delete 4711 --yes")
+@click.option("--cloud", metavar="NAME", help="Only this cloud. [default: those in use that have volumes]")
+@click.option("--delete", "delete", metavar="ID", help="End this volume, its data and its bill.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+def command(context: Context, *, cloud: str | None, delete: str | None, yes: bool) -> Result:
+    """Show the volumes of your accounts: each costs until it is deleted, also without a machine.
+
+    Vast.ai and Sesterce have volumes.
+    """
+    notes: list[Block] = []
+    found: list[tuple[Provider, Volume]] = []
+    for one in _clouds(context, cloud):
+        try:
+            found += [(one, volume) for volume in one.volumes()]
+        except GpunbError as err:  # noqa: PERF203 - a cloud that is down must not hide the others' volumes
+            if cloud is not None or delete is not None:
+                raise
+            notes.append(Note(f"{one.name}: {err.message}", "warn"))
+    if delete is not None:
+        return _delete(context, found, delete, yes=yes)
+    known = [volume.usd_h for _, volume in found if volume.usd_h is not None]
+    data = [_data(volume) for _, volume in found]
+    if not found:
+        return Result(data, *notes, Note("no volumes", "dim"))
+    rows = [
+        [
+            volume.provider,
+            volume.id,
+            Cell(volume.name, "strong"),
+            volume.place,
+            f"{volume.size_gb:g}",
+            ", ".join(volume.instances),
+            "" if volume.usd_h is None else money_text(volume.usd_h, digits=4),
+        ]
+        for _, volume in found
+    ]
+    total = ["total", "", "", "", f"{sum(volume.size_gb for _, volume in found):g}", "", ""]
+    total[-1] = money_text(sum(known), digits=4) if known else ""
+    heads = ["cloud", "id", "name", "where", ">GB", "used by", ">$/h"]
+    text = "each costs until it is deleted: gpunb volumes --delete ID"
+    return Result(data, Table(heads, rows, total=total), *notes, Note(text, "dim"))
+
+
+def _clouds(context: Context, cloud: str | None) -> list[Provider]:
+    from gpunb.providers import Capability
+
+    if cloud is not None:
+        provider = context.provider(cloud)
+        if not provider.can(Capability.VOLUMES):
+            provider.refuse("keep volumes")
+        return [provider]
+    used = {found.provider for found in context.ledger.sessions()} | set(context.settings.clouds)
+    clouds = [context.provider(name) for name in sorted(used)]
+    return [one for one in clouds if one.can(Capability.VOLUMES)]
+
+
+def _delete(context: Context, found: list[tuple[Provider, Volume]], ident: str, *, yes: bool) -> Result:
+    chosen = [(cloud, volume) for cloud, volume in found if ident in (volume.id, volume.name)]
+    if len(chosen) != 1:
+        msg = (
+            f"volumes --delete {ident!r}: {len(chosen) or 'none'} of {len(found)} volumes has that id or name"
+        )
+        raise BadInput(msg, bill="nothing was deleted", hint="gpunb volumes lists them")
+    cloud, volume = chosen[0]
+    if volume.instances:
+        msg = f"volume {volume.id} is used by {', '.join(volume.instances)}"
+        raise BadInput(msg, bill="nothing was deleted", hint="end that instance first")
+    if not context.ask(
+        f"delete volume {volume.name or volume.id} ({volume.size_gb:g} GB) and its data?", yes=yes
+    ):
+        return Result([], Note("nothing was deleted; it goes on and is billed", "warn"), exit_code=1)
+    with context.progress(f"delete volume {volume.id}"):
+        cloud.delete_volume(volume.id)
+        left = [one.id for one in cloud.volumes()]
+    if volume.id in left:
+        text = f"{cloud.title} took the call, and still lists volume {volume.id}: it may be billed"
+        return Result({"deleted": False, **_data(volume)}, Note(text, "bad"), exit_code=1)
+    text = f"deleted volume {volume.id}; {cloud.title} does not list it any more"
+    return Result({"deleted": True, **_data(volume)}, Note(text, "ok"))
+
+
+def _data(volume: Volume) -> dict[str, Any]:
+    return {
+        "provider": volume.provider,
+        "id": volume.id,
+        "name": volume.name,
+        "place": volume.place,
+        "size_gb": volume.size_gb,
+        "usd_h": volume.usd_h,
+        "instances": list(volume.instances),
+    }
