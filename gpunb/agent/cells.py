@@ -31,17 +31,23 @@ KEPT = frozenset(
 
 
 class Cells:
-    """Runs cells one after the other in the main kernel.
+    """Runs cells one after the other in one kernel: "main", or one that a whole notebook has for itself.
 
     Cells wait here and not in the kernel, since a kernel throws its queue
     away when a cell fails, and the next cell may be another notebook's.
     """
 
-    def __init__(self, runs: dict[str, Run], note: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self, runs: dict[str, Run], note: Callable[[dict[str, Any]], None], name: str = "main"
+    ) -> None:
+        self.name = name
+        self.kept = KEPT if name == "main" else KEPT | {"execute_input"}
+        self.leave = False  # nobody will come back: end the kernel when its cells have ended
         self.runs = runs
         self.note = note
         self.kernel: Kernel | None = None
-        self.comms = Comms(os.path.join(places.base(), "kernels", "main", "comms"))
+        prefix = "comms" if name == "main" else name[:20]
+        self.comms = Comms(os.path.join(places.base(), "kernels", name, "comms"), prefix)
         self.queue: collections.deque[Run] = collections.deque()
         self.current: Run | None = None
         self.restarted = ""
@@ -71,7 +77,7 @@ class Cells:
         kernel = self.kernel
         starting = self._starting
         if kernel is None or (not kernel.alive and (starting is None or starting.done())):
-            kernel = self.kernel = Kernel("main", self._on_iopub, self._on_input, self._on_died)
+            kernel = self.kernel = Kernel(self.name, self._on_iopub, self._on_input, self._on_died)
             kernel.on_turn, kernel.on_lost = self._flush, self._on_lost
             starting = self._starting = asyncio.ensure_future(self._start(kernel))
         if starting is not None:
@@ -145,6 +151,8 @@ class Cells:
                 self.current = None
             if self.queue:
                 self.later(self._next())
+            elif self.leave:
+                self.later(self.stop("nobody uses its kernel any more"))
 
     async def _execute(self, kernel: Kernel, run: Run) -> None:
         if self.restarted:
@@ -153,7 +161,8 @@ class Cells:
         self._idle = asyncio.Event()
         about = run.about
         content = {"code": about["code"], "silent": False, "store_history": bool(about.get("store", True))}
-        content.update(user_expressions={}, allow_stdin=True, stop_on_error=True)
+        content.update(user_expressions=about.get("expressions") or {}, stop_on_error=True)
+        content["allow_stdin"] = bool(about.get("stdin", True))
         run.begin()
         idle = self._idle
         reply = kernel.request("execute_request", content, message_id=run.id)
@@ -176,8 +185,12 @@ class Cells:
     def _finish(self, run: Run, answer: dict[str, Any]) -> None:
         status = answer.get("status")
         self.failed.discard(run.id)
+        if self.name != "main":
+            run.append({"k": "msg", "type": "execute_reply"}, [json.dumps(answer).encode("utf-8")])
         for page in answer.get("payload") or []:
-            if page.get("source") == "page":  # `name?`; other payloads would write in the notebook
+            if (
+                self.name == "main" and page.get("source") == "page"
+            ):  # `name?`; other payloads would write in the notebook
                 run.append({"k": "msg", "type": "page"}, [json.dumps(page).encode("utf-8")])
         more: dict[str, Any] = {"count": answer.get("execution_count")}
         if run.id in self.overdue:
@@ -260,7 +273,7 @@ class Cells:
             ):
                 run.append({"k": "comm", "part": part, "n": number})
             return
-        if parent.startswith("comm-") and (kind in KEPT or kind in ("stream", "status")):
+        if parent.startswith("comm-") and (kind in self.kept or kind in ("stream", "status")):
             self.comms.hear_answer(kind, parent, parts, self.kernel.position)
             return
         if run is None or run.journal is None:
@@ -270,7 +283,7 @@ class Cells:
         if kind == "stream":
             content = json.loads(parts[0].decode("utf-8", "replace"))
             run.stream(content["name"], content["text"])
-        elif kind in KEPT:
+        elif kind in self.kept:
             run.append({"k": "msg", "type": kind}, parts)
         elif kind == "status" and run is self.current:
             state = json.loads(parts[0].decode())["execution_state"]
@@ -315,5 +328,5 @@ class Cells:
         self.restarted = "the kernel ended (%s); this is a new one, its variables are empty" % why
         if run is not None:
             run.end("died", None, why)
-        self.note({"t": "note", "k": "kernel-died", "why": why, "ts": time.time()})
+        self.note({"t": "note", "k": "kernel-died", "kernel": self.name, "why": why, "ts": time.time()})
         self.later(self._next())

@@ -20,7 +20,6 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from . import places
 from .journal import Journal, Reader
 from .models import Models, parse
 from .protocol import parts_of
@@ -53,10 +52,13 @@ class Comms:
     ----------
     folder
         Where the parts are kept.
+    prefix
+        What their ids begin with; unique among the host's kernels.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, prefix: str = "comms") -> None:
         self.folder = folder
+        self.prefix = prefix
         self.models = Models()
         self.sent: dict[str, int] = {}  # front -> number of its last message
         self.part: Part | None = None
@@ -134,8 +136,8 @@ class Comms:
 
     def _current(self) -> Part:
         if self.part is None:
-            number = max((int(name[5:]) for name in self.parts), default=0) + 1
-            about = {"id": "comms%08d" % number, "kind": "comms", "folder": self.folder}
+            number = max((int(name[-8:]) for name in self.parts), default=0) + 1
+            about = {"id": "%s%08d" % (self.prefix, number), "kind": "comms", "folder": self.folder}
             part = self.part = Part(about)
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             os.mkdir(part.folder, 0o700)
@@ -172,7 +174,7 @@ class Comms:
         """Take up what an earlier agent process wrote."""
         names = sorted(os.listdir(self.folder)) if os.path.isdir(self.folder) else []
         for name in names:
-            if len(name) == 13 and name.startswith("comms") and name[5:].isdigit():
+            if name[:-8] == self.prefix and name[-8:].isdigit():
                 part = Part({"id": name, "kind": "comms", "folder": self.folder})
                 part.refresh()
                 self.parts[name] = part

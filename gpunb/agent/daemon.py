@@ -49,6 +49,7 @@ class Agent:
         self.runs: dict[str, Run] = {}
         self.clients: set[Client] = set()
         self.cells = Cells(self.runs, self.tell)
+        self.kernels = {"main": self.cells}
         self.jobs = Jobs(self.runs, self.tell)
         self.watchdog = Watchdog(self)
         self.telemetry = Telemetry(self.tell)
@@ -77,17 +78,29 @@ class Agent:
 
     async def _readopt(self, unfinished: list[Run]) -> None:
         unfinished.sort(key=lambda run: run.about.get("created") or 0)
-        known = places.read_json(os.path.join(places.base(), "kernels", "main", "process.json"))
-        if known and processes.alive(known["pid"], known["started"]):
-            self.cells.readopt(unfinished)
-        else:
-            for run in unfinished:
-                run.end("died", None, "the host's agent and kernel were ended")
+        for name in sorted({str(run.about.get("kernel") or "main") for run in unfinished}):
+            theirs = [run for run in unfinished if (run.about.get("kernel") or "main") == name]
+            known = places.read_json(os.path.join(places.base(), "kernels", name, "process.json"))
+            if known and processes.alive(known["pid"], known["started"]):
+                self.kernel(name).readopt(theirs)
+            else:
+                for run in theirs:
+                    run.end("died", None, "the host's agent and kernel were ended")
 
     @property
     def busy(self) -> bool:
         """Whether a run executes: the activity that a lease looks at."""
-        return self.cells.busy or self.jobs.busy
+        return self.jobs.busy or any(cells.busy for cells in self.kernels.values())
+
+    def kernel(self, name: Any) -> Cells:
+        """The cells of the kernel of that name; the session's own without a name."""
+        name = name or "main"
+        if name not in self.kernels:
+            if not isinstance(name, str) or not RUN_ID.match(name):
+                text = "kernel: %r is not 8 to 32 lower-case letters and digits" % (name,)
+                raise OpError(code="bad-kernel", text=text)
+            self.kernels[name] = Cells(self.runs, self.tell, name)
+        return self.kernels[name]
 
     def tell(self, head: dict[str, Any]) -> None:
         """Send a note to every client."""
@@ -98,7 +111,10 @@ class Agent:
     def run(self, args: dict[str, Any]) -> Run:
         """The run that a request names."""
         name = str(args.get("run"))
-        run = self.runs.get(name) or self.cells.comms.find(name)
+        run: Run | None = self.runs.get(name)
+        if run is None:
+            found = (cells.comms.find(name) for cells in self.kernels.values())
+            run = next((part for part in found if part is not None), None)
         if run is None:
             raise OpError(code="no-run", text="there is no run %r on this host" % (args.get("run"),))
         return run
@@ -147,7 +163,11 @@ class Agent:
             raise OpError(code="bad-code", text="code: not a string")
         about = self.new_about(args, "cell")
         if about is not None:
-            self.cells.submit(about, code, args.get("store", True), args.get("timeout"))
+            if args.get("kernel"):
+                about.update(kernel=args["kernel"], stdin=args.get("stdin", True))
+                about["expressions"] = args.get("expressions") or {}
+            store = args.get("store", True)
+            self.kernel(about.get("kernel")).submit(about, code, store, args.get("timeout"))
         return self.run(args).info()
 
     async def op_job(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -226,7 +246,7 @@ class Agent:
         if run.over:
             return run.info()
         if run.kind == "cell":
-            self.cells.interrupt(run)
+            self.kernel(run.about.get("kernel")).interrupt(run)
         elif isinstance(run, Job):
             await self.jobs.cancel(run)
         return run.info()
@@ -234,13 +254,27 @@ class Agent:
     async def op_answer(self, args: dict[str, Any]) -> dict[str, Any]:
         """What the user typed for an input record."""
         run = self.run(args)
-        if run.over or self.cells.kernel is None:
+        cells = self.kernel(run.about.get("kernel"))
+        if run.over or cells.kernel is None:
             raise OpError(code="over", text="run %s is over" % run.id)
-        return {"taken": self.cells.answer(run, str(args.get("text", "")), int(args["number"]))}
+        return {"taken": cells.answer(run, str(args.get("text", "")), int(args["number"]))}
 
     async def op_restart(self, args: dict[str, Any]) -> dict[str, Any]:
         """A new kernel."""
-        await self.cells.restart()
+        await self.kernel(args.get("kernel")).restart()
+        return {}
+
+    async def op_end_kernel(self, args: dict[str, Any]) -> dict[str, Any]:
+        """End a notebook's own kernel: now, or (`later`) when its cells have ended."""
+        name = str(args.get("kernel"))
+        cells = self.kernels.get(name)
+        if name == "main" or cells is None:
+            return {}
+        cells.leave = True
+        if not (args.get("later") and cells.busy):
+            await cells.stop("its kernel was ended")
+            if self.kernels.get(name) is cells:
+                del self.kernels[name]
         return {}
 
     async def op_kernel(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -251,16 +285,18 @@ class Agent:
             "history_request",
             "is_complete_request",
             "kernel_info_request",
+            "comm_info_request",
         )
         kind, content = args.get("type"), args.get("content")
         if kind not in (*allowed, "execute_request") or not isinstance(content, dict):
             raise OpError(code="bad-request", text="type: %r is not one of %s" % (kind, ", ".join(allowed)))
-        if args.get("quick") and self.cells.busy:  # somebody waits at a keyboard
+        cells = self.kernel(args.get("kernel"))
+        if args.get("quick") and cells.busy:  # somebody waits at a keyboard
             raise OpError(code="busy", text="the kernel is busy")
         if kind == "execute_request":
             content.update(silent=True, store_history=False, allow_stdin=False, stop_on_error=False)
         try:
-            return {"reply": await self.cells.hidden_request(kind, content, float(args.get("timeout", 10)))}
+            return {"reply": await cells.hidden_request(kind, content, float(args.get("wait", 10)))}
         except asyncio.TimeoutError:
             raise OpError(code="busy", text="the kernel is busy and did not answer in time") from None
 
@@ -271,11 +307,11 @@ class Agent:
             raise OpError(code="bad-comm", text="type: %r is no comm message" % (args.get("type"),))
         if not isinstance(front, str) or not RUN_ID.match(front) or not isinstance(number, int) or number < 1:
             raise OpError(code="bad-comm", text="from, seq: %r and %r name no message" % (front, number))
-        return {"done": await self.cells.send_comm(args)}
+        return {"done": await self.kernel(args.get("kernel")).send_comm(args)}
 
     async def op_comms(self, args: dict[str, Any]) -> dict[str, Any]:
         """The newest part of the kernel's comm messages, "" if there are none."""
-        part = self.cells.comms.part
+        part = self.kernel(args.get("kernel")).comms.part
         return {"part": part.id if part is not None else ""}
 
     async def op_lease(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -291,7 +327,8 @@ class Agent:
 
     async def op_shutdown(self, args: dict[str, Any]) -> dict[str, Any]:
         """End cells, jobs, kernel and this process."""
-        await self.cells.stop("the session was ended")
+        for cells in list(self.kernels.values()):
+            await cells.stop("the session was ended")
         await self.jobs.close()
         self.ending.set()
         return {}
@@ -313,7 +350,8 @@ class Agent:
 
     async def stop_work(self, why: str) -> None:
         """End everything that runs here."""
-        await self.cells.stop(why)
+        for cells in list(self.kernels.values()):
+            await cells.stop(why)
         for run in list(self.runs.values()):
             if isinstance(run, Job) and not run.over:
                 await self.jobs.cancel(run)

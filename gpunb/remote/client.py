@@ -229,7 +229,14 @@ class AgentClient:
     # -- runs
 
     def run_cell(
-        self, code: str, *, name: str = "", run_id: str | None = None, timeout: float | None = None
+        self,
+        code: str,
+        *,
+        name: str = "",
+        run_id: str | None = None,
+        timeout: float | None = None,
+        kernel: str = "",
+        **more: Any,
     ) -> RunHandle:
         """Run `code` in the host's kernel, after what waits there already.
 
@@ -237,8 +244,12 @@ class AgentClient:
         ----------
         timeout
             Seconds after which the agent interrupts the cell, whoever is connected.
+        kernel
+            Another kernel than the session's own: a notebook's. For that one, `more` may hold
+            ``store``, ``stdin`` and ``expressions``, as in an execute request.
         """
-        return self._start("cell", {"code": code, "name": name, "timeout": timeout}, run_id)
+        args = {"code": code, "name": name, "timeout": timeout, "kernel": kernel, **more}
+        return self._start("cell", args, run_id)
 
     def run_job(
         self,

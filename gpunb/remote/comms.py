@@ -42,7 +42,7 @@ TARGETS = frozenset(["jupyter.widget", "jupyter.widget.control"])  # of hosts th
 WAIT_S = 60.0  # seconds a browser's message is waited for
 PARENTS = 500  # cells and messages whose later output still finds its place
 MAX_OPEN = 20_000
-PART = re.compile(r"^comms\d{8}$")
+PART = re.compile(r"^[a-z0-9]{1,20}\d{8}$")
 OUTPUTS = frozenset(
     ["stream", "display_data", "update_display_data", "execute_result", "clear_output", "error"]
 )
@@ -75,11 +75,12 @@ class Port(Protocol):
 
 
 class Relay:
-    """Joins one host's comms to one kernel here."""
+    """Joins the comms of one of a host's kernels to one kernel here."""
 
-    def __init__(self, client: AgentClient, port: Port) -> None:
+    def __init__(self, client: AgentClient, port: Port, kernel: str = "main") -> None:
         self.client = client
         self.port = port
+        self.kernel = kernel
         self.front = secrets.token_hex(6)
         self.models = Models()
         self.gone = ""
@@ -150,7 +151,7 @@ class Relay:
         try:
             handle = self.client.attach(part, after=after, wake=lambda: self.port.call_soon(self))
         except RunNotFound:
-            newest = str(self.client.request("comms").get("part", ""))
+            newest = str(self.client.request("comms", kernel=self.kernel).get("part", ""))
             if not PART.match(newest) or newest <= self._part:
                 return False
             part, handle = newest, self.client.attach(newest, wake=lambda: self.port.call_soon(self))
@@ -216,7 +217,7 @@ class Relay:
     @property
     def _contiguous(self) -> bool:
         """Whether the part being read follows one that was read to its end."""
-        before = f"comms{int(self._part[5:]) - 1:08d}"
+        before = f"{self._part[:-8]}{int(self._part[-8:]) - 1:08d}"
         return before in self._seen
 
     def _open(self, comm_id: str, *, known: bool) -> None:
@@ -286,7 +287,8 @@ class Relay:
             self.models.take(kind, content, metadata, buffers)
             parts = [json.dumps(content).encode(), json.dumps(metadata, default=str).encode(), *buffers]
             try:
-                call = self.client.begin("comm", parts, type=kind, seq=number, **{"from": self.front})
+                args = {"type": kind, "seq": number, "from": self.front, "kernel": self.kernel}
+                call = self.client.begin("comm", parts, **args)
             except HostError as err:
                 self._end(err.message)
                 return
