@@ -306,7 +306,9 @@ class RemoteCellError(RunError):
         self.traceback = traceback
 
     def _render_traceback_(self) -> list[str]:
-        return self.traceback or super()._render_traceback_()
+        if not self.traceback:
+            return super()._render_traceback_()
+        return [*self.traceback, *(f"next: {line}" for line in [self.hint] if line)]
 
 
 class KernelDied(RunError):

@@ -6,7 +6,7 @@ import sys
 
 
 def main(argv: list[str]) -> int:
-    """Run `argv`: serve, attach, bulk, keep or kernel."""
+    """Run `argv`: serve, attach, bulk, keep, notebook or kernel."""
     verb = argv[0] if argv else ""
     if verb == "serve":
         from . import daemon
@@ -16,6 +16,10 @@ def main(argv: list[str]) -> int:
         from . import keeper
 
         return keeper.main(argv[1:])
+    if verb == "notebook":
+        from . import notebook
+
+        return notebook.main(argv[1:])
     if verb == "kernel":
         from . import kernelapp
 
@@ -26,6 +30,7 @@ def main(argv: list[str]) -> int:
 
         return relay.main(argv)
     sys.stderr.write(
-        "usage: serve VERSION | attach VERSION NONCE | bulk TOKEN NONCE | keep FOLDER | kernel FILE\n"
+        "usage: serve VERSION | attach VERSION NONCE | bulk TOKEN NONCE | keep FOLDER"
+        " | notebook INPUT OUTPUT | kernel FILE\n"
     )
     return 2

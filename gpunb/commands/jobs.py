@@ -12,6 +12,7 @@ from gpunb.units import bytes_text, duration_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
+    from gpunb.remote import RunInfo
 
 __all__ = ["command"]
 
@@ -38,14 +39,22 @@ def command(context: Context, *, session: str | None) -> Result:
                 Cell(job.id, "strong"),
                 job.name,
                 Cell(job.state, _TONES.get(job.state, "bad" if job.over else "")),
+                _gpus(job),
                 "" if job.exit_code is None else str(job.exit_code),
                 views.ago(began, now),
                 duration_text(max(0.0, (job.ended or now) - began)) if began else "",
                 bytes_text(job.size),
             ]
         )
-    heads = ["job", "name", "state", ">exit", ">started", ">took", ">output"]
+    heads = ["job", "name", "state", "gpus", ">exit", ">started", ">took", ">output"]
     block: Block = (
         Table(heads, rows) if rows else Note(f"no jobs on {found.name}; run SCRIPT starts one", "dim")
     )
     return Result([asdict(job) for job in jobs], block)
+
+
+def _gpus(job: RunInfo) -> str:
+    """Which GPUs a job holds or waits for, and how often it was started."""
+    held = f"waits for {job.wants}" if job.wants and job.state == "queued" else " ".join(job.gpus)
+    again = f"attempt {job.attempt}" if job.attempt > 1 else ""
+    return ", ".join(text for text in (held, again) if text)

@@ -3,42 +3,67 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gpunb.commands.result import Note, Result
-from gpunb.commands.verb import complete_runs, verb
+from gpunb.commands.verb import DURATION, complete_runs, verb
 from gpunb.errors import RemoteCellError, RunError
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
     from gpunb.remote import RunHandle, Sink
 
-__all__ = ["command"]
+__all__ = ["command", "play_history"]
 
 WAIT_S = 30.0
 
 
-@verb("logs", example="logs\nlogs k3v9 --tail 20\nlogs k3v9 -f", session=True)
+@verb(
+    "logs",
+    example="logs\nlogs k3v9 --tail 20\nlogs k3v9 -f\nlogs k3v9 --since 10m --grep 'loss|error'",
+    session=True,
+)
 @click.argument("run", required=False, shell_complete=complete_runs)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends; Ctrl-C leaves it running.")
+@click.option("--since", type=DURATION, metavar="TIME", help="Only what was printed in the last 10m, 2h.")
+@click.option("--grep", metavar="PATTERN", help="Only lines in which this regular expression is found.")
 @click.option("--tail", type=click.IntRange(min=1), metavar="N", help="Only the last N lines.")
+@click.option("--instance", is_flag=True, help="The machine's own log, where its cloud keeps one.")
+@click.option(
+    "--daemon", is_flag=True, help="The log of the host's daemon: why an image can't be pulled (Vast)."
+)
 def command(
-    context: Context, *, run: str | None, session: str | None, follow: bool, tail: int | None
+    context: Context,
+    *,
+    run: str | None,
+    session: str | None,
+    follow: bool,
+    since: float | None,
+    grep: str | None,
+    tail: int | None,
+    instance: bool,
+    daemon: bool,
 ) -> Result:
     """Print what a run has printed. Without RUN: the newest. The id may be shortened.
 
     A run that failed is no failure of `logs`: it prints the output and says how it ended.
     """
-    from gpunb.commands import playing
+    from gpunb.commands import lines, playing
 
+    if instance or daemon:
+        from gpunb.commands.machinelog import machine_log
+
+        return machine_log(context, session, daemon=daemon, tail=tail)
+
+    wanted = lines.pattern("logs", grep) if grep is not None else None
     found, run_id = playing.find(context, run, session)
     client = context.agent(found)
     info = client.run_info(run_id)
     playing.note_end(context, run_id, info)
-    sink = context.sink(run_id)
+    sink = lines.Filtered(context.sink(run_id), wanted) if wanted else context.sink(run_id)
+    first = int(client.request("before", run=run_id, age=since).get("n", 0)) if since is not None else 0
     data: dict[str, Any] = {
         "run": run_id,
         "session": found.name,
@@ -46,20 +71,20 @@ def command(
         "exit_code": info.exit_code,
     }
     if context.as_json:
-        kept = KeptText()
-        play_history(client.attach(run_id), kept, info.last)
+        kept = lines.KeptText()
+        play_history(client.attach(run_id, after=first), lines.Filtered(kept, wanted), info.last)
         text = kept.text()
         data["text"] = "\n".join(text.splitlines()[-tail:]) if tail else text
         return Result(data)
-    after = 0
+    after = first
     if tail is not None:
-        kept = KeptText(tail)
-        play_history(client.attach(run_id), kept, info.last)
+        kept = lines.KeptText(tail)
+        play_history(client.attach(run_id, after=first), lines.Filtered(kept, wanted), info.last)
         kept.replay(sink)
         after = info.last
     if not follow:
         if tail is None:
-            play_history(client.attach(run_id), sink, info.last)
+            play_history(client.attach(run_id, after=first), sink, info.last)
         return Result(data, *_ending(info.state, info.why, info.exit_code))
     try:
         info = playing.follow(context, client.attach(run_id, after=after), sink, interactive=False)
@@ -80,7 +105,7 @@ def play_history(handle: RunHandle, sink: Sink, last: int) -> None:
 
     player = Player(handle, sink, interactive=False)
     try:
-        if last > 0:
+        if last > handle.seen:
             for record in handle.records(timeout=WAIT_S):
                 player.play(record)
                 if record.number >= last:
@@ -100,63 +125,3 @@ def _ending(state: str, why: str, exit_code: int | None) -> list[Note]:
         return [Note(f"({state}; -f follows it)", "dim")]
     code = f", exit code {exit_code}" if exit_code else ""
     return [Note(f"({state}{code}{f': {why}' if why else ''})", "bad" if state != "cancelled" else "warn")]
-
-
-class KeptText:
-    """A sink that keeps the last lines instead of showing them.
-
-    A line that was overwritten by carriage returns (a progress bar) is kept as it ended.
-    """
-
-    def __init__(self, lines: int | None = None) -> None:
-        self.limit = lines
-        self._done: deque[tuple[str, str]] = deque(maxlen=lines)
-        self._open: dict[str, str] = {"stdout": "", "stderr": ""}
-
-    def stream(self, name: str, text: str) -> None:
-        """Split into lines."""
-        *whole, rest = (self._open[name] + text).split("\n")
-        self._done.extend((name, _settle(line) + "\n") for line in whole)
-        self._open[name] = _settle(rest) if len(rest) > 65_536 else rest
-
-    def display(self, content: dict[str, Any], *, update: bool) -> None:
-        """Its text form."""
-        text = content.get("data", {}).get("text/plain")
-        if text and not update:
-            self.stream("stdout", f"{text}\n")
-
-    def result(self, content: dict[str, Any]) -> None:
-        """Its text form."""
-        self.display(content, update=False)
-
-    def clear(self, *, wait: bool) -> None:
-        """What was printed stays in a log."""
-
-    def ask(self, prompt: str, *, password: bool) -> str:  # noqa: ARG002
-        """Never asked: logs only watch."""
-        return ""
-
-    def note(self, text: str) -> None:
-        """A word of gpunb's own."""
-        self.stream("stderr", f"gpunb: {text}\n")
-
-    def finish(self) -> None:
-        """Close the last lines."""
-        for name, rest in self._open.items():
-            if rest:
-                self._done.append((name, _settle(rest)))
-                self._open[name] = ""
-
-    def text(self) -> str:
-        """All that is kept."""
-        return "".join(line for _, line in self._done)
-
-    def replay(self, sink: Sink) -> None:
-        """Show what is kept."""
-        for name, line in self._done:
-            sink.stream(name, line)
-        sink.finish()
-
-
-def _settle(line: str) -> str:
-    return line.removesuffix("\r").rpartition("\r")[2]

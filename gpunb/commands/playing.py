@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gpunb import log
 from gpunb.commands.verb import did_you_mean
-from gpunb.errors import GpunbError, HostError, RunNotFound, WrongState
+from gpunb.errors import GpunbError, HostError, RemoteCellError, RunNotFound, WrongState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +71,10 @@ def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool
     except RunNotFound:
         raise
     except GpunbError as err:
+        if isinstance(err, RemoteCellError):
+            from gpunb.commands import environment
+
+            environment.explain(err)
         if handle.over:
             note_end(context, handle.id, _state(handle))
         elif isinstance(err, HostError):

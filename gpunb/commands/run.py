@@ -15,6 +15,7 @@ from gpunb.errors import BadInput
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
+    from gpunb.remote import AgentClient
     from gpunb.sessions.model import Session
 
 __all__ = ["command", "variables"]
@@ -25,7 +26,8 @@ __all__ = ["command", "variables"]
     session=True,
     example=(
         "run train.py -- --epochs 3\nrun train.py --sync src --detach\n"
-        "run -m pytest -- -x tests\nrun --shell 'nvidia-smi | head'"
+        "run -m pytest -- -x tests\nrun --shell 'nvidia-smi | head'\n"
+        "run train.ipynb -p lr 0.1 -o lr-0.1.ipynb\nrun train.py --gpus 2 --restart on-lost -d"
     ),
 )
 @click.argument("words", nargs=-1, metavar="[SCRIPT] [-- ARGS...]", type=click.Path())
@@ -36,6 +38,33 @@ __all__ = ["command", "variables"]
 )
 @click.option("--cwd", metavar="PATH", help="The host's folder to run in. [default: the home folder]")
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set a variable for the job.")
+@click.option(
+    "--gpus",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="Wait in the host's queue for N free GPUs and have them alone. [default: start at once, see all]",
+)
+@click.option(
+    "--restart",
+    default="never",
+    metavar="POLICY",
+    help="Start it again: on-lost (the host went away), on-failure[:N] (that, or another exit code than 0).",
+)
+@click.option(
+    "-p",
+    "--parameter",
+    "typed",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    help="Set a notebook's parameter.",
+)
+@click.option(
+    "-r", "--raw", nargs=2, multiple=True, metavar="NAME TEXT", help="The same; the value stays text."
+)
+@click.option(
+    "-o", "--output", metavar="FILE", help="Where a notebook's result goes here. [default: NAME.out.ipynb]"
+)
 @click.option("--name", default="", metavar="TEXT", help="What to call it in lists.")
 @click.option("-d", "--detach", is_flag=True, help="Start it and return its id.")
 def command(
@@ -47,21 +76,31 @@ def command(
     folder: str | None,
     cwd: str | None,
     env: tuple[str, ...],
+    gpus: int | None,
+    restart: str,
+    typed: tuple[tuple[str, str], ...],
+    raw: tuple[tuple[str, str], ...],
+    output: str | None,
     name: str,
     detach: bool,
     session: str | None,
 ) -> Result:
-    """Run a script on the host as a job, and follow its output.
+    """Run a script or a notebook on the host as a job, and follow its output.
 
     A script of this machine is sent first; `:path` is one that is there already. The job goes on
     if the connection, the notebook or this machine goes away; `attach` shows it again. Its exit
     code is gpunb's. The script's own arguments come after `--`.
+
+    A notebook runs by papermill's rules: `-p` sets what its cell tagged "parameters" sets, outputs
+    are saved as they come, and the notebook with them is brought back.
     """
-    from gpunb.commands import playing
+    from gpunb.commands import notebooks, playing
 
     what = _what(words, module, shell_line)
     pairs = variables("run", env)
+    _policy(restart)
     local = _script(words[0], folder) if what == "script" else None
+    book = _notebook(words, local, typed, raw, output)
     if folder is not None and not Path(folder).is_dir():
         msg = f"run --sync {folder!r} is not a folder here"
         raise BadInput(msg, hint=_close(Path(folder), folders=True))
@@ -72,39 +111,124 @@ def command(
         base = Path(folder).resolve().name
         _send(context, found, folder, f"{base}/")
         where = cwd or base
-    target = words[0] if words else ""
-    if local is not None:
-        target = _target(local, folder)
-        if folder is None:
-            _send(context, found, str(local), target)
-            if cwd is not None:
-                target = f"{client.info.home}/{target}"
-    elif what == "script":
-        target = words[0].removeprefix(":")
-    argv: list[str] | None = None
-    if what == "script":
-        argv = [client.info.python, "-u", target, *words[1:]]
-    elif what == "module":
-        argv = [client.info.python, "-u", "-m", str(module), *words]
+    if book is not None:
+        target = notebooks.result_path(Path(words[0]), output).name
+    else:
+        target = _sent_script(context, found, words, local, folder=folder, cwd=cwd)
+    argv = _argv(what, client.info.python, target, module, words)
     label = name or _label(what, target, module, shell_line)
     with playing.noted(context, found, kind="job", name=label) as run_id:
-        handle = client.run_job(argv, shell=shell_line, cwd=where, env=pairs, name=label, run_id=run_id)
+        if book is not None:
+            argv = list(notebooks.argv(client, notebooks.put(client, run_id, book), target))
+        handle = client.run_job(
+            argv,
+            shell=shell_line,
+            cwd=where,
+            env=pairs,
+            name=label,
+            run_id=run_id,
+            gpus=gpus or 0,
+            restart=restart,
+        )
         if detach:
             info = handle.info()
             handle.close()
     data = {"run": run_id, "session": found.name, "name": label}
+    result = f"{where or client.info.home}/{target}" if book is not None else ""
     if detach:
-        hint = "%gpu" if context.door == "notebook" else "gpunb"
-        return Result(
-            {**data, "state": info.state},
-            Note(f"job {run_id} runs on {found.name}; {hint} logs {run_id} -f follows it"),
-        )
+        return _detached(context, found, client, {**data, "state": info.state}, result)
     context.tell(Note(f"job {run_id} on {found.name}: {label}", "dim"))
-    info = playing.follow(context, handle, context.sink(run_id))
+    try:
+        info = playing.follow(context, handle, context.sink(run_id))
+    finally:
+        if result and handle.over:
+            there = notebooks.result_path(Path(words[0]), output)
+            notebooks.bring(client, found, result, there)
+            data["output"] = str(there)
+            context.tell(Note(f"the notebook with its outputs is {there}", "ok"))
     return Result({**data, "state": info.state, "exit_code": info.exit_code})
 
 
+def _detached(
+    context: Context, session: Session, client: AgentClient, data: dict[str, str], result: str
+) -> Result:
+    from gpunb.commands import notices
+
+    hint = "%gpu" if context.door == "notebook" else "gpunb"
+    run_id, doing = data["run"], "waits for GPUs" if data["state"] == "queued" else "runs"
+    text = f"job {run_id} {doing} on {session.name}; {hint} logs {run_id} -f follows it"
+    if result:
+        text += f"; {hint} sync {session.name}:{result} . brings the notebook when it has ended"
+    if context.door == "notebook" and not context.as_json:
+        notices.watch(context, session, client, run_id, name=data["name"], text=text)
+        return Result(data)
+    return Result(data, Note(text))
+
+
+def _sent_script(
+    context: Context,
+    session: Session,
+    words: tuple[str, ...],
+    local: Path | None,
+    *,
+    folder: str | None,
+    cwd: str | None,
+) -> str:
+    """Send a local script, unless a synced folder holds it; where it lies for the job."""
+    if local is None:
+        return words[0].removeprefix(":") if words else ""
+    target = _target(local, folder)
+    if folder is None:
+        _send(context, session, str(local), target)
+        if cwd is not None:
+            target = f"{context.agent(session).info.home}/{target}"
+    return target
+
+
+def _argv(
+    what: str, python: str, target: str, module: str | None, words: tuple[str, ...]
+) -> list[str] | None:
+    if what == "script":
+        return [python, "-u", target, *words[1:]]
+    return [python, "-u", "-m", str(module), *words] if what == "module" else None
+
+
 command.own_words = True  # type: ignore[attr-defined]
+
+
+def _policy(text: str) -> None:
+    from gpunb.agent import policy
+
+    try:
+        policy.parse(text)
+    except ValueError as err:
+        msg = f"run --{err}"
+        raise BadInput(msg, hint="--restart on-lost for a spot machine") from err
+
+
+def _notebook(
+    words: tuple[str, ...],
+    local: Path | None,
+    typed: tuple[tuple[str, str], ...],
+    raw: tuple[tuple[str, str], ...],
+    output: str | None,
+) -> bytes | None:
+    """The notebook to send, made ready; None if it is no notebook that is run."""
+    from gpunb.commands import notebooks
+
+    given = next((word for word, on in (("-p", typed), ("-r", raw), ("-o", output)) if on), None)
+    if not words or PurePosixPath(words[0]).suffix != ".ipynb":
+        if given:
+            msg = f"run {given} is for notebooks, and {(words or ('this',))[0]!r} is none"
+            raise BadInput(msg, hint="a script's own arguments come after --")
+        return None
+    if local is None:
+        msg = f"run {words[0]!r}: a notebook is sent from this machine, with its parameters in it"
+        raise BadInput(msg, hint="bring it here first with gpunb sync")
+    if words[1:]:
+        msg = f"run {words[0]!r} takes no arguments ({words[1]!r}); a notebook has parameters"
+        raise BadInput(msg, hint=f"gpunb run {words[0]} -p NAME VALUE")
+    return notebooks.prepare(local, notebooks.parameters(typed, raw))
 
 
 def _what(words: tuple[str, ...], module: str | None, shell_line: str | None) -> str:

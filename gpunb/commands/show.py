@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gpunb.commands.result import Block, Cell, Fields, Result, Table
-from gpunb.commands.verb import complete_sessions, verb
+from gpunb.commands.verb import complete_runs, complete_sessions, verb
 from gpunb.units import duration_text, money_text
 
 if TYPE_CHECKING:
@@ -17,13 +18,18 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("show", example="show\nshow train --events")
+@verb("show", example="show\nshow train --events\nshow --run k3v9")
 @click.argument("name", required=False, shell_complete=complete_sessions)
+@click.option(
+    "--run", metavar="RUN", shell_complete=complete_runs, help="One run instead, and what it did to its host."
+)
 @click.option("--events", is_flag=True, help="Its whole history, not the last ten lines.")
-def command(context: Context, *, name: str | None, events: bool) -> Result:
+def command(context: Context, *, name: str | None, run: str | None, events: bool) -> Result:
     """Show everything known about one session, also about one that has ended."""
     from gpunb.commands import views
 
+    if run is not None:
+        return _run(context, run, name)
     ledger = context.ledger
     session = ledger.find(name) if name else context.session(None)
     now = time.time()
@@ -74,3 +80,37 @@ def command(context: Context, *, name: str | None, events: bool) -> Result:
         for event in history
     ]
     return Result(data, *blocks)
+
+
+def _run(context: Context, run: str, name: str | None) -> Result:
+    """One run: what it is, how it went, and the host's load meanwhile."""
+    from gpunb.commands import load, playing
+
+    session, run_id = playing.find(context, run, name)
+    client = context.agent(session)
+    info = client.run_info(run_id)
+    playing.note_end(context, run_id, info)
+    samples: list[dict[str, Any]] = []
+    if info.started is not None:
+        # by the host's clock; a sample each ten seconds: the one before belongs to it
+        asked = client.request(
+            "telemetry", since=info.started - 10, until=(info.ended or 1e12) + 1, points=load.WIDTH
+        )
+        samples = [one for one in asked.get("samples", []) if isinstance(one, dict)]
+    took = duration_text((info.ended or time.time()) - info.started) if info.started else ""
+    code = "" if info.exit_code is None else str(info.exit_code)
+    about = Fields(
+        [
+            ("run", Cell(info.id, "strong")),
+            ("what", f"{info.kind} {info.name}"),
+            ("session", session.name),
+            ("state", f"{info.state}{f': {info.why}' if info.why else ''}"),
+            ("exit code", code),
+            ("took", took),
+            ("gpus", ", ".join(info.gpus)),
+            ("starts", str(info.attempt) if info.attempt > 1 else ""),
+        ]
+    )
+    return Result(
+        {**asdict(info), "session": session.name, "load": samples}, about, *load.run_blocks(samples)
+    )

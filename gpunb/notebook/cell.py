@@ -37,6 +37,12 @@ CELL = Verb(
         click.Option(
             ["-o", "--out", "outputs"], multiple=True, metavar="NAME", help="Bring this variable back."
         ),
+        click.Option(
+            ["--sync", "folder"],
+            metavar="DIR",
+            type=click.Path(exists=True, file_okay=False),
+            help="Send what changed in this folder first; its modules can be imported.",
+        ),
         click.Option(["--name"], default="", metavar="TEXT", help="What to call the run in lists."),
         click.Option(["-v", "--verbose"], count=True, help="Show the log too; -vv shows everything."),
     ],
@@ -44,7 +50,7 @@ CELL = Verb(
         "Run the cell on the host. Variables live on there from cell to cell.\n\n"
         "Several names may be given with commas: -i x,y."
     ),
-    example="%%gpu\n%%gpu -s train --timeout 10m\n%%gpu -i x_train,y_train -o accuracy",
+    example="%%gpu\n%%gpu -s train --timeout 10m\n%%gpu -i x_train,y_train -o accuracy\n%%gpu --sync .",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -97,6 +103,10 @@ def _run(context: Context, body: str, options: dict[str, Any]) -> Result | None:
         raise BadInput(msg, hint=f"leave -o out, and type %gpu get {' '.join(outputs)} when it has ended")
     session = context.session(options["session"])
     client = context.agent(session)
+    if options["folder"]:
+        from gpunb.commands import modules
+
+        modules.send(context, session, client, options["folder"])
     if inputs:
         send(context, session, inputs)
     timeout = options["timeout"] or context.settings.cell_timeout

@@ -46,6 +46,11 @@ class Forward:
         self._lock = threading.Lock()
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, by `close` or with its connection."""
+        return self._closed
+
     def join(self, left: _Stream, right: _Stream) -> None:
         """Pump between two streams until both ends are done (two threads)."""
         with self._lock:

@@ -1,0 +1,132 @@
+"""The host's Python environment: pip there, and what a failed import should be told."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpunb.errors import GpunbError, RemoteCellError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gpunb.remote import AgentClient
+
+__all__ = ["explain", "pip", "refresh", "remedy"]
+
+_PIP = """
+python=$1; shift
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
+export PIP_BREAK_SYSTEM_PACKAGES=1 UV_BREAK_SYSTEM_PACKAGES=1
+if "$python" -m pip --version >/dev/null 2>&1; then exec "$python" -m pip "$@"; fi
+if command -v uv >/dev/null 2>&1; then word=$1; shift; exec uv pip "$word" --python "$python" "$@"; fi
+"$python" -m ensurepip --default-pip && exec "$python" -m pip "$@"
+echo "the host's $python has no pip, and there is no uv" >&2
+exit 127
+"""
+# a machine that is rented and thrown away has nobody else's packages to protect
+
+_MISSING = re.compile(r"No module named '([\w.]+)'")
+# what is not found here by its import name, since it is not installed here
+_KNOWN = {
+    "PIL": "pillow",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python-headless",
+    "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv",
+    "einops": "einops",
+    "matplotlib": "matplotlib",
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "scipy": "scipy",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "tqdm": "tqdm",
+    "transformers": "transformers",
+    "yaml": "pyyaml",
+}
+
+
+def pip(client: AgentClient, words: Sequence[str]) -> list[str]:
+    """The command that runs pip with `words` in the host's Python."""
+    words = list(words)
+    if words[:1] == ["uninstall"] and not {"-y", "--yes"} & set(words):
+        words.insert(1, "-y")  # a job can't be asked
+    return ["/bin/sh", "-c", _PIP, "gpunb-pip", client.info.python, *words]
+
+
+def refresh(client: AgentClient) -> None:
+    """Let the kernel see new files of packages; a busy one sees them a little later."""
+    content = {"code": "__import__('importlib').invalidate_caches()"}
+    with contextlib.suppress(GpunbError):
+        client.kernel_request("execute_request", content, timeout=2.0)
+
+
+def explain(error: RemoteCellError, folder: Path | None = None) -> None:
+    """Give a failed import on the host its remedy as the error's hint."""
+    if error.ename != "ModuleNotFoundError" or error.hint:
+        return
+    found = _MISSING.search(error.evalue)
+    if found:
+        error.hint = remedy(found.group(1).partition(".")[0], folder or Path.cwd())
+
+
+def remedy(module: str, folder: Path) -> str | None:
+    """What to type so that the host can import `module`; None if nobody can say.
+
+    A module that lies in `folder`, beside the notebook, is sent; a package that is installed here
+    is installed there in the same version.
+    """
+    if module in sys.stdlib_module_names:
+        return f"the host's Python is not {sys.version.split()[0]} as this one is, and has no {module}"
+    if (folder / f"{module}.py").is_file() or (folder / module / "__init__.py").is_file():
+        return f"{module} lies beside the notebook: %%gpu --sync . sends the folder before the cell runs"
+    found = _distribution(module)
+    if found is None:
+        known = _KNOWN.get(module)
+        return f"gpunb pip install {known}" if known else None
+    name, version, home = found
+    if home is not None:
+        return f"{name} is a project of this machine: %%gpu --sync {home} sends it before the cell runs"
+    return f"gpunb pip install {name}=={version.partition('+')[0]}"
+
+
+def _distribution(module: str) -> tuple[str, str, str | None] | None:
+    """Name, version and (if it is a local project) source folder of what provides `module` here."""
+    from importlib import metadata
+
+    names = metadata.packages_distributions().get(module)
+    if not names:
+        return None
+    # a namespace (google, nvidia) is of many: the one whose name says so, else none
+    close = [name for name in names if _plain(module) in _plain(name)] if len(set(names)) > 1 else names
+    if not close:
+        return None
+    found = metadata.distribution(close[0])
+    return found.metadata["Name"], found.version, _home(found.read_text("direct_url.json"), module)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "", name).lower()
+
+
+def _home(direct_url: str | None, module: str) -> str | None:
+    """The folder to send for a package that was installed from one here."""
+    if direct_url is None:
+        return None
+    try:
+        about = json.loads(direct_url)
+    except ValueError:
+        return None
+    if "dir_info" not in about:
+        return None
+    spec = importlib.util.find_spec(module)
+    places = list(spec.submodule_search_locations or []) if spec else []
+    return str(Path(places[0]).parent) if places else None

@@ -1,0 +1,164 @@
+"""Notebooks as jobs, by papermill's rules: parameters in, a notebook with its outputs back."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import BadInput, HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gpunb.remote import AgentClient
+    from gpunb.sessions.model import Session
+
+__all__ = ["argv", "bring", "parameters", "prepare", "put", "result_path"]
+
+FIRST, INJECTED = "parameters", "injected-parameters"  # the cell tags that papermill reads and writes
+_NUMBER = re.compile(r"[+-]?\d[\d_]*$")
+
+
+def parameters(typed: Iterable[tuple[str, str]], raw: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Names and values of ``-p`` and ``-r``; a ``-p`` that looks like a number, a truth or None is one.
+
+    Raises
+    ------
+    BadInput
+        A name is not one that Python can have.
+    """
+    found: dict[str, Any] = {name: _value(text) for name, text in typed}
+    found.update(raw)
+    for name in found:
+        if not name.isidentifier():
+            msg = f"run -p {name!r}: not a name that a notebook's variable can have"
+            raise BadInput(msg, hint="gpunb run train.ipynb -p lr 0.1")
+    return found
+
+
+def _value(text: str) -> Any:
+    words = {"True": True, "False": False, "None": None}
+    if text in words:
+        return words[text]
+    try:
+        return int(text) if _NUMBER.match(text) else float(text)
+    except ValueError:
+        return text
+
+
+def prepare(path: Path, values: dict[str, Any]) -> bytes:
+    """The notebook at `path` with a cell that sets `values`, after the one tagged ``parameters``.
+
+    A cell injected by an earlier run is replaced; without either, it becomes the first.
+
+    Raises
+    ------
+    BadInput
+        The file is not a notebook, or not one for Python.
+    """
+    import nbformat
+
+    try:
+        book = nbformat.read(path, as_version=4)
+    except Exception as err:
+        why = (str(err) or type(err).__name__).splitlines()[0]
+        msg = f"run {str(path)!r} is not a notebook: {why[:300]}"
+        raise BadInput(msg) from err
+    language = book.metadata.get("kernelspec", {}).get("language") or book.metadata.get(
+        "language_info", {}
+    ).get("name", "python")
+    if language != "python":
+        msg = f"run {str(path)!r} is a notebook for {language}; the host runs Python"
+        raise BadInput(msg)
+    if values:
+        _inject(book, values)
+    about = book.metadata.setdefault("papermill", {})
+    about.update(parameters=values, input_path=path.name, output_path=result_path(path, None).name)
+    return str(nbformat.writes(book)).encode()
+
+
+def _inject(book: Any, values: dict[str, Any]) -> None:
+    import nbformat
+
+    lines = [f"{name} = {_source(value)}" for name, value in values.items()]
+    cell = nbformat.v4.new_code_cell("\n".join(["# Parameters", *lines]), metadata={"tags": [INJECTED]})
+    if book.nbformat_minor < 5:
+        cell.pop("id", None)
+    tags = [found.metadata.get("tags", []) for found in book.cells]
+    before = [index for index, found in enumerate(tags) if INJECTED in found]
+    first = [index for index, found in enumerate(tags) if FIRST in found]
+    if before:
+        book.cells[before[0]] = cell
+    else:
+        book.cells.insert(first[0] + 1 if first else 0, cell)
+
+
+def _source(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float({str(value)!r})"
+    return repr(value)
+
+
+def result_path(path: Path, given: str | None) -> Path:
+    """Where the notebook with its outputs goes here."""
+    return Path(given) if given else path.with_name(f"{path.stem}.out.ipynb")
+
+
+def put(client: AgentClient, run_id: str, data: bytes) -> str:
+    """Send the prepared notebook; where it lies on the host.
+
+    Raises
+    ------
+    HostError
+        The host's disk took it not.
+    """
+    from gpunb.ssh import quote
+
+    folder = f"{client.info.home}/.gpunb/notebooks"
+    target = f"{folder}/{run_id}.ipynb"
+    line = quote(["sh", "-c", 'umask 077; mkdir -p "$1" && cat > "$2"', "sh", folder, target])
+    done = client.connection.run(line, input=data, timeout=600)
+    if done.code:
+        msg = f"the notebook could not be sent: {done.err.decode('utf-8', 'replace').strip()[-500:]}"
+        raise HostError(msg)
+    return target
+
+
+def argv(client: AgentClient, source: str, result: str) -> Sequence[str]:
+    """What the job runs: the agent's own runner, in the host's Python."""
+    agent = f"{client.info.home}/.gpunb/agent/{client.info.agent}"
+    return [client.info.python, "-u", agent, "notebook", source, result]
+
+
+def bring(client: AgentClient, session: Session, result: str, target: Path) -> int:
+    """Bring the result back; its size in bytes.
+
+    Raises
+    ------
+    HostError
+        It is not there, or did not come whole.
+    BadInput
+        What came is not a notebook, or can't be written here.
+    """
+    import nbformat
+
+    from gpunb.ssh import quote
+
+    done = client.connection.run(quote(["cat", "--", result]), timeout=3600)
+    if done.code:
+        msg = f"{result} can't be brought back: {done.err.decode('utf-8', 'replace').strip()[-500:]}"
+        raise HostError(msg, hint=f"gpunb sync {session.name}:{result} . tries again")
+    beside = target.with_name(f"{target.name}.part")
+    try:
+        nbformat.reads(done.out.decode(), as_version=nbformat.NO_CONVERT)
+        beside.write_bytes(done.out)
+        beside.replace(target)
+    except OSError as err:
+        msg = f"{str(target)!r} can't be written here: {err.strerror}"
+        raise BadInput(msg, hint=f"gpunb sync {session.name}:{result} . brings it elsewhere") from err
+    except Exception as err:
+        msg = f"what the host has as {result} is not a notebook"
+        raise HostError(msg) from err
+    return len(done.out)

@@ -1,0 +1,36 @@
+"""``replay``: a run's output once more, as it was shown first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gpunb.commands.result import Note, Result
+from gpunb.commands.verb import complete_runs, verb
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+
+__all__ = ["command"]
+
+
+@verb("replay", example="replay\nreplay k3v9", session=True)
+@click.argument("run", required=False, shell_complete=complete_runs)
+def command(context: Context, *, run: str | None, session: str | None) -> Result:
+    """Show a run's output again, pictures and results included, and do not wait for more.
+
+    Without RUN: the newest. `attach` goes on to the run's end and can answer and interrupt it.
+    """
+    from gpunb.commands import playing
+    from gpunb.commands.logs import play_history
+
+    found, run_id = playing.find(context, run, session)
+    client = context.agent(found)
+    info = client.run_info(run_id)
+    playing.note_end(context, run_id, info)
+    play_history(client.attach(run_id), context.sink(run_id), info.last)
+    data = {"run": run_id, "session": found.name, "state": info.state, "exit_code": info.exit_code}
+    if info.over:
+        return Result(data)
+    return Result(data, Note(f"(run {run_id} is {info.state}; attach {run_id} follows it)", "dim"))

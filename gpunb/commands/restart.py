@@ -1,0 +1,34 @@
+"""``restart``: a new kernel on the host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gpunb.commands.result import Note, Result
+from gpunb.commands.verb import verb
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+
+__all__ = ["command"]
+
+
+@verb("restart", example="restart", session=True)
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+def command(context: Context, *, session: str | None, yes: bool) -> Result:
+    """Give the host a new kernel: its variables are gone; files, jobs and outputs stay.
+
+    A cell that runs is ended, and cells that wait run in the new kernel. Jobs go on.
+    """
+    found = context.session(session)
+    if not context.ask(f"restart the kernel on {found.name}? its variables are lost", yes=yes):
+        return Result({"restarted": False}, Note("nothing was restarted", "dim"), exit_code=1)
+    client = context.agent(found)
+    with context.progress(f"restarting the kernel on {found.name}"):
+        client.restart_kernel()
+    return Result(
+        {"restarted": True, "session": found.name},
+        Note(f"{found.name} has a new kernel; its variables are empty, files and jobs are there", "ok"),
+    )
