@@ -1,7 +1,7 @@
 # Everything that a developer types. A first call makes .venv; see docs/development.md.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint format lab picture bench lock clean
+.PHONY: help demo test test-fast lint format lab drops picture bench lock clean
 
 PY := .venv/bin/python
 # one worker a core; PYTEST="-n 0 -x -k ledger" replaces it
@@ -33,6 +33,10 @@ format: .venv/.ready-dev ## let ruff format and repair what it can
 
 lab: .venv/.ready-lab ## JupyterLab with gpunb on loopback; prints the address
 	@exec .venv/bin/jupyter lab --no-browser --ip 127.0.0.1 --notebook-dir examples
+
+drops: .venv/.ready-dev ## N=200 cuts of the line at random moments; SEED=... replays
+	@.ci/system-packages tests
+	@$(PY) -m tests.remote.drops --n $(or $(N),200) --seed $(or $(SEED),1)
 
 picture: .venv/.ready-dev ## docs/img/quickstart.png from the executed notebook, by a headless browser
 	@.ci/system-packages browser

@@ -23,9 +23,11 @@ def main(argv: list[str]) -> None:
     os.environ.pop("JPY_PARENT_PID", None)  # the kernel outlives who started it
     from ipykernel.iostream import IOPubThread
     from ipykernel.kernelapp import IPKernelApp
+    from traitlets import Unicode
 
     class KernelApp(IPKernelApp):
         name = "gpunb-kernel"
+        outstream_class = Unicode("gpunb_agent.outstream.SteadyStream").tag(config=True)
 
         def init_iopub(self, context: Any) -> None:
             outlet = Outlet(os.path.dirname(os.path.abspath(argv[0])), poke_address(self.ip), context)

@@ -143,6 +143,10 @@ class Run:
     def stream(self, name: str, text: str) -> None:
         """Printed text; joined so that at most 20 records a second are written."""
         data = text.encode("utf-8", "surrogateescape")
+        while len(data) > MAX_RECORD:
+            self._segments.append((name, data[:MAX_RECORD]))
+            data = data[MAX_RECORD:]
+            self.flush()
         self._segments.append((name, data))
         self._segments_at = self.heard
         self._pending += len(data)

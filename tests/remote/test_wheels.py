@@ -1,0 +1,99 @@
+"""A host that reaches no package index gets ipykernel through the line."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from gpunb.errors import BootstrapFailed
+from gpunb.remote import AgentClient, show, wheels
+from tests.remote.conftest import Screen
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def bare(host, tmp_path):
+    """A Python on the host without ipykernel, and a host whose index refuses every connection."""
+    python = shutil.which("python3.12") or shutil.which("python3")
+    venv = tmp_path / "bare"
+    made = subprocess.run([python, "-m", "venv", str(venv)], capture_output=True)
+    if made.returncode:
+        pytest.skip("no Python here can make a virtual environment")
+    enter = host.root / "enter"
+    first, rest = enter.read_text().split("\n", 1)
+    # nothing listens on port 9; uv would be asked first
+    refuse = "export PIP_INDEX_URL=http://127.0.0.1:9/simple PIP_CONFIG_FILE=/dev/null PATH=/usr/bin:/bin"
+    enter.write_text(f"{first}\n{refuse}\n{rest}")
+    return str(venv / "bin" / "python")
+
+
+@pytest.mark.timeout(400)
+def test_wheels_are_sent_and_kept(host, bare, home):
+    said = []
+
+    class Watch:
+        def say(self, message):
+            said.append(message)
+
+        def advance(self, *_):
+            pass
+
+    try:
+        client = AgentClient.connect(host.endpoint(), python=bare, trust="own", progress=Watch())
+    except BootstrapFailed as err:
+        if "neither" in err.message:
+            pytest.skip("no package index can be reached from here either")
+        raise
+    with client:
+        screen = Screen()
+        show(client.run_cell("import sys; print(sys.prefix)"), screen)
+        assert screen.text().strip() == str(host.home / ".gpunb" / "venv")
+        assert any("downloading" in text for text in said)
+        assert any(text.startswith("sending") for text in said)
+        client.shutdown()
+    (kept,) = (home / "wheels").iterdir()
+    assert (kept / "complete").exists()
+
+
+def test_without_an_index_on_either_side_the_reason_is_named(host, bare, home, monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with pytest.raises(BootstrapFailed, match="neither the host nor this machine") as caught:
+        AgentClient.connect(host.endpoint(), python=bare, trust="own")
+    assert "image" in caught.value.hint
+    assert "billed" in caught.value.bill
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"python": "3.11; rm", "machine": "x86_64", "glibc": 36},
+        {"python": "3.11", "machine": "../../x", "glibc": 36},
+        {"python": "2.7", "machine": "x86_64", "glibc": 36},
+        {"python": "3.11", "machine": "x86_64", "glibc": "36"},
+        {},
+    ],
+)
+def test_a_host_can_ask_for_known_systems_only(wanted, home):
+    with pytest.raises(BootstrapFailed, match="unknown system"):
+        wheels.archive(wanted)
+
+
+def test_tags_of_old_and_other_systems():
+    assert wheels._platforms("aarch64", 17)[0] == "manylinux_2_17_aarch64"
+    assert "manylinux_2_5_x86_64" in wheels._platforms("x86_64", 36)
+    assert wheels._platforms("x86_64", 0) == ["musllinux_1_2_x86_64", "musllinux_1_1_x86_64"]
+
+
+def test_this_machines_python_is_not_assumed_to_have_pip(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode == 0:
+        assert wheels._pip()[0] == sys.executable
+    else:
+        with pytest.raises(BootstrapFailed, match="no pip"):
+            wheels._pip()
