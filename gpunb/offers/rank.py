@@ -127,6 +127,11 @@ def rank(
     Keys that can't be known of an offer put it last, whichever way they sort.
     """
     scores = _scores(offers, terms)
+    if limit is not None and limit < len(offers) and not order:
+        # by score alone first: only those that can be among the first need a name to be ordered by
+        worst = nsmallest(limit, scores)[-1]
+        chosen = [at for at, score in enumerate(scores) if score <= worst]
+        offers, scores = [offers[at] for at in chosen], [scores[at] for at in chosen]
     ids = [(offer.provider, offer.id, offer.rental) for offer in offers]
     rows: Any
     if order:
@@ -142,11 +147,12 @@ def rank(
 def _scores(offers: Sequence[Offer], terms: Terms) -> list[float]:
     """The score of each; one pass without helpers, since it is run for every row."""
     failures = terms.history.failures
-    total, hourly, ready_s = terms.total, terms.hourly, terms.ready_s
+    ready_s = terms.ready_s
+    hours, disk, up, down = terms.hours, terms.disk_gb, terms.up_gb, terms.down_gb
     scores: list[float] = []
     for offer in offers:
-        price = total(offer)
-        score = price + hourly(offer) * ready_s(offer) / 3600.0
+        price = offer.total(hours, disk_gb=disk, up_gb=up, down_gb=down)
+        score = price + offer.hourly(disk) * ready_s(offer) / 3600.0
         reliability = offer.reliability
         if reliability is not None:
             score += price * (1.0 - reliability)

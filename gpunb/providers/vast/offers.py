@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from gpunb.providers.base import Offer
@@ -28,6 +29,22 @@ MIN_DISK_GB = 8.0
 
 _WARNINGS_SHOWN = 5
 _ROW, _ID, _NAME = "(row)", "id", "gpu_name"
+
+_INF = float("inf")
+_PLAIN = frozenset((int, float))
+_INFORMS = (
+    "gpu_ram",
+    "disk_space",
+    "inet_up_cost",
+    "inet_down_cost",
+    "cpu_ram",
+    "inet_up",
+    "inet_down",
+    "disk_bw",
+    "cpu_cores_effective",
+    "cpu_cores",
+)
+_informing = itemgetter(*_INFORMS)
 
 
 class _OddError(Exception):
@@ -78,7 +95,8 @@ def _offer(row: Any, rental: str) -> Offer:
         raise _OddError(_NAME, name)
     spot = rental == "spot"
     gpus = _needed(row, "num_gpus", 1024)
-    cores, share = _share(row)
+    vram, disk, up_cost, down_cost, memory, up, down, disk_bw, got, there = _numbers(row)
+    cores, share = _share(got, there)
     region, code = _place(row.get("geolocation"))
     gpu = _name(name)
     return Offer(
@@ -87,12 +105,12 @@ def _offer(row: Any, rental: str) -> Offer:
         gpu=gpu,
         gpu_raw=gpu,
         gpus=int(gpus),
-        vram_gb=_number(row, "gpu_ram") / 1000.0,
+        vram_gb=vram / 1000.0,
         usd_h=_needed(row, "min_bid" if spot else "dph_base", 10_000),
         disk_usd_gb_h=_needed(row, "storage_cost", 1_000) / HOURS_A_MONTH,
-        disk_max_gb=_number(row, "disk_space") or float("inf"),
-        up_usd_gb=_number(row, "inet_up_cost"),
-        down_usd_gb=_number(row, "inet_down_cost"),
+        disk_max_gb=disk or _INF,
+        up_usd_gb=up_cost,
+        down_usd_gb=down_cost,
         increment_s=1.0,
         bills_boot=False,
         rental=rental,
@@ -100,10 +118,10 @@ def _offer(row: Any, rental: str) -> Offer:
         country=code,
         cpu=_name(row.get("cpu_name")),
         cores=cores,
-        ram_gb=_number(row, "cpu_ram") * share / 1000.0,
-        inet_up_mbps=_number(row, "inet_up"),
-        inet_down_mbps=_number(row, "inet_down"),
-        disk_mbps=_number(row, "disk_bw"),
+        ram_gb=memory * share / 1000.0,
+        inet_up_mbps=up,
+        inet_down_mbps=down,
+        disk_mbps=disk_bw,
         reliability=_maybe(row, "reliability2", "reliability"),
         verified=row.get("verification") == "verified" or row.get("verified") is True,
         trust="datacenter" if row.get("hosting_type") == 1 else "stranger",
@@ -148,9 +166,8 @@ def _place(value: object) -> tuple[str, str]:
     return _short_place(value if len(value) <= 200 else clean(value, 80))
 
 
-def _share(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Cores that the offer really gets, and its share of the machine's memory."""
-    got, there = _number(row, "cpu_cores_effective"), _number(row, "cpu_cores")
+def _share(got: float, there: float) -> tuple[float, float]:
+    """Cores that the offer really gets (of those there), and its share of the machine's memory."""
     if got <= 0:
         return there, 1.0
     return got, min(got / there, 1.0) if there > 0 else 1.0
@@ -166,6 +183,18 @@ def _needed(row: Mapping[str, Any], field: str, most: float) -> float:
     if value is None or not 0 <= value <= most:  # also NaN
         raise _OddError(field, row.get(field))
     return value
+
+
+def _numbers(row: Mapping[str, Any]) -> tuple[float, ...]:
+    """What `_number` makes of each of `_INFORMS`, at once where all are as documented."""
+    try:
+        found: tuple[float, ...] = _informing(row)
+        # the sum is NaN if one of them is
+        if _PLAIN.issuperset(map(type, found)) and min(found) >= 0 and sum(found) < 1e12:
+            return found
+    except KeyError:
+        pass
+    return tuple(_number(row, field) for field in _INFORMS)
 
 
 def _number(row: Mapping[str, Any], field: str) -> float:
