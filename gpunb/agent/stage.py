@@ -13,6 +13,7 @@ import importlib.util
 import io
 import json
 import os
+import platform
 import shutil
 import struct
 import subprocess
@@ -23,6 +24,7 @@ import zlib
 from typing import NoReturn
 
 MAX_ARCHIVE = 16 << 20
+MAX_WHEELS = 256 << 20
 
 
 def say(kind: str, **more: object) -> None:
@@ -79,17 +81,43 @@ def install(folder: str, version: str) -> None:
         fail("install", "can't write to %s: %s" % (parent, err.strerror or err))
 
 
-def run(argv: list[str]) -> None:
-    """Run a step of the installation; its output only if it fails."""
+def attempt(argv: list[str]) -> str:
+    """Run a step of the installation; an empty text, or how it failed."""
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
-    if done.returncode:
-        fail(
-            "ipykernel",
-            "%s ended with %d: %s"
-            % (" ".join(argv), done.returncode, done.stdout.decode("utf-8", "replace")),
-        )
+    if done.returncode == 0:
+        return ""
+    words = done.stdout.decode("utf-8", "replace")
+    return "%s ended with %d: %s" % (" ".join(argv), done.returncode, words)
+
+
+def run(argv: list[str]) -> None:
+    """As `attempt`; a failure ends it all."""
+    wrong = attempt(argv)
+    if wrong:
+        fail("ipykernel", wrong)
+
+
+def wheels() -> str:
+    """Ask the caller for ipykernel's wheels, for a host that gets nowhere itself; the folder they are in."""
+    libc, version = platform.libc_ver()
+    glibc = int(version.split(".")[1]) if libc == "glibc" and version.startswith("2.") else 0
+    say("wheels", python="%d.%d" % sys.version_info[:2], machine=platform.machine(), glibc=glibc)
+    (size,) = struct.unpack(">Q", read_exactly(8))
+    if size > MAX_WHEELS:
+        fail("receive", "%d bytes of wheels" % size)
+    folder = tempfile.mkdtemp(prefix="gpunb-wheels-")
+    try:
+        with tarfile.open(fileobj=io.BytesIO(zlib.decompress(read_exactly(size)))) as archive:
+            for member in archive:
+                source = archive.extractfile(member)
+                if source is not None:
+                    with open(os.path.join(folder, os.path.basename(member.name)), "wb") as file:
+                        file.write(source.read())
+    except OSError as err:
+        fail("install", "can't write to %s: %s" % (folder, err.strerror or err))
+    return folder
 
 
 def python_with_kernel() -> str:
@@ -108,10 +136,17 @@ def python_with_kernel() -> str:
     uv = shutil.which("uv")
     if uv:
         run([uv, "venv", "--allow-existing", "--system-site-packages", "--python", sys.executable, venv])
-        run([uv, "pip", "install", "--python", python, "ipykernel"])
+        install_kernel = [uv, "pip", "install", "--python", python]
     else:
         run([sys.executable, "-m", "venv", "--system-site-packages", venv])
-        run([python, "-m", "pip", "install", "--disable-pip-version-check", "ipykernel"])
+        install_kernel = [python, "-m", "pip", "install", "--disable-pip-version-check"]
+    patient = [] if uv else ["--retries", "2"]  # a host without a way out must not be waited for long
+    if attempt([*install_kernel, *patient, "ipykernel"]):
+        folder = wheels()
+        try:
+            run([*install_kernel, "--no-index", "--find-links", folder, "ipykernel"])
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     return python
 
 

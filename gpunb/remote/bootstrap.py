@@ -120,10 +120,15 @@ def open_line(
         channel.sendall(stage)
         lines = LineReader(channel)
         kind, more = lines.next(nonce, timeout)
-        while kind in ("need", "progress"):
+        while kind in ("need", "progress", "wheels"):
             if kind == "need":
                 progress.say("putting the agent on the host")
                 channel.sendall(struct.pack(">Q", len(archive)) + archive)
+            elif kind == "wheels":  # it can't reach a package index
+                from gpunb.remote import wheels
+
+                data = wheels.archive(more, progress)
+                channel.sendall(struct.pack(">Q", len(data)) + data)
             else:
                 progress.say(str(more.get("text", ""))[:200])
                 timeout = INSTALL_TIMEOUT

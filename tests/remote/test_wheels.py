@@ -18,10 +18,12 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def bare(host, tmp_path):
     """A Python on the host without ipykernel, and a host whose index refuses every connection."""
-    python = shutil.which("python3.12") or shutil.which("python3")
     venv = tmp_path / "bare"
-    made = subprocess.run([python, "-m", "venv", str(venv)], capture_output=True)
-    if made.returncode:
+    for python in ("python3", sys.executable):
+        made = subprocess.run([python, "-m", "venv", str(venv)], capture_output=True)
+        if made.returncode == 0:
+            break
+    else:
         pytest.skip("no Python here can make a virtual environment")
     enter = host.root / "enter"
     first, rest = enter.read_text().split("\n", 1)
