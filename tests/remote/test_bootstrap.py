@@ -125,6 +125,6 @@ def test_line_reader_survives_hostile_json(host):
         channel = connection.channel(
             "printf 'n0nce ready {\"a\":%s\\n' $(head -c 100000 /dev/zero | tr '\\0' '[')"
         )
-        kind, more = LineReader(channel).next("n0nce", 10)
+        kind, more = LineReader(channel).next("n0nce", 30)
         assert kind == "ready"
         assert "text" in more

@@ -94,7 +94,7 @@ class Record:
             if time.time() - self.created < _BOOT_S:
                 state, message = InstanceState.CREATING, "its SSH server is starting"
             else:
-                message = "its creation was interrupted; start it or destroy it"
+                state, message = InstanceState.FAILED, "its creation was interrupted; destroy it"
         elif self.phase == "stopped":
             state, message = InstanceState.STOPPED, ""
         elif self.phase == "ending":
