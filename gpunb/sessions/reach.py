@@ -122,7 +122,8 @@ def connection(session: Session) -> Connection:
     held = _hold(session.id)
     with held.lock:
         _same_place(held, where)
-        if held.agent is not None and held.agent.alive:
+        # the agent mends a broken line for minutes; who asks anew is told at once that the host is dead
+        if held.agent is not None and held.agent.connected:
             line = held.agent.connection
             if line.alive():
                 return line

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gpunb.providers.local import LocalProvider
+from gpunb.sessions import reach
 
 if TYPE_CHECKING:
     from support.terminal import Gpunb
@@ -207,11 +208,18 @@ def test_stop_and_start(demo: Gpunb) -> None:
     assert demo("exec", "--", "cat", "note").out == "kept\n"
 
 
-def test_host_dies_between_verbs(demo: Gpunb) -> None:
+@pytest.mark.parametrize("noticed", [False, True])
+def test_host_dies_between_verbs(demo: Gpunb, noticed: bool) -> None:
     (instance,) = LocalProvider().instances()
     assert demo("exec", "--", "true").code == 0
     running = json.loads((Path(str(instance.raw["directory"])) / "running.json").read_text())
     os.kill(running["pid"], signal.SIGKILL)
+    (held,) = reach._held.values()
+    assert held.agent is not None
+    end = time.monotonic() + 30
+    while noticed and held.agent.connected:
+        assert time.monotonic() < end
+        time.sleep(0.05)
     failed = demo("exec", "--", "true")
     assert failed.code == 1
     assert failed.err.startswith("error: ")
