@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import re
 import sys
 from pathlib import Path
@@ -88,18 +87,19 @@ def remedy(module: str, folder: Path) -> str | None:
         return f"the host's Python is not {sys.version.split()[0]} as this one is, and has no {module}"
     if (folder / f"{module}.py").is_file() or (folder / module / "__init__.py").is_file():
         return f"{module} lies beside the notebook: %%gpu --sync . sends the folder before the cell runs"
+    home = _home(module)
+    if home is not None:
+        return f"{module} is of this machine: %%gpu --sync {home} sends that folder before the cell runs"
     found = _distribution(module)
     if found is None:
         known = _KNOWN.get(module)
         return f"gpunb pip install {known}" if known else None
-    name, version, home = found
-    if home is not None:
-        return f"{name} is a project of this machine: %%gpu --sync {home} sends it before the cell runs"
+    name, version = found
     return f"gpunb pip install {name}=={version.partition('+')[0]}"
 
 
-def _distribution(module: str) -> tuple[str, str, str | None] | None:
-    """Name, version and (if it is a local project) source folder of what provides `module` here."""
+def _distribution(module: str) -> tuple[str, str] | None:
+    """Name and version of what provides `module` here."""
     from importlib import metadata
 
     names = metadata.packages_distributions().get(module)
@@ -110,23 +110,22 @@ def _distribution(module: str) -> tuple[str, str, str | None] | None:
     if not close:
         return None
     found = metadata.distribution(close[0])
-    return found.metadata["Name"], found.version, _home(found.read_text("direct_url.json"), module)
+    return found.metadata["Name"], found.version
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "", name).lower()
 
 
-def _home(direct_url: str | None, module: str) -> str | None:
-    """The folder to send for a package that was installed from one here."""
-    if direct_url is None:
-        return None
+def _home(module: str) -> str | None:
+    """The folder here that `module` is imported from, unless that is an installation."""
     try:
-        about = json.loads(direct_url)
-    except ValueError:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
         return None
-    if "dir_info" not in about:
+    if spec is None or spec.origin is None:
         return None
-    spec = importlib.util.find_spec(module)
-    places = list(spec.submodule_search_locations or []) if spec else []
-    return str(Path(places[0]).parent) if places else None
+    path = Path(spec.origin)
+    if not path.is_absolute() or {"site-packages", "dist-packages"} & set(path.parts):
+        return None
+    return str(path.parent.parent if spec.submodule_search_locations else path.parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -49,6 +50,12 @@ _NEXT_CLOUD = (OfferGone, NoFunds, AuthFailed, RateLimited, QuotaExhausted)
 )
 @click.option("--image", metavar="NAME", help="The container image or the system, as the cloud calls it.")
 @click.option("--python", metavar="PATH", help="The host's Python for cells. [default: found there]")
+@click.option(
+    "--requirements",
+    metavar="FILE",
+    type=click.Path(),
+    help="Install what requirements.txt, pyproject.toml, uv.lock or a conda environment.yml lists.",
+)
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set a variable on the machine.")
 @click.option("--save", multiple=True, metavar="PATH", help="Bring this back from the host before the end.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
@@ -62,6 +69,7 @@ def command(
     budget: float | None,
     image: str | None,
     python: str | None,
+    requirements: str | None,
     env: tuple[str, ...],
     save: tuple[str, ...],
     yes: bool,
@@ -75,8 +83,10 @@ def command(
     when its time is over, when nothing ran for the idle time, or when the budget is spent. Ctrl-C
     cancels, and says what was confirmed.
     """
+    from gpunb.commands import requirements as packages
     from gpunb.commands.run import variables
 
+    needs = packages.read(Path(requirements)) if requirements is not None else None
     settings = context.settings
     pairs = variables("rent", env)
     if name is not None:
@@ -102,6 +112,8 @@ def command(
     if best.hourly > 0 and not context.ask("rent it?", yes=yes):
         return Result({"rented": False}, Note("nothing was rented", "dim"), exit_code=1)
     session = _rent(context, rows, request)
+    if requirements is not None and needs is not None:
+        packages.install(context, session, context.agent(session), path=Path(requirements), needs=needs)
     return _ready(context, session, request)
 
 

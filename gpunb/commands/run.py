@@ -136,7 +136,11 @@ def command(
     data = {"run": run_id, "session": found.name, "name": label}
     result = f"{where or client.info.home}/{target}" if book is not None else ""
     if detach:
-        return _detached(context, found, client, {**data, "state": info.state}, result)
+        data["state"] = info.state
+        waits = info.state == "queued" and info.wants > 0
+        return _detached(
+            context, found, client, data, result=result, doing="waits for GPUs" if waits else "runs"
+        )
     context.tell(Note(f"job {run_id} on {found.name}: {label}", "dim"))
     try:
         info = playing.follow(context, handle, context.sink(run_id))
@@ -150,12 +154,12 @@ def command(
 
 
 def _detached(
-    context: Context, session: Session, client: AgentClient, data: dict[str, str], result: str
+    context: Context, session: Session, client: AgentClient, data: dict[str, str], *, result: str, doing: str
 ) -> Result:
     from gpunb.commands import notices
 
     hint = "%gpu" if context.door == "notebook" else "gpunb"
-    run_id, doing = data["run"], "waits for GPUs" if data["state"] == "queued" else "runs"
+    run_id = data["run"]
     text = f"job {run_id} {doing} on {session.name}; {hint} logs {run_id} -f follows it"
     if result:
         text += f"; {hint} sync {session.name}:{result} . brings the notebook when it has ended"
