@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from gpunb.commands import clouds
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
@@ -35,7 +36,7 @@ def split(given: str) -> tuple[str | None, str] | None:
 @verb(
     "sync",
     session=True,
-    example="sync data :data\nsync :out out\nsync src train:src --delete --dry-run",
+    example="sync data :data\nsync :out out\nsync src train:src --delete --dry-run\nsync s3://bucket/set :data",
 )
 @click.argument("source", metavar="SRC", type=click.Path())
 @click.argument("target", metavar="DST", type=click.Path())
@@ -44,6 +45,7 @@ def split(given: str) -> tuple[str | None, str] | None:
 @click.option("--include", multiple=True, metavar="PATTERN", help="Send what a rule would leave out.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out, as a line of .gitignore would.")
 @click.option("--checksum", is_flag=True, help="Compare by content, not by size and time.")
+@clouds.options
 def command(
     context: Context,
     *,
@@ -55,12 +57,19 @@ def command(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     checksum: bool,
+    **cloud: Any,
 ) -> Result:
     """Copy files to the host or back. The host's side is written :path or SESSION:path.
+
+    The other side is a path here, or s3://, gs://, az://, hf://, http(s):// and any fsspec URL.
 
     A path on the host begins at its home folder. .git, virtual environments and caches stay here,
     and what .gpunbignore (or .gitignore) names.
     """
+    if clouds.is_url(source) or clouds.is_url(target):
+        plan = {"dry_run": dry_run, "delete": delete, "include": include, "exclude": exclude}
+        return clouds.run(context, source, target, session, **plan, checksum=checksum, **cloud)
+    clouds.refuse(cloud)
     up, down = split(target), split(source)
     if (up is None) == (down is None):
         msg = f"sync {source!r} {target!r}: one of the two, and only one, must be on the host"
