@@ -1,20 +1,24 @@
 # Everything that a developer types. A first call makes .venv; see docs/development.md.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint format lab drops picture bench lock clean
+.PHONY: help demo demo-clouds test test-fast lint format lab drops picture bench lock clean
 
 PY := .venv/bin/python
 # one worker a core; PYTEST="-n 0 -x -k ledger" replaces it
 PYTEST ?= -n auto --dist worksteal
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.ready-dev ## run examples/quickstart.ipynb on this machine; no account, no bill
 	@$(PY) examples/demo.py
 
+demo-clouds: .venv/.ready-dev ## rent from the four simulated clouds and compare the bills; no account
+	@$(PY) examples/demo_clouds.py
+
 test: .venv/.ready-dev ## lint and all tests (installs missing Debian packages as root)
 	@.ci/system-packages tests
+	@.ci/vastai
 	@$(MAKE) --no-print-directory lint
 	@$(PY) -m pytest -q $(PYTEST)
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["KeptHistory", "clouds", "filters", "find", "offer_rows", "offers_table", "problems"]
 
 
+ID_SHOWN = 14
+
+
 def complete_clouds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
     """The installed clouds' names."""
     from click.shell_completion import CompletionItem
@@ -182,6 +185,7 @@ def offers_table(result: SearchResult) -> Table:
     from gpunb.commands.views import machine
 
     rows = []
+    short = short_ids([row.offer.id for row in result.rows])
     for row in result.rows:
         offer = row.offer
         vram = f"{offer.vram_gb:g}" if offer.vram_gb else ""
@@ -199,7 +203,7 @@ def offers_table(result: SearchResult) -> Table:
                 money_text(row.hourly, digits=3),
                 money_text(row.total),
                 duration_text(row.ready.total_s),
-                Cell(offer.id, "dim"),
+                Cell(short[offer.id], "dim"),
             ]
         )
     heads = [
@@ -219,6 +223,35 @@ def offers_table(result: SearchResult) -> Table:
     ]
     ask = result.query.ask
     return Table(heads, rows, title=f"for {duration_text(ask.hours * 3600)} with {ask.disk_gb:g} GB of disk")
+
+
+def short_ids(ids: Sequence[str]) -> dict[str, str]:
+    """Beginnings of `ids` by which they can still be told apart; short ids stay whole."""
+    found = {}
+    for one in ids:
+        size = ID_SHOWN
+        while size < len(one) and sum(other.startswith(one[:size]) for other in ids) > ids.count(one):
+            size += 1
+        found[one] = one if len(one) <= size + 2 else f"{one[:size]}…"
+    return found
+
+
+def chosen(rows: Sequence[Ranked], wanted: str) -> list[Ranked]:
+    """The rows whose offer has the id `wanted`, or the only one whose id begins with it.
+
+    Raises
+    ------
+    BadInput
+        Several offers begin so.
+    """
+    exact = [row for row in rows if row.offer.id == wanted]
+    start = wanted.rstrip("…")
+    near = [row for row in rows if start and row.offer.id.startswith(start)]
+    if not exact and len({(row.offer.provider, row.offer.id) for row in near}) > 1:
+        ids = ", ".join(f"{row.offer.provider} {row.offer.id}" for row in near[:5])
+        msg = f"rent --offer {wanted!r} begins {len(near)} ids: {ids}"
+        raise BadInput(msg, bill="nothing was rented", hint="type more of it")
+    return exact or near
 
 
 def offer_rows(rows: Sequence[Ranked]) -> list[dict[str, Any]]:

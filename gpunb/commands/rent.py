@@ -37,7 +37,7 @@ _NEXT_CLOUD = (OfferGone, NoFunds, AuthFailed, RateLimited, QuotaExhausted)
 )
 @click.argument("query", nargs=-1, metavar="[QUERY...]")
 @market.filters
-@click.option("--offer", metavar="ID", help="This offer only (the id that `offers` shows).")
+@click.option("--offer", metavar="ID", help="This offer only: the id that `offers` shows, or its beginning.")
 @click.option("--name", metavar="NAME", help="What to call the session. [default: from the GPU]")
 @click.option(
     "--idle",
@@ -92,7 +92,7 @@ def command(
     if name is not None:
         _check_name(context, name)
     found = market.find(context, query, length=length, limit=None, disk=disk, **flags)
-    rows = [row for row in found.rows if offer is None or row.offer.id == offer]
+    rows = found.rows if offer is None else market.chosen(found.rows, offer)
     if not rows:
         raise _nothing(found, offer)
     best = rows[0]
@@ -208,7 +208,10 @@ def _plan(row: Ranked, request: RentRequest) -> list[Block]:
 
 def _ready(context: Context, session: Session, request: RentRequest) -> Result:
     from gpunb.commands import views
+    from gpunb.sessions import kernelspecs
 
+    kernelspecs.sweep(context.ledger.sessions())
+    kernelspecs.install(session)
     now = time.time()
     cost = context.ledger.cost(session.id)
     left = views.lease_cells(session, cost, 0, now)
