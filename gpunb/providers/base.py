@@ -371,14 +371,18 @@ class Provider(ABC):
             return Presence.UNKNOWN
         found = listed.get(instance_id)
         if found is not None:
-            return Presence.GONE if found.state is InstanceState.GONE else Presence.PRESENT
+            return Presence.GONE if self.ended(found) else Presence.PRESENT
         try:
             single = self.get(instance_id)
         except InstanceGone:
             return Presence.GONE
         except ProviderError:
             return Presence.UNKNOWN
-        return Presence.GONE if single.state is InstanceState.GONE else Presence.PRESENT
+        return Presence.GONE if self.ended(single) else Presence.PRESENT
+
+    def ended(self, instance: Instance) -> bool:
+        """Whether `instance` is listed only as a memory: it costs nothing, and never comes back."""
+        return instance.state is InstanceState.GONE
 
     def stop(self, instance_id: str) -> None:
         """Stop it; the disk stays, and is usually billed."""

@@ -32,7 +32,6 @@ from gpunb.providers.base import (
     InstanceState,
     Offer,
     OfferQuery,
-    Presence,
     Provider,
     ProviderConfig,
     UsageLine,
@@ -210,16 +209,9 @@ class DeepInfraProvider(Provider):
             "DELETE", f"/v1/containers/{_segment(instance_id)}", safe=True, effect=True, expect=None
         )
 
-    def presence(self, instance_id: str) -> Presence:
-        """A failed container is in the inactive list for good, and costs nothing: gone."""
-        try:
-            listed = {found.id: found.state for found in self.instances()}
-        except ProviderError:
-            return Presence.UNKNOWN
-        state = listed.get(instance_id)
-        if state is None:
-            return super().presence(instance_id)
-        return Presence.GONE if state in (InstanceState.GONE, InstanceState.FAILED) else Presence.PRESENT
+    def ended(self, instance: Instance) -> bool:
+        """A failed container is in the inactive list for good, and costs nothing."""
+        return instance.state in (InstanceState.GONE, InstanceState.FAILED)
 
     def rename(self, instance_id: str, label: str) -> None:
         """Give it another name, 1 to 64 characters."""

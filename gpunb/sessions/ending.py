@@ -216,14 +216,14 @@ def _presence(listing: Listing, session: Session) -> Presence:
         found = listing.instances()
         if found is None:
             return Presence.UNKNOWN
-        if any(one.id == session.instance_id and one.state is not InstanceState.GONE for one in found):
+        if any(one.id == session.instance_id and not provider.ended(one) for one in found):
             return Presence.PRESENT
         single = provider.get(session.instance_id)
     except InstanceGone:
         return Presence.GONE
     except Exception:  # noqa: BLE001 - whatever it is, it is not "gone"
         return Presence.UNKNOWN
-    return Presence.GONE if single.state is InstanceState.GONE else Presence.PRESENT
+    return Presence.GONE if provider.ended(single) else Presence.PRESENT
 
 
 def _over(

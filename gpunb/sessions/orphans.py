@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpunb.errors import GpunbError
-from gpunb.providers.base import Instance, InstanceState, Provider
 from gpunb.sessions.model import Orphan
 
 if TYPE_CHECKING:
+    from gpunb.providers.base import Instance, Provider
     from gpunb.sessions.ending import Listing
     from gpunb.sessions.ledger import Ledger
     from gpunb.sessions.timing import Timing
@@ -42,7 +42,7 @@ def sweep(ledger: Ledger, listing: Listing, timing: Timing) -> list[Orphan]:
     out: list[Orphan] = []
     for instance in found:
         stray = instance.label.startswith(PREFIX) or instance.id in known
-        if not stray or instance.id in ours or instance.label in awaited or _ended(instance):
+        if not stray or instance.id in ours or instance.label in awaited or provider.ended(instance):
             continue
         orphan = known.pop(instance.id, None) or _new(ledger, instance, mark, now)
         if orphan.ours and now - orphan.first_seen >= grace and now >= orphan.next_try:
@@ -80,7 +80,3 @@ def _destroy(ledger: Ledger, provider: Provider, orphan: Orphan, timing: Timing)
     else:
         orphan.detail = "the provider took the call to end it"
     ledger.save_orphan(orphan)
-
-
-def _ended(instance: Instance) -> bool:
-    return instance.state is InstanceState.GONE

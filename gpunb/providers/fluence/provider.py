@@ -24,7 +24,6 @@ from gpunb.providers.base import (
     InstanceState,
     Offer,
     OfferQuery,
-    Presence,
     Provider,
     ProviderConfig,
     UsageLine,
@@ -140,16 +139,9 @@ class FluenceProvider(Provider):
         else:
             self._delete(instance_id)
 
-    def presence(self, instance_id: str) -> Presence:
-        """Ended and failed instances stay in the list, and cost nothing more: gone."""
-        try:
-            listed = {found.id: found for found in self.instances()}
-        except ProviderError:
-            return Presence.UNKNOWN
-        found = listed.get(instance_id)
-        if found is None:
-            return super().presence(instance_id)
-        return Presence.PRESENT if _may_live(found) else Presence.GONE
+    def ended(self, instance: Instance) -> bool:
+        """Ended and failed instances stay in the list, and cost nothing more."""
+        return not _may_live(instance)
 
     def rename(self, instance_id: str, label: str) -> None:
         """Give it another name. A container is updated whole, so its registry credentials must be public."""
