@@ -47,6 +47,9 @@ picture: .venv/.ready-dev ## docs/img/quickstart.png from the executed notebook,
 	@test -f build/demo/quickstart.ipynb || $(PY) examples/demo.py
 	@$(PY) .ci/picture.py build/demo/quickstart.ipynb docs/img/quickstart.png
 
+chaos: .venv/.ready-dev ## random crashes and faults over four simulated clouds: make chaos N=1000 SEED=0
+	@$(PY) -m tests.chaos $(or $(N),200) --seed $(or $(SEED),0)
+
 bench: .venv/.ready-dev ## the benchmarks, by name: make bench NAME=startup
 	@$(PY) -m benchmarks $(if $(NAME),$(NAME),--list)
 

@@ -1,0 +1,95 @@
+"""200 schedules in each run of the tests; ``make chaos N=… SEED=…`` plays others."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gpunb.sessions import ending, watching
+from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.model import IntentState, Session
+from gpunb.sessions.rental import Rental
+from tests.chaos.schedule import Figures, play
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EACH = 10
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)  # thousands of faults are thousands of warnings
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def together(seeds: range) -> Figures:
+    total = Figures()
+    for seed in seeds:
+        total.add(play(seed))
+    return total
+
+
+@pytest.mark.parametrize("first", range(0, 200, EACH))
+def test_no_schedule_leaves_a_bill(first: int) -> None:
+    total = together(range(first, first + EACH))
+    assert total.ok, "\n".join(total.lines())
+    assert total.schedules == EACH
+    assert total.instances.total() > 0
+
+
+def test_a_seed_plays_the_same_again() -> None:
+    first, second = play(7), play(7)
+    assert first.lines() == second.lines()
+    assert first.steps > 100
+
+
+# -- what the schedules would say of worse programs ---------------------------
+
+
+def test_a_supervisor_that_ends_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(self: watching.Watch, listing: ending.Listing, session: Session, why: str) -> Session:
+        return session
+
+    monkeypatch.setattr(watching.Watch, "_end_now", nothing)
+    assert together(range(4)).late
+
+
+def test_a_create_that_is_sent_again_blindly_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(self: Rental, label: str, cause: Exception) -> Session:
+        self.ledger.resolve_intent(label, IntentState.REFUSED, "surely not")
+        raise_next(self, cause)
+        raise AssertionError
+
+    def raise_next(rental: Rental, cause: Exception) -> None:
+        from gpunb.errors import Unavailable
+        from gpunb.sessions.model import SessionState
+        from gpunb.sessions.rental import _NextOffer
+
+        session = rental.ledger.get(rental.id)
+        rental.ledger.transition(session, SessionState.REQUESTED, "surely not")
+        raise _NextOffer(Unavailable("lost", provider=rental.provider.name))
+
+    monkeypatch.setattr(Rental, "_look_up", absent)
+    total = together(range(24))
+    assert total.doubly
+    assert total.false
+
+
+def test_an_end_that_is_believed_unseen_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpunb.providers.base import Presence
+
+    monkeypatch.setattr(ending, "_presence", lambda listing, session: Presence.GONE)
+    monkeypatch.setattr(ending, "_believable", lambda ledger, session, lag: True)
+    assert together(range(24)).false
+
+
+def test_an_intent_that_is_forgotten_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    # no write-ahead, no orphans: what a launcher without either loses
+    monkeypatch.setattr(watching, "sweep", lambda ledger, listing, timing: [])
+    monkeypatch.setattr(Ledger, "intents", lambda self, session_id=None, *, unresolved=False: [])
+    total = together(range(24))
+    assert total.unknown or total.false

@@ -1,0 +1,143 @@
+"""What the clouds and hosts of a schedule suffer from, and for how long that excuses a late end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from gpunb.sessions.model import SessionState
+from gpunb.sim.cloud import Phase
+from gpunb.sim.faults import ANSWER_KINDS
+
+if TYPE_CHECKING:
+    from gpunb.sessions.model import Session
+    from gpunb.sim import Machine
+    from tests.chaos.stage import Actor
+    from tests.chaos.world import World
+
+ENDPOINTS = ("create", "list", "get", "destroy", "*")
+AT_CREATE = (
+    "offer-gone",
+    "double-buy",
+    "stuck-loading",
+    "wrong-image",
+    "never-starts",
+    "key-late",
+    "list-lag",
+)
+AFFLICTIONS = ("outbid", "host-offline", "price-increase", "destroy-ignored")
+PATIENCE_S = 60.0  # how long a call, or its second try, waits for an answer that does not come
+OFTEN_S = 300.0  # the longest pause between two calls that end one instance
+
+
+class Trouble:
+    """Adds faults at random moments, in one process that does nothing else."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.random = world.stage.random
+        self.happened: Counter[str] = Counter()
+        self.outages: dict[str, float] = {}
+        self.healed: dict[str, float] = {}
+
+    def story(self, actor: Actor) -> None:
+        """Do something bad, wait, and again."""
+        while True:
+            often = [self._answers, self._create]
+            self.random.choice([*often, *often, self._outage, self._machine, self._host])()
+            self._heal()
+            self.world.stage.sleep(self.random.choice([2.0, 20.0, 90.0]))
+
+    def end(self) -> None:
+        """Everything is well again."""
+        for actor in self.world.stage.actors:
+            if actor.name == "trouble":
+                self.world.stage.kill(actor)
+        for cloud in self.world.clouds.values():
+            cloud.faults.clear()
+        self.world.agent_fails.clear()
+        self.world.away_until.clear()
+        for _, machine in self.world.machines():
+            if machine.troubles.pop("destroy-ignored", None):
+                self.healed[machine.id] = self.world.stage.now
+            if machine.troubles.pop("stuck-loading", None) and machine.phase is Phase.BOOTING:
+                machine.ready_at = self.world.stage.now + 60.0
+                self.healed[machine.id] = machine.ready_at + OFTEN_S  # cancelled while it could not be ended
+
+    def _cloud(self) -> str:
+        return self.random.choice(list(self.world.clouds))
+
+    def _answers(self) -> None:
+        kind = self.random.choice([one for one in ANSWER_KINDS if one != "quota"])
+        endpoint = self.random.choice(ENDPOINTS)
+        more = {"times": self.random.randint(1, 3), "after": self.random.choice([0, 0, 1, 5])}
+        self.world.clouds[self._cloud()].faults.add(kind, endpoint, **more)
+
+    def _create(self) -> None:
+        kind = self.random.choice(AT_CREATE)
+        more = {"seconds": self.random.choice([20.0, 90.0])} if kind in {"list-lag", "key-late"} else {}
+        self.world.clouds[self._cloud()].faults.add(kind, "create", **more)
+
+    def _outage(self) -> None:
+        name = self._cloud()
+        seconds = self.random.choice([30.0, 200.0])
+        kind = self.random.choice(["gateway", "error-before", "timeout-before", "rate-limit", "quota"])
+        self.world.clouds[name].faults.add(kind, "*", times=None)
+        self.outages[name] = self.world.stage.now + seconds
+
+    def _heal(self) -> None:
+        now = self.world.stage.now
+        for name, until in list(self.outages.items()):
+            if until <= now:
+                del self.outages[name]
+                faults = self.world.clouds[name].faults
+                faults._waiting[:] = [one for one in faults._waiting if one.times is not None]
+
+    def _machine(self) -> None:
+        running = [(name, one) for name, one in self.world.machines() if one.alive]
+        if not running:
+            return
+        name, machine = self.random.choice(running)
+        cloud = self.world.clouds[name]
+        kind = self.random.choice((*AFFLICTIONS, "vanishes"))
+        if kind == "vanishes":
+            with cloud.lock:
+                cloud.end(machine)
+        else:
+            cloud.afflict(kind, machine.id, factor=1.5)
+        self.happened[kind] += 1
+
+    def _host(self) -> None:
+        running = [one for _, one in self.world.machines() if one.alive]
+        if not running:
+            return
+        machine = self.random.choice(running)
+        what = self.random.choice(["unreachable", "agent-fails", "busy", "save-fails"])
+        self.happened[what] += 1
+        now = self.world.stage.now
+        if what == "unreachable":
+            self.world.away_until[machine.id] = now + self.random.choice([60.0, 1000.0])
+        elif what == "agent-fails":
+            self.world.agent_fails.add(machine.id)
+        elif what == "busy":
+            self.world.busy_until[machine.id] = now + 1000.0
+        else:
+            self.world.save_fails = not self.world.save_fails
+
+    def excuse(self, name: str, machine: Machine, session: Session) -> float:
+        """Until when the cloud's own faults excuse that `machine` lives after its lease."""
+        cloud = self.world.clouds[name]
+        if "destroy-ignored" in machine.troubles or (name == "fluence" and machine.phase is Phase.BOOTING):
+            return float("inf")  # Fluence ends nothing that is not ACTIVE
+        late = [
+            one.at + (PATIENCE_S if one.kind.startswith("timeout") else 0.0)
+            for one in cloud.faults.fired
+            if one.endpoint not in {"create", "search"}
+        ]
+        late.append(self.healed.get(machine.id, 0.0))
+        if name == "fluence":
+            late.append(machine.phase_at)  # from then on it can be ended
+        last = max(late)
+        if session.state is not SessionState.ENDING or not session.tries or last < session.state_at - 60.0:
+            return last
+        return max(last, session.next_try)  # a call to end it met a fault, and the next one is due then

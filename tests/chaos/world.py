@@ -1,0 +1,258 @@
+"""What the processes of a schedule share: four clouds, one ledger file, hosts that are not there."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from pydantic import SecretStr
+
+from gpunb.errors import BootstrapFailed, SyncError, Unreachable
+from gpunb.progress import SILENT, Progress
+from gpunb.providers import provider_class
+from gpunb.providers.base import Offer, OfferQuery, Provider, ProviderConfig
+from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.reach import Pulse, Reach
+from gpunb.sim import InProcessTransport
+from gpunb.sim.cloud import Phase
+from gpunb.sim.runner import cloud_class
+from tests.chaos.stage import Actor, Stage, StageClock
+from tests.support.simulated import OPTIONS, PUBLIC_KEY
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from gpunb.sessions.model import Session
+    from gpunb.sim import Cloud, Machine
+
+CLOUDS = ("vast", "deepinfra", "fluence", "sesterce")
+
+
+class StepTransport(httpx.BaseTransport):
+    """A cloud in this process, with a step before the request and one before its answer is read."""
+
+    def __init__(self, stage: Stage, cloud: Cloud, after: Callable[[], None]) -> None:
+        self._stage, self._inner, self._after = stage, InProcessTransport(cloud), after
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """One request."""
+        self._stage.step("before a call")
+        try:
+            answer = self._inner.handle_request(request)
+        finally:
+            self._after()
+        self._stage.step("before its answer")
+        return answer
+
+
+class StepLedger(Ledger):
+    """A ledger with a step before each transaction and one after its commit."""
+
+    stage: Stage
+
+    @contextlib.contextmanager
+    def _write(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        self.stage.step("before a commit")
+        with super()._write(durable=durable) as db:
+            yield db
+        self.stage.step("after a commit")
+
+
+class World:
+    """The clouds with the truth, and what makes a process."""
+
+    def __init__(self, seed: int, folder: Path, clouds: Sequence[str] = CLOUDS) -> None:
+        self.stage = Stage(seed)
+        self.clock = StageClock(self.stage)
+        self.path = folder / "ledger.sqlite"
+        self.clouds: dict[str, Any] = {
+            name: cloud_class(name)(clock=self.clock, seed=seed, offers=10, balance=1e6) for name in clouds
+        }
+        self.doubly: list[str] = []
+        self.away_until: dict[str, float] = {}  # machine id -> its host can't be reached until then
+        self.agent_fails: set[str] = set()  # machine ids whose agent does not start
+        self.busy_until: dict[str, float] = {}  # machine id -> a run is executing until then
+        self.save_fails = False
+        self.living: set[str] = set()
+        self.observer = Ledger.open(self.path, clock=self.clock, owner="observer", owner_lives=self.lives)
+        self.offers: dict[str, list[Offer]] = {}
+        for name in clouds:
+            found = self.provider(name).search(OfferQuery())
+            cheap = sorted((one for one in found if one.available), key=lambda one: one.hourly())
+            self.offers[name] = cheap[:8]
+            self.stage.now += 60.0
+
+    def lives(self, owner: str) -> bool:
+        """Whether a process with this mark runs."""
+        return owner in self.living
+
+    def provider(self, name: str) -> Provider:
+        """A provider as a new process makes it."""
+        cloud = self.clouds[name]
+        http = {
+            "transport": StepTransport(self.stage, cloud, lambda: self._check_double(cloud)),
+            "sleep": self.clock.advance,
+            "clock": self.clock.now,
+        }
+        options = {**OPTIONS.get(name, {}), "http": http}
+        return provider_class(name)(
+            ProviderConfig(base_url="http://127.0.0.1", key=SecretStr(cloud.key), options=options)
+        )
+
+    @contextlib.contextmanager
+    def process(self, actor: Actor) -> Iterator[Process]:
+        """A process's own ledger, providers and hosts; dead when the block is left."""
+        self.living.add(actor.name)
+        ledger = StepLedger(self.path, clock=self.clock, owner=actor.name, owner_lives=self.lives)
+        ledger.stage = self.stage
+        made = Process(self, ledger)
+        try:
+            yield made
+        finally:
+            self.living.discard(actor.name)
+            ledger.close()
+
+    # -- the truth ----------------------------------------------------------
+
+    def machines(self) -> Iterator[tuple[str, Machine]]:
+        """Every machine that gpunb ever made, with its cloud's name."""
+        for name, cloud in self.clouds.items():
+            for machine in cloud.machines.values():
+                if machine.label.startswith("gpunb-"):
+                    yield name, machine
+
+    def billed(self) -> list[tuple[str, Machine]]:
+        """Those that cost something now and were not asked to end."""
+        for cloud in self.clouds.values():
+            with cloud.lock:
+                cloud.settle()
+        return [(name, one) for name, one in self.machines() if costs(one)]
+
+    def _check_double(self, cloud: Any) -> None:
+        """At most one machine of a session is ever billed."""
+        found: dict[str, str] = {}
+        for machine in cloud.machines.values():
+            if not machine.label.startswith("gpunb-") or not costs(machine):
+                continue
+            session = machine.label.split("-")[2]
+            if session in found:
+                line = f"{session} at {cloud.name}: {found[session]} and {machine.id}"
+                if line not in self.doubly:
+                    self.doubly.append(line)
+            found[session] = machine.id
+
+
+def costs(machine: Machine) -> bool:
+    """Whether it is billed and nobody has asked for its end."""
+    return machine.phase not in {Phase.ENDING, Phase.ENDED} and machine.bill.billed()
+
+
+class Process:
+    """One process: its ledger, its providers, its way to the hosts."""
+
+    def __init__(self, world: World, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.host = PaperReach(world)
+        self._world = world
+        self._providers: dict[str, Provider] = {}
+
+    def provider(self, name: str) -> Provider:
+        """The provider of this name, made once."""
+        if name not in self._providers:
+            self._providers[name] = self._world.provider(name)
+        return self._providers[name]
+
+
+class PaperReach(Reach):
+    """Hosts as the lifecycle sees them, from what the simulated cloud says of the machine."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def _machine(self, session: Session) -> Machine | None:
+        found: Machine | None = self._world.clouds[session.provider].machines.get(
+            session.instance_id.rpartition(":")[2]
+        )
+        return found
+
+    def _up(self, session: Session) -> Machine:
+        machine = self._machine(session)
+        now = self._world.stage.now
+        up = (
+            machine is not None
+            and machine.phase is Phase.RUNNING
+            and "never-starts" not in machine.troubles
+            and "late_keys" not in machine.data
+            and self._world.away_until.get(machine.id, 0.0) <= now
+        )
+        if machine is None or not up:
+            msg = f"{session.name} does not answer at {session.host}:{session.port}"
+            raise Unreachable(msg)
+        return machine
+
+    def prepare(self, session_id: str, label: str) -> str:
+        self._world.stage.step("keys")
+        return PUBLIC_KEY
+
+    def host_key(self) -> tuple[str, str]:
+        return HOST_KEY
+
+    def pin(self, session: Session, line: str) -> None:
+        self._world.stage.step("keys")
+
+    def wait(
+        self, session: Session, *, timeout: float, progress: Progress, give_up: Callable[[], None]
+    ) -> None:
+        end = self._world.stage.now + timeout
+        while True:
+            give_up()
+            self._world.stage.step("ssh")
+            try:
+                self._up(session)
+            except Unreachable:
+                if self._world.stage.now >= end:
+                    raise
+            else:
+                return
+            self._world.stage.sleep(3.0)
+
+    def arm(self, session: Session, progress: Progress = SILENT) -> None:
+        self._world.stage.step("agent")
+        if self._up(session).id in self._world.agent_fails:
+            msg = "no Python on the host"
+            raise BootstrapFailed(msg)
+
+    def pulse(self, session: Session) -> Pulse:
+        self._world.stage.step("agent")
+        machine = self._up(session)
+        until = self._world.busy_until.get(machine.id)
+        now = self._world.stage.now
+        return Pulse(until is not None and now < until, until if until is not None and until <= now else None)
+
+    def touch(self, session: Session) -> None:
+        return
+
+    def fetch(self, session: Session, path: str, target: Path, progress: Progress) -> int:
+        self._up(session)
+        if self._world.save_fails:
+            msg = "the disk of the host can't be read"
+            raise SyncError(msg)
+        return 1_000_000
+
+    def shutdown(self, session: Session) -> None:
+        self._up(session)
+
+    def drop(self, session_id: str) -> None:
+        return
+
+
+def _host_key() -> tuple[str, str]:
+    from gpunb.ssh import generate_host_key
+
+    return generate_host_key()
+
+
+HOST_KEY = _host_key()
