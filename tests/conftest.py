@@ -22,6 +22,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     short = Path(tempfile.mkdtemp(prefix="gpnb", dir="/tmp"))
     path = short / "home"
     monkeypatch.setenv("GPUNB_HOME", str(path))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(short / "jupyter"))
     try:
         yield path
     finally:

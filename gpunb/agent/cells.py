@@ -46,8 +46,8 @@ class Cells:
         self.runs = runs
         self.note = note
         self.kernel: Kernel | None = None
-        prefix = "comms" if name == "main" else name[:20]
-        self.comms = Comms(os.path.join(places.base(), "kernels", name, "comms"), prefix)
+        self.folder = os.path.join(places.base(), "kernels", name)
+        self.comms = Comms(os.path.join(self.folder, "comms"), "comms" if name == "main" else name[:20])
         self.queue: collections.deque[Run] = collections.deque()
         self.current: Run | None = None
         self.restarted = ""
@@ -222,6 +222,8 @@ class Cells:
         run, self.current = self.current, None
         if run is not None:
             run.end("cancelled", 130, "the kernel was restarted")
+        if self.kernel is None and places.read_json(os.path.join(self.folder, "process.json")):
+            await self.ensure()  # an earlier agent's, to be ended like one of ours
         await self._end_kernel()
         await self.ensure()
         await self._next()

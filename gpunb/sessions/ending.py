@@ -12,6 +12,7 @@ from gpunb import log, paths
 from gpunb.errors import GpunbError, InstanceGone, ProviderError, WrongState
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Instance, InstanceState, Presence, Provider
+from gpunb.sessions import kernelspecs
 from gpunb.sessions.billing import opening
 from gpunb.sessions.model import OVER, Intent, IntentState, Orphan, Session, SessionState
 from gpunb.sessions.receipts import write_receipt
@@ -247,6 +248,7 @@ def _over(
     except WrongState:
         return ledger.get(session.id)  # another process was first
     if session.state in OVER:
+        kernelspecs.remove(session.id)
         write_receipt(ledger, provider, session, why=why)
     return session
 

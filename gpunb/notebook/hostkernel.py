@@ -1,0 +1,262 @@
+"""A notebook's kernel on the host, in the words of Jupyter's protocol."""
+
+from __future__ import annotations
+
+import json
+import queue
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import GpunbError, HostError, RunError
+from gpunb.remote.comms import Relay
+from gpunb.remote.display import Player
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gpunb.notebook.wire import Channels, Request
+    from gpunb.remote import AgentClient
+    from gpunb.remote.records import Record
+    from gpunb.remote.run import RunHandle
+
+__all__ = ["Ended", "HostKernel"]
+
+
+class Ended(Exception):
+    """The kernel on the host is no more, or the way to it."""
+
+
+class _Interrupted(Exception):
+    """The cell was interrupted while it asked for input."""
+
+
+class HostKernel:
+    """Runs cells there and publishes what they show.
+
+    Parameters
+    ----------
+    wake
+        Called from any thread when widgets have something to say.
+    """
+
+    def __init__(self, client: AgentClient, name: str, channels: Channels, wake: Callable[[], None]) -> None:
+        self.client = client
+        self.name = name
+        self.channels = channels
+        self.relay = Relay(client, BridgePort(channels, wake), kernel=name)
+        self.ended = ""  # why there is no kernel any more
+        self._running: RunHandle | None = None
+        self._interrupted = False
+
+    def fresh(self) -> None:
+        """A new kernel, also where an earlier bridge left one of this name."""
+        self.client.request("restart", kernel=self.name, timeout=300.0)
+
+    def pump(self) -> None:
+        """Let widgets say what has come.
+
+        Raises
+        ------
+        Ended
+            The session is over.
+        """
+        self.relay.pump()
+        if not self.client.alive:
+            raise Ended(self.relay.gone or "the session is over")
+
+    def ask(self, kind: str, content: Mapping[str, Any], wait: float) -> dict[str, Any]:
+        """Ask the kernel, and give its reply."""
+        try:
+            answer = self.client.request(
+                "kernel", type=kind, content=dict(content), kernel=self.name, wait=wait, timeout=wait + 10.0
+            )
+        except RunError as err:
+            return {"status": "error", "ename": type(err).__name__, "evalue": err.message, "traceback": []}
+        except GpunbError as err:
+            raise Ended(str(err)) from err
+        reply: dict[str, Any] = answer["reply"]
+        if kind == "kernel_info_request":
+            # its control channel and its subshells are not served here
+            reply.update(supported_features=[], debugger=False)
+        return reply
+
+    def comm_info(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """The open comms, of one target if asked so."""
+        wanted = content.get("target_name")
+        found = {
+            comm_id: {"target_name": model.target}
+            for comm_id, model in self.relay.models.open.items()
+            if wanted in (None, "", model.target)
+        }
+        return {"status": "ok", "comms": found}
+
+    def interrupt(self) -> None:
+        """Interrupt the cell that runs."""
+        handle = self._running
+        if handle is not None:
+            self._interrupted = True
+            handle.interrupt()
+
+    def execute(self, request: Request) -> dict[str, Any]:
+        """Run a cell to its end; the content of its execute_reply.
+
+        Sets `ended` if the kernel died, or the line is gone for good; the cell has been told.
+        """
+        content = request.content
+        if content.get("silent"):
+            return self.ask("execute_request", content, 600.0)
+        sink = BridgeSink(self, request)
+        try:
+            handle = self._running = self.client.run_cell(
+                str(content.get("code", "")),
+                kernel=self.name,
+                store=bool(content.get("store_history", True)),
+                stdin=bool(content.get("allow_stdin", True)),
+                expressions=content.get("user_expressions") or {},
+            )
+            self._interrupted = False
+            player = Player(handle, sink, interactive=True)
+            return self._play(handle, player, request)
+        except HostError as err:
+            self.ended = err.message
+            error = {"ename": type(err).__name__, "evalue": err.message, "traceback": err.lines()}
+            self.channels.publish("error", error, request.message)
+            return {"status": "error", "execution_count": 0, **error}
+        finally:
+            self._running = None
+
+    def _play(self, handle: RunHandle, player: Player, request: Request) -> dict[str, Any]:
+        reply: dict[str, Any] | None = None
+        while True:
+            record = handle.next(1.0)
+            if record is None:
+                continue
+            kind = str(record.head.get("type")) if record.kind == "msg" else ""
+            if kind == "execute_reply":
+                reply = _json(record)
+            elif kind == "execute_input":
+                self.channels.publish("execute_input", _json(record), request.message)
+            else:
+                try:
+                    player.play(record)
+                except _Interrupted:
+                    continue
+            if record.kind == "end":
+                break
+        player.finish()
+        handle.close()
+        if player.error is not None:
+            self.channels.publish("error", player.error, request.message)
+        return reply or self._made_up(record, player.error, request)
+
+    def _made_up(self, end: Record, error: dict[str, Any] | None, request: Request) -> dict[str, Any]:
+        """The reply of a cell whose own was never seen."""
+        state, why = str(end.head.get("state")), str(end.head.get("why", ""))
+        if state == "ok":
+            return {"status": "ok", "execution_count": 0, "user_expressions": {}, "payload": []}
+        if error is None:
+            text = f"the run ended as {state}: {why}"
+            error = {"ename": "KernelDied" if state == "died" else "RunError", "evalue": text}
+            error["traceback"] = [f"{error['ename']}: {text}"]
+            self.channels.publish("error", error, request.message)
+        if state == "died":
+            self.ended = f"the kernel on the host ended: {why}"
+        return {"status": "error", "execution_count": 0, **error}
+
+    def answer(self, request: Request, prompt: str, *, password: bool) -> str:
+        """What the user types for an input() on the host."""
+        while not self.channels.inputs.empty():
+            self.channels.inputs.get()  # of a question that was interrupted
+        self.channels.ask_input(request, prompt, password=password)
+        while not self._interrupted:
+            with suppress(queue.Empty):
+                return str(self.channels.inputs.get(timeout=0.2)["content"].get("value", ""))
+        raise _Interrupted
+
+
+class BridgeSink:
+    """Publishes a run's output under the request that it belongs to."""
+
+    def __init__(self, kernel: HostKernel, request: Request) -> None:
+        self.kernel = kernel
+        self.request = request
+
+    def _publish(self, kind: str, content: Mapping[str, Any]) -> None:
+        self.kernel.channels.publish(kind, content, self.request.message)
+
+    def stream(self, name: str, text: str) -> None:
+        """Text."""
+        self._publish("stream", {"name": name, "text": text})
+
+    def display(self, content: dict[str, Any], *, update: bool) -> None:
+        """A display_data or update_display_data."""
+        self._publish("update_display_data" if update else "display_data", content)
+
+    def result(self, content: dict[str, Any]) -> None:
+        """An execute_result."""
+        self._publish("execute_result", content)
+
+    def clear(self, *, wait: bool) -> None:
+        """A clear_output."""
+        self._publish("clear_output", {"wait": wait})
+
+    def page(self, content: dict[str, Any]) -> None:
+        """Nothing: it is part of the reply."""
+
+    def comm(self, handle: RunHandle, part: str, number: int) -> None:
+        """Widgets come up to here before the cell goes on."""
+        self.kernel.relay.sync(handle.id, self.request.message, part, number)
+
+    def ask(self, prompt: str, *, password: bool) -> str:
+        """In the notebook's input box."""
+        return self.kernel.answer(self.request, prompt, password=password)
+
+    def note(self, text: str) -> None:
+        """On stderr, marked as ours."""
+        self.stream("stderr", f"gpunb: {text}\n")
+
+    def finish(self) -> None:
+        """Everything is published already."""
+
+
+class BridgePort:
+    """The widgets' way to the browser; all comms here are the host's."""
+
+    def __init__(self, channels: Channels, wake: Callable[[], None]) -> None:
+        self.channels = channels
+        self.wake = wake
+        self._known: set[str] = set()
+
+    def publish(
+        self,
+        kind: str,
+        content: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+        buffers: Sequence[Any],
+        parent: Mapping[str, Any] | None,
+    ) -> None:
+        """Send it."""
+        self.channels.publish(kind, content, parent or self.channels.parent, metadata, buffers)
+
+    def opened(self, comm_id: str, target: str, relay: Relay) -> bool:  # noqa: ARG002 - a port's signature
+        """Whether it was known."""
+        known = comm_id in self._known
+        self._known.add(comm_id)
+        return known
+
+    def closed(self, comm_id: str) -> None:
+        """Forget it."""
+        self._known.discard(comm_id)
+
+    def call_soon(self, relay: Relay) -> None:  # noqa: ARG002
+        """Between two requests."""
+        self.wake()
+
+    def note(self, text: str) -> None:
+        """On stderr, marked as ours."""
+        self.channels.publish("stream", {"name": "stderr", "text": f"gpunb: {text}\n"}, None)
+
+
+def _json(record: Record) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(bytes(record.parts[0]))
+    return found
