@@ -20,7 +20,7 @@ from .comms import TYPES as COMM_TYPES
 from .jobs import Job, Jobs
 from .journal import Reader
 from .policy import parse as parse_policy
-from .runs import Follower, Run
+from .runs import PATIENCE, Follower, Run
 from .telemetry import Telemetry
 from .watchdog import Watchdog
 
@@ -364,16 +364,32 @@ class Client:
         self.agent = agent
         self.reader = reader
         self.writer = writer
+        self.held = b""
         self.followers: dict[str, Follower] = {}
         self.tasks: set[asyncio.Future[Any]] = set()
 
     def post(self, frame: bytes) -> None:
         """Queue a frame; small ones only."""
-        self.writer.write(frame)
+        self.writer.write(self.take_held() + frame)
+
+    def hold(self, frame: bytes) -> None:
+        """Queue a frame that nobody waits for: it leaves with the next one, or soon."""
+        self.held += frame
+        asyncio.get_running_loop().call_later(PATIENCE, self.release)
+
+    def release(self) -> None:
+        """Send what is held."""
+        if self.held and not self.writer.is_closing():
+            self.writer.write(self.take_held())
+
+    def take_held(self) -> bytes:
+        """What is held, which is nothing then."""
+        held, self.held = self.held, b""
+        return held
 
     async def send(self, data: bytes) -> None:
         """Send whole frames, waiting while the client is slow."""
-        self.writer.write(data)
+        self.writer.write(self.take_held() + data)
         await self.writer.drain()
 
     async def serve(self) -> None:
@@ -423,9 +439,12 @@ class Client:
             else:
                 handler = getattr(self.agent, "op_%s" % op, self.agent.op_unknown)
                 answer = await handler(head)
-                if head.get("window"):  # the client follows the run from here on
-                    self.attach(head)
-            self.post(protocol.encode(dict(answer, t="res", id=number)))
+            frame = protocol.encode(dict(answer, t="res", id=number))
+            if head.get("window"):  # the client follows the run from here on
+                self.hold(frame)
+                self.attach(head)
+            else:
+                self.post(frame)
         except OpError as err:
             self.post(protocol.encode({"t": "err", "id": number, "code": err.code, "msg": str(err)}))
         except RuntimeError as err:

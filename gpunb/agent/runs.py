@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from .journal import MAX_RECORD, MIN_GAP, Journal, Reader, joined
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+PATIENCE = 0.02  # seconds that news may wait for more news
 
 
 class Run:
@@ -36,6 +39,7 @@ class Run:
         self.last = 0
         self.size = 0
         self.grown = asyncio.Event()
+        self.spoke = asyncio.Event()  # there is more than that it started
         self.heard: list[int] = []  # position in the kernel's spool up to which this run has all
         self._segments: list[tuple[str, bytes]] = []
         self._inode = 0
@@ -101,6 +105,8 @@ class Run:
     def _note(self, number: int, head: dict[str, Any], size: int) -> None:
         self.last, self.size = number, size
         kind = head.get("k")
+        if kind not in ("start", "begin"):
+            self.spoke.set()
         self.heard = max(self.heard, head.get("at", []))
         if kind == "begin" or (kind == "start" and self.kind == "job"):
             self.started, self.state = head["ts"], "running"
@@ -236,6 +242,10 @@ class Follower:
         """Send all records after `after`, then each new one, until the end record is sent."""
         while not os.path.exists(self.run.path):  # a job's keeper is just starting
             await asyncio.sleep(0.02)
+        if self.run.last <= 2 and not self.run.over:
+            # a cell that ends at once is told of in one piece, while it has the processor for itself
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.run.spoke.wait(), PATIENCE)
         reader = Reader(self.run.path)
         try:
             offset = reader.after(self.after)

@@ -85,7 +85,7 @@ class RunHandle:
             raise found
         self._taken = found.number
         self._unacked += found.size + 64
-        if found.kind == "end" or self._unacked >= ACK_EVERY:
+        if self._unacked >= ACK_EVERY and found.kind != "end":
             self._unacked = 0
             self.client.ack(self.id, self._taken)
         return found
