@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from gpunb import log
-from gpunb.commands.result import Note, Result
+from gpunb.commands.result import Note, Result, clean
 from gpunb.errors import GpunbError, RunNotFound
 from gpunb.units import duration_text
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gpunb.remote import AgentClient, RunInfo
     from gpunb.sessions.model import Session
 
-__all__ = ["ended_note", "watch"]
+__all__ = ["ended_note", "sentence", "watch"]
 
 LOOK_S = 15.0  # the host's word may be lost with a broken line: it is asked as well
 _TONES = {"ok": "ok", "cancelled": "warn"}
@@ -31,6 +31,20 @@ def ended_note(name: str, session: Session, info: RunInfo) -> Note:
     why = f": {info.why}" if info.why else ""
     text = f"{info.kind} {info.id} ({name}) on {session.name} ended {info.state}{took}{why}"
     return Note(text, _TONES.get(info.state, "bad"))
+
+
+def sentence(head: Mapping[str, Any], context: Context, followed: str) -> str | None:
+    """What a note of the agent says to somebody who follows run `followed`; None if nothing."""
+    kind = head.get("k")
+    if kind == "lease-warning":
+        left = head.get("left_s")
+        return f"the lease ends in {duration_text(float(left))}; extend gives it more" if left else None
+    if kind == "lease-over":
+        return f"the lease is over: {str(head.get('why', ''))[:200]}"
+    if kind == "run-ended" and context.door == "terminal" and head.get("run") != followed:
+        what = f"{head.get('kind')} {head.get('run')} ({head.get('name')})"
+        return clean(f"{what} ended {head.get('state')} {head.get('why') or ''}")[:300]
+    return None
 
 
 def watch(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpunb import log
 from gpunb.commands.verb import did_you_mean
 from gpunb.errors import GpunbError, HostError, RemoteCellError, RunNotFound, WrongState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gpunb.commands.context import Context
     from gpunb.remote import AgentClient, RunHandle, RunInfo, Sink
@@ -64,8 +64,16 @@ def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool
     """
     from gpunb.remote import show
 
+    from gpunb.commands import notices
+
+    def heard(head: Mapping[str, Any]) -> None:
+        text = notices.sentence(head, context, handle.id)
+        if text:
+            sink.note(text)
+
     client = handle.client
     before, client.on_line = client.on_line, sink.note
+    end_listening = client.listen(heard)
     try:
         info = show(handle, sink, interactive=interactive)
     except RunNotFound:
@@ -84,6 +92,7 @@ def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool
             )
         raise
     finally:
+        end_listening()
         client.on_line = before
     note_end(context, handle.id, info)
     return info

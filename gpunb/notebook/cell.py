@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb import log
-from gpunb.commands import Context, Result, playing
+from gpunb.commands import Context, Result, notices, playing
 from gpunb.commands.cli import for_door, usage_error, words
 from gpunb.commands.get import fetch
 from gpunb.commands.put import send
-from gpunb.commands.result import Note
 from gpunb.commands.verb import DURATION, SESSION_OPTION, Verb
 from gpunb.errors import BadInput, GpunbError, SessionAmbiguous
 
@@ -117,10 +116,10 @@ def _run(context: Context, body: str, options: dict[str, Any]) -> Result | None:
             info = handle.info()
             handle.close()
     if options["detach"]:
-        return Result(
-            {"run": run_id, "session": session.name, "state": info.state},
-            Note(f"cell {run_id} runs on {session.name}; %gpu attach {run_id} shows its output", "info"),
-        )
+        doing = "waits" if info.state == "queued" else "runs"
+        text = f"cell {run_id} {doing} on {session.name}; %gpu attach {run_id} shows its output"
+        notices.watch(context, session, client, run_id, name=label, text=text)
+        return Result({"run": run_id, "session": session.name, "state": info.state})
     playing.follow(context, handle, context.sink(run_id))
     if outputs:
         fetch(context, session, outputs)

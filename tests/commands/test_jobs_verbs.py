@@ -359,3 +359,11 @@ def test_pip_runs_in_the_hosts_python(demo):
     ran = demo("pip", "list", "--format", "json")
     assert ran.code == 0, ran.err
     assert "ipykernel" in re.sub(r"\s", "", ran.out)
+
+
+def test_who_follows_a_job_in_a_terminal_hears_of_another_ones_end(demo):
+    other = demo("run", "--shell", "sleep 1; exit 7", "--name", "other", "-d", "--json").json["run"]
+    ran = demo("run", "--shell", "sleep 3; echo mine")
+    assert ran.out == "mine\n"
+    assert f"gpunb: job {other} (other) ended error exit code 7\n" in ran.err
+    assert ran.err.count("ended") == 1
