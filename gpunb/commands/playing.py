@@ -62,9 +62,8 @@ def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool
     RemoteCellError, KernelDied, RunTimeout, JobFailed, RunError
         As the run ended.
     """
-    from gpunb.remote import show
-
     from gpunb.commands import notices
+    from gpunb.remote import show
 
     def heard(head: Mapping[str, Any]) -> None:
         text = notices.sentence(head, context, handle.id)
