@@ -1,7 +1,7 @@
 # Everything that a developer types. A first call makes .venv; see docs/development.md.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clouds test test-fast lint format lab drops picture bench lock clean
+.PHONY: help demo demo-clouds chaos test test-fast lint format lab drops picture bench lock clean
 
 PY := .venv/bin/python
 # one worker a core; PYTEST="-n 0 -x -k ledger" replaces it

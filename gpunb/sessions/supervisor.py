@@ -65,8 +65,11 @@ def run(
     """
     halt = stop or threading.Event()
     notes = log.get(__name__)
-    with ThreadPoolExecutor(max_workers=8, thread_name_prefix="gpunb-end") as pool:
-        watch = Watch(ledger, providers, host=host, timing=timing, pool=pool, tick_s=tick_s)
+    with (
+        ThreadPoolExecutor(max_workers=8, thread_name_prefix="gpunb-end") as pool,
+        ThreadPoolExecutor(max_workers=16, thread_name_prefix="gpunb-look") as clouds,
+    ):
+        watch = Watch(ledger, providers, host=host, timing=timing, pool=pool, clouds=clouds, tick_s=tick_s)
         beat = threading.Thread(
             target=_beat, args=(ledger, kind, halt), name="gpunb-supervisor-beat", daemon=True
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from gpunb.sessions.saving import fetch_saves
 from gpunb.sessions.timing import Timing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
     from concurrent.futures import Executor
 
     from gpunb.sessions.ledger import Ledger
@@ -53,6 +54,18 @@ class Looked:
     over: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
+    def add(self, other: Looked) -> None:
+        """Take in what another look saw; the counts stay."""
+        self.ended += other.ended
+        self.over += other.over
+        self.errors += other.errors
+
+
+def _wait(looks: Collection[Future[Looked]], seconds: float) -> None:
+    from concurrent.futures import wait
+
+    wait(looks, timeout=seconds)
+
 
 class Watch:
     """Ticks over the ledger. Holds only what makes it cheap; a new one can go on at any time.
@@ -64,6 +77,9 @@ class Watch:
     pool
         Where ends with files to bring back are carried out, so that one does not hold up
         the others; None does all in turn.
+    clouds, wait
+        Where each cloud is looked at, and how a tick waits for that (at most `tick_s`): a cloud
+        that does not answer must not hold up the ends at the others. None does them in turn.
     tick_s
         The time between two looks; budgets are looked at two of them ahead.
     list_s, sweep_s, pulse_s
@@ -79,6 +95,8 @@ class Watch:
         host: Reach = HOST,
         timing: Timing | None = None,
         pool: Executor | None = None,
+        clouds: Executor | None = None,
+        wait: Callable[[Collection[Future[Looked]], float], None] = _wait,
         tick_s: float = 15.0,
         list_s: float = 60.0,
         sweep_s: float = 300.0,
@@ -89,6 +107,8 @@ class Watch:
         self.host = host
         self.timing = timing or Timing()
         self.pool = pool
+        self.clouds = clouds
+        self.wait = wait
         self.tick_s = tick_s
         self.list_s = list_s
         self.sweep_s = sweep_s
@@ -99,6 +119,7 @@ class Watch:
         self._silent: set[str] = set()
         self._trouble: list[str] = []
         self._ending: set[str] = set()
+        self._looks: dict[str, Future[Looked]] = {}
         self._lock = threading.Lock()
 
     def tick(self) -> Looked:
@@ -121,21 +142,48 @@ class Watch:
         )  # an end takes effect at this look, and shows at the next
         orphaned = {one.provider for one in ledger.orphans() if one.ours}
         for name in sorted({*groups, *orphaned, *self._due_sweeps(now)}):
-            try:
-                provider = self.providers(name)
-            except GpunbError as err:
-                if groups.get(name):
-                    looked.errors.append(f"{name}: {err.message}; its sessions can't be ended")
-                continue
-            listing = Listing(provider, shared=True)
-            for session in groups.get(name, ()):
-                self._look(provider, listing, session, costs.get(session.id, Cost()), looked)
-            if name in orphaned or now - self._swept.get(name, 0.0) >= self.sweep_s:
-                self._sweep(listing, looked)
-            if listing.error is not None:
-                looked.errors.append(f"{name}: its list can't be had: {listing.error.message}")
+            if name not in self._looks:
+                self._begin(name, groups.get(name, []), costs, orphaned=name in orphaned)
+        self.wait(list(self._looks.values()), self.tick_s)
+        for name, look in list(self._looks.items()):
+            if look.done():
+                del self._looks[name]
+                looked.add(look.result())
+            else:
+                looked.errors.append(f"{name}: it has not answered yet; its sessions wait for that")
         looked.sessions = len(ledger.sessions())
         looked.orphans = sum(one.ours for one in ledger.orphans())
+        return looked
+
+    def _begin(
+        self, name: str, sessions: list[Session], costs: Mapping[str, Cost], *, orphaned: bool
+    ) -> None:
+        """Look at one cloud, in a thread of its own if there are any."""
+        if self.clouds is not None:
+            self._looks[name] = self.clouds.submit(self._cloud, name, sessions, costs, orphaned=orphaned)
+            return
+        done: Future[Looked] = Future()
+        done.set_result(self._cloud(name, sessions, costs, orphaned=orphaned))
+        self._looks[name] = done
+
+    def _cloud(
+        self, name: str, sessions: list[Session], costs: Mapping[str, Cost], *, orphaned: bool
+    ) -> Looked:
+        """All sessions and orphans of one cloud."""
+        looked = Looked()
+        try:
+            provider = self.providers(name)
+        except GpunbError as err:
+            if sessions:
+                looked.errors.append(f"{name}: {err.message}; its sessions can't be ended")
+            return looked
+        listing = Listing(provider, shared=True)
+        for session in sessions:
+            self._look(provider, listing, session, costs.get(session.id, Cost()), looked)
+        if orphaned or self.ledger.clock.time() - self._swept.get(name, 0.0) >= self.sweep_s:
+            self._sweep(listing, looked)
+        if listing.error is not None:
+            looked.errors.append(f"{name}: its list can't be had: {listing.error.message}")
         return looked
 
     def _due_sweeps(self, now: float) -> set[str]:

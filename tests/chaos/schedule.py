@@ -18,7 +18,7 @@ from gpunb.sessions import ledger as ledger_module
 from gpunb.sessions.model import IntentState, RunNote, Session, SessionState
 from gpunb.sessions.supervisor import LEADER_TTL_S, TICK_S
 from gpunb.sessions.watching import Looked, Watch
-from tests.chaos.stage import START, Actor, Crash
+from tests.chaos.stage import START, Actor, Crash, StageExecutor
 from tests.chaos.trouble import Trouble
 from tests.chaos.world import CLOUDS, Process, World
 
@@ -161,7 +161,7 @@ class Schedule:
     def _epilogue(self) -> None:
         """No more faults: whatever is left has to end by itself, once somebody starts gpunb again."""
         for actor in self.stage.actors:
-            actor.doom = 0
+            actor.life.doom = 0
         self.stage.spawn(self._name("start"), self._start)
         left = self.stage.now + 3 * 3600.0
         self.stage.run(lambda: self.stage.now > left or not self.stage.actors)
@@ -203,7 +203,7 @@ class Schedule:
             except KeyboardInterrupt:
                 pass  # between two verbs
             except Crash:
-                if actor.crashed and rest[0] > 0:
+                if actor.life.crashed and rest[0] > 0:
                     self._again(story)
                     return
             self.users -= 1
@@ -229,7 +229,15 @@ class Schedule:
         self.stage.say(f"{actor.name} starts")
         try:
             with self.world.process(actor) as process:
-                watch = Watch(process.ledger, process.provider, host=process.host, tick_s=TICK_S)
+                clouds = StageExecutor(self.stage)
+                watch = Watch(
+                    process.ledger,
+                    process.provider,
+                    host=process.host,
+                    clouds=clouds,
+                    wait=clouds.wait,
+                    tick_s=TICK_S,
+                )
                 checked = False
                 while True:
                     with suppress(LedgerError):
@@ -250,7 +258,8 @@ class Schedule:
                     self.stage.sleep(TICK_S)
                 process.ledger.resign()
         finally:
-            if not any(one.name.startswith("supervisor") and one is not actor for one in self.stage.actors):
+            living = [one for one in self.stage.actors if not one.life.dead and one.life is not actor.life]
+            if not any(one.name.startswith("supervisor") for one in living):
                 self.watched_since = None
 
     @staticmethod

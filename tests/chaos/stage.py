@@ -11,8 +11,13 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING, Any
 
 from gpunb.sim import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 Story = Callable[["Actor"], None]
 START = 1_800_000_000.0
@@ -23,31 +28,45 @@ class Crash(BaseException):
     """The process dies here: no effect of its own follows."""
 
 
-class Actor:
-    """A process of the schedule.
+class Life:
+    """What the threads of one process share.
 
     Attributes
     ----------
     doom, ctrl_c
         The numbers of the steps at which it dies, and at which Ctrl-C is pressed.
+    """
+
+    def __init__(self, doom: int, ctrl_c: int) -> None:
+        self.doom, self.ctrl_c = doom, ctrl_c
+        self.steps = 0
+        self.dead = self.crashed = False
+        self.threads: list[Actor] = []
+
+
+class Actor:
+    """A thread of a process of the schedule.
+
+    Attributes
+    ----------
     failure
         An error that no process should end with.
     """
 
-    def __init__(self, stage: Stage, name: str, story: Story, doom: int, ctrl_c: int) -> None:
-        self.name, self.doom, self.ctrl_c = name, doom, ctrl_c
-        self.steps = 0
+    def __init__(self, stage: Stage, name: str, story: Story, life: Life) -> None:
+        self.name, self.life = name, life
         self.wake = stage.now
-        self.dead = self.over = self.crashed = False
+        self.over = False
         self.failure: BaseException | None = None
         self._stage, self._story = stage, story
         self.go = threading.Semaphore(0)
         self.thread = threading.Thread(target=self._live, name=name, daemon=True)
+        life.threads.append(self)
 
     def _live(self) -> None:
         self.go.acquire()
         try:
-            if not self.dead:
+            if not self.life.dead:
                 self._story(self)
         except Crash:
             pass
@@ -76,7 +95,14 @@ class Stage:
 
     def spawn(self, name: str, story: Story, *, after: float = 0.0, doom: int = 0, ctrl_c: int = 0) -> Actor:
         """A new process that begins `after` seconds from now."""
-        actor = Actor(self, name, story, doom, ctrl_c)
+        return self._begin(Actor(self, name, story, Life(doom, ctrl_c)), after)
+
+    def helper(self, story: Story) -> Actor:
+        """Another thread of the process that runs now."""
+        assert self._current is not None
+        return self._begin(Actor(self, self._current.name, story, self._current.life), 0.0)
+
+    def _begin(self, actor: Actor, after: float) -> Actor:
         actor.wake = self.now + after
         self.actors.append(actor)
         actor.thread.start()
@@ -98,16 +124,19 @@ class Stage:
         actor = self.me
         if actor is None:
             return
-        if actor.dead:
+        life = actor.life
+        if life.dead:
             raise Crash
         self.steps += 1
-        actor.steps += 1
-        if actor.steps == actor.doom:
+        life.steps += 1
+        if life.steps == life.doom:
             self.crashes[kind] += 1
-            actor.dead = actor.crashed = True
+            life.crashed = True
             self.say(f"dies {kind}")
+            self.kill(actor)
             raise Crash
-        if actor.steps == actor.ctrl_c:
+        if life.steps >= life.ctrl_c > 0 and actor is life.threads[0]:
+            life.ctrl_c = 0
             self.interrupts += 1
             self.say(f"Ctrl-C {kind}")
             raise KeyboardInterrupt
@@ -127,7 +156,7 @@ class Stage:
     def _leave(self, actor: Actor) -> None:
         self.back.release()
         actor.go.acquire()
-        if actor.dead:
+        if actor.life.dead:
             raise Crash
 
     def run(self, done: Callable[[], bool]) -> None:
@@ -156,9 +185,10 @@ class Stage:
                 raise actor.failure
 
     def kill(self, actor: Actor) -> None:
-        """SIGKILL from outside: it dies where it stands."""
-        actor.dead = True
-        actor.wake = self.now
+        """SIGKILL: all threads of its process die where they stand."""
+        actor.life.dead = True
+        for one in actor.life.threads:
+            one.wake = self.now
 
     def close(self) -> None:
         """End all that still live."""
@@ -189,3 +219,30 @@ class StageClock(Clock):
     # the ledger's words for the same
     time = now
     sleep = advance
+
+
+class StageExecutor(Executor):
+    """Threads of one process, on the stage."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def submit(self, fn: Any, /, *args: Any, **more: Any) -> Future[Any]:
+        """Begin a helper."""
+        done: Future[Any] = Future()
+
+        def story(actor: Actor) -> None:
+            try:
+                done.set_result(fn(*args, **more))
+            except Exception as err:  # noqa: BLE001 - whoever waits is told
+                done.set_exception(err)
+
+        self._stage.helper(story)
+        return done
+
+    def wait(self, futures: Collection[Future[Any]], seconds: float) -> None:
+        """As `concurrent.futures.wait`, in the stage's time."""
+        end, pause = self._stage.now + seconds, 0.0
+        while not all(one.done() for one in futures) and self._stage.now < end:
+            self._stage.sleep(pause)
+            pause = min(1.0, pause * 2 + 0.01)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gpunb.providers.base import Provider
+from gpunb.providers.base import Instance, Provider
 from gpunb.sessions import lifecycle
 from gpunb.sessions.ledger import Ledger
 from gpunb.sessions.model import SessionState
 from gpunb.sessions.watching import Watch
 from gpunb.sim.cloud import Phase
-from tests.sessions.scripted import ScriptedReach
+from tests.sessions.scripted import ScriptedCloud, ScriptedReach, VirtualClock
 from tests.support.simulated import PUBLIC_KEY, Simulated, in_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from conftest import World
 
 S = SessionState
 TICK = 15.0
@@ -109,3 +113,46 @@ def test_what_died_while_it_ran_is_seen(rented: Rented) -> None:
     rented.ticks(400)
     assert rented.ledger.get(session.id).state is S.GONE
     assert rented.ledger.sessions() == []
+
+
+class Named(ScriptedCloud):
+    """A second scripted cloud, under another name, that may hang."""
+
+    name = "second"
+    title = "Second Cloud"
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__(clock)
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def instances(self) -> list[Instance]:
+        assert self.gate.wait(60)
+        return super().instances()
+
+    def destroy(self, instance_id: str) -> None:
+        assert self.gate.wait(60)
+        super().destroy(instance_id)
+
+
+def test_a_cloud_that_does_not_answer_holds_up_no_end_at_another(world: World) -> None:
+    second = Named(world.clock)
+    clouds: dict[str, ScriptedCloud] = {"scripted": world.cloud, "second": second}
+    world.rent(hours=0.5)
+    lifecycle.rent(world.ledger, second, [second.offer()], lifecycle.RentRequest(hours=0.5), host=world.host)
+    world.clock.sleep(1801)
+    second.gate.clear()
+    with ThreadPoolExecutor(4) as pool:
+        watcher = Watch(world.ledger, clouds.__getitem__, host=world.host, clouds=pool, tick_s=0.3)
+        looked = watcher.tick()
+        assert world.cloud.billed() == []
+        assert len(second.billed()) == 1
+        assert looked.errors == ["second: it has not answered yet; its sessions wait for that"]
+        assert looked.ended == [("h100-1", "deadline")]
+        watcher.tick()
+        second.gate.set()
+        for _ in range(4):
+            world.clock.sleep(TICK)
+            watcher.tick()
+    assert second.billed() == []
+    assert world.ledger.sessions() == []
