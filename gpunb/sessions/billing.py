@@ -48,6 +48,7 @@ def _segment(session: Session, kind: str, rate: float, at: float, offer: Offer) 
         start=at,
         increment_s=offer.increment_s,
         clock_hours=offer.clock_hours,
+        label=session.label,
     )
 
 

@@ -67,6 +67,16 @@ class Books(Store):
         with self._write() as db:
             self._open_segments(db, segments)
 
+    def correct_segments(self, segments: Iterable[Segment]) -> None:
+        """Give open segments the rate that holds since they began; open those that are missing."""
+        with self._write() as db:
+            for one in segments:
+                db.execute(
+                    'UPDATE segments SET rate = ? WHERE session_id = ? AND kind = ? AND "end" IS NULL',
+                    (one.rate, one.session_id, one.kind),
+                )
+            self._open_segments(db, segments)
+
     def _open_segments(self, db: sqlite3.Connection, segments: Iterable[Segment]) -> None:
         for one in segments:
             same = db.execute(
@@ -82,8 +92,8 @@ class Books(Store):
             )
             db.execute(
                 "INSERT INTO segments "
-                '(session_id, kind, rate, start, "end", quantity, increment_s, clock_hours) '
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                '(session_id, kind, rate, start, "end", quantity, increment_s, clock_hours, label) '
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     one.session_id,
                     one.kind,
@@ -93,6 +103,7 @@ class Books(Store):
                     one.quantity,
                     one.increment_s,
                     int(one.clock_hours),
+                    one.label,
                 ),
             )
 

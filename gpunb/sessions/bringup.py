@@ -55,10 +55,20 @@ def see(ledger: Ledger, session: Session, instance: Instance, *, since: float | 
         and session.cloud_state != instance.state.value
         and session.state is SessionState.BOOTING
     )
+    first = not session.seen
     session = ledger.update(session.id, **changed)
+    corrected = priced and first and session.state is SessionState.BOOTING
+    if corrected:
+        # dearer or cheaper than its offer was: so from the beginning, not from now on
+        ledger.correct_segments(opening(session, instance, session.state_at))
+        ledger.note(session.id, "price", f"{session.provider} bills ${instance.usd_h:.4f}/h, not as offered")
     if began:
         ledger.open_segments(opening(session, instance, session.state_at if since is None else since))
-    elif priced and session.state in {SessionState.BOOTING, SessionState.REACHABLE, SessionState.READY}:
+    elif (
+        priced
+        and not corrected
+        and session.state in {SessionState.BOOTING, SessionState.REACHABLE, SessionState.READY}
+    ):
         ledger.open_segments(opening(session, instance, ledger.clock.time()))
         ledger.note(session.id, "price", f"{session.provider} bills ${instance.usd_h:.4f}/h")
     return session

@@ -34,10 +34,11 @@ def rates(offer: Offer, disk_gb: float, instance: Instance | None = None) -> tup
 def cost_of(segments: Iterable[Segment], now: float) -> Cost:
     """The cost at `now`: open segments count up to it, started steps count whole.
 
-    Two segments of one kind inside the same hour of the clock pay that hour once.
+    Two segments of one kind and one machine inside the same hour of the clock pay that hour
+    once; another machine (another create call, by its label) pays it again.
     """
     usd = {"gpu": 0.0, "disk": 0.0, "bandwidth": 0.0}
-    paid_to: dict[str, int] = {}
+    paid_to: dict[tuple[str, str], int] = {}
     for segment in sorted(segments, key=lambda one: (one.start, one.id)):
         kind = segment.kind if segment.kind in usd else "gpu"
         if kind == "bandwidth":
@@ -47,10 +48,11 @@ def cost_of(segments: Iterable[Segment], now: float) -> Cost:
         seconds = max(0.0, end - segment.start)
         if segment.clock_hours:
             last = math.ceil(max(end, segment.start) / _HOUR - 1e-9)
-            first = max(math.floor(segment.start / _HOUR), paid_to.get(kind, 0))
+            machine = (kind, segment.label)
+            first = max(math.floor(segment.start / _HOUR), paid_to.get(machine, 0))
             last = max(last, math.floor(segment.start / _HOUR) + 1)
             usd[kind] += segment.rate * max(0, last - first)
-            paid_to[kind] = max(last, paid_to.get(kind, 0))
+            paid_to[machine] = max(last, paid_to.get(machine, 0))
             continue
         if segment.increment_s > 0:
             seconds = math.ceil(seconds / segment.increment_s - 1e-9) * segment.increment_s

@@ -301,7 +301,8 @@ class Transfer:
 class Segment:
     """A stretch of cost: an hourly price over time, or (bandwidth) a price for each GB.
 
-    `increment_s` and `clock_hours` are the provider's billing step.
+    `increment_s` and `clock_hours` are the provider's billing step; `label` is that of the
+    create call which it pays for.
     """
 
     session_id: str
@@ -312,6 +313,7 @@ class Segment:
     quantity: float = 0.0  # GB, for bandwidth
     increment_s: float = 0.0
     clock_hours: bool = False
+    label: str = ""
     id: int = 0
 
 

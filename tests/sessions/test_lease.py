@@ -209,6 +209,18 @@ def test_hours_of_the_clock(spans: list[tuple[float, float]], hours: int) -> Non
     assert cost_of(segments, 1e6).gpu == hours
 
 
+def test_another_machine_pays_the_hour_again() -> None:
+    segments = [
+        Segment(
+            session_id="s", kind="gpu", rate=1.0, start=0, end=60, clock_hours=True, label="gpunb-s", id=1
+        ),
+        Segment(
+            session_id="s", kind="gpu", rate=1.0, start=60, end=90, clock_hours=True, label="gpunb-s-2", id=2
+        ),
+    ]
+    assert cost_of(segments, 1e6).gpu == 2
+
+
 def test_the_instances_price_comes_before_the_offers() -> None:
     offer = Offer(provider="p", id="o", usd_h=2.0, disk_usd_gb_h=0.001, disk_included_gb=50)
     assert rates(offer, 150) == (2.0, pytest.approx(0.1))
