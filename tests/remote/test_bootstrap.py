@@ -8,7 +8,7 @@ from gpunb.errors import BootstrapFailed
 from gpunb.remote import AgentClient, show
 from gpunb.remote.bootstrap import agent_version
 from gpunb.ssh.connection import Connection
-from tests.remote.conftest import Screen, end_host
+from tests.remote.conftest import Screen
 
 pytestmark = pytest.mark.slow
 
@@ -95,27 +95,6 @@ def test_a_damaged_archive_is_not_installed(host, monkeypatch):
     with pytest.raises(BootstrapFailed, match="checksum"):
         connect(host)
     assert not (host.home / ".gpunb" / "agent" / version).exists()
-
-
-def test_python_3_8_and_others_that_are_installed(host):
-    """The agent's jobs need the standard library alone; cells need ipykernel there."""
-    import shutil
-    import subprocess
-
-    found = []
-    for minor in range(8, 15):
-        python = shutil.which(f"python3.{minor}")
-        if python and subprocess.run([python, "-c", "import ipykernel"], capture_output=True).returncode == 0:
-            found.append(python)
-    if not found:
-        pytest.skip("no other Python with ipykernel is installed")
-    for python in found:
-        with connect(host, python=python) as client:
-            screen = Screen()
-            show(client.run_cell("import sys; print(sys.version_info[1])"), screen)
-            assert f"python3.{screen.text().strip()}" in python
-            client.shutdown()
-        end_host(host.home)
 
 
 def test_line_reader_survives_hostile_json(host):
