@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
 from gpunb.commands.result import Note, Result
-from gpunb.commands.verb import verb
+from gpunb.commands.verb import DURATION, verb
+from gpunb.errors import BadInput
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -13,8 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("supervise", example="supervise")
-def command(context: Context) -> Result:
+@verb("supervise", example="supervise\nsupervise --every 5s")
+@click.option(
+    "--every",
+    type=DURATION,
+    default="15s",
+    envvar="GPUNB_SUPERVISE_EVERY",
+    show_default=True,
+    metavar="TIME",
+    help="How often to look; lists are asked for at every fourth look.",
+)
+def command(context: Context, *, every: float) -> Result:
     """Watch the leases of all sessions, and end what is over, until none is left.
 
     `rent` starts it by itself where no Jupyter server does the work; one at a time is enough, and
@@ -22,5 +34,8 @@ def command(context: Context) -> Result:
     """
     from gpunb.sessions import supervisor
 
-    supervisor.run(context.ledger, context.provider)
+    if not 0.1 <= every <= 60.0:
+        msg = f"--every {every:g} s: a look every 0.1 s to 60 s; leases are kept within two looks"
+        raise BadInput(msg)
+    supervisor.run(context.ledger, context.provider, tick_s=every)
     return Result({"supervised": True}, Note("no session is left; the supervisor ends", "dim"))

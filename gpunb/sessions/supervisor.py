@@ -69,7 +69,18 @@ def run(
         ThreadPoolExecutor(max_workers=8, thread_name_prefix="gpunb-end") as pool,
         ThreadPoolExecutor(max_workers=16, thread_name_prefix="gpunb-look") as clouds,
     ):
-        watch = Watch(ledger, providers, host=host, timing=timing, pool=pool, clouds=clouds, tick_s=tick_s)
+        watch = Watch(
+            ledger,
+            providers,
+            host=host,
+            timing=timing,
+            pool=pool,
+            clouds=clouds,
+            tick_s=tick_s,
+            list_s=4.0 * tick_s,
+            sweep_s=20.0 * tick_s,
+            pulse_s=4.0 * tick_s,
+        )
         beat = threading.Thread(
             target=_beat, args=(ledger, kind, halt), name="gpunb-supervisor-beat", daemon=True
         )
