@@ -152,7 +152,9 @@ def agent(session: Session, progress: Progress = SILENT) -> AgentClient:
             held.agent.close()
             held.agent = None
         if held.agent is None:
-            held.agent = AgentClient.connect(where, python=session.python or None, progress=progress)
+            held.agent = AgentClient.connect(
+                where, python=session.python or None, trust=session.trust, progress=progress
+            )
         return held.agent
 
 

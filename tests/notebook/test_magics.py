@@ -69,6 +69,12 @@ def test_variables_there_and_back(rented: Notebook) -> None:
     assert rented.run("%gpu put label").status == "ok"
 
 
+def test_an_own_host_may_send_what_only_a_pickle_carries(rented: Notebook) -> None:
+    made = rented.run("%%gpu -o odd\nodd = {1, 2}")
+    assert made.status == "ok", made.error
+    assert "{1, 2}" in rented.run("print(odd)").text
+
+
 def test_what_cannot_travel_is_named_and_nothing_is_sent(rented: Notebook) -> None:
     rented.run("import threading\nlock = threading.Lock()\nfine = 1")
     failed = rented.run("%%gpu -i fine,lock\nprint('not reached')")

@@ -36,7 +36,7 @@ def test_every_line_once_and_in_order_over_cuts(proxied):
     stop = threading.Event()
 
     def cut():
-        while not stop.wait(random.uniform(0.2, 0.8)):
+        while not stop.wait(random.uniform(0.5, 1.2)):
             proxy.drop()
 
     thread = threading.Thread(target=cut)

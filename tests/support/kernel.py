@@ -91,6 +91,8 @@ class Notebook:
                 found.error = "\n".join(content["traceback"])
             elif kind == "status" and content["execution_state"] == "idle":
                 reply = self.client.get_shell_msg(timeout=30)
+                while reply["parent_header"].get("msg_id") != message:  # one that nobody waited for
+                    reply = self.client.get_shell_msg(timeout=30)
                 found.status = reply["content"]["status"]
                 return found
             if until is not None and until(found):
