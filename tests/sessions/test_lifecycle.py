@@ -57,6 +57,22 @@ def test_every_state_has_its_ways_and_the_ended_ones_none() -> None:
         assert allowed(state, S.ENDING) or state is S.ENDING
 
 
+def test_a_machine_of_another_kind_than_ordered_is_ended_again(world: World) -> None:
+    with pytest.raises(Unreachable, match="rented it as on-demand, not as spot") as caught:
+        world.rent(world.cloud.offer(rental="spot"))  # this cloud rents everything on demand
+    assert "confirmed: nothing of it is rented" in str(caught.value.bill)
+    assert world.cloud.billed() == []
+
+
+def test_where_booting_is_free_the_gpu_is_counted_from_where_it_ran(world: World) -> None:
+    world.cloud.script.boot_s = 600.0
+    session = world.rent(world.cloud.offer(bills_boot=False))
+    assert world.ledger.cost(session.id).gpu <= 2.0 * 15 / 3600, "ten minutes of boot cost nothing"
+    world.clock.sleep(3600)
+    world.down(world.ledger.get(session.id))
+    assert world.ledger.cost(session.id).gpu == pytest.approx(2.0, rel=0.01)
+
+
 def test_a_rental_from_beginning_to_receipt(world: World) -> None:
     session = world.rent(hours=2, save=["out"], save_to="/x")
     assert (session.name, session.state, session.instance_id) == ("h100-1", S.READY, "i1")

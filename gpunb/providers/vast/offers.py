@@ -192,7 +192,7 @@ def _numbers(row: Mapping[str, Any]) -> tuple[float, ...]:
         # the sum is NaN if one of them is
         if _PLAIN.issuperset(map(type, found)) and min(found) >= 0 and sum(found) < 1e12:
             return found
-    except KeyError:
+    except (KeyError, OverflowError):  # missing, or a whole number beyond all floats
         pass
     return tuple(_number(row, field) for field in _INFORMS)
 
