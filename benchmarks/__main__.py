@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks [--list] [--repeats N] [--strict] NAME...``."""
+"""The command line: ``python -m benchmarks [--list] [--repeats N] [--rtt-ms 0,50] [--strict] NAME...``."""
 
 from __future__ import annotations
 
@@ -39,12 +39,28 @@ def _known(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...])
     return value
 
 
+def _trips(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, ...]:
+    if value is None:
+        return ()
+    try:
+        found = tuple(float(word) for word in value.split(","))
+    except ValueError:
+        found = (-1.0,)
+    if not all(0 <= trip <= 2000 for trip in found):
+        msg = f"{value!r}: must be round trips in ms, from 0 to 2000, such as 0,50"
+        raise click.BadParameter(msg)
+    return found
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("wanted", metavar="NAME...", nargs=-1, callback=_known)
 @click.option("--list", "listing", is_flag=True, help="Say which benchmarks there are.")
 @click.option("--repeats", type=click.IntRange(min=1), help="Measure each thing so often.")
+@click.option("--rtt-ms", callback=_trips, metavar="MS,MS", help="Round trips to measure at (sync).")
 @click.option("--strict", is_flag=True, help="Exit with 1 if a bar is not met.")
-def main(*, wanted: tuple[str, ...], listing: bool, repeats: int | None, strict: bool) -> None:
+def main(
+    *, wanted: tuple[str, ...], listing: bool, repeats: int | None, rtt_ms: tuple[float, ...], strict: bool
+) -> None:
     """Run benchmarks. The last line of each is one line of JSON."""
     console = Console(width=None if sys.stdout.isatty() else 110)
     if listing or not wanted:
@@ -53,7 +69,7 @@ def main(*, wanted: tuple[str, ...], listing: bool, repeats: int | None, strict:
         return
     missed = 0
     for name in wanted:
-        report = importlib.import_module(f"benchmarks.{name}").run(Options(repeats=repeats))
+        report = importlib.import_module(f"benchmarks.{name}").run(Options(repeats=repeats, rtt_ms=rtt_ms))
         if not isinstance(report, Report):
             msg = f"benchmarks.{name}.run returned {type(report).__name__}, not a Report"
             raise TypeError(msg)

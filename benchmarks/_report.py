@@ -25,9 +25,12 @@ class Options:
     ----------
     repeats
         Measured repetitions of each thing; None leaves it to the benchmark.
+    rtt_ms
+        Round trips to measure at, in ms, for benchmarks that have a line between.
     """
 
     repeats: int | None = None
+    rtt_ms: tuple[float, ...] = ()
 
     def rounds(self, default: int) -> int:
         """How often to measure, where the benchmark itself would take `default`."""

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+
+MODULES = {
+    "serve": "daemon",
+    "attach": "relay",
+    "bulk": "relay",
+    "files": "files",
+    "keep": "keeper",
+    "notebook": "notebook",
+    "kernel": "kernelapp",
+}
 
 
 def main(argv: list[str]) -> int:
-    """Run `argv`: serve, attach, bulk, keep, notebook or kernel."""
+    """Run `argv`: serve, attach, bulk, files, keep, notebook or kernel."""
     verb = argv[0] if argv else ""
-    if verb == "serve":
-        from . import daemon
-
-        return daemon.main(argv[1:])
-    if verb == "keep":
-        from . import keeper
-
-        return keeper.main(argv[1:])
-    if verb == "notebook":
-        from . import notebook
-
-        return notebook.main(argv[1:])
-    if verb == "kernel":
-        from . import kernelapp
-
-        kernelapp.main(argv[1:])
-        return 0
-    if verb in ("attach", "bulk"):
-        from . import relay
-
-        return relay.main(argv)
+    if verb in MODULES:
+        module = importlib.import_module("." + MODULES[verb], __package__)
+        return module.main(argv if verb in ("attach", "bulk") else argv[1:]) or 0
     sys.stderr.write(
-        "usage: serve VERSION | attach VERSION NONCE | bulk TOKEN NONCE | keep FOLDER"
+        "usage: serve VERSION | attach VERSION NONCE | bulk TOKEN NONCE | files NONCE [FOLDER] | keep FOLDER"
         " | notebook INPUT OUTPUT | kernel FILE\n"
     )
     return 2

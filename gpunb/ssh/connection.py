@@ -91,11 +91,11 @@ class Connection:
         wire, transport = handshake(endpoint, timeout=timeout, window=WINDOW, packet=PACKET)
         return cls(endpoint, wire, transport)
 
-    def channel(self, command: str, *, timeout: float = 20.0) -> paramiko.Channel:
+    def channel(self, command: str, *, timeout: float = 20.0, window: int = WINDOW) -> paramiko.Channel:
         """Start `command` through the user's shell on the host, without a terminal.
 
         The caller closes the channel, and must read both its output streams:
-        they share one window.
+        they share one window, of `window` bytes that may wait here unread.
 
         Raises
         ------
@@ -108,7 +108,7 @@ class Connection:
 
         channel = None
         try:
-            channel = self.transport.open_session(window_size=WINDOW, max_packet_size=PACKET, timeout=timeout)
+            channel = self.transport.open_session(window_size=window, max_packet_size=PACKET, timeout=timeout)
             # bytes: names on the host need not be UTF-8
             channel.exec_command(command.encode("utf-8", "surrogateescape"))
         except (paramiko.SSHException, EOFError, OSError) as err:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Pattern", "Patterns"]
 
@@ -68,6 +68,9 @@ class Patterns:
 
     def __bool__(self) -> bool:
         return bool(self._last_first)
+
+    def __iter__(self) -> Iterator[Pattern]:
+        return iter(self._last_first)
 
 
 def _parse(number: int, line: str) -> Pattern | None:

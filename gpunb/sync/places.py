@@ -11,7 +11,7 @@ import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gpunb.errors import BadInput, NotEnoughSpace, SyncError
 from gpunb.paths import home, private_dir
@@ -22,12 +22,32 @@ if TYPE_CHECKING:
 
     from gpunb.ssh.endpoint import Endpoint
     from gpunb.sync.plan import Plan
-    from gpunb.sync.remote import Remote
+    from gpunb.sync.sftpwire import Attrs
 
-__all__ = ["Ends", "down_ends", "free_here", "lock", "need_room", "up_ends"]
+__all__ = [
+    "Ends",
+    "Looker",
+    "between",
+    "down_ends",
+    "folds_here",
+    "free_here",
+    "lock",
+    "need_room",
+    "up_ends",
+]
 
 _SYSTEM = {"/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt", "/proc"}
 _SYSTEM |= {"/run", "/sbin", "/sys", "/tmp", "/usr", "/var"}  # noqa: S108 - names to refuse
+
+
+class Looker(Protocol):
+    """What looks at paths of a host: over SFTP, or through the agent."""
+
+    def attrs(self, path: str, *, follow: bool = True) -> Attrs | None:
+        """What is at `path`; None if nothing is."""
+
+    def real(self, path: str) -> str:
+        """The absolute path of `path`, links followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +70,7 @@ class Ends:
     source: str = ""
 
 
-def up_ends(remote: Remote, source: str, target: str, *, delete: bool) -> Ends:
+def up_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Ends:
     """From here to the host.
 
     Raises
@@ -81,7 +101,7 @@ def up_ends(remote: Remote, source: str, target: str, *, delete: bool) -> Ends:
     return Ends(path.parent.resolve(), folder, name, str(path))
 
 
-def down_ends(remote: Remote, source: str, target: str, *, delete: bool) -> Ends:
+def down_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Ends:
     """From the host to here.
 
     Raises
@@ -113,7 +133,37 @@ def down_ends(remote: Remote, source: str, target: str, *, delete: bool) -> Ends
     return Ends(folder.resolve(), posixpath.dirname(there), name, there)
 
 
-def host_path(remote: Remote, given: str) -> str:
+def between(one: Looker, two: Looker, source: str, target: str, *, delete: bool) -> tuple[Ends, str]:
+    """From host `one` to host `two`: the ends there, and the source's folder on `one`.
+
+    Raises
+    ------
+    BadInput
+        As `up_ends` and `down_ends`.
+    """
+    start = host_path(one, source)
+    found = one.attrs(start)
+    if start == "/":
+        msg = f"source {source!r}: the whole of a host is not copied"
+        raise BadInput(msg, hint="name the folder with your results")
+    if found is None:
+        msg = f"source :{source} is not there on its host ({start})"
+        raise BadInput(msg, hint="gpunb exec ls shows what is")
+    there = host_path(two, target)
+    if stat.S_ISDIR(found.mode or 0):
+        _refuse_host(two, there, target, delete=delete)
+        return Ends(Path("/"), there), start
+    _no_delete(source, delete=delete)
+    old = two.attrs(there)
+    into = _like_folder(target) or (old is not None and stat.S_ISDIR(old.mode or 0))
+    folder, name = (there, posixpath.basename(start)) if into else posixpath.split(there)
+    if folder == "/":
+        msg = f"target {target!r}: files are not put into / of the host"
+        raise BadInput(msg, hint="name a folder, or :NAME for one in the host's home")
+    return Ends(Path("/"), folder, name, start), posixpath.dirname(start)
+
+
+def host_path(remote: Looker, given: str) -> str:
     """The absolute path on the host: from its home unless it begins with ``/``; ``~/`` is the home too."""
     if "\0" in given:
         msg = f"path {given!r}: no path holds a NUL"
@@ -159,6 +209,15 @@ def need_room(plan: Plan, free: int | None, where: str) -> None:
         raise NotEnoughSpace(msg, hint=f"free some room or leave files out; the largest: {largest}")
 
 
+def folds_here(path: Path) -> bool:
+    """Whether the file system at `path` takes ``A`` and ``a`` for one name."""
+    from gpunb.agent.files import folds_case
+
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return folds_case(os.fsencode(path))
+
+
 def free_here(path: Path) -> int | None:
     """Bytes free where `path` is or will be."""
     while not path.exists() and path != path.parent:
@@ -186,7 +245,7 @@ def _no_delete(source: str, *, delete: bool) -> None:
         raise BadInput(msg)
 
 
-def _refuse_host(remote: Remote, there: str, given: str, *, delete: bool) -> None:
+def _refuse_host(remote: Looker, there: str, given: str, *, delete: bool) -> None:
     if there in ("/", "/root"):
         msg = f"target {given!r}: a folder's contents are never put straight into {there} of the host"
         raise BadInput(msg, hint="name a folder in it, for example :project")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+from gpunb.sync.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_MOST = 10_000
 
 __all__ = ["Item", "LeftOut", "Plan", "Tree", "diff", "link_stays_inside"]
 
@@ -31,6 +36,13 @@ class Item:
         Permission bits, the lowest nine; nothing else travels.
     goal
         Where a link leads.
+    nanos
+        What `mtime` lacks, in nanoseconds; only the stream engine carries it.
+    base
+        For a file, what the target could begin with: -1 is nothing, else
+        the size of the file that stands there.
+    part
+        Whether an unfinished file of an earlier try stands in the target.
     """
 
     path: str
@@ -39,6 +51,14 @@ class Item:
     mtime: int = 0
     mode: int = 0
     goal: str = ""
+    nanos: int = 0
+    base: int = -1
+    part: bool = False
+
+    @property
+    def mtime_ns(self) -> int:
+        """The time of the last change in nanoseconds."""
+        return self.mtime * 10**9 + self.nanos
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +111,10 @@ class Plan:
         Of each deletion: "file", "dir", "link" or "special".
     """
 
-    items: list[Item] = field(default_factory=list)
-    folders: list[Item] = field(default_factory=list)
-    modes: list[Item] = field(default_factory=list)
-    unchanged: list[Item] = field(default_factory=list)
+    items: Spool | list[Item] = field(default_factory=Spool)
+    folders: Spool | list[Item] = field(default_factory=Spool)
+    modes: Spool | list[Item] = field(default_factory=Spool)
+    unchanged: Spool | list[Item] = field(default_factory=Spool)
     deletions: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     blocked: list[tuple[str, str]] = field(default_factory=list)
@@ -113,14 +133,18 @@ class Plan:
         return heapq.nlargest(count, self.items, key=lambda item: item.size)
 
     def data(self) -> dict[str, Any]:
-        """The plan for ``--json``."""
+        """The plan for ``--json``; of each list the first 10,000, and how many there are."""
         return {
-            "items": [{"path": i.path, "kind": i.kind, "bytes": i.size} for i in self.items],
-            "folders": [i.path for i in self.folders],
-            "modes": [i.path for i in self.modes],
+            "items": [{"path": i.path, "kind": i.kind, "bytes": i.size} for i in islice(self.items, _MOST)],
+            "folders": [i.path for i in islice(self.folders, _MOST)],
+            "modes": [i.path for i in islice(self.modes, _MOST)],
+            "counts": {
+                name: len(getattr(self, name))
+                for name in ("items", "folders", "modes", "deletions", "left_out")
+            },
             "unchanged": len(self.unchanged),
-            "deletions": list(self.deletions),
-            "left_out": [{"path": o.path, "rule": o.rule} for o in self.left_out],
+            "deletions": self.deletions[:_MOST],
+            "left_out": [{"path": o.path, "rule": o.rule} for o in self.left_out[:_MOST]],
             "blocked": [{"path": path, "reason": reason} for path, reason in self.blocked],
             "notes": list(self.notes),
             "total_bytes": self.total_bytes,

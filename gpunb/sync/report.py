@@ -20,7 +20,17 @@ class SyncReport:
     Attributes
     ----------
     engine
-        "rsync" or "sftp"; "" for a dry run.
+        "stream", "rsync" or "sftp"; "" if nothing had to go and none was chosen.
+    why
+        Why this engine and so many lines.
+    moved_bytes
+        Bytes of files that crossed the line, before compression (stream only).
+    matched_bytes
+        Bytes of large files that the target had already (stream only).
+    retries
+        How often the line broke and the sync went on.
+    estimate_s, estimate_usd
+        Of a plan, where the session's rates are known.
     sent_files, sent_bytes
         Files and links that went, and the bytes of their content.
     seconds
@@ -38,6 +48,12 @@ class SyncReport:
     seconds: float = 0.0
     failed: list[tuple[str, str]] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    why: str = ""
+    moved_bytes: int = 0
+    matched_bytes: int = 0
+    retries: int = 0
+    estimate_s: float | None = None
+    estimate_usd: float | None = None
 
     def check(self) -> None:
         """Raise `SyncError` with the list if anything failed."""
@@ -53,9 +69,15 @@ class SyncReport:
         """The report for ``--json``."""
         return {
             "engine": self.engine,
+            "why": self.why,
             "sent_files": self.sent_files,
             "sent_bytes": self.sent_bytes,
             "seconds": self.seconds,
+            "moved_bytes": self.moved_bytes,
+            "matched_bytes": self.matched_bytes,
+            "retries": self.retries,
+            "estimate_s": self.estimate_s,
+            "estimate_usd": self.estimate_usd,
             "failed": [{"path": path, "reason": reason} for path, reason in self.failed],
             "deleted": list(self.deleted),
             "plan": self.plan.data(),

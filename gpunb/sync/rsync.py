@@ -74,6 +74,7 @@ def transfer(
     direction: str,
     checksum: bool,
     total: int,
+    rate: float | None = None,
     progress: Progress,
 ) -> tuple[int, int, bool, str]:
     """Send the files `items`, relative to both roots, through rsync.
@@ -107,6 +108,7 @@ def transfer(
         "--info=progress2,name0",
         "--out-format=%i %l",
         *(["--checksum"] if checksum else []),
+        *([f"--bwlimit={max(1, int(rate / 1024))}"] if rate else []),
         "-e",
         _rsh(endpoint),
         "--",

@@ -14,7 +14,7 @@ left out comes back, unless an ``include`` pattern names a path in it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput
 from gpunb.sync.gitignore import Patterns
@@ -101,6 +101,32 @@ class Rules:
             if self._is_included(above, folder=True):
                 return None
         return self._ignored(path, folder=folder)
+
+    def quiet_in(self, folder: str) -> bool:
+        """Whether in this folder only the names that nobody wants are left out."""
+        if self._include or self._exclude:
+            return False
+        if self._root is None:
+            return True
+        while True:
+            if self._load(folder):
+                return False
+            if not folder:
+                return True
+            folder = folder.rpartition("/")[0]
+
+    def pruning(self) -> dict[str, Any]:
+        """What the host need not go into, for its own walk; `why_out` still decides here.
+
+        An include pattern may bring back what lies below, so with one nothing
+        but excluded folders is named.
+        """
+        certain = [] if any(p.negated for p in self._exclude) else list(self._exclude)
+        return {
+            "names": [] if self._include else sorted(_NEVER),
+            "venvs": not self._include,
+            "patterns": [(p.regex.pattern, p.by_name) for p in certain],
+        }
 
     def is_ignore_rule(self, rule: str) -> bool:
         """Whether `rule`, from `why_out`, is of an ignore file (which may hide data by mistake)."""

@@ -63,13 +63,19 @@ class LocalRoot:
         with self.folder(above) as fd, contextlib.suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=fd)
 
-    def set_mode(self, item: Item) -> None:
+    def set_mode_and_time(self, item: Item) -> None:
+        """Give a file its mode and time, a folder its mode, never through a link."""
+        self.set_mode(item, time=item.kind == "file")
+
+    def set_mode(self, item: Item, *, time: bool = False) -> None:
         """Give a file or folder its mode, never through a link."""
         above, _, name = item.path.rpartition("/")
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with self.folder(above) as fd:
             target = os.open(name, flags, dir_fd=fd)
             try:
+                if time:
+                    os.utime(target, ns=(item.mtime_ns, item.mtime_ns))
                 os.fchmod(target, item.mode)
             finally:
                 os.close(target)

@@ -6,16 +6,23 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from gpunb.agent import filewire as wire
 from gpunb.sync.plan import Item, LeftOut, Tree, link_stays_inside
 from gpunb.sync.rules import PART
 from gpunb.units import bytes_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from gpunb.sync.rules import Rules
 
-__all__ = ["scan"]
+__all__ = ["KINDS", "Entry", "folders", "item_of", "scan"]
+
+Entry = tuple[str, int, int, int, int, str]
+"""Name, kind, permission bits, size, mtime in ns, where a link leads."""
+
+KINDS = {wire.FILE: "file", wire.FOLDER: "dir", wire.LINK: "link", wire.SPECIAL: "special"}
 
 _LOUD = 10 * 10**6  # bytes
 _DATA = {"data", "dataset", "datasets", "checkpoints", "weights"}
@@ -35,68 +42,77 @@ def scan(root: Path, rules: Rules, *, target: bool = False) -> Tree:
     the way. Folders that can't be read are in `Tree.failed`.
     """
     tree = Tree()
-    todo = [""]
-    while todo:
-        folder = todo.pop()
-        try:
-            with os.scandir(root / folder) as listing:
-                entries = sorted(listing, key=lambda e: e.name, reverse=True)
-        except OSError as err:
-            tree.failed.append((folder, err.strerror or str(err)))
-            continue
-        for entry in entries:
-            path = f"{folder}/{entry.name}" if folder else entry.name
-            try:
-                if _take(tree, rules, entry, path, target=target):
-                    todo.append(path)
-            except OSError as err:
-                tree.failed.append((path, err.strerror or str(err)))
+    for folder, entries in folders(root, rules, tree, target=target):
+        tree.items += [item_of(folder, entry) for entry in entries]
     tree.items.sort(key=lambda item: item.path)
     return tree
 
 
-def _take(tree: Tree, rules: Rules, entry: os.DirEntry[str], path: str, *, target: bool) -> bool:
-    """Put one entry where it belongs; whether it is a folder to go into."""
-    found = entry.stat(follow_symlinks=False)
-    folder = stat.S_ISDIR(found.st_mode)
-    names = ("pyvenv.cfg",) if folder and os.path.lexists(os.path.join(entry.path, "pyvenv.cfg")) else ()  # noqa: PTH118
-    rule = rules.why_out(path, folder=folder, names=names)
+def item_of(folder: str, entry: Entry) -> Item:
+    """The plan's item of an entry of `folder`."""
+    name, kind, mode, size, mtime, goal = entry
+    path = f"{folder}/{name}" if folder else name
+    seconds, nanos = divmod(mtime, 10**9)
+    return Item(path, KINDS[kind], 0 if kind == wire.FOLDER else size, seconds, mode, goal, nanos)
+
+
+def folders(
+    root: Path, rules: Rules, tree: Tree, *, target: bool = False
+) -> Iterator[tuple[str, list[Entry]]]:
+    """Each folder below `root` that goes, with what goes of it; the rest is noted in `tree`."""
+    todo = [""]
+    top = os.fsencode(root)
+    while todo:
+        folder = todo.pop()
+        try:
+            found = wire.list_folder(top + b"/" + os.fsencode(folder) if folder else top)
+        except OSError as err:
+            tree.failed.append((folder, err.strerror or str(err)))
+            continue
+        start = f"{folder}/" if folder else ""
+        quiet = rules.quiet_in(folder)
+        kept: list[Entry] = []
+        for raw, kind, mode, size, mtime, goal in found:
+            name = raw.decode("utf-8", "surrogateescape")
+            entry = (name, kind, mode, size, mtime, goal.decode("utf-8", "surrogateescape"))
+            plain = quiet and kind == wire.FILE and name[0] != "."
+            if plain or _goes(tree, rules, entry, start + name, root, target=target):
+                kept.append(entry)
+        todo += [start + entry[0] for entry in reversed(kept) if entry[1] == wire.FOLDER]
+        yield folder, kept
+
+
+def _goes(tree: Tree, rules: Rules, entry: Entry, path: str, root: Path, *, target: bool) -> bool:
+    """Whether an entry goes; if it does not, `tree` knows why."""
+    name, kind, _, size, _, goal = entry
+    folder = kind == wire.FOLDER
+    rule = rules.why_out(path, folder=folder, names=("pyvenv.cfg",) if folder and size else ())
     if rule is not None:
-        if entry.name.startswith(PART):
+        if name.startswith(PART):
             tree.leftovers.append(path)
             return False
         tree.left_out.append(LeftOut(path, rule))
         if rules.is_ignore_rule(rule) and not target:
-            _speak_up(tree, entry, path, found.st_size, rule, folder=folder)
+            _speak_up(tree, f"{root}/{path}", path, size, rule, folder=folder)
         return False
-    mode = stat.S_IMODE(found.st_mode) & 0o777
-    mtime = found.st_mtime_ns // 10**9
-    if folder:
-        tree.items.append(Item(path, "dir", 0, mtime, mode))
-        return True
-    if stat.S_ISREG(found.st_mode):
-        tree.items.append(Item(path, "file", found.st_size, mtime, mode))
-    elif stat.S_ISLNK(found.st_mode):
-        goal = os.readlink(entry.path)  # noqa: PTH115 - a Path would tidy the text
-        if target or link_stays_inside(path, goal):
-            tree.items.append(Item(path, "link", 0, mtime, mode, goal))
-        else:
-            tree.left_out.append(LeftOut(path, f"link that leads out of the folder: {goal}"))
-    elif target:
-        tree.items.append(Item(path, "special"))
-    else:
-        what = next((text for test, text in _SPECIAL if test(found.st_mode)), "not a file")
+    if kind == wire.LINK and not (target or link_stays_inside(path, goal)):
+        tree.left_out.append(LeftOut(path, f"link that leads out of the folder: {goal}"))
+        return False
+    if kind == wire.SPECIAL and not target:
+        mode = os.lstat(f"{root}/{path}").st_mode
+        what = next((text for test, text in _SPECIAL if test(mode)), "not a file")
         tree.left_out.append(LeftOut(path, f"special file: {what}"))
-    return False
+        return False
+    return True
 
 
-def _speak_up(tree: Tree, entry: os.DirEntry[str], path: str, size: int, rule: str, *, folder: bool) -> None:
+def _speak_up(tree: Tree, full: str, path: str, size: int, rule: str, *, folder: bool) -> None:
     """An ignore file is written for git; data that it hides may be wanted on the host."""
     if folder:
-        size, more = _measure(entry.path)
+        size, more = _measure(full)
     else:
         more = False
-    if size > _LOUD or (folder and size and entry.name.lower() in _DATA):
+    if size > _LOUD or (folder and size and path.rpartition("/")[2].lower() in _DATA):
         text = f"{'more than ' if more else ''}{bytes_text(size)}"
         shown = f"{path}/" if folder else path
         tree.notes.append(f"{shown} ({text}) stays here because of {rule}; to send it: --include {shown!r}")

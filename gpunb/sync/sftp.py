@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gpunb.progress import Progress
+    from gpunb.sync.pace import Pace
     from gpunb.sync.plan import Item, Plan
     from gpunb.sync.report import SyncReport
 
@@ -62,12 +63,19 @@ class _Engine:
     """What both directions share: queues, channels, counting."""
 
     def __init__(
-        self, remote: Remote, host_root: str, plan: Plan, report: SyncReport, progress: Progress
+        self,
+        remote: Remote,
+        host_root: str,
+        plan: Plan,
+        report: SyncReport,
+        progress: Progress,
+        *,
+        pace: Pace,
     ) -> None:
         self.remote, self.host_root, self.plan, self.report = remote, host_root, plan, report
         self.smalls: collections.deque[Item] = collections.deque()
         self.segments: collections.deque[tuple[_Large, int, int]] = collections.deque()
-        self._progress = progress
+        self._progress, self._pace = progress, pace
         self._lock = threading.Lock()
         self._done, self._shown = 0, 0.0
 
@@ -94,6 +102,7 @@ class _Engine:
             self.report.sent_bytes += item.size
 
     def moved(self, count: int) -> None:
+        self._pace.wait(count)
         with self._lock:
             self._done += count
             now = time.monotonic()
@@ -173,8 +182,8 @@ class _Engine:
 class Upload(_Engine):
     """From the folder `here` to the host; `named` gives an item's own path where it differs."""
 
-    def __init__(self, here: Path, *args: Any, named: Path | None = None) -> None:
-        super().__init__(*args)
+    def __init__(self, here: Path, *args: Any, pace: Pace, named: Path | None = None) -> None:
+        super().__init__(*args, pace=pace)
         self._here, self._named = here, named
 
     def run(self) -> None:
@@ -333,8 +342,8 @@ class Upload(_Engine):
 class Download(_Engine):
     """From the host into the local folder `root`; `named` is the file's path there where it differs."""
 
-    def __init__(self, root: LocalRoot, *args: Any, named: str | None = None) -> None:
-        super().__init__(*args)
+    def __init__(self, root: LocalRoot, *args: Any, pace: Pace, named: str | None = None) -> None:
+        super().__init__(*args, pace=pace)
         self._root, self._named = root, named
         self._open_parts: dict[str, _Large] = {}
 

@@ -65,6 +65,7 @@ class Attrs:
     size: int | None = None
     mode: int | None = None
     mtime: int | None = None
+    nanos: int = 0  # what the agent says beyond; SFTP has no such thing
 
     def pack(self) -> bytes:
         """The wire form, for requests."""

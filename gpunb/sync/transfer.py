@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from gpunb.errors import BadInput, SyncError
 from gpunb.progress import SILENT
 from gpunb.sync import places, rsync, sftp
+from gpunb.sync.flow import Wish, by_agent
+from gpunb.sync.pace import Pace
 from gpunb.sync.plan import Item, Plan, Tree, diff
 from gpunb.sync.remote import Remote, encode
 from gpunb.sync.report import SyncReport
@@ -19,12 +21,15 @@ from gpunb.sync.rules import Rules
 from gpunb.sync.safe import LocalRoot
 from gpunb.sync.scan import scan
 from gpunb.sync.sftpwire import REMOVE, Request, string
+from gpunb.sync.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gpunb.progress import Progress
+    from gpunb.remote import AgentClient
     from gpunb.ssh.connection import Connection
+    from gpunb.sync.choose import Rates
     from gpunb.sync.sftpwire import Task
 
 __all__ = ["sync"]
@@ -43,7 +48,11 @@ def sync(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     checksum: bool = False,
-    engine: Literal["auto", "rsync", "sftp"] = "auto",
+    mirror: bool = False,
+    limit_rate: float | None = None,
+    agent: AgentClient | None = None,
+    rates: Rates | None = None,
+    engine: Literal["auto", "stream", "rsync", "sftp"] = "auto",
     progress: Progress = SILENT,
 ) -> SyncReport:
     """Make `target` hold what `source` holds.
@@ -53,8 +62,10 @@ def sync(
     `target` if that is a folder or is written like one (``out/``, ``.``),
     else it takes that name. Paths on the host begin at its home.
 
-    Times (whole seconds), permission bits and links that stay inside are
-    kept; owners are not. Files of the same size and time are not sent again.
+    Times (whole seconds; nanoseconds with the agent), permission bits, holes of
+    large files (with the agent) and links that stay inside are kept; owners are
+    not, and each name of a file with several (hard links) becomes a file of its
+    own. Files of the same size and time are not sent again.
 
     Parameters
     ----------
@@ -69,11 +80,22 @@ def sync(
         Patterns in git's ignore syntax; see `gpunb.sync.rules`. On the way
         down no ignore file counts: a result is never hidden by one.
     checksum
-        Compare by content. rsync does so; without it every file goes again.
+        Compare by content: by digests of both sides with the agent, as rsync
+        does without it; with SFTP every file goes again.
+    mirror
+        As `delete`, and what an ignore file or `exclude` hides is deleted too;
+        `.git`, environments and caches stay.
+    limit_rate
+        Bytes a second that may go.
+    agent
+        The host's agent, for the stream engine; its line is used, not `conn`'s.
+        A line that breaks is waited for, and the sync goes on where it was.
+    rates
+        What is known of the line and of the price of traffic, for the estimate.
     engine
-        "auto" takes rsync on the way up where both ends have it and more
-        than 1 MiB goes, else SFTP. On the way down it takes SFTP, which
-        believes nothing that the host says.
+        "auto" takes the stream engine where there is an agent. Else rsync on
+        the way up where both ends have it and more than 1 MiB goes, else
+        SFTP; on the way down SFTP, which believes nothing that the host says.
 
     Returns
     -------
@@ -95,15 +117,33 @@ def sync(
     if direction not in ("up", "down"):
         msg = f"direction {direction!r}: must be 'up' or 'down'"
         raise BadInput(msg)
-    if engine not in ("auto", "rsync", "sftp"):
-        msg = f"engine {engine!r}: must be 'auto', 'rsync' or 'sftp'"
+    if engine not in ("auto", "stream", "rsync", "sftp"):
+        msg = f"engine {engine!r}: must be 'auto', 'stream', 'rsync' or 'sftp'"
         raise BadInput(msg)
+    if agent is None and engine == "stream":
+        msg = "engine 'stream': it works through the agent, and none was given"
+        raise BadInput(msg)
+    if agent is not None and engine in ("auto", "stream"):
+        wish = Wish(
+            delete="mirror" if mirror else "delete" if delete else "",
+            dry_run=dry_run,
+            include=include,
+            exclude=exclude,
+            checksum=checksum,
+            pace=Pace(limit_rate),
+            rates=rates,
+            progress=progress,
+        )
+        return by_agent(agent, source, target, direction, wish)
+    if mirror:
+        msg = "mirror: only the stream engine can, through the host's agent"
+        raise BadInput(msg, hint="use --delete; what a rule hides then stays")
     began = time.monotonic()
     with Remote(conn) as remote:
         progress.say("listing files")
         find = places.up_ends if direction == "up" else places.down_ends
         ends = find(remote, source, target, delete=delete)
-        work = _Work(remote, ends, direction, progress, checksum=checksum)
+        work = _Work(remote, ends, direction, progress, checksum=checksum, pace=Pace(limit_rate))
         if dry_run:
             report = SyncReport(work.plan(include, exclude, delete=delete))
             report.failed += work.unread
@@ -120,10 +160,17 @@ class _Work:
     """One sync between two known ends."""
 
     def __init__(
-        self, remote: Remote, ends: places.Ends, direction: str, progress: Progress, *, checksum: bool
+        self,
+        remote: Remote,
+        ends: places.Ends,
+        direction: str,
+        progress: Progress,
+        *,
+        checksum: bool,
+        pace: Pace,
     ) -> None:
         self.remote, self.ends, self.up = remote, ends, direction == "up"
-        self.progress, self.checksum = progress, checksum
+        self.progress, self.checksum, self.pace = progress, checksum, pace
         self.unread: list[tuple[str, str]] = []
         self.leftovers: list[str] = []
 
@@ -168,12 +215,12 @@ class _Work:
                     raise SyncError(msg, hint="leave the engine to gpunb") from err
                 # the folders are made by now, and open to us
                 report.engine = "sftp"
-                plan = replace(plan, folders=[], modes=[*plan.modes, *reversed(plan.folders)])
+                plan = replace(plan, folders=Spool(), modes=Spool([*plan.modes, *reversed(plan.folders)]))
             else:
                 return
         if self.checksum:  # nobody here can compare by content, so all goes
             everything = [*plan.items, *(item for item in plan.unchanged if item.kind == "file")]
-            plan = replace(plan, items=everything, total_bytes=sum(item.size for item in everything))
+            plan = replace(plan, items=Spool(everything), total_bytes=sum(item.size for item in everything))
         self._by_sftp(report, plan)
 
     # -- the two trees of a single file
@@ -270,7 +317,7 @@ class _Work:
         files = [item for item in plan.items if item.kind == "file"]
         if self.checksum:
             files += [item for item in plan.unchanged if item.kind == "file"]
-        frame = Plan(folders=[_open_for_us(item) for item in plan.folders])
+        frame = Plan(folders=Spool(map(_open_for_us, plan.folders)))
         self._by_sftp(SyncReport(frame, failed=report.failed), frame)
         report.engine = "rsync"
         if files:
@@ -283,14 +330,15 @@ class _Work:
                 direction=direction,
                 checksum=self.checksum,
                 total=plan.total_bytes,
+                rate=self.pace.rate,
                 progress=self.progress,
             )
             report.sent_files, report.sent_bytes = sent, size
             if not whole:
                 report.failed += rsync.reasons(said, self._missing(files))
         rest = Plan(
-            items=[item for item in plan.items if item.kind == "link"],
-            modes=[*plan.modes, *reversed(plan.folders)],
+            items=Spool(item for item in plan.items if item.kind == "link"),
+            modes=Spool([*plan.modes, *reversed(plan.folders)]),
         )
         self._by_sftp(report, rest)
 
@@ -299,12 +347,26 @@ class _Work:
         if self.up:
             here = Path(single) if single else None
             sftp.Upload(
-                self.ends.here, self.remote, self.ends.there, plan, report, self.progress, named=here
+                self.ends.here,
+                self.remote,
+                self.ends.there,
+                plan,
+                report,
+                self.progress,
+                pace=self.pace,
+                named=here,
             ).run()
             return
         with LocalRoot(self.ends.here) as root:
             sftp.Download(
-                root, self.remote, self.ends.there, plan, report, self.progress, named=single or None
+                root,
+                self.remote,
+                self.ends.there,
+                plan,
+                report,
+                self.progress,
+                pace=self.pace,
+                named=single or None,
             ).run()
 
     def _missing(self, files: list[Item]) -> list[Item]:

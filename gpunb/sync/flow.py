@@ -1,0 +1,348 @@
+"""A whole sync through the agent: look, plan, carry out, and go on where the line broke."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from gpunb.errors import BadInput, GpunbError, HostError, ProtocolError, SyncError, Unreachable
+from gpunb.progress import SILENT
+from gpunb.sync import places
+from gpunb.sync.choose import choose, estimate
+from gpunb.sync.hostside import JOBS, HostReader, HostSide, HostWriter
+from gpunb.sync.line import Line
+from gpunb.sync.localside import LocalReader, LocalSide, LocalWriter
+from gpunb.sync.merge import Merge
+from gpunb.sync.pace import Pace
+from gpunb.sync.plan import Plan, Tree
+from gpunb.sync.report import SyncReport
+from gpunb.sync.rules import Rules
+from gpunb.sync.stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from gpunb.progress import Progress
+    from gpunb.remote import AgentClient
+    from gpunb.sync.choose import Rates
+    from gpunb.sync.scan import Entry
+
+    Side: TypeAlias = HostSide | LocalSide
+
+__all__ = ["Wish", "by_agent", "by_agents"]
+
+TRIES = 12  # broken lines in a row without a byte that went
+PAUSE = (0.1, 5.0)
+
+
+@dataclass(slots=True)
+class Wish:
+    """What is wanted of a sync, besides its ends; see `gpunb.sync.sync`."""
+
+    delete: str = ""
+    dry_run: bool = False
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    checksum: bool = False
+    pace: Pace = field(default_factory=lambda: Pace(None))
+    rates: Rates | None = None
+    progress: Progress = SILENT
+
+
+def by_agent(client: AgentClient, source: str, target: str, direction: str, wish: Wish) -> SyncReport:
+    """One sync between here and the host of `client`; parameters and errors as `gpunb.sync.sync`."""
+    return _patiently((client,), wish, lambda: _one_host(client, source, target, direction, wish))
+
+
+def by_agents(
+    source_client: AgentClient, source: str, target_client: AgentClient, target: str, wish: Wish
+) -> SyncReport:
+    """From one host to another, through here: nothing is kept on this machine's disk.
+
+    Through here is the safe way: neither host gets a key to the other.
+
+    Raises
+    ------
+    BadInput, NotEnoughSpace, SyncError, Unreachable
+        As `gpunb.sync.sync`.
+    """
+    clients = (source_client, target_client)
+    return _patiently(clients, wish, lambda: _two_hosts(*clients, source, target, wish))
+
+
+def _patiently(clients: Sequence[AgentClient], wish: Wish, once: Callable[[], _Flow]) -> SyncReport:
+    """Do it; where the line breaks, wait for it and go on with what is left."""
+    began = time.monotonic()
+    before: list[SyncReport] = []
+    idle, pause = 0, PAUSE[0]
+    while True:
+        flow: _Flow | None = None
+        try:
+            flow = once()
+            flow.run()
+        except (Unreachable, HostError) as err:
+            report = flow.report if flow is not None else None
+            if isinstance(err, ProtocolError) or not _broken(err, clients):
+                raise
+            moved = report is not None and report.moved_bytes > 0
+            idle, pause = (0, PAUSE[0]) if moved else (idle + 1, min(PAUSE[1], pause * 2))
+            if report is not None:
+                before.append(report)
+            if idle >= TRIES:
+                raise
+            wish.progress.say("the line broke; the sync goes on when it is back")
+            time.sleep(pause)
+            for client in clients:
+                _ = client.connection  # waits, and raises if it does not come back
+            continue
+        finally:
+            if flow is not None:
+                flow.close()
+        report = flow.report
+        for old in before:
+            report.sent_files += old.sent_files
+            report.sent_bytes += old.sent_bytes
+            report.moved_bytes += old.moved_bytes
+            report.deleted += [path for path in old.deleted if path not in report.deleted]
+        report.retries = len(before)
+        report.seconds = time.monotonic() - began
+        return report
+
+
+def _broken(err: GpunbError, clients: Sequence[AgentClient]) -> bool:
+    """Whether waiting may help: the line broke, or has just been broken."""
+    return isinstance(err, Unreachable) or not all(one.connected for one in clients)
+
+
+def _one_host(client: AgentClient, source: str, target: str, direction: str, wish: Wish) -> _Flow:
+    wish.progress.say("listing files")
+    host = HostSide(client)
+    try:
+        host.look(target if direction == "up" else source)
+        find = places.up_ends if direction == "up" else places.down_ends
+        ends = find(host, source, target, delete=bool(wish.delete))
+        single = {ends.single: ends.source} if ends.single else {}
+        here = LocalSide(ends.here, single)
+        host.alias = single
+        lock = places.lock(client.endpoint, ends, direction)
+        if direction == "up":
+            rules = Rules(ends.here, include=wish.include, exclude=wish.exclude)
+            at = host.attrs(ends.there)
+            flow = _Flow(here, host, ends.single, wish, rules=rules, lock=lock)
+            flow.exists = at is not None
+            flow.where, flow.root = f"the host ({ends.there})", ends.there
+        else:
+            rules = Rules(None, include=wish.include, exclude=wish.exclude)
+            flow = _Flow(host, here, ends.single, wish, rules=rules, lock=lock)
+            flow.exists = ends.here.is_dir()
+            flow.where, flow.root = f"this machine ({ends.here})", str(ends.here)
+            host.enter_soon(ends.there)
+    except BaseException:
+        host.close()
+        raise
+    return flow
+
+
+def _two_hosts(
+    source_client: AgentClient, target_client: AgentClient, source: str, target: str, wish: Wish
+) -> _Flow:
+    wish.progress.say("listing files")
+    one, two = HostSide(source_client), HostSide(target_client)
+    try:
+        one.look(source)
+        two.look(target)
+        ends, root = places.between(one, two, source, target, delete=bool(wish.delete))
+        one.alias = {ends.single: ends.source} if ends.single else {}
+        rules = Rules(None, include=wish.include, exclude=wish.exclude)
+        lock = places.lock(target_client.endpoint, ends, "up")
+        flow = _Flow(one, two, ends.single, wish, rules=rules, lock=lock)
+        flow.exists = two.attrs(ends.there) is not None
+        flow.where, flow.root = f"the host ({ends.there})", ends.there
+        one.enter_soon(root)
+    except BaseException:
+        one.close()
+        two.close()
+        raise
+    return flow
+
+
+class _Flow:
+    """One try of one sync."""
+
+    def __init__(
+        self,
+        source: Side,
+        target: Side,
+        single: str,
+        wish: Wish,
+        *,
+        rules: Rules,
+        lock: contextlib.AbstractContextManager[None],
+    ) -> None:
+        self.source, self.target, self.single = source, target, single
+        self.rules, self.wish, self._lock = rules, wish, lock
+        self.exists = False
+        self.where = self.root = ""
+        self.report = SyncReport(Plan())
+        self._leftovers: list[str] = []
+
+    def close(self) -> None:
+        """Close the lines."""
+        self.source.close()
+        self.target.close()
+
+    @property
+    def host(self) -> HostSide:
+        """The host's side; the target's of two."""
+        side = self.target if isinstance(self.target, HostSide) else self.source
+        assert isinstance(side, HostSide)  # noqa: S101 - one of the two is
+        return side
+
+    def run(self) -> None:
+        """Plan, and unless it is a dry run carry out."""
+        with contextlib.nullcontext() if self.wish.dry_run else self._lock:
+            self._plan()
+            if not self.wish.dry_run:
+                self._carry_out()
+
+    def _plan(self) -> None:
+        wish = self.wish
+        tree = Tree()
+        if isinstance(self.target, HostSide) and self.exists:
+            self.target.enter_soon(self.root)
+        folds = (
+            self.target.folds if isinstance(self.target, HostSide) else places.folds_here(self.target.root)
+        )
+        target: Any = _Single(self.target, self.single, self.root) if self.single else self.target
+        merge = Merge(
+            self.rules, tree, target,
+            exists=self.exists, delete=wish.delete, folds=folds, checksum=wish.checksum,
+        )  # fmt: skip
+        plan = merge.run(self._single_source() if self.single else self.source.folders(self.rules, tree))
+        merge.compare_content(self.source)
+        self._leftovers = sorted(merge.leftovers)
+        report = self.report
+        report.plan = plan
+        report.failed += tree.failed
+        rtt = max(side.line.rtt for side in (self.source, self.target) if isinstance(side, HostSide))
+        self.way = choose(rtt, plan, zstd=self.host.zstd, rates=wish.rates)
+        report.engine, report.why = "stream", self.way.why
+        report.estimate_s, report.estimate_usd = estimate(plan, rtt, self.way.lines, wish.rates)
+
+    def _single_source(self) -> Iterable[tuple[str, list[Entry]]]:
+        entry = self.source.item(self.source.alias[self.single], follow=True)
+        if entry is None:
+            msg = f"source {self.source.alias[self.single]!r} is gone"
+            raise BadInput(msg)
+        return [("", [(self.single, *entry[1:])])]
+
+    # -- carrying out
+
+    def _carry_out(self) -> None:
+        plan, report = self.report.plan, self.report
+        report.failed += plan.blocked
+        free = self.target.free if isinstance(self.target, HostSide) else places.free_here(self.target.root)
+        places.need_room(plan, free, self.where)
+        self._prepare_root()
+        if self._leftovers:
+            self.target.delete(self._leftovers, {})
+        if plan.deletions:
+            self.wish.progress.say(f"deleting {len(plan.deletions)} files and folders")
+            for jobs in _chunks(plan.deletions):
+                failed = dict(self.target.delete(jobs, plan.kinds))
+                report.failed += [(path, f"not deleted: {why}") for path, why in failed.items()]
+                report.deleted += [path for path in jobs if path not in failed]
+        for items in _chunks(plan.folders):
+            report.failed += self.target.make_folders(items)
+        if plan.items:
+            count = len(plan.items)
+            self.wish.progress.say(f"moving {count} file{'s'[: count != 1]}, {self.way.why}")
+            self._stream()
+            self._links()
+        # deepest first: a folder that is closed to us hides what is in it
+        for spool in (plan.folders, plan.modes):
+            for items in _chunks(reversed(spool)):
+                report.failed += self.target.set_modes(items)
+
+    def _prepare_root(self) -> None:
+        if isinstance(self.target, HostSide):
+            if not self.exists:
+                self.target.enter(self.root, make=True)
+            return
+        try:
+            self.target.root.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            msg = f"the folder {self.target.root} can't be made: {err.strerror}"
+            raise SyncError(msg) from err
+
+    def _stream(self) -> None:
+        for side in (self.source, self.target):
+            if isinstance(side, HostSide):
+                side.entered()
+        stream = Stream(self.report.plan, self.report, self._pair, self.wish, self.close)
+        stream.run(self.way.lines)
+
+    def _pair(self, number: int) -> tuple[Any, Any, Callable[[], None]]:
+        """The reader and the writer of one worker, and what closes them."""
+        closers: list[Callable[[], None]] = []
+
+        def line(side: HostSide) -> Line:
+            if number == 0:
+                return side.line  # has more to do afterwards
+            found = Line(side.client, side.root)
+            closers.append(found.close)
+            return found
+
+        codec = self.way.codec
+        if isinstance(self.source, HostSide):
+            reader: Any = HostReader(line(self.source), self.source.alias, codec)
+        else:
+            reader = LocalReader(self.source.root, self.source.alias)
+        if isinstance(self.target, HostSide):
+            writer: Any = HostWriter(line(self.target), codec)
+        else:
+            writer = LocalWriter(self.target.safe)
+            closers.append(writer.close)
+
+        def close() -> None:
+            for one in closers:
+                one()
+
+        return reader, writer, close
+
+    def _links(self) -> None:
+        for items in _chunks(item for item in self.report.plan.items if item.kind == "link"):
+            failed = self.target.make_links(items)
+            self.report.failed += failed
+            self.report.sent_files += len(items) - len(failed)
+
+
+class _Single:
+    """A target of which only one name counts."""
+
+    local = False
+
+    def __init__(self, side: Any, name: str, root: str) -> None:
+        self._side, self._name, self._path = side, name, f"{root}/{name}"
+        self.hashes, self.hashes_begin = side.hashes, side.hashes_begin
+
+    def ask(self, path: str) -> None:
+        """Nothing is asked ahead."""
+
+    def take(self) -> tuple[str, list[Entry], str]:
+        """What stands under the name, if anything."""
+        found = self._side.item(self._path, follow=False)
+        return "", [(self._name, *found[1:])] if found is not None else [], ""
+
+
+def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
+    chunk: list[Any] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == JOBS:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

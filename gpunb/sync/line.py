@@ -1,0 +1,200 @@
+"""One channel to the agent's ``files``: frames there and back.
+
+What comes from the host is checked for its length and kind here, and for its
+meaning by `gpunb.sync.hostside`.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+from gpunb.agent import filewire as wire
+from gpunb.errors import HostError, ProtocolError, Unreachable
+
+if TYPE_CHECKING:
+    from gpunb.remote import AgentClient
+
+__all__ = ["HostFault", "Line", "bad"]
+
+STALL_S = 90.0
+_WINDOW = 8 * 2**20  # of a channel; eight of them hold no more than 64 MiB
+_MOST = {ord("L"): 2**28, ord("S"): 2**26, ord("P"): wire.PIECE + 1, ord("J"): 2**26}
+_LONG = 2**18
+
+
+class HostFault(HostError):
+    """The host could not do it; `errno` is the host's."""
+
+    def __init__(self, words: str, errno: int = 0) -> None:
+        super().__init__(words)
+        self.errno = errno
+
+
+class Line:
+    """A ``files`` process on the host and the channel to it.
+
+    Requests may be sent before the host has said that it is there.
+
+    Parameters
+    ----------
+    root
+        The folder that paths begin in; the home by default.
+
+    Attributes
+    ----------
+    rtt
+        Seconds of a round trip, as opening the channel (two of them) took.
+    """
+
+    def __init__(self, client: AgentClient, root: str = "") -> None:
+        from gpunb.remote.bootstrap import agent_version
+        from gpunb.ssh.quoting import quote
+
+        self._nonce = secrets.token_hex(12)
+        folder = f"{client.info.home}/.gpunb/agent/{agent_version()}"
+        argv = [client.info.python, "-E", "-s", folder, "files", self._nonce]
+        command = quote([*argv, root] if root else argv)
+        connection = client.connection
+        began = time.perf_counter()
+        self.channel = connection.channel(command, window=_WINDOW)
+        self.rtt = (time.perf_counter() - began) / 2
+        self.channel.settimeout(STALL_S)
+        self._rest = memoryview(b"")
+        self._greeted = False
+        self.stopped = False
+
+    def send(self, kind: bytes, *parts: Any) -> None:
+        """One frame; raises `Unreachable`."""
+        size = sum(map(len, parts))
+        head = wire.FRAME.pack(size, kind[0])
+        try:
+            if size < _LONG:
+                self.channel.sendall(b"".join((head, *parts)))
+                return
+            self.channel.sendall(b"".join((head, *parts[:-1])))
+            self.channel.sendall(memoryview(parts[-1]))  # type: ignore[arg-type]  # any buffer will do
+        except (OSError, EOFError) as err:
+            raise self._broken(err) from err
+
+    def receive(self) -> tuple[int, memoryview]:
+        """The next frame's kind and body.
+
+        Raises
+        ------
+        Unreachable
+            The channel broke, or was silent for 90 s.
+        ProtocolError
+            A frame that no honest end sends.
+        """
+        if not self._greeted:
+            self._greet()
+        size, kind = wire.FRAME.unpack(self._take(wire.FRAME.size))
+        if size > _MOST.get(kind, 2**20):
+            words = f"a frame of kind {kind} and {size} bytes"
+            raise bad(words)
+        return kind, self._take(size)
+
+    def ready(self) -> bool:
+        """Whether something of the host's waits here."""
+        return len(self._rest) > 0 or self.channel.recv_ready()
+
+    def expect(self, kind: bytes) -> memoryview:
+        """The body of the next frame, which must be of this kind."""
+        found, body = self.receive()
+        if found != kind[0]:
+            words = f"a frame of kind {found} where {kind!r} was due"
+            raise bad(words)
+        return body
+
+    def call(self, op: str, **args: Any) -> dict[str, Any]:
+        """A JSON call and its answer; raises `HostFault` with the host's words."""
+        self.post(op, **args)
+        return answer(self.expect(b"J"))
+
+    def post(self, op: str, **args: Any) -> None:
+        """A JSON call whose answer is taken later."""
+        self.send(b"J", json.dumps({"op": op, **args}).encode())
+
+    def close(self) -> None:
+        """Close the channel; the host's process ends with it. Does nothing twice."""
+        self.stopped = True
+        try:
+            self.channel.close()
+        except (OSError, EOFError):
+            return
+
+    def _greet(self) -> None:
+        from gpunb.errors import BootstrapFailed
+        from gpunb.remote.bootstrap import read_line
+
+        try:
+            _, rest = read_line(self.channel, self._nonce)
+        except BootstrapFailed as err:
+            if self.channel.get_transport().is_active() and not self.stopped:
+                raise
+            raise self._broken(err) from err
+        self.channel.settimeout(STALL_S)
+        self._rest = memoryview(rest)
+        self._greeted = True
+
+    def _take(self, size: int) -> memoryview:
+        rest = self._rest
+        if len(rest) >= size:
+            self._rest = rest[size:]
+            return rest[:size]
+        whole = bytearray(size)
+        at = len(rest)
+        whole[:at] = rest
+        while at < size:
+            rest = memoryview(self._recv())
+            use = min(size - at, len(rest))
+            whole[at : at + use] = rest[:use]
+            at += use
+            self._rest = rest[use:]
+        return memoryview(whole)
+
+    def _recv(self) -> bytes:
+        from gpunb.ssh.connection import WINDOW
+
+        try:
+            data = self.channel.recv(WINDOW)
+        except (OSError, EOFError) as err:
+            raise self._broken(err) from err
+        if not data:
+            raise self._broken(EOFError("the host closed the channel"))
+        return data
+
+    def _broken(self, err: BaseException) -> Unreachable:
+        silent = isinstance(err, TimeoutError)
+        words = f"the host is silent for {STALL_S:g} s" if silent else "the line to the host broke"
+        msg = f"{words} while files moved"
+        return Unreachable(
+            msg, bill="the instance may still run and be billed", hint="run the same sync again: it goes on"
+        )
+
+
+def answer(body: memoryview) -> dict[str, Any]:
+    """The JSON answer in a frame; raises `HostFault` if it is an error."""
+    try:
+        found = json.loads(bytes(body))
+    except (ValueError, RecursionError) as err:
+        words = "an answer that is not JSON"
+        raise bad(words) from err
+    if not isinstance(found, dict):
+        words = "an answer that is not an object"
+        raise bad(words)
+    if "error" in found:
+        code = found.get("errno")
+        raise HostFault(str(found["error"])[:200], code if isinstance(code, int) else 0)
+    return found
+
+
+def bad(what: str) -> ProtocolError:
+    """The error for what no honest host says."""
+    msg = f"the host's agent sent {what}"
+    return ProtocolError(
+        msg, hint="the host's answers can't be trusted; nothing was written outside of the target"
+    )
