@@ -36,7 +36,7 @@ format: .venv/.ready-dev ## let ruff format and repair what it can
 	@.venv/bin/ruff format -q . && .venv/bin/ruff check -q --fix .
 
 lab: .venv/.ready-lab ## JupyterLab with gpunb on loopback; prints the address
-	@exec .venv/bin/jupyter lab --no-browser --ip 127.0.0.1 --notebook-dir examples
+	@exec .venv/bin/jupyter lab --no-browser --ip 127.0.0.1 --notebook-dir examples $(if $(filter 0,$(shell id -u)),--allow-root)
 
 drops: .venv/.ready-dev ## N=200 cuts of the line at random moments; SEED=... replays
 	@.ci/system-packages tests
