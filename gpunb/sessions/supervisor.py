@@ -97,7 +97,12 @@ def run(
                     else:
                         left = len(ledger.sessions())
                     if not left and not forever:
-                        return
+                        # `ensure` starts nobody while a leader lives: whoever rented since the last
+                        # look relies on this process until it has resigned
+                        ledger.resign()
+                        if not ledger.sessions():
+                            return
+                        continue
                 except (LedgerDamaged, LedgerTooNew):
                     raise
                 except LedgerError as err:  # full, locked, away for a moment

@@ -459,3 +459,26 @@ def test_a_killed_supervisor_is_replaced_at_once(world: World) -> None:
     assert now.claim(session.id, 60)
     now.close()
     real.close()
+
+
+def test_a_session_that_is_rented_while_the_supervisor_leaves_is_watched(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resign, rented, watched = world.ledger.resign, [], []
+
+    def resign_late() -> None:
+        if not rented:  # it saw nothing to do; `ensure` still sees a leader, and starts nobody
+            rented.append(world.rent(idle_s=600))
+            assert supervisor.ensure(world.ledger, ["false"]) is False
+        resign()
+
+    def each(looked: supervisor.Looked) -> None:
+        watched.append(looked.sessions)
+        if looked.sessions:
+            world.down(rented[0])
+
+    monkeypatch.setattr(world.ledger, "resign", resign_late)
+    supervisor.run(world.ledger, lambda name: world.cloud, host=world.host, tick_s=0.01, each=each)
+    assert 1 in watched
+    assert world.ledger.sessions() == []
+    assert world.ledger.leader() is None
