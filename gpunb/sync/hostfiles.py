@@ -59,6 +59,20 @@ class HostFiles:
         self._changed = threading.Condition()
         self._home = ""
 
+    def close(self) -> None:
+        """Close its channels; the connection stays."""
+        with self._changed:
+            free, self._free = self._free, []
+            self._made -= len(free)
+        for pump in free:
+            pump.close()
+
+    def __enter__(self) -> HostFiles:  # noqa: PYI034 - final in practice
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def alive(self) -> bool:
         """Whether the connection is up, as far as is known."""
         return self.connection.alive()

@@ -1,0 +1,563 @@
+"""`cloud_sync`: between a URL of a cloud's store and the host.
+
+The host moves the bytes itself where it can: its line is better than ours,
+and what goes through here crosses two lines. It is given signed URLs, one for
+each file, valid for minutes; never a key. Where nothing can be signed, or the
+store is in this network only, the bytes go through here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import re
+import stat
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from gpunb.errors import BadInput, NotEnoughSpace, SyncError
+from gpunb.progress import SILENT
+from gpunb.sync import places
+from gpunb.sync.hosted import CannotRun, HostMover, Job
+from gpunb.sync.hostfiles import HostFiles
+from gpunb.sync.plan import LeftOut
+from gpunb.sync.relay import Relay
+from gpunb.sync.remote import Remote, name_problem
+from gpunb.sync.rules import PART, Rules
+from gpunb.sync.stores import Multipart, Signed, Store, Stored, is_near, open_store
+from gpunb.units import bytes_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from gpunb.progress import Progress
+    from gpunb.ssh.connection import Connection
+
+__all__ = ["CloudReport", "cloud_sync"]
+
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
+
+@dataclass(slots=True)
+class CloudReport:
+    """What a sync with a store did, or with a dry run would do.
+
+    Attributes
+    ----------
+    way, why
+        "host" or "here", and the reason; empty if nothing had to move.
+    items
+        The manifest of what goes: path, bytes, the store's tag.
+    unchanged
+        How many files were there already.
+    """
+
+    url: str
+    way: str = ""
+    why: str = ""
+    items: list[Stored] = field(default_factory=list)
+    unchanged: int = 0
+    left_out: list[LeftOut] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    total_bytes: int = 0
+    sent_files: int = 0
+    sent_bytes: int = 0
+    seconds: float = 0.0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    def data(self) -> dict[str, Any]:
+        """The report for ``--json``."""
+        return {
+            "url": self.url,
+            "way": self.way,
+            "why": self.why,
+            "items": [{"path": i.path, "bytes": i.size, "tag": i.tag, "mtime": i.mtime} for i in self.items],
+            "unchanged": self.unchanged,
+            "left_out": [{"path": o.path, "rule": o.rule} for o in self.left_out],
+            "warnings": list(self.warnings),
+            "total_bytes": self.total_bytes,
+            "sent_files": self.sent_files,
+            "sent_bytes": self.sent_bytes,
+            "seconds": self.seconds,
+            "failed": [{"path": path, "reason": reason} for path, reason in self.failed],
+        }
+
+
+def cloud_sync(
+    conn: Connection,
+    url: str,
+    path: str,
+    *,
+    direction: Literal["up", "down"],
+    via: Literal["auto", "host", "here"] = "auto",
+    allow_credentials: bool = False,
+    dry_run: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    checksum: bool = False,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress = SILENT,
+) -> CloudReport:
+    """Make the host's `path` hold what `url` holds ("up"), or the reverse ("down").
+
+    A URL of one object is a file, any other a folder whose contents land in
+    the target. A file that has the object's size and time is not fetched again;
+    one that has the object's size and is not younger is not sent again.
+
+    Parameters
+    ----------
+    via
+        "host": by the host itself, or an error that says why not; "here":
+        through this machine; "auto": the first where it can.
+    allow_credentials
+        Let the host have headers that open more than one object (a password
+        in a URL, a hub's token), in its memory, where nothing can be signed.
+    checksum
+        Compare by MD5 where the store has one.
+    options
+        For the store's fsspec driver.
+
+    Returns
+    -------
+    CloudReport
+        With the files that could not go in `failed`.
+
+    Raises
+    ------
+    BadInput
+        A scheme that nobody knows, a URL or path that is not there, a target that is refused.
+    SyncError
+        No permission, no credentials, or ``via="host"`` where the host can't.
+    NotEnoughSpace
+        The host's disk has no room; nothing was written.
+    """
+    if direction not in ("up", "down"):
+        msg = f"direction {direction!r}: must be 'up' or 'down'"
+        raise BadInput(msg)
+    if via not in ("auto", "host", "here"):
+        msg = f"via {via!r}: must be 'auto', 'host' or 'here'"
+        raise BadInput(msg)
+    began = time.monotonic()
+    store = open_store(url, options)
+    report = CloudReport(store.title)
+    rules = Rules(None, include=include, exclude=exclude)
+    with store, Remote(conn) as remote:
+        kind = _Up if direction == "up" else _Down
+        work = kind(conn, remote, store, path, report, progress, via=via, allow=allow_credentials)
+        progress.say(f"listing {store.title}")
+        work.plan(rules, checksum=checksum)
+        if report.items and not dry_run:
+            work.carry_out()
+    report.seconds = time.monotonic() - began
+    return report
+
+
+class _Work:
+    """What both directions share: the choice of the way, counting, the report."""
+
+    up = True
+
+    def __init__(  # noqa: PLR0917 - one call
+        self,
+        conn: Connection,
+        remote: Remote,
+        store: Store,
+        path: str,
+        report: CloudReport,
+        progress: Progress,
+        *,
+        via: str,
+        allow: bool,
+    ) -> None:
+        self.conn, self.remote, self.store, self.path = conn, remote, store, path
+        self.report, self.progress = report, progress
+        self.via, self.allow = via, allow
+        self.there = ""  # the folder on the host
+        self.single = ""  # for one file: its name there
+        self._done = 0
+
+    def plan(self, rules: Rules, *, checksum: bool) -> None:
+        """Fill the report with what goes and what stays."""
+        raise NotImplementedError
+
+    def by_host(self, mover: HostMover) -> None:
+        raise NotImplementedError
+
+    def through_here(self, relay: Relay) -> None:
+        raise NotImplementedError
+
+    def sign(self, item: Stored) -> Signed:
+        raise NotImplementedError
+
+    def on_host(self, item: Stored) -> str:
+        return f"{self.there}/{item.path}"
+
+    def moved(self, count: int) -> None:
+        self._done += count
+        self.progress.advance(self._done, self.report.total_bytes, "B")
+
+    def done(self, item: Stored) -> None:
+        self.report.sent_files += 1
+        self.report.sent_bytes += item.size
+
+    def failed(self, item: Stored, why: str) -> None:
+        self.report.failed.append((item.path, why))
+
+    def goes(self, items: list[Stored]) -> None:
+        self.report.items = items
+        self.report.total_bytes = sum(item.size for item in items)
+
+    def carry_out(self) -> None:
+        """Move the files, by the host if it can."""
+        count = len(self.report.items)
+        why_not = "asked for" if self.via == "here" else self._unsigned()
+        mover = None
+        if not why_not:
+            try:
+                mover = HostMover(self.conn, self.moved)
+                why_not = self._unreached(mover)
+            except CannotRun as err:
+                why_not = err.message
+        if self.via == "host" and (why_not or mover is None):
+            msg = f"the host can't do it by itself: {why_not}"
+            raise SyncError(msg, hint="leave --via out: the bytes then go through here")
+        self.progress.say(f"moving {count} file{'' if count == 1 else 's'}")
+        if mover is not None and not why_not:
+            self.report.way, self.report.why = "host", "its own line, with URLs signed for each file"
+            with mover:
+                self.by_host(mover)
+            return
+        if mover is not None:
+            mover.__exit__()
+        self.report.way, self.report.why = "here", why_not
+        with HostFiles(self.conn) as hosts:
+            self.through_here(Relay(hosts, self.store, self.moved))
+
+    def _unsigned(self) -> str:
+        """Why the host can't be given URLs, or ""."""
+        if not (self.store.signs_reading if self.up else self.store.signs_writing):
+            return "this store's driver signs no URLs for that"
+        try:
+            signed = self.sign(self.report.items[0])
+        except Exception as err:  # noqa: BLE001 - any reason not to sign is one to go through here
+            return f"no URL could be signed: {str(err).partition(chr(10))[0][:200] or type(err).__name__}"
+        if signed.secret and not self.allow:
+            return (
+                "it needs a header with credentials, which the host is not shown without --allow-credentials"
+            )
+        if self.via == "auto" and is_near(signed.url):
+            return "the store's address means something in this network only"
+        if signed.secret:
+            names = ", ".join(signed.secret)
+            self.report.warnings.append(f"the host is shown your {names} header, and could keep it")
+        return ""
+
+    def _unreached(self, mover: HostMover) -> str:
+        try:
+            mover.ask(op="reach", url=self.sign(self.report.items[0]).url)
+        except CannotRun as err:
+            mover.__exit__()
+            return err.message
+        return ""
+
+
+class _Up(_Work):
+    """From the store to the host."""
+
+    def plan(self, rules: Rules, *, checksum: bool) -> None:
+        single, found = self.store.find()
+        if not single and not found:
+            msg = f"{self.store.title}: holds no files"
+            raise BadInput(msg, hint="check the name of the bucket and the path")
+        if single:
+            found = [self._named(found[0])]
+        else:
+            self.there = places.host_path(self.remote, self.path)
+            if self.there in ("/", "/root"):
+                msg = f"target {self.path!r}: a folder's contents are never put straight into {self.there}"
+                raise BadInput(msg, hint="name a folder in it, for example :data")
+        wanted = [item for item in found if self._may_go(item, rules)]
+        there = self._hosts_files(wanted)
+        same = self._same(wanted, there) if checksum else None
+        goes = []
+        for item in wanted:
+            size, mtime = there.get(item.path, (-1, None))
+            known = item.path in same if same is not None else (size, mtime) == (item.size, item.mtime)
+            if known:
+                self.report.unchanged += 1
+            else:
+                goes.append(item)
+        self.goes(goes)
+
+    def _named(self, item: Stored) -> Stored:
+        """The one object under the name that it gets on the host."""
+        there = places.host_path(self.remote, self.path)
+        found = self.remote.attrs(there)
+        into = self.path.endswith("/") or posixpath.basename(self.path) in ("", ".", "..", "~")
+        if into or (found is not None and stat.S_ISDIR(found.mode or 0)):
+            self.there, name = there, item.path
+        else:
+            self.there, name = posixpath.split(there)
+        if self.there == "/":
+            msg = f"target {self.path!r}: files are not put into / of the host"
+            raise BadInput(msg, hint="name a folder, or :NAME for one in the host's home")
+        self.single = name
+        return Stored(name, item.size, item.tag, item.mtime, item.key)
+
+    def _may_go(self, item: Stored, rules: Rules) -> bool:
+        """Whether a key can be a path; a bucket of somebody else's may hold ``../x``."""
+        rule = None
+        path = ""
+        for name in item.path.split("/"):
+            path = f"{path}/{name}" if path else name
+            rule = rule or name_problem(name, path) or rules.why_out(path, folder=path != item.path)
+        if rule is not None:
+            self.report.left_out.append(LeftOut(item.path, rule))
+        return rule is None
+
+    def _hosts_files(self, items: list[Stored]) -> dict[str, tuple[int, int | None]]:
+        paths = [self.on_host(item) for item in items]
+        with HostFiles(self.conn) as hosts:
+            found = hosts.attrs_of(paths)
+        return {
+            item.path: (attrs.size or 0, attrs.mtime)
+            for item, attrs in zip(items, found, strict=True)
+            if attrs is not None and stat.S_ISREG(attrs.mode or 0)
+        }
+
+    def _same(self, items: list[Stored], there: Mapping[str, Any]) -> set[str]:
+        """Of those with the right size, which have the store's MD5."""
+        tags = {item.path: _md5(item) for item in items if there.get(item.path, (-1,))[0] == item.size}
+        return _same_content(self.conn, self.there, {path: tag for path, tag in tags.items() if tag})
+
+    def sign(self, item: Stored) -> Signed:
+        return self.store.sign_read(item)
+
+    def carry_out(self) -> None:
+        existing = self.there
+        while self.remote.attrs(existing) is None and existing != "/":
+            existing = existing.rpartition("/")[0] or "/"
+        free, needed = self.remote.free_bytes(existing), self.report.total_bytes
+        if free is not None and needed > free:
+            text = f"the host ({existing}) has {bytes_text(free)} free, and {bytes_text(needed)} would come"
+            raise NotEnoughSpace(text, hint="free some room, or leave files out with --exclude")
+        self.remote.make_folders(self.there)
+        with places.lock(self.conn.endpoint, places.Ends(Path(os.curdir), self.there), "up"):
+            super().carry_out()
+
+    def part(self, item: Stored) -> str:
+        """The unfinished file: of this object, as it is now, and no other."""
+        mark = f"{item.path}\0{item.size}\0{item.tag}\0{item.mtime}"
+        name = PART + hashlib.blake2b(mark.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+        return f"{posixpath.dirname(self.on_host(item))}/{name}"
+
+    def by_host(self, mover: HostMover) -> None:
+        def jobs() -> Iterator[Job]:
+            for item in self.report.items:
+                what = {"op": "get", "path": self.on_host(item), "part": self.part(item), "size": item.size}
+                yield _job(self, item, {**what, "tag": item.tag, "mtime": item.mtime})
+
+        mover.run(jobs())
+
+    def through_here(self, relay: Relay) -> None:
+        jobs = [(item, self.on_host(item), self.part(item)) for item in self.report.items]
+        relay.run(relay.fetch, jobs, self.done, self.failed)
+
+
+class _Down(_Work):
+    """From the host to the store."""
+
+    up = False
+
+    def plan(self, rules: Rules, *, checksum: bool) -> None:
+        there = places.host_path(self.remote, self.path)
+        found = self.remote.attrs(there)
+        if found is None:
+            msg = f"source :{self.path} is not there on the host ({there})"
+            raise BadInput(msg, hint="gpunb exec ls shows what is")
+        self.store.check_writable()
+        if stat.S_ISDIR(found.mode or 0):
+            items = self._tree(there, rules)
+        else:
+            self.there, name = posixpath.split(there)
+            self.single = name
+            items = [Stored(name, found.size or 0, "", found.mtime, self._key_for(name))]
+        known = {item.key: item for item in self._known()}
+        same = self._same(items, known) if checksum else None
+        goes = []
+        for item in items:
+            old = known.get(item.key)
+            fresh = old is not None and old.size == item.size
+            if fresh and same is None:
+                fresh = old is not None and old.mtime is not None and (item.mtime or 0) <= old.mtime
+            elif same is not None:
+                fresh = item.path in same
+            if fresh:
+                self.report.unchanged += 1
+            else:
+                goes.append(item)
+        self.goes(goes)
+
+    def _tree(self, there: str, rules: Rules) -> list[Stored]:
+        if there == "/":
+            msg = f"source :{self.path}: the whole of a host is not sent"
+            raise BadInput(msg, hint="name the folder with your results")
+        if self.store.key("x") == self.store.key("y"):
+            msg = f"{self.store.title}: takes one file, and :{self.path} is a folder"
+            raise BadInput(msg, hint="name one file, or a store: s3://bucket/path")
+        self.there = there
+        tree = self.remote.scan(there, rules)
+        self.report.left_out += tree.left_out
+        self.report.failed += [(path, f"could not be read: {why}") for path, why in tree.failed]
+        for item in tree.items:
+            if item.kind == "link":
+                self.report.left_out.append(LeftOut(item.path, "link: stores have none"))
+        return [
+            Stored(item.path, item.size, "", item.mtime, self.store.key(item.path))
+            for item in tree.items
+            if item.kind == "file"
+        ]
+
+    def _key_for(self, name: str) -> str:
+        """One file takes the URL's name, or its own in a URL that is written like a folder."""
+        folder = self.store.url.endswith("/") or "/" not in self.store.root
+        return self.store.key(name if folder else "")
+
+    def _known(self) -> list[Stored]:
+        """What the store has there already; nothing, if it does not say."""
+        try:
+            return self.store.find()[1]
+        except (BadInput, SyncError):  # not there, or writing is all that is allowed
+            return []
+
+    def _same(self, items: list[Stored], known: Mapping[str, Stored]) -> set[str]:
+        tags = {}
+        for item in items:
+            old = known.get(item.key)
+            if old is not None and old.size == item.size:
+                tags[item.path] = _md5(old)
+        return _same_content(self.conn, self.there, {path: tag for path, tag in tags.items() if tag})
+
+    def sign(self, item: Stored) -> Signed:
+        return self.store.sign_write(item.key)
+
+    def done(self, item: Stored) -> None:
+        """Counted if the store says that it is there as a whole; the host's word alone is not enough."""
+        if not self.store.signs_reading or item.key.startswith(("http://", "https://")):
+            super().done(item)
+            return
+        now = self.store.stored(item.key)
+        if now is None or now.size != item.size:
+            size = "nothing" if now is None else bytes_text(now.size)
+            self.failed(item, f"the store has {size} of it instead of {bytes_text(item.size)}")
+            return
+        super().done(item)
+
+    def by_host(self, mover: HostMover) -> None:
+        uploads: list[_Parts] = []
+
+        def jobs() -> Iterator[Job]:
+            for item in self.report.items:
+                try:
+                    parts = self.store.multipart(item.key, item.size)
+                except Exception as err:  # noqa: BLE001 - drivers raise what their libraries do
+                    self.failed(item, str(err).partition("\n")[0][:300])
+                    continue
+                if parts is None:
+                    yield self._whole(item)
+                    continue
+                upload = _Parts(self, item, parts)
+                uploads.append(upload)
+                yield from upload.jobs()
+
+        try:
+            mover.run(jobs())
+        finally:
+            for upload in uploads:
+                upload.settle()
+
+    def _put(self, item: Stored, start: int, end: int) -> dict[str, Any]:
+        what: dict[str, Any] = {"op": "put", "path": self.on_host(item), "size": item.size}
+        return {**what, "start": start, "end": end}
+
+    def _whole(self, item: Stored) -> Job:
+        return _job(self, item, self._put(item, 0, item.size))
+
+    def through_here(self, relay: Relay) -> None:
+        jobs = [(item, self.on_host(item), item.key) for item in self.report.items]
+        relay.run(relay.send, jobs, self.done, self.failed)
+
+
+class _Parts:
+    """One large file on its way to the store in parts."""
+
+    def __init__(self, work: _Down, item: Stored, parts: Multipart) -> None:
+        self._work, self._item, self._parts = work, item, parts
+        self._tags: dict[int, str] = {}
+        self._problem = ""
+
+    def jobs(self) -> Iterator[Job]:
+        for number, (start, end) in enumerate(self._parts.ranges):
+            if self._problem:
+                return
+            what = self._work._put(self._item, start, end)  # noqa: SLF001 - of the same module
+            sign = self._signer(number)
+            yield Job(what, sign, self._taker(number), self._fail)
+
+    def _signer(self, number: int) -> Callable[[], Signed]:
+        return lambda: self._parts.sign(number)
+
+    def _taker(self, number: int) -> Callable[[Mapping[str, Any]], None]:
+        def take(answer: Mapping[str, Any]) -> None:
+            self._tags[number] = str(answer.get("tag") or "")
+
+        return take
+
+    def _fail(self, why: str) -> None:
+        self._problem = self._problem or why
+
+    def settle(self) -> None:
+        """Join the parts, or drop them and say why."""
+        count = len(self._parts.ranges)
+        try:
+            if not self._problem and len(self._tags) == count:
+                self._parts.finish([self._tags[number] for number in range(count)])
+                self._work.done(self._item)
+                return
+        except Exception as err:  # noqa: BLE001 - drivers raise what their libraries do
+            self._problem = str(err).partition("\n")[0][:300]
+        try:
+            self._parts.abandon()
+        except Exception as err:  # noqa: BLE001
+            more = f"{type(err).__name__}: its parts may still lie in the store, and be billed there"
+            self._work.report.warnings.append(f"{self._item.path}: {more}")
+        self._work.failed(self._item, self._problem or "the line broke before all parts were there")
+
+
+def _job(work: _Work, item: Stored, what: dict[str, Any]) -> Job:
+    return Job(what, lambda: work.sign(item), lambda _: work.done(item), lambda why: work.failed(item, why))
+
+
+def _md5(item: Stored) -> str:
+    """The object's MD5, if that is what its tag is; S3's tag of an upload in parts is not."""
+    found = _MD5.fullmatch(item.tag)
+    return found.group(1) if found else ""
+
+
+def _same_content(conn: Connection, folder: str, tags: Mapping[str, str]) -> set[str]:
+    """Which of the files on the host have the MD5 that the store says."""
+    same: set[str] = set()
+    if not tags:
+        return same
+
+    def look(path: str) -> Callable[[Mapping[str, Any]], None]:
+        return lambda answer: same.add(path) if answer.get("md5") == tags[path] else None
+
+    with HostMover(conn, lambda _: None) as mover:
+        mover.run(
+            Job({"op": "hash", "path": f"{folder}/{path}"}, None, look(path), lambda _: None) for path in tags
+        )
+    return same
