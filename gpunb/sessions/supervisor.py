@@ -66,7 +66,8 @@ def run(
     halt = stop or threading.Event()
     notes = log.get(__name__)
     with (
-        ThreadPoolExecutor(max_workers=8, thread_name_prefix="gpunb-end") as pool,
+        ThreadPoolExecutor(max_workers=64, thread_name_prefix="gpunb-end") as pool,
+        ThreadPoolExecutor(max_workers=32, thread_name_prefix="gpunb-host") as hosts,
         ThreadPoolExecutor(max_workers=16, thread_name_prefix="gpunb-look") as clouds,
     ):
         watch = Watch(
@@ -75,6 +76,7 @@ def run(
             host=host,
             timing=timing,
             pool=pool,
+            hosts=hosts,
             clouds=clouds,
             tick_s=tick_s,
             list_s=4.0 * tick_s,

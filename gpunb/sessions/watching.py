@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gpunb.errors import GpunbError, HostError, InstanceGone, LedgerError, ProviderError, WrongState
 from gpunb.providers.base import Instance, InstanceState, Provider
-from gpunb.sessions.bringup import enter, see
+from gpunb.sessions.bringup import see
 from gpunb.sessions.ending import Listing, begin_end, end_step, settle
 from gpunb.sessions.lease import due
 from gpunb.sessions.lifecycle import apply
@@ -18,6 +18,7 @@ from gpunb.sessions.model import OVER, Cost, Session, SessionState
 from gpunb.sessions.orphans import sweep
 from gpunb.sessions.reach import HOST, Reach
 from gpunb.sessions.saving import fetch_saves
+from gpunb.sessions.tending import Tender
 from gpunb.sessions.timing import Timing
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ class Watch:
     pool
         Where ends with files to bring back are carried out, so that one does not hold up
         the others; None does all in turn.
+    hosts
+        Where hosts are talked to: one that is slow or silent, by accident or on purpose, must not
+        hold up the ends of others. None does that in turn.
     clouds, wait
         Where each cloud is looked at, and how a tick waits for that (at most `tick_s`): a cloud
         that does not answer must not hold up the ends at the others. None does them in turn.
@@ -95,6 +99,7 @@ class Watch:
         host: Reach = HOST,
         timing: Timing | None = None,
         pool: Executor | None = None,
+        hosts: Executor | None = None,
         clouds: Executor | None = None,
         wait: Callable[[Collection[Future[Looked]], float], None] = _wait,
         tick_s: float = 15.0,
@@ -112,13 +117,13 @@ class Watch:
         self.tick_s = tick_s
         self.list_s = list_s
         self.sweep_s = sweep_s
-        self.pulse_s = pulse_s
         self._listed: dict[str, float] = {}
         self._swept: dict[str, float] = {}
-        self._asked: dict[str, float] = {}
-        self._silent: set[str] = set()
         self._trouble: list[str] = []
         self._ending: set[str] = set()
+        self._tender = Tender(
+            ledger, host, self.timing, executor=hosts, pulse_s=pulse_s, told=self._trouble.append
+        )
         self._looks: dict[str, Future[Looked]] = {}
         self._lock = threading.Lock()
 
@@ -131,7 +136,8 @@ class Watch:
             The ledger can't be used; nothing is sure then.
         """
         looked = Looked()
-        looked.errors, self._trouble = self._trouble, []
+        looked.errors = self._trouble[:]
+        del self._trouble[: len(looked.errors)]
         ledger = self.ledger
         now = ledger.clock.time()
         groups: dict[str, list[Session]] = {}
@@ -238,15 +244,15 @@ class Watch:
             return session
         over = due(session, cost, ledger.clock.time())
         if over is not None and over.why == "idle":
-            session = self._ask_host(session)
+            session = self._tender.ask(session)
             over = due(session, cost, ledger.clock.time())
-            if over is not None and over.why == "idle" and session.id in self._silent:
-                over = None  # the host did not answer: that is not idleness
+            if over is not None and over.why == "idle" and not self._tender.surely_idle(session):
+                over = None  # the host did not answer (yet): that is not idleness
         if over is not None:
             return self._end(provider, listing, session, over.why, looked)
         session = self._compare(provider, listing, session)
         if session.state is _S.READY:
-            return self._tend(session)
+            return self._tender.tend(session)
         return session
 
     def _settle(self, listing: Listing, session: Session) -> Session:
@@ -286,52 +292,20 @@ class Watch:
         return session
 
     def _boot(self, session: Session, instance: Instance) -> Session:
-        late = self.ledger.clock.time() - session.state_at > self.timing.boot_s
-        why = f"{session.provider} says {instance.state.value}"
-        try:
-            if instance.state is InstanceState.RUNNING and instance.host and instance.port:
-                session = see(self.ledger, session, instance)
-                return enter(self.ledger, session, instance, host=self.host, within=self.timing.agent_s)
-        except HostError as err:
-            why = err.message
-        session = self.ledger.get(session.id)
-        dead = instance.state in {InstanceState.FAILED, InstanceState.ENDING}
-        if session.ready is None and (late or dead) and session.state in {_S.BOOTING, _S.REACHABLE}:
-            return begin_end(self.ledger, session.id, f"boot failed: {why}")
-        return session
-
-    def _tend(self, session: Session) -> Session:
-        """Look at the host now and then when it seems idle; tell it a lease that it missed."""
-        ledger, now = self.ledger, self.ledger.clock.time()
-        if now - self._asked.get(session.id, 0.0) < self.pulse_s:
+        if instance.state is InstanceState.RUNNING and instance.host and instance.port:
+            session = see(self.ledger, session, instance)
+            session = self._tender.enter(session, instance)
+        if session.ready is not None or session.state not in {_S.BOOTING, _S.REACHABLE}:
             return session
-        if session.armed != session.lease.mark:
-            self._asked[session.id] = now
-            with suppress(HostError):
-                self.host.arm(session)
-                return ledger.update(session.id, armed=session.lease.mark)
-        quiet = now - max(session.last_activity or 0.0, session.ready or 0.0)
-        if session.lease.idle_s is not None and quiet >= min(session.lease.idle_s / 3.0, 300.0):
-            return self._ask_host(session)
-        return session
-
-    def _ask_host(self, session: Session) -> Session:
-        """Ask the agent what runs; `_silent` has the session while it does not answer."""
-        now = self.ledger.clock.time()
-        if now - self._asked.get(session.id, 0.0) < self.pulse_s:
+        why = self._tender.refused.get(session.id, "")
+        if instance.state in {InstanceState.FAILED, InstanceState.ENDING}:
+            why = f"{session.provider} says {instance.state.value}"
+        elif self.ledger.clock.time() - session.state_at <= self.timing.boot_s or self._tender.at_work(
+            session
+        ):
             return session
-        self._asked[session.id] = now
-        try:
-            pulse = self.host.pulse(session)
-        except HostError:
-            self._silent.add(session.id)
-            return session
-        self._silent.discard(session.id)
-        last = now if pulse.busy else min(now, pulse.last_end or 0.0)
-        if last > (session.last_activity or 0.0):
-            self.ledger.touch(session.id, last)
-            return self.ledger.get(session.id)
-        return session
+        said = why or f"{session.provider} says {instance.state.value}"
+        return begin_end(self.ledger, session.id, f"boot failed: {said}")
 
     # -- the end ----------------------------------------------------------
 

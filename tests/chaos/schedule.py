@@ -234,6 +234,8 @@ class Schedule:
                     process.ledger,
                     process.provider,
                     host=process.host,
+                    pool=clouds,
+                    hosts=clouds,
                     clouds=clouds,
                     wait=clouds.wait,
                     tick_s=TICK_S,

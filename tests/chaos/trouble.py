@@ -57,6 +57,7 @@ class Trouble:
             cloud.faults.clear()
         self.world.agent_fails.clear()
         self.world.away_until.clear()
+        self.world.frozen_until.clear()
         for _, machine in self.world.machines():
             if machine.troubles.pop("destroy-ignored", None):
                 self.healed[machine.id] = self.world.stage.now
@@ -112,11 +113,13 @@ class Trouble:
         if not running:
             return
         machine = self.random.choice(running)
-        what = self.random.choice(["unreachable", "agent-fails", "busy", "save-fails"])
+        what = self.random.choice(["unreachable", "frozen", "agent-fails", "busy", "save-fails"])
         self.happened[what] += 1
         now = self.world.stage.now
         if what == "unreachable":
             self.world.away_until[machine.id] = now + self.random.choice([60.0, 1000.0])
+        elif what == "frozen":
+            self.world.frozen_until[machine.id] = now + self.random.choice([100.0, 1000.0])
         elif what == "agent-fails":
             self.world.agent_fails.add(machine.id)
         elif what == "busy":

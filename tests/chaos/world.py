@@ -72,6 +72,7 @@ class World:
             name: cloud_class(name)(clock=self.clock, seed=seed, offers=10, balance=1e6) for name in clouds
         }
         self.doubly: list[str] = []
+        self.frozen_until: dict[str, float] = {}  # machine id -> its host takes its time and says nothing
         self.away_until: dict[str, float] = {}  # machine id -> its host can't be reached until then
         self.agent_fails: set[str] = set()  # machine ids whose agent does not start
         self.busy_until: dict[str, float] = {}  # machine id -> a run is executing until then
@@ -180,6 +181,11 @@ class PaperReach(Reach):
 
     def _up(self, session: Session) -> Machine:
         machine = self._machine(session)
+        if machine is not None and self._world.frozen_until.get(machine.id, 0.0) > self._world.stage.now:
+            if self._world.stage.me is not None:
+                self._world.stage.sleep(70.0)
+            msg = f"{session.name} took the connection and said nothing for 70 s"
+            raise Unreachable(msg)
         now = self._world.stage.now
         up = (
             machine is not None

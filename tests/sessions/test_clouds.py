@@ -156,3 +156,31 @@ def test_a_cloud_that_does_not_answer_holds_up_no_end_at_another(world: World) -
             watcher.tick()
     assert second.billed() == []
     assert world.ledger.sessions() == []
+
+
+def test_a_host_that_says_nothing_holds_up_no_end_of_others(world: World) -> None:
+    # the host is a stranger: it may take the connection and be silent, on purpose
+    frozen = world.rent(hours=10, idle_s=600)
+    world.clock.sleep(300)
+    other = world.rent(hours=0.5)
+    gate = threading.Event()
+    asked = threading.Event()
+
+    def hook(step: str) -> None:
+        if step == "pulse":
+            asked.set()
+            assert gate.wait(60)
+
+    world.host.hook = hook
+    with ThreadPoolExecutor(2) as hosts:
+        watcher = Watch(world.ledger, lambda name: world.cloud, host=world.host, hosts=hosts)
+        watcher.tick()
+        assert asked.wait(30)
+        world.clock.sleep(1801)
+        assert watcher.tick().ended == [(other.name, "deadline")]
+        assert [one.label for one in world.cloud.billed()] == [frozen.label]
+        gate.set()
+    # asked before its idle time was over: that answer proves nothing, the next one does
+    assert world.ledger.get(frozen.id).state is S.READY
+    watcher = Watch(world.ledger, lambda name: world.cloud, host=world.host)
+    assert watcher.tick().ended == [(frozen.name, "idle")]

@@ -1,0 +1,151 @@
+"""What the supervisor asks of hosts, and tells them, without waiting for any of them."""
+
+from __future__ import annotations
+
+import math
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gpunb.errors import HostError, WrongState
+from gpunb.sessions.bringup import enter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+    from gpunb.providers.base import Instance
+    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.model import Session
+    from gpunb.sessions.reach import Reach
+    from gpunb.sessions.timing import Timing
+
+__all__ = ["Tender"]
+
+
+class Tender:
+    """Talks to the hosts of sessions, to each about one thing at a time.
+
+    Parameters
+    ----------
+    executor
+        Where that is done: a host is a stranger, and may take the connection and say nothing.
+        None does it in turn.
+    pulse_s
+        How often at most a host is asked what runs there.
+    told
+        Takes what went wrong, one line each.
+
+    Attributes
+    ----------
+    refused
+        Session id -> why its host could not be entered the last time.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        host: Reach,
+        timing: Timing,
+        *,
+        executor: Executor | None,
+        pulse_s: float,
+        told: Callable[[str], None],
+    ) -> None:
+        self.ledger = ledger
+        self.host = host
+        self.timing = timing
+        self.executor = executor
+        self.pulse_s = pulse_s
+        self.told = told
+        self.refused: dict[str, str] = {}
+        self._asked: dict[str, float] = {}
+        self._answered: dict[str, float] = {}
+        self._talking: set[str] = set()
+        self._lock = threading.Lock()
+
+    def at_work(self, session: Session) -> bool:
+        """Whether something is being asked of its host now."""
+        return session.id in self._talking
+
+    def _do(self, session: Session, work: Callable[[Session], None]) -> Session:
+        """Do `work` in a thread of its own, or here and now; the session then."""
+        if self.executor is None:
+            work(session)
+            return self.ledger.get(session.id)
+        with self._lock:
+            if session.id in self._talking:
+                return session
+            self._talking.add(session.id)
+
+        def run() -> None:
+            try:
+                work(session)
+            except WrongState:
+                pass  # it was moved on meanwhile
+            except Exception as err:  # noqa: BLE001 - told at the next tick
+                self.told(f"{session.name}: {err}")
+            finally:
+                with self._lock:
+                    self._talking.discard(session.id)
+
+        self.executor.submit(run)
+        return session
+
+    def enter(self, session: Session, instance: Instance) -> Session:
+        """Bring a session whose instance runs to ready; `refused` says why that failed."""
+
+        def work(one: Session) -> None:
+            try:
+                enter(self.ledger, one, instance, host=self.host, within=self.timing.agent_s)
+            except HostError as err:
+                self.refused[one.id] = err.message
+
+        return self._do(session, work)
+
+    def tend(self, session: Session) -> Session:
+        """Look at the host now and then when it seems idle; tell it a lease that it missed."""
+        now = self.ledger.clock.time()
+        if now - self._asked.get(session.id, 0.0) < self.pulse_s:
+            return session
+        if session.armed != session.lease.mark:
+            self._asked[session.id] = now
+            return self._do(session, self._arm)
+        quiet = now - max(session.last_activity or 0.0, session.ready or 0.0)
+        if session.lease.idle_s is not None and quiet >= min(session.lease.idle_s / 3.0, 300.0):
+            return self.ask(session)
+        return session
+
+    def _arm(self, session: Session) -> None:
+        with suppress(HostError):
+            self.host.arm(session)
+            self.ledger.update(session.id, armed=session.lease.mark)
+
+    def ask(self, session: Session) -> Session:
+        """Ask the agent what runs, if it was not asked a moment ago, or its idle time has just ended."""
+        now, asked = self.ledger.clock.time(), self._asked.get(session.id, 0.0)
+        if now - asked < self.pulse_s and not asked < idle_at(session) <= now:
+            return session
+        self._asked[session.id] = now
+        return self._do(session, self._pulse)
+
+    def _pulse(self, session: Session) -> None:
+        asked = self.ledger.clock.time()
+        try:
+            pulse = self.host.pulse(session)
+        except HostError:
+            return
+        last = asked if pulse.busy else min(asked, pulse.last_end or 0.0)
+        if last > (session.last_activity or 0.0):
+            self.ledger.touch(session.id, last)
+        self._answered[session.id] = asked
+
+    def surely_idle(self, session: Session) -> bool:
+        """Whether the host itself has said so, asked when the idle time was over."""
+        return self._answered.get(session.id, 0.0) >= idle_at(session)
+
+
+def idle_at(session: Session) -> float:
+    """When its idle time is over, if nothing more runs."""
+    idle = session.lease.idle_s
+    return math.inf if idle is None else max(session.last_activity or 0.0, session.ready or 0.0) + idle
