@@ -23,10 +23,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def client_python() -> str | None:
-    """A Python that has ``vastai``: ours, ``GPUNB_VASTAI_PYTHON``, or a venv under build/."""
+    """A Python that has ``vastai``: ours, ``VASTAI_PYTHON``, or a venv under build/."""
     for python in (
         sys.executable,
-        os.environ.get("GPUNB_VASTAI_PYTHON"),
+        os.environ.get("VASTAI_PYTHON"),
         str(ROOT / "build/vastai/bin/python"),
     ):
         if python and Path(python).exists():
@@ -40,7 +40,7 @@ def client_python() -> str | None:
 def python():
     found = client_python()
     if found is None:
-        pytest.skip("the published client vastai is not installed (GPUNB_VASTAI_PYTHON)")
+        pytest.skip("the published client vastai is not installed (VASTAI_PYTHON)")
     return found
 
 
