@@ -1,7 +1,7 @@
 # Everything that a developer types. A first call makes .venv; see docs/development.md.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clouds chaos test test-fast lint format lab drops picture bench lock clean
+.PHONY: help demo demo-clouds chaos chaos-real test test-fast lint format lab drops picture bench lock clean
 
 PY := .venv/bin/python
 # one worker a core; PYTEST="-n 0 -x -k ledger" replaces it
@@ -49,6 +49,9 @@ picture: .venv/.ready-dev ## docs/img/quickstart.png from the executed notebook,
 
 chaos: .venv/.ready-dev ## random crashes and faults over four simulated clouds: make chaos N=1000 SEED=0
 	@$(PY) -m tests.chaos $(or $(N),200) --seed $(or $(SEED),0)
+
+chaos-real: .venv/.ready-dev ## real processes killed at random moments, in real time: make chaos-real N=30 SEED=0
+	@$(PY) -m tests.chaos.real $(or $(N),30) --seed $(or $(SEED),0)
 
 bench: .venv/.ready-dev ## the benchmarks, by name: make bench NAME=startup
 	@$(PY) -m benchmarks $(if $(NAME),$(NAME),--list)
