@@ -120,5 +120,6 @@ def parse(parts: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any], list[An
         raise ValueError("a comm message of %d parts" % len(parts))
     content, metadata = (json.loads(bytes(part).decode("utf-8")) for part in parts[:2])
     if not isinstance(content, dict) or not isinstance(metadata, dict):
-        raise ValueError("a comm message whose content is no object")
+        msg = "a comm message whose content is no object"
+        raise ValueError(msg)  # noqa: TRY004 - one word for every bad message
     return content, metadata, list(parts[2:])
