@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
 from gpunb.commands.result import Block, Cell, Note, Result, Table
-from gpunb.errors import BadInput
+from gpunb.errors import BadInput, WrongState
 from gpunb.units import bytes_text, duration_text
 
 if TYPE_CHECKING:
@@ -88,16 +88,32 @@ def run(
     if named and session and named != session:
         msg = f"sync: --session {session!r} and {named}:{path} name two sessions"
         raise BadInput(msg)
+    from gpunb.sessions.model import SessionState
+
     one = context.session(named or session)
     if connection and via != "vast":
         msg = f"--connection {connection!r}: is for --via vast"
         raise BadInput(msg)
+    if one.state is SessionState.STOPPED and via != "vast":
+        via = _while_stopped(one, via, allow=allow_credentials)
     if via == "vast":
         from gpunb.commands import vastcopy
 
-        return vastcopy.run(context, one, url, path, up=up, connection=connection, **plan)
+        more: dict[str, Any] = {"connection": connection, "allow_credentials": allow_credentials}
+        return vastcopy.run(context, one, url, path, up=up, **more, **plan)
     report = _move(context, one, url, path, up=up, via=via or "auto", allow=allow_credentials, plan=plan)
     return _result(report, one, dry_run=plan["dry_run"])
+
+
+def _while_stopped(session: Session, via: str | None, *, allow: bool) -> str:
+    """Nobody moves anything on a stopped machine but Vast, which shows the host credentials."""
+    if session.provider == "vast" and via is None and allow:
+        return "vast"
+    msg = f"session {session.name} is stopped"
+    hint = f"gpunb start {session.name}"
+    if session.provider == "vast":
+        hint += ", or --via vast --allow-credentials for Vast.ai's own copy, which needs no running machine"
+    raise WrongState(msg, bill="its disk is billed", hint=hint)
 
 
 def _move(
@@ -118,7 +134,7 @@ def _move(
     with context.progress(f"sync {'to' if up else 'from'} {session.name}") as progress:
         line = reach.connection(session)
         options: dict[str, Any] = {**plan, "via": via, "allow_credentials": allow, "progress": progress}
-        direction = "up" if up else "down"
+        direction: Literal["up", "down"] = "up" if up else "down"
         if plan["dry_run"]:
             return cloud_sync(line, url, path, direction=direction, **options)
         with moving(context.ledger, session, direction, url) as transfer:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpunb.commands import market
+from gpunb.commands import market, mounts
 from gpunb.commands.result import Block, Fields, Note, Result
 from gpunb.commands.verb import DURATION, MONEY, OrNever, verb
 from gpunb.errors import AuthFailed, BadInput, NoFunds, OfferGone, ProviderError, QuotaExhausted, RateLimited
@@ -58,6 +58,12 @@ _NEXT_CLOUD = (OfferGone, NoFunds, AuthFailed, RateLimited, QuotaExhausted)
 )
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set a variable on the machine.")
 @click.option("--save", multiple=True, metavar="PATH", help="Bring this back from the host before the end.")
+@click.option(
+    "--volume",
+    multiple=True,
+    metavar="NAME:/PATH",
+    help="Mount this volume of yours; only offers where it is are taken.",
+)
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 def command(
     context: Context,
@@ -72,6 +78,7 @@ def command(
     requirements: str | None,
     env: tuple[str, ...],
     save: tuple[str, ...],
+    volume: tuple[str, ...],
     yes: bool,
     length: float | None,
     disk: str | None,
@@ -95,6 +102,9 @@ def command(
     rows = found.rows if offer is None else market.chosen(found.rows, offer)
     if not rows:
         raise _nothing(found, offer)
+    disks: list[mounts.Mount] = []
+    if volume:
+        rows, disks = mounts.choose(context, volume, rows)
     best = rows[0]
     request = _request(
         name=name,
@@ -106,9 +116,11 @@ def command(
         python=python or settings.python or "",
         env=pairs,
         save=list(save) or list(settings.save),
+        volumes={disk.volume.id: disk.path for disk in disks},
     )
     if best.hourly > 0 or context.interactive:
         context.tell(*_plan(best, request))
+        context.tell(*(Note(f"volume {disk.text()}") for disk in disks))
     if best.hourly > 0 and not context.ask("rent it?", yes=yes):
         return Result({"rented": False}, Note("nothing was rented", "dim"), exit_code=1)
     session = _rent(context, rows, request)

@@ -192,9 +192,3 @@ class VastAccount(VastBase):
         if isinstance(answer, dict):
             found = rows(answer, "reports", provider=self.name, what="reports")
         return [parse(Report, row, provider=self.name, what="a report") for row in found]
-
-    def connections(self) -> list[dict[str, Any]]:
-        """The cloud storages that are linked to the account: id, cloud_type, name."""
-        answer = self._call("GET", "/users/cloud_integrations/", expect=(dict, list))
-        found = answer if isinstance(answer, list) else answer.get("integrations", [])
-        return [row for row in found if isinstance(row, dict)]

@@ -72,6 +72,8 @@ RATES: Mapping[str, Rate | float] = {
     "PUT /api/v0/volumes/": 5.5,
     "DELETE /api/v0/volumes/": 5.5,
     "POST /api/v0/volumes/copy/": 5.5,
+    "POST /api/v0/commands/rclone/": 3.5,
+    "DELETE /api/v0/commands/rclone/": 3.5,
 }
 
 _THRESHOLD = re.compile(r"threshold\s*=\s*([\d.]+)")

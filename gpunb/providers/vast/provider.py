@@ -34,7 +34,7 @@ from gpunb.providers.text import clean
 from gpunb.providers.vast import api, create, search
 from gpunb.providers.vast.account import VastAccount
 from gpunb.providers.vast.base import number
-from gpunb.providers.vast.controls import VastControls
+from gpunb.providers.vast.cloudcopy import VastCloudCopy
 from gpunb.providers.vast.instances import map_instance
 from gpunb.providers.vast.offers import map_offers
 from gpunb.providers.vast.volumes import VastVolumes
@@ -49,7 +49,7 @@ _UNDO_TRIES = 8
 _UNDO_PAUSE_S = 3.0
 
 
-class VastProvider(VastControls, VastVolumes, VastAccount):
+class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
     """Vast.ai.
 
     Settings

@@ -64,7 +64,6 @@ class AccountRoutes(Cloud):
         return [
             ("GET", "/users/current", self.user, "check"),
             ("GET", "/users/current/", self.user, "check"),
-            ("GET", "/users/cloud_integrations/", self.connections, "connections"),
             ("GET", "/ssh/", self.ssh_keys, "ssh-keys"),
             ("POST", "/ssh/", self.add_ssh_key, "add-ssh-key"),
             ("PUT", "/ssh/{key_id}/", self.update_ssh_key, "update-ssh-key"),
@@ -97,11 +96,6 @@ class AccountRoutes(Cloud):
                 "balance_threshold_enabled": False,
             }
         )
-
-    async def connections(self, request: Request) -> Response:
-        """None are linked."""
-        self.allow(request, "user_read")
-        return JSONResponse([])
 
     # -- SSH keys ----------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from gpunb.sim.cloud import Cloud, Machine, Phase, Refusal
 from gpunb.sim.vast import market
 from gpunb.sim.vast.account import AccountRoutes
 from gpunb.sim.vast.controls import ControlRoutes
+from gpunb.sim.vast.copies import CopyRoutes
 from gpunb.sim.vast.instances import InstanceRoutes
 from gpunb.sim.vast.volumes import VolumeRoutes
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["VastCloud"]
 
 
-class VastCloud(InstanceRoutes, ControlRoutes, VolumeRoutes, AccountRoutes, Cloud):
+class VastCloud(InstanceRoutes, ControlRoutes, VolumeRoutes, CopyRoutes, AccountRoutes, Cloud):
     """The market of hosts."""
 
     name: ClassVar[str] = "vast"
@@ -212,6 +213,7 @@ class VastCloud(InstanceRoutes, ControlRoutes, VolumeRoutes, AccountRoutes, Clou
             *self.instance_routes(),
             *self.volume_routes(),
             *self.account_routes(),
+            *self.copy_routes(),
         ]
         for method, path, handler, name in table:
             full = path if path.startswith("/api/") else f"/api/v0{path}"

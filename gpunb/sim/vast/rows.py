@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpunb.sim.cloud import Machine, Phase
+from gpunb.sim.vast.copies import copy_message
 
 __all__ = ["FILTERABLE", "instance_row"]
 
@@ -71,7 +72,7 @@ def instance_row(machine: Machine, now: float, *, boot_seconds: float) -> dict[s
         "cur_state": current,
         "next_state": current,
         "intended_status": wanted,
-        "status_msg": message,
+        "status_msg": copy_message(machine, now) or message,
         "is_bid": data["is_bid"],
         "ssh_host": host,
         # where Jupyter is, it has this port and SSH the next

@@ -1,0 +1,135 @@
+"""``sync --via vast``: the cloud's own copy, which also works while the instance is stopped."""
+
+from __future__ import annotations
+
+import posixpath
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from gpunb.commands.result import Note, Result
+from gpunb.errors import BadInput, Cancelled, GpunbError, SyncError
+from gpunb.units import duration_text
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+    from gpunb.providers.vast.cloudcopy import CloudConnection, VastCloudCopy
+    from gpunb.sessions.model import Session
+
+__all__ = ["run"]
+
+POLL_S = 5.0
+# the status is told half a minute late, and may still be that of an earlier copy
+STALE_S = 90.0
+_KINDS = {"s3": "s3", "s3a": "s3", "b2": "b2", "hf": "hf", "dropbox": "dropbox", "drive": "drive"}
+
+
+def run(
+    context: Context,
+    session: Session,
+    url: str,
+    path: str,
+    *,
+    up: bool,
+    connection: str | None,
+    allow_credentials: bool,
+    dry_run: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    checksum: bool,
+) -> Result:
+    """Start the copy, follow it by the instance's status, cancel it on Ctrl-C."""
+    provider = _provider(context, session)
+    if include or exclude or checksum:
+        msg = "--via vast: its copy knows no --include, --exclude or --checksum"
+        raise BadInput(msg, hint="name a smaller folder, or leave --via out")
+    parts = urlsplit(url)
+    there = f"/{parts.netloc}{parts.path}"
+    inside = path if path.startswith("/") else posixpath.normpath(posixpath.join("/root", path))
+    chosen = _connection(provider.connections(), parts.scheme.lower(), connection)
+    source, target = (there, inside) if up else (inside, there)
+    data: dict[str, Any] = {
+        "session": session.name,
+        "way": "vast",
+        "connection": chosen.id,
+        "source": source,
+        "target": target,
+    }
+    said = f"{source} to {target}, by Vast.ai's connection {chosen.id} ({chosen.name or chosen.cloud_type})"
+    if dry_run:
+        return Result({**data, "dry_run": True}, Note(f"would copy {said}; nothing was moved", "strong"))
+    if not allow_credentials:
+        msg = f"--via vast: Vast.ai gives the host the credentials of connection {chosen.id}"
+        hint = "add --allow-credentials if the host may have them"
+        raise BadInput(msg, bill="nothing was moved", hint=hint)
+    began = time.monotonic()
+    context.ledger.touch(session.id)
+    with context.progress(f"sync {'to' if up else 'from'} {session.name}") as progress:
+        before = provider.get(session.instance_id).message
+        provider.start_cloud_copy(session.instance_id, chosen.id, source, target, to_instance=up)
+        try:
+            _follow(context, provider, session, before, progress)
+        except KeyboardInterrupt:
+            _cancel(provider, session)
+    took = duration_text(time.monotonic() - began)
+    warn = "the host was shown the connection's credentials, and could have kept them"
+    return Result({**data, "state": "done"}, Note(f"copied {said} in {took}", "ok"), Note(warn, "warn"))
+
+
+def _follow(context: Context, provider: VastCloudCopy, session: Session, before: str, progress: Any) -> None:
+    from gpunb.providers.vast.cloudcopy import copy_state
+
+    began = time.monotonic()
+    changed = False
+    while True:
+        time.sleep(POLL_S)
+        context.ledger.touch(session.id)
+        message = provider.get(session.instance_id).message
+        progress.say(message or "waiting for the host")
+        changed = changed or message != before
+        state = copy_state(message)
+        if state is False and (changed or time.monotonic() - began > STALE_S):
+            msg = f"Vast.ai's copy failed: {message}"
+            raise SyncError(msg, hint="run it again: what is there already is not copied twice")
+        if state and (changed or time.monotonic() - began > STALE_S):
+            return
+
+
+def _cancel(provider: VastCloudCopy, session: Session) -> None:
+    try:
+        provider.cancel_cloud_copy(session.instance_id)
+    except GpunbError as err:
+        msg = f"the copy may still run: Vast.ai did not confirm its end ({err.message})"
+        raise Cancelled(msg, bill="its traffic may be billed") from err
+    msg = "cancelled; Vast.ai took the call to end the copy, what it has moved stays"
+    raise Cancelled(msg)
+
+
+def _provider(context: Context, session: Session) -> VastCloudCopy:
+    from gpunb.providers import Capability
+    from gpunb.providers.vast.cloudcopy import VastCloudCopy
+
+    found = context.provider(session.provider)
+    if not isinstance(found, VastCloudCopy) or not found.can(Capability.CLOUD_COPY):
+        msg = f"--via vast: session {session.name} is on {found.title}"
+        raise BadInput(msg, hint="leave --via out: the host or this machine moves the files")
+    return found
+
+
+def _connection(found: list[CloudConnection], scheme: str, wanted: str | None) -> CloudConnection:
+    """The one that is named, or the only one that fits the URL."""
+    shown = ", ".join(f"{one.id} ({one.cloud_type} {one.name})" for one in found) or "none"
+    if wanted is not None:
+        for one in found:
+            if wanted in (str(one.id), one.name):
+                return one
+        msg = f"--connection {wanted!r}: the account's connections are: {shown}"
+        raise BadInput(msg, hint="connections are made at https://cloud.vast.ai/settings/")
+    fitting = [one for one in found if one.cloud_type.lower() == _KINDS.get(scheme, "")]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        msg = f"--via vast: no connection of the account is for {scheme}://; they are: {shown}"
+        raise BadInput(msg, hint="connections are made at https://cloud.vast.ai/settings/")
+    msg = f"--via vast: several connections would fit: {shown}"
+    raise BadInput(msg, hint="choose one with --connection ID")

@@ -1,0 +1,154 @@
+"""Vast's own copy between an instance and a cloud storage that is linked to the account.
+
+It works on stopped instances too, and on containers only. Links are made on
+Vast's web page; Vast hands the storage's credentials to the host. How a copy
+stands is told by the instance's status message alone, half a minute late
+(vast-cli's help of ``cloud copy``, and the page on cloud sync).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import BadInput
+from gpunb.providers.text import clean
+from gpunb.providers.vast.base import number
+from gpunb.providers.vast.controls import VastControls
+from gpunb.providers.wire import Wire, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["FLAGS", "CloudConnection", "VastCloudCopy", "copy_state"]
+
+FLAGS = ("--dry-run", "--size-only", "--ignore-existing", "--update", "--delete-excluded")
+_FREQUENCIES = ("HOURLY", "DAILY", "WEEKLY")
+_OVER = re.compile(r"cloud copy operation (finished|complete)", re.IGNORECASE)
+_FAILED = re.compile(r"cloud copy.*(fail|error|cancel|abort)|rclone.*(fail|error)", re.IGNORECASE)
+
+
+class CloudConnection(Wire):
+    """A storage that is linked to the account: ``s3``, ``drive``, ``b2``, ``dropbox`` or ``hf``."""
+
+    id: int
+    cloud_type: str = ""
+    name: str = ""
+
+
+class VastCloudCopy(VastControls):
+    """Start, schedule and cancel copies."""
+
+    def connections(self) -> list[CloudConnection]:
+        """The storages that are linked to the account."""
+        answer = self._call("GET", "/users/cloud_integrations/", expect=(dict, list))
+        found = answer if isinstance(answer, list) else answer.get("integrations", [])
+        return [
+            parse(CloudConnection, row, provider=self.name, what="a cloud connection")
+            for row in found
+            if isinstance(row, dict)
+        ]
+
+    def start_cloud_copy(
+        self,
+        instance_id: str,
+        connection: int,
+        source: str,
+        target: str,
+        *,
+        to_instance: bool,
+        flags: Sequence[str] = (),
+    ) -> None:
+        """Ask the host to begin; not sent twice.
+
+        Parameters
+        ----------
+        source, target
+            Paths: on the instance from its root, in the storage from its (``/bucket/path``).
+        """
+        body = self._copy_body(instance_id, connection, source, target, to_instance=to_instance, flags=flags)
+        self._done(self._call("POST", "/commands/rclone/", json=body), f"copy for {instance_id}")
+
+    def cancel_cloud_copy(self, instance_id: str) -> None:
+        """End the copy of an instance; it can't be gone on with."""
+        body = {"client_id": "me", "dst_id": int(number(instance_id, "instance"))}
+        answer = self._call("DELETE", "/commands/rclone/", json=body, safe=True)
+        self._done(answer, f"end the copy of {instance_id}")
+
+    def schedule_cloud_copy(
+        self,
+        instance_id: str,
+        connection: int,
+        source: str,
+        target: str,
+        *,
+        every: str,
+        start: float,
+        end: float,
+        hour: int | None = None,
+        weekday: int | None = None,
+    ) -> None:
+        """Copy from the instance to the storage again and again, between two Unix times.
+
+        Parameters
+        ----------
+        every
+            "hourly", "daily" or "weekly".
+        hour
+            Of the day in UTC, 0 to 23; not with "hourly".
+        weekday
+            0 (Sunday) to 6; with "weekly" only.
+        """
+        frequency = every.upper()
+        if frequency not in _FREQUENCIES:
+            msg = f"every {every!r}: must be hourly, daily or weekly"
+            raise BadInput(msg)
+        if (hour is None) != (frequency == "HOURLY") or (weekday is None) != (frequency != "WEEKLY"):
+            msg = f"every {every!r}: hourly takes no hour, daily an hour, weekly an hour and a weekday"
+            raise BadInput(msg)
+        body = {
+            "start_time": start,
+            "end_time": end,
+            "api_endpoint": "/api/v0/commands/rclone/",
+            "request_method": "POST",
+            "request_body": self._copy_body(instance_id, connection, source, target, to_instance=False),
+            "day_of_the_week": weekday,
+            "hour_of_the_day": hour,
+            "frequency": frequency,
+            "instance_id": int(number(instance_id, "instance")),
+        }
+        self._done(self._call("POST", "/commands/schedule_job/", json=body), "schedule the copy")
+
+    @staticmethod
+    def _copy_body(
+        instance_id: str,
+        connection: int,
+        source: str,
+        target: str,
+        *,
+        to_instance: bool,
+        flags: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        inside = target if to_instance else source
+        if not inside.startswith("/") or (to_instance and inside.rstrip("/") in ("", "/root")):
+            msg = f"path {clean(inside, 80)!r} must be absolute, and not / or /root itself: SSH would break"
+            raise BadInput(msg)
+        unknown = [flag for flag in flags if flag not in FLAGS]
+        if unknown:
+            msg = f"flag {unknown[0]!r}: Vast.ai takes {', '.join(FLAGS)}"
+            raise BadInput(msg)
+        return {
+            "src": source,
+            "dst": target,
+            "instance_id": int(number(instance_id, "instance")),
+            "selected": int(number(connection, "connection")),
+            "transfer": "Cloud To Instance" if to_instance else "Instance To Cloud",
+            "flags": list(flags),
+        }
+
+
+def copy_state(message: str) -> bool | None:
+    """What an instance's status message says of its copy: True done, False failed, None neither."""
+    if _OVER.search(message):
+        return True
+    return False if _FAILED.search(message) else None

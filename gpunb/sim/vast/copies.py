@@ -1,0 +1,98 @@
+"""Cloud copies of the simulated Vast: a status message that tells half a minute late how they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+
+from gpunb.sim.cloud import Cloud, Machine
+
+if TYPE_CHECKING:
+    from gpunb.sim.cloud import Refusal
+    from gpunb.sim.money import Account
+
+__all__ = ["CopyRoutes", "copy_message"]
+
+LAG_S = 30.0
+TAKES_S = 120.0
+_WAYS = ("Instance To Cloud", "Cloud To Instance")
+
+
+class CopyRoutes(Cloud):
+    """The endpoints under ``/commands/``."""
+
+    next_id: Callable[[], int]
+    deny: Callable[..., Refusal]
+    body: Callable[[Request], Any]
+    allow: Callable[..., Account]
+    machine: Callable[[Request, str, str], Machine]
+
+    def copy_routes(self) -> list[tuple[str, str, Any, str]]:
+        """Method, path, handler and endpoint's name."""
+        return [
+            ("GET", "/users/cloud_integrations/", self.connections, "connections"),
+            ("POST", "/commands/rclone/", self.start_copy, "cloud-copy"),
+            ("DELETE", "/commands/rclone/", self.cancel_copy, "cancel-copy"),
+            ("POST", "/commands/schedule_job/", self.schedule, "schedule"),
+        ]
+
+    async def connections(self, request: Request) -> Response:
+        """Those that a test or the user has linked; on the real one this is done in the browser."""
+        return JSONResponse(self._connections(self.allow(request, "user_read")))
+
+    async def start_copy(self, request: Request) -> Response:
+        """Containers only; running or stopped."""
+        body = await self.body(request)
+        machine = self.machine(request, str(body.get("instance_id")), "instance_write")
+        self._check(machine, body)
+        machine.data["copy"] = {"began": self.clock.now(), "over": None, "body": body}
+        return JSONResponse({"success": True, "msg": "Cloud Copy Started"})
+
+    async def cancel_copy(self, request: Request) -> Response:
+        """What was moved stays."""
+        body = await self.body(request)
+        machine = self.machine(request, str(body.get("dst_id")), "instance_write")
+        copy = machine.data.get("copy")
+        if copy is None:
+            raise self.deny(404, "no copy is running")
+        if copy["over"] is None:
+            copy["over"] = self.clock.now()
+        return JSONResponse({"success": True})
+
+    async def schedule(self, request: Request) -> Response:
+        """One job an instance and endpoint; another one is 422."""
+        body = await self.body(request)
+        machine = self.machine(request, str(body.get("instance_id")), "instance_write")
+        if body.get("api_endpoint") != "/api/v0/commands/rclone/":
+            raise self.deny(400, "this endpoint can't be scheduled")
+        self._check(machine, body.get("request_body") or {})
+        if machine.data.get("job") is not None:
+            raise self.deny(422, "a job for this instance exists")
+        machine.data["job"] = {**body, "id": self.next_id()}
+        return JSONResponse({"success": True, "scheduled_job_id": machine.data["job"]["id"]})
+
+    def _check(self, machine: Machine, body: dict[str, Any]) -> None:
+        known = {row["id"] for row in self._connections(machine.account)}
+        if body.get("selected") not in known:
+            raise self.deny(404, f"no connection {body.get('selected')}")
+        if body.get("transfer") not in _WAYS or not body.get("src") or not body.get("dst"):
+            raise self.deny(400, "src, dst and transfer must be given")
+
+    @staticmethod
+    def _connections(account: Account) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = account.data.setdefault("connections", [])
+        return found
+
+
+def copy_message(machine: Machine, now: float) -> str | None:
+    """The status message while there is, or was, a copy."""
+    copy = machine.data.get("copy")
+    if copy is None or now < copy["began"] + LAG_S:
+        return None
+    if copy["over"] is not None and now >= copy["over"] + LAG_S:
+        return "Cloud Copy Operation Cancelled"
+    done = (now - LAG_S - copy["began"]) / TAKES_S
+    return "Cloud Copy Operation Finished" if done >= 1 else f"Cloud Copy in progress: {done:.0%}"
