@@ -55,6 +55,8 @@ VERBS: dict[str, str] = {
     "forward": "Make a port of the host a link on this machine.",
     "top": "Show the host's load, live.",
     "ssh": "Open a shell on the host.",
+    "cost": "Show what was spent, by session, day, cloud or run.",
+    "receipts": "List the receipts of ended sessions, or show one.",
     "extend": "Give a session more time, idle time or money.",
     "stop": "Stop a session and keep its disk.",
     "start": "Start a stopped session.",

@@ -22,6 +22,7 @@ __all__ = [
     "left",
     "machine",
     "receipt_blocks",
+    "said",
     "runs_table",
     "session_data",
     "sessions_table",
@@ -207,6 +208,16 @@ def runs_table(runs: Sequence[RunNote], names: Mapping[str, str], now: float) ->
     return Table(["run", "kind", "name", "state", "session", ">started", ">took"], rows)
 
 
+def said(receipt: Receipt) -> str:
+    """What the cloud itself counts, and how far that is from our count."""
+    if receipt.provider_usd is None:
+        return ""
+    more = receipt.provider_usd - receipt.cost.total
+    word = "more" if more > 0 else "less"
+    far = f" ({money_text(abs(more))} {word} than counted here)" if abs(more) >= 0.005 else " (the same)"
+    return money_text(receipt.provider_usd) + far
+
+
 def receipt_blocks(receipt: Receipt) -> list[Block]:
     """A receipt to read."""
     cost = receipt.cost
@@ -228,10 +239,7 @@ def receipt_blocks(receipt: Receipt) -> list[Block]:
                 ("instance", receipt.instance_id),
                 ("lasted", duration_text(receipt.seconds)),
                 ("cost", f"{money_text(cost.total)}" + (f" ({kinds})" if kinds else "")),
-                (
-                    "the cloud says",
-                    "" if receipt.provider_usd is None else money_text(receipt.provider_usd),
-                ),
+                ("the cloud says", said(receipt)),
                 ("runs", f"{len(receipt.runs)}, of them {done} ok" if receipt.runs else "none"),
                 ("ended by", receipt.why),
                 ("gone", confirmed),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import math
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -421,6 +422,14 @@ class Provider(ABC):
     def usage(self, instance_id: str) -> list[UsageLine]:
         """What the provider itself says that the instance cost."""
         self.refuse("say what a single instance cost")
+
+    def usages(self, instance_ids: Sequence[str]) -> list[UsageLine]:
+        """`usage` of several instances; one that the cloud knows no more is left out."""
+        out: list[UsageLine] = []
+        for ident in instance_ids:
+            with suppress(InstanceGone):
+                out += self.usage(ident)
+        return out
 
     def can(self, capability: Capability) -> bool:
         """Whether this cloud has `capability`."""

@@ -7,7 +7,7 @@ the issue threads named where they matter.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import (
     BadAnswer,
@@ -39,6 +39,9 @@ from gpunb.providers.vast.instances import map_instance
 from gpunb.providers.vast.offers import map_offers
 from gpunb.providers.vast.volumes import VastVolumes
 from gpunb.providers.wire import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["VastProvider"]
 
@@ -309,3 +312,8 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
         """What Vast charged for it in the last 90 days, by kind."""
         ident = number(instance_id, "instance")
         return [line for line in self.charges() if line.instance_id == ident]
+
+    def usages(self, instance_ids: Sequence[str]) -> list[UsageLine]:
+        """`usage` of all of them in one reading of the charges."""
+        wanted = {number(one, "instance") for one in instance_ids}
+        return [line for line in self.charges() if line.instance_id in wanted]

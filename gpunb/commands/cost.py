@@ -1,0 +1,192 @@
+"""``cost``: what was spent, by session, day, cloud or run, beside what the clouds say."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb.commands.result import Block, Cell, Note, Result, Table
+from gpunb.commands.verb import DURATION, OrNever, verb
+from gpunb.units import duration_text, money_text
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+    from gpunb.sessions.model import Cost
+    from gpunb.sessions.spending import Spent
+
+__all__ = ["command"]
+
+DAYS = 30
+# a provider's own count starts and ends at other moments than ours: so much is no news
+SAME_USD = 0.01
+SAME_SHARE = 0.02
+
+
+@verb("cost", example="cost\ncost --by day --since 7d\ncost --by run -s train\ncost --ask", session=True)
+@click.option(
+    "--by",
+    type=click.Choice(["session", "day", "cloud", "run"]),
+    default="session",
+    show_default=True,
+    help="One row for each.",
+)
+@click.option(
+    "--since",
+    type=OrNever(DURATION, "ever"),
+    default=f"{DAYS}d",
+    show_default=True,
+    metavar="TIME",
+    help="How far back, or ever.",
+)
+@click.option("--ask", is_flag=True, help="Ask the clouds what they count, and show the difference.")
+def command(context: Context, *, session: str | None, by: str, since: float, ask: bool) -> Result:
+    """Show what was spent: gpu, disk and bandwidth, in the steps that each cloud bills.
+
+    It reads this machine's ledger; what a cloud itself said is shown where it has said so, at the
+    end of a session or now (--ask).
+    """
+    from gpunb.sessions import spending
+
+    ledger = context.ledger
+    begin = 0.0 if since == float("inf") else max(0.0, time.time() - since)
+    wanted = ledger.find(session).id if session else None
+    rows = [one for one in spending.spent(ledger, since=begin) if wanted in {None, one.session.id}]
+    notes: list[Block] = []
+    if ask:
+        with context.progress("ask the clouds"):
+            failed = spending.ask_clouds(ledger, rows, context.provider)
+        notes = [Note(f"{name} could not be asked: {reason}", "warn") for name, reason in failed]
+    if not rows:
+        return Result({"rows": [], "total": 0.0}, Note("nothing was spent", "dim"), *notes)
+    data, block = {"session": _sessions, "day": _days, "cloud": _clouds, "run": _runs}[by](
+        context, rows, begin
+    )
+    total = spending.added(one.cost for one in rows)
+    return Result({"rows": data, "total": total.data()}, block, *notes)
+
+
+def _money(cost: Cost) -> list[object]:
+    return [money_text(one) for one in (cost.gpu, cost.disk, cost.bandwidth, cost.total)]
+
+
+def _said(one: Spent) -> list[object]:
+    if one.provider_usd is None:
+        return [Cell("-", "dim"), ""]
+    more = one.difference
+    if more is None:
+        return [money_text(one.provider_usd), Cell("of all of it", "dim")]
+    far = abs(more) > max(SAME_USD, SAME_SHARE * one.provider_usd)
+    sign = "+" if more >= 0 else "-"
+    return [money_text(one.provider_usd), Cell(f"{sign}{money_text(abs(more))}", "warn" if far else "dim")]
+
+
+def _sessions(context: Context, rows: list[Spent], begin: float) -> tuple[list[dict[str, Any]], Block]:  # noqa: ARG001
+    from gpunb.commands import views
+    from gpunb.sessions.spending import added
+
+    data, shown = [], []
+    for one in rows:
+        session = one.session
+        data.append(
+            {
+                "session": session.name,
+                "id": session.id,
+                "provider": session.provider,
+                "state": session.state.value,
+                "seconds": one.seconds,
+                "cost": one.cost.data(),
+                "provider_usd": one.provider_usd,
+                "difference_usd": one.difference,
+            }
+        )
+        shown.append(
+            [
+                Cell(session.name, "strong"),
+                session.provider,
+                views.state_cell(session),
+                duration_text(one.seconds),
+                *_money(one.cost),
+                *_said(one),
+            ]
+        )
+    heads = ["session", "cloud", "state", ">lasted", ">gpu", ">disk", ">bandwidth", ">total"]
+    total = ["total", "", "", "", *_money(added(one.cost for one in rows)), "", ""]
+    return data, Table([*heads, ">the cloud says", ">difference"], shown, total)
+
+
+def _days(context: Context, rows: list[Spent], begin: float) -> tuple[list[dict[str, Any]], Block]:
+    from gpunb.sessions.spending import added, by_day
+
+    days = by_day(context.ledger, [one.session for one in rows], since=begin)
+    data = [{"day": day, "cost": cost.data()} for day, cost in days]
+    total = ["total", *_money(added(cost for _, cost in days))]
+    shown = [[Cell(day, "strong"), *_money(cost)] for day, cost in days]
+    return data, Table(["day", ">gpu", ">disk", ">bandwidth", ">total"], shown, total)
+
+
+def _clouds(context: Context, rows: list[Spent], begin: float) -> tuple[list[dict[str, Any]], Block]:  # noqa: ARG001
+    from gpunb.sessions.spending import added
+
+    data, shown = [], []
+    for name in sorted({one.session.provider for one in rows}):
+        mine = [one for one in rows if one.session.provider == name]
+        cost = added(one.cost for one in mine)
+        said = [one.provider_usd for one in mine if one.provider_usd is not None]
+        difference = [one.difference for one in mine if one.difference is not None]
+        data.append(
+            {
+                "provider": name,
+                "sessions": len(mine),
+                "cost": cost.data(),
+                "provider_usd": sum(said) if said else None,
+                "difference_usd": sum(difference) if difference else None,
+            }
+        )
+        word = money_text(sum(said)) if said else "-"
+        many = f"{word} ({len(said)} of {len(mine)})" if said and len(said) < len(mine) else word
+        shown.append([Cell(name, "strong"), str(len(mine)), *_money(cost), many])
+    total = ["total", str(len(rows)), *_money(added(one.cost for one in rows)), ""]
+    heads = ["cloud", ">sessions", ">gpu", ">disk", ">bandwidth", ">total", ">the cloud says"]
+    return data, Table(heads, shown, total)
+
+
+def _runs(context: Context, rows: list[Spent], begin: float) -> tuple[list[dict[str, Any]], Block]:
+    from gpunb.sessions.spending import of_run
+
+    ledger, now = context.ledger, time.time()
+    data, shown = [], []
+    for one in rows:
+        session = one.session
+        segments = ledger.segments(session.id)
+        for run in ledger.runs(session.id, 1000):
+            if (run.ended or now) < begin:
+                continue
+            until = session.ended or now
+            usd = of_run(segments, run, until)
+            seconds = max(0.0, (run.ended or until) - run.started)
+            data.append(
+                {
+                    "run": run.id,
+                    "kind": run.kind,
+                    "name": run.name,
+                    "session": session.name,
+                    "seconds": seconds,
+                    "usd": usd,
+                }
+            )
+            shown.append(
+                [
+                    Cell(run.id, "strong"),
+                    run.kind,
+                    run.name,
+                    session.name,
+                    duration_text(seconds),
+                    money_text(usd, digits=4),
+                ]
+            )
+    if not shown:
+        return data, Note("no runs", "dim")
+    table = Table(["run", "kind", "name", "session", ">took", ">the machine cost meanwhile"], shown)
+    return data, table

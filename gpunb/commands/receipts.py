@@ -1,0 +1,58 @@
+"""``receipts``: what ended sessions were, cost and left behind."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from gpunb.commands.result import Cell, Note, Result, Table
+from gpunb.commands.verb import verb
+from gpunb.errors import SessionNotFound
+from gpunb.units import duration_text, money_text
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+
+__all__ = ["command"]
+
+
+@verb("receipts", example="receipts\nreceipts train\nreceipts -n 100 --json")
+@click.argument("name", required=False, metavar="[SESSION]")
+@click.option(
+    "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many."
+)
+def command(context: Context, *, name: str | None, limit: int) -> Result:
+    """List the receipts, newest first, or show one whole: what ran, for how long, and what it cost."""
+    from gpunb.commands import views
+
+    ledger = context.ledger
+    if name is not None:
+        session = ledger.find(name)
+        found = ledger.receipt(session.id)
+        if found is None:
+            msg = f"session {session.name} has no receipt: it is {session.state.value}"
+            raise SessionNotFound(msg, hint=f"gpunb show {session.name} tells what it is")
+        return Result(found.data(), *views.receipt_blocks(found))
+    receipts = ledger.receipts(limit)
+    if not receipts:
+        return Result([], Note("no receipts yet: no session has ended", "dim"))
+    rows = []
+    for one in receipts:
+        gone = Cell("confirmed", "ok") if one.confirmed is not None else Cell("NOT CONFIRMED", "bad")
+        rows.append(
+            [
+                Cell(one.name, "strong"),
+                views.machine(one.gpu, one.gpus),
+                one.provider,
+                time.strftime("%Y-%m-%d %H:%M", time.localtime(one.ended)),
+                duration_text(one.seconds),
+                money_text(one.cost.total),
+                "" if one.provider_usd is None else money_text(one.provider_usd),
+                one.why,
+                gone,
+            ]
+        )
+    heads = ["session", "gpu", "cloud", ">ended", ">lasted", ">cost", ">the cloud says", "ended by", "gone"]
+    return Result([one.data() for one in receipts], Table(heads, rows))
