@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gpunb.commands.context import Context
+    from gpunb.providers import Provider
 
 __all__ = ["Finding", "command"]
 
@@ -201,3 +202,19 @@ def _clouds(context: Context) -> Iterator[Finding]:
             yield Finding(
                 f"cloud {name}", "ok", f"{kind.title} answers{who}{money} {account.message}".rstrip()
             )
+            yield from _volumes(provider)
+
+
+def _volumes(provider: Provider) -> Iterator[Finding]:
+    from gpunb.sessions.orphans import idle_volumes
+
+    try:
+        idle = idle_volumes(provider)
+    except GpunbError as err:
+        yield Finding(f"cloud {provider.name}", "warn", f"its volumes can't be listed: {err.message}")
+        return
+    if idle:
+        price = money_text(sum(volume.usd_h or 0.0 for volume in idle), digits=4)
+        names = ", ".join(volume.name or volume.id for volume in idle[:5])
+        text = f"{len(idle)} volumes that no machine is known to use cost {price} an hour: {names}"
+        yield Finding("volumes", "warn", text, "gpunb volumes --delete ID")

@@ -54,3 +54,18 @@ def test_what_can_not_be_mounted_is_refused_before_money(market: Any) -> None:
     market.w.provider.create_volume(market.w.provider.search_volumes(20)[0].id, 20, "data")
     with pytest.raises(BadInput, match="several volumes"):
         mounts.choose(market.context, ["data:/data"], market.rows)
+
+
+def test_a_volume_that_nothing_uses_is_found_by_the_doctor(market: Any) -> None:
+    from gpunb.commands.doctor import _volumes
+    from gpunb.providers.local import LocalProvider
+
+    (finding,) = _volumes(market.w.provider)
+    assert finding.level == "warn"
+    assert "1 volumes" in finding.text
+    assert "data" in finding.text
+    offer = market.rows[0].offer
+    offer.machine_id = market.machine
+    market.w.rent(offer=offer, volumes={market.ident: "/data"})
+    assert list(_volumes(market.w.provider)) == []
+    assert list(_volumes(LocalProvider())) == []
