@@ -36,7 +36,7 @@ def split(given: str) -> tuple[str | None, str] | None:
 @verb(
     "sync",
     session=True,
-    example="sync data :data\nsync :out out\nsync src train:src --delete --dry-run\nsync s3://bucket/set :data",
+    example="sync data :data\nsync :out out\nsync src train:src --delete -n\nsync s3://bucket/set :data",
 )
 @click.argument("source", metavar="SRC", type=click.Path())
 @click.argument("target", metavar="DST", type=click.Path())
@@ -67,7 +67,7 @@ def command(
     and what .gpunbignore (or .gitignore) names.
     """
     if clouds.is_url(source) or clouds.is_url(target):
-        plan = {"dry_run": dry_run, "delete": delete, "include": include, "exclude": exclude}
+        plan: dict[str, Any] = {"dry_run": dry_run, "delete": delete, "include": include, "exclude": exclude}
         return clouds.run(context, source, target, session, **plan, checksum=checksum, **cloud)
     clouds.refuse(cloud)
     up, down = split(target), split(source)
