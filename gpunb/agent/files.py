@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+import signal
 import stat
 import struct
 import sys
@@ -23,6 +24,7 @@ from . import filewire as wire
 
 PART = b".gpunb-part-"
 FLUSH = 1 << 18
+IDLE_S = 900
 KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
 
 
@@ -69,6 +71,7 @@ class Server:
         """Until the client closes."""
         buffer = bytearray(wire.PIECE + (1 << 16))
         while True:
+            signal.alarm(IDLE_S)  # ends us: the client keeps a line for a next sync that may not come
             head = self.source.read(wire.FRAME.size)
             if len(head) < wire.FRAME.size:
                 return 0
@@ -78,6 +81,7 @@ class Server:
             view = memoryview(buffer)[:size]
             if self.source.readinto(view) < size:
                 return 0
+            signal.alarm(0)
             handler = self.handlers.get(kind)
             if handler is None:
                 sys.stderr.write("an unknown request %r\n" % kind)

@@ -183,15 +183,15 @@ class _Flow:
     ) -> None:
         self.source, self.target, self.single = source, target, single
         self.rules, self.wish, self._lock = rules, wish, lock
-        self.exists = False
+        self.exists = self.over = False
         self.where = self.root = ""
         self.report = SyncReport(Plan())
         self._leftovers: list[str] = []
 
     def close(self) -> None:
         """Close the lines."""
-        self.source.close()
-        self.target.close()
+        self.source.close(keep=self.over)
+        self.target.close(keep=self.over)
 
     @property
     def host(self) -> HostSide:
@@ -206,6 +206,7 @@ class _Flow:
             self._plan()
             if not self.wish.dry_run:
                 self._carry_out()
+        self.over = True
 
     def _plan(self) -> None:
         wish = self.wish

@@ -49,7 +49,7 @@ class HostSide:
 
     def __init__(self, client: AgentClient) -> None:
         self.client = client
-        self.line = Line(client)
+        self.line = Line.first(client)
         self.root = ""
         self.alias: dict[str, str] = {}
         self.zstd = False
@@ -60,9 +60,12 @@ class HostSide:
         self._asked: deque[str] = deque()
         self._entering = False
 
-    def close(self) -> None:
-        """Close the line."""
-        self.line.close()
+    def close(self, *, keep: bool = False) -> None:
+        """Close the line, or with `keep` leave it to the next sync: nothing is under way then."""
+        if keep and not self._asked and not self._entering:
+            self.line.keep(self.client)
+        else:
+            self.line.close()
 
     # -- before the plan
 
@@ -190,7 +193,7 @@ class HostSide:
     def ask(self, path: str) -> None:
         """Ask for one folder's listing; `take` gives it."""
         self._asked.append(path)
-        self.line.send(b"L", encode(path))
+        self.line.hold(b"L", encode(path))
 
     def take(self) -> tuple[str, list[Entry], str]:
         """The listing that was asked for longest: path, entries, and why it could not be read.
@@ -198,6 +201,7 @@ class HostSide:
         A folder that is not there has no entries and no reason.
         """
         self.entered()
+        self.line.flush()
         path = self._asked.popleft()
         found, why, code, entries = _listing(self.line.expect(b"L"))
         if found != path:
@@ -205,8 +209,7 @@ class HostSide:
             raise bad(words)
         if code in (2, 20):  # not there, or not a folder
             return path, [], ""
-        start = f"{path}/" if path else ""
-        return path, [e for e in entries if name_problem(e[0], start + e[0]) is None], why
+        return path, entries, why
 
     def item(self, path: str, *, follow: bool) -> Entry | None:
         """What is at an absolute path."""
@@ -323,26 +326,34 @@ class HostReader:
         """Its pieces with their offsets; `Refused` where it ends badly."""
         at = start
         while True:
-            kind, body = self.line.receive()
+            kind, size = self.line.head()
             if kind == ord("R"):
-                if body:
-                    raise Refused(bytes(body).decode("utf-8", "replace")[:200])
+                words = bytes(self.line.body(size)).decode("utf-8", "replace")[:200]
+                if words:
+                    raise Refused(words)
                 if at != end:
                     words = "less of a file than was asked for"
                     raise bad(words)
                 return
-            if kind != ord("P") or not body:
+            if kind != ord("P") or not size:
                 words = f"a frame of kind {kind} in a file"
                 raise bad(words)
-            try:
-                data = wire.unsqueeze(body, wire.PIECE)
-            except ValueError as err:
-                raise bad(str(err)) from err
-            if at + len(data) > end:
-                words = "more of a file than was asked for"
-                raise bad(words)
-            yield at, data
-            at += len(data)
+            for data in self._piece(size):
+                if at + len(data) > end:
+                    words = "more of a file than was asked for"
+                    raise bad(words)
+                yield at, data
+                at += len(data)
+
+    def _piece(self, size: int) -> Iterator[Any]:
+        codec = self.line.body(1)
+        if codec[0] == wire.PLAIN:
+            yield from self.line.parts(size - 1)
+            return
+        try:
+            yield wire.unsqueeze(bytes(codec) + bytes(self.line.body(size - 1)), wire.PIECE)
+        except ValueError as err:
+            raise bad(str(err)) from err
 
     def ask_base(self, item: Item, *, digests: bool) -> None:
         """Ask for a large file's digests, or where it has data."""

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from gpunb.agent import filewire as wire
 from gpunb.errors import HostError, ProtocolError, Unreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gpunb.remote import AgentClient
 
 __all__ = ["HostFault", "Line", "bad"]
 
 STALL_S = 90.0
+_kept: weakref.WeakKeyDictionary[AgentClient, Line] = weakref.WeakKeyDictionary()
+_keeping = threading.Lock()
 _WINDOW = 8 * 2**20  # of a channel; eight of them hold no more than 64 MiB
 _MOST = {ord("L"): 2**28, ord("S"): 2**26, ord("P"): wire.PIECE + 1, ord("J"): 2**26}
 _LONG = 2**18
+_HELD = 2**12
 
 
 class HostFault(HostError):
@@ -63,6 +70,7 @@ class Line:
         self.rtt = (time.perf_counter() - began) / 2
         self.channel.settimeout(STALL_S)
         self._rest = memoryview(b"")
+        self._held = b""
         self._greeted = False
         self.stopped = False
 
@@ -70,6 +78,8 @@ class Line:
         """One frame; raises `Unreachable`."""
         size = sum(map(len, parts))
         head = wire.FRAME.pack(size, kind[0])
+        held, self._held = self._held, b""
+        head = held + head
         try:
             if size < _LONG:
                 self.channel.sendall(b"".join((head, *parts)))
@@ -78,6 +88,21 @@ class Line:
             self.channel.sendall(memoryview(parts[-1]))  # type: ignore[arg-type]  # any buffer will do
         except (OSError, EOFError) as err:
             raise self._broken(err) from err
+
+    def hold(self, kind: bytes, body: bytes) -> None:
+        """As `send`, but it may wait here until the next `send` or `flush`."""
+        self._held += wire.FRAME.pack(len(body), kind[0]) + body
+        if len(self._held) > _HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what `hold` kept; raises `Unreachable`."""
+        held, self._held = self._held, b""
+        if held:
+            try:
+                self.channel.sendall(held)
+            except (OSError, EOFError) as err:
+                raise self._broken(err) from err
 
     def receive(self) -> tuple[int, memoryview]:
         """The next frame's kind and body.
@@ -89,13 +114,32 @@ class Line:
         ProtocolError
             A frame that no honest end sends.
         """
+        kind, size = self.head()
+        return kind, self._take(size)
+
+    def head(self) -> tuple[int, int]:
+        """The next frame's kind and size; its body is taken by `parts`."""
         if not self._greeted:
             self._greet()
         size, kind = wire.FRAME.unpack(self._take(wire.FRAME.size))
         if size > _MOST.get(kind, 2**20):
             words = f"a frame of kind {kind} and {size} bytes"
             raise bad(words)
-        return kind, self._take(size)
+        return kind, size
+
+    def parts(self, size: int) -> Iterator[memoryview]:
+        """So many bytes of a body, in the pieces in which they come: nothing is copied."""
+        while size:
+            if not self._rest:
+                self._rest = memoryview(self._recv())
+            part = self._rest[:size]
+            self._rest = self._rest[size:]
+            size -= len(part)
+            yield part
+
+    def body(self, size: int) -> memoryview:
+        """A body in one piece."""
+        return self._take(size)
 
     def ready(self) -> bool:
         """Whether something of the host's waits here."""
@@ -117,6 +161,32 @@ class Line:
     def post(self, op: str, **args: Any) -> None:
         """A JSON call whose answer is taken later."""
         self.send(b"J", json.dumps({"op": op, **args}).encode())
+
+    @classmethod
+    def first(cls, client: AgentClient) -> Line:
+        """The line that an earlier sync with this host left open, or a new one."""
+        with _keeping:
+            found = _kept.pop(client, None)
+        if found is not None:
+            if not (found.channel.closed or found.channel.eof_received) and found.current(client):
+                return found
+            found.close()
+        return cls(client)
+
+    def current(self, client: AgentClient) -> bool:
+        """Whether this is a channel of the connection that the client uses now."""
+        return self.channel.get_transport() is client.connection.transport
+
+    def keep(self, client: AgentClient) -> None:
+        """Leave the line to the next sync; nothing may be under way on it.
+
+        The host's end gives up after some idle minutes.
+        """
+        with _keeping:
+            before = _kept.pop(client, None)
+            _kept[client] = self
+        if before is not None:
+            before.close()
 
     def close(self) -> None:
         """Close the channel; the host's process ends with it. Does nothing twice."""

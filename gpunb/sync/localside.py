@@ -121,7 +121,7 @@ class LocalSide:
             self._safe = LocalRoot(self.root)
         return self._safe
 
-    def close(self) -> None:
+    def close(self, *, keep: bool = False) -> None:  # noqa: ARG002 - as the host's side has it
         """Close the folder that was written into."""
         if self._safe is not None:
             self._safe.__exit__()
@@ -145,6 +145,7 @@ class LocalReader:
 
     def __init__(self, root: Path, alias: dict[str, str]) -> None:
         self._root, self._alias = str(root), alias
+        self._buffer = memoryview(bytearray(wire.PIECE))
 
     def _open(self, item: Item) -> int:
         path = self._alias.get(item.path)
@@ -185,10 +186,10 @@ class LocalReader:
             raise Refused(err.strerror or str(err)) from err
         try:
             for at in range(start, end, wire.PIECE):
-                data = os.pread(fd, min(wire.PIECE, end - at), at)
-                if len(data) < min(wire.PIECE, end - at):
+                want = min(wire.PIECE, end - at)
+                if os.preadv(fd, [self._buffer[:want]], at) < want:
                     raise Refused(wire.CHANGED)
-                yield at, data
+                yield at, self._buffer[:want]  # taken before the next one is read
             facts = os.fstat(fd)
             if (facts.st_size, facts.st_mtime_ns) != (item.size, item.mtime_ns):
                 raise Refused(wire.CHANGED)

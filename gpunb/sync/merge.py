@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gpunb.agent import filewire as wire
 from gpunb.sync.plan import LeftOut, Plan, Tree
+from gpunb.sync.remote import name_problem
 from gpunb.sync.rules import PART
 from gpunb.sync.safe import part_name
 from gpunb.sync.scan import KINDS, item_of
@@ -196,7 +197,7 @@ class Merge:
     def _sort_out_parts(self, path: str, there: dict[str, Entry]) -> dict[str, int]:
         """Take our unfinished files out of `there`: their names and sizes."""
         start = f"{path}/" if path else ""
-        parts = {name: entry[3] for name, entry in there.items() if name.startswith(PART)}
+        parts = {name: entry[3] for name, entry in there.items() if name.startswith(PART) and "/" not in name}
         for name in parts:
             del there[name]
             self.leftovers.add(start + name)
@@ -250,6 +251,8 @@ class Merge:
 
     def _only_there(self, folder: str, entry: Entry, *, ruled: bool = True) -> None:
         path = f"{folder}/{entry[0]}" if folder else entry[0]
+        if name_problem(entry[0], path) is not None:
+            return  # no file's name, whatever the host says
         is_folder = entry[1] == wire.FOLDER
         inside = ("pyvenv.cfg",) if is_folder and entry[3] else ()
         rule = self.rules.why_out(path, folder=is_folder, names=inside) if ruled else None
