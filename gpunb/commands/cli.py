@@ -225,6 +225,9 @@ def words(line: str | Sequence[str]) -> list[str]:
         raise BadInput(msg, hint='close the quote, or write \\" for one that is meant') from err
 
 
+# they show the end of a lease themselves, or change it
+_SILENT = frozenset({"ps", "show", "rent", "extend", "down", "supervise", "completion"})
+
 # older clicks print the help themselves
 _NAMELESS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
@@ -246,6 +249,10 @@ def _invoke(args: list[str], context: Context) -> Result:
     except GpunbError as err:
         for_door(err, args, context)
         raise
+    if args and args[0] not in _SILENT:
+        from gpunb.commands import soon
+
+        soon.tell(context)
     return found if isinstance(found, Result) else Result(found)
 
 

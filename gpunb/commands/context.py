@@ -85,6 +85,11 @@ class Context:
         return self._ledger
 
     @property
+    def opened(self) -> Ledger | None:
+        """The ledger, if this call has used it."""
+        return self._ledger
+
+    @property
     def settings(self) -> Settings:
         """The settings that hold in the working folder."""
         from gpunb import settings

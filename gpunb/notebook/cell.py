@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb import log
-from gpunb.commands import Context, Result, notices, playing
+from gpunb.commands import Context, Result, notices, playing, soon
 from gpunb.commands.cli import for_door, usage_error, words
 from gpunb.commands.get import fetch
 from gpunb.commands.put import send
@@ -75,7 +75,7 @@ def run_cell(shell: InteractiveShell, line: str, body: str) -> Result | None:
             args = words(line)
             with CELL.make_context("%%gpu", list(args), obj=context) as parsed:
                 options = dict(parsed.params)
-            return _run(context, body, options)
+            result = _run(context, body, options)
         except click.exceptions.Exit:  # -h
             return None
         except click.ClickException as err:
@@ -88,6 +88,8 @@ def run_cell(shell: InteractiveShell, line: str, body: str) -> Result | None:
         except Exception:
             log.get(__name__).exception("unexpected failure in a %%gpu cell")
             raise
+        soon.tell(context)
+        return result
 
 
 def _run(context: Context, body: str, options: dict[str, Any]) -> Result | None:

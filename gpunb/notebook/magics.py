@@ -38,6 +38,20 @@ def register(shell: InteractiveShell) -> None:
     for key in (f"%{NAME}", f"%%{NAME}"):
         shell.set_hook("complete_command", _complete, str_key=key)
     onoff.install(shell)
+    _say_what_is_left()
+
+
+def _say_what_is_left() -> None:
+    """Bills in doubt, and sessions that nobody watches, at every start."""
+    from gpunb import paths
+    from gpunb.sessions.glance import nothing_to_say
+
+    file = paths.ledger_file()
+    if file.exists() and not nothing_to_say(file):
+        from gpunb.commands import soon
+
+        for line in soon.at_start():
+            print(line, file=sys.stderr)  # noqa: T201
 
 
 def unregister(shell: InteractiveShell) -> None:

@@ -1,0 +1,100 @@
+"""What must not be overlooked, said by whatever is called next: ends that are near, bills in doubt."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gpunb.errors import GpunbError, LedgerError
+
+if TYPE_CHECKING:
+    from gpunb.commands.context import Context
+    from gpunb.sessions.ledger import Ledger
+
+__all__ = ["at_start", "lines", "tell"]
+
+STEPS_S = (120.0, 600.0)
+# what was said in this process: (session, what ends it, step); forgotten when it is not near any more
+_said: set[tuple[str, str, float]] = set()
+
+
+def lines(ledger: Ledger, *, now: float | None = None, again: bool = False) -> list[str]:
+    """A line for each lease that ends within 10 minutes, and one more within 2; each once a process.
+
+    Parameters
+    ----------
+    again
+        Also those that were said before.
+    """
+    from gpunb.sessions.lease import standing
+
+    at = time.time() if now is None else now
+    out = []
+    sessions = [one for one in ledger.sessions() if one.state.value in {"ready", "reachable", "stopped"}]
+    costs = ledger.costs(at) if sessions else {}
+    for session in sessions:
+        if any(run.ended is None for run in ledger.runs(session.id, 20)):
+            session.lease = replace(session.lease, idle_s=None)  # at work
+        cost = costs.get(session.id)
+        found = standing(session, cost if cost is not None else ledger.cost(session.id, at), at)
+        mine = {key for key in _said if key[0] == session.id}
+        if not found.warning or found.ends_at is None:
+            _said.difference_update(mine)
+            continue
+        left = found.ends_at - at
+        step = next((one for one in STEPS_S if left <= one), STEPS_S[-1])
+        key = (session.id, found.why, step)
+        if again or key not in _said:
+            out.append(found.warning)
+        _said.add(key)
+    return out
+
+
+def tell(context: Context) -> None:
+    """Say it at the door that is open, if the verb has used the ledger."""
+    from gpunb.commands.result import Note
+
+    ledger = context.opened
+    if ledger is None or context.as_json:
+        return
+    with contextlib.suppress(LedgerError):
+        found = lines(ledger)
+        if found:
+            if context.door == "notebook":
+                found = [line.replace("gpunb extend", "%gpu extend") for line in found]
+            context.tell(*(Note(line, "warn") for line in found))
+
+
+def at_start() -> list[str]:
+    """What the extension says when it is loaded; it also starts a supervisor where none is alive.
+
+    Bills that nobody can vouch for, sessions that live on, and whether somebody ends them.
+    Never fails: what is wrong with the ledger is one of the lines.
+    """
+    from gpunb import paths
+
+    if not paths.ledger_file().exists():
+        return []
+    try:
+        from gpunb.sessions.ledger import Ledger
+
+        with Ledger.open() as ledger:
+            live = ledger.sessions()
+            out = [f"WARNING: {one.alarm}" for one in live if one.alarm]
+            if live and ledger.leader() is None:
+                out.append(_watched_again(ledger))
+            return out + [line.replace("gpunb extend", "%gpu extend") for line in lines(ledger, again=True)]
+    except (GpunbError, OSError) as err:
+        return [f"WARNING: {err}"]
+
+
+def _watched_again(ledger: Ledger) -> str:
+    from gpunb.sessions import supervisor
+
+    try:
+        supervisor.ensure(ledger)
+    except GpunbError as err:
+        return f"WARNING: nothing watches the leases: {err.message}"
+    return "no supervisor was alive to end sessions when their lease is over; one is started"

@@ -1,0 +1,39 @@
+"""One cheap look at the ledger's file, for whoever must not import much."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+from gpunb.sessions import owner
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["nothing_to_say"]
+
+SOON_S = 600.0
+
+
+def nothing_to_say(path: Path) -> bool:
+    """Whether no session lives, or all are well, watched, and end later than in ten minutes.
+
+    False also where the file can't be read like that: the ledger itself says why.
+    """
+    now = time.time()
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1.0)) as db:
+            live, odd = db.execute(
+                "SELECT count(*), sum(state IN ('unknown', 'ending', 'creating') OR deadline < ? "
+                "OR budget_usd IS NOT NULL AND deadline IS NULL) "
+                "FROM sessions WHERE state NOT IN ('gone', 'failed')",
+                (now + SOON_S,),
+            ).fetchone()
+            leader = db.execute("SELECT owner, beat + ttl FROM leader").fetchone()
+    except (sqlite3.Error, OSError):
+        return False
+    if not live:
+        return True
+    return not odd and leader is not None and leader[1] > now and owner.lives(leader[0]) is not False

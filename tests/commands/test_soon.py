@@ -1,0 +1,123 @@
+"""What is said unasked: leases that end soon, bills in doubt, and that nobody watches."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gpunb.commands import soon
+from gpunb.sessions import supervisor
+from gpunb.sessions.glance import nothing_to_say
+from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.model import Intent, Lease, RunNote, Session, SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.terminal import Gpunb
+
+S = SessionState
+
+
+@pytest.fixture
+def ledger(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+    monkeypatch.setattr(supervisor, "COMMAND", ("true",))
+    monkeypatch.setattr(supervisor, "ensure", lambda ledger: True)
+    soon._said.clear()
+    with Ledger.open() as opened:
+        yield opened
+
+
+def ready(ledger: Ledger, name: str, **lease: float) -> Session:
+    now = time.time()
+    session = ledger.add_session(
+        Session(id=f"{name:a<8}", name=name, provider="local", label=f"gpunb-x-{name}", lease=Lease(**lease))
+    )
+    session = ledger.begin_create(
+        session, Intent(label=session.label, session_id=session.id, provider="local")
+    )
+    session = ledger.answer_create(session, f"i-{name}", [])
+    session = ledger.transition(session, S.REACHABLE)
+    return ledger.transition(session, S.READY, ready=now, last_activity=now)
+
+
+def test_a_deadline_is_said_at_ten_and_at_two_minutes_once_each(ledger: Ledger) -> None:
+    now = time.time()
+    ready(ledger, "near", deadline=now + 1000)
+    assert soon.lines(ledger, now=now) == []
+    (line,) = soon.lines(ledger, now=now + 450)
+    assert line == "near ends in 9 min: its time is nearly over; gpunb extend keeps it"
+    assert soon.lines(ledger, now=now + 500) == []
+    (line,) = soon.lines(ledger, now=now + 900)
+    assert "ends in 2 min" in line
+    assert soon.lines(ledger, now=now + 990) == []
+
+
+def test_extended_and_near_again_it_is_said_again(ledger: Ledger) -> None:
+    now = time.time()
+    session = ready(ledger, "near", deadline=now + 500)
+    assert soon.lines(ledger, now=now)
+    ledger.update(session.id, lease=Lease(deadline=now + 5000))
+    assert soon.lines(ledger, now=now) == []
+    assert soon.lines(ledger, now=now + 4500)
+
+
+def test_a_session_at_work_is_not_said_to_be_idle(ledger: Ledger) -> None:
+    now = time.time()
+    session = ready(ledger, "idle", deadline=now + 9000, idle_s=900.0)
+    assert "idle" in soon.lines(ledger, now=now + 700)[0]
+    soon._said.clear()
+    ledger.add_run(RunNote(id="aaaaaaaa", session_id=session.id, started=now))
+    assert soon.lines(ledger, now=now + 700) == []
+
+
+def test_every_verb_says_it_but_not_in_json(ledger: Ledger, gpunb: Gpunb) -> None:
+    ready(ledger, "near", deadline=time.time() + 300)
+    assert "near ends in 5 min" in gpunb("runs").err
+    soon._said.clear()
+    shown = gpunb("runs", "--json")
+    assert "ends in" not in shown.err + shown.out
+
+
+def test_the_extension_shouts_what_is_unknown_and_starts_a_supervisor(ledger: Ledger) -> None:
+    session = ledger.add_session(
+        Session(id="aaaaaaaa", name="lost", provider="vast", label="gpunb-x-lost", usd_h=2.5)
+    )
+    session = ledger.begin_create(
+        session, Intent(label=session.label, session_id=session.id, provider="vast")
+    )
+    ledger.transition(session, S.UNKNOWN, "timeout")
+    lines = soon.at_start()
+    assert lines[0].startswith(
+        "WARNING: it is not known whether vast rented lost under the label gpunb-x-lost"
+    )
+    assert "$2.50/h" in lines[0]
+    assert "no supervisor was alive" in lines[1]
+    assert ledger.lead("server", 60)
+    assert len(soon.at_start()) == 1
+
+
+def test_a_damaged_ledger_is_a_line_and_no_failure(home: Path) -> None:
+    home.mkdir(parents=True)
+    (home / "ledger.sqlite").write_bytes(b"nothing of the kind" * 100)
+    (line,) = soon.at_start()
+    assert "is damaged" in line
+
+
+def test_a_glance_at_the_file_says_whether_the_ledger_is_worth_opening(ledger: Ledger, home: Path) -> None:
+    file = home / "ledger.sqlite"
+    assert nothing_to_say(file)
+    session = ready(ledger, "well", deadline=time.time() + 5000)
+    assert not nothing_to_say(file)  # nobody watches it
+    assert ledger.lead("server", 60)
+    assert nothing_to_say(file)
+    ledger.update(session.id, lease=Lease(deadline=time.time() + 300))
+    assert not nothing_to_say(file)
+    ledger.update(session.id, lease=Lease(deadline=time.time() + 5000))
+    ledger.transition(ledger.get(session.id), S.ENDING, "down")
+    assert not nothing_to_say(file)
+    file.write_bytes(b"nothing of the kind" * 100)
+    assert not nothing_to_say(file)
