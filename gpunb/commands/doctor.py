@@ -202,7 +202,28 @@ def _clouds(context: Context) -> Iterator[Finding]:
             yield Finding(
                 f"cloud {name}", "ok", f"{kind.title} answers{who}{money} {account.message}".rstrip()
             )
+            yield from _strays(context, provider)
             yield from _volumes(provider)
+
+
+def _strays(context: Context, provider: Provider) -> Iterator[Finding]:
+    """A new client that sees no session is no proof that nothing is rented (marin-dna#564)."""
+    from gpunb.sessions.orphans import strays
+
+    try:
+        found = strays(context.ledger, provider)
+    except GpunbError as err:
+        yield Finding(f"cloud {provider.name}", "warn", f"its instances can't be listed: {err.message}")
+        return
+    for instance, ours in found:
+        price = f", {money_text(instance.usd_h)}/h" if instance.usd_h else ""
+        what = f"instance {instance.id} ({instance.label}, {instance.state.value}{price}) at {provider.title}"
+        if ours:
+            text = f"{what} belongs to no session of this ledger"
+            yield Finding("orphan", "bad", text, "gpunb supervise ends it")
+        else:
+            text = f"{what} was rented by gpunb elsewhere; it is left alone"
+            yield Finding("stray", "warn", text, "end it where it was rented, or on the cloud's own page")
 
 
 def _volumes(provider: Provider) -> Iterator[Finding]:

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gpunb.commands.result import Block
-    from gpunb.sessions.model import Cost, Receipt, RunNote, Session
+    from gpunb.sessions.model import Cost, Orphan, Receipt, RunNote, Session
 
 __all__ = [
     "ago",
     "lease_cells",
     "left",
     "machine",
+    "orphan_notes",
     "receipt_blocks",
     "runs_table",
     "said",
@@ -164,6 +165,21 @@ def sessions_table(
     return Table(heads, rows, total)
 
 
+def orphan_notes(orphans: Sequence[Orphan]) -> list[Note]:
+    """Machines with a gpunb label that no session here has: ours are being ended, others are shown."""
+    notes = []
+    for one in orphans:
+        price = f" at {money_text(one.usd_h)}/h" if one.usd_h else ""
+        what = f"instance {one.instance_id} ({one.label}) of {one.provider} is billed{price}"
+        if one.ours:
+            tries = f", {one.tries} tries" if one.tries else ""
+            text = f"WARNING: {what} and belongs to no session; the supervisor ends it{tries}: {one.detail}"
+            notes.append(Note(text, "bad"))
+        else:
+            notes.append(Note(f"{what}; another gpunb installation rented it, so it is left alone", "warn"))
+    return notes
+
+
 def warnings(sessions: Sequence[Session]) -> list[Note]:
     """What must not be overlooked: bills nobody can vouch for, and stopped sessions that still cost."""
     notes = []
@@ -173,14 +189,22 @@ def warnings(sessions: Sequence[Session]) -> list[Note]:
         elif found.state is SessionState.ENDING:
             notes.append(Note(f"{found.name} is ending; {found.provider} has not confirmed it yet", "warn"))
         elif found.cloud_state in _AWAY:
-            notes.append(
-                Note(f"{found.name}: {_AWAY[found.cloud_state]}; down {found.name} ends it for good", "bad")
-            )
+            notes.append(Note(f"{found.name}: {_AWAY[found.cloud_state]}; {_next_step(found)}", "bad"))
         elif found.state is SessionState.STOPPED and found.stopped_usd_h > 0:
             price = money_text(found.stopped_usd_h, digits=3)
             what = f"{found.name} is stopped and still costs {price} an hour for its disk"
             notes.append(Note(f"{what}; down {found.name} ends that", "warn"))
     return notes
+
+
+def _next_step(session: Session) -> str:
+    """What to do about a machine that is away, and what it costs meanwhile."""
+    disk = money_text(session.stopped_usd_h, digits=3)
+    costs = f"its disk costs {disk} an hour; " if session.stopped_usd_h > 0 else ""
+    back = "it may come back by itself"
+    if session.cloud_state == "interrupted":
+        back = f"bid win -s {session.name} and start -s {session.name} may bring it back"
+    return f"{costs}{back}, down {session.name} ends it for good"
 
 
 def runs_table(runs: Sequence[RunNote], names: Mapping[str, str], now: float) -> Table:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.ledger import Ledger
     from gpunb.sessions.timing import Timing
 
-__all__ = ["PREFIX", "idle_volumes", "sweep"]
+__all__ = ["PREFIX", "idle_volumes", "strays", "sweep"]
 
 PREFIX = "gpunb-"
 # a session that another process ended this moment may still be in the list that we have
@@ -63,6 +63,28 @@ def idle_volumes(provider: Provider) -> list[Volume]:
     if not provider.can(Capability.VOLUMES):
         return []
     return [volume for volume in provider.volumes() if not volume.instances]
+
+
+def strays(ledger: Ledger, provider: Provider) -> list[tuple[Instance, bool]]:
+    """What the provider lists now under a gpunb label and no session here has; True if ours.
+
+    Raises
+    ------
+    ProviderError
+        The list can't be had.
+    """
+    found = provider.instances()
+    ours = {one.instance_id for one in ledger.sessions() if one.provider == provider.name}
+    awaited = {one.label for one in ledger.intents(unresolved=True)}
+    mark = f"{PREFIX}{ledger.installation[:8]}-"
+    return [
+        (one, one.label.startswith(mark))
+        for one in found
+        if one.label.startswith(PREFIX)
+        and one.id not in ours
+        and one.label not in awaited
+        and not provider.ended(one)
+    ]
 
 
 def _new(ledger: Ledger, instance: Instance, mark: str, now: float) -> Orphan:

@@ -45,7 +45,7 @@ def run(
     forever: bool = False,
     each: Callable[[Looked], None] | None = None,
 ) -> None:
-    """Supervise until no session and no orphan of ours is left, or `stop` is set.
+    """Supervise until no session and no orphan of ours is left or may still show up, or `stop` is set.
 
     While another supervisor is alive this one stands by and takes over when it dies.
 
@@ -95,7 +95,7 @@ def run(
                         _tell(notes, looked)
                         if each is not None:
                             each(looked)
-                        left = looked.sessions + looked.orphans
+                        left = looked.sessions + looked.orphans + watch.awaited()
                     else:
                         left = len(ledger.sessions())
                     if not left and not forever:

@@ -14,7 +14,7 @@ from gpunb.sessions.bringup import see
 from gpunb.sessions.ending import Listing, begin_end, end_step, settle
 from gpunb.sessions.lease import due
 from gpunb.sessions.lifecycle import apply
-from gpunb.sessions.model import OVER, Cost, Session, SessionState
+from gpunb.sessions.model import OVER, Cost, IntentState, Session, SessionState
 from gpunb.sessions.orphans import sweep
 from gpunb.sessions.reach import HOST, Reach
 from gpunb.sessions.saving import fetch_saves
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from gpunb.sessions.ledger import Ledger
 
 __all__ = ["Looked", "Watch"]
+
+# Lists were seen to lag by ten minutes (skypilot#4431): so long after an answer was lost, and the
+# lists had nothing, somebody goes on to look for what may have come of it.
+LINGER_S = 1800.0
 
 _S = SessionState
 _RENTED = frozenset({_S.BOOTING, _S.REACHABLE, _S.READY, _S.STOPPED})
@@ -191,6 +195,13 @@ class Watch:
         if listing.error is not None:
             looked.errors.append(f"{name}: its list can't be had: {listing.error.message}")
         return looked
+
+    def awaited(self) -> int:
+        """Create calls of which nothing came as far as lists say, and not long enough to be sure of lists."""
+        since = self.ledger.clock.time() - LINGER_S
+        return sum(
+            one.state is IntentState.ABSENT and (one.resolved or 0.0) > since for one in self.ledger.intents()
+        )
 
     def _due_sweeps(self, now: float) -> set[str]:
         """Providers that were rented from before, and were not swept for a while."""

@@ -251,7 +251,7 @@ class Schedule:
                             looked = watch.tick()
                             for line in looked.errors:
                                 self.stage.say(line)
-                            left = looked.sessions + looked.orphans
+                            left = looked.sessions + looked.orphans + watch.awaited()
                             if not checked and not self._trouble_with_lists(looked):
                                 checked = True
                                 self._check_known(begun)

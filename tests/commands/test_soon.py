@@ -11,7 +11,7 @@ from gpunb.commands import soon
 from gpunb.sessions import supervisor
 from gpunb.sessions.glance import nothing_to_say
 from gpunb.sessions.ledger import Ledger
-from gpunb.sessions.model import Intent, Lease, RunNote, Session, SessionState
+from gpunb.sessions.model import Intent, Lease, Orphan, RunNote, Session, SessionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,3 +121,24 @@ def test_a_glance_at_the_file_says_whether_the_ledger_is_worth_opening(ledger: L
     assert not nothing_to_say(file)
     file.write_bytes(b"nothing of the kind" * 100)
     assert not nothing_to_say(file)
+
+
+def test_ps_shows_machines_that_no_session_has(ledger: Ledger, gpunb: Gpunb) -> None:
+    for ident, ours in (("i1", True), ("i2", False)):
+        label = f"gpunb-{ledger.installation[:8] if ours else '0ther000'}-x"
+        ledger.save_orphan(
+            Orphan(provider="vast", instance_id=ident, label=label, ours=ours, first_seen=1.0, usd_h=2.0)
+        )
+    shown = gpunb("ps").out
+    assert "instance i1" in shown
+    assert "belongs to no session; the supervisor ends it" in shown
+    assert "another gpunb installation rented it" in shown
+
+
+def test_ps_says_what_a_machine_that_was_outbid_costs_and_what_next(ledger: Ledger, gpunb: Gpunb) -> None:
+    session = ready(ledger, "spot", deadline=time.time() + 9000)
+    ledger.update(session.id, cloud_state="interrupted", stopped_usd_h=0.05)
+    ledger.transition(ledger.get(session.id), S.STOPPED, "outbid")
+    shown = gpunb("ps").out
+    for word in ("taken back by the cloud", "$0.050 an hour", "bid win -s spot", "down spot ends it"):
+        assert word in shown
