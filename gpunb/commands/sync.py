@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gpunb.commands import clouds
 from gpunb.commands.result import Block, Cell, Note, Result, Table
+from gpunb.commands.syncing import follow, move, relay, summary
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
 from gpunb.units import bytes_text, duration_text
@@ -36,113 +39,161 @@ def split(given: str) -> tuple[str | None, str] | None:
 @verb(
     "sync",
     session=True,
-    example="sync data :data\nsync :out out\nsync src train:src --delete -n\nsync s3://bucket/set :data",
+    example="sync data :data\nsync :out out\nsync src train:src --delete -n\nsync s3://bucket/set :data\n"
+    "sync src :src --watch",
 )
-@click.argument("source", metavar="SRC", type=click.Path())
-@click.argument("target", metavar="DST", type=click.Path())
+@click.argument("paths", metavar="SRC... DST", nargs=-1, type=click.Path(), required=True)
 @click.option("-n", "--dry-run", is_flag=True, help="Show the plan; move nothing.")
-@click.option("--delete", is_flag=True, help="Remove from DST what is not in SRC.")
+@click.option("--delete", is_flag=True, help="Remove from DST what is not in SRC; what a rule hides stays.")
+@click.option("--mirror", is_flag=True, help="As --delete, and what .gitignore or --exclude hides goes too.")
+@click.option("--watch", is_flag=True, help="Sync again at each change here, until Ctrl-C.")
 @click.option("--include", multiple=True, metavar="PATTERN", help="Send what a rule would leave out.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out, as a line of .gitignore would.")
 @click.option("--checksum", is_flag=True, help="Compare by content, not by size and time.")
+@click.option("--limit-rate", metavar="RATE", help="Bytes a second, such as 500k or 10M.")
 @clouds.options
 def command(
     context: Context,
     *,
-    source: str,
-    target: str,
+    paths: tuple[str, ...],
     session: str | None,
-    dry_run: bool,
-    delete: bool,
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    checksum: bool,
-    **cloud: Any,
+    watch: bool,
+    limit_rate: str | None,
+    **options: Any,
 ) -> Result:
     """Copy files to the host or back. The host's side is written :path or SESSION:path.
 
-    The other side is a path here, or s3://, gs://, az://, hf://, http(s):// and any fsspec URL.
+    The other side is a path here, another SESSION:path (through here: neither host gets a key to the
+    other), or s3://, gs://, az://, hf://, http(s):// and any fsspec URL.
 
     A path on the host begins at its home folder. .git, virtual environments and caches stay here,
-    and what .gpunbignore (or .gitignore) names.
+    and what .gpunbignore (or .gitignore) names. Of several SRC each lands in DST under its own name.
     """
-    if clouds.is_url(source) or clouds.is_url(target):
-        plan: dict[str, Any] = {"dry_run": dry_run, "delete": delete, "include": include, "exclude": exclude}
-        return clouds.run(context, source, target, session, **plan, checksum=checksum, **cloud)
-    clouds.refuse(cloud)
-    up, down = split(target), split(source)
-    if (up is None) == (down is None):
-        msg = f"sync {source!r} {target!r}: one of the two, and only one, must be on the host"
-        raise BadInput(msg, hint="write the host's side with a colon: sync data :data, or sync :out out")
-    side = up or down
-    assert side is not None  # noqa: S101 - one of the two is, as checked above
-    named, path = side
-    if named and session and named != session:
-        msg = f"sync: --session {session!r} and {named}:{path} name two sessions"
+    moves = ("dry_run", "delete", "mirror", "include", "exclude", "checksum")
+    plain = {name: options.pop(name) for name in moves}
+    if len(paths) < 2:
+        msg = f"sync {paths[0]!r}: must have a SRC and a DST"
+        raise BadInput(msg, hint="sync data :data")
+    *sources, target = paths
+    if any(clouds.is_url(one) for one in paths):
+        if len(sources) > 1 or watch or limit_rate or plain.pop("mirror"):
+            msg = "sync with a URL: takes one SRC, and no --watch, --mirror or --limit-rate"
+            raise BadInput(msg)
+        plain.pop("mirror", None)
+        return clouds.run(context, sources[0], target, session, **plain, **options)
+    clouds.refuse(options)
+    if limit_rate is not None:
+        from gpunb.sync.pace import parse_rate
+
+        plain["limit_rate"] = parse_rate(limit_rate)
+    ends = [split(one) for one in sources]
+    up = split(target)
+    if len({end is None for end in ends}) > 1:
+        msg = f"sync {' '.join(map(repr, paths))}: of several SRC all are here, or all on a host"
         raise BadInput(msg)
-    found = context.session(named or session)
-    report = move(
-        context,
-        found,
-        source if up else path,
-        path if up else target,
-        direction="up" if up else "down",
-        dry_run=dry_run,
-        delete=delete,
-        include=include,
-        exclude=exclude,
-        checksum=checksum,
-    )
-    return _result(report, found, dry_run=dry_run)
+    if up is None and ends[0] is None:
+        msg = f"sync {' '.join(map(repr, paths))}: one of the two, and only one, must be on the host"
+        raise BadInput(msg, hint="write the host's side with a colon: sync data :data, or sync :out out")
+    if up is not None and ends[0] is not None:
+        return _between(context, [end for end in ends if end is not None], up, paths, watch=watch, **plain)
+    found = context.session(_one_name([*ends, up], session))
+    several = len(sources) > 1
+    if watch:
+        return _follow(context, found, sources, up, plain)
+    results = [
+        move(
+            context,
+            found,
+            end[1] if end is not None else source,
+            _under(up[1] if up is not None else target, end[1] if end is not None else source, several),
+            direction="up" if up is not None else "down",
+            **plain,
+        )
+        for source, end in zip(sources, ends, strict=True)
+    ]
+    return _results(results, found, dry_run=plain["dry_run"])
 
 
-def move(
+def _one_name(ends: list[tuple[str | None, str] | None], session: str | None) -> str | None:
+    """The one session that all sides name, if any does."""
+    names = {end[0] for end in ends if end is not None and end[0]}
+    if session:
+        names.add(session)
+    if len(names) > 1:
+        shown = " and ".join(sorted(names))
+        msg = f"sync: {shown} are two sessions for one side"
+        raise BadInput(msg, hint="leave --session out, or name the same session everywhere")
+    return next(iter(names), None)
+
+
+def _under(target: str, source: str, several: bool) -> str:  # noqa: FBT001
+    """Where a source lands: of several, under its own name."""
+    if not several:
+        return target
+    name = posixpath.basename(posixpath.normpath(source))
+    if name in ("", ".", "..", "/"):
+        msg = f"source {source!r}: has no name of its own to land under, among several"
+        raise BadInput(msg, hint="sync it by itself")
+    return posixpath.join(target, name)
+
+
+def _between(
+    context: Context,
+    ends: list[tuple[str | None, str]],
+    up: tuple[str | None, str],
+    paths: tuple[str, ...],
+    *,
+    watch: bool,
+    **plain: Any,
+) -> Result:
+    if watch:
+        msg = "--watch: SRC must be here; the changes of a host are not seen"
+        raise BadInput(msg)
+    if any(end[0] is None for end in (*ends, up)):
+        msg = f"sync {' '.join(map(repr, paths))}: one of the two, and only one, must be on the host"
+        raise BadInput(msg, hint="from one host to another, name both sessions: sync one:out two:in")
+    two = context.session(up[0])
+    results = []
+    for name, path in ends:
+        one = context.session(name)
+        if one.id == two.id:
+            msg = f"sync {name}:{path} {up[0]}:{up[1]}: both are on {one.name}"
+            raise BadInput(msg, hint=f"gpunb exec --session {one.name} -- cp -a {path} {up[1]}")
+        target = _under(up[1], path, len(ends) > 1)
+        results.append(relay(context, (one, path, two, target), **plain))
+    return _results(results, two, dry_run=plain["dry_run"])
+
+
+def _follow(
     context: Context,
     session: Session,
-    source: str,
-    target: str,
-    *,
-    direction: Literal["up", "down"],
-    **options: Any,
-) -> SyncReport:
-    """Carry out one sync, with progress, and note the transfer in the ledger."""
-    from gpunb.sessions import reach
-    from gpunb.sessions.activity import moving
-    from gpunb.sync import sync
+    sources: list[str],
+    up: tuple[str | None, str] | None,
+    plain: dict[str, Any],
+) -> Result:
+    if up is None or len(sources) > 1 or plain["dry_run"]:
+        msg = "--watch: takes one SRC, which must be here, and no --dry-run"
+        raise BadInput(msg)
+    reports = follow(context, session, sources, up[1], **plain)
+    return _results(reports[-1:], session, dry_run=False)
 
-    up = direction == "up"
-    what = source if up else target
-    title = f"sync to {session.name}" if up else f"sync from {session.name}"
-    with context.progress(title) as progress:
-        connection = reach.connection(session)
-        if options.get("dry_run"):
-            return sync(connection, source, target, direction=direction, progress=progress, **options)
-        with moving(context.ledger, session, direction, what) as transfer:
-            report = sync(connection, source, target, direction=direction, progress=progress, **options)
-            transfer.bytes, transfer.files = report.sent_bytes, report.sent_files
-            if report.failed:
-                transfer.state = "partial"
-    return report
+
+def _results(reports: list[SyncReport], session: Session, *, dry_run: bool) -> Result:
+    if len(reports) == 1:
+        return _result(reports[0], session, dry_run=dry_run)
+    single = [_result(report, session, dry_run=dry_run) for report in reports]
+    blocks = [block for one in single for block in one.blocks]
+    data = {"session": session.name, "dry_run": dry_run, "syncs": [one.data() for one in single]}
+    return Result(data, *blocks, exit_code=max(one.exit_code for one in single))
 
 
 def _result(report: SyncReport, session: Session, *, dry_run: bool) -> Result:
     plan = report.plan
     blocks: list[Block] = [Note(text, "warn") for text in plan.notes]
     if dry_run:
-        blocks += _plan_blocks(plan)
+        blocks += _plan_blocks(plan, report)
     else:
-        parts = [
-            f"{report.sent_files} files, {bytes_text(report.sent_bytes)} in {duration_text(report.seconds)}"
-        ]
-        if report.engine:
-            parts[0] += f" by {report.engine}"
-        if plan.unchanged:
-            parts.append(f"{len(plan.unchanged)} were there already")
-        if report.deleted:
-            parts.append(f"{len(report.deleted)} deleted")
-        if plan.left_out:
-            parts.append(f"{len(plan.left_out)} left out (--dry-run says which and why)")
-        blocks.append(Note("; ".join(parts), "warn" if report.failed else "ok"))
+        blocks.append(Note(summary(report), "warn" if report.failed else "ok"))
     blocks += [Note(f"not moved: {path}: {reason}", "bad") for path, reason in report.failed[:SHOWN]]
     if len(report.failed) > SHOWN:
         blocks.append(Note(f"and {len(report.failed) - SHOWN} more (--json lists them)", "bad"))
@@ -150,19 +201,41 @@ def _result(report: SyncReport, session: Session, *, dry_run: bool) -> Result:
     return Result(data, *blocks, exit_code=1 if report.failed else 0)
 
 
-def _plan_blocks(plan: Plan) -> list[Block]:
-    groups: list[tuple[Cell, list[tuple[str, str, str]]]] = [
-        (Cell("go", "ok"), [(item.path, bytes_text(item.size), "") for item in plan.items]),
-        (Cell("stay", "dim"), [(out.path, "", out.rule) for out in plan.left_out]),
-        (Cell("can't go", "bad"), [(path, "", reason) for path, reason in plan.blocked]),
-        (Cell("delete", "bad"), [(path, "", "not in the source") for path in plan.deletions]),
+def _plan_blocks(plan: Plan, report: SyncReport) -> list[Block]:
+    out = plan.left_out
+    groups: list[tuple[Cell, int, list[tuple[str, str, str]]]] = [
+        (
+            Cell("go", "ok"),
+            len(plan.items),
+            [(i.path, bytes_text(i.size), "") for i in islice(plan.items, SHOWN)],
+        ),
+        (Cell("stay", "dim"), len(out), [(o.path, "", o.rule) for o in out[:SHOWN]]),
+        (Cell("can't go", "bad"), len(plan.blocked), [(path, "", why) for path, why in plan.blocked[:SHOWN]]),
+        (
+            Cell("delete", "bad"),
+            len(plan.deletions),
+            [(path, "", "not in the source") for path in plan.deletions[:SHOWN]],
+        ),
     ]
     rows: list[list[object]] = []
-    for word, entries in groups:
-        rows += [[word, *entry] for entry in entries[:SHOWN]]
-        if len(entries) > SHOWN:
-            rows.append([word, f"and {len(entries) - SHOWN} more (--json lists them)", "", ""])
+    for word, count, entries in groups:
+        rows += [[word, *entry] for entry in entries]
+        if count > SHOWN:
+            rows.append([word, f"and {count - SHOWN} more (--json lists them)", "", ""])
     blocks: list[Block] = [Table(["", "path", ">size", "why"], rows)] if rows else []
     there = f"; {len(plan.unchanged)} are there already" if plan.unchanged else ""
     text = f"{len(plan.items)} files, {bytes_text(plan.total_bytes)} would go{there}; nothing was moved"
-    return [*blocks, Note(text, "strong")]
+    blocks.append(Note(text, "strong"))
+    if len(plan.items) > SHOWN:
+        largest = ", ".join(f"{item.path} ({bytes_text(item.size)})" for item in plan.largest(3))
+        blocks.append(Note(f"the largest: {largest}", "dim"))
+    if plan.items and report.engine:
+        blocks.append(Note(f"by {report.engine}: {report.why}", "dim"))
+    costs = []
+    if report.estimate_s is not None:
+        costs.append(f"about {duration_text(report.estimate_s)} at the offer's rates")
+    if report.estimate_usd:
+        costs.append(f"${report.estimate_usd:.4f} of traffic")
+    if costs:
+        blocks.append(Note("; ".join(costs), "dim"))
+    return blocks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -131,7 +132,7 @@ def _one_host(client: AgentClient, source: str, target: str, direction: str, wis
             rules = Rules(ends.here, include=wish.include, exclude=wish.exclude)
             at = host.attrs(ends.there)
             flow = _Flow(here, host, ends.single, wish, rules=rules, lock=lock)
-            flow.exists = at is not None
+            flow.exists = at is not None and stat.S_ISDIR(at.mode or 0)
             flow.where, flow.root = f"the host ({ends.there})", ends.there
         else:
             rules = Rules(None, include=wish.include, exclude=wish.exclude)
@@ -158,7 +159,8 @@ def _two_hosts(
         rules = Rules(None, include=wish.include, exclude=wish.exclude)
         lock = places.lock(target_client.endpoint, ends, "up")
         flow = _Flow(one, two, ends.single, wish, rules=rules, lock=lock)
-        flow.exists = two.attrs(ends.there) is not None
+        at = two.attrs(ends.there)
+        flow.exists = at is not None and stat.S_ISDIR(at.mode or 0)
         flow.where, flow.root = f"the host ({ends.there})", ends.there
         one.enter_soon(root)
     except BaseException:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gpunb.agent import processes
+from gpunb.remote import AgentClient
 from gpunb.ssh import Connection
 from tests.support import sshd as support
 from tests.support.trees import odd_tree
@@ -43,3 +47,19 @@ def source(tmp_path: Path) -> Path:
     root.mkdir()
     odd_tree(root)
     return root
+
+
+@pytest.fixture
+def agent(sshd: support.Sshd) -> Iterator[AgentClient]:
+    """The sshd's agent, which ends with the test."""
+    with agent_on(sshd) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def agent_on(sshd: support.Sshd, **changes: object) -> Iterator[AgentClient]:
+    try:
+        with AgentClient.connect(sshd.endpoint(**changes), python=sys.executable, patience=30.0) as found:
+            yield found
+    finally:
+        processes.end_tree(None, f"HOME={sshd.home}", grace=2.0)

@@ -1,0 +1,180 @@
+"""What ``sync`` does once it knows its two sides: one host, two hosts, or again at each change."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from gpunb.errors import BootstrapFailed, GpunbError, SyncError
+from gpunb.units import bytes_text, duration_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gpunb.commands.context import Context
+    from gpunb.progress import Progress
+    from gpunb.remote import AgentClient
+    from gpunb.sessions.model import Session
+    from gpunb.sync import SyncReport
+    from gpunb.sync.choose import Rates
+
+__all__ = ["follow", "move", "relay", "summary"]
+
+BUSY_S = 2.0
+
+
+def move(
+    context: Context,
+    session: Session,
+    source: str,
+    target: str,
+    *,
+    direction: Literal["up", "down"],
+    **options: Any,
+) -> SyncReport:
+    """Carry out one sync, with progress, and note the transfer in the ledger."""
+    from gpunb.sessions import reach
+    from gpunb.sessions.activity import moving
+    from gpunb.sync import sync
+
+    up = direction == "up"
+    what = source if up else target
+    title = f"sync to {session.name}" if up else f"sync from {session.name}"
+    with context.progress(title) as progress:
+        agent = _agent(session, progress)
+        connection = agent.connection if agent is not None else reach.connection(session)
+        options.setdefault("rates", _rates(session, direction))
+        if agent is None:
+            options.pop("mirror", None)
+        if options.get("dry_run"):
+            return sync(
+                connection, source, target, direction=direction, agent=agent, progress=progress, **options
+            )
+        with moving(context.ledger, session, direction, what) as transfer:
+            report = sync(
+                connection, source, target, direction=direction, agent=agent, progress=progress, **options
+            )
+            transfer.bytes, transfer.files = report.sent_bytes, report.sent_files
+            if report.failed:
+                transfer.state = "partial"
+    return report
+
+
+def relay(
+    context: Context,
+    ends: tuple[Session, str, Session, str],
+    **options: Any,
+) -> SyncReport:
+    """From one host to another, through here."""
+    from gpunb.sessions.activity import moving
+    from gpunb.sync.flow import Wish, by_agents
+    from gpunb.sync.pace import Pace
+
+    one, source, two, target = ends
+    mirror, delete = options.pop("mirror", False), options.pop("delete", False)
+    limit = options.pop("limit_rate", None)
+    with context.progress(f"sync from {one.name} to {two.name}") as progress:
+        from gpunb.sessions import reach
+
+        clients = reach.agent(one, progress), reach.agent(two, progress)
+        wish = Wish(
+            delete="mirror" if mirror else "delete" if delete else "",
+            pace=Pace(limit),
+            progress=progress,
+            **options,
+        )
+        if wish.dry_run:
+            return by_agents(clients[0], source, clients[1], target, wish)
+        what = f"{one.name}:{source} to {two.name}:{target}"
+        with (
+            moving(context.ledger, one, "down", what) as taken,
+            moving(context.ledger, two, "up", what) as given,
+        ):
+            report = by_agents(clients[0], source, clients[1], target, wish)
+            for transfer in (taken, given):
+                transfer.bytes, transfer.files = report.sent_bytes, report.sent_files
+                transfer.state = "partial" if report.failed else transfer.state
+    return report
+
+
+def follow(
+    context: Context, session: Session, sources: Sequence[str], target: str, **options: Any
+) -> list[SyncReport]:
+    """Sync at each change of the single source, until Ctrl-C: the reports, the first sync's first."""
+    from gpunb.commands.result import Note
+    from gpunb.sync.watch import changes
+
+    (source,) = sources
+    reports = [move(context, session, source, target, direction="up", **options)]
+    context.tell(Note(f"{summary(reports[0])}; watching {source} until Ctrl-C", "ok"))
+    patterns = {name: options[name] for name in ("include", "exclude")}
+    with contextlib.suppress(KeyboardInterrupt):
+        for _ in changes(Path(source).expanduser(), **patterns):
+            try:
+                report = _when_free(context, session, source, target, options)
+            except GpunbError as err:  # the next change tries again
+                context.tell(Note(f"not synced: {err.message}", "bad"))
+                continue
+            reports.append(report)
+            context.tell(Note(summary(report), "warn" if report.failed else "ok"))
+    return reports
+
+
+def _when_free(
+    context: Context, session: Session, source: str, target: str, options: dict[str, Any]
+) -> SyncReport:
+    """One sync; another one into the same place is waited for."""
+    while True:
+        try:
+            return move(context, session, source, target, direction="up", **options)
+        except SyncError as err:  # noqa: PERF203 - each try by itself
+            if "another sync" not in err.message:
+                raise
+            time.sleep(BUSY_S)
+
+
+def summary(report: SyncReport) -> str:
+    """What a sync did, in a line."""
+    plan = report.plan
+    took = max(report.seconds, 1e-6)
+    first = f"{report.sent_files} files, {bytes_text(report.sent_bytes)} in {duration_text(report.seconds)}"
+    if report.sent_bytes > 10**6:
+        first += f" ({bytes_text(report.sent_bytes / took)}/s)"
+    if report.engine:
+        first += f" by {report.engine}"
+    parts = [first]
+    if report.matched_bytes:
+        parts.append(f"{bytes_text(report.matched_bytes)} of changed files did not have to go")
+    if plan.unchanged:
+        parts.append(f"{len(plan.unchanged)} were there already")
+    if report.deleted:
+        parts.append(f"{len(report.deleted)} deleted")
+    if plan.left_out:
+        parts.append(f"{len(plan.left_out)} left out (--dry-run says which and why)")
+    if report.retries:
+        parts.append(f"the line broke {report.retries} time{'s'[: report.retries != 1]}")
+    return "; ".join(parts)
+
+
+def _agent(session: Session, progress: Progress) -> AgentClient | None:
+    """The host's agent; None where it can't be put (a host without Python): SFTP will do."""
+    from gpunb.sessions import reach
+
+    try:
+        return reach.agent(session, progress)
+    except BootstrapFailed:
+        return None
+
+
+def _rates(session: Session, direction: str) -> Rates | None:
+    """What the offer said of the host's line, in this direction."""
+    from gpunb.sync.choose import Rates
+
+    named = "inet_down_mbps" if direction == "up" else "inet_up_mbps"
+    mbit = session.offer.get(named)
+    price = session.offer.get("down_usd_gb" if direction == "up" else "up_usd_gb")
+    if not mbit and price is None:
+        return None
+    return Rates(float(mbit) / 8 if mbit else None, float(price) if price is not None else None)
