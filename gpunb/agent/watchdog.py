@@ -11,7 +11,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import places
+from . import logins, places
 
 if TYPE_CHECKING:
     from .daemon import Agent
@@ -47,6 +47,8 @@ class Watchdog:
             if name in args:
                 value = args[name]
                 self.lease[name] = None if value is None else float(value) + shift
+        if "count_ssh" in args:
+            self.lease["count_ssh"] = bool(args["count_ssh"])
         places.write_json(self.path, self.lease)
         self.active = time.time()
         self.over = ""
@@ -54,7 +56,11 @@ class Watchdog:
 
     def info(self) -> dict[str, Any]:
         """The lease, JSON-able."""
-        return dict(self.lease, over=self.over, active=self.active, busy=self.agent.busy)
+        return dict(self.lease, over=self.over, active=self.active, busy=self.busy())
+
+    def busy(self) -> bool:
+        """Whether a run executes or, if the lease counts them, somebody is logged in."""
+        return self.agent.busy or bool(self.lease.get("count_ssh") and logins.any_login())
 
     def touch(self) -> None:
         """Something was done: idle time starts anew."""
@@ -65,7 +71,7 @@ class Watchdog:
         deadline, idle = self.lease.get("deadline"), self.lease.get("idle_s")
         if deadline is not None and now >= deadline:
             return "its deadline has passed"
-        if idle is not None and not self.agent.busy and now - self.active >= idle:
+        if idle is not None and not self.busy() and now - self.active >= idle:
             return "nothing ran for %g min" % (idle / 60)
         return ""
 
@@ -73,7 +79,7 @@ class Watchdog:
         """Look every few seconds, for ever."""
         while True:
             now = time.time()
-            if self.agent.busy:
+            if self.busy():
                 self.active = now
             if now >= self.sweep_at:
                 self.sweep_at = now + SWEEP

@@ -23,19 +23,32 @@ __all__ = ["command"]
 @click.option(
     "--budget", type=OrNever(MONEY, "none"), metavar="USD", help="The new budget for all of it, or none."
 )
+@click.option(
+    "--count-ssh/--no-count-ssh",
+    default=None,
+    help="Whether somebody logged in at a terminal of the host counts as activity.",
+)
 def command(
-    context: Context, *, length: float | None, idle: float | None, budget: float | None, session: str | None
+    context: Context,
+    *,
+    length: float | None,
+    idle: float | None,
+    budget: float | None,
+    count_ssh: bool | None,
+    session: str | None,
 ) -> Result:
     """Give a session more time; alone, one hour more. It also counts as activity."""
     from gpunb.commands import views
     from gpunb.sessions import lease
 
-    if length is None and idle is None and budget is None:
+    if length is None and idle is None and budget is None and count_ssh is None:
         length = 3600.0
     found = context.session(session)
     hours = None if length is None else length / 3600
     with context.progress(f"extend {found.name}"):
-        found = lease.extend(context.ledger, found, hours=hours, idle_s=idle, budget_usd=budget)
+        found = lease.extend(
+            context.ledger, found, hours=hours, idle_s=idle, budget_usd=budget, count_ssh=count_ssh
+        )
     cost = context.ledger.cost(found.id)
     now = time.time()
     rest = views.left(found, cost, 0, now)

@@ -48,6 +48,7 @@ _NEXT_CLOUD = (OfferGone, NoFunds, AuthFailed, RateLimited, QuotaExhausted)
 @click.option(
     "--budget", type=OrNever(MONEY, "none"), metavar="USD", help="End before it costs more, or none."
 )
+@click.option("--count-ssh", is_flag=True, help="Somebody logged in at a terminal counts as activity.")
 @click.option("--image", metavar="NAME", help="The container image or the system, as the cloud calls it.")
 @click.option("--python", metavar="PATH", help="The host's Python for cells. [default: found there]")
 @click.option(
@@ -73,6 +74,7 @@ def command(
     name: str | None,
     idle: float | None,
     budget: float | None,
+    count_ssh: bool,
     image: str | None,
     python: str | None,
     requirements: str | None,
@@ -116,6 +118,7 @@ def command(
         python=python or settings.python or "",
         env=pairs,
         save=list(save) or list(settings.save),
+        count_ssh=count_ssh,
         volumes={disk.volume.id: disk.path for disk in disks},
     )
     if best.hourly > 0 or context.interactive:

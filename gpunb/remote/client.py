@@ -370,9 +370,14 @@ class AgentClient:
         """A new kernel on the host; variables are gone, runs and files stay."""
         self.request("restart", timeout=120)
 
-    def set_lease(self, deadline: float | None, idle_s: float | None) -> dict[str, Any]:
-        """Arm the lease on the host: Unix seconds, seconds; None is no limit."""
-        return self.request("lease", deadline=deadline, idle_s=idle_s, now=time.time())
+    def set_lease(
+        self, deadline: float | None, idle_s: float | None, *, count_ssh: bool = False
+    ) -> dict[str, Any]:
+        """Arm the lease on the host: Unix seconds, seconds; None is no limit.
+
+        With `count_ssh` somebody who is logged in at a terminal keeps it from being idle.
+        """
+        return self.request("lease", deadline=deadline, idle_s=idle_s, count_ssh=count_ssh, now=time.time())
 
     def touch(self) -> None:
         """Tell the host that a transfer moves: its idle time starts anew."""

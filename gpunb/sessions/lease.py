@@ -75,6 +75,7 @@ def extend(
     hours: float | None = None,
     idle_s: float | None = None,
     budget_usd: float | None = None,
+    count_ssh: bool | None = None,
     host: Reach = HOST,
 ) -> Session:
     """Give a session another lease, in the ledger and on its host.
@@ -88,6 +89,8 @@ def extend(
         The new idle time, seconds; infinity is never.
     budget_usd
         The new budget for the whole session; infinity is no limit.
+    count_ssh
+        Whether somebody logged in at the host's terminal counts as activity from now on.
 
     Raises
     ------
@@ -103,7 +106,7 @@ def extend(
     if session.state in OVER or session.state in {SessionState.ENDING, SessionState.UNKNOWN}:
         msg = f"session {session.name} is {session.state.value}: its lease can't be extended"
         raise WrongState(msg, hint="gpunb rent starts another")
-    if hours is None and idle_s is None and budget_usd is None:
+    if hours is None and idle_s is None and budget_usd is None and count_ssh is None:
         msg = "extend: say what to extend: hours, idle time or budget"
         raise BadInput(msg, hint="gpunb extend 2h")
     now = ledger.clock.time()
@@ -123,6 +126,8 @@ def extend(
         spent = ledger.cost(session.id).total
         lease.budget_usd = _budget(budget_usd, spent, f"${spent:.2f} are spent already")
         lease.budget_set = True
+    if count_ssh is not None:
+        lease.count_ssh = count_ssh
     ledger.update(session.id, lease=lease)
     ledger.touch(session.id)  # who extends is there
     ledger.note(session.id, "extend", lease.mark)

@@ -44,7 +44,7 @@ __all__ = ["Ledger", "label_for", "new_id", "valid_name"]
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 _LIVE = "state NOT IN ('gone', 'failed')"
 _LETTERS = string.ascii_lowercase + string.digits
-_LEASE = ("deadline", "idle_s", "budget_usd", "budget_set")
+_LEASE = ("deadline", "idle_s", "budget_usd", "budget_set", "count_ssh")
 _COLUMNS = {f.name for f in fields(Session)} - {"id", "state", "state_at", "lease"} | set(_LEASE)
 
 
@@ -472,6 +472,7 @@ class Ledger(Books):
 def _session(row: sqlite3.Row) -> Session:
     values = dict(row)
     values["budget_set"] = bool(values["budget_set"])
+    values["count_ssh"] = bool(values["count_ssh"])
     values["lease"] = Lease(**{key: values.pop(key) for key in _LEASE})
     values["state"] = SessionState(values["state"])
     values["seen"] = bool(values["seen"])

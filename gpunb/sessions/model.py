@@ -121,17 +121,20 @@ class Lease:
         US dollars for gpu, disk and bandwidth together.
     budget_set
         Whether the user chose the budget; else it follows the deadline.
+    count_ssh
+        Whether somebody who is logged in at a terminal of the host keeps it from being idle.
     """
 
     deadline: float | None = None
     idle_s: float | None = None
     budget_usd: float | None = None
     budget_set: bool = False
+    count_ssh: bool = False
 
     @property
     def mark(self) -> str:
         """What the host is told of it, as one comparable word (`Session.armed`)."""
-        return f"{self.deadline}/{self.idle_s}"
+        return f"{self.deadline}/{self.idle_s}" + ("/ssh" if self.count_ssh else "")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -244,13 +244,17 @@ class Reach:
 
     def arm(self, session: Session, progress: Progress = SILENT) -> None:
         """Connect the agent and set the session's lease on the host."""
-        agent(session, progress).set_lease(session.lease.deadline, session.lease.idle_s)
+        lease = session.lease
+        agent(session, progress).set_lease(lease.deadline, lease.idle_s, count_ssh=lease.count_ssh)
 
     def pulse(self, session: Session) -> Pulse:
         """Ask the agent what runs."""
-        runs = agent(session).runs()
+        client = agent(session)
+        runs = client.runs()
         ends = [run.ended for run in runs if run.ended is not None]
         busy = any(run.ended is None and run.state in {"queued", "running"} for run in runs)
+        if session.lease.count_ssh:
+            busy = busy or bool(client.lease().get("busy"))
         return Pulse(busy, max(ends, default=None))
 
     def touch(self, session: Session) -> None:

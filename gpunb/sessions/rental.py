@@ -70,6 +70,8 @@ class RentRequest:
         The host's Python for cells; "" finds it.
     boot_s
         Seconds until SSH must answer; None is `Timing.boot_s`.
+    count_ssh
+        Whether somebody logged in at the host's terminal counts as activity.
     """
 
     name: str | None = None
@@ -88,6 +90,7 @@ class RentRequest:
     save_to: str = ""
     python: str = ""
     boot_s: float | None = None
+    count_ssh: bool = False
 
 
 class _NextOffer(Exception):
@@ -169,7 +172,7 @@ class Rental:
 
     def _lease(self, offer: Offer, spent: float) -> Any:
         request = self.request
-        return lease_for(
+        lease = lease_for(
             offer,
             now=self.ledger.clock.time(),
             hours=request.hours,
@@ -178,6 +181,8 @@ class Rental:
             disk_gb=request.disk_gb,
             spent=spent,
         )
+        lease.count_ssh = request.count_ssh
+        return lease
 
     def _facts(self, offer: Offer) -> dict[str, Any]:
         gpu, disk = rates(offer, self.request.disk_gb)

@@ -172,7 +172,12 @@ _V2 = """
 ALTER TABLE segments ADD COLUMN label TEXT NOT NULL DEFAULT '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2)
+# Whether logins at the host's terminals count as activity (--count-ssh).
+_V3 = """
+ALTER TABLE sessions ADD COLUMN count_ssh INTEGER NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
 
 
 def statements(script: str) -> list[str]:

@@ -90,7 +90,7 @@ def test_private_and_durable(ledger: Ledger, file: Path) -> None:
 
 
 def test_a_session_comes_back_as_it_was(ledger: Ledger, file: Path) -> None:
-    lease = Lease(deadline=5.0, idle_s=6.0, budget_usd=7.0, budget_set=True)
+    lease = Lease(deadline=5.0, idle_s=6.0, budget_usd=7.0, budget_set=True, count_ssh=True)
     made = add(ledger, "a", lease=lease, offer={"id": "o", "gpu": "H100"}, save=["out", "ä b"], usd_h=1.5)
     with Ledger.open(file) as again:
         assert again.get(made.id) == made

@@ -105,6 +105,7 @@ class Child:
         """
         ours: list[int] = []
         theirs: list[int] = []
+        env = dict(env)
         try:
             if terminal is None:
                 for reads in (True, False, False):
@@ -117,13 +118,14 @@ class Child:
                 ours.append(master)
                 theirs.append(slave)
                 streams = [slave, slave, slave]
+                env["SSH_TTY"] = os.ttyname(slave)  # as sshd does
             self._process = subprocess.Popen(
                 argv,
                 stdin=streams[0],
                 stdout=streams[1],
                 stderr=streams[2],
                 cwd=cwd,
-                env=dict(env),
+                env=env,
                 start_new_session=True,
                 # the only way to a controlling terminal; this process has no thread that holds a lock
                 preexec_fn=own_terminal if terminal else None,  # noqa: PLW1509
