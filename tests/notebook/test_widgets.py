@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.browser import Browser
 
+from gpunb.sessions.ledger import Ledger
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -211,6 +213,10 @@ def test_a_session_that_ends_leaves_the_last_picture(page: Browser) -> None:
 
 
 def test_a_strangers_comm_of_another_target_is_refused(page: Browser) -> None:
+    with Ledger.open() as ledger:
+        (session,) = ledger.sessions()
+        ledger.update(session.id, trust="stranger")
+    page.run("from gpunb.sessions import reach\nreach.close_all()")  # a line made when it was its own
     shown = page.run(
         "%%gpu\nfrom comm import create_comm\n"
         "for _ in range(3):\n    create_comm(target_name='evil', data={'x': 1})"
