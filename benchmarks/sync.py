@@ -1,7 +1,8 @@
 """Files there and back: ours, rsync and rclone on a real sshd, near and far, trees compared after each.
 
 Ours is `gpunb.sync.sync` on the line that a session holds open anyway; rsync and rclone start their own
-ssh each time, as they do for a user (rclone once: it may take minutes). `--rtt-ms 0,50` names the round trips; the line between is a proxy
+ssh each time, as they do for a user (rclone once: it may take minutes). `--rtt-ms 0,50` names the round
+trips; the line between is a proxy
 in a process of its own. Each measurement begins with the file system settled, and both ends of ours are
 measured for memory in processes of their own.
 """
