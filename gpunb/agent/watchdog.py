@@ -11,7 +11,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import logins, places
+from . import logins, places, telemetry
 
 if TYPE_CHECKING:
     from .daemon import Agent
@@ -56,7 +56,7 @@ class Watchdog:
 
     def info(self) -> dict[str, Any]:
         """The lease, JSON-able."""
-        return dict(self.lease, over=self.over, active=self.active, busy=self.busy())
+        return dict(self.lease, over=self.over, active=self.active, busy=self.busy(), net=telemetry.traffic())
 
     def busy(self) -> bool:
         """Whether a run executes or, if the lease counts them, somebody is logged in."""

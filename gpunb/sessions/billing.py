@@ -11,7 +11,7 @@ from gpunb.sessions.model import Segment, Session, SessionState, offer_from_dict
 if TYPE_CHECKING:
     from gpunb.providers.base import Instance, Offer
 
-__all__ = ["opening"]
+__all__ = ["opening", "pays_traffic"]
 
 _BOOTING = {SessionState.CREATING, SessionState.UNKNOWN, SessionState.BOOTING}
 
@@ -34,6 +34,11 @@ def opening(
         stopped = instance.stopped_usd_h if instance is not None else 0.0
         return _positive([_segment(session, "disk", stopped or disk, at, offer)])
     return _positive([_segment(session, "gpu", gpu, at, offer), _segment(session, "disk", disk, at, offer)])
+
+
+def pays_traffic(session: Session) -> bool:
+    """Whether its traffic costs something."""
+    return any(float(session.offer.get(key) or 0.0) > 0 for key in ("up_usd_gb", "down_usd_gb"))
 
 
 def _runs(instance: Instance | None) -> bool:

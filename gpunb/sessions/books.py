@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Books"]
 
 _GB = 1e9
+_HOUR = 3600.0
+_FASTEST = 12.5e9  # bytes a second: 100 Gbit/s
 
 
 class Books(Store):
@@ -133,16 +135,43 @@ class Books(Store):
                 return
             offer = offer_from_dict(json.loads(row["offer"]))
             rate = offer.down_usd_gb if transfer.direction == "up" else offer.up_usd_gb
-            if rate > 0 and transfer.bytes > 0:
-                db.execute(
-                    'INSERT INTO segments (session_id, kind, rate, start, "end", quantity) '
-                    "VALUES (?, 'bandwidth', ?, ?, ?, ?)",
-                    (transfer.session_id, rate, transfer.started, end, transfer.bytes / _GB),
-                )
+            known = (transfer.session_id,)
+            metered = db.execute("SELECT 1 FROM meters WHERE session_id = ?", known).fetchone()
+            if metered is None:  # else the host's own count has it, or will have it
+                _traffic(db, transfer.session_id, rate, transfer.bytes, transfer.started, end)
             db.execute(
                 "UPDATE sessions SET last_activity = ?1 "
                 "WHERE id = ?2 AND (last_activity IS NULL OR last_activity < ?1)",
                 (end, transfer.session_id),
+            )
+
+    def meter(self, session_id: str, received: int, sent: int) -> None:
+        """Count the traffic of the host's own interface, which is what the provider bills.
+
+        Parameters
+        ----------
+        received, sent
+            Bytes since the host started; fewer than before means that it started anew. The first
+            call takes the place of what transfers were charged.
+        """
+        now = self.clock.time()
+        with self._write() as db:
+            row = db.execute("SELECT offer, created FROM sessions WHERE id = ?", (session_id,)).fetchone()
+            if row is None or max(received, sent) > (now - row["created"] + 60.0) * _FASTEST:
+                return  # the host is a stranger: what no line can carry is not believed
+            offer = offer_from_dict(json.loads(row["offer"]))
+            last = db.execute(
+                "SELECT received, sent FROM meters WHERE session_id = ?", (session_id,)
+            ).fetchone()
+            if last is None:
+                db.execute("DELETE FROM segments WHERE session_id = ? AND kind = 'bandwidth'", (session_id,))
+            before = (0, 0) if last is None else (last["received"], last["sent"])
+            rates = (offer.down_usd_gb, offer.up_usd_gb)
+            for rate, count, old in zip(rates, (received, sent), before, strict=True):
+                _traffic(db, session_id, rate, count - old if count >= old else count, now, now)
+            db.execute(
+                "INSERT OR REPLACE INTO meters (session_id, received, sent) VALUES (?, ?, ?)",
+                (session_id, received, sent),
             )
 
     def transfers(self, session_id: str) -> list[Transfer]:
@@ -278,6 +307,26 @@ class Books(Store):
         now = self.clock.time()
         held = found.owner == self.owner or self._held(found.owner, found.until, now)
         return found if held else None
+
+
+def _traffic(  # noqa: PLR0917
+    db: sqlite3.Connection, session_id: str, rate: float, count: int, start: float, end: float
+) -> None:
+    """Charge `count` bytes; what falls into one hour at one rate is one segment."""
+    if rate <= 0 or count <= 0:
+        return
+    hour = start - start % _HOUR
+    done = db.execute(
+        'UPDATE segments SET quantity = quantity + ?, "end" = max("end", ?) '
+        "WHERE session_id = ? AND kind = 'bandwidth' AND rate = ? AND start >= ? AND start < ?",
+        (count / _GB, end, session_id, rate, hour, hour + _HOUR),
+    )
+    if done.rowcount == 0:
+        db.execute(
+            'INSERT INTO segments (session_id, kind, rate, start, "end", quantity) '
+            "VALUES (?, 'bandwidth', ?, ?, ?, ?)",
+            (session_id, rate, start, end, count / _GB),
+        )
 
 
 def _segment(row: sqlite3.Row) -> Segment:

@@ -24,7 +24,7 @@ from gpunb.errors import (
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Capability, Instance, InstanceState, Offer, Presence, Provider
 from gpunb.sessions import kernelspecs
-from gpunb.sessions.billing import opening
+from gpunb.sessions.billing import opening, pays_traffic
 from gpunb.sessions.bringup import bring_up, see
 from gpunb.sessions.ending import Listing, begin_end, end, settle
 from gpunb.sessions.lease import extend
@@ -170,7 +170,7 @@ def _drive_down(
     try:
         session = begin_end(ledger, session.id, why)
         if was in {_S.READY, _S.REACHABLE}:
-            _shut_down(session, host, timing.agent_s)
+            _shut_down(ledger, session, host, timing.agent_s)
         host.drop(session.id)
         return end(
             ledger,
@@ -222,10 +222,15 @@ def _save_or_refuse(
         )
 
 
-def _shut_down(session: Session, host: Reach, limit: float) -> None:
-    """Let the agent end its work, but not for long: the destroy does it anyway."""
+def _shut_down(ledger: Ledger, session: Session, host: Reach, limit: float) -> None:
+    """Read its traffic and let the agent end its work, but not for long: the destroy does it anyway."""
 
     def work() -> None:
+        if pays_traffic(session):
+            with suppress(Exception):
+                pulse = host.pulse(session)
+                if pulse.net is not None:
+                    ledger.meter(session.id, *pulse.net)
         with suppress(Exception):
             host.shutdown(session)
 
@@ -261,7 +266,7 @@ def stop(
         raise WrongState(msg)
     if not provider.can(Capability.STOP):
         provider.refuse("stop an instance and keep it")
-    _shut_down(session, host, times.agent_s)
+    _shut_down(ledger, session, host, times.agent_s)
     host.drop(session.id)
     ledger.note(session.id, "stop", f"asking {provider.title} to stop instance {session.instance_id}")
     provider.stop(session.instance_id)

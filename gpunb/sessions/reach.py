@@ -206,10 +206,14 @@ def _close(held: _Held) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """What the agent says of activity: whether something runs now, and when the last run ended."""
+    """What the agent says of activity: whether something runs now, and when the last run ended.
+
+    `net` are the bytes that the host's interface has received and sent since it started.
+    """
 
     busy: bool
     last_end: float | None = None
+    net: tuple[int, int] | None = None
 
 
 class Reach:
@@ -253,9 +257,10 @@ class Reach:
         runs = client.runs()
         ends = [run.ended for run in runs if run.ended is not None]
         busy = any(run.ended is None and run.state in {"queued", "running"} for run in runs)
+        info = client.lease()
         if session.lease.count_ssh:
-            busy = busy or bool(client.lease().get("busy"))
-        return Pulse(busy, max(ends, default=None))
+            busy = busy or bool(info.get("busy"))
+        return Pulse(busy, max(ends, default=None), _bytes(info.get("net")))
 
     def touch(self, session: Session) -> None:
         """Tell the host that a transfer moves."""
@@ -281,6 +286,15 @@ class Reach:
     def drop(self, session_id: str) -> None:
         """Close what is open to the host."""
         drop(session_id)
+
+
+def _bytes(told: object) -> tuple[int, int] | None:
+    """Two counts of bytes, if the host (a stranger) has told such."""
+    if isinstance(told, (list, tuple)) and len(told) == 2:
+        received, sent = told
+        if all(type(one) is int and 0 <= one < 2**60 for one in (received, sent)):
+            return received, sent
+    return None
 
 
 HOST = Reach()

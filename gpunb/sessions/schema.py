@@ -177,7 +177,16 @@ _V3 = """
 ALTER TABLE sessions ADD COLUMN count_ssh INTEGER NOT NULL DEFAULT 0;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
+# What the host's interface has counted up to the last time that it was asked.
+_V4 = """
+CREATE TABLE meters (
+  session_id TEXT PRIMARY KEY,
+  received INTEGER NOT NULL,
+  sent INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
 
 
 def statements(script: str) -> list[str]:

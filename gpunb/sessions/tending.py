@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gpunb.errors import HostError, WrongState
+from gpunb.sessions.billing import pays_traffic
 from gpunb.sessions.bringup import enter
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from gpunb.sessions.timing import Timing
 
 __all__ = ["Tender"]
+
+# how often a host whose traffic is paid for is asked for its count
+METER_S = 300.0
 
 
 class Tender:
@@ -111,6 +115,8 @@ class Tender:
         if session.armed != session.lease.mark:
             self._asked[session.id] = now
             return self._do(session, self._arm)
+        if pays_traffic(session) and now - self._asked.get(session.id, 0.0) >= METER_S:
+            return self.ask(session)
         quiet = now - max(session.last_activity or 0.0, session.ready or 0.0)
         if session.lease.idle_s is not None and quiet >= min(session.lease.idle_s / 3.0, 300.0):
             return self.ask(session)
@@ -135,6 +141,8 @@ class Tender:
             pulse = self.host.pulse(session)
         except HostError:
             return
+        if pulse.net is not None and pays_traffic(session):
+            self.ledger.meter(session.id, *pulse.net)
         last = asked if pulse.busy else min(asked, pulse.last_end or 0.0)
         if last > (session.last_activity or 0.0):
             self.ledger.touch(session.id, last)

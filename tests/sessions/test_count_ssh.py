@@ -55,7 +55,9 @@ def test_a_login_counts_only_where_that_was_asked_for(ledger: Ledger) -> None:
     channel.send(b"echo here-I-am\n")
     until(lambda: b"here-I-am" in channel.recv(4096))
     assert client.lease()["busy"] is False
-    assert reach.HOST.pulse(session).busy is False
+    pulse = reach.HOST.pulse(session)
+    assert pulse.busy is False
+    assert pulse.net is not None
 
     session = lease.extend(ledger, session, count_ssh=True)
     assert session.armed.endswith("/ssh")
