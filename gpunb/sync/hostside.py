@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,8 @@ class HostSide:
 
     def close(self, *, keep: bool = False) -> None:
         """Close the line, or with `keep` leave it to the next sync: nothing is under way then."""
-        if keep and not self._asked and not self._entering:
+        interrupted = sys.exc_info()[0] is not None  # answers may still be on their way
+        if keep and not interrupted and not self._asked and not self._entering:
             self.line.keep(self.client)
         else:
             self.line.close()
