@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from . import places, protocol
-from .journal import MAX_RECORD, MIN_GAP, Journal, Reader, joined
+from .journal import MAX_RECORD, MIN_GAP, READ_LIMIT, Journal, Reader, joined
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -257,7 +257,9 @@ class Follower:
                     reader.close()
                     reader = Reader(self.run.path)
                     offset = reader.after(last)
-                data = reader.read(offset) if offset < self.run.size else b""
+                # no further than is noticed: who was sent the end must not be told then that it runs
+                known = min(READ_LIMIT, self.run.size - offset)
+                data = reader.read(offset, known) if known > 0 else b""
                 if not data:
                     if self.run.over:
                         return

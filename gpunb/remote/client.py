@@ -206,7 +206,7 @@ class AgentClient:
         try:
             with self._writing:
                 channel.sendall(frame)
-        except OSError:
+        except (OSError, EOFError):  # paramiko says EOFError where the socket had ended
             LOG.debug("sending failed; the reader will notice", exc_info=True)
 
     def _hello(self) -> HostInfo:
@@ -438,7 +438,7 @@ class AgentClient:
                     return None
         except protocol.FrameError as err:
             return ProtocolError(f"the host's agent sent {err}", hint="gpunb down ends the session")
-        except (OSError, GpunbError) as err:
+        except (OSError, EOFError, GpunbError) as err:
             return err
         return None
 
