@@ -149,20 +149,22 @@ def _lease(session: Session, cost: Cost, running: int, now: float) -> dict[str, 
 
 def _next(session: Session) -> str:
     """What to type or to click now."""
+    price = f"; its disk costs {money_text(session.stopped_usd_h, digits=3)} an hour"
     if session.alarm:
-        return "look at the cloud's own page; gpunb goes on trying"
-    if session.cloud_state == "interrupted":
-        return "Start may bring it back; Down ends it for good"
-    if session.state is SessionState.STOPPED:
-        price = f"; its disk costs {money_text(session.stopped_usd_h, digits=3)} an hour"
-        return "Start brings it back, Down ends it" + (price if session.stopped_usd_h > 0 else "")
-    if session.state is SessionState.ENDING:
-        return f"wait until {clean(session.provider)} confirms the end"
-    if session.state in _COMING:
-        return "wait until it is ready, or end it with Down"
-    if session.state is SessionState.READY:
-        return "%%gpu at the top of a cell runs it there"
-    return "%gpu receipts shows what it was"
+        said = "look at the cloud's own page; gpunb goes on trying"
+    elif session.cloud_state == "interrupted":
+        said = "Start may bring it back; Down ends it for good"
+    elif session.state is SessionState.STOPPED:
+        said = "Start brings it back, Down ends it" + (price if session.stopped_usd_h > 0 else "")
+    elif session.state is SessionState.ENDING:
+        said = f"wait until {clean(session.provider)} confirms the end"
+    elif session.state in _COMING:
+        said = "wait until it is ready, or end it with Down"
+    elif session.state is SessionState.READY:
+        said = "%%gpu at the top of a cell runs it there"
+    else:
+        said = "%gpu receipts shows what it was"
+    return said
 
 
 # -- offers ------------------------------------------------------------------------------------
