@@ -14,7 +14,7 @@ from gpunb.progress import SILENT
 from gpunb.ssh.handshake import handshake, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     import paramiko
@@ -109,15 +109,23 @@ class Connection:
         channel = None
         try:
             channel = self.transport.open_session(window_size=window, max_packet_size=PACKET, timeout=timeout)
-            # bytes: names on the host need not be UTF-8
-            channel.exec_command(command.encode("utf-8", "surrogateescape"))
+            with _answered_within(channel, timeout):
+                # bytes: names on the host need not be UTF-8
+                channel.exec_command(command.encode("utf-8", "surrogateescape"))
         except (paramiko.SSHException, EOFError, OSError) as err:
             if channel is not None:
                 _shut(channel)
             raise self._broken(err, "start a command") from err
         return channel
 
-    def run(self, command: str, *, input: bytes | None = None, timeout: float | None = None) -> Completed:  # noqa: A002 - subprocess's word
+    def run(
+        self,
+        command: str,
+        *,
+        input: bytes | None = None,  # noqa: A002 - subprocess's word
+        timeout: float | None = None,
+        most: int = 2**25,
+    ) -> Completed:
         """Run `command` to its end and return its exit code and output.
 
         Standard input, output and errors move at the same time, whatever
@@ -128,21 +136,23 @@ class Connection:
         timeout
             Seconds until the command is given up; the channel is closed then
             and what it had printed is dropped.
+        most
+            Bytes of output, and of errors, that are taken at most.
 
         Raises
         ------
         HostError
-            No end within `timeout`; the command may still run on the host.
+            No end within `timeout`, or more output than `most`; the command
+            may still run on the host.
         Unreachable
             The connection broke; the command may have run or not.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         channel = self.channel(command, timeout=20.0 if timeout is None else min(20.0, timeout))
-        out: list[bytes] = []
-        err: list[bytes] = []
+        out, err = bytearray(), bytearray()
         threads = [
-            threading.Thread(target=_drain, args=(channel.recv, out), daemon=True),
-            threading.Thread(target=_drain, args=(channel.recv_stderr, err), daemon=True),
+            threading.Thread(target=_drain, args=(channel, channel.recv, out, most), daemon=True),
+            threading.Thread(target=_drain, args=(channel, channel.recv_stderr, err, most), daemon=True),
             threading.Thread(target=_feed, args=(channel, input or b""), daemon=True),
         ]
         try:
@@ -150,7 +160,12 @@ class Connection:
                 thread.start()
             for thread in threads[:2]:
                 thread.join(_left(deadline))
-            ended = not any(t.is_alive() for t in threads[:2]) and channel.status_event.wait(_left(deadline))
+            drained = not any(t.is_alive() for t in threads[:2])
+            if len(out) > most or len(err) > most:
+                msg = f"{_short(command)} printed more than {most} bytes on {self.endpoint}"
+                msg += "; it may still run there"
+                raise HostError(msg)
+            ended = drained and channel.status_event.wait(_left(deadline))
             if not ended:
                 msg = f"{_short(command)} did not end within {timeout:g} s on {self.endpoint}"
                 msg += "; it may still run there"
@@ -166,7 +181,7 @@ class Connection:
                 msg = f"the connection to {self.endpoint} broke while {_short(command)} ran"
                 msg += "; it may have run or not"
                 raise Unreachable(msg, bill="the instance may still run and be billed")
-        return Completed(code, b"".join(out), b"".join(err))
+        return Completed(code, bytes(out), bytes(err))
 
     def sftp(self) -> paramiko.SFTPClient:
         """A new SFTP session on this connection; the caller closes it.
@@ -198,7 +213,8 @@ class Connection:
         channel = None
         try:
             channel = self.transport.open_session(window_size=WINDOW, max_packet_size=PACKET, timeout=timeout)
-            channel.invoke_subsystem(name)
+            with _answered_within(channel, timeout):
+                channel.invoke_subsystem(name)
         except (paramiko.SSHException, EOFError, OSError) as err:
             if channel is not None:
                 _shut(channel)
@@ -344,11 +360,14 @@ def open_patiently(
         pause = min(5.0, pause * 1.6)
 
 
-def _drain(receive: Callable[[int], bytes], into: list[bytes]) -> None:
+def _drain(channel: paramiko.Channel, receive: Callable[[int], bytes], into: bytearray, most: int) -> None:
     # always all that waits: paramiko moves the rest of its buffer down at each read
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, EOFError):
         while data := receive(WINDOW):
-            into.append(data)
+            into += data[: most + 1 - len(into)]
+            if len(into) > most:
+                channel.close()  # wakes the other reader too
+                return
 
 
 def _feed(channel: paramiko.Channel, data: bytes) -> None:
@@ -357,6 +376,18 @@ def _feed(channel: paramiko.Channel, data: bytes) -> None:
         for start in range(0, len(data), _SLICE):
             channel.sendall(data[start : start + _SLICE])
         channel.shutdown_write()
+
+
+@contextlib.contextmanager
+def _answered_within(channel: paramiko.Channel, seconds: float) -> Iterator[None]:
+    """Around a request on `channel`: paramiko itself waits for its answer for ever."""
+    timer = threading.Timer(seconds, _shut, (channel,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _shut(channel: paramiko.Channel) -> None:

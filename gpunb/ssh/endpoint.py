@@ -21,6 +21,16 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]*\$?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+# What old servers can be talked into, taken out of ssh's own list: what is left
+# stays in ssh's order, with what it has learnt since (OpenSSH 7.5 and newer).
+_NO_OLD = {
+    "KexAlgorithms": "-diffie-hellman-group1-*,diffie-hellman-group*-sha1",
+    "Ciphers": "-*-cbc,*-cbc@*,arcfour*,blowfish*,cast128*,3des*",
+    "MACs": "-hmac-sha1*,hmac-md5*,hmac-ripemd*,umac-64*",
+    "HostKeyAlgorithms": "-ssh-rsa,ssh-rsa-cert*,ssh-dss*,ssh-dss-cert*",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """Where and as whom a host is reached, and how it proves itself.
@@ -128,6 +138,11 @@ def _settings(endpoint: Endpoint) -> dict[str, str]:
         "PreferredAuthentications": "publickey",
         "ForwardAgent": "no",
         "ForwardX11": "no",
+        "ForwardX11Trusted": "no",
+        "Tunnel": "no",
+        "PermitLocalCommand": "no",
+        "AddKeysToAgent": "no",
+        **_NO_OLD,
         "ConnectTimeout": "20",
         "ServerAliveInterval": "15",
         "ServerAliveCountMax": "3",

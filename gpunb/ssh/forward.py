@@ -16,6 +16,7 @@ from gpunb.errors import BadInput, HostError
 from gpunb.ssh.wire import tune
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     import paramiko
@@ -27,6 +28,7 @@ __all__ = ["Forward", "local", "reverse"]
 
 _MOST = 64  # connections at once through one forward
 _CHUNK = 2**16
+_ANSWER_S = 20.0  # the host's time to say whether it listens
 
 
 class _Stream(Protocol):
@@ -132,6 +134,20 @@ class _Reverse(Forward):
     def __init__(self, connection: Connection, port: int, target: tuple[str, int], bind: str) -> None:
         super().__init__(port)
         self._connection, self._target, self._bind = connection, target, bind
+        self._serving = threading.BoundedSemaphore(2 * _MOST)
+
+    def start(self, channel: paramiko.Channel) -> None:
+        """Serve a client in a thread of its own; beyond a flood's number it is closed at once."""
+        if self._serving.acquire(blocking=False):
+            threading.Thread(target=self._serve_one, args=(channel,), daemon=True).start()
+        else:
+            threading.Thread(target=_close, args=(channel,), daemon=True).start()
+
+    def _serve_one(self, channel: paramiko.Channel) -> None:
+        try:
+            self.serve(channel)
+        finally:
+            self._serving.release()
 
     def serve(self, channel: paramiko.Channel) -> None:
         """Connect to the target here and pump; called in a thread of its own."""
@@ -145,15 +161,15 @@ class _Reverse(Forward):
         self.join(channel, client)
 
     def close(self) -> None:
-        import paramiko
-
         self._connection.reverses.pop(self.port, None)
         if self._connection.alive():
-            with contextlib.suppress(paramiko.SSHException, EOFError, OSError), self._connection.requests:
-                self._connection.transport.global_request(
-                    "cancel-tcpip-forward", (self._bind, self.port), wait=True
-                )
+            with contextlib.suppress(HostError):
+                _ask(self._connection, self._cancel)
         super().close()
+
+    def _cancel(self) -> None:
+        asked = ("cancel-tcpip-forward", (self._bind, self.port))
+        self._connection.transport.global_request(*asked, wait=True)
 
 
 def local(
@@ -196,7 +212,6 @@ def reverse(
     HostError
         The host refuses to listen (its sshd forbids it, or the port is taken).
     """
-    import paramiko
 
     def arrived(channel: paramiko.Channel, origin: tuple[str, int], server: tuple[str, int]) -> None:
         # runs in the transport's own thread: must not wait here
@@ -205,18 +220,49 @@ def reverse(
         if forward is None:
             threading.Thread(target=_close, args=(channel,), daemon=True).start()
         else:
-            threading.Thread(target=forward.serve, args=(channel,), daemon=True).start()
+            forward.start(channel)
 
+    opened: list[int] = []
     try:
-        with connection.requests:
-            opened = connection.transport.request_port_forward(bind, listen, arrived)
-    except (paramiko.SSHException, EOFError, OSError) as err:
-        msg = f"{connection.endpoint} refuses to listen on {bind}:{listen}: {err}"
+        _ask(
+            connection,
+            lambda: opened.append(connection.transport.request_port_forward(bind, listen, arrived)),
+        )
+    except HostError as err:
+        msg = f"{connection.endpoint} refuses to listen on {bind}:{listen}: {err.message}"
         raise HostError(msg, hint="use another port; the host's sshd may forbid forwards") from err
-    forward = _Reverse(connection, opened, (host, port), bind)
-    connection.reverses[opened] = forward
+    forward = _Reverse(connection, opened[0], (host, port), bind)
+    connection.reverses[opened[0]] = forward
     connection.on_close(forward.close)
     return forward
+
+
+def _ask(connection: Connection, request: Callable[[], object]) -> None:
+    """Make a global request, which paramiko itself would wait for without an end.
+
+    Raises
+    ------
+    HostError
+        The host says no, or nothing.
+    """
+    import paramiko
+
+    problem: list[str] = []
+
+    def ask() -> None:
+        try:
+            with connection.requests:
+                request()
+        except (paramiko.SSHException, EOFError, OSError) as err:
+            problem.append(str(err) or type(err).__name__)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_ANSWER_S)
+    if thread.is_alive():
+        problem.append(f"no answer within {_ANSWER_S:g} s")
+    if problem:
+        raise HostError(problem[0])
 
 
 def _close(*streams: _Stream) -> None:

@@ -88,7 +88,7 @@ def reason(err: BaseException) -> str:
     """The words of a low-level failure, for a message."""
     if isinstance(err, EOFError):
         return "the host closed the connection"
-    return getattr(err, "strerror", None) or str(err) or type(err).__name__
+    return str(getattr(err, "strerror", None) or str(err) or type(err).__name__)[:500]
 
 
 _QUIET = logging.NullHandler()
@@ -162,7 +162,8 @@ def _log_in(endpoint: Endpoint, transport: paramiko.Transport, key: paramiko.PKe
     if problem is not None and (not transport.is_active() or time.monotonic() >= deadline):
         msg = f"{endpoint} broke off during the login: {reason(problem)}"
         raise Unreachable(msg) from problem
-    what = f"; it wants {', '.join(further)} too" if further else ""
+    wants = ", ".join(str(name)[:40] for name in further[:8])
+    what = f"; it wants {wants} too" if further else ""
     msg = f"{endpoint} does not take the session's key{what}"
     raise AuthRefused(
         msg,

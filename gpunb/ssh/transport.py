@@ -1,4 +1,4 @@
-"""paramiko's transport with one repair. Imports paramiko: import this lazily."""
+"""paramiko's transport with one repair, and with bounds. Imports paramiko: import this lazily."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import paramiko
+from paramiko.common import MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA
 
 __all__ = ["Transport"]
 
@@ -13,6 +14,13 @@ __all__ = ["Transport"]
 # paramiko's 512 MiB would mean a pause of a round trip several times a second.
 _REKEY_BYTES = 2**36
 _REKEY_PACKETS = 2**31
+
+# What an honest server never exceeds. paramiko (seen in 5.1.0) has no bounds of
+# its own: a length field is read whatever it says, an unfinished line is kept
+# however long, and a channel's window is not enforced.
+_LONGEST_PACKET = 2**19
+_LONGEST_GREETING = 2**16
+_SLACK = 2**19
 
 
 class Transport(paramiko.Transport):
@@ -28,6 +36,10 @@ class Transport(paramiko.Transport):
         super().__init__(*args, **kwargs)
         limits: Any = self.packetizer
         limits.REKEY_BYTES, limits.REKEY_PACKETS = _REKEY_BYTES, _REKEY_PACKETS
+        _bound_packets(limits)
+        table: dict[int, Any] = dict(paramiko.Transport._channel_handler_table)  # type: ignore[attr-defined]  # noqa: SLF001
+        table.update({number: _within_window(table[number]) for number in _CARRY_DATA})
+        self._channel_handler_table = table
 
     def _send_user_message(self, data: Any) -> None:
         if threading.current_thread() is self and not self.clear_to_send.is_set():
@@ -40,3 +52,43 @@ class Transport(paramiko.Transport):
         late, self._late = self._late, []
         for data in late:
             super()._send_user_message(data)  # type: ignore[misc]
+
+
+_CARRY_DATA = (MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA)
+
+
+def _bound_packets(packetizer: Any) -> None:
+    """Refuse a packet, or a greeting before the first one, that is longer than any honest one."""
+    read_all, read_some = packetizer.read_all, packetizer._read_timeout  # noqa: SLF001 - no other way in
+    greeted = 0
+
+    def bounded(size: int, check_rekey: bool = False) -> bytes:  # noqa: FBT001, FBT002 - its signature
+        if size > _LONGEST_PACKET:
+            msg = f"the server announced a packet of {size} bytes"
+            raise paramiko.SSHException(msg)
+        data: bytes = read_all(size, check_rekey)
+        return data
+
+    def counted(timeout: float) -> bytes:
+        nonlocal greeted
+        data: bytes = read_some(timeout)
+        greeted += len(data)
+        if greeted > _LONGEST_GREETING:
+            msg = f": more than {_LONGEST_GREETING} bytes and no version line"
+            raise paramiko.SSHException(msg)
+        return data
+
+    packetizer.read_all, packetizer._read_timeout = bounded, counted  # noqa: SLF001
+
+
+def _within_window(handler: Any) -> Any:
+    """`handler` for a channel's data, for no more of it than the window that we gave."""
+
+    def feed(channel: Any, message: Any) -> None:
+        handler(channel, message)
+        waiting = len(channel.in_buffer) + len(channel.in_stderr_buffer)
+        if waiting > channel.in_window_size + _SLACK:
+            msg = f"the server sent {waiting} bytes into a window of {channel.in_window_size}"
+            raise paramiko.SSHException(msg)
+
+    return feed
