@@ -31,6 +31,14 @@ from gpunb.errors import (
     RateLimited,
     Unavailable,
 )
+from gpunb.providers.bounded import (
+    TooComplexError,
+    TooLargeError,
+    check_shape,
+    hold_to_time,
+    unpacked,
+    within,
+)
 from gpunb.providers.pacing import Pacer, Rate
 from gpunb.providers.text import clean
 
@@ -148,10 +156,6 @@ class _Call:
         return f"{self.verb} {self.path}"
 
 
-class _TooLargeError(Exception):
-    """The answer is larger than the bound."""
-
-
 class _TooSlowError(Exception):
     """The call's total time is over while the answer still comes in."""
 
@@ -203,7 +207,7 @@ class ApiClient:
         deadline_s: float = 90.0,
         attempts: int = 3,
         max_wait_s: float = 30.0,
-        max_bytes: int = 64 * 1024 * 1024,
+        max_bytes: int = 32 * 1024 * 1024,
         pace: float = 1.0,
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -220,13 +224,14 @@ class ApiClient:
         self._pace = pace
         self._auth = _KeyAuth(key, header, scheme) if key is not None and self._secret else None
         self._client = httpx.Client(
-            headers={"User-Agent": "gpunb", "Accept": "application/json"},
+            headers={"User-Agent": "gpunb", "Accept": "application/json", "Accept-Encoding": "gzip"},
             # a redirected PUT would arrive as a GET, and the key somewhere else
             follow_redirects=False,
             trust_env=not loopback,
             transport=transport,
             limits=httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=4.0),
         )
+        hold_to_time(self._client)
 
     def __repr__(self) -> str:
         return f"<ApiClient {self.provider} {self.base_url} with{'' if self._secret else 'out'} a key>"
@@ -327,15 +332,16 @@ class ApiClient:
         until = self._clock() + deadline
         request = self._client.build_request("GET", url, timeout=self._timeout(until))
         try:
-            response = self._client.send(request, stream=True, auth=None)
-            try:
-                body = self._read(response, until, max_bytes)
-            finally:
-                response.close()
-        except (httpx.HTTPError, _TooSlowError) as err:
+            with within(max(until - self._clock(), 0.001)):
+                response = self._client.send(request, stream=True, auth=None)
+                try:
+                    body = self._read(response, until, max_bytes)
+                finally:
+                    response.close()
+        except (httpx.HTTPError, _TooSlowError, ValueError) as err:
             msg = f"{self.title}'s result could not be fetched: {self._words(err)}"
             raise Unavailable(msg, provider=self.provider) from err
-        except _TooLargeError:
+        except TooLargeError:
             msg = f"{self.title}'s result is larger than {max_bytes} bytes"
             raise BadAnswer(msg, provider=self.provider) from None
         return body.decode("utf-8", "replace") if response.status_code == 200 else None
@@ -352,11 +358,12 @@ class ApiClient:
         )
         started = self._clock()
         try:
-            response = self._client.send(request, stream=True, auth=self._auth if call.auth else None)
-            try:
-                body = self._read(response, call.until, self._max_bytes)
-            finally:
-                response.close()
+            with within(max(call.until - started, 0.001)):
+                response = self._client.send(request, stream=True, auth=self._auth if call.auth else None)
+                try:
+                    body = self._read(response, call.until, self._max_bytes)
+                finally:
+                    response.close()
         except _NOT_SENT as err:
             msg = f"{self.title} can't be reached for {call.where}: {self._words(err)}"
             hint = "check this machine's clock and certificates" if "CERTIFICATE" in str(err) else None
@@ -365,8 +372,11 @@ class ApiClient:
             took = self._clock() - started
             msg = f"{self.title} did not answer {call.where} within {took:.0f} s"
             raise self._lost(call, msg, Unavailable) from err
-        except _TooLargeError as err:
+        except TooLargeError as err:
             msg = f"{self.title}'s answer to {call.where} is larger than {self._max_bytes} bytes"
+            raise self._lost(call, msg, BadAnswer) from err
+        except ValueError as err:
+            msg = f"{self.title}'s answer to {call.where} can't be read: {self._words(err)}"
             raise self._lost(call, msg, BadAnswer) from err
         except httpx.HTTPError as err:
             msg = f"the connection to {self.title} broke in {call.where}: {self._words(err)}"
@@ -384,7 +394,11 @@ class ApiClient:
         if expect is None and not body.strip():
             return None
         try:
+            check_shape(body)
             data = from_json(body)
+        except TooComplexError as err:
+            msg = f"{self.title}'s answer to {call.where} has {err}"
+            raise self._lost(call, msg, BadAnswer) from err
         except ValueError as err:
             msg = f"{self.title}'s answer to {call.where} is not JSON: {self._show(body)}"
             raise self._lost(call, msg, BadAnswer) from err
@@ -401,6 +415,7 @@ class ApiClient:
             msg = f"{self.title} redirects {call.where} to {where}; gpunb does not follow"
             return ProviderError(msg, provider=self.provider, hint=f"check the base_url of {self.provider}")
         try:
+            check_shape(body)
             data = from_json(body) if body.strip() else None
         except ValueError:
             data = None
@@ -420,11 +435,7 @@ class ApiClient:
 
     def _read(self, response: httpx.Response, until: float, bound: int) -> bytes:
         parts: list[bytes] = []
-        size = 0
-        for part in response.iter_bytes():
-            size += len(part)
-            if size > bound:
-                raise _TooLargeError
+        for part in unpacked(response, bound):
             if self._clock() > until:
                 raise _TooSlowError
             parts.append(part)
@@ -465,7 +476,10 @@ class ApiClient:
         """The parsed body without the key, should the cloud echo it."""
         if not self._secret or not isinstance(data, dict):
             return data
-        return {k: v.replace(self._secret, "***") if isinstance(v, str) else v for k, v in data.items()}
+        return {
+            k: v.replace(self._secret, "***") if isinstance(v, str) else self._hide(v)
+            for k, v in data.items()
+        }
 
 
 def _retry_after(value: str | None) -> float | None:
