@@ -1,0 +1,101 @@
+/** The offer picker. See picker.js; no framework, no imports. */
+
+export interface Offer {
+  key: string;
+  provider: string;
+  offer_id: string;
+  gpu: string;
+  gpus: number;
+  vram_gb?: number | null;
+  region?: string | null;
+  country?: string | null;
+  spot?: boolean;
+  trust?: string | null;
+  cpu?: string | null;
+  usd_h?: number | null;
+  total_usd?: number | null;
+  reliability?: number | null;
+  ready_s?: number | null;
+  why?: string | null;
+  [field: string]: unknown;
+}
+
+export interface FacetValue {
+  value: string | number | boolean | null;
+  count: number;
+}
+
+/** In the order in which values should be listed; the counts are made anew from the rows. */
+export type Facets = Record<string, FacetValue[]>;
+
+export interface CloudFailure {
+  provider: string;
+  message: string;
+  hint?: string | null;
+  /** Whether a key would help; else it is read from the hint. */
+  login?: boolean;
+}
+
+export interface Terms {
+  hours: number;
+  /** US dollars; null is no limit. */
+  budget: number | null;
+  /** What `onConfirm` gave. */
+  token?: string;
+}
+
+export interface Confirmation {
+  /** One sentence with the money. */
+  says: string;
+  usd?: number | null;
+  token?: string;
+}
+
+export interface Progress {
+  title?: string;
+  done?: number | null;
+  total?: number | null;
+  says?: string;
+  /** A session's state; "ready", "gone", "failed", "cancelled" and "unknown" are ends. */
+  state?: string;
+  over?: boolean;
+}
+
+export interface PickerOptions {
+  hours: number;
+  disk_gb?: number;
+  budget?: number | null;
+  /** After the user has said yes. Throw `{message, hint}` to go back to the offers. */
+  onRent(offer: Offer, terms: Terms): void | Promise<void>;
+  /** Before the question is shown: what it will cost, in the words of who will be asked to rent. */
+  onConfirm?(offer: Offer, terms: Terms): Promise<Confirmation>;
+  /** Cancel while the rental is on its way; the end is for `setProgress` to tell. */
+  onCancel?(): void | Promise<void>;
+  /** "Search again", or other hours. */
+  onSearch?(terms: { hours: number; disk_gb: number }): void;
+  /** With `askKey` the key that was typed, else none. */
+  onLogin?(provider: string, key?: string): void | Promise<void>;
+  askKey?: boolean;
+  strings?: Record<string, string>;
+}
+
+export interface PickerHandle {
+  setOffers(
+    rows: Offer[],
+    facets?: Facets | null,
+    failed?: CloudFailure[] | null,
+    terms?: { hours?: number; disk_gb?: number },
+  ): void;
+  /** "" or null when it is over. */
+  setBusy(text: string | null): void;
+  /** null goes back to the offers. */
+  setProgress(progress: Progress | null): void;
+  setError(error: { message: string; hint?: string | null; bill?: string | null } | null): void;
+  focus(): void;
+  destroy(): void;
+}
+
+export function createPicker(el: HTMLElement, options: PickerOptions): PickerHandle;
+export function clean(value: unknown, max?: number): string;
+export function money(value: unknown): string;
+export function duration(seconds: unknown): string;
