@@ -35,6 +35,7 @@ __all__ = [
     "drop",
     "endpoint",
     "forget_host_key",
+    "held",
     "key_pair",
     "pin_host_key",
 ]
@@ -158,6 +159,14 @@ def agent(session: Session, progress: Progress = SILENT) -> AgentClient:
         return held.agent
 
 
+def held(session_id: str) -> AgentClient | None:
+    """The client of the session's agent if this process holds one that lives; nothing is opened."""
+    with _lock:
+        found = _held.get(session_id) if _pid == os.getpid() else None
+    client = found.agent if found is not None else None
+    return client if client is not None and client.alive else None
+
+
 def drop(session_id: str) -> None:
     """Close what this process holds open to the session's host."""
     with _lock:
@@ -237,6 +246,16 @@ class Reach:
     def pin(self, session: Session, line: str) -> None:
         """Pin the host key that the provider vouches for."""
         pin_host_key(session, line)
+
+    def pinned(self, session: Session) -> list[str]:
+        """The host keys (public lines) that are pinned for the session."""
+        from gpunb.ssh.hostkeys import pinned
+
+        return pinned(paths.session_dir(session.id) / "known_hosts", f"gpunb-{session.id}")
+
+    def unpin(self, session: Session) -> None:
+        """Drop the pin of a key that the host was not given after all."""
+        forget_host_key(session.id)
 
     def wait(
         self, session: Session, *, timeout: float, progress: Progress, give_up: Callable[[], None]
