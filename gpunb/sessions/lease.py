@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gpunb.errors import BadInput, HostError, WrongState
 from gpunb.sessions.model import OVER, Cost, Lease, Session, SessionState, offer_from_dict
 from gpunb.sessions.reach import HOST
+from gpunb.units import duration_text
 
 if TYPE_CHECKING:
     from gpunb.providers.base import Offer
@@ -61,8 +62,10 @@ def lease_for(
         price = _price(offer, length, disk_gb)
         budget = spent + price * BUDGET_FACTOR if price > 0 else None
     else:
-        least = offer.total(min(1.0, length), disk_gb=disk_gb)
-        budget = _budget(budget_usd, least + spent, f"one hour of it costs ${least:.2f}")
+        first = min(1.0, length)
+        least = offer.total(first, disk_gb=disk_gb)
+        first_text = "one hour" if first == 1.0 else duration_text(first * 3600.0)
+        budget = _budget(budget_usd, least + spent, f"{first_text} of it costs ${least:.2f}")
     return Lease(
         deadline=now + length * 3600.0, idle_s=idle, budget_usd=budget, budget_set=budget_usd is not None
     )

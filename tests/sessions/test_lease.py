@@ -51,7 +51,7 @@ def test_clock_hours_do_not_end_a_rental_early() -> None:
 
 def test_a_short_rental_may_have_a_short_budget() -> None:
     assert lease.lease_for(OFFER, now=0.0, hours=0.5, budget_usd=1.5).budget_usd == 1.5
-    with pytest.raises(BadInput, match=r"budget of \$1.40 is too small"):
+    with pytest.raises(BadInput, match=r"budget of \$1.40 is too small.*30m of it costs"):
         lease.lease_for(OFFER, now=0.0, hours=0.5, budget_usd=1.4)
     with pytest.raises(BadInput, match="at least 60 s"):
         lease.lease_for(OFFER, now=0.0, idle_s=math.nan)
