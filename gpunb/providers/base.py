@@ -405,6 +405,15 @@ class Provider(ABC):
         """The last `tail` lines of the instance's own log."""
         self.refuse("show an instance's log")
 
+    def host_keys(self, instance_id: str) -> list[str]:
+        """The SSH host keys (public lines) that the cloud's own channel shows; empty if none is known.
+
+        For clouds where no host key can be injected: a way to the machine's
+        own words that does not lead through the network in between.
+        """
+        del instance_id
+        return []
+
     def adopted(self, instance_id: str, public_key: str) -> None:
         """Finish what `create` does after its call, for an instance whose answer was lost.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gpunb.errors import InstanceGone, ProviderError, Unreachable, WrongState
+from gpunb.errors import HostKeyChanged, InstanceGone, ProviderError, Unreachable, WrongState
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Instance, InstanceState, Presence, Provider
 from gpunb.sessions.billing import opening
@@ -115,7 +115,9 @@ def bring_up(
     session = ledger.get(session.id)
     progress.say(f"waiting for SSH at {session.host}:{session.port}")
     left = max(timing.agent_s, until - ledger.clock.time())
-    return enter(ledger, session, instance, host=host, within=left, progress=progress, each=each)
+    return enter(
+        ledger, session, instance, host=host, within=left, provider=provider, progress=progress, each=each
+    )
 
 
 def enter(
@@ -125,6 +127,7 @@ def enter(
     *,
     host: Reach,
     within: float,
+    provider: Provider | None = None,
     progress: Progress = SILENT,
     each: Callable[[], None] | None = None,
 ) -> Session:
@@ -137,6 +140,7 @@ def enter(
     """
     if instance.host_key:
         host.pin(session, instance.host_key)
+    was_pinned = bool(host.pinned(session))
 
     def give_up() -> None:
         _still(ledger, session)
@@ -146,7 +150,8 @@ def enter(
     host.wait(session, timeout=within, progress=progress, give_up=give_up)
     session = _still(ledger, session)
     if session.state is SessionState.BOOTING:
-        session = ledger.transition(session, SessionState.REACHABLE, "SSH answers")
+        known = _compared(provider, session, instance, host, was_pinned=was_pinned)
+        session = ledger.transition(session, SessionState.REACHABLE, f"SSH answers; {known}")
     progress.say("starting the agent")
     host.arm(session, progress)
     now = ledger.clock.time()
@@ -158,6 +163,34 @@ def enter(
         last_activity=now,
         armed=session.lease.mark,
     )
+
+
+def _compared(
+    provider: Provider | None, session: Session, instance: Instance, host: Reach, *, was_pinned: bool
+) -> str:
+    """How the host's key is known, after it was compared with what the cloud shows of it.
+
+    Raises
+    ------
+    HostKeyChanged
+        The cloud shows other keys: somebody sits between us and the machine.
+    """
+    if was_pinned:
+        return "its host key is the one that was known before"
+    title = provider.title if provider is not None else session.provider
+    try:
+        told = provider.host_keys(instance.id) if provider is not None else []
+    except ProviderError:
+        told = []
+    if not told:
+        return f"its host key was taken at the first contact ({title} shows none to compare)"
+    if set(host.pinned(session)) & set(told):
+        return f"its host key is the one in {title}'s log"
+    msg = (
+        f"the host of {session.name} shows another SSH key than the one in {title}'s log of it:"
+        " somebody sits in between, or the log is another machine's; nothing was sent"
+    )
+    raise HostKeyChanged(msg, hint=f"gpunb down {session.name}")
 
 
 def _still(ledger: Ledger, session: Session) -> Session:

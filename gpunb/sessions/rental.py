@@ -331,6 +331,7 @@ class Rental:
                 "gpus": offer.gpus,
                 "usd_h": offer.hourly(spec.disk_gb),
                 "machine_id": offer.machine_id,
+                "volumes": sorted(request.volumes),
             },
         )
         session = ledger.begin_create(session, intent, lease=lease, **self._facts(offer))
@@ -346,6 +347,8 @@ class Rental:
             return self._look_up(label, err)
         if not instance.id:
             return self._look_up(label, ValueError("the answer names no instance"))
+        if private and not instance.host_key:  # this offer's machine can't be given one
+            self.host.unpin(session)
         return self._answered(session, instance)
 
     def _refused(self, label: str, err: GpunbError) -> None:

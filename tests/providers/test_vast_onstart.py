@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from gpunb.providers.base import CreateSpec, OfferQuery, ProviderConfig
 from gpunb.providers.vast import VastProvider
-from gpunb.providers.vast.onstart import BOOT_GRACE_S, LEASE_GRACE_S, MAX_BYTES, compose
+from gpunb.providers.vast.onstart import BOOT_GRACE_S, HOST_KEY, LEASE_GRACE_S, MAX_BYTES, compose
 from gpunb.sim.clock import Clock
 from gpunb.sim.runner import Served
 from gpunb.sim.vast import VastCloud
@@ -55,6 +55,7 @@ def run(home, script, path=None, **more):
         "HOME": str(home / "home"),
         "PATH": f"{home}/bin:{path or os.environ['PATH']}",
         "GPUNB_ENVIRONMENT": str(home / "environment"),
+        "GPUNB_SSHD": str(home / "sshd"),
         **more,
     }
     return subprocess.run(
@@ -76,6 +77,13 @@ def test_it_turns_tmux_off_lets_the_key_in_and_shows_the_environment(home):
     assert lines.count("MY_TOKEN=a b=c") == 1
     assert "CONTAINER_ID=7" in lines
     assert not any(line.startswith(("HOME=", "PWD=", "SHLVL=")) for line in lines)
+
+
+def test_it_writes_the_ssh_server_s_keys_into_the_log_when_they_are_there(home):
+    (home / "sshd").mkdir()
+    (home / "sshd/ssh_host_ed25519_key.pub").write_text("ssh-ed25519 AAAA root@host\n")
+    done = run(home, compose(deadline=None, public_key=PUBLIC_KEY))
+    assert done.stdout.decode().splitlines() == [f"{HOST_KEY} ssh-ed25519 AAAA"]
 
 
 def test_a_compressed_script_does_the_same(home):

@@ -1,7 +1,9 @@
 """The script that Vast runs at every start of the container.
 
 It turns tmux off, so that a command over SSH is just run; makes the
-container's environment visible to SSH sessions; lets the session's key in
+container's environment visible to SSH sessions; writes the SSH server's
+public keys into the container's log, where `HOST_KEY` marks them and the API
+shows them; lets the session's key in
 until Vast's own copy of it arrives; and arms the lease: when its time is over
 and nobody is left to end the instance, the instance ends itself with the key
 that Vast gives to each one (``CONTAINER_API_KEY``). The account's key never
@@ -16,10 +18,12 @@ import shlex
 
 from gpunb.errors import BadInput
 
-__all__ = ["BOOT_GRACE_S", "LEASE_FILE", "LEASE_GRACE_S", "MAX_BYTES", "compose"]
+__all__ = ["BOOT_GRACE_S", "HOST_KEY", "LEASE_FILE", "LEASE_GRACE_S", "MAX_BYTES", "compose"]
 
 #: What the API takes; longer scripts travel compressed.
 MAX_BYTES = 4048
+#: Begins a line of the container's log that holds a host key's type and base64.
+HOST_KEY = "gpunb-host-key"
 #: Where the agent keeps the lease on the host; its ``deadline`` is Unix seconds, and moves with ``extend``.
 LEASE_FILE = "$HOME/.gpunb/lease.json"
 #: The host waits that long after the lease for the supervisor, who brings files back first.
@@ -33,8 +37,20 @@ mkdir -p "$HOME/.gpunb" && chmod 700 "$HOME/.gpunb"
 G="${GPUNB_ENVIRONMENT:-/etc/environment}"
 O="$HOME/.gpunb/environment"
 [ -e "$O" ] || cp "$G" "$O" 2>/dev/null || : >"$O"
-N='^(_|HOME|PWD|OLDPWD|SHLVL|TERM|HOSTNAME|GPUNB_ENVIRONMENT)='
+N='^(_|HOME|PWD|OLDPWD|SHLVL|TERM|HOSTNAME|GPUNB_ENVIRONMENT|GPUNB_SSHD)='
 { cat "$O"; env | grep -E '^[A-Za-z_][A-Za-z0-9_]*=' | grep -Ev "$N"; } >"$G"
+"""
+
+# to the script's own output, and to the container's, which the API's log is made from
+_HOST_KEYS = f"""(D="${{GPUNB_SSHD:-/etc/ssh}}"; for n in $([ "$GPUNB_SSHD" ] || seq 60); do
+ls "$D"/ssh_host_*_key.pub >/dev/null 2>&1 && break
+sleep 1
+done
+for f in "$D"/ssh_host_*_key.pub; do
+[ -r "$f" ] || continue
+K="{HOST_KEY} $(cut -d' ' -f1,2 <"$f")"
+echo "$K"; [ -z "$GPUNB_ENVIRONMENT" ] && echo "$K" >/proc/1/fd/1
+done) 2>/dev/null &
 """
 
 _KEY = """mkdir -p "$HOME/.ssh" && chmod 700 "$HOME/.ssh"
@@ -91,7 +107,7 @@ def compose(
     BadInput
         It does not fit, even compressed.
     """
-    script = _BASE
+    script = _BASE + _HOST_KEYS
     if public_key:
         script += _KEY.format(key=shlex.quote(public_key.strip()))
     if deadline is not None:

@@ -7,6 +7,7 @@ the issue threads named where they matter.
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import (
@@ -37,6 +38,7 @@ from gpunb.providers.vast.base import number
 from gpunb.providers.vast.cloudcopy import VastCloudCopy
 from gpunb.providers.vast.instances import map_instance
 from gpunb.providers.vast.offers import map_offers
+from gpunb.providers.vast.onstart import HOST_KEY
 from gpunb.providers.vast.volumes import VastVolumes
 from gpunb.providers.wire import rows
 
@@ -307,6 +309,14 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
     def logs(self, instance_id: str, *, tail: int = 1000) -> str:
         """The container's log, a snapshot."""
         return self.instance_log(instance_id, tail=tail)
+
+    def host_keys(self, instance_id: str) -> list[str]:
+        """What our start script wrote into the container's log."""
+        found = self.instance_log(instance_id, tail=200, pattern=HOST_KEY)
+        lines: list[str] = re.findall(
+            rf"^{HOST_KEY} ([a-z0-9@.-]{{1,64}} [A-Za-z0-9+/=]{{1,4096}})\s*$", found, re.MULTILINE
+        )
+        return lines[-16:]
 
     def usage(self, instance_id: str) -> list[UsageLine]:
         """What Vast charged for it in the last 90 days, by kind."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
+from gpunb.providers.vast.onstart import HOST_KEY
 from gpunb.sim.cloud import Cloud, Machine, Phase
 
 if TYPE_CHECKING:
@@ -70,6 +71,11 @@ class ControlRoutes(Cloud):
         return [
             "Mounting entrypoint",
             "starting sshd",
+            *(
+                [f"{HOST_KEY} {machine.host.host_public}"]
+                if machine.host and machine.host.host_public
+                else []
+            ),
             *(f"line {number}" for number in range(5)),
             "onstart done",
         ]

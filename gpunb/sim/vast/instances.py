@@ -166,6 +166,7 @@ class InstanceRoutes(Cloud):
                 "CONTAINER_API_KEY": key,
                 "VAST_CONTAINERLABEL": f"C.{ident}",
                 "GPUNB_ENVIRONMENT": _ENVIRONMENT_FILE,
+                "GPUNB_SSHD": "/nonexistent",  # this machine's own keys are not the host's
             },
             onstart=body.get("onstart") or "",
             onstart_always=True,
