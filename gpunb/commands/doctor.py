@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from gpunb.commands.context import Context
     from gpunb.providers import Provider
+    from gpunb.sessions.ledger import Ledger
 
 __all__ = ["Finding", "command"]
 
@@ -203,7 +204,7 @@ def _clouds(context: Context) -> Iterator[Finding]:
                 f"cloud {name}", "ok", f"{kind.title} answers{who}{money} {account.message}".rstrip()
             )
             yield from _strays(context, provider)
-            yield from _volumes(provider)
+            yield from _volumes(context.ledger, provider)
 
 
 def _strays(context: Context, provider: Provider) -> Iterator[Finding]:
@@ -226,16 +227,16 @@ def _strays(context: Context, provider: Provider) -> Iterator[Finding]:
             yield Finding("stray", "warn", text, "end it where it was rented, or on the cloud's own page")
 
 
-def _volumes(provider: Provider) -> Iterator[Finding]:
-    from gpunb.sessions.orphans import idle_volumes
+def _volumes(ledger: Ledger, provider: Provider) -> Iterator[Finding]:
+    from gpunb.sessions import volumes
 
     try:
-        idle = idle_volumes(provider)
+        idle = volumes.idle(ledger, provider)
     except GpunbError as err:
         yield Finding(f"cloud {provider.name}", "warn", f"its volumes can't be listed: {err.message}")
         return
     if idle:
         price = money_text(sum(volume.usd_h or 0.0 for volume in idle), digits=4)
-        names = ", ".join(volume.name or volume.id for volume in idle[:5])
+        names = ", ".join(volumes.short(volume.name) or volume.id for volume in idle[:5])
         text = f"{len(idle)} volumes that no machine is known to use cost {price} an hour: {names}"
         yield Finding("volumes", "warn", text, "gpunb volumes --delete ID")

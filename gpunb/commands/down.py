@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +16,7 @@ from gpunb.units import money_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
+    from gpunb.providers import Provider
     from gpunb.sessions.model import Session
 
 __all__ = ["command"]
@@ -73,8 +75,26 @@ def command(
             continue
         data.append(receipt.data())
         blocks += views.receipt_blocks(receipt)
+        blocks += _kept(context, provider, session)
     bad = bool(failed) or any(row["unsaved"] or row["confirmed"] is None for row in data)
     return Result(data, *blocks, exit_code=1 if bad else 0)
+
+
+def _kept(context: Context, provider: Provider, session: Session) -> list[Note]:
+    """The volumes that it was rented with: they stay, and cost."""
+    from gpunb.commands import views
+    from gpunb.sessions import volumes
+
+    intents = context.ledger.intents(session.id)
+    used = {volume for intent in intents for volume in intent.summary.get("volumes") or ()}
+    if not used:
+        return []
+    with suppress(GpunbError):  # the next look tells
+        listed = provider.volumes()
+        volumes.sweep(context.ledger, provider, listed)
+        left = [one for one in volumes.idle(context.ledger, provider, listed) if one.id in used]
+        return views.volume_notes([volumes.as_idle(one, time.time()) for one in left])
+    return []
 
 
 def _chosen(context: Context, names: tuple[str, ...], *, all_: bool) -> list[Session]:

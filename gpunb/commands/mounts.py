@@ -32,10 +32,12 @@ class Mount:
 
     def text(self) -> str:
         """One line for people: what, where, and what it costs beside the machine."""
+        from gpunb.sessions.volumes import short
+
         volume = self.volume
         price = "" if volume.usd_h is None else f", {money_text(volume.usd_h, digits=4)} an hour of its own"
         where = f" at {self.path}" if volume.provider == "vast" else " (its place is the cloud's choice)"
-        return f"{volume.name or volume.id} ({volume.size_gb:g} GB){where}{price}, kept at the end"
+        return f"{short(volume.name) or volume.id} ({volume.size_gb:g} GB){where}{price}, kept at the end"
 
 
 def choose(context: Context, given: Sequence[str], rows: list[Ranked]) -> tuple[list[Ranked], list[Mount]]:
@@ -79,11 +81,14 @@ def _volumes(context: Context, cloud: str) -> list[Volume]:
 
 
 def _one(name: str, known: list[Volume]) -> Volume:
-    found = [volume for volume in known if name in (volume.id, volume.name)]
+    from gpunb.sessions.volumes import short
+
+    found = [volume for volume in known if name in (volume.id, volume.name, short(volume.name))]
     if len(found) == 1:
         return found[0]
     shown = (
-        ", ".join(f"{volume.name or volume.id} ({volume.provider} {volume.id})" for volume in known) or "none"
+        ", ".join(f"{short(volume.name) or volume.id} ({volume.provider} {volume.id})" for volume in known)
+        or "none"
     )
     what = "several volumes have that name" if found else "the clouds asked have no such volume"
     msg = f"rent --volume {name!r}: {what}; they have: {shown}"

@@ -36,7 +36,11 @@ def command(context: Context, *, all_: bool) -> Result:
         if found.alive:
             runs = ledger.runs(found.id, 100)
             running[found.id] = [run for run in runs if run.ended is None]
-    blocks: list[Block] = [*views.warnings(sessions), *views.orphan_notes(ledger.orphans())]
+    blocks: list[Block] = [
+        *views.warnings(sessions),
+        *views.orphan_notes(ledger.orphans()),
+        *views.volume_notes(ledger.idle_volumes()),
+    ]
     watched = ledger.leader() is not None
     if not watched and any(found.alive for found in sessions):
         text = "nothing watches the leases: no supervisor is alive; supervise starts one"

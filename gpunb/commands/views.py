@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gpunb.commands.result import Block
-    from gpunb.sessions.model import Cost, Orphan, Receipt, RunNote, Session
+    from gpunb.sessions.model import Cost, IdleVolume, Orphan, Receipt, RunNote, Session
 
 __all__ = [
     "ago",
@@ -28,6 +28,7 @@ __all__ = [
     "session_data",
     "sessions_table",
     "state_cell",
+    "volume_notes",
     "warnings",
 ]
 
@@ -177,6 +178,17 @@ def orphan_notes(orphans: Sequence[Orphan]) -> list[Note]:
             notes.append(Note(text, "bad"))
         else:
             notes.append(Note(f"{what}; another gpunb installation rented it, so it is left alone", "warn"))
+    return notes
+
+
+def volume_notes(volumes: Sequence[IdleVolume]) -> list[Note]:
+    """Volumes that nothing uses: they go on to cost, and are never ended unasked."""
+    notes = []
+    for one in volumes:
+        price = f" at {money_text(one.usd_h, digits=4)}/h" if one.usd_h is not None else ""
+        what = f"volume {one.name} ({one.provider} {one.id}, {one.size_gb:g} GB) is billed{price}"
+        text = f"WARNING: {what} and no machine uses it; volumes --delete {one.id} ends it and its data"
+        notes.append(Note(text, "bad"))
     return notes
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpunb.commands import newvolume
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput, GpunbError
@@ -18,20 +19,49 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("volumes", example="volumes\nvolumes --cloud vast --delete 4711 --yes")
+@verb(
+    "volumes",
+    example="volumes\nvolumes --create data --size 100\nvolumes --cloud vast --delete 4711 --yes",
+)
 @click.option("--cloud", metavar="NAME", help="Only this cloud. [default: those in use that have volumes]")
+@click.option("--create", "create", metavar="NAME", help="Rent a volume; it costs until it is deleted.")
+@click.option("--size", type=click.IntRange(1, 1_000_000), metavar="GB", help="With --create: how large.")
+@click.option("--where", metavar="PLACE", help="With --create: a machine's id on Vast.ai, a Sesterce region.")
 @click.option("--delete", "delete", metavar="ID", help="End this volume, its data and its bill.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
-def command(context: Context, *, cloud: str | None, delete: str | None, yes: bool) -> Result:
+def command(
+    context: Context,
+    *,
+    cloud: str | None,
+    create: str | None,
+    size: int | None,
+    where: str | None,
+    delete: str | None,
+    yes: bool,
+) -> Result:
     """Show the volumes of your accounts: each costs until it is deleted, also without a machine.
 
-    Vast.ai and Sesterce have volumes.
+    Vast.ai and Sesterce have volumes. One can be used where it is only: on Vast.ai on its one
+    machine, on Sesterce in its region. No lease ends a volume, and gpunb never ends one unasked.
     """
+    from gpunb.sessions import volumes as kept
+
+    if create is not None and delete is not None:
+        msg = "volumes: takes --create or --delete, not both"
+        raise BadInput(msg)
+    if create is None and (size is not None or where is not None):
+        msg = "volumes --size, --where: are for --create"
+        raise BadInput(msg)
+    if create is not None:
+        clouds = _clouds(context, cloud)
+        return newvolume.create(context, clouds, create, size_gb=size, where=where, yes=yes)
     notes: list[Block] = []
     found: list[tuple[Provider, Volume]] = []
     for one in _clouds(context, cloud):
         try:
-            found += [(one, volume) for volume in one.volumes()]
+            listed = one.volumes()
+            kept.sweep(context.ledger, one, listed)
+            found += [(one, volume) for volume in listed]
         except GpunbError as err:  # noqa: PERF203 - a cloud that is down must not hide the others' volumes
             if cloud is not None or delete is not None:
                 raise
@@ -39,14 +69,14 @@ def command(context: Context, *, cloud: str | None, delete: str | None, yes: boo
     if delete is not None:
         return _delete(context, found, delete, yes=yes)
     known = [volume.usd_h for _, volume in found if volume.usd_h is not None]
-    data = [_data(volume) for _, volume in found]
+    data = [_data(context, volume) for _, volume in found]
     if not found:
         return Result(data, *notes, Note("no volumes", "dim"))
     rows = [
         [
             volume.provider,
             volume.id,
-            Cell(volume.name, "strong"),
+            Cell(kept.short(volume.name), "strong"),
             volume.place,
             f"{volume.size_gb:g}",
             ", ".join(volume.instances),
@@ -75,7 +105,13 @@ def _clouds(context: Context, cloud: str | None) -> list[Provider]:
 
 
 def _delete(context: Context, found: list[tuple[Provider, Volume]], ident: str, *, yes: bool) -> Result:
-    chosen = [(cloud, volume) for cloud, volume in found if ident in (volume.id, volume.name)]
+    from gpunb.sessions import volumes as kept
+
+    chosen = [
+        (cloud, volume)
+        for cloud, volume in found
+        if ident in (volume.id, volume.name, kept.short(volume.name))
+    ]
     if len(chosen) != 1:
         msg = (
             f"volumes --delete {ident!r}: {len(chosen) or 'none'} of {len(found)} volumes has that id or name"
@@ -86,24 +122,29 @@ def _delete(context: Context, found: list[tuple[Provider, Volume]], ident: str, 
         msg = f"volume {volume.id} is used by {', '.join(volume.instances)}"
         raise BadInput(msg, bill="nothing was deleted", hint="end that instance first")
     if not context.ask(
-        f"delete volume {volume.name or volume.id} ({volume.size_gb:g} GB) and its data?", yes=yes
+        f"delete volume {kept.short(volume.name) or volume.id} ({volume.size_gb:g} GB) and its data?", yes=yes
     ):
         return Result([], Note("nothing was deleted; it goes on and is billed", "warn"), exit_code=1)
     with context.progress(f"delete volume {volume.id}"):
         cloud.delete_volume(volume.id)
-        left = [one.id for one in cloud.volumes()]
+        listed = cloud.volumes()
+        kept.sweep(context.ledger, cloud, listed)
+    left = {one.id for one in listed}
     if volume.id in left:
         text = f"{cloud.title} took the call, and still lists volume {volume.id}: it may be billed"
-        return Result({"deleted": False, **_data(volume)}, Note(text, "bad"), exit_code=1)
+        return Result({"deleted": False, **_data(context, volume)}, Note(text, "bad"), exit_code=1)
     text = f"deleted volume {volume.id}; {cloud.title} does not list it any more"
-    return Result({"deleted": True, **_data(volume)}, Note(text, "ok"))
+    return Result({"deleted": True, **_data(context, volume)}, Note(text, "ok"))
 
 
-def _data(volume: Volume) -> dict[str, Any]:
+def _data(context: Context, volume: Volume) -> dict[str, Any]:
+    from gpunb.sessions.volumes import is_ours, short
+
     return {
         "provider": volume.provider,
         "id": volume.id,
-        "name": volume.name,
+        "name": short(volume.name),
+        "ours": is_ours(volume, context.ledger.installation),
         "place": volume.place,
         "size_gb": volume.size_gb,
         "usd_h": volume.usd_h,

@@ -111,9 +111,13 @@ class _VolumeCloud(Wire):
     id: str = Field("", alias="_id")
 
 
-class _VolumeOffer(Wire):
+class VolumeSpace(Wire):
+    """Where volumes can be made: one cloud's price in US dollars an hour for each GB, and its regions."""
+
     cloud: _VolumeCloud = Field(alias="cloudProvider")
     price: float = Field(alias="pricePerGbPerHour")  # a string on the wire
+    least_gb: float = Field(1.0, alias="minSizeInGb")
+    regions: list[str] = Field(default_factory=list)
 
 
 class _Volume(Wire):
@@ -253,6 +257,13 @@ class SesterceProvider(Provider):
         """Where volumes can be made, and at what price."""
         return list(self.http.call("GET", "/gpu-cloud/volumes/offers", expect=list))
 
+    def volume_spaces(self) -> list[VolumeSpace]:
+        """The same, read."""
+        return [
+            parse(VolumeSpace, row, provider=self.name, what="an offer of volumes")
+            for row in self.volume_offers()
+        ]
+
     def volumes(self) -> list[Volume]:
         """All volumes of the account; each is billed until it is deleted."""
         found = self.http.call("GET", "/gpu-cloud/volumes", expect=list)
@@ -260,8 +271,7 @@ class SesterceProvider(Provider):
             return []
         prices: dict[str, float] = {}
         with suppress(ProviderError):  # without the prices the list is worth having
-            for row in self.volume_offers():
-                offer = parse(_VolumeOffer, row, provider=self.name, what="an offer of volumes")
+            for offer in self.volume_spaces():
                 prices[offer.cloud.id] = offer.price
         return [_volume(row, prices) for row in found]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from gpunb.sessions.costs import cost_of
@@ -11,6 +11,7 @@ from gpunb.sessions.model import (
     Clock,
     Cost,
     Failure,
+    IdleVolume,
     Leader,
     Orphan,
     Receipt,
@@ -22,7 +23,7 @@ from gpunb.sessions.store import Store
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["Books"]
 
@@ -270,6 +271,19 @@ class Books(Store):
         names, marks = ", ".join(values), ", ".join(f":{key}" for key in values)
         with self._write() as db:
             db.execute(f"INSERT OR REPLACE INTO orphans ({names}) VALUES ({marks})", values)
+
+    # -- volumes that nothing uses ------------------------------------------
+
+    def idle_volumes(self) -> list[IdleVolume]:
+        """Volumes of ours that nothing used when it was last looked, by their cloud and id."""
+        rows = self._rows("SELECT value FROM meta WHERE key LIKE 'volumes:%' ORDER BY key")
+        return [IdleVolume(**one) for row in rows for one in json.loads(row["value"])]
+
+    def save_idle_volumes(self, provider: str, found: Sequence[IdleVolume]) -> None:
+        """Keep what was seen now at one provider, instead of what was seen before."""
+        value = json.dumps([asdict(one) for one in sorted(found, key=lambda one: one.id)])
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"volumes:{provider}", value))
 
     # -- leader: the one supervisor ---------------------------------------
 

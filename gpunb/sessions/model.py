@@ -26,6 +26,7 @@ __all__ = [
     "Cost",
     "Event",
     "Failure",
+    "IdleVolume",
     "Intent",
     "IntentState",
     "Leader",
@@ -425,6 +426,18 @@ class Orphan:
     next_try: float = 0.0
     gone: float | None = None
     detail: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class IdleVolume:
+    """A volume that this installation made and nothing uses; `since` is when that was first seen."""
+
+    provider: str
+    id: str
+    name: str
+    size_gb: float
+    usd_h: float | None
+    since: float
 
 
 @dataclass(slots=True, kw_only=True)

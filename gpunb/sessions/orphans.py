@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpunb.errors import GpunbError
-from gpunb.providers.base import Capability
 from gpunb.sessions.model import Orphan
 
 if TYPE_CHECKING:
-    from gpunb.providers.base import Instance, Provider, Volume
+    from gpunb.providers.base import Instance, Provider
     from gpunb.sessions.ending import Listing
     from gpunb.sessions.ledger import Ledger
     from gpunb.sessions.timing import Timing
 
-__all__ = ["PREFIX", "idle_volumes", "strays", "sweep"]
+__all__ = ["PREFIX", "strays", "sweep"]
 
 PREFIX = "gpunb-"
 # a session that another process ended this moment may still be in the list that we have
@@ -53,16 +52,6 @@ def sweep(ledger: Ledger, listing: Listing, timing: Timing) -> list[Orphan]:
         orphan.gone = now
         ledger.save_orphan(orphan)
     return out
-
-
-def idle_volumes(provider: Provider) -> list[Volume]:
-    """Volumes that no instance is known to use: each costs until it is deleted.
-
-    Never ended by gpunb on its own: they hold data, and no cloud says who made them.
-    """
-    if not provider.can(Capability.VOLUMES):
-        return []
-    return [volume for volume in provider.volumes() if not volume.instances]
 
 
 def strays(ledger: Ledger, provider: Provider) -> list[tuple[Instance, bool]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gpunb.errors import GpunbError, HostError, InstanceGone, LedgerError, ProviderError, WrongState
 from gpunb.providers.base import Instance, InstanceState, Provider
+from gpunb.sessions import volumes
 from gpunb.sessions.bringup import see
 from gpunb.sessions.ending import Listing, begin_end, end_step, settle
 from gpunb.sessions.lease import due
@@ -190,8 +191,11 @@ class Watch:
         listing = Listing(provider, shared=True)
         for session in sessions:
             self._look(provider, listing, session, costs.get(session.id, Cost()), looked)
-        if orphaned or self.ledger.clock.time() - self._swept.get(name, 0.0) >= self.sweep_s:
+        due = self.ledger.clock.time() - self._swept.get(name, 0.0) >= self.sweep_s
+        if orphaned or due:
             self._sweep(listing, looked)
+        if due or looked.over:
+            self._volumes(provider, looked)
         if listing.error is not None:
             looked.errors.append(f"{name}: its list can't be had: {listing.error.message}")
         return looked
@@ -217,6 +221,15 @@ class Watch:
             looked.errors.append(f"orphans of {listing.provider.name}: {err.message}")
         if listing.error is None:
             self._swept[listing.provider.name] = self.ledger.clock.time()
+
+    def _volumes(self, provider: Provider, looked: Looked) -> None:
+        """See which volumes nothing uses; the ledger keeps ours for `ps`."""
+        try:
+            volumes.sweep(self.ledger, provider)
+        except LedgerError:
+            raise
+        except GpunbError as err:
+            looked.errors.append(f"volumes of {provider.name}: {err.message}")
 
     def _look(
         self, provider: Provider, listing: Listing, session: Session, cost: Cost, looked: Looked

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gpunb.commands import mounts
 from gpunb.errors import BadInput
 from gpunb.providers import OfferQuery
+from gpunb.sessions.ledger import Ledger
 from tests.support.vast_cloud import world
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -56,16 +60,17 @@ def test_what_can_not_be_mounted_is_refused_before_money(market: Any) -> None:
         mounts.choose(market.context, ["data:/data"], market.rows)
 
 
-def test_a_volume_that_nothing_uses_is_found_by_the_doctor(market: Any) -> None:
+def test_a_volume_that_nothing_uses_is_found_by_the_doctor(market: Any, home: Path) -> None:
     from gpunb.commands.doctor import _volumes
     from gpunb.providers.local import LocalProvider
 
-    (finding,) = _volumes(market.w.provider)
-    assert finding.level == "warn"
-    assert "1 volumes" in finding.text
-    assert "data" in finding.text
-    offer = market.rows[0].offer
-    offer.machine_id = market.machine
-    market.w.rent(offer=offer, volumes={market.ident: "/data"})
-    assert list(_volumes(market.w.provider)) == []
-    assert list(_volumes(LocalProvider())) == []
+    with Ledger.open() as ledger:
+        (finding,) = _volumes(ledger, market.w.provider)
+        assert finding.level == "warn"
+        assert "1 volumes" in finding.text
+        assert "data" in finding.text
+        offer = market.rows[0].offer
+        offer.machine_id = market.machine
+        market.w.rent(offer=offer, volumes={market.ident: "/data"})
+        assert list(_volumes(ledger, market.w.provider)) == []
+        assert list(_volumes(ledger, LocalProvider())) == []
