@@ -265,16 +265,11 @@ class Server:
             try:
                 while left and not why:
                     want = min(left, wire.PIECE)
-                    data = os.pread(fd, want, at)
-                    if not data:
+                    done = self._piece(fd, at, want, codec)
+                    at += done
+                    left -= done
+                    if done < want:
                         why = wire.CHANGED
-                        break
-                    if codec:
-                        self.send(b"P", wire.squeeze(data, codec))
-                    else:
-                        self.send(b"P", b"\0", data)
-                    at += len(data)
-                    left -= len(data)
                 facts = os.fstat(fd)
                 if (facts.st_size, facts.st_mtime_ns) != (size, mtime):
                     why = wire.CHANGED
@@ -284,24 +279,49 @@ class Server:
             why = reason(err)
         self.send(b"R", why.encode())
 
+    def _piece(self, fd: int, at: int, want: int, codec: int) -> int:
+        """Send one piece; the bytes of it that were there."""
+        if codec or not hasattr(os, "sendfile") or os.fstat(fd).st_size < at + want:
+            data = os.pread(fd, want, at)
+            if data:
+                self.send(b"P", wire.squeeze(data, codec))
+            return len(data)
+        self.out.append(wire.FRAME.pack(want + 1, ord("P")) + b"\0")
+        self.flush()
+        end = at + want
+        while at < end:  # straight from the file's pages
+            done = os.sendfile(self.sink, fd, at, end - at)
+            if done == 0:  # it was cut off just now: the frame must still be filled
+                os.write(self.sink, b"\0")
+                done = 1
+            at += done
+        return want
+
     def digests(self, body: memoryview) -> None:
         """Digests of a file's blocks; with a part, what the blocks hold is put there too."""
         asked = json.loads(bytes(body))
         path, part = raw(asked["path"]), asked["part"]
         why = ""
         found: list[bytes] = []
+
+        def take(one: bytes) -> None:
+            found.append(one)
+            if len(found) == 64:
+                self.send(b"H", *found)
+                self.flush()
+                found.clear()
+
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             copy = -1
             try:
+                size = min(asked["size"], os.fstat(fd).st_size)
                 if part:
                     copy = os.open(raw(part), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-                for _, one in wire.blocks(fd, min(asked["size"], os.fstat(fd).st_size), copy):
-                    found.append(one)
-                    if len(found) == 64:
-                        self.send(b"H", *found)
-                        self.flush()
-                        found = []
+                    wire.based(fd, copy, size, take)
+                else:
+                    for one in wire.blocks(fd, size):
+                        take(one)
             finally:
                 os.close(fd)
                 if copy >= 0:
@@ -377,7 +397,8 @@ class Server:
             os.utime(fd, ns=(mtime, mtime))
         finally:
             os.close(fd)
-        os.replace(raw(part), raw(path))
+        with wire.late_end(raw(path)):
+            os.replace(raw(part), raw(path))
         return {}
 
     def number(self, body: memoryview) -> None:

@@ -15,12 +15,14 @@ Pieces (P, D) and bundles (S, W) begin with a byte for their compression.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import importlib
 import os
 import stat
 import struct
+import threading
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -202,32 +204,93 @@ def walk(
         ]
 
 
-def blocks(fd: int, size: int, copy: int = -1) -> Iterator[tuple[int, bytes]]:
-    """Offset and digest of each block of a file up to `size`, copied to `copy` on the way."""
-    data = bytearray(BLOCK)
-    view = memoryview(data)
-    for start in range(0, size, BLOCK):
-        want = min(BLOCK, size - start)
+def blocks(fd: int, size: int) -> Iterator[bytes]:
+    """The digest of each block of a file up to `size`."""
+    buffer = memoryview(bytearray(4 * BLOCK))
+    for start in range(0, size, len(buffer)):
+        want = min(len(buffer), size - start)
         got = 0
         while got < want:
-            more = os.preadv(fd, [view[got:want]], start + got) if hasattr(os, "preadv") else 0
-            if not hasattr(os, "preadv"):
-                text = os.pread(fd, want - got, start + got)
-                more = len(text)
-                view[got : got + more] = text
+            more = os.preadv(fd, [buffer[got:want]], start + got)
             if more == 0:
                 break
             got += more
-        if copy >= 0:
-            write_at(copy, view[:got], start)
-        yield start, digest(view[:got])
+        for at in range(0, got, BLOCK):
+            yield digest(buffer[at : min(at + BLOCK, got)])
         if got < want:
             return
+
+
+def based(fd: int, copy: int, size: int, take: Callable[[bytes], None]) -> None:
+    """Give `take` the digests of a file's blocks while the file is copied to `copy`.
+
+    Raises
+    ------
+    OSError
+        It can't be read or written, or it changed meanwhile.
+    """
+    before = os.fstat(fd)
+    failed: list[OSError] = []
+
+    def work() -> None:
+        try:
+            copy_to(fd, copy, size)
+        except OSError as err:
+            failed.append(err)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for one in blocks(fd, size):
+            take(one)
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
+    after = os.fstat(fd)
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise OSError(errno.EAGAIN, CHANGED)
+
+
+def copy_to(fd: int, copy: int, size: int) -> None:
+    """Copy a file's first `size` bytes: by the system, which may share them, else by hand."""
+    at = 0
+    while at < size and hasattr(os, "copy_file_range"):
+        try:
+            done = os.copy_file_range(fd, copy, min(size - at, 1 << 28), at, at)
+        except OSError as err:
+            if err.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            break
+        if done == 0:
+            return
+        at += done
+    while at < size:
+        data = os.pread(fd, min(PIECE, size - at), at)
+        if not data:
+            return
+        write_at(copy, data, at)
+        at += len(data)
 
 
 def digest(data: Any) -> bytes:
     """What stands for `data` in a comparison."""
     return hashlib.sha256(data).digest()[:DIGEST]
+
+
+@contextlib.contextmanager
+def late_end(path: bytes | str, folder: int | None = None) -> Iterator[None]:
+    """Let a file that is replaced meanwhile end behind the caller's back: freeing a GB takes a while."""
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        old = os.open(path, flags, dir_fd=folder)
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        threading.Thread(target=os.close, args=(old,), daemon=True).start()
 
 
 def whole_digest(fd: int) -> bytes:

@@ -200,7 +200,7 @@ class LocalReader:
 
     def digests(self, item: Item) -> list[bytes]:
         """The digests of its blocks."""
-        return self._with(item, lambda fd: [one for _, one in wire.blocks(fd, item.size)])
+        return self._with(item, lambda fd: list(wire.blocks(fd, item.size)))
 
     def extents(self, item: Item) -> list[tuple[int, int]]:
         """Where it has data."""
@@ -308,12 +308,17 @@ class LocalWriter:
             facts = os.fstat(source)
             if not stat.S_ISREG(facts.st_mode):
                 raise Refused("it is not a file")  # noqa: EM101 - a reason like the others
-            if not item.part:
-                self._root.drop_part(item.path)
-                copy = self._open_part(item, os.O_CREAT | os.O_EXCL)
-            return [one for _, one in wire.blocks(source, min(item.size, facts.st_size), copy)]
+            size = min(item.size, facts.st_size)
+            if item.part:
+                return list(wire.blocks(source, size))
+            self._root.drop_part(item.path)
+            copy = self._open_part(item, os.O_CREAT | os.O_EXCL)
+            found: list[bytes] = []
+            wire.based(source, copy, size, found.append)
         except OSError as err:
             raise Refused(err.strerror or str(err)) from err
+        else:
+            return found
         finally:
             for fd in (source, copy):
                 if fd >= 0:
@@ -346,7 +351,8 @@ class LocalWriter:
             finally:
                 os.close(fd)
             folder = self._in(above)
-            os.replace(part_name(name), name, src_dir_fd=folder, dst_dir_fd=folder)
+            with wire.late_end(name, folder):
+                os.replace(part_name(name), name, src_dir_fd=folder, dst_dir_fd=folder)
         except OSError as err:
             done(err.strerror or str(err))
         else:

@@ -359,8 +359,11 @@ def test_a_disk_that_is_full_or_read_only_after_all(
     try:
         monkeypatch.setattr(places, "need_room", lambda *_: None)
         report = go(agent, *ends, direction)
-        assert {path for path, _ in report.failed} == {"large"}
-        assert "No space left" in report.failed[0][1]
+        # "small" may come while the part of "large" still fills the disk
+        assert {"large"} <= {path for path, _ in report.failed} <= {"large", "small"}
+        assert all("No space left" in why for _, why in report.failed)
+        assert not list(two.glob(".gpunb-part-*"))
+        go(agent, *ends, direction, exclude=["large"]).check()
         assert [p.name for p in two.iterdir()] == ["small"]
         subprocess.run(["mount", "-o", "remount,ro", two], check=True)
         (one / "small").write_bytes(b"changed")
@@ -596,10 +599,10 @@ def test_ctrl_c_stops_all_lines(agent: AgentClient, sshd: Sshd, tmp_path: Path) 
     with pytest.raises(KeyboardInterrupt):
         go(agent, tmp_path / "s", "t", "up", progress=Impatient(), limit_rate=20e6)
         time.sleep(5)  # the interrupt may be on its way
-    for _ in range(100):
+    for _ in range(600):
         if threading.active_count() <= before:
             break
-        time.sleep(0.05)
+        time.sleep(0.1)
     assert threading.active_count() <= before
     go(agent, tmp_path / "s", "t", "up").check()
     assert shape(sshd.home / "t") == shape(tmp_path / "s")
