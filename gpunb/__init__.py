@@ -6,12 +6,15 @@ everything else is in the packages below.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-__all__ = ["__version__", "load_ipython_extension", "unload_ipython_extension"]
+    from gpunb.notebook.widgets.panel import SessionPanel
+    from gpunb.notebook.widgets.picker import OfferPicker
+
+__all__ = ["__version__", "load_ipython_extension", "panel", "pick", "unload_ipython_extension"]
 
 __version__ = "0.1.0"
 
@@ -28,3 +31,27 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     from gpunb.notebook.magics import unregister
 
     unregister(shell)
+
+
+def pick(query: str = "", **wanted: Any) -> OfferPicker:
+    """Show the offers to pick from; ``s = gpunb.pick()``, then ``s.session`` or ``s.wait()``.
+
+    See `gpunb.notebook.widgets.pick` for what can be asked for.
+    """
+    from gpunb.notebook import widgets
+
+    return widgets.pick(query, **wanted)
+
+
+def panel(*names: str) -> SessionPanel:
+    """Show the live sessions, or those called `names`, with their leases, load, runs and buttons."""
+    from gpunb.notebook import widgets
+
+    return widgets.panel(*names)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    """What Jupyter's server loads: panels' REST and events, and the supervisor."""
+    from gpunb.server.app import GpunbApp
+
+    return [{"module": "gpunb.server.app", "app": GpunbApp}]

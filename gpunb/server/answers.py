@@ -1,0 +1,83 @@
+"""Failures as the browser gets them: what happened, a word for programs, the bill, the next step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpunb import errors, log
+from gpunb.commands.result import clean
+
+__all__ = ["Busy", "ConfirmationNeeded", "ConfirmationRefused", "UnknownJob", "error_body", "status_of"]
+
+
+class ConfirmationNeeded(errors.GpunbError):
+    """An action that touches the bill came without a token."""
+
+
+class ConfirmationRefused(errors.GpunbError):
+    """The token is used up, expired, somebody else's, or for something else."""
+
+
+class Busy(errors.GpunbError):
+    """Too much is waiting already."""
+
+
+class UnknownJob(errors.GpunbError):
+    """No job of this server has that id."""
+
+
+# the first that fits counts; 401 is never used: a front end would take it for its own login
+_STATUS: tuple[tuple[type[BaseException], int], ...] = (
+    (ConfirmationNeeded, 403),
+    (ConfirmationRefused, 403),
+    (Busy, 503),
+    (UnknownJob, 404),
+    (errors.BadInput, 400),
+    (errors.SettingsError, 400),
+    (errors.LedgerError, 503),
+    (errors.SessionNotFound, 404),
+    (errors.RunNotFound, 404),
+    (errors.SessionError, 409),
+    (errors.NoFunds, 402),
+    (errors.OfferGone, 410),
+    (errors.RateLimited, 429),
+    (errors.QuotaExhausted, 429),
+    (errors.AuthFailed, 409),
+    (errors.NotSupported, 409),
+    (errors.InstanceGone, 410),
+    (errors.ProviderError, 502),
+    (errors.HostError, 502),
+    (errors.GpunbError, 409),
+    (FileNotFoundError, 404),
+    (IsADirectoryError, 400),
+    (NotADirectoryError, 400),
+    (PermissionError, 403),
+    (OSError, 502),
+)
+
+
+def status_of(err: BaseException) -> int:
+    """The HTTP status that fits."""
+    return next((code for kind, code in _STATUS if isinstance(err, kind)), 500)
+
+
+def error_body(err: BaseException) -> dict[str, Any]:
+    """``{"message", "reason", "hint", "bill"}``; text of strangers is cleaned, keys are hidden."""
+    if isinstance(err, errors.GpunbError):
+        return {
+            "message": _text(err.message),
+            "reason": type(err).__name__,
+            "hint": None if err.hint is None else _text(err.hint),
+            "bill": None if err.bill is None else _text(err.bill),
+        }
+    if isinstance(err, OSError) and err.strerror:
+        name = f": {err.filename}" if err.filename else ""
+        message, reason = f"{err.strerror}{name}", type(err).__name__
+        return {"message": _text(message), "reason": reason, "hint": None, "bill": None}
+    message = f"gpunb failed in a way that it should not: {type(err).__name__}: {str(err)[:300]}"
+    hint = "the server's log has more; please report it"
+    return {"message": _text(message), "reason": "InternalError", "hint": hint, "bill": None}
+
+
+def _text(text: str) -> str:
+    return clean(log.redact(text))

@@ -1,0 +1,15 @@
+"""Every route, in one list: ``openapi.yaml`` names the same ones, and a test compares them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpunb.server import PREFIX, events, files, host, money, renting, runs, sessions, setup
+
+__all__ = ["routes"]
+
+
+def routes() -> list[tuple[str, type[Any]]]:
+    """(pattern below the server's base URL, handler)."""
+    modules: tuple[Any, ...] = (setup, sessions, renting, runs, files, host, money, events)
+    return [(PREFIX + pattern, handler) for module in modules for pattern, handler in module.ROUTES]

@@ -1,0 +1,268 @@
+"""What the ledger, the hosts and the clouds hold, as the browser gets it."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from gpunb.commands import views
+from gpunb.commands.result import clean
+from gpunb.commands.shapes import run_shape, session_shape, session_shapes
+from gpunb.errors import GpunbError
+from gpunb.sessions import ports
+from gpunb.sessions.model import OVER, SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gpunb.providers import Provider
+    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.model import Receipt, RunNote, Session, Transfer
+
+__all__ = [
+    "cost_now",
+    "found",
+    "ports_of",
+    "receipt",
+    "report",
+    "run",
+    "sample",
+    "session_now",
+    "sessions_now",
+    "supervisor",
+    "transfer",
+    "transfers",
+]
+
+GPUS_MOST = 64
+_S = SessionState
+
+
+def session_now(ledger: Ledger, session: Session, load: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A session with its ports, its load, and what can be done with it."""
+    return _with(session_shape(ledger, session), session, load)
+
+
+def sessions_now(
+    ledger: Ledger, loads: Mapping[str, Mapping[str, Any]], *, alive: bool = True
+) -> list[dict[str, Any]]:
+    """All of them."""
+    by_id = {one.id: one for one in ledger.sessions(alive=False)} if not alive else {}
+    by_id.update((one.id, one) for one in ledger.sessions())
+    shapes = session_shapes(ledger, alive=alive)
+    return [_with(one, by_id[one["id"]], loads.get(one["id"])) for one in shapes if one["id"] in by_id]
+
+
+def _with(shape: dict[str, Any], session: Session, load: Mapping[str, Any] | None) -> dict[str, Any]:
+    there = ports_of(session.id) if session.alive else []
+    return shape | {"ports": there, "load": load if session.alive else None, "can": can(session)}
+
+
+def can(session: Session) -> list[str]:
+    """What fits its state and its cloud."""
+    state, out = session.state, []
+    if session.state not in {*OVER, _S.ENDING, _S.UNKNOWN}:
+        out.append("extend")
+    if state in {_S.READY, _S.REACHABLE} and "stop" in capabilities(session.provider):
+        out.append("stop")
+    if state is _S.STOPPED:
+        out.append("start")
+    if session.alive:
+        out.append("down")
+    return out
+
+
+@cache
+def _class(name: str) -> type[Provider] | None:
+    from gpunb.providers import provider_class
+
+    try:
+        return provider_class(name)
+    except GpunbError:
+        return None
+
+
+def capabilities(name: str) -> list[str]:
+    """What a cloud can do beyond renting and ending, sorted."""
+    found = _class(name)
+    return sorted(one.value for one in found.capabilities) if found is not None else []
+
+
+def ports_of(session_id: str) -> list[dict[str, Any]]:
+    """The session's forwards, whoever holds them."""
+    return [
+        {
+            "host_port": one.host_port,
+            "local_port": one.local_port,
+            "link": one.link,
+            "reverse": one.reverse,
+            "here": one.pid == os.getpid(),
+            "since": one.since,
+        }
+        for one in ports.listed(session_id)
+    ]
+
+
+def cost_now(sessions: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the live sessions (shapes) have cost, and cost an hour."""
+    kept = list(sessions)
+    each = {one["id"]: round(one["cost"]["total"], 6) for one in kept}
+    return {
+        "usd_h": round(math.fsum(one["usd_h"] for one in kept), 6),
+        "total": round(math.fsum(each.values()), 6),
+        "sessions": each,
+    }
+
+
+def found(ledger: Ledger) -> dict[str, Any]:
+    """What nobody can vouch for: instances of no session, sessions in doubt."""
+    orphans = ledger.orphans()
+    return {
+        "orphans": [
+            {
+                "provider": one.provider,
+                "instance_id": clean(one.instance_id),
+                "label": clean(one.label),
+                "ours": one.ours,
+                "usd_h": one.usd_h,
+                "says": clean(note.text),
+            }
+            for one, note in zip(orphans, views.orphan_notes(orphans), strict=True)
+        ],
+        "unknown": [
+            {"id": one.id, "name": clean(one.name), "provider": one.provider, "says": clean(one.alarm)}
+            for one in ledger.sessions()
+            if one.alarm
+        ],
+    }
+
+
+def supervisor(ledger: Ledger, error: str | None = None) -> dict[str, Any]:
+    """Who ends sessions whose lease is over."""
+    leader = ledger.leader()
+    if leader is None:
+        return {
+            "alive": False, "here": False, "kind": None, "pid": None, "heartbeat": None, "error": error
+        }  # fmt: skip
+    host, pid, *_ = [*leader.owner.rsplit("/", 3), "", ""]
+    here = host == platform.node() and pid == str(os.getpid())
+    return {
+        "alive": True,
+        "here": here,
+        "kind": leader.kind,
+        "pid": int(pid) if pid.isdigit() else None,
+        "heartbeat": leader.beat,
+        "error": error,
+    }
+
+
+def transfer(one: Transfer, names: Mapping[str, str]) -> dict[str, Any]:
+    """A transfer that the ledger has."""
+    return {
+        "id": str(one.id),
+        "session": one.session_id,
+        "session_name": clean(names.get(one.session_id, "")),
+        "direction": one.direction,
+        "what": clean(one.what),
+        "bytes": one.bytes,
+        "files": one.files,
+        "state": clean(one.state),
+        "started": one.started,
+        "ended": one.ended,
+    }
+
+
+def transfers(ledger: Ledger, sessions: Iterable[Session], limit: int = 50) -> list[dict[str, Any]]:
+    """The latest transfers of `sessions`, newest first."""
+    chosen = list(sessions)
+    names = {one.id: one.name for one in chosen}
+    rows = [row for one in chosen for row in ledger.transfers(one.id)[-limit:]]
+    rows.sort(key=lambda row: row.id, reverse=True)
+    return [transfer(row, names) for row in rows[:limit]]
+
+
+def run(
+    ledger: Ledger, note: RunNote, session: Session | None, exit_code: int | None = None
+) -> dict[str, Any]:
+    """A run with what its machine cost meanwhile."""
+    if session is None:
+        return run_shape(note, exit_code=exit_code)
+    from gpunb.sessions.spending import RunCost, of_run
+
+    until = session.ended or ledger.clock.time()
+    usd = of_run(ledger.segments(session.id), note, until)
+    seconds = max(0.0, (note.ended or until) - note.started)
+    cost = RunCost(run=note, session=session, seconds=seconds, usd=usd)
+    return run_shape(note, cost, exit_code=exit_code)
+
+
+def receipt(one: Receipt) -> dict[str, Any]:
+    """A receipt, its texts cleaned."""
+    data: dict[str, Any] = _cleaned(one.data())
+    return data
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _cleaned(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_cleaned(item) for item in value]
+    return value
+
+
+def sample(told: Mapping[str, Any]) -> dict[str, Any]:
+    """One sample of a host's load, as far as what the host told (a stranger) makes sense."""
+    given = told.get("gpus")
+    gpus = [one for one in given if isinstance(one, dict)][:GPUS_MOST] if isinstance(given, list) else []
+    return {
+        "at": _number(told.get("ts")) or 0.0,
+        "cpu": _number(told.get("cpu")),
+        "memory": _pair(told.get("mem")),
+        "disk": _pair(told.get("disk")),
+        "net": _pair(told.get("net")),
+        "gpus": [
+            {
+                "name": clean(str(one.get("name", ""))[:100]),
+                "util": _number(one.get("util")),
+                "memory": _pair(one.get("mem")),
+                "temp": _number(one.get("temp")),
+                "power": _number(one.get("power")),
+            }
+            for one in gpus
+        ],
+    }
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _pair(value: object) -> list[float] | None:
+    if isinstance(value, (list, tuple)) and len(value) == 2:
+        one, two = _number(value[0]), _number(value[1])
+        if one is not None and two is not None:
+            return [one, two]
+    return None
+
+
+def report(data: Mapping[str, Any], most: int) -> dict[str, Any]:
+    """A sync's report, its lists cut to `most` with the whole counts beside."""
+    out: dict[str, Any] = _cleaned({key: value for key, value in data.items() if key != "plan"})
+    plan = data.get("plan")
+    lists = {**data, **(plan if isinstance(plan, dict) else {})}
+    for key, value in lists.items():
+        if isinstance(value, (list, tuple)):
+            out[key] = _cleaned(list(value)[:most])
+            out[f"{key}_count"] = len(value)
+        elif key not in out and not isinstance(value, dict):
+            out[key] = _cleaned(value)
+    return out

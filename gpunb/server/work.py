@@ -1,0 +1,158 @@
+"""What a verb is given when the server carries it out: no terminal, progress into a job."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from gpunb.commands.context import Context
+from gpunb.commands.progress import Shown
+from gpunb.errors import SessionNotFound
+from gpunb.progress import SILENT
+from gpunb.sessions.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Self
+
+    from gpunb.progress import Progress
+    from gpunb.providers import Provider
+    from gpunb.server.jobs import Job
+    from gpunb.sessions.model import Session
+    from gpunb.settings import Settings
+
+__all__ = ["Clouds", "JobLedger", "WorkContext", "exactly"]
+
+
+class Clouds:
+    """The providers as they are set up now; made anew when settings or keys have changed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._context: Context | None = None
+        self._settings: Settings | None = None
+        self._retired: list[Context] = []
+
+    def provider(self, name: str) -> Provider:
+        """The cloud called `name`."""
+        from gpunb import settings
+
+        now = settings.load()
+        with self._lock:
+            if self._context is None or self._settings is not now:
+                self._retire()
+                self._context, self._settings = Context("terminal"), now
+            return self._context.provider(name)
+
+    def renew(self) -> None:
+        """A key has changed: whoever asks next gets new ones."""
+        with self._lock:
+            self._retire()
+
+    def close(self) -> None:
+        """Close all that was ever made."""
+        with self._lock:
+            self._retire()
+            for one in self._retired:
+                one.close()
+            self._retired.clear()
+
+    def _retire(self) -> None:
+        # others may be in the middle of a call: closed when the server ends
+        if self._context is not None:
+            self._retired.append(self._context)
+            self._context = None
+
+
+class _Shown(Shown):
+    """Passes on what is reported, and draws nothing."""
+
+    def __init__(self, title: str, inner: Progress) -> None:
+        super().__init__(title)
+        self.inner = inner
+
+    def say(self, message: str) -> None:
+        self.inner.say(message)
+
+    def advance(self, done: float, total: float | None = None, unit: str = "") -> None:
+        self.inner.advance(done, total, unit)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
+class WorkContext(Context):
+    """One piece of the server's work. The ledger and the clouds belong to others, who close them."""
+
+    def __init__(
+        self, ledger: Ledger, provider: Callable[[str], Provider], progress: Progress = SILENT
+    ) -> None:
+        super().__init__("terminal")
+        self._ledger = ledger
+        self._provider = provider
+        self._progress = progress
+
+    def provider(self, name: str) -> Provider:
+        """The cloud called `name`."""
+        self._same_world()
+        return self._provider(name)
+
+    def progress(self, title: str) -> Shown:
+        """Into the job."""
+        return _Shown(title, self._progress)
+
+    @property
+    def interactive(self) -> bool:
+        """Nobody is asked here: who clicks has confirmed."""
+        return False
+
+    def tell(self, *blocks: Any) -> None:
+        """What is said on the way is said by the job."""
+        for block in blocks:
+            text = getattr(block, "text", "")
+            if text:
+                self._progress.say(text)
+
+    def close(self) -> None:
+        """Nothing is its own."""
+
+
+class JobLedger(Ledger):
+    """A job's own: its clock can be broken off, and the session that a rent makes is told."""
+
+    job: Job | None = None
+
+    @classmethod
+    def of(cls, job: Job) -> JobLedger:
+        """The ledger that is in use now."""
+        from gpunb import paths
+
+        found = cls(paths.ledger_file(), clock=job.clock)
+        found.job = job
+        return found
+
+    def add_session(self, session: Session, **more: Any) -> Session:
+        """As ever, and tell the job."""
+        made = super().add_session(session, **more)
+        if self.job is not None:
+            self.job.know(made.id)
+        return made
+
+
+def exactly(ledger: Ledger, name: str) -> Session:
+    """The session with this id or name; a beginning is not enough where somebody clicks.
+
+    Raises
+    ------
+    SessionNotFound
+        There is none.
+    """
+    found = ledger.find(name)
+    if name not in {found.id, found.name}:
+        msg = f"there is no session {name!r}"
+        raise SessionNotFound(msg, hint="GET sessions lists them")
+    return found
