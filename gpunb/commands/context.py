@@ -189,10 +189,16 @@ class Context:
         if self.door == "notebook" and self.shell is not None:
             from gpunb.remote import NotebookSink
 
-            return NotebookSink(self.shell, run_id=run_id)
+            return NotebookSink(self.shell, run_id=run_id, offer=self._offer)
         from gpunb.remote import TextSink
 
         return TextSink(sys.stderr if self.as_json else sys.stdout, sys.stderr)
+
+    def _offer(self, run_id: str, text: str) -> None:
+        """Under a stranger's run: what would show all of it."""
+        from gpunb.commands import offering
+
+        offering.offer(self.shell, run_id, text)
 
     # -- people --------------------------------------------------------------------------------
 

@@ -99,11 +99,13 @@ def command(
     return Result(data, *_ending(info.state, info.why, info.exit_code))
 
 
-def play_history(handle: RunHandle, sink: Sink, last: int) -> None:
-    """Play the records up to number `last` into `sink`."""
+def play_history(
+    handle: RunHandle, sink: Sink, last: int, *, trust: str | None = None, frames: bool = False
+) -> None:
+    """Play the records up to number `last` into `sink`; `trust` and `frames` as in `Player`."""
     from gpunb.remote.display import Player
 
-    player = Player(handle, sink, interactive=False)
+    player = Player(handle, sink, interactive=False, trust=trust, frames=frames)
     try:
         if last > handle.seen:
             for record in handle.records(timeout=WAIT_S):
@@ -114,8 +116,7 @@ def play_history(handle: RunHandle, sink: Sink, last: int) -> None:
     finally:
         handle.close()
     if player.error is not None:
-        lines = [str(line) for line in player.error.get("traceback", [])]
-        sink.stream("stderr", "\n".join(lines) + "\n")
+        sink.stream("stderr", "\n".join(player.error["traceback"]) + "\n")
 
 
 def _ending(state: str, why: str, exit_code: int | None) -> list[Note]:

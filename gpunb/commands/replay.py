@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("replay", example="replay\nreplay k3v9", session=True)
+@verb("replay", example="replay\nreplay k3v9\nreplay k3v9 --trust", session=True)
 @click.argument("run", required=False, shell_complete=complete_runs)
-def command(context: Context, *, run: str | None, session: str | None) -> Result:
+@click.option("--frame", is_flag=True, help="Let a stranger's HTML run in a closed frame, without a network.")
+@click.option("--trust", is_flag=True, help="Show all as the host sent it: it may run code in this page.")
+def command(context: Context, *, run: str | None, frame: bool, trust: bool, session: str | None) -> Result:
     """Show a run's output again, pictures and results included, and do not wait for more.
 
-    Without RUN: the newest. `attach` goes on to the run's end and can answer and interrupt it.
+    What a stranger's host shows is made harmless first; with --frame and --trust, less so, for this
+    once. Without RUN: the newest. `attach` goes on to the run's end and can answer and interrupt it.
     """
     from gpunb.commands import playing
     from gpunb.commands.logs import play_history
@@ -29,7 +32,13 @@ def command(context: Context, *, run: str | None, session: str | None) -> Result
     client = context.agent(found)
     info = client.run_info(run_id)
     playing.note_end(context, run_id, info)
-    play_history(client.attach(run_id), context.sink(run_id), info.last)
+    play_history(
+        client.attach(run_id),
+        context.sink(run_id),
+        info.last,
+        trust="own" if trust else None,
+        frames=frame,
+    )
     data = {"run": run_id, "session": found.name, "state": info.state, "exit_code": info.exit_code}
     if info.over:
         return Result(data)

@@ -89,7 +89,7 @@ def inspect(
         return None
     body, shift = place
     content = {"code": body, "cursor_pos": cursor - shift, "detail_level": detail_level}
-    reply = _ask(shell, "inspect_request", content)
+    reply = _ask(shell, "inspect_request", content)  # its text has passed the gate
     if reply is None or not isinstance(reply.get("data"), dict):
         return None
     return {"status": "ok", "found": bool(reply.get("found")), "data": reply["data"], "metadata": {}}
@@ -122,9 +122,11 @@ def _ask(shell: InteractiveShell, kind: str, content: dict[str, Any]) -> dict[st
         return None
     from gpunb import log
     from gpunb.errors import GpunbError
+    from gpunb.remote import safereply
 
     try:
         reply = client.kernel_request(kind, content, timeout=WAIT_S, quick=True)
+        reply = safereply.clean(kind, reply, client.trust)
     except GpunbError as err:
         log.get(__name__).debug("%s: %s", kind, err)
         return None

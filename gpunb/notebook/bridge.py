@@ -55,6 +55,8 @@ class Bridge:
         The name of the notebook's kernel on the host.
     alive
         Whether the session goes on; asked while the line is broken.
+    trust
+        The host's trust as the user has set it now; asked before each cell.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class Bridge:
         connect: Callable[[], AgentClient],
         kernel: str,
         alive: Callable[[], bool] = lambda: True,
+        trust: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.alive = alive
+        self._trust = trust
         self.channels = channels
         self.kernel = kernel
         self.exit_code: int | None = None
@@ -169,6 +173,7 @@ class Bridge:
             if request.came < self._abort_before:
                 self.channels.reply(request, {"status": "aborted"})
                 return
+            host.client.trust = self._trust() or host.client.trust
             reply = host.execute(request)
             self.channels.reply(request, reply)
             if host.ended:
@@ -240,6 +245,17 @@ def goes_on(session_id: str) -> bool:
         return True
 
 
+def trust_of(session_id: str) -> str | None:
+    """The session's trust now; None if the ledger can't be read."""
+    from gpunb.sessions.ledger import Ledger
+
+    try:
+        with Ledger.open() as ledger:
+            return ledger.find(session_id).trust
+    except GpunbError:
+        return None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """What the kernelspec starts."""
     parser = argparse.ArgumentParser(prog="python -m gpunb.notebook.bridge")
@@ -254,6 +270,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lambda: connect(given.session),
         given.kernel or f"nb{new_run_id()}",
         lambda: goes_on(given.session),
+        lambda: trust_of(given.session),
     )
     signal.signal(signal.SIGTERM, lambda *_: bridge.stop())
     signal.signal(signal.SIGINT, lambda *_: bridge.interrupt())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import queue
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from gpunb.errors import GpunbError, HostError, RunError
+from gpunb.errors import GpunbError, HostError, ProtocolError, RunError
+from gpunb.remote import safereply
 from gpunb.remote.comms import Relay
-from gpunb.remote.display import Player
+from gpunb.remote.display import NOTEBOOK_LIMIT, Player
+from gpunb.remote.safe import loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -74,7 +75,7 @@ class HostKernel:
             return {"status": "error", "ename": type(err).__name__, "evalue": err.message, "traceback": []}
         except GpunbError as err:
             raise Ended(str(err)) from err
-        reply: dict[str, Any] = answer["reply"]
+        reply = safereply.clean(kind, answer.get("reply"), self.client.trust)
         if kind == "kernel_info_request":
             # its control channel and its subshells are not served here
             reply.update(supported_features=[], debugger=False)
@@ -133,9 +134,9 @@ class HostKernel:
                 continue
             kind = str(record.head.get("type")) if record.kind == "msg" else ""
             if kind == "execute_reply":
-                reply = _json(record)
+                reply = safereply.clean("execute_request", _json(record), self.client.trust)
             elif kind == "execute_input":
-                self.channels.publish("execute_input", _json(record), request.message)
+                self.channels.publish("execute_input", safereply.executed(_json(record)), request.message)
             else:
                 try:
                     player.play(record)
@@ -147,6 +148,8 @@ class HostKernel:
         handle.close()
         if player.error is not None:
             self.channels.publish("error", player.error, request.message)
+        if reply is not None and self.client.trust != "own" and player.error is not None:
+            reply.update(player.error)
         return reply or self._made_up(record, player.error, request)
 
     def _made_up(self, end: Record, error: dict[str, Any] | None, request: Request) -> dict[str, Any]:
@@ -177,16 +180,23 @@ class HostKernel:
 class BridgeSink:
     """Publishes a run's output under the request that it belongs to."""
 
+    is_the_hosts = True
+
     def __init__(self, kernel: HostKernel, request: Request) -> None:
         self.kernel = kernel
         self.request = request
+        self.left = NOTEBOOK_LIMIT
+        self.hidden = 0
 
     def _publish(self, kind: str, content: Mapping[str, Any]) -> None:
         self.kernel.channels.publish(kind, content, self.request.message)
 
     def stream(self, name: str, text: str) -> None:
-        """Text."""
-        self._publish("stream", {"name": name, "text": text})
+        """Text, as much as a notebook should hold."""
+        shown, self.left = text[: self.left], max(self.left - len(text), 0)
+        self.hidden += len(text) - len(shown)
+        if shown:
+            self._publish("stream", {"name": name, "text": shown})
 
     def display(self, content: dict[str, Any], *, update: bool) -> None:
         """A display_data or update_display_data."""
@@ -213,10 +223,17 @@ class BridgeSink:
 
     def note(self, text: str) -> None:
         """On stderr, marked as ours."""
-        self.stream("stderr", f"gpunb: {text}\n")
+        self._publish("stream", {"name": "stderr", "text": f"gpunb: {text}\n"})
+
+    def offer(self, run_id: str, text: str) -> None:  # noqa: ARG002 - a sink's signature
+        """The way to see all of it: this kernel is the host's, and has no verbs of ours."""
+        name = self.kernel.client.name
+        self.note(f"{text}; `gpunb trust {name} own` in a terminal lets it, from the next cell on")
 
     def finish(self) -> None:
-        """Everything is published already."""
+        """Name what was not shown."""
+        if self.hidden:
+            self.note(f"{self.hidden:,} more characters are not shown here; the run's journal has all")
 
 
 class BridgePort:
@@ -258,5 +275,8 @@ class BridgePort:
 
 
 def _json(record: Record) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(bytes(record.parts[0]))
-    return found
+    try:
+        found = loads(record.parts[0]) if record.parts else {}
+    except ProtocolError:
+        found = {}
+    return found if isinstance(found, dict) else {}

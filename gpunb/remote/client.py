@@ -87,6 +87,7 @@ class AgentClient:
     ) -> None:
         self.endpoint = endpoint
         self.trust = trust
+        self.name = endpoint.alias  # what the user calls the host
         self.on_line = on_line
         self.on_note: Callable[[Mapping[str, Any]], None] | None = None
         self._listeners: list[Callable[[Mapping[str, Any]], None]] = []

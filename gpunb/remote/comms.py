@@ -26,7 +26,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gpunb.agent.comms import TYPES, message_name
 from gpunb.agent.models import FOLDED, Model, Models, parse
-from gpunb.errors import GpunbError, HostError, RunNotFound
+from gpunb.errors import GpunbError, HostError, ProtocolError, RunNotFound
+from gpunb.remote import safewidgets
+from gpunb.remote.safe import Gate, loads
+from gpunb.remote.safetext import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +45,7 @@ TARGETS = frozenset(["jupyter.widget", "jupyter.widget.control"])  # of hosts th
 WAIT_S = 60.0  # seconds a browser's message is waited for
 PARENTS = 500  # cells and messages whose later output still finds its place
 MAX_OPEN = 20_000
+MAX_ID = 256
 PART = re.compile(r"^[a-z0-9]{1,20}\d{8}$")
 OUTPUTS = frozenset(
     ["stream", "display_data", "update_display_data", "execute_result", "clear_output", "error"]
@@ -92,6 +96,8 @@ class Relay:
         self._seen: set[str] = set()
         self._parents: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
         self._refused: set[str] = set()
+        self._held = safewidgets.Held()
+        self._gates: OrderedDict[str, Gate] = OrderedDict()
         self._last: set[str] = set()  # comms of kernels that are no more
 
     # -- from the host
@@ -173,16 +179,54 @@ class Relay:
             return
         kind = str(head.get("type"))
         try:
-            content, metadata, buffers = parse(record.parts)
-        except ValueError as err:
+            content, metadata, buffers = self._parsed(record)
+        except (ValueError, RecursionError, ProtocolError) as err:
             LOG.info("a comm message of %s: %s", self.client.endpoint.alias, err)
             return
         if kind in TYPES:
-            self._comm(kind, content, metadata, buffers, snap=bool(head.get("snap")))
+            if self._room(record):
+                self._comm(kind, content, metadata, buffers, snap=bool(head.get("snap")))
         elif kind in OUTPUTS:
-            parent = self._parents.get(str(head.get("of")))
+            name = str(head.get("of"))
+            parent = self._parents.get(name)
             if parent is not None:  # else it is another notebook's
-                self.port.publish(kind, content, metadata, buffers, parent)
+                if self.client.trust == "own":
+                    self.port.publish(kind, content, metadata, buffers, parent)
+                else:  # bounded, and made harmless
+                    self._output(name, kind, content, record.size)
+
+    def _parsed(self, record: Record) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
+        if self.client.trust != "own":
+            for part in record.parts[:2]:
+                loads(part, safewidgets.MOST_MESSAGE)  # bounded before it is built
+        return parse(record.parts)
+
+    def _output(self, name: str, kind: str, content: dict[str, Any], size: int) -> None:
+        """What a front's message has brought about, through a gate of its own."""
+        gate = self._gates.get(name)
+        if gate is None or gate.trust != self.client.trust:
+            gate = self._gates[name] = Gate(self.client.trust, space=self.client.endpoint.alias)
+            while len(self._gates) > PARENTS:
+                self._gates.popitem(last=False)
+        found: dict[str, Any] | None = None
+        if kind == "stream":
+            stream = "stderr" if content.get("name") == "stderr" else "stdout"
+            found = {"name": stream, "text": gate.stream(stream, gate.text(content.get("text", "")))}
+        elif kind == "error":
+            found = gate.error(content)
+        elif kind == "clear_output":
+            found = {"wait": bool(content.get("wait"))} if gate.event() else None
+        else:
+            found = gate.display(content, size, update=kind == "update_display_data")
+        if found is not None:
+            self.port.publish(kind, found, {}, (), self._parents[name])
+
+    def _room(self, record: Record) -> bool:
+        """Whether a comm message has room here; said once if not."""
+        if self.client.trust == "own" or self._held.takes(record.size, self.models.open):
+            return True
+        self._refuse("size", "the host's widgets hold more than is kept here; further changes are not shown")
+        return False
 
     def _comm(
         self,
@@ -194,12 +238,12 @@ class Relay:
         snap: bool,
     ) -> None:
         comm_id = content.get("comm_id")
-        if not isinstance(comm_id, str) or not 0 < len(comm_id) <= 256:
+        if not isinstance(comm_id, str) or not 0 < len(comm_id) <= MAX_ID:
             return
         if kind == "comm_open":
             if snap and comm_id in self.models.open and self._contiguous:
                 return
-            if not self._allowed(str(content.get("target_name", ""))):
+            if not self._may_open(content):
                 return
             known = comm_id in self.models.open
             self.models.take(kind, content, metadata, buffers)
@@ -207,6 +251,8 @@ class Relay:
             self._open(comm_id, known=known)
             return
         if comm_id not in self.models.open:
+            return
+        if kind == "comm_msg" and not self._may_change(comm_id, content):
             return
         self._translate(content)
         self.models.take(kind, content, metadata, buffers)
@@ -223,24 +269,69 @@ class Relay:
     def _open(self, comm_id: str, *, known: bool) -> None:
         model = self.models.open[comm_id]
         self._translate({"comm_id": comm_id, "data": {"state": model.state}})
-        if self.port.opened(comm_id, model.target, self) or known:
+        try:
+            there = self.port.opened(comm_id, model.target, self)
+        except ProtocolError as err:
+            del self.models.open[comm_id]
+            self._refuse("id", err.message)
+            return
+        if there or known:
             self._publish_state(comm_id)
         else:
             content, metadata, buffers = model.opening(comm_id)
             self.port.publish("comm_open", content, metadata, buffers, None)
 
+    def _may_open(self, content: dict[str, Any]) -> bool:
+        """Whether a comm of the host may be one here; a stranger's state is made harmless."""
+        target, data = str(content.get("target_name", "")), content.get("data")
+        state = data.get("state") if isinstance(data, dict) else None
+        if not self._allowed(target):
+            return False
+        if self.client.trust != "stranger" or target != "jupyter.widget":
+            return True
+        if not isinstance(data, dict) or not isinstance(state, dict):
+            return False
+        why = safewidgets.refusal(state)
+        if why:
+            self._refuse(why, f"{why} is not shown from a host that is a stranger")
+            return False
+        if not safewidgets.paths_are_plain(data.get("buffer_paths")):
+            return False
+        data["state"] = safewidgets.clean_state(str(state.get("_model_name")), state)
+        return True
+
+    def _may_change(self, comm_id: str, content: dict[str, Any]) -> bool:
+        """Whether a message to a comm may pass; a stranger's state is made harmless."""
+        if self.client.trust != "stranger":
+            return True
+        model, data = self.models.open[comm_id], content.get("data")
+        state = data.get("state") if isinstance(data, dict) else None
+        if not isinstance(data, dict) or not isinstance(state, dict):
+            return True
+        if not safewidgets.fixed(model.state, state):
+            return False
+        if not safewidgets.paths_are_plain(data.get("buffer_paths")):
+            return False
+        data["state"] = safewidgets.clean_state(str(model.state.get("_model_name")), state)
+        return True
+
     def _allowed(self, target: str) -> bool:
-        if len(self.models.open) >= MAX_OPEN:
+        if len(self.models.open) >= (MAX_OPEN if self.client.trust == "own" else safewidgets.MOST_OPEN):
             return False
         if self.client.trust == "own" or target in TARGETS:
             return True
-        if target not in self._refused and len(self._refused) < 20:
-            self._refused.add(target)
-            self.port.note(
-                f"the host opened a comm of target {target[:80]!r}; only widgets are shown from a host "
-                f"whose trust is {self.client.trust!r}"
-            )
+        self._refuse(
+            target,
+            f"the host opened a comm of target {target[:80]!r}; only widgets are shown from a host "
+            f"whose trust is {self.client.trust!r}",
+        )
         return False
+
+    def _refuse(self, what: str, text: str) -> None:
+        """Say once that something is not shown."""
+        if what not in self._refused and len(self._refused) < 20:
+            self._refused.add(what)
+            self.port.note(one_line(text, 300))
 
     def _translate(self, content: Mapping[str, Any]) -> None:
         """An Output widget names the message whose output it catches: by the id that it has here."""
@@ -258,14 +349,19 @@ class Relay:
         except RunNotFound:
             self._seen.add(part)
             return
-        past = Models()
+        past, held = Models(), safewidgets.Held()
         for record in handle.records(60.0):
             if record.kind == "msg" and str(record.head.get("type")) in TYPES:
-                with suppress(ValueError):
-                    past.take(str(record.head["type"]), *parse(record.parts))
+                with suppress(ValueError, ProtocolError, RecursionError):
+                    own = self.client.trust == "own"
+                    full = len(past.open) >= safewidgets.MOST_OPEN or not held.takes(record.size, past.open)
+                    if own or not full:
+                        past.take(str(record.head["type"]), *self._parsed(record))
         self._seen.add(part)
         for comm_id, model in past.open.items():
-            if comm_id not in self.models.open and self._allowed(model.target):
+            content = {"target_name": model.target, "data": {"state": model.state}}
+            if comm_id not in self.models.open and self._may_open(content):
+                model.state = content["data"]["state"]  # type: ignore[index]
                 self.models.open[comm_id] = model
                 self._open(comm_id, known=False)
                 self._grey({comm_id})

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import codecs
-import json
 import sys
 from collections import deque
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from gpunb.errors import JobFailed, KernelDied, RemoteCellError, RunError, RunTimeout
+from gpunb.errors import JobFailed, KernelDied, ProtocolError, RemoteCellError, RunError, RunTimeout
 from gpunb.remote.records import Record, RunInfo
+from gpunb.remote.safe import Gate, loads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -22,13 +22,17 @@ __all__ = ["NotebookSink", "Sink", "TextSink", "show"]
 
 NOTEBOOK_LIMIT = 10 << 20  # characters of text in one cell's output; the journal has all
 TAIL = 4 << 10
+MAX_OWN = 256 << 20  # bytes of one message of a host that is the user's own
+MOST_ODD = 3  # records that are none, told one by one
 
 
 class Sink(Protocol):
-    """Where a run's output goes.
+    """Where a run's output goes. What it is given has passed the `Gate`.
 
     A sink may also have ``page(content)`` for what a pager shows (else that is a result), and
-    ``comm(handle, part, number)`` to bring widgets to that point of the kernel's comm messages.
+    ``comm(handle, part, number)`` to bring widgets to that point of the kernel's comm messages,
+    ``offer(run_id, text)`` to say what was left out and let the user show it all the same, and
+    ``is_the_hosts``, true if all of what it shows is the host's: prompts need no name then.
     """
 
     def stream(self, name: str, text: str) -> None:
@@ -81,7 +85,7 @@ class TextSink:
 
     def ask(self, prompt: str, *, password: bool) -> str:
         """Asked in this terminal."""
-        return _ask(f"[host] {prompt}", password=password)
+        return _ask(prompt, password=password)
 
     def note(self, text: str) -> None:
         """On stderr, marked as ours."""
@@ -100,11 +104,21 @@ class NotebookSink:
     limit
         Characters of text shown; what comes beyond is counted, its tail is
         shown at the end, and all of it stays in the run's journal.
+    offer
+        Shows, for a run's id and a sentence, how what was left out can be seen all the same.
     """
 
-    def __init__(self, shell: InteractiveShell, *, run_id: str = "", limit: int = NOTEBOOK_LIMIT) -> None:
+    def __init__(
+        self,
+        shell: InteractiveShell,
+        *,
+        run_id: str = "",
+        limit: int = NOTEBOOK_LIMIT,
+        offer: Callable[[str, str], None] | None = None,
+    ) -> None:
         self.shell = shell
         self.run_id = run_id
+        self._offer = offer
         self.left = limit
         self.hidden = 0
         self._tail: deque[str] = deque()
@@ -162,11 +176,18 @@ class NotebookSink:
 
     def ask(self, prompt: str, *, password: bool) -> str:
         """In the notebook's own input box."""
-        return _ask(f"[host] {prompt}", password=password)
+        return _ask(prompt, password=password)
 
     def note(self, text: str) -> None:
         """On stderr, marked as ours."""
         sys.stderr.write(f"gpunb: {text}\n")
+
+    def offer(self, run_id: str, text: str) -> None:
+        """Two buttons, where there are widgets."""
+        if self._offer is not None:
+            self._offer(run_id, text)
+        else:
+            self.note(f"{text}; `%gpu replay {run_id} --trust` shows it as it is")
 
     def finish(self) -> None:
         """Name what was not shown, and show its end."""
@@ -191,19 +212,48 @@ def _ask(prompt: str, *, password: bool) -> str:
 
 
 class Player:
-    """Turns records into calls on a sink."""
+    """Turns records into calls on a sink, through the gate.
 
-    def __init__(self, handle: RunHandle, sink: Sink, *, interactive: bool) -> None:
+    Parameters
+    ----------
+    trust
+        Instead of the host's own: the user trusts this run.
+    frames
+        Whether HTML that could run code is shown in a closed frame.
+    """
+
+    def __init__(
+        self,
+        handle: RunHandle,
+        sink: Sink,
+        *,
+        interactive: bool,
+        trust: str | None = None,
+        frames: bool = False,
+    ) -> None:
         self.handle = handle
         self.sink = sink
         self.interactive = interactive
+        client = handle.client
+        self.gate = Gate(trust or client.trust, space=client.endpoint.alias, hide=handle.hide, frames=frames)
         self.kind = "cell"
         self.error: dict[str, Any] | None = None
         self._asked: Record | None = None
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
+        self._odd = 0
 
     def play(self, record: Record) -> None:
-        """Show one record."""
+        """Show one record; one that is not of the documented shape is left out."""
+        try:
+            self._play(record)
+        except (ProtocolError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as err:
+            self._odd += 1
+            if self._odd <= MOST_ODD:
+                why = err.message if isinstance(err, ProtocolError) else type(err).__name__
+                self.sink.note(f"record {record.number} is not shown: {self.gate.line(why, 200)}")
+        self._answer(record)
+
+    def _play(self, record: Record) -> None:
         head = record.head
         if record.kind == "stream":
             self._stream(record)
@@ -212,12 +262,16 @@ class Player:
         elif record.kind == "start":
             self.kind = str(head.get("kind"))
         elif record.kind == "note":
-            self.sink.note(str(head.get("text", ""))[:500])
+            self.sink.note(self.gate.line(head.get("text", "")))
         elif record.kind == "lost":
-            self.sink.note(f"{head.get('bytes')} bytes of output are lost: {head.get('why')}")
+            self.sink.note(f"{_count(head)} bytes of output are lost: {self.gate.line(head.get('why'), 200)}")
         elif record.kind == "trimmed":
-            size = head.get("bytes")
-            self.sink.note(f"{size:,} bytes of output are no longer kept on the host: {head.get('why')}")
+            why = self.gate.line(head.get("why"), 200)
+            self.sink.note(f"{_count(head)} bytes of output are no longer kept on the host: {why}")
+        elif record.kind == "cut":
+            self.sink.note(
+                f"record {record.number} of {_count(head)} bytes is too large to show; the host keeps it"
+            )
         elif record.kind == "comm":
             comm: Callable[[RunHandle, str, int], None] | None = getattr(self.sink, "comm", None)
             if comm is not None:
@@ -226,70 +280,100 @@ class Player:
             self._asked = record
         elif record.kind == "answered":
             self._asked = None
-        if self._asked is not None and record.number >= self.handle.history and self.interactive:
-            asked, self._asked = self._asked, None
-            text = self.sink.ask(
-                str(asked.head.get("prompt", ""))[:1000], password=bool(asked.head.get("password"))
-            )
-            if not self.handle.answer(asked.number, text):
-                self.sink.note("somebody else answered first")
+
+    def _answer(self, record: Record) -> None:
+        if self._asked is None or record.number < self.handle.history or not self.interactive:
+            return
+        asked, self._asked = self._asked, None
+        password = bool(asked.head.get("password"))
+        who = f"[{self.gate.line(self.handle.client.name, 80)} asks{' for a password' if password else ''}]"
+        prompt = self.gate.line(asked.head.get("prompt", ""))
+        if self.gate.trust == "own" and getattr(self.sink, "is_the_hosts", False):
+            who, prompt = "", str(asked.head.get("prompt", ""))[:1000]
+        text = self.sink.ask(f"{who} {prompt} " if who else prompt, password=password)
+        if not self.handle.answer(asked.number, text):
+            self.sink.note("somebody else answered first")
 
     def _stream(self, record: Record) -> None:
         data, at = record.parts[0] if record.parts else memoryview(b""), 0
         for name, size in record.head.get("seg", []):
-            decoder = self._decoders.get(name)
+            stream = "stderr" if name == "stderr" else "stdout"
+            decoder = self._decoders.get(stream)
             if decoder is None:
-                decoder = self._decoders[name] = codecs.getincrementaldecoder("utf-8")("replace")
-            text = decoder.decode(bytes(data[at : at + size]))
-            at += size
+                decoder = self._decoders[stream] = codecs.getincrementaldecoder("utf-8")("replace")
+            text = self.gate.stream(stream, decoder.decode(bytes(data[at : at + max(int(size), 0)])))
+            at += max(int(size), 0)
             if text:
-                self.sink.stream("stderr" if name == "stderr" else "stdout", text)
+                self.sink.stream(stream, text)
 
     def _message(self, kind: str, record: Record) -> None:
-        content = json.loads(bytes(record.parts[0]))
+        raw = record.parts[0]
+        content = loads(raw, MAX_OWN, MAX_OWN) if self.gate.trust == "own" else loads(raw)
         if kind == "error":
-            self.error = content
+            self.error = self.gate.error(content)
         elif kind in ("display_data", "update_display_data"):
-            self.sink.display(content, update=kind == "update_display_data")
+            update = kind == "update_display_data"
+            found = self.gate.display(content, len(raw), update=update)
+            if found is not None:
+                self.sink.display(found, update=update)
         elif kind == "execute_result":
-            self.sink.result(content)
+            found = self.gate.display(content, len(raw))
+            if found is not None:
+                self.sink.result(found)
         elif kind == "page":
             page: Callable[[dict[str, Any]], None] = getattr(self.sink, "page", self.sink.result)
-            page(content)
-        elif kind == "clear_output":
+            found = self.gate.display(content, len(raw))
+            if found is not None:
+                page(found)
+        elif kind == "clear_output" and self.gate.event():
             self.sink.clear(wait=bool(content.get("wait")))
 
     def finish(self) -> None:
-        """Show what the decoders hold back, and close the sink."""
+        """Show what is held back, say what was left out, and close the sink."""
         for name, decoder in self._decoders.items():
-            text = decoder.decode(b"", final=True)
+            text = self.gate.stream(name, decoder.decode(b"", final=True))
             if text:
-                self.sink.stream("stderr" if name == "stderr" else "stdout", text)
+                self.sink.stream(name, text)
+        for name, text in self.gate.ends():
+            self.sink.stream(name, text)
+        if self._odd > MOST_ODD:
+            self.sink.note(f"{self._odd - MOST_ODD:,} more records are not shown")
+        if self.gate.left_out and hasattr(self.sink, "offer"):
+            left, *rest = self.gate.report()
+            self.sink.offer(self.handle.id, left)
+        else:
+            rest = self.gate.report()
+        for text in rest:
+            self.sink.note(text)
         self.sink.finish()
 
     def outcome(self, info: RunInfo) -> None:
         """Raise what the run's end calls for."""
         if info.state == "ok":
             return
-        run = info.id
+        run, why = info.id, self.gate.line(info.why, 2000)
         if info.state == "died" and self.kind == "cell":
-            msg = f"the kernel ended under run {run}: {info.why}"
+            msg = f"the kernel ended under run {run}: {why}"
             raise KernelDied(
                 msg,
                 bill="the session runs on and is billed",
                 hint="run the cell again: a new kernel starts, its variables are empty; files are there",
             )
         if info.state == "timeout":
-            msg = f"run {run} was interrupted: {info.why}"
+            msg = f"run {run} was interrupted: {why}"
             raise RunTimeout(msg, hint="give it more with --timeout")
         if self.kind == "job":
-            msg = f"job {run} {info.why or info.state}"
+            msg = f"job {run} {why or info.state}"
             raise JobFailed(msg, exit_code=info.exit_code or 1, hint=f"gpunb logs {run} shows its output")
         if self.error is not None:
-            lines = [str(line) for line in self.error.get("traceback", [])]
-            raise RemoteCellError(str(self.error.get("ename", "")), str(self.error.get("evalue", "")), lines)
-        msg = f"run {run} ended as {info.state}: {info.why}"
+            raise RemoteCellError(self.error["ename"], self.error["evalue"], self.error["traceback"])
+        msg = f"run {run} ended as {info.state}: {why}"
         raise RunError(msg)
+
+
+def _count(head: Mapping[str, Any]) -> str:
+    size = head.get("bytes")
+    return f"{size:,}" if type(size) is int else "some"
 
 
 def show(handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:

@@ -6,6 +6,8 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from gpunb.errors import ProtocolError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["KernelPort"]
 
 CONTROL = "jupyter.widget.control"
+_HOST = "gpunb_host"  # an attribute of a twin: the host whose comm it is
 
 
 class KernelPort:
@@ -58,10 +61,15 @@ class KernelPort:
         import comm
 
         twin = self.manager.comms.get(comm_id)
+        host = relay.client.endpoint.alias
+        if twin is not None and getattr(twin, _HOST, None) != host:
+            msg = "the host opened a comm under the id of one that is this notebook's own"
+            raise ProtocolError(msg)
         known = twin is not None
         if twin is None:
             twin = comm.create_comm(comm_id=comm_id, target_name=target, primary=False)
             self.manager.register_comm(twin)
+            setattr(twin, _HOST, host)
         twin.on_msg(lambda message: relay.send("comm_msg", message))
         twin.on_close(lambda message: relay.send("comm_close", message))
         if target == "jupyter.widget":

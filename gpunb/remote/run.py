@@ -38,6 +38,7 @@ class RunHandle:
         self.history = after
         self.seen = after
         self.over = False
+        self.hide: list[str] = []  # secrets that were given to the run
         self.wake: Callable[[], None] | None = None
         self._queue: queue.SimpleQueue[Record | GpunbError] = queue.SimpleQueue()
         self._taken = after

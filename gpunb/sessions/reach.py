@@ -156,6 +156,7 @@ def agent(session: Session, progress: Progress = SILENT) -> AgentClient:
             held.agent = AgentClient.connect(
                 where, python=session.python or None, trust=session.trust, progress=progress
             )
+        held.agent.trust, held.agent.name = session.trust, session.name  # the user may have changed them
         return held.agent
 
 

@@ -63,8 +63,8 @@ def test_input_and_getpass_are_asked_here(client):
     run = client.run_cell(code)
     show(run, screen)
     assert [event[1:] for event in screen.events if event[0] == "ask"] == [
-        ("name? ", False),
-        ("word? ", True),
+        ("[gpunb-test1 asks] name? ", False),
+        ("[gpunb-test1 asks for a password] word? ", True),
     ]
     assert screen.text() == "Ada 6\n"
     again = Screen()

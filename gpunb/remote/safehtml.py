@@ -1,0 +1,217 @@
+"""HTML, Markdown, LaTeX and SVG of a stranger, made to show and nothing else.
+
+HTML goes through nh3 (ammonia) with a list of what may stay: no script, no
+style sheet, no form, no frame, no class or id that the page around it knows,
+no address that the browser fetches by itself. What is left stands in a box
+that clips it, so that it can't be drawn over the rest of the page. Markdown
+becomes HTML here and goes the same way, since front ends let HTML inside it
+through; SVG becomes a picture, in which browsers run nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from functools import cache
+from html import escape, unescape
+from typing import Any
+
+__all__ = ["clean_html", "frame", "markdown_html", "plain_tex", "safe_latex", "svg_picture", "what_is_active"]
+
+LONGEST = 4 << 20  # characters of HTML that are looked at
+LONGEST_MARKDOWN = 256 << 10
+MOST_TAGS = 20_000  # that can nest: a parser's work grows with the square of the depth
+DEEPEST = 200
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_TEXT = (
+    "a abbr b bdi blockquote br center cite code dd del details dfn div dl dt em figcaption figure font "
+    "h1 h2 h3 h4 h5 h6 hr i ins kbd li mark meter ol p pre progress q rp rt ruby s samp small span strike "
+    "strong sub summary sup tt u ul var "
+)
+_TABLE = "caption col colgroup table tbody td tfoot th thead tr "
+_MEDIA = "audio img source video"
+_TAGS = _words(_TEXT + _TABLE + _MEDIA)
+# what is inside these is no text for people
+_WITH_CONTENT = _words(
+    "applet embed frameset head iframe math noembed noframes noscript object script select style svg "
+    "template textarea title xmp"
+)
+_EVERYWHERE = frozenset(["align", "dir", "lang", "style", "title", "valign"])
+_ATTRIBUTES: dict[str, set[str]] = {
+    "*": set(_EVERYWHERE),
+    "a": {"href"},
+    "audio": {"controls", "loop", "src"},
+    "col": {"span", "width"},
+    "colgroup": {"span"},
+    "details": {"open"},
+    "font": {"color", "face", "size"},
+    "img": {"alt", "height", "src", "width"},
+    "meter": {"max", "min", "value"},
+    "ol": {"start", "type"},
+    "progress": {"max", "value"},
+    "source": {"src", "type"},
+    "table": {"border", "cellpadding", "cellspacing", "width"},
+    "td": {"bgcolor", "colspan", "height", "rowspan", "width"},
+    "th": {"bgcolor", "colspan", "height", "rowspan", "scope", "width"},
+    "tr": {"bgcolor"},
+    "video": {"controls", "height", "loop", "src", "width"},
+}
+# of none of these the value can be an address, and none leaves the box
+_STYLE = _words(
+    "border border-bottom border-collapse border-color border-left border-radius border-right border-spacing "
+    "border-style border-top border-width background-color color display float font-family font-size "
+    "font-style font-variant font-weight height letter-spacing line-height margin margin-bottom margin-left "
+    "margin-right margin-top max-height max-width min-height min-width opacity overflow overflow-x "
+    "overflow-y padding padding-bottom padding-left padding-right padding-top table-layout text-align "
+    "text-decoration text-indent text-transform vertical-align white-space width word-break word-wrap"
+)
+_DATA = re.compile(
+    r"data:(image/(png|jpeg|gif|webp|bmp|svg\+xml)|audio/[a-z0-9.+-]{1,40}|video/[a-z0-9.+-]{1,40})"
+    r"(;codecs=[\w.,\"-]{1,60})?;base64,[A-Za-z0-9+/=\s]*\Z"
+)
+_LINK = re.compile(r"(https?://|mailto:)[^\s\x00-\x20]{1,2000}\Z", re.IGNORECASE)
+_TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]{0,40})")
+_FLAT = _words("area base br col dd dt hr img input li link meta option p source td th track tr wbr")
+
+# what a reader is told was left out; no part of the defence
+_ACTIVE = {
+    "scripts": re.compile(r"<\s*script|\bon[a-z]{3,24}\s*=|javascript:", re.IGNORECASE),
+    "frames": re.compile(r"<\s*(?:iframe|object|embed|frame)\b", re.IGNORECASE),
+    "style sheets": re.compile(r"<\s*(?:style(?!\s+scoped)|link)\b", re.IGNORECASE),
+    "drawings": re.compile(r"<\s*(?:svg|math|canvas)\b", re.IGNORECASE),
+    "forms": re.compile(r"<\s*(?:form|input|button|select|textarea)\b", re.IGNORECASE),
+    "addresses to load": re.compile(r"\b(?:src|srcset|poster)\s*=\s*[\"']?\s*(?!data:)[\w./]", re.IGNORECASE),
+}
+
+_TEX = (
+    r"(?:href|url|style|class|cssId|data|html\w*|require|[egx]?def|(?:re)?new\w+|providecommand|let|futurelet"
+    r"|csname|includegraphics|input|bbox|mmlToken|unicode|Html|texttip|mathtip|toggle|action\w*)"
+)
+_TEX_COMMAND = re.compile(rf"\\(?={_TEX}(?![a-z]))", re.IGNORECASE)
+
+BOX = '<div class="mathjax_ignore tex2jax_ignore" style="contain:paint;overflow:auto">'
+BOX_WITH_MATH = '<div style="contain:paint;overflow:auto">'
+
+
+def clean_html(text: str) -> str | None:
+    """`text` with what can only be looked at, in a box; None if it is too large or too deep to clean."""
+    inner = clean_fragment(text)
+    return None if inner is None else f"{BOX}{inner}</div>"
+
+
+def clean_fragment(text: str) -> str | None:
+    """As `clean_html`, without the box."""
+    if len(text) > LONGEST or not _shallow(text):
+        return None
+    found: str = _cleaner().clean(text.replace("\x00", ""))
+    return found
+
+
+@cache
+def _cleaner() -> Any:
+    import nh3
+
+    return nh3.Cleaner(
+        tags=set(_TAGS),
+        clean_content_tags=set(_WITH_CONTENT),
+        attributes=_ATTRIBUTES,
+        attribute_filter=_attribute,
+        url_schemes={"http", "https", "mailto", "data"},
+        link_rel="noopener noreferrer nofollow",
+        filter_style_properties=set(_STYLE),
+        allowed_classes={"table": {"dataframe"}},
+    )
+
+
+def _attribute(tag: str, name: str, value: str) -> str | None:
+    """The value that may stay: nothing is fetched, and a link leads to another site by a click only."""
+    if name == "src":
+        return value if _DATA.match(value) else None
+    if name == "href":
+        return value if _LINK.match(value) else None
+    if name == "style":
+        return None if re.search(r"url|image|\\|expression|@", value, re.IGNORECASE) else value
+    return value if len(value) <= 2000 or tag == "img" else None
+
+
+def _shallow(text: str) -> bool:
+    """Whether parsing `text` can't take for ever."""
+    if text.count("<") > 10 * MOST_TAGS:
+        return False
+    open_tags: dict[str, int] = {}
+    depth = seen = 0
+    for end, name in _TAG.findall(text):
+        tag = name.lower()
+        if tag in _FLAT:
+            continue
+        if not end:
+            seen += 1
+            depth += 1
+            open_tags[tag] = open_tags.get(tag, 0) + 1
+            if depth > DEEPEST or seen > MOST_TAGS:
+                return False
+        elif open_tags.get(tag):
+            open_tags[tag] -= 1
+            depth -= 1
+    return True
+
+
+def what_is_active(text: str) -> list[str]:
+    """In words, what of `text` is not shown."""
+    return [name for name, pattern in _ACTIVE.items() if pattern.search(text)]
+
+
+def markdown_html(text: str) -> str | None:
+    """Markdown as clean HTML; None if it is too long or can't be read."""
+    from markdown_it import MarkdownIt
+
+    if len(text) > LONGEST_MARKDOWN:
+        return None
+    made: str = MarkdownIt("js-default").disable("linkify", ignoreInvalid=True).render(text)
+    inner = clean_fragment(made)
+    if inner is None:
+        return None
+    box = BOX if _TEX_COMMAND.search(unescape(unescape(made))) else BOX_WITH_MATH
+    return f"{box}{inner}</div>"
+
+
+def safe_latex(text: str) -> str | None:
+    """LaTeX for MathJax without links, HTML and definitions; None if it has such."""
+    if len(text) > LONGEST_MARKDOWN or _TEX_COMMAND.search(text):
+        return None
+    return text.replace("<", r"\lt ").replace(">", r"\gt ")
+
+
+def plain_tex(text: str) -> str:
+    """`text` in which no command of LaTeX that could do more than typeset is one."""
+    return _TEX_COMMAND.sub("\\\\\u200b", text)
+
+
+def svg_picture(text: str) -> str:
+    """A drawing as a picture: browsers run nothing in it and fetch nothing for it."""
+    data = base64.b64encode(text.encode("utf-8", "replace")).decode()
+    return f'{BOX}<img alt="drawing" src="data:image/svg+xml;base64,{data}"></div>'
+
+
+_CDNS = "https://cdn.plot.ly https://cdn.jsdelivr.net https://cdnjs.cloudflare.com https://cdn.bokeh.org"
+_POLICY = (
+    f"default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' {_CDNS}; "
+    f"style-src 'unsafe-inline' {_CDNS}; img-src data: blob:; font-src data:; media-src data: blob:; "
+    "form-action 'none'; base-uri 'none'"
+)
+
+
+def frame(text: str, height: int = 480) -> str:
+    """HTML that runs in a closed frame: another origin than the page's, no network but known libraries."""
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+    page = f'<!doctype html><meta charset="utf-8">{policy}<body>{text}</body>'
+    style = f"width:100%;height:{height}px;border:1px dashed var(--jp-border-color2,#bbb)"
+    return (
+        '<iframe sandbox="allow-scripts" referrerpolicy="no-referrer" credentialless '
+        f'srcdoc="{escape(page)}" style="{style}"></iframe>'
+    )
