@@ -54,6 +54,7 @@ VERBS: dict[str, str] = {
     "pip": "Install packages in the host's Python.",
     "forward": "Make a port of the host a link on this machine.",
     "top": "Show the host's load, live.",
+    "panel": "Show all sessions, live, with what they cost.",
     "ssh": "Open a shell on the host.",
     "cost": "Show what was spent, by session, day, cloud or run.",
     "receipts": "List the receipts of ended sessions, or show one.",
@@ -226,7 +227,7 @@ def words(line: str | Sequence[str]) -> list[str]:
 
 
 # they show the end of a lease themselves, or change it
-_SILENT = frozenset({"ps", "show", "rent", "extend", "down", "supervise", "completion"})
+_SILENT = frozenset({"ps", "show", "rent", "extend", "down", "panel", "supervise", "completion"})
 
 # older clicks print the help themselves
 _NAMELESS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())

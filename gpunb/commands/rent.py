@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb.commands import market, mounts
-from gpunb.commands.result import Block, Fields, Note, Result
+from gpunb.commands.result import Block, Fields, Note, Opening, Result
 from gpunb.commands.verb import DURATION, MONEY, OrNever, verb
 from gpunb.errors import AuthFailed, BadInput, NoFunds, OfferGone, ProviderError, QuotaExhausted, RateLimited
 from gpunb.units import duration_text, money_text
@@ -90,8 +90,10 @@ def command(
 
     Takes the best offer that fits, and the next one if that is gone. The session ends by itself
     when its time is over, when nothing ran for the idle time, or when the budget is spent. Ctrl-C
-    cancels, and says what was confirmed.
+    cancels, and says what was confirmed. In a notebook, `rent` alone shows the offers to pick from.
     """
+    if _bare(context):
+        return _picker()
     from gpunb.commands import requirements as packages
     from gpunb.commands.run import variables
 
@@ -130,6 +132,23 @@ def command(
     if requirements is not None and needs is not None:
         packages.install(context, session, context.agent(session), path=Path(requirements), needs=needs)
     return _ready(context, session, request)
+
+
+def _bare(context: Context) -> bool:
+    """Whether this is a notebook, and nothing but the verb was given."""
+    if context.door != "notebook" or getattr(context.shell, "kernel", None) is None:
+        return False
+    call = click.get_current_context()
+    default = click.core.ParameterSource.DEFAULT
+    return all(call.get_parameter_source(name) in (default, None) for name in call.params)
+
+
+def _picker() -> Result:
+    result = Result(
+        {"rented": False}, Note("pick an offer, or say what you need: %gpu rent --gpu H100", "dim")
+    )
+    result.opening = Opening("picker")
+    return result
 
 
 def _rent(context: Context, rows: list[Ranked], request: RentRequest) -> Session:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-__all__ = ["Cell", "Code", "Fields", "Note", "Result", "Table", "clean", "to_json"]
+__all__ = ["Cell", "Code", "Fields", "Note", "Opening", "Result", "Table", "clean", "to_json"]
 
 # ANSI sequences go whole; then C0, DEL, C1, and the marks that reorder or hide text
 _SEQUENCE = re.compile(
@@ -249,6 +249,14 @@ class Table:
 Block = Note | Code | Fields | Table
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Something to click that a notebook may show in a result's place: "picker" or "panel"."""
+
+    what: str
+    names: tuple[str, ...] = ()
+
+
 class Result:
     """The answer of one verb.
 
@@ -267,6 +275,7 @@ class Result:
         self.blocks = list(blocks)
         self.exit_code = exit_code
         self.as_json = False
+        self.opening: Opening | None = None
 
     def data(self) -> Any:
         """The answer as plain values."""

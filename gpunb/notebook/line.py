@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpunb import log
 from gpunb.commands import Result, invoke
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["run_line"]
 
 
-def run_line(shell: InteractiveShell, line: str) -> Result:
-    """Run `line`; without words, the sessions.
+def run_line(shell: InteractiveShell, line: str) -> Any:
+    """Run `line`; without words, the sessions. A `Result`, or the widget that shows it.
 
     Raises
     ------
@@ -43,4 +43,13 @@ def run_line(shell: InteractiveShell, line: str) -> Result:
             display(result)
         msg = f"%gpu {line.strip()}: exit code {result.exit_code}"
         raise RunError(msg)
-    return result
+    return _opened(shell, result) if result.opening is not None and not result.as_json else result
+
+
+def _opened(shell: InteractiveShell, result: Result) -> Any:
+    """The widget that the verb asks for, where there may be a page to show it."""
+    if getattr(shell, "kernel", None) is None or result.opening is None:  # IPython in a terminal
+        return result
+    from gpunb.notebook import widgets
+
+    return widgets.open_for(result.opening)

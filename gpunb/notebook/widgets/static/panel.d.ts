@@ -88,6 +88,7 @@ export interface CardHandle {
   /** What is undefined stays as it is. */
   update(session: Session, telemetry?: Telemetry | null, runs?: Run[], transfers?: Transfer[]): void;
   setLog(run: string, text: string): void;
+  setNote(text: string): void;
   setError(error: { message: string; bill?: string; hint?: string }): void;
   /** Bring what changes by the second up to date; a panel does it by itself. */
   tick(): void;
@@ -111,6 +112,7 @@ export interface PanelHandle {
     },
   ): void;
   card(session: string): CardHandle | undefined;
+  setError(error: { message: string; hint?: string } | null): void;
   destroy(): void;
 }
 

@@ -29,6 +29,7 @@ const STRINGS = {
   confirm_start: "Start {name} again? It is billed from then on.",
   confirm_down: "End {name} for good? Its disk goes too; what --save named is brought back first.",
   confirm_extend: "Extend {name}: {what}?",
+  confirm_cancel: "End the run {what} on {name}?",
   gpu: "GPU {n}",
   load: "load",
   memory: "memory",
@@ -36,6 +37,7 @@ const STRINGS = {
   runs: "Runs",
   no_runs: "nothing was run yet",
   log: "Log",
+  cancel: "Cancel it",
   cancel_run: "Cancel",
   transfers: "Transfers",
   simulated: "simulated",
@@ -320,6 +322,13 @@ export function createSessionCard(el, options = {}) {
     notice.hidden = false;
   }
 
+  function setNote(text) {
+    if (gone) return;
+    notice.className = "gpunb-note";
+    notice.textContent = clean(text, 600);
+    notice.hidden = !text;
+  }
+
   /** What changes by the second; the rest comes with `update`. */
   function tick() {
     if (!session || body.hidden) return;
@@ -411,10 +420,7 @@ export function createSessionCard(el, options = {}) {
       line.append(text, node("span", "gpunb-run-state", info.filter(Boolean).join(" · ")));
       if (can.includes("log")) line.append(keyed(button("gpunb-small", t("log"), () => openLog(one)), `log/${ident}`, label));
       if (can.includes("cancel") && ["running", "queued"].includes(one.state)) {
-        const press = button("gpunb-small", t("cancel_run"), () => {
-          press.disabled = true;
-          Promise.resolve(options.onAction?.("cancel", session.id, { run: one.id })).catch(tell);
-        });
+        const press = button("gpunb-small", t("cancel_run"), () => act("cancel", { run: one.id }, label));
         line.append(keyed(press, `cancel/${ident}`, label));
       }
       runs.append(line);
@@ -517,6 +523,7 @@ export function createSessionCard(el, options = {}) {
   return {
     update,
     setLog,
+    setNote,
     setError: tell,
     tick,
     fold,
@@ -538,7 +545,10 @@ export function createPanel(el, options = {}) {
   sum.setAttribute("role", "status");
   const list = node("div", "gpunb-cards");
   const none = node("div", "gpunb-hint", t("none"));
-  root.append(sum, none, list);
+  const trouble = node("div", "gpunb-note gpunb-bad");
+  trouble.hidden = true;
+  trouble.setAttribute("role", "alert");
+  root.append(sum, trouble, none, list);
   el.append(root);
   const cards = new Map();
   const looked = new Set();
@@ -593,6 +603,10 @@ export function createPanel(el, options = {}) {
   return {
     update,
     card: (ident) => cards.get(ident),
+    setError(error) {
+      trouble.textContent = [clean(error?.message, 400), clean(error?.hint, 300)].filter(Boolean).join(" · ");
+      trouble.hidden = !error;
+    },
     destroy() {
       clearInterval(timer);
       for (const card of cards.values()) card.destroy();

@@ -86,6 +86,7 @@ export interface PickerHandle {
     failed?: CloudFailure[] | null,
     terms?: { hours?: number; disk_gb?: number },
   ): void;
+  setTerms(terms: { hours?: number; disk_gb?: number; budget?: number | null }): void;
   /** "" or null when it is over. */
   setBusy(text: string | null): void;
   /** null goes back to the offers. */

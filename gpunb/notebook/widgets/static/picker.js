@@ -30,6 +30,7 @@ const STRINGS = {
   gpu: "GPU",
   gpus: "Count",
   vram_gb: "VRAM, GB",
+  vram: "VRAM",
   provider: "Cloud",
   region: "Region",
   trust: "Host",
@@ -84,6 +85,8 @@ const COLUMNS = [
   { key: "usd_h", kind: "number" },
   { key: "total_usd", kind: "number" },
 ];
+
+const HEADS = { vram_gb: "vram" };
 
 // control characters, and the marks that hide or reorder text
 // eslint-disable-next-line no-control-regex
@@ -223,7 +226,7 @@ export function createPicker(el, options = {}) {
   const heads = COLUMNS.map(({ key, kind }) => {
     const cell = node("div", `gpunb-cell gpunb-c-${key}${kind === "number" ? " gpunb-num" : ""}`);
     cell.setAttribute("role", "columnheader");
-    const press = button("gpunb-sort", t(key), () => sortBy(key));
+    const press = button("gpunb-sort", t(key in HEADS ? HEADS[key] : key), () => sortBy(key));
     press.tabIndex = key === "gpu" ? 0 : -1;
     press.title = t("sort", { name: t(key) });
     cell.append(press);
@@ -954,6 +957,15 @@ export function createPicker(el, options = {}) {
     showNotes();
   }
 
+  /** What the fields hold, unless somebody has typed there. */
+  function setTerms(terms) {
+    if (number(terms.hours) !== null && document.activeElement !== hours.input) hours.input.value = String(+terms.hours.toFixed(4));
+    if (number(terms.budget) !== null && document.activeElement !== budget.input) budget.input.value = String(terms.budget);
+    asked = { hours: number(terms.hours) ?? asked.hours, disk_gb: number(terms.disk_gb) ?? asked.disk_gb };
+    paint();
+    tell();
+  }
+
   buildFacets();
   resort();
   measure();
@@ -961,6 +973,7 @@ export function createPicker(el, options = {}) {
 
   return {
     setOffers,
+    setTerms,
     setBusy,
     setProgress,
     setError,

@@ -1,0 +1,63 @@
+"""Widgets for people who would rather look than read: the offer picker and the session panel.
+
+They need no Jupyter server: all of it is done by the kernel. `pick` and `panel` are what users
+call (``gpunb.pick()``); `open_for` is how the verbs ``rent`` and ``panel`` come here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpunb.commands.result import Opening
+    from gpunb.notebook.widgets.panel import SessionPanel
+    from gpunb.notebook.widgets.picker import OfferPicker
+
+__all__ = ["open_for", "panel", "pick"]
+
+
+def pick(
+    query: str = "", *, hours: float | None = None, budget: float | None = None, **filters: Any
+) -> OfferPicker:
+    """The offer picker, with the offers that fit.
+
+    Parameters
+    ----------
+    query
+        As for ``%gpu offers``: ``"vram >= 80 and reliability > 0.98"``.
+    hours
+        How long to rent; None is the setting.
+    budget
+        US dollars; None is the setting, or 1.2 times the price.
+    filters
+        ``gpu``, ``gpus``, ``vram``, ``max_price``, ``cloud``, ``region``, ``disk``, ``spot`` …:
+        the options of ``%gpu offers``, a text or a list of texts each.
+
+    Returns
+    -------
+    OfferPicker
+        ``.session`` is what was rented once it is ready, ``.wait()`` waits for it.
+
+    Raises
+    ------
+    BadInput
+        The query or a filter breaks its rule.
+    """
+    from gpunb.notebook.widgets.picker import OfferPicker
+    from gpunb.notebook.widgets.searching import Wanted, checked
+
+    made = OfferPicker(Wanted(query=query, hours=hours, budget=budget, filters=checked(filters)))
+    made.ask()
+    return made
+
+
+def panel(*names: str) -> SessionPanel:
+    """The panel of the sessions `names`, or of all live ones."""
+    from gpunb.notebook.widgets.panel import SessionPanel
+
+    return SessionPanel(names)
+
+
+def open_for(opening: Opening) -> Any:
+    """The widget that a verb's result asks for."""
+    return pick() if opening.what == "picker" else panel(*opening.names)

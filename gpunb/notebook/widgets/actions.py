@@ -1,0 +1,192 @@
+"""What the panel's buttons do: the question with the money in it, then the same work as the verb's."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import BadInput, GpunbError, WrongState
+from gpunb.units import duration_text, money_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gpunb.commands.context import Context
+    from gpunb.sessions.model import Session
+
+__all__ = ["ACTIONS", "do", "question"]
+
+ACTIONS = ("extend", "stop", "start", "down", "cancel")
+
+
+def question(context: Context, action: str, session: Session, args: dict[str, Any]) -> str:
+    """One sentence on what it will do, to the work there and to the bill.
+
+    Raises
+    ------
+    BadInput
+        There is no such action, or it lacks what it needs.
+    WrongState
+        The session is over.
+    """
+    if action not in ACTIONS:
+        msg = f"action {action[:40]!r} must be one of {', '.join(ACTIONS)}"
+        raise BadInput(msg)
+    if not session.alive:
+        msg = f"session {session.name} has ended ({session.state.value})"
+        raise WrongState(msg, bill="it costs nothing any more")
+    made: Callable[[Context, Session, dict[str, Any]], str] = _QUESTIONS[action]
+    return made(context, session, args)
+
+
+def do(context: Context, action: str, session: Session, args: dict[str, Any]) -> str:
+    """Do it; what came of it, in one sentence.
+
+    Raises
+    ------
+    GpunbError
+        As the verb of that name.
+    """
+    made: Callable[[Context, Session, dict[str, Any]], str] = _WORK[action]
+    return made(context, session, args)
+
+
+# -- questions
+
+
+def _ask_extend(context: Context, session: Session, args: dict[str, Any]) -> str:
+    given = [name for name in ("hours", "idle_s", "add_usd") if args.get(name) is not None]
+    if len(given) != 1:
+        msg = "extend needs one of hours, idle_s and add_usd"
+        raise BadInput(msg)
+    value = float(args[given[0]])
+    if given == ["hours"]:
+        at_most = f" (up to {money_text(session.usd_h * value)} more)" if session.usd_h else ""
+        return f"Give {session.name} {duration_text(value * 3600)} more{at_most}?"
+    if given == ["idle_s"]:
+        return f"Let {session.name} be idle for {duration_text(value)} before it ends by itself?"
+    budget = _budget(session, value)
+    spent = money_text(context.ledger.cost(session.id).total)
+    return f"Let {session.name} cost up to {money_text(budget)} in all? {spent} are spent."
+
+
+def _budget(session: Session, more: float) -> float:
+    if session.lease.budget_usd is None:
+        msg = f"session {session.name} has no budget to extend"
+        raise WrongState(msg, hint=f"%gpu extend -s {session.name} --budget USD sets one")
+    return session.lease.budget_usd + more
+
+
+def _running(context: Context, session: Session) -> str:
+    count = sum(1 for run in context.ledger.runs(session.id, 100) if run.ended is None)
+    return "" if not count else f" {count} {'runs' if count > 1 else 'run'} there will end."
+
+
+def _ask_stop(context: Context, session: Session, args: dict[str, Any]) -> str:  # noqa: ARG001
+    price = money_text(session.stopped_usd_h, digits=3)
+    return f"Stop {session.name}? Its disk stays, for {price} an hour.{_running(context, session)}"
+
+
+def _ask_start(context: Context, session: Session, args: dict[str, Any]) -> str:  # noqa: ARG001
+    return f"Start {session.name}? It costs {money_text(session.usd_h, digits=3)} an hour from then on."
+
+
+def _ask_down(context: Context, session: Session, args: dict[str, Any]) -> str:  # noqa: ARG001
+    saved = f"; {', '.join(session.save)} is brought back first" if session.save else ""
+    cost = money_text(context.ledger.cost(session.id).total)
+    return (
+        f"End {session.name} for good, with all files that are only there{saved}? "
+        f"It cost {cost} so far.{_running(context, session)}"
+    )
+
+
+def _ask_cancel(context: Context, session: Session, args: dict[str, Any]) -> str:
+    run = _run(context, session, args)
+    took = duration_text(time.time() - run.started) if run.started else ""
+    return f"End the run {run.name or run.id}{f' after {took}' if took else ''}? {session.name} goes on."
+
+
+def _run(context: Context, session: Session, args: dict[str, Any]) -> Any:
+    if not args.get("run"):
+        msg = "cancel needs the run's id"
+        raise BadInput(msg)
+    run = context.ledger.find_run(str(args["run"]))
+    if run.session_id != session.id:
+        msg = f"run {run.id} is not one of {session.name}"
+        raise BadInput(msg)
+    return run
+
+
+# -- work
+
+
+def _extend(context: Context, session: Session, args: dict[str, Any]) -> str:
+    from gpunb.sessions import lease
+
+    budget = None if args.get("add_usd") is None else _budget(session, float(args["add_usd"]))
+    lease.extend(
+        context.ledger, session, hours=args.get("hours"), idle_s=args.get("idle_s"), budget_usd=budget
+    )
+    return f"{session.name} lives on"
+
+
+def _stop(context: Context, session: Session, args: dict[str, Any]) -> str:  # noqa: ARG001
+    from gpunb.sessions import lifecycle
+
+    with context.progress(f"stop {session.name}") as progress:
+        found = lifecycle.stop(context.ledger, context.provider(session.provider), session, progress=progress)
+    price = money_text(found.hourly, digits=3)
+    return f"{found.name} is {found.state.value}; it costs {price} an hour from now on"
+
+
+def _start(context: Context, session: Session, args: dict[str, Any]) -> str:  # noqa: ARG001
+    from gpunb.sessions import lifecycle, supervisor
+
+    supervisor.ensure(context.ledger)
+    with context.progress(f"start {session.name}") as progress:
+        found = lifecycle.start(
+            context.ledger, context.provider(session.provider), session, progress=progress
+        )
+    return f"{found.name} is {found.state.value}"
+
+
+def _down(context: Context, session: Session, args: dict[str, Any]) -> str:  # noqa: ARG001
+    from gpunb.sessions import lifecycle
+
+    with context.progress(f"down {session.name}") as progress:
+        receipt = lifecycle.down(
+            context.ledger, context.provider(session.provider), session, progress=progress
+        )
+    data = receipt.data()
+    cost = money_text(context.ledger.cost(session.id).total)
+    unsaved = data.get("unsaved")
+    lost = f"; not brought back: {', '.join(map(str, unsaved))}" if unsaved else ""
+    return f"{session.name} is gone, as {session.provider} confirms; it cost {cost}{lost}"
+
+
+def _cancel(context: Context, session: Session, args: dict[str, Any]) -> str:
+    from gpunb.commands import playing
+
+    run = _run(context, session, args)
+    client = context.agent(session)
+    client.cancel(run.id)
+    with suppress(GpunbError):  # it ends; the next look at it tells
+        playing.note_end(context, run.id, client.run_info(run.id))
+    return f"{run.name or run.id} was told to end"
+
+
+_QUESTIONS: dict[str, Any] = {
+    "extend": _ask_extend,
+    "stop": _ask_stop,
+    "start": _ask_start,
+    "down": _ask_down,
+    "cancel": _ask_cancel,
+}
+_WORK: dict[str, Any] = {
+    "extend": _extend,
+    "stop": _stop,
+    "start": _start,
+    "down": _down,
+    "cancel": _cancel,
+}

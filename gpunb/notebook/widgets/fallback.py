@@ -1,0 +1,68 @@
+"""What a saved notebook, a console or a page without widgets shows instead: tables, escaped."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from gpunb.commands.result import Cell, Note, Result, Table
+from gpunb.units import duration_text, money_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gpunb.notebook.widgets.searching import Found
+
+__all__ = ["offers", "sessions"]
+
+SHOWN = 20
+
+
+def offers(found: Found | None) -> Result:
+    """The first of the offers, and how to rent without a widget."""
+    from gpunb.commands.views import machine
+
+    if found is None:
+        return Result(None, Note("asking the clouds for offers; run the cell again to see them", "dim"))
+    rows = [
+        [
+            Cell(machine(row["gpu"], row["gpus"]), "strong"),
+            "" if not row["vram_gb"] else f"{row['vram_gb']:g}",
+            f"{row['provider']}{' (spot)' if row['spot'] else ''}",
+            row["region"],
+            Cell(row["trust"], "dim"),
+            _money(row["usd_h"], 3),
+            _money(row["total_usd"], 2),
+            Cell(row["offer_id"], "dim"),
+        ]
+        for row in found.rows[:SHOWN]
+    ]
+    hours = duration_text(found.hours * 3600)
+    blocks: list[Any] = [
+        Table(
+            ["gpu", ">vram GB", "cloud", "where", "host", ">$/h", ">total", "id"],
+            rows,
+            title=f"{len(found.rows):,} offers for {hours} at {time.strftime('%H:%M')}",
+        )
+    ]
+    if len(found.rows) > SHOWN:
+        blocks.append(Note(f"{len(found.rows) - SHOWN:,} more", "dim"))
+    blocks += [
+        Note(f"{one['provider']}: {one['message']}" + (f" ({one['hint']})" if one["hint"] else ""), "warn")
+        for one in found.failed
+    ]
+    blocks.append(Note("without the widget: %gpu rent --offer ID --for 2h", "dim"))
+    return Result(None, *blocks)
+
+
+def sessions(shapes: Sequence[dict[str, Any]]) -> Result:
+    """The sessions as they were, and when that was."""
+    from gpunb.commands.panel import shown
+
+    result = shown(shapes)
+    result.blocks.append(Note(f"as of {time.strftime('%H:%M')}; %gpu panel brings it up to date", "dim"))
+    return result
+
+
+def _money(usd: float | None, digits: int) -> str:
+    return "?" if usd is None else money_text(usd, digits=digits)

@@ -1,0 +1,239 @@
+"""The session panel: ``%gpu panel``, or ``gpunb.panel()``."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gpunb import log
+from gpunb.errors import GpunbError, WrongState
+from gpunb.notebook.widgets import actions, fallback
+from gpunb.notebook.widgets.base import Door, Talking, static
+from gpunb.notebook.widgets.confirm import Confirmations
+from gpunb.notebook.widgets.messages import Names, Number, Rule, Text
+from gpunb.notebook.widgets.telemetry import Watchers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gpunb.sessions.ledger import Ledger
+
+__all__ = ["SessionPanel"]
+
+EVERY_S = 1.0
+LOOKED_S = 600.0  # a page whose kernel runs a long cell can't say that it still looks
+RUNS = 8
+OPEN_MOST = 16  # sessions whose runs and load are brought up to date
+LOG_S = 2.0
+LOG_LINES = 2_000
+_ARGS: dict[str, Rule] = {
+    "action": Text(20),
+    "session": Text(64),
+    "hours": Number(0.0, 8784.0, optional=True),
+    "idle_s": Number(0.0, 31_622_400.0, optional=True),
+    "add_usd": Number(0.0, 1e6, optional=True),
+    "run": Text(64, optional=True),
+}
+
+
+class SessionPanel(Talking):
+    """State, lease, load, runs, log and transfers of the sessions, with their buttons.
+
+    Parameters
+    ----------
+    names
+        The sessions to show; all live ones, if there are none.
+    """
+
+    _esm = static("panel.js", "talk.js", "panel_widget.js")
+    _css = static("picker.css", "panel.css")
+    KINDS: ClassVar[Mapping[str, Mapping[str, Rule]]] = {
+        "hello": {},
+        "look": {"sessions": Names()},
+        "confirm": _ARGS,
+        "act": {**_ARGS, "token": Text(64)},
+        "log": {"session": Text(64), "run": Text(64)},
+        "log_closed": {},
+    }
+
+    def __init__(self, names: Sequence[str] = (), **more: Any) -> None:
+        super().__init__(**more)
+        self.names = list(names)
+        self._questions = Confirmations()
+        self._watchers = Watchers(lambda ident, series: self.tell("telemetry", session=ident, series=series))
+        self._lock = threading.Lock()
+        self._looked_at = 0.0
+        self._open: list[str] = []
+        self._sent: dict[str, Any] = {}
+        self._busy: set[tuple[str, str]] = set()
+        self._log_of = ""
+        self._refresh = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    # -- what the page says
+
+    def on_hello(self) -> None:
+        """A page shows this: all of it is sent again."""
+        self._sent.clear()
+        self._look(None)
+
+    def on_look(self, sessions: list[str]) -> None:
+        """Somebody looks, and these cards are open."""
+        self._look(sessions[:OPEN_MOST])
+
+    def on_confirm(self, action: str, session: str, **args: Any) -> dict[str, str]:
+        """The question that stands before an action."""
+        with Door() as door:
+            found = door.ledger.get(session)
+            says = actions.question(door, action, found, args)
+        return {"says": says, "token": self._questions.ask(action, {"session": session, **args})}
+
+    def on_act(self, action: str, session: str, token: str, **args: Any) -> None:
+        """The answer was yes. A second Down of a session that ends is none."""
+        self._questions.take(token, action, {"session": session, **args})
+        with self._lock:
+            if (action, session) in self._busy:
+                msg = f"{action} is on its way already"
+                raise WrongState(msg, hint="its card tells when it is over")
+            self._busy.add((action, session))
+        try:
+            with Door(lambda seen: self.tell("says", session=session, text=seen.line())) as door:
+                found = door.ledger.get(session)
+                said = actions.do(door, action, found, args)
+            self.tell("says", session=session, text=said)
+        except GpunbError:
+            self.tell("says", session=session, text="")
+            raise
+        finally:
+            self._busy.discard((action, session))
+            self._refresh.set()
+
+    def on_log(self, session: str, run: str) -> None:
+        """Send a run's output, and go on until it ends or the page looks at something else."""
+        self._log_of = run
+        from gpunb.commands import playing
+        from gpunb.commands.lines import KeptText
+        from gpunb.commands.logs import play_history
+
+        kept = KeptText(LOG_LINES)
+        seen = 0
+        with Door() as door:
+            client = door.agent(door.ledger.get(session))
+            while self._log_of == run and not self.closed.is_set():
+                info = client.run_info(run)
+                if info.last > seen or not seen:
+                    play_history(client.attach(run, after=seen), kept, info.last)
+                    seen = max(info.last, 1)
+                    self.tell("log", session=session, run=run, text=kept.text() or "(no output)")
+                if info.over:
+                    playing.note_end(door, run, info)
+                    return
+                time.sleep(LOG_S)
+
+    def on_log_closed(self) -> None:
+        """No log is looked at."""
+        self._log_of = ""
+
+    # -- what the page is told
+
+    def _look(self, sessions: Sequence[str] | None) -> None:
+        with self._lock:
+            self._looked_at = time.monotonic()
+            if sessions is not None:
+                self._open = list(sessions)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="gpunb-panel", daemon=True)
+                self._thread.start()
+        self._refresh.set()
+
+    def _run(self) -> None:
+        """Once a second, while somebody looks: what has changed."""
+        from gpunb.sessions.ledger import Ledger
+
+        try:
+            with Ledger.open() as ledger:
+                while not self.closed.is_set() and time.monotonic() - self._looked_at < LOOKED_S:
+                    self._refresh.clear()
+                    self._send(ledger)
+                    self._refresh.wait(EVERY_S)
+        except GpunbError as err:
+            self.answer(None, error={"message": err.message, "hint": err.hint or ""})
+        except Exception:  # noqa: BLE001 - it is logged; the thread must end with its watchers
+            log.get(__name__).exception("the panel")
+        finally:
+            self._watchers.watch(())
+
+    def _send(self, ledger: Ledger) -> None:
+        from gpunb.commands.shapes import run_shape
+
+        shapes = self._shapes(ledger)
+        order = [one["id"] for one in shapes]
+        known = {one["id"]: one for one in shapes}
+        opened = [ident for ident in self._open if ident in known]
+        runs, transfers = {}, {}
+        for ident in opened:
+            kept = [run_shape(one) for one in ledger.runs(ident, RUNS)]
+            for one in kept:  # what changes by the second alone is not worth a message
+                one["seconds"] = None if one["seconds"] is None else round(one["seconds"] / 5.0) * 5.0
+            runs[ident] = kept
+            transfers[ident] = [
+                {
+                    "id": str(at),
+                    "title": f"{'to' if one.direction == 'up' else 'from'} the host: {one.what}",
+                    "state": one.state,
+                    "done": one.bytes,
+                    "says": f"{one.files} files" if one.files else "",
+                }
+                for at, one in enumerate(reversed(ledger.transfers(ident)[-RUNS:]))
+            ]
+        changed = [one for one in shapes if self._news(one["id"], one)]
+        said = {
+            "runs": {ident: one for ident, one in runs.items() if self._news(f"runs/{ident}", one)},
+            "transfers": {
+                ident: one for ident, one in transfers.items() if self._news(f"moved/{ident}", one)
+            },
+        }
+        if changed or any(said.values()) or self._news("order", order):
+            self._news("order", order)
+            self.tell("sessions", order=order, changed=changed, **said)
+        self._watchers.watch(ident for ident in opened if known[ident]["state"] == "ready")
+
+    def _news(self, key: str, value: Any) -> bool:
+        """Whether `value` is not what was sent last under `key`."""
+        if self._sent.get(key) == value:
+            return False
+        self._sent[key] = value
+        return True
+
+    def _shapes(self, ledger: Ledger) -> list[dict[str, Any]]:
+        from gpunb.commands.shapes import session_shapes
+        from gpunb.providers import provider_class
+
+        shapes = session_shapes(ledger)
+        if self.names:
+            shapes = [one for one in shapes if one["name"] in self.names or one["id"] in self.names]
+        for one in shapes:
+            one["cost"] = {name: None if usd is None else round(usd, 3) for name, usd in one["cost"].items()}
+            one["can"] = ["down", "extend"]
+            with suppress(GpunbError):
+                if "stop" in {known.value for known in provider_class(one["provider"]).capabilities}:
+                    one["can"] += ["stop", "start"]
+        return shapes
+
+    # -- what is shown where no widget can be
+
+    def _now(self) -> list[dict[str, Any]]:
+        from gpunb.sessions.ledger import Ledger
+
+        with Ledger.open() as ledger:
+            return self._shapes(ledger)
+
+    def html(self) -> str:
+        """The sessions as a table."""
+        return fallback.sessions(self._now()).html()
+
+    def text(self) -> str:
+        """The sessions as text."""
+        return fallback.sessions(self._now()).text()

@@ -1,0 +1,185 @@
+"""The offers that a picker shows: asked of the clouds as the verb `offers` asks, priced, in one shape."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gpunb.commands.result import clean
+from gpunb.errors import AuthFailed, BadInput, GpunbError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from gpunb.commands.context import Context
+    from gpunb.offers import Ranked, SearchResult
+
+__all__ = ["Found", "Wanted", "checked", "packed", "search", "shaped"]
+
+MOST = 20_000
+CUT = {"gpu": 80, "region": 60, "country": 60, "cpu": 80, "offer_id": 120, "key": 200, "why": 600}
+PART = 2_000  # rows in one message
+PLAIN_PART = 500  # ... to a page that can't unpack
+# the options that `offers` and `rent` share, and whether they may be given several times
+_FILTERS: dict[str, type] = {
+    "gpu": tuple,
+    "gpus": str,
+    "vram": str,
+    "max_price": str,
+    "max_total": str,
+    "cloud": tuple,
+    "region": tuple,
+    "disk": str,
+    "kind": tuple,
+    "spot": bool,
+    "reserved": bool,
+    "verified": bool,
+    "up": str,
+    "down": str,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is searched for.
+
+    Attributes
+    ----------
+    query
+        A query as `offers` takes it.
+    hours
+        Of the rental; None is the setting.
+    budget
+        US dollars that the picker's field begins with.
+    filters
+        The values of `gpunb.commands.market.filters`, by name.
+    """
+
+    query: str = ""
+    hours: float | None = None
+    budget: float | None = None
+    filters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Found:
+    """What the clouds answered.
+
+    Attributes
+    ----------
+    rows
+        `gpunb.commands.shapes.ranked_shape` of each offer, best first, its texts cut.
+    ranked
+        The offer of each row, by the row's key.
+    failed
+        Clouds that did not answer as they should, and whether a key would help.
+    """
+
+    hours: float = 1.0
+    disk_gb: float = 0.0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    ranked: dict[str, Ranked] = field(default_factory=dict)
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    facets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def checked(filters: Mapping[str, Any]) -> dict[str, Any]:
+    """The filters as the options of `offers` give them.
+
+    Raises
+    ------
+    BadInput
+        There is no such filter, or its value is of no use.
+    """
+    from gpunb.commands.verb import did_you_mean
+
+    out: dict[str, Any] = {}
+    for name, value in filters.items():
+        if name not in _FILTERS:
+            msg = f"pick: there is no filter {name!r}; there are {', '.join(_FILTERS)}"
+            raise BadInput(msg, hint=did_you_mean(name, list(_FILTERS)))
+        kind = _FILTERS[name]
+        if kind is bool:
+            fits, rule = isinstance(value, bool), "True or False"
+            out[name] = value
+        else:
+            several = [value] if isinstance(value, (str, int, float)) else value
+            fits = isinstance(several, (list, tuple)) and all(
+                isinstance(one, (str, int, float)) and not isinstance(one, bool) for one in several
+            )
+            fits, rule = fits and (kind is tuple or len(several) == 1), "a text or a number"
+            rule += ", or a list of them" if kind is tuple else ""
+            out[name] = tuple(map(str, several)) if kind is tuple else str(several[0]) if fits else None
+        if not fits:
+            msg = f"pick: {name}={value!r} must be {rule}"
+            raise BadInput(msg)
+    return out
+
+
+def search(context: Context, wanted: Wanted) -> Found:
+    """Ask the clouds.
+
+    Raises
+    ------
+    BadInput
+        The query or a filter breaks its rule. Clouds that fail raise nothing: they are named.
+    """
+    from gpunb.commands import market
+
+    given: dict[str, Any] = {"cloud": (), "disk": None, **wanted.filters}
+    result = market.find(
+        context,
+        [wanted.query] if wanted.query else [],
+        length=None if wanted.hours is None else wanted.hours * 3600.0,
+        limit=MOST,
+        **given,
+    )
+    return shaped(result)
+
+
+def shaped(result: SearchResult) -> Found:
+    """A search's result as the picker needs it."""
+    from gpunb.commands.shapes import facets, ranked_shape
+    from gpunb.offers import explain
+
+    found = Found(hours=result.query.ask.hours, disk_gb=result.query.ask.disk_gb)
+    for row in result.rows:
+        shape = {name: _cut(name, value) for name, value in ranked_shape(row).items()}
+        key = str(shape["key"])
+        if key in found.ranked:  # two offers that a page could not tell apart: the better one stays
+            continue
+        found.ranked[key] = row
+        found.rows.append(shape)
+    found.facets = facets(found.rows)
+    found.failed = [_failure(answer.provider, answer.error) for answer in result.failed]
+    found.notes = [clean(line) for line in explain(result)]
+    return found
+
+
+def _cut(name: str, value: Any) -> Any:
+    most = CUT.get(name)
+    if most is None or not isinstance(value, str) or len(value) <= most:
+        return value
+    return f"{value[: most - 1]}…"
+
+
+def _failure(provider: str, error: GpunbError | None) -> dict[str, Any]:
+    message = error.message if error is not None else "no answer"
+    hint = (error.hint if error is not None else None) or ""
+    return {
+        "provider": clean(provider),
+        "message": clean(message)[:400],
+        "hint": clean(hint)[:400],
+        "login": isinstance(error, AuthFailed),
+    }
+
+
+def packed(rows: Sequence[dict[str, Any]], *, zipped: bool) -> Iterator[bytes]:
+    """The rows as JSON in parts that a Jupyter server lets through (1 MB/s on average), at least one."""
+    size = PART if zipped else PLAIN_PART
+    for at in range(0, max(1, len(rows)), size):
+        part = json.dumps(rows[at : at + size], separators=(",", ":"), allow_nan=False).encode()
+        yield gzip.compress(part, 3, mtime=0) if zipped else part
