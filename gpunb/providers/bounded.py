@@ -111,6 +111,9 @@ def _inflated(parts: Iterator[bytes]) -> Iterator[bytes]:
             while rest and not inflate.eof:
                 yield inflate.decompress(rest, _STEP)
                 rest = inflate.unconsumed_tail
+        if not inflate.eof:
+            msg = "its compression is damaged: it ends too early"
+            raise ValueError(msg)
     except zlib.error as err:
         msg = f"its compression is damaged: {err}"
         raise ValueError(msg) from err

@@ -52,6 +52,8 @@ def raw(place: Place, talk: Callable[[socket.socket], None]) -> Iterator[int]:
     def serve(client: socket.socket) -> None:
         with contextlib.suppress(OSError, EOFError):
             talk(client)
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
 
     def accept() -> None:
         while not ended.is_set():
