@@ -15,6 +15,7 @@ __all__ = ["Rates", "Way", "choose", "estimate"]
 NEAR = 0.010  # seconds of round trip up to which one channel fills the line
 LINES = 8  # OpenSSH allows 10 sessions a connection, and the agent's own is one
 WINDOW = 2 * 2**20  # bytes a round trip that OpenSSH takes on one channel
+APART = 128 * 2**20  # bytes from which more connections earn what they cost to begin
 FILES_S = 8_000  # small files a second, written by one process
 
 
@@ -36,15 +37,20 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The choice: lines, compression, and the words for it."""
+    """The choice: lines, compression, the words for it, and whether each line has its own connection."""
 
     lines: int
     codec: int
     why: str
+    apart: bool = False
 
 
-def choose(rtt: float, plan: Plan, *, zstd: bool, rates: Rates | None = None) -> Way:
+def choose(rtt: float, plan: Plan, *, zstd: bool, rates: Rates | None = None, ssh: bool = False) -> Way:
     """How the stream engine carries `plan` over a line of `rtt` seconds.
+
+    Where this system has an `ssh`, much that is new to the target goes over a
+    connection for each line, which that encrypts: Python's own takes three
+    times the work for it, all on one core.
 
     A near line is filled by one channel, and more only share the work out to
     cores; on a long one each channel is held to OpenSSH's window a round trip.
@@ -62,9 +68,12 @@ def choose(rtt: float, plan: Plan, *, zstd: bool, rates: Rates | None = None) ->
     codec = wire.PLAIN
     if slow or far:
         codec = wire.ZSTD if zstd and wire.zstd() is not None else wire.ZLIB
+    apart = ssh and not slow and size - plan.replaced_bytes >= APART
     packed = {wire.PLAIN: "", wire.ZLIB: ", zlib where it pays", wire.ZSTD: ", zstd where it pays"}[codec]
     away = "near" if rtt <= NEAR else f"{rtt * 1000:.0f} ms away"
-    return Way(lines, codec, f"the agent is there, {away}: {lines} line{'s'[: lines > 1]}{packed}")
+    own = " with connections of their own" if apart else ""
+    why = f"the agent is there, {away}: {lines} line{'s'[: lines > 1]}{own}{packed}"
+    return Way(lines, codec, why, apart)
 
 
 def estimate(plan: Plan, rtt: float, lines: int, rates: Rates | None) -> tuple[float | None, float | None]:

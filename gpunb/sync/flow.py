@@ -8,8 +8,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from gpunb import log
 from gpunb.errors import BadInput, GpunbError, HostError, ProtocolError, SyncError, Unreachable
 from gpunb.progress import SILENT
+from gpunb.ssh import pipe
 from gpunb.sync import places
 from gpunb.sync.choose import choose, estimate
 from gpunb.sync.hostside import JOBS, HostReader, HostSide, HostWriter
@@ -189,9 +191,12 @@ class _Flow:
         self.where = self.root = ""
         self.report = SyncReport(Plan())
         self._leftovers: list[str] = []
+        self._apart: list[Line] = []
 
     def close(self) -> None:
         """Close the lines."""
+        for line in self._apart:
+            line.close()
         self.source.close(keep=self.over)
         self.target.close(keep=self.over)
 
@@ -230,7 +235,7 @@ class _Flow:
         report.plan = plan
         report.failed += tree.failed
         rtt = max(side.line.rtt for side in (self.source, self.target) if isinstance(side, HostSide))
-        self.way = choose(rtt, plan, zstd=self.host.zstd, rates=wish.rates)
+        self.way = choose(rtt, plan, zstd=self.host.zstd, rates=wish.rates, ssh=pipe.there())
         report.engine, report.why = "stream", self.way.why
         report.estimate_s, report.estimate_usd = estimate(plan, rtt, self.way.lines, wish.rates)
 
@@ -292,6 +297,11 @@ class _Flow:
         closers: list[Callable[[], None]] = []
 
         def line(side: HostSide) -> Line:
+            if self.way.apart:
+                found = self._line_apart(side)
+                if found is not None:
+                    closers.append(found.close)
+                    return found
             if number == 0:
                 return side.line  # has more to do afterwards
             found = Line(side.client, side.root)
@@ -314,6 +324,19 @@ class _Flow:
                 one()
 
         return reader, writer, close
+
+    def _line_apart(self, side: HostSide) -> Line | None:
+        """A line with a connection of its own; None where the host, or what is before it, lets none in."""
+        try:
+            found = Line(side.client, side.root, apart=True)
+            self._apart.append(found)
+            found.greet()
+        except Unreachable:
+            raise
+        except HostError as err:
+            log.get(__name__).info("no connection of its own for a line: %s", err.message)
+            return None
+        return found
 
     def _links(self) -> None:
         for items in _chunks(item for item in self.report.plan.items if item.kind == "link"):

@@ -282,6 +282,7 @@ class Stream:
         self._done, self._shown = 0, 0.0
         self._closers: list[Callable[[], None]] = []
         self._problems: list[BaseException] = []
+        self._stopped = False
 
     def run(self, lines: int) -> None:
         """Send all files on so many lines; raises what broke them."""
@@ -316,6 +317,10 @@ class Stream:
                 return  # fewer lines will do; if the connection broke, the others tell
             with self._lock:
                 self._closers.append(close)
+                late = self._stopped
+            if late:  # nobody else closes it
+                close()
+                return
             self._serve(reader, writer)
         except Exception as err:  # noqa: BLE001 - raised again in the caller's thread
             with self._lock:
@@ -341,6 +346,7 @@ class Stream:
     def _stop(self) -> None:
         self.tasks.stop()
         with self._lock:
+            self._stopped = True
             closers = [*self._closers, self._abort]
         for close in closers:
             with contextlib.suppress(OSError, EOFError):

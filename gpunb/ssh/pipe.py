@@ -1,0 +1,114 @@
+"""A command on the host through the system's ssh: a TCP connection and a core of its own.
+
+Python's SSH costs 3 to 4 s of one core for a GB, whatever the number of
+channels; OpenSSH's costs one, in another process. So what moves a lot moves here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import shutil
+import socket
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import HostError
+from gpunb.ssh.endpoint import ssh_options
+
+if TYPE_CHECKING:
+    from gpunb.ssh.endpoint import Endpoint
+
+__all__ = ["Pipe", "there"]
+
+# OpenSSH's own first choice is chacha20, which has no help from the processor
+CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes128-ctr,aes256-ctr"
+_BUFFER = 2**20
+_STEP = 2**18
+
+
+def there() -> bool:
+    """Whether this system has an ssh."""
+    return shutil.which("ssh") is not None
+
+
+class Pipe:
+    """What a command on the host reads and writes; as much of `paramiko.Channel` as a file line needs.
+
+    It starts at once and may turn out later not to have worked: then it ends before
+    the command says anything. For one thread at a time, but for `close`.
+
+    Raises
+    ------
+    HostError
+        There is no ssh here, or it can't be started.
+    """
+
+    def __init__(self, endpoint: Endpoint, command: str) -> None:
+        self._socket, far = socket.socketpair()
+        self.closed = self.eof_received = False
+        try:
+            for end in (self._socket, far):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+            argv = ["ssh", "-c", CIPHERS, *ssh_options(endpoint), "--", endpoint.host, command]
+            self._process = subprocess.Popen(
+                argv,
+                stdin=far.fileno(),
+                stdout=far.fileno(),
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as err:
+            self._socket.close()
+            msg = f"ssh can't be started here: {err.strerror or err}"
+            raise HostError(msg) from err
+        finally:
+            far.close()
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+
+    def settimeout(self, timeout: float | None) -> None:
+        """How long one send or receive may stand still."""
+        self._socket.settimeout(timeout)
+
+    def sendall(self, data: Any) -> None:
+        """All of `data`; each step has the whole timeout, as on a slow line it needs many."""
+        view = memoryview(data)
+        while view:
+            view = view[self._socket.send(view) :]
+
+    def recv(self, most: int) -> bytes:
+        """What is there, at least a byte; none at the end."""
+        data = self._socket.recv(min(most, _STEP))
+        self.eof_received = not data
+        return data
+
+    def recv_into(self, buffer: memoryview) -> int:
+        """As `recv`, into `buffer`; the number of bytes."""
+        size = self._socket.recv_into(buffer)
+        self.eof_received = not size
+        return size
+
+    def recv_ready(self) -> bool:
+        """Whether `recv` would return at once."""
+        return bool(self._poll.poll(0))
+
+    def recv_stderr_ready(self) -> bool:
+        """Never: what is said there is not kept."""
+        return False
+
+    def close(self) -> None:
+        """End the command and ssh. Does nothing twice."""
+        if self.closed:
+            return
+        self.closed = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits in it
+        self._process.terminate()
+        try:
+            self._process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._socket.close()
