@@ -181,6 +181,7 @@ export function createPicker(el, options = {}) {
   toggle.setAttribute("aria-controls", `${id}-facets`);
   const again = button("gpunb-button gpunb-again", t("again"), () => search());
   again.hidden = !options.onSearch;
+  again.title = t("again");
   bar.append(find, toggle, hours.label, budget.label, again);
   const notes = node("div", "gpunb-notes");
   const body = node("div", "gpunb-body");
@@ -455,7 +456,7 @@ export function createPicker(el, options = {}) {
       if (name === "vram_gb") facets.append(priceFacet());
     }
     if (!facets.querySelector("[data-facet=price]") && rows.length) facets.prepend(priceFacet());
-    facets.append(button("gpunb-link gpunb-clear", t("clear"), clearFilters));
+    if (rows.length) facets.append(button("gpunb-link gpunb-clear", t("clear"), clearFilters));
   }
 
   function priceFacet() {
@@ -776,7 +777,7 @@ export function createPicker(el, options = {}) {
     const says = clean(given.says, 800);
     put(shown.says, rented.cancelling && !over ? `${t("cancelling")} ${says}` : says);
     progress.dataset.state = state;
-    progress.dataset.tone = state === "ready" ? "ok" : over ? "bad" : "";
+    progress.dataset.tone = state === "ready" ? "ok" : over && state !== "cancelled" ? "bad" : "";
     shown.cancel.hidden = over || !options.onCancel;
     shown.back.hidden = !over;
     if (progress.hidden) showProgress(true);
