@@ -1,14 +1,14 @@
 # Everything that a developer types. A first call makes .venv; see docs/development.md.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clouds chaos chaos-real test test-fast lint format lab drops picture bench lock clean
+.PHONY: help demo demo-clouds chaos chaos-real test test-fast lint format lab labextension wheel drops picture bench lock clean
 
 PY := .venv/bin/python
 # one worker a core; PYTEST="-n 0 -x -k ledger" replaces it
 PYTEST ?= -n auto --dist worksteal
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.ready-dev ## run examples/quickstart.ipynb on this machine; no account, no bill
 	@$(PY) examples/demo.py
@@ -16,8 +16,9 @@ demo: .venv/.ready-dev ## run examples/quickstart.ipynb on this machine; no acco
 demo-clouds: .venv/.ready-dev ## rent from the four simulated clouds and compare the bills; no account
 	@$(PY) examples/demo_clouds.py
 
-test: .venv/.ready-dev ## lint and all tests (installs missing Debian packages as root)
-	@.ci/system-packages tests
+test: .venv/.ready-dev .venv/.ready-lab ## lint and all tests (installs missing Debian packages as root)
+	@.ci/system-packages tests browser
+	@.ci/labextension $(PY)
 	@.ci/vastai
 	@$(MAKE) --no-print-directory lint
 	@$(PY) -m pytest -q $(PYTEST)
@@ -35,8 +36,15 @@ lint: .venv/.ready-dev ## ruff, mypy, the arrows between layers, Python 3.8 on t
 format: .venv/.ready-dev ## let ruff format and repair what it can
 	@.venv/bin/ruff format -q . && .venv/bin/ruff check -q --fix .
 
-lab: .venv/.ready-lab ## JupyterLab with gpunb on loopback; prints the address
-	@exec .venv/bin/jupyter lab --no-browser --ip 127.0.0.1 --notebook-dir examples $(if $(filter 0,$(shell id -u)),--allow-root)
+lab: .venv/.ready-lab labextension ## JupyterLab with the simulated clouds, ready to click; prints the address
+	@exec $(PY) .ci/lab.py
+
+labextension: .venv/.ready-lab ## build the JupyterLab extension if its sources changed (needs Node 20, or takes one)
+	@.ci/labextension $(PY)
+
+wheel: labextension ## dist/*.whl, with the JupyterLab extension in it
+	@rm -rf dist && .venv/bin/uv build -q --out-dir dist 2>/dev/null || $(PY) -m pip wheel -q --no-deps -w dist .
+	@ls dist/*.whl
 
 drops: .venv/.ready-dev ## N=200 cuts of the line at random moments; SEED=... replays
 	@.ci/system-packages tests

@@ -1,0 +1,110 @@
+/** The commands of the palette; each takes `{session}`, and asks which one where that is left out. */
+
+import { InputDialog, type ICommandPalette } from '@jupyterlab/apputils';
+import type { IFileBrowserFactory } from '@jupyterlab/filebrowser';
+import type { CommandRegistry } from '@lumino/commands';
+
+import { askAndDo, pickSession, trouble, type Spending } from './actions';
+import { FilesView } from './files';
+import { Ids, type IHub } from './hub';
+import { gpuIcon } from './icon';
+import { LogView } from './log';
+import { ReceiptsView } from './receipts';
+import { rentDialog } from './rent';
+import type { Session } from './types';
+
+export function addCommands(hub: IHub, palette: ICommandPalette | null, browser: IFileBrowserFactory | null): void {
+  const { trans, store, app } = hub;
+  const category = trans.__('GPU');
+  const usable = (): boolean => store.usable;
+  const some = (): boolean => store.usable && store.live.length > 0;
+
+  const add = (id: string, options: CommandRegistry.ICommandOptions): void => {
+    // what it takes is the same everywhere: a session's id or name
+    const described = { describedBy: { args: ARGS }, ...options };
+    app.commands.addCommand(id, described);
+    palette?.addItem({ command: id, category });
+  };
+  /** A command about one session; errors are shown. */
+  const about = (id: string, label: string, work: (session: Session, args: Args) => unknown): void =>
+    add(id, {
+      label: args => (typeof args['session'] === 'string' ? `${label} ${store.named(args['session'])?.name ?? ''}`.trim() : `${label} …`),
+      isEnabled: some,
+      execute: async given => {
+        const args = given as Args;
+        const session = await pickSession(hub, args);
+        if (!session) return;
+        try {
+          await work(session, args);
+        } catch (error) {
+          trouble(hub, error);
+        }
+      }
+    });
+
+  add(Ids.rent, {
+    label: trans.__('Rent a GPU …'),
+    caption: trans.__('What the clouds offer now, and what it costs'),
+    icon: gpuIcon,
+    isEnabled: usable,
+    execute: () => rentDialog(hub)
+  });
+  add(Ids.panel, {
+    label: trans.__('Show the rented GPUs'),
+    execute: () => app.shell.activateById('gpunb-panel')
+  });
+  add(Ids.receipts, {
+    label: trans.__('GPU receipts'),
+    isEnabled: usable,
+    execute: () => hub.show(new ReceiptsView(hub))
+  });
+  add(Ids.refresh, {
+    label: trans.__('Connect to the GPU server extension again'),
+    execute: () => store.start()
+  });
+
+  const spend = (id: string, action: Spending, label: string, args: Args = {}): void =>
+    about(id, label, session => askAndDo(hub, action, session, args));
+  spend(Ids.extend, 'extend', trans.__('Extend by an hour:'), { hours: 1 });
+  spend(Ids.stop, 'stop', trans.__('Stop:'));
+  spend(Ids.start, 'start', trans.__('Start:'));
+  spend(Ids.down, 'down', trans.__('End for good:'));
+
+  about(Ids.terminal, trans.__('Terminal on:'), async session => {
+    const name = await store.api.terminal(session.id);
+    await app.commands.execute('terminal:open', { name });
+  });
+  about(Ids.files, trans.__('Files of:'), session =>
+    hub.show(new FilesView(hub, session, () => browser?.tracker.currentWidget?.model.path.replace(/^[^:/]*:/, '') ?? ''))
+  );
+  about(Ids.forward, trans.__('Forward a port of:'), async session => {
+    const answer = await InputDialog.getNumber({
+      title: trans.__('Which port of %1?', session.name),
+      label: trans.__('A port of the host, 1 to 65535'),
+      value: 6006
+    });
+    if (answer.button.accept && answer.value !== null) await store.api.forward(session.id, answer.value);
+  });
+  about(Ids.log, trans.__('Log of a run on:'), async (session, args) => {
+    const run = args.run ?? (await pickRun(hub, session));
+    if (run) hub.show(new LogView(hub, run, session.name));
+  });
+}
+
+interface Args {
+  session?: string;
+  run?: string;
+  [more: string]: string | number | undefined;
+}
+
+const ARGS = {
+  type: 'object',
+  properties: { session: { type: 'string' }, run: { type: 'string' } }
+} as const;
+
+async function pickRun(hub: IHub, session: Session): Promise<string | undefined> {
+  const runs = await hub.store.api.runs(session.id);
+  const labels = runs.map(one => [one.id, one.state, one.name ?? ''].join(' ').trim().slice(0, 80));
+  const answer = await InputDialog.getItem({ title: hub.trans.__('Which run?'), items: labels });
+  return answer.button.accept ? runs[labels.indexOf(answer.value ?? '')]?.id : undefined;
+}

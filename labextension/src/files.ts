@@ -1,0 +1,174 @@
+/** The host's files: look, read, download, bring here, and drop here to send. */
+
+import type { IDisposable } from '@lumino/disposable';
+import { Widget } from '@lumino/widgets';
+
+import { trouble } from './actions';
+import { bytes, button, el, put } from './dom';
+import { acceptFiles, join, uploadAll } from './extras';
+import type { IHub } from './hub';
+import { gpuIcon } from './icon';
+import type { FileEntry, Session } from './types';
+
+const READ_MAX = 1_000_000;
+
+export class FilesView extends Widget {
+  constructor(
+    private readonly hub: IHub,
+    private readonly session: Session,
+    /** The folder that is open in JupyterLab's file browser. */
+    private readonly here: () => string
+  ) {
+    super();
+    const { trans } = hub;
+    this.id = `gpunb-files-${session.id}`;
+    this.addClass('gpunb');
+    this.addClass('gpunb-files');
+    this.title.label = trans.__('Files of %1', session.name);
+    this.title.icon = gpuIcon;
+    this.title.closable = true;
+    this.where = el('nav', { className: 'gpunb-crumbs', label: trans.__('Folder') });
+    this.status = el('span', { className: 'gpunb-hint', role: 'status' });
+    const pick = el('input', { label: trans.__('Files to send') });
+    pick.type = 'file';
+    pick.multiple = true;
+    pick.hidden = true;
+    pick.addEventListener('change', () => void this.send([...(pick.files ?? [])]));
+    const head = el(
+      'div',
+      { className: 'gpunb-view-head' },
+      this.where,
+      this.status,
+      button(trans.__('Send files …'), () => pick.click(), { className: 'gpunb-right' }),
+      button(trans.__('Refresh'), () => this.open(this.path)),
+      pick
+    );
+    this.list = el('div', { className: 'gpunb-file-list' });
+    this.viewer = el('div', { className: 'gpunb-file-view' });
+    this.viewer.hidden = true;
+    const hint = el('div', {
+      className: 'gpunb-hint gpunb-file-hint',
+      text: trans.__('Drop files here, from the desktop or from the file browser, to send them to this folder.')
+    });
+    this.node.append(head, this.list, this.viewer, hint);
+    this.drop = acceptFiles(hub, this.node, session.id, () => this.path, () => this.open(this.path));
+    void this.open('');
+  }
+
+  override dispose(): void {
+    this.drop.dispose();
+    super.dispose();
+  }
+
+  /** Show a folder of the host. */
+  async open(path: string): Promise<void> {
+    const asked = (this.asked += 1);
+    put(this.status, this.hub.trans.__('Reading …'));
+    try {
+      const found = await this.hub.store.api.files(this.session.id, path);
+      if (asked !== this.asked || this.isDisposed) return;
+      this.path = path;
+      this.viewer.hidden = true;
+      this.crumbs();
+      this.rows(found.entries);
+      put(this.status, found.truncated ? this.hub.trans.__('the first 10,000') : '');
+    } catch (error) {
+      if (asked === this.asked) put(this.status, String((error as Error).message));
+    }
+  }
+
+  private crumbs(): void {
+    const rooted = this.path.startsWith('/');
+    const parts = this.path.split('/').filter(Boolean);
+    const crumb = (text: string, path: string): HTMLElement =>
+      button(text, () => this.open(path), { className: 'gpunb-crumb' });
+    const made: HTMLElement[] = [rooted ? crumb('/', '/') : crumb('~', '')];
+    parts.forEach((part, at) => made.push(crumb(part, (rooted ? '/' : '') + parts.slice(0, at + 1).join('/'))));
+    if (!rooted) made.push(crumb('/', '/'));
+    this.where.replaceChildren(...made);
+    if (!rooted) made[made.length - 1]?.classList.add('gpunb-crumb-root');
+  }
+
+  private rows(entries: FileEntry[]): void {
+    const { trans } = this.hub;
+    const folderFirst = (one: FileEntry): number => (one.type === 'directory' ? 0 : 1);
+    const sorted = [...entries].sort((a, b) => folderFirst(a) - folderFirst(b) || a.name.localeCompare(b.name));
+    const table = el('table', { label: trans.__('Files') });
+    const head = table.createTHead().insertRow();
+    for (const text of [trans.__('Name'), trans.__('Size'), trans.__('Changed'), trans.__('Do')]) {
+      head.append(el('th', { text }));
+    }
+    const body = table.createTBody();
+    for (const one of sorted) this.row(body.insertRow(), one);
+    this.list.replaceChildren(sorted.length ? table : el('div', { className: 'gpunb-hint', text: trans.__('Nothing here.') }));
+  }
+
+  private row(row: HTMLTableRowElement, one: FileEntry): void {
+    const { trans } = this.hub;
+    const folder = one.type === 'directory';
+    const name = button(folder ? `${one.name}/` : one.name, () => (folder ? this.open(one.path) : this.read(one)), {
+      className: 'gpunb-file-name',
+      label: folder ? trans.__('Open folder %1', one.name) : trans.__('Open %1', one.name)
+    });
+    row.insertCell().append(name);
+    row.insertCell().append(folder ? '' : bytes(one.size));
+    row.insertCell().append(new Date(one.mtime * 1000).toLocaleString());
+    const does = row.insertCell();
+    if (one.type === 'file') {
+      const load = el('a', { className: 'gpunb-button', text: trans.__('Download'), label: trans.__('Download %1', one.name) });
+      load.href = this.hub.store.api.fileUrl(this.session.id, one.path);
+      load.download = one.name;
+      does.append(load);
+    }
+    does.append(
+      button(trans.__('Bring here'), () => this.bring(one), {
+        label: trans.__('Bring %1 to the folder of the file browser', one.name)
+      })
+    );
+  }
+
+  /** The beginning of a file, as text. */
+  private async read(one: FileEntry): Promise<void> {
+    const { trans } = this.hub;
+    put(this.status, trans.__('Reading …'));
+    try {
+      const got = await this.hub.store.api.read(this.session.id, one.path, READ_MAX);
+      const text = new TextDecoder().decode(got.bytes);
+      const binary = got.bytes.subarray(0, 4096).includes(0);
+      const says = binary ? trans.__('Not text. Download it, or bring it here.') : text;
+      const pre = el('pre', { className: 'gpunb-log', text: got.cut && !binary ? `${says}\n…` : says, label: one.name });
+      pre.tabIndex = 0;
+      const close = button(trans.__('Close'), () => (this.viewer.hidden = true));
+      this.viewer.replaceChildren(
+        el('div', { className: 'gpunb-view-head' }, el('strong', { text: one.name }), el('span', { text: bytes(one.size) }), close),
+        pre
+      );
+      this.viewer.hidden = false;
+      put(this.status, '');
+    } catch (error) {
+      put(this.status, String((error as Error).message));
+    }
+  }
+
+  private async bring(one: FileEntry): Promise<void> {
+    try {
+      const job = await this.hub.store.api.transfer(this.session.id, `:${one.path}`, join(this.here(), one.name));
+      this.hub.store.begin(job);
+    } catch (error) {
+      trouble(this.hub, error);
+    }
+  }
+
+  private async send(files: File[]): Promise<void> {
+    await uploadAll(this.hub, this.session.id, this.path, files);
+    await this.open(this.path);
+  }
+
+  private readonly where: HTMLElement;
+  private readonly status: HTMLElement;
+  private readonly list: HTMLElement;
+  private readonly viewer: HTMLElement;
+  private readonly drop: IDisposable;
+  private path = '';
+  private asked = 0;
+}

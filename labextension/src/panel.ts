@@ -1,0 +1,158 @@
+/** The left panel: what runs, what it costs, and everything that can be done with it. */
+
+import { Panel, Widget } from '@lumino/widgets';
+
+import { createPanel, type PanelHandle, type Run, type Transfer as Shown } from '../../gpunb/notebook/widgets/static/panel.js';
+import { carryOut, serverArgs, type Spending } from './actions';
+import { Banner } from './banner';
+import { button, el } from './dom';
+import { Extras } from './extras';
+import { Ids, type IHub } from './hub';
+import { gpuIcon } from './icon';
+import type { Session } from './types';
+import { cardWords } from './words';
+
+class Cards extends Widget {
+  constructor(private readonly hub: IHub) {
+    super();
+    this.addClass('gpunb-side-cards');
+    this.panel = createPanel(this.node, {
+      strings: cardWords(hub.trans),
+      // the server's own sentence about the money, and its token
+      onConfirm: async (action, id, args) => {
+        const session = this.session(id);
+        const known = serverArgs(session, args as Record<string, unknown>);
+        const said = await hub.store.api.confirm(action, { session: id, ...known });
+        return { says: said.says, token: JSON.stringify([said.token, known]) };
+      },
+      onAction: (action, id, args) => this.act(action, id, args),
+      onLook: ids => this.look(ids)
+    });
+    hub.store.changed.connect(this.refresh, this);
+    this.refresh();
+  }
+
+  override dispose(): void {
+    this.hub.store.changed.disconnect(this.refresh, this);
+    this.panel.destroy();
+    super.dispose();
+  }
+
+  private async act(action: string, id: string, args: { run?: string; token?: string }): Promise<unknown> {
+    const { hub } = this;
+    if (action === 'log-closed') return undefined;
+    if (action === 'log') {
+      // in a tab of its own, with room, rather than in the card
+      void hub.app.commands.execute(Ids.log, { run: args.run ?? '', session: id });
+      this.closeLog(id);
+      return undefined;
+    }
+    if (action === 'cancel') {
+      await hub.store.api.cancelRun(args.run ?? '');
+      return hub.store.loadRuns(id);
+    }
+    const [token, known] = JSON.parse(args.token ?? '[]') as [string, Record<string, unknown>];
+    return carryOut(hub, action as Spending, this.session(id), known, token);
+  }
+
+  private closeLog(id: string): void {
+    window.setTimeout(() => {
+      const close = this.panel.card(id)?.element.querySelector<HTMLElement>('.gpunb-log-head button');
+      close?.click();
+    });
+  }
+
+  private look(ids: string[]): void {
+    for (const id of ids) {
+      if (this.looked.has(id)) continue;
+      void this.hub.store.loadRuns(id);
+      void this.hub.store.loadTelemetry(id);
+    }
+    this.looked = new Set(ids);
+  }
+
+  private session(id: string): Session {
+    const found = this.hub.store.sessions.get(id);
+    if (!found) throw new Error(this.hub.trans.__('This session is over.'));
+    return found;
+  }
+
+  private refresh(): void {
+    const { store } = this.hub;
+    const sessions = store.live;
+    const telemetry: Record<string, { at: number[]; gpu: (number | null)[][]; memory: (number | null)[][] }> = {};
+    const runs: Record<string, Run[]> = {};
+    const transfers: Record<string, Shown[]> = {};
+    for (const one of sessions) {
+      const load = store.telemetry.get(one.id);
+      if (load) telemetry[one.id] = { at: load.at, gpu: load.gpu, memory: load.gpu_memory };
+      const ran = store.runs.get(one.id);
+      if (ran) runs[one.id] = ran;
+      transfers[one.id] = this.moving(one.id);
+    }
+    this.panel.update(sessions, { telemetry, runs, transfers });
+    for (const one of sessions) this.extra(one);
+    for (const [id, extra] of this.extras) {
+      if (store.sessions.has(id)) continue;
+      extra.dispose();
+      this.extras.delete(id);
+      this.looked.delete(id);
+    }
+  }
+
+  /** Work that goes on with this session, transfers among it. */
+  private moving(id: string): Shown[] {
+    const going = ['queued', 'running', 'cancelling'];
+    return [...this.hub.store.jobs.values()]
+      .filter(job => job.session === id && going.includes(job.state))
+      .map(job => ({ id: job.id, title: job.title, state: job.state, done: job.done, total: job.total, says: job.says }));
+  }
+
+  /** Files, terminal and ports, below what the card itself has. */
+  private extra(session: Session): void {
+    const card = this.panel.card(session.id);
+    if (!card) return;
+    let extra = this.extras.get(session.id);
+    if (!extra || !card.element.contains(extra.node)) {
+      extra?.dispose();
+      extra = new Extras(this.hub, session.id);
+      const actions = card.element.querySelector('.gpunb-actions');
+      actions?.before(extra.node);
+      extra.dropOn(card.element);
+      this.extras.set(session.id, extra);
+    }
+    extra.update(session);
+  }
+
+  private readonly panel: PanelHandle;
+  private readonly extras = new Map<string, Extras>();
+  private looked = new Set<string>();
+}
+
+export class GpuPanel extends Panel {
+  constructor(hub: IHub) {
+    super();
+    const { trans, app } = hub;
+    this.id = 'gpunb-panel';
+    this.addClass('gpunb-side');
+    this.title.icon = gpuIcon;
+    this.title.caption = trans.__('Rented GPUs');
+    this.node.setAttribute('role', 'region');
+    this.node.setAttribute('aria-label', trans.__('Rented GPUs'));
+    const head = new Widget({
+      node: el(
+        'div',
+        { className: 'gpunb gpunb-side-head' },
+        el('h2', { text: trans.__('GPUs') }),
+        button(trans.__('Rent …'), () => app.commands.execute(Ids.rent), {
+          className: 'gpunb-primary gpunb-side-rent',
+          label: trans.__('Rent a GPU')
+        }),
+        button(trans.__('Receipts'), () => app.commands.execute(Ids.receipts), { className: 'gpunb-side-receipts' })
+      )
+    });
+    this.addWidget(head);
+    this.addWidget(new Banner(hub));
+    this.addWidget(new Cards(hub));
+  }
+}

@@ -1,0 +1,191 @@
+/** The Rent dialog: what the clouds offer, a question with the money in it, and the way to ready. */
+
+import { Dialog } from '@jupyterlab/apputils';
+import { Widget } from '@lumino/widgets';
+
+import { createPicker, type Offer, type PickerHandle, type Terms } from '../../gpunb/notebook/widgets/static/picker.js';
+import { ApiError } from './api';
+import { field, el } from './dom';
+import type { IHub } from './hub';
+import type { Job } from './types';
+import { pickerWords } from './words';
+
+const OVER = ['done', 'failed', 'cancelled'];
+
+class RentBody extends Widget {
+  constructor(private readonly hub: IHub) {
+    super();
+    const { trans } = hub;
+    this.addClass('gpunb-rent');
+    this.name = field(trans.__('Name'), '', { className: 'gpunb-rent-name' });
+    this.name.input.placeholder = trans.__('chosen for you');
+    this.disk = field(trans.__('Disk, GB'), '', { type: 'number', className: 'gpunb-rent-disk' });
+    this.disk.input.min = '0';
+    this.disk.input.placeholder = trans.__('as set');
+    this.disk.input.addEventListener('change', () => void this.search());
+    const line = el('div', { className: 'gpunb gpunb-rent-line' }, this.name.label, this.disk.label);
+    const holder = el('div', { className: 'gpunb-rent-picker' });
+    this.node.append(line, holder);
+    const hours = hub.setting<number | null>('hours', null);
+    this.picker = createPicker(holder, {
+      hours: hours ?? 1,
+      askKey: true,
+      strings: pickerWords(trans),
+      onSearch: terms => void this.search(terms.hours),
+      onLogin: (provider, key) => this.login(provider, key ?? ''),
+      onConfirm: (offer, terms) => this.ask(offer, terms),
+      onRent: (offer, terms) => this.rent(offer, terms),
+      onCancel: async () => {
+        if (this.job) await hub.store.api.cancelJob(this.job.id);
+      }
+    });
+    hub.store.worked.connect(this.progress, this);
+    hub.store.changed.connect(this.look, this);
+    void this.search(hours ?? undefined);
+  }
+
+  override dispose(): void {
+    if (this.isDisposed) return;
+    this.hub.store.worked.disconnect(this.progress, this);
+    this.hub.store.changed.disconnect(this.look, this);
+    this.picker.destroy();
+    super.dispose();
+  }
+
+  /** Whether Escape has something to close in the picker first. */
+  get asking(): boolean {
+    return this.node.querySelector('.gpunb-dialog:not([hidden]), .gpunb-open') !== null;
+  }
+
+  private async search(hours?: number): Promise<void> {
+    const asked = (this.searches += 1);
+    this.hours = hours ?? this.hours;
+    const disk = this.diskAsked();
+    this.picker.setError(null);
+    this.picker.setBusy(this.hub.trans.__('Asking the clouds …'));
+    try {
+      const found = await this.hub.store.api.offers({
+        ...(this.hours === undefined ? {} : { hours: this.hours }),
+        ...(disk === null ? {} : { disk_gb: disk })
+      });
+      if (asked !== this.searches || this.isDisposed) return;
+      this.picker.setOffers(found.offers, found.facets, found.failed, { hours: found.hours, disk_gb: found.disk_gb });
+    } catch (error) {
+      if (asked !== this.searches || this.isDisposed) return;
+      this.picker.setOffers([], null, []);
+      this.picker.setError(problem(error));
+    }
+  }
+
+  private async login(provider: string, key: string): Promise<void> {
+    const found = await this.hub.store.api.login(provider, key);
+    void this.hub.store.refreshStatus().catch(() => undefined);
+    await this.search();
+    if (found.warning) this.picker.setError({ message: found.warning });
+  }
+
+  private args(offer: Offer, terms: Terms): Record<string, unknown> {
+    const name = this.name.input.value.trim();
+    const disk = this.diskAsked();
+    return {
+      offer: offer.key,
+      hours: terms.hours,
+      ...(terms.budget === null ? {} : { budget_usd: terms.budget }),
+      ...(disk === null ? {} : { disk_gb: disk }),
+      ...(name ? { name } : {})
+    };
+  }
+
+  private async ask(offer: Offer, terms: Terms): Promise<{ says: string; usd: number | null; token: string }> {
+    this.asked = this.args(offer, terms);
+    return this.hub.store.api.confirm('rent', this.asked);
+  }
+
+  private async rent(offer: Offer, terms: Terms): Promise<void> {
+    // what was asked about is what is rented, whatever was typed meanwhile
+    const args = this.asked ?? this.args(offer, terms);
+    this.renting = offer.gpu;
+    this.job = await this.hub.store.api.rent({ ...args, token: terms.token });
+    this.hub.store.begin(this.job);
+    this.progress(this.hub.store, this.hub.store.jobs.get(this.job.id) ?? this.job);
+  }
+
+  private look(): void {
+    const job = this.job && this.hub.store.jobs.get(this.job.id);
+    if (job) this.progress(this.hub.store, job);
+  }
+
+  private progress(_: unknown, job: Job): void {
+    if (job.id !== this.job?.id || this.isDisposed) return;
+    const session = job.session ? this.hub.store.named(job.session) : undefined;
+    const over = OVER.includes(job.state);
+    const state = job.state === 'done' ? 'ready' : over ? job.state : session?.state ?? 'requested';
+    const why = [job.error?.message, job.error?.bill, job.error?.hint].filter(Boolean).join(' ');
+    this.picker.setProgress({
+      title: job.title || this.renting,
+      done: job.done,
+      total: job.total,
+      says: why || job.says,
+      state: state === 'ready' && !over ? 'reachable' : state,
+      over
+    });
+    if (over) this.job = null;
+  }
+
+  private diskAsked(): number | null {
+    const value = this.disk.input.valueAsNumber;
+    return Number.isFinite(value) && value >= 0 ? value : null;
+  }
+
+  private readonly picker: PickerHandle;
+  private readonly name: { label: HTMLLabelElement; input: HTMLInputElement };
+  private readonly disk: { label: HTMLLabelElement; input: HTMLInputElement };
+  private hours: number | undefined;
+  private searches = 0;
+  private asked: Record<string, unknown> | null = null;
+  private job: Job | null = null;
+  private renting = '';
+}
+
+class RentDialog extends Dialog<void> {
+  constructor(
+    private readonly body: RentBody,
+    options: Partial<Dialog.IOptions<void>>
+  ) {
+    super(options);
+  }
+
+  protected override _evtKeydown(event: KeyboardEvent): void {
+    // Enter chooses an offer here, and Escape closes the question before the dialog
+    if (event.key === 'Enter' || (event.key === 'Escape' && this.body.asking)) return;
+    if (event.key.startsWith('Arrow')) return;
+    super._evtKeydown(event);
+  }
+}
+
+let open: RentDialog | null = null;
+
+/** Open it; there is never more than one. */
+export async function rentDialog(hub: IHub): Promise<void> {
+  if (open) return;
+  const body = new RentBody(hub);
+  const dialog = new RentDialog(body, {
+    title: hub.trans.__('Rent a GPU'),
+    body: body as unknown as Dialog.IBodyWidget<void>,
+    buttons: [Dialog.cancelButton({ label: hub.trans.__('Close') })],
+    focusNodeSelector: '.gpunb-find'
+  });
+  dialog.addClass('gpunb-rent-dialog');
+  open = dialog;
+  try {
+    await dialog.launch();
+  } finally {
+    open = null;
+    if (!body.isDisposed) body.dispose();
+  }
+}
+
+function problem(error: unknown): { message: string; hint?: string | null; bill?: string | null } {
+  if (error instanceof ApiError) return error;
+  return { message: String((error as Error)?.message ?? error) };
+}
