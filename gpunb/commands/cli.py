@@ -63,6 +63,7 @@ VERBS: dict[str, str] = {
     "start": "Start a stopped session.",
     "reboot": "Restart a session's machine; its disk stays.",
     "rename": "Give a session another name.",
+    "trust": "Show or set how far a session's host is trusted.",
     "bid": "Change the bid for an interruptible machine.",
     "increases": "Show, accept or refuse price increases that hosts ask for.",
     "volumes": "Show disks that outlive machines, and delete them.",

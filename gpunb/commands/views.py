@@ -73,6 +73,11 @@ def state_cell(session: Session) -> Cell:
     return Cell(text, "bad" if away else _TONES.get(session.state, "info"))
 
 
+def trust_cell(trust: str) -> Cell:
+    """How far a host is trusted, a stranger a little louder."""
+    return Cell(trust, "warn" if trust == "stranger" else "dim")
+
+
 def left(session: Session, cost: Cost, running: int, now: float) -> dict[str, float | None]:
     """What is left of the lease: seconds to the deadline, idle seconds, dollars. None is no limit."""
     lease = session.lease
@@ -142,6 +147,7 @@ def sessions_table(
                 state_cell(found),
                 machine(found.gpu, found.gpus),
                 found.provider,
+                trust_cell(found.trust),
                 money_text(costs[found.id].total),
                 money_text(found.hourly),
                 *lease_cells(found, costs[found.id], len(runs), now),
@@ -155,6 +161,7 @@ def sessions_table(
         "state",
         "gpu",
         "cloud",
+        "host",
         ">cost",
         ">$/h",
         ">time left",
@@ -162,7 +169,7 @@ def sessions_table(
         ">budget left",
         "running",
     ]
-    total = ["total", "", "", "", money_text(spent), money_text(rate), "", "", "", ""]
+    total = ["total", "", "", "", "", money_text(spent), money_text(rate), "", "", "", ""]
     return Table(heads, rows, total)
 
 

@@ -99,6 +99,7 @@ def _offer(row: Any, rental: str) -> Offer:
     cores, share = _share(got, there)
     region, code = _place(row.get("geolocation"))
     gpu = _name(name)
+    verified = row.get("verification") == "verified" or row.get("verified") is True
     return Offer(
         provider="vast",
         id=str(ident),
@@ -123,8 +124,9 @@ def _offer(row: Any, rental: str) -> Offer:
         inet_down_mbps=down,
         disk_mbps=disk_bw,
         reliability=_maybe(row, "reliability2", "reliability"),
-        verified=row.get("verification") == "verified" or row.get("verified") is True,
-        trust="datacenter" if row.get("hosting_type") == 1 else "stranger",
+        verified=verified,
+        # "secure cloud": a data centre that Vast has verified; verified alone is a machine that works
+        trust="datacenter" if row.get("hosting_type") == 1 and verified else "stranger",
         machine_id=_text(row.get("machine_id")),
         host_id=_text(row.get("host_id")),
         cuda=_maybe(row, "cuda_max_good"),
