@@ -23,7 +23,12 @@ __all__ = ["is_url", "options", "refuse", "run"]
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.DOTALL)
 _SIDE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)?:(?!//)(.*)", re.DOTALL)
 SHOWN = 40
-_OPTIONS = {"via": "--via", "connection": "--connection", "allow_credentials": "--allow-credentials"}
+_OPTIONS = {
+    "via": "--via",
+    "connection": "--connection",
+    "allow_credentials": "--allow-credentials",
+    "every": "--every",
+}
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 
 
@@ -34,6 +39,12 @@ def options(function: _Command) -> _Command:
             "--allow-credentials",
             is_flag=True,
             help="With a URL: let the host have headers with a secret in them, if no URL can be signed.",
+        ),
+        click.option(
+            "--every",
+            metavar="WHEN",
+            help="With --via vast, from the host: again and again, 'hourly', 'daily 21' or 'weekly sun 21' "
+            "(hours in UTC); 'never' ends it.",
         ),
         click.option("--connection", metavar="ID", help="With --via vast: which of its cloud connections."),
         click.option(
@@ -68,6 +79,7 @@ def run(
     via: str | None,
     connection: str | None,
     allow_credentials: bool,
+    every: str | None,
     delete: bool,
     **plan: Any,
 ) -> Result:
@@ -94,15 +106,19 @@ def run(
     if connection and via != "vast":
         msg = f"--connection {connection!r}: is for --via vast"
         raise BadInput(msg)
+    if every and via != "vast":
+        msg = f"--every {every!r}: is for --via vast, which goes on without this machine"
+        raise BadInput(msg, hint="here, cron and gpunb sync do the same")
     if one.state is SessionState.STOPPED and via != "vast":
         via = _while_stopped(one, via, allow=allow_credentials)
     if via == "vast":
         from gpunb.commands import vastcopy
 
         more: dict[str, Any] = {"connection": connection, "allow_credentials": allow_credentials}
+        more["every"] = every
         return vastcopy.run(context, one, url, path, up=up, **more, **plan)
     report = _move(context, one, url, path, up=up, via=via or "auto", allow=allow_credentials, plan=plan)
-    return _result(report, one, dry_run=plan["dry_run"])
+    return _result(report, one, dry_run=plan["dry_run"], up=up)
 
 
 def _while_stopped(session: Session, via: str | None, *, allow: bool) -> str:
@@ -145,7 +161,26 @@ def _move(
     return report
 
 
-def _result(report: CloudReport, session: Session, *, dry_run: bool) -> Result:
+def _outlook(report: CloudReport, session: Session, *, up: bool) -> list[Note]:
+    """The largest files, and what time and money the offer's rates make of them all."""
+    import heapq
+
+    from gpunb.commands.syncing import costs_text, rates
+
+    notes = []
+    if len(report.items) > SHOWN:
+        top = heapq.nlargest(3, report.items, key=lambda item: item.size)
+        notes.append(", ".join(f"{item.path} ({bytes_text(item.size)})" for item in top))
+        notes[-1] = f"the largest: {notes[-1]}"
+    known = rates(session, "up" if up else "down")
+    if known is not None and report.total_bytes:
+        seconds = report.total_bytes / 1e6 / known.mb_s if known.mb_s else None
+        usd = None if known.usd_per_gb is None else report.total_bytes / 1e9 * known.usd_per_gb
+        notes.append(costs_text(seconds, usd))
+    return [Note(text, "dim") for text in notes if text]
+
+
+def _result(report: CloudReport, session: Session, *, dry_run: bool, up: bool) -> Result:
     blocks: list[Block] = [Note(text, "warn") for text in report.warnings]
     if dry_run:
         rows: list[list[object]] = [
@@ -159,6 +194,7 @@ def _result(report: CloudReport, session: Session, *, dry_run: bool) -> Result:
             blocks.append(Table(["", "path", ">size", "why"], rows))
         text = f"{len(report.items)} files, {bytes_text(report.total_bytes)} would go; nothing was moved"
         blocks.append(Note(text, "strong"))
+        blocks += _outlook(report, session, up=up)
     else:
         size, time = bytes_text(report.sent_bytes), duration_text(report.seconds)
         parts = [f"{report.sent_files} files, {size} in {time}"]

@@ -11,10 +11,10 @@ import click
 
 from gpunb.commands import clouds
 from gpunb.commands.result import Block, Cell, Note, Result, Table
-from gpunb.commands.syncing import follow, move, relay, summary
+from gpunb.commands.syncing import costs_text, follow, move, relay, summary
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
-from gpunb.units import bytes_text, duration_text
+from gpunb.units import bytes_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -231,11 +231,7 @@ def _plan_blocks(plan: Plan, report: SyncReport) -> list[Block]:
         blocks.append(Note(f"the largest: {largest}", "dim"))
     if plan.items and report.engine:
         blocks.append(Note(f"by {report.engine}: {report.why}", "dim"))
-    costs = []
-    if report.estimate_s is not None:
-        costs.append(f"about {duration_text(report.estimate_s)} at the offer's rates")
-    if report.estimate_usd:
-        costs.append(f"${report.estimate_usd:.4f} of traffic")
+    costs = costs_text(report.estimate_s, report.estimate_usd)
     if costs:
-        blocks.append(Note("; ".join(costs), "dim"))
+        blocks.append(Note(costs, "dim"))
     return blocks

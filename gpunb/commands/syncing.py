@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gpunb.sync import SyncReport
     from gpunb.sync.choose import Rates
 
-__all__ = ["follow", "move", "relay", "summary"]
+__all__ = ["costs_text", "follow", "move", "rates", "relay", "summary"]
 
 BUSY_S = 2.0
 
@@ -45,7 +45,7 @@ def move(
     with context.progress(title) as progress:
         agent = _agent(session, progress)
         connection = agent.connection if agent is not None else reach.connection(session)
-        options.setdefault("rates", _rates(session, direction))
+        options.setdefault("rates", rates(session, direction))
         if agent is None:
             options.pop("mirror", None)
         if options.get("dry_run"):
@@ -79,6 +79,7 @@ def relay(
         from gpunb.sessions import reach
 
         clients = reach.agent(one, progress), reach.agent(two, progress)
+        options.setdefault("rates", _both(rates(one, "down"), rates(two, "up")))
         wish = Wish(
             delete="mirror" if mirror else "delete" if delete else "",
             pace=Pace(limit),
@@ -168,7 +169,29 @@ def _agent(session: Session, progress: Progress) -> AgentClient | None:
         return None
 
 
-def _rates(session: Session, direction: str) -> Rates | None:
+def costs_text(seconds: float | None, usd: float | None) -> str:
+    """How long a plan will take and what its traffic costs, as far as it is known; may be empty."""
+    parts = []
+    if seconds is not None:
+        parts.append(f"about {duration_text(seconds)} at the offer's rates")
+    if usd:
+        parts.append(f"${usd:.4f} of traffic")
+    return "; ".join(parts)
+
+
+def _both(one: Rates | None, two: Rates | None) -> Rates | None:
+    """Of a way over two hosts' lines: the slower one, and both prices."""
+    from gpunb.sync.choose import Rates
+
+    known = [each for each in (one, two) if each is not None]
+    if not known:
+        return None
+    speeds = [each.mb_s for each in known if each.mb_s]
+    prices = [each.usd_per_gb for each in known if each.usd_per_gb is not None]
+    return Rates(min(speeds) if speeds else None, sum(prices) if prices else None)
+
+
+def rates(session: Session, direction: str) -> Rates | None:
     """What the offer said of the host's line, in this direction."""
     from gpunb.sync.choose import Rates
 

@@ -21,6 +21,7 @@ __all__ = ["run"]
 POLL_S = 5.0
 # the status is told half a minute late, and may still be that of an earlier copy
 STALE_S = 90.0
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _KINDS = {"s3": "s3", "s3a": "s3", "b2": "b2", "hf": "hf", "dropbox": "dropbox", "drive": "drive"}
 
 
@@ -33,13 +34,20 @@ def run(
     up: bool,
     connection: str | None,
     allow_credentials: bool,
+    every: str | None,
     dry_run: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     checksum: bool,
 ) -> Result:
-    """Start the copy, follow it by the instance's status, cancel it on Ctrl-C."""
+    """Start the copy, follow it by the instance's status, cancel it on Ctrl-C; or have it done regularly."""
     provider = _provider(context, session)
+    when = _when(every) if every else None
+    if when is not None and up:
+        msg = f"--every {every!r}: Vast.ai repeats copies from the host only"
+        raise BadInput(msg, hint="write the host's side first: sync :out s3://bucket/out")
+    if when == ():
+        return _unschedule(provider, session, dry_run=dry_run)
     if include or exclude or checksum:
         msg = "--via vast: its copy knows no --include, --exclude or --checksum"
         raise BadInput(msg, hint="name a smaller folder, or leave --via out")
@@ -57,11 +65,18 @@ def run(
     }
     said = f"{source} to {target}, by Vast.ai's connection {chosen.id} ({chosen.name or chosen.cloud_type})"
     if dry_run:
-        return Result({**data, "dry_run": True}, Note(f"would copy {said}; nothing was moved", "strong"))
+        again = f" {every}" if every else ""
+        return Result(
+            {**data, "dry_run": True}, Note(f"would copy {said}{again}; nothing was moved", "strong")
+        )
     if not allow_credentials:
         msg = f"--via vast: Vast.ai gives the host the credentials of connection {chosen.id}"
         hint = "add --allow-credentials if the host may have them"
         raise BadInput(msg, bill="nothing was moved", hint=hint)
+    if when:
+        return _schedule(
+            provider, session, (chosen.id, source, target), when, data=data, said=f"{said} {every}"
+        )
     began = time.monotonic()
     context.ledger.touch(session.id)
     with context.progress(f"sync {'to' if up else 'from'} {session.name}") as progress:
@@ -74,6 +89,64 @@ def run(
     took = duration_text(time.monotonic() - began)
     warn = "the host was shown the connection's credentials, and could have kept them"
     return Result({**data, "state": "done"}, Note(f"copied {said} in {took}", "ok"), Note(warn, "warn"))
+
+
+def _when(text: str) -> tuple[()] | tuple[str, int | None, int | None]:
+    """``daily 21`` as frequency, hour and weekday; nothing for ``never``."""
+    words = text.lower().split()
+    hour = words[-1] if words else ""
+    if words == ["never"]:
+        return ()
+    if words == ["hourly"]:
+        return "hourly", None, None
+    good = hour.isdecimal() and int(hour) < 24
+    if good and len(words) == 2 and words[0] == "daily":
+        return "daily", int(hour), None
+    if good and len(words) == 3 and words[0] == "weekly" and words[1][:3] in _DAYS:
+        return "weekly", int(hour), _DAYS.index(words[1][:3])
+    msg = (
+        f"--every {text!r}: must be 'hourly', 'daily HOUR', 'weekly DAY HOUR' (hours 0 to 23, UTC) or 'never'"
+    )
+    raise BadInput(msg, hint="for example --every 'weekly sun 21'")
+
+
+def _schedule(
+    provider: VastCloudCopy,
+    session: Session,
+    copy: tuple[int, str, str],
+    when: tuple[str, int | None, int | None],
+    *,
+    data: dict[str, Any],
+    said: str,
+) -> Result:
+    """Until the session's time is over, or for a month where it has none."""
+    if provider.scheduled_copies(session.instance_id):
+        msg = f"session {session.name} has a scheduled copy already, and Vast.ai keeps one an instance"
+        raise BadInput(msg, bill="nothing was changed", hint="--every never ends it")
+    now = time.time()
+    end = session.lease.deadline or now + 30 * 86400.0
+    every, hour, weekday = when
+    provider.schedule_cloud_copy(
+        session.instance_id, *copy, every=every, start=now, end=end, hour=hour, weekday=weekday
+    )
+    until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(end))
+    notes = [
+        Note(f"Vast.ai copies {said} until {until}; its traffic is billed each time", "ok"),
+        Note("the host is shown the connection's credentials each time, and could keep them", "warn"),
+        Note("an extend does not prolong it: end it with --every never, and schedule it anew", "dim"),
+    ]
+    return Result({**data, "state": "scheduled", "every": every, "until": end}, *notes)
+
+
+def _unschedule(provider: VastCloudCopy, session: Session, *, dry_run: bool) -> Result:
+    found = provider.scheduled_copies(session.instance_id)
+    for job in found if not dry_run else ():
+        provider.end_scheduled_copy(job.id)
+    data = {"session": session.name, "way": "vast", "ended": [job.id for job in found], "dry_run": dry_run}
+    if not found:
+        return Result(data, Note(f"{session.name} has no scheduled copy", "dim"))
+    word = "would be ended" if dry_run else "ended"
+    return Result(data, Note(f"{word}: {len(found)} scheduled copy of {session.name}", "ok"))
 
 
 def _follow(context: Context, provider: VastCloudCopy, session: Session, before: str, progress: Any) -> None:

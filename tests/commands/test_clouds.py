@@ -99,7 +99,14 @@ def stopped(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Door,
 
 def ask(door: Door, source: str, target: str, **more: Any) -> Any:
     given: dict[str, Any] = {"dry_run": False, "include": (), "exclude": (), "checksum": False}
-    given |= {"delete": False, "via": None, "connection": None, "allow_credentials": True, **more}
+    given |= {
+        "delete": False,
+        "via": None,
+        "connection": None,
+        "allow_credentials": True,
+        "every": None,
+        **more,
+    }
     return clouds.run(door, source, target, None, **given)  # type: ignore[arg-type]
 
 
@@ -159,3 +166,61 @@ def test_ctrl_c_ends_the_copy_and_a_failure_is_told(
     monkeypatch.setattr(vastcopy, "time", SimpleNamespace(sleep=cancel_behind, monotonic=w.cloud.clock.now))
     with pytest.raises(SyncError, match="Cancelled"):
         ask(door, ":out", "s3://bucket/x")
+
+
+def test_a_backup_is_scheduled_seen_and_ended(
+    stopped: tuple[Door, World, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door, w, ident = stopped
+    monkeypatch.setattr(vastcopy, "time", time)
+    for every, words in {
+        "daily": "daily HOUR", "daily 24": "daily HOUR", "weekly 3": "daily HOUR", "yearly 1": "daily HOUR"
+    }.items():  # fmt: skip
+        with pytest.raises(BadInput, match=words):
+            ask(door, ":out", "s3://bucket/x", via="vast", every=every)
+    with pytest.raises(BadInput, match="from the host only"):
+        ask(door, "s3://bucket/x", ":in", via="vast", every="hourly")
+    with pytest.raises(BadInput, match="is for --via vast"):
+        ask(door, ":out", "s3://bucket/x", every="hourly")
+    with pytest.raises(BadInput, match="credentials of connection 7"):
+        ask(door, ":out", "s3://bucket/x", via="vast", every="hourly", allow_credentials=False)
+    assert w.provider.scheduled_copies(ident) == []
+    done = ask(door, ":out", "s3://bucket/x", via="vast", every="weekly sunday 21").data()
+    assert done["state"] == "scheduled"
+    job = w.cloud.machines[ident].data["job"]
+    assert (job["frequency"], job["hour_of_the_day"], job["day_of_the_week"]) == ("WEEKLY", 21, 0)
+    assert job["request_body"]["src"] == "/root/out"
+    assert job["end_time"] == pytest.approx(time.time() + 30 * 86400, abs=600)
+    w.wait(30)
+    with pytest.raises(BadInput, match="has a scheduled copy already"):
+        ask(door, ":out", "s3://bucket/x", via="vast", every="hourly")
+    assert ask(door, ":out", "s3://bucket/x", via="vast", every="never", dry_run=True).data()["ended"]
+    w.wait(30)
+    assert ask(door, ":out", "s3://bucket/x", via="vast", every="never").data()["ended"] == [job["id"]]
+    w.wait(30)
+    assert ask(door, ":out", "s3://bucket/x", via="vast", every="never").data()["ended"] == []
+
+
+def test_a_dry_run_tells_time_cost_and_the_largest_files() -> None:
+    from gpunb.sync.cloud import CloudReport
+    from gpunb.sync.stores import Stored
+
+    offer = {"inet_down_mbps": 80.0, "down_usd_gb": 0.02}
+    session = Session(id="a", name="a", provider="vast", label="gpunb-a", offer=offer)
+    report = CloudReport("s3://bucket")
+    report.items = [Stored(f"f{n}", 10**6 * n) for n in range(60)]
+    report.total_bytes = sum(item.size for item in report.items)
+    shown = " ".join(note.text for note in clouds._outlook(report, session, up=True))
+    assert "f59 (59" in shown
+    assert "about 3m" in shown  # 1.77 GB at 10 MB/s
+    assert "$0.0354 of traffic" in shown
+    assert clouds._outlook(CloudReport("s3://bucket"), session, up=False) == []
+
+
+def test_over_two_hosts_the_slower_line_and_both_prices_count() -> None:
+    from gpunb.commands.syncing import _both
+    from gpunb.sync.choose import Rates
+
+    assert _both(Rates(10.0, 0.01), Rates(40.0, 0.02)) == Rates(10.0, pytest.approx(0.03))
+    assert _both(None, Rates(None, 0.02)) == Rates(None, 0.02)
+    assert _both(None, None) is None

@@ -20,9 +20,10 @@ from gpunb.providers.wire import Wire, parse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["FLAGS", "CloudConnection", "VastCloudCopy", "copy_state"]
+__all__ = ["FLAGS", "CloudConnection", "ScheduledJob", "VastCloudCopy", "copy_state"]
 
 FLAGS = ("--dry-run", "--size-only", "--ignore-existing", "--update", "--delete-excluded")
+_COPIES = "/api/v0/commands/rclone/"
 _FREQUENCIES = ("HOURLY", "DAILY", "WEEKLY")
 _OVER = re.compile(r"cloud copy operation (finished|complete)", re.IGNORECASE)
 _FAILED = re.compile(r"cloud copy.*(fail|error|cancel|abort)|rclone.*(fail|error)", re.IGNORECASE)
@@ -34,6 +35,18 @@ class CloudConnection(Wire):
     id: int
     cloud_type: str = ""
     name: str = ""
+
+
+class ScheduledJob(Wire):
+    """Something that Vast does again and again; a copy if its endpoint is that of copies."""
+
+    id: int
+    instance_id: int | None = None
+    api_endpoint: str = ""
+    frequency: str = ""
+    hour_of_the_day: int | None = None
+    day_of_the_week: int | None = None
+    end_time: float | None = None
 
 
 class VastCloudCopy(VastControls):
@@ -109,7 +122,7 @@ class VastCloudCopy(VastControls):
         body = {
             "start_time": start,
             "end_time": end,
-            "api_endpoint": "/api/v0/commands/rclone/",
+            "api_endpoint": _COPIES,
             "request_method": "POST",
             "request_body": self._copy_body(instance_id, connection, source, target, to_instance=False),
             "day_of_the_week": weekday,
@@ -118,6 +131,26 @@ class VastCloudCopy(VastControls):
             "instance_id": int(number(instance_id, "instance")),
         }
         self._done(self._call("POST", "/commands/schedule_job/", json=body), "schedule the copy")
+
+    def scheduled_copies(self, instance_id: str) -> list[ScheduledJob]:
+        """The copies of an instance that are made again and again."""
+        answer = self._call("GET", "/commands/schedule_job/", expect=(dict, list))
+        found = answer if isinstance(answer, list) else answer.get("scheduled_jobs", [])
+        jobs = [
+            parse(ScheduledJob, row, provider=self.name, what="a scheduled job")
+            for row in found
+            if isinstance(row, dict)
+        ]
+        return [
+            job
+            for job in jobs
+            if str(job.instance_id) == instance_id and job.api_endpoint.strip("/") == _COPIES.strip("/")
+        ]
+
+    def end_scheduled_copy(self, job_id: int) -> None:
+        """No further copies of this job."""
+        path = f"/commands/schedule_job/{number(job_id, 'scheduled job')}/"
+        self._call("DELETE", path, safe=True, expect=(dict, list))
 
     @staticmethod
     def _copy_body(

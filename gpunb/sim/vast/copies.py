@@ -37,6 +37,8 @@ class CopyRoutes(Cloud):
             ("POST", "/commands/rclone/", self.start_copy, "cloud-copy"),
             ("DELETE", "/commands/rclone/", self.cancel_copy, "cancel-copy"),
             ("POST", "/commands/schedule_job/", self.schedule, "schedule"),
+            ("GET", "/commands/schedule_job/", self.schedules, "schedules"),
+            ("DELETE", "/commands/schedule_job/{job_id}/", self.unschedule, "unschedule"),
         ]
 
     async def connections(self, request: Request) -> Response:
@@ -73,6 +75,23 @@ class CopyRoutes(Cloud):
             raise self.deny(422, "a job for this instance exists")
         machine.data["job"] = {**body, "id": self.next_id()}
         return JSONResponse({"success": True, "scheduled_job_id": machine.data["job"]["id"]})
+
+    async def schedules(self, request: Request) -> Response:
+        """The account's."""
+        account = self.allow(request, "instance_read")
+        return JSONResponse([job for _, job in self._jobs(account)])
+
+    async def unschedule(self, request: Request, job_id: str) -> Response:
+        """End one."""
+        for machine, job in self._jobs(self.allow(request, "instance_write")):
+            if str(job["id"]) == job_id:
+                machine.data["job"] = None
+                return JSONResponse({"success": True})
+        raise self.deny(404, f"no scheduled job {job_id}")
+
+    def _jobs(self, account: Account) -> list[tuple[Machine, dict[str, Any]]]:
+        mine = [one for one in self.machines.values() if one.account is account]
+        return [(one, one.data["job"]) for one in mine if one.data.get("job") is not None]
 
     def _check(self, machine: Machine, body: dict[str, Any]) -> None:
         known = {row["id"] for row in self._connections(machine.account)}
