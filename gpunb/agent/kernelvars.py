@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LENGTH = struct.Struct(">Q")
 MAX_DESCRIPTION = 16 << 20
 MAX_JSON = 1 << 20
+MAX_PIECES = 500_000
 CHUNK = 4 << 20
 PIECE = 1 << 20  # bytes dealt to one line at a time
 
@@ -95,20 +96,34 @@ def pack(name: str, value: Any) -> tuple[dict[str, Any], list[Any]]:
 def unpack(about: Mapping[str, Any], buffers: Sequence[Any]) -> Any:
     """The object that `pack` described; `buffers` are writable bytes-like objects."""
     if about["as"] == "json":
-        return json.loads(bytes(buffers[0]).decode("utf-8"))
+        try:
+            return json.loads(bytes(buffers[0]).decode("utf-8"))
+        except (ValueError, RecursionError, IndexError) as err:
+            raise CantTravel("it came as JSON that is none: %s" % str(err)[:200]) from None
     if about["as"] == "npy":
-        import numpy as np
-
-        dtype = np.dtype(about["dtype"])
-        if dtype.hasobject:
-            msg = "an array of objects can't come as plain bytes"
-            raise CantTravel(msg)
-        shape = tuple(int(n) for n in about["shape"])
-        flat = np.frombuffer(buffers[0], dtype=dtype)
-        return flat.reshape(shape[::-1]).T if about["fortran"] else flat.reshape(shape)
+        try:
+            return _array(about, buffers[0])
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError, SyntaxError) as err:
+            raise CantTravel("it came as an array that is none: %s" % str(err)[:200]) from None
     if about["as"] == "pickle":
         return pickle.loads(bytes(buffers[0]), buffers=buffers[1:])  # noqa: S301
     raise CantTravel("an item of unknown form %r" % about["as"])
+
+
+def _array(about: Mapping[str, Any], buffer: Any) -> Any:
+    """An array of plain numbers over `buffer`, nothing copied."""
+    import numpy as np
+
+    if not isinstance(about["dtype"], str) or len(about["dtype"]) > 32:
+        msg = "its dtype is no plain one"
+        raise CantTravel(msg)
+    dtype = np.dtype(about["dtype"])
+    if dtype.hasobject:
+        msg = "an array of objects can't come as plain bytes"
+        raise CantTravel(msg)
+    shape = tuple(int(n) for n in about["shape"][:64])
+    flat = np.frombuffer(buffer, dtype=dtype)
+    return flat.reshape(shape[::-1]).T if about.get("fortran") else flat.reshape(shape)
 
 
 def read_exactly(recv_into: Callable[[memoryview], int], size: int) -> bytearray:
@@ -135,10 +150,24 @@ def read_description(recv_into: Callable[[memoryview], int]) -> list[dict[str, A
     (size,) = LENGTH.unpack(bytes(read_exactly(recv_into, LENGTH.size)))
     if size > MAX_DESCRIPTION:
         raise ValueError("a description of %d bytes is over the limit" % size)
-    items: list[dict[str, Any]] = json.loads(bytes(read_exactly(recv_into, size)).decode("utf-8"))
+    text = bytes(read_exactly(recv_into, size))
+    if text.count(b",") + text.count(b"[") + text.count(b"{") > MAX_PIECES:
+        raise ValueError("a description of %d bytes has more than %d pieces" % (size, MAX_PIECES))
+    try:
+        items = json.loads(text.decode("utf-8"))
+    except RecursionError:
+        msg = "a description that is too deep"
+        raise ValueError(msg) from None
+    if not isinstance(items, list):
+        msg = "a description that is no list"
+        raise ValueError(msg)  # noqa: TRY004 - one error for all that is not as agreed
     for item in items:
-        sizes = item.get("sizes", [])
-        if not isinstance(item.get("name"), str) or not all(isinstance(n, int) and n >= 0 for n in sizes):
+        sizes = item.get("sizes", []) if isinstance(item, dict) else None
+        if (
+            not isinstance(sizes, list)
+            or not isinstance(item.get("name"), str)
+            or not all(type(n) is int and 0 <= n < 1 << 50 for n in sizes)
+        ):
             raise ValueError("an item's description is %.200r" % (item,))
     return items
 

@@ -116,24 +116,41 @@ class Decoder:
     ----------
     max_body
         Bytes; a frame that claims more raises `FrameError` before it is read.
+    keep
+        Bytes of a body that are held in memory. Of a longer one only the head
+        is kept: it comes without its payload, with ``head["dropped"]`` for
+        the bytes that were read over.
     """
 
-    def __init__(self, max_body: int = MAX_BODY) -> None:
+    def __init__(self, max_body: int = MAX_BODY, keep: int = MAX_BODY) -> None:
         self._max_body = max_body
+        self._keep = max(keep, MAX_HEAD + 4)
         self._buffer = bytearray()
+        self._long: _Long | None = None
 
     def feed(self, data: bytes) -> Iterator[tuple[int, dict[str, Any], memoryview]]:
         """Add `data`; yield ``(number, head, payload)`` for each whole frame."""
         self._buffer += data
         at = 0
         try:
-            while len(self._buffer) - at >= HEADER.size:
+            while True:
+                if self._long is not None:
+                    at += self._long.take(bytes(memoryview(self._buffer)[at:]))
+                    if not self._long.over:
+                        return
+                    whole, self._long = self._long.frame(), None
+                    yield whole
+                if len(self._buffer) - at < HEADER.size:
+                    return
                 size, crc, number = HEADER.unpack_from(self._buffer, at)
+                start = at + HEADER.size
                 if size > self._max_body:
                     raise FrameError("a frame claims %d bytes, over the limit of %d" % (size, self._max_body))
-                if len(self._buffer) - at - HEADER.size < size:
-                    break
-                start = at + HEADER.size
+                if size > self._keep:
+                    self._long, at = _Long(size, crc, number), start
+                    continue
+                if len(self._buffer) - start < size:
+                    return
                 body = bytes(memoryview(self._buffer)[start : start + size])
                 if zlib.crc32(body) != crc:
                     msg = "a frame's checksum is wrong"
@@ -148,3 +165,36 @@ class Decoder:
     def pending(self) -> int:
         """Bytes of an unfinished frame."""
         return len(self._buffer)
+
+
+class _Long:
+    """A frame that is too long to be held: its head is kept, its payload only summed."""
+
+    def __init__(self, size: int, crc: int, number: int) -> None:
+        self._size = size
+        self._crc = crc
+        self._number = number
+        self._sum = 0
+        self._read = 0
+        self._start = b""
+
+    @property
+    def over(self) -> bool:
+        return self._read == self._size
+
+    def take(self, data: bytes) -> int:
+        """Read over what belongs to it; how much of `data` that was."""
+        part = data[: self._size - self._read]
+        self._read += len(part)
+        self._sum = zlib.crc32(part, self._sum)
+        if len(self._start) < MAX_HEAD + 4:
+            self._start += part[: MAX_HEAD + 4 - len(self._start)]
+        return len(part)
+
+    def frame(self) -> tuple[int, dict[str, Any], memoryview]:
+        if self._sum != self._crc:
+            msg = "a frame's checksum is wrong"
+            raise FrameError(msg)
+        head, _ = decode_body(self._start)
+        head.pop("b", None)
+        return self._number, dict(head, dropped=self._size), memoryview(b"")

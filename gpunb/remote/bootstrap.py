@@ -120,7 +120,10 @@ def open_line(
         channel.sendall(stage)
         lines = LineReader(channel)
         kind, more = lines.next(nonce, timeout)
+        begun = time.monotonic()
+        asked: set[str] = set()
         while kind in ("need", "progress", "wheels"):
+            _once(kind, asked, begun, timeout)
             if kind == "need":
                 progress.say("putting the agent on the host")
                 channel.sendall(struct.pack(">Q", len(archive)) + archive)
@@ -140,6 +143,15 @@ def open_line(
         channel.close()
         raise _failed(more)
     return channel, lines.rest
+
+
+def _once(kind: str, asked: set[str], begun: float, timeout: float) -> None:
+    """A host asks for each thing once, and has an end of its preparations."""
+    if kind in asked or time.monotonic() - begun > INSTALL_TIMEOUT + 2 * timeout:
+        msg = f"the host goes on saying {kind!r} and does not get ready"
+        raise BootstrapFailed(msg, bill="the instance runs and is billed")
+    if kind != "progress":
+        asked.add(kind)
 
 
 def _failed(more: dict[str, Any]) -> BootstrapFailed:

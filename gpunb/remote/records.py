@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,9 @@ from gpunb.errors import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+_ID = re.compile(r"[a-z0-9]{1,64}")
+_YEAR_5000 = 95_617_584_000.0
 
 __all__ = ["HostInfo", "Record", "RunInfo"]
 
@@ -83,23 +87,23 @@ class RunInfo:
         """From the agent's answer; a wrong type is a `ProtocolError`."""
         try:
             return cls(
-                id=_text(raw["run"], 64),
+                id=_id(raw["run"]),
                 kind=_text(raw["kind"], 16),
                 name=_text(raw.get("name", ""), 400),
                 state=_text(raw["state"], 16),
                 created=_number(raw.get("created")),
                 started=_number(raw.get("started")),
                 ended=_number(raw.get("ended")),
-                exit_code=None if raw.get("exit") is None else int(raw["exit"]),
-                last=int(raw.get("last", 0)),
-                size=int(raw.get("size", 0)),
+                exit_code=None if raw.get("exit") is None else _count(raw["exit"], -(2**31)),
+                last=_count(raw.get("last", 0)),
+                size=_count(raw.get("size", 0)),
                 why=_text(raw.get("why", ""), 2000),
-                wants=int(raw.get("wants") or 0),
+                wants=_count(raw.get("wants") or 0),
                 gpus=tuple(_text(name, 64) for name in list(raw.get("gpus") or [])[:64]),
-                attempt=int(raw.get("attempt") or 1),
+                attempt=_count(raw.get("attempt") or 1),
             )
-        except (KeyError, TypeError, ValueError, OverflowError) as err:
-            msg = f"the agent described a run as {str(dict(raw))[:300]}"
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
+            msg = f"the agent described a run as {str(raw)[:300]}"
             raise ProtocolError(msg) from err
 
 
@@ -109,5 +113,22 @@ def _text(value: object, limit: int) -> str:
     return value[:limit]
 
 
+def _id(value: object) -> str:
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise ValueError
+    return value
+
+
+def _count(value: Any, least: int = 0) -> int:
+    number = int(value)
+    if not least <= number < 2**60:
+        raise ValueError
+    return number
+
+
 def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+    """A time; None for what no calendar has."""
+    if value is None:
+        return None
+    found = float(value)
+    return found if 0 <= found < _YEAR_5000 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ __all__ = ["RunHandle"]
 
 WINDOW = 8 << 20  # bytes on their way to us unacknowledged
 ACK_EVERY = 1 << 20
+RECORD = 640  # bytes that a record takes here at least, beside its parts
+MOST_AHEAD = 64 << 20  # bytes beyond the window, before a host is taken for one that floods us
 
 
 class RunHandle:
@@ -43,19 +46,29 @@ class RunHandle:
         self._queue: queue.SimpleQueue[Record | GpunbError] = queue.SimpleQueue()
         self._taken = after
         self._unacked = 0
+        self._unread = 0
+        self._count = threading.Lock()
 
     def __repr__(self) -> str:
         return f"RunHandle({self.id!r})"
 
     def take(self, record: Record) -> None:
         """A record came in (called by the client's reader)."""
-        if record.number <= self.seen:
+        if self.over or record.number <= self.seen:
             return  # sent again after a broken line
-        gap_is_named = record.kind == "trimmed" and int(record.head.get("from", 0)) <= self.seen + 1
+        begins = record.head.get("from", 0)
+        gap_is_named = record.kind == "trimmed" and type(begins) is int and begins <= self.seen + 1
         if record.number != self.seen + 1 and not gap_is_named:
             msg = f"run {self.id}: record {record.number} came after {self.seen}"
             self.fail(ProtocolError(msg))
             return
+        if self._unread > self.window + MOST_AHEAD:
+            self.over = True
+            msg = f"run {self.id}: the host sends more than {MOST_AHEAD >> 20} MB that it was not asked for"
+            self.fail(ProtocolError(msg))
+            return
+        with self._count:
+            self._unread += record.size + RECORD
         self.seen = record.number
         if record.kind == "end":
             self.over = True
@@ -84,6 +97,8 @@ class RunHandle:
             return None
         if isinstance(found, GpunbError):
             raise found
+        with self._count:
+            self._unread -= found.size + RECORD
         self._taken = found.number
         self._unacked += found.size + 64
         if self._unacked >= ACK_EVERY and found.kind != "end":

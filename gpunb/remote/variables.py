@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import json
+import mmap
 import secrets
 import threading
 import time
@@ -40,6 +41,7 @@ SMALL = 8 << 20  # bytes for which one channel will do
 NEAR = 0.005  # seconds of round trip up to which one channel fills the line
 CHANNELS = 8  # OpenSSH allows 10 sessions on a connection, and the agent's is one
 READ = 32 << 20
+LAZY = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +135,20 @@ def get(client: AgentClient, names: Sequence[str], *, progress: Progress = SILEN
                 counter.add(got)
                 return got
 
-            buffers = [[bytearray(size) for size in item["sizes"]] for item in items]
+            buffers = [[_room(size) for size in item["sizes"]] for item in items]
             kernelvars.fill(recv_into, [memoryview(one) for many in buffers for one in many if one])
         except (OSError, EOFError) as err:
             transfer.explain(err)
-        except (ValueError, KeyError, TypeError) as err:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as err:
             msg = f"the host described a variable as something else than agreed: {err}"
             raise ProtocolError(msg) from err
         transfer.finish()
     return {item["name"]: _unpack(item, parts) for item, parts in zip(items, buffers, strict=True)}
+
+
+def _room(size: int) -> bytearray | mmap.mmap:
+    """`size` writable bytes; large ones take memory only as they are filled, should the host lie."""
+    return bytearray(size) if size < LAZY else mmap.mmap(-1, size)
 
 
 def _lines(client: AgentClient, size: int) -> int:
@@ -151,7 +158,7 @@ def _lines(client: AgentClient, size: int) -> int:
     return CHANNELS
 
 
-def _unpack(item: Mapping[str, Any], buffers: list[bytearray]) -> Any:
+def _unpack(item: Mapping[str, Any], buffers: list[Any]) -> Any:
     try:
         return kernelvars.unpack(item, buffers)
     except ModuleNotFoundError as err:

@@ -77,3 +77,27 @@ def test_part_lengths_that_do_not_fit_are_refused(lengths):
 def test_a_frame_over_the_limit_is_not_made():
     with pytest.raises(FrameError, match="limit"):
         encode({}, [bytes(protocol.MAX_BODY)])
+
+
+def test_a_long_frame_is_read_over_and_the_next_ones_come() -> None:
+    long = encode({"t": "rec", "k": "msg", "x": 1}, [b"p" * 3_000_000], 7)
+    data = encode({"a": 1}) + long + encode({"a": 2}) + encode({"a": 3}, [b"xy"])
+    for step in (1 << 24, 70_000, 4_097):
+        decoder = Decoder(keep=1 << 20)
+        found = []
+        most = 0
+        for at in range(0, len(data), step):
+            found += decoder.feed(data[at : at + step])
+            most = max(most, decoder.pending)
+        assert [(number, head.get("a", head.get("x"))) for number, head, _ in found] == [
+            (0, 1), (7, 1), (0, 2), (0, 3),
+        ]  # fmt: skip
+        assert found[1][1]["dropped"] > 3_000_000
+        assert "b" not in found[1][1]
+        assert len(found[1][2]) == 0
+        assert bytes(found[3][2]) == b"xy"
+        assert most <= step
+    broken = bytearray(long)
+    broken[-1] ^= 1
+    with pytest.raises(FrameError, match="checksum"):
+        list(Decoder(keep=1 << 20).feed(bytes(broken)))
