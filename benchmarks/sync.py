@@ -156,7 +156,7 @@ class _Case:
         self.case("nothing changed", rounds, self.again)
         self.case("one file changed", rounds, self.one)
         self.case("1 GB up", few, self.up)
-        self.case("1 MB of 1 GB changed", few, self.changed)
+        self.case("1 MB of 1 GB changed", rounds, self.changed)
         self.case("1 GB down", few, self.down)
         for name in self.engines:
             self.trees.fresh(self.trees.there(name), self.trees.work / f"back-{name}")
