@@ -10,7 +10,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import comms, places
+from . import comms, lending, places
 from .comms import Comms
 from .kernel import Kernel
 from .runs import Run, describe_code
@@ -54,6 +54,7 @@ class Cells:
         self.failed: set[str] = set()
         self.overdue: set[str] = set()
         self.answers: set[tuple[str, int]] = set()
+        self.secrets: dict[str, dict[str, str]] = {}  # of cells that wait or run
         self.tasks: set[asyncio.Future[Any]] = set()
         self._starting: asyncio.Future[bool] | None = None
         self._ending: asyncio.Future[None] | None = None
@@ -120,17 +121,28 @@ class Cells:
         except asyncio.CancelledError:
             return  # the kernel died, and the run with it
         await asyncio.sleep(0.2)  # output comes on another socket
+        if run.about.get("secrets"):
+            await lending.take_back(kernel)
         failed = run.id in self.failed
         self.failed.discard(run.id)
         run.end("error" if failed else "ok", 1 if failed else 0)
         self.current = None
         await self._next()
 
-    def submit(self, about: dict[str, Any], code: str, store: bool, timeout: float | None) -> Run:
-        """A new cell; returns at once."""
+    def submit(
+        self,
+        about: dict[str, Any],
+        code: str,
+        store: bool,
+        timeout: float | None,
+        secrets: dict[str, str] | None = None,
+    ) -> Run:
+        """A new cell; returns at once. `secrets` are in its environment while it runs."""
         about.update(code=code, store=store, timeout=timeout, name=about.get("name") or describe_code(code))
         run = Run.create(about)
         self.runs[run.id] = run
+        if secrets:
+            self.secrets[run.id] = secrets
         self.queue.append(run)
         self.later(self._next())
         return run
@@ -147,6 +159,7 @@ class Cells:
         except Exception as err:  # noqa: BLE001 - whatever went wrong ends the run, not the agent
             run.end("died", why=str(err) or type(err).__name__)
         finally:
+            self.secrets.pop(run.id, None)
             if self.current is run:
                 self.current = None
             if self.queue:
@@ -163,6 +176,11 @@ class Cells:
         content = {"code": about["code"], "silent": False, "store_history": bool(about.get("store", True))}
         content.update(user_expressions=about.get("expressions") or {}, stop_on_error=True)
         content["allow_stdin"] = bool(about.get("stdin", True))
+        lent = self.secrets.pop(run.id, None)
+        if about.get("secrets"):
+            if lent is None:
+                raise RuntimeError(lending.GONE)
+            await lending.lend(kernel, lent)
         run.begin()
         idle = self._idle
         reply = kernel.request("execute_request", content, message_id=run.id)
@@ -180,6 +198,8 @@ class Cells:
         finally:
             if timer is not None:
                 timer.cancel()
+        if about.get("secrets"):
+            await lending.take_back(kernel)
         self._finish(run, answer)
 
     def _finish(self, run: Run, answer: dict[str, Any]) -> None:

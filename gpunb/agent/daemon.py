@@ -14,7 +14,7 @@ import sys
 import time
 from typing import IO, TYPE_CHECKING, Any
 
-from . import places, processes, protocol
+from . import lending, places, processes, protocol
 from .cells import Cells
 from .comms import TYPES as COMM_TYPES
 from .jobs import Job, Jobs
@@ -167,7 +167,8 @@ class Agent:
                 about.update(kernel=args["kernel"], stdin=args.get("stdin", True))
                 about["expressions"] = args.get("expressions") or {}
             store = args.get("store", True)
-            self.kernel(about.get("kernel")).submit(about, code, store, args.get("timeout"))
+            given = self._secrets(args, about)
+            self.kernel(about.get("kernel")).submit(about, code, store, args.get("timeout"), given)
         return self.run(args).info()
 
     async def op_job(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -183,8 +184,19 @@ class Agent:
             about.update(argv=argv, shell=shell, cwd=args.get("cwd"), env=args.get("env") or {})
             about.update(gpus=wanted, restart=policy)
             about["name"] = about["name"] or (shell or " ".join(argv or []))[:80]
-            self.jobs.submit(about)
+            self.jobs.submit(about, self._secrets(args, about))
         return self.run(args).info()
+
+    @staticmethod
+    def _secrets(args: dict[str, Any], about: dict[str, Any]) -> dict[str, str]:
+        """A run's secrets; only their names go to the disk."""
+        try:
+            found = lending.checked(args.get("secrets"))
+        except ValueError as err:
+            raise OpError(code="bad-secrets", text=str(err)) from None
+        if found:
+            about["secrets"] = sorted(found)
+        return found
 
     def _job_limits(self, args: dict[str, Any]) -> tuple[int, str]:
         """How many GPUs a job asks for, and its restart policy."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import gpus, places, policy, processes
+from . import gpus, lending, places, policy, processes
 from .journal import Journal
 from .runs import Run
 
@@ -46,6 +47,12 @@ class Job(Run):
         self.policy = str(about.get("restart") or "never")
         self.gpus: list[str] = []
         self.attempt = 1
+        self.secrets: dict[str, str] = {}
+
+    @property
+    def is_short_of_secrets(self) -> bool:
+        """Whether it was given secrets that this process does not have."""
+        return bool(self.about.get("secrets")) and not self.secrets
 
     @property
     def was_placed(self) -> bool:
@@ -119,9 +126,10 @@ class Jobs:
             self._devices = await gpus.devices()
         return self._devices
 
-    def submit(self, about: dict[str, Any]) -> Job:
-        """A new job; returns at once."""
+    def submit(self, about: dict[str, Any], secrets: dict[str, str] | None = None) -> Job:
+        """A new job; returns at once. `secrets` are in its process's environment."""
         run: Job = Job.create(about, make_journal=False)  # type: ignore[assignment]
+        run.secrets = dict(secrets or {})
         self.runs[run.id] = run
         if run.wants:
             self.queue.append(run)
@@ -147,6 +155,9 @@ class Jobs:
                 run = self.queue[0]
                 if run.over:
                     self.queue.pop(0)
+                    continue
+                if run.is_short_of_secrets:
+                    self._refuse(run, lending.GONE)
                     continue
                 refused = ""
                 try:
@@ -191,15 +202,19 @@ class Jobs:
         package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         log = open(os.path.join(run.folder, "keeper.log"), "ab")
         try:
-            return subprocess.Popen(
+            keeper = subprocess.Popen(
                 [sys.executable, package, "keep", run.folder],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if run.secrets else subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
         finally:
             log.close()
+        if keeper.stdin is not None:  # less than a pipe holds
+            with contextlib.suppress(OSError), keeper.stdin as line:
+                line.write(json.dumps(run.secrets).encode("utf-8"))
+        return keeper
 
     async def watch(self, run: Job, keeper: subprocess.Popen[bytes] | None = None) -> None:
         """Follow a job's journal until its end record; what is to be done for a lost one is done here."""
@@ -233,6 +248,9 @@ class Jobs:
         if self._done(run):
             return None
         cancelled = os.path.exists(os.path.join(run.folder, "cancelled"))
+        if run.is_short_of_secrets and not cancelled:
+            self._close(run, "died", None, lending.GONE)
+            return None
         if never_began or (policy.again(run.policy, run.attempt, lost=True) and not cancelled):
             return self._keeper(run)
         state, why = ("cancelled", "cancelled") if cancelled else ("died", "its keeper process was killed")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import selectors
 import signal
@@ -52,6 +53,9 @@ class Keeper:
         self.about: dict[str, Any] = places.read_json(os.path.join(folder, "about.json"))
         self.id: str = self.about["id"]
         self.policy = str(self.about.get("restart") or "never")
+        self.secrets: dict[str, str] = {}
+        if self.about.get("secrets"):  # the agent says them here, once
+            self.secrets = json.loads(sys.stdin.buffer.read().decode("utf-8") or "{}")
         self.lost = 0
         self.ending = False
         self.command: subprocess.Popen[bytes] | None = None
@@ -204,6 +208,7 @@ class Keeper:
         if placed.get("gpus"):
             env.update(CUDA_VISIBLE_DEVICES=",".join(placed["gpus"]), CUDA_DEVICE_ORDER="PCI_BUS_ID")
         env.update(about.get("env") or {})
+        env.update(self.secrets)
         argv = about.get("argv") or ["/bin/sh", "-c", about["shell"]]
         cwd = os.path.expanduser(about.get("cwd") or "~")
         return subprocess.Popen(

@@ -13,6 +13,7 @@ import logging
 import secrets
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from gpunb.agent import protocol
@@ -29,6 +30,7 @@ from gpunb.progress import SILENT, Progress
 from gpunb.remote.bootstrap import open_line
 from gpunb.remote.records import HostInfo, Record, RunInfo
 from gpunb.remote.run import RunHandle
+from gpunb.remote.safetext import one_line
 from gpunb.ssh.connection import Connection
 
 if TYPE_CHECKING:
@@ -44,7 +46,10 @@ __all__ = ["AgentClient"]
 LOG = logging.getLogger("gpunb.remote")
 PATIENCE = 600.0  # seconds a broken line is tried again before waiting callers are told
 READ = 32 << 20  # paramiko moves all it holds at each small read
+STALL = 30.0  # seconds that a host may take nothing of what it is sent
+KEEP = 32 << 20  # bytes of one record from a host that is not one's own; more of it is not kept here
 BACKOFF = (0.1, 5.0)
+DOWN = "gpunb down ends the session"
 ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
@@ -207,6 +212,10 @@ class AgentClient:
         try:
             with self._writing:
                 channel.sendall(frame)
+        except TimeoutError:
+            # a host that takes nothing, or half of a frame: this line is of no more use
+            LOG.warning("%s takes no more requests, closing the line", self.endpoint.alias)
+            self._drop()
         except (OSError, EOFError):  # paramiko says EOFError where the socket had ended
             LOG.debug("sending failed; the reader will notice", exc_info=True)
 
@@ -214,9 +223,14 @@ class AgentClient:
         raw = self.request("hello", proto=protocol.VERSION)
         names = ("agent", "python", "python_version", "home", "hostname")
         if not all(isinstance(raw.get(name), str) for name in names):
+            msg = f"the agent introduced itself as {one_line(raw, 300)}"
+            raise ProtocolError(msg)
+        pid = raw.get("pid", 0)
+        words = {name: raw[name][:4096] for name in names}
+        if type(pid) is not int or not all(word.isprintable() for word in words.values()):
             msg = f"the agent introduced itself as {str(raw)[:300]}"
             raise ProtocolError(msg)
-        return HostInfo(pid=int(raw.get("pid", 0)), **{name: raw[name][:4096] for name in names})
+        return HostInfo(pid=pid, **words)
 
     def round_trip(self) -> float:
         """Seconds to the agent and back: the better of two."""
@@ -237,6 +251,7 @@ class AgentClient:
         run_id: str | None = None,
         timeout: float | None = None,
         kernel: str = "",
+        secrets: Mapping[str, str] | None = None,
         **more: Any,
     ) -> RunHandle:
         """Run `code` in the host's kernel, after what waits there already.
@@ -248,9 +263,11 @@ class AgentClient:
         kernel
             Another kernel than the session's own: a notebook's. For that one, `more` may hold
             ``store``, ``stdin`` and ``expressions``, as in an execute request.
+        secrets
+            Environment variables for this cell's time; kept in memory, there and here.
         """
         args = {"code": code, "name": name, "timeout": timeout, "kernel": kernel, **more}
-        return self._start("cell", args, run_id)
+        return self._start("cell", args, run_id, secrets)
 
     def run_job(
         self,
@@ -263,6 +280,7 @@ class AgentClient:
         run_id: str | None = None,
         gpus: int = 0,
         restart: str = "never",
+        secrets: Mapping[str, str] | None = None,
     ) -> RunHandle:
         """Run a command (`argv`) or a shell line as a job, with a keeper of its own on the host.
 
@@ -272,14 +290,21 @@ class AgentClient:
             How many GPUs it gets for itself; it waits in the host's queue until they are free.
         restart
             "never", "on-lost[:N]" or "on-failure[:N]"; see `gpunb.agent.policy`.
+        secrets
+            Environment variables of this job's process alone; kept in memory, there and here.
         """
         args: dict[str, Any] = {"cwd": cwd, "env": dict(env or {}), "name": name, "shell": shell}
         args.update(gpus=gpus, restart=restart)
-        return self._start("job", {**args, "argv": list(argv) if argv else None}, run_id)
+        return self._start("job", {**args, "argv": list(argv) if argv else None}, run_id, secrets)
 
-    def _start(self, op: str, args: dict[str, Any], run_id: str | None) -> RunHandle:
+    def _start(
+        self, op: str, args: dict[str, Any], run_id: str | None, secrets: Mapping[str, str] | None
+    ) -> RunHandle:
         run_id = run_id or new_run_id()
         handle = RunHandle(self, run_id)
+        if secrets:
+            args["secrets"] = dict(secrets)
+            handle.hide = list(secrets.values())
         with self._lock:
             self._runs[run_id] = handle
         self._post(op, {**args, "run": run_id, "after": 0, "window": handle.window}, handle.fail)
@@ -402,7 +427,7 @@ class AgentClient:
         except BaseException:
             connection.close()
             raise
-        channel.settimeout(None)  # the connection itself notices a silent host
+        channel.settimeout(STALL)  # for what is sent; the connection itself notices a silent host
         with self._lock:
             self._connection, self._channel = connection, channel
             self._up.set()
@@ -427,31 +452,38 @@ class AgentClient:
             self._tell(f"the line to {self.endpoint.alias} is back")
 
     def _read_until_broken(self, rest: bytes) -> Exception | None:
-        decoder = protocol.Decoder()
+        decoder = protocol.Decoder(keep=protocol.MAX_BODY if self.trust == "own" else KEEP)
         channel = self._channel
         try:
             data = rest
             while channel is not None:
                 for number, head, payload in decoder.feed(data):
                     self._take(number, head, payload)
-                data = channel.recv(READ)
+                data = _receive(channel)
                 if not data:
                     return None
         except protocol.FrameError as err:
-            return ProtocolError(f"the host's agent sent {err}", hint="gpunb down ends the session")
+            return ProtocolError(f"the host's agent sent {one_line(err, 200)}", hint=DOWN)
         except (OSError, EOFError, GpunbError) as err:
             return err
+        except Exception as err:  # a stranger's bytes must not end this thread without a word
+            LOG.warning("reading from %s", self.endpoint.alias, exc_info=True)
+            msg = f"the host's agent sent what makes no sense ({type(err).__name__})"
+            return ProtocolError(msg, hint=DOWN)
         return None
 
     def _take(self, number: int, head: dict[str, Any], payload: memoryview) -> None:
         kind = head.get("t")
         if kind == "rec":
             handle = self._runs.get(str(head.get("run")))
-            if handle is not None:
+            if handle is not None and "dropped" in head:
+                handle.take(Record(number, "cut", {**head, "bytes": head["dropped"]}, ()))
+            elif handle is not None:
                 handle.take(Record(number, str(head.get("k")), head, protocol.parts_of(head, payload)))
         elif kind in ("res", "err"):
+            ident = head.get("id")
             with self._lock:
-                call = self._calls.pop(head.get("id", -1), None)
+                call = self._calls.pop(ident, None) if type(ident) is int else None
             if call is None:
                 return
             if kind == "err":
@@ -534,8 +566,14 @@ class AgentClient:
         return Unreachable(f"there is no line to {self.endpoint.alias}")
 
 
+def _receive(channel: Channel) -> bytes:
+    while True:
+        with suppress(TimeoutError):
+            return channel.recv(READ)
+
+
 def _refusal(head: Mapping[str, Any]) -> GpunbError:
-    text, code = str(head.get("msg", ""))[:2000], head.get("code")
+    text, code = one_line(head.get("msg", ""), 2000), head.get("code")
     if code == "no-run":
         return RunNotFound(text, hint="gpunb runs lists what there is")
     if code == "lease-over":
