@@ -156,7 +156,7 @@ class SessionPanel(Talking):
             with Ledger.open() as ledger:
                 while not self.closed.is_set() and time.monotonic() - self._looked_at < LOOKED_S:
                     self._refresh.clear()
-                    self._send(ledger)
+                    self._bring(ledger)
                     self._refresh.wait(EVERY_S)
         except GpunbError as err:
             self.answer(None, error={"message": err.message, "hint": err.hint or ""})
@@ -165,7 +165,7 @@ class SessionPanel(Talking):
         finally:
             self._watchers.watch(())
 
-    def _send(self, ledger: Ledger) -> None:
+    def _bring(self, ledger: Ledger) -> None:
         from gpunb.commands.shapes import run_shape
 
         shapes = self._shapes(ledger)

@@ -6,13 +6,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gpunb.errors import BadInput, GpunbError, WrongState
+from gpunb.errors import AuthFailed, BadInput, GpunbError, WrongState
 from gpunb.notebook.widgets import fallback
 from gpunb.notebook.widgets.base import Door, Talking, static
 from gpunb.notebook.widgets.confirm import Confirmations
 from gpunb.notebook.widgets.messages import Flag, Number, Rule, Text
 from gpunb.notebook.widgets.rental import Rental, request_for, sentence
-from gpunb.notebook.widgets.searching import Found, Wanted, packed, search
+from gpunb.notebook.widgets.searching import Found, Wanted, needs_key, packed, search
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -211,6 +211,11 @@ class OfferPicker(Talking):
         """The question that stands before the rental."""
         row = self._row(offer, hours)
         request = request_for(hours, budget, self._disk())
+        with Door() as door:
+            if needs_key(door, row.offer.provider):
+                msg = f"there is no key for {door.provider(row.offer.provider).title}"
+                hint = f"Log in above, or %gpu login {row.offer.provider}"
+                raise AuthFailed(msg, provider=row.offer.provider, bill="nothing was rented", hint=hint)
         args = {"offer": offer, "hours": hours, "budget": budget}
         return {"says": sentence(row, request), "usd": row.total, "token": self._questions.ask("rent", args)}
 

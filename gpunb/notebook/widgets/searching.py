@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gpunb.commands.context import Context
     from gpunb.offers import Ranked, SearchResult
 
-__all__ = ["Found", "Wanted", "checked", "packed", "search", "shaped"]
+__all__ = ["Found", "Wanted", "checked", "needs_key", "packed", "search", "shaped"]
 
 MOST = 20_000
 CUT = {"gpu": 80, "region": 60, "country": 60, "cpu": 80, "offer_id": 120, "key": 200, "why": 600}
@@ -106,13 +106,11 @@ def checked(filters: Mapping[str, Any]) -> dict[str, Any]:
             fits, rule = isinstance(value, bool), "True or False"
             out[name] = value
         else:
-            several = [value] if isinstance(value, (str, int, float)) else value
-            fits = isinstance(several, (list, tuple)) and all(
-                isinstance(one, (str, int, float)) and not isinstance(one, bool) for one in several
-            )
-            fits, rule = fits and (kind is tuple or len(several) == 1), "a text or a number"
-            rule += ", or a list of them" if kind is tuple else ""
-            out[name] = tuple(map(str, several)) if kind is tuple else str(several[0]) if fits else None
+            several = list(value) if kind is tuple and isinstance(value, (list, tuple)) else [value]
+            fits = all(isinstance(one, (str, int, float)) and not isinstance(one, bool) for one in several)
+            rule = "a text or a number" + (", or a list of them" if kind is tuple else "")
+            texts = [str(one) for one in several]
+            out[name] = tuple(texts) if kind is tuple else texts[0]
         if not fits:
             msg = f"pick: {name}={value!r} must be {rule}"
             raise BadInput(msg)
@@ -137,7 +135,38 @@ def search(context: Context, wanted: Wanted) -> Found:
         limit=MOST,
         **given,
     )
-    return shaped(result)
+    found = shaped(result)
+    found.failed += [
+        _keyless(context, answer.provider)
+        for answer in result.answers
+        if needs_key(context, answer.provider) and not _named(found, answer.provider)
+    ]
+    return found
+
+
+def needs_key(context: Context, provider: str) -> bool:
+    """Whether nothing can be rented there before `login`: most clouds show offers to anybody."""
+    cloud = context.provider(provider)
+    return cloud.needs_key and cloud.config.key is None
+
+
+def _named(found: Found, provider: str) -> bool:
+    """Whether its failure is told already; a missing key then belongs to it."""
+    for one in found.failed:
+        if one["provider"] == provider:
+            one["login"] = True
+            return True
+    return False
+
+
+def _keyless(context: Context, provider: str) -> dict[str, Any]:
+    title = context.provider(provider).title
+    return {
+        "provider": provider,
+        "message": f"there is no key for {title}; its offers are shown, and renting one needs it",
+        "hint": f"%gpu login {provider}",
+        "login": True,
+    }
 
 
 def shaped(result: SearchResult) -> Found:

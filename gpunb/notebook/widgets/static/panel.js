@@ -149,7 +149,7 @@ function leaseBar(name, t, extend) {
   const fill = node("div", "gpunb-fill");
   track.append(fill);
   const text = node("span", "gpunb-lease-text");
-  const press = button("gpunb-extend", "+", extend);
+  const press = button("gpunb-extend", t("extend"), extend);
   box.append(label, track, text, press);
   return {
     box,
