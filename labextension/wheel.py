@@ -20,7 +20,7 @@ class LabExtension(BuildHookInterface):  # type: ignore[type-arg]
             return
         root = Path(self.root)
         if not (root / BUILT / "package.json").is_file():
-            self.app.display_warning("without the JupyterLab extension, which is not built: make wheel does it")
+            self.app.display_warning("without the JupyterLab extension: it is not built, see make wheel")
             return
         # install.json, which says who installed it, was put there by the build
         build_data["shared_data"][str(root / BUILT)] = SHARED

@@ -16,7 +16,7 @@ class RentBody extends Widget {
   constructor(private readonly hub: IHub) {
     super();
     const { trans } = hub;
-    this.addClass('gpunb-rent');
+    this.addClass('gpunb-rent-body');
     this.name = field(trans.__('Name'), '', { className: 'gpunb-rent-name' });
     this.name.input.placeholder = trans.__('chosen for you');
     this.disk = field(trans.__('Disk, GB'), '', { type: 'number', className: 'gpunb-rent-disk' });
@@ -163,6 +163,15 @@ class RentDialog extends Dialog<void> {
   }
 }
 
+/** The picker has its own looks; JupyterLab would put its own on every button and field in it. */
+class PlainRenderer extends Dialog.Renderer {
+  override createBody(value: Dialog.Body<unknown>): Widget {
+    if (!(value instanceof Widget)) return super.createBody(value);
+    value.addClass('jp-Dialog-body');
+    return value;
+  }
+}
+
 let open: RentDialog | null = null;
 
 /** Open it; there is never more than one. */
@@ -173,7 +182,8 @@ export async function rentDialog(hub: IHub): Promise<void> {
     title: hub.trans.__('Rent a GPU'),
     body: body as unknown as Dialog.IBodyWidget<void>,
     buttons: [Dialog.cancelButton({ label: hub.trans.__('Close') })],
-    focusNodeSelector: '.gpunb-find'
+    focusNodeSelector: '.gpunb-find',
+    renderer: new PlainRenderer()
   });
   dialog.addClass('gpunb-rent-dialog');
   open = dialog;
