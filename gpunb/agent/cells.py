@@ -14,6 +14,7 @@ from . import comms, lending, places
 from .comms import Comms
 from .kernel import Kernel
 from .runs import Run, describe_code
+from .spares import QUIET, Spares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -28,6 +29,9 @@ KEPT = frozenset(
         "error",
     ]
 )
+# what a thread may say after its cell has ended
+KEPT_LATE = KEPT | {"stream"}
+OPEN = 32  # journals of ended cells that stay open
 
 
 class Cells:
@@ -38,7 +42,11 @@ class Cells:
     """
 
     def __init__(
-        self, runs: dict[str, Run], note: Callable[[dict[str, Any]], None], name: str = "main"
+        self,
+        runs: dict[str, Run],
+        note: Callable[[dict[str, Any]], None],
+        name: str = "main",
+        spares: Spares | None = None,
     ) -> None:
         self.name = name
         self.kept = KEPT if name == "main" else KEPT | {"execute_input"}
@@ -49,6 +57,9 @@ class Cells:
         self.folder = os.path.join(places.base(), "kernels", name)
         self.comms = Comms(os.path.join(self.folder, "comms"), "comms" if name == "main" else name[:20])
         self.queue: collections.deque[Run] = collections.deque()
+        self.spares = Spares(places.runs()) if spares is None else spares
+        self._open: collections.deque[Run] = collections.deque()
+        self._refill: asyncio.TimerHandle | None = None
         self.current: Run | None = None
         self.restarted = ""
         self.failed: set[str] = set()
@@ -93,6 +104,7 @@ class Cells:
 
     async def warm(self) -> None:
         """Start the kernel before it is asked for; a failure is the first cell's to tell."""
+        self._make_spares()
         with contextlib.suppress(Exception):
             await self.ensure()
 
@@ -129,6 +141,17 @@ class Cells:
         self.current = None
         await self._next()
 
+    def _shut_later(self, run: Run) -> None:
+        """A process may have a thousand files open or so, and a session more cells than that."""
+        self._open.append(run)
+        while len(self._open) > OPEN:
+            oldest = self._open.popleft()
+            if oldest.over and oldest not in self._open:
+                oldest.shut()
+
+    def _make_spares(self) -> None:
+        asyncio.get_running_loop().run_in_executor(None, self.spares.fill)
+
     def submit(
         self,
         about: dict[str, Any],
@@ -139,7 +162,7 @@ class Cells:
     ) -> Run:
         """A new cell; returns at once. `secrets` are in its environment while it runs."""
         about.update(code=code, store=store, timeout=timeout, name=about.get("name") or describe_code(code))
-        run = Run.create(about)
+        run = Run.create(about, spares=self.spares)
         self.runs[run.id] = run
         if secrets:
             self.secrets[run.id] = secrets
@@ -162,6 +185,11 @@ class Cells:
             self.secrets.pop(run.id, None)
             if self.current is run:
                 self.current = None
+            self._shut_later(run)
+            loop = asyncio.get_running_loop()
+            if self._refill is not None:
+                self._refill.cancel()
+            self._refill = loop.call_later(QUIET, self._make_spares)
             if self.queue:
                 self.later(self._next())
             elif self.leave:
@@ -298,10 +326,13 @@ class Cells:
         if parent.startswith("comm-") and (kind in self.kept or kind in ("stream", "status")):
             self.comms.hear_answer(kind, parent, parts, self.kernel.position)
             return
-        if run is None or run.journal is None:
+        if run is None or run.kind != "cell" or (run.journal is None and kind not in KEPT_LATE):
             return
         if kind != "status" and not run.hear(self.kernel.position):
             return  # an earlier agent has journaled it
+        if run.journal is None:
+            run.reopen()
+            self._shut_later(run)
         if kind == "stream":
             content = json.loads(parts[0].decode("utf-8", "replace"))
             run.stream(content["name"], content["text"])

@@ -21,6 +21,7 @@ from .jobs import Job, Jobs
 from .journal import Reader
 from .policy import parse as parse_policy
 from .runs import PATIENCE, Follower, Run
+from .spares import PREFIX
 from .telemetry import Telemetry
 from .watchdog import Watchdog
 
@@ -59,15 +60,15 @@ class Agent:
         """Take up what an earlier agent process left: runs on disk, a kernel that lives."""
         unfinished = []
         for name in sorted(os.listdir(places.runs())):
+            if name.startswith(PREFIX):
+                continue
             about = places.read_json(os.path.join(places.runs(), name, "about.json")) or {}
             run = (Job if about.get("kind") == "job" else Run).load(name, writing=True)
             if run is None:
                 continue
             self.runs[run.id] = run
             if run.over:
-                if run.journal is not None:
-                    run.journal.close()
-                    run.journal = None
+                run.shut()
             elif isinstance(run, Job):
                 self.jobs.adopt(run)
             else:
@@ -99,7 +100,7 @@ class Agent:
             if not isinstance(name, str) or not RUN_ID.match(name):
                 text = "kernel: %r is not 8 to 32 lower-case letters and digits" % (name,)
                 raise OpError(code="bad-kernel", text=text)
-            self.kernels[name] = Cells(self.runs, self.tell, name)
+            self.kernels[name] = Cells(self.runs, self.tell, name, self.cells.spares)
         return self.kernels[name]
 
     def tell(self, head: dict[str, Any]) -> None:

@@ -107,16 +107,19 @@ class Journal:
         whole record.
     run
         The run's id, set in each record.
+    last, size
+        What the writer knows of the file from before; saves reading it.
     """
 
-    def __init__(self, path: str, run: str) -> None:
+    def __init__(self, path: str, run: str, last: int = 0, size: int = 0) -> None:
         self.path = path
         self.run = run
-        self.size = 0
-        self.last = 0
+        self.size = size
+        self.last = last
         self.last_head: dict[str, Any] = {}
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-        if os.fstat(self._file).st_size:
+        if os.fstat(self._file).st_size != size:
+            self.last = self.size = 0
             self._recover()
 
     def _recover(self) -> None:

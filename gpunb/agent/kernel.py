@@ -28,7 +28,7 @@ from .spool import Inlet, clear
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import zmq.asyncio
+    import zmq
     from jupyter_client.session import Session
 
 IDS = b"<IDS|MSG>"
@@ -78,8 +78,8 @@ class Kernel:
         self.pid: int | None = None
         self.started: int | None = None
         self._session: Session
-        self._context: zmq.asyncio.Context | None = None
-        self._sockets: dict[str, zmq.asyncio.Socket] = {}
+        self._context: zmq.Context[Any] | None = None
+        self._sockets: dict[str, zmq.Socket[Any]] = {}
         self._tasks: list[asyncio.Future[Any]] = []
         self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._prefix = ""
@@ -149,13 +149,12 @@ class Kernel:
         socket is there asks nobody.
         """
         import zmq
-        import zmq.asyncio
         from jupyter_client.session import Session
 
         info = places.read_json(self._connection_file())
         self._prefix = info["ip"]
         self._session = Session(key=info["key"].encode(), signature_scheme=info["signature_scheme"])
-        context = self._context = zmq.asyncio.Context()
+        context = self._context = zmq.Context()
         context.linger = 0
         self._listen(poke_address(info["ip"]))
         self._tasks = [asyncio.ensure_future(self._watch())]
@@ -167,7 +166,7 @@ class Kernel:
             sock.sndhwm = sock.rcvhwm = 0
             sock.connect("ipc://" + path)
             self._sockets[channel] = sock
-        self._tasks += [asyncio.ensure_future(self._read(channel)) for channel in self._sockets]
+            asyncio.get_running_loop().add_reader(sock.fileno(), self._read, channel)
 
     def _listen(self, address: str) -> None:
         """Be told by the kernel's process that there is something to read."""
@@ -210,10 +209,15 @@ class Kernel:
             header, parent, more = found
             self._guard(self.on_iopub, header["msg_type"], parent.get("msg_id", ""), more)
 
-    async def _read(self, channel: str) -> None:
-        sock = self._sockets[channel]
-        while True:
-            found = _parse(await sock.recv_multipart())
+    def _read(self, channel: str) -> None:
+        """Take what has come; its descriptor speaks up once, so all of it is taken."""
+        import zmq
+
+        while channel in self._sockets:
+            try:
+                found = _parse(self._sockets[channel].recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                return
             if found is None:
                 continue
             _, parent, (content, *_) = found
@@ -307,10 +311,8 @@ class Kernel:
         if sock is None:
             msg = "the kernel is not running"
             raise RuntimeError(msg)
-        self._tasks.append(
-            asyncio.ensure_future(sock.send_multipart([*self._session.serialize(message), *buffers]))
-        )
-        self._tasks = [task for task in self._tasks if not task.done()]
+        sock.send_multipart([*self._session.serialize(message), *buffers])  # no mark: it never waits
+        asyncio.get_running_loop().call_soon(self._read, channel)  # sending may swallow the sign of news
 
     def interrupt(self) -> None:
         """SIGINT to the kernel and the processes it started in its group."""
@@ -347,6 +349,7 @@ class Kernel:
             self._inlet.close()
             self._inlet = None
         for sock in self._sockets.values():
+            asyncio.get_running_loop().remove_reader(sock.fileno())
             sock.close(0)
         self._sockets = {}
         if self._context is not None:

@@ -18,15 +18,17 @@ from typing import Any
 
 def base() -> str:
     """``~/.gpunb``, made if need be, readable by its owner only."""
-    path = os.path.join(os.path.expanduser("~"), ".gpunb")
-    os.makedirs(path, mode=0o700, exist_ok=True)
-    return path
+    return _made(os.path.join(os.path.expanduser("~"), ".gpunb"))
 
 
 def runs() -> str:
     """The folder of the runs' folders."""
-    path = os.path.join(base(), "runs")
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    return _made(os.path.join(base(), "runs"))
+
+
+def _made(path: str) -> str:
+    if not os.path.isdir(path):  # asked for with every run, and it nearly always is
+        os.makedirs(path, mode=0o700, exist_ok=True)
     return path
 
 
@@ -62,7 +64,7 @@ def write_json(path: str, value: Any) -> None:
     """Write `value` beside `path` and rename, so that a reader sees old or new."""
     beside = "%s.%d" % (path, os.getpid())
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(value, file)
+        file.write(json.dumps(value))
     os.replace(beside, path)
 
 

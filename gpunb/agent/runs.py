@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from .journal import MAX_RECORD, MIN_GAP, READ_LIMIT, Journal, Reader, joined
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    from .spares import Spares
 
 PATIENCE = 0.02  # seconds that news may wait for more news
 
@@ -50,11 +53,16 @@ class Run:
         self._lost = 0
 
     @classmethod
-    def create(cls, about: dict[str, Any], make_journal: bool = True) -> Run:
+    def create(cls, about: dict[str, Any], make_journal: bool = True, spares: Spares | None = None) -> Run:
         """A new run: its folder and description are on disk when this returns."""
         run = cls(about)
-        os.makedirs(run.folder, mode=0o700)
-        places.write_json(os.path.join(run.folder, "about.json"), about)
+        path = os.path.join(run.folder, "about.json")
+        if spares is not None and spares.take(run.folder):
+            with open(path, "w") as file:  # half of it is as good as none: nobody was told of the run yet
+                file.write(json.dumps(about))
+        else:
+            os.mkdir(run.folder, 0o700)
+            places.write_json(path, about)
         if make_journal:
             run.journal = Journal(run.path, run.id)
             run.append({"k": "start", "kind": run.kind, "name": about.get("name", "")})
@@ -141,7 +149,7 @@ class Run:
 
     def _write_one(self, head: dict[str, Any], parts: Sequence[Any]) -> None:
         journal = self.journal
-        if journal is None:  # output of a cell that has long ended, from a thread it left
+        if journal is None:  # its writer is its keeper
             return
         number = journal.append(dict(head, at=head.get("at", self.heard)), parts)
         self._note(number, journal.last_head, journal.size)
@@ -184,12 +192,24 @@ class Run:
         if not self.over:
             head = dict(more, k="end", state=state, exit=exit_code, why=why)
             self.append(head)
-            if self.journal is not None and self.kind == "job":
-                self.journal.close()
-                self.journal = None
+            if self.kind == "job":
+                self.shut()
+
+    def reopen(self) -> None:
+        """Take an ended cell's journal up again: a thread that it left has said something."""
+        if self.journal is None:
+            self.journal = Journal(self.path, self.id, self.last, self.size)
+
+    def shut(self) -> None:
+        """Close the journal's file; `reopen` opens it again."""
+        self.flush()
+        if self.journal is not None:
+            self.journal.close()
+            self.journal = None
 
     def cut(self, why: str) -> None:
         """Keep only beginning and end of an ended run's journal."""
+        self.shut()
         journal = Journal(self.path, self.id)
         try:
             journal.trim(4096, why)

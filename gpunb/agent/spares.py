@@ -1,0 +1,62 @@
+"""Folders made before the runs that will have them.
+
+To make a folder and two files takes a disk longer than all else that the agent
+does for an empty cell, so it is done while nobody waits. A folder becomes a
+run's by one rename; until then its name begins with a dot, and who looks for
+runs passes it by.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+
+MOST = 8
+PREFIX = ".spare-"
+QUIET = 0.05  # seconds without a cell after which more are made
+
+
+class Spares:
+    """A few empty run folders in `parent`, each with an empty ``about.json`` and ``journal``."""
+
+    def __init__(self, parent: str) -> None:
+        self.parent = parent
+        self._ready: list[str] = []
+        self._number = 0
+        self._filling = threading.Lock()
+        for name in os.listdir(parent):
+            if name.startswith(PREFIX):  # an earlier agent's
+                shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
+
+    def fill(self) -> None:
+        """Make what is missing; to be called in a thread. A full disk makes none."""
+        with self._filling:
+            while len(self._ready) < MOST:
+                folder = os.path.join(self.parent, "%s%d" % (PREFIX, self._number))
+                self._number += 1
+                try:
+                    os.mkdir(folder, 0o700)
+                    for name in ("about.json", "journal"):
+                        os.close(os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT, 0o600))
+                except OSError:
+                    return
+                self._ready.append(folder)
+
+    def take(self, folder: str) -> bool:
+        """Make a spare one `folder`; False if there is none, and `folder` is to be made.
+
+        Raises
+        ------
+        OSError
+            There is such a folder with something in it.
+        """
+        try:
+            spare = self._ready.pop()
+        except IndexError:
+            return False
+        try:
+            os.rename(spare, folder)
+        except FileNotFoundError:  # somebody tidied up
+            return False
+        return True
