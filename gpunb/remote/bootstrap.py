@@ -155,7 +155,7 @@ def _once(kind: str, asked: set[str], begun: float, timeout: float) -> None:
 
 
 def _failed(more: dict[str, Any]) -> BootstrapFailed:
-    msg = f"the agent could not be started on the host: {str(more.get('text', ''))[:2000]}"
+    msg = f"the agent could not be started on the host: {str(more.get('text', ''))[:800]}"
     advice = ADVICE.get(str(more.get("step", "")))
     return BootstrapFailed(msg, bill="the instance runs and is billed", hint=advice)
 

@@ -107,6 +107,7 @@ class AgentClient:
         self._channel: Channel | None = None
         self._closed: GpunbError | None = None
         self._up = threading.Event()
+        self._stalls = 0
         self.info: HostInfo
 
     @classmethod
@@ -214,8 +215,13 @@ class AgentClient:
                 channel.sendall(frame)
         except TimeoutError:
             # a host that takes nothing, or half of a frame: this line is of no more use
+            self._stalls += 1
             LOG.warning("%s takes no more requests, closing the line", self.endpoint.alias)
-            self._drop()
+            if self._stalls > 1:  # and nothing was answered in between
+                msg = f"{self.endpoint.alias} takes no more requests"
+                self._end(Unreachable(msg, bill="the instance may still run and be billed"))
+            else:
+                self._drop()
         except (OSError, EOFError):  # paramiko says EOFError where the socket had ended
             LOG.debug("sending failed; the reader will notice", exc_info=True)
 
@@ -482,6 +488,7 @@ class AgentClient:
                 handle.take(Record(number, str(head.get("k")), head, protocol.parts_of(head, payload)))
         elif kind in ("res", "err"):
             ident = head.get("id")
+            self._stalls = 0
             with self._lock:
                 call = self._calls.pop(ident, None) if type(ident) is int else None
             if call is None:

@@ -20,7 +20,7 @@ __all__ = ["RunHandle"]
 WINDOW = 8 << 20  # bytes on their way to us unacknowledged
 ACK_EVERY = 1 << 20
 RECORD = 640  # bytes that a record takes here at least, beside its parts
-MOST_AHEAD = 64 << 20  # bytes beyond the window, before a host is taken for one that floods us
+MOST_AHEAD = 40 << 20  # bytes beyond the window, before a host is taken for one that floods us
 
 
 class RunHandle:

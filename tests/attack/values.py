@@ -1,0 +1,133 @@
+"""Hostile variables: what `%gpu get` makes of a kernel that sends something else than it should."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import TYPE_CHECKING, Any
+
+from gpunb.remote import get
+from tests.attack.frame import Place, case
+from tests.attack.mimic import Mimic, client, variables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def take(place: Place, *items: Mapping[str, Any], data: bytes = b"", trust: str = "stranger") -> str:
+    host = Mimic(place)
+    host.bulk = variables(*items, data=data)
+    reply = {"reply": {"user_expressions": {"r": {"status": "ok", "data": {"text/plain": "'{}'"}}}}}
+    host.answers = {"kernel": reply}
+    with client(place, host, trust=trust) as found:
+        return f"taken: {str(get(found, ['x']))[:100]}"
+
+
+class _Bomb:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (self.path, "w")
+
+
+@case("a pickle that writes a file", "would come as a pickle, which can run code here")
+def _(place: Place) -> str:
+    body = pickle.dumps(_Bomb(str(place.touched)))
+    return take(place, {"name": "x", "as": "pickle", "sizes": [len(body)]}, data=body)
+
+
+@case("a pickle under the name of a datacenter", "would come as a pickle, which can run code here")
+def _(place: Place) -> str:
+    body = pickle.dumps(_Bomb(str(place.touched)))
+    return take(place, {"name": "x", "as": "pickle", "sizes": [len(body)]}, data=body, trust="datacenter")
+
+
+@case("a form that does not exist", "unknown form|would come as")
+def _(place: Place) -> str:
+    return take(place, {"name": "x", "as": "cloudpickle", "sizes": [1]}, data=b"x")
+
+
+@case("an array of objects", "array of objects can't come|that is none")
+def _(place: Place) -> str:
+    about = {"name": "x", "as": "npy", "sizes": [8], "dtype": "|O", "shape": [1], "fortran": False}
+    return take(place, about, data=b"\1\2\3\4\5\6\7\0")
+
+
+@case("dtypes that are programs", "is no plain one|that is none")
+def _(place: Place) -> str:
+    about = {"name": "x", "as": "npy", "sizes": [8], "shape": [1], "fortran": False}
+    return take(place, {**about, "dtype": [["a", "O"], ["b", {"c": 1}]]}, data=b"\0" * 8)
+
+
+@case("shapes that do not fit", "came as an array that is none")
+def _(place: Place) -> str:
+    about = {"name": "x", "as": "npy", "sizes": [8], "dtype": "<f8", "shape": [10**9, 10**9], "fortran": True}
+    return take(place, about, data=b"\0" * 8)
+
+
+@case("10 GB announced and 8 bytes sent", "(transfer broke off|closed|line)")
+def _(place: Place) -> str:
+    about = {"name": "x", "as": "npy", "sizes": [10 * 2**30], "dtype": "<f8", "shape": [1], "fortran": False}
+    host = Mimic(place)
+    send = variables(about, data=b"\0" * 8)
+    host.bulk = lambda channel: (send(channel), channel.close())
+    host.answers = {"kernel": {"reply": {"user_expressions": {"r": {"status": "ok", "data": {}}}}}}
+    with client(place, host) as found:
+        return str(get(found, ["x"]))
+
+
+@case("a variable of 2**60 bytes", "described a variable as something else")
+def _(place: Place) -> str:
+    return take(place, {"name": "x", "as": "json", "sizes": [2**60]})
+
+
+@case("JSON 100,000 levels deep", "JSON that is none")
+def _(place: Place) -> str:
+    body = b"[" * 100_000 + b"]" * 100_000
+    return take(place, {"name": "x", "as": "json", "sizes": [len(body)]}, data=body)
+
+
+@case("descriptions that are no list, or too deep", "described a variable as something else")
+def _(place: Place) -> str:
+    host = Mimic(place)
+    text = b"[" * 200_000 + b"]" * 200_000
+    host.bulk = lambda channel: channel.sendall(len(text).to_bytes(8, "big") + text)
+    host.answers = {"kernel": {"reply": {}}}
+    with client(place, host) as found:
+        return str(get(found, ["x"]))
+
+
+@case("a description of 1 GB", "described a variable as something else")
+def _(place: Place) -> str:
+    host = Mimic(place)
+    host.bulk = lambda channel: channel.sendall((2**30).to_bytes(8, "big") + b"[" * 1000)
+    host.answers = {"kernel": {"reply": {}}}
+    with client(place, host) as found:
+        return str(get(found, ["x"]))
+
+
+@case("another variable than asked for", "sent other variables than asked for")
+def _(place: Place) -> str:
+    return take(place, {"name": "__builtins__", "as": "json", "sizes": [2]}, data=b"{}")
+
+
+@case("sizes that are negative, true or texts", "described a variable as something else")
+def _(place: Place) -> str:
+    return take(place, {"name": "x", "as": "json", "sizes": [-1, True, "9"]})
+
+
+@case("a reason with escapes why it can't be sent", "^variable 'x': ")
+def _(place: Place) -> str:
+    return take(place, {"name": "x", "error": "\x1b]0;owned\x07\x1b[2J" * 1000, "sizes": []})
+
+
+@case("a reply of the kernel that is Python code", "(answered|could not do it|taken)")
+def _(place: Place) -> str:
+    host = Mimic(place)
+    host.bulk = variables({"name": "x", "as": "json", "sizes": [1]}, data=b"1")
+    code = f"__import__('os').system('touch {place.touched}')"
+    reply = {"user_expressions": {"r": {"status": "ok", "data": {"text/plain": code}}}}
+    host.answers = {"kernel": {"reply": reply}}
+    with client(place, host) as found:
+        return f"taken: {json.dumps(get(found, ['x']))}"
