@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 import uuid
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gpunb import paths
@@ -32,6 +33,36 @@ BUSY_S = 30.0
 # Connections that a fork left to the child. SQLite must neither use nor close them
 # there (sqlite.org/howtocorrupt.html, 2.6), so they are kept from the collector.
 _abandoned: list[sqlite3.Connection] = []
+
+# Whoever closes a file by hand drops all POSIX locks that his process has on it, SQLite's too
+# (howtocorrupt.html, 2.2): the next process to close the ledger would take itself for the last one
+# and delete the log (-wal) that we still write to. So this process looks into a file by hand only
+# while it has no connection to it.
+_held: Counter[tuple[int, int]] = Counter()
+_holding = threading.Lock()
+
+
+def _forget_held() -> None:
+    global _holding  # noqa: PLW0603 - a fork may have copied it while it was taken
+    _holding = threading.Lock()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_held)
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that is counted while it is open."""
+
+    inode: tuple[int, int] | None = None
+
+    def close(self) -> None:
+        super().close()
+        with _holding:
+            inode, self.inode = self.inode, None
+            if inode is not None and _held[inode] > 0:
+                _held[inode] -= 1
 
 
 class Store:
@@ -95,15 +126,20 @@ class Store:
         self._pid = os.getpid()
 
     def _connect(self) -> sqlite3.Connection:
-        self._inspect()
-        # never created by SQLite itself: the mode would be the umask's
-        db = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode=rw",
-            uri=True,
-            timeout=BUSY_S,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        with _holding:
+            self._inspect()
+            # never created by SQLite itself: the mode would be the umask's
+            db = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode=rw",
+                uri=True,
+                timeout=BUSY_S,
+                isolation_level=None,
+                check_same_thread=False,
+                factory=_Connection,
+            )
+            info = self.path.stat()
+            db.inode = (info.st_dev, info.st_ino)
+            _held[db.inode] += 1
         try:
             db.row_factory = sqlite3.Row
             version = _pragma(db, "user_version")
@@ -123,7 +159,7 @@ class Store:
         return db
 
     def _inspect(self) -> None:
-        """Refuse what SQLite would silently repair, empty or overwrite."""
+        """Refuse what SQLite would silently repair, empty or overwrite; `_holding` is taken."""
         path = self.path
         # The log is looked at first: SQLite writes the file's first page before the log
         # exists, so a log beside an empty file can't be another process just starting.
@@ -137,6 +173,8 @@ class Store:
             info = None
         if info is not None and path.is_dir():
             self._damaged("a folder stands in its place")
+        if info is not None and _held[info.st_dev, info.st_ino] > 0:
+            return  # looked at before, by this process; SQLite itself says what has become of it
         if info is None or info.st_size == 0:
             if log:
                 self._damaged("the file is empty or missing, but its log (-wal) is not")

@@ -574,3 +574,68 @@ def test_script_is_cut_at_its_statements() -> None:
         "CREATE TABLE a (\n  x\n);",
         "CREATE TABLE b (y);",
     ]
+
+
+_THEIRS = """
+from gpunb.sessions.ledger import Ledger
+with Ledger.open() as ledger:
+    ledger.update("s1234567", detail="theirs")
+    print(ledger.get("s1234567").host)
+"""
+
+
+def test_what_one_process_opens_and_closes_drops_no_lock_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # POSIX drops all locks of a process on a file when it closes any descriptor of it; then the next
+    # process to close the ledger deletes the log under the first one's feet
+    monkeypatch.setenv("GPUNB_HOME", str(tmp_path / "home"))
+
+    def theirs() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", _THEIRS], capture_output=True, text=True, timeout=60, check=True
+        )
+        return done.stdout.strip()
+
+    with Ledger.open() as ledger:
+        ledger.add_session(Session(id="s1234567", name="a", provider="p", label="l"))
+        for number in range(3):
+            with Ledger.open() as second:
+                second.sessions()
+            thread = threading.Thread(target=ledger.sessions)
+            thread.start()
+            thread.join()
+            ledger.update("s1234567", host=f"mine-{number}")
+            assert theirs() == f"mine-{number}"
+            assert ledger.get("s1234567").detail == "theirs"
+            ledger.update("s1234567", detail="mine")
+            assert ledger.path.with_name("ledger.sqlite-wal").exists()
+
+
+def test_a_file_that_nobody_here_holds_is_looked_at_again(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    Ledger(path).close()
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(LedgerDamaged):
+        Ledger(path)
+
+
+def test_a_second_ledger_in_one_process_keeps_the_locks_of_the_first(home: Path) -> None:
+    """Whoever closes a descriptor of the file drops the process's locks on it; then another
+    process takes itself for the last one, and deletes the log that is still written to."""
+    elsewhere = "from gpunb.sessions.ledger import Ledger\nwith Ledger.open() as ledger: print(len(ledger.sessions()))"
+
+    def seen_elsewhere() -> str:
+        ran = subprocess.run([sys.executable, "-c", elsewhere], capture_output=True, text=True, timeout=60)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout.strip()
+
+    with Ledger.open() as first:
+        first.sessions()
+        with Ledger.open() as second:
+            second.sessions()
+        assert seen_elsewhere() == "0"
+        assert first.path.with_name(first.path.name + "-wal").exists()
+        first.add_session(Session(id="a1", name="kept", provider="local", label="gpunb-x-a1"))
+        assert seen_elsewhere() == "1"
+        assert [one.name for one in first.sessions()] == ["kept"]
