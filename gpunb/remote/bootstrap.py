@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["agent_version", "open_line", "read_line"]
 
 INSTALL_TIMEOUT = 600.0  # seconds for ipykernel from a slow mirror
+WINDOW = 16 << 20  # bytes on their way here: twice what a run has unacknowledged
 MAX_NOISE = 1 << 20  # bytes of banner before we give up
 FIND_PYTHON = """
 nonce=$1; version=$2; want=$3; code=$4; size=$5
@@ -115,7 +116,7 @@ def open_line(
     stage = files("gpunb.agent").joinpath("stage.py").read_bytes()
     size = str(len(stage))
     command = quote(["sh", "-c", FIND_PYTHON, "gpunb", nonce, version, python or "", READ_STAGE, size])
-    channel = connection.channel(command)
+    channel = connection.channel(command, window=WINDOW)
     try:
         channel.sendall(stage)
         lines = LineReader(channel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
 import time
 from typing import TYPE_CHECKING, Any
@@ -254,7 +255,7 @@ def play(place: Place, *records: bytes, trust: str = "stranger") -> str:
     for sign in ORDERS:
         if sign in text:
             raise Escaped(f"the terminal got {sign!r}: {text[:300]!r}")
-    return "shown: " + " ".join(text.split())[:300]
+    return "shown: " + " ".join(re.sub("[^ -~]", " ", text).split())[:300]
 
 
 def end(number: int, state: Any = "ok", **more: Any) -> bytes:
