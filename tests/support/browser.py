@@ -53,7 +53,7 @@ class Browser:
             found = check()
             if found:
                 return found
-            assert time.monotonic() < end, f"not within {seconds} s; models: {self.models}"
+            assert time.monotonic() < end, f"not within {seconds} s; models: {str(self.models)[:2000]}"
             try:
                 self.take(self.client.get_iopub_msg(timeout=0.1))
             except Empty:

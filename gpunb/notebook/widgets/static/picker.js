@@ -6,6 +6,7 @@
 const ROW = 30;
 const ROW_NARROW = 50;
 const NARROW = 560;
+const MEDIUM = 980;
 const OVERSCAN = 6;
 const TEXT_MAX = 160;
 const SHOWN_VALUES = 6;
@@ -915,6 +916,7 @@ export function createPicker(el, options = {}) {
     const width = root.clientWidth || el.clientWidth;
     const narrow = width > 0 && width < NARROW;
     root.classList.toggle("gpunb-narrow", narrow);
+    root.classList.toggle("gpunb-medium", !narrow && width > 0 && width < MEDIUM);
     rowHeight = narrow ? ROW_NARROW : ROW;
     root.style.setProperty("--gp-row", `${rowHeight}px`);
     paint();
