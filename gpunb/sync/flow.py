@@ -38,6 +38,7 @@ __all__ = ["Wish", "by_agent", "by_agents"]
 
 TRIES = 12  # broken lines in a row without a byte that went
 PAUSE = (0.1, 5.0)
+APART_TRIES = 2  # breaks after which lines share a connection: something between may not like many
 
 
 @dataclass(slots=True)
@@ -84,6 +85,7 @@ def _patiently(clients: Sequence[AgentClient], wish: Wish, once: Callable[[], _F
         flow: _Flow | None = None
         try:
             flow = once()
+            flow.apart = len(before) < APART_TRIES
             flow.run()
         except (Unreachable, HostError) as err:
             report = flow.report if flow is not None else None
@@ -188,6 +190,7 @@ class _Flow:
         self.source, self.target, self.single = source, target, single
         self.rules, self.wish, self._lock = rules, wish, lock
         self.exists = self.over = False
+        self.apart = True
         self.where = self.root = ""
         self.report = SyncReport(Plan())
         self._leftovers: list[str] = []
@@ -235,7 +238,7 @@ class _Flow:
         report.plan = plan
         report.failed += tree.failed
         rtt = max(side.line.rtt for side in (self.source, self.target) if isinstance(side, HostSide))
-        self.way = choose(rtt, plan, zstd=self.host.zstd, rates=wish.rates, ssh=pipe.there())
+        self.way = choose(rtt, plan, zstd=self.host.zstd, rates=wish.rates, ssh=self.apart and pipe.there())
         report.engine, report.why = "stream", self.way.why
         report.estimate_s, report.estimate_usd = estimate(plan, rtt, self.way.lines, wish.rates)
 

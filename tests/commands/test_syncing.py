@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gpunb.commands import syncing
+from gpunb.errors import SyncError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from support.terminal import Gpunb
 
 
@@ -50,3 +59,111 @@ def test_refusals(gpunb: Gpunb, line: str, words: list[str]) -> None:
     assert answer.code in (1, 2)
     for word in words:
         assert word in answer.err.replace("\n", " "), answer.err
+
+
+@pytest.mark.slow
+def test_what_could_not_go_is_listed_and_the_exit_says_so(demo: Gpunb) -> None:
+    Path("tree/sub").mkdir(parents=True)
+    Path("tree/sub/x").write_text("x")
+    Path("tree/y").write_text("y")
+    assert demo("exec", "mkdir", "-p", "t/sub/x/in-the-way").code == 0
+    ran = demo("sync", "tree", ":t", "--json")
+    assert ran.code == 1
+    assert [row["path"] for row in ran.json["failed"]] == ["sub/x"]
+    assert demo("exec", "cat", "t/y").out.strip().endswith("y")
+    assert "not moved: sub/x: a folder stands in its place" in demo("sync", "tree", ":t").out
+
+
+class TestWatch:
+    @pytest.fixture
+    def moves(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """What would have been synced; the second try finds another sync at work."""
+        done: list[str] = []
+
+        def move(*_args: Any, **_options: Any) -> Any:
+            done.append("try")
+            if len(done) == 2:
+                msg = "another sync into t is running"
+                raise SyncError(msg)
+            if len(done) == 4:
+                msg = "the host's disk is full"
+                raise SyncError(msg)
+            return f"report {len(done)}"
+
+        def changes(*_args: Any, **_patterns: Any) -> Iterator[int]:
+            yield from (1, 1, 1)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(syncing, "move", move)
+        monkeypatch.setattr(syncing, "summary", str)
+        monkeypatch.setattr(syncing, "BUSY_S", 0.01)
+        monkeypatch.setattr("gpunb.sync.watch.changes", changes)
+        return done
+
+    def test_waits_for_another_sync_and_survives_a_failed_one(
+        self, moves: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told: list[str] = []
+        context: Any = SimpleNamespace(tell=lambda note: told.append(note.text))
+        report = SimpleNamespace(failed=[])
+        real = syncing.move
+
+        def move(*args: Any, **options: Any) -> Any:
+            real(*args, **options)
+            return report
+
+        monkeypatch.setattr(syncing, "move", move)
+        plain: dict[str, Any] = {"include": (), "exclude": ()}
+        reports = syncing.follow(context, None, ["src"], "t", **plain)  # type: ignore[arg-type]
+        assert len(moves) == 5  # at first; one that waited; one that failed; one after it
+        assert len(reports) == 3
+        assert any("the host's disk is full" in text for text in told)
+
+
+@pytest.mark.slow
+def test_watch_follows_changes_until_ctrl_c(demo: Gpunb, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("src").mkdir()
+    Path("src/a").write_text("1")
+    stop = threading.Event()
+    seen: list[Any] = []
+    from gpunb.sync import watch
+
+    real = watch.changes
+
+    def changes(source: Path, **patterns: Any) -> Iterator[int]:
+        yield from real(source, **patterns, stop=stop)
+
+    def follow(*args: Any, **options: Any) -> Any:
+        report = move(*args, **options)
+        seen.append(report)
+        return report
+
+    move = syncing.move
+    monkeypatch.setattr(watch, "changes", changes)
+    monkeypatch.setattr(syncing, "move", follow)
+
+    def edit() -> None:
+        with contextlib.suppress(TimeoutError):
+            wait_for(lambda: len(seen) >= 1)
+            for number in range(2, 30):  # the watch may not have begun
+                Path("src/b").write_text(str(number))
+                with contextlib.suppress(TimeoutError):
+                    wait_for(lambda: len(seen) >= 2, 3.0)
+                    break
+        stop.set()
+
+    editor = threading.Thread(target=edit)
+    editor.start()
+    ran = demo("sync", "src", ":watched", "--watch")
+    editor.join()
+    assert ran.code == 0, ran.err
+    assert len(seen) >= 2
+    assert demo("exec", "ls", "watched").out.split() == ["a", "b"]
+
+
+def wait_for(what: Any, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.05)

@@ -462,6 +462,34 @@ def test_auto_takes_rsync_up_for_much_and_sftp_else(
 
 
 @needs_rsync
+@pytest.mark.parametrize("where", ["here", "there", "openrsync", "gone there"])
+def test_an_rsync_that_is_too_old_is_not_used(
+    sshd: Sshd, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    said = (
+        "openrsync: protocol version 29"
+        if where == "openrsync"
+        else "rsync  version 2.6.9  protocol version 29"
+    )
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "rsync").write_text(f"#!/bin/sh\necho '{said}'\nexit {127 * (where == 'gone there')}\n")
+    (old / "rsync").chmod(0o755)
+    if where in ("here", "openrsync"):
+        monkeypatch.setenv("PATH", str(old), prepend=":")
+    else:
+        if where == "gone there":
+            (old / "rsync").write_text("#!/bin/sh\necho 'rsync: not found' >&2\nexit 127\n")
+        enter = sshd.root / "enter"
+        enter.write_text(enter.read_text().replace("exec /bin/sh -c", f"PATH={old}:$PATH exec /bin/sh -c"))
+    with Connection.open(sshd.endpoint()) as connection:
+        report = sync(connection, str(source), "t", direction="up")
+        report.check()
+        assert report.engine == "sftp"
+        assert shape(sshd.home / "t") == shape(source)
+
+
+@needs_rsync
 def test_a_noisy_login_shell_breaks_rsync_and_not_the_sync(sshd: Sshd, source: Path) -> None:
     enter = sshd.root / "enter"
     text = enter.read_text()
