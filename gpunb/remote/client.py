@@ -29,7 +29,7 @@ from gpunb.errors import (
 from gpunb.progress import SILENT, Progress
 from gpunb.remote.bootstrap import open_line
 from gpunb.remote.records import HostInfo, Record, RunInfo
-from gpunb.remote.run import RunHandle
+from gpunb.remote.run import WINDOW, Followers, RunHandle
 from gpunb.remote.safetext import one_line
 from gpunb.ssh.connection import Connection
 
@@ -102,7 +102,7 @@ class AgentClient:
         self._lock = threading.RLock()
         self._writing = threading.Lock()
         self._calls: dict[int, _Call] = {}
-        self._runs: dict[str, RunHandle] = {}
+        self._runs: dict[str, Followers] = {}
         self._connection: Connection | None = None
         self._channel: Channel | None = None
         self._closed: GpunbError | None = None
@@ -312,7 +312,7 @@ class AgentClient:
             args["secrets"] = dict(secrets)
             handle.hide = list(secrets.values())
         with self._lock:
-            self._runs[run_id] = handle
+            self._runs[run_id] = Followers(handle)
         self._post(op, {**args, "run": run_id, "after": 0, "window": handle.window}, handle.fail)
         return handle
 
@@ -329,33 +329,46 @@ class AgentClient:
         RunNotFound
             The host has no such run.
         """
-        with self._lock:
-            before = self._runs.pop(run_id, None)
-        if before is not None:  # one follower a run and client: the earlier one must be silent first
-            self.request("detach", run=run_id)
         handle = RunHandle(self, run_id, after)
         handle.wake = wake
+        with self._lock:
+            others = self._runs.get(run_id)
+        if others is not None:  # the host has one follower for all here, which must be silent first
+            self.request("detach", run=run_id)
         info = self.run_info(run_id)
         handle.history = info.last
         with self._lock:
-            self._runs[run_id] = handle
-        self._follow(handle)
+            if run_id in self._runs:
+                self._runs[run_id].add(handle)
+            else:
+                self._runs[run_id] = Followers(handle)
+        self._follow(run_id)
         return handle
 
-    def _follow(self, handle: RunHandle) -> None:
-        self._post("info", {"run": handle.id, "after": handle.seen, "window": handle.window}, handle.fail)
+    def _follow(self, run_id: str) -> None:
+        with self._lock:
+            followers = self._runs.get(run_id)
+        if followers is not None and followers.waiting:
+            self._post("info", {"run": run_id, "after": followers.seen, "window": WINDOW}, followers.fail)
 
     def forget(self, handle: RunHandle) -> None:
         """Stop following; the run goes on."""
         with self._lock:
-            if self._runs.get(handle.id) is not handle:
+            followers = self._runs.get(handle.id)
+            if followers is None or handle not in followers.handles:
+                return
+            followers.remove(handle)
+            if followers.handles:
                 return
             del self._runs[handle.id]
         if self._closed is None and not handle.over:
             self._post("detach", {"run": handle.id})
 
     def ack(self, run_id: str, number: int) -> None:
-        """Tell the agent that records up to `number` have been taken."""
+        """Tell the agent that records up to `number` have been taken, if nobody else here is further back."""
+        followers = self._runs.get(run_id)
+        if followers is not None:
+            number = min(number, followers.taken)
         self._send(protocol.encode({"t": "req", "id": 0, "op": "ack", "run": run_id, "n": number}))
 
     def runs(self) -> list[RunInfo]:
@@ -481,11 +494,11 @@ class AgentClient:
     def _take(self, number: int, head: dict[str, Any], payload: memoryview) -> None:
         kind = head.get("t")
         if kind == "rec":
-            handle = self._runs.get(str(head.get("run")))
-            if handle is not None and "dropped" in head:
-                handle.take(Record(number, "cut", {**head, "bytes": head["dropped"]}, ()))
-            elif handle is not None:
-                handle.take(Record(number, str(head.get("k")), head, protocol.parts_of(head, payload)))
+            followers = self._runs.get(str(head.get("run")))
+            if followers is not None and "dropped" in head:
+                followers.take(Record(number, "cut", {**head, "bytes": head["dropped"]}, ()))
+            elif followers is not None:
+                followers.take(Record(number, str(head.get("k")), head, protocol.parts_of(head, payload)))
         elif kind in ("res", "err"):
             ident = head.get("id")
             self._stalls = 0
@@ -537,12 +550,11 @@ class AgentClient:
     def _resume(self) -> None:
         with self._lock:
             calls = [self._calls[number] for number in sorted(self._calls)]
-            handles = list(self._runs.values())
+            runs = list(self._runs)
         for call in calls:
             self._send(call.frame)
-        for handle in handles:
-            if not handle.over:
-                self._follow(handle)
+        for run_id in runs:
+            self._follow(run_id)
 
     def _tell(self, sentence: str) -> None:
         LOG.info("%s", sentence)
@@ -561,13 +573,13 @@ class AgentClient:
                 return
             self._closed = error
             calls, self._calls = list(self._calls.values()), {}
-            handles = list(self._runs.values())
+            followed = list(self._runs.values())
         self._up.clear()
         self._drop()
         for call in calls:
             call.fail(error)
-        for handle in handles:
-            handle.fail(error)
+        for followers in followed:
+            followers.fail(error)
 
     def _unreachable(self) -> Unreachable:
         return Unreachable(f"there is no line to {self.endpoint.alias}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gpunb.remote.client import AgentClient
     from gpunb.remote.records import Record, RunInfo
 
-__all__ = ["RunHandle"]
+__all__ = ["Followers", "RunHandle"]
 
 WINDOW = 8 << 20  # bytes on their way to us unacknowledged
 ACK_EVERY = 1 << 20
@@ -51,6 +51,11 @@ class RunHandle:
 
     def __repr__(self) -> str:
         return f"RunHandle({self.id!r})"
+
+    @property
+    def taken(self) -> int:
+        """The number of the last record that was read."""
+        return self._taken
 
     def take(self, record: Record) -> None:
         """A record came in (called by the client's reader)."""
@@ -139,3 +144,49 @@ class RunHandle:
     def close(self) -> None:
         """Stop following; the run goes on."""
         self.client.forget(self)
+
+
+class Followers:
+    """Those in this process who follow one run; the host sends it once for all of them.
+
+    The host goes back to the one that has seen least when another comes; the
+    others pass over what they have.
+    """
+
+    def __init__(self, first: RunHandle) -> None:
+        self.handles: tuple[RunHandle, ...] = (first,)
+
+    @property
+    def waiting(self) -> list[RunHandle]:
+        """Those that have not seen the end."""
+        return [handle for handle in self.handles if not handle.over]
+
+    @property
+    def seen(self) -> int:
+        """The last record that all have."""
+        return min((handle.seen for handle in self.waiting), default=0)
+
+    @property
+    def taken(self) -> int:
+        """The last record that all who wait for more have read."""
+        return min((handle.taken for handle in self.waiting), default=self.handles[0].taken)
+
+    def add(self, handle: RunHandle) -> None:
+        """One more follows."""
+        for one in self.handles[:1]:
+            handle.hide = one.hide
+        self.handles = (*self.handles, handle)
+
+    def remove(self, handle: RunHandle) -> None:
+        """One goes."""
+        self.handles = tuple(one for one in self.handles if one is not handle)
+
+    def take(self, record: Record) -> None:
+        """A record came in."""
+        for handle in self.handles:
+            handle.take(record)
+
+    def fail(self, error: GpunbError) -> None:
+        """No more records will come."""
+        for handle in self.handles:
+            handle.fail(error)

@@ -136,6 +136,21 @@ def test_a_timeout_is_kept_by_the_host(client, screen):
         show(client.run_cell("import time; time.sleep(60)", timeout=0.5), screen)
 
 
+def test_two_who_follow_in_one_process_both_see_all_of_it(client):
+    first = client.run_cell("import time\nfor n in range(40):\n    print(n, flush=True); time.sleep(0.02)")
+    early, late = Screen(), Screen()
+    watching = threading.Thread(target=show, args=(first, early))
+    watching.start()
+    wait_for(lambda: "5\n" in early.text())
+    again = client.attach(first.id)
+    third = client.attach(first.id)
+    third.close()  # one that leaves takes nothing from the others
+    show(again, late)
+    watching.join(60)
+    assert not watching.is_alive()
+    assert early.text() == late.text() == "".join(f"{n}\n" for n in range(40))
+
+
 def test_a_second_front_sees_the_same_from_the_start(client, reconnect):
     run = client.run_cell("import time\nfor i in range(5):\n    print(i, flush=True); time.sleep(0.1)")
     other = Screen()
