@@ -116,7 +116,7 @@ class Remote:
         with contextlib.suppress(HostError):
             done = self.connection.run(quote(["df", "-Pk", "--", path]), timeout=20)
             fields = done.out.decode("utf-8", "replace").strip().rpartition("\n")[2].split()
-            if done.code == 0 and len(fields) >= 4 and fields[3].isdigit():
+            if done.code == 0 and len(fields) >= 4 and fields[3].isdecimal() and len(fields[3]) < 20:
                 return int(fields[3]) * 1024
         return None
 

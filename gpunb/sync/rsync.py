@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from typing import IO, TYPE_CHECKING
 
 from gpunb.errors import HostError, SyncError, Unreachable
@@ -31,9 +32,10 @@ _HERE = (3, 1, 0)  # --info=progress2, --omit-link-times
 # below 3.4, a hostile server can write outside and read files here (CVE-2024-12085 to 12088)
 _HERE_DOWN = (3, 4, 0)
 _THERE = (3, 0, 0)
+_LONGEST_LINE = 2**16
 _PARTLY = {23, 24}  # some files could not go, or vanished
-_VERSION = re.compile(rb"rsync\s+version\s+v?(\d+)\.(\d+)\.(\d+)")
-_PROGRESS = re.compile(rb"\s*([\d,.]+)\s+\d+%")
+_VERSION = re.compile(rb"rsync\s+version\s+v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})")
+_PROGRESS = re.compile(rb"\s*([\d,.]{1,40})\s+\d{1,3}%")
 
 
 class Unusable(Exception):
@@ -114,14 +116,17 @@ def transfer(
         "--",
         *ends,
     ]
-    with tempfile.TemporaryFile() as names, tempfile.TemporaryFile() as words:
+    with tempfile.TemporaryFile() as names:
         for item in items:
             # "./" keeps a name that begins with "#" or ";" from being a comment
             names.write(b"./" + item.path.encode("utf-8", "surrogateescape") + b"\0")
         names.seek(0)
-        process = subprocess.Popen(argv, stdin=names, stdout=subprocess.PIPE, stderr=words)
+        process = subprocess.Popen(argv, stdin=names, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        words = bytearray()
+        listener = threading.Thread(target=_listen, args=(process.stderr, words), daemon=True)
         try:
             assert process.stdout is not None  # noqa: S101 - asked for above
+            listener.start()
             files, size = _follow(process.stdout, total, progress)
             code = process.wait()
         finally:
@@ -132,10 +137,11 @@ def transfer(
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
-        words.seek(0)
-        said = _last_words(words.read(2**20))
+            listener.join(10)
+            for pipe in (process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
+        said = _last_words(bytes(words))
     if code == 0 or code in _PARTLY:
         return files, size, code == 0, said
     if files == 0 and code in (1, 2, 4, 12, 13, 14):
@@ -159,17 +165,25 @@ def reasons(said: str, items: Iterable[Item]) -> Iterator[tuple[str, str]]:
         yield item.path, line.rpartition(": ")[2] or "rsync could not send it"
 
 
+def _listen(err: IO[bytes] | None, words: bytearray) -> None:
+    """Keep the last of what rsync, or the host through it, says; a host may say it without an end."""
+    while err is not None and (chunk := err.read1(2**16)):  # type: ignore[attr-defined]
+        words += chunk
+        del words[: max(0, len(words) - 2**20)]
+
+
 def _follow(out: IO[bytes], total: int, progress: Progress) -> tuple[int, int]:
     """Read rsync's output to its end: files and bytes that went."""
     files = size = 0
     buffer = b""
     while chunk := out.read1(2**16):  # type: ignore[attr-defined]
         *lines, buffer = re.split(rb"[\r\n]", buffer + chunk)
+        buffer = buffer[-_LONGEST_LINE:]
         for line in lines:
             if line[:1] in (b"<", b">") and line[1:2] == b"f":
                 files += 1
                 tail = line.split(b" ")[-1]
-                size += int(tail) if tail.isdigit() else 0
+                size += int(tail) if tail.isdigit() and len(tail) < 19 else 0
             elif found := _PROGRESS.match(line):
                 done = int(re.sub(rb"\D", b"", found.group(1)) or b"0")
                 progress.advance(min(done, total), total, "B")
