@@ -87,6 +87,14 @@ class ProviderSettings(BaseModel):
     key: SecretStr | None = None
 
 
+class SecretsSettings(BaseModel):
+    """The ``[secrets]`` table: which hosts a run's secrets may go to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    min_trust: Literal["own", "datacenter", "stranger"] = "datacenter"
+
+
 class Settings(BaseSettings):
     """All settings. Each field's description is what ``gpunb config`` shows."""
 
@@ -116,6 +124,10 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="how much the log file keeps"
+    )
+    secrets: SecretsSettings = Field(
+        default=SecretsSettings(),
+        description="secrets.min_trust: the least trust of a host that gets any: own, datacenter, stranger",
     )
     providers: dict[str, ProviderSettings] = Field(
         default={}, description="one table a cloud: base_url, key, its own options"
@@ -371,8 +383,9 @@ def origins(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None)
         name = next((name for name, data in layers if _has(data, loc)), "default")
         return f"{PREFIX}{'__'.join(loc).upper()}" if name == "environment" else name
 
-    plain = [name for name in Settings.model_fields if name != "providers"]
+    plain = [name for name in Settings.model_fields if name not in ("secrets", "providers")]
     rows = [Origin(name, getattr(settings, name), source([name])) for name in plain]
+    rows.append(Origin("secrets.min_trust", settings.secrets.min_trust, source(["secrets", "min_trust"])))
     for cloud, table in sorted(settings.providers.items()):
         for option, value in {**dict(table), **(table.model_extra or {})}.items():
             if value is None:

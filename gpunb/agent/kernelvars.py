@@ -6,8 +6,14 @@ bytes of every item in order, dealt in pieces over one or several lines
 
     {"name", "as": "json",   "sizes": [n]}
     {"name", "as": "npy",    "sizes": [n], "dtype", "shape", "fortran"}
+    {"name", "as": "arrow",  "sizes": [n], "kind"}      an Arrow stream: a table, or a pandas one
+    {"name", "as": "tensor", "sizes": [n], "dtype", "shape"}          a torch tensor's numbers
+    {"name", "as": "tree",   "sizes": [n, ...], "leaves": [...]}   containers of all these
     {"name", "as": "pickle", "sizes": [n, buffer, buffer, ...]}
-    {"name", "error": reason}
+    {"name", "error": reason, "pickle": whether it would go as one}
+
+All but a pickle are `SAFE`: reading them runs no code of the sender's. A tree
+is JSON in which ``{"$": kind, ...}`` stands for what JSON has not.
 
 The same code packs and unpacks at the other end (`gpunb.remote.variables`).
 Pickle protocol 5 keeps large buffers out of band, so nothing is copied.
@@ -24,6 +30,9 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from . import safevars
+from .safevars import CantTravel
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -35,8 +44,7 @@ CHUNK = 4 << 20
 PIECE = 1 << 20  # bytes dealt to one line at a time
 
 
-class CantTravel(Exception):
-    """An object that can't be sent, with the reason."""
+SAFE = frozenset(["json", "npy", "arrow", "tensor", "tree"])
 
 
 def _plain(value: Any, depth: int = 0) -> bool:
@@ -66,24 +74,24 @@ def _reason(value: Any, err: object) -> str:
     return "%s can't be pickled: %s" % (where, err)
 
 
-def pack(name: str, value: Any) -> tuple[dict[str, Any], list[Any]]:
-    """Describe `value` and give its buffers (bytes-like), nothing copied that need not be."""
+def pack(name: str, value: Any, safe: bool = False) -> tuple[dict[str, Any], list[Any]]:
+    """Describe `value` and give its buffers (bytes-like), nothing copied that need not be.
+
+    With `safe` never as a pickle, since the other end would not take one.
+    """
     if _plain(value):
         text = json.dumps(value).encode("utf-8")
         if len(text) <= MAX_JSON:
             return {"name": name, "as": "json", "sizes": [len(text)]}, [text]
     numpy = sys.modules.get("numpy")
-    if numpy is not None and type(value) is numpy.ndarray and not value.dtype.hasobject:
-        fortran = bool(value.flags.f_contiguous and not value.flags.c_contiguous)
-        whole = value if value.flags.c_contiguous or fortran else numpy.ascontiguousarray(value)
-        if not whole.dtype.names and whole.dtype.kind not in "mMV":
-            raw = memoryview(whole.T if fortran else whole).cast("B") if whole.size else memoryview(b"")
-            about = {"name": name, "as": "npy", "sizes": [len(raw)], "dtype": whole.dtype.str}
-            about["shape"] = list(whole.shape)
-            about["fortran"] = fortran
-            return about, [raw]
+    if numpy is not None and type(value) is numpy.ndarray:
+        packed = pack_array(value)
+        if packed is not None:
+            return dict(packed[0], name=name), [packed[1]]
     if "cuda" in str(getattr(value, "device", "")):
         raise CantTravel(_reason(value, ""))
+    if safe:
+        return safevars.pack(name, value)
     buffers: list[pickle.PickleBuffer] = []
     try:
         body = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
@@ -91,6 +99,21 @@ def pack(name: str, value: Any) -> tuple[dict[str, Any], list[Any]]:
         raise CantTravel(_reason(value, err)) from err
     raws = [one.raw() for one in buffers]
     return {"name": name, "as": "pickle", "sizes": [len(body)] + [raw.nbytes for raw in raws]}, [body, *raws]
+
+
+def pack_array(value: Any, scalar: bool = False) -> tuple[dict[str, Any], Any] | None:
+    """An array of plain numbers and its bytes; None for one that has no such form."""
+    if value.dtype.hasobject or value.dtype.names or value.dtype.kind not in "biufcSUmM":
+        return None
+    fortran = bool(value.flags.f_contiguous and not value.flags.c_contiguous)
+    whole = value if value.flags.c_contiguous or fortran else value.copy(order="C")
+    plain = whole.view("i8") if whole.dtype.kind in "mM" else whole  # times have no buffer of their own
+    raw = memoryview(plain.T if fortran else plain).cast("B") if whole.size else memoryview(b"")
+    about = {"as": "npy", "sizes": [len(raw)], "dtype": whole.dtype.str, "shape": list(whole.shape)}
+    about["fortran"] = fortran
+    if scalar:
+        about["scalar"] = True
+    return about, raw
 
 
 def unpack(about: Mapping[str, Any], buffers: Sequence[Any]) -> Any:
@@ -105,6 +128,20 @@ def unpack(about: Mapping[str, Any], buffers: Sequence[Any]) -> Any:
             return _array(about, buffers[0])
         except (ValueError, TypeError, KeyError, IndexError, OverflowError, SyntaxError) as err:
             raise CantTravel("it came as an array that is none: %s" % str(err)[:200]) from None
+    if about["as"] in ("arrow", "tensor", "tree"):
+        try:
+            return safevars.unpack(about, buffers)
+        except (
+            AttributeError,
+            IndexError,
+            KeyError,
+            OverflowError,
+            RecursionError,
+            struct.error,
+            TypeError,
+            ValueError,
+        ) as err:
+            raise CantTravel("it came as a %s that is none: %s" % (about["as"], str(err)[:200])) from None
     if about["as"] == "pickle":
         return pickle.loads(bytes(buffers[0]), buffers=buffers[1:])  # noqa: S301
     raise CantTravel("an item of unknown form %r" % about["as"])
@@ -122,6 +159,9 @@ def _array(about: Mapping[str, Any], buffer: Any) -> Any:
         msg = "an array of objects can't come as plain bytes"
         raise CantTravel(msg)
     shape = tuple(int(n) for n in about["shape"][:64])
+    if min(shape, default=0) < 0:
+        msg = "its shape is below zero"
+        raise CantTravel(msg)
     flat = np.frombuffer(buffer, dtype=dtype)
     return flat.reshape(shape[::-1]).T if about.get("fortran") else flat.reshape(shape)
 
@@ -259,17 +299,18 @@ def receive(paths: list[str], namespace: dict[str, Any]) -> str:
     return json.dumps(report)
 
 
-def send(paths: list[str], names: list[str], namespace: dict[str, Any]) -> str:
-    """Send the variables `names` of `namespace` to the sockets at `paths`."""
+def send(paths: list[str], names: list[str], namespace: dict[str, Any], safe: bool = False) -> str:
+    """Send the variables `names` of `namespace` to the sockets at `paths`; with `safe` as no pickle."""
     items: list[dict[str, Any]] = []
     buffers: list[Any] = []
     for name in names:
         try:
             if name not in namespace:
                 raise CantTravel("there is no variable of that name on the host")  # noqa: EM101, TRY301
-            about, raws = pack(name, namespace[name])
+            about, raws = pack(name, namespace[name], safe)
         except CantTravel as err:
             about, raws = {"name": name, "error": str(err), "sizes": []}, []
+            about["pickle"] = isinstance(err, safevars.NeedsPickle)
         items.append(about)
         buffers += raws
     lines = _connect(paths)

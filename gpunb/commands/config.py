@@ -24,6 +24,7 @@ def command(context: Context) -> Result:  # noqa: ARG001
 
     rows = settings.origins()
     about = {name: field.description or "" for name, field in settings.Settings.model_fields.items()}
+    about["secrets.min_trust"] = about["secrets"].partition(": ")[2]
     shown = [
         [
             Cell(row.key, "strong"),

@@ -18,15 +18,16 @@ __all__ = ["command", "fetch"]
 
 @verb("get", example="get accuracy history", session=True)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-def command(context: Context, *, names: tuple[str, ...], session: str | None) -> Result:
+@click.option("--trust", is_flag=True, help="Take pickles too: what the host sends may then run code here.")
+def command(context: Context, *, names: tuple[str, ...], trust: bool, session: str | None) -> Result:
     """Bring variables of the host into the notebook. From a terminal, use `sync` for files.
 
-    From a host that is not your own, only forms that can't run code here are taken: plain values
-    and arrays of numbers.
+    From a host that is not your own, only forms that can't run code here are taken: plain values,
+    lists, dicts and tuples of them, arrays and tensors of numbers, and tables by Arrow.
     """
     context.needs_notebook("get", "gpunb sync :FILE .  brings a file back")
     found = context.session(session)
-    values = fetch(context, found, names)
+    values = fetch(context, found, names, trust=trust)
     kinds = {name: type(value).__name__ for name, value in values.items()}
     return Result(
         {"names": kinds, "session": found.name},
@@ -34,8 +35,10 @@ def command(context: Context, *, names: tuple[str, ...], session: str | None) ->
     )
 
 
-def fetch(context: Context, session: Session, names: tuple[str, ...]) -> dict[str, Any]:
-    """Bring `names` from the host and set them in the notebook.
+def fetch(
+    context: Context, session: Session, names: tuple[str, ...], *, trust: bool = False
+) -> dict[str, Any]:
+    """Bring `names` from the host and set them in the notebook; with `trust`, as pickles too.
 
     Raises
     ------
@@ -46,7 +49,7 @@ def fetch(context: Context, session: Session, names: tuple[str, ...]) -> dict[st
 
     client = context.agent(session)
     with context.progress(f"get {', '.join(names)}") as progress:
-        values = get(client, list(names), progress=progress)
+        values = get(client, list(names), trust=trust, progress=progress)
     context.shell.user_ns.update(values)
     context.ledger.touch(session.id)
     return values

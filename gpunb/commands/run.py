@@ -39,6 +39,13 @@ __all__ = ["command", "variables"]
 @click.option("--cwd", metavar="PATH", help="The host's folder to run in. [default: the home folder]")
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set a variable for the job.")
 @click.option(
+    "--secret",
+    "secret_names",
+    multiple=True,
+    metavar="NAME",
+    help="Give it the secret NAME: from here's environment, the keyring, or typed.",
+)
+@click.option(
     "--gpus",
     type=click.IntRange(1, 64),
     metavar="N",
@@ -76,6 +83,7 @@ def command(
     folder: str | None,
     cwd: str | None,
     env: tuple[str, ...],
+    secret_names: tuple[str, ...],
     gpus: int | None,
     restart: str,
     typed: tuple[tuple[str, str], ...],
@@ -93,8 +101,10 @@ def command(
 
     A notebook runs by papermill's rules: `-p` sets what its cell tagged "parameters" sets, outputs
     are saved as they come, and the notebook with them is brought back.
+
+    A secret goes to this job's process alone, in memory, and only to hosts of enough trust.
     """
-    from gpunb.commands import notebooks, playing
+    from gpunb.commands import giving, notebooks, playing
 
     what = _what(words, module, shell_line)
     pairs = variables("run", env)
@@ -105,6 +115,7 @@ def command(
         msg = f"run --sync {folder!r} is not a folder here"
         raise BadInput(msg, hint=_close(Path(folder), folders=True))
     found = context.session(session)
+    given = giving.collect(context, found, secret_names)
     client = context.agent(found)
     where = cwd
     if folder is not None:
@@ -129,6 +140,7 @@ def command(
             run_id=run_id,
             gpus=gpus or 0,
             restart=restart,
+            secrets=given,
         )
         if detach:
             info = handle.info()

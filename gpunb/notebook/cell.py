@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb import log
-from gpunb.commands import Context, Result, notices, playing, soon
+from gpunb.commands import Context, Result, giving, notices, playing, soon
 from gpunb.commands.cli import for_door, usage_error, words
 from gpunb.commands.get import fetch
 from gpunb.commands.put import send
@@ -42,6 +42,8 @@ CELL = Verb(
             type=click.Path(exists=True, file_okay=False),
             help="Send what changed in this folder first; its modules can be imported.",
         ),
+        giving.OPTION,
+        click.Option(["--trust"], is_flag=True, help="Let -o bring pickles too, which may run code here."),
         click.Option(["--name"], default="", metavar="TEXT", help="What to call the run in lists."),
         click.Option(["-v", "--verbose"], count=True, help="Show the log too; -vv shows everything."),
     ],
@@ -103,6 +105,7 @@ def _run(context: Context, body: str, options: dict[str, Any]) -> Result | None:
         msg = "%%gpu -o and --detach: a detached cell is not waited for, so nothing can be brought back yet"
         raise BadInput(msg, hint=f"leave -o out, and type %gpu get {' '.join(outputs)} when it has ended")
     session = context.session(options["session"])
+    secrets = giving.collect(context, session, options["secret_names"])
     client = context.agent(session)
     if options["folder"]:
         from gpunb.commands import modules
@@ -113,7 +116,7 @@ def _run(context: Context, body: str, options: dict[str, Any]) -> Result | None:
     timeout = options["timeout"] or context.settings.cell_timeout
     label = options["name"] or _label(body)
     with playing.noted(context, session, kind="cell", name=label) as run_id:
-        handle = client.run_cell(body, name=label, run_id=run_id, timeout=timeout)
+        handle = client.run_cell(body, name=label, run_id=run_id, timeout=timeout, secrets=secrets)
         if options["detach"]:
             info = handle.info()
             handle.close()
@@ -124,7 +127,7 @@ def _run(context: Context, body: str, options: dict[str, Any]) -> Result | None:
         return Result({"run": run_id, "session": session.name, "state": info.state})
     playing.follow(context, handle, context.sink(run_id))
     if outputs:
-        fetch(context, session, outputs)
+        fetch(context, session, outputs, trust=options["trust"])
     return None
 
 

@@ -21,9 +21,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gpunb.agent import kernelvars
+from gpunb.agent.safevars import CantTravel
 from gpunb.errors import GpunbError, ProtocolError, RunError, VariableError
 from gpunb.progress import SILENT, Progress
 from gpunb.remote.bootstrap import agent_version, read_line
+from gpunb.remote.safetext import one_line
 from gpunb.ssh.quoting import quote
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
         _check_name(name)
         try:
             packed.append(kernelvars.pack(name, value))
-        except kernelvars.CantTravel as err:
+        except CantTravel as err:
             msg = f"variable {name!r} can't be sent: {err}"
             raise VariableError(msg, hint="nothing was sent") from err
     buffers = [one for _, many in packed for one in many]
@@ -111,8 +113,10 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
     return PutReport(tuple(values), total, time.monotonic() - started)
 
 
-def get(client: AgentClient, names: Sequence[str], *, progress: Progress = SILENT) -> dict[str, Any]:
-    """Variables of the host's kernel.
+def get(
+    client: AgentClient, names: Sequence[str], *, trust: bool = False, progress: Progress = SILENT
+) -> dict[str, Any]:
+    """Variables of the host's kernel; with `trust`, also as pickles from a host that is not one's own.
 
     Raises
     ------
@@ -123,11 +127,13 @@ def get(client: AgentClient, names: Sequence[str], *, progress: Progress = SILEN
     for name in names:
         _check_name(name)
     progress.say(f"fetching {', '.join(names)}")
-    with _Transfer(client, f"send(%s, {list(names)!r}, globals())", 1) as transfer:
+    pickles = trust or client.trust == "own"
+    with _Transfer(client, f"send(%s, {list(names)!r}, globals(), {not pickles})", 1) as transfer:
         line = transfer.lines[0]
         try:
             items = kernelvars.read_description(line.recv_into)
-            _refuse(client, items, names)
+            _refuse(client, items, names, pickles=pickles)
+            _check_size(items)
             counter = _Counter(progress, sum(sum(item["sizes"]) for item in items))
 
             def recv_into(view: memoryview) -> int:
@@ -164,27 +170,40 @@ def _unpack(item: Mapping[str, Any], buffers: list[Any]) -> Any:
     except ModuleNotFoundError as err:
         msg = f"variable {item['name']!r} needs a module that is missing here: {err.name}"
         raise VariableError(msg, hint=f"pip install {err.name}") from err
-    except kernelvars.CantTravel as err:
+    except CantTravel as err:
         msg = f"variable {item['name']!r}: {err}"
         raise VariableError(msg) from err
 
 
-def _refuse(client: AgentClient, items: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+def _check_size(items: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what this machine has no memory for, whether the host lies or not."""
+    import psutil
+
+    total, free = sum(sum(item["sizes"]) for item in items), psutil.virtual_memory().available
+    if total > free:
+        msg = f"the variables take {total / 1e9:,.1f} GB, and {free / 1e9:.1f} GB of memory are free here"
+        raise VariableError(msg, hint="bring a part of them, or write a file and sync it")
+
+
+def _refuse(
+    client: AgentClient, items: Sequence[Mapping[str, Any]], names: Sequence[str], *, pickles: bool
+) -> None:
     if [item["name"] for item in items] != list(names):
         msg = "the host sent other variables than asked for"
         raise ProtocolError(msg)
     for item in items:
         if "error" in item:
-            msg = f"variable {item['name']!r}: {str(item['error'])[:500]}"
-            raise VariableError(msg)
-        if item["as"] == "pickle" and client.trust != "own":
+            msg = f"variable {item['name']!r}: {one_line(item['error'], 500)}"
+            hint = "--trust takes pickles from this host for once" if item.get("pickle") is True else None
+            raise VariableError(msg, hint=hint)
+        form = item.get("as")
+        if form not in kernelvars.SAFE and not (form == "pickle" and pickles):
             msg = (
-                f"variable {item['name']!r} would come as a pickle, which can run code here, "
+                f"variable {item['name']!r} would come as a {one_line(form, 40)}, which can run code here, "
                 f"and this host's trust is {client.trust!r}"
             )
-            raise VariableError(
-                msg, hint="bring plain numbers, lists or numpy arrays, or write a file and sync it"
-            )
+            hint = "bring plain values, arrays or tables; --trust takes pickles from this host for once"
+            raise VariableError(msg, hint=hint)
 
 
 def _check_name(name: str) -> None:

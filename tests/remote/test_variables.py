@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gpunb.errors import VariableError
+from gpunb.errors import GpunbError, VariableError
 from gpunb.remote import AgentClient, get, put, show
 
 pytestmark = pytest.mark.slow
@@ -102,12 +102,72 @@ def test_a_variable_of_the_host_that_cannot_travel_says_why(client, screen):
 
 
 def test_from_a_stranger_only_forms_that_cannot_run_code(host, client, screen):
-    show(client.run_cell("import numpy as np\nsafe = np.arange(3)\nrisky = {1, 2}"), screen)
+    code = (
+        "import numpy as np, pandas as pd\nclass Mine: pass\nsafe = {'a': np.arange(3), 'b': {1, 2}}\n"
+        "frame = pd.DataFrame({'n': [1, 2]})\nrisky = Mine()\nmixed = pd.DataFrame({'a': [Mine()]})"
+    )
+    show(client.run_cell(code), screen)
     with AgentClient.connect(host.endpoint(), python=sys.executable, trust="stranger") as stranger:
-        assert get(stranger, ["safe"])["safe"].tolist() == [0, 1, 2]
-        with pytest.raises(VariableError, match="pickle") as caught:
-            get(stranger, ["safe", "risky"])
-        assert "stranger" in str(caught.value)
+        found = get(stranger, ["safe", "frame"])
+        assert found["safe"]["a"].tolist() == [0, 1, 2]
+        assert found["safe"]["b"] == {1, 2}
+        assert found["frame"]["n"].tolist() == [1, 2]
+        for name in ("risky", "mixed"):
+            with pytest.raises(VariableError, match=name) as caught:
+                get(stranger, ["safe", name])
+            assert "--trust" in str(caught.value)
+
+
+def test_a_host_that_sends_a_pickle_all_the_same_is_refused(host, client, screen, tmp_path):
+    mark = tmp_path / "ran"
+    code = f"""
+import gpunb_agent.kernelvars as k
+honest = k.send
+k.send = lambda paths, names, space, safe=False: honest(paths, names, space, False)
+class Evil:
+    def __reduce__(self):
+        import pathlib
+        return (pathlib.Path.touch, (pathlib.Path({str(mark)!r}),))
+risky = Evil()
+"""
+    show(client.run_cell(code), screen)
+    with AgentClient.connect(host.endpoint(), python=sys.executable, trust="stranger") as stranger:
+        with pytest.raises(VariableError, match="can run code here"):
+            get(stranger, ["risky"])
+        assert not mark.exists()
+        get(stranger, ["risky"], trust=True)  # the user's own word, for once
+        assert mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("lie", "words"),
+    [
+        (
+            "{'name': 'x', 'as': 'npy', 'sizes': [1 << 49], 'dtype': '<f8', 'shape': [1 << 46]}",
+            "memory are free",
+        ),
+        ("{'name': 'x', 'as': 'npy', 'sizes': [-8], 'dtype': '<f8', 'shape': [1]}", "else than agreed"),
+        ("{'name': 'x', 'as': 'npy', 'sizes': 'many'}", "else than agreed"),
+        ("{'name': 'y', 'as': 'json', 'sizes': [2]}", "other variables"),
+        ("{'name': 'x', 'error': '\\x1b]0;title\\x07' * 9}", "variable 'x'"),
+        ("'x'", "else than agreed"),
+    ],
+)
+def test_sizes_and_names_that_lie(host, client, screen, lie, words):
+    code = f"""
+import gpunb_agent.kernelvars as k
+def send(paths, names, space, safe=False):
+    lines = k._connect(paths)
+    k.write_description(lines[0].sendall, [{lie}])
+    lines[0].close()
+    return '{{}}'
+k.send = send
+"""
+    show(client.run_cell(code), screen)
+    with AgentClient.connect(host.endpoint(), python=sys.executable, trust="stranger") as stranger:
+        with pytest.raises(GpunbError, match=words) as caught:
+            get(stranger, ["x"])
+        assert "\x1b" not in str(caught.value)
 
 
 def test_a_name_that_is_no_name_is_refused(client):
