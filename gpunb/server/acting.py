@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpunb.commands.result import clean
-from gpunb.errors import BadInput, GpunbError, WrongState
+from gpunb.errors import AuthFailed, BadInput, GpunbError, WrongState
 from gpunb.server import bodies, shown
 from gpunb.server.work import JobLedger, exactly
 from gpunb.sessions import kernelspecs, lease, lifecycle, supervisor
@@ -51,6 +51,7 @@ def confirm(hub: Hub, user: str, raw: dict[str, Any]) -> dict[str, Any]:
             msg = f"session: {head.session!r}: is no field of rent"
             raise BadInput(msg, bill="nothing was changed")
         holds = _offered(hub, body)
+        _keyed(hub, holds.offer.provider)
         says, usd = _rent_says(hub, body, holds)
         arguments = body.arguments()
     else:
@@ -72,6 +73,14 @@ def _offered(hub: Hub, body: bodies.Rent) -> Ranked:
         msg = f"offer: {body.offer[:80]!r}: was not shown by this server in the last minutes"
         raise BadInput(msg, bill="nothing was rented", hint="search again, and choose from what is found")
     return found
+
+
+def _keyed(hub: Hub, name: str) -> None:
+    """Refuse to confirm what can't be rented for want of a key; some clouds show offers without."""
+    provider = hub.context().provider(name)
+    if provider.needs_key and provider.config.key is None:
+        msg = f"there is no key for {provider.title}"
+        raise AuthFailed(msg, provider=name, bill="nothing was rented", hint=f"gpunb login {name}, or here")
 
 
 def _rent_says(hub: Hub, body: bodies.Rent, row: Ranked) -> tuple[str, float]:

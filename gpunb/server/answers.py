@@ -7,7 +7,15 @@ from typing import Any
 from gpunb import errors, log
 from gpunb.commands.result import clean
 
-__all__ = ["Busy", "ConfirmationNeeded", "ConfirmationRefused", "UnknownJob", "error_body", "status_of"]
+__all__ = [
+    "Busy",
+    "ConfirmationNeeded",
+    "ConfirmationRefused",
+    "NoRoute",
+    "UnknownJob",
+    "error_body",
+    "status_of",
+]
 
 
 class ConfirmationNeeded(errors.GpunbError):
@@ -22,6 +30,10 @@ class Busy(errors.GpunbError):
     """Too much is waiting already."""
 
 
+class NoRoute(errors.GpunbError):
+    """There is no such route in this version."""
+
+
 class UnknownJob(errors.GpunbError):
     """No job of this server has that id."""
 
@@ -32,6 +44,7 @@ _STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (ConfirmationRefused, 403),
     (Busy, 503),
     (UnknownJob, 404),
+    (NoRoute, 404),
     (errors.BadInput, 400),
     (errors.SettingsError, 400),
     (errors.LedgerError, 503),

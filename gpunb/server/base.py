@@ -9,10 +9,10 @@ from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
-from gpunb import log
+from gpunb import __version__, log
 from gpunb.commands.result import clean
 from gpunb.server import bodies
-from gpunb.server.answers import error_body, status_of
+from gpunb.server.answers import NoRoute, error_body, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gpunb.server.hub import Hub
     from gpunb.server.pool import Pool
 
-__all__ = ["Handler", "authorized", "guarded", "user_of"]
+__all__ = ["Handler", "Missing", "authorized", "guarded", "user_of"]
 
 guarded = web.authenticated
 _STATUS_WORDS = {403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed", 413: "TooLarge"}
@@ -105,3 +105,15 @@ class Handler(APIHandler):
                 super().log_exception(typ, value, tb)
             return
         super().log_exception(typ, value, tb)
+
+
+class Missing(Handler):
+    """Whatever is no route here: a page of another version asks for it."""
+
+    @guarded
+    async def get(self) -> None:
+        """Say so."""
+        msg = f"gpunb {__version__} has no {self.request.path}: page and server are of different versions"
+        raise NoRoute(msg, hint="install the same gpunb for both, restart the server, and reload the page")
+
+    post = put = patch = delete = get

@@ -26,6 +26,9 @@ PIECE = 1 << 20
 ENTRIES = 10_000
 UPLOAD_MAX = 1 << 40  # bytes; the disk says when it is enough
 PATH_MAX = 4096
+# bytes of a refused upload that are read and thrown away, so that the refusal is heard
+DRAINED = 64 << 20
+DRAINED_OF_ANYBODY = 1 << 20
 
 
 class Files(Handler):
@@ -45,17 +48,30 @@ class File(Handler):
     _target: Any = None
     _name = ""
     _size = 0
+    _refused: Exception | None = None
 
     async def prepare(self, **kwargs: Any) -> None:
-        """Nothing of a body is taken before it is clear who sends it."""
-        await super().prepare(**kwargs)
-        if self._finished or self.request.method != "PUT":
-            return
+        """Nothing of a body is kept before it is clear who sends it, and where it would go.
+
+        A refusal of a short body waits until that has come: who closes the line under a sender is
+        not heard.
+        """
+        try:
+            await super().prepare(**kwargs)
+            if self.request.method == "PUT" and not self._finished:
+                await self._begin()
+        except Exception as err:
+            length = self.request.headers.get("Content-Length", "")
+            most = DRAINED if self.current_user else DRAINED_OF_ANYBODY
+            if self.request.method != "PUT" or not length.isdigit() or int(length) > most:
+                raise
+            self._refused = err
+
+    async def _begin(self) -> None:
         if not self.current_user:
             raise web.HTTPError(403)
-        if not await _truth(
-            self.authorizer.is_authorized(self, self.current_user, "write", self.auth_resource)
-        ):
+        allowed = self.authorizer.is_authorized(self, self.current_user, "write", self.auth_resource)
+        if not await _truth(allowed):
             raise web.HTTPError(403)
         connection: Any = self.request.connection
         connection.set_max_body_size(UPLOAD_MAX)
@@ -102,6 +118,8 @@ class File(Handler):
     @authorized
     async def put(self, ident: str) -> None:  # noqa: ARG002 - the target was opened in prepare
         """The whole body has come: it takes its name."""
+        if self._refused is not None:
+            raise self._refused
         target, self._target = self._target, None
         await self.hub.hosts.run(target.close)
         self.send({"path": self._name, "size": self._size})

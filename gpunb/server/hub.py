@@ -18,7 +18,6 @@ from gpunb.server.supervising import Host
 from gpunb.server.tokens import Tokens
 from gpunb.server.watch import Watcher
 from gpunb.server.work import Clouds, WorkContext
-from gpunb.sessions import reach
 from gpunb.sessions.ledger import Ledger
 from gpunb.sessions.supervisor import TICK_S
 
@@ -69,13 +68,17 @@ class Hub:
         )
         self._ledger: Ledger | None = None
         self._others: list[Ledger] = []
+        self._begun = False
         self._lock = threading.Lock()
         self._offers: OrderedDict[str, tuple[float, Ranked]] = OrderedDict()
 
     # -- life
 
     def start(self) -> None:
-        """Watch and supervise."""
+        """Watch and supervise. Does nothing twice."""
+        if self._begun:
+            return
+        self._begun = True
         self.watcher.start()
         if self.supervise:
             self.host.start()
@@ -191,7 +194,3 @@ class Hub:
         note = ledger.find_run(run)
         if note.id == run and note.ended is None:
             ledger.finish_run(run, state)
-
-    def close_lines(self) -> None:
-        """Close the connections to the hosts that this process holds."""
-        reach.close_all()

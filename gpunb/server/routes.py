@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gpunb.server import PREFIX, events, files, host, money, renting, runs, sessions, setup
+from gpunb.server.base import Missing
 
 __all__ = ["routes"]
 
@@ -12,4 +13,5 @@ __all__ = ["routes"]
 def routes() -> list[tuple[str, type[Any]]]:
     """(pattern below the server's base URL, handler)."""
     modules: tuple[Any, ...] = (setup, sessions, renting, runs, files, host, money, events)
-    return [(PREFIX + pattern, handler) for module in modules for pattern, handler in module.ROUTES]
+    found = [(PREFIX + pattern, handler) for module in modules for pattern, handler in module.ROUTES]
+    return [*found, (PREFIX + r"(?:/.*)?", Missing)]
