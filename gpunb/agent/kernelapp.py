@@ -8,6 +8,7 @@ agent reads (`spool`).
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from .spool import Outlet
@@ -16,6 +17,13 @@ from .spool import Outlet
 def poke_address(connection_ip: str) -> str:
     """Where the agent is told that there is something to read."""
     return connection_ip + "-poke"
+
+
+def drain() -> None:
+    """What child processes and C code wrote during a cell comes before the cell's end."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "drain"):
+            stream.drain()
 
 
 def main(argv: list[str]) -> None:
@@ -41,4 +49,6 @@ def main(argv: list[str]) -> None:
 
     app = KernelApp.instance()
     app.initialize(["-f", argv[0]])  # type: ignore[no-untyped-call]
+    shell: Any = app.shell
+    shell.events.register("post_run_cell", lambda *_: drain())
     app.start()  # type: ignore[no-untyped-call]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import os
+import select
+import threading
 from typing import Any
 
 from ipykernel.iostream import OutStream
@@ -10,13 +14,21 @@ PIECE = 1 << 20  # characters
 
 
 class SteadyStream(OutStream):
-    """An OutStream that sends what it holds at the latest after a megabyte.
+    """An OutStream that sends what it holds at the latest after a megabyte, and all of a cell with the cell.
 
     ipykernel collects for 0.2 s, whatever comes: a cell that prints a gigabyte
-    in that time would make one message of it, in every process on the way.
+    in that time would make one message of it, in every process on the way. And
+    what C code or a child process wrote comes through a pipe that a thread
+    reads when it gets to it, often after the cell has ended: `drain` reads what
+    is there now.
     """
 
     _held = 0
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        self._reading = threading.Lock()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        super().__init__(*args, **more)  # type: ignore[no-untyped-call]
 
     def write(self, string: Any) -> Any:
         """Write `string`, and wait for the sending of every full megabyte.
@@ -32,3 +44,36 @@ class SteadyStream(OutStream):
             self.flush()  # type: ignore[no-untyped-call]
         self._held = 0
         return size
+
+    def _watch_pipe_fd(self) -> None:
+        """The thread for what is written to the descriptor; nothing is copied to the log."""
+        if self._fid is None:
+            return
+        os.set_blocking(self._fid, False)
+        while self._should_watch and select.select([self._fid], [], []):
+            with self._reading:
+                if not self._pass_on():
+                    return
+
+    def _pass_on(self) -> bool:
+        """Hand on what the pipe holds; False at its end."""
+        while self._should_watch:
+            try:
+                data = os.read(self._fid, 1 << 16)  # type: ignore[arg-type,unused-ignore]
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            self.write(self._decoder.decode(data))
+        return False
+
+    def drain(self) -> None:
+        """Hand on what was written to the descriptor before now."""
+        if getattr(self, "_fid", None) is None or not self._should_watch:
+            return
+        # a forked child's lock may be held for ever by a thread that it does not have
+        if self._reading.acquire(timeout=1.0):
+            try:
+                self._pass_on()
+            finally:
+                self._reading.release()

@@ -219,8 +219,21 @@ def test_a_restart_empties_the_kernel_and_keeps_the_runs(client, screen):
 
 def test_bytes_that_are_not_utf8_arrive_replaced(client, screen):
     show(client.run_cell("import os\n_ = os.write(1, b'caf\\xe9 \\xff\\n')\nprint('after')"), screen)
-    wait_for(lambda: "after" in screen.text())
+    assert "after" in screen.text()
     assert "caf\ufffd" in screen.text()
+
+
+def test_what_children_wrote_to_the_descriptor_is_there_before_the_cell_ends(client):
+    """In a piece of a multi-byte character each, too."""
+    for number in range(30):
+        screen = Screen()
+        code = (
+            f"import os, subprocess\nfor byte in 'é{number}'.encode(): _ = os.write(1, bytes([byte]))\n"
+            "_ = subprocess.run(['sh', '-c', 'echo to the end >&2'])"
+        )
+        show(client.run_cell(code), screen)
+        assert screen.text() == f"é{number}"
+        assert screen.text("stderr") == "to the end\n"
 
 
 def test_two_hundred_megabytes_arrive_whole_and_in_order(client):
