@@ -20,6 +20,7 @@ __all__ = ["clean_html", "frame", "markdown_html", "plain_tex", "safe_latex", "s
 
 LONGEST = 4 << 20  # characters of HTML that are looked at
 LONGEST_MARKDOWN = 256 << 10
+MOST_MARKS = 8_000  # of one kind in Markdown: what they may open is looked for up to its end
 MOST_TAGS = 20_000  # that can nest: a parser's work grows with the square of the depth
 DEEPEST = 200
 
@@ -170,7 +171,7 @@ def markdown_html(text: str) -> str | None:
     """Markdown as clean HTML; None if it is too long or can't be read."""
     from markdown_it import MarkdownIt
 
-    if len(text) > LONGEST_MARKDOWN:
+    if len(text) > LONGEST_MARKDOWN or max(text.count(mark) for mark in "[*_>`") > MOST_MARKS:
         return None
     made: str = MarkdownIt("js-default").disable("linkify", ignoreInvalid=True).render(text)
     inner = clean_fragment(made)

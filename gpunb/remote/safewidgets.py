@@ -34,6 +34,7 @@ _VERSION = re.compile(r"[\^~]?[0-9.x*]{1,20}(?:-[\w.]{1,20})?\Z")
 _CLASS = re.compile(r"(?!jp-|lm-|mathjax_)[A-Za-z][\w-]{0,60}\Z")
 _HTML_MODELS = ("HTMLModel", "HTMLMathModel")
 _ADDRESS = re.compile(r"url\s*\(|image-set|\\|expression", re.IGNORECASE)
+_TAG = re.compile(r"<[A-Za-z/!?]")
 _SHARED = frozenset(["__proto__", "constructor", "prototype"])
 _WORDS = ("description", "placeholder", "tooltip", "description_tooltip", "button_style", "icon")
 
@@ -130,6 +131,8 @@ def _clean_text(name: str, key: str, value: str) -> str:
         value = safehtml.plain_tex(value)
     elif key in _WORDS:
         value = safehtml.plain_tex(value[:10_000])
+        if _TAG.search(value):  # ipywidgets 7 shows some of these as HTML
+            value = safehtml.clean_fragment(value) or ""
     return value
 
 

@@ -1,0 +1,196 @@
+"""HTML, Markdown, LaTeX and SVG of a stranger: nothing in them runs, loads or reaches out of its box."""
+
+from __future__ import annotations
+
+import time
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpunb.remote import safehtml
+
+ATTACKS = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg onload=alert(1)><script>alert(1)</script></svg>",
+    "<a href='javascript:alert(1)'>x</a>",
+    "<a href='jav&#x09;ascript:alert(1)'>x</a>",
+    "<a href='&#106;avascript:alert(1)'>x</a>",
+    "<a href='data:text/html,<script>alert(1)</script>'>x</a>",
+    "<a href='/lab/api/shutdown'>x</a>",
+    "<a href='//evil.example'>x</a>",
+    "<iframe srcdoc='<script>parent.x=1</script>'></iframe>",
+    "<object data='data:text/html,x'></object><embed src=x>",
+    "<form action=https://evil.example><input name=key><button>go</button></form>",
+    "<style>@import 'https://evil.example/x.css'; * {display:none}</style>",
+    "<link rel=stylesheet href=https://evil.example/x.css>",
+    "<p style='background:url(https://evil.example/p.png)'>x</p>",
+    "<p style='background-color:red;position:fixed;top:0;left:0;z-index:9999'>x</p>",
+    "<p style='color:\\75rl(https://evil.example)'>x</p>",
+    "<img src='https://evil.example/pixel.png'><img srcset='https://evil.example/a 2x'>",
+    "<img src='http://127.0.0.1:8888/api/kernels'>",
+    "<video poster=https://evil.example/p.png src=https://evil.example/v.mp4></video>",
+    "<meta http-equiv=refresh content='0;url=https://evil.example'>",
+    "<base href=https://evil.example/>",
+    "<div id=app class='jp-Notebook lm-Widget' name=x data-commandlinker-command=x>x</div>",
+    "<math><mtext></form><form><mglyph><style></math><img src onerror=alert(1)>",
+    '<noscript><p title="</noscript><img src=x onerror=alert(1)>">',
+    '<svg></p><style><a id="</style><img src=1 onerror=alert(1)>">',
+    "<table background='javascript:alert(1)'><td background=javascript:alert(1)>",
+    "<template><script>alert(1)</script></template>",
+    "<x-y onclick=alert(1)>x</x-y>",
+    "</div></div></body><script>alert(1)</script>",
+    "<!--><img src=x onerror=alert(1)>-->",
+    "<![CDATA[<img src=x onerror=alert(1)>]]>",
+    "<audio src='data:text/html;base64,AAAA' autoplay>",
+    "<details ontoggle=alert(1) open>x</details>",
+    "$\\href{javascript:alert(1)}{x}$ \\hr<wbr>ef{javascript:alert(1)}{y}",
+]
+
+
+class Page(HTMLParser):
+    """Fails at anything that is not to be looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.depth = 0
+
+    def handle_starttag(self, tag, attrs):
+        assert tag in safehtml._TAGS, tag
+        for name, value in attrs:
+            assert not name.startswith("on"), name
+            assert not name.startswith("data-"), name
+            assert name not in ("id", "name", "srcset", "poster", "action", "background"), name
+            text = (value or "").lower()
+            if name == "href":
+                assert text.startswith(("http://", "https://", "mailto:")), text
+            if name == "src":
+                assert text.startswith(("data:image/", "data:audio/", "data:video/")), text
+            if name == "class":
+                assert text in ("dataframe", "mathjax_ignore tex2jax_ignore"), text
+            if name == "style":
+                assert "url" not in text
+                assert "position" not in text
+        if tag not in ("img", "br", "hr", "col", "source"):
+            self.depth += 1
+
+    def handle_endtag(self, tag):
+        self.depth -= 1
+        assert self.depth >= 0
+
+    def handle_comment(self, data):
+        raise AssertionError(data)
+
+    def handle_decl(self, decl):
+        raise AssertionError(decl)
+
+
+def looked_at(made: str) -> None:
+    page = Page()
+    page.feed(made)
+    page.close()
+    assert page.depth == 0
+    assert made.startswith("<div ")
+    assert made.endswith("</div>")
+
+
+@pytest.mark.parametrize("text", ATTACKS)
+def test_nothing_of_an_attack_is_left(text: str) -> None:
+    made = safehtml.clean_html(text)
+    assert made is not None
+    looked_at(made)
+    assert "alert(1)</script" not in made
+
+
+@pytest.mark.parametrize("text", ATTACKS)
+def test_nor_in_markdown(text: str) -> None:
+    for form in (text, f"`{text}`", f"[x]({text})", f"- a\n\n      {text}"):
+        made = safehtml.markdown_html(form)
+        assert made is not None
+        looked_at(made)
+
+
+@given(
+    st.lists(
+        st.sampled_from([*ATTACKS, "<table>", "</table>", "<p>", "'", '"', "&lt;", "<", ">"]), max_size=6
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_nor_of_their_mixtures(parts: list[str]) -> None:
+    made = safehtml.clean_html("".join(parts))
+    if made is not None:
+        looked_at(made)
+
+
+def test_what_people_show_stays() -> None:
+    import pandas as pd
+
+    made = safehtml.clean_html(pd.DataFrame({"n": [1, 2], "word": ["<b>", "x"]})._repr_html_())
+    assert made is not None
+    for piece in ('class="dataframe"', "<thead>", "<td>&lt;b&gt;</td>", "text-align:right"):
+        assert piece in made
+    picture = "<img src='data:image/png;base64,iVBORw0KGgo=' width=20>"
+    assert 'src="data:image/png;base64,iVBORw0KGgo="' in (safehtml.clean_html(picture) or "")
+    assert "<h1>hi</h1>" in (safehtml.markdown_html("# hi") or "")
+    assert 'href="https://example.org"' in (safehtml.markdown_html("[x](https://example.org)") or "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<div>" * 300_000,
+        "<div></x>" * 100_000,
+        "<div><table><td></div>" * 20_000,
+        "<b><i><u>" * 50_000,
+        "x" * (safehtml.LONGEST + 1),
+        "<" * 3_000_000,
+        "<a " + "b=c " * 500_000 + ">",
+        "<p " + "style='color:red;" * 50_000,
+        "&#" * 1_000_000,
+        "<svg><math>" * 30_000,
+    ],
+)
+def test_bombs_cost_little(text: str) -> None:
+    begun = time.process_time()
+    made = safehtml.clean_html(text)
+    assert made is None or len(made) < 20 << 20
+    assert time.process_time() - begun < 60
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, "> " * 100_000, "*a " * 80_000, "![" * 100_000, "`" * 250_000, "- " * 100_000]
+)
+def test_markdown_bombs_cost_little(text: str) -> None:
+    begun = time.process_time()
+    safehtml.markdown_html(text)
+    assert time.process_time() - begun < 60
+
+
+def test_latex() -> None:
+    assert safehtml.safe_latex(r"$\frac{1}{2} < x$") == r"$\frac{1}{2} \lt  x$"
+    for bad in (
+        r"\href{javascript:alert(1)}{x}",
+        r"\def\x#1{\h#1}",
+        r"\require{html}",
+        r"\mmlToken{mi}[href=javascript:alert(1)]{x}",
+        r"\style{position:fixed}{x}",
+        r"\HREF{x}",
+    ):
+        assert safehtml.safe_latex(bad) is None
+        assert safehtml.safe_latex(safehtml.plain_tex(bad)) is not None
+    assert "<" not in (safehtml.safe_latex("<img src=x onerror=alert(1)>") or "<")
+
+
+def test_a_drawing_becomes_a_picture() -> None:
+    made = safehtml.svg_picture("<svg onload=alert(1)><script>x</script></svg>")
+    looked_at(made)
+
+
+def test_a_closed_frame_has_no_way_out() -> None:
+    made = safehtml.frame('<script>"</iframe><script>alert(1)</script>')
+    assert made.count("<iframe") == 1
+    assert made.count("<script") == 0
+    assert 'sandbox="allow-scripts"' in made
+    assert "default-src &#x27;none&#x27;" in made.replace("&amp;", "&") or "default-src" in made
