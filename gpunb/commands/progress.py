@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Lines", "NotebookDisplay", "Shown", "Spinner", "shown"]
 
 EVERY_S = 0.1
+PACE_AFTER_S = 1.5
 
 
 class Shown:
@@ -159,7 +160,8 @@ class Spinner(Shown):
 class NotebookDisplay(Shown):
     """For a notebook: one display that is updated in place; no widget.
 
-    A widget's state is lost at a reload, a display's last content is not.
+    A widget's state is lost at a reload, a display's last content is not; and a front that can't
+    talk to a busy kernel still shows it.
     """
 
     clock_s = 1.0
@@ -167,6 +169,32 @@ class NotebookDisplay(Shown):
     def __init__(self, title: str) -> None:
         super().__init__(title)
         self._handle: Any = None
+        self._began: tuple[float, float] | None = None  # when this message's figures began, and with what
+
+    def say(self, message: str) -> None:
+        """What is being waited for now."""
+        if message != self.message:
+            self._began = None
+        super().say(message)
+
+    def advance(self, done: float, total: float | None = None, unit: str = "") -> None:
+        """How far it is."""
+        if self._began is None or done < self._began[1]:
+            self._began = (time.monotonic(), done)
+        super().advance(done, total, unit)
+
+    def _pace(self) -> str:
+        """The rate and the time that is left, as far as they can be told by now."""
+        if self._began is None or self.done is None or self.unit == "s":
+            return ""
+        seconds, moved = time.monotonic() - self._began[0], self.done - self._began[1]
+        if seconds < PACE_AFTER_S or moved <= 0:
+            return ""
+        rate = moved / seconds
+        shown = f"{bytes_text(rate)}/s" if self.unit == "B" else f"{rate:.3g} {self.unit or 'items'}/s"
+        if not self.total or self.done >= self.total:
+            return shown
+        return f"{shown}, {duration_text((self.total - self.done) / rate)} left"
 
     def draw(self, *, final: bool) -> None:
         """Show or update the display; cleared after success, kept after a failure."""
@@ -188,12 +216,14 @@ class NotebookDisplay(Shown):
         if self.done is not None and self.total:
             share = 100 * min(self.done / self.total, 1.0)
             bar = (
-                '<div style="height:3px;background:var(--jp-border-color2,#ccc);max-width:24em">'
+                f'<div role="progressbar" aria-valuenow="{share:.0f}" aria-label="{escape(self.title)}" '
+                'style="height:3px;background:var(--jp-border-color2,#ccc);max-width:24em">'
                 f'<div style="height:3px;width:{share:.1f}%;background:var(--jp-brand-color1,#1976d2)">'
                 "</div></div>"
             )
         clock = f'<span style="opacity:.65"> {escape(duration_text(self.seconds))}</span>'
-        return f"<div>{escape(self.line())}{clock}</div>{bar}"
+        pace = f'<span style="opacity:.65"> · {escape(self._pace())}</span>' if self._pace() else ""
+        return f"<div>{escape(self.line())}{clock}{pace}</div>{bar}"
 
 
 def shown(title: str, door: str) -> Shown:
