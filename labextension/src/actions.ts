@@ -92,7 +92,7 @@ export function trouble(hub: IHub, error: unknown): void {
 /** Tell of jobs' ends, each once. */
 export function announceJobs(hub: IHub): void {
   const told = new Set<string>();
-  const begun = Date.now() / 1000 - 60;
+  const begun = Date.now() / 1000 - 2;
   hub.store.worked.connect((_, job) => {
     if (!['done', 'failed', 'cancelled'].includes(job.state) || told.has(job.id)) return;
     told.add(job.id);
@@ -112,6 +112,9 @@ function tellEnd(hub: IHub, job: Job): void {
       autoClose: 20_000,
       actions: [{ label: trans.__('Receipt'), callback: () => void app.commands.execute('gpunb:receipts') }]
     });
+  } else if (job.kind === 'rent' && job.state === 'done') {
+    const name = job.session ? hub.store.named(job.session)?.name : undefined;
+    Notification.success(trans.__('%1 is ready', name ?? job.title), { autoClose: 8000 });
   } else if (job.state === 'done') {
     Notification.success(job.says ? `${job.title}: ${job.says}` : trans.__('%1: done', job.title), { autoClose: 8000 });
   } else {

@@ -112,8 +112,7 @@ export class Book {
   private addSample({ session, sample }: { session: string; sample: Sample }): void {
     const one = this.sessions.get(session);
     if (one) this.sessions.set(session, { ...one, load: sample });
-    const series = this.telemetry.get(session);
-    if (!series) return;
+    const series = this.telemetry.get(session) ?? { session, at: [], gpu: [], gpu_memory: [] };
     const share = (of: [number, number] | null): number | null => (of && of[1] > 0 ? (100 * of[0]) / of[1] : null);
     const add = (rows: (number | null)[][], values: (number | null)[]): (number | null)[][] =>
       values.map((value, at) => [...(rows[at] ?? []), value].slice(-SAMPLES_KEPT));

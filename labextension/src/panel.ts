@@ -12,6 +12,8 @@ import { gpuIcon } from './icon';
 import type { Session } from './types';
 import { cardWords } from './words';
 
+const TICK_MS = 5000;
+
 class Cards extends Widget {
   constructor(private readonly hub: IHub) {
     super();
@@ -29,10 +31,14 @@ class Cards extends Widget {
       onLook: ids => this.look(ids)
     });
     hub.store.changed.connect(this.refresh, this);
+    this.ticker = window.setInterval(() => {
+      if (this.isVisible && hub.store.live.some(one => Number(one.runs_active) > 0)) this.refresh();
+    }, TICK_MS);
     this.refresh();
   }
 
   override dispose(): void {
+    clearInterval(this.ticker);
     this.hub.store.changed.disconnect(this.refresh, this);
     this.panel.destroy();
     super.dispose();
@@ -63,12 +69,9 @@ class Cards extends Widget {
   }
 
   private look(ids: string[]): void {
-    for (const id of ids) {
-      if (this.looked.has(id)) continue;
-      void this.hub.store.loadRuns(id);
-      void this.hub.store.loadTelemetry(id);
-    }
+    for (const id of ids) if (!this.looked.has(id)) this.asked.delete(id);
     this.looked = new Set(ids);
+    window.setTimeout(() => this.refresh());
   }
 
   private session(id: string): Session {
@@ -78,6 +81,7 @@ class Cards extends Widget {
   }
 
   private refresh(): void {
+    if (this.isDisposed) return;
     const { store } = this.hub;
     const sessions = store.live;
     const telemetry: Record<string, { at: number[]; gpu: (number | null)[][]; memory: (number | null)[][] }> = {};
@@ -87,16 +91,24 @@ class Cards extends Widget {
       const load = store.telemetry.get(one.id);
       if (load) telemetry[one.id] = { at: load.at, gpu: load.gpu, memory: load.gpu_memory };
       const ran = store.runs.get(one.id);
-      if (ran) runs[one.id] = ran;
+      if (ran) runs[one.id] = ran.map(run => upToNow(run, one.usd_h));
       transfers[one.id] = this.moving(one.id);
     }
     this.panel.update(sessions, { telemetry, runs, transfers });
-    for (const one of sessions) this.extra(one);
+    for (const one of sessions) {
+      this.extra(one);
+      // its host could not be asked before
+      if (one.state === 'ready' && this.looked.has(one.id) && !this.asked.has(one.id)) {
+        this.asked.add(one.id);
+        void store.loadRuns(one.id);
+        void store.loadTelemetry(one.id);
+      } else if (one.state !== 'ready') this.asked.delete(one.id);
+    }
     for (const [id, extra] of this.extras) {
       if (store.sessions.has(id)) continue;
       extra.dispose();
       this.extras.delete(id);
-      this.looked.delete(id);
+      this.asked.delete(id);
     }
   }
 
@@ -125,8 +137,20 @@ class Cards extends Widget {
   }
 
   private readonly panel: PanelHandle;
+  private readonly ticker: number;
   private readonly extras = new Map<string, Extras>();
+  /** Whose cards are open. */
   private looked = new Set<string>();
+  /** Of which of these runs and load were asked. */
+  private readonly asked = new Set<string>();
+}
+
+/** The server tells of a run when it begins and ends; what it took so far is counted here. */
+function upToNow(run: Run, usdPerHour: number): Run {
+  const started = run['started'];
+  if (run.state !== 'running' || typeof started !== 'number') return run;
+  const seconds = Math.max(0, Date.now() / 1000 - started);
+  return { ...run, seconds, usd: (seconds / 3600) * usdPerHour };
 }
 
 export class GpuPanel extends Panel {

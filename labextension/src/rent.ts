@@ -69,12 +69,20 @@ class RentBody extends Widget {
         ...(disk === null ? {} : { disk_gb: disk })
       });
       if (asked !== this.searches || this.isDisposed) return;
+      this.showHours(found.hours);
       this.picker.setOffers(found.offers, found.facets, found.failed, { hours: found.hours, disk_gb: found.disk_gb });
     } catch (error) {
       if (asked !== this.searches || this.isDisposed) return;
       this.picker.setOffers([], null, []);
       this.picker.setError(problem(error));
     }
+  }
+
+  /** The first answer says for how long the user's settings rent. */
+  private showHours(hours: number): void {
+    const input = this.node.querySelector<HTMLInputElement>('.gpunb-hours input');
+    if (input && this.hours === undefined && document.activeElement !== input) input.value = String(hours);
+    this.hours ??= hours;
   }
 
   private async login(provider: string, key: string): Promise<void> {

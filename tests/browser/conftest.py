@@ -48,7 +48,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def lab(rig: Rig, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """JupyterLab in a browser window of 1280×800."""
+    """JupyterLab in a browser window of 1280 by 800."""
     if rig.server is None:
         rig.start()
     context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)

@@ -58,7 +58,9 @@ class Lab:
     def settle(self, *, panel: bool = True) -> None:
         """Wait until JupyterLab and our part of it are there."""
         self.page.wait_for_selector("#main", state="visible", timeout=WAIT_MS)
-        self.page.wait_for_selector("body[data-gpunb-link]:not([data-gpunb-link=connecting])", state="attached", timeout=WAIT_MS)
+        self.page.wait_for_selector(
+            "body[data-gpunb-link]:not([data-gpunb-link=connecting])", state="attached", timeout=WAIT_MS
+        )
         if panel:
             self.show_panel()
 

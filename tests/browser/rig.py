@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 BUILT = ROOT / "build" / "labextension" / "gpunb"
 TOKEN = "t0ken-of-a-test"
 UP_S = 120.0
+ARGUMENTS = ["--no-browser", "--ip=127.0.0.1", "--allow-root", "--ServerApp.port_retries=0"]
 
 
 class CutHosts(RealHosts):
@@ -98,7 +99,9 @@ class Rig:
     @property
     def env(self) -> dict[str, str]:
         """What the server and its kernels see: nothing of the user's."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GPUNB_", "JUPYTER"))}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("GPUNB_", "JUPYTER"))
+        }
         return {
             **kept,
             "GPUNB_HOME": str(self.home),
@@ -135,8 +138,7 @@ class Rig:
         """Start JupyterLab and wait until it answers."""
         with self.log.open("ab") as out:
             self.server = subprocess.Popen(
-                [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", "--allow-root"]
-                + [f"--port={self.port}", "--ServerApp.port_retries=0"],
+                [sys.executable, "-m", "jupyterlab", *ARGUMENTS, f"--port={self.port}"],
                 cwd=self.work,
                 env=self.env,
                 stdin=subprocess.DEVNULL,

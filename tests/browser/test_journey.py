@@ -1,0 +1,148 @@
+"""One rental as somebody sees it, from the first click to the receipt, with what may happen on the way."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from tests.browser.pages import Lab
+    from tests.browser.rig import Rig
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), pytest.mark.xdist_group("lab")]
+
+LONG = """import time
+for i in range({n}):
+    print("line", i, flush=True)
+    time.sleep(0.1)
+"""
+
+UNTIL_TOLD = """import itertools, os, time
+for i in itertools.count():
+    print("again", i, flush=True)
+    time.sleep(0.2)
+    if os.path.exists(os.path.expanduser("~/enough")):
+        break
+print("told")
+"""
+
+
+def test_a_rental_by_clicking(lab: Lab, rig: Rig) -> None:
+    lab.open()
+    expect(lab.side).to_contain_text("No sessions")
+    lab.picture("empty")
+    dialog = lab.rent_dialog()
+    lab.picture("rent-offers")
+    lab.close_dialog()
+
+    # rent, on a cloud
+    dialog = lab.rent_dialog()
+    dialog.get_by_label("Name").fill("trainer")
+    dialog.get_by_label("Budget, $").fill("5")
+    dialog.locator(".gpunb-find").fill("A4000 vast")
+    dialog.locator(".gpunb-row").first.click()
+    dialog.locator(".gpunb-foot .gpunb-rent").click()
+    says = dialog.locator(".gpunb-dialog .gpunb-says")
+    expect(says).to_contain_text("RTX A4000")
+    expect(says).to_contain_text("$")
+    lab.picture("rent-question")
+    lab.page.wait_for_timeout(700)
+    dialog.locator(".gpunb-dialog .gpunb-yes").click()
+    expect(dialog.locator(".gpunb-progress")).to_be_visible()
+    lab.picture("rent-progress")
+    expect(dialog.locator(".gpunb-progress")).to_have_attribute("data-state", "ready")
+    lab.close_dialog()
+    card = lab.card("trainer")
+    expect(card).to_have_attribute("data-state", "ready")
+
+    # the launcher has a kernel for it
+    expect(lab.page.locator(".jp-LauncherCard", has_text="trainer").first).to_be_visible()
+    lab.picture("launcher")
+
+    # a cell runs there
+    lab.notebook("journey.ipynb")
+    expect(lab.run_on).to_have_value("")
+    lab.run_on.select_option(label="trainer")
+    (session,) = rig.sessions()
+    expect(lab.run_on).to_be_enabled()
+    expect(lab.run_on).to_have_value(session["id"])
+    cell = lab.cell("import os; print('home is', os.path.expanduser('~'))")
+    expect(cell.locator(".jp-OutputArea-output").first).to_contain_text(str(rig.home / "sim" / "hosts"))
+
+    # what it costs
+    expect(lab.cost).to_contain_text(re.compile(r"GPU \$0\.\d+ · \$0\.\d+/h · \d"))
+    first = lab.cost.inner_text()
+    lab.until(lambda: lab.cost.inner_text() != first, "the cost goes up")
+
+    # extend it
+    before = session["lease"]["deadline"]
+    card.get_by_role("button", name="Extend: 1 h more").click()
+    assert "$" in lab.yes(card)
+    lab.until(lambda: rig.sessions()[0]["lease"]["deadline"] > before + 3000, "an hour more")
+    expect(card.locator(".gpunb-lease-text").first).to_contain_text("2 h left")
+    lab.picture("session")
+
+    # the line breaks in mid-run, and comes back
+    cell = lab.cell(LONG.format(n=100))
+    out = cell.locator(".jp-OutputArea-output")
+    expect(out.first).to_contain_text("line 5")
+    rig.hosts.cut()
+    lab.page.wait_for_timeout(3000)
+    rig.hosts.restore()
+    expect(out.last).to_contain_text("line 99")
+    text = "".join(out.all_inner_texts())
+    assert [line for line in range(100) if f"line {line}\n" not in f"{text}\n"] == []
+
+    # a reload in mid-run finds everything
+    cell = lab.cell(UNTIL_TOLD)
+    expect(cell.locator(".jp-OutputArea-output").first).to_contain_text("again 3")
+    lab.run("docmanager:save")
+    lab.page.wait_for_timeout(1000)
+    lab.page.on("dialog", lambda dialog: dialog.accept())
+    lab.page.reload()
+    lab.settle()
+    card = lab.card("trainer")
+    expect(card).to_have_attribute("data-state", "ready")
+    run = card.locator(".gpunb-run").first
+    expect(run).to_have_attribute("data-state", "running")
+    run.get_by_role("button", name=re.compile("Log")).click()
+    log = lab.page.locator(".gpunb-logview .gpunb-log")
+    expect(log).to_contain_text("again 0")
+    (host,) = (rig.home / "sim" / "hosts").iterdir()
+    (host / "home" / "enough").touch()
+    expect(log).to_contain_text("told")
+    lab.picture("log")
+    expect(run).to_have_attribute("data-state", "ok")
+    lab.run("docmanager:open", path="journey.ipynb", factory="Notebook")
+    expect(lab.run_on).to_have_value(session["id"])
+
+    # the server is gone and comes back, as after a crash
+    rig.kill()
+    expect(lab.side).to_contain_text("No line to the server")
+    lab.picture("no-server")
+    rig.start()
+    expect(lab.side).not_to_contain_text("No line to the server")
+    expect(lab.card("trainer")).to_have_attribute("data-state", "ready")
+    for button in lab.page.locator(".jp-Dialog button", has_text=re.compile("Dismiss|OK|No Kernel")).all():
+        button.click()
+
+    # stop, start, down, receipt
+    lab.act("trainer", "stop")
+    expect(lab.card("trainer")).to_have_attribute("data-state", "stopped")
+    lab.picture("stopped")
+    lab.act("trainer", "start")
+    expect(lab.card("trainer")).to_have_attribute("data-state", "ready")
+    lab.act("trainer", "down")
+    expect(lab.card("trainer")).to_have_count(0)
+    toast = lab.page.locator(".Toastify__toast", has_text="trainer ended")
+    expect(toast).to_contain_text("$")
+    lab.picture("ended")
+    toast.get_by_role("button", name="Receipt").click()
+    receipts = lab.page.locator(".gpunb-receipts")
+    expect(receipts.locator("tbody tr").first).to_contain_text("trainer")
+    lab.picture("receipts")
+    assert rig.sessions() == []
+    assert [row.id for row in rig.simulation["vast"].billed_now()] == []
