@@ -16,6 +16,7 @@ NEAR = 0.010  # seconds of round trip up to which one channel fills the line
 LINES = 8  # OpenSSH allows 10 sessions a connection, and the agent's own is one
 WINDOW = 2 * 2**20  # bytes a round trip that OpenSSH takes on one channel
 APART = 128 * 2**20  # bytes from which more connections earn what they cost to begin
+APART_RTT = 0.100  # ... and beyond which the window that ssh has here, half of ours, holds them back
 FILES_S = 8_000  # small files a second, written by one process
 
 
@@ -68,7 +69,7 @@ def choose(rtt: float, plan: Plan, *, zstd: bool, rates: Rates | None = None, ss
     codec = wire.PLAIN
     if slow or far:
         codec = wire.ZSTD if zstd and wire.zstd() is not None else wire.ZLIB
-    apart = ssh and not slow and size - plan.replaced_bytes >= APART
+    apart = ssh and not slow and rtt <= APART_RTT and size - plan.replaced_bytes >= APART
     packed = {wire.PLAIN: "", wire.ZLIB: ", zlib where it pays", wire.ZSTD: ", zstd where it pays"}[codec]
     away = "near" if rtt <= NEAR else f"{rtt * 1000:.0f} ms away"
     own = " with connections of their own" if apart else ""

@@ -666,6 +666,7 @@ class TestConnectionsOfTheirOwn:
     @pytest.fixture(autouse=True)
     def always(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(choose, "APART", 0)
+        monkeypatch.setattr(choose, "APART_RTT", 60.0)
 
     def test_equal_trees_both_ways(
         self, agent: AgentClient, sshd: Sshd, source: Path, tmp_path: Path
