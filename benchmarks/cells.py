@@ -8,6 +8,7 @@ With a proxy of 50 ms round trip in front of sshd, the same cell once more.
 from __future__ import annotations
 
 import contextlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
 ROUNDS = 60
 RTT = 0.05
 LINES = "for i in range(200_000): print(i)"
+COLOURS = "for i in range(20_000): print(f'\\x1b[32m{i}\\x1b[0m of é')"
+TABLE = (
+    "import random\nclass Table:\n    def _repr_html_(self):\n"
+    "        cell = '<td>%.6f</td>' % random.random()\n        row = f'<tr>{cell * 20}</tr>'\n        return f'<table>{row * 60}</table>'\nTable()"
+)
+GUARDED = {
+    "pass": "pass",
+    "200k lines": LINES,
+    "20k coloured lines": COLOURS,
+    "a table of 1,200 cells": TABLE,
+}
 WRITES = "import sys\nfor i in range(2_000):\n    sys.stdout.write(f'{i}\\n'); sys.stdout.flush()"
 
 
@@ -76,12 +88,12 @@ def sshd_host() -> Iterator[Sshd]:
 
 
 @contextlib.contextmanager
-def agent(host: Sshd, port: int | None = None) -> Iterator[AgentClient]:
-    """A client of the host's agent, through `port` if given."""
+def agent(host: Sshd, port: int | None = None, trust: str = "own") -> Iterator[AgentClient]:
+    """A client of the host's agent, through `port` if given, with that trust."""
     from gpunb.remote import AgentClient
 
     endpoint = host.endpoint(port=port or host.port)
-    with AgentClient.connect(endpoint, python=sys.executable, trust="own") as client:
+    with AgentClient.connect(endpoint, python=sys.executable, trust=trust) as client:
         yield client
 
 
@@ -143,6 +155,7 @@ def run(options: Options) -> Report:
         first = first_cell(host, max(3, rounds // 10))
         with agent(host) as client, local_kernel() as local, parallel() as px:
             trips = round_trips(host, client, local, px, rounds)
+            guarded = stranger(host, client, rounds)
             prints = interleave(
                 {
                     "200k lines, local ipykernel": lambda: seconds(lambda: local(LINES)) * 1000,
@@ -153,7 +166,7 @@ def run(options: Options) -> Report:
                 max(5, rounds // 6),
             )
         far = far_trip(host, max(10, rounds // 3))
-    found = {**trips, **prints, "first cell after reachable": first, **far}
+    found = {**trips, **prints, **guarded, "first cell after reachable": first, **far}
     results = [Result(name=name, samples=values, unit="ms") for name, values in found.items()]
     median = {result.name: result.median for result in results}
     return Report(
@@ -177,8 +190,35 @@ def run(options: Options) -> Report:
                 limit=1.05,
                 unit="x",
             ),
+            *(
+                Bar(
+                    name=f"{what}, a stranger / a trusted host",
+                    value=ratio(guarded, what),
+                    limit=1.05,
+                    unit="x",
+                )
+                for what in GUARDED
+            ),
         ],
     )
+
+
+def ratio(found: dict[str, list[float]], what: str) -> float:
+    """The median of what a stranger's cost beside a trusted one's, turn by turn."""
+    pairs = zip(found[f"{what}, stranger"], found[f"{what}, trusted"], strict=True)
+    return statistics.median(one / other for one, other in pairs)
+
+
+def stranger(host: Sshd, trusted: AgentClient, rounds: int) -> dict[str, list[float]]:
+    """The same cells on the same host through the gate for strangers, and past it, in turns."""
+    with agent(host, trust="stranger") as guarded:
+        work = {
+            f"{what}, {trust}": ours(client, code)
+            for what, code in GUARDED.items()
+            for trust, client in (("trusted", trusted), ("stranger", guarded))
+        }
+        timed = {name: lambda one=one: seconds(one) * 1000 for name, one in work.items()}
+        return interleave(timed, max(5, rounds // 2), warm_up=2)
 
 
 def round_trips(

@@ -40,10 +40,11 @@ def command(context: Context, *, words: tuple[str, ...], stdin: bool, session: s
     found = context.session(session)
     with context.progress(f"connecting to {found.name}"):
         connection = reach.connection(found)
+    safe = _Safe(found.trust)
     channel = connection.channel(quote(words))
     kept: dict[str, list[str]] = {"stdout": [], "stderr": []}
     try:
-        code = _stream(channel, kept if context.as_json else None, stdin=stdin)
+        code = _stream(channel, kept if context.as_json else None, safe, stdin=stdin)
     except KeyboardInterrupt:
         context.tell(Note(f"left {words[0]}; it may go on on the host until it writes again", "warn"))
         raise
@@ -56,9 +57,26 @@ def command(context: Context, *, words: tuple[str, ...], stdin: bool, session: s
     return Result(data, exit_code=code)
 
 
-def _stream(channel: Channel, kept: dict[str, list[str]] | None, *, stdin: bool) -> int:
-    out = kept["stdout"].append if kept is not None else _writer(sys.stdout)
-    err = kept["stderr"].append if kept is not None else _writer(sys.stderr)
+class _Safe:
+    """Makes what a host prints safe for a terminal or a notebook; a pipe or a file gets every byte."""
+
+    def __init__(self, trust: str) -> None:
+        self.trust = trust
+
+    def writer(self, stream: IO[str]) -> Callable[[str], Any]:
+        """What writes to `stream`."""
+        write = _writer(stream)
+        if self.trust == "own" or not (stream.isatty() or getattr(stream, "buffer", None) is None):
+            return write
+        from gpunb.remote.safetext import Escapes
+
+        escapes = Escapes()
+        return lambda text: write(escapes.feed(text))
+
+
+def _stream(channel: Channel, kept: dict[str, list[str]] | None, safe: _Safe, *, stdin: bool) -> int:
+    out = kept["stdout"].append if kept is not None else safe.writer(sys.stdout)
+    err = kept["stderr"].append if kept is not None else safe.writer(sys.stderr)
     other = threading.Thread(
         target=_drain, args=(channel.recv_stderr, err), daemon=True, name="gpunb-exec-stderr"
     )
