@@ -244,6 +244,9 @@ class Kernel:
             code = self.process.poll() if self.process is not None else None
             if code is None and self.alive:
                 continue
+            if code is None and self.process is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):  # its last threads are still ending
+                    code = self.process.wait(2.0)
             why = "its process is gone"
             if code is not None and code < 0:
                 why = "it was ended by %s" % _signal_name(-code)

@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpunb.errors import GpunbError, RemoteCellError
+from gpunb.errors import GpunbError, JobFailed, RemoteCellError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gpunb.remote import AgentClient
 
-__all__ = ["explain", "pip", "refresh", "remedy"]
+__all__ = ["explain", "explain_job", "pip", "refresh", "remedy"]
 
 _PIP = """
 python=$1; shift
@@ -77,19 +77,30 @@ def explain(error: RemoteCellError, folder: Path | None = None) -> None:
         error.hint = remedy(found.group(1).partition(".")[0], folder or Path.cwd())
 
 
-def remedy(module: str, folder: Path) -> str | None:
+def explain_job(error: JobFailed, words: str, folder: Path | None = None) -> None:
+    """The same for a script, whose last `words` on stderr say what it could not import."""
+    lines = [line for line in words.splitlines() if line.strip()]
+    if not lines or not lines[-1].startswith("ModuleNotFoundError:"):
+        return
+    found = _MISSING.search(lines[-1])
+    if found:
+        module = found.group(1).partition(".")[0]
+        error.hint = remedy(module, folder or Path.cwd(), "gpunb run") or error.hint
+
+
+def remedy(module: str, folder: Path, verb: str = "%%gpu") -> str | None:
     """What to type so that the host can import `module`; None if nobody can say.
 
-    A module that lies in `folder`, beside the notebook, is sent; a package that is installed here
+    A module that lies in `folder` is sent; a package that is installed here
     is installed there in the same version.
     """
     if module in sys.stdlib_module_names:
         return f"the host's Python is not {sys.version.split()[0]} as this one is, and has no {module}"
     if (folder / f"{module}.py").is_file() or (folder / module / "__init__.py").is_file():
-        return f"{module} lies beside the notebook: %%gpu --sync . sends the folder before the cell runs"
+        return f"{module} lies in this folder: {verb} --sync . sends it before the code runs"
     home = _home(module)
     if home is not None:
-        return f"{module} is of this machine: %%gpu --sync {home} sends that folder before the cell runs"
+        return f"{module} is of this machine: {verb} --sync {home} sends that folder before the code runs"
     found = _distribution(module)
     if found is None:
         known = _KNOWN.get(module)

@@ -41,7 +41,8 @@ def sentence(head: Mapping[str, Any], context: Context, followed: str) -> str | 
         return f"the lease ends in {duration_text(float(left))}; extend gives it more" if left else None
     if kind == "lease-over":
         return f"the lease is over: {str(head.get('why', ''))[:200]}"
-    if kind == "run-ended" and context.door == "terminal" and head.get("run") != followed:
+    other = head.get("kind") == "job" and head.get("run") != followed
+    if kind == "run-ended" and context.door == "terminal" and other:
         what = f"{head.get('kind')} {head.get('run')} ({head.get('name')})"
         return clean(f"{what} ended {head.get('state')} {head.get('why') or ''}")[:300]
     return None

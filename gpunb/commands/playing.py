@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb import log
 from gpunb.commands.verb import did_you_mean
-from gpunb.errors import GpunbError, HostError, RemoteCellError, RunNotFound, WrongState
+from gpunb.errors import GpunbError, HostError, JobFailed, RemoteCellError, RunNotFound, WrongState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,8 +73,9 @@ def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool
     client = handle.client
     before, client.on_line = client.on_line, sink.note
     end_listening = client.listen(heard)
+    heeded = _LastWords(sink)
     try:
-        info = show(handle, sink, interactive=interactive)
+        info = show(handle, heeded, interactive=interactive)
     except RunNotFound:
         raise
     except GpunbError as err:
@@ -82,6 +83,10 @@ def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool
             from gpunb.commands import environment
 
             environment.explain(err)
+        elif isinstance(err, JobFailed):
+            from gpunb.commands import environment
+
+            environment.explain_job(err, heeded.words)
         if handle.over:
             note_end(context, handle.id, _state(handle))
         elif isinstance(err, HostError):
@@ -95,6 +100,23 @@ def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool
         client.on_line = before
     note_end(context, handle.id, info)
     return info
+
+
+class _LastWords:
+    """A sink that also remembers the last that came on stderr."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self.words = ""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sink, name)
+
+    def stream(self, name: str, text: str) -> None:
+        """Show it; keep the last of stderr."""
+        if name == "stderr":
+            self.words = (self.words + text)[-4000:]
+        self._sink.stream(name, text)
 
 
 def _state(handle: RunHandle) -> RunInfo:

@@ -379,8 +379,9 @@ def _count(head: Mapping[str, Any]) -> str:
 def show(handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
     """Play a run into `sink` until it ends.
 
-    Ctrl-C once interrupts the run on the host and shows how it ends; a second
-    time leaves it: it goes on there and can be attached again.
+    Ctrl-C once interrupts the run on the host and shows how it ends. A second time,
+    for a cell that does not listen, offers to restart the host's kernel; who does not
+    want that leaves the run: it goes on there and can be attached again.
 
     Raises
     ------
@@ -399,6 +400,10 @@ def show(handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
                 break
         except KeyboardInterrupt:
             interrupts += 1
+            if interrupts > 1 and interactive and player.kind == "cell" and _wants_restart(sink):
+                sink.note("restarting the host's kernel")
+                handle.client.restart_kernel()
+                continue
             if interrupts > 1 or not interactive:
                 handle.close()
                 msg = f"left run {handle.id}; it goes on on the host"
@@ -407,13 +412,24 @@ def show(handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
                     bill="the session runs on and is billed",
                     hint=f"gpunb attach {handle.id} shows it again, gpunb cancel {handle.id} ends it",
                 ) from None
-            sink.note("interrupting the run on the host (Ctrl-C again leaves it)")
+            more = "offers to restart the kernel" if player.kind == "cell" else "leaves it"
+            sink.note(f"interrupting the run on the host (Ctrl-C again {more})")
             handle.interrupt()
     player.finish()
     info = _ended(handle, record)
     handle.close()
     player.outcome(info)
     return info
+
+
+def _wants_restart(sink: Sink) -> bool:
+    try:
+        said = sink.ask(
+            "The cell goes on. Restart the host's kernel and lose its variables? [y/N] ", password=False
+        )
+    except (EOFError, KeyboardInterrupt, NotImplementedError):  # nobody to ask, or again
+        return False
+    return said.strip().lower() in ("y", "yes")
 
 
 def _ended(handle: RunHandle, record: Record) -> RunInfo:

@@ -367,3 +367,18 @@ def test_who_follows_a_job_in_a_terminal_hears_of_another_ones_end(demo):
     assert ran.out == "mine\n"
     assert f"gpunb: job {other} (other) ended error exit code 7\n" in ran.err
     assert ran.err.count("ended") == 1
+
+
+def test_a_script_that_misses_a_module_ends_with_what_to_type(demo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("helpers.py").write_text("x = 1\n")
+    Path("train.py").write_text("import helpers\n")
+    Path("sub").mkdir()
+    Path("sub/other.py").write_text("import json\nimport nowhere_to_be_found\n")
+    ran = demo("run", "train.py")
+    assert ran.code == 1
+    assert "gpunb run --sync ." in ran.err
+    ran = demo("run", "sub/other.py")
+    assert ran.code == 1
+    assert "--sync" not in ran.err
+    assert "gpunb logs" in ran.err

@@ -40,7 +40,7 @@ def test_local_modules_go_along_when_they_changed(rented, work):
     (work / "kit" / "__init__.py").write_text("")
     (work / "kit" / "part.py").write_text("size = 1\n")
     outcome = rented.run("%%gpu\nimport helpers")
-    assert "helpers lies beside the notebook" in outcome.error
+    assert "helpers lies in this folder" in outcome.error
     code = "%%gpu --sync .\nimport helpers\nfrom kit import part\nprint(helpers.answer(), part.size)"
     outcome = rented.run(code)
     assert outcome.status == "ok", outcome.error

@@ -100,11 +100,10 @@ def test_ctrl_c_interrupts_the_cell_and_the_kernel_lives(client, screen):
     assert screen.text().endswith("1\n")
 
 
-def test_a_second_ctrl_c_leaves_the_cell_and_it_can_be_attached(client, screen):
-    code = """
+DEAF = """
 import time
 print("started", flush=True)
-until = time.time() + 1.5
+until = time.time() + {seconds}
 while time.time() < until:
     try:
         time.sleep(0.05)
@@ -112,23 +111,57 @@ while time.time() < until:
         print("not now", flush=True)
 print("done")
 """
-    run = client.run_cell(code)
+
+
+def press_twice(screen: Screen) -> threading.Thread:
     main = threading.main_thread().ident
+    assert main is not None
 
     def press():
-        wait_for(lambda: "started" in screen.text())
+        wait_for(lambda: "started" in screen.text(), 60.0)
         signal.pthread_kill(main, signal.SIGINT)
-        wait_for(lambda: "not now" in screen.text())
+        wait_for(lambda: "not now" in screen.text(), 60.0)
         signal.pthread_kill(main, signal.SIGINT)
 
     thread = threading.Thread(target=press)
     thread.start()
+    return thread
+
+
+def test_a_second_ctrl_c_leaves_the_cell_and_it_can_be_attached(client):
+    screen = Screen(["n"])
+    run = client.run_cell(DEAF.format(seconds=3))
+    thread = press_twice(screen)
     with pytest.raises(RunError, match="goes on on the host"):
         show(run, screen)
     thread.join()
+    assert [event[1] for event in screen.events if event[0] == "ask"] == [
+        "The cell goes on. Restart the host's kernel and lose its variables? [y/N] "
+    ]
     again = Screen()
     assert show(client.attach(run.id), again).state == "ok"
     assert again.text() == "started\nnot now\ndone\n"
+
+
+def test_a_second_ctrl_c_offers_to_restart_the_kernel(client):
+    screen = Screen(["y"])
+    show(client.run_cell("kept = 1"), screen)
+    run = client.run_cell(DEAF.format(seconds=600))
+    thread = press_twice(screen)
+    with pytest.raises(RunError, match="restarted"):
+        show(run, screen)
+    thread.join()
+    after = Screen()
+    show(client.run_cell("print('kept' in globals())"), after)
+    assert after.text() == "False\n"
+
+
+def test_the_end_of_a_cell_is_told_to_those_who_do_not_follow_it(client, reconnect):
+    heard = []
+    end = reconnect().listen(lambda head: heard.append((head.get("k"), head.get("run"), head.get("state"))))
+    run = client.run_cell("1 / 0")
+    wait_for(lambda: ("run-ended", run.id, "error") in heard, 60.0)
+    end()
 
 
 def test_a_timeout_is_kept_by_the_host(client, screen):
