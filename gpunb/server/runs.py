@@ -235,10 +235,14 @@ def _tidy(text: str) -> str:
     parts = []
     at = 0
     for found in _COLOUR.finditer(text):
-        parts += [_SEQUENCE.sub("", text[at : found.start()]), found.group()]
+        parts += [_bare(text[at : found.start()]), found.group()]
         at = found.end()
-    parts.append(_SEQUENCE.sub("", text[at:]))
+    parts.append(_bare(text[at:]))
     return _HARD.sub("", "".join(parts))
+
+
+def _bare(text: str) -> str:
+    return _SEQUENCE.sub("", text).replace("\x1b", "")
 
 
 ROUTES: list[tuple[str, type[Handler]]] = [
