@@ -1,7 +1,7 @@
 # Everything that a developer types. A first call makes .venv; see docs/development.md.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clouds chaos chaos-real test test-fast lint format lab labextension wheel drops picture bench lock clean
+.PHONY: attack fuzz audit help demo demo-clouds chaos chaos-real test test-fast lint format lab labextension wheel drops picture bench lock clean
 
 PY := .venv/bin/python
 # one worker a core; PYTEST="-n 0 -x -k ledger" replaces it
@@ -67,6 +67,16 @@ bench: .venv/.ready-dev ## the benchmarks, by name: make bench NAME=startup
 lock: .venv/.ready-dev ## bring .ci/constraints.txt up to date
 	@.venv/bin/uv pip compile -q --universal --python-version 3.10 --upgrade --extra dev --extra lab \
 		--no-header --no-annotate --no-emit-index-url pyproject.toml -o .ci/constraints.txt
+
+attack: .venv/.ready-dev ## hostile servers, clouds, agents, files and pages against gpunb; a table of what each came to
+	@.ci/system-packages tests browser
+	@$(PY) -m tests.attack
+
+fuzz: .venv/.ready-dev ## random bytes for all that reads a stranger's: make fuzz MINUTES=10
+	@$(PY) -m tests.fuzz.run $(or $(MINUTES),10)
+
+audit: .venv/.ready-dev ## known holes in the packages that .ci/constraints.txt pins (asks the network)
+	@.ci/audit
 
 clean: ## remove what make made: .venv, build, caches
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -84,7 +84,7 @@ class _SharedFile(logging.Handler):
 
     def _append(self, line: bytes) -> None:
         path = paths.log_file()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        paths.private_dir(path.parent)
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             if os.fstat(handle).st_size + len(line) > MAX_BYTES and self._rotate(handle):

@@ -47,7 +47,12 @@ def private_dir(path: Path) -> Path:
         The folder can't be made: read-only, full, or a file stands there.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # parents=True would make those with the umask's mode, open to others
+        missing = [one for one in (path, *path.parents) if not one.exists()]
+        for one in reversed(missing):
+            one.mkdir(mode=0o700, exist_ok=True)
+        if not path.is_dir():
+            path.mkdir()  # says what stands there
     except OSError as err:
         msg = f"gpunb can't create its folder {path}: {err.strerror}"
         raise LedgerUnwritable(

@@ -39,6 +39,7 @@ tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) 
 __all__ = ["FILE_NAME", "Origin", "ProviderSettings", "Settings", "load", "origins", "project_file"]
 
 FILE_NAME = "gpunb.toml"
+_NOT_A_PROJECT_S = frozenset(["base_url", "key", "options"])
 PREFIX = "GPUNB_"
 # variables of ours that are not settings
 _NOT_SETTINGS = frozenset({"GPUNB_HOME", "GPUNB_LEDGER"})
@@ -297,8 +298,29 @@ def _paths(cwd: Path | None) -> tuple[Path, ...]:
     return (project, paths.config_file()) if project else (paths.config_file(),)
 
 
+def _check_project(cwd: Path | None) -> None:
+    """A project's file comes with the project: it may not say where keys go, nor whom to trust."""
+    path = project_file(cwd)
+    if path is None or path == paths.config_file():
+        return
+    data = _read(path)
+    tables = data.get("providers")
+    named = [
+        f"providers.{name}.{field}"
+        for name, table in (tables.items() if isinstance(tables, Mapping) else ())
+        for field in (table if isinstance(table, Mapping) else ())
+        if field in _NOT_A_PROJECT_S
+    ]
+    if "secrets" in data:
+        named.append("secrets")
+    if named:
+        msg = f"{path}: a project's file may not set {named[0]!r}: whoever wrote it would get your keys"
+        raise SettingsError(msg, hint=f"set it in {paths.config_file()}, if you mean it")
+
+
 def _load(overrides: Mapping[str, Any], cwd: Path | None) -> Settings:
     _check_environment()
+    _check_project(cwd)
     layers = _layers(overrides, cwd)
     lowest = layers[-1][1]
     token, other = _files.set(_paths(cwd)), _lowest.set(lowest)

@@ -58,8 +58,9 @@ def test_order_of_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("hours = -1", ["'hours'", "-1", "greater than 0"]),
         ('disk_gb = "big"', ["'disk_gb'", "'big'", "number"]),
         ("providers = 3", ["'providers'", "3", "dictionary"]),
-        ("[providers.vast]\nbase_url = 3", ["'providers.vast.base_url'", "3", "string"]),
-        ('[providers.vast]\nkey = ["sesame-open"]', ["'providers.vast.key'", "****"]),
+        ("[providers.vast]\nbase_url = 3", ["'providers.vast.base_url'", "may not set"]),
+        ('[providers.vast]\nkey = ["sesame-open"]', ["'providers.vast.key'", "may not set"]),
+        ('[secrets]\nmin_trust = "stranger"', ["'secrets'", "may not set"]),
         ("clouds = []", ["'clouds'", "at least 1"]),
         ('log_level = "loud"', ["'log_level'", "'loud'", "'debug'"]),
         ("= 3", ["gpunb.toml", "line 1"]),
@@ -72,6 +73,14 @@ def test_bad_file_names_file_key_value_and_rule(tmp_path: Path, text: str, words
     for word in words:
         assert word in str(caught.value)
     assert "sesame" not in str(caught.value)
+
+
+def test_a_bad_value_in_the_user_s_own_file_hides_a_key(tmp_path: Path) -> None:
+    paths.config_file().parent.mkdir(parents=True, exist_ok=True)
+    paths.config_file().write_text('[providers.vast]\nkey = ["sesame-open"]')
+    with pytest.raises(SettingsError) as caught:
+        settings.load(cwd=tmp_path)
+    assert "'providers.vast.key' has the value ****" in str(caught.value)
 
 
 def test_bad_environment_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,9 +100,10 @@ def test_misspelt_variable_is_refused_but_strangers_are_not(
 
 
 def test_provider_tables_hide_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_project(
-        tmp_path,
-        '[providers.vast]\nbase_url = "http://127.0.0.1:1"\nkey = "a-key-of-mine"\nregion_token = "tok"',
+    write_project(tmp_path, "")
+    paths.config_file().parent.mkdir(parents=True, exist_ok=True)
+    paths.config_file().write_text(
+        '[providers.vast]\nbase_url = "http://127.0.0.1:1"\nkey = "a-key-of-mine"\nregion_token = "tok"'
     )
     monkeypatch.setenv("GPUNB_PROVIDERS__FLUENCE__KEY", "another-key")
     here = tmp_path / "project"
@@ -104,7 +114,7 @@ def test_provider_tables_hide_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert table["options"] == {"region_token": "tok"}
     assert found.provider("none") == {"base_url": None, "key": None, "options": {}}
     rows = {row.key: (row.value, row.source) for row in settings.origins(cwd=here)}
-    assert rows["providers.vast.key"] == ("****", str(here / "gpunb.toml"))
+    assert rows["providers.vast.key"] == ("****", str(paths.config_file()))
     assert rows["providers.vast.region_token"][0] == "****"
     assert rows["providers.fluence.key"] == ("****", "GPUNB_PROVIDERS__FLUENCE__KEY")
     assert "a-key-of-mine" not in repr(found)

@@ -317,7 +317,5 @@ def _(place: Place) -> str:
 
     host.on_exec = answer
     with connected(place, host) as (line, _):
-        found = remote.Remote.__new__(remote.Remote)
-        found.connection = line
-        found.pump = SimpleNamespace(extensions={})  # type: ignore[assignment]
-        return f"unknown: {found.free_bytes('/x')}"
+        slim = SimpleNamespace(connection=line, pump=SimpleNamespace(extensions={}))
+        return f"unknown: {remote.Remote.free_bytes(slim, '/x')}"  # type: ignore[arg-type]
