@@ -80,13 +80,22 @@ _TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]{0,40})")
 _FLAT = _words("area base br col dd dt hr img input li link meta option p source td th track tr wbr")
 
 # what a reader is told was left out; no part of the defence
-_ACTIVE = {
-    "scripts": re.compile(r"<\s*script|\bon[a-z]{3,24}\s*=|javascript:", re.IGNORECASE),
-    "frames": re.compile(r"<\s*(?:iframe|object|embed|frame)\b", re.IGNORECASE),
-    "style sheets": re.compile(r"<\s*(?:style(?!\s+scoped)|link)\b", re.IGNORECASE),
-    "drawings": re.compile(r"<\s*(?:svg|math|canvas)\b", re.IGNORECASE),
-    "forms": re.compile(r"<\s*(?:form|input|button|select|textarea)\b", re.IGNORECASE),
-    "addresses to load": re.compile(r"\b(?:src|srcset|poster)\s*=\s*[\"']?\s*(?!data:)[\w./]", re.IGNORECASE),
+_ACTIVE: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
+    "scripts": (
+        ("<script", "javascript:", " on", "\non", "/on", '"on', "'on", "\ton"),
+        re.compile(r"<script|[\s/\"']on[a-z]{3,24}\s*=|javascript:"),
+    ),
+    "frames": (("<iframe", "<object", "<embed", "<frame"), re.compile(r"<(?:iframe|object|embed|frame)\b")),
+    "style sheets": (("<style", "<link"), re.compile(r"<(?:style(?!\s+scoped)|link)\b")),
+    "drawings": (("<svg", "<math", "<canvas"), re.compile(r"<(?:svg|math|canvas)\b")),
+    "forms": (
+        ("<form", "<input", "<button", "<select", "<textarea"),
+        re.compile(r"<(?:form|input|button|select|textarea)\b"),
+    ),
+    "addresses to load": (
+        ("src", "poster"),
+        re.compile(r"\b(?:src|srcset|poster)\s*=\s*[\"']?\s*(?!data:)[\w./]"),
+    ),
 }
 
 _TEX = (
@@ -164,7 +173,12 @@ def _shallow(text: str) -> bool:
 
 def what_is_active(text: str) -> list[str]:
     """In words, what of `text` is not shown."""
-    return [name for name, pattern in _ACTIVE.items() if pattern.search(text)]
+    low = text.lower()
+    return [
+        name
+        for name, (words, pattern) in _ACTIVE.items()
+        if any(word in low for word in words) and pattern.search(low)
+    ]
 
 
 def markdown_html(text: str) -> str | None:

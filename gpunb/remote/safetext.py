@@ -31,6 +31,7 @@ _SEQUENCE = re.compile(
 )
 _STRING_END = re.compile("\x07|\x1b\\\\|[\x18\x1a]")
 _LINE_STRING_END = re.compile("\x07|\x1b\\\\|[\x18\x1a]|(?=\n)")
+_COLOUR = re.compile("\x1b\\[[0-9;:]{0,64}m")
 _SGR = re.compile(r"[0-9;:]{0,64}\Z")
 _MARKS = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
@@ -49,8 +50,9 @@ class Escapes:
     def feed(self, text: str) -> str:
         """What may be printed of `text` and of what was held back before."""
         if not self._open and not self._in_string and _is_plain(text):
-            self._newlines(text)
-            return text
+            return self._newlines(text)
+        if not self._open and not self._in_string and self._only_colours(text):
+            return self._newlines(text)
         text = self._open + _EIGHT_BIT.sub(_seven_bit, text)
         self._open = ""
         if self._in_string:
@@ -78,6 +80,14 @@ class Escapes:
         """What to print at the end, so that nothing stays coloured."""
         self._open = self._in_string = ""
         return "\x1b[0m" if self._coloured else ""
+
+    def _only_colours(self, text: str) -> bool:
+        """Whether nothing but colours is in the way; by far the most of what has escapes at all."""
+        if not _is_plain(_COLOUR.sub("", text)):
+            return False
+        last = text.rfind("\x1b[")
+        self._coloured = text[last + 2 : text.index("m", last)].strip("0;") != ""
+        return True
 
     def _newlines(self, text: str) -> str:
         self._row += text.count("\n")
