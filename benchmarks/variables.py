@@ -31,25 +31,35 @@ MB = 1e6
 
 # the client's end in a process of its own, so that its peak is its own
 CLIENT = """
-import json, resource, sys
+import io, json, resource, sys
 import numpy as np
 from pathlib import Path
-from gpunb.remote import AgentClient, get, put
+from gpunb.remote import AgentClient, TextSink, get, put, show
 from gpunb.ssh import Endpoint
 facts = json.loads(sys.argv[1]); size = int(sys.argv[2])
 for name in ("key", "known_hosts"):
     facts[name] = Path(facts[name])
 rss = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+PEAK = "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
+def there(code):
+    out = io.StringIO()
+    show(client.run_cell(code), TextSink(out, out), interactive=False)
+    return out.getvalue()
+def start(code):  # the kernel's peak counts from here on
+    return 1024 * int(there(code + chr(10) + "open('/proc/self/clear_refs', 'w').write('5');" + PEAK))
 with AgentClient.connect(Endpoint(**facts), python=sys.executable, trust="own") as client:
     if sys.argv[3] == "put":
+        base = start("import numpy; a = None")
         value = np.random.default_rng(1).random(size // 8)
         before = rss()
         put(client, {"a": value})
-        print(json.dumps({"beyond": rss() - before}))
+        beyond = 1024 * int(there(PEAK)) - base - value.nbytes
+        print(json.dumps({"here": rss() - before, "there": beyond}))
     else:
+        base = start("")
         before = rss()
         value = get(client, ["a"])["a"]
-        print(json.dumps({"beyond": rss() - before - value.nbytes}))
+        print(json.dumps({"here": rss() - before - value.nbytes, "there": 1024 * int(there(PEAK)) - base}))
 """
 
 
@@ -183,5 +193,7 @@ def peaks(host: Sshd) -> dict[str, float]:
     found: dict[str, float] = {}
     for way in ("put", "get"):
         argv = [sys.executable, "-c", CLIENT, json.dumps(facts), str(SIZE), way]
-        found[f"memory here, {way}"] = json.loads(process(argv, timeout=120).out.splitlines()[-1])["beyond"]
+        peak = json.loads(process(argv, timeout=120).out.splitlines()[-1])
+        found[f"memory here, {way}"] = peak["here"]
+        found[f"memory of the host's kernel, {way}"] = peak["there"]
     return found

@@ -31,11 +31,15 @@ def command(context: Context, *, names: tuple[str, ...], session: str | None) ->
     report = send(context, found, names)
     data = {
         "names": list(report.names),
+        "unchanged": list(report.same),
         "bytes": report.bytes,
         "seconds": report.seconds,
         "session": found.name,
     }
-    text = f"sent {', '.join(report.names)} to {found.name} ({bytes_text(report.bytes)})"
+    sent = [name for name in report.names if name not in report.same]
+    text = f"sent {', '.join(sent)} to {found.name} ({bytes_text(report.bytes)})" if sent else ""
+    if report.same:
+        text += ("; " if text else "") + f"{', '.join(report.same)} was there unchanged"
     return Result(data, Note(text, "ok"))
 
 

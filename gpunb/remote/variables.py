@@ -27,6 +27,7 @@ from gpunb.progress import SILENT, Progress
 from gpunb.remote.bootstrap import agent_version, read_line
 from gpunb.remote.safetext import one_line
 from gpunb.ssh.quoting import quote
+from gpunb.units import bytes_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["PutReport", "get", "put"]
 
 BUSY_TIMEOUT = 24 * 3600.0  # a transfer waits for the cell before it
+MODULE = "__import__('gpunb_agent.kernelvars', fromlist=['x'])"
+WORTH = 1 << 20  # bytes from which it pays to ask whether the host has it
 SMALL = 8 << 20  # bytes for which one channel will do
 NEAR = 0.005  # seconds of round trip up to which one channel fills the line
 CHANNELS = 8  # OpenSSH allows 10 sessions on a connection, and the agent's is one
@@ -48,11 +51,12 @@ LAZY = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class PutReport:
-    """What was sent: names, bytes, seconds."""
+    """What was sent: names, bytes, seconds; `same` were there already, unchanged."""
 
     names: tuple[str, ...]
     bytes: int
     seconds: float
+    same: tuple[str, ...] = ()
 
 
 class _Counter:
@@ -71,6 +75,8 @@ class _Counter:
 def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = SILENT) -> PutReport:
     """Set variables in the host's kernel.
 
+    Large ones that stand there unchanged, by their content's digest, are not sent again.
+
     Raises
     ------
     VariableError
@@ -85,10 +91,14 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
         except CantTravel as err:
             msg = f"variable {name!r} can't be sent: {err}"
             raise VariableError(msg, hint="nothing was sent") from err
+    started = time.monotonic()
+    same = _unchanged(client, packed)
+    packed = [(about, many) for about, many in packed if about["name"] not in same]
+    if not packed:
+        return PutReport(tuple(values), 0, time.monotonic() - started, same)
     buffers = [one for _, many in packed for one in many]
     total = sum(sum(about["sizes"]) for about, _ in packed)
-    started = time.monotonic()
-    progress.say(f"sending {', '.join(values)}")
+    progress.say(f"sending {', '.join(about['name'] for about, _ in packed)} ({bytes_text(total)})")
     with _Transfer(client, "receive(%s, globals())", _lines(client, total)) as transfer:
         counter = _Counter(progress, total)
 
@@ -110,7 +120,39 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
         words = "; ".join(f"{name}: {why}" for name, why in failed.items())
         msg = f"the host could not take {words}"
         raise VariableError(msg, hint="install there what is missing (gpunb exec -- pip install …)")
-    return PutReport(tuple(values), total, time.monotonic() - started)
+    return PutReport(tuple(values), total, time.monotonic() - started, same)
+
+
+def _unchanged(client: AgentClient, packed: Sequence[tuple[dict[str, Any], list[Any]]]) -> tuple[str, ...]:
+    """The names of large items that stand in the host's kernel as they are here.
+
+    First a few places of each are compared, so that what did change costs next to nothing.
+    """
+    left = {about["name"]: (about, many) for about, many in packed if sum(about["sizes"]) >= WORTH}
+    for whole, mark in ((False, kernelvars.sample), (True, kernelvars.digest)):
+        if not left:
+            break
+        with ThreadPoolExecutor(1) as pool:  # both ends compute at once
+            here = {name: pool.submit(mark, many) for name, (_, many) in left.items()}
+            answer = _call(client, f"known({list(left)!r}, globals(), {whole})")
+        there = {one.get("name"): one for one in answer if isinstance(one, dict)}
+        left = {
+            name: (about, many)
+            for name, (about, many) in left.items()
+            if there.get(name) == {**about, "mark": here[name].result()}
+        }
+    return tuple(left)
+
+
+def _call(client: AgentClient, call: str) -> list[Any]:
+    """The JSON list that a function of `kernelvars` returns in the host's kernel; an odd answer is empty."""
+    content = {"code": "", "user_expressions": {"r": f"{MODULE}.{call}"}}
+    reply = client.kernel_request("execute_request", content, timeout=BUSY_TIMEOUT)
+    try:
+        found = json.loads(ast.literal_eval(reply["user_expressions"]["r"]["data"]["text/plain"]))
+    except (KeyError, TypeError, ValueError, SyntaxError, MemoryError, RecursionError):
+        return []
+    return found if isinstance(found, list) else []
 
 
 def get(
@@ -134,7 +176,9 @@ def get(
             items = kernelvars.read_description(line.recv_into)
             _refuse(client, items, names, pickles=pickles)
             _check_size(items)
-            counter = _Counter(progress, sum(sum(item["sizes"]) for item in items))
+            total = sum(sum(item["sizes"]) for item in items)
+            progress.say(f"fetching {', '.join(names)} ({bytes_text(total)})")
+            counter = _Counter(progress, total)
 
             def recv_into(view: memoryview) -> int:
                 got = line.recv_into(view)
@@ -262,8 +306,7 @@ class _Transfer:
 
     def _call(self) -> None:
         paths = repr([line.path for line in self.lines])
-        module = "__import__('gpunb_agent.kernelvars', fromlist=['x'])"
-        content = {"code": "", "user_expressions": {"r": f"{module}.{self.call % paths}"}}
+        content = {"code": "", "user_expressions": {"r": f"{MODULE}.{self.call % paths}"}}
         try:
             self._reply = self.client.kernel_request("execute_request", content, timeout=BUSY_TIMEOUT)
         except RunError as err:

@@ -56,6 +56,26 @@ def test_an_array_that_comes_back_can_be_written(client):
     assert back.sum() == 1
 
 
+def test_what_stands_there_unchanged_is_not_sent_again(client, screen):
+    big, frame = np.arange(600_000.0), pd.DataFrame({"x": np.arange(400_000)})
+    first = put(client, {"big": big, "frame": frame, "small": 1})
+    assert first.same == ()
+    again = put(client, {"big": big, "frame": frame, "small": 2})
+    assert sorted(again.same) == ["big", "frame"]
+    assert again.bytes < 100
+    assert get(client, ["small"]) == {"small": 2}
+    big[123_457] += 1  # at no place that a sample looks at
+    changed = put(client, {"big": big, "frame": frame})
+    assert changed.same == ("frame",)
+    assert get(client, ["big"])["big"][123_457] == 123_458.0
+    # what the host changed, or has under that name by now, is no longer what was sent
+    show(client.run_cell("big[5] = -1; frame = 'gone'"), screen)
+    assert put(client, {"big": big, "frame": frame}).same == ()
+    assert get(client, ["big"])["big"][5] == 5.0
+    assert put(client, {"big": big.astype("f4")}).same == ()
+    assert put(client, {"other": big}).same == ()
+
+
 def test_the_host_can_write_what_it_was_sent(client, screen):
     put(client, {"a": np.zeros(3)})
     show(client.run_cell("a[0] = 7; print(a.sum())"), screen)
