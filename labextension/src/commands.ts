@@ -28,7 +28,10 @@ export function addCommands(hub: IHub, palette: ICommandPalette | null, browser:
   /** A command about one session; errors are shown. */
   const about = (id: string, label: string, work: (session: Session, args: Args) => unknown): void =>
     add(id, {
-      label: args => (typeof args['session'] === 'string' ? `${label} ${store.named(args['session'])?.name ?? ''}`.trim() : `${label} …`),
+      label: args => {
+        const named = typeof args['session'] === 'string' ? store.named(args['session'])?.name : undefined;
+        return named ? `${label}: ${named}` : `${label} …`;
+      },
       isEnabled: some,
       execute: async given => {
         const args = given as Args;
@@ -65,19 +68,19 @@ export function addCommands(hub: IHub, palette: ICommandPalette | null, browser:
 
   const spend = (id: string, action: Spending, label: string, args: Args = {}): void =>
     about(id, label, session => askAndDo(hub, action, session, args));
-  spend(Ids.extend, 'extend', trans.__('Extend by an hour:'), { hours: 1 });
-  spend(Ids.stop, 'stop', trans.__('Stop:'));
-  spend(Ids.start, 'start', trans.__('Start:'));
-  spend(Ids.down, 'down', trans.__('End for good:'));
+  spend(Ids.extend, 'extend', trans.__('Extend a GPU session by an hour'), { hours: 1 });
+  spend(Ids.stop, 'stop', trans.__('Stop a GPU session'));
+  spend(Ids.start, 'start', trans.__('Start a stopped GPU session'));
+  spend(Ids.down, 'down', trans.__('End a GPU session for good'));
 
-  about(Ids.terminal, trans.__('Terminal on:'), async session => {
+  about(Ids.terminal, trans.__('Terminal on a GPU session'), async session => {
     const name = await store.api.terminal(session.id);
     await app.commands.execute('terminal:open', { name });
   });
-  about(Ids.files, trans.__('Files of:'), session =>
+  about(Ids.files, trans.__('Files of a GPU session'), session =>
     hub.show(new FilesView(hub, session, () => browser?.tracker.currentWidget?.model.path.replace(/^[^:/]*:/, '') ?? ''))
   );
-  about(Ids.forward, trans.__('Forward a port of:'), async session => {
+  about(Ids.forward, trans.__('Forward a port of a GPU session'), async session => {
     const answer = await InputDialog.getNumber({
       title: trans.__('Which port of %1?', session.name),
       label: trans.__('A port of the host, 1 to 65535'),
@@ -85,7 +88,7 @@ export function addCommands(hub: IHub, palette: ICommandPalette | null, browser:
     });
     if (answer.button.accept && answer.value !== null) await store.api.forward(session.id, answer.value);
   });
-  about(Ids.log, trans.__('Log of a run on:'), async (session, args) => {
+  about(Ids.log, trans.__('Log of a run on a GPU session'), async (session, args) => {
     const run = args.run ?? (await pickRun(hub, session));
     if (run) hub.show(new LogView(hub, run, session.name));
   });

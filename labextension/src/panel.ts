@@ -84,6 +84,8 @@ class Cards extends Widget {
     if (this.isDisposed) return;
     const { store } = this.hub;
     const sessions = store.live;
+    // "no sessions" is only said by somebody who knows
+    this.setHidden(!sessions.length && !store.usable);
     const telemetry: Record<string, { at: number[]; gpu: (number | null)[][]; memory: (number | null)[][] }> = {};
     const runs: Record<string, Run[]> = {};
     const transfers: Record<string, Shown[]> = {};

@@ -73,6 +73,7 @@ class Lab:
 
     def picture(self, name: str) -> None:
         PICTURES.mkdir(parents=True, exist_ok=True)
+        self.page.wait_for_timeout(400)  # notifications glide in
         self.page.screenshot(path=str(PICTURES / f"lab-{name}.png"))
 
     def until(self, check: Callable[[], Any], why: str, seconds: float = 90) -> Any:
@@ -154,10 +155,13 @@ class Lab:
 
     def notebook(self, name: str = "Untitled.ipynb") -> None:
         """A new notebook with the local Python kernel."""
-        self.rig.ask(f"api/contents/{name}", "PUT", {"type": "notebook", "format": "json", "content": EMPTY})
+        self.notebook_file(name)
         self.run("docmanager:open", path=name, factory="Notebook")
         self.page.locator(".jp-NotebookPanel:visible .jp-Notebook").wait_for()
         self.idle()
+
+    def notebook_file(self, name: str) -> None:
+        self.rig.ask(f"api/contents/{name}", "PUT", {"type": "notebook", "format": "json", "content": EMPTY})
 
     def idle(self) -> None:
         self.page.locator(

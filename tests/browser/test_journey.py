@@ -82,7 +82,7 @@ def test_a_rental_by_clicking(lab: Lab, rig: Rig) -> None:
     card.get_by_role("button", name="Extend: 1 h more").click()
     assert "$" in lab.yes(card)
     lab.until(lambda: rig.sessions()[0]["lease"]["deadline"] > before + 3000, "an hour more")
-    expect(card.locator(".gpunb-lease-text").first).to_contain_text("2 h left")
+    expect(card.locator(".gpunb-lease-text").first).to_contain_text("3 h left")
     lab.picture("session")
 
     # the line breaks in mid-run, and comes back
