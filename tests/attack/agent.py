@@ -146,7 +146,7 @@ def _(place: Place) -> None:
 
     host.answers = {"ping": huge}
     with client(place, host) as found:
-        found.request("ping", timeout=8)
+        found.request("ping", timeout=5)
 
 
 @case("a wrong checksum", "a frame's checksum is wrong")

@@ -38,6 +38,7 @@ GROUPS = ("ssh", "cloud", "agent", "files", "values", "local", "browser")
 MOST_SECONDS = 60.0
 MOST_BYTES = 256 * 2**20
 _ONE_LINE = 900
+CASE = "case: "
 
 
 class Escaped(BaseException):
@@ -279,7 +280,7 @@ def main(argv: list[str]) -> int:
             if word and word not in one.name:
                 continue
             found = run_one(one, root, canary)
-            print(json.dumps(found), flush=True)
+            print(f"\n{CASE}{json.dumps(found)}", flush=True)
             if found["hangs"]:
                 sys.stdout.flush()
                 os._exit(3)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.attack.frame import GROUPS
+from tests.attack.frame import CASE, GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ def run_group(group: str, word: str = "") -> list[dict[str, Any]]:
     """What became of each case of `group`; a child that dies counts as a case that failed."""
     argv = [sys.executable, "-m", "tests.attack.frame", group, word]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=_MOST_S, check=False)
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    found = [json.loads(line[len(CASE) :]) for line in done.stdout.split("\n") if line.startswith(CASE)]
     if done.returncode or not found:
         wrong = [f"its process ended with {done.returncode}: {done.stderr[-3000:]}"]
         last = {"group": group, "name": "(the process)", "line": "", "seconds": 0.0, "mb": 0}
