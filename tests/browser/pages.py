@@ -33,6 +33,10 @@ class Lab:
 
     def _watched(self, page: Page) -> Page:
         page.on("pageerror", lambda err: self.faults.append(str(err)))
+        # JupyterLab's own words about a server that is gone, and about kernels that went with it
+        said = re.compile("Server Connection Error|Kernel does not exist|Kernel Restarting")
+        theirs = page.locator(".jp-Dialog", has_text=said)
+        page.add_locator_handler(theirs, lambda found: found.locator("button.jp-Dialog-button").last.click())
         return page
 
     def check(self) -> None:
