@@ -16,7 +16,8 @@ NEAR = 0.010  # seconds of round trip up to which one channel fills the line
 LINES = 8  # OpenSSH allows 10 sessions a connection, and the agent's own is one
 WINDOW = 2 * 2**20  # bytes a round trip that OpenSSH takes on one channel
 APART = 128 * 2**20  # bytes from which more connections earn what they cost to begin
-APART_RTT = 0.100  # ... and beyond which the window that ssh has here, half of ours, holds them back
+APART_RTT = NEAR  # ... and beyond which channels bring more: the line holds them up, and not the work
+APART_UP = False  # sending is the smaller work: channels are quicker
 FILES_S = 8_000  # small files a second, written by one process
 
 
@@ -46,11 +47,19 @@ class Way:
     apart: bool = False
 
 
-def choose(rtt: float, plan: Plan, *, zstd: bool, rates: Rates | None = None, ssh: bool = False) -> Way:
+def choose(
+    rtt: float,
+    plan: Plan,
+    *,
+    zstd: bool,
+    rates: Rates | None = None,
+    ssh: bool = False,
+    down: bool = False,
+) -> Way:
     """How the stream engine carries `plan` over a line of `rtt` seconds.
 
-    Where this system has an `ssh`, much that is new to the target goes over a
-    connection for each line, which that encrypts: Python's own takes three
+    Where this system has an `ssh`, much that comes from a near host comes over
+    a connection for each line, which that decrypts: Python's own takes three
     times the work for it, all on one core.
 
     A near line is filled by one channel, and more only share the work out to
@@ -69,7 +78,9 @@ def choose(rtt: float, plan: Plan, *, zstd: bool, rates: Rates | None = None, ss
     codec = wire.PLAIN
     if slow or far:
         codec = wire.ZSTD if zstd and wire.zstd() is not None else wire.ZLIB
-    apart = ssh and not slow and rtt <= APART_RTT and size - plan.replaced_bytes >= APART
+    apart = (
+        ssh and (down or APART_UP) and not slow and rtt <= APART_RTT and size - plan.replaced_bytes >= APART
+    )
     packed = {wire.PLAIN: "", wire.ZLIB: ", zlib where it pays", wire.ZSTD: ", zstd where it pays"}[codec]
     away = "near" if rtt <= NEAR else f"{rtt * 1000:.0f} ms away"
     own = " with connections of their own" if apart else ""

@@ -238,7 +238,14 @@ class _Flow:
         report.plan = plan
         report.failed += tree.failed
         rtt = max(side.line.rtt for side in (self.source, self.target) if isinstance(side, HostSide))
-        self.way = choose(rtt, plan, zstd=self.host.zstd, rates=wish.rates, ssh=self.apart and pipe.there())
+        self.way = choose(
+            rtt,
+            plan,
+            zstd=self.host.zstd,
+            rates=wish.rates,
+            ssh=self.apart and pipe.there(),
+            down=isinstance(self.source, HostSide),
+        )
         report.engine, report.why = "stream", self.way.why
         report.estimate_s, report.estimate_usd = estimate(plan, rtt, self.way.lines, wish.rates)
 

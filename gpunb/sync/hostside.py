@@ -438,12 +438,12 @@ class HostWriter:
 
     def ask_base(self, item: Item) -> None:
         """Ask for the digests of what is there; an old file's blocks are put into the part on the way."""
+        self.settle()  # what an answer leads to would be asked after the digests, and answered after them
         asked = {"path": _part(item) if item.part else item.path, "part": "" if item.part else _part(item)}
         self.line.send(b"H", json.dumps({**asked, "size": item.size}).encode())
 
     def base(self, item: Item) -> list[bytes]:
         """The digests that were asked for."""
-        self.settle()
         return take_digests(self.line.receive, item.size)
 
     def piece(self, item: Item, at: int, data: Any, failed: Callable[[str], None]) -> None:

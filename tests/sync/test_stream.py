@@ -667,6 +667,7 @@ class TestConnectionsOfTheirOwn:
     def always(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(choose, "APART", 0)
         monkeypatch.setattr(choose, "APART_RTT", 60.0)
+        monkeypatch.setattr(choose, "APART_UP", True)
 
     def test_equal_trees_both_ways(
         self, agent: AgentClient, sshd: Sshd, source: Path, tmp_path: Path
