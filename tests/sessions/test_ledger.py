@@ -623,7 +623,10 @@ def test_a_file_that_nobody_here_holds_is_looked_at_again(tmp_path: Path) -> Non
 def test_a_second_ledger_in_one_process_keeps_the_locks_of_the_first(home: Path) -> None:
     """Whoever closes a descriptor of the file drops the process's locks on it; then another
     process takes itself for the last one, and deletes the log that is still written to."""
-    elsewhere = "from gpunb.sessions.ledger import Ledger\nwith Ledger.open() as ledger: print(len(ledger.sessions()))"
+    elsewhere = (
+        "from gpunb.sessions.ledger import Ledger\n"
+        "with Ledger.open() as ledger: print(len(ledger.sessions()))"
+    )
 
     def seen_elsewhere() -> str:
         ran = subprocess.run([sys.executable, "-c", elsewhere], capture_output=True, text=True, timeout=60)
