@@ -115,10 +115,8 @@ function tellEnd(hub: IHub, job: Job): void {
   } else if (job.kind === 'rent' && job.state === 'done') {
     const name = job.session ? hub.store.named(job.session)?.name : undefined;
     Notification.success(trans.__('%1 is ready', name ?? job.title), { autoClose: 8000 });
-  } else if (job.kind === 'transfer' && job.state === 'done') {
-    Notification.success(trans.__('%1: done', job.title), { autoClose: 5000 });
   } else if (job.state === 'done') {
-    Notification.success(job.says ? `${job.title}: ${job.says}` : trans.__('%1: done', job.title), { autoClose: 8000 });
+    Notification.success(trans.__('%1: done', job.title), { autoClose: 5000 });
   } else {
     Notification.info(trans.__('%1: cancelled. %2', job.title, job.says), { autoClose: 15_000 });
   }

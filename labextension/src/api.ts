@@ -56,7 +56,7 @@ export class Api {
     return (await this.ask<{ jobs: Job[] }>('GET', 'jobs')).jobs;
   }
 
-  offers(terms: { hours?: number; disk_gb?: number }): Promise<Offers> {
+  offers(terms: { hours?: number; disk_gb?: number; clouds?: string[] }): Promise<Offers> {
     return this.ask<Offers>('POST', 'offers', terms);
   }
 

@@ -2,7 +2,7 @@
 
 import { Panel, Widget } from '@lumino/widgets';
 
-import { createPanel, type PanelHandle, type Run, type Transfer as Shown } from '../../gpunb/notebook/widgets/static/panel.js';
+import { createPanel, type PanelHandle, type Run, type Telemetry, type Transfer as Shown } from '../../gpunb/notebook/widgets/static/panel.js';
 import { carryOut, serverArgs, type Spending } from './actions';
 import { Banner } from './banner';
 import { button, el } from './dom';
@@ -86,12 +86,13 @@ class Cards extends Widget {
     const sessions = store.live;
     // "no sessions" is only said by somebody who knows
     this.setHidden(!sessions.length && !store.usable);
-    const telemetry: Record<string, { at: number[]; gpu: (number | null)[][]; memory: (number | null)[][] }> = {};
+    const telemetry: Record<string, Telemetry> = {};
     const runs: Record<string, Run[]> = {};
     const transfers: Record<string, Shown[]> = {};
     for (const one of sessions) {
       const load = store.telemetry.get(one.id);
-      if (load) telemetry[one.id] = { at: load.at, gpu: load.gpu, memory: load.gpu_memory };
+      if (one.state !== 'ready') telemetry[one.id] = { at: [], gpu: [], memory: [] };
+      else if (load) telemetry[one.id] = { at: load.at, gpu: load.gpu, memory: load.gpu_memory };
       const ran = store.runs.get(one.id);
       if (ran) runs[one.id] = ran.map(run => upToNow(run, one.usd_h));
       transfers[one.id] = this.moving(one.id);

@@ -43,7 +43,7 @@ export class ReceiptsView extends Widget {
   private show_(receipts: Receipt[]): void {
     const { trans } = this.hub;
     const total = receipts.reduce((sum, one) => sum + one.cost.total, 0);
-    put(this.sum, receipts.length ? trans.__('%1 sessions, %2 in all', receipts.length, money(total)) : trans.__('No session has ended yet.'));
+    put(this.sum, receipts.length ? `${trans._n('%1 session', '%1 sessions', receipts.length)}, ${trans.__('%1 in all', money(total))}` : trans.__('No session has ended yet.'));
     if (!receipts.length) return void this.list.replaceChildren();
     const table = el('table', { label: trans.__('Receipts') });
     const head = table.createTHead().insertRow();

@@ -7,7 +7,7 @@ import { createPicker, type Offer, type PickerHandle, type Terms } from '../../g
 import { ApiError } from './api';
 import { field, el } from './dom';
 import type { IHub } from './hub';
-import type { Job } from './types';
+import type { CloudFailure, Job } from './types';
 import { pickerWords } from './words';
 
 const OVER = ['done', 'failed', 'cancelled'];
@@ -66,11 +66,12 @@ class RentBody extends Widget {
     try {
       const found = await this.hub.store.api.offers({
         ...(this.hours === undefined ? {} : { hours: this.hours }),
-        ...(disk === null ? {} : { disk_gb: disk })
+        ...(disk === null ? {} : { disk_gb: disk }),
+        ...this.clouds()
       });
       if (asked !== this.searches || this.isDisposed) return;
       this.showHours(found.hours);
-      this.picker.setOffers(found.offers, found.facets, found.failed, { hours: found.hours, disk_gb: found.disk_gb });
+      this.picker.setOffers(found.offers, found.facets, this.failed(found.failed), { hours: found.hours, disk_gb: found.disk_gb });
     } catch (error) {
       if (asked !== this.searches || this.isDisposed) return;
       this.picker.setOffers([], null, []);
@@ -87,9 +88,26 @@ class RentBody extends Widget {
 
   private async login(provider: string, key: string): Promise<void> {
     const found = await this.hub.store.api.login(provider, key);
-    void this.hub.store.refreshStatus().catch(() => undefined);
+    this.added.add(provider);
+    await this.hub.store.refreshStatus().catch(() => undefined);
     await this.search();
     if (found.warning) this.picker.setError({ message: found.warning });
+  }
+
+  /** Those that are asked by default, and those whose key was given here. */
+  private clouds(): { clouds?: string[] } {
+    const known = this.hub.store.status?.clouds ?? [];
+    if (!this.added.size) return {};
+    return { clouds: known.filter(one => one.asked || this.added.has(one.name)).map(one => one.name) };
+  }
+
+  /** What did not answer, and the clouds that would with a key. */
+  private failed(failed: CloudFailure[]): CloudFailure[] {
+    const told = new Set(failed.map(one => one.provider));
+    const known = this.hub.store.status?.clouds ?? [];
+    const keyless = known.filter(one => one.needs_key && !one.key && !told.has(one.name));
+    const message = this.hub.trans.__('no key yet');
+    return [...failed, ...keyless.map(one => ({ provider: one.name, message, login: true }))];
   }
 
   private args(offer: Offer, terms: Terms): Record<string, unknown> {
@@ -150,6 +168,7 @@ class RentBody extends Widget {
   private readonly disk: { label: HTMLLabelElement; input: HTMLInputElement };
   private hours: number | undefined;
   private searches = 0;
+  private readonly added = new Set<string>();
   private asked: Record<string, unknown> | null = null;
   private job: Job | null = null;
   private renting = '';

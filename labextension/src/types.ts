@@ -111,6 +111,8 @@ export interface CloudInfo {
   name: string;
   title: string;
   key: boolean;
+  needs_key?: boolean;
+  asked?: boolean;
   simulated: boolean;
   login: string | null;
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser
+
+FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
@@ -56,11 +57,18 @@ def lab(rig: Rig, browser: Browser, request: pytest.FixtureRequest) -> Iterator[
     made = Lab(rig, context)
     try:
         yield made
-        made.check()
-    except BaseException:
-        made.picture(f"failed-{request.node.name}")
-        raise
-    finally:
-        if sys.exc_info()[0] is None and getattr(request.node, "failed", False):
+        if request.node.stash.get(FAILED, False):
             made.picture(f"failed-{request.node.name}")
+        else:
+            made.check()
+    finally:
         context.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Remember a failure, so that there is a picture of it."""
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report

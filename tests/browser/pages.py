@@ -162,6 +162,7 @@ class Lab:
         self.notebook_file(name)
         self.run("docmanager:open", path=name, factory="Notebook")
         self.page.locator(".jp-NotebookPanel:visible .jp-Notebook").wait_for()
+        self.page.evaluate(KERNEL_READY)
         self.idle()
 
     def notebook_file(self, name: str) -> None:
@@ -186,6 +187,13 @@ class Lab:
     def run_on(self) -> Locator:
         return self.page.locator(".jp-NotebookPanel:visible .gpunb-run-on-select")
 
+
+# a cell that is run before the kernel has said who it is may be lost
+KERNEL_READY = """async () => {
+  const context = window.jupyterapp.shell.currentWidget.sessionContext;
+  await context.ready;
+  await context.session.kernel.info;
+}"""
 
 EMPTY = {
     "cells": [{"cell_type": "code", "source": "", "metadata": {}, "outputs": [], "execution_count": None}],
