@@ -45,7 +45,7 @@ def test_without_a_key_the_login_is_offered(lab: Lab, rig: Rig) -> None:
         lab.picture("login")
         note.locator("input[type=password]").fill("nobody")
         note.get_by_role("button", name="Check and keep").click()
-        expect(dialog.locator(".gpunb-note.gpunb-bad")).to_contain_text("nothing was kept")
+        expect(dialog.locator(".gpunb-note.gpunb-bad")).to_contain_text("API key invalid")
         note = dialog.locator(".gpunb-note:not(.gpunb-bad)", has_text="sesterce")
         if note.locator("input[type=password]").count() == 0:
             note.get_by_role("button", name="Log in").click()
