@@ -1,4 +1,4 @@
-"""Real processes, real time: terminals, kernels and supervisors killed with SIGKILL at random moments.
+"""Real processes, real time: terminals, kernels, Jupyter servers and supervisors killed with SIGKILL.
 
 ``python -m tests.chaos.real [N] [--seed S]``: N stories. In each, somebody rents for some
 seconds (on the local provider, or on a simulated cloud served over HTTP with real SSH hosts behind
@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import psutil
 
@@ -108,7 +108,7 @@ class Story:
             "IPYTHONDIR": str(folder / "ipython"),
         }
         self.served: Served | None = None
-        self.fronts: list[Terminal | Kernel] = []
+        self.fronts: list[Front] = []
         self.children: list[subprocess.Popen[bytes]] = []
         self.first_seen: dict[str, float] = {}
 
@@ -175,10 +175,9 @@ class Story:
                 self._pause(ledger, self.random.uniform(0.0, 5.0))
                 self._kill_supervisors()
 
-    def _front(self, name: str, seconds: int) -> Terminal | Kernel:
-        line = f"rent --cloud {self.cloud} --name {name} --for {seconds}s --disk 30 --yes"
-        kind = Kernel if self.random.random() < 0.5 else Terminal
-        made = kind(line, self.folder, self.env)
+    def _front(self, name: str, seconds: int) -> Front:
+        kind = self.random.choice([Terminal, Kernel, Server])
+        made = kind(Wish(self.cloud, name, seconds), self.folder, self.env)
         self.fronts.append(made)
         return made
 
@@ -190,6 +189,15 @@ class Story:
                 if mine and "supervise" in process.cmdline():
                     found.append(process)
         return found
+
+    def _watchers(self) -> list[psutil.Process]:
+        """The processes in which a supervisor may be: a Jupyter server is one."""
+        servers = []
+        for front in self.fronts:
+            if isinstance(front, Server) and front.alive():
+                with contextlib.suppress(psutil.Error):
+                    servers.append(psutil.Process(front.pid))
+        return self._supervisors() + servers
 
     def _kill_supervisors(self) -> None:
         for process in self._supervisors():
@@ -276,7 +284,7 @@ class Story:
             line = self._told(f"{owner} has {count}: {billed}")
             if count > 1 and line not in self.seen.doubly:
                 self.seen.doubly.append(line)
-        if not self._supervisors():
+        if not self._watchers():
             return
         deadlines = {one.id: one.lease.deadline or 0.0 for one in ledger.sessions(alive=False)}
         for ident, label in billed.items():
@@ -288,11 +296,26 @@ class Story:
 
     def _watched(self, over: float) -> bool:
         """Whether a supervisor was there all the time that it is over."""
-        begun = min((one.create_time() for one in self._supervisors()), default=time.time())
+        begun = min((one.create_time() for one in self._watchers()), default=time.time())
         return time.time() - begun > min(over, SLACK_S)
 
     def _told(self, text: str) -> str:
         return f"seed {self.seed}, {self.cloud}: {text}"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a front is to rent."""
+
+    cloud: str
+    name: str
+    seconds: int
+
+    @property
+    def line(self) -> str:
+        """As typed."""
+        where = f"--cloud {self.cloud} --name {self.name}"
+        return f"rent {where} --for {self.seconds}s --disk 30 --yes"
 
 
 class Terminal:
@@ -300,8 +323,8 @@ class Terminal:
 
     kind = "terminal"
 
-    def __init__(self, line: str, folder: Path, env: dict[str, str]) -> None:
-        argv = [sys.executable, "-m", "gpunb", *line.split()]
+    def __init__(self, wish: Wish, folder: Path, env: dict[str, str]) -> None:
+        argv = [sys.executable, "-m", "gpunb", *wish.line.split()]
         with (folder / "out").open("ab") as out:
             self._child = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, cwd=folder
@@ -322,7 +345,7 @@ class Kernel:
 
     kind = "kernel"
 
-    def __init__(self, line: str, folder: Path, env: dict[str, str]) -> None:
+    def __init__(self, wish: Wish, folder: Path, env: dict[str, str]) -> None:
         from jupyter_client.manager import KernelManager
 
         self._manager = KernelManager(kernel_name="python3", connection_file=str(folder / f"{id(self)}.json"))
@@ -331,7 +354,7 @@ class Kernel:
         self._client = self._manager.client()
         self._client.start_channels()
         self._client.wait_for_ready(timeout=60)
-        self._client.execute(f"%load_ext gpunb\n%gpu {line}", allow_stdin=False)
+        self._client.execute(f"%load_ext gpunb\n%gpu {wish.line}", allow_stdin=False)
 
     def alive(self) -> bool:
         """Whether its process runs."""
@@ -344,6 +367,33 @@ class Kernel:
         os.kill(provisioner.pid, signal.SIGKILL)  # type: ignore[attr-defined]
         self._client.stop_channels()
         self._manager.shutdown_kernel(now=True)
+
+
+class Server:
+    """A Jupyter server with the extension, in which somebody clicks Rent; it hosts a supervisor too."""
+
+    kind = "server"
+
+    def __init__(self, wish: Wish, folder: Path, env: dict[str, str]) -> None:
+        from tests.support.jupyter import Jupyter
+
+        ours = {name: value for name, value in env.items() if name.startswith("GPUNB_")}
+        self._jupyter = Jupyter(Path(ours.pop("GPUNB_HOME")), **ours).start()
+        assert self._jupyter.process is not None
+        self.pid = self._jupyter.process.pid
+        self._jupyter.client().rent(wish.name, hours=wish.seconds / 3600, clouds=[wish.cloud], disk_gb=30.0)
+
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        process = self._jupyter.process
+        return process is not None and process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._jupyter.end(signal.SIGKILL)
+
+
+Front: TypeAlias = Terminal | Kernel | Server
 
 
 def tell(seed: int) -> Seen:
