@@ -21,7 +21,7 @@ export function connectNotices(hub: IHub): void {
     seen.add(key);
     if (seen.size > REMEMBERED) seen.delete(seen.values().next().value as string);
     if (Date.now() / 1000 - (notice.at ?? Infinity) > NEWS_S) return;
-    if (!wanted(hub, notice)) return;
+    if (past(hub, notice) || !wanted(hub, notice)) return;
     const id = show(hub, notice);
     if (notice.session && notice.actions.length) {
       // the latest warning about a session is the only one that counts
@@ -39,6 +39,13 @@ export function connectNotices(hub: IHub): void {
   hub.store.turned.connect(() => {
     for (const id of [...shown.keys()]) if (!hub.store.named(id)) forget(id);
   });
+}
+
+/** Whether its session is over, or was given more time since: a page that is opened later need not tell. */
+function past(hub: IHub, notice: Notice): boolean {
+  if (!notice.session) return false;
+  const session = hub.store.named(notice.session);
+  return !session || (notice.actions.includes('extend') && !session.lease.soon);
 }
 
 function wanted(hub: IHub, notice: Notice): boolean {
