@@ -45,7 +45,9 @@ export function connectNotices(hub: IHub): void {
 function past(hub: IHub, notice: Notice): boolean {
   if (!notice.session) return false;
   const session = hub.store.named(notice.session);
-  return !session || (notice.actions.includes('extend') && !session.lease.soon);
+  // one that comes now may come before the session's own news
+  const old = Date.now() / 1000 - (notice.at ?? Infinity) > 30;
+  return !session || (old && notice.actions.includes('extend') && !session.lease.soon);
 }
 
 function wanted(hub: IHub, notice: Notice): boolean {
