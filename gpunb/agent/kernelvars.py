@@ -2,7 +2,7 @@
 
 Layout of a transfer, both ways: u64 length, JSON description, then the raw
 bytes of every item in order, dealt in pieces over one or several lines
-(`shares`). An item is described as one of::
+(`shares`); on a far line each piece may be compressed (`give`). An item is described as one of::
 
     {"name", "as": "json",   "sizes": [n]}
     {"name", "as": "npy",    "sizes": [n], "dtype", "shape", "fortran"}
@@ -28,6 +28,7 @@ import socket
 import struct
 import sys
 import threading
+import zlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,8 @@ MAX_PIECES = 500_000
 CHUNK = 4 << 20
 SAMPLE = 16 << 10  # bytes of a place that a sample takes
 SAMPLES = 16
+WORTHWHILE = 0.8  # of its size, from which a piece is sent as it is
+PIECE_HEAD = struct.Struct(">IB")
 PIECE = 1 << 20  # bytes dealt to one line at a time
 
 
@@ -284,6 +287,56 @@ def fill(recv_into: Callable[[memoryview], int], pieces: Sequence[memoryview]) -
             at += got
 
 
+def squeezed(piece: memoryview) -> bytes | None:
+    """`piece` compressed, or None where a sample of it says that this does not pay."""
+    middle = len(piece) // 2
+    some = bytes(piece[: SAMPLE // 2]) + bytes(piece[middle : middle + SAMPLE // 2])
+    if len(zlib.compress(some, 1)) > WORTHWHILE * len(some):
+        return None
+    packed = zlib.compress(piece, 1)
+    return packed if len(packed) < WORTHWHILE * len(piece) else None
+
+
+def give(sendall: Callable[[Any], Any], piece: memoryview) -> None:
+    """Send one piece of a far transfer: its length on the wire, whether it is compressed, and it."""
+    packed = squeezed(piece)
+    if packed is None:
+        sendall(PIECE_HEAD.pack(len(piece), 0))
+        sendall(piece)
+    else:
+        sendall(PIECE_HEAD.pack(len(packed), 1) + packed)
+
+
+def take(recv_into: Callable[[memoryview], int], piece: memoryview) -> None:
+    """Read what `give` sent into place.
+
+    Raises
+    ------
+    ValueError
+        It is not of the size that was described: nothing larger is ever unpacked.
+    """
+    size, packed = PIECE_HEAD.unpack(bytes(read_exactly(recv_into, PIECE_HEAD.size)))
+    if packed not in (0, 1) or (size != len(piece) if not packed else size > len(piece)):
+        raise ValueError("a piece of %d bytes in the place of %d" % (size, len(piece)))
+    if not packed:
+        fill(recv_into, [piece])
+        return
+    unpacker = zlib.decompressobj()
+    try:
+        data = unpacker.decompress(bytes(read_exactly(recv_into, size)), len(piece))
+    except zlib.error as err:
+        raise ValueError("a compressed piece that is none: %s" % err) from None
+    if len(data) != len(piece) or not unpacker.eof:
+        raise ValueError("a compressed piece that is not of %d bytes" % len(piece))
+    piece[:] = data
+
+
+def take_all(recv_into: Callable[[memoryview], int], pieces: Sequence[memoryview]) -> None:
+    """`take` for one line's share."""
+    for piece in pieces:
+        take(recv_into, piece)
+
+
 def together(work: Sequence[Callable[[], None]]) -> None:
     """Run all of `work` at once, in threads; the first failure is raised."""
     errors: list[BaseException] = []
@@ -315,15 +368,19 @@ def _connect(paths: Sequence[str]) -> list[socket.socket]:
     return lines
 
 
-def receive(paths: list[str], namespace: dict[str, Any]) -> str:
-    """Take items from the sockets at `paths` into `namespace`; returns a JSON report."""
+def receive(paths: list[str], namespace: dict[str, Any], far: bool = False) -> str:
+    """Take items from the sockets at `paths` into `namespace`; returns a JSON report.
+
+    From `far` away each piece has a head of its own (`give`).
+    """
     report: dict[str, str | None] = {}
     lines = _connect(paths)
     try:
         items = read_description(lines[0].recv_into)
         buffers = [[bytearray(size) for size in item["sizes"]] for item in items]
         dealt = shares([one for many in buffers for one in many], len(lines))
-        together([partial(fill, line.recv_into, share) for line, share in zip(lines, dealt)])
+        taking = take_all if far else fill
+        together([partial(taking, line.recv_into, share) for line, share in zip(lines, dealt)])
         for about, parts in zip(items, buffers):
             try:
                 namespace[about["name"]] = unpack(about, parts)
@@ -336,7 +393,9 @@ def receive(paths: list[str], namespace: dict[str, Any]) -> str:
     return json.dumps(report)
 
 
-def send(paths: list[str], names: list[str], namespace: dict[str, Any], safe: bool = False) -> str:
+def send(
+    paths: list[str], names: list[str], namespace: dict[str, Any], safe: bool = False, far: bool = False
+) -> str:
     """Send the variables `names` of `namespace` to the sockets at `paths`; with `safe` as no pickle."""
     items: list[dict[str, Any]] = []
     buffers: list[Any] = []
@@ -354,15 +413,18 @@ def send(paths: list[str], names: list[str], namespace: dict[str, Any], safe: bo
     try:
         write_description(lines[0].sendall, items)
         dealt = shares(buffers, len(lines))
-        together([partial(_send_share, line, share) for line, share in zip(lines, dealt)])
+        together([partial(_send_share, line, share, far) for line, share in zip(lines, dealt)])
     finally:
         for line in lines:
             line.close()
     return json.dumps({})
 
 
-def _send_share(line: socket.socket, pieces: Sequence[memoryview]) -> None:
+def _send_share(line: socket.socket, pieces: Sequence[memoryview], far: bool) -> None:
     for piece in pieces:
-        line.sendall(piece)
+        if far:
+            give(line.sendall, piece)
+        else:
+            line.sendall(piece)
     line.shutdown(socket.SHUT_WR)
     line.recv(1)  # until the other end has it all

@@ -43,7 +43,7 @@ BUSY_TIMEOUT = 24 * 3600.0  # a transfer waits for the cell before it
 MODULE = "__import__('gpunb_agent.kernelvars', fromlist=['x'])"
 WORTH = 1 << 20  # bytes from which it pays to ask whether the host has it
 SMALL = 8 << 20  # bytes for which one channel will do
-NEAR = 0.005  # seconds of round trip up to which one channel fills the line
+NEAR = 0.005  # seconds of round trip up to which one channel fills the line, and nothing is compressed
 CHANNELS = 8  # OpenSSH allows 10 sessions on a connection, and the agent's is one
 READ = 32 << 20
 LAZY = 4 << 20
@@ -99,12 +99,17 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
     buffers = [one for _, many in packed for one in many]
     total = sum(sum(about["sizes"]) for about, _ in packed)
     progress.say(f"sending {', '.join(about['name'] for about, _ in packed)} ({bytes_text(total)})")
-    with _Transfer(client, "receive(%s, globals())", _lines(client, total)) as transfer:
+    far = total >= WORTH and client.round_trip() > NEAR
+    count = CHANNELS if far and total >= SMALL else 1
+    with _Transfer(client, f"receive(%s, globals(), {far})", count) as transfer:
         counter = _Counter(progress, total)
 
         def send(channel: Channel, pieces: Sequence[memoryview]) -> None:
             for piece in pieces:
-                channel.sendall(piece)  # type: ignore[arg-type]  # any buffer will do
+                if far:
+                    kernelvars.give(channel.sendall, piece)
+                else:
+                    channel.sendall(piece)  # type: ignore[arg-type]  # any buffer will do
                 counter.add(len(piece))
 
         try:
@@ -170,7 +175,8 @@ def get(
         _check_name(name)
     progress.say(f"fetching {', '.join(names)}")
     pickles = trust or client.trust == "own"
-    with _Transfer(client, f"send(%s, {list(names)!r}, globals(), {not pickles})", 1) as transfer:
+    far = client.round_trip() > NEAR
+    with _Transfer(client, f"send(%s, {list(names)!r}, globals(), {not pickles}, {far})", 1) as transfer:
         line = transfer.lines[0]
         try:
             items = kernelvars.read_description(line.recv_into)
@@ -186,7 +192,13 @@ def get(
                 return got
 
             buffers = [[_room(size) for size in item["sizes"]] for item in items]
-            kernelvars.fill(recv_into, [memoryview(one) for many in buffers for one in many if one])
+            (pieces,) = kernelvars.shares([one for many in buffers for one in many], 1)
+            if far:
+                for piece in pieces:
+                    kernelvars.take(line.recv_into, piece)
+                    counter.add(len(piece))
+            else:
+                kernelvars.fill(recv_into, pieces)
         except (OSError, EOFError) as err:
             transfer.explain(err)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as err:
@@ -199,13 +211,6 @@ def get(
 def _room(size: int) -> bytearray | mmap.mmap:
     """`size` writable bytes; large ones take memory only as they are filled, should the host lie."""
     return bytearray(size) if size < LAZY else mmap.mmap(-1, size)
-
-
-def _lines(client: AgentClient, size: int) -> int:
-    """How many channels pay: a long line is held to one server's window per round trip on each."""
-    if size < SMALL or client.round_trip() < NEAR:
-        return 1
-    return CHANNELS
 
 
 def _unpack(item: Mapping[str, Any], buffers: list[Any]) -> Any:
@@ -313,7 +318,8 @@ class _Transfer:
             self._error = VariableError(f"the transfer broke off: {err.message}", hint=err.hint)
         except GpunbError as err:
             self._error = err
-        if self._error is not None:
+        done = self._reply.get("user_expressions", {}).get("r", {})
+        if self._error is not None or done.get("status") != "ok":
             self.__exit__()  # whoever reads or writes wakes up
 
     def finish(self) -> dict[str, Any]:

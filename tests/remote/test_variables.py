@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import io
 import sys
 import types
+import zlib
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from gpunb.agent import kernelvars
 from gpunb.errors import GpunbError, VariableError
 from gpunb.remote import AgentClient, get, put, show
+from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.slow
 
@@ -143,7 +147,7 @@ def test_a_host_that_sends_a_pickle_all_the_same_is_refused(host, client, screen
     code = f"""
 import gpunb_agent.kernelvars as k
 honest = k.send
-k.send = lambda paths, names, space, safe=False: honest(paths, names, space, False)
+k.send = lambda paths, names, space, safe=False, far=False: honest(paths, names, space, False)
 class Evil:
     def __reduce__(self):
         import pathlib
@@ -176,7 +180,7 @@ risky = Evil()
 def test_sizes_and_names_that_lie(host, client, screen, lie, words):
     code = f"""
 import gpunb_agent.kernelvars as k
-def send(paths, names, space, safe=False):
+def send(paths, names, space, safe=False, far=False):
     lines = k._connect(paths)
     k.write_description(lines[0].sendall, [{lie}])
     lines[0].close()
@@ -188,6 +192,14 @@ k.send = send
         with pytest.raises(GpunbError, match=words) as caught:
             get(stranger, ["x"])
         assert "\x1b" not in str(caught.value)
+
+
+def test_a_host_whose_end_fails_is_not_waited_for(client, screen):
+    show(client.run_cell("import gpunb_agent.kernelvars as k\nk.send = k.receive = None"), screen)
+    with pytest.raises(VariableError, match="not callable"):
+        get(client, ["x"])
+    with pytest.raises(VariableError, match="not callable"):
+        put(client, {"x": np.zeros(3_000_000)})
 
 
 def test_a_name_that_is_no_name_is_refused(client):
@@ -211,3 +223,47 @@ def test_a_killed_kernel_ends_the_transfer(host, client, screen):
     threading.Timer(1.0, lambda: os.kill(kernel_pid(host), 9)).start()
     with pytest.raises(VariableError):
         get(client, ["x"])
+
+
+def test_over_a_long_line_what_shrinks_is_compressed_and_what_does_not_is_not(host):
+    with (
+        Proxy(host.port, rtt=0.02) as proxy,
+        AgentClient.connect(host.endpoint(port=proxy.port), python=sys.executable, trust="own") as client,
+    ):
+        noise, even = np.random.default_rng(2).random(400_000), np.arange(2_000_000) // 1000
+        for value, most in ((noise, 1.2), (even, 0.3)):
+            up, down = proxy.up, proxy.down
+            put(client, {"value": value})
+            assert 0.0 < (proxy.up - up) / value.nbytes < most
+            back = get(client, ["value"])["value"]
+            np.testing.assert_array_equal(back, value)
+            assert 0.0 < (proxy.down - down) / value.nbytes < most
+
+
+def test_a_compressed_piece_is_never_larger_than_what_was_described():
+    def told(data):
+        stream = io.BytesIO(data)
+        return stream.readinto
+
+    def given(piece):
+        out = bytearray()
+        kernelvars.give(out.extend, memoryview(piece))
+        return bytes(out)
+
+    zeros = given(bytes(1000))
+    place = bytearray(b"x" * 1000)
+    kernelvars.take(told(zeros), memoryview(place))
+    assert place == bytes(1000)
+    bomb = zlib.compress(bytes(10_000_000), 9)
+    head = kernelvars.PIECE_HEAD
+    for data in (
+        zeros[:-2],
+        head.pack(len(bomb), 1) + bomb,
+        head.pack(999, 0) + bytes(999),
+        head.pack(1 << 31, 0),
+        head.pack(1001, 1) + bytes(1001),
+        head.pack(5, 2) + bytes(5),
+        head.pack(5, 1) + b"hello",
+    ):
+        with pytest.raises((ValueError, EOFError)):
+            kernelvars.take(told(data), memoryview(bytearray(1000)))
