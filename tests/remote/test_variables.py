@@ -147,7 +147,7 @@ def test_a_host_that_sends_a_pickle_all_the_same_is_refused(host, client, screen
     code = f"""
 import gpunb_agent.kernelvars as k
 honest = k.send
-k.send = lambda paths, names, space, safe=False, far=False: honest(paths, names, space, False)
+k.send = lambda paths, names, space, safe=False, far=False: honest(paths, names, space, False, far)
 class Evil:
     def __reduce__(self):
         import pathlib
