@@ -193,7 +193,7 @@ class CreateSpec:
         The session's public key, one OpenSSH line.
     host_key
         A private host key (OpenSSH PEM) to inject, where the cloud can
-        (`Capability.HOST_KEY`); None elsewhere.
+        (`Provider.takes_host_key`); None elsewhere.
     deadline
         Unix time at which the lease ends; armed on the host at first boot
         where the cloud runs a script of ours.
@@ -220,6 +220,7 @@ class Instance:
     `host`, `port` and `user` are empty until the provider knows them;
     `host_key` is an OpenSSH public key line if the provider can vouch for it.
     `usd_h` and `stopped_usd_h` are US dollars an hour, running and stopped.
+    `remedy` is what the user can do about a failure that every other offer would meet too.
     """
 
     provider: str
@@ -228,6 +229,7 @@ class Instance:
     state: InstanceState = InstanceState.UNKNOWN
     raw_state: str = ""
     message: str = ""
+    remedy: str = ""
     host: str = ""
     port: int = 0
     user: str = ""
@@ -443,6 +445,15 @@ class Provider(ABC):
     def can(self, capability: Capability) -> bool:
         """Whether this cloud has `capability`."""
         return capability in self.capabilities
+
+    def takes_host_key(self, offer: Offer, extra: Mapping[str, Any]) -> bool:
+        """Whether `create` gives this offer's machine the `CreateSpec.host_key`.
+
+        Asked before the create: the key is pinned then, and must stay pinned
+        if the answer is lost.
+        """
+        del offer, extra
+        return self.can(Capability.HOST_KEY)
 
     def close(self) -> None:
         """Free what the provider holds open."""

@@ -221,6 +221,11 @@ class SesterceProvider(Provider):
         made.usd_h = made.usd_h or offer.usd_h
         return made
 
+    def takes_host_key(self, offer: Offer, extra: Mapping[str, Any]) -> bool:
+        """Where cloud-init runs, unless the user sends a document of his own."""
+        script = offer.kind != "container" and bool(offer.raw.get("cloudInitAvailable"))
+        return script and not extra.get("cloud_init")
+
     def instances(self) -> list[Instance]:
         """All of the account, of all kinds."""
         return [self._instance(row) for row in self.http.call("GET", "/gpu-cloud/instances", expect=list)]
@@ -343,17 +348,17 @@ class SesterceProvider(Provider):
             self._no_script(spec, "this offer")
             return machine, None
         own = spec.extra.get("cloud_init")
+        injected = spec.host_key if self.takes_host_key(offer, spec.extra) else None
         script = str(own) if own else None
         if script is None:
             script = user_data(
                 public_key=spec.public_key,
-                host_key=spec.host_key,
+                host_key=injected,
                 env=spec.env,
                 onstart=spec.onstart,
                 deadline=spec.deadline,
             )
         machine["base64CloudInitScript"] = base64.b64encode(script.encode()).decode()
-        injected = spec.host_key if spec.host_key and not own else None
         return machine, host_public(injected) if injected else None
 
     def _no_script(self, spec: CreateSpec, where: str) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.reach import Reach
     from gpunb.sessions.timing import Timing
 
-__all__ = ["BootFailed", "bring_up", "enter", "see"]
+__all__ = ["BootFailed", "Unfit", "bring_up", "enter", "see"]
 
 _DEAD = {InstanceState.FAILED, InstanceState.GONE, InstanceState.ENDING}
 _HALTED = {InstanceState.STOPPED, InstanceState.INTERRUPTED}
@@ -25,6 +25,10 @@ _HALTED = {InstanceState.STOPPED, InstanceState.INTERRUPTED}
 
 class BootFailed(Unreachable):
     """The instance did not become reachable in time, or its provider gave it up."""
+
+
+class Unfit(BootFailed):
+    """What was asked for can't come up: any other offer would fail the same way."""
 
 
 def see(ledger: Ledger, session: Session, instance: Instance, *, since: float | None = None) -> Session:
@@ -147,7 +151,12 @@ def enter(
         if each is not None:
             each()
 
-    host.wait(session, timeout=within, progress=progress, give_up=give_up)
+    try:
+        host.wait(session, timeout=within, progress=progress, give_up=give_up)
+    except HostKeyChanged as err:
+        if was_pinned and session.state is SessionState.BOOTING:
+            raise _another_key(session, err) from err
+        raise
     session = _still(ledger, session)
     if session.state is SessionState.BOOTING:
         known = _compared(provider, session, instance, host, was_pinned=was_pinned)
@@ -193,6 +202,15 @@ def _compared(
     raise HostKeyChanged(msg, hint=f"gpunb down {session.name}")
 
 
+def _another_key(session: Session, err: HostKeyChanged) -> HostKeyChanged:
+    """What it means at the first contact, where only a key that we made can be pinned."""
+    msg = (
+        f"the host of {session.name} does not show the SSH key that gpunb gave it when it was made: somebody"
+        f" sits in between, or the machine was started without it; nothing was sent ({err.message})"
+    )
+    return HostKeyChanged(msg, bill=err.bill, hint="rent again; if it happens again, on another cloud")
+
+
 def _still(ledger: Ledger, session: Session) -> Session:
     """The session anew, if it is still ours to bring up."""
     now = ledger.get(session.id)
@@ -232,7 +250,8 @@ def _wait_running(
             _as_ordered(session, instance)
             last = instance.message or instance.raw_state or instance.state.value
             if instance.state in _DEAD or (instance.state in _HALTED and session.ready is None):
-                raise _failed(session, f"{provider.title} says {instance.state.value} ({last})")
+                failed = _failed(session, f"{provider.title} says {instance.state.value} ({last})")
+                raise Unfit(failed.message, hint=instance.remedy) if instance.remedy else failed
             if instance.state is InstanceState.RUNNING and session.host and session.port:
                 return instance
         now = clock.time()

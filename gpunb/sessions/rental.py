@@ -13,6 +13,7 @@ from gpunb.errors import (
     BadInput,
     Cancelled,
     GpunbError,
+    HostKeyChanged,
     LedgerError,
     NoFunds,
     NotSupported,
@@ -24,9 +25,9 @@ from gpunb.errors import (
     WrongState,
 )
 from gpunb.progress import SILENT, Progress
-from gpunb.providers.base import Capability, CreateSpec, Instance, Offer, Presence, Provider
+from gpunb.providers.base import CreateSpec, Instance, Offer, Presence, Provider
 from gpunb.sessions.billing import opening
-from gpunb.sessions.bringup import bring_up
+from gpunb.sessions.bringup import Unfit, bring_up
 from gpunb.sessions.costs import rates, slug
 from gpunb.sessions.ending import Listing, end, settle
 from gpunb.sessions.lease import lease_for
@@ -47,7 +48,8 @@ __all__ = ["RentRequest", "Rental"]
 # a real answer (transformerlab#2305).
 _REFUSALS = (OfferGone, NoFunds, AuthFailed, RateLimited, QuotaExhausted, NotSupported, BadInput)
 # ... and these would meet every further offer of the provider too
-_FINAL = (AuthFailed, QuotaExhausted, NotSupported, BadInput)
+# (another host key than ours is no machine's fault: somebody may sit in between)
+_FINAL = (AuthFailed, QuotaExhausted, NotSupported, BadInput, Unfit, HostKeyChanged)
 _RATE_WAIT_S = 60.0
 
 
@@ -301,7 +303,7 @@ class Rental:
         if number > 1:
             self.host.prepare(self.id, label)
         private, public = (None, None)
-        if self.provider.can(Capability.HOST_KEY):
+        if self.provider.takes_host_key(offer, request.extra):
             private, public = self.host.host_key()
             self.host.pin(session, public)
         lease = self._lease(offer, ledger.cost(self.id).total)
@@ -443,7 +445,8 @@ class Rental:
         """End the instance for certain before anything else is tried."""
         self.boots += 1
         self.ledger.note(self.id, "boot-failed", err.message)
-        self.ledger.add_failure(self.provider.name, offer.machine_id, err.message)
+        if not isinstance(err, Unfit):
+            self.ledger.add_failure(self.provider.name, offer.machine_id, err.message)
         self.progress.say(f"{err.message}; ending it")
         session = self._end(f"boot failed: {err.message}", self.timing.confirm_s, then=SessionState.REQUESTED)
         if session.state is SessionState.REQUESTED:
