@@ -23,7 +23,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from gpunb.sim.clock import Clock
 from gpunb.sim.faults import Fault, Faults
-from gpunb.sim.hosts import Host, Hosts, HostSpec, PaperHosts
+from gpunb.sim.hosts import NOWHERE, Host, Hosts, HostSpec, PaperHosts
 from gpunb.sim.money import Account, Bill
 from gpunb.sim.ratelimit import RateLimiter
 
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 __all__ = ["Call", "Cloud", "Machine", "Phase", "Refusal"]
-
-#: An address at which nothing listens: a container that never starts.
-NOWHERE = ("127.0.0.1", 1)
 
 
 class Phase(str, enum.Enum):

@@ -203,7 +203,7 @@ class FluenceCloud(ClockHours, Cloud):
             "next_billing_period": _iso(machine.data["paid_until"]) if machine.bill.billed() else None,
         }
         if machine.data["kind"] == "containers":
-            started = active and "never-starts" not in machine.troubles
+            started = active and _started(machine)
             row["instance_status"] = self.status(machine)
             row["container_status"] = "STARTED" if started else "NOT_STARTED"
             settings = machine.data["settings"]
@@ -312,6 +312,8 @@ class FluenceCloud(ClockHours, Cloud):
             "ssh_key": body.ssh_key,
         }
         env = {row["name"]: row["value"] for row in settings["environment"]}
+        if settings["startup_command"] and body.ssh_key:
+            env["SSH_PUBKEY"] = body.ssh_key
         machine = self._deploy(account, body.name, rig, data, user="root", env=env)
         if not re.search(r"[:@]", settings["image"].rpartition("/")[2]) and known is None:
             self.trouble(machine, "wrong-image")
@@ -370,6 +372,8 @@ class FluenceCloud(ClockHours, Cloud):
             user=user,
             public_keys=[data["ssh_key"]] if data["ssh_key"] else [],
             env=env or {},
+            command=(data.get("settings") or {}).get("startup_command") or "",
+            image=(data.get("settings") or {}).get("image") or "",
             gpu=rig.model.name,
             gpus=rig.gpus,
             vram_mib=rig.model.vram_mib,
@@ -433,8 +437,11 @@ class FluenceCloud(ClockHours, Cloud):
     async def logs(self, request: Request, instance_id: str, last: int = Query(1000, ge=1)) -> Response:
         """What the container printed."""
         machine = self._one(request, instance_id, "containers")
-        up = machine.phase is Phase.RUNNING and "never-starts" not in machine.troubles
-        lines = ["Starting sshd", "Server listening on 0.0.0.0 port 22."] if up else []
+        lines: list[str] = []
+        if machine.phase is Phase.RUNNING and "never-starts" not in machine.troubles:
+            lines = ["Starting sshd", "Server listening on 0.0.0.0 port 22."]
+            if machine.host is not None and machine.data["settings"]["startup_command"]:
+                lines = list(machine.host.output)
         return JSONResponse(lines[-last:])
 
     async def events(self, request: Request, instance_id: str, last: int = Query(100, ge=1)) -> Response:
@@ -444,7 +451,7 @@ class FluenceCloud(ClockHours, Cloud):
         if machine.fail_reason:
             lines.append(f"Failed: {machine.fail_reason}")
         elif machine.phase is Phase.RUNNING:
-            lines.append("BackOff: container" if "never-starts" in machine.troubles else "Started: container")
+            lines.append("Started: container" if _started(machine) else "BackOff: container")
         return JSONResponse(lines[-last:])
 
     async def list_keys(self, request: Request) -> Response:
@@ -481,6 +488,11 @@ class FluenceCloud(ClockHours, Cloud):
     def _keys(account: Account) -> list[dict[str, Any]]:
         keys: list[dict[str, Any]] = account.data.setdefault("ssh_keys", [])
         return keys
+
+
+def _started(machine: Machine) -> bool:
+    """Neither kept from starting by a fault, nor ended by its own start command."""
+    return "never-starts" not in machine.troubles and not (machine.host and machine.host.exited)
 
 
 def _iso(at: float) -> str:

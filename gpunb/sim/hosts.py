@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Host", "HostSpec", "Hosts", "PaperHosts"]
+__all__ = ["NOWHERE", "Host", "HostSpec", "Hosts", "PaperHosts"]
+
+#: An address at which nothing listens: a container that never starts.
+NOWHERE = ("127.0.0.1", 1)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,6 +35,9 @@ class HostSpec:
         What ``nvidia-smi`` shows; no GPU, no ``nvidia-smi``.
     onstart
         A shell script to run once at first boot; with `onstart_always` at each start.
+    command, image
+        A container's start command, in place of the entrypoint of its image: it alone decides
+        which keys count then. `PaperHosts` does not run it.
     """
 
     id: str
@@ -41,6 +47,8 @@ class HostSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     onstart: str = ""
     onstart_always: bool = False
+    command: str = ""
+    image: str = ""
     gpu: str = ""
     gpus: int = 0
     vram_mib: int = 0
@@ -48,13 +56,19 @@ class HostSpec:
 
 @dataclass(slots=True)
 class Host:
-    """Where a machine is reached."""
+    """Where a machine is reached.
+
+    `output` is what its start command printed; `exited` says that it ended, and
+    that nothing listens.
+    """
 
     address: str
     port: int
     user: str
     host_public: str = ""
     handle: Any = None
+    output: Sequence[str] = ()
+    exited: bool = False
 
 
 class Hosts(Protocol):

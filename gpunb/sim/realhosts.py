@@ -11,8 +11,9 @@ from pathlib import Path
 
 from gpunb import paths
 from gpunb.providers.local import launch, running, terminate
+from gpunb.sim import container
 from gpunb.sim.catalog import MODELS
-from gpunb.sim.hosts import Host, HostSpec
+from gpunb.sim.hosts import NOWHERE, Host, HostSpec
 
 __all__ = ["RealHosts", "install_smi"]
 
@@ -74,20 +75,27 @@ class RealHosts:
 
     def _up(self, spec: HostSpec, onstart: str) -> Host:
         folder = self.root / spec.id
-        keys = list(spec.public_keys)
+        keys, host_key, env = list(spec.public_keys), spec.host_key, dict(spec.env)
+        output: Sequence[str] = ()
+        if spec.command:
+            begun = container.start(spec.command, image=spec.image, env=env)
+            output = begun.output
+            if not begun.listens:
+                return Host(*NOWHERE, spec.user, handle=spec.id, output=output, exited=True)
+            keys, host_key, env = begun.public_keys, begun.host_key, begun.env
         known = folder / "authorized_keys"
         if known.exists():
             keys += [line for line in known.read_text("utf-8").splitlines() if line not in keys]
         made = launch(
             folder,
             authorized_keys=keys,
-            host_key=spec.host_key,
-            env=dict(spec.env),
+            host_key=host_key,
+            env=env,
             user=spec.user,
             instance_id=f"sim-{spec.id}",
             onstart=onstart,
         )
-        return Host(made.address, made.port, made.user, made.host_key, handle=spec.id)
+        return Host(made.address, made.port, made.user, made.host_key, handle=spec.id, output=output)
 
     def _remove(self, folder: Path) -> None:
         if not folder.is_dir():
