@@ -39,7 +39,7 @@ tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) 
 __all__ = ["FILE_NAME", "Origin", "ProviderSettings", "Settings", "load", "origins", "project_file"]
 
 FILE_NAME = "gpunb.toml"
-_NOT_A_PROJECT_S = frozenset(["base_url", "key", "options"])
+_NOT_A_PROJECT_S = frozenset(["base_url", "key", "options", "host_key"])
 PREFIX = "GPUNB_"
 # variables of ours that are not settings
 _NOT_SETTINGS = frozenset({"GPUNB_HOME", "GPUNB_LEDGER"})
@@ -314,7 +314,10 @@ def _check_project(cwd: Path | None) -> None:
     if "secrets" in data:
         named.append("secrets")
     if named:
-        msg = f"{path}: a project's file may not set {named[0]!r}: whoever wrote it would get your keys"
+        why = "whoever wrote it would get your keys"
+        if named[0].endswith(".host_key"):
+            why = "how a host proves who it is, is yours to say"
+        msg = f"{path}: a project's file may not set {named[0]!r}: {why}"
         raise SettingsError(msg, hint=f"set it in {paths.config_file()}, if you mean it")
 
 

@@ -61,6 +61,10 @@ def test_order_of_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("[providers.vast]\nbase_url = 3", ["'providers.vast.base_url'", "may not set"]),
         ('[providers.vast]\nkey = ["sesame-open"]', ["'providers.vast.key'", "may not set"]),
         ('[secrets]\nmin_trust = "stranger"', ["'secrets'", "may not set"]),
+        (
+            "[providers.fluence]\nhost_key = false",
+            ["providers.fluence.host_key", "may not set", "yours to say"],
+        ),
         ("clouds = []", ["'clouds'", "at least 1"]),
         ('log_level = "loud"', ["'log_level'", "'loud'", "'debug'"]),
         ("= 3", ["gpunb.toml", "line 1"]),

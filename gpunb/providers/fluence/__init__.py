@@ -2,8 +2,9 @@
 
 ``api`` speaks to it and reads its errors, ``plans`` makes offers, ``rules``
 checks what Fluence would refuse, ``bodies`` writes and reads instances,
-``cancelled`` remembers what could not be ended yet, ``hours`` counts its clock
-hours, ``provider`` is the provider.
+``hostkey`` gives a container a host key of ours, ``cancelled`` remembers what
+could not be ended yet, ``hours`` counts its clock hours, ``provider`` is the
+provider.
 """
 
 from __future__ import annotations

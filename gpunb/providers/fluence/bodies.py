@@ -8,7 +8,7 @@ from typing import Any
 
 from gpunb.errors import BadInput, NotSupported
 from gpunb.providers.base import CreateSpec, Instance, InstanceState, Offer
-from gpunb.providers.fluence import rules
+from gpunb.providers.fluence import hostkey, rules
 from gpunb.providers.fluence.api import NAME, TITLE, unix
 from gpunb.providers.fluence.plans import default_os
 from gpunb.providers.text import clean
@@ -47,8 +47,11 @@ def split_id(instance_id: str) -> tuple[str, str]:
     return (_KINDS[head], rest) if colon and head in _KINDS else ("container", instance_id)
 
 
-def container_body(offer: Offer, spec: CreateSpec) -> dict[str, Any]:
-    """The body of a container's deployment, checked against Fluence's rules."""
+def container_body(offer: Offer, spec: CreateSpec, *, host_key: str | None = None) -> dict[str, Any]:
+    """The body of a container's deployment, checked against Fluence's rules.
+
+    With `host_key` (OpenSSH PEM) the start command is the one that gives sshd this key.
+    """
     extra = spec.extra
     command = extra.get("startup_command")
     if spec.onstart and not command:
@@ -63,6 +66,8 @@ def container_body(offer: Offer, spec: CreateSpec) -> dict[str, Any]:
         settings["environment"] = rules.check_env(spec.env)
     if command:
         settings["startup_command"] = rules.check_command(str(command))
+    elif host_key:
+        settings["startup_command"] = rules.check_command(hostkey.command(host_key))
     if extra.get("credentials"):
         settings["credentials"] = rules.check_credentials(extra["credentials"])
     _check_disk(offer, spec)

@@ -28,7 +28,8 @@ from gpunb.providers.base import (
     ProviderConfig,
     UsageLine,
 )
-from gpunb.providers.fluence import rules
+from gpunb.providers.cloudinit import host_public
+from gpunb.providers.fluence import hostkey, rules
 from gpunb.providers.fluence.api import NAME, TITLE, NotYet, client, segment
 from gpunb.providers.fluence.bodies import container_body, instance, machine_body, settings_of, split_id
 from gpunb.providers.fluence.cancelled import Cancelled
@@ -50,13 +51,20 @@ class FluenceProvider(Provider):
     each kind has endpoints of its own. Billing is by clock hours
     (`gpunb.providers.fluence.hours`). `CreateSpec.extra` may hold ``expose``,
     ``startup_command``, ``credentials`` and ``location`` for containers.
-    Options: ``http`` (further arguments of `ApiClient`).
+    Options: ``http`` (further arguments of `ApiClient`) and ``host_key`` (true
+    gives containers a host key of ours, `gpunb.providers.fluence.hostkey`).
     """
 
     name: ClassVar[str] = NAME
     title: ClassVar[str] = TITLE
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.RENAME, Capability.LOGS, Capability.EVENTS, Capability.USAGE}
+        {
+            Capability.RENAME,
+            Capability.LOGS,
+            Capability.EVENTS,
+            Capability.USAGE,
+            Capability.HOST_KEY,  # where `takes_host_key` says so
+        }
     )
 
     def __init__(self, config: ProviderConfig | None = None) -> None:
@@ -66,6 +74,7 @@ class FluenceProvider(Provider):
             key = found.key
         self.http = client(self.config.base_url, key, self.config.options)
         self.cancelled = Cancelled(self.http.base_url)
+        self._sshd_up: set[str] = set()  # containers whose log says that our command did its work
 
     # -- the protocol ------------------------------------------------------------
 
@@ -92,7 +101,11 @@ class FluenceProvider(Provider):
     def create(self, offer: Offer, spec: CreateSpec) -> Instance:
         """Deploy; three hours' price must be on the account."""
         kind = offer.kind
-        body = container_body(offer, spec) if kind == "container" else machine_body(offer, spec)
+        host_key = spec.host_key if self.takes_host_key(offer, spec.extra) else None
+        if kind == "container":
+            body = container_body(offer, spec, host_key=host_key)
+        else:
+            body = machine_body(offer, spec)
         answer = self.http.call("POST", f"/gpu/instances/{PATHS[kind]}", json=body, safe=False, effect=True)
         found = answer.get("instance_id")
         if not isinstance(found, str) or not found:
@@ -102,7 +115,13 @@ class FluenceProvider(Provider):
             raise OutcomeUnknown(msg, provider=self.name, bill="an instance may be running and billed")
         made = instance({"id": found, "name": spec.label, "status": "INITIALIZED"}, kind)
         made.usd_h = offer.usd_h
+        made.host_key = host_public(host_key) if host_key else None
         return made
+
+    def takes_host_key(self, offer: Offer, extra: Mapping[str, Any]) -> bool:
+        """Containers do, if the user said that his image has sshd, and named no start command."""
+        asked = hostkey.wanted(self.config.options)
+        return asked and offer.kind == "container" and not extra.get("startup_command")
 
     def instances(self) -> list[Instance]:
         """All kinds; ends what was cancelled while it could not be ended."""
@@ -117,9 +136,12 @@ class FluenceProvider(Provider):
     def get(self, instance_id: str) -> Instance:
         """One instance in detail: address, billing."""
         kind, _ = split_id(instance_id)
-        one = instance(self.detail(instance_id), kind)
+        detail = self.detail(instance_id)
+        one = instance(detail, kind)
         if instance_id in self.cancelled.ids() and _may_live(one):
             one.state = InstanceState.ENDING
+        elif kind == "container" and one.raw_state.startswith("ACTIVE"):
+            self._look_at_command(detail, one)
         return one
 
     def destroy(self, instance_id: str) -> None:
@@ -260,6 +282,22 @@ class FluenceProvider(Provider):
             raise BadInput(msg)
         lines = self.http.call("GET", f"{self._path(instance_id)}/{what}", params={"last": tail}, expect=list)
         return [str(line) for line in lines]
+
+    def _look_at_command(self, detail: Mapping[str, Any], one: Instance) -> None:
+        """A container whose command (ours) gave up never comes up; until somebody ends it, it is billed."""
+        if one.id in self._sshd_up or not hostkey.is_ours(settings_of(detail).get("startup_command")):
+            return
+        try:
+            log = self._lines(one.id, "logs", 50)
+        except ProviderError as err:
+            _log.info("the log of %s says nothing of its sshd: %s", one.id, err.message)
+            return
+        if hostkey.started(log):
+            self._sshd_up.add(one.id)
+        elif why := hostkey.why_stopped(log):
+            one.state = InstanceState.FAILED
+            one.message = f"{why}, and the option {hostkey.OPTION} of {NAME} starts it; {one.raw_state}"
+            one.remedy = hostkey.HINT
 
     def _delete(self, instance_id: str) -> None:
         try:
