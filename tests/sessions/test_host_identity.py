@@ -1,4 +1,4 @@
-"""The host key is compared with what the cloud's own channel shows of it."""
+"""The host key is one of ours where the cloud takes it, and compared with the cloud's own word elsewhere."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.clouds import simulated
 
+from gpunb import paths, ssh
 from gpunb.commands.cli import invoke
-from gpunb.errors import GpunbError
+from gpunb.errors import GpunbError, HostKeyChanged
+from gpunb.providers.local import launch, terminate
 from gpunb.providers.vast import VastProvider
 from gpunb.sessions import reach
 from gpunb.sessions.ledger import Ledger
+from gpunb.sim import realhosts
 from gpunb.ssh import generate_host_key
 from tests.support.supervisors import end_supervisors
 
@@ -61,3 +64,170 @@ def test_without_a_log_the_first_contact_counts_and_the_events_say_so(
     invoke(RENT)
     assert "its host key was taken at the first contact" in events("box")
     invoke(["down", "box", "--yes"])
+
+
+# -- a key of ours, injected -----------------------------------------------------------
+
+INJECTED = {"deepinfra": [], "sesterce": ["--type", "vm"], "fluence": ["--type", "container"]}
+
+
+def rent(cloud: str, *more: str) -> Any:
+    words = ["rent", "--cloud", cloud, *INJECTED[cloud], "--name", "box", "--for", "30m", "--yes", *more]
+    return invoke(words)
+
+
+def with_option() -> None:
+    paths.private_dir(paths.config_file().parent)
+    paths.config_file().write_text("[providers.fluence]\nhost_key = true\n", "utf-8")
+
+
+@pytest.fixture(params=list(INJECTED))
+def injected(request: pytest.FixtureRequest, home: Path) -> Iterator[tuple[str, Any]]:
+    """A cloud that takes a host key, by name, with real hosts."""
+    name = request.param
+    if name == "fluence":
+        with_option()
+    with simulated((name,)) as simulation:
+        cloud: Any = simulation[name]
+        if name == "sesterce":  # where no cloud-init runs, no key can be injected
+            for _, row in cloud.offers.values():
+                row["cloudInitAvailable"] = row["deploymentType"] != "container"
+        yield name, cloud
+        reach.close_all()
+        end_supervisors(home)
+
+
+@pytest.fixture
+def contacts(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What was pinned when each first contact began."""
+    found: list[list[str]] = []
+    wait = reach.Reach.wait
+
+    def spied(self: reach.Reach, session: Any, **more: Any) -> None:
+        found.append(self.pinned(session))
+        wait(self, session, **more)
+
+    monkeypatch.setattr(reach.Reach, "wait", spied)
+    return found
+
+
+def only_machine(cloud: Any) -> Any:
+    (machine,) = cloud.machines.values()
+    return machine
+
+
+def test_our_key_is_pinned_before_the_first_contact(
+    injected: tuple[str, Any], contacts: list[list[str]]
+) -> None:
+    name, cloud = injected
+    rent(name)
+    assert contacts == [[only_machine(cloud).host.host_public]]
+    assert "its host key is the one that was known before" in events("box")
+    invoke(["down", "box", "--yes"])
+    assert cloud.billed_now() == []
+
+
+def test_our_key_stays_pinned_if_the_answer_of_the_create_is_lost(
+    injected: tuple[str, Any], contacts: list[list[str]]
+) -> None:
+    name, cloud = injected
+    cloud.faults.add("drop-after", "create")
+    rent(name)
+    assert contacts == [[only_machine(cloud).host.host_public]]
+    invoke(["down", "box", "--yes"])
+    assert cloud.billed_now() == []
+
+
+def test_nothing_is_pinned_where_no_key_can_be_given_though_the_answer_is_lost(
+    home: Path, contacts: list[list[str]]
+) -> None:
+    with simulated(("sesterce",)) as simulation:
+        cloud: Any = simulation["sesterce"]
+        for _, row in cloud.offers.values():
+            row["cloudInitAvailable"] = False
+        cloud.faults.add("drop-after", "create")
+        rent("sesterce")
+        assert contacts == [[]]
+        invoke(["down", "box", "--yes"])
+        assert cloud.billed_now() == []
+        reach.close_all()
+        end_supervisors(home)
+
+
+def test_a_host_that_shows_another_key_at_the_first_contact_stops_everything(
+    injected: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, cloud = injected
+    other = generate_host_key()[0]
+    monkeypatch.setattr(
+        realhosts, "launch", lambda *args, **more: launch(*args, **{**more, "host_key": other})
+    )
+    with pytest.raises(HostKeyChanged, match="does not show the SSH key that gpunb gave it") as caught:
+        rent(name)
+    assert "confirmed: nothing of it is rented" in str(caught.value.bill)
+    assert len(cloud.machines) == 1  # no other offer was tried
+    assert cloud.billed_now() == []
+    with Ledger.open() as ledger:
+        assert ledger.sessions() == []
+
+
+def test_a_host_that_shows_another_key_later_is_not_logged_in_to(injected: tuple[str, Any]) -> None:
+    name, cloud = injected
+    rent(name)
+    reach.close_all()
+    host = only_machine(cloud).host
+    folder = cloud.hosts.root / host.handle
+    keys = (folder / "authorized_keys").read_text("utf-8").splitlines()
+    terminate(folder)
+    other, public = generate_host_key()
+    launch(folder, authorized_keys=keys, host_key=other, port=host.port, user=host.user)
+    with pytest.raises(HostKeyChanged, match="did not log in and sent nothing") as caught:
+        invoke(["exec", "-s", "box", "--", "true"])
+    assert ssh.keys.fingerprint(public) in caught.value.message
+    invoke(["down", "box", "--yes"])
+    assert cloud.billed_now() == []
+
+
+# -- Fluence's start command ----------------------------------------------------------------
+
+
+@pytest.fixture
+def fluence(home: Path) -> Iterator[Any]:
+    with simulated(("fluence",)) as simulation:
+        yield simulation["fluence"]
+        reach.close_all()
+        end_supervisors(home)
+
+
+def test_without_the_option_fluence_gets_no_command_and_the_first_contact_counts(
+    fluence: Any, contacts: list[list[str]]
+) -> None:
+    rent("fluence")
+    assert only_machine(fluence).data["settings"]["startup_command"] is None
+    assert contacts == [[]]
+    assert "its host key was taken at the first contact" in events("box")
+    invoke(["down", "box", "--yes"])
+
+
+def test_the_command_hands_the_containers_variables_to_logins(fluence: Any) -> None:
+    with_option()
+    rent("fluence", "--env", 'GREETING=it\'s $HOME, "twice"')
+    with Ledger.open() as ledger:
+        (session,) = ledger.sessions()
+    said = reach.connection(session).run("printenv GREETING")
+    assert said.out == b'it\'s $HOME, "twice"\n'
+    invoke(["down", "box", "--yes"])
+
+
+def test_an_image_without_sshd_ends_confirmed_and_the_error_names_the_option(fluence: Any) -> None:
+    with_option()
+    with pytest.raises(
+        GpunbError, match="this image has no sshd, and the option host_key of fluence"
+    ) as caught:
+        rent("fluence", "--image", "docker.io/library/debian:12")
+    assert "host_key = false under [providers.fluence]" in str(caught.value.hint)
+    assert "confirmed: nothing of it is rented" in str(caught.value.bill)
+    assert len(fluence.machines) == 1  # the next offer's container would have the same image
+    assert fluence.billed_now() == []
+    with Ledger.open() as ledger:
+        assert ledger.sessions() == []
