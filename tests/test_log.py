@@ -122,6 +122,7 @@ def _write(home: str, number: int) -> None:
         log.get("gpunb.many").warning("<%d-%d> %s", number, line, "y" * 40)
 
 
+@pytest.mark.slow
 def test_many_processes_lose_no_line(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_write, args=(str(tmp_path), number)) for number in range(4)]

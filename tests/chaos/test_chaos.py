@@ -33,7 +33,13 @@ def together(seeds: range) -> Figures:
     return total
 
 
-@pytest.mark.parametrize("first", range(0, 200, EACH))
+# a few of them in the fast tests
+STARTS = [
+    pytest.param(first, marks=pytest.mark.slow if first >= 4 * EACH else ()) for first in range(0, 200, EACH)
+]
+
+
+@pytest.mark.parametrize("first", STARTS)
 def test_no_schedule_leaves_a_bill(first: int) -> None:
     total = together(range(first, first + EACH))
     assert total.ok, "\n".join(total.lines())
@@ -50,6 +56,7 @@ def test_a_seed_plays_the_same_again() -> None:
 # -- what the schedules would say of worse programs ---------------------------
 
 
+@pytest.mark.slow
 def test_a_supervisor_that_ends_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(self: watching.Watch, listing: ending.Listing, session: Session, why: str) -> Session:
         return session
@@ -58,6 +65,7 @@ def test_a_supervisor_that_ends_nothing_is_found(monkeypatch: pytest.MonkeyPatch
     assert together(range(4)).late
 
 
+@pytest.mark.slow
 def test_a_create_that_is_sent_again_blindly_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(self: Rental, label: str, cause: Exception) -> Session:
         self.ledger.resolve_intent(label, IntentState.REFUSED, "surely not")
@@ -79,6 +87,7 @@ def test_a_create_that_is_sent_again_blindly_is_found(monkeypatch: pytest.Monkey
     assert total.false
 
 
+@pytest.mark.slow
 def test_an_end_that_is_believed_unseen_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from gpunb.providers.base import Presence
 
@@ -87,6 +96,7 @@ def test_an_end_that_is_believed_unseen_is_found(monkeypatch: pytest.MonkeyPatch
     assert together(range(24)).false
 
 
+@pytest.mark.slow
 def test_an_intent_that_is_forgotten_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     # no write-ahead, no orphans: what a launcher without either loses
     monkeypatch.setattr(watching, "sweep", lambda ledger, listing, timing: [])

@@ -32,6 +32,7 @@ def test_the_notebook_ends_what_it_rents() -> None:
     assert verbs[-1] == "down"
 
 
+@pytest.mark.slow
 def test_train_script_runs_anywhere(tmp_path: Path) -> None:
     np = pytest.importorskip("numpy")
     pytest.importorskip("sklearn")

@@ -564,6 +564,7 @@ def test_rename_keeps_the_rest(local_host: LocalHost) -> None:
     assert local_host.ssh("true").returncode == 0
 
 
+@pytest.mark.slow
 def test_logs_are_bounded_and_tell_of_logins(local_host: LocalHost) -> None:
     local_host.ssh("true")
     text = local_host.provider.logs(local_host.instance.id)
