@@ -21,6 +21,7 @@ import sys
 from typing import Any
 
 from . import filewire as wire
+from .direct import Direct
 
 PART = b".gpunb-part-"
 FLUSH = 1 << 18
@@ -45,7 +46,7 @@ def reason(err: OSError) -> str:
     )
 
 
-class Server:
+class Server(Direct):
     """Reads frames from the descriptor `source`, answers on `sink`."""
 
     def __init__(self, source: int = 0, sink: int = 1) -> None:
@@ -65,6 +66,7 @@ class Server:
             ord("W"): self.write,
             ord("D"): self.data,
             ord("Q"): self.number,
+            **self.direct_handlers(),
         }
 
     def serve(self) -> int:
@@ -344,14 +346,21 @@ class Server:
             at += wire.GIVE.size
             path = bytes(data[at : at + named])
             at += named
-            try:
-                self._write_one(path, mode, mtime, data[at : at + size])
-            except OSError as err:
-                with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(os.path.dirname(path), self.part))
-                self.failed(number, index, reason(err))
+            why = self.write_one(path, mode, mtime, data[at : at + size])
+            if why:
+                self.failed(number, index, why)
             at += size
             index += 1
+
+    def write_one(self, path: bytes, mode: int, mtime: int, data: Any) -> str:
+        """A small file, beside its name and then in its place; why it could not be written, or nothing."""
+        try:
+            self._write_one(path, mode, mtime, data)
+        except OSError as err:
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(os.path.dirname(path), self.part))
+            return reason(err)
+        return ""
 
     def _write_one(self, path: bytes, mode: int, mtime: int, data: Any) -> None:
         folder = path.rpartition(b"/")[0]
@@ -478,7 +487,10 @@ def main(argv: list[str]) -> int:
     if len(argv) > 1:
         os.chdir(os.fsencode(argv[1]))
     os.write(1, b"\n%s ready\n" % argv[0].encode())
+    server = Server()
     try:
-        return Server().serve()
+        return server.serve()
     except BrokenPipeError:
         return 0
+    finally:
+        server.end_direct()

@@ -10,6 +10,7 @@ MODULES = {
     "attach": "relay",
     "bulk": "relay",
     "files": "files",
+    "direct": "direct",
     "keep": "keeper",
     "notebook": "notebook",
     "kernel": "kernelapp",
@@ -17,13 +18,13 @@ MODULES = {
 
 
 def main(argv: list[str]) -> int:
-    """Run `argv`: serve, attach, bulk, files, keep, notebook or kernel."""
+    """Run `argv`: serve, attach, bulk, files, direct, keep, notebook or kernel."""
     verb = argv[0] if argv else ""
     if verb in MODULES:
         module = importlib.import_module("." + MODULES[verb], __package__)
         return module.main(argv if verb in ("attach", "bulk") else argv[1:]) or 0
     sys.stderr.write(
-        "usage: serve VERSION | attach VERSION NONCE | bulk TOKEN NONCE | files NONCE [FOLDER] | keep FOLDER"
-        " | notebook INPUT OUTPUT | kernel FILE\n"
+        "usage: serve VERSION | attach VERSION NONCE | bulk TOKEN NONCE | files NONCE [FOLDER]"
+        " | direct FOLDER | keep FOLDER | notebook INPUT OUTPUT | kernel FILE\n"
     )
     return 2

@@ -50,7 +50,8 @@ def options(function: _Command) -> _Command:
         click.option(
             "--via",
             type=click.Choice(["host", "here", "vast"]),
-            help="With a URL: who moves the bytes. By default the host where it can, else through here.",
+            help="With a URL: who moves the bytes. By default the host where it can, else through here. "
+            "From host to host: here, never straight.",
         ),
     ):
         function = option(function)

@@ -63,8 +63,9 @@ def command(
 ) -> Result:
     """Copy files to the host or back. The host's side is written :path or SESSION:path.
 
-    The other side is a path here, another SESSION:path (through here: neither host gets a key to the
-    other), or s3://, gs://, az://, hf://, http(s):// and any fsspec URL.
+    The other side is a path here, another SESSION:path, or s3://, gs://, az://, hf://, http(s):// and any
+    fsspec URL. From host to host it goes straight where the one reaches the other (never with --via here),
+    else through here.
 
     A path on the host begins at its home folder. .git, virtual environments and caches stay here,
     and what .gpunbignore (or .gitignore) names. Of several SRC each lands in DST under its own name.
@@ -81,6 +82,8 @@ def command(
             raise BadInput(msg)
         plain.pop("mirror", None)
         return clouds.run(context, sources[0], target, session, **plain, **options)
+    if options.get("via") == "here" and all(split(one) is not None for one in paths):
+        options["via"], plain["direct"] = None, False
     clouds.refuse(options)
     if limit_rate is not None:
         from gpunb.sync.pace import parse_rate

@@ -67,7 +67,7 @@ def relay(
     ends: tuple[Session, str, Session, str],
     **options: Any,
 ) -> SyncReport:
-    """From one host to another, through here."""
+    """From one host to another."""
     from gpunb.sessions.activity import moving
     from gpunb.sync.flow import Wish, by_agents
     from gpunb.sync.pace import Pace
@@ -146,6 +146,8 @@ def summary(report: SyncReport) -> str:
     if report.engine:
         first += f" by {report.engine}"
     parts = [first]
+    if report.way:
+        parts.append(report.way)
     if report.matched_bytes:
         parts.append(f"{bytes_text(report.matched_bytes)} of changed files did not have to go")
     if plan.unchanged:

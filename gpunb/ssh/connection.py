@@ -68,7 +68,7 @@ class Connection:
         threading.Thread(target=self._watch, name=f"gpunb-pulse-{endpoint.alias}", daemon=True).start()
 
     @classmethod
-    def open(cls, endpoint: Endpoint, *, timeout: float = 20.0) -> Connection:
+    def open(cls, endpoint: Endpoint, *, timeout: float = 20.0, key: str = "") -> Connection:
         """Connect, check the host key, and log in.
 
         The host key is pinned at the first contact that lets us in: a machine
@@ -78,6 +78,8 @@ class Connection:
         ----------
         timeout
             Seconds for all of it: name, TCP, key exchange, login.
+        key
+            The text of a private ed25519 key to use instead of the endpoint's.
 
         Raises
         ------
@@ -88,7 +90,7 @@ class Connection:
         AuthRefused
             The host does not take the session's key.
         """
-        wire, transport = handshake(endpoint, timeout=timeout, window=WINDOW, packet=PACKET)
+        wire, transport = handshake(endpoint, timeout=timeout, window=WINDOW, packet=PACKET, key=key)
         return cls(endpoint, wire, transport)
 
     def channel(self, command: str, *, timeout: float = 20.0, window: int = WINDOW) -> paramiko.Channel:

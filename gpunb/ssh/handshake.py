@@ -46,7 +46,7 @@ _OLD_PUBKEYS = ["ssh-rsa", "ssh-dss", "ssh-rsa-cert-v01@openssh.com"]
 
 
 def handshake(
-    endpoint: Endpoint, *, timeout: float, window: int, packet: int
+    endpoint: Endpoint, *, timeout: float, window: int, packet: int, key: str = ""
 ) -> tuple[Wire, paramiko.Transport]:
     """TCP, key exchange, host key, login, within `timeout` seconds; raises like `Connection.open`."""
     from gpunb.ssh.transport import Transport
@@ -54,7 +54,7 @@ def handshake(
     # without a handler, paramiko's own error lines would end on the user's screen
     logging.getLogger("paramiko").addHandler(_QUIET)
     deadline = time.monotonic() + timeout
-    key = _load_key(endpoint)
+    login = _load_key(endpoint) if not key else _from_text(key)
     known = hostkeys.pinned(endpoint.known_hosts, endpoint.alias)
     wire = connect(endpoint, timeout=timeout)
     transport = None
@@ -70,7 +70,7 @@ def handshake(
         shown = transport.get_remote_server_key()
         line = f"{shown.get_name()} {shown.get_base64()}"
         is_pinned = hostkeys.check(endpoint.known_hosts, endpoint.alias, line)
-        _log_in(endpoint, transport, key, deadline)
+        _log_in(endpoint, transport, login, deadline)
         if not is_pinned:
             hostkeys.pin(endpoint.known_hosts, endpoint.alias, line)
     except BaseException:
@@ -105,6 +105,14 @@ def _load_key(endpoint: Endpoint) -> paramiko.PKey:
     except (paramiko.SSHException, OSError, ValueError, TypeError) as err:
         msg = f"the session's private key {endpoint.key} can't be read: {reason(err)}"
         raise AuthRefused(msg, bill="the instance may still run and be billed") from err
+
+
+def _from_text(key: str) -> paramiko.PKey:
+    import io
+
+    import paramiko
+
+    return paramiko.Ed25519Key.from_private_key(io.StringIO(key))
 
 
 def _restrict(transport: paramiko.Transport, known: list[str]) -> None:

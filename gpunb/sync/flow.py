@@ -12,7 +12,7 @@ from gpunb import log
 from gpunb.errors import BadInput, GpunbError, HostError, ProtocolError, SyncError, Unreachable
 from gpunb.progress import SILENT
 from gpunb.ssh import pipe
-from gpunb.sync import places
+from gpunb.sync import direct, places
 from gpunb.sync.choose import choose, estimate
 from gpunb.sync.hostside import JOBS, HostReader, HostSide, HostWriter
 from gpunb.sync.line import Line
@@ -38,6 +38,7 @@ __all__ = ["Wish", "by_agent", "by_agents"]
 
 TRIES = 12  # broken lines in a row without a byte that went
 PAUSE = (0.1, 5.0)
+DIRECT_TRIES = 3  # breaks after which files go through here
 APART_TRIES = 2  # breaks after which lines share a connection: something between may not like many
 
 
@@ -53,6 +54,8 @@ class Wish:
     pace: Pace = field(default_factory=lambda: Pace(None))
     rates: Rates | None = None
     progress: Progress = SILENT
+    direct: bool = True
+    """From one host to another: straight, if that goes."""
 
 
 def by_agent(client: AgentClient, source: str, target: str, direction: str, wish: Wish) -> SyncReport:
@@ -63,9 +66,10 @@ def by_agent(client: AgentClient, source: str, target: str, direction: str, wish
 def by_agents(
     source_client: AgentClient, source: str, target_client: AgentClient, target: str, wish: Wish
 ) -> SyncReport:
-    """From one host to another, through here: nothing is kept on this machine's disk.
+    """From one host to another: straight where the one reaches the other, else through here.
 
-    Through here is the safe way: neither host gets a key to the other.
+    Nothing is kept on this machine's disk. The plan is made here; see
+    `gpunb.sync.direct` for what the hosts learn of each other.
 
     Raises
     ------
@@ -81,11 +85,13 @@ def _patiently(clients: Sequence[AgentClient], wish: Wish, once: Callable[[], _F
     began = time.monotonic()
     before: list[SyncReport] = []
     idle, pause = 0, PAUSE[0]
+    through = ""
     while True:
         flow: _Flow | None = None
         try:
             flow = once()
             flow.apart = len(before) < APART_TRIES
+            flow.through = through
             flow.run()
         except (Unreachable, HostError) as err:
             report = flow.report if flow is not None else None
@@ -95,6 +101,8 @@ def _patiently(clients: Sequence[AgentClient], wish: Wish, once: Callable[[], _F
             idle, pause = (0, PAUSE[0]) if moved else (idle + 1, min(PAUSE[1], pause * 2))
             if report is not None:
                 before.append(report)
+            if isinstance(err, direct.DirectBroke) or len(before) >= DIRECT_TRIES:
+                through = _plainly(err)
             if idle >= TRIES:
                 raise
             wish.progress.say("the line broke; the sync goes on when it is back")
@@ -119,6 +127,10 @@ def _patiently(clients: Sequence[AgentClient], wish: Wish, once: Callable[[], _F
 def _broken(err: GpunbError, clients: Sequence[AgentClient]) -> bool:
     """Whether waiting may help: the line broke, or has just been broken."""
     return isinstance(err, Unreachable) or not all(one.connected for one in clients)
+
+
+def _plainly(err: GpunbError) -> str:
+    return err.message if isinstance(err, direct.DirectBroke) else "the line broke several times"
 
 
 def _one_host(client: AgentClient, source: str, target: str, direction: str, wish: Wish) -> _Flow:
@@ -191,24 +203,20 @@ class _Flow:
         self.rules, self.wish, self._lock = rules, wish, lock
         self.exists = self.over = False
         self.apart = True
-        self.where = self.root = ""
+        self.where = self.root = self.through = ""
         self.report = SyncReport(Plan())
         self._leftovers: list[str] = []
         self._apart: list[Line] = []
+        self._straight: list[direct.Link] = []
 
     def close(self) -> None:
         """Close the lines."""
         for line in self._apart:
             line.close()
+        for link in self._straight:
+            link.close()
         self.source.close(keep=self.over)
         self.target.close(keep=self.over)
-
-    @property
-    def host(self) -> HostSide:
-        """The host's side; the target's of two."""
-        side = self.target if isinstance(self.target, HostSide) else self.source
-        assert isinstance(side, HostSide)  # noqa: S101 - one of the two is
-        return side
 
     def run(self) -> None:
         """Plan, and unless it is a dry run carry out."""
@@ -237,11 +245,12 @@ class _Flow:
         report = self.report
         report.plan = plan
         report.failed += tree.failed
-        rtt = max(side.line.rtt for side in (self.source, self.target) if isinstance(side, HostSide))
+        hosts = [side for side in (self.source, self.target) if isinstance(side, HostSide)]
+        rtt = max(side.line.rtt for side in hosts)
         self.way = choose(
             rtt,
             plan,
-            zstd=self.host.zstd,
+            zstd=all(side.zstd for side in hosts),
             rates=wish.rates,
             ssh=self.apart and pipe.there(),
             down=isinstance(self.source, HostSide),
@@ -299,8 +308,28 @@ class _Flow:
         for side in (self.source, self.target):
             if isinstance(side, HostSide):
                 side.entered()
+        self._straight = self._connect()
         stream = Stream(self.report.plan, self.report, self._pair, self.wish, self.close)
-        stream.run(self.way.lines)
+        stream.run(len(self._straight) or self.way.lines)
+
+    def _connect(self) -> list[direct.Link]:
+        """Lines from host to host, if there are two and they can be; the report says which way it is."""
+        one, two, report = self.source, self.target, self.report
+        if not (isinstance(one, HostSide) and isinstance(two, HostSide)):
+            return []
+        why = self.through or ("" if self.wish.direct else "as asked")
+        found: list[direct.Link] = []
+        if not why:
+            self.wish.progress.say("connecting the two hosts")
+            try:
+                found = direct.connect(one, two, report.plan.total_bytes)
+            except direct.NotDirect as err:
+                why = str(err)
+        if why:
+            report.way = f"through this machine: {why}"
+            return []
+        report.way = f"straight from host to host over {len(found)} line{'s'[: len(found) > 1]}"
+        return found
 
     def _pair(self, number: int) -> tuple[Any, Any, Callable[[], None]]:
         """The reader and the writer of one worker, and what closes them."""
@@ -319,6 +348,9 @@ class _Flow:
             return found
 
         codec = self.way.codec
+        if self._straight:
+            link = self._straight[number]
+            return (*link.pair(codec), link.close)
         if isinstance(self.source, HostSide):
             reader: Any = HostReader(line(self.source), self.source.alias, codec)
         else:

@@ -279,6 +279,7 @@ class HostReader:
     """Takes files from the host, on one line; what is asked first comes first."""
 
     local = False
+    SMALL, RANGE = b"G", b"R"
 
     def __init__(self, line: Line, alias: dict[str, str], codec: int) -> None:
         self.line, self.alias, self.codec = line, alias, codec
@@ -289,7 +290,7 @@ class HostReader:
 
     def ask_small(self, items: Sequence[Item]) -> None:
         """Ask for small files."""
-        self.line.send(b"G", bytes((self.codec,)), *map(self._want, items))
+        self.line.send(self.SMALL, bytes((self.codec,)), *map(self._want, items))
 
     def small(self, items: Sequence[Item]) -> list[Any]:
         """The content of each, or a `Refused`."""
@@ -322,7 +323,7 @@ class HostReader:
         """Ask for a part of a large file."""
         path = encode(self.alias.get(item.path, item.path))
         head = wire.RANGE.pack(start, end - start, self.codec, len(path), item.size, item.mtime_ns)
-        self.line.send(b"R", head, path)
+        self.line.send(self.RANGE, head, path)
 
     def pieces(self, _item: Item, start: int, end: int) -> Iterator[tuple[int, Any]]:
         """Its pieces with their offsets; `Refused` where it ends badly."""
@@ -446,6 +447,11 @@ class HostWriter:
         """The digests that were asked for."""
         return take_digests(self.line.receive, item.size)
 
+    @staticmethod
+    def part_of(item: Item) -> str:
+        """Where a large file is put together."""
+        return _part(item)
+
     def piece(self, item: Item, at: int, data: Any, failed: Callable[[str], None]) -> None:
         """A piece of a large file."""
         self._number += 1
@@ -494,7 +500,9 @@ class HostWriter:
             self._one()
 
     def _one(self) -> None:
-        kind, body = self.line.receive()
+        self._taken(*self.line.receive())
+
+    def _taken(self, kind: int, body: memoryview) -> None:
         if kind == ord("X"):
             try:
                 number, index, why = json.loads(bytes(body))

@@ -23,6 +23,8 @@ class SyncReport:
         "stream", "rsync" or "sftp"; "" if nothing had to go and none was chosen.
     why
         Why this engine and so many lines.
+    way
+        Between two hosts: straight, or through this machine and why; else "".
     moved_bytes
         Bytes of files that crossed the line, before compression (stream only).
     matched_bytes
@@ -54,6 +56,7 @@ class SyncReport:
     retries: int = 0
     estimate_s: float | None = None
     estimate_usd: float | None = None
+    way: str = ""
 
     def check(self) -> None:
         """Raise `SyncError` with the list if anything failed."""
@@ -70,6 +73,7 @@ class SyncReport:
         return {
             "engine": self.engine,
             "why": self.why,
+            "way": self.way,
             "sent_files": self.sent_files,
             "sent_bytes": self.sent_bytes,
             "seconds": self.seconds,

@@ -37,19 +37,22 @@ def _sftp_server() -> str | None:
 class Sshd:
     """`start` listens, `stop` ends it and everything that runs under it; both may be repeated."""
 
-    def __init__(self, root: Path, *, sftp: bool = True, extra: str = "") -> None:
+    def __init__(self, root: Path, *, sftp: bool = True, extra: str = "", plain: bool = False) -> None:
+        """`plain`: sessions begin as on any host, without a command of ours, and keys are in the home."""
         self.root = root
         self.home = root / "home"
         self.home.mkdir(parents=True)
         self.port = 0
         self.host_line = ""
-        self._sftp, self._extra = sftp, extra
+        self._sftp, self._extra, self._plain = sftp, extra, plain
         self._listener: socket.socket | None = None
         self._children: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
         self.key = generate(root / "session", comment="test")
-        (root / "authorized_keys").write_text(self.key.public_line + "\n")
-        (root / "authorized_keys").chmod(0o600)
+        self.keys = self.home / ".ssh/authorized_keys" if plain else root / "authorized_keys"
+        self.keys.parent.mkdir(exist_ok=True)
+        self.keys.write_text(self.key.public_line + "\n")
+        self.keys.chmod(0o600)
         self.new_host_key()
 
     def new_host_key(self) -> None:
@@ -83,7 +86,7 @@ class Sshd:
         enter.chmod(0o755)
         lines = [
             f"HostKey {self.root}/host_key",
-            f"AuthorizedKeysFile {self.root}/authorized_keys",
+            f"AuthorizedKeysFile {self.keys}",
             "StrictModes no",
             "UsePAM no",
             "PasswordAuthentication no",
@@ -92,9 +95,11 @@ class Sshd:
             "PrintMotd no",
             "LogLevel ERROR",
             "MaxSessions 30",
-            f"ForceCommand {enter}",
-            f'SetEnv "HOME={self.home}"',  # the login shell's own start-up files stay out of it
+            # the login shell's own start-up files stay out of it
+            f'SetEnv "HOME={self.home}" "XDG_RUNTIME_DIR={self.root}"',
         ]
+        if not self._plain:
+            lines.append(f"ForceCommand {enter}")
         if self._sftp:
             lines.append(f"Subsystem sftp {_sftp_server()}")
         config.write_text("\n".join([*lines, self._extra]) + "\n")
