@@ -328,7 +328,7 @@ class _Flow:
         if why:
             report.way = f"through this machine: {why}"
             return []
-        report.way = f"straight from host to host over {len(found)} line{'s'[: len(found) > 1]}"
+        report.way = report.why = f"straight from host to host over {len(found)} line{'s'[: len(found) > 1]}"
         return found
 
     def _pair(self, number: int) -> tuple[Any, Any, Callable[[], None]]:

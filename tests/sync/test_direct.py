@@ -127,14 +127,14 @@ def test_the_same_tree_straight(hosts: Two) -> None:
     report = by_agents(hosts.one, "out", two, "in", Wish())
     assert went_straight(report), report.way
     assert "6 lines" in report.way
-    assert report.data()["way"] == report.way
+    assert report.data()["way"] == report.why == report.way
     assert shape(hosts.b.home / "in") == shape(top)
     assert (hosts.b.home / "in/holes").stat().st_blocks * 512 < 2 * MB
     assert hosts.traffic(two) - moved < 2 * MB  # the plan passes here, the 83 MB do not
 
     assert hosts.b.keys.read_bytes() == hosts.keys
     wait_until(lambda: not dialled(hosts.b))
-    assert leftovers() == before
+    wait_until(lambda: leftovers() <= before)
 
     # the next time: nothing, then what changed in a large file
     assert by_agents(hosts.one, "out", two, "in", Wish()).sent_files == 0
@@ -330,7 +330,7 @@ def test_a_key_that_nobody_took_away_expires(hosts: Two, tmp_path: Path) -> None
     key.touch(mode=0o600)
     key.write_text(private)
     line = Line(two)
-    line.call("admit", key=public, seconds=4)
+    folder = str(line.call("admit", key=public, seconds=4)["folder"])
     for process in psutil.process_iter(["cmdline", "environ"]):
         words = process.info["cmdline"] or []
         if words[-2:-1] == ["files"] and (process.info["environ"] or {}).get("HOME") == str(hosts.b.home):
@@ -340,6 +340,7 @@ def test_a_key_that_nobody_took_away_expires(hosts: Two, tmp_path: Path) -> None
     assert with_key(hosts.b, key, "127.0.0.1", "x")[0] == 3
     wait_until(lambda: with_key(hosts.b, key, "127.0.0.1", "x")[0] == 255)
     line.close()
+    Path(folder).rmdir()  # nobody was left to do it
     # and the next sync takes the line out
     fresh = Line(two)
     fresh.call("admit", key=generate_host_key()[1], seconds=4)
@@ -479,7 +480,7 @@ def test_an_interrupt_cleans_up(hosts: Two) -> None:
         )  # fmt: skip
     assert hosts.b.keys.read_bytes() == hosts.keys
     wait_until(lambda: not dialled(hosts.b))
-    wait_until(lambda: leftovers() == before)
+    wait_until(lambda: leftovers() <= before)
 
 
 CLIENT = """
