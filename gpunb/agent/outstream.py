@@ -11,6 +11,8 @@ from typing import Any
 from ipykernel.iostream import OutStream
 
 PIECE = 1 << 20  # characters
+SMALL = 512  # characters of a write that is not counted: not even of these do many fit into 0.2 s
+_write = OutStream.write
 
 
 class SteadyStream(OutStream):
@@ -35,12 +37,14 @@ class SteadyStream(OutStream):
 
         Returns and raises what ipykernel's own does, which is not the same in all its versions.
         """
-        size = len(string) if isinstance(string, str) else 0
+        if type(string) is not str or len(string) < SMALL:
+            return _write(self, string)
+        size = len(string)
         self._held += size
         if self._held <= PIECE:
-            return super().write(string)
+            return _write(self, string)
         for at in range(0, size, PIECE):
-            super().write(string[at : at + PIECE])
+            _write(self, string[at : at + PIECE])
             self.flush()  # type: ignore[no-untyped-call]
         self._held = 0
         return size
