@@ -243,7 +243,7 @@ class AgentClient:
         taken = []
         for _ in range(2):
             begin = time.perf_counter()
-            self.request("ping")
+            self.request("ping", timeout=20.0)
             taken.append(time.perf_counter() - begin)
         return min(taken)
 

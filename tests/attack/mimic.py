@@ -91,7 +91,7 @@ class Mimic(Host):
         if op == "hello":
             channel.sendall(protocol.encode({**self.hello, "t": "res", "id": head["id"]}))
             return
-        found = self.answers.get(str(op).replace(".", "_"))
+        found = self.answers.get(str(op).replace(".", "_"), {} if op == "ping" else None)
         if callable(found):
             found = found(head, channel)
         if isinstance(found, dict):
