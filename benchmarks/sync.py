@@ -163,7 +163,7 @@ class _Case:
 
     def case(self, name: str, rounds: int, work: Callable[[str], float]) -> None:
         """Measure, and hold our time against rsync's; rclone, which may take minutes, once."""
-        warm = 0 if "GB" in name and self.rtt else 1  # the first one writes the new tree back to the disk, too
+        warm = 0 if "GB" in name and self.rtt else 1  # a new tree is written back to the disk first
         print(f"{name} at {self.rtt:g} ms", file=sys.stderr)  # it takes minutes
         found = interleave({one: _bind(work, one) for one in ("gpunb", "rsync")}, rounds, warm_up=warm)
         where = f"{name}, {self.rtt:g} ms"
