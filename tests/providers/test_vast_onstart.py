@@ -146,20 +146,27 @@ def test_the_instance_ends_itself_when_nobody_else_does(home, rented):
     assert not machine.alive or machine.phase.value == "ending"
 
 
+def put(path, text):
+    """As the agent writes: the watch, which reads all the time, sees old or new."""
+    beside = path.with_suffix(".new")
+    beside.write_text(text)
+    beside.replace(path)
+
+
 def test_a_renewed_lease_counts_and_a_late_start_leaves_time_to_renew(home, rented):
     served, machine, env = rented
-    (home / "now").write_text("2000000")  # started long after the lease's end: a stopped session, resumed
+    put(home / "now", "2000000")  # started long after the lease's end: a stopped session, resumed
     assert run(home, machine.data["onstart"], **env).returncode == 0
     assert armed(home)
     assert not destroyed(served, 0.5)
     # the agent writes the new deadline as JSON, a float
-    (home / "home/.gpunb/lease.json").write_text('{"idle_s": 600.0, "deadline": 2010000.0}')
-    (home / "now").write_text(str(2_000_000 + BOOT_GRACE_S + 60))
+    put(home / "home/.gpunb/lease.json", '{"idle_s": 600.0, "deadline": 2010000.0}')
+    put(home / "now", str(2_000_000 + BOOT_GRACE_S + 60))
     assert not destroyed(served, 0.5)
-    (home / "home/.gpunb/lease.json").write_text('{"deadline": null, "idle_s": null}')
-    (home / "now").write_text(str(2_010_000 + LEASE_GRACE_S + 60))
+    put(home / "home/.gpunb/lease.json", '{"deadline": null, "idle_s": null}')
+    put(home / "now", str(2_010_000 + LEASE_GRACE_S + 60))
     assert not destroyed(served, 0.5), "no deadline, no end"
-    (home / "home/.gpunb/lease.json").write_text('{"deadline": 2010000.0}')
+    put(home / "home/.gpunb/lease.json", '{"deadline": 2010000.0}')
     assert destroyed(served)
 
 

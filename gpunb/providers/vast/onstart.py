@@ -69,10 +69,11 @@ U="{url}/api/v0/instances/$CONTAINER_ID/"
 A="Authorization: Bearer $CONTAINER_API_KEY"
 J='Content-Type: application/json'
 while sleep 30 && [ "$(cat lease.pid)" = $$ ]; do
+N=$(date +%s)
 D=$(sed -n 's/.*"deadline": *\\([0-9][0-9]*\\).*/\\1/p' lease.json)
 [ -n "$D" ] || continue
 E=$((D+{grace})); [ $E -lt $B ] && E=$B
-[ $(date +%s) -lt $E ] && continue
+[ $N -lt $E ] && continue
 curl -fsS -m 60 -X DELETE -H "$A" -H "$J" -d '{{}}' "$U" ||
 wget -qO- -T 60 --method=DELETE --header="$A" --header="$J" --body-data='{{}}' "$U" ||
 python3 -c 'import sys,urllib.request as u
