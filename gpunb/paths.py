@@ -25,6 +25,7 @@ __all__ = [
     "session_dir",
     "sim_dir",
     "simulation",
+    "write_private",
 ]
 
 
@@ -61,6 +62,34 @@ def private_dir(path: Path) -> Path:
             hint="free or unlock the folder, or set GPUNB_HOME to one that you can write to",
         ) from err
     return path
+
+
+def write_private(path: Path, text: str | bytes, *, replace: bool = True) -> None:
+    """Write `path` whole or not at all, mode 0600; after a crash it is the old or the new one.
+
+    With `replace` false an existing file wins: the first of two writers.
+
+    Raises
+    ------
+    OSError
+        The folder is read-only or full; the old file is as it was.
+    """
+    beside = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode() if isinstance(text, str) else text)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            beside.replace(path)
+            return
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            return
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def ledger_file() -> Path:

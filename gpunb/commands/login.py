@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -213,19 +211,8 @@ def put_setting(provider: str, name: str, value: str) -> None:
             ]
         changed = "\n".join(lines) + "\n"
         tomllib.loads(changed)
-        _write(file, changed)
+        paths.private_dir(file.parent)
+        paths.write_private(file, changed)
     except (OSError, ValueError) as err:
         msg = f"{file} can't be changed: {err}"
         raise SettingsError(msg, hint=f"write under {header} yourself: {line}") from err
-
-
-def _write(file: Path, text: str) -> None:
-    folder = paths.private_dir(file.parent)
-    handle, scratch = tempfile.mkstemp(dir=folder, prefix=".gpunb-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-        Path(scratch).replace(file)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise

@@ -10,15 +10,15 @@ import contextlib
 import os
 import re
 import stat
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunb import paths
 from gpunb.errors import BadInput, SettingsError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydantic import SecretStr
 
 __all__ = ["VARIABLES", "FoundKey", "delete", "find", "key_file", "store", "variable"]
@@ -180,16 +180,9 @@ def _read(file: Path) -> str:
 
 
 def _write(file: Path, value: str) -> None:
-    folder = paths.private_dir(file.parent)
+    paths.private_dir(file.parent)
     try:
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".key-")  # 0600 from the start
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as out:
-                out.write(value + "\n")
-            Path(name).replace(file)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        paths.write_private(file, value + "\n")
     except OSError as err:
         msg = f"key file {file} can't be written: {err.strerror or err}"
         raise SettingsError(msg) from err

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunb import paths, settings
@@ -39,7 +36,8 @@ def write(changes: Mapping[str, Any]) -> None:
         if {key: value for key, value in found.items() if key not in changes} != before:
             msg = f"{file} is written in a way that can't be changed here"
             raise SettingsError(msg, bill="nothing was changed", hint="change it in an editor")
-        _write(file, changed)
+        paths.private_dir(file.parent)
+        paths.write_private(file, changed)
     except (OSError, ValueError) as err:
         msg = f"{file} can't be changed: {err}"
         raise SettingsError(msg, bill="nothing was changed", hint="change it in an editor") from err
@@ -63,15 +61,3 @@ def _value(value: Any) -> str:
         return json.dumps(value)
     # JSON's escapes are TOML's, but for DEL
     return json.dumps(str(value)).replace("\x7f", "\\u007f")
-
-
-def _write(file: Path, text: str) -> None:
-    folder = paths.private_dir(file.parent)
-    handle, scratch = tempfile.mkstemp(dir=folder, prefix=".gpunb-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-        Path(scratch).replace(file)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise

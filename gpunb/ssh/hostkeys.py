@@ -15,8 +15,8 @@ import re
 from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput, HostError, HostKeyChanged, LedgerUnwritable
-from gpunb.paths import private_dir
-from gpunb.ssh.keys import fingerprint, write_private
+from gpunb.paths import private_dir, write_private
+from gpunb.ssh.keys import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

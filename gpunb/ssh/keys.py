@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput, HostError, LedgerUnwritable
-from gpunb.paths import private_dir
+from gpunb.paths import private_dir, write_private
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-__all__ = ["KeyPair", "fingerprint", "generate", "generate_host_key", "write_private"]
+__all__ = ["KeyPair", "fingerprint", "generate", "generate_host_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +81,6 @@ def fingerprint(public_line: str) -> str:
     """The OpenSSH fingerprint (``SHA256:...``) of a public line."""
     blob = base64.b64decode(public_line.split()[1])
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
-
-
-def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
-    """Write `path` whole or not at all, mode 0600.
-
-    With `replace` false an existing file wins: the first of two writers.
-    """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            beside.replace(path)
-        else:
-            try:
-                os.link(beside, path)
-            except FileExistsError:
-                return
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _new_key() -> Ed25519PrivateKey:

@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
-import tempfile
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import InstanceGone, Unavailable
+from gpunb.paths import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-__all__ = ["locked", "read_json", "write_json", "write_text"]
-
-
-def write_text(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replace `path` by `text` in one step; after a crash it is the old or the new text.
-
-    Raises
-    ------
-    OSError
-        The folder is read-only or full; the old file is as it was.
-    """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            os.fchmod(out.fileno(), mode)
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
+__all__ = ["locked", "read_json", "write_json"]
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """`write_text` with JSON, keys sorted."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+    """Replace `path` by JSON in one step, keys sorted; raises `OSError`."""
+    write_private(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

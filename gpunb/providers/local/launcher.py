@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpunb.errors import Unavailable
+from gpunb.paths import write_private
 from gpunb.providers.local import processes
 from gpunb.providers.local.environment import HANDED_ON, check_env, environment, remove_runtime_dir
-from gpunb.providers.local.files import read_json, write_json, write_text
+from gpunb.providers.local.files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -202,9 +203,9 @@ def _lay_out(directory: Path, authorized_keys: Sequence[str], host_key: str | No
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in ("home", "bin"):
         (directory / name).mkdir(mode=0o700, exist_ok=True)
-    write_text(directory / "authorized_keys", "".join(line.strip() + "\n" for line in authorized_keys))
+    write_private(directory / "authorized_keys", "".join(line.strip() + "\n" for line in authorized_keys))
     if host_key is not None:
-        write_text(directory / "host_key", host_key if host_key.endswith("\n") else host_key + "\n")
+        write_private(directory / "host_key", host_key if host_key.endswith("\n") else host_key + "\n")
 
 
 def _spawn(directory: Path, ident: str, port: int, timeout: float) -> None:

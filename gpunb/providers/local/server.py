@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import asyncssh
 
+from gpunb.paths import write_private
 from gpunb.providers.local import processes
 from gpunb.providers.local.environment import remove_runtime_dir
-from gpunb.providers.local.files import read_json, write_json, write_text
+from gpunb.providers.local.files import read_json, write_json
 from gpunb.providers.local.launcher import ADDRESS
 from gpunb.providers.local.session import Link, Session, SharedHost
 
@@ -93,7 +94,7 @@ def _host_key(directory: Path) -> asyncssh.SSHKey:
     path = directory / "host_key"
     if not path.exists():
         made = asyncssh.generate_private_key("ssh-ed25519")
-        write_text(path, made.export_private_key("openssh").decode())
+        write_private(path, made.export_private_key("openssh").decode())
     return asyncssh.import_private_key(path.read_bytes())
 
 
