@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb import log
 from gpunb.agent import direct as wire_direct
-from gpunb.agent import filewire as wire
 from gpunb.errors import AuthRefused, HostError, Unreachable
 from gpunb.ssh import hostkeys
 from gpunb.ssh.connection import Connection
@@ -232,17 +231,12 @@ class _Writer(HostWriter):
     def small(
         self, items: Sequence[Item], contents: Sequence[Any], done: Callable[[list[tuple[int, str]]], None]
     ) -> None:
-        """As `HostWriter.small`."""
-        self._number += 1
-        parts = []
-        for item, content in zip(items, contents, strict=True):
-            path = encode(item.path)
-            parts += [wire.GIVE.pack(len(path), item.mode, item.mtime_ns, len(content)), path]
-        failed: list[tuple[int, str]] = []
-        self._failures[self._number] = lambda index, why: failed.append((index, why))
-        self.line.send(b"w", self._number.to_bytes(4, "big"), *parts)
-        self._confirm(self._number, lambda: done(failed))
+        """As `HostWriter.small`; too much under way is waited for."""
+        super().small(items, contents, done)
         self._keep_up()
+
+    def _bundle(self, number: bytes, heads: Sequence[bytes], contents: Sequence[Any]) -> None:  # noqa: ARG002
+        self.line.send(b"w", number, *heads)  # the other host sends what is in them
 
     def piece(self, item: Item, at: int, data: Any, failed: Callable[[str], None]) -> None:
         """A range that comes next."""

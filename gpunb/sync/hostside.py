@@ -422,15 +422,19 @@ class HostWriter:
     ) -> None:
         """Write small files; `done` gets the failures, with their places in `items`, once it is known."""
         self._number += 1
-        parts = []
+        heads = []
         for item, content in zip(items, contents, strict=True):
             path = encode(item.path)
-            parts += [wire.GIVE.pack(len(path), item.mode, item.mtime_ns, len(content)), path, content]
+            heads.append(wire.GIVE.pack(len(path), item.mode, item.mtime_ns, len(content)) + path)
         failed: list[tuple[int, str]] = []
         self._failures[self._number] = lambda index, why: failed.append((index, why))
-        body = wire.squeeze(b"".join(parts), self.codec)
-        self.line.send(b"W", self._number.to_bytes(4, "big"), body)
+        self._bundle(self._number.to_bytes(4, "big"), heads, contents)
         self._confirm(self._number, lambda: done(failed))
+
+    def _bundle(self, number: bytes, heads: Sequence[bytes], contents: Sequence[Any]) -> None:
+        """Send small files: what each is called, and what is in it."""
+        body = b"".join(part for pair in zip(heads, contents, strict=True) for part in pair)
+        self.line.send(b"W", number, wire.squeeze(body, self.codec))
 
     def begin(self, item: Item, done: Callable[[str], None]) -> None:
         """Make an empty part for a large file."""
