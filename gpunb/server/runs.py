@@ -172,7 +172,7 @@ _STREAMS = frozenset({"stdout", "stderr"})
 def _read(handle: RunHandle, sink: _Records, until: int) -> int:
     """Play records up to number `until` into `sink`; the number of the last."""
     player = Player(handle, sink, interactive=False)
-    last = handle.seen
+    last = handle.taken
     for record in handle.records(timeout=WAIT_S):
         sink.number = last = record.number
         player.play(record)

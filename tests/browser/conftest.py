@@ -1,4 +1,4 @@
-"""One JupyterLab, one Chromium, for the tests of a worker; each test has a page of its own."""
+"""One JupyterLab for the tests of a worker, one Chromium for those of a file; each test has a page of its own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def rig(built: None) -> Iterator[Rig]:
         made.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: its event loop is the thread's, and other tests need their own
 def browser() -> Iterator[Browser]:
     with chromium() as found:
         yield found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from playwright.sync_api import expect
 
 from tests.browser.rig import TOKEN
-from tests.support.chromium import PICTURES
+from tests.support.chromium import KERNEL_READY, PICTURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,12 +189,6 @@ class Lab:
 
 
 # a cell that is run before the kernel has said who it is may be lost
-KERNEL_READY = """async () => {
-  const context = window.jupyterapp.shell.currentWidget.sessionContext;
-  await context.ready;
-  await context.session.kernel.info;
-}"""
-
 EMPTY = {
     "cells": [{"cell_type": "code", "source": "", "metadata": {}, "outputs": [], "execution_count": None}],
     "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from gpunb.commands.logs import play_history
 from gpunb.errors import KernelDied, RemoteCellError, RunError, RunNotFound, RunTimeout
 from gpunb.remote import TextSink, show
 from tests.remote.conftest import Screen, kernel_pid, wait_for
@@ -38,6 +39,15 @@ clear_output(wait=True)
     )
     assert shown["result"] == ("result", "42")
     assert shown["clear"] == ("clear", True)
+
+
+def test_a_history_that_is_here_before_it_is_asked_for_is_shown(client, screen):
+    run = client.run_cell("print('once')")
+    show(run, Screen())
+    again = client.attach(run.id)
+    wait_for(lambda: again.over)  # the reader's thread has all of it
+    play_history(again, screen, again.history)
+    assert screen.text() == "once\n"
 
 
 def test_state_lives_between_cells(client, screen):

@@ -25,6 +25,13 @@ SHELL = """<!doctype html><html><head><meta charset="utf-8">
 <style>body {{ margin: 8px; background: {background}; }}</style></head>
 <body><div id="here"></div></body></html>"""
 
+# in a JupyterLab with --expose-app-in-browser: the kernel of the notebook in front has said what it is
+KERNEL_READY = """async () => {
+  const context = window.jupyterapp.shell.currentWidget.sessionContext;
+  await context.ready;
+  await context.session.kernel.info;
+}"""
+
 
 def executable() -> str:
     """Where Chromium is; the test is skipped where there is none."""

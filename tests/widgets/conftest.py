@@ -1,4 +1,4 @@
-"""One browser for the tests of a worker."""
+"""One browser for the tests of a file."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
-from support.chromium import picture
+from support.chromium import KERNEL_READY, picture
 from support.supervisors import end_supervisors
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def lab(home: Path, tmp_path: Path) -> Iterator[str]:
     config = tmp_path / "config"
     argv = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
     argv += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}", "--LabApp.news_url="]
+    argv += ["--LabApp.expose_app_in_browser=True"]
     argv += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--ServerApp.port_retries=0"]
     argv += ["--allow-root"] if os.geteuid() == 0 else []
     env = {**os.environ, "JUPYTER_CONFIG_DIR": str(config), "JUPYTER_RUNTIME_DIR": str(tmp_path / "run")}
@@ -101,7 +102,8 @@ def test_pick_and_wait_in_a_notebook(browser: Browser, lab: str) -> None:
     page.set_default_timeout(90_000)
     page.goto(lab)
     page.locator(".jp-CodeCell").nth(3).wait_for()
-    page.get_by_text("Python 3").first.wait_for()
+    page.evaluate(KERNEL_READY)  # a cell that is run before is not run at all
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
     run(page, 0)
     run(page, 1)
     grid = page.get_by_role("grid", name="Offers")
