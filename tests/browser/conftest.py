@@ -1,4 +1,4 @@
-"""One JupyterLab for the tests of a worker, one Chromium for those of a file; each test has a page of its own."""
+"""One JupyterLab for a worker's tests, one Chromium for those of a file, and a page for each test."""
 
 from __future__ import annotations
 
