@@ -1,189 +1,40 @@
-"""The SFTP engine: follows a plan in either direction, over several channels.
+"""The SFTP engine: follows a plan in either direction.
 
-Small files go many at a time on each channel, large ones in segments on all
-channels: one channel is capped by the host's window of 2 MiB a round trip.
 Each file is written beside its name and takes it at the end, so that an
 interruption leaves the old file or the new one.
 """
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import os
 import stat
-import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import ProtocolError
 from gpunb.sync import sftpwire as wire
 from gpunb.sync.remote import Remote, encode
 from gpunb.sync.safe import LocalRoot, part_name
+from gpunb.sync.sftpqueue import CHANGED, SMALL, Engine, Errand, Failed, Large
 from gpunb.sync.sftpwire import Attrs, Fault, Pump, Request, Stream, Task, string
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from gpunb.progress import Progress
-    from gpunb.sync.pace import Pace
     from gpunb.sync.plan import Item, Plan
-    from gpunb.sync.report import SyncReport
 
 __all__ = ["Download", "Upload", "delete_remote"]
-
-SMALL = 2**18  # such files are held in memory whole
-SEGMENT = 32 * 2**20
-_CHANNELS = 4
-_LARGE_AT_ONCE = 2  # segments of large files at once on a channel
 
 _READ, _WRITE = 1, 2
 _WRITE_NEW = 2 | 8 | 16  # write, create, truncate
 
 
-class _Failed(Exception):
-    """One file could not go; the rest goes on."""
-
-
-class _Large:
-    """A large file on its way: how many segments are still to come."""
-
-    def __init__(self, item: Item) -> None:
-        self.item, self.handle = item, -1
-        self.left = max(1, -(-item.size // SEGMENT))
-        self.problem: str | None = None
-
-    def segments(self) -> Iterator[tuple[int, int]]:
-        for start in range(0, self.item.size, SEGMENT):
-            yield start, min(self.item.size, start + SEGMENT)
-
-
-class _Engine:
-    """What both directions share: queues, channels, counting."""
-
-    def __init__(
-        self,
-        remote: Remote,
-        host_root: str,
-        plan: Plan,
-        report: SyncReport,
-        progress: Progress,
-        *,
-        pace: Pace,
-    ) -> None:
-        self.remote, self.host_root, self.plan, self.report = remote, host_root, plan, report
-        self.smalls: collections.deque[Item] = collections.deque()
-        self.segments: collections.deque[tuple[_Large, int, int]] = collections.deque()
-        self._progress, self._pace = progress, pace
-        self._lock = threading.Lock()
-        self._done, self._shown = 0, 0.0
-
-    def run(self) -> None:
-        """Carry the plan out; a file that can't go is noted in the report."""
-        raise NotImplementedError
-
-    def small(self, pump: Pump, item: Item) -> Task:
-        raise NotImplementedError
-
-    def segment(self, pump: Pump, large: _Large, start: int, end: int) -> Task:
-        raise NotImplementedError
-
-    def on_host(self, path: str) -> bytes:
-        return encode(f"{self.host_root}/{path}")
-
-    def failed(self, item: Item, reason: str) -> None:
-        with self._lock:
-            self.report.failed.append((item.path, reason))
-
-    def sent(self, item: Item) -> None:
-        with self._lock:
-            self.report.sent_files += 1
-            self.report.sent_bytes += item.size
-
-    def moved(self, count: int) -> None:
-        self._pace.wait(count)
-        with self._lock:
-            self._done += count
-            now = time.monotonic()
-            if now - self._shown > 0.1 or self._done == self.plan.total_bytes:
-                self._shown = now
-                self._progress.advance(self._done, self.plan.total_bytes, "B")
-
-    def settle(self, large: _Large) -> bool:
-        """Note that a segment has ended; true for the last one."""
-        with self._lock:
-            large.left -= 1
-            return large.left == 0
-
-    def pump_files(self) -> None:
-        """Run the queues on as many channels as they are worth, until they are empty."""
-        busy = len(self.smalls) >= 4 * _CHANNELS or bool(self.segments)
-        pumps = self.remote.pumps(_CHANNELS if busy else 1)
-        problems: list[BaseException] = []
-
-        def work(pump: Pump) -> None:
-            try:
-                pump.run(self._source(pump))
-            except Exception as err:  # noqa: BLE001 - raised again in the caller's thread
-                problems.append(err)
-                self.remote.stop.set()
-                for other in pumps:
-                    other.close()
-
-        threads = [threading.Thread(target=work, args=(pump,), daemon=True) for pump in pumps]
-        try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        except BaseException:
-            self.remote.stop.set()
-            for pump in pumps:
-                pump.close()
-            for thread in threads:
-                thread.join(5.0)
-            raise
-        if problems:
-            # the first is the cause; a stop of the others follows from it
-            raise problems[0]
-
-    def _source(self, pump: Pump) -> Callable[[], Task | None]:
-        large_now = [0]
-
-        def counted(large: _Large, start: int, end: int) -> Task:
-            try:
-                yield from self._guarded(large.item, self.segment(pump, large, start, end))
-            finally:
-                large_now[0] -= 1
-
-        def source() -> Task | None:
-            with contextlib.suppress(IndexError):
-                if large_now[0] < _LARGE_AT_ONCE:
-                    next_one = self.segments.popleft()
-                    large_now[0] += 1
-                    return counted(*next_one)
-            with contextlib.suppress(IndexError):
-                item = self.smalls.popleft()
-                return self._guarded(item, self.small(pump, item))
-            return None
-
-        return source
-
-    def _guarded(self, item: Item, task: Task) -> Task:
-        try:
-            yield from task
-        except (Fault, _Failed) as err:
-            self.failed(item, str(err))
-        except OSError as err:
-            self.failed(item, err.strerror or str(err))
-
-
-class Upload(_Engine):
+class Upload(Engine):
     """From the folder `here` to the host; `named` gives an item's own path where it differs."""
 
-    def __init__(self, here: Path, *args: Any, pace: Pace, named: Path | None = None) -> None:
-        super().__init__(*args, pace=pace)
+    def __init__(self, errand: Errand, here: Path, named: Path | None = None) -> None:
+        super().__init__(errand)
         self._here, self._named = here, named
 
     def run(self) -> None:
@@ -202,7 +53,7 @@ class Upload(_Engine):
                 if item.size <= SMALL:
                     self.smalls.append(item)
                 else:
-                    large.append(_Large(item))
+                    large.append(Large(item))
         self.remote.each(large, self._begin, lambda one, reason: self.failed(one.item, reason))
         self.pump_files()
         self.remote.each(links, self._link, self.failed)
@@ -230,7 +81,7 @@ class Upload(_Engine):
             raise
         self.sent(item)
 
-    def _begin(self, large: _Large) -> Task:
+    def _begin(self, large: Large) -> Task:
         handle = yield self._open(large.item, _WRITE_NEW)
         yield Request(wire.CLOSE, string(handle))
         self.segments.extend((large, start, end) for start, end in large.segments())
@@ -243,7 +94,7 @@ class Upload(_Engine):
         finally:
             os.close(handle_here)
         if len(data) != item.size:
-            raise _Failed(_CHANGED)
+            raise Failed(CHANGED)
         handle = yield self._open(item, _WRITE_NEW)
         try:
             yield Stream(
@@ -260,13 +111,13 @@ class Upload(_Engine):
             raise
         self.sent(item)
 
-    def segment(self, pump: Pump, large: _Large, start: int, end: int) -> Task:
+    def segment(self, pump: Pump, large: Large, start: int, end: int) -> Task:
         """One part of a large file; the last to end finishes the file."""
         item = large.item
         try:
             if large.problem is None:
                 yield from self._send_segment(pump, item, start, end)
-        except (Fault, _Failed, OSError) as err:
+        except (Fault, Failed, OSError) as err:
             large.problem = getattr(err, "strerror", None) or str(err)
         if not self.settle(large):
             return
@@ -278,7 +129,7 @@ class Upload(_Engine):
         else:
             with contextlib.suppress(Fault):
                 yield Request(wire.REMOVE, string(self._part(item)))
-            raise _Failed(large.problem)
+            raise Failed(large.problem)
 
     def _send_segment(self, pump: Pump, item: Item, start: int, end: int) -> Task:
         handle_here = self._source_of(item)
@@ -288,12 +139,12 @@ class Upload(_Engine):
             def read(at: int, size: int) -> bytes:
                 data = os.pread(handle_here, size, at)
                 if len(data) != size:
-                    raise _Failed(_CHANGED)
+                    raise Failed(CHANGED)
                 return data
 
             try:
                 yield Stream(self._writes(pump, handle, read, start, end), _nothing)
-            except (Fault, _Failed, OSError):
+            except (Fault, Failed, OSError):
                 with contextlib.suppress(Fault):
                     yield Request(wire.CLOSE, string(handle))
                 raise
@@ -320,7 +171,7 @@ class Upload(_Engine):
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or found.st_size != item.size:
             os.close(handle)
-            raise _Failed(_CHANGED)
+            raise Failed(CHANGED)
         return handle
 
     def _part(self, item: Item) -> bytes:
@@ -339,13 +190,13 @@ class Upload(_Engine):
             yield Request(wire.RENAME, pair)
 
 
-class Download(_Engine):
+class Download(Engine):
     """From the host into the local folder `root`; `named` is the file's path there where it differs."""
 
-    def __init__(self, root: LocalRoot, *args: Any, pace: Pace, named: str | None = None) -> None:
-        super().__init__(*args, pace=pace)
+    def __init__(self, errand: Errand, root: LocalRoot, named: str | None = None) -> None:
+        super().__init__(errand)
         self._root, self._named = root, named
-        self._open_parts: dict[str, _Large] = {}
+        self._open_parts: dict[str, Large] = {}
 
     def run(self) -> None:
         """Make the folders, fetch the files, make the links, then set the modes."""
@@ -353,7 +204,7 @@ class Download(_Engine):
             self._try(item, self._root.make_folder)
         for item in self.plan.items:
             if item.kind == "file" and item.size > SMALL:
-                large = _Large(item)
+                large = Large(item)
                 self.segments.extend((large, start, end) for start, end in large.segments())
             elif item.kind == "file":
                 self.smalls.append(item)
@@ -377,7 +228,7 @@ class Download(_Engine):
             return False
         return True
 
-    def _begin(self, large: _Large) -> None:
+    def _begin(self, large: Large) -> None:
         with self._lock:
             if large.handle < 0:
                 large.handle = self._root.open_part(large.item.path, large.item.size)
@@ -405,7 +256,7 @@ class Download(_Engine):
             os.close(handle)
         self.sent(item)
 
-    def segment(self, pump: Pump, large: _Large, start: int, end: int) -> Task:
+    def segment(self, pump: Pump, large: Large, start: int, end: int) -> Task:
         """One part of a large file; the last to end finishes the file."""
         item = large.item
 
@@ -419,7 +270,7 @@ class Download(_Engine):
             if large.problem is None:
                 self._begin(large)
                 yield from self._fetch(pump, item, start, end, keep)
-        except (Fault, _Failed, OSError) as err:
+        except (Fault, Failed, OSError) as err:
             large.problem = getattr(err, "strerror", None) or str(err)
         if not self.settle(large):
             return
@@ -432,7 +283,7 @@ class Download(_Engine):
             os.close(large.handle)
         if large.problem is not None:
             self._root.drop_part(item.path)
-            raise _Failed(large.problem)
+            raise Failed(large.problem)
         self.sent(item)
 
     def _fetch(
@@ -471,7 +322,7 @@ class Download(_Engine):
             with contextlib.suppress(Fault):
                 yield Request(wire.CLOSE, string(handle))
             if fault.code == wire.EOF:
-                raise _Failed(_CHANGED) from fault
+                raise Failed(CHANGED) from fault
             raise
         yield Request(wire.CLOSE, string(handle))
 
@@ -498,6 +349,3 @@ def delete_remote(remote: Remote, root: str, plan: Plan, failed: Callable[[str, 
 
 def _nothing(_tag: int, _value: Any) -> None:
     return None
-
-
-_CHANGED = "it changed while it was read"

@@ -20,6 +20,7 @@ from gpunb.sync.report import SyncReport
 from gpunb.sync.rules import Rules
 from gpunb.sync.safe import LocalRoot
 from gpunb.sync.scan import scan
+from gpunb.sync.sftpqueue import Errand
 from gpunb.sync.sftpwire import REMOVE, Request, string
 from gpunb.sync.spool import Spool
 
@@ -343,31 +344,13 @@ class _Work:
         self._by_sftp(report, rest)
 
     def _by_sftp(self, report: SyncReport, plan: Plan) -> None:
+        errand = Errand(self.remote, self.ends.there, plan, report, self.progress, self.pace)
         single = self.ends.source
         if self.up:
-            here = Path(single) if single else None
-            sftp.Upload(
-                self.ends.here,
-                self.remote,
-                self.ends.there,
-                plan,
-                report,
-                self.progress,
-                pace=self.pace,
-                named=here,
-            ).run()
+            sftp.Upload(errand, self.ends.here, Path(single) if single else None).run()
             return
         with LocalRoot(self.ends.here) as root:
-            sftp.Download(
-                root,
-                self.remote,
-                self.ends.there,
-                plan,
-                report,
-                self.progress,
-                pace=self.pace,
-                named=single or None,
-            ).run()
+            sftp.Download(errand, root, single or None).run()
 
     def _missing(self, files: list[Item]) -> list[Item]:
         """Those of `files` that the target does not hold now."""
