@@ -22,7 +22,7 @@ from gpunb.ssh.connection import Connection
 from gpunb.ssh.endpoint import ssh_options
 from gpunb.ssh.keys import generate_host_key
 from gpunb.ssh.pipe import CIPHERS
-from gpunb.sync.hostside import HostReader, HostWriter
+from gpunb.sync.hostcontent import HostReader, HostWriter
 from gpunb.sync.line import HostFault, Line
 from gpunb.sync.remote import encode
 

@@ -14,7 +14,8 @@ from gpunb.progress import SILENT
 from gpunb.ssh import pipe
 from gpunb.sync import direct, places
 from gpunb.sync.choose import choose, estimate
-from gpunb.sync.hostside import JOBS, HostReader, HostSide, HostWriter
+from gpunb.sync.hostcontent import HostReader, HostWriter
+from gpunb.sync.hostside import JOBS, HostSide
 from gpunb.sync.line import Line
 from gpunb.sync.localside import LocalReader, LocalSide, LocalWriter
 from gpunb.sync.merge import Merge

@@ -1,7 +1,7 @@
 """One channel to the agent's ``files``: frames there and back.
 
 What comes from the host is checked for its length and kind here, and for its
-meaning by `gpunb.sync.hostside`.
+meaning by `gpunb.sync.hostside` and `gpunb.sync.hostcontent`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunb.agent import filewire as wire
-from gpunb.sync.hostside import Refused
+from gpunb.sync.hostcontent import Refused
 from gpunb.sync.remote import encode
 from gpunb.sync.safe import LocalRoot, part_name
 from gpunb.sync.scan import folders

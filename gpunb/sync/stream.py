@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gpunb.agent import filewire as wire
 from gpunb.errors import HostError
-from gpunb.sync.hostside import Refused
+from gpunb.sync.hostcontent import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gpunb.sync.flow import Wish
-    from gpunb.sync.hostside import HostReader, HostWriter
+    from gpunb.sync.hostcontent import HostReader, HostWriter
     from gpunb.sync.localside import LocalReader, LocalWriter
     from gpunb.sync.plan import Item, Plan
     from gpunb.sync.report import SyncReport

@@ -16,7 +16,7 @@ import asyncssh
 from gpunb.agent import filewire as wire
 from gpunb.ssh import Connection
 from gpunb.sync import remote, rsync, sftpwire, sync
-from gpunb.sync.hostside import HostReader
+from gpunb.sync.hostcontent import HostReader
 from gpunb.sync.plan import Tree
 from gpunb.sync.rules import Rules
 from tests.attack.frame import Escaped, Place, case

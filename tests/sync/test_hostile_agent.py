@@ -12,7 +12,8 @@ import pytest
 from gpunb.agent import filewire as wire
 from gpunb.errors import ProtocolError, Unreachable
 from gpunb.sync import sync
-from gpunb.sync.hostside import HostReader, HostSide, HostWriter, Refused
+from gpunb.sync.hostcontent import HostReader, HostWriter, Refused
+from gpunb.sync.hostside import HostSide
 from gpunb.sync.line import Line
 from gpunb.sync.plan import Item, Tree
 from gpunb.sync.rules import Rules

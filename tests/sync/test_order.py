@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 from gpunb.agent import filewire as wire
-from gpunb.sync.hostside import HostWriter
+from gpunb.sync.hostcontent import HostWriter
 from gpunb.sync.plan import Item
 
 
