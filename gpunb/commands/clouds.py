@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gpunb.commands.context import Context
     from gpunb.sessions.model import Session
-    from gpunb.sync.cloud import CloudReport
+    from gpunb.sync.report import CloudReport
 
 __all__ = ["is_url", "options", "refuse", "run"]
 

@@ -1,89 +1,42 @@
 """`cloud_sync`: between a URL of a cloud's store and the host.
 
-The host moves the bytes itself where it can: its line is better than ours,
-and what goes through here crosses two lines. It is given signed URLs, one for
-each file, valid for minutes; never a key. Where nothing can be signed, or the
-store is in this network only, the bytes go through here.
+What goes and what stays, and how each file moves, in both directions; by whom,
+`gpunb.sync.cloudwork` decides.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import posixpath
-import re
 import stat
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpunb.errors import BadInput, NotEnoughSpace, SyncError
 from gpunb.progress import SILENT
 from gpunb.sync import places
-from gpunb.sync.hosted import CannotRun, HostMover, Job
+from gpunb.sync.cloudwork import Parts, Work, md5, same_content
+from gpunb.sync.drivers import open_store
 from gpunb.sync.hostfiles import HostFiles
 from gpunb.sync.plan import LeftOut
-from gpunb.sync.relay import Relay
 from gpunb.sync.remote import Remote, name_problem
+from gpunb.sync.report import CloudReport
 from gpunb.sync.rules import PART, Rules
-from gpunb.sync.stores import Multipart, Signed, Store, Stored, is_near, open_store
+from gpunb.sync.stores import Signed, Stored
 from gpunb.units import bytes_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gpunb.progress import Progress
     from gpunb.ssh.connection import Connection
+    from gpunb.sync.hosted import HostMover, Job
+    from gpunb.sync.relay import Relay
 
-__all__ = ["CloudReport", "cloud_sync"]
-
-_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
-
-
-@dataclass(slots=True)
-class CloudReport:
-    """What a sync with a store did, or with a dry run would do.
-
-    Attributes
-    ----------
-    way, why
-        "host" or "here", and the reason; empty if nothing had to move.
-    items
-        The manifest of what goes: path, bytes, the store's tag.
-    unchanged
-        How many files were there already.
-    """
-
-    url: str
-    way: str = ""
-    why: str = ""
-    items: list[Stored] = field(default_factory=list)
-    unchanged: int = 0
-    left_out: list[LeftOut] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    total_bytes: int = 0
-    sent_files: int = 0
-    sent_bytes: int = 0
-    seconds: float = 0.0
-    failed: list[tuple[str, str]] = field(default_factory=list)
-
-    def data(self) -> dict[str, Any]:
-        """The report for ``--json``."""
-        return {
-            "url": self.url,
-            "way": self.way,
-            "why": self.why,
-            "items": [{"path": i.path, "bytes": i.size, "tag": i.tag, "mtime": i.mtime} for i in self.items],
-            "unchanged": self.unchanged,
-            "left_out": [{"path": o.path, "rule": o.rule} for o in self.left_out],
-            "warnings": list(self.warnings),
-            "total_bytes": self.total_bytes,
-            "sent_files": self.sent_files,
-            "sent_bytes": self.sent_bytes,
-            "seconds": self.seconds,
-            "failed": [{"path": path, "reason": reason} for path, reason in self.failed],
-        }
+__all__ = ["cloud_sync"]
 
 
 def cloud_sync(
@@ -155,116 +108,7 @@ def cloud_sync(
     return report
 
 
-class _Work:
-    """What both directions share: the choice of the way, counting, the report."""
-
-    up = True
-
-    def __init__(  # noqa: PLR0917 - one call
-        self,
-        conn: Connection,
-        remote: Remote,
-        store: Store,
-        path: str,
-        report: CloudReport,
-        progress: Progress,
-        *,
-        via: str,
-        allow: bool,
-    ) -> None:
-        self.conn, self.remote, self.store, self.path = conn, remote, store, path
-        self.report, self.progress = report, progress
-        self.via, self.allow = via, allow
-        self.there = ""  # the folder on the host
-        self.single = ""  # for one file: its name there
-        self._done = 0
-
-    def plan(self, rules: Rules, *, checksum: bool) -> None:
-        """Fill the report with what goes and what stays."""
-        raise NotImplementedError
-
-    def by_host(self, mover: HostMover) -> None:
-        raise NotImplementedError
-
-    def through_here(self, relay: Relay) -> None:
-        raise NotImplementedError
-
-    def sign(self, item: Stored) -> Signed:
-        raise NotImplementedError
-
-    def on_host(self, item: Stored) -> str:
-        return f"{self.there}/{item.path}"
-
-    def moved(self, count: int) -> None:
-        self._done += count
-        self.progress.advance(self._done, self.report.total_bytes, "B")
-
-    def done(self, item: Stored) -> None:
-        self.report.sent_files += 1
-        self.report.sent_bytes += item.size
-
-    def failed(self, item: Stored, why: str) -> None:
-        self.report.failed.append((item.path, why))
-
-    def goes(self, items: list[Stored]) -> None:
-        self.report.items = items
-        self.report.total_bytes = sum(item.size for item in items)
-
-    def carry_out(self) -> None:
-        """Move the files, by the host if it can."""
-        count = len(self.report.items)
-        why_not = "asked for" if self.via == "here" else self._unsigned()
-        mover = None
-        if not why_not:
-            try:
-                mover = HostMover(self.conn, self.moved)
-                why_not = self._unreached(mover)
-            except CannotRun as err:
-                why_not = err.message
-        if self.via == "host" and (why_not or mover is None):
-            msg = f"the host can't do it by itself: {why_not}"
-            raise SyncError(msg, hint="leave --via out: the bytes then go through here")
-        self.progress.say(f"moving {count} file{'' if count == 1 else 's'}")
-        if mover is not None and not why_not:
-            self.report.way, self.report.why = "host", "its own line, with URLs signed for each file"
-            with mover:
-                self.by_host(mover)
-            return
-        if mover is not None:
-            mover.__exit__()
-        self.report.way, self.report.why = "here", why_not
-        with HostFiles(self.conn) as hosts:
-            self.through_here(Relay(hosts, self.store, self.moved))
-
-    def _unsigned(self) -> str:
-        """Why the host can't be given URLs, or ""."""
-        if not (self.store.signs_reading if self.up else self.store.signs_writing):
-            return "this store's driver signs no URLs for that"
-        try:
-            signed = self.sign(self.report.items[0])
-        except Exception as err:  # noqa: BLE001 - any reason not to sign is one to go through here
-            return f"no URL could be signed: {str(err).partition(chr(10))[0][:200] or type(err).__name__}"
-        if signed.secret and not self.allow:
-            return (
-                "it needs a header with credentials, which the host is not shown without --allow-credentials"
-            )
-        if self.via == "auto" and is_near(signed.url):
-            return "the store's address means something in this network only"
-        if signed.secret:
-            names = ", ".join(signed.secret)
-            self.report.warnings.append(f"the host is shown your {names} header, and could keep it")
-        return ""
-
-    def _unreached(self, mover: HostMover) -> str:
-        try:
-            mover.ask(op="reach", url=self.sign(self.report.items[0]).url)
-        except CannotRun as err:
-            mover.__exit__()
-            return err.message
-        return ""
-
-
-class _Up(_Work):
+class _Up(Work):
     """From the store to the host."""
 
     def plan(self, rules: Rules, *, checksum: bool) -> None:
@@ -330,8 +174,8 @@ class _Up(_Work):
 
     def _same(self, items: list[Stored], there: Mapping[str, Any]) -> set[str]:
         """Of those with the right size, which have the store's MD5."""
-        tags = {item.path: _md5(item) for item in items if there.get(item.path, (-1,))[0] == item.size}
-        return _same_content(self.conn, self.there, {path: tag for path, tag in tags.items() if tag})
+        tags = {item.path: md5(item) for item in items if there.get(item.path, (-1,))[0] == item.size}
+        return same_content(self.conn, self.there, {path: tag for path, tag in tags.items() if tag})
 
     def sign(self, item: Stored) -> Signed:
         return self.store.sign_read(item)
@@ -358,7 +202,7 @@ class _Up(_Work):
         def jobs() -> Iterator[Job]:
             for item in self.report.items:
                 what = {"op": "get", "path": self.on_host(item), "part": self.part(item), "size": item.size}
-                yield _job(self, item, {**what, "tag": item.tag, "mtime": item.mtime})
+                yield self.job(item, {**what, "tag": item.tag, "mtime": item.mtime})
 
         mover.run(jobs())
 
@@ -367,7 +211,7 @@ class _Up(_Work):
         relay.run(relay.fetch, jobs, self.done, self.failed)
 
 
-class _Down(_Work):
+class _Down(Work):
     """From the host to the store."""
 
     up = False
@@ -438,8 +282,8 @@ class _Down(_Work):
         for item in items:
             old = known.get(item.key)
             if old is not None and old.size == item.size:
-                tags[item.path] = _md5(old)
-        return _same_content(self.conn, self.there, {path: tag for path, tag in tags.items() if tag})
+                tags[item.path] = md5(old)
+        return same_content(self.conn, self.there, {path: tag for path, tag in tags.items() if tag})
 
     def sign(self, item: Stored) -> Signed:
         return self.store.sign_write(item.key)
@@ -457,7 +301,7 @@ class _Down(_Work):
         super().done(item)
 
     def by_host(self, mover: HostMover) -> None:
-        uploads: list[_Parts] = []
+        uploads: list[Parts] = []
 
         def jobs() -> Iterator[Job]:
             for item in self.report.items:
@@ -469,7 +313,7 @@ class _Down(_Work):
                 if parts is None:
                     yield self._whole(item)
                     continue
-                upload = _Parts(self, item, parts)
+                upload = Parts(self, item, parts, functools.partial(self._put, item))
                 uploads.append(upload)
                 yield from upload.jobs()
 
@@ -484,80 +328,8 @@ class _Down(_Work):
         return {**what, "start": start, "end": end}
 
     def _whole(self, item: Stored) -> Job:
-        return _job(self, item, self._put(item, 0, item.size))
+        return self.job(item, self._put(item, 0, item.size))
 
     def through_here(self, relay: Relay) -> None:
         jobs = [(item, self.on_host(item), item.key) for item in self.report.items]
         relay.run(relay.send, jobs, self.done, self.failed)
-
-
-class _Parts:
-    """One large file on its way to the store in parts."""
-
-    def __init__(self, work: _Down, item: Stored, parts: Multipart) -> None:
-        self._work, self._item, self._parts = work, item, parts
-        self._tags: dict[int, str] = {}
-        self._problem = ""
-
-    def jobs(self) -> Iterator[Job]:
-        for number, (start, end) in enumerate(self._parts.ranges):
-            if self._problem:
-                return
-            what = self._work._put(self._item, start, end)  # noqa: SLF001 - of the same module
-            sign = self._signer(number)
-            yield Job(what, sign, self._taker(number), self._fail)
-
-    def _signer(self, number: int) -> Callable[[], Signed]:
-        return lambda: self._parts.sign(number)
-
-    def _taker(self, number: int) -> Callable[[Mapping[str, Any]], None]:
-        def take(answer: Mapping[str, Any]) -> None:
-            self._tags[number] = str(answer.get("tag") or "")
-
-        return take
-
-    def _fail(self, why: str) -> None:
-        self._problem = self._problem or why
-
-    def settle(self) -> None:
-        """Join the parts, or drop them and say why."""
-        count = len(self._parts.ranges)
-        try:
-            if not self._problem and len(self._tags) == count:
-                self._parts.finish([self._tags[number] for number in range(count)])
-                self._work.done(self._item)
-                return
-        except Exception as err:  # noqa: BLE001 - drivers raise what their libraries do
-            self._problem = str(err).partition("\n")[0][:300]
-        try:
-            self._parts.abandon()
-        except Exception as err:  # noqa: BLE001
-            more = f"{type(err).__name__}: its parts may still lie in the store, and be billed there"
-            self._work.report.warnings.append(f"{self._item.path}: {more}")
-        self._work.failed(self._item, self._problem or "the line broke before all parts were there")
-
-
-def _job(work: _Work, item: Stored, what: dict[str, Any]) -> Job:
-    return Job(what, lambda: work.sign(item), lambda _: work.done(item), lambda why: work.failed(item, why))
-
-
-def _md5(item: Stored) -> str:
-    """The object's MD5, if that is what its tag is; S3's tag of an upload in parts is not."""
-    found = _MD5.fullmatch(item.tag)
-    return found.group(1) if found else ""
-
-
-def _same_content(conn: Connection, folder: str, tags: Mapping[str, str]) -> set[str]:
-    """Which of the files on the host have the MD5 that the store says."""
-    same: set[str] = set()
-    if not tags:
-        return same
-
-    def look(path: str) -> Callable[[Mapping[str, Any]], None]:
-        return lambda answer: same.add(path) if answer.get("md5") == tags[path] else None
-
-    with HostMover(conn, lambda _: None) as mover:
-        mover.run(
-            Job({"op": "hash", "path": f"{folder}/{path}"}, None, look(path), lambda _: None) for path in tags
-        )
-    return same

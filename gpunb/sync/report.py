@@ -1,4 +1,4 @@
-"""What a sync did."""
+"""What a sync did: with a host, or with a cloud's store."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from gpunb.errors import SyncError
 
 if TYPE_CHECKING:
-    from gpunb.sync.plan import Plan
+    from gpunb.sync.plan import LeftOut, Plan
+    from gpunb.sync.stores import Stored
 
-__all__ = ["SyncReport"]
+__all__ = ["CloudReport", "SyncReport"]
 
 
 @dataclass(slots=True)
@@ -85,4 +86,49 @@ class SyncReport:
             "failed": [{"path": path, "reason": reason} for path, reason in self.failed],
             "deleted": list(self.deleted),
             "plan": self.plan.data(),
+        }
+
+
+@dataclass(slots=True)
+class CloudReport:
+    """What a sync with a store did, or with a dry run would do.
+
+    Attributes
+    ----------
+    way, why
+        "host" or "here", and the reason; empty if nothing had to move.
+    items
+        The manifest of what goes: path, bytes, the store's tag.
+    unchanged
+        How many files were there already.
+    """
+
+    url: str
+    way: str = ""
+    why: str = ""
+    items: list[Stored] = field(default_factory=list)
+    unchanged: int = 0
+    left_out: list[LeftOut] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    total_bytes: int = 0
+    sent_files: int = 0
+    sent_bytes: int = 0
+    seconds: float = 0.0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    def data(self) -> dict[str, Any]:
+        """The report for ``--json``."""
+        return {
+            "url": self.url,
+            "way": self.way,
+            "why": self.why,
+            "items": [{"path": i.path, "bytes": i.size, "tag": i.tag, "mtime": i.mtime} for i in self.items],
+            "unchanged": self.unchanged,
+            "left_out": [{"path": o.path, "rule": o.rule} for o in self.left_out],
+            "warnings": list(self.warnings),
+            "total_bytes": self.total_bytes,
+            "sent_files": self.sent_files,
+            "sent_bytes": self.sent_bytes,
+            "seconds": self.seconds,
+            "failed": [{"path": path, "reason": reason} for path, reason in self.failed],
         }

@@ -1,37 +1,39 @@
 """Stores in the cloud, as sync needs them: listed, read, written, and their URLs signed.
 
 A signed URL opens one object for some minutes. It is all that a host is given;
-the keys that sign stay here. Which store can sign what:
-
-====================== ============== ==============================
-scheme                 reading        writing
-====================== ============== ==============================
-``s3``                 signed         signed, large files in parts
-``gs``                 signed         signed
-``az``, ``abfs``       signed         through here
-``hf``                 signed         through here
-``http``, ``https``    the URL itself ``PUT`` to the URL itself
-others                 through here   through here
-====================== ============== ==============================
+the keys that sign stay here. Which store can sign what says `gpunb.sync.drivers`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import ipaddress
 import socket
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from gpunb.errors import BadInput, SyncError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["LIFE_S", "Multipart", "Signed", "Store", "Stored", "open_store"]
+__all__ = [
+    "LIFE_S",
+    "PART",
+    "PIECE",
+    "Multipart",
+    "Signed",
+    "Store",
+    "Stored",
+    "first_line",
+    "is_near",
+    "part_size",
+    "refused",
+    "told",
+    "unix",
+]
 
 LIFE_S = 900
 """How long a signed URL opens, seconds. It must only live until its transfer begins."""
@@ -40,19 +42,8 @@ PIECE = 8 * 2**20
 PART = 32 * 2**20
 """Least bytes of one part of an upload in parts; a file of up to two goes whole."""
 _MOST_PARTS = 9000  # S3 takes 10,000
-_DRIVERS = {
-    "s3": "s3fs",
-    "s3a": "s3fs",
-    "gs": "gcsfs",
-    "gcs": "gcsfs",
-    "az": "adlfs",
-    "abfs": "adlfs",
-    "abfss": "adlfs",
-    "hf": "huggingface_hub",
-}
 _TAGS = ("ETag", "etag", "md5Hash", "oid", "content_md5")  # as the drivers call them
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
-_EXTRAS = {"s3fs": "s3", "gcsfs": "gs", "adlfs": "az", "huggingface_hub": "hf"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +64,11 @@ class Signed:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     secret: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def part_size(size: int) -> int:
+    """Bytes of one part of an upload of `size` bytes."""
+    return max(PART, -(-size // _MOST_PARTS))
 
 
 class Multipart:
@@ -113,7 +109,7 @@ class Store:
 
     def find(self) -> tuple[bool, list[Stored]]:
         """Whether the URL is one single object, and all objects below it."""
-        with _told(self.title):
+        with told(self.title):
             if not self.url.endswith("/"):
                 with contextlib.suppress(FileNotFoundError):
                     info = self.fs.info(self.root)
@@ -129,7 +125,7 @@ class Store:
 
     def check_writable(self) -> None:
         """Raise if the place itself (the bucket) is not there."""
-        with _told(self.title), contextlib.suppress(PermissionError):  # writing may be all that is allowed
+        with told(self.title), contextlib.suppress(PermissionError):  # writing may be all that is allowed
             top = self.root.partition("/")[0]
             if top and not self.fs.exists(top):
                 raise FileNotFoundError(top)
@@ -140,7 +136,7 @@ class Store:
 
     def stored(self, key: str) -> Stored | None:
         """The object as it is now; None if it is not there."""
-        with _told(self.title):
+        with told(self.title):
             self.fs.invalidate_cache()
             try:
                 return self._stored(self.fs.info(key), "")
@@ -160,8 +156,7 @@ class Store:
 
     def write(self, key: str, size: int, pieces: Iterator[bytes]) -> None:
         """A new object from `pieces`; nothing is left if they break off."""
-        part = max(PART, -(-size // _MOST_PARTS))
-        file = self.fs.open(key, "wb", block_size=part)
+        file = self.fs.open(key, "wb", block_size=part_size(size))
         try:
             for piece in pieces:
                 file.write(piece)
@@ -186,268 +181,9 @@ class Store:
         return None
 
     def _stored(self, info: Mapping[str, Any], path: str) -> Stored:
-        tag = next(
-            (str(info[n]) for n in ("ETag", "etag", "md5Hash", "oid", "content_md5") if info.get(n)), ""
-        )
-        when = next(
-            (
-                info[n]
-                for n in ("LastModified", "last_modified", "updated", "mtime", "created")
-                if info.get(n)
-            ),
-            None,
-        )
-        return Stored(path, int(info["size"] or 0), tag, _unix(when), str(info["name"]))
-
-
-class S3Store(Store):
-    """S3 and what speaks its language; URLs are signed by botocore, through s3fs's client."""
-
-    signs_reading = signs_writing = True
-
-    def __exit__(self, *_: object) -> None:
-        """Close the client, which s3fs leaves to the garbage collector."""
-        from fsspec.asyn import sync
-
-        client = getattr(self.fs, "_s3", None)
-        if client is not None:
-            with contextlib.suppress(Exception):  # nothing is lost with it
-                sync(self.fs.loop, client.close, timeout=5)
-
-    def check_writable(self) -> None:
-        """Raise if the bucket is not there."""
-        with _told(self.title), contextlib.suppress(PermissionError):
-            self.fs.call_s3("head_bucket", Bucket=self.fs.split_path(self.root)[0])
-
-    def sign_read(self, item: Stored) -> Signed:
-        """A URL for ``GetObject``."""
-        return Signed(self.fs.url(item.key, expires=LIFE_S))
-
-    def sign_write(self, key: str) -> Signed:
-        """A URL for ``PutObject``."""
-        return Signed(self.fs.url(key, expires=LIFE_S, client_method="put_object"))
-
-    def multipart(self, key: str, size: int) -> Multipart | None:
-        """For files of more than two parts."""
-        part = max(PART, -(-size // _MOST_PARTS))
-        return _S3Parts(self.fs, key, size, part) if size > 2 * part else None
-
-
-class _S3Parts(Multipart):
-    def __init__(self, fs: Any, key: str, size: int, part: int) -> None:
-        super().__init__(size, part)
-        self._fs, self._key = fs, key
-        bucket, name, _ = fs.split_path(key)
-        self._names = {"Bucket": bucket, "Key": name}
-        self._id = fs.call_s3("create_multipart_upload", **self._names)["UploadId"]
-
-    def sign(self, number: int) -> Signed:
-        options = {"client_method": "upload_part", "UploadId": self._id, "PartNumber": number + 1}
-        return Signed(self._fs.url(self._key, expires=LIFE_S, **options))
-
-    def finish(self, tags: list[str]) -> None:
-        parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
-        self._fs.call_s3(
-            "complete_multipart_upload",
-            **self._names,
-            UploadId=self._id,
-            MultipartUpload={"Parts": parts},
-        )
-
-    def abandon(self) -> None:
-        self._fs.call_s3("abort_multipart_upload", **self._names, UploadId=self._id)
-
-
-class GcsStore(Store):
-    """Google's; URLs are signed with ``google-cloud-storage``, if the account's key can sign."""
-
-    signs_reading = signs_writing = True
-
-    def sign_read(self, item: Stored) -> Signed:
-        """A V4 URL for ``GET``."""
-        return Signed(self.fs.sign(item.key, expiration=LIFE_S, version="v4", method="GET"))
-
-    def sign_write(self, key: str) -> Signed:
-        """A V4 URL for ``PUT``: up to 5 TiB in one."""
-        return Signed(self.fs.sign(key, expiration=LIFE_S, version="v4", method="PUT"))
-
-
-class AzureStore(Store):
-    """Azure's; adlfs signs for reading only."""
-
-    signs_reading = True
-
-    def sign_read(self, item: Stored) -> Signed:
-        """A URL with a shared access signature for one blob."""
-        return Signed(self.fs.sign(item.key, expiration=LIFE_S))
-
-
-class HubStore(Store):
-    """Hugging Face's hub: the hub itself answers with a short-lived URL of its own store."""
-
-    signs_reading = True
-
-    def sign_read(self, item: Stored) -> Signed:
-        """Where the hub sends us; the token is shown to the hub only."""
-        import httpx
-
-        url = self.fs.url(item.key)
-        token = getattr(self.fs, "token", None)
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        answer = httpx.head(url, headers=headers, follow_redirects=False, timeout=30)
-        place = answer.headers.get("location", "")
-        if answer.is_redirect and urlsplit(place).scheme == "https":
-            return Signed(place)
-        if answer.is_success or answer.is_redirect:  # a small file, which the hub serves itself
-            return Signed(url, secret=headers)
-        raise _refused(url, answer.status_code)
-
-
-class HttpStore(Store):
-    """One file behind a plain URL; a user and password in it are a secret header."""
-
-    signs_reading = signs_writing = True
-
-    def __init__(self, url: str) -> None:
-        import httpx
-
-        parts = urlsplit(url)
-        if not parts.hostname:
-            msg = f"url {url!r}: names no host"
-            raise BadInput(msg)
-        host = parts.hostname if ":" not in parts.hostname else f"[{parts.hostname}]"
-        place = f"{host}:{parts.port}" if parts.port else host
-        self.url = parts._replace(netloc=place, fragment="").geturl()
-        self.title = f"{parts.scheme}://{place}{parts.path}"  # a query may be a signature
-        self.root = unquote(parts.path).rstrip("/").rpartition("/")[2]
-        self.fs = None
-        self._secret: dict[str, str] = {}
-        if parts.username is not None:
-            auth = httpx.BasicAuth(unquote(parts.username), unquote(parts.password or ""))
-            request = next(auth.sync_auth_flow(httpx.Request("GET", self.url)))
-            self._secret = {"Authorization": request.headers["Authorization"]}
-        self._client = httpx.Client(follow_redirects=True, timeout=60, headers=self._secret)
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
-
-    def find(self) -> tuple[bool, list[Stored]]:
-        """The one file, as its server describes it."""
-        if not self.root:
-            msg = f"{self.title}: names no file; a web server's folders are not listed"
-            raise BadInput(msg, hint="name the files one by one")
-        found = self.stored(self.url)
-        if found is None:
-            raise _refused(self.title, 404)
-        return True, [found]
-
-    def check_writable(self) -> None:
-        """Only the ``PUT`` itself can tell."""
-
-    def key(self, path: str) -> str:
-        """The URL itself: it takes one file."""
-        del path
-        return self.url
-
-    def stored(self, key: str) -> Stored | None:
-        """What a ``HEAD`` says, or a ``GET`` of the first byte where that is refused."""
-        with _told(self.title):
-            answer = self._client.head(key)
-            if answer.status_code in (403, 405, 501):  # a URL signed for GET takes no HEAD
-                with self._client.stream("GET", key, headers={"Range": "bytes=0-0"}) as answer:
-                    pass
-        if answer.status_code == 404:
-            return None
-        if answer.status_code not in (200, 206):
-            raise _refused(self.title, answer.status_code)
-        headers = answer.headers
-        size = headers.get("content-range", "").rpartition("/")[2] if answer.status_code == 206 else ""
-        size = size or headers.get("content-length", "")
-        if not size.isdecimal() or headers.get("content-encoding", "identity") != "identity":
-            msg = f"{self.title}: its server does not say how long the file is"
-            raise SyncError(msg, hint="fetch it with `gpunb exec curl -O URL`")
-        tag = headers.get("etag", "")
-        tag = "" if tag.startswith("W/") else tag
-        return Stored(self.root, int(size), tag, _unix(headers.get("last-modified")), self.url)
-
-    def read(self, item: Stored, start: int) -> Iterator[bytes]:
-        """A stream, from `start` if the server can do so."""
-        headers = {"Accept-Encoding": "identity"}
-        if start:
-            headers["Range"] = f"bytes={start}-"
-            if item.tag:
-                headers["If-Range"] = item.tag
-        with self._client.stream("GET", item.key, headers=headers) as answer:
-            if answer.status_code not in (200, 206):
-                raise _refused(self.title, answer.status_code)
-            skip = start if answer.status_code == 200 else 0
-            for piece in answer.iter_bytes(PIECE):
-                if skip >= len(piece):
-                    skip -= len(piece)
-                    continue
-                yield piece[skip:]
-                skip = 0
-
-    def write(self, key: str, size: int, pieces: Iterator[bytes]) -> None:
-        """One ``PUT``, streamed."""
-        answer = self._client.put(key, content=pieces, headers={"Content-Length": str(size)})
-        if not answer.is_success:
-            raise _refused(self.title, answer.status_code)
-
-    def sign_read(self, item: Stored) -> Signed:
-        """The URL as it was given."""
-        return Signed(item.key, secret=self._secret)
-
-    def sign_write(self, key: str) -> Signed:
-        """The URL as it was given."""
-        return Signed(key, secret=self._secret)
-
-
-def open_store(url: str, options: Mapping[str, Any] | None = None) -> Store:
-    """The store of a URL.
-
-    Credentials are found where its driver looks for them: environment,
-    profiles, fsspec's own configuration.
-
-    Parameters
-    ----------
-    options
-        For the driver, over what it finds by itself.
-
-    Raises
-    ------
-    BadInput
-        A scheme that nobody knows, or whose driver is not installed; names the extra.
-    """
-    scheme = url.partition("://")[0].lower()
-    if scheme in ("http", "https"):
-        return HttpStore(url)
-    driver = _DRIVERS.get(scheme)
-    if driver is not None and importlib.util.find_spec(driver) is None:
-        msg = f"{scheme}://: needs the package {driver}, which is not installed"
-        raise BadInput(msg, hint=f"pip install 'gpunb[{_EXTRAS[driver]}]' (or gpunb[cloud] for all of them)")
-    if scheme in ("gpu", "file", "local"):
-        msg = f"{scheme}://: is not a cloud's store"
-        raise BadInput(msg, hint="write the host's side as :path or session:path, and a path here as it is")
-    import fsspec
-
-    if scheme not in fsspec.available_protocols():
-        msg = f"{scheme}://: no store of that name is known"
-        raise BadInput(msg, hint="s3://, gs://, az://, hf://, http(s)://, or any scheme that fsspec knows")
-    try:
-        given = dict(options or {})
-        given.update({"skip_instance_cache": True, "use_listings_cache": False})
-        if driver == "s3fs":  # botocore would still sign URLs with version 2, which new regions refuse
-            given["config_kwargs"] = {"signature_version": "s3v4", **(given.get("config_kwargs") or {})}
-        fs = fsspec.filesystem(scheme, **given)
-    except ImportError as err:
-        msg = f"{scheme}://: its driver is not installed: {err}"
-        raise BadInput(msg, hint="install what the message names, where gpunb runs") from err
-    except (ValueError, TypeError, OSError) as err:
-        msg = f"{scheme}://: its driver could not be set up: {_first_line(err)}"
-        raise BadInput(msg) from err
-    kinds = {"s3fs": S3Store, "gcsfs": GcsStore, "adlfs": AzureStore, "huggingface_hub": HubStore}
-    return kinds.get(driver or "", Store)(url, fs)
+        tag = next((str(info[name]) for name in _TAGS if info.get(name)), "")
+        when = next((info[name] for name in _TIMES if info.get(name)), None)
+        return Stored(path, int(info["size"] or 0), tag, unix(when), str(info["name"]))
 
 
 def is_near(url: str) -> bool:
@@ -463,7 +199,7 @@ def is_near(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def _told(title: str) -> Iterator[None]:
+def told(title: str) -> Iterator[None]:
     """A driver's refusals in our words."""
     import httpx
 
@@ -473,12 +209,12 @@ def _told(title: str) -> Iterator[None]:
         msg = f"{title}: is not there"
         raise BadInput(msg, hint="check the name of the bucket and the path") from err
     except PermissionError as err:
-        msg = f"{title}: no permission: {_first_line(err)}"
+        msg = f"{title}: no permission: {first_line(err)}"
         raise SyncError(
             msg, hint="check which account and key the driver finds, and what they may do"
         ) from err
     except httpx.HTTPError as err:
-        msg = f"{title}: {_first_line(err) or type(err).__name__}"
+        msg = f"{title}: {first_line(err) or type(err).__name__}"
         raise SyncError(msg) from err
     except (BadInput, SyncError):
         raise
@@ -487,21 +223,24 @@ def _told(title: str) -> Iterator[None]:
             msg = f"{title}: no credentials were found for it here"
             hint = "log in with the store's own tool, or set its environment variables"
             raise SyncError(msg, hint=f"{hint}; FSSPEC_S3_ANON=true for a public bucket") from err
-        msg = f"{title}: {type(err).__name__}: {_first_line(err)}"
+        msg = f"{title}: {type(err).__name__}: {first_line(err)}"
         raise SyncError(msg) from err
 
 
-def _refused(title: str, status: int) -> SyncError | BadInput:
+def refused(title: str, status: int) -> SyncError | BadInput:
+    """A server's refusal in our words."""
     words = {401: "wants a login", 403: "no permission (or the URL has expired)", 404: "is not there"}
     msg = f"{title}: {words.get(status, 'its server refused')} (HTTP {status})"
     return BadInput(msg) if status == 404 else SyncError(msg)
 
 
-def _first_line(err: BaseException) -> str:
+def first_line(err: BaseException) -> str:
+    """The first line of what an error says."""
     return str(err).strip().partition("\n")[0][:300]
 
 
-def _unix(when: Any) -> int | None:
+def unix(when: Any) -> int | None:
+    """A store's time, in whichever form, as Unix seconds; None if it says none."""
     if isinstance(when, (int, float)):
         return int(when)
     if isinstance(when, str):

@@ -202,7 +202,7 @@ def test_a_backup_is_scheduled_seen_and_ended(
 
 
 def test_a_dry_run_tells_time_cost_and_the_largest_files() -> None:
-    from gpunb.sync.cloud import CloudReport
+    from gpunb.sync.report import CloudReport
     from gpunb.sync.stores import Stored
 
     offer = {"inet_down_mbps": 80.0, "down_usd_gb": 0.02}

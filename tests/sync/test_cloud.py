@@ -12,7 +12,7 @@ import pytest
 
 from gpunb.errors import BadInput, NotEnoughSpace, SyncError, Unreachable
 from gpunb.ssh import Connection, Endpoint
-from gpunb.sync import hosted, relay, stores
+from gpunb.sync import drivers, hosted, relay, stores
 from gpunb.sync.cloud import cloud_sync
 from gpunb.sync.remote import Remote
 from gpunb.sync.rules import PART
@@ -326,7 +326,7 @@ def test_bad_input_names_the_field_and_the_way_out(s3, line, local_host: LocalHo
     with pytest.raises(BadInput, match="nosuch://: no store"):
         say("nosuch://x/y")
     with pytest.raises(BadInput, match=re.compile(r"gcsfs.*pip install 'gpunb\[gs\]'", re.DOTALL)):
-        monkeypatch.setattr(stores.importlib.util, "find_spec", lambda _: None)
+        monkeypatch.setattr(drivers.importlib.util, "find_spec", lambda _: None)
         say("gs://bucket/x")
     monkeypatch.undo()
 
@@ -374,7 +374,7 @@ def test_no_room_on_the_host_is_known_before(s3, line, local_host: LocalHost, mo
 def test_a_host_without_python_goes_through_here(s3, line, local_host: LocalHost, monkeypatch):
     fill(s3, {"a": b"a"})
     monkeypatch.setattr(stores, "is_near", lambda _: False)
-    monkeypatch.setattr("gpunb.sync.cloud.is_near", lambda _: False)
+    monkeypatch.setattr("gpunb.sync.cloudwork.is_near", lambda _: False)
     monkeypatch.setattr(hosted, "_FIND", hosted._FIND.replace("command -v", "false"))
     report = cloud_sync(line, "s3://bucket/set", "data", direction="up")
     assert (report.way, report.failed) == ("here", [])
@@ -417,7 +417,7 @@ def test_a_password_in_a_url_stays_here_unless_allowed(line, local_host: LocalHo
     root = tmp_path / "web"
     root.mkdir()
     (root / "x").write_bytes(b"secret data")
-    monkeypatch.setattr("gpunb.sync.cloud.is_near", lambda _: False)
+    monkeypatch.setattr("gpunb.sync.cloudwork.is_near", lambda _: False)
     with web(root, password=CANARY) as url:
         with pytest.raises(SyncError, match="login"):
             cloud_sync(line, f"{url}/x", "x", direction="up")
