@@ -18,6 +18,7 @@ from gpunb.errors import BadInput, GpunbError, NotEnoughSpace, SyncError, Unreac
 from gpunb.sync import choose, flow, line, merge, places, sync
 from gpunb.sync.flow import Wish, by_agents
 from tests.support import sshd as support
+from tests.support.impatient import Impatient
 from tests.support.proxy import Proxy
 from tests.support.trees import odd_tree, shape
 from tests.sync.conftest import agent_on
@@ -584,18 +585,6 @@ def test_ctrl_c_stops_all_lines(agent: AgentClient, sshd: Sshd, tmp_path: Path) 
     for number in range(20):
         (tmp_path / f"s/f{number}").write_bytes(os.urandom(3 * MB))
 
-    class Impatient:
-        def say(self, message: str) -> None:
-            pass
-
-        def advance(self, done: float, total: float | None = None, unit: str = "") -> None:
-            if done > 2**22 and not pressed:
-                pressed.append(1)
-                import _thread
-
-                _thread.interrupt_main()
-
-    pressed: list[int] = []
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         go(agent, tmp_path / "s", "t", "up", progress=Impatient(), limit_rate=20e6)
@@ -748,18 +737,6 @@ class TestConnectionsOfTheirOwn:
             go(agent, *ends, "up").check()
             ends = ("t", tmp_path / "b")
 
-        class Impatient:
-            def say(self, message: str) -> None:
-                pass
-
-            def advance(self, done: float, total: float | None = None, unit: str = "") -> None:
-                if done > 2**22 and not pressed:
-                    pressed.append(1)
-                    import _thread
-
-                    _thread.interrupt_main()
-
-        pressed: list[int] = []
         with pytest.raises(KeyboardInterrupt):
             go(agent, *ends, direction, progress=Impatient(), limit_rate=20e6)
             time.sleep(60)  # the interrupt may be on its way

@@ -14,6 +14,7 @@ import pytest
 from gpunb.errors import BadInput, GpunbError, NotEnoughSpace, SyncError, Unreachable
 from gpunb.ssh import Connection
 from gpunb.sync import places, rsync, sync, transfer
+from tests.support.impatient import Impatient
 from tests.support.proxy import Proxy
 from tests.support.trees import odd_tree, shape
 
@@ -379,18 +380,6 @@ def test_ctrl_c_stops_all_channels(sshd: Sshd, tmp_path: Path) -> None:
     for number in range(30):
         (tmp_path / f"s/f{number}").write_bytes(os.urandom(2**21))
 
-    class Impatient:
-        def say(self, message: str) -> None:
-            pass
-
-        def advance(self, done: float, total: float | None = None, unit: str = "") -> None:
-            if done > 2**22 and not pressed:
-                pressed.append(1)
-                import _thread
-
-                _thread.interrupt_main()
-
-    pressed: list[int] = []
     before = threading.active_count()
     with Connection.open(sshd.endpoint()) as line:
         with pytest.raises(KeyboardInterrupt):
