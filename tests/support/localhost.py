@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 if TYPE_CHECKING:
-    from gpunb.providers import Instance
+    from collections.abc import Callable
+
+    from gpunb.providers import Instance, Offer, Provider
     from gpunb.providers.local import LocalProvider
+
+LINE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFkI0O9r0kQ2bC6Q2oJwYH0QnmJ2v3b6oZr3cO6u0w1C test"
+"""A public key whose private half nobody has."""
 
 
 def key_pair(directory: Path, name: str = "id_ed25519") -> tuple[Path, str]:
@@ -83,3 +91,25 @@ class LocalHost:
         """Run a command on it with the system's ssh."""
         argv = ["ssh", *self.ssh_options, *options, "-p", str(self.instance.port), self.target, *command]
         return subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout, check=False)
+
+
+def the_offer(provider: Provider) -> Offer:
+    """The only one that the local provider has."""
+    from gpunb.providers import OfferQuery
+
+    (offer,) = provider.search(OfferQuery())
+    return offer
+
+
+def until(what: Callable[[], object], seconds: float = 20.0) -> None:
+    limit = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < limit, "it did not come true"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

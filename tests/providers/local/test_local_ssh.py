@@ -13,30 +13,22 @@ import socket
 import socketserver
 import subprocess
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import paramiko
 import pytest
 
-from tests.support.localhost import LocalHost, key_pair
+from tests.support.localhost import LocalHost, key_pair, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 BLOB = random.Random(7).randbytes(5_000_000)
 
 
 def run(*argv: str | Path, timeout: float = 60) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(argv, capture_output=True, timeout=timeout, check=False)
-
-
-def until(what: Callable[[], object], seconds: float = 20.0) -> None:
-    limit = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < limit, "it did not come true"
-        time.sleep(0.02)
 
 
 @pytest.fixture
