@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gpunb import paths
 from gpunb.sessions import lifecycle
 from gpunb.sessions.ledger import Ledger
 from tests.sessions.scripted import ScriptedCloud, ScriptedReach, VirtualClock
@@ -71,3 +72,16 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World(clock, ScriptedCloud(clock), ScriptedReach(clock), path, ledger)
     yield world
     world.ledger.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the ledger of a home of its own will be."""
+    monkeypatch.setenv("GPUNB_HOME", str(tmp_path / "home"))
+    return paths.ledger_file()
+
+
+@pytest.fixture
+def ledger(file: Path) -> Iterator[Ledger]:
+    with Ledger.open() as opened:
+        yield opened

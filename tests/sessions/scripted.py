@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gpunb.errors import InstanceGone, ProviderError, Unavailable
+from gpunb.errors import InstanceGone, OutcomeUnknown, ProviderError, Unavailable
 from gpunb.progress import SILENT
 from gpunb.providers.base import (
     Account,
@@ -237,3 +237,14 @@ class ScriptedReach(Reach):
 
     def drop(self, session_id: str) -> None:
         return
+
+
+def raising(error: BaseException) -> Any:
+    def fault() -> None:
+        raise error
+
+    return fault
+
+
+def timed_out() -> OutcomeUnknown:
+    return OutcomeUnknown("the create call timed out", provider="scripted")

@@ -18,7 +18,7 @@ from gpunb.errors import (
 from gpunb.sessions import lease
 from gpunb.sessions.model import IntentState, Session, SessionState
 from gpunb.sessions.watching import Watch
-from tests.sessions.scripted import Crash, Script
+from tests.sessions.scripted import Crash, Script, raising
 
 if TYPE_CHECKING:
     from conftest import World
@@ -29,13 +29,6 @@ TICK = 15.0
 
 def watch(world: World, **more: Any) -> Watch:
     return Watch(world.ledger, lambda name: world.cloud, host=world.host, tick_s=TICK, **more)
-
-
-def raising(error: BaseException) -> Any:
-    def fault() -> None:
-        raise error
-
-    return fault
 
 
 class Chaos:

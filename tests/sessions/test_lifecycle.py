@@ -7,41 +7,25 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gpunb.errors import (
-    AuthFailed,
     BadInput,
     Cancelled,
     LedgerUnwritable,
-    NoFunds,
     NotSupported,
-    OfferGone,
     OutcomeUnknown,
-    RateLimited,
     SessionNotFound,
     SyncError,
-    Unavailable,
     Unreachable,
     WrongState,
 )
 from gpunb.providers.base import Capability, InstanceState
 from gpunb.sessions import lifecycle
 from gpunb.sessions.model import ALLOWED, OVER, IntentState, SessionState, allowed
-from tests.sessions.scripted import Crash
+from tests.sessions.scripted import Crash, raising
 
 if TYPE_CHECKING:
-    from conftest import World
+    from tests.sessions.conftest import World
 
 S = SessionState
-
-
-def raising(error: BaseException) -> Any:
-    def fault() -> None:
-        raise error
-
-    return fault
-
-
-def timed_out() -> OutcomeUnknown:
-    return OutcomeUnknown("the create call timed out", provider="scripted")
 
 
 def history(world: World, session_id: str) -> list[str]:
@@ -103,151 +87,6 @@ def test_intent_is_committed_before_the_call(world: World) -> None:
     session = world.rent()
     assert [(one.label, one.state) for one in seen] == [(session.label, IntentState.SENT)]
     assert world.ledger.intents()[0].state is IntentState.ANSWERED
-
-
-@pytest.mark.parametrize(
-    "error",
-    [timed_out(), Unavailable("500", provider="scripted"), TimeoutError("socket"), ValueError("a bug")],
-)
-def test_answer_lost_after_the_effect_is_adopted_by_label(world: World, error: Exception) -> None:
-    # transformerlab#2305: a 500 after the pod was made
-    world.cloud.script.create_after = [raising(error)]
-    world.cloud.script.list_lag_s = 60.0
-    session = world.rent()
-    assert session.state is S.READY
-    assert world.cloud.creates == 1
-    assert len(world.cloud.billed()) == 1
-
-
-def test_answer_lost_before_the_effect_tries_the_next_offer_only_when_absence_is_certain(
-    world: World,
-) -> None:
-    world.cloud.script.create_before = [raising(timed_out())]
-    world.cloud.script.list_lag_s = 60.0
-    begin = world.clock.now
-    session = world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"))
-    assert session.state is S.READY
-    assert world.clock.now - begin >= 120
-    assert [one.state for one in world.ledger.intents(session.id)] == [
-        IntentState.ABSENT,
-        IntentState.ANSWERED,
-    ]
-    assert session.label.endswith("-2")
-    assert len(world.cloud.billed()) == 1
-
-
-def test_answer_lost_with_one_offer_says_that_nothing_came_of_it(world: World) -> None:
-    world.cloud.script.create_before = [raising(timed_out())]
-    with pytest.raises(Unavailable, match="no instance came of it") as caught:
-        world.rent()
-    assert "confirmed: nothing of it is rented" in str(caught.value)
-    assert world.ledger.sessions() == []
-
-
-def test_answer_lost_and_no_list_is_unknown_and_never_a_second_create(world: World) -> None:
-    world.cloud.script.create_after = [raising(timed_out())]
-    world.cloud.script.list_fails_until = world.clock.now + 3600
-    with pytest.raises(OutcomeUnknown) as caught:
-        world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"))
-    assert world.cloud.creates == 1
-    (session,) = world.ledger.sessions()
-    assert session.state is S.UNKNOWN
-    assert session.label in str(caught.value)
-    assert "$2.00/h" in session.alarm
-    with pytest.raises(OutcomeUnknown):
-        world.resume(session)
-    world.clock.sleep(3600)
-    # found again: it was told as unknown, so nobody waits for it
-    assert world.resume(session).state is S.FAILED
-    assert world.cloud.billed() == []
-    assert world.unknown_bills() == []
-
-
-@pytest.mark.parametrize("kind", [OfferGone, NoFunds, RateLimited])
-def test_a_refusal_leads_to_the_next_offer(world: World, kind: Any) -> None:
-    world.cloud.script.create_before = [raising(kind("no", provider="scripted"))]
-    session = world.rent(world.cloud.offer("o1"), world.cloud.offer("o2", gpu="A100"))
-    assert session.state is S.READY
-    assert session.gpu == "A100"
-    assert [c for c in world.cloud.calls if c.startswith("create")] == ["create o1", "create o2"]
-    assert world.ledger.intents(session.id)[0].state is IntentState.REFUSED
-
-
-def test_a_wrong_key_stops_at_once(world: World) -> None:
-    world.cloud.script.create_before = [raising(AuthFailed("401", provider="scripted"))]
-    with pytest.raises(AuthFailed, match="401"):
-        world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"))
-    assert world.cloud.creates == 1
-    assert world.ledger.sessions() == []
-
-
-def test_a_refusal_that_may_have_had_an_effect_is_looked_up(world: World) -> None:
-    world.cloud.script.create_after = [raising(RateLimited("429", provider="scripted", effect="unknown"))]
-    assert world.rent().state is S.READY
-    assert len(world.cloud.billed()) == 1
-
-
-def test_all_offers_fail_with_a_reason_each(world: World) -> None:
-    gone = OfferGone("taken", provider="scripted")
-    world.cloud.script.create_before = [raising(gone), raising(gone)]
-    with pytest.raises(OfferGone, match=r"tried 2 of 2 offers.*o1: taken; o2: taken"):
-        world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"))
-    assert [one.state for one in world.ledger.sessions(alive=False)] == [S.FAILED]
-
-
-def test_a_boot_that_never_ends_is_ended_for_certain_before_the_next_offer(world: World) -> None:
-    # skypilot#7336: unbounded wait; dstack#2809: the same bad host again
-    world.cloud.script.never_boots = {"o1"}
-    session = world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"))
-    assert session.state is S.READY
-    assert [one.id for one in world.cloud.billed()] == [session.instance_id] == ["i2"]
-    assert [one.machine_id for one in world.ledger.failures()] == ["m-o1"]
-    calls = [c for c in world.cloud.calls if c != "list"]
-    assert calls == ["create o1", "destroy i1", "create o2"]
-    first, second = world.ledger.intents(session.id)
-    assert (first.state, second.state) == (IntentState.GONE, IntentState.ANSWERED)
-    # the failed quarter of an hour was billed, and is counted
-    assert world.ledger.cost(session.id).gpu == pytest.approx(2.0 * 900 / 3600, rel=0.2)
-
-
-def test_a_failed_boot_whose_end_is_not_confirmed_stops_everything(world: World) -> None:
-    # never stack a second bill on an unknown first
-    world.cloud.script.never_boots = {"o1"}
-    world.cloud.script.destroy_ignored = 1000
-    with pytest.raises(OutcomeUnknown, match="not confirmed") as caught:
-        world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"))
-    assert "NOT confirmed: instance i1" in str(caught.value)
-    assert world.cloud.creates == 1
-    (session,) = world.ledger.sessions()
-    assert session.state is S.ENDING
-    assert "may still cost $2.00/h" in session.alarm
-    world.cloud.script.destroy_ignored = 0
-    world.clock.sleep(600)
-    assert world.resume(session).state is S.FAILED
-    assert world.cloud.billed() == []
-
-
-def test_rent_gives_up_after_three_hosts_that_do_not_boot(world: World) -> None:
-    names = ["o1", "o2", "o3", "o4"]
-    world.cloud.script.never_boots = set(names)
-    with pytest.raises(OfferGone, match="tried 3 of 4"):
-        world.rent(*(world.cloud.offer(name) for name in names))
-    assert world.cloud.billed() == []
-    (receipt,) = world.ledger.receipts()
-    assert receipt.cost.gpu > 1.0
-
-
-def test_a_host_that_never_answers_ssh_is_ended(world: World) -> None:
-    def hook(step: str) -> None:
-        if step == "wait":
-            raise Unreachable("no login within 900 s", bill="the instance may run and be billed")
-
-    world.host.hook = hook
-    with pytest.raises(Unreachable) as caught:
-        world.rent()
-    assert "confirmed: nothing of it is rented" in str(caught.value)
-    assert "may run" not in str(caught.value)
-    assert world.cloud.billed() == []
 
 
 @pytest.mark.parametrize("step", ["create_before", "create_after", "wait", "arm"])
@@ -346,23 +185,6 @@ def test_a_404_from_a_replica_that_lags_is_not_gone(world: World) -> None:
     world.cloud.script.list_lag_s = 60.0  # from here on another replica answers
     assert world.down(session).confirmed is not None
     assert world.cloud.billed() == []
-
-
-def test_a_boot_is_not_awaited_past_the_lease(world: World) -> None:
-    world.cloud.script.never_boots = {"o1"}
-    begin = world.clock.now
-    with pytest.raises(Unreachable, match="not running after"):
-        world.rent(hours=0.1)
-    assert world.cloud.billed() == []
-    assert world.clock.now - begin < 400
-
-
-def test_one_call_two_machines_leaves_one_session_and_one_orphan(world: World) -> None:
-    world.cloud.script.twice = True
-    world.cloud.script.create_after = [raising(timed_out())]
-    session = world.rent()
-    assert session.instance_id == "i1"
-    assert [(one.instance_id, one.ours) for one in world.ledger.orphans()] == [("i2", True)]
 
 
 def test_down_from_another_process_while_rent_waits(world: World) -> None:
@@ -518,89 +340,3 @@ def test_verbs_on_an_ended_session_are_refused(world: World) -> None:
             verb(world.ledger, world.cloud, session, host=world.host)
     with pytest.raises(SessionNotFound):
         world.ledger.one()
-
-
-# -- a process that dies -----------------------------------------------------
-
-
-class Doom:
-    """Dies at the n-th step: a commit, a provider's call, or a step on the host."""
-
-    def __init__(self, world: World, at: int) -> None:
-        self.at, self.steps, self.dead = at, 0, False
-        self.world = world
-
-    def step(self, *_: Any) -> None:
-        if self.dead:
-            raise Crash
-        self.steps += 1
-        if self.steps == self.at:
-            self.dead = True
-            raise Crash
-
-    def arm(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        ledger, cloud = self.world.ledger, self.world.cloud
-        for target, names in (
-            (ledger, ("_write",)),
-            (cloud, ("create", "destroy", "instances", "get")),
-        ):
-            for name in names:
-                monkeypatch.setattr(target, name, self._doomed(getattr(target, name)))
-        # the shutdown is asked for by a thread of its own
-        self.world.host.hook = lambda name: None if name == "shutdown" else self.step()
-
-    def _doomed(self, real: Any) -> Any:
-        def wrapped(*args: Any, **more: Any) -> Any:
-            self.step()  # before its effect
-            out = real(*args, **more)
-            if not hasattr(out, "__enter__"):
-                self.step()  # after it
-            return out
-
-        return wrapped
-
-
-def run_story(world: World) -> None:
-    session = world.rent(world.cloud.offer("o1"), world.cloud.offer("o2"), boot_s=20.0)
-    world.down(session)
-
-
-@pytest.mark.parametrize("scene", ["plain", "bad-host", "lost-answer", "deaf-destroy"])
-def test_death_at_every_step_and_resume(world: World, monkeypatch: pytest.MonkeyPatch, scene: str) -> None:
-    """Whatever the step, the next process knows every bill, and ends what was half done."""
-    at, finished = 0, False
-    while not finished:
-        at += 1
-        assert at < 400
-        script = type(world.cloud.script)()
-        world.cloud.script = script
-        if scene == "bad-host":
-            script.never_boots = {"o1"}
-        elif scene == "lost-answer":
-            script.create_after = [raising(timed_out())]
-            script.list_lag_s = 20.0
-        elif scene == "deaf-destroy":
-            script.destroy_ignored = 1
-        before = world.cloud.creates
-        with monkeypatch.context() as patch:
-            doom = Doom(world, at)
-            doom.arm(patch)
-            try:
-                run_story(world)
-                finished = True
-            except Crash:
-                pass
-        world.host.hook = lambda step: None
-        world.restart()
-        assert world.unknown_bills() == [], f"death at step {at}"
-        assert len(world.cloud.billed()) <= 1, f"doubly rented after death at step {at}"
-        made = world.cloud.creates - before
-        for session in world.ledger.sessions():
-            after = world.resume(session)
-            if after.alive:
-                assert after.state is S.READY
-                assert after.lease.deadline is not None
-                world.down(after, save=False)
-        assert world.cloud.creates - before == made, "resume never rents"
-        assert world.cloud.billed() == [], f"death at step {at}"
-    assert at > 25

@@ -25,7 +25,7 @@ from gpunb.sessions.ledger import Ledger
 from gpunb.sessions.model import RunNote, SessionState
 from gpunb.sessions.reach import Pulse
 from gpunb.sessions.watching import Looked, Watch
-from tests.sessions.scripted import Crash, Machine, VirtualClock
+from tests.sessions.scripted import Crash, Machine, VirtualClock, raising
 
 if TYPE_CHECKING:
     from conftest import World
@@ -49,13 +49,6 @@ def ticks(world: World, watcher: Watch, seconds: float) -> list[Looked]:
 
 def ended(looks: list[Looked]) -> list[tuple[str, str]]:
     return [pair for look in looks for pair in look.ended]
-
-
-def raising(error: BaseException) -> Any:
-    def fault() -> None:
-        raise error
-
-    return fault
 
 
 def test_deadline_ends_it_with_its_files_and_a_receipt(world: World) -> None:
