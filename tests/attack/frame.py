@@ -66,7 +66,7 @@ def case(name: str, says: str) -> Callable[[Callable[[Place], str | None]], Call
     """Put a function on the list of attacks; `says` is a regular expression for the one line."""
 
     def add(body: Callable[[Place], str | None]) -> Callable[[Place], str | None]:
-        group = body.__module__.rpartition(".")[2]
+        group = body.__module__.split(".")[2]  # tests.attack.GROUP, or a module of that folder
         assert not any(one.group == group and one.name == name for one in CASES), name
         CASES.append(Case(group, name, says, body))
         return body

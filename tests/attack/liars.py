@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from tests.attack.frame import Place
 
 
+HELLO = b"SSH-2.0-OpenSSH_9.6\r\n"
+EVIL = "\x1b]0;owned\x07\x1b[2J\x1b[31mroot\x1b[0m\u202e"
+"""Orders to a terminal, among words."""
+
+
 def byte(number: int) -> bytes:
     return bytes([number])
 
@@ -39,6 +44,21 @@ def endpoint(place: Place, port: int, **changes: Any) -> Endpoint:
         "known_hosts": folder / "known_hosts", "alias": "gpunb-liar",
     }  # fmt: skip
     return Endpoint(**(facts | changes))
+
+
+def greeted(client: socket.socket) -> None:
+    """Say hello, and hear the client's."""
+    client.sendall(HELLO)
+    said = b""
+    while not said.endswith(b"\n"):
+        said += client.recv(1)
+
+
+def hold(client: socket.socket) -> None:
+    """Take what comes, and say nothing."""
+    with contextlib.suppress(OSError):
+        while client.recv(4096):
+            pass
 
 
 @contextlib.contextmanager
