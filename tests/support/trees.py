@@ -81,3 +81,24 @@ def shape(root: Path) -> dict[bytes, tuple[object, ...]]:
                     Path(os.fsdecode(path)).read_bytes(),
                 )
     return found
+
+
+def nanos(root: Path) -> dict[str, int]:
+    return {str(p.relative_to(root)): p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file()}
+
+
+def more_oddities(root: Path) -> None:
+    """What only some engines are asked about elsewhere."""
+    (root / "empty").write_bytes(b"")
+    (root / "one").write_bytes(b"twice")
+    os.link(root / "one", root / "another")
+    with (root / "sparse").open("wb") as file:
+        file.truncate(40 * 2**20)
+        file.seek(20 * 2**20)
+        file.write(b"island")
+    (root / "whole").write_bytes(os.urandom(2 * 2**20))
+    (root / "segments").write_bytes(os.urandom(20 * 2**20 + 17))
+    (root / "secret").write_text("x")
+    (root / "secret").chmod(0o600)
+    (root / "none").write_text("x")
+    (root / "none").chmod(0)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gpunb.agent import processes
 from gpunb.remote import AgentClient
 from gpunb.ssh import Connection
 from tests.support import sshd as support
+from tests.support.hosts import Two, agent_on
 from tests.support.trees import odd_tree
 
 if TYPE_CHECKING:
@@ -56,10 +55,14 @@ def agent(sshd: support.Sshd) -> Iterator[AgentClient]:
         yield found
 
 
-@contextlib.contextmanager
-def agent_on(sshd: support.Sshd, **changes: object) -> Iterator[AgentClient]:
-    try:
-        with AgentClient.connect(sshd.endpoint(**changes), python=sys.executable, patience=30.0) as found:
-            yield found
-    finally:
-        processes.end_tree(None, f"HOME={sshd.home}", grace=2.0)
+@pytest.fixture
+def stack() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as found:
+        yield found
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, stack: contextlib.ExitStack) -> Two:
+    if not support.available():
+        pytest.skip("needs OpenSSH's sshd and sftp-server")
+    return Two(tmp_path, stack)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from gpunb.sync import sync
 from gpunb.sync.rules import Rules
+from tests.support.hosts import agent_on
 from tests.support.proxy import Proxy
 from tests.support.trees import ODD, shape
-from tests.sync.conftest import agent_on
 
 if TYPE_CHECKING:
     from pathlib import Path
