@@ -3,7 +3,7 @@
 Those that other tests hold already:
 
 - transformerlab#2305, skypilot#656, dstack#3453 (a create whose answer was lost): test_lifecycle_create.
-- skypilot#7336, #7321, dstack#2809, #1976 (waiting without end; the same bad host again): test_lifecycle_create.
+- skypilot#7336, #7321, dstack#2809, #1976 (waiting without end; the same bad host): test_lifecycle_create.
 - dstack#1551, #3241, LibreYOLO#505, peters/horizon#372 ("destroyed" that was not): test_lifecycle.
 - skypilot's and brev's Ctrl-C and readiness time-outs that leave a bill: test_lifecycle, tests/chaos.
 - jupyter/notebook#3932, #3896, skypilot#6787, #4431, verda sdk#79, laurenceday#5: test_supervisor.
