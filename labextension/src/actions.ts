@@ -5,7 +5,7 @@ import { Dialog, InputDialog, Notification, showDialog } from '@jupyterlab/apput
 import { ApiError } from './api';
 import type { IHub } from './hub';
 import type { Job, Receipt, Session } from './types';
-import { money } from '../../gpunb/notebook/widgets/static/picker.js';
+import { price } from '../../gpunb/notebook/widgets/static/common.js';
 
 export type Spending = 'extend' | 'stop' | 'start' | 'down';
 
@@ -108,7 +108,7 @@ function tellEnd(hub: IHub, job: Job): void {
     Notification.error(trans.__('%1 failed: %2', job.title, why), { autoClose: false });
   } else if (job.kind === 'down' && job.state === 'done' && job.result) {
     const receipt = job.result as unknown as Receipt;
-    Notification.success(trans.__('%1 ended: %2 in all', receipt.name ?? '', money(receipt.cost?.total)), {
+    Notification.success(trans.__('%1 ended: %2 in all', receipt.name ?? '', price(receipt.cost?.total)), {
       autoClose: 20_000,
       actions: [{ label: trans.__('Receipt'), callback: () => void app.commands.execute('gpunb:receipts') }]
     });

@@ -2,7 +2,7 @@
 
 import { Widget } from '@lumino/widgets';
 
-import { duration, money } from '../../gpunb/notebook/widgets/static/picker.js';
+import { duration, price } from '../../gpunb/notebook/widgets/static/common.js';
 import { button, el, put } from './dom';
 import type { IHub } from './hub';
 import { gpuIcon } from './icon';
@@ -43,7 +43,7 @@ export class ReceiptsView extends Widget {
   private show_(receipts: Receipt[]): void {
     const { trans } = this.hub;
     const total = receipts.reduce((sum, one) => sum + one.cost.total, 0);
-    put(this.sum, receipts.length ? `${trans._n('%1 session', '%1 sessions', receipts.length)}, ${trans.__('%1 in all', money(total))}` : trans.__('No session has ended yet.'));
+    put(this.sum, receipts.length ? `${trans._n('%1 session', '%1 sessions', receipts.length)}, ${trans.__('%1 in all', price(total))}` : trans.__('No session has ended yet.'));
     if (!receipts.length) return void this.list.replaceChildren();
     const table = el('table', { label: trans.__('Receipts') });
     const head = table.createTHead().insertRow();
@@ -69,10 +69,10 @@ export class ReceiptsView extends Widget {
         [machine, one.provider].filter(Boolean).join(' · '),
         new Date(one.started * 1000).toLocaleString(),
         duration(one.ended - one.started),
-        money(one.cost.gpu),
-        money(one.cost.disk),
-        money(one.cost.bandwidth),
-        money(one.cost.total),
+        price(one.cost.gpu),
+        price(one.cost.disk),
+        price(one.cost.bandwidth),
+        price(one.cost.total),
         one.unsaved?.length ? trans.__('%1; %2 not saved', end, one.unsaved.length) : end
       ]) {
         row.insertCell().textContent = text;

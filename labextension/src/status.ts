@@ -2,12 +2,11 @@
 
 import { Widget } from '@lumino/widgets';
 
-import { duration, money } from '../../gpunb/notebook/widgets/static/picker.js';
+import { duration, money } from '../../gpunb/notebook/widgets/static/common.js';
 import { el, put } from './dom';
 import { Ids, type IHub } from './hub';
 
 const TICK_MS = 5000;
-const dollars = (usd: number): string => (usd > 0 ? money(usd) : '$0.00');
 
 export class CostItem extends Widget {
   constructor(private readonly hub: IHub) {
@@ -37,14 +36,14 @@ export class CostItem extends Widget {
     const next = ends[0];
     const left = next ? Math.max(0, Number(next.lease.ends) - Date.now() / 1000) : null;
     const soon = live.some(one => one.lease.soon) || store.found.orphans.length > 0;
-    const parts = [`GPU ${dollars(store.spent)}`, trans.__('%1/h', dollars(store.hourly))];
+    const parts = [`GPU ${money(store.spent)}`, trans.__('%1/h', money(store.hourly))];
     if (left !== null) parts.push(duration(left));
     put(this.press, parts.join(' · '));
     this.node.classList.toggle('gpunb-soon', soon);
     const says = [
       trans._n('%1 session', '%1 sessions', live.length),
-      trans.__('%1 so far', dollars(store.spent)),
-      trans.__('%1 an hour', dollars(store.hourly)),
+      trans.__('%1 so far', money(store.spent)),
+      trans.__('%1 an hour', money(store.hourly)),
       next && left !== null ? trans.__('%1 ends in %2', next.name, duration(left)) : '',
       store.link === 'polling' ? trans.__('no line to the server') : ''
     ];

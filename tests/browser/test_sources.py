@@ -18,10 +18,13 @@ def words_of(source: str, start: str) -> set[str]:
     return set(re.findall(r"^ +(\w+):", body[: body.index("\n}")], re.MULTILINE))
 
 
-@pytest.mark.parametrize(("function", "file"), [("pickerWords", "picker.js"), ("cardWords", "panel.js")])
-def test_each_translated_word_is_one_that_is_shown(function: str, file: str) -> None:
+@pytest.mark.parametrize(
+    ("function", "file", "words"),
+    [("pickerWords", "picker/words.js", "PICKER_WORDS"), ("cardWords", "panel/words.js", "CARD_WORDS")],
+)
+def test_each_translated_word_is_one_that_is_shown(function: str, file: str, words: str) -> None:
     ours = words_of((ROOT / "labextension" / "src" / "words.ts").read_text("utf-8"), f"function {function}")
-    theirs = words_of((STATIC / file).read_text("utf-8"), "const STRINGS")
+    theirs = words_of((STATIC / file).read_text("utf-8"), f"const {words}")
     assert ours
     assert ours - theirs == set()
 

@@ -62,6 +62,9 @@ def test_the_wheel_has_all_parts(wheel: Path) -> None:
     lab = [name for name in shared if name.startswith("share/jupyter/labextensions/gpunb/")]
     kinds = {re.sub(r"\.[0-9a-f]{16}\.", ".", Path(name).name) for name in lab}
     assert {"install.json", "package.json", "plugin.json", "remoteEntry.js", "style.js"} <= kinds
+    pages = ROOT / "gpunb" / "notebook" / "widgets" / "static"
+    missing = {one.relative_to(ROOT).as_posix() for one in pages.rglob("*") if one.is_file()} - set(names)
+    assert not missing
     assert "gpunb/notebook/widgets/static/picker.js" in names
     assert "gpunb/server/openapi.yaml" in names
 

@@ -142,7 +142,7 @@ def test_every_action_is_asked_first(browser: Browser, press: str, says: str, ex
         asked.wait_for(state="hidden")
         assert said(page) == []
         page.get_by_role("button", name=press).click()
-        page.wait_for_timeout(500)
+        page.wait_for_timeout(600)
         page.get_by_role("button", name="Yes, ").click()
         page.wait_for_function("window.said.some((one) => one[0] === 'action')")
         assert said(page) == [["action", *expected]]
@@ -165,7 +165,7 @@ def test_the_question_and_the_failure_are_the_kernels(browser: Browser) -> None:
         )
         page.get_by_role("button", name="Down").click()
         page.get_by_text("It costs $9. Sure?").wait_for()
-        page.wait_for_timeout(500)
+        page.wait_for_timeout(600)
         page.get_by_role("button", name="Yes, down").click()
         page.get_by_text("no t").wait_for()
         assert "it goes on" in page.locator(".gpunb-card").inner_text()

@@ -274,6 +274,13 @@ def test_progress_through_the_states_cancel_and_back(browser: Browser) -> None:
         picture(page, "picker-cancelled")
         page.get_by_role("button", name="Back to the offers").click()
         assert page.get_by_role("button", name="Rent ").is_enabled()
+        # the next rental can be cancelled, too
+        page.get_by_role("button", name="Rent ").click()
+        page.get_by_role("button", name="Rent for").wait_for()
+        page.wait_for_timeout(600)
+        page.get_by_role("button", name="Rent for").click()
+        page.get_by_role("button", name="Cancel").click()
+        assert [one[0] for one in said(page)] == ["rent", "cancel", "rent", "cancel"]
 
 
 def test_a_refused_rental_goes_back_to_the_offers(browser: Browser) -> None:

@@ -1,4 +1,4 @@
-"""What gpunb's widgets share: files for the page, checked messages, answers, a static picture.
+"""What gpunb's widgets share: checked messages, answers, a static picture.
 
 A widget keeps nothing in its synchronised state but its code: offers and sessions are sent as
 messages when a page asks, so that a saved notebook holds none of them, and two pages show the
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import anywidget
@@ -25,14 +23,7 @@ from gpunb.notebook.widgets import messages
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Door", "Reporter", "Talking", "static"]
-
-
-@cache
-def static(*names: str) -> str:
-    """The text of the files `names` in ``static/``, one after the other."""
-    folder = files("gpunb.notebook.widgets") / "static"
-    return "\n".join((folder / name).read_text("utf-8") for name in names)
+__all__ = ["Door", "Reporter", "Talking"]
 
 
 def told(err: BaseException) -> dict[str, str]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gpunb import log
 from gpunb.errors import GpunbError, WrongState
 from gpunb.notebook.widgets import actions, fallback
-from gpunb.notebook.widgets.base import Door, Talking, static
+from gpunb.notebook.widgets.base import Door, Talking
+from gpunb.notebook.widgets.bundle import bundle
 from gpunb.notebook.widgets.confirm import Confirmations
 from gpunb.notebook.widgets.messages import Names, Number, Rule, Text
 from gpunb.notebook.widgets.telemetry import Watchers
@@ -47,8 +48,8 @@ class SessionPanel(Talking):
         The sessions to show; all live ones, if there are none.
     """
 
-    _esm = static("panel.js", "talk.js", "panel_widget.js")
-    _css = static("picker.css", "panel.css")
+    _esm = bundle("panel_widget.js")
+    _css = bundle("panel.css")
     KINDS: ClassVar[Mapping[str, Mapping[str, Rule]]] = {
         "hello": {},
         "look": {"sessions": Names()},

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpunb.errors import AuthFailed, BadInput, GpunbError, WrongState
 from gpunb.notebook.widgets import fallback
-from gpunb.notebook.widgets.base import Door, Talking, static
+from gpunb.notebook.widgets.base import Door, Talking
+from gpunb.notebook.widgets.bundle import bundle
 from gpunb.notebook.widgets.confirm import Confirmations
 from gpunb.notebook.widgets.messages import Flag, Number, Rule, Text
 from gpunb.notebook.widgets.rental import Rental, request_for, sentence
@@ -46,8 +47,8 @@ class OfferPicker(Talking):
         What was rented, as soon as it is ready.
     """
 
-    _esm = static("picker.js", "talk.js", "picker_widget.js")
-    _css = static("picker.css")
+    _esm = bundle("picker_widget.js")
+    _css = bundle("picker.css")
     KINDS: ClassVar[Mapping[str, Mapping[str, Rule]]] = {
         "hello": {"zipped": Flag()},
         "search": {"hours": Number(0.0, 8784.0)},

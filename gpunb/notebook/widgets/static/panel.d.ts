@@ -1,4 +1,4 @@
-/** The session card, and the panel of all sessions. See panel.js; no framework, no imports. */
+/** The panel of all sessions, a card each. See panel.js; no framework. */
 
 /** As `gpunb.commands.shapes.session_shape` makes it; `can` may name what the cloud can do. */
 export interface Session {
@@ -116,5 +116,4 @@ export interface PanelHandle {
   destroy(): void;
 }
 
-export function createSessionCard(el: HTMLElement, options: CardOptions): CardHandle;
 export function createPanel(el: HTMLElement, options: PanelOptions): PanelHandle;

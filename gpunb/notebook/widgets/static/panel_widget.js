@@ -1,5 +1,8 @@
 // The session panel as a notebook's widget. Only while somebody looks does the kernel ask the hosts.
 
+import { createPanel } from "./panel.js";
+import { talk } from "./talk.js";
+
 const LOOK_MS = 10000;
 
 function render({ model, el }) {

@@ -1,4 +1,4 @@
-/** The offer picker. See picker.js; no framework, no imports. */
+/** The offer picker. See picker.js; no framework. */
 
 export interface Offer {
   key: string;
@@ -97,6 +97,3 @@ export interface PickerHandle {
 }
 
 export function createPicker(el: HTMLElement, options: PickerOptions): PickerHandle;
-export function clean(value: unknown, max?: number): string;
-export function money(value: unknown): string;
-export function duration(seconds: unknown): string;

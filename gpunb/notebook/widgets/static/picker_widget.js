@@ -1,5 +1,8 @@
 // The picker as a notebook's widget.
 
+import { createPicker } from "./picker.js";
+import { talk, unpack } from "./talk.js";
+
 function render({ model, el }) {
   let parts = [];
   let gone = false;

@@ -3,7 +3,7 @@
 const ANSWER_MS = 600000; // a kernel that runs a cell answers after it
 
 /** `ask(kind, fields)` is a promise of the answer; `heard` gets every other message. */
-function talk(model, heard) {
+export function talk(model, heard) {
   const open = new Map();
   let number = 0;
   const hear = (message, buffers) => {
@@ -41,7 +41,7 @@ function talk(model, heard) {
   };
 }
 
-async function unpack(buffer, zipped) {
+export async function unpack(buffer, zipped) {
   const bytes = buffer instanceof DataView ? new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength) : new Uint8Array(buffer);
   if (!zipped) return JSON.parse(new TextDecoder().decode(bytes));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
