@@ -31,7 +31,7 @@ KEPT = frozenset(
 )
 # what a thread may say after its cell has ended
 KEPT_LATE = KEPT | {"stream"}
-NEWS = 0.02  # seconds from a cell's end to the word of it
+NEWS = 0.2  # seconds from a cell's end to the word of it, for those who do not follow it
 OPEN = 32  # journals of ended cells that stay open
 
 
@@ -61,6 +61,7 @@ class Cells:
         self.spares = Spares(places.runs()) if spares is None else spares
         self._open: collections.deque[Run] = collections.deque()
         self._refill: asyncio.TimerHandle | None = None
+        self._news: list[Run] = []  # cells that have ended since others were told
         self.current: Run | None = None
         self.restarted = ""
         self.failed: set[str] = set()
@@ -150,9 +151,11 @@ class Cells:
             if oldest.over and oldest not in self._open:
                 oldest.shut()
 
-    def _tell_end(self, run: Run) -> None:
-        about = {name: run.info()[name] for name in ("run", "kind", "name", "state", "exit", "why")}
-        self.note(dict(about, t="note", k="run-ended", ts=time.time()))
+    def _tell_ends(self) -> None:
+        news, self._news = self._news, []
+        for run in news:
+            about = {name: run.info()[name] for name in ("run", "kind", "name", "state", "exit", "why")}
+            self.note(dict(about, t="note", k="run-ended", ts=time.time()))
 
     def _make_spares(self) -> None:
         asyncio.get_running_loop().run_in_executor(None, self.spares.fill)
@@ -195,8 +198,10 @@ class Cells:
             if self._refill is not None:
                 self._refill.cancel()
             self._refill = loop.call_later(QUIET, self._make_spares)
-            if run.over:  # for those who do not follow it; those who do come first
-                loop.call_later(NEWS, self._tell_end, run)
+            if run.over:
+                self._news.append(run)
+                if len(self._news) == 1:
+                    loop.call_later(NEWS, self._tell_ends)
             if self.queue:
                 self.later(self._next())
             elif self.leave:

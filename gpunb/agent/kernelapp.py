@@ -32,6 +32,13 @@ def main(argv: list[str]) -> None:
     from ipykernel.iostream import IOPubThread
     from ipykernel.kernelapp import IPKernelApp
     from traitlets import Unicode
+    from traitlets.config import Config
+
+    class DirectIOPub(IOPubThread):
+        """Files need no thread of their own as a socket does: a message is there when its sender goes on."""
+
+        def send_multipart(self, *args: Any, **more: Any) -> None:
+            self._really_send(*args, **more)  # type: ignore[no-untyped-call]
 
     class KernelApp(IPKernelApp):
         name = "gpunb-kernel"
@@ -40,14 +47,16 @@ def main(argv: list[str]) -> None:
         def init_iopub(self, context: Any) -> None:
             outlet = Outlet(os.path.dirname(os.path.abspath(argv[0])), poke_address(self.ip), context)
             self.configure_tornado_logger()  # type: ignore[no-untyped-call]
+            direct: Any = DirectIOPub
             try:
-                self.iopub_thread = IOPubThread(outlet, pipe=True, session=self.session)
+                self.iopub_thread = direct(outlet, pipe=True, session=self.session)
             except TypeError:  # ipykernel 6 takes no session here
-                self.iopub_thread = IOPubThread(outlet, pipe=True)
+                self.iopub_thread = direct(outlet, pipe=True)
             self.iopub_thread.start()
             self.iopub_socket = self.iopub_thread.background_socket
 
-    app = KernelApp.instance()
+    # the kernel's wait before each reply is for output that is still on its way; ours has arrived
+    app = KernelApp.instance(config=Config(Kernel={"_execute_sleep": 0.0}))
     app.initialize(["-f", argv[0]])  # type: ignore[no-untyped-call]
     shell: Any = app.shell
     shell.events.register("post_run_cell", lambda *_: drain())

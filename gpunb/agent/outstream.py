@@ -22,13 +22,16 @@ class SteadyStream(OutStream):
     in that time would make one message of it, in every process on the way. And
     what C code or a child process wrote comes through a pipe that a thread
     reads when it gets to it, often after the cell has ended: `drain` reads what
-    is there now.
+    is there now. A flush is done by the thread that asks for it, since IOPub
+    goes into a file: it waits for no other thread.
     """
 
     _held = 0
 
     def __init__(self, *args: Any, **more: Any) -> None:
         self._reading = threading.Lock()
+        self._renew()
+        os.register_at_fork(after_in_child=self._renew)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         super().__init__(*args, **more)  # type: ignore[no-untyped-call]
 
@@ -45,9 +48,20 @@ class SteadyStream(OutStream):
             return _write(self, string)
         for at in range(0, size, PIECE):
             _write(self, string[at : at + PIECE])
-            self.flush()  # type: ignore[no-untyped-call]
+            self.flush()
         self._held = 0
         return size
+
+    def _renew(self) -> None:
+        self._sending = threading.RLock()  # a forked child's may be held by a thread that it does not have
+
+    def flush(self) -> None:
+        """Send what is held."""
+        self._flush()
+
+    def _flush(self) -> None:
+        with self._sending:  # or one thread's older text could come after another's
+            super()._flush()  # type: ignore[no-untyped-call]
 
     def _watch_pipe_fd(self) -> None:
         """The thread for what is written to the descriptor; nothing is copied to the log."""

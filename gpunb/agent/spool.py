@@ -14,6 +14,7 @@ import contextlib
 import os
 import socket
 import struct
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _U32 = struct.Struct(">I")
 ROTATE = 64 << 20  # bytes after which a new file is begun
 CHUNK = 1 << 20
+# topics that nobody waits for: "busy", and the cell's own code
+QUIET = (b".status", b".execute_input")
 
 
 def _name(folder: str, number: int) -> str:
@@ -48,8 +51,8 @@ def clear(folder: str) -> None:
 class Outlet:
     """The kernel's end; stands where ipykernel expects its IOPub socket.
 
-    Called by ipykernel's IOPub thread alone. A message that the disk has no
-    room for is counted, and the count is told before the next one that fits.
+    Any thread may send. A message that the disk has no room for is counted,
+    and the count is told before the next one that fits.
     """
 
     type = None  # not a ZMQ type: ipykernel then sets nothing up on it
@@ -64,6 +67,7 @@ class Outlet:
         self._number = (numbers(folder) or [0])[-1] + 1
         self._size = 0
         self._lost = 0
+        self._writing = threading.Lock()
         self._file = self._open()
 
     def _open(self) -> int:
@@ -71,14 +75,20 @@ class Outlet:
         return os.open(_name(self._folder, self._number), flags, 0o600)
 
     def send_multipart(self, parts: Sequence[Any], *_args: Any, **_more: Any) -> None:
-        """Append one message and poke the agent."""
-        try:
-            if self._lost:
-                self._write([b"lost", b"%d" % self._lost])
-                self._lost = 0
-            self._write([bytes(part) if not isinstance(part, bytes) else part for part in parts])
-        except OSError:
-            self._lost += sum(len(memoryview(part)) for part in parts)
+        """Append one message, and poke the agent unless it can take it with the next one.
+
+        While a cell begins its processors are the kernel's.
+        """
+        with self._writing:
+            try:
+                if self._lost:
+                    self._write([b"lost", b"%d" % self._lost])
+                    self._lost = 0
+                self._write([bytes(part) if not isinstance(part, bytes) else part for part in parts])
+            except OSError:
+                self._lost += sum(len(memoryview(part)) for part in parts)
+        if bytes(parts[0]).endswith(QUIET) and b'"idle"' not in bytes(parts[-1]):
+            return
         with contextlib.suppress(OSError):  # nobody there, or poked often enough already
             self._socket.sendto(b"", self._poke_path)
 

@@ -108,7 +108,7 @@ def play_history(
     player = Player(handle, sink, interactive=False, trust=trust, frames=frames)
     try:
         if last > handle.taken:  # not `seen`: all of it may be here already
-            for record in handle.records(timeout=WAIT_S):
+            for record in handle.records(WAIT_S, last):
                 player.play(record)
                 if record.number >= last:
                     break

@@ -59,8 +59,8 @@ class RunHandle:
 
     def take(self, record: Record) -> None:
         """A record came in (called by the client's reader)."""
-        if self.over or record.number <= self.seen:
-            return  # sent again after a broken line
+        if record.number <= self.seen or (self.over and record.number > self.history):
+            return  # sent again after a broken line, or said by a thread after the end
         begins = record.head.get("from", 0)
         gap_is_named = record.kind == "trimmed" and type(begins) is int and begins <= self.seen + 1
         if record.number != self.seen + 1 and not gap_is_named:
@@ -68,7 +68,7 @@ class RunHandle:
             self.fail(ProtocolError(msg))
             return
         if self._unread > self.window + MOST_AHEAD:
-            self.over = True
+            self.over, self.history = True, 0
             msg = f"run {self.id}: the host sends more than {MOST_AHEAD >> 20} MB that it was not asked for"
             self.fail(ProtocolError(msg))
             return
@@ -111,8 +111,13 @@ class RunHandle:
             self.client.ack(self.id, self._taken)
         return found
 
-    def records(self, timeout: float | None = None) -> Iterator[Record]:
-        """All records to the end record, which is the last; at most `timeout` seconds between two."""
+    def records(self, timeout: float | None = None, until: int = 0) -> Iterator[Record]:
+        """All records to the end record; at most `timeout` seconds between two.
+
+        With `until`, the number of a record that was there when we attached, also those to that one:
+        what threads have said after the cell's end.
+        """
+        ended = False
         while True:
             wait_until = None if timeout is None else time.monotonic() + timeout
             record = self.next(1.0 if timeout is None else timeout)
@@ -121,7 +126,8 @@ class RunHandle:
                     return
                 continue
             yield record
-            if record.kind == "end":
+            ended = ended or record.kind == "end"
+            if ended and record.number >= until:
                 self.close()
                 return
 
@@ -158,8 +164,8 @@ class Followers:
 
     @property
     def waiting(self) -> list[RunHandle]:
-        """Those that have not seen the end."""
-        return [handle for handle in self.handles if not handle.over]
+        """Those that have not seen the end, and all there was when they came."""
+        return [one for one in self.handles if not one.over or one.seen < one.history]
 
     @property
     def seen(self) -> int:

@@ -173,7 +173,7 @@ def _read(handle: RunHandle, sink: _Records, until: int) -> int:
     """Play records up to number `until` into `sink`; the number of the last."""
     player = Player(handle, sink, interactive=False)
     last = handle.taken
-    for record in handle.records(timeout=WAIT_S):
+    for record in handle.records(WAIT_S, until):
         sink.number = last = record.number
         player.play(record)
         if record.kind == "input":
