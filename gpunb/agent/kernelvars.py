@@ -21,10 +21,10 @@ Pickle protocol 5 keeps large buffers out of band, so nothing is copied.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import pickle
-import socket
 import struct
 import sys
 import threading
@@ -33,6 +33,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import safevars
+from .bulkline import BulkLine, room
 from .safevars import CantTravel
 
 if TYPE_CHECKING:
@@ -358,26 +359,16 @@ def together(work: Sequence[Callable[[], None]]) -> None:
         raise errors[0]
 
 
-def _connect(paths: Sequence[str]) -> list[socket.socket]:
-    lines = []
-    for path in paths:
-        line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        lines.append(line)
-        line.settimeout(60)
-        line.connect(path)
-    return lines
-
-
 def receive(paths: list[str], namespace: dict[str, Any], far: bool = False) -> str:
     """Take items from the sockets at `paths` into `namespace`; returns a JSON report.
 
     From `far` away each piece has a head of its own (`give`).
     """
     report: dict[str, str | None] = {}
-    lines = _connect(paths)
-    try:
+    with contextlib.ExitStack() as opened:
+        lines = [opened.enter_context(contextlib.closing(BulkLine(path))) for path in paths]
         items = read_description(lines[0].recv_into)
-        buffers = [[bytearray(size) for size in item["sizes"]] for item in items]
+        buffers = [[room(size) for size in item["sizes"]] for item in items]
         dealt = shares([one for many in buffers for one in many], len(lines))
         taking = take_all if far else fill
         together([partial(taking, line.recv_into, share) for line, share in zip(lines, dealt)])
@@ -387,9 +378,6 @@ def receive(paths: list[str], namespace: dict[str, Any], far: bool = False) -> s
                 report[about["name"]] = None
             except Exception as err:  # noqa: BLE001 - e.g. a module that is missing here
                 report[about["name"]] = "%s: %s" % (type(err).__name__, err)
-    finally:
-        for line in lines:
-            line.close()
     return json.dumps(report)
 
 
@@ -409,22 +397,17 @@ def send(
             about["pickle"] = isinstance(err, safevars.NeedsPickle)
         items.append(about)
         buffers += raws
-    lines = _connect(paths)
-    try:
+    with contextlib.ExitStack() as opened:
+        lines = [opened.enter_context(contextlib.closing(BulkLine(path))) for path in paths]
         write_description(lines[0].sendall, items)
         dealt = shares(buffers, len(lines))
         together([partial(_send_share, line, share, far) for line, share in zip(lines, dealt)])
-    finally:
-        for line in lines:
-            line.close()
     return json.dumps({})
 
 
-def _send_share(line: socket.socket, pieces: Sequence[memoryview], far: bool) -> None:
+def _send_share(line: BulkLine, pieces: Sequence[memoryview], far: bool) -> None:
     for piece in pieces:
         if far:
             give(line.sendall, piece)
         else:
             line.sendall(piece)
-    line.shutdown(socket.SHUT_WR)
-    line.recv(1)  # until the other end has it all

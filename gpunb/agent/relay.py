@@ -11,6 +11,7 @@ import threading
 import time
 
 from . import places
+from .bulkline import lend
 
 CHUNK = 1 << 18
 START_TIMEOUT = 60.0
@@ -96,7 +97,7 @@ def attach(python: str, package: str, version: str, nonce: str) -> int:
 
 
 def bulk(token: str, nonce: str) -> int:
-    """A private socket for one transfer of variables, joined to stdin and stdout."""
+    """A private socket for one transfer of variables, whose caller is lent stdin and stdout."""
     path = os.path.join(places.sockets(), "b" + token)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     server.bind(path)
@@ -109,17 +110,9 @@ def bulk(token: str, nonce: str) -> int:
     finally:
         os.unlink(path)
         server.close()
-    line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-    inward = threading.Thread(target=_inward, args=(line,), daemon=True)
-    inward.start()
-    copy(line.fileno(), 1)
+    with line:
+        lend(line)
     return 0
-
-
-def _inward(line: socket.socket) -> None:
-    copy(0, line.fileno())
-    with contextlib.suppress(OSError):
-        line.shutdown(socket.SHUT_WR)
 
 
 def main(argv: list[str]) -> int:

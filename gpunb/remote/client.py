@@ -45,7 +45,7 @@ __all__ = ["AgentClient"]
 
 LOG = logging.getLogger("gpunb.remote")
 PATIENCE = 600.0  # seconds a broken line is tried again before waiting callers are told
-READ = 32 << 20  # paramiko moves all it holds at each small read
+READ = 1 << 20
 STALL = 30.0  # seconds that a host may take nothing of what it is sent
 KEEP = 32 << 20  # bytes of one record from a host that is not one's own; more of it is not kept here
 BACKOFF = (0.1, 5.0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import json
-import mmap
 import secrets
 import threading
 import time
@@ -21,11 +20,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gpunb.agent import kernelvars
+from gpunb.agent.bulkline import room
 from gpunb.agent.safevars import CantTravel
 from gpunb.errors import GpunbError, ProtocolError, RunError, VariableError
 from gpunb.progress import SILENT, Progress
 from gpunb.remote.bootstrap import agent_version, read_line
 from gpunb.remote.safetext import one_line
+from gpunb.ssh.connection import WINDOW
 from gpunb.ssh.quoting import quote
 from gpunb.units import bytes_text
 
@@ -45,8 +46,9 @@ WORTH = 1 << 20  # bytes from which it pays to ask whether the host has it
 SMALL = 8 << 20  # bytes for which one channel will do
 NEAR = 0.005  # seconds of round trip up to which one channel fills the line, and nothing is compressed
 CHANNELS = 8  # OpenSSH allows 10 sessions on a connection, and the agent's is one
-READ = 32 << 20
-LAZY = 4 << 20
+READ = 1 << 20
+# sshd takes in all that our window lets it, and moves it about in its memory
+NEAR_WINDOW = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
     progress.say(f"sending {', '.join(about['name'] for about, _ in packed)} ({bytes_text(total)})")
     far = total >= WORTH and client.round_trip() > NEAR
     count = CHANNELS if far and total >= SMALL else 1
-    with _Transfer(client, f"receive(%s, globals(), {far})", count) as transfer:
+    with _Transfer(client, f"receive(%s, globals(), {far})", count, far=far) as transfer:
         counter = _Counter(progress, total)
 
         def send(channel: Channel, pieces: Sequence[memoryview]) -> None:
@@ -176,7 +178,9 @@ def get(
     progress.say(f"fetching {', '.join(names)}")
     pickles = trust or client.trust == "own"
     far = client.round_trip() > NEAR
-    with _Transfer(client, f"send(%s, {list(names)!r}, globals(), {not pickles}, {far})", 1) as transfer:
+    with _Transfer(
+        client, f"send(%s, {list(names)!r}, globals(), {not pickles}, {far})", 1, far=far
+    ) as transfer:
         line = transfer.lines[0]
         try:
             items = kernelvars.read_description(line.recv_into)
@@ -191,7 +195,7 @@ def get(
                 counter.add(got)
                 return got
 
-            buffers = [[_room(size) for size in item["sizes"]] for item in items]
+            buffers = [[room(size) for size in item["sizes"]] for item in items]
             (pieces,) = kernelvars.shares([one for many in buffers for one in many], 1)
             if far:
                 for piece in pieces:
@@ -206,11 +210,6 @@ def get(
             raise ProtocolError(msg) from err
         transfer.finish()
     return {item["name"]: _unpack(item, parts) for item, parts in zip(items, buffers, strict=True)}
-
-
-def _room(size: int) -> bytearray | mmap.mmap:
-    """`size` writable bytes; large ones take memory only as they are filled, should the host lie."""
-    return bytearray(size) if size < LAZY else mmap.mmap(-1, size)
 
 
 def _unpack(item: Mapping[str, Any], buffers: list[Any]) -> Any:
@@ -262,13 +261,13 @@ def _check_name(name: str) -> None:
 
 
 class _Line:
-    """One bulk channel, read in large pieces: paramiko moves all it holds at each small read."""
+    """One bulk channel."""
 
-    def __init__(self, client: AgentClient) -> None:
+    def __init__(self, client: AgentClient, *, far: bool) -> None:
         nonce, token = secrets.token_hex(12), secrets.token_hex(8)
         folder = f"{client.info.home}/.gpunb/agent/{agent_version()}"
         command = quote([client.info.python, folder, "bulk", token, nonce])
-        self.channel = client.connection.channel(command)
+        self.channel = client.connection.channel(command, window=WINDOW if far else NEAR_WINDOW)
         self.path, rest = read_line(self.channel, nonce)
         self._rest = memoryview(rest)
         self.channel.settimeout(None)
@@ -286,17 +285,18 @@ class _Line:
 class _Transfer:
     """Bulk channels, and the silent call in the kernel that uses their other ends."""
 
-    def __init__(self, client: AgentClient, call: str, count: int) -> None:
+    def __init__(self, client: AgentClient, call: str, count: int, *, far: bool) -> None:
         self.client = client
         self.call = call
         self.count = count
+        self.far = far
         self.lines: list[_Line] = []
         self._reply: dict[str, Any] = {}
         self._error: GpunbError | None = None
 
     def __enter__(self) -> Self:
         with ThreadPoolExecutor(self.count) as pool:
-            tries = [pool.submit(_Line, self.client) for _ in range(self.count)]
+            tries = [pool.submit(_Line, self.client, far=self.far) for _ in range(self.count)]
         self.lines = [one.result() for one in tries if one.exception() is None]
         if not self.lines:  # fewer than asked for is fine: hosts limit their sessions
             tries[0].result()

@@ -108,9 +108,12 @@ class Connection:
         """
         import paramiko
 
+        from gpunb.ssh.pieces import Pieces
+
         channel = None
         try:
             channel = self.transport.open_session(window_size=window, max_packet_size=PACKET, timeout=timeout)
+            channel.in_buffer = Pieces()
             with _answered_within(channel, timeout):
                 # bytes: names on the host need not be UTF-8
                 channel.exec_command(command.encode("utf-8", "surrogateescape"))

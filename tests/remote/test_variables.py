@@ -181,7 +181,7 @@ def test_sizes_and_names_that_lie(host, client, screen, lie, words):
     code = f"""
 import gpunb_agent.kernelvars as k
 def send(paths, names, space, safe=False, far=False):
-    lines = k._connect(paths)
+    lines = [k.BulkLine(path) for path in paths]
     k.write_description(lines[0].sendall, [{lie}])
     lines[0].close()
     return '{{}}'
