@@ -30,8 +30,9 @@ class SteadyStream(OutStream):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         self._reading = threading.Lock()
-        self._renew()
-        os.register_at_fork(after_in_child=self._renew)
+        self._sending = threading.RLock()
+        self._forked = False
+        os.register_at_fork(after_in_child=self._in_child)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         super().__init__(*args, **more)  # type: ignore[no-untyped-call]
 
@@ -52,8 +53,12 @@ class SteadyStream(OutStream):
         self._held = 0
         return size
 
-    def _renew(self) -> None:
-        self._sending = threading.RLock()  # a forked child's may be held by a thread that it does not have
+    def _in_child(self) -> None:
+        self._sending = threading.RLock()  # the parent's may be held by a thread that the child does not have
+        self._forked = True
+
+    def _is_master_process(self) -> bool:
+        return not self._forked  # asked for with each write, and the process id costs a system call
 
     def flush(self) -> None:
         """Send what is held."""
