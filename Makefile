@@ -73,6 +73,7 @@ attack: .venv/.ready-dev ## hostile servers, clouds, agents, files and pages aga
 	@$(PY) -m tests.attack
 
 fuzz: .venv/.ready-dev ## random bytes for all that reads a stranger's: make fuzz MINUTES=10
+	@.venv/bin/uv pip install -q --python $(PY) atheris || echo "atheris can't be installed here: without it"
 	@$(PY) -m tests.fuzz.run $(or $(MINUTES),10)
 
 audit: .venv/.ready-dev ## known holes in the packages that .ci/constraints.txt pins (asks the network)

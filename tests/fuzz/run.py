@@ -8,7 +8,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.fuzz.targets import TARGETS, frames
+from gpunb.agent import protocol
+from tests.fuzz.targets import TARGETS, framed, frames
 
 
 def fuzz(name: str, seconds: float, *, start: int = 0) -> int:
@@ -38,19 +39,22 @@ def fuzz(name: str, seconds: float, *, start: int = 0) -> int:
             return taken
 
 
-def with_atheris(seconds: float) -> str:
-    """The frame decoder, guided by coverage."""
+def with_atheris(seconds: float) -> None:
+    """The frame decoder, guided by coverage: bytes as they come, and as a frame's body. Ends the process."""
     try:
         import atheris
     except ImportError:
-        return "atheris is not installed: skipped (pip install atheris)"
-    atheris.instrument_func(frames)
-    atheris.Setup(
-        [sys.argv[0], f"-max_total_time={int(seconds)}"],
-        lambda data: frames(data, 1 + data[0] % 64 if data else 1),
-    )
-    atheris.Fuzz()  # ends the process
-    return ""
+        print("atheris is not installed: skipped (pip install atheris)")
+        return
+    for owner, name in ((protocol.Decoder, "feed"), (protocol, "decode_body"), (protocol, "parts_of")):
+        setattr(owner, name, atheris.instrument_func(getattr(owner, name)))
+
+    def one(data: bytes) -> None:
+        cut, rest = data[:1], data[1:]
+        frames(framed(rest, 1) if cut > b"\x80" else rest, 1 + (cut[0] % 64 if cut else 0))
+
+    atheris.Setup([sys.argv[0], f"-max_total_time={int(seconds)}", "-print_final_stats=1"], one)
+    atheris.Fuzz()
 
 
 def main(minutes: float) -> None:
@@ -59,7 +63,8 @@ def main(minutes: float) -> None:
         began = time.monotonic()
         count = fuzz(name, share, start=int(time.time()))
         print(f"{name:28} {count:9,} inputs in {time.monotonic() - began:5.0f} s", flush=True)
-    print(with_atheris(60), flush=True)
+    sys.stdout.flush()
+    with_atheris(60)
 
 
 if __name__ == "__main__":
