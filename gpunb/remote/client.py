@@ -1,74 +1,30 @@
-"""The agent as seen from here: requests, runs, and a line that mends itself.
-
-One SSH connection and one channel. A reader thread takes frames off the
-channel; when the line breaks it reconnects with a back-off, sends again what
-was not answered (the agent does nothing twice), and follows every run from
-the record after the last one seen.
-"""
+"""The agent as seen from here: requests, and runs that are followed over a line that mends itself."""
 
 from __future__ import annotations
 
-import itertools
-import logging
 import secrets
-import threading
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from gpunb.agent import protocol
-from gpunb.errors import (
-    GpunbError,
-    HostError,
-    HostKeyChanged,
-    ProtocolError,
-    RunError,
-    RunNotFound,
-    Unreachable,
-)
+from gpunb.errors import GpunbError, ProtocolError, Unreachable
 from gpunb.progress import SILENT, Progress
-from gpunb.remote.bootstrap import open_line
+from gpunb.remote.line import PATIENCE, Call, Line
 from gpunb.remote.records import HostInfo, Record, RunInfo
 from gpunb.remote.run import WINDOW, Followers, RunHandle
 from gpunb.remote.safetext import one_line
-from gpunb.ssh.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from paramiko import Channel
-    from typing_extensions import Self
-
     from gpunb.ssh.endpoint import Endpoint
 
-__all__ = ["AgentClient"]
+__all__ = ["AgentClient", "new_run_id"]
 
-LOG = logging.getLogger("gpunb.remote")
-PATIENCE = 600.0  # seconds a broken line is tried again before waiting callers are told
-READ = 1 << 20
-STALL = 30.0  # seconds that a host may take nothing of what it is sent
-KEEP = 32 << 20  # bytes of one record from a host that is not one's own; more of it is not kept here
-BACKOFF = (0.1, 5.0)
-DOWN = "gpunb down ends the session"
 ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
-class _Call:
-    def __init__(self, frame: bytes, on_error: Callable[[GpunbError], None] | None = None) -> None:
-        self.frame = frame
-        self.on_error = on_error
-        self.done = threading.Event()
-        self.answer: dict[str, Any] = {}
-        self.error: GpunbError | None = None
-
-    def fail(self, error: GpunbError) -> None:
-        self.error = error
-        self.done.set()
-        if self.on_error is not None:
-            self.on_error(error)
-
-
-class AgentClient:
+class AgentClient(Line):
     """One host's agent. Safe to use from several threads; a context manager.
 
     Parameters
@@ -81,34 +37,11 @@ class AgentClient:
         Called with a sentence when the line breaks and when it is back.
     """
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        *,
-        python: str | None = None,
-        trust: str = "stranger",
-        on_line: Callable[[str], None] | None = None,
-        patience: float = PATIENCE,
-    ) -> None:
-        self.endpoint = endpoint
-        self.trust = trust
-        self.name = endpoint.alias  # what the user calls the host
-        self.on_line = on_line
-        self.on_note: Callable[[Mapping[str, Any]], None] | None = None
-        self._listeners: list[Callable[[Mapping[str, Any]], None]] = []
-        self.patience = patience
-        self._python = python
-        self._ids = itertools.count(1)
-        self._lock = threading.RLock()
-        self._writing = threading.Lock()
-        self._calls: dict[int, _Call] = {}
+    info: HostInfo
+
+    def __init__(self, endpoint: Endpoint, **more: Any) -> None:
+        super().__init__(endpoint, **more)
         self._runs: dict[str, Followers] = {}
-        self._connection: Connection | None = None
-        self._channel: Channel | None = None
-        self._closed: GpunbError | None = None
-        self._up = threading.Event()
-        self._stalls = 0
-        self.info: HostInfo
 
     @classmethod
     def connect(
@@ -128,43 +61,13 @@ class AgentClient:
         """
         client = cls(endpoint, python=python, trust=trust, patience=patience)
         rest = client._open(progress)
-        reader = threading.Thread(
-            target=client._read, args=(rest,), name=f"gpunb-{endpoint.alias}", daemon=True
-        )
-        reader.start()
+        client._start_reading(rest)
         try:
             client.info = client._hello()
         except BaseException:
             client.close()
             raise
         return client
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def connection(self) -> Connection:
-        """The SSH connection in use now, for further channels."""
-        if not self._up.wait(self.patience) or self._connection is None:
-            raise self._closed or self._unreachable()
-        return self._connection
-
-    @property
-    def alive(self) -> bool:
-        """Whether the line is open or being mended."""
-        return self._closed is None
-
-    @property
-    def connected(self) -> bool:
-        """Whether the line is open now, not broken and being mended."""
-        return self._up.is_set()
-
-    def close(self) -> None:
-        """Close the line; what runs on the host goes on."""
-        self._end(Unreachable(f"the line to {self.endpoint.alias} was closed here"))
 
     # -- requests
 
@@ -186,44 +89,9 @@ class AgentClient:
             raise call.error
         return call.answer
 
-    def begin(self, op: str, parts: Sequence[Any] = (), **args: Any) -> _Call:
+    def begin(self, op: str, parts: Sequence[Any] = (), **args: Any) -> Call:
         """Ask without waiting: ``done`` is set when ``answer`` or ``error`` is there."""
         return self._post(op, args, parts=parts)
-
-    def _post(
-        self,
-        op: str,
-        args: Mapping[str, Any],
-        on_error: Callable[[GpunbError], None] | None = None,
-        parts: Sequence[Any] = (),
-    ) -> _Call:
-        number = next(self._ids)
-        call = _Call(protocol.encode({**args, "t": "req", "id": number, "op": op}, parts), on_error)
-        with self._lock:
-            if self._closed is not None:
-                raise self._closed
-            self._calls[number] = call
-        self._send(call.frame)
-        return call
-
-    def _send(self, frame: bytes) -> None:
-        channel = self._channel
-        if channel is None or not self._up.is_set():
-            return  # sent when the line is back
-        try:
-            with self._writing:
-                channel.sendall(frame)
-        except TimeoutError:
-            # a host that takes nothing, or half of a frame: this line is of no more use
-            self._stalls += 1
-            LOG.warning("%s takes no more requests, closing the line", self.endpoint.alias)
-            if self._stalls > 1:  # and nothing was answered in between
-                msg = f"{self.endpoint.alias} takes no more requests"
-                self._end(Unreachable(msg, bill="the instance may still run and be billed"))
-            else:
-                self._drop()
-        except (OSError, EOFError):  # paramiko says EOFError where the socket had ended
-            LOG.debug("sending failed; the reader will notice", exc_info=True)
 
     def _hello(self) -> HostInfo:
         raw = self.request("hello", proto=protocol.VERSION)
@@ -437,167 +305,31 @@ class AgentClient:
         self.request("shutdown", timeout=30)
         self.close()
 
-    # -- the line
+    # -- what the line brings
 
-    def _open(self, progress: Progress = SILENT) -> bytes:
-        connection = Connection.open(self.endpoint)
-        try:
-            channel, rest = open_line(connection, python=self._python, progress=progress)
-        except BaseException:
-            connection.close()
-            raise
-        channel.settimeout(STALL)  # for what is sent; the connection itself notices a silent host
-        with self._lock:
-            self._connection, self._channel = connection, channel
-            self._up.set()
-        return rest
-
-    def _read(self, rest: bytes) -> None:
-        while True:
-            error = self._read_until_broken(rest)
-            if not self.alive:
-                return
-            self._up.clear()
-            self._drop()
-            if isinstance(error, ProtocolError):
-                self._end(error)
-                return
-            self._tell(f"the line to {self.endpoint.alias} broke; what runs there goes on, reconnecting")
-            found = self._reconnect()
-            if found is None:
-                return
-            rest = found
-            self._resume()
-            self._tell(f"the line to {self.endpoint.alias} is back")
-
-    def _read_until_broken(self, rest: bytes) -> Exception | None:
-        decoder = protocol.Decoder(keep=protocol.MAX_BODY if self.trust == "own" else KEEP)
-        channel = self._channel
-        try:
-            data = rest
-            while channel is not None:
-                for number, head, payload in decoder.feed(data):
-                    self._take(number, head, payload)
-                data = _receive(channel)
-                if not data:
-                    return None
-        except protocol.FrameError as err:
-            return ProtocolError(f"the host's agent sent {one_line(err, 200)}", hint=DOWN)
-        except (OSError, EOFError, GpunbError) as err:
-            return err
-        except Exception as err:  # a stranger's bytes must not end this thread without a word
-            LOG.warning("reading from %s", self.endpoint.alias, exc_info=True)
-            msg = f"the host's agent sent what makes no sense ({type(err).__name__})"
-            return ProtocolError(msg, hint=DOWN)
-        return None
-
-    def _take(self, number: int, head: dict[str, Any], payload: memoryview) -> None:
-        kind = head.get("t")
-        if kind == "rec":
-            followers = self._runs.get(str(head.get("run")))
-            if followers is not None and "dropped" in head:
-                followers.take(Record(number, "cut", {**head, "bytes": head["dropped"]}, ()))
-            elif followers is not None:
-                followers.take(Record(number, str(head.get("k")), head, protocol.parts_of(head, payload)))
-        elif kind in ("res", "err"):
-            ident = head.get("id")
-            self._stalls = 0
-            with self._lock:
-                call = self._calls.pop(ident, None) if type(ident) is int else None
-            if call is None:
-                return
-            if kind == "err":
-                call.fail(_refusal(head))
-            else:
-                call.answer = head
-                call.done.set()
-        elif kind == "note":
-            for listener in [*self._listeners, *([self.on_note] if self.on_note is not None else [])]:
-                listener(head)
-
-    def listen(self, listener: Callable[[Mapping[str, Any]], None]) -> Callable[[], None]:
-        """Call `listener` with each note's head, in the reader's thread: quickly. Returns what ends that.
-
-        Notes are not journaled: those of the time when the line was broken are not told again.
-        """
-        with self._lock:
-            self._listeners = [*self._listeners, listener]
-
-        def end() -> None:
-            with self._lock:
-                self._listeners = [one for one in self._listeners if one is not listener]
-
-        return end
-
-    def _reconnect(self) -> bytes | None:
-        wait = BACKOFF[0]
-        until = time.monotonic() + self.patience
-        while self._closed is None:
-            try:
-                return self._open()
-            except HostKeyChanged as err:
-                self._end(err)
-                return None
-            except HostError as err:
-                LOG.info("reconnecting to %s: %s", self.endpoint.alias, err)
-                if time.monotonic() > until:
-                    self._end(err)
-                    return None
-            time.sleep(wait)
-            wait = min(wait * 2, BACKOFF[1])
-        return None
+    def _record(self, number: int, head: dict[str, Any], payload: memoryview) -> None:
+        followers = self._runs.get(str(head.get("run")))
+        if followers is not None and "dropped" in head:
+            followers.take(Record(number, "cut", {**head, "bytes": head["dropped"]}, ()))
+        elif followers is not None:
+            followers.take(Record(number, str(head.get("k")), head, protocol.parts_of(head, payload)))
 
     def _resume(self) -> None:
+        """Ask again, and follow every run from the record after the last one seen."""
         with self._lock:
-            calls = [self._calls[number] for number in sorted(self._calls)]
             runs = list(self._runs)
-        for call in calls:
-            self._send(call.frame)
+        super()._resume()
         for run_id in runs:
             self._follow(run_id)
 
-    def _tell(self, sentence: str) -> None:
-        LOG.info("%s", sentence)
-        if self.on_line is not None:
-            self.on_line(sentence)
-
-    def _drop(self) -> None:
+    def _end(self, error: GpunbError) -> bool:
+        if not super()._end(error):
+            return False
         with self._lock:
-            connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None:
-            connection.close()
-
-    def _end(self, error: GpunbError) -> None:
-        with self._lock:
-            if self._closed is not None:
-                return
-            self._closed = error
-            calls, self._calls = list(self._calls.values()), {}
             followed = list(self._runs.values())
-        self._up.clear()
-        self._drop()
-        for call in calls:
-            call.fail(error)
         for followers in followed:
             followers.fail(error)
-
-    def _unreachable(self) -> Unreachable:
-        return Unreachable(f"there is no line to {self.endpoint.alias}")
-
-
-def _receive(channel: Channel) -> bytes:
-    while True:
-        with suppress(TimeoutError):
-            return channel.recv(READ)
-
-
-def _refusal(head: Mapping[str, Any]) -> GpunbError:
-    text, code = one_line(head.get("msg", ""), 2000), head.get("code")
-    if code == "no-run":
-        return RunNotFound(text, hint="gpunb runs lists what there is")
-    if code == "lease-over":
-        return RunError(text, hint="gpunb extend gives it more time")
-    return RunError(text)
+        return True
 
 
 def new_run_id() -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from gpunb.agent import protocol
 from gpunb.errors import ProtocolError, RemoteCellError
-from gpunb.remote.client import KEEP
+from gpunb.remote.line import KEEP
 from gpunb.remote.display import Player
 from gpunb.remote.records import Record
 from gpunb.remote.run import RunHandle
