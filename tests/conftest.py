@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ from tests.support.localhost import LocalHost, key_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# a shell that runs the tests in the background has Ctrl-C ignored, and what they start would ignore it, too
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
