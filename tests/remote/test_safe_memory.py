@@ -10,8 +10,8 @@ import pytest
 
 from gpunb.agent import protocol
 from gpunb.errors import ProtocolError, RemoteCellError
-from gpunb.remote.line import KEEP
 from gpunb.remote.display import Player
+from gpunb.remote.line import KEEP
 from gpunb.remote.records import Record
 from gpunb.remote.run import RunHandle
 from tests.remote.conftest import Screen
