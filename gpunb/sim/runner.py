@@ -99,10 +99,15 @@ class Served:
                 raise RuntimeError(msg)
             time.sleep(0.005)
 
+    def end(self) -> None:
+        """Begin to stop; `stop` waits for it."""
+        if self._server is not None:
+            self._server.should_exit = self._server.force_exit = True
+
     def stop(self) -> None:
         """Stop serving and end the cloud's hosts."""
-        if self._server is not None and self._thread is not None:
-            self._server.should_exit = True
+        self.end()
+        if self._thread is not None:
             self._thread.join(10)
         self._socket.close()
         self.cloud.close()
@@ -157,6 +162,8 @@ class Simulation:
 
     def stop(self) -> None:
         """Stop all, hosts too."""
+        for served in self.served.values():
+            served.end()
         for served in self.served.values():
             served.stop()
         if self.hosts is not None:

@@ -35,7 +35,7 @@ def together(seeds: range) -> Figures:
 
 # a few of them in the fast tests
 STARTS = [
-    pytest.param(first, marks=pytest.mark.slow if first >= 4 * EACH else ()) for first in range(0, 200, EACH)
+    pytest.param(first, marks=pytest.mark.slow if first >= EACH else ()) for first in range(0, 200, EACH)
 ]
 
 

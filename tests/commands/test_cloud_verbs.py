@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from gpunb.sim.runner import Simulation
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def clouds(gpunb: Gpunb) -> Iterator[Simulation]:

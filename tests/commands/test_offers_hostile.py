@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.clouds import simulated
+from support.clouds import known, simulated
 
 from gpunb.commands.cli import invoke
+from gpunb.sim.runner import Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.terminal import Gpunb
-
-    from gpunb.sim.runner import Simulation
 
 HOSTILE = {
     "html": "<img src=x onerror=alert(1)><script>alert(2)</script>",
@@ -25,8 +25,24 @@ HOSTILE = {
 }
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[Simulation]:
+    with Simulation(("vast", "deepinfra"), speed=20.0) as simulation:
+        yield simulation
+
+
 @pytest.fixture
-def clouds(gpunb: Gpunb) -> Iterator[Simulation]:
+def clouds(gpunb: Gpunb, running: Simulation) -> Iterator[Simulation]:
+    cloud: Any = running["vast"]
+    before = copy.deepcopy(cloud.offers)
+    with known(running):
+        yield running
+    cloud.offers = before
+
+
+@pytest.fixture
+def own(gpunb: Gpunb) -> Iterator[Simulation]:
+    """Clouds that nobody else sees, to be spoiled."""
     with simulated(("vast", "deepinfra"), real=False) as simulation:
         yield simulation
 
@@ -84,11 +100,11 @@ def test_an_absurd_number_spoils_no_search(
 
 
 def test_a_wrong_key_is_named_as_that_and_the_other_cloud_still_answers(
-    gpunb: Gpunb, clouds: Simulation
+    gpunb: Gpunb, own: Simulation
 ) -> None:
-    vast: Any = clouds["vast"]
+    vast: Any = own["vast"]
     vast.accounts.clear()
-    clouds["deepinfra"].accounts.clear()
+    own["deepinfra"].accounts.clear()
     ran = gpunb("doctor")
     line = next(line for line in ran.out.splitlines() if "cloud vast" in line)
     assert "key" in line
@@ -99,8 +115,8 @@ def test_a_wrong_key_is_named_as_that_and_the_other_cloud_still_answers(
     assert "gpunb login vast" in rent.err, "404 from Vast is a wrong key, and the next step is to log in"
 
 
-def test_a_cloud_that_is_down_is_named_and_holds_nobody_back(gpunb: Gpunb, clouds: Simulation) -> None:
-    clouds["vast"].faults.add("gateway", "*", times=None)
+def test_a_cloud_that_is_down_is_named_and_holds_nobody_back(gpunb: Gpunb, own: Simulation) -> None:
+    own["vast"].faults.add("gateway", "*", times=None)
     ran = gpunb("offers", "--cloud", "vast,deepinfra")
     assert ran.code == 0
     assert "vast:" in ran.out

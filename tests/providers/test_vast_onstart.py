@@ -20,7 +20,10 @@ from gpunb.sim.runner import Served
 from gpunb.sim.vast import VastCloud
 from tests.support.vast_cloud import PUBLIC_KEY
 
-pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not here"),
+]
 
 
 @pytest.fixture

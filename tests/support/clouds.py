@@ -23,9 +23,15 @@ def simulated(
 
         hosts = RealHosts(state.directory() / "hosts")
     options = {"speed": 20.0, "boot_s": 1.0, **options}
-    with Simulation(names, hosts=hosts, **options) as simulation:
-        state.write_marker(state.marker_file(), simulation.description(), active=active)
-        try:
-            yield simulation
-        finally:
-            state.marker_file().unlink(missing_ok=True)
+    with Simulation(names, hosts=hosts, **options) as simulation, known(simulation, active=active):
+        yield simulation
+
+
+@contextlib.contextmanager
+def known(simulation: Simulation, *, active: bool = True) -> Iterator[None]:
+    """A simulation that runs already, as the clouds of this GPUNB_HOME."""
+    state.write_marker(state.marker_file(), simulation.description(), active=active)
+    try:
+        yield
+    finally:
+        state.marker_file().unlink(missing_ok=True)

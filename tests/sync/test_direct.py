@@ -26,6 +26,8 @@ from tests.support.trees import shape
 if TYPE_CHECKING:
     from tests.support.localhost import LocalHost
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_same_tree_straight(hosts: Two) -> None:
     before = leftovers()

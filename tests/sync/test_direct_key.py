@@ -27,6 +27,8 @@ from tests.support.hosts import MB, Two, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 
 def with_key(sshd: support.Sshd, key: Path, *words: str, stdin: bytes = b"") -> tuple[int, bytes]:
     argv = ["ssh", "-F", "none", "-i", str(key), "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from gpunb.remote import AgentClient
     from tests.support.sshd import Sshd
 
+pytestmark = pytest.mark.slow
+
 
 def test_up_and_down_leave_equal_trees(agent: AgentClient, sshd: Sshd, source: Path, tmp_path: Path) -> None:
     more_oddities(source)

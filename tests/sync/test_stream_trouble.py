@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from gpunb.remote import AgentClient
     from tests.support.sshd import Sshd
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 @ways

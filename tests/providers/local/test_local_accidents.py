@@ -26,6 +26,8 @@ from tests.support.localhost import LINE, LocalHost, alive, the_offer, until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow
+
 
 def leave_a_detached_process(host: LocalHost) -> int:
     """A grandchild with a session of its own, as a daemon on the host would be."""

@@ -24,6 +24,8 @@ from tests.support.localhost import LocalHost, key_pair, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 BLOB = random.Random(7).randbytes(5_000_000)
 
 
