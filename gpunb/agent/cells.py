@@ -14,7 +14,7 @@ from . import comms, lending, places
 from .comms import Comms
 from .kernel import Kernel
 from .runs import Run, describe_code
-from .spares import QUIET, Spares
+from .spares import SOON, Spares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -60,7 +60,6 @@ class Cells:
         self.queue: collections.deque[Run] = collections.deque()
         self.spares = Spares(places.runs()) if spares is None else spares
         self._open: collections.deque[Run] = collections.deque()
-        self._refill: asyncio.TimerHandle | None = None
         self._news: list[Run] = []  # cells that have ended since others were told
         self.current: Run | None = None
         self.restarted = ""
@@ -195,9 +194,7 @@ class Cells:
                 self.current = None
             self._shut_later(run)
             loop = asyncio.get_running_loop()
-            if self._refill is not None:
-                self._refill.cancel()
-            self._refill = loop.call_later(QUIET, self._make_spares)
+            loop.call_later(SOON, self._make_spares)
             if run.over:
                 self._news.append(run)
                 if len(self._news) == 1:

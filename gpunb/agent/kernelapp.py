@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
     from traitlets.config import Config
 
     class DirectIOPub(IOPubThread):
-        """Files need no thread of their own as a socket does: a message is there when its sender goes on."""
+        """A file needs no thread of its own as a socket does: a message is there when its sender goes on."""
 
         def send_multipart(self, *args: Any, **more: Any) -> None:
             self._really_send(*args, **more)  # type: ignore[no-untyped-call]
@@ -55,7 +55,7 @@ def main(argv: list[str]) -> None:
             self.iopub_thread.start()
             self.iopub_socket = self.iopub_thread.background_socket
 
-    # the kernel's wait before each reply is for output that is still on its way; ours has arrived
+    # its wait before each reply is for output still on its way, and here a cell's end comes after all of that
     app = KernelApp.instance(config=Config(Kernel={"_execute_sleep": 0.0}))
     app.initialize(["-f", argv[0]])  # type: ignore[no-untyped-call]
     shell: Any = app.shell

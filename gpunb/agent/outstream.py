@@ -22,15 +22,13 @@ class SteadyStream(OutStream):
     in that time would make one message of it, in every process on the way. And
     what C code or a child process wrote comes through a pipe that a thread
     reads when it gets to it, often after the cell has ended: `drain` reads what
-    is there now. A flush is done by the thread that asks for it, since IOPub
-    goes into a file: it waits for no other thread.
+    is there now.
     """
 
     _held = 0
 
     def __init__(self, *args: Any, **more: Any) -> None:
         self._reading = threading.Lock()
-        self._sending = threading.RLock()
         self._forked = False
         os.register_at_fork(after_in_child=self._in_child)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -41,8 +39,15 @@ class SteadyStream(OutStream):
 
         Returns and raises what ipykernel's own does, which is not the same in all its versions.
         """
+        self._written = True  # should it be interrupted
         if type(string) is not str or len(string) < SMALL:
-            return _write(self, string)
+            done = _write(self, string)
+        else:
+            done = self._write_long(string)
+        self._written = True  # should another thread have flushed before it was there
+        return done
+
+    def _write_long(self, string: str) -> Any:
         size = len(string)
         self._held += size
         if self._held <= PIECE:
@@ -54,19 +59,15 @@ class SteadyStream(OutStream):
         return size
 
     def _in_child(self) -> None:
-        self._sending = threading.RLock()  # the parent's may be held by a thread that the child does not have
         self._forked = True
 
     def _is_master_process(self) -> bool:
         return not self._forked  # asked for with each write, and the process id costs a system call
 
     def flush(self) -> None:
-        """Send what is held."""
-        self._flush()
-
-    def _flush(self) -> None:
-        with self._sending:  # or one thread's older text could come after another's
-            super()._flush()  # type: ignore[no-untyped-call]
+        """Wait until all that was written is sent; the thread that sends is not woken for nothing."""
+        if self._forked or getattr(self, "_buffers", True):
+            super().flush()  # type: ignore[no-untyped-call]
 
     def _watch_pipe_fd(self) -> None:
         """The thread for what is written to the descriptor; nothing is copied to the log."""

@@ -14,7 +14,7 @@ import threading
 
 MOST = 8
 PREFIX = ".spare-"
-QUIET = 0.05  # seconds without a cell after which more are made
+SOON = 0.002  # seconds after a cell, when its end has been sent, until another is made
 
 
 class Spares:

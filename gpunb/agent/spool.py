@@ -51,8 +51,8 @@ def clear(folder: str) -> None:
 class Outlet:
     """The kernel's end; stands where ipykernel expects its IOPub socket.
 
-    Any thread may send. A message that the disk has no room for is counted,
-    and the count is told before the next one that fits.
+    Any thread may send, and be interrupted. A message that the disk has no
+    room for is counted, and the count is told before the next one that fits.
     """
 
     type = None  # not a ZMQ type: ipykernel then sets nothing up on it
@@ -65,7 +65,6 @@ class Outlet:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._number = (numbers(folder) or [0])[-1] + 1
-        self._size = 0
         self._lost = 0
         self._writing = threading.Lock()
         self._file = self._open()
@@ -95,19 +94,18 @@ class Outlet:
     def _write(self, parts: Sequence[bytes]) -> None:
         data = b"".join([_U32.pack(len(parts)), *[_U32.pack(len(part)) for part in parts], *parts])
         view = memoryview(_U32.pack(len(data)) + data)
+        start = os.lseek(self._file, 0, os.SEEK_END)
         at = 0
         try:
             while at < len(view):
                 at += os.write(self._file, view[at:])
         except OSError:
-            os.ftruncate(self._file, self._size)
+            os.ftruncate(self._file, start)
             raise
-        self._size += len(view)
-        if self._size >= ROTATE:
+        if start + at >= ROTATE:
             previous = self._file
             self._number += 1
             self._file = self._open()
-            self._size = 0
             os.close(previous)
 
     def close(self, *_args: Any, **_more: Any) -> None:
