@@ -21,7 +21,7 @@ test: .venv/.ready-dev .venv/.ready-lab ## lint and all tests (installs missing 
 	@.ci/labextension $(PY)
 	@.ci/vastai
 	@$(MAKE) --no-print-directory lint
-	@$(PY) -m pytest -q $(PYTEST)
+	@$(PY) -m pytest -q $(PYTEST) || .ci/again $(PY) $$?
 
 test-fast: .venv/.ready-dev ## the tests that take no real kernels or long schedules
 	@$(PY) -m pytest -q -m "not slow" $(PYTEST)
