@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+LAST = 1.0  # seconds to look again after the first KILL
+
 
 def start_time(pid: int) -> int | None:
     """A number that tells two processes of the same pid apart, or None if there is none."""
@@ -90,13 +92,15 @@ def send(pids: Iterable[int], signum: int) -> None:
 def end_tree(
     pid: int | None, mark: str | None = None, grace: float = 5.0, spare: Iterable[int | None] = ()
 ) -> None:
-    """TERM the whole tree, wait up to `grace` seconds, then KILL what is left."""
+    """TERM the whole tree, wait up to `grace` seconds, then KILL what is left, and what that has just started."""
     spared = set(spare)
     send(tree(pid, mark) - spared, signal.SIGTERM)
     until = time.monotonic() + grace
-    while time.monotonic() < until:
+    while time.monotonic() < until + LAST:
         left = {one for one in tree(pid, mark) - spared if start_time(one) is not None}
         if not left:
             return
+        if time.monotonic() >= until:
+            send(left, signal.SIGKILL)
         time.sleep(0.05)
     send(tree(pid, mark) - spared, signal.SIGKILL)

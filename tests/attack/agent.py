@@ -210,7 +210,7 @@ def _(place: Place) -> None:
 
 @case("it takes nothing of what it is sent", "takes no more requests|did not answer")
 def _(place: Place) -> None:
-    from gpunb.remote import client as module
+    from gpunb.remote import line as module
 
     before, module.STALL = module.STALL, 2.0
     host = Mimic(place)

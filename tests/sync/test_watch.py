@@ -36,7 +36,7 @@ def test_changes_wake_once_they_rest_and_ignored_ones_do_not(tmp_path: Path) -> 
         assert first.is_set()
         for _ in range(50):  # and what was written meanwhile is told
             count = len(woken)
-            if not threading.Event().wait(0.5) and len(woken) == count:
+            if not threading.Event().wait(2.0) and len(woken) == count:
                 break
         told = len(woken)
         for name in ("x.log", "x.tmp", "sub/y.log", ".gpunb-part-1"):
