@@ -92,7 +92,7 @@ def send(pids: Iterable[int], signum: int) -> None:
 def end_tree(
     pid: int | None, mark: str | None = None, grace: float = 5.0, spare: Iterable[int | None] = ()
 ) -> None:
-    """TERM the whole tree, wait up to `grace` seconds, then KILL what is left, and what that has just started."""
+    """TERM the whole tree, wait up to `grace` seconds, then KILL what is left or has just been started."""
     spared = set(spare)
     send(tree(pid, mark) - spared, signal.SIGTERM)
     until = time.monotonic() + grace
