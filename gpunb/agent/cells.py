@@ -31,7 +31,7 @@ KEPT = frozenset(
 )
 # what a thread may say after its cell has ended
 KEPT_LATE = KEPT | {"stream"}
-NEWS = 0.2  # seconds from a cell's end to the word of it, for those who do not follow it
+NEWS = 0.02  # seconds from a cell's end to the word of it, for those who do not follow it
 OPEN = 32  # journals of ended cells that stay open
 
 

@@ -59,6 +59,7 @@ def lab(rig: Rig, browser: Browser, request: pytest.FixtureRequest) -> Iterator[
         yield made
         if request.node.stash.get(FAILED, False):
             made.picture(f"failed-{request.node.name}")
+            rig.end_sessions()  # what it left would fail the next ones, too
         else:
             made.check()
     finally:

@@ -212,6 +212,13 @@ class Rig:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def end_sessions(self) -> None:
+        """Give back whatever is rented."""
+        if self.server is None:
+            self.start()
+        for one in self.sessions():
+            self.gpunb("down", one["name"], "--yes")
+
     def close(self) -> None:
         """End everything, rented hosts too."""
         with contextlib.suppress(Exception):
