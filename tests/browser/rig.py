@@ -214,10 +214,11 @@ class Rig:
 
     def end_sessions(self) -> None:
         """Give back whatever is rented."""
+        self.hosts.restore()
         if self.server is None:
             self.start()
         for one in self.sessions():
-            self.gpunb("down", one["name"], "--yes")
+            self.gpunb("down", one["name"], "--yes", "--no-save")
 
     def close(self) -> None:
         """End everything, rented hosts too."""
