@@ -177,7 +177,8 @@ class Watcher:
         found = {}
         for note in ledger.runs(None, RUNS):
             found[note.id] = (note.state, note.ended, note.name)
-            if not first and self._runs.get(note.id) != found[note.id]:
+            # at first those of live sessions, too: one may have ended since a page took its snapshot
+            if note.session_id in sessions if first else self._runs.get(note.id) != found[note.id]:
                 self.publish("run", shown.run(ledger, note, sessions.get(note.session_id)))
         self._runs = found
 
