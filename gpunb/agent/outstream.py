@@ -29,7 +29,7 @@ class SteadyStream(OutStream):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         self._reading = threading.Lock()
-        self._forked = False
+        self._forked = self._written = False
         os.register_at_fork(after_in_child=self._in_child)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         super().__init__(*args, **more)  # type: ignore[no-untyped-call]
@@ -66,7 +66,8 @@ class SteadyStream(OutStream):
 
     def flush(self) -> None:
         """Wait until all that was written is sent; the thread that sends is not woken for nothing."""
-        if self._forked or getattr(self, "_buffers", True):
+        if self._written or self._forked:
+            self._written = False
             super().flush()  # type: ignore[no-untyped-call]
 
     def _watch_pipe_fd(self) -> None:

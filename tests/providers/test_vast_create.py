@@ -85,17 +85,22 @@ def test_spot_always_sends_a_price(w):
     assert w.rent("spot", offer).rental == "spot"
 
 
+def asks_with(w, **other):
+    """What is sent to rent says something else than it should."""
+    send = w.provider._call
+
+    def call(method, path, **more):
+        if path.startswith("/asks/"):
+            more["json"] = {**more["json"], **other}
+        return send(method, path, **more)
+
+    w.provider._call = call
+
+
 def test_another_rental_type_than_asked_for_is_ended_again(w):
     # vast-cli#403 from the other side: the answer does not echo the type, so the first look decides
     offer = w.offer(rental="spot")
-    send = w.provider._call
-
-    def lose_the_price(method, path, **more):
-        if path.startswith("/asks/"):
-            more["json"] = {**more["json"], "price": None}
-        return send(method, path, **more)
-
-    w.provider._call = lose_the_price
+    asks_with(w, price=None)
     with pytest.raises(OfferGone, match="as on-demand, not as spot") as caught:
         w.rent("trap", offer)
     assert "is gone" in caught.value.bill
@@ -105,14 +110,7 @@ def test_another_rental_type_than_asked_for_is_ended_again(w):
 def test_success_false_with_a_contract_is_a_stopped_billed_instance_and_is_ended(w):
     # dstack#4036
     offer = w.offer(rental="spot")
-    send = w.provider._call
-
-    def bid_low(method, path, **more):
-        if path.startswith("/asks/"):
-            more["json"] = {**more["json"], "price": 0.0001, "cancel_unavail": False}
-        return send(method, path, **more)
-
-    w.provider._call = bid_low
+    asks_with(w, price=0.0001, cancel_unavail=False)
     with pytest.raises(OfferGone, match="Bid is too low") as caught:
         w.rent("low", offer)
     assert "is gone" in caught.value.bill
@@ -123,14 +121,7 @@ def test_success_false_with_a_contract_is_a_stopped_billed_instance_and_is_ended
 def test_a_clean_up_that_can_not_be_confirmed_is_not_called_clean(w):
     w.cloud.faults.add("destroy-ignored", "destroy", times=None)
     offer = w.offer(rental="spot")
-    send = w.provider._call
-
-    def lose_the_price(method, path, **more):
-        if path.startswith("/asks/"):
-            more["json"] = {**more["json"], "price": None}
-        return send(method, path, **more)
-
-    w.provider._call = lose_the_price
+    asks_with(w, price=None)
     with pytest.raises(OutcomeUnknown, match="not as spot") as caught:
         w.rent("trap", offer)
     (ident,) = w.billed()
