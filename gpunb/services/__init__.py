@@ -1,4 +1,4 @@
 """What every door can do, once: the application layer under verbs, server and widgets.
 
-A door (``commands``, ``notebook``, ``server``) asks and shows; what is asked, refused and done is decided here.
+A door (``commands``, ``notebook``, ``server``) asks and shows; what is asked and done is decided here.
 """
