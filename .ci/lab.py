@@ -34,7 +34,7 @@ def main() -> int:
         "JUPYTERLAB_WORKSPACES_DIR": str(base / "workspaces"),
     }
     work = base / "notebooks"
-    shutil.copytree(ROOT / "examples", work, ignore=shutil.ignore_patterns("*.py", "data", "out", ".*"))
+    shutil.copytree(ROOT / "examples", work, ignore=shutil.ignore_patterns("demo*.py", "data", "out", ".*"))
     signal.signal(signal.SIGTERM, _interrupt)
     server: subprocess.Popen[bytes] | None = None
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["bytes_text", "duration", "duration_text", "money", "money_text"]
+__all__ = ["bytes_text", "duration", "duration_text", "money", "money_text", "price_text"]
 
 _STEP = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])", re.IGNORECASE)
@@ -73,11 +73,21 @@ def money(text: str) -> float:
     return float(given)
 
 
-def money_text(usd: float, *, digits: int = 2) -> str:
-    """``"$1.25"``; amounts that would round to zero keep three digits more."""
+def money_text(usd: float) -> str:
+    """An amount, ``"$1.25"``: two decimals always; ``"<$0.01"`` is more than nothing."""
+    return _dollars(usd, 2)
+
+
+def price_text(usd: float) -> str:
+    """A price an hour: ``"$0.348"`` below a dollar, else as an amount, ``"$1.70"``."""
+    return _dollars(usd, 3 if abs(usd) < 0.9995 else 2)
+
+
+def _dollars(usd: float, digits: int) -> str:
+    sign = "-" if usd < 0 else ""
     if usd and abs(usd) < 0.5 * 10**-digits:
-        digits += 3
-    return f"-${-usd:,.{digits}f}" if usd < 0 else f"${usd:,.{digits}f}"
+        return f"{sign}<${10**-digits:.{digits}f}"
+    return f"{sign}${abs(usd):,.{digits}f}"
 
 
 def bytes_text(count: float) -> str:

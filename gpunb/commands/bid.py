@@ -9,7 +9,7 @@ import click
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import MONEY, OrNever, verb
 from gpunb.errors import WrongState
-from gpunb.units import money_text
+from gpunb.units import price_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -42,10 +42,10 @@ def command(context: Context, *, price: float, session: str | None) -> Result:
     with context.progress(f"bid for {found.name}"):
         cast("Any", provider).change_bid(found.instance_id, None if wins else price)
         found = lifecycle.refresh(context.ledger, provider, found)
-    shown = "what wins now" if wins else f"{money_text(price, digits=3)} an hour"
+    shown = "what wins now" if wins else f"{price_text(price)} an hour"
     notes = [
         Note(f"the bid for {found.name} is {shown}", "ok"),
-        Note(f"it is {found.state.value} and costs {money_text(found.hourly, digits=3)} an hour", ""),
+        Note(f"it is {found.state.value} and costs {price_text(found.hourly)} an hour", ""),
     ]
     if found.state is SessionState.STOPPED:
         notes.append(Note(f"gpunb start -s {found.name} brings it back if that bid is the highest", "dim"))

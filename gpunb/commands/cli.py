@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["VERBS", "cli", "for_door", "invoke", "main", "run", "usage_error", "words"]
 
 MESSAGE_MAX = 4_000
+PIPE_WIDTH = 1_000
 
 # name -> what it does; the module is gpunb.commands.<name>
 VERBS: dict[str, str] = {
@@ -331,7 +332,7 @@ def _show(result: Result) -> None:
 
         console = Console(soft_wrap=not sys.stdout.isatty())
         if not sys.stdout.isatty():
-            console.width = max(console.width, 160)
+            console.width = PIPE_WIDTH  # a pipe has no edge: nothing is dropped
         console.print(result)
     sys.stdout.flush()
 

@@ -9,6 +9,7 @@ import click
 
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import DURATION, OrNever, verb
+from gpunb.presentation.columns import Column
 from gpunb.units import duration_text, money_text
 
 if TYPE_CHECKING:
@@ -111,9 +112,20 @@ def _sessions(context: Context, rows: list[Spent], begin: float) -> tuple[list[d
                 *_said(one),
             ]
         )
-    heads = ["session", "cloud", "state", ">lasted", ">gpu", ">disk", ">bandwidth", ">total"]
+    heads = [
+        Column("session"),
+        Column("cloud", drop=4),
+        Column("state", drop=5, wrap=True),
+        Column("duration", right=True, drop=3),
+        Column("gpu", right=True, drop=1),
+        Column("disk", right=True, drop=1),
+        Column("bandwidth", right=True, drop=1),
+        Column("total", right=True),
+        Column("billed", right=True, drop=1),
+        Column("difference", right=True, drop=2),
+    ]
     total = ["total", "", "", "", *_money(added(one.cost for one in rows)), "", ""]
-    return data, Table([*heads, ">the cloud says", ">difference"], shown, total)
+    return data, Table(heads, shown, total)
 
 
 def _days(context: Context, rows: list[Spent], begin: float) -> tuple[list[dict[str, Any]], Block]:
@@ -148,7 +160,7 @@ def _clouds(context: Context, rows: list[Spent], begin: float) -> tuple[list[dic
         many = f"{word} ({len(said)} of {len(mine)})" if said and len(said) < len(mine) else word
         shown.append([Cell(name, "strong"), str(len(mine)), *_money(cost), many])
     total = ["total", str(len(rows)), *_money(added(one.cost for one in rows)), ""]
-    heads = ["cloud", ">sessions", ">gpu", ">disk", ">bandwidth", ">total", ">the cloud says"]
+    heads = ["cloud", ">sessions", ">gpu", ">disk", ">bandwidth", ">total", ">billed"]
     return data, Table(heads, shown, total)
 
 
@@ -183,7 +195,7 @@ def _runs(context: Context, rows: list[Spent], begin: float) -> tuple[list[dict[
                     run.name,
                     session.name,
                     duration_text(seconds),
-                    money_text(usd, digits=4),
+                    money_text(usd),
                 ]
             )
     if not shown:

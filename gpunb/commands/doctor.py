@@ -16,7 +16,7 @@ from gpunb import __version__, log, paths
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import verb
 from gpunb.errors import GpunbError
-from gpunb.units import bytes_text, money_text
+from gpunb.units import bytes_text, money_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -236,7 +236,7 @@ def _volumes(ledger: Ledger, provider: Provider) -> Iterator[Finding]:
         yield Finding(f"cloud {provider.name}", "warn", f"its volumes can't be listed: {err.message}")
         return
     if idle:
-        price = money_text(sum(volume.usd_h or 0.0 for volume in idle), digits=4)
+        price = price_text(sum(volume.usd_h or 0.0 for volume in idle))
         names = ", ".join(volumes.short(volume.name) or volume.id for volume in idle[:5])
         text = f"{len(idle)} volumes that no machine is known to use cost {price} an hour: {names}"
         yield Finding("volumes", "warn", text, "gpunb volumes --delete ID")

@@ -9,7 +9,7 @@ import click
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput, GpunbError
-from gpunb.units import money_text
+from gpunb.units import price_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -80,6 +80,6 @@ def _row(one: dict[str, Any]) -> list[object]:
         str(one["id"]),
         Cell(one["session"] or "", "strong"),
         one["instance"],
-        money_text(one["old_usd_h"], digits=3),
-        money_text(one["new_usd_h"], digits=3),
+        price_text(one["old_usd_h"]),
+        price_text(one["new_usd_h"]),
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import verb
+from gpunb.presentation.columns import Column
 from gpunb.units import bytes_text, duration_text
 
 if TYPE_CHECKING:
@@ -46,7 +47,16 @@ def command(context: Context, *, session: str | None) -> Result:
                 bytes_text(job.size),
             ]
         )
-    heads = ["job", "name", "state", "gpus", ">exit", ">started", ">took", ">output"]
+    heads = [
+        Column("job"),
+        Column("name", wrap=True),
+        Column("state", wrap=True),
+        Column("gpus", drop=3, wrap=True),
+        Column("exit", right=True),
+        Column("started", right=True, drop=2),
+        Column("took", right=True, drop=1),
+        Column("output", right=True, drop=4),
+    ]
     block: Block = (
         Table(heads, rows) if rows else Note(f"no jobs on {found.name}; run SCRIPT starts one", "dim")
     )

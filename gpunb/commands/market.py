@@ -10,7 +10,8 @@ import click
 from gpunb.commands.result import Block, Cell, Note, Table
 from gpunb.commands.verb import DURATION
 from gpunb.errors import BadInput
-from gpunb.units import duration_text, money_text
+from gpunb.presentation.columns import Column
+from gpunb.units import duration_text, money_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -200,26 +201,26 @@ def offers_table(result: SearchResult) -> Table:
                 f"{offer.cores:g}" if offer.cores else "",
                 f"{offer.ram_gb:.0f}" if offer.ram_gb else "",
                 Cell(offer.trust, "dim"),
-                money_text(row.hourly, digits=3),
+                price_text(row.hourly),
                 money_text(row.total),
                 duration_text(row.ready.total_s),
                 Cell(short[offer.id], "dim"),
             ]
         )
     heads = [
-        ">#",
-        "gpu",
-        ">vram GB",
-        "cloud",
-        "kind",
-        "where",
-        ">cores",
-        ">ram GB",
-        "host",
-        ">$/h",
-        ">total",
-        ">ready in",
-        "id",
+        Column("#", right=True),
+        Column("gpu"),
+        Column("vram GB", right=True, drop=2),
+        Column("cloud"),
+        Column("kind", drop=5),
+        Column("where", drop=4),
+        Column("cores", right=True, drop=8),
+        Column("ram GB", right=True, drop=7),
+        Column("host", drop=6),
+        Column("$/h", right=True),
+        Column("total", right=True),
+        Column("ready in", right=True, drop=1),
+        Column("id", drop=3),
     ]
     ask = result.query.ask
     return Table(heads, rows, title=f"for {duration_text(ask.hours * 3600)} with {ask.disk_gb:g} GB of disk")

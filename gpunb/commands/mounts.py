@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput
-from gpunb.units import money_text
+from gpunb.units import price_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Mount:
         from gpunb.sessions.volumes import short
 
         volume = self.volume
-        price = "" if volume.usd_h is None else f", {money_text(volume.usd_h, digits=4)} an hour of its own"
+        price = "" if volume.usd_h is None else f", {price_text(volume.usd_h)} an hour of its own"
         where = f" at {self.path}" if volume.provider == "vast" else " (its place is the cloud's choice)"
         return f"{short(volume.name) or volume.id} ({volume.size_gb:g} GB){where}{price}, kept at the end"
 

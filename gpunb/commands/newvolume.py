@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gpunb.commands.result import Note, Result
 from gpunb.errors import BadInput, GpunbError, OutcomeUnknown
-from gpunb.units import money_text
+from gpunb.units import money_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -77,7 +77,7 @@ def create(
     )
     space = _choose(spaces, name, size_gb, where)
     hourly = space.usd_gb_h * size_gb
-    price = f"{money_text(hourly, digits=4)} an hour ({money_text(hourly * _MONTH_H)} a month)"
+    price = f"{price_text(hourly)} an hour ({money_text(hourly * _MONTH_H)} a month)"
     what = f"volume {name}: {size_gb} GB at {space.cloud.title}, {space.place}, for {price} until deleted"
     if not context.ask(f"{what}, with or without a machine. rent it?", yes=yes):
         return Result({"created": False}, Note("nothing was rented", "dim"), exit_code=1)

@@ -13,7 +13,8 @@ import click
 
 from gpunb.commands.result import Cell, Note, Opening, Result, Table
 from gpunb.commands.verb import DURATION, complete_sessions, verb
-from gpunb.units import duration_text, money_text
+from gpunb.presentation.columns import Column
+from gpunb.units import duration_text, money_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,12 +80,21 @@ def shown(shapes: Sequence[dict[str, Any]], *, now: float | None = None) -> Resu
     spent = sum(one["cost"].get("total") or 0.0 for one in shapes)
     hourly = sum(one["usd_h"] or 0.0 for one in shapes)
     total = ["", "", "", "", "", _money(spent, 2), _money(hourly, 3), ""]
-    heads = ["session", "state", "gpu", "cloud", ">runs", ">cost", ">$/h", "ends in"]
+    heads = [
+        Column("session"),
+        Column("state", wrap=True),
+        Column("gpu", drop=1),
+        Column("cloud", drop=2),
+        Column("runs", right=True, drop=3),
+        Column("cost", right=True),
+        Column("$/h", right=True),
+        Column("ends in"),
+    ]
     return Result(data, Table(heads, rows, total=total if len(rows) > 1 else None))
 
 
 def _money(usd: float | None, digits: int) -> str:
-    return "?" if usd is None else money_text(usd, digits=digits)
+    return "?" if usd is None else (money_text if digits == 2 else price_text)(usd)
 
 
 def _live(context: Context, names: Sequence[str], length: float | None) -> None:

@@ -8,7 +8,7 @@ import click
 
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import verb
-from gpunb.units import money_text
+from gpunb.units import price_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -36,7 +36,7 @@ def command(context: Context, *, session: str | None, yes: bool) -> Result:
         return Result({"session": found.name, "rebooted": False}, Note("nothing was changed", "dim"))
     with context.progress(f"reboot {found.name}") as progress:
         found = reboot(context.ledger, provider, found, progress=progress)
-    price = money_text(found.hourly, digits=3)
+    price = price_text(found.hourly)
     return Result(
         {"session": found.name, "rebooted": True, "state": found.state.value},
         Note(f"{found.name} is {found.state.value} again; it costs {price} an hour", "ok"),

@@ -10,6 +10,7 @@ import click
 from gpunb.commands.result import Cell, Note, Result, Table
 from gpunb.commands.verb import verb
 from gpunb.errors import SessionNotFound
+from gpunb.presentation.columns import Column
 from gpunb.units import duration_text, money_text
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def command(context: Context, *, name: str | None, limit: int) -> Result:
         rows.append(
             [
                 Cell(one.name, "strong"),
+                Cell(one.session_id, "dim"),
                 views.machine(one.gpu, one.gpus),
                 one.provider,
                 time.strftime("%Y-%m-%d %H:%M", time.localtime(one.ended)),
@@ -54,5 +56,16 @@ def command(context: Context, *, name: str | None, limit: int) -> Result:
                 gone,
             ]
         )
-    heads = ["session", "gpu", "cloud", ">ended", ">lasted", ">cost", ">the cloud says", "ended by", "gone"]
+    heads = [
+        Column("session"),
+        Column("id", drop=7),
+        Column("gpu", drop=6),
+        Column("cloud", drop=2),
+        Column("ended", right=True, drop=1),
+        Column("duration", right=True, drop=5),
+        Column("cost", right=True),
+        Column("billed", right=True, drop=3),
+        Column("ended by", drop=4, wrap=True),
+        Column("gone", wrap=True),
+    ]
     return Result([one.data() for one in receipts], Table(heads, rows))

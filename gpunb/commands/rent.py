@@ -13,7 +13,7 @@ from gpunb.commands import market, mounts
 from gpunb.commands.result import Block, Fields, Note, Opening, Result
 from gpunb.commands.verb import DURATION, MONEY, OrNever, verb
 from gpunb.errors import AuthFailed, BadInput, NoFunds, OfferGone, ProviderError, QuotaExhausted, RateLimited
-from gpunb.units import duration_text, money_text
+from gpunb.units import duration_text, money_text, price_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -232,7 +232,7 @@ def _plan(row: Ranked, request: RentRequest) -> list[Block]:
                     f"{machine(offer.gpu, offer.gpus)} on {offer.provider}{f' in {where}' if where else ''}",
                 ),
                 ("host", f"{offer.trust}, {offer.kind}, {offer.rental}"),
-                ("price", f"{money_text(row.hourly, digits=3)} an hour with {request.disk_gb:g} GB of disk"),
+                ("price", f"{price_text(row.hourly)} an hour with {request.disk_gb:g} GB of disk"),
                 ("for all of it", money_text(row.total)),
                 ("ends after", " or ".join(limits)),
             ]
@@ -263,7 +263,7 @@ def _ready(context: Context, session: Session, request: RentRequest) -> Result:
         Fields(
             [
                 ("machine", f"{views.machine(session.gpu, session.gpus)} on {session.provider}"),
-                ("price", f"{money_text(session.hourly, digits=3)} an hour"),
+                ("price", f"{price_text(session.hourly)} an hour"),
                 ("time left", left[0] if lease.deadline is not None else ""),
                 ("idle limit", duration_text(lease.idle_s) if lease.idle_s is not None else "never"),
                 ("budget", money_text(lease.budget_usd) if lease.budget_usd is not None else ""),

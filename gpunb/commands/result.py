@@ -11,9 +11,11 @@ import enum
 import json
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
+
+from gpunb.presentation.columns import GAP, Column, fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -171,21 +173,23 @@ class Table:
     Parameters
     ----------
     columns
-        Headings; one that starts with ``>`` is right-aligned (numbers).
+        Columns, or their headings; one that starts with ``>`` is right-aligned (numbers).
     rows
         Cells or plain values, as many as there are columns.
     total
         A last row, set apart.
     """
 
-    columns: Sequence[str]
+    columns: Sequence[Column | str]
     rows: Iterable[Sequence[object]]
     total: Sequence[object] | None = None
     title: str = ""
+    _columns: list[Column] = field(init=False, repr=False)
     _made: list[list[Cell]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.columns = [clean(heading) for heading in self.columns]
+        made = [Column.of(column, first=index == 0) for index, column in enumerate(self.columns)]
+        self._columns = [replace(column, heading=clean(column.heading)) for column in made]
         self._made = [[Cell.of(value) for value in row] for row in self.rows]
         for row in self._made:
             if len(row) != len(self.columns):
@@ -193,47 +197,71 @@ class Table:
                 raise ValueError(msg)
 
     def rich(self) -> RenderableType:
-        """For the terminal."""
+        """For the terminal: as many columns as fit it, see `gpunb.presentation.columns`."""
+        return _Fitted(self)
+
+    def fitted(self, width: int) -> RenderableType:
+        """For a terminal of `width` cells."""
         from rich import box
+        from rich.console import Group
         from rich.table import Table as RichTable
         from rich.text import Text
 
+        total = [Cell.of(value) for value in self.total] if self.total is not None else None
+        rows = [*self._made, total] if total else self._made
+        layout = fit(self._columns, [[cell.text for cell in row] for row in rows], width)
+        title = [Text(clean(self.title), style="italic")] if self.title else []
+        if not layout.shown:
+            return Group(*title, *self._stacked(rows))
         table = RichTable(
             box=box.SIMPLE_HEAD,
-            show_footer=self.total is not None,
+            show_footer=total is not None,
+            show_edge=False,
             pad_edge=False,
-            title=clean(self.title) or None,
-            title_justify="left",
+            padding=(0, GAP - 1, 0, 0),
             header_style="bold",
         )
-        total = [Cell.of(value) for value in self.total] if self.total is not None else None
-        for index, heading in enumerate(self.columns):
-            right = heading.startswith(">")
+        for at, room in zip(layout.shown, layout.widths, strict=True):
+            column = self._columns[at]
             table.add_column(
-                heading.removeprefix(">"),
-                justify="right" if right else "left",
-                no_wrap=right or index == 0,
+                column.heading,
+                justify="right" if column.right else "left",
+                no_wrap=not column.wrap,
                 overflow="fold",
-                footer=Text(total[index].text, style="bold") if total else "",
+                width=room,
+                footer=Text(total[at].text, style="bold") if total else "",
             )
         for row in self._made:
-            table.add_row(*(Text(cell.text, style=_STYLES[cell.tone]) for cell in row))
-        return table
+            table.add_row(*(Text(row[at].text, style=_STYLES[row[at].tone]) for at in layout.shown))
+        gone = [column.heading for at, column in enumerate(self._columns) if at not in layout.shown]
+        more = f"not shown here: {', '.join(gone)} (widen the window, or --json)"
+        return Group(*title, table, *([Text(more, style=_STYLES["dim"])] if gone else []))
+
+    def _stacked(self, rows: Sequence[Sequence[Cell]]) -> list[RenderableType]:
+        """Each row as lines of heading and value, for a terminal that holds no table."""
+        out: list[RenderableType] = []
+        for row in rows:
+            named = zip((column.heading for column in self._columns), row, strict=True)
+            out += [
+                *([""] if out else []),
+                Fields([(heading or "-", cell) for heading, cell in named]).rich(),
+            ]
+        return out
 
     def html(self) -> str:
         """For the notebook."""
-        sides = ["right" if heading.startswith(">") else "left" for heading in self.columns]
 
         def line(tag: str, cells: Sequence[Cell], extra: str = "") -> str:
             made = (
-                f'<{tag} style="text-align:{side};padding:2px 10px 2px 0;font-variant-numeric:tabular-nums;'
+                f'<{tag} style="text-align:{"right" if column.right else "left"};padding:2px 10px 2px 0;'
+                f"{'' if column.wrap else 'white-space:nowrap;'}font-variant-numeric:tabular-nums;"
                 f'{extra}{_CSS[cell.tone]}">{escape(cell.text)}</{tag}>'
-                for cell, side in zip(cells, sides, strict=True)
+                for cell, column in zip(cells, self._columns, strict=True)
             )
             return f"<tr>{''.join(made)}</tr>"
 
         rule = "border-bottom:1px solid var(--jp-border-color1,#9e9e9e);"
-        head = line("th", [Cell.of(heading.removeprefix(">")) for heading in self.columns], rule)
+        head = line("th", [Cell(column.heading) for column in self._columns], rule)
         body = "".join(line("td", row) for row in self._made)
         foot = ""
         if self.total is not None:
@@ -244,6 +272,16 @@ class Table:
             f'{title}<table style="border-collapse:collapse;margin:4px 0">'
             f"<thead>{head}</thead><tbody>{body}</tbody>{foot}</table>"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """A table that is laid out when the width is known."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self.table.fitted(options.max_width)
 
 
 Block = Note | Code | Fields | Table
@@ -289,17 +327,21 @@ class Result:
         """The answer as HTML, escaped."""
         if self.as_json:
             return Code(self.json()).html()
-        return "".join(block.html() for block in self.blocks)
+        # "$" is money here, and mathematics to a page that typesets it
+        inner = "".join(block.html() for block in self.blocks)
+        return f'<div class="mathjax_ignore tex2jax_ignore">{inner}</div>' if inner else ""
 
-    def text(self, width: int = 120) -> str:
-        """The answer as plain text without colours."""
+    def text(self, width: int | None = None) -> str:
+        """The answer as plain text without colours; `width` is the terminal's, 120 where there is none."""
         if self.as_json:
             return self.json()
         from io import StringIO
+        from shutil import get_terminal_size
 
         from rich.console import Console
 
         out = StringIO()
+        width = width or get_terminal_size((120, 24)).columns
         # in a kernel rich would show it there instead of writing it
         Console(file=out, width=width, color_system=None, legacy_windows=False, force_jupyter=False).print(
             self

@@ -16,7 +16,7 @@ from gpunb.commands import views
 from gpunb.commands.result import clean
 from gpunb.sessions.lease import standing
 from gpunb.sessions.model import Cost, SessionState
-from gpunb.units import money_text
+from gpunb.units import price_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -149,7 +149,7 @@ def _lease(session: Session, cost: Cost, running: int, now: float) -> dict[str, 
 
 def _next(session: Session) -> str:
     """What to type or to click now."""
-    price = f"; its disk costs {money_text(session.stopped_usd_h, digits=3)} an hour"
+    price = f"; its disk costs {price_text(session.stopped_usd_h)} an hour"
     if session.alarm:
         said = "look at the cloud's own page; gpunb goes on trying"
     elif session.cloud_state == "interrupted":

@@ -10,7 +10,7 @@ import click
 
 from gpunb.commands.result import Block, Cell, Fields, Result, Table
 from gpunb.commands.verb import complete_runs, complete_sessions, verb
-from gpunb.units import duration_text, money_text
+from gpunb.units import duration_text, money_text, price_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -54,7 +54,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
                 ("created", views.ago(session.created, now)),
                 ("ready", views.ago(session.ready, now)),
                 ("ended", views.ago(session.ended, now)),
-                ("price", f"{money_text(session.hourly, digits=3)} an hour now"),
+                ("price", f"{price_text(session.hourly)} an hour now"),
                 ("cost so far", money_text(cost.total)),
                 ("time left", rest[0] if lease.deadline is not None else ""),
                 ("idle left", rest[1] if lease.idle_s is not None else ""),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import verb
-from gpunb.units import money_text
+from gpunb.units import price_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -22,7 +22,7 @@ def command(context: Context, *, session: str | None) -> Result:
     found = context.session(session)
     with context.progress(f"start {found.name}") as progress:
         found = lifecycle.start(context.ledger, context.provider(found.provider), found, progress=progress)
-    price = money_text(found.hourly, digits=3)
+    price = price_text(found.hourly)
     return Result(
         {"session": found.name, "state": found.state.value, "usd_h": found.hourly},
         Note(f"{found.name} is {found.state.value}; it costs {price} an hour", "ok"),

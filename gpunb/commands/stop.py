@@ -8,7 +8,7 @@ import click
 
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import verb
-from gpunb.units import money_text
+from gpunb.units import price_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -29,7 +29,7 @@ def command(context: Context, *, session: str | None, yes: bool) -> Result:
         return Result({"session": found.name, "stopped": False}, Note("nothing was changed", "dim"))
     with context.progress(f"stop {found.name}") as progress:
         found = lifecycle.stop(context.ledger, context.provider(found.provider), found, progress=progress)
-    price = money_text(found.hourly, digits=3)
+    price = price_text(found.hourly)
     return Result(
         {"session": found.name, "state": found.state.value, "usd_h": found.hourly},
         Note(f"{found.name} is {found.state.value}; it costs {price} an hour from now on", "ok"),

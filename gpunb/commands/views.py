@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gpunb.commands.result import Cell, Fields, Note, Table
+from gpunb.presentation.columns import Column
 from gpunb.sessions.model import SessionState
-from gpunb.units import duration_text, money_text
+from gpunb.units import duration_text, money_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,6 +49,28 @@ _RUN_TONES = {
     "died": "bad",
     "timeout": "warn",
 }
+SESSION_COLUMNS = (
+    Column("name"),
+    Column("state", wrap=True),
+    Column("gpu", drop=1),
+    Column("cloud", drop=3),
+    Column("host", drop=6),
+    Column("cost", right=True),
+    Column("$/h", right=True),
+    Column("time left", right=True),
+    Column("idle left", right=True, drop=2),
+    Column("budget left", right=True, drop=4),
+    Column("running", drop=5, wrap=True),
+)
+RUN_COLUMNS = (
+    Column("run"),
+    Column("kind", drop=4),
+    Column("name", wrap=True),
+    Column("state", wrap=True),
+    Column("session", drop=2),
+    Column("started", right=True, drop=3),
+    Column("took", right=True, drop=1),
+)
 _AWAY = {"interrupted": "taken back by the cloud (spot)", "offline": "the host is offline"}
 
 
@@ -156,21 +179,8 @@ def sessions_table(
         )
     spent = sum(costs[found.id].total for found in sessions)
     rate = sum(found.hourly for found in sessions)
-    heads = [
-        "name",
-        "state",
-        "gpu",
-        "cloud",
-        "host",
-        ">cost",
-        ">$/h",
-        ">time left",
-        ">idle left",
-        ">budget left",
-        "running",
-    ]
     total = ["total", "", "", "", "", money_text(spent), money_text(rate), "", "", "", ""]
-    return Table(heads, rows, total)
+    return Table(SESSION_COLUMNS, rows, total)
 
 
 def orphan_notes(orphans: Sequence[Orphan]) -> list[Note]:
@@ -192,7 +202,7 @@ def volume_notes(volumes: Sequence[IdleVolume]) -> list[Note]:
     """Volumes that nothing uses: they go on to cost, and are never ended unasked."""
     notes = []
     for one in volumes:
-        price = f" at {money_text(one.usd_h, digits=4)}/h" if one.usd_h is not None else ""
+        price = f" at {price_text(one.usd_h)}/h" if one.usd_h is not None else ""
         what = f"volume {one.name} ({one.provider} {one.id}, {one.size_gb:g} GB) is billed{price}"
         text = f"WARNING: {what} and no machine uses it; volumes --delete {one.id} ends it and its data"
         notes.append(Note(text, "bad"))
@@ -210,7 +220,7 @@ def warnings(sessions: Sequence[Session]) -> list[Note]:
         elif found.cloud_state in _AWAY:
             notes.append(Note(f"{found.name}: {_AWAY[found.cloud_state]}; {_next_step(found)}", "bad"))
         elif found.state is SessionState.STOPPED and found.stopped_usd_h > 0:
-            price = money_text(found.stopped_usd_h, digits=3)
+            price = price_text(found.stopped_usd_h)
             what = f"{found.name} is stopped and still costs {price} an hour for its disk"
             notes.append(Note(f"{what}; down {found.name} ends that", "warn"))
     return notes
@@ -218,7 +228,7 @@ def warnings(sessions: Sequence[Session]) -> list[Note]:
 
 def _next_step(session: Session) -> str:
     """What to do about a machine that is away, and what it costs meanwhile."""
-    disk = money_text(session.stopped_usd_h, digits=3)
+    disk = price_text(session.stopped_usd_h)
     costs = f"its disk costs {disk} an hour; " if session.stopped_usd_h > 0 else ""
     back = "it may come back by itself"
     if session.cloud_state == "interrupted":
@@ -248,7 +258,7 @@ def runs_table(runs: Sequence[RunNote], names: Mapping[str, str], now: float) ->
                 duration_text(took) if took is not None else "",
             ]
         )
-    return Table(["run", "kind", "name", "state", "session", ">started", ">took"], rows)
+    return Table(RUN_COLUMNS, rows)
 
 
 def said(receipt: Receipt) -> str:

@@ -10,7 +10,8 @@ from gpunb.commands import newvolume
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput, GpunbError
-from gpunb.units import money_text
+from gpunb.presentation.columns import Column
+from gpunb.units import price_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -80,13 +81,21 @@ def command(
             volume.place,
             f"{volume.size_gb:g}",
             ", ".join(volume.instances),
-            "" if volume.usd_h is None else money_text(volume.usd_h, digits=4),
+            "" if volume.usd_h is None else price_text(volume.usd_h),
         ]
         for _, volume in found
     ]
     total = ["total", "", "", "", f"{sum(volume.size_gb for _, volume in found):g}", "", ""]
-    total[-1] = money_text(sum(known), digits=4) if known else ""
-    heads = ["cloud", "id", "name", "where", ">GB", "used by", ">$/h"]
+    total[-1] = price_text(sum(known)) if known else ""
+    heads = [
+        Column("cloud"),
+        Column("id", wrap=True),
+        Column("name", wrap=True),
+        Column("where", drop=2, wrap=True),
+        Column("GB", right=True, drop=3),
+        Column("used by", drop=1, wrap=True),
+        Column("$/h", right=True),
+    ]
     text = "each costs until it is deleted: gpunb volumes --delete ID"
     return Result(data, Table(heads, rows, total=total), *notes, Note(text, "dim"))
 

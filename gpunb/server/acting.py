@@ -10,7 +10,7 @@ from gpunb.server import bodies, shown
 from gpunb.server.work import JobLedger, exactly
 from gpunb.sessions import kernelspecs, lease, lifecycle, supervisor
 from gpunb.sessions.model import SessionState, offer_from_dict
-from gpunb.units import duration_text, money_text
+from gpunb.units import duration_text, money_text, price_text
 
 if TYPE_CHECKING:
     from gpunb.offers import Ranked
@@ -105,7 +105,7 @@ def _rent_says(hub: Hub, body: bodies.Rent, row: Ranked) -> tuple[str, float]:
     most = f", never more than {money_text(until.budget_usd)}" if until.budget_usd is not None else ""
     says = (
         f"rent {machine(offer.gpu, offer.gpus)} at {offer.provider}{where} for "
-        f"{duration_text(body.hours * 3600)}: {money_text(offer.hourly(disk), digits=3)} an hour with "
+        f"{duration_text(body.hours * 3600)}: {price_text(offer.hourly(disk))} an hour with "
         f"{disk:g} GB of disk, {money_text(total)} for all of it{most}"
     )
     return says, round(total, 6)
@@ -140,9 +140,9 @@ def _says(ledger: Ledger, session: Session, action: str, body: bodies.Body) -> t
         )
         return loss, 0.0
     if action == "stop":
-        price = money_text(session.stopped_usd_h, digits=3)
+        price = price_text(session.stopped_usd_h)
         return f"stop {name}: it will cost {price} an hour for its disk, until it is down{ends}", 0.0
-    price = money_text(session.usd_h, digits=3)
+    price = price_text(session.usd_h)
     if session.lease.deadline is None:
         return f"start {name}: {price} an hour until it is stopped or down", None
     hours = max(0.0, session.lease.deadline - ledger.clock.time()) / 3600.0

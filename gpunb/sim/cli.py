@@ -215,7 +215,7 @@ def status(context: Context) -> Result:  # noqa: ARG001 - a verb's first argumen
                 row["id"],
                 row["label"],
                 row["phase"],
-                money_text(row["usd"], digits=4),
+                money_text(row["usd"]),
                 ", ".join(row["troubles"]),
             ]
             for row in one["machines"]

@@ -145,5 +145,5 @@ def test_texts() -> None:
         "1d 1h",
     ]
     assert [duration_text(s) for s in (math.inf, -90)] == ["no end", "-1m 30s"]
-    assert [money_text(x) for x in (0, 1.255, 0.0004, 1234.5)] == ["$0.00", "$1.25", "$0.00040", "$1,234.50"]
+    assert [money_text(x) for x in (0, 1.255, 0.0004, 1234.5)] == ["$0.00", "$1.25", "<$0.01", "$1,234.50"]
     assert [bytes_text(x) for x in (0, 999, 1500, 2e9)] == ["0 B", "999 B", "1.5 kB", "2.0 GB"]

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput, GpunbError, WrongState
-from gpunb.units import duration_text, money_text
+from gpunb.units import duration_text, money_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,12 +84,12 @@ def _running(context: Context, session: Session) -> str:
 
 
 def _ask_stop(context: Context, session: Session, args: dict[str, Any]) -> str:  # noqa: ARG001
-    price = money_text(session.stopped_usd_h, digits=3)
+    price = price_text(session.stopped_usd_h)
     return f"Stop {session.name}? Its disk stays, for {price} an hour.{_running(context, session)}"
 
 
 def _ask_start(context: Context, session: Session, args: dict[str, Any]) -> str:  # noqa: ARG001
-    return f"Start {session.name}? It costs {money_text(session.usd_h, digits=3)} an hour from then on."
+    return f"Start {session.name}? It costs {price_text(session.usd_h)} an hour from then on."
 
 
 def _ask_down(context: Context, session: Session, args: dict[str, Any]) -> str:  # noqa: ARG001
@@ -136,7 +136,7 @@ def _stop(context: Context, session: Session, args: dict[str, Any]) -> str:  # n
 
     with context.progress(f"stop {session.name}") as progress:
         found = lifecycle.stop(context.ledger, context.provider(session.provider), session, progress=progress)
-    price = money_text(found.hourly, digits=3)
+    price = price_text(found.hourly)
     return f"{found.name} is {found.state.value}; it costs {price} an hour from now on"
 
 

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gpunb.commands.result import Cell, Note, Result, Table
-from gpunb.units import duration_text, money_text
+from gpunb.units import duration_text, money_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,4 +65,4 @@ def sessions(shapes: Sequence[dict[str, Any]]) -> Result:
 
 
 def _money(usd: float | None, digits: int) -> str:
-    return "?" if usd is None else money_text(usd, digits=digits)
+    return "?" if usd is None else (money_text if digits == 2 else price_text)(usd)

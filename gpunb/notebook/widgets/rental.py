@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpunb import log
 from gpunb.errors import Cancelled, GpunbError, WrongState
 from gpunb.notebook.widgets.base import Door, Reporter, told
-from gpunb.units import duration_text, money_text
+from gpunb.units import duration_text, money_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ def sentence(row: Ranked, request: RentRequest) -> str:
     risk = "; the cloud may take it back before (spot)" if offer.rental == "spot" else ""
     return (
         f"Rent {machine(offer.gpu, offer.gpus)} on {place}: {total} for {hours} "
-        f"({money_text(row.hourly, digits=3)} an hour with {request.disk_gb:g} GB of disk). "
+        f"({price_text(row.hourly)} an hour with {request.disk_gb:g} GB of disk). "
         f"It ends by itself {' or '.join(ends)}{risk}."
     )
 

@@ -1,0 +1,1 @@
+"""How things are shown, apart from what they are: columns, their widths, and what is dropped first."""

@@ -1,0 +1,100 @@
+"""A table's columns, and which of them fit a terminal.
+
+A figure is shown whole or not at all: a narrow terminal drops columns in a stated order, then turns
+each row into a few lines; it never cuts a cell's digits or folds a word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["GAP", "Column", "Layout", "fit"]
+
+GAP = 2  # blanks between two columns
+_WORD_MAX = 28  # a longer word (an id, a path) may be folded
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table.
+
+    Parameters
+    ----------
+    heading
+        Its heading.
+    right
+        Numbers: right-aligned, on one line.
+    drop
+        0 stays as long as there is a table; of the others the largest goes first.
+    wrap
+        Whether a cell may take several lines, broken between words.
+    """
+
+    heading: str
+    right: bool = False
+    drop: int = 0
+    wrap: bool = False
+
+    @classmethod
+    def of(cls, heading: str | Column, *, first: bool = False) -> Column:
+        """`heading` as a column; ``">cost"`` is right-aligned; text wraps but in the first."""
+        if isinstance(heading, Column):
+            return heading
+        right = heading.startswith(">")
+        return cls(heading.removeprefix(">"), right=right, wrap=not right and not first)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The columns shown, by index, each with its width in terminal cells; no columns: row by row."""
+
+    shown: tuple[int, ...]
+    widths: tuple[int, ...]
+
+
+def fit(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int) -> Layout:
+    """Which of `columns` fit into `width` terminal cells, and how wide each is.
+
+    Parameters
+    ----------
+    columns
+        The columns.
+    cells
+        Rows (and the total) of texts, each as long as `columns`.
+    width
+        Terminal cells in a line.
+    """
+    from rich.cells import cell_len
+
+    whole, least = [], []
+    for index, column in enumerate(columns):
+        texts = [column.heading, *(row[index] for row in cells)]
+        natural = max(cell_len(text) for text in texts)
+        words = max((cell_len(word) for text in texts for word in text.split()), default=0)
+        whole.append(natural)
+        least.append(
+            min(natural, max(cell_len(column.heading), min(words, _WORD_MAX))) if column.wrap else natural
+        )
+    shown = list(range(len(columns)))
+    while _line(least, shown) > width:
+        index = max(reversed(shown), key=lambda at: columns[at].drop)
+        if not columns[index].drop:
+            return Layout((), ())
+        shown.remove(index)
+    for at in sorted(set(range(len(columns))) - set(shown), key=lambda at: columns[at].drop):
+        # a wide column may have gone after narrow ones that fit without it
+        if _line(least, [*shown, at]) <= width:
+            shown = sorted([*shown, at])
+    widths = {at: whole[at] for at in shown}
+    while (over := _line(widths, shown) - width) > 0:
+        wide = max((at for at in shown if widths[at] > least[at]), key=lambda at: widths[at])
+        widths[wide] -= min(over, widths[wide] - least[wide])
+    return Layout(tuple(shown), tuple(widths[at] for at in shown))
+
+
+def _line(widths: Sequence[int] | dict[int, int], shown: Sequence[int]) -> int:
+    return sum(widths[at] for at in shown) + GAP * (len(shown) - 1)
