@@ -1,4 +1,4 @@
-"""What a terminal of 80, 100 or 200 columns shows: figures whole or not at all, no word folded, no line too long."""
+"""Terminals of 80, 100 and 200 columns: figures whole or not at all, no word folded, no line too long."""
 
 from __future__ import annotations
 
