@@ -40,6 +40,7 @@ from gpunb.providers.bounded import (
     within,
 )
 from gpunb.providers.pacing import Pacer, Rate
+from gpunb.providers.proxies import environment_error
 from gpunb.providers.text import clean
 
 if TYPE_CHECKING:
@@ -189,6 +190,13 @@ class ApiClient:
         Factor on all rates; a simulated cloud whose clock runs faster has less than 1.
     transport, clock, sleep
         For tests and in-process clouds.
+
+    Raises
+    ------
+    BadInput
+        The address or the key breaks its rule.
+    SettingsError
+        The environment's proxies or certificates can't be used; names the variable.
     """
 
     def __init__(
@@ -223,14 +231,17 @@ class ApiClient:
         self._pacer = Pacer(rates or {}, pace, clock)
         self._pace = pace
         self._auth = _KeyAuth(key, header, scheme) if key is not None and self._secret else None
-        self._client = httpx.Client(
-            headers={"User-Agent": "gpunb", "Accept": "application/json", "Accept-Encoding": "gzip"},
-            # a redirected PUT would arrive as a GET, and the key somewhere else
-            follow_redirects=False,
-            trust_env=not loopback,
-            transport=transport,
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=4.0),
-        )
+        try:
+            self._client = httpx.Client(
+                headers={"User-Agent": "gpunb", "Accept": "application/json", "Accept-Encoding": "gzip"},
+                # a redirected PUT would arrive as a GET, and the key somewhere else
+                follow_redirects=False,
+                trust_env=not loopback,
+                transport=transport,
+                limits=httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=4.0),
+            )
+        except Exception as err:
+            raise environment_error(title, err) from err
         hold_to_time(self._client)
 
     def __repr__(self) -> str:

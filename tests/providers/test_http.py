@@ -4,6 +4,7 @@ import datetime as dt
 import logging
 import socket
 import ssl
+import sys
 import threading
 import time
 from email.utils import format_datetime
@@ -20,6 +21,7 @@ from gpunb.errors import (
     ProviderError,
     QuotaExhausted,
     RateLimited,
+    SettingsError,
     Unavailable,
 )
 from gpunb.providers.http import ApiClient, Failure, Rate, clean
@@ -330,3 +332,35 @@ def test_text_from_outside_is_one_clean_line():
     assert clean("x" * 1_000_000, 10) == "x" * 9 + "…"
     assert clean("<b>&") == "<b>&"
     assert clean(12) == "12"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "todo"),
+    [
+        ("ALL_PROXY", "socks://127.0.0.1:7891/", "httpx[socks]"),  # as GNOME sets it
+        ("all_proxy", "socks4://me:s3cret@127.0.0.1:1", "httpx[socks]"),
+        ("HTTPS_PROXY", "socks5://127.0.0.1:7891", "httpx[socks]"),
+        ("https_proxy", "ftp://127.0.0.1:3128", "unset https_proxy"),
+        ("HTTP_PROXY", "http://127.0.0.1:not-a-port", "unset HTTP_PROXY"),
+        ("SSL_CERT_FILE", "/nowhere/ca.pem", "unset SSL_CERT_FILE"),
+        ("SSL_CERT_FILE", "/dev/null", "unset SSL_CERT_FILE"),
+    ],
+)
+def test_an_environment_that_no_client_can_use_is_named_with_what_to_type(monkeypatch, variable, value, todo):
+    # MoonshotAI/kimi-cli#404, unslothai/unsloth#6090, danielgatis/rembg#855
+    if variable == "HTTPS_PROXY":
+        monkeypatch.setitem(sys.modules, "socksio", None)  # as where the extra is not installed
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        client("https://acme.example")
+    assert variable in caught.value.message
+    assert todo in (caught.value.hint or "")
+    assert "s3cret" not in str(caught.value.lines())
+    client("http://127.0.0.1:9")  # where the variables do not count
+
+
+def test_a_proxy_that_can_be_used_stays_in_use(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "127.0.0.1:9")  # nobody listens there, and no scheme is one, too
+    with pytest.raises(Unavailable) as caught:
+        client("https://acme.invalid").call("GET", "/things", deadline=2)
+    assert "refused" in str(caught.value)
