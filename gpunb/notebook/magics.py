@@ -55,7 +55,7 @@ def _say_what_is_left() -> None:
 
 
 def unregister(shell: InteractiveShell) -> None:
-    """Take the magics away and close this kernel's connections; sessions go on."""
+    """Take the magics away and close this kernel's connections (not in a reload); sessions go on."""
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop(NAME, None)
     hooks: Any = getattr(shell.Completer, "custom_completers", None)
@@ -64,7 +64,7 @@ def unregister(shell: InteractiveShell) -> None:
             hooks.strs.pop(key, None)
     onoff.uninstall(shell)
     reach = sys.modules.get("gpunb.sessions.reach")
-    if reach is not None:
+    if reach is not None and not onoff.reloading():
         reach.close_all()
 
 

@@ -2,20 +2,26 @@
 
 An input transformer rewrites a cell before IPython looks at it, so that the
 host gets the text as it was typed, its own magics and ``!`` lines included.
-``%%local`` is taken off its cell here, so that it runs as it would without us.
-Nothing heavy is imported until the first ``%gpu on``.
+Only the text that the user sent is routed: what a running cell hands to IPython
+again (``%%time``, ``run_cell``, ``%run x.ipy``, an extension) stays where that
+cell runs. ``%%local`` is taken off its cell here, so that it runs as it would
+without us. Nothing heavy is imported until the first ``%gpu on``.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.extensions import ExtensionManager
+from IPython.core.inputtransformer2 import TransformerManager
+from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import no_var_expand
 
 if TYPE_CHECKING:
-    from IPython.core.interactiveshell import InteractiveShell
+    from types import CodeType, FrameType
 
     from gpunb.commands.mode import Mode
 
@@ -24,6 +30,9 @@ __all__ = ["install", "mode_of", "uninstall"]
 HOST_MAGIC = "_gpu_on_host"
 # ours, and what loads and unloads us, stay here
 _STAYS = re.compile(r"^(?:[A-Za-z_]\w*\s*=\s*)?%(?:gpu\b|(?:re|un)?load_ext\s+gpunb\b)")
+_STAYS_INSIDE = re.compile(r"^[ \t]+(?:[A-Za-z_]\w*\s*=\s*)?%gpu\b")
+_CLAUSE = re.compile(r"^(?:else|elif|except|finally)\b")
+_CALL = "get_ipython().run_line_magic('gpu'"
 _LOCAL = re.compile(r"^%%local\s*$")
 _SWITCH = re.compile(r"^%gpu\s+(on|off)\b(?!.*(?:\s-h\b|\s--help\b))")
 
@@ -44,7 +53,7 @@ class Router:
         on = mode_of(self.shell) is not None
         if not on and not any(_SWITCH.match(line) for line in lines):
             return lines
-        if not lines or lines[0].startswith("%%gpu") or self._hidden():
+        if not lines or lines[0].startswith("%%gpu") or not self._sent_by_user(lines):
             return lines
         return self._routed(lines, on=on)
 
@@ -55,6 +64,13 @@ class Router:
         piece: list[str] = []
         at = 0
         while at < len(lines):
+            block = self._block(piece, lines, at) if _STAYS_INSIDE.match(lines[at]) else None
+            if block is not None:
+                head, end = block
+                out += _piece(piece[:head], on=on)
+                out += [*piece[head:], *lines[at:end]]
+                piece, at = [], end
+                continue
             if not (_STAYS.match(lines[at]) and self._whole(piece)):
                 piece.append(lines[at])
                 at += 1
@@ -70,19 +86,72 @@ class Router:
             at += 1
         return out + _piece(piece, on=on)
 
+    def _block(self, piece: list[str], lines: list[str], at: int) -> tuple[int, int] | None:
+        """The compound statement around an indented ``%gpu`` at ``lines[at]``, which stays here with it.
+
+        Where it begins in `piece` and ends in `lines`; None if that line is text in a string.
+        """
+        for head in range(len(piece) - 1, -1, -1):
+            if not _begins(piece[head]) or (head and piece[head - 1].startswith("@")):
+                continue
+            if self._whole(piece[:head]):
+                break
+        else:
+            return None
+        before = "".join(piece[head:])
+        plain = TransformerManager()
+        calls = [plain.transform_cell(text).count(_CALL) for text in (before, before + lines[at])]
+        if calls[0] == calls[1]:
+            return None
+        end = at + 1
+        while end < len(lines) and not (_begins(lines[end]) and self._whole([*piece[head:], *lines[at:end]])):
+            end += 1
+        return head, end
+
     def _whole(self, piece: list[str]) -> bool:
         """Whether a new statement can begin after `piece`: it is not inside a string or a bracket."""
         text = "".join(piece)
         return not text.strip() or self.shell.check_complete(text)[0] != "incomplete"
 
-    def _hidden(self) -> bool:
-        """Whether this is a front end's own code (a variables view, a debugger), not the user's."""
+    def _sent_by_user(self, lines: list[str]) -> bool:
+        """Whether this is the cell that a front end asked to run, as the user typed it.
+
+        Not a front end's own code (a variables view, a debugger), and not what a running cell, a
+        hook or a callback hands to IPython.
+        """
+        if _called_by(InteractiveShell.run_code.__code__):
+            return False
         kernel = getattr(self.shell, "kernel", None)
         if kernel is None:
-            return False
+            return threading.current_thread() is threading.main_thread()
         message = kernel.get_parent("shell") or {}
         content = message.get("content") or {}
-        return bool(content.get("silent")) or content.get("store_history") is False
+        if (message.get("header") or {}).get("msg_type") != "execute_request":
+            return False
+        hidden = content.get("silent") or content.get("store_history") is False
+        return not hidden and lines == self._as_typed(str(content.get("code", "")))
+
+    def _as_typed(self, code: str) -> list[str]:
+        """The lines of `code` as the transformers before this one leave them."""
+        lines = (code if code.endswith("\n") else f"{code}\n").splitlines(keepends=True)
+        for transform in self.shell.input_transformers_cleanup:
+            if transform is self:
+                break
+            lines = transform(lines)
+        return lines
+
+
+def _begins(line: str) -> bool:
+    """Whether a statement at the left margin begins with `line`."""
+    return bool(line.strip()) and line[0] not in " \t#)]}" and not _CLAUSE.match(line)
+
+
+def _called_by(code: CodeType) -> bool:
+    """Whether a function of that code is under way in this thread."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - where we are called from is the question
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _piece(lines: list[str], *, on: bool) -> list[str]:
@@ -117,13 +186,20 @@ def install(shell: InteractiveShell) -> None:
     asking.install(shell)
 
 
+def reloading() -> bool:
+    """Whether ``%reload_ext`` is at work: what was on stays on then."""
+    return _called_by(ExtensionManager.reload_extension.__code__)
+
+
 def uninstall(shell: InteractiveShell) -> None:
-    """Take it all away; plain cells run here."""
+    """Take it all away; plain cells run here, unless the extension comes back at once."""
     from gpunb.notebook import asking
 
     mode = sys.modules.get("gpunb.commands.mode")
-    if mode is not None:
-        mode.turn_off(shell)
+    if mode is not None and not reloading():
+        was = mode.turn_off(shell)
+        if was is not None:
+            print(f"gpunb: plain cells run here again, no longer on {was.name}", file=sys.stderr)  # noqa: T201
     cleanup = shell.input_transformers_cleanup
     cleanup[:] = [one for one in cleanup if not isinstance(one, Router)]
     shell.magics_manager.magics["cell"].pop(HOST_MAGIC, None)

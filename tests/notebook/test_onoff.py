@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.kernel import Notebook
 
 pytestmark = pytest.mark.slow
@@ -114,6 +116,79 @@ def test_a_host_that_is_gone_fails_the_cell_and_never_runs_it_here(on: Notebook)
     assert "%gpu off runs plain cells here again" in failed.error
     on.run("%gpu off")
     assert on.run("print('ran here')").text.strip() == "ran here"
+
+
+INNER = f"get_ipython().run_cell({WHERE!r});"
+HOOK = f"""ip = get_ipython()
+def hook(info):
+    ip.events.unregister('pre_run_cell', hook)
+    ip.run_cell({WHERE!r})
+ip.events.register('pre_run_cell', hook)
+ip.run_cell('1');"""
+LOCAL = [  # ways in which a running cell gives IPython text to run once more
+    f"%%time\n{WHERE}",
+    f"%%timeit -n1 -r1\n{WHERE}",
+    f"%%prun -q\n{WHERE}",
+    f"%%capture cap\n{WHERE}\n",
+    f"%time {WHERE.splitlines()[0]}; {WHERE.splitlines()[1]}",
+    INNER,
+    f"get_ipython().run_cell_magic('time', '', {WHERE!r})",
+    f"%%time\n{INNER}",
+    "%run part.ipy",
+    "from other import part\npart(get_ipython())",
+    f"async def job():\n    {INNER}\nawait job()",
+    HOOK,
+]
+
+
+def test_local_holds_for_all_that_the_cell_runs(on: Notebook, work: Path) -> None:
+    (work / "part.ipy").write_text(WHERE + "\n")
+    (work / "other.py").write_text(f"def part(ip):\n    ip.run_cell({WHERE!r})\n")
+    for cell in LOCAL:
+        told = on.run(f"%%local\n{cell}")
+        assert told.status == "ok", (cell, told.error)
+        text = told.text if "capture" not in cell else on.run("%%local\nprint(cap.stdout)").text
+        assert HERE in text.split(), (cell, text)
+        assert not [line for line in text.split() if line.startswith("/") and line != HERE], (cell, text)
+    on.run("%%local\n%%time\napi_key = 'only-here'")
+    assert on.run("'api_key' in globals()").bundles[-1]["text/plain"] == "False"
+    assert on.run("%%local\n'api_key' in globals()").bundles[-1]["text/plain"] == "True"
+
+
+def test_what_a_callback_or_a_thread_runs_stays_here(on: Notebook) -> None:
+    on.run(
+        "%%local\nimport asyncio, os, threading\nseen = []\nprobe = 'seen.append(os.environ[\"HOME\"])'\n"
+        "asyncio.get_event_loop().call_later(0.2, get_ipython().run_cell, probe)\n"
+        "thread = threading.Timer(0.2, get_ipython().run_cell, [probe])\nthread.start()"
+    )
+    on.run("%%local\nthread.join()\nimport asyncio\nawait asyncio.sleep(0.5)")
+    assert set(on.run("%%local\nprint(*seen)").text.split()) == {HERE}
+
+
+def test_a_block_with_a_line_of_ours_stays_here(on: Notebook) -> None:
+    block = on.run(
+        f"{WHERE}\nif True:\n    pass\nfor word in ('ps', 'runs'):\n    shown = %gpu ps --json\n{WHERE}"
+    )
+    assert block.status == "ok", block.error
+    first, again = block.text.split()
+    assert first == again != HERE
+    assert on.run("%%local\nprint(word, shown.data()[0]['name'])").text.split() == ["runs", "demo"]
+    text = on.run('text = """\n    %gpu off\n"""\nprint(text.strip())')
+    assert text.text.strip() == "%gpu off"
+    tried = on.run("try:\n    %gpu off\nexcept Exception:\n    raise\nelse:\n    print('switched')")
+    assert tried.status == "ok", tried.error
+    assert "switched" in tried.text
+    assert on.run(WHERE).text.strip() == HERE
+
+
+def test_reloading_keeps_it_and_unloading_says_so(on: Notebook) -> None:
+    assert on.run("%reload_ext gpunb").status == "ok"
+    there = on.run(WHERE).text.strip()
+    assert there != HERE
+    on.run("x_there = 1")
+    assert ["x_there"] in [on.complete("x_the") for _ in range(3)]  # the first answer imports jedi there
+    told = on.run("%unload_ext gpunb")
+    assert "run here again, no longer on demo" in told.text
 
 
 def test_unloading_ends_it(on: Notebook) -> None:
