@@ -138,8 +138,8 @@ def python_with_kernel() -> str:
         run([uv, "venv", "--allow-existing", "--system-site-packages", "--python", sys.executable, venv])
         install_kernel = [uv, "pip", "install", "--python", python]
     else:
-        run([sys.executable, "-m", "venv", "--system-site-packages", venv])
-        install_kernel = [python, "-m", "pip", "install", "--disable-pip-version-check"]
+        run([sys.executable, "-I", "-m", "venv", "--system-site-packages", venv])
+        install_kernel = [python, "-I", "-m", "pip", "install", "--disable-pip-version-check"]
     patient = [] if uv else ["--retries", "2"]  # a host without a way out must not be waited for long
     if attempt([*install_kernel, *patient, "ipykernel"]):
         folder = wheels()

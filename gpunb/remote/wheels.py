@@ -15,7 +15,7 @@ import tarfile
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from gpunb import paths
+from gpunb import isolated, paths
 from gpunb.errors import BootstrapFailed
 from gpunb.progress import SILENT, Progress
 
@@ -103,7 +103,7 @@ def _pip() -> list[str]:
     for python in tried:
         if python is None:
             continue
-        argv = [python, "-m", "pip"]
+        argv = isolated.argv("pip", python=python)
         if subprocess.run([*argv, "--version"], capture_output=True, check=False).returncode == 0:
             return argv
     msg = "the host can't reach a package index, and this machine has no pip to download for it"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpunb import isolated
 from gpunb.errors import BadInput, WrongState
 from gpunb.server import bodies, shown
 from gpunb.server.base import Handler, authorized, guarded
@@ -68,7 +68,7 @@ class Terminal(Handler):
         if shutil.which("ssh") is None:
             msg = "there is no ssh program on the server's machine"
             raise WrongState(msg, hint="install openssh-client")
-        argv = [sys.executable, "-m", "gpunb", "ssh", "-s", session.name]
+        argv = isolated.argv("gpunb", "ssh", "-s", session.name)
         model = manager.create(shell_command=argv, cwd=str(self.hub.root))
         self.send({"name": str(model["name"])})
 

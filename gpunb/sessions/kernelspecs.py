@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpunb import log
+from gpunb import isolated, log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,15 +35,7 @@ def spec(session: Session) -> dict[str, Any]:
     gpu = f"{session.gpus} x {session.gpu}" if session.gpus > 1 else session.gpu
     home = os.environ.get("GPUNB_HOME")
     found: dict[str, Any] = {
-        "argv": [
-            sys.executable,
-            "-m",
-            "gpunb.notebook.bridge",
-            "-f",
-            "{connection_file}",
-            "--session",
-            session.id,
-        ],
+        "argv": isolated.argv("gpunb.notebook.bridge", "-f", "{connection_file}", "--session", session.id),
         "display_name": " · ".join(part for part in ("Python 3", gpu, session.name) if part),
         "language": "python",
         "interrupt_mode": "message",

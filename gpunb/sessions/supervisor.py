@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from gpunb import log, paths
+from gpunb import isolated, log, paths
 from gpunb.errors import LedgerDamaged, LedgerError, LedgerTooNew, SessionError
 from gpunb.sessions.reach import HOST, Reach
 from gpunb.sessions.watching import Looked, Watch
@@ -30,7 +29,7 @@ __all__ = ["COMMAND", "LEADER_TTL_S", "TICK_S", "Looked", "Watch", "ensure", "ru
 
 TICK_S = 15.0
 LEADER_TTL_S = 90.0
-COMMAND = (sys.executable, "-m", "gpunb", "supervise")
+COMMAND = tuple(isolated.argv("gpunb", "supervise"))
 
 
 def run(

@@ -11,11 +11,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from gpunb import paths
+from gpunb import isolated, paths
 from gpunb.errors import GpunbError, WrongState
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def start(options: Mapping[str, Any], *, timeout: float = 30.0) -> dict[str, Any
     full = {**options, "marker": str(marker_file()), "root": str(folder / "hosts")}
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gpunb.sim.runner", json.dumps(full)],
+            isolated.argv("gpunb.sim.runner", json.dumps(full)),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,

@@ -44,7 +44,9 @@ printf '\\n%s {"failed": "no Python 3.8 or newer was found"}\\n' "$nonce"
 """
 # exactly its bytes, and not one of what follows them
 _READ = (
-    "import os, sys\n"
+    "import sys\n"
+    "sys.path[:] = [one for one in sys.path if one]\n"
+    "import os\n"
     "text = b''\n"
     "while len(text) < int(sys.argv[2]):\n"
     "    text += os.read(0, int(sys.argv[2]) - len(text)) or sys.exit('the line closed')\n"

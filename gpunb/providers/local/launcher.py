@@ -20,11 +20,11 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpunb import isolated
 from gpunb.errors import Unavailable
 from gpunb.paths import write_private
 from gpunb.providers.local import processes
@@ -212,7 +212,7 @@ def _spawn(directory: Path, ident: str, port: int, timeout: float) -> None:
     """Run the host process and wait for its word; on any failure nothing of it is left."""
     own = {name: os.environ[name] for name in (*HANDED_ON, "HOME", "PATH") if name in os.environ}
     own[processes.MARK] = ident
-    argv = [sys.executable, "-m", "gpunb.providers.local.host", str(directory.absolute())]
+    argv = isolated.argv("gpunb.providers.local.host", str(directory.absolute()))
     try:
         with (
             (directory / "boot.log").open("wb") as errors,
@@ -222,8 +222,7 @@ def _spawn(directory: Path, ident: str, port: int, timeout: float) -> None:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=own,
-                # where gpunb is run from a source tree it is found from there
-                cwd=Path(__file__).parents[3],
+                cwd=directory,
                 start_new_session=True,
             ) as child,
         ):

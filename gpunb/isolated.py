@@ -1,0 +1,76 @@
+"""Start Python programs of our own so that no file of the working folder is imported.
+
+``python -m`` and ``python -c`` put the working folder first on `sys.path`: an ``argparse.py`` that
+lies in a cloned project, or came from a host, would run in the supervisor. Programs are started as
+``python -I .../isolated.py MODULE ARGS``: ``-I`` leaves out the working folder, ``PYTHON*`` variables
+and the user's site folder, and `_path` puts back what may hold gpunb and what it needs, after the
+standard library: absolute folders of ``PYTHONPATH``, the user's site folder, gpunb's own.
+
+This file is also what is started; as a program it imports the standard library alone, and any
+Python from 3.8 on runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+__all__ = ["argv"]
+
+
+def argv(module: str, *args: str, python: str | None = None) -> list[str]:
+    """The command line that runs `module` (as ``python -m`` does) with `args`, isolated.
+
+    Parameters
+    ----------
+    python
+        The Python to run it; None is this one.
+    """
+    return [python or sys.executable, "-I", os.path.abspath(__file__), module, *args]
+
+
+def _path(module: str) -> None:
+    """Put back the folders that ``-I`` took, except the working folder, behind the standard library."""
+    import site
+
+    try:
+        here = os.path.realpath(os.getcwd())
+    except OSError:  # it was deleted
+        here = ""
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    more = [one for one in named if os.path.isabs(one) and os.path.realpath(one) != here]
+    packages = (at for at, one in enumerate(sys.path) if os.path.basename(one).endswith("-packages"))
+    at = next(packages, len(sys.path))
+    sys.path[at:at] = [one for one in more if one not in sys.path]
+    # in a virtual environment that is closed to the system's packages, the user's are closed too
+    closed = sys.prefix != sys.base_prefix and not _open_environment()
+    if not closed and not os.environ.get("PYTHONNOUSERSITE"):
+        user = site.getusersitepackages()
+        if user not in sys.path and os.path.isdir(user):
+            site.addsitedir(user)
+    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if module.partition(".")[0] == "gpunb" and own not in sys.path:
+        sys.path.append(own)
+
+
+def _open_environment() -> bool:
+    """Whether this virtual environment includes the system's packages (PEP 405)."""
+    try:
+        with open(os.path.join(sys.prefix, "pyvenv.cfg"), encoding="utf-8") as file:
+            pairs = [line.lower().replace(" ", "").strip() for line in file]
+    except OSError:
+        return False
+    return "include-system-site-packages=true" in pairs
+
+
+def _main() -> None:
+    import runpy
+
+    del sys.argv[0]
+    module = sys.argv[0]
+    _path(module)
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    _main()
