@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 __all__ = ["argv"]
 
@@ -26,7 +27,7 @@ def argv(module: str, *args: str, python: str | None = None) -> list[str]:
     python
         The Python to run it; None is this one.
     """
-    return [python or sys.executable, "-I", os.path.abspath(__file__), module, *args]
+    return [python or sys.executable, "-I", str(Path(__file__).absolute()), module, *args]
 
 
 def _path(module: str) -> None:
@@ -34,21 +35,21 @@ def _path(module: str) -> None:
     import site
 
     try:
-        here = os.path.realpath(os.getcwd())
+        here = Path.cwd().resolve()
     except OSError:  # it was deleted
-        here = ""
-    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    more = [one for one in named if os.path.isabs(one) and os.path.realpath(one) != here]
-    packages = (at for at, one in enumerate(sys.path) if os.path.basename(one).endswith("-packages"))
+        here = Path("/")
+    named = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
+    more = [one for one in named if Path(one).is_absolute() and Path(one).resolve() != here]
+    packages = (at for at, one in enumerate(sys.path) if one.endswith("-packages"))
     at = next(packages, len(sys.path))
     sys.path[at:at] = [one for one in more if one not in sys.path]
     # in a virtual environment that is closed to the system's packages, the user's are closed too
     closed = sys.prefix != sys.base_prefix and not _open_environment()
     if not closed and not os.environ.get("PYTHONNOUSERSITE"):
         user = site.getusersitepackages()
-        if user not in sys.path and os.path.isdir(user):
+        if user not in sys.path and Path(user).is_dir():
             site.addsitedir(user)
-    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    own = str(Path(__file__).absolute().parent.parent)
     if module.partition(".")[0] == "gpunb" and own not in sys.path:
         sys.path.append(own)
 
@@ -56,11 +57,10 @@ def _path(module: str) -> None:
 def _open_environment() -> bool:
     """Whether this virtual environment includes the system's packages (PEP 405)."""
     try:
-        with open(os.path.join(sys.prefix, "pyvenv.cfg"), encoding="utf-8") as file:
-            pairs = [line.lower().replace(" ", "").strip() for line in file]
-    except OSError:
+        lines = Path(sys.prefix, "pyvenv.cfg").read_text(encoding="utf-8").lower().splitlines()
+    except (OSError, ValueError):
         return False
-    return "include-system-site-packages=true" in pairs
+    return "include-system-site-packages=true" in [line.replace(" ", "") for line in lines]
 
 
 def _main() -> None:

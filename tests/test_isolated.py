@@ -112,7 +112,7 @@ def test_every_python_that_we_start_is_started_isolated() -> None:
             if isinstance(node, (ast.List, ast.Tuple)):
                 words = _words(node)
                 pythons = [at for at, word in enumerate(words) if word in {"sys.executable", "python"}]
-                if not pythons or "-c" not in words and "-m" not in words:
+                if not pythons or ("-c" not in words and "-m" not in words):
                     continue
                 seen += 1
                 # on a host: what is asked of the user's own Python there, or run for the user

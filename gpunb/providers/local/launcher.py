@@ -21,7 +21,6 @@ import secrets
 import signal
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpunb import isolated
@@ -33,6 +32,7 @@ from gpunb.providers.local.files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 __all__ = ["ADDRESS", "Host", "launch", "running", "terminate"]
 
