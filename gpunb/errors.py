@@ -13,6 +13,7 @@
     │   ├── SessionNotFound     no session has that name
     │   ├── SessionAmbiguous    several sessions would fit
     │   ├── WrongState          the verb does not fit the session's state
+    │   │   └── SessionOver     the session of that name has ended
     │   └── Cancelled           Ctrl-C; says what was confirmed
     ├── ProviderError           a cloud said no, or said nothing
     │   ├── AuthFailed          the key is missing, wrong or lacks a scope
@@ -45,7 +46,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "AuthFailed",
@@ -80,6 +84,7 @@ __all__ = [
     "SessionAmbiguous",
     "SessionError",
     "SessionNotFound",
+    "SessionOver",
     "SettingsError",
     "SyncError",
     "Unavailable",
@@ -182,15 +187,50 @@ class SessionError(GpunbError):
 
 
 class SessionNotFound(SessionError):
-    """No session has that name."""
+    """No session has that name.
+
+    Parameters
+    ----------
+    asked
+        The name that was asked for; "" if none was.
+    close
+        Names of live sessions that may be meant.
+    """
+
+    def __init__(self, message: str, *, asked: str = "", close: Sequence[str] = (), **more: Any) -> None:
+        super().__init__(message, **more)
+        self.asked = asked
+        self.close = list(close)
 
 
 class SessionAmbiguous(SessionError):
-    """Several sessions would fit; the message lists them."""
+    """Several sessions would fit; the message lists them.
+
+    Parameters
+    ----------
+    close
+        Their names.
+    proposed
+        The one that was rented here last, if any was.
+    """
+
+    def __init__(self, message: str, *, close: Sequence[str] = (), proposed: str = "", **more: Any) -> None:
+        super().__init__(message, **more)
+        self.close = list(close)
+        self.proposed = proposed
 
 
 class WrongState(SessionError):
     """The verb does not fit the session's state."""
+
+
+class SessionOver(WrongState):
+    """The session of that name has ended. ``asked`` and ``close`` are as those of `SessionNotFound`."""
+
+    def __init__(self, message: str, *, asked: str = "", close: Sequence[str] = (), **more: Any) -> None:
+        super().__init__(message, **more)
+        self.asked = asked
+        self.close = list(close)
 
 
 class Cancelled(SessionError):

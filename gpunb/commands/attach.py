@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("attach", example="attach\nattach k3v9", session=True)
+@verb("attach", reads=True, example="attach\nattach k3v9", session=True)
 @click.argument("run", required=False, shell_complete=complete_runs)
 def command(context: Context, *, run: str | None, session: str | None) -> Result:
     """Play a run's output from its first line and follow it to the end.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("bid", session=True, example="bid 1.20\nbid win -s train")
+@verb("bid", session=True, first="typed", example="bid 1.20\nbid train win")
 @click.argument("price", metavar="USD|win", type=OrNever(MONEY, "win"))
 def command(context: Context, *, price: float, session: str | None) -> Result:
     """Bid USD an hour for the machine of an interruptible session, or what wins now.

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("cancel", example="cancel k3v9", session=True)
+@verb("cancel", example="cancel rk3v9wq2xa", session=True)
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete_runs)
 def command(context: Context, *, runs: tuple[str, ...], session: str | None) -> Result:
-    """End runs: a cell is interrupted, a job and all its children get TERM, then KILL."""
+    """End runs, by their whole ids: a cell is interrupted, a job and all its children get TERM, then KILL."""
     from gpunb.commands import playing
 
     out = []
     for run in runs:
-        found, run_id = playing.find(context, run, session)
+        found, run_id = playing.find(context, run, session, whole=True)
         client = context.agent(found)
         info = client.run_info(run_id)
         was_over = info.over

@@ -20,7 +20,7 @@ from gpunb import __version__, log, paths
 from gpunb.commands.context import Context, Door
 from gpunb.commands.result import Result
 from gpunb.commands.verb import did_you_mean
-from gpunb.errors import BadInput, Cancelled, GpunbError, SessionAmbiguous
+from gpunb.errors import BadInput, Cancelled, GpunbError, SessionAmbiguous, SessionNotFound, SessionOver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -199,16 +199,29 @@ _OUR_LINE = re.compile(rf"\bgpunb (?=(?:{'|'.join(VERBS)})\b)")
 def for_door(err: GpunbError, args: Sequence[str], context: Context) -> None:
     """Put the next step into the words of the door: the whole line where a session must be named."""
     if isinstance(err, SessionAmbiguous) and args and (err.hint or "").startswith("add -s"):
-        live = [found.name for found in context.ledger.sessions()]
-        if live:
-            verb, *rest = args
-            named = [live[0], *rest] if verb in ("show", "down") else ["-s", live[0], *rest]
-            err.hint = f"gpunb {shlex.join([verb, *named])}"
+        verb, *rest = args
+        name = err.proposed or "NAME"
+        named = [name, *rest] if verb in ("show", "down") else ["-s", name, *rest]
+        which = f", NAME being {' or '.join(err.close[:4])}" if not err.proposed and err.close else ""
+        err.hint = f"gpunb {shlex.join([verb, *named])}{which}"
+    elif isinstance(err, (SessionNotFound, SessionOver)) and len(err.close) == 1 and err.asked:
+        meant = [_instead(word, err.asked, err.close[0]) for word in args]
+        if meant != list(args):
+            err.hint = f"gpunb {shlex.join(meant)}, if {err.close[0]} is meant"
     if context.door == "notebook":
         for name in ("message", "bill", "hint"):
             text = getattr(err, name)
             if text:
                 setattr(err, name, _OUR_LINE.sub("%gpu ", text))
+
+
+def _instead(word: str, asked: str, name: str) -> str:
+    """`word` with `name` for the session `asked`, also in ``SESSION:path`` and ``--session=SESSION``."""
+    if word == asked:
+        return name
+    if word.startswith(f"{asked}:"):
+        return name + word[len(asked) :]
+    return f"--session={name}" if word == f"--session={asked}" else word
 
 
 def words(line: str | Sequence[str]) -> list[str]:

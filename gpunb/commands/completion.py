@@ -22,6 +22,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 @verb(
     "completion",
+    reads=True,
     example=(
         "completion bash >> ~/.bashrc\ncompletion zsh >> ~/.zshrc\n"
         "completion fish > ~/.config/fish/completions/gpunb.fish"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("config", example="config")
+@verb("config", reads=True, example="config")
 def command(context: Context) -> Result:  # noqa: ARG001
     """Show each setting, its value, and where it comes from.
 

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpunb import log
-from gpunb.errors import BadInput, GpunbError, WrongState
+from gpunb.errors import BadInput, GpunbError, SessionAmbiguous, WrongState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +47,7 @@ class Context:
         self.shell = shell
         self.verbosity = 0
         self.as_json = False
+        self.reads = False  # the verb changes nothing, so the beginning of a name will do
         self._ledger: Ledger | None = None
         self._providers: dict[str, Provider] = {}
 
@@ -126,14 +127,34 @@ class Context:
             raise WrongState(msg, bill="nothing was changed", hint="gpunb ps, and the verb again")
 
     def session(self, name: str | None) -> Session:
-        """The session called `name`; with None the only live one.
+        """The session called `name`; with None the only live one, or the one that was rented here.
+
+        For a verb that only reads also one that has ended, or whose name begins so. Where several fit, a
+        terminal asks, and proposes the one that was rented there last.
 
         Raises
         ------
-        SessionNotFound, SessionAmbiguous
+        SessionNotFound, SessionOver, SessionAmbiguous
             None or several fit; the message says which there are.
         """
-        return self.ledger.one(name)
+        if name is not None:
+            return self.ledger.look_up(name) if self.reads else self.ledger.one(name)
+        try:
+            return self.ledger.one(here=self.renter())
+        except SessionAmbiguous as err:
+            if self.door != "terminal" or not self.can_ask:
+                raise
+            text = f"{err.message} {f'[{err.proposed}] ' if err.proposed else ''}"
+            given = self._answer(text).strip() or err.proposed
+            if not given:
+                raise
+            return self.ledger.one(given)
+
+    def renter(self) -> list[str]:
+        """The marks of this notebook or shell: what it has rented is its own."""
+        from gpunb.sessions import renter
+
+        return renter.marks(notebook=self.door == "notebook")
 
     def agent(self, session: Session) -> AgentClient:
         """The agent on the session's host, connected and answering (kept for the process).
@@ -207,6 +228,17 @@ class Context:
         """Whether somebody can answer a question in this terminal."""
         return self.door == "terminal" and not self.as_json and sys.stdin.isatty() and sys.stderr.isatty()
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody can answer a question: at a terminal, or in a notebook's front end."""
+        if self.door == "terminal":
+            return sys.stdin.isatty() and sys.stderr.isatty()
+        kernel = getattr(self.shell, "kernel", None)
+        if kernel is not None:
+            # the front end says with each cell whether it can ask (nbconvert and papermill can't)
+            return bool(getattr(kernel, "_allow_stdin", False))
+        return self.shell is not None and sys.stdin.isatty()
+
     def ask(self, question: str, *, yes: bool) -> bool:
         """Whether to go on; without anybody to ask, or with ``--yes``, it is yes."""
         if yes or not self.interactive:
@@ -214,6 +246,16 @@ class Context:
         import click
 
         return click.confirm(question, default=False, err=True)
+
+    def _answer(self, prompt: str) -> str:
+        """What somebody types after `prompt`; "" where the input ends."""
+        try:
+            if self.door == "notebook":
+                return input(prompt)
+            print(prompt, end="", file=sys.stderr, flush=True)  # noqa: T201 - stdout holds the result
+            return sys.stdin.readline()
+        except EOFError:
+            return ""
 
     def tell(self, *blocks: Any) -> None:
         """Show something before the result is there (on stderr, or as a display)."""

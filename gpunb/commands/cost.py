@@ -25,7 +25,12 @@ SAME_USD = 0.01
 SAME_SHARE = 0.02
 
 
-@verb("cost", example="cost\ncost --by day --since 7d\ncost --by run -s train\ncost --ask", session=True)
+@verb(
+    "cost",
+    reads=True,
+    example="cost\ncost --by day --since 7d\ncost --by run -s train\ncost --ask",
+    session=True,
+)
 @click.option(
     "--by",
     type=click.Choice(["session", "day", "cloud", "run"]),
@@ -52,7 +57,7 @@ def command(context: Context, *, session: str | None, by: str, since: float, ask
 
     ledger = context.ledger
     begin = 0.0 if since == float("inf") else max(0.0, time.time() - since)
-    wanted = ledger.find(session).id if session else None
+    wanted = context.session(session).id if session else None
     rows = [one for one in spending.spent(ledger, since=begin) if wanted in {None, one.session.id}]
     notes: list[Block] = []
     if ask:

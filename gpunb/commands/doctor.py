@@ -40,7 +40,7 @@ class Finding:
     todo: str = ""
 
 
-@verb("doctor", example="doctor\ndoctor --offline")
+@verb("doctor", reads=True, example="doctor\ndoctor --offline")
 @click.option("--offline", is_flag=True, help="Don't ask the clouds.")
 def command(context: Context, *, offline: bool) -> Result:
     """Check the installation, the files, the tools and each cloud's key, and say what to do."""

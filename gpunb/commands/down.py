@@ -102,14 +102,7 @@ def _chosen(context: Context, names: tuple[str, ...], *, all_: bool) -> list[Ses
         return context.ledger.sessions()
     if not names:
         return [context.session(None)]
-    found = [context.session(name) for name in dict.fromkeys(names)]
-    over = [session for session in found if not session.alive]
-    if over:
-        msg = f"session {over[0].name} has ended already ({over[0].state.value})"
-        raise BadInput(
-            msg, bill="it costs nothing any more", hint=f"gpunb show {over[0].name} tells what it was"
-        )
-    return found
+    return [context.session(name) for name in dict.fromkeys(names)]
 
 
 def _question(context: Context, chosen: list[Session]) -> str:

@@ -25,7 +25,13 @@ __all__ = ["command"]
 CHUNK = 256 * 1024
 
 
-@verb("exec", example="exec -- nvidia-smi\nexec -s train -- ls -la data", session=True, words_after=True)
+@verb(
+    "exec",
+    example="exec -- nvidia-smi\nexec train -- ls -la data",
+    session=True,
+    first="dashed",
+    words_after=True,
+)
 @click.argument("words", nargs=-1, required=True, metavar="CMD...", type=click.UNPROCESSED)
 @click.option("-i", "--stdin", is_flag=True, help="Pass this side's standard input on.")
 def command(context: Context, *, words: tuple[str, ...], stdin: bool, session: str | None) -> Result:

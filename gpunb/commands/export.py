@@ -23,7 +23,7 @@ __all__ = ["command"]
 WAIT_S = 30.0
 
 
-@verb("export", example="export k3v9 out.ipynb\nexport --all session.ipynb", session=True)
+@verb("export", reads=True, example="export k3v9 out.ipynb\nexport --all session.ipynb", session=True)
 @click.argument("words", nargs=-1, required=True, metavar="[RUN...] FILE.ipynb", shell_complete=complete_runs)
 @click.option("--all", "every", is_flag=True, help="All cells of the session, in the order they were run.")
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")

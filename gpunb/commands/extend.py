@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("extend", session=True, example="extend\nextend 2h\nextend --budget 20 --idle 1h")
+@verb("extend", session=True, first="typed", example="extend\nextend train 2h\nextend --budget 20 --idle 1h")
 @click.argument("length", required=False, metavar="[TIME]", type=DURATION)
 @click.option("--idle", type=OrNever(DURATION, "never"), metavar="TIME", help="The new idle time, or never.")
 @click.option(

@@ -41,6 +41,7 @@ class Link(Note):
     "forward",
     example="forward 6006\nforward 8000 --local 9000\nforward 5432 --reverse\nforward\nforward 6006 --close",
     session=True,
+    first="typed",
 )
 @click.argument("port", required=False, type=PORT)
 @click.option(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["command", "fetch"]
 
 
-@verb("get", example="get accuracy history", session=True)
+@verb("get", example="get accuracy history", session=True, first="dashed")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--trust", is_flag=True, help="Take pickles too: what the host sends may then run code here.")
 def command(context: Context, *, names: tuple[str, ...], trust: bool, session: str | None) -> Result:

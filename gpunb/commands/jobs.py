@@ -20,7 +20,7 @@ __all__ = ["command"]
 _TONES = {"running": "info", "ok": "ok", "cancelled": "warn"}
 
 
-@verb("jobs", example="jobs", session=True)
+@verb("jobs", reads=True, example="jobs", session=True)
 def command(context: Context, *, session: str | None) -> Result:
     """List the host's jobs, newest first, as the host knows them now.
 

@@ -22,6 +22,7 @@ WAIT_S = 30.0
 
 @verb(
     "logs",
+    reads=True,
     example="logs\nlogs k3v9 --tail 20\nlogs k3v9 -f\nlogs k3v9 --since 10m --grep 'loss|error'",
     session=True,
 )

@@ -20,6 +20,7 @@ SHOWN = 15
 
 @verb(
     "offers",
+    reads=True,
     example=(
         "offers\noffers --gpu H100,H200 --max-price 3 --cloud all\n"
         "offers 'vram >= 80 and reliability > 0.98' --for 6h --why"

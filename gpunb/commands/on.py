@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("on", example="on\non -s train", session=True)
+@verb("on", example="on\non train", session=True)
 def command(context: Context, *, session: str | None) -> Result:
     """Run every plain cell of this notebook on the host, until `off`.
 

@@ -26,7 +26,7 @@ __all__ = ["command", "shown"]
 EVERY_S = 1.0
 
 
-@verb("panel", example="panel\npanel train\npanel --once")
+@verb("panel", reads=True, example="panel\npanel train\npanel --once")
 @click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_sessions)
 @click.option("--once", is_flag=True, help="One look; so it is too where there is no terminal.")
 @click.option("--for", "length", type=DURATION, metavar="TIME", help="Stop after so long. [default: Ctrl-C]")

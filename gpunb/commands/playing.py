@@ -148,10 +148,17 @@ def refresh(context: Context, client: AgentClient, session: Session) -> list[Run
     return infos
 
 
-def find(context: Context, run: str | None, session_name: str | None) -> tuple[Session, str]:
+def find(
+    context: Context, run: str | None, session_name: str | None, *, whole: bool = False
+) -> tuple[Session, str]:
     """The session and the whole id that `run` (an id or its beginning) means.
 
     Without `run`: the newest run of the session.
+
+    Parameters
+    ----------
+    whole
+        Whether only a whole id will do, since the run will be ended.
 
     Raises
     ------
@@ -161,8 +168,9 @@ def find(context: Context, run: str | None, session_name: str | None) -> tuple[S
         Its session has ended, and the output with it.
     """
     ledger = context.ledger
+    named = context.session(session_name) if session_name is not None else None
     if run is None:
-        session = context.session(session_name)
+        session = named or context.session(None)
         newest = ledger.runs(session.id, 1)
         if not newest:
             msg = f"session {session.name} has no runs yet"
@@ -173,7 +181,12 @@ def find(context: Context, run: str | None, session_name: str | None) -> tuple[S
     except RunNotFound as err:
         if "could mean" in err.message:
             raise
-        return _ask_host(context, run, session_name, err)
+        return _ask_host(context, run, session_name, err, whole=whole)
+    if whole and note.id != run:
+        raise _only_begins(run, [note.id])
+    if named is not None and named.id != note.session_id:
+        msg = f"run {note.id} is not one of {named.name}"
+        raise RunNotFound(msg, hint=f"gpunb runs -s {named.name} lists those")
     session = ledger.get(note.session_id)
     if not session.alive:
         msg = f"run {note.id} was on session {session.name}, which has ended, and its output with it"
@@ -182,7 +195,7 @@ def find(context: Context, run: str | None, session_name: str | None) -> tuple[S
 
 
 def _ask_host(
-    context: Context, run: str, session_name: str | None, unknown: RunNotFound
+    context: Context, run: str, session_name: str | None, unknown: RunNotFound, *, whole: bool
 ) -> tuple[Session, str]:
     """Look for a run that the ledger does not know on the host, if it is clear on which."""
     known = [found.id for found in context.ledger.runs(None, 200)]
@@ -197,4 +210,11 @@ def _ask_host(
     if len(close) != 1:
         unknown.hint = did_you_mean(run, known) or unknown.hint
         raise unknown
+    if whole and run not in close:
+        raise _only_begins(run, sorted(close))
     return session, close.pop()
+
+
+def _only_begins(run: str, ids: list[str]) -> RunNotFound:
+    msg = f"there is no run {run!r}: it is only the beginning of {', '.join(ids)}"
+    return RunNotFound(msg, hint=f"type the whole id: {ids[0]}")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("ps", example="ps\nps --all")
+@verb("ps", reads=True, example="ps\nps --all")
 @click.option("-a", "--all", "all_", is_flag=True, help="Sessions that have ended, too.")
 def command(context: Context, *, all_: bool) -> Result:
     """Show the sessions, what they run and what they cost.

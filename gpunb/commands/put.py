@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["command", "send"]
 
 
-@verb("put", example="put x_train y_train", session=True)
+@verb("put", example="put x_train y_train", session=True, first="dashed")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def command(context: Context, *, names: tuple[str, ...], session: str | None) -> Result:
     """Send variables of the notebook to the host. From a terminal, use `sync` for files.

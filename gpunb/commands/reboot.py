@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("reboot", session=True, example="reboot\nreboot -s train --yes")
+@verb("reboot", session=True, example="reboot\nreboot train --yes")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 def command(context: Context, *, session: str | None, yes: bool) -> Result:
     """Restart the machine. Files stay, runs and variables end; it is billed all the time.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("receipts", example="receipts\nreceipts train\nreceipts -n 100 --json")
+@verb("receipts", reads=True, example="receipts\nreceipts train\nreceipts -n 100 --json")
 @click.argument("name", required=False, metavar="[SESSION]")
 @click.option(
     "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many."
@@ -30,7 +30,7 @@ def command(context: Context, *, name: str | None, limit: int) -> Result:
 
     ledger = context.ledger
     if name is not None:
-        session = ledger.find(name)
+        session = context.session(name)
         found = ledger.receipt(session.id)
         if found is None:
             msg = f"session {session.name} has no receipt: it is {session.state.value}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("rename", session=True, example="rename train\nrename train -s h100-1")
+@verb("rename", session=True, example="rename train\nrename h100-1 train")
 @click.argument("name")
 def command(context: Context, *, name: str, session: str | None) -> Result:
     """Call a session NAME from now on.

@@ -121,6 +121,7 @@ def command(
         env=pairs,
         save=list(save) or list(settings.save),
         count_ssh=count_ssh,
+        renter=" ".join(context.renter()),
         volumes={disk.volume.id: disk.path for disk in disks},
     )
     if best.hourly > 0 or context.interactive:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("replay", example="replay\nreplay k3v9\nreplay k3v9 --trust", session=True)
+@verb("replay", reads=True, example="replay\nreplay k3v9\nreplay k3v9 --trust", session=True)
 @click.argument("run", required=False, shell_complete=complete_runs)
 @click.option("--frame", is_flag=True, help="Let a stranger's HTML run in a closed frame, without a network.")
 @click.option("--trust", is_flag=True, help="Show all as the host sent it: it may run code in this page.")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("runs", example="runs\nruns -s train -n 100", session=True)
+@verb("runs", reads=True, example="runs\nruns -s train -n 100", session=True)
 @click.option(
     "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many."
 )
@@ -30,7 +30,7 @@ def command(context: Context, *, session: str | None, limit: int) -> Result:
     from gpunb.commands import views
 
     ledger = context.ledger
-    wanted = ledger.find(session).id if session else None
+    wanted = context.session(session).id if session else None
     runs = ledger.runs(wanted, limit)
     names = {found.id: found.name for found in ledger.sessions()}
     block: Block = views.runs_table(runs, names, time.time()) if runs else Note("no runs yet", "dim")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("show", example="show\nshow train --events\nshow --run k3v9")
+@verb("show", reads=True, example="show\nshow train --events\nshow --run k3v9")
 @click.argument("name", required=False, shell_complete=complete_sessions)
 @click.option(
     "--run", metavar="RUN", shell_complete=complete_runs, help="One run instead, and what it did to its host."
@@ -31,7 +31,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
     if run is not None:
         return _run(context, run, name)
     ledger = context.ledger
-    session = ledger.find(name) if name else context.session(None)
+    session = context.session(name)
     now = time.time()
     cost = ledger.cost(session.id)
     runs = ledger.runs(session.id, 1000)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("ssh", example="ssh\nssh --print\nssh -s train htop", session=True, words_after=True)
+@verb("ssh", example="ssh\nssh --print\nssh train htop", session=True, words_after=True)
 @click.argument("words", nargs=-1, metavar="[COMMAND...]", type=click.UNPROCESSED)
 @click.option("--print", "print_", is_flag=True, help="Print the command instead of running it.")
 @click.option(

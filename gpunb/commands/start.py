@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("start", session=True, example="start\nstart -s train")
+@verb("start", session=True, example="start\nstart train")
 def command(context: Context, *, session: str | None) -> Result:
     """Start a stopped session. Files are there; the kernel's variables are not."""
     from gpunb.sessions import lifecycle

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("stop", session=True, example="stop\nstop -s train --yes")
+@verb("stop", session=True, example="stop\nstop train --yes")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 def command(context: Context, *, session: str | None, yes: bool) -> Result:
     """Stop a session and keep its disk, which most clouds bill. Runs end; `start` brings it back."""

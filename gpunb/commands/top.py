@@ -31,7 +31,7 @@ KEPT = 120
 NOTEBOOK_S = 600.0
 
 
-@verb("top", example="top\ntop --once\ntop --for 5m", session=True)
+@verb("top", reads=True, example="top\ntop --once\ntop --for 5m", session=True)
 @click.option("--once", is_flag=True, help="One look; so it is too where there is no terminal.")
 @click.option(
     "--for",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb import units
+from gpunb.commands.first_word import session_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from gpunb.commands.context import Context
+    from gpunb.commands.first_word import FirstWord
     from gpunb.commands.result import Result
 
 __all__ = [
@@ -112,12 +114,56 @@ SESSION_OPTION = click.Option(
 )
 
 
-class Verb(click.Command):
-    """A click command with an example under its help and a guess at a misspelt option."""
+YES_OPTION = click.Option(
+    ["-y", "--yes"], is_flag=True, help="Don't ask: yes. Needed where nobody can be asked."
+)
 
-    def __init__(self, *args: Any, example: str = "", **more: Any) -> None:
+
+class Verb(click.Command):
+    """A click command with an example under its help, whose first word may be its session.
+
+    Attributes
+    ----------
+    reads
+        Whether it changes nothing: only then the beginning of a session's name will do.
+    asks
+        Whether it costs or ends something, so that it asks first and has ``--yes``.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        example: str = "",
+        reads: bool = False,
+        asks: bool = False,
+        first: FirstWord | None = None,
+        **more: Any,
+    ) -> None:
         super().__init__(*args, **more)
         self.example = example
+        self.reads = reads
+        self.asks = asks
+        self.first = first
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's; a session in first place is taken as ``--session``."""
+        if self.first is not None and not ctx.resilient_parsing:
+            args = session_first(self.first, self.params, ctx, list(args))
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """With the session in first place."""
+        pieces = super().collect_usage_pieces(ctx)
+        if self.first not in {None, "never"}:
+            pieces.insert(1, "[SESSION --]" if self.first == "dashed" else "[SESSION]")
+        return pieces
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As click's, with the sessions' names where the verb has no words of its own."""
+        found = super().shell_complete(ctx, incomplete)
+        if self.first not in {None, "never"} and not incomplete.startswith("-"):
+            found += complete_sessions(ctx, SESSION_OPTION, incomplete)
+        return found
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The example, as it is typed at this door."""
@@ -132,7 +178,14 @@ class Verb(click.Command):
 
 
 def verb(
-    name: str, *, example: str, session: bool = False, words_after: bool = False
+    name: str,
+    *,
+    example: str,
+    session: bool = False,
+    words_after: bool = False,
+    reads: bool = False,
+    asks: bool = False,
+    first: FirstWord | None = None,
 ) -> Callable[[Callable[..., Result]], Verb]:
     """Declare the verb `name`.
 
@@ -141,7 +194,14 @@ def verb(
     example
         What to type, without the door's own word; one line each.
     session
-        Whether it takes ``-s/--session``.
+        Whether it takes ``-s/--session``, and its session as its first word.
+    reads
+        Whether it changes nothing, neither here nor there: then, and only then, the beginning of a
+        session's name or of a run's id will do.
+    asks
+        Whether it costs or ends something: it has ``-y/--yes``, and calls `Context.confirm`.
+    first
+        With `session`: which first word is one, see `gpunb.commands.first_word`.
     words_after
         Whether everything after the first word belongs to another program.
     """
@@ -152,6 +212,7 @@ def verb(
             context: Context = ctx.obj
             as_json: bool = params.pop("as_json")
             context.as_json = as_json
+            context.reads = reads
             context.verbosity += params.pop("verbose")
             context.start_log()
             result = fn(context, **params)
@@ -161,6 +222,8 @@ def verb(
         params = list(reversed(getattr(fn, "__click_params__", [])))
         if session:
             params.append(SESSION_OPTION)
+        if asks:
+            params.append(YES_OPTION)
         params.append(click.Option(["--json", "as_json"], is_flag=True, help="Answer in JSON."))
         params.append(
             click.Option(["-v", "--verbose"], count=True, help="Show the log too; -vv shows everything.")
@@ -170,7 +233,15 @@ def verb(
             settings["allow_interspersed_args"] = False
         about = inspect.cleandoc(fn.__doc__ or "")
         return Verb(
-            name, callback=call, params=params, help=about, example=example, context_settings=settings
+            name,
+            callback=call,
+            params=params,
+            help=about,
+            example=example,
+            context_settings=settings,
+            reads=reads,
+            asks=asks,
+            first=(first or "known") if session else None,
         )
 
     return wrap

@@ -84,7 +84,7 @@ def run_cell(shell: InteractiveShell, line: str, body: str) -> Result | None:
             raise usage_error(err, "%%gpu") from err
         except GpunbError as err:
             if isinstance(err, SessionAmbiguous) and (err.hint or "").startswith("add -s"):
-                err.hint = shlex.join(["%%gpu", "-s", context.ledger.sessions()[0].name, *args])
+                err.hint = shlex.join(["%%gpu", "-s", err.proposed or "NAME", *args])
             for_door(err, [], context)
             raise
         except Exception:

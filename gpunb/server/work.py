@@ -144,15 +144,15 @@ class JobLedger(Ledger):
 
 
 def exactly(ledger: Ledger, name: str) -> Session:
-    """The session with this id or name; a beginning is not enough where somebody clicks.
+    """The session with this id or name, live or ended.
 
     Raises
     ------
     SessionNotFound
         There is none.
     """
-    found = ledger.find(name)
-    if name not in {found.id, found.name}:
-        msg = f"there is no session {name!r}"
-        raise SessionNotFound(msg, hint="GET sessions lists them")
-    return found
+    try:
+        return ledger.find(name)
+    except SessionNotFound as err:
+        err.hint = "GET sessions lists them"
+        raise

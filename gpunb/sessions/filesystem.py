@@ -47,7 +47,7 @@ class GpuFileSystem(HostsFileSystem):
 
         with Ledger.open() as ledger:
             try:
-                session = ledger.find(host)
+                session = ledger.one(host)
             except SessionNotFound as err:
                 raise FileNotFoundError(errno.ENOENT, err.message, host) from err
         return reach.connection(session)

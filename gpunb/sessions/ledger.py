@@ -15,7 +15,8 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from gpunb import paths
-from gpunb.errors import BadInput, RunNotFound, SessionAmbiguous, SessionNotFound, WrongState
+from gpunb.errors import BadInput, RunNotFound, SessionNotFound, WrongState
+from gpunb.sessions import naming
 from gpunb.sessions import owner as owners
 from gpunb.sessions.books import Books
 from gpunb.sessions.model import (
@@ -35,7 +36,7 @@ from gpunb.sessions.model import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -149,55 +150,50 @@ class Ledger(Books):
         return _session(rows[0])
 
     def find(self, name: str) -> Session:
-        """The session that `name` means: a name, an id, or the beginning of one.
-
-        Live sessions come before ended ones, whole names before beginnings; of ended
-        sessions with one name, the latest is meant.
+        """The session with exactly this name or id, live or ended; of ended ones, the latest.
 
         Raises
         ------
         SessionNotFound, SessionAmbiguous
         """
-        if not name:
-            msg = "a session's name can't be empty"
-            raise BadInput(msg)
-        live = self.sessions()
-        for group in (live, self.sessions(alive=False)[::-1]):
-            exact = [one for one in group if name in {one.name, one.id}]
-            if exact:
-                return exact[0]
-            close = [one for one in group if one.name.startswith(name) or one.id.startswith(name)]
-            if len(close) == 1:
-                return close[0]
-            if close:
-                msg = f"{name!r} could mean {_listed(close)}"
-                raise SessionAmbiguous(msg, hint="type more of the name")
-        msg = f"there is no session {name!r}" + (f"; there is {_listed(live)}" if live else "")
-        raise SessionNotFound(msg, hint="gpunb ps --all lists them" if live else "gpunb rent starts one")
+        return naming.whole(name, *self._live_and_over(name))
 
-    def one(self, name: str | None = None) -> Session:
-        """The session called `name`; without a name the only live one.
+    def look_up(self, name: str) -> Session:
+        """As `find`, also by a beginning: for what only reads, never for what changes something.
+
+        Raises
+        ------
+        SessionNotFound, SessionAmbiguous
+        """
+        return naming.reading(name, *self._live_and_over(name))
+
+    def one(self, name: str | None = None, here: Sequence[str] = ()) -> Session:
+        """The live session with exactly this name or id; without one, the only one, or the one rented here.
+
+        Parameters
+        ----------
+        here
+            The marks of who asks: `gpunb.sessions.renter.marks`.
 
         Raises
         ------
         SessionAmbiguous
             Several are alive; the message lists them.
-        SessionNotFound
-            None is.
+        SessionOver, SessionNotFound
+            It has ended; or none is.
         """
         if name is not None:
-            return self.find(name)
-        live = self.sessions()
-        usable = [one for one in live if one.state not in {SessionState.ENDING, SessionState.UNKNOWN}]
-        if len(usable) == 1:
-            return usable[0]
-        if len(live) == 1:
-            return live[0]
-        if not live:
-            msg = "there is no live session"
-            raise SessionNotFound(msg, hint="gpunb rent starts one")
-        msg = f"several sessions are alive: {_listed(live)}; which one?"
-        raise SessionAmbiguous(msg, hint=f"add -s {(usable or live)[0].name}")
+            return naming.acting(name, *self._live_and_over(name))
+        return naming.default(self.sessions(), here)
+
+    def _live_and_over(self, name: str) -> tuple[list[Session], list[Session]]:
+        """All live sessions, and the ended ones whose name or id begins so; the oldest first."""
+        over = self._rows(
+            "SELECT * FROM sessions WHERE state IN ('gone', 'failed') "
+            "AND (substr(name, 1, ?1) = ?2 OR substr(id, 1, ?1) = ?2) ORDER BY created, id",
+            (len(name), name),
+        )
+        return self.sessions(), [_session(row) for row in over]
 
     def add_session(self, session: Session, *, slug: str = "gpu", claim_s: float = 0.0) -> Session:
         """Record a new session in state requested, claimed by this process for `claim_s` seconds.
@@ -528,7 +524,3 @@ def _event(
         "INSERT INTO events (session_id, at, pid, kind, old, new, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (session_id, at, os.getpid(), kind, old, new, detail),
     )
-
-
-def _listed(sessions: Iterable[Session]) -> str:
-    return ", ".join(f"{one.name} ({one.state.value})" for one in sessions)

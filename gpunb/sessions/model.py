@@ -159,6 +159,8 @@ class Session:
         Paths on the host to bring back before the end, and the folder here.
     armed
         The `Lease.mark` that the host last confirmed; "" if none.
+    renter
+        The marks of the notebook or shell that rented it (`gpunb.sessions.renter`), with spaces between.
     tries, next_try
         Attempts to end it that were not confirmed, and when the next is due.
     state_at
@@ -195,6 +197,7 @@ class Session:
     offer: dict[str, Any] = field(default_factory=dict, repr=False)
     save: list[str] = field(default_factory=list)
     save_to: str = ""
+    renter: str = ""
     tries: int = 0
     next_try: float = 0.0
 

@@ -7,13 +7,13 @@ import platform
 import secrets
 from pathlib import Path
 
-__all__ = ["lives", "mark"]
+__all__ = ["lives", "mark", "started"]
 
 
 def mark() -> str:
     """A mark of this process, unique to the caller: ``host/pid/start/random``."""
     pid = os.getpid()
-    return f"{platform.node()}/{pid}/{_start(pid)}/{secrets.token_hex(4)}"
+    return f"{platform.node()}/{pid}/{started(pid)}/{secrets.token_hex(4)}"
 
 
 def lives(owner: str) -> bool | None:
@@ -28,11 +28,11 @@ def lives(owner: str) -> bool | None:
         return None
     if host != platform.node():
         return None
-    now = _start(pid)
+    now = started(pid)
     return now != "" and start in {"", now}
 
 
-def _start(pid: int) -> str:
+def started(pid: int) -> str:
     """The process's start, in ticks or seconds; "" if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

@@ -74,6 +74,8 @@ class RentRequest:
         Seconds until SSH must answer; None is `Timing.boot_s`.
     count_ssh
         Whether somebody logged in at the host's terminal counts as activity.
+    renter
+        The marks of the notebook or shell that rents (`gpunb.sessions.renter`), with spaces between.
     """
 
     name: str | None = None
@@ -93,6 +95,7 @@ class RentRequest:
     python: str = ""
     boot_s: float | None = None
     count_ssh: bool = False
+    renter: str = ""
 
 
 class _NextOffer(Exception):
@@ -213,6 +216,7 @@ class Rental:
                 disk_gb=request.disk_gb,
                 python=request.python,
                 save=list(request.save),
+                renter=request.renter,
                 save_to=request.save_to or os.getcwd(),  # noqa: PTH109 - a string, also if it is gone by now
                 **self._facts(first),
             ),

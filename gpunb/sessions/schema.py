@@ -186,7 +186,12 @@ CREATE TABLE meters (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
+# Which notebook or shell rented it (gpunb.sessions.renter).
+_V5 = """
+ALTER TABLE sessions ADD COLUMN renter TEXT NOT NULL DEFAULT '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
 
 
 def statements(script: str) -> list[str]:

@@ -167,9 +167,9 @@ def test_several_sessions_ask_which(demo: Gpunb) -> None:
     assert asked.code == 1
     assert "demo" in asked.err
     assert "other" in asked.err
-    assert "next: gpunb exec -s demo -- true" in asked.err
+    assert "next: gpunb exec -s other -- true" in asked.err, "the one that was rented here last"
     assert demo("exec", "-s", "other", "--", "true").code == 0
-    assert "next: gpunb show demo" in demo("show").err
+    assert "next: gpunb show other" in demo("show").err
     taken = demo("rent", "--name", "demo")
     assert taken.code == 2
     assert "taken by a live session" in taken.err

@@ -50,9 +50,9 @@ def test_find_by_name_id_and_beginning(ledger: Ledger) -> None:
     first, second = add(ledger, "train"), add(ledger, "trial")
     assert ledger.find("train").id == first.id
     assert ledger.find(second.id).id == second.id
-    assert ledger.find("tri").id == second.id
+    assert ledger.look_up("tri").id == second.id
     with pytest.raises(SessionAmbiguous, match=r"train \(requested\), trial \(requested\)"):
-        ledger.find("tr")
+        ledger.look_up("tr")
     with pytest.raises(SessionNotFound, match="no session 'nope'; there is train"):
         ledger.find("nope")
     with pytest.raises(BadInput):

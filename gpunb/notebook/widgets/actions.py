@@ -112,8 +112,8 @@ def _run(context: Context, session: Session, args: dict[str, Any]) -> Any:
         msg = "cancel needs the run's id"
         raise BadInput(msg)
     run = context.ledger.find_run(str(args["run"]))
-    if run.session_id != session.id:
-        msg = f"run {run.id} is not one of {session.name}"
+    if run.session_id != session.id or run.id != args["run"]:
+        msg = f"run {args['run']} is not one of {session.name}"
         raise BadInput(msg)
     return run
 

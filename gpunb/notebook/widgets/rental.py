@@ -35,6 +35,7 @@ def request_for(
 ) -> RentRequest:
     """What to ask for, with the settings' idle time, budget, Python and saves."""
     from gpunb import settings
+    from gpunb.sessions import renter
     from gpunb.sessions.lifecycle import RentRequest
 
     found = settings.load()
@@ -46,6 +47,7 @@ def request_for(
         disk_gb=disk_gb,
         python=found.python or "",
         save=list(found.save),
+        renter=" ".join(renter.marks(notebook=True)),
     )
 
 
