@@ -83,6 +83,11 @@ class Cells:
         """Whether a cell runs or waits."""
         return self.current is not None or bool(self.queue)
 
+    @property
+    def active(self) -> bool:
+        """Whether it is at work: not if the cell that runs waits for an answer, and all others for it."""
+        return self.busy and (self.current is None or self.current.active)
+
     async def ensure(self) -> Kernel:
         """A living kernel; several callers share one start."""
         if self._ending is not None:
@@ -272,6 +277,7 @@ class Cells:
                 self.queue.remove(run)
             run.end("cancelled", 130, "it had not started")
         elif run is self.current and self.kernel is not None:
+            run.waiting = None
             self.kernel.interrupt()
 
     async def restart(self) -> None:
@@ -286,10 +292,12 @@ class Cells:
         await self._next()
 
     async def stop(self, why: str) -> None:
-        """End the kernel and every cell, for good."""
+        """End the kernel and every cell; a cell that comes after all gets a new one, and is told so."""
         for run in [*self.queue, *([self.current] if self.current else [])]:
             run.end("cancelled", 130, why)
         self.queue.clear()
+        if self.kernel is not None:
+            self.restarted = "the kernel was ended (%s); this is a new one, its variables are empty" % why
         await self._end_kernel()
 
     async def _end_kernel(self) -> None:
@@ -297,8 +305,9 @@ class Cells:
         kernel, self.kernel = self.kernel, None
         self.comms.end("the kernel was ended")
         if kernel is not None:
-            self._ending = asyncio.ensure_future(kernel.kill())
+            self._ending = asyncio.ensure_future(kernel.end())
             await asyncio.shield(self._ending)
+            self._idle.set()  # its cell has nothing to wait for
 
     async def hidden_request(self, kind: str, content: dict[str, Any], timeout: float) -> dict[str, Any]:
         """A request that is nobody's run: completion, or a helper's silent code."""

@@ -107,12 +107,12 @@ class Mover:
         """Whether the store answers from here at all."""
         parts = urllib.parse.urlsplit(job["url"])
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        begin = time.time()
+        begin = time.monotonic()
         try:
             socket.create_connection((parts.hostname or "", port), timeout=8.0).close()
         except OSError as err:
             raise Refused("%s can't be reached from the host: %s" % (parts.hostname, err)) from err
-        return {"seconds": time.time() - begin}
+        return {"seconds": time.monotonic() - begin}
 
     def op_hash(self, job: dict[str, Any]) -> dict[str, Any]:
         """The MD5 of a file, which is what stores tell of theirs."""
@@ -280,12 +280,12 @@ class Counter:
     def __init__(self, mover: Mover, ident: int) -> None:
         self.mover, self.ident = mover, ident
         self.waiting = 0
-        self.told = time.time()
+        self.told = time.monotonic()
 
     def add(self, count: int) -> None:
         """So much more."""
         self.waiting += count
-        if time.time() - self.told > 0.2:
+        if time.monotonic() - self.told > 0.2:
             self.flush()
 
     def flush(self) -> None:
@@ -293,7 +293,7 @@ class Counter:
         if self.waiting:
             self.mover.say(id=self.ident, moved=self.waiting)
         self.waiting = 0
-        self.told = time.time()
+        self.told = time.monotonic()
 
 
 def main(nonce: str) -> None:

@@ -91,7 +91,7 @@ class Agent:
     @property
     def busy(self) -> bool:
         """Whether a run executes: the activity that a lease looks at."""
-        return self.jobs.busy or any(cells.busy for cells in self.kernels.values())
+        return self.jobs.busy or any(cells.active for cells in self.kernels.values())
 
     def kernel(self, name: Any) -> Cells:
         """The cells of the kernel of that name; the session's own without a name."""
@@ -129,6 +129,7 @@ class Agent:
             )
         if run_id in self.runs:
             return None
+        self.watchdog.touch()
         if self.watchdog.over:
             raise OpError(code="lease-over", text="the lease of this host is over: " + self.watchdog.over)
         return {"id": run_id, "kind": kind, "name": str(args.get("name") or "")[:200], "created": time.time()}
@@ -334,25 +335,23 @@ class Agent:
         return self.watchdog.info()
 
     async def op_touch(self, args: dict[str, Any]) -> dict[str, Any]:
-        """A transfer is moving: idle time starts anew."""
+        """We are at work on the user's side, a transfer or a command: idle time starts anew."""
         self.watchdog.touch()
         return {}
 
     async def op_shutdown(self, args: dict[str, Any]) -> dict[str, Any]:
         """End cells, jobs, kernel and this process."""
-        for cells in list(self.kernels.values()):
-            await cells.stop("the session was ended")
+        await self._end_kernels("the session was ended")
         await self.jobs.close()
         self.ending.set()
         return {}
 
     def sweep(self) -> None:
         """Cut the journals of runs that ended long ago, or are too many bytes together."""
-        now = time.time()
         ended = [run for run in self.runs.values() if run.over and run.size > SMALL]
         total = sum(run.size for run in self.runs.values())
-        for run in sorted(ended, key=lambda run: run.ended or 0):
-            old = now - (run.ended or now) > KEEP_DAYS * 86400
+        for run in sorted(ended, key=lambda run: -(run.age("ended") or 0.0)):
+            old = (run.age("ended") or 0.0) > KEEP_DAYS * 86400
             if not old and total <= KEEP_BYTES:
                 break
             total -= run.size
@@ -361,10 +360,17 @@ class Agent:
             )
             run.cut(why)
 
+    async def op_settle(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Shut the kernels down, so that what they wrote is in their files; jobs go on."""
+        await self._end_kernels("the session ends")
+        return {}
+
+    async def _end_kernels(self, why: str) -> None:
+        await asyncio.gather(*(cells.stop(why) for cells in list(self.kernels.values())))
+
     async def stop_work(self, why: str) -> None:
         """End everything that runs here."""
-        for cells in list(self.kernels.values()):
-            await cells.stop(why)
+        await self._end_kernels(why)
         for run in list(self.runs.values()):
             if isinstance(run, Job) and not run.over:
                 await self.jobs.cancel(run)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 IDS = b"<IDS|MSG>"
 TURN = 0.02  # seconds of reading before others have their turn
+GRACE = 5.0  # seconds for a kernel to end by itself, as a front end of Jupyter's gives it
 START_TIMEOUT = 180.0  # seconds; a slow disk reads a large image's Python for long
 
 
@@ -325,8 +326,24 @@ class Kernel:
             except OSError:
                 os.kill(self.pid, signal.SIGINT)
 
+    async def end(self, grace: float = GRACE) -> None:
+        """Shut the kernel down as Jupyter does, so that it flushes its files and runs atexit; then `kill`.
+
+        A cell that runs is interrupted. `on_died` is not called.
+        """
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = []
+        if self.alive and "control" in self._sockets:
+            self.interrupt()
+            self.request("shutdown_request", {"restart": False}, channel="control")
+            until = time.monotonic() + grace
+            while time.monotonic() < until and self.alive:
+                await asyncio.sleep(0.02)
+        await self.kill()
+
     async def kill(self) -> None:
-        """End the kernel and all it started; `on_died` is not called."""
+        """End the kernel and all it started, at once; `on_died` is not called."""
         self._close()
         if self.pid is not None:
             loop = asyncio.get_running_loop()

@@ -8,6 +8,7 @@ agent reads (`spool`).
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Any
 
@@ -24,6 +25,16 @@ def drain() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "drain"):
             stream.drain()
+
+
+def leave(kernel: Any) -> None:
+    """SIGTERM, when a job is ended or the host goes down: interrupt the cell, run atexit, flush files."""
+    for stream in (kernel.shell_stream, kernel.control_stream, kernel):
+        loop = getattr(stream, "io_loop", None)
+        if loop is not None:
+            loop.add_callback(loop.stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # ipykernel has it so while a cell runs
+        raise KeyboardInterrupt
 
 
 def main(argv: list[str]) -> None:
@@ -60,4 +71,5 @@ def main(argv: list[str]) -> None:
     app.initialize(["-f", argv[0]])  # type: ignore[no-untyped-call]
     shell: Any = app.shell
     shell.events.register("post_run_cell", lambda *_: drain())
+    signal.signal(signal.SIGTERM, lambda *_: leave(app.kernel))
     app.start()  # type: ignore[no-untyped-call]

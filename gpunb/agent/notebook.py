@@ -58,7 +58,7 @@ class Runner:
         loop.add_signal_handler(signal.SIGTERM, self._stopped.set)
         about = self.notebook["metadata"].setdefault("papermill", {})
         about.update(start_time=_now(), end_time=None, exception=None)
-        started = time.time()
+        started = time.monotonic()
         for cell in self.notebook["cells"]:
             if cell["cell_type"] == "code":
                 cell.update(outputs=[], execution_count=None)
@@ -71,9 +71,9 @@ class Runner:
             await kernel.request("execute_request", {"code": code, "silent": True, "store_history": False})
             failed = await self._all(kernel)
         finally:
-            await kernel.kill()
+            await kernel.end()
             shutil.rmtree(kernel.folder, ignore_errors=True)
-        about.update(end_time=_now(), duration=round(time.time() - started, 6), exception=failed)
+        about.update(end_time=_now(), duration=round(time.monotonic() - started, 6), exception=failed)
         self.save()
         return 143 if self._stopped.is_set() else int(failed)
 
@@ -95,7 +95,7 @@ class Runner:
         self._idle, self._clear, self._kept = asyncio.Event(), False, 0
         state: dict[str, Any] = {"status": "running", "start_time": _now(), "exception": None}
         cell["metadata"]["papermill"] = state
-        started = time.time()
+        started = time.monotonic()
         self.save()
         content = {"code": "".join(cell["source"]), "silent": False, "store_history": True}
         content.update(user_expressions={}, allow_stdin=False, stop_on_error=True)
@@ -111,7 +111,7 @@ class Runner:
         tags = cell["metadata"].get("tags", [])
         failed = answer["status"] != "ok"
         state.update(status="failed" if failed else "completed", exception=failed)
-        state.update(end_time=_now(), duration=round(time.time() - started, 6))
+        state.update(end_time=_now(), duration=round(time.monotonic() - started, 6))
         self.save()
         return failed and (bool(self.died) or self._stopped.is_set() or "raises-exception" not in tags)
 

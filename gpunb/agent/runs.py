@@ -9,7 +9,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import places, protocol
+from . import clock, places, protocol
 from .journal import MAX_RECORD, MIN_GAP, READ_LIMIT, Journal, Reader, joined
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ class Run:
         self._flushed = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._lost = 0
+        self.waiting: str | None = None  # the prompt of a question that nobody has answered yet
+        self._marks: dict[str, float] = {}  # when it was created, started, ended, by `clock`
+        if about.get("created") is not None:
+            self._mark("created", about["created"])
 
     @classmethod
     def create(cls, about: dict[str, Any], make_journal: bool = True, spares: Spares | None = None) -> Run:
@@ -118,9 +122,36 @@ class Run:
         self.heard = max(self.heard, head.get("at", []))
         if kind == "begin" or (kind == "start" and self.kind == "job"):
             self.started, self.state = head["ts"], "running"
+            self._mark("started", head["ts"])
+        elif kind == "input":
+            self.waiting = str(head.get("prompt", ""))
+            self._mark("waiting", head["ts"])
+        elif kind == "answered":
+            self.waiting = None
         elif kind == "end":
+            self.waiting = None
             self.state = head.get("state", "died")
             self.exit, self.why, self.ended = head.get("exit"), head.get("why", ""), head["ts"]
+            self._mark("ended", head["ts"])
+
+    def _mark(self, what: str, at: float) -> None:
+        # a record is noticed as it is written, or was written before this process began
+        self._marks[what] = clock.now() - max(time.time() - at, 0.0)
+
+    def age(self, what: str) -> float | None:
+        """Seconds since it was "created", "started", "ended", or began "waiting"; None if it is not.
+
+        Whatever the wall clock did in the meantime.
+        """
+        is_so = self.about.get(what) if what == "created" else getattr(self, what)
+        if is_so is None or what not in self._marks:
+            return None
+        return max(clock.now() - self._marks[what], 0.0)
+
+    @property
+    def active(self) -> bool:
+        """Whether it executes, or will without anybody's help: one that waits for an answer does not."""
+        return not self.over and self.waiting is None
 
     def _wake(self) -> None:
         self.grown.set()
@@ -229,6 +260,8 @@ class Run:
             "created": self.about.get("created"),
             "started": self.started,
             "ended": self.ended,
+            "ages": {what: self.age(what) for what in ("created", "started", "ended", "waiting")},
+            "waiting": self.waiting,
             "exit": self.exit,
             "why": self.why,
             "last": self.last,

@@ -284,13 +284,41 @@ class AgentClient(Line):
         self.request("restart", timeout=120)
 
     def set_lease(
-        self, deadline: float | None, idle_s: float | None, *, count_ssh: bool = False
+        self,
+        deadline: float | None,
+        idle_s: float | None,
+        *,
+        count_ssh: bool = False,
+        quiet_s: float = 0.0,
+        grace_s: float = 0.0,
     ) -> dict[str, Any]:
-        """Arm the lease on the host: Unix seconds, seconds; None is no limit.
+        """Arm the lease on the host; how it stands there.
 
-        With `count_ssh` somebody who is logged in at a terminal keeps it from being idle.
+        Parameters
+        ----------
+        deadline
+            Unix seconds by this side's clock, None for none. It travels as seconds from now: the
+            host counts them by a clock that nobody steps.
+        idle_s, grace_s
+            Seconds without activity, None for never; and for how many more the host waits before
+            it acts on that.
+        count_ssh
+            Whether somebody who is logged in at a terminal keeps it from being idle.
+        quiet_s
+            Seconds since the last activity that is known here; 0 starts the idle time anew.
         """
-        return self.request("lease", deadline=deadline, idle_s=idle_s, count_ssh=count_ssh, now=time.time())
+        now = time.time()
+        left = None if deadline is None else deadline - now
+        return self.request(
+            "lease",
+            left_s=left,
+            deadline=deadline,
+            now=now,
+            idle_s=idle_s,
+            grace_s=grace_s,
+            quiet_s=quiet_s,
+            count_ssh=count_ssh,
+        )
 
     def touch(self) -> None:
         """Tell the host that a transfer moves: its idle time starts anew."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -55,11 +56,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """A run in a few words. Times are Unix seconds on the host's clock.
+    """A run in a few words. Times are Unix seconds by the clock of this side.
+
+    The host tells how long ago something was: its own clock may be wrong, or be stepped under a run.
 
     `state` is "queued", "running", "ok", "error", "cancelled", "timeout" or
     "died"; `last` is the number of its last record, `size` its journal's bytes.
     A job that asked for `wants` GPUs holds `gpus`; `attempt` counts its starts.
+    `waiting` is the prompt of an ``input()`` that nobody has answered yet, None if it asks nothing.
     """
 
     id: str
@@ -76,6 +80,8 @@ class RunInfo:
     wants: int = 0
     gpus: tuple[str, ...] = ()
     attempt: int = 1
+    waiting: str | None = None
+    waiting_since: float | None = None
 
     @property
     def over(self) -> bool:
@@ -86,14 +92,15 @@ class RunInfo:
     def parse(cls, raw: Mapping[str, Any]) -> RunInfo:
         """From the agent's answer; a wrong type is a `ProtocolError`."""
         try:
+            ages = raw.get("ages") or {}
             return cls(
                 id=_id(raw["run"]),
                 kind=_text(raw["kind"], 16),
                 name=_text(raw.get("name", ""), 400),
                 state=_text(raw["state"], 16),
-                created=_number(raw.get("created")),
-                started=_number(raw.get("started")),
-                ended=_number(raw.get("ended")),
+                created=_time(raw.get("created"), ages.get("created")),
+                started=_time(raw.get("started"), ages.get("started")),
+                ended=_time(raw.get("ended"), ages.get("ended")),
                 exit_code=None if raw.get("exit") is None else _count(raw["exit"], -(2**31)),
                 last=_count(raw.get("last", 0)),
                 size=_count(raw.get("size", 0)),
@@ -101,6 +108,8 @@ class RunInfo:
                 wants=_count(raw.get("wants") or 0),
                 gpus=tuple(_text(name, 64) for name in list(raw.get("gpus") or [])[:64]),
                 attempt=_count(raw.get("attempt") or 1),
+                waiting=None if raw.get("waiting") is None else _text(raw["waiting"], 2000),
+                waiting_since=_time(None, ages.get("waiting")),
             )
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
             msg = f"the agent described a run as {str(raw)[:300]}"
@@ -124,6 +133,12 @@ def _count(value: Any, least: int = 0) -> int:
     if not least <= number < 2**60:
         raise ValueError
     return number
+
+
+def _time(value: Any, age: Any) -> float | None:
+    """Unix seconds here: from its `age` if that is told, else the host's own `value`."""
+    past = _number(age)
+    return _number(value) if past is None else max(0.0, time.time() - past)
 
 
 def _number(value: Any) -> float | None:

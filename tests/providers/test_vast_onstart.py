@@ -12,6 +12,8 @@ import time
 import pytest
 from pydantic import SecretStr
 
+from gpunb.agent import clock
+from gpunb.agent.watchdog import Watchdog
 from gpunb.providers.base import CreateSpec, OfferQuery, ProviderConfig
 from gpunb.providers.vast import VastProvider
 from gpunb.providers.vast.onstart import BOOT_GRACE_S, HOST_KEY, LEASE_GRACE_S, MAX_BYTES, compose
@@ -171,6 +173,27 @@ def test_a_renewed_lease_counts_and_a_late_start_leaves_time_to_renew(home, rent
     assert not destroyed(served, 0.5), "no deadline, no end"
     put(home / "home/.gpunb/lease.json", '{"deadline": 2010000.0}')
     assert destroyed(served)
+
+
+def test_a_stepped_clock_neither_ends_the_instance_nor_keeps_it(home, rented):
+    """The agent writes the end in seconds since the boot too, and for that boot they are what counts."""
+    served, machine, env = rented
+    env = {**env, "GPUNB_UPTIME": str(home / "uptime")}
+    put(home / "uptime", "5000.25 1.0")
+    assert run(home, machine.data["onstart"], **env).returncode == 0
+    assert armed(home)
+    lease = Watchdog(None)  # the real one, as it writes
+    lease.path = str(home / "home/.gpunb/lease.json")
+    lease.set({"left_s": 7200.0, "idle_s": 600.0})
+    text = (home / "home/.gpunb/lease.json").read_text()
+    up = clock.uptime()
+    assert up is not None
+    (home / "now").write_text("9000000")  # NTP
+    put(home / "uptime", f"{up + 7000 + LEASE_GRACE_S:.2f} 1.0")
+    assert not destroyed(served, 0.5), "before its end by the clock that nobody steps"
+    (home / "now").write_text("100000")
+    put(home / "uptime", f"{up + 7200 + LEASE_GRACE_S + 60:.2f} 1.0")
+    assert destroyed(served), text
 
 
 def test_without_curl_and_wget_python_does_it(home, rented):

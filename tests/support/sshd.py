@@ -9,15 +9,20 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import shlex
 import shutil
 import socket
 import subprocess
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from gpunb.ssh import Endpoint, generate, generate_host_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _SFTP = ["/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/libexec/sftp-server"]
 
@@ -37,8 +42,20 @@ def _sftp_server() -> str | None:
 class Sshd:
     """`start` listens, `stop` ends it and everything that runs under it; both may be repeated."""
 
-    def __init__(self, root: Path, *, sftp: bool = True, extra: str = "", plain: bool = False) -> None:
-        """`plain`: sessions begin as on any host, without a command of ours, and keys are in the home."""
+    def __init__(
+        self,
+        root: Path,
+        *,
+        sftp: bool = True,
+        extra: str = "",
+        plain: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """`plain`: sessions begin as on any host, without a command of ours, and keys are in the home.
+
+        `env` may be changed later: it is that of the next login (not with `plain`).
+        """
+        self.env = {"XDG_RUNTIME_DIR": str(root), **(env or {})}
         self.root = root
         self.home = root / "home"
         self.home.mkdir(parents=True)
@@ -79,11 +96,12 @@ class Sshd:
         # sshd starts every session in the passwd entry's home; tests have their own
         enter = self.root / "enter"
         enter.write_text(
-            f"#!/bin/sh\nexport HOME='{self.home}' XDG_RUNTIME_DIR='{self.root}'\ncd \"$HOME\" || exit 97\n"
+            f"#!/bin/sh\nexport HOME='{self.home}'\n. '{self.root}/env'\ncd \"$HOME\" || exit 97\n"
             'if [ -z "$SSH_ORIGINAL_COMMAND" ]; then exec /bin/sh; fi\n'
             'exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n'
         )
         enter.chmod(0o755)
+        self.set_env()
         lines = [
             f"HostKey {self.root}/host_key",
             f"AuthorizedKeysFile {self.keys}",
@@ -113,6 +131,15 @@ class Sshd:
         self._listener = listener
         threading.Thread(target=self._serve, args=(listener, config), daemon=True).start()
         return self
+
+    def set_env(self, **changes: str) -> None:
+        """The environment of logins from now on; an empty value takes a variable away."""
+        self.env = {name: value for name, value in {**self.env, **changes}.items() if value}
+        beside = self.root / "env.new"
+        beside.write_text(
+            "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.env.items())
+        )
+        beside.replace(self.root / "env")
 
     def stop(self) -> None:
         if self._listener is not None:

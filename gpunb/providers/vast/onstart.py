@@ -25,6 +25,8 @@ MAX_BYTES = 4048
 #: Begins a line of the container's log that holds a host key's type and base64.
 HOST_KEY = "gpunb-host-key"
 #: Where the agent keeps the lease on the host; its ``deadline`` is Unix seconds, and moves with ``extend``.
+#: ``uptime_end`` is the same in seconds of ``/proc/uptime``, for the boot that ``boot`` names: a clock
+#: that NTP steps must neither end the instance early nor keep it.
 LEASE_FILE = "$HOME/.gpunb/lease.json"
 #: The host waits that long after the lease for the supervisor, who brings files back first.
 LEASE_GRACE_S = 600
@@ -63,16 +65,21 @@ _LEASE = """C='s/^CONTAINER_[A-Z_]*=[A-Za-z0-9._-]*$/export &/p'
 [ -n "$CONTAINER_API_KEY" ] || eval "$(tr '\\0' '\\n' </proc/1/environ 2>/dev/null | sed -n "$C")"
 [ -s "{file}" ] || echo '{{"deadline": {deadline}}}' >"{file}"
 cat >"$HOME/.gpunb/lease.sh" <<'GPUNB'
-B=$(($(date +%s)+{boot}))
+P="${{GPUNB_UPTIME:-/proc/uptime}}"
+read -r T _ <"$P"
+B=$(($(date +%s)+{boot})) V=$((${{T%.*}}+{boot}))
+I=$(cat /proc/sys/kernel/random/boot_id)
 cd "$HOME/.gpunb" && echo $$ >lease.pid
 U="{url}/api/v0/instances/$CONTAINER_ID/"
 A="Authorization: Bearer $CONTAINER_API_KEY"
 J='Content-Type: application/json'
 while sleep 30 && [ "$(cat lease.pid)" = $$ ]; do
-N=$(date +%s)
-D=$(sed -n 's/.*"deadline": *\\([0-9][0-9]*\\).*/\\1/p' lease.json)
+N=$(date +%s) F=$B W=deadline
+read -r T _ <"$P"
+grep -q '"'"$I"'".*"uptime_end": *[0-9]' lease.json && N=${{T%.*}} F=$V W=uptime_end
+D=$(sed -n 's/.*"'$W'": *\\([0-9][0-9]*\\).*/\\1/p' lease.json)
 [ -n "$D" ] || continue
-E=$((D+{grace})); [ $E -lt $B ] && E=$B
+E=$((D+{grace})); [ $E -lt $F ] && E=$F
 [ $N -lt $E ] && continue
 curl -fsS -m 60 -X DELETE -H "$A" -H "$J" -d '{{}}' "$U" ||
 wget -qO- -T 60 --method=DELETE --header="$A" --header="$J" --body-data='{{}}' "$U" ||
