@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gpunb.errors import LedgerUnwritable
+from gpunb.errors import LedgerUnwritable, SettingsError
 
 __all__ = [
     "config_file",
@@ -20,7 +20,9 @@ __all__ = [
     "ledger_file",
     "local_dir",
     "log_file",
+    "not_ours",
     "private_dir",
+    "private_opener",
     "real_ledger_file",
     "session_dir",
     "sim_dir",
@@ -30,13 +32,64 @@ __all__ = [
 
 
 def home() -> Path:
-    """The folder of everything that gpunb stores for this user (not created)."""
+    """The folder of everything that gpunb stores for this user (not created).
+
+    Raises
+    ------
+    SettingsError
+        It belongs to another user, or others may write to it.
+    """
     override = os.environ.get("GPUNB_HOME")
     if override:
-        return Path(override).expanduser().absolute()
-    from platformdirs import user_data_path
+        path = Path(override).expanduser().absolute()
+    else:
+        from platformdirs import user_data_path
 
-    return user_data_path("gpunb", appauthor=False)
+        path = user_data_path("gpunb", appauthor=False)
+    why = not_ours(path)
+    if why:
+        named = "GPUNB_HOME" if override else "gpunb's folder"
+        msg = f"{named} {path} can't be trusted: {why}, who could read your keys and change what is rented"
+        raise SettingsError(
+            msg,
+            bill="nothing was rented or changed",
+            hint=_remedy(path, "set GPUNB_HOME to a folder of your own"),
+        )
+    return path
+
+
+def not_ours(path: Path) -> str:
+    """Why somebody else may decide what is in `path`; "" if nobody may, or if it is not there.
+
+    Files and folders must belong to this user (or to root), and neither all others nor a group of
+    several may write to them.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return ""
+    user = os.geteuid()
+    if found.st_uid not in {user, 0}:
+        return f"it belongs to another user ({_user_name(found.st_uid)})"
+    if found.st_mode & 0o002:
+        return f"others may write to it (mode {found.st_mode & 0o777:o})"
+    # a group of one's own has the user's number, where the system makes such (umask 002)
+    if found.st_mode & 0o020 and found.st_gid not in {0, user}:
+        return f"its group may write to it (mode {found.st_mode & 0o777:o})"
+    return ""
+
+
+def _remedy(path: Path, otherwise: str) -> str:
+    return f"chmod go-w {path}, or {otherwise}" if path.stat().st_uid == os.geteuid() else otherwise
+
+
+def _user_name(uid: int) -> str:
+    try:
+        import pwd
+
+        return pwd.getpwuid(uid).pw_name
+    except (ImportError, KeyError):
+        return f"number {uid}"
 
 
 def private_dir(path: Path) -> Path:
@@ -90,6 +143,11 @@ def write_private(path: Path, text: str | bytes, *, replace: bool = True) -> Non
             return
     finally:
         beside.unlink(missing_ok=True)
+
+
+def private_opener(path: str, flags: int) -> int:
+    """For `open`: a new file is readable and writable by this user alone, whatever the umask."""
+    return os.open(path, flags, 0o600)
 
 
 def ledger_file() -> Path:

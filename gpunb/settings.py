@@ -1,5 +1,7 @@
 """What the user has set, and where: command line > GPUNB_* > gpunb.toml > the user's file.
 
+A project's gpunb.toml may only narrow what the rest allows; see `gpunb.project_file`.
+
 Below all of them are the simulated clouds, while ``gpunb sim up`` has put them in the place of
 the real ones.
 
@@ -13,7 +15,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -32,11 +34,22 @@ from pydantic_settings import SettingsError as SourceError
 
 from gpunb import log, paths, units
 from gpunb.errors import SettingsError
+from gpunb.project_file import Refused, narrow
 
 # tomli is tomllib's own ancestor, for Python 3.10
 tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
-__all__ = ["FILE_NAME", "Origin", "ProviderSettings", "Settings", "load", "origins", "project_file"]
+__all__ = [
+    "FILE_NAME",
+    "Origin",
+    "ProviderSettings",
+    "Refused",
+    "Settings",
+    "load",
+    "origins",
+    "project_file",
+    "refused",
+]
 
 FILE_NAME = "gpunb.toml"
 _NOT_A_PROJECT_S = frozenset(["base_url", "key", "options", "host_key"])
@@ -46,7 +59,10 @@ _NOT_SETTINGS = frozenset({"GPUNB_HOME", "GPUNB_LEDGER"})
 SIMULATED = "gpunb sim up"
 _SECRET_WORDS = ("key", "token", "secret", "password")
 
-_files: contextvars.ContextVar[tuple[Path, ...]] = contextvars.ContextVar("gpunb_settings_files", default=())
+_files: contextvars.ContextVar[tuple[Mapping[str, Any], ...]] = contextvars.ContextVar(
+    "gpunb_settings_files", default=()
+)
+_bare: contextvars.ContextVar[bool] = contextvars.ContextVar("gpunb_settings_bare", default=False)
 _lowest: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar(
     "gpunb_settings_lowest", default=MappingProxyType({})
 )
@@ -134,11 +150,23 @@ class Settings(BaseSettings):
         default={}, description="one table a cloud: base_url, key, its own options"
     )
     _simulated: frozenset[str] = PrivateAttr(default=frozenset())
+    _refused: tuple[Refused, ...] = PrivateAttr(default=())
+    _budget_most: float | None = PrivateAttr(default=None)
 
     @property
     def simulated(self) -> frozenset[str]:
         """The clouds whose address is a simulation's (``gpunb sim up``)."""
         return self._simulated
+
+    @property
+    def refused(self) -> tuple[Refused, ...]:
+        """What a project's file asks for and may not set."""
+        return self._refused
+
+    @property
+    def budget_most(self) -> float | None:
+        """A project's budget where the user has set none: the lesser of it and the usual one holds."""
+        return self._budget_most
 
     @classmethod
     def settings_customise_sources(
@@ -150,8 +178,9 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Our order of sources; no .env file and no secrets folder."""
-        files = tuple(_FileSource(settings_cls, path) for path in _files.get())
-        return (init_settings, env_settings, *files, _LowestSource(settings_cls))
+        files = tuple(_DataSource(settings_cls, data) for data in _files.get())
+        above = (init_settings,) if _bare.get() else (init_settings, env_settings)
+        return (*above, *files, _DataSource(settings_cls, _lowest.get()))
 
     def provider(self, name: str) -> dict[str, Any]:
         """The keyword arguments of the provider's config: base_url, key and options."""
@@ -159,32 +188,22 @@ class Settings(BaseSettings):
         return {"base_url": table.base_url, "key": table.key, "options": dict(table.model_extra or {})}
 
 
-class _FileSource(PydanticBaseSettingsSource):
-    """One TOML file; a missing one is empty."""
+class _DataSource(PydanticBaseSettingsSource):
+    """One file that was read, or what holds where the user has set nothing."""
 
-    def __init__(self, settings_cls: type[BaseSettings], path: Path) -> None:
+    def __init__(self, settings_cls: type[BaseSettings], data: Mapping[str, Any]) -> None:
         super().__init__(settings_cls)
-        self.path = path
+        self.data = data
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
-        """Not used: the file is read whole."""
+        """Not used: the source is taken whole."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        return _read(self.path)
+        return dict(self.data)
 
 
-class _LowestSource(_FileSource):
-    """What holds where the user has set nothing, beside the built-in defaults."""
-
-    def __init__(self, settings_cls: type[BaseSettings]) -> None:
-        super().__init__(settings_cls, Path())
-
-    def __call__(self) -> dict[str, Any]:
-        return dict(_lowest.get())
-
-
-def _simulated(layers: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+def _simulated(layers: list[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
     """The simulated clouds as settings; without those whose address the user has set."""
     found = paths.simulation() or {}
     tables = [table for _, data in layers if isinstance(table := data.get("providers"), Mapping)]
@@ -269,20 +288,94 @@ def load(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None) ->
     return _loaded(here, os.environ.get("GPUNB_HOME"), environ, written)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path) -> tuple[int, ...]:
     """Changes when the file does."""
     try:
         found = path.stat()
     except OSError:
         return (0, 0)
-    return (found.st_mtime_ns, found.st_size)
+    return (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_mode, found.st_uid)
 
 
-def _layers(overrides: Mapping[str, Any], cwd: Path | None) -> list[tuple[str, dict[str, Any]]]:
-    """The sources by rank, each with the name that messages use."""
-    found = [("the command line", dict(overrides)), ("environment", _environment())]
-    found += [(str(path), _read(path)) for path in _paths(cwd)]
-    return [*found, (SIMULATED, _simulated(found))]
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The settings files: the project's (None without one), what holds of it, and the user's."""
+
+    project: Path | None
+    asked: Mapping[str, Any]
+    kept: Mapping[str, Any]
+    own: Mapping[str, Any]
+    lowest: Mapping[str, Any]
+    refused: tuple[Refused, ...] = ()
+
+    def layers(self, overrides: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+        """The sources by rank, each with the name that messages use."""
+        found: list[tuple[str, Mapping[str, Any]]] = [
+            ("the command line", overrides),
+            ("environment", _environment()),
+        ]
+        if self.project is not None:
+            found.append((str(self.project), self.kept))
+        return [*found, (str(paths.config_file()), self.own), (SIMULATED, self.lowest)]
+
+
+def _read_files(cwd: Path | None, overrides: Mapping[str, Any]) -> _Files:
+    """Read them, refuse the user's if others may write to it, and narrow the project's."""
+    file = paths.config_file()
+    own = _read(file)
+    why = paths.not_ours(file)
+    if why:
+        msg = f"your settings file {file} can't be trusted: {why}"
+        raise SettingsError(
+            msg, bill="nothing was rented or changed", hint=f"chmod go-w {file}, if it is yours"
+        )
+    project = project_file(cwd)
+    if project is None:
+        lowest = _simulated([("", overrides), ("", _environment()), ("", own)])
+        return _Files(None, {}, {}, own, lowest)
+    why = paths.not_ours(project)
+    if why:
+        lowest = _simulated([("", overrides), ("", _environment()), ("", own)])
+        refused = (Refused("(all of it)", "", why, str(project), f"copy what you want of it to {file}"),)
+        return _Files(project, {}, {}, own, lowest, refused)
+    asked = _read(project)
+    _check_project(project, asked)
+    lowest = _simulated([("", overrides), ("", _environment()), ("", asked), ("", own)])
+    files = _Files(project, asked, asked, own, lowest)
+    _built(overrides, files)  # a value that breaks its rule is named with its file
+    kept, refusals = narrow(
+        asked,
+        _alone(str(project), asked),
+        _alone(str(file), own, lowest),
+        source=str(project),
+        user_file=str(file),
+    )
+    return _Files(project, asked, kept, own, lowest, tuple(refusals))
+
+
+def _alone(name: str, *data: Mapping[str, Any]) -> Settings:
+    """Settings of these sources alone, without the environment; `name` is the first one's in messages."""
+    token, other, bare = _files.set(data), _lowest.set({}), _bare.set(True)
+    try:
+        return Settings()
+    except ValidationError as err:
+        raise _explain(err, [(name, data[0])]) from err
+    finally:
+        _files.reset(token)
+        _lowest.reset(other)
+        _bare.reset(bare)
+
+
+def _built(overrides: Mapping[str, Any], files: _Files) -> Settings:
+    """The settings of all sources, checked."""
+    token, other = _files.set((files.kept, files.own)), _lowest.set(files.lowest)
+    try:
+        return Settings(**dict(overrides))
+    except ValidationError as err:
+        raise _explain(err, files.layers(overrides)) from err
+    finally:
+        _files.reset(token)
+        _lowest.reset(other)
 
 
 def _environment() -> dict[str, Any]:
@@ -298,12 +391,8 @@ def _paths(cwd: Path | None) -> tuple[Path, ...]:
     return (project, paths.config_file()) if project else (paths.config_file(),)
 
 
-def _check_project(cwd: Path | None) -> None:
+def _check_project(path: Path, data: Mapping[str, Any]) -> None:
     """A project's file comes with the project: it may not say where keys go, nor whom to trust."""
-    path = project_file(cwd)
-    if path is None or path == paths.config_file():
-        return
-    data = _read(path)
     tables = data.get("providers")
     named = [
         f"providers.{name}.{field}"
@@ -323,22 +412,23 @@ def _check_project(cwd: Path | None) -> None:
 
 def _load(overrides: Mapping[str, Any], cwd: Path | None) -> Settings:
     _check_environment()
-    _check_project(cwd)
-    layers = _layers(overrides, cwd)
-    lowest = layers[-1][1]
-    token, other = _files.set(_paths(cwd)), _lowest.set(lowest)
-    try:
-        settings = Settings(**dict(overrides))
-    except ValidationError as err:
-        raise _explain(err, layers) from err
-    finally:
-        _files.reset(token)
-        _lowest.reset(other)
-    stand_ins: Mapping[str, Any] = lowest.get("providers", {})
+    return _finished(overrides, _read_files(cwd, overrides))
+
+
+def _finished(overrides: Mapping[str, Any], files: _Files) -> Settings:
+    settings = _built(overrides, files)
+    stand_ins: Mapping[str, Any] = files.lowest.get("providers", {})
     for name, one in stand_ins.items():
         # address and key are a pair: an account's key is for the real cloud alone
         settings.providers[name].key = SecretStr(str(one.get("key", "")))
     settings._simulated = frozenset(stand_ins)  # noqa: SLF001 - our own, set once
+    settings._refused = files.refused  # noqa: SLF001
+    if (
+        "budget" in files.kept
+        and "budget" not in files.own
+        and not {"budget"} & {*overrides, *_environment()}
+    ):
+        settings._budget_most, settings.budget = settings.budget, None  # noqa: SLF001
     for table in settings.providers.values():
         if table.key is not None:
             log.add_secret(table.key.get_secret_value())
@@ -352,13 +442,15 @@ def _check_environment() -> None:
         head = name.upper().split("__")[0]
         if not name.startswith(PREFIX) or head in known or name in _NOT_SETTINGS:
             continue
-        close = get_close_matches(head, known, n=1, cutoff=0.75)
+        # without the common beginning, which would make any two of them alike
+        names = [one.removeprefix(PREFIX) for one in known]
+        close = get_close_matches(head.removeprefix(PREFIX), names, n=1, cutoff=0.65)
         if close:
             msg = f"environment variable {name} is no setting"
-            raise SettingsError(msg, hint=f"did you mean {close[0]}?")
+            raise SettingsError(msg, hint=f"did you mean {PREFIX}{close[0]}?")
 
 
-def _explain(err: ValidationError, layers: list[tuple[str, dict[str, Any]]]) -> SettingsError:
+def _explain(err: ValidationError, layers: list[tuple[str, Mapping[str, Any]]]) -> SettingsError:
     first = err.errors()[0]
     loc = [str(part) for part in first["loc"]]
     key = ".".join(loc)
@@ -401,8 +493,10 @@ def origins(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None)
         As `load`.
     """
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
-    settings = _load(given, cwd)
-    layers = _layers(given, cwd)
+    _check_environment()
+    files = _read_files(cwd, given)
+    settings = _finished(given, files)
+    layers = files.layers(given)
 
     def source(loc: list[str]) -> str:
         name = next((name for name, data in layers if _has(data, loc)), "default")
@@ -410,6 +504,8 @@ def origins(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None)
 
     plain = [name for name in Settings.model_fields if name not in ("secrets", "providers")]
     rows = [Origin(name, getattr(settings, name), source([name])) for name in plain]
+    if settings.budget_most is not None:
+        rows = [replace(row, value=settings.budget_most) if row.key == "budget" else row for row in rows]
     rows.append(Origin("secrets.min_trust", settings.secrets.min_trust, source(["secrets", "min_trust"])))
     for cloud, table in sorted(settings.providers.items()):
         for option, value in {**dict(table), **(table.model_extra or {})}.items():
@@ -419,3 +515,14 @@ def origins(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None)
             hidden = isinstance(value, SecretStr) or _secret(option)
             rows.append(Origin(".".join(loc), "****" if hidden else value, source(loc)))
     return rows
+
+
+def refused(cwd: Path | None = None) -> list[Refused]:
+    """What a project's file asks for and may not set.
+
+    Raises
+    ------
+    SettingsError
+        As `load`.
+    """
+    return list(load(cwd=cwd).refused)

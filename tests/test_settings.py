@@ -40,10 +40,10 @@ def test_order_of_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("GPUNB_DISK_GB", "3")
     here = tmp_path / "project" / "deep"
     found = settings.load({"disk_gb": 4, "hours": None}, here)
-    assert (found.hours, found.idle, found.budget, found.disk_gb) == (1, 1200, 3, 4)
+    assert (found.hours, found.idle, found.budget, found.disk_gb) == (1, 600, 3, 4)
     sources = {row.key: row.source for row in settings.origins({"disk_gb": 4}, here)}
     assert sources["hours"] == str(paths.config_file())
-    assert sources["idle"] == str(tmp_path / "project" / "gpunb.toml")
+    assert sources["idle"] == str(paths.config_file()), "a project's longer one does not hold"
     assert sources["budget"] == "GPUNB_BUDGET"
     assert sources["disk_gb"] == "the command line"
     assert sources["python"] == "default"
@@ -96,8 +96,13 @@ def test_bad_environment_names_the_variable(tmp_path: Path, monkeypatch: pytest.
 def test_misspelt_variable_is_refused_but_strangers_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GPUNB_SOMETHING_ELSE_ENTIRELY", "1")
+    for name in ("SOMETHING_ELSE_ENTIRELY", "VENV", "REPO", "DIR"):
+        monkeypatch.setenv(f"GPUNB_{name}", "1")
     settings.load(cwd=tmp_path)
+    for name in ("HOUR", "IDEL", "CLOUD", "SAVES"):
+        with monkeypatch.context() as other, pytest.raises(SettingsError, match="did you mean"):
+            other.setenv(f"GPUNB_{name}", "1")
+            settings.load(cwd=tmp_path)
     monkeypatch.setenv("GPUNB_BUGDET", "5")
     with pytest.raises(SettingsError, match="GPUNB_BUDGET"):
         settings.load(cwd=tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpunb.commands.result import Cell, Note, Result, Table
+from gpunb.commands.result import Cell, Note, Result, Table, clean
 from gpunb.commands.verb import verb
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ def command(context: Context) -> Result:  # noqa: ARG001
     """Show each setting, its value, and where it comes from.
 
     A value comes from the command line, else from GPUNB_<NAME> in the environment, else from the
-    project's gpunb.toml (the nearest one upwards), else from your own settings file.
+    project's gpunb.toml (the nearest one upwards), else from your own settings file. A project's
+    file may only narrow: a shorter lease, a smaller budget or disk, fewer of your clouds.
     """
     from gpunb import paths, settings
 
@@ -35,13 +36,19 @@ def command(context: Context) -> Result:  # noqa: ARG001
         for row in rows
     ]
     project = settings.project_file()
+    refused = settings.refused()
     return Result(
         {
             "settings": [{"key": row.key, "value": row.value, "source": row.source} for row in rows],
             "user_file": str(paths.config_file()),
             "project_file": str(project) if project else None,
+            "refused": [
+                {"key": one.key, "value": one.value, "why": one.why, "source": one.source, "hint": one.hint}
+                for one in refused
+            ],
         },
         Table(["setting", "value", "from", "what it is"], shown),
+        *(Note(clean(f"refused: {one.text()}"), "warn") for one in refused),
         Note(
             f"your file: {paths.config_file()}{'' if paths.config_file().exists() else ' (not there)'}", "dim"
         ),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb.commands import market, mounts
-from gpunb.commands.result import Block, Fields, Note, Opening, Result
+from gpunb.commands.result import Block, Fields, Note, Opening, Result, clean
 from gpunb.commands.verb import DURATION, MONEY, OrNever, verb
 from gpunb.errors import AuthFailed, BadInput, NoFunds, OfferGone, ProviderError, QuotaExhausted, RateLimited
 from gpunb.units import duration_text, money_text, price_text
@@ -99,6 +99,8 @@ def command(
 
     needs = packages.read(Path(requirements)) if requirements is not None else None
     settings = context.settings
+    if settings.refused:
+        context.tell(*(Note(clean(one.text()), "warn") for one in settings.refused))
     pairs = variables("rent", env)
     if name is not None:
         _check_name(context, name)
@@ -115,6 +117,7 @@ def command(
         hours=found.query.ask.hours,
         idle_s=settings.idle if idle is None else idle,
         budget_usd=settings.budget if budget is None else budget,
+        budget_most=settings.budget_most,
         disk_gb=found.query.ask.disk_gb,
         image=image,
         python=python or settings.python or "",

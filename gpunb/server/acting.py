@@ -96,9 +96,15 @@ def _rent_says(hub: Hub, body: bodies.Rent, row: Ranked) -> tuple[str, float]:
     if disk > offer.disk_max_gb:
         msg = f"disk_gb: {disk:g}: the offer has at most {offer.disk_max_gb:g} GB"
         raise BadInput(msg, bill="nothing was rented")
-    budget = hub.context().settings.budget if body.budget_usd is None else body.budget_usd
+    settings = hub.context().settings
     until = lease.lease_for(
-        offer, now=0.0, hours=body.hours, idle_s=body.idle_s, budget_usd=budget, disk_gb=disk
+        offer,
+        now=0.0,
+        hours=body.hours,
+        idle_s=body.idle_s,
+        budget_usd=settings.budget if body.budget_usd is None else body.budget_usd,
+        budget_most=settings.budget_most,
+        disk_gb=disk,
     )
     total = offer.total(body.hours, disk_gb=disk)
     where = f" in {offer.country}" if offer.country and offer.country != offer.provider else ""
@@ -185,6 +191,7 @@ def rent(hub: Hub, user: str, body: bodies.Rent) -> Job:
         hours=body.hours,
         idle_s=settings.idle if body.idle_s is None else body.idle_s,
         budget_usd=settings.budget if body.budget_usd is None else body.budget_usd,
+        budget_most=settings.budget_most,
         disk_gb=disk,
         python=settings.python or "",
         save=list(settings.save),

@@ -150,6 +150,7 @@ def _settings() -> dict[str, Any]:
         ],
         "user_file": own,
         "project_file": str(project) if project else None,
+        "refused": [clean(one.text()) for one in settings.refused()],
     }
 
 

@@ -12,7 +12,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpunb import isolated, log
+from gpunb import isolated, log, paths
+from gpunb.errors import LedgerUnwritable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,11 +54,10 @@ def install(session: Session) -> Path | None:
     """Write the session's kernelspec; None if Jupyter's folder can't be written, which ends no rental."""
     path = folder(session.id)
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        beside = path / ".kernel.json"
-        beside.write_text(json.dumps(spec(session), indent=1, ensure_ascii=False), "utf-8")
-        beside.replace(path / "kernel.json")
-    except OSError as err:
+        # whoever can write here decides what a notebook's kernel runs
+        paths.private_dir(path)
+        paths.write_private(path / "kernel.json", json.dumps(spec(session), indent=1, ensure_ascii=False))
+    except (OSError, LedgerUnwritable) as err:
         log.get(__name__).warning("no kernelspec for %s: %s", session.name, err)
         return None
     return path
@@ -93,6 +93,4 @@ def _kernels() -> Path:
 
 
 def _owner() -> str:
-    from gpunb import paths
-
     return str(paths.home())

@@ -34,6 +34,7 @@ def lease_for(
     hours: float | None = None,
     idle_s: float | None = None,
     budget_usd: float | None = None,
+    budget_most: float | None = None,
     disk_gb: float = 0.0,
     spent: float = 0.0,
 ) -> Lease:
@@ -48,6 +49,8 @@ def lease_for(
     budget_usd
         US dollars; None is 1.2 times the price of `hours` (no limit if that is 0),
         infinity is no limit.
+    budget_most
+        US dollars; takes the place of a budget that nobody chose, where that is more.
     spent
         US dollars that earlier attempts of this rental cost.
 
@@ -58,6 +61,9 @@ def lease_for(
     """
     length = _hours(DEFAULT_HOURS if hours is None else hours)
     idle = _idle(DEFAULT_IDLE_S if idle_s is None else idle_s)
+    if budget_usd is None and budget_most is not None:
+        price = _price(offer, length, disk_gb)
+        budget_usd = budget_most if price * BUDGET_FACTOR > budget_most else None
     if budget_usd is None:
         price = _price(offer, length, disk_gb)
         budget = spent + price * BUDGET_FACTOR if price > 0 else None

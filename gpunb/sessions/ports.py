@@ -189,7 +189,7 @@ def open_port(session: Session, host_port: int, *, local_port: int = 0, reverse:
         opened = _open(session, replace(port, local_port=0))
         port = replace(port, local_port=opened[0].port)
     paths.private_dir(_folder(session.id))
-    port.path.write_text(json.dumps(asdict(port)))
+    paths.write_private(port.path, json.dumps(asdict(port)))
     held = _mine[port.path] = Held(session, opened, port)
     return held
 

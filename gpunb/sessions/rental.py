@@ -61,7 +61,7 @@ class RentRequest:
     ----------
     name
         The session's name; None makes one from the GPU ("h100-1").
-    hours, idle_s, budget_usd
+    hours, idle_s, budget_usd, budget_most
         The lease, see `gpunb.sessions.lease.lease_for`.
     disk_gb
         GB of disk.
@@ -82,6 +82,7 @@ class RentRequest:
     hours: float | None = None
     idle_s: float | None = None
     budget_usd: float | None = None
+    budget_most: float | None = None
     disk_gb: float = 0.0
     image: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
@@ -183,6 +184,7 @@ class Rental:
             hours=request.hours,
             idle_s=request.idle_s,
             budget_usd=request.budget_usd,
+            budget_most=request.budget_most,
             disk_gb=request.disk_gb,
             spent=spent,
         )

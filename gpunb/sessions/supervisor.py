@@ -118,10 +118,6 @@ def run(
                 notes.error("could not resign: %s", err.message)
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 def ensure(ledger: Ledger, command: Sequence[str] = COMMAND) -> bool:
     """Start a detached supervisor if none is alive and a session needs one; whether it was started.
 
@@ -136,7 +132,7 @@ def ensure(ledger: Ledger, command: Sequence[str] = COMMAND) -> bool:
         return False
     folder = paths.private_dir(paths.home() / "log")
     try:
-        with open(folder / "supervise.out", "ab", opener=_private) as out:
+        with open(folder / "supervise.out", "ab", opener=paths.private_opener) as out:
             child = subprocess.Popen(
                 list(command),
                 stdin=subprocess.DEVNULL,

@@ -90,7 +90,7 @@ def start(options: Mapping[str, Any], *, timeout: float = 30.0) -> dict[str, Any
     folder = paths.private_dir(directory())
     log = folder / "sim.log"
     full = {**options, "marker": str(marker_file()), "root": str(folder / "hosts")}
-    with log.open("ab") as out:
+    with open(log, "ab", opener=paths.private_opener) as out:
         process = subprocess.Popen(
             isolated.argv("gpunb.sim.runner", json.dumps(full)),
             stdin=subprocess.DEVNULL,

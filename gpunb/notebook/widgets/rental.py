@@ -44,6 +44,7 @@ def request_for(
         hours=hours,
         idle_s=found.idle if idle_s is None else idle_s,
         budget_usd=found.budget if budget is None else budget,
+        budget_most=found.budget_most,
         disk_gb=disk_gb,
         python=found.python or "",
         save=list(found.save),

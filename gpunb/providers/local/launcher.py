@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from gpunb import isolated
 from gpunb.errors import Unavailable
-from gpunb.paths import write_private
+from gpunb.paths import private_opener, write_private
 from gpunb.providers.local import processes
 from gpunb.providers.local.environment import HANDED_ON, check_env, environment, remove_runtime_dir
 from gpunb.providers.local.files import read_json, write_json
@@ -215,7 +215,7 @@ def _spawn(directory: Path, ident: str, port: int, timeout: float) -> None:
     argv = isolated.argv("gpunb.providers.local.host", str(directory.absolute()))
     try:
         with (
-            (directory / "boot.log").open("wb") as errors,
+            open(directory / "boot.log", "wb", opener=private_opener) as errors,
             subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,

@@ -1,0 +1,105 @@
+"""What a project's ``gpunb.toml`` may set: a file that comes with somebody else's folder.
+
+It may only narrow what the user's own file and the defaults allow: a shorter lease, a smaller
+budget or disk, fewer clouds. Everything else (which program or image runs, what comes back to this
+machine, accepted terms, trust, addresses, keys) is the user's own file's to say: it is refused, and
+`Refused` says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gpunb.settings import Settings
+
+__all__ = ["Refused", "narrow"]
+
+_LESS = {
+    "hours": "longer than your own {own:g} h",
+    "idle": "longer than your own {own:g} s",
+    "disk_gb": "more than your own {own:g} GB",
+    "budget": "more than your own ${own:g}",
+    "cell_timeout": "longer than your own {own:g} s",
+}
+_YOURS = {
+    "save": ("what comes back to this machine is yours to say", "gpunb rent --save {value}"),
+    "python": ("which program runs is yours to say", "gpunb rent --python {value}"),
+    "providers": ("terms, images and a cloud's own options are yours to say", ""),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A setting of a project's file that does not hold: dotted key, value, reason, what takes it."""
+
+    key: str
+    value: Any
+    why: str
+    source: str
+    hint: str = ""
+
+    def text(self) -> str:
+        """In one line, for people."""
+        value = ", ".join(map(str, self.value)) if isinstance(self.value, list) else str(self.value)
+        shown = value if len(value) <= 60 else f"{value[:57]}..."
+        said = f"{self.source}: {self.key} = {shown} does not hold: {self.why}"
+        return f"{said}; to have it: {self.hint}" if self.hint else said
+
+
+def narrow(
+    found: Mapping[str, Any], asked: Settings, own: Settings, *, source: str, user_file: str
+) -> tuple[dict[str, Any], list[Refused]]:
+    """What holds of a project's file, and what is refused.
+
+    Parameters
+    ----------
+    found
+        The file as it was read.
+    asked
+        The same, checked: its values in their units.
+    own
+        What holds without the project's file and without the environment.
+    source, user_file
+        The paths of both files, for messages.
+    """
+    kept: dict[str, Any] = {}
+    refused: list[Refused] = []
+
+    def no(key: str, value: Any, why: str, hint: str = "") -> None:
+        refused.append(Refused(key, value, why, source, hint or f"set it in {user_file}"))
+
+    for key in found:
+        value: Any = getattr(asked, key, None)
+        mine: Any = getattr(own, key, None)
+        if key in _LESS:
+            # without a budget of the user's, the price of the hours is one: the lease takes the lesser
+            if mine is None or value <= mine:
+                kept[key] = found[key]
+            else:
+                no(
+                    key,
+                    found[key],
+                    f"a project's file may only narrow, and it is {_LESS[key].format(own=mine)}",
+                )
+        elif key == "clouds":
+            kept_clouds = list(value) if "all" in own.clouds else [one for one in value if one in own.clouds]
+            if kept_clouds:
+                kept[key] = kept_clouds
+            more = [one for one in value if one not in kept_clouds]
+            if more:
+                no(key, more, f"a project's file may only narrow your own clouds ({', '.join(own.clouds)})")
+        elif key == "providers":
+            why, _ = _YOURS[key]
+            for name, table in asked.providers.items():
+                for option, setting in (table.model_extra or {}).items():
+                    no(f"providers.{name}.{option}", setting, why)
+        else:
+            why, hint = _YOURS.get(key, ("it is yours to say", ""))
+            values = value if isinstance(value, list) else [value]
+            if values:
+                no(key, found[key], why, hint.format(value=" --save ".join(map(str, values))))
+    return kept, refused
