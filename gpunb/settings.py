@@ -505,7 +505,9 @@ def origins(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None)
     plain = [name for name in Settings.model_fields if name not in ("secrets", "providers")]
     rows = [Origin(name, getattr(settings, name), source([name])) for name in plain]
     if settings.budget_most is not None:
-        rows = [replace(row, value=settings.budget_most) if row.key == "budget" else row for row in rows]
+        rows = [replace(row, source="default") if row.key == "budget" else row for row in rows]
+        at = next(index for index, row in enumerate(rows) if row.key == "budget")
+        rows.insert(at + 1, Origin("budget_most", settings.budget_most, str(files.project)))
     rows.append(Origin("secrets.min_trust", settings.secrets.min_trust, source(["secrets", "min_trust"])))
     for cloud, table in sorted(settings.providers.items()):
         for option, value in {**dict(table), **(table.model_extra or {})}.items():

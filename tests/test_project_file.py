@@ -125,7 +125,7 @@ def test_without_a_budget_of_the_user_s_the_lesser_of_a_project_s_and_the_usual_
             offer, now=0.0, hours=2, budget_usd=found.budget, budget_most=found.budget_most
         )
         assert made.budget_usd == holds
-        assert {row.key: row.value for row in settings.origins()}["budget"] == asked
+        assert {row.key: row.value for row in settings.origins()}["budget_most"] == asked
 
 
 def test_config_shows_what_was_refused_and_why(project: Path) -> None:

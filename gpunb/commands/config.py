@@ -25,6 +25,7 @@ def command(context: Context) -> Result:  # noqa: ARG001
 
     rows = settings.origins()
     about = {name: field.description or "" for name, field in settings.Settings.model_fields.items()}
+    about["budget_most"] = "a project's limit, US dollars: the lesser of it and price x hours x 1.2 holds"
     about["secrets.min_trust"] = about["secrets"].partition(": ")[2]
     shown = [
         [
