@@ -27,6 +27,7 @@ __all__ = [
     "session_dir",
     "sim_dir",
     "simulation",
+    "unlock_hint",
     "write_private",
 ]
 
@@ -109,12 +110,18 @@ def private_dir(path: Path) -> Path:
             path.mkdir()  # says what stands there
     except OSError as err:
         msg = f"gpunb can't create its folder {path}: {err.strerror}"
-        raise LedgerUnwritable(
-            msg,
-            bill="nothing was rented",
-            hint="free or unlock the folder, or set GPUNB_HOME to one that you can write to",
-        ) from err
+        raise LedgerUnwritable(msg, bill="nothing was rented", hint=unlock_hint(path)) from err
     return path
+
+
+def unlock_hint(path: Path) -> str:
+    """What to do about a place that can't be written; another home is no way out of one that has a ledger."""
+    free = f"make room on its disk (df -h {path.parent}), or let it be written again"
+    try:
+        used = ledger_file().stat().st_size > 0
+    except OSError:
+        used = False
+    return free if used else f"{free}, or set GPUNB_HOME to a folder that you can write to"
 
 
 def write_private(path: Path, text: str | bytes, *, replace: bool = True) -> None:

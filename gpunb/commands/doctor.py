@@ -81,9 +81,7 @@ def _files() -> Iterator[Finding]:
         probe.write_bytes(b"x")
         probe.unlink()
     except (OSError, GpunbError) as err:
-        yield Finding(
-            "home", "bad", f"{home} can't be written: {err}", "free or unlock it, or set GPUNB_HOME"
-        )
+        yield Finding("home", "bad", f"{home} can't be written: {err}", paths.unlock_hint(home))
         return
     free = shutil.disk_usage(home).free
     if free < MIN_FREE:

@@ -23,7 +23,7 @@ from gpunb.sessions.store import Store
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = ["Books"]
 
@@ -216,6 +216,24 @@ class Books(Store):
         )
         return [Failure(**dict(row)) for row in rows]
 
+    def backdate(self, session_id: str, at: float) -> None:
+        """Say that an ended session ended at `at`: its end was confirmed before it could be written."""
+        with self._write() as db:
+            row = db.execute("SELECT ended FROM sessions WHERE id = ?", (session_id,)).fetchone()
+            if row is None or row["ended"] is None or row["ended"] <= at:
+                return
+            db.execute("UPDATE sessions SET ended = ? WHERE id = ?", (at, session_id))
+            db.execute(
+                'UPDATE segments SET "end" = max(start, ?1) WHERE session_id = ?2 AND "end" > ?1',
+                (at, session_id),
+            )
+        receipt = self.receipt(session_id)
+        if receipt is not None:
+            receipt.ended, receipt.cost = at, self.cost(session_id)
+            if receipt.confirmed is not None:
+                receipt.confirmed = at
+            self.save_receipt(receipt)
+
     # -- claims: who works on a session now -------------------------------
 
     def claim(self, session_id: str, ttl: float) -> bool:
@@ -321,6 +339,24 @@ class Books(Store):
         now = self.clock.time()
         held = found.owner == self.owner or self._held(found.owner, found.until, now)
         return found if held else None
+
+    # -- what supervisors can't do, and who does it for them ----------------
+
+    def blind(self) -> dict[str, str]:
+        """Clouds at which the leader can't end anything, with the reason, as it said last."""
+        rows = self._rows("SELECT value FROM meta WHERE key = 'blind'")
+        found = json.loads(rows[0]["value"]) if rows else {}
+        return {str(name): str(why) for name, why in found.items()}
+
+    def save_blind(self, blind: Mapping[str, str]) -> None:
+        """Keep what the leader can't serve, in place of what was kept before."""
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('blind', ?)", (json.dumps(dict(blind)),))
+
+    def served(self, name: str) -> bool:
+        """Whether a living supervisor beside the leader serves the cloud `name`."""
+        rows = self._rows("SELECT owner, until FROM claims WHERE session_id = ?", (f"watch:{name}",))
+        return any(self._held(row["owner"], row["until"], self.clock.time()) for row in rows)
 
 
 def _traffic(  # noqa: PLR0917

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gpunb import log, paths
-from gpunb.errors import GpunbError, InstanceGone, ProviderError, WrongState
+from gpunb.errors import InstanceGone, ProviderError, WrongState
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Instance, InstanceState, Presence, Provider
 from gpunb.sessions import kernelspecs
 from gpunb.sessions.billing import opening
 from gpunb.sessions.model import OVER, Intent, IntentState, Orphan, Session, SessionState
 from gpunb.sessions.receipts import write_receipt
+from gpunb.sessions.trouble import ANY, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.ledger import Ledger
     from gpunb.sessions.timing import Timing
 
-__all__ = ["Listing", "begin_end", "end", "end_step", "settle"]
+__all__ = ["Listing", "begin_end", "clear_up", "end", "end_step", "settle"]
 
 
 @dataclass
@@ -45,8 +46,8 @@ class Listing:
                 self._found = self.provider.instances()
             except ProviderError as err:
                 self.error = err
-            except Exception as err:  # noqa: BLE001 - a list that breaks is a list that we don't have
-                self.error = ProviderError(f"{type(err).__name__}: {err}", provider=self.provider.name)
+            except ANY as err:  # a list that breaks is a list that we don't have
+                self.error = ProviderError(words(err), provider=self.provider.name)
         return self._found
 
     def labelled(self, label: str) -> list[Instance] | None:
@@ -105,8 +106,8 @@ def _finish_create(provider: Provider, session: Session) -> None:
     try:
         key = paths.session_dir(session.id).joinpath("id_ed25519.pub").read_text("utf-8").strip()
         provider.adopted(session.instance_id, key)
-    except (GpunbError, OSError) as err:
-        log.get(__name__).warning("%s: adopted, but not finished: %s", session.name, err)
+    except ANY as err:
+        log.get(__name__).warning("%s: adopted, but not finished: %s", session.name, words(err))
 
 
 def begin_end(ledger: Ledger, session_id: str, why: str) -> Session:
@@ -182,10 +183,8 @@ def _destroy(ledger: Ledger, provider: Provider, session: Session, timing: Timin
         provider.destroy(session.instance_id)
     except InstanceGone:
         ledger.note(session.id, "destroyed", "the provider says that there is no such instance")
-    except GpunbError as err:
-        ledger.note(session.id, "destroy-failed", err.message)
-    except Exception as err:  # noqa: BLE001 - an end must not stop at a provider's bug
-        ledger.note(session.id, "destroy-failed", f"{type(err).__name__}: {err}")
+    except ANY as err:  # an end must not stop at a provider's bug
+        ledger.note(session.id, "destroy-failed", words(err))
     else:
         ledger.note(session.id, "destroyed", "the provider took the call")
         session = ledger.update(session.id, cloud_state=InstanceState.ENDING.value)
@@ -222,7 +221,7 @@ def _presence(listing: Listing, session: Session) -> Presence:
         single = provider.get(session.instance_id)
     except InstanceGone:
         return Presence.GONE
-    except Exception:  # noqa: BLE001 - whatever it is, it is not "gone"
+    except ANY:  # whatever it is, it is not "gone"
         return Presence.UNKNOWN
     return Presence.GONE if provider.ended(single) else Presence.PRESENT
 
@@ -248,9 +247,20 @@ def _over(
     except WrongState:
         return ledger.get(session.id)  # another process was first
     if session.state in OVER:
-        kernelspecs.remove(session.id)
-        write_receipt(ledger, provider, session, why=why)
+        clear_up(ledger, provider, session, why=why)
     return session
+
+
+def clear_up(ledger: Ledger, provider: Provider | None, session: Session, *, why: str) -> None:
+    """What follows a confirmed end: the kernelspec goes, the receipt is kept. Nothing here undoes the end."""
+    for step in (
+        lambda: kernelspecs.remove(session.id),
+        lambda: write_receipt(ledger, provider, session, why=why),
+    ):
+        try:
+            step()
+        except ANY as err:  # noqa: PERF203 - it is over, whatever this says
+            log.get(__name__).warning("%s is over; clearing up after it: %s", session.name, words(err))
 
 
 def end(

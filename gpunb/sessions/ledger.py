@@ -12,9 +12,9 @@ import re
 import secrets
 import string
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from gpunb import paths
+from gpunb import log, paths
 from gpunb.errors import BadInput, RunNotFound, SessionNotFound, WrongState
 from gpunb.sessions import naming
 from gpunb.sessions import owner as owners
@@ -46,6 +46,11 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 _LIVE = "state NOT IN ('gone', 'failed')"
 _LETTERS = string.ascii_lowercase + string.digits
 _LEASE = ("deadline", "idle_s", "budget_usd", "budget_set", "count_ssh")
+_TIMES_AND_MONEY = (
+    "created", "state_at", "ready", "ended", "deadline", "idle_s", "budget_usd", "last_activity",
+    "usd_h", "stopped_usd_h", "disk_gb", "next_try",
+)  # fmt: skip
+_J = TypeVar("_J", dict[str, Any], list[str])
 _COLUMNS = {f.name for f in fields(Session)} - {"id", "state", "state_at", "lease"} | set(_LEASE)
 
 
@@ -141,6 +146,14 @@ class Ledger(Books):
         where = f" WHERE {_LIVE}" if alive else ""
         return [_session(row) for row in self._rows(f"SELECT * FROM sessions{where} ORDER BY created, id")]
 
+    def without_receipt(self) -> list[Session]:
+        """Sessions that have ended and have no receipt: it could not be written, or its process died."""
+        rows = self._rows(
+            "SELECT * FROM sessions WHERE state IN ('gone', 'failed') "
+            "AND id NOT IN (SELECT session_id FROM receipts) ORDER BY ended DESC LIMIT 100"
+        )
+        return [_session(row) for row in rows]
+
     def get(self, session_id: str) -> Session:
         """The session with exactly this id, as it is now."""
         rows = self._rows("SELECT * FROM sessions WHERE id = ?", (session_id,))
@@ -204,7 +217,10 @@ class Ledger(Books):
         ------
         BadInput
             A live session has this name.
+        LedgerUnwritable
+            The disk is full, or has no room for writing down its end.
         """
+        self.hold_reserve()
         now = self.clock.time()
         session.created, session.state_at, session.state = now, now, SessionState.REQUESTED
         with self._write(durable=True) as db:
@@ -466,15 +482,47 @@ class Ledger(Books):
 
 
 def _session(row: sqlite3.Row) -> Session:
+    """The session of a row. What can't be read in it is left out: the rest must be watched and ended."""
     values = dict(row)
+    for key in _TIMES_AND_MONEY:
+        if values[key] is not None and not isinstance(values[key], (int, float)):
+            values[key] = _number(values["id"], key, values[key])
     values["budget_set"] = bool(values["budget_set"])
     values["count_ssh"] = bool(values["count_ssh"])
     values["lease"] = Lease(**{key: values.pop(key) for key in _LEASE})
-    values["state"] = SessionState(values["state"])
     values["seen"] = bool(values["seen"])
-    values["offer"] = json.loads(values["offer"])
-    values["save"] = json.loads(values["save"])
+    values["offer"] = _from_json(values["id"], "offer", values["offer"], {})
+    values["save"] = _from_json(values["id"], "save", values["save"], [])
+    try:
+        values["state"] = SessionState(values["state"])
+    except ValueError:
+        _spoiled(values["id"], "state", values["state"])
+        values["state"] = SessionState.UNKNOWN
     return Session(**values)
+
+
+def _from_json(session_id: str, key: str, text: Any, otherwise: _J) -> _J:
+    try:
+        found = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        found = None
+    if isinstance(found, type(otherwise)):
+        return found
+    _spoiled(session_id, key, text)
+    return otherwise
+
+
+def _number(session_id: str, key: str, text: Any) -> float | None:
+    _spoiled(session_id, key, text)
+    try:
+        return float(text)
+    except (ValueError, TypeError):
+        # 1970 for a time and nothing for money: what can't be read must not make a lease longer
+        return 0.0
+
+
+def _spoiled(session_id: str, key: str, value: Any) -> None:
+    log.get(__name__).error("session %s: %s can't be read in the ledger: %.200r", session_id, key, value)
 
 
 def _intent(row: sqlite3.Row) -> Intent:

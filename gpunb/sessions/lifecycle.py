@@ -23,10 +23,9 @@ from gpunb.errors import (
 )
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Capability, Instance, InstanceState, Offer, Presence, Provider
-from gpunb.sessions import kernelspecs
 from gpunb.sessions.billing import opening, pays_traffic
 from gpunb.sessions.bringup import bring_up, see
-from gpunb.sessions.ending import Listing, begin_end, end, settle
+from gpunb.sessions.ending import Listing, begin_end, clear_up, end, settle
 from gpunb.sessions.lease import extend
 from gpunb.sessions.model import OVER, Receipt, Session, SessionState
 from gpunb.sessions.reach import HOST, Reach
@@ -431,9 +430,8 @@ def _vanished(ledger: Ledger, provider: Provider, session: Session, host: Reach,
         return session
     why = f"{provider.title} no longer has it, and gpunb did not end it"
     session = ledger.transition(session, _S.GONE, why, cloud_state=InstanceState.GONE.value)
-    kernelspecs.remove(session.id)
     ledger.add_failure(session.provider, str(session.offer.get("machine_id", "")), "vanished")
-    write_receipt(ledger, provider, session, why="vanished")
+    clear_up(ledger, provider, session, why="vanished")
     return session
 
 

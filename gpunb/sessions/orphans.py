@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from gpunb.errors import GpunbError
+from gpunb.errors import LedgerError
 from gpunb.sessions.model import Orphan
+from gpunb.sessions.trouble import ANY, words
 
 if TYPE_CHECKING:
     from gpunb.providers.base import Instance, Provider
@@ -25,6 +27,11 @@ def sweep(ledger: Ledger, listing: Listing, timing: Timing) -> list[Orphan]:
 
     An orphan is ended only if its label carries this installation's id, nobody is
     renting under that label now, and it was seen for longer than a list may lag.
+
+    Raises
+    ------
+    Exception
+        The first of what went wrong with one of them; all others were looked at.
     """
     found = listing.instances()
     if found is None:
@@ -40,17 +47,24 @@ def sweep(ledger: Ledger, listing: Listing, timing: Timing) -> list[Orphan]:
     now = ledger.clock.time()
     grace = max(GRACE_S, timing.lag(provider))
     out: list[Orphan] = []
+    failed: BaseException | None = None
     for instance in found:
-        stray = instance.label.startswith(PREFIX) or instance.id in known
-        if not stray or instance.id in ours or instance.label in awaited or provider.ended(instance):
+        try:
+            stray = instance.label.startswith(PREFIX) or instance.id in known
+            if not stray or instance.id in ours or instance.label in awaited or provider.ended(instance):
+                continue
+            orphan = known.pop(instance.id, None) or _new(ledger, instance, mark, now)
+            if orphan.ours and now - orphan.first_seen >= grace and now >= orphan.next_try:
+                _destroy(ledger, provider, orphan, timing)
+        except ANY as err:  # one row of a list must not hold up the others
+            failed = failed or err
             continue
-        orphan = known.pop(instance.id, None) or _new(ledger, instance, mark, now)
-        if orphan.ours and now - orphan.first_seen >= grace and now >= orphan.next_try:
-            _destroy(ledger, provider, orphan, timing)
         out.append(orphan)
     for orphan in known.values():  # the list, which has shown it, does not any more
         orphan.gone = now
         ledger.save_orphan(orphan)
+    if failed is not None:
+        raise failed
     return out
 
 
@@ -94,11 +108,12 @@ def _new(ledger: Ledger, instance: Instance, mark: str, now: float) -> Orphan:
 def _destroy(ledger: Ledger, provider: Provider, orphan: Orphan, timing: Timing) -> None:
     orphan.next_try = ledger.clock.time() + timing.retry(orphan.tries)
     orphan.tries += 1
-    ledger.save_orphan(orphan)  # before the effect
+    with suppress(LedgerError):  # before the effect, where that can be
+        ledger.save_orphan(orphan)
     try:
         provider.destroy(orphan.instance_id)
-    except GpunbError as err:
-        orphan.detail = f"could not be ended: {err.message}"
+    except ANY as err:
+        orphan.detail = f"could not be ended: {words(err)}"
     else:
         orphan.detail = "the provider took the call to end it"
     ledger.save_orphan(orphan)

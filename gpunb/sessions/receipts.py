@@ -6,9 +6,9 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from gpunb.errors import GpunbError
 from gpunb.providers.base import Capability, Provider
 from gpunb.sessions.model import OVER, Receipt, Session, SessionState
+from gpunb.sessions.trouble import ANY
 
 if TYPE_CHECKING:
     from gpunb.sessions.ledger import Ledger
@@ -31,15 +31,16 @@ def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *
             saved.append(event.detail)
             unsaved.pop(event.detail, None)
         elif event.kind == "unsaved":
-            path, reason = json.loads(event.detail)
-            unsaved[path] = reason
+            with suppress(ValueError, TypeError):  # a row that something else has spoiled
+                path, reason = json.loads(event.detail)
+                unsaved[path] = reason
         elif event.kind == "transition" and event.new == SessionState.ENDING.value and not why:
             why = event.detail
     over = session.state in OVER
     now = ledger.clock.time()
     usd: float | None = None
     if provider is not None and session.instance_id and provider.can(Capability.USAGE):
-        with suppress(GpunbError):
+        with suppress(*ANY):  # a receipt without the cloud's own figure is better than none
             usd = sum(line.usd for line in provider.usage(session.instance_id))
     return Receipt(
         session_id=session.id,

@@ -7,9 +7,9 @@ import threading
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from gpunb.errors import GpunbError
 from gpunb.progress import SILENT, Progress
 from gpunb.sessions.model import Session, SessionState, Transfer
+from gpunb.sessions.trouble import ANY, words
 
 if TYPE_CHECKING:
     from gpunb.sessions.ledger import Ledger
@@ -69,10 +69,8 @@ def _within(
     def work() -> None:
         try:
             out.append((host.fetch(session, path, target, progress), ""))
-        except GpunbError as err:
-            out.append((0, err.message))
-        except Exception as err:  # noqa: BLE001 - told, not swallowed
-            out.append((0, f"{type(err).__name__}: {err}"))
+        except ANY as err:  # told, not swallowed
+            out.append((0, words(err)))
 
     if limit <= 0:
         return 0, "no time was left for it"

@@ -29,6 +29,8 @@ __all__ = ["Store"]
 _MAGIC = b"SQLite format 3\0"
 _HEADER = 100
 BUSY_S = 30.0
+RESERVE = 128 * 1024  # bytes; an end takes some tens of thousands
+AGAIN_S = 5.0  # how long a connection that can only read is kept
 
 # Connections that a fork left to the child. SQLite must neither use nor close them
 # there (sqlite.org/howtocorrupt.html, 2.6), so they are kept from the collector.
@@ -56,6 +58,7 @@ class _Connection(sqlite3.Connection):
     """A connection that is counted while it is open."""
 
     inode: tuple[int, int] | None = None
+    until = float("inf")  # a connection that can only read is tried anew after this moment (monotonic)
 
     def close(self) -> None:
         super().close()
@@ -75,7 +78,13 @@ class Store:
     LedgerDamaged, LedgerTooNew
         The file is left exactly as it was.
     LedgerUnwritable
-        The folder or file can't be written, or the disk is full.
+        It can't be read, and its folder or file can't be written. Where it can be read it is opened
+        all the same, and the first write raises this.
+
+    Attributes
+    ----------
+    last_resort
+        Whether this process ends things, and so may use the room that is kept for a full disk.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,8 +92,9 @@ class Store:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self._open: list[tuple[threading.Thread, sqlite3.Connection]] = []
+        self._open: list[tuple[threading.Thread, _Connection]] = []
         self._closed = False
+        self.last_resort = False
         self._db()
 
     def close(self) -> None:
@@ -101,14 +111,22 @@ class Store:
     def _db(self) -> sqlite3.Connection:
         if self._pid != os.getpid():
             self._after_fork()
-        found: sqlite3.Connection | None = getattr(self._local, "db", None)
-        if found is not None and not self._closed:
+        found: _Connection | None = getattr(self._local, "db", None)
+        if found is not None and not self._closed and found.until > time.monotonic():
             return found
         if self._closed:
             msg = f"the ledger {self.path} was closed"
             raise LedgerError(msg)
-        with self._mapped():
-            db = self._connect()
+        if found is not None:
+            found.close()
+        try:
+            with self._mapped():
+                db = self._connect()
+        except LedgerUnwritable:
+            reading = _reading(self.path)
+            if reading is None:
+                raise
+            db = reading
         self._local.db = db
         with self._lock:
             dead = [pair for pair in self._open if not pair[0].is_alive()]
@@ -125,7 +143,7 @@ class Store:
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self) -> _Connection:
         with _holding:
             self._inspect()
             # never created by SQLite itself: the mode would be the umask's
@@ -234,6 +252,9 @@ class Store:
     def _write(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
         """One write transaction; with `durable` the log is folded into the file at once."""
         db = self._db()
+        if self.last_resort and self._short():
+            self._release_reserve()
+            durable = True  # folded in at once, the log is written from its beginning and does not grow
         with self._mapped():
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -263,6 +284,58 @@ class Store:
         if mode & 0o077:
             out.append(f"{self.path} has mode {mode:04o}: others on this machine can read it; chmod 600 it")
         return out
+
+    # -- room for the end ---------------------------------------------------
+
+    def hold_reserve(self) -> None:
+        """Keep some room for writing down ends when the disk is full; needed before anything is rented.
+
+        Raises
+        ------
+        LedgerUnwritable
+            There is no room for it.
+        """
+        path = self._reserve()
+        if path.exists():
+            return
+        with self._mapped():
+            part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+            try:
+                handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                with os.fdopen(handle, "wb") as file:
+                    file.write(os.urandom(RESERVE))  # no file system can make it smaller
+                part.replace(path)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+
+    def refill_reserve(self) -> None:
+        """Keep that room again if there is plenty by now."""
+        with contextlib.suppress(OSError, LedgerError):
+            if not self._reserve().exists() and self._free() > 8 * RESERVE:
+                self.hold_reserve()
+
+    def writable(self) -> bool:
+        """Whether it can be written as far as its folder tells: the right to, and room."""
+        may = os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
+        return may and not self._short()
+
+    def _reserve(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.reserve")
+
+    def _free(self) -> int:
+        info = os.statvfs(self.path.parent)
+        return info.f_bavail * info.f_frsize
+
+    def _short(self) -> bool:
+        try:
+            return self._free() < RESERVE
+        except OSError:
+            return False
+
+    def _release_reserve(self) -> None:
+        with contextlib.suppress(OSError):
+            self._reserve().unlink(missing_ok=True)
 
     # -- errors -----------------------------------------------------------
 
@@ -305,12 +378,48 @@ class Store:
         )
 
     def _unwritable(self, why: str, cause: BaseException | None = None) -> NoReturn:
+        if self.last_resort and any(word in why.lower() for word in _FULL):
+            self._release_reserve()  # for the next try
         msg = f"the ledger {self.path} can't be written: {why}"
         raise LedgerUnwritable(
             msg,
             bill="what was rented goes on; nothing new is rented without a ledger",
-            hint="free space or permissions there, or set GPUNB_HOME to a folder that you can write to",
+            hint=paths.unlock_hint(self.path),
         ) from cause
+
+
+_FULL = ("full", "no space", "quota", "too large")
+
+
+def _reading(path: Path) -> _Connection | None:
+    """A connection that reads what can't be written: as it is, or (where that needs room) without its log."""
+    try:
+        log = path.with_name(f"{path.name}-wal").stat().st_size
+    except OSError:
+        log = 0
+    for how in ("mode=ro", "mode=ro&immutable=1") if not log else ("mode=ro",):
+        try:
+            db = sqlite3.connect(
+                f"{path.absolute().as_uri()}?{how}",
+                uri=True,
+                timeout=BUSY_S,
+                isolation_level=None,
+                check_same_thread=False,
+                factory=_Connection,
+            )
+        except sqlite3.Error:
+            continue
+        try:
+            db.row_factory = sqlite3.Row
+            if _pragma(db, "application_id") == schema.APPLICATION_ID and _pragma(db, "user_version") == len(
+                schema.MIGRATIONS
+            ):
+                db.until = time.monotonic() + AGAIN_S
+                return db
+        except sqlite3.Error:
+            pass
+        db.close()
+    return None
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

@@ -6,30 +6,37 @@ whoever is next reads the ledger and goes on.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from gpunb import isolated, log, paths
-from gpunb.errors import LedgerDamaged, LedgerError, LedgerTooNew, SessionError
+from gpunb import log
+from gpunb.errors import LedgerDamaged, LedgerError, LedgerTooNew
 from gpunb.sessions.reach import HOST, Reach
+from gpunb.sessions.trouble import ANY
+from gpunb.sessions.watchers import COMMAND, LEADER_TTL_S, Duties, ensure, presence, unwatched
 from gpunb.sessions.watching import Looked, Watch
 
 if TYPE_CHECKING:
-    import logging
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from gpunb.providers.base import Provider
     from gpunb.sessions.ledger import Ledger
     from gpunb.sessions.timing import Timing
 
-__all__ = ["COMMAND", "LEADER_TTL_S", "TICK_S", "Looked", "Watch", "ensure", "run"]
+__all__ = [
+    "COMMAND",
+    "LEADER_TTL_S",
+    "TICK_S",
+    "Looked",
+    "Watch",
+    "ensure",
+    "run",
+    "unwatched",
+]
 
 TICK_S = 15.0
-LEADER_TTL_S = 90.0
-COMMAND = tuple(isolated.argv("gpunb", "supervise"))
+_notes = log.get(__name__)
 
 
 def run(
@@ -46,7 +53,8 @@ def run(
 ) -> None:
     """Supervise until no session and no orphan of ours is left or may still show up, or `stop` is set.
 
-    While another supervisor is alive this one stands by and takes over when it dies.
+    While another supervisor is alive this one stands by and takes over when it dies; meanwhile it
+    serves the clouds that the other can't. No error of a cloud, a host, a row or a setting ends it.
 
     Parameters
     ----------
@@ -60,14 +68,15 @@ def run(
     Raises
     ------
     LedgerDamaged, LedgerTooNew
-        The ledger can't be used any more. Other trouble with it is waited out.
+        The ledger can't be used any more, and this process knows of no lease to keep. Other trouble
+        with it is waited out.
     """
     halt = stop or threading.Event()
-    notes = log.get(__name__)
     with (
         ThreadPoolExecutor(max_workers=64, thread_name_prefix="gpunb-end") as pool,
         ThreadPoolExecutor(max_workers=32, thread_name_prefix="gpunb-host") as hosts,
         ThreadPoolExecutor(max_workers=16, thread_name_prefix="gpunb-look") as clouds,
+        presence(ledger),
     ):
         watch = Watch(
             ledger,
@@ -86,71 +95,75 @@ def run(
             target=_beat, args=(ledger, kind, halt), name="gpunb-supervisor-beat", daemon=True
         )
         beat.start()
+        duties = Duties(ledger)
+        ledger.last_resort = True
         try:
             while not halt.is_set():
                 try:
-                    if ledger.lead(kind, LEADER_TTL_S):
-                        looked = watch.tick()
-                        _tell(notes, looked)
-                        if each is not None:
-                            each(looked)
-                        left = looked.sessions + looked.orphans + watch.awaited()
-                    else:
-                        left = len(ledger.sessions())
-                    if not left and not forever:
-                        # `ensure` starts nobody while a leader lives: whoever rented since the last
-                        # look relies on this process until it has resigned
-                        ledger.resign()
-                        if not ledger.sessions():
-                            return
+                    if _look(ledger, watch, duties, kind, each) or forever:
+                        halt.wait(tick_s)
                         continue
-                except (LedgerDamaged, LedgerTooNew):
+                    # `ensure` starts nobody while a leader lives: whoever rented since the last
+                    # look relies on this process until it has resigned
+                    ledger.resign()
+                    if not ledger.sessions():
+                        return
+                except LedgerTooNew:
                     raise
+                except LedgerDamaged:
+                    if not watch.remembers():
+                        raise
+                    _notes.exception("the ledger is damaged; its leases are kept from memory")
+                    halt.wait(tick_s)
                 except LedgerError as err:  # full, locked, away for a moment
-                    notes.error("the ledger can't be used now: %s", err.message)
-                halt.wait(tick_s)
+                    _notes.error("the ledger can't be used now: %s", err.message)
+                    halt.wait(tick_s)
+                except ANY:  # whatever it was: leases are kept at the next look
+                    _notes.exception("a look failed; the next is in %g s", tick_s)
+                    halt.wait(tick_s)
         finally:
             halt.set()
             beat.join(10.0)
             try:
                 ledger.resign()
             except LedgerError as err:
-                notes.error("could not resign: %s", err.message)
+                _notes.error("could not resign: %s", err.message)
 
 
-def ensure(ledger: Ledger, command: Sequence[str] = COMMAND) -> bool:
-    """Start a detached supervisor if none is alive and a session needs one; whether it was started.
-
-    It outlives this process, and ends after the last session.
-
-    Raises
-    ------
-    SessionError
-        It can't be started: nothing would end a lease when this process is gone.
-    """
-    if ledger.leader() is not None or not ledger.sessions():
-        return False
-    folder = paths.private_dir(paths.home() / "log")
+def _look(
+    ledger: Ledger, watch: Watch, duties: Duties, kind: str, each: Callable[[Looked], None] | None
+) -> int:
+    """One look, at all clouds or at those that the leader can't serve; how much is left to watch."""
+    leads = _leads(ledger, kind)
+    mine = None if leads else duties.left_over()
+    if not leads and not mine:
+        return len(ledger.sessions())
+    if leads:
+        ledger.refill_reserve()
+    looked = watch.tick(mine)
+    _tell(looked)
     try:
-        with open(folder / "supervise.out", "ab", opener=paths.private_opener) as out:
-            child = subprocess.Popen(
-                list(command),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-                cwd=paths.home(),
-                env={**os.environ, "GPUNB_HOME": str(paths.home())} if "GPUNB_HOME" in os.environ else None,
-            )
-    except OSError as err:
-        msg = f"the supervisor can't be started: {err.strerror or err}"
-        raise SessionError(msg, hint="run `gpunb supervise` in a terminal of its own") from err
-    _children.append(child)
-    return True
+        duties.tell(watch.blind, leads=leads, served=mine or set())
+    except LedgerError as err:
+        _notes.error("the ledger can't be told who watches what: %s", err.message)
+    if each is not None:
+        each(looked)
+    return looked.sessions + looked.orphans + (watch.awaited() if leads else 0)
 
 
-# It outlives us on purpose; dropping the handle would make Python warn of a child not waited for.
-_children: list[subprocess.Popen[bytes]] = []
+def _leads(ledger: Ledger, kind: str) -> bool:
+    """Whether this process is to act: it leads, or nobody else is seen in a ledger that can't be written."""
+    try:
+        return ledger.lead(kind, LEADER_TTL_S)
+    except LedgerTooNew:
+        raise
+    except LedgerError as err:
+        _notes.error("the ledger can't be told who watches: %s", err.message)
+    try:
+        leader = ledger.leader()
+    except LedgerError:
+        return True
+    return leader is None or leader.owner == ledger.owner
 
 
 def _beat(ledger: Ledger, kind: str, halt: threading.Event) -> None:
@@ -165,10 +178,10 @@ def _beat(ledger: Ledger, kind: str, halt: threading.Event) -> None:
             continue
 
 
-def _tell(notes: logging.Logger, looked: Looked) -> None:
+def _tell(looked: Looked) -> None:
     for name, why in looked.ended:
-        notes.warning("ending %s: %s", name, why)
+        _notes.warning("ending %s: %s", name, why)
     for name in looked.over:
-        notes.warning("%s is over, confirmed", name)
+        _notes.warning("%s is over, confirmed", name)
     for line in looked.errors:
-        notes.error("%s", line)
+        _notes.error("%s", line)

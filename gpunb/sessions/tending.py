@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gpunb.errors import HostError, WrongState
 from gpunb.sessions.billing import pays_traffic
 from gpunb.sessions.bringup import enter
+from gpunb.sessions.trouble import ANY, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,13 +88,18 @@ class Tender:
                 work(session)
             except WrongState:
                 pass  # it was moved on meanwhile
-            except Exception as err:  # noqa: BLE001 - told at the next tick
-                self.told(f"{session.name}: {err}")
+            except ANY as err:  # told at the next tick
+                self.told(f"{session.name}: {words(err)}")
             finally:
                 with self._lock:
                     self._talking.discard(session.id)
 
-        self.executor.submit(run)
+        try:
+            self.executor.submit(run)
+        except RuntimeError as err:  # no more threads: asked again later
+            with self._lock:
+                self._talking.discard(session.id)
+            self.told(f"{session.name}: its host can't be asked: {err}")
         return session
 
     def enter(self, session: Session, instance: Instance) -> Session:

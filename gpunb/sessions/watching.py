@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
 
-from gpunb.errors import GpunbError, HostError, InstanceGone, LedgerError, ProviderError, WrongState
+from gpunb.errors import AuthFailed, HostError, InstanceGone, LedgerTooNew, ProviderError, WrongState
 from gpunb.providers.base import Instance, InstanceState, Provider
 from gpunb.sessions import volumes
 from gpunb.sessions.bringup import see
 from gpunb.sessions.ending import Listing, begin_end, end_step, settle
 from gpunb.sessions.lease import due
 from gpunb.sessions.lifecycle import apply
-from gpunb.sessions.model import OVER, Cost, IntentState, Session, SessionState
+from gpunb.sessions.model import OVER, Cost, IntentState, Lease, Session, SessionState
 from gpunb.sessions.orphans import sweep
 from gpunb.sessions.reach import HOST, Reach
+from gpunb.sessions.receipts import write_receipt
 from gpunb.sessions.saving import fetch_saves
 from gpunb.sessions.tending import Tender
 from gpunb.sessions.timing import Timing
+from gpunb.sessions.trouble import ANY, words
+from gpunb.sessions.unrecorded import Unrecorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from concurrent.futures import Executor
 
     from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.model import Orphan
 
 __all__ = ["Looked", "Watch"]
+
+_T = TypeVar("_T")
 
 # Lists were seen to lag by ten minutes (skypilot#4431): so long after an answer was lost, and the
 # lists had nothing, somebody goes on to look for what may have come of it.
@@ -79,7 +86,8 @@ class Watch:
     Parameters
     ----------
     providers
-        Gives the provider of a name; may raise a `GpunbError` (no key), which is told.
+        Gives the provider of a name; what it raises (no key, a proxy that can't be used, a plug-in's
+        own error) is told, and keeps nobody else's sessions from their ends.
     pool
         Where ends with files to bring back are carried out, so that one does not hold up
         the others; None does all in turn.
@@ -94,6 +102,11 @@ class Watch:
     list_s, sweep_s, pulse_s
         How often at most a provider's list is had for sessions that are well, orphans are
         looked for, and a host is asked what runs there.
+
+    Attributes
+    ----------
+    blind
+        Cloud -> why this process can't end anything there: no key, a wrong one, no client.
     """
 
     def __init__(
@@ -131,50 +144,143 @@ class Watch:
         )
         self._looks: dict[str, Future[Looked]] = {}
         self._lock = threading.Lock()
+        self.blind: dict[str, str] = {}
+        self._known: list[Session] = []  # as the ledger had them the last time that it could be read
+        self._counted: dict[str, Cost] = {}
+        self._reached: set[str] = set()  # session ids to whose hosts something may be open
+        self._decided: dict[str, str] = {}  # session id -> why it has to end, until the ledger has it
+        self._unrecorded = Unrecorded(ledger.clock, self.timing)
+        self._receipts_at = 0.0
 
-    def tick(self) -> Looked:
+    def tick(self, only: Collection[str] | None = None) -> Looked:
         """Look once at everything. Fails for no session because of another.
+
+        What the ledger does not tell any more is taken from the look before: a lease that is over
+        is ended also while its row, or the whole file, can't be read or written.
+
+        Parameters
+        ----------
+        only
+            Look at these clouds only.
 
         Raises
         ------
         LedgerError
-            The ledger can't be used; nothing is sure then.
+            The ledger can't be read, and never was.
         """
         looked = Looked()
         looked.errors = self._trouble[:]
         del self._trouble[: len(looked.errors)]
-        ledger = self.ledger
-        now = ledger.clock.time()
+        now = self.ledger.clock.time()
         groups: dict[str, list[Session]] = {}
-        for session in ledger.sessions():
+        sessions = self._sessions(looked)
+        for session in sessions:
             groups.setdefault(session.provider, []).append(session)
-        costs = ledger.costs(
-            now + 2.0 * self.tick_s
-        )  # an end takes effect at this look, and shows at the next
-        orphaned = {one.provider for one in ledger.orphans() if one.ours}
-        for name in sorted({*groups, *orphaned, *self._due_sweeps(now)}):
-            if name not in self._looks:
+        costs = self._costs(sessions, now + 2.0 * self.tick_s, looked)
+        none: set[str] = set()
+        orphaned = self._read(looked, "orphans", lambda: {one.provider for one in self._ours()}, none)
+        due = self._read(looked, "clouds", lambda: self._due_sweeps(now), none)
+        for name in sorted({*groups, *orphaned, *due}):
+            if name not in self._looks and (only is None or name in only):
                 self._begin(name, groups.get(name, []), costs, orphaned=name in orphaned)
         self.wait(list(self._looks.values()), self.tick_s)
         for name, look in list(self._looks.items()):
             if look.done():
                 del self._looks[name]
-                looked.add(look.result())
+                looked.add(_result(name, look))
             else:
                 looked.errors.append(f"{name}: it has not answered yet; its sessions wait for that")
-        looked.sessions = len(ledger.sessions())
-        looked.orphans = sum(one.ours for one in ledger.orphans())
+        if now - self._receipts_at >= self.sweep_s:
+            self._receipts(looked)
+            self._receipts_at = now
+        self._leave(looked)
+        looked.orphans = self._read(looked, "orphans", lambda: len(self._ours()), 0)
         return looked
+
+    def remembers(self) -> bool:
+        """Whether it knows of sessions that are not known to be ended, without the ledger."""
+        return any(self._unrecorded.ended(one.id) is None for one in self._known)
+
+    # -- what the ledger says, or said the last time --------------------------
+
+    def _sessions(self, looked: Looked) -> list[Session]:
+        try:
+            self._known = self.ledger.sessions()
+        except LedgerTooNew:
+            raise
+        except ANY as err:
+            if not self._known:
+                raise
+            looked.errors.append(f"the ledger can't be read, its leases are kept from memory: {words(err)}")
+        return self._known
+
+    def _costs(self, sessions: list[Session], until: float, looked: Looked) -> dict[str, Cost]:
+        """Costs at `until` (an end takes effect at this look, and shows at the next), each on its own."""
+        try:
+            self._counted = self.ledger.costs(until)
+        except ANY as err:
+            looked.errors.append(f"costs can't be counted all at once: {words(err)}")
+            for session in sessions:
+                try:
+                    self._counted[session.id] = self.ledger.cost(session.id, until)
+                except ANY as one:  # noqa: PERF203 - its deadline still holds
+                    looked.errors.append(f"{session.name}: its cost can't be counted: {words(one)}")
+        return self._counted
+
+    def _read(self, looked: Looked, what: str, ask: Callable[[], _T], otherwise: _T) -> _T:
+        try:
+            return ask()
+        except ANY as err:
+            looked.errors.append(f"the ledger's {what} can't be read: {words(err)}")
+            return otherwise
+
+    def _ours(self) -> list[Orphan]:
+        return [one for one in self.ledger.orphans() if one.ours]
+
+    def _leave(self, looked: Looked) -> None:
+        """Count what lives, and let go of the hosts of what does not: their addresses may be others' soon."""
+        try:
+            self._known = self.ledger.sessions()
+        except ANY as err:
+            looked.errors.append(f"the ledger can't be read: {words(err)}")
+        looked.sessions = len(self._known)
+        reached = {one.id for one in self._known if one.state in _RENTED and one.state is not _S.STOPPED}
+        for gone in self._reached - reached:
+            self._drop(gone)
+        self._reached = reached
+
+    def _receipts(self, looked: Looked) -> None:
+        """Write the receipts that could not be written when their sessions ended."""
+        for session in self._read(looked, "receipts", self.ledger.without_receipt, []):
+            try:
+                write_receipt(self.ledger, None, session)
+            except ANY as err:  # noqa: PERF203 - each on its own
+                looked.errors.append(f"{session.name}: no receipt can be written: {words(err)}")
+
+    def _drop(self, session_id: str) -> None:
+        try:
+            self.host.drop(session_id)
+        except ANY as err:
+            self._trouble.append(f"closing what is open to the host of {session_id}: {words(err)}")
+
+    # -- one cloud --------------------------------------------------------------
 
     def _begin(
         self, name: str, sessions: list[Session], costs: Mapping[str, Cost], *, orphaned: bool
     ) -> None:
         """Look at one cloud, in a thread of its own if there are any."""
         if self.clouds is not None:
-            self._looks[name] = self.clouds.submit(self._cloud, name, sessions, costs, orphaned=orphaned)
-            return
+            try:
+                self._looks[name] = self.clouds.submit(self._cloud, name, sessions, costs, orphaned=orphaned)
+            except RuntimeError as err:  # no more threads: then in turn
+                self._trouble.append(f"no thread for {name}: {err}")
+            else:
+                return
         done: Future[Looked] = Future()
-        done.set_result(self._cloud(name, sessions, costs, orphaned=orphaned))
+        try:
+            done.set_result(self._cloud(name, sessions, costs, orphaned=orphaned))
+        except ANY as err:
+            done.set_exception(err)
         self._looks[name] = done
 
     def _cloud(
@@ -184,9 +290,10 @@ class Watch:
         looked = Looked()
         try:
             provider = self.providers(name)
-        except GpunbError as err:
+        except ANY as err:
+            self.blind[name] = words(err)
             if sessions:
-                looked.errors.append(f"{name}: {err.message}; its sessions can't be ended")
+                looked.errors.append(f"{name}: {words(err)}; its sessions can't be ended")
             return looked
         listing = Listing(provider, shared=True)
         for session in sessions:
@@ -198,6 +305,10 @@ class Watch:
             self._volumes(provider, looked)
         if listing.error is not None:
             looked.errors.append(f"{name}: its list can't be had: {listing.error.message}")
+        if isinstance(listing.error, AuthFailed):
+            self.blind[name] = listing.error.message
+        else:
+            self.blind.pop(name, None)
         return looked
 
     def awaited(self) -> int:
@@ -215,10 +326,8 @@ class Watch:
     def _sweep(self, listing: Listing, looked: Looked) -> None:
         try:
             sweep(self.ledger, listing, self.timing)
-        except LedgerError:
-            raise
-        except GpunbError as err:
-            looked.errors.append(f"orphans of {listing.provider.name}: {err.message}")
+        except ANY as err:
+            looked.errors.append(f"orphans of {listing.provider.name}: {words(err)}")
         if listing.error is None:
             self._swept[listing.provider.name] = self.ledger.clock.time()
 
@@ -226,10 +335,10 @@ class Watch:
         """See which volumes nothing uses; the ledger keeps ours for `ps`."""
         try:
             volumes.sweep(self.ledger, provider)
-        except LedgerError:
-            raise
-        except GpunbError as err:
-            looked.errors.append(f"volumes of {provider.name}: {err.message}")
+        except ANY as err:
+            looked.errors.append(f"volumes of {provider.name}: {words(err)}")
+
+    # -- one session ------------------------------------------------------------
 
     def _look(
         self, provider: Provider, listing: Listing, session: Session, cost: Cost, looked: Looked
@@ -237,22 +346,47 @@ class Watch:
         with self._lock:
             if session.id in self._ending:
                 return
-        if self.ledger.claimed(session.id) and (
-            session.state not in _RENTED or due(session, cost, self.ledger.clock.time()) is None
-        ):
-            return  # somebody is at work on it; where its lease is over they are not waited for
         try:
+            if self._left_alone(session, cost):
+                return
             after = self._step(provider, listing, session, cost, looked)
-        except LedgerError:
-            raise
         except WrongState:
             return  # another process moved it in the meantime
-        except Exception as err:  # noqa: BLE001 - one session's trouble must not stop the others
-            text = err.message if isinstance(err, GpunbError) else f"{type(err).__name__}: {err}"
-            looked.errors.append(f"{session.name}: {text}")
+        except LedgerTooNew:
+            raise
+        except ANY as err:  # one session's trouble must not stop the others, nor its own end
+            looked.errors.append(f"{session.name}: {words(err)}")
+            self._end_anyway(listing, session, cost)
             return
         if after.state in OVER:
             looked.over.append(after.name)
+            self._written_down(after)
+
+    def _left_alone(self, session: Session, cost: Cost) -> bool:
+        """Whether somebody else is at work on it; where its lease is over they are not waited for."""
+        if not self.ledger.claimed(session.id):
+            return False
+        return session.state not in _RENTED or due(session, cost, self.ledger.clock.time()) is None
+
+    def _end_anyway(self, listing: Listing, session: Session, cost: Cost) -> None:
+        """End what must end although its step failed: the destroy needs neither ledger, host nor disk."""
+        now = self.ledger.clock.time()
+        try:
+            must = session.id in self._decided or session.state is _S.ENDING
+            must = must or (session.state in _RENTED and _over(session, cost, now))
+            said = self._unrecorded.end(listing, session) if must else ""
+        except ANY as err:
+            said = words(err)
+        if said:
+            self._trouble.append(f"{session.name}: {said}")
+
+    def _written_down(self, session: Session) -> None:
+        """The ledger has its end now; if that came before, it says when."""
+        self._decided.pop(session.id, None)
+        gone = self._unrecorded.ended(session.id)
+        self._unrecorded.forget(session.id)
+        if gone is not None:
+            self.ledger.backdate(session.id, gone)
 
     def _step(
         self, provider: Provider, listing: Listing, session: Session, cost: Cost, looked: Looked
@@ -337,32 +471,53 @@ class Watch:
         self, provider: Provider, listing: Listing, session: Session, why: str, looked: Looked
     ) -> Session:
         looked.ended.append((session.name, why))
+        self._decided[session.id] = why
         if self.pool is None or not (session.save and session.state is _S.READY):
             return self._end_now(listing, session, why)
         with self._lock:
             self._ending.add(session.id)
 
         def work() -> None:
+            apart = Listing(provider, shared=True)
             try:
-                self._end_now(Listing(provider, shared=True), session, why)
-            except Exception as err:  # noqa: BLE001 - told at the next tick, which tries again
-                self._trouble.append(f"{session.name}: {err}")
+                after = self._end_now(apart, session, why)
+                if after.state in OVER:
+                    self._written_down(after)
+            except ANY as err:  # told at the next tick, which tries again
+                self._trouble.append(f"{session.name}: {words(err)}")
+                self._end_anyway(apart, session, Cost())
             finally:
                 with self._lock:
                     self._ending.discard(session.id)
 
-        self.pool.submit(work)
+        try:
+            self.pool.submit(work)
+        except RuntimeError:  # no more threads
+            work()
         return session
 
     def _end_now(self, listing: Listing, session: Session, why: str) -> Session:
         """Bring back what was asked for, within its limit, and end it whatever came of that."""
         if session.state is _S.READY and session.save:
-            fetch_saves(self.ledger, session, self.host, self.timing)
-            if self._kept(session, why):
-                return self.ledger.get(session.id)
+            try:
+                fetch_saves(self.ledger, session, self.host, self.timing)
+            except ANY as err:  # the disk is full, the folder is gone: told, and no reason to go on paying
+                self._trouble.append(f"{session.name}: what was to be saved could not be: {words(err)}")
+                self._unsaved(session, words(err))
+            with suppress(*ANY):
+                if self._kept(session, why):
+                    self._decided.pop(session.id, None)
+                    return self.ledger.get(session.id)
         session = begin_end(self.ledger, session.id, why)
-        self.host.drop(session.id)
+        self._drop(session.id)
         return end_step(self.ledger, listing, session, self.timing)
+
+    def _unsaved(self, session: Session, reason: str) -> None:
+        with suppress(*ANY):
+            done = {one.detail for one in self.ledger.events(session.id) if one.kind == "saved"}
+            for path in session.save:
+                if path not in done:
+                    self.ledger.note(session.id, "unsaved", json.dumps([path, reason]))
 
     def _kept(self, session: Session, why: str) -> bool:
         """Whether the reason to end is gone: extended, or at work again, while the files came."""
@@ -372,3 +527,23 @@ class Watch:
             return False
         session = self.ledger.get(session.id)
         return due(session, self.ledger.cost(session.id), self.ledger.clock.time()) is None
+
+
+def _over(session: Session, cost: Cost, now: float) -> bool:
+    """Whether its time or its budget is over; each is judged although the other can't be."""
+    for limit in ("deadline", "budget_usd"):
+        lease = replace(Lease(), **{limit: getattr(session.lease, limit)})
+        with suppress(*ANY):
+            if due(replace(session, lease=lease), cost, now) is not None:
+                return True
+    return False
+
+
+def _result(name: str, look: Future[Looked]) -> Looked:
+    """What came of one cloud's look; an error in it is one of its lines."""
+    try:
+        return look.result()
+    except LedgerTooNew:
+        raise
+    except ANY as err:
+        return Looked(errors=[f"{name}: {words(err)}"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +17,6 @@ from tests.sessions.scripted import ScriptedCloud, ScriptedReach, VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from gpunb.providers.base import Offer
     from gpunb.sessions.model import Receipt, Session
@@ -64,14 +66,17 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setenv("GPUNB_HOME", str(tmp_path / "home"))
-    clock = VirtualClock()
-    path = tmp_path / "home" / "ledger.sqlite"
-    ledger = Ledger.open(path, clock=clock, owner="life-1", owner_lives=lambda other: other == "life-1")
-    world = World(clock, ScriptedCloud(clock), ScriptedReach(clock), path, ledger)
-    yield world
-    world.ledger.close()
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # each commit waits for a disk
+    with tempfile.TemporaryDirectory(prefix="gpunb-world-", dir=in_memory) as folder:
+        home = Path(folder) / "home"
+        monkeypatch.setenv("GPUNB_HOME", str(home))
+        clock = VirtualClock()
+        path = home / "ledger.sqlite"
+        ledger = Ledger.open(path, clock=clock, owner="life-1", owner_lives=lambda other: other == "life-1")
+        world = World(clock, ScriptedCloud(clock), ScriptedReach(clock), path, ledger)
+        yield world
+        world.ledger.close()
 
 
 @pytest.fixture

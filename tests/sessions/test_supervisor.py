@@ -20,7 +20,7 @@ from gpunb.errors import (
     Unreachable,
 )
 from gpunb.providers.base import InstanceState
-from gpunb.sessions import lease, lifecycle, supervisor
+from gpunb.sessions import lease, lifecycle, supervisor, watchers
 from gpunb.sessions.ledger import Ledger
 from gpunb.sessions.model import RunNote, SessionState
 from gpunb.sessions.reach import Pulse
@@ -393,7 +393,7 @@ def test_ensure_starts_one_process_that_outlives_us(world: World) -> None:
     assert supervisor.ensure(world.ledger, command) is False  # nothing to watch
     world.rent()
     assert supervisor.ensure(world.ledger, command)
-    child = supervisor._children.pop()
+    child = watchers._children.pop()
     assert child.wait(30) == 0
     assert marker.read_text() == os.environ["GPUNB_HOME"]
     world.ledger.lead("server", 60)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from gpunb.sessions import supervisor
+from gpunb.sessions import watchers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +24,6 @@ def end_supervisors(home: Path) -> None:
     _, alive = psutil.wait_procs(found, timeout=10)
     for process in alive:
         process.kill()
-    for child in supervisor._children:
+    for child in watchers._children:
         child.wait(10)
-    supervisor._children.clear()
+    watchers._children.clear()
