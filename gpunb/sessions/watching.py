@@ -251,7 +251,8 @@ class Watch:
 
     def _receipts(self, looked: Looked) -> None:
         """Write the receipts that could not be written when their sessions ended."""
-        for session in self._read(looked, "receipts", self.ledger.without_receipt, []):
+        none: list[Session] = []
+        for session in self._read(looked, "receipts", self.ledger.without_receipt, none):
             try:
                 write_receipt(self.ledger, None, session)
             except ANY as err:  # noqa: PERF203 - each on its own
