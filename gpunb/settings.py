@@ -120,7 +120,9 @@ class Settings(BaseSettings):
     )
 
     clouds: Annotated[list[str], NoDecode, BeforeValidator(_words)] = Field(
-        default=["local"], min_length=1, description="clouds that offers and rent ask, by name"
+        default=["auto"],
+        min_length=1,
+        description="clouds that offers and rent ask, by name; auto: those with a key, else this computer",
     )
     hours: Annotated[float, BeforeValidator(_hours)] = Field(
         default=2.0, gt=0, le=8784, description="lease: how long a session lives (hours, or 90m)"
@@ -212,7 +214,7 @@ def _simulated(layers: list[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
         return any(isinstance(one := table.get(name), Mapping) and one.get("base_url") for table in tables)
 
     used = {name: dict(one) for name, one in found.items() if not placed(name)}
-    return {"clouds": ["local", *used], "providers": used} if used else {}
+    return {"clouds": [*used], "providers": used} if used else {}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def write_project(tmp_path: Path, text: str) -> Path:
 
 def test_defaults(tmp_path: Path) -> None:
     found = settings.load(cwd=tmp_path)
-    assert (found.clouds, found.hours, found.idle, found.budget) == (["local"], 2.0, 1800.0, None)
+    assert (found.clouds, found.hours, found.idle, found.budget) == (["auto"], 2.0, 1800.0, None)
 
 
 def test_order_of_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ SIM = {"vast": {"base_url": "http://127.0.0.1:1", "key": "sim-key", "http": {"pa
 def test_a_simulation_stands_in_for_the_clouds_that_it_simulates(tmp_path: Path) -> None:
     simulate(SIM)
     found = settings.load(cwd=tmp_path)
-    assert found.clouds == ["local", "vast"]
+    assert found.clouds == ["vast"]
     assert found.simulated == {"vast"}
     table = found.provider("vast")
     assert table["base_url"] == "http://127.0.0.1:1"
@@ -189,17 +189,17 @@ def test_a_real_key_is_never_paired_with_a_simulated_address_nor_the_other_way(t
 def test_the_simulation_counts_only_while_it_is_active_and_alive(tmp_path: Path) -> None:
     real = paths.ledger_file()
     simulate(SIM)
-    assert settings.load().clouds == ["local", "vast"]
+    assert settings.load().clouds == ["vast"]
     assert paths.ledger_file() != real, "real instances are never looked for in a simulated cloud"
     simulate(SIM, active=False)
-    assert settings.load().clouds == ["local"], "the cached settings notice it"
+    assert settings.load().clouds == ["auto"], "the cached settings notice it"
     dead = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
     )
     simulate(SIM, pid=int(dead.stdout))
-    assert settings.load().clouds == ["local"]
+    assert settings.load().clouds == ["auto"]
     (paths.sim_dir() / "clouds.json").write_text("not json")
-    assert settings.load().clouds == ["local"]
+    assert settings.load().clouds == ["auto"]
     assert paths.ledger_file() == real
 
 

@@ -32,7 +32,7 @@ MIN_FREE = 500_000_000
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: "ok", "warn" or "bad", and what to do about it."""
+    """One thing that was looked at: "ok", "warn", "bad" or "-" (not set up), and what to do about it."""
 
     what: str
     level: str
@@ -53,7 +53,15 @@ def command(context: Context, *, offline: bool) -> Result:
             for finding in check:
                 progress.say(finding.what)
                 found.append(finding)
-    rows = [[Cell(one.what, "strong"), Cell(one.level, one.level), one.text, one.todo] for one in found]
+    rows = [
+        [
+            Cell(one.what, "strong"),
+            Cell(one.level, _tone(one)),
+            one.text,
+            one.todo,
+        ]
+        for one in found
+    ]
     bad = sum(one.level == "bad" for one in found)
     warn = sum(one.level == "warn" for one in found)
     summary = "all is well" if not bad and not warn else f"{bad} problem(s), {warn} remark(s)"
@@ -63,6 +71,10 @@ def command(context: Context, *, offline: bool) -> Result:
     ]
     data = [{"what": one.what, "level": one.level, "finding": one.text, "todo": one.todo} for one in found]
     return Result(data, *blocks, exit_code=1 if bad and context.door == "terminal" else 0)
+
+
+def _tone(one: Finding) -> str:
+    return "dim" if one.level == "-" else one.level
 
 
 def _installation() -> Iterator[Finding]:
@@ -173,10 +185,10 @@ def _supervisor(context: Context) -> Iterator[Finding]:
 
 def _clouds(context: Context) -> Iterator[Finding]:
     from gpunb.commands.cli import VERBS
-    from gpunb.providers import names, provider_class
+    from gpunb.providers import keys, names, provider_class
 
     try:
-        used = set(context.settings.clouds)
+        used = set(keys.asked(context.settings, names()))
         used |= {session.provider for session in context.ledger.sessions()}
     except GpunbError:
         return  # said already
@@ -187,8 +199,8 @@ def _clouds(context: Context) -> Iterator[Finding]:
             if name not in used and kind.needs_key and provider.config.key is None:
                 yield Finding(
                     f"cloud {name}",
-                    "ok",
-                    "not used, and no key",
+                    "-",
+                    "not set up: no key",
                     f"gpunb login {name}" if "login" in VERBS else "",
                 )
                 continue

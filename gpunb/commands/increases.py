@@ -70,7 +70,10 @@ def command(context: Context, *, accept: int | None, refuse: int | None) -> Resu
 
 
 def _clouds(context: Context) -> list[Provider]:
-    used = {found.provider for found in context.ledger.sessions()} | set(context.settings.clouds)
+    from gpunb.providers import keys, names
+
+    used = {found.provider for found in context.ledger.sessions()}
+    used |= set(keys.asked(context.settings, names()))
     clouds = [context.provider(name) for name in sorted(used)]
     return [cloud for cloud in clouds if hasattr(cloud, "price_increases")]
 

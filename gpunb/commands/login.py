@@ -165,6 +165,7 @@ def _shown(title: str, account: Account, place: str, *, scoped: bool) -> list[Bl
                 ("balance", balance),
                 ("kept in", place),
                 ("the key", "a new one that may do no more than gpunb needs" if scoped else None),
+                ("next", "gpunb offers --gpu H100 shows what can be rented now"),
             ]
         ),
     ]

@@ -26,6 +26,10 @@ __all__ = ["KeptHistory", "clouds", "filters", "find", "offer_rows", "offers_tab
 
 
 ID_SHOWN = 14
+NO_KEY = (
+    "no cloud has a key yet, so only this computer is asked; gpunb login vast adds one "
+    "(or deepinfra, fluence, sesterce)"
+)
 
 
 def complete_clouds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
@@ -119,12 +123,12 @@ def clouds(context: Context, asked: Sequence[str]) -> list[str]:
         One of them is not installed.
     """
     from gpunb.commands.verb import did_you_mean
-    from gpunb.providers import names
+    from gpunb.providers import keys, names
 
     wanted = [name.strip().lower() for given in asked for name in given.split(",") if name.strip()]
     source = "--cloud" if wanted else "the setting clouds"
-    wanted = wanted or list(context.settings.clouds)
     installed = names()
+    wanted = wanted or keys.asked(context.settings, installed)
     if "all" in wanted:
         return installed
     for name in wanted:
@@ -147,15 +151,19 @@ def find(
         The values of `filters`.
     """
     from gpunb.offers import query_from_flags, search
+    from gpunb.providers import keys
 
     settings = context.settings
-    asked = clouds(context, flags.pop("cloud"))
+    named = flags.pop("cloud")
+    asked = clouds(context, named)
     hours = settings.hours if length is None else length / 3600
     disk = flags.pop("disk")
     given = {name: value for name, value in flags.items() if value not in (None, (), False)}
     wanted = query_from_flags(
         " ".join(query), hours=hours, disk=settings.disk_gb if disk is None else disk, limit=limit, **given
     )
+    if not named and asked == [keys.LOCAL] and keys.LOCAL not in settings.clouds:
+        context.tell(Note(NO_KEY, "warn"))
     with context.progress("offers") as progress:
         waiting = set(asked)
         progress.say(f"asking {', '.join(sorted(waiting))}")

@@ -101,14 +101,15 @@ def command(
 
 
 def _clouds(context: Context, cloud: str | None) -> list[Provider]:
-    from gpunb.providers import Capability
+    from gpunb.providers import Capability, keys, names
 
     if cloud is not None:
         provider = context.provider(cloud)
         if not provider.can(Capability.VOLUMES):
             provider.refuse("keep volumes")
         return [provider]
-    used = {found.provider for found in context.ledger.sessions()} | set(context.settings.clouds)
+    used = {found.provider for found in context.ledger.sessions()}
+    used |= set(keys.asked(context.settings, names()))
     clouds = [context.provider(name) for name in sorted(used)]
     return [one for one in clouds if one.can(Capability.VOLUMES)]
 

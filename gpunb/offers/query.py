@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from gpunb.providers.base import Offer, OfferQuery
 
-__all__ = ["Condition", "Query", "build", "cloud_name", "conjuncts"]
+__all__ = ["NO_GPU", "Condition", "Query", "build", "cloud_name", "conjuncts"]
 
+NO_GPU = "having no GPU (--gpus 0 asks for such machines)"
 _ALL_RENTALS = ("on-demand", "spot", "reserved")
 _CLOUD_WORDS = {"vast.ai": "vast", "vastai": "vast", "deep-infra": "deepinfra"}
 
@@ -58,6 +59,9 @@ class Query:
         How many rows are wanted, or None for all.
     image_gb
         Size of the image that a container pulls, GB, for the time until ready.
+    any_machine
+        Whether nothing was said of GPUs: one is meant, and this computer without one only
+        where no GPU fits.
     """
 
     ask: OfferQuery
@@ -67,6 +71,7 @@ class Query:
     order: tuple[Key, ...] = ()
     limit: int | None = None
     image_gb: float = 6.0
+    any_machine: bool = False
 
     def terms(self, history: History = NO_HISTORY) -> Terms:
         """What prices and times are asked for."""
@@ -121,6 +126,11 @@ def build(
         found.append(Condition("on-demand only", _compare("rental", "=", ("on-demand",))))
     if not any(_mentions(one.node, "available") for one in found):
         found.append(Condition("what is sold out", _compare("available", ">", (0.0,))))
+    any_machine = not any(_mentions(one.node, name) for one in found for name in ("gpu", "gpus", "vram"))
+    if any_machine:
+        # a cloud's machine without a GPU must be asked for; a computer of one's own will do
+        gpu_or_own = (_compare("gpus", ">=", (1.0,)), _compare("trust", "=", ("own",)))
+        found.append(Condition(NO_GPU, Any_(gpu_or_own, text="")))
     rentals: tuple[str, ...] = _ALL_RENTALS
     clouds: tuple[str, ...] | None = None
     for compare in (one.node for one in found if isinstance(one.node, Compare)):
@@ -142,6 +152,7 @@ def build(
         order=order,
         limit=limit,
         image_gb=image_gb,
+        any_machine=any_machine,
     )
 
 

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 from gpunb.errors import BadAnswer, BadInput, GpunbError, ProviderError, Unavailable
 from gpunb.offers.admit import LeftOut, admit
 from gpunb.offers.fields import suggest
+from gpunb.offers.predicate import Filter
 from gpunb.offers.pricing import NO_HISTORY, History, Terms
+from gpunb.offers.query import NO_GPU
 from gpunb.offers.rank import Ranked, rank
 from gpunb.providers.base import Capability, Offer, Provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gpunb.offers.predicate import Filter
     from gpunb.offers.query import Query
 
 __all__ = ["Answer", "SearchResult", "pick", "search"]
@@ -183,6 +184,12 @@ def pick(offers: list[Offer], query: Query, *, history: History = NO_HISTORY) ->
         fitting = list(filter(one.test, kept))
         result.counts.append((one.text, len(kept) - len(fitting)))
         kept = fitting
+    if query.any_machine and any(offer.gpus for offer in kept) and not all(offer.gpus for offer in kept):
+        # a computer of one's own, at no price, would stand before every GPU
+        only = Filter(NO_GPU, lambda offer: offer.gpus > 0)
+        result.filters = [*filters, only]
+        result.counts.append((only.text, sum(not only.test(offer) for offer in kept)))
+        kept = list(filter(only.test, kept))
     result.matched = len(kept)
     result.rows = rank(kept, terms, query.order, query.limit)
     return result

@@ -17,11 +17,14 @@ from gpunb import paths
 from gpunb.errors import BadInput, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pydantic import SecretStr
 
-__all__ = ["VARIABLES", "FoundKey", "delete", "find", "key_file", "store", "variable"]
+    from gpunb.settings import Settings
+
+__all__ = ["LOCAL", "VARIABLES", "FoundKey", "asked", "delete", "find", "key_file", "store", "variable"]
 
 #: The environment variables that the clouds' own clients read.
 VARIABLES = {
@@ -31,6 +34,7 @@ VARIABLES = {
     "vast": "VAST_API_KEY",
 }
 
+LOCAL = "local"  # this computer: a cloud that needs no key
 _SERVICE = "gpunb"
 
 
@@ -79,6 +83,29 @@ def find(provider: str, env: str | None = None) -> FoundKey | None:
             return _found(value, f"system keyring ({_ring_name(ring)})")
     value = _read(key_file(provider))
     return _found(value, f"file {key_file(provider)}") if value else None
+
+
+def asked(settings: Settings, installed: Sequence[str]) -> list[str]:
+    """The clouds that the setting ``clouds`` means, of those `installed` where it names none.
+
+    ``"all"`` is every one; ``"auto"`` those that have a key, and ``local`` where none has.
+    """
+    if "all" in settings.clouds:
+        return list(installed)
+    keyed = [name for name in installed if name != LOCAL and _has_key(settings, name)]
+    out: list[str] = []
+    for name in settings.clouds:
+        out += (keyed or [LOCAL]) if name == "auto" else [name]
+    return list(dict.fromkeys(out))
+
+
+def _has_key(settings: Settings, name: str) -> bool:
+    if settings.provider(name)["key"] is not None or name in settings.simulated:
+        return True
+    try:
+        return find(name) is not None
+    except SettingsError:
+        return True  # whoever asks that cloud is told what is wrong with it
 
 
 def store(provider: str, value: str) -> str:

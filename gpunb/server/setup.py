@@ -102,10 +102,10 @@ def _status(hub: Hub, user: str) -> dict[str, Any]:
 
 
 def _clouds() -> list[dict[str, Any]]:
-    from gpunb.providers import names
+    from gpunb.providers import keys, names
 
     found = settings.load()
-    asked = set(names()) if "all" in found.clouds else set(found.clouds)
+    asked = keys.asked(found, names())
     return [_cloud(name, found, asked=name in asked) for name in names()]
 
 

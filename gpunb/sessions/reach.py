@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from gpunb import paths
 from gpunb.errors import GpunbError, WrongState
 from gpunb.progress import SILENT, Progress
+from gpunb.sessions.model import SessionState
+from gpunb.units import price_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +80,12 @@ def endpoint(session: Session) -> Endpoint:
     if not session.alive:
         msg = f"session {session.name} is {session.state.value}"
         raise WrongState(msg, hint="gpunb rent starts another")
+    if session.state is SessionState.STOPPED:
+        away = f" ({session.cloud_state})" if session.cloud_state in {"interrupted", "offline"} else ""
+        msg = f"{session.name} is stopped{away}: nothing runs there, and no file can be reached"
+        bill = f"its disk costs {price_text(session.stopped_usd_h)} an hour"
+        hint = f"gpunb start {session.name} brings it back ({price_text(session.usd_h)} an hour)"
+        raise WrongState(msg, bill=bill, hint=hint)
     if not session.host or not session.port:
         msg = f"session {session.name} has no address yet ({session.state.value}: {session.detail})"
         raise WrongState(msg, hint=f"gpunb show {session.name}")

@@ -151,13 +151,16 @@ def _watched(context: Context) -> list[str]:
 
 def _not_simulated(context: Context, providers: dict[str, Any]) -> list[Note]:
     """What the user has set that keeps gpunb from using a simulated cloud."""
+    from gpunb.providers import keys, names
+
     settings = context.settings
     kept = [name for name in providers if name not in settings.simulated]
     notes = [
         Note(f"{name}: its base_url is set elsewhere and holds (gpunb config shows where)", "warn")
         for name in kept
     ]
-    unasked = [name for name in providers if name not in settings.clouds]
+    asked = keys.asked(settings, names())
+    unasked = [name for name in providers if name not in asked]
     if unasked:
         text = f"the setting clouds does not name {', '.join(unasked)}: add --cloud {','.join(unasked)}"
         notes.append(Note(text, "warn"))

@@ -1,0 +1,86 @@
+"""The first ten minutes: which clouds are asked, that a GPU is meant, and what a first user is told next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.clouds import simulated
+
+from gpunb import settings
+from gpunb.providers import keys, names
+from gpunb.sessions.ledger import Ledger
+from tests.commands.test_screens import a_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.terminal import Gpunb
+
+
+@pytest.fixture
+def clouds(home: Path) -> Iterator[None]:
+    """The four simulated clouds, on paper."""
+    with simulated(real=False):
+        yield
+
+
+def asked(**given: object) -> list[str]:
+    return keys.asked(settings.load(given), names())
+
+
+def test_clouds_with_a_key_are_asked_and_this_computer_only_without_any(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in keys.VARIABLES.values():
+        monkeypatch.delenv(variable, raising=False)
+    assert asked() == ["local"]
+    assert asked(clouds=["vast", "auto"]) == ["vast", "local"]
+    keys.store("sesterce", "secret-key-of-sesterce")
+    monkeypatch.setenv("VAST_API_KEY", "secret-key-of-vast")
+    assert asked() == ["sesterce", "vast"]
+    assert asked(clouds=["auto", "local"]) == ["sesterce", "vast", "local"]
+    assert asked(clouds=["all"]) == names()
+
+
+def test_without_a_key_the_answer_names_this_computer_and_login(gpunb: Gpunb) -> None:
+    for line in (["offers"], ["offers", "--gpu", "H100"], ["rent", "--gpu", "H100"]):
+        said = gpunb(*line)
+        assert "only this computer is asked" in said.err, line
+        assert "gpunb login vast" in said.err
+    assert "only this computer" not in gpunb("offers", "--cloud", "local").err
+
+
+@pytest.mark.usefixtures("clouds")
+def test_a_gpu_is_meant_unless_something_else_is_said(gpunb: Gpunb) -> None:
+    found = gpunb("offers", "--json", "-n", "1000").json["offers"]
+    assert {one["provider"] for one in found} == set(keys.VARIABLES)
+    assert all(one["gpus"] for one in found)
+    mixed = gpunb("offers", "--json", "-n", "1000", "--cloud", "local,vast").json["offers"]
+    assert all(one["gpus"] for one in mixed), "this computer, at no price, would stand before every GPU"
+    assert "having no GPU" in gpunb("offers", "--cloud", "local,vast", "--why").out
+    (own,) = gpunb("offers", "--json", "--cloud", "local").json["offers"]
+    assert own["provider"] == "local"
+    plain = gpunb("offers", "--json", "--gpus", "0", "--cloud", "local,sesterce").json["offers"]
+    assert plain
+    assert not any(one["gpus"] for one in plain)
+
+
+@pytest.mark.usefixtures("clouds")
+@pytest.mark.parametrize(
+    "line",
+    ["exec fit -- ls", "run -s fit --shell ls", "sync -s fit :out out", "logs -s fit", "forward -s fit 6006"],
+)
+def test_a_stopped_session_is_said_to_be_stopped(gpunb: Gpunb, line: str) -> None:
+    from gpunb.sessions.model import SessionState
+
+    with Ledger.open() as ledger:
+        session = a_session(ledger, "fit", "RTX 4090", 1, 0.348)
+        where = {"host": "127.0.0.1", "port": 9, "stopped_usd_h": 0.003}
+        ledger.transition(session, SessionState.STOPPED, "stop", **where)
+    said = gpunb(*line.replace("exec fit", "exec -s fit").split())
+    assert said.code == 1
+    assert "fit is stopped" in said.err
+    assert "gpunb start" in said.err
+    assert "can't be reached" not in said.err
