@@ -164,6 +164,7 @@ class Direct:
         flush: Callable[[], None]
         failed: Callable[[int, int, str], None]
         write_one: Callable[[bytes, int, int, Any], str]
+        tell_unkept: Callable[[], None]
 
     door: Door | None = None
     listener: socket.socket | None = None
@@ -242,22 +243,24 @@ class Direct:
         (number,) = struct.unpack_from(">I", body)
         items, at = [], 4
         while at < len(body):
-            named, mode, mtime, size = wire.GIVE.unpack_from(body, at)
+            named, mode, seconds, nanos, size = wire.GIVE.unpack_from(body, at)
             at += wire.GIVE.size + named
-            items.append((bytes(body[at - named : at]), mode, mtime, size))
-        most = sum(item[3] for item in items) + WORDS * len(items)
+            items.append((bytes(body[at - named : at]), mode, seconds * wire.NS + nanos, size))
+        most = sum(item[3] for item in items) + WORDS * len(items) + wire.MOST_NEWER
         kind, size = self._head(most + 1)
         if kind != ord("S"):
             raise Broken("a frame of kind %d instead of files" % kind)
         data = memoryview(wire.unsqueeze(self._pull(size), most))
         at = 0
-        for index, (path, mode, mtime, due) in enumerate(items):
-            refused, size = wire.CONTENT.unpack_from(data, at)
+        for index, (path, mode, listed, due) in enumerate(items):
+            state, size, seconds, nanos = wire.CONTENT.unpack_from(data, at)
             at += wire.CONTENT.size + size
             content = data[at - size : at]
-            if refused:
+            newer = state == wire.NEWER and size <= wire.SMALL
+            mtime = seconds * wire.NS + nanos if newer else listed
+            if state == wire.REFUSED:
                 self.failed(number, index, bytes(content).decode("utf-8", "replace")[:WORDS])
-            elif len(content) != due:
+            elif len(content) != due and not newer:
                 msg = "more, or less, of a file than was asked for"
                 raise Broken(msg)
             else:
@@ -267,6 +270,7 @@ class Direct:
         if at != len(data):
             msg = "more files than were asked for"
             raise Broken(msg)
+        self.tell_unkept()
 
     def take_range(self, body: memoryview) -> None:
         """A range of a large file: never a byte outside of it."""

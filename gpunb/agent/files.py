@@ -54,6 +54,7 @@ class Server(Direct):
         self.sink = sink
         self.out: list[bytes] = []
         self.waiting = 0
+        self.unkept: dict[str, int] = {}
         self.umask = os.umask(0)  # each file gets the mode that it is sent with
         self.part = PART + b"%d-" % os.getpid() + os.urandom(4).hex().encode()
         self.handlers: dict[int, Any] = {
@@ -150,7 +151,7 @@ class Server(Direct):
         for name, look in (("stat", os.stat), ("lstat", os.lstat)):
             with contextlib.suppress(OSError):
                 facts = look(path)
-                found[name] = [facts.st_mode, facts.st_size, facts.st_mtime_ns]
+                found[name] = [facts.st_mode, facts.st_size, facts.st_mtime_ns, facts.st_ino]
         return found
 
     def do_facts(self, path: str) -> dict[str, Any]:
@@ -236,30 +237,40 @@ class Server(Direct):
     def get(self, body: memoryview) -> None:
         """Small files: the content of each, or why not."""
         codec, parts, at = body[0], [], 1
+        room = wire.MOST_NEWER
         while at < len(body):
-            named, size, mtime = wire.WANT.unpack_from(body, at)
+            named, size, seconds, nanos, inode = wire.WANT.unpack_from(body, at)
+            mtime = seconds * wire.NS + nanos
             at += wire.WANT.size
             path = bytes(body[at : at + named])
             at += named
+            why = wire.CHANGED
+            found = None
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
                 try:
-                    data = wire.read_as_listed(fd, size, mtime)
+                    found = wire.read_as_listed(fd, size, mtime, inode)
                 finally:
                     os.close(fd)
-                why = wire.CHANGED if data is None else ""
             except OSError as err:
-                data, why = None, reason(err)
-            if data is None:
+                why = reason(err)
+            if found is None:
                 words = why.encode()
-                parts += [wire.CONTENT.pack(1, len(words)), words]
-            else:
-                parts += [wire.CONTENT.pack(0, len(data)), data]
+                parts += [wire.CONTENT.pack(wire.REFUSED, len(words), 0, 0), words]
+                continue
+            data, now = found
+            if len(data) > size:
+                room -= len(data) - size
+                if room < 0:
+                    data, now = data[:size], mtime
+            listed = len(data) == size and now == mtime
+            state = wire.AS_LISTED if listed else wire.NEWER
+            parts += [wire.CONTENT.pack(state, len(data), now // wire.NS, now % wire.NS), data]
         self.send(b"S", wire.squeeze(b"".join(parts), codec))
 
     def range(self, body: memoryview) -> None:
         """A range of a large file in pieces, then an empty word or why it failed."""
-        at, left, codec, named, size, mtime = wire.RANGE.unpack_from(body)
+        at, left, codec, named, size, seconds, nanos, inode = wire.RANGE.unpack_from(body)
         path = bytes(body[wire.RANGE.size : wire.RANGE.size + named])
         why = ""
         try:
@@ -272,8 +283,7 @@ class Server(Direct):
                     left -= done
                     if done < want:
                         why = wire.CHANGED
-                facts = os.fstat(fd)
-                if (facts.st_size, facts.st_mtime_ns) != (size, mtime):
+                if not wire.as_listed(os.fstat(fd), size, seconds * wire.NS + nanos, inode):
                     why = wire.CHANGED
             finally:
                 os.close(fd)
@@ -342,15 +352,16 @@ class Server(Direct):
         data = wire.unsqueeze(body[4:], 1 << 30)
         at = index = 0
         while at < len(data):
-            named, mode, mtime, size = wire.GIVE.unpack_from(data, at)
+            named, mode, seconds, nanos, size = wire.GIVE.unpack_from(data, at)
             at += wire.GIVE.size
             path = bytes(data[at : at + named])
             at += named
-            why = self.write_one(path, mode, mtime, data[at : at + size])
+            why = self.write_one(path, mode, seconds * wire.NS + nanos, data[at : at + size])
             if why:
                 self.failed(number, index, why)
             at += size
             index += 1
+        self.tell_unkept()
 
     def write_one(self, path: bytes, mode: int, mtime: int, data: Any) -> str:
         """A small file, beside its name and then in its place; why it could not be written, or nothing."""
@@ -369,10 +380,21 @@ class Server(Direct):
         try:
             while data:
                 data = data[os.write(fd, data) :]
-            os.utime(fd, ns=(mtime, mtime))
+            self.stamped(wire.stamp(fd, None, mtime))
         finally:
             os.close(fd)
         os.replace(part, path)
+
+    def stamped(self, why: str) -> None:
+        """Note that a file is in place without its mode or time, if `why` says so."""
+        if why:
+            self.unkept[why] = self.unkept.get(why, 0) + 1
+
+    def tell_unkept(self) -> None:
+        """Say what was noted since the last time."""
+        for why, count in self.unkept.items():
+            self.send(b"K", json.dumps([why, count]).encode())
+        self.unkept.clear()
 
     def do_begin(self, part: str, size: int) -> dict[str, Any]:
         """An empty part of a large file, of its full length."""
@@ -402,13 +424,12 @@ class Server(Direct):
         fd = os.open(raw(part), os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.ftruncate(fd, size)
-            os.fchmod(fd, mode)
-            os.utime(fd, ns=(mtime, mtime))
+            why = wire.stamp(fd, mode, mtime)
         finally:
             os.close(fd)
         with wire.late_end(raw(path)):
             os.replace(raw(part), raw(path))
-        return {}
+        return {"unkept": why}
 
     def number(self, body: memoryview) -> None:
         """All before it is done."""
@@ -450,13 +471,14 @@ class Server(Direct):
 
     def do_modes(self, jobs: list[Any]) -> dict[str, Any]:
         """Set permissions, and times where one is given."""
+        unkept: dict[str, int] = {}
 
         def change(path: str, mode: int, mtime: int | None) -> None:
-            if mtime is not None:
-                os.utime(raw(path), ns=(mtime, mtime), follow_symlinks=False)
-            os.chmod(raw(path), mode)
+            why = wire.stamp(raw(path), mode, mtime, own=False)
+            if why:
+                unkept[why] = unkept.get(why, 0) + 1
 
-        return self._each(jobs, change)
+        return {**self._each(jobs, change), "unkept": unkept}
 
     def do_delete(self, jobs: list[Any]) -> dict[str, Any]:
         """Delete files, links and empty folders; what is gone already is fine."""

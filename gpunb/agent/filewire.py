@@ -9,7 +9,8 @@ client asks, the host's `files` answers in the same order:
     W  small files, written             D  a piece of a large file, written
     Q  a number -> Q the same number, when all before it is done
 
-W and D have no answer; what failed of them comes as X before the next Q.
+W and D have no answer; what failed of them comes as X before the next Q, and
+as K how many files are in place without their mode or time, and why.
 Pieces (P, D) and bundles (S, W) begin with a byte for their compression.
 """
 
@@ -30,12 +31,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FRAME = struct.Struct(">IB")
-ENTRY = struct.Struct(">BHQqHH")  # kind, mode, size, mtime, lengths of name and goal
-WANT = struct.Struct(">HQq")  # length of path, size, mtime: a file as it was listed
-GIVE = struct.Struct(">HHqI")  # length of path, mode, mtime, size: a file to be written
+# times are two numbers, seconds and nanoseconds: in one of 64 bits nothing before 1677 or after 2262 fits
+ENTRY = struct.Struct(">BHQqIQQHH")  # kind, mode, size, mtime, bytes of data, inode, lengths of name and goal
+WANT = struct.Struct(">HQqIQ")  # length of path, size, mtime, inode: a file as it was listed
+GIVE = struct.Struct(">HHqII")  # length of path, mode, mtime, size: a file to be written
 DATA = struct.Struct(">IQH")  # number, offset, length of path
-RANGE = struct.Struct(">QQBHQq")  # offset, length, compress, then WANT
-CONTENT = struct.Struct(">BI")  # 0 and the size, or 1 and the length of a reason
+RANGE = struct.Struct(">QQBHQqIQ")  # offset, length, compress, then WANT
+CONTENT = struct.Struct(
+    ">BIqI"
+)  # AS_LISTED and the size, REFUSED and the length of a reason, or NEWER with mtime
+AS_LISTED, REFUSED, NEWER = 0, 1, 2
 
 FILE, FOLDER, LINK, SPECIAL = 102, 100, 108, 115
 SMALL = 1 << 19  # bytes up to which a file goes whole, in a bundle
@@ -44,6 +49,10 @@ BLOCK = 1 << 18  # bytes that are compared by one digest
 DIGEST = 16
 SHORT = "a listing that ends too early"
 CHANGED = "it changed while it was read"
+
+NS = 10**9
+_zeros: "dict[int, bytes]" = {}
+MOST_NEWER = 8 << 20  # bytes by which a bundle may be longer than it was listed
 
 PLAIN, ZLIB, ZSTD = 0, 1, 2
 
@@ -110,7 +119,8 @@ def list_folder(path: bytes) -> list[Any]:
     """The entries of a folder, sorted by their names' bytes; `OSError` if it can't be read.
 
     Each is a tuple: name, kind, permission bits, size, mtime in ns, where a
-    link leads. A folder's size is 1 if it is a virtual environment, else 0.
+    link leads, bytes of data (less than the size for a file with holes), and
+    inode. A folder's size is 1 if it is a virtual environment, else 0.
     """
     found = []
     where = path or b"."
@@ -123,16 +133,18 @@ def list_folder(path: bytes) -> list[Any]:
                 facts = os.stat(name, dir_fd=fd, follow_symlinks=False)
                 mode = facts.st_mode
                 form = stat.S_IFMT(mode)
+                size = held = 0
+                goal = b""
                 if form == stat.S_IFREG:
-                    found.append((name, FILE, mode & 0o777, facts.st_size, facts.st_mtime_ns, b""))
+                    kind, size = FILE, facts.st_size
+                    held = size if facts.st_blocks * 512 >= size or size <= SMALL else _held(name, fd, size)
                 elif form == stat.S_IFDIR:
-                    venv = _is_there(name + b"/pyvenv.cfg", fd)
-                    found.append((name, FOLDER, mode & 0o777, int(venv), facts.st_mtime_ns, b""))
+                    kind, size = FOLDER, int(_is_there(name + b"/pyvenv.cfg", fd))
                 elif form == stat.S_IFLNK:
-                    goal = os.readlink(name, dir_fd=fd)
-                    found.append((name, LINK, mode & 0o777, 0, facts.st_mtime_ns, goal))
+                    kind, goal = LINK, os.readlink(name, dir_fd=fd)
                 else:
-                    found.append((name, SPECIAL, mode & 0o777, 0, facts.st_mtime_ns, b""))
+                    kind = SPECIAL
+                found.append((name, kind, mode & 0o777, size, facts.st_mtime_ns, goal, held, facts.st_ino))
             except FileNotFoundError:
                 continue
     finally:
@@ -140,13 +152,25 @@ def list_folder(path: bytes) -> list[Any]:
     return found
 
 
+def _held(name: bytes, fd: int, size: int) -> int:
+    """Bytes of data of a file that may have holes; a disk that packs files has few blocks and no holes."""
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
+    except OSError:
+        return size
+    try:
+        return sum(end - start for start, end in extents(file, size))
+    finally:
+        os.close(file)
+
+
 def pack_entries(entries: list[Any]) -> bytes:
     """A folder's entries for the wire."""
     pack = ENTRY.pack
     return b"".join(
         [
-            pack(kind, mode, size, mtime, len(name), len(goal)) + name + goal
-            for name, kind, mode, size, mtime, goal in entries
+            pack(kind, mode, size, mtime // NS, mtime % NS, held, inode, len(name), len(goal)) + name + goal
+            for name, kind, mode, size, mtime, goal, held, inode in entries
         ]
     )
 
@@ -158,13 +182,14 @@ def unpack_entries(data: bytes) -> list[Any]:
     unpack = ENTRY.unpack_from
     try:
         while at < end:
-            kind, mode, size, mtime, named, led = unpack(data, at)
+            kind, mode, size, seconds, nanos, held, inode, named, led = unpack(data, at)
             at += width
             middle = at + named
             last = middle + led
             if last > end:
                 raise ValueError(SHORT)
-            found.append((data[at:middle], kind, mode & 0o777, size, mtime, data[middle:last]))
+            mtime = seconds * NS + nanos
+            found.append((data[at:middle], kind, mode & 0o777, size, mtime, data[middle:last], held, inode))
             at = last
     except struct.error as err:
         raise ValueError(SHORT) from err
@@ -205,10 +230,21 @@ def walk(
 
 
 def blocks(fd: int, size: int) -> Iterator[bytes]:
-    """The digest of each block of a file up to `size`."""
+    """The digest of each block of a file up to `size`; holes are not read."""
     buffer = memoryview(bytearray(4 * BLOCK))
-    for start in range(0, size, len(buffer)):
-        want = min(len(buffer), size - start)
+    step = len(buffer)
+    found = extents(fd, size)
+    number = 0
+    for start in range(0, size, step):
+        want = min(step, size - start)
+        while number < len(found) and found[number][1] <= start:
+            number += 1
+        if (number == len(found) or found[number][0] >= start + want) and os.fstat(
+            fd
+        ).st_size >= start + want:
+            for at in range(0, want, BLOCK):
+                yield zeros(min(BLOCK, want - at))
+            continue
         got = 0
         while got < want:
             more = os.preadv(fd, [buffer[got:want]], start + got)
@@ -219,6 +255,13 @@ def blocks(fd: int, size: int) -> Iterator[bytes]:
             yield digest(buffer[at : min(at + BLOCK, got)])
         if got < want:
             return
+
+
+def zeros(size: int) -> bytes:
+    """The digest of `size` zero bytes, at most a block."""
+    if size not in _zeros:
+        _zeros[size] = digest(bytes(size))
+    return _zeros[size]
 
 
 def based(fd: int, copy: int, size: int, take: Callable[[bytes], None]) -> None:
@@ -253,24 +296,28 @@ def based(fd: int, copy: int, size: int, take: Callable[[bytes], None]) -> None:
 
 
 def copy_to(fd: int, copy: int, size: int) -> None:
-    """Copy a file's first `size` bytes: by the system, which may share them, else by hand."""
-    at = 0
-    while at < size and hasattr(os, "copy_file_range"):
-        try:
-            done = os.copy_file_range(fd, copy, min(size - at, 1 << 28), at, at)
-        except OSError as err:
-            if err.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise
-            break
-        if done == 0:
-            return
-        at += done
-    while at < size:
-        data = os.pread(fd, min(PIECE, size - at), at)
-        if not data:
-            return
-        write_at(copy, data, at)
-        at += len(data)
+    """Copy a file's first `size` bytes, holes as holes: by the system, which may share them, or by hand."""
+    by_system = hasattr(os, "copy_file_range")
+    for start, end in extents(fd, size):
+        at = start
+        while at < end:
+            if by_system:
+                try:
+                    done = os.copy_file_range(fd, copy, min(end - at, 1 << 28), at, at)
+                except OSError as err:
+                    if err.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                        raise
+                    by_system = False
+                    continue
+            else:
+                data = os.pread(fd, min(PIECE, end - at), at)
+                write_at(copy, data, at)
+                done = len(data)
+            if done == 0:
+                return
+            at += done
+    if os.fstat(copy).st_size < size:
+        os.ftruncate(copy, size)
 
 
 def digest(data: Any) -> bytes:
@@ -333,13 +380,66 @@ def extents(fd: int, size: int) -> list[tuple[int, int]]:
     return found
 
 
-def read_as_listed(fd: int, size: int, mtime: int) -> bytes | None:
-    """A small file's content, or None if it is not as it was listed."""
-    data = os.read(fd, size + 1)
-    while len(data) < size:
-        more = os.read(fd, size + 1 - len(data))
-        if not more:
+def as_listed(facts: os.stat_result, size: int, mtime: int, inode: int) -> bool:
+    """Whether the first `size` bytes that were read are the file that was listed.
+
+    A log that a job writes grows all the time: what was listed of it is still
+    there. A file that took its place is another one (`inode`; 0 is not known).
+    """
+    if facts.st_size == size:
+        return facts.st_mtime_ns == mtime
+    return facts.st_size > size and inode in (0, facts.st_ino)
+
+
+def read_as_listed(fd: int, size: int, mtime: int, inode: int) -> tuple[bytes, int] | None:
+    """A small file's content and its mtime in ns; None if it does not come to rest.
+
+    As it was listed, or if it was written anew since then, as it is now (then
+    the time differs); of one that only grew, the part that was listed.
+    """
+    for _ in range(3):
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
             return None
+        now = before.st_size if before.st_size <= SMALL else size
+        data = _read(fd, now)
+        after = os.fstat(fd)
+        still = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+        if still and len(data) == now == after.st_size:
+            return data, after.st_mtime_ns
+        if len(data) >= size and after.st_size >= before.st_size > size and inode in (0, after.st_ino):
+            return data[:size], mtime
+    return None
+
+
+def _read(fd: int, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = os.pread(fd, size - len(data), len(data))
+        if not more:
+            break
         data += more
-    facts = os.fstat(fd)
-    return data if len(data) == size == facts.st_size and facts.st_mtime_ns == mtime else None
+    return data
+
+
+def stamp(target: Any, mode: int | None, mtime: int | None, own: bool = True) -> str:
+    """Give a file its mode and time (in ns); what the file system says where it does not keep them.
+
+    A mount of a store, a network volume or a FAT disk may refuse both, and
+    the content is in place all the same. With `own` false, `target` is a path
+    whose file may not be there: that is raised.
+    """
+    why = ""
+    for do in ("mode", "time"):
+        try:
+            if do == "mode" and mode is not None:
+                os.chmod(target, mode)
+            elif do == "time" and mtime is not None:
+                os.utime(target, ns=(mtime, mtime), follow_symlinks=isinstance(target, int))
+        except OverflowError:
+            why = why or "it has no such date"
+        except OSError as err:
+            if not own and err.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP):
+                raise
+            why = why or err.strerror or str(err)
+    return why

@@ -49,6 +49,9 @@ def split(given: str) -> tuple[str | None, str] | None:
 @click.option("--watch", is_flag=True, help="Sync again at each change here, until Ctrl-C.")
 @click.option("--include", multiple=True, metavar="PATTERN", help="Send what a rule would leave out.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out, as a line of .gitignore would.")
+@click.option(
+    "-y", "--yes", is_flag=True, help="With --delete: also where nothing of DST would stay (an empty SRC)."
+)
 @click.option("--checksum", is_flag=True, help="Compare by content, not by size and time.")
 @click.option("--limit-rate", metavar="RATE", help="Bytes a second, such as 500k or 10M.")
 @clouds.options
@@ -70,7 +73,7 @@ def command(
     A path on the host begins at its home folder. .git, virtual environments and caches stay here,
     and what .gpunbignore (or .gitignore) names. Of several SRC each lands in DST under its own name.
     """
-    moves = ("dry_run", "delete", "mirror", "include", "exclude", "checksum")
+    moves = ("dry_run", "delete", "mirror", "yes", "include", "exclude", "checksum")
     plain = {name: options.pop(name) for name in moves}
     if len(paths) < 2:
         msg = f"sync {paths[0]!r}: must have a SRC and a DST"
@@ -81,6 +84,7 @@ def command(
             msg = "sync with a URL: takes one SRC, and no --watch, --mirror or --limit-rate"
             raise BadInput(msg)
         plain.pop("mirror", None)
+        plain.pop("yes")
         return clouds.run(context, sources[0], target, session, **plain, **options)
     if options.get("via") == "here" and all(split(one) is not None for one in paths):
         options["via"], plain["direct"] = None, False

@@ -11,7 +11,7 @@ from gpunb.errors import BootstrapFailed, GpunbError, SyncError
 from gpunb.units import bytes_text, duration_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gpunb.commands.context import Context
     from gpunb.progress import Progress
@@ -25,7 +25,24 @@ __all__ = ["costs_text", "follow", "move", "rates", "relay", "summary"]
 BUSY_S = 2.0
 
 
-def move(
+def _asking(once: Callable[..., SyncReport], context: Context, *ends: Any, **options: Any) -> SyncReport:
+    """Do it; a deletion of all that the target holds is asked about, where somebody can answer."""
+    from gpunb.sync.deleting import WouldEmpty
+
+    try:
+        return once(context, *ends, **options)
+    except WouldEmpty as err:
+        if not context.interactive or not context.ask(f"{err.message}\nGo on?", yes=False):
+            raise
+    return once(context, *ends, **{**options, "yes": True})
+
+
+def move(context: Context, session: Session, source: str, target: str, **options: Any) -> SyncReport:
+    """Carry out one sync, with progress, and note the transfer in the ledger."""
+    return _asking(_move, context, session, source, target, **options)
+
+
+def _move(
     context: Context,
     session: Session,
     source: str,
@@ -34,7 +51,6 @@ def move(
     direction: Literal["up", "down"],
     **options: Any,
 ) -> SyncReport:
-    """Carry out one sync, with progress, and note the transfer in the ledger."""
     from gpunb.sessions import reach
     from gpunb.sessions.activity import moving
     from gpunb.sync import sync
@@ -62,12 +78,16 @@ def move(
     return report
 
 
-def relay(
+def relay(context: Context, ends: tuple[Session, str, Session, str], **options: Any) -> SyncReport:
+    """From one host to another."""
+    return _asking(_relay, context, ends, **options)
+
+
+def _relay(
     context: Context,
     ends: tuple[Session, str, Session, str],
     **options: Any,
 ) -> SyncReport:
-    """From one host to another."""
     from gpunb.sessions.activity import moving
     from gpunb.sync.flow import Wish, by_agents
     from gpunb.sync.pace import Pace
@@ -129,7 +149,7 @@ def _when_free(
     """One sync; another one into the same place is waited for."""
     while True:
         try:
-            return move(context, session, source, target, direction="up", **options)
+            return _move(context, session, source, target, direction="up", **options)
         except SyncError as err:  # noqa: PERF203 - each try by itself
             if "another sync" not in err.message:
                 raise

@@ -16,6 +16,8 @@ import os
 import stat
 import threading
 import time
+import warnings
+import weakref
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,7 +28,7 @@ from fsspec.utils import isfilelike, stringify_path
 from gpunb.errors import Unreachable
 from gpunb.sync.filetransfers import get_files, put_files
 from gpunb.sync.hostfile import BLOCK, HostFile, beside, named
-from gpunb.sync.hostfiles import HostFiles
+from gpunb.sync.hostfiles import HostFiles, not_a_file
 from gpunb.sync.rules import PART
 from gpunb.sync.sftpwire import Attrs
 
@@ -66,6 +68,7 @@ class HostsFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has n
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._hosts: dict[str, HostFiles] = {}
+        self._told: weakref.WeakSet[HostFiles] = weakref.WeakSet()
         self._opening = threading.RLock()
         self._owner = os.getpid()
 
@@ -84,6 +87,16 @@ class HostsFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has n
         """Around each `get` and `put`: `direction` is "up" to the host or "down" from it."""
         del host, direction, what
         yield Moved()
+
+    def tell_unkept(self, files: HostFiles) -> None:
+        """Warn, once for each host, that it keeps no mode or time of files whose content is in place."""
+        why, files.unkept = files.unkept, ""
+        if why and files not in self._told:
+            self._told.add(files)
+            text = (
+                f"the host keeps no permissions or times there ({why}); the content is in place without them"
+            )
+            warnings.warn(text, UserWarning, stacklevel=2)
 
     def moved(self, host: str, direction: str, size: int) -> None:
         """After each other read or write."""
@@ -274,13 +287,21 @@ class HostsFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has n
             by_host.setdefault(one.partition("/")[0], []).append(one)
         wanted: list[str] = []
         ends: list[int] = []
+        special: dict[str, Any] = {}
         for host, names in by_host.items():
             found = self._files(host).attrs_of(self.place(name)[1] for name in names)
             for name, attrs in zip(names, found, strict=True):
-                if attrs is None or not stat.S_ISDIR(attrs.mode or 0):
+                if attrs is not None and not (stat.S_ISREG(attrs.mode or 0) or stat.S_ISDIR(attrs.mode or 0)):
+                    if on_error == "raise":
+                        raise not_a_file(attrs, name)
+                    special[name] = not_a_file(attrs, name)
+                elif attrs is None or not stat.S_ISDIR(attrs.mode or 0):
                     wanted.append(name)
                     ends.append(attrs.size or 0 if attrs else 0)
-        out = dict(zip(wanted, self.cat_ranges(wanted, 0, ends, on_error="return"), strict=True))
+        out = {
+            **dict(zip(wanted, self.cat_ranges(wanted, 0, ends, on_error="return"), strict=True)),
+            **special,
+        }
         for value in out.values():
             if isinstance(value, Exception) and on_error == "raise":
                 raise value
@@ -321,7 +342,7 @@ class HostsFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has n
         """Files from the host to here, many at once; each takes its name when it is whole."""
         pairs = _Pairs(self)
         AbstractFileSystem.get(pairs, rpath, lpath, recursive=recursive, maxdepth=maxdepth, **kwargs)
-        self._deal(pairs.got, "down", callback, get_files)
+        self._deal(pairs.got, "down", callback, get_files, left_out=_many(recursive, rpath))
 
     def put(
         self,
@@ -335,7 +356,8 @@ class HostsFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has n
         """Files from here to the host, many at once; each takes its name when it is whole."""
         pairs = _Pairs(self)
         AbstractFileSystem.put(pairs, lpath, rpath, recursive=recursive, maxdepth=maxdepth, **kwargs)
-        self._deal([(remote, local) for local, remote in pairs.sent], "up", callback, put_files)
+        sent = [(remote, local) for local, remote in pairs.sent]
+        self._deal(sent, "up", callback, put_files, left_out=_many(recursive, lpath))
 
     def get_file(
         self,
@@ -365,7 +387,9 @@ class HostsFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has n
         direction: str,
         callback: Any,
         move: Callable[..., int],
+        *,
         children: list[Any] | None = None,
+        left_out: list[str] | None = None,
     ) -> None:
         """Hand each host's share of ``(on the host, here)`` to `move`."""
         if callback is not None:
@@ -387,8 +411,13 @@ class HostsFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has n
                         child = stack.enter_context(callback.branched(*ends))
                     jobs.append((self.place(remote)[1], local, child))
                 done = None if callback is None else callback.relative_update
-                moved.bytes = move(files, jobs, done)
+                moved.bytes = move(files, jobs, done, left_out)
                 moved.files = len(jobs)
+            self.tell_unkept(files)
+        if left_out:
+            names = ", ".join(left_out[:5]) + (f" and {len(left_out) - 5} more" if len(left_out) > 5 else "")
+            text = f"left out, as they are no files (pipes, devices, links to nothing): {names}"
+            warnings.warn(text, UserWarning, stacklevel=3)
 
     # -- changing
 
@@ -465,10 +494,13 @@ class HostsFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has n
     def cp_file(self, path1: str, path2: str, **_: Any) -> None:
         """Copy one file, on the host itself where it can; a folder is only made."""
         old, new = self._strip_protocol(path1), self._strip_protocol(path2)
-        if self.isdir(old):
+        files, place = self.place(old)
+        found = named(old, files.attrs, place)
+        if stat.S_ISDIR(found.mode or 0):
             self.makedirs(new, exist_ok=True)
             return
-        files, place = self.place(old)
+        if not stat.S_ISREG(found.mode or 0):
+            raise not_a_file(found, old)
         others, goal = self.place(new)
         others.make_folders([goal.rpartition("/")[0]])
         if files is others:
@@ -491,7 +523,8 @@ class HostsFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has n
         if not truncate:
             with contextlib.suppress(FileNotFoundError):
                 files.attrs(place)
-                files.set_attrs(place, Attrs(mtime=int(time.time())))
+                files.stamp(place, Attrs(mtime=int(time.time())))
+                self.tell_unkept(files)
                 return
         with self.open(path, "wb"):
             pass
@@ -522,6 +555,11 @@ class _Pairs:
 
 def _reader(ranges: list[tuple[str, int, int]]) -> Callable[[HostFiles, str], Any]:
     return lambda files, _: files.read_many(ranges)
+
+
+def _many(recursive: bool, given: Any) -> list[str] | None:
+    """Where to note what is no file, if the user did not name each one."""
+    return [] if recursive or not isinstance(given, (str, os.PathLike)) or "*" in str(given) else None
 
 
 def _part(name: str) -> bool:

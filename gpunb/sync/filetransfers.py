@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunb.sync import sftpwire as wire
+from gpunb.sync.hostfiles import not_a_file
 from gpunb.sync.hosttasks import fetch_range, os_error, take_name, write_range
 from gpunb.sync.remote import encode
 from gpunb.sync.rules import PART
@@ -52,9 +53,14 @@ class _Count:
 
 
 def get_files(
-    files: HostFiles, jobs: Sequence[tuple[str, str, Any]], done: Callable[[int], Any] | None
+    files: HostFiles,
+    jobs: Sequence[tuple[str, str, Any]],
+    done: Callable[[int], Any] | None,
+    left_out: list[str] | None = None,
 ) -> int:
     """Fetch ``(path on the host, path here, callback)``; the number of bytes. Folders are only made.
+
+    Pipes, devices and links to nothing go into `left_out`, or are an error without it.
 
     Raises
     ------
@@ -66,8 +72,12 @@ def get_files(
     makes: list[Make] = []
     parts: list[_Part] = []
     for (place, here, child), attrs in zip(jobs, found, strict=True):
-        if attrs is None:
-            files.attrs(place)  # says why
+        if (attrs is None or _is_special(attrs.mode)) and left_out is not None:
+            left_out.append(place)
+            count.ended()
+            continue
+        if attrs is None or _is_special(attrs.mode):
+            files.regular(place)  # says why
         elif stat.S_ISDIR(attrs.mode or 0):
             Path(here).mkdir(parents=True, exist_ok=True)
             count.ended()
@@ -147,22 +157,34 @@ class _Part:
 
 
 def put_files(
-    files: HostFiles, jobs: Sequence[tuple[str, str, Any]], done: Callable[[int], Any] | None
+    files: HostFiles,
+    jobs: Sequence[tuple[str, str, Any]],
+    done: Callable[[int], Any] | None,
+    left_out: list[str] | None = None,
 ) -> int:
-    """Send ``(path on the host, path here, callback)``; the number of bytes. Folders are only made."""
+    """Send ``(path on the host, path here, callback)``; the number of bytes; `left_out` as in `get_files`."""
     count = _Count(done)
     folders: set[str] = set()
     sends: list[_Send] = []
     for place, here, child in jobs:
-        found = Path(here).stat()
+        try:
+            found = Path(here).stat()
+            if _is_special(found.st_mode):
+                raise not_a_file(Attrs(mode=found.st_mode), here)
+        except OSError:
+            if left_out is None:
+                raise
+            left_out.append(here)
+            count.ended()
+            continue
         if stat.S_ISDIR(found.st_mode):
             folders.add(place)
             continue
         folders.add(place.rpartition("/")[0])
         child.set_size(found.st_size)
-        sends.append(_Send(place, here, found, child, count))
+        sends.append(_Send(files, place, here, found, child, count))
     files.make_folders(folders)
-    for _ in range(len(jobs) - len(sends)):
+    for _ in range(len(jobs) - len(sends) - len(left_out or ())):
         count.ended()
     old = files.attrs_of(send.place for send in sends)
     for send, attrs in zip(sends, old, strict=True):
@@ -186,7 +208,16 @@ def put_files(
 class _Send:
     """A file on its way to the host."""
 
-    def __init__(self, place: str, here: str, found: os.stat_result, child: Any, count: _Count) -> None:
+    def __init__(  # noqa: PLR0917 - what is known of one file
+        self,
+        files: HostFiles,
+        place: str,
+        here: str,
+        found: os.stat_result,
+        child: Any,
+        count: _Count,
+    ) -> None:
+        self._files = files
         self.place, self.size = place, found.st_size
         self.mode = found.st_mode & 0o777
         self.begun = False
@@ -222,7 +253,7 @@ class _Send:
                 finally:
                     os.close(source)
                 if self._last():
-                    yield Request(wire.SETSTAT, string(encode(self._part)) + Attrs(mode=self.mode).pack())
+                    yield from self._files.stamping(self._part, Attrs(mode=self.mode))
                     yield from take_name(pump, self._part, self.place)
                     self.begun = False
                     self._count.ended()
@@ -246,6 +277,10 @@ class _Send:
         with self._lock:
             self._left -= 1
             return self._left == 0
+
+
+def _is_special(mode: int | None) -> bool:
+    return not (stat.S_ISREG(mode or 0) or stat.S_ISDIR(mode or 0))
 
 
 def _segments(size: int) -> list[tuple[int, int]]:

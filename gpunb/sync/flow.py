@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import stat
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,6 +15,7 @@ from gpunb.progress import SILENT
 from gpunb.ssh import pipe
 from gpunb.sync import direct, places
 from gpunb.sync.choose import choose, estimate
+from gpunb.sync.deleting import Shown, check_source, in_the_way
 from gpunb.sync.hostcontent import HostReader, HostWriter
 from gpunb.sync.hostside import JOBS, HostSide
 from gpunb.sync.line import Line
@@ -55,6 +57,8 @@ class Wish:
     pace: Pace = field(default_factory=lambda: Pace(None))
     rates: Rates | None = None
     progress: Progress = SILENT
+    yes: bool = False
+    """Delete even if nothing of the target stays."""
     direct: bool = True
     """From one host to another: straight, if that goes."""
 
@@ -157,6 +161,7 @@ def _one_host(client: AgentClient, source: str, target: str, direction: str, wis
             flow.exists = ends.here.is_dir()
             flow.where, flow.root = f"this machine ({ends.here})", str(ends.here)
             host.enter_soon(ends.there)
+        flow.shown = Shown(direction, client.endpoint.alias, ends, wish.delete, wish.include, wish.exclude)
     except BaseException:
         host.close()
         raise
@@ -180,6 +185,8 @@ def _two_hosts(
         flow.exists = at is not None and stat.S_ISDIR(at.mode or 0)
         flow.where, flow.root = f"the host ({ends.there})", ends.there
         one.enter_soon(root)
+        alias = source_client.endpoint.alias, target_client.endpoint.alias
+        flow.shown = Shown(*alias, root, ends, wish.delete, wish.include, wish.exclude)
     except BaseException:
         one.close()
         two.close()
@@ -205,8 +212,10 @@ class _Flow:
         self.exists = self.over = False
         self.apart = True
         self.where = self.root = self.through = ""
+        self.shown = Shown()
         self.report = SyncReport(Plan())
         self._leftovers: list[str] = []
+        self._unkept: Counter[str] = Counter()
         self._apart: list[Line] = []
         self._straight: list[direct.Link] = []
 
@@ -223,7 +232,11 @@ class _Flow:
         """Plan, and unless it is a dry run carry out."""
         with contextlib.nullcontext() if self.wish.dry_run else self._lock:
             self._plan()
-            if not self.wish.dry_run:
+            if self.wish.dry_run:
+                self.shown.keep(self.report.plan)
+            else:
+                check_source(self.report.plan, self.where, yes=self.wish.yes)
+                self.shown.narrow(self.report.plan)
                 self._carry_out()
         self.over = True
 
@@ -272,16 +285,15 @@ class _Flow:
         plan, report = self.report.plan, self.report
         report.failed += plan.blocked
         free = self.target.free if isinstance(self.target, HostSide) else places.free_here(self.target.root)
-        places.need_room(plan, free, self.where)
+        room_first = places.need_room(plan, free, self.where)
         self._prepare_root()
         if self._leftovers:
             self.target.delete(self._leftovers, {})
-        if plan.deletions:
-            self.wish.progress.say(f"deleting {len(plan.deletions)} files and folders")
-            for jobs in _chunks(plan.deletions):
-                failed = dict(self.target.delete(jobs, plan.kinds))
-                report.failed += [(path, f"not deleted: {why}") for path, why in failed.items()]
-                report.deleted += [path for path in jobs if path not in failed]
+        opened = plan.opened()
+        if opened:
+            self.target.set_modes(opened)
+        first = plan.deletions if room_first else in_the_way(plan)
+        self._delete(first)
         for items in _chunks(plan.folders):
             report.failed += self.target.make_folders(items)
         if plan.items:
@@ -289,10 +301,25 @@ class _Flow:
             self.wish.progress.say(f"moving {count} file{'s'[: count != 1]}, {self.way.why}")
             self._stream()
             self._links()
+        before = set(first)
+        self._delete([path for path in plan.deletions if path not in before])
         # deepest first: a folder that is closed to us hides what is in it
-        for spool in (plan.folders, plan.modes):
+        closed = [item for item in plan.closed if opened and item.path not in plan.kinds]
+        for spool in (plan.folders, closed, plan.modes):
             for items in _chunks(reversed(spool)):
                 report.failed += self.target.set_modes(items)
+        self._unkept.update(self.target.unkept)
+        report.note_unkept(self._unkept, self.where)
+
+    def _delete(self, paths: list[str]) -> None:
+        if not paths:
+            return
+        report = self.report
+        self.wish.progress.say(f"deleting {len(paths)} files and folders")
+        for jobs in _chunks(paths):
+            failed = dict(self.target.delete(jobs, report.plan.kinds))
+            report.failed += [(path, f"not deleted: {why}") for path, why in failed.items()]
+            report.deleted += [path for path in jobs if path not in failed]
 
     def _prepare_root(self) -> None:
         if isinstance(self.target, HostSide):
@@ -312,6 +339,7 @@ class _Flow:
         self._straight = self._connect()
         stream = Stream(self.report.plan, self.report, self._pair, self.wish, self.close)
         stream.run(len(self._straight) or self.way.lines)
+        self._unkept.update(stream.unkept)
 
     def _connect(self) -> list[direct.Link]:
         """Lines from host to host, if there are two and they can be; the report says which way it is."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 from gpunb.agent import filewire as wire
@@ -21,11 +21,23 @@ if TYPE_CHECKING:
 
     from gpunb.sync.plan import Item
 
-__all__ = ["HostReader", "HostWriter", "Refused"]
+__all__ = ["HostReader", "HostWriter", "Newer", "Refused", "as_content", "count_unkept"]
 
 
 class Refused(Exception):
     """One file could not go; the words say why."""
+
+
+class Newer:
+    """What a small file holds now, where that is not what was listed."""
+
+    def __init__(self, data: Any, mtime_ns: int) -> None:
+        self.data, self.mtime_ns = data, mtime_ns
+
+
+def as_content(item: Item, data: Any, mtime_ns: int) -> Any:
+    """The content of a small file as it was listed, or a `Newer`."""
+    return data if (len(data), mtime_ns) == (item.size, item.mtime_ns) else Newer(data, mtime_ns)
 
 
 class HostReader:
@@ -39,7 +51,7 @@ class HostReader:
 
     def _want(self, item: Item) -> bytes:
         path = encode(self.alias.get(item.path, item.path))
-        return wire.WANT.pack(len(path), item.size, item.mtime_ns) + path
+        return wire.WANT.pack(len(path), item.size, item.mtime, item.nanos, item.inode) + path
 
     def ask_small(self, items: Sequence[Item]) -> None:
         """Ask for small files."""
@@ -47,19 +59,21 @@ class HostReader:
 
     def small(self, items: Sequence[Item]) -> list[Any]:
         """The content of each, or a `Refused`."""
-        most = sum(item.size for item in items) + 300 * len(items)
+        most = sum(item.size for item in items) + 300 * len(items) + wire.MOST_NEWER
         try:
             data = wire.unsqueeze(self.line.expect(b"S"), most)
             found: list[Any] = []
             at = 0
             for item in items:
-                failed, size = wire.CONTENT.unpack_from(data, at)
+                state, size, seconds, nanos = wire.CONTENT.unpack_from(data, at)
                 at += wire.CONTENT.size
                 body = data[at : at + size]
                 at += size
-                if failed:
+                if state == wire.NEWER and len(body) == size <= wire.SMALL:
+                    found.append(Newer(body, seconds * wire.NS + nanos))
+                elif state == wire.REFUSED:
                     found.append(Refused(bytes(body).decode("utf-8", "replace")[:200]))
-                elif len(body) != item.size:
+                elif state != wire.AS_LISTED or len(body) != item.size:
                     words = "more, or less, of a file than was asked for"
                     raise bad(words)
                 else:
@@ -75,7 +89,8 @@ class HostReader:
     def ask_range(self, item: Item, start: int, end: int) -> None:
         """Ask for a part of a large file."""
         path = encode(self.alias.get(item.path, item.path))
-        head = wire.RANGE.pack(start, end - start, self.codec, len(path), item.size, item.mtime_ns)
+        listed = item.size, item.mtime, item.nanos, item.inode
+        head = wire.RANGE.pack(start, end - start, self.codec, len(path), *listed)
         self.line.send(self.RANGE, head, path)
 
     def pieces(self, _item: Item, start: int, end: int) -> Iterator[tuple[int, Any]]:
@@ -169,6 +184,7 @@ class HostWriter:
         self._number = 0
         self._failures: dict[int, Callable[[int, str], None]] = {}
         self._due: deque[Callable[[memoryview], None]] = deque()
+        self.unkept: Counter[str] = Counter()
 
     def small(
         self, items: Sequence[Item], contents: Sequence[Any], done: Callable[[list[tuple[int, str]]], None]
@@ -178,7 +194,7 @@ class HostWriter:
         heads = []
         for item, content in zip(items, contents, strict=True):
             path = encode(item.path)
-            heads.append(wire.GIVE.pack(len(path), item.mode, item.mtime_ns, len(content)) + path)
+            heads.append(wire.GIVE.pack(len(path), item.mode, item.mtime, item.nanos, len(content)) + path)
         failed: list[tuple[int, str]] = []
         self._failures[self._number] = lambda index, why: failed.append((index, why))
         self._bundle(self._number.to_bytes(4, "big"), heads, contents)
@@ -226,7 +242,7 @@ class HostWriter:
         """A large file is whole: it takes its name."""
         where = {"part": _part(item), "path": item.path, "size": item.size}
         self.line.post("finish", **where, mode=item.mode, mtime=item.mtime_ns)
-        self._due.append(_told(done))
+        self._due.append(_told(done, self.unkept))
 
     def drop(self, item: Item) -> None:
         """Remove the part of a large file that failed."""
@@ -267,6 +283,13 @@ class HostWriter:
             except (ValueError, KeyError, TypeError, IndexError) as err:
                 words = "a failure of something that was not sent"
                 raise bad(words) from err
+        elif kind == ord("K"):
+            try:
+                why, count = json.loads(bytes(body))
+                count_unkept(self.unkept, why, count)
+            except (ValueError, TypeError) as err:
+                words = "a note that can't be read"
+                raise bad(words) from err
         elif kind in (ord("J"), ord("Q")):
             self._due.popleft()(body)
         else:
@@ -274,16 +297,24 @@ class HostWriter:
             raise bad(words)
 
 
-def _told(done: Callable[[str], None]) -> Callable[[memoryview], None]:
+def _told(done: Callable[[str], None], unkept: Counter[str] | None = None) -> Callable[[memoryview], None]:
     def told(body: memoryview) -> None:
         try:
-            answer(body)
+            why = answer(body).get("unkept")
+            if why and unkept is not None:
+                count_unkept(unkept, why, 1)
         except HostFault as err:
             done(err.message)
         else:
             done("")
 
     return told
+
+
+def count_unkept(noted: Counter[str], why: object, count: object) -> None:
+    """Count files that are in place without mode or time; the words are the host's."""
+    if isinstance(count, int) and 0 < count < 2**32 and len(noted) < 20:
+        noted[str(why)[:200]] += count
 
 
 def _part(item: Item) -> str:

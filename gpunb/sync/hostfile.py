@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fsspec.spec import AbstractBufferedFile
 
 from gpunb.errors import Unreachable
-from gpunb.sync.hostfiles import Output
+from gpunb.sync.hostfiles import Output, not_a_file
 from gpunb.sync.rules import PART
 from gpunb.sync.sftpwire import Attrs
 
@@ -43,9 +43,10 @@ class HostFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no typ
         self._goal_mode = 0o644
         super().__init__(fs, path, mode, *args, **kwargs)
         if mode == "rb":
-            if self.details["type"] == "directory":
+            found = Attrs(mode=self.details["mode"])
+            if not stat.S_ISREG(found.mode or 0):
                 self.closed = True
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+                raise not_a_file(found, path)
             return
         try:
             self._begin()
@@ -86,7 +87,9 @@ class HostFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no typ
     def _upload_chunk(self, final: bool = False) -> bool:
         assert self._out is not None  # noqa: S101 - set when it was opened
         with self.buffer.getbuffer() as data:
-            if data.nbytes:
+            if data.nbytes and self.mode == "ab":
+                self._out.append(data)
+            elif data.nbytes:
                 self._out.write(self.offset, data)
             self._moved += data.nbytes
         self._note()
@@ -100,11 +103,12 @@ class HostFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no typ
         if out is None or self.mode == "ab":
             return
         try:
-            out.files.set_attrs(out.path, Attrs(mode=self._goal_mode))
+            out.files.stamp(out.path, Attrs(mode=self._goal_mode))
             out.files.rename(out.path, self._place_now, replace=self.mode != "xb")
         except BaseException:
             self._drop(out)
             raise
+        self.fs.tell_unkept(out.files)
 
     def discard(self) -> None:
         """Leave the name as it was."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from gpunb.errors import ProtocolError
 from gpunb.sync import sftpwire as wire
 from gpunb.sync.hosttasks import (
+    APPEND,
     CREATE,
     EXCLUSIVE,
     READ,
@@ -28,6 +29,7 @@ from gpunb.sync.hosttasks import (
     listing,
     open_file,
     os_error,
+    streamed,
     take_name,
     write_range,
 )
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from gpunb.ssh.connection import Connection
 
-__all__ = ["CHANNELS", "PIECE", "HostFiles", "Make", "Output"]
+__all__ = ["CHANNELS", "PIECE", "HostFiles", "Make", "Output", "not_a_file"]
 
 CHANNELS = 4
 PIECE = 2**20  # a range is dealt over channels in pieces no smaller
@@ -58,6 +60,7 @@ class HostFiles:
         self._made = 0
         self._changed = threading.Condition()
         self._home = ""
+        self.unkept = ""
 
     def close(self) -> None:
         """Close its channels; the connection stays."""
@@ -188,6 +191,13 @@ class HostFiles:
         self.one(lambda _: attrs_at(kind, path, found.append))
         return found[0]
 
+    def regular(self, path: str) -> Attrs:
+        """What is at `path`, which must be a file: opening a pipe waits for its writer, for ever."""
+        found = self.attrs(path)
+        if not stat.S_ISREG(found.mode or 0):
+            raise not_a_file(found, path)
+        return found
+
     def own_attrs(self, path: str) -> Attrs:
         """As `attrs`, of a link itself."""
         return self.attrs(path, follow=False)
@@ -258,14 +268,14 @@ class HostFiles:
         Shorter than asked for where the file ends.
         """
         if (start is None and end is None) or (start or 0) < 0 or (end is not None and end < 0):
-            size = self.attrs(path).size or 0
+            size = self.regular(path).size or 0
             start = max(0, size + start) if start is not None and start < 0 else start or 0
             end = size if end is None else max(0, size + end) if end < 0 else end
         start = start or 0
         if end is None:
-            end = max(start, self.attrs(path).size or 0)
+            end = max(start, self.regular(path).size or 0)
         if end <= start:
-            self.attrs(path)  # a file that is not there is still an error
+            self.regular(path)  # a file that is not there is still an error
             return b""
         (data,) = self.read_many([(path, start, end)])
         if isinstance(data, OSError):
@@ -381,6 +391,19 @@ class HostFiles:
         """Set mode or time."""
         self.one(lambda _: _ask(wire.SETSTAT, string(encode(path)) + attrs.pack()))
 
+    def stamp(self, path: str, attrs: Attrs) -> None:
+        """Set mode or time of a file whose content is there; where it can't be kept, `unkept` says so."""
+        self.one(lambda _: self.stamping(path, attrs))
+
+    def stamping(self, path: str, attrs: Attrs) -> Task:
+        """As `stamp`, a task."""
+        try:
+            yield Request(wire.SETSTAT, string(encode(path)) + attrs.pack())
+        except Fault as fault:
+            if fault.code == wire.NO_SUCH_FILE:
+                raise
+            self.unkept = self.unkept or fault.message
+
     def copy(self, old: str, new: str) -> bool:
         """Copy a file on the host itself; False if its server can't (``copy-data``)."""
         able = [False]
@@ -430,6 +453,31 @@ class Output:
             return bytes(data[where - at : where - at + size])
 
         return lambda pump: write_range(pump, self.path, at, at + len(data), read)
+
+    def append(self, data: bytes | bytearray | memoryview) -> None:
+        """Write `data` behind what is there by then, also behind what others append meanwhile."""
+        view = memoryview(data)
+        flags = WRITE | APPEND | CREATE
+
+        def task(pump: Pump) -> Task:
+            handle = yield open_file(self.path, flags)
+
+            def writes() -> Iterator[tuple[int, Request]]:
+                for at in range(0, len(view), pump.write_size):
+                    piece = bytes(view[at : at + pump.write_size])
+                    body = string(handle) + at.to_bytes(8, "big") + string(piece)
+                    yield at, Request(wire.WRITE, body, len(piece))
+
+            yield from closing(handle, streamed(writes()))
+
+        self.files.one(task)
+
+
+def not_a_file(found: Attrs, path: str) -> OSError:
+    """Why what is at `path` is not read as a file."""
+    if stat.S_ISDIR(found.mode or 0):
+        return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return OSError(errno.EINVAL, "is a pipe, socket or device, and no file", path)
 
 
 def _ask(kind: int, body: bytes) -> Task:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import struct
 import sys
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 from gpunb.agent import filewire as wire
 from gpunb.errors import SyncError
+from gpunb.sync.hostcontent import count_unkept
 from gpunb.sync.line import HostFault, Line, answer, bad
 from gpunb.sync.plan import LeftOut, Tree, link_stays_inside
 from gpunb.sync.remote import encode, name_problem
 from gpunb.sync.rules import PART
+from gpunb.sync.scan import decoded
 from gpunb.sync.sftpwire import Attrs
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class HostSide:
         self._facts: dict[str, dict[str, Any]] = {}
         self._asked: deque[str] = deque()
         self._entering = False
+        self.unkept: Counter[str] = Counter()
 
     def close(self, *, keep: bool = False) -> None:
         """Close the line, or with `keep` leave it to the next sync: nothing is under way then."""
@@ -84,11 +87,11 @@ class HostSide:
         if found is None:
             return None
         try:
-            mode, size, mtime = (int(number) for number in found)
+            mode, size, mtime, inode = (int(number) for number in found)
         except (TypeError, ValueError) as err:
             words = f"no facts about {path!r}"
             raise bad(words) from err
-        return Attrs(size, mode, mtime // 10**9, mtime % 10**9)
+        return Attrs(size, mode, mtime // 10**9, mtime % 10**9, inode)
 
     def real(self, path: str) -> str:
         """The absolute path of `path`, links followed."""
@@ -168,7 +171,7 @@ class HostSide:
             problem = "name that is listed twice" if name in names else name_problem(name, path)
             names.add(name)
             if problem is not None:
-                tree.left_out.append(LeftOut(path[:300], problem))
+                tree.left_out.append(LeftOut(path[:300], problem, cant_go=True))
                 continue
             inside = ("pyvenv.cfg",) if kind == wire.FOLDER and entry[3] else ()
             rule = rules.why_out(path, folder=kind == wire.FOLDER, names=inside)
@@ -178,11 +181,13 @@ class HostSide:
             elif kind == wire.LINK and not (
                 link_stays_inside(path, entry[5]) and len(entry[5]) < _LONGEST_GOAL
             ):
-                tree.left_out.append(LeftOut(path, f"link that leads out of the folder: {entry[5][:300]}"))
+                why = f"link that leads out of the folder: {entry[5][:300]}"
+                tree.left_out.append(LeftOut(path, why, cant_go=True))
             elif kind in (wire.FILE, wire.FOLDER, wire.LINK):
                 kept.append(entry)
             else:
-                tree.left_out.append(LeftOut(path, "special file: not a file, folder or link"))
+                why = "special file: not a file, folder or link"
+                tree.left_out.append(LeftOut(path, why, cant_go=True))
         return kept
 
     # -- as a target: folder by folder, asked ahead
@@ -225,6 +230,8 @@ class HostSide:
             found.size or 0,
             mtime,
             "",
+            found.size or 0,
+            found.inode,
         )
 
     # -- the ends of things
@@ -262,7 +269,10 @@ class HostSide:
     def _jobs(self, op: str, paths: Sequence[str], jobs: list[Any]) -> list[tuple[str, str]]:
         self.entered()
         self.line.post(op, jobs=jobs)
-        failed = answer(self.line.expect(b"J")).get("failed")
+        found = answer(self.line.expect(b"J"))
+        failed, unkept = found.get("failed"), found.get("unkept")
+        for why, count in unkept.items() if isinstance(unkept, dict) else ():
+            count_unkept(self.unkept, why, count)
         try:
             return [(paths[int(index)], str(why)[:200]) for index, why in failed or ()]
         except (TypeError, ValueError, IndexError) as err:
@@ -276,11 +286,7 @@ def _listing(body: memoryview) -> tuple[str, str, int, list[Entry]]:
     try:
         named, code, said = struct.unpack_from(">HHH", data)
         middle, start = 6 + named, 6 + named + said
-        entries = [
-            (name.decode("utf-8", "surrogateescape"), kind, mode, size, mtime,
-             goal.decode("utf-8", "surrogateescape"))
-            for name, kind, mode, size, mtime, goal in wire.unpack_entries(data[start:])
-        ]  # fmt: skip
+        entries = list(map(decoded, wire.unpack_entries(data[start:])))
     except (ValueError, struct.error) as err:
         words = "a listing that can't be read"
         raise bad(words) from err

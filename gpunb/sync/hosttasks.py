@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = [
+    "APPEND",
     "CREATE",
     "EXCLUSIVE",
     "READ",
@@ -28,11 +29,12 @@ __all__ = [
     "listing",
     "open_file",
     "os_error",
+    "streamed",
     "take_name",
     "write_range",
 ]
 
-READ, WRITE, CREATE, TRUNCATE, EXCLUSIVE = 1, 2, 8, 16, 32
+READ, WRITE, APPEND, CREATE, TRUNCATE, EXCLUSIVE = 1, 2, 4, 8, 16, 32
 _MOST_NAMES = 5_000_000
 
 
@@ -45,7 +47,7 @@ def write_range(pump: Pump, path: str, start: int, end: int, read: Callable[[int
             piece = read(at, min(pump.write_size, end - at))
             yield at, Request(wire.WRITE, string(handle) + at.to_bytes(8, "big") + string(piece), len(piece))
 
-    yield from closing(handle, _stream(Stream(writes(), _nothing)))
+    yield from closing(handle, streamed(writes()))
 
 
 def fetch_range(
@@ -175,8 +177,9 @@ def listing(path: str, out: list[tuple[str, Attrs, Attrs | None]]) -> Task:
         out.append((name, attrs, goal))
 
 
-def _stream(stream: Stream) -> Task:
-    yield stream
+def streamed(requests: Iterator[tuple[int, Request]]) -> Task:
+    """Requests whose answers say nothing but that it is done; the server takes them in this order."""
+    yield Stream(requests, _nothing)
 
 
 def _nothing(_tag: int, _value: Any) -> None:

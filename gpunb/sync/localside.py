@@ -6,15 +6,15 @@ import contextlib
 import os
 import stat
 import threading
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunb.agent import filewire as wire
-from gpunb.sync.hostcontent import Refused
+from gpunb.sync.hostcontent import Refused, as_content
 from gpunb.sync.remote import encode
 from gpunb.sync.safe import LocalRoot, part_name
-from gpunb.sync.scan import folders
+from gpunb.sync.scan import decoded, folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +36,7 @@ class LocalSide:
         self._safe: LocalRoot | None = None
         self._asked: deque[str] = deque()
         self._hashes: deque[list[str | None]] = deque()
+        self.unkept: Counter[str] = Counter()
 
     def folders(self, rules: Rules, tree: Tree) -> Iterator[tuple[str, list[Entry]]]:
         """Each folder that goes, with what goes of it; the rest is noted in `tree`."""
@@ -54,12 +55,7 @@ class LocalSide:
             return path, [], ""
         except OSError as err:
             return path, [], err.strerror or str(err)
-        entries = [
-            (name.decode("utf-8", "surrogateescape"), kind, mode, size, mtime,
-             goal.decode("utf-8", "surrogateescape"))
-            for name, kind, mode, size, mtime, goal in found
-        ]  # fmt: skip
-        return path, entries, ""
+        return path, list(map(decoded, found)), ""
 
     def item(self, path: str, *, follow: bool) -> Entry | None:
         """What is at an absolute path."""
@@ -70,7 +66,8 @@ class LocalSide:
         kinds = {stat.S_IFREG: wire.FILE, stat.S_IFDIR: wire.FOLDER, stat.S_IFLNK: wire.LINK}
         kind = kinds.get(stat.S_IFMT(facts.st_mode), wire.SPECIAL)
         name = path.rpartition("/")[2]
-        return name, kind, facts.st_mode & 0o777, facts.st_size, facts.st_mtime_ns, ""
+        held = min(facts.st_size, facts.st_blocks * 512)
+        return name, kind, facts.st_mode & 0o777, facts.st_size, facts.st_mtime_ns, "", held, facts.st_ino
 
     def hashes_begin(self, paths: Sequence[str]) -> None:
         """The digests that `hashes` gives."""
@@ -102,7 +99,7 @@ class LocalSide:
 
     def set_modes(self, items: Sequence[Item]) -> list[tuple[str, str]]:
         """Set permissions, and files' times; what failed."""
-        return _each(items, self.safe.set_mode_and_time)
+        return _each(items, lambda item: note_unkept(self.unkept, self.safe.set_mode_and_time(item)))
 
     def delete(self, paths: Sequence[str], kinds: dict[str, str]) -> list[tuple[str, str]]:
         """Delete, in this order; what failed."""
@@ -126,6 +123,12 @@ class LocalSide:
         if self._safe is not None:
             self._safe.__exit__()
             self._safe = None
+
+
+def note_unkept(noted: Counter[str], why: str) -> None:
+    """Count a file that is in place without its mode or time, if `why` says so."""
+    if why:
+        noted[why] += 1
 
 
 def _each(items: Sequence[Item], do: Callable[[Item], None]) -> list[tuple[str, str]]:
@@ -170,10 +173,10 @@ class LocalReader:
             try:
                 fd = self._open(item)
                 try:
-                    data = wire.read_as_listed(fd, item.size, item.mtime_ns)
+                    now = wire.read_as_listed(fd, item.size, item.mtime_ns, item.inode)
                 finally:
                     os.close(fd)
-                found.append(Refused(wire.CHANGED) if data is None else data)
+                found.append(Refused(wire.CHANGED) if now is None else as_content(item, *now))
             except OSError as err:  # noqa: PERF203 - each by itself
                 found.append(Refused(err.strerror or str(err)))
         return found
@@ -190,8 +193,7 @@ class LocalReader:
                 if os.preadv(fd, [self._buffer[:want]], at) < want:
                     raise Refused(wire.CHANGED)
                 yield at, self._buffer[:want]  # taken before the next one is read
-            facts = os.fstat(fd)
-            if (facts.st_size, facts.st_mtime_ns) != (item.size, item.mtime_ns):
+            if not wire.as_listed(os.fstat(fd), item.size, item.mtime_ns, item.inode):
                 raise Refused(wire.CHANGED)
         except OSError as err:
             raise Refused(err.strerror or str(err)) from err
@@ -228,6 +230,7 @@ class LocalWriter:
         self._root = root
         self._folder: tuple[str, int] | None = None
         self._part = part_name(f"{id(self)}-{threading.get_ident()}")
+        self.unkept: Counter[str] = Counter()
 
     def close(self) -> None:
         """Close the folder."""
@@ -263,8 +266,7 @@ class LocalWriter:
             view = memoryview(content)
             while view:
                 view = view[os.write(fd, view) :]
-            os.fchmod(fd, item.mode)
-            os.utime(fd, ns=(item.mtime_ns, item.mtime_ns))
+            note_unkept(self.unkept, wire.stamp(fd, item.mode, item.mtime_ns))
             os.replace(self._part, name, src_dir_fd=folder, dst_dir_fd=folder)
         except OSError:
             with contextlib.suppress(OSError):
@@ -346,8 +348,7 @@ class LocalWriter:
             fd = self._open_part(item, 0)
             try:
                 os.ftruncate(fd, item.size)
-                os.fchmod(fd, item.mode)
-                os.utime(fd, ns=(item.mtime_ns, item.mtime_ns))
+                note_unkept(self.unkept, wire.stamp(fd, item.mode, item.mtime_ns))
             finally:
                 os.close(fd)
             folder = self._in(above)

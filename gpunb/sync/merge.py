@@ -30,6 +30,9 @@ __all__ = ["Merge", "Target"]
 
 AHEAD = 200  # folders asked for and not yet compared
 AHEAD_ENTRIES = 20_000
+# seconds: of 32 bits, of 34 (ext4), of xfs's bigtime; 1901, 1970 and FAT's 1980
+_LAST = {2**31 - 1, 2**32 - 1, 2**34 - 2**31 - 1, 16299260424}
+_FIRST = {-(2**31), 0, 315532800}
 HASHED = 200  # files whose digests are asked for at once
 WORDS = {wire.FOLDER: "a folder", wire.FILE: "a file", wire.LINK: "a link", wire.SPECIAL: "a special file"}
 
@@ -85,7 +88,7 @@ class Merge:
         self.suspects = Spool()
         self.leftovers: set[str] = set()
         self._shut: set[str] = set()
-        self._gone: dict[str, str] = {}
+        self._gone: dict[str, tuple[str, int]] = {}
         self._below: deque[str] = deque()
         self._contested: list[tuple[Item, Entry]] = []
 
@@ -178,10 +181,14 @@ class Merge:
     def _folder_there(self, item: Item, entry: Entry, old: Entry) -> None:
         if old[1] != entry[1]:
             self._other_kind(item, old)
-        elif old[2] != entry[2]:
+            return
+        if old[2] & 0o700 != 0o700:
+            self.plan.closed.append(item)
+        if old[2] != entry[2]:
             self.plan.modes.append(item)
 
     def _same_kind(self, item: Item, entry: Entry, old: Entry, parts: dict[str, int]) -> None:
+        self.plan.met += 1
         if entry[1] == wire.LINK:
             if old[5] == entry[5]:
                 self.plan.unchanged.append(item)
@@ -192,7 +199,7 @@ class Merge:
             if old[2] != entry[2]:
                 self.plan.modes.append(item)
         else:
-            self._changed(item, old, parts)
+            self._changed(item, old, parts, by_content=self.checksum or _may_be_same_time(entry[4], old[4]))
 
     def _sort_out_parts(self, path: str, there: dict[str, Entry]) -> dict[str, int]:
         """Take our unfinished files out of `there`: their names and sizes."""
@@ -210,10 +217,11 @@ class Merge:
         self._resume(item, parts)
         self._send(item)
 
-    def _changed(self, item: Item, old: Entry, parts: dict[str, int]) -> None:
+    def _changed(self, item: Item, old: Entry, parts: dict[str, int], *, by_content: bool) -> None:
         item.base = old[3]
+        self.plan.replaced_bytes += min(old[6], old[3])
         self._resume(item, parts)
-        if self.checksum and old[3] == item.size:
+        if by_content and old[3] == item.size:
             self.suspects.append(item)
             return
         self._send(item)
@@ -229,7 +237,7 @@ class Merge:
     def _send(self, item: Item) -> None:
         self.plan.items.append(item)
         self.plan.total_bytes += item.size
-        self.plan.replaced_bytes += max(0, item.base)
+        self.plan.room_bytes += item.room
 
     def _other_kind(self, item: Item, old: Entry) -> None:
         if not self.delete:
@@ -239,7 +247,7 @@ class Merge:
             self._contested.append((item, old))
             self._only_there(item.path.rpartition("/")[0], old, ruled=False)
         else:
-            self._gone[item.path] = KINDS[old[1]]
+            self._gone[item.path] = KINDS[old[1]], min(old[6], old[3])
             self.plan.folders.append(item)
 
     def _block(self, item: Item, why: str) -> None:
@@ -256,12 +264,14 @@ class Merge:
         is_folder = entry[1] == wire.FOLDER
         inside = ("pyvenv.cfg",) if is_folder and entry[3] else ()
         rule = self.rules.why_out(path, folder=is_folder, names=inside) if ruled else None
-        if rule is not None and (self.delete != "mirror" or rule.startswith("default: ")):
+        if rule is not None and (self.delete != "mirror" or LeftOut(path, rule).stays):
             self.target_tree.left_out.append(LeftOut(path, rule))
             return
-        self._gone[path] = KINDS[entry[1]]
+        self._gone[path] = KINDS[entry[1]], 0 if is_folder else min(entry[6], entry[3])
         if is_folder:
             self._below.append(path)
+            if entry[2] & 0o700 != 0o700:
+                self.plan.closed.append(item_of(folder, entry))
 
     def _deletions(self) -> None:
         waiting = 0
@@ -281,8 +291,10 @@ class Merge:
         kept = _Kept(self.source_tree, self.target_tree, mirror=self.delete == "mirror")
         for path in sorted(self._gone, reverse=True):
             if not kept.holds(path):
+                kind, size = self._gone[path]
                 self.plan.deletions.append(path)
-                self.plan.kinds[path] = self._gone[path]
+                self.plan.kinds[path] = kind
+                self.plan.deleted_bytes += size
 
     def _contests(self) -> None:
         """Where a folder must go for a file: only if all of it goes."""
@@ -298,7 +310,7 @@ class _Kept:
     """What a deletion must not touch."""
 
     def __init__(self, source: Tree, target: Tree, *, mirror: bool) -> None:
-        out = [o.path for o in source.left_out if not mirror or o.rule.startswith("default: ")]
+        out = [o.path for o in source.left_out if not mirror or o.stays]
         self._roots = {*out, *(path for path, _ in source.failed)}
         hidden = {o.path for o in target.left_out} | {path for path, _ in target.failed}
         self._above = {above for path in hidden | self._roots for above in _parents(path)}
@@ -316,6 +328,18 @@ def _parents(path: str) -> list[str]:
         path = path.rpartition("/")[0]
         found.append(path)
     return found
+
+
+def _may_be_same_time(source: int, target: int) -> bool:
+    """Whether a file system may have made `target` of the time `source`, both in ns.
+
+    FAT keeps even seconds, and each system's last and first date is as far as
+    it goes: such files are compared by their content, or they would go each time.
+    """
+    seconds, nanos = divmod(target, 10**9)
+    if nanos == 0 and seconds % 2 == 0 and abs(source - target) < 2 * 10**9:
+        return True
+    return (seconds in _LAST and source > target) or (seconds in _FIRST and source < target)
 
 
 def _same_time(source: int, target: int) -> bool:

@@ -200,13 +200,22 @@ def lock(endpoint: Endpoint, ends: Ends, direction: str) -> Iterator[None]:
         os.close(handle)
 
 
-def need_room(plan: Plan, free: int | None, where: str) -> None:
-    """Raise `NotEnoughSpace` if the plan does not fit into `free` bytes (None: not known)."""
+def need_room(plan: Plan, free: int | None, where: str) -> bool:
+    """Whether only the plan's deletions make the room that it needs, so that they must go first.
+
+    Raises
+    ------
+    NotEnoughSpace
+        The plan does not fit into `free` bytes (None: not known) in any order.
+    """
     needed = plan.needed_bytes()
-    if free is not None and needed > free:
+    if free is None or needed <= free:
+        return False
+    if needed > free + plan.deleted_bytes:
         msg = f"{where} has {bytes_text(free)} free, the plan needs {bytes_text(needed)}"
         largest = ", ".join(f"{item.path} ({bytes_text(item.size)})" for item in plan.largest(3))
         raise NotEnoughSpace(msg, hint=f"free some room or leave files out; the largest: {largest}")
+    return True
 
 
 def folds_here(path: Path) -> bool:

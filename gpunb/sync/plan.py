@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from gpunb.sync.spool import Spool
@@ -43,6 +43,10 @@ class Item:
         the size of the file that stands there.
     part
         Whether an unfinished file of an earlier try stands in the target.
+    held
+        Bytes of data: less than `size` in a file with holes; -1 where it is not known.
+    inode
+        Of the file as it was listed; 0 where it is not known.
     """
 
     path: str
@@ -54,6 +58,13 @@ class Item:
     nanos: int = 0
     base: int = -1
     part: bool = False
+    held: int = -1
+    inode: int = 0
+
+    @property
+    def room(self) -> int:
+        """Bytes that the file takes on a disk that keeps its holes."""
+        return self.size if self.held < 0 else self.held
 
     @property
     def mtime_ns(self) -> int:
@@ -67,6 +78,13 @@ class LeftOut:
 
     path: str
     rule: str
+    cant_go: bool = False
+    """No rule's choice: a link that leads out, a pipe, a name that no path can have."""
+
+    @property
+    def stays(self) -> bool:
+        """Whether what the target has there stays even with ``--mirror``."""
+        return self.cant_go or self.rule.startswith(("default: ", "secret: "))
 
 
 @dataclass(slots=True)
@@ -105,10 +123,19 @@ class Plan:
         What the user should be told loudly.
     total_bytes
         Bytes of `items`.
+    room_bytes
+        Bytes of data in `items`: without their holes, which take no room.
     replaced_bytes
         Bytes of the target's files that `items` replace.
     kinds
         Of each deletion: "file", "dir", "link" or "special".
+    deleted_bytes
+        Bytes of data in the deletions.
+    met
+        Files and links of the source that the target has too, in whatever state.
+    closed
+        Folders of the target that their owner can't write into, with the mode
+        that they have in the end.
     """
 
     items: Spool | list[Item] = field(default_factory=Spool)
@@ -120,13 +147,25 @@ class Plan:
     blocked: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     total_bytes: int = 0
+    room_bytes: int = 0
     replaced_bytes: int = 0
     kinds: dict[str, str] = field(default_factory=dict)
+    deleted_bytes: int = 0
+    met: int = 0
+    closed: list[Item] = field(default_factory=list)
+
+    def opened(self) -> list[Item]:
+        """Those of `closed` that something goes into or out of, parents first, opened for their owner."""
+        if not self.closed:
+            return []
+        paths = chain((item.path for item in chain(self.items, self.folders)), self.deletions)
+        needed = {path.rpartition("/")[0] for path in paths}
+        return [replace(item, mode=item.mode | 0o700) for item in self.closed if item.path in needed]
 
     def needed_bytes(self) -> int:
         """Room that the target must have: each new file stands beside the old one for a while."""
-        most = max((item.size for item in self.items), default=0)
-        return min(self.total_bytes, self.total_bytes - self.replaced_bytes + most)
+        most = max((item.room for item in self.items), default=0)
+        return min(self.room_bytes, self.room_bytes - self.replaced_bytes + most)
 
     def largest(self, count: int = 5) -> list[Item]:
         """The `count` largest files that go, largest first."""
@@ -160,7 +199,7 @@ def diff(source: Tree, target: Tree, *, delete: bool = False) -> Plan:
     """
     plan = Plan(left_out=source.left_out, notes=source.notes)
     there = {item.path: item for item in target.items}
-    wanted = {item.path for item in source.items}
+    wanted = {item.path: item for item in source.items}
     kept = _Kept(source, target)
     shut: set[str] = set()
     doomed: set[str] = set()
@@ -185,7 +224,14 @@ def diff(source: Tree, target: Tree, *, delete: bool = False) -> Plan:
             if gone or any(above in doomed for above in (old.path, *_above(old.path))):
                 plan.deletions.append(old.path)
                 plan.kinds[old.path] = old.kind
-    plan.total_bytes = sum(item.size for item in plan.items)
+                plan.deleted_bytes += old.size
+    plan.closed = [
+        replace(old, mode=same.mode if (same := wanted.get(old.path)) else old.mode)
+        for old in target.items
+        if old.kind == "dir" and old.mode & 0o700 != 0o700
+    ]
+    # SFTP and rsync write holes as zeros
+    plan.total_bytes = plan.room_bytes = sum(item.size for item in plan.items)
     return plan
 
 
@@ -213,17 +259,27 @@ def _place(plan: Plan, item: Item, old: Item | None) -> None:
         elif old.mode != item.mode:
             plan.modes.append(item)
         return
+    plan.met += old is not None
     if old is None or old.kind != item.kind:
         plan.items.append(item)
     elif item.kind == "link":
         (plan.unchanged if old.goal == item.goal else plan.items).append(item)
-    elif (old.size, old.mtime) != (item.size, item.mtime):
+    elif old.size != item.size or not _same_time(item.mtime, old.mtime):
         plan.items.append(item)
         plan.replaced_bytes += old.size
     else:
         plan.unchanged.append(item)
         if old.mode != item.mode:
             plan.modes.append(item)
+
+
+def _same_time(source: int, target: int) -> bool:
+    """Whether two times in seconds are one, as far as SFTP can carry them."""
+    return (
+        source == target
+        or min(max(source, 0), 2**32 - 1) == target
+        or source == min(max(target, 0), 2**32 - 1)
+    )
 
 
 class _Kept:

@@ -215,7 +215,7 @@ class _Lister:
             problem = "name that is listed twice" if name in seen else name_problem(name, path)
             seen.add(name)
             if problem is not None:
-                self.tree.left_out.append(LeftOut(path[:300], problem))
+                self.tree.left_out.append(LeftOut(path[:300], problem, cant_go=True))
             elif self._take(path, attrs):
                 links.append(path)
         yield from self._read_links(links)
@@ -274,7 +274,8 @@ class _Lister:
             item.kind, item.size = "special", 0
             self.tree.items.append(item)
         else:
-            self.tree.left_out.append(LeftOut(path, "special file: not a file, folder or link"))
+            why = "special file: not a file, folder or link"
+            self.tree.left_out.append(LeftOut(path, why, cant_go=True))
         return False
 
     def _read_links(self, paths: list[str]) -> Task:
@@ -288,7 +289,8 @@ class _Lister:
             if self._target or (link_stays_inside(path, goal) and len(goal) < _LONGEST_PATH):
                 self.tree.items.append(Item(path, "link", goal=goal))
             else:
-                self.tree.left_out.append(LeftOut(path, f"link that leads out of the folder: {goal[:300]}"))
+                why = f"link that leads out of the folder: {goal[:300]}"
+                self.tree.left_out.append(LeftOut(path, why, cant_go=True))
 
 
 def name_problem(name: str, path: str) -> str | None:

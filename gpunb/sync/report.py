@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from gpunb.errors import SyncError
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from gpunb.sync.plan import LeftOut, Plan
     from gpunb.sync.stores import Stored
 
@@ -58,6 +60,15 @@ class SyncReport:
     estimate_s: float | None = None
     estimate_usd: float | None = None
     way: str = ""
+
+    def note_unkept(self, reasons: Counter[str], where: str) -> None:
+        """Say once that files are in place without permissions or times, which `where` does not keep."""
+        if reasons:
+            words = ", ".join(sorted(reasons))
+            self.plan.notes.append(
+                f"{where} keeps no permissions or times ({words}): {sum(reasons.values())} files are "
+                "in place without; where times are not kept, --checksum sends only what differs"
+            )
 
     def check(self) -> None:
         """Raise `SyncError` with the list if anything failed."""

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections import Counter
 from typing import IO, TYPE_CHECKING
 
 from gpunb.errors import HostError, SyncError, Unreachable
@@ -35,6 +36,7 @@ _THERE = (3, 0, 0)
 _LONGEST_LINE = 2**16
 _PARTLY = {23, 24}  # some files could not go, or vanished
 _VERSION = re.compile(rb"rsync\s+version\s+v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})")
+_UNKEPT = re.compile(r"failed to set (times|permissions) on")
 _PROGRESS = re.compile(rb"\s*([\d,.]{1,40})\s+\d{1,3}%")
 
 
@@ -163,6 +165,15 @@ def reasons(said: str, items: Iterable[Item]) -> Iterator[tuple[str, str]]:
     for item in items:
         line = next((line for line in lines if item.path in line), "")
         yield item.path, line.rpartition(": ")[2] or "rsync could not send it"
+
+
+def unkept(said: str) -> Counter[str]:
+    """What rsync could not set of files that it brought: the system's words, and how often."""
+    found: Counter[str] = Counter()
+    for line in said.splitlines():
+        if _UNKEPT.search(line):
+            found[line.rpartition(": ")[2].rpartition(" (")[0] or line[-80:]] += 1
+    return found
 
 
 def _listen(err: IO[bytes] | None, words: bytearray) -> None:

@@ -13,6 +13,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from gpunb.agent.filewire import NS, stamp
 from gpunb.sync.rules import PART
 
 if TYPE_CHECKING:
@@ -63,20 +64,18 @@ class LocalRoot:
         with self.folder(above) as fd, contextlib.suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=fd)
 
-    def set_mode_and_time(self, item: Item) -> None:
-        """Give a file its mode and time, a folder its mode, never through a link."""
-        self.set_mode(item, time=item.kind == "file")
+    def set_mode_and_time(self, item: Item) -> str:
+        """Give a file its mode and time, a folder its mode, never through a link; why it is not kept."""
+        return self.set_mode(item, time=item.kind == "file")
 
-    def set_mode(self, item: Item, *, time: bool = False) -> None:
-        """Give a file or folder its mode, never through a link."""
+    def set_mode(self, item: Item, *, time: bool = False) -> str:
+        """Give a file or folder its mode, never through a link; why the file system does not keep it."""
         above, _, name = item.path.rpartition("/")
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with self.folder(above) as fd:
             target = os.open(name, flags, dir_fd=fd)
             try:
-                if time:
-                    os.utime(target, ns=(item.mtime_ns, item.mtime_ns))
-                os.fchmod(target, item.mode)
+                return stamp(target, item.mode, item.mtime_ns if time else None)
             finally:
                 os.close(target)
 
@@ -99,13 +98,16 @@ class LocalRoot:
                     raise
         return handle
 
-    def finish(self, item: Item, handle: int) -> None:
-        """Mode and time, then take the name: the old file or the new one is there, never a part."""
+    def finish(self, item: Item, handle: int) -> str:
+        """Mode and time, then take the name: the old file or the new one is there, never a part.
+
+        Why the file system does not keep mode or time, if it does not.
+        """
         above, _, name = item.path.rpartition("/")
-        os.fchmod(handle, item.mode)
-        os.utime(handle, (item.mtime, item.mtime))
+        why = stamp(handle, item.mode, item.mtime * NS)
         with self.folder(above) as fd:
             os.replace(part_name(name), name, src_dir_fd=fd, dst_dir_fd=fd)
+        return why
 
     def link(self, item: Item) -> None:
         """Make the link; its goal was checked by the plan."""

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from gpunb.sync.rules import Rules
 
-__all__ = ["KINDS", "Entry", "folders", "item_of", "scan"]
+__all__ = ["KINDS", "Entry", "decoded", "folders", "item_of", "scan"]
 
-Entry = tuple[str, int, int, int, int, str]
-"""Name, kind, permission bits, size, mtime in ns, where a link leads."""
+Entry = tuple[str, int, int, int, int, str, int, int]
+"""Name, kind, permission bits, size, mtime in ns, where a link leads, bytes of data, inode."""
 
 KINDS = {wire.FILE: "file", wire.FOLDER: "dir", wire.LINK: "link", wire.SPECIAL: "special"}
 
@@ -50,10 +50,19 @@ def scan(root: Path, rules: Rules, *, target: bool = False) -> Tree:
 
 def item_of(folder: str, entry: Entry) -> Item:
     """The plan's item of an entry of `folder`."""
-    name, kind, mode, size, mtime, goal = entry
+    name, kind, mode, size, mtime, goal, held, inode = entry
     path = f"{folder}/{name}" if folder else name
     seconds, nanos = divmod(mtime, 10**9)
-    return Item(path, KINDS[kind], 0 if kind == wire.FOLDER else size, seconds, mode, goal, nanos)
+    if kind == wire.FOLDER:
+        size = held = 0
+    return Item(path, KINDS[kind], size, seconds, mode, goal, nanos, held=min(held, size), inode=inode)
+
+
+def decoded(entry: tuple[bytes, int, int, int, int, bytes, int, int]) -> Entry:
+    """An entry of `gpunb.agent.filewire`, with its names as text."""
+    name, kind, mode, size, mtime, goal, held, inode = entry
+    text, leads = name.decode("utf-8", "surrogateescape"), goal.decode("utf-8", "surrogateescape")
+    return text, kind, mode, size, mtime, leads, held, inode
 
 
 def folders(
@@ -72,9 +81,8 @@ def folders(
         start = f"{folder}/" if folder else ""
         quiet = rules.quiet_in(folder)
         kept: list[Entry] = []
-        for raw, kind, mode, size, mtime, goal in found:
-            name = raw.decode("utf-8", "surrogateescape")
-            entry = (name, kind, mode, size, mtime, goal.decode("utf-8", "surrogateescape"))
+        for entry in map(decoded, found):
+            name, kind = entry[0], entry[1]
             plain = quiet and kind == wire.FILE and name[0] != "."
             if plain or _goes(tree, rules, entry, start + name, root, target=target):
                 kept.append(entry)
@@ -84,7 +92,7 @@ def folders(
 
 def _goes(tree: Tree, rules: Rules, entry: Entry, path: str, root: Path, *, target: bool) -> bool:
     """Whether an entry goes; if it does not, `tree` knows why."""
-    name, kind, _, size, _, goal = entry
+    name, kind, _, size, _, goal, _, _ = entry
     folder = kind == wire.FOLDER
     rule = rules.why_out(path, folder=folder, names=("pyvenv.cfg",) if folder and size else ())
     if rule is not None:
@@ -96,12 +104,12 @@ def _goes(tree: Tree, rules: Rules, entry: Entry, path: str, root: Path, *, targ
             _speak_up(tree, f"{root}/{path}", path, size, rule, folder=folder)
         return False
     if kind == wire.LINK and not (target or link_stays_inside(path, goal)):
-        tree.left_out.append(LeftOut(path, f"link that leads out of the folder: {goal}"))
+        tree.left_out.append(LeftOut(path, f"link that leads out of the folder: {goal}", cant_go=True))
         return False
     if kind == wire.SPECIAL and not target:
         mode = os.lstat(f"{root}/{path}").st_mode
         what = next((text for test, text in _SPECIAL if test(mode)), "not a file")
-        tree.left_out.append(LeftOut(path, f"special file: {what}"))
+        tree.left_out.append(LeftOut(path, f"special file: {what}", cant_go=True))
         return False
     return True
 

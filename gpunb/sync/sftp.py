@@ -11,6 +11,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
+from gpunb.agent.filewire import NS, read_as_listed
 from gpunb.errors import ProtocolError
 from gpunb.sync import sftpwire as wire
 from gpunb.sync.remote import Remote, encode
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from gpunb.sync.plan import Item, Plan
+    from gpunb.sync.plan import Item
 
 __all__ = ["Download", "Upload", "delete_remote"]
 
@@ -65,7 +66,16 @@ class Upload(Engine):
         yield Request(wire.MKDIR, string(self.on_host(item.path)) + Attrs(mode=0o700).pack())
 
     def _set_mode(self, item: Item) -> Task:
-        yield Request(wire.SETSTAT, string(self.on_host(item.path)) + Attrs(mode=item.mode).pack())
+        yield from self._stamp(wire.SETSTAT, self.on_host(item.path), Attrs(mode=item.mode))
+
+    def _stamp(self, kind: int, name: bytes, attrs: Attrs) -> Task:
+        """Set mode and time; where the host does not keep them, the content is in place all the same."""
+        try:
+            yield Request(kind, string(name) + attrs.pack())
+        except Fault as fault:
+            if fault.code == wire.NO_SUCH_FILE:
+                raise
+            self.note_unkept(fault.message)
 
     def _link(self, item: Item) -> Task:
         part = self._part(item)
@@ -90,17 +100,18 @@ class Upload(Engine):
         """One small file: open, write, mode and time, close, rename."""
         handle_here = self._source_of(item)
         try:
-            data = os.read(handle_here, item.size + 1) if item.size else b""
+            now = read_as_listed(handle_here, item.size, item.mtime_ns, item.inode)
         finally:
             os.close(handle_here)
-        if len(data) != item.size:
+        if now is None:
             raise Failed(CHANGED)
+        data, mtime = now[0], now[1] // NS
         handle = yield self._open(item, _WRITE_NEW)
         try:
             yield Stream(
                 self._writes(pump, handle, lambda at, size: data[at : at + size], 0, len(data)), _nothing
             )
-            yield Request(wire.FSETSTAT, string(handle) + Attrs(mode=item.mode, mtime=item.mtime).pack())
+            yield from self._stamp(wire.FSETSTAT, handle, Attrs(mode=item.mode, mtime=mtime))
             yield Request(wire.CLOSE, string(handle))
             yield from self._take_name(pump, item)
         except Fault:
@@ -122,8 +133,7 @@ class Upload(Engine):
         if not self.settle(large):
             return
         if large.problem is None:
-            part = string(self._part(item))
-            yield Request(wire.SETSTAT, part + Attrs(mode=item.mode, mtime=item.mtime).pack())
+            yield from self._stamp(wire.SETSTAT, self._part(item), Attrs(mode=item.mode, mtime=item.mtime))
             yield from self._take_name(pump, item)
             self.sent(item)
         else:
@@ -169,7 +179,8 @@ class Upload(Engine):
         path = self._named or self._here / item.path
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode) or found.st_size != item.size:
+        grew = found.st_size > item.size and item.inode in (0, found.st_ino)
+        if not stat.S_ISREG(found.st_mode) or not (found.st_size == item.size or grew or item.size <= SMALL):
             os.close(handle)
             raise Failed(CHANGED)
         return handle
@@ -218,7 +229,7 @@ class Download(Engine):
             if item.kind == "link" and self._try(item, self._root.link):
                 self.sent(item)
         for item in (*reversed(self.plan.folders), *self.plan.modes):
-            self._try(item, self._root.set_mode)
+            self._try(item, lambda one: self.note_unkept(self._root.set_mode(one)))
 
     def _try(self, item: Item, action: Callable[[Item], None]) -> bool:
         try:
@@ -248,7 +259,7 @@ class Download(Engine):
             view = memoryview(data)
             while view:
                 view = view[os.write(handle, view) :]
-            self._root.finish(item, handle)
+            self.note_unkept(self._root.finish(item, handle))
         except OSError:
             self._root.drop_part(item.path)
             raise
@@ -276,7 +287,7 @@ class Download(Engine):
             return
         try:
             if large.problem is None:
-                self._root.finish(item, large.handle)
+                self.note_unkept(self._root.finish(item, large.handle))
         except OSError as err:
             large.problem = err.strerror or str(err)
         if self._open_parts.pop(item.path, None) is not None:
@@ -327,12 +338,14 @@ class Download(Engine):
         yield Request(wire.CLOSE, string(handle))
 
 
-def delete_remote(remote: Remote, root: str, plan: Plan, failed: Callable[[str, str], None]) -> list[str]:
-    """Delete the plan's deletions on the host; the paths that are gone."""
+def delete_remote(
+    remote: Remote, root: str, paths: list[str], kinds: dict[str, str], failed: Callable[[str, str], None]
+) -> list[str]:
+    """Delete `paths` on the host; those that are gone."""
     gone: list[str] = []
 
     def drop(path: str) -> Task:
-        kind = wire.RMDIR if plan.kinds[path] == "dir" else wire.REMOVE
+        kind = wire.RMDIR if kinds[path] == "dir" else wire.REMOVE
         try:
             yield Request(kind, string(encode(f"{root}/{path}")))
         except Fault as fault:
@@ -340,8 +353,8 @@ def delete_remote(remote: Remote, root: str, plan: Plan, failed: Callable[[str, 
                 raise
         gone.append(path)
 
-    remote.each([p for p in plan.deletions if plan.kinds[p] != "dir"], drop, failed)
-    folders = [p for p in plan.deletions if plan.kinds[p] == "dir"]
+    remote.each([p for p in paths if kinds[p] != "dir"], drop, failed)
+    folders = [p for p in paths if kinds[p] == "dir"]
     for depth in sorted({p.count("/") for p in folders}, reverse=True):
         remote.each([p for p in folders if p.count("/") == depth], drop, failed)
     return gone

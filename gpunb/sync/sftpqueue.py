@@ -72,6 +72,7 @@ class Engine:
         self.smalls: collections.deque[Item] = collections.deque()
         self.segments: collections.deque[tuple[Large, int, int]] = collections.deque()
         self._progress, self._pace = errand.progress, errand.pace
+        self.unkept: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
         self._done, self._shown = 0, 0.0
 
@@ -95,6 +96,12 @@ class Engine:
         """Note a file that could not go."""
         with self._lock:
             self.report.failed.append((item.path, reason))
+
+    def note_unkept(self, why: str) -> None:
+        """Count a file that is in place without its mode or time, if `why` says so."""
+        if why:
+            with self._lock:
+                self.unkept[why] += 1
 
     def sent(self, item: Item) -> None:
         """Count a file that went."""

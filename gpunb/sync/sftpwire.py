@@ -65,7 +65,8 @@ class Attrs:
     size: int | None = None
     mode: int | None = None
     mtime: int | None = None
-    nanos: int = 0  # what the agent says beyond; SFTP has no such thing
+    nanos: int = 0  # what the agent says beyond; SFTP has no such things
+    inode: int = 0
 
     def pack(self) -> bytes:
         """The wire form, for requests."""

@@ -43,7 +43,7 @@ class Spool:
         at = self._file.seek(0, os.SEEK_END)
         for start in range(0, len(self._new), CHUNK):
             fields = [
-                (i.path, i.kind, i.size, i.mtime, i.mode, i.goal, i.nanos, i.base, i.part)
+                (i.path, i.kind, i.size, i.mtime, i.mode, i.goal, i.nanos, i.base, i.part, i.held, i.inode)
                 for i in self._new[start : start + CHUNK]
             ]
             data = pickle.dumps(fields, protocol=5)  # read back by us alone, from an unnamed file

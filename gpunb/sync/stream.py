@@ -16,12 +16,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gpunb.agent import filewire as wire
 from gpunb.errors import HostError
-from gpunb.sync.hostcontent import Refused
+from gpunb.sync.hostcontent import Newer, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -61,9 +62,14 @@ class _Bundle:
         for item, content in zip(self.items, contents, strict=True):
             if isinstance(content, Refused):
                 stream.failed(item, str(content))
-            else:
-                items.append(item)
-                good.append(content)
+                continue
+            now = item
+            if isinstance(content, Newer):  # written anew since it was listed
+                seconds, nanos = divmod(content.mtime_ns, wire.NS)
+                content = content.data  # noqa: PLW2901 - the same content, opened
+                now = replace(item, size=len(content), mtime=seconds, nanos=nanos)
+            items.append(now)
+            good.append(content)
         size = sum(item.size for item in items)
         stream.pace.wait(size)
         writer.small(items, good, lambda failed: stream.bundled(items, failed))
@@ -150,8 +156,10 @@ class _Large:
         found: list[tuple[int, int]] = []
         for number, start in enumerate(range(0, self.item.size, wire.BLOCK)):
             end = min(start + wire.BLOCK, self.item.size)
-            if number < len(mine) and number < len(theirs) and mine[number] == theirs[number]:
-                continue
+            if number < len(mine):  # beyond the end of what stands there the part is zeros
+                there = theirs[number] if number < len(theirs) else wire.zeros(end - start)
+                if mine[number] == there:
+                    continue
             if found and found[-1][1] == start:
                 found[-1] = (found[-1][0], end)
             else:
@@ -283,6 +291,7 @@ class Stream:
         self._closers: list[Callable[[], None]] = []
         self._problems: list[BaseException] = []
         self._stopped = False
+        self.unkept: Counter[str] = Counter()
 
     def run(self, lines: int) -> None:
         """Send all files on so many lines; raises what broke them."""
@@ -342,6 +351,8 @@ class Stream:
             ahead.popleft().carry(reader, writer, self)
             writer.poll()
         writer.settle()
+        with self._lock:
+            self.unkept.update(writer.unkept)
 
     def _stop(self) -> None:
         self.tasks.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import stat
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from gpunb.errors import BadInput, SyncError
 from gpunb.progress import SILENT
 from gpunb.sync import places, rsync, sftp
+from gpunb.sync.deleting import Shown, check_source, in_the_way
 from gpunb.sync.flow import Wish, by_agent
 from gpunb.sync.pace import Pace
 from gpunb.sync.plan import Item, Plan, Tree, diff
@@ -50,6 +52,7 @@ def sync(
     exclude: Sequence[str] = (),
     checksum: bool = False,
     mirror: bool = False,
+    yes: bool = False,
     limit_rate: float | None = None,
     agent: AgentClient | None = None,
     rates: Rates | None = None,
@@ -86,6 +89,9 @@ def sync(
     mirror
         As `delete`, and what an ignore file or `exclude` hides is deleted too;
         `.git`, environments and caches stay.
+    yes
+        Delete even where nothing of the target stays: the source holds no
+        file, or none of the target's (20 or more).
     limit_rate
         Bytes a second that may go.
     agent
@@ -107,7 +113,8 @@ def sync(
     Raises
     ------
     BadInput
-        A path that is not there, a target that is refused, a bad pattern.
+        A path that is not there, a target that is refused, a bad pattern, a
+        deletion of all that the target holds without `yes`.
     NotEnoughSpace
         The target has no room for the plan; nothing was written.
     SyncError
@@ -131,6 +138,7 @@ def sync(
             include=include,
             exclude=exclude,
             checksum=checksum,
+            yes=yes,
             pace=Pace(limit_rate),
             rates=rates,
             progress=progress,
@@ -145,12 +153,16 @@ def sync(
         find = places.up_ends if direction == "up" else places.down_ends
         ends = find(remote, source, target, delete=delete)
         work = _Work(remote, ends, direction, progress, checksum=checksum, pace=Pace(limit_rate))
+        shown = Shown(direction, conn.endpoint.alias, ends, delete, include, exclude)
         if dry_run:
             report = SyncReport(work.plan(include, exclude, delete=delete))
             report.failed += work.unread
+            shown.keep(report.plan)
         else:
             with places.lock(conn.endpoint, ends, direction):
                 report = SyncReport(work.plan(include, exclude, delete=delete))
+                check_source(report.plan, work.where, yes=yes)
+                shown.narrow(report.plan)
                 report.failed += [*work.unread, *report.plan.blocked]
                 work.carry_out(report, engine)
     report.seconds = time.monotonic() - began
@@ -174,6 +186,8 @@ class _Work:
         self.progress, self.checksum, self.pace = progress, checksum, pace
         self.unread: list[tuple[str, str]] = []
         self.leftovers: list[str] = []
+        self.unkept: Counter[str] = Counter()
+        self.where = f"the host ({ends.there})" if self.up else f"this machine ({ends.here})"
 
     def plan(self, include: Sequence[str], exclude: Sequence[str], *, delete: bool) -> Plan:
         rules = Rules(self.ends.here if self.up else None, include=include, exclude=exclude)
@@ -197,14 +211,23 @@ class _Work:
             elif not self.ends.single:
                 self.remote.make_folders(self.ends.there)
             return
-        if self.up:
-            self._prepare_host(plan)
-        else:
-            self._prepare_here(plan)
+        room_first = self._prepare_host(plan) if self.up else self._prepare_here(plan)
         self._clear_leftovers()
-        if plan.deletions:
-            self.progress.say(f"deleting {len(plan.deletions)} files and folders")
-            self._delete(report)
+        opened = Plan(modes=Spool(plan.opened()))
+        if opened.modes:
+            self._by_sftp(SyncReport(opened), opened)
+        first = plan.deletions if room_first else in_the_way(plan)
+        self._delete(report, first)
+        self._send(report, engine)
+        before = set(first)
+        self._delete(report, [path for path in plan.deletions if path not in before])
+        closed = Plan(modes=Spool(item for item in plan.closed if item.path not in plan.kinds))
+        if opened.modes and closed.modes:
+            self._by_sftp(SyncReport(closed), closed)
+        report.note_unkept(self.unkept, self.where)
+
+    def _send(self, report: SyncReport, engine: str) -> None:
+        plan = report.plan
         count = len(plan.items)
         self.progress.say(f"{'sending' if self.up else 'fetching'} {count} file{'' if count == 1 else 's'}")
         if self._rsync_fits(plan, engine):
@@ -253,20 +276,22 @@ class _Work:
 
     # -- before
 
-    def _prepare_host(self, plan: Plan) -> None:
+    def _prepare_host(self, plan: Plan) -> bool:
         existing = self.ends.there
         while self.remote.attrs(existing) is None and existing != "/":
             existing = existing.rpartition("/")[0] or "/"
-        places.need_room(plan, self.remote.free_bytes(existing), f"the host ({existing})")
+        room_first = places.need_room(plan, self.remote.free_bytes(existing), self.where)
         self.remote.make_folders(self.ends.there)
+        return room_first
 
-    def _prepare_here(self, plan: Plan) -> None:
-        places.need_room(plan, places.free_here(self.ends.here), f"this machine ({self.ends.here})")
+    def _prepare_here(self, plan: Plan) -> bool:
+        room_first = places.need_room(plan, places.free_here(self.ends.here), self.where)
         try:
             self.ends.here.mkdir(parents=True, exist_ok=True)
         except OSError as err:
             msg = f"the folder {self.ends.here} can't be made: {err.strerror}"
             raise SyncError(msg) from err
+        return room_first
 
     def _clear_leftovers(self) -> None:
         """Remove the unfinished files of an earlier try that was cut off."""
@@ -282,15 +307,20 @@ class _Work:
                     with contextlib.suppress(OSError):
                         root.delete(path, "file")
 
-    def _delete(self, report: SyncReport) -> None:
+    def _delete(self, report: SyncReport, paths: list[str]) -> None:
+        if not paths:
+            return
+        self.progress.say(f"deleting {len(paths)} files and folders")
+
         def failed(path: str, why: str) -> None:
             report.failed.append((path, f"not deleted: {why}"))
 
         if self.up:
-            report.deleted = sftp.delete_remote(self.remote, self.ends.there, report.plan, failed)
+            kinds = report.plan.kinds
+            report.deleted += sftp.delete_remote(self.remote, self.ends.there, paths, kinds, failed)
             return
         with LocalRoot(self.ends.here) as root:
-            for path in report.plan.deletions:
+            for path in paths:
                 try:
                     root.delete(path, report.plan.kinds[path])
                     report.deleted.append(path)
@@ -336,7 +366,11 @@ class _Work:
             )
             report.sent_files, report.sent_bytes = sent, size
             if not whole:
-                report.failed += rsync.reasons(said, self._missing(files))
+                missing = self._missing(files)
+                self.unkept.update(rsync.unkept(said))
+                if self.unkept:  # what stands there in its size is there; only its time is not
+                    missing = self._missing(files, times=False)
+                report.failed += rsync.reasons(said, missing)
         rest = Plan(
             items=Spool(item for item in plan.items if item.kind == "link"),
             modes=Spool([*plan.modes, *reversed(plan.folders)]),
@@ -347,17 +381,28 @@ class _Work:
         errand = Errand(self.remote, self.ends.there, plan, report, self.progress, self.pace)
         single = self.ends.source
         if self.up:
-            sftp.Upload(errand, self.ends.here, Path(single) if single else None).run()
-            return
-        with LocalRoot(self.ends.here) as root:
-            sftp.Download(errand, root, single or None).run()
+            engine: sftp.Upload | sftp.Download = sftp.Upload(
+                errand, self.ends.here, Path(single) if single else None
+            )
+            engine.run()
+        else:
+            with LocalRoot(self.ends.here) as root:
+                engine = sftp.Download(errand, root, single or None)
+                engine.run()
+        self.unkept.update(engine.unkept)
 
-    def _missing(self, files: list[Item]) -> list[Item]:
+    def _missing(self, files: list[Item], *, times: bool = True) -> list[Item]:
         """Those of `files` that the target does not hold now."""
         rules = Rules(None)
         there = scan(self.ends.here, rules) if not self.up else self.remote.scan(self.ends.there, rules)
-        found = {item.path: (item.size, item.mtime) for item in there.items if item.kind == "file"}
-        return [item for item in files if found.get(item.path) != (item.size, item.mtime)]
+        found = {item.path: item for item in there.items if item.kind == "file"}
+        return [
+            item
+            for item in files
+            if (now := found.get(item.path)) is None
+            or now.size < item.size
+            or (times and now.mtime != item.mtime)
+        ]
 
 
 def _open_for_us(item: Item) -> Item:

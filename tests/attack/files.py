@@ -258,9 +258,9 @@ def _(place: Place) -> str:
 
 @case("listings of folders that nobody asked for, in ..", "^only: .'', 'd'.$")
 def _(place: Place) -> str:
-    folder = (b"d", wire.FOLDER, 0o755, 0, 5, b"")
+    folder = (b"d", wire.FOLDER, 0o755, 0, 5, b"", 0, 1)
     frames = [
-        agent.listing(b"", folder, (b"../up", wire.FOLDER, 0o755, 0, 5, b"")),
+        agent.listing(b"", folder, (b"../up", wire.FOLDER, 0o755, 0, 5, b"", 0, 1)),
         agent.listing(b"../up", agent.file(b"evil")), agent.listing(b"/etc", agent.file(b"evil")),
         agent.listing(b"d", agent.file(b"good")), agent.frame(b"Z"),
     ]  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 from gpunb.remote import AgentClient
 from gpunb.ssh import Connection
 from tests.support import sshd as support
+from tests.support.bench import Bench, Hosts
 from tests.support.hosts import Two, agent_on
 from tests.support.trees import odd_tree
 
@@ -66,3 +67,14 @@ def hosts(tmp_path: Path, stack: contextlib.ExitStack) -> Two:
     if not support.available():
         pytest.skip("needs OpenSSH's sshd and sftp-server")
     return Two(tmp_path, stack)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    if not support.available():
+        pytest.skip("needs OpenSSH's sshd and sftp-server")
+    root = tmp_path_factory.mktemp("bench")
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+        patch.setenv("GPUNB_HOME", str(root / "gpunb-home"))
+        hosts = Two(root, stack)
+        yield Bench(hosts.one, hosts.two(), Hosts(hosts.one.connection))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -189,7 +190,8 @@ def test_a_file_that_changes_and_one_that_can_not_be_written(hosts: Two) -> None
     (hosts.b.home / "in/whole/x").touch()
 
     def change() -> None:
-        with (top / "large").open("ab") as file:
+        os.truncate(top / "large", 10 * MB)
+        with (top / "holes").open("ab") as file:
             file.write(b"more")
         (top / "deep/er/699").unlink()
 
@@ -199,6 +201,7 @@ def test_a_file_that_changes_and_one_that_can_not_be_written(hosts: Two) -> None
     assert failed["large"] == wire.CHANGED
     assert "whole" in failed
     assert not (hosts.b.home / "in/large").exists()
+    assert (hosts.b.home / "in/holes").read_bytes() + b"more" == (top / "holes").read_bytes()
     (top / "whole").unlink()
     again = by_agents(hosts.one, "out", two, "in", Wish(delete="delete"))
     again.check()

@@ -150,7 +150,7 @@ LIES = {
     "less of a file": frame(b"P", b"\0" + b"x" * 99) + frame(b"R", b""),
     "a frame of 4 GB": wire.FRAME.pack(2**32 - 1, ord("P")),
     "a call": frame(b"J", b'{"op": "delete", "jobs": [["keep", false]]}'),
-    "a write": frame(b"W", b"\0\0\0\1\0" + wire.GIVE.pack(4, 0o777, 0, 1) + b"evilx"),
+    "a write": frame(b"W", b"\0\0\0\1\0" + wire.GIVE.pack(4, 0o777, 0, 0, 1) + b"evilx"),
     "a piece elsewhere": frame(b"D", wire.DATA.pack(1, 0, 4) + b"evil\0x"),
     "a bomb": frame(b"P", b"\1" + __import__("zlib").compress(b"x" * (8 * MB))),
     "a compression of its own": frame(b"P", b"\x07x"),

@@ -337,3 +337,60 @@ def test_the_local_filesystem_agrees_on_globs(fs, host_home):
         theirs = [path[len(str(host_home)) + 1 :] for path in here.glob(f"{host_home}/{pattern}")]
         ours = [path[len("box/") :] for path in fs.glob(f"box/{pattern}")]
         assert ours == theirs, pattern
+
+
+def test_appending_beside_a_job_loses_nothing(fs, host_home):
+    """What is appended goes behind what is there by then, whoever wrote it."""
+    log = host_home / "log"
+    log.write_bytes(b"line 0\n")
+    with fs.open("box/log", "ab") as one, fs.open("box/log", "ab") as two:
+        one.write(b"from here\n")
+        with log.open("ab") as job:
+            job.write(b"the job\n")
+        two.write(b"x" * 5_000_000)
+        with log.open("ab") as job:
+            job.write(b"the job again\n")
+        two.write(b"the end\n")
+    found = log.read_bytes()
+    for part in (
+        b"line 0\n",
+        b"from here\n",
+        b"the job\n",
+        b"x" * 5_000_000,
+        b"the job again\n",
+        b"the end\n",
+    ):
+        assert found.count(part) == 1
+    assert len(found) == 5_000_000 + len(b"line 0\nfrom here\nthe job\nthe job again\nthe end\n")
+
+
+@pytest.mark.timeout(60)
+def test_pipes_and_links_to_nothing_hang_nothing(fs, host_home, tmp_path):
+    for root in (host_home / "ff", tmp_path / "here"):
+        (root / "sub").mkdir(parents=True)
+        os.mkfifo(root / "sub/pipe")
+        (root / "dangling").symlink_to("nowhere")
+        (root / "file").write_text("x")
+    with pytest.warns(UserWarning, match="left out.*pipe"):
+        fs.get("box/ff/", f"{tmp_path}/back/", recursive=True)
+    assert (tmp_path / "back/file").read_text() == "x"
+    with pytest.warns(UserWarning, match="left out.*pipe"):
+        fs.put(f"{tmp_path}/here/", "box/put/", recursive=True)
+    assert (host_home / "put/file").read_text() == "x"
+    one = "box/ff/sub/pipe"
+    asks = [
+        lambda: fs.get(one, str(tmp_path / "x")),
+        lambda: fs.get_file(one, str(tmp_path / "x")),
+        lambda: fs.put(str(tmp_path / "here/sub/pipe"), "box/y"),
+        lambda: fs.cat_file(one),
+        lambda: fs.cat(one),
+        lambda: fs.cat("box/ff/", recursive=True),
+        lambda: fs.open(one, "rb"),
+        lambda: fs.head(one),
+        lambda: fs.cp_file(one, "box/z"),
+    ]
+    for ask in asks:
+        with pytest.raises(OSError, match="pipe, socket or device"):
+            ask()
+    found = fs.cat("box/ff/", recursive=True, on_error="omit")
+    assert list(found) == ["box/ff/file"]

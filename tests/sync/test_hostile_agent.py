@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -62,9 +63,7 @@ def line(*frames: bytes) -> Line:
 def side(*frames: bytes) -> HostSide:
     found = HostSide.__new__(HostSide)
     found.line = line(*frames)
-    found.alias, found._facts, found._entering = {}, {}, False
-    from collections import deque
-
+    found.alias, found._facts, found._entering, found.unkept = {}, {}, False, Counter()
     found._asked = deque()
     return found
 
@@ -74,7 +73,7 @@ def listing(path: bytes, *entries: tuple[Any, ...]) -> bytes:
 
 
 def file(name: bytes, size: int = 1) -> tuple[Any, ...]:
-    return name, wire.FILE, 0o644, size, 5, b""
+    return name, wire.FILE, 0o644, size, 5, b"", size, 7
 
 
 @pytest.mark.parametrize(
@@ -83,8 +82,8 @@ def file(name: bytes, size: int = 1) -> tuple[Any, ...]:
 def test_names_that_lead_out_are_left_out(name: bytes) -> None:
     for entry in (
         file(name),
-        (name, wire.FOLDER, 0o755, 0, 5, b""),
-        (name, wire.LINK, 0o777, 0, 5, b"x"),
+        (name, wire.FOLDER, 0o755, 0, 5, b"", 0, 7),
+        (name, wire.LINK, 0o777, 0, 5, b"x", 0, 7),
     ):
         tree = Tree()
         found = list(side(listing(b"", entry, file(b"good")), frame(b"Z")).folders(Rules(None), tree))
@@ -94,8 +93,8 @@ def test_names_that_lead_out_are_left_out(name: bytes) -> None:
 
 def test_links_that_lead_out_and_special_files_are_left_out() -> None:
     goals = [b"/etc", b"../x", b"a/../../x", b"", b"x\0", b"y" * 5000]
-    links = [(b"l%d" % n, wire.LINK, 0o777, 0, 5, goal) for n, goal in enumerate(goals)]
-    special = [(b"s", wire.SPECIAL, 0o666, 0, 5, b""), (b"k", 77, 0o666, 0, 5, b"")]
+    links = [(b"l%d" % n, wire.LINK, 0o777, 0, 5, goal, 0, 7) for n, goal in enumerate(goals)]
+    special = [(b"s", wire.SPECIAL, 0o666, 0, 5, b"", 0, 7), (b"k", 77, 0o666, 0, 5, b"", 0, 7)]
     tree = Tree()
     found = list(side(listing(b"", *links, *special, file(b"ok")), frame(b"Z")).folders(Rules(None), tree))
     assert [entry[0] for _, entries in found for entry in entries] == ["ok"]
@@ -104,7 +103,7 @@ def test_links_that_lead_out_and_special_files_are_left_out() -> None:
 
 def test_folders_that_nobody_has_heard_of_are_passed_over() -> None:
     frames = [
-        listing(b"", (b"d", wire.FOLDER, 0o755, 0, 5, b""), (b"l", wire.LINK, 0o777, 0, 5, b"d")),
+        listing(b"", (b"d", wire.FOLDER, 0o755, 0, 5, b"", 0, 7), (b"l", wire.LINK, 0o777, 0, 5, b"d", 0, 7)),
         listing(b"../out", file(b"evil")), listing(b"/etc", file(b"evil")), listing(b"l", file(b"evil")),
         listing(b"d", file(b"good"), file(b"good")), listing(b"d", file(b"again")), frame(b"Z"),
     ]  # fmt: skip
@@ -141,8 +140,8 @@ def test_the_listing_of_another_folder_is_refused() -> None:
 ITEM = Item("f", "file", 10, 5, 0o644)
 
 
-def bundle(*contents: bytes, codec: int = 0) -> bytes:
-    body = b"".join(wire.CONTENT.pack(0, len(c)) + c for c in contents)
+def bundle(*contents: bytes, codec: int = 0, state: int = wire.AS_LISTED) -> bytes:
+    body = b"".join(wire.CONTENT.pack(state, len(c), 0, 0) + c for c in contents)
     return frame(b"S", wire.squeeze(body, codec) if codec else b"\0" + body)
 
 
@@ -153,6 +152,8 @@ def bundle(*contents: bytes, codec: int = 0) -> bytes:
         bundle(b"11 bytes..."),
         bundle(b"10 bytes..", b"10 bytes.."),
         bundle(),
+        bundle(b"x" * (wire.SMALL + 1), state=wire.NEWER),
+        bundle(b"10 bytes..", state=9),
         frame(b"S", b"\1 this is not zlib"),
         frame(b"S", wire.squeeze(b"\0" * 50_000_000, wire.ZLIB)),
         frame(b"S", b"\x09" + b"x"),
@@ -227,11 +228,11 @@ _honest = list_folder
 def list_folder(path):
     found = _honest(path)
     evil = [b"../outside/evil", {os.fsencode(outside)!r} + b"/evil", b".."]
-    return found + [(n, FILE, 0o644, 4, 5, b"") for n in evil] + [
-        (b"link", LINK, 0o777, 0, 5, b"../outside"), (b"link", FOLDER, 0o755, 0, 5, b"")]
+    return found + [(n, FILE, 0o644, 4, 5, b"", 4, 7) for n in evil] + [
+        (b"link", LINK, 0o777, 0, 5, b"../outside", 0, 7), (b"link", FOLDER, 0o755, 0, 5, b"", 0, 7)]
 
-def read_as_listed(fd, size, mtime):
-    return b"evil"
+def read_as_listed(fd, size, mtime, inode):
+    return b"evil", 6 * NS
 """
     module.write_text(module.read_text() + lie)
     before = shape(outside)

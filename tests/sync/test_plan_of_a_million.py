@@ -24,8 +24,8 @@ class Target:
 
 def entries(path):
     if not path:
-        return [(f"folder-{n:04}", wire.FOLDER, 0o755, 0, 5, "") for n in range(1000)]
-    return [(f"a-file-with-a-name-{n:04}.json", wire.FILE, 0o644, 1000, 5, "") for n in range(1000)]
+        return [(f"folder-{n:04}", wire.FOLDER, 0o755, 0, 5, "", 0, 0) for n in range(1000)]
+    return [(f"a-file-with-a-name-{n:04}.json", wire.FILE, 0o644, 1000, 5, "", 0, 0) for n in range(1000)]
 
 def source():
     yield "", entries("")

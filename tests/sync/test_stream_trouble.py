@@ -88,6 +88,9 @@ def test_vanished_and_changed_files_are_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (source / "segments").write_bytes(os.urandom(20 * MB))
+    (source / "shorter").write_bytes(bytes(MB))
+    (source / "shorter-segments").write_bytes(bytes(10 * MB))
+    (source / "another").write_bytes(bytes(2 * MB))
     go(agent, source, "first", "up").check()
     root = source if direction == "up" else sshd.home / "first"
     real = merge.Merge.run
@@ -98,6 +101,10 @@ def test_vanished_and_changed_files_are_named(
         for name in ("large", "segments", "fplain.txt"):
             with (root / name).open("ab") as file:
                 file.write(b"more")
+        for name in ("shorter", "shorter-segments", "another"):
+            os.truncate(root / name, 600_000)
+        (root / "beside").write_bytes(bytes(3 * MB))
+        (root / "beside").rename(root / "another")
         return plan
 
     monkeypatch.setattr(merge.Merge, "run", late)
@@ -105,8 +112,14 @@ def test_vanished_and_changed_files_are_named(
     report = go(agent, root if direction == "up" else "first", target, direction)
     failed = {path: why.lower() for path, why in report.failed}
     assert "no such file" in failed.pop("sub/plain.txt")
-    assert failed == dict.fromkeys(("large", "segments", "fplain.txt"), "it changed while it was read")
+    changed = ("shorter", "shorter-segments", "another")
+    assert failed == dict.fromkeys(changed, "it changed while it was read")
     place = sshd.home / "t" if direction == "up" else tmp_path / "t"
+    for name in ("large", "segments"):  # of what only grew, what was listed
+        assert (place / name).read_bytes() + b"more" == (root / name).read_bytes()
+    assert (place / "fplain.txt").read_bytes() == (root / "fplain.txt").read_bytes()
+    for name in changed:
+        assert not (place / name).exists()
     assert not list(place.rglob(".gpunb-part-*"))
     monkeypatch.undo()
     go(agent, root if direction == "up" else "first", target, direction).check()

@@ -278,16 +278,20 @@ def test_vanished_and_changed_files_are_named(
     def late(*args: Any, **options: Any) -> Any:
         plan = real(*args, **options)
         (source / "sub/plain.txt").unlink()
+        os.truncate(source / "shrinks", 400_000)
         with (source / "large").open("ab") as file:
             file.write(b"more")
         return plan
 
     monkeypatch.setattr(transfer, "diff", late)
+    (source / "shrinks").write_bytes(bytes(500_000))
+    listed = (source / "large").read_bytes()
     report = sync(connection, str(source), "t", direction="up", engine="sftp")
     assert dict(report.failed) == {
         "sub/plain.txt": "No such file or directory",
-        "large": "it changed while it was read",
+        "shrinks": "it changed while it was read",
     }
+    assert (sshd.home / "t/large").read_bytes() == listed  # it only grew
     assert not list((sshd.home / "t").rglob(".gpunb-part-*"))
 
 

@@ -1,0 +1,214 @@
+"""Each odd tree through each engine, in both directions: compared by the system's own tools.
+
+A tree is a line in `TREES`, an engine a line in `ENGINES`: all pairs run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gpunb.sync import rsync, sync
+from tests.support.bench import Bench
+from tests.support.odd_disk import KINDS, odd_disk, usable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+pytestmark = pytest.mark.slow
+
+
+SPARSE = 2**37
+RSYNC = (rsync.local_version() or (0,)) >= (3, 4)
+ENGINES: dict[str, Callable[[Bench, Path, Path], list[str]]] = {
+    "stream up": lambda b, *ends: b.sync("stream", "up", *ends),
+    "stream down": lambda b, *ends: b.sync("stream", "down", *ends),
+    "rsync up": lambda b, *ends: b.sync("rsync", "up", *ends),
+    "rsync down": lambda b, *ends: b.sync("rsync", "down", *ends),
+    "sftp up": lambda b, *ends: b.sync("sftp", "up", *ends),
+    "sftp down": lambda b, *ends: b.sync("sftp", "down", *ends),
+    "host to host": Bench.between,
+    "gpu:// put": Bench.put,
+    "gpu:// get": Bench.get,
+}
+STREAM = ("stream up", "stream down", "host to host")
+engines = pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param(name, marks=pytest.mark.skipif("rsync" in name and not RSYNC, reason="needs rsync 3.4"))
+        for name in ENGINES
+    ],
+)
+
+
+def dated(when: int, root: Path) -> None:
+    for name, size in (("small", 10), ("large", 1_000_000)):
+        (root / name).write_bytes(os.urandom(size))
+        os.utime(root / name, (when, when))
+    (root / "beside").write_text("as ever")
+
+
+def with_holes(size: int, root: Path) -> None:
+    with (root / "data.mdb").open("wb") as file:
+        file.truncate(size)
+        file.write(os.urandom(300_000))
+        file.seek(size // 2)
+        file.write(os.urandom(300_000))
+    (root / "code.py").write_text("code")
+
+
+def with_odd_entries(root: Path) -> None:
+    os.mkfifo(root / "pipe")
+    (root / "dangling").symlink_to("nowhere")
+    (root / "sub").mkdir()
+    (root / "sub/file").write_text("x")
+
+
+def sizes(root: Path) -> None:
+    for size in (0, 1, 2**18, 2**18 + 1, 2**19, 2**19 + 1, 2**20, 9 * 2**20 + 5):
+        (root / f"f{size}").write_bytes(os.urandom(size))
+
+
+TREES: dict[str, Callable[[Path], None]] = {
+    "sizes": sizes,
+    "dated 2300": partial(dated, 10_413_792_000),
+    "dated 2262 and a day": partial(dated, 9_223_459_200),
+    "dated 1901": partial(dated, -2_147_400_000),
+    "holes": partial(with_holes, 40 * 2**20),
+    "odd entries": with_odd_entries,
+}
+
+
+def contents_differ(source: Path, target: Path) -> str:
+    """What ``diff`` says of the two trees' files and links; of pipes that did not go, nothing."""
+    argv = ["diff", "-r", "--no-dereference", "-x", "pipe", "-x", "dangling", str(source), str(target)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60).stdout
+
+
+def times(root: Path) -> str:
+    argv = ["find", str(root), "-type", "f", "-printf", "%P %m %T@\n"]
+    return "\n".join(
+        sorted(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split("\n"))
+    )
+
+
+def warned(words: str, due: bool) -> Any:
+    return pytest.warns(UserWarning, match=words) if due else contextlib.nullcontext()
+
+
+@engines
+@pytest.mark.parametrize("tree", TREES)
+def test_a_tree_arrives(bench: Bench, tmp_path: Path, tree: str, engine: str) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    TREES[tree](source)
+    with warned("left out", tree == "odd entries" and "gpu" in engine):
+        ENGINES[engine](bench, source, target)
+    assert contents_differ(source, target) == ""
+    assert not list(target.rglob(".gpunb-*"))
+    if engine in STREAM:
+        assert times(source) == times(target)
+
+
+@pytest.mark.parametrize("engine", STREAM)
+def test_a_file_with_holes_larger_than_the_disk(bench: Bench, tmp_path: Path, engine: str) -> None:
+    """Also once it has changed: its holes are neither sent, nor filled, nor counted as room."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    with_holes(SPARSE, source)
+    for _ in range(2):
+        ENGINES[engine](bench, source, target)
+        held = (target / "data.mdb").stat().st_blocks * 512
+        assert held <= (source / "data.mdb").stat().st_blocks * 512 < 2**21
+        assert (target / "data.mdb").stat().st_size == SPARSE
+        with (source / "data.mdb").open("rb") as one, (target / "data.mdb").open("rb") as two:
+            for at in (0, SPARSE // 2):
+                one.seek(at)
+                two.seek(at)
+                assert one.read(2**20) == two.read(2**20)
+        with (source / "data.mdb").open("r+b") as file:
+            file.seek(100)
+            file.write(b"changed")
+
+
+@engines
+@pytest.mark.parametrize("step", [40, 60_000])
+def test_a_log_that_grows_arrives_as_far_as_it_had_come(
+    bench: Bench, tmp_path: Path, engine: str, step: int
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "calm").write_text("calm")
+    names = ("small.log", "large.jsonl")
+    (source / "small.log").write_bytes(b"start")
+    (source / "large.jsonl").write_bytes(os.urandom(12_000_000))
+    stop = threading.Event()
+
+    def job() -> None:
+        while not stop.is_set():
+            for name in names:
+                with (source / name).open("ab") as file:
+                    file.write(os.urandom(step))
+            time.sleep(0.003)
+
+    writer = threading.Thread(target=job)
+    writer.start()
+    try:
+        time.sleep(0.05)
+        before = {name: (source / name).stat().st_size for name in names}
+        ENGINES[engine](bench, source, target)
+    finally:
+        stop.set()
+        writer.join()
+    for name in names:
+        there = (target / name).read_bytes()
+        assert len(there) >= before[name]
+        assert (source / name).read_bytes().startswith(there)
+    assert (target / "calm").read_text() == "calm"
+
+
+@pytest.fixture(params=KINDS)
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    if not usable():
+        pytest.skip("needs FUSE (fusermount, /dev/fuse, fusepy)")
+    with odd_disk(request.param, tmp_path) as found:
+        yield request.param, found
+
+
+def test_a_disk_without_modes_or_times_takes_the_content(
+    bench: Bench, tmp_path: Path, disk: tuple[str, Path]
+) -> None:
+    """By every engine, and a second time; it is said once, and no failure."""
+    kind, mount = disk
+    source = tmp_path / "source"
+    (source / "sub").mkdir(parents=True)
+    sizes(source)
+    (source / "sub/s").write_text("s")
+    for path in source.rglob("*"):
+        path.chmod(0o750 if path.is_dir() else 0o640)
+        os.utime(path, (1_700_000_001, 1_700_000_001))
+    for name, engine in ENGINES.items():
+        if "rsync" in name and not RSYNC:
+            continue
+        target = mount / name.replace("/", "").replace(":", "")
+        bench.fs._told.clear()
+        with warned("keeps no", name == "gpu:// put" and kind != "fat"):
+            notes = engine(bench, source, target)
+        assert contents_differ(source, target) == "", name
+        if kind != "fat" and "gpu" not in name:
+            assert sum("keeps no permissions or times" in note for note in notes) == 1, name
+        if name == "stream up" and kind == "fat":
+            again = sync(bench.one.connection, str(source), str(target), direction="up", agent=bench.one)
+            assert again.sent_files == 0  # FAT's steps of two seconds are no change
+        engine(bench, source, target)
+        assert contents_differ(source, target) == "", name
