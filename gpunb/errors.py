@@ -28,6 +28,8 @@
     │   └── BadAnswer           an answer that is not of the documented shape
     ├── HostError               the rented machine, reached over SSH
     │   ├── Unreachable         no connection could be made, or it broke for good
+    │   │   └── HostSilent      the line is open, and nothing moved on it in time
+    │   ├── Incompatible        its SSH server can never be talked to: waiting changes nothing
     │   ├── HostKeyChanged      another key than the pinned one; never connects
     │   ├── AuthRefused         the host does not take the session's key
     │   ├── BootstrapFailed     the agent could not be put there or started
@@ -61,6 +63,8 @@ __all__ = [
     "GpunbError",
     "HostError",
     "HostKeyChanged",
+    "HostSilent",
+    "Incompatible",
     "InstanceGone",
     "JobFailed",
     "KernelDied",
@@ -319,6 +323,14 @@ class HostError(GpunbError):
 
 class Unreachable(HostError):
     """No connection could be made, or it broke and did not come back."""
+
+
+class HostSilent(Unreachable):
+    """The line is open, and nothing moved on it for as long as is waited."""
+
+
+class Incompatible(HostError):
+    """The host's SSH server speaks nothing that gpunb does; waiting changes nothing."""
 
 
 class HostKeyChanged(HostError):

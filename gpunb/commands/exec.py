@@ -16,13 +16,13 @@ from gpunb.errors import Unreachable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paramiko import Channel
-
     from gpunb.commands.context import Context
+    from gpunb.ssh.channel import Channel
 
 __all__ = ["command"]
 
 CHUNK = 256 * 1024
+KILLED = 255  # a signal ended the command; ssh says the same
 
 
 @verb(
@@ -48,6 +48,8 @@ def command(context: Context, *, words: tuple[str, ...], stdin: bool, session: s
         connection = reach.connection(found)
     safe = _Safe(found.trust)
     channel = connection.channel(quote(words))
+    channel.doing = f"before {words[0]} ended"
+    channel.hint = "gpunb ps shows the session; use run for commands that must outlive a connection"
     kept: dict[str, list[str]] = {"stdout": [], "stderr": []}
     try:
         code = _stream(channel, kept if context.as_json else None, safe, stdin=stdin)
@@ -83,9 +85,15 @@ class _Safe:
 def _stream(channel: Channel, kept: dict[str, list[str]] | None, safe: _Safe, *, stdin: bool) -> int:
     out = kept["stdout"].append if kept is not None else safe.writer(sys.stdout)
     err = kept["stderr"].append if kept is not None else safe.writer(sys.stderr)
-    other = threading.Thread(
-        target=_drain, args=(channel.recv_stderr, err), daemon=True, name="gpunb-exec-stderr"
-    )
+    broke: list[Unreachable] = []
+
+    def drain_errors() -> None:
+        try:
+            _drain(channel.recv_stderr, err)
+        except Unreachable as problem:
+            broke.append(problem)
+
+    other = threading.Thread(target=drain_errors, daemon=True, name="gpunb-exec-stderr")
     other.start()
     if stdin:
         threading.Thread(target=_feed, args=(channel,), daemon=True, name="gpunb-exec-stdin").start()
@@ -94,16 +102,11 @@ def _stream(channel: Channel, kept: dict[str, list[str]] | None, safe: _Safe, *,
     _drain(channel.recv, out)
     while other.is_alive():
         other.join(0.2)
-    while not channel.status_event.wait(0.2):
-        if channel.closed or not channel.get_transport().is_active():
-            break
-    code = channel.exit_status
-    if code < 0:
-        msg = "the connection broke before the command's exit code came"
-        raise Unreachable(
-            msg, hint="gpunb ps shows the session; use run for commands that must outlive a connection"
-        )
-    return int(code)
+    if broke:
+        raise broke[0]
+    while (code := channel.exit_code(0.2)) is None:
+        pass
+    return code if code >= 0 else KILLED
 
 
 def _drain(receive: Callable[[int], bytes], write: Callable[[str], Any]) -> None:
@@ -123,7 +126,7 @@ def _feed(channel: Channel) -> None:
         while data := source.read1(CHUNK):
             channel.sendall(data)
         channel.shutdown_write()
-    except OSError:
+    except (Unreachable, OSError):
         pass  # the command ended before its input did
 
 

@@ -20,13 +20,12 @@ import zlib
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from gpunb.errors import BootstrapFailed
+from gpunb.errors import BootstrapFailed, HostSilent
 from gpunb.progress import SILENT, Progress
 from gpunb.ssh.quoting import quote
 
 if TYPE_CHECKING:
-    from paramiko import Channel
-
+    from gpunb.ssh.channel import Channel
     from gpunb.ssh.connection import Connection
 
 __all__ = ["agent_version", "open_line", "read_line"]
@@ -196,14 +195,11 @@ class LineReader:
         self._channel.settimeout(max(0.1, deadline - time.monotonic()))
         try:
             data = self._channel.recv(1 << 16)
-        except TimeoutError as err:
+        except HostSilent as err:
             msg = f"the host's shell was silent for {timeout:.0f} s"
             raise BootstrapFailed(msg, bill="the instance runs and is billed", hint="try again") from err
         if not data:
-            words = b""
-            while self._channel.recv_stderr_ready():
-                words += self._channel.recv_stderr(4096)
-            said = words.decode("utf-8", "replace").strip()[-1000:]
+            said = self._channel.stderr().decode("utf-8", "replace").strip()[-1000:]
             msg = f"the host closed the line before the agent was up{': ' + said if said else ''}"
             raise BootstrapFailed(msg, bill="the instance runs and is billed")
         return data

@@ -19,6 +19,8 @@ from gpunb.errors import (
     GpunbError,
     HostError,
     HostKeyChanged,
+    HostSilent,
+    Incompatible,
     ProtocolError,
     RunError,
     RunNotFound,
@@ -27,17 +29,18 @@ from gpunb.errors import (
 from gpunb.progress import SILENT, Progress
 from gpunb.remote.bootstrap import open_line
 from gpunb.remote.safetext import one_line
+from gpunb.ssh.channel import BILLED
 from gpunb.ssh.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from paramiko import Channel
     from typing_extensions import Self
 
+    from gpunb.ssh.channel import Channel
     from gpunb.ssh.endpoint import Endpoint
 
-__all__ = ["KEEP", "Call", "Line"]
+__all__ = ["KEEP", "Call", "Line", "safely"]
 
 LOG = logging.getLogger("gpunb.remote")
 PATIENCE = 600.0  # seconds a broken line is tried again before waiting callers are told
@@ -63,7 +66,7 @@ class Call:
         self.error = error
         self.done.set()
         if self.on_error is not None:
-            self.on_error(error)
+            safely(self.on_error, error)
 
 
 class Line:
@@ -93,7 +96,8 @@ class Line:
         self._connection: Connection | None = None
         self._channel: Channel | None = None
         self._closed: GpunbError | None = None
-        self._up = threading.Event()
+        self._changed = threading.Condition(self._lock)
+        """Of `_closed` and `_connection`."""
         self._stalls = 0
 
     def __enter__(self) -> Self:
@@ -104,10 +108,15 @@ class Line:
 
     @property
     def connection(self) -> Connection:
-        """The SSH connection in use now, for further channels."""
-        if not self._up.wait(self.patience) or self._connection is None:
-            raise self._closed or self._unreachable()
-        return self._connection
+        """The SSH connection in use now, for further channels; waits while the line is being mended."""
+        with self._lock:
+            self._changed.wait_for(lambda: self._closed or self._connection, self.patience)
+            if self._closed is not None:
+                raise self._closed
+            if self._connection is None:
+                msg = f"there is no line to {self.endpoint.alias}"
+                raise Unreachable(msg, bill=BILLED)
+            return self._connection
 
     @property
     def alive(self) -> bool:
@@ -117,7 +126,7 @@ class Line:
     @property
     def connected(self) -> bool:
         """Whether the line is open now, not broken and being mended."""
-        return self._up.is_set()
+        return self._connection is not None
 
     def close(self) -> None:
         """Close the line; what runs on the host goes on."""
@@ -147,21 +156,21 @@ class Line:
 
     def _send(self, frame: bytes) -> None:
         channel = self._channel
-        if channel is None or not self._up.is_set():
+        if channel is None:
             return  # sent when the line is back
         try:
             with self._writing:
                 channel.sendall(frame)
-        except TimeoutError:
+        except HostSilent:
             # a host that takes nothing, or half of a frame: this line is of no more use
             self._stalls += 1
             LOG.warning("%s takes no more requests, closing the line", self.endpoint.alias)
             if self._stalls > 1:  # and nothing was answered in between
                 msg = f"{self.endpoint.alias} takes no more requests"
-                self._end(Unreachable(msg, bill="the instance may still run and be billed"))
+                self._end(Unreachable(msg, bill=BILLED))
             else:
                 self._drop()
-        except (OSError, EOFError):  # paramiko says EOFError where the socket had ended
+        except Unreachable:
             LOG.debug("sending failed; the reader will notice", exc_info=True)
 
     def listen(self, listener: Callable[[Mapping[str, Any]], None]) -> Callable[[], None]:
@@ -189,25 +198,39 @@ class Line:
             raise
         channel.settimeout(STALL)  # for what is sent; the connection itself notices a silent host
         with self._lock:
-            self._connection, self._channel = connection, channel
-            self._up.set()
+            closed = self._closed
+            if closed is None:
+                self._connection, self._channel = connection, channel
+                self._changed.notify_all()
+        if closed is not None:
+            connection.close()
+            raise closed
         return rest
 
     def _read(self, rest: bytes) -> None:
+        """Read, and mend the line, until it is given up. However this ends, nobody waits on."""
+        why: GpunbError = Unreachable(f"the line to {self.endpoint.alias} ended", bill=BILLED)
+        try:
+            self._read_on(rest)
+        except GpunbError as err:
+            why = err
+        except Exception as err:
+            LOG.warning("reading from %s", self.endpoint.alias, exc_info=True)
+            msg = f"the line to {self.endpoint.alias} ended: {type(err).__name__}: {err}"
+            why = Unreachable(msg, bill=BILLED)
+        finally:
+            self._end(why)
+
+    def _read_on(self, rest: bytes) -> None:
         while True:
             error = self._read_until_broken(rest)
             if not self.alive:
                 return
-            self._up.clear()
             self._drop()
             if isinstance(error, ProtocolError):
-                self._end(error)
-                return
+                raise error
             self._tell(f"the line to {self.endpoint.alias} broke; what runs there goes on, reconnecting")
-            found = self._reconnect()
-            if found is None:
-                return
-            rest = found
+            rest = self._reconnect()
             self._resume()
             self._tell(f"the line to {self.endpoint.alias} is back")
 
@@ -224,7 +247,7 @@ class Line:
                     return None
         except protocol.FrameError as err:
             return ProtocolError(f"the host's agent sent {one_line(err, 200)}", hint=DOWN)
-        except (OSError, EOFError, GpunbError) as err:
+        except GpunbError as err:
             return err
         except Exception as err:  # a stranger's bytes must not end this thread without a word
             LOG.warning("reading from %s", self.endpoint.alias, exc_info=True)
@@ -254,25 +277,32 @@ class Line:
                 call.done.set()
         elif kind == "note":
             for listener in [*self._listeners, *([self.on_note] if self.on_note is not None else [])]:
-                listener(head)
+                safely(listener, head)
 
-    def _reconnect(self) -> bytes | None:
+    def _reconnect(self) -> bytes:
+        """A line again, and its first bytes.
+
+        Raises
+        ------
+        HostError
+            It did not come within the patience, or never can; or the line was closed meanwhile.
+        """
         wait = BACKOFF[0]
         until = time.monotonic() + self.patience
-        while self._closed is None:
+        while True:
             try:
                 return self._open()
-            except HostKeyChanged as err:
-                self._end(err)
-                return None
-            except HostError as err:
+            except (HostKeyChanged, Incompatible):
+                raise
+            except Exception as err:
+                if isinstance(err, GpunbError) and not isinstance(err, HostError):
+                    raise
                 LOG.info("reconnecting to %s: %s", self.endpoint.alias, err)
-                if time.monotonic() > until:
-                    self._end(err)
-                    return None
-            time.sleep(wait)
+                if self._closed is not None or time.monotonic() > until:
+                    raise
+            with self._lock:
+                self._changed.wait_for(lambda: self._closed, wait)
             wait = min(wait * 2, BACKOFF[1])
-        return None
 
     def _resume(self) -> None:
         """Ask again what was not answered."""
@@ -284,7 +314,7 @@ class Line:
     def _tell(self, sentence: str) -> None:
         LOG.info("%s", sentence)
         if self.on_line is not None:
-            self.on_line(sentence)
+            safely(self.on_line, sentence)
 
     def _drop(self) -> None:
         with self._lock:
@@ -299,19 +329,24 @@ class Line:
                 return False
             self._closed = error
             calls, self._calls = list(self._calls.values()), {}
-        self._up.clear()
+            self._changed.notify_all()
         self._drop()
         for call in calls:
             call.fail(error)
         return True
 
-    def _unreachable(self) -> Unreachable:
-        return Unreachable(f"there is no line to {self.endpoint.alias}")
+
+def safely(call: Callable[..., object], *args: object) -> None:
+    """Call a front end from the reading thread, which one that has gone must not end."""
+    try:
+        call(*args)
+    except Exception:
+        LOG.warning("a front end failed", exc_info=True)
 
 
 def _receive(channel: Channel) -> bytes:
     while True:
-        with suppress(TimeoutError):
+        with suppress(HostSilent):
             return channel.recv(READ)
 
 

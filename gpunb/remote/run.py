@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gpunb.errors import GpunbError, ProtocolError
+from gpunb.remote.line import safely
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,7 +87,7 @@ class RunHandle:
     def _put(self, found: Record | GpunbError) -> None:
         self._queue.put(found)
         if self.wake is not None:
-            self.wake()
+            safely(self.wake)
 
     def next(self, timeout: float | None = None) -> Record | None:
         """The next record; None if there is none within `timeout` seconds.

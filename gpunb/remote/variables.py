@@ -14,7 +14,6 @@ import secrets
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from gpunb.agent import kernelvars
 from gpunb.agent.bulkline import room
 from gpunb.agent.safevars import CantTravel
-from gpunb.errors import GpunbError, ProtocolError, RunError, VariableError
+from gpunb.errors import GpunbError, ProtocolError, RunError, Unreachable, VariableError
 from gpunb.progress import SILENT, Progress
 from gpunb.remote.bootstrap import agent_version, read_line
 from gpunb.remote.safetext import one_line
@@ -33,10 +32,10 @@ from gpunb.units import bytes_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from paramiko import Channel
     from typing_extensions import Self
 
     from gpunb.remote.client import AgentClient
+    from gpunb.ssh.channel import Channel
 
 __all__ = ["PutReport", "get", "put"]
 
@@ -111,7 +110,7 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
                 if far:
                     kernelvars.give(channel.sendall, piece)
                 else:
-                    channel.sendall(piece)  # type: ignore[arg-type]  # any buffer will do
+                    channel.sendall(piece)
                 counter.add(len(piece))
 
         try:
@@ -119,7 +118,7 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
             dealt = kernelvars.shares(buffers, len(transfer.lines))
             pairs = zip(transfer.lines, dealt, strict=True)
             kernelvars.together([partial(send, line.channel, share) for line, share in pairs])
-        except OSError as err:
+        except Unreachable as err:
             transfer.explain(err)
         report = transfer.finish()
     failed = {name: why for name, why in report.items() if why}
@@ -203,7 +202,7 @@ def get(
                     counter.add(len(piece))
             else:
                 kernelvars.fill(recv_into, pieces)
-        except (OSError, EOFError) as err:
+        except Unreachable as err:
             transfer.explain(err)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as err:
             msg = f"the host described a variable as something else than agreed: {err}"
@@ -273,9 +272,9 @@ class _Line:
         self.channel.settimeout(None)
 
     def recv_into(self, view: memoryview) -> int:
-        """Read into `view`; 0 at the end."""
+        """Read into `view`, a byte at least; raises `Unreachable` at the end."""
         if not self._rest:
-            self._rest = memoryview(self.channel.recv(READ))
+            self._rest = self.channel.take(READ)
         size = min(len(view), len(self._rest))
         view[:size] = self._rest[:size]
         self._rest = self._rest[size:]
@@ -306,34 +305,34 @@ class _Transfer:
 
     def __exit__(self, *_: object) -> None:
         for line in self.lines:
-            with suppress(OSError):
-                line.channel.close()
+            line.channel.close()
 
     def _call(self) -> None:
         paths = repr([line.path for line in self.lines])
         content = {"code": "", "user_expressions": {"r": f"{MODULE}.{self.call % paths}"}}
         try:
-            self._reply = self.client.kernel_request("execute_request", content, timeout=BUSY_TIMEOUT)
+            reply = self.client.kernel_request("execute_request", content, timeout=BUSY_TIMEOUT)
+            self._reply = _result(reply)
         except RunError as err:
             self._error = VariableError(f"the transfer broke off: {err.message}", hint=err.hint)
         except GpunbError as err:
             self._error = err
-        done = self._reply.get("user_expressions", {}).get("r", {})
-        if self._error is not None or done.get("status") != "ok":
-            self.__exit__()  # whoever reads or writes wakes up
+        finally:
+            if self._reply.get("status") != "ok":
+                self.__exit__()  # whoever reads or writes wakes up
 
     def finish(self) -> dict[str, Any]:
         """The report of the kernel's side."""
         self._thread.join(60)
         if self._error is not None:
             raise self._error
-        raw = self._reply.get("user_expressions", {}).get("r", {})
+        raw = self._reply
         if raw.get("status") != "ok":
             msg = f"the host's kernel could not do it: {raw.get('ename', '')} {raw.get('evalue', 'no reply')}"
             raise VariableError(msg)
         try:
             report = json.loads(ast.literal_eval(raw["data"]["text/plain"]))
-        except (KeyError, ValueError, SyntaxError, MemoryError, RecursionError) as err:
+        except (KeyError, TypeError, ValueError, SyntaxError, MemoryError, RecursionError) as err:
             msg = f"the host's kernel answered {str(raw)[:300]}"
             raise ProtocolError(msg) from err
         return report if isinstance(report, dict) else {}
@@ -343,7 +342,17 @@ class _Transfer:
         self._thread.join(5)
         if self._error is not None:
             raise self._error
-        raw = self._reply.get("user_expressions", {}).get("r", {})
+        raw = self._reply
         why = f"{raw.get('ename')}: {raw.get('evalue')}" if raw.get("status") == "error" else str(err)
         msg = f"the transfer broke off: {why}"
         raise VariableError(msg, hint="try again") from err
+
+
+def _result(reply: Mapping[str, Any]) -> dict[str, Any]:
+    """What the kernel's side came to, with its ``status``."""
+    found = reply.get("user_expressions")
+    found = found.get("r") if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        msg = f"the host's kernel answered {one_line(reply, 300)}"
+        raise ProtocolError(msg, hint="try again")
+    return found

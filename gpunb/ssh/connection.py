@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpunb.errors import AuthRefused, HostError, HostKeyChanged, Unreachable
+from gpunb.errors import AuthRefused, GpunbError, HostError, HostSilent, Unreachable
 from gpunb.progress import SILENT
-from gpunb.ssh.handshake import handshake, reason
+from gpunb.ssh.channel import BILLED, Channel, reason
+from gpunb.ssh.handshake import Busy, handshake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from gpunb.ssh.forward import _Reverse
     from gpunb.ssh.wire import Wire
 
-__all__ = ["Completed", "Connection", "open_patiently", "probe", "wait_reachable"]
+__all__ = ["Completed", "Connection", "Forbidden", "open_patiently", "probe", "wait_reachable"]
 
 # Received data waits here, not in the network: with OpenSSH's own 2 MiB a
 # pull at 50 ms stops at 35 MB/s, with 32 MiB it ran at 316 MB/s.
@@ -34,6 +36,12 @@ WINDOW = 32 * 2**20
 # fifth less time in Python.
 PACKET = 2**17
 _SLICE = 2**17
+
+# Bots fill the few logins that an sshd lets begin at once (MaxStartups); a slot is soon free again.
+_BUSY = (0.4, 0.8, 1.6)
+
+_PROHIBITED = 1  # RFC 4254, 5.1: administratively prohibited
+_FORWARD_S = 20.0
 
 _PULSE_S = 15.0  # a line this quiet is asked for an answer
 _DEAD_S = 30.0  # ... and given up when none comes for so long
@@ -55,8 +63,11 @@ class Connection:
     several threads. A context manager: leaving it closes everything.
     """
 
-    def __init__(self, endpoint: Endpoint, wire: Wire, transport: paramiko.Transport) -> None:
+    def __init__(
+        self, endpoint: Endpoint, wire: Wire, transport: paramiko.Transport, *, key: str = ""
+    ) -> None:
         self.endpoint = endpoint
+        self._key = key
         self.transport = transport
         self.requests = threading.Lock()
         """Held around a global request: paramiko keeps one answer at a time."""
@@ -85,42 +96,122 @@ class Connection:
         ------
         Unreachable
             No SSH server could be talked to; the message names the cause.
+        Incompatible
+            Its SSH server speaks outdated algorithms only.
         HostKeyChanged
             Another key than the pinned one; nothing was sent.
         AuthRefused
             The host does not take the session's key.
         """
-        wire, transport = handshake(endpoint, timeout=timeout, window=WINDOW, packet=PACKET, key=key)
-        return cls(endpoint, wire, transport)
+        until = time.monotonic() + timeout
+        pauses, busy = list(_BUSY), None
+        while True:
+            left = until - time.monotonic()
+            try:
+                wire, transport = handshake(endpoint, timeout=left, window=WINDOW, packet=PACKET, key=key)
+            except Busy as err:
+                # not all who were turned away come back at the same moment
+                spread = random.uniform(0.7, 1.3)  # noqa: S311 - no secret
+                busy, wait = err, pauses.pop(0) * spread if pauses else timeout
+                if time.monotonic() + wait >= until:
+                    raise
+                time.sleep(wait)
+            except Unreachable as err:
+                raise busy or err from err
+            else:
+                return cls(endpoint, wire, transport, key=key)
 
-    def channel(self, command: str, *, timeout: float = 20.0, window: int = WINDOW) -> paramiko.Channel:
+    def channel(
+        self, command: str, *, timeout: float = 20.0, window: int = WINDOW, more: bool = True
+    ) -> Channel:
         """Start `command` through the user's shell on the host, without a terminal.
 
         The caller closes the channel, and must read both its output streams:
         they share one window, of `window` bytes that may wait here unread.
+
+        Parameters
+        ----------
+        more
+            Open a connection for this channel alone if the host lets no further one on this
+            connection (its sshd's ``MaxSessions``).
+
+        Raises
+        ------
+        Unreachable
+            The connection is broken, or the host did not answer in time.
+        HostError
+            The host refuses to open another channel or to run the command.
+        """
+        # bytes: names on the host need not be UTF-8
+        line = command.encode("utf-8", "surrogateescape")
+        return self._begin(lambda raw: raw.exec_command(line), "start a command", timeout, window, more=more)
+
+    def subsystem(self, name: str, *, timeout: float = 20.0, more: bool = True) -> Channel:
+        """A channel to the host's subsystem `name` (``"sftp"``); as `channel`."""
+        return self._begin(
+            lambda raw: raw.invoke_subsystem(name), f"start {name}", timeout, WINDOW, more=more
+        )
+
+    def towards(self, host: str, port: int, origin: tuple[str, int]) -> Channel:
+        """A channel to `host`:`port` as the host sees it, for a client at `origin`.
 
         Raises
         ------
         Unreachable
             The connection is broken.
         HostError
-            The host refuses to open another channel or to run the command.
+            Nothing listens there.
+        Forbidden
+            The host's sshd forwards nothing, or not to there.
         """
-        import paramiko
+        began = time.monotonic()
+        try:
+            raw = self.transport.open_channel("direct-tcpip", (host, port), origin, timeout=_FORWARD_S)
+        except Exception as err:
+            if getattr(err, "code", 0) == _PROHIBITED:
+                msg = f"{self.endpoint} forwards nothing to {host}:{port}: its SSH server forbids it"
+                raise Forbidden(
+                    msg, hint="AllowTcpForwarding yes in the host's sshd_config allows it"
+                ) from err
+            raise self._broken(err, f"connect to {host}:{port}", began + _FORWARD_S) from err
+        return Channel(raw, self.endpoint, alive=self._still_up)
 
+    def _begin(
+        self,
+        start: Callable[[paramiko.Channel], object],
+        doing: str,
+        timeout: float,
+        window: int,
+        *,
+        more: bool,
+    ) -> Channel:
         from gpunb.ssh.pieces import Pieces
 
-        channel = None
+        raw, until = None, time.monotonic() + timeout
         try:
-            channel = self.transport.open_session(window_size=window, max_packet_size=PACKET, timeout=timeout)
-            channel.in_buffer = Pieces()
-            with _answered_within(channel, timeout):
-                # bytes: names on the host need not be UTF-8
-                channel.exec_command(command.encode("utf-8", "surrogateescape"))
-        except (paramiko.SSHException, EOFError, OSError) as err:
-            if channel is not None:
-                _shut(channel)
-            raise self._broken(err, "start a command") from err
+            raw = self.transport.open_session(window_size=window, max_packet_size=PACKET, timeout=timeout)
+            raw.in_buffer = Pieces()
+            with _answered_within(raw, timeout):
+                start(raw)
+        except Exception as err:
+            if raw is not None:
+                _shut(raw)
+            elif more and self.alive() and getattr(err, "code", None) is not None:
+                return self._apart(start, doing, timeout, window)
+            raise self._broken(err, doing, until) from err
+        return Channel(raw, self.endpoint, alive=self._still_up)
+
+    def _apart(
+        self, start: Callable[[paramiko.Channel], object], doing: str, timeout: float, window: int
+    ) -> Channel:
+        """As `_begin`, over a connection of its own: this one may hold no more sessions."""
+        other = Connection.open(self.endpoint, timeout=timeout, key=self._key)
+        try:
+            channel = other._begin(start, doing, timeout, window, more=False)  # noqa: SLF001 - its own kind
+        except BaseException:
+            other.close()
+            raise
+        channel.owned = other.close
         return channel
 
     def run(
@@ -160,6 +251,7 @@ class Connection:
             threading.Thread(target=_drain, args=(channel, channel.recv_stderr, err, most), daemon=True),
             threading.Thread(target=_feed, args=(channel, input or b""), daemon=True),
         ]
+        channel.doing = f"while {_short(command)} ran; it may have run or not"
         try:
             for thread in threads:
                 thread.start()
@@ -170,65 +262,23 @@ class Connection:
                 msg = f"{_short(command)} printed more than {most} bytes on {self.endpoint}"
                 msg += "; it may still run there"
                 raise HostError(msg)
-            ended = drained and channel.status_event.wait(_left(deadline))
-            if not ended:
+            code = channel.exit_code(_left(deadline)) if drained else None
+            if code is None:
                 msg = f"{_short(command)} did not end within {timeout:g} s on {self.endpoint}"
                 msg += "; it may still run there"
                 raise HostError(msg)
-            code = channel.recv_exit_status()
         finally:
-            _shut(channel)
-        if code == -1:
-            # a signal leaves no exit code; so does a connection that breaks,
-            # and its thread may need a moment to say so
-            self.transport.join(0.2)
-            if not self.alive():
-                msg = f"the connection to {self.endpoint} broke while {_short(command)} ran"
-                msg += "; it may have run or not"
-                raise Unreachable(msg, bill="the instance may still run and be billed")
+            channel.close()
         return Completed(code, bytes(out), bytes(err))
-
-    def sftp(self) -> paramiko.SFTPClient:
-        """A new SFTP session on this connection; the caller closes it.
-
-        Raises
-        ------
-        Unreachable
-            The connection is broken.
-        HostError
-            The host has no SFTP server.
-        """
-        import paramiko
-
-        try:
-            client = paramiko.SFTPClient.from_transport(
-                self.transport, window_size=WINDOW, max_packet_size=PACKET
-            )
-        except (paramiko.SSHException, EOFError, OSError) as err:
-            raise self._broken(err, "start SFTP") from err
-        if client is None:
-            msg = f"{self.endpoint} opened no SFTP channel"
-            raise HostError(msg)
-        return client
-
-    def subsystem(self, name: str, *, timeout: float = 20.0) -> paramiko.Channel:
-        """A channel to the host's subsystem `name` (``"sftp"``); raises like `channel`."""
-        import paramiko
-
-        channel = None
-        try:
-            channel = self.transport.open_session(window_size=WINDOW, max_packet_size=PACKET, timeout=timeout)
-            with _answered_within(channel, timeout):
-                channel.invoke_subsystem(name)
-        except (paramiko.SSHException, EOFError, OSError) as err:
-            if channel is not None:
-                _shut(channel)
-            raise self._broken(err, f"start {name}") from err
-        return channel
 
     def alive(self) -> bool:
         """Whether the connection is up as far as is known, without asking the host."""
         return self.transport.is_active() and self.transport.is_authenticated()
+
+    @property
+    def server(self) -> str:
+        """What the host's SSH server calls itself: ``SSH-2.0-OpenSSH_9.6``."""
+        return str(self.transport.remote_version)
 
     def traffic(self) -> tuple[int, int]:
         """Bytes sent and received on the wire so far, all channels together."""
@@ -244,7 +294,7 @@ class Connection:
             return
         self._closing.set()
         for closer in self._closers:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, GpunbError):
                 closer()
         self.transport.close()
         if self.transport is not threading.current_thread():
@@ -259,11 +309,19 @@ class Connection:
     ) -> None:
         self.close()
 
-    def _broken(self, err: BaseException, doing: str) -> HostError:
+    def _still_up(self) -> bool:
+        """As `alive`, after the thread of a connection that has just broken had a moment to say so."""
+        self.transport.join(0.2)
+        return self.alive()
+
+    def _broken(self, err: BaseException, doing: str, until: float) -> HostError:
         if not self.alive():
             msg = f"the connection to {self.endpoint} is broken: {reason(err)}"
-            return Unreachable(msg, bill="the instance may still run and be billed")
-        msg = f"{self.endpoint} refused to {doing}: {reason(err)}"
+            return Unreachable(msg, bill=BILLED)
+        if time.monotonic() >= until:
+            msg = f"{self.endpoint} did not answer in time when it was asked to {doing}"
+            return HostSilent(msg, bill=BILLED)
+        msg = f"{self.endpoint} refused to {doing}: {_refusal(err)}"
         return HostError(msg)
 
     def _watch(self) -> None:
@@ -289,10 +347,12 @@ class Connection:
                 threading.Thread(target=self._ask, daemon=True).start()
 
     def _ask(self) -> None:
-        import paramiko
-
-        with self.requests, contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+        with self.requests, contextlib.suppress(Exception):  # the watch sees whether it came to something
             self.transport.global_request("keepalive@openssh.com", wait=True)
+
+
+class Forbidden(HostError):
+    """The host's SSH server forbids what was asked of it."""
 
 
 def probe(endpoint: Endpoint, *, timeout: float = 10.0) -> float:
@@ -339,7 +399,7 @@ def open_patiently(
 
     Raises
     ------
-    HostKeyChanged
+    HostKeyChanged, Incompatible
         At once.
     Unreachable, AuthRefused
         What the last try said, when `timeout` is over.
@@ -352,9 +412,7 @@ def open_patiently(
         left = start + timeout - time.monotonic()
         try:
             return Connection.open(endpoint, timeout=max(0.5, min(15.0, left)))
-        except HostKeyChanged:
-            raise
-        except (Unreachable, AuthRefused) as err:
+        except (Unreachable, AuthRefused) as err:  # nothing else gets better by waiting
             spent = time.monotonic() - start
             if spent + pause >= timeout:
                 msg = f"no login at {endpoint} within {timeout:g} s; the last try: {err.message}"
@@ -365,9 +423,9 @@ def open_patiently(
         pause = min(5.0, pause * 1.6)
 
 
-def _drain(channel: paramiko.Channel, receive: Callable[[int], bytes], into: bytearray, most: int) -> None:
+def _drain(channel: Channel, receive: Callable[[int], bytes], into: bytearray, most: int) -> None:
     # always all that waits: paramiko moves the rest of its buffer down at each read
-    with contextlib.suppress(OSError, EOFError):
+    with contextlib.suppress(Unreachable):
         while data := receive(WINDOW):
             into += data[: most + 1 - len(into)]
             if len(into) > most:
@@ -375,9 +433,9 @@ def _drain(channel: paramiko.Channel, receive: Callable[[int], bytes], into: byt
                 return
 
 
-def _feed(channel: paramiko.Channel, data: bytes) -> None:
+def _feed(channel: Channel, data: bytes) -> None:
     # in slices: paramiko's sendall copies the rest at every packet
-    with contextlib.suppress(OSError, EOFError):
+    with contextlib.suppress(Unreachable):
         for start in range(0, len(data), _SLICE):
             channel.sendall(data[start : start + _SLICE])
         channel.shutdown_write()
@@ -396,8 +454,14 @@ def _answered_within(channel: paramiko.Channel, seconds: float) -> Iterator[None
 
 
 def _shut(channel: paramiko.Channel) -> None:
-    with contextlib.suppress(OSError, EOFError):  # paramiko's own, when the line is cut
+    with contextlib.suppress(Exception):  # paramiko's own, when the line is cut
         channel.close()
+
+
+def _refusal(err: BaseException) -> str:
+    if getattr(err, "code", None) is not None:  # paramiko's ChannelException
+        return "it lets no more sessions in (MaxSessions in its sshd_config)"
+    return reason(err)
 
 
 def _left(deadline: float | None) -> float | None:

@@ -12,7 +12,8 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from gpunb.errors import BadInput, HostError
+from gpunb.errors import BadInput, HostError, Unreachable
+from gpunb.ssh.channel import Channel, reason
 from gpunb.ssh.wire import tune
 
 if TYPE_CHECKING:
@@ -65,10 +66,10 @@ class Forward:
         alive = [left, right]
 
         def pump(source: _Stream, sink: _Stream) -> None:
-            with contextlib.suppress(OSError, EOFError):
+            with contextlib.suppress(OSError, Unreachable):
                 while data := source.recv(_CHUNK):
                     sink.sendall(data)
-            with contextlib.suppress(OSError, EOFError):
+            with contextlib.suppress(OSError, Unreachable):
                 sink.shutdown(socket.SHUT_WR)
             with self._lock:
                 alive.pop()
@@ -105,19 +106,15 @@ class _Local(Forward):
         threading.Thread(target=self._accept, name=f"gpunb-forward-{self.port}", daemon=True).start()
 
     def _accept(self) -> None:
-        import paramiko
-
         while True:
             try:
                 client, origin = self._listener.accept()
             except OSError:
                 return
             channel = None
-            with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            with contextlib.suppress(OSError, HostError):
                 tune(client)
-                channel = self._connection.transport.open_channel(
-                    "direct-tcpip", self._target, (origin[0], origin[1]), timeout=20.0
-                )
+                channel = self._connection.towards(*self._target, (origin[0], origin[1]))
             if channel is None:  # nothing listens there on the host, or the connection is gone
                 client.close()
             else:
@@ -136,20 +133,20 @@ class _Reverse(Forward):
         self._connection, self._target, self._bind = connection, target, bind
         self._serving = threading.BoundedSemaphore(2 * _MOST)
 
-    def start(self, channel: paramiko.Channel) -> None:
+    def start(self, channel: Channel) -> None:
         """Serve a client in a thread of its own; beyond a flood's number it is closed at once."""
         if self._serving.acquire(blocking=False):
             threading.Thread(target=self._serve_one, args=(channel,), daemon=True).start()
         else:
             threading.Thread(target=_close, args=(channel,), daemon=True).start()
 
-    def _serve_one(self, channel: paramiko.Channel) -> None:
+    def _serve_one(self, channel: Channel) -> None:
         try:
             self.serve(channel)
         finally:
             self._serving.release()
 
-    def serve(self, channel: paramiko.Channel) -> None:
+    def serve(self, channel: Channel) -> None:
         """Connect to the target here and pump; called in a thread of its own."""
         try:
             client = socket.create_connection(self._target, timeout=20.0)
@@ -213,9 +210,10 @@ def reverse(
         The host refuses to listen (its sshd forbids it, or the port is taken).
     """
 
-    def arrived(channel: paramiko.Channel, origin: tuple[str, int], server: tuple[str, int]) -> None:
+    def arrived(raw: paramiko.Channel, origin: tuple[str, int], server: tuple[str, int]) -> None:
         # runs in the transport's own thread: must not wait here
         del origin
+        channel = Channel(raw, connection.endpoint)
         forward = connection.reverses.get(server[1])
         if forward is None:
             threading.Thread(target=_close, args=(channel,), daemon=True).start()
@@ -245,16 +243,14 @@ def _ask(connection: Connection, request: Callable[[], object]) -> None:
     HostError
         The host says no, or nothing.
     """
-    import paramiko
-
     problem: list[str] = []
 
     def ask() -> None:
         try:
             with connection.requests:
                 request()
-        except (paramiko.SSHException, EOFError, OSError) as err:
-            problem.append(str(err) or type(err).__name__)
+        except Exception as err:  # noqa: BLE001 - whatever paramiko raises, the host did not say yes
+            problem.append(reason(err))
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
@@ -268,7 +264,7 @@ def _ask(connection: Connection, request: Callable[[], object]) -> None:
 def _close(*streams: _Stream) -> None:
     for stream in streams:
         # shutdown first: a close alone does not wake a thread in recv
-        with contextlib.suppress(OSError, EOFError):
+        with contextlib.suppress(OSError, Unreachable):
             stream.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(OSError, EOFError):
+        with contextlib.suppress(OSError):
             stream.close()

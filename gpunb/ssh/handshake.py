@@ -7,8 +7,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from gpunb.errors import AuthRefused, Unreachable
+from gpunb.errors import AuthRefused, Incompatible, Unreachable
 from gpunb.ssh import hostkeys
+from gpunb.ssh.channel import BILLED, Guard, reason
 from gpunb.ssh.wire import Wire, connect
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from gpunb.ssh.endpoint import Endpoint
 
-__all__ = ["handshake", "reason"]
+__all__ = ["Busy", "handshake"]
 
 # In order of preference. Only what OpenSSH 9 offers by default and today's
 # advice allows: no CBC, no SHA-1, no MD5, no DSA; AES-GCM first, it needs no
@@ -45,34 +46,76 @@ _KEYS = (
 _OLD_PUBKEYS = ["ssh-rsa", "ssh-dss", "ssh-rsa-cert-v01@openssh.com"]
 
 
+class Busy(Unreachable):
+    """It closed the connection before it said a word: still booting, or too many logins at once."""
+
+
+class _NoServer(Unreachable):
+    """What answers there is no SSH server."""
+
+
 def handshake(
     endpoint: Endpoint, *, timeout: float, window: int, packet: int, key: str = ""
 ) -> tuple[Wire, paramiko.Transport]:
     """TCP, key exchange, host key, login, within `timeout` seconds; raises like `Connection.open`."""
-    from gpunb.ssh.transport import Transport
-
     # without a handler, paramiko's own error lines would end on the user's screen
     logging.getLogger("paramiko").addHandler(_QUIET)
     deadline = time.monotonic() + timeout
     login = _load_key(endpoint) if not key else _from_text(key)
     known = hostkeys.pinned(endpoint.known_hosts, endpoint.alias)
-    wire = connect(endpoint, timeout=timeout)
+    skip: list[str] = []
+    while True:
+        left = max(0.1, deadline - time.monotonic())
+        wire = connect(endpoint, timeout=left, skip=skip)
+        # one that answers and says nothing must not use up the time of the others
+        soon = min(deadline, time.monotonic() + left / 3) if wire.others else deadline
+        try:
+            transport = _over(
+                wire, endpoint, login, known, soon=soon, deadline=deadline, window=window, packet=packet
+            )
+        except (_NoServer, Busy):
+            if not wire.others:
+                raise
+            skip.append(wire.address)
+        else:
+            return wire, transport
+
+
+def _over(
+    wire: Wire,
+    endpoint: Endpoint,
+    login: paramiko.PKey,
+    known: list[str],
+    *,
+    soon: float,
+    deadline: float,
+    window: int,
+    packet: int,
+) -> paramiko.Transport:
+    """A transport over `wire` that is logged in; `wire` is closed if none comes about."""
+    from gpunb.ssh.transport import Transport
+
     transport = None
+
+    def broken(err: Exception) -> Unreachable:
+        return Unreachable(f"no SSH at {endpoint}: {reason(err)}")
+
     try:
-        transport = Transport(
-            wire,
-            default_window_size=window,
-            default_max_packet_size=packet,
-            disabled_algorithms={"pubkeys": _OLD_PUBKEYS},
-        )
-        _restrict(transport, known)
-        _exchange_keys(endpoint, transport, deadline)
-        shown = transport.get_remote_server_key()
-        line = f"{shown.get_name()} {shown.get_base64()}"
-        is_pinned = hostkeys.check(endpoint.known_hosts, endpoint.alias, line)
-        _log_in(endpoint, transport, login, deadline)
-        if not is_pinned:
-            hostkeys.pin(endpoint.known_hosts, endpoint.alias, line)
+        with Guard(broken):
+            transport = Transport(
+                wire,
+                default_window_size=window,
+                default_max_packet_size=packet,
+                disabled_algorithms={"pubkeys": _OLD_PUBKEYS},
+            )
+            _restrict(transport, known)
+            _exchange_keys(endpoint, transport, soon)
+            shown = transport.get_remote_server_key()
+            line = f"{shown.get_name()} {shown.get_base64()}"
+            is_pinned = hostkeys.check(endpoint.known_hosts, endpoint.alias, line)
+            _log_in(endpoint, transport, login, deadline)
+            if not is_pinned:
+                hostkeys.pin(endpoint.known_hosts, endpoint.alias, line)
     except BaseException:
         if transport is not None:
             transport.close()
@@ -81,14 +124,7 @@ def handshake(
                 transport.join(2.0)
         wire.close()
         raise
-    return wire, transport
-
-
-def reason(err: BaseException) -> str:
-    """The words of a low-level failure, for a message."""
-    if isinstance(err, EOFError):
-        return "the host closed the connection"
-    return str(getattr(err, "strerror", None) or str(err) or type(err).__name__)[:500]
+    return transport
 
 
 _QUIET = logging.NullHandler()
@@ -102,7 +138,7 @@ def _load_key(endpoint: Endpoint) -> paramiko.PKey:
     except FileNotFoundError as err:
         msg = f"the session's private key {endpoint.key} is not there"
         raise AuthRefused(msg, bill="the instance may still run and be billed") from err
-    except (paramiko.SSHException, OSError, ValueError, TypeError) as err:
+    except Exception as err:
         msg = f"the session's private key {endpoint.key} can't be read: {reason(err)}"
         raise AuthRefused(msg, bill="the instance may still run and be billed") from err
 
@@ -142,17 +178,19 @@ def _exchange_keys(endpoint: Endpoint, transport: paramiko.Transport, deadline: 
     err = transport.get_exception()
     if isinstance(err, paramiko.ssh_exception.IncompatiblePeer):
         msg = f"{endpoint} speaks only outdated SSH algorithms: {err}"
-        raise Unreachable(msg, hint="use an image with OpenSSH 7.4 or newer") from err
+        raise Incompatible(msg, bill=BILLED, hint="use an image with OpenSSH 7.4 or newer") from err
+    kind: type[Unreachable] = _NoServer
     if not ended or isinstance(err, TimeoutError):
         why = "it accepts connections but does not speak SSH in time (still booting?)"
     elif err is None or isinstance(err.__context__ or err, EOFError | ConnectionError):
         why = "it closed the connection before the login (still booting, or too many connections)"
+        kind = Busy
     elif "banner" in str(err):
         why = "it accepts connections but does not speak SSH (still booting, or not an SSH port)"
     else:
-        why = reason(err)
+        why, kind = reason(err), Unreachable
     msg = f"no SSH at {endpoint}: {why}"
-    raise Unreachable(msg) from err
+    raise kind(msg) from err
 
 
 def _log_in(endpoint: Endpoint, transport: paramiko.Transport, key: paramiko.PKey, deadline: float) -> None:
@@ -165,7 +203,7 @@ def _log_in(endpoint: Endpoint, transport: paramiko.Transport, key: paramiko.PKe
         further = transport.auth_publickey(endpoint.user, key)
         if transport.is_authenticated():
             return
-    except (paramiko.SSHException, EOFError, OSError) as err:
+    except paramiko.AuthenticationException as err:
         problem = err
     if problem is not None and (not transport.is_active() or time.monotonic() >= deadline):
         msg = f"{endpoint} broke off during the login: {reason(problem)}"

@@ -14,12 +14,13 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import HostError
+from gpunb.ssh.channel import Channel
 from gpunb.ssh.endpoint import ssh_options
 
 if TYPE_CHECKING:
     from gpunb.ssh.endpoint import Endpoint
 
-__all__ = ["Pipe", "there"]
+__all__ = ["apart", "there"]
 
 # OpenSSH's own first choice is chacha20, which has no help from the processor
 CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes128-ctr,aes256-ctr"
@@ -30,6 +31,11 @@ _STEP = 2**18
 def there() -> bool:
     """Whether this system has an ssh."""
     return shutil.which("ssh") is not None
+
+
+def apart(endpoint: Endpoint, command: str) -> Channel:
+    """`command` on the host, over a connection of its own; raises like `Pipe`."""
+    return Channel(Pipe(endpoint, command), endpoint)
 
 
 class Pipe:
@@ -47,6 +53,7 @@ class Pipe:
     def __init__(self, endpoint: Endpoint, command: str) -> None:
         self._socket, far = socket.socketpair()
         self.closed = self.eof_received = False
+        self._buffer = memoryview(bytearray(_BUFFER))
         try:
             for end in (self._socket, far):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
@@ -84,11 +91,11 @@ class Pipe:
         self.eof_received = not data
         return data
 
-    def recv_into(self, buffer: memoryview) -> int:
-        """As `recv`, into `buffer`; the number of bytes."""
-        size = self._socket.recv_into(buffer)
+    def recv_view(self, most: int) -> memoryview:
+        """As `recv`, in a buffer that is used again by the next call."""
+        size = self._socket.recv_into(self._buffer[:most])
         self.eof_received = not size
-        return size
+        return self._buffer[:size]
 
     def recv_ready(self) -> bool:
         """Whether `recv` would return at once."""

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
+import os
+import selectors
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import Unreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from gpunb.ssh.endpoint import Endpoint
 
 __all__ = ["Wire", "connect", "tune"]
+
+_NEXT_S = 0.25  # RFC 8305's pause before the next address is tried beside the one before
 
 _WHY = {
     errno.ECONNREFUSED: "connection refused (the machine is there, its SSH server is not)",
@@ -28,6 +35,10 @@ _WHY = {
 class Wire(socket.socket):
     """A TCP socket that knows when it last heard something, and how much."""
 
+    address: str = ""
+    """The numeric address that answered."""
+    others: bool = False
+    """Whether the name has other addresses."""
     heard: float = 0.0
     sent: int = 0
     received: int = 0
@@ -67,13 +78,26 @@ def tune(sock: socket.socket) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, number, value)
 
 
-def connect(endpoint: Endpoint, *, timeout: float) -> Wire:
-    """A tuned TCP connection to `endpoint`; `Unreachable` names the cause."""
+def connect(endpoint: Endpoint, *, timeout: float, skip: Collection[str] = ()) -> Wire:
+    """A tuned TCP connection to `endpoint`; `Unreachable` names the cause.
+
+    A name may have several addresses, of which some go nowhere (a laptop whose IPv6 has no way
+    out is the common case). They are tried as RFC 8305 says: IPv6 and IPv4 in turn, the next one
+    when the one before has not answered within 250 ms, and the first that answers is taken.
+
+    Parameters
+    ----------
+    skip
+        Addresses that have answered and turned out to be no SSH server; see `Wire.address`.
+    """
     try:
-        plain = socket.create_connection((endpoint.host, endpoint.port), timeout=timeout)
-    except socket.gaierror as err:
-        msg = f"{endpoint.host} can't be found: {err.strerror}"
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as err:
+        msg = f"{endpoint.host} can't be found: {getattr(err, 'strerror', None) or err}"
         raise Unreachable(msg, hint="check the network and DNS of this machine") from err
+    ways = [way for way in _in_turn(found) if way[4][0] not in skip]
+    try:
+        plain = _first(ways, timeout)
     except TimeoutError as err:
         msg = f"{endpoint} gives no answer within {timeout:.3g} s (off, still booting, or behind a firewall)"
         raise Unreachable(msg) from err
@@ -81,11 +105,57 @@ def connect(endpoint: Endpoint, *, timeout: float) -> Wire:
         msg = f"{endpoint} can't be reached: {_WHY.get(err.errno or 0, err.strerror or str(err))}"
         raise Unreachable(msg) from err
     wire = Wire(fileno=plain.detach())
+    wire.others = len(ways) > 1
     wire.heard = time.monotonic()
     try:
+        wire.address = wire.getpeername()[0]
         tune(wire)
     except OSError as err:  # reset between accept and here
         wire.close()
         msg = f"{endpoint} closed the connection at once: {err.strerror}"
         raise Unreachable(msg) from err
     return wire
+
+
+def _in_turn(found: list[Any]) -> list[Any]:
+    """Without doubles, the families one after the other, beginning with that of the first."""
+    unique = list({(way[0], way[4]): way for way in found}.values())
+    lead = [way for way in unique if way[0] == unique[0][0]]
+    rest = [way for way in unique if way[0] != unique[0][0]]
+    pairs = itertools.zip_longest(lead, rest)
+    return [way for pair in pairs for way in pair if way is not None]
+
+
+def _first(ways: list[Any], timeout: float) -> socket.socket:
+    """The first connection that comes about; the reason of the last failure, or `TimeoutError`."""
+    until = time.monotonic() + timeout
+    failed: OSError = TimeoutError()
+    waiting = list(ways)
+    with selectors.DefaultSelector() as selector:
+        try:
+            while waiting or selector.get_map():
+                now = time.monotonic()
+                if now >= until:
+                    raise TimeoutError
+                if waiting:
+                    family, kind, number, _, address = waiting.pop(0)
+                    try:
+                        sock = socket.socket(family, kind, number)
+                        sock.setblocking(False)
+                        sock.connect_ex(address)
+                        selector.register(sock, selectors.EVENT_WRITE)
+                    except OSError as err:  # no IPv6 in this kernel
+                        failed = err
+                        continue
+                for key, _ in selector.select(min(until - now, _NEXT_S) if waiting else until - now):
+                    sock = selector.unregister(key.fileobj).fileobj  # type: ignore[assignment]
+                    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if number == 0:
+                        sock.setblocking(True)
+                        return sock
+                    sock.close()
+                    failed = OSError(number, os.strerror(number))
+        finally:
+            for key in list(selector.get_map().values()):
+                key.fileobj.close()  # type: ignore[union-attr]
+    raise failed

@@ -174,7 +174,7 @@ def _check(endpoint: Endpoint, private: str) -> None:
     word = secrets.token_hex(8)
     try:
         with Connection.open(endpoint, timeout=PROBE_S, key=private) as line:
-            if not line.transport.remote_version.startswith("SSH-2.0-OpenSSH_"):
+            if not line.server.startswith("SSH-2.0-OpenSSH_"):
                 msg = "the target's SSH server is not OpenSSH: it may not hold a key to one command"
                 raise NotDirect(msg)
             said = line.run(f"echo {word}", timeout=PROBE_S).out

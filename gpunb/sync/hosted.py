@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from gpunb.errors import HostError, Unreachable
+from gpunb.errors import HostError
 from gpunb.ssh.quoting import quote
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ class HostMover:
         source = files("gpunb.agent").joinpath("cloud.py").read_bytes()
         command = quote(["sh", "-c", _FIND, "gpunb", self._nonce, str(len(source)), _READ])
         self._channel = connection.channel(command)
+        self._channel.doing = "while it moved files"
+        self._channel.hint = "run the same sync again: it goes on where it was"
         try:
             self._channel.sendall(source)
             first = self._answer(_START_S)
@@ -121,8 +123,7 @@ class HostMover:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError, EOFError):
-            self._channel.close()
+        self._channel.close()
 
     def ask(self, **what: Any) -> Mapping[str, Any]:
         """One request that needs no URL signed; raises `CannotRun` with the host's reason."""
@@ -170,10 +171,7 @@ class HostMover:
         self._next += 1
         running[self._next] = job
         line = json.dumps({"id": self._next, **what}) + "\n"
-        try:
-            self._channel.sendall(line.encode())
-        except OSError as err:
-            raise _broke() from err
+        self._channel.sendall(line.encode())
 
     def _take(self, running: dict[int, Job], waiting: collections.deque[Job]) -> None:
         answer = self._answer(_SILENT_S)
@@ -215,20 +213,7 @@ class HostMover:
                 msg = "the host sent noise instead of answers"
                 raise CannotRun(msg)
             self._channel.settimeout(max(0.1, deadline - time.monotonic()))
-            try:
-                data = self._channel.recv(1 << 16)
-            except TimeoutError as err:
-                msg = f"the host is silent for {timeout:.0f} s"
-                raise Unreachable(msg, bill="the instance may still run and be billed") from err
-            if not data:
-                raise _broke()
-            self._buffer += data
-
-
-def _broke() -> Unreachable:
-    msg = "the line to the host broke while it moved files"
-    hint = "run the same sync again: it goes on where it was"
-    return Unreachable(msg, bill="the instance may still run and be billed", hint=hint)
+            self._buffer += self._channel.take(1 << 16)
 
 
 def _line(text: object) -> str:

@@ -165,8 +165,9 @@ class HostFiles:
             if self._free:
                 return self._free.pop()
             self._made += 1
+            first = self._made == 1
         try:
-            return Pump(self.connection.subsystem("sftp"))
+            return Pump(self.connection.subsystem("sftp", more=first))
         except BaseException:
             with self._changed:
                 self._made -= 1

@@ -14,13 +14,11 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from gpunb.agent import filewire as wire
-from gpunb.errors import HostError, ProtocolError, Unreachable
-from gpunb.ssh.pipe import Pipe
+from gpunb.errors import HostError, ProtocolError
+from gpunb.ssh.pipe import apart as pipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import paramiko
 
     from gpunb.remote import AgentClient
 
@@ -73,15 +71,15 @@ class Line:
         connection = client.connection
         self._shared = None if apart else connection
         self.rtt = 0.0
-        self.channel: paramiko.Channel | Pipe
         if apart:
-            self.channel = Pipe(connection.endpoint, command)
+            self.channel = pipe(connection.endpoint, command)
         else:
             began = time.perf_counter()
             self.channel = connection.channel(command, window=_WINDOW)
             self.rtt = (time.perf_counter() - began) / 2
         self.channel.settimeout(STALL_S)
-        self._rest = self._buffer = memoryview(b"")
+        self.channel.doing, self.channel.hint = "while files moved", "run the same sync again: it goes on"
+        self._rest = memoryview(b"")
         self._held = b""
         self._greeted = False
         self.stopped = False
@@ -103,14 +101,11 @@ class Line:
         head = wire.FRAME.pack(size, kind[0])
         held, self._held = self._held, b""
         head = held + head
-        try:
-            if size < _LONG:
-                self.channel.sendall(b"".join((head, *parts)))
-                return
-            self.channel.sendall(b"".join((head, *parts[:-1])))
-            self.channel.sendall(memoryview(parts[-1]))  # type: ignore[arg-type]  # any buffer will do
-        except (OSError, EOFError) as err:
-            raise self._broken(err) from err
+        if size < _LONG:
+            self.channel.sendall(b"".join((head, *parts)))
+            return
+        self.channel.sendall(b"".join((head, *parts[:-1])))
+        self.channel.sendall(memoryview(parts[-1]))
 
     def hold(self, kind: bytes, body: bytes) -> None:
         """As `send`, but it may wait here until the next `send` or `flush`."""
@@ -122,10 +117,7 @@ class Line:
         """Send what `hold` kept; raises `Unreachable`."""
         held, self._held = self._held, b""
         if held:
-            try:
-                self.channel.sendall(held)
-            except (OSError, EOFError) as err:
-                raise self._broken(err) from err
+            self.channel.sendall(held)
 
     def receive(self) -> tuple[int, memoryview]:
         """The next frame's kind and body.
@@ -154,7 +146,7 @@ class Line:
         """So many bytes of a body, in the pieces in which they come: each is good until the next one."""
         while size:
             if not self._rest:
-                self._rest = self._into() if isinstance(self.channel, Pipe) else memoryview(self._recv())
+                self._rest = self.channel.take(_STEP, reuse=True)
             part = self._rest[:size]
             self._rest = self._rest[size:]
             size -= len(part)
@@ -191,7 +183,7 @@ class Line:
         with _keeping:
             found = _kept.pop(client, None)
         if found is not None:
-            if not (found.channel.closed or found.channel.eof_received) and found.current(client):
+            if not found.channel.over and found.current(client):
                 return found
             found.close()
         return cls(client)
@@ -214,21 +206,18 @@ class Line:
     def close(self) -> None:
         """Close the channel; the host's process ends with it. Does nothing twice."""
         self.stopped = True
-        try:
-            self.channel.close()
-        except (OSError, EOFError):
-            return
+        self.channel.close()
 
     def _greet(self) -> None:
         from gpunb.errors import BootstrapFailed
         from gpunb.remote.bootstrap import read_line
 
         try:
-            _, rest = read_line(self.channel, self._nonce)  # type: ignore[arg-type]  # it has what is used
+            _, rest = read_line(self.channel, self._nonce)
         except BootstrapFailed as err:
-            if (self._shared is None or self._shared.transport.is_active()) and not self.stopped:
+            if (self._shared is None or self._shared.alive()) and not self.stopped:
                 raise
-            raise self._broken(err) from err
+            raise self.channel.broke() from err
         self.channel.settimeout(STALL_S)
         self._rest = memoryview(rest)
         self._greeted = True
@@ -242,42 +231,12 @@ class Line:
         at = len(rest)
         whole[:at] = rest
         while at < size:
-            rest = memoryview(self._recv())
+            rest = self.channel.take(_STEP)
             use = min(size - at, len(rest))
             whole[at : at + use] = rest[:use]
             at += use
             self._rest = rest[use:]
         return memoryview(whole)
-
-    def _into(self) -> memoryview:
-        """What comes next, in a buffer that is used again."""
-        assert isinstance(self.channel, Pipe)  # noqa: S101 - asked before
-        if not self._buffer:
-            self._buffer = memoryview(bytearray(_STEP))
-        try:
-            size = self.channel.recv_into(self._buffer)
-        except OSError as err:
-            raise self._broken(err) from err
-        if not size:
-            raise self._broken(EOFError("the host closed the channel"))
-        return self._buffer[:size]
-
-    def _recv(self) -> bytes:
-        try:
-            data = self.channel.recv(_STEP)
-        except (OSError, EOFError) as err:
-            raise self._broken(err) from err
-        if not data:
-            raise self._broken(EOFError("the host closed the channel"))
-        return data
-
-    def _broken(self, err: BaseException) -> Unreachable:
-        silent = isinstance(err, TimeoutError)
-        words = f"the host is silent for {STALL_S:g} s" if silent else "the line to the host broke"
-        msg = f"{words} while files moved"
-        return Unreachable(
-            msg, bill="the instance may still run and be billed", hint="run the same sync again: it goes on"
-        )
 
 
 def answer(body: memoryview) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Remote:
         """Up to `count` channels; fewer if the host allows no more (``MaxSessions``)."""
         while len(self._pumps) < count:
             try:
-                self._pumps.append(Pump(self.connection.subsystem("sftp"), self.stop))
+                self._pumps.append(Pump(self.connection.subsystem("sftp", more=not self._pumps), self.stop))
             except HostError:  # noqa: PERF203 - ends the loop
                 if not self._pumps or not self.connection.alive():
                     raise

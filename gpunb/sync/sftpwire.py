@@ -12,7 +12,6 @@ the extensions ``posix-rename``, ``statvfs`` and ``limits``.
 from __future__ import annotations
 
 import collections
-import contextlib
 import struct
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from gpunb.errors import HostError, ProtocolError, Unreachable
 if TYPE_CHECKING:
     import threading
 
-    import paramiko
+    from gpunb.ssh.channel import Channel
 
 __all__ = ["Attrs", "Fault", "Pump", "Request", "Stream", "Task", "string"]
 
@@ -141,7 +140,7 @@ class Pump:
         When set, `run` ends with `Unreachable` at its next turn.
     """
 
-    def __init__(self, channel: paramiko.Channel, stop: threading.Event | None = None) -> None:
+    def __init__(self, channel: Channel, stop: threading.Event | None = None) -> None:
         self._channel = channel
         self._stop = stop
         self._buffer = bytearray()
@@ -153,6 +152,7 @@ class Pump:
         self._active = 0
         self.write_size = 2**15
         self.read_size = 2**15
+        channel.doing = "while files moved over SFTP"
         channel.settimeout(_STALL_S)
         self._put(struct.pack(">BI", INIT, 3))
         self._flush()
@@ -214,8 +214,7 @@ class Pump:
 
     def close(self) -> None:
         """Close the channel. Does nothing twice."""
-        with contextlib.suppress(EOFError, OSError):  # paramiko's, when the line is cut
-            self._channel.close()
+        self._channel.close()
 
     # -- the turn of the wheel
 
@@ -295,15 +294,7 @@ class Pump:
             if self._stop is not None and self._stop.is_set():
                 msg = "the transfer was stopped"
                 raise Unreachable(msg)
-            try:
-                data = self._channel.recv(WINDOW)
-            except TimeoutError as err:
-                msg = f"the host's SFTP server is silent for {_STALL_S:g} s"
-                raise Unreachable(msg) from err
-            if not data:
-                msg = "the host closed the SFTP channel"
-                raise Unreachable(msg, bill="the instance may still run and be billed")
-            buffer += data
+            buffer += self._channel.take(WINDOW)
             while len(buffer) - at >= 4:
                 size = int.from_bytes(buffer[at : at + 4], "big")
                 if not 1 <= size <= _LONGEST:
@@ -325,11 +316,7 @@ class Pump:
     def _flush(self) -> None:
         if self._out:
             data, self._out = bytes(self._out), bytearray()
-            try:
-                self._channel.sendall(data)
-            except (OSError, EOFError) as err:  # a timeout is an OSError too
-                msg = "the host's SFTP channel broke"
-                raise Unreachable(msg, bill="the instance may still run and be billed") from err
+            self._channel.sendall(data)
 
     def _learn_limits(self) -> Task:
         answer = yield Request(EXTENDED, string(b"limits@openssh.com"))

@@ -360,7 +360,7 @@ class Stream:
             self._stopped = True
             closers = [*self._closers, self._abort]
         for close in closers:
-            with contextlib.suppress(OSError, EOFError):
+            with contextlib.suppress(OSError):
                 close()
 
     # -- what the tasks report

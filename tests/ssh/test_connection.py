@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import gpunb.ssh.connection as connection_module
-from gpunb.errors import AuthRefused, HostError, HostKeyChanged, Unreachable
+from gpunb.errors import AuthRefused, HostError, HostKeyChanged, Incompatible, Unreachable
 from gpunb.ssh import Connection, generate, hostkeys, probe, wait_reachable
+from gpunb.sync.remote import Remote
 from tests.support.proxy import Proxy
 from tests.support.sshd import Sshd
 
@@ -65,8 +66,12 @@ def test_only_modern_algorithms_are_agreed(connection: Connection) -> None:
 def test_a_server_with_old_algorithms_only_is_refused(tmp_path: Path) -> None:
     server = Sshd(tmp_path / "old", extra="Ciphers aes128-cbc").start()
     try:
-        with pytest.raises(Unreachable, match="outdated SSH algorithms"):
+        with pytest.raises(Incompatible, match="outdated SSH algorithms"):
             Connection.open(server.endpoint())
+        began = time.monotonic()
+        with pytest.raises(Incompatible, match="outdated SSH algorithms"):
+            wait_reachable(server.endpoint(), timeout=60)  # at once: it never gets better, and is billed
+        assert time.monotonic() - began < 20
     finally:
         server.stop()
 
@@ -249,10 +254,8 @@ def test_a_key_exchange_in_mid_connection_loses_nothing(connection: Connection) 
 
 def test_closing_twice_and_sftp(sshd: Sshd) -> None:
     one = Connection.open(sshd.endpoint())
-    with one.sftp() as client:
-        with client.open("f", "w") as file:
-            file.write(b"x" * 100)
-        assert client.stat("f").st_size == 100
+    with Remote(one) as files:
+        assert files.real(".") == str(sshd.home)
     sent, received = one.traffic()
     assert sent > 1000
     assert received > 1000
@@ -260,13 +263,13 @@ def test_closing_twice_and_sftp(sshd: Sshd) -> None:
     one.close()
     assert not one.alive()
     with pytest.raises(Unreachable):
-        one.sftp()
+        one.subsystem("sftp")
 
 
 def test_a_host_without_sftp_says_so(tmp_path: Path) -> None:
     server = Sshd(tmp_path / "plain", sftp=False).start()
     try:
         with Connection.open(server.endpoint()) as one, pytest.raises(HostError, match=r"SFTP|sftp"):
-            one.sftp()
+            one.subsystem("sftp")
     finally:
         server.stop()

@@ -1,0 +1,197 @@
+"""The streams of one command on the host, over paramiko or over the system's ssh.
+
+paramiko raises whatever its parts raise: OSError, EOFError, SSHException, and what a
+transport that ends in the middle of a call makes of its own half-closed state. This module
+and its neighbours in `gpunb.ssh` alone know that: a `Channel` raises `Unreachable`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import GpunbError, HostSilent, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import paramiko
+
+    from gpunb.ssh.endpoint import Endpoint
+    from gpunb.ssh.pipe import Pipe
+
+__all__ = ["BILLED", "Channel", "Guard", "reason"]
+
+BILLED = "the instance may still run and be billed"
+_LOG = logging.getLogger(__name__)
+
+
+class Guard:
+    """Stands around each call of the transport's: what is raised inside becomes one of our errors."""
+
+    def __init__(self, broken: Callable[[Exception], GpunbError]) -> None:
+        self._broken = broken
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, err: BaseException | None, trace: object) -> None:
+        if isinstance(err, Exception) and not isinstance(err, GpunbError):
+            _LOG.debug("the transport raised", exc_info=err)
+            raise self._broken(err) from err
+
+
+class Channel:
+    """A command's input and output. Safe for one reader and one writer at a time.
+
+    Parameters
+    ----------
+    raw
+        What it goes over.
+    alive
+        Whether the connection below is up, as far as is known.
+
+    Attributes
+    ----------
+    owned
+        Called by `close`, if it is there: it ends a connection that is this channel's alone.
+    doing, hint
+        What an error says beside its cause: "while files moved", and what to do next.
+
+    Notes
+    -----
+    Every method but `close` raises `Unreachable` if the line is broken, `HostSilent` (one of them)
+    if nothing moved for as long as `settimeout` allows, and nothing else of the transport's.
+    """
+
+    def __init__(
+        self, raw: paramiko.Channel | Pipe, endpoint: Endpoint, *, alive: Callable[[], bool] = lambda: True
+    ) -> None:
+        self.endpoint = endpoint
+        self.doing = self.hint = ""
+        self._raw: Any = raw
+        self.owned: Callable[[], None] | None = None
+        self._alive = alive
+        self._ours = Guard(self._broken)
+        self._timeout: float | None = None
+        self._view: Callable[[int], memoryview] = getattr(raw, "recv_view", None) or self._fresh
+
+    @property
+    def over(self) -> bool:
+        """Whether it is closed, or the host has said that it sends no more."""
+        return bool(self._raw.closed or self._raw.eof_received)
+
+    def settimeout(self, timeout: float | None) -> None:
+        """Seconds that one send or receive may stand still; None for ever."""
+        self._timeout = timeout
+        with self._ours:
+            self._raw.settimeout(timeout)
+
+    def sendall(self, data: Any) -> None:
+        """Send all of `data`, any buffer."""
+        with self._ours:
+            self._raw.sendall(data)
+
+    def shutdown_write(self) -> None:
+        """Tell the host that no more will be sent."""
+        with self._ours:
+            self._raw.shutdown_write()
+
+    def shutdown(self, how: int, /) -> None:
+        """As of a socket (forwards pump between the two)."""
+        with self._ours:
+            self._raw.shutdown(how)
+
+    def recv(self, most: int, /) -> bytes:
+        """What is there, at least a byte; none at the end."""
+        with self._ours:
+            data: bytes = self._raw.recv(most)
+            return data
+
+    def recv_stderr(self, most: int) -> bytes:
+        """As `recv`, of the command's errors; the system's ssh keeps none."""
+        with self._ours:
+            data: bytes = self._raw.recv_stderr(most)
+            return data
+
+    def take(self, most: int, *, reuse: bool = False) -> memoryview:
+        """What is there, at least a byte; with `reuse` in a buffer that is good until the next call.
+
+        Raises
+        ------
+        Unreachable
+            At the end too: for those who know that more must come.
+        """
+        with self._ours:
+            data: memoryview = self._view(most) if reuse else memoryview(self._raw.recv(most))
+            if not data:
+                msg = "the host closed the channel"
+                raise EOFError(msg)
+            return data
+
+    def recv_ready(self) -> bool:
+        """Whether `recv` would return at once."""
+        with self._ours:
+            return bool(self._raw.recv_ready())
+
+    def stderr(self, most: int = 4096) -> bytes:
+        """What has come of the command's errors and was not read yet; waits for nothing."""
+        found = b""
+        with self._ours:
+            while len(found) < most and self._raw.recv_stderr_ready():
+                piece = self._raw.recv_stderr(most)
+                if not piece:
+                    break
+                found += piece
+        return found
+
+    def exit_code(self, timeout: float | None = None) -> int | None:
+        """The command's exit code; -1 if a signal ended it, None if it has not ended in time.
+
+        Raises
+        ------
+        Unreachable
+            The connection broke before it came.
+        """
+        with self._ours:
+            if not self._raw.status_event.wait(timeout):
+                return None
+            code = int(self._raw.exit_status)
+            # a signal leaves no exit code; so does a connection that breaks
+            if code == -1 and not self._alive():
+                msg = "the connection broke before the command's exit code came"
+                raise EOFError(msg)
+            return code
+
+    def close(self) -> None:
+        """End the command's streams. Raises nothing, and does nothing twice."""
+        owned, self.owned = self.owned, None
+        for end in (self._raw.close, owned):
+            if end is not None:
+                try:
+                    end()
+                except Exception:  # noqa: BLE001 - what is closed need not work
+                    _LOG.debug("closing a channel to %s", self.endpoint, exc_info=True)
+
+    def broke(self) -> Unreachable:
+        """The error that says that the line broke, for those who know it otherwise."""
+        return self._broken(EOFError())
+
+    def _fresh(self, most: int) -> memoryview:
+        return memoryview(self._raw.recv(most))
+
+    def _broken(self, err: Exception) -> Unreachable:
+        while_ = f" {self.doing}" if self.doing else ""
+        if isinstance(err, TimeoutError):
+            for_ = f" for {self._timeout:g} s" if self._timeout else ""
+            msg = f"{self.endpoint} is silent{for_}{while_}"
+            return HostSilent(msg, bill=BILLED, hint=self.hint or None)
+        msg = f"the line to {self.endpoint} broke{while_}: {reason(err)}"
+        return Unreachable(msg, bill=BILLED, hint=self.hint or None)
+
+
+def reason(err: BaseException) -> str:
+    """The words of a low-level failure, for a message."""
+    if isinstance(err, EOFError):
+        return str(err)[:500] or "the host closed the connection"
+    return str(getattr(err, "strerror", None) or str(err) or type(err).__name__)[:500]
