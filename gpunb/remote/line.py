@@ -169,9 +169,10 @@ class Line:
                 msg = f"{self.endpoint.alias} takes no more requests"
                 self._end(Unreachable(msg, bill=BILLED))
             else:
-                self._drop()
-        except Unreachable:
-            LOG.debug("sending failed; the reader will notice", exc_info=True)
+                self._drop(channel)
+        except Unreachable:  # half of a frame may have gone: no other can follow it
+            LOG.debug("sending failed", exc_info=True)
+            self._drop(channel)
 
     def listen(self, listener: Callable[[Mapping[str, Any]], None]) -> Callable[[], None]:
         """Call `listener` with each note's head, in the reader's thread: quickly. Returns what ends that.
@@ -316,8 +317,11 @@ class Line:
         if self.on_line is not None:
             safely(self.on_line, sentence)
 
-    def _drop(self) -> None:
+    def _drop(self, channel: Channel | None = None) -> None:
+        """Close the connection, which the reader notices; only the one of `channel`, if it is given."""
         with self._lock:
+            if channel is not None and self._channel is not channel:
+                return
             connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
             connection.close()

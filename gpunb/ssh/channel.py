@@ -191,7 +191,7 @@ class Channel:
 
 
 def reason(err: BaseException) -> str:
-    """The words of a low-level failure, for a message."""
-    if isinstance(err, EOFError):
-        return str(err)[:500] or "the host closed the connection"
-    return str(getattr(err, "strerror", None) or str(err) or type(err).__name__)[:500]
+    """The words of a low-level failure, for a message: one line."""
+    words = str(getattr(err, "strerror", None) or err)
+    closed = "the host closed the connection" if isinstance(err, EOFError) else type(err).__name__
+    return " ".join(words.split())[:500] or closed

@@ -7,7 +7,7 @@ import logging
 import random
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gpunb.errors import AuthRefused, GpunbError, HostError, HostSilent, Unreachable
@@ -274,6 +274,11 @@ class Connection:
     def alive(self) -> bool:
         """Whether the connection is up as far as is known, without asking the host."""
         return self.transport.is_active() and self.transport.is_authenticated()
+
+    @property
+    def reached(self) -> Endpoint:
+        """The endpoint by the numeric address that answered: another program needs not search again."""
+        return replace(self.endpoint, host=self._wire.address or self.endpoint.host)
 
     @property
     def server(self) -> str:

@@ -72,7 +72,7 @@ class Line:
         self._shared = None if apart else connection
         self.rtt = 0.0
         if apart:
-            self.channel = pipe(connection.endpoint, command)
+            self.channel = pipe(connection.reached, command)
         else:
             began = time.perf_counter()
             self.channel = connection.channel(command, window=_WINDOW)

@@ -354,7 +354,7 @@ class _Work:
         if files:
             direction = "up" if self.up else "down"
             sent, size, whole, said = rsync.transfer(
-                self.remote.connection.endpoint,
+                self.remote.connection.reached,
                 str(self.ends.here),
                 self.ends.there,
                 files,

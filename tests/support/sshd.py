@@ -120,7 +120,8 @@ class Sshd:
             lines.append(f"ForceCommand {enter}")
         if self._sftp:
             lines.append(f"Subsystem sftp {_sftp_server()}")
-        config.write_text("\n".join([*lines, self._extra]) + "\n")
+        # of each setting sshd takes the first
+        config.write_text("\n".join([self._extra, *lines]) + "\n")
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         listener = socket.socket()

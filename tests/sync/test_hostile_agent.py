@@ -12,6 +12,7 @@ import pytest
 
 from gpunb.agent import filewire as wire
 from gpunb.errors import ProtocolError, Unreachable
+from gpunb.ssh.channel import Channel
 from gpunb.sync import sync
 from gpunb.sync.hostcontent import HostReader, HostWriter, Refused
 from gpunb.sync.hostside import HostSide
@@ -54,7 +55,7 @@ def frame(kind: bytes, body: bytes = b"") -> bytes:
 
 def line(*frames: bytes) -> Line:
     found = Line.__new__(Line)
-    found.channel = _Channel(b"".join(frames))  # type: ignore[assignment]
+    found.channel = Channel(_Channel(b"".join(frames)), "the host")  # type: ignore[arg-type]
     found.rtt, found.stopped = 0.0, False
     found._rest, found._held, found._greeted = memoryview(b""), b"", True
     return found
