@@ -16,6 +16,8 @@ from tests.support.localhost import LocalHost, key_pair
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytest_plugins = ["tests.support.verdicts"]
+
 # a shell that runs the tests in the background has Ctrl-C ignored, and what they start would ignore it, too
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -61,7 +61,8 @@ class HostKernel:
         Ended
             The session is over.
         """
-        self.relay.pump()
+        if self.relay.pump():
+            self.relay.port.call_soon(self.relay)  # after the requests that wait
         if not self.client.alive:
             raise Ended(self.relay.gone or "the session is over")
 

@@ -42,6 +42,7 @@ __all__ = ["Port", "Relay", "follow"]
 
 LOG = logging.getLogger("gpunb.remote")
 TARGETS = frozenset(["jupyter.widget", "jupyter.widget.control"])  # of hosts that are not one's own
+PUMP_S = 0.05  # seconds that are given to the host's messages at once
 WAIT_S = 60.0  # seconds a browser's message is waited for
 PARENTS = 500  # cells and messages whose later output still finds its place
 MAX_OPEN = 20_000
@@ -131,11 +132,23 @@ class Relay:
             return self._at >= self._handle.history
         return (self._part, self._at) >= (part, number)
 
-    def pump(self) -> None:
-        """Take what has come, without waiting."""
+    def pump(self) -> bool:
+        """Take what has come, without waiting; whether more may have come than a moment was enough for.
+
+        A host whose stream never ends must not hold up the kernel here: who pumps comes back later.
+        """
+        until = time.monotonic() + PUMP_S
         with self.lock, suppress(GpunbError):
             while self._handle is not None and self._take_next(0):
-                pass
+                if time.monotonic() > until:
+                    return True
+        return False
+
+    @property
+    def behind(self) -> bool:
+        """Whether something has come that was not taken yet."""
+        handle = self._handle
+        return handle is not None and handle.ready
 
     def _take_next(self, timeout: float) -> bool:
         handle = self._handle
@@ -357,6 +370,9 @@ class Relay:
                     full = len(past.open) >= safewidgets.MOST_OPEN or not held.takes(record.size, past.open)
                     if own or not full:
                         past.take(str(record.head["type"]), *self._parsed(record))
+            if record.number >= handle.history:  # all there was; one that goes on is no part of the past
+                handle.close()
+                break
         self._seen.add(part)
         for comm_id, model in past.open.items():
             content = {"target_name": model.target, "data": {"state": model.state}}

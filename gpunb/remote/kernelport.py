@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KernelPort"]
 
+PAUSE_S = 0.02  # seconds for what else this kernel has to do, while a host's messages pour in
 CONTROL = "jupyter.widget.control"
 _HOST = "gpunb_host"  # an attribute of a twin: the host whose comm it is
 
@@ -89,8 +90,15 @@ class KernelPort:
             self.kernel.io_loop.add_callback(self._pump, relay)
 
     def _pump(self, relay: Relay) -> None:
-        self._waiting = False
-        relay.pump()
+        more = False
+        try:
+            more = relay.pump()
+        finally:
+            self._waiting = more
+        if more:  # the user's own cells have their turn in between
+            self.kernel.io_loop.call_later(PAUSE_S, self._pump, relay)
+        elif relay.behind:  # it came after the last look, and was told while this was no longer waited for
+            self.call_soon(relay)
 
     def note(self, text: str) -> None:
         """On stderr, marked as ours."""

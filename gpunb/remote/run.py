@@ -89,6 +89,11 @@ class RunHandle:
         if self.wake is not None:
             safely(self.wake)
 
+    @property
+    def ready(self) -> bool:
+        """Whether `next` would return, or raise, at once."""
+        return not self._queue.empty()
+
     def next(self, timeout: float | None = None) -> Record | None:
         """The next record; None if there is none within `timeout` seconds.
 
