@@ -2,9 +2,11 @@
 
 Each schedule runs one cell that prints, draws, updates or asks, and breaks the
 line while it runs or just as it ends: connections reset, the line down for a
-while, sshd killed and started again, sshd stopped (SIGSTOP), or the client
-closed and another one attached. Every line must be there once and in order,
-and the end must arrive. A schedule can be replayed alone by its seed.
+while, sshd killed and started again, sshd stopped (SIGSTOP), the client closed
+and another one attached, or the line reset again and again while it is being
+brought back. Some cells end by a kernel that crashes. Every line must be there
+once and in order, and the end must arrive. A schedule can be replayed alone by
+its seed.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import threading
 import time
 from pathlib import Path
 
+from gpunb.errors import KernelDied
 from gpunb.remote import AgentClient, show
 from tests.remote.conftest import Screen, end_host
 from tests.support.proxy import Proxy
@@ -42,8 +45,13 @@ CELLS = {
     "ask": (
         f"import time\nfor i in range(8):\n    print(input(f'{{i}}? '), flush=True); time.sleep({5 * PAUSE})"
     ),
+    "crash": (
+        f"import os, signal, time\nfor i in range({STEPS}):\n    print(i, flush=True); {BEAT}\n"
+        "time.sleep(0.2)\nos.kill(os.getpid(), signal.SIGKILL)"
+    ),
 }
-WAYS = ("reset", "down", "sshd killed", "sshd stopped", "another client")
+WAYS = ("reset", "down", "sshd killed", "sshd stopped", "another client", "again and again")
+LOGIN = 12_000  # bytes that a line sends until it is back, about
 
 
 class Bench:
@@ -67,6 +75,18 @@ class Bench:
     def break_line(self, way: str, seconds: float) -> None:
         if way == "reset":
             self.proxy.drop()
+        elif way == "again and again":
+            for part in (
+                seconds,
+                seconds / 2,
+                0.9 - seconds,
+                0.05,
+            ):  # of the login, the agent's start, the resume
+                self.proxy.drop()
+                before, until = self.proxy.up, time.monotonic() + 3
+                while self.proxy.up < before + part * LOGIN and time.monotonic() < until:
+                    time.sleep(0.001)
+            self.proxy.drop()
         elif way == "down":
             self.proxy.cut()
             time.sleep(seconds)
@@ -84,7 +104,7 @@ class Bench:
 
 def seen(kind: str, screen: Screen) -> list[str]:
     """What the user saw, one entry a line, picture or update."""
-    if kind in ("print", "ask"):
+    if kind in ("print", "ask", "crash"):
         return screen.text().splitlines()
     return [event[1]["data"]["text/plain"] for event in screen.events if event[0] in ("display", "update")]
 
@@ -108,21 +128,23 @@ def schedule(bench: Bench, seed: int) -> tuple[str, str, str, str]:
     else:
         breaker = threading.Timer(delay, bench.break_line, (way, seconds))
         breaker.start()
-        problem = _watch(run, screen)
+        problem = _watch(run, screen, kind)
         breaker.join()
     if not problem and seen(kind, screen) != wanted(kind):
         problem = f"saw {seen(kind, screen)}"
     return kind, way, moment, problem
 
 
-def _watch(run, screen: Screen) -> str:
+def _watch(run, screen: Screen, kind: str) -> str:
     """Play the run; a watcher turns a hang into a problem instead of a stuck suite."""
     found: list[str] = []
 
     def play() -> None:
         try:
             info = show(run, screen)
-            found.append("" if info.state == "ok" else f"ended as {info.state}")
+            found.append("" if info.state == "ok" and kind != "crash" else f"ended as {info.state}")
+        except KernelDied as err:
+            found.append("" if kind == "crash" else f"KernelDied: {err}")
         except Exception as err:  # noqa: BLE001 - any of them is what went wrong
             found.append(f"{type(err).__name__}: {err}")
 
@@ -140,7 +162,7 @@ def _other_client(bench: Bench, run, screen: Screen, delay: float, kind: str) ->
     time.sleep(delay)
     bench.client.close()
     bench.client = bench.connect()
-    return _watch(bench.client.attach(run.id), screen)
+    return _watch(bench.client.attach(run.id), screen, kind)
 
 
 def run_schedules(count: int, seed: int) -> tuple[collections.Counter, list[str]]:
