@@ -32,6 +32,7 @@ __all__ = ["agent_version", "open_line", "read_line"]
 
 INSTALL_TIMEOUT = 600.0  # seconds for ipykernel from a slow mirror
 WINDOW = 16 << 20  # bytes on their way here: twice what a run has unacknowledged
+WORDS = 1000  # bytes of what else it says that are shown when it comes to nothing
 MAX_NOISE = 1 << 20  # bytes of banner before we give up
 FIND_PYTHON = """
 nonce=$1; version=$2; want=$3; code=$4; size=$5
@@ -169,6 +170,7 @@ class LineReader:
         self._channel = channel
         self.rest = b""
         self._noise = 0
+        self._words = b""  # the last of what was not ours: an image says there why it lets nobody in
 
     def next(self, nonce: str, timeout: float) -> tuple[str, dict[str, Any]]:
         """The next line's kind and JSON; skips everything else.
@@ -186,6 +188,7 @@ class LineReader:
                 self._noise += len(line) + 1
                 if line.startswith(start):
                     return self._parse(line[len(start) :])
+                self._words = (self._words + line + b"\n")[-WORDS:]
             if self._noise + len(self.rest) > MAX_NOISE:
                 msg = f"the host sent more than {MAX_NOISE} bytes and not one of ours"
                 raise BootstrapFailed(msg)
@@ -196,13 +199,18 @@ class LineReader:
         try:
             data = self._channel.recv(1 << 16)
         except HostSilent as err:
-            msg = f"the host's shell was silent for {timeout:.0f} s"
+            msg = f"the host's shell was silent for {timeout:.0f} s{self._said()}"
             raise BootstrapFailed(msg, bill="the instance runs and is billed", hint="try again") from err
         if not data:
-            said = self._channel.stderr().decode("utf-8", "replace").strip()[-1000:]
-            msg = f"the host closed the line before the agent was up{': ' + said if said else ''}"
+            msg = f"the host closed the line before the agent was up{self._said()}"
             raise BootstrapFailed(msg, bill="the instance runs and is billed")
         return data
+
+    def _said(self) -> str:
+        """What the host has said that is not ours, on both of its streams: the end of it."""
+        words = self._words + self.rest + b"\n" + self._channel.stderr()
+        said = " ".join(words.decode("utf-8", "replace").split())[-WORDS:]
+        return f": {said}" if said else ""
 
     @staticmethod
     def _parse(line: bytes) -> tuple[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ import pytest
 
 from gpunb.errors import BootstrapFailed
 from gpunb.remote import AgentClient, show
-from gpunb.remote.bootstrap import agent_version
+from gpunb.remote.bootstrap import agent_version, open_line
 from gpunb.ssh.connection import Connection
 from tests.remote.conftest import Screen
 
@@ -69,6 +69,22 @@ def test_a_shell_that_closes_says_its_words(host):
     wrap_login(host, "echo 'account is locked' >&2; exit 5")
     with pytest.raises(BootstrapFailed, match="account is locked"):
         connect(host)
+
+
+def test_an_image_that_lets_nobody_in_says_why(host):
+    """Cloud images let root's key in only to print this, on standard output."""
+    wrap_login(host, 'echo \'Please login as the user "ubuntu" rather than the user "root".\'; exit 142')
+    with pytest.raises(BootstrapFailed, match=r'closed the line.*Please login as the user "ubuntu"'):
+        connect(host)
+
+
+def test_what_a_silent_shell_said_before_is_told(host):
+    wrap_login(host, "echo 'press any key'; sleep 30")
+    with (
+        Connection.open(host.endpoint()) as connection,
+        pytest.raises(BootstrapFailed, match="press any key"),
+    ):
+        open_line(connection, timeout=1.5)
 
 
 def test_a_python_that_is_not_there(host):
