@@ -26,55 +26,86 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.metadata import EntryPoint
 
-__all__ = ["VERBS", "cli", "for_door", "invoke", "main", "run", "usage_error", "words"]
+__all__ = [
+    "ALIASES",
+    "GROUPS",
+    "VERBS",
+    "cli",
+    "for_door",
+    "invoke",
+    "main",
+    "run",
+    "usage_error",
+    "words",
+]
 
 MESSAGE_MAX = 4_000
 PIPE_WIDTH = 1_000
 
-# name -> what it does; the module is gpunb.commands.<name>
-VERBS: dict[str, str] = {
-    "offers": "Find machines that can be rented now, cheapest first.",
-    "rent": "Rent a machine and make it ready for cells.",
-    "ps": "Show the sessions, what they run and what they cost.",
-    "show": "Show everything known about one session.",
-    "on": "Run every plain cell of the notebook on the host.",
-    "off": "Run plain cells here again.",
-    "run": "Run a script on the host as a job.",
-    "exec": "Run one command on the host and wait for it.",
-    "jobs": "List the host's jobs.",
-    "runs": "List the cells and jobs that were run.",
-    "logs": "Print a run's output.",
-    "attach": "Play a run's output from its first line and follow it.",
-    "replay": "Show a run's output again.",
-    "export": "Write a notebook from what was run.",
-    "cancel": "End a run.",
-    "restart": "Give the host a new kernel.",
-    "sync": "Copy files to the host or back.",
-    "put": "Send variables of the notebook to the host.",
-    "get": "Bring variables of the host into the notebook.",
-    "pip": "Install packages in the host's Python.",
-    "forward": "Make a port of the host a link on this machine.",
-    "top": "Show the host's load, live.",
-    "panel": "Show all sessions, live, with what they cost.",
-    "ssh": "Open a shell on the host.",
-    "cost": "Show what was spent, by session, day, cloud or run.",
-    "receipts": "List the receipts of ended sessions, or show one.",
-    "extend": "Give a session more time, idle time or money.",
-    "stop": "Stop a session and keep its disk.",
-    "start": "Start a stopped session.",
-    "reboot": "Restart a session's machine; its disk stays.",
-    "rename": "Give a session another name.",
-    "trust": "Show or set how far a session's host is trusted.",
-    "bid": "Change the bid for an interruptible machine.",
-    "increases": "Show, accept or refuse price increases that hosts ask for.",
-    "volumes": "Show disks that outlive machines, and delete them.",
-    "down": "End sessions for good, and get a receipt.",
-    "login": "Check a cloud's key and keep it.",
-    "logout": "Forget a cloud's key.",
-    "doctor": "Check the installation, the clouds' keys and the ledger.",
-    "config": "Show each setting and where it comes from.",
-    "supervise": "Watch leases until the last session has ended.",
-    "completion": "Print the lines that make your shell complete gpunb.",
+# group -> verb -> what it does; the module is gpunb.commands.<verb>
+GROUPS: dict[str, dict[str, str]] = {
+    "Rent": {
+        "offers": "Find machines that can be rented now, best first.",
+        "rent": "Rent a machine and make it ready for cells.",
+        "extend": "Give a session more time, idle time or money.",
+        "stop": "Stop a session and keep its disk.",
+        "start": "Start a stopped session.",
+        "reboot": "Restart a session's machine; its disk stays.",
+        "rename": "Give a session another name.",
+        "bid": "Change the bid for an interruptible machine.",
+        "increases": "Show, accept or refuse price increases that hosts ask for.",
+        "volumes": "Show disks that outlive machines, and delete them.",
+        "down": "End sessions for good, and get a receipt.",
+    },
+    "Run": {
+        "on": "Run all cells of the notebook on the host.",
+        "off": "Run cells here again.",
+        "run": "Run a script on the host as a job.",
+        "exec": "Run one command on the host and wait for it.",
+        "jobs": "List the host's jobs.",
+        "runs": "List the cells and jobs that were run.",
+        "logs": "Print a run's output.",
+        "attach": "Play a run's output from its first line and follow it.",
+        "replay": "Show a run's output again.",
+        "export": "Write a notebook from what was run.",
+        "cancel": "End a run.",
+        "restart": "Give the host a new kernel.",
+        "put": "Send variables of the notebook to the host.",
+        "get": "Bring variables of the host into the notebook.",
+        "pip": "Install packages in the host's Python.",
+    },
+    "Files and ports": {
+        "sync": "Copy files to the host or back.",
+        "forward": "Forward a port of the host to this machine.",
+        "ssh": "Open a shell on the host.",
+    },
+    "Watch": {
+        "ps": "Show the sessions, what they run and what they cost.",
+        "show": "Show everything known about one session.",
+        "top": "Show the host's load, live.",
+        "panel": "Show all sessions, live, with what they cost.",
+        "cost": "Show what was spent, by session, day, cloud or run.",
+        "receipts": "List the receipts of ended sessions, or show one.",
+    },
+    "Account": {
+        "login": "Check a cloud's key and keep it.",
+        "logout": "Forget a cloud's key.",
+        "trust": "Show or set how far a session's host is trusted.",
+        "doctor": "Check the installation, the clouds' keys and the ledger.",
+        "config": "Show each setting and where it comes from.",
+        "supervise": "Watch leases until the last session has ended.",
+        "completion": "Print the lines that make your shell complete gpunb.",
+    },
+}
+VERBS: dict[str, str] = {verb: text for verbs in GROUPS.values() for verb, text in verbs.items()}
+#: What people type who know other tools.
+ALIASES = {
+    "ls": "ps",
+    "list": "ps",
+    "status": "ps",
+    "terminate": "down",
+    "destroy": "down",
+    "search": "offers",
 }
 
 
@@ -120,13 +151,16 @@ class LazyGroup(click.Group):
         if not known and not ctx.resilient_parsing and not name.startswith("-"):
             msg = f"there is no verb {name!r}"
             hint = did_you_mean(name, self.list_commands(ctx))
+            if name in {"kill", "end", "delete"}:
+                hint = f"{ctx.info_name} down ends a session, {ctx.info_name} cancel a run"
             raise BadInput(msg, hint=hint or f"{ctx.info_name} -h lists the verbs")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs, without importing them."""
-        with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
+        for group, verbs in GROUPS.items():
+            with formatter.section(group):
+                formatter.write_dl(list(verbs.items()))
         outside = []
         for name in sorted(further_verbs()):
             with contextlib.suppress(BadInput):  # what it needs is not installed
@@ -250,6 +284,7 @@ _NAMELESS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 def _invoke(args: list[str], context: Context) -> Result:
     name = "%gpu" if context.door == "notebook" else "gpunb"
+    args = _spelled(args)
     try:
         with cli.make_context(name, list(args), obj=context) as ctx:
             found = cli.invoke(ctx)
@@ -261,7 +296,8 @@ def _invoke(args: list[str], context: Context) -> Result:
     except click.Abort as err:
         raise KeyboardInterrupt from err
     except click.ClickException as err:
-        raise usage_error(err, name) from err
+        verb = f" {args[0]}" if args and args[0] in VERBS else ""
+        raise usage_error(err, name + verb) from err
     except GpunbError as err:
         for_door(err, args, context)
         raise
@@ -270,6 +306,18 @@ def _invoke(args: list[str], context: Context) -> Result:
 
         soon.tell(context)
     return found if isinstance(found, Result) else Result(found)
+
+
+def _spelled(args: list[str]) -> list[str]:
+    """`args` with the verb that an alias means; ``help VERB`` and ``version`` as options."""
+    if not args:
+        return args
+    first, *rest = args
+    if first == "help":
+        return [*rest[:1], "--help"]
+    if first == "version" and not rest:
+        return ["--version"]
+    return [ALIASES.get(first, first), *rest]
 
 
 def usage_error(err: click.ClickException, door: str) -> BadInput:

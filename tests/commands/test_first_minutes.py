@@ -8,6 +8,7 @@ import pytest
 from support.clouds import simulated
 
 from gpunb import settings
+from gpunb.commands.cli import GROUPS
 from gpunb.providers import keys, names
 from gpunb.sessions.ledger import Ledger
 from tests.commands.test_screens import a_session
@@ -84,3 +85,30 @@ def test_a_stopped_session_is_said_to_be_stopped(gpunb: Gpunb, line: str) -> Non
     assert "fit is stopped" in said.err
     assert "gpunb start" in said.err
     assert "can't be reached" not in said.err
+
+
+def test_words_that_people_bring_along(gpunb: Gpunb) -> None:
+    for word in ("ls", "list", "status"):
+        assert gpunb(word).out == gpunb("ps").out
+    for word in ("terminate", "destroy"):
+        assert (
+            gpunb(word, "nothing-of-that-name", "--yes").err
+            == gpunb("down", "nothing-of-that-name", "--yes").err
+        )
+    assert gpunb("version").out == gpunb("--version").out
+    assert gpunb("help", "rent").out == gpunb("rent", "-h").out
+    assert gpunb("help").out == gpunb("-h").out
+    said = gpunb("kill", "x")
+    assert said.code == 2
+    assert "gpunb down ends a session, gpunb cancel a run" in said.err
+
+
+def test_the_help_has_groups_and_every_verb_once(gpunb: Gpunb) -> None:
+    text = gpunb("-h").out
+    for group, verbs in GROUPS.items():
+        assert f"\n{group}:\n" in text
+        for verb, what in verbs.items():
+            assert text.count(f"  {verb} ") == 1, verb
+            assert what in text
+    said = gpunb("rent", "--gpu")
+    assert "gpunb rent -h" in said.err
