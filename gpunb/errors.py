@@ -4,6 +4,8 @@
 
     GpunbError                  what happened, what it means for the bill, what to type next
     ├── BadInput                a flag, field or file that breaks a rule; names all three
+    ├── ConfirmationNeeded      it costs or ends something, and nobody has said yes
+    │   └── ConfirmationRefused the yes was for something else, or is too old
     ├── SettingsError           a settings file or variable that can't be used
     ├── LedgerError             the ledger file can't be read or written
     │   ├── LedgerDamaged       not a database, or a broken one; left as it is
@@ -60,6 +62,8 @@ __all__ = [
     "BadInput",
     "BootstrapFailed",
     "Cancelled",
+    "ConfirmationNeeded",
+    "ConfirmationRefused",
     "GpunbError",
     "HostError",
     "HostKeyChanged",
@@ -162,6 +166,23 @@ class BadInput(GpunbError):
     """A flag, field or file that breaks a rule; the message names all three."""
 
     exit_code = 2
+
+
+class ConfirmationNeeded(GpunbError):
+    """It costs or ends something, nobody has said yes, and nobody can be asked."""
+
+    exit_code = 2
+
+    @classmethod
+    def of(cls, question: str, *, bill: str) -> ConfirmationNeeded:
+        """Of a question that nobody can answer; the front end writes the whole line into the hint."""
+        return cls(
+            f"nobody can be asked here, and silence is no yes. {question}", bill=bill, hint="add --yes"
+        )
+
+
+class ConfirmationRefused(ConfirmationNeeded):
+    """The yes is used up, too old, somebody else's, or for something else."""
 
 
 class SettingsError(GpunbError):

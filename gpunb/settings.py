@@ -131,7 +131,15 @@ class Settings(BaseSettings):
         default=1800.0, ge=60, description="lease: how long it may do nothing (15m); kept in seconds"
     )
     budget: Annotated[float | None, BeforeValidator(_dollars)] = Field(
-        default=None, gt=0, description="lease: what it may cost, US dollars; unset: price x hours x 1.2"
+        default=None,
+        gt=0,
+        description="lease: what it may cost, US dollars; unset: 1.2 x gpu and disk for the hours",
+    )
+    price_tolerance: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="what the next offer may cost more than the one agreed to, unasked; 0.05 is 5%",
     )
     disk_gb: float = Field(default=20.0, ge=0, description="disk to rent with the machine, GB")
     python: str | None = Field(default=None, description="the host's Python for cells; unset: found there")

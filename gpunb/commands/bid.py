@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("bid", session=True, first="typed", example="bid 1.20\nbid train win")
+@verb("bid", asks=True, session=True, first="typed", example="bid 1.20\nbid train win")
 @click.argument("price", metavar="USD|win", type=OrNever(MONEY, "win"))
-def command(context: Context, *, price: float, session: str | None) -> Result:
+def command(context: Context, *, price: float, session: str | None, yes: bool) -> Result:
     """Bid USD an hour for the machine of an interruptible session, or what wins now.
 
     A machine that was taken back by a higher bid comes back when yours is higher. Only Vast.ai
     has interruptible machines (rent --spot).
     """
     from gpunb.providers import Capability
+    from gpunb.services.questions import to_bid
     from gpunb.sessions import lifecycle
     from gpunb.sessions.model import SessionState
 
@@ -39,6 +40,8 @@ def command(context: Context, *, price: float, session: str | None) -> Result:
             msg, bill="nothing was changed", hint="gpunb rent --spot rents interruptible machines"
         )
     wins = price == float("inf")
+    if not context.confirm(to_bid(found, None if wins else price), yes=yes):
+        return Result({"session": found.name, "bid": False}, Note("nothing was changed", "dim"), exit_code=1)
     with context.progress(f"bid for {found.name}"):
         cast("Any", provider).change_bid(found.instance_id, None if wins else price)
         found = lifecycle.refresh(context.ledger, provider, found)

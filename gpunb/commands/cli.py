@@ -20,7 +20,15 @@ from gpunb import __version__, log, paths
 from gpunb.commands.context import Context, Door
 from gpunb.commands.result import Result
 from gpunb.commands.verb import did_you_mean
-from gpunb.errors import BadInput, Cancelled, GpunbError, SessionAmbiguous, SessionNotFound, SessionOver
+from gpunb.errors import (
+    BadInput,
+    Cancelled,
+    ConfirmationNeeded,
+    GpunbError,
+    SessionAmbiguous,
+    SessionNotFound,
+    SessionOver,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -242,6 +250,10 @@ def for_door(err: GpunbError, args: Sequence[str], context: Context) -> None:
         meant = [_instead(word, err.asked, err.close[0]) for word in args]
         if meant != list(args):
             err.hint = f"gpunb {shlex.join(meant)}, if {err.close[0]} is meant"
+    elif isinstance(err, ConfirmationNeeded) and err.hint == "add --yes" and args:
+        at = list(args).index("--") if "--" in args else len(args)
+        line = shlex.join([*args[:at], "--yes", *args[at:]])
+        err.hint = f"gpunb {line} says yes beforehand"
     if context.door == "notebook":
         for name in ("message", "bill", "hint"):
             text = getattr(err, name)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gpunb.progress import Progress
     from gpunb.providers import Provider
     from gpunb.remote import AgentClient, Sink
+    from gpunb.services.confirmations import Question
     from gpunb.sessions.ledger import Ledger
     from gpunb.sessions.model import RunNote, Session
     from gpunb.settings import Settings
@@ -239,13 +240,26 @@ class Context:
             return bool(getattr(kernel, "_allow_stdin", False))
         return self.shell is not None and sys.stdin.isatty()
 
-    def ask(self, question: str, *, yes: bool) -> bool:
-        """Whether to go on; without anybody to ask, or with ``--yes``, it is yes."""
-        if yes or not self.interactive:
-            return True
-        import click
+    def confirm(self, question: Question, *, yes: bool) -> bool:
+        """Whether to go on: `gpunb.services.confirmations.confirmed`, which is the one rule.
 
-        return click.confirm(question, default=False, err=True)
+        Raises
+        ------
+        ConfirmationNeeded
+            It has to be asked, and nobody can answer here.
+        """
+        from gpunb.services.confirmations import confirmed
+
+        return confirmed(question, self, yes=yes)
+
+    def put(self, question: Question) -> bool:
+        """Ask whoever is there; only "y" or "yes" is one."""
+        from gpunb.commands.result import Fields, clean
+
+        if question.rows:
+            self.tell(Fields(list(question.rows)))
+        text = question.prompt if question.rows else f"{clean(question.text)} {question.prompt}"
+        return self._answer(f"{text} [y/N]: ").strip().lower() in {"y", "yes"}
 
     def _answer(self, prompt: str) -> str:
         """What somebody types after `prompt`; "" where the input ends."""

@@ -12,7 +12,6 @@ from gpunb import log
 from gpunb.commands.result import Block, Note, Result
 from gpunb.commands.verb import complete_sessions, verb
 from gpunb.errors import BadInput, GpunbError
-from gpunb.units import money_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("down", example="down\ndown train --yes\ndown --all")
+@verb("down", asks=True, example="down\ndown train --yes\ndown --all")
 @click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_sessions)
 @click.option(
     "-s",
@@ -35,7 +34,6 @@ __all__ = ["command"]
 )
 @click.option("-a", "--all", "all_", is_flag=True, help="Every live session.")
 @click.option("--no-save", is_flag=True, help="Don't bring back what --save asked for.")
-@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 def command(
     context: Context, *, names: tuple[str, ...], named: tuple[str, ...], all_: bool, no_save: bool, yes: bool
 ) -> Result:
@@ -53,7 +51,9 @@ def command(
     chosen = _chosen(context, names, all_=all_)
     if not chosen:
         return Result([], Note("no live sessions; nothing is rented", "dim"))
-    if not context.ask(_question(context, chosen), yes=yes):
+    from gpunb.services.questions import to_down
+
+    if not context.confirm(to_down(context.ledger, chosen, save=not no_save), yes=yes):
         return Result([], Note("nothing was ended; it goes on and is billed", "warn"), exit_code=1)
     blocks: list[Block] = []
     data = []
@@ -103,15 +103,3 @@ def _chosen(context: Context, names: tuple[str, ...], *, all_: bool) -> list[Ses
     if not names:
         return [context.session(None)]
     return [context.session(name) for name in dict.fromkeys(names)]
-
-
-def _question(context: Context, chosen: list[Session]) -> str:
-    lines = []
-    for session in chosen:
-        cost = money_text(context.ledger.cost(session.id).total)
-        running = sum(1 for run in context.ledger.runs(session.id, 100) if run.ended is None)
-        busy = f", {running} running" if running else ""
-        back = f", {', '.join(session.save)} is brought back" if session.save else ""
-        age = (time.time() - session.created) / 60
-        lines.append(f"  {session.name} ({session.provider}, {age:.0f} min, {cost}{busy}{back})")
-    return "end for good, with all files that are only there:\n" + "\n".join(lines) + "\ngo on?"

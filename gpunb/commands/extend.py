@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("extend", session=True, first="typed", example="extend\nextend train 2h\nextend --budget 20 --idle 1h")
+@verb(
+    "extend",
+    asks=True,
+    session=True,
+    first="typed",
+    example="extend\nextend train 2h\nextend --budget 20 --idle 1h",
+)
 @click.argument("length", required=False, metavar="[TIME]", type=DURATION)
 @click.option("--idle", type=OrNever(DURATION, "never"), metavar="TIME", help="The new idle time, or never.")
 @click.option(
@@ -36,19 +42,28 @@ def command(
     budget: float | None,
     count_ssh: bool | None,
     session: str | None,
+    yes: bool,
 ) -> Result:
     """Give a session more time; alone, one hour more. It also counts as activity."""
     from gpunb.commands import views
+    from gpunb.services.questions import to_extend
     from gpunb.sessions import lease
 
     if length is None and idle is None and budget is None and count_ssh is None:
         length = 3600.0
     found = context.session(session)
-    hours = None if length is None else length / 3600
-    with context.progress(f"extend {found.name}"):
-        found = lease.extend(
-            context.ledger, found, hours=hours, idle_s=idle, budget_usd=budget, count_ssh=count_ssh
+    given: Any = {
+        "hours": None if length is None else length / 3600,
+        "idle_s": idle,
+        "budget_usd": budget,
+        "count_ssh": count_ssh,
+    }
+    if not context.confirm(to_extend(context.ledger, found, **given), yes=yes):
+        return Result(
+            {"session": found.name, "extended": False}, Note("nothing was changed", "dim"), exit_code=1
         )
+    with context.progress(f"extend {found.name}"):
+        found = lease.extend(context.ledger, found, **given)
     cost = context.ledger.cost(found.id)
     now = time.time()
     rest = views.left(found, cost, 0, now)

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("increases", example="increases\nincreases --accept 4711\nincreases --refuse 4711")
+@verb("increases", asks=True, example="increases\nincreases --accept 4711\nincreases --refuse 4711")
 @click.option("--accept", type=int, metavar="ID", help="Pay the new price from now on.")
 @click.option("--refuse", type=int, metavar="ID", help="Keep the old price; the host may end the rental.")
-def command(context: Context, *, accept: int | None, refuse: int | None) -> Result:
+def command(context: Context, *, accept: int | None, refuse: int | None, yes: bool) -> Result:
     """Show, accept or refuse the price increases that hosts ask for. Only Vast.ai has them."""
+    from gpunb.services.questions import to_answer_increase
+
     if accept is not None and refuse is not None:
         msg = "increases: --accept and --refuse are one or the other"
         raise BadInput(msg, bill="nothing was changed")
@@ -50,6 +52,15 @@ def command(context: Context, *, accept: int | None, refuse: int | None) -> Resu
                 )
                 rows.append(_row(data[-1]))
                 if wanted is not None:
+                    row = data[-1]
+                    question = to_answer_increase(
+                        row["session"] or f"instance {row['instance']}",
+                        row["old_usd_h"],
+                        row["new_usd_h"],
+                        accept=accept is not None,
+                    )
+                    if not context.confirm(question, yes=yes):
+                        return Result([], Note("nothing was changed", "dim"), exit_code=1)
                     cast("Any", cloud).answer_price_increase(one.id, accept=accept is not None)
         except GpunbError as err:
             if wanted is not None:

@@ -191,7 +191,7 @@ def problems(result: SearchResult) -> list[Block]:
 
 def offers_table(result: SearchResult) -> Table:
     """The offers found, best first."""
-    from gpunb.commands.views import machine
+    from gpunb.sessions.model import machine
 
     rows = []
     short = short_ids([row.offer.id for row in result.rows])

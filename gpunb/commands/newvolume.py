@@ -56,6 +56,7 @@ def create(
     OutcomeUnknown
         The answer was lost, and the cloud's list does not have the volume (yet).
     """
+    from gpunb.services.confirmations import Question
     from gpunb.sessions import volumes
 
     if not _NAME.fullmatch(name):
@@ -79,7 +80,13 @@ def create(
     hourly = space.usd_gb_h * size_gb
     price = f"{price_text(hourly)} an hour ({money_text(hourly * _MONTH_H)} a month)"
     what = f"volume {name}: {size_gb} GB at {space.cloud.title}, {space.place}, for {price} until deleted"
-    if not context.ask(f"{what}, with or without a machine. rent it?", yes=yes):
+    question = Question(
+        text=f"Rent {what}, with or without a machine. No lease ends it.",
+        prompt="rent it?",
+        undone="nothing was rented",
+        needed=hourly != 0,
+    )
+    if not context.confirm(question, yes=yes):
         return Result({"created": False}, Note("nothing was rented", "dim"), exit_code=1)
     with context.progress(f"create volume {name}"):
         ident = _make(space, label)

@@ -54,7 +54,7 @@ def _shapes(context: Context, names: Sequence[str]) -> list[dict[str, Any]]:
 
 def shown(shapes: Sequence[dict[str, Any]], *, now: float | None = None) -> Result:
     """The sessions as a table with what they cost together."""
-    from gpunb.commands.views import machine
+    from gpunb.sessions.model import machine
 
     at = time.time() if now is None else now
     rows = []

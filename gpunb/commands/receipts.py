@@ -27,6 +27,7 @@ __all__ = ["command"]
 def command(context: Context, *, name: str | None, limit: int) -> Result:
     """List the receipts, newest first, or show one whole: what ran, for how long, and what it cost."""
     from gpunb.commands import views
+    from gpunb.sessions.model import machine
 
     ledger = context.ledger
     if name is not None:
@@ -46,7 +47,7 @@ def command(context: Context, *, name: str | None, limit: int) -> Result:
             [
                 Cell(one.name, "strong"),
                 Cell(one.session_id, "dim"),
-                views.machine(one.gpu, one.gpus),
+                machine(one.gpu, one.gpus),
                 one.provider,
                 time.strftime("%Y-%m-%d %H:%M", time.localtime(one.ended)),
                 duration_text(one.seconds),

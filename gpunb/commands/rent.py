@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,26 +9,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb.commands import market, mounts
-from gpunb.commands.result import Block, Fields, Note, Opening, Result, clean
+from gpunb.commands.result import Fields, Note, Opening, Result, clean
 from gpunb.commands.verb import DURATION, MONEY, OrNever, verb
-from gpunb.errors import AuthFailed, BadInput, NoFunds, OfferGone, ProviderError, QuotaExhausted, RateLimited
-from gpunb.units import duration_text, money_text, price_text
+from gpunb.errors import BadInput
+from gpunb.units import duration_text, price_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
-    from gpunb.offers import Ranked, SearchResult
+    from gpunb.offers import SearchResult
     from gpunb.sessions.lifecycle import RentRequest
     from gpunb.sessions.model import Session
 
 __all__ = ["command"]
 
-TRIED = 10
-# a cloud that refused for certain leaves the way free to the next; anything else stops here
-_NEXT_CLOUD = (OfferGone, NoFunds, AuthFailed, RateLimited, QuotaExhausted)
-
 
 @verb(
     "rent",
+    asks=True,
     example=(
         "rent --name demo --for 30m\nrent --gpu H100 --for 2h --idle 15m --budget 5 --cloud all\n"
         "rent 'vram >= 80' --save out --yes"
@@ -65,7 +61,6 @@ _NEXT_CLOUD = (OfferGone, NoFunds, AuthFailed, RateLimited, QuotaExhausted)
     metavar="NAME:/PATH",
     help="Mount this volume of yours; only offers where it is are taken.",
 )
-@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 def command(
     context: Context,
     *,
@@ -88,14 +83,16 @@ def command(
 ) -> Result:
     """Rent a machine and make it ready for cells.
 
-    Takes the best offer that fits, and the next one if that is gone. The session ends by itself
-    when its time is over, when nothing ran for the idle time, or when the budget is spent. Ctrl-C
-    cancels, and says what was confirmed. In a notebook, `rent` alone shows the offers to pick from.
+    Takes the best offer that fits, after a yes; if that is gone, the next one like it that costs no more.
+    The session ends by itself when its time is over, when nothing ran for the idle time, or when the budget
+    is spent. Ctrl-C cancels, and says what was confirmed. In a notebook, `rent` alone shows the offers.
     """
     if _bare(context):
         return _picker()
+    from gpunb import units
     from gpunb.commands import requirements as packages
     from gpunb.commands.run import variables
+    from gpunb.services import renting
 
     needs = packages.read(Path(requirements)) if requirements is not None else None
     settings = context.settings
@@ -111,31 +108,43 @@ def command(
     disks: list[mounts.Mount] = []
     if volume:
         rows, disks = mounts.choose(context, volume, rows)
-    best = rows[0]
-    request = _request(
+    asked = renting.request(
+        settings,
         name=name,
         hours=found.query.ask.hours,
-        idle_s=settings.idle if idle is None else idle,
-        budget_usd=settings.budget if budget is None else budget,
-        budget_most=settings.budget_most,
+        idle_s=idle,
+        budget_usd=budget,
         disk_gb=found.query.ask.disk_gb,
         image=image,
-        python=python or settings.python or "",
+        python=python,
         env=pairs,
-        save=list(save) or list(settings.save),
+        save=list(save) or None,
         count_ssh=count_ssh,
         renter=" ".join(context.renter()),
         volumes={disk.volume.id: disk.path for disk in disks},
     )
-    if best.hourly > 0 or context.interactive:
-        context.tell(*_plan(best, request))
+    most = None if flags.get("max_price") is None else units.money(str(flags["max_price"]))
+    agreed = renting.agreement(rows[0], asked, tolerance=settings.price_tolerance, max_usd_h=most)
+    question = renting.question(context.ledger, rows[0], asked, agreed)
+    if disks:
         context.tell(*(Note(f"volume {disk.text()}") for disk in disks))
-    if best.hourly > 0 and not context.ask("rent it?", yes=yes):
+    if yes and question.needed:
+        context.tell(Fields(list(question.rows)))
+    session = None
+    if context.confirm(question, yes=yes):
+        door = renting.Door(
+            ledger=context.ledger,
+            provider=context.provider,
+            progress=lambda: context.progress("rent"),
+            say=lambda text: context.tell(Note(text, "warn")),
+            confirm=context.put if context.can_ask else None,
+        )
+        session = renting.rent(door, rows, asked, agreed, max_usd_h=most)
+    if session is None:
         return Result({"rented": False}, Note("nothing was rented", "dim"), exit_code=1)
-    session = _rent(context, rows, request)
     if requirements is not None and needs is not None:
         packages.install(context, session, context.agent(session), path=Path(requirements), needs=needs)
-    return _ready(context, session, request)
+    return _ready(context, session, asked)
 
 
 def _bare(context: Context) -> bool:
@@ -153,41 +162,6 @@ def _picker() -> Result:
     )
     result.opening = Opening("picker")
     return result
-
-
-def _rent(context: Context, rows: list[Ranked], request: RentRequest) -> Session:
-    from gpunb.sessions import lifecycle, supervisor
-
-    by_cloud: dict[str, list[Ranked]] = {}
-    for row in rows:
-        by_cloud.setdefault(row.offer.provider, []).append(row)
-    last: ProviderError | None = None
-    for cloud, theirs in by_cloud.items():
-        if last is not None:
-            context.tell(Note(f"{last.message}; trying {cloud}", "warn"))
-            context.tell(*_plan(theirs[0], request))
-        try:
-            with context.progress("rent") as progress:
-                return lifecycle.rent(
-                    context.ledger,
-                    context.provider(cloud),
-                    [row.offer for row in theirs[:TRIED]],
-                    request,
-                    progress=progress,
-                    watch=supervisor.ensure,
-                )
-        except _NEXT_CLOUD as err:
-            if err.effect != "none":
-                raise
-            last = err
-    assert last is not None  # noqa: S101 - there is at least one cloud
-    raise last
-
-
-def _request(**values: Any) -> RentRequest:
-    from gpunb.sessions.lifecycle import RentRequest
-
-    return RentRequest(**values)
 
 
 def _check_name(context: Context, name: str) -> None:
@@ -217,39 +191,11 @@ def _nothing(found: SearchResult, offer: str | None) -> Exception:
     return BadInput(msg, bill="nothing was rented", hint="gpunb offers --why shows what there is")
 
 
-def _plan(row: Ranked, request: RentRequest) -> list[Block]:
-    from gpunb.commands.views import machine
-
-    offer = row.offer
-    limits = [f"{duration_text((request.hours or 0) * 3600)}"]
-    if request.idle_s is not None and math.isfinite(request.idle_s):
-        limits.append(f"{duration_text(request.idle_s)} idle")
-    if request.budget_usd is not None and math.isfinite(request.budget_usd):
-        limits.append(money_text(request.budget_usd))
-    where = offer.country or offer.region
-    where = "" if where == offer.provider else where
-    return [
-        Fields(
-            [
-                (
-                    "machine",
-                    f"{machine(offer.gpu, offer.gpus)} on {offer.provider}{f' in {where}' if where else ''}",
-                ),
-                ("host", f"{offer.trust}, {offer.kind}, {offer.rental}"),
-                ("price", f"{price_text(row.hourly)} an hour with {request.disk_gb:g} GB of disk"),
-                ("for all of it", money_text(row.total)),
-                ("ends after", " or ".join(limits)),
-            ]
-        )
-    ]
-
-
 def _ready(context: Context, session: Session, request: RentRequest) -> Result:
     from gpunb.commands import views
-    from gpunb.sessions import kernelspecs
+    from gpunb.services.questions import budget_text
+    from gpunb.sessions.model import machine
 
-    kernelspecs.sweep(context.ledger.sessions())
-    kernelspecs.install(session)
     now = time.time()
     cost = context.ledger.cost(session.id)
     left = views.lease_cells(session, cost, 0, now)
@@ -266,11 +212,11 @@ def _ready(context: Context, session: Session, request: RentRequest) -> Result:
         Note(f"{session.name} is ready after {took}", "ok"),
         Fields(
             [
-                ("machine", f"{views.machine(session.gpu, session.gpus)} on {session.provider}"),
+                ("machine", f"{machine(session.gpu, session.gpus)} on {session.provider}"),
                 ("price", f"{price_text(session.hourly)} an hour"),
                 ("time left", left[0] if lease.deadline is not None else ""),
                 ("idle limit", duration_text(lease.idle_s) if lease.idle_s is not None else "never"),
-                ("budget", money_text(lease.budget_usd) if lease.budget_usd is not None else ""),
+                ("budget", budget_text(lease)),
                 ("brought back", ", ".join(request.save)),
                 ("next", nxt),
             ]

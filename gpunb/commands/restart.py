@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import verb
 
@@ -15,15 +13,16 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("restart", example="restart", session=True)
-@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@verb("restart", asks=True, example="restart", session=True)
 def command(context: Context, *, session: str | None, yes: bool) -> Result:
     """Give the host a new kernel: its variables are gone; files, jobs and outputs stay.
 
     A cell that runs is ended, and cells that wait run in the new kernel. Jobs go on.
     """
+    from gpunb.services.questions import to_restart
+
     found = context.session(session)
-    if not context.ask(f"restart the kernel on {found.name}? its variables are lost", yes=yes):
+    if not context.confirm(to_restart(found), yes=yes):
         return Result({"restarted": False}, Note("nothing was restarted", "dim"), exit_code=1)
     client = context.agent(found)
     with context.progress(f"restarting the kernel on {found.name}"):

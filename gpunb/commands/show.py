@@ -27,6 +27,7 @@ __all__ = ["command"]
 def command(context: Context, *, name: str | None, run: str | None, events: bool) -> Result:
     """Show everything known about one session, also about one that has ended."""
     from gpunb.commands import views
+    from gpunb.sessions.model import machine
 
     if run is not None:
         return _run(context, run, name)
@@ -47,7 +48,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
                 ("name", Cell(session.name, "strong")),
                 ("state", views.state_cell(session)),
                 ("detail", session.detail),
-                ("machine", f"{views.machine(session.gpu, session.gpus)} on {session.provider}"),
+                ("machine", f"{machine(session.gpu, session.gpus)} on {session.provider}"),
                 ("host", f"{session.trust}; {address}" if address else session.trust),
                 ("instance", session.instance_id),
                 ("python", session.python),

@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("start", session=True, example="start\nstart train")
-def command(context: Context, *, session: str | None) -> Result:
+@verb("start", asks=True, session=True, example="start\nstart train")
+def command(context: Context, *, session: str | None, yes: bool) -> Result:
     """Start a stopped session. Files are there; the kernel's variables are not."""
+    from gpunb.services.questions import to_start
     from gpunb.sessions import lifecycle
 
     found = context.session(session)
+    if not context.confirm(to_start(context.ledger, found), yes=yes):
+        return Result(
+            {"session": found.name, "started": False}, Note("nothing was changed", "dim"), exit_code=1
+        )
     with context.progress(f"start {found.name}") as progress:
         found = lifecycle.start(context.ledger, context.provider(found.provider), found, progress=progress)
     price = price_text(found.hourly)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import verb
 from gpunb.units import price_text
@@ -16,19 +14,23 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("stop", session=True, example="stop\nstop train --yes")
-@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@verb("stop", asks=True, session=True, example="stop\nstop train --yes")
 def command(context: Context, *, session: str | None, yes: bool) -> Result:
     """Stop a session and keep its disk, which most clouds bill. Runs end; `start` brings it back."""
+    from gpunb.providers import Capability
+    from gpunb.services.questions import to_stop
     from gpunb.sessions import lifecycle
 
     found = context.session(session)
-    running = [run for run in context.ledger.runs(found.id, 100) if run.ended is None]
-    question = f"stop {found.name}?" + (f" {len(running)} run(s) on it will end." if running else "")
-    if not context.ask(question, yes=yes):
-        return Result({"session": found.name, "stopped": False}, Note("nothing was changed", "dim"))
+    provider = context.provider(found.provider)
+    if not provider.can(Capability.STOP):
+        provider.refuse("stop an instance and keep it")
+    if not context.confirm(to_stop(context.ledger, found), yes=yes):
+        return Result(
+            {"session": found.name, "stopped": False}, Note("nothing was changed", "dim"), exit_code=1
+        )
     with context.progress(f"stop {found.name}") as progress:
-        found = lifecycle.stop(context.ledger, context.provider(found.provider), found, progress=progress)
+        found = lifecycle.stop(context.ledger, provider, found, progress=progress)
     price = price_text(found.hourly)
     return Result(
         {"session": found.name, "state": found.state.value, "usd_h": found.hourly},

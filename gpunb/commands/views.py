@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.commands.result import Cell, Fields, Note, Table
 from gpunb.presentation.columns import Column
-from gpunb.sessions.model import SessionState
+from gpunb.sessions.model import SessionState, machine
 from gpunb.units import duration_text, money_text, price_text
 
 if TYPE_CHECKING:
@@ -74,13 +74,6 @@ RUN_COLUMNS = (
 _AWAY = {"interrupted": "taken back by the cloud (spot)", "offline": "the host is offline"}
 
 
-def machine(gpu: str, gpus: int) -> str:
-    """``"2x H100 SXM"``, or ``"cpu"``."""
-    if not gpu:
-        return "cpu"
-    return f"{gpus}x {gpu}" if gpus > 1 else gpu
-
-
 def ago(at: float | None, now: float | None = None) -> str:
     """How long ago `at` (Unix seconds) was."""
     if not at:
@@ -111,7 +104,7 @@ def left(session: Session, cost: Cost, running: int, now: float) -> dict[str, fl
     return {
         "time_s": None if lease.deadline is None else lease.deadline - now,
         "idle_s": idle,
-        "budget_usd": None if lease.budget_usd is None else lease.budget_usd - cost.total,
+        "budget_usd": None if lease.budget_usd is None else lease.budget_usd - lease.counted(cost),
     }
 
 

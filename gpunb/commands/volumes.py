@@ -22,6 +22,7 @@ __all__ = ["command"]
 
 @verb(
     "volumes",
+    asks=True,
     example="volumes\nvolumes --create data --size 100\nvolumes --cloud vast --delete 4711 --yes",
 )
 @click.option("--cloud", metavar="NAME", help="Only this cloud. [default: those in use that have volumes]")
@@ -29,7 +30,6 @@ __all__ = ["command"]
 @click.option("--size", type=click.IntRange(1, 1_000_000), metavar="GB", help="With --create: how large.")
 @click.option("--where", metavar="PLACE", help="With --create: a machine's id on Vast.ai, a Sesterce region.")
 @click.option("--delete", "delete", metavar="ID", help="End this volume, its data and its bill.")
-@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 def command(
     context: Context,
     *,
@@ -115,6 +115,7 @@ def _clouds(context: Context, cloud: str | None) -> list[Provider]:
 
 
 def _delete(context: Context, found: list[tuple[Provider, Volume]], ident: str, *, yes: bool) -> Result:
+    from gpunb.services.questions import to_delete_volume
     from gpunb.sessions import volumes as kept
 
     chosen = [
@@ -131,9 +132,7 @@ def _delete(context: Context, found: list[tuple[Provider, Volume]], ident: str, 
     if volume.instances:
         msg = f"volume {volume.id} is used by {', '.join(volume.instances)}"
         raise BadInput(msg, bill="nothing was deleted", hint="end that instance first")
-    if not context.ask(
-        f"delete volume {kept.short(volume.name) or volume.id} ({volume.size_gb:g} GB) and its data?", yes=yes
-    ):
+    if not context.confirm(to_delete_volume(kept.short(volume.name) or volume.id, volume), yes=yes):
         return Result([], Note("nothing was deleted; it goes on and is billed", "warn"), exit_code=1)
     with context.progress(f"delete volume {volume.id}"):
         cloud.delete_volume(volume.id)

@@ -6,6 +6,7 @@ from typing import Any
 
 from gpunb import errors, log
 from gpunb.commands.result import clean
+from gpunb.errors import ConfirmationNeeded, ConfirmationRefused
 
 __all__ = [
     "Busy",
@@ -16,14 +17,6 @@ __all__ = [
     "error_body",
     "status_of",
 ]
-
-
-class ConfirmationNeeded(errors.GpunbError):
-    """An action that touches the bill came without a token."""
-
-
-class ConfirmationRefused(errors.GpunbError):
-    """The token is used up, expired, somebody else's, or for something else."""
 
 
 class Busy(errors.GpunbError):

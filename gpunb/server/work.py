@@ -107,7 +107,12 @@ class WorkContext(Context):
 
     @property
     def interactive(self) -> bool:
-        """Nobody is asked here: who clicks has confirmed."""
+        """There is no terminal."""
+        return False
+
+    @property
+    def can_ask(self) -> bool:
+        """Nobody is asked here: who clicks has confirmed, by a token."""
         return False
 
     def tell(self, *blocks: Any) -> None:

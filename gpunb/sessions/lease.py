@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from gpunb.sessions.ledger import Ledger
     from gpunb.sessions.reach import Reach
 
-__all__ = ["DEFAULT_HOURS", "DEFAULT_IDLE_S", "Due", "Standing", "due", "extend", "lease_for", "standing"]
+__all__ = [
+    "DEFAULT_HOURS",
+    "DEFAULT_IDLE_S",
+    "Due",
+    "Standing",
+    "due",
+    "extend",
+    "extended",
+    "lease_for",
+    "standing",
+]
 
 DEFAULT_HOURS = 2.0
 DEFAULT_IDLE_S = 1800.0
@@ -112,6 +122,41 @@ def extend(
         again.
     """
     session = ledger.get(session.id)
+    lease = extended(ledger, session, hours=hours, idle_s=idle_s, budget_usd=budget_usd, count_ssh=count_ssh)
+    ledger.update(session.id, lease=lease)
+    ledger.touch(session.id)  # who extends is there
+    ledger.note(session.id, "extend", lease.mark)
+    session = ledger.get(session.id)
+    if session.state in {SessionState.READY, SessionState.REACHABLE}:
+        try:
+            host.arm(session)
+        except HostError as err:
+            msg = f"{session.name} has its new lease, but its host could not be told: {err.message}"
+            raise type(err)(
+                msg,
+                bill=err.bill,
+                hint="the host may stop the work at the old time; the supervisor tells it when it is back",
+            ) from err
+        session = ledger.update(session.id, armed=lease.mark)
+    return session
+
+
+def extended(
+    ledger: Ledger,
+    session: Session,
+    *,
+    hours: float | None = None,
+    idle_s: float | None = None,
+    budget_usd: float | None = None,
+    count_ssh: bool | None = None,
+) -> Lease:
+    """The lease that `extend` would give; nothing is changed.
+
+    Raises
+    ------
+    BadInput, WrongState
+        As `extend`.
+    """
     if session.state in OVER or session.state in {SessionState.ENDING, SessionState.UNKNOWN}:
         msg = f"session {session.name} is {session.state.value}: its lease can't be extended"
         raise WrongState(msg, hint="gpunb rent starts another")
@@ -137,22 +182,7 @@ def extend(
         lease.budget_set = True
     if count_ssh is not None:
         lease.count_ssh = count_ssh
-    ledger.update(session.id, lease=lease)
-    ledger.touch(session.id)  # who extends is there
-    ledger.note(session.id, "extend", lease.mark)
-    session = ledger.get(session.id)
-    if session.state in {SessionState.READY, SessionState.REACHABLE}:
-        try:
-            host.arm(session)
-        except HostError as err:
-            msg = f"{session.name} has its new lease, but its host could not be told: {err.message}"
-            raise type(err)(
-                msg,
-                bill=err.bill,
-                hint="the host may stop the work at the old time; the supervisor tells it when it is back",
-            ) from err
-        session = ledger.update(session.id, armed=lease.mark)
-    return session
+    return lease
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +201,7 @@ def due(session: Session, cost: Cost, now: float) -> Due | None:
     lease = session.lease
     if lease.deadline is not None and now >= lease.deadline:
         return Due(why="deadline", text="its time is over")
-    if lease.budget_usd is not None and cost.total >= lease.budget_usd:
+    if lease.budget_usd is not None and lease.counted(cost) >= lease.budget_usd:
         return Due(why="budget", text=f"its budget of ${lease.budget_usd:.2f} is spent")
     if session.state is not SessionState.READY or lease.idle_s is None:
         return None
@@ -217,7 +247,7 @@ def standing(session: Session, cost: Cost, now: float) -> Standing:
         idle_left = max(0.0, active + lease.idle_s - now)
         ends.append((now + idle_left, "idle"))
     if lease.budget_usd is not None:
-        budget_left = max(0.0, lease.budget_usd - cost.total)
+        budget_left = max(0.0, lease.budget_usd - lease.counted(cost))
         if session.hourly > 0:
             ends.append((now + budget_left / session.hourly * 3600.0, "budget"))
     if not ends:
@@ -234,6 +264,12 @@ def standing(session: Session, cost: Cost, now: float) -> Standing:
         reason = {"deadline": "its time", "idle": "its idle time", "budget": "its budget"}[why]
         warning = (
             f"{session.name} ends in {left / 60.0:.0f} min: {reason} is nearly over; gpunb extend keeps it"
+        )
+    elif not lease.budget_set and lease.budget_usd is not None and cost.total > lease.budget_usd:
+        warning = (
+            f"{session.name} has cost ${cost.total:.2f}, ${cost.bandwidth:.2f} of it for traffic, which the "
+            f"default budget of ${lease.budget_usd:.2f} does not count; "
+            f"gpunb extend {session.name} --budget USD limits all"
         )
     return Standing(ends_at=at, why=why, idle_left_s=idle_left, budget_left_usd=budget_left, warning=warning)
 

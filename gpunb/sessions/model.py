@@ -39,6 +39,7 @@ __all__ = [
     "SessionState",
     "Transfer",
     "allowed",
+    "machine",
     "offer_from_dict",
     "offer_to_dict",
 ]
@@ -119,9 +120,9 @@ class Lease:
     idle_s
         Seconds after the last activity.
     budget_usd
-        US dollars for gpu, disk and bandwidth together.
+        US dollars, see `counted`.
     budget_set
-        Whether the user chose the budget; else it follows the deadline.
+        Whether the user chose the budget; else it is the default and grows with the deadline.
     count_ssh
         Whether somebody who is logged in at a terminal of the host keeps it from being idle.
     """
@@ -131,6 +132,14 @@ class Lease:
     budget_usd: float | None = None
     budget_set: bool = False
     count_ssh: bool = False
+
+    def counted(self, cost: Cost) -> float:
+        """What of `cost` counts against the budget, US dollars.
+
+        A budget that the user chose is for all of it. The default one is for gpu and disk: traffic that
+        nobody set a limit to must not end a job; it is shown, and warned of.
+        """
+        return cost.total if self.budget_set else cost.gpu + cost.disk
 
     @property
     def mark(self) -> str:
@@ -476,6 +485,13 @@ def offer_to_dict(offer: Offer) -> dict[str, Any]:
     else:
         out["raw"] = json.loads(raw)
     return out
+
+
+def machine(gpu: str, gpus: int) -> str:
+    """``"2x H100 SXM"``, or ``"cpu"``."""
+    if not gpu:
+        return "cpu"
+    return f"{gpus}x {gpu}" if gpus > 1 else gpu
 
 
 def offer_from_dict(data: Mapping[str, Any]) -> Offer:

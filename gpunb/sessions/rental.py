@@ -26,11 +26,12 @@ from gpunb.errors import (
 )
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import CreateSpec, Instance, Offer, Presence, Provider
+from gpunb.sessions.agreement import Agreement
 from gpunb.sessions.billing import opening
 from gpunb.sessions.bringup import Unfit, bring_up
 from gpunb.sessions.costs import rates, slug
 from gpunb.sessions.ending import Listing, end, settle
-from gpunb.sessions.lease import lease_for
+from gpunb.sessions.lease import DEFAULT_HOURS, lease_for
 from gpunb.sessions.ledger import Ledger, label_for, new_id, valid_name
 from gpunb.sessions.model import OVER, Intent, IntentState, Session, SessionState, offer_to_dict
 from gpunb.sessions.receipts import write_receipt
@@ -74,6 +75,8 @@ class RentRequest:
         Seconds until SSH must answer; None is `Timing.boot_s`.
     count_ssh
         Whether somebody logged in at the host's terminal counts as activity.
+    agreed
+        What was agreed to; None is the first offer, see `gpunb.sessions.agreement`.
     renter
         The marks of the notebook or shell that rents (`gpunb.sessions.renter`), with spaces between.
     """
@@ -96,6 +99,7 @@ class RentRequest:
     python: str = ""
     boot_s: float | None = None
     count_ssh: bool = False
+    agreed: Agreement | None = None
     renter: str = ""
 
 
@@ -130,12 +134,15 @@ class Rental:
         self.watch = watch
         self.id = new_id()
         self.boots = 0
+        self.agreed = request.agreed
+        self._budget: float | None = None
 
     def run(self, offers: Sequence[Offer]) -> Session:
         """Try the offers in order until one is ready."""
         self._check(offers)
+        fitting = self._as_agreed(offers)
         try:
-            return self._try_all(offers)
+            return self._try_all(fitting)
         except KeyboardInterrupt as err:
             raise self._cancelled() from err
         except GpunbError:
@@ -174,7 +181,19 @@ class Rental:
             if not path.strip() or "\0" in path:
                 msg = f"save path {path!r}: must name a file or folder on the host"
                 raise BadInput(msg, bill="nothing was rented")
-        self._lease(offers[0], 0.0)
+        self._budget = self._lease(offers[0], 0.0).budget_usd
+
+    def _as_agreed(self, offers: Sequence[Offer]) -> list[Offer]:
+        """Those that are what was agreed to: a yes to one offer is none to a dearer or a larger one."""
+        if self.agreed is None:
+            hours = DEFAULT_HOURS if self.request.hours is None else self.request.hours
+            self.agreed = Agreement.to(offers[0], hours=hours, disk_gb=self.request.disk_gb)
+        agreed = self.agreed
+        fitting = [offer for offer in offers if not agreed.differs(offer)]
+        if not fitting:
+            msg = f"offer {offers[0].id} is not what was agreed to: {agreed.differs(offers[0])}"
+            raise OfferGone(msg, provider=self.provider.name, bill="nothing was rented", hint="gpunb offers")
+        return fitting
 
     def _lease(self, offer: Offer, spent: float) -> Any:
         request = self.request
@@ -189,6 +208,8 @@ class Rental:
             spent=spent,
         )
         lease.count_ssh = request.count_ssh
+        if self._budget is not None:  # what was agreed to holds for all offers that are tried, together
+            lease.budget_usd = self._budget
         return lease
 
     def _facts(self, offer: Offer) -> dict[str, Any]:
@@ -279,7 +300,7 @@ class Rental:
     def _try(self, offer: Offer, number: int, public_key: str) -> Session:
         session = self._create(offer, number, public_key)
         try:
-            return bring_up(
+            session = bring_up(
                 self.ledger,
                 self.provider,
                 session,
@@ -287,8 +308,9 @@ class Rental:
                 timing=self.timing,
                 boot_s=self.request.boot_s or self.timing.boot_s,
                 progress=self.progress,
-                each=self._keep,
+                each=self._watch_boot,
             )
+            self._check_price()
         except (LedgerError, Cancelled):
             raise
         except WrongState:
@@ -298,6 +320,7 @@ class Rental:
             raise
         except GpunbError as err:  # also a host name that no ssh should be given
             raise self._boot_failed(offer, err) from err
+        return session
 
     # -- one create -------------------------------------------------------
 
@@ -532,6 +555,19 @@ class Rental:
         if not self.ledger.claim(self.id, self.timing.claim_s):
             msg = f"session {self.id} was taken over by another process"
             raise WrongState(msg, hint="gpunb ps")
+
+    def _watch_boot(self) -> None:
+        self._keep()
+        self._check_price()
+
+    def _check_price(self) -> None:
+        """Refuse what the cloud bills above what was agreed to: the price can rise after the search."""
+        session = self.ledger.get(self.id)
+        if self.agreed is not None and self.agreed.too_dear(session.usd_h):
+            shown = self.agreed.offer.hourly(self.request.disk_gb)
+            now = f"{self.provider.title} bills ${session.usd_h:.3f} an hour for it"
+            msg = f"{now}, and ${shown:.3f} was agreed to"
+            raise OfferGone(msg, provider=self.provider.name)
 
     def _wait(self, seconds: float) -> None:
         self._keep()

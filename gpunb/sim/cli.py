@@ -167,11 +167,11 @@ def _not_simulated(context: Context, providers: dict[str, Any]) -> list[Note]:
     return notes
 
 
-@verb("down", example="sim down")
+@verb("down", asks=True, example="sim down")
 @click.option("--no-save", is_flag=True, help="Don't bring back what rent --save asked for.")
-@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 def down(context: Context, *, no_save: bool, yes: bool) -> Result:
     """End the simulation: its sessions, with their receipts, and every host in it."""
+    from gpunb.services.confirmations import Question
     from gpunb.sessions import reach
     from gpunb.sim import ending
 
@@ -181,7 +181,10 @@ def down(context: Context, *, no_save: bool, yes: bool) -> Result:
         text = f"no simulation is up{'; closed ' + ', '.join(closed) if closed else ''}"
         return Result({"down": False, "ended": []}, Note(text, "dim"))
     sessions = [one.name for one in ending.live()]
-    if sessions and not context.ask(f"end {', '.join(sessions)} and the simulation?", yes=yes):
+    question = Question(
+        text=f"End {', '.join(sessions)} and the simulation, with all files in it.", needed=bool(sessions)
+    )
+    if not context.confirm(question, yes=yes):
         return Result({"down": False, "ended": []}, Note("nothing was changed", "dim"), exit_code=1)
     notes = []
     if sessions:

@@ -92,7 +92,7 @@ def test_bid_changes_what_is_paid(gpunb: Gpunb, clouds: Simulation) -> None:
     cloud, made, offer = rented(clouds, "vast", rental="spot")
     pretend_session("vast", "spot", made.id, "spot")
     before = clouds["vast"].machines[made.id].data["gpu_usd_h"]
-    ran = gpunb("bid", f"{offer.usd_h * 3:.3f}", "--json")
+    ran = gpunb("bid", f"{offer.usd_h * 3:.3f}", "--json", "--yes")
     assert ran.code == 0, ran.err
     assert clouds["vast"].machines[made.id].data["gpu_usd_h"] == pytest.approx(offer.usd_h * 3, rel=0.01)
     assert before < offer.usd_h * 3
@@ -102,7 +102,7 @@ def test_bid_changes_what_is_paid(gpunb: Gpunb, clouds: Simulation) -> None:
         ("0", "above 0"),
         ("99999", "at most 32"),
     ):
-        assert word in gpunb("bid", bad).err
+        assert word in gpunb("bid", bad, "--yes").err
     cloud.close()
 
 
@@ -116,7 +116,7 @@ def test_a_price_increase_is_shown_refused_and_accepted(gpunb: Gpunb, clouds: Si
         (row,) = json.loads(gpunb("increases", "--json").out)
         assert row["session"] == "dear"
         assert row["new_usd_h"] > row["old_usd_h"]
-        assert gpunb("increases", flag, str(row["id"])).code == 0
+        assert gpunb("increases", flag, str(row["id"]), "--yes").code == 0
         now = clouds["vast"].machines[made.id].data["gpu_usd_h"]
         assert now == pytest.approx(paid * factor, rel=0.01)
     assert "there is no price increase 1" in gpunb("increases", "--accept", "1").err

@@ -220,7 +220,7 @@ def test_export_replay_and_a_new_kernel(demo, home):
     assert ran.code == 0
     assert "ValueError" in ran.err
 
-    assert "new kernel" in demo("restart").out
+    assert "new kernel" in demo("restart", "--yes").out
     run = client.run_cell("x")
     with pytest.raises(Exception, match="NameError"):
         show(run, TextSink())

@@ -78,7 +78,7 @@ def priced(home: Path) -> None:
 def test_rent_asks_before_it_costs_and_no_means_no(gpunb: Gpunb, priced: None) -> None:
     terminal = Terminal("rent", "--name", "paid", "--for", "2h")
     terminal.wait("rent it?")
-    assert "$1.500 an hour" in terminal.seen
+    assert "$1.50 an hour" in terminal.seen
     assert "$3.00" in terminal.seen
     terminal.type("n\n")
     assert terminal.end() == 1
@@ -120,8 +120,9 @@ def test_ctrl_c_at_the_question_and_while_renting(gpunb: Gpunb, priced: None) ->
     terminal.wait("rent it?")
     for _ in range(20):  # readline misses a signal between its prompt and its wait
         time.sleep(0.5)
-        if terminal.child.poll() is not None:
-            break
+        terminal._read()
+        if "interrupted" in terminal.seen or terminal.child.poll() is not None:
+            break  # on a busy machine it may be on its way out for longer than this
         os.killpg(terminal.child.pid, signal.SIGINT)
     assert terminal.end() == 130
     assert LocalProvider().instances() == []

@@ -173,7 +173,7 @@ def test_several_sessions_ask_which(demo: Gpunb) -> None:
     taken = demo("rent", "--name", "demo")
     assert taken.code == 2
     assert "taken by a live session" in taken.err
-    ended = demo("down", "--all", "--json")
+    ended = demo("down", "--all", "--json", "--yes")
     assert ended.code == 0
     assert {row["name"] for row in ended.json} == {"demo", "other"}
 

@@ -46,7 +46,7 @@ def test_the_whole_story(rented: Notebook, work: Path) -> None:
     assert rented.run("%gpu sync :out.txt out.txt").status == "ok"
     assert (work / "out.txt").read_text() == "42"
     assert "6" in rented.run("%gpu get x\n").plain + rented.run("x").plain
-    down = rented.run("%gpu down")
+    down = rented.run("%gpu down --yes")
     assert down.status == "ok", down.error
     assert "receipt: demo" in down.plain
     assert LocalProvider().instances() == []
@@ -140,11 +140,11 @@ def test_several_sessions_ask_with_the_line_to_type(rented: Notebook) -> None:
     assert asked.ename == "SessionAmbiguous"
     assert "demo" in asked.error
     assert "other" in asked.error
-    assert "%%gpu -s demo --timeout 5m" in asked.error
-    assert "%gpu exec -s demo -- true" in rented.run("%gpu exec -- true").error
+    assert "%%gpu -s other --timeout 5m" in asked.error, "the one that was rented here last"
+    assert "%gpu exec -s other -- true" in rented.run("%gpu exec -- true").error
     cell = rented.run("%%gpu -s other\nimport os; print('on', os.path.basename(os.getcwd()))")
     assert cell.status == "ok", cell.error
-    assert rented.run("%gpu down --all").status == "ok"
+    assert rented.run("%gpu down --all --yes").status == "ok"
 
 
 def test_interrupt_reaches_the_host(rented: Notebook) -> None:
@@ -216,7 +216,7 @@ def test_another_kernel_plays_the_cell_whole(rented: Notebook, new_notebook: Cal
     ]
     assert "the end" in played.text
     assert "long" not in second.run("%gpu ps").plain
-    assert second.run("%gpu down").status == "ok"
+    assert second.run("%gpu down --yes").status == "ok"
 
 
 def test_host_dies_between_cells(rented: Notebook) -> None:
@@ -228,7 +228,7 @@ def test_host_dies_between_cells(rented: Notebook) -> None:
     plain = re.sub(r"\x1b\[[0-9;]*m", "", failed.error)
     assert "Traceback" not in plain
     assert rented.run("%gpu ps").status == "ok"
-    ended = rented.run("%gpu down", seconds=110)
+    ended = rented.run("%gpu down --yes", seconds=110)
     assert ended.status == "ok", ended.error
 
 

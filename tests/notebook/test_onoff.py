@@ -109,7 +109,7 @@ def test_a_front_ends_own_code_stays_here(on: Notebook) -> None:
 
 
 def test_a_host_that_is_gone_fails_the_cell_and_never_runs_it_here(on: Notebook) -> None:
-    assert on.run("%gpu down").status == "ok"
+    assert on.run("%gpu down --yes").status == "ok"
     failed = on.run("print('ran here')")
     assert failed.status == "error"
     assert "ran here" not in failed.text

@@ -200,7 +200,7 @@ def test_a_session_that_ends_leaves_the_last_picture(page: Browser) -> None:
     page.run(SLIDER)
     slider = page.named("IntSliderModel")
     page.set(slider, value=7)
-    page.run("%gpu down")
+    page.run("%gpu down --yes")
     page.until(lambda: page.models[slider]["disabled"])
     assert slider not in page.closed
     assert page.models[slider]["value"] == 7

@@ -57,6 +57,7 @@ class Machine:
     made: float
     boots_at: float
     state: InstanceState = InstanceState.CREATING
+    usd_h: float = 0.0
     gone: bool = False
     ended: float | None = None
 
@@ -75,6 +76,7 @@ class Script:
     boot_s: float = 5.0
     never_boots: set[str] = field(default_factory=set)  # offer ids
     twice: bool = False
+    bills: dict[str, float] = field(default_factory=dict)  # offer id -> $/h, where it is not the offer's
     usage: float | None = None
 
 
@@ -117,6 +119,7 @@ class ScriptedCloud(Provider):
             machine = Machine(
                 f"i{next(self._ids)}", spec.label, self.clock.now, self.clock.now + self.script.boot_s
             )
+            machine.usd_h = self.script.bills.get(offer.id, 0.0)
             if offer.id in self.script.never_boots:
                 machine.boots_at = float("inf")
             self.machines[machine.id] = machine
@@ -137,6 +140,7 @@ class ScriptedCloud(Provider):
             port=40000 + int(machine.id[1:]) if up else 0,
             user="root",
             created=machine.made,
+            usd_h=machine.usd_h,
         )
 
     def instances(self) -> list[Instance]:

@@ -59,7 +59,7 @@ def test_a_short_rental_may_have_a_short_budget() -> None:
 
 def session(**more: Any) -> Session:
     values: dict[str, Any] = {
-        "lease": Lease(deadline=10_000.0, idle_s=1800.0, budget_usd=10.0),
+        "lease": Lease(deadline=10_000.0, idle_s=1800.0, budget_usd=10.0, budget_set=True),
         "ready": 1000.0,
         "last_activity": 1000.0,
         "usd_h": 2.0,
@@ -85,6 +85,21 @@ def test_what_is_due() -> None:
     assert why(stopped, Cost(disk=10.0), 9000.0) == "budget"
     # jupyter/notebook#3896: never right after a long run
     assert lease.due(session(last_activity=9000.0), Cost(), 9999.0) is None
+
+
+def test_a_budget_that_nobody_set_counts_no_traffic() -> None:
+    unasked = Lease(deadline=10_000.0, budget_usd=10.0)
+    one, cost = session(lease=unasked), Cost(gpu=1.0, disk=0.5, bandwidth=20.0)
+    assert lease.due(one, cost, 2000.0) is None, "traffic alone must not end a job that nobody gave a budget"
+    found = lease.standing(one, cost, 2000.0)
+    assert found.budget_left_usd == 8.5
+    for word in ("$21.50", "$20.00 of it for traffic", "default budget of $10.00", "extend n --budget USD"):
+        assert word in found.warning
+    over = lease.due(one, Cost(gpu=9.0, disk=1.0), 2000.0)
+    assert over is not None, "gpu and disk do"
+    assert over.why == "budget"
+    asked = session(lease=Lease(deadline=10_000.0, budget_usd=10.0, budget_set=True))
+    assert lease.due(asked, cost, 2000.0) is not None, "a budget that was asked for is for all of it"
 
 
 def test_standing_names_what_comes_first() -> None:

@@ -74,7 +74,7 @@ def test_up_rent_status_faults_clock_down(run: Any, home: Path) -> None:
     before = run("status").data()["deepinfra"]["now"]
     run("clock --advance 5000")
     assert run("status").data()["deepinfra"]["now"] >= before + 5000
-    ended = run("down")
+    ended = run("down --yes")
     assert ended.data()["down"] is True
     assert not _alive(marker["pid"])
     assert not state.marker_file().exists()

@@ -56,49 +56,44 @@ def do(context: Context, action: str, session: Session, args: dict[str, Any]) ->
 
 
 def _ask_extend(context: Context, session: Session, args: dict[str, Any]) -> str:
+    from gpunb.services.questions import to_extend
+
+    return to_extend(context.ledger, session, **_more(session, args)).text
+
+
+def _more(session: Session, args: dict[str, Any]) -> dict[str, Any]:
+    """What `gpunb.sessions.lease.extend` is told."""
     given = [name for name in ("hours", "idle_s", "add_usd") if args.get(name) is not None]
     if len(given) != 1:
         msg = "extend needs one of hours, idle_s and add_usd"
         raise BadInput(msg)
     value = float(args[given[0]])
-    if given == ["hours"]:
-        at_most = f" (up to {money_text(session.usd_h * value)} more)" if session.usd_h else ""
-        return f"Give {session.name} {duration_text(value * 3600)} more{at_most}?"
-    if given == ["idle_s"]:
-        return f"Let {session.name} be idle for {duration_text(value)} before it ends by itself?"
-    budget = _budget(session, value)
-    spent = money_text(context.ledger.cost(session.id).total)
-    return f"Let {session.name} cost up to {money_text(budget)} in all? {spent} are spent."
+    return {"budget_usd": _budget(session, value)} if given == ["add_usd"] else {given[0]: value}
 
 
 def _budget(session: Session, more: float) -> float:
     if session.lease.budget_usd is None:
         msg = f"session {session.name} has no budget to extend"
-        raise WrongState(msg, hint=f"%gpu extend -s {session.name} --budget USD sets one")
+        raise WrongState(msg, hint=f"%gpu extend {session.name} --budget USD sets one")
     return session.lease.budget_usd + more
 
 
-def _running(context: Context, session: Session) -> str:
-    count = sum(1 for run in context.ledger.runs(session.id, 100) if run.ended is None)
-    return "" if not count else f" {count} {'runs' if count > 1 else 'run'} there will end."
-
-
 def _ask_stop(context: Context, session: Session, args: dict[str, Any]) -> str:  # noqa: ARG001
-    price = price_text(session.stopped_usd_h)
-    return f"Stop {session.name}? Its disk stays, for {price} an hour.{_running(context, session)}"
+    from gpunb.services.questions import to_stop
+
+    return to_stop(context.ledger, session).text
 
 
 def _ask_start(context: Context, session: Session, args: dict[str, Any]) -> str:  # noqa: ARG001
-    return f"Start {session.name}? It costs {price_text(session.usd_h)} an hour from then on."
+    from gpunb.services.questions import to_start
+
+    return to_start(context.ledger, session).text
 
 
 def _ask_down(context: Context, session: Session, args: dict[str, Any]) -> str:  # noqa: ARG001
-    saved = f"; {', '.join(session.save)} is brought back first" if session.save else ""
-    cost = money_text(context.ledger.cost(session.id).total)
-    return (
-        f"End {session.name} for good, with all files that are only there{saved}? "
-        f"It cost {cost} so far.{_running(context, session)}"
-    )
+    from gpunb.services.questions import to_down
+
+    return to_down(context.ledger, [session]).text
 
 
 def _ask_cancel(context: Context, session: Session, args: dict[str, Any]) -> str:
@@ -124,10 +119,7 @@ def _run(context: Context, session: Session, args: dict[str, Any]) -> Any:
 def _extend(context: Context, session: Session, args: dict[str, Any]) -> str:
     from gpunb.sessions import lease
 
-    budget = None if args.get("add_usd") is None else _budget(session, float(args["add_usd"]))
-    lease.extend(
-        context.ledger, session, hours=args.get("hours"), idle_s=args.get("idle_s"), budget_usd=budget
-    )
+    lease.extend(context.ledger, session, **_more(session, args))
     return f"{session.name} lives on"
 
 

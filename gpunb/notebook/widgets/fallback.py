@@ -20,7 +20,7 @@ SHOWN = 20
 
 def offers(found: Found | None) -> Result:
     """The first of the offers, and how to rent without a widget."""
-    from gpunb.commands.views import machine
+    from gpunb.sessions.model import machine
 
     if found is None:
         return Result(None, Note("asking the clouds for offers; run the cell again to see them", "dim"))

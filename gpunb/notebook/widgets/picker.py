@@ -6,13 +6,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from gpunb.commands.result import clean
 from gpunb.errors import AuthFailed, BadInput, GpunbError, WrongState
 from gpunb.notebook.widgets import fallback
 from gpunb.notebook.widgets.base import Door, Talking
 from gpunb.notebook.widgets.bundle import bundle
 from gpunb.notebook.widgets.confirm import Confirmations
 from gpunb.notebook.widgets.messages import Flag, Number, Rule, Text
-from gpunb.notebook.widgets.rental import Rental, request_for, sentence
+from gpunb.notebook.widgets.rental import Rental, agreed_to, request_for
 from gpunb.notebook.widgets.searching import Found, Wanted, needs_key, packed, search
 
 if TYPE_CHECKING:
@@ -210,6 +211,8 @@ class OfferPicker(Talking):
 
     def on_confirm(self, offer: str, hours: float, budget: float | None) -> dict[str, Any]:
         """The question that stands before the rental."""
+        from gpunb.services.renting import question
+
         row = self._row(offer, hours)
         request = request_for(hours, budget, self._disk())
         with Door() as door:
@@ -217,8 +220,9 @@ class OfferPicker(Talking):
                 msg = f"there is no key for {door.provider(row.offer.provider).title}"
                 hint = f"Log in above, or %gpu login {row.offer.provider}"
                 raise AuthFailed(msg, provider=row.offer.provider, bill="nothing was rented", hint=hint)
+            asked = question(door.ledger, row, request, agreed_to(row, request))
         args = {"offer": offer, "hours": hours, "budget": budget}
-        return {"says": sentence(row, request), "usd": row.total, "token": self._questions.ask("rent", args)}
+        return {"says": clean(asked.text), "usd": asked.usd, "token": self._questions.ask("rent", args)}
 
     def on_rent(self, offer: str, hours: float, budget: float | None, token: str) -> None:
         """The answer was yes."""

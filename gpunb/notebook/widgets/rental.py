@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from typing import TYPE_CHECKING, Any
 
 from gpunb import log
 from gpunb.errors import Cancelled, GpunbError, WrongState
 from gpunb.notebook.widgets.base import Door, Reporter, told
-from gpunb.units import duration_text, money_text, price_text
+from gpunb.units import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gpunb.commands.progress import Shown
     from gpunb.offers import Ranked
+    from gpunb.sessions.agreement import Agreement
     from gpunb.sessions.ledger import Ledger
     from gpunb.sessions.lifecycle import RentRequest
     from gpunb.sessions.model import Session
 
-__all__ = ["Rental", "request_for", "sentence"]
+__all__ = ["Rental", "agreed_to", "request_for"]
 
 CANCEL_S = 2.0
 _TITLE = "rent"
@@ -35,43 +36,26 @@ def request_for(
 ) -> RentRequest:
     """What to ask for, with the settings' idle time, budget, Python and saves."""
     from gpunb import settings
+    from gpunb.services import renting
     from gpunb.sessions import renter
-    from gpunb.sessions.lifecycle import RentRequest
 
-    found = settings.load()
-    return RentRequest(
+    return renting.request(
+        settings.load(),
         name=name,
         hours=hours,
-        idle_s=found.idle if idle_s is None else idle_s,
-        budget_usd=found.budget if budget is None else budget,
-        budget_most=found.budget_most,
+        idle_s=idle_s,
+        budget_usd=budget,
         disk_gb=disk_gb,
-        python=found.python or "",
-        save=list(found.save),
         renter=" ".join(renter.marks(notebook=True)),
     )
 
 
-def sentence(row: Ranked, request: RentRequest) -> str:
-    """The question before the rental: what, where, and all that it can cost."""
-    from gpunb.commands.views import machine
+def agreed_to(row: Ranked, request: RentRequest) -> Agreement:
+    """What a click on `row` stands for."""
+    from gpunb import settings
+    from gpunb.services import renting
 
-    offer = row.offer
-    where = offer.region or offer.country
-    place = f"{offer.provider} ({where})" if where and where != offer.provider else offer.provider
-    total = money_text(row.total)
-    hours = duration_text((request.hours or 0) * 3600)
-    ends = [f"after {hours}"]
-    if request.idle_s is not None and math.isfinite(request.idle_s):
-        ends.append(f"{duration_text(request.idle_s)} without work")
-    if request.budget_usd is not None and math.isfinite(request.budget_usd):
-        ends.append(f"at {money_text(request.budget_usd)}")
-    risk = "; the cloud may take it back before (spot)" if offer.rental == "spot" else ""
-    return (
-        f"Rent {machine(offer.gpu, offer.gpus)} on {place}: {total} for {hours} "
-        f"({price_text(row.hourly)} an hour with {request.disk_gb:g} GB of disk). "
-        f"It ends by itself {' or '.join(ends)}{risk}."
-    )
+    return renting.agreement(row, request, tolerance=settings.load().price_tolerance)
 
 
 class Rental:
@@ -85,7 +69,7 @@ class Rental:
     """
 
     def __init__(self, row: Ranked, request: RentRequest, shown: Callable[[dict[str, Any]], None]) -> None:
-        from gpunb.commands.views import machine
+        from gpunb.sessions.model import machine
 
         self.row = row
         self.request = request
@@ -166,22 +150,23 @@ class Rental:
             self.over.set()
 
     def _rent(self, door: Door) -> Session:
-        from gpunb.sessions import kernelspecs, lifecycle
+        from gpunb.services import renting
 
-        provider = door.provider(self.row.offer.provider)
-        with door.progress(_TITLE) as progress:
+        def progress() -> Shown:
+            shown = door.progress(_TITLE)
             if self._cancel.is_set():  # before there was anything to interrupt
                 door.reporter.cancel()  # type: ignore[union-attr]
-            session = lifecycle.rent(
-                door.ledger,
-                provider,
-                [self.row.offer],
-                self.request,
-                progress=progress,
-                watch=self._begun,
-            )
-        kernelspecs.sweep(door.ledger.sessions())
-        kernelspecs.install(session)
+            return shown
+
+        way = renting.Door(
+            ledger=door.ledger,
+            provider=door.provider,
+            progress=progress,
+            say=lambda _: None,
+            watch=self._begun,
+        )
+        session = renting.rent(way, [self.row], self.request, agreed_to(self.row, self.request))
+        assert session is not None  # noqa: S101 - nobody is asked again
         return session
 
     def _begun(self, ledger: Ledger) -> None:

@@ -1,0 +1,287 @@
+"""What is asked before something costs or ends, in the same words at every door."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from gpunb.services.confirmations import Question
+from gpunb.sessions.lease import extended, lease_for
+from gpunb.sessions.model import machine, offer_from_dict
+from gpunb.units import duration_text, money_text, price_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gpunb.providers import Offer, Volume
+    from gpunb.sessions.agreement import Agreement
+    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.lifecycle import RentRequest
+    from gpunb.sessions.model import Lease, Session
+
+__all__ = [
+    "budget_text",
+    "to_answer_increase",
+    "to_bid",
+    "to_delete_volume",
+    "to_down",
+    "to_extend",
+    "to_reboot",
+    "to_rent",
+    "to_restart",
+    "to_start",
+    "to_stop",
+]
+
+_HOSTS = {
+    "stranger": "a stranger's, who can read what you put there",
+    "datacenter": "of a verified data centre",
+    "own": "your own machine, or one that you trust like it",
+}
+
+
+def to_rent(offer: Offer, request: RentRequest, agreed: Agreement, *, before: str = "") -> Question:
+    """Before a rental: the machine, its host, the money, and what ends it.
+
+    Parameters
+    ----------
+    agreed
+        What a yes to this will stand for, should the offer be gone.
+    before
+        What became of an earlier offer.
+
+    Raises
+    ------
+    BadInput
+        A limit of the lease breaks its rule.
+    """
+    hours = agreed.hours
+    lease = lease_for(
+        offer,
+        now=0.0,
+        hours=hours,
+        idle_s=request.idle_s,
+        budget_usd=request.budget_usd,
+        budget_most=request.budget_most,
+        disk_gb=request.disk_gb,
+    )
+    hourly, total = offer.hourly(request.disk_gb), offer.total(hours, disk_gb=request.disk_gb)
+    place = _place(offer)
+    length = duration_text(hours * 3600.0)
+    price = f"{price_text(hourly)} an hour with {request.disk_gb:g} GB of disk"
+    traffic = _traffic(offer)
+    ends = [f"after {length}"]
+    if lease.idle_s is not None:
+        ends.append(f"after {duration_text(lease.idle_s)} without work")
+    budget = budget_text(lease, traffic=bool(traffic))
+    if budget:
+        ends.append(f"at {budget}")
+    host = f"{_HOSTS.get(offer.trust, offer.trust)}; {offer.kind}, {offer.rental}"
+    rows = [
+        ("machine", f"{machine(offer.gpu, offer.gpus)} on {place}"),
+        ("host", f"{offer.trust}: {host}"),
+        ("price", price),
+        (f"for {length}", money_text(total)),
+        ("traffic", traffic),
+        ("ends", " or ".join(ends)),
+    ]
+    sentences = [
+        f"Rent {machine(offer.gpu, offer.gpus)} on {place}: {price}, {money_text(total)} for {length}.",
+        f"Its host is {host}.",
+        f"It ends by itself {' or '.join(ends)}.",
+    ]
+    if traffic:
+        sentences.append(f"Traffic costs {traffic}.")
+    if offer.rental == "spot":
+        sentences.append("The cloud may take it back before.")
+        rows.append(("spot", "the cloud may take it back before"))
+    if agreed.most_usd_h > hourly:
+        instead = f"the next like it, for {price_text(agreed.most_usd_h)} an hour at most"
+        sentences.append(f"If it is gone: {instead}.")
+        rows.append(("if it is gone", instead))
+    if before:
+        sentences.insert(0, f"{before}.")
+    paid = hourly > 0 or bool(traffic)
+    return Question(
+        text=" ".join(sentences),
+        rows=tuple((name, value) for name, value in rows if value),
+        prompt="rent it?",
+        usd=round(total, 6),
+        needed=paid,
+        undone="nothing was rented",
+    )
+
+
+def budget_text(lease: Lease, *, traffic: bool = True) -> str:
+    """A budget and what it counts; "" where there is none."""
+    if lease.budget_usd is None:
+        return ""
+    amount = money_text(lease.budget_usd)
+    if lease.budget_set:
+        return f"{amount} for gpu, disk and traffic"
+    rest = ", traffic comes on top" if traffic else ""
+    return f"{amount} for gpu and disk (the default budget{rest})"
+
+
+def to_extend(
+    ledger: Ledger,
+    session: Session,
+    *,
+    hours: float | None = None,
+    idle_s: float | None = None,
+    budget_usd: float | None = None,
+    count_ssh: bool | None = None,
+) -> Question:
+    """Before a lease is made longer; what costs nothing need not be asked.
+
+    Raises
+    ------
+    BadInput, WrongState
+        As `gpunb.sessions.lease.extend`.
+    """
+    new = extended(ledger, session, hours=hours, idle_s=idle_s, budget_usd=budget_usd, count_ssh=count_ssh)
+    old, parts, usd = session.lease, [], 0.0
+    if hours is not None:
+        offer = offer_from_dict(session.offer)
+        usd = max(offer.total(hours, disk_gb=session.disk_gb), session.usd_h * hours)
+        at_most = f", up to {money_text(usd)} more" if usd > 0 else ""
+        parts.append(f"{duration_text(hours * 3600.0)} more{at_most}")
+    if idle_s is not None:
+        parts.append(f"{'no' if new.idle_s is None else duration_text(new.idle_s)} idle limit")
+    if new.budget_usd != old.budget_usd or new.budget_set != old.budget_set:
+        text = budget_text(new) or "no budget"
+        was = f" (it was {money_text(old.budget_usd)})" if old.budget_usd is not None else ""
+        parts.append(f"a budget of {text}{was}" if new.budget_usd is not None else f"{text}{was}")
+        if budget_usd is not None:
+            spent = new.counted(ledger.cost(session.id))
+            more = (new.budget_usd or math.inf) - (old.budget_usd if old.budget_usd is not None else spent)
+            usd = max(usd, more)
+    if count_ssh is not None:
+        parts.append(f"logins that {'' if count_ssh else 'do not '}count as activity")
+    return Question(
+        text=f"Give {session.name} {', '.join(parts)}. It has cost {_spent(ledger, session)} so far.",
+        prompt=f"extend {session.name}?",
+        usd=round(usd, 6) if math.isfinite(usd) else None,
+        needed=session.usd_h > 0 and (usd > 0 or _longer(old.idle_s, new.idle_s) or count_ssh is True),
+    )
+
+
+def to_stop(ledger: Ledger, session: Session) -> Question:
+    """Before the machine ends and its disk stays."""
+    price = price_text(session.stopped_usd_h)
+    return Question(
+        text=f"Stop {session.name}: variables are lost, its disk stays, for {price} an hour until it is down."
+        f"{_running(ledger, session)}",
+        prompt=f"stop {session.name}?",
+        usd=0.0,
+    )
+
+
+def to_start(ledger: Ledger, session: Session) -> Question:
+    """Before a stopped machine runs, and costs, again."""
+    price = price_text(session.usd_h)
+    if session.lease.deadline is None:
+        text, usd = f"Start {session.name}: {price} an hour until it is stopped or down.", None
+    else:
+        hours = max(0.0, session.lease.deadline - ledger.clock.time()) / 3600.0
+        usd = session.usd_h * hours
+        left = f"{money_text(usd)} for the {duration_text(hours * 3600.0)} that its lease has left"
+        text = f"Start {session.name}: {price} an hour, {left}."
+    return Question(
+        text=text,
+        prompt=f"start {session.name}?",
+        usd=None if usd is None else round(usd, 6),
+        needed=session.usd_h > 0,
+    )
+
+
+def to_reboot(ledger: Ledger, session: Session) -> Question:
+    """Before the machine restarts."""
+    price = price_text(session.usd_h)
+    return Question(
+        text=f"Reboot {session.name}: variables are lost, files stay; it costs {price} an hour all the time."
+        f"{_running(ledger, session)}",
+        prompt=f"reboot {session.name}?",
+        usd=0.0,
+    )
+
+
+def to_restart(session: Session) -> Question:
+    """Before the host gets a new kernel."""
+    return Question(
+        text=f"Restart the kernel on {session.name}: its variables are lost. Files and jobs stay, "
+        f"and it is billed as before.",
+        prompt=f"restart the kernel on {session.name}?",
+        usd=0.0,
+        undone="nothing was restarted",
+    )
+
+
+def to_down(ledger: Ledger, sessions: Sequence[Session], *, save: bool = True) -> Question:
+    """Before sessions end for good; always asked."""
+    parts = []
+    for one in sessions:
+        back = f", {', '.join(one.save)} is brought back first" if save and one.save else ""
+        age = duration_text(max(0.0, ledger.clock.time() - one.created))
+        spent = _spent(ledger, one)
+        parts.append(f"{one.name} on {one.provider} ({age}, {spent} so far{back}).{_running(ledger, one)}")
+    return Question(
+        text=f"End for good, with all files that are only there: {' '.join(parts)}",
+        prompt="go on?",
+        usd=0.0,
+        undone="nothing was ended; it goes on and is billed",
+    )
+
+
+def to_bid(session: Session, usd_h: float | None) -> Question:
+    """Before another price is offered for an interruptible machine; None is what wins now."""
+    price = "what wins now" if usd_h is None else f"{price_text(usd_h)} an hour"
+    now = f"{price_text(session.usd_h)} an hour while it runs"
+    return Question(
+        text=f"Bid {price} for {session.name}, which costs {now}.",
+        prompt="bid it?",
+    )
+
+
+def to_answer_increase(name: str, old_usd_h: float, new_usd_h: float, *, accept: bool) -> Question:
+    """Before a host's wish for more money is accepted, or refused."""
+    prices = f"{price_text(new_usd_h)} an hour instead of {price_text(old_usd_h)}"
+    if accept:
+        return Question(text=f"Pay {prices} for {name} from now on.", prompt="accept it?")
+    return Question(
+        text=f"Refuse {prices} for {name}; the host may end the rental, with its files.", prompt="refuse it?"
+    )
+
+
+def to_delete_volume(name: str, volume: Volume) -> Question:
+    """Before a volume ends, with its data."""
+    return Question(
+        text=f"Delete volume {name} ({volume.size_gb:g} GB at {volume.provider}) and all data on it.",
+        prompt="delete it?",
+        usd=0.0,
+        undone="nothing was deleted; it goes on and is billed",
+    )
+
+
+def _place(offer: Offer) -> str:
+    where = offer.region if offer.country and offer.country in offer.region else offer.country or offer.region
+    return f"{offer.provider} in {where}" if where and where != offer.provider else offer.provider
+
+
+def _traffic(offer: Offer) -> str:
+    if not offer.down_usd_gb and not offer.up_usd_gb:
+        return ""
+    return f"{price_text(offer.down_usd_gb)} a GB received and {price_text(offer.up_usd_gb)} a GB sent"
+
+
+def _longer(old: float | None, new: float | None) -> bool:
+    return old is not None and (new is None or new > old)
+
+
+def _spent(ledger: Ledger, session: Session) -> str:
+    return money_text(ledger.cost(session.id).total)
+
+
+def _running(ledger: Ledger, session: Session) -> str:
+    count = sum(1 for run in ledger.runs(session.id, 100) if run.ended is None)
+    return "" if not count else f" {count} run{'s' if count > 1 else ''} on it will end."

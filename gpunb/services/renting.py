@@ -1,0 +1,223 @@
+"""Renting, the same from every door: what is asked, what a yes covers, and what is tried.
+
+A yes is for the offer that was shown. If that is gone, the next one is taken unasked only if it is like it
+(the same GPUs, kind of rental and machine, a host trusted at least as far) and costs no more than was agreed
+to (the setting ``price_tolerance``, or ``--max-price``). Anything else is asked again, or ends it where
+nobody can be asked. The budget stays what was agreed to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gpunb.errors import (
+    AuthFailed,
+    BadInput,
+    NoFunds,
+    OfferGone,
+    ProviderError,
+    QuotaExhausted,
+    RateLimited,
+)
+from gpunb.services.questions import to_rent
+from gpunb.sessions import kernelspecs, lifecycle, supervisor
+from gpunb.sessions.agreement import Agreement
+from gpunb.sessions.lease import DEFAULT_HOURS
+from gpunb.sessions.model import machine
+from gpunb.units import price_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from gpunb.offers import Ranked
+    from gpunb.progress import Progress
+    from gpunb.providers import Provider
+    from gpunb.services.confirmations import Question
+    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.lifecycle import RentRequest
+    from gpunb.sessions.model import Session
+    from gpunb.settings import Settings
+
+__all__ = ["Door", "agreement", "question", "rent", "request"]
+
+TRIED = 10
+# a cloud that refused for certain leaves the way free to the next; anything else stops here
+_NEXT_CLOUD = (OfferGone, NoFunds, AuthFailed, RateLimited, QuotaExhausted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """What a rental needs of the door that it was asked for at.
+
+    Attributes
+    ----------
+    confirm
+        Asks, and tells whether it was a yes; None where nobody can be asked any more.
+    say
+        Shows a line on the way.
+    watch
+        See `gpunb.sessions.lifecycle.rent`.
+    """
+
+    ledger: Ledger
+    provider: Callable[[str], Provider]
+    progress: Callable[[], AbstractContextManager[Progress]]
+    say: Callable[[str], None]
+    confirm: Callable[[Question], bool] | None = None
+    watch: Callable[[Ledger], object] = supervisor.ensure
+
+
+def request(
+    settings: Settings,
+    *,
+    hours: float | None = None,
+    idle_s: float | None = None,
+    budget_usd: float | None = None,
+    disk_gb: float | None = None,
+    **more: object,
+) -> RentRequest:
+    """What to rent, with the settings where nothing is said.
+
+    Parameters
+    ----------
+    more
+        Further fields of `gpunb.sessions.lifecycle.RentRequest`.
+    """
+    values = {
+        "hours": settings.hours if hours is None else hours,
+        "idle_s": settings.idle if idle_s is None else idle_s,
+        "budget_usd": settings.budget if budget_usd is None else budget_usd,
+        "budget_most": settings.budget_most,
+        "disk_gb": settings.disk_gb if disk_gb is None else disk_gb,
+        "python": settings.python or "",
+        "save": list(settings.save),
+        **{name: value for name, value in more.items() if value is not None},
+    }
+    return lifecycle.RentRequest(**values)  # type: ignore[arg-type]
+
+
+def agreement(
+    row: Ranked, asked: RentRequest, *, tolerance: float, max_usd_h: float | None = None
+) -> Agreement:
+    """What a yes to `row` stands for."""
+    return Agreement.to(
+        row.offer,
+        hours=DEFAULT_HOURS if asked.hours is None else asked.hours,
+        disk_gb=asked.disk_gb,
+        tolerance=tolerance,
+        max_usd_h=max_usd_h,
+    )
+
+
+def question(
+    ledger: Ledger, row: Ranked, asked: RentRequest, agreed: Agreement, *, before: str = ""
+) -> Question:
+    """The question before `row` is rented, once all that can be refused beforehand is.
+
+    Raises
+    ------
+    BadInput
+        The name is bad or taken, the disk too large, or a limit of the lease breaks its rule.
+    """
+    from gpunb.sessions.ledger import valid_name
+
+    if asked.name is not None:
+        valid_name(asked.name)
+        if any(one.name == asked.name for one in ledger.sessions()):
+            msg = f"name: {asked.name!r} is taken by a live session"
+            hint = "choose another name; gpunb ps shows the sessions"
+            raise BadInput(msg, bill="nothing was rented", hint=hint)
+    if asked.disk_gb > row.offer.disk_max_gb:
+        msg = f"disk_gb: {asked.disk_gb:g}: the offer has at most {row.offer.disk_max_gb:g} GB"
+        raise BadInput(msg, bill="nothing was rented")
+    return to_rent(row.offer, asked, agreed, before=before)
+
+
+def rent(
+    door: Door,
+    rows: Sequence[Ranked],
+    asked: RentRequest,
+    agreed: Agreement,
+    *,
+    max_usd_h: float | None = None,
+) -> Session | None:
+    """Rent the first of `rows`, which was agreed to, or another one as far as that goes.
+
+    Returns
+    -------
+    Session or None
+        The ready session; None if a further question was answered with no.
+
+    Raises
+    ------
+    OfferGone
+        What was agreed to is gone, and for the rest nobody can be asked.
+    GpunbError
+        As `gpunb.sessions.lifecycle.rent`.
+    """
+    left = list(rows)
+    shut: set[str] = set()  # clouds that would refuse every further offer
+    while True:
+        fitting = [row for row in left if row.offer.provider not in shut and not agreed.differs(row.offer)]
+        session, failed = _try_clouds(door, fitting, replace(asked, agreed=agreed), shut)
+        if session is not None:
+            kernelspecs.sweep(door.ledger.sessions())
+            kernelspecs.install(session)
+            return session
+        left = [row for row in left if row not in fitting and row.offer.provider not in shut]
+        if not left:
+            raise failed
+        first = left[0]
+        if door.confirm is None:
+            raise _stopped(failed, first, asked, agreed)
+        agreed = agreement(first, asked, tolerance=agreed.tolerance, max_usd_h=max_usd_h)
+        if not door.confirm(question(door.ledger, first, asked, agreed, before=failed.message)):
+            return None
+
+
+def _try_clouds(
+    door: Door, rows: Sequence[Ranked], asked: RentRequest, shut: set[str]
+) -> tuple[Session | None, ProviderError]:
+    """One cloud after the other, in the order of their best offers."""
+    by_cloud: dict[str, list[Ranked]] = {}
+    for row in rows:
+        by_cloud.setdefault(row.offer.provider, []).append(row)
+    failed: ProviderError = OfferGone(
+        "no offer is what was agreed to", provider="", bill="nothing was rented"
+    )
+    for number, (cloud, theirs) in enumerate(by_cloud.items()):
+        if number:
+            offer = theirs[0].offer
+            price = price_text(offer.hourly(asked.disk_gb))
+            door.say(f"{failed.message}; trying {machine(offer.gpu, offer.gpus)} on {cloud}, {price} an hour")
+        try:
+            with door.progress() as progress:
+                offers = [row.offer for row in theirs[:TRIED]]
+                return lifecycle.rent(
+                    door.ledger, door.provider(cloud), offers, asked, progress=progress, watch=door.watch
+                ), failed
+        except _NEXT_CLOUD as err:
+            if err.effect != "none":
+                raise
+            failed = err
+            if not isinstance(err, OfferGone):
+                shut.add(cloud)
+    return None, failed
+
+
+def _stopped(failed: ProviderError, row: Ranked, asked: RentRequest, agreed: Agreement) -> OfferGone:
+    offer = row.offer
+    price = price_text(offer.hourly(asked.disk_gb))
+    why = agreed.differs(offer)
+    msg = (
+        f"{failed.message}; the next is {machine(offer.gpu, offer.gpus)} on {offer.provider} at {price} "
+        f"an hour, which is not what was agreed to{f': {why}' if why else ''}"
+    )
+    return OfferGone(
+        msg,
+        provider=offer.provider,
+        bill=failed.bill or "nothing was rented",
+        hint=f"gpunb rent --offer {offer.id} rents that one; --max-price USD agrees to more beforehand",
+    )

@@ -1,0 +1,180 @@
+"""What costs or ends something is done after a yes: every verb that asks, without anybody to answer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.clouds import simulated
+
+from gpunb.commands.cli import VERBS
+from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.model import Lease, SessionState
+from tests.commands.test_cloud_verbs import pretend_session, rented
+from tests.commands.test_names import command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.terminal import Gpunb
+
+    from gpunb.sim.runner import Simulation
+
+#: Verbs that change something and don't ask: what they do costs nothing more, ends no session and loses no
+#: file unless the words on the line say so (cancel RUN, sync --delete, logout CLOUD).
+UNASKED = {
+    "on", "off", "run", "exec", "cancel", "sync", "put", "get", "pip", "forward", "ssh", "rename", "trust",
+    "login", "logout", "supervise",
+}  # fmt: skip
+
+ASKS = [name for name in VERBS if command(name).asks]
+
+#: A line of each that would do it, and what nobody said yes to.
+LINES: dict[str, list[list[str]]] = {
+    "rent": [
+        ["rent", "--cloud", "vast", "--gpu", "4090", "--for", "1h"],
+        ["rent", "--cloud", "vast", "--spot"],
+    ],
+    "down": [["down", "one"], ["down", "--all"], ["down", "one", "--no-save"]],
+    "stop": [["stop", "one"]],
+    "start": [["start", "halted"]],
+    "reboot": [["reboot", "one"]],
+    "restart": [["restart", "one"]],
+    "extend": [
+        ["extend", "one", "2h"],
+        ["extend", "one"],
+        ["extend", "one", "--budget", "50"],
+        ["extend", "one", "--budget", "none"],
+        ["extend", "one", "--idle", "never"],
+    ],
+    "bid": [["bid", "spot", "3.5"], ["bid", "spot", "win"]],
+    "increases": [["increases", "--accept", "INCREASE"], ["increases", "--refuse", "INCREASE"]],
+    "volumes": [
+        ["volumes", "--cloud", "vast", "--create", "data", "--size", "20"],
+        ["volumes", "--cloud", "vast", "--delete", "scratch"],
+    ],
+}
+
+
+def test_every_verb_says_whether_it_reads_asks_or_neither() -> None:
+    for name in VERBS:
+        kinds = (command(name).reads, command(name).asks, name in UNASKED)
+        assert sum(kinds) == 1, f"{name} must read (reads=True), ask (asks=True) or be listed here"
+    assert set(LINES) == set(ASKS), "each verb that asks has a line here"
+
+
+@pytest.fixture
+def clouds(stage: tuple[Simulation, Path], gpunb: Gpunb, monkeypatch: pytest.MonkeyPatch) -> Simulation:
+    """The simulated Vast, in the home where it is known."""
+    simulation, home = stage
+    monkeypatch.setenv("GPUNB_HOME", str(home))
+    return simulation
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulation, Path]]:
+    """The simulated Vast on paper, with a machine of each kind and a volume; and its home."""
+    home = tmp_path_factory.mktemp("consent") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPUNB_HOME", str(home))
+        with simulated(["vast"], real=False) as simulation:
+            cloud, one, _ = rented(simulation, "vast")
+            pretend_session("vast", "one", one.id)
+            cloud.close()
+            cloud, spot, _ = rented(simulation, "vast", rental="spot")
+            pretend_session("vast", "spot", spot.id, "spot")
+            pretend_session("vast", "halted", one.id)
+            with Ledger.open() as ledger:
+                ledger.transition(ledger.find("halted"), SessionState.STOPPED)
+                for kept in ledger.sessions():
+                    lease = Lease(deadline=kept.created + 7200.0, idle_s=1800.0, budget_usd=5.0)
+                    ledger.update(kept.id, lease=lease)
+            cloud.create_volume(cloud.search_volumes(20)[0].id, size_gb=20, name="scratch")
+            simulation["vast"].afflict("price-increase", one.id, factor=1.5)
+            cloud.close()
+            yield simulation, home
+
+
+def words(line: list[str], clouds: Simulation) -> list[str]:
+    (increase,) = [m.data["increase"][0] for m in clouds["vast"].machines.values() if "increase" in m.data]
+    return [str(increase) if one == "INCREASE" else one for one in line]
+
+
+def everything(clouds: Simulation) -> Any:
+    """What the cloud has and bills, and what the ledger says."""
+    from gpunb.sim.ending import provider
+
+    cloud: Any = clouds["vast"]
+    machines = {
+        ident: (one.phase, one.end_at, one.data["gpu_usd_h"], one.data.get("increase"))
+        for ident, one in cloud.machines.items()
+    }
+    listed: Any = provider("vast", clouds.description()["vast"])
+    volumes = [one.id for one in listed.volumes()]
+    listed.close()
+    with Ledger.open() as ledger:
+        sessions = [(one, len(ledger.events(one.id))) for one in ledger.sessions(alive=False)]
+    return machines, volumes, sessions
+
+
+@pytest.mark.parametrize("line", [line for name in ASKS for line in LINES[name]], ids=" ".join)
+def test_silence_is_no_yes(gpunb: Gpunb, clouds: Simulation, line: list[str]) -> None:
+    before, typed = everything(clouds), words(line, clouds)
+    for more in ([], ["--json"]):
+        ran = gpunb(*typed, *more)
+        said = ran.err + ran.out
+        assert ran.code == 2, said
+        assert "nobody can be asked here, and silence is no yes" in said
+        assert f"gpunb {' '.join([*typed, *more])} --yes says yes beforehand" in said
+        assert "bill" in said
+    assert everything(clouds) == before
+
+
+@pytest.mark.parametrize("answer", ["n\n", "y\n", ""])
+@pytest.mark.parametrize("name", ["rent", "volumes"])
+def test_a_pipe_is_no_person(clouds: Simulation, name: str, answer: str) -> None:
+    before = everything(clouds)
+    line = [sys.executable, "-m", "gpunb", *LINES[name][0]]
+    done = subprocess.run(line, input=answer, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "silence is no yes" in done.stderr
+    assert everything(clouds) == before
+
+
+def test_the_question_names_the_money(gpunb: Gpunb, clouds: Simulation) -> None:
+    for line, words_ in (
+        (
+            ["rent", "--cloud", "vast", "--gpu", "4090", "--for", "1h"],
+            [
+                "an hour with 20 GB",
+                "for 1h 00m",
+                "default budget",
+                "traffic comes on top",
+                "a GB received",
+                "without work",
+                "stranger",
+            ],
+        ),
+        (["down", "one"], ["one on vast", "so far", "files that are only there"]),
+        (["stop", "one"], ["its disk stays", "an hour until it is down"]),
+        (["start", "halted"], ["$1.00 an hour"]),
+        (["extend", "one", "2h"], ["2h 00m more, up to $2.00 more"]),
+        (
+            ["volumes", "--cloud", "vast", "--create", "data", "--size", "20"],
+            ["20 GB", "a month", "No lease ends it"],
+        ),
+    ):
+        said = gpunb(*line).err
+        for word in words_:
+            assert word in said, (line, word, said)
+
+
+def test_what_costs_nothing_and_ends_nothing_is_not_asked(gpunb: Gpunb, clouds: Simulation) -> None:
+    with Ledger.open() as ledger:
+        before = ledger.find("halted")
+        assert gpunb("extend", "halted", "--idle", "10m").code == 0, "an earlier end is no risk"
+        assert ledger.find("halted").lease.idle_s == 600
+        ledger.update(before.id, lease=before.lease)
