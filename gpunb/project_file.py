@@ -23,6 +23,7 @@ _LESS = {
     "idle": "longer than your own {own:g} s",
     "disk_gb": "more than your own {own:g} GB",
     "budget": "more than your own ${own:g}",
+    "price_tolerance": "more than your own {own:g}",
     "cell_timeout": "longer than your own {own:g} s",
 }
 _YOURS = {

@@ -27,12 +27,13 @@ BUSY_S = 2.0
 
 def _asking(once: Callable[..., SyncReport], context: Context, *ends: Any, **options: Any) -> SyncReport:
     """Do it; a deletion of all that the target holds is asked about, where somebody can answer."""
+    from gpunb.services.confirmations import Question
     from gpunb.sync.deleting import WouldEmpty
 
     try:
         return once(context, *ends, **options)
     except WouldEmpty as err:
-        if not context.interactive or not context.ask(f"{err.message}\nGo on?", yes=False):
+        if not context.can_ask or not context.put(Question(text=err.message)):
             raise
     return once(context, *ends, **{**options, "yes": True})
 
