@@ -355,7 +355,17 @@ class Incompatible(HostError):
 
 
 class HostKeyChanged(HostError):
-    """The host shows another key than the pinned one; gpunb never connects then."""
+    """The host shows another key than the pinned one; gpunb never connects then.
+
+    Parameters
+    ----------
+    shown
+        The public line of the key that it shows, if that is known.
+    """
+
+    def __init__(self, message: str, *, shown: str = "", **more: Any) -> None:
+        super().__init__(message, **more)
+        self.shown = shown
 
 
 class AuthRefused(HostError):

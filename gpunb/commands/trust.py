@@ -8,10 +8,11 @@ import click
 
 from gpunb.commands.result import Note, Result, Table
 from gpunb.commands.verb import complete_sessions, did_you_mean, verb
-from gpunb.errors import BadInput
+from gpunb.errors import BadInput, WrongState
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
+    from gpunb.sessions.model import Session
 
 __all__ = ["LEVELS", "command", "rank"]
 
@@ -28,9 +29,14 @@ def rank(level: str) -> int:
     return list(LEVELS).index(level) if level in LEVELS else 0
 
 
-@verb("trust", example="trust\ntrust train datacenter\ntrust own")
+@verb("trust", example="trust\ntrust train datacenter\ntrust own\ntrust train --host-key SHA256:…")
 @click.argument("words", nargs=-1, metavar="[SESSION] [LEVEL]", shell_complete=complete_sessions)
-def command(context: Context, *, words: tuple[str, ...]) -> Result:
+@click.option(
+    "--host-key",
+    metavar="SHA256:…",
+    help="The host's new SSH key, as the provider's console shows it: connect with that one from now on.",
+)
+def command(context: Context, *, words: tuple[str, ...], host_key: str | None) -> Result:
     """Show how far a session's host is trusted, or set it: stranger, datacenter or own.
 
     A new session has what its cloud's facts say: a marketplace host is a stranger, a verified data
@@ -38,7 +44,14 @@ def command(context: Context, *, words: tuple[str, ...]) -> Result:
     the host sends from now on, also in notebooks that are open.
     """
     name, level = _parsed(context, words)
+    if host_key is not None and level is not None:
+        msg = (
+            f"trust {level} --host-key: how far the host is trusted is another question than which key it has"
+        )
+        raise BadInput(msg, hint="ask for one at a time")
     session = context.session(name)
+    if host_key is not None:
+        return _new_key(context, session, host_key)
     if level is None:
         return Result(
             {"session": session.name, "trust": session.trust},
@@ -52,6 +65,29 @@ def command(context: Context, *, words: tuple[str, ...]) -> Result:
     return Result(
         {"session": session.name, "trust": level, "was": was},
         Note(f"{session.name} was {was} and is {level} now: {LEVELS[level]}", "ok"),
+    )
+
+
+def _new_key(context: Context, session: Session, told: str) -> Result:
+    """Pin the key that the user vouches for, and go on with a start that it held up."""
+    from gpunb.sessions import lifecycle, reach
+    from gpunb.sessions.model import SessionState
+    from gpunb.ssh import fingerprint
+
+    if session.state is SessionState.STOPPED:
+        msg = f"session {session.name} is stopped: its host shows no key"
+        raise WrongState(msg, hint=f"gpunb start {session.name}")
+    with context.progress(f"looking at the key of {session.name}"):
+        line = reach.new_host_key(session, told)
+    key = f"{line.split()[0]} {fingerprint(line)}"
+    context.ledger.note(session.id, "host-key", f"{key}, by the word of the user")
+    if session.state in {SessionState.BOOTING, SessionState.REACHABLE}:
+        with context.progress(f"start {session.name}") as progress:
+            provider = context.provider(session.provider)
+            session = lifecycle.resume(context.ledger, provider, session, progress=progress)
+    return Result(
+        {"session": session.name, "host_key": line, "state": session.state.value},
+        Note(f"{session.name} is reached by the key {key} from now on; it is {session.state.value}", "ok"),
     )
 
 

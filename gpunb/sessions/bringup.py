@@ -9,6 +9,8 @@ from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Instance, InstanceState, Presence, Provider
 from gpunb.sessions.billing import opening
 from gpunb.sessions.model import Session, SessionState
+from gpunb.ssh.hostkeys import way_on
+from gpunb.ssh.keys import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,9 +156,13 @@ def enter(
     try:
         host.wait(session, timeout=within, progress=progress, give_up=give_up)
     except HostKeyChanged as err:
-        if was_pinned and session.state is SessionState.BOOTING:
-            raise _another_key(session, err) from err
-        raise
+        if session.ready is None:
+            if was_pinned and session.state is SessionState.BOOTING:
+                raise _another_key(session, err) from err
+            raise
+        told = _told(provider, session, instance)
+        session = _made_anew(ledger, session, host, told, err)
+        host.wait(session, timeout=within, progress=progress, give_up=give_up)
     session = _still(ledger, session)
     if session.state is SessionState.BOOTING:
         known = _compared(provider, session, instance, host, was_pinned=was_pinned)
@@ -186,11 +192,7 @@ def _compared(
     """
     if was_pinned:
         return "its host key is the one that was known before"
-    title = provider.title if provider is not None else session.provider
-    try:
-        told = provider.host_keys(instance.id) if provider is not None else []
-    except ProviderError:
-        told = []
+    title, told = _told(provider, session, instance)
     if not told:
         return f"its host key was taken at the first contact ({title} shows none to compare)"
     if set(host.pinned(session)) & set(told):
@@ -200,6 +202,45 @@ def _compared(
         " somebody sits in between, or the log is another machine's; nothing was sent"
     )
     raise HostKeyChanged(msg, hint=f"gpunb down {session.name}")
+
+
+def _told(provider: Provider | None, session: Session, instance: Instance) -> tuple[str, list[str]]:
+    """The cloud's title, and the keys that its own channel shows of the machine."""
+    if provider is None:
+        return session.provider, []
+    try:
+        return provider.title, provider.host_keys(instance.id)
+    except ProviderError:
+        return provider.title, []
+
+
+def _made_anew(
+    ledger: Ledger, session: Session, host: Reach, vouched: tuple[str, list[str]], err: HostKeyChanged
+) -> Session:
+    """Take the new key of a machine that was started or rebooted, if the cloud vouches for it.
+
+    A container that is made anew around its old disk has new host keys, on Vast for one.
+
+    Raises
+    ------
+    HostKeyChanged
+        Nobody vouches for it; the hint says how the user can.
+    """
+    title, told = vouched
+    if err.shown and err.shown in told:
+        host.repin(session, err.shown)
+        words = f"a new one since it was started again, the one in {title}'s log: {fingerprint(err.shown)}"
+        ledger.note(session.id, "host-key", words)
+        return ledger.get(session.id)
+    was = ", ".join(map(fingerprint, host.pinned(session)))
+    now = fingerprint(err.shown) if err.shown else "unknown"
+    but = f", and {title}'s log of it shows yet other keys" if told else ""
+    msg = (
+        f"the host of {session.name} shows another SSH key since it was started again ({now}, before it was"
+        f" {was}){but}: the machine was made anew around its disk, or another one has its address now, or"
+        " somebody sits in between; gpunb did not log in and sent nothing"
+    )
+    raise HostKeyChanged(msg, shown=err.shown, hint=way_on(session.name, err.shown)) from err
 
 
 def _another_key(session: Session, err: HostKeyChanged) -> HostKeyChanged:

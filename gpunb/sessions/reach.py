@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from gpunb.sessions.model import Session
     from gpunb.ssh import Connection, Endpoint, KeyPair
 
+BILLED = "the instance may still run and be billed"
+
 __all__ = [
     "HOST",
     "Pulse",
@@ -39,6 +42,7 @@ __all__ = [
     "forget_host_key",
     "held",
     "key_pair",
+    "new_host_key",
     "pin_host_key",
 ]
 
@@ -116,6 +120,44 @@ def pin_host_key(session: Session, line: str) -> None:
 def forget_host_key(session_id: str) -> None:
     """Drop the pin before a session's next attempt gets another host."""
     (paths.session_dir(session_id) / "known_hosts").unlink(missing_ok=True)
+
+
+def new_host_key(session: Session, told: str) -> str:
+    """Take the key that the user vouches for, if the host shows it; its public line.
+
+    Parameters
+    ----------
+    told
+        Its fingerprint (``SHA256:...``) or public line.
+
+    Raises
+    ------
+    BadInput
+        `told` is neither.
+    HostKeyChanged
+        The host shows other keys.
+    Unreachable
+        It shows none.
+    """
+    from gpunb.errors import BadInput, HostKeyChanged
+    from gpunb.ssh import fingerprint
+    from gpunb.ssh.handshake import host_keys
+    from gpunb.ssh.hostkeys import repin
+
+    words = told.split()
+    is_print = len(words) == 1 and re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}=?", told) is not None
+    if not is_print and len(words) < 2:
+        msg = f"--host-key {told!r}: a fingerprint as SHA256:…, or a public line as 'ssh-ed25519 AAAA…'"
+        raise BadInput(msg)
+    where, shown = endpoint(session), []
+    for line in host_keys(where):
+        if line == " ".join(words[:2]) or fingerprint(line) == told.rstrip("="):
+            repin(where.known_hosts, where.alias, line)
+            drop(session.id)
+            return line
+        shown.append(f"{line.split()[0]} {fingerprint(line)}")
+    msg = f"the host of {session.name} shows {', '.join(shown) or 'no key'}, not {told}; nothing was changed"
+    raise HostKeyChanged(msg, bill=BILLED, hint=f"gpunb down {session.name}, if it can't be explained")
 
 
 def connection(session: Session) -> Connection:
@@ -261,6 +303,12 @@ class Reach:
         from gpunb.ssh.hostkeys import pinned
 
         return pinned(paths.session_dir(session.id) / "known_hosts", f"gpunb-{session.id}")
+
+    def repin(self, session: Session, line: str) -> None:
+        """Replace the pin by the key of a machine that was made anew."""
+        from gpunb.ssh.hostkeys import repin
+
+        repin(paths.session_dir(session.id) / "known_hosts", f"gpunb-{session.id}", line)
 
     def unpin(self, session: Session) -> None:
         """Drop the pin of a key that the host was not given after all."""

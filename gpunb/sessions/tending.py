@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
 
-    from gpunb.providers.base import Instance
+    from gpunb.providers.base import Instance, Provider
     from gpunb.sessions.ledger import Ledger
     from gpunb.sessions.model import Session
     from gpunb.sessions.reach import Reach
@@ -102,12 +102,13 @@ class Tender:
             self.told(f"{session.name}: its host can't be asked: {err}")
         return session
 
-    def enter(self, session: Session, instance: Instance) -> Session:
+    def enter(self, session: Session, instance: Instance, provider: Provider | None = None) -> Session:
         """Bring a session whose instance runs to ready; `refused` says why that failed."""
 
         def work(one: Session) -> None:
             try:
-                enter(self.ledger, one, instance, host=self.host, within=self.timing.agent_s)
+                within = self.timing.agent_s
+                enter(self.ledger, one, instance, host=self.host, within=within, provider=provider)
             except HostError as err:
                 self.refused[one.id] = err.message
 

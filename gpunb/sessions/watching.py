@@ -447,13 +447,13 @@ class Watch:
                 return session
         session = apply(self.ledger, provider, session, instance, host=self.host, timing=self.timing)
         if booting and instance is not None and session.state in {_S.BOOTING, _S.REACHABLE}:
-            return self._boot(session, instance)
+            return self._boot(provider, session, instance)
         return session
 
-    def _boot(self, session: Session, instance: Instance) -> Session:
+    def _boot(self, provider: Provider, session: Session, instance: Instance) -> Session:
         if instance.state is InstanceState.RUNNING and instance.host and instance.port:
             session = see(self.ledger, session, instance)
-            session = self._tender.enter(session, instance)
+            session = self._tender.enter(session, instance, provider)
         if session.ready is not None or session.state not in {_S.BOOTING, _S.REACHABLE}:
             return session
         why = self._tender.refused.get(session.id, "")

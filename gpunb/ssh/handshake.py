@@ -13,11 +13,13 @@ from gpunb.ssh.channel import BILLED, Guard, reason
 from gpunb.ssh.wire import Wire, connect
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import paramiko
 
     from gpunb.ssh.endpoint import Endpoint
 
-__all__ = ["Busy", "handshake"]
+__all__ = ["Busy", "handshake", "host_keys"]
 
 # In order of preference. Only what OpenSSH 9 offers by default and today's
 # advice allows: no CBC, no SHA-1, no MD5, no DSA; AES-GCM first, it needs no
@@ -79,6 +81,43 @@ def handshake(
             skip.append(wire.address)
         else:
             return wire, transport
+
+
+def host_keys(endpoint: Endpoint, *, timeout: float = 20.0) -> Iterator[str]:
+    """The public lines of the keys that the host shows, one kind after the other; nobody logs in.
+
+    Raises
+    ------
+    Unreachable
+        No SSH server could be talked to.
+    """
+    from gpunb.ssh.transport import Transport
+
+    logging.getLogger("paramiko").addHandler(_QUIET)
+    deadline = time.monotonic() + timeout
+    seen: set[str] = set()
+    for kind in _KEYS:
+        wire, transport = connect(endpoint, timeout=max(0.1, deadline - time.monotonic())), None
+        try:
+            with Guard(lambda err: Unreachable(f"no SSH at {endpoint}: {reason(err)}")):
+                transport = Transport(wire, disabled_algorithms={"pubkeys": _OLD_PUBKEYS})
+                _restrict(transport, [])
+                options = transport.get_security_options()
+                if kind not in options.key_types:  # the installed paramiko does not know it
+                    continue
+                options.key_types = [kind]
+                _exchange_keys(endpoint, transport, deadline)
+                key = transport.get_remote_server_key()
+                line = f"{key.get_name()} {key.get_base64()}"
+        except Incompatible:  # the host has no key of this kind
+            continue
+        finally:
+            if transport is not None:
+                transport.close()
+            wire.close()
+        if line not in seen:  # RSA's goes by two names
+            seen.add(line)
+            yield line
 
 
 def _over(

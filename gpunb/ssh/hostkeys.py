@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["check", "pin", "pinned"]
+__all__ = ["check", "pin", "pinned", "repin", "way_on"]
 
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -92,8 +92,22 @@ def pin(path: Path, alias: str, line: str) -> None:
                 old += "\n"
             write_private(path, f"{old}{alias} {key}\n".encode())
     except OSError as err:
-        msg = f"the host key can't be kept in {path}: {err.strerror}"
-        raise LedgerUnwritable(msg, hint="free or unlock the folder, or set GPUNB_HOME") from err
+        raise _unkept(path, err) from err
+
+
+def repin(path: Path, alias: str, line: str) -> None:
+    """Remember `line` alone as the key of the host behind `alias`; raises like `pin`."""
+    try:
+        with _locked(path):
+            kept = [
+                f"{known}\n"
+                for known in (path.read_text(encoding="utf-8").splitlines() if path.exists() else [])
+                if alias not in known.split(" ", 1)[0].split(",")
+            ]
+            write_private(path, "".join(kept).encode())
+    except OSError as err:
+        raise _unkept(path, err) from err
+    pin(path, alias, line)
 
 
 def check(path: Path, alias: str, line: str) -> bool:
@@ -122,10 +136,21 @@ def _changed(alias: str, known: list[str], shown: str) -> HostKeyChanged:
         " sits in between; gpunb did not log in and sent nothing"
     )
     return HostKeyChanged(
-        msg,
-        bill="the instance may still run and be billed",
-        hint=f"look with `gpunb show {name}`; if the new key can't be explained: `gpunb down {name}`",
+        msg, shown=shown, bill="the instance may still run and be billed", hint=way_on(name, shown)
     )
+
+
+def way_on(name: str, shown: str) -> str:
+    """What to do about a new key: only somebody who sees it elsewhere can say that it is the machine's."""
+    return (
+        f"compare it with what the provider's console shows of the machine: if it is the same,"
+        f" `gpunb trust {name} --host-key {fingerprint(shown)}`; if not, `gpunb down {name}`"
+    )
+
+
+def _unkept(path: Path, err: OSError) -> LedgerUnwritable:
+    msg = f"the host key can't be kept in {path}: {err.strerror}"
+    return LedgerUnwritable(msg, hint="free or unlock the folder, or set GPUNB_HOME")
 
 
 def _named(line: str) -> str:

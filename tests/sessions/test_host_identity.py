@@ -9,7 +9,7 @@ from support.clouds import simulated
 
 from gpunb import paths, ssh
 from gpunb.commands.cli import invoke
-from gpunb.errors import GpunbError, HostKeyChanged
+from gpunb.errors import BadInput, GpunbError, HostKeyChanged
 from gpunb.providers.local import launch, terminate
 from gpunb.providers.vast import VastProvider
 from gpunb.sessions import reach
@@ -64,6 +64,59 @@ def test_without_a_log_the_first_contact_counts_and_the_events_say_so(
     invoke(RENT)
     assert "its host key was taken at the first contact" in events("box")
     invoke(["down", "box", "--yes"])
+
+
+# -- a machine that is made anew around its disk -------------------------------------------
+
+
+def start_with_new_key(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Stop the box, and let it have another host key from the next start on; its public line."""
+    invoke(["stop", "box", "--yes"])
+    text, public = generate_host_key()
+    monkeypatch.setattr(
+        realhosts, "launch", lambda *args, **more: launch(*args, **{**more, "host_key": text})
+    )
+    return public
+
+
+def test_a_new_key_that_stands_in_the_clouds_log_is_taken(vast: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    invoke(RENT)
+    public = start_with_new_key(monkeypatch)
+    monkeypatch.setattr(VastProvider, "host_keys", lambda *_: [generate_host_key()[1], public])
+    invoke(["start", "box"])
+    assert f"the one in Vast.ai's log: {ssh.keys.fingerprint(public)}" in events("box")
+    assert invoke(["exec", "box", "--", "true"]).exit_code == 0
+    invoke(["down", "box", "--yes"])
+
+
+@pytest.mark.parametrize("log", ["silent", "another"])
+def test_a_new_key_that_nobody_vouches_for_waits_for_the_user(
+    vast: Any, monkeypatch: pytest.MonkeyPatch, log: str
+) -> None:
+    invoke(RENT)
+    public = start_with_new_key(monkeypatch)
+    key = ssh.keys.fingerprint(public)
+    others = [] if log == "silent" else [generate_host_key()[1]]
+    monkeypatch.setattr(VastProvider, "host_keys", lambda *_: others)
+    with pytest.raises(HostKeyChanged, match="another SSH key since it was started again") as caught:
+        invoke(["start", "box"])
+    assert key in caught.value.message
+    assert ("log of it shows yet other keys" in caught.value.message) == bool(others)
+    assert f"trust box --host-key {key}" in str(caught.value.hint)
+    assert "$" in str(caught.value.bill)  # it runs, and what it costs
+    stranger = ssh.keys.fingerprint(generate_host_key()[1])
+    with pytest.raises(HostKeyChanged, match="nothing was changed") as caught:
+        invoke(["trust", "box", "--host-key", stranger])
+    assert key in caught.value.message
+    for odd in ("SHA256:short", "MD5:aa:bb", "x"):
+        with pytest.raises(BadInput, match="--host-key"):
+            invoke(["trust", "box", "--host-key", odd])
+    told = invoke(["trust", "box", "--host-key", key if log == "silent" else public]).data()
+    assert told["state"] == "ready"
+    assert "by the word of the user" in events("box")
+    assert invoke(["exec", "box", "--", "true"]).exit_code == 0
+    invoke(["down", "box", "--yes"])
+    assert vast.billed_now() == []
 
 
 # -- a key of ours, injected -----------------------------------------------------------
