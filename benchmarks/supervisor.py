@@ -166,7 +166,7 @@ def _paper_host() -> Any:
             return
 
         def pulse(self, session: Any) -> Pulse:  # noqa: ARG002
-            return Pulse(busy=True)
+            return Pulse(logins=True)
 
         def drop(self, session_id: str) -> None:  # noqa: ARG002
             return
@@ -211,7 +211,7 @@ class World:
 
         provider, cloud = self.providers[name], self.clouds[name]
         offers = [one for one in provider.search(OfferQuery()) if one.available]
-        request = lifecycle.RentRequest(hours=5000.0, idle_s=1800.0)
+        request = lifecycle.RentRequest(hours=5000.0, idle_s=1800.0, count_ssh=True)
         session = lifecycle.rent(
             self.ledger, provider, [min(offers, key=lambda one: one.hourly())], request, host=_paper_host()
         )

@@ -173,7 +173,7 @@ class Context:
         try:
             with self.progress(f"connecting to {session.name}") as progress:
                 client = reach.agent(session, progress=progress)
-                return client if self._answers(client) else self._anew(session, progress)
+                return client if self._answers(client, session) else self._anew(session, progress)
         except HostError as err:
             if err.bill is None:
                 err.bill = (
@@ -182,12 +182,13 @@ class Context:
             err.hint = err.hint or f"gpunb show {session.name} tells more; gpunb down {session.name} ends it"
             raise
 
-    @staticmethod
-    def _answers(client: AgentClient) -> bool:
+    def _answers(self, client: AgentClient, session: Session) -> bool:
+        """Whether it answers; the question is the lease as the ledger has it, which it may have missed."""
         from gpunb.errors import Unreachable
+        from gpunb.sessions import reach
 
         try:
-            client.request("lease", timeout=ANSWER_S)
+            reach.arm(client, self.ledger.get(session.id), timeout=ANSWER_S)
         except Unreachable:
             return False
         return True

@@ -41,6 +41,7 @@ def command(context: Context, *, words: tuple[str, ...], stdin: bool, session: s
     connection; `run` starts jobs that don't.
     """
     from gpunb.sessions import reach
+    from gpunb.sessions.activity import at_work
     from gpunb.ssh import quote
 
     found = context.session(session)
@@ -52,13 +53,13 @@ def command(context: Context, *, words: tuple[str, ...], stdin: bool, session: s
     channel.hint = "gpunb ps shows the session; use run for commands that must outlive a connection"
     kept: dict[str, list[str]] = {"stdout": [], "stderr": []}
     try:
-        code = _stream(channel, kept if context.as_json else None, safe, stdin=stdin)
+        with at_work(context.ledger, found):
+            code = _stream(channel, kept if context.as_json else None, safe, stdin=stdin)
     except KeyboardInterrupt:
         context.tell(Note(f"left {words[0]}; it may go on on the host until it writes again", "warn"))
         raise
     finally:
         channel.close()
-        context.ledger.touch(found.id)
     data: dict[str, Any] = {"session": found.name, "exit_code": code}
     if context.as_json:
         data |= {name: "".join(parts) for name, parts in kept.items()}

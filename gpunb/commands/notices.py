@@ -99,6 +99,6 @@ def _note_end(run_id: str, info: RunInfo) -> None:
 
     try:
         with Ledger.open() as ledger:
-            ledger.finish_run(run_id, info.state, info.ended or 0.0)
+            ledger.finish_run(run_id, info.state, info.ended)
     except GpunbError as err:
         log.get(__name__).info("noting the end of run %s: %s", run_id, err)

@@ -89,6 +89,8 @@ def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool
             environment.explain_job(err, heeded.words)
         if handle.over:
             note_end(context, handle.id, _state(handle))
+        elif handle.refused:  # it never began
+            context.ledger.finish_run(handle.id, "error")
         elif isinstance(err, HostError):
             err.hint = (
                 err.hint
@@ -125,12 +127,16 @@ def _state(handle: RunHandle) -> RunInfo:
 
 def refresh(context: Context, client: AgentClient, session: Session) -> list[RunInfo]:
     """The host's runs, with the ledger's notes brought up to date."""
-    from gpunb.sessions.model import RunNote
+    from gpunb.sessions.model import HOSTS, WAITING, RunNote
 
     infos = client.runs()
     notes = {note.id: note for note in context.ledger.runs(session.id, 10_000)}
     for info in infos:
         note = notes.get(info.id)
+        if note is not None and note.ended is None and not info.over:
+            state = info.state if info.waiting is None else WAITING
+            if note.state != state:
+                context.ledger.mark_run(info.id, state)
         if note is None:
             started = info.started or info.created or time.time()
             context.ledger.add_run(
@@ -140,7 +146,7 @@ def refresh(context: Context, client: AgentClient, session: Session) -> list[Run
                     kind=info.kind,
                     name=info.name,
                     started=started,
-                    front="host",
+                    front=HOSTS,
                 )
             )
         if info.over and (note is None or note.ended is None):

@@ -34,10 +34,10 @@ def command(context: Context, *, all_: bool) -> Result:
     running: dict[str, list[RunNote]] = {}
     for found in sessions:
         if found.alive:
-            runs = ledger.runs(found.id, 100)
-            running[found.id] = [run for run in runs if run.ended is None]
+            running[found.id] = ledger.open_runs(found.id)
+    silences = ledger.silences()
     blocks: list[Block] = [
-        *views.warnings(sessions),
+        *views.warnings(sessions, silences, now),
         *views.orphan_notes(ledger.orphans()),
         *views.volume_notes(ledger.idle_volumes()),
     ]
@@ -53,6 +53,9 @@ def command(context: Context, *, all_: bool) -> Result:
     if simulated is not None:
         blocks += _simulation(simulated)
     data = [views.session_data(found, costs[found.id], running.get(found.id, []), now) for found in sessions]
+    for row in data:
+        silence = silences.get(row["id"])
+        row["silent_since"] = silence.since if silence is not None and row["left"] is not None else None
     return Result(data, *blocks)
 
 

@@ -24,8 +24,8 @@ __all__ = ["command"]
 def command(context: Context, *, session: str | None, limit: int) -> Result:
     """List the cells and jobs that were run, newest first, also those of ended sessions.
 
-    It reads this machine's ledger only: a run is shown as running until somebody looked again
-    (`jobs`, `logs`, `attach`).
+    It reads this machine's ledger only. How runs do that nobody follows, the supervisor asks their
+    hosts every 20 seconds; `jobs`, `logs` and `attach` ask at once.
     """
     from gpunb.commands import views
 

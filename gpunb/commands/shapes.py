@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 FACETS = ("gpu", "gpus", "vram_gb", "provider", "region", "trust", "spot")
-RUNS_LOOKED_AT = 100
 _BY = {"deadline": "time", "idle": "idle", "budget": "money", "": ""}
 _S = SessionState
 _COMING = frozenset({_S.REQUESTED, _S.CREATING, _S.BOOTING, _S.REACHABLE, _S.UNKNOWN})
@@ -82,7 +81,7 @@ def session_shape(
         "provider": session.provider,
         "simulated": session.provider in (_simulated() if simulated is None else simulated),
         "state": session.state.value,
-        "detail": clean(session.alarm or session.detail),
+        "detail": clean(session.alarm or _silence(ledger, session, at) or session.detail),
         "tone": cell.tone,
         "gpu": clean(session.gpu),
         "gpus": session.gpus,
@@ -116,10 +115,14 @@ def session_shapes(ledger: Ledger, *, alive: bool = True, now: float | None = No
     ]
 
 
+def _silence(ledger: Ledger, session: Session, now: float) -> str:
+    return views.silence_text(session, ledger.silences().get(session.id), now) if session.alive else ""
+
+
 def _active(ledger: Ledger, session: Session) -> int:
     if not session.alive:
         return 0
-    return sum(run.ended is None for run in ledger.runs(session.id, RUNS_LOOKED_AT))
+    return sum(run.active for run in ledger.open_runs(session.id))
 
 
 def _simulated() -> frozenset[str]:

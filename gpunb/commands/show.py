@@ -38,10 +38,10 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
     runs = ledger.runs(session.id, 1000)
     running = [run for run in runs if run.ended is None] if session.alive else []
     history = ledger.events(session.id)
-    rest = views.lease_cells(session, cost, len(running), now)
+    rest = views.lease_cells(session, cost, sum(run.active for run in running), now)
     address = f"{session.user}@{session.host} port {session.port}" if session.host else ""
     lease = session.lease
-    blocks: list[Block] = list(views.warnings([session]))
+    blocks: list[Block] = list(views.warnings([session], ledger.silences(), now))
     blocks.append(
         Fields(
             [

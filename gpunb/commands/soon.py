@@ -12,6 +12,7 @@ from gpunb.errors import GpunbError, LedgerError
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
     from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.model import Session, Silence
 
 __all__ = ["at_start", "lines", "tell"]
 
@@ -34,12 +35,14 @@ def lines(ledger: Ledger, *, now: float | None = None, again: bool = False) -> l
     out = []
     sessions = [one for one in ledger.sessions() if one.state.value in {"ready", "reachable", "stopped"}]
     costs = ledger.costs(at) if sessions else {}
+    silences = ledger.silences() if sessions else {}
     for session in sessions:
-        if any(run.ended is None for run in ledger.runs(session.id, 20)):
+        out += _silent(session, silences.get(session.id), at, again=again)
+        if any(run.active for run in ledger.open_runs(session.id)):
             session.lease = replace(session.lease, idle_s=None)  # at work
         cost = costs.get(session.id)
         found = standing(session, cost if cost is not None else ledger.cost(session.id, at), at)
-        mine = {key for key in _said if key[0] == session.id}
+        mine = {key for key in _said if key[0] == session.id and key[1] != "silent"}
         if not found.warning or found.ends_at is None:
             _said.difference_update(mine)
             continue
@@ -50,6 +53,18 @@ def lines(ledger: Ledger, *, now: float | None = None, again: bool = False) -> l
             out.append(found.warning)
         _said.add(key)
     return out
+
+
+def _silent(session: Session, silence: Silence | None, at: float, *, again: bool) -> list[str]:
+    from gpunb.commands import views
+
+    text, key = views.silence_text(session, silence, at), (session.id, "silent", 0.0)
+    if not text:
+        _said.discard(key)
+        return []
+    known = key in _said
+    _said.add(key)
+    return [] if known and not again else [f"WARNING: {text}"]
 
 
 def tell(context: Context) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.commands.result import Cell, Fields, Note, Table
 from gpunb.presentation.columns import Column
-from gpunb.sessions.model import SessionState, machine
+from gpunb.sessions.model import WAITING, SessionState, machine
 from gpunb.units import duration_text, money_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gpunb.commands.result import Block
-    from gpunb.sessions.model import Cost, IdleVolume, Orphan, Receipt, RunNote, Session
+    from gpunb.sessions.model import Cost, IdleVolume, Orphan, Receipt, RunNote, Session, Silence
 
 __all__ = [
     "ago",
@@ -28,6 +28,7 @@ __all__ = [
     "said",
     "session_data",
     "sessions_table",
+    "silence_text",
     "state_cell",
     "volume_notes",
     "warnings",
@@ -44,6 +45,7 @@ _TONES = {
 _RUN_TONES = {
     "running": "info",
     "queued": "info",
+    WAITING: "warn",
     "ok": "ok",
     "error": "bad",
     "died": "bad",
@@ -71,6 +73,8 @@ RUN_COLUMNS = (
     Column("started", right=True, drop=3),
     Column("took", right=True, drop=1),
 )
+# a host that did not answer once may be well a moment later
+SILENCE_S = 60.0
 _AWAY = {"interrupted": "taken back by the cloud (spot)", "offline": "the host is offline"}
 
 
@@ -87,6 +91,18 @@ def state_cell(session: Session) -> Cell:
     away = session.cloud_state if session.cloud_state in _AWAY else ""
     text = f"{session.state.value} ({away})" if away else session.state.value
     return Cell(text, "bad" if away else _TONES.get(session.state, "info"))
+
+
+def silence_text(session: Session, silence: Silence | None, now: float) -> str:
+    """That the host does not answer, what that means and what to do; "" if it does, or was asked just now."""
+    if silence is None or session.state is not SessionState.READY or now - silence.since < SILENCE_S:
+        return ""
+    idle = "; its idle time goes on counting" if session.lease.idle_s is not None else ""
+    return (
+        f"the host of {session.name} has not answered for {duration_text(now - silence.since)} "
+        f"({silence.why}): it is billed all the same{idle}; doctor checks the way there, "
+        f"down {session.name} ends it"
+    )
 
 
 def trust_cell(trust: str) -> Cell:
@@ -138,7 +154,7 @@ def session_data(session: Session, cost: Cost, running: Sequence[RunNote], now: 
         "state": session.state.value,
         "cost": cost.data(),
         "usd_h_now": session.hourly,
-        "left": left(session, cost, len(running), now) if session.alive else None,
+        "left": left(session, cost, sum(run.active for run in running), now) if session.alive else None,
         "running": [asdict(run) for run in running],
         "alarm": session.alarm,
     }
@@ -154,7 +170,7 @@ def sessions_table(
     rows = []
     for found in sessions:
         runs = running.get(found.id, ())
-        doing = ", ".join(f"{run.id} {run.name}".strip() for run in runs[:3])
+        doing = ", ".join(_doing(run) for run in runs[:3])
         if len(runs) > 3:
             doing += f" and {len(runs) - 3} more"
         rows.append(
@@ -166,7 +182,7 @@ def sessions_table(
                 trust_cell(found.trust),
                 money_text(costs[found.id].total),
                 money_text(found.hourly),
-                *lease_cells(found, costs[found.id], len(runs), now),
+                *lease_cells(found, costs[found.id], sum(run.active for run in runs), now),
                 doing,
             ]
         )
@@ -174,6 +190,12 @@ def sessions_table(
     rate = sum(found.hourly for found in sessions)
     total = ["total", "", "", "", "", money_text(spent), money_text(rate), "", "", "", ""]
     return Table(SESSION_COLUMNS, rows, total)
+
+
+def _doing(run: RunNote) -> str:
+    """A run in a list; one that waits for an answer says so, since nothing else will happen."""
+    words = f"{run.id} {run.name}".strip()
+    return f"{words} ({run.state})" if run.state == WAITING else words
 
 
 def orphan_notes(orphans: Sequence[Orphan]) -> list[Note]:
@@ -202,10 +224,15 @@ def volume_notes(volumes: Sequence[IdleVolume]) -> list[Note]:
     return notes
 
 
-def warnings(sessions: Sequence[Session]) -> list[Note]:
-    """What must not be overlooked: bills nobody can vouch for, and stopped sessions that still cost."""
+def warnings(
+    sessions: Sequence[Session], silences: Mapping[str, Silence] | None = None, now: float = 0.0
+) -> list[Note]:
+    """What must not be overlooked: bills in doubt, silent hosts, stopped sessions that still cost."""
     notes = []
     for found in sessions:
+        silence = silence_text(found, (silences or {}).get(found.id), now)
+        if silence:
+            notes.append(Note(f"WARNING: {silence}", "bad"))
         if found.alarm:
             notes.append(Note(f"WARNING: {found.alarm}", "bad"))
         elif found.state is SessionState.ENDING:

@@ -17,16 +17,18 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gpunb import log
-from gpunb.errors import GpunbError
-from gpunb.notebook.hostkernel import Ended, HostKernel
+from gpunb.errors import GpunbError, HostError
+from gpunb.notebook.hostkernel import Ended, HostKernel, unnoted
 from gpunb.notebook.wire import Channels, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from gpunb.remote import AgentClient
 
@@ -57,6 +59,8 @@ class Bridge:
         Whether the session goes on; asked while the line is broken.
     trust
         The host's trust as the user has set it now; asked before each cell.
+    noted
+        See `gpunb.notebook.hostkernel.HostKernel`.
     """
 
     def __init__(
@@ -65,9 +69,12 @@ class Bridge:
         connect: Callable[[], AgentClient],
         kernel: str,
         alive: Callable[[], bool] = lambda: True,
+        *,
         trust: Callable[[], str | None] = lambda: None,
+        noted: Callable[[str, str], AbstractContextManager[Callable[[str], None]]] = unnoted,
     ) -> None:
         self.alive = alive
+        self._noted = noted
         self._trust = trust
         self.channels = channels
         self.kernel = kernel
@@ -115,7 +122,8 @@ class Bridge:
     def _open(self) -> None:
         try:
             client = self._connect()
-            self._host = HostKernel(client, self.kernel, self.channels, lambda: self._shell.put(None))
+            wake = partial(self._shell.put, None)
+            self._host = HostKernel(client, self.kernel, self.channels, wake, self._noted)
             self._host.fresh()
         except (GpunbError, OSError) as err:
             self._failed = str(err)
@@ -256,6 +264,30 @@ def trust_of(session_id: str) -> str | None:
         return None
 
 
+@contextmanager
+def noted(session_id: str, run_id: str, name: str) -> Iterator[Callable[[str], None]]:
+    """A cell in the ledger, as `%%gpu`'s are: it is what keeps the session from being idle."""
+    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.model import RunNote
+
+    def end(state: str) -> None:
+        with suppress(GpunbError), Ledger.open() as ledger:
+            ledger.finish_run(run_id, state)
+
+    with suppress(GpunbError), Ledger.open() as ledger:
+        session = ledger.find(session_id)
+        ledger.add_run(
+            RunNote(id=run_id, session_id=session.id, name=name, started=time.time(), front="kernel")
+        )
+    try:
+        yield end
+    except HostError:
+        raise  # it may go on there
+    except GpunbError:
+        end("error")
+        raise
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """What the kernelspec starts."""
     parser = argparse.ArgumentParser(prog="python -m gpunb.notebook.bridge")
@@ -270,7 +302,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         lambda: connect(given.session),
         given.kernel or f"nb{new_run_id()}",
         lambda: goes_on(given.session),
-        lambda: trust_of(given.session),
+        trust=lambda: trust_of(given.session),
+        noted=partial(noted, given.session),
     )
     signal.signal(signal.SIGTERM, lambda *_: bridge.stop())
     signal.signal(signal.SIGINT, lambda *_: bridge.interrupt())

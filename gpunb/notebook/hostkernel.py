@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import queue
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import GpunbError, HostError, ProtocolError, RunError
-from gpunb.remote import safereply
+from gpunb.remote import new_run_id, safereply
 from gpunb.remote.comms import Relay
 from gpunb.remote.display import NOTEBOOK_LIMIT, Player
 from gpunb.remote.safe import loads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from gpunb.notebook.wire import Channels, Request
     from gpunb.remote import AgentClient
     from gpunb.remote.records import Record
     from gpunb.remote.run import RunHandle
 
+    EndNote = Callable[[str], None]
+
 __all__ = ["Ended", "HostKernel"]
+
+
+@contextmanager
+def unnoted(run_id: str, name: str) -> Iterator[EndNote]:  # noqa: ARG001 - a note's signature
+    """No ledger: nothing is written down."""
+    yield lambda _: None
+
+
+def _label(code: str) -> str:
+    first = next((line.strip() for line in code.splitlines() if line.strip()), "")
+    return first if len(first) <= 40 else f"{first[:39]}…"
 
 
 class Ended(Exception):
@@ -38,10 +52,21 @@ class HostKernel:
     ----------
     wake
         Called from any thread when widgets have something to say.
+    noted
+        Writes a cell's run (its id, its first line) down while the block lasts, as activity of the
+        session; what it gives is called with the state in which the run ended.
     """
 
-    def __init__(self, client: AgentClient, name: str, channels: Channels, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        client: AgentClient,
+        name: str,
+        channels: Channels,
+        wake: Callable[[], None],
+        noted: Callable[[str, str], AbstractContextManager[EndNote]] = unnoted,
+    ) -> None:
         self.client = client
+        self.noted = noted
         self.name = name
         self.channels = channels
         self.relay = Relay(client, BridgePort(channels, wake), kernel=name)
@@ -108,17 +133,20 @@ class HostKernel:
         if content.get("silent"):
             return self.ask("execute_request", content, 600.0)
         sink = BridgeSink(self, request)
+        code, run_id = str(content.get("code", "")), new_run_id()
         try:
-            handle = self._running = self.client.run_cell(
-                str(content.get("code", "")),
-                kernel=self.name,
-                store=bool(content.get("store_history", True)),
-                stdin=bool(content.get("allow_stdin", True)),
-                expressions=content.get("user_expressions") or {},
-            )
-            self._interrupted = False
-            player = Player(handle, sink, interactive=True)
-            return self._play(handle, player, request)
+            with self.noted(run_id, _label(code)) as ended:
+                handle = self._running = self.client.run_cell(
+                    code,
+                    run_id=run_id,
+                    kernel=self.name,
+                    store=bool(content.get("store_history", True)),
+                    stdin=bool(content.get("allow_stdin", True)),
+                    expressions=content.get("user_expressions") or {},
+                )
+                self._interrupted = False
+                player = Player(handle, sink, interactive=True)
+                return self._play(handle, player, request, ended)
         except HostError as err:
             self.ended = err.message
             error = {"ename": type(err).__name__, "evalue": err.message, "traceback": err.lines()}
@@ -127,7 +155,7 @@ class HostKernel:
         finally:
             self._running = None
 
-    def _play(self, handle: RunHandle, player: Player, request: Request) -> dict[str, Any]:
+    def _play(self, handle: RunHandle, player: Player, request: Request, ended: EndNote) -> dict[str, Any]:
         reply: dict[str, Any] | None = None
         while True:
             record = handle.next(1.0)
@@ -145,6 +173,7 @@ class HostKernel:
                     continue
             if record.kind == "end":
                 break
+        ended(str(record.head.get("state")))
         player.finish()
         handle.close()
         if player.error is not None:

@@ -291,6 +291,7 @@ class AgentClient(Line):
         count_ssh: bool = False,
         quiet_s: float = 0.0,
         grace_s: float = 0.0,
+        timeout: float = 60.0,
     ) -> dict[str, Any]:
         """Arm the lease on the host; how it stands there.
 
@@ -311,6 +312,7 @@ class AgentClient(Line):
         left = None if deadline is None else deadline - now
         return self.request(
             "lease",
+            timeout=timeout,
             left_s=left,
             deadline=deadline,
             now=now,

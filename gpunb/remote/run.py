@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from gpunb.errors import GpunbError, ProtocolError
+from gpunb.errors import GpunbError, ProtocolError, RunError
 from gpunb.remote.line import safely
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class RunHandle:
         self.history = after
         self.seen = after
         self.over = False
+        self.refused = False  # the host did not take it, so there is no such run
         self.hide: list[str] = []  # secrets that were given to the run
         self.wake: Callable[[], None] | None = None
         self._queue: queue.SimpleQueue[Record | GpunbError] = queue.SimpleQueue()
@@ -82,6 +83,7 @@ class RunHandle:
 
     def fail(self, error: GpunbError) -> None:
         """No more records will come (called by the client)."""
+        self.refused = self.refused or (not self.seen and isinstance(error, RunError))
         self._put(error)
 
     def _put(self, found: Record | GpunbError) -> None:

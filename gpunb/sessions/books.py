@@ -16,6 +16,7 @@ from gpunb.sessions.model import (
     Orphan,
     Receipt,
     Segment,
+    Silence,
     Transfer,
     offer_from_dict,
 )
@@ -302,6 +303,26 @@ class Books(Store):
         value = json.dumps([asdict(one) for one in sorted(found, key=lambda one: one.id)])
         with self._write() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"volumes:{provider}", value))
+
+    # -- hosts that do not answer -------------------------------------------
+
+    def note_silence(self, session_id: str, why: str) -> None:
+        """The session's host was asked and did not answer; since when stays as it was first noted."""
+        since = self.silences().get(session_id, Silence(since=self.clock.time())).since
+        value = json.dumps({"since": since, "why": why[:500]})
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"silent:{session_id}", value))
+
+    def note_answer(self, session_id: str) -> None:
+        """It has answered."""
+        if session_id in self.silences():
+            with self._write() as db:
+                db.execute("DELETE FROM meta WHERE key = ?", (f"silent:{session_id}",))
+
+    def silences(self) -> dict[str, Silence]:
+        """Sessions whose host did not answer when it was last asked, by id."""
+        rows = self._rows("SELECT key, value FROM meta WHERE key LIKE 'silent:%'")
+        return {row["key"].partition(":")[2]: Silence(**json.loads(row["value"])) for row in rows}
 
     # -- leader: the one supervisor ---------------------------------------
 

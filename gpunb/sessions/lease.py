@@ -205,8 +205,7 @@ def due(session: Session, cost: Cost, now: float) -> Due | None:
         return Due(why="budget", text=f"its budget of ${lease.budget_usd:.2f} is spent")
     if session.state is not SessionState.READY or lease.idle_s is None:
         return None
-    active = max(session.last_activity or 0.0, session.ready or 0.0)
-    if now - active >= lease.idle_s:
+    if now - session.active_at >= lease.idle_s:
         return Due(why="idle", text=f"nothing ran or moved for {lease.idle_s / 60.0:g} min")
     return None
 
@@ -243,8 +242,7 @@ def standing(session: Session, cost: Cost, now: float) -> Standing:
     if lease.deadline is not None:
         ends.append((lease.deadline, "deadline"))
     if lease.idle_s is not None and session.state is SessionState.READY:
-        active = max(session.last_activity or 0.0, session.ready or 0.0)
-        idle_left = max(0.0, active + lease.idle_s - now)
+        idle_left = max(0.0, session.active_at + lease.idle_s - now)
         ends.append((now + idle_left, "idle"))
     if lease.budget_usd is not None:
         budget_left = max(0.0, lease.budget_usd - lease.counted(cost))

@@ -20,6 +20,7 @@ from gpunb.sessions import naming
 from gpunb.sessions import owner as owners
 from gpunb.sessions.books import Books
 from gpunb.sessions.model import (
+    HOSTS,
     OVER,
     SYSTEM_CLOCK,
     Clock,
@@ -385,22 +386,42 @@ class Ledger(Books):
     # -- runs -------------------------------------------------------------
 
     def add_run(self, note: RunNote) -> None:
-        """Record a run; it is activity."""
+        """Record a run; it is activity, unless only the host says that there is one."""
         values = {f.name: getattr(note, f.name) for f in fields(RunNote)}
         values["started"] = note.started or self.clock.time()
         names, marks = ", ".join(values), ", ".join(f":{key}" for key in values)
         with self._write() as db:
             db.execute(f"INSERT OR REPLACE INTO runs ({names}) VALUES ({marks})", values)
-        self.touch(note.session_id, values["started"])
+        if note.front != HOSTS:
+            self.touch(note.session_id, values["started"])
 
     def finish_run(self, run_id: str, state: str, ended: float | None = None) -> None:
-        """Record how a run ended; the idle time starts anew from there."""
-        when = self.clock.time() if ended is None else ended
+        """Record how a run ended; if we started it, the idle time starts anew from there.
+
+        `ended` is held between the run's start and now: a host's clock is no authority.
+        """
+        now = self.clock.time()
         with self._write() as db:
-            row = db.execute("SELECT session_id FROM runs WHERE id = ?", (run_id,)).fetchone()
+            row = db.execute("SELECT session_id, started, front FROM runs WHERE id = ?", (run_id,)).fetchone()
+            if row is None:
+                return
+            when = max(row["started"], min(now if ended is None else ended, now))
             db.execute("UPDATE runs SET state = ?, ended = ? WHERE id = ?", (state, when, run_id))
-        if row is not None:
+        if row["front"] != HOSTS:
             self.touch(row["session_id"], when)
+
+    def mark_run(self, run_id: str, state: str) -> None:
+        """Record what a run that is not over does now."""
+        with self._write() as db:
+            db.execute("UPDATE runs SET state = ? WHERE id = ? AND ended IS NULL", (state, run_id))
+
+    def open_runs(self, session_id: str) -> list[RunNote]:
+        """The session's runs of which no end is known, newest first."""
+        rows = self._rows(
+            "SELECT * FROM runs WHERE session_id = ? AND ended IS NULL ORDER BY started DESC, id",
+            (session_id,),
+        )
+        return [RunNote(**dict(row)) for row in rows]
 
     def runs(self, session_id: str | None = None, limit: int = 50) -> list[RunNote]:
         """The latest runs, newest first."""

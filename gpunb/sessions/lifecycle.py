@@ -169,7 +169,7 @@ def _drive_down(
     try:
         session = begin_end(ledger, session.id, why)
         if was in {_S.READY, _S.REACHABLE}:
-            _shut_down(ledger, session, host, timing.agent_s)
+            shut_down(ledger, session, host, timing.agent_s)
         host.drop(session.id)
         return end(
             ledger,
@@ -210,6 +210,8 @@ def _unconfirmed(session: Session, provider: Provider) -> str:
 def _save_or_refuse(
     ledger: Ledger, session: Session, host: Reach, timing: Timing, progress: Progress
 ) -> None:
+    progress.say("letting the kernels end")
+    settle_work(session, host, timing.agent_s)
     failed = fetch_saves(ledger, session, host, timing, progress)
     if failed:
         lines = "; ".join(f"{path}: {reason}" for path, reason in failed)
@@ -221,7 +223,19 @@ def _save_or_refuse(
         )
 
 
-def _shut_down(ledger: Ledger, session: Session, host: Reach, limit: float) -> None:
+def settle_work(session: Session, host: Reach, limit: float) -> None:
+    """Let the host's kernels end before files are brought back: they flush, and run atexit. Not for long."""
+
+    def work() -> None:
+        with suppress(Exception):  # the save tells what is wrong with the host
+            host.settle(session)
+
+    thread = threading.Thread(target=work, name=f"gpunb-settle-{session.name}", daemon=True)
+    thread.start()
+    thread.join(limit)
+
+
+def shut_down(ledger: Ledger, session: Session, host: Reach, limit: float) -> None:
     """Read its traffic and let the agent end its work, but not for long: the destroy does it anyway."""
 
     def work() -> None:
@@ -265,7 +279,7 @@ def stop(
         raise WrongState(msg)
     if not provider.can(Capability.STOP):
         provider.refuse("stop an instance and keep it")
-    _shut_down(ledger, session, host, times.agent_s)
+    shut_down(ledger, session, host, times.agent_s)
     host.drop(session.id)
     ledger.note(session.id, "stop", f"asking {provider.title} to stop instance {session.instance_id}")
     provider.stop(session.instance_id)

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALLOWED",
+    "HOSTS",
     "LOUD_TRIES",
     "OVER",
     "SYSTEM_CLOCK",
+    "WAITING",
     "Clock",
     "Cost",
     "Event",
@@ -37,6 +39,7 @@ __all__ = [
     "Segment",
     "Session",
     "SessionState",
+    "Silence",
     "Transfer",
     "allowed",
     "machine",
@@ -97,6 +100,11 @@ ALLOWED: Mapping[SessionState, frozenset[SessionState]] = {
     _S.GONE: frozenset(),
     _S.FAILED: frozenset(),
 }
+
+# a run that asks something (`input()`) which nobody has answered yet
+WAITING = "waiting for input"
+# who "started" a run that only its host knows of
+HOSTS = "host"
 
 OVER = frozenset({SessionState.GONE, SessionState.FAILED})
 
@@ -216,6 +224,11 @@ class Session:
         return self.state not in OVER
 
     @property
+    def active_at(self) -> float:
+        """When something of ours ran or moved there last, Unix seconds: the idle time counts from it."""
+        return max(self.last_activity or 0.0, self.ready or 0.0)
+
+    @property
     def hourly(self) -> float:
         """US dollars an hour in the present state, as far as known."""
         if self.state in OVER or self.state is SessionState.REQUESTED:
@@ -284,8 +297,8 @@ class Event:
 class RunNote:
     """A run as this side knows it; the host has its output.
 
-    `state` is the agent's word ("queued", "running", "ok", "error", …); `front`
-    names who started it ("notebook", "terminal", …).
+    `state` is the agent's word ("queued", "running", "ok", "error", …), or `WAITING`; `front`
+    names who started it ("notebook", "terminal", …; `HOSTS` if nobody here did: the host lists it).
     """
 
     id: str
@@ -296,6 +309,19 @@ class RunNote:
     ended: float | None = None
     state: str = "running"
     front: str = ""
+
+    @property
+    def active(self) -> bool:
+        """Whether it is activity: started by us, not over, and not waiting for an answer."""
+        return self.ended is None and self.front != HOSTS and self.state != WAITING
+
+
+@dataclass(slots=True, kw_only=True)
+class Silence:
+    """A host that does not answer: since when (Unix seconds), and what was said of it the last time."""
+
+    since: float
+    why: str = ""
 
 
 @dataclass(slots=True, kw_only=True)

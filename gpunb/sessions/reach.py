@@ -10,9 +10,10 @@ import atexit
 import os
 import re
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpunb import paths
 from gpunb.errors import GpunbError, WrongState
@@ -21,10 +22,10 @@ from gpunb.sessions.model import SessionState
 from gpunb.units import price_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from gpunb.remote import AgentClient
+    from gpunb.remote import AgentClient, RunInfo
     from gpunb.sessions.model import Session
     from gpunb.ssh import Connection, Endpoint, KeyPair
 
@@ -35,6 +36,7 @@ __all__ = [
     "Pulse",
     "Reach",
     "agent",
+    "arm",
     "close_all",
     "connection",
     "drop",
@@ -56,6 +58,10 @@ class _Held:
     connection: Connection | None = None
     agent: AgentClient | None = None
 
+
+# The ledger decides what is idle. The host acts on its own count only when nobody has told it better.
+HOST_GRACE_S = 180.0
+SETTLE_S = 30.0
 
 _held: dict[str, _Held] = {}
 _lock = threading.Lock()
@@ -218,6 +224,25 @@ def held(session_id: str) -> AgentClient | None:
     return client if client is not None and client.alive else None
 
 
+def arm(client: AgentClient, session: Session, *, timeout: float = 60.0) -> dict[str, Any]:
+    """Tell the host the session's lease as it stands here; what the host says of it then.
+
+    Raises
+    ------
+    Unreachable
+        No answer within `timeout` seconds.
+    """
+    lease = session.lease
+    return client.set_lease(
+        lease.deadline,
+        lease.idle_s,
+        count_ssh=lease.count_ssh,
+        quiet_s=max(0.0, time.time() - session.active_at) if session.active_at else 0.0,
+        grace_s=HOST_GRACE_S,
+        timeout=timeout,
+    )
+
+
 def drop(session_id: str) -> None:
     """Close what this process holds open to the session's host."""
     with _lock:
@@ -266,13 +291,20 @@ def _close(held: _Held) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """What the agent says of activity: whether something runs now, and when the last run ended.
+    """What a host (a stranger) says goes on there; `activity.observe` decides what of it counts.
 
-    `net` are the bytes that the host's interface has received and sent since it started.
+    Attributes
+    ----------
+    runs
+        All runs that it lists, by id, also such as nobody here started.
+    logins
+        Whether somebody is logged in at a terminal; false where the lease does not count that.
+    net
+        Bytes that the host's interface has received and sent since it started.
     """
 
-    busy: bool
-    last_end: float | None = None
+    runs: Mapping[str, RunInfo] = field(default_factory=dict)
+    logins: bool = False
     net: tuple[int, int] | None = None
 
 
@@ -324,22 +356,22 @@ class Reach:
 
     def arm(self, session: Session, progress: Progress = SILENT) -> None:
         """Connect the agent and set the session's lease on the host."""
-        lease = session.lease
-        agent(session, progress).set_lease(lease.deadline, lease.idle_s, count_ssh=lease.count_ssh)
+        arm(agent(session, progress), session)
 
     def pulse(self, session: Session) -> Pulse:
-        """Ask the agent what runs."""
+        """Ask the agent what runs, and tell it anew how the session's lease stands here."""
         client = agent(session)
-        runs = client.runs()
-        ends = [run.ended for run in runs if run.ended is not None]
-        busy = any(run.ended is None and run.state in {"queued", "running"} for run in runs)
-        info = client.lease()
-        if session.lease.count_ssh:
-            busy = busy or bool(info.get("busy"))
-        return Pulse(busy, max(ends, default=None), _bytes(info.get("net")))
+        runs = {run.id: run for run in client.runs()}
+        info = arm(client, session)
+        logins = session.lease.count_ssh and bool(info.get("logins"))
+        return Pulse(runs, logins, _bytes(info.get("net")))
+
+    def settle(self, session: Session) -> None:
+        """Let the host's kernels end, so that what they wrote is in its files."""
+        agent(session).request("settle", timeout=SETTLE_S)
 
     def touch(self, session: Session) -> None:
-        """Tell the host that a transfer moves."""
+        """Tell the host that we do something there."""
         agent(session).touch()
 
     def fetch(self, session: Session, path: str, target: Path, progress: Progress) -> int:

@@ -191,7 +191,12 @@ _V5 = """
 ALTER TABLE sessions ADD COLUMN renter TEXT NOT NULL DEFAULT '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
+# The supervisor compares the runs of which no end is known with what the host says, at every look.
+_V6 = """
+CREATE INDEX runs_open ON runs (session_id) WHERE ended IS NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6)
 
 
 def statements(script: str) -> list[str]:

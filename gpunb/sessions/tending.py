@@ -7,9 +7,11 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from gpunb.errors import HostError, WrongState
+from gpunb.errors import HostError, LedgerError, WrongState
+from gpunb.sessions.activity import observe
 from gpunb.sessions.billing import pays_traffic
 from gpunb.sessions.bringup import enter
+from gpunb.sessions.model import SessionState
 from gpunb.sessions.trouble import ANY, words
 
 if TYPE_CHECKING:
@@ -24,8 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Tender"]
 
-# how often a host whose traffic is paid for is asked for its count
-METER_S = 300.0
+# how often a host is asked at least: for its traffic, and to be told its lease anew
+CONTACT_S = 300.0
+# how often at most one is asked on which something of ours runs
+RUNS_S = 20.0
+# Silence of a host after which its idle time holds without its word, where nothing of ours runs there
+# (one blip tore down a healthy cluster, skypilot#6787), and where something does that may go on.
+SILENT_S = 120.0
+SILENT_RUN_S = 3600.0
 
 
 class Tender:
@@ -66,6 +74,8 @@ class Tender:
         self.refused: dict[str, str] = {}
         self._asked: dict[str, float] = {}
         self._answered: dict[str, float] = {}
+        self._failed: dict[str, float] = {}
+        self._silent: dict[str, float] = {}
         self._talking: set[str] = set()
         self._lock = threading.Lock()
 
@@ -115,17 +125,18 @@ class Tender:
         return self._do(session, work)
 
     def tend(self, session: Session) -> Session:
-        """Look at the host now and then when it seems idle; tell it a lease that it missed."""
-        now = self.ledger.clock.time()
-        if now - self._asked.get(session.id, 0.0) < self.pulse_s:
+        """Ask the host how its runs do, and when it seems idle; tell it a lease that it missed."""
+        since = self.ledger.clock.time() - self._asked.get(session.id, 0.0)
+        if since >= min(RUNS_S, self.pulse_s) and self.ledger.open_runs(session.id):
+            return self.ask(session, every=RUNS_S)
+        if since < self.pulse_s:
             return session
         if session.armed != session.lease.mark:
-            self._asked[session.id] = now
+            self._asked[session.id] = self.ledger.clock.time()
             return self._do(session, self._arm)
-        if pays_traffic(session) and now - self._asked.get(session.id, 0.0) >= METER_S:
-            return self.ask(session)
-        quiet = now - max(session.last_activity or 0.0, session.ready or 0.0)
-        if session.lease.idle_s is not None and quiet >= min(session.lease.idle_s / 3.0, 300.0):
+        quiet = self.ledger.clock.time() - session.active_at
+        idle = session.lease.idle_s is not None and quiet >= min(session.lease.idle_s / 3.0, CONTACT_S)
+        if idle or session.id in self._failed or since >= CONTACT_S:
             return self.ask(session)
         return session
 
@@ -134,33 +145,57 @@ class Tender:
             self.host.arm(session)
             self.ledger.update(session.id, armed=session.lease.mark)
 
-    def ask(self, session: Session) -> Session:
+    def ask(self, session: Session, *, every: float = math.inf) -> Session:
         """Ask the agent what runs, if it was not asked a moment ago, or its idle time has just ended."""
         now, asked = self.ledger.clock.time(), self._asked.get(session.id, 0.0)
-        if now - asked < self.pulse_s and not asked < idle_at(session) <= now:
+        if now - asked < min(self.pulse_s, every) and not asked < idle_at(session) <= now:
             return session
         self._asked[session.id] = now
         return self._do(session, self._pulse)
 
     def _pulse(self, session: Session) -> None:
         asked = self.ledger.clock.time()
+        session = self.ledger.get(session.id)  # with the lease as it is now
         try:
             pulse = self.host.pulse(session)
-        except HostError:
+        except (LedgerError, WrongState):
+            raise
+        except ANY as err:  # no answer, or one that makes no sense
+            self._unanswered(session, asked, words(err))
             return
+        self._failed.pop(session.id, None)
+        self._silent.pop(session.id, None)
+        self.ledger.note_answer(session.id)
+        if session.armed != session.lease.mark:
+            self.ledger.update(session.id, armed=session.lease.mark)
         if pulse.net is not None and pays_traffic(session):
             self.ledger.meter(session.id, *pulse.net)
-        last = asked if pulse.busy else min(asked, pulse.last_end or 0.0)
-        if last > (session.last_activity or 0.0):
-            self.ledger.touch(session.id, last)
+        observe(self.ledger, session, pulse, asked)
         self._answered[session.id] = asked
 
+    def _unanswered(self, session: Session, asked: float, why: str) -> None:
+        """Count how long it is silent; while this machine slept nobody asked, and that is no silence."""
+        if session.id in self._failed:
+            passed = min(asked - self._failed[session.id], 2.0 * self.pulse_s)
+            self._silent[session.id] = self._silent.get(session.id, 0.0) + passed
+        elif session.state is SessionState.READY:
+            self.ledger.note(session.id, "silent", why)
+        self._failed[session.id] = asked
+        self.ledger.note_silence(session.id, why)
+
     def surely_idle(self, session: Session) -> bool:
-        """Whether the host itself has said so, asked when the idle time was over."""
-        return self._answered.get(session.id, 0.0) >= idle_at(session)
+        """Whether a session whose idle time is over by the ledger is idle.
+
+        The host has said so, asked after that time. Or it says nothing, and goes on saying nothing:
+        a moment for one where nothing of ours runs, longer for one that may be at work.
+        """
+        if self._answered.get(session.id, 0.0) >= idle_at(session):
+            return True
+        at_work = any(note.active for note in self.ledger.open_runs(session.id))
+        return self._silent.get(session.id, 0.0) >= (SILENT_RUN_S if at_work else SILENT_S)
 
 
 def idle_at(session: Session) -> float:
     """When its idle time is over, if nothing more runs."""
     idle = session.lease.idle_s
-    return math.inf if idle is None else max(session.last_activity or 0.0, session.ready or 0.0) + idle
+    return math.inf if idle is None else session.active_at + idle

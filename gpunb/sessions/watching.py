@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, TypeVar
 from gpunb.errors import AuthFailed, HostError, InstanceGone, LedgerTooNew, ProviderError, WrongState
 from gpunb.providers.base import Instance, InstanceState, Provider
 from gpunb.sessions import volumes
+from gpunb.sessions.activity import observe
 from gpunb.sessions.bringup import see
 from gpunb.sessions.ending import Listing, begin_end, end_step, settle
 from gpunb.sessions.lease import due
-from gpunb.sessions.lifecycle import apply
+from gpunb.sessions.lifecycle import apply, settle_work, shut_down
 from gpunb.sessions.model import OVER, Cost, IntentState, Lease, Session, SessionState
 from gpunb.sessions.orphans import sweep
 from gpunb.sessions.reach import HOST, Reach
@@ -89,8 +90,8 @@ class Watch:
         Gives the provider of a name; what it raises (no key, a proxy that can't be used, a plug-in's
         own error) is told, and keeps nobody else's sessions from their ends.
     pool
-        Where ends with files to bring back are carried out, so that one does not hold up
-        the others; None does all in turn.
+        Where ends with a host to talk to are carried out, so that one does not hold up the
+        others; None does all in turn.
     hosts
         Where hosts are talked to: one that is slow or silent, by accident or on purpose, must not
         hold up the ends of others. None does that in turn.
@@ -406,7 +407,7 @@ class Watch:
             session = self._tender.ask(session)
             over = due(session, cost, ledger.clock.time())
             if over is not None and over.why == "idle" and not self._tender.surely_idle(session):
-                over = None  # the host did not answer (yet): that is not idleness
+                over = None  # it did not answer yet, or may be at work
         if over is not None:
             return self._end(provider, listing, session, over.why, looked)
         session = self._compare(provider, listing, session)
@@ -473,7 +474,7 @@ class Watch:
     ) -> Session:
         looked.ended.append((session.name, why))
         self._decided[session.id] = why
-        if self.pool is None or not (session.save and session.state is _S.READY):
+        if self.pool is None or session.state is not _S.READY:
             return self._end_now(listing, session, why)
         with self._lock:
             self._ending.add(session.id)
@@ -499,7 +500,9 @@ class Watch:
 
     def _end_now(self, listing: Listing, session: Session, why: str) -> Session:
         """Bring back what was asked for, within its limit, and end it whatever came of that."""
-        if session.state is _S.READY and session.save:
+        was = session.state
+        if was is _S.READY and session.save:
+            settle_work(session, self.host, self.timing.agent_s)
             try:
                 fetch_saves(self.ledger, session, self.host, self.timing)
             except ANY as err:  # the disk is full, the folder is gone: told, and no reason to go on paying
@@ -510,6 +513,8 @@ class Watch:
                     self._decided.pop(session.id, None)
                     return self.ledger.get(session.id)
         session = begin_end(self.ledger, session.id, why)
+        if was is _S.READY:
+            shut_down(self.ledger, session, self.host, self.timing.agent_s)
         self._drop(session.id)
         return end_step(self.ledger, listing, session, self.timing)
 
@@ -523,9 +528,9 @@ class Watch:
     def _kept(self, session: Session, why: str) -> bool:
         """Whether the reason to end is gone: extended, or at work again, while the files came."""
         if why == "idle":
+            at = self.ledger.clock.time()
             with suppress(HostError):
-                return self.host.pulse(session).busy
-            return False
+                observe(self.ledger, session, self.host.pulse(session), at)
         session = self.ledger.get(session.id)
         return due(session, self.ledger.cost(session.id), self.ledger.clock.time()) is None
 

@@ -17,6 +17,7 @@ from gpunb.sessions import lease, lifecycle
 from gpunb.sessions import ledger as ledger_module
 from gpunb.sessions.model import IntentState, RunNote, Session, SessionState
 from gpunb.sessions.supervisor import LEADER_TTL_S, TICK_S
+from gpunb.sessions.tending import SILENT_S
 from gpunb.sessions.watching import Looked, Watch
 from tests.chaos.stage import START, Actor, Crash, StageExecutor
 from tests.chaos.trouble import Trouble
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from gpunb.sim import Machine
 
 _S = SessionState
+# ticks, a question, and the silence that a host is given where nothing of ours runs
+IDLE_LATE_S = 3 * TICK_S + 2 * 60.0 + SILENT_S
 OFTEN_S = 300.0  # the longest pause between two calls that end one instance
 
 
@@ -353,11 +356,13 @@ class Schedule:
         if session is None:
             return
         seconds = self.random.choice([5.0, 200.0])
-        self.world.busy_until[session.instance_id.rpartition(":")[2]] = self.stage.now + seconds
         run = ledger_module.new_id()
+        machine = session.instance_id.rpartition(":")[2]
+        self.world.runs.setdefault(machine, {})[run] = self.stage.now + seconds
         process.ledger.add_run(RunNote(id=run, session_id=session.id))
         self.stage.sleep(seconds)
-        process.ledger.finish_run(run, "ok")
+        if self.random.random() < 0.5:  # else it was detached, and the supervisor learns of its end
+            process.ledger.finish_run(run, "ok")
 
     # -- the checks ---------------------------------------------------------
 
@@ -398,6 +403,10 @@ class Schedule:
                 self._stray(name, machine)
                 continue
             end = session.lease.deadline or 0.0
+            idle = self._idle_since(name, machine, session)
+            if idle > IDLE_LATE_S and machine.id not in self._late:
+                self._late.add(machine.id)
+                self._wrong("late", f"{machine.id} at {name}: idle for {idle:.0f} s more than it may be")
             over = self.stage.now - self._excused(name, machine, session)
             self.figures.latest_s = max(self.figures.latest_s, over)
             if over > 2 * TICK_S + 1 and machine.id not in self._late:
@@ -408,6 +417,19 @@ class Schedule:
                     f"{self.stage.now - session.state_at:.0f} s ({session.detail}): "
                     f"{self.stage.now - end:.0f} s after its lease, {over:.0f} s beyond what is excused",
                 )
+
+    def _idle_since(self, name: str, machine: Machine, session: Session) -> float:
+        """Seconds since a host that lies about what runs there ought to be taken for idle; 0 if it is not."""
+        idle_s = session.lease.idle_s
+        honest = machine.id not in self.world.liars
+        if honest or idle_s is None or session.state is not _S.READY or self.watched_since is None:
+            return 0.0
+        active = session.active_at
+        for note in self.world.observer.open_runs(session.id):  # what it says of our own runs is believed
+            if note.active:
+                active = self.stage.now
+        since = max(active + idle_s, self.watched_since, self.trouble.hindered(name, machine))
+        return max(0.0, self.stage.now - since)
 
     def _excused(self, name: str, machine: Machine, session: Session) -> float:
         """Until when it may live: its lease, or what no supervisor could have done anything about."""

@@ -113,7 +113,7 @@ class Trouble:
         if not running:
             return
         machine = self.random.choice(running)
-        what = self.random.choice(["unreachable", "frozen", "agent-fails", "busy", "save-fails"])
+        what = self.random.choice(["unreachable", "frozen", "agent-fails", "lies", "save-fails"])
         self.happened[what] += 1
         now = self.world.stage.now
         if what == "unreachable":
@@ -122,10 +122,16 @@ class Trouble:
             self.world.frozen_until[machine.id] = now + self.random.choice([100.0, 1000.0])
         elif what == "agent-fails":
             self.world.agent_fails.add(machine.id)
-        elif what == "busy":
-            self.world.busy_until[machine.id] = now + 1000.0
+        elif what == "lies":
+            self.world.liars.add(machine.id)
         else:
             self.world.save_fails = not self.world.save_fails
+
+    def hindered(self, name: str, machine: Machine) -> float:
+        """Until when its host could not be asked, or its end was in the way of something else."""
+        until = max(self.world.away_until.get(machine.id, 0.0), self.world.frozen_until.get(machine.id, 0.0))
+        late = [one.at + PATIENCE_S for one in self.world.clouds[name].faults.fired]
+        return max([until + 70.0, *late])
 
     def excuse(self, name: str, machine: Machine, session: Session) -> float:
         """Until when the cloud's own faults excuse that `machine` lives after its lease."""

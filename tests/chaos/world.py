@@ -18,6 +18,7 @@ from gpunb.sim import InProcessTransport
 from gpunb.sim.cloud import Phase
 from gpunb.sim.runner import cloud_class
 from tests.chaos.stage import Actor, Stage, StageClock
+from tests.sessions.scripted import told
 from tests.support.simulated import OPTIONS, PUBLIC_KEY
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class World:
         self.frozen_until: dict[str, float] = {}  # machine id -> its host takes its time and says nothing
         self.away_until: dict[str, float] = {}  # machine id -> its host can't be reached until then
         self.agent_fails: set[str] = set()  # machine ids whose agent does not start
-        self.busy_until: dict[str, float] = {}  # machine id -> a run is executing until then
+        self.runs: dict[str, dict[str, float]] = {}  # machine id -> its runs, and when they end
+        self.liars: set[str] = set()  # machine ids whose host says that it is busy for ever
         self.save_fails = False
         self.living: set[str] = set()
         self.observer = Ledger.open(self.path, clock=self.clock, owner="observer", owner_lives=self.lives)
@@ -234,9 +236,14 @@ class PaperReach(Reach):
     def pulse(self, session: Session) -> Pulse:
         self._world.stage.step("agent")
         machine = self._up(session)
-        until = self._world.busy_until.get(machine.id)
         now = self._world.stage.now
-        return Pulse(until is not None and now < until, until if until is not None and until <= now else None)
+        runs = {}
+        for run, until in self._world.runs.get(machine.id, {}).items():
+            over = until <= now and machine.id not in self._world.liars
+            runs.update(told(run, "ok" if over else "running", ended=until if over else None))
+        if machine.id in self._world.liars:
+            runs.update(told("nobodysrun"))
+        return Pulse(runs, logins=machine.id in self._world.liars)
 
     def touch(self, session: Session) -> None:
         return
@@ -247,6 +254,9 @@ class PaperReach(Reach):
             msg = "the disk of the host can't be read"
             raise SyncError(msg)
         return 1_000_000
+
+    def settle(self, session: Session) -> None:
+        self._up(session)
 
     def shutdown(self, session: Session) -> None:
         self._up(session)

@@ -19,6 +19,7 @@ from gpunb.providers.base import (
     Provider,
     UsageLine,
 )
+from gpunb.remote import RunInfo
 from gpunb.sessions.reach import Pulse, Reach
 
 if TYPE_CHECKING:
@@ -191,6 +192,12 @@ class ScriptedCloud(Provider):
         return [UsageLine(instance_id=instance_id, kind="gpu", usd=self.script.usage)]
 
 
+def told(run: str, state: str = "running", **more: Any) -> dict[str, RunInfo]:
+    """What a host says of one run, as `Pulse.runs` has it."""
+    words = {"kind": "cell", "name": "", "created": None, "started": None, "ended": None, "exit_code": None}
+    return {run: RunInfo(**{**words, "id": run, "state": state, "last": 1, "size": 0, "why": "", **more})}
+
+
 class ScriptedReach(Reach):
     """A host without a machine. `hook(step)` may raise; `armed` is what it was told."""
 
@@ -198,7 +205,8 @@ class ScriptedReach(Reach):
         self.clock = clock
         self.hook: Callable[[str], None] = lambda step: None
         self.armed: list[tuple[str, float | None, float | None]] = []
-        self.beat: Pulse | Exception = Pulse(busy=False)
+        self.beat: Pulse | Exception = Pulse()
+        self.settled = 0
         self.fetched: list[tuple[str, Path]] = []
         self.fetch_fails: Exception | None = None
         self.pins: list[str] = []
@@ -235,6 +243,10 @@ class ScriptedReach(Reach):
             raise self.fetch_fails
         self.fetched.append((path, target))
         return 1_000_000
+
+    def settle(self, session: Session) -> None:
+        self.hook("settle")
+        self.settled += 1
 
     def shutdown(self, session: Session) -> None:
         self.hook("shutdown")

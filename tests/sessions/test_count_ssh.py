@@ -56,13 +56,13 @@ def test_a_login_counts_only_where_that_was_asked_for(ledger: Ledger) -> None:
     until(lambda: b"here-I-am" in channel.recv(4096))
     assert client.lease()["busy"] is False
     pulse = reach.HOST.pulse(session)
-    assert pulse.busy is False
+    assert pulse.logins is False
     assert pulse.net is not None
 
     session = lease.extend(ledger, session, count_ssh=True)
     assert session.armed.endswith("/ssh")
     assert client.lease()["busy"] is True
-    assert reach.HOST.pulse(session).busy is True
+    assert reach.HOST.pulse(session).logins is True
     channel.close()
     until(lambda: client.lease()["busy"] is False)
     lifecycle.down(ledger, LocalProvider(), session)

@@ -74,7 +74,7 @@ def test_the_supervisor_reads_it_also_of_a_busy_host_and_the_budget_holds(world:
     def beat(one: Session) -> Pulse:
         nonlocal read
         read += 10 * GB
-        return Pulse(busy=True, net=(read, 0))
+        return Pulse(net=(read, 0))
 
     world.host.pulse = beat  # type: ignore[method-assign]
     watcher = Watch(world.ledger, lambda name: world.cloud, host=world.host)
@@ -93,7 +93,7 @@ def test_the_supervisor_reads_it_also_of_a_busy_host_and_the_budget_holds(world:
 def test_down_reads_it_a_last_time(world: World) -> None:
     session = rent(world)
     world.clock.sleep(600)
-    world.host.beat = Pulse(busy=False, net=(5 * GB, 5 * GB))
+    world.host.beat = Pulse(net=(5 * GB, 5 * GB))
     receipt = world.down(session)
     assert receipt.cost.bandwidth == pytest.approx(0.15)
     assert world.ledger.get(session.id).state is SessionState.GONE

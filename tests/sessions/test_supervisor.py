@@ -14,6 +14,7 @@ import pytest
 from gpunb.errors import (
     AuthFailed,
     OutcomeUnknown,
+    ProtocolError,
     SessionError,
     SyncError,
     Unavailable,
@@ -22,10 +23,10 @@ from gpunb.errors import (
 from gpunb.providers.base import InstanceState
 from gpunb.sessions import lease, lifecycle, supervisor, watchers
 from gpunb.sessions.ledger import Ledger
-from gpunb.sessions.model import RunNote, SessionState
+from gpunb.sessions.model import WAITING, RunNote, Session, SessionState
 from gpunb.sessions.reach import Pulse
 from gpunb.sessions.watching import Looked, Watch
-from tests.sessions.scripted import Crash, Machine, VirtualClock, raising
+from tests.sessions.scripted import Crash, Machine, VirtualClock, raising, told
 
 if TYPE_CHECKING:
     from conftest import World
@@ -47,18 +48,25 @@ def ticks(world: World, watcher: Watch, seconds: float) -> list[Looked]:
     return out
 
 
+def run(world: World, session: Session, ident: str) -> None:
+    """Start a run: it is in the ledger, and its host says so."""
+    world.ledger.add_run(RunNote(id=ident, session_id=session.id))
+    world.host.beat = Pulse(told(ident))
+
+
 def ended(looks: list[Looked]) -> list[tuple[str, str]]:
     return [pair for look in looks for pair in look.ended]
 
 
 def test_deadline_ends_it_with_its_files_and_a_receipt(world: World) -> None:
-    world.host.beat = Pulse(busy=True)
     session = world.rent(hours=1, save=["out"])
+    run(world, session, "aaaaaaaa")
     looks = ticks(world, watch(world), 3500)
     assert ended(looks) == []
     looks = ticks(world, watch(world), 200)
     assert ended(looks) == [("h100-1", "deadline")]
     assert [path for path, _ in world.host.fetched] == ["out"]
+    assert world.host.settled == 1, "kernels flush before the files are fetched"
     assert world.cloud.billed() == []
     assert world.cloud.calls.count("destroy i1") == 1
     (machine,) = world.cloud.machines.values()
@@ -90,28 +98,119 @@ def test_idle_ends_it_only_when_the_host_says_so_too(world: World) -> None:
 def test_a_kernel_that_computes_silently_is_busy(world: World) -> None:
     # jupyter/notebook#3932
     session = world.rent(hours=10, idle_s=600)
-    world.host.beat = Pulse(busy=True)
+    run(world, session, "aaaaaaaa")
     assert ended(ticks(world, watch(world), 3000)) == []
     # jupyter/notebook#3896: the full idle time starts anew when it ends
-    world.host.beat = Pulse(busy=False, last_end=world.clock.now)
+    world.host.beat = Pulse(told("aaaaaaaa", "ok", ended=world.clock.now))
     assert ended(ticks(world, watch(world), 570)) == []
     assert ended(ticks(world, watch(world), 120)) == [(session.name, "idle")]
 
 
-def test_an_unreachable_host_is_not_idle_but_its_deadline_holds(world: World) -> None:
-    # skypilot#6787: one ssh blip tore down a healthy cluster
-    world.rent(hours=2, idle_s=600)
+def test_a_host_that_answers_no_more_ages(world: World) -> None:
+    session = world.rent(hours=2, idle_s=600)
     world.host.beat = Unreachable("no route to host")
-    assert ended(ticks(world, watch(world), 5000)) == []
-    assert ended(ticks(world, watch(world), 2400)) == [("h100-1", "deadline")]
+    assert ended(ticks(world, watch(world), 600)) == []
+    silence = world.ledger.silences()[session.id]
+    assert silence.why == "no route to host"
+    assert world.clock.now - silence.since > 300
+    assert ended(ticks(world, watch(world), 200)) == [("h100-1", "idle")]
     assert world.cloud.billed() == []
+
+
+def test_a_blip_when_the_idle_time_is_over_ends_nothing(world: World) -> None:
+    # skypilot#6787: one ssh blip tore down a healthy cluster
+    session = world.rent(hours=10, idle_s=600)
+    watcher = watch(world)
+    run(world, session, "aaaaaaaa")
+    answer = world.host.beat
+    ticks(world, watcher, 580)
+    world.host.beat = Unreachable("no route to host")
+    assert ended(ticks(world, watcher, 60)) == []
+    world.host.beat = answer
+    assert ended(ticks(world, watcher, 3000)) == []
+    assert world.ledger.silences() == {}
+
+
+def test_a_run_of_ours_gives_its_silent_host_an_hour_and_no_more(world: World) -> None:
+    session = world.rent(hours=10, idle_s=600)
+    watcher = watch(world)
+    run(world, session, "aaaaaaaa")
+    ticks(world, watcher, 60)
+    world.host.beat = Unreachable("no route to host")
+    assert ended(ticks(world, watcher, 3500)) == []
+    assert ended(ticks(world, watcher, 200)) == [(session.name, "idle")]
+
+
+LIES = {
+    "a run that nobody started": Pulse(told("liarliar1")),
+    "one that waits for its turn": Pulse(told("liarliar1", "queued")),
+    "logins that were not asked for": Pulse(logins=True),
+    "a run that we saw end": Pulse(told("ourownrun")),
+    "a run that ended in a year": Pulse(told("ourownrun", "ok", ended=4e9)),
+    "a question": Pulse(told("liarliar1", waiting="name?", waiting_since=4e9)),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_a_host_lists_and_nobody_here_started_keeps_nothing_alive(world: World, lie: str) -> None:
+    session = world.rent(hours=10, idle_s=600)
+    run(world, session, "ourownrun")
+    world.ledger.finish_run("ourownrun", "ok")
+    world.host.beat = LIES[lie]
+    quiet = world.ledger.get(session.id).last_activity
+    ticks(world, watch(world), 300)
+    assert world.ledger.get(session.id).last_activity == quiet
+    assert ended(ticks(world, watch(world), 400)) == [(session.name, "idle")]
+
+
+def test_an_answer_that_makes_no_sense_is_none(world: World) -> None:
+    session = world.rent(hours=10, idle_s=600)
+    world.host.beat = ProtocolError("the agent described a run as {}")
+    assert ended(ticks(world, watch(world), 900)) == [(session.name, "idle")]
+
+
+def test_a_run_that_waits_for_an_answer_is_shown_and_is_no_activity(world: World) -> None:
+    # ipython#7880: input() in a notebook that nobody looks at
+    session = world.rent(hours=10, idle_s=600)
+    watcher = watch(world)
+    run(world, session, "aaaaaaaa")
+    ticks(world, watcher, 400)
+    world.host.beat = Pulse(told("aaaaaaaa", waiting="name? ", waiting_since=world.clock.now))
+    ticks(world, watcher, 60)
+    (note,) = world.ledger.open_runs(session.id)
+    assert (note.state, note.active) == (WAITING, False)
+    world.host.beat = Pulse(told("aaaaaaaa"))  # answered
+    assert ended(ticks(world, watcher, 900)) == []
+    assert world.ledger.open_runs(session.id)[0].state == "running"
+    world.host.beat = Pulse(told("aaaaaaaa", waiting="name? ", waiting_since=world.clock.now))
+    assert ended(ticks(world, watcher, 590)) == []
+    assert ended(ticks(world, watcher, 60)) == [(session.name, "idle")]
+
+
+def test_the_end_of_a_run_that_nobody_follows_is_seen_soon(world: World) -> None:
+    session = world.rent(hours=10, idle_s=1800)
+    watcher = watch(world)
+    ticks(world, watcher, 100)
+    run(world, session, "aaaaaaaa")
+    ticks(world, watcher, 15)
+    at = world.clock.now
+    world.host.beat = Pulse(told("aaaaaaaa", "error", ended=at))
+    ticks(world, watcher, 45)
+    (note,) = world.ledger.runs(session.id)
+    assert (note.state, note.ended) == ("error", at)
+    # what never came there is no run for ever either, and was no activity
+    world.ledger.add_run(RunNote(id="refused1", session_id=session.id))
+    begun = world.ledger.get(session.id).last_activity
+    ticks(world, watcher, 1000)
+    assert world.ledger.open_runs(session.id) == []
+    assert world.ledger.get(session.id).last_activity == begun
 
 
 def test_the_machine_slept_and_a_run_went_on(world: World) -> None:
     session = world.rent(hours=24, idle_s=600)
     watcher = watch(world)
     ticks(world, watcher, 60)
-    world.host.beat = Pulse(busy=True)
+    run(world, session, "aaaaaaaa")
     world.clock.sleep(6 * 3600)  # a clock jump is not idleness
     assert ended(ticks(world, watcher, 120)) == []
     assert world.ledger.get(session.id).state is S.READY
@@ -121,7 +220,7 @@ def test_runs_and_transfers_of_the_ledger_are_activity(world: World) -> None:
     session = world.rent(hours=10, idle_s=600)
     watcher = watch(world)
     ticks(world, watcher, 500)
-    world.ledger.add_run(RunNote(id="aaaaaaaa", session_id=session.id))
+    run(world, session, "aaaaaaaa")
     assert ended(ticks(world, watcher, 300)) == []
     world.ledger.finish_run("aaaaaaaa", "ok")
     assert ended(ticks(world, watcher, 500)) == []

@@ -64,7 +64,10 @@ class PaperReach(Reach):
         return
 
     def pulse(self, session: Session) -> Pulse:
-        return Pulse(busy=False)
+        return Pulse()
+
+    def settle(self, session: Session) -> None:
+        return
 
     def shutdown(self, session: Session) -> None:
         return
