@@ -227,7 +227,9 @@ class Server(Direct):
             return not any(p.fullmatch(last if by_name else whole) for p, by_name in patterns)
 
         for path, entries in wire.walk(
-            goes, lambda path, err: self._listed(path, [], reason(err), err.errno or 1)
+            goes,
+            lambda path, err: self._listed(path, [], reason(err), err.errno or 1),
+            follow=bool(asked.get("follow")),
         ):
             self._listed(path, entries)
         self.send(b"Z")
@@ -324,7 +326,7 @@ class Server(Direct):
                 found.clear()
 
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (os.O_NOFOLLOW if part else 0))
             copy = -1
             try:
                 size = min(asked["size"], os.fstat(fd).st_size)

@@ -164,6 +164,62 @@ def _held(name: bytes, fd: int, size: int) -> int:
         os.close(file)
 
 
+def stays_inside(path: Any, goal: Any) -> bool:
+    """Whether a link at `path` leading to `goal` can't leave the root; both are text, or bytes.
+
+    Steps up may only come first: ``a/../../x`` can leave through a link `a`.
+    If this holds for each link of a tree, no chain of them leads out.
+    """
+    slash, up, nul = (b"/", b"..", b"\0") if isinstance(goal, bytes) else ("/", "..", "\0")
+    if not goal or goal.startswith(slash) or nul in goal:
+        return False
+    parts = goal.split(slash)
+    ups = 0
+    while ups < len(parts) and parts[ups] == up:
+        ups += 1
+    return ups <= path.count(slash) and up not in parts[ups:]
+
+
+def followed(top: bytes, folder: bytes, entries: list[Any]) -> list[Any]:
+    """The entries of `folder` below `top`, a link that leads out of it standing for what it leads to.
+
+    Not followed is what leads to a folder that it is in, by whatever way (it
+    would have no end), into the system's own (/proc, /sys, /dev), or to nothing.
+    """
+    found = []
+    for entry in entries:
+        path = folder + b"/" + entry[0] if folder else entry[0]
+        if entry[1] == LINK and not stays_inside(path, entry[5]):
+            found.append(_led_to(top, path, entry))
+        else:
+            found.append(entry)
+    return found
+
+
+def _led_to(top: bytes, path: bytes, entry: Any) -> Any:
+    full = top + b"/" + path
+    goal = os.path.realpath(full)
+    try:
+        facts = os.stat(goal)
+    except OSError:
+        return entry
+    if goal.startswith((b"/proc/", b"/sys/", b"/dev/")):
+        return entry
+    mode, mtime = facts.st_mode, facts.st_mtime_ns
+    if stat.S_ISREG(mode):
+        size = facts.st_size
+        return entry[0], FILE, mode & 0o777, size, mtime, b"", min(size, facts.st_blocks * 512), facts.st_ino
+    if not stat.S_ISDIR(mode):
+        return entry
+    above = full
+    while len(above) > len(top):
+        above = os.path.dirname(above)
+        if (os.path.realpath(above) + b"/").startswith(goal.rstrip(b"/") + b"/"):
+            return entry
+    venv = int(os.path.lexists(goal + b"/pyvenv.cfg"))
+    return entry[0], FOLDER, mode & 0o777, venv, mtime, b"", 0, facts.st_ino
+
+
 def pack_entries(entries: list[Any]) -> bytes:
     """A folder's entries for the wire."""
     pack = ENTRY.pack
@@ -205,18 +261,20 @@ def _is_there(path: bytes, fd: int) -> bool:
 
 
 def walk(
-    goes: Callable[[bytes, bool], bool], failed: Callable[[bytes, OSError], None]
+    goes: Callable[[bytes, bool], bool], failed: Callable[[bytes, OSError], None], follow: bool = False
 ) -> Iterator[tuple[bytes, list[Any]]]:
     """The folders below the working directory, parents first, in the order of their names.
 
     `goes` is asked of each folder, and told whether it is a virtual
-    environment; `failed` gets what can't be read.
+    environment; `failed` gets what can't be read; `follow` as in `followed`.
     """
     todo = [b""]
     while todo:
         path = todo.pop()
         try:
             entries = list_folder(path)
+            if follow:
+                entries = followed(os.getcwdb(), path, entries)
         except OSError as err:
             failed(path, err)
             continue

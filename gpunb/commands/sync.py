@@ -52,6 +52,7 @@ def split(given: str) -> tuple[str | None, str] | None:
 @click.option(
     "-y", "--yes", is_flag=True, help="With --delete: also where nothing of DST would stay (an empty SRC)."
 )
+@click.option("-L", "--follow-links", is_flag=True, help="Send what links out of SRC lead to.")
 @click.option("--checksum", is_flag=True, help="Compare by content, not by size and time.")
 @click.option("--limit-rate", metavar="RATE", help="Bytes a second, such as 500k or 10M.")
 @clouds.options
@@ -75,14 +76,16 @@ def command(
     """
     moves = ("dry_run", "delete", "mirror", "yes", "include", "exclude", "checksum")
     plain = {name: options.pop(name) for name in moves}
+    plain["follow"] = options.pop("follow_links")
     if len(paths) < 2:
         msg = f"sync {paths[0]!r}: must have a SRC and a DST"
         raise BadInput(msg, hint="sync data :data")
     *sources, target = paths
     if any(clouds.is_url(one) for one in paths):
-        if len(sources) > 1 or watch or limit_rate or plain.pop("mirror"):
-            msg = "sync with a URL: takes one SRC, and no --watch, --mirror or --limit-rate"
+        if len(sources) > 1 or watch or limit_rate or plain.pop("mirror") or plain.pop("follow"):
+            msg = "sync with a URL: takes one SRC, and no --watch, --mirror, --follow-links or --limit-rate"
             raise BadInput(msg)
+        plain.pop("follow", None)
         plain.pop("mirror", None)
         plain.pop("yes")
         return clouds.run(context, sources[0], target, session, **plain, **options)

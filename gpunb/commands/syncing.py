@@ -63,6 +63,7 @@ def _move(
         agent = _agent(session, progress)
         connection = agent.connection if agent is not None else reach.connection(session)
         options.setdefault("rates", rates(session, direction))
+        options["hold"] = up and is_stranger(context, session)
         if agent is None:
             options.pop("mirror", None)
         if options.get("dry_run"):
@@ -77,6 +78,13 @@ def _move(
             if report.failed:
                 transfer.state = "partial"
     return report
+
+
+def is_stranger(context: Context, session: Session) -> bool:
+    """Whether credentials stay unless they are named: below the setting ``secrets.min_trust``."""
+    from gpunb.commands.trust import rank
+
+    return rank(session.trust) < rank(context.settings.secrets.min_trust)
 
 
 def relay(context: Context, ends: tuple[Session, str, Session, str], **options: Any) -> SyncReport:
@@ -101,6 +109,7 @@ def _relay(
 
         clients = reach.agent(one, progress), reach.agent(two, progress)
         options.setdefault("rates", _both(rates(one, "down"), rates(two, "up")))
+        options["hold"] = is_stranger(context, two)
         wish = Wish(
             delete="mirror" if mirror else "delete" if delete else "",
             pace=Pace(limit),

@@ -21,6 +21,7 @@ from gpunb.sync.hostside import JOBS, HostSide
 from gpunb.sync.line import Line
 from gpunb.sync.localside import LocalReader, LocalSide, LocalWriter
 from gpunb.sync.merge import Merge
+from gpunb.sync.notes import speak_up
 from gpunb.sync.pace import Pace
 from gpunb.sync.plan import Plan, Tree
 from gpunb.sync.report import SyncReport
@@ -59,6 +60,10 @@ class Wish:
     progress: Progress = SILENT
     yes: bool = False
     """Delete even if nothing of the target stays."""
+    follow: bool = False
+    """Send what links lead to that lead out of the source."""
+    hold: bool = False
+    """Leave out what looks like credentials: the target is a stranger."""
     direct: bool = True
     """From one host to another: straight, if that goes."""
 
@@ -150,7 +155,7 @@ def _one_host(client: AgentClient, source: str, target: str, direction: str, wis
         host.alias = single
         lock = places.lock(client.endpoint, ends, direction)
         if direction == "up":
-            rules = Rules(ends.here, include=wish.include, exclude=wish.exclude)
+            rules = Rules(ends.here, include=wish.include, exclude=wish.exclude, hold=wish.hold)
             at = host.attrs(ends.there)
             flow = _Flow(here, host, ends.single, wish, rules=rules, lock=lock)
             flow.exists = at is not None and stat.S_ISDIR(at.mode or 0)
@@ -178,7 +183,7 @@ def _two_hosts(
         two.look(target)
         ends, root = places.between(one, two, source, target, delete=bool(wish.delete))
         one.alias = {ends.single: ends.source} if ends.single else {}
-        rules = Rules(None, include=wish.include, exclude=wish.exclude)
+        rules = Rules(None, include=wish.include, exclude=wish.exclude, hold=wish.hold, up=True)
         lock = places.lock(target_client.endpoint, ends, "up")
         flow = _Flow(one, two, ends.single, wish, rules=rules, lock=lock)
         at = two.attrs(ends.there)
@@ -253,8 +258,10 @@ class _Flow:
             self.rules, tree, target,
             exists=self.exists, delete=wish.delete, folds=folds, checksum=wish.checksum,
         )  # fmt: skip
-        plan = merge.run(self._single_source() if self.single else self.source.folders(self.rules, tree))
+        folders = self.source.folders(self.rules, tree, follow=wish.follow) if not self.single else ()
+        plan = merge.run(folders if not self.single else self._single_source())
         merge.compare_content(self.source)
+        speak_up(plan, self.rules, single=self.single)
         self._leftovers = sorted(merge.leftovers)
         report = self.report
         report.plan = plan
@@ -383,7 +390,7 @@ class _Flow:
         if isinstance(self.source, HostSide):
             reader: Any = HostReader(line(self.source), self.source.alias, codec)
         else:
-            reader = LocalReader(self.source.root, self.source.alias)
+            reader = LocalReader(self.source.root, self.source.alias, follow=self.wish.follow)
         if isinstance(self.target, HostSide):
             writer: Any = HostWriter(line(self.target), codec)
         else:

@@ -51,6 +51,8 @@ class Patterns:
     def __init__(self, lines: Iterable[str]) -> None:
         parsed = (_parse(number, line) for number, line in enumerate(lines, 1))
         self._last_first = [p for p in parsed if p is not None][::-1]
+        self.hit: set[int] = set()
+        """The numbers of those that have matched something."""
 
     def decide(self, path: str, *, folder: bool) -> Pattern | None:
         """The pattern that decides on `path` (relative to the file's folder), or None.
@@ -63,6 +65,7 @@ class Patterns:
             if (folder or not pattern.folders_only) and pattern.regex.fullmatch(
                 name if pattern.by_name else path
             ):
+                self.hit.add(pattern.number)
                 return pattern
         return None
 

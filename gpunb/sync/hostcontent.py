@@ -314,7 +314,7 @@ def _told(done: Callable[[str], None], unkept: Counter[str] | None = None) -> Ca
 def count_unkept(noted: Counter[str], why: object, count: object) -> None:
     """Count files that are in place without mode or time; the words are the host's."""
     if isinstance(count, int) and 0 < count < 2**32 and len(noted) < 20:
-        noted[str(why)[:200]] += count
+        noted["".join(c if c.isprintable() else " " for c in str(why)[:200])] += count
 
 
 def _part(item: Item) -> str:

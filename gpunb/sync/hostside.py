@@ -16,7 +16,7 @@ from gpunb.agent import filewire as wire
 from gpunb.errors import SyncError
 from gpunb.sync.hostcontent import count_unkept
 from gpunb.sync.line import HostFault, Line, answer, bad
-from gpunb.sync.plan import LeftOut, Tree, link_stays_inside
+from gpunb.sync.plan import LeftOut, Tree, link_stays_inside, why_link_stays
 from gpunb.sync.remote import encode, name_problem
 from gpunb.sync.rules import PART
 from gpunb.sync.scan import decoded
@@ -132,9 +132,9 @@ class HostSide:
 
     # -- as a source: all of it, from the top
 
-    def folders(self, rules: Rules, tree: Tree) -> Iterator[tuple[str, list[Entry]]]:
+    def folders(self, rules: Rules, tree: Tree, *, follow: bool = False) -> Iterator[tuple[str, list[Entry]]]:
         """Each folder that goes, with what goes of it; the rest is noted in `tree`."""
-        self.line.send(b"T", json.dumps(rules.pruning()).encode())
+        self.line.send(b"T", json.dumps({**rules.pruning(), "follow": follow}).encode())
         self.entered()
         due = {""}
         seen = 0
@@ -181,8 +181,7 @@ class HostSide:
             elif kind == wire.LINK and not (
                 link_stays_inside(path, entry[5]) and len(entry[5]) < _LONGEST_GOAL
             ):
-                why = f"link that leads out of the folder: {entry[5][:300]}"
-                tree.left_out.append(LeftOut(path, why, cant_go=True))
+                tree.left_out.append(LeftOut(path, why_link_stays(entry[5]), cant_go=True))
             elif kind in (wire.FILE, wire.FOLDER, wire.LINK):
                 kept.append(entry)
             else:

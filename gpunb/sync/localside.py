@@ -38,9 +38,9 @@ class LocalSide:
         self._hashes: deque[list[str | None]] = deque()
         self.unkept: Counter[str] = Counter()
 
-    def folders(self, rules: Rules, tree: Tree) -> Iterator[tuple[str, list[Entry]]]:
+    def folders(self, rules: Rules, tree: Tree, *, follow: bool = False) -> Iterator[tuple[str, list[Entry]]]:
         """Each folder that goes, with what goes of it; the rest is noted in `tree`."""
-        return folders(self.root, rules, tree)
+        return folders(self.root, rules, tree, follow=follow)
 
     def ask(self, path: str) -> None:
         """Note that `take` will be asked for this folder."""
@@ -146,8 +146,9 @@ class LocalReader:
 
     local = True
 
-    def __init__(self, root: Path, alias: dict[str, str]) -> None:
+    def __init__(self, root: Path, alias: dict[str, str], *, follow: bool = False) -> None:
         self._root, self._alias = str(root), alias
+        self._no_links = 0 if follow else os.O_NOFOLLOW
         self._buffer = memoryview(bytearray(wire.PIECE))
 
     def _open(self, item: Item) -> int:
@@ -155,7 +156,7 @@ class LocalReader:
         if path is not None:
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         full = f"{self._root}/{item.path}"
-        return os.open(encode(full), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        return os.open(encode(full), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | self._no_links)
 
     def ask_small(self, items: Sequence[Item]) -> None:
         """Nothing needs to be asked for here."""

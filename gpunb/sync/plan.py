@@ -7,14 +7,16 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
+from gpunb.agent.filewire import stays_inside as link_stays_inside
 from gpunb.sync.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MOST = 10_000
+OUT = "link that leads out of the folder"
 
-__all__ = ["Item", "LeftOut", "Plan", "Tree", "diff", "link_stays_inside"]
+__all__ = ["Item", "LeftOut", "Plan", "Tree", "diff", "link_stays_inside", "why_link_stays"]
 
 
 @dataclass(slots=True)
@@ -235,21 +237,14 @@ def diff(source: Tree, target: Tree, *, delete: bool = False) -> Plan:
     return plan
 
 
-def link_stays_inside(path: str, goal: str) -> bool:
-    """Whether a link at `path` leading to `goal` can't leave the root.
-
-    Steps up may only come first: ``a/../../x`` can leave through a link `a`.
-    If this holds for each link of a tree, no chain of them leads out.
-    """
+def why_link_stays(goal: str) -> str:
+    """The words for a link that does not go."""
+    if goal.startswith("/") or not goal:
+        return f"{OUT}: {goal[:300]}"
     parts = goal.split("/")
-    if not goal or goal.startswith("/") or "\0" in goal:
-        return False
-    ups = 0
-    for part in parts:
-        if part != "..":
-            break
-        ups += 1
-    return ups <= path.count("/") and ".." not in parts[ups:]
+    if ".." in parts[next((n for n, part in enumerate(parts) if part != ".."), 0) :]:
+        return f"link that steps up in the middle of its way, where another link may lead out: {goal[:300]}"
+    return f"{OUT}: {goal[:300]}"
 
 
 def _place(plan: Plan, item: Item, old: Item | None) -> None:

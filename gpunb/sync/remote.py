@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import HostError, ProtocolError, SyncError
 from gpunb.sync import sftpwire as wire
-from gpunb.sync.plan import Item, LeftOut, Tree, link_stays_inside
+from gpunb.sync.plan import Item, LeftOut, Tree, link_stays_inside, why_link_stays
 from gpunb.sync.rules import PART
 from gpunb.sync.sftpwire import Attrs, Fault, Pump, Request, Stream, Task, string
 
@@ -122,15 +122,15 @@ class Remote:
 
     # -- the tree
 
-    def scan(self, root: str, rules: Rules, *, target: bool = False) -> Tree:
-        """List the folder `root`; an absent one is an empty tree. `target` as in `gpunb.sync.scan`.
+    def scan(self, root: str, rules: Rules, *, target: bool = False, follow: bool = False) -> Tree:
+        """List the folder `root`; an absent one is an empty tree. Options as in `gpunb.sync.scan`.
 
         Raises
         ------
         SyncError
             More entries than any honest tree has (5 million).
         """
-        lister = _Lister(root, rules, target=target)
+        lister = _Lister(root, rules, target=target, follow=follow)
         self.pump.run(lister.next_task)
         lister.tree.items.sort(key=lambda item: item.path)
         return lister.tree
@@ -177,8 +177,10 @@ class Remote:
 class _Lister:
     """Lists a tree folder by folder, many at once."""
 
-    def __init__(self, root: str, rules: Rules, *, target: bool) -> None:
+    def __init__(self, root: str, rules: Rules, *, target: bool, follow: bool = False) -> None:
         self.tree = Tree()
+        self._follow = follow
+        self._reals: dict[str, str] = {}
         self._target = target
         self._root, self._rules = root, rules
         self._todo: collections.deque[Item] = collections.deque([Item("", "dir")])
@@ -288,9 +290,42 @@ class _Lister:
             goal = names[0][0].decode("utf-8", "surrogateescape") if isinstance(names, list) and names else ""
             if self._target or (link_stays_inside(path, goal) and len(goal) < _LONGEST_PATH):
                 self.tree.items.append(Item(path, "link", goal=goal))
+            elif self._follow and (yield from self._led_to(path)):
+                continue
             else:
-                why = f"link that leads out of the folder: {goal[:300]}"
-                self.tree.left_out.append(LeftOut(path, why, cant_go=True))
+                self.tree.left_out.append(LeftOut(path, why_link_stays(goal), cant_go=True))
+
+    def _led_to(self, path: str) -> Generator[Request | Stream, Any, bool]:
+        """Take a link for what it leads to; false if it leads to nothing, or to a folder that it is in."""
+        full = string(encode(f"{self._root}/{path}"))
+        try:
+            found = yield Request(wire.STAT, full)
+            real = yield from self._real(path)
+            if isinstance(found, Attrs) and stat.S_ISDIR(found.mode or 0):
+                above = path
+                while above:
+                    above = above.rpartition("/")[0]
+                    if ((yield from self._real(above)) + "/").startswith(real.rstrip("/") + "/"):
+                        return False
+        except Fault:
+            return False
+        if not isinstance(found, Attrs) or not (stat.S_ISDIR(mode := found.mode or 0) or stat.S_ISREG(mode)):
+            return False
+        if real.startswith(("/proc/", "/sys/", "/dev/")):
+            return False
+        self._take(path, found)
+        return True
+
+    def _real(self, path: str) -> Generator[Request | Stream, Any, str]:
+        if path not in self._reals:
+            full = string(encode(f"{self._root}/{path}" if path else self._root))
+            names = yield Request(wire.REALPATH, full)
+            text = names[0][0].decode("utf-8", "surrogateescape") if isinstance(names, list) and names else ""
+            if not text.startswith("/"):
+                msg = "the host's SFTP server gave no real path"
+                raise ProtocolError(msg)
+            self._reals[path] = text
+        return self._reals[path]
 
 
 def name_problem(name: str, path: str) -> str | None:

@@ -79,6 +79,7 @@ def transfer(
     checksum: bool,
     total: int,
     rate: float | None = None,
+    follow: bool = False,
     progress: Progress,
 ) -> tuple[int, int, bool, str]:
     """Send the files `items`, relative to both roots, through rsync.
@@ -112,6 +113,7 @@ def transfer(
         "--info=progress2,name0",
         "--out-format=%i %l",
         *(["--checksum"] if checksum else []),
+        *(["--copy-links"] if follow else []),
         *([f"--bwlimit={max(1, int(rate / 1024))}"] if rate else []),
         "-e",
         _rsh(endpoint),

@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from gpunb.agent import filewire as wire
-from gpunb.sync.plan import Item, LeftOut, Tree, link_stays_inside
+from gpunb.sync.plan import Item, LeftOut, Tree, link_stays_inside, why_link_stays
 from gpunb.sync.rules import PART
 from gpunb.units import bytes_text
 
@@ -34,7 +34,7 @@ _SPECIAL = [
 ]
 
 
-def scan(root: Path, rules: Rules, *, target: bool = False) -> Tree:
+def scan(root: Path, rules: Rules, *, target: bool = False, follow: bool = False) -> Tree:
     """List the folder `root`, parents before children, leaving out what `rules` say.
 
     Links that stay inside are kept as links; others, and special files, are
@@ -42,7 +42,7 @@ def scan(root: Path, rules: Rules, *, target: bool = False) -> Tree:
     the way. Folders that can't be read are in `Tree.failed`.
     """
     tree = Tree()
-    for folder, entries in folders(root, rules, tree, target=target):
+    for folder, entries in folders(root, rules, tree, target=target, follow=follow):
         tree.items += [item_of(folder, entry) for entry in entries]
     tree.items.sort(key=lambda item: item.path)
     return tree
@@ -66,7 +66,7 @@ def decoded(entry: tuple[bytes, int, int, int, int, bytes, int, int]) -> Entry:
 
 
 def folders(
-    root: Path, rules: Rules, tree: Tree, *, target: bool = False
+    root: Path, rules: Rules, tree: Tree, *, target: bool = False, follow: bool = False
 ) -> Iterator[tuple[str, list[Entry]]]:
     """Each folder below `root` that goes, with what goes of it; the rest is noted in `tree`."""
     todo = [""]
@@ -75,6 +75,8 @@ def folders(
         folder = todo.pop()
         try:
             found = wire.list_folder(top + b"/" + os.fsencode(folder) if folder else top)
+            if follow:
+                found = wire.followed(top, os.fsencode(folder), found)
         except OSError as err:
             tree.failed.append((folder, err.strerror or str(err)))
             continue
@@ -103,8 +105,8 @@ def _goes(tree: Tree, rules: Rules, entry: Entry, path: str, root: Path, *, targ
         if rules.is_ignore_rule(rule) and not target:
             _speak_up(tree, f"{root}/{path}", path, size, rule, folder=folder)
         return False
-    if kind == wire.LINK and not (target or link_stays_inside(path, goal)):
-        tree.left_out.append(LeftOut(path, f"link that leads out of the folder: {goal}", cant_go=True))
+    if kind == wire.LINK and not (target or link_stays_inside(path, goal) or _leads_inside(root, path, goal)):
+        tree.left_out.append(LeftOut(path, why_link_stays(goal), cant_go=True))
         return False
     if kind == wire.SPECIAL and not target:
         mode = os.lstat(f"{root}/{path}").st_mode
@@ -112,6 +114,14 @@ def _goes(tree: Tree, rules: Rules, entry: Entry, path: str, root: Path, *, targ
         tree.left_out.append(LeftOut(path, f"special file: {what}", cant_go=True))
         return False
     return True
+
+
+def _leads_inside(root: Path, path: str, goal: str) -> bool:
+    """Whether a link of ours that steps up on its way ends inside all the same; a host is not asked."""
+    if goal.startswith("/"):
+        return False
+    top = os.path.realpath(root)
+    return os.path.realpath(f"{root}/{path}").startswith(top.rstrip("/") + "/")
 
 
 def _speak_up(tree: Tree, full: str, path: str, size: int, rule: str, *, folder: bool) -> None:

@@ -15,6 +15,7 @@ from gpunb.progress import SILENT
 from gpunb.sync import places, rsync, sftp
 from gpunb.sync.deleting import Shown, check_source, in_the_way
 from gpunb.sync.flow import Wish, by_agent
+from gpunb.sync.notes import speak_up
 from gpunb.sync.pace import Pace
 from gpunb.sync.plan import Item, Plan, Tree, diff
 from gpunb.sync.remote import Remote, encode
@@ -53,6 +54,8 @@ def sync(
     checksum: bool = False,
     mirror: bool = False,
     yes: bool = False,
+    follow: bool = False,
+    hold: bool = False,
     limit_rate: float | None = None,
     agent: AgentClient | None = None,
     rates: Rates | None = None,
@@ -92,6 +95,11 @@ def sync(
     yes
         Delete even where nothing of the target stays: the source holds no
         file, or none of the target's (20 or more).
+    follow
+        Take links that lead out of the source for what they lead to; never
+        one that leads to a folder which it is in.
+    hold
+        On the way up, leave out what looks like credentials.
     limit_rate
         Bytes a second that may go.
     agent
@@ -139,6 +147,8 @@ def sync(
             exclude=exclude,
             checksum=checksum,
             yes=yes,
+            follow=follow,
+            hold=hold,
             pace=Pace(limit_rate),
             rates=rates,
             progress=progress,
@@ -153,6 +163,7 @@ def sync(
         find = places.up_ends if direction == "up" else places.down_ends
         ends = find(remote, source, target, delete=delete)
         work = _Work(remote, ends, direction, progress, checksum=checksum, pace=Pace(limit_rate))
+        work.hold, work.follow = hold, follow
         shown = Shown(direction, conn.endpoint.alias, ends, delete, include, exclude)
         if dry_run:
             report = SyncReport(work.plan(include, exclude, delete=delete))
@@ -187,20 +198,25 @@ class _Work:
         self.unread: list[tuple[str, str]] = []
         self.leftovers: list[str] = []
         self.unkept: Counter[str] = Counter()
+        self.hold = self.follow = False
         self.where = f"the host ({ends.there})" if self.up else f"this machine ({ends.here})"
 
     def plan(self, include: Sequence[str], exclude: Sequence[str], *, delete: bool) -> Plan:
-        rules = Rules(self.ends.here if self.up else None, include=include, exclude=exclude)
+        root = self.ends.here if self.up else None
+        rules = Rules(root, include=include, exclude=exclude, hold=self.hold and self.up)
         if self.ends.single:
             source, target = self._single_trees()
         else:
             exists = self.up or self.ends.here.is_dir()
-            here = scan(self.ends.here, rules, target=not self.up) if exists else Tree()
-            there = self.remote.scan(self.ends.there, rules, target=self.up)
+            up, follow = self.up, self.follow
+            here = scan(self.ends.here, rules, target=not up, follow=up and follow) if exists else Tree()
+            there = self.remote.scan(self.ends.there, rules, target=up, follow=not up and follow)
             source, target = (here, there) if self.up else (there, here)
         self.unread = source.failed
         self.leftovers = target.leftovers
-        return diff(source, target, delete=delete)
+        found = diff(source, target, delete=delete)
+        speak_up(found, rules, single=self.ends.single)
+        return found
 
     def carry_out(self, report: SyncReport, engine: str) -> None:
         plan = report.plan
@@ -362,6 +378,7 @@ class _Work:
                 checksum=self.checksum,
                 total=plan.total_bytes,
                 rate=self.pace.rate,
+                follow=self.follow,
                 progress=self.progress,
             )
             report.sent_files, report.sent_bytes = sent, size

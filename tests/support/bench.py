@@ -38,15 +38,23 @@ class Bench:
     two: AgentClient
     fs: Hosts
 
-    def sync(self, engine: str, direction: Any, source: Path, target: Path) -> list[str]:
+    def sync(self, engine: str, direction: Any, source: Path, target: Path, **options: Any) -> list[str]:
         agent = self.one if engine == "stream" else None
         line = self.one.connection
-        found = sync(line, str(source), str(target), direction=direction, engine=engine, agent=agent)  # type: ignore[arg-type]
+        found = sync(
+            line,
+            str(source),
+            str(target),
+            direction=direction,
+            engine=engine,
+            agent=agent,
+            **options,  # type: ignore[arg-type]
+        )
         found.check()
         return found.plan.notes
 
-    def between(self, source: Path, target: Path) -> list[str]:
-        found = by_agents(self.one, str(source), self.two, str(target), Wish())
+    def between(self, source: Path, target: Path, **options: Any) -> list[str]:
+        found = by_agents(self.one, str(source), self.two, str(target), Wish(**options))
         found.check()
         return found.plan.notes
 

@@ -141,6 +141,57 @@ def test_a_file_with_holes_larger_than_the_disk(bench: Bench, tmp_path: Path, en
             file.write(b"changed")
 
 
+@pytest.mark.parametrize("engine", [name for name in ENGINES if "gpu" not in name])
+def test_links_that_lead_out_are_named_and_followed_if_asked(
+    bench: Bench, tmp_path: Path, engine: str
+) -> None:
+    """To files and folders, through each other, and never without end."""
+    if "rsync" in engine and not RSYNC:
+        pytest.skip("needs rsync 3.4")
+    source, ssd, other = tmp_path / "source", tmp_path / "ssd", tmp_path / "other"
+    for folder in (source / "sub", ssd / "set", other):
+        folder.mkdir(parents=True)
+    (ssd / "set/train.bin").write_bytes(os.urandom(700_000))
+    (other / "x").write_text("x")
+    (source / "code.py").write_text("code")
+    links = {
+        "data": ssd,
+        "sub/file": ssd / "set/train.bin",
+        "inside": "sub",
+        "nothing": tmp_path / "nowhere",
+        "root": "/",
+        "proc": "/proc/self",
+        "above": "..",
+    }
+    for name, goal in links.items():
+        (source / name).symlink_to(goal)
+    (ssd / "other").symlink_to(other)
+    (other / "back").symlink_to(ssd)  # two that lead to each other
+    (other / "home").symlink_to(source)
+
+    def go(target: str, **options: Any) -> tuple[set[str], list[str]]:
+        kind, _, direction = engine.partition(" ")
+        ends = source, tmp_path / target
+        if engine == "host to host":
+            notes = bench.between(*ends, **options)
+        else:
+            notes = bench.sync(kind, direction, *ends, **options)
+        said = subprocess.run(
+            ["find", str(ends[1]), "-not", "-type", "d", "-printf", "%P\n"], capture_output=True, check=True
+        )
+        return set(said.stdout.decode().split()), notes
+
+    files, notes = go("plain")
+    assert files == {"code.py", "inside"}
+    (note,) = (one for one in notes if "--follow-links" in one)
+    assert f"data -> {ssd}" in note
+    files, _ = go("followed", follow=True)
+    assert files == {"code.py", "inside", "data/set/train.bin", "data/other/x", "sub/file"}
+    assert (tmp_path / "followed/data/set/train.bin").read_bytes() == (ssd / "set/train.bin").read_bytes()
+    assert (tmp_path / "followed/sub/file").read_bytes() == (ssd / "set/train.bin").read_bytes()
+    assert go("followed", follow=True)[0] == files
+
+
 @engines
 @pytest.mark.parametrize("step", [40, 60_000])
 def test_a_log_that_grows_arrives_as_far_as_it_had_come(
