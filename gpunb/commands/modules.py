@@ -6,8 +6,6 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from gpunb.errors import SyncError
-
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
     from gpunb.remote import AgentClient
@@ -41,15 +39,10 @@ def send(context: Context, session: Session, client: AgentClient, folder: str) -
     SyncError
         A file did not go.
     """
-    from gpunb.commands.sync import move
+    from gpunb.commands import syncing
 
     base = Path(folder).resolve().name
-    report = move(context, session, folder, f"{base}/", direction="up")
-    if report.failed:
-        path, reason = report.failed[0]
-        more = f", and {len(report.failed) - 1} more" if len(report.failed) > 1 else ""
-        msg = f"%%gpu --sync {folder}: {path} was not sent: {reason}{more}"
-        raise SyncError(msg, hint=f"%gpu sync {folder} :{base} shows what goes and what does not")
+    report = syncing.send(context, session, folder, f"{base}/", f"%%gpu --sync {folder}")
     changed = sorted(
         {
             PurePosixPath(item.path).parts[0].removesuffix(".py")

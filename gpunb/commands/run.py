@@ -332,6 +332,6 @@ def _label(what: str, target: str, module: str | None, shell_line: str | None) -
 
 
 def _send(context: Context, session: Session, source: str, target: str) -> None:
-    from gpunb.commands.sync import move
+    from gpunb.commands import syncing
 
-    move(context, session, source, target, direction="up")
+    syncing.send(context, session, source, target, f"run: {source}")

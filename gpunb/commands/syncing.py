@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from gpunb.sync import SyncReport
     from gpunb.sync.choose import Rates
 
-__all__ = ["costs_text", "follow", "move", "rates", "relay", "summary"]
+__all__ = ["costs_text", "follow", "move", "rates", "relay", "send", "summary"]
 
 BUSY_S = 2.0
+_told: set[tuple[str, str]] = set()
 
 
 def _asking(once: Callable[..., SyncReport], context: Context, *ends: Any, **options: Any) -> SyncReport:
@@ -41,6 +42,29 @@ def _asking(once: Callable[..., SyncReport], context: Context, *ends: Any, **opt
 def move(context: Context, session: Session, source: str, target: str, **options: Any) -> SyncReport:
     """Carry out one sync, with progress, and note the transfer in the ledger."""
     return _asking(_move, context, session, source, target, **options)
+
+
+def send(context: Context, session: Session, source: str, target: str, what: str) -> SyncReport:
+    """Send a folder or file for `what`, which needs all of it: what must not be missed is said once.
+
+    Raises
+    ------
+    SyncError
+        A file did not go.
+    """
+    from gpunb.commands.result import Note
+
+    report = move(context, session, source, target, direction="up")
+    for text in report.plan.notes:
+        if (session.id, text) not in _told:
+            _told.add((session.id, text))
+            context.tell(Note(text, "warn"))
+    if report.failed:
+        path, reason = report.failed[0]
+        more = f", and {len(report.failed) - 1} more" if len(report.failed) > 1 else ""
+        msg = f"{what}: {path} was not sent: {reason}{more}"
+        raise SyncError(msg, hint=f"gpunb sync {source} {session.name}:{target} shows what goes and what not")
+    return report
 
 
 def _move(
