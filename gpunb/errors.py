@@ -49,8 +49,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Literal
+
+from gpunb.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,20 +103,6 @@ __all__ = [
 ]
 
 
-# Words of a host or a cloud end up in messages: no terminal takes orders from
-# them, and nothing in them turns the writing direction or hides.
-_ESCAPE = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]{0,4096}(?:\x07|\x9c|\x1b\\)?"
-    r"|\x1b."
-)
-_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-
-
-def _plain(text: str) -> str:
-    return text if text.isprintable() else _HIDDEN.sub("", _ESCAPE.sub("", text.replace("\r\n", "\n")))
-
-
 class GpunbError(Exception):
     """An expected failure.
 
@@ -137,11 +124,11 @@ class GpunbError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, bill: str | None = None, hint: str | None = None) -> None:
-        message = _plain(message)
+        message = plain(message)
         super().__init__(message)
         self.message = message
         self.bill = bill
-        self.hint = hint if hint is None else _plain(hint)
+        self.hint = hint if hint is None else plain(hint)
 
     def lines(self) -> list[str]:
         """The failure as plain text, one line each: what, bill, next."""

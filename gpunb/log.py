@@ -15,6 +15,7 @@ import sys
 from typing import IO, Any
 
 from gpunb import paths
+from gpunb.text import plain
 
 __all__ = ["add_secret", "get", "problem", "redact", "set_level", "setup"]
 
@@ -43,8 +44,6 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (re.compile(r"(?i)(://[^/\s:@]+:)[^/\s@]+(@)"), r"\1" + HIDDEN + r"\2"),
 )
-# a host or a cloud may put terminal codes into what we log, and somebody will `cat` it
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def add_secret(value: str) -> None:
@@ -64,7 +63,8 @@ def redact(text: str) -> str:
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return _CONTROL.sub("?", redact(super().format(record)))
+        # a host or a cloud may put terminal codes into what is logged, or lines that look like records
+        return plain(redact(super().format(record))).replace("\n", "\n    ")
 
 
 class _SharedFile(logging.Handler):

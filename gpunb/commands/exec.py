@@ -73,14 +73,15 @@ class _Safe:
         self.trust = trust
 
     def writer(self, stream: IO[str]) -> Callable[[str], Any]:
-        """What writes to `stream`."""
+        """What writes to `stream`; called with "" at the end."""
         write = _writer(stream)
         if self.trust == "own" or not (stream.isatty() or getattr(stream, "buffer", None) is None):
             return write
-        from gpunb.remote.safetext import Escapes
+        from gpunb.text import Escapes
 
         escapes = Escapes()
-        return lambda text: write(escapes.feed(text))
+        # a byte that is no UTF-8 may be an order in eight bits: it becomes a character
+        return lambda text: write(escapes.feed(_decoded(text)) if text else escapes.finish())
 
 
 def _stream(channel: Channel, kept: dict[str, list[str]] | None, safe: _Safe, *, stdin: bool) -> int:
@@ -111,14 +112,22 @@ def _stream(channel: Channel, kept: dict[str, list[str]] | None, safe: _Safe, *,
 
 
 def _drain(receive: Callable[[int], bytes], write: Callable[[str], Any]) -> None:
+    """Write all that comes; then "", also where the connection breaks or the user interrupts."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    while True:
-        data = receive(CHUNK)
-        text = decoder.decode(data, final=not data)
-        if text:
-            write(text)
-        if not data:
-            return
+    try:
+        while True:
+            data = receive(CHUNK)
+            text = decoder.decode(data, final=not data)
+            if text:
+                write(text)
+            if not data:
+                return
+    finally:
+        write("")
+
+
+def _decoded(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _feed(channel: Channel) -> None:
@@ -136,7 +145,7 @@ def _writer(stream: IO[str]) -> Callable[[str], Any]:
     if raw is None:  # a notebook
 
         def write(text: str) -> None:
-            stream.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+            stream.write(_decoded(text))
             stream.flush()
 
         return write

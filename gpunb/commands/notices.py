@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gpunb import log
 from gpunb.commands.result import Note, Result, clean
 from gpunb.errors import GpunbError, RunNotFound
+from gpunb.text import one_line
 from gpunb.units import duration_text
 
 if TYPE_CHECKING:
@@ -38,9 +39,11 @@ def sentence(head: Mapping[str, Any], context: Context, followed: str) -> str | 
     kind = head.get("k")
     if kind == "lease-warning":
         left = head.get("left_s")
-        return f"the lease ends in {duration_text(float(left))}; extend gives it more" if left else None
+        if not isinstance(left, (int, float)) or not 0 < left < 1e9:
+            return None
+        return f"the lease ends in {duration_text(float(left))}; extend gives it more"
     if kind == "lease-over":
-        return f"the lease is over: {str(head.get('why', ''))[:200]}"
+        return f"the host says that the lease is over: {one_line(head.get('why', ''), 200)!r}"
     other = head.get("kind") == "job" and head.get("run") != followed
     if kind == "run-ended" and context.door == "terminal" and other:
         what = f"{head.get('kind')} {head.get('run')} ({head.get('name')})"

@@ -10,12 +10,12 @@ from __future__ import annotations
 import enum
 import json
 import math
-import re
 from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from gpunb.presentation.columns import GAP, Column, fit
+from gpunb.text import one_line, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell", "Code", "Fields", "Note", "Opening", "Result", "Table", "clean", "to_json"]
 
-# ANSI sequences go whole; then C0, DEL, C1, and the marks that reorder or hide text
-_SEQUENCE = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_].*?(?:\x1b\\|\Z)|.)", re.DOTALL
-)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 LINE_MAX = 2_000
 
 _STYLES = {
@@ -53,12 +48,12 @@ _CSS = {
 
 def clean(text: object, *, lines: bool = False) -> str:
     """`text` without terminal codes and hidden marks; one line unless `lines`."""
-    out = _CONTROL.sub("", _SEQUENCE.sub("", str(text)))
-    if not lines:
-        out = " ".join(out.split())
-        if len(out) > LINE_MAX:
-            out = f"{out[:LINE_MAX]}… ({len(out) - LINE_MAX} characters more)"
-    return out
+    if lines:
+        return plain(text)
+    given = str(text)
+    out = one_line(given, LINE_MAX)
+    more = len(given) - LINE_MAX
+    return f"{out} ({more} characters more)" if more > 0 and out.endswith("…") else out
 
 
 def to_json(value: Any) -> str:

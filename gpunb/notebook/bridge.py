@@ -25,6 +25,7 @@ from gpunb import log
 from gpunb.errors import GpunbError, HostError
 from gpunb.notebook.hostkernel import Ended, HostKernel, unnoted
 from gpunb.notebook.wire import Channels, Request
+from gpunb.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -138,7 +139,7 @@ class Bridge:
                 host.client.request("end_kernel", kernel=self.kernel, later=later, timeout=END_S)
 
     def _die(self, why: str, code: int = 1) -> None:
-        sys.stderr.write(f"gpunb: {why}\n")
+        sys.stderr.write(f"gpunb: {one_line(why)}\n")
         sys.stderr.flush()
         self.exit_code = code
         time.sleep(0.2)  # the last messages leave

@@ -11,6 +11,7 @@ from gpunb.remote import new_run_id, safereply
 from gpunb.remote.comms import Relay
 from gpunb.remote.display import NOTEBOOK_LIMIT, Player
 from gpunb.remote.safe import loads
+from gpunb.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -184,7 +185,7 @@ class HostKernel:
 
     def _made_up(self, end: Record, error: dict[str, Any] | None, request: Request) -> dict[str, Any]:
         """The reply of a cell whose own was never seen."""
-        state, why = str(end.head.get("state")), str(end.head.get("why", ""))
+        state, why = one_line(end.head.get("state"), 16), one_line(end.head.get("why", ""))
         if state == "ok":
             return {"status": "ok", "execution_count": 0, "user_expressions": {}, "payload": []}
         if error is None:

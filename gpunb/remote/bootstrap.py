@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from gpunb.errors import BootstrapFailed, HostSilent
 from gpunb.progress import SILENT, Progress
 from gpunb.ssh.quoting import quote
+from gpunb.text import one_line
 
 if TYPE_CHECKING:
     from gpunb.ssh.channel import Channel
@@ -136,7 +137,7 @@ def open_line(
                 data = wheels.archive(more, progress)
                 channel.sendall(struct.pack(">Q", len(data)) + data)
             else:
-                progress.say(str(more.get("text", ""))[:200])
+                progress.say(one_line(more.get("text", ""), 200))
                 timeout = INSTALL_TIMEOUT
             kind, more = lines.next(nonce, timeout)
     except BaseException:
@@ -158,7 +159,7 @@ def _once(kind: str, asked: set[str], begun: float, timeout: float) -> None:
 
 
 def _failed(more: dict[str, Any]) -> BootstrapFailed:
-    msg = f"the agent could not be started on the host: {str(more.get('text', ''))[:800]}"
+    msg = f"the agent could not be started on the host: {one_line(more.get('text', ''), 800)}"
     advice = ADVICE.get(str(more.get("step", "")))
     return BootstrapFailed(msg, bill="the instance runs and is billed", hint=advice)
 
@@ -209,7 +210,7 @@ class LineReader:
     def _said(self) -> str:
         """What the host has said that is not ours, on both of its streams: the end of it."""
         words = self._words + self.rest + b"\n" + self._channel.stderr()
-        said = " ".join(words.decode("utf-8", "replace").split())[-WORDS:]
+        said = one_line(words.decode("utf-8", "replace").strip()[-WORDS:], WORDS)
         return f": {said}" if said else ""
 
     @staticmethod
@@ -227,6 +228,6 @@ def read_line(channel: Channel, nonce: str, timeout: float = 30.0) -> tuple[str,
     lines = LineReader(channel)
     kind, more = lines.next(nonce, timeout)
     if kind != "ready":
-        msg = f"the host answered {kind!r}: {str(more.get('text', ''))[:500]}"
+        msg = f"the host answered {one_line(kind, 60)!r}: {one_line(more.get('text', ''), 500)}"
         raise BootstrapFailed(msg)
     return str(more.get("text", "")), lines.rest

@@ -10,7 +10,7 @@ from gpunb.agent import protocol
 from gpunb.errors import GpunbError, ProtocolError, Unreachable
 from gpunb.progress import SILENT, Progress
 from gpunb.remote.line import PATIENCE, Call, Line
-from gpunb.remote.records import HostInfo, Record, RunInfo
+from gpunb.remote.records import HostInfo, Record, RunInfo, cleaned
 from gpunb.remote.run import WINDOW, Followers, RunHandle
 from gpunb.remote.safetext import one_line
 
@@ -102,7 +102,7 @@ class AgentClient(Line):
         pid = raw.get("pid", 0)
         words = {name: raw[name][:4096] for name in names}
         if type(pid) is not int or not all(word.isprintable() for word in words.values()):
-            msg = f"the agent introduced itself as {str(raw)[:300]}"
+            msg = f"the agent introduced itself as {one_line(raw, 300)}"
             raise ProtocolError(msg)
         return HostInfo(pid=pid, **words)
 
@@ -342,7 +342,9 @@ class AgentClient(Line):
         if followers is not None and "dropped" in head:
             followers.take(Record(number, "cut", {**head, "bytes": head["dropped"]}, ()))
         elif followers is not None:
-            followers.take(Record(number, str(head.get("k")), head, protocol.parts_of(head, payload)))
+            kind, parts = str(head.get("k")), protocol.parts_of(head, payload)
+            known = head if kind == "stream" or self.trust == "own" else cleaned(head)
+            followers.take(Record(number, kind, known, parts))
 
     def _resume(self) -> None:
         """Ask again, and follow every run from the record after the last one seen."""

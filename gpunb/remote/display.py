@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from gpunb.errors import JobFailed, KernelDied, ProtocolError, RemoteCellError, RunError, RunTimeout
 from gpunb.remote.records import Record, RunInfo
 from gpunb.remote.safe import Gate, loads
+from gpunb.text import Seam, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ NOTEBOOK_LIMIT = 10 << 20  # characters of text in one cell's output; the journa
 TAIL = 4 << 10
 MAX_OWN = 256 << 20  # bytes of one message of a host that is the user's own
 MOST_ODD = 3  # records that are none, told one by one
+MOST_NOTES = 20  # of a host's own notes in one run
 
 
 class Sink(Protocol):
@@ -63,9 +65,14 @@ class TextSink:
     def __init__(self, out: IO[str] | None = None, err: IO[str] | None = None) -> None:
         self.out = out or sys.stdout
         self.err = err or sys.stderr
+        self._seam = Seam()
 
     def stream(self, name: str, text: str) -> None:
         """Written as it is."""
+        self._seam.printed(text)
+        self._write(name, text)
+
+    def _write(self, name: str, text: str) -> None:
         target = self.err if name == "stderr" else self.out
         target.write(text)
         target.flush()
@@ -84,12 +91,13 @@ class TextSink:
         """A terminal's past is left as it is."""
 
     def ask(self, prompt: str, *, password: bool) -> str:
-        """Asked in this terminal."""
+        """Asked in this terminal, on a line and in colours of its own."""
+        self._write("stdout", self._seam.close())
         return _ask(prompt, password=password)
 
     def note(self, text: str) -> None:
-        """On stderr, marked as ours."""
-        self.stream("stderr", f"gpunb: {text}\n")
+        """On stderr, marked as ours, on a line and in colours of its own."""
+        self._write("stderr", f"{self._seam.close()}gpunb: {one_line(text)}\n")
 
     def finish(self) -> None:
         """Flush."""
@@ -123,15 +131,18 @@ class NotebookSink:
         self.hidden = 0
         self._tail: deque[str] = deque()
         self._tail_size = 0
+        self._seam = Seam()
 
     def stream(self, name: str, text: str) -> None:
         """Deltas, as printed."""
         target = sys.stderr if name == "stderr" else sys.stdout
         if len(text) <= self.left:
             self.left -= len(text)
+            self._seam.printed(text)
             target.write(text)
             return
         if self.left:
+            self._seam.printed(text[: self.left])
             target.write(text[: self.left])
             text, self.left = text[self.left :], 0
         self.hidden += len(text)
@@ -176,11 +187,12 @@ class NotebookSink:
 
     def ask(self, prompt: str, *, password: bool) -> str:
         """In the notebook's own input box."""
+        sys.stdout.write(self._seam.close())
         return _ask(prompt, password=password)
 
     def note(self, text: str) -> None:
-        """On stderr, marked as ours."""
-        sys.stderr.write(f"gpunb: {text}\n")
+        """On stderr, marked as ours, on a line and in colours of its own."""
+        sys.stderr.write(f"{self._seam.close()}gpunb: {one_line(text)}\n")
 
     def offer(self, run_id: str, text: str) -> None:
         """Two buttons, where there are widgets."""
@@ -241,6 +253,7 @@ class Player:
         self._asked: Record | None = None
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
         self._odd = 0
+        self._notes = 0
 
     def play(self, record: Record) -> None:
         """Show one record; one that is not of the documented shape is left out."""
@@ -261,17 +274,10 @@ class Player:
             self._message(str(head.get("type")), record)
         elif record.kind == "start":
             self.kind = str(head.get("kind"))
-        elif record.kind == "note":
-            self.sink.note(self.gate.line(head.get("text", "")))
-        elif record.kind == "lost":
-            self.sink.note(f"{_count(head)} bytes of output are lost: {self.gate.line(head.get('why'), 200)}")
-        elif record.kind == "trimmed":
-            why = self.gate.line(head.get("why"), 200)
-            self.sink.note(f"{_count(head)} bytes of output are no longer kept on the host: {why}")
-        elif record.kind == "cut":
-            self.sink.note(
-                f"record {record.number} of {_count(head)} bytes is too large to show; the host keeps it"
-            )
+        elif record.kind in _NOTES:
+            self._notes += 1
+            if self.gate.trust == "own" or self._notes <= MOST_NOTES:
+                self.sink.note(_NOTES[record.kind](self.gate, record))
         elif record.kind == "comm":
             comm: Callable[[RunHandle, str, int], None] | None = getattr(self.sink, "comm", None)
             if comm is not None:
@@ -336,6 +342,8 @@ class Player:
                 self.sink.stream(name, text)
         for name, text in self.gate.ends():
             self.sink.stream(name, text)
+        if self.gate.trust != "own" and self._notes > MOST_NOTES:
+            self.sink.note(f"{self._notes - MOST_NOTES:,} more notes of the host's are not shown")
         if self._odd > MOST_ODD:
             self.sink.note(f"{self._odd - MOST_ODD:,} more records are not shown")
         if self.gate.left_out and hasattr(self.sink, "offer"):
@@ -369,6 +377,35 @@ class Player:
             raise RemoteCellError(self.error["ename"], self.error["evalue"], self.error["traceback"])
         msg = f"run {run} ended as {info.state}: {why}"
         raise RunError(msg)
+
+
+def _said(gate: Gate, record: Record) -> str:
+    """A host's own words, which must not pass for gpunb's."""
+    text = gate.line(record.head.get("text", ""))
+    return text if gate.trust == "own" else f'the host says: "{text}"'
+
+
+def _lost(gate: Gate, record: Record) -> str:
+    why = gate.line(record.head.get("why") or "", 200)
+    return f"{_count(record.head)} bytes of output are lost{f' (the host says: {why})' if why else ''}"
+
+
+def _trimmed(gate: Gate, record: Record) -> str:
+    why = gate.line(record.head.get("why") or "", 200)
+    more = f" (it says: {why})" if why else ""
+    return f"{_count(record.head)} bytes of output are no longer kept on the host{more}"
+
+
+def _cut(gate: Gate, record: Record) -> str:  # noqa: ARG001 - one signature
+    return f"record {record.number} of {_count(record.head)} bytes is too large to show; the host keeps it"
+
+
+_NOTES: dict[str, Callable[[Gate, Record], str]] = {
+    "note": _said,
+    "lost": _lost,
+    "trimmed": _trimmed,
+    "cut": _cut,
+}
 
 
 def _count(head: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ from gpunb.errors import (
 )
 from gpunb.progress import SILENT, Progress
 from gpunb.remote.bootstrap import open_line
+from gpunb.remote.records import cleaned
 from gpunb.remote.safetext import one_line
 from gpunb.ssh.channel import BILLED
 from gpunb.ssh.connection import Connection
@@ -277,6 +278,7 @@ class Line:
                 call.answer = head
                 call.done.set()
         elif kind == "note":
+            head = {**cleaned(head)}
             for listener in [*self._listeners, *([self.on_note] if self.on_note is not None else [])]:
                 safely(listener, head)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.agent.protocol import END_STATES
 from gpunb.errors import ProtocolError
+from gpunb.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[a-z0-9]{1,64}")
 _YEAR_5000 = 95_617_584_000.0
 
-__all__ = ["HostInfo", "Record", "RunInfo"]
+__all__ = ["HostInfo", "Record", "RunInfo", "cleaned"]
+
+
+def cleaned(head: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The head of a record or note with its texts made fit for a line, whoever shows them."""
+    return {key: one_line(value) if isinstance(value, str) else value for key, value in head.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,14 +118,14 @@ class RunInfo:
                 waiting_since=_time(None, ages.get("waiting")),
             )
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
-            msg = f"the agent described a run as {str(raw)[:300]}"
+            msg = f"the agent described a run as {one_line(raw, 300)}"
             raise ProtocolError(msg) from err
 
 
 def _text(value: object, limit: int) -> str:
     if not isinstance(value, str):
         raise TypeError
-    return value[:limit]
+    return one_line(value, limit)
 
 
 def _id(value: object) -> str:

@@ -205,7 +205,7 @@ def get(
         except Unreachable as err:
             transfer.explain(err)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as err:
-            msg = f"the host described a variable as something else than agreed: {err}"
+            msg = f"the host described a variable as something else than agreed: {one_line(err, 300)}"
             raise ProtocolError(msg) from err
         transfer.finish()
     return {item["name"]: _unpack(item, parts) for item, parts in zip(items, buffers, strict=True)}
@@ -328,12 +328,13 @@ class _Transfer:
             raise self._error
         raw = self._reply
         if raw.get("status") != "ok":
-            msg = f"the host's kernel could not do it: {raw.get('ename', '')} {raw.get('evalue', 'no reply')}"
+            why = one_line(f"{raw.get('ename', '')} {raw.get('evalue', 'no reply')}", 500)
+            msg = f"the host's kernel could not do it: {why}"
             raise VariableError(msg)
         try:
             report = json.loads(ast.literal_eval(raw["data"]["text/plain"]))
         except (KeyError, TypeError, ValueError, SyntaxError, MemoryError, RecursionError) as err:
-            msg = f"the host's kernel answered {str(raw)[:300]}"
+            msg = f"the host's kernel answered {one_line(raw, 300)}"
             raise ProtocolError(msg) from err
         return report if isinstance(report, dict) else {}
 
@@ -344,7 +345,7 @@ class _Transfer:
             raise self._error
         raw = self._reply
         why = f"{raw.get('ename')}: {raw.get('evalue')}" if raw.get("status") == "error" else str(err)
-        msg = f"the transfer broke off: {why}"
+        msg = f"the transfer broke off: {one_line(why, 500)}"
         raise VariableError(msg, hint="try again") from err
 
 

@@ -16,6 +16,7 @@ from gpunb.server import bodies, shown
 from gpunb.server.base import Handler, authorized, guarded
 from gpunb.server.loads import reachable
 from gpunb.server.work import exactly
+from gpunb.text import Escapes, plain
 
 if TYPE_CHECKING:
     from gpunb.remote import AgentClient, RunHandle, RunInfo
@@ -27,11 +28,7 @@ __all__ = ["ROUTES"]
 ID = r"([A-Za-z0-9._-]{1,64})"
 WAIT_S = 20.0
 TEXT_MAX = 4 << 20  # characters in one answer
-_COLOUR = re.compile(r"\x1b\[[0-9;:]{0,64}m")
-_HARD = re.compile(
-    r"[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
-)
-_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)", re.DOTALL)
+_MOVES = re.compile("\x1b\\[[0-9]*[ABCDGK]")  # a page has no cursor
 # one client follows a run once: two tabs that read the same log take turns
 _reading = threading.Lock()
 
@@ -160,7 +157,7 @@ def _log(hub: Hub, ident: str, after: int, limit: int) -> dict[str, Any]:
     for one in sink.records:
         if one["kind"] not in {"end", "input"}:
             stream = "stdout" if one["kind"] == "stdout" else "stderr"
-            text.stream(stream, _COLOUR.sub("", one["text"]) + ("" if one["kind"] in _STREAMS else "\n"))
+            text.stream(stream, plain(one["text"]) + ("" if one["kind"] in _STREAMS else "\n"))
     text.finish()
     ended = info.over and last >= info.last
     return {"records": sink.records, "text": text.text(), "next": last, "ended": ended, "state": info.state}
@@ -232,17 +229,8 @@ class _Records:
 
 def _tidy(text: str) -> str:
     """`text` with lines, tabs, overwriting and colours, and without all other controls."""
-    parts = []
-    at = 0
-    for found in _COLOUR.finditer(text):
-        parts += [_bare(text[at : found.start()]), found.group()]
-        at = found.end()
-    parts.append(_bare(text[at:]))
-    return _HARD.sub("", "".join(parts))
-
-
-def _bare(text: str) -> str:
-    return _SEQUENCE.sub("", text).replace("\x1b", "")
+    escapes = Escapes()
+    return _MOVES.sub("", escapes.feed(text) + escapes.finish())
 
 
 ROUTES: list[tuple[str, type[Handler]]] = [

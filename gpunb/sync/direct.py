@@ -25,6 +25,7 @@ from gpunb.ssh.pipe import CIPHERS
 from gpunb.sync.hostcontent import HostReader, HostWriter
 from gpunb.sync.line import HostFault, Line
 from gpunb.sync.remote import encode
+from gpunb.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -75,7 +76,7 @@ class Link:
             raise
         except HostError as err:
             self.close()
-            raise NotDirect(_plain(err.message)) from err
+            raise NotDirect(one_line(err.message, 200)) from err
         return self
 
     def _line(self, side: HostSide) -> Line:
@@ -122,7 +123,7 @@ def connect(one: HostSide, two: HostSide, size: int) -> list[Link]:
         folder = str(two.line.call("admit", key=public, seconds=KEY_S)["folder"])
     except (HostFault, KeyError) as err:
         reason = err.message if isinstance(err, HostFault) else "no folder"
-        msg = f"the target's host takes no key for it: {_plain(reason)}"
+        msg = f"the target's host takes no key for it: {one_line(reason, 200)}"
         raise NotDirect(msg) from err
     try:
         _check(endpoint, private)
@@ -182,15 +183,11 @@ def _check(endpoint: Endpoint, private: str) -> None:
         msg = "the target's SSH server takes no key from ~/.ssh/authorized_keys"
         raise NotDirect(msg) from err
     except HostError as err:
-        msg = f"the key could not be tried: {_plain(err.message)}"
+        msg = f"the key could not be tried: {one_line(err.message, 200)}"
         raise NotDirect(msg) from err
     if wire_direct.NO not in said or word.encode() in said:
         msg = "the target's SSH server would run other commands with a key held to one"
         raise NotDirect(msg)
-
-
-def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)[:200]
 
 
 class _Span:
@@ -263,7 +260,7 @@ class _Writer(HostWriter):
         if kind == ord("Y"):
             return
         if kind == ord("B"):
-            why = _plain(bytes(body).decode("utf-8", "replace"))
+            why = one_line(bytes(body).decode("utf-8", "replace"), 200)
             log.get(__name__).info("a direct line broke: %s", why)
             msg = f"the line from host to host broke: {why}"
             raise DirectBroke(msg, hint="run the same sync again: it goes on")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import HostError
 from gpunb.ssh.quoting import quote
+from gpunb.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -194,7 +195,7 @@ class HostMover:
                 waiting.append(job)  # most likely it has expired while the host was busy
                 return
             self._moved(-job.moved)
-            job.failed(_line(answer["error"]))
+            job.failed(one_line(answer["error"], 400))
 
     def _answer(self, timeout: float) -> dict[str, Any]:
         """The next line that is ours."""
@@ -214,8 +215,3 @@ class HostMover:
                 raise CannotRun(msg)
             self._channel.settimeout(max(0.1, deadline - time.monotonic()))
             self._buffer += self._channel.take(1 << 16)
-
-
-def _line(text: object) -> str:
-    """A host's words: one line, without what a terminal would act on."""
-    return "".join(c if c.isprintable() else " " for c in str(text))[:400]

@@ -14,7 +14,7 @@ from gpunb.offers.text import clean
         ("\x1b[31mred\x1b[0m", "red"),
         ("\x1b]0;title\x07rest", "rest"),
         ("a\r\nb\tc", "a b c"),
-        ("evil\u202etxt", "evil txt"),
+        ("evil\u202etxt", "eviltxt"),
         ("half \ud800 pair", "half pair"),
         ("<b onclick=x>", "<b onclick=x>"),
         ("no\u00a0break", "no break"),
