@@ -38,10 +38,11 @@ if TYPE_CHECKING:
     from gpunb.remote.records import Record
     from gpunb.remote.run import RunHandle
 
-__all__ = ["Port", "Relay", "follow"]
+__all__ = ["CONTROL", "Port", "Relay", "follow", "page_states"]
 
 LOG = logging.getLogger("gpunb.remote")
-TARGETS = frozenset(["jupyter.widget", "jupyter.widget.control"])  # of hosts that are not one's own
+CONTROL = "jupyter.widget.control"
+TARGETS = frozenset(["jupyter.widget", CONTROL])  # of hosts that are not one's own
 PUMP_S = 0.05  # seconds that are given to the host's messages at once
 WAIT_S = 60.0  # seconds a browser's message is waited for
 PARENTS = 500  # cells and messages whose later output still finds its place
@@ -98,6 +99,9 @@ class Relay:
         self._parents: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
         self._refused: set[str] = set()
         self._held = safewidgets.Held()
+        self._widgets = safewidgets.WidgetGate()
+        self._waiting: list[tuple[dict[str, Any], Sequence[Any]]] = []  # for widgets that they refer to
+        self._controls: set[str] = set()  # comms by which a page asks for all widgets
         self._gates: OrderedDict[str, Gate] = OrderedDict()
         self._last: set[str] = set()  # comms of kernels that are no more
 
@@ -126,6 +130,7 @@ class Relay:
                     return
                 if not self._reached(part, number):
                     self._take_next(1.0)
+            self._settle(last=True)
 
     def _reached(self, part: str, number: int) -> bool:
         if self._part > part and self._handle is not None:  # a newer one was there only: its beginning
@@ -253,25 +258,65 @@ class Relay:
         comm_id = content.get("comm_id")
         if not isinstance(comm_id, str) or not 0 < len(comm_id) <= MAX_ID:
             return
+        if not snap:
+            self._settle(last=True)
         if kind == "comm_open":
-            if snap and comm_id in self.models.open and self._contiguous:
+            known = snap and comm_id in self.models.open and self._contiguous
+            if known or not self._allowed(str(content.get("target_name", ""))):
                 return
-            if not self._may_open(content):
-                return
-            known = comm_id in self.models.open
-            self.models.take(kind, content, metadata, buffers)
-            self._last.discard(comm_id)
-            self._open(comm_id, known=known)
+            if snap and self._stranger:
+                self._waiting.append((content, buffers))
+                self._settle()
+            else:
+                self._take_open(content, metadata, buffers)
             return
         if comm_id not in self.models.open:
             return
-        if kind == "comm_msg" and not self._may_change(comm_id, content):
-            return
+        if self._stranger:
+            make = self._widgets.closing if kind == "comm_close" else self._widgets.change
+            try:
+                content, metadata, buffers = make(content, buffers)
+            except safewidgets.Refused:
+                return
         self._translate(content)
         self.models.take(kind, content, metadata, buffers)
         self.port.publish(kind, content, metadata, buffers, None)
         if kind == "comm_close":
             self.port.closed(comm_id)
+
+    def _take_open(
+        self, content: dict[str, Any], metadata: dict[str, Any], buffers: Sequence[Any]
+    ) -> str | None:
+        """Open a comm of the host's here; its id, if it is one that may be."""
+        if self._stranger:
+            try:
+                content, metadata, buffers = self._widgets.opening(content, buffers)
+            except safewidgets.Refused as err:
+                if str(err):
+                    self._refuse(str(err), f"{err} is not shown from a host that is a stranger")
+                return None
+        comm_id = str(content["comm_id"])
+        known = comm_id in self.models.open
+        self.models.take("comm_open", content, metadata, buffers)
+        self._last.discard(comm_id)
+        self._open(comm_id, known=known)
+        return comm_id
+
+    def _settle(self, *, last: bool = False) -> list[str]:
+        """Open what waits for widgets that it refers to; with `last`, also what they never came for."""
+        opened: list[str] = []
+        while self._waiting:
+            ready = [one for one in self._waiting if not self._widgets.missing(one[0])]
+            if not ready and not last:
+                break
+            for one in ready or self._waiting[:1]:
+                self._waiting.remove(one)
+                opened += filter(None, [self._take_open(one[0], {}, one[1])])
+        return opened
+
+    @property
+    def _stranger(self) -> bool:
+        return self.client.trust not in ("own", "datacenter")
 
     @property
     def _contiguous(self) -> bool:
@@ -294,42 +339,10 @@ class Relay:
             content, metadata, buffers = model.opening(comm_id)
             self.port.publish("comm_open", content, metadata, buffers, None)
 
-    def _may_open(self, content: dict[str, Any]) -> bool:
-        """Whether a comm of the host may be one here; a stranger's state is made harmless."""
-        target, data = str(content.get("target_name", "")), content.get("data")
-        state = data.get("state") if isinstance(data, dict) else None
-        if not self._allowed(target):
-            return False
-        if self.client.trust != "stranger" or target != "jupyter.widget":
-            return True
-        if not isinstance(data, dict) or not isinstance(state, dict):
-            return False
-        why = safewidgets.refusal(state)
-        if why:
-            self._refuse(why, f"{why} is not shown from a host that is a stranger")
-            return False
-        if not safewidgets.paths_are_plain(data.get("buffer_paths")):
-            return False
-        data["state"] = safewidgets.clean_state(str(state.get("_model_name")), state)
-        return True
-
-    def _may_change(self, comm_id: str, content: dict[str, Any]) -> bool:
-        """Whether a message to a comm may pass; a stranger's state is made harmless."""
-        if self.client.trust != "stranger":
-            return True
-        model, data = self.models.open[comm_id], content.get("data")
-        state = data.get("state") if isinstance(data, dict) else None
-        if not isinstance(data, dict) or not isinstance(state, dict):
-            return True
-        if not safewidgets.fixed(model.state, state):
-            return False
-        if not safewidgets.paths_are_plain(data.get("buffer_paths")):
-            return False
-        data["state"] = safewidgets.clean_state(str(model.state.get("_model_name")), state)
-        return True
-
     def _allowed(self, target: str) -> bool:
-        if len(self.models.open) >= (MAX_OPEN if self.client.trust == "own" else safewidgets.MOST_OPEN):
+        if len(self.models.open) + len(self._waiting) >= (
+            MAX_OPEN if self.client.trust == "own" else safewidgets.MOST_OPEN
+        ):
             return False
         if self.client.trust == "own" or target in TARGETS:
             return True
@@ -354,6 +367,8 @@ class Relay:
             parent = self._parents.get(state["msg_id"])
             if parent is not None:
                 state["msg_id"] = parent["header"]["msg_id"]
+            elif self._stranger:  # the output of something else in the page
+                state["msg_id"] = ""
 
     def _look_back(self, part: str) -> None:
         """The widgets of a run of long ago, as they were last."""
@@ -365,7 +380,7 @@ class Relay:
         past, held = Models(), safewidgets.Held()
         for record in handle.records(60.0):
             if record.kind == "msg" and str(record.head.get("type")) in TYPES:
-                with suppress(ValueError, ProtocolError, RecursionError):
+                with suppress(ValueError, ProtocolError, RecursionError, TypeError):
                     own = self.client.trust == "own"
                     full = len(past.open) >= safewidgets.MOST_OPEN or not held.takes(record.size, past.open)
                     if own or not full:
@@ -374,13 +389,17 @@ class Relay:
                 handle.close()
                 break
         self._seen.add(part)
-        for comm_id, model in past.open.items():
-            content = {"target_name": model.target, "data": {"state": model.state}}
-            if comm_id not in self.models.open and self._may_open(content):
-                model.state = content["data"]["state"]  # type: ignore[index]
-                self.models.open[comm_id] = model
-                self._open(comm_id, known=False)
-                self._grey({comm_id})
+        new = [model.opening(comm_id) for comm_id, model in past.open.items() if self._is_new(comm_id, model)]
+        if self._stranger:
+            self._settle(last=True)
+            self._waiting = [(content, buffers) for content, _, buffers in new]
+            opened = self._settle(last=True)
+        else:
+            opened = [name for one in new for name in filter(None, [self._take_open(*one)])]
+        self._grey({comm_id for comm_id in opened if comm_id in self.models.open})
+
+    def _is_new(self, comm_id: str, model: Model) -> bool:
+        return comm_id not in self.models.open and self._allowed(model.target)
 
     # -- from the browser
 
@@ -391,6 +410,8 @@ class Relay:
         metadata, buffers = message.get("metadata") or {}, list(message.get("buffers") or [])
         with self.lock:
             self.pump()
+            if self._stranger and self._control(kind, comm_id, content):
+                return
             if self.gone or comm_id in self._last:
                 self._answer(comm_id, content)
                 return
@@ -410,6 +431,21 @@ class Relay:
         self.pump()
         if call.error is not None and not self.gone:
             LOG.info("a comm message was refused: %s", call.error)
+
+    def _control(self, kind: str, comm_id: str, content: Mapping[str, Any]) -> bool:
+        """Answer a page that asks for all widgets: here, since a stranger would answer with others."""
+        data = content.get("data")
+        if kind == "comm_open" and content.get("target_name") == CONTROL:
+            self._controls.add(comm_id)
+        elif comm_id not in self._controls:
+            return False
+        elif kind == "comm_close":
+            self._controls.discard(comm_id)
+        elif isinstance(data, dict) and data.get("method") == "request_states":
+            states, paths, buffers = page_states(self)
+            found = {"method": "update_states", "states": states, "buffer_paths": paths}
+            self.port.publish("comm_msg", {"comm_id": comm_id, "data": found}, {}, buffers, None)
+        return True
 
     def _answer(self, comm_id: str, content: Mapping[str, Any]) -> None:
         """What a widget without a host says: its last state."""
@@ -457,6 +493,25 @@ class Relay:
             if model.state.get("disabled") is False:
                 model.state["disabled"] = True
                 self._publish_state(comm_id, {"disabled"})
+
+
+def page_states(relay: Relay) -> tuple[dict[str, Any], list[list[Any]], list[bytes]]:
+    """All widgets of a host as a page that is loaded again asks for them: states, buffer paths, buffers."""
+    states: dict[str, Any] = {}
+    paths: list[list[Any]] = []
+    buffers: list[bytes] = []
+    for comm_id, model in relay.states().items():
+        picked, more = model.picked()
+        state = picked["state"]
+        states[comm_id] = {
+            "model_name": state.get("_model_name"),
+            "model_module": state.get("_model_module"),
+            "model_module_version": state.get("_model_module_version"),
+            "state": state,
+        }
+        paths += [[comm_id, "state", *path] for path in picked["buffer_paths"]]
+        buffers += more
+    return states, paths, buffers
 
 
 _relays: weakref.WeakKeyDictionary[AgentClient, Relay] = weakref.WeakKeyDictionary()

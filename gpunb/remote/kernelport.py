@@ -7,6 +7,8 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import ProtocolError
+from gpunb.remote.comms import CONTROL, page_states
+from gpunb.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["KernelPort"]
 
 PAUSE_S = 0.02  # seconds for what else this kernel has to do, while a host's messages pour in
-CONTROL = "jupyter.widget.control"
 _HOST = "gpunb_host"  # an attribute of a twin: the host whose comm it is
 
 
@@ -102,7 +103,7 @@ class KernelPort:
 
     def note(self, text: str) -> None:
         """On stderr, marked as ours."""
-        sys.stderr.write(f"gpunb: {text}\n")
+        sys.stderr.write(f"gpunb: {one_line(text)}\n")
 
 
 _shared: weakref.WeakSet[Relay] = weakref.WeakSet()
@@ -132,15 +133,8 @@ def _share_control(manager: Any) -> None:
 def _with_hosts(data: dict[str, Any], buffers: list[Any]) -> tuple[dict[str, Any], list[Any]]:
     states, paths = dict(data.get("states") or {}), list(data.get("buffer_paths") or [])
     for relay in list(_shared):
-        for comm_id, model in relay.states().items():
-            picked, more = model.picked()
-            state = picked["state"]
-            states[comm_id] = {
-                "model_name": state.get("_model_name"),
-                "model_module": state.get("_model_module"),
-                "model_module_version": state.get("_model_module_version"),
-                "state": state,
-            }
-            paths += [[comm_id, "state", *path] for path in picked["buffer_paths"]]
-            buffers += more
+        found, more_paths, more = page_states(relay)
+        states |= found
+        paths += more_paths
+        buffers += more
     return {**data, "states": states, "buffer_paths": paths}, buffers

@@ -228,7 +228,13 @@ def test_a_strangers_widgets_show_and_run_nothing() -> None:
         opening("HTMLModel", value=evil, description_allow_html=True, description=evil),
         change(value=evil + "2", description_allow_html=True),
         opening("OutputModel", module="@jupyter-widgets/output", comm_id="c2", outputs=output),
-        opening("HTMLStyleModel", comm_id="c3", background="url(https://evil.example)"),
+        opening(
+            "HTMLStyleModel",
+            comm_id="c3",
+            _view_module="@jupyter-widgets/base",
+            _view_name="StyleView",
+            background="url(https://evil.example)",
+        ),
         opening("ImageModel", comm_id="c4", format="url", value="https://evil.example/p.png"),
         opening(
             "BoxModel", comm_id="c5", _dom_classes=["mine", "jp-Dialog", "a b"], x={"__proto__": {"y": 1}}
@@ -280,10 +286,11 @@ def test_the_states_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(many.sent) == 20
     # a bar that moves ten thousand times is no flood: what was replaced is not counted
     bar = relayed(
-        opening("FloatProgressModel"), *[change(value=float(n), description="x" * 50) for n in range(5000)]
+        opening("FloatProgressModel", _view_name="ProgressView"),
+        *[change(value=float(n), description="x" * 50) for n in range(5000)],
     )
     assert len(bar.sent) == 5001
-    large = relayed(opening("TextModel"), *[change(**{f"k{n}": "x" * 9000}) for n in range(50)])
+    large = relayed(*[opening("TextModel", comm_id=f"c{n}", value="x" * 9000) for n in range(50)])
     assert 5 < len(large.sent) < 20
     assert len(large.notes) == 1
 
