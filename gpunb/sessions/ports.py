@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from gpunb import log, paths
 from gpunb.agent import processes
 from gpunb.errors import BadInput, GpunbError, LedgerError, SessionError
+from gpunb.ssh.browsers import own_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,11 +50,14 @@ class Port:
     pid: int
     started: int | None
     since: float
+    name: str = ""  # by which a browser gets through
 
     @property
     def link(self) -> str:
         """What a browser here opens; for a reverse one, what the host's programs open."""
-        return f"http://127.0.0.1:{self.host_port if self.reverse else self.local_port}"
+        if self.reverse:
+            return f"http://127.0.0.1:{self.host_port}"
+        return f"http://{self.name or '127.0.0.1'}:{self.local_port}"
 
     @property
     def path(self) -> Path:
@@ -180,7 +184,9 @@ def open_port(session: Session, host_port: int, *, local_port: int = 0, reverse:
     here = local_port or host_port
     pid = os.getpid()
     started = processes.start_time(pid)
-    port = Port(session.id, session.name, host_port, here, reverse, pid, started, time.time())
+    # the user's own host may have what a browser holds for this machine
+    name = "" if reverse or session.trust == "own" else own_name(session.name)
+    port = Port(session.id, session.name, host_port, here, reverse, pid, started, time.time(), name)
     try:
         opened = _open(session, port)
     except BadInput:
@@ -202,5 +208,5 @@ def _open(session: Session, port: Port) -> _Opened:
     if port.reverse:
         made = forward.reverse(connection, "127.0.0.1", port.local_port, listen=port.host_port)
     else:
-        made = forward.local(connection, "127.0.0.1", port.host_port, listen=port.local_port)
+        made = forward.local(connection, "127.0.0.1", port.host_port, listen=port.local_port, name=port.name)
     return made, connection

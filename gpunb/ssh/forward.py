@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from gpunb.errors import BadInput, HostError, Unreachable
+from gpunb.ssh.browsers import OwnName
 from gpunb.ssh.channel import Channel, reason
 from gpunb.ssh.wire import tune
 
@@ -100,8 +101,11 @@ class Forward:
 
 
 class _Local(Forward):
-    def __init__(self, connection: Connection, host: str, port: int, listener: socket.socket) -> None:
+    def __init__(
+        self, connection: Connection, host: str, port: int, listener: socket.socket, name: str
+    ) -> None:
         super().__init__(listener.getsockname()[1])
+        self._name = name
         self._connection, self._target, self._listener = connection, (host, port), listener
         threading.Thread(target=self._accept, name=f"gpunb-forward-{self.port}", daemon=True).start()
 
@@ -118,7 +122,7 @@ class _Local(Forward):
             if channel is None:  # nothing listens there on the host, or the connection is gone
                 client.close()
             else:
-                self.join(client, channel)
+                self.join(OwnName(client, self._name) if self._name else client, channel)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -170,7 +174,13 @@ class _Reverse(Forward):
 
 
 def local(
-    connection: Connection, host: str, port: int, *, bind: str = "127.0.0.1", listen: int = 0
+    connection: Connection,
+    host: str,
+    port: int,
+    *,
+    bind: str = "127.0.0.1",
+    listen: int = 0,
+    name: str = "",
 ) -> Forward:
     """Listen here and connect each client to `host`:`port` as the remote host sees it.
 
@@ -178,6 +188,8 @@ def local(
     ----------
     bind, listen
         Where to listen here; port 0 takes a free one, see `Forward.port`.
+    name
+        The only host name by which a browser gets through, see `gpunb.ssh.browsers`.
 
     Raises
     ------
@@ -194,7 +206,7 @@ def local(
         listener.close()
         msg = f"port {listen} on {bind} can't be listened on: {err.strerror}"
         raise BadInput(msg, hint="use another port, or 0 for any free one") from err
-    forward = _Local(connection, host, port, listener)
+    forward = _Local(connection, host, port, listener, name)
     connection.on_close(forward.close)
     return forward
 

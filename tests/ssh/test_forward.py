@@ -10,6 +10,7 @@ import pytest
 
 from gpunb.errors import BadInput
 from gpunb.ssh import forward
+from gpunb.ssh.browsers import own_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,3 +96,46 @@ def test_closing_the_connection_closes_its_forwards(connection: Connection, echo
 def test_a_taken_port_is_named(connection: Connection, echo: int) -> None:
     with pytest.raises(BadInput, match=f"port {echo} on 127.0.0.1"):
         forward.local(connection, "127.0.0.1", 1, listen=echo)
+
+
+@pytest.mark.parametrize(
+    ("request_", "passes"),
+    [
+        (b"GET /x?a=1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\nCookie: username-127-0-0-1-8888=login\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nHost: localhost:1\r\nUser-Agent: Mozilla/5.0\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nhost: [::1]:1\r\nsec-fetch-mode: navigate\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nCookie: a=b\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nHost: demo.localhost:1\r\nHost: 127.0.0.1\r\nCookie: a=b\r\n\r\n", False),
+        (
+            b"GET / HTTP/1.1\r\nHost: demo.localhost.evil.example\r\nOrigin: http://127.0.0.1:8888\r\n\r\n",
+            False,
+        ),
+        (b"GET / HTTP/1.1\r\nHost: demo.localhost:1\r\nCookie: own=1\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nHost: 127.0.0.1:1\r\nUser-Agent: curl/8\r\n\r\n", True),
+        (b"\x16\x03\x01 no request", True),
+        (b"SSH-2.0-x\r\n", True),
+    ],
+)
+@pytest.mark.parametrize("size", [7, 1 << 16])
+def test_a_browser_comes_by_the_forwards_own_name(
+    connection: Connection, echo: int, request_: bytes, passes: bool, size: int
+) -> None:
+    with forward.local(connection, "127.0.0.1", echo, name="demo.localhost") as one:
+        with socket.create_connection(("127.0.0.1", one.port), timeout=20) as client:
+            for at in range(0, len(request_), size):
+                client.sendall(request_[at : at + size])
+            client.shutdown(socket.SHUT_WR)
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+        if passes:
+            assert answer == request_
+        else:
+            path = request_.split(b" ")[1]
+            assert answer.startswith(b"HTTP/1.1 307 ")
+            assert b"\r\nLocation: http://demo.localhost:%d%s\r\n" % (one.port, path) in answer
+            assert b"login" not in answer
+
+
+def test_the_names_of_forwards() -> None:
+    assert own_name("train_2") == "train-2.localhost"
+    assert own_name("ä") == "host.localhost"
+    assert own_name("..a/../b") == "a-b.localhost"
