@@ -17,13 +17,18 @@ __all__ = ["command"]
 
 @verb("replay", reads=True, example="replay\nreplay k3v9\nreplay k3v9 --trust", session=True)
 @click.argument("run", required=False, shell_complete=complete_runs)
-@click.option("--frame", is_flag=True, help="Let a stranger's HTML run in a closed frame, without a network.")
+@click.option(
+    "--frame",
+    is_flag=True,
+    help="Show a stranger's HTML with its styles and drawings in a closed frame: nothing runs in it.",
+)
 @click.option("--trust", is_flag=True, help="Show all as the host sent it: it may run code in this page.")
 def command(context: Context, *, run: str | None, frame: bool, trust: bool, session: str | None) -> Result:
     """Show a run's output again, pictures and results included, and do not wait for more.
 
     What a stranger's host shows is made harmless first; with --frame and --trust, less so, for this
-    once. Without RUN: the newest. `attach` goes on to the run's end and can answer and interrupt it.
+    once: a plot that is a program needs --trust. Without RUN: the newest. `attach` goes on to the
+    run's end and can answer and interrupt it.
     """
     from gpunb.commands import playing
     from gpunb.commands.logs import play_history

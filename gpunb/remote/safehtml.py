@@ -16,6 +16,8 @@ from functools import cache
 from html import escape, unescape
 from typing import Any
 
+from gpunb.remote import safetex
+
 __all__ = ["clean_html", "frame", "markdown_html", "plain_tex", "safe_latex", "svg_picture", "what_is_active"]
 
 LONGEST = 4 << 20  # characters of HTML that are looked at
@@ -97,12 +99,6 @@ _ACTIVE: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
         re.compile(r"\b(?:src|srcset|poster)\s*=\s*[\"']?\s*(?!data:)[\w./]"),
     ),
 }
-
-_TEX = (
-    r"(?:href|url|style|class|cssId|data|html\w*|require|[egx]?def|(?:re)?new\w+|providecommand|let|futurelet"
-    r"|csname|includegraphics|input|bbox|mmlToken|unicode|Html|texttip|mathtip|toggle|action\w*)"
-)
-_TEX_COMMAND = re.compile(rf"\\(?={_TEX}(?![a-z]))", re.IGNORECASE)
 
 BOX = '<div class="mathjax_ignore tex2jax_ignore" style="contain:paint;overflow:auto">'
 BOX_WITH_MATH = '<div style="contain:paint;overflow:auto">'
@@ -191,20 +187,20 @@ def markdown_html(text: str) -> str | None:
     inner = clean_fragment(made)
     if inner is None:
         return None
-    box = BOX if _TEX_COMMAND.search(unescape(unescape(made))) else BOX_WITH_MATH
+    box = BOX_WITH_MATH if safetex.only_typesets(unescape(unescape(made))) else BOX
     return f"{box}{inner}</div>"
 
 
 def safe_latex(text: str) -> str | None:
-    """LaTeX for MathJax without links, HTML and definitions; None if it has such."""
-    if len(text) > LONGEST_MARKDOWN or _TEX_COMMAND.search(text):
+    """LaTeX for MathJax or KaTeX of commands that only typeset; None if it has others."""
+    if len(text) > LONGEST_MARKDOWN or not safetex.only_typesets(text):
         return None
     return text.replace("<", r"\lt ").replace(">", r"\gt ")
 
 
 def plain_tex(text: str) -> str:
     """`text` in which no command of LaTeX that could do more than typeset is one."""
-    return _TEX_COMMAND.sub("\\\\\u200b", text)
+    return safetex.without_others(text)
 
 
 def svg_picture(text: str) -> str:
@@ -213,20 +209,28 @@ def svg_picture(text: str) -> str:
     return f'{BOX}<img alt="drawing" src="data:image/svg+xml;base64,{data}"></div>'
 
 
-_CDNS = "https://cdn.plot.ly https://cdn.jsdelivr.net https://cdnjs.cloudflare.com https://cdn.bokeh.org"
 _POLICY = (
-    f"default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' {_CDNS}; "
-    f"style-src 'unsafe-inline' {_CDNS}; img-src data: blob:; font-src data:; media-src data: blob:; "
-    "form-action 'none'; base-uri 'none'"
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; "
+    "media-src data: blob:; form-action 'none'; base-uri 'none'; frame-src 'none'"
 )
+_HEAD_TAGS = re.compile(r"<(?=/?(?:meta|link|base)\b)", re.IGNORECASE)  # looked up or followed in spite of it
 
 
 def frame(text: str, height: int = 480) -> str:
-    """HTML that runs in a closed frame: another origin than the page's, no network but known libraries."""
+    """HTML with its styles and drawings in a closed frame: nothing runs there, and it has no network.
+
+    Scripts stay out: no policy of a page keeps them from WebRTC. The frame around the frame
+    is what a link in it can't leave: where the inner one may go is the outer one's policy.
+    """
+    inner = _closed(_HEAD_TAGS.sub("&lt;", text), "width:100%;height:100%;border:none")
+    outer = f"<style>html,body{{margin:0;height:100%}}</style>{inner}"
+    return _closed(outer, f"width:100%;height:{height}px;border:1px dashed var(--jp-border-color2,#bbb)")
+
+
+def _closed(body: str, style: str) -> str:
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-    page = f'<!doctype html><meta charset="utf-8">{policy}<body>{text}</body>'
-    style = f"width:100%;height:{height}px;border:1px dashed var(--jp-border-color2,#bbb)"
+    page = f'<!doctype html><meta charset="utf-8">{policy}<body>{body}</body>'
     return (
-        '<iframe sandbox="allow-scripts" referrerpolicy="no-referrer" credentialless '
-        f'srcdoc="{escape(page)}" style="{style}"></iframe>'
+        f'<iframe sandbox="" referrerpolicy="no-referrer" credentialless srcdoc="{escape(page)}" '
+        f'style="{style}"></iframe>'
     )

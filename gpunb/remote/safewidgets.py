@@ -417,7 +417,7 @@ def _text(name: str, key: str, value: Any) -> str:  # noqa: PLR0911 - one for ea
     if key in _WORDS or name == "LabelModel":
         shown = safehtml.plain_tex(text[:10_000])
         with_tags = key in _WORDS and _TAG.search(shown)
-        text = str(safehtml.clean_fragment(shown) or "") if with_tags else shown
+        text = safehtml.plain_tex(safehtml.clean_fragment(shown) or "") if with_tags else shown
     return text
 
 

@@ -189,8 +189,52 @@ def test_a_drawing_becomes_a_picture() -> None:
 
 
 def test_a_closed_frame_has_no_way_out() -> None:
-    made = safehtml.frame('<script>"</iframe><script>alert(1)</script>')
+    from html import unescape
+
+    made = safehtml.frame('<script>"</iframe><script>alert(1)</script><meta http-equiv=refresh><LINK rel=x>')
     assert made.count("<iframe") == 1
     assert made.count("<script") == 0
-    assert 'sandbox="allow-scripts"' in made
-    assert "default-src &#x27;none&#x27;" in made.replace("&amp;", "&") or "default-src" in made
+    inner = unescape(made)
+    for policy in ('sandbox=""', "default-src 'none'", "frame-src 'none'"):
+        assert policy in made.replace("&#x27;", "'")
+        assert policy in inner.replace("&#x27;", "'").partition("srcdoc")[2]
+    assert "script-src" not in inner
+    assert "allow-" not in inner
+    body = unescape(inner)
+    assert "<meta http-equiv=refresh" not in body
+    assert "<LINK" not in body
+
+
+OTHERS = """
+DeclareMathOperator DeclarePairedDelimiter def gdef edef xdef let futurelet newcommand renewcommand
+providecommand newenvironment require href url style class cssId data htmlClass htmlId htmlStyle
+htmlData unicode label ref eqref tag includegraphics color definecolor textcolor colorbox fcolorbox
+bbox enclose mathchoice rule raise lower kern hskip hspace moveleft llap rlap smash verb char
+catcode csname input mmlToken mathtip texttip toggle action Newextension
+"""
+
+
+@pytest.mark.parametrize("command", OTHERS.split())
+def test_latex_changes_nothing_of_the_page(command: str) -> None:
+    text = rf"$x \{command}{{\alpha}}{{x}}$"
+    assert safehtml.safe_latex(text) is None
+    shown = safehtml.plain_tex(text)
+    assert f"\\{command}" not in shown
+    assert safehtml.safe_latex(shown) is not None
+    markdown = safehtml.markdown_html(text) or ""
+    assert markdown.startswith(safehtml.BOX)
+    entity = safehtml.markdown_html(text.replace("\\", "&#92;")) or ""
+    assert entity.startswith(safehtml.BOX)
+
+
+def test_what_sympy_and_people_write_stays() -> None:
+    for text in (
+        r"$\displaystyle \int_{0}^{\infty} e^{- x^{2}}\, dx = \frac{\sqrt{\pi}}{2}$",
+        r"$\left[\begin{matrix}1 & 0\\y & x\end{matrix}\right]$",
+        r"\begin{align*}a &= \operatorname{sinc}(x) \\ b &\leq \mathbb{R}\end{align*}",
+        r"$\begin{cases} x & \text{for}\: x < 1 \\ 0 & \text{otherwise} \end{cases}$",
+        r"$\{1, 2\} \cup \lvert x \rvert \quad \hat{y} \approx \sum_i \alpha_i$",
+    ):
+        assert safehtml.safe_latex(text) is not None, text
+        assert safehtml.plain_tex(text) == text
+    assert (safehtml.markdown_html(r"mine: $\alpha$") or "").startswith(safehtml.BOX_WITH_MATH)
