@@ -42,7 +42,10 @@ def lines(ledger: Ledger, *, now: float | None = None, again: bool = False) -> l
             session.lease = replace(session.lease, idle_s=None)  # at work
         cost = costs.get(session.id)
         found = standing(session, cost if cost is not None else ledger.cost(session.id, at), at)
-        mine = {key for key in _said if key[0] == session.id and key[1] != "silent"}
+        if found.traffic and (again or (session.id, "traffic", 0.0) not in _said):
+            out.append(found.traffic)
+            _said.add((session.id, "traffic", 0.0))
+        mine = {key for key in _said if key[0] == session.id and key[1] not in {"silent", "traffic"}}
         if not found.warning or found.ends_at is None:
             _said.difference_update(mine)
             continue

@@ -101,6 +101,7 @@ def to_rent(offer: Offer, request: RentRequest, agreed: Agreement, *, before: st
         rows.append(("if it is gone", instead))
     if before:
         sentences.insert(0, f"{before}.")
+        rows.insert(0, ("before", before))
     paid = hourly > 0 or bool(traffic)
     return Question(
         text=" ".join(sentences),
@@ -168,9 +169,9 @@ def to_extend(
 
 def to_stop(ledger: Ledger, session: Session) -> Question:
     """Before the machine ends and its disk stays."""
-    price = price_text(session.stopped_usd_h)
     return Question(
-        text=f"Stop {session.name}: variables are lost, its disk stays, for {price} an hour until it is down."
+        text=f"Stop {session.name}: variables are lost, its disk stays and costs "
+        f"{_hourly(session.stopped_usd_h)} until it is down."
         f"{_running(ledger, session)}",
         prompt=f"stop {session.name}?",
         usd=0.0,
@@ -197,9 +198,9 @@ def to_start(ledger: Ledger, session: Session) -> Question:
 
 def to_reboot(ledger: Ledger, session: Session) -> Question:
     """Before the machine restarts."""
-    price = price_text(session.usd_h)
+    price = _hourly(session.usd_h)
     return Question(
-        text=f"Reboot {session.name}: variables are lost, files stay; it costs {price} an hour all the time."
+        text=f"Reboot {session.name}: variables are lost, files stay; it costs {price} all the time."
         f"{_running(ledger, session)}",
         prompt=f"reboot {session.name}?",
         usd=0.0,
@@ -272,6 +273,10 @@ def _traffic(offer: Offer) -> str:
     if not offer.down_usd_gb and not offer.up_usd_gb:
         return ""
     return f"{price_text(offer.down_usd_gb)} a GB received and {price_text(offer.up_usd_gb)} a GB sent"
+
+
+def _hourly(usd_h: float) -> str:
+    return f"{price_text(usd_h)} an hour" if usd_h else "nothing"
 
 
 def _longer(old: float | None, new: float | None) -> bool:

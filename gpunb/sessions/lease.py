@@ -225,6 +225,8 @@ class Standing:
         What is left of each, None where there is no limit.
     warning
         A line to show when the end is near, else "".
+    traffic
+        A line to show when traffic has cost more than the default budget leaves, which does not count it.
     """
 
     ends_at: float | None = None
@@ -232,6 +234,7 @@ class Standing:
     idle_left_s: float | None = None
     budget_left_usd: float | None = None
     warning: str = ""
+    traffic: str = ""
 
 
 def standing(session: Session, cost: Cost, now: float) -> Standing:
@@ -263,13 +266,25 @@ def standing(session: Session, cost: Cost, now: float) -> Standing:
         warning = (
             f"{session.name} ends in {left / 60.0:.0f} min: {reason} is nearly over; gpunb extend keeps it"
         )
-    elif not lease.budget_set and lease.budget_usd is not None and cost.total > lease.budget_usd:
-        warning = (
-            f"{session.name} has cost ${cost.total:.2f}, ${cost.bandwidth:.2f} of it for traffic, which the "
-            f"default budget of ${lease.budget_usd:.2f} does not count; "
-            f"gpunb extend {session.name} --budget USD limits all"
-        )
-    return Standing(ends_at=at, why=why, idle_left_s=idle_left, budget_left_usd=budget_left, warning=warning)
+    return Standing(
+        ends_at=at,
+        why=why,
+        idle_left_s=idle_left,
+        budget_left_usd=budget_left,
+        warning=warning,
+        traffic=_traffic(session, cost),
+    )
+
+
+def _traffic(session: Session, cost: Cost) -> str:
+    lease = session.lease
+    if lease.budget_set or lease.budget_usd is None or cost.total <= lease.budget_usd or not cost.bandwidth:
+        return ""
+    return (
+        f"{session.name} has cost ${cost.total:.2f}, ${cost.bandwidth:.2f} of it for traffic, which the "
+        f"default budget of ${lease.budget_usd:.2f} does not count; "
+        f"gpunb extend {session.name} --budget USD limits all"
+    )
 
 
 def _price(offer: Offer, hours: float, disk_gb: float) -> float:
