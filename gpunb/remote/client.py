@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from gpunb.agent import protocol
 from gpunb.errors import GpunbError, ProtocolError, Unreachable
 from gpunb.progress import SILENT, Progress
-from gpunb.remote.line import PATIENCE, Call, Line
+from gpunb.remote.answers import checked, odd
+from gpunb.remote.line import DOWN, PATIENCE, Call, Line
 from gpunb.remote.records import HostInfo, Record, RunInfo, cleaned
 from gpunb.remote.run import WINDOW, Followers, RunHandle
 from gpunb.remote.safetext import one_line
@@ -52,14 +53,16 @@ class AgentClient(Line):
         trust: str = "stranger",
         progress: Progress = SILENT,
         patience: float = PATIENCE,
+        name: str = "",
     ) -> AgentClient:
-        """Bootstrap the agent if need be, and open the line.
+        """Bootstrap the agent if need be, and open the line; `name` is what the user calls the host.
 
         Raises
         ------
         Unreachable, HostKeyChanged, AuthRefused, BootstrapFailed
         """
         client = cls(endpoint, python=python, trust=trust, patience=patience)
+        client.name = name or client.name
         rest = client._open(progress)
         client._start_reading(rest)
         try:
@@ -83,11 +86,11 @@ class AgentClient(Line):
         """
         call = self._post(op, args)
         if not call.done.wait(timeout):
-            msg = f"{self.endpoint.alias} did not answer {op!r} within {timeout:.0f} s"
+            msg = f"{self.name} did not answer {op!r} within {timeout:.0f} s"
             raise Unreachable(msg, hint="gpunb ps shows the session; gpunb doctor checks the way there")
         if call.error is not None:
             raise call.error
-        return call.answer
+        return checked(op, call.answer, self.name)
 
     def begin(self, op: str, parts: Sequence[Any] = (), **args: Any) -> Call:
         """Ask without waiting: ``done`` is set when ``answer`` or ``error`` is there."""
@@ -96,15 +99,13 @@ class AgentClient(Line):
     def _hello(self) -> HostInfo:
         raw = self.request("hello", proto=protocol.VERSION)
         names = ("agent", "python", "python_version", "home", "hostname")
-        if not all(isinstance(raw.get(name), str) for name in names):
-            msg = f"the agent introduced itself as {one_line(raw, 300)}"
-            raise ProtocolError(msg)
+        words = {name: raw.get(name) for name in names}
         pid = raw.get("pid", 0)
-        words = {name: raw[name][:4096] for name in names}
-        if type(pid) is not int or not all(word.isprintable() for word in words.values()):
-            msg = f"the agent introduced itself as {one_line(raw, 300)}"
-            raise ProtocolError(msg)
-        return HostInfo(pid=pid, **words)
+        fine = type(pid) is int and all(isinstance(one, str) and one.isprintable() for one in words.values())
+        if not fine:
+            msg = f"the agent on {self.name} introduced itself as {one_line(raw, 300)}"
+            raise ProtocolError(msg, hint=DOWN)
+        return HostInfo(pid=pid, **{name: str(one)[:4096] for name, one in words.items()})
 
     def round_trip(self) -> float:
         """Seconds to the agent and back: the better of two."""
@@ -242,14 +243,16 @@ class AgentClient(Line):
     def runs(self) -> list[RunInfo]:
         """All runs that the host knows, oldest first."""
         found = self.request("runs").get("runs")
-        if not isinstance(found, list):
-            msg = "the agent's list of runs is not a list"
-            raise ProtocolError(msg)
-        return [RunInfo.parse(raw) for raw in found]
+        if found is None:
+            raise odd(self.name, "'runs' without a list of them")
+        return [self._info(raw) for raw in found]
+
+    def _info(self, raw: Mapping[str, Any]) -> RunInfo:
+        return RunInfo.parse(raw, f"the agent on {self.name}")
 
     def run_info(self, run_id: str) -> RunInfo:
         """One run, or `RunNotFound`."""
-        return RunInfo.parse(self.request("info", run=run_id))
+        return self._info(self.request("info", run=run_id))
 
     def interrupt(self, run_id: str) -> None:
         """SIGINT to a cell; ends a job's process tree. Does not wait: the run's records tell."""
@@ -257,7 +260,7 @@ class AgentClient(Line):
 
     def cancel(self, run_id: str) -> RunInfo:
         """End a run: a cell is interrupted, a job's whole tree gets TERM, then KILL."""
-        return RunInfo.parse(self.request("interrupt", run=run_id))
+        return self._info(self.request("interrupt", run=run_id))
 
     def answer(self, run_id: str, number: int, text: str) -> bool:
         """Answer the input record `number`; False if somebody was quicker."""
@@ -274,10 +277,9 @@ class AgentClient(Line):
         """
         answer = self.request("kernel", type=kind, content=dict(content), quick=quick, timeout=timeout)
         reply = answer.get("reply")
-        if not isinstance(reply, dict):
-            msg = f"the agent's answer to {kind!r} has no reply"
-            raise ProtocolError(msg)
-        return reply
+        if reply is None:
+            raise odd(self.name, f"{kind!r} without a reply")
+        return dict(reply)
 
     def restart_kernel(self) -> None:
         """A new kernel on the host; variables are gone, runs and files stay."""

@@ -27,6 +27,7 @@ from gpunb.errors import (
     Unreachable,
 )
 from gpunb.progress import SILENT, Progress
+from gpunb.remote.answers import tame
 from gpunb.remote.bootstrap import open_line
 from gpunb.remote.records import cleaned
 from gpunb.remote.safetext import one_line
@@ -115,7 +116,7 @@ class Line:
             if self._closed is not None:
                 raise self._closed
             if self._connection is None:
-                msg = f"there is no line to {self.endpoint.alias}"
+                msg = f"there is no line to {self.name}"
                 raise Unreachable(msg, bill=BILLED)
             return self._connection
 
@@ -131,7 +132,7 @@ class Line:
 
     def close(self) -> None:
         """Close the line; what runs on the host goes on."""
-        self._end(Unreachable(f"the line to {self.endpoint.alias} was closed here"))
+        self._end(Unreachable(f"the line to {self.name} was closed here"))
 
     # -- requests
 
@@ -167,7 +168,7 @@ class Line:
             self._stalls += 1
             LOG.warning("%s takes no more requests, closing the line", self.endpoint.alias)
             if self._stalls > 1:  # and nothing was answered in between
-                msg = f"{self.endpoint.alias} takes no more requests"
+                msg = f"{self.name} takes no more requests"
                 self._end(Unreachable(msg, bill=BILLED))
             else:
                 self._drop(channel)
@@ -211,14 +212,14 @@ class Line:
 
     def _read(self, rest: bytes) -> None:
         """Read, and mend the line, until it is given up. However this ends, nobody waits on."""
-        why: GpunbError = Unreachable(f"the line to {self.endpoint.alias} ended", bill=BILLED)
+        why: GpunbError = Unreachable(f"the line to {self.name} ended", bill=BILLED)
         try:
             self._read_on(rest)
         except GpunbError as err:
             why = err
         except Exception as err:
             LOG.warning("reading from %s", self.endpoint.alias, exc_info=True)
-            msg = f"the line to {self.endpoint.alias} ended: {type(err).__name__}: {err}"
+            msg = f"the line to {self.name} ended: {type(err).__name__}: {err}"
             why = Unreachable(msg, bill=BILLED)
         finally:
             self._end(why)
@@ -231,10 +232,10 @@ class Line:
             self._drop()
             if isinstance(error, ProtocolError):
                 raise error
-            self._tell(f"the line to {self.endpoint.alias} broke; what runs there goes on, reconnecting")
+            self._tell(f"the line to {self.name} broke; what runs there goes on, reconnecting")
             rest = self._reconnect()
             self._resume()
-            self._tell(f"the line to {self.endpoint.alias} is back")
+            self._tell(f"the line to {self.name} is back")
 
     def _read_until_broken(self, rest: bytes) -> Exception | None:
         decoder = protocol.Decoder(keep=protocol.MAX_BODY if self.trust == "own" else KEEP)
@@ -280,7 +281,7 @@ class Line:
         elif kind == "note":
             head = {**cleaned(head)}
             for listener in [*self._listeners, *([self.on_note] if self.on_note is not None else [])]:
-                safely(listener, head)
+                safely(listener, tame(head))
 
     def _reconnect(self) -> bytes:
         """A line again, and its first bytes.

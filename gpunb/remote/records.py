@@ -95,8 +95,8 @@ class RunInfo:
         return self.state in END_STATES
 
     @classmethod
-    def parse(cls, raw: Mapping[str, Any]) -> RunInfo:
-        """From the agent's answer; a wrong type is a `ProtocolError`."""
+    def parse(cls, raw: Mapping[str, Any], who: str = "the agent") -> RunInfo:
+        """From the answer of `who`; a wrong type is a `ProtocolError`."""
         try:
             ages = raw.get("ages") or {}
             return cls(
@@ -118,7 +118,7 @@ class RunInfo:
                 waiting_since=_time(None, ages.get("waiting")),
             )
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
-            msg = f"the agent described a run as {one_line(raw, 300)}"
+            msg = f"{who} described a run as {one_line(raw, 300)}"
             raise ProtocolError(msg) from err
 
 

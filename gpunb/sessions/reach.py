@@ -210,7 +210,11 @@ def agent(session: Session, progress: Progress = SILENT) -> AgentClient:
             held.agent = None
         if held.agent is None:
             held.agent = AgentClient.connect(
-                where, python=session.python or None, trust=session.trust, progress=progress
+                where,
+                python=session.python or None,
+                trust=session.trust,
+                progress=progress,
+                name=session.name,
             )
         held.agent.trust, held.agent.name = session.trust, session.name  # the user may have changed them
         return held.agent

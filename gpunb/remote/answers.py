@@ -1,0 +1,110 @@
+"""What a host's agent may answer: checked once, where the answers come in.
+
+A host is a stranger, and an agent may be another version's or a liar's. What the layers above read
+of an answer has the kind that they expect, or the request ends with one clear error that names
+the host; what they don't read passes as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import ProtocolError
+from gpunb.remote.safetext import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["checked", "odd", "tame"]
+
+_MOST = 2**60
+_YEAR_5000 = 95_617_584_000.0
+
+
+def _whole(value: object) -> bool:
+    return type(value) is int and abs(value) < _MOST
+
+
+def _number(value: object) -> bool:
+    """A finite number that a float holds."""
+    return (_whole(value) or type(value) is float) and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def _count(value: object) -> bool:
+    return _whole(value) and value >= 0  # type: ignore[operator]
+
+
+def _moment(value: object) -> bool:
+    """Unix seconds that a calendar has."""
+    return _number(value) and 0 <= value < _YEAR_5000  # type: ignore[operator]
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _objects(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+#: The fields that are read of each answer: what each must be if it is there and not null.
+SHAPES: Mapping[str, Mapping[str, Callable[[object], bool]]] = {
+    "answer": {"taken": _flag},
+    "before": {"n": _count},
+    "comms": {"part": _text},
+    "info": {"run": _text},
+    "interrupt": {"run": _text},
+    "kernel": {"reply": _object},
+    "runs": {"runs": _objects},
+    "source": {"code": _text, "argv": _texts, "shell": _text},
+    "telemetry": {"samples": _objects, "time": _moment},
+}
+
+
+def checked(op: str, answer: dict[str, Any], host: str) -> dict[str, Any]:
+    """`answer` to the request `op`, without the fields that are null.
+
+    Raises
+    ------
+    ProtocolError
+        A field is something else than it can be; names the host, the request, the field and the value.
+    """
+    found = {name: value for name, value in tame(answer).items() if value is not None}
+    for name, is_fine in SHAPES.get(op, {}).items():
+        if name in found and not is_fine(found[name]):
+            raise odd(host, f"{op!r} with {name} = {one_line(repr(found[name]), 200)}")
+    return found
+
+
+def tame(value: Any) -> Any:
+    """A JSON value whose numbers can be counted with: NaN, infinities and endless integers are null."""
+    if isinstance(value, dict):
+        return {name: tame(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [tame(one) for one in value]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value if _number(value) else None
+    return value
+
+
+def odd(host: str, what: str) -> ProtocolError:
+    """The error for an answer that no agent of ours gives."""
+    msg = f"the agent on {host} answered {what}, which makes no sense"
+    return ProtocolError(
+        msg,
+        bill="the instance may still run and be billed",
+        hint="another version of gpunb may have started it, or the host can't be trusted: gpunb down ends it",
+    )
