@@ -11,18 +11,18 @@ import os
 import re
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gpunb import paths
-from gpunb.errors import GpunbError, WrongState
+from gpunb.errors import AuthRefused, GpunbError, WrongState
 from gpunb.progress import SILENT, Progress
 from gpunb.sessions.model import SessionState
 from gpunb.units import price_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from gpunb.remote import AgentClient, RunInfo
@@ -188,7 +188,8 @@ def connection(session: Session) -> Connection:
             if held.connection is not None:
                 held.connection.close()
                 held.connection = None
-            held.connection = Connection.open(where)
+            with _told(session):
+                held.connection = Connection.open(where)
         return held.connection
 
 
@@ -209,15 +210,31 @@ def agent(session: Session, progress: Progress = SILENT) -> AgentClient:
             held.agent.close()
             held.agent = None
         if held.agent is None:
-            held.agent = AgentClient.connect(
-                where,
-                python=session.python or None,
-                trust=session.trust,
-                progress=progress,
-                name=session.name,
-            )
+            with _told(session):
+                held.agent = AgentClient.connect(
+                    where,
+                    python=session.python or None,
+                    trust=session.trust,
+                    progress=progress,
+                    name=session.name,
+                )
         held.agent.trust, held.agent.name = session.trust, session.name  # the user may have changed them
         return held.agent
+
+
+@contextmanager
+def _told(session: Session) -> Iterator[None]:
+    """A refused key means something else where it has let us in before."""
+    try:
+        yield
+    except AuthRefused as err:
+        if session.ready is not None:
+            key = paths.session_dir(session.id) / "id_ed25519.pub"
+            err.hint = (
+                "it took the key before: something has taken it out of ~/.ssh/authorized_keys there. The"
+                f" provider's console can put it back (the line in {key}); gpunb down {session.name} ends it"
+            )
+        raise
 
 
 def held(session_id: str) -> AgentClient | None:

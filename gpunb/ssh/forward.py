@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from gpunb.errors import BadInput, HostError, Unreachable
 from gpunb.ssh.browsers import OwnName
 from gpunb.ssh.channel import Channel, reason
+from gpunb.ssh.connection import Forbidden
 from gpunb.ssh.wire import tune
 
 if TYPE_CHECKING:
@@ -195,7 +196,17 @@ def local(
     ------
     BadInput
         The local port is taken or not allowed.
+    Forbidden
+        The host's sshd forwards nothing, or not to there: every client would be turned away.
+    Unreachable
+        The connection is broken.
     """
+    try:
+        connection.towards(host, port, (bind, 1)).close()
+    except (Forbidden, Unreachable):
+        raise
+    except HostError:
+        pass  # nothing listens there yet
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -9,7 +9,7 @@ from support.clouds import simulated
 
 from gpunb import paths, ssh
 from gpunb.commands.cli import invoke
-from gpunb.errors import BadInput, GpunbError, HostKeyChanged
+from gpunb.errors import AuthRefused, BadInput, GpunbError, HostKeyChanged
 from gpunb.providers.local import launch, terminate
 from gpunb.providers.vast import VastProvider
 from gpunb.sessions import reach
@@ -116,6 +116,19 @@ def test_a_new_key_that_nobody_vouches_for_waits_for_the_user(
     assert "by the word of the user" in events("box")
     assert invoke(["exec", "box", "--", "true"]).exit_code == 0
     invoke(["down", "box", "--yes"])
+    assert vast.billed_now() == []
+
+
+def test_a_key_that_was_taken_before_is_not_said_to_be_on_its_way(vast: Any) -> None:
+    invoke(RENT)
+    reach.close_all()
+    folder = vast.hosts.root / only_machine(vast).host.handle
+    (folder / "authorized_keys").write_text("")
+    with pytest.raises(AuthRefused, match="does not take the session's key") as caught:
+        invoke(["exec", "box", "--", "true"])
+    assert "it took the key before" in str(caught.value.hint)
+    assert "id_ed25519.pub" in str(caught.value.hint)
+    invoke(["down", "box", "--no-save", "--yes"])
     assert vast.billed_now() == []
 
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpunb.errors import BadInput
-from gpunb.ssh import forward
+from gpunb.errors import BadInput, HostError
+from gpunb.ssh import Connection, forward
 from gpunb.ssh.browsers import own_name
+from gpunb.ssh.connection import Forbidden
+from tests.support.sshd import Sshd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from gpunb.ssh import Connection
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -69,6 +70,24 @@ def test_bytes_pass_both_ways_on_many_connections(connection: Connection, echo: 
         assert _through(one.port, b"one") == b"one"
     with pytest.raises(OSError):  # noqa: PT011 - refused or reset, as the system likes
         _through(one.port, b"x") == b"x" or (_ for _ in ()).throw(OSError("nothing came back"))
+
+
+@pytest.mark.parametrize("rule", ["AllowTcpForwarding no", "DisableForwarding yes", "PermitOpen 127.0.0.1:9"])
+def test_a_host_that_forbids_forwarding_says_so_instead_of_a_dead_link(
+    tmp_path: Path, echo: int, rule: str
+) -> None:
+    server = Sshd(tmp_path / "closed", extra=rule).start()
+    try:
+        with Connection.open(server.endpoint()) as closed:
+            with pytest.raises(Forbidden, match=f"forwards nothing to 127.0.0.1:{echo}") as caught:
+                forward.local(closed, "127.0.0.1", echo)
+            assert "sshd_config" in str(caught.value.hint)
+            if "PermitOpen" not in rule:
+                with pytest.raises(HostError, match="refuses to listen"):
+                    forward.reverse(closed, "127.0.0.1", echo)
+            assert closed.run("echo up").out == b"up\n"
+    finally:
+        server.stop()
 
 
 def test_nothing_listens_behind_it(connection: Connection) -> None:
