@@ -38,6 +38,7 @@
     │   └── ProtocolError       bytes that are not our protocol
     ├── RunError                one run on the host
     │   ├── RunNotFound         the host has no such run
+    │   ├── NobodyToAsk         it waits for input, and nobody can answer here
     │   ├── RemoteCellError     the cell raised; carries the remote traceback
     │   ├── KernelDied          the kernel ended under the cell
     │   ├── RunTimeout          the time given to the run is over
@@ -78,6 +79,7 @@ __all__ = [
     "LedgerTooNew",
     "LedgerUnwritable",
     "NoFunds",
+    "NobodyToAsk",
     "NotEnoughSpace",
     "NotSupported",
     "OfferGone",
@@ -373,6 +375,19 @@ class RunError(GpunbError):
 
 class RunNotFound(RunError):
     """The host has no such run."""
+
+
+class NobodyToAsk(RunError):
+    """A run waits for the answer to an ``input()``, and whoever looks at it here can't give one."""
+
+    @classmethod
+    def of(cls, run: str, prompt: str) -> NobodyToAsk:
+        """The failure for a run and what it asks."""
+        return cls(
+            f"run {run} waits for an answer to {prompt.strip()[:200]!r}, and nobody can answer here",
+            bill="it goes on waiting; the session runs on, is billed, and may be ended as idle",
+            hint=f"gpunb attach {run} in a terminal or a notebook answers it, gpunb cancel {run} ends it",
+        )
 
 
 class RemoteCellError(RunError):

@@ -165,8 +165,9 @@ class Agent:
             raise OpError(code="bad-code", text="code: not a string")
         about = self.new_about(args, "cell")
         if about is not None:
+            about["stdin"] = bool(args.get("stdin", True))
             if args.get("kernel"):
-                about.update(kernel=args["kernel"], stdin=args.get("stdin", True))
+                about["kernel"] = args["kernel"]
                 about["expressions"] = args.get("expressions") or {}
             store = args.get("store", True)
             given = self._secrets(args, about)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,7 @@ from gpunb.commands.verb import complete_runs, verb
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
+    from gpunb.remote import Sink
 
 __all__ = ["command"]
 
@@ -27,5 +28,20 @@ def command(context: Context, *, run: str | None, session: str | None) -> Result
 
     found, run_id = playing.find(context, run, session)
     handle = context.agent(found).attach(run_id)
-    info = playing.follow(context, handle, context.sink(run_id))
+    sink = context.sink(run_id) if context.can_ask else _Deaf(context.sink(run_id))
+    info = playing.follow(context, handle, sink)
     return Result({"run": run_id, "session": found.name, "state": info.state, "exit_code": info.exit_code})
+
+
+class _Deaf:
+    """A sink in front of which nobody sits: it can't ask, and answers no question of the run's either."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sink, name)
+
+    def ask(self, prompt: str, *, password: bool) -> str:
+        """Nobody can answer here; somebody elsewhere may."""
+        raise NotImplementedError

@@ -73,7 +73,7 @@ def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool
     client = handle.client
     before, client.on_line = client.on_line, sink.note
     end_listening = client.listen(heard)
-    heeded = _LastWords(sink)
+    heeded = _Heeded(sink, context, handle.id)
     try:
         info = show(handle, heeded, interactive=interactive)
     except RunNotFound:
@@ -104,15 +104,32 @@ def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool
     return info
 
 
-class _LastWords:
-    """A sink that also remembers the last that came on stderr."""
+class _Heeded:
+    """A sink that also remembers the last that came on stderr, and notes that a run waits for an answer."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, context: Context, run_id: str) -> None:
         self._sink = sink
+        self._context = context
+        self._run = run_id
         self.words = ""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sink, name)
+
+    def ask(self, prompt: str, *, password: bool) -> str:
+        """Ask it; the ledger has it meanwhile, for whoever looks from elsewhere."""
+        from gpunb.sessions.model import WAITING
+
+        ledger = self._context.ledger
+        ledger.mark_run(self._run, WAITING)
+        try:
+            text = self._sink.ask(prompt, password=password)
+        except (EOFError, KeyboardInterrupt):
+            ledger.mark_run(self._run, "running")
+            raise
+        ledger.mark_run(self._run, "running")
+        ledger.touch_run(self._run)
+        return text
 
     def stream(self, name: str, text: str) -> None:
         """Show it; keep the last of stderr."""

@@ -116,7 +116,11 @@ def _run(context: Context, body: str, options: dict[str, Any]) -> Result | None:
     timeout = options["timeout"] or context.settings.cell_timeout
     label = options["name"] or _label(body)
     with playing.noted(context, session, kind="cell", name=label) as run_id:
-        handle = client.run_cell(body, name=label, run_id=run_id, timeout=timeout, secrets=secrets)
+        # a detached cell is asked about by `attach`
+        stdin = context.can_ask or options["detach"]
+        handle = client.run_cell(
+            body, name=label, run_id=run_id, timeout=timeout, secrets=secrets, stdin=stdin
+        )
         if options["detach"]:
             info = handle.info()
             handle.close()

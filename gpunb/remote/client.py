@@ -126,6 +126,7 @@ class AgentClient(Line):
         run_id: str | None = None,
         timeout: float | None = None,
         kernel: str = "",
+        stdin: bool = True,
         secrets: Mapping[str, str] | None = None,
         **more: Any,
     ) -> RunHandle:
@@ -137,11 +138,14 @@ class AgentClient(Line):
             Seconds after which the agent interrupts the cell, whoever is connected.
         kernel
             Another kernel than the session's own: a notebook's. For that one, `more` may hold
-            ``store``, ``stdin`` and ``expressions``, as in an execute request.
+            ``store`` and ``expressions``, as in an execute request.
+        stdin
+            Whether somebody can answer an ``input()``. Where nobody can it fails in the cell, as
+            in a kernel here (StdinNotImplementedError).
         secrets
             Environment variables for this cell's time; kept in memory, there and here.
         """
-        args = {"code": code, "name": name, "timeout": timeout, "kernel": kernel, **more}
+        args = {"code": code, "name": name, "timeout": timeout, "kernel": kernel, "stdin": stdin, **more}
         return self._start("cell", args, run_id, secrets)
 
     def run_job(

@@ -7,7 +7,15 @@ import sys
 from collections import deque
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from gpunb.errors import JobFailed, KernelDied, ProtocolError, RemoteCellError, RunError, RunTimeout
+from gpunb.errors import (
+    JobFailed,
+    KernelDied,
+    NobodyToAsk,
+    ProtocolError,
+    RemoteCellError,
+    RunError,
+    RunTimeout,
+)
 from gpunb.remote.records import Record, RunInfo
 from gpunb.remote.safe import Gate, loads
 from gpunb.text import Seam, one_line
@@ -24,6 +32,7 @@ __all__ = ["NotebookSink", "Sink", "TextSink", "show"]
 NOTEBOOK_LIMIT = 10 << 20  # characters of text in one cell's output; the journal has all
 TAIL = 4 << 10
 MAX_OWN = 256 << 20  # bytes of one message of a host that is the user's own
+END_OF_INPUT = "\x04"  # what Jupyter's front ends send for Ctrl-D: input() raises EOFError in the cell
 MOST_ODD = 3  # records that are none, told one by one
 MOST_NOTES = 20  # of a host's own notes in one run
 
@@ -284,6 +293,10 @@ class Player:
                 comm(self.handle, str(head.get("part")), int(head.get("n", 0)))
         elif record.kind == "input":
             self._asked = record
+            if not self.interactive and record.number > self.handle.history:
+                prompt = self.gate.line(head.get("prompt", ""), 200)
+                answers = f"gpunb attach {self.handle.id} gives one"
+                self.sink.note(f"it waits for an answer to {prompt!r}; {answers}")
         elif record.kind == "answered":
             self._asked = None
 
@@ -296,7 +309,13 @@ class Player:
         prompt = self.gate.line(asked.head.get("prompt", ""))
         if self.gate.trust == "own" and getattr(self.sink, "is_the_hosts", False):
             who, prompt = "", str(asked.head.get("prompt", ""))[:1000]
-        text = self.sink.ask(f"{who} {prompt} " if who else prompt, password=password)
+        try:
+            text = self.sink.ask(f"{who} {prompt} " if who else prompt, password=password)
+        except EOFError:
+            text = END_OF_INPUT
+        except NotImplementedError:  # this front end can't ask
+            self.handle.close()
+            raise NobodyToAsk.of(self.handle.id, prompt) from None
         if not self.handle.answer(asked.number, text):
             self.sink.note("somebody else answered first")
 

@@ -415,6 +415,11 @@ class Ledger(Books):
         with self._write() as db:
             db.execute("UPDATE runs SET state = ? WHERE id = ? AND ended IS NULL", (state, run_id))
 
+    def touch_run(self, run_id: str) -> None:
+        """Somebody did something about a run: its session's idle time starts anew."""
+        for row in self._rows("SELECT session_id FROM runs WHERE id = ?", (run_id,)):
+            self.touch(row["session_id"])
+
     def open_runs(self, session_id: str) -> list[RunNote]:
         """The session's runs of which no end is known, newest first."""
         rows = self._rows(

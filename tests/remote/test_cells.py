@@ -83,6 +83,21 @@ def test_input_and_getpass_are_asked_here(client):
     assert again.text() == "Ada 6\n"
 
 
+def test_the_end_of_the_input_and_a_question_that_waits(client):
+    class Ends(Screen):
+        def ask(self, prompt, *, password):
+            waiting.append(client.run_info(run.id).waiting)
+            raise EOFError
+
+    waiting = []
+    run = client.run_cell("try:\n    input('name? ')\nexcept EOFError:\n    print('no more')")
+    screen = Ends()
+    show(run, screen)
+    assert screen.text() == "no more\n"
+    assert waiting == ["name? "]
+    assert client.run_info(run.id).waiting is None
+
+
 def test_what_was_typed_is_not_in_the_journal(client, host):
     screen = Screen(["hunter2-canary"])
     run = client.run_cell("from getpass import getpass\n_ = getpass()")

@@ -48,13 +48,15 @@ class Notebook:
         loaded = self.run("%load_ext gpunb")
         assert loaded.status == "ok", loaded.error
 
-    def start(self, code: str) -> str:
-        """Begin a cell and return its message id."""
-        return str(self.client.execute(code, allow_stdin=True))
+    def start(self, code: str, *, asks: bool = True) -> str:
+        """Begin a cell and return its message id; without `asks` as a front end that has no input box."""
+        return str(self.client.execute(code, allow_stdin=asks))
 
-    def run(self, code: str, *, answer: str | None = None, seconds: float = 60.0) -> Outcome:
+    def run(
+        self, code: str, *, answer: str | None = None, seconds: float = 60.0, asks: bool = True
+    ) -> Outcome:
         """Run a cell to its end."""
-        return self.follow(self.start(code), answer=answer, seconds=seconds)
+        return self.follow(self.start(code, asks=asks), answer=answer, seconds=seconds)
 
     def follow(
         self,

@@ -53,7 +53,7 @@ export class Runs {
     const info = [state, seconds === null ? "" : duration(seconds), usd === null ? "" : money(usd)];
     line.append(text, node("span", "gpunb-run-state", joined(info)));
     if (this.#can.includes("log")) line.append(keyed(this.#t("log"), `log/${ident}`, label, () => this.#onLog(run)));
-    if (this.#can.includes("cancel") && ["running", "queued"].includes(run.state)) {
+    if (this.#can.includes("cancel") && ["running", "queued", "waiting for input"].includes(run.state)) {
       line.append(keyed(this.#t("cancel_run"), `cancel/${ident}`, label, () => this.#onCancel(run, label)));
     }
     return line;
