@@ -290,6 +290,9 @@ def words(line: str | Sequence[str]) -> list[str]:
 # they show the end of a lease themselves, or change it
 _SILENT = frozenset({"ps", "show", "rent", "extend", "down", "panel", "supervise", "completion"})
 
+# they watch themselves, or print lines for another program
+_UNWATCHED = frozenset({"supervise", "completion"})
+
 # older clicks print the help themselves
 _NAMELESS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
@@ -313,6 +316,9 @@ def _invoke(args: list[str], context: Context) -> Result:
     except GpunbError as err:
         for_door(err, args, context)
         raise
+    finally:
+        if args and args[0] not in _UNWATCHED and context.opened is not None:
+            context.watch()  # what it has left behind is watched, too
     if args and args[0] not in _SILENT:
         from gpunb.commands import soon
 

@@ -23,6 +23,7 @@ SHELLS = ("bash", "zsh", "fish")
 @verb(
     "completion",
     reads=True,
+    watches=False,
     example=(
         "completion bash >> ~/.bashrc\ncompletion zsh >> ~/.zshrc\n"
         "completion fish > ~/.config/fish/completions/gpunb.fish"

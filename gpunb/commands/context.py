@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpunb import log
-from gpunb.errors import BadInput, GpunbError, SessionAmbiguous, WrongState
+from gpunb.errors import BadInput, GpunbError, LedgerError, SessionAmbiguous, WrongState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Context", "Door", "known_runs", "known_sessions"]
 
 Door = Literal["terminal", "notebook"]
+STARTED = "no supervisor was alive to end sessions when their lease is over; one is started"
 ANSWER_S = 5.0  # an agent that is silent for so long is asked through a new connection
 
 
@@ -51,6 +52,8 @@ class Context:
         self.reads = False  # the verb changes nothing, so the beginning of a name will do
         self._ledger: Ledger | None = None
         self._providers: dict[str, Provider] = {}
+        self.started = False  # whether this call has started a supervisor
+        self._told: set[str] = set()  # what it has said of who watches
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -65,6 +68,12 @@ class Context:
     def start_log(self) -> None:
         """Write to the log file from here on, as loud as ``-v`` says."""
         log.setup(self.verbosity)
+
+    def renew(self, name: str) -> None:
+        """Set the cloud called `name` up anew when it is asked for next: its key may be another by now."""
+        found = self._providers.pop(name, None)
+        if found is not None:
+            found.close()
 
     def close(self) -> None:
         """Close what this call opened. Connections stay: they belong to the process."""
@@ -166,10 +175,9 @@ class Context:
             The host can't be reached now; says what that means for the bill.
         """
         from gpunb.errors import HostError
-        from gpunb.sessions import reach, supervisor
+        from gpunb.sessions import reach
 
-        # one that died since the session was rented is started again
-        supervisor.ensure(self.ledger)
+        self.watch()  # one that died since the notebook began is started again
         try:
             with self.progress(f"connecting to {session.name}") as progress:
                 client = reach.agent(session, progress=progress)
@@ -222,6 +230,50 @@ class Context:
         from gpunb.commands import offering
 
         offering.offer(self.shell, run_id, text)
+
+    # -- who watches the leases ----------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Make sure that somebody watches what lives and is billed, or say that nobody does. Never fails."""
+        from gpunb import paths
+        from gpunb.sessions import glance
+
+        with contextlib.suppress(OSError):
+            file = paths.ledger_file()
+            if not file.exists() or glance.watched(file):
+                return
+            self._say_who_watches()
+
+    def _say_who_watches(self) -> None:
+        from gpunb.commands.result import Note
+        from gpunb.sessions import watchers
+
+        said: list[Note] = []
+        try:
+            if self.started:
+                said = [Note(f"WARNING: {line}", "bad") for line in watchers.died()]
+            elif watchers.ensure(self.ledger, able=self._able):
+                self.started = True
+                said = [Note(STARTED, "warn")]
+            else:
+                said = [Note(f"WARNING: {line}", "bad") for line in watchers.unwatched(self.ledger)]
+        except LedgerError as err:
+            log.get(__name__).error("it can't be seen who watches the leases: %s", err)
+        except GpunbError as err:
+            said = [Note(f"WARNING: nothing watches the leases: {err.message}; {err.hint}", "bad")]
+        fresh = [note for note in said if note.text not in self._told]
+        self._told.update(note.text for note in said)
+        if fresh and not self.as_json:
+            self.tell(*fresh)
+
+    def _able(self, name: str) -> bool:
+        """Whether the cloud called `name` can be used from this process."""
+        try:
+            self.provider(name).check()
+        except Exception as err:  # noqa: BLE001 - a plug-in may raise anything
+            log.get(__name__).info("%s can't be used from here either: %s", name, err)
+            return False
+        return True
 
     # -- people --------------------------------------------------------------------------------
 

@@ -41,14 +41,14 @@ def command(context: Context, *, all_: bool) -> Result:
         *views.orphan_notes(ledger.orphans()),
         *views.volume_notes(ledger.idle_volumes()),
     ]
-    watched = ledger.leader() is not None
-    if not watched and any(found.alive for found in sessions):
-        text = "nothing watches the leases: no supervisor is alive; supervise starts one"
-        blocks.insert(0, Note(f"WARNING: {text}", "bad"))
+    if not ledger.writable():
+        text = f"WARNING: {ledger.path} can't be written: ends are carried out all the same, and noted later"
+        blocks.insert(0, Note(f"{text}; {paths.unlock_hint(ledger.path)}", "bad"))
     if sessions:
         blocks.append(views.sessions_table(sessions, costs, running, now))
     else:
-        blocks.append(Note("no sessions; nothing is rented", "dim"))
+        text = "no sessions; nothing is rented from this ledger (gpunb doctor asks the clouds what else runs)"
+        blocks.append(Note(text, "dim"))
     simulated = paths.simulation()
     if simulated is not None:
         blocks += _simulation(simulated)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("supervise", example="supervise\nsupervise --every 5s")
+@verb("supervise", example="supervise\nsupervise --every 5s", watches=False)
 @click.option(
     "--every",
     type=DURATION,
@@ -37,5 +37,5 @@ def command(context: Context, *, every: float) -> Result:
     if not 0.1 <= every <= 60.0:
         msg = f"--every {every:g} s: a look every 0.1 s to 60 s; leases are kept within two looks"
         raise BadInput(msg)
-    supervisor.run(context.ledger, context.provider, tick_s=every)
+    supervisor.run(context.ledger, context.provider, tick_s=every, renew=context.renew)
     return Result({"supervised": True}, Note("no session is left; the supervisor ends", "dim"))

@@ -128,6 +128,8 @@ class Verb(click.Command):
         Whether it changes nothing: only then the beginning of a session's name will do.
     asks
         Whether it costs or ends something, so that it asks first and has ``--yes``.
+    watches
+        Whether it makes sure that somebody watches the leases.
     """
 
     def __init__(
@@ -136,6 +138,7 @@ class Verb(click.Command):
         example: str = "",
         reads: bool = False,
         asks: bool = False,
+        watches: bool = True,
         first: FirstWord | None = None,
         **more: Any,
     ) -> None:
@@ -143,6 +146,7 @@ class Verb(click.Command):
         self.example = example
         self.reads = reads
         self.asks = asks
+        self.watches = watches
         self.first = first
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -186,6 +190,7 @@ def verb(
     reads: bool = False,
     asks: bool = False,
     first: FirstWord | None = None,
+    watches: bool = True,
 ) -> Callable[[Callable[..., Result]], Verb]:
     """Declare the verb `name`.
 
@@ -204,6 +209,9 @@ def verb(
         With `session`: which first word is one, see `gpunb.commands.first_word`.
     words_after
         Whether everything after the first word belongs to another program.
+    watches
+        Whether it makes sure that somebody watches the leases; only what does that itself, or must
+        print nothing else, does not.
     """
 
     def wrap(fn: Callable[..., Result]) -> Verb:
@@ -215,6 +223,8 @@ def verb(
             context.reads = reads
             context.verbosity += params.pop("verbose")
             context.start_log()
+            if watches:
+                context.watch()  # before the work: it may take hours
             result = fn(context, **params)
             result.as_json = as_json
             return result
@@ -241,6 +251,7 @@ def verb(
             context_settings=settings,
             reads=reads,
             asks=asks,
+            watches=watches,
             first=(first or "known") if session else None,
         )
 

@@ -56,7 +56,7 @@ class Hub:
         self.feed = Feed(self.snapshot)
         self.jobs = Jobs(self._job_changed)
         self.loads = Loads(self._load_changed, self._run_ended)
-        self.host = Host(self.clouds.provider, self.feed.publish, tick_s=tick_s)
+        self.host = Host(self.clouds.provider, self.feed.publish, tick_s=tick_s, renew=self.clouds.renew)
         self.watcher = Watcher(
             self.ledger,
             self.feed.publish,

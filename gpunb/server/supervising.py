@@ -36,6 +36,8 @@ class Host:
         Gives the cloud of a name.
     publish
         Takes events: what was ended, and what could not be done.
+    renew
+        Has the clouds set up anew: a key was refused, and may be another by now.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class Host:
         publish: Callable[[str, dict[str, Any]], None],
         *,
         tick_s: float = supervisor.TICK_S,
+        renew: Callable[[], object] = lambda: None,
     ) -> None:
         self.provider = provider
+        self.renew = renew
         self.publish = publish
         self.tick_s = tick_s
         self.error: str | None = None
@@ -105,6 +109,7 @@ class Host:
                         stop=stop,
                         forever=True,
                         each=self._looked,
+                        renew=lambda _: self.renew(),
                     )
             except LedgerError as err:
                 self.error = err.message

@@ -38,6 +38,12 @@ class Listing:
     shared: bool = False
     _found: list[Instance] | None = None
     error: ProviderError | None = field(default=None)
+    cause: BaseException | None = field(default=None)  # what `error` stands for, if that is another class
+
+    @property
+    def answered(self) -> bool:
+        """Whether the list was had."""
+        return self._found is not None
 
     def instances(self) -> list[Instance] | None:
         """The instances, or None if the provider did not say."""
@@ -47,7 +53,7 @@ class Listing:
             except ProviderError as err:
                 self.error = err
             except ANY as err:  # a list that breaks is a list that we don't have
-                self.error = ProviderError(words(err), provider=self.provider.name)
+                self.error, self.cause = ProviderError(words(err), provider=self.provider.name), err
         return self._found
 
     def labelled(self, label: str) -> list[Instance] | None:

@@ -12,7 +12,7 @@ from gpunb.sessions import owner
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["nothing_to_say"]
+__all__ = ["nothing_to_say", "watched"]
 
 SOON_S = 600.0
 
@@ -37,3 +37,23 @@ def nothing_to_say(path: Path) -> bool:
     if not live:
         return True
     return not odd and leader is not None and leader[1] > now and owner.lives(leader[0]) is not False
+
+
+def watched(path: Path) -> bool:
+    """Whether no session lives, or a supervisor does, and can use all clouds as far as it knows.
+
+    False also where the file can't be read like that: the ledger itself says why.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1.0)) as db:
+            (live,) = db.execute(
+                "SELECT count(*) FROM sessions WHERE state NOT IN ('gone', 'failed')"
+            ).fetchone()
+            leader = db.execute("SELECT owner, beat + ttl FROM leader").fetchone()
+            blind = db.execute("SELECT value FROM meta WHERE key = 'blind'").fetchone()
+    except (sqlite3.Error, OSError):
+        return False
+    if not live:
+        return True
+    led = leader is not None and leader[1] > time.time() and owner.lives(leader[0]) is not False
+    return led and (blind is None or blind[0] == "{}")

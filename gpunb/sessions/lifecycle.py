@@ -11,18 +11,22 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gpunb.errors import (
+    AuthFailed,
     Cancelled,
     GpunbError,
     HostError,
     InstanceGone,
     LedgerError,
+    LedgerUnwritable,
     OutcomeUnknown,
     ProviderError,
+    SettingsError,
     SyncError,
     WrongState,
 )
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Capability, Instance, InstanceState, Offer, Presence, Provider
+from gpunb.providers.keys import find, variable
 from gpunb.sessions.billing import opening, pays_traffic
 from gpunb.sessions.bringup import bring_up, see
 from gpunb.sessions.ending import Listing, begin_end, clear_up, end, settle
@@ -33,6 +37,9 @@ from gpunb.sessions.receipts import build_receipt, write_receipt
 from gpunb.sessions.rental import Rental, RentRequest
 from gpunb.sessions.saving import fetch_saves
 from gpunb.sessions.timing import Timing
+from gpunb.sessions.trouble import ANY
+from gpunb.sessions.unrecorded import end_unrecorded
+from gpunb.sessions.watchers import unwatched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -128,11 +135,15 @@ def down(
         provisional receipt is stored, and the supervisor goes on.
     Cancelled
         Ctrl-C while waiting; ``bill`` says what was confirmed.
+    AuthFailed, SettingsError
+        This process can't end anything at the cloud: no key, a wrong one, a proxy that can't be
+        used. Nothing was ended, on the host neither.
     """
     times = timing or Timing()
     session = ledger.get(session.id)
     if session.state in OVER:
         return ledger.receipt(session.id) or build_receipt(ledger, None, session)
+    _may_end(provider, session)
     if save and session.save and session.state in {_S.READY, _S.REACHABLE}:
         _save_or_refuse(ledger, session, host, times, progress)
     elif save and session.save and session.state is _S.STOPPED:
@@ -142,9 +153,13 @@ def down(
             bill=f"nothing was ended; it costs ${session.hourly:.2f}/h",
             hint=f"gpunb start {session.name} first, or gpunb down {session.name} --no-save",
         )
-    mine = ledger.claim(session.id, times.claim_s)
+    ledger.last_resort = True
+    mine = False
     try:
+        mine = ledger.claim(session.id, times.claim_s)
         session = _drive_down(ledger, provider, session, why=why, host=host, timing=times, progress=progress)
+    except LedgerUnwritable as err:
+        raise _end_unrecorded(ledger, provider, session, err, times, progress) from err
     finally:
         if mine:
             with suppress(LedgerError):
@@ -152,7 +167,49 @@ def down(
     if session.state in OVER:
         return ledger.receipt(session.id) or write_receipt(ledger, provider, session, why=why)
     write_receipt(ledger, None, session, why=why)
-    raise _not_gone(session, provider)
+    raise _not_gone(ledger, session, provider)
+
+
+def _end_unrecorded(  # noqa: PLR0917
+    ledger: Ledger,
+    provider: Provider,
+    session: Session,
+    err: LedgerUnwritable,
+    timing: Timing,
+    progress: Progress,
+) -> LedgerUnwritable:
+    """End it although the ledger can't be told; the error that says what came of that."""
+    gone = end_unrecorded(
+        provider, session, clock=ledger.clock, within=timing.confirm_s, timing=timing, progress=progress
+    )
+    if gone:
+        msg = f"{provider.title} confirms that {session.name} is gone, but that can't be written down: "
+        bill = "confirmed: nothing of it is rented"
+    else:
+        msg = f"{provider.title} was asked to end {session.name} and has not confirmed it; besides, "
+        bill = _unconfirmed(session, provider)
+    return LedgerUnwritable(msg + err.message, bill=bill, hint=f"{err.hint}; then gpunb ps")
+
+
+def _may_end(provider: Provider, session: Session) -> None:
+    """Ask the cloud before anything is ended whether it listens to this process at all."""
+    try:
+        _check_key(provider)
+        provider.instances()
+    except (AuthFailed, SettingsError) as err:
+        err.bill = f"nothing was ended; {session.name} goes on and costs ${session.hourly:.2f}/h"
+        if isinstance(err, AuthFailed):
+            name = variable(provider.name)
+            err.hint = f"set {name} in this terminal, or gpunb login {provider.name}; then gpunb down again"
+        raise
+    except ANY:  # down, gone, unreadable: the end finds out, and tries again
+        return
+
+
+def _check_key(provider: Provider) -> None:
+    if provider.needs_key and provider.config.key is None and find(provider.name) is None:
+        msg = f"there is no key for {provider.title}"
+        raise AuthFailed(msg, provider=provider.name)
 
 
 def _drive_down(
@@ -183,7 +240,7 @@ def _drive_down(
     except KeyboardInterrupt as err:
         session = ledger.get(session.id)
         over = session.state in OVER
-        if session.state is was and not over:
+        if session.state is was and was is not _S.ENDING and not over:
             msg = f"interrupted before {session.name} was asked to end"
             raise Cancelled(
                 msg, bill=f"it goes on and costs ${session.hourly:.2f}/h", hint=f"gpunb down {session.name}"
@@ -193,9 +250,12 @@ def _drive_down(
         raise Cancelled(msg, bill=bill, hint="gpunb ps shows it until it is confirmed gone") from err
 
 
-def _not_gone(session: Session, provider: Provider) -> OutcomeUnknown:
+def _not_gone(ledger: Ledger, session: Session, provider: Provider) -> OutcomeUnknown:
     msg = f"{provider.title} has not confirmed that {session.name} is gone"
-    hint = f"gpunb keeps trying, and ps shows it; or look for {session.label} on {provider.title}'s own page"
+    tries = "gpunb keeps trying, and ps shows it"
+    if unwatched(ledger, session.provider):
+        tries = "nobody tries again by itself now: gpunb supervise does"
+    hint = f"{tries}; or look for {session.label} on {provider.title}'s own page"
     return OutcomeUnknown(msg, provider=provider.name, bill=_unconfirmed(session, provider), hint=hint)
 
 
@@ -212,7 +272,10 @@ def _save_or_refuse(
 ) -> None:
     progress.say("letting the kernels end")
     settle_work(session, host, timing.agent_s)
-    failed = fetch_saves(ledger, session, host, timing, progress)
+    try:
+        failed = fetch_saves(ledger, session, host, timing, progress)
+    except LedgerUnwritable as err:
+        failed = [(", ".join(session.save), err.message)]
     if failed:
         lines = "; ".join(f"{path}: {reason}" for path, reason in failed)
         msg = f"could not bring back from {session.name}: {lines}"
@@ -539,5 +602,5 @@ def _finish(
         host.drop(session.id)
     session = end(ledger, provider, session.id, why=why, within=timing.confirm_s, timing=timing)
     if session.state not in OVER:
-        raise _not_gone(session, provider)
+        raise _not_gone(ledger, session, provider)
     return session

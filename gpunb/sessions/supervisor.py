@@ -50,6 +50,7 @@ def run(
     stop: threading.Event | None = None,
     forever: bool = False,
     each: Callable[[Looked], None] | None = None,
+    renew: Callable[[str], object] | None = None,
 ) -> None:
     """Supervise until no session and no orphan of ours is left or may still show up, or `stop` is set.
 
@@ -64,6 +65,8 @@ def run(
         Go on also when nothing is left (the Jupyter server does).
     each
         Called after each tick with what it saw.
+    renew
+        Called with the name of a cloud that refused the key: `providers` is to make it anew then.
 
     Raises
     ------
@@ -90,6 +93,7 @@ def run(
             list_s=4.0 * tick_s,
             sweep_s=20.0 * tick_s,
             pulse_s=4.0 * tick_s,
+            renew=renew,
         )
         beat = threading.Thread(
             target=_beat, args=(ledger, kind, halt), name="gpunb-supervisor-beat", daemon=True

@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpunb.errors import InstanceGone
+from gpunb.progress import SILENT
 from gpunb.providers.base import Presence
+from gpunb.sessions.ending import Listing
 from gpunb.sessions.trouble import ANY, words
 
 if TYPE_CHECKING:
+    from gpunb.progress import Progress
     from gpunb.providers.base import Provider
-    from gpunb.sessions.ending import Listing
     from gpunb.sessions.model import Clock, Session
     from gpunb.sessions.timing import Timing
 
-__all__ = ["Unrecorded"]
+__all__ = ["Unrecorded", "end_unrecorded"]
 
 
 @dataclass(slots=True)
@@ -52,7 +54,7 @@ class Unrecorded:
         provider = listing.provider
         idents = [session.instance_id] if session.instance_id else _labelled(listing, session)
         if not idents:
-            return ""
+            return ""  # nothing is shown (yet): that proves nothing
         troubles = [said for said in (_destroy(provider, ident) for ident in idents) if said]
         if troubles:
             return f"{provider.title} was asked to end {', '.join(idents)}: {'; '.join(troubles)}"
@@ -70,6 +72,31 @@ class Unrecorded:
         """It is written down."""
         with self._lock:
             self._tries.pop(session_id, None)
+
+
+def end_unrecorded(
+    provider: Provider,
+    session: Session,
+    *,
+    clock: Clock,
+    within: float,
+    timing: Timing,
+    progress: Progress = SILENT,
+) -> bool:
+    """Destroy without the ledger, and stay with it for `within` seconds; whether the provider agrees."""
+    ends = Unrecorded(clock, timing)
+    begin, step = clock.time(), 0
+    while True:
+        ends.end(Listing(provider), session)
+        if ends.ended(session.id) is not None:
+            return True
+        spent = clock.time() - begin
+        if spent >= within:
+            return False
+        progress.say(f"waiting until {provider.title} agrees that {session.name} is gone")
+        progress.advance(spent, within, "s")
+        clock.sleep(timing.pause(step))
+        step += 1
 
 
 def _labelled(listing: Listing, session: Session) -> list[str]:

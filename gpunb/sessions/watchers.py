@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     from gpunb.sessions.ledger import Ledger
 
-__all__ = ["COMMAND", "LEADER_TTL_S", "Duties", "ensure", "unserved", "unwatched"]
+__all__ = [
+    "COMMAND",
+    "LEADER_TTL_S",
+    "Duties",
+    "died",
+    "ensure",
+    "presence",
+    "unserved",
+    "unwatched",
+]
 
 LEADER_TTL_S = 90.0
 COMMAND = tuple(isolated.argv("gpunb", "supervise"))
@@ -87,6 +96,13 @@ def _out() -> Iterator[int]:
         os.close(found)
 
 
+def died() -> list[str]:
+    """What to say of supervisors that this process started and that ended at once."""
+    failed = [child.returncode for child in _children if child.poll() not in {None, 0}]
+    where = paths.home() / "log" / "supervise.out"
+    return [f"the supervisor that was started ended at once (exit {code}); see {where}" for code in failed]
+
+
 def unserved(ledger: Ledger) -> dict[str, str]:
     """Clouds with live sessions at which no living supervisor can end anything, with the reason."""
     blind = ledger.blind()
@@ -96,15 +112,23 @@ def unserved(ledger: Ledger) -> dict[str, str]:
     return {name: why for name, why in blind.items() if name in live and not ledger.served(name)}
 
 
-def unwatched(ledger: Ledger) -> list[str]:
-    """What must be told: that nobody watches the leases, or nobody those at a cloud; empty if all is well."""
-    live = ledger.sessions()
+def unwatched(ledger: Ledger, cloud: str | None = None) -> list[str]:
+    """What must be told: that nobody watches the leases, or nobody those at a cloud; empty if all is well.
+
+    Parameters
+    ----------
+    cloud
+        Only what concerns the sessions there.
+    """
+    live = [one for one in ledger.sessions() if cloud in {None, one.provider}]
     if not live:
         return []
     if ledger.leader() is None and not _holds_on(ledger):
         return ["nothing watches the leases: no supervisor is alive; gpunb supervise starts one"]
     out = []
     for name, why in sorted(unserved(ledger).items()):
+        if cloud not in {None, name}:
+            continue
         names = ", ".join(one.name for one in live if one.provider == name)
         out.append(
             f"nothing watches the leases of {names}: the supervisor can't use {name} ({why}); "

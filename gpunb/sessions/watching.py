@@ -9,7 +9,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from gpunb.errors import AuthFailed, HostError, InstanceGone, LedgerTooNew, ProviderError, WrongState
+from gpunb.errors import (
+    AuthFailed,
+    HostError,
+    InstanceGone,
+    LedgerTooNew,
+    ProviderError,
+    SettingsError,
+    WrongState,
+)
 from gpunb.providers.base import Instance, InstanceState, Provider
 from gpunb.sessions import volumes
 from gpunb.sessions.activity import observe
@@ -103,6 +111,8 @@ class Watch:
     list_s, sweep_s, pulse_s
         How often at most a provider's list is had for sessions that are well, orphans are
         looked for, and a host is asked what runs there.
+    renew
+        Called with the name of a cloud that can't be used: `providers` is to make it anew.
 
     Attributes
     ----------
@@ -125,6 +135,7 @@ class Watch:
         list_s: float = 60.0,
         sweep_s: float = 300.0,
         pulse_s: float = 60.0,
+        renew: Callable[[str], object] | None = None,
     ) -> None:
         self.ledger = ledger
         self.providers = providers
@@ -136,6 +147,7 @@ class Watch:
         self.tick_s = tick_s
         self.list_s = list_s
         self.sweep_s = sweep_s
+        self.renew = renew
         self._listed: dict[str, float] = {}
         self._swept: dict[str, float] = {}
         self._trouble: list[str] = []
@@ -152,6 +164,7 @@ class Watch:
         self._decided: dict[str, str] = {}  # session id -> why it has to end, until the ledger has it
         self._unrecorded = Unrecorded(ledger.clock, self.timing)
         self._receipts_at = 0.0
+        self._renewed: dict[str, float] = {}
 
     def tick(self, only: Collection[str] | None = None) -> Looked:
         """Look once at everything. Fails for no session because of another.
@@ -307,11 +320,22 @@ class Watch:
             self._volumes(provider, looked)
         if listing.error is not None:
             looked.errors.append(f"{name}: its list can't be had: {listing.error.message}")
-        if isinstance(listing.error, AuthFailed):
-            self.blind[name] = listing.error.message
-        else:
-            self.blind.pop(name, None)
+        self._see(name, listing)
         return looked
+
+    def _see(self, name: str, listing: Listing) -> None:
+        """Note whether this process can use a cloud at all.
+
+        A key or client that fails here may be right in another process, or by the next look.
+        """
+        if isinstance(listing.error, AuthFailed) or isinstance(listing.cause, SettingsError):
+            self.blind[name] = listing.error.message if listing.error is not None else ""
+            now = self.ledger.clock.time()
+            if self.renew is not None and now - self._renewed.get(name, 0.0) >= self.list_s:
+                self._renewed[name] = now
+                self.renew(name)
+        elif listing.answered:
+            self.blind.pop(name, None)
 
     def awaited(self) -> int:
         """Create calls of which nothing came as far as lists say, and not long enough to be sure of lists."""

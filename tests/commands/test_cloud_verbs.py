@@ -32,6 +32,7 @@ def pretend_session(provider: str, name: str, instance_id: str, rental: str = "o
     from gpunb.sessions.model import Session, SessionState
 
     with Ledger.open() as ledger:
+        ledger.lead("detached", 3600.0)  # a verb's own supervisor would see what no cloud has told
         session = ledger.add_session(
             Session(
                 id=f"id{name}",

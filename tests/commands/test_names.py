@@ -70,6 +70,7 @@ def lines(name: str, session: str) -> list[list[str]]:
 def two(home: Path) -> tuple[Session, Session]:
     """One session that is over, and a live one whose name begins like it."""
     with Ledger.open() as ledger:
+        ledger.lead("detached", 3600.0)  # a verb's own supervisor would end what no cloud knows of
         over = ledger.transition(add(ledger, "train"), SessionState.FAILED)
         return over, ready(ledger, name="train2")
 

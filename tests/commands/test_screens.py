@@ -93,6 +93,7 @@ def screens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Resu
                 a_session(ledger, "fit", "RTX 4090", 1, 0.348)
                 a_session(ledger, "yesterday", "H100 SXM", 2, 16.0, over=True)
                 a_session(ledger, "long-name-of-a-session-that-is-over", "A100 PCIe", 1, 1.7, over=True)
+                ledger.lead("detached", 3600.0)  # a verb's own supervisor would end what no cloud knows of
             yield {line: invoke(line, "terminal") for line in LINES}
 
 
