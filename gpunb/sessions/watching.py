@@ -164,6 +164,7 @@ class Watch:
         self._decided: dict[str, str] = {}  # session id -> why it has to end, until the ledger has it
         self._unrecorded = Unrecorded(ledger.clock, self.timing)
         self._receipts_at = 0.0
+        self._apart: list[str] = []  # names of sessions whose end was confirmed in a thread of its own
         self._renewed: dict[str, float] = {}
 
     def tick(self, only: Collection[str] | None = None) -> Looked:
@@ -185,6 +186,8 @@ class Watch:
         looked = Looked()
         looked.errors = self._trouble[:]
         del self._trouble[: len(looked.errors)]
+        looked.over = self._apart[:]
+        del self._apart[: len(looked.over)]
         now = self.ledger.clock.time()
         groups: dict[str, list[Session]] = {}
         sessions = self._sessions(looked)
@@ -508,6 +511,7 @@ class Watch:
             try:
                 after = self._end_now(apart, session, why)
                 if after.state in OVER:
+                    self._apart.append(after.name)
                     self._written_down(after)
             except ANY as err:  # told at the next tick, which tries again
                 self._trouble.append(f"{session.name}: {words(err)}")
