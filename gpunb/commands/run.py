@@ -105,6 +105,7 @@ def command(
     A secret goes to this job's process alone, in memory, and only to hosts of enough trust.
     """
     from gpunb.commands import giving, notebooks, playing
+    from gpunb.sessions import saving
 
     what = _what(words, module, shell_line)
     pairs = variables("run", env)
@@ -122,6 +123,8 @@ def command(
         base = Path(folder).resolve().name
         _send(context, found, folder, f"{base}/")
         where = cwd or base
+    if cwd is not None:
+        saving.note_folder(context.ledger, found, cwd)
     if book is not None:
         target = notebooks.result_path(Path(words[0]), output).name
     else:

@@ -76,7 +76,7 @@ def _move(
     direction: Literal["up", "down"],
     **options: Any,
 ) -> SyncReport:
-    from gpunb.sessions import reach
+    from gpunb.sessions import reach, saving
     from gpunb.sessions.activity import moving
     from gpunb.sync import sync
 
@@ -88,6 +88,7 @@ def _move(
         connection = agent.connection if agent is not None else reach.connection(session)
         options.setdefault("rates", rates(session, direction))
         options["hold"] = up and is_stranger(context, session)
+        options.setdefault("guard", session.trust != "own")
         if agent is None:
             options.pop("mirror", None)
         if options.get("dry_run"):
@@ -101,6 +102,8 @@ def _move(
             transfer.bytes, transfer.files = report.sent_bytes, report.sent_files
             if report.failed:
                 transfer.state = "partial"
+        if up and Path(source).is_dir():
+            saving.note_folder(context.ledger, session, target)
     return report
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpunb.commands.result import Cell, Fields, Note, Table
 from gpunb.presentation.columns import Column
 from gpunb.sessions.model import WAITING, SessionState, machine
-from gpunb.units import duration_text, money_text, price_text
+from gpunb.units import bytes_text, duration_text, money_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -316,9 +316,33 @@ def receipt_blocks(receipt: Receipt) -> list[Block]:
                 ("runs", f"{len(receipt.runs)}, of them {done} ok" if receipt.runs else "none"),
                 ("ended by", receipt.why),
                 ("gone", confirmed),
-                ("saved", ", ".join(receipt.saved)),
+                ("saved", "; ".join(_brought(receipt))),
             ]
         ),
     ]
+    for one in receipt.brought:
+        blocks += [
+            Note(f"{path}: another one stands here and stays; what came is {name}", "warn")
+            for path, name in one["beside"][:5]
+        ]
+        blocks += [
+            Note(f"{path}: it could run on this side, and came as {name}", "warn")
+            for path, name in one["held"][:5]
+        ]
     blocks += [Note(f"not saved: {path}: {reason}", "bad") for path, reason in receipt.unsaved]
     return blocks
+
+
+def _brought(receipt: Receipt) -> list[str]:
+    """What was saved, each with its files, bytes and place here."""
+    known = {one["path"]: one for one in receipt.brought}
+    out = []
+    for path in receipt.saved:
+        one = known.get(path)
+        if one is None:
+            out.append(path)
+            continue
+        count = one["files"]
+        files = f"{count} file{'s'[: count != 1]}, {bytes_text(one['bytes'])}"
+        out.append(f"{path} ({files}) in {', '.join(one['to'])}")
+    return out

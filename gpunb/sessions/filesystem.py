@@ -72,6 +72,13 @@ class GpuFileSystem(HostsFileSystem):
             finally:
                 transfer.bytes, transfer.files = note.bytes, note.files
 
+    def stranger(self, host: str) -> bool:
+        """By the session's trust."""
+        from gpunb.sessions.ledger import Ledger
+
+        with Ledger.open() as ledger:
+            return ledger.find(host).trust != "own"
+
     def moved(self, host: str, direction: str, size: int) -> None:
         """Note a read or write of an open file; those of some seconds as one."""
         self._small.add(host, direction, size)

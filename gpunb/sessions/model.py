@@ -390,7 +390,10 @@ class Receipt:
     runs
         ``{"kind", "name", "state", "seconds"}`` of each run.
     saved, unsaved
-        Paths brought back, and (path, reason) of those that could not be.
+        Paths brought back, and (path, reason) of what could not be, or was left there by a rule.
+    brought
+        Of each path what came: ``{"path", "to", "files", "bytes", "beside", "held", "left"}``; see
+        `gpunb.sync.bring.Brought`.
     why
         What ended it: "down", "deadline", "idle", "budget", "cancelled", "boot failed", ….
     """
@@ -409,6 +412,7 @@ class Receipt:
     runs: list[dict[str, Any]] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
     unsaved: list[tuple[str, str]] = field(default_factory=list)
+    brought: list[dict[str, Any]] = field(default_factory=list)
     why: str = ""
 
     @property

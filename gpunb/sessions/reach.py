@@ -22,12 +22,13 @@ from gpunb.sessions.model import SessionState
 from gpunb.units import price_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gpunb.remote import AgentClient, RunInfo
     from gpunb.sessions.model import Session
     from gpunb.ssh import Connection, Endpoint, KeyPair
+    from gpunb.sync.bring import Brought
 
 BILLED = "the instance may still run and be billed"
 
@@ -395,18 +396,22 @@ class Reach:
         """Tell the host that we do something there."""
         agent(session).touch()
 
-    def fetch(self, session: Session, path: str, target: Path, progress: Progress) -> int:
-        """Bring the host's `path` back into `target`; the number of bytes."""
-        from gpunb.errors import SyncError
-        from gpunb.sync.transfer import sync
+    def fetch(
+        self, session: Session, path: str, target: Path, progress: Progress, *, folders: Sequence[str] = ()
+    ) -> Brought:
+        """Bring the host's `path` back to `target`, over nothing that is here; see `gpunb.sync.bring`."""
+        from gpunb.sync.bring import bring
 
-        report = sync(connection(session), path, str(target), direction="down", progress=progress)
-        if report.failed:
-            name, reason = report.failed[0]
-            more = f" and {len(report.failed) - 1} more" if len(report.failed) > 1 else ""
-            msg = f"{name}: {reason}{more}"
-            raise SyncError(msg)
-        return int(report.sent_bytes)
+        guard = session.trust != "own"
+        return bring(
+            connection(session),
+            path,
+            target,
+            word=session.name,
+            guard=guard,
+            folders=folders,
+            progress=progress,
+        )
 
     def shutdown(self, session: Session) -> None:
         """Ask the agent to end all work."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpunb.providers.base import Capability, Provider
 from gpunb.sessions.model import OVER, Receipt, Session, SessionState
@@ -26,6 +26,7 @@ def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *
     """
     saved: list[str] = []
     unsaved: dict[str, str] = {}
+    brought: dict[str, dict[str, Any]] = {}
     for event in ledger.events(session.id):
         if event.kind == "saved":
             saved.append(event.detail)
@@ -34,6 +35,11 @@ def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *
             with suppress(ValueError, TypeError):  # a row that something else has spoiled
                 path, reason = json.loads(event.detail)
                 unsaved[path] = reason
+        elif event.kind == "brought":
+            with suppress(ValueError, TypeError, KeyError):
+                facts = json.loads(event.detail)
+                facts["left"] = [(str(name), str(why)) for name, why in facts["left"]]
+                brought[facts["path"]] = facts
         elif event.kind == "transition" and event.new == SessionState.ENDING.value and not why:
             why = event.detail
     over = session.state in OVER
@@ -65,7 +71,11 @@ def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *
             for run in reversed(ledger.runs(session.id, limit=1000))
         ],
         saved=list(dict.fromkeys(saved)),
-        unsaved=list(unsaved.items()),
+        brought=list(brought.values()),
+        unsaved=[
+            *unsaved.items(),
+            *((f"{path}/{name}", why) for path, facts in brought.items() for name, why in facts["left"]),
+        ],
         why=why,
     )
 

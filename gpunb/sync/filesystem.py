@@ -27,6 +27,7 @@ from fsspec.utils import isfilelike, stringify_path
 
 from gpunb.errors import Unreachable
 from gpunb.sync.filetransfers import get_files, put_files
+from gpunb.sync.fsguard import HeldBack, without_held
 from gpunb.sync.hostfile import BLOCK, HostFile, beside, named
 from gpunb.sync.hostfiles import HostFiles, not_a_file
 from gpunb.sync.rules import PART
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from gpunb.ssh.connection import Connection
 
-__all__ = ["HostsFileSystem", "Moved"]
+__all__ = ["HeldBack", "HostsFileSystem", "Moved"]
 
 READ_BLOCKS = 8  # kept of an open file: 32 MiB
 COPY_PIECE = 16 * 2**20
@@ -97,6 +98,11 @@ class HostsFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has n
                 f"the host keeps no permissions or times there ({why}); the content is in place without them"
             )
             warnings.warn(text, UserWarning, stacklevel=2)
+
+    def stranger(self, host: str) -> bool:
+        """Whether what could run on this side is held back from `get` of a whole folder."""
+        del host
+        return True
 
     def moved(self, host: str, direction: str, size: int) -> None:
         """After each other read or write."""
@@ -339,10 +345,16 @@ class HostsFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has n
         maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """Files from the host to here, many at once; each takes its name when it is whole."""
+        """Files from the host to here, many at once; each takes its name when it is whole.
+
+        What could run on this side (`gpunb.sync.autorun`) does not come from a stranger's folder,
+        unless it is named as `rpath` or by an `include` pattern; a `HeldBack` warning names it.
+        """
+        include = kwargs.pop("include", ())
         pairs = _Pairs(self)
         AbstractFileSystem.get(pairs, rpath, lpath, recursive=recursive, maxdepth=maxdepth, **kwargs)
-        self._deal(pairs.got, "down", callback, get_files, left_out=_many(recursive, rpath))
+        got = without_held(self, pairs.got, rpath, include)
+        self._deal(got, "down", callback, get_files, left_out=_many(recursive, rpath))
 
     def put(
         self,

@@ -26,6 +26,7 @@ from gpunb.sync.pace import Pace
 from gpunb.sync.plan import Plan, Tree
 from gpunb.sync.report import SyncReport
 from gpunb.sync.rules import Rules
+from gpunb.sync.safe import umask
 from gpunb.sync.stream import Stream
 
 if TYPE_CHECKING:
@@ -151,7 +152,9 @@ def _one_host(client: AgentClient, source: str, target: str, direction: str, wis
         find = places.up_ends if direction == "up" else places.down_ends
         ends = find(host, source, target, delete=bool(wish.delete))
         single = {ends.single: ends.source} if ends.single else {}
-        here = LocalSide(ends.here, single)
+        mask = umask() if direction == "down" else 0
+        here = LocalSide(ends.here, single, mask)
+        host.mask = mask
         host.alias = single
         lock = places.lock(client.endpoint, ends, direction)
         if direction == "up":
@@ -161,7 +164,8 @@ def _one_host(client: AgentClient, source: str, target: str, direction: str, wis
             flow.exists = at is not None and stat.S_ISDIR(at.mode or 0)
             flow.where, flow.root = f"the host ({ends.there})", ends.there
         else:
-            rules = Rules(None, include=wish.include, exclude=wish.exclude)
+            guard = client.trust != "own"
+            rules = Rules(None, include=wish.include, exclude=wish.exclude, guard=guard)
             flow = _Flow(host, here, ends.single, wish, rules=rules, lock=lock)
             flow.exists = ends.here.is_dir()
             flow.where, flow.root = f"this machine ({ends.here})", str(ends.here)
@@ -183,7 +187,8 @@ def _two_hosts(
         two.look(target)
         ends, root = places.between(one, two, source, target, delete=bool(wish.delete))
         one.alias = {ends.single: ends.source} if ends.single else {}
-        rules = Rules(None, include=wish.include, exclude=wish.exclude, hold=wish.hold, up=True)
+        guard = source_client.trust != "own"
+        rules = Rules(None, include=wish.include, exclude=wish.exclude, hold=wish.hold, up=True, guard=guard)
         lock = places.lock(target_client.endpoint, ends, "up")
         flow = _Flow(one, two, ends.single, wish, rules=rules, lock=lock)
         at = two.attrs(ends.there)

@@ -44,6 +44,7 @@ class HostSide:
     """
 
     local = False
+    mask = 0  # permission bits that do not come here
 
     def __init__(self, client: AgentClient) -> None:
         self.client = client
@@ -187,6 +188,8 @@ class HostSide:
             else:
                 why = "special file: not a file, folder or link"
                 tree.left_out.append(LeftOut(path, why, cant_go=True))
+        if self.mask:
+            kept = [(*entry[:2], entry[2] & ~self.mask, *entry[3:]) for entry in kept]
         return kept
 
     # -- as a target: folder by folder, asked ahead
@@ -225,7 +228,7 @@ class HostSide:
         return (
             path.rpartition("/")[2],
             kinds.get(S_IFMT(mode), wire.SPECIAL),
-            mode & 0o777,
+            mode & 0o777 & ~self.mask,
             found.size or 0,
             mtime,
             "",

@@ -31,8 +31,8 @@ class LocalSide:
 
     local = True
 
-    def __init__(self, root: Path, alias: dict[str, str]) -> None:
-        self.root, self.alias = root, alias
+    def __init__(self, root: Path, alias: dict[str, str], mask: int = 0) -> None:
+        self.root, self.alias, self.mask = root, alias, mask
         self._safe: LocalRoot | None = None
         self._asked: deque[str] = deque()
         self._hashes: deque[list[str | None]] = deque()
@@ -55,7 +55,8 @@ class LocalSide:
             return path, [], ""
         except OSError as err:
             return path, [], err.strerror or str(err)
-        return path, list(map(decoded, found)), ""
+        entries = map(decoded, found)
+        return path, [(*entry[:2], entry[2] & ~self.mask, *entry[3:]) for entry in entries], ""
 
     def item(self, path: str, *, follow: bool) -> Entry | None:
         """What is at an absolute path."""
@@ -67,7 +68,8 @@ class LocalSide:
         kind = kinds.get(stat.S_IFMT(facts.st_mode), wire.SPECIAL)
         name = path.rpartition("/")[2]
         held = min(facts.st_size, facts.st_blocks * 512)
-        return name, kind, facts.st_mode & 0o777, facts.st_size, facts.st_mtime_ns, "", held, facts.st_ino
+        mode = facts.st_mode & 0o777 & ~self.mask
+        return name, kind, mode, facts.st_size, facts.st_mtime_ns, "", held, facts.st_ino
 
     def hashes_begin(self, paths: Sequence[str]) -> None:
         """The digests that `hashes` gives."""

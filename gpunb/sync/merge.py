@@ -7,11 +7,11 @@ round trip is not paid for each.
 
 from __future__ import annotations
 
-import unicodedata
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from gpunb.agent import filewire as wire
+from gpunb.sync import autorun
 from gpunb.sync.plan import LeftOut, Plan, Tree
 from gpunb.sync.remote import name_problem
 from gpunb.sync.rules import PART
@@ -154,8 +154,9 @@ class Merge:
                 self._block(item_of(path, entry), "its folder can't be made")
             return
         taken: dict[str, str] = {}
+        alike = {autorun.canonical(name): name for name in there} if self.folds else {}
         for entry in entries:
-            old = there.pop(entry[0], None)
+            old = there.pop(entry[0], None) or there.pop(alike.get(autorun.canonical(entry[0]), ""), None)
             item = item_of(path, entry)
             if self.folds and self._is_taken(taken, item, entry[0]):
                 continue
@@ -172,8 +173,7 @@ class Merge:
                 self._only_there(path, entry)
 
     def _is_taken(self, taken: dict[str, str], item: Item, name: str) -> bool:
-        folded = unicodedata.normalize("NFC", name).casefold()
-        first = taken.setdefault(folded, name)
+        first = taken.setdefault(autorun.canonical(name), name)
         if first != name:
             self._block(item, f"its name and {first!r} are the same in the target")
         return first != name

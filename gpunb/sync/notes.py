@@ -6,6 +6,7 @@ import shlex
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from gpunb.sync.autorun import held_note
 from gpunb.sync.plan import OUT
 from gpunb.sync.rules import SECRET
 
@@ -30,6 +31,9 @@ def speak_up(plan: Plan, rules: Rules, *, single: str = "") -> None:
             "--follow-links sends what they lead to"
         )
     plan.notes += credentials_held(plan.left_out)
+    held = held_note(plan.left_out)
+    if held:
+        plan.notes.append(held)
     if not rules.hold and rules.names_credentials:
         going = list(islice((i.path for i in plan.items if rules.is_credential(i.path)), NAMED + 1))
         if going and not single:

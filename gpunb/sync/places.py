@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import posixpath
+import re
 import shutil
 import stat
 from dataclasses import dataclass
@@ -33,11 +34,16 @@ __all__ = [
     "free_here",
     "lock",
     "need_room",
+    "typed_name",
     "up_ends",
 ]
 
 _SYSTEM = {"/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt", "/proc"}
 _SYSTEM |= {"/run", "/sbin", "/sys", "/tmp", "/usr", "/var"}  # noqa: S108 - names to refuse
+
+
+# `model.pt`, and not `run-1.5`
+_FILE_LIKE = re.compile(r"[^.]\.[A-Za-z][A-Za-z0-9]{0,11}$")
 
 
 class Looker(Protocol):
@@ -119,6 +125,7 @@ def down_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Ends
         raise BadInput(msg, hint="gpunb exec ls shows what is")
     path = _local(target, "target")
     if stat.S_ISDIR(found.mode or 0):
+        _expected_folder(source, str(path), into=path.is_dir())
         resolved = path.resolve()
         if resolved == Path("/") or (delete and resolved == Path.home().resolve()):
             msg = f"target {target!r}: a sync into {resolved} is refused"
@@ -129,8 +136,41 @@ def down_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Ends
         raise BadInput(msg)
     _no_delete(source, delete=delete)
     into = _like_folder(target) or path.is_dir()
-    folder, name = (path, posixpath.basename(there)) if into else (path.parent, path.name)
+    folder, name = (path, typed_name(source)) if into else (path.parent, path.name)
     return Ends(folder.resolve(), posixpath.dirname(there), name, there)
+
+
+def typed_name(source: str) -> str:
+    """The name of a single file, as the user wrote it: where a link of the host's leads names nothing here.
+
+    Raises
+    ------
+    BadInput
+        It has none: ``..``.
+    """
+    name = posixpath.basename(posixpath.normpath(source.rstrip("/")))
+    if name in ("", ".", "..", "~"):
+        msg = f"source :{source} does not say what the file is called here"
+        raise BadInput(msg, hint="name the file, or the target: sync :PATH NAME")
+    return name
+
+
+def _expected_folder(source: str, target: str, *, into: bool) -> None:
+    """Refuse a folder that was asked for as if it were a file, where its files would be poured out.
+
+    Raises
+    ------
+    BadInput
+        `source` ends like a file's name, and `target` is a folder of another name.
+    """
+    name = posixpath.basename(source)
+    if into and _FILE_LIKE.search(name) and posixpath.basename(posixpath.abspath(target)) != name:
+        msg = f"source :{source} is a folder on the host, and its name is like a file's"
+        raise BadInput(
+            msg,
+            hint=f"sync :{source} {posixpath.join(target, name)} brings it under its name, "
+            f":{source}/ what is in it",
+        )
 
 
 def between(one: Looker, two: Looker, source: str, target: str, *, delete: bool) -> tuple[Ends, str]:
@@ -151,12 +191,14 @@ def between(one: Looker, two: Looker, source: str, target: str, *, delete: bool)
         raise BadInput(msg, hint="gpunb exec ls shows what is")
     there = host_path(two, target)
     if stat.S_ISDIR(found.mode or 0):
+        standing = two.attrs(there)
+        _expected_folder(source, there, into=standing is not None and stat.S_ISDIR(standing.mode or 0))
         _refuse_host(two, there, target, delete=delete)
         return Ends(Path("/"), there), start
     _no_delete(source, delete=delete)
     old = two.attrs(there)
     into = _like_folder(target) or (old is not None and stat.S_ISDIR(old.mode or 0))
-    folder, name = (there, posixpath.basename(start)) if into else posixpath.split(there)
+    folder, name = (there, typed_name(source)) if into else posixpath.split(there)
     if folder == "/":
         msg = f"target {target!r}: files are not put into / of the host"
         raise BadInput(msg, hint="name a folder, or :NAME for one in the host's home")

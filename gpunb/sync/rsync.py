@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 from gpunb.errors import HostError, SyncError, Unreachable
 from gpunb.sync.rules import PARTIAL_DIR
+from gpunb.sync.safe import umask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -104,7 +105,7 @@ def transfer(
         "--perms",
         "--omit-dir-times",
         "--no-implied-dirs",
-        "--chmod=ug-s,o-t",
+        f"--chmod=ug-s,o-t{'' if direction == 'up' else _masked()}",
         "--protect-args",
         "--from0",
         "--files-from=-",
@@ -159,6 +160,20 @@ def transfer(
         msg = f"rsync could not go on (is a disk full?): {said}"
         raise SyncError(msg, hint="run the same sync again when there is room")
     return files, size, False, said
+
+
+_LETTERS = (("r", 4), ("w", 2), ("x", 1))
+
+
+def _masked() -> str:
+    """The permission bits that this user's new files go without, as rsync's --chmod takes them."""
+    bits = umask()
+    words = [
+        f"{who}-{''.join(letter for letter, bit in _LETTERS if bits >> shift & bit)}"
+        for who, shift in (("u", 6), ("g", 3), ("o", 0))
+        if bits >> shift & 7
+    ]
+    return "".join(f",{word}" for word in words)
 
 
 def reasons(said: str, items: Iterable[Item]) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,8 @@ In this order, the first that speaks decides:
 1. ``exclude`` patterns of the call: left out.
 2. ``include`` patterns of the call: sent, whatever the rules below say.
 3. What nobody wants on a host: `.git`, virtual environments, caches.
+   From a stranger's host also what could run on this side (`gpunb.sync.autorun`); an ``include``
+   of ``*`` does not bring that, one that names it does.
 4. Ignore files, on the way up only: ``.gpunbignore`` if the source's root has
    one, else what git ignores: ``.gitignore`` in each folder and above up to the
    repository's top, nested files and negation, ``info/exclude`` and the user's
@@ -20,6 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput
+from gpunb.sync import autorun
 from gpunb.sync.credentials import is_credential
 from gpunb.sync.gitignore import Pattern, Patterns
 from gpunb.sync.gitrepo import Repo, lines_of, top_of
@@ -69,6 +72,10 @@ class Rules:
         Whether files that look like credentials stay.
     up
         Whether it goes to a host, where credentials are at least named; by default with a root.
+    guard
+        The source is a stranger's host: hold back what could run on this side.
+    everything
+        Nothing is left out but what `guard` holds back, and our own unfinished files.
 
     Raises
     ------
@@ -84,10 +91,16 @@ class Rules:
         exclude: Sequence[str] = (),
         hold: bool = False,
         up: bool | None = None,
+        guard: bool = False,
+        everything: bool = False,
     ) -> None:
         self.hold = hold
         self.names_credentials = root is not None if up is None else up
         self._root = root
+        self._guard, self._everything = guard, everything
+        naming = [line for line in include if autorun.names_something(line)]
+        self._naming = _patterns("include", naming)
+        self._named = [p.strip("/").split("/") for p in naming if "/" in p.strip("/")]
         self._include = _patterns("include", include)
         self._exclude = _patterns("exclude", exclude)
         self._led: set[tuple[str, ...]] = set()
@@ -129,9 +142,15 @@ class Rules:
             if wanted is not None:
                 self._masked[wanted.number] = excluded.text
             return f"exclude {excluded.text!r}"
-        if self._is_included(path, folder=folder) or (folder and self._leads_to_wanted(path)):
+        name = path.rpartition("/")[2]
+        included = self._is_included(path, folder=folder) or (folder and self._leads_to_wanted(path))
+        default = _default(name, names if folder else (), everything=self._everything)
+        if self._guard and (included or default is None or autorun.is_git(name)):
+            held = self._held(path, folder=folder)
+            if held is not None:
+                return f"{autorun.HELD}{held}"
+        if included:
             return None
-        default = _default(path.rpartition("/")[2], names if folder else ())
         if default is not None:
             return f"default: {default}"
         rule = None
@@ -190,7 +209,7 @@ class Rules:
 
     def quiet_in(self, folder: str) -> bool:
         """Whether in this folder only the names that nobody wants are left out."""
-        if self._include or self._exclude or self.hold or self._above:
+        if self._include or self._exclude or self.hold or self._above or self._guard:
             return False
         if self._root is None:
             return True
@@ -210,14 +229,28 @@ class Rules:
         """
         certain = [] if any(p.negated for p in self._exclude) else list(self._exclude)
         return {
-            "names": [] if self._include else sorted(_NEVER),
-            "venvs": not self._include,
+            "names": [] if self._include or self._everything else sorted(_NEVER),
+            "venvs": not (self._include or self._everything),
             "patterns": [(p.regex.pattern, p.by_name) for p in certain],
         }
 
     def is_ignore_rule(self, rule: str) -> bool:
         """Whether `rule`, from `why_out`, is of an ignore file (which may hide data by mistake)."""
         return rule != SECRET and not rule.startswith(("default: ", "exclude "))
+
+    def _held(self, path: str, *, folder: bool) -> str | None:
+        """Why it could run on this side, unless it, or a folder it is in, is included by name."""
+        names = path.split("/") if self._naming else [path.rpartition("/")[2]]
+        found = next((reason for name in names if (reason := autorun.why(name))), None)
+        if found is None or not self._naming:
+            return found
+        above, is_folder = path, folder
+        while above:
+            pattern = self._naming.decide(above, folder=is_folder)
+            if pattern is not None:
+                return found if pattern.negated else None
+            above, is_folder = above.rpartition("/")[0], True
+        return None if folder and _leads_below(path, self._named) else found
 
     def _is_included(self, path: str, *, folder: bool) -> bool:
         pattern = self._include.decide(path, folder=folder)
@@ -307,12 +340,20 @@ def _named(name: str, pattern: Pattern) -> str | None:
     return None if pattern.negated else f"{name}:{pattern.number} {pattern.text}"
 
 
-def _default(name: str, inside: Collection[str]) -> str | None:
+def _leads_below(path: str, wanted: Sequence[Sequence[str]]) -> bool:
+    parts = path.split("/")
+    return any(len(w) > len(parts) and list(w[: len(parts)]) == parts for w in wanted)
+
+
+def _default(name: str, inside: Collection[str], *, everything: bool) -> str | None:
     if name.startswith(PART):
         return "gpunb's unfinished file"
+    if everything:
+        return None
     if "pyvenv.cfg" in inside:
         return "a virtual environment"
-    return _NEVER.get(name)
+    # a file system here may take .GIT for .git, whatever the host's does
+    return _NEVER[".git"] if autorun.is_git(name) else _NEVER.get(name)
 
 
 def _patterns(field: str, lines: Sequence[str]) -> Patterns:

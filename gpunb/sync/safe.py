@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpunb.agent.filewire import NS, stamp
@@ -18,13 +19,22 @@ from gpunb.sync.rules import PART
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from gpunb.sync.plan import Item
 
-__all__ = ["LocalRoot", "part_name"]
+__all__ = ["LocalRoot", "part_name", "umask"]
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def umask() -> int:
+    """The bits that this user's new files go without."""
+    with contextlib.suppress(OSError, ValueError):  # Linux: without touching it
+        about = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(about.partition("\nUmask:")[2].split("\n", 1)[0], 8)
+    found = os.umask(0o077)
+    os.umask(found)
+    return found
 
 
 def part_name(name: str) -> str:
@@ -60,7 +70,7 @@ class LocalRoot:
 
     def make_folder(self, item: Item) -> None:
         """Make the folder, writable for now; `finish_folder` sets its mode."""
-        above, _, name = item.path.rpartition("/")
+        above, _, name = item.here.rpartition("/")
         with self.folder(above) as fd, contextlib.suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=fd)
 
@@ -70,7 +80,7 @@ class LocalRoot:
 
     def set_mode(self, item: Item, *, time: bool = False) -> str:
         """Give a file or folder its mode, never through a link; why the file system does not keep it."""
-        above, _, name = item.path.rpartition("/")
+        above, _, name = item.here.rpartition("/")
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with self.folder(above) as fd:
             target = os.open(name, flags, dir_fd=fd)
@@ -103,7 +113,7 @@ class LocalRoot:
 
         Why the file system does not keep mode or time, if it does not.
         """
-        above, _, name = item.path.rpartition("/")
+        above, _, name = item.here.rpartition("/")
         why = stamp(handle, item.mode, item.mtime * NS)
         with self.folder(above) as fd:
             os.replace(part_name(name), name, src_dir_fd=fd, dst_dir_fd=fd)
@@ -111,7 +121,7 @@ class LocalRoot:
 
     def link(self, item: Item) -> None:
         """Make the link; its goal was checked by the plan."""
-        above, _, name = item.path.rpartition("/")
+        above, _, name = item.here.rpartition("/")
         part = part_name(name)
         with self.folder(above) as fd:
             with contextlib.suppress(FileNotFoundError):

@@ -21,7 +21,7 @@ from gpunb.sync.plan import Item, Plan, Tree, diff
 from gpunb.sync.remote import Remote, encode
 from gpunb.sync.report import SyncReport
 from gpunb.sync.rules import Rules
-from gpunb.sync.safe import LocalRoot
+from gpunb.sync.safe import LocalRoot, umask
 from gpunb.sync.scan import scan
 from gpunb.sync.sftpqueue import Errand
 from gpunb.sync.sftpwire import REMOVE, Request, string
@@ -59,6 +59,7 @@ def sync(
     limit_rate: float | None = None,
     agent: AgentClient | None = None,
     rates: Rates | None = None,
+    guard: bool | None = None,
     engine: Literal["auto", "stream", "rsync", "sftp"] = "auto",
     progress: Progress = SILENT,
 ) -> SyncReport:
@@ -107,6 +108,10 @@ def sync(
         A line that breaks is waited for, and the sync goes on where it was.
     rates
         What is known of the line and of the price of traffic, for the estimate.
+    guard
+        The host is a stranger: what could run on this side (`gpunb.sync.autorun`) is held back
+        and named, unless `include` names it. None goes by the agent's trust; without an agent
+        it is a stranger.
     engine
         "auto" takes the stream engine where there is an agent. Else rsync on
         the way up where both ends have it and more than 1 MiB goes, else
@@ -164,6 +169,7 @@ def sync(
         ends = find(remote, source, target, delete=delete)
         work = _Work(remote, ends, direction, progress, checksum=checksum, pace=Pace(limit_rate))
         work.hold, work.follow = hold, follow
+        work.guard = guard if guard is not None else agent is None or agent.trust != "own"
         shown = Shown(direction, conn.endpoint.alias, ends, delete, include, exclude)
         if dry_run:
             report = SyncReport(work.plan(include, exclude, delete=delete))
@@ -199,11 +205,18 @@ class _Work:
         self.leftovers: list[str] = []
         self.unkept: Counter[str] = Counter()
         self.hold = self.follow = False
+        self.guard = True
         self.where = f"the host ({ends.there})" if self.up else f"this machine ({ends.here})"
 
     def plan(self, include: Sequence[str], exclude: Sequence[str], *, delete: bool) -> Plan:
         root = self.ends.here if self.up else None
-        rules = Rules(root, include=include, exclude=exclude, hold=self.hold and self.up)
+        rules = Rules(
+            root,
+            include=include,
+            exclude=exclude,
+            hold=self.hold and self.up,
+            guard=self.guard and not self.up,
+        )
         if self.ends.single:
             source, target = self._single_trees()
         else:
@@ -214,6 +227,8 @@ class _Work:
             source, target = (here, there) if self.up else (there, here)
         self.unread = source.failed
         self.leftovers = target.leftovers
+        if not self.up:
+            masked(source, target)
         found = diff(source, target, delete=delete)
         speak_up(found, rules, single=self.ends.single)
         return found
@@ -420,6 +435,14 @@ class _Work:
             or now.size < item.size
             or (times and now.mtime != item.mtime)
         ]
+
+
+def masked(*trees: Tree) -> None:
+    """What comes here gets no permission bit that this user's own new files would not have."""
+    bits = umask()
+    for tree in trees:
+        for item in tree.items:
+            item.mode &= ~bits
 
 
 def _open_for_us(item: Item) -> Item:

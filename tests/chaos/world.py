@@ -17,6 +17,7 @@ from gpunb.sessions.reach import Pulse, Reach
 from gpunb.sim import InProcessTransport
 from gpunb.sim.cloud import Phase
 from gpunb.sim.runner import cloud_class
+from gpunb.sync.bring import Brought
 from tests.chaos.stage import Actor, Stage, StageClock
 from tests.sessions.scripted import told
 from tests.support.simulated import OPTIONS, PUBLIC_KEY
@@ -248,12 +249,14 @@ class PaperReach(Reach):
     def touch(self, session: Session) -> None:
         return
 
-    def fetch(self, session: Session, path: str, target: Path, progress: Progress) -> int:
+    def fetch(
+        self, session: Session, path: str, target: Path, progress: Progress, *, folders: Any = ()
+    ) -> Brought:
         self._up(session)
         if self._world.save_fails:
             msg = "the disk of the host can't be read"
             raise SyncError(msg)
-        return 1_000_000
+        return Brought(to=[str(target)], files=1, bytes=1_000_000, moved=1_000_000)
 
     def settle(self, session: Session) -> None:
         self._up(session)

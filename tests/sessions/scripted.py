@@ -21,6 +21,7 @@ from gpunb.providers.base import (
 )
 from gpunb.remote import RunInfo
 from gpunb.sessions.reach import Pulse, Reach
+from gpunb.sync.bring import Brought
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -237,12 +238,14 @@ class ScriptedReach(Reach):
     def touch(self, session: Session) -> None:
         self.touched += 1
 
-    def fetch(self, session: Session, path: str, target: Path, progress: Any) -> int:
+    def fetch(
+        self, session: Session, path: str, target: Path, progress: Any, *, folders: Any = ()
+    ) -> Brought:
         self.hook("fetch")
         if self.fetch_fails is not None:
             raise self.fetch_fails
         self.fetched.append((path, target))
-        return 1_000_000
+        return Brought(to=[str(target)], files=1, bytes=1_000_000, moved=1_000_000)
 
     def settle(self, session: Session) -> None:
         self.hook("settle")

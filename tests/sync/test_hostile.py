@@ -16,7 +16,7 @@ from gpunb.errors import GpunbError, ProtocolError, SyncError, Unreachable
 from gpunb.ssh import Connection, Endpoint, generate
 from gpunb.sync import remote, rsync, sftpwire, sync
 from gpunb.sync.plan import Item
-from gpunb.sync.safe import LocalRoot
+from gpunb.sync.safe import LocalRoot, umask
 from tests.support.trees import shape
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def test_special_files_and_odd_modes(liar: tuple[type[Liar], Connection], tmp_pa
     }  # fmt: skip
     _fetch(line, tmp_path / "t")
     modes = {p.name: p.lstat().st_mode for p in (tmp_path / "t").iterdir()}
-    assert modes == {"suid": stat.S_IFREG | 0o777, "sticky": stat.S_IFDIR | 0o777}
+    assert modes == {"suid": stat.S_IFREG | 0o777 & ~umask(), "sticky": stat.S_IFDIR | 0o777 & ~umask()}
 
 
 def test_a_hostile_ignore_file_hides_nothing(liar: tuple[type[Liar], Connection], tmp_path: Path) -> None:

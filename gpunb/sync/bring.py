@@ -1,0 +1,309 @@
+"""Bring results back from a host before its end: all of them, and over nothing that is here.
+
+Unlike a sync it follows no ignore rule and leaves nothing out: `.git`, environments and caches come.
+
+- Links that lead out of the folder are followed, in a second step after the folder's own files: up to
+  `outlinks.NESTED` links behind one another, each folder behind one once, and not into the system's folders,
+  a folder that holds the one they are in, or nothing. What is not followed is named.
+- A file or folder that stands here and differs stays as it is; what comes takes a name beside it with
+  the session's in it (``metrics.fit.json``).
+- From a stranger, what could run on this side (`gpunb.sync.autorun`) comes under a name that nothing
+  runs (``.git.held``), and is named.
+- All that came is on the disk (fsync) when `bring` returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+import stat
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gpunb.errors import BadInput, NotEnoughSpace, SyncError
+from gpunb.progress import SILENT
+from gpunb.sync import outlinks, places, remoteglob, sftp
+from gpunb.sync.flush import flush
+from gpunb.sync.freenames import FreeNames
+from gpunb.sync.hostdigests import digests
+from gpunb.sync.pace import Pace
+from gpunb.sync.plan import Item, LeftOut, Tree
+from gpunb.sync.remote import Remote
+from gpunb.sync.report import SyncReport
+from gpunb.sync.rules import Rules
+from gpunb.sync.safe import LocalRoot
+from gpunb.sync.sftpqueue import Errand
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from gpunb.progress import Progress
+    from gpunb.ssh.connection import Connection
+
+__all__ = ["Brought", "bring"]
+
+
+@dataclass(slots=True)
+class Brought:
+    """What came of one path.
+
+    Attributes
+    ----------
+    to
+        Where it lies here, a path or several.
+    files, bytes
+        Files and links that are here now, and the bytes of their content.
+    moved
+        Bytes that crossed the line for it.
+    beside
+        (path, name): what took another name, for something else stands here under its own.
+    held
+        (path, name): what could run on this side, and the name under which it came.
+    left
+        (path, reason) of what stays there by a rule of `gpunb.sync.bring`.
+    failed
+        (path, reason) of what should have come.
+    """
+
+    to: list[str] = field(default_factory=list)
+    files: int = 0
+    bytes: int = 0
+    moved: int = 0
+    beside: list[tuple[str, str]] = field(default_factory=list)
+    held: list[tuple[str, str]] = field(default_factory=list)
+    left: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+
+def bring(
+    conn: Connection,
+    path: str,
+    target: Path,
+    *,
+    word: str,
+    guard: bool,
+    folders: Sequence[str] = (),
+    patience: float = 600.0,
+    progress: Progress = SILENT,
+) -> Brought:
+    """Bring the host's `path` to `target`; what could not come is in `Brought.failed`.
+
+    Parameters
+    ----------
+    path
+        A file or folder, or a pattern of the shell's (``out/*.csv``, ``**``), matched on the host now.
+    target
+        Where it comes to lie: of a pattern, the folder of its fixed part.
+    word
+        Put into names where something else stands already: the session's name.
+    guard
+        The host is a stranger.
+    folders
+        Folders of the host, the newest first, in which a relative path is looked for besides the
+        home folder: where runs and syncs put files.
+    patience
+        Seconds to wait for another transfer into the same place.
+
+    Raises
+    ------
+    BadInput
+        Nothing is there, or nothing matches.
+    NotEnoughSpace, SyncError, HostError
+        Nothing, or not all of it, came.
+    """
+    out = Brought()
+    with Remote(conn) as remote:
+        progress.say("listing files")
+        found = _sources(remote, path, folders)
+        how = _How(remote, out, word, guard, time.monotonic() + patience, progress)
+        for number, source in enumerate(found):
+            into = target if number == 0 else target.with_name(f"{target.name or 'root'}-of-{source.base}")
+            _bring_one(how, source, into)
+    return out
+
+
+@dataclass(slots=True)
+class _Source:
+    """One place on the host: a folder as a whole, or `tree` of what is wanted below `root`."""
+
+    root: str
+    base: str
+    single: str = ""
+    tree: Tree | None = None
+
+
+def _sources(remote: Remote, path: str, folders: Sequence[str]) -> list[_Source]:
+    """Where `path` is: as it stands, or below the folders of runs and syncs, and the home folder."""
+    relative = not path.startswith(("/", "~"))
+    whole = relative and posixpath.normpath(path) == "."
+    bases = [*dict.fromkeys(folders), "~"] if relative else [""]
+    found: dict[str, _Source] = {}
+    looked = []
+    for base in bases:
+        start = posixpath.join(base, path) if base else path
+        looked.append(start)
+        one = _source(remote, start, posixpath.basename(base.rstrip("/")).strip("~") or "home")
+        if one is not None:
+            found.setdefault(f"{one.root}/{one.single}", one)
+            if whole:
+                break
+    if not found:
+        msg = f"{path} is not there on the host (looked for {', '.join(looked)})"
+        if remoteglob.is_pattern(path):
+            msg = f"no file on the host matches {path} (looked for {', '.join(looked)})"
+        raise BadInput(msg, hint="gpunb exec ls shows what is there")
+    return list(found.values())
+
+
+def _source(remote: Remote, start: str, base: str) -> _Source | None:
+    full = places.host_path(remote, start)
+    about = remote.attrs(full)
+    if about is None:
+        if not remoteglob.is_pattern(start):
+            return None
+        fixed, rest = remoteglob.split(start)
+        root = places.host_path(remote, fixed)
+        matches = remoteglob.matches(remote, root, rest)
+        return _Source(root, base, tree=_matched(remote, root, matches)) if matches else None
+    if full == "/":
+        msg = f"{start}: the whole of a host is not brought back"
+        raise BadInput(msg, hint="name the folder with your results")
+    if stat.S_ISDIR(about.mode or 0):
+        return _Source(full, base)
+    if not stat.S_ISREG(about.mode or 0):
+        msg = f"{start} is neither a file nor a folder"
+        raise BadInput(msg)
+    above, name = posixpath.split(full)
+    item = Item(name, "file", about.size or 0, about.mtime or 0, (about.mode or 0) & 0o777)
+    return _Source(above, base, single=name, tree=Tree(items=[item]))
+
+
+def _matched(remote: Remote, root: str, matches: Sequence[str]) -> Tree:
+    """The tree of what a pattern matched, with the folders on the way."""
+    tree = Tree()
+    for path in matches:
+        about = remote.attrs(f"{root}/{path}", follow=False)
+        mode = about.mode or 0 if about is not None else 0
+        if stat.S_ISLNK(mode):
+            tree.left_out.append(LeftOut(path, f"{outlinks.LINK}matched", cant_go=True))
+        elif stat.S_ISDIR(mode):
+            outlinks.graft(tree, path, mode, remote.scan(f"{root}/{path}", outlinks.WHOLE))
+        elif about is not None and stat.S_ISREG(mode):
+            tree.items.append(Item(path, "file", about.size or 0, about.mtime or 0, mode & 0o777))
+        else:
+            tree.left_out.append(LeftOut(path, "special file: not a file, folder or link", cant_go=True))
+    known = {item.path for item in tree.items}
+    above = {up for path in matches for up in _above(path)} - known
+    tree.items += [Item(path, "dir", mode=0o755) for path in above]
+    return tree
+
+
+@dataclass(slots=True)
+class _How:
+    """What is the same for all sources of one path."""
+
+    remote: Remote
+    out: Brought
+    word: str
+    guard: bool
+    until: float
+    progress: Progress
+
+
+def _bring_one(how: _How, source: _Source, target: Path) -> None:
+    remote, out = how.remote, how.out
+    here = (target.parent if source.single else target).absolute()
+    if source.tree is not None:
+        tree, whole = source.tree, [item.path for item in source.tree.items if item.kind == "dir"]
+    else:
+        tree, whole = remote.scan(source.root, _rules(remote, source.root)), [""]
+    if source.single:  # the user typed its name
+        tree.items[0].to = target.name
+    came = {posixpath.normpath(f"{source.root}/{path}"): path for path in whole}
+    with _turn(remote, places.Ends(here, source.root), how.until):
+        made = _make(here)
+        names = FreeNames(
+            here.resolve(),
+            how.word,
+            lambda items: digests(remote.connection, source.root, items),
+            guard=how.guard,
+        )
+        _carry(how, source.root, here, tree, names)
+        linked, left = outlinks.follow(remote, source.root, tree, came)
+        out.left += left
+        if linked.items:
+            how.progress.say("following links that lead out")
+            try:
+                _carry(how, source.root, here, linked, names)
+            except NotEnoughSpace as err:
+                out.failed.append(("what lies behind links", err.message))
+        flush(made)
+    out.to.append(str(target))
+    out.beside += names.beside
+    out.held += names.held
+    out.failed += names.lost
+
+
+def _rules(remote: Remote, root: str) -> Rules:
+    """Nothing is left out; of the home folder only the agent's own files."""
+    if root == places.host_path(remote, "~"):
+        return Rules(None, exclude=["/.gpunb"], everything=True)
+    return outlinks.WHOLE
+
+
+@contextlib.contextmanager
+def _turn(remote: Remote, ends: places.Ends, until: float) -> Iterator[None]:
+    """The lock of a place here; two sessions that end at once wait for each other."""
+    with contextlib.ExitStack() as held:
+        while not _entered(held, places.lock(remote.connection.endpoint, ends, "down"), until):
+            time.sleep(0.2)
+        yield
+
+
+def _entered(held: contextlib.ExitStack, lock: contextlib.AbstractContextManager[None], until: float) -> bool:
+    try:
+        held.enter_context(lock)
+    except SyncError:
+        if time.monotonic() > until:
+            raise
+        return False
+    return True
+
+
+def _make(here: Path) -> list[Path]:
+    """Make the folder, and those above it; the folders whose entries changed, to be flushed."""
+    missing = [one for one in (here, *here.parents) if not one.exists()]
+    try:
+        here.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        msg = f"the folder {here} can't be made: {err.strerror or err}"
+        raise SyncError(msg) from err
+    return [here, *(one.parent for one in missing)]
+
+
+def _carry(how: _How, root: str, here: Path, tree: Tree, names: FreeNames) -> None:
+    """Fetch a tree: what is not here yet."""
+    out, progress = how.out, how.progress
+    plan = names.plan(tree)
+    report = SyncReport(plan)
+    out.failed += tree.failed
+    places.need_room(plan, places.free_here(here), f"this machine ({here})")
+    progress.say(f"fetching {len(plan.items)} file{'s'[: len(plan.items) != 1]}")
+    with LocalRoot(here) as local:
+        sftp.Download(Errand(how.remote, root, plan, report, progress, Pace(None)), local).run()
+    out.failed += report.failed
+    lost = {path for path, _ in report.failed}
+    came = [item for item in (*plan.items, *plan.unchanged) if item.path not in lost]
+    out.files += len(came)
+    out.bytes += sum(item.size for item in came)
+    out.moved += report.sent_bytes
+    folders = [here, *(here / item.here for item in tree.items if item.kind == "dir")]
+    flush([*(here / item.here for item in came if item.kind == "file"), *folders])
+
+
+def _above(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
