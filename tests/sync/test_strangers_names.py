@@ -322,8 +322,8 @@ class _Folding:
 )
 def test_another_spelling_of_what_stands_here_is_what_stands_here(theirs: str, mine: str) -> None:
     """A link of one's own is not passed through by a folder of another spelling."""
-    there = _Folding([(mine, wire.LINK, 0o777, 0, 0, "/elsewhere")])
+    there = _Folding([(mine, wire.LINK, 0o777, 0, 0, "/elsewhere", 0, 1)])
     merge = Merge(Rules(None), Tree(), there, exists=True, folds=True)  # type: ignore[arg-type]
-    plan = merge.run([("", [(theirs, wire.FOLDER, 0o755, 0, 0, "")])])
+    plan = merge.run([("", [(theirs, wire.FOLDER, 0o755, 0, 0, "", 0, 1)])])
     assert plan.folders == []
     assert plan.blocked == [(theirs, "a link stands in its place")]
