@@ -53,9 +53,10 @@ def confirm(hub: Hub, user: str, raw: dict[str, Any]) -> dict[str, Any]:
         if head.session is not None:
             msg = f"session: {head.session!r}: is no field of rent"
             raise BadInput(msg, bill="nothing was changed")
-        holds = _offered(hub, body)
-        _keyed(hub, holds.offer.provider)
-        question = renting.question(hub.ledger(), holds, *_plan(hub, body, holds))
+        row = _offered(hub, body)
+        _keyed(hub, row.offer.provider)
+        holds = (row, *_plan(hub, body, row))
+        question = renting.question(hub.ledger(), *holds)
         arguments = body.arguments()
     else:
         if head.session is None:
@@ -131,9 +132,8 @@ def _question(ledger: Ledger, session: Session, action: str, body: bodies.Body) 
 
 def rent(hub: Hub, user: str, body: bodies.Rent) -> Job:
     """Begin to rent what was confirmed, as it was found then."""
-    row: Ranked = hub.tokens.use(body.token, user, "rent", body.arguments())
+    row, asked, agreed = hub.tokens.use(body.token, user, "rent", body.arguments())
     offer = row.offer
-    asked, agreed = _plan(hub, body, row)
 
     def work(job: Job) -> dict[str, Any]:
         with JobLedger.of(job) as ledger:

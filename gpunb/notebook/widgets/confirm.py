@@ -1,4 +1,4 @@
-"""Questions that were asked and may be answered once.
+"""Questions that a widget has asked and that may be answered once.
 
 What a page may make gpunb do with money is what was put to the user in words, there, a moment
 ago: the answer names the question by a token that nobody can guess, and is taken once.
@@ -6,20 +6,19 @@ ago: the answer names the question by a token that nobody can guess, and is take
 
 from __future__ import annotations
 
-import secrets
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from gpunb.errors import WrongState
+from gpunb.errors import ConfirmationNeeded, WrongState
+from gpunb.services.confirmations import LIFE_S, MOST, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["EXPIRES_S", "Confirmations"]
+__all__ = ["EXPIRES_S", "MOST", "Confirmations"]
 
-EXPIRES_S = 120.0
-MOST = 32
+EXPIRES_S = LIFE_S
+_NOBODY = ""  # who sees a notebook's page, has its kernel
 
 
 class Confirmations:
@@ -32,34 +31,31 @@ class Confirmations:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._open: dict[str, tuple[float, str, dict[str, Any]]] = {}
+        self._tokens = Tokens(clock, EXPIRES_S)
 
-    def ask(self, action: str, args: Mapping[str, Any]) -> str:
-        """A token for `action` with exactly `args`; the oldest question makes room for it."""
-        token = secrets.token_urlsafe(24)
-        with self._lock:
-            while len(self._open) >= MOST:
-                del self._open[next(iter(self._open))]
-            self._open[token] = (self._clock() + EXPIRES_S, action, dict(args))
-        return token
+    def ask(self, action: str, args: Mapping[str, Any], holds: Any = None) -> str:
+        """A token for `action` with exactly `args`; the oldest question makes room for it.
 
-    def take(self, token: str, action: str, args: Mapping[str, Any]) -> None:
-        """Use up the answer to the question that was asked.
+        Parameters
+        ----------
+        holds
+            What the answer will find with it: what was shown, as it was shown.
+        """
+        return self._tokens.issue(_NOBODY, action, args, holds)
+
+    def take(self, token: str, action: str, args: Mapping[str, Any]) -> Any:
+        """Use up the answer to the question that was asked; what the question holds.
 
         Raises
         ------
         WrongState
             No such question is open any more, or it was about something else.
         """
-        with self._lock:
-            until, asked, about = self._open.pop(token, (0.0, "", {}))
-        if until < self._clock():
-            why = "it is too long ago" if asked else "it was answered already, or never asked"
-        elif (asked, about) != (action, dict(args)):
-            why = "the question was about something else"
-        else:
-            return
-        msg = f"{action} was not confirmed: {why}"
-        raise WrongState(msg, bill="nothing was changed", hint="click it again")
+        try:
+            return self._tokens.use(token, _NOBODY, action, args)
+        except ConfirmationNeeded as err:
+            why = "it was answered already, never asked, or asked too long ago"
+            if "is for" in err.message:
+                why = "the question was about something else"
+            msg = f"{action} was not confirmed: {why}"
+            raise WrongState(msg, bill="nothing was changed", hint="click it again") from err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpunb.commands.result import clean
@@ -220,21 +221,23 @@ class OfferPicker(Talking):
                 msg = f"there is no key for {door.provider(row.offer.provider).title}"
                 hint = f"Log in above, or %gpu login {row.offer.provider}"
                 raise AuthFailed(msg, provider=row.offer.provider, bill="nothing was rented", hint=hint)
-            asked = question(door.ledger, row, request, agreed_to(row, request))
+            agreed = agreed_to(row, request)
+            asked = question(door.ledger, row, request, agreed)
         args = {"offer": offer, "hours": hours, "budget": budget}
-        return {"says": clean(asked.text), "usd": asked.usd, "token": self._questions.ask("rent", args)}
+        token = self._questions.ask("rent", args, (row, replace(request, agreed=agreed)))
+        return {"says": clean(asked.text), "usd": asked.usd, "token": token}
 
     def on_rent(self, offer: str, hours: float, budget: float | None, token: str) -> None:
         """The answer was yes."""
-        self._questions.take(token, "rent", {"offer": offer, "hours": hours, "budget": budget})
+        args = {"offer": offer, "hours": hours, "budget": budget}
+        row, request = self._questions.take(
+            token, "rent", args
+        )  # as it was shown, whatever a search found since
         with self._picked:
             if self._rental is not None and not self._rental.over.is_set():
                 msg = "a rental is on its way already"
                 raise WrongState(msg, bill="nothing more was rented", hint="Cancel ends it")
-            row = self._row(offer, hours)
-            rental = Rental(
-                row, request_for(hours, budget, self._disk()), lambda said: self.tell("progress", **said)
-            )
+            rental = Rental(row, request, lambda said: self.tell("progress", **said))
             self._rental = rental
             self._picked.notify_all()
         rental.start()
@@ -288,8 +291,6 @@ class OfferPicker(Talking):
         row = found.ranked[offer]
         if hours == found.hours:
             return row
-        from dataclasses import replace
-
         from gpunb.offers.pricing import Terms
         from gpunb.offers.rank import rank
 

@@ -165,7 +165,8 @@ class Rental:
             say=lambda _: None,
             watch=self._begun,
         )
-        session = renting.rent(way, [self.row], self.request, agreed_to(self.row, self.request))
+        agreed = self.request.agreed or agreed_to(self.row, self.request)
+        session = renting.rent(way, [self.row], self.request, agreed)
         assert session is not None  # noqa: S101 - nobody is asked again
         return session
 
