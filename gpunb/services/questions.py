@@ -227,7 +227,8 @@ def to_down(ledger: Ledger, sessions: Sequence[Session], *, save: bool = True) -
         spent = _spent(ledger, one)
         parts.append(f"{one.name} on {one.provider} ({age}, {spent} so far{back}).{_running(ledger, one)}")
     return Question(
-        text=f"End for good, with all files that are only there: {' '.join(parts)}",
+        text=f"End {', '.join(one.name for one in sessions)} for good, with all files that are only there: "
+        f"{' '.join(parts)}",
         prompt="go on?",
         usd=0.0,
         undone="nothing was ended; it goes on and is billed",
