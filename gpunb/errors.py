@@ -406,11 +406,26 @@ class RemoteCellError(RunError):
         self.ename = ename
         self.evalue = evalue
         self.traceback = traceback
+        self.shown = False  # where it came up, before what followed it
+
+    def named(self) -> RemoteCellError:
+        """The same as an error of the class that it has on the host, for who reports a class and its text."""
+        kind = type(self.ename.replace("\0", "") or type(self).__name__, (_Named,), {"__module__": __name__})
+        made: RemoteCellError = kind(self.ename, self.evalue, self.traceback)
+        made.hint, made.shown = self.hint, self.shown
+        return made
 
     def _render_traceback_(self) -> list[str]:
         if not self.traceback:
             return super()._render_traceback_()
         return [*self.traceback, *(f"next: {line}" for line in [self.hint] if line)]
+
+
+class _Named(RemoteCellError):
+    """A `RemoteCellError` that IPython, nbclient and papermill take for the host's own exception."""
+
+    def __str__(self) -> str:
+        return self.evalue
 
 
 class KernelDied(RunError):

@@ -29,6 +29,8 @@ KEPT = frozenset(
         "error",
     ]
 )
+# what a reply may ask of the front end: `name?`, and `%load`
+PAYLOADS = {"page": "page", "set_next_input": "next_input"}
 # what a thread may say after its cell has ended
 KEPT_LATE = KEPT | {"stream"}
 NEWS = 0.02  # seconds from a cell's end to the word of it, for those who do not follow it
@@ -218,6 +220,7 @@ class Cells:
         content = {"code": about["code"], "silent": False, "store_history": bool(about.get("store", True))}
         content.update(user_expressions=about.get("expressions") or {}, stop_on_error=True)
         content["allow_stdin"] = bool(about.get("stdin", True))
+        content["gpunb_place"] = about.get("place") or {}
         lent = self.secrets.pop(run.id, None)
         if about.get("secrets"):
             if lent is None:
@@ -249,12 +252,12 @@ class Cells:
         self.failed.discard(run.id)
         if self.name != "main":
             run.append({"k": "msg", "type": "execute_reply"}, [json.dumps(answer).encode("utf-8")])
-        for page in answer.get("payload") or []:
-            if (
-                self.name == "main" and page.get("source") == "page"
-            ):  # `name?`; other payloads would write in the notebook
-                run.append({"k": "msg", "type": "page"}, [json.dumps(page).encode("utf-8")])
+        for order in answer.get("payload") or []:
+            kind = PAYLOADS.get(order.get("source")) if self.name == "main" else None
+            if kind is not None:
+                run.append({"k": "msg", "type": kind}, [json.dumps(order).encode("utf-8")])
         more: dict[str, Any] = {"count": answer.get("execution_count")}
+        more.update({name: answer[name] for name in ("ename", "evalue") if name in answer})
         if run.id in self.overdue:
             self.overdue.discard(run.id)
             run.end("timeout", why="its %g s were over" % run.about["timeout"], **more)

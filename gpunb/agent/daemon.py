@@ -169,6 +169,8 @@ class Agent:
             if args.get("kernel"):
                 about["kernel"] = args["kernel"]
                 about["expressions"] = args.get("expressions") or {}
+            if isinstance(args.get("place"), dict):
+                about["place"] = args["place"]
             store = args.get("store", True)
             given = self._secrets(args, about)
             self.kernel(about.get("kernel")).submit(about, code, store, args.get("timeout"), given)
@@ -478,7 +480,8 @@ class Client:
         run = self.agent.run(head)
         self.detach(head)
         window = min(max(int(head["window"]), 1 << 16), 64 << 20)
-        follower = Follower(run, int(head.get("after", 0)), window, self.send)
+        late = bool(head.get("late"))
+        follower = Follower(run, int(head.get("after", 0)), window, self.send, late=late)
         follower.task = self.spawn(follower.follow())
         self.followers[run.id] = follower
 

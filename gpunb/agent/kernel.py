@@ -224,11 +224,11 @@ class Kernel:
             _, parent, (content, *_) = found
             parent_id = parent.get("msg_id", "")
             if channel == "stdin":
-                self._guard(self.on_input, parent_id, json.loads(content.decode()))
+                self._guard(self.on_input, parent_id, _content(content))
             else:
                 waiting = self._replies.pop(parent_id, None)
                 if waiting is not None and not waiting.done():
-                    waiting.set_result(json.loads(content.decode()))
+                    waiting.set_result(_content(content))
 
     def _guard(self, handler: Callable[..., None], *args: Any) -> None:
         """One odd message must not end the reading of all others."""
@@ -381,6 +381,12 @@ class Kernel:
             if not waiting.done():
                 waiting.cancel()
         self._replies = {}
+
+
+def _content(raw: bytes) -> dict[str, Any]:
+    """A message's content; odd bytes of a file's name may be in it, and it is waited for all the same."""
+    found: dict[str, Any] = json.loads(raw.decode("utf-8", "replace"))
+    return found
 
 
 def _parse(parts: list[bytes]) -> tuple[dict[str, Any], dict[str, Any], list[bytes]] | None:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .spool import Outlet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def poke_address(connection_ip: str) -> str:
@@ -37,13 +40,64 @@ def leave(kernel: Any) -> None:
         raise KeyboardInterrupt
 
 
+class Numbering:
+    """Gives a cell the number and the line that it has in the notebook that sent it.
+
+    So ``In``, ``Out``, ``_5`` and the lines of a traceback are what the notebook shows.
+
+    Parameters
+    ----------
+    shell
+        The kernel's IPython.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self._above: list[str] = []
+        shell.input_transformers_post.append(self._move_down)
+        shell.events.register("pre_run_cell", self._begun)
+
+    def expect(self, place: Mapping[str, Any]) -> None:
+        """The next cell has the number ``count`` and stands below ``above`` lines."""
+        above, count = place.get("above"), place.get("count")
+        self._above = [str(line) + "\n" for line in above or []]
+        if type(count) is int and count > 0 and count != self.shell.execution_count:
+            self._number(count)
+
+    def _number(self, count: int) -> None:
+        history = self.shell.history_manager
+        if count < self.shell.execution_count:  # a number is given once in a session of the history
+            history.writeout_cache()
+            history.end_session()
+            history.new_session()
+        for log in (history.input_hist_parsed, history.input_hist_raw):
+            del log[count:]
+            log.extend([""] * (count - len(log)))
+        self.shell.execution_count = count
+
+    def _move_down(self, lines: list[str]) -> list[str]:
+        return [*self._above, *lines]
+
+    def _begun(self, *_: Any) -> None:
+        self._above = []
+
+
 def main(argv: list[str]) -> None:
     """Run a kernel for the connection file ``argv[0]`` until it is told to end."""
     os.environ.pop("JPY_PARENT_PID", None)  # the kernel outlives who started it
     from ipykernel.iostream import IOPubThread
+    from ipykernel.ipkernel import IPythonKernel
     from ipykernel.kernelapp import IPKernelApp
-    from traitlets import Unicode
+    from ipykernel.kernelbase import Kernel
+    from traitlets import Type, Unicode
     from traitlets.config import Config
+
+    class NumberedKernel(IPythonKernel):
+        def execute_request(self, stream: Any, ident: Any, parent: Any) -> Any:
+            place = parent["content"].get("gpunb_place")
+            if place:
+                numbering.expect(place)
+            return super().execute_request(stream, ident, parent)  # type: ignore[no-untyped-call]
 
     class DirectIOPub(IOPubThread):
         """A file needs no thread of its own as a socket does: a message is there when its sender goes on."""
@@ -53,6 +107,7 @@ def main(argv: list[str]) -> None:
 
     class KernelApp(IPKernelApp):
         name = "gpunb-kernel"
+        kernel_class = Type(NumberedKernel, klass=Kernel)
         outstream_class = Unicode("gpunb_agent.outstream.SteadyStream").tag(config=True)
 
         def init_iopub(self, context: Any) -> None:
@@ -70,6 +125,7 @@ def main(argv: list[str]) -> None:
     app = KernelApp.instance(config=Config(Kernel={"_execute_sleep": 0.0}))
     app.initialize(["-f", argv[0]])  # type: ignore[no-untyped-call]
     shell: Any = app.shell
+    numbering = Numbering(shell)
     shell.events.register("post_run_cell", lambda *_: drain())
     signal.signal(signal.SIGTERM, lambda *_: leave(app.kernel))
     app.start()  # type: ignore[no-untyped-call]

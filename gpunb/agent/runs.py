@@ -273,11 +273,20 @@ class Follower:
     """Sends a run's records to one client, at the client's pace.
 
     At most `window` bytes are on their way unacknowledged, so neither end
-    holds more than that of a flood in memory.
+    holds more than that of a flood in memory. With `late` it goes on after the end, with what
+    threads say then.
     """
 
-    def __init__(self, run: Run, after: int, window: int, send: Callable[[bytes], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        after: int,
+        window: int,
+        send: Callable[[bytes], Awaitable[None]],
+        late: bool = False,
+    ) -> None:
         self.run = run
+        self.late = late
         self.after = after
         self.window = window
         self.send = send
@@ -292,7 +301,7 @@ class Follower:
             self._moved.set()
 
     async def follow(self) -> None:
-        """Send all records after `after`, then each new one, until the end record is sent."""
+        """Send all records after `after`, then each new one, until the end record is sent (or on)."""
         while not os.path.exists(self.run.path):  # a job's keeper is just starting
             await asyncio.sleep(0.02)
         if self.run.last <= 2 and not self.run.over:
@@ -314,7 +323,7 @@ class Follower:
                 known = min(READ_LIMIT, self.run.size - offset)
                 data = reader.read(offset, known) if known > 0 else b""
                 if not data:
-                    if self.run.over:
+                    if self.run.over and not self.late:
                         return
                     await grown.wait()
                     continue

@@ -8,6 +8,7 @@ import click
 
 from gpunb.commands.result import Result
 from gpunb.commands.verb import complete_runs, verb
+from gpunb.errors import RemoteCellError
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -29,7 +30,12 @@ def command(context: Context, *, run: str | None, session: str | None) -> Result
     found, run_id = playing.find(context, run, session)
     handle = context.agent(found).attach(run_id)
     sink = context.sink(run_id) if context.can_ask else _Deaf(context.sink(run_id))
-    info = playing.follow(context, handle, sink)
+    try:
+        info = playing.follow(context, handle, sink)
+    except RemoteCellError as err:
+        if context.door == "terminal" and not err.shown:  # a notebook shows it with the error
+            sink.stream("stderr", "\n".join(err.traceback) + "\n")
+        raise
     return Result({"run": run_id, "session": found.name, "state": info.state, "exit_code": info.exit_code})
 
 

@@ -212,15 +212,15 @@ class Context:
         reach.drop(session.id)
         return reach.agent(session, progress=progress)
 
-    def sink(self, run_id: str = "") -> Sink:
-        """Where the output of run `run_id` goes at this door.
+    def sink(self, run_id: str = "", head: str = "") -> Sink:
+        """Where the output of run `run_id` goes at this door; `head` as in `NotebookSink`.
 
         With ``--json`` it goes to stderr: stdout holds the JSON only.
         """
         if self.door == "notebook" and self.shell is not None:
             from gpunb.remote import NotebookSink
 
-            return NotebookSink(self.shell, run_id=run_id, offer=self._offer)
+            return NotebookSink(self.shell, run_id=run_id, head=head, offer=self._offer)
         from gpunb.remote import TextSink
 
         return TextSink(sys.stderr if self.as_json else sys.stdout, sys.stderr)

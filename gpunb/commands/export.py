@@ -114,8 +114,6 @@ class Writer:
             player.finish()
         finally:
             handle.close()
-        if player.error is not None:
-            outputs.error(player.error)
         source = _source(client.request("source", run=info.id))
         cell = self._make.new_code_cell(source, outputs=outputs.made)
         cell.execution_count = count if isinstance(count, int) else None

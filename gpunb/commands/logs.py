@@ -90,7 +90,8 @@ def command(
     try:
         info = playing.follow(context, client.attach(run_id, after=after), sink, interactive=False)
     except RemoteCellError as err:
-        sys.stderr.write("\n".join(err.traceback) + "\n")
+        if not err.shown:
+            sys.stderr.write("\n".join(err.traceback) + "\n")
     except RunError as err:
         info = client.run_info(run_id)
         if not info.over:  # Ctrl-C
@@ -116,8 +117,6 @@ def play_history(
         player.finish()
     finally:
         handle.close()
-    if player.error is not None:
-        sink.stream("stderr", "\n".join(player.error["traceback"]) + "\n")
 
 
 def _ending(state: str, why: str, exit_code: int | None) -> list[Note]:

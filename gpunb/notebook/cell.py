@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,7 @@ from gpunb.commands.cli import for_door, usage_error, words
 from gpunb.commands.get import fetch
 from gpunb.commands.put import send
 from gpunb.commands.verb import DURATION, SESSION_OPTION, Verb
-from gpunb.errors import BadInput, GpunbError, SessionAmbiguous
+from gpunb.errors import BadInput, GpunbError, RemoteCellError, SessionAmbiguous
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -62,8 +63,13 @@ def help_text() -> str:
         return CELL.get_help(ctx)
 
 
-def run_cell(shell: InteractiveShell, line: str, body: str) -> Result | None:
+def run_cell(shell: InteractiveShell, line: str, body: str, above: int | None = None) -> Result | None:
     """Run `body` on the host, as the flags in `line` say.
+
+    Parameters
+    ----------
+    above
+        Lines above `body` in a plain cell; None is a ``%%gpu`` cell.
 
     Raises
     ------
@@ -77,7 +83,10 @@ def run_cell(shell: InteractiveShell, line: str, body: str) -> Result | None:
             args = words(line)
             with CELL.make_context("%%gpu", list(args), obj=context) as parsed:
                 options = dict(parsed.params)
-            result = _run(context, body, options)
+            count = shell.displayhook.prompt_count  # what the notebook shows: the shell's own is one ahead
+            place = {"count": count, "above": ["# %%gpu"] if above is None else [""] * above}
+            head = f"%%gpu {line}".rstrip() + "\n" if above is None else ""
+            result = _run(context, body, options, place, head)
         except click.exceptions.Exit:  # -h
             return None
         except click.ClickException as err:
@@ -86,6 +95,8 @@ def run_cell(shell: InteractiveShell, line: str, body: str) -> Result | None:
             if isinstance(err, SessionAmbiguous) and (err.hint or "").startswith("add -s"):
                 err.hint = shlex.join(["%%gpu", "-s", err.proposed or "NAME", *args])
             for_door(err, [], context)
+            if isinstance(err, RemoteCellError) and err.shown and err.hint:
+                sys.stderr.write(f"next: {err.hint}\n")  # the traceback that it would end is shown already
             raise
         except Exception:
             log.get(__name__).exception("unexpected failure in a %%gpu cell")
@@ -94,7 +105,9 @@ def run_cell(shell: InteractiveShell, line: str, body: str) -> Result | None:
         return result
 
 
-def _run(context: Context, body: str, options: dict[str, Any]) -> Result | None:
+def _run(
+    context: Context, body: str, options: dict[str, Any], place: dict[str, Any], head: str
+) -> Result | None:
     context.verbosity += options["verbose"]
     context.start_log()
     if not body.strip():
@@ -119,7 +132,14 @@ def _run(context: Context, body: str, options: dict[str, Any]) -> Result | None:
         # a detached cell is asked about by `attach`
         stdin = context.can_ask or options["detach"]
         handle = client.run_cell(
-            body, name=label, run_id=run_id, timeout=timeout, secrets=secrets, stdin=stdin
+            body,
+            name=label,
+            run_id=run_id,
+            timeout=timeout,
+            secrets=secrets,
+            stdin=stdin,
+            place=place,
+            late=not options["detach"],
         )
         if options["detach"]:
             info = handle.info()
@@ -129,7 +149,7 @@ def _run(context: Context, body: str, options: dict[str, Any]) -> Result | None:
         text = f"cell {run_id} {doing} on {session.name}; %gpu attach {run_id} shows its output"
         notices.watch(context, session, client, run_id, name=label, text=text)
         return Result({"run": run_id, "session": session.name, "state": info.state})
-    playing.follow(context, handle, context.sink(run_id))
+    playing.follow(context, handle, context.sink(run_id, head))
     if outputs:
         fetch(context, session, outputs, trust=options["trust"])
     return None

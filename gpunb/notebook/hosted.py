@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 
-def run(shell: InteractiveShell, body: str) -> Result | None:
-    """Run `body` on the host that is on.
+def run(shell: InteractiveShell, body: str, above: int = 0) -> Result | None:
+    """Run `body`, which has so many lines `above` it in its cell, on the host that is on.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def run(shell: InteractiveShell, body: str) -> Result | None:
         msg = "no host is on, so the cell was not run"
         raise BadInput(msg, hint="%gpu on sends plain cells to the host")
     try:
-        return run_cell(shell, f"-s {found.session_id}", body)
+        return run_cell(shell, f"-s {found.session_id}", body, above)
     except RunError:
         raise
     except GpunbError as err:

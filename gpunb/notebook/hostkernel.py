@@ -7,9 +7,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import GpunbError, HostError, ProtocolError, RunError
-from gpunb.remote import new_run_id, safereply
+from gpunb.remote import late, new_run_id, safereply
 from gpunb.remote.comms import Relay
-from gpunb.remote.display import NOTEBOOK_LIMIT, Player
+from gpunb.remote.display import Player
+from gpunb.remote.late import PublishedSink
 from gpunb.remote.safe import loads
 from gpunb.text import one_line
 
@@ -144,8 +145,10 @@ class HostKernel:
                     store=bool(content.get("store_history", True)),
                     stdin=bool(content.get("allow_stdin", True)),
                     expressions=content.get("user_expressions") or {},
+                    late=True,
                 )
                 self._interrupted = False
+                sink.run_id = run_id
                 player = Player(handle, sink, interactive=True)
                 return self._play(handle, player, request, ended)
         except HostError as err:
@@ -176,9 +179,10 @@ class HostKernel:
                 break
         ended(str(record.head.get("state")))
         player.finish()
-        handle.close()
-        if player.error is not None:
-            self.channels.publish("error", player.error, request.message)
+        if record.head.get("state") == "died":
+            handle.close()
+        else:
+            late.keep(handle, player, player.sink)
         if reply is not None and self.client.trust != "own" and player.error is not None:
             reply.update(player.error)
         return reply or self._made_up(record, player.error, request)
@@ -208,38 +212,16 @@ class HostKernel:
         raise _Interrupted
 
 
-class BridgeSink:
+class BridgeSink(PublishedSink):
     """Publishes a run's output under the request that it belongs to."""
 
     is_the_hosts = True
 
     def __init__(self, kernel: HostKernel, request: Request) -> None:
+        super().__init__(lambda kind, content: kernel.channels.publish(kind, content, request.message))
         self.kernel = kernel
         self.request = request
-        self.left = NOTEBOOK_LIMIT
-        self.hidden = 0
-
-    def _publish(self, kind: str, content: Mapping[str, Any]) -> None:
-        self.kernel.channels.publish(kind, content, self.request.message)
-
-    def stream(self, name: str, text: str) -> None:
-        """Text, as much as a notebook should hold."""
-        shown, self.left = text[: self.left], max(self.left - len(text), 0)
-        self.hidden += len(text) - len(shown)
-        if shown:
-            self._publish("stream", {"name": name, "text": shown})
-
-    def display(self, content: dict[str, Any], *, update: bool) -> None:
-        """A display_data or update_display_data."""
-        self._publish("update_display_data" if update else "display_data", content)
-
-    def result(self, content: dict[str, Any]) -> None:
-        """An execute_result."""
-        self._publish("execute_result", content)
-
-    def clear(self, *, wait: bool) -> None:
-        """A clear_output."""
-        self._publish("clear_output", {"wait": wait})
+        self.run_id = ""
 
     def page(self, content: dict[str, Any]) -> None:
         """Nothing: it is part of the reply."""
@@ -252,10 +234,6 @@ class BridgeSink:
         """In the notebook's input box."""
         return self.kernel.answer(self.request, prompt, password=password)
 
-    def note(self, text: str) -> None:
-        """On stderr, marked as ours."""
-        self._publish("stream", {"name": "stderr", "text": f"gpunb: {text}\n"})
-
     def offer(self, run_id: str, text: str) -> None:  # noqa: ARG002 - a sink's signature
         """The way to see all of it: this kernel is the host's, and has no verbs of ours."""
         name = self.kernel.client.name
@@ -264,7 +242,11 @@ class BridgeSink:
     def finish(self) -> None:
         """Name what was not shown."""
         if self.hidden:
-            self.note(f"{self.hidden:,} more characters are not shown here; the run's journal has all")
+            self.note(
+                f"{self.hidden:,} more characters are not shown here; all are kept: "
+                f"`gpunb logs {self.run_id}` in a terminal shows them"
+            )
+            self.hidden = 0
 
 
 class BridgePort:

@@ -67,7 +67,7 @@ class Router:
             block = self._block(piece, lines, at) if _STAYS_INSIDE.match(lines[at]) else None
             if block is not None:
                 head, end = block
-                out += _piece(piece[:head], on=on)
+                out += _piece(piece[:head], at - len(piece) + head, on=on)
                 out += [*piece[head:], *lines[at:end]]
                 piece, at = [], end
                 continue
@@ -75,7 +75,7 @@ class Router:
                 piece.append(lines[at])
                 at += 1
                 continue
-            out += _piece(piece, on=on)
+            out += _piece(piece, at, on=on)
             piece = []
             switch = _SWITCH.match(lines[at])
             on = switch[1] == "on" if switch else on
@@ -84,7 +84,7 @@ class Router:
                 at += 1
             out.append(lines[at])
             at += 1
-        return out + _piece(piece, on=on)
+        return out + _piece(piece, at, on=on)
 
     def _block(self, piece: list[str], lines: list[str], at: int) -> tuple[int, int] | None:
         """The compound statement around an indented ``%gpu`` at ``lines[at]``, which stays here with it.
@@ -154,12 +154,13 @@ def _called_by(code: CodeType) -> bool:
     return frame is not None
 
 
-def _piece(lines: list[str], *, on: bool) -> list[str]:
-    return [_wrapped(lines)] if on and "".join(lines).strip() else lines
+def _piece(lines: list[str], end: int, *, on: bool) -> list[str]:
+    """The lines before line `end` of the cell; wrapped, if there is something to run on the host."""
+    return [_wrapped(lines, end - len(lines))] if on and "".join(lines).strip() else lines
 
 
-def _wrapped(lines: list[str]) -> str:
-    return f"get_ipython().run_cell_magic({HOST_MAGIC!r}, '', {''.join(lines)!r})\n"
+def _wrapped(lines: list[str], above: int = 0) -> str:
+    return f"get_ipython().run_cell_magic({HOST_MAGIC!r}, '{above}', {''.join(lines)!r})\n"
 
 
 def mode_of(shell: Any) -> Mode | None:
@@ -174,11 +175,11 @@ def install(shell: InteractiveShell) -> None:
 
     router = Router(shell)
 
-    def on_host(line: str, cell: str) -> Any:  # noqa: ARG001 - a cell magic's signature
-        """Run a plain cell on the host that `%gpu on` named."""
+    def on_host(line: str, cell: str) -> Any:
+        """Run a plain cell, from a line of it on, on the host that `%gpu on` named."""
         from gpunb.notebook.hosted import run
 
-        return run(shell, cell)
+        return run(shell, cell, int(line))
 
     put_there: Any = shell.register_magic_function
     put_there(no_var_expand(on_host), magic_kind="cell", magic_name=HOST_MAGIC)

@@ -128,6 +128,8 @@ class AgentClient(Line):
         kernel: str = "",
         stdin: bool = True,
         secrets: Mapping[str, str] | None = None,
+        place: Mapping[str, Any] | None = None,
+        late: bool = False,
         **more: Any,
     ) -> RunHandle:
         """Run `code` in the host's kernel, after what waits there already.
@@ -144,8 +146,17 @@ class AgentClient(Line):
             in a kernel here (StdinNotImplementedError).
         secrets
             Environment variables for this cell's time; kept in memory, there and here.
+        place
+            Where the code stands in the notebook: its cell's number (``count``), and the lines
+            of the cell that stand ``above`` it.
+        late
+            Go on after the cell's end with what its threads and children say; see `gpunb.remote.late`.
         """
         args = {"code": code, "name": name, "timeout": timeout, "kernel": kernel, "stdin": stdin, **more}
+        if place:
+            args["place"] = dict(place)
+        if late:
+            args["late"] = True
         return self._start("cell", args, run_id, secrets)
 
     def run_job(
@@ -181,6 +192,7 @@ class AgentClient(Line):
     ) -> RunHandle:
         run_id = run_id or new_run_id()
         handle = RunHandle(self, run_id)
+        handle.stays = bool(args.get("late"))
         if secrets:
             args["secrets"] = dict(secrets)
             handle.hide = list(secrets.values())
@@ -222,7 +234,10 @@ class AgentClient(Line):
         with self._lock:
             followers = self._runs.get(run_id)
         if followers is not None and followers.waiting:
-            self._post("info", {"run": run_id, "after": followers.seen, "window": WINDOW}, followers.fail)
+            args = {"run": run_id, "after": followers.seen, "window": WINDOW}
+            if any(one.stays for one in followers.handles):
+                args["late"] = True
+            self._post("info", args, followers.fail)
 
     def forget(self, handle: RunHandle) -> None:
         """Stop following; the run goes on."""
@@ -234,7 +249,7 @@ class AgentClient(Line):
             if followers.handles:
                 return
             del self._runs[handle.id]
-        if self._closed is None and not handle.over:
+        if self._closed is None and (handle.stays or not handle.over):
             self._post("detach", {"run": handle.id})
 
     def ack(self, run_id: str, number: int) -> None:

@@ -16,6 +16,8 @@ from gpunb.errors import (
     RunError,
     RunTimeout,
 )
+from gpunb.remote import late
+from gpunb.remote.late import NOTEBOOK_LIMIT, PublishedSink
 from gpunb.remote.records import Record, RunInfo
 from gpunb.remote.safe import Gate, loads
 from gpunb.text import Seam, one_line
@@ -29,12 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["NotebookSink", "Sink", "TextSink", "show"]
 
-NOTEBOOK_LIMIT = 10 << 20  # characters of text in one cell's output; the journal has all
 TAIL = 4 << 10
 MAX_OWN = 256 << 20  # bytes of one message of a host that is the user's own
 END_OF_INPUT = "\x04"  # what Jupyter's front ends send for Ctrl-D: input() raises EOFError in the cell
 MOST_ODD = 3  # records that are none, told one by one
 MOST_NOTES = 20  # of a host's own notes in one run
+PAUSE = 0.25  # seconds in which the end of a cell follows the error that ended it
 
 
 class Sink(Protocol):
@@ -42,8 +44,11 @@ class Sink(Protocol):
 
     A sink may also have ``page(content)`` for what a pager shows (else that is a result), and
     ``comm(handle, part, number)`` to bring widgets to that point of the kernel's comm messages,
-    ``offer(run_id, text)`` to say what was left out and let the user show it all the same, and
-    ``is_the_hosts``, true if all of what it shows is the host's: prompts need no name then.
+    ``offer(run_id, text)`` to say what was left out and let the user show it all the same,
+    ``error(content)`` for a traceback (else that is text on stderr), ``failure(error)`` to make the
+    exception that ends the cell here, ``next_input(text, replace)`` for what the host would put into
+    a cell, ``later()`` for the sink of what comes after the cell's end, and ``is_the_hosts``, true if
+    all of what it shows is the host's: prompts need no name then.
     """
 
     def stream(self, name: str, text: str) -> None:
@@ -123,6 +128,8 @@ class NotebookSink:
         shown at the end, and all of it stays in the run's journal.
     offer
         Shows, for a run's id and a sentence, how what was left out can be seen all the same.
+    head
+        The line that a cell of the same kind begins with, if any.
     """
 
     def __init__(
@@ -130,21 +137,27 @@ class NotebookSink:
         shell: InteractiveShell,
         *,
         run_id: str = "",
+        head: str = "",
         limit: int = NOTEBOOK_LIMIT,
         offer: Callable[[str, str], None] | None = None,
     ) -> None:
         self.shell = shell
         self.run_id = run_id
+        self.head = head
         self._offer = offer
         self.left = limit
         self.hidden = 0
         self._tail: deque[str] = deque()
         self._tail_size = 0
         self._seam = Seam()
+        self._last = ""
 
     def stream(self, name: str, text: str) -> None:
-        """Deltas, as printed."""
-        target = sys.stderr if name == "stderr" else sys.stdout
+        """Deltas, as printed; in the order in which the host flushed its two streams."""
+        target, other = (sys.stderr, sys.stdout) if name == "stderr" else (sys.stdout, sys.stderr)
+        if name != self._last:
+            other.flush()
+            self._last = name
         if len(text) <= self.left:
             self.left -= len(text)
             self._seam.printed(text)
@@ -170,12 +183,35 @@ class NotebookSink:
         )
 
     def result(self, content: dict[str, Any]) -> None:
-        """As this cell's own result, with its number here."""
-        hook = self.shell.displayhook
+        """As this cell's own result, with its number here; or to who has taken the hook's place."""
+        data, about = content.get("data", {}), content.get("metadata", {})
+        hook: Any = self.shell.displayhook
+        if sys.displayhook != hook:  # %%capture and its kind
+            sys.displayhook(_Bundle(data, about))
+            return
         hook.start_displayhook()
         hook.write_output_prompt()
-        hook.write_format_data(content.get("data", {}), content.get("metadata", {}))
+        hook.write_format_data(data, about)
+        if content.get("transient") and getattr(hook, "msg", None) is not None:
+            hook.msg["content"]["transient"] = content["transient"]  # by which it is brought up to date
         hook.finish_displayhook()
+
+    def error(self, content: dict[str, Any]) -> None:
+        """A traceback that did not end its cell, or has more behind it."""
+        made = _error(content).named()
+        self.shell._showtraceback(type(made), made, made.traceback)  # noqa: SLF001
+
+    def later(self) -> Sink:
+        """Under this cell, whatever runs then; at the prompt of an IPython without a notebook."""
+        kernel = getattr(self.shell, "kernel", None)
+        return TextSink() if kernel is None else PublishedSink(late.publisher(kernel), self.left)
+
+    def failure(self, error: RemoteCellError) -> RemoteCellError:
+        """As the exception it was there; one that is shown already is not shown again."""
+        made = error.named()
+        if made.shown:
+            _once_shown(self.shell, made)
+        return made
 
     def clear(self, *, wait: bool) -> None:
         """The cell's output so far."""
@@ -193,6 +229,11 @@ class NotebookSink:
 
         data = content.get("data")
         page({str(kind): text for kind, text in data.items()} if isinstance(data, dict) else "")
+
+    def next_input(self, text: str, *, replace: bool) -> None:
+        """In this cell, or in one below it; a cell for the host."""
+        head = "" if text.startswith("%%gpu") else self.head
+        self.shell.set_next_input(f"{head}{text}", replace=replace)
 
     def ask(self, prompt: str, *, password: bool) -> str:
         """In the notebook's own input box."""
@@ -224,6 +265,39 @@ class NotebookSink:
         sys.stderr.flush()
 
 
+class _Bundle:
+    """A result as its MIME bundle."""
+
+    def __init__(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
+        self._data = data
+        self._metadata = metadata
+
+    def __repr__(self) -> str:
+        return str(self._data.get("text/plain", ""))
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self._data, self._metadata
+
+
+def _error(content: Mapping[str, Any]) -> RemoteCellError:
+    return RemoteCellError(content["ename"], content["evalue"], content["traceback"])
+
+
+def _once_shown(shell: InteractiveShell, error: RemoteCellError) -> None:
+    """Have IPython fail the cell with `error` without a second traceback."""
+    vars(shell).pop("_showtraceback", None)
+    own = shell._showtraceback  # noqa: SLF001 - what shows every traceback, in all kinds of shells
+
+    def show(etype: Any, evalue: Any, stb: Any) -> None:
+        vars(shell).pop("_showtraceback", None)
+        if evalue is not error:
+            own(etype, evalue, stb)
+        else:
+            vars(shell)["_last_traceback"] = stb  # what the reply says
+
+    vars(shell)["_showtraceback"] = show
+
+
 def _ask(prompt: str, *, password: bool) -> str:
     if password:
         import getpass
@@ -241,6 +315,8 @@ class Player:
         Instead of the host's own: the user trusts this run.
     frames
         Whether HTML that could run code is shown in a closed frame.
+    raises
+        Whether `outcome` is called at the end: the error that it raises is shown by who catches it.
     """
 
     def __init__(
@@ -251,10 +327,13 @@ class Player:
         interactive: bool,
         trust: str | None = None,
         frames: bool = False,
+        raises: bool = False,
     ) -> None:
         self.handle = handle
         self.sink = sink
         self.interactive = interactive
+        self.raises = raises
+        self.held: dict[str, Any] | None = None  # an error that may be the cell's end
         client = handle.client
         self.gate = Gate(trust or client.trust, space=client.endpoint.alias, hide=handle.hide, frames=frames)
         self.kind = "cell"
@@ -266,6 +345,8 @@ class Player:
 
     def play(self, record: Record) -> None:
         """Show one record; one that is not of the documented shape is left out."""
+        if record.kind != "end":
+            self.tell_error()
         try:
             self._play(record)
         except (ProtocolError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as err:
@@ -335,7 +416,9 @@ class Player:
         raw = record.parts[0]
         content = loads(raw, MAX_OWN, MAX_OWN) if self.gate.trust == "own" else loads(raw)
         if kind == "error":
-            self.error = self.gate.error(content)
+            self.error = self.held = self.gate.error(content)
+            if not self.raises:
+                self.tell_error()
         elif kind in ("display_data", "update_display_data"):
             update = kind == "update_display_data"
             found = self.gate.display(content, len(raw), update=update)
@@ -350,8 +433,29 @@ class Player:
             found = self.gate.display(content, len(raw))
             if found is not None:
                 page(found)
+        elif kind == "next_input":
+            self._next_input(content)
         elif kind == "clear_output" and self.gate.event():
             self.sink.clear(wait=bool(content.get("wait")))
+
+    def _next_input(self, content: dict[str, Any]) -> None:
+        """Text for a cell of the notebook, where one may run it: never a stranger's."""
+        put: Callable[..., None] | None = getattr(self.sink, "next_input", None)
+        if self.gate.trust == "stranger":
+            self.gate.left_out["text for a cell of this notebook"] += 1
+        elif put is not None:
+            put(self.gate.text(content.get("text", "")), replace=bool(content.get("replace")))
+
+    def tell_error(self) -> None:
+        """Show the error that is held, where it came up: the cell went on."""
+        error, self.held = self.held, None
+        if error is None:
+            return
+        show: Callable[[dict[str, Any]], None] | None = getattr(self.sink, "error", None)
+        if show is None or (hasattr(self.sink, "failure") and not self.raises):
+            self.sink.stream("stderr", "\n".join(error["traceback"]) + "\n")
+        else:
+            show(error)
 
     def finish(self) -> None:
         """Show what is held back, say what was left out, and close the sink."""
@@ -374,8 +478,8 @@ class Player:
             self.sink.note(text)
         self.sink.finish()
 
-    def outcome(self, info: RunInfo) -> None:
-        """Raise what the run's end calls for."""
+    def outcome(self, info: RunInfo, end: Mapping[str, Any]) -> None:
+        """Raise what the run's `end` record calls for."""
         if info.state == "ok":
             return
         run, why = info.id, self.gate.line(info.why, 2000)
@@ -392,8 +496,12 @@ class Player:
         if self.kind == "job":
             msg = f"job {run} {why or info.state}"
             raise JobFailed(msg, exit_code=info.exit_code or 1, hint=f"gpunb logs {run} shows its output")
+        if self.error is None and end.get("ename"):  # a UsageError, say: the kernel has told it in words
+            self.error = self.gate.error({**end, "traceback": []})
         if self.error is not None:
-            raise RemoteCellError(self.error["ename"], self.error["evalue"], self.error["traceback"])
+            failure = _error(self.error)
+            failure.shown = self.held is None
+            raise getattr(self.sink, "failure", _itself)(failure)
         msg = f"run {run} ended as {info.state}: {why}"
         raise RunError(msg)
 
@@ -427,6 +535,10 @@ _NOTES: dict[str, Callable[[Gate, Record], str]] = {
 }
 
 
+def _itself(error: RemoteCellError) -> RemoteCellError:
+    return error
+
+
 def _count(head: Mapping[str, Any]) -> str:
     size = head.get("bytes")
     return f"{size:,}" if type(size) is int else "some"
@@ -444,12 +556,13 @@ def show(handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
     RemoteCellError, KernelDied, RunTimeout, JobFailed, RunError
         As the run ended.
     """
-    player = Player(handle, sink, interactive=interactive)
+    player = Player(handle, sink, interactive=interactive, raises=True)
     interrupts = 0
     while True:
         try:
-            record = handle.next(1.0)
+            record = handle.next(1.0 if player.held is None else PAUSE)
             if record is None:
+                player.tell_error()
                 continue
             player.play(record)
             if record.kind == "end":
@@ -471,10 +584,17 @@ def show(handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
             more = "offers to restart the kernel" if player.kind == "cell" else "leaves it"
             sink.note(f"interrupting the run on the host (Ctrl-C again {more})")
             handle.interrupt()
-    player.finish()
     info = _ended(handle, record)
-    handle.close()
-    player.outcome(info)
+    if info.state == "ok":
+        player.tell_error()
+    player.finish()
+    try:
+        player.outcome(info, record.head)
+    finally:
+        if handle.stays and info.state != "died" and hasattr(sink, "later"):
+            late.keep(handle, player, sink.later())
+        else:
+            handle.close()
     return info
 
 

@@ -43,6 +43,7 @@ class RunHandle:
         self.seen = after
         self.over = False
         self.refused = False  # the host did not take it, so there is no such run
+        self.stays = False  # follows on after the end: what threads say then is shown
         self.hide: list[str] = []  # secrets that were given to the run
         self.wake: Callable[[], None] | None = None
         self._queue: queue.SimpleQueue[Record | GpunbError] = queue.SimpleQueue()
@@ -55,13 +56,19 @@ class RunHandle:
         return f"RunHandle({self.id!r})"
 
     @property
+    def empty(self) -> bool:
+        """Whether nothing has come that was not read."""
+        return self._queue.empty()
+
+    @property
     def taken(self) -> int:
         """The number of the last record that was read."""
         return self._taken
 
     def take(self, record: Record) -> None:
         """A record came in (called by the client's reader)."""
-        if record.number <= self.seen or (self.over and record.number > self.history):
+        ended = self.over and not self.stays
+        if record.number <= self.seen or (ended and record.number > self.history):
             return  # sent again after a broken line, or said by a thread after the end
         begins = record.head.get("from", 0)
         gap_is_named = record.kind == "trimmed" and type(begins) is int and begins <= self.seen + 1
@@ -70,7 +77,7 @@ class RunHandle:
             self.fail(ProtocolError(msg))
             return
         if self._unread > self.window + MOST_AHEAD:
-            self.over, self.history = True, 0
+            self.over, self.stays, self.history = True, False, 0
             msg = f"run {self.id}: the host sends more than {MOST_AHEAD >> 20} MB that it was not asked for"
             self.fail(ProtocolError(msg))
             return
@@ -157,6 +164,7 @@ class RunHandle:
 
     def close(self) -> None:
         """Stop following; the run goes on."""
+        self.wake = None
         self.client.forget(self)
 
 
@@ -172,8 +180,8 @@ class Followers:
 
     @property
     def waiting(self) -> list[RunHandle]:
-        """Those that have not seen the end, and all there was when they came."""
-        return [one for one in self.handles if not one.over or one.seen < one.history]
+        """Those that have not seen the end, and all there was when they came; and those that stay."""
+        return [one for one in self.handles if one.stays or not one.over or one.seen < one.history]
 
     @property
     def seen(self) -> int:

@@ -64,7 +64,7 @@ def loads(raw: Any, limit: int = MOST_JSON, pieces: int = MOST_PIECES) -> Any:
         msg = f"a message of {len(data):,} bytes has more than {pieces:,} items"
         raise ProtocolError(msg)
     try:
-        return json.loads(data)
+        return json.loads(data.decode("utf-8", "replace"))  # odd bytes of files' names, as Jupyter does
     except (ValueError, RecursionError) as err:
         msg = f"a message is no JSON: {str(err)[:200]}"
         raise ProtocolError(msg) from None

@@ -180,9 +180,6 @@ def _read(handle: RunHandle, sink: _Records, until: int) -> int:
         if last >= until or sink.size >= TEXT_MAX:
             break
     player.finish()
-    if player.error is not None:
-        lines = [str(line) for line in player.error.get("traceback", [])]
-        sink.add("error", "\n".join(lines) or str(player.error.get("ename", "error")))
     return last
 
 
@@ -212,6 +209,10 @@ class _Records:
         text = content.get("data", {}).get("text/plain")
         if text:
             self.add("result", str(text))
+
+    def error(self, content: dict[str, Any]) -> None:
+        lines = [str(line) for line in content.get("traceback", [])]
+        self.add("error", "\n".join(lines) or str(content.get("ename", "error")))
 
     def clear(self, *, wait: bool) -> None:
         """A log keeps what was printed."""

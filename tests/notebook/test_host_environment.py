@@ -28,7 +28,7 @@ def updates(notebook, seconds, check):
 def test_a_missing_module_names_the_line_that_installs_it(rented):
     code = "%%gpu\nraise ModuleNotFoundError(\"No module named 'dateutil'\", name='dateutil')"
     outcome = rented.run(code)
-    assert outcome.ename == "RemoteCellError"
+    assert outcome.ename == "ModuleNotFoundError"
     assert "next: %gpu pip install python-dateutil==" in outcome.error
     outcome = rented.run("%gpu pip --help")
     assert outcome.status == "ok", outcome.error
