@@ -397,10 +397,19 @@ class Cells:
 
     def _on_died(self, why: str) -> None:
         run, self.current = self.current, None
+        words = self.kernel.last_words if self.kernel is not None else {}
         self.kernel = None
         self.comms.end(why)
         self.restarted = "the kernel ended (%s); this is a new one, its variables are empty" % why
         if run is not None:
-            run.end("died", None, why)
+            for name, said in words.items():
+                run.stream(name, said.decode("utf-8", "replace"))
+            first = next((line.strip() for line in _text(words).splitlines() if line.strip()), "")
+            run.end("died", None, "%s; its last words: %s" % (why, first[:300]) if first else why)
         self.note({"t": "note", "k": "kernel-died", "kernel": self.name, "why": why, "ts": time.time()})
         self.later(self._next())
+
+
+def _text(words: dict[str, bytes]) -> str:
+    """What a kernel said last, stderr's before all."""
+    return b"\n".join([words.get("stderr", b""), words.get("stdout", b"")]).decode("utf-8", "replace")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 IDS = b"<IDS|MSG>"
 TURN = 0.02  # seconds of reading before others have their turn
 GRACE = 5.0  # seconds for a kernel to end by itself, as a front end of Jupyter's gives it
+LAST_WORDS = 1 << 16  # bytes that are read of each stream of a kernel that is gone
 START_TIMEOUT = 180.0  # seconds; a slow disk reads a large image's Python for long
 
 
@@ -61,6 +62,8 @@ class Kernel:
         deleted: what is still in memory must be written now.
     on_lost
         Called with the bytes that the kernel found no room for on the disk.
+    last_words
+        What a kernel that is gone had written to stdout and stderr and not sent, by their names.
     """
 
     def __init__(
@@ -89,6 +92,8 @@ class Kernel:
         self.position: list[int] = []
         self.on_turn: Callable[[], None] = lambda: None
         self.on_lost: Callable[[int], None] = lambda _: None
+        self.last_words: dict[str, bytes] = {}
+        self._pipes: dict[str, int] = {}
 
     @property
     def alive(self) -> bool:
@@ -102,6 +107,7 @@ class Kernel:
         if known and processes.alive(known["pid"], known["started"]):
             self.pid, self.started = known["pid"], known["started"]
             await self._open()
+            self._hold_pipes()
             return False
         self._prefix = self._write_connection()
         clear(self.folder)
@@ -127,7 +133,30 @@ class Kernel:
         )
         await self._open()
         await self._wait_ready()
+        self._hold_pipes()
         return True
+
+    def _hold_pipes(self) -> None:
+        """Open the pipes behind the kernel's stdout and stderr: what is in them outlives it then."""
+        known = places.read_json(os.path.join(self.folder, "pipes.json"))
+        for name, number in (known if isinstance(known, dict) else {}).items():
+            with contextlib.suppress(OSError):  # no /proc: macOS
+                path = "/proc/%s/fd/%s" % (self.pid, number)
+                self._pipes[name] = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
+
+    def _hear_last_words(self) -> None:
+        """Read what the kernel took out of its pipes and did not send, and what is still in them."""
+        for name in ("stdout", "stderr"):
+            said = b""
+            unsent = os.path.join(self.folder, "unsent-" + name)
+            with contextlib.suppress(OSError), open(unsent, "rb") as file:
+                said = file.read(LAST_WORDS)
+            with contextlib.suppress(OSError, KeyError):
+                said += os.read(self._pipes[name], LAST_WORDS)
+            if said.strip():
+                self.last_words[name] = said
+                with open(os.path.join(self.folder, "log"), "ab") as log:
+                    log.write(said)
 
     def _connection_file(self) -> str:
         return os.path.join(self.folder, "connection.json")
@@ -256,6 +285,7 @@ class Kernel:
             elif code is not None:
                 why = "it exited with code %d" % code
             self._drain(3600.0)  # its last messages
+            self._hear_last_words()
             self._close()
             self.on_died(why)
             return
@@ -368,6 +398,9 @@ class Kernel:
         if self._inlet is not None:
             self._inlet.close()
             self._inlet = None
+        for pipe in self._pipes.values():
+            os.close(pipe)
+        self._pipes = {}
         for sock in self._sockets.values():
             asyncio.get_running_loop().remove_reader(sock.fileno())
             sock.close(0)

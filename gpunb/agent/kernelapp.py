@@ -12,6 +12,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
+from . import outstream, places
 from .spool import Outlet
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Numbering:
 def main(argv: list[str]) -> None:
     """Run a kernel for the connection file ``argv[0]`` until it is told to end."""
     os.environ.pop("JPY_PARENT_PID", None)  # the kernel outlives who started it
+    import faulthandler
+
     from ipykernel.iostream import IOPubThread
     from ipykernel.ipkernel import IPythonKernel
     from ipykernel.kernelapp import IPKernelApp
@@ -111,7 +114,7 @@ def main(argv: list[str]) -> None:
         outstream_class = Unicode("gpunb_agent.outstream.SteadyStream").tag(config=True)
 
         def init_iopub(self, context: Any) -> None:
-            outlet = Outlet(os.path.dirname(os.path.abspath(argv[0])), poke_address(self.ip), context)
+            outlet = Outlet(folder, poke_address(self.ip), context)
             self.configure_tornado_logger()  # type: ignore[no-untyped-call]
             direct: Any = DirectIOPub
             try:
@@ -122,10 +125,15 @@ def main(argv: list[str]) -> None:
             self.iopub_socket = self.iopub_thread.background_socket
 
     # its wait before each reply is for output still on its way, and here a cell's end comes after all of that
+    folder = outstream.FOLDER = os.path.dirname(os.path.abspath(argv[0]))
     app = KernelApp.instance(config=Config(Kernel={"_execute_sleep": 0.0}))
     app.initialize(["-f", argv[0]])  # type: ignore[no-untyped-call]
     shell: Any = app.shell
     numbering = Numbering(shell)
     shell.events.register("post_run_cell", lambda *_: drain())
     signal.signal(signal.SIGTERM, lambda *_: leave(app.kernel))
+    pipes = {name: getattr(getattr(sys, name), "_fid", None) for name in ("stdout", "stderr")}
+    places.write_json(os.path.join(folder, "pipes.json"), pipes)
+    if not faulthandler.is_enabled():
+        faulthandler.enable()  # on the descriptor: ipykernel sees to that
     app.start()  # type: ignore[no-untyped-call]

@@ -10,7 +10,9 @@ from typing import Any
 
 from ipykernel.iostream import OutStream
 
+FOLDER = ""  # where what was not sent yet is kept for the agent; "" keeps nothing
 PIECE = 1 << 20  # characters
+READ = 1 << 16  # bytes of the pipe at once
 SMALL = 512  # characters of a write that is not counted: not even of these do many fit into 0.2 s
 _write = OutStream.write
 
@@ -23,12 +25,21 @@ class SteadyStream(OutStream):
     what C code or a child process wrote comes through a pipe that a thread
     reads when it gets to it, often after the cell has ended: `drain` reads what
     is there now.
+
+    The last words of a process that crashes (a C++ exception, glibc, faulthandler)
+    are on the descriptor, too. They are in the pipe, which the agent holds open, or
+    in the file ``unsent-NAME`` until they are sent; the agent reads both when the
+    process is gone.
     """
 
     _held = 0
+    _keep = -1  # the file's descriptor
+    _kept = 0  # bytes in the file
+    _buffered = 0  # of these, what the buffer that is sent next has
 
     def __init__(self, *args: Any, **more: Any) -> None:
         self._reading = threading.Lock()
+        self._keeping = threading.Lock()
         self._forked = self._written = False
         os.register_at_fork(after_in_child=self._in_child)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -70,8 +81,41 @@ class SteadyStream(OutStream):
             self._written = False
             super().flush()  # type: ignore[no-untyped-call]
 
+    def _setup_stream_redirects(self, name: str) -> None:
+        if FOLDER:
+            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
+            self._keep = os.open(os.path.join(FOLDER, "unsent-" + name), flags, 0o600)
+        super()._setup_stream_redirects(name)  # type: ignore[no-untyped-call]
+
+    def _flush(self) -> None:
+        sent = self._buffered
+        super()._flush()  # type: ignore[no-untyped-call]
+        if not sent or self._forked:
+            return
+        with self._keeping:
+            if self._kept == sent:  # nothing has come since
+                os.ftruncate(self._keep, 0)
+                self._kept = self._buffered = 0
+
+    def _take(self) -> bytes:
+        """What the pipe holds: in the file before it is out of the pipe, where the system can do that."""
+        splice: Any = getattr(os, "splice", None)  # Python 3.10, Linux
+        if self._keep < 0 or splice is None:
+            return os.read(self._fid, READ)  # type: ignore[arg-type,unused-ignore]
+        with self._keeping:
+            try:
+                at = self._kept
+                self._kept += splice(
+                    self._fid, self._keep, READ, offset_dst=at, flags=getattr(os, "SPLICE_F_NONBLOCK", 2)
+                )
+                return os.pread(self._keep, self._kept - at, at)
+            except BlockingIOError:
+                raise
+            except OSError:  # no room, or a file system that can't
+                return os.read(self._fid, READ)  # type: ignore[arg-type,unused-ignore]
+
     def _watch_pipe_fd(self) -> None:
-        """The thread for what is written to the descriptor; nothing is copied to the log."""
+        """The thread for what is written to the descriptor."""
         if self._fid is None:
             return
         os.set_blocking(self._fid, False)
@@ -84,12 +128,13 @@ class SteadyStream(OutStream):
         """Hand on what the pipe holds; False at its end."""
         while self._should_watch:
             try:
-                data = os.read(self._fid, 1 << 16)  # type: ignore[arg-type,unused-ignore]
+                data = self._take()
             except BlockingIOError:
                 return True
             if not data:
                 return False
             self.write(self._decoder.decode(data))
+            self._buffered = self._kept
         return False
 
     def drain(self) -> None:

@@ -150,3 +150,46 @@ def test_a_full_disk_lets_the_run_go_on_and_names_the_loss():
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
         root.joinpath("disk").rmdir()
+
+
+C = "import ctypes, os, sys, time; libc = ctypes.CDLL(None); print('step 1', flush=True)\n"
+THREAD = """import threading
+threading.Thread(target=lambda: (os.write(2, b'of a thread\\n'), os.abort())).start()
+time.sleep(5)"""
+CRASHES = {  # what ends the kernel, and what it says last
+    "an uncaught C++ exception": ("os.write(2, b'terminate called\\n'); os.abort()", "terminate called"),
+    "without the interpreter's lock": (
+        "libc.dprintf(2, b'an assertion failed\\n'); libc.abort()",
+        "an assertion failed",
+    ),
+    "on stdout": ("os.write(1, b'last on stdout\\n'); os.abort()", "last on stdout"),
+    "a moment later": ("os.write(2, b'half a second\\n'); time.sleep(0.1); os.abort()", "half a second"),
+    "many words": ("os.write(2, b'word ' * 8000 + b'the end\\n'); os.abort()", "the end"),
+    "a segmentation fault": ("ctypes.string_at(0)", "Fatal Python error: Segmentation fault"),
+    "in another thread": (
+        THREAD,
+        "of a thread",
+    ),
+    "in C's own buffer": ("libc.puts(b'flushed'); libc.fflush(None); os._exit(3)", "flushed"),
+    "killed": ("os.write(2, b'out of memory\\n'); os.kill(os.getpid(), 9)", "out of memory"),
+    "from a child": ("os.system('echo of a child >&2'); os.abort()", "of a child"),
+}
+
+
+def test_the_last_words_of_a_crash_are_in_the_cell_its_journal_and_the_log(client, host):
+    for name, (code, words) in CRASHES.items():
+        screen, run = Screen(), client.run_cell(C + code)
+        with pytest.raises(KernelDied) as caught:
+            show(run, screen)
+        shown = screen.text("stdout") + screen.text("stderr")
+        assert shown.count("step 1") == 1, name
+        assert shown.count(words) == 1, (name, shown[-300:])
+        again = Screen()
+        handle = client.attach(run.id)
+        with pytest.raises(KernelDied):
+            show(handle, again)
+        assert words in again.text("stdout") + again.text("stderr"), name
+        if name != "a moment later":  # else it was shown before, in its place
+            assert "its last words: " in caught.value.message, name
+            assert words in (host.home / ".gpunb/kernels/main/log").read_text(errors="replace"), name
+    goes_on(client)
