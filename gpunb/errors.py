@@ -55,7 +55,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gpunb.text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "AuthFailed",
@@ -445,7 +445,24 @@ class JobFailed(RunError):
 
 
 class VariableError(GpunbError):
-    """An object that can't travel between the notebook and the host."""
+    """An object that can't travel between the notebook and the host.
+
+    Parameters
+    ----------
+    values
+        The variables that were asked for in the same breath and did arrive.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        values: Mapping[str, Any] | None = None,
+        bill: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, bill=bill, hint=hint)
+        self.values = dict(values or {})
 
 
 class SyncError(GpunbError):

@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpunb.errors import GpunbError, JobFailed, RemoteCellError
+from gpunb.errors import GpunbError, JobFailed, RemoteCellError, VariableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gpunb.remote import AgentClient
 
-__all__ = ["explain", "explain_job", "pip", "refresh", "remedy"]
+__all__ = ["explain", "explain_job", "explain_variable", "pip", "refresh", "remedy"]
 
 _PIP = """
 python=$1; shift
@@ -30,6 +30,7 @@ exit 127
 """
 # a machine that is rented and thrown away has nobody else's packages to protect
 
+_CLASS = re.compile(r"Can't get attribute '([\w.]+)' on <module '__main__'")
 _MISSING = re.compile(r"No module named '([\w.]+)'")
 # what is not found here by its import name, since it is not installed here
 _KNOWN = {
@@ -86,6 +87,18 @@ def explain_job(error: JobFailed, words: str, folder: Path | None = None) -> Non
     if found:
         module = found.group(1).partition(".")[0]
         error.hint = remedy(module, folder or Path.cwd(), "gpunb run") or error.hint
+
+
+def explain_variable(error: VariableError, *, sent: bool, folder: Path | None = None) -> None:
+    """Say what makes the class of a variable known at the end that lacks it."""
+    found = _CLASS.search(error.message)
+    if found:
+        where = "on the host, too: put %%gpu above it" if sent else "here, too: without %%gpu"
+        error.hint = f"{found[1]} is defined in a cell of this notebook: run that cell {where}"
+        return
+    missing = _MISSING.search(error.message) if sent else None
+    if missing:
+        error.hint = remedy(missing[1].partition(".")[0], folder or Path.cwd()) or error.hint
 
 
 def remedy(module: str, folder: Path, verb: str = "%%gpu") -> str | None:

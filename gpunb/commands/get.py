@@ -8,6 +8,7 @@ import click
 
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import verb
+from gpunb.errors import VariableError
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -43,13 +44,21 @@ def fetch(
     Raises
     ------
     VariableError
-        One can't travel; nothing was set.
+        One can't travel; nothing was set. Or one can't be made again here; the others are set.
     """
+    from gpunb.commands import environment
     from gpunb.remote import get
 
     client = context.agent(session)
     with context.progress(f"get {', '.join(names)}") as progress:
-        values = get(client, list(names), trust=trust, progress=progress)
+        try:
+            values = get(client, list(names), trust=trust, progress=progress)
+        except VariableError as err:
+            if err.values:
+                context.shell.user_ns.update(err.values)
+                err.message += f"; {', '.join(err.values)} arrived"
+            environment.explain_variable(err, sent=False)
+            raise
     context.shell.user_ns.update(values)
     context.ledger.touch(session.id)
     return values

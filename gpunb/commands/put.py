@@ -51,6 +51,7 @@ def send(context: Context, session: Session, names: tuple[str, ...]) -> PutRepor
     VariableError
         One is not there or can't travel; nothing was sent.
     """
+    from gpunb.commands import environment
     from gpunb.remote import put
 
     there = context.shell.user_ns
@@ -61,6 +62,10 @@ def send(context: Context, session: Session, names: tuple[str, ...]) -> PutRepor
             raise VariableError(msg, hint=did_you_mean(name, known))
     client = context.agent(session)
     with context.progress(f"put {', '.join(names)}") as progress:
-        report = put(client, {name: there[name] for name in names}, progress=progress)
+        try:
+            report = put(client, {name: there[name] for name in names}, progress=progress)
+        except VariableError as err:
+            environment.explain_variable(err, sent=True)
+            raise
     context.ledger.touch(session.id)
     return report

@@ -125,7 +125,7 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
     if failed:
         words = "; ".join(f"{name}: {why}" for name, why in failed.items())
         msg = f"the host could not take {words}"
-        raise VariableError(msg, hint="install there what is missing (gpunb exec -- pip install …)")
+        raise VariableError(msg, hint="send plain values, arrays or tables of it")
     return PutReport(tuple(values), total, time.monotonic() - started, same)
 
 
@@ -170,7 +170,8 @@ def get(
     ------
     VariableError
         One is not there, can't travel, or comes in a form that could run code
-        here and the host is not the user's own. Nothing is returned then.
+        here and the host is not the user's own. Nothing is returned then. Or this
+        machine can't make one again; the error has the others.
     """
     for name in names:
         _check_name(name)
@@ -208,7 +209,17 @@ def get(
             msg = f"the host described a variable as something else than agreed: {one_line(err, 300)}"
             raise ProtocolError(msg) from err
         transfer.finish()
-    return {item["name"]: _unpack(item, parts) for item, parts in zip(items, buffers, strict=True)}
+    values: dict[str, Any] = {}
+    failed: list[VariableError] = []
+    for item, parts in zip(items, buffers, strict=True):
+        try:
+            values[item["name"]] = _unpack(item, parts)
+        except VariableError as err:  # noqa: PERF203 - of each by itself
+            failed.append(err)
+    if failed:
+        msg = "; ".join(err.message for err in failed)
+        raise VariableError(msg, values=values, hint=failed[0].hint) from failed[0]
+    return values
 
 
 def _unpack(item: Mapping[str, Any], buffers: list[Any]) -> Any:
@@ -220,6 +231,10 @@ def _unpack(item: Mapping[str, Any], buffers: list[Any]) -> Any:
     except CantTravel as err:
         msg = f"variable {item['name']!r}: {err}"
         raise VariableError(msg) from err
+    except Exception as err:  # a pickle runs its class's code, and its class may be there only
+        why = one_line(f"{type(err).__name__}: {err}", 500)
+        msg = f"variable {item['name']!r} can't be made again here: {why}"
+        raise VariableError(msg, hint="bring plain values, arrays or tables of it") from err
 
 
 def _check_size(items: Sequence[Mapping[str, Any]]) -> None:

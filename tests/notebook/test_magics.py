@@ -274,3 +274,39 @@ def test_progress_updates_in_place_and_seldom(notebook: Notebook) -> None:
         "    p.say('a step')\n    time.sleep(.3)\n    raise OSError('x')"
     )
     assert "work: a step" in kept.plain
+
+
+HERE_ONLY = """
+import dataclasses, sys
+from beside import Model
+@dataclasses.dataclass
+class Config:
+    rate: float = 0.1
+class Outer:
+    class Inner: pass
+def scale(x): return 2 * x
+config, nested, function, model = Config(), Outer.Inner(), scale, Model()
+"""
+
+
+def test_what_only_one_end_can_make_is_named_with_its_remedy(rented: Notebook, work: Path) -> None:
+    (work / "beside.py").write_text("class Model:\n    pass\n")
+    assert rented.run(HERE_ONLY).status == "ok"
+    for name, owner in (("config", "Config"), ("nested", "Outer"), ("function", "scale")):
+        failed = rented.run(f"%%gpu -i {name}\npass")
+        assert failed.status == "error"
+        assert re.search(
+            rf"next: {owner}[\w.]* is defined in a cell of this notebook.*put %%gpu above", failed.error
+        )
+        assert "pip install" not in failed.error
+    assert "next: beside lies in this folder: %%gpu --sync ." in rented.run("%gpu put model").error
+    assert rented.run("%%gpu --sync . -i model\nprint(type(model).__name__)").text.strip() == "Model"
+    rented.run("%%gpu\nclass Result:\n    pass\nresult, again, accuracy = Result(), Result(), 0.98")
+    for line in ("%gpu get result accuracy again", "%%gpu -o result,accuracy,again\npass"):
+        rented.run("accuracy = None")
+        failed = rented.run(line)
+        assert (failed.status, failed.ename) == ("error", "VariableError")
+        assert "accuracy arrived" in failed.error
+        assert "next: Result is defined in a cell of this notebook: run that cell here, too" in failed.error
+        assert len(failed.error.splitlines()) < 5
+        assert rented.run("accuracy").bundles[-1]["text/plain"] == "0.98"
