@@ -18,7 +18,9 @@ import sys
 import time
 from typing import Any
 
+from .comms import TYPES
 from .kernel import Kernel
+from .notebookwidgets import Widgets
 
 SAVE_EVERY = 1.0  # seconds between saves while a cell prints
 TEXT_LIMIT = 10 << 20  # characters of text kept in one cell's outputs; the job's own output has all
@@ -51,6 +53,7 @@ class Runner:
         self._saved = 0.0
         self._full = False
         self._displays: dict[str, list[dict[str, Any]]] = {}
+        self._widgets = Widgets()
 
     async def run(self) -> int:
         """All cells; the exit code."""
@@ -67,6 +70,8 @@ class Runner:
         kernel = Kernel("nb-%d" % os.getpid(), self._on_iopub, lambda *_: None, self._on_died)
         try:
             await kernel.start()
+            known = await kernel.request("kernel_info_request", {})
+            self.notebook["metadata"]["language_info"] = known["language_info"]
             code = "import os as _os; _os.chdir(%r); del _os" % os.getcwd()
             await kernel.request("execute_request", {"code": code, "silent": True, "store_history": False})
             failed = await self._all(kernel)
@@ -116,6 +121,9 @@ class Runner:
         return failed and (bool(self.died) or self._stopped.is_set() or "raises-exception" not in tags)
 
     def _on_iopub(self, kind: str, parent: str, parts: list[bytes]) -> None:
+        if kind in TYPES:
+            self._widgets.take(kind, parts)
+            return
         if kind == "update_display_data":
             self._update(json.loads(parts[0].decode("utf-8", "replace")))
         if parent != self._message or self.cell is None:
@@ -142,16 +150,22 @@ class Runner:
         elif kind == "error":
             self._error(content["ename"], content["evalue"], content["traceback"])
 
+    def _outputs(self) -> list[dict[str, Any]]:
+        """Where what comes now belongs: in the Output widget that catches it, or in the cell."""
+        caught = self._widgets.place(self._message)
+        if caught is None:
+            caught = [] if self.cell is None else self.cell["outputs"]
+        return caught
+
     def _cleared(self) -> None:
         if self._clear and self.cell is not None:
-            self.cell["outputs"].clear()
+            self._outputs().clear()
             self._kept = 0
         self._clear = False
 
     def _add(self, output: dict[str, Any]) -> None:
         self._cleared()
-        if self.cell is not None:
-            self.cell["outputs"].append(output)
+        self._outputs().append(output)
         if time.monotonic() - self._saved > SAVE_EVERY:
             self.save()
 
@@ -163,9 +177,9 @@ class Runner:
         self._kept += len(text)
         if self._kept > TEXT_LIMIT:
             text += "\n(more is in the job's own output)\n"
-        outputs = self.cell["outputs"]
+        outputs = self._outputs()
         last = outputs[-1] if outputs else {}
-        if last.get("name") == name and last.get("output_type") == "stream":
+        if last.get("name") == name and last.get("output_type") == "stream" and type(last["text"]) is list:
             last["text"].append(text)
             if time.monotonic() - self._saved > SAVE_EVERY:
                 self.save()
@@ -188,6 +202,9 @@ class Runner:
     def save(self) -> None:
         """Write the notebook, whole or not at all; a full disk is told once and tried again."""
         self._saved = time.monotonic()
+        widgets = self._widgets.metadata()
+        if widgets:
+            self.notebook["metadata"]["widgets"] = widgets
         beside = self.target + ".part"
         try:
             with open(beside, "w", encoding="utf-8") as file:
@@ -217,12 +234,17 @@ def _joined(notebook: dict[str, Any]) -> dict[str, Any]:
     """The notebook with the pieces of each stream as one text."""
 
     def output(one: dict[str, Any]) -> dict[str, Any]:
-        return dict(one, text="".join(one["text"])) if one["output_type"] == "stream" else one
+        return dict(one, text="".join(one["text"])) if one.get("output_type") == "stream" else one
 
-    def cell(one: dict[str, Any]) -> dict[str, Any]:
-        return dict(one, outputs=[output(found) for found in one["outputs"]]) if "outputs" in one else one
+    def holder(one: dict[str, Any]) -> dict[str, Any]:
+        found = one.get("outputs")
+        return dict(one, outputs=[output(each) for each in found]) if isinstance(found, list) else one
 
-    return dict(notebook, cells=[cell(one) for one in notebook["cells"]])
+    metadata = dict(notebook["metadata"])
+    for kind, about in metadata.get("widgets", {}).items():
+        states = {name: dict(one, state=holder(one["state"])) for name, one in about["state"].items()}
+        metadata["widgets"] = {kind: dict(about, state=states)}
+    return dict(notebook, metadata=metadata, cells=[holder(one) for one in notebook["cells"]])
 
 
 def _print(name: str, text: str) -> None:

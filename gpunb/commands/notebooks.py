@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import math
 import re
 from pathlib import Path
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["argv", "bring", "parameters", "prepare", "put", "result_path"]
 
 FIRST, INJECTED = "parameters", "injected-parameters"  # the cell tags that papermill reads and writes
+_WIDGETS = "application/vnd.jupyter.widget-state+json"
 _NUMBER = re.compile(r"[+-]?\d[\d_]*$")
 
 
@@ -136,6 +139,7 @@ def harmless(book: Any) -> None:
     """A notebook that a stranger wrote: its outputs as those of its cells are shown, nothing attached."""
     from gpunb.remote.safe import Gate
 
+    _clean_widgets(book)
     for cell in book.get("cells", []):
         gate = Gate("stranger")
         cell.pop("attachments", None)
@@ -153,6 +157,54 @@ def harmless(book: Any) -> None:
                 found.append(output)
         if "outputs" in cell:
             cell["outputs"] = found
+
+
+def _clean_widgets(book: Any) -> None:
+    """The state that a page makes the notebook's widgets of, through the gate of live ones."""
+    from gpunb.remote.safewidgets import MOST_OPEN, Refused, WidgetGate
+
+    sent = book.metadata.pop("widgets", None)
+    about = sent.get(_WIDGETS) if isinstance(sent, dict) else None
+    states = about.get("state") if isinstance(about, dict) else None
+    left = list((states if isinstance(states, dict) else {}).items())[:MOST_OPEN]
+    gate, kept = WidgetGate(), {}
+    while True:
+        ready = [one for one in left if not gate.missing(_opening(*one)[0])]
+        if not ready:
+            break
+        left = [one for one in left if one not in ready]
+        for name, widget in ready:
+            with contextlib.suppress(Refused):
+                content, _, raw = gate.opening(*_opening(name, widget))
+                kept[name] = _widget(content["data"], raw)
+    if kept:
+        book.metadata["widgets"] = {_WIDGETS: {"state": kept, "version_major": 2, "version_minor": 0}}
+
+
+def _opening(name: str, widget: Any) -> tuple[dict[str, Any], list[bytes]]:
+    """What a live widget of that state in a notebook's file would be opened with."""
+    widget = widget if isinstance(widget, dict) else {}
+    buffers = [one for one in widget.get("buffers") or [] if isinstance(one, dict)]
+    raw = [_bytes(one.get("data")) for one in buffers]
+    data = {"state": widget.get("state"), "buffer_paths": [one.get("path") for one in buffers]}
+    return {"comm_id": name, "target_name": "jupyter.widget", "data": data}, raw
+
+
+def _bytes(text: object) -> bytes:
+    with contextlib.suppress(ValueError):
+        return base64.b64decode(str(text).encode("ascii", "replace"))
+    return b""
+
+
+def _widget(data: dict[str, Any], raw: list[bytes]) -> dict[str, Any]:
+    """The other way round."""
+    state = data["state"]
+    found = {name: state.get(f"_{name}") for name in ("model_name", "model_module", "model_module_version")}
+    buffers = [
+        {"encoding": "base64", "path": path, "data": base64.b64encode(one).decode("ascii")}
+        for path, one in zip(data["buffer_paths"], raw, strict=True)
+    ]
+    return {**found, "state": state, **({"buffers": buffers} if buffers else {})}
 
 
 def bring(client: AgentClient, session: Session, result: str, target: Path) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from support import smi
 
 from gpunb.errors import RemoteCellError
@@ -83,6 +84,83 @@ def test_a_notebook_by_papermills_rules(demo):
     book = nbformat.read("second.ipynb", as_version=4)
     assert len(book.cells) == 5
     assert outputs(book.cells[3]) == ["4 none False\n"]
+
+
+WIDGETS = [
+    "import ipywidgets as w\nslider = w.IntSlider(3)\nslider",
+    "out = w.Output()\nwith out:\n    print('a'); print('b')\n    display('shown')\nprint('by')\nout",
+    "with out:\n    1 / 0",
+    "with out:\n    out.clear_output(); print('anew')\nslider.value = 5",
+    "picture = w.Image(value=b'\\x89PNG', format='png')\npicture",
+]
+
+
+def test_a_notebook_comes_back_with_what_nbclient_keeps_of_it(demo):
+    text = notebook(*WIDGETS)
+    Path("widgets.ipynb").write_text(text)
+    ran = demo("run", "widgets.ipynb")
+    assert ran.code == 0, ran.err
+    there = nbformat.read("widgets.out.ipynb", as_version=4)
+    nbformat.validate(there)
+    here = nbformat.reads(text, as_version=4)
+    NotebookClient(here, kernel_name="python3").execute()
+    assert there.metadata.language_info == here.metadata.language_info
+    assert [outputs(cell) for cell in there.cells] == [outputs(cell) for cell in here.cells]
+    assert _states(there) == _states(here)
+
+
+def _states(book):
+    """Each widget's kind, values, outputs and buffers; ids are made anew in each kernel."""
+    found = []
+    for one in book.metadata.widgets["application/vnd.jupyter.widget-state+json"].state.values():
+        state = {key: value for key, value in one.state.items() if type(value) in (int, str, bool)}
+        caught = [
+            (each.output_type, each.get("text") or each.get("ename")) for each in one.state.get("outputs", [])
+        ]
+        state = {key: value for key, value in state.items() if not str(value).startswith("IPY_MODEL_")}
+        buffers = [(each["path"], each["data"].strip()) for each in one.get("buffers", [])]
+        found.append((one.model_name, state, caught, buffers))
+    return found
+
+
+def test_a_strangers_widget_state_is_made_harmless():
+    from gpunb.commands.notebooks import harmless
+
+    def model(kind, module="@jupyter-widgets/controls", buffers=(), **state):
+        about = {"_model_module": module, "_model_name": kind, "_model_module_version": "2.0.0"}
+        return {"state": {**about, **state}, "buffers": list(buffers)}
+
+    picture = {"encoding": "base64", "path": ["value"], "data": "iVBORw=="}
+    states = {
+        "box": model("VBoxModel", children=["IPY_MODEL_good", "IPY_MODEL_bad"]),
+        "good": model("HTMLModel", value="<b>x</b><script>y</script>"),
+        "picture": model("ImageModel", buffers=[picture], format="png"),
+        "bad": model("HTMLModel", "https://evil/x"),
+        "proto": model("ImageModel", buffers=[{**picture, "path": ["__proto__", "x"]}]),
+        "no base64": model("ImageModel", buffers=[{**picture, "data": 5}]),
+        "odd": 5,
+    }
+    book = nbformat.v4.new_notebook()
+    kind = "application/vnd.jupyter.widget-state+json"
+    book.metadata["widgets"] = {kind: {"state": states}, "application/other": {"state": states}}
+    harmless(book)
+    (left,) = book.metadata["widgets"].values()
+    assert set(left["state"]) == {"good", "picture", "no base64"}
+    assert left["state"]["no base64"]["buffers"][0]["data"] == ""
+    assert left["state"]["picture"]["buffers"] == [picture]
+    value = left["state"]["good"]["state"]["value"]
+    assert "<b>x</b>" in value
+    assert "script" not in value
+    for nonsense in (
+        "widgets",
+        ["nonsense"],
+        {kind: 5},
+        {kind: {"state": [1]}},
+        {kind: {"state": {"a": {}}}},
+    ):
+        book.metadata["widgets"] = nonsense
+        harmless(book)
+        assert "widgets" not in book.metadata
 
 
 def test_a_notebook_that_fails_comes_back_too(demo):

@@ -29,7 +29,9 @@ SKIPPED = ("status", "execute_input", "comm_open", "comm_msg", "comm_close")
 HEAD = "%%gpu -s magic"
 TRIED = "try:\n    1 / 0\nexcept ZeroDivisionError:\n    get_ipython().showtraceback()"
 THREAD = "import threading, time\nthreading.Thread(target=work).start(); print('started')"
-LATE = 1.5  # seconds that are listened after a cell whose name begins with "late"
+#: what a cell whose name begins so says last, after its end
+LAST = {"late 2:": "late 2", "late:": "late", "late loss 1:": "loss 1", "late child:": "from a child"}
+BOUND_S = 60.0
 DISPLAY_WITH_ID = """
 ip = get_ipython()
 def show(kind, value):
@@ -109,18 +111,18 @@ CELLS = {
     "next input": "get_ipython().set_next_input('y = 2')",
     "load": "open('part.py', 'w').write('x = 1');\n%load part.py",
     "a pager": "len?",
-    "late: a thread": f"def work():\n    for i in range(3): time.sleep(.2); print('late', i)\n{THREAD}",
+    "late 2: a thread": f"def work():\n    for i in range(3): time.sleep(.2); print('late', i)\n{THREAD}",
     "late: a thread's stderr": f"def work():\n    time.sleep(.2); print('late', file=sys.stderr)\n{THREAD}",
     "late: a thread's display": f"def work():\n    time.sleep(.2); display('late')\n{THREAD}",
-    "late: a handle": (
+    "late loss 1: a handle": (
         "h = display('loss 9', display_id='h2')\n"
         f"def work():\n    time.sleep(.3); h.update('loss 1')\n{THREAD}"
     ),
-    "late: a task": (
+    "late 2: a task": (
         "import asyncio\nasync def job():\n    for i in range(3): await asyncio.sleep(.2); print('late', i)\n"
         "task = asyncio.create_task(job()); print('started')"
     ),
-    "late: a child": (
+    "late child: a process": (
         "import subprocess\np = subprocess.Popen('sleep .4; echo from a child', shell=True)\nprint('started')"
     ),
     "the cell behind": "print('alone')",
@@ -149,24 +151,23 @@ class Front:
             assert self.tell(code).reply[0] == "ok", code
         self.head = head
 
-    def tell(self, code: str, *, late: float = 0.0) -> Told:
-        """Run a cell to its end, and listen for `late` seconds more."""
+    def tell(self, code: str, *, last: str = "") -> Told:
+        """Run a cell to its end, and listen until it has said `last`."""
         plain = not self.head or (code.startswith("%%") and self.head != HEAD)
         whole = code if plain else f"{self.head}\n{code}"
         message = self.client.execute(whole, allow_stdin=False)
-        found, count, until, idle = Told(), 0, time.monotonic() + 60, False
+        found, count, until, idle = Told(), 0, time.monotonic() + BOUND_S, False
         raw: list[tuple[str, dict[str, Any]]] = []
-        while not idle or time.monotonic() < until:
-            assert time.monotonic() < until or idle, (code, raw)
+        while not idle or last not in str(raw[-1:]):
+            assert time.monotonic() < until, (code, raw)
             with contextlib.suppress(Empty):
                 item = self.client.get_iopub_msg(timeout=0.05)
                 kind, content = item["msg_type"], item["content"]
                 if item["parent_header"].get("msg_id") != message:
                     continue
                 count = content.get("execution_count") or count
-                if kind == "status" and content["execution_state"] == "idle":
-                    idle, until = True, time.monotonic() + late
-                elif kind not in SKIPPED:
+                idle = idle or content.get("execution_state") == "idle"
+                if kind not in SKIPPED:
                     raw.append((kind, content))
         while True:
             reply = self.client.get_shell_msg(timeout=30)
@@ -266,8 +267,8 @@ def fronts() -> Iterator[dict[str, Front]]:
 
 @pytest.mark.parametrize("name", CELLS)
 def test_a_cell_says_what_it_says_here(fronts: dict[str, Front], name: str) -> None:
-    code, late = CELLS[name], LATE if name.startswith("late") else 0.0
-    told = {where: front.tell(code, late=late) for where, front in fronts.items()}
+    code, last = CELLS[name], next((word for head, word in LAST.items() if name.startswith(head)), "")
+    told = {where: front.tell(code, last=last) for where, front in fronts.items()}
     for where, expected in (("%gpu on", "here"), ("whole", "here"), ("%%gpu", "here, with a line above")):
         assert told[where].messages == told[expected].messages, where
         assert told[where].reply == told[expected].reply, where
