@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -9,13 +10,29 @@ import click
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput, GpunbError
+from gpunb.presentation.columns import Column
 from gpunb.units import price_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
     from gpunb.providers import Provider
+    from gpunb.sessions.model import Session
 
 __all__ = ["command"]
+
+
+COLUMNS = (
+    Column("id"),
+    Column("session"),
+    Column("instance", drop=9),
+    Column("$/h", right=True),
+    Column("$/GPU/h", right=True),
+    Column("disk $/GB/month", right=True, drop=5),
+    Column("in $/GB", right=True, drop=4),
+    Column("out $/GB", right=True, drop=3),
+    Column("fee", right=True, drop=2),
+    Column("contract ends", right=True, drop=1),
+)
 
 
 @verb("increases", asks=True, example="increases\nincreases --accept 4711\nincreases --refuse 4711")
@@ -46,8 +63,7 @@ def command(context: Context, *, accept: int | None, refuse: int | None, yes: bo
                         "provider": cloud.name,
                         "session": session.name if session else None,
                         "instance": one.instance_id,
-                        "old_usd_h": one.old_gpu_usd_h + one.old_disk_usd_h,
-                        "new_usd_h": one.new_gpu_usd_h + one.new_disk_usd_h,
+                        **_prices(one, session),
                     }
                 )
                 rows.append(_row(data[-1]))
@@ -55,8 +71,7 @@ def command(context: Context, *, accept: int | None, refuse: int | None, yes: bo
                     row = data[-1]
                     question = to_answer_increase(
                         row["session"] or f"instance {row['instance']}",
-                        row["old_usd_h"],
-                        row["new_usd_h"],
+                        _terms(rows[-1]),
                         accept=accept is not None,
                     )
                     if not context.confirm(question, yes=yes):
@@ -72,9 +87,7 @@ def command(context: Context, *, accept: int | None, refuse: int | None, yes: bo
             raise BadInput(msg, bill="nothing was changed", hint="gpunb increases lists them")
         word = "accepted" if accept is not None else "refused"
         notes.append(Note(f"{word} price increase {wanted}", "ok"))
-    blocks: list[Block] = (
-        [Table(["id", "session", "instance", ">$/h now", ">$/h wanted"], rows)] if rows else []
-    )
+    blocks: list[Block] = [Table(COLUMNS, rows)] if rows else []
     if not rows and not notes:
         notes.append(Note("no host asks for more", "dim"))
     return Result(data, *blocks, *notes)
@@ -89,11 +102,48 @@ def _clouds(context: Context) -> list[Provider]:
     return [cloud for cloud in clouds if hasattr(cloud, "price_increases")]
 
 
+def _prices(one: Any, session: Session | None) -> dict[str, Any]:
+    """All that is accepted with it; the price of the whole machine where it is a session's."""
+    old, new = one.hourly(session.gpus or 1, session.disk_gb) if session else (None, None)
+    return {
+        "old_usd_h": old,
+        "new_usd_h": new,
+        "gpu_usd_h": [one.old_gpu_usd_h, one.new_gpu_usd_h],
+        "disk_usd_gb_month": [one.old_disk_usd_gb_month, one.new_disk_usd_gb_month],
+        "up_usd_gb": [one.old_up_usd_gb, one.new_up_usd_gb],
+        "down_usd_gb": [one.old_down_usd_gb, one.new_down_usd_gb],
+        "platform_fee": [one.old_fee, one.new_fee],
+        "ends": [one.contract_end, one.new_end],
+    }
+
+
 def _row(one: dict[str, Any]) -> list[object]:
+    def change(name: str, text: Any) -> str:
+        old, new = one[name]
+        if old is None and new is None:
+            return ""
+        return f"{text(old)} → {text(new)}" if old != new else str(text(old))
+
+    whole = one["new_usd_h"]
     return [
         str(one["id"]),
         Cell(one["session"] or "", "strong"),
         one["instance"],
-        price_text(one["old_usd_h"]),
-        price_text(one["new_usd_h"]),
+        "" if whole is None else f"{price_text(one['old_usd_h'])} → {price_text(whole)}",
+        change("gpu_usd_h", price_text),
+        change("disk_usd_gb_month", price_text),
+        change("down_usd_gb", price_text),
+        change("up_usd_gb", price_text),
+        change("platform_fee", lambda share: f"{share:.0%}"),
+        change("ends", _day),
     ]
+
+
+def _terms(row: list[object]) -> str:
+    """What changes, in words: the columns that have an arrow."""
+    named = [(column.heading, str(cell)) for column, cell in zip(COLUMNS, row, strict=True)]
+    return "; ".join(f"{heading} {text}" for heading, text in named if "→" in text) or "nothing changes"
+
+
+def _day(at: float | None) -> str:
+    return "?" if at is None else time.strftime("%Y-%m-%d", time.localtime(at))

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ApiClient", "Failure", "Rate", "clean"]
 
+# Cloudflare's own refusals ("error code: 1010"): by address, by client, by country
+_GATE = re.compile(r"error code: ?1\d{3}\b|cf-error|Attention Required! \| Cloudflare", re.IGNORECASE)
 _log = logging.getLogger("gpunb.providers.http")
 
 # Nothing has left this machine when one of these is raised.
@@ -442,6 +444,11 @@ class ApiClient:
             retry_after=_retry_after(response.headers.get("retry-after")),
             headers=response.headers,
         )
+        if failure.status in (403, 503) and _GATE.search(failure.text):
+            # the provider itself never saw the call, so its words are not looked for
+            msg = f"{failure.message()}: the gate before {self.title} lets this network or client not in"
+            hint = "try from another network, without a VPN or proxy; the key is not at fault"
+            return Unavailable(msg, provider=self.provider, hint=hint)
         return (self._translate(failure) if self._translate else None) or failure.error()
 
     def _read(self, response: httpx.Response, until: float, bound: int) -> bytes:

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from gpunb.errors import (
+    AuthFailed,
     BadAnswer,
     BadInput,
     InstanceGone,
@@ -65,6 +66,7 @@ _STATES = {
 }
 _KINDS = {"vm": "vm", "container": "container", "baremetal": "bare-metal"}
 _WORDS = {kind: word for word, kind in _KINDS.items()}
+_NO_KEY = re.compile(r"api key (?:was )?not found|invalid api key", re.IGNORECASE)
 _MONEY = re.compile(r"balance|funds|credit|payment", re.IGNORECASE)
 _GONE = re.compile(r"no longer|not available|unavailable|capacity|sold out|out of stock", re.IGNORECASE)
 
@@ -130,6 +132,9 @@ class _Volume(Wire):
 
 def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one a meaning
     text, said = failure.message(), failure.word("message") or failure.text
+    if failure.status in (401, 403, 404) and _NO_KEY.search(said):
+        hint = "gpunb login sesterce"
+        return AuthFailed(text, provider="sesterce", bill="nothing was changed", hint=hint)
     if failure.status == 404 and "/instances/" in failure.path:
         # Sesterce's own 404 has a message and the path; a proxy's has not
         return InstanceGone(text, provider="sesterce") if failure.word("path") else None
@@ -468,11 +473,12 @@ def _offers(row: Any) -> Iterator[Offer]:
             continue
         yield Offer(
             provider="sesterce",
-            id=f"{one.own}/{region}",
-            gpu=one.gpu,
-            gpu_raw=one.gpu_raw,
+            # two sellers may call different machines the same
+            id=f"{one.own}/{region}/{one.cloud}",
+            gpu=one.gpu if one.gpus else "",
+            gpu_raw=one.gpu_raw if one.gpus else "",
             gpus=one.gpus,
-            vram_gb=one.vram_gb,
+            vram_gb=one.vram_gb / one.gpus if one.gpus else 0.0,  # vRamGB is the whole machine's
             usd_h=one.usd_h,
             disk_included_gb=one.disk_gb,
             disk_max_gb=one.disk_gb or math.inf,

@@ -245,13 +245,12 @@ def to_bid(session: Session, usd_h: float | None) -> Question:
     )
 
 
-def to_answer_increase(name: str, old_usd_h: float, new_usd_h: float, *, accept: bool) -> Question:
-    """Before a host's wish for more money is accepted, or refused."""
-    prices = f"{price_text(new_usd_h)} an hour instead of {price_text(old_usd_h)}"
+def to_answer_increase(name: str, terms: str, *, accept: bool) -> Question:
+    """Before a host's wish for more money is accepted, or refused; `terms` is all that changes."""
     if accept:
-        return Question(text=f"Pay {prices} for {name} from now on.", prompt="accept it?")
+        return Question(text=f"Accept for {name} from now on: {terms}.", prompt="accept it?")
     return Question(
-        text=f"Refuse {prices} for {name}; the host may end the rental, with its files.", prompt="refuse it?"
+        text=f"Refuse for {name}: {terms}; the host may end the rental, with its files.", prompt="refuse it?"
     )
 
 

@@ -42,6 +42,8 @@ CLOUD_KINDS: dict[str, str] = {
     "wrong-image": "the image can't be pulled",
     "never-starts": "the instance runs, its container (and SSH) never starts",
     "key-late": "the SSH key is applied some time after the host is up (seconds)",
+    "gpu-taken": "at a start somebody else has the GPU: it is queued (seconds; for ever without)",
+    "contract-end": "the host's offer ends: the machine is stopped, and deleted 48 hours later",
     "outbid": "another bid takes the GPU; the disk is still billed",
     "host-offline": "the host loses its network or power",
     "price-increase": "the price goes up (factor)",

@@ -111,7 +111,7 @@ class SesterceCloud(Cloud):
                 "ramGB": rig.ram_gb,
                 "storageGB": rig.disk_gb,
                 "vCpu": rig.cores,
-                "vRamGB": rig.model.vram_gb,
+                "vRamGB": rig.model.vram_gb * rig.gpus,
                 "os": [] if kind == "container" else list(_OS),
                 "interconnect": "sxm" if rig.model.interface == "SXM" else "pcie",
             },

@@ -40,7 +40,7 @@ class TestOffers:
         rows = sim.provider.http.call("GET", "/gpu-cloud/instances/offers", expect=list)
         assert len(found) == sum(len(row["availability"]) for row in rows) > len(rows)
         offer = found[0]
-        assert offer.id == f"{offer.raw['instanceId']}/{offer.region}"
+        assert offer.id == f"{offer.raw['instanceId']}/{offer.region}/{offer.host_id}"
         assert offer.host_id == offer.raw["cloud"]["name"]
 
     def test_a_region_that_is_taken_is_shown_as_not_available(self, sim: Simulated) -> None:

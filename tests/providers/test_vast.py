@@ -71,7 +71,7 @@ def test_every_limit_is_kept_without_a_single_429(w):
         w.provider.get(instance.id)
         w.provider.instances()
         w.provider.rename(instance.id, "again")
-        w.provider.search(OfferQuery())
+        w.provider.search(OfferQuery(gpus=("H100 SXM",)))
     w.provider.destroy(instance.id)
     w.rent("second")
     assert [call.status for call in w.cloud.calls if call.status == 429] == []
@@ -80,10 +80,10 @@ def test_every_limit_is_kept_without_a_single_429(w):
 def test_the_eleventh_search_in_a_minute_waits(w):
     before = w.cloud.clock.now()
     for _ in range(10):
-        w.provider.search(OfferQuery())
+        w.provider.search(OfferQuery(gpus=("H100 SXM",)))
     assert w.cloud.clock.now() - before < 60
     with pytest.raises(RateLimited) as caught:
-        w.provider.search(OfferQuery())
+        w.provider.search(OfferQuery(gpus=("H100 SXM",)))
     assert 30 < caught.value.retry_after <= 60
     assert 429 not in [call.status for call in w.cloud.calls]
 
@@ -235,9 +235,8 @@ def test_filters_of_the_settings_reach_the_search(w):
 def test_searches_in_many_threads_share_one_client(w):
     w.cloud.limiter.enabled = False
     out: list[int] = []
-    threads = [
-        threading.Thread(target=lambda: out.append(len(w.provider.search(OfferQuery())))) for _ in range(8)
-    ]
+    wanted = OfferQuery(gpus=("H100 SXM",))
+    threads = [threading.Thread(target=lambda: out.append(len(w.provider.search(wanted)))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

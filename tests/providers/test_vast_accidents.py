@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpunb.errors import BadAnswer, BadInput, InstanceGone, ProviderError, Unavailable
+from gpunb.errors import BadAnswer, BadInput, InstanceGone, OutcomeUnknown, ProviderError, Unavailable
 from gpunb.providers.base import InstanceState, OfferQuery, Presence
 
 
@@ -116,15 +116,49 @@ def test_a_host_that_is_offline_costs_nothing_and_is_not_gone(w):
     assert w.billed() == []
 
 
-def test_a_restart_without_a_gpu_says_that_it_waits(w):
+def test_a_start_that_vast_queues_is_taken_back(w):
+    # V8009-8013, and three users' logs: 200, success false, and the wish is kept
     offer = w.offer()
     instance = w.rent("a", offer)
     w.running(instance)
     w.provider.stop(instance.id)
-    w.cloud.offers[offer.id]["_holder"] = "somebody else"
-    w.provider.start(instance.id)
+    w.cloud.faults.add("gpu-taken", "state", seconds=60)
+    with pytest.raises(ProviderError, match="taken back") as caught:
+        w.provider.start(instance.id)
+    assert caught.value.effect == "none"
+    w.wait(3600)
+    assert w.provider.get(instance.id).state is InstanceState.STOPPED, "nothing starts and bills hours later"
+
+
+def test_a_queued_start_that_stays_starts_and_bills_later(w):
+    instance = w.rent("a")
+    w.running(instance)
+    w.provider.stop(instance.id)
+    w.cloud.faults.add("gpu-taken", "state", seconds=600)
+    w.cloud.faults.add("error-before", "state", times=None, after=1)
+    with pytest.raises(OutcomeUnknown, match="is taken"):
+        w.provider.start(instance.id)
+    w.cloud.faults.clear()
     found = w.provider.get(instance.id)
     assert (found.state, "waits for its GPU" in found.message) == (InstanceState.STOPPED, True)
+    w.wait(700)
+    w.provider.get(instance.id)
+    w.wait(60)
+    assert w.provider.get(instance.id).state is InstanceState.RUNNING
+
+
+def test_a_contract_that_ends_stops_and_is_deleted_two_days_later(w):
+    instance = w.rent("a")
+    w.running(instance)
+    w.cloud.afflict("contract-end", instance.id)
+    w.wait(1)
+    assert w.provider.get(instance.id).state is InstanceState.STOPPED
+    with pytest.raises(ProviderError, match="expired"):
+        w.provider.start(instance.id)
+    w.wait(49 * 3600)
+    w.provider.instances()
+    w.wait(60)
+    assert w.provider.presence(instance.id) is Presence.GONE
 
 
 def test_price_increases_are_shown_accepted_and_rejected(w):

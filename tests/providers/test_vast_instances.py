@@ -46,7 +46,8 @@ def mapped(**changes):
         ({"actual_status": "offline"}, S.OFFLINE),
         ({"actual_status": "unknown"}, S.UNKNOWN),
         ({"actual_status": "frozen"}, S.UNKNOWN),
-        ({"actual_status": "exited"}, S.FAILED),
+        # for some seconds after a start or a reboot; the provider takes it for a failure after a minute
+        ({"actual_status": "exited"}, S.CREATING),
         ({"actual_status": "exited", "intended_status": "stopped"}, S.STOPPED),
         ({"actual_status": "scheduling"}, S.STOPPED),
         ({"actual_status": "a new word"}, S.UNKNOWN),

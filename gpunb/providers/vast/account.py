@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, SecretStr
 
-from gpunb.errors import BadAnswer, BadInput
+from gpunb.errors import BadAnswer, BadInput, ProviderError
 from gpunb.providers.base import UsageLine
 from gpunb.providers.text import clean
 from gpunb.providers.vast import api
@@ -141,7 +141,12 @@ class VastAccount(VastBase):
 
     def ssh_keys(self) -> list[dict[str, Any]]:
         """The account's SSH keys."""
-        answer = self._call("GET", "/ssh/", expect=(dict, list))
+        try:
+            answer = self._call("GET", "/ssh/", expect=(dict, list))
+        except ProviderError as err:
+            if "no ssh keys found" in err.message.lower():  # a 404, where another cloud sends an empty list
+                return []
+            raise
         found = answer if isinstance(answer, list) else answer.get("ssh_keys", answer.get("keys"))
         if not isinstance(found, list):
             msg = f"Vast.ai: the account's SSH keys must be a list; the answer was {clean(repr(answer), 120)}"

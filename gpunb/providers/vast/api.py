@@ -82,6 +82,9 @@ _NO_KEY = re.compile(
     r"login required|please log ?in",
     re.IGNORECASE,
 )
+_NO_ASK = re.compile(r"\bno_such_ask\b")
+_TWO_FACTOR = re.compile(r"two[ -]?factor|\btfa\b|\b2fa\b", re.IGNORECASE)
+_NOT_OWN = re.compile(r"not your own|not (?:the )?owner|belongs to another", re.IGNORECASE)
 _NO_MONEY = re.compile(
     r"insufficient[ _](?:credit|funds|balance)|lacks? credit|not enough credit|spend_rate_limit|no credit",
     re.IGNORECASE,
@@ -136,6 +139,21 @@ def translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR
         return CreatedAnywayError(message, str(made))
     if status == 429:
         return _too_many(failure, word, text)
+    renting = failure.method == "PUT" and "/asks/" in failure.path
+    if renting and status < 500 and (word == "no_such_ask" or _NO_ASK.search(text)):
+        # the word stands in msg alone at times, under invalid_args or nothing, with 400, 404 or 410
+        return OfferGone(message, provider=NAME, bill="nothing was rented")
+    if status in (401, 403) and _TWO_FACTOR.search(text):
+        return AuthFailed(
+            message,
+            provider=NAME,
+            bill="nothing was changed",
+            hint="the account logs in with two factors: make an API key at "
+            "https://cloud.vast.ai/manage-keys/, then gpunb login vast",
+        )
+    if status == 403 and _NOT_OWN.search(text):
+        hint = "it belongs to another account; gpunb login vast takes that account's key"
+        return ProviderError(message, provider=NAME, bill="nothing was changed", hint=hint)
     if status in (401, 403, 404) and (word == "auth_error" or _NO_KEY.search(text)):
         expired = "session expired" in text.lower()
         return AuthFailed(
@@ -152,9 +170,12 @@ def translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR
         if "spend_rate_limit" in text:
             hint = "new accounts have a limit: verify the e-mail address, take a cheaper machine, or wait"
         return NoFunds(message, provider=NAME, bill="nothing was rented", hint=hint)
-    if word == "no_such_ask":
-        return OfferGone(message, provider=NAME, bill="nothing was rented")
-    if word in ("no_such_instance", "no_such_contract"):
+    if renting and status == 400 and not failure.text.strip():
+        why = f"{message}: refused without a reason, as Vast does for an offer that was just taken"
+        return OfferGone(why, provider=NAME, bill="nothing was rented")
+    one_instance = re.fullmatch(r"/api/v\d/instances/\d+/", failure.path)
+    gone = word == "not_found" and status == 404 and one_instance
+    if gone or word in ("no_such_instance", "no_such_contract"):
         return InstanceGone(message, provider=NAME)
     if word in ("invalid_args", "invalid_price", "no_ssh_key_for_vm"):
         return BadInput(message, bill="nothing was rented" if "/asks/" in failure.path else None)
@@ -178,6 +199,9 @@ def _too_many(failure: Failure, word: str, text: str) -> ProviderError:
     after = failure.retry_after
     if after is None and found:
         after = float(found[1])
+    if after is None and isinstance(failure.data, dict):
+        said = failure.data.get("retry_after")
+        after = float(said) if isinstance(said, (int, float)) and 0 <= said < 86_400 else None
     said = clean(failure.text, 120)
     return RateLimited(
         f"{failure.title} says {failure.method} {failure.path} came too soon: {said}",

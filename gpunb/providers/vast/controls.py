@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
@@ -12,6 +13,7 @@ from gpunb.errors import BadInput, ProviderError
 from gpunb.providers.text import clean
 from gpunb.providers.vast.base import VastBase, number
 from gpunb.providers.vast.create import checked_key
+from gpunb.providers.vast.offers import HOURS_A_MONTH
 from gpunb.providers.wire import Wire, parse, rows
 
 if TYPE_CHECKING:
@@ -38,19 +40,33 @@ class AttachedKey(Wire):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceIncrease:
-    """A host wants more for a running contract; US dollars an hour, and a GB of traffic."""
+    """A host wants more for a running contract. All of it is accepted, or nothing.
+
+    Prices are US dollars: an hour for each GPU, a month (30 days) for each GB of disk, for each GB of
+    traffic; the platform's fee is a share (0.25). The columns of ``vastai`` 1.9.1 ``price-increase``
+    have these units. What the host leaves as it is has the same price before and after.
+    """
 
     id: int
     instance_id: str
     old_gpu_usd_h: float
     new_gpu_usd_h: float
-    old_disk_usd_h: float
-    new_disk_usd_h: float
+    old_disk_usd_gb_month: float
+    new_disk_usd_gb_month: float
     old_up_usd_gb: float
     new_up_usd_gb: float
     old_down_usd_gb: float
     new_down_usd_gb: float
+    old_fee: float
+    new_fee: float
     contract_end: float | None
+    new_end: float | None
+
+    def hourly(self, gpus: int, disk_gb: float) -> tuple[float, float]:
+        """US dollars an hour for a machine of `gpus` GPUs and `disk_gb` of disk, before and after."""
+        old = gpus * self.old_gpu_usd_h + disk_gb * self.old_disk_usd_gb_month / HOURS_A_MONTH
+        new = gpus * self.new_gpu_usd_h + disk_gb * self.new_disk_usd_gb_month / HOURS_A_MONTH
+        return old, new
 
 
 class VastControls(VastBase):
@@ -59,6 +75,7 @@ class VastControls(VastBase):
     def __init__(self, config: ProviderConfig | None = None) -> None:
         super().__init__(config)
         self._late_keys: dict[str, str] = {}
+        self._exited: dict[str, float] = {}  # instance -> since when its container reads as exited
 
     def _done(self, answer: dict[str, Any], what: str) -> None:
         """Some refusals come as 200 with ``success: false``."""
@@ -158,6 +175,8 @@ class VastControls(VastBase):
         found = answer
         if isinstance(answer, dict):
             field = "ssh_keys" if "ssh_keys" in answer else "keys"
+            if isinstance(answer.get(field), str):  # a list as JSON text (show_instance_ssh_keys.yaml)
+                answer = {field: _listed(answer[field])}
             found = rows(answer, field, provider=self.name, what="the keys of an instance")
         return [parse(AttachedKey, row, provider=self.name, what="a key") for row in found]
 
@@ -205,31 +224,53 @@ class VastControls(VastBase):
         self._done(answer, f"take a snapshot of {instance_id}")
 
 
+def _listed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text  # the caller names it
+
+
 class _IncreaseRow(Wire):
     pending_price_increase_id: int
     contract_id: int
-    old_gpu_costpersec: float = 0.0
-    new_gpu_costpersec: float = 0.0
-    old_disk_ram_costpersec: float = 0.0
-    new_disk_ram_costpersec: float = 0.0
-    old_bwu_cost: float = 0.0
-    new_bwu_cost: float = 0.0
-    old_bwd_cost: float = 0.0
-    new_bwd_cost: float = 0.0
+    old_gpu_costpersec: float | None = None
+    new_gpu_costpersec: float | None = None
+    old_disk_ram_costpersec: float | None = None
+    new_disk_ram_costpersec: float | None = None
+    old_bwu_cost: float | None = None
+    new_bwu_cost: float | None = None
+    old_bwd_cost: float | None = None
+    new_bwd_cost: float | None = None
+    old_platform_fee: float | None = None
+    new_platform_fee: float | None = None
     contract_end_date: float | None = None
+    ask_end_date: float | None = None
 
 
 def _increase(row: _IncreaseRow) -> PriceIncrease:
+    def pair(old: float | None, new: float | None, scale: float = 1.0) -> tuple[float, float]:
+        before = old or 0.0
+        return before * scale, (before if new is None else new) * scale  # null leaves it as it is
+
+    gpu = pair(row.old_gpu_costpersec, row.new_gpu_costpersec, 3600)
+    disk = pair(row.old_disk_ram_costpersec, row.new_disk_ram_costpersec, 3600 * HOURS_A_MONTH)
+    up = pair(row.old_bwu_cost, row.new_bwu_cost)
+    down = pair(row.old_bwd_cost, row.new_bwd_cost)
+    fee = pair(row.old_platform_fee, row.new_platform_fee)
     return PriceIncrease(
         id=row.pending_price_increase_id,
         instance_id=str(row.contract_id),
-        old_gpu_usd_h=row.old_gpu_costpersec * 3600,
-        new_gpu_usd_h=row.new_gpu_costpersec * 3600,
-        old_disk_usd_h=row.old_disk_ram_costpersec * 3600,
-        new_disk_usd_h=row.new_disk_ram_costpersec * 3600,
-        old_up_usd_gb=row.old_bwu_cost,
-        new_up_usd_gb=row.new_bwu_cost,
-        old_down_usd_gb=row.old_bwd_cost,
-        new_down_usd_gb=row.new_bwd_cost,
+        old_gpu_usd_h=gpu[0],
+        new_gpu_usd_h=gpu[1],
+        old_disk_usd_gb_month=disk[0],
+        new_disk_usd_gb_month=disk[1],
+        old_up_usd_gb=up[0],
+        new_up_usd_gb=up[1],
+        old_down_usd_gb=down[0],
+        new_down_usd_gb=down[1],
+        old_fee=fee[0],
+        new_fee=fee[1],
         contract_end=row.contract_end_date,
+        new_end=row.ask_end_date,
     )

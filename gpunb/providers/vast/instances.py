@@ -138,7 +138,8 @@ def state(row: InstanceRow) -> tuple[InstanceState, str, str]:  # noqa: PLR0911 
     found = {
         "running": InstanceState.RUNNING,
         "stopped": InstanceState.STOPPED,
-        "exited": InstanceState.FAILED if wanted == "running" else InstanceState.STOPPED,
+        # after a start or a reboot it reads as it was left for some seconds; `VastProvider` ages it
+        "exited": InstanceState.CREATING if wanted == "running" else InstanceState.STOPPED,
         "offline": InstanceState.OFFLINE,
         "unknown": InstanceState.UNKNOWN,
     }.get(actual)

@@ -96,7 +96,7 @@ def _offer(row: Any, rental: str) -> Offer:
     spot = rental == "spot"
     gpus = _needed(row, "num_gpus", 1024)
     vram, disk, up_cost, down_cost, memory, up, down, disk_bw, got, there = _numbers(row)
-    cores, share = _share(got, there)
+    cores = got if got > 0 else there
     region, code = _place(row.get("geolocation"))
     gpu = _name(name)
     verified = row.get("verification") == "verified" or row.get("verified") is True
@@ -119,7 +119,7 @@ def _offer(row: Any, rental: str) -> Offer:
         country=code,
         cpu=_name(row.get("cpu_name")),
         cores=cores,
-        ram_gb=memory * share / 1000.0,
+        ram_gb=memory / 1000.0,
         inet_up_mbps=up,
         inet_down_mbps=down,
         disk_mbps=disk_bw,
@@ -159,6 +159,8 @@ def _name(value: object) -> str:
 @lru_cache(maxsize=1024)
 def _short_place(text: str) -> tuple[str, str]:
     region = clean(text, 80)
+    if region.startswith(","):
+        return "", ""  # ", US" is how Vast says that it does not know
     return region, country(region)
 
 
@@ -166,13 +168,6 @@ def _place(value: object) -> tuple[str, str]:
     if not isinstance(value, str):
         return "", ""
     return _short_place(value if len(value) <= 200 else clean(value, 80))
-
-
-def _share(got: float, there: float) -> tuple[float, float]:
-    """Cores that the offer really gets (of those there), and its share of the machine's memory."""
-    if got <= 0:
-        return there, 1.0
-    return got, min(got / there, 1.0) if there > 0 else 1.0
 
 
 def _needed(row: Mapping[str, Any], field: str, most: float) -> float:

@@ -61,8 +61,8 @@ grep -qxF "$K" "$HOME/.ssh/authorized_keys" 2>/dev/null || echo "$K" >>"$HOME/.s
 chmod 600 "$HOME/.ssh/authorized_keys"
 """
 
-_LEASE = """C='s/^CONTAINER_[A-Z_]*=[A-Za-z0-9._-]*$/export &/p'
-[ -n "$CONTAINER_API_KEY" ] || eval "$(tr '\\0' '\\n' </proc/1/environ 2>/dev/null | sed -n "$C")"
+_LEASE = """C='s/^(VAST_)?CONTAINER[A-Z_]*=[A-Za-z0-9._-]*$/export &/p'
+[ -n "$CONTAINER_API_KEY" ] || eval "$(tr '\\0' '\\n' </proc/1/environ 2>/dev/null | sed -nE "$C")"
 [ -s "{file}" ] || echo '{{"deadline": {deadline}}}' >"{file}"
 cat >"$HOME/.gpunb/lease.sh" <<'GPUNB'
 P="${{GPUNB_UPTIME:-/proc/uptime}}"
@@ -70,7 +70,7 @@ read -r T _ <"$P"
 B=$(($(date +%s)+{boot})) V=$((${{T%.*}}+{boot}))
 I=$(cat /proc/sys/kernel/random/boot_id)
 cd "$HOME/.gpunb" && echo $$ >lease.pid
-U="{url}/api/v0/instances/$CONTAINER_ID/"
+U="{url}/api/v0/instances/${{CONTAINER_ID:-${{VAST_CONTAINERLABEL#C.}}}}/"
 A="Authorization: Bearer $CONTAINER_API_KEY"
 J='Content-Type: application/json'
 while sleep 30 && [ "$(cat lease.pid)" = $$ ]; do

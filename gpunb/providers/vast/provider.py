@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import (
@@ -18,6 +20,7 @@ from gpunb.errors import (
     OfferGone,
     OutcomeUnknown,
     ProviderError,
+    RateLimited,
     Unavailable,
 )
 from gpunb.providers.base import (
@@ -49,9 +52,19 @@ __all__ = ["VastProvider"]
 
 _log = logging.getLogger("gpunb.providers.vast")
 
+_SEARCH_ROWS = 64  # rows of one answer (gpuhunt and dstack page by price for that reason)
+_SEARCH_PAGES = 4  # further pages a minute; ten searches are let through
+_EXITED_S = 60.0
 _CONFIRM_TRIES = 3
 _UNDO_TRIES = 8
 _UNDO_PAUSE_S = 3.0
+
+
+_QUEUED = re.compile(r"\bqueued\b", re.IGNORECASE)
+
+
+def _key(row: Any, at: int) -> object:
+    return row.get("id", at) if isinstance(row, dict) else at
 
 
 class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
@@ -103,8 +116,39 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
             return []
         names = search.gpu_names(query.gpus, self.gpu_names()) if query.gpus else []
         filters = self.config.options.get("filters") or {}
-        wanted = search.body(query, names, filters)
-        return map_offers(self.search_rows(wanted), rental=query.rental)
+        wanted = search.body(query, names, filters, direct=self._connection == "direct")
+        return map_offers(self._all_rows(wanted), rental=query.rental)
+
+    def _all_rows(self, wanted: dict[str, Any]) -> list[Any]:
+        """All rows of a search: Vast sends the cheapest few dozen, whatever limit is asked for."""
+        (by, _), *_ = wanted["order"]
+        found: dict[object, Any] = {}
+        asked = dict(wanted)
+        while True:
+            try:
+                page = self.search_rows(asked)
+            except RateLimited:
+                if not found:
+                    raise
+                break  # what has come is worth showing
+            fresh = {_key(row, at): row for at, row in enumerate(page)}
+            new = fresh.keys() - found.keys()
+            found.update(fresh)
+            last = page[-1].get(by) if page and isinstance(page[-1], dict) else None
+            full = len(page) >= _SEARCH_ROWS and len(found) < wanted["limit"]
+            if not full or not new or not isinstance(last, (int, float)) or not self._may_page():
+                break
+            asked = {**wanted, by: {**wanted.get(by, {}), "gte": last}}
+        return list(found.values())
+
+    def _may_page(self) -> bool:
+        """Whether a further page leaves searches of this minute for other questions."""
+        now = time.monotonic()
+        self._paged = [at for at in self._paged if now - at < 60.0]
+        if len(self._paged) >= _SEARCH_PAGES:
+            return False
+        self._paged = [*self._paged, now]
+        return True
 
     def search_rows(self, wanted: dict[str, Any]) -> list[Any]:
         """Vast's own rows for a search body (`search.body`)."""
@@ -126,6 +170,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
         return self._gpu_names
 
     _gpu_names: list[str] | None = None
+    _paged: Sequence[float] = ()
 
     # rent
 
@@ -245,7 +290,19 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
         late = self._late_keys.get(ident)
         if late:
             self._attach(ident, late)
-        return map_instance(answer["instances"], connection=self._connection)
+        return self._instance(answer["instances"])
+
+    def _instance(self, row: Any) -> Instance:
+        """`row`, failed only when its container has been exited for a while although it is to run."""
+        found = map_instance(row, connection=self._connection)
+        if found.state is InstanceState.CREATING and found.raw.get("actual_status") == "exited":
+            since = self._exited.setdefault(found.id, time.monotonic())
+            if time.monotonic() - since >= _EXITED_S:
+                message = found.message or "the container exits as soon as it is started"
+                return replace(found, state=InstanceState.FAILED, message=message)
+        else:
+            self._exited.pop(found.id, None)
+        return found
 
     def presence(self, instance_id: str) -> Presence:
         """Whether it is there; gone only if the list and the single answer agree."""
@@ -268,7 +325,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
             select_filters=filters,
             order_by=[{"col": "id", "dir": "asc"}],
         )
-        return [map_instance(row, connection=self._connection) for row in found]
+        return [self._instance(row) for row in found]
 
     @property
     def _connection(self) -> str:
@@ -291,7 +348,31 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
 
     def _state(self, instance_id: str, state: str) -> None:
         path = f"/instances/{number(instance_id, 'instance')}/"
-        self._done(self._call("PUT", path, json={"state": state}, safe=True), f"{state} {instance_id}")
+        answer = self._call("PUT", path, json={"state": state}, safe=True)
+        if state == "running" and answer.get("success") is False:
+            said = clean(answer.get("msg") or answer.get("error") or answer, 200)
+            if _QUEUED.search(said):
+                raise self._taken_back(instance_id, said)
+        self._done(answer, f"{state} {instance_id}")
+
+    def _taken_back(self, instance_id: str, said: str) -> ProviderError:
+        """Vast keeps the wish to start, and starts and bills hours later: take the wish back, and look."""
+        reason = f"the GPU of instance {instance_id} is taken: {said}"
+        for _ in range(_UNDO_TRIES):
+            try:
+                self._state(instance_id, "stopped")
+                if (self.get(instance_id).raw or {}).get("intended_status") == "stopped":
+                    hint = "try again later, or rent another; Vast.ai can copy its files from the stopped one"
+                    return ProviderError(f"{reason} The start was taken back", provider=self.name, hint=hint)
+            except ProviderError as err:
+                _log.warning("vast: taking back the start of %s: %s", instance_id, err.message)
+            self._sleep(_UNDO_PAUSE_S)
+        return OutcomeUnknown(
+            reason,
+            provider=self.name,
+            bill=f"the start of instance {instance_id} is queued: it starts, and bills, when the GPU is free",
+            hint="stop it again, or look at https://cloud.vast.ai/instances/",
+        )
 
     def reboot(self, instance_id: str) -> None:
         """Restart the container; it keeps its GPU."""

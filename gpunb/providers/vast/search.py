@@ -25,7 +25,7 @@ _NUMBERS = """
     cluster_id compute_cap cpu_cores cpu_cores_effective cpu_ghz cpu_ram credit_discount_max cuda_max_good
     direct_port_count disk_bw disk_space dlperf dlperf_per_dphtotal dph_base dph_total duration end_date
     expected_reliability flops_per_dphtotal gpu_frac gpu_lanes gpu_max_power gpu_max_temp gpu_mem_bw gpu_ram
-    gpu_total_ram host_id hosting_type id inet_down inet_down_cost inet_up inet_up_cost machine_id min_bid
+    gpu_total_ram host_id hosting_type inet_down inet_down_cost inet_up inet_up_cost machine_id min_bid
     num_gpus nw_disk_avg_bw nw_disk_max_bw nw_disk_min_bw pci_gen pcie_bw reliability reliability2 score
     start_date storage_cost storage_total_cost target_reliability total_flops vram_costperhour
 """
@@ -49,6 +49,7 @@ FIELDS: Mapping[str, type] = {
 
 #: The names that Vast's own client takes instead.
 ALIASES = {
+    "id": "ask_contract_id",  # the rows have both; only this one filters
     "cuda_vers": "cuda_max_good",
     "dph": "dph_total",
     "dlperf_usd": "dlperf_per_dphtotal",
@@ -72,7 +73,11 @@ _VRAM_SLACK = 0.93
 
 
 def body(
-    query: OfferQuery, names: Iterable[str] = (), filters: Mapping[str, Any] | None = None
+    query: OfferQuery,
+    names: Iterable[str] = (),
+    filters: Mapping[str, Any] | None = None,
+    *,
+    direct: bool = False,
 ) -> dict[str, Any]:
     """The body of ``POST /bundles/`` for `query`.
 
@@ -82,6 +87,8 @@ def body(
         Vast's own GPU names that fit ``query.gpus``; empty does not filter.
     filters
         Further filters in Vast's words (`check_filters`); they win.
+    direct
+        Only machines that have a port of their own to give.
 
     Notes
     -----
@@ -91,7 +98,6 @@ def body(
     disk = max(query.disk_gb, MIN_DISK_GB)
     wanted: dict[str, Any] = {
         "verified": {"eq": True},
-        "external": {"eq": False},
         "rentable": {"eq": True},
         "rented": {"eq": False},
         "disk_space": {"gte": disk},
@@ -118,6 +124,8 @@ def body(
     if query.max_usd_h is not None and not spot:
         # with the smallest disk it is a little more than what was asked about; it is filtered again
         wanted["dph_total"] = {"lte": query.max_usd_h + 0.01}
+    if direct:
+        wanted["direct_port_count"] = {"gte": 1}
     wanted.update(check_filters(filters or {}))
     wanted = {field: rule for field, rule in wanted.items() if rule}
     wanted["order"] = [["min_bid" if spot else "dph_total", "asc"]]

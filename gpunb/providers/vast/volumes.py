@@ -6,13 +6,16 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from gpunb.errors import BadInput, OutcomeUnknown
+from gpunb.errors import BadInput, OutcomeUnknown, ProviderError
 from gpunb.providers.base import Volume
 from gpunb.providers.text import clean
 from gpunb.providers.vast import api
 from gpunb.providers.vast.base import VastBase, number
 from gpunb.providers.vast.offers import HOURS_A_MONTH
 from gpunb.providers.wire import Wire, parse, rows
+
+_IN_USE = re.compile(r"in use|attached|use the volume", re.IGNORECASE)
+_IN_USE_S, _PAUSE_S = 40.0, 5.5
 
 __all__ = ["VastVolume", "VastVolumes", "VolumeOffer"]
 
@@ -80,6 +83,9 @@ class VastVolumes(VastBase):
         body = {"id": int(number(offer_id, "volume offer")), "size": _size(size_gb), "name": name}
         answer = self._call("PUT", "/volumes/", json=body)
         made = answer.get("volume_id", answer.get("new_contract", answer.get("id")))
+        named = re.fullmatch(r"V\.(\d+)", str(answer.get("volume_name") or ""))
+        if made is None and named:  # rent_volume.yaml: a name and no id
+            made = named[1]
         if type(made) is not int and not (isinstance(made, str) and made.isdecimal()):
             shown = clean(repr(answer), 160)
             msg = f"Vast.ai took the order for volume {name} and named none: {shown}"
@@ -96,7 +102,21 @@ class VastVolumes(VastBase):
     def delete_volume(self, volume_id: str) -> None:
         """End a volume and its data; only after every instance on it is destroyed."""
         params = {"id": number(volume_id, "volume")}
-        self._call("DELETE", "/volumes/", params=params, json={}, safe=True, expect=(dict, list))
+        waited = 0.0
+        while True:
+            try:
+                self._call("DELETE", "/volumes/", params=params, json={}, safe=True, expect=(dict, list))
+            except ProviderError as err:  # noqa: PERF203 - each try is a call
+                # for half a minute after its last machine has ended a volume still counts as in use
+                if not _IN_USE.search(err.message) or waited >= _IN_USE_S or self._used(volume_id):
+                    raise
+                self._sleep(_PAUSE_S)
+                waited += _PAUSE_S
+            else:
+                return
+
+    def _used(self, volume_id: str) -> bool:
+        return any(one.id == volume_id and one.instances for one in self.volumes())
 
     def clone_volume(self, volume_id: str, offer_id: str, *, size_gb: float | None = None) -> dict[str, Any]:
         """Copy a volume onto a new one at another volume offer; the two are not kept the same."""
@@ -108,6 +128,11 @@ class VastVolumes(VastBase):
             body["size"] = _size(size_gb)
         answer: dict[str, Any] = self._call("POST", "/volumes/copy/", json=body)
         return answer
+
+
+def _instance_id(one: Any) -> str:
+    """Its number; a row names instances as numbers or as objects."""
+    return clean(one.get("id") if isinstance(one, dict) else one, 40)
 
 
 def _size(size_gb: float) -> int:
@@ -139,5 +164,5 @@ def _volume(row: _Row) -> VastVolume:
         size_gb=row.disk_space,
         usd_h=row.disk_space * row.storage_cost / HOURS_A_MONTH if usd_h is None else usd_h,
         status=clean(row.status, 40),
-        instances=tuple(str(one) for one in row.instances or ()),
+        instances=tuple(_instance_id(one) for one in row.instances or ()),
     )

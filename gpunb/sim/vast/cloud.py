@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["VastCloud"]
 
 
+#: Rows of one answer, whatever limit is asked for.
+MOST_ROWS = 64
+
+
 class VastCloud(InstanceRoutes, ControlRoutes, VolumeRoutes, CopyRoutes, AccountRoutes, Cloud):
     """The market of hosts."""
 
@@ -167,7 +171,7 @@ class VastCloud(InstanceRoutes, ControlRoutes, VolumeRoutes, CopyRoutes, Account
                 bill.open("disk", data["disk_usd_h"], at)
             if data["keys"] and "key-late" not in machine.troubles and machine.host is not None:
                 self._later(self.hosts.authorize, machine.host, list(data["keys"]))
-        elif new is Phase.BOOTING and data.get("rebooting"):
+        elif new is Phase.BOOTING and old is Phase.RUNNING and data.get("rebooting"):
             return  # it keeps its GPU, and pays for it
         elif new in (Phase.ENDING, Phase.ENDED, Phase.OFFLINE):
             bill.close(at)
@@ -175,6 +179,13 @@ class VastCloud(InstanceRoutes, ControlRoutes, VolumeRoutes, CopyRoutes, Account
             bill.close(at, "gpu")
         if new in (Phase.ENDING, Phase.ENDED):
             self.free(machine)
+
+    def settle(self) -> None:
+        """Contracts, too."""
+        super().settle()
+        now = self.clock.now()
+        for machine in list(self.machines.values()):
+            self.settle_contract(machine, now)
 
     def free(self, machine: Machine) -> None:
         """Its offer can be rented again."""
@@ -198,6 +209,8 @@ class VastCloud(InstanceRoutes, ControlRoutes, VolumeRoutes, CopyRoutes, Account
         """A host asks for more money; only interruptible instances are outbid."""
         if fault.kind == "price-increase":
             self.ask_for_more(machine, fault.number("factor", 1.5))
+        elif fault.kind == "contract-end":
+            machine.data["offer"]["end_date"] = self.clock.now()
         elif fault.kind != "outbid" or machine.data["is_bid"]:
             super().suffer(machine, fault)
 
@@ -267,7 +280,7 @@ class VastCloud(InstanceRoutes, ControlRoutes, VolumeRoutes, CopyRoutes, Account
             for field, rule in query.items():
                 rows = [row for row in rows if market.matches(row, field, rule)]
             market.sort_rows(rows, order)
-            return rows[: int(limit)] if limit else rows
+            return rows[: min(int(limit or MOST_ROWS), MOST_ROWS)]
         except (market.BadFilterError, TypeError, ValueError) as err:
             raise self.deny(400, str(err)) from err
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -86,14 +87,16 @@ class InstanceRoutes(Cloud):
     def _rent(self, account: Account, offer_id: str, body: dict[str, Any]) -> Response:
         offer = self.offers.get(offer_id)
         if self.fault("offer-gone"):
-            raise self.deny(404, f"Offer {offer_id} is not available", "no_such_ask")
+            raise self._stale(offer_id)
         if offer is None:
             raise self.deny(404, f"No such ask {offer_id}", "no_such_ask")
         cancel = body.get("cancel_unavail") is True
         doubled = "_holder" in offer
         if doubled and not self.fault("double-buy"):
-            status = 410 if cancel else 404
-            raise self.deny(status, f"Offer {offer_id} is no longer available", "no_such_ask")
+            if not cancel:
+                raise self._stale(offer_id)
+            said = f"error 410/3907: no_such_ask Instance type {offer_id} is no longer available."
+            raise self.deny(410, said, "no_such_ask")
         if self.fault("zero-balance"):
             account.deposit -= account.balance(self.clock.now())
         if account.balance(self.clock.now()) <= 0:
@@ -125,6 +128,11 @@ class InstanceRoutes(Cloud):
                 success=False, error="invalid_price", msg="Bid is too low; instance created stopped"
             )
         return JSONResponse(answer)
+
+    def _stale(self, offer_id: str) -> Refusal:
+        """The word for it stands in the text only, with 400 or 404 (create_instance.yaml, clients' logs)."""
+        said = f"error 404/3603: no_such_ask Instance type by id {offer_id} is not available."
+        return self.deny(self.rng.choice((400, 404)), said, "invalid_args")
 
     def _checked(self, offer: dict[str, Any], body: dict[str, Any]) -> tuple[float, float | None]:
         disk, price, label = body.get("disk"), body.get("price"), body.get("label") or ""
@@ -293,7 +301,8 @@ class InstanceRoutes(Cloud):
                 raise self.deny(400, "label is longer than 1024 characters")
             machine.label = machine.bill.label = body["label"]
         if body.get("state") in ("running", "stopped"):
-            self._set_state(machine, body["state"])
+            if not self._set_state(machine, body["state"]):
+                return JSONResponse({"success": False, "msg": _QUEUED})
         elif "label" not in body:
             raise self.deny(400, "state must be running or stopped")
         return JSONResponse({"success": True})
@@ -305,8 +314,10 @@ class InstanceRoutes(Cloud):
             self._set_state(self.machine(request, str(one), "instance_write"), str(body.get("state")))
         return JSONResponse({"success": True})
 
-    def _set_state(self, machine: Machine, state: str) -> None:
+    def _set_state(self, machine: Machine, state: str) -> bool:
+        """Whether it is done now; a start whose GPU is taken is kept, and done when it is free."""
         machine.data["wanted"] = state
+        machine.data.pop("queued", None)
         if state == "stopped" and machine.phase in (
             Phase.RUNNING,
             Phase.BOOTING,
@@ -316,11 +327,40 @@ class InstanceRoutes(Cloud):
             machine.data["stop_reason"] = ""
             self.stop(machine)
         elif state == "running" and machine.phase in (Phase.STOPPED, Phase.OFFLINE):
-            offer = machine.data["offer"]
-            if offer.get("_holder") != machine.id or machine.account.balance(self.clock.now()) <= 0:
+            offer, now = machine.data["offer"], self.clock.now()
+            if now >= offer["end_date"]:
+                machine.data["wanted"] = "stopped"
+                raise self.deny(400, "Instance has expired and cannot be started", "contract_expired")
+            if taken := self.fault("gpu-taken", "state"):
+                seconds = taken.params.get("seconds")
+                machine.data["queued"] = now + float(seconds) if seconds else math.inf
+                machine.data["stop_reason"] = "success, running"
+                return False
+            if offer.get("_holder") != machine.id or machine.account.balance(now) <= 0:
                 machine.data["stop_reason"] = "scheduling: waiting for the GPU"
-                return
-            self.start(machine, boot_s=min(self.boot_seconds, 5.0))
+                machine.data["queued"] = math.inf
+                return False
+            self._start_again(machine)
+        return True
+
+    def _start_again(self, machine: Machine) -> None:
+        # its container reads as it was left, exited, until it is up again
+        machine.data["rebooting"] = "exited"
+        self.start(machine, boot_s=min(self.boot_seconds, 5.0))
+
+    def settle_contract(self, machine: Machine, now: float) -> None:
+        """Start what was queued, stop what has come to its contract's end, delete it two days later."""
+        if machine.phase is Phase.STOPPED and machine.data.get("queued", math.inf) <= now:
+            del machine.data["queued"]
+            self._start_again(machine)
+        ends = machine.data["offer"]["end_date"]
+        if now < ends or not machine.alive:
+            return
+        if machine.phase in (Phase.RUNNING, Phase.BOOTING, Phase.OUTBID):
+            machine.data.update(wanted="stopped", stop_reason="stopped: the contract has ended")
+            self.stop(machine)
+        elif now >= ends + _DELETED_AFTER_S and machine.phase is Phase.STOPPED:
+            self.end(machine)
 
     async def destroy(self, request: Request, instance_id: str) -> Response:
         """End one."""
@@ -403,6 +443,10 @@ class InstanceRoutes(Cloud):
         if not body.get("personal_repo"):
             raise self.deny(400, "personal_repo is needed")
         return JSONResponse({"success": True, "msg": "snapshot requested"})
+
+
+_QUEUED = "Required resources are currently unavailable, state change queued."
+_DELETED_AFTER_S = 48 * 3600.0
 
 
 def _fits(value: Any, rule: Any) -> bool:

@@ -158,6 +158,9 @@ _ALIASES = {"reliability2": "reliability", "dphtotal": "dph_total", "driver_vers
 
 def matches(row: Mapping[str, Any], field: str, rule: object) -> bool:
     """Whether `row` passes one filter ``{"op": value, …}``; numbers may come as texts."""
+    if field == "id":
+        msg = "id is not a filter; ask_contract_id is"
+        raise BadFilterError(msg)
     if not isinstance(rule, Mapping):
         msg = f"{field}: expected an object of operators"
         raise BadFilterError(msg)

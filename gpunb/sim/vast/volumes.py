@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["VolumeRoutes"]
 
 
+_STILL_IN_USE_S = 30.0
+
+
 class VolumeRoutes(Cloud):
     """The endpoints under ``/volumes/``."""
 
@@ -59,7 +62,8 @@ class VolumeRoutes(Cloud):
         """Rent one."""
         account, body = self.allow(request, "instance_write"), await self.body(request)
         ident = self._made(account, str(body.get("id")), body.get("size"), str(body.get("name") or ""))
-        return JSONResponse({"success": True, "volume_id": ident})
+        # a name with the number in it, and no volume_id (rent_volume.yaml)
+        return JSONResponse({"success": True, "volume_name": f"V.{ident}"})
 
     def _made(self, account: Account, offer_id: str, size: Any, name: str) -> int:
         offer = self.volume_offers.get(offer_id)
@@ -85,7 +89,8 @@ class VolumeRoutes(Cloud):
         """The account's, with the instances on them."""
         account = self.allow(request, "instance_read")
         rows = [
-            {**row, "instances": self._users(account, ident)} for ident, row in self._volumes(account).items()
+            {**row, "instances": [{"id": one} for one in self._users(account, ident)]}
+            for ident, row in self._volumes(account).items()
         ]
         return JSONResponse({"success": True, "volumes": rows})
 
@@ -96,7 +101,7 @@ class VolumeRoutes(Cloud):
         ident = int(text) if text.isdecimal() else -1
         if ident not in self._volumes(account):
             raise self.deny(404, f"No volume {text}", "no_such_volume")
-        if self._users(account, ident):
+        if self._users(account, ident, ended_s=_STILL_IN_USE_S):
             raise self.deny(400, "Destroy the instances that use the volume first", "volume_in_use")
         del self._volumes(account)[ident]
         account.bill(f"volume-{ident}").close(self.clock.now())
@@ -119,11 +124,13 @@ class VolumeRoutes(Cloud):
         found: dict[int, dict[str, Any]] = account.data.setdefault("volumes", {})
         return found
 
-    def _users(self, account: Account, volume_id: int) -> list[int]:
+    def _users(self, account: Account, volume_id: int, *, ended_s: float = 0.0) -> list[int]:
+        """The instances on it; those that ended less than `ended_s` ago, too."""
+        since = self.clock.now() - ended_s
         return [
             int(found.id)
             for found in self.machines.values()
             if found.account is account
-            and found.phase is not Phase.ENDED
+            and (found.phase is not Phase.ENDED or (ended_s and found.phase_at > since))
             and (found.data.get("volume_info") or {}).get("volume_id") == volume_id
         ]
