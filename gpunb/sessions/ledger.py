@@ -6,6 +6,7 @@ state is a compare-and-set, so two processes can't both make it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,8 +16,8 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gpunb import log, paths
-from gpunb.errors import BadInput, RunNotFound, SessionNotFound, WrongState
-from gpunb.sessions import naming
+from gpunb.errors import BadInput, LedgerError, RunNotFound, SessionNotFound, WrongState
+from gpunb.sessions import clocks, naming
 from gpunb.sessions import owner as owners
 from gpunb.sessions.books import Books
 from gpunb.sessions.model import (
@@ -110,6 +111,8 @@ class Ledger(Books):
         self._owner_lives = owner_lives
         self._installation = ""
         super().__init__(path)
+        with contextlib.suppress(LedgerError):  # it can't be written: the next one who can does it
+            self.follow_clock()
 
     @classmethod
     def open(cls, path: Path | None = None, **more: Any) -> Ledger:
@@ -123,6 +126,35 @@ class Ledger(Books):
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def follow_clock(self) -> float:
+        """Move the times of what lives if this machine's clock was set; by how many seconds."""
+        steady: Callable[[], tuple[str, float] | None] = getattr(self.clock, "steady", lambda: None)
+        found = steady()
+        if found is None:
+            return 0.0
+        wall = self.clock.time()
+        mark = clocks.read(self._db())
+        if mark is not None and clocks.compare(mark, *found, wall, 0.0)[0] == mark:
+            return 0.0
+        with self._write() as db:
+            before = clocks.read(db)  # another process may have been first
+            mark, step, since = clocks.compare(before, *found, wall, clocks.latest(db))
+            if mark != before:
+                if step:
+                    clocks.move(db, step, since)
+                clocks.save(db, mark)
+        if step:
+            log.get(__name__).warning("this machine's clock was set by %+.0f s; leases move along", step)
+        return step
+
+    def held(self, session: Session) -> bool:
+        """Whether its lease has to wait: this machine has just started, and its clock may be wrong yet."""
+        steady: Callable[[], tuple[str, float] | None] = getattr(self.clock, "steady", lambda: None)
+        found, mark = steady(), clocks.read(self._db())
+        if found is None or mark is None or not mark.fresh or mark.boot != found[0]:
+            return False
+        return found[1] - mark.ticks < clocks.HOLD_S and session.created < mark.wall
 
     @property
     def installation(self) -> str:

@@ -49,7 +49,10 @@ __all__ = [
 
 
 class Clock(Protocol):
-    """Where the time comes from; tests and chaos runs bring a virtual one."""
+    """Where the time comes from; tests and chaos runs bring a virtual one.
+
+    One that can be set also has ``steady``, see `gpunb.sessions.clocks.steady`.
+    """
 
     def time(self) -> float:
         """Unix seconds now."""
@@ -64,6 +67,11 @@ class _SystemClock:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    def steady(self) -> tuple[str, float] | None:
+        from gpunb.sessions import clocks
+
+        return clocks.steady()
 
 
 SYSTEM_CLOCK: Clock = _SystemClock()

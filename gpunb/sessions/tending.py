@@ -79,6 +79,12 @@ class Tender:
         self._talking: set[str] = set()
         self._lock = threading.Lock()
 
+    def forget_times(self) -> None:
+        """The clock was set: when something was asked says nothing any more."""
+        self._asked.clear()
+        self._answered.clear()
+        self._failed = dict.fromkeys(self._failed, self.ledger.clock.time())
+
     def at_work(self, session: Session) -> bool:
         """Whether something is being asked of its host now."""
         return session.id in self._talking

@@ -188,6 +188,7 @@ class Watch:
         del self._trouble[: len(looked.errors)]
         looked.over = self._apart[:]
         del self._apart[: len(looked.over)]
+        self._follow_clock(looked)
         now = self.ledger.clock.time()
         groups: dict[str, list[Session]] = {}
         sessions = self._sessions(looked)
@@ -213,6 +214,21 @@ class Watch:
         self._leave(looked)
         looked.orphans = self._read(looked, "orphans", lambda: len(self._ours()), 0)
         return looked
+
+    def _follow_clock(self, looked: Looked) -> None:
+        try:
+            step = self.ledger.follow_clock()
+        except LedgerTooNew:
+            raise
+        except ANY as err:
+            looked.errors.append(f"the clock can't be compared: {words(err)}")
+            return
+        if step:
+            looked.errors.append(f"this machine's clock was set by {step:+.0f} s; leases move along")
+            for times in (self._listed, self._swept, self._renewed):
+                times.clear()
+            self._receipts_at = 0.0
+            self._tender.forget_times()
 
     def remembers(self) -> bool:
         """Whether it knows of sessions that are not known to be ended, without the ledger."""
@@ -402,7 +418,8 @@ class Watch:
         now = self.ledger.clock.time()
         try:
             must = session.id in self._decided or session.state is _S.ENDING
-            must = must or (session.state in _RENTED and _over(session, cost, now))
+            if not must and session.state in _RENTED and _over(session, cost, now):
+                must = not self._read(Looked(), "clock", lambda: self.ledger.held(session), False)
             said = self._unrecorded.end(listing, session) if must else ""
         except ANY as err:
             said = words(err)
@@ -435,7 +452,7 @@ class Watch:
             over = due(session, cost, ledger.clock.time())
             if over is not None and over.why == "idle" and not self._tender.surely_idle(session):
                 over = None  # it did not answer yet, or may be at work
-        if over is not None:
+        if over is not None and not ledger.held(session):
             return self._end(provider, listing, session, over.why, looked)
         session = self._compare(provider, listing, session)
         if session.state is _S.READY:
