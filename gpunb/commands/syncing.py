@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["costs_text", "follow", "move", "rates", "relay", "send", "summary"]
 
 BUSY_S = 2.0
+SHOWN = 10
 _told: set[tuple[str, str]] = set()
 
 
@@ -160,24 +161,44 @@ def _relay(
 def follow(
     context: Context, session: Session, sources: Sequence[str], target: str, **options: Any
 ) -> list[SyncReport]:
-    """Sync at each change of the single source, until Ctrl-C: the reports, the first sync's first."""
+    """Sync at each change of the single source, until Ctrl-C: the reports, the first sync's first.
+
+    The watch begins before the first sync: what is edited meanwhile goes after it.
+    """
     from gpunb.commands.result import Note
     from gpunb.sync.watch import changes
 
     (source,) = sources
-    reports = [move(context, session, source, target, direction="up", **options)]
-    context.tell(Note(f"{summary(reports[0])}; watching {source} until Ctrl-C", "ok"))
-    patterns = {name: options[name] for name in ("include", "exclude")}
+    patterns = {name: options[name] for name in ("include", "exclude", "follow") if name in options}
+    reports: list[SyncReport] = []
     with contextlib.suppress(KeyboardInterrupt):
-        for _ in changes(Path(source).expanduser(), **patterns):
+        for wake in changes(Path(source).expanduser(), **patterns):
+            if wake.note:
+                context.tell(Note(wake.note, "warn"))
             try:
                 report = _when_free(context, session, source, target, options)
             except GpunbError as err:  # the next change tries again
+                if not reports:
+                    raise
                 context.tell(Note(f"not synced: {err.message}", "bad"))
                 continue
             reports.append(report)
-            context.tell(Note(summary(report), "warn" if report.failed else "ok"))
+            _tell(context, session, report, f"; watching {source} until Ctrl-C" if len(reports) == 1 else "")
     return reports
+
+
+def _tell(context: Context, session: Session, report: SyncReport, more: str) -> None:
+    """One sync of a watch: what it did, what did not go, and what must not be missed, that once."""
+    from gpunb.commands.result import Note
+
+    notes = [note for note in report.plan.notes if (session.id, note) not in _told]
+    _told.update((session.id, note) for note in notes)
+    context.tell(
+        *(Note(note, "warn") for note in notes),
+        Note(summary(report) + more, "warn" if report.failed else "ok"),
+        *(Note(f"not moved: {path}: {reason}", "bad") for path, reason in report.failed[:SHOWN]),
+        *([Note(f"and {len(report.failed) - SHOWN} more", "bad")] if len(report.failed) > SHOWN else []),
+    )
 
 
 def _when_free(
@@ -186,7 +207,7 @@ def _when_free(
     """One sync; another one into the same place is waited for."""
     while True:
         try:
-            return _move(context, session, source, target, direction="up", **options)
+            return move(context, session, source, target, direction="up", **options)
         except SyncError as err:  # noqa: PERF203 - each try by itself
             if "another sync" not in err.message:
                 raise

@@ -13,6 +13,7 @@ import pytest
 
 from gpunb.commands import syncing
 from gpunb.errors import SyncError
+from gpunb.sync.watch import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,8 +94,8 @@ class TestWatch:
                 raise SyncError(msg)
             return f"report {len(done)}"
 
-        def changes(*_args: Any, **_patterns: Any) -> Iterator[int]:
-            yield from (1, 1, 1)
+        def changes(*_args: Any, **_patterns: Any) -> Iterator[Wake]:
+            yield from (Wake(0), Wake(1), Wake(1), Wake(1))  # the first when the watch has begun
             raise KeyboardInterrupt
 
         monkeypatch.setattr(syncing, "move", move)
@@ -107,8 +108,10 @@ class TestWatch:
         self, moves: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         told: list[str] = []
-        context: Any = SimpleNamespace(tell=lambda note: told.append(note.text))
-        report = SimpleNamespace(failed=[])
+        context: Any = SimpleNamespace(tell=lambda *notes: told.extend(note.text for note in notes))
+        report = SimpleNamespace(
+            failed=[("f", "its disk is full")], plan=SimpleNamespace(notes=["a link stays"])
+        )
         real = syncing.move
 
         def move(*args: Any, **options: Any) -> Any:
@@ -117,10 +120,13 @@ class TestWatch:
 
         monkeypatch.setattr(syncing, "move", move)
         plain: dict[str, Any] = {"include": (), "exclude": ()}
-        reports = syncing.follow(context, None, ["src"], "t", **plain)  # type: ignore[arg-type]
+        session: Any = SimpleNamespace(id="s1")
+        reports = syncing.follow(context, session, ["src"], "t", **plain)
         assert len(moves) == 5  # at first; one that waited; one that failed; one after it
         assert len(reports) == 3
         assert any("the host's disk is full" in text for text in told)
+        assert told.count("not moved: f: its disk is full") == 3
+        assert told.count("a link stays") == 1
 
 
 @pytest.mark.slow
@@ -133,11 +139,13 @@ def test_watch_follows_changes_until_ctrl_c(demo: Gpunb, monkeypatch: pytest.Mon
 
     real = watch.changes
 
-    def changes(source: Path, **patterns: Any) -> Iterator[int]:
+    def changes(source: Path, **patterns: Any) -> Iterator[Wake]:
         yield from real(source, **patterns, stop=stop)
 
     def follow(*args: Any, **options: Any) -> Any:
         report = move(*args, **options)
+        if not seen:
+            Path("src/b").write_text("edited while the first sync ran")
         seen.append(report)
         return report
 
@@ -147,12 +155,7 @@ def test_watch_follows_changes_until_ctrl_c(demo: Gpunb, monkeypatch: pytest.Mon
 
     def edit() -> None:
         with contextlib.suppress(TimeoutError):
-            wait_for(lambda: len(seen) >= 1)
-            for number in range(2, 30):  # the watch may not have begun
-                Path("src/b").write_text(str(number))
-                with contextlib.suppress(TimeoutError):
-                    wait_for(lambda: len(seen) >= 2, 3.0)
-                    break
+            wait_for(lambda: len(seen) >= 2)
         stop.set()
 
     editor = threading.Thread(target=edit)
