@@ -144,6 +144,7 @@ def _move(
     allow: bool,
     plan: Mapping[str, Any],
 ) -> CloudReport:
+    from gpunb.commands.syncing import is_stranger
     from gpunb.sessions import reach
     from gpunb.sessions.activity import moving
     from gpunb.sync.cloud import cloud_sync
@@ -151,6 +152,7 @@ def _move(
     with context.progress(f"sync {'to' if up else 'from'} {session.name}") as progress:
         line = reach.connection(session)
         options: dict[str, Any] = {**plan, "via": via, "allow_credentials": allow, "progress": progress}
+        options["hold"] = up and is_stranger(context, session)
         direction: Literal["up", "down"] = "up" if up else "down"
         if plan["dry_run"]:
             return cloud_sync(line, url, path, direction=direction, **options)

@@ -20,7 +20,9 @@ from gpunb.progress import SILENT
 from gpunb.sync import places
 from gpunb.sync.cloudwork import Parts, Work, md5, same_content
 from gpunb.sync.drivers import open_store
+from gpunb.sync.hosted import CannotRun
 from gpunb.sync.hostfiles import HostFiles
+from gpunb.sync.notes import credentials_held
 from gpunb.sync.plan import LeftOut
 from gpunb.sync.remote import Remote, name_problem
 from gpunb.sync.report import CloudReport
@@ -51,6 +53,7 @@ def cloud_sync(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     checksum: bool = False,
+    hold: bool = False,
     options: Mapping[str, Any] | None = None,
     progress: Progress = SILENT,
 ) -> CloudReport:
@@ -70,6 +73,8 @@ def cloud_sync(
         in a URL, a hub's token), in its memory, where nothing can be signed.
     checksum
         Compare by MD5 where the store has one.
+    hold
+        To the host, leave out what looks like credentials.
     options
         For the store's fsspec driver.
 
@@ -96,12 +101,13 @@ def cloud_sync(
     began = time.monotonic()
     store = open_store(url, options)
     report = CloudReport(store.title)
-    rules = Rules(None, include=include, exclude=exclude)
+    rules = Rules(None, include=include, exclude=exclude, hold=hold and direction == "up")
     with store, Remote(conn) as remote:
         kind = _Up if direction == "up" else _Down
         work = kind(conn, remote, store, path, report, progress, via=via, allow=allow_credentials)
         progress.say(f"listing {store.title}")
         work.plan(rules, checksum=checksum)
+        report.warnings += [*credentials_held(report.left_out), *rules.without_effect()]
         if report.items and not dry_run:
             work.carry_out()
     report.seconds = time.monotonic() - began
@@ -175,7 +181,8 @@ class _Up(Work):
     def _same(self, items: list[Stored], there: Mapping[str, Any]) -> set[str]:
         """Of those with the right size, which have the store's MD5."""
         tags = {item.path: md5(item) for item in items if there.get(item.path, (-1,))[0] == item.size}
-        return same_content(self.conn, self.there, {path: tag for path, tag in tags.items() if tag})
+        sizes = {item.path: item.size for item in items}
+        return same_content(self.conn, self.there, {path: tag for path, tag in tags.items() if tag}, sizes)
 
     def sign(self, item: Stored) -> Signed:
         return self.store.sign_read(item)
@@ -230,20 +237,35 @@ class _Down(Work):
             self.single = name
             items = [Stored(name, found.size or 0, "", found.mtime, self._key_for(name))]
         known = {item.key: item for item in self._known()}
-        same = self._same(items, known) if checksum else None
+        same = self._same(items, known) if checksum else self._not_rewritten(items, known)
         goes = []
         for item in items:
-            old = known.get(item.key)
-            fresh = old is not None and old.size == item.size
-            if fresh and same is None:
-                fresh = old is not None and old.mtime is not None and (item.mtime or 0) <= old.mtime
-            elif same is not None:
-                fresh = item.path in same
-            if fresh:
+            if item.path in same:
                 self.report.unchanged += 1
             else:
                 goes.append(item)
         self.goes(goes)
+
+    def _not_rewritten(self, items: list[Stored], known: Mapping[str, Stored]) -> set[str]:
+        """Those that the store has in this size and not older; by content too, where it tells of that.
+
+        A file may have been written anew and have an older time all the same:
+        kept by a copy, or of a host whose clock is behind.
+        """
+        old = {item.path: known[item.key] for item in items if item.key in known}
+        fresh = [
+            item
+            for item in items
+            if (was := old.get(item.path)) is not None
+            and was.size == item.size
+            and was.mtime is not None
+            and (item.mtime or 0) <= was.mtime
+        ]
+        untold = {item.path for item in fresh if not md5(old[item.path])}
+        try:
+            return untold | self._same(fresh, known)
+        except CannotRun:  # without a Python there nobody can compare
+            return {item.path for item in fresh}
 
     def _tree(self, there: str, rules: Rules) -> list[Stored]:
         if there == "/":
@@ -283,7 +305,8 @@ class _Down(Work):
             old = known.get(item.key)
             if old is not None and old.size == item.size:
                 tags[item.path] = md5(old)
-        return same_content(self.conn, self.there, {path: tag for path, tag in tags.items() if tag})
+        sizes = {item.path: item.size for item in items}
+        return same_content(self.conn, self.there, {path: tag for path, tag in tags.items() if tag}, sizes)
 
     def sign(self, item: Stored) -> Signed:
         return self.store.sign_write(item.key)

@@ -16,7 +16,7 @@ from gpunb.errors import SyncError
 from gpunb.sync.hosted import CannotRun, HostMover, Job
 from gpunb.sync.hostfiles import HostFiles
 from gpunb.sync.relay import Relay
-from gpunb.sync.stores import Multipart, Signed, Store, Stored, is_near
+from gpunb.sync.stores import Multipart, Signed, Store, Stored, is_near, part_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Parts", "Work", "md5", "same_content"]
 
-_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+_MD5 = re.compile(r'"?([0-9a-f]{32})(?:-([1-9][0-9]{0,4}))?"?')
 
 
 class Work:
@@ -198,13 +198,20 @@ class Parts:
 
 
 def md5(item: Stored) -> str:
-    """The object's MD5, if that is what its tag is; S3's tag of an upload in parts is not."""
+    """The object's MD5, if its tag is that; of an upload in parts by us, of its parts' MD5s."""
     found = _MD5.fullmatch(item.tag)
-    return found.group(1) if found else ""
+    if found is None:
+        return ""
+    whole = -(-item.size // part_size(item.size))
+    if found.group(2) and int(found.group(2)) not in (whole, whole - 1):  # s3fs joins a short last one
+        return ""  # in parts of a size that we can't know
+    return found.group(1) + (f"-{found.group(2)}" if found.group(2) else "")
 
 
-def same_content(conn: Connection, folder: str, tags: Mapping[str, str]) -> set[str]:
-    """Which of the files on the host have the MD5 that the store says."""
+def same_content(
+    conn: Connection, folder: str, tags: Mapping[str, str], sizes: Mapping[str, int]
+) -> set[str]:
+    """Which of the files on the host have the MD5 that the store says; `CannotRun` if it has no Python."""
     same: set[str] = set()
     if not tags:
         return same
@@ -214,6 +221,17 @@ def same_content(conn: Connection, folder: str, tags: Mapping[str, str]) -> set[
 
     with HostMover(conn, lambda _: None) as mover:
         mover.run(
-            Job({"op": "hash", "path": f"{folder}/{path}"}, None, look(path), lambda _: None) for path in tags
+            Job(
+                {
+                    "op": "hash",
+                    "path": f"{folder}/{path}",
+                    "part": part_size(sizes[path]) if "-" in tag else 0,
+                    "parts": int(tag.partition("-")[2] or 0),
+                },
+                None,
+                look(path),
+                lambda _: None,
+            )
+            for path, tag in tags.items()
         )
     return same

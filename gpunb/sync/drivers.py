@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -34,6 +35,7 @@ from gpunb.sync.stores import (
     refused,
     told,
     unix,
+    without_login,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +53,10 @@ _DRIVERS = {
     "abfss": "adlfs",
     "hf": "huggingface_hub",
 }
+
+# this machine, or files within files of it
+_HERE = {"gpu", "file", "local", "dir", "reference", "cached", "blockcache", "filecache", "simplecache"}
+_HERE |= {"zip", "tar", "libarchive", "generic", "async_wrapper", "git"}
 
 _EXTRAS = {"s3fs": "s3", "gcsfs": "gs", "adlfs": "az", "huggingface_hub": "hf"}
 
@@ -188,13 +194,16 @@ class HttpStore(Store):
 
     def find(self) -> tuple[bool, list[Stored]]:
         """The one file, as its server describes it."""
-        if not self.root:
-            msg = f"{self.title}: names no file; a web server's folders are not listed"
-            raise BadInput(msg, hint="name the files one by one")
+        if not self.root or urlsplit(self.url).path.endswith("/"):
+            raise self._a_folder()
         found = self.stored(self.url)
         if found is None:
             raise refused(self.title, 404)
         return True, [found]
+
+    def _a_folder(self) -> BadInput:
+        msg = f"{self.title}: names no file; a web server's folders are not listed"
+        return BadInput(msg, hint="name the files one by one")
 
     def check_writable(self) -> None:
         """Only the ``PUT`` itself can tell."""
@@ -215,6 +224,8 @@ class HttpStore(Store):
             return None
         if answer.status_code not in (200, 206):
             raise refused(self.title, answer.status_code)
+        if answer.url.path.endswith("/") and answer.headers.get("content-type", "").startswith("text/html"):
+            raise self._a_folder()  # it was led to a page that shows one
         headers = answer.headers
         size = headers.get("content-range", "").rpartition("/")[2] if answer.status_code == 206 else ""
         size = size or headers.get("content-length", "")
@@ -281,25 +292,36 @@ def open_store(url: str, options: Mapping[str, Any] | None = None) -> Store:
     if driver is not None and importlib.util.find_spec(driver) is None:
         msg = f"{scheme}://: needs the package {driver}, which is not installed"
         raise BadInput(msg, hint=f"pip install 'gpunb[{_EXTRAS[driver]}]' (or gpunb[cloud] for all of them)")
-    if scheme in ("gpu", "file", "local"):
+    if scheme in _HERE:
         msg = f"{scheme}://: is not a cloud's store"
         raise BadInput(msg, hint="write the host's side as :path or session:path, and a path here as it is")
     import fsspec
+    from fsspec.core import url_to_fs
 
     if scheme not in fsspec.available_protocols():
         msg = f"{scheme}://: no store of that name is known"
         raise BadInput(msg, hint="s3://, gs://, az://, hf://, http(s)://, or any scheme that fsspec knows")
     try:
         given = dict(options or {})
-        given.update({"skip_instance_cache": True, "use_listings_cache": False})
+        given["skip_instance_cache"] = True
+        if driver is not None:  # others hand on what they don't know to what they are made of
+            given["use_listings_cache"] = False
         if driver == "s3fs":  # botocore would still sign URLs with version 2, which new regions refuse
             given["config_kwargs"] = {"signature_version": "s3v4", **(given.get("config_kwargs") or {})}
-        fs = fsspec.filesystem(scheme, **given)
+        # the URL names more than a path: a host, a user, an organisation
+        fs, root = url_to_fs(url, **given)
     except ImportError as err:
         msg = f"{scheme}://: its driver is not installed: {err}"
         raise BadInput(msg, hint="install what the message names, where gpunb runs") from err
-    except (ValueError, TypeError, OSError) as err:
-        msg = f"{scheme}://: its driver could not be set up: {first_line(err)}"
-        raise BadInput(msg) from err
+    except (OSError, EOFError) as err:
+        msg = f"{without_login(url)}: can't be reached: {first_line(err) or type(err).__name__}"
+        raise SyncError(msg, hint="check the host's name, your network and your login") from err
+    except Exception as err:
+        missing = re.findall(r"'(\w+)'", str(err)) if isinstance(err, TypeError) else []
+        if missing and "missing" in str(err):
+            msg = f"{without_login(url)}: names no {', '.join(missing)}"
+            raise BadInput(msg, hint=f"fsspec's page on {scheme} says what such a URL names") from err
+        msg = f"{without_login(url)}: its driver could not be set up: {first_line(err) or type(err).__name__}"
+        raise BadInput(msg, hint=f"fsspec's page on {scheme} says what such a URL names") from err
     kinds = {"s3fs": S3Store, "gcsfs": GcsStore, "adlfs": AzureStore, "huggingface_hub": HubStore}
-    return kinds.get(driver or "", Store)(url, fs)
+    return kinds.get(driver or "", Store)(url, fs, root)

@@ -111,7 +111,7 @@ class Relay:
             self._files.remove(part)
             msg = f"{at[0]} bytes came instead of {item.size}"
             raise SyncError(msg)
-        self._files.set_attrs(part, Attrs(mode=0o644, mtime=item.mtime))
+        self._files.stamp(part, Attrs(mode=0o644, mtime=item.mtime))
         self._files.rename(part, path)
 
     def send(self, item: Stored, path: str, key: str) -> None:
@@ -140,7 +140,8 @@ class Relay:
                 self._moved(-sent)
                 raise
             now = self._files.attrs(path)
-            if (now.size, now.mtime) != (item.size, item.mtime):
+            grew = (now.size or 0) > item.size  # what was listed of it went
+            if not grew and (now.size, now.mtime) != (item.size, item.mtime):
                 msg = "it changed while it was read"
                 raise SyncError(msg)
 

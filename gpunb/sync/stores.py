@@ -33,6 +33,7 @@ __all__ = [
     "refused",
     "told",
     "unix",
+    "without_login",
 ]
 
 LIFE_S = 900
@@ -96,10 +97,10 @@ class Store:
     signs_reading = False
     signs_writing = False
 
-    def __init__(self, url: str, fs: Any) -> None:
+    def __init__(self, url: str, fs: Any, root: str) -> None:
         self.url, self.fs = url, fs
-        self.root: str = fs._strip_protocol(url).rstrip("/")  # noqa: SLF001 - what drivers offer for it
-        self.title = url
+        self.root = root.rstrip("/")
+        self.title = without_login(url)
 
     def __enter__(self) -> Store:  # noqa: PYI034 - the subclasses add nothing here
         return self
@@ -156,6 +157,9 @@ class Store:
 
     def write(self, key: str, size: int, pieces: Iterator[bytes]) -> None:
         """A new object from `pieces`; nothing is left if they break off."""
+        if type(self) is Store:  # of the others none has folders; some would make a bucket
+            with contextlib.suppress(Exception):  # what can't be made is told by the writing
+                self.fs.makedirs(key.rpartition("/")[0], exist_ok=True)
         file = self.fs.open(key, "wb", block_size=part_size(size))
         try:
             for piece in pieces:
@@ -163,7 +167,8 @@ class Store:
         except BaseException:
             with contextlib.suppress(Exception):  # what is told is why the pieces broke off
                 file.discard()
-            file.closed = True  # closing would make an object of what came
+            with contextlib.suppress(Exception):
+                file.closed = True  # closing would make an object of what came
             raise
         file.close()
 
@@ -184,6 +189,12 @@ class Store:
         tag = next((str(info[name]) for name in _TAGS if info.get(name)), "")
         when = next((info[name] for name in _TIMES if info.get(name)), None)
         return Stored(path, int(info["size"] or 0), tag, unix(when), str(info["name"]))
+
+
+def without_login(url: str) -> str:
+    """A URL as it may be shown: without a user's name and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else url
 
 
 def is_near(url: str) -> bool:

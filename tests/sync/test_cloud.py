@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import os
 import re
 import stat
+import threading
+import time
 from pathlib import Path
 
 import fsspec.asyn
@@ -16,6 +20,7 @@ from gpunb.sync import drivers, hosted, relay, stores
 from gpunb.sync.cloud import cloud_sync
 from gpunb.sync.remote import Remote
 from gpunb.sync.rules import PART
+from tests.support import sshd
 from tests.support.localhost import LocalHost
 from tests.support.stores import Fault, Line, grep, s3_line, web
 
@@ -23,6 +28,7 @@ pytestmark = pytest.mark.slow
 
 CANARY = "canary-secret-that-no-host-may-see"
 KEY_ID = "AKIACANARYKEYID00000"
+needs_sshd = pytest.mark.skipif(not sshd.available(), reason="needs OpenSSH's sshd and sftp-server")
 
 
 @pytest.fixture(scope="module")
@@ -464,3 +470,119 @@ def test_any_store_of_fsspec_goes_through_here(line, local_host: LocalHost):
     assert memory.cat("/gpunb-back/a/b") == b"memory"
     memory.rm("/gpunb-test", recursive=True)
     memory.rm("/gpunb-back", recursive=True)
+
+
+@needs_sshd
+def test_a_store_whose_url_names_a_host(line, local_host: LocalHost, tmp_path):
+    """Host, user and port are the driver's; here by SFTP on a real server."""
+    server = sshd.Sshd(tmp_path / "sshd").start()
+    try:
+        (server.home / "set/deep").mkdir(parents=True)
+        (server.home / "set/deep/x").write_bytes(b"by sftp")
+        user = server.endpoint().user
+        url = f"sftp://{user}@127.0.0.1:{server.port}{server.home}"
+        options = {"key_filename": str(server.key.private), "look_for_keys": False, "allow_agent": False}
+        report = cloud_sync(line, f"{url}/set", "data", direction="up", options=options)
+        assert (report.failed, report.way) == ([], "here")
+        assert "@" not in report.url
+        assert tree(local_host.home / "data") == {"deep/x": b"by sftp"}
+        assert cloud_sync(line, f"{url}/set", "data", direction="up", options=options).unchanged == 1
+        report = cloud_sync(line, f"{url}/new/place", "data", direction="down", options=options)
+        assert report.failed == []
+        assert (server.home / "new/place/deep/x").read_bytes() == b"by sftp"
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sftp://127.0.0.1:1/x", "can't be reached"),
+        ("ftp://127.0.0.1:1/x", "can't be reached"),
+        ("github://org:repo@ref/path", "."),
+        ("webhdfs://127.0.0.1:1/x", "."),
+        ("sftp:///x", "."),
+        ("smb://127.0.0.1:1/share/x", "."),
+        ("dir:///tmp", "not a cloud's store"),
+        ("zip:///tmp/x.zip", "not a cloud's store"),
+        ("reference:///tmp", "not a cloud's store"),
+        ("nobody://x", "no store of that name"),
+    ],
+)
+def test_urls_that_can_not_be_opened_say_why(line, url: str, says: str):
+    with pytest.raises((BadInput, SyncError), match=says) as caught:
+        cloud_sync(line, url, "x", direction="up")
+    assert "unexpected" not in str(caught.value)
+    assert "positional argument" not in str(caught.value)
+
+
+def test_a_file_that_was_written_anew_with_an_older_time_goes(s3, line, local_host: LocalHost, monkeypatch):
+    monkeypatch.setattr("gpunb.sync.stores.PART", relay.PIECE)
+    out = local_host.home / "out"
+    out.mkdir()
+    large = bytes(19 * 2**20)
+    (out / "ckpt").write_bytes(b"AAAA")
+    (out / "large").write_bytes(large)
+    for via in ("here", "host"):
+        for name in ("ckpt", "large"):
+            os.utime(out / name, (1_600_000_000, 1_600_000_000))
+        url = f"s3://bucket/old-{via}"
+        cloud_sync(line, url, "out", direction="down", via=via)
+        assert cloud_sync(line, url, "out", direction="down", via=via).unchanged == 2
+        (out / "ckpt").write_bytes(b"BBBB")
+        (out / "large").write_bytes(b"B" + large[1:])
+        for name in ("ckpt", "large"):
+            os.utime(out / name, (1_600_000_000, 1_600_000_000))
+        report = cloud_sync(line, url, "out", direction="down", via=via)
+        assert report.unchanged == 0
+        assert s3.cat(f"bucket/old-{via}/ckpt") == b"BBBB"
+        (out / "ckpt").write_bytes(b"AAAA")
+        (out / "large").write_bytes(large)
+
+
+def test_a_log_that_grows_goes_as_far_as_it_had_come(s3, line, local_host: LocalHost):
+    out = local_host.home / "out"
+    out.mkdir()
+    stop = threading.Event()
+
+    def job() -> None:
+        while not stop.is_set():
+            with (out / "log").open("ab") as file:
+                file.write(b"a line\n" * 3000)
+            time.sleep(0.002)
+
+    (out / "log").write_bytes(b"a line\n" * 100_000)
+    writer = threading.Thread(target=job)
+    writer.start()
+    try:
+        for via in ("here", "host"):
+            assert cloud_sync(line, f"s3://bucket/{via}", "out", direction="down", via=via).failed == []
+    finally:
+        stop.set()
+        writer.join()
+    for via in ("here", "host"):
+        found = s3.cat(f"bucket/{via}/log")
+        assert len(found) >= 700_000
+        assert (out / "log").read_bytes().startswith(found)
+
+
+def test_a_web_servers_folder_is_no_file(line, local_host: LocalHost, tmp_path):
+    (tmp_path / "www/dir").mkdir(parents=True)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "www"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        for path in ("dir/", "dir", ""):
+            with pytest.raises(BadInput, match="folders are not listed"):
+                cloud_sync(line, f"http://127.0.0.1:{server.server_port}/{path}", "dir", direction="up")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert not (local_host.home / "dir").exists()
+
+
+def test_credentials_in_a_bucket_do_not_go_to_a_stranger(s3, line, local_host: LocalHost):
+    s3.pipe({"bucket/set/.env": b"x", "bucket/set/data": b"x"})
+    report = cloud_sync(line, "s3://bucket/set", "set", direction="up", hold=True)
+    assert set(tree(local_host.home / "set")) == {"data"}
+    assert any(".env" in text and "--include" in text for text in report.warnings)
