@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -26,7 +25,7 @@ from .telemetry import Telemetry
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
 KEEP_DAYS = float(os.environ.get("GPUNB_JOURNAL_DAYS", "7"))
 KEEP_BYTES = int(os.environ.get("GPUNB_JOURNAL_TOTAL", "8589934592"))
@@ -493,13 +492,72 @@ class Client:
         return {}
 
 
+class Door:
+    """The socket on which the agent answers, made anew where it has gone.
+
+    systemd takes ``/run/user/UID`` away after the last logout, and tidy-up jobs what is old in ``/tmp``,
+    while the agent and its work live on.
+    """
+
+    LOOK = 2.0  # seconds between looks
+
+    def __init__(
+        self, connected: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+    ) -> None:
+        self.connected = connected
+        self.path = ""
+        self._server: asyncio.AbstractServer | None = None
+        self._inode = 0
+
+    async def open(self) -> None:
+        """Listen, and say in `places.agent_file` where."""
+        self.path = places.agent_socket()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+        self._server = await asyncio.start_unix_server(self.connected, self.path, limit=1 << 20)
+        os.chmod(self.path, 0o600)
+        self._inode = os.stat(self.path).st_ino
+        mine = {"pid": os.getpid(), "started": processes.start_time(os.getpid()), "socket": self.path}
+        with contextlib.suppress(OSError):  # a full disk: found by its usual name, then
+            places.write_json(places.agent_file(), mine)
+
+    async def watch(self) -> None:
+        """Look now and then whether it is there, for ever."""
+        lost = False
+        while True:
+            await asyncio.sleep(self.LOOK)
+            try:
+                there = os.stat(self.path).st_ino == self._inode
+            except OSError:
+                there = False
+            if not there:
+                self.close()
+                try:
+                    await self.open()
+                except OSError as err:  # no place for it now
+                    if not lost:
+                        log_error(err)
+                    lost = True
+                else:
+                    lost = False
+
+    def close(self) -> None:
+        """Listen no more; who is connected stays."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def remove(self) -> None:
+        """Leave nothing behind."""
+        for path in (self.path, places.agent_file()):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
 async def serve(version: str, lock: IO[str]) -> None:
     """Answer until told to end."""
     agent = Agent(version)
     await agent.restore()
-    path = places.agent_socket()
-    if os.path.exists(path):
-        os.unlink(path)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = Client(agent, reader, writer)
@@ -509,21 +567,22 @@ async def serve(version: str, lock: IO[str]) -> None:
         finally:
             agent.clients.discard(client)
 
-    server = await asyncio.start_unix_server(connected, path, limit=1 << 20)
-    os.chmod(path, 0o600)
+    door = Door(connected)
+    await door.open()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, agent.ending.set)
     agent.cells.later(agent.cells.warm())
-    watching = [asyncio.ensure_future(agent.watchdog.watch()), asyncio.ensure_future(agent.telemetry.watch())]
+    watches = (agent.watchdog.watch(), agent.telemetry.watch(), door.watch())
+    watching = [asyncio.ensure_future(watch) for watch in watches]
     await agent.ending.wait()
     await asyncio.sleep(0.1)  # the last answer leaves
     for watch in watching:
         watch.cancel()
-    server.close()
+    door.close()
     for client in list(agent.clients):
         client.writer.close()
     await asyncio.sleep(0.05)  # their readers see the end
-    os.unlink(path)
+    door.remove()
     with contextlib.suppress(OSError):  # a transfer may still use it
         os.rmdir(places.sockets())
     lock.close()
@@ -534,10 +593,8 @@ def main(argv: list[str]) -> int:
     if os.fork():  # nobody's child: what started us may be ended with all its children
         os._exit(0)
     os.setsid()
-    lock = open(os.path.join(places.base(), "agent.lock"), "a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    lock = places.take(os.path.join(places.base(), "agent.lock"))
+    if lock is None:
         return 0
     os.chdir(os.path.expanduser("~"))
     log = os.path.join(places.base(), "agent.log")

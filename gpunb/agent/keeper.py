@@ -8,7 +8,6 @@ second keeper for the same job finds the first one's lock and leaves.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import selectors
@@ -34,10 +33,8 @@ FULL = "the host's disk was full"
 def main(argv: list[str]) -> int:
     """Keep the job whose folder is ``argv[0]``."""
     folder = argv[0]
-    lock = open(os.path.join(folder, "keeper.lock"), "a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    lock = places.take(os.path.join(folder, "keeper.lock"))
+    if lock is None:
         return 0
     try:
         return Keeper(folder).run()

@@ -200,14 +200,32 @@ class Kernel:
 
     def _listen(self, address: str) -> None:
         """Be told by the kernel's process that there is something to read."""
+        self._inlet = Inlet(self.folder)
+        self._bind(address)
+
+    def _bind(self, address: str) -> None:
         if os.path.exists(address):  # an earlier agent's
             os.unlink(address)
-        self._inlet = Inlet(self.folder)
         poke = self._poke = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         poke.setblocking(False)
         poke.bind(address)
         os.chmod(address, 0o600)
         asyncio.get_running_loop().add_reader(poke, self._poked)
+
+    def _bind_again(self) -> None:
+        """Where the folder of the sockets was taken away and could be made anew: be poked again."""
+        address = poke_address(self._prefix)
+        if self._poke is None or os.path.exists(address):
+            return
+        try:
+            if os.path.dirname(address) != places.sockets():
+                return  # read every 0.2 s, then
+            old, self._poke = self._poke, None
+            asyncio.get_running_loop().remove_reader(old)
+            old.close()
+            self._bind(address)
+        except OSError:
+            return
 
     def _poked(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -271,6 +289,7 @@ class Kernel:
         while True:
             await asyncio.sleep(0.2)
             self._drain()  # a poke may have been lost
+            self._bind_again()
             code = self.process.poll() if self.process is not None else None
             if code is None and self.alive:
                 continue

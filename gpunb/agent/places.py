@@ -8,12 +8,16 @@ folders are not always able to hold one.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import stat
 import tempfile
-from typing import Any
+import time
+from typing import IO, Any
+
+from . import clock, processes
 
 
 def base() -> str:
@@ -56,8 +60,61 @@ def sockets() -> str:
 
 
 def agent_socket() -> str:
-    """The socket on which the agent answers."""
+    """Where an agent that starts now answers."""
     return os.path.join(sockets(), "agent")
+
+
+def agent_file() -> str:
+    """Where the agent that lives says so: its process, and its socket, wherever that is by now.
+
+    A login may have another XDG_RUNTIME_DIR or TMPDIR than the one under which the agent began.
+    """
+    return os.path.join(base(), "agent.json")
+
+
+def take(path: str) -> IO[str] | None:
+    """The lock file `path`, held while it is open; None if another process has it.
+
+    Home folders on NFS and Lustre are often mounted without flock(2). There the lock is another
+    file, which says whose it is.
+    """
+    lock = open(path, "a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as err:
+        if isinstance(err, BlockingIOError) or not _own(path + ".owner"):
+            lock.close()
+            return None
+    return lock
+
+
+def _own(path: str) -> bool:
+    """Become the process that the file `path` names, unless that one lives."""
+    mine = {"pid": os.getpid(), "started": processes.start_time(os.getpid()), "boot": clock.boot()}
+    for _ in range(50):
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            known = read_json(path)
+            if known is None and _age(path) < 2.0:  # somebody is writing it
+                time.sleep(0.1)
+                continue
+            known = known if isinstance(known, dict) else {}
+            if known.get("boot") == clock.boot() and processes.alive(known.get("pid"), known.get("started")):
+                return False
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        else:
+            write_json(path, mine)
+            return True
+    return False
+
+
+def _age(path: str) -> float:
+    try:
+        return abs(time.time() - os.stat(path).st_mtime)
+    except OSError:
+        return 0.0
 
 
 def write_json(path: str, value: Any) -> None:

@@ -10,11 +10,11 @@ import sys
 import threading
 import time
 
-from . import places
+from . import places, processes
 from .bulkline import lend
 
 CHUNK = 1 << 18
-START_TIMEOUT = 60.0
+START_TIMEOUT = 40.0  # seconds: less than the client waits for a word, so that it hears ours
 
 
 def _connect(path: str) -> socket.socket | None:
@@ -35,31 +35,51 @@ def agent_line(python: str, package: str, version: str) -> socket.socket:
     TimeoutError
         It did not come up; the message has the end of its log.
     """
-    path = places.agent_socket()
-    line = _connect(path)
+    line, lives = _find()
     if line is not None:
         return line
     log_path = os.path.join(places.base(), "agent.out")
-    log = open(log_path, "wb")
-    try:
-        subprocess.call(  # returns at once: the agent leaves it behind
-            [python, package, "serve", version],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=os.path.expanduser("~"),
-        )
-    finally:
-        log.close()
+    if not lives:  # else it is about to listen anew
+        log = open(log_path, "wb")
+        try:
+            subprocess.call(  # returns at once: the agent leaves it behind
+                [python, package, "serve", version],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=os.path.expanduser("~"),
+            )
+        finally:
+            log.close()
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
-        line = _connect(path)
+        line, _ = _find()
         if line is not None:
             return line
         time.sleep(0.01)
-    with open(log_path, "rb") as file:
-        tail = file.read()[-2000:].decode("utf-8", "replace")
-    raise TimeoutError("the agent did not start within %d s: %s" % (START_TIMEOUT, tail.strip()))
+    words = [_tail(path) for path in (os.path.join(places.base(), "agent.log"), log_path)]
+    said = "; ".join(word for word in words if word) or "it has said nothing"
+    what = "runs and does not listen" if lives else "did not start"
+    raise TimeoutError("the agent %s within %d s: %s" % (what, START_TIMEOUT, said))
+
+
+def _find() -> tuple[socket.socket | None, bool]:
+    """A socket to the agent, where it says that it is or where one would be; whether one lives."""
+    known = places.read_json(places.agent_file())
+    if isinstance(known, dict) and isinstance(known.get("socket"), str):
+        line = _connect(known["socket"])
+        if line is not None or processes.alive(known.get("pid"), known.get("started")):
+            return line, True
+    return _connect(places.agent_socket()), False
+
+
+def _tail(path: str) -> str:
+    """The end of a log."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()[-300:].decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
 
 
 def copy(source: int, sink: int) -> None:

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 import zlib
 from typing import NoReturn
 
@@ -138,16 +139,46 @@ def python_with_kernel() -> str:
         run([uv, "venv", "--allow-existing", "--system-site-packages", "--python", sys.executable, venv])
         install_kernel = [uv, "pip", "install", "--python", python]
     else:
-        run([sys.executable, "-I", "-m", "venv", "--system-site-packages", venv])
+        make_venv(venv)
         install_kernel = [python, "-I", "-m", "pip", "install", "--disable-pip-version-check"]
     patient = [] if uv else ["--retries", "2"]  # a host without a way out must not be waited for long
     if attempt([*install_kernel, *patient, "ipykernel"]):
         folder = wheels()
         try:
-            run([*install_kernel, "--no-index", "--find-links", folder, "ipykernel"])
+            if not uv and attempt([python, "-I", "-m", "pip", "--version"]):
+                unpack(folder, python)
+            else:
+                run([*install_kernel, "--no-index", "--find-links", folder, "ipykernel"])
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return python
+
+
+def make_venv(venv: str) -> None:
+    """A venv that sees this Python's packages; without pip where there is no ensurepip (Debian's python3)."""
+    command = [sys.executable, "-I", "-m", "venv", "--system-site-packages"]
+    if attempt([*command, venv]):
+        shutil.rmtree(venv, ignore_errors=True)
+        run([*command, "--without-pip", venv])
+
+
+def unpack(folder: str, python: str) -> None:
+    """Put wheels into a Python that has no pip: they are archives of what belongs in its packages' folder."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    target = subprocess.check_output([python, "-I", "-c", code], stdin=subprocess.DEVNULL).decode().strip()
+    try:
+        for name in sorted(os.listdir(folder)):
+            with zipfile.ZipFile(os.path.join(folder, name)) as wheel:
+                wheel.extractall(target)  # noqa: S202 - zipfile keeps all names below it
+        for name in os.listdir(target):
+            for kind in ("purelib", "platlib"):
+                inner = os.path.join(target, name, kind)
+                if name.endswith(".data") and os.path.isdir(inner):
+                    for one in os.listdir(inner):
+                        shutil.move(os.path.join(inner, one), os.path.join(target, one))
+    except (OSError, shutil.Error, zipfile.BadZipFile) as err:
+        fail("install", "can't unpack ipykernel into %s: %s" % (target, err))
+    run([python, "-I", "-c", "import ipykernel"])
 
 
 def main() -> None:

@@ -35,21 +35,27 @@ INSTALL_TIMEOUT = 600.0  # seconds for ipykernel from a slow mirror
 WINDOW = 16 << 20  # bytes on their way here: twice what a run has unacknowledged
 WORDS = 1000  # bytes of what else it says that are shown when it comes to nothing
 MAX_NOISE = 1 << 20  # bytes of banner before we give up
+# What is passed to the login shell has no line ends: a C shell takes no quoted word of several lines.
 FIND_PYTHON = """
-nonce=$1; version=$2; want=$3; code=$4; size=$5
+nonce=$1; version=$2; want=$3; code=$4; size=$5;
+case $want in "~"|"~/"*) want=$HOME${want#"~"};; esac;
 if [ -n "$want" ]; then set -- "$want"; else
-set -- "${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/python}" /venv/main/bin/python \\
-  "${CONDA_PREFIX:+$CONDA_PREFIX/bin/python}" /opt/conda/bin/python \\
-  python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 python
-fi
+set -- "${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/python}" /venv/main/bin/python
+  "${CONDA_PREFIX:+$CONDA_PREFIX/bin/python}" /opt/conda/bin/python
+  python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 python;
+fi;
 for p in "$@"; do
-  [ -n "$p" ] && command -v "$p" >/dev/null 2>&1 || continue
-  "$p" -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null || continue
-  exec "$p" -c "$code" "$nonce" "$version" "$size"
-done
-printf '\\n%s failed {"step": "python", "text": "no Python 3.8 or newer was found"}\\n' "$nonce"
-"""
-READ_STAGE = """
+  [ -n "$p" ] && command -v "$p" >/dev/null 2>&1 || continue;
+  "$p" -c "import sys; sys.exit(sys.version_info < (3, 8))" 2>/dev/null || continue;
+  exec "$p" -c "$code" "$nonce" "$version" "$size";
+done;
+what="no Python 3.8 or newer was found";
+[ -n "$want" ] && what="$want is not there, or is no Python 3.8 or newer";
+what=$(printf %s "$what" | tr -cd "[:alnum:] ~/._+,-");
+printf "\\n%s failed %s\\n" "$nonce" "{\\"step\\": \\"python\\", \\"text\\": \\"$what\\"}"
+""".strip().replace("\n", " ")
+READ_STAGE = "exec({!r})".format(
+    """
 import sys
 sys.path[:] = [one for one in sys.path if one]  # not the folder that -c adds: files of the user's lie there
 import os
@@ -58,9 +64,16 @@ while len(text) < int(sys.argv[3]):
     text += os.read(0, int(sys.argv[3]) - len(text)) or sys.exit("the line closed")
 exec(text)
 """
+)
+START_FILES = (
+    "the start-up files of its login shell (.bashrc, .profile, .zshrc, .cshrc, .tmux.conf) may start "
+    "another program or exit; what is run without a terminal must come through: try again, or another image"
+)
 ADVICE = {
     "python": "rent with an image that has Python 3.8 or newer, or name one with --python",
     "ipykernel": "the host must reach PyPI, or use an image that has ipykernel",
+    "read-only": "the home folder of the login user must be writable: rent with another image or user",
+    "start": "the agent keeps its own log there: gpunb exec -- cat .gpunb/agent.out .gpunb/agent.log",
     "install": "free some space in the host's home folder, or rent with a larger disk",
 }
 
@@ -160,7 +173,10 @@ def _once(kind: str, asked: set[str], begun: float, timeout: float) -> None:
 
 def _failed(more: dict[str, Any]) -> BootstrapFailed:
     msg = f"the agent could not be started on the host: {one_line(more.get('text', ''), 800)}"
-    advice = ADVICE.get(str(more.get("step", "")))
+    step = str(more.get("step", ""))
+    if step == "install" and "read-only" in msg.lower():
+        step = "read-only"
+    advice = ADVICE.get(step)
     return BootstrapFailed(msg, bill="the instance runs and is billed", hint=advice)
 
 
@@ -201,10 +217,10 @@ class LineReader:
             data = self._channel.recv(1 << 16)
         except HostSilent as err:
             msg = f"the host's shell was silent for {timeout:.0f} s{self._said()}"
-            raise BootstrapFailed(msg, bill="the instance runs and is billed", hint="try again") from err
+            raise BootstrapFailed(msg, bill="the instance runs and is billed", hint=START_FILES) from err
         if not data:
             msg = f"the host closed the line before the agent was up{self._said()}"
-            raise BootstrapFailed(msg, bill="the instance runs and is billed")
+            raise BootstrapFailed(msg, bill="the instance runs and is billed", hint=START_FILES)
         return data
 
     def _said(self) -> str:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import hashlib
+import shutil
 import sys
+import zlib
 
 import pytest
 
 from gpunb.errors import BootstrapFailed
 from gpunb.remote import AgentClient, show
-from gpunb.remote.bootstrap import agent_version, open_line
+from gpunb.remote.bootstrap import FIND_PYTHON, READ_STAGE, agent_version, open_line
 from gpunb.ssh.connection import Connection
-from tests.remote.conftest import Screen
+from tests.remote.conftest import Screen, kill_agent
 
 pytestmark = pytest.mark.slow
 
@@ -88,9 +91,118 @@ def test_what_a_silent_shell_said_before_is_told(host):
 
 
 def test_a_python_that_is_not_there(host):
-    with pytest.raises(BootstrapFailed, match="no Python") as caught:
+    with pytest.raises(BootstrapFailed, match="/no/such/python is not there") as caught:
         connect(host, python="/no/such/python")
     assert "--python" in caught.value.hint
+
+
+def test_a_tilde_in_the_python_is_the_host_s_home(host):
+    with pytest.raises(BootstrapFailed, match=f"{host.home}/nothing/python3 is not there"):
+        connect(host, python="~/nothing/python3")
+    bin_folder = host.home / "venv/bin"
+    bin_folder.mkdir(parents=True)
+    (bin_folder / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (bin_folder / "python3").chmod(0o755)
+    with connect(host, python="~/venv/bin/python3") as client:
+        assert client.info.home == str(host.home)
+
+
+@pytest.mark.parametrize("shell", ["tcsh", "csh", "zsh", "fish", "dash", "busybox sh"])
+def test_whatever_the_login_shell_is(host, shell):
+    # openai/codex#19302, stablyai/orca#8714: csh takes no quoted word of several lines
+    path = shutil.which(shell.split()[0])
+    if path is None:
+        pytest.skip(f"no {shell} here")
+    enter = host.root / "enter"
+    enter.write_text(
+        enter.read_text().replace("exec /bin/sh -c", f"exec {path} {shell.partition(' ')[2]} -c")
+    )
+    with connect(host) as client:
+        screen = Screen()
+        show(client.run_cell("print('here')"), screen)
+        assert screen.text() == "here\n"
+
+
+def test_what_the_login_shell_is_given_has_no_line_ends():
+    assert "\n" not in FIND_PYTHON + READ_STAGE
+
+
+@pytest.mark.parametrize("start", ["exec sleep 60", "exit 3"], ids=["another program", "exit"])
+def test_start_up_files_that_let_no_command_through_are_named(host, start):
+    # vscode-remote-release#1818: tmux, zsh or exit in .bashrc
+    wrap_login(host, start)
+    with pytest.raises(BootstrapFailed) as caught:
+        open_line(Connection.open(host.endpoint()), timeout=3.0)
+    assert "start-up files" in (caught.value.hint or "")
+
+
+def test_the_agent_is_found_when_its_socket_s_folder_changes_or_goes(host):
+    # vscode-remote-release#6997: systemd takes /run/user/UID away; #17: TMPDIR set on the host in mid-session
+    (host.root / "run").mkdir(mode=0o700)
+    host.set_env(XDG_RUNTIME_DIR=str(host.root / "run"))
+    with connect(host) as client:
+        show(client.run_cell("x = 41"), Screen())
+        pid = client.info.pid
+    for step in ("another", "gone", "back"):
+        if step == "another":
+            (host.root / "other").mkdir(mode=0o700)
+            host.set_env(XDG_RUNTIME_DIR=str(host.root / "other"), TMPDIR=str(host.root))
+        elif step == "gone":
+            shutil.rmtree(host.root / "run")
+        else:
+            host.set_env(XDG_RUNTIME_DIR=str(host.root / "run"))
+            (host.root / "run").mkdir(mode=0o700, exist_ok=True)
+        with connect(host, trust="own") as client:
+            assert client.info.pid == pid, step
+            screen = Screen()
+            show(client.run_cell("print(x + 1)"), screen)
+            assert screen.text() == "42\n"
+            screen = Screen()
+            show(client.run_job(shell="echo job"), screen)
+            assert screen.text() == "job\n"
+
+
+def test_a_home_without_locks(host):
+    # apptainer/singularity#174, tox-dev/filelock#6: NFS and Lustre without flock
+    folder = host.root / "nolocks"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import errno, fcntl\n"
+        "def flock(*_):\n    raise OSError(errno.ENOLCK, 'No locks available')\n"
+        "fcntl.flock = flock\n"
+    )
+    host.set_env(PYTHONPATH=str(folder))
+    with connect(host) as client, connect(host) as other:
+        assert client.info.pid == other.info.pid
+        screen = Screen()
+        show(client.run_job(shell="echo job"), screen)
+        assert screen.text() == "job\n"
+        kill_agent(host)
+        screen = Screen()
+        show(client.run_cell("print('again')"), screen)
+        assert screen.text() == "again\n"
+
+
+def test_an_agent_that_can_not_start_says_why(host, monkeypatch):
+    (host.home / ".gpunb").mkdir(mode=0o700)
+    (host.home / ".gpunb/runs").write_text("in the way")
+    monkeypatch.setattr("gpunb.remote.bootstrap._payload", quick_to_give_up())
+    with pytest.raises(BootstrapFailed, match=r"did not start within 2 s: .*Error") as caught:
+        connect(host)
+    assert "agent.out" in (caught.value.hint or "")
+
+
+def quick_to_give_up():
+    """The agent's archive with a relay that waits two seconds only."""
+    import gpunb.remote.bootstrap as module
+
+    def patched():
+        _, data = module.__dict__["_kept"]
+        archive = zlib.decompress(data).replace(b"START_TIMEOUT = 40.0", b"START_TIMEOUT = 2.00")
+        return hashlib.sha256(archive).hexdigest()[:16], zlib.compress(archive)
+
+    module.__dict__["_kept"] = module._payload()
+    return patched
 
 
 def test_a_home_that_cannot_be_written(host):

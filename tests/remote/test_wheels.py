@@ -33,6 +33,45 @@ def bare(host, tmp_path):
     return str(venv / "bin" / "python")
 
 
+@pytest.fixture
+def stock(host, tmp_path):
+    """As on a stock Debian or Ubuntu: python3, and neither ensurepip nor pip."""
+    real = "/usr/bin/python3"
+    if subprocess.run([real, "-m", "venv", "-h"], capture_output=True).returncode:
+        pytest.skip("no stock Python here")
+    wrapper = tmp_path / "python3"
+    wrapper.write_text(
+        "#!/bin/bash\n"
+        'case " $* " in\n'
+        '*" -m pip "*) echo "No module named pip" >&2; exit 1;;\n'
+        '*" --without-pip "*) ;;\n'
+        '*" -m venv "*) echo "ensurepip is not available" >&2; exit 1;;\n'
+        "esac\n"
+        f'exec -a "$0" {real} "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    enter = host.root / "enter"
+    first, rest = enter.read_text().split("\n", 1)
+    enter.write_text(f"{first}\nexport PATH=/usr/bin:/bin\n{rest}")
+    return str(wrapper)
+
+
+@pytest.mark.timeout(400)
+def test_a_python_without_ensurepip_and_pip_gets_its_wheels_unpacked(host, stock, home):
+    # pypa/pipx#474, pypa/packaging.python.org#399: stock images of Ubuntu and Debian
+    try:
+        client = AgentClient.connect(host.endpoint(), python=stock, trust="own")
+    except BootstrapFailed as err:
+        if "neither" in err.message:
+            pytest.skip("no package index can be reached from here either")
+        raise
+    with client:
+        screen = Screen()
+        show(client.run_cell("import sys, ipykernel; print(sys.prefix)"), screen)
+        assert screen.text().strip() == str(host.home / ".gpunb" / "venv")
+        client.shutdown()
+
+
 @pytest.mark.timeout(400)
 def test_wheels_are_sent_and_kept(host, bare, home):
     said = []
