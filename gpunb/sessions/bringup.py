@@ -9,8 +9,6 @@ from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Instance, InstanceState, Presence, Provider
 from gpunb.sessions.billing import opening
 from gpunb.sessions.model import Session, SessionState
-from gpunb.ssh.hostkeys import way_on
-from gpunb.ssh.keys import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,6 +224,9 @@ def _made_anew(
     HostKeyChanged
         Nobody vouches for it; the hint says how the user can.
     """
+    from gpunb.ssh import fingerprint
+    from gpunb.ssh.hostkeys import way_on
+
     title, told = vouched
     if err.shown and err.shown in told:
         host.repin(session, err.shown)

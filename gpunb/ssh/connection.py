@@ -38,7 +38,7 @@ PACKET = 2**17
 _SLICE = 2**17
 
 # Bots fill the few logins that an sshd lets begin at once (MaxStartups); a slot is soon free again.
-_BUSY = (0.4, 0.8, 1.6)
+_BUSY = (0.4, 0.8, 1.6, 3.2)
 
 _PROHIBITED = 1  # RFC 4254, 5.1: administratively prohibited
 _FORWARD_S = 20.0
