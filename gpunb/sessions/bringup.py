@@ -241,6 +241,10 @@ def _made_anew(
         f" {was}){but}: the machine was made anew around its disk, or another one has its address now, or"
         " somebody sits in between; gpunb did not log in and sent nothing"
     )
+    told_before = ledger.events(session.id)[-1:]
+    words = f"not connected: it shows {now}, which nobody vouches for"
+    if not told_before or told_before[0].detail != words:  # each look of the supervisor finds the same
+        ledger.note(session.id, "host-key", words)
     raise HostKeyChanged(msg, shown=err.shown, hint=way_on(session.name, err.shown)) from err
 
 

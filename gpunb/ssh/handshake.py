@@ -236,7 +236,7 @@ def _log_in(endpoint: Endpoint, transport: paramiko.Transport, key: paramiko.PKe
     import paramiko
 
     transport.auth_timeout = max(0.1, deadline - time.monotonic())
-    problem: Exception | None = None
+    problem: paramiko.AuthenticationException | None = None
     further: list[str] = []
     try:
         further = transport.auth_publickey(endpoint.user, key)
@@ -244,9 +244,10 @@ def _log_in(endpoint: Endpoint, transport: paramiko.Transport, key: paramiko.PKe
             return
     except paramiko.AuthenticationException as err:
         problem = err
-    if problem is not None and (not transport.is_active() or time.monotonic() >= deadline):
-        msg = f"{endpoint} broke off during the login: {reason(problem)}"
-        raise Unreachable(msg) from problem
+        if not transport.is_active() or time.monotonic() >= deadline:
+            raise _broke_off(endpoint, err) from err
+    except Exception as err:
+        raise _broke_off(endpoint, err) from err
     wants = ", ".join(str(name)[:40] for name in further[:8])
     what = f"; it wants {wants} too" if further else ""
     msg = f"{endpoint} does not take the session's key{what}"
@@ -255,3 +256,7 @@ def _log_in(endpoint: Endpoint, transport: paramiko.Transport, key: paramiko.PKe
         bill="the instance may run and be billed",
         hint="the provider may still be putting the key there; check the user name and the image otherwise",
     ) from problem
+
+
+def _broke_off(endpoint: Endpoint, err: Exception) -> Unreachable:
+    return Unreachable(f"{endpoint} broke off during the login: {reason(err)}")

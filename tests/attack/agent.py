@@ -394,7 +394,7 @@ def _(place: Place) -> str:
         return str(found.runs())
 
 
-@case("runs that are no objects", "(described a run|not a list)")
+@case("runs that are no objects", "^the agent on .* answered 'runs' with runs = ")
 def _(place: Place) -> str:
     with client(place, Mimic(place, runs={"runs": [[], None, 7]})) as found:
         return str(found.runs())

@@ -155,6 +155,15 @@ def test_a_cut_line_is_told_by_every_call(host: Sshd) -> None:
         channel.close()
 
 
+def test_an_end_by_a_signal_is_no_broken_line(line: Connection) -> None:
+    ended = line.channel("kill -9 $$")
+    assert ended.exit_code(20) == -1
+    ended.close()
+    runs = line.channel("sleep 60")
+    assert runs.exit_code(0.1) is None
+    runs.close()
+
+
 def test_the_system_ssh_is_the_same_to_its_caller(host: Sshd, line: Connection) -> None:
     line.run("true")  # pins the key
     channel = apart(host.endpoint(), "cat")
