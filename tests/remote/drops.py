@@ -3,8 +3,9 @@
 Each schedule runs one cell that prints, draws, updates or asks, and breaks the
 line while it runs or just as it ends: connections reset, the line down for a
 while, sshd killed and started again, sshd stopped (SIGSTOP), the client closed
-and another one attached, or the line reset again and again while it is being
-brought back. Some cells end by a kernel that crashes. Every line must be there
+and another one attached, the line reset again and again while it is being
+brought back, or reset at the moment when the host has taken the command and
+nothing was sent to it yet. Some cells end by a kernel that crashes. Every line must be there
 once and in order, and the end must arrive. A schedule can be replayed alone by
 its seed.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import random
 import shutil
 import sys
@@ -20,12 +22,17 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import KernelDied
 from gpunb.remote import AgentClient, show
+from gpunb.ssh import Connection
 from tests.remote.conftest import Screen, end_host
 from tests.support.proxy import Proxy
 from tests.support.sshd import Sshd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STEPS = 40
 PAUSE = 0.015
@@ -50,7 +57,15 @@ CELLS = {
         "time.sleep(0.2)\nos.kill(os.getpid(), signal.SIGKILL)"
     ),
 }
-WAYS = ("reset", "down", "sshd killed", "sshd stopped", "another client", "again and again")
+WAYS = (
+    "reset",
+    "down",
+    "sshd killed",
+    "sshd stopped",
+    "another client",
+    "again and again",
+    "as it is opened",
+)
 LOGIN = 12_000  # bytes that a line sends until it is back, about
 
 
@@ -72,9 +87,35 @@ class Bench:
         self.host.stop()
         end_host(self.host.home)
 
+    @contextlib.contextmanager
+    def resets_as_opened(self, times: int) -> Iterator[None]:
+        """The next channels are reset as the host has just taken their command, and one is left whole."""
+        real, left = Connection.channel, [None] * times
+        self.opened = threading.Event()
+
+        def channel(connection: Connection, command: str, **more: Any) -> Any:
+            made = real(connection, command, **more)
+            if left:
+                left.pop()
+                self.proxy.drop()
+                connection.transport.join(2)
+            else:
+                self.opened.set()
+            return made
+
+        Connection.channel = channel  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            Connection.channel = real  # type: ignore[method-assign]
+
     def break_line(self, way: str, seconds: float) -> None:
         if way == "reset":
             self.proxy.drop()
+        elif way == "as it is opened":
+            with self.resets_as_opened(int(seconds * 4)):
+                self.proxy.drop()
+                self.opened.wait(20)
         elif way == "again and again":
             for part in (
                 seconds,
