@@ -22,6 +22,7 @@ from gpunb.sessions.watching import Looked, Watch
 from tests.chaos.stage import START, Actor, Crash, StageExecutor
 from tests.chaos.trouble import Trouble
 from tests.chaos.world import CLOUDS, Process, World
+from tests.support.agreements import anything
 
 if TYPE_CHECKING:
     import random
@@ -295,6 +296,7 @@ class Schedule:
             disk_gb=self.random.choice([0.0, 30.0]),
             save=self.random.choice([(), ("out",)]),
             save_to="/tmp",
+            agreed=anything(offers[0]),  # so that the way from one offer to the next is gone often
         )
         try:
             lifecycle.rent(

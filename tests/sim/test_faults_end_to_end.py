@@ -21,6 +21,7 @@ from gpunb.errors import (
     Unreachable,
 )
 from gpunb.providers import OfferQuery
+from gpunb.sessions.agreement import Agreement
 from gpunb.sessions.model import OVER, SessionState
 from gpunb.sessions.watching import Watch
 from gpunb.sim.faults import KINDS
@@ -299,6 +300,16 @@ def test_a_price_that_went_up_before_the_create(w: World) -> None:
     usd_h = session.usd_h
     over(w)
     close_to(w, boot_usd(w, usd_h))
+
+
+def test_a_price_that_nobody_agreed_to_is_not_kept(w: World) -> None:
+    w.sim.cloud.faults.add("price-increase", factor=2.0)
+    offers = w.offers(1)
+    with pytest.raises(OfferGone, match="was agreed to") as caught:
+        w.rent(offers, agreed=Agreement.to(offers[0], hours=6, disk_gb=20))
+    assert w.billed() == [], "it is gone, for certain"
+    assert "nothing of it is rented" in (caught.value.bill or "")
+    over(w)
 
 
 def test_the_money_is_used_up_while_it_runs(w: World) -> None:

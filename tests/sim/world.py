@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from support.agreements import anything
 from support.simulated import Simulated, in_process
 
 from gpunb.errors import GpunbError, Unreachable
@@ -98,11 +99,14 @@ class World:
         return sorted(fitting, key=lambda one: one.hourly(20))[:count]
 
     def rent(self, offers: list[Offer] | None = None, **request: Any) -> Session:
-        asked = lifecycle.RentRequest(**{"hours": 6, "disk_gb": 20, "boot_s": 1200, **request})
+        offers = self.offers() if offers is None else offers
+        # the cheapest of a small cloud are of all kinds, and each is to be tried
+        values = {"hours": 6, "disk_gb": 20, "boot_s": 1200, "agreed": anything(offers[0])}
+        asked = lifecycle.RentRequest(**{**values, **request})
         return lifecycle.rent(
             self.ledger,
             self.sim.provider,
-            self.offers() if offers is None else offers,
+            offers,
             asked,
             host=self.host,
             progress=self,
