@@ -87,6 +87,7 @@ class Line:
         self.trust = trust
         self.name = endpoint.alias  # what the user calls the host
         self.on_line = on_line
+        self.still: Callable[[], None] | None = None  # raises once the host is nobody's to call any more
         self.on_note: Callable[[Mapping[str, Any]], None] | None = None
         self._listeners: list[Callable[[Mapping[str, Any]], None]] = []
         self.patience = patience
@@ -294,6 +295,8 @@ class Line:
         wait = BACKOFF[0]
         until = time.monotonic() + self.patience
         while True:
+            if self.still is not None:
+                self.still()
             try:
                 return self._open()
             except (HostKeyChanged, Incompatible):

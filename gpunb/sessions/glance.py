@@ -12,7 +12,7 @@ from gpunb.sessions import owner
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["nothing_to_say", "watched"]
+__all__ = ["nothing_to_say", "place", "watched"]
 
 SOON_S = 600.0
 
@@ -57,3 +57,15 @@ def watched(path: Path) -> bool:
         return True
     led = leader is not None and leader[1] > time.time() and owner.lives(leader[0]) is not False
     return led and (blind is None or blind[0] == "{}")
+
+
+def place(path: Path, session_id: str) -> tuple[str, str, int] | None:
+    """A session's state and the address of its host, or None where that can't be said."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1.0)) as db:
+            found = db.execute(
+                "SELECT state, host, port FROM sessions WHERE id = ?", (session_id,)
+            ).fetchone()
+    except (sqlite3.Error, OSError):
+        return None
+    return None if found is None else (str(found[0]), str(found[1]), int(found[2]))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gpunb import paths
-from gpunb.errors import AuthRefused, GpunbError, WrongState
+from gpunb.errors import AuthRefused, GpunbError, Unreachable, WrongState
 from gpunb.progress import SILENT, Progress
 from gpunb.sessions.model import SessionState
 from gpunb.units import price_text
@@ -219,8 +219,31 @@ def agent(session: Session, progress: Progress = SILENT) -> AgentClient:
                     progress=progress,
                     name=session.name,
                 )
+                held.agent.still = lambda: _still(session, where)
         held.agent.trust, held.agent.name = session.trust, session.name  # the user may have changed them
         return held.agent
+
+
+def _still(session: Session, where: Endpoint) -> None:
+    """Raise if the host is not the session's any more: its address may be somebody else's by now.
+
+    Raises
+    ------
+    Unreachable
+        The session has ended, is ending or stopped, or its host is elsewhere; another process did that.
+    """
+    from gpunb.sessions import glance
+
+    found = glance.place(paths.ledger_file(), session.id)
+    if found is None:
+        return
+    state, host, port = found
+    if state in {"ending", "gone", "failed", "stopped"}:
+        msg = f"session {session.name} is {state}; what ran there is over"
+        raise Unreachable(msg, hint=f"gpunb show {session.name}")
+    if (host, port) != (where.host, where.port):
+        msg = f"the host of session {session.name} has another address by now"
+        raise Unreachable(msg, hint="again: the new one is used")
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def unwatched(ledger: Ledger, cloud: str | None = None) -> list[str]:
         names = ", ".join(one.name for one in live if one.provider == name)
         out.append(
             f"nothing watches the leases of {names}: the supervisor can't use {name} ({why}); "
-            "any verb from a terminal that can starts one that does"
+            f"gpunb login {name}, or any verb from a terminal that can use it"
         )
     return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -35,6 +36,8 @@ class RealHosts:
 
     def __init__(self, root: Path) -> None:
         self.root = paths.private_dir(root)
+        # the same seed gives another simulation on this machine the same ids, not the same folder
+        self._mark = hashlib.sha256(str(self.root.resolve()).encode()).hexdigest()[:12]
         self._lock = threading.Lock()
         self._specs: dict[str, HostSpec] = {}
         for left in self.root.iterdir():
@@ -92,7 +95,7 @@ class RealHosts:
             host_key=host_key,
             env=env,
             user=spec.user,
-            instance_id=f"sim-{spec.id}",
+            instance_id=f"sim-{self._mark}-{spec.id}",
             onstart=onstart,
         )
         return Host(made.address, made.port, made.user, made.host_key, handle=spec.id, output=output)

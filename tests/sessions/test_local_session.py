@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gpunb import paths
-from gpunb.errors import Cancelled, OutcomeUnknown, SyncError, Unavailable, WrongState
+from gpunb.errors import Cancelled, OutcomeUnknown, SyncError, Unavailable, Unreachable, WrongState
 from gpunb.providers import CreateSpec, Instance, Offer, OfferQuery, ProviderConfig
-from gpunb.providers.local import LocalProvider
+from gpunb.providers.local import LocalProvider, processes
 from gpunb.sessions import lease, lifecycle, reach, supervisor
 from gpunb.sessions.ledger import Ledger
 from gpunb.sessions.lifecycle import RentRequest
@@ -156,7 +156,7 @@ def test_ctrl_c_while_the_agent_starts(
 RENTER = """
 import sys
 from gpunb.providers import OfferQuery
-from gpunb.providers.local import LocalProvider
+from gpunb.providers.local import LocalProvider, processes
 from gpunb.sessions import lifecycle
 from gpunb.sessions.ledger import Ledger
 class Tell:
@@ -204,3 +204,37 @@ def test_connections_are_dropped_with_the_session(ledger: Ledger, cloud: LocalPr
     assert reach.connection(session).run("echo again").out == b"again\n"
     lifecycle.down(ledger, cloud, session)
     assert reach._held == {}
+
+
+def test_a_host_is_not_called_any_more_once_another_process_has_ended_its_session(
+    ledger: Ledger, cloud: LocalProvider
+) -> None:
+    session = lifecycle.rent(ledger, cloud, cloud.search(OfferQuery()), RentRequest(hours=1))
+    client = reach.agent(session)
+    with Ledger.open() as other:  # another process: it says so first, and destroys then
+        other.transition(other.get(session.id), S.ENDING, "down")
+    begun = time.monotonic()
+    client.connection.close()
+    while client.alive and time.monotonic() - begun < 20:
+        time.sleep(0.05)
+    assert time.monotonic() - begun < 10, "its host is still called"
+    with pytest.raises(Unreachable, match=f"session {session.name} is ending"):
+        client.request("lease")
+    receipt = lifecycle.down(ledger, cloud, session)
+    assert receipt.confirmed is not None
+    assert processes.belonging(session.instance_id) == []
+
+
+def test_a_host_that_moved_is_not_looked_for_at_its_old_address(ledger: Ledger, cloud: LocalProvider) -> None:
+    session = lifecycle.rent(ledger, cloud, cloud.search(OfferQuery()), RentRequest(hours=1))
+    client = reach.agent(session)
+    ledger.update(session.id, port=session.port + 1)
+    client.connection.close()
+    begun = time.monotonic()
+    while client.alive and time.monotonic() - begun < 20:
+        time.sleep(0.05)
+    with pytest.raises(Unreachable, match="another address"):
+        client.request("lease")
+    ledger.update(session.id, port=session.port)
+    assert reach.agent(ledger.get(session.id)).request("lease")
+    lifecycle.down(ledger, cloud, session)

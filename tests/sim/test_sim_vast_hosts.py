@@ -9,12 +9,15 @@ from pydantic import SecretStr
 
 from gpunb import ssh
 from gpunb.errors import AuthRefused, HostError
+from gpunb.providers import local
 from gpunb.providers.base import CreateSpec, InstanceState, OfferQuery, Presence, ProviderConfig
 from gpunb.providers.vast import VastProvider
 from gpunb.sim.clock import Clock
+from gpunb.sim.hosts import HostSpec
 from gpunb.sim.realhosts import RealHosts
 from gpunb.sim.runner import Served
 from gpunb.sim.vast import VastCloud
+from tests.support.localhost import LINE
 
 pytestmark = pytest.mark.slow
 SPEED = 30.0
@@ -121,3 +124,19 @@ def test_a_key_that_is_applied_late_is_refused_first_and_taken_later(served, pro
             break
     else:
         pytest.fail("the key was never taken")
+
+
+def test_two_simulations_with_one_seed_end_their_own_hosts_only(home):
+    spec = HostSpec(id="20874443", public_keys=[LINE])  # the same seed gives both the same ids
+    one, other = RealHosts(home / "one"), RealHosts(home / "other")
+    try:
+        one.launch(spec)
+        kept = other.launch(spec)
+        one.close()
+        assert local.running(home / "one" / spec.id) is None
+        found = local.running(home / "other" / spec.id)
+        assert found is not None
+        assert found.port == kept.port
+    finally:
+        one.close()
+        other.close()

@@ -127,10 +127,16 @@ def end(instance_id: str, *, host_pid: int = 0, grace: float = 2.0) -> list[int]
     _wait(first, grace)
     # what was found as a descendant only stays on the list after its host is gone
     left = [process for process in first if _runs(process)]
+    clear = 0
     for _ in range(_ROUNDS):
         left = [*left, *belonging(instance_id)]
         if not left:
-            return []
+            # one look misses what a process that ends meanwhile has started: the next one sees it
+            clear += 1
+            if clear > 1:
+                return []
+            continue
+        clear = 0
         _signal(left, lambda process: process.kill())
         _wait(left, 1.0)
         left = [process for process in left if _runs(process)]

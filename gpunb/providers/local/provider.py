@@ -215,6 +215,9 @@ class LocalProvider(Provider):
                 msg = f"the folder of local instance {instance_id} can't be removed: {err.strerror}"
                 hint = f"its processes are ended; delete {directory} by hand"
                 raise Unavailable(msg, provider=self.name, effect="unknown", hint=hint) from err
+            # who logged in while its SSH server ended has no folder now, and no business here
+            with contextlib.suppress(Unavailable):  # its own processes have ended, as was seen above
+                terminate(old, instance_id=instance_id, grace=0.0)
             shutil.rmtree(old, ignore_errors=True)
 
     def stop(self, instance_id: str) -> None:

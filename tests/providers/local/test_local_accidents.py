@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 
 from gpunb.errors import InstanceGone, Unavailable
 from gpunb.providers import CreateSpec, InstanceState, Presence
-from gpunb.providers.local import LocalProvider, running
+from gpunb.providers.local import LocalProvider, processes, running
 from gpunb.providers.local.processes import belonging
 from tests.support.localhost import LINE, LocalHost, alive, the_offer, until
 
@@ -252,3 +253,30 @@ def test_an_interrupted_destroy_is_shown_and_goes_on(local_host: LocalHost) -> N
         provider.start(ident)
     provider.destroy(ident)
     assert provider.presence(ident) is Presence.GONE
+
+
+def test_a_client_that_keeps_logging_in_leaves_nothing_behind(local_host: LocalHost) -> None:
+    # a notebook's reconnect started an agent again between the last look for processes and the deletion
+    stop = threading.Event()
+    logins: list[int] = []
+
+    def knock() -> None:
+        while not stop.is_set():
+            done = local_host.ssh("setsid sleep 300 </dev/null >/dev/null 2>&1 & echo $!")
+            if done.returncode == 0:
+                logins.append(int(done.stdout))
+
+    threads = [threading.Thread(target=knock) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + 20
+    while len(logins) < 4 and time.monotonic() < until:
+        time.sleep(0.05)
+    local_host.provider.destroy(local_host.instance.id)
+    time.sleep(0.5)
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    assert logins
+    assert processes.belonging(local_host.instance.id) == []
+    assert [pid for pid in logins if processes.token(pid) is not None] == []
