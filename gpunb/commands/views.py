@@ -250,6 +250,10 @@ def _next_step(session: Session) -> str:
     """What to do about a machine that is away, and what it costs meanwhile."""
     disk = price_text(session.stopped_usd_h)
     costs = f"its disk costs {disk} an hour; " if session.stopped_usd_h > 0 else ""
+    if session.cloud_state == "offline":
+        costs = f"{price_text(session.usd_h)} an hour is billed on; "
+        if not session.offline_billed:
+            costs = "nothing is billed until it is back; "
     back = "it may come back by itself"
     if session.cloud_state == "interrupted":
         back = f"bid win -s {session.name} and start -s {session.name} may bring it back"

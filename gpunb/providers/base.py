@@ -99,6 +99,8 @@ class Offer:
     bills_boot
         Whether the gpu is billed while the machine boots (the disk always is). True where
         the cloud does not say.
+    bills_offline
+        Whether anything is billed while the host is offline. True where the cloud does not say.
     reserve_h
         Hours that the account must be able to pay for before the rental starts.
     inet_up_mbps, inet_down_mbps
@@ -124,6 +126,7 @@ class Offer:
     increment_s: float = 1.0
     clock_hours: bool = False
     bills_boot: bool = True
+    bills_offline: bool = True
     reserve_h: float = 0.0
     rental: str = "on-demand"  # "on-demand", "spot" or "reserved"
     kind: str = "container"  # "container", "vm" or "bare-metal"

@@ -81,6 +81,14 @@ class Books(Store):
                 )
             self._open_segments(db, segments)
 
+    def close_segments(self, session_id: str) -> None:
+        """End all that is open: nothing of it is billed from now on."""
+        with self._write() as db:
+            db.execute(
+                'UPDATE segments SET "end" = max(start, ?) WHERE session_id = ? AND "end" IS NULL',
+                (self.clock.time(), session_id),
+            )
+
     def _open_segments(self, db: sqlite3.Connection, segments: Iterable[Segment]) -> None:
         for one in segments:
             same = db.execute(

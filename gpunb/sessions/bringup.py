@@ -59,8 +59,10 @@ def see(ledger: Ledger, session: Session, instance: Instance, *, since: float | 
         and session.cloud_state != instance.state.value
         and session.state is SessionState.BOOTING
     )
-    first = not session.seen
+    first, before = not session.seen, session.cloud_state
     session = ledger.update(session.id, **changed)
+    if not session.offline_billed:
+        _offline(ledger, session, instance, before)
     corrected = priced and first and session.state is SessionState.BOOTING
     if corrected:
         # dearer or cheaper than its offer was: so from the beginning, not from now on
@@ -76,6 +78,17 @@ def see(ledger: Ledger, session: Session, instance: Instance, *, since: float | 
         ledger.open_segments(opening(session, instance, ledger.clock.time()))
         ledger.note(session.id, "price", f"{session.provider} bills ${instance.usd_h:.4f}/h")
     return session
+
+
+def _offline(ledger: Ledger, session: Session, instance: Instance, before: str) -> None:
+    """Where an offline host costs nothing, its segments end, and go on when it is back."""
+    away = InstanceState.OFFLINE
+    if instance.state is away and before != away.value:
+        ledger.close_segments(session.id)
+        ledger.note(session.id, "offline", f"{session.provider} bills nothing until the host is back")
+    elif before == away.value and instance.state is not away:
+        ledger.open_segments(opening(session, instance, ledger.clock.time(), state=session.state))
+        ledger.note(session.id, "offline", f"the host is back; {session.provider} bills again")
 
 
 def bring_up(

@@ -241,7 +241,14 @@ class Session:
         """US dollars an hour in the present state, as far as known."""
         if self.state in OVER or self.state is SessionState.REQUESTED:
             return 0.0
+        if self.cloud_state == "offline" and not self.offline_billed:
+            return 0.0
         return self.stopped_usd_h if self.state is SessionState.STOPPED else self.usd_h
+
+    @property
+    def offline_billed(self) -> bool:
+        """Whether the cloud bills while the host is offline; where it does not say, it does."""
+        return bool(self.offer.get("bills_offline", True))
 
     @property
     def alarm(self) -> str:

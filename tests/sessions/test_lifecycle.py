@@ -340,3 +340,29 @@ def test_verbs_on_an_ended_session_are_refused(world: World) -> None:
             verb(world.ledger, world.cloud, session, host=world.host)
     with pytest.raises(SessionNotFound):
         world.ledger.one()
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_an_offline_host_is_counted_as_the_cloud_bills_it(world: World, stopped: bool) -> None:
+    def after(bills: bool) -> float:
+        offer = world.cloud.offer(bills_offline=bills, disk_usd_gb_h=0.01)
+        session = world.rent(offer, hours=100, budget_usd=1_000.0, disk_gb=100.0)
+        machine = world.cloud.machines[session.instance_id]
+        if stopped:
+            session = lifecycle.stop(world.ledger, world.cloud, session, host=world.host)
+        before = world.ledger.cost(session.id).total
+        shown, machine.state = machine.state, InstanceState.OFFLINE
+        session = lifecycle.refresh(world.ledger, world.cloud, session, host=world.host)
+        assert stopped or (session.hourly == 0.0) is not bills
+        world.clock.sleep(10 * 3600)
+        assert (world.ledger.cost(session.id).total == pytest.approx(before, abs=0.01)) is not bills
+        machine.state = shown
+        session = lifecycle.refresh(world.ledger, world.cloud, session, host=world.host)
+        assert stopped or session.hourly > 0.0
+        world.clock.sleep(3600)
+        total = world.ledger.cost(session.id).total
+        world.down(session)
+        return total
+
+    free, billed = after(bills=False), after(bills=True)
+    assert 0 < free < billed / 5
