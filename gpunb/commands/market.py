@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -194,6 +195,7 @@ def offers_table(result: SearchResult) -> Table:
     from gpunb.sessions.model import machine
 
     rows = []
+    now = time.time()
     short = short_ids([row.offer.id for row in result.rows])
     for row in result.rows:
         offer = row.offer
@@ -212,6 +214,7 @@ def offers_table(result: SearchResult) -> Table:
                 price_text(row.hourly),
                 money_text(row.total),
                 duration_text(row.ready.total_s),
+                "" if offer.ends is None else duration_text(max(0.0, offer.ends - now)),
                 Cell(short[offer.id], "dim"),
             ]
         )
@@ -228,6 +231,7 @@ def offers_table(result: SearchResult) -> Table:
         Column("$/h", right=True),
         Column("total", right=True),
         Column("ready in", right=True, drop=1),
+        Column("for at most", right=True, drop=9),
         Column("id", drop=3),
     ]
     ask = result.query.ask

@@ -58,6 +58,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
                 ("price", f"{price_text(session.hourly)} an hour now"),
                 ("cost so far", money_text(cost.total)),
                 ("time left", rest[0] if lease.deadline is not None else ""),
+                ("contract ends", _at(session.contract_end) if session.alive else ""),
                 ("idle left", rest[1] if lease.idle_s is not None else ""),
                 ("idle limit", duration_text(lease.idle_s) if lease.idle_s is not None else ""),
                 ("budget left", rest[2] if lease.budget_usd is not None else ""),
@@ -115,3 +116,7 @@ def _run(context: Context, run: str, name: str | None) -> Result:
     return Result(
         {**asdict(info), "session": session.name, "load": samples}, about, *load.run_blocks(samples)
     )
+
+
+def _at(at: float | None) -> str:
+    return "" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

@@ -101,6 +101,8 @@ class Offer:
         the cloud does not say.
     bills_offline
         Whether anything is billed while the host is offline. True where the cloud does not say.
+    ends
+        When the contract ends by the host's own wish, Unix seconds; None where the cloud knows no such end.
     reserve_h
         Hours that the account must be able to pay for before the rental starts.
     inet_up_mbps, inet_down_mbps
@@ -127,6 +129,7 @@ class Offer:
     clock_hours: bool = False
     bills_boot: bool = True
     bills_offline: bool = True
+    ends: float | None = None
     reserve_h: float = 0.0
     rental: str = "on-demand"  # "on-demand", "spot" or "reserved"
     kind: str = "container"  # "container", "vm" or "bare-metal"
@@ -224,6 +227,7 @@ class Instance:
     `host_key` is an OpenSSH public key line if the provider can vouch for it.
     `usd_h` and `stopped_usd_h` are US dollars an hour, running and stopped.
     `remedy` is what the user can do about a failure that every other offer would meet too.
+    `ends` is when the cloud ends the contract by itself, Unix seconds.
     """
 
     provider: str
@@ -239,6 +243,7 @@ class Instance:
     host_key: str | None = None
     usd_h: float = 0.0
     stopped_usd_h: float = 0.0
+    ends: float | None = None
     rental: str = "on-demand"
     created: float | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING
 
 from gpunb.services.confirmations import Question
-from gpunb.sessions.lease import extended, lease_for
+from gpunb.sessions.lease import CONTRACT_S, extended, lease_for
 from gpunb.sessions.model import machine, offer_from_dict
 from gpunb.units import duration_text, money_text, price_text
 
@@ -99,6 +100,10 @@ def to_rent(offer: Offer, request: RentRequest, agreed: Agreement, *, before: st
         instead = f"the next like it, for {price_text(agreed.most_usd_h)} an hour at most"
         sentences.append(f"If it is gone: {instead}.")
         rows.append(("if it is gone", instead))
+    if offer.ends is not None and offer.ends - CONTRACT_S < time.time() + hours * 3600.0:
+        contract = f"the host's contract ends in {duration_text(max(0.0, offer.ends - time.time()))}"
+        sentences.append(f"The lease is shorter: {contract}.")
+        rows.append(("contract", contract))
     if before:
         sentences.insert(0, f"{before}.")
         rows.insert(0, ("before", before))

@@ -8,6 +8,7 @@ from gpunb.errors import HostKeyChanged, InstanceGone, ProviderError, Unreachabl
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Instance, InstanceState, Presence, Provider
 from gpunb.sessions.billing import opening
+from gpunb.sessions.lease import cut
 from gpunb.sessions.model import Session, SessionState
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ def see(ledger: Ledger, session: Session, instance: Instance, *, since: float | 
         changed["usd_h"] = instance.usd_h
     if instance.stopped_usd_h > 0:
         changed["stopped_usd_h"] = instance.stopped_usd_h
+    if instance.ends is not None and instance.ends != session.contract_end:
+        changed["offer"] = {**session.offer, "ends": instance.ends}
+    shorter = cut(session.lease, instance.ends if instance.ends is not None else session.contract_end)
+    if shorter is not None:
+        changed["lease"] = shorter
+        ledger.note(session.id, "contract", f"{session.provider} ends the contract; the lease ends before")
     if all(getattr(session, key) == value for key, value in changed.items()):
         return session
     began = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ __all__ = [
     "DEFAULT_IDLE_S",
     "Due",
     "Standing",
+    "cut",
     "due",
     "extend",
     "extended",
@@ -33,6 +35,7 @@ DEFAULT_IDLE_S = 1800.0
 BUDGET_FACTOR = 1.2
 MAX_HOURS = 8784.0  # a leap year: longer is a slip of the keyboard
 MIN_IDLE_S = 60.0
+CONTRACT_S = 900.0  # a lease ends so long before the host's contract: what is asked for is fetched in it
 WARN_S = 600.0
 WARN_SHARE = 0.1
 
@@ -82,9 +85,20 @@ def lease_for(
         least = offer.total(first, disk_gb=disk_gb)
         first_text = "one hour" if first == 1.0 else duration_text(first * 3600.0)
         budget = _budget(budget_usd, least + spent, f"{first_text} of it costs ${least:.2f}")
-    return Lease(
-        deadline=now + length * 3600.0, idle_s=idle, budget_usd=budget, budget_set=budget_usd is not None
-    )
+    deadline = now + length * 3600.0
+    if offer.ends is not None and now > 0 and deadline > offer.ends - CONTRACT_S:
+        deadline = offer.ends - CONTRACT_S
+        if deadline - now < CONTRACT_S:
+            msg = f"the contract of offer {offer.id} ends in {duration_text(max(0.0, offer.ends - now))}"
+            raise BadInput(msg, bill="nothing was rented", hint="take another offer: gpunb offers")
+    return Lease(deadline=deadline, idle_s=idle, budget_usd=budget, budget_set=budget_usd is not None)
+
+
+def cut(lease: Lease, ends: float | None) -> Lease | None:
+    """`lease` with its end before that of the contract (`ends`, Unix seconds); None if it is."""
+    if ends is None or lease.deadline is None or lease.deadline <= ends - CONTRACT_S:
+        return None
+    return replace(lease, deadline=ends - CONTRACT_S)
 
 
 def extend(
@@ -171,6 +185,14 @@ def extended(
         if lease.deadline - now > MAX_HOURS * 3600.0:
             msg = f"extend {hours:g} h: the end would be more than {MAX_HOURS:g} h away"
             raise BadInput(msg)
+        if cut(lease, session.contract_end) is not None:
+            ends = session.contract_end or 0.0
+            left = ends - CONTRACT_S - max(now, session.lease.deadline or now)
+            at = time.strftime("%Y-%m-%d %H:%M", time.localtime(ends))
+            msg = f"extend {hours:g} h: the host's contract for {session.name} ends at {at}"
+            most = f"gpunb extend {session.name} {int(left // 60)}m is the most"
+            move = "move what is there to another machine before: gpunb rent, gpunb sync"
+            raise BadInput(msg, hint=most if left >= 60 else move)
         if lease.budget_usd is not None and not lease.budget_set:
             price = _price(offer_from_dict(session.offer), more, session.disk_gb)
             lease.budget_usd += max(price, session.usd_h * more) * BUDGET_FACTOR

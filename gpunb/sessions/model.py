@@ -246,6 +246,12 @@ class Session:
         return self.stopped_usd_h if self.state is SessionState.STOPPED else self.usd_h
 
     @property
+    def contract_end(self) -> float | None:
+        """When the cloud ends the host's contract by itself, Unix seconds, where it knows that."""
+        ends = self.offer.get("ends")
+        return float(ends) if isinstance(ends, (int, float)) else None
+
+    @property
     def offline_billed(self) -> bool:
         """Whether the cloud bills while the host is offline; where it does not say, it does."""
         return bool(self.offer.get("bills_offline", True))

@@ -62,6 +62,7 @@ class Machine:
     usd_h: float = 0.0
     gone: bool = False
     ended: float | None = None
+    ends: float | None = None
 
 
 @dataclass
@@ -143,6 +144,7 @@ class ScriptedCloud(Provider):
             user="root",
             created=machine.made,
             usd_h=machine.usd_h,
+            ends=machine.ends,
         )
 
     def instances(self) -> list[Instance]:

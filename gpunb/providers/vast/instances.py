@@ -84,6 +84,7 @@ def map_instance(raw: Any, *, connection: str = "auto") -> Instance:
         user="root" if host else "",
         usd_h=max(running, 0.0),
         stopped_usd_h=disk,
+        ends=row.end_date if row.end_date and row.end_date > 0 else None,
         rental="spot" if row.is_bid else "on-demand",
         created=row.start_date,
         raw=raw,

@@ -114,6 +114,7 @@ def _offer(row: Any, rental: str) -> Offer:
         down_usd_gb=down_cost,
         increment_s=1.0,
         bills_boot=False,
+        ends=_maybe(row, "end_date"),
         bills_offline=False,  # "not charged … for instances that are currently offline" (its page on pricing)
         rental=rental,
         region=region,
