@@ -1,4 +1,4 @@
-"""The host's contract ends: no lease is longer, none is extended past it, one is cut when the cloud says so."""
+"""The end of a host's contract: no lease is longer, none is extended past it, one is cut when it moves."""
 
 from __future__ import annotations
 
