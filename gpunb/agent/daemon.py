@@ -13,7 +13,7 @@ import sys
 import time
 from typing import IO, TYPE_CHECKING, Any
 
-from . import lending, places, processes, protocol
+from . import gpus, lending, places, processes, protocol
 from .cells import Cells
 from .comms import TYPES as COMM_TYPES
 from .jobs import Job, Jobs
@@ -238,6 +238,13 @@ class Agent:
         """Somebody looks at the host's telemetry: a sample a second for so many seconds."""
         self.telemetry.look(min(float(args.get("seconds", 30)), 600.0))
         return {"sample": self.telemetry.latest}
+
+    async def op_gpus(self, args: dict[str, Any]) -> dict[str, Any]:
+        """How many GPUs answer; why none does, where there is a tool to ask and it fails."""
+        try:
+            return {"count": len(await gpus.query("index", 8.0)), "trouble": ""}
+        except (gpus.SmiError, OSError) as err:
+            return {"count": 0, "trouble": str(err)}
 
     async def op_telemetry(self, args: dict[str, Any]) -> dict[str, Any]:
         """The host's past: samples between two times, thinned to as many points as are wanted."""

@@ -193,7 +193,9 @@ def _nothing(found: SearchResult, offer: str | None) -> Exception:
 
 def _ready(context: Context, session: Session, request: RentRequest) -> Result:
     from gpunb.commands import views
+    from gpunb.services.gpu_check import gpu_trouble
     from gpunb.services.questions import budget_text
+    from gpunb.sessions import reach
     from gpunb.sessions.model import machine
 
     now = time.time()
@@ -207,9 +209,12 @@ def _ready(context: Context, session: Session, request: RentRequest) -> Result:
         else "gpunb run SCRIPT, or %%gpu in a notebook"
     )
     data = views.session_data(session, cost, [], now)
+    client = reach.held(session.id)
+    trouble = gpu_trouble(client, session) if client is not None else ""
     return Result(
         data,
         Note(f"{session.name} is ready after {took}", "ok"),
+        *([Note(f"WARNING: {trouble}", "bad")] if trouble else []),
         Fields(
             [
                 ("machine", f"{machine(session.gpu, session.gpus)} on {session.provider}"),

@@ -405,6 +405,11 @@ class Schedule:
                 self._stray(name, machine)
                 continue
             end = session.lease.deadline or 0.0
+            if session.active_at > self.stage.now + 1.0:
+                ahead = session.active_at - self.stage.now
+                self._wrong(
+                    "broken", f"{session.name} was active {ahead:.0f} s from now, by its host's clock"
+                )
             idle = self._idle_since(name, machine, session)
             if idle > IDLE_LATE_S and machine.id not in self._late:
                 self._late.add(machine.id)

@@ -113,7 +113,7 @@ class Trouble:
         if not running:
             return
         machine = self.random.choice(running)
-        what = self.random.choice(["unreachable", "frozen", "agent-fails", "lies", "save-fails"])
+        what = self.random.choice(["unreachable", "frozen", "agent-fails", "lies", "steps", "save-fails"])
         self.happened[what] += 1
         now = self.world.stage.now
         if what == "unreachable":
@@ -122,6 +122,8 @@ class Trouble:
             self.world.frozen_until[machine.id] = now + self.random.choice([100.0, 1000.0])
         elif what == "agent-fails":
             self.world.agent_fails.add(machine.id)
+        elif what == "steps":
+            self.world.steps[machine.id] = self.random.choice([-10_800.0, 10_800.0, 3e8])
         elif what == "lies":
             self.world.liars.add(machine.id)
         else:

@@ -78,6 +78,7 @@ class World:
         self.away_until: dict[str, float] = {}  # machine id -> its host can't be reached until then
         self.agent_fails: set[str] = set()  # machine ids whose agent does not start
         self.runs: dict[str, dict[str, float]] = {}  # machine id -> its runs, and when they end
+        self.steps: dict[str, float] = {}  # machine id -> seconds by which its host's clock was stepped
         self.liars: set[str] = set()  # machine ids whose host says that it is busy for ever
         self.save_fails = False
         self.living: set[str] = set()
@@ -238,10 +239,10 @@ class PaperReach(Reach):
         self._world.stage.step("agent")
         machine = self._up(session)
         now = self._world.stage.now
-        runs = {}
+        runs, step = {}, self._world.steps.get(machine.id, 0.0)
         for run, until in self._world.runs.get(machine.id, {}).items():
             over = until <= now and machine.id not in self._world.liars
-            runs.update(told(run, "ok" if over else "running", ended=until if over else None))
+            runs.update(told(run, "ok" if over else "running", ended=until + step if over else None))
         if machine.id in self._world.liars:
             runs.update(told("nobodysrun"))
         return Pulse(runs, logins=machine.id in self._world.liars)
