@@ -249,13 +249,18 @@ def short_ids(ids: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def chosen(rows: Sequence[Ranked], wanted: str) -> list[Ranked]:
+def chosen(rows: Sequence[Ranked], wanted: str, *, whole: bool = False) -> list[Ranked]:
     """The rows whose offer has the id `wanted`, or the only one whose id begins with it.
+
+    Parameters
+    ----------
+    whole
+        Whether a beginning won't do: where nobody will see which offer it means before it is rented.
 
     Raises
     ------
     BadInput
-        Several offers begin so.
+        Several offers begin so, or one does and its whole id is needed.
     """
     exact = [row for row in rows if row.offer.id == wanted]
     start = wanted.rstrip("…")
@@ -264,6 +269,11 @@ def chosen(rows: Sequence[Ranked], wanted: str) -> list[Ranked]:
         ids = ", ".join(f"{row.offer.provider} {row.offer.id}" for row in near[:5])
         msg = f"rent --offer {wanted!r} begins {len(near)} ids: {ids}"
         raise BadInput(msg, bill="nothing was rented", hint="type more of it")
+    if whole and near and not exact:
+        found = near[0].offer
+        msg = f"rent --offer {wanted!r} is only the beginning of {found.id} at {found.provider}"
+        hint = f"with --yes nobody sees which one it means, so type all of it: --offer {found.id}"
+        raise BadInput(msg, bill="nothing was rented", hint=hint)
     return exact or near
 
 

@@ -33,7 +33,11 @@ __all__ = ["command"]
 )
 @click.argument("query", nargs=-1, metavar="[QUERY...]")
 @market.filters
-@click.option("--offer", metavar="ID", help="This offer only: the id that `offers` shows, or its beginning.")
+@click.option(
+    "--offer",
+    metavar="ID",
+    help="This offer only: the id that `offers` shows; its beginning will do without --yes.",
+)
 @click.option("--name", metavar="NAME", help="What to call the session. [default: from the GPU]")
 @click.option(
     "--idle",
@@ -102,7 +106,7 @@ def command(
     if name is not None:
         _check_name(context, name)
     found = market.find(context, query, length=length, limit=None, disk=disk, **flags)
-    rows = found.rows if offer is None else market.chosen(found.rows, offer)
+    rows = found.rows if offer is None else market.chosen(found.rows, offer, whole=yes)
     if not rows:
         raise _nothing(found, offer)
     disks: list[mounts.Mount] = []

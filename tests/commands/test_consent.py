@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from support.clouds import simulated
 from gpunb.commands.cli import VERBS
 from gpunb.sessions.ledger import Ledger
 from gpunb.sessions.model import Lease, SessionState
+from gpunb.sessions.owner import started
 from tests.commands.test_cloud_verbs import pretend_session, rented
 from tests.commands.test_names import command
 
@@ -178,3 +181,59 @@ def test_what_costs_nothing_and_ends_nothing_is_not_asked(gpunb: Gpunb, clouds: 
         assert gpunb("extend", "halted", "--idle", "10m").code == 0, "an earlier end is no risk"
         assert ledger.find("halted").lease.idle_s == 600
         ledger.update(before.id, lease=before.lease)
+
+
+def test_the_next_offer_is_not_what_was_agreed_to(gpunb: Gpunb, clouds: Simulation) -> None:
+    """The offer that ``--yes`` was said to is gone, and the next one costs more: nobody can be asked."""
+    line = ["rent", "--cloud", "vast", "--gpu", "4090", "--for", "1h", "--yes"]
+    machines = set(clouds["vast"].machines)
+    clouds["vast"].faults.add("offer-gone", "create", times=1)
+    ran = gpunb(*line)
+    assert ran.code == 1, ran.err
+    for word in (
+        "the next is",
+        "RTX 4090",
+        "not what was agreed to",
+        "it costs",
+        "bill: nothing was rented",
+    ):
+        assert word in ran.err
+    assert "--max-price USD agrees to more beforehand" in ran.err
+    assert set(clouds["vast"].machines) == machines, "no create was sent for another one"
+
+
+def test_an_offer_is_named_whole_where_nobody_looks(gpunb: Gpunb, clouds: Simulation) -> None:
+    offers = gpunb("offers", "--cloud", "vast", "--json").json
+    ident = str((offers["offers"] if isinstance(offers, dict) else offers)[0]["id"])
+    refused = gpunb("rent", "--cloud", "vast", "--offer", ident[:-1], "--yes")
+    assert refused.code == 2
+    assert "beginning" in refused.err or "begins" in refused.err
+    asked = gpunb("rent", "--cloud", "vast", "--offer", ident)
+    assert "silence is no yes" in asked.err
+
+
+def test_a_terminal_asks_which_and_proposes_its_own(clouds: Simulation) -> None:
+    from tests.commands.test_terminal import Terminal
+
+    with Ledger.open() as ledger:
+        before = ledger.find("spot")
+        ledger.update(before.id, renter="nobody")
+    terminal = Terminal("stop")
+    terminal.wait("which one?")
+    terminal.type("halted\n")
+    terminal.wait("stop halted?")
+    terminal.type("\n")
+    assert terminal.end() == 1
+    terminal = Terminal("down")
+    terminal.wait("which one?")
+    terminal.type("spo\n")
+    assert terminal.end() == 1
+    assert "there is no session 'spo'" in terminal.seen, "whole names here too"
+    with Ledger.open() as ledger:
+        mine = f"shell:{platform.node()}/{os.getpid()}/{started(os.getpid())}"  # the parent of what is typed
+        ledger.update(before.id, renter=mine)
+    terminal = Terminal("down")
+    terminal.wait("go on?")
+    assert "End spot for good" in terminal.seen, "the one that this shell has rented"
+    terminal.type("n\n")
+    assert terminal.end() == 1
