@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from gpunb.remote import AgentClient
     from gpunb.sessions.model import Session
 
+# by its own first line where the host may, else by the shell that most such scripts are for
+_SHELL = """
+case $0 in */*) script=$0;; *) script=./$0;; esac
+if [ -x "$script" ]; then exec "$script" "$@"; fi
+if command -v bash >/dev/null; then exec bash "$script" "$@"; fi
+exec sh "$script" "$@"
+"""
+
 __all__ = ["command", "variables"]
 
 
@@ -95,7 +103,8 @@ def command(
 ) -> Result:
     """Run a script or a notebook on the host as a job, and follow its output.
 
-    A script of this machine is sent first; `:path` is one that is there already. The job goes on
+    A script of this machine is sent first; `:path` is one that is there already. Its first line
+    (#!) says what runs it, else the host's Python does; a .sh is run by a shell. The job goes on
     if the connection, the notebook or this machine goes away; `attach` shows it again. Its exit
     code is gpunb's. The script's own arguments come after `--`.
 
@@ -129,7 +138,7 @@ def command(
         target = notebooks.result_path(Path(words[0]), output).name
     else:
         target = _sent_script(context, found, words, local, folder=folder, cwd=cwd)
-    argv = _argv(what, client.info.python, target, module, words)
+    argv = _argv(what, _runner(what, client.info.python, target, local), target, module, words)
     label = name or _label(what, target, module, shell_line)
     with playing.noted(context, found, kind="job", name=label) as run_id:
         if book is not None:
@@ -205,11 +214,11 @@ def _sent_script(
 
 
 def _argv(
-    what: str, python: str, target: str, module: str | None, words: tuple[str, ...]
+    what: str, runner: list[str], target: str, module: str | None, words: tuple[str, ...]
 ) -> list[str] | None:
     if what == "script":
-        return [python, "-u", target, *words[1:]]
-    return [python, "-u", "-m", str(module), *words] if what == "module" else None
+        return [*runner, target, *words[1:]]
+    return [*runner, "-m", str(module), *words] if what == "module" else None
 
 
 command.own_words = True  # type: ignore[attr-defined]
@@ -304,6 +313,23 @@ def _script(given: str, folder: str | None) -> Path | None:
         raise BadInput(msg, hint=f"gpunb run --sync {shlex.quote(given)} SCRIPT sends a folder")
     msg = f"run: there is no script {given!r} here"
     raise BadInput(msg, hint=_close(path) or f"write :{given} if it is on the host already")
+
+
+def _runner(what: str, python: str, target: str, local: Path | None) -> list[str]:
+    """The host's Python; for a script what its first line names, or a shell for a ``.sh``."""
+    first = b""
+    if what != "script":
+        return [python, "-u"]
+    if local is not None:
+        with local.open("rb") as file:
+            first = file.readline(1000)
+    if first.startswith(b"#!") and b"python" not in first:
+        path, _, argument = first[2:].decode("utf-8", "replace").strip().partition(" ")
+        if path:
+            named = shlex.split(argument.removeprefix("-S ")) if path.endswith("/env") else [argument.strip()]
+            return [path, *(word for word in named if word)]
+    shell = PurePosixPath(target).suffix in (".sh", ".bash") and not first.startswith(b"#!")
+    return ["/bin/sh", "-c", _SHELL] if shell else [python, "-u"]
 
 
 def _close(path: Path, *, folders: bool = False) -> str | None:

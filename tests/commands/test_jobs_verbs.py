@@ -459,3 +459,28 @@ def test_a_script_that_misses_a_module_ends_with_what_to_type(demo, tmp_path, mo
     assert ran.code == 1
     assert "--sync" not in ran.err
     assert "gpunb logs" in ran.err
+
+
+SCRIPTS = {  # name: text, whether it may be executed, and what it prints for the argument "a b"
+    "posix.sh": ('#!/bin/sh\necho trained $0 "$1"\n', False, "trained posix.sh a b"),
+    "bash.sh": ('#!/usr/bin/env bash\nlist=(x y); echo ${#list[@]} "$1"\n', False, "2 a b"),
+    "options.sh": ("#!/bin/sh -e\nfalse\necho not reached\n", False, ""),
+    "split": ("#!/usr/bin/env -S sh -x\necho split\n", False, "split"),
+    "bare.sh": ('[[ 1 == 1 ]] && echo bare "$1"\n', False, "bare a b"),
+    "crlf.py": ("#!/usr/bin/env python3\r\nimport sys; print('python', sys.argv[1])\r\n", False, "python a b"),
+    "plain": ("import sys\nprint('plain', sys.argv[1])\n", False, "plain a b"),
+    "of the host.sh": ("#!/bin/cat\nitself\n", True, "#!/bin/cat\nitself"),
+}  # fmt: skip
+
+
+def test_a_script_is_run_by_what_its_first_line_names(demo, home):
+    (there,) = (home / "local").glob("*/home")
+    for name, (text, executable, printed) in SCRIPTS.items():
+        path = there / name if name == "of the host.sh" else Path(name)
+        path.write_bytes(text.encode())
+        path.chmod(0o755 if executable else 0o644)
+        given = f":{name}" if name == "of the host.sh" else name
+        ran = demo("run", given, *([] if executable else ["--", "a b"]))
+        assert ran.code == (1 if name == "options.sh" else 0), (name, ran.err)
+        assert printed in ran.out, (name, ran.out)
+        assert "not reached" not in ran.out
