@@ -20,8 +20,13 @@ folder = os.path.join(os.path.expanduser("~"), base)
 if folder not in sys.path:
     sys.path.insert(0, folder)
 importlib.invalidate_caches()
+magics = get_ipython().magics_manager.registry.get("AutoreloadMagics")
+auto = getattr(magics, "_reloader", None)
+auto = auto if getattr(auto, "enabled", False) else None
 for name in list(sys.modules):
     where = getattr(sys.modules[name], "__file__", None) or ""
+    if auto and (name in auto.modules or (auto.check_all and name not in auto.skip_modules)):
+        continue
     if name.partition(".")[0] in changed and (os.path.abspath(where) + os.sep).startswith(folder + os.sep):
         del sys.modules[name]
 """
@@ -32,7 +37,8 @@ def send(context: Context, session: Session, client: AgentClient, folder: str) -
 
     Modules of which a file changed are forgotten there, packages whole, so
     that the next import takes them as they are now; objects made of the old
-    ones stay what they are.
+    ones stay what they are. What ``%autoreload`` watches there is left to it,
+    which brings old objects up to date, too.
 
     Raises
     ------

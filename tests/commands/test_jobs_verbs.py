@@ -467,7 +467,7 @@ SCRIPTS = {  # name: text, whether it may be executed, and what it prints for th
     "options.sh": ("#!/bin/sh -e\nfalse\necho not reached\n", False, ""),
     "split": ("#!/usr/bin/env -S sh -x\necho split\n", False, "split"),
     "bare.sh": ('[[ 1 == 1 ]] && echo bare "$1"\n', False, "bare a b"),
-    "crlf.py": ("#!/usr/bin/env python3\r\nimport sys; print('python', sys.argv[1])\r\n", False, "python a b"),
+    "crlf.py": ("#!/usr/bin/env python3\r\nimport sys; print('py', sys.argv[1])\r\n", False, "py a b"),
     "plain": ("import sys\nprint('plain', sys.argv[1])\n", False, "plain a b"),
     "of the host.sh": ("#!/bin/cat\nitself\n", True, "#!/bin/cat\nitself"),
 }  # fmt: skip

@@ -80,3 +80,21 @@ def test_replay_shows_pictures_and_results_again(rented):
     assert outcome.text == "once\n"
     assert "<b>fat</b>" in outcome.html
     assert "42" in outcome.plain
+
+
+def test_autoreload_brings_synced_modules_and_their_objects_up_to_date(rented, work):
+    text = "class Net:\n    def layers(self):\n        return {}\n"
+    (work / "nets.py").write_text(text.format(2))
+    (work / "plain.py").write_text("VALUE = 1\n")
+    for level, named in ((2, ""), (1, "%aimport nets\n")):
+        (work / "nets.py").write_text(text.format(level))
+        made = f"%reload_ext autoreload\n%autoreload {level}\n{named}from nets import Net\nnet = Net()"
+        assert rented.run(f"%%gpu --sync .\n{made}\nprint(net.layers())").text.strip() == str(level)
+        (work / "nets.py").write_text(text.format(30 + level))
+        used = "import pickle\nprint(net.layers(), Net().layers(), pickle.loads(pickle.dumps(net)).layers())"
+        told = rented.run(f"%%gpu --sync .\n{used}")
+        assert told.text.split() == [str(30 + level)] * 3, (level, told)
+    rented.run("%%gpu\n%autoreload 0")
+    rented.run("%%gpu --sync .\nimport plain")
+    (work / "plain.py").write_text("VALUE = 23\n")
+    assert rented.run("%%gpu --sync .\nimport plain\nprint(plain.VALUE)").text.strip() == "23"
