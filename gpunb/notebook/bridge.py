@@ -295,7 +295,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-f", dest="file", required=True, help="Jupyter's connection file")
     parser.add_argument("--session", required=True, help="the session's id or name")
     parser.add_argument("--kernel", default="", help="the kernel's name on the host")
-    given = parser.parse_args(argv)
+    given, _ = parser.parse_known_args(argv)  # `jupyter run` adds its own words, as for any kernel
     from gpunb.remote import new_run_id
 
     bridge = Bridge(

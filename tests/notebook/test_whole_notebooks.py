@@ -348,3 +348,27 @@ def test_a_start_that_waits_for_its_host_can_be_deleted(session: Session, name: 
         assert asyncio.run(start_and_delete()) < 9
         with Ledger.open() as ledger:
             ledger.update(session.id, host=session.host, port=session.port)
+
+
+def test_jupyters_own_commands_run_files_there(name: str, tmp_path: Path) -> None:
+    def jupyter(*words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "jupyter", *words]
+        return subprocess.run(argv, cwd=tmp_path, input=text, text=True, capture_output=True, timeout=120)
+
+    where = "import os\nprint('ran in', os.environ['HOME'])\n"
+    (tmp_path / "good.py").write_text(where)
+    (tmp_path / "bad.py").write_text("print('before')\n1 / 0\n")
+    ran = jupyter("run", "--kernel", name, "good.py")
+    assert ran.returncode == 0, ran.stderr
+    assert "/local/" in ran.stdout
+    ran = jupyter("run", f"--kernel={name}", text=where)
+    assert "/local/" in ran.stdout, ran.stderr
+    ran = jupyter("run", f"--kernel={name}", "bad.py")
+    assert ran.returncode == 1
+    assert "before" in ran.stdout
+    assert (ran.stdout + ran.stderr).count("ZeroDivisionError: division by zero") == 1
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(where)])
+    nbformat.write(book, tmp_path / "book.ipynb")
+    ran = jupyter("execute", f"--kernel_name={name}", "--output=out.ipynb", "book.ipynb")
+    assert ran.returncode == 0, ran.stderr
+    assert "/local/" in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0].outputs[0].text
