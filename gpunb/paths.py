@@ -165,7 +165,13 @@ def ledger_file() -> Path:
     """
     override = os.environ.get("GPUNB_LEDGER")
     if override:
-        return Path(override).expanduser().absolute()
+        path = Path(override).expanduser().absolute()
+        why = not_ours(path)
+        if why:
+            msg = f"GPUNB_LEDGER {path} can't be trusted: {why}, who could change what is rented and ended"
+            remedy = _remedy(path, "set GPUNB_LEDGER to a file of your own")
+            raise SettingsError(msg, bill="nothing was rented or changed", hint=remedy)
+        return path
     return sim_dir() / "ledger.sqlite" if simulation() else real_ledger_file()
 
 

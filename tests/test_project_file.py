@@ -175,6 +175,20 @@ def test_files_that_others_decide_about_do_not_count(project: Path, how: str) ->
 
 
 @needs_root
+def test_a_ledger_that_others_may_write_to_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ledger.sqlite"
+    monkeypatch.setenv("GPUNB_LEDGER", str(file))
+    assert paths.ledger_file() == file
+    file.touch(0o600)
+    assert paths.ledger_file() == file
+    os.chown(file, 65534, -1)
+    with pytest.raises(SettingsError, match=r"GPUNB_LEDGER .* belongs to another user"):
+        paths.ledger_file()
+
+
+@needs_root
 def test_a_home_of_another_user_s_is_refused_before_a_key_goes_out(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o777)

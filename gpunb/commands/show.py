@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,11 @@ import click
 
 from gpunb.commands.result import Block, Cell, Fields, Result, Table
 from gpunb.commands.verb import complete_runs, complete_sessions, verb
-from gpunb.units import duration_text, money_text, price_text
+from gpunb.units import bytes_text, duration_text, money_text, price_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
+    from gpunb.sessions.model import Event
 
 __all__ = ["command"]
 
@@ -72,7 +74,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
     rows = []
     for event in shown:
         change = f"{event.old} -> {event.new}" if event.new else event.kind
-        rows.append([time.strftime("%H:%M:%S", time.localtime(event.at)), change, event.detail])
+        rows.append([time.strftime("%H:%M:%S", time.localtime(event.at)), change, _detail(event)])
     if rows:
         blocks.append(Table([">at", "what", "detail"], rows))
     data = views.session_data(session, cost, running, now)
@@ -120,3 +122,17 @@ def _run(context: Context, run: str, name: str | None) -> Result:
 
 def _at(at: float | None) -> str:
     return "" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+
+
+def _detail(event: Event) -> str:
+    """What happened, for people; some details are JSON for the receipt."""
+    if event.kind not in {"brought", "unsaved"}:
+        return event.detail
+    try:
+        found = json.loads(event.detail)
+        if event.kind == "unsaved":
+            return f"{found[0]}: {found[1]}"
+        files = f"{found['files']} file{'s'[: found['files'] != 1]}, {bytes_text(found['bytes'])}"
+        return f"{found['path']} ({files}) in {', '.join(found['to'])}"
+    except (ValueError, TypeError, KeyError, IndexError):  # a row that something else has spoiled
+        return event.detail

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from gpunb import paths
 from gpunb.progress import SILENT, Progress
 from gpunb.sessions.model import Session, SessionState, Transfer
 from gpunb.sessions.trouble import ANY, words
@@ -67,12 +69,36 @@ def note_folder(ledger: Ledger, session: Session, folder: str) -> None:
         ledger.note(session.id, FOLDER, folder)
 
 
+def _elsewhere(session: Session, target: Path) -> Path:
+    """Where to save what can't lie at `target`: in gpunb's own folder."""
+    base = Path(session.save_to) if session.save_to else Path.cwd()
+    inside = target.relative_to(base) if target.is_relative_to(base) else Path(target.name)
+    return paths.home() / "saved" / f"{session.name}-{session.id}" / inside
+
+
+def _can_write(target: Path) -> bool:
+    """Whether a file or folder could be made at `target`, as far as that can be seen."""
+    above = next((one for one in (target, *target.parents) if one.exists()), target)
+    return above.is_dir() and os.access(above, os.W_OK | os.X_OK)
+
+
 def fetch_saves(
-    ledger: Ledger, session: Session, host: Reach, timing: Timing, progress: Progress = SILENT
+    ledger: Ledger,
+    session: Session,
+    host: Reach,
+    timing: Timing,
+    progress: Progress = SILENT,
+    *,
+    last: bool = False,
 ) -> list[tuple[str, str]]:
     """Bring back each path of ``session.save``; returns (path, reason) of those that failed.
 
     Outcomes are noted in the session's history, from which the receipt takes them.
+
+    Parameters
+    ----------
+    last
+        It is ended whatever comes of this: what can't lie where it should goes into gpunb's folder.
     """
     if not session.save or session.state is SessionState.ENDING:
         return []
@@ -81,6 +107,9 @@ def fetch_saves(
     failed: list[tuple[str, str]] = []
     folders = [one.detail for one in reversed(ledger.events(session.id)) if one.kind == FOLDER]
     for path, target in targets(session).items():
+        if last and not _can_write(target if target.is_dir() else target.parent):
+            target = _elsewhere(session, target)  # noqa: PLW2901
+            paths.private_dir(target.parent)
         progress.say(f"bringing back {path} to {target}")
         started = clock.time()
         left = max(0.0, end - started)

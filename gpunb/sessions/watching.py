@@ -549,7 +549,7 @@ class Watch:
         if was is _S.READY and session.save:
             settle_work(session, self.host, self.timing.agent_s)
             try:
-                fetch_saves(self.ledger, session, self.host, self.timing)
+                fetch_saves(self.ledger, session, self.host, self.timing, last=True)
             except ANY as err:  # the disk is full, the folder is gone: told, and no reason to go on paying
                 self._trouble.append(f"{session.name}: what was to be saved could not be: {words(err)}")
                 self._unsaved(session, words(err))

@@ -131,7 +131,7 @@ def held_note(left_out: Iterable[LeftOut], most: int = 6, *, option: str = "--in
     shown = ", ".join(f"{_printable(one.path)} ({one.rule.removeprefix(HELD)})" for one in held[:most])
     more = f" and {len(held) - most} more" if len(held) > most else ""
     return (
-        f"held back, for it could run on this side and the host is a stranger: {shown}{more}; "
+        f"held back, for it could run on this side: {shown}{more}; "
         f"to take it: {option.format(_printable(held[0].path))}"
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from gpunb.sync.autorun import HELD, held_note
+from gpunb.sync.autorun import HELD, held_note, is_git
 from gpunb.sync.plan import LeftOut
 from gpunb.sync.rules import Rules
 
@@ -18,7 +18,7 @@ __all__ = ["HeldBack", "without_held"]
 
 
 class HeldBack(UserWarning):
-    """Files that could run on this side did not come, for the host is a stranger."""
+    """Files that could run on this side did not come."""
 
 
 def without_held(
@@ -49,7 +49,8 @@ def without_held(
         ways = ["/".join(names[: at + 1]) for at in range(len(names))]
         found = ((way, rules.why_out(way, folder=way != ways[-1])) for way in ways)
         out = next((LeftOut(way, why) for way, why in found if why and why.startswith(HELD)), None)
-        if strangers[host] and out is not None:
+        # git's folder comes from nobody unasked, as in a sync: it would be mixed into the one that is here
+        if out is not None and (strangers[host] or is_git(out.path.rpartition("/")[2])):
             held.append(out)
         else:
             kept.append((remote, local))

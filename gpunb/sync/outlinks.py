@@ -36,6 +36,7 @@ _BELOW = [
     "/sys",
     "/usr",
 ]
+_MADE_UP = ("/proc/", "/sys/", "/dev/")
 _SYSTEM = {*_BELOW, "/", "/home", "/media", "/mnt", "/opt", "/root", "/srv", "/tmp", "/var"}  # noqa: S108
 
 
@@ -92,7 +93,7 @@ def _behind(remote: Remote, root: str, path: str, came: dict[str, str], *, full:
     again = _into_what_comes(path, real, came)
     if again is not None:
         return again
-    if stat.S_ISREG(mode):
+    if stat.S_ISREG(mode) and not real.startswith(_MADE_UP):
         return Item(path, "file", about.size or 0, about.mtime or 0, mode & 0o777)
     why = _why_not(real, mode, full=full)
     if why:
@@ -102,6 +103,8 @@ def _behind(remote: Remote, root: str, path: str, came: dict[str, str], *, full:
 
 
 def _why_not(real: str, mode: int, *, full: bool) -> str:
+    if real.startswith(_MADE_UP):
+        return "which the system makes up"
     if not stat.S_ISDIR(mode):
         return "which is neither a file nor a folder"
     if real in _SYSTEM or any(real.startswith(f"{one}/") for one in _BELOW):

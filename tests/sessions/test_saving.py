@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gpunb import paths
 from gpunb.providers import OfferQuery, ProviderConfig
 from gpunb.providers.local import LocalProvider
 from gpunb.sessions import lifecycle, reach, saving, supervisor
 from gpunb.sessions.ledger import Ledger
 from gpunb.sessions.lifecycle import RentRequest
-from gpunb.sessions.model import Receipt, Session
+from gpunb.sessions.model import Receipt, Session, SessionState
+from gpunb.sessions.timing import Timing
+from tests.sessions.scripted import ScriptedReach, VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +45,22 @@ def test_no_two_saves_land_in_one_place(save: list[str], places: list[str]) -> N
     found = saving.targets(session)
     assert list(found) == save
     assert [path.relative_to("/base") for path in found.values()] == [Path(place) for place in places]
+
+
+def test_at_the_end_what_can_t_lie_in_its_place_lies_in_gpunb_s(ledger: Ledger, tmp_path: Path) -> None:
+    """The folder that it was rented in is a file by now; nobody is there to be asked."""
+    (tmp_path / "gone").write_text("a file")
+    session = Session(
+        id="s1", name="fit", provider="p", label="l", save=["out"], save_to=str(tmp_path / "gone")
+    )
+    session.state = SessionState.READY
+    host = ScriptedReach(VirtualClock())
+    ledger.add_session(session, slug="x")
+    assert saving.fetch_saves(ledger, session, host, Timing(), last=True) == []
+    assert host.fetched == [("out", paths.home() / "saved" / "fit-s1" / "out")]
+    (tmp_path / "gone").unlink()
+    saving.fetch_saves(ledger, session, host, Timing(), last=True)
+    assert host.fetched[-1] == ("out", tmp_path / "gone/out")
 
 
 @pytest.fixture

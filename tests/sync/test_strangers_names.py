@@ -292,11 +292,14 @@ def test_fsspec_holds_back_and_warns(connection: Connection, sshd: Sshd, tmp_pat
         warnings.simplefilter("error")
         fs.get("box/out/.bashrc", f"{tmp_path}/named/")  # what is typed comes
         fs.get(["box/out/.bashrc", "box/out/r.txt"], f"{tmp_path}/list/")
-        own = _OneHost(connection, stranger=False)
+    own = _OneHost(connection, stranger=False)
+    with pytest.warns(HeldBack, match=r"\.git \("):
         own.get("box/out/", f"{tmp_path}/own/", recursive=True)
+    own.get("box/out/", f"{tmp_path}/git/", recursive=True, include=[".git"])
     assert set(texts(tmp_path / "named")) == {".bashrc"}
     assert set(texts(tmp_path / "list")) == {".bashrc", "r.txt"}
-    assert len(texts(tmp_path / "own")) == 5
+    assert len(texts(tmp_path / "own")) == 4
+    assert len(texts(tmp_path / "git")) == 5
 
 
 # -- names that a file system here takes for one ------------------------------------------------
