@@ -50,7 +50,10 @@ def split(given: str) -> tuple[str | None, str] | None:
 @click.option("--include", multiple=True, metavar="PATTERN", help="Send what a rule would leave out.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out, as a line of .gitignore would.")
 @click.option(
-    "-y", "--yes", is_flag=True, help="With --delete: also where nothing of DST would stay (an empty SRC)."
+    "-y",
+    "--yes",
+    is_flag=True,
+    help="Also where nothing of DST would stay, or its volume is not mounted.",
 )
 @click.option("-L", "--follow-links", is_flag=True, help="Send what links out of SRC lead to.")
 @click.option("--checksum", is_flag=True, help="Compare by content, not by size and time.")

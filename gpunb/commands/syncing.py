@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import posixpath
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gpunb.errors import BootstrapFailed, GpunbError, SyncError
+from gpunb.errors import BootstrapFailed, GpunbError, SyncError, WrongState
 from gpunb.units import bytes_text, duration_text
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gpunb.progress import Progress
     from gpunb.remote import AgentClient
     from gpunb.sessions.model import Session
+    from gpunb.ssh.connection import Connection
     from gpunb.sync import SyncReport
     from gpunb.sync.choose import Rates
 
@@ -96,6 +98,8 @@ def _move(
             return sync(
                 connection, source, target, direction=direction, agent=agent, progress=progress, **options
             )
+        if up:
+            check_mounted(context, session, connection, target, yes=bool(options.get("yes")))
         with moving(context.ledger, session, direction, what) as transfer:
             report = sync(
                 connection, source, target, direction=direction, agent=agent, progress=progress, **options
@@ -106,6 +110,34 @@ def _move(
         if up and Path(source).is_dir():
             saving.note_folder(context.ledger, session, target)
     return report
+
+
+def check_mounted(
+    context: Context, session: Session, connection: Connection, target: str, *, yes: bool
+) -> None:
+    """Refuse a target on a volume that is not there: its files would end with the machine's own disk.
+
+    Raises
+    ------
+    WrongState
+        The session was rented with a volume at that path, and nothing is mounted there.
+    """
+    from gpunb.ssh.quoting import quote
+
+    intents = context.ledger.intents(session.id)
+    mounts = {path: name for one in intents for name, path in (one.summary.get("mounts") or {}).items()}
+    place = posixpath.normpath(target).replace("//", "/")
+    for path, name in mounts.items():
+        if yes or not f"{place}/".startswith(f"{path.rstrip('/')}/"):
+            continue
+        look = ["grep", "-qF", f" {path.rstrip('/')} ", "/proc/self/mountinfo"]
+        if connection.run(quote(look), timeout=20).code == 1:  # 2: it can't be said
+            msg = f"volume {name} is not mounted at {path} on {session.name}"
+            raise WrongState(
+                msg,
+                bill=f"{session.name} and the volume are billed; nothing was moved",
+                hint="what is put there would be on the machine's own disk and end with it; --yes does so",
+            )
 
 
 def is_stranger(context: Context, session: Session) -> bool:
@@ -146,6 +178,7 @@ def _relay(
         )
         if wish.dry_run:
             return by_agents(clients[0], source, clients[1], target, wish)
+        check_mounted(context, two, clients[1].connection, target, yes=wish.yes)
         what = f"{one.name}:{source} to {two.name}:{target}"
         with (
             moving(context.ledger, one, "down", what) as taken,

@@ -363,6 +363,8 @@ class Rental:
                 "usd_h": offer.hourly(spec.disk_gb),
                 "machine_id": offer.machine_id,
                 "volumes": sorted(request.volumes),
+                # elsewhere the cloud chooses the place, whatever is asked for
+                "mounts": dict(request.volumes) if self.provider.name == "vast" else {},
             },
         )
         session = ledger.begin_create(session, intent, lease=lease, **self._facts(offer))

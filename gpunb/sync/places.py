@@ -121,8 +121,7 @@ def down_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Ends
         raise BadInput(msg, hint="name the folder with your results")
     found = remote.attrs(there)
     if found is None:
-        msg = f"source :{source} is not there on the host ({there})"
-        raise BadInput(msg, hint="gpunb exec ls shows what is")
+        raise not_there(source, there)
     path = _local(target, "target")
     if stat.S_ISDIR(found.mode or 0):
         _expected_folder(source, str(path), into=path.is_dir())
@@ -187,8 +186,7 @@ def between(one: Looker, two: Looker, source: str, target: str, *, delete: bool)
         msg = f"source {source!r}: the whole of a host is not copied"
         raise BadInput(msg, hint="name the folder with your results")
     if found is None:
-        msg = f"source :{source} is not there on its host ({start})"
-        raise BadInput(msg, hint="gpunb exec ls shows what is")
+        raise not_there(source, start)
     there = host_path(two, target)
     if stat.S_ISDIR(found.mode or 0):
         standing = two.attrs(there)
@@ -203,6 +201,21 @@ def between(one: Looker, two: Looker, source: str, target: str, *, delete: bool)
         msg = f"target {target!r}: files are not put into / of the host"
         raise BadInput(msg, hint="name a folder, or :NAME for one in the host's home")
     return Ends(Path("/"), folder, name, start), posixpath.dirname(start)
+
+
+def not_there(source: str, there: str) -> BadInput:
+    """Why a source on a host can't be read; patterns are not expanded there, and what to type instead."""
+    msg = f"source :{source} is not there on the host ({there})"
+    folder, name = posixpath.split(source)
+    if not set(source) & set("*?["):
+        return BadInput(msg, hint="gpunb exec ls shows what is")
+    if set(folder) & set("*?["):
+        folder, name = source[: re.search(r"[^/]*[*?\[]", source).start()], ""  # type: ignore[union-attr]
+    only = f" --exclude '*' --exclude '!/{name}'" if name else " --exclude PATTERN"
+    hint = (
+        f"patterns are not expanded on the host; the folder with only these: sync :{folder or '.'} DST{only}"
+    )
+    return BadInput(msg, hint=hint)
 
 
 def host_path(remote: Looker, given: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from gpunb.commands import syncing
 from gpunb.errors import SyncError
+from gpunb.sessions.ledger import Ledger
 from gpunb.sync.watch import Wake
 
 if TYPE_CHECKING:
@@ -76,6 +79,37 @@ def test_what_could_not_go_is_listed_and_the_exit_says_so(demo: Gpunb) -> None:
     assert [row["path"] for row in ran.json["failed"]] == ["sub/x"]
     assert demo("exec", "cat", "t/y").out.strip().endswith("y")
     assert "not moved: sub/x: a folder stands in its place" in demo("sync", "tree", ":t").out
+
+
+@pytest.mark.slow
+def test_a_volume_that_is_not_mounted_takes_nothing(demo: Gpunb, home: Path) -> None:
+    Path("tree").mkdir()
+    Path("tree/x").write_text("x")
+    place = Path.cwd() / "disk"
+    with Ledger.open() as ledger:
+        session = ledger.find("demo")
+        (intent,) = ledger.intents(session.id)
+        summary = {**intent.summary, "mounts": {"vol-1": str(place)}}
+    with sqlite3.connect(home / "ledger.sqlite") as db:
+        db.execute("UPDATE intents SET summary = ?", (json.dumps(summary),))
+    ran = demo("sync", "tree", f":{place}/deep")
+    assert ran.code != 0
+    assert "volume vol-1 is not mounted" in ran.err
+    assert not place.exists()
+    assert demo("sync", "tree", f":{place}-beside").code == 0
+    assert demo("sync", "tree", f":{place}/deep", "--yes").code == 0
+    assert (place / "deep/x").read_text() == "x"
+
+
+@pytest.mark.slow
+def test_patterns_of_the_hosts_side_have_a_way(demo: Gpunb) -> None:
+    assert demo("exec", "sh", "-c", "mkdir -p out/sub; touch out/a.png out/b.txt out/sub/c.png").code == 0
+    ran = demo("sync", ":out/*.png", "plots")
+    assert ran.code != 0
+    assert "patterns are not expanded on the host" in ran.err
+    assert "--exclude '*' --exclude '!/*.png'" in ran.err.replace("\n", " ")
+    assert demo("sync", ":out", "plots", "--exclude", "*", "--exclude", "!/*.png").code == 0
+    assert [path.name for path in Path("plots").iterdir()] == ["a.png"]
 
 
 class TestWatch:

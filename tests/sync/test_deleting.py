@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +14,8 @@ from gpunb.errors import NotEnoughSpace
 from gpunb.sync import places, sync, transfer
 from gpunb.sync.deleting import WouldEmpty
 from gpunb.sync.flow import Wish, _Flow, by_agents
+from tests.support import sshd as support
+from tests.support.hosts import Two, agent_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,3 +208,52 @@ def test_a_mirror_keeps_what_could_not_go(bench: Bench, tmp_path: Path, way: str
         )
     found = {str(p.relative_to(target)) for p in target.rglob("*") if p.is_file()}
     assert found == {"data/set/mine", "pipe/mine", "node_modules/mine"}
+
+
+@pytest.mark.parametrize("way", ["stream up", "host to host"])
+def test_folders_that_are_closed_to_their_owner_are_opened_and_closed_again(
+    tmp_path: Path, stack: contextlib.ExitStack, way: str
+) -> None:
+    """Mode 0555, as packages of conda, Go and Nix have it; not as root, who may write anyway."""
+    if shutil.which("setpriv") is None:
+        pytest.skip("needs setpriv")
+    hosts = Two(tmp_path / "hosts", stack)
+    away = "setpriv --bounding-set -dac_override,-dac_read_search,-fowner"
+    weak = support.Sshd(tmp_path / "weak")
+    weak.start()
+    stack.callback(weak.stop)
+    enter = weak.root / "enter"
+    enter.write_text(enter.read_text().replace("exec /bin/sh", f"exec {away} /bin/sh"))
+    agent = stack.enter_context(agent_on(weak))
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "pkg/sub").mkdir(parents=True)
+    target.mkdir()
+    (source / "pkg/a").write_text("a")
+    (source / "pkg/old").write_text("a")
+    for folder in ("pkg/sub", "pkg"):
+        (source / folder).chmod(0o555)
+
+    def go() -> SyncReport:
+        if way == "stream up":
+            ends = str(source), str(target)
+            return sync(agent.connection, *ends, direction="up", agent=agent, delete=True)
+        return by_agents(hosts.one, str(source), agent, str(target), Wish(delete="delete"))
+
+    go().check()
+    (source / "pkg/b").write_text("b")
+    (source / "pkg/a").write_text("changed")
+    (source / "pkg/old").unlink()
+    (source / "pkg/sub/c").write_text("c")
+    go().check()
+    assert {p.name for p in target.rglob("*") if p.is_file()} == {"a", "b", "c"}
+    assert (target / "pkg/a").read_text() == "changed"
+    for folder in ("pkg", "pkg/sub"):
+        assert (target / folder).stat().st_mode & 0o777 == 0o555
+        (source / folder).chmod(0o755)
+    for name in ("pkg/sub/c", "pkg/sub", "pkg/a", "pkg/b"):
+        path = source / name
+        path.rmdir() if path.is_dir() else path.unlink()
+    (source / "pkg/last").write_text("x")
+    (source / "pkg").chmod(0o555)
+    go().check()
+    assert {p.name for p in target.rglob("*")} == {"pkg", "last"}
