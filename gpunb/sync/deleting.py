@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gpunb.sync.plan import Plan
 
-__all__ = ["Shown", "WouldEmpty", "check_source", "in_the_way"]
+__all__ = ["Shown", "WouldEmpty", "check_source", "in_the_way", "would_empty"]
 
 MANY = 20  # deletions from which a target that keeps nothing of its own is asked about
 GOOD_S = 3600.0  # how long a dry run counts as what was shown
@@ -45,6 +45,14 @@ def check_source(plan: Plan, where: str, *, yes: bool) -> None:
         return
     msg = f"--delete would remove {count} files and folders from {where}, and {why}"
     raise WouldEmpty(msg, hint="nothing was moved or deleted; --dry-run lists them, --yes goes on")
+
+
+def would_empty(plan: Plan, where: str) -> None:
+    """Say in a dry run what the run itself will ask for."""
+    try:
+        check_source(plan, where, yes=False)
+    except WouldEmpty as err:
+        plan.notes.append(f"{err.message} (the run itself asks, or takes --yes)")
 
 
 def in_the_way(plan: Plan) -> list[str]:

@@ -15,7 +15,7 @@ from gpunb.progress import SILENT
 from gpunb.ssh import pipe
 from gpunb.sync import direct, places
 from gpunb.sync.choose import choose, estimate
-from gpunb.sync.deleting import Shown, check_source, in_the_way
+from gpunb.sync.deleting import Shown, check_source, in_the_way, would_empty
 from gpunb.sync.hostcontent import HostReader, HostWriter
 from gpunb.sync.hostside import JOBS, HostSide
 from gpunb.sync.line import Line
@@ -244,6 +244,7 @@ class _Flow:
             self._plan()
             if self.wish.dry_run:
                 self.shown.keep(self.report.plan)
+                would_empty(self.report.plan, self.where)
             else:
                 check_source(self.report.plan, self.where, yes=self.wish.yes)
                 self.shown.narrow(self.report.plan)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from gpunb.errors import BadInput, SyncError
 from gpunb.progress import SILENT
 from gpunb.sync import places, rsync, sftp
-from gpunb.sync.deleting import Shown, check_source, in_the_way
+from gpunb.sync.deleting import Shown, check_source, in_the_way, would_empty
 from gpunb.sync.flow import Wish, by_agent
 from gpunb.sync.notes import speak_up
 from gpunb.sync.pace import Pace
@@ -175,6 +175,7 @@ def sync(
             report = SyncReport(work.plan(include, exclude, delete=delete))
             report.failed += work.unread
             shown.keep(report.plan)
+            would_empty(report.plan, work.where)
         else:
             with places.lock(conn.endpoint, ends, direction):
                 report = SyncReport(work.plan(include, exclude, delete=delete))

@@ -86,7 +86,9 @@ def test_a_target_of_which_nothing_would_stay_is_asked_about(
         WAYS[way](bench, source, target)
     assert "--yes" in str(caught.value.hint)
     assert count(target) == 30
-    assert len(WAYS[way](bench, source, target, dry_run=True).plan.deletions) >= 30
+    plan = WAYS[way](bench, source, target, dry_run=True).plan
+    assert len(plan.deletions) >= 30
+    assert any("--delete would remove" in note for note in plan.notes)
     WAYS[way](bench, source, target, yes=True).check()
     assert count(target) == (holds == "other files")
 

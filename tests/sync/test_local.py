@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,3 +36,20 @@ def test_trees_are_equal_both_ways(local_host: LocalHost, tmp_path: Path, engine
         (tmp_path / "s/sub/plain.txt").unlink()
         sync(line, str(tmp_path / "s"), "t", direction="up", delete=True).check()
         assert shape(local_host.home / "t") == shape(tmp_path / "s")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", [10_413_792_000, -10_000_000, 2**32 + 7])
+def test_a_date_that_sftp_can_not_carry_hides_no_file(
+    local_host: LocalHost, tmp_path: Path, when: int
+) -> None:
+    out = local_host.home / "out"
+    out.mkdir()
+    for name in ("far", "near"):
+        (out / name).write_text(name)
+    os.utime(out / "far", (when, when))
+    with Connection.open(Endpoint(**local_host.facts)) as line:
+        sync(line, "out", str(tmp_path / "b"), direction="down", engine="sftp").check()
+        assert {p.name: p.read_text() for p in (tmp_path / "b").iterdir()} == {"far": "far", "near": "near"}
+        sync(line, str(out), "again", direction="up", engine="sftp").check()
+        assert sync(line, str(out), "again", direction="up", engine="sftp").sent_files == 0

@@ -18,7 +18,7 @@ from gpunb.providers.local.children import Child, Reaper
 from gpunb.providers.local.terminal import TerminalSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from asyncssh.channel import SSHChannel
 
@@ -93,11 +93,40 @@ class Link:
 
 
 class _Sftp(asyncssh.SFTPServer):
-    """SFTP that ends with an exit status, without which scp takes a whole copy for a failed one."""
+    """SFTP that ends with an exit status, without which scp takes a whole copy for a failed one.
+
+    Its times have 32 bits: a file that is older or newer has the first or the last one.
+    """
 
     def exit(self) -> None:
         with contextlib.suppress(OSError):
             self.channel.exit(0)
+
+    async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
+        async for name in super().scandir(path):
+            _bounded(name.attrs)
+            yield name
+
+    def stat(self, path: bytes) -> asyncssh.SFTPAttrs:
+        return _bounded(_attrs(super().stat(path)))
+
+    def lstat(self, path: bytes) -> asyncssh.SFTPAttrs:
+        return _bounded(_attrs(super().lstat(path)))
+
+    def fstat(self, file_obj: object) -> asyncssh.SFTPAttrs:
+        return _bounded(_attrs(super().fstat(file_obj)))
+
+
+def _attrs(found: Any) -> asyncssh.SFTPAttrs:
+    return found if isinstance(found, asyncssh.SFTPAttrs) else asyncssh.SFTPAttrs.from_local(found)
+
+
+def _bounded(attrs: asyncssh.SFTPAttrs) -> asyncssh.SFTPAttrs:
+    for name in ("atime", "mtime"):
+        value = getattr(attrs, name)
+        if value is not None:
+            setattr(attrs, name, min(max(int(value), 0), 2**32 - 1))
+    return attrs
 
 
 def _sftp(chan: SSHChannel[bytes]) -> asyncssh.SFTPServer:
