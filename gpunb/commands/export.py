@@ -12,8 +12,11 @@ import click
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import complete_runs, verb
 from gpunb.errors import BadInput, Unreachable
+from gpunb.text import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gpunb.commands.context import Context
     from gpunb.remote import AgentClient, RunInfo
     from gpunb.sessions.model import Session
@@ -32,10 +35,11 @@ def command(
 ) -> Result:
     """Write a notebook from runs: each becomes a cell with its code and all its outputs.
 
-    A run that goes on is written as far as it is. Works as long as the session lives, also when
-    the notebook that ran the cells was never saved.
+    The code is what was sent from here. A run that goes on is written as far as it is. Works as long
+    as the session lives, also when the notebook that ran the cells was never saved.
     """
     from gpunb.commands import playing
+    from gpunb.sessions import sent
 
     *runs, name = words
     target = Path(name)
@@ -52,12 +56,15 @@ def command(
         msg = f"export: there is no folder {str(target.parent)!r}"
         raise BadInput(msg)
     chosen: list[tuple[Session, RunInfo]] = []
+    others: list[str] = []
     if every:
         found = context.session(session)
         infos = playing.refresh(context, context.agent(found), found)
-        chosen = [(found, info) for info in infos if info.kind == "cell"]
+        cells = [info for info in infos if info.kind == "cell"]
+        chosen = [(found, info) for info in cells if found.trust == "own" or sent.source(found.id, info.id)]
+        others = [info.id for info in cells if info.id not in {one.id for _, one in chosen}]
         if not chosen:
-            msg = f"no cell was run on {found.name} yet"
+            msg = f"no cell was run on {found.name}{' from this machine' if others else ' yet'}"
             raise BadInput(msg)
     for run in runs:
         found, run_id = playing.find(context, run, session)
@@ -71,6 +78,12 @@ def command(
     data = {"file": str(target), "runs": [info.id for _, info in chosen]}
     going = [info.id for _, info in chosen if not info.over]
     notes = [Note(f"{name} has {len(chosen)} cell{'s' if len(chosen) > 1 else ''} with their outputs", "ok")]
+    if writer.unknown:
+        text = "not sent from this machine, so that their code is the host's word and stands as a comment"
+        notes.append(Note(f"{text}: {', '.join(writer.unknown)}", "warn"))
+    if others:
+        text = "not sent from this machine and left out; name one to have it"
+        notes.append(Note(f"{text}: {', '.join(others)}", "warn"))
     if going:
         notes.append(Note(f"{', '.join(going)} still ran: their output is that until now", "warn"))
     return Result(data, *notes)
@@ -86,6 +99,7 @@ class Writer:
         self.book: Any = v4.new_notebook()
         self.book.metadata["language_info"] = {"name": "python"}
         self._displays: dict[str, list[Any]] = {}
+        self.unknown: list[str] = []  # runs that were not sent from here
 
     def add(self, client: AgentClient, session: Session, info: RunInfo) -> None:
         """One run, as far as it is.
@@ -114,7 +128,8 @@ class Writer:
             player.finish()
         finally:
             handle.close()
-        source = _source(client.request("source", run=info.id))
+        source, known = _source(client, session, info.id)
+        self.unknown += [] if known else [info.id]
         cell = self._make.new_code_cell(source, outputs=outputs.made)
         cell.execution_count = count if isinstance(count, int) else None
         started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(info.started)) if info.started else None
@@ -219,8 +234,22 @@ class _Outputs:
             self._clear = False
 
 
-def _source(about: dict[str, Any]) -> str:
-    """What a run executed, as the source of a cell."""
+def _source(client: AgentClient, session: Session, run_id: str) -> tuple[str, bool]:
+    """The source of a cell, and whether it is what was sent from here.
+
+    Of a run that was started elsewhere only the host tells what it ran: that stands as a comment.
+    """
+    from gpunb.sessions import sent
+
+    known = sent.source(session.id, run_id)
+    if known is not None or session.trust == "own":
+        return _text(known or client.request("source", run=run_id)), True
+    claimed = plain(_text(client.request("source", run=run_id)))
+    lines = "\n".join(f"# {line}" for line in claimed.replace("\r", "\n").split("\n"))
+    return f"# not sent from this machine; the host says that it ran:\n{lines}", False
+
+
+def _text(about: Mapping[str, Any]) -> str:
     if isinstance(about.get("code"), str):
         return str(about["code"])
     argv = about.get("argv")

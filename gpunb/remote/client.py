@@ -193,6 +193,8 @@ class AgentClient(Line):
         run_id = run_id or new_run_id()
         handle = RunHandle(self, run_id)
         handle.stays = bool(args.get("late"))
+        if self.on_start is not None:  # before secrets are in it
+            self.on_start(run_id, args)
         if secrets:
             args["secrets"] = dict(secrets)
             handle.hide = list(secrets.values())

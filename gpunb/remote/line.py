@@ -89,6 +89,7 @@ class Line:
         self.on_line = on_line
         self.still: Callable[[], None] | None = None  # raises once the host is nobody's to call any more
         self.on_note: Callable[[Mapping[str, Any]], None] | None = None
+        self.on_start: Callable[[str, Mapping[str, Any]], None] | None = None
         self._listeners: list[Callable[[Mapping[str, Any]], None]] = []
         self.patience = patience
         self._python = python

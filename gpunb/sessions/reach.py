@@ -13,11 +13,13 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gpunb import paths
 from gpunb.errors import AuthRefused, GpunbError, Unreachable, WrongState
 from gpunb.progress import SILENT, Progress
+from gpunb.sessions import sent
 from gpunb.sessions.model import SessionState
 from gpunb.units import price_text
 
@@ -220,6 +222,7 @@ def agent(session: Session, progress: Progress = SILENT) -> AgentClient:
                     name=session.name,
                 )
                 held.agent.still = lambda: _still(session, where)
+            held.agent.on_start = partial(sent.keep, session.id)
         held.agent.trust, held.agent.name = session.trust, session.name  # the user may have changed them
         return held.agent
 
