@@ -2,15 +2,13 @@
 
 Used where the other end would not take a pickle. What can't be said so raises
 `NeedsPickle` with the part that is in the way. The reader takes nothing on
-trust: counts, depths and types are checked, and a table may not be compressed,
-since a few bytes could then claim any amount of memory.
+trust: counts, depths and types are checked, and tables are `tables`'s.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-import struct
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -22,24 +20,9 @@ MAX_DEPTH = 40
 MAX_KEYS = 20_000  # of a set, or of a dict whose keys are no texts: numbers can be made to collide
 MAX_TREE = 32 << 20  # bytes of a tree's JSON
 _NUMBERS = ["%s%d" % (kind, bits) for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
-_TEXTS = [
-    "string",
-    "large_string",
-    "string_view",
-    "binary",
-    "large_binary",
-    "binary_view",
-    "fixed_size_binary",
-]
-_TIMES = ["date32", "date64", "time32", "time64", "timestamp", "duration", "month_day_nano_interval"]
 TENSORS = frozenset(
     ["bool", "uint8", *_NUMBERS[:4], "float16", "bfloat16", "float32", "float64", "complex64", "complex128"]
 )
-_DECIMALS = ["decimal%d" % bits for bits in (32, 64, 128, 256)]
-_FLAT_TYPES = frozenset(
-    ["null", "bool", "halffloat", "float", "double", *_NUMBERS, *_TEXTS, *_TIMES, *_DECIMALS]
-)
-_NESTED = frozenset(["list", "large_list", "fixed_size_list", "struct", "map", "dictionary"])
 
 
 class CantTravel(Exception):
@@ -268,11 +251,13 @@ _MAKERS: dict[str, Callable[[list[Any]], Any]] = {
 def _read_table(about: Mapping[str, Any], raw: Any) -> Any:
     import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
 
+    from . import tables
+
     try:
-        table = _arrow(pa, raw)
+        table = tables.read(pa, raw)
         kind = str(about.get("kind"))
         if kind.startswith("pandas."):
-            frame = table.to_pandas()
+            frame = tables.to_pandas(table)
             found = frame.iloc[:, 0] if kind == "pandas.series" else frame
             return found.rename(None) if about.get("nameless") else found
         if kind.startswith("polars."):
@@ -280,66 +265,10 @@ def _read_table(about: Mapping[str, Any], raw: Any) -> Any:
 
             made = pl.from_arrow(table)
             return made.to_series() if kind == "polars.series" else made
+    except tables.BadTable as err:
+        raise CantTravel(str(err)) from None
     except (CantTravel, ImportError):
         raise
     except Exception as err:  # noqa: BLE001 - whatever these libraries say to bytes that are no table
         raise CantTravel("it is no table: %s" % str(err)[:200].replace("\n", " ")) from None
     return table
-
-
-def _arrow(pa: Any, raw: Any) -> Any:
-    """The table in `raw`, whose size is in proportion to the bytes that came."""
-    whole = pa.py_buffer(raw)
-    for message in pa.ipc.MessageReader.open_stream(whole):
-        if _compressed(bytes(message.metadata)):
-            msg = "a compressed table, which may claim any amount of memory"
-            raise CantTravel(msg)
-    table = pa.ipc.open_stream(whole).read_all()
-    for field in table.schema:
-        _check_type(field.type, 0)
-    cells = max(table.num_rows, 1) * max(table.num_columns, 1)
-    if cells > 64 * len(raw) + 100_000:
-        raise CantTravel("a table of %d cells in %d bytes" % (cells, len(raw)))
-    table.validate(full=True)
-    return table
-
-
-def _check_type(kind: Any, depth: int) -> None:
-    name = str(kind).partition("[")[0].partition("<")[0].partition("(")[0].strip()
-    if depth > 8 or (name not in _FLAT_TYPES and name not in _NESTED):
-        raise CantTravel("a table with a column of %.60s" % kind)
-    if name == "dictionary":
-        _check_type(kind.value_type, depth + 1)
-    for number in range(kind.num_fields):
-        _check_type(kind.field(number).type, depth + 1)
-
-
-def _compressed(metadata: bytes) -> bool:
-    """Whether an Arrow message's body is compressed: field 3 of its RecordBatch (Message.fbs of Arrow).
-
-    Raises
-    ------
-    struct.error
-        It is no message; Arrow says so, too.
-    """
-    message = struct.unpack_from("<I", metadata)[0]
-    kind_at, header = _field(metadata, message, 1), _field(metadata, message, 2)
-    kind = metadata[kind_at] if kind_at else 0
-    if kind not in (2, 3) or not header:  # DictionaryBatch, RecordBatch
-        return False
-    batch = header + struct.unpack_from("<I", metadata, header)[0]
-    if kind == 2:
-        data = _field(metadata, batch, 1)
-        if not data:
-            return False
-        batch = data + struct.unpack_from("<I", metadata, data)[0]
-    return _field(metadata, batch, 3) != 0
-
-
-def _field(data: bytes, table: int, number: int) -> int:
-    """Where field `number` of the flatbuffer table at `table` stands, 0 if it is not set."""
-    vtable = table - struct.unpack_from("<i", data, table)[0]
-    size = struct.unpack_from("<H", data, vtable)[0]
-    at = 4 + 2 * number
-    offset = struct.unpack_from("<H", data, vtable + at)[0] if at + 2 <= size else 0
-    return table + offset if offset else 0

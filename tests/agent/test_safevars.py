@@ -122,6 +122,121 @@ def arrow(table: pa.Table, **options) -> bytes:
 
 
 PICKLE = pickle.dumps(Evil())
+
+
+def extension(name: bytes, metadata: bytes, kind: pa.DataType = pa.int64()) -> bytes:  # noqa: B008
+    about = {b"ARROW:extension:name": name, b"ARROW:extension:metadata": metadata}
+    field = pa.field("a", kind, metadata=about)
+    return arrow(pa.table([pa.array([None], kind)], schema=pa.schema([field])))
+
+
+def views(count: int, size: int) -> pa.Array:
+    whole = pa.array(["x" * size], pa.string_view()).buffers()
+    return pa.Array.from_buffers(
+        pa.string_view(), count, [None, pa.py_buffer(whole[1].to_pybytes() * count), *whole[2:]]
+    )
+
+
+def long_words() -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array([0] * 5000, pa.int8()), pa.array(["x" * (1 << 20)]))
+
+
+# small bytes that would be large or run something; each as a column alone, in a struct and in a list
+BOMBS = {
+    "lists of a fixed size of nothing": pa.FixedSizeListArray.from_arrays(pa.nulls(2_000_000_000), 1_000_000),
+    "structs of nothing": pa.StructArray.from_arrays(
+        [pa.nulls(2_000_000)] * 500, [f"f{n}" for n in range(500)]
+    ),
+    "lists of a fixed size of no bytes": pa.FixedSizeListArray.from_arrays(
+        pa.array([b""] * 10, pa.binary(0)).take(pa.array([0] * 4_000_000, pa.int32())), 1_000
+    ),
+    "one text seen many times": views(3000, 1 << 20),
+    "long words in lists": pa.ListArray.from_arrays(pa.array(range(5001), pa.int32()), long_words()),
+    "long words in structs": pa.StructArray.from_arrays([long_words()], ["w"]),
+}
+
+
+def one_more(array: pa.Array) -> list[pa.Array]:
+    count = len(array)
+    lists = pa.ListArray.from_arrays(pa.array(range(count + 1), pa.int32()), array)
+    return [array, pa.StructArray.from_arrays([array], ["a"]), lists]
+
+
+@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("kind", ["pandas.frame", "pyarrow.table"])
+def test_small_bytes_stay_small(name, kind):
+    for array in one_more(BOMBS[name]):
+        raw = bytearray(arrow(pa.table({"a": array})))
+        before = pa.total_allocated_bytes()
+        with pytest.raises(CantTravel):
+            kernelvars.unpack(leaf(**{"as": "arrow"}, kind=kind), [raw])
+        assert pa.total_allocated_bytes() - before < 64 << 20
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        extension(b"arrow.py_extension_type", PICKLE),  # run by pyarrow before 14.0.1
+        extension(b"POLARS_EXTENSION_TYPE", b"1;4702111234474983744", pa.binary(16)),  # a pointer
+        extension(b"pandas.period", b'{"freq": "D"}'),
+        extension(b"arrow.json", b"", pa.string()),
+        extension(b"anything.else", b""),
+    ],
+)
+def test_no_type_of_a_package_is_made(raw):
+    with pytest.raises(CantTravel, match="a type of a package's own"):
+        kernelvars.unpack(leaf(**{"as": "arrow"}, kind="pyarrow.table"), [bytearray(raw)])
+
+
+def test_an_old_reader_is_not_given_a_strangers_table(monkeypatch):
+    monkeypatch.setattr(pa, "__version__", "14.0.0")
+    with pytest.raises(CantTravel, match=r"14\.0\.1 or newer"):
+        kernelvars.unpack(
+            leaf(**{"as": "arrow"}, kind="pyarrow.table"), [bytearray(arrow(pa.table({"a": [1]})))]
+        )
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        b"{",
+        nested(100_000),
+        b"[]",
+        {"index_columns": [{"kind": "range", "name": None, "start": 0, "stop": 10**12, "step": 1}]},
+        {"index_columns": [{"kind": "range", "name": None, "start": 0, "stop": 10**400, "step": 1}]},
+        {"index_columns": [{"kind": "range", "name": None, "start": 0, "stop": 1, "step": 0}]},
+        {"index_columns": ["nowhere"]},
+        {"index_columns": [], "column_indexes": [{"numpy_type": "__import__('os').abort()"}]},
+        {"index_columns": ["a"], "columns": [{"name": "a", "field_name": "a", "numpy_type": "Sparse[int]"}]},
+        {"index_columns": ["a"], "columns": [{"name": {}, "field_name": [], "numpy_type": "interval"}]},
+    ],
+)
+def test_notes_of_pandas_are_made_anew(notes):
+    full = {"column_indexes": [], "columns": [], "creator": {}, "pandas_version": "2"}
+    text = notes if isinstance(notes, bytes) else json.dumps({**full, **notes}).encode()
+    table = pa.table({"a": [1], "b": [2]}).replace_schema_metadata({b"pandas": text})
+    found = kernelvars.unpack(leaf(**{"as": "arrow"}, kind="pandas.frame"), [bytearray(arrow(table))])
+    assert len(found) == 1
+    assert list(found["b"]) == [2]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"a": [1, 2, 3]}, index=pd.RangeIndex(10, 16, 2, name="r")),
+        pd.DataFrame({1: [1.5], 2: [None]}),
+        pd.DataFrame({"a": pd.array([1, None], "Int64"), "b": pd.array([True, None], "boolean")}),
+        pd.DataFrame({"a": pd.to_datetime(["2026-01-01", None]).tz_localize("Europe/Berlin")}),
+        pd.DataFrame({"x": [1, 2]}, index=pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["k", None])),
+        pd.DataFrame({"empty": pd.Series([None, None], dtype=object)}),
+        pd.DataFrame({"flag": [True, False] * 50_000}),
+        pd.DataFrame(),
+    ],
+)
+def test_frames_come_back_as_they_were(frame):
+    pd.testing.assert_frame_equal(there_and_back(frame), frame)
+
+
 LIES = {
     "a pickle called a table": (leaf(**{"as": "arrow"}), [PICKLE]),
     "a pickle called a tree": (leaf(**{"as": "tree"}, leaves=[]), [PICKLE]),
