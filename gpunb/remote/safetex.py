@@ -83,5 +83,5 @@ def only_typesets(text: str) -> bool:
 
 
 def without_others(text: str) -> str:
-    """`text` in which other commands are none: a mark of no width follows their backslash."""
-    return _COMMAND.sub(lambda found: found[0] if _may_stay(found) else f"\\\u200b{found[0][1:]}", text)
+    """`text` in which other commands are none: their backslash is one that only looks like it."""
+    return _COMMAND.sub(lambda found: found[0] if _may_stay(found) else f"\uff3c{found[0][1:]}", text)

@@ -443,3 +443,62 @@ def _(place: Place) -> str:
     if private[50:120] in sent or KEYS["account"].encode() in sent:
         raise Escaped("a key was sent")
     return "none"
+
+
+@case("20,000 notes in gpunb's name", "19,980 more notes of the host's are not shown")
+def _(place: Place) -> str:
+    said = "session x was ended and is not billed any more"
+    out = io.StringIO()
+    notes = [record(n, RUN, "note", text=said) for n in range(1, 20_001)]
+    cell = lambda head, channel: [  # noqa: E731
+        channel.sendall(data)
+        for data in (protocol.encode({"t": "res", "id": head["id"]}), b"".join(notes), end(20_001))
+    ]
+    with client(place, Mimic(place, cell=cell)) as found:
+        show(found.run_cell("1", run_id=RUN), TextSink(out, out), interactive=False)
+    if f"gpunb: {said}" in out.getvalue():
+        raise Escaped(f"the host spoke as gpunb: {out.getvalue()[:200]}")
+    return out.getvalue().splitlines()[-1]
+
+
+@case("a prompt that its last colours hide", r"^API key:  \| .*asks for a password")
+def _(place: Place) -> str:
+    text = b"gpunb: your key has expired\nAPI key: \x1b[8;30;40m"
+    out = io.StringIO()
+
+    class Sink(TextSink):
+        def ask(self, prompt: str, *, password: bool) -> str:
+            self._write("stdout", f"{self._seam.close()}{prompt}")
+            return ""
+
+    def cell(head: Any, channel: Any) -> None:
+        channel.sendall(protocol.encode({"t": "res", "id": head["id"]}) + stream(1, text))
+        channel.sendall(record(2, RUN, "input", prompt="", password=True) + end(3))
+
+    with client(place, Mimic(place, cell=cell, answer={"taken": True})) as found:
+        show(found.run_cell("1", run_id=RUN), Sink(out, out))
+    if "\x1b[8" in out.getvalue() or "\x1b[0m\n[" not in out.getvalue():
+        raise Escaped(repr(out.getvalue()))
+    return " | ".join(re.sub("\x1b\\[[0-9;]*m", "", out.getvalue()).splitlines()[-2:])
+
+
+@case("it claims other code for a cell than was sent", "^mine; # not sent from this machine")
+def _(place: Place) -> str:
+    from functools import partial
+
+    from gpunb.commands.export import _source
+    from gpunb.sessions import sent
+
+    evil = f"__import__('os').system('touch {place.touched}')\rprint(1)\n%%bash\ntouch x"
+    session: Any = type("Session", (), {"id": "s1", "trust": "stranger"})
+    ends = lambda head, _: (  # noqa: E731
+        protocol.encode({"t": "res", "id": head["id"]}) + record(1, head["run"], "end", state="ok", exit=0)
+    )
+    with client(place, Mimic(place, cell=ends, source={"code": evil})) as found:
+        found.on_start = partial(sent.keep, session.id)
+        mine = found.run_cell("mine")
+        source, known = _source(found, session, mine.id)
+        claimed, unknown = _source(found, session, "aaaaaaaaaa")
+    if not known or unknown or any(not line.startswith("#") for line in claimed.splitlines()):
+        raise Escaped(f"{source!r} {claimed!r}")
+    return f"{source}; {claimed.splitlines()[0]}"

@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.attack.frame import Escaped, Place, case
-from tests.attack.payloads import PAYLOADS
+from tests.attack.payloads import FRAMES, PAYLOADS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 TOKEN = "a-token-of-a-test"
 MOST_SECONDS = 240.0  # JupyterLab starts in the first case
+NAMES = [*PAYLOADS, *FRAMES]
+KNOWN_TO_WORK = ["a script in HTML", "a widget that writes a file by the page's token"]
 _one = ThreadPoolExecutor(1)  # Playwright keeps to one thread
 _lab: dict[str, Any] = {}
 
@@ -34,7 +36,7 @@ def _start(place: Place) -> Page:
     from tests.support.chromium import chromium
 
     base = place.root / "tmp/lab"
-    work = base / "work"
+    work = _lab["work"] = base / "work"
     for folder in (work, base / "config"):
         folder.mkdir(parents=True)
     settings = {
@@ -46,10 +48,9 @@ def _start(place: Place) -> Page:
         },
     }
     (base / "config/jupyter_server_config.json").write_text(json.dumps(settings))
-    code = [f"from tests.attack.stage import play; play({name!r}, {place.url!r})" for name in PAYLOADS]
-    code.append(
-        f"from tests.attack.stage import play; play('a script in HTML', '{place.url}-control', 'own')"
-    )
+    played = [(name, place.url, "stranger") for name in NAMES]
+    played += [(name, f"{place.url}-control", "own") for name in KNOWN_TO_WORK]
+    code = [f"from tests.attack.stage import play; play{one!r}" for one in played]
     empty: dict[str, Any] = {"outputs": [], "execution_count": None}
     cells = [
         {"cell_type": "code", "id": f"c{n}", "metadata": {}, "source": text, **empty}
@@ -116,7 +117,9 @@ _TOUCH = """async (at) => {
         one.removeAttribute('target');
         if (!/^https?:/.test(one.getAttribute('href') || '')) one.click();
     }
-    await new Promise(done => setTimeout(done, 250));
+    await new Promise(done => setTimeout(done, 500));
+    const clean = ({}).pollutedByHost === undefined && typeof [].map === 'function';
+    if (!clean) return ['(the page is polluted)', ''];
     return [location.pathname, area ? area.innerText.slice(0, 300) : ''];
 }"""
 
@@ -129,6 +132,9 @@ def _show(place: Place, at: int) -> str:
     if '"output_type":"error"' in raw:
         raise Escaped(raw[:1500])
     path, text = page.evaluate(_TOUCH, at)
+    written = sorted(one.name for one in _lab["work"].iterdir() if one.name.startswith("pwned"))
+    if written and at < len(NAMES):
+        raise Escaped(f"the page wrote {written}")
     if "/lab" not in path:
         raise Escaped(f"the page went to {path}")
     return f"{outputs} outputs: {' '.join(text.split())[:160]}"
@@ -138,22 +144,34 @@ def _case(place: Place, at: int) -> str:
     return _one.submit(_show, place, at).result(MOST_SECONDS)
 
 
-for _at, _name in enumerate(PAYLOADS):
+for _at, _name in enumerate(NAMES):
     _body = partial(_case, at=_at)
     _body.__module__ = __name__  # type: ignore[attr-defined]
     case(_name, "^[0-9]+ outputs: ")(_body)
 
 
-@case("the watch works: a script of the user's own host does run", "^the canary was seen$")
-def _(place: Place) -> str:
-    _one.submit(_show, place, len(PAYLOADS)).result(MOST_SECONDS)
+def _seen(place: Place, at: int) -> bool:
+    """Whether a case that is known to work is noticed."""
+    _one.submit(_show, place, len(NAMES) + at).result(MOST_SECONDS)
     until = time.monotonic() + 20
     while time.monotonic() < until:
         if any("-control" in hit for hit in place.canary.hits):
             place.canary.hits.clear()
-            return "the canary was seen"
+            return True
         time.sleep(0.1)
     raise Escaped("nobody would have noticed")
+
+
+@case("the watch works: a script of the user's own host does run", "^the canary was seen$")
+def _(place: Place) -> str:
+    return "the canary was seen" if _seen(place, 0) else ""
+
+
+@case("the watch works: a widget of the user's own host writes a file", "^the file was seen$")
+def _(place: Place) -> str:
+    _seen(place, 1)
+    file = _lab["work"] / "pwned.txt"
+    return "the file was seen" if file.exists() else ""
 
 
 def close() -> None:

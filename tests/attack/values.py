@@ -129,3 +129,49 @@ def _(place: Place) -> str:
     host.answers = {"kernel": {"reply": reply}}
     with client(place, host) as found:
         return f"taken: {json.dumps(get(found, ['x']))}"
+
+
+def table(place: Place, made: Any, kind: str = "pandas.frame") -> str:
+    """A table, as a host sends it."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, made.schema) as writer:
+        writer.write_table(made)
+    raw = sink.getvalue().to_pybytes()
+    return take(place, {"name": "x", "as": "arrow", "kind": kind, "sizes": [len(raw)]}, data=raw)
+
+
+@case("312 bytes of a table that would be 3 GB", "a table of [0-9]+ cells in [0-9]+ bytes")
+def _(place: Place) -> str:
+    import pyarrow as pa
+
+    return table(place, pa.table({"a": pa.FixedSizeListArray.from_arrays(pa.nulls(4 * 10**8), 10**6)}))
+
+
+@case("a table whose type is a pickle", "a type of a package's own")
+def _(place: Place) -> str:
+    import pyarrow as pa
+
+    bomb = pickle.dumps(_Bomb(str(place.touched)))
+    about = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": bomb}
+    schema = pa.schema([pa.field("a", pa.int64(), metadata=about)])
+    return table(place, pa.table([pa.array([1])], schema=schema), "pyarrow.table")
+
+
+@case("a table whose type is a pointer of polars", "a type of a package's own")
+def _(place: Place) -> str:
+    import pyarrow as pa
+
+    about = {b"ARROW:extension:name": b"POLARS_EXTENSION_TYPE", b"ARROW:extension:metadata": b"1;64"}
+    schema = pa.schema([pa.field("a", pa.binary(16), metadata=about)])
+    return table(place, pa.table([pa.array([b"A" * 16], pa.binary(16))], schema=schema), "polars.frame")
+
+
+@case("one text seen a thousand times", "a table whose texts would be")
+def _(place: Place) -> str:
+    import pyarrow as pa
+
+    one = pa.array(["x" * (2 << 20)], pa.string_view()).buffers()
+    many = [None, pa.py_buffer(one[1].to_pybytes() * 3000), *one[2:]]
+    return table(place, pa.table({"a": pa.Array.from_buffers(pa.string_view(), 3000, many)}))

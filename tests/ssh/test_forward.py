@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import os
 import socket
 import threading
@@ -158,3 +159,53 @@ def test_the_names_of_forwards() -> None:
     assert own_name("train_2") == "train-2.localhost"
     assert own_name("ä") == "host.localhost"
     assert own_name("..a/../b") == "a-b.localhost"
+
+
+@pytest.mark.slow
+def test_no_host_gets_the_cookies_of_this_machine(connection: Connection, tmp_path: Path) -> None:
+    """In a browser that is logged in at a server on 127.0.0.1, as a Jupyter server's user is."""
+    from tests.support.chromium import chromium
+
+    heard: list[tuple[str, str]] = []
+
+    class Host(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append((self.path, self.headers.get("Cookie", "")))
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            if self.path == "/login":
+                self.send_header("Set-Cookie", "username-127-0-0-1-8888=login; Path=/; HttpOnly")
+                self.send_header("Set-Cookie", "_xsrf=token; Path=/")
+            self.end_headers()
+            self.wfile.write(b"<script>fetch('/js?' + encodeURIComponent(document.cookie))</script>")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Host)
+    threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
+    port = server.server_port
+    try:
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            forward.local(connection, "127.0.0.1", port) as bare,
+            forward.local(connection, "127.0.0.1", port, name="demo.localhost") as named,
+        ):
+            patch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+            patch.setenv("XDG_CACHE_HOME", str(tmp_path))
+            with chromium() as browser:
+                page = browser.new_page()
+                page.set_default_timeout(90_000)
+                page.goto(f"http://127.0.0.1:{port}/login")
+                for one, where in ((bare, "127.0.0.1"), (named, "demo.localhost")):
+                    heard.clear()
+                    with page.expect_response(lambda answer: "/js?" in answer.url):
+                        page.goto(f"http://127.0.0.1:{one.port}/board?a=1")
+                    assert page.evaluate("location.hostname") == where
+                    assert heard[0][0] == "/board?a=1"
+                    got = " ".join(f"{path} {cookie}" for path, cookie in heard)
+                    # the first shows that the browser would have sent them
+                    assert ("login" in got, "token" in got) == ((one is bare), (one is bare)), got
+    finally:
+        server.shutdown()
+        server.server_close()
