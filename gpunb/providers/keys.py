@@ -10,14 +10,16 @@ import contextlib
 import os
 import re
 import stat
+import threading
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from gpunb import paths
+from gpunb import log, paths
 from gpunb.errors import BadInput, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pydantic import SecretStr
@@ -36,6 +38,7 @@ VARIABLES = {
 
 LOCAL = "local"  # this computer: a cloud that needs no key
 _SERVICE = "gpunb"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +159,41 @@ def _found(value: str, source: str) -> FoundKey:
 
 def _keyring() -> Any | None:
     """The usable backend of the system's keyring, or None."""
-    try:
-        import keyring
-        from keyring.errors import KeyringError
-    except ImportError:
+    return _within(_backend)
+
+
+def _backend() -> Any | None:
+    import keyring
+
+    ring = keyring.get_keyring()
+    return ring if ring.priority > 0 else None
+
+
+# A keyring may ask somebody for its password, or hang with its service, and a supervisor has nobody
+# who answers: after so long it counts as none, for a while also for whoever asks next.
+PATIENCE_S = 60.0
+REST_S = 300.0
+_given_up = 0.0  # when (monotonic) it may be asked again
+
+
+def _within(ask: Callable[[], _T]) -> _T | None:
+    """What `ask` gives; None if it fails in whatever way, or does not come back in time."""
+    global _given_up  # noqa: PLW0603 - one system, one keyring
+    if time.monotonic() < _given_up:
         return None
-    with contextlib.suppress(KeyringError, RuntimeError, OSError):
-        ring = keyring.get_keyring()
-        if ring.priority > 0:
-            return ring
-    return None
+    out: list[_T] = []
+
+    def work() -> None:
+        with contextlib.suppress(Exception, SystemExit):  # backends raise what their libraries do
+            out.append(ask())
+
+    thread = threading.Thread(target=work, name="gpunb-keyring", daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    if thread.is_alive():
+        _given_up = time.monotonic() + REST_S
+        log.get(__name__).warning("the system's keyring did not answer for %.0f s", PATIENCE_S)
+    return out[0] if out else None
 
 
 def _ring_name(ring: Any) -> str:
@@ -173,22 +201,13 @@ def _ring_name(ring: Any) -> str:
 
 
 def _ask(ring: Any, method: str, provider: str) -> str | None:
-    """Call the keyring; one that is locked or broken is as good as none."""
-    from keyring.errors import KeyringError
-
-    with contextlib.suppress(KeyringError, RuntimeError, OSError):
-        answer = getattr(ring, method)(_SERVICE, provider)
-        return answer if isinstance(answer, str) else None
-    return None
+    """Call the keyring; one that is locked, broken or silent is as good as none."""
+    answer: Any = _within(lambda: getattr(ring, method)(_SERVICE, provider))
+    return answer if isinstance(answer, str) else None
 
 
 def _put(ring: Any, provider: str, value: str) -> bool:
-    from keyring.errors import KeyringError
-
-    try:
-        ring.set_password(_SERVICE, provider, value)
-    except (KeyringError, RuntimeError, OSError):
-        return False
+    _within(lambda: ring.set_password(_SERVICE, provider, value))
     return _ask(ring, "get_password", provider) == value
 
 

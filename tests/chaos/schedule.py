@@ -232,7 +232,7 @@ class Schedule:
         """`supervisor.run`, on the stage's clock; the next user's verb starts another if it dies."""
         self.stage.say(f"{actor.name} starts")
         try:
-            with self.world.process(actor) as process:
+            with self.world.process(actor, poisoned=True) as process:
                 clouds = StageExecutor(self.stage)
                 watch = Watch(
                     process.ledger,
@@ -256,7 +256,7 @@ class Schedule:
                             for line in looked.errors:
                                 self.stage.say(line)
                             left = looked.sessions + looked.orphans + watch.awaited()
-                            if not checked and not self._trouble_with_lists(looked):
+                            if not checked and not watch.blind and not self._trouble_with_lists(looked):
                                 checked = True
                                 self._check_known(begun)
                         if not left:

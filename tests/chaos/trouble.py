@@ -44,7 +44,8 @@ class Trouble:
         """Do something bad, wait, and again."""
         while True:
             often = [self._answers, self._create]
-            self.random.choice([*often, *often, self._outage, self._machine, self._host])()
+            rare = [self._outage, self._machine, self._host, self._poison, self._client]
+            self.random.choice([*often, *often, *rare])()
             self._heal()
             self.world.stage.sleep(self.random.choice([2.0, 20.0, 90.0]))
 
@@ -58,6 +59,8 @@ class Trouble:
         self.world.agent_fails.clear()
         self.world.away_until.clear()
         self.world.frozen_until.clear()
+        self.world.poison_until.clear()
+        self.world.unusable_until.clear()
         for _, machine in self.world.machines():
             if machine.troubles.pop("destroy-ignored", None):
                 self.healed[machine.id] = self.world.stage.now
@@ -108,6 +111,19 @@ class Trouble:
             cloud.afflict(kind, machine.id, factor=1.5)
         self.happened[kind] += 1
 
+    def _poison(self) -> None:
+        """A session of which a supervisor's every question raises something that nobody expected."""
+        running = [one for _, one in self.world.machines() if one.alive]
+        if running:
+            self.happened["poisoned session"] += 1
+            until = self.world.stage.now + self.random.choice([100.0, 3000.0])
+            self.world.poison_until[self.random.choice(running).id] = until
+
+    def _client(self) -> None:
+        """A proxy in the supervisor's environment that no client of one cloud can be made with."""
+        self.happened["proxy"] += 1
+        self.world.unusable_until[self._cloud()] = self.world.stage.now + self.random.choice([30.0, 400.0])
+
     def _host(self) -> None:
         running = [one for _, one in self.world.machines() if one.alive]
         if not running:
@@ -146,6 +162,7 @@ class Trouble:
             if one.endpoint not in {"create", "search"}
         ]
         late.append(self.healed.get(machine.id, 0.0))
+        late.append(min(self.world.unusable_until.get(name, 0.0), self.world.stage.now))
         if name == "fluence":
             late.append(machine.phase_at)  # from then on it can be ended
         last = max(late)

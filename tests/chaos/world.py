@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -23,13 +24,23 @@ from tests.sessions.scripted import told
 from tests.support.simulated import OPTIONS, PUBLIC_KEY
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from gpunb.sessions.model import Session
     from gpunb.sim import Cloud, Machine
 
+POISON: tuple[Callable[[], Exception], ...] = (
+    lambda: ValueError("Unknown scheme for proxy URL URL('socks://127.0.0.1:7891/')"),
+    lambda: ImportError("Using SOCKS proxy, but the 'socksio' package is not installed"),
+    lambda: KeyError("instances"),
+    lambda: TypeError("'NoneType' object is not subscriptable"),
+    lambda: OSError(28, "No space left on device"),
+    lambda: sqlite3.OperationalError("no such column"),
+    lambda: RecursionError("maximum recursion depth exceeded"),
+    MemoryError,
+    EOFError,
+)
 CLOUDS = ("vast", "deepinfra", "fluence", "sesterce")
 
 
@@ -81,6 +92,8 @@ class World:
         self.steps: dict[str, float] = {}  # machine id -> seconds by which its host's clock was stepped
         self.liars: set[str] = set()  # machine ids whose host says that it is busy for ever
         self.save_fails = False
+        self.poison_until: dict[str, float] = {}  # machine id -> what a supervisor asks of it raises anything
+        self.unusable_until: dict[str, float] = {}  # cloud -> no supervisor can make a client for it
         self.living: set[str] = set()
         self.observer = Ledger.open(self.path, clock=self.clock, owner="observer", owner_lives=self.lives)
         self.offers: dict[str, list[Offer]] = {}
@@ -108,17 +121,36 @@ class World:
         )
 
     @contextlib.contextmanager
-    def process(self, actor: Actor) -> Iterator[Process]:
-        """A process's own ledger, providers and hosts; dead when the block is left."""
+    def process(self, actor: Actor, *, poisoned: bool = False) -> Iterator[Process]:
+        """A process's own ledger, providers and hosts; dead when the block is left.
+
+        A `poisoned` one meets the errors that none of gpunb's classes names.
+        """
         self.living.add(actor.name)
         ledger = StepLedger(self.path, clock=self.clock, owner=actor.name, owner_lives=self.lives)
         ledger.stage = self.stage
-        made = Process(self, ledger)
+        made = Process(self, ledger, poisoned=poisoned)
         try:
             yield made
         finally:
             self.living.discard(actor.name)
             ledger.close()
+
+    def poison(self) -> Exception:
+        """Any error: of a proxy, a parser, a plug-in, a disk."""
+        return self.stage.random.choice(POISON)()
+
+    def spoil(self, provider: Provider) -> None:
+        """Let what is asked about a poisoned machine raise anything, except the call that ends it."""
+        for name in ("get", "presence", "usage"):
+            real = getattr(provider, name)
+
+            def call(instance_id: str, *, real: Callable[[str], Any] = real) -> Any:
+                if self.poison_until.get(instance_id.rpartition(":")[2], 0.0) > self.stage.now:
+                    raise self.poison()
+                return real(instance_id)
+
+            setattr(provider, name, call)
 
     # -- the truth ----------------------------------------------------------
 
@@ -158,24 +190,31 @@ def costs(machine: Machine) -> bool:
 class Process:
     """One process: its ledger, its providers, its way to the hosts."""
 
-    def __init__(self, world: World, ledger: Ledger) -> None:
+    def __init__(self, world: World, ledger: Ledger, *, poisoned: bool = False) -> None:
         self.ledger = ledger
-        self.host = PaperReach(world)
+        self.host = PaperReach(world, poisoned=poisoned)
         self._world = world
+        self._poisoned = poisoned
         self._providers: dict[str, Provider] = {}
 
     def provider(self, name: str) -> Provider:
         """The provider of this name, made once."""
+        world = self._world
+        if self._poisoned and world.unusable_until.get(name, 0.0) > world.stage.now:
+            raise world.poison()
         if name not in self._providers:
-            self._providers[name] = self._world.provider(name)
+            made = self._providers[name] = world.provider(name)
+            if self._poisoned:
+                world.spoil(made)
         return self._providers[name]
 
 
 class PaperReach(Reach):
     """Hosts as the lifecycle sees them, from what the simulated cloud says of the machine."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, poisoned: bool = False) -> None:
         self._world = world
+        self._poisoned = poisoned
 
     def _machine(self, session: Session) -> Machine | None:
         found: Machine | None = self._world.clouds[session.provider].machines.get(
@@ -185,6 +224,9 @@ class PaperReach(Reach):
 
     def _up(self, session: Session) -> Machine:
         machine = self._machine(session)
+        poisoned = machine is not None and self._world.poison_until.get(machine.id, 0.0)
+        if self._poisoned and poisoned and poisoned > self._world.stage.now:
+            raise self._world.poison()
         if machine is not None and self._world.frozen_until.get(machine.id, 0.0) > self._world.stage.now:
             if self._world.stage.me is not None:
                 self._world.stage.sleep(70.0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 
 import keyring
 import pytest
@@ -149,3 +150,50 @@ def test_a_found_key_is_hidden_in_repr_and_log(monkeypatch):
     monkeypatch.setenv("VAST_API_KEY", "hide-me-please-1")
     assert "hide-me" not in repr(keys.find("vast"))
     assert "hide-me" not in log.redact("the key is hide-me-please-1, really")
+
+
+class Broken(Ring):
+    """A backend that raises what its libraries do."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def get_password(self, service, username):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), AttributeError("dbus"), EOFError(), SystemExit(1), MemoryError()]
+)
+def test_whatever_a_keyring_raises_the_file_is_read(error):
+    keyring.set_keyring(Broken(error))
+    keys._write(keys.key_file("vast"), "from-the-file")
+    found = keys.find("vast")
+    assert found is not None
+    assert found.key.get_secret_value() == "from-the-file"
+
+
+def test_a_keyring_that_hangs_is_given_up_for_a_while(monkeypatch):
+    hang = threading.Event()
+
+    class Silent(Ring):
+        asked = 0
+
+        def get_password(self, service, username):
+            Silent.asked += 1
+            hang.wait(30)
+
+    keyring.set_keyring(Silent())
+    monkeypatch.setattr(keys, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(keys, "_given_up", 0.0)
+    keys._write(keys.key_file("vast"), "from-the-file")
+    try:
+        for _ in range(3):
+            found = keys.find("vast")
+            assert found is not None
+            assert found.source.startswith("file")
+        assert Silent.asked == 1
+    finally:
+        hang.set()
+        monkeypatch.setattr(keys, "_given_up", 0.0)

@@ -16,7 +16,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from gpunb.errors import AuthFailed, HostError, LedgerError, LedgerUnwritable, SettingsError, Unavailable
-from gpunb.sessions import supervisor
+from gpunb.sessions import supervisor, watchers
 from gpunb.sessions.ledger import Ledger
 from gpunb.sessions.model import SessionState
 from gpunb.sessions.watching import Watch
@@ -355,3 +355,81 @@ def test_a_stale_host_is_let_go_when_another_process_ended_the_session(world: Wo
     other.close()
     watcher.tick()
     assert session.id in dropped
+
+
+# -- a supervisor that can't use a cloud, and another one that can --------------
+
+
+def test_another_supervisor_serves_the_cloud_that_the_first_can_not_use(world: World) -> None:
+    """The first one was started from a terminal without the key, or with a proxy that no client takes."""
+    session = world.rent(name="fit", hours=1)
+    owners = {"first", "second"}
+    first, second = (
+        Ledger.open(world.path, clock=world.clock, owner=one, owner_lives=lambda other: other in owners)
+        for one in ("first", "second")
+    )
+
+    def blind(name: str) -> Any:
+        msg = f"there is no key for {name}"
+        raise AuthFailed(msg, provider=name)
+
+    def look(ledger: Ledger, providers: Any, watcher: dict[Ledger, Any]) -> None:
+        if ledger not in watcher:
+            watch = Watch(ledger, providers, host=world.host, tick_s=TICK)
+            watcher[ledger] = (watch, watchers.Duties(ledger))
+        supervisor._look(ledger, *watcher[ledger], "detached", None)
+
+    made: dict[Ledger, Any] = {}
+    look(first, blind, made)
+    assert watchers.unserved(first) == {"scripted": "there is no key for scripted"}
+    (told,) = watchers.unwatched(first)
+    assert "the leases of fit" in told
+    started: list[str] = []
+
+    def able(name: str) -> bool:
+        started.append(name)
+        return True
+
+    assert watchers.ensure(first, ["true"], able=able), "a process that can use it starts one that does"
+    watchers._children.pop().wait(10)
+    assert started == ["scripted"]
+    assert not watchers.ensure(first, ["true"], able=lambda _: False), "one that can't does not"
+    look(second, lambda _: world.cloud, made)
+    look(second, lambda _: world.cloud, made)
+    assert watchers.unwatched(first) == []
+    assert not watchers.ensure(first, ["true"], able=able), "it is served"
+    world.clock.sleep(3600)
+    for _ in range(3):
+        look(first, blind, made)
+        look(second, lambda _: world.cloud, made)
+        world.clock.sleep(TICK)
+    assert world.ledger.get(session.id).state is S.GONE
+    owners.discard("second")
+    first.close()
+    second.close()
+
+
+def test_a_key_that_comes_later_is_taken(world: World) -> None:
+    world.rent(name="fit", hours=1)
+    keys = ["wrong"]
+    renewed: list[str] = []
+
+    def instances() -> Any:
+        msg = "401"
+        raise AuthFailed(msg, provider="scripted")
+
+    locked = OtherCloud(world.clock)
+    locked.instances = instances  # type: ignore[method-assign]
+    watcher = Watch(
+        world.ledger,
+        lambda _: world.cloud if keys[0] == "right" else locked,
+        host=world.host,
+        tick_s=TICK,
+        renew=renewed.append,
+    )
+    play(world, watcher, 60)
+    assert watcher.blind == {"scripted": "401"}
+    assert renewed == ["scripted"]
+    keys[0] = "right"
+    play(world, watcher, 120)
+    assert watcher.blind == {}
