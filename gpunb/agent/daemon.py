@@ -255,8 +255,10 @@ class Agent:
         return {"samples": found, "time": time.time()}
 
     async def op_runs(self, args: dict[str, Any]) -> dict[str, Any]:
-        """All runs, oldest first."""
-        found = sorted(self.runs.values(), key=lambda run: run.about.get("created") or 0)
+        """All runs, oldest first; ``ended_within`` leaves out those that ended more seconds ago than that."""
+        within = args.get("ended_within")
+        found = [run for run in self.runs.values() if within is None or (run.age("ended") or 0.0) < within]
+        found.sort(key=lambda run: run.about.get("created") or 0)
         return {"runs": [run.info() for run in found[-int(args.get("limit", 1000)) :]]}
 
     async def op_info(self, args: dict[str, Any]) -> dict[str, Any]:

@@ -261,9 +261,9 @@ class AgentClient(Line):
             number = min(number, followers.taken)
         self._send(protocol.encode({"t": "req", "id": 0, "op": "ack", "run": run_id, "n": number}))
 
-    def runs(self) -> list[RunInfo]:
-        """All runs that the host knows, oldest first."""
-        found = self.request("runs").get("runs")
+    def runs(self, *, ended_within: float | None = None) -> list[RunInfo]:
+        """All runs that the host knows, oldest first; those that ended longer ago (seconds) are left out."""
+        found = self.request("runs", ended_within=ended_within).get("runs")
         if found is None:
             raise odd(self.name, "'runs' without a list of them")
         return [self._info(raw) for raw in found]

@@ -60,11 +60,14 @@ class _Held:
     endpoint: Endpoint | None = None
     connection: Connection | None = None
     agent: AgentClient | None = None
+    pulsed: tuple[AgentClient, float] | None = None  # who was asked what runs, and when (monotonic)
 
 
 # The ledger decides what is idle. The host acts on its own count only when nobody has told it better.
 HOST_GRACE_S = 180.0
 SETTLE_S = 30.0
+# Who was asked that recently is not told of what had ended long before.
+ALL_RUNS_S = 600.0
 
 _held: dict[str, _Held] = {}
 _lock = threading.Lock()
