@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from gpunb.errors import AuthRefused, GpunbError, HostError, HostSilent, Unreachable
 from gpunb.progress import SILENT
 from gpunb.ssh.channel import BILLED, Channel, reason
-from gpunb.ssh.handshake import Busy, handshake
+from gpunb.ssh.handshake import handshake
+from gpunb.ssh.wire import Busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -211,7 +212,14 @@ class Connection:
         except BaseException:
             other.close()
             raise
-        channel.owned = other.close
+
+        def end() -> None:
+            with contextlib.suppress(ValueError):
+                self._closers.remove(other.close)
+            other.close()
+
+        self.on_close(other.close)  # whoever waits in the channel is woken with all the others
+        channel.owned = end
         return channel
 
     def run(
@@ -298,7 +306,7 @@ class Connection:
         if self._closing.is_set():
             return
         self._closing.set()
-        for closer in self._closers:
+        for closer in list(self._closers):
             with contextlib.suppress(OSError, GpunbError):
                 closer()
         self.transport.close()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gpunb.errors import AuthRefused, Incompatible, Unreachable
 from gpunb.ssh import hostkeys
 from gpunb.ssh.channel import BILLED, Guard, reason
-from gpunb.ssh.wire import Wire, connect
+from gpunb.ssh.wire import Busy, Wire, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gpunb.ssh.endpoint import Endpoint
 
-__all__ = ["Busy", "handshake", "host_keys"]
+__all__ = ["handshake", "host_keys"]
 
 # In order of preference. Only what OpenSSH 9 offers by default and today's
 # advice allows: no CBC, no SHA-1, no MD5, no DSA; AES-GCM first, it needs no
@@ -46,10 +46,6 @@ _KEYS = (
     "rsa-sha2-256",
 )
 _OLD_PUBKEYS = ["ssh-rsa", "ssh-dss", "ssh-rsa-cert-v01@openssh.com"]
-
-
-class Busy(Unreachable):
-    """It closed the connection before it said a word: still booting, or too many logins at once."""
 
 
 class _NoServer(Unreachable):

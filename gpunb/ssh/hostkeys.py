@@ -143,8 +143,9 @@ def _changed(alias: str, known: list[str], shown: str) -> HostKeyChanged:
 def way_on(name: str, shown: str) -> str:
     """What to do about a new key: only somebody who sees it elsewhere can say that it is the machine's."""
     return (
-        f"compare it with what the provider's console shows of the machine: if it is the same,"
-        f" `gpunb trust {name} --host-key {fingerprint(shown)}`; if not, `gpunb down {name}`"
+        f"compare it with what the provider's console shows of the machine (`gpunb show {name}`):"
+        f" if it is the same, `gpunb trust {name} --host-key {fingerprint(shown)}`;"
+        f" if not, `gpunb down {name}`"
     )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gpunb.ssh.endpoint import Endpoint
 
-__all__ = ["Wire", "connect", "tune"]
+__all__ = ["Busy", "Wire", "connect", "tune"]
 
 _NEXT_S = 0.25  # RFC 8305's pause before the next address is tried beside the one before
 
@@ -30,6 +30,10 @@ _WHY = {
     errno.ETIMEDOUT: "no answer",
     errno.ECONNRESET: "connection reset",
 }
+
+
+class Busy(Unreachable):
+    """It closed the connection before it said a word: still booting, or too many logins at once."""
 
 
 class Wire(socket.socket):
@@ -102,6 +106,8 @@ def connect(endpoint: Endpoint, *, timeout: float, skip: Collection[str] = ()) -
         msg = f"{endpoint} gives no answer within {timeout:.3g} s (off, still booting, or behind a firewall)"
         raise Unreachable(msg) from err
     except OSError as err:
+        if err.errno in {errno.EPIPE, errno.ECONNRESET}:  # reset as soon as it stood
+            raise _at_once(endpoint) from err
         msg = f"{endpoint} can't be reached: {_WHY.get(err.errno or 0, err.strerror or str(err))}"
         raise Unreachable(msg) from err
     wire = Wire(fileno=plain.detach())
@@ -112,9 +118,12 @@ def connect(endpoint: Endpoint, *, timeout: float, skip: Collection[str] = ()) -
         tune(wire)
     except OSError as err:  # reset between accept and here
         wire.close()
-        msg = f"{endpoint} closed the connection at once: {err.strerror}"
-        raise Unreachable(msg) from err
+        raise _at_once(endpoint) from err
     return wire
+
+
+def _at_once(endpoint: Endpoint) -> Busy:
+    return Busy(f"{endpoint} closed the connection at once (still booting, or too many connections)")
 
 
 def _in_turn(found: list[Any]) -> list[Any]:

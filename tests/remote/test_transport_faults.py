@@ -118,6 +118,11 @@ def exec_(client: AgentClient, _folder: Path) -> None:
     assert "".join(kept["stderr"]) == "done\n"
 
 
+def connecting(client: AgentClient, _folder: Path) -> None:
+    with AgentClient.connect(client.endpoint, python=sys.executable, trust="own", patience=20) as other:
+        assert other.info.home == client.info.home
+
+
 def forwarded(client: AgentClient, _folder: Path) -> None:
     import socket
 
@@ -131,7 +136,10 @@ def forwarded(client: AgentClient, _folder: Path) -> None:
             assert said in (b"", b"SSH-2.0"[: len(said)])
 
 
-DOORS = {one.__name__: one for one in (cell, variables, stream_sync, sftp_sync, hosted, exec_, forwarded)}
+DOORS = {
+    one.__name__: one
+    for one in (cell, variables, stream_sync, sftp_sync, hosted, exec_, forwarded, connecting)
+}
 
 
 @pytest.mark.parametrize("door", sorted(DOORS))

@@ -207,9 +207,13 @@ def test_a_host_of_one_session_gets_a_connection_for_each(narrow: Connection) ->
     assert narrow.run("echo beside").out == b"beside\n"
     with pytest.raises(HostError, match="MaxSessions"):
         narrow.subsystem("sftp", more=False)
-    for channel in kept:
+    for channel in kept[:2]:
         channel.close()
     assert narrow.run("echo after").out == b"after\n"
+    narrow.close()  # and with it what was opened beside it
+    with pytest.raises(Unreachable):
+        kept[2].take(1)
+    assert kept[2].over
 
 
 def test_a_host_that_forbids_forwarding_says_so(tmp_path: Path, line: Connection) -> None:
