@@ -21,6 +21,7 @@ OWN = {
     "hours": 3.0,
     "idle": 1200.0,
     "budget": 5.0,
+    "price_tolerance": 0.1,
     "disk_gb": 30.0,
     "cell_timeout": 600.0,
     "save": ["mine"],
@@ -32,6 +33,7 @@ WIDER: dict[str, Any] = {
     "hours": 8784,
     "idle": "8784h",
     "budget": 1_000_000_000,
+    "price_tolerance": 1,
     "disk_gb": 5000,
     "cell_timeout": "8784h",
     "save": [".bashrc", "."],
@@ -44,6 +46,7 @@ NARROWER: dict[str, Any] = {
     "hours": 1,
     "idle": "5m",
     "budget": 2,
+    "price_tolerance": 0.01,
     "disk_gb": 10,
     "cell_timeout": "1m",
 }
