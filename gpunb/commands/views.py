@@ -239,10 +239,16 @@ def warnings(
             notes.append(Note(f"{found.name} is ending; {found.provider} has not confirmed it yet", "warn"))
         elif found.cloud_state in _AWAY:
             notes.append(Note(f"{found.name}: {_AWAY[found.cloud_state]}; {_next_step(found)}", "bad"))
+            if found.save:
+                lost = f"{', '.join(found.save)} can't be brought back while it is away"
+                notes.append(
+                    Note(f"{found.name}: {lost}, and is lost with it at the end of its lease", "bad")
+                )
         elif found.state is SessionState.STOPPED and found.stopped_usd_h > 0:
             price = price_text(found.stopped_usd_h)
             what = f"{found.name} is stopped and still costs {price} an hour for its disk"
-            notes.append(Note(f"{what}; down {found.name} ends that", "warn"))
+            files = f"; {', '.join(found.save)} comes home by a start before its end" if found.save else ""
+            notes.append(Note(f"{what}{files}; down {found.name} ends that", "warn"))
     return notes
 
 

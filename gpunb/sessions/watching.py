@@ -29,6 +29,7 @@ from gpunb.sessions.model import OVER, Cost, IntentState, Lease, Session, Sessio
 from gpunb.sessions.orphans import sweep
 from gpunb.sessions.reach import HOST, Reach
 from gpunb.sessions.receipts import write_receipt
+from gpunb.sessions.rescue import files_due, started_for_files
 from gpunb.sessions.saving import fetch_saves
 from gpunb.sessions.tending import Tender
 from gpunb.sessions.timing import Timing
@@ -446,7 +447,7 @@ class Watch:
             return end_step(ledger, listing, session, self.timing)
         if session.state not in _RENTED:
             return session
-        over = due(session, cost, ledger.clock.time())
+        over = due(session, cost, ledger.clock.time()) or files_due(session, cost, ledger.clock.time())
         if over is not None and over.why == "idle":
             session = self._tender.ask(session)
             over = due(session, cost, ledger.clock.time())
@@ -518,7 +519,7 @@ class Watch:
     ) -> Session:
         looked.ended.append((session.name, why))
         self._decided[session.id] = why
-        if self.pool is None or session.state is not _S.READY:
+        if self.pool is None or not (session.state is _S.READY or session.save):
             return self._end_now(listing, session, why)
         with self._lock:
             self._ending.add(session.id)
@@ -546,15 +547,16 @@ class Watch:
     def _end_now(self, listing: Listing, session: Session, why: str) -> Session:
         """Bring back what was asked for, within its limit, and end it whatever came of that."""
         was = session.state
-        if was is _S.READY and session.save:
-            settle_work(session, self.host, self.timing.agent_s)
+        if was in {_S.READY, _S.STOPPED} and session.save:
             try:
+                session = started_for_files(self.ledger, listing.provider, session, self.host, self.timing)
+                settle_work(session, self.host, self.timing.agent_s)
                 fetch_saves(self.ledger, session, self.host, self.timing, last=True)
             except ANY as err:  # the disk is full, the folder is gone: told, and no reason to go on paying
                 self._trouble.append(f"{session.name}: what was to be saved could not be: {words(err)}")
                 self._unsaved(session, words(err))
             with suppress(*ANY):
-                if self._kept(session, why):
+                if was is _S.READY and self._kept(session, why):
                     self._decided.pop(session.id, None)
                     return self.ledger.get(session.id)
         session = begin_end(self.ledger, session.id, why)
