@@ -342,6 +342,7 @@ class Player:
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
         self._odd = 0
         self._notes = 0
+        self._seam = Seam()
 
     def play(self, record: Record) -> None:
         """Show one record; one that is not of the documented shape is left out."""
@@ -377,7 +378,9 @@ class Player:
             if not self.interactive and record.number > self.handle.history:
                 prompt = self.gate.line(head.get("prompt", ""), 200)
                 answers = f"gpunb attach {self.handle.id} gives one"
-                self.sink.note(f"it waits for an answer to {prompt!r}; {answers}")
+                self._notes += 1
+                if self.gate.trust == "own" or self._notes <= MOST_NOTES:
+                    self.sink.note(f"it waits for an answer to {prompt!r}; {answers}")
         elif record.kind == "answered":
             self._asked = None
 
@@ -390,6 +393,9 @@ class Player:
         prompt = self.gate.line(asked.head.get("prompt", ""))
         if self.gate.trust == "own" and getattr(self.sink, "is_the_hosts", False):
             who, prompt = "", str(asked.head.get("prompt", ""))[:1000]
+        before = self._seam.close() if self.gate.trust != "own" else ""
+        if before:  # the host's last colours and words are no part of the prompt, whatever the sink is
+            self.sink.stream("stdout", before)
         try:
             text = self.sink.ask(f"{who} {prompt} " if who else prompt, password=password)
         except EOFError:
@@ -410,6 +416,7 @@ class Player:
             text = self.gate.stream(stream, decoder.decode(bytes(data[at : at + max(int(size), 0)])))
             at += max(int(size), 0)
             if text:
+                self._seam.printed(text)
                 self.sink.stream(stream, text)
 
     def _message(self, kind: str, record: Record) -> None:

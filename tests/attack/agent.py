@@ -468,7 +468,7 @@ def _(place: Place) -> str:
 
     class Sink(TextSink):
         def ask(self, prompt: str, *, password: bool) -> str:
-            self._write("stdout", f"{self._seam.close()}{prompt}")
+            out.write(prompt)  # whatever the sink, the prompt stands apart
             return ""
 
     def cell(head: Any, channel: Any) -> None:
