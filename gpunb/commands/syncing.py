@@ -260,7 +260,7 @@ def summary(report: SyncReport) -> str:
     if report.way:
         parts.append(report.way)
     if report.matched_bytes:
-        parts.append(f"{bytes_text(report.matched_bytes)} of changed files did not have to go")
+        parts.append(f"{bytes_text(report.matched_bytes)} (holes, or there already) did not have to go")
     if plan.unchanged:
         parts.append(f"{len(plan.unchanged)} were there already")
     if report.deleted:

@@ -219,6 +219,19 @@ class HostsFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has n
                     out[info["name"]] = info
         return out if detail else list(out)
 
+    def du(
+        self,
+        path: str,
+        total: bool = True,
+        maxdepth: int | None = None,
+        withdirs: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Bytes of the files below `path`, in all or of each, by one listing of many folders at once."""
+        found = self.find(path, maxdepth=maxdepth, withdirs=withdirs, detail=True, **kwargs)
+        sizes = {name: info["size"] for name, info in found.items()}
+        return sum(sizes.values()) if total else sizes
+
     def modified(self, path: str) -> datetime:
         """When the file was changed last, by the host's clock."""
         return datetime.fromtimestamp(self.info(path)["mtime"], tz=timezone.utc)

@@ -77,6 +77,7 @@ class HostFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no typ
 
     def _fetch_range(self, start: int, end: int) -> bytes:
         path = self.path
+        end = min(end, max(start, self.size))  # a block of a small file is no more than the file
         data: bytes = self.fs.again(
             path, lambda files, place: named(path, lambda one: files.read(one, start, end), place)
         )

@@ -141,6 +141,9 @@ class Rules:
             wanted = self._include.decide(path, folder=folder) if self._include else None
             if wanted is not None:
                 self._masked[wanted.number] = excluded.text
+            for pattern in self._include if folder else ():  # one that names what lies in it
+                if f"{pattern.text.lstrip('/')}/".startswith(f"{path}/"):
+                    self._masked.setdefault(pattern.number, excluded.text)
             return f"exclude {excluded.text!r}"
         name = path.rpartition("/")[2]
         included = self._is_included(path, folder=folder) or (folder and self._leads_to_wanted(path))

@@ -394,3 +394,23 @@ def test_pipes_and_links_to_nothing_hang_nothing(fs, host_home, tmp_path):
             ask()
     found = fs.cat("box/ff/", recursive=True, on_error="omit")
     assert list(found) == ["box/ff/file"]
+
+
+def test_du_is_what_the_local_file_system_says_and_asks_no_file_by_file(fs, host_home, monkeypatch):
+    root = host_home / "du"
+    (root / "sub/deep").mkdir(parents=True)
+    for number in range(20):
+        (root / f"sub/deep/{number}").write_bytes(bytes(number))
+    (root / "one").write_bytes(bytes(7))
+    local = LocalFileSystem()
+    asked = []
+    real = fs.info
+    monkeypatch.setattr(fs, "info", lambda path, **kwargs: (asked.append(path), real(path, **kwargs))[1])
+    assert fs.du("box/du") == local.du(str(root)) == 197
+    assert fs.du("box/du/one") == 7
+    assert fs.du("box/du", maxdepth=1) == local.du(str(root), maxdepth=1) == 7
+    found = fs.du("box/du", total=False)
+    assert {name.removeprefix("box/du/"): size for name, size in found.items()} == {
+        name.removeprefix(f"{root}/"): size for name, size in local.du(str(root), total=False).items()
+    }
+    assert len(asked) <= 4

@@ -106,6 +106,10 @@ def test_links_are_named_with_where_they_lead(tmp_path: Path) -> None:
     ("options", "says"),
     [
         ({"exclude": ["*"], "include": ["*.py"]}, r"--include '\*.py' has no effect"),
+        (
+            {"exclude": ["data/"], "include": ["data/big.bin"]},
+            "'data/big.bin' has no effect",
+        ),
         ({"exclude": ["./data"]}, "--exclude './data' matches nothing: .* write '/data'"),
         ({"exclude": ["data\\big.bin"]}, "matches nothing"),
         ({"exclude": ["../src/data"]}, "matches nothing: patterns begin in the folder"),
