@@ -7,6 +7,7 @@ import contextlib
 import os
 import stat
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
@@ -14,6 +15,7 @@ import pytest
 
 from gpunb.errors import GpunbError, ProtocolError, SyncError, Unreachable
 from gpunb.ssh import Connection, Endpoint, generate
+from gpunb.ssh.channel import Channel
 from gpunb.sync import remote, rsync, sftpwire, sync
 from gpunb.sync.plan import Item
 from gpunb.sync.safe import LocalRoot, umask
@@ -21,7 +23,6 @@ from tests.support.trees import shape
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
 
 FILE, FOLDER, LINK = stat.S_IFREG | 0o4777, stat.S_IFDIR | 0o1777, stat.S_IFLNK | 0o777
 
@@ -289,6 +290,11 @@ class _Wire:
         pass
 
 
+def _channel(answer: Callable[[bytes], bytes]) -> Channel:
+    where = Endpoint(host="127.0.0.1", port=22, user="u", key=Path("k"), known_hosts=Path("h"), alias="a")
+    return Channel(_Wire(answer), where)  # type: ignore[arg-type]
+
+
 def _packet(kind: int, body: bytes) -> bytes:
     return (len(body) + 1).to_bytes(4, "big") + bytes([kind]) + body
 
@@ -317,7 +323,7 @@ def test_bytes_that_are_no_sftp(says: Callable[[bytes], bytes], error: type[Gpun
     def answer(packet: bytes) -> bytes:
         return _packet(2, b"\0\0\0\3") if packet[0] == 1 else says(packet[1:5])
 
-    pump = sftpwire.Pump(_Wire(answer))  # type: ignore[arg-type]
+    pump = sftpwire.Pump(_channel(answer))
 
     def task() -> sftpwire.Task:
         yield sftpwire.Request(sftpwire.OPENDIR, sftpwire.string(b"x"))
@@ -331,7 +337,7 @@ def test_bytes_that_are_no_sftp(says: Callable[[bytes], bytes], error: type[Gpun
 )
 def test_a_server_that_does_not_begin_as_sftp(first: bytes) -> None:
     with pytest.raises(GpunbError):
-        sftpwire.Pump(_Wire(lambda _packet: first))  # type: ignore[arg-type]
+        sftpwire.Pump(_channel(lambda _packet: first))
 
 
 def test_a_folder_swapped_for_a_link_meanwhile(tmp_path: Path) -> None:
