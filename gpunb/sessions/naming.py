@@ -68,7 +68,7 @@ def acting(name: str, live: Sequence[Session], over: Sequence[Session]) -> Sessi
         asked=name,
         close=_close(name, live),
         bill="it costs nothing any more, and nothing was changed",
-        hint=f"gpunb show {name} tells what it was",
+        hint=f"gpunb show {name} tells what it was{'' if live else '; gpunb rent starts another'}",
     )
     raise err
 

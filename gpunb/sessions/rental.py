@@ -52,6 +52,7 @@ _REFUSALS = (OfferGone, NoFunds, AuthFailed, RateLimited, QuotaExhausted, NotSup
 # (another host key than ours is no machine's fault: somebody may sit in between)
 _FINAL = (AuthFailed, QuotaExhausted, NotSupported, BadInput, Unfit, HostKeyChanged)
 _RATE_WAIT_S = 60.0
+_RATE_TRIES = 2  # how often an offer is asked for again that a cloud was asked for too soon
 
 
 @dataclass(slots=True, kw_only=True)
@@ -250,12 +251,16 @@ class Rental:
             self.watch(ledger)
         public_key = self.host.prepare(self.id, label_for(ledger.installation, self.id))
         failed: list[str] = []
-        for number, offer in enumerate(offers, 1):
+        queue, again = list(offers), 0
+        for number, offer in enumerate(queue, 1):
             turn = self._one(offer, number, public_key)
             if isinstance(turn, Session):
                 return turn
             failed.append(f"{offer.id}: {turn.message}")
-            if isinstance(turn, _FINAL) or len(offers) == 1:
+            if isinstance(turn, RateLimited) and again < _RATE_TRIES:
+                queue.append(offer)  # it is not gone: others rent at the same moment
+                again += 1
+            if isinstance(turn, _FINAL) or (len(offers) == 1 and number == len(queue)):
                 self._give_up(failed)
                 if turn.bill is None:
                     turn.bill = self._bill(ledger.get(self.id))

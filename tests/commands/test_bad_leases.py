@@ -44,7 +44,7 @@ def test_extend_on_a_session_that_is_gone(demo: Gpunb) -> None:
     assert demo("down", "demo", "--yes").code == 0
     said = demo("extend", "1h", "-s", "demo")
     assert said.code not in {0, 70}
-    assert "demo is gone: its lease can't be extended" in said.err
+    assert "session demo has ended already (gone)" in said.err
     assert "gpunb rent" in said.err
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gpunb.errors import OfferGone
+from gpunb.errors import OfferGone, RateLimited
 from gpunb.sessions.agreement import Agreement
 from gpunb.sessions.model import SessionState as S
 from tests.sessions.scripted import raising
@@ -115,3 +115,17 @@ def test_what_costs_nothing_leads_to_nothing_that_costs(world: World) -> None:
     with pytest.raises(OfferGone):
         world.rent(world.cloud.offer("o1", usd_h=0.0), world.cloud.offer("o2", usd_h=0.01))
     assert world.cloud.creates == 1
+
+
+def test_an_offer_that_was_asked_for_too_soon_is_not_gone(world: World) -> None:
+    """Three terminals rent at once: the cloud wants a pause, and there is no other offer like it."""
+    too_soon = RateLimited("too soon", provider="scripted", retry_after=7.0)
+    world.cloud.script.create_before = [raising(too_soon), raising(too_soon)]
+    began = world.clock.now
+    assert world.rent(world.cloud.offer("o1"), world.cloud.offer("dear", usd_h=9.0)).offer["id"] == "o1"
+    assert world.cloud.creates == 3
+    assert world.clock.now - began >= 14.0, "it waited as long as the cloud said"
+    world.cloud.script.create_before = [raising(too_soon)] * 9
+    with pytest.raises(RateLimited):
+        world.rent(world.cloud.offer("o1"))
+    assert world.cloud.creates == 6
