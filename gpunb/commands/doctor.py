@@ -186,6 +186,7 @@ def _supervisor(context: Context) -> Iterator[Finding]:
 def _clouds(context: Context) -> Iterator[Finding]:
     from gpunb.commands.cli import VERBS
     from gpunb.providers import keys, names, provider_class
+    from gpunb.sessions.trouble import ANY, words
 
     try:
         used = set(keys.asked(context.settings, names()))
@@ -205,8 +206,9 @@ def _clouds(context: Context) -> Iterator[Finding]:
                 )
                 continue
             account = provider.check()
-        except GpunbError as err:
-            yield Finding(f"cloud {name}", "bad" if name in used else "warn", err.message, err.hint or "")
+        except ANY as err:  # a plug-in raises what it likes, and the other clouds are asked all the same
+            todo = getattr(err, "hint", None) or ""
+            yield Finding(f"cloud {name}", "bad" if name in used else "warn", words(err), todo)
         else:
             money = "" if account.balance_usd is None else f", balance {money_text(account.balance_usd)}"
             who = f" as {account.user}" if account.user else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import time
@@ -164,3 +165,23 @@ def test_down_with_a_wrong_key_ends_nothing_and_names_the_variable(
         assert "nothing was ended; fit goes on" in ran.err
         with Ledger.open() as ledger:
             assert ledger.get(session.id).state is S.READY
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("OWNHOST"), ValueError("Unknown scheme"), OSError(5, "I/O error")]
+)
+def test_doctor_names_a_cloud_that_can_not_be_made_and_goes_on(
+    gpunb: Gpunb, home: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    from gpunb.providers.local import LocalProvider
+
+    def broken(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalProvider, "__init__", broken)
+        ran = gpunb("doctor", "--json")
+    assert ran.code != 70, ran.err
+    (found,) = [one for one in json.loads(ran.out) if one["what"] == "cloud local"]
+    assert type(error).__name__ in found["finding"]
+    assert any(one["what"] == "cloud vast" for one in json.loads(ran.out))
