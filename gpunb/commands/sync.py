@@ -188,6 +188,8 @@ def _follow(
         msg = "--watch: takes one SRC, which must be here, and no --dry-run"
         raise BadInput(msg)
     reports = follow(context, session, sources, up[1], **plain)
+    if not reports:
+        return Result({"session": session.name}, Note("stopped before the first sync was over", "warn"))
     return _results(reports[-1:], session, dry_run=False)
 
 

@@ -164,6 +164,17 @@ class TestWatch:
 
 
 @pytest.mark.slow
+def test_ctrl_c_in_the_first_sync_of_a_watch(demo: Gpunb, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_args: Any, **_options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    Path("src").mkdir()
+    monkeypatch.setattr(syncing, "move", interrupted)
+    ran = demo("sync", "src", ":x", "--watch")
+    assert (ran.code, "stopped before the first sync" in ran.out) == (0, True), ran.err
+
+
+@pytest.mark.slow
 def test_watch_follows_changes_until_ctrl_c(demo: Gpunb, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("src").mkdir()
     Path("src/a").write_text("1")
