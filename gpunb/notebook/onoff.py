@@ -33,7 +33,8 @@ _STAYS = re.compile(r"^(?:[A-Za-z_]\w*\s*=\s*)?%(?:gpu\b|(?:re|un)?load_ext\s+gp
 _STAYS_INSIDE = re.compile(r"^[ \t]+(?:[A-Za-z_]\w*\s*=\s*)?%gpu\b")
 _CLAUSE = re.compile(r"^(?:else|elif|except|finally)\b")
 _CALL = "get_ipython().run_line_magic('gpu'"
-_LOCAL = re.compile(r"^%%local\s*$")
+_GPU = re.compile(r"^%%gpu\b")
+_LOCAL = re.compile(r"^%%local\b")
 _SWITCH = re.compile(r"^%gpu\s+(on|off)\b(?!.*(?:\s-h\b|\s--help\b))")
 
 
@@ -48,12 +49,13 @@ class Router:
 
     def __call__(self, lines: list[str]) -> list[str]:
         """The cell's lines, those for the host wrapped."""
-        if lines and _LOCAL.match(lines[0]):
-            return lines[1:] or [""]
+        marked = _marked(lines)
+        if marked is not None:
+            return marked
         on = mode_of(self.shell) is not None
         if not on and not any(_SWITCH.match(line) for line in lines):
             return lines
-        if not lines or lines[0].startswith("%%gpu") or not self._sent_by_user(lines):
+        if not lines or not self._sent_by_user(lines):
             return lines
         return self._routed(lines, on=on)
 
@@ -139,6 +141,24 @@ class Router:
                 break
             lines = transform(lines)
         return lines
+
+
+def _marked(lines: list[str]) -> list[str] | None:
+    """The cell that says by ``%%local`` or ``%%gpu`` where it runs; None if it says nothing.
+
+    The mark may stand below comments, which IPython does not take for a cell magic then, and below
+    other cell magics: what is meant to stay must not go because of what stands above the mark.
+    """
+    for at, line in enumerate(lines):
+        above = lines[:at]
+        bare = not any(one.startswith("%%") for one in above)
+        if _LOCAL.match(line):
+            return [*([] if bare else above), *lines[at + 1 :]] or [""]
+        if _GPU.match(line):
+            return [line, *above, *lines[at + 1 :]] if bare else lines
+        if line.strip() and not line.startswith(("#", "%%")):
+            break
+    return None
 
 
 def _begins(line: str) -> bool:

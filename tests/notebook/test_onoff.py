@@ -155,6 +155,23 @@ def test_local_holds_for_all_that_the_cell_runs(on: Notebook, work: Path) -> Non
     assert on.run("%%local\n'api_key' in globals()").bundles[-1]["text/plain"] == "True"
 
 
+def test_the_mark_holds_below_comments_and_other_magics(on: Notebook) -> None:
+    for cell in (
+        f"# not there\n\n%%local\n{WHERE}",
+        f"%%local  # keys stay here\n{WHERE}",
+        f"%%time\n%%local\n{WHERE}",
+        f"# a\n%%local\n%%time\n{WHERE}",
+        f"\n  %%local\n  {WHERE.splitlines()[0]}\n  {WHERE.splitlines()[1]}",
+    ):
+        assert HERE in on.run(cell).text.split(), cell
+    for cell in (f"# a comment\n%%gpu\n{WHERE}", f"%%time\n%%gpu\n{WHERE}"):
+        for line in ("%gpu on", "%gpu off"):
+            on.run(line)
+            told = on.run(cell)
+            assert told.status == "ok", (cell, told.error)
+            assert HERE not in told.text.split(), cell
+
+
 def test_what_a_callback_or_a_thread_runs_stays_here(on: Notebook) -> None:
     on.run(
         "%%local\nimport asyncio, os, threading\nseen = []\nprobe = 'seen.append(os.environ[\"HOME\"])'\n"

@@ -30,7 +30,7 @@ HEAD = "%%gpu -s magic"
 TRIED = "try:\n    1 / 0\nexcept ZeroDivisionError:\n    get_ipython().showtraceback()"
 THREAD = "import threading, time\nthreading.Thread(target=work).start(); print('started')"
 #: what a cell whose name begins so says last, after its end
-LAST = {"late 2:": "late 2", "late:": "late", "late loss 1:": "loss 1", "late child:": "from a child"}
+LAST = {"late 2:": "late 2", "late:": "late", "late loss 1:": "loss 1"}
 BOUND_S = 60.0
 DISPLAY_WITH_ID = """
 ip = get_ipython()
@@ -122,9 +122,6 @@ CELLS = {
         "import asyncio\nasync def job():\n    for i in range(3): await asyncio.sleep(.2); print('late', i)\n"
         "task = asyncio.create_task(job()); print('started')"
     ),
-    "late child: a process": (
-        "import subprocess\np = subprocess.Popen('sleep .4; echo from a child', shell=True)\nprint('started')"
-    ),
     "the cell behind": "print('alone')",
 }  # fmt: skip
 
@@ -159,7 +156,7 @@ class Front:
         found, count, until, idle = Told(), 0, time.monotonic() + BOUND_S, False
         raw: list[tuple[str, dict[str, Any]]] = []
         while not idle or last not in str(raw[-1:]):
-            assert time.monotonic() < until, (code, raw)
+            assert time.monotonic() < until, (self.manager.kernel_name, self.head, code, raw)
             with contextlib.suppress(Empty):
                 item = self.client.get_iopub_msg(timeout=0.05)
                 kind, content = item["msg_type"], item["content"]
@@ -242,6 +239,7 @@ def fronts() -> Iterator[dict[str, Front]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPUNB_HOME", str(short / "home"))
         patch.setenv("JUPYTER_DATA_DIR", str(short / "jupyter"))
+        patch.setenv("JPY_SESSION_NAME", str(short / "book.ipynb"))
         try:
             for name in ("magic", "on"):
                 invoke(f"rent --name {name} --for 30m --yes", door="terminal")
@@ -272,3 +270,60 @@ def test_a_cell_says_what_it_says_here(fronts: dict[str, Front], name: str) -> N
     for where, expected in (("%gpu on", "here"), ("whole", "here"), ("%%gpu", "here, with a line above")):
         assert told[where].messages == told[expected].messages, where
         assert told[where].reply == told[expected].reply, where
+
+
+def test_a_child_is_heard_after_its_cells_end(fronts: dict[str, Front]) -> None:
+    code = (
+        "import subprocess\np = subprocess.Popen('sleep .4; echo from a child', shell=True)\nprint('started')"
+    )
+    for where in ("%%gpu", "%gpu on", "whole"):
+        told = fronts[where].tell(code, last="from a child")
+        assert told.messages == [("stream", "stdout", "started\nfrom a child\n")], where
+
+
+#: each line of docs/differences.md, and the test that holds it
+HELD = {
+    "The folder and the environment are the host's.": "notebook/test_same_as_here.py::test_what_differs",
+    "Results stay there.": "notebook/test_same_as_here.py::test_what_differs",
+    "`exit()` ends the host's kernel.": "notebook/test_same_as_here.py::test_what_differs",
+    "A block with a `%gpu` line runs here.": (
+        "notebook/test_onoff.py::test_a_block_with_a_line_of_ours_stays_here"
+    ),
+    "A second Ctrl-C asks.": "remote/test_cells.py::test_a_second_ctrl_c_offers_to_restart_the_kernel",
+    "After a cell's end, there is a bound.": "remote/test_late.py::test_endless_text_is_let_go_and_said_once",
+    "A stranger's host writes nothing into your cells.": (
+        "remote/test_late.py::test_a_strangers_text_for_a_cell_is_left_out"
+    ),
+}  # fmt: skip
+
+
+def test_each_difference_is_told_and_held() -> None:
+    tests = Path(__file__).parents[1]
+    page = (tests.parent / "docs" / "differences.md").read_text()
+    assert re.findall(r"^- \*\*(.+?)\*\*", page, re.MULTILINE) == list(HELD)
+    for node in HELD.values():
+        file, _, name = node.partition("::")
+        assert f"def {name}(" in (tests / file).read_text(), node
+
+
+def test_what_differs(fronts: dict[str, Front]) -> None:
+    here, magic = fronts["here"], fronts["%%gpu"]
+
+    def says(front: Front, code: str) -> str:
+        return str(front.tell(code).messages)
+
+    folder = "import os; print(os.getcwd(), os.environ.get('JPY_SESSION_NAME'))"
+    assert "book.ipynb" in says(here, folder)
+    assert "/local/" in says(magic, folder)
+    assert "None" in says(magic, folder)
+    assert "# %%gpu" in says(magic, "In[-1]")
+    says(magic, "'only there'")
+    magic.head = ""
+    try:
+        assert "only there" not in says(magic, "_, Out")
+    finally:
+        magic.head = HEAD
+    magic.tell("exit()")
+    until = time.monotonic() + BOUND_S
+    while "it exited with code 0" not in (told := says(magic, "1")):
+        assert time.monotonic() < until, told

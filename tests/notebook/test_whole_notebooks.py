@@ -366,7 +366,7 @@ def test_jupyters_own_commands_run_files_there(name: str, tmp_path: Path) -> Non
     ran = jupyter("run", f"--kernel={name}", "bad.py")
     assert ran.returncode == 1
     assert "before" in ran.stdout
-    assert (ran.stdout + ran.stderr).count("ZeroDivisionError: division by zero") == 1
+    assert (ran.stdout + ran.stderr).count(": division by zero") == 1
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(where)])
     nbformat.write(book, tmp_path / "book.ipynb")
     ran = jupyter("execute", f"--kernel_name={name}", "--output=out.ipynb", "book.ipynb")
