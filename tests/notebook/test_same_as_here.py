@@ -112,7 +112,9 @@ CELLS = {
     "load": "open('part.py', 'w').write('x = 1');\n%load part.py",
     "a pager": "len?",
     "late 2: a thread": f"def work():\n    for i in range(3): time.sleep(.2); print('late', i)\n{THREAD}",
-    "late: a thread's stderr": f"import sys\ndef work():\n    time.sleep(.2); print('late', file=sys.stderr)\n{THREAD}",
+    "late: a thread's stderr": (
+        f"import sys\ndef work():\n    time.sleep(.2); print('late', file=sys.stderr)\n{THREAD}"
+    ),
     "late: a thread's display": f"def work():\n    time.sleep(.2); display('late')\n{THREAD}",
     "late loss 1: a handle": (
         "h = display('loss 9', display_id='h2')\n"
