@@ -392,8 +392,9 @@ class Player:
         who = f"[{self.gate.line(self.handle.client.name, 80)} asks{' for a password' if password else ''}]"
         prompt = self.gate.line(asked.head.get("prompt", ""))
         if self.gate.trust == "own":
-            prompt = str(asked.head.get("prompt", ""))[:1000]  # lines and all
-            who = "" if getattr(self.sink, "is_the_hosts", False) else who
+            whole = str(asked.head.get("prompt", ""))[:1000]  # lines and all
+            hosts = getattr(self.sink, "is_the_hosts", False)
+            who, prompt = ("", whole) if hosts else (who, whole.strip())
         before = self._seam.close() if self.gate.trust != "own" else ""
         if before:  # the host's last colours and words are no part of the prompt, whatever the sink is
             self.sink.stream("stdout", before)
@@ -403,7 +404,7 @@ class Player:
             text = END_OF_INPUT
         except NotImplementedError:  # this front end can't ask
             self.handle.close()
-            raise NobodyToAsk.of(self.handle.id, self.gate.line(prompt)) from None
+            raise NobodyToAsk.of(self.handle.id, prompt) from None
         if not self.handle.answer(asked.number, text):
             self.sink.note("somebody else answered first")
 
