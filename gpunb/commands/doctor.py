@@ -64,13 +64,17 @@ def command(context: Context, *, offline: bool) -> Result:
     ]
     bad = sum(one.level == "bad" for one in found)
     warn = sum(one.level == "warn" for one in found)
-    summary = "all is well" if not bad and not warn else f"{bad} problem(s), {warn} remark(s)"
+    summary = "all is well" if not bad and not warn else f"{_many(bad, 'problem')}, {_many(warn, 'warning')}"
     blocks: list[Block] = [
-        Table(["what", "", "finding", "what to do"], rows),
+        Table(["what", "", "status", "fix"], rows),
         Note(summary, "bad" if bad else "warn" if warn else "ok"),
     ]
     data = [{"what": one.what, "level": one.level, "finding": one.text, "todo": one.todo} for one in found]
     return Result(data, *blocks, exit_code=1 if bad and context.door == "terminal" else 0)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _tone(one: Finding) -> str:

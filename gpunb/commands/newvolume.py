@@ -82,7 +82,7 @@ def create(
     what = f"volume {name}: {size_gb} GB at {space.cloud.title}, {space.place}, for {price} until deleted"
     question = Question(
         text=f"Rent {what}, with or without a machine. No lease ends it.",
-        prompt="rent it?",
+        prompt="Rent it?",
         undone="nothing was rented",
         needed=hourly != 0,
     )

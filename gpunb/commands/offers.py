@@ -34,7 +34,7 @@ SHOWN = 15
     type=click.IntRange(1, 1000),
     help=f"How many to show. [default: the query's limit, else {SHOWN}]",
 )
-@click.option("--why", is_flag=True, help="Say why each stands where it does, and what was left out.")
+@click.option("--why", is_flag=True, help="Explain the ranking and what was filtered out.")
 def command(
     context: Context, *, query: tuple[str, ...], limit: int | None, why: bool, **flags: Any
 ) -> Result:

@@ -28,7 +28,7 @@ EVERY_S = 1.0
 
 @verb("panel", reads=True, example="panel\npanel train\npanel --once")
 @click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_sessions)
-@click.option("--once", is_flag=True, help="One look; so it is too where there is no terminal.")
+@click.option("--once", is_flag=True, help="Print once and exit (default when not a terminal).")
 @click.option("--for", "length", type=DURATION, metavar="TIME", help="Stop after so long. [default: Ctrl-C]")
 def command(context: Context, *, names: tuple[str, ...], once: bool, length: float | None) -> Result:
     """Show the sessions as they change: state, lease, cost, what runs.

@@ -43,12 +43,12 @@ __all__ = ["command"]
     "--idle",
     type=OrNever(DURATION, "never"),
     metavar="TIME",
-    help="End after so long without work, or never.",
+    help="End after this much idle time, or never.",
 )
 @click.option(
-    "--budget", type=OrNever(MONEY, "none"), metavar="USD", help="End before it costs more, or none."
+    "--budget", type=OrNever(MONEY, "none"), metavar="USD", help="End before the cost exceeds this, or none."
 )
-@click.option("--count-ssh", is_flag=True, help="Somebody logged in at a terminal counts as activity.")
+@click.option("--count-ssh", is_flag=True, help="Count SSH logins as activity.")
 @click.option("--image", metavar="NAME", help="The container image or the system, as the cloud calls it.")
 @click.option("--python", metavar="PATH", help="The host's Python for cells. [default: found there]")
 @click.option(
@@ -226,7 +226,7 @@ def _ready(context: Context, session: Session, request: RentRequest) -> Result:
                 ("time left", left[0] if lease.deadline is not None else ""),
                 ("idle limit", duration_text(lease.idle_s) if lease.idle_s is not None else "never"),
                 ("budget", budget_text(lease)),
-                ("brought back", ", ".join(request.save)),
+                ("will fetch", ", ".join(request.save)),
                 ("next", nxt),
             ]
         ),

@@ -57,7 +57,7 @@ __all__ = ["command", "variables"]
     "--gpus",
     type=click.IntRange(1, 64),
     metavar="N",
-    help="Wait in the host's queue for N free GPUs and have them alone. [default: start at once, see all]",
+    help="Queue until N GPUs are free, and use them exclusively. [default: start at once, all visible]",
 )
 @click.option(
     "--restart",

@@ -64,7 +64,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
                 ("idle left", rest[1] if lease.idle_s is not None else ""),
                 ("idle limit", duration_text(lease.idle_s) if lease.idle_s is not None else ""),
                 ("budget left", rest[2] if lease.budget_usd is not None else ""),
-                ("brought back", ", ".join(session.save)),
+                ("will fetch", ", ".join(session.save)),
             ]
         )
     )

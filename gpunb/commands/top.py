@@ -32,7 +32,7 @@ NOTEBOOK_S = 600.0
 
 
 @verb("top", reads=True, example="top\ntop --once\ntop --for 5m", session=True)
-@click.option("--once", is_flag=True, help="One look; so it is too where there is no terminal.")
+@click.option("--once", is_flag=True, help="Print once and exit (default when not a terminal).")
 @click.option(
     "--for",
     "length",

@@ -110,7 +110,7 @@ SESSION_OPTION = click.Option(
     ["-s", "--session"],
     metavar="SESSION",
     shell_complete=complete_sessions,
-    help="The session's name; not needed while only one is alive.",
+    help="Session name (optional if only one is running).",
 )
 
 
@@ -234,10 +234,8 @@ def verb(
             params.append(SESSION_OPTION)
         if asks:
             params.append(YES_OPTION)
-        params.append(click.Option(["--json", "as_json"], is_flag=True, help="Answer in JSON."))
-        params.append(
-            click.Option(["-v", "--verbose"], count=True, help="Show the log too; -vv shows everything.")
-        )
+        params.append(click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."))
+        params.append(click.Option(["-v", "--verbose"], count=True, help="Verbose (-vv: debug)."))
         settings: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
         if words_after:
             settings["allow_interspersed_args"] = False

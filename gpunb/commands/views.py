@@ -297,7 +297,7 @@ def said(receipt: Receipt) -> str:
         return ""
     more = receipt.provider_usd - receipt.cost.total
     word = "more" if more > 0 else "less"
-    far = f" ({money_text(abs(more))} {word} than counted here)" if abs(more) >= 0.005 else " (the same)"
+    far = f" ({money_text(abs(more))} {word} than counted here)" if abs(more) >= 0.005 else " (matches)"
     return money_text(receipt.provider_usd) + far
 
 
@@ -312,7 +312,7 @@ def receipt_blocks(receipt: Receipt) -> list[Block]:
     confirmed: object = Cell("NOT CONFIRMED YET: gpunb keeps trying", "bad")
     if receipt.confirmed is not None:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(receipt.confirmed))
-        confirmed = Cell(f"{receipt.provider} agrees since {at}", "ok")
+        confirmed = Cell(f"confirmed by {receipt.provider} at {at}", "ok")
     done = sum(1 for run in receipt.runs if run.get("state") == "ok")
     blocks: list[Block] = [
         Note(f"receipt: {receipt.name}", "strong"),
@@ -320,12 +320,12 @@ def receipt_blocks(receipt: Receipt) -> list[Block]:
             [
                 ("machine", f"{machine(receipt.gpu, receipt.gpus)} on {receipt.provider}"),
                 ("instance", receipt.instance_id),
-                ("lasted", duration_text(receipt.seconds)),
+                ("duration", duration_text(receipt.seconds)),
                 ("cost", f"{money_text(cost.total)}" + (f" ({kinds})" if kinds else "")),
-                ("the cloud says", said(receipt)),
+                (f"billed by {receipt.provider}", said(receipt)),
                 ("runs", f"{len(receipt.runs)}, of them {done} ok" if receipt.runs else "none"),
                 ("ended by", receipt.why),
-                ("gone", confirmed),
+                ("destroyed", confirmed),
                 ("saved", "; ".join(_brought(receipt))),
             ]
         ),

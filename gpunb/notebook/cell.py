@@ -46,7 +46,7 @@ CELL = Verb(
         giving.OPTION,
         click.Option(["--trust"], is_flag=True, help="Let -o bring pickles too, which may run code here."),
         click.Option(["--name"], default="", metavar="TEXT", help="What to call the run in lists."),
-        click.Option(["-v", "--verbose"], count=True, help="Show the log too; -vv shows everything."),
+        click.Option(["-v", "--verbose"], count=True, help="Verbose (-vv: debug)."),
     ],
     help=(
         "Run the cell on the host. Variables live on there from cell to cell.\n\n"

@@ -584,7 +584,7 @@ def show(handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
                 continue
             if interrupts > 1 or not interactive:
                 handle.close()
-                msg = f"left run {handle.id}; it goes on on the host"
+                msg = f"Detached; run {handle.id} continues on the host"
                 raise RunError(
                     msg,
                     bill="the session runs on and is billed",

@@ -49,7 +49,7 @@ class Question:
 
     text: str
     rows: tuple[tuple[str, str], ...] = ()
-    prompt: str = "go on?"
+    prompt: str = "Continue?"
     usd: float | None = None
     needed: bool = True
     undone: str = "nothing was changed"

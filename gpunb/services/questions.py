@@ -111,7 +111,7 @@ def to_rent(offer: Offer, request: RentRequest, agreed: Agreement, *, before: st
     return Question(
         text=" ".join(sentences),
         rows=tuple((name, value) for name, value in rows if value),
-        prompt="rent it?",
+        prompt="Rent it?",
         usd=round(total, 6),
         needed=paid,
         undone="nothing was rented",
@@ -234,7 +234,7 @@ def to_down(ledger: Ledger, sessions: Sequence[Session], *, save: bool = True) -
     return Question(
         text=f"End {', '.join(one.name for one in sessions)} for good, with all files that are only there: "
         f"{' '.join(parts)}",
-        prompt="go on?",
+        prompt="Continue?",
         usd=0.0,
         undone="nothing was ended; it goes on and is billed",
     )
@@ -253,9 +253,9 @@ def to_bid(session: Session, usd_h: float | None) -> Question:
 def to_answer_increase(name: str, terms: str, *, accept: bool) -> Question:
     """Before a host's wish for more money is accepted, or refused; `terms` is all that changes."""
     if accept:
-        return Question(text=f"Accept for {name} from now on: {terms}.", prompt="accept it?")
+        return Question(text=f"Accept for {name} from now on: {terms}.", prompt="Accept it?")
     return Question(
-        text=f"Refuse for {name}: {terms}; the host may end the rental, with its files.", prompt="refuse it?"
+        text=f"Refuse for {name}: {terms}; the host may end the rental, with its files.", prompt="Refuse it?"
     )
 
 
@@ -263,7 +263,7 @@ def to_delete_volume(name: str, volume: Volume) -> Question:
     """Before a volume ends, with its data."""
     return Question(
         text=f"Delete volume {name} ({volume.size_gb:g} GB at {volume.provider}) and all data on it.",
-        prompt="delete it?",
+        prompt="Delete it?",
         usd=0.0,
         undone="nothing was deleted; it goes on and is billed",
     )

@@ -150,7 +150,7 @@ def _sources(remote: Remote, path: str, folders: Sequence[str]) -> list[_Source]
             if whole:
                 break
     if not found:
-        msg = f"{path} is not there on the host (looked for {', '.join(looked)})"
+        msg = f"{path} is not found on the host (looked for {', '.join(looked)})"
         if remoteglob.is_pattern(path):
             msg = f"no file on the host matches {path} (looked for {', '.join(looked)})"
         raise BadInput(msg, hint="gpunb exec ls shows what is there")

@@ -227,7 +227,7 @@ class _Down(Work):
         there = places.host_path(self.remote, self.path)
         found = self.remote.attrs(there)
         if found is None:
-            msg = f"source :{self.path} is not there on the host ({there})"
+            msg = f"source :{self.path} is not found on the host ({there})"
             raise BadInput(msg, hint="gpunb exec ls shows what is")
         self.store.check_writable()
         if stat.S_ISDIR(found.mode or 0):

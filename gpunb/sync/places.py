@@ -205,7 +205,7 @@ def between(one: Looker, two: Looker, source: str, target: str, *, delete: bool)
 
 def not_there(source: str, there: str) -> BadInput:
     """Why a source on a host can't be read; patterns are not expanded there, and what to type instead."""
-    msg = f"source :{source} is not there on the host ({there})"
+    msg = f"source :{source} is not found on the host ({there})"
     folder, name = posixpath.split(source)
     if not set(source) & set("*?["):
         return BadInput(msg, hint="gpunb exec ls shows what is")

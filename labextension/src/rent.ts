@@ -106,7 +106,7 @@ class RentBody extends Widget {
     const told = new Set(failed.map(one => one.provider));
     const known = this.hub.store.status?.clouds ?? [];
     const keyless = known.filter(one => one.needs_key && !one.key && !told.has(one.name));
-    const message = this.hub.trans.__('no key yet');
+    const message = this.hub.trans.__('no API key');
     return [...failed, ...keyless.map(one => ({ provider: one.name, message, login: true }))];
   }
 

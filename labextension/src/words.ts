@@ -8,7 +8,7 @@ export function pickerWords(trans: TranslationBundle): Record<string, string> {
     hours: trans.__('Hours'),
     budget: trans.__('Budget, $'),
     budget_none: trans.__('none'),
-    again: trans.__('Search again'),
+    again: trans.__('Refresh'),
     filters: trans.__('Filters'),
     clear: trans.__('Clear filters'),
     fewer: trans.__('fewer'),
@@ -39,7 +39,7 @@ export function pickerWords(trans: TranslationBundle): Record<string, string> {
     cancelling: trans.__('Cancelling: waiting until the cloud confirms the end …'),
     back: trans.__('Back to the offers'),
     login: trans.__('Log in'),
-    keep: trans.__('Check and keep')
+    keep: trans.__('Save key')
   };
 }
 

@@ -44,13 +44,13 @@ def test_without_a_key_the_login_is_offered(lab: Lab, rig: Rig) -> None:
         note.get_by_role("button", name="Log in").click()
         lab.picture("login")
         note.locator("input[type=password]").fill("nobody")
-        note.get_by_role("button", name="Check and keep").click()
+        note.get_by_role("button", name="Save key").click()
         expect(dialog.locator(".gpunb-note.gpunb-bad")).to_contain_text("API key invalid")
         note = dialog.locator(".gpunb-note:not(.gpunb-bad)", has_text="sesterce")
         if note.locator("input[type=password]").count() == 0:
             note.get_by_role("button", name="Log in").click()
         note.locator("input[type=password]").fill(cloud["key"])
-        note.get_by_role("button", name="Check and keep").click()
+        note.get_by_role("button", name="Save key").click()
         dialog.locator(".gpunb-find").fill("sesterce")
         expect(dialog.locator(".gpunb-row").first).to_contain_text("sesterce")
         expect(dialog.locator(".gpunb-note", has_text="sesterce")).to_have_count(0)
@@ -74,7 +74,7 @@ def test_all_clouds_are_down(lab: Lab, rig: Rig) -> None:
     finally:
         rig.mark(known)
     # and when they are back, a click is enough
-    dialog.get_by_role("button", name="Search again").click()
+    dialog.get_by_role("button", name="Refresh").click()
     expect(dialog.locator(".gpunb-note")).to_have_count(0)
     dialog.locator(".gpunb-find").fill("fluence")
     expect(dialog.locator(".gpunb-row").first).to_contain_text("fluence")
@@ -98,7 +98,7 @@ def test_names_are_never_markup(lab: Lab, rig: Rig) -> None:
     lab.picture("markup")
     lab.page.unroute(where)
     # a name that somebody types: refused, with the rule
-    dialog.get_by_role("button", name="Search again").click()
+    dialog.get_by_role("button", name="Refresh").click()
     expect(dialog.locator(".gpunb-row").first).not_to_contain_text("<script>")
     dialog.get_by_label("Name").fill("<script>alert(1)</script>")
     dialog.locator(".gpunb-row").first.click()

@@ -94,7 +94,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulation
                 ledger.transition(ledger.find("halted"), SessionState.STOPPED)
                 for kept in ledger.sessions():
                     lease = Lease(deadline=kept.created + 7200.0, idle_s=1800.0, budget_usd=5.0)
-                    ledger.update(kept.id, lease=lease)
+                    ledger.update(kept.id, lease=lease, stopped_usd_h=0.004)
             cloud.create_volume(cloud.search_volumes(20)[0].id, size_gb=20, name="scratch")
             simulation["vast"].afflict("price-increase", one.id, factor=1.5)
             cloud.close()
@@ -233,7 +233,7 @@ def test_a_terminal_asks_which_and_proposes_its_own(clouds: Simulation) -> None:
         mine = f"shell:{platform.node()}/{os.getpid()}/{started(os.getpid())}"  # the parent of what is typed
         ledger.update(before.id, renter=mine)
     terminal = Terminal("down")
-    terminal.wait("go on?")
+    terminal.wait("Continue?")
     assert "End spot for good" in terminal.seen, "the one that this shell has rented"
     terminal.type("n\n")
     assert terminal.end() == 1

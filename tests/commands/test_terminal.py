@@ -77,7 +77,7 @@ def priced(home: Path) -> None:
 
 def test_rent_asks_before_it_costs_and_no_means_no(gpunb: Gpunb, priced: None) -> None:
     terminal = Terminal("rent", "--name", "paid", "--for", "2h")
-    terminal.wait("rent it?")
+    terminal.wait("Rent it?")
     assert "$1.50 an hour" in terminal.seen
     assert "$3.00" in terminal.seen
     terminal.type("n\n")
@@ -89,7 +89,7 @@ def test_rent_asks_before_it_costs_and_no_means_no(gpunb: Gpunb, priced: None) -
 
 def test_yes_means_yes_and_down_asks_again(gpunb: Gpunb, priced: None) -> None:
     terminal = Terminal("rent", "--name", "paid", "--budget", "5")
-    terminal.wait("rent it?")
+    terminal.wait("Rent it?")
     terminal.type("y\n")
     assert terminal.end() == 0, terminal.seen
     assert "paid is ready" in terminal.seen
@@ -97,12 +97,12 @@ def test_yes_means_yes_and_down_asks_again(gpunb: Gpunb, priced: None) -> None:
     assert session["usd_h"] == 1.5
     assert session["lease"]["budget_usd"] == 5
     terminal = Terminal("down")
-    terminal.wait("go on?")
+    terminal.wait("Continue?")
     terminal.type("n\n")
     assert terminal.end() == 1
     assert gpunb("ps", "--json").json[0]["state"] == "ready"
     terminal = Terminal("down")
-    terminal.wait("go on?")
+    terminal.wait("Continue?")
     terminal.type("y\n")
     assert terminal.end() == 0, terminal.seen
     assert "receipt: paid" in terminal.seen
@@ -117,7 +117,7 @@ def test_budget_below_an_hours_price(gpunb: Gpunb, priced: None) -> None:
 
 def test_ctrl_c_at_the_question_and_while_renting(gpunb: Gpunb, priced: None) -> None:
     terminal = Terminal("rent", "--name", "paid")
-    terminal.wait("rent it?")
+    terminal.wait("Rent it?")
     for _ in range(20):  # readline misses a signal between its prompt and its wait
         time.sleep(0.5)
         terminal._read()

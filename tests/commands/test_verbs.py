@@ -58,7 +58,7 @@ def test_the_whole_story(demo: Gpunb, home: Path) -> None:
     assert (session["name"], session["state"], session["running"]) == ("demo", "ready", [])
     down = demo("down", "--yes")
     assert down.code == 0, down.err
-    for word in ("receipt: demo", "cost", "$0.00", "1, of them 1 ok", "local agrees since"):
+    for word in ("receipt: demo", "cost", "$0.00", "1, of them 1 ok", "confirmed by local at"):
         assert word in down.out
     assert LocalProvider().instances() == []
     assert "nothing is rented" in demo("ps").out
@@ -227,7 +227,7 @@ def test_host_dies_between_verbs(demo: Gpunb, noticed: bool) -> None:
     assert demo("ps").code == 0
     ended = demo("down", "--yes")
     assert ended.code == 0, ended.err
-    assert "agrees since" in ended.out
+    assert "confirmed by" in ended.out
 
 
 def test_saves_come_back_at_the_end(gpunb: Gpunb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ def test_the_end_of_the_input_and_a_question_that_waits(client):
     screen = Ends()
     show(run, screen)
     assert screen.text() == "no more\n"
-    assert waiting == ["name? "]
+    assert waiting == ["name?"]
     assert client.run_info(run.id).waiting is None
 
 
@@ -157,7 +157,7 @@ def test_a_second_ctrl_c_leaves_the_cell_and_it_can_be_attached(client):
     screen = Screen(["n"])
     run = client.run_cell(DEAF.format(seconds=3))
     thread = press_twice(screen)
-    with pytest.raises(RunError, match="goes on on the host"):
+    with pytest.raises(RunError, match="continues on the host"):
         show(run, screen)
     thread.join()
     assert [event[1] for event in screen.events if event[0] == "ask"] == [

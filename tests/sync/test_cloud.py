@@ -345,7 +345,7 @@ def test_a_bucket_or_path_that_is_not_there(s3, line, local_host: LocalHost):
     (local_host.home / "x").write_bytes(b"x")
     with pytest.raises(BadInput, match=r"s3://nobody/x: is not there"):
         cloud_sync(line, "s3://nobody/x", "x", direction="down")
-    with pytest.raises(BadInput, match=":none is not there on the host"):
+    with pytest.raises(BadInput, match=":none is not found on the host"):
         cloud_sync(line, "s3://bucket/x", "none", direction="down")
     fill(s3, {"a": b"a"})
     with pytest.raises(BadInput, match="never put straight into /"):

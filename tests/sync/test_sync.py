@@ -195,7 +195,7 @@ class TestRefusals:
     def test_what_is_not_there_or_not_a_path(self, connection: Connection, tmp_path: Path) -> None:
         with pytest.raises(BadInput, match=r"source '.*nothing': No such file"):
             sync(connection, str(tmp_path / "nothing"), "t", direction="up")
-        with pytest.raises(BadInput, match="source :nothing is not there on the host"):
+        with pytest.raises(BadInput, match="source :nothing is not found on the host"):
             sync(connection, "nothing", str(tmp_path / "t"), direction="down")
         assert not (tmp_path / "t").exists()
         for bad in ("a\0b", "~other/x"):

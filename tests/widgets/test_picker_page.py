@@ -210,7 +210,7 @@ def test_clouds_that_fail_are_named_and_a_missing_key_can_be_given(browser: Brow
         key = page.get_by_label("Key for vast")
         assert key.get_attribute("type") == "password"
         key.fill("secret-key")
-        page.get_by_role("button", name="Check and keep").click()
+        page.get_by_role("button", name="Save key").click()
         page.wait_for_function("window.said.length === 1")
         assert said(page) == [["login", "vast", "secret-key"]]
         assert "secret-key" not in page.content()

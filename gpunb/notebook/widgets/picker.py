@@ -287,7 +287,7 @@ class OfferPicker(Talking):
         found = self._found
         if found is None or offer not in found.ranked:
             msg = "this offer is not among those that were found last"
-            raise WrongState(msg, bill="nothing was rented", hint="Search again shows what there is now")
+            raise WrongState(msg, bill="nothing was rented", hint="Refresh shows what there is now")
         row = found.ranked[offer]
         if hours == found.hours:
             return row

@@ -71,7 +71,7 @@ export interface PickerOptions {
   onConfirm?(offer: Offer, terms: Terms): Promise<Confirmation>;
   /** Cancel while the rental is on its way; the end is for `setProgress` to tell. */
   onCancel?(): void | Promise<void>;
-  /** "Search again", or other hours. */
+  /** "Refresh", or other hours. */
   onSearch?(terms: { hours: number; disk_gb: number }): void;
   /** With `askKey` the key that was typed, else none. */
   onLogin?(provider: string, key?: string): void | Promise<void>;
