@@ -36,6 +36,7 @@ def test_clouds_with_a_key_are_asked_and_this_computer_only_without_any(
 ) -> None:
     for variable in keys.VARIABLES.values():
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(keys, "_keyring", lambda: None)  # of a keyring the next test would hear
     assert asked() == ["local"]
     assert asked(clouds=["vast", "auto"]) == ["vast", "local"]
     keys.store("sesterce", "secret-key-of-sesterce")

@@ -6,6 +6,7 @@ cloud bills, never more than the booting that clouds do not say they give for fr
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,14 @@ from gpunb.errors import (
     NoFunds,
     OfferGone,
     OutcomeUnknown,
+    ProviderError,
     QuotaExhausted,
     RateLimited,
     Unavailable,
     Unreachable,
 )
-from gpunb.providers import OfferQuery
+from gpunb.providers import InstanceState, OfferQuery
+from gpunb.sessions import lifecycle
 from gpunb.sessions.agreement import Agreement
 from gpunb.sessions.model import OVER, SessionState
 from gpunb.sessions.watching import Watch
@@ -56,6 +59,8 @@ ELSEWHERE = {
     "double-buy",
     "list-lag",
     "key-late",  # over real SSH: tests/sim/test_sim_vast_hosts.py
+    "gpu-taken",  # Vast's alone: tests/providers/test_vast_accidents.py, and below
+    "contract-end",
 }
 
 
@@ -357,13 +362,39 @@ def test_a_destroy_that_is_ignored_for_ever_is_never_called_done(w: World) -> No
         w.down(session)
     assert "has not confirmed" in caught.value.message
     assert str(caught.value.bill).startswith("NOT confirmed")
-    assert "gpunb keeps trying" in str(caught.value.hint)
+    assert "gpunb supervise" in str(caught.value.hint), "no supervisor is alive here, and that is said"
     kept = w.session()
     assert kept.state is SessionState.ENDING
     assert "may still cost" in kept.alarm, "ps shouts"
     assert len(w.billed()) == 1
     w.sim.cloud.faults.clear()
     supervise(w)
+    over(w)
+
+
+@pytest.mark.parametrize("w", ["vast"], indirect=True)
+def test_a_contract_that_ends_is_ended_before_with_its_files(w: World) -> None:
+    session = w.rent(hours=3, idle_s=math.inf)
+    w.sim.cloud.machines[session.instance_id].data["offer"]["end_date"] = w.sim.clock.now() + 3600
+    supervise(w)
+    receipt = w.ledger.receipt(session.id)
+    assert receipt is not None
+    assert receipt.why == "deadline"
+    assert receipt.seconds < 3600
+    over(w)
+
+
+@pytest.mark.parametrize("w", ["vast"], indirect=True)
+def test_a_start_that_the_cloud_queues_leaves_the_session_stopped(w: World) -> None:
+    session = w.rent(hours=3)
+    session = lifecycle.stop(w.ledger, w.sim.provider, session, host=w.host)
+    w.sim.cloud.faults.add("gpu-taken", "state", seconds=600)
+    with pytest.raises(ProviderError, match="taken back") as caught:
+        lifecycle.start(w.ledger, w.sim.provider, session, host=w.host)
+    assert "stays stopped" in str(caught.value.bill)
+    assert w.session().state is SessionState.STOPPED
+    w.sim.clock.advance(7200)
+    assert {one.id for one in w.sim.provider.instances() if one.state is InstanceState.RUNNING} == set()
     over(w)
 
 
