@@ -129,11 +129,11 @@ class Lab:
             self.close_dialog()
             expect(self.card(name)).to_have_attribute("data-state", "ready")
 
-    def rent_dialog(self) -> Locator:
-        """The Rent dialog with its offers."""
+    def rent_dialog(self, *, offers: bool = True) -> Locator:
+        """The Rent dialog, with its offers unless there are none."""
         self.side.get_by_role("button", name="Rent a GPU").click()
         dialog = self.page.locator(".gpunb-rent-dialog")
-        dialog.locator(".gpunb-row").first.wait_for()
+        dialog.locator(".gpunb-row" if offers else ".gpunb-note").first.wait_for()
         return dialog
 
     def close_dialog(self) -> None:

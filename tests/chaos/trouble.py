@@ -39,6 +39,7 @@ class Trouble:
         self.happened: Counter[str] = Counter()
         self.outages: dict[str, float] = {}
         self.healed: dict[str, float] = {}
+        self.cleared: dict[str, float] = {}  # cloud -> when clients could be made for it again
 
     def story(self, actor: Actor) -> None:
         """Do something bad, wait, and again."""
@@ -60,6 +61,7 @@ class Trouble:
         self.world.away_until.clear()
         self.world.frozen_until.clear()
         self.world.poison_until.clear()
+        self.cleared = {name: self._unusable(name) for name in self.world.clouds}
         self.world.unusable_until.clear()
         for _, machine in self.world.machines():
             if machine.troubles.pop("destroy-ignored", None):
@@ -149,7 +151,12 @@ class Trouble:
         """Until when its host could not be asked, or its end was in the way of something else."""
         until = max(self.world.away_until.get(machine.id, 0.0), self.world.frozen_until.get(machine.id, 0.0))
         late = [one.at + PATIENCE_S for one in self.world.clouds[name].faults.fired]
-        return max([until + 70.0, *late])
+        return max([until + 70.0, self._unusable(name) + PATIENCE_S, *late])
+
+    def _unusable(self, name: str) -> float:
+        """Until when no client could be made for the cloud `name`; at most now."""
+        until = min(self.world.unusable_until.get(name, 0.0), self.world.stage.now)
+        return max(until, self.cleared.get(name, 0.0))
 
     def excuse(self, name: str, machine: Machine, session: Session) -> float:
         """Until when the cloud's own faults excuse that `machine` lives after its lease."""
@@ -162,7 +169,7 @@ class Trouble:
             if one.endpoint not in {"create", "search"}
         ]
         late.append(self.healed.get(machine.id, 0.0))
-        late.append(min(self.world.unusable_until.get(name, 0.0), self.world.stage.now))
+        late.append(self._unusable(name))
         if name == "fluence":
             late.append(machine.phase_at)  # from then on it can be ended
         last = max(late)

@@ -46,5 +46,5 @@ def test_the_sum_of_several() -> None:
     }
     text = shown([one, {**one, "name": "b", "cost": {"total": None}}], now=400.0).text()
     assert "10m (idle)" in text
-    assert "$4.000" in text
+    assert "$4.00" in text
     assert "?" in text
