@@ -111,7 +111,7 @@ def test_names_are_never_markup(lab: Lab, rig: Rig) -> None:
 
 def test_two_tabs_end_one_session(lab: Lab, rig: Rig) -> None:
     lab.open()
-    lab.rent("twice", find="local")
+    lab.rent("twice", find="deepinfra")
     other = lab.another()
     other.open()
     tabs = [lab, other]
