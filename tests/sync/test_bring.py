@@ -247,7 +247,7 @@ def test_what_is_not_there_or_matches_nothing_is_an_error(
     line: Connection, host: Path, tmp_path: Path
 ) -> None:
     for path, words in (
-        ("gone", "is not there"),
+        ("gone", "is not found"),
         ("*.csv", "no file on the host matches"),
         ("gone/*", "no file"),
     ):
