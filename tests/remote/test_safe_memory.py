@@ -117,7 +117,7 @@ def test_an_error_carries_no_codes() -> None:
 
     info = RunInfo.parse({"run": "k3v9k3v9", "kind": "cell", "state": "error", "why": "x"})
     with pytest.raises(RemoteCellError) as caught:
-        player.outcome(info)
+        player.outcome(info, {})
     assert caught.value.ename == "E"
     assert caught.value.traceback == ["l\x1b[31m\x1b[0m"]
     assert threading.active_count() < 50
