@@ -236,7 +236,7 @@ def test_a_full_disk_loses_what_it_must_and_says_so(client, host):
     notes = [event[1] for event in screen.events if event[0] == "note"]
     assert len(notes) == 1
     lost = int(notes[0].split()[0].replace(",", ""))
-    assert notes[0].endswith("the host's disk was full")
+    assert notes[0].endswith("(the host says: the host's disk was full)")
     assert lost + len(screen.text()) == len("before\n") + 300001 + len("after\n")
 
 
