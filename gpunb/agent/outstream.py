@@ -29,7 +29,8 @@ class SteadyStream(OutStream):
     The last words of a process that crashes (a C++ exception, glibc, faulthandler)
     are on the descriptor, too. They are in the pipe, which the agent holds open, or
     in the file ``unsent-NAME`` until they are sent; the agent reads both when the
-    process is gone.
+    process is gone. Words that were sent in the very moment of the end are shown twice
+    rather than never.
     """
 
     _held = 0

@@ -197,7 +197,7 @@ class Connection:
         except Exception as err:
             if raw is not None:
                 _shut(raw)
-            elif more and self.alive() and getattr(err, "code", None) is not None:
+            elif more and self.alive() and _refused(err):
                 return self._apart(start, doing, timeout, window)
             raise self._broken(err, doing, until) from err
         return Channel(raw, self.endpoint, alive=self._still_up)
@@ -471,8 +471,13 @@ def _shut(channel: paramiko.Channel) -> None:
         channel.close()
 
 
+def _refused(err: BaseException) -> bool:
+    """Whether the host's sshd opens no more channels; of several asked at once paramiko tells one why."""
+    return getattr(err, "code", None) is not None or str(err) == "Unable to open channel."
+
+
 def _refusal(err: BaseException) -> str:
-    if getattr(err, "code", None) is not None:  # paramiko's ChannelException
+    if _refused(err):
         return "it lets no more sessions in (MaxSessions in its sshd_config)"
     return reason(err)
 

@@ -230,7 +230,7 @@ def _(place: Place) -> str:
             yield sftpwire.Request(sftpwire.OPENDIR, sftpwire.string(b"x"))
 
         with contextlib.suppress(GpunbError):
-            sftpwire.Pump(sftp._Wire(answer)).one(task())  # type: ignore[arg-type]
+            sftpwire.Pump(sftp._channel(answer)).one(task())
             continue
         refused += 1
     return f"{refused} of {len(answers)} refused"

@@ -205,10 +205,10 @@ def test_another_kernel_plays_the_cell_whole(rented: Notebook, new_notebook: Cal
     rented.kill()
     second = new_notebook()
     shown = second.run("%gpu ps")
-    assert "demo" in shown.plain
-    assert "long" in shown.plain
+    assert "demo" in shown.html
+    assert "long" in shown.html
     run = run_id(second)
-    assert run in shown.plain
+    assert run in shown.html
     played = second.run(f"%gpu attach {run}")
     assert played.status == "ok", played.error
     assert [line for line in played.text.splitlines() if line.startswith("line")] == [

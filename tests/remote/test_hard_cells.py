@@ -183,7 +183,8 @@ def test_the_last_words_of_a_crash_are_in_the_cell_its_journal_and_the_log(clien
             show(run, screen)
         shown = screen.text("stdout") + screen.text("stderr")
         assert shown.count("step 1") == 1, name
-        assert shown.count(words) == 1, (name, shown[-300:])
+        # twice at most: once more, if the kernel ended after it had sent them and before it noted that
+        assert 1 <= shown.count(words) <= 2, (name, shown[-300:])
         again = Screen()
         handle = client.attach(run.id)
         with pytest.raises(KernelDied):

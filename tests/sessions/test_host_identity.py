@@ -83,7 +83,7 @@ def test_a_new_key_that_stands_in_the_clouds_log_is_taken(vast: Any, monkeypatch
     invoke(RENT)
     public = start_with_new_key(monkeypatch)
     monkeypatch.setattr(VastProvider, "host_keys", lambda *_: [generate_host_key()[1], public])
-    invoke(["start", "box"])
+    invoke(["start", "box", "--yes"])
     assert f"the one in Vast.ai's log: {ssh.keys.fingerprint(public)}" in events("box")
     assert invoke(["exec", "box", "--", "true"]).exit_code == 0
     invoke(["down", "box", "--yes"])
@@ -99,7 +99,7 @@ def test_a_new_key_that_nobody_vouches_for_waits_for_the_user(
     others = [] if log == "silent" else [generate_host_key()[1]]
     monkeypatch.setattr(VastProvider, "host_keys", lambda *_: others)
     with pytest.raises(HostKeyChanged, match="another SSH key since it was started again") as caught:
-        invoke(["start", "box"])
+        invoke(["start", "box", "--yes"])
     assert key in caught.value.message
     assert ("log of it shows yet other keys" in caught.value.message) == bool(others)
     assert f"trust box --host-key {key}" in str(caught.value.hint)

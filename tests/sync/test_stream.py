@@ -234,7 +234,7 @@ class TestWhereThingsLand:
                 go(agent, tmp_path / "s", target, "up", delete=True, dry_run=True)
         with pytest.raises(BadInput, match=r"source '.*nothing': No such file"):
             go(agent, tmp_path / "nothing", "t", "up")
-        with pytest.raises(BadInput, match="source :nothing is not there"):
+        with pytest.raises(BadInput, match="source :nothing is not found on the host"):
             go(agent, "nothing", tmp_path / "t", "down")
         (sshd.home / "file").write_text("mine")
         with pytest.raises(SyncError, match="is not a folder"):
@@ -310,7 +310,7 @@ def test_between_two_hosts(agent: AgentClient, sshd: Sshd, source: Path, tmp_pat
             assert by_agents(agent, "a", second, "b", Wish(delete="delete")).deleted == ["extra"]
             by_agents(agent, "a/segments", second, "c/", Wish()).check()
             assert (other.home / "c/segments").read_bytes() == (source / "segments").read_bytes()
-            with pytest.raises(BadInput, match="not there on its host"):
+            with pytest.raises(BadInput, match="source :nothing is not found on the host"):
                 by_agents(agent, "nothing", second, "b", Wish())
             with pytest.raises(BadInput, match="never put straight into"):
                 by_agents(agent, "a", second, "/", Wish())
