@@ -9,6 +9,7 @@ that works through them or says `NotSupported`.
 from __future__ import annotations
 
 import enum
+import logging
 import math
 from abc import ABC, abstractmethod
 from contextlib import suppress
@@ -36,6 +37,8 @@ __all__ = [
     "UsageLine",
     "Volume",
 ]
+
+_log = logging.getLogger("gpunb.providers")
 
 
 class Capability(str, enum.Enum):
@@ -219,6 +222,16 @@ class CreateSpec:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+# of an instance's numbers: the highest that there could be, and what stands for "not said"
+_SANE: tuple[tuple[str, float, float | None], ...] = (
+    ("usd_h", 1e5, 0.0),
+    ("stopped_usd_h", 1e5, 0.0),
+    ("port", 65_535, 0),
+    ("ends", 1e11, None),
+    ("created", 1e11, None),
+)
+
+
 @dataclass(slots=True, kw_only=True)
 class Instance:
     """A rented machine as its provider sees it.
@@ -228,6 +241,10 @@ class Instance:
     `usd_h` and `stopped_usd_h` are US dollars an hour, running and stopped.
     `remedy` is what the user can do about a failure that every other offer would meet too.
     `ends` is when the cloud ends the contract by itself, Unix seconds.
+
+    A number that no machine has (a price of NaN or a billion, a port of 70000) counts as not
+    said, with a warning in the log: an instance is never left out for it, and no such price
+    reaches a budget, which NaN would never end and a billion at once.
     """
 
     provider: str
@@ -247,6 +264,13 @@ class Instance:
     rental: str = "on-demand"
     created: float | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, top, unsaid in _SANE:
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, (int, float)) and 0 <= value <= top):
+                _log.warning("%s: instance %s: %s %.40r is not expected", self.provider, self.id, name, value)
+                setattr(self, name, unsaid)
 
 
 @dataclass(slots=True, kw_only=True)

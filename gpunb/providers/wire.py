@@ -25,7 +25,9 @@ _M = TypeVar("_M", bound="Wire")
 class Wire(BaseModel):
     """Base of the models of what a cloud answers."""
 
-    model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="allow", coerce_numbers_to_str=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
     @field_validator("*", mode="wrap")
     @classmethod

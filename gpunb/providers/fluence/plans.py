@@ -157,7 +157,9 @@ def _card_of(row: Any, what: str) -> tuple[str, float] | None:
 
 def _plain(row: Any) -> bool:
     model = row["gpu_model"]
-    return all(type(model.get(name)) is str for name in ("model", "vram", "interface"))
+    return type(model) is dict and all(
+        type(model.get(name)) is str for name in ("model", "vram", "interface")
+    )
 
 
 @lru_cache(maxsize=512)

@@ -35,10 +35,16 @@ def number(value: object, what: str) -> str:
         It is not one.
     """
     text = str(value)
-    if not (text.isascii() and text.isdecimal()) or len(text) > 18:
+    if not is_number(value):
         msg = f"{what} {clean(text, 60)!r} must be a number"
         raise BadInput(msg)
     return text
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` can be the number of something at Vast: digits, as text or not, above 0."""
+    text = str(value) if isinstance(value, (int, str)) else ""
+    return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
 class VastBase(Provider):

@@ -37,7 +37,7 @@ from gpunb.providers.base import (
 from gpunb.providers.text import clean
 from gpunb.providers.vast import api, create, search
 from gpunb.providers.vast.account import VastAccount
-from gpunb.providers.vast.base import number
+from gpunb.providers.vast.base import is_number, number
 from gpunb.providers.vast.cloudcopy import VastCloudCopy
 from gpunb.providers.vast.instances import map_instance
 from gpunb.providers.vast.offers import map_offers
@@ -64,7 +64,8 @@ _QUEUED = re.compile(r"\bqueued\b", re.IGNORECASE)
 
 
 def _key(row: Any, at: int) -> object:
-    return row.get("id", at) if isinstance(row, dict) else at
+    ident = row.get("id") if isinstance(row, dict) else None
+    return ident if isinstance(ident, (int, str)) else f"row {at}"
 
 
 class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
@@ -187,9 +188,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
         except api.CreatedAnywayError as err:
             raise self._undone(err.instance_id, err.message) from err
         contract = answer.get("new_contract")
-        good = (type(contract) is int and contract > 0) or (
-            isinstance(contract, str) and contract.isdecimal()
-        )
+        good = is_number(contract) and int(contract) > 0
         if answer.get("success") is False:
             said = clean(answer.get("msg") or answer.get("error") or answer, 200)
             if good:
@@ -224,7 +223,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
             except (InstanceGone, Unavailable, BadAnswer):
                 self._sleep(1.0)
                 continue
-            except ProviderError:
+            except GpunbError:  # whatever it is, the instance is there
                 break
             is_bid = found.raw.get("is_bid")
             if isinstance(is_bid, bool) and is_bid != (offer.rental == "spot"):
