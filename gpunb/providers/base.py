@@ -98,7 +98,7 @@ class Offer:
         US dollars for each GB sent by / to the host.
     increment_s
         The billing step in seconds; with `clock_hours` a started hour of the
-        clock is billed whole.
+        clock is billed whole, so that a rental of 20 minutes can cost two hours.
     bills_boot
         Whether the gpu is billed while the machine boots (the disk always is). True where
         the cloud does not say.
@@ -158,13 +158,35 @@ class Offer:
         extra = disk_gb - self.disk_included_gb
         return self.usd_h + (extra * self.disk_usd_gb_h if extra > 0 else 0.0)
 
-    def total(self, hours: float, *, disk_gb: float = 0.0, up_gb: float = 0.0, down_gb: float = 0.0) -> float:
-        """US dollars for `hours` hours, rounded up to the billing step, with disk and traffic."""
+    def billed_h(self, hours: float, *, more: bool = False) -> float:
+        """The most hours that a rental of `hours` hours is billed for.
+
+        Rounded up to the billing step. Where hours of the clock are billed, a rental touches one more
+        than its length has, unless it begins at a full hour.
+
+        Parameters
+        ----------
+        more
+            Whether `hours` come after a time that is paid: its last hour of the clock is paid whole.
+        """
         step = 3600.0 if self.clock_hours else self.increment_s
-        seconds = hours * 3600.0
-        if step > 0:
-            seconds = math.ceil(seconds / step - 1e-9) * step
-        return self.hourly(disk_gb) * seconds / 3600.0 + up_gb * self.up_usd_gb + down_gb * self.down_usd_gb
+        if step <= 0:
+            return hours
+        steps = math.ceil(hours * 3600.0 / step - 1e-9)
+        return (steps + (self.clock_hours and not more and steps > 0)) * step / 3600.0
+
+    def total(
+        self,
+        hours: float,
+        *,
+        disk_gb: float = 0.0,
+        up_gb: float = 0.0,
+        down_gb: float = 0.0,
+        more: bool = False,
+    ) -> float:
+        """The most US dollars for `hours` hours (`billed_h`), with disk and traffic."""
+        machine = self.hourly(disk_gb) * self.billed_h(hours, more=more)
+        return machine + up_gb * self.up_usd_gb + down_gb * self.down_usd_gb
 
 
 @dataclass(slots=True, kw_only=True)

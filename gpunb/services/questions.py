@@ -71,6 +71,9 @@ def to_rent(offer: Offer, request: RentRequest, agreed: Agreement, *, before: st
     length = duration_text(hours * 3600.0)
     price = f"{price_text(hourly)} an hour with {request.disk_gb:g} GB of disk"
     traffic = _traffic(offer)
+    steps = ""
+    if offer.clock_hours:
+        steps = f"whole hours of the clock (UTC), {offer.billed_h(hours):g} at most"
     ends = [f"after {length}"]
     if lease.idle_s is not None:
         ends.append(f"after {duration_text(lease.idle_s)} without work")
@@ -83,6 +86,7 @@ def to_rent(offer: Offer, request: RentRequest, agreed: Agreement, *, before: st
         ("host", f"{offer.trust}: {host}"),
         ("price", price),
         (f"for {length}", money_text(total)),
+        ("billed", steps),
         ("traffic", traffic),
         ("ends", " or ".join(ends)),
     ]
@@ -91,6 +95,8 @@ def to_rent(offer: Offer, request: RentRequest, agreed: Agreement, *, before: st
         f"Its host is {host}.",
         f"It ends by itself {' or '.join(ends)}.",
     ]
+    if steps:
+        sentences.insert(1, f"It is billed by {steps}.")
     if traffic:
         sentences.append(f"Traffic costs {traffic}.")
     if offer.rental == "spot":
@@ -149,7 +155,7 @@ def to_extend(
     old, parts, usd = session.lease, [], 0.0
     if hours is not None:
         offer = offer_from_dict(session.offer)
-        usd = max(offer.total(hours, disk_gb=session.disk_gb), session.usd_h * hours)
+        usd = max(offer.total(hours, disk_gb=session.disk_gb, more=True), session.usd_h * hours)
         at_most = f", up to {money_text(usd)} more" if usd > 0 else ""
         parts.append(f"{duration_text(hours * 3600.0)} more{at_most}")
     if idle_s is not None:

@@ -46,7 +46,8 @@ def see(ledger: Ledger, session: Session, instance: Instance, *, since: float | 
         "seen": True,
         "host": instance.host or session.host,
         "port": instance.port or session.port,
-        "user": instance.user or session.user,
+        # a row without an address names no login of its own, only its cloud's usual one
+        "user": (instance.user if instance.host or not session.user else "") or session.user,
     }
     priced = instance.usd_h > 0 and instance.usd_h != session.usd_h
     if priced:

@@ -74,11 +74,10 @@ def lease_for(
     """
     length = _hours(DEFAULT_HOURS if hours is None else hours)
     idle = _idle(DEFAULT_IDLE_S if idle_s is None else idle_s)
+    price = offer.total(length, disk_gb=disk_gb)
     if budget_usd is None and budget_most is not None:
-        price = _price(offer, length, disk_gb)
         budget_usd = budget_most if price * BUDGET_FACTOR > budget_most else None
     if budget_usd is None:
-        price = _price(offer, length, disk_gb)
         budget = spent + price * BUDGET_FACTOR if price > 0 else None
     else:
         first = min(1.0, length)
@@ -194,7 +193,7 @@ def extended(
             move = "move what is there to another machine before: gpunb rent, gpunb sync"
             raise BadInput(msg, hint=most if left >= 60 else move)
         if lease.budget_usd is not None and not lease.budget_set:
-            price = _price(offer_from_dict(session.offer), more, session.disk_gb)
+            price = offer_from_dict(session.offer).total(more, disk_gb=session.disk_gb, more=True)
             lease.budget_usd += max(price, session.usd_h * more) * BUDGET_FACTOR
     if idle_s is not None:
         lease.idle_s = _idle(idle_s)
@@ -307,11 +306,6 @@ def _traffic(session: Session, cost: Cost) -> str:
         f"default budget of ${lease.budget_usd:.2f} does not count; "
         f"gpunb extend {session.name} --budget USD limits all"
     )
-
-
-def _price(offer: Offer, hours: float, disk_gb: float) -> float:
-    # an hour of the clock that is begun is paid whole, and so may be one more at the end
-    return offer.total(hours + 1.0 if offer.clock_hours else hours, disk_gb=disk_gb)
 
 
 def _hours(value: float) -> float:

@@ -484,11 +484,12 @@ class Watch:
             return session
         self._listed[session.id] = now
         instance: Instance | None = next((one for one in found if one.id == session.instance_id), None)
-        if instance is None:
+        # a list may lag, and its rows may be short: Fluence's have no port, and machines no address
+        if instance is None or (booting and _runs_unaddressed(instance)):
             try:
                 instance = provider.get(session.instance_id)
             except InstanceGone:
-                pass
+                instance = None
             except ProviderError:
                 return session
         session = apply(self.ledger, provider, session, instance, host=self.host, timing=self.timing)
@@ -580,6 +581,10 @@ class Watch:
                 observe(self.ledger, session, self.host.pulse(session), at)
         session = self.ledger.get(session.id)
         return due(session, self.ledger.cost(session.id), self.ledger.clock.time()) is None
+
+
+def _runs_unaddressed(instance: Instance) -> bool:
+    return instance.state is InstanceState.RUNNING and not (instance.host and instance.port)
 
 
 def _over(session: Session, cost: Cost, now: float) -> bool:

@@ -94,6 +94,7 @@ class UpdateContainer(BaseModel):
 
     name: str = Field(pattern=_NAME)
     container_settings: ContainerSettings
+    ssh_key: str | None = None
 
 
 class DeployMachine(BaseModel):
@@ -197,33 +198,38 @@ class FluenceCloud(ClockHours, Cloud):
             "updated_at": _iso(machine.phase_at),
         }
         billing = {
-            "hourly_usage": machine.data["price"],
+            "hourly_usage": machine.data["price"] if machine.bill.billed() else 0,
             "total_spendings": round(machine.bill.total(self.clock.now()), 6),
             "reserved_amount": round(machine.account.held.get(machine.id, 0.0), 6),
             "next_billing_period": _iso(machine.data["paid_until"]) if machine.bill.billed() else None,
         }
         if machine.data["kind"] == "containers":
-            started = active and _started(machine)
             row["instance_status"] = self.status(machine)
+            late = self.clock.now() < machine.phase_at + min(self.domain_s, self.boot_seconds)
+            domain = machine.address[0] if active and not late else None
+            if not detail:
+                return row | {"domain": domain}
+            started = active and _started(machine)
             row["container_status"] = "STARTED" if started else "NOT_STARTED"
             settings = machine.data["settings"]
             shown = {name: settings[name] for name in ("image", "expose", "environment", "startup_command")}
+            if machine.data["ssh_key"]:
+                variable = {"name": "SSH_PUBKEY", "value": machine.data["ssh_key"]}
+                shown["environment"] = [*shown["environment"], variable]
             row["container_info"] = shown
-            late = self.clock.now() < machine.phase_at + min(self.domain_s, self.boot_seconds)
-            domain = machine.address[0] if active and not late else None
-            if detail:
-                row["billing"] = billing
-                row["network"] = self._network(machine, domain) if active else None
-            else:
-                row["domain"] = domain
+            row["network"] = self._network(machine, domain) if active else None
         else:
             row["status"] = self.status(machine)
+            host, port = machine.address
+            if not detail:
+                return row | {"domain": host if active else None}
             row["availability"] = "vm" if machine.data["kind"] == "vms" else "baremetal"
             row["os_image"] = machine.data["os_image"]
-            host, port = machine.address
             row["ssh_connection"] = f"ssh ubuntu@{host} -p {port}" if active else None
-            if detail:
-                row |= {"billing": billing, "ssh_key": machine.data["ssh_key"], "forwarded_ports": []}
+            row["ssh_key"] = machine.data["ssh_key"]
+            found = {"domain": host, "forwarded_ports": [], "uri": None}
+            row["network"] = found if active else None
+        row["billing"] = billing
         return row
 
     def _network(self, machine: Machine, domain: str | None) -> dict[str, Any]:
@@ -295,12 +301,7 @@ class FluenceCloud(ClockHours, Cloud):
         if place not in places:
             raise self.refuse(400, f"Location {place} is not available for this plan")
         settings = body.container_settings.model_dump()
-        known = next((row for row in DEFAULT_IMAGES if row["image"] == settings["image"]), None)
-        names = {row["name"] for row in settings["environment"]}
-        if (known or body.ssh_key) and "SSH_PUBKEY" in names:
-            raise self.refuse(400, "Environment variable SSH_PUBKEY is reserved")
-        if known and known["requires_ssh"] and not body.ssh_key:
-            raise self.refuse(400, "This image requires an SSH key")
+        known = self._check_key(settings, body.ssh_key)
         price = self._price(plan["plan"]["pricing"])
         data = {
             "kind": "containers",
@@ -318,6 +319,15 @@ class FluenceCloud(ClockHours, Cloud):
         if not re.search(r"[:@]", settings["image"].rpartition("/")[2]) and known is None:
             self.trouble(machine, "wrong-image")
         return JSONResponse({"instance_id": machine.id})
+
+    def _check_key(self, settings: dict[str, Any], ssh_key: str | None) -> dict[str, Any] | None:
+        """The default image that `settings` name, if they do; its rules for the key are kept."""
+        known = next((row for row in DEFAULT_IMAGES if row["image"] == settings["image"]), None)
+        if (known or ssh_key) and "SSH_PUBKEY" in {row["name"] for row in settings["environment"]}:
+            raise self.refuse(400, "Environment variable SSH_PUBKEY is reserved")
+        if known and known["requires_ssh"] and not ssh_key:
+            raise self.refuse(400, "This image requires an SSH key")
+        return known
 
     def _deployer(self, kind: str) -> Any:
         async def deploy(request: Request, body: DeployMachine) -> Response:
@@ -428,8 +438,10 @@ class FluenceCloud(ClockHours, Cloud):
         if self.clock.now() < machine.data.get("updating_until", 0.0):
             raise self.refuse(400, "A previous update is still being applied")
         settings = body.container_settings.model_dump()
+        self._check_key(settings, body.ssh_key)
         settings["expose"] = machine.data["settings"]["expose"]
         machine.data["settings"] = settings
+        machine.data["ssh_key"] = body.ssh_key
         machine.data["updating_until"] = self.clock.now() + self.update_s
         machine.label = machine.bill.label = body.name
         return Response(status_code=204)

@@ -56,10 +56,10 @@ def test_clock_hours_are_paid_whole_and_said():
     rows = [offer("whole", usd_h=1.0, clock_hours=True, reserve_h=3.0), offer("exact", usd_h=1.1)]
     first, second = ranked(rows, hours=1.25)
     assert [first.offer.id, second.offer.id] == ["exact", "whole"]
-    assert second.total == pytest.approx(2.0)
-    assert second.rounding_usd == pytest.approx(0.75)
+    assert second.total == pytest.approx(3.0), "15:50 to 17:05 touches three hours of the clock"
+    assert second.rounding_usd == pytest.approx(1.75)
     said = "\n".join(second.why())
-    assert "whole hours of the clock are billed" in said
+    assert "whole hours of the clock, one more than it is long, are billed" in said
     assert "the account must hold 3 h ($3.00)" in said
 
 

@@ -308,7 +308,8 @@ class TestContainers:
         sim.provider.update(made.id, image="docker.io/fluencelabs/debian-ssh-root:12")
         settings = sim.machine(made).data["settings"]
         assert settings["image"].endswith(":12")
-        assert settings["environment"] == [{"name": "A", "value": "1"}]
+        assert settings["environment"] == [{"name": "A", "value": "1"}], "Fluence's own variable is not sent"
+        assert sim.machine(made).data["ssh_key"] == PUBLIC_KEY, "and the key is, or nobody could log in"
         assert [row["port"] for row in settings["expose"]] == ["22", "8000"], "the ports can't be changed"
 
     def test_a_second_update_is_refused_while_one_is_being_applied(self, sim: Simulated) -> None:
@@ -481,10 +482,28 @@ class TestMoney:
         assert sim.provider.presence(made.id) is Presence.GONE
         assert sim.bill(made) == pytest.approx(3 * offer.usd_h)
 
-    def test_an_offers_total_is_whole_hours(self, sim: Simulated) -> None:
+    @pytest.mark.parametrize("length", [0.2, 1.0, 1.5, 2.0])
+    def test_no_bill_is_more_than_the_offers_total(self, sim: Simulated, length: float) -> None:
         offer = sim.offer("container")
-        assert offer.total(0.2) == pytest.approx(offer.usd_h)
-        assert offer.total(1.5) == pytest.approx(2 * offer.usd_h)
+        most = max(
+            billed_hours(begin * 60.0, begin * 60.0 + length * HOUR) for begin in range(60)
+        )
+        assert offer.total(length) == pytest.approx(most * offer.usd_h)
+        later = [
+            billed_hours(begin * 60.0, begin * 60.0 + (2 + length) * HOUR)
+            - billed_hours(begin * 60.0, begin * 60.0 + 2 * HOUR)
+            for begin in range(60)
+        ]
+        assert offer.total(length, more=True) == pytest.approx(max(later) * offer.usd_h)
+
+    def test_the_bill_of_twenty_minutes_is_what_was_shown(self, home: Path) -> None:
+        clock = Clock.virtual(500_000 * HOUR - 600)
+        sim = in_process("fluence", clock=clock)
+        offer = sim.offer("container")
+        made = sim.rent(offer)
+        clock.advance(1200)
+        sim.provider.destroy(made.id)
+        assert sim.bill(made) == pytest.approx(offer.total(1 / 3)) == pytest.approx(2 * offer.usd_h)
 
 
 class TestAccount:

@@ -115,6 +115,32 @@ def test_what_died_while_it_ran_is_seen(rented: Rented) -> None:
     assert rented.ledger.sessions() == []
 
 
+class Killed(BaseException):
+    """The process that rents is gone."""
+
+
+def test_the_supervisor_brings_up_what_a_killed_rental_left(
+    rented: Rented, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fluence's list has no port and no login: only the detail has them
+    from gpunb.sessions import rental
+
+    def killed(*_args: Any, **_more: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(rental, "bring_up", killed)
+    with pytest.raises(Killed):
+        rented.rent(hours=2)
+    (left,) = rented.ledger.sessions()
+    assert left.state is S.BOOTING
+    rented.ticks(900)
+    after = rented.ledger.get(left.id)
+    address = rented.sim.machine(after.instance_id).address
+    assert (after.state, (after.host, after.port)) == (S.READY, address)
+    rented.ticks(300)
+    assert rented.ledger.get(left.id).user == after.user == rented.sim.provider.get(after.instance_id).user
+
+
 class Named(ScriptedCloud):
     """A second scripted cloud, under another name, that may hang."""
 

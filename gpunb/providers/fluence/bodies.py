@@ -14,7 +14,7 @@ from gpunb.providers.fluence.plans import default_os
 from gpunb.providers.text import clean
 from gpunb.providers.wire import Wire, parse
 
-__all__ = ["DEFAULT_IMAGE", "container_body", "instance", "machine_body", "settings_of", "split_id"]
+__all__ = ["DEFAULT_IMAGE", "container_body", "instance", "key_of", "machine_body", "settings_of", "split_id"]
 
 DEFAULT_IMAGE = "docker.io/fluencelabs/debian-ssh-root:11"
 
@@ -113,20 +113,44 @@ def _check_disk(offer: Offer, spec: CreateSpec) -> None:
 
 
 def settings_of(detail: Mapping[str, Any]) -> dict[str, Any]:
-    """The container settings as they are, for an update that must name them all."""
+    """The container settings as they are, for an update that must name them all.
+
+    The variable that Fluence itself makes of the SSH key is left out: it refuses one of that name, and
+    `key_of` is what goes back.
+    """
     info = detail.get("container_info")
     info = info if isinstance(info, Mapping) else {}
     found = {
         "image": info.get("image"),
         "expose": info.get("expose") or [],
-        "environment": info.get("environment") or [],
+        "environment": [row for row in _variables(info) if row.get("name") != rules.KEY_VARIABLE],
         "startup_command": info.get("startup_command"),
     }
     return {name: value for name, value in found.items() if value is not None}
 
 
+def key_of(detail: Mapping[str, Any]) -> str | None:
+    """The SSH key that the container has, for an update that must name it again; None if it has none."""
+    own = detail.get("ssh_key")
+    info = detail.get("container_info")
+    values = [
+        row.get("value")
+        for row in _variables(info if isinstance(info, Mapping) else {})
+        if row.get("name") == rules.KEY_VARIABLE
+    ]
+    return next((key for key in (own, *values) if isinstance(key, str) and key), None)
+
+
+def _variables(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = info.get("environment")
+    return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
+
+
 def instance(row: Any, kind: str) -> Instance:
-    """A row of a list, or a detail, as an instance."""
+    """A row of a list, or a detail, as an instance.
+
+    Rows of a list have no port (a container), or no address at all (a machine): the detail says them.
+    """
     one = parse(_Row, row, provider=NAME, what=f"a {kind}")
     raw_state = one.instance_status or one.status or ""
     state = _STATES.get(raw_state, InstanceState.UNKNOWN)
@@ -143,6 +167,7 @@ def instance(row: Any, kind: str) -> Instance:
             raw_state = f"{raw_state}/{one.container_status or '?'}"
     else:
         user, host, port = _ssh_address(one.ssh_connection)
+        port = port or (_forwarded(one.network) or 22 if host else 0)
     billing = one.billing or {}
     return Instance(
         provider=NAME,
@@ -161,24 +186,27 @@ def instance(row: Any, kind: str) -> Instance:
 
 
 def _container_address(one: _Row) -> tuple[str, int]:
-    network = one.network or {}
-    domain = network.get("domain") or one.domain
-    host = domain if isinstance(domain, str) else ""
-    ports = network.get("forwarded_ports")
+    domain = (one.network or {}).get("domain") or one.domain
+    return domain if isinstance(domain, str) else "", _forwarded(one.network)
+
+
+def _forwarded(network: Mapping[str, Any] | None) -> int:
+    """The outside port of 22; 0 if none is named."""
+    ports = (network or {}).get("forwarded_ports")
     for row in ports if isinstance(ports, list) else ():
         if isinstance(row, Mapping) and str(row.get("port")) == "22":  # ports are strings
             external = str(row.get("external_port"))
-            return host, int(external) if external.isdecimal() else 0
-    return host, 0
+            return int(external) if external.isdecimal() else 0
+    return 0
 
 
 def _ssh_address(line: str | None) -> tuple[str, str, int]:
-    """User, host and port of ``ssh ubuntu@216.81.248.90 [-p 2222]``."""
+    """User, host and port of ``ssh ubuntu@216.81.248.90 [-p 2222]``; port 0 where it names none."""
     try:
         words = shlex.split(line or "")
     except ValueError:
         words = []
-    port = 22
+    port = 0
     if "-p" in words[:-1] and words[words.index("-p") + 1].isdecimal():
         port = int(words[words.index("-p") + 1])
     target = next((word for word in words if "@" in word), "")

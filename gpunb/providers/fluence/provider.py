@@ -31,7 +31,14 @@ from gpunb.providers.base import (
 from gpunb.providers.cloudinit import host_public
 from gpunb.providers.fluence import hostkey, rules
 from gpunb.providers.fluence.api import NAME, TITLE, NotYet, client, segment
-from gpunb.providers.fluence.bodies import container_body, instance, machine_body, settings_of, split_id
+from gpunb.providers.fluence.bodies import (
+    container_body,
+    instance,
+    key_of,
+    machine_body,
+    settings_of,
+    split_id,
+)
 from gpunb.providers.fluence.cancelled import Cancelled
 from gpunb.providers.fluence.plans import PATHS, container_offers, machine_offers
 from gpunb.providers.text import clean
@@ -223,7 +230,8 @@ class FluenceProvider(Provider):
     ) -> None:
         """Change a container; what is not named stays, although Fluence replaces everything.
 
-        The ports stay whatever is sent. Credentials can't be read back: name
+        The ports stay whatever is sent, and the SSH key is sent again: without it a container that is
+        made anew would let nobody in. Credentials can't be read back: name
         them again for a private image. A second update while one is being
         applied is refused by Fluence (`NotYet`).
         """
@@ -242,6 +250,8 @@ class FluenceProvider(Provider):
         if credentials is not None:
             settings["credentials"] = rules.check_credentials(credentials)
         body = {"name": rules.check_name(name or str(detail.get("name", ""))), "container_settings": settings}
+        if key := key_of(detail):
+            body["ssh_key"] = key
         self.http.call("PUT", self._path(instance_id), json=body, safe=False, expect=None)
 
     def ssh_keys(self) -> Sequence[Any]:

@@ -15,6 +15,7 @@ from gpunb.providers.text import clean
 __all__ = ["check_command", "check_credentials", "check_env", "check_image", "check_location", "check_name"]
 __all__ += ["check_os", "check_ports", "check_ssh_key"]
 
+KEY_VARIABLE = "SSH_PUBKEY"  # into which Fluence puts the SSH key
 REGISTRIES = ("docker.io", "ghcr.io")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,23}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -75,7 +76,7 @@ def check_env(env: Mapping[str, str], field: str = "env") -> list[dict[str, str]
     if len(env) > 64:
         raise _refuse(field, len(env), "must be 64 variables at most (Fluence)")
     for name in env:
-        if name == "SSH_PUBKEY":
+        if name == KEY_VARIABLE:
             raise _refuse(field, name, "is reserved: Fluence puts the SSH key there")
         if not _VARIABLE.fullmatch(name):
             raise _refuse(field, name, "must be capitals, digits and _, a letter first (Fluence)")

@@ -354,6 +354,13 @@ def test_fluence() -> None:
         22,
         "ubuntu",
     )
+    (row, _) = Cloud("fluence-containers", "fluence-empty").provider.instances()
+    assert (row.host, row.port) == ("provider.a100.pub", 0), "a row of the list has no port"
+    update = Cloud("fluence-container-active", {"status": 204, "body": None})
+    update.provider.update("b54672e2-0a8b-490f-81ee-7d5a868471fc", image="docker.io/a/b:2")
+    sent = update.sent[-1][2]
+    assert sent["ssh_key"] == "ssh-ed25519 AAAAC3..."
+    assert sent["container_settings"]["environment"] == [], "Fluence refuses a variable SSH_PUBKEY"
     listed = Cloud("fluence-containers", "fluence-empty").provider.instances()
     assert [(one.id[:8], one.state) for one in listed if one.state is RUNNING] == [("b54672e2", RUNNING)]
     assert {
