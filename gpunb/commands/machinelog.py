@@ -1,10 +1,14 @@
-"""The machine's own log, as its cloud keeps it: what a container printed before SSH was there."""
+"""The machine's own log, as its cloud keeps it: what a container printed before SSH was there.
+
+Where the cloud also keeps events (placed, image pulled, started), they come first: a container that never
+starts prints nothing, and only they say why.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gpunb.commands.result import Code, Note, Result
+from gpunb.commands.result import Block, Code, Note, Result
 from gpunb.errors import NotSupported
 
 if TYPE_CHECKING:
@@ -30,14 +34,26 @@ def machine_log(context: Context, session: str | None, *, daemon: bool, tail: in
     if daemon and not hasattr(provider, "instance_log"):
         msg = f"{provider.title} has no log of its host's daemon"
         raise NotSupported(msg, provider=provider.name, hint="gpunb logs --instance shows the container's")
+    events: list[str] = []
     with context.progress(f"log of {found.name}") as progress:
         progress.say(f"asking {provider.title}")
         if daemon:
             text = provider.instance_log(found.instance_id, tail=tail or 1000, daemon=True)
         else:
             text = provider.logs(found.instance_id, tail=tail or 1000)
+            if provider.can(Capability.EVENTS):
+                events = provider.events(found.instance_id, tail=tail or 100)
     lines = text.splitlines()[-tail:] if tail else text.splitlines()
-    data = {"session": found.name, "instance": found.instance_id, "daemon": daemon, "text": "\n".join(lines)}
+    data = {
+        "session": found.name,
+        "instance": found.instance_id,
+        "daemon": daemon,
+        "text": "\n".join(lines),
+        "events": events,
+    }
+    blocks: list[Block] = []
+    if events:
+        blocks += [Note(f"events at {provider.title}:", "dim"), Code("\n".join(events)), Note("log:", "dim")]
     if not lines:
-        return Result(data, Note(f"the log of {found.name}'s instance is empty", "dim"))
-    return Result(data, Code("\n".join(lines)))
+        return Result(data, *blocks, Note(f"the log of {found.name}'s instance is empty", "dim"))
+    return Result(data, *blocks, Code("\n".join(lines)))

@@ -77,7 +77,9 @@ class Ranked:
             parts.append(f"traffic {show_quantity(self.traffic_usd, '$')}")
         lines = [f"{show_quantity(self.total, '$')} for {self.hours:g} h: {', '.join(parts)}"]
         if self.rounding_usd > 0.005:
-            step = "whole hours of the clock, one more than it is long," if offer.clock_hours else f"steps of {offer.increment_s:g} s"
+            step = f"steps of {offer.increment_s:g} s"
+            if offer.clock_hours:
+                step = "whole hours of the clock, one more than it is long,"
             lines.append(f"{show_quantity(self.rounding_usd, '$')} of it because {step} are billed")
         if offer.reserve_h:
             need = show_quantity(offer.reserve_h * offer.usd_h, "$")

@@ -461,6 +461,10 @@ class Provider(ABC):
         """The last `tail` lines of the instance's own log."""
         self.refuse("show an instance's log")
 
+    def events(self, instance_id: str, *, tail: int = 100) -> list[str]:
+        """What the cloud says of the instance's way: placed, image pulled, started; oldest first."""
+        self.refuse("show an instance's events")
+
     def host_keys(self, instance_id: str) -> list[str]:
         """The SSH host keys (public lines) that the cloud's own channel shows; empty if none is known.
 

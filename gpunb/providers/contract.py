@@ -227,6 +227,18 @@ class ProviderContract:
         assert isinstance(provider.logs(made.id), str)
         assert len(provider.logs(made.id, tail=1).splitlines()) <= 1
 
+    def test_events(self, provider: Provider, rent: Callable[[], Instance]) -> None:
+        if not provider.can(Capability.EVENTS):
+            self._refused(provider, provider.events, self.unknown_id)
+            return
+        made = rent()
+        self._until(provider, made.id, InstanceState.RUNNING)
+        try:
+            assert provider.events(made.id)
+        except NotSupported:  # a cloud may have them for one kind of machine only
+            return
+        assert len(provider.events(made.id, tail=1)) <= 1
+
     def test_usage(self, provider: Provider, rent: Callable[[], Instance]) -> None:
         if not provider.can(Capability.USAGE):
             self._refused(provider, provider.usage, self.unknown_id)

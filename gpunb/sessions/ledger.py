@@ -79,9 +79,13 @@ def valid_name(name: str) -> str:
 
 
 def label_for(installation: str, session_id: str, attempt: int = 1) -> str:
-    """The name of an attempt's instance at the provider: short, lower-case, DNS-safe."""
-    end = f"-{attempt}" if attempt > 1 else ""
-    return f"gpunb-{installation[:8]}-{session_id}{end}"
+    """The name of an attempt's instance at the provider: lower-case, DNS-safe, 25 characters at most.
+
+    Fluence takes no more, so attempts are counted in base 36: ``-2`` … ``-9``, ``-a`` … ``-z``, ``10`` ….
+    """
+    digits = string.digits + string.ascii_lowercase
+    end = f"-{digits[attempt]}" if attempt < 36 else digits[attempt // 36] + digits[attempt % 36]
+    return f"gpunb-{installation[:8]}-{session_id}{end if attempt > 1 else ''}"
 
 
 class Ledger(Books):

@@ -171,7 +171,7 @@ class Session:
     ----------
     label
         What the instance is called at the provider: ``gpunb-<installation>-<id>``,
-        with ``-2``, ``-3`` … for the later offers that one `rent` tried.
+        with ``-2``, ``-3`` … ``-a`` for the later offers that one `rent` tried.
     usd_h, stopped_usd_h
         US dollars an hour with disk while it runs, and while it is stopped.
     cloud_state

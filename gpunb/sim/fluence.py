@@ -227,7 +227,7 @@ class FluenceCloud(ClockHours, Cloud):
             row["os_image"] = machine.data["os_image"]
             row["ssh_connection"] = f"ssh ubuntu@{host} -p {port}" if active else None
             row["ssh_key"] = machine.data["ssh_key"]
-            found = {"domain": host, "forwarded_ports": [], "uri": None}
+            found: dict[str, Any] = {"domain": host, "forwarded_ports": [], "uri": None}
             row["network"] = found if active else None
         row["billing"] = billing
         return row

@@ -184,6 +184,22 @@ def test_the_machine_s_own_log_and_its_daemon_s(gpunb: Gpunb, clouds: Simulation
     cloud.close()
 
 
+def test_why_a_container_never_starts_stands_among_its_events(gpunb: Gpunb, clouds: Simulation) -> None:
+    clouds["fluence"].faults.add("wrong-image", "create")
+    clouds["fluence"].boot_seconds = 0.0
+    cloud, made, _ = rented(clouds, "fluence", kinds=("container",))
+    pretend_session("fluence", "one", made.id)
+    ran = gpunb("logs", "--instance", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["events"][0].startswith("Scheduled")
+    assert "Failed to pull image" in ran.json["events"][-1]
+    assert ran.json["text"] == "", "it prints nothing"
+    shown = gpunb("logs", "--instance").out
+    assert "events at Fluence:" in shown
+    assert "Failed to pull image" in shown
+    cloud.close()
+
+
 @pytest.mark.slow
 def test_reboot_keeps_files_and_is_ready_again(demo: Gpunb) -> None:
     assert demo("exec", "--", "sh", "-c", "echo kept > ~/kept").code == 0

@@ -350,6 +350,23 @@ class TestMachines:
         found = instance({"id": "a", "status": "ACTIVE", "ssh_connection": line}, "vm")
         assert (found.user, found.host, found.port) == expected
 
+    def test_a_port_that_is_forwarded_is_the_one_to_call(self) -> None:
+        from gpunb.providers.fluence.bodies import instance
+
+        network = {"forwarded_ports": [{"port": "22", "external_port": "40022", "protocol": "tcp"}]}
+        row = {"id": "a", "status": "ACTIVE", "ssh_connection": "ssh shadeform@192.0.2.7", "network": network}
+        found = instance(row, "vm")
+        assert (found.user, found.host, found.port) == ("shadeform", "192.0.2.7", 40022)
+
+    def test_fluence_takes_the_label_of_every_attempt(self) -> None:
+        from gpunb.providers.fluence.rules import check_name
+        from gpunb.sessions.ledger import label_for, new_id
+
+        session = new_id()
+        made = [label_for("0123456789abcdef", session, attempt) for attempt in range(1, 1296)]
+        assert len(set(map(check_name, made))) == len(made)
+        assert made[:3] == [f"gpunb-01234567-{session}{end}" for end in ("", "-2", "-3")]
+
     @pytest.mark.parametrize("kind", ["vm", "bare-metal"])
     def test_only_the_name_can_be_changed(self, sim: Simulated, kind: str) -> None:
         made = sim.rent(sim.offer(kind))
@@ -485,9 +502,7 @@ class TestMoney:
     @pytest.mark.parametrize("length", [0.2, 1.0, 1.5, 2.0])
     def test_no_bill_is_more_than_the_offers_total(self, sim: Simulated, length: float) -> None:
         offer = sim.offer("container")
-        most = max(
-            billed_hours(begin * 60.0, begin * 60.0 + length * HOUR) for begin in range(60)
-        )
+        most = max(billed_hours(begin * 60.0, begin * 60.0 + length * HOUR) for begin in range(60))
         assert offer.total(length) == pytest.approx(most * offer.usd_h)
         later = [
             billed_hours(begin * 60.0, begin * 60.0 + (2 + length) * HOUR)
