@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -17,23 +16,8 @@ from gpunb.sim.clock import Clock
 from gpunb.sim.runner import Served
 from gpunb.sim.transport import InProcessTransport
 from gpunb.sim.vast import VastCloud
+from tests.support.vast_client import client_python
 from tests.support.vast_cloud import PUBLIC_KEY
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def client_python() -> str | None:
-    """A Python that has ``vastai``: ours, ``VASTAI_PYTHON``, or a venv under build/."""
-    for python in (
-        sys.executable,
-        os.environ.get("VASTAI_PYTHON"),
-        str(ROOT / "build/vastai/bin/python"),
-    ):
-        if python and Path(python).exists():
-            probe = [python, "-c", "import vastai"]
-            if subprocess.run(probe, capture_output=True, check=False, timeout=60).returncode == 0:
-                return python
-    return None
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,7 @@
-"""The account on the simulated Vast: user, keys, variables, templates, charges."""
+"""The account on the simulated Vast: user, keys, variables, charges."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -34,19 +33,6 @@ _CATEGORIES = frozenset(
 )
 _ITEMS = {"gpu": "gpu", "disk": "disk", "bwd": "bwd", "bwu": "bwu"}
 
-_TEMPLATES = (
-    {
-        "id": 101,
-        "hash_id": "a33b72bd045341cfcd678ce7c932a614",
-        "name": "PyTorch (Vast)",
-        "image": "vastai/pytorch",
-        "tag": "@vastai-automatic-tag",
-        "desc": "PyTorch with Jupyter",
-        "recommended_disk_space": 50.0,
-        "creator_id": 1,
-    },
-)
-
 
 class AccountRoutes(Cloud):
     """Everything that belongs to the account and not to one instance."""
@@ -74,28 +60,31 @@ class AccountRoutes(Cloud):
             ("DELETE", "/secrets/", self.delete_env_var, "delete-env-var"),
             ("GET", "/auth/apikeys/", self.api_keys, "list-keys"),
             ("POST", "/auth/apikeys/", self.add_api_key, "add-key"),
+            ("GET", "/auth/apikeys/{key_id}/", self.api_key, "show-key"),
             ("DELETE", "/auth/apikeys/{key_id}/", self.delete_api_key, "delete-key"),
-            ("GET", "/template/", self.templates, "templates"),
+            ("PUT", "/commands/reset_apikey/", self.reset_api_key, "reset-key"),
             ("GET", "/machines/{machine_id}/reports/", self.reports, "reports"),
             ("GET", "/charges/", self.charges, "charges"),
         ]
 
     async def user(self, request: Request) -> Response:
         """Who, and how much is left."""
-        account = self.allow(request, "user_read")
-        credit = account.balance(self.clock.now())
-        return JSONResponse(
-            {
-                "id": 4711,
-                "username": account.user,
-                "email": f"{account.user}@example.org",
-                "credit": credit,
-                "balance": 0.0,
-                "api_key": account.key,
-                "ssh_key": "",
-                "balance_threshold_enabled": False,
-            }
-        )
+        return JSONResponse({**self.user_row(self.allow(request, "user_read")), "key_id": 1})
+
+    def user_row(self, account: Account) -> dict[str, Any]:
+        """One account; a sub-account names the one that it belongs to."""
+        parent: Account | None = account.data.get("parent")
+        return {
+            "id": account.data.get("id", 4711),
+            "username": account.user,
+            "email": account.data.get("email", f"{account.user}@example.org"),
+            "credit": account.balance(self.clock.now()),
+            "balance": 0.0,
+            "api_key": account.key,
+            "ssh_key": "",
+            "balance_threshold_enabled": False,
+            **({} if parent is None else {"parent_id": parent.data.get("id", 4711)}),
+        }
 
     # -- SSH keys ----------------------------------------------------------------------
 
@@ -200,29 +189,35 @@ class AccountRoutes(Cloud):
         self.scopes[value] = (frozenset(wanted), None)
         return JSONResponse({"success": True, **row})
 
+    async def api_key(self, request: Request, key_id: int) -> Response:
+        """One, without the key itself."""
+        row = self._api_key(self.allow(request, "user_read"), key_id)
+        return JSONResponse({name: value for name, value in row.items() if name != "key"})
+
+    async def reset_api_key(self, request: Request) -> Response:
+        """The account's first key is another one from now on, and is shown on Vast's page only."""
+        account = self.allow(request, "user_write")
+        self.accounts.pop(account.key, None)
+        account.key = f"sim-{self.name}-{self.rng.getrandbits(64):016x}"
+        self.accounts[account.key] = account
+        return JSONResponse({"success": True, "msg": "API key reset"})
+
     async def delete_api_key(self, request: Request, key_id: int) -> Response:
         """Revoke one."""
         account = self.allow(request, "user_write")
-        rows = account.data.setdefault("api_keys", [])
-        row = next((row for row in rows if row["id"] == key_id), None)
-        if row is None:
-            raise self.deny(404, f"No key {key_id}", "no_such_key")
-        rows.remove(row)
+        row = self._api_key(account, key_id)
+        account.data["api_keys"].remove(row)
         self.owners.pop(row["key"], None)
         return JSONResponse({"success": True})
 
-    # -- what others know --------------------------------------------------------------------
+    def _api_key(self, account: Account, key_id: int) -> dict[str, Any]:
+        rows: list[dict[str, Any]] = account.data.setdefault("api_keys", [])
+        found = next((row for row in rows if row["id"] == key_id), None)
+        if found is None:
+            raise self.deny(404, f"No key {key_id}", "no_such_key")
+        return found
 
-    async def templates(self, request: Request) -> Response:
-        """Public ones."""
-        self.allow(request, "user_read")
-        filters = json.loads(request.query_params.get("select_filters") or "{}")
-        rows = [
-            row
-            for row in _TEMPLATES
-            if all(rule.get("eq") == row.get(field) for field, rule in filters.items())
-        ]
-        return JSONResponse({"success": True, "templates": rows})
+    # -- what others know --------------------------------------------------------------------
 
     async def reports(self, request: Request, machine_id: int) -> Response:
         """One report for every third machine."""

@@ -19,6 +19,9 @@ from gpunb.sim.vast.account import AccountRoutes
 from gpunb.sim.vast.controls import ControlRoutes
 from gpunb.sim.vast.copies import CopyRoutes
 from gpunb.sim.vast.instances import InstanceRoutes
+from gpunb.sim.vast.papers import PaperRoutes
+from gpunb.sim.vast.serverless import ServerlessRoutes
+from gpunb.sim.vast.templates import TemplateRoutes
 from gpunb.sim.vast.volumes import VolumeRoutes
 
 if TYPE_CHECKING:
@@ -32,7 +35,17 @@ __all__ = ["VastCloud"]
 MOST_ROWS = 64
 
 
-class VastCloud(InstanceRoutes, ControlRoutes, VolumeRoutes, CopyRoutes, AccountRoutes, Cloud):
+class VastCloud(
+    InstanceRoutes,
+    ControlRoutes,
+    VolumeRoutes,
+    CopyRoutes,
+    AccountRoutes,
+    PaperRoutes,
+    TemplateRoutes,
+    ServerlessRoutes,
+    Cloud,
+):
     """The market of hosts."""
 
     name: ClassVar[str] = "vast"
@@ -62,6 +75,12 @@ class VastCloud(InstanceRoutes, ControlRoutes, VolumeRoutes, CopyRoutes, Account
         "prepay": 3.0,
         "create-volume": 5.5,
         "delete-volume": 5.5,
+        "rsync": 3.5,
+        "cancel-rsync": 3.5,
+        "search-invoices": 3.0,
+        "audit-logs": 2.0,
+        "tfa-status": 1.0,
+        "subaccounts": 2.1,
     }
     searches_a_minute: ClassVar[int] = 10
 
@@ -227,10 +246,16 @@ class VastCloud(InstanceRoutes, ControlRoutes, VolumeRoutes, CopyRoutes, Account
             *self.volume_routes(),
             *self.account_routes(),
             *self.copy_routes(),
+            *self.paper_routes(),
+            *self.template_routes(),
+            *self.serverless_routes(),
         ]
-        for method, path, handler, name in table:
-            full = path if path.startswith("/api/") else f"/api/v0{path}"
-            app.add_api_route(full, handler, methods=[method], name=name, response_model=None)
+        full = [
+            (method, path if path.startswith("/api/") else f"/api/v0{path}", handler, name)
+            for method, path, handler, name in table
+        ]
+        for method, path, handler, name in [*full, *self.autoscaler_routes()]:
+            app.add_api_route(path, handler, methods=[method], name=name, response_model=None)
 
     async def gpu_names(self) -> Response:
         """Needs no key."""

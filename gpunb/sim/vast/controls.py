@@ -133,7 +133,8 @@ class ControlRoutes(Cloud):
         data = machine.data
         if line in data["key_ids"].values():
             raise self.deny(400, "SSH key already attached to this instance")
-        ident = self.next_id()
+        known = {row["ssh_key"]: row["id"] for row in machine.account.data.get("ssh_keys", [])}
+        ident = known.get(line) or self.next_id()
         data["key_ids"][ident] = line
         data["keys"].append(line)
         if "key-late" in machine.troubles:

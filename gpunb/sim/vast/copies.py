@@ -1,4 +1,7 @@
-"""Cloud copies of the simulated Vast: a status message that tells half a minute late how they stand."""
+"""Copies of the simulated Vast, between instances and with a cloud's storage.
+
+A status message tells half a minute late how they stand.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,11 @@ class CopyRoutes(Cloud):
             ("DELETE", "/commands/rclone/", self.cancel_copy, "cancel-copy"),
             ("POST", "/commands/schedule_job/", self.schedule, "schedule"),
             ("GET", "/commands/schedule_job/", self.schedules, "schedules"),
+            ("PUT", "/commands/schedule_job/{job_id}/", self.reschedule, "reschedule"),
             ("DELETE", "/commands/schedule_job/{job_id}/", self.unschedule, "unschedule"),
+            ("PUT", "/commands/copy_direct/", self.copy_direct, "rsync"),
+            ("DELETE", "/commands/copy_direct/", self.cancel_direct, "cancel-rsync"),
+            ("PUT", "/commands/rsync/", self.copy_local, "rsync"),
         ]
 
     async def connections(self, request: Request) -> Response:
@@ -72,7 +79,9 @@ class CopyRoutes(Cloud):
             raise self.deny(400, "this endpoint can't be scheduled")
         self._check(machine, body.get("request_body") or {})
         if machine.data.get("job") is not None:
-            raise self.deny(422, "a job for this instance exists")
+            ident, said = machine.data["job"]["id"], "a job for this instance exists"
+            row = {"success": False, "error": "job_exists", "msg": said, "scheduled_job_id": ident}
+            return JSONResponse(row, 422)
         machine.data["job"] = {**body, "id": self.next_id()}
         return JSONResponse({"success": True, "scheduled_job_id": machine.data["job"]["id"]})
 
@@ -81,6 +90,16 @@ class CopyRoutes(Cloud):
         account = self.allow(request, "instance_read")
         return JSONResponse([job for _, job in self._jobs(account)])
 
+    async def reschedule(self, request: Request, job_id: str) -> Response:
+        """The same job at other times."""
+        body = await self.body(request)
+        for machine, job in self._jobs(self.allow(request, "instance_write")):
+            if str(job["id"]) == job_id:
+                self._check(machine, body.get("request_body") or {})
+                job.update(body)
+                return JSONResponse({"success": True, "scheduled_job_id": job["id"]})
+        raise self.deny(404, f"no scheduled job {job_id}")
+
     async def unschedule(self, request: Request, job_id: str) -> Response:
         """End one."""
         for machine, job in self._jobs(self.allow(request, "instance_write")):
@@ -88,6 +107,65 @@ class CopyRoutes(Cloud):
                 machine.data["job"] = None
                 return JSONResponse({"success": True})
         raise self.deny(404, f"no scheduled job {job_id}")
+
+    # -- between instances, and with this computer ---------------------------------------
+
+    async def copy_direct(self, request: Request) -> Response:
+        """From one instance to another, running or stopped; what `execute` lists is there afterwards.
+
+        With a side that is ``local`` it is only agreed who may come: the client runs rsync itself.
+        """
+        body = await self.body(request)
+        if not body.get("src_path") or not body.get("dst_path"):
+            raise self.deny(400, "Invalid src_path.")
+        if {body.get("src_id"), body.get("dst_id")} & {"local", None}:
+            return await self.copy_local(request)
+        source = self._place(request, body["src_id"], "instance_read")
+        target = self._place(request, body["dst_id"], "instance_write")
+        root, into = str(body["src_path"]).rstrip("/"), str(body["dst_path"]).rstrip("/")
+        found = {
+            f"{into}{name.removeprefix(root)}": size
+            for name, size in (source.data["files"] if source else {}).items()
+            if name == root or name.startswith(f"{root}/")
+        }
+        if target is not None:
+            target.data["files"].update(found)
+            target.data["copy"] = {"began": self.clock.now(), "over": None, "body": body, "word": "Copy"}
+        return JSONResponse({"success": True, "msg": "Remote to Remote copy initiated"})
+
+    async def cancel_direct(self, request: Request) -> Response:
+        """All copies into one instance."""
+        target = self._place(request, (await self.body(request)).get("dst_id"), "instance_write")
+        copy = None if target is None else target.data.get("copy")
+        if copy is None:
+            raise self.deny(404, "No such copy.", "no_such_user")
+        copy["over"] = copy["over"] or self.clock.now()
+        return JSONResponse({"success": True})
+
+    async def copy_local(self, request: Request) -> Response:
+        """The address and port of the instance's side, for the client's rsync."""
+        body = await self.body(request)
+        answer: dict[str, Any] = {"success": True}
+        for side in ("src", "dst"):
+            machine = self._place(request, body.get(f"{side}_id"), "instance_write")
+            if machine is not None:
+                answer[f"{side}_addr"], answer[f"{side}_port"] = machine.address
+        if len(answer) == 1:
+            raise self.deny(400, "one side must be an instance")
+        return JSONResponse(answer)
+
+    def _place(self, request: Request, place: Any, scope: str) -> Machine | None:
+        """``C.123``, ``123`` or ``123:/path``; None for this computer, a volume or a cloud's storage."""
+        text = str(place or "local").partition(":")[0].removeprefix("C.")
+        if text.isdecimal():
+            return self.machine(request, text, scope)
+        kind, _, number = text.partition(".")
+        if kind in ("local", "V", "s3", "drive", "hf", "dropbox", "backblaze") and (
+            not number or number.isdecimal()
+        ):
+            self.allow(request, scope)
+            return None
+        raise self.deny(400, f"Invalid place {text}")
 
     def _jobs(self, account: Account) -> list[tuple[Machine, dict[str, Any]]]:
         mine = [one for one in self.machines.values() if one.account is account]
@@ -111,7 +189,8 @@ def copy_message(machine: Machine, now: float) -> str | None:
     copy = machine.data.get("copy")
     if copy is None or now < copy["began"] + LAG_S:
         return None
+    word = copy.get("word", "Cloud Copy")
     if copy["over"] is not None and now >= copy["over"] + LAG_S:
-        return "Cloud Copy Operation Cancelled"
+        return f"{word} Operation Cancelled"
     done = (now - LAG_S - copy["began"]) / TAKES_S
-    return "Cloud Copy Operation Finished" if done >= 1 else f"Cloud Copy in progress: {done:.0%}"
+    return f"{word} Operation Finished" if done >= 1 else f"{word} in progress: {done:.0%}"

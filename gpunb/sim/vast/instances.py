@@ -162,7 +162,8 @@ class InstanceRoutes(Cloud):
         env = {name: str(value) for name, value in (body.get("env") or {}).items()}
         variables = {name: value for name, value in env.items() if not name.startswith("-")}
         card = model(offer["gpu_name"])
-        keys = [row["ssh_key"] for row in account.data.setdefault("ssh_keys", [])]
+        key_rows = account.data.setdefault("ssh_keys", [])
+        keys = [row["ssh_key"] for row in key_rows]
         spec = HostSpec(
             id=ident,
             user="root",
@@ -202,13 +203,12 @@ class InstanceRoutes(Cloud):
                 "volume_info": body.get("volume_info"),
                 "wanted": "running",
                 "keys": [],
-                "key_ids": {},
+                # an account's key is detached from an instance by the number that it has on the account
+                "key_ids": {row["id"]: row["ssh_key"] for row in key_rows},
                 "api_key": key,
                 "files": {"/root/onstart.sh": len(body.get("onstart") or ""), "/root/hasbooted": 0},
             },
         )
-        for line in keys:
-            machine.data["key_ids"][self.next_id()] = line
         machine.bill.open("disk", machine.data["disk_usd_h"], self.clock.now())
         self.owners[key] = account
         self.scopes[key] = (frozenset({"instance_read", "instance_write"}), ident)
