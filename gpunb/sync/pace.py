@@ -21,8 +21,8 @@ class Pace:
         self._free = time.monotonic()
         self._lock = threading.Lock()
 
-    def wait(self, size: int) -> None:
-        """Return when `size` bytes may have gone."""
+    def wait(self, size: int, over: threading.Event) -> None:
+        """Return when `size` bytes may have gone; at once when `over` is set, for a piece may take minutes."""
         if self.rate is None:
             return
         with self._lock:
@@ -30,7 +30,7 @@ class Pace:
             self._free = max(self._free, now - 0.1) + size / self.rate
             pause = self._free - now
         if pause > 0:
-            time.sleep(pause)
+            over.wait(pause)
 
 
 def parse_rate(text: str) -> float:

@@ -111,7 +111,7 @@ class Engine:
 
     def moved(self, count: int) -> None:
         """Count bytes that went, and keep to the pace."""
-        self._pace.wait(count)
+        self._pace.wait(count, self.remote.stop)
         with self._lock:
             self._done += count
             now = time.monotonic()

@@ -71,7 +71,7 @@ class _Bundle:
             items.append(now)
             good.append(content)
         size = sum(item.size for item in items)
-        stream.pace.wait(size)
+        stream.pace.wait(size, stream.over)
         writer.small(items, good, lambda failed: stream.bundled(items, failed))
         stream.moved(sum(item.size for item in self.items))
 
@@ -185,7 +185,7 @@ def _carry_range(
 ) -> None:
     try:
         for at, data in reader.pieces(large.item, *span):
-            stream.pace.wait(len(data))
+            stream.pace.wait(len(data), stream.over)
             if not large.problem:
                 writer.piece(large.item, at, data, large.note)
             stream.moved(len(data))
@@ -290,7 +290,7 @@ class Stream:
         self._done, self._shown = 0, 0.0
         self._closers: list[Callable[[], None]] = []
         self._problems: list[BaseException] = []
-        self._stopped = False
+        self.over = threading.Event()
         self.unkept: Counter[str] = Counter()
 
     def run(self, lines: int) -> None:
@@ -326,7 +326,7 @@ class Stream:
                 return  # fewer lines will do; if the connection broke, the others tell
             with self._lock:
                 self._closers.append(close)
-                late = self._stopped
+                late = self.over.is_set()
             if late:  # nobody else closes it
                 close()
                 return
@@ -357,7 +357,7 @@ class Stream:
     def _stop(self) -> None:
         self.tasks.stop()
         with self._lock:
-            self._stopped = True
+            self.over.set()
             closers = [*self._closers, self._abort]
         for close in closers:
             with contextlib.suppress(OSError):

@@ -157,7 +157,7 @@ class Slow:
         self.act, self.left = act, after
         self.lock = threading.Lock()
 
-    def wait(self, _size: int) -> None:
+    def wait(self, _size: int, _over: threading.Event) -> None:
         with self.lock:
             self.left -= 1
             if self.left == 0:

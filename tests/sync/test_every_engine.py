@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gpunb.sync import rsync, sync
+from gpunb.sync.pace import Pace
 from tests.support.bench import Bench
 from tests.support.odd_disk import KINDS, odd_disk, usable
 
@@ -118,6 +120,33 @@ def test_a_tree_arrives(bench: Bench, tmp_path: Path, tree: str, engine: str) ->
     assert not list(target.rglob(".gpunb-*"))
     if engine in STREAM:
         assert times(source) == times(target)
+
+
+@pytest.mark.parametrize("engine", ["stream up", "stream down", "sftp up", "sftp down"])
+def test_ctrl_c_ends_a_slow_transfer_at_once(
+    bench: Bench, tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 1 kB/s a piece waits for minutes before it may go: an interrupt wakes whoever waits."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "large").write_bytes(os.urandom(3 * 2**20))
+    main, wait, began = threading.main_thread().ident, Pace.wait, threading.Event()
+    assert main is not None
+
+    def waits(self: Pace, size: int, over: threading.Event) -> None:
+        if not began.is_set():
+            began.set()
+            threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT)).start()
+        wait(self, size, over)
+
+    monkeypatch.setattr(Pace, "wait", waits)
+    before = set(threading.enumerate())
+    with pytest.raises(KeyboardInterrupt):
+        bench.sync(*engine.split(), source, target, limit_rate=1000.0)
+    waiting = [one for one in threading.enumerate() if one not in before and "work" in one.name]
+    for one in waiting:
+        one.join(20.0)  # they have a thousand seconds to wait
+    assert not any(one.is_alive() for one in waiting)
 
 
 @pytest.mark.parametrize("engine", STREAM)
