@@ -243,7 +243,7 @@ def for_door(err: GpunbError, args: Sequence[str], context: Context) -> None:
     if isinstance(err, SessionAmbiguous) and args and (err.hint or "").startswith("add -s"):
         verb, *rest = args
         name = err.proposed or "NAME"
-        named = [name, *rest] if verb in ("show", "down") else ["-s", name, *rest]
+        named = ["-s", name, *rest] if _has_session_option(verb) else [name, *rest]
         which = f", NAME being {' or '.join(err.close[:4])}" if not err.proposed and err.close else ""
         err.hint = f"gpunb {shlex.join([verb, *named])}{which}"
     elif isinstance(err, (SessionNotFound, SessionOver)) and len(err.close) == 1 and err.asked:
@@ -259,6 +259,11 @@ def for_door(err: GpunbError, args: Sequence[str], context: Context) -> None:
             text = getattr(err, name)
             if text:
                 setattr(err, name, _OUR_LINE.sub("%gpu ", text))
+
+
+def _has_session_option(verb: str) -> bool:
+    params = getattr(cli.get_command(click.Context(cli), verb), "params", ())
+    return any("--session" in one.opts and not getattr(one, "hidden", False) for one in params)
 
 
 def _instead(word: str, asked: str, name: str) -> str:

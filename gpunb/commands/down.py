@@ -33,7 +33,7 @@ __all__ = ["command"]
     hidden=True,
 )
 @click.option("-a", "--all", "all_", is_flag=True, help="Every live session.")
-@click.option("--no-save", is_flag=True, help="Don't bring back what --save asked for.")
+@click.option("--no-save", is_flag=True, help="Don't bring back what rent --save asked for.")
 def command(
     context: Context, *, names: tuple[str, ...], named: tuple[str, ...], all_: bool, no_save: bool, yes: bool
 ) -> Result:

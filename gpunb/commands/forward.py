@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpunb.commands.result import Note, Result, Table, clean
-from gpunb.commands.verb import verb
+from gpunb.commands.verb import no_use, verb
 from gpunb.errors import BadInput
 
 if TYPE_CHECKING:
@@ -68,13 +68,14 @@ def command(
     """
     from gpunb.sessions import ports
 
+    if closing:
+        no_use("--close", "local_port", "reverse", "detach")
+    elif port is None:
+        no_use("without PORT", "local_port", "reverse", "detach")
     found = context.session(session)
     if closing:
         return _close(found, port)
     if port is None:
-        if local_port or reverse:
-            msg = "forward needs the host's PORT"
-            raise BadInput(msg, hint="gpunb forward 6006")
         return _list(found)
     if detach and context.door == "terminal":
         msg = "forward --detach: a forward lives in the process that holds it, and a terminal's ends"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb.commands.result import Note, Result
-from gpunb.commands.verb import DURATION, complete_runs, verb
+from gpunb.commands.verb import DURATION, complete_runs, no_use, verb
 from gpunb.errors import RemoteCellError, RunError
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ def command(
     """
     from gpunb.commands import lines, playing
 
+    wanted = lines.pattern("logs", grep) if grep is not None else None
     if instance or daemon:
         from gpunb.commands.machinelog import machine_log
 
-        return machine_log(context, session, daemon=daemon, tail=tail)
-
-    wanted = lines.pattern("logs", grep) if grep is not None else None
+        no_use("--daemon" if daemon else "--instance", "run", "follow", "since")
+        return machine_log(context, session, daemon=daemon, tail=tail, wanted=wanted)
     found, run_id = playing.find(context, run, session)
     client = context.agent(found)
     info = client.run_info(run_id)
@@ -72,6 +72,7 @@ def command(
         "exit_code": info.exit_code,
     }
     if context.as_json:
+        no_use("--json", "follow")
         kept = lines.KeptText()
         play_history(client.attach(run_id, after=first), lines.Filtered(kept, wanted), info.last)
         text = kept.text()

@@ -8,17 +8,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gpunb.commands.lines import LINE
 from gpunb.commands.result import Block, Code, Note, Result
 from gpunb.errors import NotSupported
 
 if TYPE_CHECKING:
+    import re
+
     from gpunb.commands.context import Context
 
 __all__ = ["machine_log"]
 
+MOST = 1000  # lines that a cloud is asked for
 
-def machine_log(context: Context, session: str | None, *, daemon: bool, tail: int | None) -> Result:
+
+def machine_log(
+    context: Context,
+    session: str | None,
+    *,
+    daemon: bool,
+    tail: int | None,
+    wanted: re.Pattern[str] | None = None,
+) -> Result:
     """The last lines of the instance's log, or of the host daemon's (why a pull failed).
+
+    Parameters
+    ----------
+    wanted
+        Only lines in which this is found; of them the last `tail`.
 
     Raises
     ------
@@ -35,15 +52,17 @@ def machine_log(context: Context, session: str | None, *, daemon: bool, tail: in
         msg = f"{provider.title} has no log of its host's daemon"
         raise NotSupported(msg, provider=provider.name, hint="gpunb logs --instance shows the container's")
     events: list[str] = []
+    most = MOST if wanted or not tail else tail
     with context.progress(f"log of {found.name}") as progress:
         progress.say(f"asking {provider.title}")
         if daemon:
-            text = provider.instance_log(found.instance_id, tail=tail or 1000, daemon=True)
+            text = provider.instance_log(found.instance_id, tail=most, daemon=True)
         else:
-            text = provider.logs(found.instance_id, tail=tail or 1000)
+            text = provider.logs(found.instance_id, tail=most)
             if provider.can(Capability.EVENTS):
                 events = provider.events(found.instance_id, tail=tail or 100)
-    lines = text.splitlines()[-tail:] if tail else text.splitlines()
+    lines = [line for line in text.splitlines() if wanted is None or wanted.search(line[:LINE])]
+    lines = lines[-tail:] if tail else lines
     data = {
         "session": found.name,
         "instance": found.instance_id,
@@ -55,5 +74,6 @@ def machine_log(context: Context, session: str | None, *, daemon: bool, tail: in
     if events:
         blocks += [Note(f"events at {provider.title}:", "dim"), Code("\n".join(events)), Note("log:", "dim")]
     if not lines:
-        return Result(data, *blocks, Note(f"the log of {found.name}'s instance is empty", "dim"))
+        what = f"no line of {found.name}'s log fits" if text.strip() else f"the log of {found.name} is empty"
+        return Result(data, *blocks, Note(what, "dim"))
     return Result(data, *blocks, Code("\n".join(lines)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb.commands.result import Cell, Note, Opening, Result, Table
-from gpunb.commands.verb import DURATION, complete_sessions, verb
+from gpunb.commands.verb import DURATION, complete_sessions, no_use, verb
 from gpunb.presentation.columns import Column
 from gpunb.units import duration_text, money_text, price_text
 
@@ -35,11 +35,14 @@ def command(context: Context, *, names: tuple[str, ...], once: bool, length: flo
 
     In a notebook: a panel with the hosts' load, logs, and buttons that extend, stop and end.
     """
+    live = context.door == "terminal" and not once and not context.as_json and sys.stdout.isatty()
+    if not live:
+        no_use("--once" if once else "outside of a terminal", "length")
     wanted = tuple(context.session(name).name for name in names)
     result = shown(_shapes(context, wanted))
     if context.door == "notebook" and not once:
         result.opening = Opening("panel", wanted)
-    elif context.door == "terminal" and not once and not context.as_json and sys.stdout.isatty():
+    elif live:
         _live(context, wanted, length)
         return Result()
     return result

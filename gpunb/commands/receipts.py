@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpunb.commands.result import Cell, Note, Result, Table
-from gpunb.commands.verb import verb
+from gpunb.commands.verb import no_use, verb
 from gpunb.errors import SessionNotFound
 from gpunb.presentation.columns import Column
 from gpunb.units import duration_text, money_text
@@ -31,6 +31,7 @@ def command(context: Context, *, name: str | None, limit: int) -> Result:
 
     ledger = context.ledger
     if name is not None:
+        no_use("SESSION", "limit")
         session = context.session(name)
         found = ledger.receipt(session.id)
         if found is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb.commands.result import Block, Cell, Fields, Result, Table
-from gpunb.commands.verb import complete_runs, complete_sessions, verb
+from gpunb.commands.verb import complete_runs, complete_sessions, no_use, verb
 from gpunb.units import bytes_text, duration_text, money_text, price_text
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
     from gpunb.sessions.model import machine
 
     if run is not None:
+        no_use("--run", "events")
         return _run(context, run, name)
     ledger = context.ledger
     session = context.session(name)

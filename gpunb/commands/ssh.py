@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpunb.commands.result import Code, Result
-from gpunb.commands.verb import verb
+from gpunb.commands.verb import no_use, verb
 from gpunb.errors import BadInput
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def command(
     from gpunb.sessions import reach
     from gpunb.ssh import config_block, ssh_argv
 
+    if as_config:
+        no_use("--config", "print_", "words")
     found = context.session(session)
     endpoint = reach.endpoint(found)
     if as_config:

@@ -12,7 +12,7 @@ import click
 
 from gpunb.commands import load
 from gpunb.commands.result import Note, Result
-from gpunb.commands.verb import DURATION, verb
+from gpunb.commands.verb import DURATION, no_use, verb
 from gpunb.errors import GpunbError
 
 if TYPE_CHECKING:
@@ -46,10 +46,13 @@ def command(context: Context, *, session: str | None, once: bool, length: float 
     In a notebook the cell ends at once, and its output is brought up to date for ten minutes.
     Nothing of this keeps a session from being idle.
     """
+    single = context.as_json or once or (context.door == "terminal" and not sys.stdout.isatty())
+    if single:
+        no_use("--once" if once else "printed once", "length")
     found = context.session(session)
     client = context.agent(found)
     watcher = Watcher(client)
-    if context.as_json or once or (context.door == "terminal" and not sys.stdout.isatty()):
+    if single:
         with watcher:
             samples = watcher.first()
         return Result(

@@ -15,6 +15,7 @@ import click
 
 from gpunb import units
 from gpunb.commands.first_word import session_first
+from gpunb.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,7 @@ __all__ = [
     "complete_runs",
     "complete_sessions",
     "did_you_mean",
+    "no_use",
     "verb",
 ]
 
@@ -254,6 +256,27 @@ def verb(
         )
 
     return wrap
+
+
+def no_use(mode: str, *names: str) -> None:
+    """Refuse the parameters `names` where they were typed: with `mode` they would be dropped without a word.
+
+    Raises
+    ------
+    BadInput
+        One was typed.
+    """
+    ctx = click.get_current_context()
+    unset = (None, click.core.ParameterSource.DEFAULT)
+    typed = [
+        max(one.opts, key=len) if isinstance(one, click.Option) else one.make_metavar(ctx).strip("[].")
+        for one in ctx.command.params
+        if one.name in names and ctx.params.get(one.name) and ctx.get_parameter_source(one.name) not in unset
+    ]
+    if typed:
+        which = " and ".join([", ".join(typed[:-1]), typed[-1]] if len(typed) > 1 else typed)
+        msg = f"{ctx.command.name} {mode}: {which} would have no effect"
+        raise BadInput(msg, hint=f"leave {which} out")
 
 
 def did_you_mean(word: str, known: list[str], *, cutoff: float = 0.5) -> str | None:

@@ -370,7 +370,7 @@ class SesterceProvider(Provider):
         for field, value in (("onstart", spec.onstart), ("env", spec.env)):
             if value:
                 msg = f"{self.title} runs no first-boot script on {where}, so {field} can't be set"
-                hint = "choose an offer with cloud-init, or set it by SSH"
+                hint = "leave it out, and do it with gpunb exec once the machine is ready"
                 raise NotSupported(msg, provider=self.name, bill="nothing was rented", hint=hint)
 
     def _instance(self, row: Any) -> Instance:

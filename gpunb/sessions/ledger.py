@@ -492,7 +492,7 @@ class Ledger(Books):
             return (exact or found)[0]
         if not found:
             msg = f"there is no run {prefix!r}"
-            raise RunNotFound(msg, hint="gpunb jobs lists them")
+            raise RunNotFound(msg, hint="gpunb runs lists them")
         msg = f"{prefix!r} could mean the runs {', '.join(one.id for one in found[:8])}"
         raise RunNotFound(msg, hint="type more of the id")
 

@@ -22,7 +22,7 @@ class Pace:
         self._lock = threading.Lock()
 
     def wait(self, size: int, over: threading.Event) -> None:
-        """Return when `size` bytes may have gone; at once when `over` is set, for a piece may take minutes."""
+        """Return when `size` bytes may have gone; at once when `over` is set: a piece may take minutes."""
         if self.rate is None:
             return
         with self._lock:

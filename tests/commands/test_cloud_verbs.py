@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -177,6 +178,11 @@ def test_the_machine_s_own_log_and_its_daemon_s(gpunb: Gpunb, clouds: Simulation
         assert ran.json["instance"] == made.id
         assert ran.json["daemon"] is (flag == "--daemon")
     assert len(gpunb("logs", "--instance", "--tail", "1", "--json").json["text"].splitlines()) <= 1
+    whole = gpunb("logs", "--instance", "--json").json["text"].splitlines()
+    word = whole[-1].split()[-1]
+    some = gpunb("logs", "--instance", "--grep", re.escape(word), "--tail", "1", "--json").json["text"]
+    assert some == [line for line in whole if word in line][-1]
+    assert "fits" in gpunb("logs", "--instance", "--grep", "^no such line$").out
     pretend_session("sesterce", "two", "abc")
     assert "Sesterce can't show an instance's log" in gpunb("logs", "--instance", "-s", "two").err
     pretend_session("fluence", "three", "abc")

@@ -44,7 +44,7 @@ def test_every_verb_has_help_with_an_example(gpunb: Gpunb, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_every_example_is_in_the_grammar(name: str) -> None:
+def test_every_example_is_in_the_grammar(name: str, home: Path) -> None:
     command = importlib.import_module(f"gpunb.commands.{name}").command
     assert command.name == name
     for line in command.example.splitlines():

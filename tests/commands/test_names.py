@@ -9,6 +9,7 @@ import click
 import pytest
 from support.ledgers import add, ready
 
+from gpunb.commands import Context
 from gpunb.commands import verb as verbs
 from gpunb.commands.cli import VERBS, cli
 from gpunb.sessions.ledger import Ledger
@@ -148,6 +149,25 @@ def test_the_first_word_by_its_kind(two: tuple[Session, Session], gpunb: Gpunb) 
     assert both.code == 2
     assert "could be the command too" in both.err
     assert "exec train2 -- ls" in both.err
+
+
+@pytest.mark.parametrize("name", [one for one in TAKES if one not in {*ONLY_HERE, "panel", "receipts"}])
+def test_the_line_that_names_one_of_several_can_be_typed(
+    name: str, two: tuple[Session, Session], gpunb: Gpunb
+) -> None:
+    """`trust own` was told to be typed with ``-s``, which it has not."""
+    with Ledger.open() as ledger:
+        ready(ledger, name="other")
+    words = {"trust": ["own"], "export": ["x.ipynb"]}.get(name, words_of(name))
+    ran = gpunb(name, *words)
+    if "Ambiguous" not in gpunb(name, *words, "--json").out:
+        assert name in {"cost", "runs", "top", "cancel", "export"}, ran.err  # of all sessions
+        return
+    typed = shlex.split(ran.err.rpartition("next: gpunb ")[2].partition(", NAME being")[0])
+    assert "other" in ran.err
+    assert "NAME" in typed
+    made = command(typed[0]).make_context(typed[0], typed[1:], obj=Context("terminal"))
+    assert "NAME" in str(made.params)
 
 
 def test_a_path_of_a_session_goes_by_whole_names_too(

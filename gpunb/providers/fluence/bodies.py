@@ -17,6 +17,7 @@ from gpunb.providers.wire import Wire, parse
 __all__ = ["DEFAULT_IMAGE", "container_body", "instance", "key_of", "machine_body", "settings_of", "split_id"]
 
 DEFAULT_IMAGE = "docker.io/fluencelabs/debian-ssh-root:11"
+LATER = "leave it out, and do it with gpunb exec once the machine is ready"
 
 _STATES = {
     "INITIALIZED": InstanceState.CREATING,
@@ -56,8 +57,7 @@ def container_body(offer: Offer, spec: CreateSpec, *, host_key: str | None = Non
     command = extra.get("startup_command")
     if spec.onstart and not command:
         msg = f"{TITLE} starts a command instead of the image's own, so onstart would keep SSH from starting"
-        hint = "give extra startup_command, one that also starts sshd"
-        raise NotSupported(msg, provider=NAME, bill="nothing was rented", hint=hint)
+        raise NotSupported(msg, provider=NAME, bill="nothing was rented", hint=LATER)
     settings: dict[str, Any] = {
         "image": rules.check_image(spec.image or DEFAULT_IMAGE),
         "expose": rules.check_ports(extra.get("expose") or [22, *spec.ports]),
@@ -92,9 +92,7 @@ def machine_body(offer: Offer, spec: CreateSpec) -> dict[str, Any]:
     for field, value in (("onstart", spec.onstart), ("env", spec.env), ("ports", spec.ports)):
         if value:
             msg = f"{TITLE} takes no {field} for a {offer.kind}: it runs no script of ours at first boot"
-            raise NotSupported(
-                msg, provider=NAME, bill="nothing was rented", hint="rent a container, or do it by SSH"
-            )
+            raise NotSupported(msg, provider=NAME, bill="nothing was rented", hint=LATER)
     _check_disk(offer, spec)
     options = offer.raw.get("os_options")
     known = [name for name in options if isinstance(name, str)] if isinstance(options, list) else []

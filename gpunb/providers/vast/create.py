@@ -116,7 +116,7 @@ def _price(offer: Offer, spec: CreateSpec) -> float | None:
         raise _bad(msg)
     if bid < offer.usd_h - 1e-9:
         msg = f"bid: {bid:g} $/h is below the lowest that wins now, {offer.usd_h:g}"
-        raise _bad(msg, f"--bid {offer.usd_h:g}")
+        raise _bad(msg, "leave the bid out to pay the lowest that wins now")
     return bid
 
 
