@@ -80,6 +80,8 @@ class Machine:
         When the list begins to show it.
     end_at
         When ENDING becomes ENDED.
+    seen_as
+        The phase that is told while it is ENDING, if that is another one.
     troubles
         The faults that it suffers from, by kind.
     data
@@ -96,6 +98,7 @@ class Machine:
     phase_at: float = 0.0
     listed_at: float = 0.0
     end_at: float | None = None
+    seen_as: Phase | None = None
     spec: HostSpec | None = None
     host: Host | None = None
     booting: Future[Host] | None = None
@@ -107,6 +110,11 @@ class Machine:
     def alive(self) -> bool:
         """Neither ended nor failed."""
         return self.phase not in (Phase.ENDED, Phase.FAILED)
+
+    @property
+    def shown(self) -> Phase:
+        """The phase that its cloud tells."""
+        return self.seen_as or self.phase
 
     @property
     def address(self) -> tuple[str, int]:
@@ -367,12 +375,16 @@ class Cloud(ABC):
         if old is not new:
             self.on_phase(machine, old, new, at)
         if new in (Phase.ENDED, Phase.FAILED):
+            machine.seen_as = None
             self._drop_host(machine)
 
     def end(self, machine: Machine, at: float | None = None) -> None:
         """Begin the end of `machine`."""
         at = self.clock.now() if at is None else at
         machine.end_at = at + self.end_seconds
+        if lag := machine.troubles.get("destroy-lag") or self.fault("destroy-lag", "destroy"):
+            machine.seen_as = machine.phase
+            machine.end_at += lag.number("seconds", 30.0)
         self.change(machine, Phase.ENDING, at)
         self._drop_host(machine)
 

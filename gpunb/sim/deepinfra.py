@@ -110,7 +110,7 @@ class DeepInfraCloud(Cloud):
 
     def state_word(self, machine: Machine) -> str:
         """DeepInfra's word for where a container is."""
-        if machine.phase is Phase.BOOTING:
+        if machine.shown is Phase.BOOTING:
             half = machine.created + self.boot_seconds / 2
             return "creating" if self.clock.now() < half else "starting"
         return {
@@ -119,13 +119,13 @@ class DeepInfraCloud(Cloud):
             Phase.FAILED: "failed",
             Phase.ENDING: "shutting_down",
             Phase.ENDED: "deleted",
-        }.get(machine.phase, "running")
+        }.get(machine.shown, "running")
 
     def row(self, machine: Machine) -> dict[str, Any]:
         """``ContainerRentalOut``."""
         host, port = machine.address
-        up = machine.phase in (Phase.RUNNING, Phase.OFFLINE)
-        stopped = machine.phase in (Phase.FAILED, Phase.ENDED)
+        up = machine.shown in (Phase.RUNNING, Phase.OFFLINE)
+        stopped = machine.shown in (Phase.FAILED, Phase.ENDED)
         return {
             "id": machine.id,
             "name": machine.label,

@@ -48,6 +48,7 @@ CLOUD_KINDS: dict[str, str] = {
     "host-offline": "the host loses its network or power",
     "price-increase": "the price goes up (factor)",
     "list-lag": "a new instance is missing in the list for some time (seconds, default 60)",
+    "destroy-lag": "what is destroyed is listed as before for some time (seconds, default 30)",
     "destroy-ignored": "destroy answers success and does nothing",
     "zero-balance": "the account's money is used up",
 }

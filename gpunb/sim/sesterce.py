@@ -167,12 +167,12 @@ class SesterceCloud(Cloud):
             Phase.FAILED: "error",
             Phase.ENDING: "deleting",
             Phase.ENDED: "deleted",
-        }.get(machine.phase, "active")
+        }.get(machine.shown, "active")
 
     def row(self, machine: Machine, *, detail: bool = False) -> dict[str, Any]:
         """``InstanceDto`` or ``InstanceDetailsDto``."""
         rig, offer = machine.data["rig"], machine.data["offer"]
-        active = machine.phase in (Phase.RUNNING, Phase.OFFLINE)
+        active = machine.shown in (Phase.RUNNING, Phase.OFFLINE)
         host, port = machine.address
         place = machine.data["place"]
         ended = _iso(machine.phase_at) if machine.phase is Phase.ENDED else None

@@ -25,7 +25,7 @@ AT_CREATE = (
     "key-late",
     "list-lag",
 )
-AFFLICTIONS = ("outbid", "host-offline", "price-increase", "destroy-ignored")
+AFFLICTIONS = ("outbid", "host-offline", "price-increase", "destroy-lag", "destroy-ignored")
 PATIENCE_S = 60.0  # how long a call, or its second try, waits for an answer that does not come
 OFTEN_S = 300.0  # the longest pause between two calls that end one instance
 

@@ -53,7 +53,7 @@ REFUSED = {"rate-limit": 2, "rate-limit-bare": 2, "offer-gone": 2}
 #: a machine that never comes up
 DEAD = ("stuck-loading", "wrong-image", "never-starts")
 #: faults of a machine that runs, by what the ledger says of it then; None: it runs on
-RUNNING = ("outbid", "host-offline", "price-increase", "zero-balance", "destroy-ignored")
+RUNNING = ("outbid", "host-offline", "price-increase", "zero-balance", "destroy-lag", "destroy-ignored")
 ELSEWHERE = {
     "quota",
     "double-buy",
@@ -353,6 +353,21 @@ def test_a_destroy_that_does_nothing_is_repeated_until_the_cloud_agrees(w: World
     assert w.billed() == []
     over(w)
     close_to(w, boot_usd(w, usd_h))
+
+
+def test_what_is_destroyed_and_still_listed_is_waited_for(w: World) -> None:
+    session = w.rent()
+    w.sim.clock.advance(600)
+    w.sim.cloud.faults.add("destroy-lag", "destroy", seconds=40)
+    began = w.sim.clock.now()
+    receipt = w.down(session)
+    took = w.sim.clock.now() - began
+    assert receipt.confirmed is not None
+    assert 40 <= took < 120, "gone is said when the cloud says so, and not later"
+    assert w.session().state is SessionState.GONE
+    assert all(w.sim.provider.ended(one) for one in w.sim.provider.instances())
+    over(w)
+    close_to(w, boot_usd(w, session.usd_h))
 
 
 def test_a_destroy_that_is_ignored_for_ever_is_never_called_done(w: World) -> None:

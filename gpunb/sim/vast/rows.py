@@ -60,7 +60,7 @@ def instance_row(machine: Machine, now: float, *, boot_seconds: float) -> dict[s
     offer: Mapping[str, Any] = data["offer"]
     actual, current, wanted, message = _words(machine, now, boot_seconds)
     host, port = machine.address
-    up = machine.phase in (Phase.RUNNING, Phase.OFFLINE)
+    up = machine.shown in (Phase.RUNNING, Phase.OFFLINE)
     direct = "ssh_direc" in data["runtype"] and up
     jupyter = "jupyter" in data["runtype"]
     disk = data["disk_usd_h"]
@@ -118,7 +118,7 @@ def _words(  # noqa: PLR0911 - a line for each phase
     machine: Machine, now: float, boot_seconds: float
 ) -> tuple[str | None, str, str, str]:
     """actual_status, cur_state, intended_status and status_msg."""
-    phase = machine.phase
+    phase = machine.shown
     wanted = machine.data["wanted"]
     if phase is Phase.BOOTING:
         if machine.data.get("rebooting"):
