@@ -61,6 +61,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "reboot": "Restart a session's machine; its disk stays.",
         "rename": "Give a session another name.",
         "bid": "Change the bid for an interruptible machine.",
+        "prepay": "Pay for a machine in advance, for a discount.",
         "increases": "Show, accept or refuse price increases that hosts ask for.",
         "volumes": "Show disks that outlive machines, and delete them.",
         "down": "End sessions for good, and get a receipt.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpunb.commands import market, mounts
+from gpunb.commands import container, market, mounts
 from gpunb.commands.result import Fields, Note, Opening, Result, clean
 from gpunb.commands.verb import DURATION, MONEY, OrNever, verb
 from gpunb.errors import BadInput
@@ -49,7 +49,7 @@ __all__ = ["command"]
     "--budget", type=OrNever(MONEY, "none"), metavar="USD", help="End before the cost exceeds this, or none."
 )
 @click.option("--count-ssh", is_flag=True, help="Count SSH logins as activity.")
-@click.option("--image", metavar="NAME", help="The container image or the system, as the cloud calls it.")
+@container.options
 @click.option("--python", metavar="PATH", help="The host's Python for cells. [default: found there]")
 @click.option(
     "--requirements",
@@ -57,7 +57,6 @@ __all__ = ["command"]
     type=click.Path(),
     help="Install what requirements.txt, pyproject.toml, uv.lock or a conda environment.yml lists.",
 )
-@click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set a variable on the machine.")
 @click.option("--save", multiple=True, metavar="PATH", help="Bring this back from the host before the end.")
 @click.option(
     "--volume",
@@ -74,10 +73,8 @@ def command(
     idle: float | None,
     budget: float | None,
     count_ssh: bool,
-    image: str | None,
     python: str | None,
     requirements: str | None,
-    env: tuple[str, ...],
     save: tuple[str, ...],
     volume: tuple[str, ...],
     yes: bool,
@@ -95,14 +92,13 @@ def command(
         return _picker()
     from gpunb import units
     from gpunb.commands import requirements as packages
-    from gpunb.commands.run import variables
-    from gpunb.services import renting
+    from gpunb.services import renting, reservations
 
     needs = packages.read(Path(requirements)) if requirements is not None else None
     settings = context.settings
     if settings.refused:
         context.tell(*(Note(clean(one.text()), "warn") for one in settings.refused))
-    pairs = variables("rent", env)
+    inside = container.read(context, **{name: flags.pop(name) for name in container.NAMES})
     if name is not None:
         _check_name(context, name)
     found = market.find(context, query, length=length, limit=None, disk=disk, **flags)
@@ -116,19 +112,26 @@ def command(
         settings,
         name=name,
         hours=found.query.ask.hours,
-        idle_s=idle,
+        # what is paid for in advance is not ended for want of work, unless that is asked for
+        idle_s=float("inf") if idle is None and flags.get("reserved") else idle,
         budget_usd=budget,
         disk_gb=found.query.ask.disk_gb,
-        image=image,
         python=python,
-        env=pairs,
+        **inside,
         save=list(save) or None,
         count_ssh=count_ssh,
         renter=" ".join(context.renter()),
         volumes={disk.volume.id: disk.path for disk in disks},
     )
+    rows = renting.fitting(context.provider, rows, asked)
+    if asked.template:
+        asked = container.with_template(context.provider(rows[0].offer.provider), asked)
+        rows = renting.fitting(context.provider, rows, asked)
     most = None if flags.get("max_price") is None else units.money(str(flags["max_price"]))
     agreed = renting.agreement(rows[0], asked, tolerance=settings.price_tolerance, max_usd_h=most)
+    if rows[0].offer.rental == "reserved":
+        plan = reservations.of_offer(rows[0].offer, agreed.hours)
+        reservations.affordable(context.provider(rows[0].offer.provider), plan)
     question = renting.question(context.ledger, rows[0], asked, agreed)
     if disks:
         context.tell(*(Note(f"volume {disk.text()}") for disk in disks))
@@ -227,6 +230,7 @@ def _ready(context: Context, session: Session, request: RentRequest) -> Result:
                 ("idle limit", duration_text(lease.idle_s) if lease.idle_s is not None else "never"),
                 ("budget", budget_text(lease)),
                 ("will fetch", ", ".join(request.save)),
+                *views.port_rows(session),
                 ("next", nxt),
             ]
         ),

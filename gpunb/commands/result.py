@@ -77,16 +77,20 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A piece of text with a tone: "", ok, info, warn, bad, dim or strong."""
+    """A piece of text with a tone: "", ok, info, warn, bad, dim or strong.
+
+    `link` is an address that we made.
+    """
 
     text: str
     tone: str = ""
+    link: str = ""
 
     @classmethod
     def of(cls, value: object) -> Cell:
         """`value` as a cell; None is an empty one."""
         if isinstance(value, Cell):
-            return cls(clean(value.text), value.tone)
+            return cls(clean(value.text), value.tone, value.link)
         return cls("" if value is None else clean(value))
 
 
@@ -129,6 +133,14 @@ class Code:
         )
 
 
+def _linked(cell: Cell) -> str:
+    """The cell's text, as a link that tells the other side nothing of this page."""
+    text = escape(cell.text)
+    if not cell.link.startswith("http://"):
+        return text
+    return f'<a href="{escape(cell.link, quote=True)}" target="_blank" rel="noopener noreferrer">{text}</a>'
+
+
 @dataclass(slots=True)
 class Fields:
     """Labels and their values, one a line; empty values are left out."""
@@ -155,7 +167,7 @@ class Fields:
         """For the notebook."""
         body = "".join(
             f'<tr><td style="text-align:left;opacity:.65;padding:1px 12px 1px 0">{escape(label)}</td>'
-            f'<td style="text-align:left;padding:1px 0;{_CSS[cell.tone]}">{escape(cell.text)}</td></tr>'
+            f'<td style="text-align:left;padding:1px 0;{_CSS[cell.tone]}">{_linked(cell)}</td></tr>'
             for label, cell in self._cells()
         )
         return f'<table style="border:none;margin:4px 0">{body}</table>'

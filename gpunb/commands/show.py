@@ -66,6 +66,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
                 ("idle limit", duration_text(lease.idle_s) if lease.idle_s is not None else ""),
                 ("budget left", rest[2] if lease.budget_usd is not None else ""),
                 ("will fetch", ", ".join(session.save)),
+                *(views.port_rows(session) if session.alive else ()),
             ]
         )
     )

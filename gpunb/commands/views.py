@@ -160,6 +160,16 @@ def session_data(session: Session, cost: Cost, running: Sequence[RunNote], now: 
     }
 
 
+def port_rows(session: Session) -> list[tuple[str, Cell]]:
+    """A row for each port that is open to the world, with a link where a browser can follow it."""
+    from gpunb.providers import ports
+
+    return [
+        (f"open to all: {name}", Cell(at, link=at if at.startswith("http://") else ""))
+        for name, at in ports.links(session.ports)
+    ]
+
+
 def sessions_table(
     sessions: Sequence[Session],
     costs: Mapping[str, Cost],

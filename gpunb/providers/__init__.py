@@ -22,6 +22,7 @@ from gpunb.providers.base import (
     Presence,
     Provider,
     ProviderConfig,
+    RegistryLogin,
     UsageLine,
     Volume,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "Presence",
     "Provider",
     "ProviderConfig",
+    "RegistryLogin",
     "UsageLine",
     "Volume",
     "names",

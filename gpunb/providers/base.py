@@ -34,6 +34,7 @@ __all__ = [
     "Presence",
     "Provider",
     "ProviderConfig",
+    "RegistryLogin",
     "UsageLine",
     "Volume",
 ]
@@ -56,6 +57,11 @@ class Capability(str, enum.Enum):
     HOST_KEY = "host-key"
     SELF_DESTROY = "self-destroy"
     USAGE = "usage"
+    PORTS = "ports"
+    PRIVATE_IMAGES = "private-images"
+    TEMPLATES = "templates"
+    ONSTART = "onstart"
+    ENTRYPOINT = "entrypoint"
 
 
 class InstanceState(str, enum.Enum):
@@ -212,6 +218,15 @@ class OfferQuery:
     limit: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryLogin:
+    """Who may pull a private image; the password is shown nowhere."""
+
+    server: str
+    user: str
+    password: SecretStr
+
+
 @dataclass(slots=True, kw_only=True)
 class CreateSpec:
     """Everything that a create call needs beside the offer.
@@ -225,6 +240,16 @@ class CreateSpec:
     host_key
         A private host key (OpenSSH PEM) to inject, where the cloud can
         (`Provider.takes_host_key`); None elsewhere.
+    onstart
+        A shell script of the user's, run when the machine starts.
+    ports
+        Ports to open to the world beside SSH's, ``8000``, ``8000/tcp`` or ``8000/udp``.
+    login
+        For a private image, the registry's.
+    template
+        The hash of a saved way of starting a container.
+    entrypoint
+        The image's own entrypoint as a shell line, to run beside SSH; "" if it need not.
     deadline
         Unix time at which the lease ends; armed on the host at first boot
         where the cloud runs a script of ours.
@@ -237,7 +262,10 @@ class CreateSpec:
     disk_gb: float = 0.0
     env: Mapping[str, str] = field(default_factory=dict)
     onstart: str = ""
-    ports: Sequence[int] = ()
+    ports: Sequence[int | str] = ()
+    login: RegistryLogin | None = None
+    template: str = ""
+    entrypoint: str = ""
     bid_usd_h: float | None = None
     volumes: Mapping[str, str] = field(default_factory=dict)
     deadline: float | None = None
@@ -263,6 +291,7 @@ class Instance:
     `usd_h` and `stopped_usd_h` are US dollars an hour, running and stopped.
     `remedy` is what the user can do about a failure that every other offer would meet too.
     `ends` is when the cloud ends the contract by itself, Unix seconds.
+    `ports` has the ports beside SSH's that are open to the world: ``{"8000/tcp": "203.0.113.7:40512"}``.
 
     A number that no machine has (a price of NaN or a billion, a port of 70000) counts as not
     said, with a warning in the log: an instance is never left out for it, and no such price
@@ -283,6 +312,7 @@ class Instance:
     usd_h: float = 0.0
     stopped_usd_h: float = 0.0
     ends: float | None = None
+    ports: Mapping[str, str] = field(default_factory=dict)
     rental: str = "on-demand"
     created: float | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -503,6 +533,26 @@ class Provider(ABC):
     def can(self, capability: Capability) -> bool:
         """Whether this cloud has `capability`."""
         return capability in self.capabilities
+
+    def unfit(self, offer: Offer, spec: CreateSpec) -> str:
+        """Why `offer` can't be what `spec` asks for, in a few words; "" if it can, as far as known.
+
+        Asked before a question, so that a yes is not for a machine that lacks what it is rented for, and
+        again before the create. `spec` may have no label and no keys yet.
+        """
+        from gpunb.providers import images
+
+        asked = (
+            (spec.ports, Capability.PORTS, "opens no further ports"),
+            (spec.login, Capability.PRIVATE_IMAGES, "takes no login for a private image"),
+            (spec.template, Capability.TEMPLATES, "has no templates"),
+            (spec.onstart, Capability.ONSTART, "runs no script of yours at the start"),
+            (spec.entrypoint, Capability.ENTRYPOINT, "can't run the image's own entrypoint beside SSH"),
+        )
+        if spec.image and offer.kind == "container" and (why := images.misfit(offer, spec.image)):
+            return why
+        lacks = [words for value, needed, words in asked if value and not self.can(needed)]
+        return f"{self.title} {lacks[0]}" if lacks else ""
 
     def takes_host_key(self, offer: Offer, extra: Mapping[str, Any]) -> bool:
         """Whether `create` gives this offer's machine the `CreateSpec.host_key`.

@@ -121,7 +121,7 @@ class DeepInfraProvider(Provider):
     name: ClassVar[str] = "deepinfra"
     title: ClassVar[str] = "DeepInfra"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.RENAME, Capability.HOST_KEY, Capability.USAGE}
+        {Capability.RENAME, Capability.HOST_KEY, Capability.USAGE, Capability.ONSTART}
     )
     terms: ClassVar[str] = TERMS
 

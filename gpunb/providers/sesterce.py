@@ -32,7 +32,7 @@ from gpunb.errors import (
     QuotaExhausted,
     RateLimited,
 )
-from gpunb.providers import keys
+from gpunb.providers import keys, ports
 from gpunb.providers.base import (
     Account,
     Capability,
@@ -161,7 +161,9 @@ class SesterceProvider(Provider):
 
     name: ClassVar[str] = "sesterce"
     title: ClassVar[str] = "Sesterce"
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.VOLUMES, Capability.HOST_KEY})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.VOLUMES, Capability.HOST_KEY, Capability.ONSTART}
+    )
 
     def __init__(self, config: ProviderConfig | None = None) -> None:
         super().__init__(config)
@@ -302,6 +304,12 @@ class SesterceProvider(Provider):
         """Delete it and all that is on it; its bill ends."""
         self.http.call("DELETE", f"/gpu-cloud/volumes/{_segment(volume_id)}", safe=True, expect=None)
 
+    def unfit(self, offer: Offer, spec: CreateSpec) -> str:
+        """A first-boot script runs only where the cloud behind has cloud-init."""
+        if spec.onstart and (offer.kind == "container" or not offer.raw.get("cloudInitAvailable")):
+            return f"{self.title} runs no first-boot script there"
+        return super().unfit(offer, spec)
+
     def _body(self, offer: Offer, spec: CreateSpec) -> tuple[dict[str, Any], str | None]:
         raw, extra = offer.raw, spec.extra
         try:
@@ -378,7 +386,7 @@ class SesterceProvider(Provider):
         state = _STATES.get(one.status, InstanceState.UNKNOWN)
         host, port = one.ip or "", one.port or 0
         if host and not port:
-            port = _forwarded(one.forwards) or 22
+            port = _forwarded(one.forwards).get("22", 0) or 22
         if state is InstanceState.RUNNING and not host:
             state = InstanceState.CREATING  # active, and its address is not known yet
         return Instance(
@@ -391,6 +399,11 @@ class SesterceProvider(Provider):
             port=port if host else 0,
             user=one.user or ("root" if row.get("dockerImage") else "ubuntu"),
             usd_h=one.usd_h,
+            ports={
+                f"{inside}/tcp": at
+                for inside, outside in _forwarded(one.forwards).items()
+                if inside != "22" and (at := ports.address(host, outside))
+            },
             created=_unix(one.created),
             raw=row,
         )
@@ -505,17 +518,18 @@ def _default_os(options: list[str]) -> str:
     return max(options, key=rank, default="")
 
 
-def _forwarded(forwards: list[Any]) -> int:
-    """The outside port of 22: objects in the client's types, "22:40022" texts in the OpenAPI."""
+def _forwarded(forwards: list[Any]) -> dict[str, int]:
+    """Outside ports by inside ones: objects in the client's types, "22:40022" texts in the OpenAPI."""
+    found: dict[str, int] = {}
     for entry in forwards:
         if isinstance(entry, Mapping):
             inside, outside = str(entry.get("internalPort")), str(entry.get("externalPort"))
         else:
             numbers = re.findall(r"\d+", str(entry))
             inside, outside = numbers if len(numbers) == 2 else ("", "")
-        if inside == "22" and outside.isdecimal():
-            return int(outside)
-    return 0
+        if inside.isdecimal() and outside.isdecimal():
+            found.setdefault(inside, int(outside))
+    return found
 
 
 def _unix(value: str | None) -> float | None:

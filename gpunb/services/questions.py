@@ -6,13 +6,14 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+from gpunb.services import reservations
 from gpunb.services.confirmations import Question
 from gpunb.sessions.lease import CONTRACT_S, extended, lease_for
 from gpunb.sessions.model import machine, offer_from_dict
 from gpunb.units import duration_text, money_text, price_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gpunb.providers import Offer, Volume
     from gpunb.sessions.agreement import Agreement
@@ -67,6 +68,9 @@ def to_rent(offer: Offer, request: RentRequest, agreed: Agreement, *, before: st
         disk_gb=request.disk_gb,
     )
     hourly, total = offer.hourly(request.disk_gb), offer.total(hours, disk_gb=request.disk_gb)
+    plan = reservations.of_offer(offer, hours) if offer.rental == "reserved" else None
+    if plan is not None:
+        total -= plan.usd_h * plan.hours - plan.usd
     place = _place(offer)
     length = duration_text(hours * 3600.0)
     price = f"{price_text(hourly)} an hour with {request.disk_gb:g} GB of disk"
@@ -99,9 +103,9 @@ def to_rent(offer: Offer, request: RentRequest, agreed: Agreement, *, before: st
         sentences.insert(1, f"It is billed by {steps}.")
     if traffic:
         sentences.append(f"Traffic costs {traffic}.")
-    if offer.rental == "spot":
-        sentences.append("The cloud may take it back before.")
-        rows.append(("spot", "the cloud may take it back before"))
+    for name, value, sentence in _besides(offer, request, plan):
+        sentences.append(sentence)
+        rows.append((name, value))
     if agreed.most_usd_h > hourly:
         instead = f"the next like it, for {price_text(agreed.most_usd_h)} an hour at most"
         sentences.append(f"If it is gone: {instead}.")
@@ -122,6 +126,23 @@ def to_rent(offer: Offer, request: RentRequest, agreed: Agreement, *, before: st
         needed=paid,
         undone="nothing was rented",
     )
+
+
+def _besides(
+    offer: Offer, request: RentRequest, plan: reservations.Plan | None
+) -> Iterator[tuple[str, str, str]]:
+    """What a yes lets happen beside the rental, each as name, value and sentence."""
+    if request.ports:
+        opened = ", ".join(str(port) for port in request.ports)
+        yield "open to all", opened, f"Open to the world: {opened}."
+    if request.login is not None:
+        shown = f"{request.login.user} at {request.login.server}; cloud and host are given the password"
+        yield "pulled as", shown, f"The image is pulled as {shown}."
+    if plan is not None:
+        shown = f"{plan.text}; an early end gives back a part"
+        yield "in advance", shown, f"It is paid in advance: {shown}."
+    if offer.rental == "spot":
+        yield "spot", "the cloud may take it back before", "The cloud may take it back before."
 
 
 def budget_text(lease: Lease, *, traffic: bool = True) -> str:
@@ -236,6 +257,11 @@ def to_down(ledger: Ledger, sessions: Sequence[Session], *, save: bool = True) -
         back = f", {', '.join(one.save)} is brought back first" if save and one.save else ""
         age = duration_text(max(0.0, ledger.clock.time() - one.created))
         spent = _spent(ledger, one)
+        held = reservations.paid(ledger, one)
+        if held:
+            back += (
+                f", of {money_text(held)} paid in advance what is left comes back, less the discount so far"
+            )
         parts.append(f"{one.name} on {one.provider} ({age}, {spent} so far{back}).{_running(ledger, one)}")
     return Question(
         text=f"End {', '.join(one.name for one in sessions)} for good, with all files that are only there: "

@@ -8,6 +8,7 @@ nobody can be asked. The budget stays what was agreed to.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,13 @@ from gpunb.errors import (
     QuotaExhausted,
     RateLimited,
 )
+from gpunb.services import reservations
 from gpunb.services.questions import to_rent
 from gpunb.sessions import kernelspecs, lifecycle, supervisor
 from gpunb.sessions.agreement import Agreement
 from gpunb.sessions.lease import DEFAULT_HOURS
 from gpunb.sessions.model import machine
-from gpunb.units import price_text
+from gpunb.units import money_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.model import Session
     from gpunb.settings import Settings
 
-__all__ = ["Door", "agreement", "question", "rent", "request"]
+__all__ = ["Door", "agreement", "fitting", "question", "rent", "request"]
 
 TRIED = 10
 # a cloud that refused for certain leaves the way free to the next; anything else stops here
@@ -135,6 +137,28 @@ def question(
     return to_rent(row.offer, asked, agreed, before=before)
 
 
+def fitting(provider: Callable[[str], Provider], rows: Sequence[Ranked], asked: RentRequest) -> list[Ranked]:
+    """Those of `rows` that can be what is asked for, before anybody is asked about one.
+
+    Raises
+    ------
+    BadInput
+        None can; the message has the reasons, the commonest first.
+    """
+    out, reasons, spec = [], Counter[str](), asked.spec()
+    clouds = {row.offer.provider: provider(row.offer.provider) for row in rows}
+    for row in rows:
+        if why := clouds[row.offer.provider].unfit(row.offer, spec):
+            reasons[why] += 1
+        else:
+            out.append(row)
+    if rows and not out:
+        said = "; ".join(f"{why} ({count})" for why, count in reasons.most_common(4))
+        msg = f"none of the {len(rows)} offers that fit can be what is asked for: {said}"
+        raise BadInput(msg, bill="nothing was rented", hint="gpunb offers --why shows what there is")
+    return out
+
+
 def rent(
     door: Door,
     rows: Sequence[Ranked],
@@ -163,6 +187,8 @@ def rent(
         fitting = [row for row in left if row.offer.provider not in shut and not agreed.differs(row.offer)]
         session, failed = _try_clouds(door, fitting, replace(asked, agreed=agreed), shut)
         if session is not None:
+            if session.offer.get("rental") == "reserved":
+                _reserve(door, session, agreed)
             kernelspecs.sweep(door.ledger.sessions())
             kernelspecs.install(session)
             return session
@@ -175,6 +201,22 @@ def rent(
         agreed = agreement(first, asked, tolerance=agreed.tolerance, max_usd_h=max_usd_h)
         if not door.confirm(question(door.ledger, first, asked, agreed, before=failed.message)):
             return None
+
+
+def _reserve(door: Door, session: Session, agreed: Agreement) -> None:
+    """Pay for what was rented as reserved; if that fails it is an on-demand machine, and that is said."""
+    provider = door.provider(session.provider)
+    usd_h, most = reservations.of_session(session)
+    plan = reservations.for_hours(usd_h, agreed.hours, most=most)
+    try:
+        answer = reservations.prepay(door.ledger, provider, session, plan)
+    except ProviderError as err:
+        next_step = err.hint or f"gpunb prepay {session.name}"
+        door.say(f"{session.name} runs, and is NOT reserved: {err.message}; {err.bill}; {next_step}")
+        return
+    rate = answer.get("discount_rate")
+    less = f", {rate:.0%} less an hour" if isinstance(rate, (int, float)) else ""
+    door.say(f"paid {money_text(plan.usd)} in advance into {session.name}{less}")
 
 
 def _try_clouds(

@@ -49,6 +49,8 @@ def see(ledger: Ledger, session: Session, instance: Instance, *, since: float | 
         # a row without an address names no login of its own, only its cloud's usual one
         "user": (instance.user if instance.host or not session.user else "") or session.user,
     }
+    if instance.ports:  # a list says less than the detail at times
+        changed["ports"] = dict(instance.ports)
     priced = instance.usd_h > 0 and instance.usd_h != session.usd_h
     if priced:
         changed["usd_h"] = instance.usd_h

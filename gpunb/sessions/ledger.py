@@ -555,6 +555,7 @@ def _session(row: sqlite3.Row) -> Session:
     values["seen"] = bool(values["seen"])
     values["offer"] = _from_json(values["id"], "offer", values["offer"], {})
     values["save"] = _from_json(values["id"], "save", values["save"], [])
+    values["ports"] = _from_json(values["id"], "ports", values["ports"], {})
     try:
         values["state"] = SessionState(values["state"])
     except ValueError:

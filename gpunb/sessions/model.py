@@ -182,6 +182,8 @@ class Session:
         then, "not listed" proves nothing: lists lag behind creates.
     save, save_to
         Paths on the host to bring back before the end, and the folder here.
+    ports
+        Ports beside SSH's that are open to the world: ``{"8000/tcp": "203.0.113.7:40512"}``.
     armed
         The `Lease.mark` that the host last confirmed; "" if none.
     renter
@@ -222,6 +224,7 @@ class Session:
     offer: dict[str, Any] = field(default_factory=dict, repr=False)
     save: list[str] = field(default_factory=list)
     save_to: str = ""
+    ports: dict[str, str] = field(default_factory=dict)
     renter: str = ""
     tries: int = 0
     next_try: float = 0.0

@@ -25,7 +25,8 @@ from gpunb.errors import (
     WrongState,
 )
 from gpunb.progress import SILENT, Progress
-from gpunb.providers.base import CreateSpec, Instance, Offer, Presence, Provider
+from gpunb.providers import ports
+from gpunb.providers.base import CreateSpec, Instance, Offer, Presence, Provider, RegistryLogin
 from gpunb.sessions.agreement import Agreement
 from gpunb.sessions.billing import opening
 from gpunb.sessions.bringup import Unfit, bring_up
@@ -67,6 +68,8 @@ class RentRequest:
         The lease, see `gpunb.sessions.lease.lease_for`.
     disk_gb
         GB of disk.
+    onstart, ports, login, template, entrypoint
+        As in `gpunb.providers.base.CreateSpec`.
     save, save_to
         Paths on the host to bring back before the end, and the folder here ("" is the
         present one).
@@ -91,7 +94,10 @@ class RentRequest:
     image: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     onstart: str = ""
-    ports: Sequence[int] = ()
+    ports: Sequence[int | str] = ()
+    login: RegistryLogin | None = None
+    template: str = ""
+    entrypoint: str = ""
     volumes: Mapping[str, str] = field(default_factory=dict)
     bid_usd_h: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -102,6 +108,23 @@ class RentRequest:
     count_ssh: bool = False
     agreed: Agreement | None = None
     renter: str = ""
+
+    def spec(self, **more: Any) -> CreateSpec:
+        """What a create call needs of this; `more` are the fields that differ from offer to offer."""
+        return CreateSpec(
+            image=self.image,
+            disk_gb=self.disk_gb,
+            env=dict(self.env),
+            onstart=self.onstart,
+            ports=ports.wanted(self.ports),
+            login=self.login,
+            template=self.template,
+            entrypoint=self.entrypoint,
+            bid_usd_h=self.bid_usd_h,
+            volumes=dict(self.volumes),
+            extra=dict(self.extra),
+            **{"label": "", "public_key": "", **more},
+        )
 
 
 class _NextOffer(Exception):
@@ -283,6 +306,8 @@ class Rental:
         """The ready session, or why this offer came to nothing."""
         if self.request.disk_gb > offer.disk_max_gb:
             return OfferGone(f"has at most {offer.disk_max_gb:g} GB of disk", provider=self.provider.name)
+        if why := self.provider.unfit(offer, self.request.spec()):
+            return OfferGone(why, provider=self.provider.name, bill="nothing was rented")
         try:
             return self._try(offer, number, public_key)
         except _NextOffer as turn:
@@ -341,20 +366,7 @@ class Rental:
             private, public = self.host.host_key()
             self.host.pin(session, public)
         lease = self._lease(offer, ledger.cost(self.id).total)
-        spec = CreateSpec(
-            label=label,
-            public_key=public_key,
-            host_key=private,
-            image=request.image,
-            disk_gb=request.disk_gb,
-            env=dict(request.env),
-            onstart=request.onstart,
-            ports=tuple(request.ports),
-            bid_usd_h=request.bid_usd_h,
-            volumes=dict(request.volumes),
-            deadline=lease.deadline,
-            extra=dict(request.extra),
-        )
+        spec = request.spec(label=label, public_key=public_key, host_key=private, deadline=lease.deadline)
         intent = Intent(
             label=label,
             session_id=self.id,

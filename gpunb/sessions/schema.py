@@ -196,7 +196,12 @@ _V6 = """
 CREATE INDEX runs_open ON runs (session_id) WHERE ended IS NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6)
+# Which ports are open to the world, and where.
+_V7 = """
+ALTER TABLE sessions ADD COLUMN ports TEXT NOT NULL DEFAULT '{}';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7)
 
 
 def statements(script: str) -> list[str]:

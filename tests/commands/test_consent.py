@@ -54,6 +54,7 @@ LINES: dict[str, list[list[str]]] = {
         ["extend", "one", "--idle", "never"],
     ],
     "bid": [["bid", "spot", "3.5"], ["bid", "spot", "win"]],
+    "prepay": [["prepay", "one", "20"], ["prepay", "one", "--for", "30d"]],
     "increases": [["increases", "--accept", "INCREASE"], ["increases", "--refuse", "INCREASE"]],
     "volumes": [
         ["volumes", "--cloud", "vast", "--create", "data", "--size", "20"],
@@ -112,7 +113,13 @@ def everything(clouds: Simulation) -> Any:
 
     cloud: Any = clouds["vast"]
     machines = {
-        ident: (one.phase, one.end_at, one.data["gpu_usd_h"], one.data.get("increase"))
+        ident: (
+            one.phase,
+            one.end_at,
+            one.data["gpu_usd_h"],
+            one.data.get("increase"),
+            one.data.get("deposit"),
+        )
         for ident, one in cloud.machines.items()
     }
     listed: Any = provider("vast", clouds.description()["vast"])

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from support.simulated import PUBLIC_KEY, Simulated, in_process, served
 
 from gpunb.errors import AuthFailed, BadInput, InstanceGone, NoFunds, NotSupported, OfferGone
-from gpunb.providers import InstanceState, OfferQuery, Presence
+from gpunb.providers import InstanceState, OfferQuery, Presence, RegistryLogin
 from gpunb.providers.contract import ProviderContract
 from gpunb.providers.fluence import billed_hours, next_edge
 from gpunb.providers.fluence.api import NotYet, gigabytes
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOUR = 3600.0
+
+
+def login(server: str, password: str = "p") -> RegistryLogin:
+    return RegistryLogin(server=server, user="u", password=SecretStr(password))
 
 
 @pytest.fixture
@@ -152,11 +157,8 @@ class TestRules:
             ({"env": {"lower": "x"}}, "env 'lower'"),
             ({"env": {"1A": "x"}}, "env '1A'"),
             ({"extra": {"startup_command": "x" * 2049}}, "startup_command .*2048"),
-            ({"extra": {"credentials": {"host": "quay.io"}}}, r"credentials\.host 'quay\.io'"),
-            (
-                {"extra": {"credentials": {"host": "ghcr.io", "username": "u"}}},
-                r"credentials\.password is missing",
-            ),
+            ({"login": login("quay.io")}, r"credentials\.host 'quay\.io'"),
+            ({"login": login("ghcr.io", password="")}, r"credentials\.password is missing"),
             ({"extra": {"location": "ZZ"}}, "location 'ZZ'"),
             ({"public_key": "AAAA"}, "public_key"),
             ({"disk_gb": 1e6}, "disk_gb"),
@@ -169,9 +171,9 @@ class TestRules:
         assert sim.calls("create") == 0
 
     def test_a_password_is_never_repeated(self, sim: Simulated) -> None:
-        wrong = {"host": "quay.io", "username": "u", "password": "hunter2"}
+        wrong = login("quay.io", password="hunter2")
         with pytest.raises(BadInput) as caught:
-            sim.rent(sim.offer("container"), extra={"credentials": wrong})
+            sim.rent(sim.offer("container"), login=wrong)
         assert "hunter2" not in str(caught.value)
 
     @pytest.mark.parametrize("kind", ["vm", "bare-metal"])
@@ -233,13 +235,13 @@ class TestRules:
 class TestContainers:
     def test_deploy_with_everything(self, sim: Simulated) -> None:
         offer = sim.offer("container")
-        credentials = {"host": "ghcr.io", "username": "u", "password": "p"}
         made = sim.rent(
             offer,
             image="ghcr.io/me/model:v1",
             ports=[80, 8000],
             env={"MODEL_PATH": "/models"},
-            extra={"startup_command": "serve", "credentials": credentials, "location": offer.region},
+            login=login("ghcr.io", password="p"),
+            extra={"startup_command": "serve", "location": offer.region},
         )
         settings = sim.machine(made).data["settings"]
         assert [(row["port"], row["protocol"]) for row in settings["expose"]] == [
@@ -248,7 +250,7 @@ class TestContainers:
             ("8000", "tcp"),
         ]
         assert settings["environment"] == [{"name": "MODEL_PATH", "value": "/models"}]
-        assert settings["credentials"] == credentials
+        assert settings["credentials"] == {"host": "ghcr.io", "username": "u", "password": "p"}
         assert sim.machine(made).data["location"] == offer.region
 
     def test_onstart_would_replace_the_entrypoint_that_starts_ssh(self, sim: Simulated) -> None:
@@ -262,6 +264,8 @@ class TestContainers:
         ports = found.raw["network"]["forwarded_ports"]
         assert all(isinstance(row["port"], str) and isinstance(row["external_port"], str) for row in ports)
         assert (found.user, found.port) == ("root", sim.machine(made).address[1])
+        (outside,) = [row["external_port"] for row in ports if row["port"] == "8080"]
+        assert found.ports == {"8080/tcp": f"{found.host}:{outside}"}, "SSH's own is not among them"
 
     def test_the_domain_of_an_active_instance_is_null_for_a_while(self, sim: Simulated) -> None:
         made = sim.rent(sim.offer("container"))

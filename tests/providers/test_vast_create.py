@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
+from pydantic import SecretStr
 
 from gpunb.errors import BadInput, NoFunds, OfferGone, OutcomeUnknown
-from gpunb.providers.base import CreateSpec, InstanceState
+from gpunb.providers.base import CreateSpec, InstanceState, RegistryLogin
 from gpunb.providers.vast import create
 from tests.support.vast_cloud import PUBLIC_KEY
 
@@ -18,18 +19,25 @@ def body_of(w, offer=None, **more):
 
 
 def test_the_order_says_everything(w):
-    body = body_of(w, env={"A": "b"}, ports=(8080, 70000), deadline=1.9e9, onstart="echo mine")
+    body = body_of(
+        w, env={"A": "b"}, ports=(8080, "9000/udp", 70000, 22), deadline=1.9e9, onstart="echo mine"
+    )
     assert body["client_id"] == "me"
     assert body["price"] is None
     assert body["cancel_unavail"] is True  # else a stopped, billed instance (default false for interruptible)
     assert body["runtype"] == "ssh_direc ssh_proxy"  # "direc", as the client spells it
-    assert body["env"] == {"A": "b", "-p 8080:8080": "1", "-p 70000:70000": "1"}
+    assert body["env"] == {
+        "A": "b",
+        "-p 8080:8080": "1",
+        "-p 9000:9000/udp": "1",
+        "-p 70000:70000": "1",
+    }
     assert body["image"] == "vastai/pytorch:@vastai-automatic-tag"
     assert ".no_auto_tmux" in body["onstart"]
     assert "1900000000" in body["onstart"]
     assert body["onstart"].rstrip().endswith("echo mine")
     assert body_of(w, extra={"connection": "proxy"})["runtype"] == "ssh_proxy"
-    template = body_of(w, extra={"template_hash": "a33b72bd045341cfcd678ce7c932a614"})
+    template = body_of(w, template="a33b72bd045341cfcd678ce7c932a614")
     assert "image" not in template
     assert template["template_hash_id"] == "a33b72bd045341cfcd678ce7c932a614"
     assert body_of(w, volumes={"77": "/data"})["volume_info"] == {
@@ -51,13 +59,16 @@ def test_the_order_says_everything(w):
         ({"env": {"A": "x" * 257}}, "env A: 257"),
         ({"env": {"A": "a\nb"}}, "env A"),
         ({"env": {f"V{n}": "x" * 256 for n in range(200)}}, "in all"),
-        ({"ports": (0,)}, "ports: 0"),
-        ({"ports": tuple(range(1, 70))}, "ports: 69"),
+        ({"ports": (0,)}, "port '0'"),
+        ({"ports": tuple(range(1, 70))}, "ports: 68 and SSH's own"),
+        ({"ports": ("8000/icmp",)}, "port '8000/icmp'"),
+        ({"login": RegistryLogin(server="ghcr.io", user="a b", password=SecretStr("x"))}, "login"),
+        ({"login": RegistryLogin(server="ghcr.io", user="a", password=SecretStr("x 'y"))}, "login"),
         ({"volumes": {"1": "/a", "2": "/b"}}, "volumes: 2"),
         ({"volumes": {"1": "/root"}}, "'/root'"),
         ({"volumes": {"x": "/a"}}, "id 'x'"),
         ({"extra": {"connection": "smoke"}}, "connection: 'smoke'"),
-        ({"extra": {"template_hash": "../x"}}, "template_hash"),
+        ({"template": "../x"}, "template"),
         ({"onstart": random.Random(1).randbytes(9_000).hex()}, "onstart"),
     ],
 )

@@ -119,6 +119,27 @@ def test_odd_ports_fall_back_to_the_proxy(ports):
     assert mapped(ports=ports).host == "ssh4.vast.ai"
 
 
+def test_ports_that_are_open_and_an_address_that_is_none():
+    bindings = [{"HostIp": "0.0.0.0", "HostPort": "40512"}, {"HostIp": "::", "HostPort": "40512"}]
+    ports = {**ROW["ports"], "8000/tcp": bindings, "9000/udp": bindings, "40513/tcp": [{"HostPort": 40513}]}
+    assert mapped(ports=ports).ports == {
+        "8000/tcp": "198.51.100.7:40512",
+        "9000/udp": "198.51.100.7:40512",
+        "40513/tcp": "198.51.100.7:40513",
+    }
+    assert mapped(ports=ports, public_ipaddr="2001:db8::7").ports["8000/tcp"] == "[2001:db8::7]:40512"
+    # a host's own words become a link in the notebook
+    for odd in ('evil/" onmouseover="x', "a b", "javascript:alert(1)", "", "a@b", "a/b", "a?b"):
+        assert mapped(ports=ports, public_ipaddr=odd).ports == {}
+    for odd in (
+        {"8000/tcp": None},
+        {"x/tcp": bindings},
+        {"8000/tcp": [{"HostPort": "70000"}]},
+        {"8000/tcp": [3]},
+    ):
+        assert mapped(ports=odd).ports == {}
+
+
 def test_prices_running_and_stopped():
     found = mapped()
     assert found.usd_h == 0.52

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from gpunb.errors import BadInput, NotSupported
-from gpunb.providers.base import CreateSpec, Instance, InstanceState, Offer
+from gpunb.providers import ports
+from gpunb.providers.base import CreateSpec, Instance, InstanceState, Offer, RegistryLogin
 from gpunb.providers.fluence import hostkey, rules
 from gpunb.providers.fluence.api import NAME, TITLE, unix
 from gpunb.providers.fluence.plans import default_os
@@ -60,7 +62,7 @@ def container_body(offer: Offer, spec: CreateSpec, *, host_key: str | None = Non
         raise NotSupported(msg, provider=NAME, bill="nothing was rented", hint=LATER)
     settings: dict[str, Any] = {
         "image": rules.check_image(spec.image or DEFAULT_IMAGE),
-        "expose": rules.check_ports(extra.get("expose") or [22, *spec.ports]),
+        "expose": rules.check_ports([22, *spec.ports]),
     }
     if spec.env:
         settings["environment"] = rules.check_env(spec.env)
@@ -68,8 +70,8 @@ def container_body(offer: Offer, spec: CreateSpec, *, host_key: str | None = Non
         settings["startup_command"] = rules.check_command(str(command))
     elif host_key:
         settings["startup_command"] = rules.check_command(hostkey.command(host_key))
-    if extra.get("credentials"):
-        settings["credentials"] = rules.check_credentials(extra["credentials"])
+    if spec.login:
+        settings["credentials"] = rules.check_credentials(credentials(spec.login))
     _check_disk(offer, spec)
     body = {
         "plan_id": offer.id.partition("/")[0],
@@ -89,7 +91,12 @@ def container_body(offer: Offer, spec: CreateSpec, *, host_key: str | None = Non
 
 def machine_body(offer: Offer, spec: CreateSpec) -> dict[str, Any]:
     """The body of a virtual machine's or bare metal's deployment."""
-    for field, value in (("onstart", spec.onstart), ("env", spec.env), ("ports", spec.ports)):
+    for field, value in (
+        ("onstart", spec.onstart),
+        ("env", spec.env),
+        ("ports", spec.ports),
+        ("login", spec.login),
+    ):
         if value:
             msg = f"{TITLE} takes no {field} for a {offer.kind}: it runs no script of ours at first boot"
             raise NotSupported(msg, provider=NAME, bill="nothing was rented", hint=LATER)
@@ -108,6 +115,11 @@ def _check_disk(offer: Offer, spec: CreateSpec) -> None:
     if offer.disk_max_gb > 0 and spec.disk_gb > offer.disk_max_gb:
         msg = f"disk_gb {spec.disk_gb:g} is more than the {offer.disk_max_gb:.0f} GB that the plan has"
         raise BadInput(msg, bill="nothing was rented")
+
+
+def credentials(login: RegistryLogin) -> dict[str, str]:
+    """A registry's login as Fluence words it."""
+    return {"host": login.server, "username": login.user, "password": login.password.get_secret_value()}
 
 
 def settings_of(detail: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,8 +165,10 @@ def instance(row: Any, kind: str) -> Instance:
     raw_state = one.instance_status or one.status or ""
     state = _STATES.get(raw_state, InstanceState.UNKNOWN)
     host, port, user, message = "", 0, "root", ""
+    opened: dict[str, str] = {}
     if kind == "container":
         host, port = _container_address(one)
+        opened = _open_ports(one, host)
         if state is InstanceState.RUNNING:
             if one.container_status == "NOT_STARTED":
                 state = InstanceState.CREATING
@@ -178,6 +192,7 @@ def instance(row: Any, kind: str) -> Instance:
         port=port,
         user=user,
         usd_h=_number(billing.get("hourly_usage")),
+        ports=opened,
         created=unix(one.created_at),
         raw=row,
     )
@@ -190,12 +205,24 @@ def _container_address(one: _Row) -> tuple[str, int]:
 
 def _forwarded(network: Mapping[str, Any] | None) -> int:
     """The outside port of 22; 0 if none is named."""
-    ports = (network or {}).get("forwarded_ports")
-    for row in ports if isinstance(ports, list) else ():
+    listed = (network or {}).get("forwarded_ports")
+    for row in listed if isinstance(listed, list) else ():
         if isinstance(row, Mapping) and str(row.get("port")) == "22":  # ports are strings
             external = str(row.get("external_port"))
             return int(external) if external.isdecimal() else 0
     return 0
+
+
+def _open_ports(one: _Row, host: str) -> dict[str, str]:
+    """The forwarded ports beside SSH's: ``{"8000/tcp": "c1.example.net:30001"}``."""
+    listed = (one.network or {}).get("forwarded_ports")
+    found: dict[str, str] = {}
+    for row in listed if isinstance(listed, list) else ():
+        if isinstance(row, Mapping) and str(row.get("port")) not in {"22", "None"}:
+            name = f"{row.get('port')}/{row.get('protocol') or 'tcp'}"
+            if re.fullmatch(r"[0-9]{1,5}/(tcp|udp|http)", name):
+                found[name] = ports.address(host, row.get("external_port"))
+    return {name: at for name, at in found.items() if at}
 
 
 def _ssh_address(line: str | None) -> tuple[str, str, int]:

@@ -56,8 +56,8 @@ class FluenceProvider(Provider):
 
     Ids of virtual machines and bare metal begin with "vm:" and "bm:", because
     each kind has endpoints of its own. Billing is by clock hours
-    (`gpunb.providers.fluence.hours`). `CreateSpec.extra` may hold ``expose``,
-    ``startup_command``, ``credentials`` and ``location`` for containers.
+    (`gpunb.providers.fluence.hours`). `CreateSpec.extra` may hold
+    ``startup_command`` and ``location`` for containers.
     Options: ``http`` (further arguments of `ApiClient`) and ``host_key`` (true
     gives containers a host key of ours, `gpunb.providers.fluence.hostkey`).
     """
@@ -71,6 +71,9 @@ class FluenceProvider(Provider):
             Capability.EVENTS,
             Capability.USAGE,
             Capability.HOST_KEY,  # where `takes_host_key` says so
+            Capability.PORTS,
+            Capability.PRIVATE_IMAGES,
+            Capability.ENTRYPOINT,  # it runs by itself
         }
     )
 
@@ -129,6 +132,16 @@ class FluenceProvider(Provider):
         """Containers do, if the user said that his image has sshd, and named no start command."""
         asked = hostkey.wanted(self.config.options)
         return asked and offer.kind == "container" and not extra.get("startup_command")
+
+    def unfit(self, offer: Offer, spec: CreateSpec) -> str:
+        """Only containers have ports, images and variables; only two registries may be private."""
+        if offer.kind != "container" and (spec.ports or spec.login or spec.entrypoint):
+            return f"a {offer.kind} of {TITLE} has no ports to open and no image"
+        if len(spec.ports) > rules.MOST_PORTS - 1:
+            return f"{TITLE} opens {rules.MOST_PORTS} ports, SSH's among them"
+        if spec.login and spec.login.server not in rules.REGISTRIES:
+            return f"{TITLE} takes private images of {' and '.join(rules.REGISTRIES)} only"
+        return super().unfit(offer, spec)
 
     def instances(self) -> list[Instance]:
         """All kinds; ends what was cancelled while it could not be ended."""

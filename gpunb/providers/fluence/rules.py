@@ -17,6 +17,7 @@ __all__ += ["check_os", "check_ports", "check_ssh_key"]
 
 KEY_VARIABLE = "SSH_PUBKEY"  # into which Fluence puts the SSH key
 REGISTRIES = ("docker.io", "ghcr.io")
+MOST_PORTS = 10
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,23}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
@@ -64,10 +65,9 @@ def check_ports(ports: Sequence[Any], field: str = "ports") -> list[dict[str, st
         row = {"port": str(int(number)), "protocol": protocol}
         if row not in found:
             found.append(row)
-    if not 1 <= len(found) <= 10:
-        raise _refuse(
-            field, [row["port"] for row in found], "must be 1 to 10 ports (Fluence); 22 is one of them"
-        )
+    if not 1 <= len(found) <= MOST_PORTS:
+        rule = f"must be 1 to {MOST_PORTS} ports (Fluence); 22 is one of them"
+        raise _refuse(field, [row["port"] for row in found], rule)
     return found
 
 

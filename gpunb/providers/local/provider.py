@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from gpunb import paths
@@ -28,6 +29,7 @@ from gpunb.providers.local.checks import NOTHING, check_label, check_spec, price
 from gpunb.providers.local.files import locked, read_json, write_json
 from gpunb.providers.local.launcher import launch, running, terminate
 from gpunb.providers.local.record import Record
+from gpunb.providers.ports import wanted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +64,8 @@ class LocalProvider(Provider):
             Capability.LOGS,
             Capability.HOST_KEY,
             Capability.USAGE,
+            Capability.PORTS,
+            Capability.ONSTART,
         }
     )
 
@@ -154,6 +158,7 @@ class LocalProvider(Provider):
             image=spec.image,
             onstart=spec.onstart,
             env=dict(spec.env),
+            ports=list(wanted(spec.ports)),
             public_keys=[spec.public_key],
             deadline=spec.deadline,
         )
@@ -173,6 +178,10 @@ class LocalProvider(Provider):
                 err.bill = err.bill or NOTHING
             raise
         return record.view(directory, self.name)
+
+    def unfit(self, offer: Offer, spec: CreateSpec) -> str:
+        """An image rules nothing out: it is noted and not used."""
+        return super().unfit(offer, replace(spec, image=None))
 
     def instances(self) -> list[Instance]:
         """All local instances of this user, damaged ones too."""

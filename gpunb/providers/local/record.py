@@ -44,6 +44,7 @@ class Record:
     image: str | None = None
     onstart: str = ""
     env: dict[str, str] = field(default_factory=dict)
+    ports: list[str] = field(default_factory=list)
     public_keys: list[str] = field(default_factory=list)
     deadline: float | None = None
     host_key: str = ""
@@ -113,6 +114,7 @@ class Record:
             user=self.user,
             host_key=(host.host_key if host else self.host_key) or None,
             usd_h=self.usd_h + disk,
+            ports={name: f"{ADDRESS}:{name.partition('/')[0]}" for name in self.ports},
             stopped_usd_h=disk,
             created=self.created,
             raw={"directory": str(directory), "image": self.image, "deadline": self.deadline},

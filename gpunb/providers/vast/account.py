@@ -44,6 +44,7 @@ class Template(Wire):
     image: str = ""
     tag: str = ""
     desc: str = ""
+    onstart: str = ""
     recommended_disk_space: float | None = None
 
 
@@ -188,6 +189,24 @@ class VastAccount(VastBase):
         answer = self._call("GET", "/template/", params=params)
         found = rows(answer, "templates", provider=self.name, what="templates")
         return [parse(Template, row, provider=self.name, what="a template") for row in found]
+
+    def template(self, wanted: str) -> Template:
+        """The one template with the hash, or the name, `wanted`.
+
+        Raises
+        ------
+        BadInput
+            There is none, or several.
+        """
+        by_hash = re.fullmatch(r"[0-9a-fA-F]{32}", wanted) is not None
+        found = self.search_templates({"hash_id" if by_hash else "name": {"eq": wanted}})
+        if len(found) == 1 and found[0].hash_id:
+            return found[0]
+        word = "hash" if by_hash else "name"
+        shown = ", ".join(f"{one.hash_id} ({clean(one.image, 60)})" for one in found[:5])
+        msg = f"template {clean(wanted, 80)!r}: Vast.ai has {len(found) or 'none'} of that {word}"
+        hint = f"name one by its hash: {shown}" if found else "gpunb offers --templates WORD lists them"
+        raise BadInput(msg, bill="nothing was rented", hint=hint)
 
     def machine_reports(self, machine_id: str) -> list[Report]:
         """What renters reported of a machine lately."""

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput
+from gpunb.providers import ports
 from gpunb.providers.text import clean
 from gpunb.providers.vast.offers import MIN_DISK_GB
 from gpunb.providers.vast.onstart import compose
@@ -22,7 +23,6 @@ __all__ = ["DEFAULT_IMAGE", "body", "checked_key"]
 DEFAULT_IMAGE = "vastai/pytorch:@vastai-automatic-tag"
 
 _RUNTYPES = {"auto": "ssh_direc ssh_proxy", "direct": "ssh_direc ssh_proxy", "proxy": "ssh_proxy"}
-_MAX_PORTS = 64
 _MAX_VALUE = 256
 _MAX_ENV = 32_768
 
@@ -30,8 +30,7 @@ _MAX_ENV = 32_768
 def body(offer: Offer, spec: CreateSpec, *, options: Mapping[str, Any], base_url: str) -> dict[str, Any]:
     """The JSON for ``PUT /asks/{offer id}/``.
 
-    ``spec.extra`` may hold ``template_hash``, ``image_login`` ("-u U -p P
-    registry"), ``connection`` ("auto", "direct", "proxy") and
+    ``spec.extra`` may hold ``connection`` ("auto", "direct", "proxy") and
     ``create_volume`` (``{"offer": id, "size_gb": 20, "mount": "/data", "name": "x"}``).
 
     Raises
@@ -50,9 +49,9 @@ def body(offer: Offer, spec: CreateSpec, *, options: Mapping[str, Any], base_url
     if connection not in _RUNTYPES:
         msg = f"connection: {connection!r} is not one of {', '.join(_RUNTYPES)}"
         raise _bad(msg)
-    template = extra.get("template_hash")
-    if template is not None and not re.fullmatch(r"[0-9a-fA-F]{8,64}", str(template)):
-        msg = f"template_hash: {template!r} is not a hash"
+    template = spec.template or None
+    if template is not None and not re.fullmatch(r"[0-9a-fA-F]{8,64}", template):
+        msg = f"template: {clean(template, 80)!r} is not a hash"
         raise _bad(msg)
     image = spec.image or (None if template else options.get("image") or DEFAULT_IMAGE)
     made: dict[str, Any] = {
@@ -63,9 +62,9 @@ def body(offer: Offer, spec: CreateSpec, *, options: Mapping[str, Any], base_url
         "disk": _disk(offer, spec),
         "label": spec.label,
         "onstart": compose(
-            deadline=spec.deadline, public_key=spec.public_key, user_script=spec.onstart, base_url=base_url
+            deadline=spec.deadline, public_key=spec.public_key, user_script=_script(spec), base_url=base_url
         ),
-        "image_login": extra.get("image_login"),
+        "image_login": _login(spec),
         "python_utf8": True,
         "lang_utf8": True,
         # without it, an offer that can't start becomes a stopped instance with a billed disk
@@ -139,20 +138,34 @@ def _env(spec: CreateSpec) -> dict[str, str]:
             msg = f"env {name}: {len(value)} characters; a value is at most {_MAX_VALUE} printable ones"
             raise _bad(msg)
         made[name] = value
-    if len(spec.ports) > _MAX_PORTS:
-        msg = f"ports: {len(spec.ports)}; a container can open {_MAX_PORTS}"
-        raise _bad(msg)
-    for port in spec.ports:
-        # from 70000 on, Vast gives the same number outside as inside
-        if not (0 < port < 65536 or 70_000 <= port < 100_000):
-            msg = f"ports: {port!r} must be 1 to 65535, or from 70000 on for the same number outside"
-            raise _bad(msg)
-        made[f"-p {port}:{port}"] = "1"
+    for port in ports.wanted(spec.ports):
+        number, protocol = ports.split(port)
+        made[f"-p {number}:{number}{'/udp' if protocol == 'udp' else ''}"] = "1"
     total = sum(len(name) + len(value) for name, value in made.items())
     if total > _MAX_ENV:
         msg = f"env: {total} characters in all; Vast.ai takes {_MAX_ENV}"
         raise _bad(msg)
     return made
+
+
+def _script(spec: CreateSpec) -> str:
+    """What runs last at each start: the user's script, then the entrypoint that SSH mode leaves out."""
+    lines = [spec.onstart.strip()]
+    if spec.entrypoint:
+        lines.append(f"({spec.entrypoint}) >>/var/log/entrypoint.log 2>&1 </dev/null &")
+    return "\n".join(line for line in lines if line)
+
+
+def _login(spec: CreateSpec) -> str | None:
+    """The registry's login as the words that Vast hands to docker; it cuts them at blanks."""
+    login = spec.login
+    if login is None:
+        return None
+    words = (login.user, login.password.get_secret_value(), login.server)
+    if any(not word or not word.isprintable() or re.search(r"[\s'\"\\\\]", word) for word in words):
+        msg = "login: Vast.ai takes no blanks or quotes in a registry's name, user and password"
+        raise _bad(msg)
+    return f"-u {words[0]} -p {words[1]} {words[2]}"
 
 
 def _volume(spec: CreateSpec) -> dict[str, Any] | None:

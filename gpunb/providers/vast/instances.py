@@ -13,12 +13,13 @@ from typing import Any
 
 from pydantic import Field
 
+from gpunb.providers import ports
 from gpunb.providers.base import Instance, InstanceState
 from gpunb.providers.text import clean
 from gpunb.providers.vast.offers import HOURS_A_MONTH
 from gpunb.providers.wire import Wire, parse
 
-__all__ = ["InstanceRow", "endpoints", "map_instance", "state"]
+__all__ = ["InstanceRow", "endpoints", "map_instance", "open_ports", "state"]
 
 _log = logging.getLogger("gpunb.providers.vast")
 
@@ -84,6 +85,7 @@ def map_instance(raw: Any, *, connection: str = "auto") -> Instance:
         user="root" if host else "",
         usd_h=max(running, 0.0),
         stopped_usd_h=disk,
+        ports=open_ports(row),
         ends=row.end_date if row.end_date and row.end_date > 0 else None,
         rental="spot" if row.is_bid else "on-demand",
         created=row.start_date,
@@ -112,6 +114,19 @@ def endpoints(row: InstanceRow, connection: str = "auto") -> list[tuple[str, int
         shift = 1 if "jupyter" in row.image_runtype else 0
         out.append((clean(proxy, 255), row.ssh_port + shift))
     return out
+
+
+def open_ports(row: InstanceRow) -> dict[str, str]:
+    """The mapped ports beside SSH's, ``{"8000/tcp": "203.0.113.7:40512"}``; also of the image's EXPOSE."""
+    found: dict[str, str] = {}
+    for name, bindings in row.ports.items():
+        known = re.fullmatch(r"[0-9]{1,5}/(tcp|udp)", name)
+        if not known or name == ports.SSH or not isinstance(bindings, list):
+            continue
+        outside = next((one.get("HostPort") for one in bindings if isinstance(one, dict)), None)
+        if at := ports.address(row.public_ipaddr, outside):
+            found[name] = at
+    return found
 
 
 def state(row: InstanceRow) -> tuple[InstanceState, str, str]:  # noqa: PLR0911 - as many as Vast has

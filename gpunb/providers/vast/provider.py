@@ -93,6 +93,11 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
             Capability.CLOUD_COPY,
             Capability.SELF_DESTROY,
             Capability.USAGE,
+            Capability.PORTS,
+            Capability.PRIVATE_IMAGES,
+            Capability.TEMPLATES,
+            Capability.ONSTART,
+            Capability.ENTRYPOINT,
         }
     )
 
@@ -205,6 +210,13 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
         if spec.public_key and not self._attach(instance.id, spec.public_key):
             instance.message = instance.message or "the session's key is not attached yet; it is tried again"
         return instance
+
+    def unfit(self, offer: Offer, spec: CreateSpec) -> str:
+        """A host behind a router has no ports to give; nor does one whose ports are all taken."""
+        free = offer.raw.get("direct_port_count")
+        if spec.ports and isinstance(free, (int, float)) and free < len(spec.ports) + 1:
+            return f"its host has {free:g} ports to open"
+        return super().unfit(offer, spec)
 
     def _confirmed(self, instance_id: str, offer: Offer, spec: CreateSpec) -> Instance:
         """The new instance, if it already shows: of the rental type that was asked for, or ended again."""

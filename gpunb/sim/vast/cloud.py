@@ -185,7 +185,7 @@ class VastCloud(
         bill, data = machine.bill, machine.data
         if new is Phase.RUNNING:
             data.pop("rebooting", None)
-            bill.open("gpu", data["gpu_usd_h"], at)
+            bill.open("gpu", data["gpu_usd_h"] * (1 - data.get("discount", 0.0)), at)
             if old is Phase.OFFLINE:
                 bill.open("disk", data["disk_usd_h"], at)
             if data["keys"] and "key-late" not in machine.troubles and machine.host is not None:
@@ -197,6 +197,7 @@ class VastCloud(
         else:
             bill.close(at, "gpu")
         if new in (Phase.ENDING, Phase.ENDED):
+            self.refund(machine, at)
             self.free(machine)
 
     def settle(self) -> None:
@@ -205,6 +206,7 @@ class VastCloud(
         now = self.clock.now()
         for machine in list(self.machines.values()):
             self.settle_contract(machine, now)
+            self.settle_reservation(machine, now)
 
     def free(self, machine: Machine) -> None:
         """Its offer can be rented again."""

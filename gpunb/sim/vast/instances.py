@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Callable
+import re
+import shlex
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -15,6 +17,7 @@ from gpunb.sim.catalog import model
 from gpunb.sim.cloud import Cloud, Machine, Phase
 from gpunb.sim.hosts import HostSpec
 from gpunb.sim.vast.market import HOURS_A_MONTH
+from gpunb.sim.vast.reserved import ReservedRoutes
 from gpunb.sim.vast.rows import FILTERABLE, instance_row
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ __all__ = ["InstanceRoutes"]
 _ENVIRONMENT_FILE = "/dev/null"
 
 
-class InstanceRoutes(Cloud):
+class InstanceRoutes(ReservedRoutes, Cloud):
     """The endpoints under ``/asks/`` and ``/instances/``."""
 
     offers: dict[str, dict[str, Any]]
@@ -38,6 +41,7 @@ class InstanceRoutes(Cloud):
     body: Callable[[Request], Any]
     allow: Callable[..., Account]
     machine: Callable[[Request, str, str], Machine]
+    known_templates: Callable[[Account], list[dict[str, Any]]]
     found_offers: Callable[[dict[str, Any]], list[dict[str, Any]]]
 
     def instance_routes(self) -> list[tuple[str, str, Any, str]]:
@@ -157,11 +161,13 @@ class InstanceRoutes(Cloud):
     def _launched(
         self, account: Account, offer: dict[str, Any], body: dict[str, Any], *, disk: float, bid: float | None
     ) -> Machine:
+        body = self._from_template(account, body)
         ident = str(self.next_id())
         key = f"sim-instance-{ident}-{self.rng.getrandbits(64):016x}"
         env = {name: str(value) for name, value in (body.get("env") or {}).items()}
         variables = {name: value for name, value in env.items() if not name.startswith("-")}
         card = model(offer["gpu_name"])
+        ports = self._ports(env)
         key_rows = account.data.setdefault("ssh_keys", [])
         keys = [row["ssh_key"] for row in key_rows]
         spec = HostSpec(
@@ -171,6 +177,10 @@ class InstanceRoutes(Cloud):
             env={
                 **account.data.get("secrets", {}),
                 **variables,
+                **{
+                    f"VAST_{name.partition('/')[2].upper()}_PORT_{name.partition('/')[0]}": str(outside)
+                    for name, outside in ports.items()
+                },
                 "CONTAINER_ID": ident,
                 "CONTAINER_API_KEY": key,
                 "VAST_CONTAINERLABEL": f"C.{ident}",
@@ -199,6 +209,8 @@ class InstanceRoutes(Cloud):
                 "template": body.get("template_hash_id"),
                 "runtype": runtype,
                 "env": env,
+                "ports": ports,
+                "image_login": body.get("image_login"),
                 "onstart": body.get("onstart"),
                 "volume_info": body.get("volume_info"),
                 "wanted": "running",
@@ -213,6 +225,44 @@ class InstanceRoutes(Cloud):
         self.owners[key] = account
         self.scopes[key] = (frozenset({"instance_read", "instance_write"}), ident)
         return machine
+
+    def _from_template(self, account: Account, body: dict[str, Any]) -> dict[str, Any]:
+        """What the call leaves out, the template says; variables of both, the call's first."""
+        wanted = body.get("template_hash_id")
+        if not wanted:
+            return body
+        found = next((row for row in self.known_templates(account) if row["hash_id"] == wanted), None)
+        if found is None:
+            raise self.deny(404, f"No template {wanted}", "no_such_template")
+        env: dict[str, str] = {}
+        words = shlex.split(str(found.get("env") or ""))
+        for option, value in zip(words[::2], words[1::2], strict=False):
+            name, _, text = value.partition("=")
+            env.update({f"-p {value}": "1"} if option == "-p" else {name: text})
+        image = f"{found['image']}:{found['tag']}" if found.get("tag") else found["image"]
+        return {
+            **body,
+            "image": body.get("image") or image,
+            "onstart": body.get("onstart") or found.get("onstart"),
+            "env": {**env, **(body.get("env") or {})},
+        }
+
+    def _ports(self, env: Mapping[str, str]) -> dict[str, int]:
+        """Inside and outside of what ``-p`` asks for: a random number outside; the same one from 70000 on.
+
+        On a real host of this machine there is nothing in between, so its own number is the outside one.
+        """
+        found: dict[str, int] = {}
+        for given in env:
+            asked = re.fullmatch(r"-p (\d+):(\d+)(?:/(tcp|udp))?", given)
+            if not asked:
+                continue
+            inside, protocol = int(asked[2]), asked[3] or "tcp"
+            same = self.hosts.real and inside < 65_536
+            found[f"{inside}/{protocol}"] = inside if same else 40_000 + self.rng.randrange(20_000)
+        if len(found) + 1 > _MOST_PORTS:
+            raise self.deny(400, f"a container can open {_MOST_PORTS} ports")
+        return found
 
     # -- list and show -------------------------------------------------------------------
 
@@ -416,26 +466,6 @@ class InstanceRoutes(Cloud):
             self.start(machine, boot_s=min(self.boot_seconds, 5.0))
         return JSONResponse({"success": True})
 
-    async def prepay(self, request: Request, instance_id: str) -> Response:
-        """A deposit for a discount: 20 % from one month on, 30 % from three."""
-        machine = self.machine(request, instance_id, "instance_write")
-        amount = (await self.body(request)).get("amount")
-        if not isinstance(amount, (int, float)) or not 0 < amount <= machine.account.balance(
-            self.clock.now()
-        ):
-            raise self.deny(400, "amount must be above 0 and at most your credit")
-        data = machine.data
-        data["deposit"] = data.get("deposit", 0.0) + amount
-        machine.account.held[machine.id] = data["deposit"]
-        months = data["deposit"] / (data["gpu_usd_h"] * HOURS_A_MONTH)
-        rate = 0.3 if months >= 3 else 0.2 if months >= 1 else 0.0
-        return JSONResponse({"success": True, "timescale": round(months, 3), "discount_rate": rate})
-
-    async def deposit(self, request: Request, instance_id: str) -> Response:
-        """What was prepaid."""
-        machine = self.machine(request, instance_id, "instance_read")
-        return JSONResponse({"instance_id": int(machine.id), "balance": machine.data.get("deposit", 0.0)})
-
     async def snapshot(self, request: Request, instance_id: str) -> Response:
         """Only the answer; there is no image to push."""
         self.machine(request, instance_id, "instance_write")
@@ -447,6 +477,7 @@ class InstanceRoutes(Cloud):
 
 _QUEUED = "Required resources are currently unavailable, state change queued."
 _DELETED_AFTER_S = 48 * 3600.0
+_MOST_PORTS = 64  # SSH's own among them
 
 
 def _fits(value: Any, rule: Any) -> bool:

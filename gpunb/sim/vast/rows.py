@@ -81,7 +81,7 @@ def instance_row(machine: Machine, now: float, *, boot_seconds: float) -> dict[s
         "machine_dir_ssh_port": port,
         "public_ipaddr": f"{host}\n",
         "local_ipaddrs": "172.17.0.2 \n",
-        "ports": {"22/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(port)}]} if direct else None,  # noqa: S104
+        "ports": _ports(data, port) if direct else None,
         "direct_port_start": -1,
         "direct_port_end": -1,
         "image_uuid": data["image"],
@@ -110,7 +110,21 @@ def instance_row(machine: Machine, now: float, *, boot_seconds: float) -> dict[s
         "template_id": None,
         "template_hash_id": data.get("template"),
         "template_name": None,
-        "credit_balance": data.get("deposit", 0.0),
+        "credit_balance": machine.account.held.get(machine.id, 0.0),
+        "credit_discount": data.get("discount", 0.0),
+    }
+
+
+def _ports(data: Mapping[str, Any], ssh: int) -> dict[str, list[dict[str, str]]]:
+    """SSH's and those that were asked for, each for IPv4 and IPv6; the same number inside from 70000 on."""
+    found = {"22/tcp": ssh}
+    for name, outside in data.get("ports", {}).items():
+        number, _, protocol = name.partition("/")
+        found[f"{outside}/{protocol}" if int(number) >= 70_000 else name] = outside
+    hosts = ("0.0.0.0", "::")  # noqa: S104 - what docker says
+    return {
+        name: [{"HostIp": host, "HostPort": str(outside)} for host in hosts]
+        for name, outside in found.items()
     }
 
 

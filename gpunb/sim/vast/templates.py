@@ -26,6 +26,8 @@ _PUBLIC = (
         "image": "vastai/pytorch",
         "tag": "@vastai-automatic-tag",
         "desc": "PyTorch with Jupyter",
+        "env": "-p 6006:6006 -e DATA_DIRECTORY=/workspace",
+        "onstart": "touch ~/template-was-here",
         "recommended_disk_space": 50.0,
         "creator_id": 1,
     },
@@ -58,7 +60,7 @@ class TemplateRoutes(Cloud):
         filters = json.loads(request.query_params.get("select_filters") or "{}")
         found = [
             row
-            for row in (*self._my_templates(account), *_PUBLIC)
+            for row in self.known_templates(account)
             if all(rule.get("eq") == row.get(field) for field, rule in filters.items())
         ]
         return JSONResponse({"success": True, "templates_found": len(found), "templates": found})
@@ -94,7 +96,7 @@ class TemplateRoutes(Cloud):
         body = await self.body(request)
         changed = {name: body[name] for name in ("image", "onstart", "env") if body.get(name) is not None}
         if hash_id := body.get("template_hash_id"):
-            known = {row["hash_id"]: row for row in (*self._my_templates(machine.account), *_PUBLIC)}
+            known = {row["hash_id"]: row for row in self.known_templates(machine.account)}
             if hash_id not in known:
                 raise self.deny(404, f"No template {hash_id}", "no_such_template")
             changed = {"template": hash_id, "image": known[hash_id]["image"], **changed}
@@ -113,6 +115,10 @@ class TemplateRoutes(Cloud):
             if hash_id in (None, row["hash_id"]) and ident in (None, row["id"]) and (hash_id or ident):
                 return row
         raise self.deny(404, "No such template of yours", "no_such_template")
+
+    def known_templates(self, account: Account) -> list[dict[str, Any]]:
+        """The account's and the public ones."""
+        return [*self._my_templates(account), *_PUBLIC]
 
     @staticmethod
     def _my_templates(account: Account) -> list[dict[str, Any]]:

@@ -1,0 +1,170 @@
+"""What `rent` says of the container or system on the machine: image, variables, ports, scripts, logins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb import log
+from gpunb.commands.result import Note
+from gpunb.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic import SecretStr
+
+    from gpunb.commands.context import Context
+    from gpunb.providers import Provider, RegistryLogin
+    from gpunb.sessions.lifecycle import RentRequest
+
+__all__ = ["NAMES", "ask_secret", "options", "read", "with_template"]
+
+#: The options' names, as `read` takes them.
+NAMES = ("image", "env", "port", "onstart", "entrypoint", "template", "registry_login")
+#: What a script may hold; what is longer belongs into a file that is sent.
+_MOST_SCRIPT = 16_384
+
+
+def options(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The options."""
+    listed = [
+        click.option(
+            "--image", metavar="NAME", help="The container image or the system, as the cloud calls it."
+        ),
+        click.option(
+            "-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set a variable on the machine."
+        ),
+        click.option(
+            "--port",
+            multiple=True,
+            metavar="N[/udp]",
+            help="Open this port of the machine to the world; `show` says where (Vast, Fluence).",
+        ),
+        click.option(
+            "--onstart",
+            metavar="FILE",
+            type=click.Path(),
+            help="Run this shell script at the start of the machine (not on Fluence).",
+        ),
+        click.option(
+            "--entrypoint",
+            metavar="COMMAND",
+            help="Run the image's own entrypoint beside SSH: the command that its page names (Vast).",
+        ),
+        click.option("--template", metavar="HASH|NAME", help="Begin from this template (Vast)."),
+        click.option(
+            "--registry-login",
+            metavar="[USER@]SERVER",
+            help="Pull a private image; the password is asked for, or found where `docker login` kept it.",
+        ),
+    ]
+    for option in reversed(listed):
+        fn = option(fn)
+    return fn
+
+
+def read(
+    context: Context,
+    *,
+    image: str | None,
+    env: tuple[str, ...],
+    port: tuple[str, ...],
+    onstart: str | None,
+    entrypoint: str | None,
+    template: str | None,
+    registry_login: str | None,
+) -> dict[str, Any]:
+    """The options as fields of `gpunb.sessions.lifecycle.RentRequest`; may ask for a password.
+
+    Raises
+    ------
+    BadInput
+        A port, a script or a login of another shape.
+    """
+    from gpunb.commands.run import variables
+    from gpunb.providers import ports
+
+    return {
+        "image": image,
+        "env": variables("rent", env),
+        "ports": ports.wanted(port),
+        "onstart": _script(onstart) if onstart is not None else "",
+        "entrypoint": (entrypoint or "").strip(),
+        "template": template or "",
+        "login": _login(context, registry_login) if registry_login is not None else None,
+    }
+
+
+def _script(given: str) -> str:
+    try:
+        text = Path(given).expanduser().read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        said = getattr(err, "strerror", None) or err
+        msg = f"rent --onstart {given!r}: can't be read: {said}"
+        raise BadInput(msg, bill="nothing was rented") from err
+    if not text.strip() or len(text) > _MOST_SCRIPT or "\0" in text:
+        msg = f"rent --onstart {given!r}: must be a shell script of 1 to {_MOST_SCRIPT} characters"
+        raise BadInput(msg, bill="nothing was rented", hint="send the rest with sync and start it with run")
+    return text
+
+
+def _login(context: Context, given: str) -> RegistryLogin:
+    from gpunb.providers import RegistryLogin, registries
+
+    user, server = registries.split(given)
+    found = registries.find(server, user)
+    if found is not None:
+        context.tell(Note(f"{server}: {found[0]}, with the password from {found[1].source}", "dim"))
+        return RegistryLogin(server=server, user=found[0], password=found[1].key)
+    if not user:
+        msg = f"rent --registry-login {server}: docker has kept no login of it, so it needs the user's name"
+        raise BadInput(msg, bill="nothing was rented", hint=f"--registry-login USER@{server}")
+    hint = f"set {registries.VARIABLE}, or docker login {server}"
+    password = ask_secret(context, f"password of {user} at {server}", undone="nothing was rented", hint=hint)
+    return RegistryLogin(server=server, user=user, password=password)
+
+
+def ask_secret(context: Context, what: str, *, undone: str, hint: str) -> SecretStr:
+    """Ask for something that nobody else may read; it is not shown, and hidden in the log.
+
+    Raises
+    ------
+    BadInput
+        Nobody can be asked here, or nothing was given.
+    """
+    from pydantic import SecretStr
+
+    if not (context.interactive or (context.door == "notebook" and context.shell is not None)):
+        msg = f"there is no terminal to ask for the {what}"
+        raise BadInput(msg, bill=undone, hint=hint)
+    import getpass
+
+    text = getpass.getpass(f"{what} (not shown): ").strip()
+    if not text:
+        msg = f"no {what} was given"
+        raise BadInput(msg, bill=undone)
+    log.add_secret(text)
+    return SecretStr(text)
+
+
+def with_template(provider: Provider, asked: RentRequest) -> RentRequest:
+    """The request with what its template says, as far as gpunb's own would replace it.
+
+    Raises
+    ------
+    BadInput
+        The account sees no such template, or several of that name.
+    """
+    find: Any = getattr(provider, "template", None)
+    if not asked.template or find is None:
+        return asked
+    found = find(asked.template)
+    # the create call's script takes the place of the template's: gpunb's runs the template's, too
+    script = "\n".join(text for text in (found.onstart.strip(), asked.onstart.strip()) if text)
+    image = asked.image or (f"{found.image}:{found.tag}" if found.tag else found.image) or None
+    disk = max(asked.disk_gb, found.recommended_disk_space or 0.0)
+    return replace(asked, template=found.hash_id, onstart=script, image=image, disk_gb=disk)
