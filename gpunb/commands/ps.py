@@ -26,6 +26,7 @@ def command(context: Context, *, all_: bool) -> Result:
     It reads this machine's ledger only, so it is quick and works without a network.
     """
     from gpunb.commands import views
+    from gpunb.sessions import funds
 
     ledger = context.ledger
     now = time.time()
@@ -38,6 +39,7 @@ def command(context: Context, *, all_: bool) -> Result:
     silences = ledger.silences()
     blocks: list[Block] = [
         *views.warnings(sessions, silences, now),
+        *(Note(f"WARNING: {text}", "bad") for _, text in funds.lines(ledger, sessions, now)),
         *views.orphan_notes(ledger.orphans()),
         *views.volume_notes(ledger.idle_volumes()),
     ]

@@ -11,12 +11,14 @@ import click
 from gpunb.commands import container, market, mounts
 from gpunb.commands.result import Fields, Note, Opening, Result, clean
 from gpunb.commands.verb import DURATION, MONEY, OrNever, verb
-from gpunb.errors import BadInput
+from gpunb.errors import BadInput, NoFunds
 from gpunb.units import duration_text, price_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
-    from gpunb.offers import SearchResult
+    from gpunb.offers import Ranked, SearchResult
+    from gpunb.services.confirmations import Question
+    from gpunb.sessions.agreement import Agreement
     from gpunb.sessions.lifecycle import RentRequest
     from gpunb.sessions.model import Session
 
@@ -128,11 +130,10 @@ def command(
         asked = container.with_template(context.provider(rows[0].offer.provider), asked)
         rows = renting.fitting(context.provider, rows, asked)
     most = None if flags.get("max_price") is None else units.money(str(flags["max_price"]))
-    agreed = renting.agreement(rows[0], asked, tolerance=settings.price_tolerance, max_usd_h=most)
+    rows, agreed, question = _affordable(context, rows, asked, most)
     if rows[0].offer.rental == "reserved":
         plan = reservations.of_offer(rows[0].offer, agreed.hours)
         reservations.affordable(context.provider(rows[0].offer.provider), plan)
-    question = renting.question(context.ledger, rows[0], asked, agreed)
     if disks:
         context.tell(*(Note(f"volume {disk.text()}") for disk in disks))
     if yes and question.needed:
@@ -152,6 +153,34 @@ def command(
     if requirements is not None and needs is not None:
         packages.install(context, session, context.agent(session), path=Path(requirements), needs=needs)
     return _ready(context, session, asked)
+
+
+def _affordable(
+    context: Context, rows: list[Ranked], asked: RentRequest, most: float | None
+) -> tuple[list[Ranked], Agreement, Question]:
+    """The question for the first row, without the clouds whose accounts hold nothing.
+
+    Raises
+    ------
+    NoFunds
+        None of them can be paid.
+    """
+    from gpunb.services import renting
+
+    while True:
+        agreed = renting.agreement(rows[0], asked, tolerance=context.settings.price_tolerance, max_usd_h=most)
+        try:
+            return (
+                rows,
+                agreed,
+                renting.question(context.ledger, rows[0], asked, agreed, provider=context.provider),
+            )
+        except NoFunds as err:
+            rest = [row for row in rows if row.offer.provider != err.provider]
+            if not rest:
+                raise
+            rows = rest
+            context.tell(Note(f"{err.message}: its offers are left out", "warn"))
 
 
 def _bare(context: Context) -> bool:

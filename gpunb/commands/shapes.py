@@ -81,7 +81,9 @@ def session_shape(
         "provider": session.provider,
         "simulated": session.provider in (_simulated() if simulated is None else simulated),
         "state": session.state.value,
-        "detail": clean(session.alarm or _silence(ledger, session, at) or session.detail),
+        "detail": clean(
+            session.alarm or _silence(ledger, session, at) or _short(ledger, session, at) or session.detail
+        ),
         "tone": cell.tone,
         "gpu": clean(session.gpu),
         "gpus": session.gpus,
@@ -117,6 +119,15 @@ def session_shapes(ledger: Ledger, *, alive: bool = True, now: float | None = No
 
 def _silence(ledger: Ledger, session: Session, now: float) -> str:
     return views.silence_text(session, ledger.silences().get(session.id), now) if session.alive else ""
+
+
+def _short(ledger: Ledger, session: Session, now: float) -> str:
+    """That the account can't pay until the leases at its cloud end."""
+    from gpunb.sessions import funds
+
+    if not session.alive or not any(one.provider == session.provider for one in ledger.funds()):
+        return ""
+    return dict(funds.lines(ledger, ledger.sessions(), now)).get(session.provider, "")
 
 
 def _active(ledger: Ledger, session: Session) -> int:

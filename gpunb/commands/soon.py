@@ -29,6 +29,7 @@ def lines(ledger: Ledger, *, now: float | None = None, again: bool = False) -> l
     again
         Also those that were said before.
     """
+    from gpunb.sessions import funds
     from gpunb.sessions.lease import standing
 
     at = time.time() if now is None else now
@@ -55,6 +56,10 @@ def lines(ledger: Ledger, *, now: float | None = None, again: bool = False) -> l
         if again or key not in _said:
             out.append(found.warning)
         _said.add(key)
+    for cloud, text in funds.lines(ledger, sessions, at):
+        if again or (cloud, "funds", 0.0) not in _said:
+            out.append(f"WARNING: {text}")
+        _said.add((cloud, "funds", 0.0))
     return out
 
 

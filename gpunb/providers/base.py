@@ -394,6 +394,8 @@ class Provider(ABC):
     # Seconds for which `instances` may still lack what `create` has just made. Lists were seen
     # to lag by a minute (skypilot#4431); until then "not listed" proves nothing.
     list_lag_s: ClassVar[float] = 120.0
+    # What it does when the account's money is used up, a clause: "it ends what runs".
+    broke: ClassVar[str] = "what runs is ended"
 
     def __init__(self, config: ProviderConfig | None = None) -> None:
         self.config = config or ProviderConfig()
@@ -407,6 +409,10 @@ class Provider(ABC):
         AuthFailed
             The key is missing, wrong or lacks a scope.
         """
+
+    def balance(self) -> float | None:
+        """US dollars that the account can spend, below zero a debt; None where no call tells it."""
+        return None
 
     @abstractmethod
     def search(self, query: OfferQuery) -> list[Offer]:

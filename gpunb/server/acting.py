@@ -56,7 +56,7 @@ def confirm(hub: Hub, user: str, raw: dict[str, Any]) -> dict[str, Any]:
         row = _offered(hub, body)
         _keyed(hub, row.offer.provider)
         holds = (row, *_plan(hub, body, row))
-        question = renting.question(hub.ledger(), *holds)
+        question = renting.question(hub.ledger(), *holds, provider=hub.context().provider)
         arguments = body.arguments()
     else:
         if head.session is None:

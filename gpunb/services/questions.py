@@ -42,7 +42,9 @@ _HOSTS = {
 }
 
 
-def to_rent(offer: Offer, request: RentRequest, agreed: Agreement, *, before: str = "") -> Question:
+def to_rent(
+    offer: Offer, request: RentRequest, agreed: Agreement, *, before: str = "", short: str = ""
+) -> Question:
     """Before a rental: the machine, its host, the money, and what ends it.
 
     Parameters
@@ -51,6 +53,8 @@ def to_rent(offer: Offer, request: RentRequest, agreed: Agreement, *, before: st
         What a yes to this will stand for, should the offer be gone.
     before
         What became of an earlier offer.
+    short
+        What the account can't pay (`gpunb.sessions.funds.shortage`).
 
     Raises
     ------
@@ -114,6 +118,9 @@ def to_rent(offer: Offer, request: RentRequest, agreed: Agreement, *, before: st
         contract = f"the host's contract ends in {duration_text(max(0.0, offer.ends - time.time()))}"
         sentences.append(f"The lease is shorter: {contract}.")
         rows.append(("contract", contract))
+    if short:
+        sentences.append(f"NOT ENOUGH MONEY: {short}.")
+        rows.append(("not enough money", short))
     if before:
         sentences.insert(0, f"{before}.")
         rows.insert(0, ("before", before))

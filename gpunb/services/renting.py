@@ -23,7 +23,7 @@ from gpunb.errors import (
 )
 from gpunb.services import reservations
 from gpunb.services.questions import to_rent
-from gpunb.sessions import kernelspecs, lifecycle, supervisor
+from gpunb.sessions import funds, kernelspecs, lifecycle, supervisor
 from gpunb.sessions.agreement import Agreement
 from gpunb.sessions.lease import DEFAULT_HOURS
 from gpunb.sessions.model import machine
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from gpunb.offers import Ranked
     from gpunb.progress import Progress
-    from gpunb.providers import Provider
+    from gpunb.providers import Offer, Provider
     from gpunb.services.confirmations import Question
     from gpunb.sessions.ledger import Ledger
     from gpunb.sessions.lifecycle import RentRequest
@@ -114,12 +114,25 @@ def agreement(
 
 
 def question(
-    ledger: Ledger, row: Ranked, asked: RentRequest, agreed: Agreement, *, before: str = ""
+    ledger: Ledger,
+    row: Ranked,
+    asked: RentRequest,
+    agreed: Agreement,
+    *,
+    before: str = "",
+    provider: Callable[[str], Provider] | None = None,
 ) -> Question:
     """The question before `row` is rented, once all that can be refused beforehand is.
 
+    Parameters
+    ----------
+    provider
+        Gives the cloud, which is asked what the account holds where it can tell.
+
     Raises
     ------
+    NoFunds
+        The account holds nothing.
     BadInput
         The name is bad or taken, the disk too large, or a limit of the lease breaks its rule.
     """
@@ -134,7 +147,23 @@ def question(
     if asked.disk_gb > row.offer.disk_max_gb:
         msg = f"disk_gb: {asked.disk_gb:g}: the offer has at most {row.offer.disk_max_gb:g} GB"
         raise BadInput(msg, bill="nothing was rented")
-    return to_rent(row.offer, asked, agreed, before=before)
+    short = "" if provider is None else _short(ledger, row.offer, asked, agreed, provider)
+    return to_rent(row.offer, asked, agreed, before=before, short=short)
+
+
+def _short(
+    ledger: Ledger, offer: Offer, asked: RentRequest, agreed: Agreement, provider: Callable[[str], Provider]
+) -> str:
+    hourly = offer.hourly(asked.disk_gb)
+    held = funds.ask(ledger, provider(offer.provider)) if hourly > 0 else None
+    if held is None:
+        return ""
+    price = max(offer.total(agreed.hours, disk_gb=asked.disk_gb), offer.reserve_h * offer.usd_h)
+    if held.usd <= 0:
+        msg = f"the account at {held.title} holds {money_text(held.usd)}; this costs {money_text(price)}"
+        hint = f"add credit on {held.title}'s page, or rent elsewhere: --cloud"
+        raise NoFunds(msg, provider=offer.provider, bill="nothing was rented", hint=hint)
+    return funds.shortage(held, ledger.sessions(), ledger.clock.time(), more=price, hourly=hourly)
 
 
 def fitting(provider: Callable[[str], Provider], rows: Sequence[Ranked], asked: RentRequest) -> list[Ranked]:
@@ -199,7 +228,16 @@ def rent(
         if door.confirm is None:
             raise _stopped(failed, first, asked, agreed)
         agreed = agreement(first, asked, tolerance=agreed.tolerance, max_usd_h=max_usd_h)
-        if not door.confirm(question(door.ledger, first, asked, agreed, before=failed.message)):
+        try:
+            says = question(door.ledger, first, asked, agreed, before=failed.message, provider=door.provider)
+        except NoFunds as err:
+            shut.add(first.offer.provider)
+            failed = err
+            left = [row for row in left if row.offer.provider not in shut]
+            if not left:
+                raise
+            continue
+        if not door.confirm(says):
             return None
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from gpunb.sessions.funds import Funds
+
 __all__ = ["Books"]
 
 _GB = 1e9
@@ -311,6 +313,21 @@ class Books(Store):
         value = json.dumps([asdict(one) for one in sorted(found, key=lambda one: one.id)])
         with self._write() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"volumes:{provider}", value))
+
+    # -- what accounts hold ---------------------------------------------------
+
+    def note_funds(self, funds: Funds) -> None:
+        """Keep what an account holds now."""
+        value = json.dumps(asdict(funds))
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"funds:{funds.provider}", value))
+
+    def funds(self) -> list[Funds]:
+        """What each account held when it was last asked, by the cloud's name."""
+        from gpunb.sessions.funds import Funds
+
+        rows = self._rows("SELECT value FROM meta WHERE key LIKE 'funds:%' ORDER BY key")
+        return [Funds(**json.loads(row["value"])) for row in rows]
 
     # -- hosts that do not answer -------------------------------------------
 

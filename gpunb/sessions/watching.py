@@ -19,7 +19,7 @@ from gpunb.errors import (
     WrongState,
 )
 from gpunb.providers.base import Instance, InstanceState, Provider
-from gpunb.sessions import volumes
+from gpunb.sessions import funds, volumes
 from gpunb.sessions.activity import observe
 from gpunb.sessions.bringup import see
 from gpunb.sessions.ending import Listing, begin_end, end_step, settle
@@ -151,6 +151,7 @@ class Watch:
         self.renew = renew
         self._listed: dict[str, float] = {}
         self._swept: dict[str, float] = {}
+        self._funded: dict[str, float] = {}
         self._trouble: list[str] = []
         self._ending: set[str] = set()
         self._tender = Tender(
@@ -226,7 +227,7 @@ class Watch:
             return
         if step:
             looked.errors.append(f"this machine's clock was set by {step:+.0f} s; leases move along")
-            for times in (self._listed, self._swept, self._renewed):
+            for times in (self._listed, self._swept, self._funded, self._renewed):
                 times.clear()
             self._receipts_at = 0.0
             self._tender.forget_times()
@@ -341,7 +342,18 @@ class Watch:
         if listing.error is not None:
             looked.errors.append(f"{name}: its list can't be had: {listing.error.message}")
         self._see(name, listing)
+        self._account(provider, sessions)
         return looked
+
+    def _account(self, provider: Provider, sessions: list[Session]) -> None:
+        """See what the account holds, while something there costs; `ps` and every verb warn by it."""
+        now = self.ledger.clock.time()
+        if (
+            any(one.hourly > 0 for one in sessions)
+            and now - self._funded.get(provider.name, 0.0) >= self.sweep_s
+        ):
+            self._funded[provider.name] = now
+            funds.ask(self.ledger, provider)
 
     def _see(self, name: str, listing: Listing) -> None:
         """Note whether this process can use a cloud at all.

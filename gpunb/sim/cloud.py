@@ -411,6 +411,7 @@ class Cloud(ABC):
                 now = self.clock.now()
                 for account in self.accounts.values():
                     account.deposit -= account.balance(now)
+                    account.data |= params  # facts of the account: card=False
                     self.broke(account, now)
                 return len(self.accounts)
             hit = [

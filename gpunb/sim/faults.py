@@ -50,7 +50,7 @@ CLOUD_KINDS: dict[str, str] = {
     "list-lag": "a new instance is missing in the list for some time (seconds, default 60)",
     "destroy-lag": "what is destroyed is listed as before for some time (seconds, default 30)",
     "destroy-ignored": "destroy answers success and does nothing",
-    "zero-balance": "the account's money is used up",
+    "zero-balance": "the account's money is used up (card=False: Vast.ai deletes what is not paid)",
 }
 
 KINDS: dict[str, str] = {**ANSWER_KINDS, **CLOUD_KINDS}

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from gpunb.errors import BadInput, NoFunds, OfferGone, OutcomeUnknown
-from gpunb.providers.base import CreateSpec, InstanceState, RegistryLogin
+from gpunb.providers.base import CreateSpec, InstanceState, Presence, RegistryLogin
 from gpunb.providers.vast import create
 from tests.support.vast_cloud import PUBLIC_KEY
 
@@ -198,6 +198,18 @@ def test_no_credit(w):
     with pytest.raises(NoFunds) as caught:
         w.rent()
     assert (caught.value.bill, "billing" in caught.value.hint) == ("nothing was rented", True)
+
+
+@pytest.mark.parametrize("card", [True, False])
+def test_without_credit_and_card_instances_and_data_are_deleted(w, card):
+    made = w.rent()
+    w.running(made)
+    w.cloud.afflict("zero-balance", card=card)
+    for _ in range(3):
+        w.wait(3600)
+        w.provider.instances()
+    assert w.provider.presence(made.id) is (Presence.PRESENT if card else Presence.GONE)
+    assert bool(w.cloud.billed_now()) is card, "a disk is never free"
 
 
 def test_no_credit_later_stops_everything_and_disks_are_billed_on(w):

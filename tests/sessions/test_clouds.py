@@ -115,6 +115,30 @@ def test_what_died_while_it_ran_is_seen(rented: Rented) -> None:
     assert rented.ledger.sessions() == []
 
 
+def test_an_account_that_can_not_pay_the_leases_is_warned_of(rented: Rented) -> None:
+    from gpunb.sessions import funds
+
+    session = rented.rent(hours=4)
+    account = rented.sim.machine(session.instance_id).account
+    rented.ticks(30)
+    known = rented.sim.cloud.name == "vast"
+    assert len(rented.ledger.funds()) == known, "the others have no call that tells"
+    if not known:
+        return
+    now = rented.ledger.clock.time()
+    assert funds.lines(rented.ledger, rented.ledger.sessions(), now) == []
+    account.deposit -= account.balance(now) - session.usd_h
+    rented.ticks(300)
+    now = rented.ledger.clock.time()
+    ((cloud, text),) = funds.lines(rented.ledger, rented.ledger.sessions(), now)
+    assert cloud == "vast"
+    assert "in about 54m Vast.ai stops all instances" in text or "in about 55m Vast.ai stops" in text
+    assert "where no payment method is saved it deletes them with their data" in text
+    account.deposit += 100
+    rented.ticks(315)
+    assert funds.lines(rented.ledger, rented.ledger.sessions(), rented.ledger.clock.time()) == []
+
+
 class Killed(BaseException):
     """The process that rents is gone."""
 

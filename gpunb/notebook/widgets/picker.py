@@ -222,7 +222,7 @@ class OfferPicker(Talking):
                 hint = f"Log in above, or %gpu login {row.offer.provider}"
                 raise AuthFailed(msg, provider=row.offer.provider, bill="nothing was rented", hint=hint)
             agreed = agreed_to(row, request)
-            asked = question(door.ledger, row, request, agreed)
+            asked = question(door.ledger, row, request, agreed, provider=door.provider)
         args = {"offer": offer, "hours": hours, "budget": budget}
         token = self._questions.ask("rent", args, (row, replace(request, agreed=agreed)))
         return {"says": clean(asked.text), "usd": asked.usd, "token": token}

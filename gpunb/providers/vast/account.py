@@ -34,6 +34,11 @@ class User(Wire):
     credit: float | None = None
     balance: float | None = None
 
+    @property
+    def left(self) -> float | None:
+        """US dollars that can be spent."""
+        return self.credit if self.credit is not None else self.balance
+
 
 class Template(Wire):
     """A saved way of starting a container."""

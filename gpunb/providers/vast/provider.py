@@ -101,15 +101,23 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
         }
     )
 
+    broke = (
+        "Vast.ai stops all instances and bills their disks on, and where no payment method is saved it "
+        "deletes them with their data"
+    )
+
     def check(self) -> Account:
         """Who the key belongs to, and the credit that is left."""
         user = self.user()
-        credit = user.credit if user.credit is not None else user.balance
         return Account(
             provider=self.name,
             user=clean(user.email or user.username or str(user.id or "")),
-            balance_usd=credit,
+            balance_usd=user.left,
         )
+
+    def balance(self) -> float | None:
+        """The credit that is left; needs the category user_read."""
+        return self.user().left
 
     # find
 

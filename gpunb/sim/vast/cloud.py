@@ -83,6 +83,8 @@ class VastCloud(
         "subaccounts": 2.1,
     }
     searches_a_minute: ClassVar[int] = 10
+    #: how long unpaid disks are kept
+    unpaid_s: ClassVar[float] = 3600.0
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
@@ -217,8 +219,23 @@ class VastCloud(
             offer["rented"] = False
             offer["rentable"] = True
 
+    def check_funds(self, now: float) -> None:
+        """Credit that came in time saves the data."""
+        for account in self.accounts.values():
+            if account.balance(now) > 0:
+                account.data.pop("broke_at", None)
+        super().check_funds(now)
+
     def broke(self, account: Account, at: float) -> None:
-        """Everything is stopped, not destroyed: disks are billed on."""
+        """Everything is stopped, not destroyed: disks are billed on.
+
+        ``account.data["card"] = False`` is an account without a saved payment method: after `unpaid_s` its
+        instances are deleted with their data (Vast's page on billing, "Negative Balances", names no time).
+        """
+        since = account.data.setdefault("broke_at", at)
+        if account.data.get("card") is False and self.clock.now() - since >= self.unpaid_s:
+            super().broke(account, since + self.unpaid_s)
+            return
         for found in list(self.machines.values()):
             if found.account is account and found.phase in (Phase.RUNNING, Phase.BOOTING):
                 found.data["wanted"] = "stopped"
