@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import re
 from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput
@@ -12,12 +12,20 @@ if TYPE_CHECKING:
 
 __all__ = ["quote"]
 
+# zsh looks up what follows "=", fish what follows "%": only these go without quotes
+_BARE = re.compile(r"[\w./:,+-]+", re.ASCII)
+# What a quoted word may not hold for every login shell: a C shell replaces "!" in quotes too, and takes
+# no word of several lines; fish reads a backslash before a quote or a backslash as an escape.
+_ODD = re.compile(r"[!\n]|\\[\\']")
+_NAMED = str.maketrans({one: f"\\0{ord(one):03o}" for one in "!\n\\'"})
+_EVAL = "sh -c 'eval \"$(printf %b \"$1\")\"' sh '{}'"
+
 
 def quote(argv: Sequence[str]) -> str:
-    """The POSIX shell text that runs `argv` word for word.
+    """The text that makes the login shell of a host run `argv` word for word.
 
-    Nothing in a word is expanded by the remote shell: ``$x``, ``*``, quotes,
-    newlines and leading dashes arrive as they are. Bytes that are not UTF-8
+    Nothing in a word is expanded there: ``$x``, ``*``, ``!x``, quotes, newlines and leading dashes arrive
+    as they are, whether that shell is a POSIX one, a C shell or fish. Bytes that are not UTF-8
     travel as surrogate escapes (`os.fsdecode`) and are restored when sent.
 
     Raises
@@ -32,4 +40,5 @@ def quote(argv: Sequence[str]) -> str:
         if "\0" in word:
             msg = f"a remote command can't hold a NUL byte: {word!r}"
             raise BadInput(msg)
-    return shlex.join(argv)
+    text = " ".join(one if _BARE.fullmatch(one) else "'" + one.replace("'", "'\"'\"'") + "'" for one in argv)
+    return _EVAL.format(text.translate(_NAMED)) if _ODD.search(text) else text

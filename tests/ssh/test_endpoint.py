@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpunb.errors import BadInput
@@ -56,6 +57,7 @@ def test_paths_that_ssh_would_expand_are_refused() -> None:
         ssh_argv(_endpoint(key=Path("/k/${HOME}/id")))
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20), min_size=1, max_size=4
@@ -65,6 +67,20 @@ def test_words_arrive_as_they_are(words: list[str]) -> None:
     command = quote(["printf", "%s\\0", "--", *words])
     out = subprocess.run(["sh", "-c", command], capture_output=True, check=True).stdout
     assert out.decode().split("\0")[-len(words) - 1 : -1] == words
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash", "zsh", "tcsh", "csh", "fish", "busybox sh"])
+def test_words_arrive_whatever_the_login_shell_is(shell: str) -> None:
+    path = shutil.which(shell.split()[0])
+    if path is None:
+        pytest.skip(f"no {shell} here")
+    odd = ["it's $HOME !x", "!!", "a\nb\n", "\\", "a\\\\b", "x\\'y", "[!a]*", "\\041"]
+    plain = ["=ls", "%self", "%1", "~root", "^a^b", "{a,b}", "`id`", "$(id)", "", "@ x", "é\udcff", "a=b", "#", "%s\\r"]
+    for words in (odd, plain, [*plain, *odd]):
+        command = quote(["printf", "%s\\0", "--", *words])
+        argv = [path, *shell.split()[1:], *(["-f"] if "csh" in shell else []), "-c", command]
+        done = subprocess.run(argv, capture_output=True, check=False)
+        assert os.fsdecode(done.stdout).split("\0")[:-1] in (words, ["--", *words]), done.stderr
 
 
 def test_no_words_and_nul_are_refused() -> None:
