@@ -20,7 +20,7 @@ import zlib
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from gpunb.errors import BootstrapFailed, HostSilent
+from gpunb.errors import BootstrapFailed, HostSilent, Unreachable
 from gpunb.progress import SILENT, Progress
 from gpunb.ssh.quoting import quote
 from gpunb.text import one_line
@@ -57,7 +57,7 @@ printf "\\n%s failed %s\\n" "$nonce" "{\\"step\\": \\"python\\", \\"text\\": \\"
 READ_STAGE = "exec({!r})".format(
     """
 import sys
-sys.path[:] = [one for one in sys.path if one]  # not the folder that -c adds: files of the user's lie there
+sys.path[:] = [one for one in sys.path if one]  # not the folder that -c adds: files of the user lie there
 import os
 text = b""
 while len(text) < int(sys.argv[3]):
@@ -134,7 +134,7 @@ def open_line(
     command = quote(["sh", "-c", FIND_PYTHON, "gpunb", nonce, version, python or "", READ_STAGE, size])
     channel = connection.channel(command, window=WINDOW)
     try:
-        channel.sendall(stage)
+        _send(channel, stage)
         lines = LineReader(channel)
         kind, more = lines.next(nonce, timeout)
         begun = time.monotonic()
@@ -143,12 +143,12 @@ def open_line(
             _once(kind, asked, begun, timeout)
             if kind == "need":
                 progress.say("putting the agent on the host")
-                channel.sendall(struct.pack(">Q", len(archive)) + archive)
+                _send(channel, struct.pack(">Q", len(archive)) + archive)
             elif kind == "wheels":  # it can't reach a package index
                 from gpunb.remote import wheels
 
                 data = wheels.archive(more, progress)
-                channel.sendall(struct.pack(">Q", len(data)) + data)
+                _send(channel, struct.pack(">Q", len(data)) + data)
             else:
                 progress.say(one_line(more.get("text", ""), 200))
                 timeout = INSTALL_TIMEOUT
@@ -160,6 +160,15 @@ def open_line(
         channel.close()
         raise _failed(more)
     return channel, lines.rest
+
+
+def _send(channel: Channel, data: bytes) -> None:
+    """Send it; where the host has closed the channel, why is told by the one who reads its last words."""
+    try:
+        channel.sendall(data)
+    except Unreachable:
+        if not channel.closed_there:
+            raise
 
 
 def _once(kind: str, asked: set[str], begun: float, timeout: float) -> None:

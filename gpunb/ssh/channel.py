@@ -81,6 +81,11 @@ class Channel:
         """Whether it is closed, or the host has said that it sends no more."""
         return bool(self._raw.closed or self._raw.eof_received)
 
+    @property
+    def closed_there(self) -> bool:
+        """Whether the host has closed it, over a connection that is up: its last words can still be read."""
+        return self.over and self._alive()
+
     def settimeout(self, timeout: float | None) -> None:
         """Seconds that one send or receive may stand still; None for ever."""
         self._timeout = timeout

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+import time
 import zlib
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from gpunb.errors import BootstrapFailed
 from gpunb.remote import AgentClient, show
 from gpunb.remote.bootstrap import FIND_PYTHON, READ_STAGE, agent_version, open_line
+from gpunb.ssh import quote
 from gpunb.ssh.connection import Connection
 from tests.remote.conftest import Screen, kill_agent
 
@@ -125,6 +127,7 @@ def test_whatever_the_login_shell_is(host, shell):
 
 def test_what_the_login_shell_is_given_has_no_line_ends():
     assert "\n" not in FIND_PYTHON + READ_STAGE
+    assert "eval" not in quote([FIND_PYTHON, READ_STAGE])  # nor what fish, or csh, would read otherwise
 
 
 @pytest.mark.parametrize("start", ["exec sleep 60", "exit 3"], ids=["another program", "exit"])
@@ -134,6 +137,25 @@ def test_start_up_files_that_let_no_command_through_are_named(host, start):
     with pytest.raises(BootstrapFailed) as caught:
         open_line(Connection.open(host.endpoint()), timeout=3.0)
     assert "start-up files" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("start", ["exit 3", "echo This account is currently not available.; exit 1"])
+def test_start_up_files_are_named_however_soon_they_end_it(host, monkeypatch, start):
+    # nothing could be sent any more: that error hid what the host had said
+    real = Connection.channel
+
+    def ended(self, command, **more):
+        channel = real(self, command, **more)
+        while not channel.over:
+            time.sleep(0.01)
+        return channel
+
+    monkeypatch.setattr(Connection, "channel", ended)
+    wrap_login(host, start)
+    with pytest.raises(BootstrapFailed, match="closed the line before the agent was up") as caught:
+        open_line(Connection.open(host.endpoint()))
+    assert "start-up files" in (caught.value.hint or "")
+    assert start[5:20] in str(caught.value) or start == "exit 3"
 
 
 def test_the_agent_is_found_when_its_socket_s_folder_changes_or_goes(host):
