@@ -71,14 +71,16 @@ def test_words_arrive_as_they_are(words: list[str]) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "dash", "zsh", "tcsh", "csh", "fish", "busybox sh"])
 def test_words_arrive_whatever_the_login_shell_is(shell: str) -> None:
-    path = shutil.which(shell.split()[0])
+    name, *options = shell.split()
+    path = shutil.which(name)
     if path is None:
         pytest.skip(f"no {shell} here")
     odd = ["it's $HOME !x", "!!", "a\nb\n", "\\", "a\\\\b", "x\\'y", "[!a]*", "\\041"]
-    plain = ["=ls", "%self", "%1", "~root", "^a^b", "{a,b}", "`id`", "$(id)", "", "@ x", "é\udcff", "a=b", "#", "%s\\r"]
+    plain = ["=ls", "%self", "%1", "~root", "^a^b", "{a,b}", "`id`", "$(id)", "", "@ x", "é\udcff"]
+    plain += ["a=b", "#", "%s\\r"]
     for words in (odd, plain, [*plain, *odd]):
         command = quote(["printf", "%s\\0", "--", *words])
-        argv = [path, *shell.split()[1:], *(["-f"] if "csh" in shell else []), "-c", command]
+        argv = [path, *options, *(["-f"] if "csh" in shell else []), "-c", command]
         done = subprocess.run(argv, capture_output=True, check=False)
         assert os.fsdecode(done.stdout).split("\0")[:-1] in (words, ["--", *words]), done.stderr
 
