@@ -1,7 +1,7 @@
 # Everything that a developer types. A first call makes .venv; see docs/development.md.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: attack fuzz audit help demo demo-clouds chaos chaos-real test test-fast lint format lab labextension wheel drops picture bench lock clean
+.PHONY: attack fuzz audit peers help demo demo-clouds chaos chaos-real test test-fast lint format lab labextension wheel drops picture bench lock clean
 
 PY := .venv/bin/python
 # one worker a core; PYTEST="-n 0 -x -k ledger" replaces it
@@ -75,6 +75,10 @@ attack: .venv/.ready-dev ## hostile servers, clouds, agents, files and pages aga
 fuzz: .venv/.ready-dev ## random bytes for all that reads a stranger's: make fuzz MINUTES=10
 	@.venv/bin/uv pip install -q --python $(PY) atheris || echo "atheris can't be installed here: without it"
 	@$(PY) -m tests.fuzz.run $(or $(MINUTES),10)
+
+peers: .venv/.ready-dev ## SkyPilot and dstack, unchanged, rent from the simulated Vast (installs 600 MB under build/)
+	@.ci/peers
+	@$(PY) -m pytest -q -rs tests/sim/test_peers.py
 
 audit: .venv/.ready-dev ## known holes in the packages that .ci/constraints.txt pins (asks the network)
 	@.ci/audit

@@ -61,7 +61,7 @@ def instance_row(machine: Machine, now: float, *, boot_seconds: float) -> dict[s
     actual, current, wanted, message = _words(machine, now, boot_seconds)
     host, port = machine.address
     up = machine.shown in (Phase.RUNNING, Phase.OFFLINE)
-    direct = "ssh_direc" in data["runtype"] and up
+    direct = "ssh_direc" in data["runtype"]
     jupyter = "jupyter" in data["runtype"]
     disk = data["disk_usd_h"]
     return {
@@ -81,7 +81,7 @@ def instance_row(machine: Machine, now: float, *, boot_seconds: float) -> dict[s
         "machine_dir_ssh_port": port,
         "public_ipaddr": f"{host}\n",
         "local_ipaddrs": "172.17.0.2 \n",
-        "ports": _ports(data, port) if direct else None,
+        "ports": (_ports(data, port if direct else None) or None) if up else None,
         "direct_port_start": -1,
         "direct_port_end": -1,
         "image_uuid": data["image"],
@@ -115,9 +115,13 @@ def instance_row(machine: Machine, now: float, *, boot_seconds: float) -> dict[s
     }
 
 
-def _ports(data: Mapping[str, Any], ssh: int) -> dict[str, list[dict[str, str]]]:
-    """SSH's and those that were asked for, each for IPv4 and IPv6; the same number inside from 70000 on."""
-    found = {"22/tcp": ssh}
+def _ports(data: Mapping[str, Any], ssh: int | None) -> dict[str, list[dict[str, str]]]:
+    """SSH's where it is direct, and those asked for, for IPv4 and IPv6; the same number inside from 70000 on.
+
+    What was asked for is open in each way of launching: dstack launches without Vast's SSH, and logs in by
+    a port of its own.
+    """
+    found = {} if ssh is None else {"22/tcp": ssh}
     for name, outside in data.get("ports", {}).items():
         number, _, protocol = name.partition("/")
         found[f"{outside}/{protocol}" if int(number) >= 70_000 else name] = outside
