@@ -361,8 +361,18 @@ class Cloud(ABC):
             if keys and machine.host and now >= machine.phase_at + late.number("seconds", 30.0):
                 del machine.data["late_keys"]
                 self.hosts.authorize(machine.host, keys)
+        self._recover(machine, now)
         if machine.phase is Phase.ENDING and machine.end_at is not None and now >= machine.end_at:
             self.change(machine, Phase.ENDED, machine.end_at)
+
+    def _recover(self, machine: Machine, now: float) -> None:
+        """A host that was away for a while runs again, and so does a bid that wins again."""
+        kind = {Phase.OFFLINE: "host-offline", Phase.OUTBID: "outbid"}.get(machine.phase, "")
+        fault = machine.troubles.get(kind)
+        if fault is None or now < machine.phase_at + fault.number("seconds", float("inf")):
+            return
+        del machine.troubles[kind]
+        self.start(machine, boot_s=min(self.boot_seconds, 5.0))
 
     def image_failed(self, machine: Machine, at: float) -> None:
         """The image of `machine` can't be pulled: it fails, unless its cloud sees that otherwise."""

@@ -16,7 +16,7 @@ from gpunb.errors import (
     RateLimited,
     Unavailable,
 )
-from gpunb.providers import InstanceState, Presence
+from gpunb.providers import InstanceState, OfferQuery, Presence
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -258,6 +258,29 @@ def test_a_host_that_goes_offline_is_billed_on(sim: Simulated) -> None:
     sim.clock.advance(7200)
     assert sim.bill(made) > before, "these clouds don't say that a host is offline, and bill on"
     assert sim.provider.presence(made.id) is Presence.PRESENT
+    end_all(sim)
+
+
+def test_a_host_is_away_for_a_while_and_a_bid_wins_again(home: Path) -> None:
+    sim = in_process("vast")
+    offers = sim.provider.search(OfferQuery(rental="spot"))
+    made = sim.rent(offers[0])
+    sim.clock.advance(300)
+    for kind, state in (("host-offline", InstanceState.OFFLINE), ("outbid", InstanceState.INTERRUPTED)):
+        before = sim.provider.get(made.id)
+        assert before.state is InstanceState.RUNNING
+        sim.cloud.afflict(kind, made.id, seconds=120.0)
+        paid = sim.bill(made)
+        sim.clock.advance(100)
+        assert sim.provider.get(made.id).state is state
+        assert (sim.bill(made) == paid) is (kind == "host-offline")
+        sim.clock.advance(60)
+        sim.provider.get(made.id)
+        sim.clock.advance(60)
+        assert sim.provider.get(made.id).state is InstanceState.RUNNING
+        paid = sim.bill(made)
+        sim.clock.advance(3600)
+        assert sim.bill(made) - paid == pytest.approx(before.usd_h, rel=0.01)
     end_all(sim)
 
 

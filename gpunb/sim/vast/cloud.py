@@ -188,8 +188,8 @@ class VastCloud(
         if new is Phase.RUNNING:
             data.pop("rebooting", None)
             bill.open("gpu", data["gpu_usd_h"] * (1 - data.get("discount", 0.0)), at)
-            if old is Phase.OFFLINE:
-                bill.open("disk", data["disk_usd_h"], at)
+            if not any(one.kind == "disk" and one.end is None for one in bill.segments):
+                bill.open("disk", data["disk_usd_h"], at)  # it was offline
             if data["keys"] and "key-late" not in machine.troubles and machine.host is not None:
                 self._later(self.hosts.authorize, machine.host, list(data["keys"]))
         elif new is Phase.BOOTING and old is Phase.RUNNING and data.get("rebooting"):
@@ -248,7 +248,7 @@ class VastCloud(
         if fault.kind == "price-increase":
             self.ask_for_more(machine, fault.number("factor", 1.5))
         elif fault.kind == "contract-end":
-            machine.data["offer"]["end_date"] = self.clock.now()
+            machine.data["offer"]["end_date"] = self.clock.now() + fault.number("seconds", 0.0)
         elif fault.kind != "outbid" or machine.data["is_bid"]:
             super().suffer(machine, fault)
 
