@@ -38,7 +38,7 @@ from gpunb.sessions.model import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -114,6 +114,7 @@ class Ledger(Books):
         self._owner_pid = os.getpid()
         self._owner_lives = owner_lives
         self._installation = ""
+        self._followed: clocks.Mark | None = None
         super().__init__(path)
         with contextlib.suppress(LedgerError):  # it can't be written: the next one who can does it
             self.follow_clock()
@@ -132,30 +133,49 @@ class Ledger(Books):
         self.close()
 
     def follow_clock(self) -> float:
-        """Move the times of what lives if this machine's clock was set; by how many seconds."""
-        steady: Callable[[], tuple[str, float] | None] = getattr(self.clock, "steady", lambda: None)
-        found = steady()
+        """Move the times of what lives if this machine's clock was set.
+
+        By how many seconds they were moved since this object was last asked, by whichever process.
+        """
+        found = self._steady()
         if found is None:
             return 0.0
-        wall = self.clock.time()
         mark = clocks.read(self._db())
-        if mark is not None and clocks.compare(mark, *found, wall, 0.0)[0] == mark:
+        if mark is None or clocks.compare(mark, *found, self.clock.time(), 0.0)[0] != mark:
+            with self._write() as db:
+                mark = clocks.read(db)
+        before, self._followed = self._followed, mark
+        if before is None or mark is None or before.boot != mark.boot:
             return 0.0
-        with self._write() as db:
-            before = clocks.read(db)  # another process may have been first
-            mark, step, since = clocks.compare(before, *found, wall, clocks.latest(db))
-            if mark != before:
-                if step:
-                    clocks.move(db, step, since)
-                clocks.save(db, mark)
+        return mark.offset - before.offset
+
+    @contextlib.contextmanager
+    def _write(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """One write transaction, before which what lives has followed the clock: times in it are by one."""
+        with super()._write(durable=durable) as db:
+            self._follow(db)
+            yield db
+
+    def _follow(self, db: sqlite3.Connection) -> None:
+        found, wall = self._steady(), self.clock.time()
+        if found is None:
+            return
+        before = clocks.read(db)
+        if before is not None and clocks.compare(before, *found, wall, 0.0)[0] == before:
+            return
+        mark, step, since = clocks.compare(before, *found, wall, clocks.latest(db))
+        clocks.save(db, mark)
         if step:
+            clocks.move(db, step, since)
             log.get(__name__).warning("this machine's clock was set by %+.0f s; leases move along", step)
-        return step
+
+    def _steady(self) -> tuple[str, float] | None:
+        steady: Callable[[], tuple[str, float] | None] = getattr(self.clock, "steady", lambda: None)
+        return steady()
 
     def held(self, session: Session) -> bool:
         """Whether its lease has to wait: this machine has just started, and its clock may be wrong yet."""
-        steady: Callable[[], tuple[str, float] | None] = getattr(self.clock, "steady", lambda: None)
-        found, mark = steady(), clocks.read(self._db())
+        found, mark = self._steady(), clocks.read(self._db())
         if found is None or mark is None or not mark.fresh or mark.boot != found[0]:
             return False
         return found[1] - mark.ticks < clocks.HOLD_S and session.created < mark.wall

@@ -144,7 +144,8 @@ def down(
     if session.state in OVER:
         return ledger.receipt(session.id) or build_receipt(ledger, None, session)
     _may_end(provider, session)
-    if save and session.save and session.state in {_S.READY, _S.REACHABLE}:
+    again = session.state is _S.BOOTING and session.ready is not None  # being started, with its files
+    if save and session.save and (again or session.state in {_S.READY, _S.REACHABLE}):
         _save_or_refuse(ledger, session, host, times, progress)
     elif save and session.save and session.state is _S.STOPPED:
         msg = f"session {session.name} is stopped: {', '.join(session.save)} can't be brought back from it"

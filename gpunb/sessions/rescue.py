@@ -1,19 +1,20 @@
 """Files of a stopped machine before its end: it is started once for them, if its lease carries that.
 
 `--save` is a promise that a stop does not undo. The start is early enough for all of it to fall within
-the lease; where it can't be (taken by somebody else, no money left), that is said while the machine is
-stopped, and stands on the receipt as ``unsaved``.
+the lease, and a cloud that refuses it is asked again until then; where it can't be (taken by somebody else,
+no money left), that is said while the machine is stopped, and stands on the receipt as ``unsaved``.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpunb.errors import SyncError
+from gpunb.errors import HostError, SyncError
 from gpunb.providers.base import Capability
 from gpunb.sessions import lifecycle
 from gpunb.sessions.lease import Due
 from gpunb.sessions.model import SessionState
+from gpunb.sessions.trouble import ANY, words
 
 if TYPE_CHECKING:
     from gpunb.providers.base import Provider
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from gpunb.sessions.reach import Reach
     from gpunb.sessions.timing import Timing
 
-__all__ = ["EARLY_S", "files_due", "started_for_files", "unfetchable"]
+__all__ = ["AGAIN_S", "EARLY_S", "files_due", "started_for_files", "unfetchable"]
 
 EARLY_S = 1200.0  # boot, and the time for the files
-MARK = "start-to-save"
+AGAIN_S = 120.0  # between two starts for the files, where the cloud refused the first
+MARK, REFUSED = "start-to-save", "start-refused"
 
 
 def unfetchable(session: Session, cost: Cost) -> str:
@@ -52,7 +54,7 @@ def files_due(session: Session, cost: Cost, now: float) -> Due | None:
 def started_for_files(
     ledger: Ledger, provider: Provider, session: Session, host: Reach, timing: Timing
 ) -> Session:
-    """`session`, started once if it is stopped.
+    """`session`, started once if it is stopped; an agent that fails is no reason not to have its files.
 
     Raises
     ------
@@ -64,10 +66,19 @@ def started_for_files(
     why = unfetchable(session, ledger.cost(session.id))
     if not why and not provider.can(Capability.STOP):
         why = f"{provider.title} can't start it again"
-    if not why and any(event.kind == MARK for event in ledger.events(session.id)):
+    tried = [event.kind for event in ledger.events(session.id) if event.kind in {MARK, REFUSED}]
+    if not why and tried[-1:] == [MARK]:
         why = "it was started for them before, and that failed"
     if why:
         msg = f"{session.name} is stopped: {why}"
         raise SyncError(msg)
     ledger.note(session.id, MARK, ", ".join(session.save))
-    return lifecycle.start(ledger, provider, session, host=host, timing=timing)
+    try:
+        return lifecycle.start(ledger, provider, session, host=host, timing=timing)
+    except ANY as err:
+        session = ledger.get(session.id)
+        if isinstance(err, HostError) and session.state is SessionState.REACHABLE:
+            return session
+        if session.state is SessionState.STOPPED:  # it costs nothing to ask again
+            ledger.note(session.id, REFUSED, words(err))
+        raise

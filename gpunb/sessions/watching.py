@@ -23,13 +23,13 @@ from gpunb.sessions import funds, volumes
 from gpunb.sessions.activity import observe
 from gpunb.sessions.bringup import see
 from gpunb.sessions.ending import Listing, begin_end, end_step, settle
-from gpunb.sessions.lease import due
+from gpunb.sessions.lease import Due, due
 from gpunb.sessions.lifecycle import apply, settle_work, shut_down
 from gpunb.sessions.model import OVER, Cost, IntentState, Lease, Session, SessionState
 from gpunb.sessions.orphans import sweep
 from gpunb.sessions.reach import HOST, Reach
 from gpunb.sessions.receipts import write_receipt
-from gpunb.sessions.rescue import files_due, started_for_files
+from gpunb.sessions.rescue import AGAIN_S, files_due, started_for_files
 from gpunb.sessions.saving import fetch_saves
 from gpunb.sessions.tending import Tender
 from gpunb.sessions.timing import Timing
@@ -163,6 +163,9 @@ class Watch:
         self._known: list[Session] = []  # as the ledger had them the last time that it could be read
         self._counted: dict[str, Cost] = {}
         self._reached: set[str] = set()  # session ids to whose hosts something may be open
+        self._started: dict[
+            str, tuple[float, str]
+        ] = {}  # session id -> when its start for files failed, and why
         self._decided: dict[str, str] = {}  # session id -> why it has to end, until the ledger has it
         self._unrecorded = Unrecorded(ledger.clock, self.timing)
         self._receipts_at = 0.0
@@ -227,6 +230,7 @@ class Watch:
             return
         if step:
             looked.errors.append(f"this machine's clock was set by {step:+.0f} s; leases move along")
+            self._started = {one: (0.0, why) for one, (_, why) in self._started.items()}
             for times in (self._listed, self._swept, self._funded, self._renewed):
                 times.clear()
             self._receipts_at = 0.0
@@ -459,7 +463,11 @@ class Watch:
             return end_step(ledger, listing, session, self.timing)
         if session.state not in _RENTED:
             return session
-        over = due(session, cost, ledger.clock.time()) or files_due(session, cost, ledger.clock.time())
+        over = self._due(session, cost)
+        if over is not None:  # by the clock as it is now, which may have been set since it was read
+            self._follow_clock(looked)
+            session = ledger.get(session.id)
+            over = self._due(session, cost) if session.state in _RENTED else None
         if over is not None and over.why == "idle":
             session = self._tender.ask(session)
             over = due(session, cost, ledger.clock.time())
@@ -467,10 +475,16 @@ class Watch:
                 over = None  # it did not answer yet, or may be at work
         if over is not None and not ledger.held(session):
             return self._end(provider, listing, session, over.why, looked)
-        session = self._compare(provider, listing, session)
-        if session.state is _S.READY:
-            return self._tender.tend(session)
-        return session
+        if session.state in _RENTED:
+            session = self._compare(provider, listing, session)
+        return self._tender.tend(session) if session.state is _S.READY else session
+
+    def _due(self, session: Session, cost: Cost) -> Due | None:
+        now = self.ledger.clock.time()
+        over = due(session, cost, now)
+        if over is None and now - self._started.get(session.id, (0.0, ""))[0] >= AGAIN_S:
+            over = files_due(session, cost, now)
+        return over
 
     def _settle(self, listing: Listing, session: Session) -> Session:
         was = session.state
@@ -560,14 +574,23 @@ class Watch:
     def _end_now(self, listing: Listing, session: Session, why: str) -> Session:
         """Bring back what was asked for, within its limit, and end it whatever came of that."""
         was = session.state
-        if was in {_S.READY, _S.STOPPED} and session.save:
+        # one that is being started again has its files, too
+        if was in _RENTED and session.ready is not None and session.save:
             try:
                 session = started_for_files(self.ledger, listing.provider, session, self.host, self.timing)
                 settle_work(session, self.host, self.timing.agent_s)
                 fetch_saves(self.ledger, session, self.host, self.timing, last=True)
             except ANY as err:  # the disk is full, the folder is gone: told, and no reason to go on paying
                 self._trouble.append(f"{session.name}: what was to be saved could not be: {words(err)}")
-                self._unsaved(session, words(err))
+                reason = self._started.get(session.id, (0.0, words(err)))[1]
+                with suppress(*ANY):
+                    if was is _S.STOPPED and self._kept(
+                        session, why
+                    ):  # until the end of its lease there is time
+                        self._started[session.id] = (self.ledger.clock.time(), reason)
+                        self._decided.pop(session.id, None)
+                        return self.ledger.get(session.id)
+                self._unsaved(session, reason)
             with suppress(*ANY):
                 if was is _S.READY and self._kept(session, why):
                     self._decided.pop(session.id, None)

@@ -167,6 +167,43 @@ def test_a_create_whose_answer_was_lost_is_not_older_for_a_step_ahead(laptop: La
     assert laptop.ledger.intents(session.id)[0].sent == pytest.approx(sent + 3 * HOUR)
 
 
+@pytest.mark.parametrize("step", [-3 * HOUR, 3 * HOUR])
+def test_what_is_rented_after_it_was_set_by_a_ledger_open_before_has_its_own_lease(
+    laptop: Laptop, step: float
+) -> None:
+    laptop.wall.ahead += step
+    session = laptop.rent()
+    laptop.look(HOUR + 300)
+    assert laptop.lasted(session) == pytest.approx(HOUR, abs=2 * TICK + 10)
+
+
+def test_a_supervisor_looks_on_where_another_process_saw_the_step_first(laptop: Laptop) -> None:
+    session = laptop.rent()
+    laptop.look(600)
+    laptop.wall.ahead -= 3 * HOUR
+    with laptop.open():  # any verb
+        pass
+    laptop.world.cloud.machines[session.instance_id].gone = True
+    laptop.look(300)
+    assert laptop.ledger.get(session.id).state is SessionState.GONE
+
+
+def test_a_step_while_a_cloud_is_asked_ends_nothing(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = [laptop.rent(), laptop.rent()]
+    laptop.look(300)
+    listed, steps = laptop.world.cloud.instances, [3 * HOUR]
+
+    def instances() -> Any:
+        if steps:
+            laptop.wall.ahead += steps.pop()
+        return listed()
+
+    monkeypatch.setattr(laptop.world.cloud, "instances", instances)
+    laptop.look(600)
+    assert not steps
+    assert [laptop.ledger.get(one.id).state for one in sessions] == [SessionState.READY] * 2
+
+
 # -- across a restart of the machine -------------------------------------------
 
 
