@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import paramiko
@@ -214,6 +215,25 @@ def test_a_host_of_one_session_gets_a_connection_for_each(narrow: Connection) ->
     with pytest.raises(Unreachable):
         kept[2].take(1)
     assert kept[2].over
+
+
+def test_channels_that_are_opened_at_once_all_open(narrow: Connection) -> None:
+    """Of several that a host refuses at once paramiko tells one the code, and the others nothing."""
+    count = 6
+    together = threading.Barrier(count)
+
+    def begin(number: int) -> Channel:
+        together.wait(20)
+        channel = narrow.channel("cat")
+        channel.sendall(b"%d" % number)
+        return channel
+
+    for _ in range(3):
+        with ThreadPoolExecutor(count) as pool:
+            kept = list(pool.map(begin, range(count)))
+        assert [channel.recv(10) for channel in kept] == [b"%d" % number for number in range(count)]
+        for channel in kept:
+            channel.close()
 
 
 def test_a_host_that_forbids_forwarding_says_so(tmp_path: Path, line: Connection) -> None:
