@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import GpunbError, LedgerError, SessionNotFound
+from gpunb.providers.base import Capability
 from gpunb.sessions import lease, lifecycle
 from gpunb.sessions import ledger as ledger_module
 from gpunb.sessions.model import IntentState, RunNote, Session, SessionState
 from gpunb.sessions.supervisor import LEADER_TTL_S, TICK_S
 from gpunb.sessions.tending import SILENT_S
 from gpunb.sessions.watching import Looked, Watch
+from tests.chaos.saves import ASKED
 from tests.chaos.stage import START, Actor, Crash, StageExecutor
 from tests.chaos.trouble import Trouble
 from tests.chaos.world import CLOUDS, Process, World
@@ -38,7 +40,7 @@ OFTEN_S = 300.0  # the longest pause between two calls that end one instance
 
 @dataclass
 class Figures:
-    """What schedules did and what was wrong with it; the last five must be 0."""
+    """What schedules did and what was wrong with it; the last six must be 0."""
 
     schedules: int = 0
     crashes: Counter[str] = field(default_factory=Counter)
@@ -48,6 +50,8 @@ class Figures:
     starts: int = 0
     rents: int = 0
     ready: int = 0
+    saved: int = 0
+    unsaved: Counter[str] = field(default_factory=Counter)
     instances: Counter[str] = field(default_factory=Counter)
     steps: int = 0
     simulated_h: float = 0.0
@@ -56,6 +60,7 @@ class Figures:
     doubly: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
     false: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     story: list[str] = field(default_factory=list)
 
@@ -64,6 +69,7 @@ class Figures:
         ("doubly", "doubly rented"),
         ("late", "alive past lease + 2 ticks"),
         ("false", "said to be over and still billed"),
+        ("lost", "ended with something unsaved that could have been saved"),
         ("broken", "ended with an error that is none of gpunb's"),
     )
 
@@ -74,9 +80,19 @@ class Figures:
 
     def add(self, other: Figures) -> None:
         """Count `other` in."""
-        for name in ("schedules", "interrupts", "fronts", "starts", "rents", "ready", "steps", "simulated_h"):
+        for name in (
+            "schedules",
+            "interrupts",
+            "fronts",
+            "starts",
+            "rents",
+            "ready",
+            "saved",
+            "steps",
+            "simulated_h",
+        ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("crashes", "faults", "instances"):
+        for name in ("crashes", "faults", "instances", "unsaved"):
             getattr(self, name).update(getattr(other, name))
         for name, _ in self.BARS:
             getattr(self, name).extend(getattr(other, name))
@@ -91,6 +107,7 @@ class Figures:
             f"Ctrl-C                   {self.interrupts}",
             f"faults                   {sum(self.faults.values())}: {_counted(self.faults)}",
             f"rents asked, ready       {self.rents}, {self.ready}",
+            f"saved, excused           {self.saved}, {sum(self.unsaved.values())}: {_counted(self.unsaved)}",
             f"instances created        {sum(self.instances.values())}: {_counted(self.instances)}",
             f"latest end after a lease {self.latest_s:.0f} s beyond what faults excuse",
         ]
@@ -119,7 +136,6 @@ class Schedule:
         self.random: random.Random = self.stage.random
         self.figures = Figures(schedules=1)
         self.trouble = Trouble(self.world)
-        self.watched_since: float | None = None  # since when a supervisor is alive; None: none is
         self.users = 0
         self.numbers = Counter[str]()
         self._late: set[str] = set()
@@ -169,6 +185,7 @@ class Schedule:
         self.stage.spawn(self._name("start"), self._start)
         left = self.stage.now + 3 * 3600.0
         self.stage.run(lambda: self.stage.now > left or not self.stage.actors)
+        self.world.saves.end()
         for name, machine in self.world.billed():
             self._wrong("late", f"{machine.id} at {name} is billed when everything is over")
         for session in self.world.observer.sessions():
@@ -249,8 +266,8 @@ class Schedule:
                     with suppress(LedgerError):
                         left = len(process.ledger.sessions())
                         if process.ledger.lead("detached", LEADER_TTL_S):
-                            if self.watched_since is None:
-                                self.watched_since = self.stage.now
+                            if self.world.watched_since is None:
+                                self.world.watched_since = self.stage.now
                             begun = self.stage.now
                             looked = watch.tick()
                             for line in looked.errors:
@@ -266,7 +283,7 @@ class Schedule:
         finally:
             living = [one for one in self.stage.actors if not one.life.dead and one.life is not actor.life]
             if not any(one.name.startswith("supervisor") for one in living):
-                self.watched_since = None
+                self.world.watched_since = None
 
     @staticmethod
     def _trouble_with_lists(looked: Looked) -> bool:
@@ -275,7 +292,7 @@ class Schedule:
     # -- what users do ------------------------------------------------------
 
     def _act(self, process: Process) -> None:
-        rare = [self._extend, self._halt, self._go, self._resume, self._work, self._ensure]
+        rare = [self._extend, self._halt, self._halt, self._go, self._resume, self._work, self._ensure]
         act = self.random.choice([self._rent] * 5 + [self._down] * 2 + rare)
         self.stage.say(f"{act.__name__[1:]}")
         try:
@@ -285,7 +302,8 @@ class Schedule:
 
     def _rent(self, process: Process) -> None:
         self.figures.rents += 1
-        name = self.random.choice(list(self.world.clouds))
+        names = list(self.world.clouds)
+        name = self.random.choice([*names, *[one for one in names if one == "vast"] * 3])  # has all verbs
         pool = self.world.offers[name]
         offers = self.random.sample(pool, min(len(pool), self.random.randint(1, 3)))
         request = lifecycle.RentRequest(
@@ -294,8 +312,8 @@ class Schedule:
             idle_s=self.random.choice([None, 120.0]),
             boot_s=self.random.choice([None, 60.0]),
             disk_gb=self.random.choice([0.0, 30.0]),
-            save=self.random.choice([(), ("out",)]),
-            save_to="/tmp",
+            save=self.random.choice(ASKED),
+            save_to=str(self.world.saves.folder),
             agreed=anything(offers[0]),  # so that the way from one offer to the next is gone often
         )
         try:
@@ -314,6 +332,8 @@ class Schedule:
                     self._check_gone(session.id, f"the error of rent says {err.bill!r}")
             raise
         self.figures.ready += 1
+        if self.random.random() < 0.3:
+            self._halt(process)
 
     def _some(self, process: Process, *states: SessionState) -> Session | None:
         found = [one for one in process.ledger.sessions() if not states or one.state in states]
@@ -322,12 +342,11 @@ class Schedule:
     def _down(self, process: Process) -> None:
         session = self._some(process)
         if session is not None:
+            save = self.random.random() < 0.5
+            if not save:
+                self.world.saves.waived.add(session.id)
             receipt = lifecycle.down(
-                process.ledger,
-                process.provider(session.provider),
-                session,
-                host=process.host,
-                save=self.random.random() < 0.5,
+                process.ledger, process.provider(session.provider), session, host=process.host, save=save
             )
             if receipt.confirmed is not None:
                 self._check_gone(session.id, "its receipt says that it is gone")
@@ -338,9 +357,14 @@ class Schedule:
             lease.extend(process.ledger, session, hours=0.1, host=process.host)
 
     def _halt(self, process: Process) -> None:
-        session = self._some(process, _S.READY)
-        if session is not None:
+        ready = [one for one in process.ledger.sessions() if one.state is _S.READY]
+        able = [one for one in ready if self.world.provider_can(one.provider, Capability.STOP)]
+        if ready:
+            session = self.random.choice(able or ready)
             lifecycle.stop(process.ledger, process.provider(session.provider), session, host=process.host)
+            if self.random.random() < 0.5:
+                self.stage.sleep(self.random.choice([5.0, 60.0]))
+                self._go(process)
 
     def _go(self, process: Process) -> None:
         session = self._some(process, _S.STOPPED)
@@ -360,11 +384,12 @@ class Schedule:
         seconds = self.random.choice([5.0, 200.0])
         run = ledger_module.new_id()
         machine = session.instance_id.rpartition(":")[2]
-        self.world.runs.setdefault(machine, {})[run] = self.stage.now + seconds
+        how = self.random.choice(["ok", "ok", "died"])  # a kernel that crashes
+        self.world.runs.setdefault(machine, {})[run] = (self.stage.now + seconds, how)
         process.ledger.add_run(RunNote(id=run, session_id=session.id))
         self.stage.sleep(seconds)
         if self.random.random() < 0.5:  # else it was detached, and the supervisor learns of its end
-            process.ledger.finish_run(run, "ok")
+            process.ledger.finish_run(run, how)
 
     # -- the checks ---------------------------------------------------------
 
@@ -404,9 +429,9 @@ class Schedule:
             if session is None:
                 self._stray(name, machine)
                 continue
-            end = session.lease.deadline or 0.0
-            if session.active_at > self.stage.now + 1.0:
-                ahead = session.active_at - self.stage.now
+            end = self.world.true(session.lease.deadline or 0.0)
+            ahead = self.world.true(session.active_at) - self.stage.now
+            if ahead > 1.0:
                 self._wrong(
                     "broken", f"{session.name} was active {ahead:.0f} s from now, by its host's clock"
                 )
@@ -421,29 +446,31 @@ class Schedule:
                 self._wrong(
                     "late",
                     f"{machine.id} ({machine.label}) at {name}, {session.state.value} since "
-                    f"{self.stage.now - session.state_at:.0f} s ({session.detail}): "
+                    f"{self.stage.now - self.world.true(session.state_at):.0f} s ({session.detail}): "
                     f"{self.stage.now - end:.0f} s after its lease, {over:.0f} s beyond what is excused",
                 )
 
     def _idle_since(self, name: str, machine: Machine, session: Session) -> float:
-        """Seconds since a host that lies about what runs there ought to be taken for idle; 0 if it is not."""
+        """Seconds since it ought to be taken for idle, whatever its host says; 0 if it is at work."""
         idle_s = session.lease.idle_s
-        honest = machine.id not in self.world.liars
-        if honest or idle_s is None or session.state is not _S.READY or self.watched_since is None:
+        if idle_s is None or session.state is not _S.READY or self.world.watched_since is None:
             return 0.0
-        active = session.active_at
+        active = self.world.true(session.active_at)
         for note in self.world.observer.open_runs(session.id):  # what it says of our own runs is believed
-            if note.active:
+            if machine.id in self.world.liars and note.active:
                 active = self.stage.now
-        since = max(active + idle_s, self.watched_since, self.trouble.hindered(name, machine))
+            elif machine.id not in self.world.liars:
+                ends, _ = self.world.runs.get(machine.id, {}).get(note.id, (0.0, ""))
+                active = max(active, min(ends, self.stage.now))
+        since = max(active + idle_s, self.world.watched_since, self.trouble.hindered(name, machine))
         return max(0.0, self.stage.now - since)
 
     def _excused(self, name: str, machine: Machine, session: Session) -> float:
         """Until when it may live: its lease, or what no supervisor could have done anything about."""
-        if self.watched_since is None:
+        if self.world.watched_since is None:
             return float("inf")
-        end = session.lease.deadline or 0.0
-        return max(end, self.watched_since, self.trouble.excuse(name, machine, session))
+        end = self.world.true(session.lease.deadline or 0.0)
+        return max(end, self.world.watched_since, self.trouble.excuse(name, machine, session))
 
     def _stray(self, name: str, machine: Machine) -> None:
         """Billed although its session is over: an answer that came too late for all lists."""
@@ -466,6 +493,9 @@ class Schedule:
             figures.faults.update(one.kind for one in cloud.faults.fired)
             figures.instances[name] += sum(one.label.startswith("gpunb-") for one in cloud.machines.values())
         figures.faults.update(self.trouble.happened)
+        figures.saved = len(self.world.saves.saved())
+        figures.unsaved.update(self.world.saves.excused.values())
+        figures.lost += [f"seed {self.seed}: {line}" for line in self.world.saves.lost]
         figures.doubly += [f"seed {self.seed}: {line}" for line in self.world.doubly]
 
 

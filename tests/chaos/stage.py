@@ -221,6 +221,22 @@ class StageClock(Clock):
     sleep = advance
 
 
+class WallClock(StageClock):
+    """The clock of the users' machine, which can be set, over a count that nobody sets."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage)
+        self.ahead = 0.0
+
+    def time(self) -> float:
+        """What it shows."""
+        return self._stage.now + self.ahead
+
+    def steady(self) -> tuple[str, float]:
+        """The boot, and seconds since then."""
+        return "boot", self._stage.now - START
+
+
 class StageExecutor(Executor):
     """Threads of one process, on the stage."""
 

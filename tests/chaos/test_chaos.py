@@ -11,10 +11,13 @@ from gpunb.sessions import ending, watching
 from gpunb.sessions.ledger import Ledger
 from gpunb.sessions.model import IntentState, Session
 from gpunb.sessions.rental import Rental
+from gpunb.sync.freenames import FreeNames
 from tests.chaos.schedule import Figures, play
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from gpunb.sync.plan import Item
 
 EACH = 10
 
@@ -103,3 +106,35 @@ def test_an_intent_that_is_forgotten_is_found(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Ledger, "intents", lambda self, session_id=None, *, unresolved=False: [])
     total = together(range(24))
     assert total.unknown or total.false
+
+
+@pytest.mark.slow
+def test_an_end_without_its_files_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: object, **__: object) -> list[tuple[str, str]]:
+        return []
+
+    monkeypatch.setattr(watching, "fetch_saves", nothing)
+    assert together(range(20)).lost
+
+
+@pytest.mark.slow
+def test_saves_that_overwrite_each_other_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def its_own(self: FreeNames, folder: str, wanted: str, item: Item) -> tuple[str, bool]:
+        return wanted, False
+
+    monkeypatch.setattr(FreeNames, "_free", its_own)
+    assert together(range(20)).lost
+
+
+@pytest.mark.slow
+def test_a_clock_that_is_not_followed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ledger, "follow_clock", lambda self: 0.0)
+    monkeypatch.setattr(Ledger, "_follow", lambda self, db: None)
+    total = together(range(20))
+    assert total.late or total.lost
+
+
+@pytest.mark.slow
+def test_a_host_that_is_believed_to_be_busy_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching.Tender, "surely_idle", lambda self, session: False)
+    assert any("idle for" in line for line in together(range(40)).late)

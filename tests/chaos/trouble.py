@@ -25,7 +25,9 @@ AT_CREATE = (
     "key-late",
     "list-lag",
 )
-AFFLICTIONS = ("outbid", "host-offline", "price-increase", "destroy-lag", "destroy-ignored")
+AFFLICTIONS = ("host-offline", "price-increase", "destroy-lag", "destroy-ignored", "contract-end")
+SEEN_S = 75.0  # a list, and the tick before it
+NEAR_S = 1500.0  # the end of a lease, in which files are brought back
 PATIENCE_S = 60.0  # how long a call, or its second try, waits for an answer that does not come
 OFTEN_S = 300.0  # the longest pause between two calls that end one instance
 
@@ -39,6 +41,7 @@ class Trouble:
         self.happened: Counter[str] = Counter()
         self.outages: dict[str, float] = {}
         self.healed: dict[str, float] = {}
+        self.cut: dict[str, float] = {}  # machine id -> when the end of its contract moved
         self.cleared: dict[str, float] = {}  # cloud -> when clients could be made for it again
 
     def story(self, actor: Actor) -> None:
@@ -46,6 +49,7 @@ class Trouble:
         while True:
             often = [self._answers, self._create]
             rare = [self._outage, self._machine, self._host, self._poison, self._client]
+            rare += [self._outbid, self._queue, self._set_clock]
             self.random.choice([*often, *often, *rare])()
             self._heal()
             self.world.stage.sleep(self.random.choice([2.0, 20.0, 90.0]))
@@ -109,9 +113,43 @@ class Trouble:
         if kind == "vanishes":
             with cloud.lock:
                 cloud.end(machine)
+            self.world.ended_outside.add(machine.id)
         else:
-            cloud.afflict(kind, machine.id, factor=1.5)
+            more = {"factor": 1.5}
+            if kind == "host-offline":
+                more["seconds"] = self.random.choice([30.0, 300.0, 1e9])
+            elif kind == "contract-end":  # told in advance, or not
+                more["seconds"] = self.random.choice([0.0, 950.0, 1300.0])
+            cloud.afflict(kind, machine.id, **more)
+            if kind == "contract-end":
+                self.cut[machine.id] = self.world.stage.now
         self.happened[kind] += 1
+
+    def _outbid(self) -> None:
+        """Of what runs on a bid, whichever ends next."""
+        cloud = self.world.clouds.get("vast")
+        bids = [one for one in cloud.machines.values() if one.data["is_bid"]] if cloud is not None else []
+        ends = {one.instance_id: one.lease.deadline or 0.0 for one in self.world.observer.sessions()}
+        up = [one for one in bids if one.phase is Phase.RUNNING and one.id in ends]
+        if cloud is None or not up:
+            return
+        machine = min(up, key=lambda one: ends[one.id])
+        cloud.afflict("outbid", machine.id, seconds=self.random.choice([40.0, 400.0, 1e9]))
+        left = self.world.true(ends[machine.id]) - self.world.stage.now
+        self.happened["outbid at the deadline" if left < NEAR_S else "outbid"] += 1
+
+    def _queue(self) -> None:
+        """Somebody else takes the GPU of what is stopped: the next start is queued."""
+        if "vast" in self.world.clouds:
+            seconds = self.random.choice([60.0, 900.0, 0.0])
+            self.world.clouds["vast"].faults.add("gpu-taken", "state", seconds=seconds)
+
+    def _set_clock(self) -> None:
+        """The clock of the users' machine is set, by NTP or by hand."""
+        if self.random.random() < 0.5:
+            return
+        self.happened["clock set"] += 1
+        self.world.wall.ahead = self.random.choice([0.0, -10_800.0, 10_800.0, 90.0, -90.0])
 
     def _poison(self) -> None:
         """A session of which a supervisor's every question raises something that nobody expected."""
@@ -169,10 +207,12 @@ class Trouble:
             if one.endpoint not in {"create", "search"}
         ]
         late.append(self.healed.get(machine.id, 0.0))
+        late.append(self.cut.get(machine.id, -SEEN_S) + SEEN_S)  # a lease that is cut may be over by then
         late.append(self._unusable(name))
         if name == "fluence":
             late.append(machine.phase_at)  # from then on it can be ended
         last = max(late)
-        if session.state is not SessionState.ENDING or not session.tries or last < session.state_at - 60.0:
+        began, due = self.world.true(session.state_at), self.world.true(session.next_try)
+        if session.state is not SessionState.ENDING or not session.tries or last < began - 60.0:
             return last
-        return max(last, session.next_try)  # a call to end it met a fault, and the next one is due then
+        return max(last, due)  # a call to end it met a fault, and the next one is due then

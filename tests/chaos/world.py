@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from pydantic import SecretStr
 
-from gpunb.errors import BootstrapFailed, SyncError, Unreachable
+from gpunb.errors import BootstrapFailed, Unreachable
 from gpunb.progress import SILENT, Progress
 from gpunb.providers import provider_class
-from gpunb.providers.base import Offer, OfferQuery, Provider, ProviderConfig
+from gpunb.providers.base import Capability, Offer, OfferQuery, Provider, ProviderConfig
+from gpunb.sessions import clocks
 from gpunb.sessions.ledger import Ledger
 from gpunb.sessions.reach import Pulse, Reach
 from gpunb.sim import InProcessTransport
 from gpunb.sim.cloud import Phase
 from gpunb.sim.runner import cloud_class
-from gpunb.sync.bring import Brought
-from tests.chaos.stage import Actor, Stage, StageClock
+from tests.chaos.saves import Saves
+from tests.chaos.stage import START, Actor, Stage, StageClock, WallClock
 from tests.sessions.scripted import told
 from tests.support.simulated import OPTIONS, PUBLIC_KEY
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from gpunb.sessions.model import Session
     from gpunb.sim import Cloud, Machine
+    from gpunb.sync.bring import Brought
 
 POISON: tuple[Callable[[], Exception], ...] = (
     lambda: ValueError("Unknown scheme for proxy URL URL('socks://127.0.0.1:7891/')"),
@@ -64,7 +66,9 @@ class StepTransport(httpx.BaseTransport):
 class StepLedger(Ledger):
     """A ledger with a step before each transaction and one after its commit."""
 
-    stage: Stage
+    def __init__(self, stage: Stage, path: Path, **more: Any) -> None:
+        self.stage = stage
+        super().__init__(path, **more)
 
     @contextlib.contextmanager
     def _write(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
@@ -80,6 +84,7 @@ class World:
     def __init__(self, seed: int, folder: Path, clouds: Sequence[str] = CLOUDS) -> None:
         self.stage = Stage(seed)
         self.clock = StageClock(self.stage)
+        self.wall = WallClock(self.stage)  # of the users' machine
         self.path = folder / "ledger.sqlite"
         self.clouds: dict[str, Any] = {
             name: cloud_class(name)(clock=self.clock, seed=seed, offers=10, balance=1e6) for name in clouds
@@ -88,20 +93,27 @@ class World:
         self.frozen_until: dict[str, float] = {}  # machine id -> its host takes its time and says nothing
         self.away_until: dict[str, float] = {}  # machine id -> its host can't be reached until then
         self.agent_fails: set[str] = set()  # machine ids whose agent does not start
-        self.runs: dict[str, dict[str, float]] = {}  # machine id -> its runs, and when they end
+        self.runs: dict[str, dict[str, tuple[float, str]]] = {}  # machine id -> its runs: their ends, and how
         self.steps: dict[str, float] = {}  # machine id -> seconds by which its host's clock was stepped
         self.liars: set[str] = set()  # machine ids whose host says that it is busy for ever
         self.save_fails = False
         self.poison_until: dict[str, float] = {}  # machine id -> what a supervisor asks of it raises anything
         self.unusable_until: dict[str, float] = {}  # cloud -> no supervisor can make a client for it
+        self.watched_since: float | None = None  # since when a supervisor is alive; None: none is
+        self.ended_outside: set[str] = set()  # machine ids that their hosts took away
         self.living: set[str] = set()
-        self.observer = Ledger.open(self.path, clock=self.clock, owner="observer", owner_lives=self.lives)
+        self.observer = Ledger.open(self.path, clock=self.wall, owner="observer", owner_lives=self.lives)
+        self.saves = Saves(self, folder / "results")
         self.offers: dict[str, list[Offer]] = {}
         for name in clouds:
             found = self.provider(name).search(OfferQuery())
             cheap = sorted((one for one in found if one.available), key=lambda one: one.hourly())
             self.offers[name] = cheap[:8]
             self.stage.now += 60.0
+            if name == "vast":  # the one that can be outbid
+                spot = self.provider(name).search(OfferQuery(rental="spot"))
+                self.offers[name] = [*cheap[:4], *[one for one in spot if one.available][4:8]]
+                self.stage.now += 60.0
 
     def lives(self, owner: str) -> bool:
         """Whether a process with this mark runs."""
@@ -111,7 +123,7 @@ class World:
         """A provider as a new process makes it."""
         cloud = self.clouds[name]
         http = {
-            "transport": StepTransport(self.stage, cloud, lambda: self._check_double(cloud)),
+            "transport": StepTransport(self.stage, cloud, lambda: self._after_call(cloud)),
             "sleep": self.clock.advance,
             "clock": self.clock.now,
         }
@@ -120,6 +132,11 @@ class World:
             ProviderConfig(base_url="http://127.0.0.1", key=SecretStr(cloud.key), options=options)
         )
 
+    @staticmethod
+    def provider_can(name: str, what: Capability) -> bool:
+        """Whether the provider of this name has it at all."""
+        return what in provider_class(name).capabilities
+
     @contextlib.contextmanager
     def process(self, actor: Actor, *, poisoned: bool = False) -> Iterator[Process]:
         """A process's own ledger, providers and hosts; dead when the block is left.
@@ -127,8 +144,7 @@ class World:
         A `poisoned` one meets the errors that none of gpunb's classes names.
         """
         self.living.add(actor.name)
-        ledger = StepLedger(self.path, clock=self.clock, owner=actor.name, owner_lives=self.lives)
-        ledger.stage = self.stage
+        ledger = StepLedger(self.stage, self.path, clock=self.wall, owner=actor.name, owner_lives=self.lives)
         made = Process(self, ledger, poisoned=poisoned)
         try:
             yield made
@@ -153,6 +169,15 @@ class World:
             setattr(provider, name, call)
 
     # -- the truth ----------------------------------------------------------
+
+    def true(self, told: float) -> float:
+        """The true time of one that the ledger has: the users' clock may have been set."""
+        mark = clocks.read(self.observer._db())
+        return told - (0.0 if mark is None else mark.offset - START)
+
+    def _after_call(self, cloud: Any) -> None:
+        self._check_double(cloud)
+        self.saves.look()
 
     def machines(self) -> Iterator[tuple[str, Machine]]:
         """Every machine that gpunb ever made, with its cloud's name."""
@@ -282,9 +307,9 @@ class PaperReach(Reach):
         machine = self._up(session)
         now = self._world.stage.now
         runs, step = {}, self._world.steps.get(machine.id, 0.0)
-        for run, until in self._world.runs.get(machine.id, {}).items():
+        for run, (until, how) in self._world.runs.get(machine.id, {}).items():
             over = until <= now and machine.id not in self._world.liars
-            runs.update(told(run, "ok" if over else "running", ended=until + step if over else None))
+            runs.update(told(run, how if over else "running", ended=until + step if over else None))
         if machine.id in self._world.liars:
             runs.update(told("nobodysrun"))
         return Pulse(runs, logins=machine.id in self._world.liars)
@@ -295,11 +320,7 @@ class PaperReach(Reach):
     def fetch(
         self, session: Session, path: str, target: Path, progress: Progress, *, folders: Any = ()
     ) -> Brought:
-        self._up(session)
-        if self._world.save_fails:
-            msg = "the disk of the host can't be read"
-            raise SyncError(msg)
-        return Brought(to=[str(target)], files=1, bytes=1_000_000, moved=1_000_000)
+        return self._world.saves.fetch(session, path, target, lambda: self._up(session))
 
     def settle(self, session: Session) -> None:
         self._up(session)
