@@ -8,7 +8,16 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["bytes_text", "duration", "duration_text", "money", "money_text", "price_text"]
+__all__ = [
+    "bytes_text",
+    "costs_text",
+    "duration",
+    "duration_text",
+    "hourly_text",
+    "money",
+    "money_text",
+    "price_text",
+]
 
 _STEP = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])", re.IGNORECASE)
@@ -79,8 +88,18 @@ def money_text(usd: float) -> str:
 
 
 def price_text(usd: float) -> str:
-    """A price an hour: ``"$0.348"`` below a dollar, else as an amount, ``"$1.70"``."""
-    return _dollars(usd, 3 if abs(usd) < 0.9995 else 2)
+    """A price: ``"$0.348"`` below a dollar, else as an amount, ``"$1.70"``; ``"free"`` for none."""
+    return _dollars(usd, 3 if abs(usd) < 0.9995 else 2) if usd else "free"
+
+
+def hourly_text(usd: float) -> str:
+    """A price an hour: ``"$0.348 an hour"``, or ``"free"``."""
+    return f"{price_text(usd)} an hour" if usd else "free"
+
+
+def costs_text(usd: float) -> str:
+    """What something does that has a price an hour: ``"costs $0.348 an hour"``, ``"costs nothing"``."""
+    return f"costs {hourly_text(usd)}" if usd else "costs nothing"
 
 
 def _dollars(usd: float, digits: int) -> str:

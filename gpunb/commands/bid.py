@@ -9,7 +9,7 @@ import click
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import MONEY, OrNever, verb
 from gpunb.errors import WrongState
-from gpunb.units import price_text
+from gpunb.units import costs_text, price_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -48,7 +48,7 @@ def command(context: Context, *, price: float, session: str | None, yes: bool) -
     shown = "what wins now" if wins else f"{price_text(price)} an hour"
     notes = [
         Note(f"the bid for {found.name} is {shown}", "ok"),
-        Note(f"it is {found.state.value} and costs {price_text(found.hourly)} an hour", ""),
+        Note(f"it is {found.state.value} and {costs_text(found.hourly)}", ""),
     ]
     if found.state is SessionState.STOPPED:
         notes.append(Note(f"gpunb start -s {found.name} brings it back if that bid is the highest", "dim"))

@@ -236,6 +236,7 @@ def invoke(line: str | Sequence[str], door: Door = "notebook", shell: Any = None
         return _invoke(words(line), context)
 
 
+_ENDING = frozenset({"down", "stop"})
 _OUR_LINE = re.compile(rf"\bgpunb (?=(?:{'|'.join(VERBS)})\b)")
 
 
@@ -251,6 +252,8 @@ def for_door(err: GpunbError, args: Sequence[str], context: Context) -> None:
         meant = [_instead(word, err.asked, err.close[0]) for word in args]
         if meant != list(args):
             err.hint = f"gpunb {shlex.join(meant)}, if {err.close[0]} is meant"
+    elif isinstance(err, SessionNotFound) and args and args[0] in _ENDING and not err.close:
+        err.hint = "nothing is rented from here; gpunb doctor asks the clouds what else runs"
     elif isinstance(err, ConfirmationNeeded) and err.hint == "add --yes" and args:
         at = list(args).index("--") if "--" in args else len(args)
         line = shlex.join([*args[:at], "--yes", *args[at:]])

@@ -168,7 +168,7 @@ def _outlook(report: CloudReport, session: Session, *, up: bool) -> list[Note]:
     """The largest files, and what time and money the offer's rates make of them all."""
     import heapq
 
-    from gpunb.commands.syncing import costs_text, rates
+    from gpunb.commands.syncing import estimate_text, rates
 
     notes = []
     if len(report.items) > SHOWN:
@@ -179,7 +179,7 @@ def _outlook(report: CloudReport, session: Session, *, up: bool) -> list[Note]:
     if known is not None and report.total_bytes:
         seconds = report.total_bytes / 1e6 / known.mb_s if known.mb_s else None
         usd = None if known.usd_per_gb is None else report.total_bytes / 1e9 * known.usd_per_gb
-        notes.append(costs_text(seconds, usd))
+        notes.append(estimate_text(seconds, usd))
     return [Note(text, "dim") for text in notes if text]
 
 

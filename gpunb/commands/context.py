@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gpunb import log
 from gpunb.errors import BadInput, GpunbError, LedgerError, SessionAmbiguous, WrongState
+from gpunb.units import hourly_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,9 +185,8 @@ class Context:
                 return client if self._answers(client, session) else self._anew(session, progress)
         except HostError as err:
             if err.bill is None:
-                err.bill = (
-                    f"{session.name} is billed (${session.hourly:.2f}/h) until it is down or its lease ends"
-                )
+                price = hourly_text(session.hourly)
+                err.bill = f"{session.name} is billed ({price}) until it is down or its lease ends"
             err.hint = err.hint or f"gpunb show {session.name} tells more; gpunb down {session.name} ends it"
             raise
 

@@ -23,10 +23,20 @@ if TYPE_CHECKING:
     from gpunb.offers import Ranked, SearchResult
     from gpunb.sessions.ledger import Ledger
 
-__all__ = ["KeptHistory", "clouds", "filters", "find", "offer_rows", "offers_table", "problems"]
+__all__ = [
+    "KeptHistory",
+    "chosen",
+    "clouds",
+    "filters",
+    "find",
+    "further",
+    "offer_rows",
+    "offers_table",
+    "problems",
+]
 
 
-ID_SHOWN = 14
+ID_SHOWN = 8  # characters of an id, more where two begin alike
 NO_KEY = (
     "no cloud has a key yet, so only this computer is asked; gpunb login vast adds one "
     "(or deepinfra, fluence, sesterce)"
@@ -139,6 +149,20 @@ def clouds(context: Context, asked: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
+def further(context: Context, asked: Sequence[str]) -> list[str]:
+    """What would ask clouds that are not among those `asked`: an option, or a key."""
+    from gpunb.providers import keys, names
+
+    others = [name for name in names() if name not in asked and name != keys.LOCAL]
+    keyed = [name for name in others if keys.has_key(context.settings, name)]
+    keyless = [name for name in others if name not in keyed]
+    out = [f"--cloud all asks {', '.join(keyed)} too"] if keyed else []
+    if keyless:
+        rest = f" (or {', '.join(keyless[1:])})" if keyless[1:] else ""
+        out.append(f"gpunb login {keyless[0]}{rest} adds a cloud")
+    return out
+
+
 def find(
     context: Context, query: Sequence[str], *, length: float | None, limit: int | None, **flags: Any
 ) -> SearchResult:
@@ -160,9 +184,8 @@ def find(
     hours = settings.hours if length is None else length / 3600
     disk = flags.pop("disk")
     given = {name: value for name, value in flags.items() if value not in (None, (), False)}
-    wanted = query_from_flags(
-        " ".join(query), hours=hours, disk=settings.disk_gb if disk is None else disk, limit=limit, **given
-    )
+    disk = disk or f"{settings.disk_gb:g}"
+    wanted = query_from_flags(" ".join(query), hours=hours, disk=disk, limit=limit, **given)
     if not named and asked == [keys.LOCAL] and keys.LOCAL not in settings.clouds:
         context.tell(Note(NO_KEY, "warn"))
     with context.progress("offers") as progress:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gpunb.remote import AgentClient, RunHandle, RunInfo, Sink
     from gpunb.sessions.model import Session
 
-__all__ = ["find", "follow", "note_end", "noted", "refresh"]
+__all__ = ["find", "follow", "new_kernel", "note_end", "noted", "refresh"]
 
 
 @contextlib.contextmanager
@@ -43,6 +43,19 @@ def noted(context: Context, session: Session, *, kind: str, name: str) -> Iterat
     except GpunbError:
         context.ledger.finish_run(run_id, "error")
         raise
+
+
+def new_kernel(context: Context, session: Session) -> str:
+    """That the machine was stopped or rebooted since its last cell, and its variables with it; else ""."""
+    last = max(
+        (run.started for run in context.ledger.runs(session.id, 1000) if run.kind == "cell"), default=0.0
+    )
+    for event in reversed(context.ledger.events(session.id)) if last else ():
+        if event.at < last:
+            break
+        if event.kind == "reboot" or event.new == "stopped":
+            return f"{session.name} has a new kernel: its variables are empty, files are there"
+    return ""
 
 
 def note_end(context: Context, run_id: str, info: RunInfo) -> None:

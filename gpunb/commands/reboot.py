@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import verb
-from gpunb.units import price_text
+from gpunb.units import costs_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -34,8 +34,8 @@ def command(context: Context, *, session: str | None, yes: bool) -> Result:
         )
     with context.progress(f"reboot {found.name}") as progress:
         found = reboot(context.ledger, provider, found, progress=progress)
-    price = price_text(found.hourly)
+    costs = costs_text(found.hourly)
     return Result(
         {"session": found.name, "rebooted": True, "state": found.state.value},
-        Note(f"{found.name} is {found.state.value} again; it costs {price} an hour", "ok"),
+        Note(f"{found.name} is {found.state.value} again; it {costs}", "ok"),
     )

@@ -12,7 +12,7 @@ from gpunb.commands import container, market, mounts
 from gpunb.commands.result import Fields, Note, Opening, Result, clean
 from gpunb.commands.verb import DURATION, MONEY, OrNever, verb
 from gpunb.errors import BadInput, NoFunds
-from gpunb.units import duration_text, price_text
+from gpunb.units import duration_text, hourly_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -106,7 +106,7 @@ def command(
     found = market.find(context, query, length=length, limit=None, disk=disk, **flags)
     rows = found.rows if offer is None else market.chosen(found.rows, offer, whole=yes)
     if not rows:
-        raise _nothing(found, offer)
+        raise _nothing(context, found, offer)
     disks: list[mounts.Mount] = []
     if volume:
         rows, disks = mounts.choose(context, volume, rows)
@@ -212,7 +212,7 @@ def _check_name(context: Context, name: str) -> None:
         )
 
 
-def _nothing(found: SearchResult, offer: str | None) -> Exception:
+def _nothing(context: Context, found: SearchResult, offer: str | None) -> Exception:
     from gpunb.offers import explain
 
     if offer is not None and found.rows:
@@ -223,8 +223,11 @@ def _nothing(found: SearchResult, offer: str | None) -> Exception:
         if len(found.failed) == 1 and error is not None:
             error.bill = error.bill or "nothing was rented"
             return error
-    msg = "no offer fits: " + "; ".join(explain(found))
-    return BadInput(msg, bill="nothing was rented", hint="gpunb offers --why shows what there is")
+    asked = ", ".join(answer.provider for answer in found.answers)
+    msg = f"no offer fits (asked: {asked}): {'; '.join(explain(found))}"
+    more = market.further(context, [answer.provider for answer in found.answers])
+    hint = "; ".join([*more, "gpunb offers --why shows what there is"])
+    return BadInput(msg, bill="nothing was rented", hint=hint)
 
 
 def _ready(context: Context, session: Session, request: RentRequest) -> Result:
@@ -254,7 +257,7 @@ def _ready(context: Context, session: Session, request: RentRequest) -> Result:
         Fields(
             [
                 ("machine", f"{machine(session.gpu, session.gpus)} on {session.provider}"),
-                ("price", f"{price_text(session.hourly)} an hour"),
+                ("price", hourly_text(session.hourly)),
                 ("time left", left[0] if lease.deadline is not None else ""),
                 ("idle limit", duration_text(lease.idle_s) if lease.idle_s is not None else "never"),
                 ("budget", budget_text(lease)),

@@ -11,7 +11,7 @@ import click
 
 from gpunb.commands.result import Block, Cell, Fields, Result, Table
 from gpunb.commands.verb import complete_runs, complete_sessions, no_use, verb
-from gpunb.units import bytes_text, duration_text, money_text, price_text
+from gpunb.units import bytes_text, duration_text, hourly_text, money_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -58,7 +58,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
                 ("created", views.ago(session.created, now)),
                 ("ready", views.ago(session.ready, now)),
                 ("ended", views.ago(session.ended, now)),
-                ("price", f"{price_text(session.hourly)} an hour now"),
+                ("price", f"{hourly_text(session.hourly)} now"),
                 ("cost so far", money_text(cost.total)),
                 ("time left", rest[0] if lease.deadline is not None else ""),
                 ("contract ends", _at(session.contract_end) if session.alive else ""),

@@ -11,7 +11,7 @@ import click
 
 from gpunb.commands import clouds
 from gpunb.commands.result import Block, Cell, Note, Result, Table
-from gpunb.commands.syncing import costs_text, follow, move, relay, summary
+from gpunb.commands.syncing import estimate_text, follow, move, relay, summary
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
 from gpunb.units import bytes_text
@@ -246,7 +246,7 @@ def _plan_blocks(plan: Plan, report: SyncReport) -> list[Block]:
         blocks.append(Note(f"the largest: {largest}", "dim"))
     if plan.items and report.engine:
         blocks.append(Note(f"by {report.engine}: {report.why}", "dim"))
-    costs = costs_text(report.estimate_s, report.estimate_usd)
+    costs = estimate_text(report.estimate_s, report.estimate_usd)
     if costs:
         blocks.append(Note(costs, "dim"))
     return blocks

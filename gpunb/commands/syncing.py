@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpunb.errors import BootstrapFailed, GpunbError, SyncError, WrongState
-from gpunb.units import bytes_text, duration_text
+from gpunb.units import bytes_text, duration_text, money_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gpunb.sync import SyncReport
     from gpunb.sync.choose import Rates
 
-__all__ = ["costs_text", "follow", "move", "rates", "relay", "send", "summary"]
+__all__ = ["estimate_text", "follow", "move", "rates", "relay", "send", "summary"]
 
 BUSY_S = 2.0
 SHOWN = 10
@@ -282,13 +282,13 @@ def _agent(session: Session, progress: Progress) -> AgentClient | None:
         return None
 
 
-def costs_text(seconds: float | None, usd: float | None) -> str:
+def estimate_text(seconds: float | None, usd: float | None) -> str:
     """How long a plan will take and what its traffic costs, as far as it is known; may be empty."""
     parts = []
     if seconds is not None:
         parts.append(f"about {duration_text(seconds)} at the offer's rates")
     if usd:
-        parts.append(f"${usd:.4f} of traffic")
+        parts.append(f"{money_text(usd)} of traffic")
     return "; ".join(parts)
 
 

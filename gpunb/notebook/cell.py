@@ -118,6 +118,7 @@ def _run(
         msg = "%%gpu -o and --detach: a detached cell is not waited for, so nothing can be brought back yet"
         raise BadInput(msg, hint=f"leave -o out, and type %gpu get {' '.join(outputs)} when it has ended")
     session = context.session(options["session"])
+    fresh = playing.new_kernel(context, session)
     secrets = giving.collect(context, session, options["secret_names"])
     client = context.agent(session)
     if options["folder"]:
@@ -149,7 +150,10 @@ def _run(
         text = f"cell {run_id} {doing} on {session.name}; %gpu attach {run_id} shows its output"
         notices.watch(context, session, client, run_id, name=label, text=text)
         return Result({"run": run_id, "session": session.name, "state": info.state})
-    playing.follow(context, handle, context.sink(run_id, head))
+    sink = context.sink(run_id, head)
+    if fresh:
+        sink.note(fresh)
+    playing.follow(context, handle, sink)
     if outputs:
         fetch(context, session, outputs, trust=options["trust"])
     return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gpunb.offers.fields import Field, suggest
 from gpunb.offers.gpus import Wanted, known_names, normalise
+from gpunb.offers.query import NO_GPU, ON_DEMAND, SOLD_OUT
 from gpunb.offers.rank import Ranked, rank
 from gpunb.offers.units import show_quantity
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["Relaxation", "explain", "relaxations"]
 
 SHOWN = 3
+# conditions that nobody has typed: what is left out by them, of one and of several, and what would not be
+_OWN_WORDS = {
+    NO_GPU: ("has no GPU", "have no GPU", "with --gpus 0"),
+    ON_DEMAND: ("is not on demand", "are not on demand", "with --spot or --reserved"),
+    SOLD_OUT: ("is sold out", "are sold out", "if not sold out"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +91,21 @@ def explain(result: SearchResult) -> list[str]:
             what = f"{_count(answer.refused)} made no sense"
             lines.append(f"{answer.provider}: {what}; the first, {first.id}: {first.reason}")
     if not total:
-        lines.append("no cloud had an offer at all" if result.answers else "no cloud was asked")
+        typed = [one.text for one in result.query.conditions if one.text not in _OWN_WORDS]
+        none = f"no cloud has an offer for {' and '.join(typed)}" if typed else "no cloud had an offer at all"
+        lines.append(none if result.answers else "no cloud was asked")
         return lines
-    lines += [f"{_count(count)} left out by {text}" for text, count in result.counts if count]
+    out = [(text, count) for text, count in result.counts if count]
+    lines += [_left_out(text, count) for text, count in out]
     if result.matched:
         return lines
-    left = total
-    for text, count in result.counts:
-        left -= count
-        if not left:
-            lines.append(f"none of {_count(total)} fits: {text} left out the last {count}")
-            break
     lines += _unknown_gpus(result)
     for one in relaxations(result)[:SHOWN]:
-        text = " and ".join(one.dropped)
-        nearest = f" (the nearest has {one.needs})" if one.needs else ""
-        lines.append(f"without {text}, {_count(one.fitting)} would fit{nearest}: {_line(one.best[0])}")
+        names = [text for text in one.dropped if text not in _OWN_WORDS]
+        given = [f"without {'it' if len(out) == 1 else ' and '.join(names)}"] if names else []
+        text = " and ".join([*given, *(_OWN_WORDS[text][2] for text in one.dropped if text in _OWN_WORDS)])
+        nearest = f" (the nearest has {one.needs})" if one.needs and names else ""
+        lines.append(f"{text}, {_count(one.fitting)} would fit{nearest}: {_line(one.best[0])}")
     return lines
 
 
@@ -137,6 +143,10 @@ def _unknown_gpus(result: SearchResult) -> list[str]:
             continue
         for value in one.compare.values:
             if isinstance(value, Wanted) and not value.known and not value.names & low:
+                name, _, count = value.text.partition(":")
+                if count.isdigit() and normalise(name).known:
+                    lines.append(f"{value.text!r} is no GPU; did you mean --gpu {name} --gpus {count}?")
+                    continue
                 near = suggest(value.text, {*there, *known_names()}) or _look_alike(value.text)
                 ask = f"; did you mean {near}?" if near else ""
                 lines.append(f"no offer has a GPU called {value.text!r}{ask}")
@@ -149,6 +159,12 @@ def _look_alike(text: str) -> str | None:
     return found.name if found.known else None
 
 
+def _left_out(text: str, count: int) -> str:
+    if text in _OWN_WORDS:
+        return f"{_count(count)} {_OWN_WORDS[text][count != 1]}"
+    return f"{_count(count)} {'does' if count == 1 else 'do'} not match {text}"
+
+
 def _count(number: int) -> str:
     return "1 offer" if number == 1 else f"{number} offers"
 
@@ -159,6 +175,6 @@ def _line(row: Ranked) -> str:
     if offer.vram_gb:
         machine += f" {offer.vram_gb:g} GB"
     where = offer.country or offer.region
-    return (
-        f"{machine} at {offer.provider}{f' in {where}' if where else ''}, {show_quantity(row.hourly, '$')}/h"
-    )
+    place = f" in {where}" if where and where != offer.provider else ""
+    price = f"{show_quantity(row.hourly, '$')}/h" if row.hourly else "free"
+    return f"{machine} at {offer.provider}{place}, {price}"

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
     from gpunb.providers.base import Offer, OfferQuery
 
-__all__ = ["NO_GPU", "Condition", "Query", "build", "cloud_name", "conjuncts"]
+__all__ = ["NO_GPU", "ON_DEMAND", "SOLD_OUT", "Condition", "Query", "build", "cloud_name", "conjuncts"]
 
-NO_GPU = "having no GPU (--gpus 0 asks for such machines)"
+SOLD_OUT = "what is sold out"
+ON_DEMAND = "on-demand only"
+NO_GPU = "having no GPU"
 _ALL_RENTALS = ("on-demand", "spot", "reserved")
 _CLOUD_WORDS = {"vast.ai": "vast", "vastai": "vast", "deep-infra": "deepinfra"}
 
@@ -123,9 +125,9 @@ def build(
     """
     found = list(conditions)
     if not any(_mentions(one.node, "rental") for one in found):
-        found.append(Condition("on-demand only", _compare("rental", "=", ("on-demand",))))
+        found.append(Condition(ON_DEMAND, _compare("rental", "=", ("on-demand",))))
     if not any(_mentions(one.node, "available") for one in found):
-        found.append(Condition("what is sold out", _compare("available", ">", (0.0,))))
+        found.append(Condition(SOLD_OUT, _compare("available", ">", (0.0,))))
     any_machine = not any(_mentions(one.node, name) for one in found for name in ("gpu", "gpus", "vram"))
     if any_machine:
         # a cloud's machine without a GPU must be asked for; a computer of one's own will do

@@ -20,6 +20,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
 
 from gpunb.offers.units import show_quantity
+from gpunb.units import duration_text, money_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,35 +71,33 @@ class Ranked:
     def why(self) -> list[str]:
         """Why the offer stands where it does, one line each."""
         offer = self.offer
-        parts = [f"machine {show_quantity(self.gpu_usd, '$')}"]
+        parts = [f"machine {money_text(self.gpu_usd)}"]
         if self.disk_usd:
-            parts.append(f"disk {show_quantity(self.disk_usd, '$')}")
+            parts.append(f"disk {money_text(self.disk_usd)}")
         if self.traffic_usd:
-            parts.append(f"traffic {show_quantity(self.traffic_usd, '$')}")
-        lines = [f"{show_quantity(self.total, '$')} for {self.hours:g} h: {', '.join(parts)}"]
+            parts.append(f"traffic {money_text(self.traffic_usd)}")
+        lines = [f"{money_text(self.total)} for {self.hours:g} h: {', '.join(parts)}"]
         if self.rounding_usd > 0.005:
             step = f"steps of {offer.increment_s:g} s"
             if offer.clock_hours:
                 step = "whole hours of the clock, one more than it is long,"
-            lines.append(f"{show_quantity(self.rounding_usd, '$')} of it because {step} are billed")
+            lines.append(f"{money_text(self.rounding_usd)} of it because {step} are billed")
         if offer.reserve_h:
-            need = show_quantity(offer.reserve_h * offer.usd_h, "$")
+            need = money_text(offer.reserve_h * offer.usd_h)
             lines.append(f"the account must hold {offer.reserve_h:g} h ({need}) before it starts")
         known = "seen before" if self.ready.boot_seen else "usual"
-        boot = f"boot {show_quantity(self.ready.boot_s, 's')} ({known})"
+        boot = f"boot {duration_text(self.ready.boot_s)} ({known})"
         if self.ready.image_s:
             line = f"{offer.inet_down_mbps:.0f} Mb/s" if self.ready.line_known else "an unknown line"
-            boot += f", image {show_quantity(self.ready.image_s, 's')} over {line}"
-        total_s = show_quantity(self.ready.total_s, "s")
-        lines.append(
-            f"ready in about {total_s}: {boot}; waiting costs {show_quantity(self.waiting_usd, '$')}"
-        )
+            boot += f", image {duration_text(self.ready.image_s)} over {line}"
+        total = duration_text(self.ready.total_s)
+        lines.append(f"ready in about {total}: {boot}; waiting costs {money_text(self.waiting_usd)}")
         if self.risk_usd > 0.00005 and offer.reliability is not None:
             shown = show_quantity(offer.reliability, "ratio")
-            lines.append(f"reliability {shown} counts {show_quantity(self.risk_usd, '$')}")
+            lines.append(f"reliability {shown} counts {money_text(self.risk_usd)}")
         if self.failures:
             times = "once" if self.failures == 1 else f"{self.failures} times"
-            lines.append(f"failed {times} before: counts {show_quantity(self.failures_usd, '$')} more")
+            lines.append(f"failed {times} before: counts {money_text(self.failures_usd)} more")
         return lines
 
 

@@ -26,7 +26,18 @@ if TYPE_CHECKING:
 
     from gpunb.settings import Settings
 
-__all__ = ["LOCAL", "VARIABLES", "FoundKey", "asked", "delete", "find", "key_file", "store", "variable"]
+__all__ = [
+    "LOCAL",
+    "VARIABLES",
+    "FoundKey",
+    "asked",
+    "delete",
+    "find",
+    "has_key",
+    "key_file",
+    "store",
+    "variable",
+]
 
 #: The environment variables that the clouds' own clients read.
 VARIABLES = {
@@ -95,14 +106,15 @@ def asked(settings: Settings, installed: Sequence[str]) -> list[str]:
     """
     if "all" in settings.clouds:
         return list(installed)
-    keyed = [name for name in installed if name != LOCAL and _has_key(settings, name)]
+    keyed = [name for name in installed if name != LOCAL and has_key(settings, name)]
     out: list[str] = []
     for name in settings.clouds:
         out += (keyed or [LOCAL]) if name == "auto" else [name]
     return list(dict.fromkeys(out))
 
 
-def _has_key(settings: Settings, name: str) -> bool:
+def has_key(settings: Settings, name: str) -> bool:
+    """Whether the cloud called `name` has a key, a simulated one too."""
     if settings.provider(name)["key"] is not None or name in settings.simulated:
         return True
     try:

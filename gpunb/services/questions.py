@@ -10,7 +10,7 @@ from gpunb.services import reservations
 from gpunb.services.confirmations import Question
 from gpunb.sessions.lease import CONTRACT_S, extended, lease_for
 from gpunb.sessions.model import machine, offer_from_dict
-from gpunb.units import duration_text, money_text, price_text
+from gpunb.units import costs_text, duration_text, hourly_text, money_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,7 +77,7 @@ def to_rent(
         total -= plan.usd_h * plan.hours - plan.usd
     place = _place(offer)
     length = duration_text(hours * 3600.0)
-    price = f"{price_text(hourly)} an hour with {request.disk_gb:g} GB of disk"
+    price = f"{hourly_text(hourly)} with {request.disk_gb:g} GB of disk"
     traffic = _traffic(offer)
     steps = ""
     if offer.clock_hours:
@@ -184,14 +184,18 @@ def to_extend(
     if hours is not None:
         offer = offer_from_dict(session.offer)
         usd = max(offer.total(hours, disk_gb=session.disk_gb, more=True), session.usd_h * hours)
-        at_most = f", up to {money_text(usd)} more" if usd > 0 else ""
-        parts.append(f"{duration_text(hours * 3600.0)} more{at_most}")
+        parts.append(f"{duration_text(hours * 3600.0)} more{f' for {money_text(usd)}' if usd > 0 else ''}")
     if idle_s is not None:
         parts.append(f"{'no' if new.idle_s is None else duration_text(new.idle_s)} idle limit")
     if new.budget_usd != old.budget_usd or new.budget_set != old.budget_set:
         text = budget_text(new) or "no budget"
         was = f" (it was {money_text(old.budget_usd)})" if old.budget_usd is not None else ""
-        parts.append(f"a budget of {text}{was}" if new.budget_usd is not None else f"{text}{was}")
+        if budget_usd is None and new.budget_usd is not None and old.budget_usd is not None:
+            rise = f"from {money_text(old.budget_usd)} to {money_text(new.budget_usd)}"
+            reserve = f"{money_text(new.budget_usd - old.budget_usd - usd)} of it in reserve"
+            parts.append(f"and raise its default budget {rise}, {reserve}")
+        else:
+            parts.append(f"a budget of {text}{was}" if new.budget_usd is not None else f"{text}{was}")
         if budget_usd is not None:
             spent = new.counted(ledger.cost(session.id))
             more = (new.budget_usd or math.inf) - (old.budget_usd if old.budget_usd is not None else spent)
@@ -209,8 +213,8 @@ def to_extend(
 def to_stop(ledger: Ledger, session: Session) -> Question:
     """Before the machine ends and its disk stays."""
     return Question(
-        text=f"Stop {session.name}: variables are lost, its disk stays and costs "
-        f"{_hourly(session.stopped_usd_h)} until it is down."
+        text=f"Stop {session.name}: variables are lost, its disk stays and "
+        f"{costs_text(session.stopped_usd_h)} until it is down."
         f"{_running(ledger, session)}",
         prompt=f"stop {session.name}?",
         usd=0.0,
@@ -219,14 +223,14 @@ def to_stop(ledger: Ledger, session: Session) -> Question:
 
 def to_start(ledger: Ledger, session: Session) -> Question:
     """Before a stopped machine runs, and costs, again."""
-    price = price_text(session.usd_h)
+    price = hourly_text(session.usd_h)
     if session.lease.deadline is None:
-        text, usd = f"Start {session.name}: {price} an hour until it is stopped or down.", None
+        text, usd = f"Start {session.name}: {price} until it is stopped or down.", None
     else:
         hours = max(0.0, session.lease.deadline - ledger.clock.time()) / 3600.0
         usd = session.usd_h * hours
         left = f"{money_text(usd)} for the {duration_text(hours * 3600.0)} that its lease has left"
-        text = f"Start {session.name}: {price} an hour, {left}."
+        text = f"Start {session.name}: {price}, {left}."
     return Question(
         text=text,
         prompt=f"start {session.name}?",
@@ -237,9 +241,9 @@ def to_start(ledger: Ledger, session: Session) -> Question:
 
 def to_reboot(ledger: Ledger, session: Session) -> Question:
     """Before the machine restarts."""
-    price = _hourly(session.usd_h)
     return Question(
-        text=f"Reboot {session.name}: variables are lost, files stay; it costs {price} all the time."
+        text=f"Reboot {session.name}: variables are lost, files stay; "
+        f"it {costs_text(session.usd_h)} all the time."
         f"{_running(ledger, session)}",
         prompt=f"reboot {session.name}?",
         usd=0.0,
@@ -282,9 +286,9 @@ def to_down(ledger: Ledger, sessions: Sequence[Session], *, save: bool = True) -
 def to_bid(session: Session, usd_h: float | None) -> Question:
     """Before another price is offered for an interruptible machine; None is what wins now."""
     price = "what wins now" if usd_h is None else f"{price_text(usd_h)} an hour"
-    now = f"{price_text(session.usd_h)} an hour while it runs"
+    now = f"{costs_text(session.usd_h)} while it runs"
     return Question(
-        text=f"Bid {price} for {session.name}, which costs {now}.",
+        text=f"Bid {price} for {session.name}, which {now}.",
         prompt="bid it?",
     )
 
@@ -316,11 +320,8 @@ def _place(offer: Offer) -> str:
 def _traffic(offer: Offer) -> str:
     if not offer.down_usd_gb and not offer.up_usd_gb:
         return ""
-    return f"{price_text(offer.down_usd_gb)} a GB received and {price_text(offer.up_usd_gb)} a GB sent"
-
-
-def _hourly(usd_h: float) -> str:
-    return f"{price_text(usd_h)} an hour" if usd_h else "nothing"
+    named = (("received", offer.down_usd_gb), ("sent", offer.up_usd_gb))
+    return " and ".join(f"{price_text(usd)} a GB {word}" for word, usd in named if usd)
 
 
 def _longer(old: float | None, new: float | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpunb.units import price_text
+from gpunb.units import costs_text, price_text
 
 if TYPE_CHECKING:
     from gpunb.providers.base import Offer
@@ -82,7 +82,7 @@ class Agreement:
             return f"its host is a {other.trust}, not a {mine.trust}"
         hourly = other.hourly(self.disk_gb)
         if self.too_dear(hourly) or other.total(self.hours, disk_gb=self.disk_gb) > self.most_usd + _CENT:
-            return f"it costs {price_text(hourly)} an hour, not {self._price}"
+            return f"it {costs_text(hourly)}, not {self._price}"
         for word, theirs, agreed in (
             ("received", other.down_usd_gb, mine.down_usd_gb),
             ("sent", other.up_usd_gb, mine.up_usd_gb),

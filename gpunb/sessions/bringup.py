@@ -10,6 +10,7 @@ from gpunb.providers.base import Instance, InstanceState, Presence, Provider
 from gpunb.sessions.billing import opening
 from gpunb.sessions.lease import cut
 from gpunb.sessions.model import Session, SessionState
+from gpunb.units import price_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +78,9 @@ def see(ledger: Ledger, session: Session, instance: Instance, *, since: float | 
     if corrected:
         # dearer or cheaper than its offer was: so from the beginning, not from now on
         ledger.correct_segments(opening(session, instance, session.state_at))
-        ledger.note(session.id, "price", f"{session.provider} bills ${instance.usd_h:.4f}/h, not as offered")
+        ledger.note(
+            session.id, "price", f"{session.provider} bills {price_text(instance.usd_h)}/h, not as offered"
+        )
     if began:
         ledger.open_segments(opening(session, instance, session.state_at if since is None else since))
     elif (
@@ -86,7 +89,7 @@ def see(ledger: Ledger, session: Session, instance: Instance, *, since: float | 
         and session.state in {SessionState.BOOTING, SessionState.REACHABLE, SessionState.READY}
     ):
         ledger.open_segments(opening(session, instance, ledger.clock.time()))
-        ledger.note(session.id, "price", f"{session.provider} bills ${instance.usd_h:.4f}/h")
+        ledger.note(session.id, "price", f"{session.provider} bills {price_text(instance.usd_h)}/h")
     return session
 
 

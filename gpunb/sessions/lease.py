@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gpunb.errors import BadInput, HostError, WrongState
 from gpunb.sessions.model import OVER, Cost, Lease, Session, SessionState, offer_from_dict
 from gpunb.sessions.reach import HOST
-from gpunb.units import duration_text
+from gpunb.units import duration_text, money_text
 
 if TYPE_CHECKING:
     from gpunb.providers.base import Offer
@@ -83,7 +83,7 @@ def lease_for(
         first = min(1.0, length)
         least = offer.total(first, disk_gb=disk_gb)
         first_text = "one hour" if first == 1.0 else duration_text(first * 3600.0)
-        budget = _budget(budget_usd, least + spent, f"{first_text} of it costs ${least:.2f}")
+        budget = _budget(budget_usd, least + spent, f"{first_text} of it costs {money_text(least)}")
     deadline = now + length * 3600.0
     if offer.ends is not None and now > 0 and deadline > offer.ends - CONTRACT_S:
         deadline = offer.ends - CONTRACT_S
@@ -199,7 +199,7 @@ def extended(
         lease.idle_s = _idle(idle_s)
     if budget_usd is not None:
         spent = ledger.cost(session.id).total
-        lease.budget_usd = _budget(budget_usd, spent, f"${spent:.2f} are spent already")
+        lease.budget_usd = _budget(budget_usd, spent, f"{money_text(spent)} are spent already")
         lease.budget_set = True
     if count_ssh is not None:
         lease.count_ssh = count_ssh
@@ -223,7 +223,7 @@ def due(session: Session, cost: Cost, now: float) -> Due | None:
     if lease.deadline is not None and now >= lease.deadline:
         return Due(why="deadline", text="its time is over")
     if lease.budget_usd is not None and lease.counted(cost) >= lease.budget_usd:
-        return Due(why="budget", text=f"its budget of ${lease.budget_usd:.2f} is spent")
+        return Due(why="budget", text=f"its budget of {money_text(lease.budget_usd)} is spent")
     if session.state is not SessionState.READY or lease.idle_s is None:
         return None
     if now - session.active_at >= lease.idle_s:
@@ -302,8 +302,8 @@ def _traffic(session: Session, cost: Cost) -> str:
     if lease.budget_set or lease.budget_usd is None or cost.total <= lease.budget_usd or not cost.bandwidth:
         return ""
     return (
-        f"{session.name} has cost ${cost.total:.2f}, ${cost.bandwidth:.2f} of it for traffic, which the "
-        f"default budget of ${lease.budget_usd:.2f} does not count; "
+        f"{session.name} has cost {money_text(cost.total)}, {money_text(cost.bandwidth)} of it for traffic, "
+        f"which the default budget of {money_text(lease.budget_usd)} does not count; "
         f"gpunb extend {session.name} --budget USD limits all"
     )
 
@@ -328,6 +328,6 @@ def _budget(value: float, least: float, why: str) -> float | None:
     if value == math.inf:
         return None
     if not value > 0 or value < least:
-        msg = f"budget of ${value:.2f} is too small: {why}, so at least ${least:.2f} is needed"
+        msg = f"budget of {money_text(value)} is too small: {why}, so at least {money_text(least)} is needed"
         raise BadInput(msg, bill="nothing was changed")
     return float(value)

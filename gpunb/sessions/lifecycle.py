@@ -40,6 +40,7 @@ from gpunb.sessions.timing import Timing
 from gpunb.sessions.trouble import ANY
 from gpunb.sessions.unrecorded import end_unrecorded
 from gpunb.sessions.watchers import unwatched
+from gpunb.units import costs_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -151,7 +152,7 @@ def down(
         msg = f"session {session.name} is stopped: {', '.join(session.save)} can't be brought back from it"
         raise SyncError(
             msg,
-            bill=f"nothing was ended; it costs ${session.hourly:.2f}/h",
+            bill=f"nothing was ended; it {costs_text(session.hourly)}",
             hint=f"gpunb start {session.name} first, or gpunb down {session.name} --no-save",
         )
     ledger.last_resort = True
@@ -198,7 +199,7 @@ def _may_end(provider: Provider, session: Session) -> None:
         _check_key(provider)
         provider.instances()
     except (AuthFailed, SettingsError) as err:
-        err.bill = f"nothing was ended; {session.name} goes on and costs ${session.hourly:.2f}/h"
+        err.bill = f"nothing was ended; {session.name} goes on and {costs_text(session.hourly)}"
         if isinstance(err, AuthFailed):
             name = variable(provider.name)
             err.hint = f"set {name} in this terminal, or gpunb login {provider.name}; then gpunb down again"
@@ -244,7 +245,7 @@ def _drive_down(
         if session.state is was and was is not _S.ENDING and not over:
             msg = f"interrupted before {session.name} was asked to end"
             raise Cancelled(
-                msg, bill=f"it goes on and costs ${session.hourly:.2f}/h", hint=f"gpunb down {session.name}"
+                msg, bill=f"it goes on and {costs_text(session.hourly)}", hint=f"gpunb down {session.name}"
             ) from err
         msg = f"interrupted while waiting for the end of {session.name}"
         bill = "confirmed: nothing of it is rented" if over else _unconfirmed(session, provider)
@@ -263,7 +264,7 @@ def _not_gone(ledger: Ledger, session: Session, provider: Provider) -> OutcomeUn
 def _unconfirmed(session: Session, provider: Provider) -> str:
     what = f"instance {session.instance_id}" if session.instance_id else f"the label {session.label}"
     return (
-        f"NOT confirmed: {what} at {provider.title} may still cost ${session.usd_h:.2f}/h "
+        f"NOT confirmed: {what} at {provider.title} may still cost {price_text(session.usd_h)}/h "
         "until the supervisor has ended it"
     )
 
@@ -282,7 +283,7 @@ def _save_or_refuse(
         msg = f"could not bring back from {session.name}: {lines}"
         raise SyncError(
             msg,
-            bill=f"nothing was ended; it goes on and costs ${session.hourly:.2f}/h",
+            bill=f"nothing was ended; it goes on and {costs_text(session.hourly)}",
             hint=f"try again, or gpunb down {session.name} --no-save",
         )
 
@@ -359,7 +360,10 @@ def stop(
         if ledger.clock.time() >= until:
             msg = f"{provider.title} does not say that {session.name} stopped ({session.cloud_state})"
             raise OutcomeUnknown(
-                msg, provider=provider.name, bill=f"it is counted at ${session.usd_h:.2f}/h", hint="gpunb ps"
+                msg,
+                provider=provider.name,
+                bill=f"it is counted at {price_text(session.usd_h)}/h",
+                hint="gpunb ps",
             )
         progress.say(f"waiting for {provider.title} to stop {session.name}")
         ledger.clock.sleep(times.pause(step))
@@ -405,7 +409,7 @@ def start(
         except ProviderError as err:
             if err.effect == "none":
                 session = ledger.transition(session, _S.STOPPED, err.message)
-                err.bill = err.bill or f"it stays stopped and costs ${session.stopped_usd_h:.2f}/h"
+                err.bill = err.bill or f"it stays stopped and {costs_text(session.stopped_usd_h)}"
             raise
         return bring_up(
             ledger,
@@ -420,7 +424,7 @@ def start(
     except (HostError, ProviderError) as err:
         session = refresh(ledger, provider, session, host=host, timing=times)
         if err.bill is None:
-            cost = f"${session.hourly:.2f}/h until its lease ends"
+            cost = f"{price_text(session.hourly)}/h until its lease ends"
             err.bill = f"{session.name} is {session.state.value} and costs {cost}"
         raise
     finally:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gpunb.providers.base import Offer
+from gpunb.units import price_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -266,13 +267,14 @@ class Session:
         if self.state is SessionState.UNKNOWN:
             return (
                 f"it is not known whether {self.provider} rented {self.name}{at}: "
-                f"if it did, it costs ${self.usd_h:.2f}/h; gpunb keeps looking and ends it when it shows up"
+                f"if it did, it costs {price_text(self.usd_h)}/h; gpunb keeps looking, "
+                f"and ends it when it shows up"
             )
         if self.state is SessionState.ENDING and self.tries >= LOUD_TRIES:
             what = f"instance {self.instance_id}" if self.instance_id else f"whatever runs{at}"
             return (
                 f"{self.provider} has not confirmed the end of {self.name} ({what}) after {self.tries} "
-                f"tries: it may still cost ${self.usd_h:.2f}/h; gpunb keeps trying"
+                f"tries: it may still cost {price_text(self.usd_h)}/h; gpunb keeps trying"
             )
         return ""
 

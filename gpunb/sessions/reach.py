@@ -21,7 +21,7 @@ from gpunb.errors import AuthRefused, GpunbError, Unreachable, WrongState
 from gpunb.progress import SILENT, Progress
 from gpunb.sessions import sent
 from gpunb.sessions.model import SessionState
-from gpunb.units import price_text
+from gpunb.units import costs_text, hourly_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -99,8 +99,8 @@ def endpoint(session: Session) -> Endpoint:
     if session.state is SessionState.STOPPED:
         away = f" ({session.cloud_state})" if session.cloud_state in {"interrupted", "offline"} else ""
         msg = f"{session.name} is stopped{away}: nothing runs there, and no file can be reached"
-        bill = f"its disk costs {price_text(session.stopped_usd_h)} an hour"
-        hint = f"gpunb start {session.name} brings it back ({price_text(session.usd_h)} an hour)"
+        bill = f"its disk {costs_text(session.stopped_usd_h)}"
+        hint = f"gpunb start {session.name} brings it back ({hourly_text(session.usd_h)})"
         raise WrongState(msg, bill=bill, hint=hint)
     if not session.host or not session.port:
         msg = f"session {session.name} has no address yet ({session.state.value}: {session.detail})"

@@ -12,6 +12,7 @@ from gpunb.sessions.bringup import bring_up
 from gpunb.sessions.model import Session, SessionState
 from gpunb.sessions.reach import HOST, Reach
 from gpunb.sessions.timing import Timing
+from gpunb.units import costs_text
 
 if TYPE_CHECKING:
     from gpunb.sessions.ledger import Ledger
@@ -69,7 +70,7 @@ def reboot(
             each=lambda: _renew(ledger, session.id, times),
         )
     except (HostError, ProviderError) as err:
-        err.bill = err.bill or f"{session.name} goes on and costs ${session.hourly:.2f}/h"
+        err.bill = err.bill or f"{session.name} goes on and {costs_text(session.hourly)}"
         raise
     finally:
         with suppress(LedgerError):

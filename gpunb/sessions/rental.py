@@ -36,6 +36,7 @@ from gpunb.sessions.lease import DEFAULT_HOURS, lease_for
 from gpunb.sessions.ledger import Ledger, label_for, new_id, valid_name
 from gpunb.sessions.model import OVER, Intent, IntentState, Session, SessionState, offer_to_dict
 from gpunb.sessions.receipts import write_receipt
+from gpunb.units import hourly_text, money_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -562,11 +563,11 @@ class Rental:
             return "nothing was rented"
         if session.state in OVER or session.state is SessionState.REQUESTED:
             spent = self.ledger.cost(session.id).total
-            cost = f" (it cost ${spent:.2f})" if spent >= 0.005 else ""
+            cost = f" (it cost {money_text(spent)})" if spent >= 0.005 else ""
             return f"confirmed: nothing of it is rented{cost}"
         what = f"instance {session.instance_id}" if session.instance_id else f"the label {session.label}"
         return (
-            f"NOT confirmed: {what} at {self.provider.title} may be billed at ${session.usd_h:.2f}/h "
+            f"NOT confirmed: {what} at {self.provider.title} may be billed at {price_text(session.usd_h)}/h "
             "until the supervisor has ended it"
         )
 
@@ -584,8 +585,8 @@ class Rental:
         session = self.ledger.get(self.id)
         if self.agreed is not None and self.agreed.too_dear(session.usd_h):
             shown = self.agreed.offer.hourly(self.request.disk_gb)
-            now = f"{self.provider.title} bills ${session.usd_h:.3f} an hour for it"
-            msg = f"{now}, and ${shown:.3f} was agreed to"
+            now = f"{self.provider.title} bills {hourly_text(session.usd_h)} for it"
+            msg = f"{now}, and {price_text(shown)} was agreed to"
             raise OfferGone(msg, provider=self.provider.name)
 
     def _wait(self, seconds: float) -> None:

@@ -171,7 +171,7 @@ def test_the_question_names_the_money(gpunb: Gpunb, clouds: Simulation) -> None:
         (["down", "one"], ["one on vast", "so far", "files that are only there"]),
         (["stop", "one"], ["its disk stays", "an hour until it is down"]),
         (["start", "halted"], ["$1.00 an hour"]),
-        (["extend", "one", "2h"], ["2h 00m more, up to $2.00 more"]),
+        (["extend", "one", "2h"], ["2h 00m more for $2.00", "raise its default budget from", "$0.40 of it"]),
         (
             ["volumes", "--cloud", "vast", "--create", "data", "--size", "20"],
             ["20 GB", "a month", "No lease ends it"],

@@ -187,7 +187,7 @@ def test_a_price_that_rose_is_refused_at_every_door(
     for door in doors:
         with pytest.raises((GpunbError, AssertionError)) as caught:
             door.rent()
-        assert "bills $9.000 an hour" in str(caught.value)
+        assert "bills $9.00 an hour" in str(caught.value)
         assert LocalProvider().instances() == [], "nothing of it is left"
 
 

@@ -54,6 +54,25 @@ def test_without_a_key_the_answer_names_this_computer_and_login(gpunb: Gpunb) ->
     assert "only this computer" not in gpunb("offers", "--cloud", "local").err
 
 
+def test_where_nothing_fits_each_reason_is_said_once_and_further_clouds_are_named(gpunb: Gpunb) -> None:
+    said = gpunb("rent", "--gpu", "H100").err
+    assert said.count("--gpu H100") == 1
+    assert "(asked: local)" in said
+    assert "next: gpunb login deepinfra (or fluence, sesterce, vast) adds a cloud" in said
+    keys.store("sesterce", "secret-key-of-sesterce")
+    said = gpunb("rent", "--gpu", "H100", "--cloud", "local").err
+    assert (
+        "next: --cloud all asks sesterce too; gpunb login deepinfra (or fluence, vast) adds a cloud" in said
+    )
+
+
+def test_who_ends_what_is_not_there_is_not_told_to_rent(gpunb: Gpunb) -> None:
+    for line in (["down"], ["down", "nothing"], ["stop"]):
+        said = gpunb(*line).err
+        assert "nothing is rented from here; gpunb doctor asks the clouds" in said
+        assert "gpunb rent" not in said
+
+
 @pytest.mark.usefixtures("clouds")
 def test_a_gpu_is_meant_unless_something_else_is_said(gpunb: Gpunb) -> None:
     found = gpunb("offers", "--json", "-n", "1000").json["offers"]
@@ -61,7 +80,7 @@ def test_a_gpu_is_meant_unless_something_else_is_said(gpunb: Gpunb) -> None:
     assert all(one["gpus"] for one in found)
     mixed = gpunb("offers", "--json", "-n", "1000", "--cloud", "local,vast").json["offers"]
     assert all(one["gpus"] for one in mixed), "this computer, at no price, would stand before every GPU"
-    assert "having no GPU" in gpunb("offers", "--cloud", "local,vast", "--why").out
+    assert "has no GPU" in gpunb("offers", "--cloud", "local,vast", "--why").out
     (own,) = gpunb("offers", "--json", "--cloud", "local").json["offers"]
     assert own["provider"] == "local"
     plain = gpunb("offers", "--json", "--gpus", "0", "--cloud", "local,sesterce").json["offers"]

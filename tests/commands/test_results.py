@@ -6,15 +6,27 @@ import json
 import math
 import os
 import pty
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+from gpunb import units
 from gpunb.commands.progress import Lines
 from gpunb.commands.result import Cell, Code, Fields, Note, Result, Table, clean, to_json
-from gpunb.units import bytes_text, duration, duration_text, money, money_text
+from gpunb.units import (
+    bytes_text,
+    costs_text,
+    duration,
+    duration_text,
+    hourly_text,
+    money,
+    money_text,
+    price_text,
+)
 
 EVIL = "<script>alert(1)</script>\x1b[31mred\x1b]0;title\x07\u202egnp.exe & [bold]"
 
@@ -146,4 +158,24 @@ def test_texts() -> None:
     ]
     assert [duration_text(s) for s in (math.inf, -90)] == ["no end", "-1m 30s"]
     assert [money_text(x) for x in (0, 1.255, 0.0004, 1234.5)] == ["$0.00", "$1.25", "<$0.01", "$1,234.50"]
+    assert [price_text(x) for x in (0, 0.0004, 0.3476, 0.9996, 1.7)] == [
+        "free", "<$0.001", "$0.348", "$1.00", "$1.70",
+    ]  # fmt: skip
+    assert [hourly_text(x) for x in (0, 0.3476)] == ["free", "$0.348 an hour"]
+    assert [costs_text(x) for x in (0, 1.7)] == ["costs nothing", "costs $1.70 an hour"]
     assert [bytes_text(x) for x in (0, 999, 1500, 2e9)] == ["0 B", "999 B", "1.5 kB", "2.0 GB"]
+
+
+def test_money_is_written_in_one_place() -> None:
+    """A price of $0.003 was "$0.00/h" here and "$0.000 an hour" there: each text had a rule of its own."""
+    package = Path(units.__file__).parent
+    own = {"units.py", "offers/units.py"}
+    files = {file.relative_to(package).as_posix(): file for file in package.rglob("*.py")}
+    by_hand = [
+        f"{name}:{number}"
+        for name, file in files.items()
+        if name not in own and not name.startswith("sim/")
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(r"\$\{[^}]*:[,.0-9]*f\}", line)
+    ]
+    assert not by_hand

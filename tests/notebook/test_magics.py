@@ -60,6 +60,20 @@ def test_an_answer_is_shown_once_as_html_with_its_text(rented: Notebook) -> None
         assert "local" in shown.bundles[0]["text/plain"]
 
 
+def test_a_new_kernel_is_told_before_its_first_name_error(rented: Notebook) -> None:
+    """After stop and start; and the session as the first word of the verbs that a notebook types."""
+    assert "new kernel" not in rented.run("%%gpu\nx = 1").text
+    assert "demo lives on" in rented.run("%gpu extend demo 1h").bundles[0]["text/plain"]
+    for line in ("%gpu stop demo --yes", "%gpu start demo --yes", "%gpu on demo"):
+        done = rented.run(line)
+        assert done.status == "ok", done.error
+    failed = rented.run("print(x)")
+    assert failed.ename == "NameError"
+    assert "demo has a new kernel: its variables are empty" in failed.text
+    assert rented.run("%gpu off").status == "ok"
+    assert "new kernel" not in rented.run("%%gpu\nx = 2").text
+
+
 def test_variables_there_and_back(rented: Notebook) -> None:
     rented.run("import numpy as np\na = np.arange(6).reshape(2, 3)\nlabel = 'here'")
     cell = rented.run("%%gpu -i a,label -o b -o note\nb = a * 2\nnote = label + ' and back'")

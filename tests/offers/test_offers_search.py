@@ -143,7 +143,7 @@ def test_an_empty_result_says_which_filter_emptied_it_and_what_would_fit():
     assert found["--region EU",].best[0].offer.id == "3"
     assert ("gpu=H100",) in found
     said = explain(result)
-    assert "none of 4 offers fits: --max-price 3 left out the last 2" in said
+    assert "2 offers do not match --max-price 3" in said
     assert any(
         line.startswith(
             "without --max-price 3, 2 offers would fit (the nearest has price $3.40): 1x H100 SXM 80 GB"
@@ -173,7 +173,20 @@ def test_no_offers_at_all_and_sold_out():
     assert explain(search({"vast": Cloud([])}, parse_query(""))) == ["no cloud had an offer at all"]
     assert explain(search({}, parse_query(""))) == ["no cloud was asked"]
     said = explain(search({"vast": Cloud([offer(available=0)])}, parse_query("")))
-    assert "none of 1 offer fits: what is sold out left out the last 1" in said
+    assert said[0] == "1 offer is sold out"
+    assert said[1].startswith("if not sold out, 1 offer would fit: ")
+
+
+def test_one_filter_that_leaves_all_out_is_named_once():
+    said = explain(search({"vast": Cloud([offer()])}, query_from_flags(gpu="L4")))
+    assert said[0] == "1 offer does not match --gpu L4"
+    assert said[1].startswith("without it, 1 offer would fit: 1x H100")
+    assert len(said) == 2
+
+
+def test_a_count_behind_the_gpu_is_an_option_of_its_own():
+    said = explain(search({"vast": Cloud([offer()])}, query_from_flags(gpu="H100:8")))
+    assert "'H100:8' is no GPU; did you mean --gpu H100 --gpus 8?" in said
 
 
 def test_what_makes_no_sense_is_counted_for_its_cloud():

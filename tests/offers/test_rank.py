@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -70,6 +71,7 @@ def test_waiting_for_an_image_over_a_slow_line_costs():
     assert second.ready.image_s == pytest.approx(10 * 8000 / 20)
     assert second.waiting_usd == pytest.approx(2.0 * second.ready.total_s / 3600)
     assert any("over 20 Mb/s" in line for line in second.why())
+    assert re.search(r"ready in about 1h \d\dm: boot \S+ .*, image 1h 07m over", "\n".join(second.why()))
     # nothing is pulled on a machine of its own
     (vm,) = ranked([offer("vm", kind="vm", inet_down_mbps=20.0)])
     assert vm.ready.image_s == 0

@@ -8,7 +8,7 @@ import pytest
 
 from gpunb.errors import BadInput
 from gpunb.providers.base import OfferQuery
-from gpunb.providers.vast import search
+from gpunb.providers.vast import search, volumes
 from gpunb.providers.vast.offers import country, map_offers
 
 ROW = {
@@ -82,6 +82,13 @@ def test_facts_are_kept():
 )
 def test_comma_us_alone_means_unknown(place, code):
     assert country(place) == code
+
+
+def test_a_place_without_its_city_is_not_shown():
+    """In no table: the volumes' offers had a reading of their own, and showed ", US"."""
+    assert one(geolocation=", US").region == ""
+    row = volumes._OfferRow(id=1, disk_space=1.0, storage_cost=0.1, geolocation=", US")
+    assert volumes._offer(row).place == ""
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_a_price_that_rose_after_it_was_shown(world: World, rest: bool) -> None:
     if rest:
         assert world.rent(*offers).offer["id"] == "o2"
     else:
-        with pytest.raises(OfferGone, match=r"bills \$3.000 an hour for it, and \$2.000 was agreed to"):
+        with pytest.raises(OfferGone, match=r"bills \$3.00 an hour for it, and \$2.00 was agreed to"):
             world.rent(*offers)
     assert [one.id for one in world.cloud.billed()] == ["i2"] * rest, "the dear one is gone, for certain"
 

@@ -210,7 +210,7 @@ def test_what_could_not_be_saved_stops_the_end(world: World) -> None:
     world.host.fetch_fails = SyncError("no space left here")
     with pytest.raises(SyncError, match="out: no space left here") as caught:
         world.down(session)
-    assert "goes on and costs $2.00/h" in str(caught.value)
+    assert "goes on and costs $2.00 an hour" in str(caught.value)
     assert world.ledger.get(session.id).state is S.READY
     receipt = world.down(session, save=False)
     assert receipt.unsaved[0] == ("out", "no space left here")

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput, GpunbError, WrongState
-from gpunb.units import duration_text, money_text, price_text
+from gpunb.units import costs_text, duration_text, money_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,8 +128,8 @@ def _stop(context: Context, session: Session, args: dict[str, Any]) -> str:  # n
 
     with context.progress(f"stop {session.name}") as progress:
         found = lifecycle.stop(context.ledger, context.provider(session.provider), session, progress=progress)
-    price = price_text(found.hourly)
-    return f"{found.name} is {found.state.value}; it costs {price} an hour from now on"
+    costs = costs_text(found.hourly)
+    return f"{found.name} is {found.state.value}; it {costs} from now on"
 
 
 def _start(context: Context, session: Session, args: dict[str, Any]) -> str:  # noqa: ARG001

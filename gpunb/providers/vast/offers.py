@@ -18,7 +18,7 @@ from gpunb.providers.text import clean
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["HOURS_A_MONTH", "MIN_DISK_GB", "country", "map_offers"]
+__all__ = ["HOURS_A_MONTH", "MIN_DISK_GB", "country", "map_offers", "place"]
 
 _log = logging.getLogger("gpunb.providers.vast")
 
@@ -97,7 +97,7 @@ def _offer(row: Any, rental: str) -> Offer:
     gpus = _needed(row, "num_gpus", 1024)
     vram, disk, up_cost, down_cost, memory, up, down, disk_bw, got, there = _numbers(row)
     cores = got if got > 0 else there
-    region, code = _place(row.get("geolocation"))
+    region, code = place(row.get("geolocation"))
     gpu = _name(name)
     verified = row.get("verification") == "verified" or row.get("verified") is True
     return Offer(
@@ -166,7 +166,8 @@ def _short_place(text: str) -> tuple[str, str]:
     return region, country(region)
 
 
-def _place(value: object) -> tuple[str, str]:
+def place(value: object) -> tuple[str, str]:
+    """A ``geolocation`` as region and country code; both "" where Vast does not know (", US")."""
     if not isinstance(value, str):
         return "", ""
     return _short_place(value if len(value) <= 200 else clean(value, 80))

@@ -44,6 +44,7 @@ from gpunb.providers.vast.offers import map_offers
 from gpunb.providers.vast.onstart import HOST_KEY
 from gpunb.providers.vast.volumes import VastVolumes
 from gpunb.providers.wire import rows
+from gpunb.units import price_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -249,7 +250,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
             if isinstance(is_bid, bool) and is_bid != (offer.rental == "spot"):
                 got = "interruptible" if is_bid else "on-demand"
                 reason = f"Vast.ai rented offer {offer.id} as {got}, not as {offer.rental}"
-                raise self._undone(instance_id, f"{reason}, for ${found.usd_h:.3f}/h")
+                raise self._undone(instance_id, f"{reason}, for {price_text(found.usd_h)}/h")
             return found
         return bought
 

@@ -11,7 +11,7 @@ from gpunb.providers.base import Volume
 from gpunb.providers.text import clean
 from gpunb.providers.vast import api
 from gpunb.providers.vast.base import VastBase, number
-from gpunb.providers.vast.offers import HOURS_A_MONTH
+from gpunb.providers.vast.offers import HOURS_A_MONTH, place
 from gpunb.providers.wire import Wire, parse, rows
 
 _IN_USE = re.compile(r"in use|attached|use the volume", re.IGNORECASE)
@@ -148,7 +148,7 @@ def _offer(row: _OfferRow) -> VolumeOffer:
         machine_id=str(row.machine_id or ""),
         max_gb=row.disk_space,
         usd_gb_h=row.storage_cost / HOURS_A_MONTH,
-        place=clean(row.geolocation, 80),
+        place=place(row.geolocation)[0],
     )
 
 
