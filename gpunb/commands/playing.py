@@ -47,9 +47,8 @@ def noted(context: Context, session: Session, *, kind: str, name: str) -> Iterat
 
 def new_kernel(context: Context, session: Session) -> str:
     """That the machine was stopped or rebooted since its last cell, and its variables with it; else ""."""
-    last = max(
-        (run.started for run in context.ledger.runs(session.id, 1000) if run.kind == "cell"), default=0.0
-    )
+    cells = (run.started for run in context.ledger.runs(session.id, 1000) if run.kind == "cell")
+    last = max(cells, default=0.0)
     for event in reversed(context.ledger.events(session.id)) if last else ():
         if event.at < last:
             break
