@@ -38,7 +38,7 @@ def dropped(source: str) -> Iterator[str]:
         for node in ast.parse(source).body
         if isinstance(node, ast.FunctionDef) and node.name == "command"
     )
-    unread = {one.arg for one in (*found.args.args, *found.args.kwonlyargs)} - {"context"}
+    unread = {one.arg for one in (*found.args.args, *found.args.kwonlyargs)} - {"context", "yes"}
     for step in found.body:
         ends = isinstance(step, ast.If) and any(isinstance(one, ast.Return) for one in step.body)
         if isinstance(step, ast.If) and ends and ast.unparse(step.test) not in DATA:

@@ -210,7 +210,7 @@ class VastAccount(VastBase):
         word = "hash" if by_hash else "name"
         shown = ", ".join(f"{one.hash_id} ({clean(one.image, 60)})" for one in found[:5])
         msg = f"template {clean(wanted, 80)!r}: Vast.ai has {len(found) or 'none'} of that {word}"
-        hint = f"name one by its hash: {shown}" if found else "gpunb offers --templates WORD lists them"
+        hint = f"name one by its hash: {shown}" if found else "https://cloud.vast.ai/templates/ lists them"
         raise BadInput(msg, bill="nothing was rented", hint=hint)
 
     def machine_reports(self, machine_id: str) -> list[Report]:
