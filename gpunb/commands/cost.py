@@ -9,6 +9,7 @@ import click
 
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import DURATION, OrNever, verb
+from gpunb.errors import BadInput
 from gpunb.presentation.columns import Column
 from gpunb.units import duration_text, money_text
 
@@ -28,7 +29,7 @@ SAME_SHARE = 0.02
 @verb(
     "cost",
     reads=True,
-    example="cost\ncost --by day --since 7d\ncost --by run -s train\ncost --ask",
+    example="cost\ncost --by day --since 7d\ncost --by run -s train\ncost --ask\ncost --invoices",
     session=True,
 )
 @click.option(
@@ -47,7 +48,12 @@ SAME_SHARE = 0.02
     help="How far back, or ever.",
 )
 @click.option("--ask", is_flag=True, help="Ask the clouds what they count, and show the difference.")
-def command(context: Context, *, session: str | None, by: str, since: float, ask: bool) -> Result:
+@click.option(
+    "--invoices", is_flag=True, help="Instead: invoices and the audit log, of each cloud that shows them."
+)
+def command(
+    context: Context, *, session: str | None, by: str, since: float, ask: bool, invoices: bool
+) -> Result:
     """Show what was spent: gpu, disk and bandwidth, in the steps that each cloud bills.
 
     It reads this machine's ledger; what a cloud itself said is shown where it has said so, at the
@@ -55,6 +61,14 @@ def command(context: Context, *, session: str | None, by: str, since: float, ask
     """
     from gpunb.sessions import spending
 
+    if invoices:
+        from gpunb.commands import papers
+
+        if session or ask or by != "session":
+            other = "--session" if session else "--ask" if ask else f"--by {by}"
+            msg = f"--invoices: shows accounts, so {other} has no meaning beside it"
+            raise BadInput(msg)
+        return papers.run(context, since)
     ledger = context.ledger
     begin = 0.0 if since == float("inf") else max(0.0, time.time() - since)
     wanted = context.session(session).id if session else None

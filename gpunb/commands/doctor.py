@@ -216,8 +216,9 @@ def _clouds(context: Context) -> Iterator[Finding]:
         else:
             money = "" if account.balance_usd is None else f", balance {money_text(account.balance_usd)}"
             who = f" as {account.user}" if account.user else ""
+            purse = f", spends from {account.spends_from}" if account.spends_from else ""
             yield Finding(
-                f"cloud {name}", "ok", f"{kind.title} answers{who}{money} {account.message}".rstrip()
+                f"cloud {name}", "ok", f"{kind.title} answers{who}{money}{purse} {account.message}".rstrip()
             )
             yield from _strays(context, provider)
             yield from _volumes(context.ledger, provider)

@@ -97,6 +97,7 @@ def command(
         "provider": provider,
         "user": account.user,
         "balance_usd": account.balance_usd,
+        "spends_from": account.spends_from,
         "stored": place,
         "scoped": scoped,
         "terms_accepted": accept_terms,
@@ -163,6 +164,7 @@ def _shown(title: str, account: Account, place: str, *, scoped: bool) -> list[Bl
             [
                 ("account", account.user),
                 ("balance", balance),
+                ("spends from", account.spends_from or None),
                 ("kept in", place),
                 ("the key", "a new one that may do no more than gpunb needs" if scoped else None),
                 ("next", "gpunb offers --gpu H100 shows what can be rented now"),

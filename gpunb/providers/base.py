@@ -327,12 +327,19 @@ class Instance:
 
 @dataclass(slots=True, kw_only=True)
 class Account:
-    """The account behind a key: what a harmless call says of it."""
+    """The account behind a key: what a harmless call says of it.
+
+    Attributes
+    ----------
+    spends_from
+        Whose money a rental by this key costs, where the cloud says so and it is worth a word.
+    """
 
     provider: str
     user: str = ""
     balance_usd: float | None = None
     message: str = ""
+    spends_from: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

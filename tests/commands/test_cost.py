@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING
 
+import keyring
 import pytest
+from keyring.backends.fail import Keyring as NoKeyring
+from support.clouds import simulated
+
+from gpunb.sim.money import Account
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,3 +70,55 @@ def test_words_that_are_none(gpunb: Gpunb) -> None:
     assert "--by" in gpunb("cost", "--by", "week").err
     assert "there is no session 'nobody'" in gpunb("receipts", "nobody").err
     assert "there is no session 'nobody'" in gpunb("cost", "-s", "nobody").err
+
+
+def test_invoices_and_the_audit_log_of_a_simulated_account(gpunb: Gpunb) -> None:
+    with simulated(("vast", "sesterce"), real=False, active=True) as simulation:
+        cloud = simulation["vast"]
+        assert gpunb("volumes", "--create", "kept", "--size", "10", "--cloud", "vast", "--yes").code == 0
+        ran = gpunb("cost", "--invoices", "--since", "7d", "--json")
+        assert ran.code == 0, ran.err
+        assert ran.json["accounts"] == [
+            {"provider": "vast", "user": "sim@example.org", "spends_from": "the credit of account 4711"}
+        ]
+        (paid,) = ran.json["invoices"]
+        assert (paid["kind"], paid["usd"]) == ("credit", 100.0)
+        assert "PUT /api/v0/volumes/" in [one["what"] for one in ran.json["audit"]]
+        assert cloud.key not in ran.out
+        text = gpunb("cost", "--invoices").out
+        assert "spends the credit of account 4711" in text
+        assert "$100" in text
+        assert "no invoices and no audit log by API: Sesterce" in text
+        # what the key may not read is said, and hides nothing else
+        cloud.scopes[cloud.key] = (frozenset({"billing_read"}), None)
+        narrow = gpunb("cost", "--invoices")
+        assert narrow.code == 0
+        assert "the audit log could not be asked" in narrow.out
+        assert "$100" in narrow.out
+
+
+def test_a_sub_account_is_told_that_it_spends_its_own_credit(
+    gpunb: Gpunb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "get_keyring", NoKeyring)
+    monkeypatch.delenv("VAST_API_KEY", raising=False)
+    with simulated(("vast",), real=False, active=False) as simulation:
+        cloud = simulation["vast"]
+        parent = cloud.accounts[cloud.key]
+        data = {"id": 815, "email": "sub@example.org", "parent": parent}
+        cloud.accounts["sub-key"] = Account("sub-key", user="sub", deposit=7.0, data=data)
+        monkeypatch.setenv("GPUNB_PROVIDERS__VAST__BASE_URL", simulation.description()["vast"]["base_url"])
+        monkeypatch.setattr("sys.stdin", io.StringIO("sub-key\n"))
+        ran = gpunb("login", "vast", "--stdin", "--json")
+        assert ran.code == 0, ran.err
+        assert ran.json["user"] == "sub@example.org"
+        assert ran.json["balance_usd"] == 7.0
+        assert ran.json["spends_from"] == "its own credit, as sub-account 815 of account 4711"
+        assert "sub-account 815 of account 4711" in " ".join(gpunb("doctor").out.split())
+
+
+@pytest.mark.parametrize("more", [("--ask",), ("--by", "day"), ("-s", "x")])
+def test_invoices_are_of_accounts_not_of_sessions(gpunb: Gpunb, more: tuple[str, ...]) -> None:
+    ran = gpunb("cost", "--invoices", *more)
+    assert ran.code == 2
+    assert "--invoices: shows accounts" in ran.err

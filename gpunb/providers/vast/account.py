@@ -33,11 +33,21 @@ class User(Wire):
     email: str = ""
     credit: float | None = None
     balance: float | None = None
+    parent_id: int | None = None
 
     @property
     def left(self) -> float | None:
         """US dollars that can be spent."""
         return self.credit if self.credit is not None else self.balance
+
+    @property
+    def spends_from(self) -> str:
+        """Whose money a rental costs; a sub-account has credit of its own."""
+        if self.id is None:
+            return ""
+        if self.parent_id is not None:
+            return f"its own credit, as sub-account {self.id} of account {self.parent_id}"
+        return f"the credit of account {self.id}"
 
 
 class Template(Wire):

@@ -66,6 +66,8 @@ RATES: Mapping[str, Rate | float] = {
     "POST /api/v0/ssh/": 1.0,
     "POST /api/v0/instances/{id}/ssh/": 1.0,
     "GET /api/v0/charges/": 1.0,
+    "GET /api/v1/invoices/": 3.0,
+    "GET /api/v0/audit_logs/": 2.0,
     "GET /api/v0/secrets/": 5.0,
     "POST /api/v0/secrets/": 3.0,
     "POST /api/v0/auth/apikeys/": 2.0,

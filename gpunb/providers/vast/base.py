@@ -90,6 +90,10 @@ class VastBase(Provider):
         for _ in range(_MOST_PAGES):
             query = api.query(limit=limit, after_token=token, **params)
             page = self._call("GET", path, params=query)
+            if isinstance(page, dict) and page.get("success") is False:  # with an empty list, and 200
+                said = clean(page.get("msg") or page.get("error") or page, 120)
+                msg = f"Vast.ai does not say the {what}: {said}"
+                raise BadAnswer(msg, provider=self.name)
             out.extend(rows(page, field, provider=self.name, what=what))
             following = page.get("next_token")
             if not following:

@@ -42,6 +42,7 @@ from gpunb.providers.vast.cloudcopy import VastCloudCopy
 from gpunb.providers.vast.instances import map_instance
 from gpunb.providers.vast.offers import map_offers
 from gpunb.providers.vast.onstart import HOST_KEY
+from gpunb.providers.vast.papers import VastPapers
 from gpunb.providers.vast.volumes import VastVolumes
 from gpunb.providers.wire import rows
 from gpunb.units import price_text
@@ -69,7 +70,7 @@ def _key(row: Any, at: int) -> object:
     return ident if isinstance(ident, (int, str)) else f"row {at}"
 
 
-class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
+class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
     """Vast.ai.
 
     Settings
@@ -114,6 +115,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount):
             provider=self.name,
             user=clean(user.email or user.username or str(user.id or "")),
             balance_usd=user.left,
+            spends_from=user.spends_from,
         )
 
     def balance(self) -> float | None:

@@ -179,7 +179,9 @@ class PaperRoutes(Cloud):
                 "args": "{}",
             }
             for call in reversed(self.calls)
-            if call.method != "GET" and call.path.startswith("/api/")
+            if call.method != "GET"
+            and call.path.startswith("/api/")
+            and not call.endpoint.startswith("search")
         ]
         return JSONResponse(rows)
 
