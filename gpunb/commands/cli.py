@@ -59,6 +59,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "stop": "Stop a session and keep its disk.",
         "start": "Start a stopped session.",
         "reboot": "Restart a session's machine; its disk stays.",
+        "snapshot": "Push a machine's container to your registry as an image.",
         "rename": "Give a session another name.",
         "bid": "Change the bid for an interruptible machine.",
         "prepay": "Pay for a machine in advance, for a discount.",
@@ -99,6 +100,8 @@ GROUPS: dict[str, dict[str, str]] = {
     "Account": {
         "login": "Check a cloud's key and keep it.",
         "logout": "Forget a cloud's key.",
+        "keys": "Show your keys at the clouds, and revoke one.",
+        "variables": "Show and set what a cloud gives every container of yours.",
         "trust": "Show or set how far a session's host is trusted.",
         "doctor": "Check the installation, the clouds' keys and the ledger.",
         "config": "Show each setting and where it comes from.",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gpunb.providers import Provider, RegistryLogin
     from gpunb.sessions.lifecycle import RentRequest
 
-__all__ = ["NAMES", "ask_secret", "options", "read", "with_template"]
+__all__ = ["NAMES", "ask_secret", "options", "read", "registry", "with_template"]
 
 #: The options' names, as `read` takes them.
 NAMES = ("image", "env", "port", "onstart", "entrypoint", "template", "registry_login")
@@ -95,7 +95,7 @@ def read(
         "onstart": _script(onstart) if onstart is not None else "",
         "entrypoint": (entrypoint or "").strip(),
         "template": template or "",
-        "login": _login(context, registry_login) if registry_login is not None else None,
+        "login": registry(context, "rent", registry_login) if registry_login is not None else None,
     }
 
 
@@ -112,19 +112,26 @@ def _script(given: str) -> str:
     return text
 
 
-def _login(context: Context, given: str) -> RegistryLogin:
+def registry(context: Context, verb: str, given: str, *, undone: str = "nothing was rented") -> RegistryLogin:
+    """The login for ``[USER@]SERVER``: found where it is kept, or asked for.
+
+    Raises
+    ------
+    BadInput
+        It is of another shape, or nobody can be asked.
+    """
     from gpunb.providers import RegistryLogin, registries
 
-    user, server = registries.split(given)
+    user, server = registries.split(verb, given, undone=undone)
     found = registries.find(server, user)
     if found is not None:
         context.tell(Note(f"{server}: {found[0]}, with the password from {found[1].source}", "dim"))
         return RegistryLogin(server=server, user=found[0], password=found[1].key)
     if not user:
-        msg = f"rent --registry-login {server}: docker has kept no login of it, so it needs the user's name"
-        raise BadInput(msg, bill="nothing was rented", hint=f"--registry-login USER@{server}")
+        msg = f"{verb} --registry-login {server}: docker has kept no login of it, so it needs the user's name"
+        raise BadInput(msg, bill=undone, hint=f"--registry-login USER@{server}")
     hint = f"set {registries.VARIABLE}, or docker login {server}"
-    password = ask_secret(context, f"password of {user} at {server}", undone="nothing was rented", hint=hint)
+    password = ask_secret(context, f"password of {user} at {server}", undone=undone, hint=hint)
     return RegistryLogin(server=server, user=user, password=password)
 
 

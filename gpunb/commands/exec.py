@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import shlex
 import sys
 import threading
 from typing import IO, TYPE_CHECKING, Any
@@ -10,18 +11,20 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from gpunb.commands.result import Note, Result
-from gpunb.commands.verb import verb
+from gpunb.commands.verb import no_use, verb
 from gpunb.errors import Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gpunb.commands.context import Context
+    from gpunb.sessions.model import Session
     from gpunb.ssh.channel import Channel
 
 __all__ = ["command"]
 
 CHUNK = 256 * 1024
+AT_REST = ("ls", "rm", "du")  # what Vast.ai runs for us on the disk of a stopped instance
 KILLED = 255  # a signal ended the command; ssh says the same
 
 
@@ -38,13 +41,17 @@ def command(context: Context, *, words: tuple[str, ...], stdin: bool, session: s
     """Run one command on the host and wait for it. Its words arrive as they are, unexpanded.
 
     For a pipe or a wildcard, name a shell: exec -- sh -c 'ls *.log | wc -l'. It ends with the
-    connection; `run` starts jobs that don't.
+    connection; `run` starts jobs that don't. ls, rm and du run on a stopped session, too (Vast).
     """
     from gpunb.sessions import reach
     from gpunb.sessions.activity import at_work
+    from gpunb.sessions.model import SessionState
     from gpunb.ssh import quote
 
     found = context.session(session)
+    if found.state is SessionState.STOPPED and words[0] in AT_REST:
+        no_use(f"{words[0]} on a stopped session", "stdin")
+        return _at_rest(context, found, words)
     with context.progress(f"connecting to {found.name}"):
         connection = reach.connection(found)
     safe = _Safe(found.trust)
@@ -64,6 +71,19 @@ def command(context: Context, *, words: tuple[str, ...], stdin: bool, session: s
     if context.as_json:
         data |= {name: "".join(parts) for name, parts in kept.items()}
     return Result(data, exit_code=code)
+
+
+def _at_rest(context: Context, found: Session, words: tuple[str, ...]) -> Result:
+    """``ls``, ``rm`` or ``du`` on the disk of a stopped session, by its cloud."""
+    provider: Any = context.provider(found.provider)
+    if not hasattr(provider, "execute"):
+        provider.refuse("run anything on a stopped instance")
+    with context.progress(f"{words[0]} on {found.name}"):
+        text: str = provider.execute(found.instance_id, shlex.join(words))
+    data = {"session": found.name, "exit_code": 0, "stdout": text, "stderr": ""}
+    if not context.as_json:
+        _Safe(found.trust).writer(sys.stdout)(text if text.endswith("\n") or not text else f"{text}\n")
+    return Result(data)
 
 
 class _Safe:

@@ -24,10 +24,12 @@ class Mount:
         self.volume, self.path = volume, path
 
     def fits(self, offer: Offer) -> bool:
-        """Whether the offer is where the volume is: on Vast its machine, on Sesterce its region."""
+        """Whether the offer is where the volume is: its machine or cluster (Vast), its region (Sesterce)."""
         if offer.provider != self.volume.provider:
             return False
         machine = getattr(self.volume, "machine_id", "")
+        if cluster := getattr(self.volume, "cluster_id", ""):
+            return str(offer.raw.get("cluster_id")) == cluster
         return offer.machine_id == machine if machine else offer.region == self.volume.place
 
     def text(self) -> str:

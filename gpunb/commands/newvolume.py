@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gpunb.commands.result import Note, Result
+from gpunb.commands.result import Note, Result, Table
 from gpunb.errors import BadInput, GpunbError, OutcomeUnknown
+from gpunb.presentation.columns import Column
 from gpunb.units import money_text, price_text
 
 if TYPE_CHECKING:
@@ -20,10 +23,11 @@ if TYPE_CHECKING:
     from gpunb.providers.sesterce import SesterceProvider
     from gpunb.providers.vast.volumes import VastVolumes
 
-__all__ = ["create"]
+__all__ = ["clone", "create", "offered"]
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,40}")
 _MONTH_H = 730.0
+_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,9 @@ class _Space:
     usd_gb_h: float
     least_gb: float
     make: Callable[[str], str]
+    most_gb: float | None = None
+    ends: float | None = None
+    offer: str = ""
 
 
 def create(
@@ -45,6 +52,7 @@ def create(
     *,
     size_gb: int | None,
     where: str | None,
+    network: bool = False,
     yes: bool,
 ) -> Result:
     """Rent a volume and say what it costs.
@@ -74,14 +82,16 @@ def create(
             msg = f"volumes --create {name}: {cloud.title} has a volume {name} of yours already"
             raise BadInput(msg, bill="nothing was rented", hint="gpunb volumes lists them")
     spaces = sorted(
-        (one for cloud in clouds for one in _spaces(cloud, size_gb, where)), key=lambda one: one.usd_gb_h
+        (one for cloud in clouds for one in _spaces(cloud, size_gb, where, network=network)),
+        key=lambda one: one.usd_gb_h,
     )
     space = _choose(spaces, name, size_gb, where)
     hourly = space.usd_gb_h * size_gb
     price = f"{price_text(hourly)} an hour ({money_text(hourly * _MONTH_H)} a month)"
+    end = _end(space.ends)
     what = f"volume {name}: {size_gb} GB at {space.cloud.title}, {space.place}, for {price} until deleted"
     question = Question(
-        text=f"Rent {what}, with or without a machine. No lease ends it.",
+        text=f"Rent {what}, with or without a machine. No lease ends it{end}.",
         prompt="Rent it?",
         undone="nothing was rented",
         needed=hourly != 0,
@@ -103,6 +113,104 @@ def create(
     }
     hint = f"use it: rent --volume {name}:/data; end it: volumes --delete {ident}"
     return Result(data, Note(f"rented {what}", "ok"), Note(hint, "dim"))
+
+
+def _end(ends: float | None) -> str:
+    """That a host's contract ends, and the data with it."""
+    return (
+        ""
+        if ends is None
+        else f"; its host's contract ends on {time.strftime('%Y-%m-%d', time.localtime(ends))}"
+    )
+
+
+def offered(clouds: Sequence[Provider], size_gb: int, *, network: bool) -> Result:
+    """Where a volume can be rented now, the cheapest first."""
+    found = sorted(
+        (one for cloud in clouds for one in _spaces(cloud, size_gb, None, network=network)),
+        key=lambda one: one.usd_gb_h,
+    )
+    data = [
+        {
+            "provider": one.cloud.name,
+            "where": one.where,
+            "place": one.place,
+            "usd_h": one.usd_gb_h * size_gb,
+            "least_gb": one.least_gb,
+            "most_gb": one.most_gb,
+            "ends": one.ends,
+        }
+        for one in found
+    ]
+    rows = [
+        [
+            one.cloud.name,
+            one.place,
+            "" if one.most_gb is None else f"{one.most_gb:g}",
+            "" if one.ends is None else time.strftime("%Y-%m-%d", time.localtime(one.ends)),
+            price_text(one.usd_gb_h * size_gb),
+        ]
+        for one in found[:_SHOWN]
+    ]
+    heads = [
+        Column("cloud"),
+        Column("where", wrap=True),
+        Column("GB at most", right=True, drop=2),
+        Column("until", drop=1),
+        Column(f"$/h for {size_gb} GB", right=True),
+    ]
+    if not rows:
+        return Result(data, Note(f"no cloud has room for {size_gb} GB", "dim"))
+    note = f"{len(found) - len(rows)} more; " if len(found) > len(rows) else ""
+    return Result(
+        data, Table(heads, rows), Note(f"{note}volumes --create NAME --size {size_gb} --where ID", "dim")
+    )
+
+
+def clone(
+    context: Context, cloud: Provider, volume: Volume, *, size_gb: int | None, where: str | None, yes: bool
+) -> Result:
+    """A second volume with the same data on another machine; the two are not kept the same.
+
+    Raises
+    ------
+    BadInput
+        The cloud can't, or has no room there.
+    """
+    from gpunb.services.confirmations import Question
+    from gpunb.sessions import volumes
+
+    copy: Any = getattr(cloud, "clone_volume", None)
+    if copy is None:
+        cloud.refuse("copy a volume onto another machine")
+    size, name = size_gb or math.ceil(volume.size_gb), volumes.short(volume.name) or volume.id
+    if size < volume.size_gb:
+        msg = f"volumes --clone {name}: --size {size} is less than its {volume.size_gb:g} GB"
+        raise BadInput(msg, bill="nothing was rented")
+    spaces = [one for one in _spaces(cloud, size, where) if one.place.split()[:2] != volume.place.split()[:2]]
+    space = _choose(sorted(spaces, key=lambda one: one.usd_gb_h), name, size, where)
+    hourly = space.usd_gb_h * size
+    price = price_text(hourly)
+    what = f"a copy of volume {name}: {size} GB at {cloud.title}, {space.place}, for {price} an hour"
+    question = Question(
+        text=f"Rent {what} until deleted; the copy's traffic is billed. No lease ends it{_end(space.ends)}.",
+        prompt="Rent it?",
+        undone="nothing was rented",
+    )
+    if not context.confirm(question, yes=yes):
+        return Result({"created": False}, Note("nothing was rented", "dim"), exit_code=1)
+    before = {one.id for one in cloud.volumes()}
+    with context.progress(f"clone volume {name}"):
+        copy(volume.id, space.offer, size_gb=size)
+        made = [one.id for one in cloud.volumes() if one.id not in before]
+    ident = made[0] if made else ""
+    data = {"created": True, "provider": cloud.name, "id": ident, "where": space.where, "size_gb": size}
+    hint = f"volumes --delete {ident}" if ident else "gpunb volumes"
+    return Result(
+        data,
+        Note(f"rented {what}", "ok"),
+        Note(f"use it: rent --volume {ident}:/data; end it: {hint}", "dim"),
+    )
 
 
 def _make(space: _Space, label: str) -> str:
@@ -135,34 +243,43 @@ def _choose(spaces: list[_Space], name: str, size_gb: int, where: str | None) ->
     raise BadInput(msg, bill="nothing was rented", hint=hint)
 
 
-def _spaces(cloud: Provider, size_gb: int, where: str | None) -> Iterator[_Space]:
+def _spaces(cloud: Provider, size_gb: int, where: str | None, *, network: bool = False) -> Iterator[_Space]:
     from gpunb.providers.sesterce import SesterceProvider
     from gpunb.providers.vast.volumes import VastVolumes
 
     if isinstance(cloud, VastVolumes):
-        yield from _on_vast(cloud, size_gb, where)
-    elif isinstance(cloud, SesterceProvider):
+        yield from _on_vast(cloud, size_gb, where, network=network)
+    elif not network and isinstance(cloud, SesterceProvider):
         yield from _on_sesterce(cloud, size_gb, where)
 
 
-def _on_vast(cloud: VastVolumes, size_gb: int, where: str | None) -> Iterator[_Space]:
+def _on_vast(
+    cloud: VastVolumes, size_gb: int, where: str | None, *, network: bool = False
+) -> Iterator[_Space]:
     """On one machine; without `where`, on one that can be rented now, else the volume would lie idle."""
     from gpunb.providers import OfferQuery
 
     if where is not None and not where.isdecimal():
         return
-    found = cloud.search_volumes(size_gb, machine_id=where)
+    found = cloud.search_volumes(size_gb, machine_id=None if network else where, network=network)
     if where is None:
-        free = {offer.machine_id for offer in cloud.search(OfferQuery())}
-        found = [one for one in found if one.machine_id in free]
+        offers = cloud.search(OfferQuery())
+        free = {str(one.raw.get("cluster_id")) if network else one.machine_id for one in offers}
+        found = [one for one in found if (one.cluster_id if network else one.machine_id) in free]
+    elif network:
+        found = [one for one in found if one.cluster_id == where]
     for one in found:
+        at = one.cluster_id if network else one.machine_id
         yield _Space(
             cloud=cloud,
-            where=one.machine_id,
-            place=f"machine {one.machine_id} {one.place}".rstrip(),
+            where=at,
+            place=f"{'cluster' if network else 'machine'} {at} {one.place}".rstrip(),
             usd_gb_h=one.usd_gb_h,
             least_gb=1.0,
-            make=partial(cloud.create_volume, one.id, size_gb),
+            make=partial(cloud.create_volume, one.id, size_gb, network=network),
+            most_gb=one.max_gb,
+            ends=one.ends,
+            offer=one.id,
         )
 
 

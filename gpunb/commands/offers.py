@@ -8,7 +8,7 @@ import click
 
 from gpunb.commands import market
 from gpunb.commands.result import Block, Note, Result
-from gpunb.commands.verb import verb
+from gpunb.commands.verb import no_use, verb
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -35,13 +35,30 @@ SHOWN = 15
     help=f"How many to show. [default: the query's limit, else {SHOWN}]",
 )
 @click.option("--why", is_flag=True, help="Explain the ranking and what was filtered out.")
+@click.option("--images", is_flag=True, help="The images that the cloud knows and offers (Fluence) instead.")
+@click.option("--templates", metavar="WORD", help="Templates with this word in their name (Vast) instead.")
+@click.option("--reports", metavar="MACHINE", help="What renters reported of this machine (Vast) instead.")
 def command(
-    context: Context, *, query: tuple[str, ...], limit: int | None, why: bool, **flags: Any
+    context: Context,
+    *,
+    query: tuple[str, ...],
+    limit: int | None,
+    why: bool,
+    images: bool,
+    templates: str | None,
+    reports: str | None,
+    **flags: Any,
 ) -> Result:
     """Find machines that can be rented now, best first: price for the whole time, waiting and risk.
 
     QUERY is a condition in words, as 'gpu = H100 and price < 3 order by total'.
     """
+    if images or templates is not None or reports is not None:
+        from gpunb.commands import beside
+
+        mode = "--images" if images else "--templates" if templates is not None else "--reports"
+        no_use(mode, "query", "limit", "why", *(name for name in flags if name != "cloud"))
+        return beside.shown(context, flags["cloud"], images=images, templates=templates, machine=reports)
     found = market.find(context, query, limit=limit, **flags)
     if found.query.limit is None:
         found.rows = found.rows[:SHOWN]

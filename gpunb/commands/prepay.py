@@ -24,7 +24,7 @@ __all__ = ["command"]
     asks=True,
     session=True,
     first="typed",
-    example="prepay\nprepay train --for 30d\nprepay train 576",
+    example="prepay\nprepay --for 30d\nprepay train 576",
 )
 @click.argument("amount", required=False, metavar="[USD]", type=MONEY)
 @click.option("--for", "length", type=DURATION, metavar="TIME", help="So much as that long costs: 30d, 90d.")

@@ -9,7 +9,7 @@ import click
 
 from gpunb import paths
 from gpunb.commands.result import Block, Note, Result
-from gpunb.commands.verb import verb
+from gpunb.commands.verb import no_use, verb
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -18,16 +18,23 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("ps", reads=True, example="ps\nps --all")
+@verb("ps", reads=True, example="ps\nps --all\nps --account")
 @click.option("-a", "--all", "all_", is_flag=True, help="Sessions that have ended, too.")
-def command(context: Context, *, all_: bool) -> Result:
+@click.option("--account", is_flag=True, help="Ask the clouds for ALL instances of your accounts instead.")
+def command(context: Context, *, all_: bool, account: bool) -> Result:
     """Show the sessions, what they run and what they cost.
 
-    It reads this machine's ledger only, so it is quick and works without a network.
+    It reads this machine's ledger only, so it is quick and works without a network. With --account
+    it asks the clouds what else your accounts have and pay for: by other programs, or by their pages.
     """
     from gpunb.commands import views
     from gpunb.sessions import funds
 
+    if account:
+        no_use("--account", "all_")
+        from gpunb.commands.instances import instances
+
+        return instances(context)
     ledger = context.ledger
     now = time.time()
     sessions = ledger.sessions(alive=not all_)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import verb
 from gpunb.units import costs_text
@@ -14,8 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("reboot", asks=True, session=True, example="reboot\nreboot train --yes")
-def command(context: Context, *, session: str | None, yes: bool) -> Result:
+@verb("reboot", asks=True, session=True, example="reboot\nreboot train --yes\nreboot train --recycle")
+@click.option(
+    "--recycle", is_flag=True, help="Make the container anew from its image; its files are lost (Vast)."
+)
+def command(context: Context, *, recycle: bool, session: str | None, yes: bool) -> Result:
     """Restart the machine. Files stay, runs and variables end; it is billed all the time.
 
     Vast.ai and local can; the other clouds have no such call.
@@ -28,12 +33,14 @@ def command(context: Context, *, session: str | None, yes: bool) -> Result:
     provider = context.provider(found.provider)
     if not provider.can(Capability.REBOOT):
         provider.refuse("reboot an instance")
-    if not context.confirm(to_reboot(context.ledger, found), yes=yes):
+    if recycle and not provider.can(Capability.RECYCLE):
+        provider.refuse("make a container anew and keep its GPU")
+    if not context.confirm(to_reboot(context.ledger, found, recycle=recycle), yes=yes):
         return Result(
             {"session": found.name, "rebooted": False}, Note("nothing was changed", "dim"), exit_code=1
         )
     with context.progress(f"reboot {found.name}") as progress:
-        found = reboot(context.ledger, provider, found, progress=progress)
+        found = reboot(context.ledger, provider, found, recycle=recycle, progress=progress)
     costs = costs_text(found.hourly)
     return Result(
         {"session": found.name, "rebooted": True, "state": found.state.value},

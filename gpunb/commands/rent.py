@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,9 @@ __all__ = ["command"]
 @click.option(
     "--budget", type=OrNever(MONEY, "none"), metavar="USD", help="End before the cost exceeds this, or none."
 )
+@click.option(
+    "--bid", type=MONEY, metavar="USD", help="With --spot: bid so much an hour, not the least that wins."
+)
 @click.option("--count-ssh", is_flag=True, help="Count SSH logins as activity.")
 @container.options
 @click.option("--python", metavar="PATH", help="The host's Python for cells. [default: found there]")
@@ -74,6 +78,7 @@ def command(
     name: str | None,
     idle: float | None,
     budget: float | None,
+    bid: float | None,
     count_ssh: bool,
     python: str | None,
     requirements: str | None,
@@ -105,6 +110,7 @@ def command(
         _check_name(context, name)
     found = market.find(context, query, length=length, limit=None, disk=disk, **flags)
     rows = found.rows if offer is None else market.chosen(found.rows, offer, whole=yes)
+    rows = _at_bid(rows, bid, spot=bool(flags.get("spot")))
     if not rows:
         raise _nothing(context, found, offer)
     disks: list[mounts.Mount] = []
@@ -131,9 +137,7 @@ def command(
         rows = renting.fitting(context.provider, rows, asked)
     most = None if flags.get("max_price") is None else units.money(str(flags["max_price"]))
     rows, agreed, question = _affordable(context, rows, asked, most)
-    if rows[0].offer.rental == "reserved":
-        plan = reservations.of_offer(rows[0].offer, agreed.hours)
-        reservations.affordable(context.provider(rows[0].offer.provider), plan)
+    reservations.check(context.provider, rows[0].offer, agreed.hours)
     if disks:
         context.tell(*(Note(f"volume {disk.text()}") for disk in disks))
     if yes and question.needed:
@@ -181,6 +185,21 @@ def _affordable(
                 raise
             rows = rest
             context.tell(Note(f"{err.message}: its offers are left out", "warn"))
+
+
+def _at_bid(rows: list[Ranked], bid: float | None, *, spot: bool) -> list[Ranked]:
+    """The offers that `bid` dollars an hour win now, at that price: what is bid is paid."""
+    if bid is None:
+        return rows
+    if not spot:
+        msg = "rent --bid: only interruptible machines take bids"
+        raise BadInput(msg, bill="nothing was rented", hint="add --spot")
+    won = [row for row in rows if row.offer.usd_h <= bid + 1e-9]
+    if rows and not won:
+        least = min(row.offer.usd_h for row in rows)
+        msg = f"rent --bid {bid:g}: wins none of {len(rows)} offers; {hourly_text(least)} wins one"
+        raise BadInput(msg, bill="nothing was rented")
+    return [replace(row, offer=replace(row.offer, usd_h=bid)) for row in won]
 
 
 def _bare(context: Context) -> bool:

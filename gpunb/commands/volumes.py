@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,12 +24,18 @@ __all__ = ["command"]
 @verb(
     "volumes",
     asks=True,
-    example="volumes\nvolumes --create data --size 100\nvolumes --cloud vast --delete 4711 --yes",
+    example=(
+        "volumes\nvolumes --create data --size 100\nvolumes --offers --size 100\n"
+        "volumes --clone data --where 5512\nvolumes --cloud vast --delete 4711 --yes"
+    ),
 )
 @click.option("--cloud", metavar="NAME", help="Only this cloud. [default: those in use that have volumes]")
 @click.option("--create", "create", metavar="NAME", help="Rent a volume; it costs until it is deleted.")
-@click.option("--size", type=click.IntRange(1, 1_000_000), metavar="GB", help="With --create: how large.")
-@click.option("--where", metavar="PLACE", help="With --create: a machine's id on Vast.ai, a Sesterce region.")
+@click.option("--size", type=click.IntRange(1, 1_000_000), metavar="GB", help="How large.")
+@click.option("--where", metavar="PLACE", help="A machine's (or cluster's) id on Vast.ai, a Sesterce region.")
+@click.option("--network", is_flag=True, help="A volume on a cluster's network: for all its machines (Vast).")
+@click.option("--offers", "offers", is_flag=True, help="Where a volume can be rented now, and at what price.")
+@click.option("--clone", "clone", metavar="ID", help="Rent a second one with the same data elsewhere (Vast).")
 @click.option("--delete", "delete", metavar="ID", help="End this volume, its data and its bill.")
 def command(
     context: Context,
@@ -37,25 +44,32 @@ def command(
     create: str | None,
     size: int | None,
     where: str | None,
+    network: bool,
+    offers: bool,
+    clone: str | None,
     delete: str | None,
     yes: bool,
 ) -> Result:
     """Show the volumes of your accounts: each costs until it is deleted, also without a machine.
 
     Vast.ai and Sesterce have volumes. One can be used where it is only: on Vast.ai on its one
-    machine, on Sesterce in its region. No lease ends a volume, and gpunb never ends one unasked.
+    machine or in its cluster, on Sesterce in its region. No lease ends a volume, and gpunb never
+    ends one unasked.
     """
     from gpunb.sessions import volumes as kept
 
-    if create is not None and delete is not None:
-        msg = "volumes: takes --create or --delete, not both"
+    if (create is not None) + (delete is not None) + (clone is not None) + offers > 1:
+        msg = "volumes: takes --create, --clone, --offers or --delete, not both"
         raise BadInput(msg)
-    if create is None and (size is not None or where is not None):
-        msg = "volumes --size, --where: are for --create"
+    making = create is not None or clone is not None or offers
+    if (not making and (size is not None or where is not None)) or (network and clone is not None):
+        msg = "volumes --size, --where and --network: are for --create, --offers or --clone"
         raise BadInput(msg)
+    if offers:
+        return newvolume.offered(_clouds(context, cloud), size or 100, network=network)
     if create is not None:
         clouds = _clouds(context, cloud)
-        return newvolume.create(context, clouds, create, size_gb=size, where=where, yes=yes)
+        return newvolume.create(context, clouds, create, size_gb=size, where=where, network=network, yes=yes)
     notes: list[Block] = []
     found: list[tuple[Provider, Volume]] = []
     for one in _clouds(context, cloud):
@@ -67,6 +81,9 @@ def command(
             if cloud is not None or delete is not None:
                 raise
             notes.append(Note(f"{one.name}: {err.message}", "warn"))
+    if clone is not None:
+        one, volume = _one(found, "clone", clone)
+        return newvolume.clone(context, one, volume, size_gb=size, where=where, yes=yes)
     if delete is not None:
         return _delete(context, found, delete, yes=yes)
     known = [volume.usd_h for _, volume in found if volume.usd_h is not None]
@@ -81,11 +98,12 @@ def command(
             volume.place,
             f"{volume.size_gb:g}",
             ", ".join(volume.instances),
+            "" if volume.ends is None else time.strftime("%Y-%m-%d", time.localtime(volume.ends)),
             "" if volume.usd_h is None else price_text(volume.usd_h),
         ]
         for _, volume in found
     ]
-    total = ["total", "", "", "", f"{sum(volume.size_gb for _, volume in found):g}", "", ""]
+    total = ["total", "", "", "", f"{sum(volume.size_gb for _, volume in found):g}", "", "", ""]
     total[-1] = price_text(sum(known)) if known else ""
     heads = [
         Column("cloud"),
@@ -94,6 +112,7 @@ def command(
         Column("where", drop=2, wrap=True),
         Column("GB", right=True, drop=3),
         Column("used by", drop=1, wrap=True),
+        Column("until", drop=4),
         Column("$/h", right=True),
     ]
     text = "each costs until it is deleted: gpunb volumes --delete ID"
@@ -114,21 +133,25 @@ def _clouds(context: Context, cloud: str | None) -> list[Provider]:
     return [one for one in clouds if one.can(Capability.VOLUMES)]
 
 
+def _one(found: list[tuple[Provider, Volume]], what: str, ident: str) -> tuple[Provider, Volume]:
+    """The volume of that id or name."""
+    from gpunb.sessions import volumes as kept
+
+    chosen = [pair for pair in found if ident in (pair[1].id, pair[1].name, kept.short(pair[1].name))]
+    if len(chosen) != 1:
+        msg = (
+            f"volumes --{what} {ident!r}: {len(chosen) or 'none'} of {len(found)} volumes has that id or name"
+        )
+        bill = "nothing was deleted" if what == "delete" else "nothing was rented"
+        raise BadInput(msg, bill=bill, hint="gpunb volumes lists them")
+    return chosen[0]
+
+
 def _delete(context: Context, found: list[tuple[Provider, Volume]], ident: str, *, yes: bool) -> Result:
     from gpunb.services.questions import to_delete_volume
     from gpunb.sessions import volumes as kept
 
-    chosen = [
-        (cloud, volume)
-        for cloud, volume in found
-        if ident in (volume.id, volume.name, kept.short(volume.name))
-    ]
-    if len(chosen) != 1:
-        msg = (
-            f"volumes --delete {ident!r}: {len(chosen) or 'none'} of {len(found)} volumes has that id or name"
-        )
-        raise BadInput(msg, bill="nothing was deleted", hint="gpunb volumes lists them")
-    cloud, volume = chosen[0]
+    cloud, volume = _one(found, "delete", ident)
     if volume.instances:
         msg = f"volume {volume.id} is used by {', '.join(volume.instances)}"
         raise BadInput(msg, bill="nothing was deleted", hint="end that instance first")
@@ -157,5 +180,6 @@ def _data(context: Context, volume: Volume) -> dict[str, Any]:
         "place": volume.place,
         "size_gb": volume.size_gb,
         "usd_h": volume.usd_h,
+        "ends": volume.ends,
         "instances": list(volume.instances),
     }

@@ -47,6 +47,7 @@ class Capability(str, enum.Enum):
 
     STOP = "stop"
     REBOOT = "reboot"
+    RECYCLE = "recycle"
     SPOT = "spot"
     RESERVED = "reserved"
     VOLUMES = "volumes"
@@ -354,6 +355,8 @@ class Volume:
         US dollars an hour; None where the cloud does not say.
     instances
         Ids of the instances that it is attached to now, as far as known.
+    ends
+        When its host's contract, and with it the data, ends, Unix seconds; None where none is named.
     """
 
     provider: str
@@ -364,6 +367,7 @@ class Volume:
     place: str = ""
     status: str = ""
     instances: tuple[str, ...] = ()
+    ends: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -495,6 +499,10 @@ class Provider(ABC):
     def reboot(self, instance_id: str) -> None:
         """Restart the machine; the disk stays."""
         self.refuse("reboot an instance")
+
+    def recycle(self, instance_id: str) -> None:
+        """Make the container anew from its image; what is on its disk is lost, the GPU is kept."""
+        self.refuse("make a container anew and keep its GPU")
 
     def rename(self, instance_id: str, label: str) -> None:
         """Give it another label."""

@@ -28,7 +28,7 @@ VARIABLE = "GPUNB_REGISTRY_PASSWORD"
 _HUB = ("docker.io", "index.docker.io", "registry-1.docker.io", "https://index.docker.io/v1/")
 
 
-def split(given: str) -> tuple[str, str]:
+def split(verb: str, given: str, *, undone: str) -> tuple[str, str]:
     """``USER@SERVER`` or ``SERVER`` as user ("" if it is not said) and server.
 
     Raises
@@ -38,12 +38,12 @@ def split(given: str) -> tuple[str, str]:
     """
     user, _, server = given.rpartition("@")
     if not re.fullmatch(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?", server) or ("@" in given and not user):
-        msg = "rent --registry-login: must be USER@SERVER or SERVER, such as me@ghcr.io"
-        raise BadInput(msg, bill="nothing was rented", hint="the password is asked for, never typed there")
+        msg = f"{verb} --registry-login: must be USER@SERVER or SERVER, such as me@ghcr.io"
+        raise BadInput(msg, bill=undone, hint="the password is asked for, never typed there")
     if ":" in user or not user.isprintable() or " " in user:
-        msg = "rent --registry-login: takes no password: it would stay in the shell's history"
+        msg = f"{verb} --registry-login: takes no password: it would stay in the shell's history"
         hint = f"it is asked for, or read from {VARIABLE}, the keyring or docker's own settings"
-        raise BadInput(msg, bill="nothing was rented", hint=hint)
+        raise BadInput(msg, bill=undone, hint=hint)
     return user, server.lower()
 
 

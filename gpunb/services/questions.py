@@ -239,8 +239,17 @@ def to_start(ledger: Ledger, session: Session) -> Question:
     )
 
 
-def to_reboot(ledger: Ledger, session: Session) -> Question:
-    """Before the machine restarts."""
+def to_reboot(ledger: Ledger, session: Session, *, recycle: bool = False) -> Question:
+    """Before the machine restarts, or its container is made anew."""
+    if recycle:
+        lost = f" {', '.join(session.save)} is not brought back first." if session.save else ""
+        return Question(
+            text=f"Recycle {session.name}: the container is made anew from its image, and ALL its files and "
+            f"variables are lost, but those on a volume; it {costs_text(session.usd_h)} all the time.{lost}"
+            f"{_running(ledger, session)}",
+            prompt=f"recycle {session.name}?",
+            usd=0.0,
+        )
     return Question(
         text=f"Reboot {session.name}: variables are lost, files stay; "
         f"it {costs_text(session.usd_h)} all the time."

@@ -16,13 +16,13 @@ from gpunb.services.confirmations import Question
 from gpunb.units import duration_text, money_text, price_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from gpunb.providers import Offer, Provider
     from gpunb.sessions.ledger import Ledger
     from gpunb.sessions.model import Session
 
-__all__ = ["MONTH_H", "Plan", "affordable", "for_amount", "for_hours", "of_offer", "of_session", "paid"]
+__all__ = ["MONTH_H", "Plan", "check", "for_amount", "for_hours", "of_offer", "of_session", "paid"]
 __all__ += ["prepay", "to_prepay"]
 
 MONTH_H = 720.0
@@ -79,14 +79,19 @@ def of_offer(offer: Offer, hours: float) -> Plan:
     return for_hours(offer.usd_h, hours, most=_most(offer.raw))
 
 
-def affordable(provider: Provider, plan: Plan) -> None:
+def check(provider_of: Callable[[str], Provider], offer: Offer, hours: float) -> None:
     """Refuse a reservation that the account can't pay, where the cloud says what is on it.
 
     Raises
     ------
+    BadInput
+        It is for less than a month.
     NoFunds
         The balance is smaller than the payment.
     """
+    if offer.rental != "reserved":
+        return
+    plan, provider = of_offer(offer, hours), provider_of(offer.provider)
     balance = provider.check().balance_usd
     if balance is not None and balance < plan.usd:
         due = money_text(plan.usd)

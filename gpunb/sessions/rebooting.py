@@ -28,6 +28,7 @@ def reboot(
     provider: Provider,
     session: Session,
     *,
+    recycle: bool = False,
     progress: Progress = SILENT,
     host: Reach = HOST,
     timing: Timing | None = None,
@@ -35,6 +36,11 @@ def reboot(
     """Restart the machine and wait until it is ready again; it is billed all the time.
 
     Whatever fails here, nothing is destroyed: its disk holds the user's work.
+
+    Parameters
+    ----------
+    recycle
+        Whether the container is made anew from its image: then its disk is, too.
 
     Raises
     ------
@@ -54,10 +60,11 @@ def reboot(
         raise WrongState(msg)
     ledger.claim(session.id, times.claim_s)
     try:
-        ledger.note(session.id, "reboot", f"asking {provider.title} to reboot instance {session.instance_id}")
-        provider.reboot(session.instance_id)
+        what, act = ("recycle", provider.recycle) if recycle else ("reboot", provider.reboot)
+        ledger.note(session.id, what, f"asking {provider.title} to {what} instance {session.instance_id}")
+        act(session.instance_id)
         host.drop(session.id)
-        session = ledger.transition(session, SessionState.BOOTING, "rebooting", armed="")
+        session = ledger.transition(session, SessionState.BOOTING, f"{what.removesuffix('e')}ing", armed="")
         _begun(ledger, provider, session, times)
         return bring_up(
             ledger,

@@ -85,6 +85,9 @@ class Hosts(Protocol):
     def stop(self, host: Host) -> None:
         """Power off; the disk stays."""
 
+    def wipe(self, host: Host) -> None:
+        """Power off, and forget its disk; who may log in stays."""
+
     def start(self, host: Host) -> Host:
         """Power on again; the address may have changed."""
 
@@ -115,6 +118,9 @@ class PaperHosts:
         """Nothing to do."""
 
     def stop(self, host: Host) -> None:
+        """Nothing to do."""
+
+    def wipe(self, host: Host) -> None:
         """Nothing to do."""
 
     def start(self, host: Host) -> Host:

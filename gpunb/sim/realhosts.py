@@ -61,6 +61,11 @@ class RealHosts:
         """End its processes; its folder stays."""
         terminate(self.root / host.handle)
 
+    def wipe(self, host: Host) -> None:
+        """End its processes and forget its files, as a container that is made anew does."""
+        terminate(self.root / host.handle)
+        shutil.rmtree(self.root / host.handle / "home", ignore_errors=True)
+
     def start(self, host: Host) -> Host:
         """Again, on another port, as a rented machine that comes back has."""
         with self._lock:

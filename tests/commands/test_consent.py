@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import SecretStr
 from support.clouds import simulated
 
 from gpunb.commands.cli import VERBS
@@ -40,11 +41,21 @@ LINES: dict[str, list[list[str]]] = {
     "rent": [
         ["rent", "--cloud", "vast", "--gpu", "4090", "--for", "1h"],
         ["rent", "--cloud", "vast", "--spot"],
+        ["rent", "--cloud", "vast", "--spot", "--bid", "20"],
     ],
     "down": [["down", "one"], ["down", "--all"], ["down", "one", "--no-save"]],
     "stop": [["stop", "one"]],
     "start": [["start", "halted"]],
-    "reboot": [["reboot", "one"]],
+    "reboot": [["reboot", "one"], ["reboot", "one", "--recycle"]],
+    "snapshot": [["snapshot", "one", "me/x", "--registry-login", "me@ghcr.io"]],
+    "keys": [
+        ["keys", "--cloud", "vast", "--revoke", "api:APIKEY"],
+        ["keys", "one", "--revoke", "machine:KEY"],
+    ],
+    "variables": [
+        ["variables", "--set", "TOKEN"],
+        ["variables", "--delete", "KEPT"],
+    ],
     "restart": [["restart", "one"]],
     "extend": [
         ["extend", "one", "2h"],
@@ -59,6 +70,7 @@ LINES: dict[str, list[list[str]]] = {
     "volumes": [
         ["volumes", "--cloud", "vast", "--create", "data", "--size", "20"],
         ["volumes", "--cloud", "vast", "--delete", "scratch"],
+        ["volumes", "--cloud", "vast", "--clone", "scratch"],
     ],
 }
 
@@ -97,6 +109,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulation
                     lease = Lease(deadline=kept.created + 7200.0, idle_s=1800.0, budget_usd=5.0)
                     ledger.update(kept.id, lease=lease, stopped_usd_h=0.004)
             cloud.create_volume(cloud.search_volumes(20)[0].id, size_gb=20, name="scratch")
+            cloud.create_scoped_key("for another program")
+            cloud.set_env_var("KEPT", SecretStr("1"))
             simulation["vast"].afflict("price-increase", one.id, factor=1.5)
             cloud.close()
             yield simulation, home
@@ -104,7 +118,14 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulation
 
 def words(line: list[str], clouds: Simulation) -> list[str]:
     (increase,) = [m.data["increase"][0] for m in clouds["vast"].machines.values() if "increase" in m.data]
-    return [str(increase) if one == "INCREASE" else one for one in line]
+    account = clouds["vast"].accounts[clouds["vast"].key]
+    one = next(iter(clouds["vast"].machines.values()))
+    known = {
+        "INCREASE": str(increase),
+        "api:APIKEY": f"api:{account.data['api_keys'][0]['id']}",
+        "machine:KEY": f"machine:{next(iter(one.data['key_ids']))}",
+    }
+    return [known.get(word, word) for word in line]
 
 
 def everything(clouds: Simulation) -> Any:
@@ -124,6 +145,12 @@ def everything(clouds: Simulation) -> Any:
     }
     listed: Any = provider("vast", clouds.description()["vast"])
     volumes = [one.id for one in listed.volumes()]
+    kept = clouds["vast"].accounts[clouds["vast"].key].data
+    volumes += [
+        str(kept["secrets"]),
+        str(kept["api_keys"]),
+        str([m.data["key_ids"] for m in cloud.machines.values()]),
+    ]
     listed.close()
     with Ledger.open() as ledger:
         sessions = [(one, len(ledger.events(one.id))) for one in ledger.sessions(alive=False)]

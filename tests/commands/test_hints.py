@@ -200,12 +200,12 @@ def test_what_the_docs_say_to_type() -> None:
 @pytest.mark.parametrize(
     ("text", "bad"),
     [
-        ("gpunb rent --bid 0.2", ["rent --bid"]),
+        ("gpunb rent --offering 0.2", ["rent --offering"]),
         ("type gpunb down NAME --now, then gpunb ps", ["down --now"]),
         ("extend --money 3 sets one", ["extend --money"]),
-        ("gpunb run train.py -- --bid 3", []),
+        ("gpunb run train.py -- --offering 3", []),
         ("gpunb exec curl -O URL", []),
-        ("--bid 0.2", ["--bid"]),
+        ("--offering 0.2", ["--offering"]),
     ],
 )
 def test_what_can_not_be_typed_is_found(text: str, bad: list[str]) -> None:

@@ -169,6 +169,10 @@ class VastAccount(VastBase):
             raise BadAnswer(msg, provider=self.name)
         return [row for row in found if isinstance(row, dict)]
 
+    def delete_ssh_key(self, key_id: str) -> None:
+        """Remove one; running instances keep it."""
+        self._call("DELETE", f"/ssh/{number(key_id, 'key')}/", json={}, safe=True)
+
     # API keys
 
     def create_scoped_key(self, name: str = "gpunb") -> SecretStr:
@@ -220,7 +224,7 @@ class VastAccount(VastBase):
         word = "hash" if by_hash else "name"
         shown = ", ".join(f"{one.hash_id} ({clean(one.image, 60)})" for one in found[:5])
         msg = f"template {clean(wanted, 80)!r}: Vast.ai has {len(found) or 'none'} of that {word}"
-        hint = f"name one by its hash: {shown}" if found else "https://cloud.vast.ai/templates/ lists them"
+        hint = f"name one by its hash: {shown}" if found else "gpunb offers --templates WORD lists them"
         raise BadInput(msg, bill="nothing was rented", hint=hint)
 
     def machine_reports(self, machine_id: str) -> list[Report]:

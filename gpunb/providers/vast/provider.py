@@ -87,6 +87,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         {
             Capability.STOP,
             Capability.REBOOT,
+            Capability.RECYCLE,
             Capability.SPOT,
             Capability.RESERVED,
             Capability.VOLUMES,

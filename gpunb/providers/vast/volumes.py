@@ -1,4 +1,4 @@
-"""Vast's volumes: disks of one machine that stay, and are billed, when instances end."""
+"""Vast's volumes: disks of one machine, or of a cluster, that stay, and are billed, without instances."""
 
 from __future__ import annotations
 
@@ -22,20 +22,23 @@ __all__ = ["VastVolume", "VastVolumes", "VolumeOffer"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeOffer:
-    """Disk for rent on one machine; `usd_gb_h` is US dollars an hour for each GB."""
+    """Disk for rent on one machine or in one cluster; `usd_gb_h` is US dollars an hour for each GB."""
 
     id: str
     machine_id: str
     max_gb: float
     usd_gb_h: float
     place: str
+    cluster_id: str = ""
+    ends: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VastVolume(Volume):
-    """A rented volume. It can only be attached on `machine_id`, and can't grow."""
+    """A rented volume. It can only be attached on `machine_id`, or in `cluster_id`, and can't grow."""
 
     machine_id: str
+    cluster_id: str = ""
 
 
 class _OfferRow(Wire):
@@ -44,6 +47,8 @@ class _OfferRow(Wire):
     disk_space: float = 0.0
     storage_cost: float = 0.0
     geolocation: str = ""
+    cluster_id: int | None = None
+    end_date: float | None = None
 
 
 class _Row(Wire):
@@ -54,14 +59,18 @@ class _Row(Wire):
     storage_cost: float = 0.0
     storage_total_cost: float | None = None
     status: str = ""
+    cluster_id: int | None = None
+    end_date: float | None = None
     instances: list[Any] | None = None
 
 
 class VastVolumes(VastBase):
     """Search, rent, list, clone and delete volumes."""
 
-    def search_volumes(self, size_gb: float, *, machine_id: str | None = None) -> list[VolumeOffer]:
-        """Disk for rent, at least `size_gb` of it."""
+    def search_volumes(
+        self, size_gb: float, *, machine_id: str | None = None, network: bool = False
+    ) -> list[VolumeOffer]:
+        """Disk for rent, at least `size_gb` of it; with `network` on a cluster's network."""
         body: dict[str, Any] = {
             "verified": {"eq": True},
             "external": {"eq": False},
@@ -71,17 +80,18 @@ class VastVolumes(VastBase):
         }
         if machine_id is not None:
             body["machine_id"] = {"eq": int(number(machine_id, "machine"))}
-        answer = self._api.call("POST", "/api/v0/volumes/search/", json=body, safe=True, effect=False)
+        path = f"/api/v0/{'network_volumes' if network else 'volumes'}/search/"
+        answer = self._api.call("POST", path, json=body, safe=True, effect=False)
         found = rows(answer, "offers", provider=self.name, what="a search for volumes")
         return [_offer(parse(_OfferRow, row, provider=self.name, what="a volume offer")) for row in found]
 
-    def create_volume(self, offer_id: str, size_gb: float, name: str) -> str:
+    def create_volume(self, offer_id: str, size_gb: float, name: str, *, network: bool = False) -> str:
         """Rent a volume; returns its id. Never sent twice."""
         if not re.fullmatch(r"[A-Za-z0-9_]{1,64}", name):
             msg = f"volume name {clean(name, 70)!r} must be 1 to 64 letters, digits and _"
             raise BadInput(msg, bill="nothing was rented")
         body = {"id": int(number(offer_id, "volume offer")), "size": _size(size_gb), "name": name}
-        answer = self._call("PUT", "/volumes/", json=body)
+        answer = self._call("PUT", "/network_volumes/" if network else "/volumes/", json=body)
         made = answer.get("volume_id", answer.get("new_contract", answer.get("id")))
         named = re.fullmatch(r"V\.(\d+)", str(answer.get("volume_name") or ""))
         if made is None and named:  # rent_volume.yaml: a name and no id
@@ -149,18 +159,23 @@ def _offer(row: _OfferRow) -> VolumeOffer:
         max_gb=row.disk_space,
         usd_gb_h=row.storage_cost / HOURS_A_MONTH,
         place=place(row.geolocation)[0],
+        cluster_id=str(row.cluster_id or ""),
+        ends=row.end_date,
     )
 
 
 def _volume(row: _Row) -> VastVolume:
     usd_h = row.storage_total_cost
     machine = str(row.machine_id or "")
+    cluster = "" if machine else str(row.cluster_id or "")
     return VastVolume(
         provider=api.NAME,
         id=str(row.id),
         name=clean(row.label, 64),
         machine_id=machine,
-        place=f"machine {machine}" if machine else "",
+        cluster_id=cluster,
+        ends=row.end_date,
+        place=f"machine {machine}" if machine else f"cluster {cluster}" if cluster else "",
         size_gb=row.disk_space,
         usd_h=row.disk_space * row.storage_cost / HOURS_A_MONTH if usd_h is None else usd_h,
         status=clean(row.status, 40),

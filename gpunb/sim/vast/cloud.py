@@ -91,7 +91,8 @@ class VastCloud(
         now = self.clock.now()
         self.rigs = list(rigs(self.offer_count, self.seed))
         self.offers = {str(row["id"]): row for row in (market.offer_row(rig, now) for rig in self.rigs)}
-        self.volume_offers = {str(row["id"]): row for row in map(market.volume_row, self.rigs)}
+        local = [market.volume_row(rig, now) for rig in self.rigs]
+        self.volume_offers = {str(row["id"]): row for row in (*local, *market.network_rows(self.rigs, now))}
         #: a key's categories and the one instance that it may touch, where it is not a full key
         self.scopes: dict[str, tuple[frozenset[str], str | None]] = {}
         self.owners: dict[str, Account] = {}

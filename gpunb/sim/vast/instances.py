@@ -442,7 +442,7 @@ class InstanceRoutes(ReservedRoutes, Cloud):
         machine.data["rebooting"] = word
         machine.ready_at = self.clock.now() + min(self.boot_seconds, 10.0)
         if machine.host is not None:
-            self._later(self.hosts.stop, machine.host)
+            self._later(self.hosts.wipe if word == "recycling" else self.hosts.stop, machine.host)
             machine.booting = self._later(self.hosts.start, machine.host)
         self.change(machine, Phase.BOOTING, self.clock.now())
         return JSONResponse({"success": True})
@@ -468,10 +468,11 @@ class InstanceRoutes(ReservedRoutes, Cloud):
 
     async def snapshot(self, request: Request, instance_id: str) -> Response:
         """Only the answer; there is no image to push."""
-        self.machine(request, instance_id, "instance_write")
+        machine = self.machine(request, instance_id, "instance_write")
         body = await self.body(request)
         if not body.get("personal_repo"):
             raise self.deny(400, "personal_repo is needed")
+        machine.data["snapshot"] = body
         return JSONResponse({"success": True, "msg": "snapshot requested"})
 
 

@@ -11,7 +11,7 @@ from gpunb.sim.catalog import Rig
 __all__ = ["HOURS_A_MONTH", "BadFilterError", "matches", "offer_row", "priced", "sort_rows", "volume_row"]
 
 HOURS_A_MONTH = 720.0
-FIRST_OFFER, FIRST_VOLUME_OFFER = 9_000_000, 7_000_000
+FIRST_OFFER, FIRST_VOLUME_OFFER, FIRST_NETWORK_OFFER = 9_000_000, 7_000_000, 6_000_000
 DAY_S = 86_400.0
 
 _EU_CODES = {"DE": 276, "FR": 250, "GB": 826, "US": 840}
@@ -94,7 +94,7 @@ def offer_row(rig: Rig, now: float) -> dict[str, Any]:
         "start_date": now - 30 * DAY_S,
         "end_date": now + (3 + digest[3] % 90) * DAY_S,
         "vms_enabled": False,
-        "cluster_id": None,
+        "cluster_id": cluster(rig),
         "avail_vol_ask_id": FIRST_VOLUME_OFFER + rig.number,
         "avail_vol_size": rig.disk_gb / 2,
         "avail_vol_dph": 0.0,
@@ -104,9 +104,26 @@ def offer_row(rig: Rig, now: float) -> dict[str, Any]:
     }
 
 
-def volume_row(rig: Rig) -> dict[str, Any]:
+def cluster(rig: Rig) -> int | None:
+    """A few machines stand in one network."""
+    return 301 + rig.number % 3 if rig.number % 10 == 4 else None
+
+
+def network_rows(found: Iterable[Rig], now: float) -> list[dict[str, Any]]:
+    """An offer of disk on the network of each cluster, which belongs to no machine."""
+    out = {}
+    for rig in found:
+        if (number := cluster(rig)) is not None:
+            ident = {"id": FIRST_NETWORK_OFFER + number, "machine_id": None, "cluster_id": number}
+            out[number] = {**volume_row(rig, now), **ident, "nw_disk_avg_bw": 900.0}
+    return list(out.values())
+
+
+def volume_row(rig: Rig, now: float) -> dict[str, Any]:
     """One offer of disk for a volume."""
     return {
+        "end_date": now + (20 + rig.number % 70) * DAY_S,
+        "cluster_id": cluster(rig),
         "id": FIRST_VOLUME_OFFER + rig.number,
         "machine_id": rig.machine_id,
         "host_id": rig.host_id,

@@ -34,7 +34,9 @@ class VolumeRoutes(Cloud):
         """Method, path, handler and endpoint's name."""
         return [
             ("POST", "/volumes/search/", self.search_volumes, "search-volumes"),
+            ("POST", "/network_volumes/search/", self.search_volumes, "search-volumes"),
             ("PUT", "/volumes/", self.create_volume, "create-volume"),
+            ("PUT", "/network_volumes/", self.create_volume, "create-volume"),
             ("GET", "/volumes/", self.list_volumes, "list-volumes"),
             ("GET", "/volumes", self.list_volumes, "list-volumes"),
             ("DELETE", "/volumes/", self.delete_volume, "delete-volume"),
@@ -49,6 +51,7 @@ class VolumeRoutes(Cloud):
         rows = [
             {**row, "verified": row["verification"] == "verified", "score": row["reliability2"]}
             for row in self.volume_offers.values()
+            if (row["machine_id"] is None) == ("network" in request.url.path)
         ]
         try:
             for field, rule in query.items():

@@ -1,0 +1,158 @@
+"""``keys``: the keys of your accounts at the clouds, and those of one machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb.commands.result import Block, Cell, Note, Result, Table, clean
+from gpunb.commands.verb import verb
+from gpunb.errors import BadInput, GpunbError
+from gpunb.presentation.columns import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gpunb.commands.context import Context
+    from gpunb.providers import Provider
+
+__all__ = ["command"]
+
+
+@verb(
+    "keys",
+    asks=True,
+    session=True,
+    example="keys\nkeys --cloud vast --revoke api:1234\nkeys train",
+)
+@click.option("--cloud", metavar="NAME", help="Only this cloud. [default: those that have a key here]")
+@click.option("--revoke", metavar="KIND:ID", help="Revoke this key; the list has the ids.")
+def command(
+    context: Context, *, cloud: str | None, revoke: str | None, session: str | None, yes: bool
+) -> Result:
+    """Show API keys and SSH keys of your accounts, never the secrets; with a SESSION those of its machine.
+
+    gpunb needs no SSH key of an account: each session has a key of its own.
+    """
+    if session is not None:
+        found = context.session(session)
+        clouds = [context.provider(found.provider)]
+        if not hasattr(clouds[0], "attached_keys"):
+            clouds[0].refuse("show the keys of an instance")
+        instance, where = found.instance_id, found.name
+    else:
+        clouds, instance, where = _clouds(context, cloud), "", ""
+    rows: list[dict[str, Any]] = []
+    notes: list[Block] = []
+    for one in clouds:
+        try:
+            rows += _listed(one, instance)
+        except GpunbError as err:  # noqa: PERF203 - a cloud that is down must not hide the others' keys
+            if len(clouds) == 1:
+                raise
+            notes.append(Note(f"{one.name}: {err.message}", "warn"))
+    if revoke is not None:
+        return _revoke(context, clouds, rows, revoke, instance, where, yes=yes)
+    if not rows:
+        return Result([], *notes, Note("no keys", "dim"))
+    heads = [
+        Column("cloud"),
+        Column("id", wrap=True),
+        Column("name", drop=2, wrap=True),
+        Column("key", drop=1, wrap=True),
+    ]
+    shown = [[row["provider"], Cell(row["id"], "strong"), row["name"], row["key"]] for row in rows]
+    return Result(rows, Table(heads, shown), *notes, Note("gpunb keys --revoke ID takes one away", "dim"))
+
+
+def _clouds(context: Context, cloud: str | None) -> list[Provider]:
+    from gpunb.providers import keys, names
+
+    if cloud is not None:
+        provider = context.provider(cloud)
+        if not (hasattr(provider, "ssh_keys") or hasattr(provider, "api_keys")):
+            provider.refuse("list its keys")
+        return [provider]
+    found = [context.provider(name) for name in keys.asked(context.settings, names())]
+    return [one for one in found if hasattr(one, "ssh_keys") or hasattr(one, "api_keys")]
+
+
+def _listed(provider: Any, instance: str) -> Iterator[dict[str, Any]]:
+    if instance:
+        for one in provider.attached_keys(instance):
+            yield _row(provider, "machine", {"id": one.id, "key": one.line})
+        return
+    for one in provider.api_keys() if hasattr(provider, "api_keys") else ():
+        yield _row(provider, "api", {"id": one.id, "name": one.name, "key": _may(one.permissions)})
+    for one in provider.ssh_keys() if hasattr(provider, "ssh_keys") else ():
+        if isinstance(one, dict):
+            yield _row(provider, "ssh", one)
+
+
+def _row(provider: Provider, kind: str, row: dict[str, Any]) -> dict[str, Any]:
+    """Id, name and the public half of a key, whatever the cloud calls them."""
+    ident = next((row[name] for name in ("id", "_id", "key_id", "fingerprint") if row.get(name)), "")
+    line = next((row[name] for name in ("key", "public_key", "publicKey", "ssh_key") if row.get(name)), "")
+    words = clean(line).split()
+    short = (
+        line
+        if kind == "api"
+        else " ".join([*words[:1], f"…{words[1][-16:]}", *words[2:3]] if words[1:] else words)
+    )
+    return {
+        "provider": provider.name,
+        "id": f"{kind}:{clean(ident)[:100]}",
+        "name": clean(row.get("name") or "")[:100],
+        "key": clean(short)[:200],
+    }
+
+
+def _may(permissions: Any) -> str:
+    """What an API key may do, in its cloud's words."""
+    scopes = permissions.get("api") if isinstance(permissions, dict) else None
+    return (
+        f"may {', '.join(map(str, scopes))}" if isinstance(scopes, dict) and scopes else "may do everything"
+    )
+
+
+def _revoke(  # noqa: PLR0917 - one call
+    context: Context,
+    clouds: list[Provider],
+    rows: list[dict[str, Any]],
+    given: str,
+    instance: str,
+    where: str,
+    *,
+    yes: bool,
+) -> Result:
+    from gpunb.services.confirmations import Question
+
+    found = [row for row in rows if row["id"] == given]
+    if len(found) != 1:
+        msg = f"keys --revoke {given!r}: {len(found) or 'none'} of {len(rows)} keys has that id"
+        raise BadInput(msg, bill="nothing was revoked", hint="gpunb keys lists them; --cloud names the cloud")
+    (row,) = found
+    provider: Any = next(one for one in clouds if one.name == row["provider"])
+    kind, _, ident = given.partition(":")
+    loses = {
+        "api": "Whatever uses it is locked out at once; if gpunb does, it can end nothing there any more.",
+        "ssh": "Machines that are rented later do not get it; those that run keep it.",
+        "machine": f"Nobody logs in at {where} with it again; with the session's own, not even gpunb.",
+    }[kind]
+    named = f" ({row['name']})" if row["name"] else ""
+    question = Question(
+        text=f"Revoke the key {given}{named} at {provider.title}. {loses}",
+        prompt="Revoke it?",
+        undone="nothing was revoked",
+    )
+    if not context.confirm(question, yes=yes):
+        return Result({"revoked": False, **row}, Note("nothing was revoked", "dim"), exit_code=1)
+    with context.progress(f"revoke {given}"):
+        if kind == "api":
+            provider.delete_api_key(int(ident))
+        elif kind == "ssh":
+            provider.delete_ssh_key(ident)
+        else:
+            provider.detach_key(instance, int(ident))
+    return Result({"revoked": True, **row}, Note(f"revoked {given} at {provider.title}", "ok"))
