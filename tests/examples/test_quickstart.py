@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gpunb.sessions.ledger import Ledger
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NOTEBOOK = EXAMPLES / "quickstart.ipynb"
 
@@ -57,25 +59,91 @@ def test_train_script_runs_anywhere(tmp_path: Path) -> None:
         assert weights["w0"].shape == (64, 64)
 
 
-@pytest.mark.slow
-def test_the_demo_runs_to_its_end_and_leaves_nothing_running(tmp_path: Path) -> None:
+#: the demo, with a session that somebody rented before and one that somebody rents after its own
+BESIDE = """
+import subprocess, sys
+import nbformat
+sys.path.insert(0, {examples!r})
+import demo
+
+rent = [sys.executable, "-m", "gpunb", "rent", "--for", "30m", "--yes", "--name"]
+execute = demo.execute
+
+def among_others(build):
+    subprocess.run([*rent, "older"], check=True, stdin=subprocess.DEVNULL)
+    path = build / "quickstart.ipynb"
+    book = nbformat.read(path, as_version=4)
+    at = next(n for n, cell in enumerate(book.cells) if cell.source.startswith("%gpu rent"))
+    code = f"import subprocess; subprocess.run({{[*rent, 'newer']}}, check=True, stdin=subprocess.DEVNULL);"
+    book.cells.insert(at + 1, nbformat.v4.new_code_cell(code))
+    nbformat.write(book, path)
+    execute(build)
+
+demo.execute = among_others
+sys.exit(demo.main())
+"""
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """What the demo said and left: run once, with two other sessions alive."""
     pytest.importorskip("nbclient")
+    build = tmp_path_factory.mktemp("examples") / "demo"
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith(("GPUNB_", "PYTEST_"))
     }
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "demo.py"), "--build", str(tmp_path / "demo")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    done = None
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", BESIDE.format(examples=str(EXAMPLES)), "--build", str(build)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=380,
+            check=False,
+        )
+    finally:
+        if done is None:  # the demo ends all by itself, unless it was killed
+            environment |= {"GPUNB_HOME": str(build / "home"), "GPUNB_CLOUDS": "local"}
+            down = [sys.executable, "-m", "gpunb", "down", "--all", "--yes"]
+            subprocess.run(down, env=environment, capture_output=True, timeout=60, check=False)
+    return done, build
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_demo_runs_to_its_end_and_leaves_nothing_running(
+    demo: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    done, build = demo
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "nothing is left running" in done.stdout
-    executed = json.loads((tmp_path / "demo" / "quickstart.ipynb").read_text(encoding="utf-8"))
+    executed = json.loads((build / "quickstart.ipynb").read_text(encoding="utf-8"))
     outputs = [output for cell in executed["cells"] for output in cell.get("outputs", [])]
     assert not [output for output in outputs if output["output_type"] == "error"]
     assert any("image/png" in output.get("data", {}) for output in outputs)
-    assert (tmp_path / "demo" / "out" / "model.npz").is_file()
-    assert "image/png" in (tmp_path / "demo" / "quickstart.html").read_text(encoding="utf-8")
+    assert (build / "out" / "model.npz").is_file()
+    assert "image/png" in (build / "quickstart.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_quickstart_uses_its_own_session_among_others(
+    demo: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    """Everything ran on what the notebook rented, also `%gpu down`; nothing came to the others."""
+    done, build = demo
+    with Ledger.open(build / "home" / "ledger.sqlite") as ledger:
+        found = {one.name: one for one in ledger.sessions(alive=False)}
+        assert set(found) == {"older", "demo", "newer"}, done.stdout
+        assert found["older"].created < found["demo"].created < found["newer"].created
+        runs = {name: [run.kind for run in ledger.runs(one.id)] for name, one in found.items()}
+        moved = {name: len(ledger.transfers(one.id)) for name, one in found.items()}
+        receipts = {name: ledger.receipt(one.id) for name, one in found.items()}
+    assert sorted(runs["demo"]) == ["cell", "job"]
+    assert runs["older"] == runs["newer"] == []
+    assert moved["demo"] >= 2
+    assert moved["older"] == moved["newer"] == 0
+    ended = {name: one.confirmed for name, one in receipts.items() if one is not None and one.confirmed}
+    assert set(ended) == set(found)
+    assert ended["demo"] < min(ended["older"], ended["newer"]), "down ended another one first"
