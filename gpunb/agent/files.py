@@ -385,7 +385,7 @@ class Server(Direct):
             self.stamped(wire.stamp(fd, None, mtime))
         finally:
             os.close(fd)
-        os.replace(part, path)
+        wire.take_name(part, path)
 
     def stamped(self, why: str) -> None:
         """Note that a file is in place without its mode or time, if `why` says so."""
@@ -430,7 +430,7 @@ class Server(Direct):
         finally:
             os.close(fd)
         with wire.late_end(raw(path)):
-            os.replace(raw(part), raw(path))
+            wire.take_name(raw(part), raw(path))
         return {"unkept": why}
 
     def number(self, body: memoryview) -> None:
@@ -464,7 +464,7 @@ class Server(Direct):
             part = os.path.join(os.path.dirname(raw(path)), self.part)
             os.symlink(raw(goal), part)
             try:
-                os.replace(part, raw(path))
+                wire.take_name(part, raw(path))
             except OSError:
                 os.unlink(part)
                 raise

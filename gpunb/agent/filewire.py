@@ -50,6 +50,8 @@ DIGEST = 16
 SHORT = "a listing that ends too early"
 CHANGED = "it changed while it was read"
 
+# what a disk says that does not rename over what is there, or not at all: some mounts of stores
+NO_RENAME = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EEXIST)
 NS = 10**9
 _zeros: "dict[int, bytes]" = {}
 MOST_NEWER = 8 << 20  # bytes by which a bundle may be longer than it was listed
@@ -396,6 +398,45 @@ def late_end(path: bytes | str, folder: int | None = None) -> Iterator[None]:
         yield
     finally:
         threading.Thread(target=os.close, args=(old,), daemon=True).start()
+
+
+def take_name(part: "bytes | str", path: "bytes | str", folder: "int | None" = None) -> None:
+    """Let a part take its name: in one step, where the disk can.
+
+    Where it does not rename over what is there, that goes first; where it does
+    not rename at all, the content is copied.
+    """
+    for last in (False, True):
+        try:
+            return os.replace(part, path, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError as err:
+            if err.errno not in NO_RENAME:
+                raise
+            why = err
+        if not last:
+            with contextlib.suppress(OSError):
+                os.unlink(path, dir_fd=folder)
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    source = os.open(part, os.O_RDONLY | flags, dir_fd=folder)
+    try:
+        facts = os.fstat(source)
+        if not stat.S_ISREG(facts.st_mode):
+            raise why
+        mode = stat.S_IMODE(facts.st_mode)
+        copy = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | flags, mode, dir_fd=folder)
+        try:
+            copy_to(source, copy, facts.st_size)
+            stamp(copy, mode, facts.st_mtime_ns)
+        except OSError:
+            os.unlink(path, dir_fd=folder)
+            raise
+        finally:
+            os.close(copy)
+    finally:
+        os.close(source)
+    with contextlib.suppress(OSError):  # one that is open has to be renamed for it, on some mounts
+        os.unlink(part, dir_fd=folder)
+    return None
 
 
 def whole_digest(fd: int) -> bytes:

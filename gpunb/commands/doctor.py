@@ -227,11 +227,12 @@ def _clouds(context: Context) -> Iterator[Finding]:
 def _strays(context: Context, provider: Provider) -> Iterator[Finding]:
     """A new client that sees no session is no proof that nothing is rented (marin-dna#564)."""
     from gpunb.sessions.orphans import strays
+    from gpunb.sessions.trouble import ANY, words
 
     try:
         found = strays(context.ledger, provider)
-    except GpunbError as err:
-        yield Finding(f"cloud {provider.name}", "warn", f"its instances can't be listed: {err.message}")
+    except ANY as err:
+        yield Finding(f"cloud {provider.name}", "warn", f"its instances can't be listed: {words(err)}")
         return
     for instance, ours in found:
         price = f", {money_text(instance.usd_h)}/h" if instance.usd_h else ""
@@ -246,11 +247,12 @@ def _strays(context: Context, provider: Provider) -> Iterator[Finding]:
 
 def _volumes(ledger: Ledger, provider: Provider) -> Iterator[Finding]:
     from gpunb.sessions import volumes
+    from gpunb.sessions.trouble import ANY, words
 
     try:
         idle = volumes.idle(ledger, provider)
-    except GpunbError as err:
-        yield Finding(f"cloud {provider.name}", "warn", f"its volumes can't be listed: {err.message}")
+    except ANY as err:
+        yield Finding(f"cloud {provider.name}", "warn", f"its volumes can't be listed: {words(err)}")
         return
     if idle:
         price = price_text(sum(volume.usd_h or 0.0 for volume in idle))

@@ -264,17 +264,20 @@ class LocalWriter:
         above, _, name = item.path.rpartition("/")
         folder = self._in(above)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(self._part, flags, 0o600, dir_fd=folder)
+        try:
+            self._fill(os.open(self._part, flags, 0o600, dir_fd=folder), item, content)
+            wire.take_name(self._part, name, folder)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(self._part, dir_fd=folder)
+            raise
+
+    def _fill(self, fd: int, item: Item, content: Any) -> None:
         try:
             view = memoryview(content)
             while view:
                 view = view[os.write(fd, view) :]
             note_unkept(self.unkept, wire.stamp(fd, item.mode, item.mtime_ns))
-            os.replace(self._part, name, src_dir_fd=folder, dst_dir_fd=folder)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(self._part, dir_fd=folder)
-            raise
         finally:
             os.close(fd)
 
@@ -356,7 +359,7 @@ class LocalWriter:
                 os.close(fd)
             folder = self._in(above)
             with wire.late_end(name, folder):
-                os.replace(part_name(name), name, src_dir_fd=folder, dst_dir_fd=folder)
+                wire.take_name(part_name(name), name, folder)
         except OSError as err:
             done(err.strerror or str(err))
         else:

@@ -14,7 +14,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpunb.agent.filewire import NS, stamp
+from gpunb.agent.filewire import NS, stamp, take_name
 from gpunb.sync.rules import PART
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class LocalRoot:
         above, _, name = item.here.rpartition("/")
         why = stamp(handle, item.mode, item.mtime * NS)
         with self.folder(above) as fd:
-            os.replace(part_name(name), name, src_dir_fd=fd, dst_dir_fd=fd)
+            take_name(part_name(name), name, fd)
         return why
 
     def link(self, item: Item) -> None:
@@ -128,7 +128,7 @@ class LocalRoot:
                 os.unlink(part, dir_fd=fd)
             os.symlink(item.goal, part, dir_fd=fd)
             try:
-                os.replace(part, name, src_dir_fd=fd, dst_dir_fd=fd)
+                take_name(part, name, fd)
             except OSError:
                 os.unlink(part, dir_fd=fd)
                 raise

@@ -15,7 +15,7 @@ from support.clouds import simulated
 
 from gpunb.commands.cli import VERBS
 from gpunb.commands.verb import Verb
-from gpunb.providers import keys
+from gpunb.providers import Capability, keys
 from gpunb.sessions import watchers
 from gpunb.sessions.ledger import Ledger
 from gpunb.sessions.model import Leader, Session, SessionState
@@ -170,8 +170,9 @@ def test_down_with_a_wrong_key_ends_nothing_and_names_the_variable(
 @pytest.mark.parametrize(
     "error", [KeyError("OWNHOST"), ValueError("Unknown scheme"), OSError(5, "I/O error")]
 )
-def test_doctor_names_a_cloud_that_can_not_be_made_and_goes_on(
-    gpunb: Gpunb, home: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+@pytest.mark.parametrize("where", ["__init__", "check", "instances", "volumes"])
+def test_doctor_names_a_cloud_that_breaks_and_goes_on(
+    gpunb: Gpunb, home: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, where: str
 ) -> None:
     from gpunb.providers.local import LocalProvider
 
@@ -179,9 +180,10 @@ def test_doctor_names_a_cloud_that_can_not_be_made_and_goes_on(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(LocalProvider, "__init__", broken)
+        patch.setattr(LocalProvider, where, broken)
+        patch.setattr(LocalProvider, "capabilities", LocalProvider.capabilities | {Capability.VOLUMES})
         ran = gpunb("doctor", "--json")
     assert ran.code != 70, ran.err
-    (found,) = [one for one in json.loads(ran.out) if one["what"] == "cloud local"]
-    assert type(error).__name__ in found["finding"]
+    found = [one["finding"] for one in json.loads(ran.out) if one["what"] == "cloud local"]
+    assert any(type(error).__name__ in one for one in found)
     assert any(one["what"] == "cloud vast" for one in json.loads(ran.out))

@@ -5,6 +5,8 @@ Run as ``odd_disk.py KIND FOLDER MOUNTPOINT``; tests use `odd_disk`. Kinds:
 - ``no-times``: no chmod that changes something and no times, as mounts of object stores
 - ``no-modes``: no chmod that changes something
 - ``fat``: no modes, no links, times in steps of two seconds
+- ``no-replace``: no renaming over what is there
+- ``no-rename``: no renaming at all
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KINDS = ("no-times", "no-modes", "fat")
+NO_RENAME = ("no-replace", "no-rename")
 
 
 def usable() -> bool:
@@ -74,7 +77,9 @@ def _main(  # noqa: C901 - one class of many small methods
 
         def chmod(self, path: str, mode: int) -> int:
             now = os.lstat(self._real(path)).st_mode
-            if kind != "fat" and mode & 0o7777 != now & 0o7777:
+            if kind in NO_RENAME:
+                os.chmod(self._real(path), mode)
+            elif kind != "fat" and mode & 0o7777 != now & 0o7777:
                 raise FuseOSError(errno.EPERM)
             return 0
 
@@ -122,6 +127,10 @@ def _main(  # noqa: C901 - one class of many small methods
             os.unlink(self._real(path))
 
         def rename(self, old: str, new: str) -> None:
+            if kind == "no-rename":
+                raise FuseOSError(errno.EPERM)
+            if kind == "no-replace" and os.path.lexists(self._real(new)):
+                raise FuseOSError(errno.EEXIST)
             os.rename(self._real(old), self._real(new))
 
         def statfs(self, path: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import pytest
 from gpunb.sync import rsync, sync
 from gpunb.sync.pace import Pace
 from tests.support.bench import Bench
-from tests.support.odd_disk import KINDS, odd_disk, usable
+from tests.support.odd_disk import KINDS, NO_RENAME, odd_disk, usable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -292,3 +292,23 @@ def test_a_disk_without_modes_or_times_takes_the_content(
             assert again.sent_files == 0  # FAT's steps of two seconds are no change
         engine(bench, source, target)
         assert contents_differ(source, target) == "", name
+
+
+@pytest.mark.parametrize("kind", NO_RENAME)
+def test_a_disk_that_does_not_rename_takes_the_content(bench: Bench, tmp_path: Path, kind: str) -> None:
+    """New, and once more over what is there; nothing of ours stays beside it."""
+    if not usable():
+        pytest.skip("needs FUSE (fusermount, /dev/fuse, fusepy)")
+    source = tmp_path / "source"
+    (source / "sub").mkdir(parents=True)
+    sizes(source)
+    (source / "sub/s").write_text("s")
+    with odd_disk(kind, tmp_path) as mount:
+        for turn in range(2):
+            (source / "sub/s").write_text("s" * turn)
+            (source / f"f{2**20}").write_bytes(os.urandom(2**20 + turn))
+            for name in STREAM:
+                target = mount / name.replace(" ", "")
+                ENGINES[name](bench, source, target)
+                assert contents_differ(source, target) == "", name
+                assert not list(target.rglob(".gpunb*")), name
