@@ -108,6 +108,7 @@ LINES = [
     "cost --by day",
     "cost --by cloud",
     "cost --by run",
+    "cost --invoices",
     "runs",
     "panel --once",
     "volumes",
