@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpunb.commands import clouds
+from gpunb.commands import clouds, vastcopy
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.syncing import estimate_text, follow, move, relay, summary
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
+from gpunb.sessions.model import SessionState
 from gpunb.units import bytes_text
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def command(
     if up is not None and ends[0] is not None:
         return _between(context, [end for end in ends if end is not None], up, paths, watch=watch, **plain)
     found = context.session(_one_name([*ends, up], session))
+    if found.state is SessionState.STOPPED and up is None:
+        raise vastcopy.stopped(found)
     several = len(sources) > 1
     if watch:
         return _follow(context, found, sources, up, plain)
@@ -150,6 +153,15 @@ def _under(target: str, source: str, several: bool) -> str:  # noqa: FBT001
     return posixpath.join(target, name)
 
 
+def _only_plain(plain: dict[str, Any], why: str) -> None:
+    """Refuse what the cloud's own copy does not know."""
+    given = [name for name, value in plain.items() if value and name not in ("dry_run", "yes", "direct")]
+    if given:
+        shown = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        msg = f"sync {why}: the cloud's own copy knows no {shown}"
+        raise BadInput(msg, bill="nothing was moved", hint="gpunb start it first, or leave that out")
+
+
 def _between(
     context: Context,
     ends: list[tuple[str | None, str]],
@@ -173,6 +185,12 @@ def _between(
             msg = f"sync {name}:{path} {up[0]}:{up[1]}: both are on {one.name}"
             raise BadInput(msg, hint=f"gpunb exec --session {one.name} -- cp -a {path} {up[1]}")
         target = _under(up[1], path, len(ends) > 1)
+        if one.state is SessionState.STOPPED:
+            if len(ends) > 1:
+                msg = f"sync {name}:{path}: from a stopped session one SRC goes at a time"
+                raise BadInput(msg, bill="nothing was moved")
+            _only_plain(plain, f"from {one.name}, which is stopped")
+            return vastcopy.between(context, one, path, two, target, dry_run=plain["dry_run"])
         results.append(relay(context, (one, path, two, target), **plain))
     return _results(results, two, dry_run=plain["dry_run"])
 

@@ -1,22 +1,25 @@
-"""``sync --via vast``: the cloud's own copy, which also works while the instance is stopped."""
+"""``sync --via vast``, and from a stopped session: the cloud's own copies, which need no running instance."""
 
 from __future__ import annotations
 
 import posixpath
+import shlex
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gpunb.commands.result import Note, Result
-from gpunb.errors import BadInput, Cancelled, GpunbError, SyncError
+from gpunb.errors import BadInput, Cancelled, GpunbError, SyncError, WrongState
 from gpunb.units import duration_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gpunb.commands.context import Context
     from gpunb.providers.vast.cloudcopy import CloudConnection, VastCloudCopy
     from gpunb.sessions.model import Session
 
-__all__ = ["run"]
+__all__ = ["between", "run", "stopped"]
 
 POLL_S = 5.0
 # the status is told half a minute late, and may still be that of an earlier copy
@@ -53,7 +56,7 @@ def run(
         raise BadInput(msg, hint="name a smaller folder, or leave --via out")
     parts = urlsplit(url)
     there = f"/{parts.netloc}{parts.path}"
-    inside = path if path.startswith("/") else posixpath.normpath(posixpath.join("/root", path))
+    inside = _absolute(path)
     chosen = _connection(provider.connections(), parts.scheme.lower(), connection)
     source, target = (there, inside) if up else (inside, there)
     data: dict[str, Any] = {
@@ -85,10 +88,64 @@ def run(
         try:
             _follow(context, provider, session, before, progress)
         except KeyboardInterrupt:
-            _cancel(provider, session)
+            _cancel(provider.cancel_cloud_copy, session)
     took = duration_text(time.monotonic() - began)
     warn = "the host was shown the connection's credentials, and could have kept them"
     return Result({**data, "state": "done"}, Note(f"copied {said} in {took}", "ok"), Note(warn, "warn"))
+
+
+def stopped(session: Session) -> WrongState:
+    """Why a stopped session's files can't be brought here, and the ways that there are."""
+    msg = f"session {session.name} is stopped: its files can't come here from it"
+    ways = f"gpunb start {session.name}"
+    if session.provider == "vast":
+        ways += (
+            f", or without a start: gpunb sync {session.name}:PATH OTHER:PATH to a session on Vast.ai,"
+            f" or gpunb sync {session.name}:PATH s3://BUCKET/PATH --via vast"
+        )
+    return WrongState(msg, bill="nothing was moved", hint=ways)
+
+
+def between(context: Context, one: Session, path: str, two: Session, target: str, *, dry_run: bool) -> Result:
+    """From a stopped session to one that runs, by the hosts themselves; followed, and cancelled on Ctrl-C.
+
+    Raises
+    ------
+    WrongState
+        The two are not on a cloud that copies from stopped instances.
+    """
+    provider: Any = context.provider(one.provider)
+    if one.provider != two.provider or not hasattr(provider, "copy_between"):
+        raise stopped(one)
+    source, into = _absolute(path), _absolute(target)
+    with context.progress(f"looking into {one.name}"):
+        there = provider.execute(one.instance_id, shlex.join(["ls", source])).split()
+    if not there or (len(there) > 1 and "cannot access" in " ".join(there)):
+        msg = f"sync {one.name}:{path}: {provider.title} finds nothing at {source}"
+        raise BadInput(
+            msg, bill="nothing was moved", hint=f"gpunb exec {one.name} -- ls /root lists what there is"
+        )
+    if there != [source.rstrip("/")]:  # a folder: its content, as in every sync
+        source, into = f"{source.rstrip('/')}/", f"{into.rstrip('/')}/"
+    said = f"{one.name}:{source} to {two.name}:{into}, by {provider.title} itself"
+    data = {"session": two.name, "way": provider.name, "source": source, "target": into, "dry_run": dry_run}
+    if dry_run:
+        return Result(data, Note(f"would copy {said}; nothing was moved", "strong"))
+    began = time.monotonic()
+    with context.progress(f"sync from {one.name}, which is stopped") as progress:
+        before = provider.get(two.instance_id).message
+        provider.copy_between(one.instance_id, source, two.instance_id, into)
+        try:
+            _follow(context, provider, two, before, progress)
+        except KeyboardInterrupt:
+            _cancel(provider.cancel_copy_between, two)
+    took = duration_text(time.monotonic() - began)
+    note = "no ignore rule holds: all that is there went"
+    return Result({**data, "state": "done"}, Note(f"copied {said} in {took}", "ok"), Note(note, "dim"))
+
+
+def _absolute(path: str) -> str:
+    return path if path.startswith("/") else posixpath.normpath(posixpath.join("/root", path))
 
 
 def _when(text: str) -> tuple[()] | tuple[str, int | None, int | None]:
@@ -168,9 +225,9 @@ def _follow(context: Context, provider: VastCloudCopy, session: Session, before:
             return
 
 
-def _cancel(provider: VastCloudCopy, session: Session) -> None:
+def _cancel(end: Callable[[str], None], session: Session) -> None:
     try:
-        provider.cancel_cloud_copy(session.instance_id)
+        end(session.instance_id)
     except GpunbError as err:
         msg = f"the copy may still run: Vast.ai did not confirm its end ({err.message})"
         raise Cancelled(msg, bill="its traffic may be billed") from err

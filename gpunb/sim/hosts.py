@@ -88,6 +88,15 @@ class Hosts(Protocol):
     def wipe(self, host: Host) -> None:
         """Power off, and forget its disk; who may log in stays."""
 
+    def copy(self, host: Host, source: str, other: Host, target: str) -> None:
+        """Files from one host's disk to another's; either may be off."""
+
+    def files(self, host: Host) -> dict[str, int]:
+        """What is on its disk, with sizes, as far as there is a disk."""
+
+    def remove(self, host: Host, path: str) -> None:
+        """Delete one file."""
+
     def start(self, host: Host) -> Host:
         """Power on again; the address may have changed."""
 
@@ -121,6 +130,16 @@ class PaperHosts:
         """Nothing to do."""
 
     def wipe(self, host: Host) -> None:
+        """Nothing to do."""
+
+    def copy(self, host: Host, source: str, other: Host, target: str) -> None:
+        """Nothing to do."""
+
+    def files(self, host: Host) -> dict[str, int]:  # noqa: ARG002 - as the protocol has it
+        """None."""
+        return {}
+
+    def remove(self, host: Host, path: str) -> None:
         """Nothing to do."""
 
     def start(self, host: Host) -> Host:

@@ -66,6 +66,31 @@ class RealHosts:
         terminate(self.root / host.handle)
         shutil.rmtree(self.root / host.handle / "home", ignore_errors=True)
 
+    def copy(self, host: Host, source: str, other: Host, target: str) -> None:
+        """Files from one host's disk to another's."""
+        there, into = self._on_disk(host, source), self._on_disk(other, target)
+        if there.is_dir():
+            shutil.copytree(there, into, dirs_exist_ok=True, symlinks=True)
+        elif there.is_file():
+            into.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(there, into)
+
+    def files(self, host: Host) -> dict[str, int]:
+        """What is on its disk under ``/root``, with sizes; what gpunb itself keeps there is left out."""
+        home = self.root / str(host.handle) / "home"
+        found = (one for one in home.rglob("*") if one.is_file() and not one.is_symlink())
+        names = {one: one.relative_to(home) for one in found}
+        return {f"/root/{name}": one.stat().st_size for one, name in names.items() if name.parts[0][0] != "."}
+
+    def remove(self, host: Host, path: str) -> None:
+        """Delete one file."""
+        self._on_disk(host, path).unlink(missing_ok=True)
+
+    def _on_disk(self, host: Host, path: str) -> Path:
+        """Where ``/root/…`` of a host is on this machine."""
+        home = self.root / str(host.handle) / "home"
+        return home / Path(path).relative_to("/root") if path.startswith("/root") else home / path.lstrip("/")
+
     def start(self, host: Host) -> Host:
         """Again, on another port, as a rented machine that comes back has."""
         with self._lock:

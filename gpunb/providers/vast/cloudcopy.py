@@ -1,6 +1,6 @@
-"""Vast's own copy between an instance and a cloud storage that is linked to the account.
+"""Vast's own copies: between an instance and a storage that is linked to the account, and between instances.
 
-It works on stopped instances too, and on containers only. Links are made on
+They work on stopped instances too, and on containers only. Links are made on
 Vast's web page; Vast hands the storage's credentials to the host. How a copy
 stands is told by the instance's status message alone, half a minute late
 (vast-cli's help of ``cloud copy``, and the page on cloud sync).
@@ -25,8 +25,8 @@ __all__ = ["FLAGS", "CloudConnection", "ScheduledJob", "VastCloudCopy", "copy_st
 FLAGS = ("--dry-run", "--size-only", "--ignore-existing", "--update", "--delete-excluded")
 _COPIES = "/api/v0/commands/rclone/"
 _FREQUENCIES = ("HOURLY", "DAILY", "WEEKLY")
-_OVER = re.compile(r"cloud copy operation (finished|complete)", re.IGNORECASE)
-_FAILED = re.compile(r"cloud copy.*(fail|error|cancel|abort)|rclone.*(fail|error)", re.IGNORECASE)
+_OVER = re.compile(r"\bcopy operation (finished|complete)", re.IGNORECASE)
+_FAILED = re.compile(r"\bcopy.*(fail|error|cancel|abort)|(rclone|rsync).*(fail|error)", re.IGNORECASE)
 
 
 class CloudConnection(Wire):
@@ -87,6 +87,36 @@ class VastCloudCopy(VastControls):
         body = {"client_id": "me", "dst_id": int(number(instance_id, "instance"))}
         answer = self._call("DELETE", "/commands/rclone/", json=body, safe=True)
         self._done(answer, f"end the copy of {instance_id}")
+
+    def copy_between(self, source_id: str, source: str, target_id: str, target: str) -> None:
+        """Have the hosts copy from one instance to another; the source may be stopped. Not sent twice.
+
+        Parameters
+        ----------
+        source, target
+            Absolute paths; the target not / or /root itself, where the keys for such copies are.
+        """
+        for path in (source, target):
+            if not path.startswith("/"):
+                msg = f"path {clean(path, 80)!r} must be absolute"
+                raise BadInput(msg, bill="nothing was moved")
+        if target.rstrip("/") in ("", "/root"):
+            msg = f"path {clean(target, 80)!r} must not be / or /root itself: SSH would break"
+            raise BadInput(msg, bill="nothing was moved")
+        body = {
+            "client_id": "me",
+            "src_id": f"C.{number(source_id, 'instance')}",
+            "dst_id": f"C.{number(target_id, 'instance')}",
+            "src_path": source,
+            "dst_path": target,
+        }
+        self._done(self._call("PUT", "/commands/copy_direct/", json=body), f"copy from {source_id}")
+
+    def cancel_copy_between(self, target_id: str) -> None:
+        """End all copies into an instance."""
+        body = {"client_id": "me", "dst_id": f"C.{number(target_id, 'instance')}"}
+        answer = self._call("DELETE", "/commands/copy_direct/", json=body, safe=True)
+        self._done(answer, f"end the copies into {target_id}")
 
     def schedule_cloud_copy(
         self,

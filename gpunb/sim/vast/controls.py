@@ -87,7 +87,9 @@ class ControlRoutes(Cloud):
         words = command.split()
         if not words or words[0] not in ("ls", "rm", "du") or len(command) > 512:
             raise self.deny(400, "Invalid command given; only ls, rm and du are allowed")
-        files: dict[str, int] = machine.data["files"]
+        files: dict[str, int] = dict(machine.data["files"])
+        if machine.host is not None:
+            files.update(self.hosts.files(machine.host))
         base = f"/var/lib/docker/volumes/C.{machine.id}/_data"
         where = [word for word in words[1:] if not word.startswith("-")] or ["/"]
         hit = [
@@ -95,7 +97,9 @@ class ControlRoutes(Cloud):
         ]
         if words[0] == "rm":
             for name in hit:
-                del files[name]
+                machine.data["files"].pop(name, None)
+                if machine.host is not None:
+                    self.hosts.remove(machine.host, name)
             text = ""
         elif words[0] == "du":
             text = "".join(f"{files[name] // 1024 + 1}\t{base}{name}\n" for name in hit)

@@ -128,6 +128,8 @@ class CopyRoutes(Cloud):
             for name, size in (source.data["files"] if source else {}).items()
             if name == root or name.startswith(f"{root}/")
         }
+        if source is not None and target is not None and source.host and target.host:
+            self._later(self.hosts.copy, source.host, root, target.host, into)
         if target is not None:
             target.data["files"].update(found)
             target.data["copy"] = {"began": self.clock.now(), "over": None, "body": body, "word": "Copy"}
