@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpunb.commands import completers
 from gpunb.commands.result import Block, Cell, Note, Table
 from gpunb.commands.verb import DURATION
 from gpunb.errors import BadInput
@@ -16,8 +17,6 @@ from gpunb.units import duration_text, money_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from click.shell_completion import CompletionItem
 
     from gpunb.commands.context import Context
     from gpunb.offers import Ranked, SearchResult
@@ -43,15 +42,6 @@ NO_KEY = (
 )
 
 
-def complete_clouds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """The installed clouds' names."""
-    from click.shell_completion import CompletionItem
-
-    from gpunb.providers import names
-
-    return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
-
-
 def filters(fn: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what is wanted."""
     options = [
@@ -59,6 +49,7 @@ def filters(fn: Callable[..., Any]) -> Callable[..., Any]:
             "--gpu",
             multiple=True,
             metavar="NAME",
+            shell_complete=completers.gpus,
             help="GPU model, e.g. H100 or rtx4090 (comma-separated).",
         ),
         click.option("--gpus", metavar="N", help="How many GPUs: 4, 1..8 or 2.. ."),
@@ -71,12 +62,25 @@ def filters(fn: Callable[..., Any]) -> Callable[..., Any]:
             "cloud",
             multiple=True,
             metavar="NAME",
-            shell_complete=complete_clouds,
+            shell_complete=completers.clouds,
             help="Clouds to ask; several with commas, or all. [default: the setting clouds]",
         ),
-        click.option("--region", multiple=True, metavar="NAME", help="Countries or regions: EU, US, DE."),
+        click.option(
+            "--region",
+            multiple=True,
+            metavar="NAME",
+            shell_complete=completers.regions,
+            help="Countries or regions: EU, US, DE.",
+        ),
         click.option("--disk", metavar="GB", help="Disk, in the price. [default: the setting disk_gb]"),
-        click.option("--type", "kind", multiple=True, metavar="KIND", help="container, vm or bare-metal."),
+        click.option(
+            "--type",
+            "kind",
+            multiple=True,
+            metavar="KIND",
+            shell_complete=completers.kinds,
+            help="container, vm or bare-metal.",
+        ),
         click.option("--spot", is_flag=True, help="Spot machines: cheaper, can be reclaimed."),
         click.option("--reserved", is_flag=True, help="Reserved for months."),
         click.option("--verified", is_flag=True, help="Only hosts that the cloud has verified."),

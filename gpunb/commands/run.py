@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gpunb.commands import completers
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
@@ -42,7 +43,12 @@ __all__ = ["command", "variables"]
 @click.option("-m", "module", metavar="MODULE", help="Run a module instead of a script.")
 @click.option("--shell", "shell_line", metavar="LINE", help="Run a line of the host's shell instead.")
 @click.option(
-    "--sync", "folder", metavar="DIR", type=click.Path(), help="Send this folder first; run inside it."
+    "--sync",
+    "folder",
+    metavar="DIR",
+    type=click.Path(),
+    shell_complete=completers.folders,
+    help="Send this folder first; run inside it.",
 )
 @click.option("--cwd", metavar="PATH", help="The host's folder to run in. [default: the home folder]")
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set a variable for the job.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpunb.commands import newvolume
+from gpunb.commands import completers, newvolume
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput, GpunbError
@@ -29,7 +29,12 @@ __all__ = ["command"]
         "volumes --clone data --where 5512\nvolumes --cloud vast --delete 4711 --yes"
     ),
 )
-@click.option("--cloud", metavar="NAME", help="Only this cloud. [default: those in use that have volumes]")
+@click.option(
+    "--cloud",
+    metavar="NAME",
+    shell_complete=completers.clouds,
+    help="Only this cloud. [default: those in use that have volumes]",
+)
 @click.option("--create", "create", metavar="NAME", help="Rent a volume; it costs until it is deleted.")
 @click.option("--size", type=click.IntRange(1, 1_000_000), metavar="GB", help="How large.")
 @click.option("--where", metavar="PLACE", help="A machine's (or cluster's) id on Vast.ai, a Sesterce region.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from gpunb.commands.context import Context
 
 if TYPE_CHECKING:
     import click
+    from click.shell_completion import CompletionItem
 
 __all__ = ["complete"]
 
@@ -50,8 +52,28 @@ def complete(line: str, symbol: str) -> list[str]:
     except Exception as err:  # noqa: BLE001 - a key press must never show a traceback
         log.get(__name__).debug("completion of %r: %s", line, err)
         return []
+    words = [word for item in found for word in ([item.value] if item.type == "plain" else _files(item))]
     # IPython replaces `symbol` only, which may begin in the middle of our word
     cut = len(incomplete) - len(symbol)
     if cut < 0 or not incomplete.endswith(symbol):
         return []
-    return [str(item.value)[cut:] for item in found if item.type == "plain"]
+    return [str(word)[cut:] for word in words]
+
+
+def _files(item: CompletionItem) -> list[str]:
+    """What begins so here, which a shell would look for itself; a folder with a slash."""
+    given = str(item.value)
+    folder, _, start = given.rpartition("/")
+    try:
+        found = sorted(
+            os.scandir(folder or ("/" if given.startswith("/") else ".")), key=lambda one: one.name
+        )
+        return [
+            f"{given[: len(given) - len(start)]}{one.name}{'/' * one.is_dir()}"
+            for one in found
+            if one.name.startswith(start)
+            and (start or not one.name.startswith("."))
+            and (one.is_dir() or item.type == "file")
+        ]
+    except OSError:
+        return []

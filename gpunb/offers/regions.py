@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["GROUPS", "codes_of", "country_of", "region_test"]
+__all__ = ["GROUPS", "codes", "codes_of", "country_of", "region_test"]
 
 _EU = "AT BE BG HR CY CZ DK EE FI FR DE GR HU IE IT LV LT LU MT NL PL PT RO SK SI ES SE"
 _EUROPE = f"{_EU} AL AD BY BA IS LI MD MC ME MK NO RS RU SM CH UA GB VA XK"
@@ -104,6 +104,11 @@ def country_of(region: str) -> str:
 def _group(text: str) -> frozenset[str] | None:
     word = re.sub(r"[\s_]+", "-", text.strip().upper())
     return GROUPS.get(_GROUP_WORDS.get(word, word))
+
+
+def codes() -> list[str]:
+    """The countries' codes."""
+    return [entry.split()[0] for entry in _NAMES.split(";")]
 
 
 def codes_of(text: str) -> frozenset[str]:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
+from support.ledgers import ready
 
 from gpunb.commands import VERBS, Context, invoke
 from gpunb.commands.cli import words
 from gpunb.errors import BadInput, SessionNotFound
+from gpunb.sessions.ledger import Ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -227,6 +229,60 @@ def test_terminal_completion_of_verbs_and_options(home: Path) -> None:
     assert {"rent", "replay", "restart"} <= found
     assert all(name.startswith("re") for name in found)
     assert "--budget" in complete("gpunb rent --b")
+
+
+BASH = """
+compopt() {  # what readline does for it
+    case $2 in
+        default) COMPREPLY+=($(compgen -f -- "$word"));;
+        dirnames) COMPREPLY+=($(compgen -d -- "$word"));;
+    esac
+}
+complete() { :; }
+source <(gpunb completion bash)
+while read -r -a COMP_WORDS; do
+    COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMPREPLY=()
+    word=${COMP_WORDS[COMP_CWORD]}
+    _gpunb_completion gpunb "$word"
+    echo "${COMPREPLY[*]}"
+done
+"""
+
+
+def test_bash_completes_files_and_values(home: Path, tmp_path: Path) -> None:
+    """The script that we print, in bash itself: files, sessions, and values behind commas."""
+    for name in ("src", "train-data"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "train.py").touch()
+    (tmp_path / ".bin").mkdir()
+    program = tmp_path / ".bin/gpunb"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m gpunb "$@"\n')
+    program.chmod(0o755)
+    with Ledger.open() as ledger:
+        ready(ledger, name="trainer")
+    wanted = {
+        "gpunb run tr": {"train.py", "train-data"},
+        "gpunb sync s": {"src"},
+        "gpunb run --sync tr": {"train-data"},
+        "gpunb stop tr": {"trainer"},
+        "gpunb rent --gpu rtx409": {"rtx4090", "rtx4090d"},
+        "gpunb rent --gpu L4,H20": {"L4,H20", "L4,H200", "L4,H200SXM", "L4,H200NVL"},
+        "gpunb offers --type b": {"bare-metal"},
+        "gpunb offers --region EU,N": {"EU,NA", "EU,NL", "EU,NO", "EU,NZ"},
+        "gpunb volumes --cloud v": {"vast"},
+    }
+    done = subprocess.run(
+        ["bash", "--norc", "-c", BASH],
+        input="\n".join([*wanted, ""]),
+        env={**os.environ, "GPUNB_HOME": str(home), "PATH": f"{program.parent}:{os.environ['PATH']}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    found = [set(line.split()) for line in done.stdout.splitlines()]
+    assert dict(zip(wanted, found, strict=True)) == wanted, done.stderr
 
 
 def test_the_grammar_is_click() -> None:

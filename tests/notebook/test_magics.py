@@ -254,6 +254,11 @@ def test_completion(rented: Notebook) -> None:
     assert "%gpu show demo" in rented.complete("%gpu show de")
     assert f"%gpu logs {run}" in rented.complete(f"%gpu logs {run[:3]}")
     assert "%gpu rent --cloud local" in rented.complete("%gpu rent --cloud lo")
+    assert "%gpu rent --gpu H100" in rented.complete("%gpu rent --gpu H10")
+    rented.run("import os\nos.makedirs('src-data')\nopen('src.py', 'w').close()")
+    assert {"%gpu run src.py", "%gpu run src-data/"} <= set(rented.complete("%gpu run sr"))
+    assert "%gpu sync src-data/" in rented.complete("%gpu sync src-")
+    assert rented.complete("%gpu run --sync sr") == ["%gpu run --sync src-data/"]
     assert "%%gpu --timeout" in rented.complete("%%gpu --time")
     assert "%%gpu -s demo" in rented.complete("%%gpu -s d")
 
