@@ -128,7 +128,7 @@ class Settings(BaseSettings):
         default=2.0, gt=0, le=8784, description="lease: how long a session lives (hours, or 90m)"
     )
     idle: Annotated[float, BeforeValidator(_seconds)] = Field(
-        default=1800.0, ge=60, description="lease: idle timeout (15m); kept in seconds"
+        default=1800.0, ge=60, description="lease: idle timeout (15m)"
     )
     budget: Annotated[float | None, BeforeValidator(_dollars)] = Field(
         default=None,

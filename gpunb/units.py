@@ -13,10 +13,12 @@ __all__ = [
     "costs_text",
     "duration",
     "duration_text",
+    "files_text",
     "hourly_text",
     "money",
     "money_text",
     "price_text",
+    "took_text",
 ]
 
 _STEP = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -67,6 +69,11 @@ def duration_text(seconds: float) -> str:
     return f"{sign}{days}d {hours}h"
 
 
+def took_text(seconds: float) -> str:
+    """How long something took: tenths below ten seconds, ``"0.3 s"``, else as `duration_text`."""
+    return f"{seconds:.1f} s" if 0 <= seconds < 9.95 else duration_text(seconds)
+
+
 def money(text: str) -> float:
     """US dollars in `text`: ``"5"``, ``"$5"``, ``"2.50"``.
 
@@ -107,6 +114,11 @@ def _dollars(usd: float, digits: int) -> str:
     if usd and abs(usd) < 0.5 * 10**-digits:
         return f"{sign}<${10**-digits:.{digits}f}"
     return f"{sign}${abs(usd):,.{digits}f}"
+
+
+def files_text(count: int) -> str:
+    """``"1 file"``, ``"12 files"``."""
+    return f"{count} file{'s'[: count != 1]}"
 
 
 def bytes_text(count: float) -> str:

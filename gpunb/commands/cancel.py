@@ -18,7 +18,7 @@ __all__ = ["command"]
 @verb("cancel", example="cancel rk3v9wq2xa", session=True)
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete_runs)
 def command(context: Context, *, runs: tuple[str, ...], session: str | None) -> Result:
-    """End runs, by their whole ids: a cell is interrupted, a job and all its children get TERM, then KILL."""
+    """End runs, by whole ids: a cell is interrupted, a job and its children get SIGTERM, then SIGKILL."""
     from gpunb.commands import playing
 
     out = []

@@ -194,7 +194,7 @@ class LazyGroup(click.Group):
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.option("-v", "--verbose", count=True, help="Show the log; twice for everything.")
+@click.option("-v", "--verbose", count=True, help="Verbose (-vv: debug).")
 @click.version_option(__version__, prog_name="gpunb")
 @click.pass_context
 def cli(ctx: click.Context, verbose: int) -> Result | None:

@@ -9,7 +9,7 @@ import click
 
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.errors import BadInput, WrongState
-from gpunb.units import bytes_text, duration_text
+from gpunb.units import bytes_text, files_text, took_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -195,12 +195,14 @@ def _result(report: CloudReport, session: Session, *, dry_run: bool, up: bool) -
             rows.append(["", f"and {more} more (--json lists them)", "", ""])
         if rows:
             blocks.append(Table(["", "path", ">size", "why"], rows))
-        text = f"{len(report.items)} files, {bytes_text(report.total_bytes)} would go; nothing was moved"
+        text = (
+            f"{files_text(len(report.items))}, {bytes_text(report.total_bytes)} would go; nothing was moved"
+        )
         blocks.append(Note(text, "strong"))
         blocks += _outlook(report, session, up=up)
     else:
-        size, time = bytes_text(report.sent_bytes), duration_text(report.seconds)
-        parts = [f"{report.sent_files} files, {size} in {time}"]
+        size, time = bytes_text(report.sent_bytes), took_text(report.seconds)
+        parts = [f"{files_text(report.sent_files)}, {size} in {time}"]
         if report.unchanged:
             parts.append(f"{report.unchanged} were there already")
         if report.left_out:

@@ -21,7 +21,7 @@ def command(context: Context) -> Result:  # noqa: ARG001
     project's gpunb.toml (the nearest one upwards), else from your own settings file. A project's
     file may only narrow: a shorter lease, a smaller budget or disk, fewer of your clouds.
     """
-    from gpunb import paths, settings
+    from gpunb import paths, settings, units
 
     rows = settings.origins()
     about = {name: field.description or "" for name, field in settings.Settings.model_fields.items()}
@@ -30,7 +30,7 @@ def command(context: Context) -> Result:  # noqa: ARG001
     shown = [
         [
             Cell(row.key, "strong"),
-            _text(row.value),
+            units.duration_text(row.value) if row.key == "idle" else _text(row.value),
             Cell(row.source, "dim" if row.source == "default" else "info"),
             about.get(row.key, ""),
         ]

@@ -32,7 +32,7 @@ __all__ = ["command"]
 @click.option(
     "--count-ssh/--no-count-ssh",
     default=None,
-    help="Whether somebody logged in at a terminal of the host counts as activity.",
+    help="Count SSH logins as activity, or no longer.",
 )
 def command(
     context: Context,

@@ -60,7 +60,7 @@ def command(
     detach: bool,
     session: str | None,
 ) -> Result:
-    """Make PORT of the host (TensorBoard, a served model) a link on this machine. Without PORT: list.
+    """Forward PORT of the host (TensorBoard, a served model) to this machine. Without PORT: list.
 
     Only programs on this machine reach it. It is kept up over broken lines, and closed with
     `--close` or at the session's end. In a terminal it lasts until Ctrl-C; in a notebook as long

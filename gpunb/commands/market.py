@@ -262,7 +262,9 @@ def offers_table(result: SearchResult) -> Table:
         Column("id", drop=3),
     ]
     ask = result.query.ask
-    return Table(heads, rows, title=f"for {duration_text(ask.hours * 3600)} with {ask.disk_gb:g} GB of disk")
+    return Table(
+        heads, rows, title=f"prices for {duration_text(ask.hours * 3600)} with {ask.disk_gb:g} GB of disk"
+    )
 
 
 def short_ids(ids: Sequence[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ __all__ = ["command"]
 
 @verb("on", example="on\non train", session=True)
 def command(context: Context, *, session: str | None) -> Result:
-    """Run every plain cell of this notebook on the host, until `off`.
+    """Run all cells of this notebook on the host, until `off`.
 
     %gpu lines and cells that begin with %%local stay here. Completion, inspection and history
     answer from the host.

@@ -54,7 +54,7 @@ def command(context: Context, *, name: str | None, limit: int) -> Result:
                 duration_text(one.seconds),
                 money_text(one.cost.total),
                 "" if one.provider_usd is None else money_text(one.provider_usd),
-                one.why,
+                views.ENDED_BY.get(one.why, one.why),
                 gone,
             ]
         )

@@ -11,7 +11,7 @@ import click
 
 from gpunb.commands.result import Block, Cell, Fields, Result, Table
 from gpunb.commands.verb import complete_runs, complete_sessions, no_use, verb
-from gpunb.units import bytes_text, duration_text, hourly_text, money_text
+from gpunb.units import bytes_text, duration_text, files_text, hourly_text, money_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -134,7 +134,7 @@ def _detail(event: Event) -> str:
         found = json.loads(event.detail)
         if event.kind == "unsaved":
             return f"{found[0]}: {found[1]}"
-        files = f"{found['files']} file{'s'[: found['files'] != 1]}, {bytes_text(found['bytes'])}"
+        files = f"{files_text(found['files'])}, {bytes_text(found['bytes'])}"
         return f"{found['path']} ({files}) in {', '.join(found['to'])}"
     except (ValueError, TypeError, KeyError, IndexError):  # a row that something else has spoiled
         return event.detail

@@ -15,7 +15,7 @@ from gpunb.commands.syncing import estimate_text, follow, move, relay, summary
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
 from gpunb.sessions.model import SessionState
-from gpunb.units import bytes_text
+from gpunb.units import bytes_text, files_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -257,7 +257,8 @@ def _plan_blocks(plan: Plan, report: SyncReport) -> list[Block]:
             rows.append([word, f"and {count - SHOWN} more (--json lists them)", "", ""])
     blocks: list[Block] = [Table(["", "path", ">size", "why"], rows)] if rows else []
     there = f"; {len(plan.unchanged)} are there already" if plan.unchanged else ""
-    text = f"{len(plan.items)} files, {bytes_text(plan.total_bytes)} would go{there}; nothing was moved"
+    size = bytes_text(plan.total_bytes)
+    text = f"{files_text(len(plan.items))}, {size} would go{there}; nothing was moved"
     blocks.append(Note(text, "strong"))
     if len(plan.items) > SHOWN:
         largest = ", ".join(f"{item.path} ({bytes_text(item.size)})" for item in plan.largest(3))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpunb.errors import BootstrapFailed, GpunbError, SyncError, WrongState
-from gpunb.units import bytes_text, duration_text, money_text
+from gpunb.units import bytes_text, duration_text, files_text, money_text, took_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -251,7 +251,7 @@ def summary(report: SyncReport) -> str:
     """What a sync did, in a line."""
     plan = report.plan
     took = max(report.seconds, 1e-6)
-    first = f"{report.sent_files} files, {bytes_text(report.sent_bytes)} in {duration_text(report.seconds)}"
+    first = f"{files_text(report.sent_files)}, {bytes_text(report.sent_bytes)} in {took_text(report.seconds)}"
     if report.sent_bytes > 10**6:
         first += f" ({bytes_text(report.sent_bytes / took)}/s)"
     if report.engine:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpunb.commands.result import Cell, Fields, Note, Table
 from gpunb.presentation.columns import Column
 from gpunb.sessions.model import WAITING, SessionState, machine
-from gpunb.units import bytes_text, duration_text, money_text, price_text
+from gpunb.units import bytes_text, duration_text, files_text, money_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.model import Cost, IdleVolume, Orphan, Receipt, RunNote, Session, Silence
 
 __all__ = [
+    "ENDED_BY",
     "ago",
     "lease_cells",
     "left",
@@ -73,6 +74,8 @@ RUN_COLUMNS = (
     Column("started", right=True, drop=3),
     Column("took", right=True, drop=1),
 )
+# why a session ended, as people say it
+ENDED_BY = {"down": "you", "deadline": "its time limit", "idle": "its idle limit", "budget": "its budget"}
 # a host that did not answer once may be well a moment later
 SILENCE_S = 60.0
 _AWAY = {"interrupted": "taken back by the cloud (spot)", "offline": "the host is offline"}
@@ -334,7 +337,7 @@ def receipt_blocks(receipt: Receipt) -> list[Block]:
                 ("cost", f"{money_text(cost.total)}" + (f" ({kinds})" if kinds else "")),
                 (f"billed by {receipt.provider}", said(receipt)),
                 ("runs", f"{len(receipt.runs)}, of them {done} ok" if receipt.runs else "none"),
-                ("ended by", receipt.why),
+                ("ended by", ENDED_BY.get(receipt.why, receipt.why)),
                 ("destroyed", confirmed),
                 ("saved", "; ".join(_brought(receipt))),
             ]
@@ -362,7 +365,6 @@ def _brought(receipt: Receipt) -> list[str]:
         if one is None:
             out.append(path)
             continue
-        count = one["files"]
-        files = f"{count} file{'s'[: count != 1]}, {bytes_text(one['bytes'])}"
+        files = f"{files_text(one['files'])}, {bytes_text(one['bytes'])}"
         out.append(f"{path} ({files}) in {', '.join(one['to'])}")
     return out

@@ -93,7 +93,7 @@ def to_rent(
         ("machine", f"{machine(offer.gpu, offer.gpus)} on {place}"),
         ("host", f"{offer.trust}: {host}"),
         ("price", price),
-        (f"for {length}", money_text(total)),
+        (f"total for {length}", money_text(total)),
         ("billed", steps),
         ("traffic", traffic),
         ("ends", " or ".join(ends)),
@@ -284,8 +284,8 @@ def to_down(ledger: Ledger, sessions: Sequence[Session], *, save: bool = True) -
             )
         parts.append(f"{one.name} on {one.provider} ({age}, {spent} so far{back}).{_running(ledger, one)}")
     return Question(
-        text=f"End {', '.join(one.name for one in sessions)} for good, with all files that are only there: "
-        f"{' '.join(parts)}",
+        text=f"End {', '.join(one.name for one in sessions)} for good: this destroys the machine and all "
+        f"files that are only there. {' '.join(parts)}",
         prompt="Continue?",
         usd=0.0,
         undone="nothing was ended; it goes on and is billed",

@@ -31,7 +31,7 @@ def test_a_url_as_typed(demo: Gpunb, tmp_path: Path) -> None:
     (root / "model.bin").write_bytes(b"weights")
     with web(root) as url:
         plan = demo("sync", f"{url}/model.bin", ":models/", "--dry-run")
-        assert "1 files, 7 B would go" in plan.out.replace("7 bytes", "7 B"), plan.out
+        assert "1 file, 7 B would go" in plan.out.replace("7 bytes", "7 B"), plan.out
         got = demo("sync", f"{url}/model.bin", "demo:models/", "--via", "host")
         assert got.code == 0, got.err
         assert "by the host itself" in got.out

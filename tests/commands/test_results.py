@@ -22,10 +22,12 @@ from gpunb.units import (
     costs_text,
     duration,
     duration_text,
+    files_text,
     hourly_text,
     money,
     money_text,
     price_text,
+    took_text,
 )
 
 EVIL = "<script>alert(1)</script>\x1b[31mred\x1b]0;title\x07\u202egnp.exe & [bold]"
@@ -163,6 +165,8 @@ def test_texts() -> None:
     ]  # fmt: skip
     assert [hourly_text(x) for x in (0, 0.3476)] == ["free", "$0.348 an hour"]
     assert [costs_text(x) for x in (0, 1.7)] == ["costs nothing", "costs $1.70 an hour"]
+    assert [took_text(x) for x in (0.26, 9.94, 9.96, 75)] == ["0.3 s", "9.9 s", "10s", "1m 15s"]
+    assert [files_text(x) for x in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
     assert [bytes_text(x) for x in (0, 999, 1500, 2e9)] == ["0 B", "999 B", "1.5 kB", "2.0 GB"]
 
 
