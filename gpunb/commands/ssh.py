@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpunb.commands.result import Code, Result
+from gpunb.commands.result import Code, Note, Result
 from gpunb.commands.verb import no_use, verb
 from gpunb.errors import BadInput
+from gpunb.units import duration_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
+    from gpunb.sessions.model import Session
 
 __all__ = ["command"]
 
@@ -39,6 +41,8 @@ def command(
         no_use("--config", "print_", "words")
     found = context.session(session)
     endpoint = reach.endpoint(found)
+    if not words and not print_:
+        _tell_idle(context, found)
     if as_config:
         block = config_block(endpoint, f"gpunb-{found.name}")
         return Result({"session": found.name, "config": block}, Code(block))
@@ -50,3 +54,12 @@ def command(
         msg = "there is no ssh program on this machine"
         raise BadInput(msg, hint="install openssh-client; gpunb exec and run work without it")
     return Result(data, exit_code=context.run_in_terminal(argv) or 0)
+
+
+def _tell_idle(context: Context, session: Session) -> None:
+    """Who works in a shell or an editor there is idle, as far as the lease can tell."""
+    lease = session.lease
+    if lease.idle_s is not None and not lease.count_ssh:
+        ends = f"{session.name} ends after {duration_text(lease.idle_s)} without runs and syncs of gpunb's"
+        count = f"gpunb extend {session.name} --count-ssh counts logins, too"
+        context.tell(Note(ends, "dim"), Note(count, "dim"))

@@ -194,7 +194,10 @@ def test_extend_show_and_ssh(demo: Gpunb) -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ran.stdout == "over ssh\n"
-    assert "HostName 127.0.0.1" in demo("ssh", "--config").out
+    block = demo("ssh", "--config")
+    assert "HostName 127.0.0.1" in block.out
+    assert "gpunb extend demo --count-ssh counts logins" in block.err, "an editor is idle"
+    assert "--count-ssh" not in block.out
 
 
 def test_stop_and_start(demo: Gpunb) -> None:
