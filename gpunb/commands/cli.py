@@ -365,7 +365,9 @@ def usage_error(err: click.ClickException, door: str) -> BadInput:
             hint = f"the script's own arguments come after --: {where} SCRIPT -- {err.option_name} …"
     elif isinstance(err, click.BadParameter) and err.param is not None:
         called = max(err.param.opts, key=len)
-        message = f"{where}: {called}: {err.format_message().split(': ', 1)[-1].rstrip('.')}"
+        said = err.format_message().split(": ", 1)[-1].rstrip(".")
+        said = re.sub(r"is not a valid integer( range)?$", "is not a whole number", said)
+        message = f"{where}: {called}: {said}"
         if isinstance(err, click.MissingParameter):
             message = f"{where}: {err.param.make_metavar(ctx) if ctx else called} is missing"
     else:
@@ -398,7 +400,7 @@ def run(args: list[str]) -> int:
         _show_error(err, as_json=as_json)
         return 130 if isinstance(err, Cancelled) else err.exit_code
     except KeyboardInterrupt:
-        _say("interrupted")
+        _say("\ninterrupted" if sys.stderr.isatty() else "interrupted")  # the terminal has shown ^C
         return 130
     except BrokenPipeError:
         # the reader went away (`gpunb ps | head`): not an error, and stdout must not be flushed again

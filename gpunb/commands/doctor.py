@@ -134,7 +134,7 @@ def _ledger(context: Context) -> Iterator[Finding]:
         yield Finding("ledger", "bad", err.message, err.hint or "")
         return
     if not findings:
-        yield Finding("ledger", "ok", f"{paths.ledger_file()}, {len(live)} live session(s)")
+        yield Finding("ledger", "ok", f"{paths.ledger_file()}, live sessions: {len(live)}")
     for text in findings:
         yield Finding("ledger", "bad", text, "copy the file before you do anything else")
     for session in live:
@@ -217,9 +217,8 @@ def _clouds(context: Context) -> Iterator[Finding]:
             money = "" if account.balance_usd is None else f", balance {money_text(account.balance_usd)}"
             who = f" as {account.user}" if account.user else ""
             purse = f", spends from {account.spends_from}" if account.spends_from else ""
-            yield Finding(
-                f"cloud {name}", "ok", f"{kind.title} answers{who}{money}{purse} {account.message}".rstrip()
-            )
+            more = f"; {account.message}" if account.message else ""
+            yield Finding(f"cloud {name}", "ok", f"{kind.title} answers{who}{money}{purse}{more}")
             yield from _strays(context, provider)
             yield from _volumes(context.ledger, provider)
 

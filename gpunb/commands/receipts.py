@@ -60,7 +60,7 @@ def command(context: Context, *, name: str | None, limit: int) -> Result:
         )
     heads = [
         Column("session"),
-        Column("id", drop=7),
+        Column("id", drop=7 if len({one.name for one in receipts}) == len(receipts) else 0),
         Column("gpu", drop=6),
         Column("cloud", drop=2),
         Column("ended", right=True, drop=1),

@@ -590,8 +590,11 @@ def show(handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
                     bill="the session runs on and is billed",
                     hint=f"gpunb attach {handle.id} shows it again, gpunb cancel {handle.id} ends it",
                 ) from None
-            more = "offers to restart the kernel" if player.kind == "cell" else "to detach"
-            sink.note(f"interrupting the run on the host (Ctrl-C again {more})")
+            # a cell is interrupted by a notebook's button
+            more = (
+                "again: offers to restart the kernel" if player.kind == "cell" else "Ctrl-C again to detach"
+            )
+            sink.note(f"interrupting the run on the host ({more})")
             handle.interrupt()
     info = _ended(handle, record)
     if info.state == "ok":

@@ -527,8 +527,8 @@ class Rental:
             session = self._end("cancelled by Ctrl-C", self.timing.interrupt_s)
         except (KeyboardInterrupt, GpunbError):
             session = self._now()
-        name = session.name if session is not None else "the rental"
-        msg = f"cancelled: {name}"
+        name = f" of {session.name}" if session is not None else ""
+        msg = f"the rental{name} was cancelled"
         over = session is None or session.state in OVER
         return Cancelled(
             msg,

@@ -298,7 +298,9 @@ def clock(context: Context, *, advance: float, speed: float | None) -> Result:  
     providers = _up()["providers"]
     name = next(iter(providers))  # they share one clock
     answer = _ask(name, providers[name], "POST", "/_sim/clock", {"advance": advance, "speed": speed})
-    return Result(answer, Note(f"the clouds' clock runs at {answer['speed']:g} times ours", "ok"))
+    moved = f"was moved on by {duration_text(advance)} and " if advance else ""
+    text = f"the clouds' clock {moved}runs at {answer['speed']:g} times the speed of ours"
+    return Result(answer, Note(text, "ok"))
 
 
 for _verb in (up, down, status, faults, clock):

@@ -70,6 +70,7 @@ def test_every_example_is_in_the_grammar(name: str, home: Path) -> None:
         ("extend --budget five", ["--budget", "'five'", "US dollars"]),
         ("logs x --tail 0", ["--tail", "0"]),
         ("cancel", ["RUN", "missing"]),
+        ("forward notaport", ["'notaport' is not a whole number"]),
         ("sync a b", ["'a' 'b'", "with a colon"]),
         ("sync :a :b", ["':a' ':b'", "only one"]),
         ("run", ["needs a script"]),

@@ -18,6 +18,7 @@ from gpunb.sessions.model import Cost, Lease, Receipt, RunNote, Segment, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from support.terminal import Gpunb
 
@@ -151,6 +152,17 @@ def test_what_matters_stays_at_80_columns(
     head = next(row for row in shown.splitlines() if kept[0] in row)
     assert all(heading in head for heading in kept), shown
     assert "not shown here:" in shown
+
+
+def test_receipts_of_one_name_are_told_apart(home: Path) -> None:
+    with Ledger.open() as ledger:
+        for name in ("fit", "fit2"):
+            a_session(ledger, name, "RTX 4090", 1, 0.348, over=True)
+        for receipt in ledger.receipts():
+            receipt.name = "fit"
+            ledger.save_receipt(receipt)
+    shown = invoke("receipts", "terminal").text(80)
+    assert {"idfit", "idfit2"} <= words(shown), shown
 
 
 def test_a_window_too_small_for_any_table_gets_a_line_for_each_value(screens: dict[str, Result]) -> None:
