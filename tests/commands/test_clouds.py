@@ -213,7 +213,7 @@ def test_a_dry_run_tells_time_cost_and_the_largest_files() -> None:
     shown = " ".join(note.text for note in clouds._outlook(report, session, up=True))
     assert "f59 (59" in shown
     assert "about 2m 57s" in shown  # 1.77 GB at 10 MB/s
-    assert "$0.0354 of traffic" in shown
+    assert "$0.04 of traffic" in shown
     assert clouds._outlook(CloudReport("s3://bucket"), session, up=False) == []
 
 
