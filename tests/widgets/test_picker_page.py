@@ -138,6 +138,31 @@ def test_facets_count_what_a_click_would_show(browser: Browser) -> None:
         assert page.locator(".gpunb-count").inner_text() == "500 of 500 offers"
 
 
+def test_what_matches_stands_above_what_does_not(browser: Browser) -> None:
+    with picker(browser, offer_rows(500)) as page:
+        facet = page.locator("[data-facet=gpu]")
+        shown = facet.locator(".gpunb-value-text").all_inner_texts()
+        facet.get_by_role("button", name="more").click()
+        rare = facet.locator(".gpunb-value-text").all_inner_texts()[-1]
+        facet.get_by_role("button", name="fewer").click()
+        assert rare not in shown
+        page.get_by_role("searchbox").fill(rare)
+        assert facet.locator("label").first.locator(".gpunb-value-text").inner_text() == rare
+        page.get_by_role("searchbox").fill("")
+        assert facet.locator(".gpunb-value-text").all_inner_texts() == shown
+
+
+def test_places_are_said_in_one_way(browser: Browser) -> None:
+    asked = [("Oslo, NO", "NO"), (", US", "US"), ("mumbai-ind-1", "IN"), ("NO", "NO")]
+    asked += [("", "DE"), ("", ""), ("Lab 3", "")]
+    rows = offer_rows(len(asked))
+    for row, (region, country) in zip(rows, asked, strict=True):
+        row |= {"region": region, "country": country}
+    with picker(browser, rows) as page:
+        shown = page.locator(".gpunb-row:visible .gpunb-c-region").all_inner_texts()
+    assert shown == ["Oslo, NO", "United States", "mumbai-ind-1, IN", "Norway", "Germany", "", "Lab 3"]
+
+
 def test_sorting_three_ways(browser: Browser) -> None:
     rows = offer_rows(300)
     with picker(browser, rows) as page:
@@ -315,7 +340,7 @@ def test_dark_and_narrow_cut_nothing_off(browser: Browser) -> None:
         "picker-narrow": {"width": 300, "height": 800},
         "picker-narrow-dark": {"width": 300, "height": 800, "dark": True},
     }.items():
-        with picker(browser, **options) as page:
+        with picker(browser, offer_rows(200), **options) as page:
             page.get_by_role("grid").focus()
             page.keyboard.press("ArrowDown")
             picture(page, name)
@@ -329,6 +354,9 @@ def test_dark_and_narrow_cut_nothing_off(browser: Browser) -> None:
                 }).map((one) => one.className)"""
             )
             assert out == [], name
+            heads = page.locator(".gpunb-head .gpunb-cell:visible")
+            cut = "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.textContent)"
+            assert heads.evaluate_all(cut) == [], name
             if "width" in options:
                 page.get_by_role("button", name="Filters").click()
                 picture(page, f"{name}-facets")

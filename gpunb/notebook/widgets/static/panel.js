@@ -66,7 +66,8 @@ export function createPanel(el, options = {}) {
     }
     const spent = given.reduce((all, one) => all + (number(one.cost?.total) ?? 0), 0);
     const hourly = given.reduce((all, one) => all + (number(one.usd_h) ?? 0), 0);
-    put(sum, given.length ? `${given.length} · ${t("spent", { spent: money(spent) })} · ${t("hour", { usd: money(hourly) })}` : "");
+    const count = t(given.length === 1 ? "one" : "many", { n: given.length });
+    put(sum, given.length ? `${count} · ${t("spent", { spent: money(spent) })} · ${t("hour", { usd: money(hourly) })}` : "");
     if (changed) look();
   }
 

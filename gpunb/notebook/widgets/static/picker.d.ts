@@ -12,6 +12,8 @@ export interface Offer {
   spot?: boolean;
   trust?: string | null;
   cpu?: string | null;
+  cores?: number | null;
+  ram_gb?: number | null;
   usd_h?: number | null;
   total_usd?: number | null;
   reliability?: number | null;
@@ -59,6 +61,8 @@ export interface Progress {
   /** A session's state; "ready", "gone", "failed", "cancelled" and "unknown" are ends. */
   state?: string;
   over?: boolean;
+  /** What can be done now; the first is the one to press. */
+  actions?: { text: string; onClick(): unknown }[];
 }
 
 export interface PickerOptions {

@@ -164,7 +164,7 @@ export function createPicker(el, options = {}) {
   }
 
   function begin(row, given) {
-    progress.begin(row.name);
+    progress.begin(row.name, row.ready_s);
     Promise.resolve(options.onRent?.(row.offer, given)).catch((err) => {
       progress.close();
       setError(thrown(err));
@@ -271,6 +271,7 @@ export function createPicker(el, options = {}) {
       terms.stop();
       watcher?.disconnect();
       question.drop();
+      progress.stop();
       root.remove();
     },
   };

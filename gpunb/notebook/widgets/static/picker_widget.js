@@ -29,7 +29,7 @@ function render({ model, el }) {
     else if (message.kind === "progress") picker.setProgress(message);
     else if (message.kind === "error") picker.setError(message);
   });
-  picker.setBusy("asking the clouds …");
+  picker.setBusy("asking the clouds…");
   line.ask("hello", { zipped: typeof DecompressionStream === "function" }).then(
     (known) => {
       if (gone) return;

@@ -81,6 +81,6 @@ export class Load {
 
   #update(key, values) {
     const last = number(values[values.length - 1]);
-    this.#lines.get(key).update(values, last === null ? "?" : `${Math.round(last)} %`);
+    this.#lines.get(key).update(values, last === null ? "?" : `${Math.round(last)}%`);
   }
 }

@@ -87,7 +87,7 @@ export class Transfers {
     const line = node("div", "gpunb-run");
     const done = number(one.done);
     const all = number(one.total);
-    const share = done !== null && all ? `${Math.round(100 * Math.min(1, done / all))} %` : "";
+    const share = done !== null && all ? `${Math.round(100 * Math.min(1, done / all))}%` : "";
     const text = node("span", "gpunb-run-name", clean(one.title, 120) || clean(one.id, 40));
     text.title = text.textContent;
     line.append(text, node("span", "gpunb-run-state", joined([clean(one.says || one.state, 80), share])));

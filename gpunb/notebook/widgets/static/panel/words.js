@@ -2,6 +2,8 @@
 
 export const CARD_WORDS = {
   title: "Sessions",
+  one: "{n} session",
+  many: "{n} sessions",
   none: "No sessions. %gpu rent opens the offers.",
   time: "Time",
   idle: "Idle",
@@ -22,7 +24,7 @@ export const CARD_WORDS = {
   down: "Down",
   sure: "Yes, {action}",
   no: "No",
-  asking: "Asking …",
+  asking: "Asking…",
   confirm_stop: "Stop {name}? Its disk is kept, and usually billed; what runs there ends.",
   confirm_start: "Start {name} again? It is billed from then on.",
   confirm_down: "End {name} for good? Its disk goes too; what --save named is brought back first.",

@@ -43,6 +43,10 @@ export class Facets {
   }
 
   count() {
+    for (const name of Object.keys(this.#boxes)) {
+      // what would show nothing stands last, so that what matches is not among "more"
+      if (this.#shown(name).some((one, at) => one.place !== this.#boxes[name][at]?.place)) this.#regroup(name);
+    }
     for (const [name, boxes] of Object.entries(this.#boxes)) {
       for (const { place, size, label, box } of boxes) {
         const n = this.#offers.count(name, place);
@@ -59,13 +63,36 @@ export class Facets {
     return group;
   }
 
+  /** Those that are listed of a facet's values; numbers stay in their order. */
+  #shown(name) {
+    const listed = this.#offers.listed(name);
+    if (!this.#many(name)) return listed;
+    const some = (one) => this.#offers.count(name, one.place) > 0;
+    const ordered = typeof listed[0]?.value === "number" ? listed : [...listed.filter(some), ...listed.filter((one) => !some(one))];
+    return ordered.filter((one, at) => this.#opened.has(name) || at < SHOWN_VALUES || this.#offers.chosen[name].has(one.value));
+  }
+
+  #many(name) {
+    return this.#offers.listed(name).length > SHOWN_VALUES + 1;
+  }
+
+  #regroup(name) {
+    const old = this.element.querySelector(`[data-facet="${name}"]`);
+    const focused = old?.contains(document.activeElement) ? document.activeElement.closest("label")?.textContent : null;
+    const made = this.#group(name);
+    old?.replaceWith(made);
+    if (!focused) return;
+    const same = [...made.querySelectorAll("label")].find((one) => one.textContent === focused);
+    same?.querySelector("input").focus({ preventScroll: true });
+  }
+
   #group(name) {
     const group = this.#fieldset(name, this.#t(name));
     const listed = this.#offers.listed(name);
     const chosen = this.#offers.chosen[name];
-    const many = listed.length > SHOWN_VALUES + 1;
+    const many = this.#many(name);
     const short = many && !this.#opened.has(name);
-    const shown = listed.filter((one, at) => !short || at < SHOWN_VALUES || chosen.has(one.value));
+    const shown = this.#shown(name);
     this.#boxes[name] = shown.map((one) => this.#value(one, chosen));
     group.append(...this.#boxes[name].map(({ label }) => label));
     if (many) {

@@ -4,7 +4,19 @@ import { clean, list, number } from "../common.js";
 
 export const FACETS = ["gpu", "gpus", "vram_gb", "provider", "region", "trust", "spot"];
 
-const MORE_FIRST = ["vram_gb", "reliability"]; // sorted down by the first press
+const MORE_FIRST = ["vram_gb", "ram_gb", "reliability"]; // sorted down by the first press
+
+const countries = typeof Intl.DisplayNames === "function" ? new Intl.DisplayNames(["en"], { type: "region", fallback: "none" }) : null;
+
+/** Where a machine is, in one form: "Oslo, NO", "mumbai-ind-1, IN"; a country alone by its name. */
+export function placeOf(region, country) {
+  const code = clean(country, 40);
+  const city = clean(region, 40).replace(/^[\s,]+/, "");
+  const alone = (/^[A-Z]{2}$/.test(city) && city) || (city === "" && /^[A-Z]{2}$/.test(code) && code);
+  if (alone) return countries?.of(alone) ?? alone;
+  if (!city || !/^[A-Z]{2}$/.test(code) || city.toUpperCase().split(/[^A-Z]+/).includes(code)) return city || code;
+  return `${city}, ${code}`;
+}
 
 /** A row of what a cloud said: cleaned, and with the text that the filter looks in. */
 function rowOf(offer, index, t) {
@@ -16,7 +28,9 @@ function rowOf(offer, index, t) {
     gpus: number(offer.gpus) ?? 0,
     vram_gb: number(offer.vram_gb) ?? 0,
     provider: clean(offer.provider, 40),
-    region: clean(offer.region || offer.country, 40),
+    region: placeOf(offer.region, offer.country),
+    cores: number(offer.cores),
+    ram_gb: number(offer.ram_gb),
     trust: clean(offer.trust, 20),
     spot: isSpot ? t("spot_yes") : t("spot_no"),
     isSpot,

@@ -1,8 +1,9 @@
 // A rental on its way: the steps, how far it is, what it waits for, and Cancel.
 
-import { button, clean, node, number, put } from "../common.js";
+import { button, clean, duration, list, node, number, put } from "../common.js";
 
 const STEPS = ["requested", "creating", "booting", "reachable", "ready"];
+const TICK_MS = 1000;
 const ENDS = ["ready", "gone", "failed", "cancelled", "unknown"];
 
 export class Progress {
@@ -17,6 +18,12 @@ export class Progress {
   #bar = node("div", "gpunb-track");
   #fill = node("div", "gpunb-fill");
   #says = node("div", "gpunb-progress-says");
+  #time = node("span", "gpunb-progress-time");
+  #hint = node("div", "gpunb-hint gpunb-progress-hint");
+  #next = node("div", "gpunb-buttons gpunb-progress-next");
+  #began = 0;
+  #expected = null; // seconds until it should be ready
+  #timer = 0;
   #stop;
   #back;
 
@@ -36,13 +43,34 @@ export class Progress {
     });
   }
 
-  begin(title) {
+  /** `expected`: seconds until it should be ready, if that is known. */
+  begin(title, expected) {
     this.#cancelling = false;
+    this.#began = performance.now();
+    this.#expected = number(expected);
+    clearInterval(this.#timer);
+    this.#timer = setInterval(() => this.#tick(), TICK_MS);
     this.#stop.disabled = false;
     this.set({ title, state: "requested", says: "" });
   }
 
+  /** How long it has taken, and how long it should. */
+  #tick() {
+    if (!this.#began) return put(this.#time, "");
+    const elapsed = duration((performance.now() - this.#began) / 1000);
+    const ready = this.#expected === null ? "" : duration(this.#expected);
+    const words = this.#timer === 0 ? "took" : ready ? "elapsed_of" : "elapsed";
+    put(this.#time, this.#t(words, { elapsed, ready }));
+  }
+
+  /** Nothing is on its way any more. */
+  stop() {
+    clearInterval(this.#timer);
+    this.#timer = 0;
+  }
+
   close() {
+    this.stop();
     this.open = false;
     this.#cancelling = false;
     this.element.hidden = true;
@@ -60,6 +88,12 @@ export class Progress {
     this.#showBar(given, title, over);
     const says = clean(given.says, 800);
     put(this.#says, this.#cancelling && !over ? `${this.#t("cancelling")} ${says}` : says);
+    if (!over || this.#timer) {
+      if (over) this.stop();
+      this.#tick();
+    }
+    put(this.#hint, over ? "" : this.#t("goes_on"));
+    this.#offer(list(given.actions));
     this.element.dataset.state = state;
     this.element.dataset.tone = state === "ready" ? "ok" : over && state !== "cancelled" ? "bad" : "";
     this.#stop.hidden = over || !this.#cancel;
@@ -73,7 +107,18 @@ export class Progress {
   #build() {
     const line = node("div", "gpunb-buttons");
     line.append(this.#stop, this.#back);
-    this.element.append(this.#title, this.#steps, this.#bar, this.#says, line);
+    const head = node("div", "gpunb-progress-head");
+    head.append(this.#title, this.#time);
+    line.append(this.#next);
+    this.element.append(head, this.#steps, this.#bar, this.#says, this.#hint, line);
+  }
+
+  /** What can be done now: buttons, the first of them the one to press. */
+  #offer(actions) {
+    if (this.#next.childElementCount === actions.length) return; // what has the focus stays
+    this.#next.replaceChildren(
+      ...actions.map(({ text, onClick }, at) => button(at ? "" : "gpunb-primary", clean(text, 80), onClick)),
+    );
   }
 
   #showSteps(state) {

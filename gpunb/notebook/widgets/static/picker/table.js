@@ -10,14 +10,21 @@ const OVERSCAN = 6;
 const COLUMNS = [
   { key: "gpu", text: (row) => row.name },
   { key: "vram_gb", head: "vram", right: true, text: (row) => (row.vram_gb ? `${+row.vram_gb.toFixed(1)}` : "") },
+  { key: "ram_gb", head: "machine", right: true, text: (row) => machine(row.cores, row.ram_gb) },
   { key: "provider", text: (row) => (row.isSpot ? `${row.provider} (${row.spot})` : row.provider) },
   { key: "region", text: (row) => row.region },
   { key: "trust", text: (row) => row.trust },
-  { key: "reliability", right: true, text: (row) => (row.reliability === null ? "" : `${+(row.reliability * 100).toFixed(1)} %`) },
+  { key: "reliability", right: true, text: (row) => (row.reliability === null ? "" : `${+(row.reliability * 100).toFixed(1)}%`) },
   { key: "ready_s", right: true, text: (row) => (row.ready_s === null ? "" : duration(row.ready_s)) },
   { key: "usd_h", right: true, text: (row) => price(row.usd_h) },
   { key: "total_usd", right: true, text: (row, terms) => terms.total(row) },
 ];
+
+/** What stands beside the GPUs. */
+function machine(cores, ram) {
+  const parts = [cores ? String(+cores.toFixed(1)) : "", ram ? `${Math.round(ram)} GB` : ""];
+  return parts.filter(Boolean).join(" · ");
+}
 
 function withRole(role, className) {
   const made = node("div", className);
