@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb import log
-from gpunb.commands import Context, Result, giving, notices, playing, soon
+from gpunb.commands import Context, Result, giving, mode, notices, playing, soon
 from gpunb.commands.cli import for_door, usage_error, words
 from gpunb.commands.get import fetch
 from gpunb.commands.put import send
@@ -129,6 +129,7 @@ def _run(
         send(context, session, inputs)
     timeout = options["timeout"] or context.settings.cell_timeout
     label = options["name"] or _label(body)
+    mode.ran(context.shell, session.name)
     with playing.noted(context, session, kind="cell", name=label) as run_id:
         # a detached cell is asked about by `attach`
         stdin = context.can_ask or options["detach"]

@@ -59,6 +59,12 @@ class Router:
             return lines
         return self._routed(lines, on=on)
 
+    def begins(self, _: object) -> None:
+        """A cell is executed, wherever it goes."""
+        mode = sys.modules.get("gpunb.commands.mode")
+        if mode is not None:
+            mode.begins(self.shell)
+
     def _routed(self, lines: list[str], *, on: bool) -> list[str]:
         if lines[0].startswith("%%"):  # one piece: another cell magic, for the host
             return [_wrapped(lines)] if on else lines
@@ -204,6 +210,7 @@ def install(shell: InteractiveShell) -> None:
     put_there: Any = shell.register_magic_function
     put_there(no_var_expand(on_host), magic_kind="cell", magic_name=HOST_MAGIC)
     shell.input_transformers_cleanup.append(router)
+    shell.events.register("pre_run_cell", router.begins)
     asking.install(shell)
 
 
@@ -222,6 +229,8 @@ def uninstall(shell: InteractiveShell) -> None:
         if was is not None:
             print(f"gpunb: plain cells run here again, no longer on {was.name}", file=sys.stderr)  # noqa: T201
     cleanup = shell.input_transformers_cleanup
-    cleanup[:] = [one for one in cleanup if not isinstance(one, Router)]
+    for router in [one for one in cleanup if isinstance(one, Router)]:
+        cleanup.remove(router)
+        shell.events.unregister("pre_run_cell", router.begins)
     shell.magics_manager.magics["cell"].pop(HOST_MAGIC, None)
     asking.uninstall(shell)

@@ -19,6 +19,8 @@ from gpunb.server.work import exactly
 from gpunb.text import Escapes, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gpunb.remote import AgentClient, RunHandle, RunInfo
     from gpunb.server.hub import Hub
     from gpunb.sessions.model import RunNote, Session
@@ -153,14 +155,26 @@ def _log(hub: Hub, ident: str, after: int, limit: int) -> dict[str, Any]:
                 last = _read(handle, sink, min(info.last, after + limit))
             finally:
                 handle.close()
+    ended = info.over and last >= info.last
+    return {
+        "records": sink.records,
+        "text": _text(sink.records, plain),
+        "coloured": _text(sink.records, str),
+        "next": last,
+        "ended": ended,
+        "state": info.state,
+    }
+
+
+def _text(records: list[dict[str, Any]], made: Callable[[str], str]) -> str:
+    """The output as one text, each record's as `made` makes it; overwritten lines as they ended."""
     text = KeptText()
-    for one in sink.records:
+    for one in records:
         if one["kind"] not in {"end", "input"}:
             stream = "stdout" if one["kind"] == "stdout" else "stderr"
-            text.stream(stream, plain(one["text"]) + ("" if one["kind"] in _STREAMS else "\n"))
+            text.stream(stream, made(one["text"]) + ("" if one["kind"] in _STREAMS else "\n"))
     text.finish()
-    ended = info.over and last >= info.last
-    return {"records": sink.records, "text": text.text(), "next": last, "ended": ended, "state": info.state}
+    return text.text()
 
 
 _STREAMS = frozenset({"stdout", "stderr"})

@@ -27,6 +27,8 @@ export class ApiError extends Error {
   }
 }
 
+const NO_LINE = 'The line to the Jupyter server broke; what stood on the host stays as it was.';
+
 const part = (text: string): string => encodeURIComponent(text);
 
 export class Api {
@@ -56,7 +58,7 @@ export class Api {
     return (await this.ask<{ jobs: Job[] }>('GET', 'jobs')).jobs;
   }
 
-  offers(terms: { hours?: number; disk_gb?: number; clouds?: string[] }): Promise<Offers> {
+  offers(terms: { hours?: number; disk_gb?: number; clouds?: string[]; spot?: boolean }): Promise<Offers> {
     return this.ask<Offers>('POST', 'offers', terms);
   }
 
@@ -79,6 +81,10 @@ export class Api {
 
   async runs(session: string): Promise<Run[]> {
     return (await this.ask<{ runs: Run[] }>('GET', `sessions/${part(session)}/runs?limit=20`)).runs;
+  }
+
+  run(run: string): Promise<Run> {
+    return this.ask<Run>('GET', `runs/${part(run)}`);
   }
 
   log(run: string, after: number): Promise<Log> {
@@ -121,8 +127,25 @@ export class Api {
     return { bytes: bytes.slice(0, max), cut: size > max };
   }
 
-  async upload(session: string, path: string, data: Blob): Promise<void> {
-    await this.send('PUT', `sessions/${part(session)}/file?path=${part(path)}`, data, 'application/octet-stream');
+  /** `sent` is told how many bytes have gone: `fetch` would not say. */
+  upload(session: string, path: string, data: Blob, sent: (bytes: number) => void): Promise<void> {
+    const asked = new XMLHttpRequest();
+    asked.open('PUT', this.url(`sessions/${part(session)}/file?path=${part(path)}`));
+    const { token } = this.settings;
+    const xsrf = /(?:^|; )_xsrf=([^;]*)/.exec(document.cookie)?.[1];
+    if (token) asked.setRequestHeader('Authorization', `token ${token}`);
+    if (xsrf !== undefined) asked.setRequestHeader('X-XSRFToken', xsrf);
+    asked.setRequestHeader('Content-Type', 'application/octet-stream');
+    return new Promise((resolve, reject) => {
+      asked.upload.onprogress = event => sent(event.loaded);
+      asked.onerror = () => reject(new Error(NO_LINE));
+      asked.onload = () => {
+        if (asked.status >= 200 && asked.status < 300) return resolve();
+        const answer = new Response(asked.responseText, { status: asked.status, statusText: asked.statusText });
+        void problemOf(answer).then(found => reject(new ApiError(asked.status, found)));
+      };
+      asked.send(data);
+    });
   }
 
   async transfer(session: string, source: string, target: string): Promise<Job> {

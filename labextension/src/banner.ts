@@ -74,7 +74,7 @@ export class Banner extends Widget {
           }
         ];
       case 'connecting':
-        return [{ tone: 'info', text: trans.__('Connecting …') }];
+        return [{ tone: 'info', text: trans.__('Connecting…') }];
       default:
         return this.found();
     }
@@ -103,7 +103,7 @@ export class Banner extends Widget {
       lines.push({
         tone: 'info',
         text: trans.__('No cloud has a key yet.'),
-        press: { text: trans.__('Log in …'), click: () => this.hub.app.commands.execute(Ids.rent) }
+        press: { text: trans.__('Log in…'), click: () => this.hub.app.commands.execute(Ids.rent) }
       });
     }
     for (const job of store.jobs.values()) {

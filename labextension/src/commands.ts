@@ -1,10 +1,11 @@
 /** The commands of the palette; each takes `{session}`, and asks which one where that is left out. */
 
-import { InputDialog, type ICommandPalette } from '@jupyterlab/apputils';
+import { InputDialog, Notification, type ICommandPalette } from '@jupyterlab/apputils';
 import type { IFileBrowserFactory } from '@jupyterlab/filebrowser';
 import type { CommandRegistry } from '@lumino/commands';
 
 import { askAndDo, pickSession, trouble, type Spending } from './actions';
+import { reachable } from './extras';
 import { FilesView } from './files';
 import { Ids, type IHub } from './hub';
 import { gpuIcon } from './icon';
@@ -30,7 +31,7 @@ export function addCommands(hub: IHub, palette: ICommandPalette | null, browser:
     add(id, {
       label: args => {
         const named = typeof args['session'] === 'string' ? store.named(args['session'])?.name : undefined;
-        return named ? `${label}: ${named}` : `${label} …`;
+        return named ? `${label}: ${named}` : `${label}…`;
       },
       isEnabled: some,
       execute: async given => {
@@ -46,7 +47,7 @@ export function addCommands(hub: IHub, palette: ICommandPalette | null, browser:
     });
 
   add(Ids.rent, {
-    label: trans.__('Rent a GPU …'),
+    label: trans.__('Rent a GPU…'),
     caption: trans.__('What the clouds offer now, and what it costs'),
     icon: gpuIcon,
     isEnabled: usable,
@@ -75,7 +76,8 @@ export function addCommands(hub: IHub, palette: ICommandPalette | null, browser:
 
   about(Ids.terminal, trans.__('Terminal on a GPU session'), async session => {
     const name = await store.api.terminal(session.id);
-    await app.commands.execute('terminal:open', { name });
+    const made = (await app.commands.execute('terminal:open', { name })) as Titled | undefined;
+    if (made) callTerminal(made, session.name, trans.__('Terminal on %1 (%2)', session.name, session.gpu || session.provider));
   });
   about(Ids.files, trans.__('Files of a GPU session'), session =>
     hub.show(new FilesView(hub, session, () => browser?.tracker.currentWidget?.model.path.replace(/^[^:/]*:/, '') ?? ''))
@@ -86,7 +88,26 @@ export function addCommands(hub: IHub, palette: ICommandPalette | null, browser:
       label: trans.__('A port of the host, 1 to 65535'),
       value: 6006
     });
-    if (answer.button.accept && answer.value !== null) await store.api.forward(session.id, answer.value);
+    if (!answer.button.accept || answer.value === null) return;
+    const port = answer.value;
+    const opening = Notification.emit(trans.__('Opening port %1 of %2…', port, session.name), 'in-progress', { autoClose: false });
+    store.openingPort(session.id, port, true);
+    try {
+      const ports = await store.api.forward(session.id, port);
+      const link = reachable(ports.find(one => one.host_port === port && !one.reverse)?.link);
+      Notification.update({
+        id: opening,
+        type: 'success',
+        message: trans.__('Port %1 of %2 is open', port, session.name),
+        autoClose: 8000,
+        actions: link ? [{ label: trans.__('Open'), callback: () => void window.open(link, '_blank', 'noopener,noreferrer') }] : []
+      });
+    } catch (error) {
+      Notification.dismiss(opening);
+      throw error;
+    } finally {
+      store.openingPort(session.id, port, false);
+    }
   });
   about(Ids.log, trans.__('Log of a run on a GPU session'), async (session, args) => {
     const run = args.run ?? (await pickRun(hub, session));
@@ -104,6 +125,23 @@ const ARGS = {
   type: 'object',
   properties: { session: { type: 'string' }, run: { type: 'string' } }
 } as const;
+
+interface Titled {
+  title: { label: string; caption: string; changed: { connect(slot: () => void): void } };
+}
+
+/** The shell there names its tab itself, "Terminal 1" or by what runs; the session's name stays before that. */
+function callTerminal(made: Titled, name: string, caption: string): void {
+  const { title } = made;
+  const call = (): void => {
+    const own = title.label.startsWith(`${name}: `) || title.label === name ? '' : title.label;
+    const label = !own || /^(Terminal \d+|…|\.\.\.)$/.test(own) ? name : `${name}: ${own}`;
+    if (own && title.label !== label) title.label = label;
+    if (title.caption !== caption) title.caption = caption;
+  };
+  title.changed.connect(call);
+  call();
+}
 
 async function pickRun(hub: IHub, session: Session): Promise<string | undefined> {
   const runs = await hub.store.api.runs(session.id);

@@ -1,5 +1,7 @@
 /** Elements in a line. Text is set as text, always: hosts and clouds are strangers. */
 
+import type { LabIcon } from '@jupyterlab/ui-components';
+
 export interface Look {
   className?: string;
   text?: string;
@@ -31,6 +33,13 @@ export function button(text: string, onClick: () => unknown, look: Look = {}): H
   return made;
 }
 
+/** A button with one of JupyterLab's icons before its text. */
+export function iconButton(icon: LabIcon, text: string, onClick: () => unknown, look: Look = {}): HTMLButtonElement {
+  const made = button('', onClick, { ...look, className: `gpunb-with-icon ${look.className ?? ''}` });
+  made.append(icon.element({ tag: 'span', className: 'gpunb-icon' }), text);
+  return made;
+}
+
 export function field(label: string, value: string, look: Look & { type?: string; max?: number } = {}): {
   label: HTMLLabelElement;
   input: HTMLInputElement;
@@ -57,4 +66,13 @@ export function bytes(size: number): string {
     at += 1;
   }
   return `${at === 0 || left >= 100 ? Math.round(left) : left.toFixed(1)} ${units[at]}`;
+}
+
+/** Let the browser keep `data` as a file. */
+export function save(name: string, data: Blob): void {
+  const link = el('a');
+  link.href = URL.createObjectURL(data);
+  link.download = name;
+  link.click();
+  window.setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

@@ -1,11 +1,12 @@
 /** Below a session's card: its files, a terminal, and its ports. Files dropped on the card go to the host. */
 
 import { Notification } from '@jupyterlab/apputils';
+import { folderIcon, linkIcon, terminalIcon } from '@jupyterlab/ui-components';
 import { Drag } from '@lumino/dragdrop';
 import type { IDisposable } from '@lumino/disposable';
 
 import { trouble } from './actions';
-import { button, el } from './dom';
+import { button, bytes, el, iconButton } from './dom';
 import { Ids, type IHub } from './hub';
 import type { Job, Session } from './types';
 
@@ -22,11 +23,13 @@ export class Extras implements IDisposable {
     this.buttons = el(
       'div',
       { className: 'gpunb-buttons gpunb-extra-buttons' },
-      button(trans.__('Files'), () => app.commands.execute(Ids.files, args), { className: 'gpunb-open-files' }),
-      button(trans.__('Terminal'), () => app.commands.execute(Ids.terminal, args), { className: 'gpunb-open-terminal' }),
-      button(trans.__('Port …'), () => app.commands.execute(Ids.forward, args), {
+      iconButton(folderIcon, trans.__('Files'), () => app.commands.execute(Ids.files, args), { className: 'gpunb-open-files' }),
+      iconButton(terminalIcon, trans.__('Terminal'), () => app.commands.execute(Ids.terminal, args), {
+        className: 'gpunb-open-terminal'
+      }),
+      iconButton(linkIcon, trans.__('Port…'), () => app.commands.execute(Ids.forward, args), {
         className: 'gpunb-open-port',
-        label: trans.__('Forward a port')
+        title: trans.__('Make a port of the host a link here')
       })
     );
     this.ports = el('div', { className: 'gpunb-ports', label: trans.__('Forwarded ports'), role: 'group' });
@@ -44,10 +47,19 @@ export class Extras implements IDisposable {
 
   update(session: Session): void {
     this.buttons.hidden = session.state !== 'ready';
-    const key = JSON.stringify(session.ports);
+    const there = new Set(session.ports.map(port => port.host_port));
+    const opening = [...(this.hub.store.opening.get(this.id) ?? [])].filter(port => !there.has(port));
+    // of a stopped machine nothing answers: a link to it would only fail
+    const ports = session.state === 'ready' ? session.ports : [];
+    const key = JSON.stringify([ports, opening]);
     if (key === this.shown) return;
     this.shown = key;
-    this.ports.replaceChildren(...session.ports.map(port => this.line(port)));
+    this.ports.replaceChildren(
+      ...ports.map(port => this.line(port)),
+      ...opening.map(port =>
+        el('div', { className: 'gpunb-port gpunb-hint', text: this.hub.trans.__('opening port %1…', port), role: 'status' })
+      )
+    );
   }
 
   dropOn(target: HTMLElement): void {
@@ -60,11 +72,13 @@ export class Extras implements IDisposable {
     const says = port.reverse
       ? trans.__('%1 here → %2 on the host', port.local_port, port.host_port)
       : trans.__('port %1', port.host_port);
-    const link = el('a', { text: says, title: port.link });
-    // a host may be called anything; a link leads to a forwarded port or nowhere
-    if (/^https?:\/\/(localhost|127\.0\.0\.1)[:/]/.test(port.link)) link.href = port.link;
-    link.target = '_blank';
-    link.rel = 'noopener noreferrer';
+    const href = port.reverse ? undefined : reachable(port.link);
+    const link = href === undefined ? el('span', { text: says, title: port.link }) : el('a', { text: says, title: port.link });
+    if (link instanceof HTMLAnchorElement && href !== undefined) {
+      link.href = href;
+      link.target = '_blank';
+      link.rel = 'noopener noreferrer';
+    }
     const close = button(
       '×',
       async () => {
@@ -76,7 +90,24 @@ export class Extras implements IDisposable {
       },
       { className: 'gpunb-small', label: trans.__('Close port %1', port.host_port) }
     );
-    return el('div', { className: 'gpunb-port' }, link, close);
+    const line = el('div', { className: 'gpunb-port' }, link, close);
+    if (href === undefined && !port.reverse) line.append(this.elsewhere(port.local_port));
+    return line;
+  }
+
+  /** The way in where the browser is on another computer than the Jupyter server. */
+  private elsewhere(port: number): HTMLElement {
+    const host = window.location.hostname;
+    const line = `ssh -L ${port}:127.0.0.1:${port} ${host}`;
+    return el(
+      'div',
+      { className: 'gpunb-hint gpunb-port-way' },
+      this.hub.trans.__('It is open on the computer where Jupyter runs. From yours:'),
+      ' ',
+      el('code', { text: line }),
+      ' ',
+      this.hub.trans.__('then http://localhost:%1', port)
+    );
   }
 
   private readonly buttons: HTMLElement;
@@ -143,22 +174,37 @@ export function acceptFiles(
   };
 }
 
+/** Where a browser on the Jupyter server's own computer finds a forwarded port; a host may be called anything. */
+const FORWARDED = /^https?:\/\/(localhost|127\.0\.0\.1|[a-z0-9-]{1,63}\.localhost):\d{1,5}(\/|$)/;
+const HERE = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\]|.*\.localhost)$/;
+
+/** The link of a forwarded port, if this browser can open it. */
+export function reachable(link: string | undefined): string | undefined {
+  return link !== undefined && FORWARDED.test(link) && HERE.test(window.location.hostname) ? link : undefined;
+}
+
 export function join(folder: string, name: string): string {
   return folder && folder !== '/' ? `${folder.replace(/\/+$/, '')}/${name}` : `${folder}${name}`;
 }
 
 export async function uploadAll(hub: IHub, session: string, folder: string, files: File[]): Promise<void> {
   for (const file of files) {
-    const work = hub.store.api.upload(session, join(folder, file.name), file);
-    Notification.promise(
-      work.then(() => null),
-      {
-        pending: { message: hub.trans.__('Copying %1 to the host …', file.name) },
-        success: { message: () => hub.trans.__('%1 is on the host', file.name) },
-        error: { message: reason => String((reason as Error).message ?? reason) }
-      }
-    );
-    await work.catch(() => undefined);
+    const { trans, store } = hub;
+    const id = Notification.emit(trans.__('Uploading %1…', file.name), 'in-progress', { autoClose: false, progress: 0 });
+    let told = 0;
+    try {
+      await store.api.upload(session, join(folder, file.name), file, sent => {
+        if (Date.now() - told < 250) return;
+        told = Date.now();
+        const share = file.size ? sent / file.size : 1;
+        const message = trans.__('Uploading %1: %2 of %3', file.name, bytes(sent), bytes(file.size));
+        Notification.update({ id, message, type: 'in-progress', progress: Math.min(1, share) });
+      });
+      Notification.update({ id, message: trans.__('Uploaded %1', file.name), type: 'success', autoClose: 5000, progress: null as never });
+    } catch (error) {
+      Notification.dismiss(id);
+      trouble(hub, error);
+    }
   }
 }
 

@@ -1,16 +1,30 @@
 /** The host's files: look, read, download, bring here, and drop here to send. */
 
+import {
+  caretDownIcon,
+  caretUpIcon,
+  downloadIcon,
+  fileIcon,
+  fileUploadIcon,
+  folderIcon,
+  linkIcon,
+  refreshIcon,
+  type LabIcon
+} from '@jupyterlab/ui-components';
 import type { IDisposable } from '@lumino/disposable';
 import { Widget } from '@lumino/widgets';
 
 import { trouble } from './actions';
-import { bytes, button, el, put } from './dom';
+import { bytes, button, el, iconButton, put } from './dom';
 import { acceptFiles, join, uploadAll } from './extras';
 import type { IHub } from './hub';
 import { gpuIcon } from './icon';
 import type { FileEntry, Session } from './types';
 
 const READ_MAX = 1_000_000;
+const ICONS: Record<FileEntry['type'], LabIcon> = { directory: folderIcon, file: fileIcon, link: linkIcon, other: fileIcon };
+
+type SortKey = 'name' | 'size' | 'mtime';
 
 export class FilesView extends Widget {
   constructor(
@@ -29,7 +43,10 @@ export class FilesView extends Widget {
     this.title.closable = true;
     this.where = el('nav', { className: 'gpunb-crumbs', label: trans.__('Folder') });
     this.status = el('span', { className: 'gpunb-hint', role: 'status' });
-    const pick = el('input', { label: trans.__('Files to send') });
+    this.hidden = el('input', { className: 'gpunb-files-hidden' });
+    this.hidden.type = 'checkbox';
+    this.hidden.addEventListener('change', () => this.rows());
+    const pick = el('input', { label: trans.__('Files to upload') });
     pick.type = 'file';
     pick.multiple = true;
     pick.hidden = true;
@@ -39,8 +56,9 @@ export class FilesView extends Widget {
       { className: 'gpunb-view-head' },
       this.where,
       this.status,
-      button(trans.__('Send files …'), () => pick.click(), { className: 'gpunb-right' }),
-      button(trans.__('Refresh'), () => this.open(this.path)),
+      el('label', { className: 'gpunb-right' }, this.hidden, this.hiddenText),
+      iconButton(fileUploadIcon, trans.__('Upload…'), () => pick.click()),
+      iconButton(refreshIcon, trans.__('Refresh'), () => this.open(this.path)),
       pick
     );
     this.list = el('div', { className: 'gpunb-file-list' });
@@ -48,7 +66,7 @@ export class FilesView extends Widget {
     this.viewer.hidden = true;
     const hint = el('div', {
       className: 'gpunb-hint gpunb-file-hint',
-      text: trans.__('Drop files here, from the desktop or from the file browser, to send them to this folder.')
+      text: trans.__('Drop files here, from the desktop or from the file browser, to copy them to this folder.')
     });
     this.node.append(head, this.list, this.viewer, hint);
     this.drop = acceptFiles(hub, this.node, session.id, () => this.path, () => this.open(this.path));
@@ -63,14 +81,15 @@ export class FilesView extends Widget {
   /** Show a folder of the host. */
   async open(path: string): Promise<void> {
     const asked = (this.asked += 1);
-    put(this.status, this.hub.trans.__('Reading …'));
+    put(this.status, this.hub.trans.__('Reading…'));
     try {
       const found = await this.hub.store.api.files(this.session.id, path);
       if (asked !== this.asked || this.isDisposed) return;
       this.path = path;
       this.viewer.hidden = true;
       this.crumbs();
-      this.rows(found.entries);
+      this.entries = found.entries;
+      this.rows();
       put(this.status, found.truncated ? this.hub.trans.__('the first 10,000') : '');
     } catch (error) {
       if (asked === this.asked) put(this.status, String((error as Error).message));
@@ -89,40 +108,77 @@ export class FilesView extends Widget {
     if (!rooted) made[made.length - 1]?.classList.add('gpunb-crumb-root');
   }
 
-  private rows(entries: FileEntry[]): void {
+  private rows(): void {
     const { trans } = this.hub;
-    const folderFirst = (one: FileEntry): number => (one.type === 'directory' ? 0 : 1);
-    const sorted = [...entries].sort((a, b) => folderFirst(a) - folderFirst(b) || a.name.localeCompare(b.name));
+    const dotted = this.entries.filter(one => one.name.startsWith('.'));
+    put(this.hiddenText, trans.__('hidden files (%1)', dotted.length));
+    const shown = this.hidden.checked ? this.entries : this.entries.filter(one => !one.name.startsWith('.'));
+    const sorted = [...shown].sort(this.order());
     const table = el('table', { label: trans.__('Files') });
     const head = table.createTHead().insertRow();
-    for (const text of [trans.__('Name'), trans.__('Size'), trans.__('Changed'), trans.__('Do')]) {
-      head.append(el('th', { text }));
-    }
+    head.append(
+      this.heading('name', trans.__('Name')),
+      this.heading('size', trans.__('Size')),
+      this.heading('mtime', trans.__('Modified')),
+      el('th', { text: trans.__('Actions') })
+    );
     const body = table.createTBody();
     for (const one of sorted) this.row(body.insertRow(), one);
-    this.list.replaceChildren(sorted.length ? table : el('div', { className: 'gpunb-hint', text: trans.__('Nothing here.') }));
+    const none = dotted.length ? trans.__('Only hidden files here.') : trans.__('Nothing here.');
+    this.list.replaceChildren(sorted.length ? table : el('div', { className: 'gpunb-hint', text: none }));
+  }
+
+  /** Folders first, then as a heading says. */
+  private order(): (a: FileEntry, b: FileEntry) => number {
+    const { key, down } = this.sort;
+    const sign = down ? -1 : 1;
+    const late = (one: FileEntry): number => (one.type === 'directory' ? 0 : 1);
+    const named = (a: FileEntry, b: FileEntry): number => a.name.localeCompare(b.name, undefined, { numeric: true });
+    return (a, b) => late(a) - late(b) || sign * (key === 'name' ? named(a, b) : a[key] - b[key]) || named(a, b);
+  }
+
+  private heading(key: SortKey, text: string): HTMLElement {
+    const mine = this.sort.key === key;
+    const press = el('button', { className: 'gpunb-file-sort gpunb-with-icon', text });
+    press.type = 'button';
+    if (mine) press.append((this.sort.down ? caretDownIcon : caretUpIcon).element({ tag: 'span', className: 'gpunb-icon' }));
+    press.addEventListener('click', () => {
+      // sizes and times: the biggest and the latest first
+      this.sort = { key, down: mine ? !this.sort.down : key !== 'name' };
+      this.rows();
+      this.list.querySelector<HTMLElement>(`th[data-key=${key}] button`)?.focus();
+    });
+    const made = el('th', { className: key === 'name' ? '' : 'gpunb-num' }, press);
+    made.dataset['key'] = key;
+    made.setAttribute('aria-sort', mine ? (this.sort.down ? 'descending' : 'ascending') : 'none');
+    return made;
   }
 
   private row(row: HTMLTableRowElement, one: FileEntry): void {
     const { trans } = this.hub;
     const folder = one.type === 'directory';
-    const name = button(folder ? `${one.name}/` : one.name, () => (folder ? this.open(one.path) : this.read(one)), {
+    const name = iconButton(ICONS[one.type], folder ? `${one.name}/` : one.name, () => (folder ? this.open(one.path) : this.read(one)), {
       className: 'gpunb-file-name',
       label: folder ? trans.__('Open folder %1', one.name) : trans.__('Open %1', one.name)
     });
     row.insertCell().append(name);
-    row.insertCell().append(folder ? '' : bytes(one.size));
-    row.insertCell().append(new Date(one.mtime * 1000).toLocaleString());
+    const size = row.insertCell();
+    size.append(folder ? '' : bytes(one.size));
+    const at = row.insertCell();
+    at.append(new Date(one.mtime * 1000).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' }));
+    size.className = at.className = 'gpunb-num';
     const does = row.insertCell();
     if (one.type === 'file') {
-      const load = el('a', { className: 'gpunb-button', text: trans.__('Download'), label: trans.__('Download %1', one.name) });
+      const load = el('a', { className: 'gpunb-button gpunb-with-icon', label: trans.__('Download %1', one.name) });
+      load.append(downloadIcon.element({ tag: 'span', className: 'gpunb-icon' }), trans.__('Download'));
       load.href = this.hub.store.api.fileUrl(this.session.id, one.path);
       load.download = one.name;
       does.append(load);
     }
     does.append(
-      button(trans.__('Bring here'), () => this.bring(one), {
-        label: trans.__('Bring %1 to the folder of the file browser', one.name)
+      button(trans.__('Copy to notebook folder'), () => this.bring(one), {
+        label: trans.__('Copy to notebook folder: %1', one.name),
+        title: trans.__('To the folder that the file browser shows')
       })
     );
   }
@@ -130,12 +186,12 @@ export class FilesView extends Widget {
   /** The beginning of a file, as text. */
   private async read(one: FileEntry): Promise<void> {
     const { trans } = this.hub;
-    put(this.status, trans.__('Reading …'));
+    put(this.status, trans.__('Reading…'));
     try {
       const got = await this.hub.store.api.read(this.session.id, one.path, READ_MAX);
       const text = new TextDecoder().decode(got.bytes);
       const binary = got.bytes.subarray(0, 4096).includes(0);
-      const says = binary ? trans.__('Not text. Download it, or bring it here.') : text;
+      const says = binary ? trans.__('Not text. Download it, or copy it to the notebook folder.') : text;
       const pre = el('pre', { className: 'gpunb-log', text: got.cut && !binary ? `${says}\n…` : says, label: one.name });
       pre.tabIndex = 0;
       const close = button(trans.__('Close'), () => (this.viewer.hidden = true));
@@ -167,6 +223,10 @@ export class FilesView extends Widget {
   private readonly where: HTMLElement;
   private readonly status: HTMLElement;
   private readonly list: HTMLElement;
+  private readonly hidden: HTMLInputElement;
+  private readonly hiddenText = el('span');
+  private entries: FileEntry[] = [];
+  private sort: { key: SortKey; down: boolean } = { key: 'name', down: false };
   private readonly viewer: HTMLElement;
   private readonly drop: IDisposable;
   private path = '';

@@ -34,5 +34,7 @@ export const Ids = {
   files: 'gpunb:files',
   forward: 'gpunb:forward',
   log: 'gpunb:log',
+  newNotebook: 'gpunb:new-notebook',
+  useNotebook: 'gpunb:run-notebook-on',
   refresh: 'gpunb:refresh'
 } as const;

@@ -8,7 +8,7 @@ import {
 } from '@jupyterlab/application';
 import { ICommandPalette, IToolbarWidgetRegistry } from '@jupyterlab/apputils';
 import { IDefaultFileBrowser, IFileBrowserFactory } from '@jupyterlab/filebrowser';
-import type { NotebookPanel } from '@jupyterlab/notebook';
+import { INotebookTracker, type NotebookPanel } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
@@ -18,6 +18,7 @@ import { announceJobs } from './actions';
 import { Api } from './api';
 import { addCommands } from './commands';
 import { IHub, type Settings } from './hub';
+import { addNotebookCommands } from './notebooks';
 import { connectNotices } from './notices';
 import { GpuPanel } from './panel';
 import { RunOn } from './runon';
@@ -59,9 +60,18 @@ const commands: JupyterFrontEndPlugin<void> = {
   description: 'Rent, extend, stop, start and end from the command palette.',
   autoStart: true,
   requires: [IHub],
-  optional: [ICommandPalette, IFileBrowserFactory, IDefaultFileBrowser],
-  activate: (_: JupyterFrontEnd, found: IHub, palette: ICommandPalette | null, browser: IFileBrowserFactory | null) =>
-    addCommands(found, palette, browser)
+  optional: [ICommandPalette, IFileBrowserFactory, INotebookTracker, ILabShell, IDefaultFileBrowser],
+  activate: (
+    _: JupyterFrontEnd,
+    found: IHub,
+    palette: ICommandPalette | null,
+    browser: IFileBrowserFactory | null,
+    notebooks: INotebookTracker | null,
+    lab: ILabShell | null
+  ) => {
+    addCommands(found, palette, browser);
+    addNotebookCommands(found, palette, notebooks, lab !== null);
+  }
 };
 
 const panel: JupyterFrontEndPlugin<void> = {
@@ -81,9 +91,10 @@ const status: JupyterFrontEndPlugin<void> = {
   id: 'gpunb:status',
   description: 'The running cost in the status bar.',
   autoStart: true,
-  requires: [IHub, IStatusBar],
-  activate: (_: JupyterFrontEnd, found: IHub, bar: IStatusBar) =>
-    void bar.registerStatusItem('gpunb:cost', { item: new CostItem(found), align: 'right', rank: 20 })
+  requires: [IHub],
+  optional: [IStatusBar], // Notebook 7 has none
+  activate: (_: JupyterFrontEnd, found: IHub, bar: IStatusBar | null) =>
+    void bar?.registerStatusItem('gpunb:cost', { item: new CostItem(found), align: 'right', rank: 20 })
 };
 
 const notices: JupyterFrontEndPlugin<void> = {

@@ -1,11 +1,12 @@
 /** The left panel: what runs, what it costs, and everything that can be done with it. */
 
+import { addIcon, listIcon } from '@jupyterlab/ui-components';
 import { Panel, Widget } from '@lumino/widgets';
 
 import { createPanel, type PanelHandle, type Run, type Telemetry, type Transfer as Shown } from '../../gpunb/notebook/widgets/static/panel.js';
 import { carryOut, serverArgs, type Spending } from './actions';
 import { Banner } from './banner';
-import { button, el } from './dom';
+import { el, iconButton } from './dom';
 import { Extras } from './extras';
 import { Ids, type IHub } from './hub';
 import { gpuIcon } from './icon';
@@ -171,11 +172,11 @@ export class GpuPanel extends Panel {
         'div',
         { className: 'gpunb gpunb-side-head' },
         el('h2', { text: trans.__('GPUs') }),
-        button(trans.__('Rent …'), () => app.commands.execute(Ids.rent), {
+        iconButton(addIcon, trans.__('Rent…'), () => app.commands.execute(Ids.rent), {
           className: 'gpunb-primary gpunb-side-rent',
-          label: trans.__('Rent a GPU')
+          title: trans.__('What the clouds offer now, and what it costs')
         }),
-        button(trans.__('Receipts'), () => app.commands.execute(Ids.receipts), { className: 'gpunb-side-receipts' })
+        iconButton(listIcon, trans.__('Receipts'), () => app.commands.execute(Ids.receipts), { className: 'gpunb-side-receipts' })
       )
     });
     this.addWidget(head);

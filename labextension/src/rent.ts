@@ -6,24 +6,38 @@ import { Widget } from '@lumino/widgets';
 import { createPicker, type Offer, type PickerHandle, type Terms } from '../../gpunb/notebook/widgets/static/picker.js';
 import { ApiError } from './api';
 import { field, el } from './dom';
-import type { IHub } from './hub';
+import { Ids, type IHub } from './hub';
 import type { CloudFailure, Job } from './types';
 import { pickerWords } from './words';
 
 const OVER = ['done', 'failed', 'cancelled'];
 
 class RentBody extends Widget {
-  constructor(private readonly hub: IHub) {
+  /** `done`: close the dialog, for what comes next is elsewhere. */
+  constructor(
+    private readonly hub: IHub,
+    private readonly done: () => void
+  ) {
     super();
     const { trans } = hub;
     this.addClass('gpunb-rent-body');
     this.name = field(trans.__('Name'), '', { className: 'gpunb-rent-name' });
-    this.name.input.placeholder = trans.__('chosen for you');
+    this.name.input.placeholder = trans.__('automatic');
     this.disk = field(trans.__('Disk, GB'), '', { type: 'number', className: 'gpunb-rent-disk' });
     this.disk.input.min = '0';
-    this.disk.input.placeholder = trans.__('as set');
     this.disk.input.addEventListener('change', () => void this.search());
-    const line = el('div', { className: 'gpunb gpunb-rent-line' }, this.name.label, this.disk.label);
+    this.rental = el('select', { className: 'gpunb-input gpunb-rent-rental' });
+    for (const [value, text] of [
+      ['', trans.__('on demand')],
+      ['spot', trans.__('spot: cheaper, can be reclaimed')]
+    ] as const) {
+      const option = el('option', { text });
+      option.value = value;
+      this.rental.append(option);
+    }
+    this.rental.addEventListener('change', () => void this.search());
+    const rental = el('label', { className: 'gpunb-field' }, el('span', { text: trans.__('Rental') }), this.rental);
+    const line = el('div', { className: 'gpunb gpunb-rent-line' }, this.name.label, this.disk.label, rental);
     const holder = el('div', { className: 'gpunb-rent-picker' });
     this.node.append(line, holder);
     const hours = hub.setting<number | null>('hours', null);
@@ -62,15 +76,17 @@ class RentBody extends Widget {
     this.hours = hours ?? this.hours;
     const disk = this.diskAsked();
     this.picker.setError(null);
-    this.picker.setBusy(this.hub.trans.__('Asking the clouds …'));
+    this.picker.setBusy(this.hub.trans.__('Asking the clouds…'));
     try {
       const found = await this.hub.store.api.offers({
         ...(this.hours === undefined ? {} : { hours: this.hours }),
         ...(disk === null ? {} : { disk_gb: disk }),
+        ...(this.rental.value ? { spot: true } : {}),
         ...this.clouds()
       });
       if (asked !== this.searches || this.isDisposed) return;
       this.showHours(found.hours);
+      if (disk === null) this.disk.input.placeholder = String(found.disk_gb);
       this.picker.setOffers(found.offers, found.facets, this.failed(found.failed), { hours: found.hours, disk_gb: found.disk_gb });
     } catch (error) {
       if (asked !== this.searches || this.isDisposed) return;
@@ -143,17 +159,32 @@ class RentBody extends Widget {
 
   private progress(_: unknown, job: Job): void {
     if (job.id !== this.job?.id || this.isDisposed) return;
-    const session = job.session ? this.hub.store.named(job.session) : undefined;
+    const { app, trans, store } = this.hub;
+    const session = job.session ? store.named(job.session) : undefined;
+    // its buttons need the session, which comes by an event of its own
+    if (job.state === 'done' && session?.state !== 'ready') return;
     const over = OVER.includes(job.state);
     const state = job.state === 'done' ? 'ready' : over ? job.state : session?.state ?? 'requested';
     const why = [job.error?.message, job.error?.bill, job.error?.hint].filter(Boolean).join(' ');
+    const ready = job.state === 'done';
+    const named = { session: job.session ?? '' };
+    const actions = [Ids.newNotebook, Ids.useNotebook]
+      .filter(id => ready && app.commands.hasCommand(id) && app.commands.isEnabled(id, named))
+      .map(id => ({
+        text: app.commands.label(id, named),
+        onClick: () => {
+          this.done();
+          void app.commands.execute(id, named);
+        }
+      }));
     this.picker.setProgress({
       title: job.title || this.renting,
       done: job.done,
       total: job.total,
-      says: why || job.says,
+      says: why || (ready ? trans.__('%1 is ready.', session?.name ?? job.title) : job.says),
       state: state === 'ready' && !over ? 'reachable' : state,
-      over
+      over,
+      actions
     });
     if (over) this.job = null;
   }
@@ -166,6 +197,7 @@ class RentBody extends Widget {
   private readonly picker: PickerHandle;
   private readonly name: { label: HTMLLabelElement; input: HTMLInputElement };
   private readonly disk: { label: HTMLLabelElement; input: HTMLInputElement };
+  private readonly rental: HTMLSelectElement;
   private hours: number | undefined;
   private searches = 0;
   private readonly added = new Set<string>();
@@ -204,11 +236,11 @@ let open: RentDialog | null = null;
 /** Open it; there is never more than one. */
 export async function rentDialog(hub: IHub): Promise<void> {
   if (open) return;
-  const body = new RentBody(hub);
-  const dialog = new RentDialog(body, {
+  const body: RentBody = new RentBody(hub, () => dialog.resolve(0));
+  const dialog: RentDialog = new RentDialog(body, {
     title: hub.trans.__('Rent a GPU'),
     body: body as unknown as Dialog.IBodyWidget<void>,
-    buttons: [Dialog.cancelButton({ label: hub.trans.__('Close') })],
+    buttons: [Dialog.cancelButton({ label: hub.trans.__('Close'), className: 'gpunb-quiet' })],
     focusNodeSelector: '.gpunb-find',
     renderer: new PlainRenderer()
   });

@@ -8,15 +8,29 @@ import { Widget } from '@lumino/widgets';
 import { el } from './dom';
 import type { IHub } from './hub';
 
-/** The id of the session that plain cells run on, without importing anything. */
-const WHERE = [
-  "(lambda m: (lambda f: f.session_id + ' ' + f.name if f else '')",
-  "(m.current(get_ipython())) if m else '')",
-  "(__import__('sys').modules.get('gpunb.commands.mode'))"
-].join('');
+/** What gpunb in the kernel knows, as JSON, without importing anything: where plain cells run, and which ran where. */
+const WHERE = "(lambda m: m.told(get_ipython()) if m else '')(__import__('sys').modules.get('gpunb.commands.mode'))";
 const ON_OR_OFF = /^\s*%(gpu\s+(on|off)|(re|un)?load_ext\s+gpunb)\b/m;
 
+/** Cells that stay here while plain cells go there: `%gpu …`, `%%local`. */
+const STAYS = /^\s*(%gpu\b|%%(?!gpu\b))/;
+
+type Cell = NotebookPanel['content']['widgets'][number];
+
+interface Told {
+  on: [string, string] | null;
+  /** A cell's id, and the name of the session on which it ran. */
+  cells: Record<string, string>;
+}
+
 export class RunOn extends Widget {
+  private static readonly all = new WeakMap<NotebookPanel, RunOn>();
+
+  /** The switch of a notebook. */
+  static of(panel: NotebookPanel): RunOn | undefined {
+    return RunOn.all.get(panel);
+  }
+
   constructor(
     private readonly hub: IHub,
     private readonly panel: NotebookPanel
@@ -24,6 +38,7 @@ export class RunOn extends Widget {
     super();
     const { trans } = hub;
     this.addClass('gpunb-run-on');
+    RunOn.all.set(panel, this);
     this.select = el('select', { className: 'gpunb-run-on-select', label: trans.__('Run cells on') });
     this.select.title = trans.__('Where the plain cells of this notebook run');
     this.node.append(el('label', {}, el('span', { text: trans.__('Run on:') }), this.select));
@@ -35,6 +50,7 @@ export class RunOn extends Widget {
     hub.store.turned.connect(this.refresh, this);
     hub.store.changed.connect(this.refresh, this);
     NotebookActions.executed.connect(this.executed, this);
+    NotebookActions.executionScheduled.connect(this.scheduled, this);
     this.refresh();
     void panel.sessionContext.ready.then(() => this.fresh());
   }
@@ -44,7 +60,28 @@ export class RunOn extends Widget {
     this.hub.store.turned.disconnect(this.refresh, this);
     this.hub.store.changed.disconnect(this.refresh, this);
     NotebookActions.executed.disconnect(this.executed, this);
+    NotebookActions.executionScheduled.disconnect(this.scheduled, this);
     super.dispose();
+  }
+
+  /** Whether there is a kernel that can be told. */
+  get able(): boolean {
+    return this.kernel !== null && this.speaksPython() && !this.kernel.name.startsWith('gpunb-');
+  }
+
+  /** Send the plain cells to a session as soon as the kernel is there. */
+  async turn(session: string): Promise<void> {
+    this.busy = true;
+    this.meant = session;
+    this.refresh();
+    try {
+      await this.panel.sessionContext.ready;
+      await this.kernel?.info;
+    } finally {
+      this.busy = false;
+      this.meant = null;
+    }
+    await this.choose(session);
   }
 
   private get kernel(): Kernel.IKernelConnection | null {
@@ -63,9 +100,17 @@ export class RunOn extends Widget {
     this.refresh();
   }
 
-  private executed(_: unknown, args: { notebook: unknown; cell: { model: { sharedModel: { source: string } } } }): void {
-    if (args.notebook !== this.panel.content) return;
-    if (ON_OR_OFF.test(args.cell.model.sharedModel.source)) void this.look();
+  /** A cell waits or runs: where it will, as far as that can be said before. */
+  private scheduled(_: unknown, { notebook, cell }: { notebook: unknown; cell: Cell }): void {
+    if (notebook !== this.panel.content || cell.model.type !== 'code') return;
+    const source = cell.model.sharedModel.source;
+    mark(cell, this.on && source.trim() && !STAYS.test(source) ? this.on.name : undefined, this.hub);
+  }
+
+  private executed(_: unknown, { notebook, cell }: { notebook: unknown; cell: Cell }): void {
+    if (notebook !== this.panel.content || cell.model.type !== 'code') return;
+    // the kernel knows where it ran; without a session there is nothing to ask for
+    if (this.on || this.hub.store.live.length || ON_OR_OFF.test(cell.model.sharedModel.source)) void this.look();
   }
 
   private async look(): Promise<void> {
@@ -77,8 +122,12 @@ export class RunOn extends Widget {
       ?.user_expressions?.['gpunb'] as { status: string; data?: Record<string, string> } | undefined;
     if (kernel !== this.kernel || this.isDisposed) return;
     if (found?.status === 'ok') {
-      const [id, name] = (found.data?.['text/plain'] ?? '').replace(/^['"]|['"]$/g, '').split(' ');
-      this.on = id ? { id, name: name ?? id } : null;
+      const told = toldIn(found.data?.['text/plain'] ?? '');
+      this.on = told?.on ? { id: told.on[0], name: told.on[1] } : null;
+      const ran = told?.cells ?? {};
+      for (const cell of this.panel.content.widgets) {
+        if (cell.model.type === 'code') mark(cell, ran[cell.model.id], this.hub);
+      }
     }
     this.refresh();
   }
@@ -111,17 +160,23 @@ export class RunOn extends Widget {
     return !spec || spec.language.toLowerCase() === 'python';
   }
 
+  /** The session whose own kernel this is. */
+  private hostOf(kernel: string): string {
+    const id = kernel.replace(/^gpunb-/, '');
+    return this.hub.store.named(id)?.name ?? this.hub.trans.__('the host');
+  }
+
   private refresh(): void {
     if (this.isDisposed) return;
     const { store, trans } = this.hub;
     const name = this.kernel?.name ?? '';
     const whole = name.startsWith('gpunb-');
-    const rows: [string, string][] = [['', trans.__('here')]];
+    const rows: [string, string][] = [['', trans.__('this computer')]];
     for (const one of store.live) {
       if (one.state === 'ready' || one.id === this.on?.id) rows.push([one.id, one.name]);
     }
-    if (this.on && !rows.some(([id]) => id === this.on?.id)) rows.push([this.on.id, trans.__('%1 (over)', this.on.name)]);
-    if (whole) rows.splice(0, rows.length, ['', trans.__('the host: this kernel is there')]);
+    if (this.on && !rows.some(([id]) => id === this.on?.id)) rows.push([this.on.id, trans.__('%1 (ended)', this.on.name)]);
+    if (whole) rows.splice(0, rows.length, ['', trans.__('%1 (this kernel)', this.hostOf(name))]);
     const key = JSON.stringify(rows);
     if (key !== this.shown) {
       this.shown = key;
@@ -134,6 +189,7 @@ export class RunOn extends Widget {
       );
     }
     if (!this.busy) this.select.value = this.on?.id ?? '';
+    else if (this.meant !== null) this.select.value = this.meant;
     this.select.disabled = this.busy || whole || !this.kernel;
     this.node.classList.toggle('gpunb-on', this.on !== null);
     this.setHidden(!this.speaksPython() || (rows.length < 2 && !whole));
@@ -142,8 +198,35 @@ export class RunOn extends Widget {
   private readonly select: HTMLSelectElement;
   private on: { id: string; name: string } | null = null;
   private busy = false;
+  /** What it is about to be turned to. */
+  private meant: string | null = null;
   private unknown = true;
   private shown = '';
+}
+
+/** A bar at a cell that ran elsewhere, with the name of where. */
+function mark(cell: Cell, session: string | undefined, hub: IHub): void {
+  cell.toggleClass('gpunb-ran', session !== undefined);
+  const prompt = cell.node.querySelector<HTMLElement>('.jp-InputPrompt');
+  if (!prompt) return;
+  if (session === undefined) {
+    if (prompt.dataset['gpunb'] === undefined) return;
+    delete prompt.dataset['gpunb'];
+    prompt.removeAttribute('title');
+    return;
+  }
+  prompt.dataset['gpunb'] = session;
+  prompt.title = hub.trans.__('Ran on %1', session);
+}
+
+/** The JSON in the repr of a Python string. */
+function toldIn(text: string): Told | null {
+  const inner = text.replace(/^['"]|['"]$/g, '').replace(/\\(['\\])/g, '$1');
+  try {
+    return inner ? (JSON.parse(inner) as Told) : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Ask the kernel something that leaves no trace in the notebook. */

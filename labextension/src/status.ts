@@ -37,7 +37,7 @@ export class CostItem extends Widget {
     const left = next ? Math.max(0, Number(next.lease.ends) - Date.now() / 1000) : null;
     const soon = live.some(one => one.lease.soon) || store.found.orphans.length > 0;
     const parts = [`GPU ${money(store.spent)}`, trans.__('%1/h', money(store.hourly))];
-    if (left !== null) parts.push(duration(left));
+    if (left !== null) parts.push(trans.__('%1 left', duration(left)));
     put(this.press, parts.join(' · '));
     this.node.classList.toggle('gpunb-soon', soon);
     const says = [

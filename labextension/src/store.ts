@@ -22,6 +22,8 @@ export class Store extends Book {
   }
 
   link: Link = 'connecting';
+  /** Ports that are being opened, by session. */
+  readonly opening = new Map<string, Set<number>>();
   status: Status | null = null;
   /** What the server calls itself; it may change while the page lives. */
   serverVersion = '';
@@ -83,6 +85,15 @@ export class Store extends Book {
 
   async loadTelemetry(session: string): Promise<void> {
     await this.quietly(async () => this.telemetry.set(session, await this.api.telemetry(session)));
+  }
+
+  /** A forward is being opened: the card says so until it is there. */
+  openingPort(session: string, port: number, on: boolean): void {
+    const ports = this.opening.get(session) ?? new Set<number>();
+    if (on) ports.add(port);
+    else ports.delete(port);
+    this.opening.set(session, ports);
+    this.tell();
   }
 
   stop(): void {

@@ -49,10 +49,18 @@ export interface Problem {
   bill?: string | null;
 }
 
+export interface Brought {
+  path: string;
+  to: string[];
+  files: number;
+  bytes: number;
+}
+
 export interface Receipt {
   session_id: string;
   name: string;
   provider: string;
+  instance_id: string;
   gpu: string;
   gpus: number;
   started: number;
@@ -61,7 +69,10 @@ export interface Receipt {
   cost: Session['cost'];
   provider_usd: number | null;
   why: string;
+  runs: { kind?: string; name?: string; state?: string; seconds?: number | null }[];
+  saved: string[];
   unsaved: string[][];
+  brought: Brought[];
 }
 
 export interface Job {
@@ -165,6 +176,8 @@ export interface FileEntry {
 
 export interface Log {
   text: string;
+  /** The same with its colours, as ANSI sequences. */
+  coloured?: string;
   next: number;
   ended: boolean;
   state: string;

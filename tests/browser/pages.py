@@ -14,7 +14,7 @@ from tests.support.chromium import KERNEL_READY, PICTURES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import BrowserContext, Locator, Page
+    from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page
 
     from tests.browser.rig import Rig
 
@@ -33,11 +33,18 @@ class Lab:
 
     def _watched(self, page: Page) -> Page:
         page.on("pageerror", lambda err: self.faults.append(str(err)))
+        page.on("console", self._heard)
         # JupyterLab's own words about a server that is gone, and about kernels that went with it
         said = re.compile("Server Connection Error|Kernel does not exist|Kernel Restarting")
         theirs = page.locator(".jp-Dialog", has_text=said)
         page.add_locator_handler(theirs, lambda found: found.locator("button.jp-Dialog-button").last.click())
         return page
+
+    def _heard(self, said: ConsoleMessage) -> None:
+        # JupyterLab catches what a plugin throws when it begins, and only says so on the console;
+        # there the browser also tells of lines that break, as some tests mean them to
+        if said.type == "error" and not re.search(r"net::|Failed to load resource|WebSocket", said.text):
+            self.faults.append(said.text)
 
     def check(self) -> None:
         """No error that nobody caught, by anything of ours."""
@@ -131,7 +138,7 @@ class Lab:
 
     def rent_dialog(self, *, offers: bool = True) -> Locator:
         """The Rent dialog, with its offers unless there are none."""
-        self.side.get_by_role("button", name="Rent a GPU").click()
+        self.side.get_by_role("button", name="Rent…").click()
         dialog = self.page.locator(".gpunb-rent-dialog")
         dialog.locator(".gpunb-row" if offers else ".gpunb-note").first.wait_for()
         return dialog

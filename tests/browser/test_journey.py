@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), pytest.mark.xdist_group("lab")]
 
+RAN = re.compile(r"\bgpunb-ran\b")
+
 LONG = """import time
 for i in range({n}):
     print("line", i, flush=True)
@@ -26,13 +28,13 @@ for i in itertools.count():
     time.sleep(0.2)
     if os.path.exists(os.path.expanduser("~/enough")):
         break
-print("told")
+print("\\x1b[31mtold\\x1b[0m")
 """
 
 
 def test_a_rental_by_clicking(lab: Lab, rig: Rig) -> None:
     lab.open()
-    expect(lab.side).to_contain_text("No sessions")
+    expect(lab.side).to_contain_text("No GPUs rented yet")
     lab.picture("empty")
     dialog = lab.rent_dialog()
     lab.picture("rent-offers")
@@ -51,12 +53,24 @@ def test_a_rental_by_clicking(lab: Lab, rig: Rig) -> None:
     lab.picture("rent-question")
     lab.page.wait_for_timeout(700)
     dialog.locator(".gpunb-dialog .gpunb-yes").click()
-    expect(dialog.locator(".gpunb-progress")).to_be_visible()
+    progress = dialog.locator(".gpunb-progress")
+    expect(progress).to_contain_text("Close does not cancel it")
+    expect(progress.locator(".gpunb-progress-time")).to_contain_text(re.compile(r"^\d+ s of about \d"))
     lab.picture("rent-progress")
-    expect(dialog.locator(".gpunb-progress")).to_have_attribute("data-state", "ready")
-    lab.close_dialog()
+    expect(progress).to_have_attribute("data-state", "ready")
+    expect(progress.locator(".gpunb-progress-says")).to_have_text("trainer is ready.")
+    expect(progress.locator(".gpunb-progress-time")).to_contain_text("took")
+    lab.picture("rent-ready")
     card = lab.card("trainer")
     expect(card).to_have_attribute("data-state", "ready")
+
+    # the next step is one click away
+    progress.get_by_role("button", name="Open a notebook on trainer").click()
+    expect(dialog).to_have_count(0)
+    (session,) = rig.sessions()
+    expect(lab.run_on).to_have_value(session["id"])
+    expect(lab.run_on).to_be_enabled()
+    lab.page.locator("li.lm-TabBar-tab", has_text="Launcher").click()
 
     # the launcher has a kernel for it
     expect(lab.page.locator(".jp-LauncherCard", has_text="trainer").first).to_be_visible()
@@ -65,15 +79,20 @@ def test_a_rental_by_clicking(lab: Lab, rig: Rig) -> None:
     # a cell runs there
     lab.notebook("journey.ipynb")
     expect(lab.run_on).to_have_value("")
-    lab.run_on.select_option(label="trainer")
-    (session,) = rig.sessions()
+    lab.run("gpunb:run-notebook-on", session="trainer")
     expect(lab.run_on).to_be_enabled()
     expect(lab.run_on).to_have_value(session["id"])
     cell = lab.cell("!nvidia-smi --query-gpu=name,memory.total --format=csv,noheader")
     expect(cell.locator(".jp-OutputArea-output").first).to_contain_text("RTX A4000")
+    # and shows that it did; one that stays here has no such mark
+    expect(cell).to_have_class(RAN)
+    here = lab.cell("%%local\nprint('stays')")
+    expect(here.locator(".jp-OutputArea-output").first).to_contain_text("stays")
+    lab.idle()
+    expect(here).not_to_have_class(RAN)
 
     # what it costs
-    expect(lab.cost).to_contain_text(re.compile(r"GPU \$0\.\d+ · \$0\.\d+/h · \d"))
+    expect(lab.cost).to_contain_text(re.compile(r"GPU \$0\.\d+ · \$0\.\d+/h · \d.* left"))
     first = lab.cost.inner_text()
     lab.until(lambda: lab.cost.inner_text() != first, "the cost goes up")
 
@@ -113,12 +132,31 @@ def test_a_rental_by_clicking(lab: Lab, rig: Rig) -> None:
     expect(log).to_contain_text("again 0")
     (host,) = (rig.home / "sim" / "hosts").iterdir()
     (host / "home" / "enough").touch()
-    expect(log).to_contain_text("told")
-    lab.page.locator("li.lm-TabBar-tab", has_text=re.compile("^Log ")).click()
+    expect(log.locator(".ansi-red-fg")).to_have_text("told")
+    with lab.page.expect_download() as got:
+        lab.page.get_by_role("button", name="Download the log").click()
+    whole = got.value.path().read_text("utf-8")
+    assert whole.startswith("again 0\n")
+    assert whole.endswith("told\n")
+    # the tab is called as the cell begins
+    lab.page.locator("li.lm-TabBar-tab", has_text=re.compile("^import itertools")).click()
     lab.picture("log")
     expect(run).to_have_attribute("data-state", "ok")
     lab.run("docmanager:open", path="journey.ipynb", factory="Notebook")
     expect(lab.run_on).to_have_value(session["id"])
+    cells = lab.page.locator(".jp-NotebookPanel:visible .jp-CodeCell")
+    expect(cells.nth(0)).to_have_class(RAN)
+    expect(cells.nth(1)).not_to_have_class(RAN)
+
+    # a stranger's port has a name of its own, and its link leads there
+    card.get_by_role("button", name="Port…").click()
+    ask = lab.page.locator(".jp-Dialog")
+    ask.locator("input").fill("8123")
+    ask.get_by_role("button", name="Ok").click()
+    expect(card.locator(".gpunb-port")).to_contain_text("port 8123")  # at once: "opening"
+    expect(card.locator(".gpunb-port a")).to_have_attribute(
+        "href", re.compile(r"http://trainer\.localhost:\d+")
+    )
 
     # the server is gone and comes back, as after a crash
     rig.kill()
@@ -131,6 +169,7 @@ def test_a_rental_by_clicking(lab: Lab, rig: Rig) -> None:
     # stop, start, down, receipt
     lab.act("trainer", "stop")
     expect(lab.card("trainer")).to_have_attribute("data-state", "stopped")
+    expect(lab.card("trainer").locator(".gpunb-port a")).to_have_count(0)
     lab.picture("stopped")
     lab.act("trainer", "start")
     expect(lab.card("trainer")).to_have_attribute("data-state", "ready")
@@ -141,7 +180,13 @@ def test_a_rental_by_clicking(lab: Lab, rig: Rig) -> None:
     lab.picture("ended")
     toast.get_by_role("button", name="Receipt").click()
     receipts = lab.page.locator(".gpunb-receipts")
-    expect(receipts.locator("tbody tr").first).to_contain_text("trainer")
+    row = receipts.locator("tbody tr").first
+    expect(row).to_contain_text("trainer")
+    expect(row).to_contain_text("confirmed")
+    row.click()
+    whole = receipts.locator(".gpunb-receipt")
+    for text in ("confirmed by vast at", "Billed by vast", "Instance", "Ended by", "import itertools"):
+        expect(whole).to_contain_text(text)
     lab.picture("receipts")
     assert rig.sessions() == []
     assert [row.id for row in rig.simulation["vast"].billed_now()] == []

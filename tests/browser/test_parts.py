@@ -68,6 +68,12 @@ def test_files_terminal_and_ports(lab: Lab, rig: Rig, host: str) -> None:
     card = lab.card(host)
     card.get_by_role("button", name="Files").click()
     files = lab.page.locator(".gpunb-files")
+    # a fresh home has only dotfiles: they are there when somebody asks for them
+    expect(files).to_contain_text("Only hidden files here")
+    files.get_by_label("hidden files").check()
+    expect(files.locator("tr", has_text=".gpunb")).to_be_visible()
+    files.get_by_label("hidden files").uncheck()
+    expect(files.locator("tr", has_text=".gpunb")).to_have_count(0)
     files.locator("input[type=file]").set_input_files(
         [{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"<b>to be read</b>\n"}]
     )
@@ -78,18 +84,26 @@ def test_files_terminal_and_ports(lab: Lab, rig: Rig, host: str) -> None:
     with lab.page.expect_download() as got:
         row.get_by_role("link", name="Download notes.txt").click()
     assert got.value.path().read_bytes() == b"<b>to be read</b>\n"
-    row.get_by_role("button", name="Bring notes.txt").click()
+    row.get_by_role("button", name="Copy to notebook folder: notes.txt").click()
     lab.until((rig.work / "notes.txt").is_file, "the file comes here")
     # as JupyterLab's file browser drops it
     (rig.work / "sent.csv").write_text("a,b\n1,2\n", "utf-8")
     lab.page.evaluate(DROP, "sent.csv")
     expect(files.locator("tr", has_text="sent.csv")).to_be_visible()
+    names = files.locator("tbody .gpunb-file-name")
+    expect(names).to_have_text(["notes.txt", "sent.csv"])
+    files.get_by_role("button", name="Size").click()  # the biggest first
+    expect(files.get_by_role("columnheader", name="Size")).to_have_attribute("aria-sort", "descending")
+    files.get_by_role("button", name="Size").click()
+    expect(names).to_have_text(["sent.csv", "notes.txt"])
     lab.picture("files")
 
     card.get_by_role("button", name="Terminal").click()
     expect(lab.page.locator(".jp-Terminal")).to_be_visible()
+    tabs = lab.page.locator("#jp-main-dock-panel .lm-TabBar-tabLabel")
+    expect(tabs.get_by_text(re.compile(f"^{host}"))).to_be_visible()
 
-    card.get_by_role("button", name="Forward a port").click()
+    card.get_by_role("button", name="Port…").click()
     dialog = lab.page.locator(".jp-Dialog")
     dialog.locator("input").fill("8123")
     dialog.get_by_role("button", name="Ok").click()
@@ -129,7 +143,7 @@ def test_the_palette_and_names_for_screen_readers(lab: Lab, host: str) -> None:
     )
     assert unnamed == []
     # by keyboard alone: the panel's first button opens the dialog, Escape closes it
-    lab.side.get_by_role("button", name="Rent a GPU").focus()
+    lab.side.get_by_role("button", name="Rent…").focus()
     lab.page.keyboard.press("Enter")
     expect(lab.page.locator(".gpunb-rent-dialog .gpunb-row").first).to_be_visible()
     lab.page.keyboard.press("ArrowDown")
@@ -148,7 +162,7 @@ def test_nothing_is_cut_off(lab: Lab, rig: Rig, host: str, theme: str) -> None:
         lab.open()
         expect(lab.card(host)).to_have_attribute("data-state", "ready")
         expect(lab.page.locator(f'body[data-jp-theme-name="JupyterLab {theme}"]')).to_be_attached()
-        for width in (300, 420):
+        for width in (300, 446, 560):
             _widen(lab, width)
             assert lab.page.evaluate(CUT) == []
             lab.picture(f"panel-{theme.lower()}-{width}")

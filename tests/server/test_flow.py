@@ -96,6 +96,8 @@ def _a_run(jupyter: Jupyter, client: Client, events: Any, ident: str) -> None:
         kind == "stderr" and "\x1b[31mred\x1b[0m" in text and "\x07" not in text for kind, text in texts
     )
     assert "\x1b" not in found["text"]
+    assert "\x1b[31mred\x1b[0m" in found["coloured"]
+    assert "\x07" not in found["coloured"]
     rest = client.get(f"/runs/{run}/log", after=found["next"])
     assert rest["records"] == []
     assert client.get(f"/sessions/{ident}/runs")["runs"][0]["state"] == "running"
