@@ -108,7 +108,15 @@ class Cells:
         new = await kernel.start()
         if new:
             self.comms.begin("its kernel is gone")
+            if not self.restarted and os.path.exists(self._used()):
+                self.restarted = "this is a new kernel, and its variables are empty: the one before is gone"
+            with contextlib.suppress(OSError):
+                os.unlink(self._used())
         return new
+
+    def _used(self) -> str:
+        """A file that is there once cells have run in the kernel; it outlives kernel, agent and a stopped machine."""
+        return os.path.join(self.folder, "used")
 
     async def warm(self) -> None:
         """Start the kernel before it is asked for; a failure is the first cell's to tell."""
@@ -215,6 +223,8 @@ class Cells:
         if self.restarted:
             text, self.restarted = self.restarted, ""
             run.append({"k": "note", "text": text})
+        with contextlib.suppress(OSError), open(self._used(), "ab"):
+            pass
         self._idle = asyncio.Event()
         about = run.about
         content = {"code": about["code"], "silent": False, "store_history": bool(about.get("store", True))}
@@ -291,6 +301,8 @@ class Cells:
         if self.kernel is None and places.read_json(os.path.join(self.folder, "process.json")):
             await self.ensure()  # an earlier agent's, to be ended like one of ours
         await self._end_kernel()
+        with contextlib.suppress(OSError):  # who asks for a new one knows
+            os.unlink(self._used())
         await self.ensure()
         await self._next()
 

@@ -10,7 +10,7 @@ import pytest
 from gpunb.commands.logs import play_history
 from gpunb.errors import KernelDied, RemoteCellError, RunError, RunNotFound, RunTimeout
 from gpunb.remote import TextSink, show
-from tests.remote.conftest import Screen, kernel_pid, wait_for
+from tests.remote.conftest import Screen, kernel_pid, kill_agent, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -273,6 +273,23 @@ def test_a_restart_empties_the_kernel_and_keeps_the_runs(client, screen):
     show(client.run_cell("print('y' in globals())"), screen)
     assert screen.text() == "False\n"
     assert len(client.runs()) == 2
+    assert not [event for event in screen.events if event[0] == "note"]  # who asked for it knows
+
+
+def test_a_kernel_that_is_new_since_the_machine_was_stopped_is_told_once(client, host):
+    show(client.run_cell("y = 5"), Screen())
+    kernel = kernel_pid(host)
+    kill_agent(host)  # all ends at once, and nobody is there to see it
+    os.kill(kernel, signal.SIGKILL)
+    notes = []
+    for _ in range(2):
+        screen = Screen()
+        show(client.run_cell("print('y' in globals())"), screen)
+        assert screen.text() == "False\n"
+        notes.append([event[1] for event in screen.events if event[0] == "note" and "new" in event[1]])
+    assert len(notes[0]) == 1
+    assert "variables are empty" in notes[0][0]
+    assert notes[1] == []
 
 
 def test_bytes_that_are_not_utf8_arrive_replaced(client, screen):
