@@ -49,7 +49,7 @@ class Offers(Body):
     hours: Hours | None = None
     disk_gb: Gigabytes | None = None
     clouds: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=64)] = []
-    spot: bool = False
+    rental: Literal["on-demand", "spot", "reserved"] = "on-demand"
     limit: Annotated[int, Field(ge=1, le=20_000)] = 10_000
 
 

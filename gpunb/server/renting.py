@@ -64,7 +64,8 @@ def search(hub: Hub, body: bodies.Offers) -> dict[str, Any]:
     hours = settings.hours if body.hours is None else body.hours
     disk = settings.disk_gb if body.disk_gb is None else body.disk_gb
     flags: dict[str, Any] = {"gpu": (body.gpu,)} if body.gpu.strip() else {}
-    wanted = query_from_flags(body.query, hours=hours, disk=disk, limit=body.limit, spot=body.spot, **flags)
+    flags |= {"spot": body.rental == "spot", "reserved": body.rental == "reserved"}
+    wanted = query_from_flags(body.query, hours=hours, disk=disk, limit=body.limit, **flags)
     failed: list[dict[str, Any]] = []
     providers = {}
     for name in market.clouds(context, body.clouds):

@@ -58,7 +58,7 @@ export class Api {
     return (await this.ask<{ jobs: Job[] }>('GET', 'jobs')).jobs;
   }
 
-  offers(terms: { hours?: number; disk_gb?: number; clouds?: string[]; spot?: boolean }): Promise<Offers> {
+  offers(terms: { hours?: number; disk_gb?: number; clouds?: string[]; rental?: string }): Promise<Offers> {
     return this.ask<Offers>('POST', 'offers', terms);
   }
 

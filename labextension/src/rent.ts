@@ -10,6 +10,8 @@ import { Ids, type IHub } from './hub';
 import type { CloudFailure, Job } from './types';
 import { pickerWords } from './words';
 
+/** Less can't be reserved. */
+const MONTH_H = 720;
 const OVER = ['done', 'failed', 'cancelled'];
 
 class RentBody extends Widget {
@@ -29,13 +31,18 @@ class RentBody extends Widget {
     this.rental = el('select', { className: 'gpunb-input gpunb-rent-rental' });
     for (const [value, text] of [
       ['', trans.__('on demand')],
-      ['spot', trans.__('spot: cheaper, can be reclaimed')]
+      ['spot', trans.__('spot: cheaper, can be reclaimed')],
+      ['reserved', trans.__('reserved: paid ahead, from a month')]
     ] as const) {
       const option = el('option', { text });
       option.value = value;
       this.rental.append(option);
     }
-    this.rental.addEventListener('change', () => void this.search());
+    this.rental.addEventListener('change', () => {
+      if (this.rental.value !== 'reserved' || (this.hours ?? 0) >= MONTH_H) return void this.search();
+      this.picker.setTerms({ hours: MONTH_H });
+      void this.search(MONTH_H);
+    });
     const rental = el('label', { className: 'gpunb-field' }, el('span', { text: trans.__('Rental') }), this.rental);
     const line = el('div', { className: 'gpunb gpunb-rent-line' }, this.name.label, this.disk.label, rental);
     const holder = el('div', { className: 'gpunb-rent-picker' });
@@ -81,7 +88,7 @@ class RentBody extends Widget {
       const found = await this.hub.store.api.offers({
         ...(this.hours === undefined ? {} : { hours: this.hours }),
         ...(disk === null ? {} : { disk_gb: disk }),
-        ...(this.rental.value ? { spot: true } : {}),
+        ...(this.rental.value ? { rental: this.rental.value } : {}),
         ...this.clouds()
       });
       if (asked !== this.searches || this.isDisposed) return;

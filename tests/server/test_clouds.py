@@ -49,6 +49,10 @@ def test_offers_of_all_clouds_with_facets(client: Client) -> None:
     assert {one["provider"] for one in narrow["offers"]} == {"vast"}
     assert all(one["vram_gb"] >= 80 for one in narrow["offers"])
     assert client.get("/status")["simulated"] is True
+    for rental, hours in (("spot", 2), ("reserved", 720)):
+        of_it = client.post("/offers", {"hours": hours, "rental": rental, "clouds": ["vast"]})["offers"]
+        assert of_it
+        assert {one["key"].split("/")[1] for one in of_it} == {rental}
 
 
 def test_clouds_that_are_down_are_named_each(client: Client, clouds: Simulation) -> None:
