@@ -115,7 +115,7 @@ class Cells:
         return new
 
     def _used(self) -> str:
-        """A file that is there once cells have run in the kernel; it outlives kernel, agent and a stopped machine."""
+        """A file that is there once cells have run in the kernel; it outlives both, and a stopped machine."""
         return os.path.join(self.folder, "used")
 
     async def warm(self) -> None:
