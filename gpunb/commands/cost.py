@@ -11,6 +11,7 @@ from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import DURATION, OrNever, verb
 from gpunb.errors import BadInput
 from gpunb.presentation.columns import Column
+from gpunb.sessions import bills
 from gpunb.units import duration_text, money_text
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 DAYS = 30
-# a provider's own count starts and ends at other moments than ours: so much is no news
-SAME_USD = 0.01
-SAME_SHARE = 0.02
 
 
 @verb(
@@ -78,6 +76,7 @@ def command(
         with context.progress("ask the clouds"):
             failed = spending.ask_clouds(ledger, rows, context.provider)
         notes = [Note(f"{name} could not be asked: {reason}", "warn") for name, reason in failed]
+        notes += [Note(text, "warn") for one in rows if (text := _contradiction(one))]
     if not rows:
         return Result({"rows": [], "total": 0.0}, Note("nothing was spent", "dim"), *notes)
     data, block = {"session": _sessions, "day": _days, "cloud": _clouds, "run": _runs}[by](
@@ -93,13 +92,24 @@ def _money(cost: Cost) -> list[object]:
 
 def _said(one: Spent) -> list[object]:
     if one.provider_usd is None:
-        return [Cell("-", "dim"), ""]
+        return [Cell("not billed yet" if one.not_billed else "-", "dim"), ""]
     more = one.difference
     if more is None:
         return [money_text(one.provider_usd), Cell("of all of it", "dim")]
-    far = abs(more) > max(SAME_USD, SAME_SHARE * one.provider_usd)
+    far = not bills.same(more, one.provider_usd)
     sign = "+" if more >= 0 else "-"
     return [money_text(one.provider_usd), Cell(f"{sign}{money_text(abs(more))}", "warn" if far else "dim")]
+
+
+def _contradiction(one: Spent) -> str:
+    if not one.contradicts or one.difference is None:
+        return ""
+    word = "more" if one.difference > 0 else "less"
+    cloud, usd = one.session.provider, money_text(abs(one.difference))
+    return (
+        f"{one.session.name}: {cloud} bills {usd} {word} than counted here, which "
+        f"contradicts {one.contradicts}; see docs/clouds/{cloud}.md, Not proven yet"
+    )
 
 
 def _sessions(context: Context, rows: list[Spent], begin: float) -> tuple[list[dict[str, Any]], Block]:  # noqa: ARG001
@@ -119,6 +129,8 @@ def _sessions(context: Context, rows: list[Spent], begin: float) -> tuple[list[d
                 "cost": one.cost.data(),
                 "provider_usd": one.provider_usd,
                 "difference_usd": one.difference,
+                "not_billed": one.not_billed,
+                "contradicts": one.contradicts,
             }
         )
         shown.append(

@@ -15,6 +15,7 @@ from gpunb.units import duration_text, money_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
+    from gpunb.sessions.model import Receipt
 
 __all__ = ["command"]
 
@@ -53,7 +54,7 @@ def command(context: Context, *, name: str | None, limit: int) -> Result:
                 time.strftime("%Y-%m-%d %H:%M", time.localtime(one.ended)),
                 duration_text(one.seconds),
                 money_text(one.cost.total),
-                "" if one.provider_usd is None else money_text(one.provider_usd),
+                _billed(one),
                 views.ENDED_BY.get(one.why, one.why),
                 gone,
             ]
@@ -71,3 +72,9 @@ def command(context: Context, *, name: str | None, limit: int) -> Result:
         Column("gone", wrap=True),
     ]
     return Result([one.data() for one in receipts], Table(heads, rows))
+
+
+def _billed(receipt: Receipt) -> str:
+    if receipt.not_billed:
+        return "not yet"
+    return "" if receipt.provider_usd is None else money_text(receipt.provider_usd)

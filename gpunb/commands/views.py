@@ -307,11 +307,12 @@ def runs_table(runs: Sequence[RunNote], names: Mapping[str, str], now: float) ->
 def said(receipt: Receipt) -> str:
     """What the cloud itself counts, and how far that is from our count."""
     if receipt.provider_usd is None:
-        return ""
+        return "not billed yet: cost --ask tells later" if receipt.not_billed else ""
     more = receipt.provider_usd - receipt.cost.total
     word = "more" if more > 0 else "less"
     far = f" ({money_text(abs(more))} {word} than counted here)" if abs(more) >= 0.005 else " (matches)"
-    return money_text(receipt.provider_usd) + far
+    against = f"; this contradicts {receipt.contradicts}" if receipt.contradicts else ""
+    return money_text(receipt.provider_usd) + far + against
 
 
 def receipt_blocks(receipt: Receipt) -> list[Block]:

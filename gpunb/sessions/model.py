@@ -413,6 +413,10 @@ class Receipt:
         When the provider agreed that the instance is gone; None if it has not yet.
     provider_usd
         What the provider itself says it cost, where it has such a figure.
+    not_billed
+        Whether the provider has such figures, and had charged nothing for it yet.
+    contradicts
+        The assumption about its billing that `provider_usd` speaks against (`gpunb.sessions.bills`).
     runs
         ``{"kind", "name", "state", "seconds"}`` of each run.
     saved, unsaved
@@ -435,6 +439,8 @@ class Receipt:
     confirmed: float | None = None
     cost: Cost = field(default_factory=Cost)
     provider_usd: float | None = None
+    not_billed: bool = False
+    contradicts: str = ""
     runs: list[dict[str, Any]] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
     unsaved: list[tuple[str, str]] = field(default_factory=list)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from gpunb.providers.base import Capability, Provider
+from gpunb.sessions import bills
 from gpunb.sessions.model import OVER, Receipt, Session, SessionState
 from gpunb.sessions.trouble import ANY
 
@@ -44,10 +45,17 @@ def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *
             why = event.detail
     over = session.state in OVER
     now = ledger.clock.time()
+    cost = ledger.cost(session.id, now)
     usd: float | None = None
+    not_billed, contradicts = False, ""
     if provider is not None and session.instance_id and provider.can(Capability.USAGE):
         with suppress(*ANY):  # a receipt without the cloud's own figure is better than none
-            usd = sum(line.usd for line in provider.usage(session.instance_id))
+            tried = [one.instance_id for one in ledger.intents(session.id) if one.instance_id]
+            by = bills.summed(provider.usages(tried or [session.instance_id]), cost.total)
+            not_billed = by is None
+            if by is not None:
+                usd = sum(by.values())
+                contradicts = bills.contradicted(ledger, session, by)
     return Receipt(
         session_id=session.id,
         name=session.name,
@@ -58,8 +66,10 @@ def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *
         started=session.created,
         ended=session.ended or now,
         confirmed=(session.ended or now) if over else None,
-        cost=ledger.cost(session.id, now),
+        cost=cost,
         provider_usd=usd,
+        not_billed=not_billed,
+        contradicts=contradicts,
         runs=[
             {
                 "id": run.id,

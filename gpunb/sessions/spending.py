@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from gpunb.errors import GpunbError
 from gpunb.providers.base import Capability
+from gpunb.sessions import bills
 from gpunb.sessions.costs import cost_of
 from gpunb.sessions.model import OVER, Cost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from gpunb.providers.base import Provider
+    from gpunb.providers.base import Provider, UsageLine
     from gpunb.sessions.ledger import Ledger
     from gpunb.sessions.model import RunNote, Segment, Session
 
@@ -33,6 +34,10 @@ class Spent:
         Whether all of its life lies within that stretch.
     provider_usd
         What its provider says that all of it cost; None where it has not said.
+    not_billed
+        Whether the provider has charged nothing for it yet.
+    contradicts
+        The assumption about its billing that its figure speaks against, "" if none.
     """
 
     session: Session
@@ -40,6 +45,8 @@ class Spent:
     seconds: float
     whole: bool = True
     provider_usd: float | None = None
+    not_billed: bool = False
+    contradicts: str = ""
 
     @property
     def difference(self) -> float | None:
@@ -98,6 +105,8 @@ def spent(ledger: Ledger, *, since: float = 0.0) -> list[Spent]:
                 seconds=max(0.0, end - session.created),
                 whole=session.created >= since,
                 provider_usd=receipt.provider_usd if receipt is not None else None,
+                not_billed=receipt is not None and receipt.not_billed,
+                contradicts=receipt.contradicts if receipt is not None else "",
             )
         )
     return out
@@ -167,20 +176,34 @@ def ask_clouds(
         except GpunbError as err:
             failed.append((name, err.message))
             continue
-        said: dict[str, float] = {}
+        said: dict[str, list[UsageLine]] = {}
         for line in lines:
             owner = ids.get(line.instance_id)
             if owner is not None:
-                said[owner.session.id] = said.get(owner.session.id, 0.0) + line.usd
+                said.setdefault(owner.session.id, []).append(line)
+        asked = {one.session.id for one in ids.values()}
         for one in mine:
-            if one.session.id in said:
-                one.provider_usd = said[one.session.id]
+            if one.session.id in asked:
+                by = bills.summed(said.get(one.session.id, ()), one.cost.total)
+                _say(ledger, one, by)
                 _keep(ledger, one)
     return failed
 
 
+def _say(ledger: Ledger, one: Spent, by: Mapping[str, float] | None) -> None:
+    """What the provider says now; what it said before stays where it says nothing any more."""
+    if by is None:
+        one.not_billed = one.provider_usd is None
+        return
+    one.provider_usd, one.not_billed = sum(by.values()), False
+    one.contradicts = bills.contradicted(ledger, one.session, by)
+
+
 def _keep(ledger: Ledger, one: Spent) -> None:
     receipt = ledger.receipt(one.session.id)
-    if receipt is not None and one.session.state in OVER and receipt.provider_usd != one.provider_usd:
-        receipt.provider_usd = one.provider_usd
+    said = (one.provider_usd, one.not_billed, one.contradicts)
+    if receipt is None or one.session.state not in OVER:
+        return
+    if (receipt.provider_usd, receipt.not_billed, receipt.contradicts) != said:
+        receipt.provider_usd, receipt.not_billed, receipt.contradicts = said
         ledger.save_receipt(receipt)
