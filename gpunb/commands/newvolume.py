@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["clone", "create", "offered"]
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,40}")
-_MONTH_H = 730.0
 _SHOWN = 20
 
 
@@ -87,7 +86,7 @@ def create(
     )
     space = _choose(spaces, name, size_gb, where)
     hourly = space.usd_gb_h * size_gb
-    price = f"{price_text(hourly)} an hour ({money_text(hourly * _MONTH_H)} a month)"
+    price = f"{price_text(hourly)} an hour ({money_text(hourly * space.cloud.month_h)} a month)"
     end = _end(space.ends)
     what = f"volume {name}: {size_gb} GB at {space.cloud.title}, {space.place}, for {price} until deleted"
     question = Question(

@@ -124,6 +124,7 @@ def command(
         idle_s=float("inf") if idle is None and flags.get("reserved") else idle,
         budget_usd=budget,
         disk_gb=found.query.ask.disk_gb,
+        image_gb=found.query.image_gb,
         python=python,
         **inside,
         save=list(save) or None,

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from gpunb.providers.base import Offer
+from gpunb.providers.base import Offer, Provider
 
 if TYPE_CHECKING:
     from gpunb.offers.pricing import Terms
@@ -160,7 +160,7 @@ _ALL: tuple[Field, ...] = (
     _number("inet_down_cost", "a GB sent to the host", "$", get=_attr("down_usd_gb"), low=0),
     _number("inet_up_cost", "a GB sent by the host", "$", get=_attr("up_usd_gb"), low=0),
     _number("storage_cost", "a GB of disk for a month of 720 hours", "$",
-            get=lambda _terms: lambda offer: offer.disk_usd_gb_h * 720.0, low=0),
+            get=lambda _terms: lambda offer: offer.disk_usd_gb_h * Provider.month_h, low=0),
     _number("reliability", "share of the time that the host is up", "ratio", "reliability2",
             get=lambda _terms: _reliability, low=0, high=1),
     _number("cuda", "highest CUDA version of the driver", "", "cuda_max_good", "cuda_vers", "cuda_version"),

@@ -28,6 +28,11 @@ OWN_BOOT_S = 2.0
 MEGABITS = 8000.0  # of one GB
 
 
+LEAST_WAIT_S, MOST_WAIT_S = 900.0, 3600.0
+"""How long a machine may take until SSH answers: Vast's page says 10 to 60 minutes for an image that is not
+there yet ("fresh pulls may take 10-60 minutes"), other launchers wait 10 to 20."""
+
+
 class History(Protocol):
     """What was seen in earlier rentals. Both are asked for every offer: answer from memory."""
 
@@ -111,6 +116,12 @@ class Terms:
         if offer.kind != "container" or offer.trust == "own":
             return boot  # nothing is pulled
         return boot + self.image_gb * MEGABITS / (offer.inet_down_mbps or USUAL_MBPS)
+
+    def wait_s(self, offer: Offer) -> float:
+        """Seconds after which a machine that is not ready has failed: by its image and its line."""
+        boot_s = self.boot(offer)[0]
+        image_s = self.ready_s(offer) - boot_s
+        return min(MOST_WAIT_S, max(LEAST_WAIT_S, 2.0 * boot_s + 4.0 * image_s))
 
     def ready(self, offer: Offer) -> Ready:
         """The same prediction in its parts."""

@@ -101,6 +101,9 @@ class Offer:
         US dollars an hour for the machine while it runs, without disk.
     disk_usd_gb_h
         US dollars an hour for each GB of disk beyond `disk_included_gb`.
+    disk_sized
+        Whether a create says how large the disk is to be; else it is what comes with the machine,
+        `disk_included_gb` where the cloud tells it.
     up_usd_gb, down_usd_gb
         US dollars for each GB sent by / to the host.
     increment_s
@@ -133,6 +136,7 @@ class Offer:
     disk_usd_gb_h: float = 0.0
     disk_included_gb: float = 0.0
     disk_max_gb: float = math.inf
+    disk_sized: bool = True
     up_usd_gb: float = 0.0
     down_usd_gb: float = 0.0
     increment_s: float = 1.0
@@ -180,7 +184,9 @@ class Offer:
         if step <= 0:
             return hours
         steps = math.ceil(hours * 3600.0 / step - 1e-9)
-        return (steps + (self.clock_hours and not more and steps > 0)) * step / 3600.0
+        if self.clock_hours and steps > 0 and not more:
+            steps += 1
+        return steps * step / 3600.0
 
     def total(
         self,
@@ -405,6 +411,9 @@ class Provider(ABC):
     # Seconds for which `instances` may still lack what `create` has just made. Lists were seen
     # to lag by a minute (skypilot#4431); until then "not listed" proves nothing.
     list_lag_s: ClassVar[float] = 120.0
+    # Hours of the month for which it names prices: Vast's pages make $720 of a dollar an hour, and the others
+    # name prices by the hour only.
+    month_h: ClassVar[float] = 720.0
     # What it does when the account's money is used up, a clause: "it ends what runs".
     broke: ClassVar[str] = "what runs is ended"
 

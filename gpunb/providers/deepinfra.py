@@ -130,6 +130,7 @@ class DeepInfraProvider(Provider):
         key = self.config.key
         if key is None and (found := keys.find(self.name)):
             key = found.key
+        self._asked: set[str] = set()  # ids whose end DeepInfra took from this process
         self.http = ApiClient(
             provider=self.name,
             title=self.title,
@@ -208,10 +209,13 @@ class DeepInfraProvider(Provider):
         self.http.call(
             "DELETE", f"/v1/containers/{_segment(instance_id)}", safe=True, effect=True, expect=None
         )
+        self._asked.add(instance_id)
 
     def ended(self, instance: Instance) -> bool:
-        """A failed container is in the inactive list for good, and costs nothing."""
-        return instance.state in (InstanceState.GONE, InstanceState.FAILED)
+        """Deleted; or failed (for good), and stopped by DeepInfra's word, or because we asked for it."""
+        if instance.state is InstanceState.FAILED:
+            return instance.raw.get("stop_ts") is not None or instance.id in self._asked
+        return instance.state is InstanceState.GONE
 
     def rename(self, instance_id: str, label: str) -> None:
         """Give it another name, 1 to 64 characters."""
@@ -328,6 +332,7 @@ def _offer(row: Any) -> Offer | None:
         gpus=int(match[1]),
         vram_gb=float(match[3]),
         usd_h=usd_h,
+        disk_sized=False,
         kind="container",
         verified=True,
         trust="datacenter",

@@ -55,6 +55,8 @@ __all__ = ["SesterceProvider"]
 _log = logging.getLogger("gpunb.providers.sesterce")
 
 DEFAULT_URL = "https://api.cloud.sesterce.com"
+#: Prices are "hourly", and no page says in which steps: a begun hour is counted whole, the safe side.
+INCREMENT_S = 3600.0
 DEFAULT_IMAGE = "nvidia/cuda:12.4.1-devel-ubuntu22.04"
 
 _STATES = {
@@ -285,7 +287,12 @@ class SesterceProvider(Provider):
         with suppress(ProviderError):  # without the prices the list is worth having
             for offer in self.volume_spaces():
                 prices[offer.cloud.id] = offer.price
-        return [_volume(row, prices) for row in found]
+        used: dict[str, list[str]] = {}
+        with suppress(ProviderError):
+            for row in self.http.call("GET", "/gpu-cloud/instances", expect=list):
+                for volume in _ids(row.get("volumes") if isinstance(row, dict) else None):
+                    used.setdefault(volume, []).append(str(row.get("_id", "")))
+        return [_volume(row, prices, used) for row in found]
 
     def create_volume(self, *, cloud: str, region: str, name: str, size_gb: int) -> str:
         """Make one; returns its id. An instance can mount it in the same cloud and region only."""
@@ -495,6 +502,8 @@ def _offers(row: Any) -> Iterator[Offer]:
             usd_h=one.usd_h,
             disk_included_gb=one.disk_gb,
             disk_max_gb=one.disk_gb or math.inf,
+            disk_sized=False,
+            increment_s=INCREMENT_S,
             kind=one.kind,
             region=region,
             country=str(place.get("countryCode") or "").upper()[:2],
@@ -548,7 +557,18 @@ def _segment(value: str) -> str:
     return value
 
 
-def _volume(raw: Any, prices: Mapping[str, float]) -> Volume:
+def _ids(value: Any) -> Iterator[str]:
+    """Ids in an instance's ``volumes``: lists of lists in the OpenAPI, texts or objects inside."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield str(value.get("_id") or value.get("id") or "")
+    elif isinstance(value, list):
+        for one in value:
+            yield from _ids(one)
+
+
+def _volume(raw: Any, prices: Mapping[str, float], used: Mapping[str, list[str]]) -> Volume:
     row = parse(_Volume, raw, provider="sesterce", what="a volume")
     cloud = row.cloud.get("_id", "") if isinstance(row.cloud, dict) else row.cloud
     region = row.region.get("name", "") if isinstance(row.region, dict) else row.region
@@ -560,4 +580,5 @@ def _volume(raw: Any, prices: Mapping[str, float]) -> Volume:
         size_gb=row.size_gb,
         usd_h=None if price is None else price * row.size_gb,
         place=clean(region, 60),
+        instances=tuple(used.get(row.id, ())),
     )

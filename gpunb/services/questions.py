@@ -77,7 +77,7 @@ def to_rent(
         total -= plan.usd_h * plan.hours - plan.usd
     place = _place(offer)
     length = duration_text(hours * 3600.0)
-    price = f"{hourly_text(hourly)} with {request.disk_gb:g} GB of disk"
+    price = f"{hourly_text(hourly)} with {_disk(offer, request.disk_gb)}"
     traffic = _traffic(offer)
     steps = ""
     if offer.clock_hours:
@@ -330,7 +330,17 @@ def _traffic(offer: Offer) -> str:
     if not offer.down_usd_gb and not offer.up_usd_gb:
         return ""
     named = (("received", offer.down_usd_gb), ("sent", offer.up_usd_gb))
-    return " and ".join(f"{price_text(usd)} a GB {word}" for word, usd in named if usd)
+    text = " and ".join(f"{price_text(usd)} a GB {word}" for word, usd in named if usd)
+    pulled = offer.kind == "container" and offer.trust != "own" and offer.down_usd_gb > 0
+    return f"{text} (pulling the image may count, and is not in the count here)" if pulled else text
+
+
+def _disk(offer: Offer, wanted_gb: float) -> str:
+    if offer.disk_sized:
+        return f"{wanted_gb:g} GB of disk"
+    if offer.disk_included_gb > 0:
+        return f"its {offer.disk_included_gb:.0f} GB of disk"
+    return f"the disk that it comes with: {offer.provider} takes no size and names none"
 
 
 def _longer(old: float | None, new: float | None) -> bool:

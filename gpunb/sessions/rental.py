@@ -77,7 +77,9 @@ class RentRequest:
     python
         The host's Python for cells; "" finds it.
     boot_s
-        Seconds until SSH must answer; None is `Timing.boot_s`.
+        Seconds until SSH must answer; None is `Timing.boot`.
+    image_gb
+        Size of the image, compressed, as far as it was said (``--image-size``); 0 is the usual one.
     count_ssh
         Whether somebody logged in at the host's terminal counts as activity.
     agreed
@@ -106,6 +108,7 @@ class RentRequest:
     save_to: str = ""
     python: str = ""
     boot_s: float | None = None
+    image_gb: float = 0.0
     count_ssh: bool = False
     agreed: Agreement | None = None
     renter: str = ""
@@ -337,7 +340,7 @@ class Rental:
                 session,
                 host=self.host,
                 timing=self.timing,
-                boot_s=self.request.boot_s or self.timing.boot_s,
+                boot_s=self.request.boot_s or self.timing.boot(offer, self.request.image_gb),
                 progress=self.progress,
                 each=self._watch_boot,
             )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gpunb.providers.base import Provider
+    from gpunb.providers.base import Offer, Provider
 
 __all__ = ["Timing"]
 
@@ -21,7 +21,8 @@ class Timing:
         How long after a create call "not listed" proves nothing, at most; the provider's own
         ``list_lag_s`` may be shorter.
     boot_s
-        From the create call until SSH must answer. Other launchers wait 10 to 20 minutes.
+        From the create call until SSH must answer, at least: a large image or a slow line is given more
+        (`gpunb.offers.pricing.Terms.wait_s`).
     agent_s
         The same for a step of the agent's that should be quick.
     confirm_s
@@ -55,6 +56,13 @@ class Timing:
     def lag(self, provider: Provider) -> float:
         """How long "not listed" proves nothing at `provider`."""
         return min(self.lookup_s, provider.list_lag_s)
+
+    def boot(self, offer: Offer, image_gb: float = 0.0) -> float:
+        """Seconds from the create call until SSH must answer; `image_gb` is 0 where nobody has said it."""
+        from gpunb.offers.pricing import LEAST_WAIT_S, Terms
+
+        terms = Terms(image_gb=image_gb) if image_gb > 0 else Terms()
+        return self.boot_s * terms.wait_s(offer) / LEAST_WAIT_S
 
     def pause(self, step: int) -> float:
         """The pause before question number `step` (0, 1, …)."""

@@ -182,7 +182,7 @@ class SesterceCloud(Cloud):
             "name": machine.label,
             "provider": offer["cloud"]["name"],
             "region": {"name": place["name"], "countryCode": place["countryCode"]},
-            "volumes": [],
+            "volumes": self._mounted(machine),
             "status": self.status(machine),
             "gpuCount": offer["gpuCount"],
             "gpuModel": offer["gpuName"],
@@ -210,6 +210,13 @@ class SesterceCloud(Cloud):
         else:
             row["updatedAt"] = _iso(machine.phase_at)
         return row
+
+    def _mounted(self, machine: Machine) -> list[Any]:
+        """As the OpenAPI has it if strict, a list of lists; else objects."""
+        volume = machine.data["volume"]
+        if volume is None or not machine.alive:
+            return []
+        return [[volume["_id"]]] if self.strict else [{"_id": volume["_id"], "name": volume["name"]}]
 
     def on_phase(self, machine: Machine, old: Phase, new: Phase, at: float) -> None:  # noqa: ARG002
         """Paid while active, also while the host is offline."""

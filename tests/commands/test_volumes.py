@@ -11,6 +11,7 @@ from gpunb.sessions import volumes
 from gpunb.sessions.ledger import Ledger
 from gpunb.sessions.model import Intent, Session, SessionState
 from gpunb.sim.ending import provider
+from gpunb.units import money_text
 from tests.support.vast_cloud import world
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ def test_one_is_made_where_machines_are_and_named_until_it_is_deleted(gpunb: Gpu
     made = gpunb("volumes", "--cloud", "vast", "--create", "data", "--size", "20", "--yes")
     assert made.code == 0, made.err
     assert "an hour" in made.out
-    assert "a month" in made.out
     (found,) = vast.volumes()
+    month = f"({money_text(found.usd_h * 720)} a month)"
+    assert month in made.out, "a month of Vast's has 720 hours"
     with Ledger.open() as ledger:
         assert found.name == volumes.label_for(ledger.installation, "data")
         assert [one.name for one in ledger.idle_volumes()] == ["data"]

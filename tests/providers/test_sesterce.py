@@ -233,12 +233,15 @@ class TestVolumes:
         volume = sim.provider.create_volume(cloud=cloud, region=offer.region, name="gpunb-data", size_gb=100)
         made = sim.rent(offer, volumes={volume: "/data"})
         assert sim.machine(made).data["volume"]["_id"] == volume
+        for sim.cloud.strict in (True, False):  # lists of lists, or objects
+            assert [one.instances for one in sim.provider.volumes()] == [(made.id,)]
         sim.clock.advance(120)
         sim.provider.destroy(made.id)
         sim.clock.advance(3600)
         assert sim.provider.presence(made.id) is Presence.GONE
         hourly = float(price["pricePerGbPerHour"]) * 100
         (kept,) = sim.provider.volumes()
+        assert kept.instances == ()
         assert (kept.name, kept.usd_h) == ("gpunb-data", pytest.approx(hourly)), "an orphan sweep must see it"
         account = next(iter(sim.cloud.accounts.values()))
         assert account.bill(volume).billed()
@@ -247,6 +250,11 @@ class TestVolumes:
         assert not account.bill(volume).billed()
         cost = float(price["pricePerGbPerHour"]) * 100 * 3720 / 3600
         assert account.bill(volume).total(sim.clock.now()) == pytest.approx(cost, rel=0.01)
+
+    def test_a_begun_hour_is_counted_whole(self, sim: Simulated) -> None:
+        offer = sim.offer("vm")
+        assert offer.total(0.2) == pytest.approx(offer.usd_h), "no page says the step: the safe side"
+        assert offer.total(1.5) == pytest.approx(2 * offer.usd_h)
 
     def test_another_region_is_refused(self, sim: Simulated) -> None:
         offer = sim.offer("vm")

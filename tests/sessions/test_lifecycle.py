@@ -57,6 +57,23 @@ def test_where_booting_is_free_the_gpu_is_counted_from_where_it_ran(world: World
     assert world.ledger.cost(session.id).gpu == pytest.approx(2.0, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("mbps", "image_gb"), [(100.0, 0.0), (400.0, 30.0)], ids=["slow line", "large image"]
+)
+def test_an_image_may_take_its_time(world: World, mbps: float, image_gb: float) -> None:
+    # Vast's page: "fresh pulls may take 10-60 minutes"
+    world.cloud.script.boot_s = 1500.0
+    offer = world.cloud.offer(inet_down_mbps=mbps)
+    assert world.rent(offer, image_gb=image_gb).state is S.READY
+
+
+def test_a_usual_image_over_a_usual_line_may_not(world: World) -> None:
+    world.cloud.script.boot_s = 1500.0
+    with pytest.raises(Unreachable, match="not running after 15 min"):
+        world.rent(world.cloud.offer(inet_down_mbps=400.0))
+    assert world.cloud.billed() == []
+
+
 def test_a_rental_from_beginning_to_receipt(world: World) -> None:
     session = world.rent(hours=2, save=["out"], save_to="/x")
     assert (session.name, session.state, session.instance_id) == ("h100-1", S.READY, "i1")

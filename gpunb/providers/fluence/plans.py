@@ -202,6 +202,7 @@ def _offer(
         usd_h=found.usd_h,
         disk_included_gb=found.disk_gb,
         disk_max_gb=found.disk_gb,
+        disk_sized=False,
         increment_s=3600.0,
         clock_hours=True,
         reserve_h=found.upfront_h,

@@ -84,6 +84,7 @@ class FluenceProvider(Provider):
             key = found.key
         self.http = client(self.config.base_url, key, self.config.options)
         self.cancelled = Cancelled(self.http.base_url)
+        self._unbilled: set[str] = set()  # over, and nothing of it is charged any more
         self._sshd_up: set[str] = set()  # containers whose log says that our command did its work
 
     # -- the protocol ------------------------------------------------------------
@@ -174,7 +175,7 @@ class FluenceProvider(Provider):
         except InstanceGone:
             self.cancelled.discard(instance_id)
             raise
-        if not _may_live(one):
+        if self.ended(one):
             self.cancelled.discard(instance_id)
         elif _initialized(one):
             _log.warning("Fluence ends %s only when it is ACTIVE; it is remembered until then", instance_id)
@@ -182,8 +183,25 @@ class FluenceProvider(Provider):
             self._delete(instance_id)
 
     def ended(self, instance: Instance) -> bool:
-        """Ended and failed instances stay in the list, and cost nothing more."""
-        return not _may_live(instance)
+        """Ended and failed instances stay in the list.
+
+        An ended one costs nothing more. A failed one is refunded whole, by Fluence's page; that is believed
+        when its own record has no hour to come, which is asked for once.
+        """
+        if _may_live(instance) or instance.id in self._unbilled:
+            return not _may_live(instance)
+        if instance.raw_state.startswith("FAILED"):
+            try:
+                detail = self.detail(instance.id)
+            except InstanceGone:
+                detail = {}
+            except ProviderError:
+                return False
+            billing = detail.get("billing")
+            if isinstance(billing, Mapping) and (billing.get("next_billing_period") or _hourly(billing) > 0):
+                return False
+        self._unbilled.add(instance.id)
+        return True
 
     def rename(self, instance_id: str, label: str) -> None:
         """Give it another name. A container is updated whole, so its registry credentials must be public."""
@@ -357,6 +375,13 @@ class FluenceProvider(Provider):
             self.cancelled.discard(instance_id)
         except ProviderError as err:
             _log.info("cancelled %s is not in the list: %s", instance_id, err.message)
+
+
+def _hourly(billing: Mapping[str, Any]) -> float:
+    try:
+        return float(billing.get("hourly_usage") or 0.0)
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def _initialized(one: Instance) -> bool:

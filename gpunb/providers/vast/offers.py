@@ -12,7 +12,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from gpunb.providers.base import Offer
+from gpunb.providers.base import Offer, Provider
 from gpunb.providers.text import clean
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["HOURS_A_MONTH", "MIN_DISK_GB", "country", "map_offers", "place"]
 _log = logging.getLogger("gpunb.providers.vast")
 
 #: Disk is priced by the month; gpuhunt and Vast's own figures take 30 days.
-HOURS_A_MONTH = 720.0
+HOURS_A_MONTH = Provider.month_h
 #: The smallest disk that the API takes (creating-instances-with-api).
 MIN_DISK_GB = 8.0
 

@@ -341,6 +341,31 @@ def test_deepinfra() -> None:
     assert create(Cloud("deepinfra-created")).id == "container-0a1b2c3d"
 
 
+def test_what_failed_is_over_only_when_nothing_is_billed_any_more() -> None:
+    row = {**record("deepinfra-running")["body"], "state": "failed", "fail_reason": "no GPU", "ip": None}
+    cloud = Cloud("deepinfra-running")
+    cloud.answers = [{"status": 200, "body": row}]
+    failed = cloud.provider.get(row["id"])
+    assert failed.state is FAILED
+    assert not cloud.provider.ended(failed), "no word that it has stopped"
+    cloud.provider.destroy(row["id"])
+    assert cloud.provider.ended(failed), "it took our call"
+    other = Cloud("deepinfra-running")
+    other.answers = [{"status": 200, "body": {**row, "stop_ts": 1784800200}}]
+    assert other.provider.ended(other.provider.get(row["id"])), "it says when it stopped"
+
+    machine = {**record("fluence-vm-active")["body"], "status": "FAILED", "ssh_connection": None}
+    refunded = {**machine, "billing": record("fluence-container-ended")["body"]["billing"]}
+    ident = f"vm:{machine['id']}"
+    for body, over in ((machine, False), (refunded, True)):
+        fluence = Cloud("fluence-vm-active")
+        fluence.answers = [{"status": 200, "body": body}]
+        found = fluence.provider.get(ident)
+        assert (found.state, fluence.provider.ended(found)) == (FAILED, over)
+        fluence.provider.destroy(ident)
+        assert any(method == "DELETE" for method, _, _ in fluence.sent) is not over
+
+
 def test_fluence() -> None:
     found = Cloud("fluence-container-active").provider.get("b54672e2-0a8b-490f-81ee-7d5a868471fc")
     assert (found.state, found.host, found.port) == (RUNNING, "provider.a100.pub", 32345)
