@@ -46,9 +46,6 @@ LEFT_OUT = {
         ),
         "Vast's library alone makes deployments",
     ),
-    **dict.fromkeys(
-        ("search network-volumes", "create network-volume"), "hidden by the client; few clusters have them"
-    ),
     "show instance-backup-files": "the simulation copies no disks, so there is no backup",
     "run benchmarks": "rents by itself and measures a model for minutes",
 }
@@ -232,6 +229,8 @@ def _volumes(stage: Stage) -> None:
     run(f"create volume {here} --size 20 --name data")
     (volume,) = run("show volumes --raw").data
     run(f"clone volume {{id}} {there}", id=volume["id"])
+    shared = run("search network-volumes disk_space>=100 --raw").data
+    run("create network-volume {id} --size 20 --name shared", id=shared[0]["id"])
     for row in run("show volumes --raw").data:
         run("delete volume {id}", id=row["id"])
     run("show instance-backups --raw")
