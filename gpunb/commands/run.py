@@ -11,8 +11,8 @@ import click
 
 from gpunb.commands import completers
 from gpunb.commands.result import Note, Result
-from gpunb.commands.verb import verb
-from gpunb.errors import BadInput
+from gpunb.commands.verb import no_use, verb
+from gpunb.errors import BadInput, GpunbError
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -34,7 +34,7 @@ __all__ = ["command", "variables"]
     "run",
     session=True,
     example=(
-        "run train.py -- --epochs 3\nrun train.py --sync src --detach\n"
+        "run train.py -- --epochs 3\nrun train.py --sync . --fetch out\nrun train.py --sync src --detach\n"
         "run -m pytest -- -x tests\nrun --shell 'nvidia-smi | head'\n"
         "run train.ipynb -p lr 0.1 -o lr-0.1.ipynb\nrun train.py --gpus 2 --restart on-lost -d"
     ),
@@ -86,6 +86,12 @@ __all__ = ["command", "variables"]
 @click.option(
     "-o", "--output", metavar="FILE", help="Where a notebook's result goes here. [default: NAME.out.ipynb]"
 )
+@click.option(
+    "--fetch",
+    multiple=True,
+    metavar="PATH",
+    help="Bring this back when it has ended, from the folder that it runs in.",
+)
 @click.option("--name", default="", metavar="TEXT", help="What to call it in lists.")
 @click.option("-d", "--detach", is_flag=True, help="Start it and return its id.")
 def command(
@@ -103,6 +109,7 @@ def command(
     typed: tuple[tuple[str, str], ...],
     raw: tuple[tuple[str, str], ...],
     output: str | None,
+    fetch: tuple[str, ...],
     name: str,
     detach: bool,
     session: str | None,
@@ -122,14 +129,14 @@ def command(
     from gpunb.commands import giving, notebooks, playing
     from gpunb.sessions import saving
 
+    if detach:
+        no_use("--detach", "fetch")
     what = _what(words, module, shell_line)
     pairs = variables("run", env)
     _policy(restart)
     local = _script(words[0], folder) if what == "script" else None
     book = _notebook(words, local, typed, raw, output)
-    if folder is not None and not Path(folder).is_dir():
-        msg = f"run --sync {folder!r} is not a folder here"
-        raise BadInput(msg, hint=_close(Path(folder), folders=True))
+    _check_folder(folder)
     found = context.session(session)
     given = giving.collect(context, found, secret_names)
     client = context.agent(found)
@@ -140,10 +147,11 @@ def command(
         where = cwd or base
     if cwd is not None:
         saving.note_folder(context.ledger, found, cwd)
-    if book is not None:
-        target = notebooks.result_path(Path(words[0]), output).name
-    else:
-        target = _sent_script(context, found, words, local, folder=folder, cwd=cwd)
+    target = (
+        notebooks.result_path(Path(words[0]), output).name
+        if book is not None
+        else _sent_script(context, found, words, local, folder=folder, cwd=cwd)
+    )
     argv = _argv(what, _runner(what, client.info.python, target, local), target, module, words)
     label = name or _label(what, target, module, shell_line)
     with playing.noted(context, found, kind="job", name=label) as run_id:
@@ -172,15 +180,47 @@ def command(
             context, found, client, data, result=result, doing="waits for GPUs" if waits else "runs"
         )
     context.tell(Note(f"job {run_id} on {found.name}: {label}", "dim"))
+    missing = 0
     try:
         info = playing.follow(context, handle, context.sink(run_id))
     finally:
-        if result and handle.over:
-            there = notebooks.result_path(Path(words[0]), output)
-            notebooks.bring(client, found, result, there)
-            data["output"] = str(there)
-            context.tell(Note(f"the notebook with its outputs is {there}", "ok"))
-    return Result({**data, "state": info.state, "exit_code": info.exit_code})
+        if handle.over:
+            missing = _fetch(context, found, where or "", fetch)
+            if result:
+                there = notebooks.result_path(Path(words[0]), output)
+                notebooks.bring(client, found, result, there)
+                data["output"] = str(there)
+                context.tell(Note(f"the notebook with its outputs is {there}", "ok"))
+    return Result({**data, "state": info.state, "exit_code": info.exit_code}, exit_code=int(missing > 0))
+
+
+def _check_folder(folder: str | None) -> None:
+    if folder is not None and not Path(folder).is_dir():
+        msg = f"run --sync {folder!r} is not a folder here"
+        raise BadInput(msg, hint=_close(Path(folder), folders=True))
+
+
+def _fetch(context: Context, session: Session, where: str, paths: tuple[str, ...]) -> int:
+    """Bring `paths` of the job's folder here, each under its last name; how many did not come whole.
+
+    What fails is told and not raised: how the job ended comes first.
+    """
+    from gpunb.commands import syncing
+
+    missing = 0
+    for path in paths:
+        source = str(PurePosixPath(where) / path) if not path.startswith("~") else path
+        target = PurePosixPath(path).name or "."
+        try:
+            report = syncing.move(context, session, source, target, direction="down")
+        except GpunbError as err:
+            missing += 1
+            again = f"gpunb sync {session.name}:{source} {target} tries again"
+            context.tell(Note(f"not fetched: {path}: {err.message}", "bad"), Note(again, "dim"))
+            continue
+        missing += bool(report.failed)
+        context.tell(Note(f"{path}: {syncing.summary(report)}", "warn" if report.failed else "ok"))
+    return missing
 
 
 def _detached(

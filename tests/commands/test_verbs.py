@@ -161,6 +161,24 @@ def test_run_with_a_folder_a_module_and_a_path_on_the_host(demo: Gpunb) -> None:
     assert demo("run", ":not/there.py").code == 2
 
 
+def test_run_fetches_from_the_folder_it_ran_in_also_after_a_failure(demo: Gpunb) -> None:
+    Path("proj").mkdir()
+    Path("proj/fit.py").write_text(
+        "import os, sys; os.makedirs('out'); open('out/loss', 'w').write('0.5'); sys.exit(int(sys.argv[1]))"
+    )
+    ran = demo("run", "fit.py", "--sync", "proj", "--fetch", "out", "--", "3")
+    assert ran.code == 3, ran.err
+    assert Path("out/loss").read_text() == "0.5"
+    assert "out: 1 file, 3 B" in ran.err
+    Path("proj/fit.py").write_text("print('no results')")
+    ran = demo("run", "fit.py", "--sync", "proj", "--fetch", "nothing")
+    assert (ran.code, ran.out) == (1, "no results\n"), ran.err
+    assert "not fetched: nothing: " in ran.err
+    assert "gpunb sync demo:proj/nothing nothing tries again" in ran.err
+    refused = demo("run", "fit.py", "-d", "--fetch", "out")
+    assert "run --detach: --fetch would have no effect" in refused.err
+
+
 def test_several_sessions_ask_which(demo: Gpunb) -> None:
     assert demo("rent", "--name", "other").code == 0
     asked = demo("exec", "--", "true")
