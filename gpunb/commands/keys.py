@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,13 +29,27 @@ __all__ = ["command"]
 )
 @click.option("--cloud", metavar="NAME", help="Only this cloud. [default: those that have a key here]")
 @click.option("--revoke", metavar="KIND:ID", help="Revoke this key; the list has the ids.")
+@click.option(
+    "--attach", metavar="FILE", type=click.Path(), help="With a SESSION: let this public key log in, too."
+)
 def command(
-    context: Context, *, cloud: str | None, revoke: str | None, session: str | None, yes: bool
+    context: Context,
+    *,
+    cloud: str | None,
+    revoke: str | None,
+    attach: str | None,
+    session: str | None,
+    yes: bool,
 ) -> Result:
     """Show API keys and SSH keys of your accounts, never the secrets; with a SESSION those of its machine.
 
     gpunb needs no SSH key of an account: each session has a key of its own.
     """
+    if attach is not None and (session is None or revoke is not None):
+        msg = "keys --attach: needs a session, and no --revoke"
+        raise BadInput(
+            msg, bill="nothing was changed", hint="gpunb keys SESSION --attach ~/.ssh/id_ed25519.pub"
+        )
     if session is not None:
         found = context.session(session)
         clouds = [context.provider(found.provider)]
@@ -43,6 +58,8 @@ def command(
         instance, where = found.instance_id, found.name
     else:
         clouds, instance, where = _clouds(context, cloud), "", ""
+    if attach is not None:
+        return _attach(context, clouds[0], instance, where, attach, yes=yes)
     rows: list[dict[str, Any]] = []
     notes: list[Block] = []
     for one in clouds:
@@ -106,6 +123,31 @@ def _row(provider: Provider, kind: str, row: dict[str, Any]) -> dict[str, Any]:
         "name": clean(row.get("name") or "")[:100],
         "key": clean(short)[:200],
     }
+
+
+def _attach(context: Context, provider: Any, instance: str, where: str, file: str, *, yes: bool) -> Result:
+    from gpunb.services.confirmations import Question
+
+    try:
+        text = Path(file).expanduser().read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as err:
+        msg = f"keys --attach {file!r}: can't be read: {getattr(err, 'strerror', None) or err}"
+        raise BadInput(msg, bill="nothing was changed") from err
+    if "PRIVATE KEY" in text:
+        msg = f"keys --attach {file!r}: is the private half, which never leaves this machine"
+        raise BadInput(msg, bill="nothing was changed", hint=f"--attach {file}.pub")
+    words = text.split()
+    named = clean(words[2])[:60] if len(words) > 2 else "without a name"
+    question = Question(
+        text=f"Let the key {named} log in at {where} as {provider.title} keeps it: whoever has it can do "
+        "everything there.",
+        prompt="Attach it?",
+    )
+    if not context.confirm(question, yes=yes):
+        return Result({"session": where, "attached": False}, Note("nothing was changed", "dim"), exit_code=1)
+    with context.progress(f"attach a key to {where}"):
+        provider.attach_key(instance, text)
+    return Result({"session": where, "attached": True}, Note(f"the key {named} may log in at {where}", "ok"))
 
 
 def _may(permissions: Any) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gpunb.commands import completers
-from gpunb.commands.result import Block, Cell, Note, Table
+from gpunb.commands.result import Block, Cell, Note, Table, clean
 from gpunb.commands.verb import DURATION
 from gpunb.errors import BadInput
 from gpunb.presentation.columns import Column
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from gpunb.commands.context import Context
     from gpunb.offers import Ranked, SearchResult
+    from gpunb.providers import Offer
     from gpunb.sessions.ledger import Ledger
 
 __all__ = [
@@ -265,6 +267,29 @@ def offers_table(result: SearchResult) -> Table:
     return Table(
         heads, rows, title=f"prices for {duration_text(ask.hours * 3600)} with {ask.disk_gb:g} GB of disk"
     )
+
+
+def facts(offer: Offer) -> list[str]:
+    """What `rent --image`, `--env` and `--onstart` can count on there, as far as the cloud says it."""
+    configuration = offer.raw.get("configuration")
+    inside = configuration if isinstance(configuration, Mapping) else {}
+    listed = inside.get("os") or offer.raw.get("os_options")
+    systems = [clean(one)[:60] for one in listed if isinstance(one, str)] if isinstance(listed, list) else []
+    more = f" and {len(systems) - 8} more" if len(systems) > 8 else ""
+    init = offer.raw.get("cloudInitAvailable")
+    nvlink = inside.get("nvLink") if isinstance(inside.get("nvLink"), bool) else offer.raw.get("bw_nvlink")
+    out = []
+    if systems:
+        out.append(f"systems: {', '.join(systems[:8])}{more}")
+    if isinstance(init, bool):
+        out.append(
+            "cloud-init: variables and a start script" if init else "no cloud-init: no variables, no script"
+        )
+    if isinstance(nvlink, (bool, int, float)) and offer.gpus > 1:
+        out.append("NVLink between the GPUs" if nvlink else "no NVLink")
+    if reach := clean(inside.get("interconnect") or "")[:40]:
+        out.append(f"interconnect: {reach}")
+    return out
 
 
 def short_ids(ids: Sequence[str]) -> dict[str, str]:

@@ -70,7 +70,7 @@ def command(
     if why:
         for row in found.rows:
             blocks.append(Note(f"{row.place}. {row.offer.provider} {row.offer.id}", "strong"))
-            blocks += [Note(f"   {line}", "") for line in row.why()]
+            blocks += [Note(f"   {line}", "") for line in (*row.why(), *market.facts(row.offer))]
     notes = market.problems(found)
     blocks += (
         notes

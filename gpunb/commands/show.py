@@ -53,6 +53,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
                 ("detail", session.detail),
                 ("machine", f"{machine(session.gpu, session.gpus)} on {session.provider}"),
                 ("host", f"{session.trust}; {address}" if address else session.trust),
+                *views.hardware_rows(session),
                 ("instance", session.instance_id),
                 ("python", session.python),
                 ("created", views.ago(session.created, now)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.commands.result import Cell, Fields, Note, Table
 from gpunb.presentation.columns import Column
-from gpunb.sessions.model import WAITING, SessionState, machine
+from gpunb.sessions.model import WAITING, SessionState, machine, offer_from_dict
 from gpunb.units import bytes_text, duration_text, files_text, money_text, price_text
 
 if TYPE_CHECKING:
@@ -161,6 +161,24 @@ def session_data(session: Session, cost: Cost, running: Sequence[RunNote], now: 
         "running": [asdict(run) for run in running],
         "alarm": session.alarm,
     }
+
+
+def hardware_rows(session: Session) -> list[tuple[str, str]]:
+    """What was rented beside the GPUs, as its offer had it: processor, memory, disk, image, address."""
+    offer = offer_from_dict(session.offer)
+    parts = [
+        f"{offer.cores:g} cores" if offer.cores else "",
+        f"{offer.ram_gb:g} GB memory" if offer.ram_gb else "",
+        f"{max(session.disk_gb, offer.disk_included_gb):g} GB disk",
+        offer.cpu,
+    ]
+    static = offer.raw.get("static_ip")
+    kind = {True: "static", False: "may change"}.get(static, "") if isinstance(static, bool) else ""
+    return [
+        ("hardware", ", ".join(part for part in parts if part)),
+        ("image", session.image),
+        ("public IP", kind),
+    ]
 
 
 def port_rows(session: Session) -> list[tuple[str, Cell]]:

@@ -59,11 +59,22 @@ def test_keys_of_all_clouds_without_a_secret_and_each_is_revoked(gpunb: Gpunb, c
     vast.close()
 
 
-def test_keys_of_one_machine(gpunb: Gpunb, clouds: Simulation) -> None:
+def test_keys_of_one_machine(gpunb: Gpunb, clouds: Simulation, tmp_path: Path) -> None:
     cloud, made, _ = rented(clouds, "vast")
     pretend_session("vast", "one", made.id)
     (row,) = gpunb("keys", "one", "--json").json
     assert row["id"].startswith("machine:")
+    (tmp_path / "id.pub").write_text(f"{LINE[:-8].replace('IOMq', 'IOMr')} desk\n")
+    (tmp_path / "id").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    assert "the private half" in gpunb("keys", "one", "--attach", str(tmp_path / "id"), "--yes").err
+    assert "needs a session" in gpunb("keys", "--attach", "x").err
+    assert "silence is no yes" in gpunb("keys", "one", "--attach", str(tmp_path / "id.pub")).err
+    added = gpunb("keys", "one", "--attach", str(tmp_path / "id.pub"), "--yes")
+    assert added.code == 0, added.err
+    listed = gpunb("keys", "one", "--json").json
+    assert [one["key"].rpartition(" ")[2] for one in listed if one != row] == ["desk"]
+    (new,) = (one for one in listed if one != row)
+    assert gpunb("keys", "one", "--revoke", new["id"], "--yes").code == 0
     assert gpunb("keys", "one", "--revoke", row["id"], "--yes").code == 0
     assert clouds["vast"].machines[made.id].data["key_ids"] == {}
     pretend_session("fluence", "two", "4711")
@@ -122,6 +133,9 @@ def test_what_is_shown_beside_offers(gpunb: Gpunb, clouds: Simulation) -> None:
     (row,) = gpunb("offers", "--templates", "pytorch", "--json").json
     assert row["name"] == "PyTorch (Vast)"
     assert "no template with 'nothing'" in gpunb("offers", "--templates", "nothing").out
+    why = gpunb("offers", "--cloud", "sesterce", "--type", "vm", "--why")
+    assert "systems: " in why.out
+    assert "cloud-init" in why.out
     images = gpunb("offers", "--images")
     assert images.code == 0, images.err
     assert "fluencelabs/debian-ssh-root" in images.out
