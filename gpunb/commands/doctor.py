@@ -234,7 +234,7 @@ def _strays(context: Context, provider: Provider) -> Iterator[Finding]:
         yield Finding(f"cloud {provider.name}", "warn", f"its instances can't be listed: {words(err)}")
         return
     for instance, ours in found:
-        price = f", {money_text(instance.usd_h)}/h" if instance.usd_h else ""
+        price = f", {price_text(instance.usd_h)}/h" if instance.usd_h else ""
         what = f"instance {instance.id} ({instance.label}, {instance.state.value}{price}) at {provider.title}"
         if ours:
             text = f"{what} belongs to no session of this ledger"

@@ -212,14 +212,14 @@ def sessions_table(
                 found.provider,
                 trust_cell(found.trust),
                 money_text(costs[found.id].total),
-                money_text(found.hourly),
+                price_text(found.hourly),
                 *lease_cells(found, costs[found.id], sum(run.active for run in runs), now),
                 doing,
             ]
         )
     spent = sum(costs[found.id].total for found in sessions)
     rate = sum(found.hourly for found in sessions)
-    total = ["total", "", "", "", "", money_text(spent), money_text(rate), "", "", "", ""]
+    total = ["total", "", "", "", "", money_text(spent), price_text(rate), "", "", "", ""]
     return Table(SESSION_COLUMNS, rows, total)
 
 
@@ -233,7 +233,7 @@ def orphan_notes(orphans: Sequence[Orphan]) -> list[Note]:
     """Machines with a gpunb label that no session here has: ours are being ended, others are shown."""
     notes = []
     for one in orphans:
-        price = f" at {money_text(one.usd_h)}/h" if one.usd_h else ""
+        price = f" at {price_text(one.usd_h)}/h" if one.usd_h else ""
         what = f"instance {one.instance_id} ({one.label}) of {one.provider} is billed{price}"
         if one.ours:
             tries = f", {one.tries} tries" if one.tries else ""
