@@ -333,6 +333,7 @@ def _offer(row: Any) -> Offer | None:
         vram_gb=float(match[3]),
         usd_h=usd_h,
         disk_sized=False,
+        bills_boot=False,  # "Only pay for the time your containers are running" (its page)
         kind="container",
         verified=True,
         trust="datacenter",

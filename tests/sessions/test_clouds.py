@@ -115,6 +115,17 @@ def test_what_died_while_it_ran_is_seen(rented: Rented) -> None:
     assert rented.ledger.sessions() == []
 
 
+def test_what_is_counted_is_never_less_than_the_bill(rented: Rented) -> None:
+    session = rented.rent(hours=2)
+    rented.ticks(3000)
+    lifecycle.down(rented.ledger, rented.sim.provider, session, host=rented.host)
+    rented.sim.clock.advance(600)
+    counted = rented.ledger.cost(session.id).total
+    billed = rented.sim.bill(session.instance_id)
+    assert billed - 0.01 <= counted
+    assert counted <= session.offer["usd_h"] * (2.0 if rented.sim.cloud.name == "fluence" else 1.02)
+
+
 def test_an_account_that_can_not_pay_the_leases_is_warned_of(rented: Rented) -> None:
     from gpunb.sessions import funds
 

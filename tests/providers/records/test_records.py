@@ -335,6 +335,8 @@ def test_deepinfra() -> None:
     one, eight = search(Cloud("deepinfra-availability"))
     assert (one.gpu, one.gpus, one.vram_gb, one.usd_h, one.available) == ("B200", 1, 180, 3.69, 1)
     assert (eight.gpus, eight.available) == (8, 0)
+    assert not one.bills_boot
+    assert not one.disk_sized
     assert one.hourly(500) == 3.69, "no disk is asked for, and none is in the price"
     found = Cloud("deepinfra-running").provider.get("container-0a1b2c3d")
     assert (found.state, found.host, found.usd_h) == (RUNNING, "192.0.2.4", 3.69)
