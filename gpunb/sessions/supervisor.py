@@ -7,6 +7,7 @@ whoever is next reads the ledger and goes on.
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -103,9 +104,11 @@ def run(
         ledger.last_resort = True
         try:
             while not halt.is_set():
+                begun = time.monotonic()
                 try:
                     if _look(ledger, watch, duties, kind, each) or forever:
-                        halt.wait(tick_s)
+                        # a look waits for a cloud that does not answer: leases elsewhere don't wait twice
+                        halt.wait(max(tick_s / 5.0, tick_s - (time.monotonic() - begun)))
                         continue
                     # `ensure` starts nobody while a leader lives: whoever rented since the last
                     # look relies on this process until it has resigned

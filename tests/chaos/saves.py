@@ -134,7 +134,7 @@ class Saves:
             return "it was being started as its lease ended" if now >= deadline else ""
         if was is Phase.RUNNING:
             moved = [one.old for one in world.observer.events(session.id) if one.new == "ending"]
-            unknown = moved[-1:] == ["stopped"] and since > now - KNOWS_S
+            unknown = moved[-1:] == ["stopped"] and since > began - KNOWS_S
             return "it ran again for a moment that nobody saw" if unknown else ""
         return self._stopped(name, machine, session, deadline)
 

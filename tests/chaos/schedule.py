@@ -263,6 +263,7 @@ class Schedule:
                 )
                 checked = False
                 while True:
+                    looks = self.stage.now
                     with suppress(LedgerError):
                         left = len(process.ledger.sessions())
                         if process.ledger.lead("detached", LEADER_TTL_S):
@@ -278,7 +279,7 @@ class Schedule:
                                 self._check_known(begun)
                         if not left:
                             break
-                    self.stage.sleep(TICK_S)
+                    self.stage.sleep(max(TICK_S / 5.0, TICK_S - (self.stage.now - looks)))
                 process.ledger.resign()
         finally:
             living = [one for one in self.stage.actors if not one.life.dead and one.life is not actor.life]

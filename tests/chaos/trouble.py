@@ -27,6 +27,7 @@ AT_CREATE = (
 )
 AFFLICTIONS = ("host-offline", "price-increase", "destroy-lag", "destroy-ignored", "contract-end")
 SEEN_S = 75.0  # a list, and the tick before it
+SHORT_S = 3600.0  # more than any lease here has
 NEAR_S = 1500.0  # the end of a lease, in which files are brought back
 PATIENCE_S = 60.0  # how long a call, or its second try, waits for an answer that does not come
 OFTEN_S = 300.0  # the longest pause between two calls that end one instance
@@ -207,7 +208,10 @@ class Trouble:
             if one.endpoint not in {"create", "search"}
         ]
         late.append(self.healed.get(machine.id, 0.0))
-        late.append(self.cut.get(machine.id, -SEEN_S) + SEEN_S)  # a lease that is cut may be over by then
+        # a lease that is cut may be over by then, also that of one whose offer was shown with another end
+        late.append(self.cut.get(machine.id, -SEEN_S) + SEEN_S)
+        if machine.data.get("offer", {}).get("end_date", float("inf")) < machine.created + SHORT_S:
+            late.append(machine.created + SEEN_S)
         late.append(self._unusable(name))
         if name == "fluence":
             late.append(machine.phase_at)  # from then on it can be ended

@@ -574,3 +574,28 @@ def test_a_session_that_is_rented_while_the_supervisor_leaves_is_watched(
     assert 1 in watched
     assert world.ledger.sessions() == []
     assert world.ledger.leader() is None
+
+
+def test_a_cloud_that_does_not_answer_makes_no_look_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look waits for it as long as a tick is; the next one comes at once then."""
+    world.rent(hours=4)
+    free, pauses, tick = threading.Event(), [], 0.3
+
+    class Halt(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if timeout is not None and timeout <= tick:
+                pauses.append(timeout)
+                if len(pauses) == 3:
+                    free.set()
+                    self.set()
+            return super().wait(timeout)
+
+    def instances() -> list[Any]:
+        free.wait(30)
+        return []
+
+    monkeypatch.setattr(world.cloud, "instances", instances)
+    supervisor.run(world.ledger, lambda name: world.cloud, host=world.host, tick_s=tick, stop=Halt())
+    assert pauses == [tick / 5.0] * 3
