@@ -79,7 +79,7 @@ class RentRequest:
     boot_s
         Seconds until SSH must answer; None is `Timing.boot`.
     image_gb
-        Size of the image, compressed, as far as it was said (``--image-size``); 0 is the usual one.
+        Size of the image in GB, compressed, as far as it was said; 0 is the usual one.
     count_ssh
         Whether somebody logged in at the host's terminal counts as activity.
     agreed
