@@ -126,6 +126,24 @@ def test_what_is_counted_is_never_less_than_the_bill(rented: Rented) -> None:
     assert counted <= session.offer["usd_h"] * (2.0 if rented.sim.cloud.name == "fluence" else 1.02)
 
 
+@pytest.mark.parametrize("rented", ["vast"], indirect=True)
+def test_charges_that_come_late_are_not_billed_yet(rented: Rented) -> None:
+    from gpunb.sessions import spending
+
+    rented.sim.cloud.charges_late_s = 3600.0
+    session = rented.rent(hours=2)
+    rented.ticks(600)
+    receipt = lifecycle.down(rented.ledger, rented.sim.provider, session, host=rented.host)
+    assert (receipt.provider_usd, receipt.not_billed) == (None, True)
+    rented.sim.clock.advance(4 * 3600)
+    (row,) = spending.spent(rented.ledger)
+    spending.ask_clouds(rented.ledger, [row], lambda _: rented.sim.provider)
+    kept = rented.ledger.receipt(session.id)
+    assert kept is not None
+    assert not kept.not_billed
+    assert kept.provider_usd == pytest.approx(rented.sim.bill(session.instance_id))
+
+
 def test_an_account_that_can_not_pay_the_leases_is_warned_of(rented: Rented) -> None:
     from gpunb.sessions import funds
 

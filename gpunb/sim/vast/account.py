@@ -41,6 +41,7 @@ class AccountRoutes(Cloud):
     owners: dict[str, Account]
     offers: dict[str, dict[str, Any]]
     next_id: Callable[[], int]
+    charges_late_s: float
     deny: Callable[..., Refusal]
     body: Callable[[Request], Any]
     allow: Callable[..., Account]
@@ -230,7 +231,7 @@ class AccountRoutes(Cloud):
         return JSONResponse([row] if machine_id % 3 == 0 else [])
 
     async def charges(self, request: Request) -> Response:
-        """By instance and kind, until now."""
+        """By instance and kind, until now; without what is younger than `charges_late_s`."""
         account, now = self.allow(request, "billing_read"), self.clock.now()
         rows = []
         for ident, bill in account.bills.items():
@@ -241,6 +242,8 @@ class AccountRoutes(Cloud):
                 for kind, usd in kinds.items()
             ]
             start = min((part.start for part in bill.segments), default=now)
+            if self.charges_late_s and start > now - self.charges_late_s:
+                continue
             ends = [part.end for part in bill.segments]
             rows.append(
                 {

@@ -83,6 +83,8 @@ class VastCloud(
         "subaccounts": 2.1,
     }
     searches_a_minute: ClassVar[int] = 10
+    #: seconds until a machine's charges show; an hour in the world, none here unless it is set
+    charges_late_s: float = 0.0
     #: how long unpaid disks are kept
     unpaid_s: ClassVar[float] = 3600.0
 
