@@ -41,6 +41,21 @@ def leave(kernel: Any) -> None:
         raise KeyboardInterrupt
 
 
+def no_gpu(shell: Any) -> None:
+    """Say what `%gpu` is where it is typed on the host: there is nothing to rent or to send from here."""
+    from IPython.core.error import UsageError
+
+    def gpu(line: str, cell: str | None = None) -> None:  # noqa: ARG001 - a magic's signature
+        msg = (
+            "%gpu and %%gpu work on your own computer, and this code runs on the rented host already: "
+            "leave the line out here, and type gpunb in a terminal of your own computer"
+        )
+        raise UsageError(msg)
+
+    for kind in ("line", "cell"):
+        shell.register_magic_function(gpu, kind, "gpu")
+
+
 class Numbering:
     """Gives a cell the number and the line that it has in the notebook that sent it.
 
@@ -130,6 +145,7 @@ def main(argv: list[str]) -> None:
     app.initialize(["-f", argv[0]])  # type: ignore[no-untyped-call]
     shell: Any = app.shell
     numbering = Numbering(shell)
+    no_gpu(shell)
     shell.events.register("post_run_cell", lambda *_: drain())
     signal.signal(signal.SIGTERM, lambda *_: leave(app.kernel))
     pipes = {name: getattr(getattr(sys, name), "_fid", None) for name in ("stdout", "stderr")}

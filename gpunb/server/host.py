@@ -190,8 +190,9 @@ def _transfer(hub: Hub, ident: str, body: bodies.Transfer) -> Job:
             )
         return shown.report(report.data(), SHOWN)
 
-    word = f"{body.source} to {body.target}"
-    return hub.jobs.begin("transfer", session.id, f"sync {word} ({session.name})", work, join=False)
+    what = body.source if up else body.source.partition(":")[2]
+    title = f"copy {what} {'to' if up else 'from'} {session.name}"
+    return hub.jobs.begin("transfer", session.id, title, work, join=False)
 
 
 ROUTES: list[tuple[str, type[Handler]]] = [

@@ -267,6 +267,12 @@ def test_a_killed_kernel_ends_the_cell_and_the_next_starts_anew(client, host, sc
     assert any("variables are empty" in event[1] for event in after.events if event[0] == "note")
 
 
+@pytest.mark.parametrize("code", ["%gpu ps", "%%gpu\nprint(1)"])
+def test_gpunb_s_own_magic_is_no_riddle_on_the_host(client, screen, code):
+    with pytest.raises(RemoteCellError, match="runs on the rented host already"):
+        show(client.run_cell(code), screen)
+
+
 def test_a_restart_empties_the_kernel_and_keeps_the_runs(client, screen):
     show(client.run_cell("y = 5"), screen)
     client.restart_kernel()
