@@ -47,6 +47,9 @@ def words_of(name: str) -> list[str]:
     for one in command(name).params:
         if isinstance(one, click.Argument) and one.required:
             found += [values.get(one.type.name, "word")] * max(1, one.nargs)
+    for one in command(name).params:
+        if isinstance(one, click.Option) and one.required:
+            found += [max(one.opts, key=len), "word"]
     return {"sync": ["x", ":x"], "run": [":fit.py"]}.get(name, found)
 
 
@@ -161,7 +164,7 @@ def test_the_line_that_names_one_of_several_can_be_typed(
     words = {"trust": ["own"], "export": ["x.ipynb"]}.get(name, words_of(name))
     ran = gpunb(name, *words)
     if "Ambiguous" not in gpunb(name, *words, "--json").out:
-        assert name in {"cost", "runs", "top", "cancel", "export"}, ran.err  # of all sessions
+        assert name in {"cost", "runs", "top", "cancel", "export", "keys"}, ran.err  # of all sessions
         return
     typed = shlex.split(ran.err.rpartition("next: gpunb ")[2].partition(", NAME being")[0])
     assert "other" in ran.err
