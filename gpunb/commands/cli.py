@@ -420,6 +420,11 @@ def run(args: list[str]) -> int:
 def _show(result: Result) -> None:
     if result.as_json:
         print(result.json())  # noqa: T201
+        if result.warnings:  # an empty list says nothing of the cloud that did not answer
+            from rich.console import Console
+
+            sys.stdout.flush()
+            Console(stderr=True).print(Result(None, *result.warnings))
     elif result.blocks:
         from rich.console import Console
 

@@ -9,11 +9,12 @@ import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpunb import log
-from gpunb.errors import BadInput, GpunbError, LedgerError, SessionAmbiguous, WrongState
+from gpunb.errors import BadInput, GpunbError, LedgerError, ProviderError, SessionAmbiguous, WrongState
+from gpunb.sessions.trouble import ANY, words
 from gpunb.units import hourly_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -126,8 +127,26 @@ class Context:
                 if table["key"] is None or os.environ.get(keys.variable(name), "").strip():
                     found = keys.find(name)
                     table["key"] = found.key if found is not None else None
-            self._providers[name] = made(ProviderConfig(**table))
+            try:
+                self._providers[name] = made(ProviderConfig(**table))
+            except GpunbError:
+                raise
+            except ANY as err:  # a plug-in's own
+                msg = f"{name} can't be set up: {words(err)}"
+                raise ProviderError(msg, provider=name, hint="gpunb doctor") from err
         return self._providers[name]
+
+    def clouds(self, names: Iterable[str]) -> list[Provider]:
+        """Those of `names` that can be set up; each other one is told, and hides none of them."""
+        from gpunb.commands.result import Note, clean
+
+        found = []
+        for name in names:
+            try:
+                found.append(self.provider(name))
+            except GpunbError as err:  # noqa: PERF203 - each cloud for itself
+                self.tell(Note(clean(f"{name}: {err.message}"), "warn"))
+        return found
 
     def _same_world(self) -> None:
         """Refuse to look for real instances in simulated clouds, and the other way round."""

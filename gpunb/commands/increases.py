@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from gpunb.commands.result import Block, Cell, Note, Result, Table
+from gpunb.commands.result import Block, Cell, Note, Result, Table, clean
 from gpunb.commands.verb import verb
-from gpunb.errors import BadInput, GpunbError
+from gpunb.errors import BadInput
 from gpunb.presentation.columns import Column
+from gpunb.sessions.trouble import ANY, words
 from gpunb.units import price_text
 
 if TYPE_CHECKING:
@@ -77,10 +78,10 @@ def command(context: Context, *, accept: int | None, refuse: int | None, yes: bo
                     if not context.confirm(question, yes=yes):
                         return Result([], Note("nothing was changed", "dim"), exit_code=1)
                     cast("Any", cloud).answer_price_increase(one.id, accept=accept is not None)
-        except GpunbError as err:
+        except ANY as err:
             if wanted is not None:
                 raise
-            notes.append(Note(f"{cloud.name}: {err.message}", "warn"))
+            notes.append(Note(clean(f"{cloud.name}: {words(err)}"), "warn"))
     if wanted is not None:
         if not rows:
             msg = f"increases: there is no price increase {wanted}"
@@ -98,8 +99,7 @@ def _clouds(context: Context) -> list[Provider]:
 
     used = {found.provider for found in context.ledger.sessions()}
     used |= set(keys.asked(context.settings, names()))
-    clouds = [context.provider(name) for name in sorted(used)]
-    return [cloud for cloud in clouds if hasattr(cloud, "price_increases")]
+    return [cloud for cloud in context.clouds(sorted(used)) if hasattr(cloud, "price_increases")]
 
 
 def _prices(one: Any, session: Session | None) -> dict[str, Any]:

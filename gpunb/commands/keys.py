@@ -9,8 +9,9 @@ import click
 
 from gpunb.commands.result import Block, Cell, Note, Result, Table, clean
 from gpunb.commands.verb import verb
-from gpunb.errors import BadInput, GpunbError
+from gpunb.errors import BadInput
 from gpunb.presentation.columns import Column
+from gpunb.sessions.trouble import ANY, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,10 +66,10 @@ def command(
     for one in clouds:
         try:
             rows += _listed(one, instance)
-        except GpunbError as err:  # noqa: PERF203 - a cloud that is down must not hide the others' keys
+        except ANY as err:  # noqa: PERF203 - a cloud that is down must not hide the others' keys
             if len(clouds) == 1:
                 raise
-            notes.append(Note(f"{one.name}: {err.message}", "warn"))
+            notes.append(Note(clean(f"{one.name}: {words(err)}"), "warn"))
     if revoke is not None:
         return _revoke(context, clouds, rows, revoke, instance, where, yes=yes)
     if not rows:
@@ -91,8 +92,11 @@ def _clouds(context: Context, cloud: str | None) -> list[Provider]:
         if not (hasattr(provider, "ssh_keys") or hasattr(provider, "api_keys")):
             provider.refuse("list its keys")
         return [provider]
-    found = [context.provider(name) for name in keys.asked(context.settings, names())]
-    return [one for one in found if hasattr(one, "ssh_keys") or hasattr(one, "api_keys")]
+    return [
+        one
+        for one in context.clouds(keys.asked(context.settings, names()))
+        if hasattr(one, "ssh_keys") or hasattr(one, "api_keys")
+    ]
 
 
 def _listed(provider: Any, instance: str) -> Iterator[dict[str, Any]]:

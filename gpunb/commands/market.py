@@ -204,7 +204,7 @@ def find(
                 progress.say(f"waiting for {', '.join(sorted(waiting))}")
 
         return search(
-            {name: context.provider(name) for name in asked},
+            {one.name: one for one in (context.clouds(asked) if not named else map(context.provider, asked))},
             wanted,
             on_answer=answered,
             history=KeptHistory(context.ledger),

@@ -330,10 +330,15 @@ class Result:
         """The answer as JSON text."""
         return to_json(self._data)
 
+    @property
+    def warnings(self) -> list[Block]:
+        """What must be read even where only the data is asked for."""
+        return [block for block in self.blocks if isinstance(block, Note) and block.tone in ("warn", "bad")]
+
     def html(self) -> str:
         """The answer as HTML, escaped."""
         if self.as_json:
-            return Code(self.json()).html()
+            return Code(self.json()).html() + "".join(block.html() for block in self.warnings)
         # "$" is money here, and mathematics to a page that typesets it
         inner = "".join(block.html() for block in self.blocks)
         return f'<div class="mathjax_ignore tex2jax_ignore">{inner}</div>' if inner else ""

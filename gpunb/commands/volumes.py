@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb.commands import completers, newvolume
-from gpunb.commands.result import Block, Cell, Note, Result, Table
+from gpunb.commands.result import Block, Cell, Note, Result, Table, clean
 from gpunb.commands.verb import verb
-from gpunb.errors import BadInput, GpunbError
+from gpunb.errors import BadInput
 from gpunb.presentation.columns import Column
+from gpunb.sessions.trouble import ANY, words
 from gpunb.units import price_text
 
 if TYPE_CHECKING:
@@ -82,10 +83,10 @@ def command(
             listed = one.volumes()
             kept.sweep(context.ledger, one, listed)
             found += [(one, volume) for volume in listed]
-        except GpunbError as err:  # noqa: PERF203 - a cloud that is down must not hide the others' volumes
+        except ANY as err:  # noqa: PERF203 - a cloud that is down must not hide the others' volumes
             if cloud is not None or delete is not None:
                 raise
-            notes.append(Note(f"{one.name}: {err.message}", "warn"))
+            notes.append(Note(clean(f"{one.name}: {words(err)}"), "warn"))
     if clone is not None:
         one, volume = _one(found, "clone", clone)
         return newvolume.clone(context, one, volume, size_gb=size, where=where, yes=yes)
@@ -134,8 +135,7 @@ def _clouds(context: Context, cloud: str | None) -> list[Provider]:
         return [provider]
     used = {found.provider for found in context.ledger.sessions()}
     used |= set(keys.asked(context.settings, names()))
-    clouds = [context.provider(name) for name in sorted(used)]
-    return [one for one in clouds if one.can(Capability.VOLUMES)]
+    return [one for one in context.clouds(sorted(used)) if one.can(Capability.VOLUMES)]
 
 
 def _one(found: list[tuple[Provider, Volume]], what: str, ident: str) -> tuple[Provider, Volume]:

@@ -187,3 +187,31 @@ def test_doctor_names_a_cloud_that_breaks_and_goes_on(
     found = [one["finding"] for one in json.loads(ran.out) if one["what"] == "cloud local"]
     assert any(type(error).__name__ in one for one in found)
     assert any(one["what"] == "cloud vast" for one in json.loads(ran.out))
+
+
+@pytest.mark.parametrize("line", ["volumes", "increases", "keys", "offers"])
+@pytest.mark.parametrize("where", ["__init__", "what it is asked"])
+def test_a_cloud_that_breaks_hides_no_other(
+    gpunb: Gpunb, home: Path, monkeypatch: pytest.MonkeyPatch, line: str, where: str
+) -> None:
+    from gpunb.providers.fluence import FluenceProvider
+
+    asked = {"volumes": "volumes", "increases": "price_increases", "keys": "ssh_keys", "offers": "search"}[
+        line
+    ]
+
+    def broken(*_: object) -> None:
+        raise KeyError("OWNHOST")
+
+    with simulated(real=False):
+        monkeypatch.setattr(
+            FluenceProvider, "__init__" if where == "__init__" else asked, broken, raising=False
+        )
+        monkeypatch.setattr(
+            FluenceProvider, "capabilities", FluenceProvider.capabilities | {Capability.VOLUMES}
+        )
+        ran = gpunb(*line.split(), "--json")
+    assert ran.code == 0, ran.err
+    assert "fluence" in ran.out + ran.err
+    assert "OWNHOST" in ran.out + ran.err
+    json.loads(ran.out)
