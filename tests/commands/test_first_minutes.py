@@ -91,7 +91,13 @@ def test_a_gpu_is_meant_unless_something_else_is_said(gpunb: Gpunb) -> None:
 @pytest.mark.usefixtures("clouds")
 @pytest.mark.parametrize(
     "line",
-    ["exec fit -- ls", "run -s fit --shell ls", "sync -s fit :out out", "logs -s fit", "forward -s fit 6006"],
+    [
+        "exec fit -- nvidia-smi",
+        "run -s fit --shell ls",
+        "sync -s fit :out out",
+        "logs -s fit",
+        "forward -s fit 6006",
+    ],
 )
 def test_a_stopped_session_is_said_to_be_stopped(gpunb: Gpunb, line: str) -> None:
     from gpunb.sessions.model import SessionState
