@@ -9,7 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import keyring
+import keyring.core
 import pytest
+from keyring.backends.fail import Keyring as NoKeyring
 
 from tests.support.localhost import LocalHost, key_pair
 
@@ -24,11 +27,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A short, empty GPUNB_HOME; local instances that a test leaves are destroyed."""
+    """A short, empty GPUNB_HOME, and no keyring; local instances that a test leaves are destroyed."""
     short = Path(tempfile.mkdtemp(prefix="gpnb", dir="/tmp"))
     path = short / "home"
     monkeypatch.setenv("GPUNB_HOME", str(path))
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(short / "jupyter"))
+    # a key in the keyring of one test would be a cloud of the next one's
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+    monkeypatch.setattr(keyring.core, "_keyring_backend", NoKeyring())
     try:
         yield path
     finally:
