@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
-    "Body", "Confirm", "Down", "Empty", "Extend", "Login", "Offers", "Port", "Rent", "SettingsPatch", "Start",
-    "Stop", "Transfer", "number", "parse", "read", "word",
+    "Body", "Confirm", "Down", "Empty", "Extend", "Login", "Offers", "Port", "Rename", "Rent",
+    "SettingsPatch", "Start", "Stop", "Transfer", "number", "parse", "read", "word",
 ]  # fmt: skip
 
 BODY_MAX = 1 << 20
@@ -105,6 +105,12 @@ class Transfer(Body):
     source: Annotated[str, Field(min_length=1, max_length=4096)]
     target: Annotated[str, Field(min_length=1, max_length=4096)]
     dry_run: bool = False
+
+
+class Rename(Body):
+    """Another path on the host."""
+
+    to: Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class Port(Body):

@@ -1,4 +1,4 @@
-"""Routes of a host's files: list, download as an attachment, upload whole."""
+"""Routes of a host's files: list, make folders, rename, delete, download as an attachment, upload whole."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tornado.iostream import StreamClosedError
 
 from gpunb.commands.result import clean
 from gpunb.errors import BadInput
+from gpunb.server import bodies
 from gpunb.server.base import Handler, authorized, guarded
 from gpunb.server.loads import reachable
 from gpunb.server.work import exactly
@@ -32,13 +33,33 @@ DRAINED_OF_ANYBODY = 1 << 20
 
 
 class Files(Handler):
-    """``GET sessions/{id}/files``."""
+    """``GET``, ``POST``, ``PATCH``, ``DELETE sessions/{id}/files``."""
 
     @guarded
     @authorized
     async def get(self, ident: str) -> None:
         """What is in a folder."""
         await self.answer(self.hub.hosts, _list, self.hub, ident, _path(self.query("path")))
+
+    @guarded
+    @authorized
+    async def post(self, ident: str) -> None:
+        """Make a folder."""
+        self.body(bodies.Empty)
+        await self.answer(self.hub.hosts, _make, self.hub, ident, _own(self.query("path")))
+
+    @guarded
+    @authorized
+    async def patch(self, ident: str) -> None:
+        """Rename."""
+        to = _own(self.body(bodies.Rename).to)
+        await self.answer(self.hub.hosts, _rename, self.hub, ident, _own(self.query("path")), to)
+
+    @guarded
+    @authorized
+    async def delete(self, ident: str) -> None:
+        """Delete."""
+        await self.answer(self.hub.hosts, _delete, self.hub, ident, _own(self.query("path")))
 
 
 @web.stream_request_body
@@ -151,6 +172,40 @@ def _path(given: str | None, *, empty: bool = True) -> str:
         msg = f"path: {path[:80]!r}: must name a file on the host, in up to {PATH_MAX} characters without NUL"
         raise BadInput(msg, bill="nothing was changed")
     return path
+
+
+def _own(given: str | None) -> str:
+    """A path that is the user's to change: neither the home itself nor what gpunb keeps there."""
+    path = _path(given, empty=False)
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts or not parts or parts[0] == "~" or ".gpunb" in parts:
+        msg = f"path: {path[:80]!r}: can't be changed from here: it is the home, leads out, or is gpunb's own"
+        raise BadInput(msg, bill="nothing was changed", hint="gpunb ssh opens a shell there")
+    return path
+
+
+def _make(hub: Hub, ident: str, path: str) -> dict[str, Any]:
+    _files().mkdir(_free(hub, ident, path))
+    return {"path": path}
+
+
+def _rename(hub: Hub, ident: str, path: str, to: str) -> dict[str, Any]:
+    place, goal = _place(hub, ident, path), _free(hub, ident, to)
+    _files().mv(place, goal, recursive=True)
+    return {"path": to}
+
+
+def _delete(hub: Hub, ident: str, path: str) -> dict[str, Any]:
+    _files().rm(_place(hub, ident, path), recursive=True)
+    return {"path": path}
+
+
+def _free(hub: Hub, ident: str, path: str) -> str:
+    place = _place(hub, ident, path)
+    if _files().lexists(place):
+        msg = f"path: {path[:80]!r}: is there already"
+        raise BadInput(msg, bill="nothing was changed", hint="give another name")
+    return place
 
 
 def _files() -> GpuFileSystem:

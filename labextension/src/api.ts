@@ -103,6 +103,18 @@ export class Api {
     return this.ask('GET', `sessions/${part(session)}/files?path=${part(path)}`);
   }
 
+  async makeFolder(session: string, path: string): Promise<void> {
+    await this.ask('POST', `sessions/${part(session)}/files?path=${part(path)}`, {});
+  }
+
+  async rename(session: string, path: string, to: string): Promise<void> {
+    await this.ask('PATCH', `sessions/${part(session)}/files?path=${part(path)}`, { to });
+  }
+
+  async remove(session: string, path: string): Promise<void> {
+    await this.ask('DELETE', `sessions/${part(session)}/files?path=${part(path)}`);
+  }
+
   fileUrl(session: string, path: string): string {
     return this.url(`sessions/${part(session)}/file?path=${part(path)}`);
   }

@@ -1,5 +1,6 @@
 /** The host's files: look, read, download, bring here, and drop here to send. */
 
+import { Dialog, InputDialog, showDialog } from '@jupyterlab/apputils';
 import {
   caretDownIcon,
   caretUpIcon,
@@ -8,6 +9,7 @@ import {
   fileUploadIcon,
   folderIcon,
   linkIcon,
+  newFolderIcon,
   refreshIcon,
   type LabIcon
 } from '@jupyterlab/ui-components';
@@ -57,6 +59,7 @@ export class FilesView extends Widget {
       this.where,
       this.status,
       el('label', { className: 'gpunb-right' }, this.hidden, this.hiddenText),
+      iconButton(newFolderIcon, trans.__('New folder…'), () => this.makeFolder()),
       iconButton(fileUploadIcon, trans.__('Upload…'), () => pick.click()),
       iconButton(refreshIcon, trans.__('Refresh'), () => this.open(this.path)),
       pick
@@ -179,7 +182,9 @@ export class FilesView extends Widget {
       button(trans.__('Copy to notebook folder'), () => this.bring(one), {
         label: trans.__('Copy to notebook folder: %1', one.name),
         title: trans.__('To the folder that the file browser shows')
-      })
+      }),
+      button(trans.__('Rename…'), () => this.rename(one), { label: trans.__('Rename… %1', one.name) }),
+      button(trans.__('Delete…'), () => this.remove(one), { label: trans.__('Delete… %1', one.name) })
     );
   }
 
@@ -203,6 +208,45 @@ export class FilesView extends Widget {
       put(this.status, '');
     } catch (error) {
       put(this.status, String((error as Error).message));
+    }
+  }
+
+  private async makeFolder(): Promise<void> {
+    const { trans } = this.hub;
+    const title = trans.__('New folder on %1', this.session.name);
+    const answer = await InputDialog.getText({ title, label: trans.__('Name'), okLabel: trans.__('Make') });
+    const name = answer.value?.trim();
+    if (answer.button.accept && name) await this.change(api => api.makeFolder(this.session.id, join(this.path, name)));
+  }
+
+  private async rename(one: FileEntry): Promise<void> {
+    const { trans } = this.hub;
+    const title = trans.__('Rename %1', one.name);
+    const answer = await InputDialog.getText({ title, text: one.name, label: trans.__('Name'), okLabel: trans.__('Rename') });
+    const name = answer.value?.trim();
+    if (answer.button.accept && name && name !== one.name) {
+      await this.change(api => api.rename(this.session.id, one.path, join(this.path, name)));
+    }
+  }
+
+  private async remove(one: FileEntry): Promise<void> {
+    const { trans } = this.hub;
+    const all = one.type === 'directory' ? trans.__('It goes with all that is in it. ') : '';
+    const answer = await showDialog({
+      title: trans.__('Delete %1 on %2?', one.name, this.session.name),
+      body: all + trans.__('There is no undo, and no copy here unless you made one.'),
+      buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: trans.__('Delete') })]
+    });
+    if (answer.button.accept) await this.change(api => api.remove(this.session.id, one.path));
+  }
+
+  /** Change something in the folder that is shown, and show it anew. */
+  private async change(does: (api: IHub['store']['api']) => Promise<void>): Promise<void> {
+    try {
+      await does(this.hub.store.api);
+      await this.open(this.path);
+    } catch (error) {
+      trouble(this.hub, error);
     }
   }
 

@@ -5,8 +5,9 @@ import { NotebookActions, type NotebookPanel } from '@jupyterlab/notebook';
 import type { Kernel, KernelMessage } from '@jupyterlab/services';
 import { Widget } from '@lumino/widgets';
 
-import { el } from './dom';
-import type { IHub } from './hub';
+import { el, iconButton } from './dom';
+import { Ids, type IHub } from './hub';
+import { gpuIcon } from './icon';
 
 /** What gpunb in the kernel knows, as JSON, without importing anything: where plain cells run, and which ran where. */
 const WHERE = "(lambda m: m.told(get_ipython()) if m else '')(__import__('sys').modules.get('gpunb.commands.mode'))";
@@ -42,6 +43,13 @@ export class RunOn extends Widget {
     this.select = el('select', { className: 'gpunb-run-on-select', label: trans.__('Run cells on') });
     this.select.title = trans.__('Where the plain cells of this notebook run');
     this.node.append(el('label', {}, el('span', { text: trans.__('Run on:') }), this.select));
+    if (hub.app.name !== 'JupyterLab') {
+      // no side bar shows the panel's icon there
+      const text = trans.__('Show rented GPUs');
+      this.node.append(
+        iconButton(gpuIcon, '', () => hub.app.commands.execute(Ids.panel), { className: 'gpunb-run-on-panel', label: text, title: text })
+      );
+    }
     this.select.addEventListener('change', () => void this.choose(this.select.value));
     // JupyterLab's toolbar and shortcuts must not take its keys
     this.select.addEventListener('keydown', event => event.stopPropagation());

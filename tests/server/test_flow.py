@@ -122,6 +122,28 @@ def _over(client: Client, run: str) -> Any:
     return found if found["ended"] is not None else None
 
 
+def _places(client: Client) -> None:
+    """Folders are made, and things renamed and deleted; nothing is replaced, and gpunb's own stays."""
+
+    def ask(method: str, path: str, **more: Any) -> int:
+        return int(client.ask(method, "/sessions/box/files", params={"path": path}, **more).status_code)
+
+    assert ask("POST", "new folder", json={}) == 200
+    assert ask("POST", "new folder", json={}) == 400
+    assert ask("PATCH", "out/a b.bin", json={"to": "new folder/c.bin"}) == 200
+    (entry,) = client.get("/sessions/box/files", path="new folder")["entries"]
+    assert entry["name"] == "c.bin"
+    assert ask("PATCH", "new folder", json={"to": "out"}) == 400, "nothing is replaced"
+    assert ask("PATCH", "new folder", json={"to": "folder"}) == 200
+    for path in ("", "/", "~", ".", "..", "../x", ".gpunb", ".gpunb/runs", "./.gpunb", "a\0b"):
+        assert ask("DELETE", path) == 400, path
+        assert ask("PATCH", "folder", json={"to": path}) == 400, path
+    assert ask("DELETE", "nope") == 404
+    assert ask("PATCH", "folder/c.bin", json={"to": "out/a b.bin"}) == 200
+    assert ask("DELETE", "folder") == 200
+    assert client.ask("GET", "/sessions/box/files", params={"path": "folder"}).status_code == 404
+
+
 def _files(client: Client, root: Path) -> None:
     body = bytes(range(256)) * 20_000  # several pieces
     answer = client.ask("PUT", "/sessions/box/file", params={"path": "out/a b.bin"}, content=body)
@@ -137,6 +159,7 @@ def _files(client: Client, root: Path) -> None:
     for path, status in (("out", 400), ("nope", 404), ("", 400), ("a\0b", 400)):
         assert client.ask("GET", "/sessions/box/file", params={"path": path}).status_code == status, path
     assert client.ask("PUT", "/sessions/box/file", params={"path": "out"}, content=b"x").status_code == 400
+    _places(client)
     (root / "set").mkdir()
     (root / "set" / "one.txt").write_text("one")
     job = client.post("/sessions/box/transfers", {"source": "set", "target": ":set", "dry_run": True}, 202)[

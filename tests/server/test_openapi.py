@@ -22,6 +22,8 @@ MODELS = {
     "/sessions/{id}/start post": bodies.Start,
     "/sessions/{id}/down post": bodies.Down,
     "/sessions/{id}/transfers post": bodies.Transfer,
+    "/sessions/{id}/files post": bodies.Empty,
+    "/sessions/{id}/files patch": bodies.Rename,
     "/sessions/{id}/ports post": bodies.Port,
     "/sessions/{id}/terminal post": bodies.Empty,
     "/runs/{id}/cancel post": bodies.Empty,
