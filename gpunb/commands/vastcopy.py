@@ -80,16 +80,13 @@ def run(
         return _schedule(
             provider, session, (chosen.id, source, target), when, data=data, said=f"{said} {every}"
         )
-    began = time.monotonic()
     context.ledger.touch(session.id)
-    with context.progress(f"sync {'to' if up else 'from'} {session.name}") as progress:
-        before = provider.get(session.instance_id).message
+
+    def begin() -> None:
         provider.start_cloud_copy(session.instance_id, chosen.id, source, target, to_instance=up)
-        try:
-            _follow(context, provider, session, before, progress)
-        except KeyboardInterrupt:
-            _cancel(provider.cancel_cloud_copy, session)
-    took = duration_text(time.monotonic() - began)
+
+    title = f"sync {'to' if up else 'from'} {session.name}"
+    took = _to_its_end(context, provider, session, title, begin, provider.cancel_cloud_copy)
     warn = "the host was shown the connection's credentials, and could have kept them"
     return Result({**data, "state": "done"}, Note(f"copied {said} in {took}", "ok"), Note(warn, "warn"))
 
@@ -131,17 +128,34 @@ def between(context: Context, one: Session, path: str, two: Session, target: str
     data = {"session": two.name, "way": provider.name, "source": source, "target": into, "dry_run": dry_run}
     if dry_run:
         return Result(data, Note(f"would copy {said}; nothing was moved", "strong"))
-    began = time.monotonic()
-    with context.progress(f"sync from {one.name}, which is stopped") as progress:
-        before = provider.get(two.instance_id).message
+
+    def begin() -> None:
         provider.copy_between(one.instance_id, source, two.instance_id, into)
-        try:
-            _follow(context, provider, two, before, progress)
-        except KeyboardInterrupt:
-            _cancel(provider.cancel_copy_between, two)
-    took = duration_text(time.monotonic() - began)
+
+    title = f"sync from {one.name}, which is stopped"
+    took = _to_its_end(context, provider, two, title, begin, provider.cancel_copy_between)
     note = "no ignore rule holds: all that is there went"
     return Result({**data, "state": "done"}, Note(f"copied {said} in {took}", "ok"), Note(note, "dim"))
+
+
+def _to_its_end(  # noqa: PLR0917 - two copies, one way through
+    context: Context,
+    provider: Any,
+    session: Session,
+    title: str,
+    begin: Callable[[], None],
+    cancel: Callable[[str], None],
+) -> str:
+    """Begin a copy that the cloud makes, follow it at `session`, cancel it on Ctrl-C; how long it took."""
+    began = time.monotonic()
+    with context.progress(title) as progress:
+        before = provider.get(session.instance_id).message
+        begin()
+        try:
+            _follow(context, provider, session, before, progress)
+        except KeyboardInterrupt:
+            _cancel(cancel, session)
+    return duration_text(time.monotonic() - began)
 
 
 def _absolute(path: str) -> str:

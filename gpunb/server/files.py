@@ -175,10 +175,10 @@ def _path(given: str | None, *, empty: bool = True) -> str:
 
 
 def _own(given: str | None) -> str:
-    """A path that is the user's to change: neither the home itself nor what gpunb keeps there."""
+    """A path that is the user's to change: neither the home nor what gpunb keeps there, nor the way in."""
     path = _path(given, empty=False)
     parts = [part for part in path.split("/") if part not in ("", ".")]
-    if ".." in parts or not parts or parts[0] == "~" or ".gpunb" in parts:
+    if ".." in parts or not parts or parts[0] == "~" or {".gpunb", ".ssh"} & {*parts}:
         msg = f"path: {path[:80]!r}: can't be changed from here: it is the home, leads out, or is gpunb's own"
         raise BadInput(msg, bill="nothing was changed", hint="gpunb ssh opens a shell there")
     return path

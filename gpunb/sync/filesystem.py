@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import posixpath
 import stat
 import threading
 import time
@@ -488,9 +489,7 @@ class HostsFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has n
             return
         for one in self.expand_path(given):
             files, place = self.place(one)
-            if place.rstrip("/") in ("", files.home.rstrip("/")):
-                msg = "the host's root and home are not deleted"
-                raise PermissionError(errno.EPERM, msg, one)
+            _apart_from_home(files, place, one)
             attrs = named(one, files.own_attrs, place)
             if not stat.S_ISDIR(attrs.mode or 0):
                 named(one, files.remove, place)
@@ -509,6 +508,7 @@ class HostsFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has n
         same = old.partition("/")[0] == new.partition("/")[0]
         if same and maxdepth is None and not self.isdir(new) and (recursive or not self.isdir(old)):
             files, place = self.place(old)
+            _apart_from_home(files, place, old)
             goal = self.place(new)[1]
             files.make_folders([goal.rpartition("/")[0]])
             named(old, lambda one: files.rename(one, goal), place)
@@ -576,6 +576,14 @@ class _Pairs:
 
     def put_file(self, lpath: Any, rpath: str, **_: Any) -> None:
         self.sent.append((lpath, rpath))
+
+
+def _apart_from_home(files: HostFiles, place: str, path: str) -> None:
+    """Refuse the home and the folders that it lies in: with it go all outputs, and the way in."""
+    there = posixpath.normpath(place or "/").rstrip("/")
+    if f"{files.home.rstrip('/')}/".startswith(f"{there}/"):
+        msg = "the host's home, and what it lies in, are neither deleted nor renamed"
+        raise PermissionError(errno.EPERM, msg, path)
 
 
 def _reader(ranges: list[tuple[str, int, int]]) -> Callable[[HostFiles, str], Any]:

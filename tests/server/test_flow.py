@@ -135,7 +135,20 @@ def _places(client: Client) -> None:
     assert entry["name"] == "c.bin"
     assert ask("PATCH", "new folder", json={"to": "out"}) == 400, "nothing is replaced"
     assert ask("PATCH", "new folder", json={"to": "folder"}) == 200
-    for path in ("", "/", "~", ".", "..", "../x", ".gpunb", ".gpunb/runs", "./.gpunb", "a\0b"):
+    for path in (
+        "",
+        "/",
+        "~",
+        ".",
+        "..",
+        "../x",
+        ".gpunb",
+        ".gpunb/runs",
+        "./.gpunb",
+        ".ssh",
+        ".ssh/authorized_keys",
+        "a\0b",
+    ):
         assert ask("DELETE", path) == 400, path
         assert ask("PATCH", "folder", json={"to": path}) == 400, path
     assert ask("DELETE", "nope") == 404

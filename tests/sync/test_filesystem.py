@@ -263,6 +263,11 @@ def test_refusals_name_the_path_and_leave_nothing(fs, host_home, tmp_path):
         fs.rm("box/d")
     with pytest.raises(PermissionError, match="home"):
         fs.rm("box", recursive=True)
+    for around in (f"box/{host_home}", f"box/{host_home}/d/..", f"box/{host_home.parent}", "box//"):
+        with pytest.raises(PermissionError, match="home"):
+            fs.rm(around, recursive=True)
+        with pytest.raises(PermissionError, match="home"):
+            fs.mv(around, "box/elsewhere", recursive=True)
     with pytest.raises(FileNotFoundError):
         fs.get_file("box/none", tmp_path / "none")
     (tmp_path / "file").write_bytes(b"")
