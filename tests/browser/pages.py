@@ -72,6 +72,8 @@ class Lab:
         self.page.wait_for_selector(
             "body[data-gpunb-link]:not([data-gpunb-link=connecting])", state="attached", timeout=WAIT_MS
         )
+        # a notebook that is restored comes to the front, whatever was opened before it did
+        self.page.evaluate("window.jupyterapp?.restored?.then(() => null)")
         if panel:
             self.show_panel()
 

@@ -133,13 +133,13 @@ def test_a_rental_by_clicking(lab: Lab, rig: Rig) -> None:
     (host,) = (rig.home / "sim" / "hosts").iterdir()
     (host / "home" / "enough").touch()
     expect(log.locator(".ansi-red-fg")).to_have_text("told")
+    # the tab is called as the cell begins
+    lab.page.locator("li.lm-TabBar-tab", has_text=re.compile("^import itertools")).click()
     with lab.page.expect_download() as got:
         lab.page.get_by_role("button", name="Download the log").click()
     whole = got.value.path().read_text("utf-8")
     assert whole.startswith("again 0\n")
     assert whole.endswith("told\n")
-    # the tab is called as the cell begins
-    lab.page.locator("li.lm-TabBar-tab", has_text=re.compile("^import itertools")).click()
     lab.picture("log")
     expect(run).to_have_attribute("data-state", "ok")
     lab.run("docmanager:open", path="journey.ipynb", factory="Notebook")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -46,13 +47,11 @@ def home(tmp_path):
     if pid.exists():
         number = int(pid.read_text())
         pid.unlink()  # the keeper ends by itself when it is not the one in the file
-        for _ in range(100):
-            try:
+        with contextlib.suppress(ProcessLookupError):  # it may end between any look and the next call
+            for _ in range(100):
                 os.kill(number, 0)
-            except ProcessLookupError:
-                return
-            time.sleep(0.02)
-        os.kill(number, signal.SIGKILL)
+                time.sleep(0.02)
+            os.kill(number, signal.SIGKILL)
 
 
 def run(home, script, path=None, **more):
