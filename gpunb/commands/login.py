@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpunb import log, paths
+from gpunb import log, paths, settings_file
 from gpunb.commands.result import Block, Fields, Note, Result
 from gpunb.commands.verb import verb
-from gpunb.errors import AuthFailed, BadInput, SettingsError, WrongState
+from gpunb.errors import AuthFailed, BadInput, WrongState
 from gpunb.units import money_text
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gpunb.commands.context import Context
     from gpunb.providers import Account, Provider
 
-__all__ = ["command", "complete_providers", "put_setting", "with_key"]
+__all__ = ["command", "complete_providers", "with_key"]
 
 
 def complete_providers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:  # noqa: ARG001
@@ -89,7 +89,7 @@ def command(
             _checked(context, provider, given)
     place = known.source if known is not None else keys.store(provider, given.get_secret_value())
     if accept_terms:
-        put_setting(provider, "accept_terms", "true")
+        settings_file.write({"accept_terms": True}, ("providers", provider))
         blocks.append(Note(f"accepted, and remembered in {paths.config_file()}", "ok"))
     blocks += _shown(made.title, account, place, scoped=scoped)
     blocks += _shadows(context, provider, place)
@@ -182,40 +182,3 @@ def _shadows(context: Context, provider: str, place: str) -> list[Block]:
     if context.settings.provider(provider)["key"] is not None:
         return [Note(f"a key in the settings beats the kept one: providers.{provider}.key", "warn")]
     return []
-
-
-def put_setting(provider: str, name: str, value: str) -> None:
-    """Write ``name = value`` into the user's settings file, under ``[providers.PROVIDER]``.
-
-    The rest of the file stays as it is, comments included.
-
-    Raises
-    ------
-    SettingsError
-        The file can't be read, written, or changed without breaking it.
-    """
-    from gpunb.settings import tomllib
-
-    file = paths.config_file()
-    line, header = f"{name} = {value}", f"[providers.{provider}]"
-    try:
-        text = file.read_text("utf-8") if file.exists() else ""
-        lines = text.splitlines()
-        at = next((index for index, one in enumerate(lines) if one.strip() == header), None)
-        if at is None:
-            lines += ([""] if lines and lines[-1].strip() else []) + [header, line]
-        else:
-            end = next(
-                (i for i in range(at + 1, len(lines)) if lines[i].lstrip().startswith("[")), len(lines)
-            )
-            lines[at + 1 : end] = [
-                line,
-                *(one for one in lines[at + 1 : end] if one.split("=")[0].strip() != name),
-            ]
-        changed = "\n".join(lines) + "\n"
-        tomllib.loads(changed)
-        paths.private_dir(file.parent)
-        paths.write_private(file, changed)
-    except (OSError, ValueError) as err:
-        msg = f"{file} can't be changed: {err}"
-        raise SettingsError(msg, hint=f"write under {header} yourself: {line}") from err

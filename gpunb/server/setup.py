@@ -7,10 +7,10 @@ from contextlib import suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from gpunb import __version__, log, paths, settings
+from gpunb import __version__, log, paths, settings, settings_file
 from gpunb.commands.result import clean
 from gpunb.errors import AuthFailed, BadInput, GpunbError, LedgerError, WrongState
-from gpunb.server import API, bodies, settingsfile, shown
+from gpunb.server import API, bodies, shown
 from gpunb.server.base import Handler, authorized, guarded
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Settings(Handler):
         if not changes:
             msg = f"body: is empty; there are {', '.join(type(body).model_fields)}"
             raise BadInput(msg, bill="nothing was changed")
-        await self.hub.quick.run(settingsfile.write, changes)
+        await self.hub.quick.run(settings_file.write, changes)
         await self.answer(self.hub.quick, _settings)
 
 

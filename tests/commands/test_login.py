@@ -13,7 +13,6 @@ from keyring.backends.fail import Keyring as NoKeyring
 from support.clouds import simulated
 
 from gpunb import log, paths, settings
-from gpunb.errors import SettingsError
 from gpunb.providers import keys
 
 if TYPE_CHECKING:
@@ -182,17 +181,6 @@ class TestBadInput:
             ran = gpunb("login", "vast", "--stdin")
         assert "is simulated now" in ran.err
         assert "gpunb sim down" in ran.err
-
-    def test_settings_that_cannot_be_changed_are_left_as_they_are(self, home: Any) -> None:
-        from gpunb.commands.login import put_setting
-
-        paths.config_file().parent.mkdir(parents=True, exist_ok=True)
-        odd = '[providers]\ndeepinfra = {base_url = "http://x"}\n'
-        paths.config_file().write_text(odd)
-        with pytest.raises(SettingsError, match="can't be changed") as caught:
-            put_setting("deepinfra", "accept_terms", "true")
-        assert "accept_terms = true" in str(caught.value.hint)
-        assert paths.config_file().read_text() == odd
 
 
 def test_nothing_secret_is_in_the_log_by_name() -> None:

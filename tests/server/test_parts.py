@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gpunb import errors, log
-from gpunb.errors import SettingsError
-from gpunb.server import settingsfile, shown
+from gpunb.server import shown
 from gpunb.server.answers import Busy, error_body, status_of
 from gpunb.server.loads import POINTS, series
 from gpunb.server.pool import Pool
@@ -157,59 +155,3 @@ def test_a_series_is_short_and_as_long_for_each_gpu() -> None:
     assert got["gpu"][1][0] is None
     assert got["memory"][0] == 25.0
     assert series("s", [])["latest"] is None
-
-
-# -- settings
-
-
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("GPUNB_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "home").mkdir()
-    return tmp_path / "home" / "gpunb.toml"
-
-
-def test_settings_are_put_before_the_tables_and_the_rest_stays(file: Path) -> None:
-    file.write_text(
-        '# a word\nhours = 1 # mine\nclouds = ["local"]\n\n[providers.vast] # table\nkey = "abcdefgh"\n'
-    )
-    settingsfile.write({"hours": 3.5, "budget": "$5", "save": ["out", 'a "b"\\c']})
-    text = file.read_text()
-    assert text.startswith("# a word\n")
-    assert "# mine" not in text
-    assert text.endswith('[providers.vast] # table\nkey = "abcdefgh"\n')
-    from gpunb import settings
-
-    found = settings.load()
-    assert (found.hours, found.budget, found.save, found.clouds) == (3.5, 5.0, ["out", 'a "b"\\c'], ["local"])
-    settingsfile.write({"hours": None, "save": None})
-    assert "hours" not in file.read_text()
-    assert settings.load().budget == 5.0
-
-
-def test_a_new_file_is_made_for_the_user_alone(file: Path) -> None:
-    settingsfile.write({"disk_gb": 50.0})
-    assert file.read_text() == "disk_gb = 50.0\n"
-    assert file.stat().st_mode & 0o077 == 0
-
-
-@pytest.mark.parametrize(
-    ("changes", "word"),
-    [({"hours": -1.0}, "hours"), ({"idle": "3"}, "idle"), ({"log_level": "loud"}, "log_level")],
-)
-def test_what_breaks_a_rule_is_not_written(file: Path, changes: dict[str, Any], word: str) -> None:
-    file.write_text("hours = 1\n")
-    with pytest.raises(SettingsError, match=word):
-        settingsfile.write(changes)
-    assert file.read_text() == "hours = 1\n"
-
-
-@pytest.mark.parametrize(
-    "text", ['save = [\n "a",\n "b",\n]\nhours = 2\n', 'hours = """\n1"""\n', "not toml"]
-)
-def test_a_file_that_can_not_be_changed_line_by_line_is_left_alone(file: Path, text: str) -> None:
-    file.write_text(text)
-    with pytest.raises(SettingsError):
-        settingsfile.write({"save": ["x"], "hours": 3.0})
-    assert file.read_text() == text
