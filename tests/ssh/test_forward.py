@@ -196,7 +196,7 @@ def test_no_host_gets_the_cookies_of_this_machine(connection: Connection, tmp_pa
             with chromium() as browser:
                 page = browser.new_page()
                 page.set_default_timeout(90_000)
-                with page.expect_response(lambda answer: "/js?" in answer.url):  # its script's call is over, too
+                with page.expect_response(lambda answer: "/js?" in answer.url):  # its script ended, too
                     page.goto(f"http://127.0.0.1:{port}/login")
                 for one, where in ((bare, "127.0.0.1"), (named, "demo.localhost")):
                     heard.clear()
