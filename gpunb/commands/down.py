@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpunb import log
+from gpunb.commands import several
 from gpunb.commands.result import Block, Note, Result
-from gpunb.commands.verb import complete_sessions, verb
+from gpunb.commands.verb import verb
 from gpunb.errors import BadInput, GpunbError
 
 if TYPE_CHECKING:
@@ -22,16 +22,7 @@ __all__ = ["command"]
 
 
 @verb("down", asks=True, example="down\ndown train --yes\ndown --all")
-@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_sessions)
-@click.option(
-    "-s",
-    "--session",
-    "named",
-    multiple=True,
-    metavar="SESSION",
-    shell_complete=complete_sessions,
-    hidden=True,
-)
+@several.names
 @click.option("-a", "--all", "all_", is_flag=True, help="Every live session.")
 @click.option("--no-save", is_flag=True, help="Don't bring back what rent --save asked for.")
 def command(
@@ -48,35 +39,22 @@ def command(
     if all_ and names:
         msg = f"down --all means every session; {names[0]!r} is one more"
         raise BadInput(msg, bill="nothing was ended")
-    chosen = _chosen(context, names, all_=all_)
+    chosen = context.ledger.sessions() if all_ else several.chosen(context, names)
     if not chosen:
         return Result([], Note("no live sessions; nothing is rented", "dim"))
     from gpunb.services.questions import to_down
 
     if not context.confirm(to_down(context.ledger, chosen, save=not no_save), yes=yes):
         return Result([], Note("nothing was ended; it goes on and is billed", "warn"), exit_code=1)
-    blocks: list[Block] = []
-    data = []
-    failed: list[GpunbError] = []
-    for session in chosen:
-        try:
-            with context.progress(f"down {session.name}") as progress:
-                provider = context.provider(session.provider)
-                receipt = lifecycle.down(
-                    context.ledger, provider, session, progress=progress, save=not no_save
-                )
-        except GpunbError as err:
-            if len(chosen) == 1:
-                raise
-            log.get(__name__).warning("down %s: %s", session.name, err)
-            failed.append(err)
-            blocks.append(Note(f"{session.name}: {err.message}", "bad"))
-            blocks += [Note(line, "warn") for line in err.lines()[1:]]
-            continue
-        data.append(receipt.data())
-        blocks += views.receipt_blocks(receipt)
-        blocks += _kept(context, provider, session)
-    bad = bool(failed) or any(row["unsaved"] or row["confirmed"] is None for row in data)
+
+    def end(one: Session) -> tuple[dict[str, Any], list[Block]]:
+        provider = context.provider(one.provider)
+        with context.progress(f"down {one.name}") as progress:
+            receipt = lifecycle.down(context.ledger, provider, one, progress=progress, save=not no_save)
+        return receipt.data(), [*views.receipt_blocks(receipt), *_kept(context, provider, one)]
+
+    data, blocks, bad = several.each("down", chosen, end)
+    bad = bad or any(row["unsaved"] or row["confirmed"] is None for row in data)
     return Result(data, *blocks, exit_code=1 if bad else 0)
 
 
@@ -95,11 +73,3 @@ def _kept(context: Context, provider: Provider, session: Session) -> list[Note]:
         left = [one for one in volumes.idle(context.ledger, provider, listed) if one.id in used]
         return views.volume_notes([volumes.as_idle(one, time.time()) for one in left])
     return []
-
-
-def _chosen(context: Context, names: tuple[str, ...], *, all_: bool) -> list[Session]:
-    if all_:
-        return context.ledger.sessions()
-    if not names:
-        return [context.session(None)]
-    return [context.session(name) for name in dict.fromkeys(names)]

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gpunb.commands.result import Note, Result
+from gpunb.commands import several
+from gpunb.commands.result import Block, Note, Result
 from gpunb.commands.verb import verb
 from gpunb.units import costs_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
+    from gpunb.sessions.model import Session
 
 __all__ = ["command"]
 
 
-@verb("start", asks=True, session=True, example="start\nstart train")
-def command(context: Context, *, session: str | None, yes: bool) -> Result:
-    """Start a stopped session. Files are there; the kernel's variables are not."""
+@verb("start", asks=True, example="start\nstart train\nstart train eval --yes")
+@several.names
+def command(context: Context, *, names: tuple[str, ...], named: tuple[str, ...], yes: bool) -> Result:
+    """Start stopped sessions. Files are there; the kernel's variables are not.
+
+    Without a name: the only live one.
+    """
     from gpunb.services.questions import to_start
     from gpunb.sessions import lifecycle
 
-    found = context.session(session)
-    if not context.confirm(to_start(context.ledger, found), yes=yes):
-        return Result(
-            {"session": found.name, "started": False}, Note("nothing was changed", "dim"), exit_code=1
-        )
-    with context.progress(f"start {found.name}") as progress:
-        found = lifecycle.start(context.ledger, context.provider(found.provider), found, progress=progress)
-    costs = costs_text(found.hourly)
-    return Result(
-        {"session": found.name, "state": found.state.value, "usd_h": found.hourly},
-        Note(f"{found.name} is {found.state.value}; it {costs}", "ok"),
-    )
+    chosen = several.chosen(context, (*names, *named))
+    for one in chosen:
+        lifecycle.check_start(context.ledger, one)
+    if not context.confirm(to_start(context.ledger, *chosen), yes=yes):
+        rows = [{"session": one.name, "started": False} for one in chosen]
+        return Result(rows if len(rows) > 1 else rows[0], Note("nothing was changed", "dim"), exit_code=1)
+
+    def start(one: Session) -> tuple[dict[str, Any], list[Block]]:
+        with context.progress(f"start {one.name}") as progress:
+            found = lifecycle.start(context.ledger, context.provider(one.provider), one, progress=progress)
+        text = f"{found.name} is {found.state.value}; it {costs_text(found.hourly)}"
+        row = {"session": found.name, "state": found.state.value, "usd_h": found.hourly}
+        return row, [Note(text, "ok")]
+
+    data, blocks, failed = several.each("start", chosen, start)
+    return Result(data if len(chosen) > 1 else data[0], *blocks, exit_code=1 if failed else 0)

@@ -210,32 +210,50 @@ def to_extend(
     )
 
 
-def to_stop(ledger: Ledger, session: Session) -> Question:
-    """Before the machine ends and its disk stays."""
+def to_stop(ledger: Ledger, *sessions: Session) -> Question:
+    """Before machines end and their disks stay."""
+    names = ", ".join(one.name for one in sessions)
+    usd_h = sum(one.stopped_usd_h for one in sessions)
+    if len(sessions) == 1:
+        stays = f"its disk stays and {costs_text(usd_h)} until it is down.{_running(ledger, sessions[0])}"
+    else:
+        cost = f"cost {hourly_text(usd_h)} in all" if usd_h else "cost nothing"
+        ends = [(one.name, _running(ledger, one)) for one in sessions]
+        stays = f"their disks stay and {cost} until they are down."
+        stays += "".join(f" {name}:{runs}" for name, runs in ends if runs)
     return Question(
-        text=f"Stop {session.name}: variables are lost, its disk stays and "
-        f"{costs_text(session.stopped_usd_h)} until it is down."
-        f"{_running(ledger, session)}",
-        prompt=f"stop {session.name}?",
+        text=f"Stop {names}: variables are lost, {stays}",
+        prompt=f"stop {names}?",
         usd=0.0,
     )
 
 
-def to_start(ledger: Ledger, session: Session) -> Question:
-    """Before a stopped machine runs, and costs, again."""
-    price = hourly_text(session.usd_h)
-    if session.lease.deadline is None:
-        text, usd = f"Start {session.name}: {price} until it is stopped or down.", None
+def to_start(ledger: Ledger, *sessions: Session) -> Question:
+    """Before stopped machines run, and cost, again."""
+    names = ", ".join(one.name for one in sessions)
+    parts: list[str] = []
+    usd: float | None = 0.0
+    for one in sessions:
+        price = hourly_text(one.usd_h)
+        if one.lease.deadline is None:
+            parts.append(f"{price} until it is stopped or down")
+            usd = None
+        else:
+            hours = max(0.0, one.lease.deadline - ledger.clock.time()) / 3600.0
+            left = f"for the {duration_text(hours * 3600.0)} that its lease has left"
+            parts.append(f"{price}, {money_text(one.usd_h * hours)} {left}")
+            usd = None if usd is None else round(usd + one.usd_h * hours, 6)
+    if len(sessions) == 1:
+        text = f"Start {names}: {parts[0]}."
     else:
-        hours = max(0.0, session.lease.deadline - ledger.clock.time()) / 3600.0
-        usd = session.usd_h * hours
-        left = f"{money_text(usd)} for the {duration_text(hours * 3600.0)} that its lease has left"
-        text = f"Start {session.name}: {price}, {left}."
+        end = "" if usd is None else f", {money_text(usd)} for all that their leases have left"
+        each = "; ".join(f"{one.name} {part}" for one, part in zip(sessions, parts, strict=True))
+        text = f"Start {names}: {hourly_text(sum(one.usd_h for one in sessions))} in all{end}. {each}."
     return Question(
         text=text,
-        prompt=f"start {session.name}?",
-        usd=None if usd is None else round(usd, 6),
-        needed=session.usd_h > 0,
+        prompt=f"start {names}?",
+        usd=usd,
+        needed=any(one.usd_h > 0 for one in sessions),
     )
 
 

@@ -51,6 +51,8 @@ __all__ = [
     "RentRequest",
     "Timing",
     "apply",
+    "check_start",
+    "check_stop",
     "down",
     "extend",
     "refresh",
@@ -317,6 +319,25 @@ def shut_down(ledger: Ledger, session: Session, host: Reach, limit: float) -> No
     thread.join(limit)
 
 
+def check_stop(provider: Provider, session: Session) -> None:
+    """Refuse what `stop` would refuse, before anything is touched."""
+    if not provider.can(Capability.STOP):
+        provider.refuse("stop an instance and keep it")
+    if session.state not in {_S.READY, _S.REACHABLE}:
+        msg = f"session {session.name} is {session.state.value}: only a ready one can be stopped"
+        raise WrongState(msg)
+
+
+def check_start(ledger: Ledger, session: Session) -> None:
+    """Refuse what `start` would refuse, before anything is touched."""
+    if session.state is not _S.STOPPED:
+        msg = f"session {session.name} is {session.state.value}, not stopped"
+        raise WrongState(msg)
+    if session.lease.deadline is not None and session.lease.deadline <= ledger.clock.time():
+        msg = f"the time of session {session.name} is over"
+        raise WrongState(msg, hint=f"gpunb extend {session.name} 2h, then start it")
+
+
 def stop(
     ledger: Ledger,
     provider: Provider,
@@ -339,11 +360,7 @@ def stop(
     """
     times = timing or Timing()
     session = ledger.get(session.id)
-    if session.state not in {_S.READY, _S.REACHABLE}:
-        msg = f"session {session.name} is {session.state.value}: only a ready one can be stopped"
-        raise WrongState(msg)
-    if not provider.can(Capability.STOP):
-        provider.refuse("stop an instance and keep it")
+    check_stop(provider, session)
     shut_down(ledger, session, host, times.agent_s)
     host.drop(session.id)
     ledger.note(session.id, "stop", f"asking {provider.title} to stop instance {session.instance_id}")
@@ -392,13 +409,8 @@ def start(
     """
     times = timing or Timing()
     session = ledger.get(session.id)
-    if session.state is not _S.STOPPED:
-        msg = f"session {session.name} is {session.state.value}, not stopped"
-        raise WrongState(msg)
+    check_start(ledger, session)
     now = ledger.clock.time()
-    if session.lease.deadline is not None and session.lease.deadline <= now:
-        msg = f"the time of session {session.name} is over"
-        raise WrongState(msg, hint=f"gpunb extend {session.name} 2h, then start it")
     ledger.claim(session.id, times.claim_s)
     try:
         # the meter runs from here: counted too early rather than too late

@@ -44,7 +44,7 @@ LINES: dict[str, list[list[str]]] = {
         ["rent", "--cloud", "vast", "--spot", "--bid", "20"],
     ],
     "down": [["down", "one"], ["down", "--all"], ["down", "one", "--no-save"]],
-    "stop": [["stop", "one"]],
+    "stop": [["stop", "one"], ["stop", "one", "spot"]],
     "start": [["start", "halted"]],
     "reboot": [["reboot", "one"], ["reboot", "one", "--recycle"]],
     "snapshot": [["snapshot", "one", "me/x", "--registry-login", "me@ghcr.io"]],
@@ -197,6 +197,7 @@ def test_the_question_names_the_money(gpunb: Gpunb, clouds: Simulation) -> None:
         ),
         (["down", "one"], ["one on vast", "so far", "files that are only there"]),
         (["stop", "one"], ["its disk stays", "an hour until it is down"]),
+        (["stop", "one", "spot"], ["Stop one, spot", "$0.008 an hour in all until they are down"]),
         (["start", "halted"], ["$1.00 an hour"]),
         (["extend", "one", "2h"], ["2h 00m more for $2.00", "raise its default budget from", "$0.40 of it"]),
         (
@@ -254,8 +255,8 @@ def test_a_terminal_asks_which_and_proposes_its_own(clouds: Simulation) -> None:
         ledger.update(before.id, renter="nobody")
     terminal = Terminal("stop")
     terminal.wait("which one?")
-    terminal.type("halted\n")
-    terminal.wait("stop halted?")
+    terminal.type("spot\n")
+    terminal.wait("stop spot?")
     terminal.type("\n")
     assert terminal.end() == 1
     terminal = Terminal("down")
