@@ -45,12 +45,14 @@
     │   └── JobFailed           a job ended with another exit code than 0
     ├── VariableError           an object that can't travel, with the reason
     └── SyncError               a transfer that is not complete
+        ├── SyncBusy            another sync writes into the same place
         └── NotEnoughSpace      the target has no room for the plan
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+import re
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gpunb.text import plain
 
@@ -74,6 +76,7 @@ __all__ = [
     "InstanceGone",
     "JobFailed",
     "KernelDied",
+    "Lacks",
     "LedgerDamaged",
     "LedgerError",
     "LedgerTooNew",
@@ -97,6 +100,7 @@ __all__ = [
     "SessionNotFound",
     "SessionOver",
     "SettingsError",
+    "SyncBusy",
     "SyncError",
     "Unavailable",
     "Unreachable",
@@ -158,20 +162,39 @@ class BadInput(GpunbError):
 
 
 class ConfirmationNeeded(GpunbError):
-    """It costs or ends something, nobody has said yes, and nobody can be asked."""
+    """It costs or ends something, nobody has said yes, and nobody can be asked.
+
+    Parameters
+    ----------
+    question
+        The question that ``--yes`` answers; "" where another confirmation is needed.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, *, question: str = "", **more: Any) -> None:
+        super().__init__(message, **more)
+        self.question = question
 
     @classmethod
     def of(cls, question: str, *, bill: str) -> ConfirmationNeeded:
         """Of a question that nobody can answer; the front end writes the whole line into the hint."""
-        return cls(
-            f"nobody can be asked here, and silence is no yes. {question}", bill=bill, hint="add --yes"
-        )
+        msg = f"nobody can be asked here, and silence is no yes. {question}"
+        return cls(msg, question=question, bill=bill, hint="add --yes")
 
 
 class ConfirmationRefused(ConfirmationNeeded):
-    """The yes is used up, too old, somebody else's, or for something else."""
+    """The yes is unknown, used up, too old, another user's, or for something else.
+
+    Parameters
+    ----------
+    other
+        Whether it was given for another question.
+    """
+
+    def __init__(self, message: str, *, other: bool = False, **more: Any) -> None:
+        super().__init__(message, **more)
+        self.other = other
 
 
 class SettingsError(GpunbError):
@@ -222,14 +245,19 @@ class SessionAmbiguous(SessionError):
 
     Parameters
     ----------
+    asked
+        The name that was asked for; "" if none was.
     close
         Their names.
     proposed
         The one that was rented here last, if any was.
     """
 
-    def __init__(self, message: str, *, close: Sequence[str] = (), proposed: str = "", **more: Any) -> None:
+    def __init__(
+        self, message: str, *, asked: str = "", close: Sequence[str] = (), proposed: str = "", **more: Any
+    ) -> None:
         super().__init__(message, **more)
+        self.asked = asked
         self.close = list(close)
         self.proposed = proposed
 
@@ -374,7 +402,17 @@ class RunError(GpunbError):
 
 
 class RunNotFound(RunError):
-    """The host has no such run."""
+    """The host has no such run, or several.
+
+    Parameters
+    ----------
+    close
+        The ids of the runs that may be meant, if there are several.
+    """
+
+    def __init__(self, message: str, *, close: Sequence[str] = (), **more: Any) -> None:
+        super().__init__(message, **more)
+        self.close = list(close)
 
 
 class NobodyToAsk(RunError):
@@ -444,13 +482,35 @@ class JobFailed(RunError):
         self.exit_code = exit_code if 0 < exit_code < 256 else 1
 
 
+class Lacks(NamedTuple):
+    """What a Python lacks: a module, or the class of a notebook's cell that has not run there."""
+
+    module: str = ""
+    cell_class: str = ""
+
+    @classmethod
+    def of(cls, said: str) -> Lacks | None:
+        """What Python's own error `said` is missing; None if it is about something else."""
+        if found := _NO_MODULE.search(said):
+            return cls(module=found[1].partition(".")[0])
+        if found := _NO_CLASS.search(said):
+            return cls(cell_class=found[1])
+        return None
+
+
+_NO_MODULE = re.compile(r"No module named '([\w.]+)'")
+_NO_CLASS = re.compile(r"Can't get attribute '([\w.]+)' on <module '__main__'")
+
+
 class VariableError(GpunbError):
     """An object that can't travel between the notebook and the host.
 
     Parameters
     ----------
     values
-        The variables that were asked for in the same breath and did arrive.
+        The variables that were asked for in the same call and did arrive.
+    lacks
+        What Python lacks at the end where the object would be made, if that is known.
     """
 
     def __init__(
@@ -458,15 +518,21 @@ class VariableError(GpunbError):
         message: str,
         *,
         values: Mapping[str, Any] | None = None,
+        lacks: Lacks | None = None,
         bill: str | None = None,
         hint: str | None = None,
     ) -> None:
         super().__init__(message, bill=bill, hint=hint)
         self.values = dict(values or {})
+        self.lacks = lacks
 
 
 class SyncError(GpunbError):
     """A transfer that is not complete; the message says what is missing."""
+
+
+class SyncBusy(SyncError):
+    """Another sync writes into the same place; nothing was written."""
 
 
 class NotEnoughSpace(SyncError):

@@ -245,7 +245,7 @@ _OUR_LINE = re.compile(rf"\bgpunb (?=(?:{'|'.join(VERBS)})\b)")
 
 def for_door(err: GpunbError, args: Sequence[str], context: Context) -> None:
     """Put the next step into the words of the door: the whole line where a session must be named."""
-    if isinstance(err, SessionAmbiguous) and args and (err.hint or "").startswith("add -s"):
+    if isinstance(err, SessionAmbiguous) and args and not err.asked:
         verb, *rest = args
         name = err.proposed or "NAME"
         named = ["-s", name, *rest] if _has_session_option(verb) else [name, *rest]
@@ -257,7 +257,7 @@ def for_door(err: GpunbError, args: Sequence[str], context: Context) -> None:
             err.hint = f"gpunb {shlex.join(meant)}, if {err.close[0]} is meant"
     elif isinstance(err, SessionNotFound) and args and args[0] in _ENDING and not err.close:
         err.hint = "nothing is rented from here; gpunb doctor asks the clouds what else runs"
-    elif isinstance(err, ConfirmationNeeded) and err.hint == "add --yes" and args:
+    elif isinstance(err, ConfirmationNeeded) and err.question and args:
         at = list(args).index("--") if "--" in args else len(args)
         line = shlex.join([*args[:at], "--yes", *args[at:]])
         err.hint = f"gpunb {line} says yes beforehand"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpunb.errors import GpunbError, JobFailed, RemoteCellError, VariableError
+from gpunb.errors import GpunbError, JobFailed, Lacks, RemoteCellError, VariableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +30,6 @@ exit 127
 """
 # a machine that is rented and thrown away has nobody else's packages to protect
 
-_CLASS = re.compile(r"Can't get attribute '([\w.]+)' on <module '__main__'")
-_MISSING = re.compile(r"No module named '([\w.]+)'")
 # what is not found here by its import name, since it is not installed here
 _KNOWN = {
     "PIL": "pillow",
@@ -73,9 +71,9 @@ def explain(error: RemoteCellError, folder: Path | None = None) -> None:
     """Give a failed import on the host its remedy as the error's hint."""
     if error.ename != "ModuleNotFoundError" or error.hint:
         return
-    found = _MISSING.search(error.evalue)
-    if found:
-        error.hint = remedy(found.group(1).partition(".")[0], folder or Path.cwd())
+    lacks = Lacks.of(error.evalue)
+    if lacks and lacks.module:
+        error.hint = remedy(lacks.module, folder or Path.cwd())
 
 
 def explain_job(error: JobFailed, words: str, folder: Path | None = None) -> None:
@@ -83,22 +81,20 @@ def explain_job(error: JobFailed, words: str, folder: Path | None = None) -> Non
     lines = [line for line in words.splitlines() if line.strip()]
     if not lines or not lines[-1].startswith("ModuleNotFoundError:"):
         return
-    found = _MISSING.search(lines[-1])
-    if found:
-        module = found.group(1).partition(".")[0]
-        error.hint = remedy(module, folder or Path.cwd(), "gpunb run") or error.hint
+    lacks = Lacks.of(lines[-1])
+    if lacks and lacks.module:
+        error.hint = remedy(lacks.module, folder or Path.cwd(), "gpunb run") or error.hint
 
 
 def explain_variable(error: VariableError, *, sent: bool, folder: Path | None = None) -> None:
     """Say what makes the class of a variable known at the end that lacks it."""
-    found = _CLASS.search(error.message)
-    if found:
-        where = "on the host, too: put %%gpu above it" if sent else "here, too: without %%gpu"
-        error.hint = f"{found[1]} is defined in a cell of this notebook: run that cell {where}"
+    if error.lacks is None:
         return
-    missing = _MISSING.search(error.message) if sent else None
-    if missing:
-        error.hint = remedy(missing[1].partition(".")[0], folder or Path.cwd()) or error.hint
+    if error.lacks.cell_class:
+        where = "on the host, too: put %%gpu above it" if sent else "here, too: without %%gpu"
+        error.hint = f"{error.lacks.cell_class} is defined in a cell of this notebook: run that cell {where}"
+    elif sent:
+        error.hint = remedy(error.lacks.module, folder or Path.cwd()) or error.hint
 
 
 def remedy(module: str, folder: Path, verb: str = "%%gpu") -> str | None:

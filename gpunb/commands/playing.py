@@ -214,7 +214,7 @@ def find(
     try:
         note = ledger.find_run(run)
     except RunNotFound as err:
-        if "could mean" in err.message:
+        if err.close:
             raise
         return _ask_host(context, run, session_name, err, whole=whole)
     if whole and note.id != run:

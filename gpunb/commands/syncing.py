@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gpunb.errors import BootstrapFailed, GpunbError, SyncError, WrongState
+from gpunb.errors import BootstrapFailed, GpunbError, SyncBusy, SyncError, WrongState
 from gpunb.units import bytes_text, duration_text, files_text, money_text, took_text
 
 if TYPE_CHECKING:
@@ -241,9 +241,7 @@ def _when_free(
     while True:
         try:
             return move(context, session, source, target, direction="up", **options)
-        except SyncError as err:  # noqa: PERF203 - each try by itself
-            if "another sync" not in err.message:
-                raise
+        except SyncBusy:  # noqa: PERF203 - each try by itself
             time.sleep(BUSY_S)
 
 

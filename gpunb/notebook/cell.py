@@ -92,7 +92,7 @@ def run_cell(shell: InteractiveShell, line: str, body: str, above: int | None = 
         except click.ClickException as err:
             raise usage_error(err, "%%gpu") from err
         except GpunbError as err:
-            if isinstance(err, SessionAmbiguous) and (err.hint or "").startswith("add -s"):
+            if isinstance(err, SessionAmbiguous) and not err.asked:
                 err.hint = shlex.join(["%%gpu", "-s", err.proposed or "NAME", *args])
             for_door(err, [], context)
             if isinstance(err, RemoteCellError) and err.shown and err.hint:

@@ -181,9 +181,10 @@ def _once(kind: str, asked: set[str], begun: float, timeout: float) -> None:
 
 
 def _failed(more: dict[str, Any]) -> BootstrapFailed:
-    msg = f"the agent could not be started on the host: {one_line(more.get('text', ''), 800)}"
+    said = one_line(more.get("text", ""), 800)
+    msg = f"the agent could not be started on the host: {said}"
     step = str(more.get("step", ""))
-    if step == "install" and "read-only" in msg.lower():
+    if step == "install" and "read-only" in said.lower():
         step = "read-only"
     advice = ADVICE.get(step)
     return BootstrapFailed(msg, bill="the instance runs and is billed", hint=advice)

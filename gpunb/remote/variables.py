@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from gpunb.agent import kernelvars
 from gpunb.agent.bulkline import room
 from gpunb.agent.safevars import CantTravel
-from gpunb.errors import GpunbError, ProtocolError, RunError, Unreachable, VariableError
+from gpunb.errors import GpunbError, Lacks, ProtocolError, RunError, Unreachable, VariableError
 from gpunb.progress import SILENT, Progress
 from gpunb.remote.bootstrap import agent_version, read_line
 from gpunb.remote.safetext import one_line
@@ -218,7 +218,7 @@ def get(
             failed.append(err)
     if failed:
         msg = "; ".join(err.message for err in failed)
-        raise VariableError(msg, values=values, hint=failed[0].hint) from failed[0]
+        raise VariableError(msg, values=values, lacks=failed[0].lacks, hint=failed[0].hint) from failed[0]
     return values
 
 
@@ -234,7 +234,8 @@ def _unpack(item: Mapping[str, Any], buffers: list[Any]) -> Any:
     except Exception as err:  # a pickle runs its class's code, and its class may be there only
         why = one_line(f"{type(err).__name__}: {err}", 500)
         msg = f"variable {item['name']!r} can't be made again here: {why}"
-        raise VariableError(msg, hint="bring plain values, arrays or tables of it") from err
+        lacks = Lacks.of(str(err))
+        raise VariableError(msg, lacks=lacks, hint="bring plain values, arrays or tables of it") from err
 
 
 def _check_size(items: Sequence[Mapping[str, Any]]) -> None:
@@ -345,7 +346,7 @@ class _Transfer:
         if raw.get("status") != "ok":
             why = one_line(f"{raw.get('ename', '')} {raw.get('evalue', 'no reply')}", 500)
             msg = f"the host's kernel could not do it: {why}"
-            raise VariableError(msg)
+            raise VariableError(msg, lacks=Lacks.of(why))
         try:
             report = json.loads(ast.literal_eval(raw["data"]["text/plain"]))
         except (KeyError, TypeError, ValueError, SyntaxError, MemoryError, RecursionError) as err:
@@ -361,7 +362,7 @@ class _Transfer:
         raw = self._reply
         why = f"{raw.get('ename')}: {raw.get('evalue')}" if raw.get("status") == "error" else str(err)
         msg = f"the transfer broke off: {one_line(why, 500)}"
-        raise VariableError(msg, hint="try again") from err
+        raise VariableError(msg, lacks=Lacks.of(why), hint="try again") from err
 
 
 def _result(reply: Mapping[str, Any]) -> dict[str, Any]:

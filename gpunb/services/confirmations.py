@@ -129,20 +129,21 @@ class Tokens:
         with self._lock:
             self._sweep()
             kept = self._kept.get(token)
-            why = ""
+            why, other = "", False
             if kept is None:
                 why = "is unknown, used up or older than it may be"
             elif not hmac.compare_digest(kept.user.encode(), user.encode()):
                 why = "belongs to another user"
             else:
                 del self._kept[token]
+                other = kept.action != action or kept.arguments != _canonical(arguments)
                 if kept.action != action:
                     why = f"is for {kept.action}"
-                elif kept.arguments != _canonical(arguments):
+                elif other:
                     why = "is for other arguments"
         if why or kept is None:
             msg = f"{action}: the confirmation token {why}"
-            raise ConfirmationRefused(msg, bill="nothing was changed", hint=HINT)
+            raise ConfirmationRefused(msg, other=other, bill="nothing was changed", hint=HINT)
         return kept.holds
 
     def _sweep(self) -> None:

@@ -514,7 +514,7 @@ class Ledger(Books):
             msg = f"there is no run {prefix!r}"
             raise RunNotFound(msg, hint="gpunb runs lists them")
         msg = f"{prefix!r} could mean the runs {', '.join(one.id for one in found[:8])}"
-        raise RunNotFound(msg, hint="type more of the id")
+        raise RunNotFound(msg, close=[one.id for one in found], hint="type more of the id")
 
     # -- inside -----------------------------------------------------------
 

@@ -43,7 +43,7 @@ def whole(name: str, live: Sequence[Session], over: Sequence[Session]) -> Sessio
         exact = [one for one in group if name in {one.name, one.id}]
         if len({one.id for one in exact}) > 1 and group is live:
             msg = f"{name!r} could mean {listed(exact)}"
-            raise SessionAmbiguous(msg, hint="type the other's id: gpunb ps --json has it")
+            raise SessionAmbiguous(msg, asked=name, hint="type the other's id: gpunb ps --json has it")
         if exact:
             return exact[0]
     raise _unknown(name, live, over)
@@ -89,7 +89,7 @@ def reading(name: str, live: Sequence[Session], over: Sequence[Session]) -> Sess
                 return close[0]
             if close:
                 msg = f"{name!r} could mean {listed(close)}"
-                raise SessionAmbiguous(msg, hint="type more of the name") from None
+                raise SessionAmbiguous(msg, asked=name, hint="type more of the name") from None
         raise
 
 

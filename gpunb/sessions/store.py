@@ -8,12 +8,14 @@ we commit a few times a minute.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import threading
 import time
 import uuid
 from collections import Counter
+from enum import Enum
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gpunb import paths
@@ -345,17 +347,17 @@ class Store:
         try:
             yield
         except sqlite3.Error as err:
-            text = str(err)
+            text, fault = str(err), _fault(err)
             if isinstance(err, (sqlite3.ProgrammingError, sqlite3.IntegrityError)):
                 raise
-            if any(word in text for word in ("malformed", "not a database", "no such", "corrupt")):
+            if fault is _Fault.DAMAGED:
                 self._damaged(text, err)
-            if "locked" in text or "busy" in text:
+            if fault is _Fault.LOCKED:
                 msg = f"the ledger {self.path} was locked by another process for {BUSY_S:.0f} s"
                 raise LedgerError(msg, hint="see which process holds it, then try again") from err
-            self._unwritable(text, err)
+            self._unwritable(text, err, full=fault is _Fault.FULL)
         except OSError as err:
-            self._unwritable(err.strerror or str(err), err)
+            self._unwritable(err.strerror or str(err), err, full=err.errno in _FULL)
 
     def _damaged(self, why: str, cause: BaseException | None = None) -> NoReturn:
         msg = f"the ledger {self.path} is damaged: {why}"
@@ -377,8 +379,8 @@ class Store:
             msg, bill="what was rented goes on", hint="pip install --upgrade gpunb; the file is left as it is"
         )
 
-    def _unwritable(self, why: str, cause: BaseException | None = None) -> NoReturn:
-        if self.last_resort and any(word in why.lower() for word in _FULL):
+    def _unwritable(self, why: str, cause: BaseException | None = None, *, full: bool = False) -> NoReturn:
+        if self.last_resort and full:
             self._release_reserve()  # for the next try
         msg = f"the ledger {self.path} can't be written: {why}"
         raise LedgerUnwritable(
@@ -388,7 +390,21 @@ class Store:
         ) from cause
 
 
-_FULL = ("full", "no space", "quota", "too large")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class _Fault(Enum):
+    """What SQLite says is wrong, where that decides something."""
+
+    DAMAGED = ("malformed", "not a database", "no such", "corrupt")
+    LOCKED = ("locked", "busy")
+    FULL = ("full",)
+
+
+def _fault(err: sqlite3.Error) -> _Fault | None:
+    """Of SQLite's own text: its codes are known to Python from 3.11 on only."""
+    text = str(err)
+    return next((fault for fault in _Fault if any(word in text for word in fault.value)), None)
 
 
 def _reading(path: Path) -> _Connection | None:
@@ -439,6 +455,6 @@ def _wal(db: sqlite3.Connection) -> None:
                 return
             db.execute("PRAGMA journal_mode = WAL").fetchone()
         except sqlite3.OperationalError as err:  # noqa: PERF203
-            if "locked" not in str(err) or time.monotonic() > end:
+            if _fault(err) is not _Fault.LOCKED or time.monotonic() > end:
                 raise
             time.sleep(0.02)

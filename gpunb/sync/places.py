@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from gpunb.errors import BadInput, NotEnoughSpace, SyncError
+from gpunb.errors import BadInput, NotEnoughSpace, SyncBusy
 from gpunb.paths import home, private_dir
 from gpunb.units import bytes_text
 
@@ -249,7 +249,7 @@ def lock(endpoint: Endpoint, ends: Ends, direction: str) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as err:
             msg = f"another sync into {place} is running"
-            raise SyncError(msg, hint="wait for it, or end it with Ctrl-C where it runs") from err
+            raise SyncBusy(msg, hint="wait for it, or end it with Ctrl-C where it runs") from err
         yield
     finally:
         os.close(handle)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from gpunb.errors import ConfirmationNeeded, WrongState
+from gpunb.errors import ConfirmationNeeded, ConfirmationRefused, WrongState
 from gpunb.services.confirmations import LIFE_S, MOST, Tokens
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Confirmations:
             return self._tokens.use(token, _NOBODY, action, args)
         except ConfirmationNeeded as err:
             why = "it was answered already, never asked, or asked too long ago"
-            if "is for" in err.message:
+            if isinstance(err, ConfirmationRefused) and err.other:
                 why = "the question was about something else"
             msg = f"{action} was not confirmed: {why}"
             raise WrongState(msg, bill="nothing was changed", hint="click it again") from err

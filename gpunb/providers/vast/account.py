@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, SecretStr
 
-from gpunb.errors import BadAnswer, BadInput, ProviderError
+from gpunb.errors import BadAnswer, BadInput
 from gpunb.providers.base import UsageLine
 from gpunb.providers.text import clean
 from gpunb.providers.vast import api
@@ -159,10 +159,8 @@ class VastAccount(VastBase):
         """The account's SSH keys."""
         try:
             answer = self._call("GET", "/ssh/", expect=(dict, list))
-        except ProviderError as err:
-            if "no ssh keys found" in err.message.lower():  # a 404, where another cloud sends an empty list
-                return []
-            raise
+        except api.NoKeysError:
+            return []
         found = answer if isinstance(answer, list) else answer.get("ssh_keys", answer.get("keys"))
         if not isinstance(found, list):
             msg = f"Vast.ai: the account's SSH keys must be a list; the answer was {clean(repr(answer), 120)}"

@@ -35,7 +35,11 @@ __all__ = [
     "NAME",
     "RATES",
     "TITLE",
+    "AlreadyAttachedError",
     "CreatedAnywayError",
+    "NoKeysError",
+    "VolumeInUseError",
+    "already",
     "base_url",
     "client",
     "query",
@@ -84,6 +88,8 @@ _NO_KEY = re.compile(
     r"login required|please log ?in",
     re.IGNORECASE,
 )
+_NO_KEYS = re.compile(r"no ssh keys found", re.IGNORECASE)
+_IN_USE = re.compile(r"in use|attached|use the volume", re.IGNORECASE)
 _NO_ASK = re.compile(r"\bno_such_ask\b")
 _TWO_FACTOR = re.compile(r"two[ -]?factor|\btfa\b|\b2fa\b", re.IGNORECASE)
 _NOT_OWN = re.compile(r"not your own|not (?:the )?owner|belongs to another", re.IGNORECASE)
@@ -99,6 +105,18 @@ class CreatedAnywayError(ProviderError):
     def __init__(self, message: str, instance_id: str) -> None:
         super().__init__(message, provider=NAME, effect="unknown")
         self.instance_id = instance_id
+
+
+class AlreadyAttachedError(ProviderError):
+    """The key is on the instance already."""
+
+
+class NoKeysError(ProviderError):
+    """The account has no SSH keys: a 404, where another cloud sends an empty list."""
+
+
+class VolumeInUseError(ProviderError):
+    """The volume counts as in use; it still does for half a minute after its last machine has ended."""
 
 
 def base_url(given: str | None) -> str:
@@ -124,8 +142,13 @@ def query(**params: Any) -> dict[str, str]:
     }
 
 
-def translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911
-    """What Vast means by a refusal.
+def translate(failure: Failure) -> ProviderError | BadInput | None:
+    """What Vast means by a refusal."""
+    return _awaited(failure) or _refusal(failure)
+
+
+def _refusal(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911
+    """What it means, whatever the call was.
 
     A wrong key is a 404 with ``auth_error`` in its body, not a 401; so a 404
     is never taken for "the instance is gone" without reading it. Bodies lack
@@ -182,6 +205,25 @@ def translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR
     if word in ("invalid_args", "invalid_price", "no_ssh_key_for_vm"):
         return BadInput(message, bill="nothing was rented" if "/asks/" in failure.path else None)
     return None
+
+
+def _awaited(failure: Failure) -> ProviderError | None:
+    """A refusal that the caller of this very call knows what to do with."""
+    message = failure.message()
+    kind: type[ProviderError] | None = None
+    match failure.method, failure.path.rstrip("/").rpartition("/")[2]:
+        case "POST", "ssh" if already(message):
+            kind = AlreadyAttachedError
+        case "GET", "ssh" if _NO_KEYS.search(message):
+            kind = NoKeysError
+        case "DELETE", "volumes" if _IN_USE.search(message):
+            kind = VolumeInUseError
+    return kind(message, provider=NAME) if kind and failure.status != 429 else None
+
+
+def already(said: object) -> bool:
+    """Whether Vast says that what was asked for is so already."""
+    return "already" in str(said).lower()
 
 
 def _too_many(failure: Failure, word: str, text: str) -> ProviderError:

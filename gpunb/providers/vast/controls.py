@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput, ProviderError
 from gpunb.providers.text import clean
+from gpunb.providers.vast import api
 from gpunb.providers.vast.base import VastBase, number
 from gpunb.providers.vast.create import checked_key
 from gpunb.providers.vast.offers import HOURS_A_MONTH
@@ -162,11 +163,9 @@ class VastControls(VastBase):
         path = f"/instances/{number(instance_id, 'instance')}/ssh/"
         try:
             answer = self._call("POST", path, json={"ssh_key": line}, safe=True)
-        except (ProviderError, BadInput) as err:
-            if "already" in err.message.lower():
-                return
-            raise
-        if answer.get("success") is False and "already" not in str(answer).lower():
+        except api.AlreadyAttachedError:
+            return
+        if answer.get("success") is False and not api.already(answer):
             self._done(answer, f"attach a key to {instance_id}")
 
     def attached_keys(self, instance_id: str) -> list[AttachedKey]:

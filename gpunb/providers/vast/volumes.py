@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from gpunb.errors import BadInput, OutcomeUnknown, ProviderError
+from gpunb.errors import BadInput, OutcomeUnknown
 from gpunb.providers.base import Volume
 from gpunb.providers.text import clean
 from gpunb.providers.vast import api
@@ -14,7 +14,6 @@ from gpunb.providers.vast.base import VastBase, number
 from gpunb.providers.vast.offers import HOURS_A_MONTH, place
 from gpunb.providers.wire import Wire, parse, rows
 
-_IN_USE = re.compile(r"in use|attached|use the volume", re.IGNORECASE)
 _IN_USE_S, _PAUSE_S = 40.0, 5.5
 
 __all__ = ["VastVolume", "VastVolumes", "VolumeOffer"]
@@ -116,9 +115,8 @@ class VastVolumes(VastBase):
         while True:
             try:
                 self._call("DELETE", "/volumes/", params=params, json={}, safe=True, expect=(dict, list))
-            except ProviderError as err:  # noqa: PERF203 - each try is a call
-                # for half a minute after its last machine has ended a volume still counts as in use
-                if not _IN_USE.search(err.message) or waited >= _IN_USE_S or self._used(volume_id):
+            except api.VolumeInUseError:  # noqa: PERF203 - each try is a call
+                if waited >= _IN_USE_S or self._used(volume_id):
                     raise
                 self._sleep(_PAUSE_S)
                 waited += _PAUSE_S
