@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from gpunb.errors import BadInput, NoFunds, OfferGone, OutcomeUnknown
-from gpunb.providers.base import CreateSpec, InstanceState, Presence, RegistryLogin
+from gpunb.providers.base import CreateSpec, InstanceState, OfferQuery, Presence, RegistryLogin
 from gpunb.providers.vast import create
 from tests.support.vast_cloud import PUBLIC_KEY
 
@@ -94,6 +94,17 @@ def test_spot_always_sends_a_price(w):
     with pytest.raises(BadInput, match="at most"):
         body_of(w, offer, bid_usd_h=32.5 * offer.gpus)
     assert w.rent("spot", offer).rental == "spot"
+
+
+@pytest.mark.parametrize("rental", ["on-demand", "spot"])
+def test_a_premium_is_in_the_price_from_the_search_on_and_in_no_bid(w, rental):
+    plain = w.offer(rental=rental)
+    w.cloud.offers[plain.id]["search"] = {"slaPremiumPerHour": 0.25}
+    offer = next(one for one in w.provider.search(OfferQuery(rental=rental)) if one.id == plain.id)
+    assert offer.usd_h == pytest.approx(plain.usd_h + 0.25)
+    assert body_of(w, offer)["price"] == (plain.usd_h if rental == "spot" else None)
+    made = w.rent("premium", offer)
+    assert w.provider.get(made.id).usd_h == pytest.approx(offer.hourly(20)), "as the offer said"
 
 
 def asks_with(w, **other):

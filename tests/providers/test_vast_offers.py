@@ -61,6 +61,24 @@ def test_spot_costs_the_lowest_bid_and_reserved_the_full_price():
     assert (reserved.usd_h, reserved.rental) == (0.8, "reserved")
 
 
+@pytest.mark.parametrize(
+    ("total", "beyond"),
+    [
+        ({"gpuCostPerHour": 0.8, "diskHour": 0.1, "slaPremiumPerHour": 0.0, "totalHour": 0.9}, 0.0),
+        ({"gpuCostPerHour": 0.8, "diskHour": 0.1, "slaPremiumPerHour": 0.05, "totalHour": 0.95}, 0.05),
+        # a fee that has no name of its own
+        ({"gpuCostPerHour": 0.8, "diskHour": 0.1, "totalHour": 1.1}, 0.2),
+        ({"slaPremiumPerHour": 0.05}, 0.05),
+        ({"totalHour": 1.1, "slaPremiumPerHour": "much"}, 0.0),
+        ("much", 0.0),
+    ],
+)
+def test_what_vast_s_own_total_has_beyond_gpu_and_disk_is_in_the_price(total, beyond):
+    assert one(search=total).usd_h == pytest.approx(0.8 + beyond)
+    spot = map_offers([{**ROW, "search": total}], rental="spot")[0]
+    assert spot.usd_h == pytest.approx(0.3 + beyond)
+
+
 def test_cores_and_memory_are_the_offer_s():
     # recorded offers of 2026: cpu_ram is the share already, cpu_cores is the whole machine's
     offer = one()

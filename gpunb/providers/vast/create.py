@@ -108,13 +108,15 @@ def _price(offer: Offer, spec: CreateSpec) -> float | None:
             )
             raise _bad(msg, "search with --spot")
         return None
-    bid = offer.usd_h if spec.bid_usd_h is None else spec.bid_usd_h
+    lowest = offer.raw.get("min_bid")  # without a premium, which no bid is for
+    lowest = min(offer.usd_h, lowest) if isinstance(lowest, (int, float)) else offer.usd_h
+    bid = lowest if spec.bid_usd_h is None else spec.bid_usd_h
     most = 32.0 * max(offer.gpus, 1)
     if not (math.isfinite(bid) and 0 < bid <= most):
         msg = f"bid: {bid!r} $/h must be above 0 and at most {most:g} (32 for each GPU)"
         raise _bad(msg)
-    if bid < offer.usd_h - 1e-9:
-        msg = f"bid: {bid:g} $/h is below the lowest that wins now, {offer.usd_h:g}"
+    if bid < lowest - 1e-9:
+        msg = f"bid: {bid:g} $/h is below the lowest that wins now, {lowest:g}"
         raise _bad(msg, "leave the bid out to pay the lowest that wins now")
     return bid
 

@@ -61,8 +61,9 @@ def map_offers(rows: Iterable[Any], *, rental: str) -> list[Offer]:
     Prices
     ------
     ``usd_h`` is the machine without disk: ``dph_base``, or for interruptible
-    ones the lowest bid that wins now, ``min_bid``. ``dph_total`` holds the
-    disk of the search and no traffic, so it is not used. A reserved offer
+    ones the lowest bid that wins now, ``min_bid``, and what Vast's own total of
+    the row (``search``) has beyond GPU and disk, an SLA's premium. ``dph_total``
+    holds the disk of the search and no traffic, so it is not used. A reserved offer
     costs the on-demand price until the instance is prepaid
     (`VastProvider.prepay`), so that is its price; ``raw["credit_discount_max"]``
     says how much lower it can get.
@@ -107,7 +108,7 @@ def _offer(row: Any, rental: str) -> Offer:
         gpu_raw=gpu,
         gpus=int(gpus),
         vram_gb=vram / 1000.0,
-        usd_h=_needed(row, "min_bid" if spot else "dph_base", 10_000),
+        usd_h=_needed(row, "min_bid" if spot else "dph_base", 10_000) + _premium(row),
         disk_usd_gb_h=_needed(row, "storage_cost", 1_000) / HOURS_A_MONTH,
         disk_max_gb=disk or _INF,
         up_usd_gb=up_cost,
@@ -134,6 +135,20 @@ def _offer(row: Any, rental: str) -> Offer:
         cuda=_maybe(row, "cuda_max_good"),
         raw=row,
     )
+
+
+def _premium(row: Mapping[str, Any]) -> float:
+    """US dollars an hour in Vast's total of a row that are neither GPU nor disk."""
+    total = row.get("search")
+    if not isinstance(total, dict):
+        return 0.0
+    named = _number(total, "slaPremiumPerHour")
+    parts = ("totalHour", "gpuCostPerHour", "diskHour")
+    if any(total.get(part) is None for part in parts):
+        return named
+    whole, gpu, disk = (_number(total, part) for part in parts)
+    rest = whole - gpu - disk
+    return max(named, rest if rest > 1e-6 else 0.0)
 
 
 def country(place: str) -> str:

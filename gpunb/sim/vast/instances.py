@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from gpunb.sim.catalog import model
 from gpunb.sim.cloud import Cloud, Machine, Phase
 from gpunb.sim.hosts import HostSpec
-from gpunb.sim.vast.market import HOURS_A_MONTH
+from gpunb.sim.vast.market import HOURS_A_MONTH, premium
 from gpunb.sim.vast.reserved import ReservedRoutes
 from gpunb.sim.vast.rows import FILTERABLE, instance_row
 
@@ -202,7 +202,7 @@ class InstanceRoutes(ReservedRoutes, Cloud):
             data={
                 "offer": offer,
                 "is_bid": bid is not None,
-                "gpu_usd_h": offer["dph_base"] if bid is None else bid,
+                "gpu_usd_h": (offer["dph_base"] if bid is None else bid) + premium(offer),
                 "disk_gb": disk,
                 "disk_usd_h": disk * offer["storage_cost"] / HOURS_A_MONTH,
                 "image": body.get("image"),

@@ -8,7 +8,16 @@ from typing import Any
 
 from gpunb.sim.catalog import Rig
 
-__all__ = ["HOURS_A_MONTH", "BadFilterError", "matches", "offer_row", "priced", "sort_rows", "volume_row"]
+__all__ = [
+    "HOURS_A_MONTH",
+    "BadFilterError",
+    "matches",
+    "offer_row",
+    "premium",
+    "priced",
+    "sort_rows",
+    "volume_row",
+]
 
 HOURS_A_MONTH = 720.0
 FIRST_OFFER, FIRST_VOLUME_OFFER, FIRST_NETWORK_OFFER = 9_000_000, 7_000_000, 6_000_000
@@ -143,19 +152,30 @@ def priced(row: Mapping[str, Any], *, kind: str, storage_gb: float, now: float) 
     bid = kind == "bid"
     base = row["min_bid"] if bid else row["dph_base"]
     disk = round(storage_gb * row["storage_cost"] / HOURS_A_MONTH, 10)
+    sla = premium(row)
     left = max(row["end_date"] - now, 0.0)
     return {
         **row,
         "is_bid": bid,
-        "dph_total": base + disk,
-        "discounted_dph_total": base * (1 - row["credit_discount_max"]) + disk,
+        "dph_total": base + disk + sla,
+        "discounted_dph_total": base * (1 - row["credit_discount_max"]) + disk + sla,
         "storage_total_cost": disk,
         "duration": left,
         "time_remaining": "",
         "verified": row["verification"] == "verified",
         "datacenter": row["hosting_type"] == 1,
-        "search": {"gpuCostPerHour": base, "diskHour": disk, "totalHour": base + disk},
+        "search": {
+            "gpuCostPerHour": base,
+            "diskHour": disk,
+            "slaPremiumPerHour": sla,
+            "totalHour": base + disk + sla,
+        },
     }
+
+
+def premium(row: Mapping[str, Any]) -> float:
+    """What a host's service level costs an hour on top; none unless a test says so."""
+    return float((row.get("search") or {}).get("slaPremiumPerHour", 0.0))
 
 
 _TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
