@@ -34,7 +34,7 @@ def shown(
     if images:
         return _images(_cloud(context, named, "fluence", "default_images", "list images of its own"))
     if templates is not None:
-        cloud = _cloud(context, named, "vast", "search_templates", "list templates")
+        cloud = _cloud(context, named, "vast", "templates", "list templates")
         return _templates(cloud, templates)
     cloud = _cloud(context, named, "vast", "machine_reports", "show what renters reported")
     return _reports(cloud, machine or "")
@@ -68,34 +68,34 @@ def _images(cloud: Any) -> Result:
             ]
         )
     note = Note(
-        "gpunb rent --cloud fluence --image NAME takes one; any other image that runs SSH will do", "dim"
+        "gpunb rent --cloud fluence --template NAME takes one with its ports, variables and command;"
+        " any other --image that runs SSH will do",
+        "dim",
     )
     return Result(rows, Table(heads, cells) if cells else Note("no images", "dim"), note)
 
 
 def _templates(cloud: Any, word: str) -> Result:
-    found = [one for one in cloud.search_templates() if word.lower() in f"{one.name} {one.image}".lower()]
+    found = [one for one in cloud.templates() if word.lower() in f"{one.id} {one.name} {one.image}".lower()]
     heads = [
-        Column("hash", wrap=True),
+        Column("id", wrap=True),
         Column("name", wrap=True),
         Column("image", drop=1, wrap=True),
         Column("disk GB", right=True, drop=2),
     ]
     cells = [
         [
-            Cell(clean(one.hash_id)[:64], "strong"),
+            Cell(clean(one.id)[:64], "strong"),
             clean(one.name)[:80],
-            clean(f"{one.image}:{one.tag}" if one.tag else one.image)[:120],
-            f"{one.recommended_disk_space:g}" if one.recommended_disk_space else "",
+            clean(one.image)[:120],
+            f"{one.disk_gb:g}" if one.disk_gb else "",
         ]
         for one in found
     ]
-    data = [
-        {"hash": row[0].text, "name": row[1], "image": row[2]} for row in cells if isinstance(row[0], Cell)
-    ]
+    data = [{"id": row[0].text, "name": row[1], "image": row[2]} for row in cells if isinstance(row[0], Cell)]
     if not cells:
         return Result(data, Note(f"{cloud.title} has no template with {word!r} in its name", "dim"))
-    return Result(data, Table(heads, cells), Note("gpunb rent --template HASH begins from one", "dim"))
+    return Result(data, Table(heads, cells), Note("gpunb rent --template ID begins from one", "dim"))
 
 
 def _reports(cloud: Any, machine: str) -> Result:

@@ -59,6 +59,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "stop": "Stop a session and keep its disk.",
         "start": "Start a stopped session.",
         "reboot": "Restart a session's machine; its disk stays.",
+        "update": "Change the image, variables or start command of a container.",
         "snapshot": "Push a machine's container to your registry as an image.",
         "rename": "Give a session another name.",
         "bid": "Change the bid for an interruptible machine.",

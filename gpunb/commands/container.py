@@ -11,6 +11,7 @@ import click
 from gpunb import log
 from gpunb.commands.result import Note
 from gpunb.errors import BadInput
+from gpunb.providers import ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from gpunb.commands.context import Context
-    from gpunb.providers import Provider, RegistryLogin
+    from gpunb.offers import Ranked
+    from gpunb.providers import RegistryLogin
     from gpunb.sessions.lifecycle import RentRequest
 
 __all__ = ["NAMES", "ask_secret", "options", "read", "registry", "with_template"]
 
 #: The options' names, as `read` takes them.
-NAMES = ("image", "env", "port", "onstart", "entrypoint", "template", "registry_login")
+NAMES = ("image", "env", "port", "onstart", "entrypoint", "start_command", "template", "registry_login")
 #: What a script may hold; what is longer belongs into a file that is sent.
 _MOST_SCRIPT = 16_384
 
@@ -55,7 +57,16 @@ def options(fn: Callable[..., Any]) -> Callable[..., Any]:
             metavar="COMMAND",
             help="Run the image's own entrypoint beside SSH: the command that its page names (Vast).",
         ),
-        click.option("--template", metavar="HASH|NAME", help="Begin from this template (Vast)."),
+        click.option(
+            "--start-command",
+            metavar="COMMAND",
+            help="Start this instead of the image's own command; SSH must come up all the same (Fluence).",
+        ),
+        click.option(
+            "--template",
+            metavar="ID|NAME",
+            help="Begin from this template (Vast) or default image (Fluence).",
+        ),
         click.option(
             "--registry-login",
             metavar="[USER@]SERVER",
@@ -75,6 +86,7 @@ def read(
     port: tuple[str, ...],
     onstart: str | None,
     entrypoint: str | None,
+    start_command: str | None,
     template: str | None,
     registry_login: str | None,
 ) -> dict[str, Any]:
@@ -86,7 +98,6 @@ def read(
         A port, a script or a login of another shape.
     """
     from gpunb.commands.run import variables
-    from gpunb.providers import ports
 
     return {
         "image": image,
@@ -94,6 +105,7 @@ def read(
         "ports": ports.wanted(port),
         "onstart": _script(onstart) if onstart is not None else "",
         "entrypoint": (entrypoint or "").strip(),
+        "start_command": (start_command or "").strip(),
         "template": template or "",
         "login": registry(context, "rent", registry_login) if registry_login is not None else None,
     }
@@ -158,20 +170,38 @@ def ask_secret(context: Context, what: str, *, undone: str, hint: str) -> Secret
     return SecretStr(text)
 
 
-def with_template(provider: Provider, asked: RentRequest) -> RentRequest:
-    """The request with what its template says, as far as gpunb's own would replace it.
+def with_template(
+    context: Context, rows: list[Ranked], asked: RentRequest
+) -> tuple[list[Ranked], RentRequest]:
+    """The request with what its template says, as far as gpunb's own would replace it, and its cloud's rows.
 
     Raises
     ------
     BadInput
-        The account sees no such template, or several of that name.
+        None of the clouds has such a template, or one has several of that name.
     """
-    find: Any = getattr(provider, "template", None)
-    if not asked.template or find is None:
-        return asked
-    found = find(asked.template)
-    # the create call's script takes the place of the template's: gpunb's runs the template's, too
-    script = "\n".join(text for text in (found.onstart.strip(), asked.onstart.strip()) if text)
-    image = asked.image or (f"{found.image}:{found.tag}" if found.tag else found.image) or None
-    disk = max(asked.disk_gb, found.recommended_disk_space or 0.0)
-    return replace(asked, template=found.hash_id, onstart=script, image=image, disk_gb=disk)
+    refused: BadInput | None = None
+    for cloud in dict.fromkeys(row.offer.provider for row in rows):
+        find: Any = getattr(context.provider(cloud), "template", None)
+        if find is None:
+            continue
+        try:
+            found = find(asked.template)
+        except BadInput as err:
+            refused = refused or err
+            continue
+        # the create call's script takes the place of the template's: gpunb's runs the template's, too
+        script = "\n".join(text for text in (found.onstart.strip(), asked.onstart.strip()) if text)
+        return [row for row in rows if row.offer.provider == cloud], replace(
+            asked,
+            template=found.id,
+            onstart=script,
+            image=asked.image or found.image or None,
+            disk_gb=max(asked.disk_gb, found.disk_gb),
+            ports=ports.wanted((*found.ports, *asked.ports)),
+            env={**found.env, **asked.env},
+            start_command=asked.start_command or found.start_command,
+        )
+    if refused is not None:
+        raise refused
+    return rows, asked

@@ -36,7 +36,9 @@ SHOWN = 15
 )
 @click.option("--why", is_flag=True, help="Explain the ranking and what was filtered out.")
 @click.option("--images", is_flag=True, help="The images that the cloud knows and offers (Fluence) instead.")
-@click.option("--templates", metavar="WORD", help="Templates with this word in their name (Vast) instead.")
+@click.option(
+    "--templates", metavar="WORD", help="Templates with this word in their name (Vast, Fluence) instead."
+)
 @click.option("--reports", metavar="MACHINE", help="What renters reported of this machine (Vast) instead.")
 def command(
     context: Context,

@@ -134,7 +134,7 @@ def command(
     )
     rows = renting.fitting(context.provider, rows, asked)
     if asked.template:
-        asked = container.with_template(context.provider(rows[0].offer.provider), asked)
+        rows, asked = container.with_template(context, rows, asked)
         rows = renting.fitting(context.provider, rows, asked)
     most = None if flags.get("max_price") is None else units.money(str(flags["max_price"]))
     rows, agreed, question = _affordable(context, rows, asked, most)

@@ -63,6 +63,8 @@ class Capability(str, enum.Enum):
     TEMPLATES = "templates"
     ONSTART = "onstart"
     ENTRYPOINT = "entrypoint"
+    START_COMMAND = "start-command"
+    UPDATE = "update"
 
 
 class InstanceState(str, enum.Enum):
@@ -254,9 +256,11 @@ class CreateSpec:
     login
         For a private image, the registry's.
     template
-        The hash of a saved way of starting a container.
+        The id of a saved way of starting a container (`gpunb.providers.templates`).
     entrypoint
         The image's own entrypoint as a shell line, to run beside SSH; "" if it need not.
+    start_command
+        What a container starts instead of its image's own command; "" leaves that.
     deadline
         Unix time at which the lease ends; armed on the host at first boot
         where the cloud runs a script of ours.
@@ -273,6 +277,7 @@ class CreateSpec:
     login: RegistryLogin | None = None
     template: str = ""
     entrypoint: str = ""
+    start_command: str = ""
     bid_usd_h: float | None = None
     volumes: Mapping[str, str] = field(default_factory=dict)
     deadline: float | None = None
@@ -513,6 +518,19 @@ class Provider(ABC):
         """Make the container anew from its image; what is on its disk is lost, the GPU is kept."""
         self.refuse("make a container anew and keep its GPU")
 
+    def update(
+        self,
+        instance_id: str,
+        *,
+        image: str | None = None,
+        env: Mapping[str, str] | None = None,
+        start_command: str | None = None,
+        login: RegistryLogin | None = None,
+    ) -> bool:
+        """Change a container, None stays as it is; tells whether it keeps its host key."""
+        del instance_id, image, env, start_command, login
+        self.refuse("update a container")
+
     def rename(self, instance_id: str, label: str) -> None:
         """Give it another label."""
         self.refuse("rename an instance")
@@ -578,6 +596,11 @@ class Provider(ABC):
             (spec.template, Capability.TEMPLATES, "has no templates"),
             (spec.onstart, Capability.ONSTART, "runs no script of yours at the start"),
             (spec.entrypoint, Capability.ENTRYPOINT, "can't run the image's own entrypoint beside SSH"),
+            (
+                spec.start_command,
+                Capability.START_COMMAND,
+                "starts no command of yours instead of the image's",
+            ),
         )
         if spec.image and offer.kind == "container" and (why := images.misfit(offer, spec.image)):
             return why

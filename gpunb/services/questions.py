@@ -33,6 +33,7 @@ __all__ = [
     "to_restart",
     "to_start",
     "to_stop",
+    "to_update",
 ]
 
 _HOSTS = {
@@ -145,6 +146,9 @@ def _besides(
     if request.login is not None:
         shown = f"{request.login.user} at {request.login.server}; cloud and host are given the password"
         yield "pulled as", shown, f"The image is pulled as {shown}."
+    if request.start_command:
+        shown = f"{request.start_command[:100]}, instead of the image's own command"
+        yield "starts", shown, f"It starts {shown}."
     if plan is not None:
         shown = f"{plan.text}; an early end gives back a part"
         yield "in advance", shown, f"It is paid in advance: {shown}."
@@ -273,6 +277,17 @@ def to_reboot(ledger: Ledger, session: Session, *, recycle: bool = False) -> Que
         f"it {costs_text(session.usd_h)} all the time."
         f"{_running(ledger, session)}",
         prompt=f"reboot {session.name}?",
+        usd=0.0,
+    )
+
+
+def to_update(ledger: Ledger, session: Session, what: str) -> Question:
+    """Before a container is changed, and made anew for it; `what` is all that changes."""
+    lost = f" {', '.join(session.save)} is not brought back first." if session.save else ""
+    return Question(
+        text=f"Update {session.name}: {what}. The container is made anew, and ALL its files and variables "
+        f"are lost; it {costs_text(session.usd_h)} all the time.{lost}{_running(ledger, session)}",
+        prompt=f"update {session.name}?",
         usd=0.0,
     )
 

@@ -1,8 +1,9 @@
-"""A reboot: the machine restarts, its disk and address may stay, everything that runs on it ends."""
+"""A reboot or an update: the machine, or its container, starts anew, and everything that runs on it ends."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpunb.errors import HostError, LedgerError, ProviderError, WrongState
@@ -15,12 +16,31 @@ from gpunb.sessions.timing import Timing
 from gpunb.units import costs_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from gpunb.providers.base import RegistryLogin
     from gpunb.sessions.ledger import Ledger
 
-__all__ = ["reboot"]
+__all__ = ["Changes", "reboot", "update"]
 
 # how long the cloud may still call an instance running that it has begun to restart
 _BEGIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What an update changes of a container; None stays as it is."""
+
+    image: str | None = None
+    env: Mapping[str, str] | None = None
+    start_command: str | None = None
+    login: RegistryLogin | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Those that are not None."""
+        all_ = {name: getattr(self, name) for name in self.__slots__}
+        return {name: value for name, value in all_.items() if value is not None}
 
 
 def reboot(
@@ -51,20 +71,80 @@ def reboot(
     HostError, ProviderError
         It did not come back; ``bill`` says what that costs.
     """
-    times = timing or Timing()
-    session = ledger.get(session.id)
     if not provider.can(Capability.REBOOT):
         provider.refuse("reboot an instance")
+    what, act = ("recycle", provider.recycle) if recycle else ("reboot", provider.reboot)
+
+    def restart(found: Session) -> str:
+        act(found.instance_id)
+        return f"{what.removesuffix('e')}ing"
+
+    note = f"asking {provider.title} to {what} instance {session.instance_id}"
+    return _again(
+        ledger, provider, session, (what, note), restart, progress=progress, host=host, timing=timing
+    )
+
+
+def update(
+    ledger: Ledger,
+    provider: Provider,
+    session: Session,
+    changes: Changes,
+    *,
+    progress: Progress = SILENT,
+    host: Reach = HOST,
+    timing: Timing | None = None,
+) -> Session:
+    """Change the container, which is made anew, and wait until it is ready again; it is billed all the time.
+
+    What is not named stays; ports can't be changed. Its host key is taken at the first contact, as after a
+    rental, unless the cloud keeps one of ours in it.
+
+    Raises
+    ------
+    NotSupported, WrongState, HostError, ProviderError
+        As `reboot`; an update that is refused changes nothing.
+    """
+    if not provider.can(Capability.UPDATE):
+        provider.refuse("update a container")
+    given = changes.given()
+
+    def change(found: Session) -> str:
+        if not provider.update(found.instance_id, **given):
+            host.unpin(found)
+        if changes.image is not None:
+            ledger.update(found.id, image=changes.image)
+        return "updating"
+
+    note = f"asking {provider.title} to change {', '.join(given)} of instance {session.instance_id}"
+    return _again(
+        ledger, provider, session, ("update", note), change, progress=progress, host=host, timing=timing
+    )
+
+
+def _again(
+    ledger: Ledger,
+    provider: Provider,
+    session: Session,
+    why: tuple[str, str],
+    act: Callable[[Session], str],
+    *,
+    progress: Progress,
+    host: Reach,
+    timing: Timing | None,
+) -> Session:
+    """Note `why`, let `act` do it, which answers what the session's state says, and bring it up again."""
+    times = timing or Timing()
+    session = ledger.get(session.id)
     if session.state not in {SessionState.READY, SessionState.REACHABLE}:
-        msg = f"session {session.name} is {session.state.value}: only one that is up can be rebooted"
+        msg = f"session {session.name} is {session.state.value}: only one that is up can start anew"
         raise WrongState(msg)
     ledger.claim(session.id, times.claim_s)
     try:
-        what, act = ("recycle", provider.recycle) if recycle else ("reboot", provider.reboot)
-        ledger.note(session.id, what, f"asking {provider.title} to {what} instance {session.instance_id}")
-        act(session.instance_id)
+        ledger.note(session.id, *why)
+        detail = act(session)
         host.drop(session.id)
-        session = ledger.transition(session, SessionState.BOOTING, f"{what.removesuffix('e')}ing", armed="")
+        session = ledger.transition(ledger.get(session.id), SessionState.BOOTING, detail, armed="")
         _begun(ledger, provider, session, times)
         return bring_up(
             ledger,

@@ -22,6 +22,7 @@ from gpunb.errors import (
     QuotaExhausted,
     RateLimited,
     Unavailable,
+    Unreachable,
     WrongState,
 )
 from gpunb.progress import SILENT, Progress
@@ -69,7 +70,7 @@ class RentRequest:
         The lease, see `gpunb.sessions.lease.lease_for`.
     disk_gb
         GB of disk.
-    onstart, ports, login, template, entrypoint
+    onstart, ports, login, template, entrypoint, start_command
         As in `gpunb.providers.base.CreateSpec`.
     save, save_to
         Paths on the host to bring back before the end, and the folder here ("" is the
@@ -101,6 +102,7 @@ class RentRequest:
     login: RegistryLogin | None = None
     template: str = ""
     entrypoint: str = ""
+    start_command: str = ""
     volumes: Mapping[str, str] = field(default_factory=dict)
     bid_usd_h: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -124,6 +126,7 @@ class RentRequest:
             login=self.login,
             template=self.template,
             entrypoint=self.entrypoint,
+            start_command=self.start_command,
             bid_usd_h=self.bid_usd_h,
             volumes=dict(self.volumes),
             extra=dict(self.extra),
@@ -378,6 +381,7 @@ class Rental:
             offer_id=offer.id,
             summary={
                 "image": spec.image,
+                "registry": spec.login.server if spec.login else "",
                 "disk_gb": spec.disk_gb,
                 "gpu": offer.gpu,
                 "gpus": offer.gpus,
@@ -503,6 +507,9 @@ class Rental:
         session = self._end(f"boot failed: {err.message}", self.timing.confirm_s, then=SessionState.REQUESTED)
         if session.state is SessionState.REQUESTED:
             err.bill = None  # said while it still ran; what holds now is said at the end
+            if self.request.start_command and isinstance(err, Unreachable):
+                hint = "a start command takes the place of the image's own: it has to start SSH, too"
+                err = Unfit(err.message, hint=err.hint or hint)
             return _NextOffer(err)
         if session.state in OVER:
             return Cancelled(f"session {session.name} was ended by another process", bill=self._bill(session))

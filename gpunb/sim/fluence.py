@@ -7,6 +7,7 @@ live beside ``/gpu``, as there.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, ClassVar, Literal
 
@@ -209,7 +210,7 @@ class FluenceCloud(ClockHours, Cloud):
             domain = machine.address[0] if active and not late else None
             if not detail:
                 return row | {"domain": domain}
-            started = active and _started(machine)
+            started = active and self._started(machine)
             row["container_status"] = "STARTED" if started else "NOT_STARTED"
             settings = machine.data["settings"]
             shown = {name: settings[name] for name in ("image", "expose", "environment", "startup_command")}
@@ -312,9 +313,7 @@ class FluenceCloud(ClockHours, Cloud):
             "settings": settings,
             "ssh_key": body.ssh_key,
         }
-        env = {row["name"]: row["value"] for row in settings["environment"]}
-        if settings["startup_command"] and body.ssh_key:
-            env["SSH_PUBKEY"] = body.ssh_key
+        env = _variables(settings, body.ssh_key)
         machine = self._deploy(account, body.name, rig, data, user="root", env=env)
         if not re.search(r"[:@]", settings["image"].rpartition("/")[2]) and known is None:
             self.trouble(machine, "wrong-image")
@@ -440,11 +439,47 @@ class FluenceCloud(ClockHours, Cloud):
         settings = body.container_settings.model_dump()
         self._check_key(settings, body.ssh_key)
         settings["expose"] = machine.data["settings"]["expose"]
+        changed = settings != machine.data["settings"] or body.ssh_key != machine.data["ssh_key"]
         machine.data["settings"] = settings
         machine.data["ssh_key"] = body.ssh_key
-        machine.data["updating_until"] = self.clock.now() + self.update_s
+        machine.data["updating_until"] = self.clock.now() + min(self.update_s, self.boot_seconds)
         machine.label = machine.bill.label = body.name
+        if (
+            changed
+            and machine.phase is Phase.RUNNING
+            and machine.spec
+            and "never-starts" not in machine.troubles
+        ):
+            self._made_anew(machine, machine.spec)
         return Response(status_code=204)
+
+    def _made_anew(self, machine: Machine, spec: HostSpec) -> None:
+        """A new container in the place of the old one: the instance stays ACTIVE, and is billed."""
+        settings = machine.data["settings"]
+        machine.data["starts_at"] = machine.data["updating_until"]
+        machine.spec = replace(
+            spec,
+            public_keys=[machine.data["ssh_key"]] if machine.data["ssh_key"] else [],
+            env=_variables(settings, machine.data["ssh_key"]),
+            command=settings["startup_command"] or "",
+            image=settings["image"],
+        )
+        if machine.host is not None:
+            self._later(self.hosts.terminate, machine.host)
+            machine.host = None
+        machine.booting = self._later(self.hosts.launch, machine.spec)
+
+    def _settle_one(self, machine: Machine, now: float) -> None:
+        super()._settle_one(machine, now)
+        anew = machine.booting if machine.phase is Phase.RUNNING and machine.host is None else None
+        if anew is not None and anew.done() and anew.exception() is None:
+            machine.host = anew.result()
+
+    def _started(self, machine: Machine) -> bool:
+        """Neither being made anew, nor kept from starting by a fault, nor ended by its own start command."""
+        if self.clock.now() < machine.data.get("starts_at", 0.0) or "never-starts" in machine.troubles:
+            return False
+        return machine.host is not None and not machine.host.exited
 
     async def logs(self, request: Request, instance_id: str, last: int = Query(1000, ge=1)) -> Response:
         """What the container printed."""
@@ -463,7 +498,7 @@ class FluenceCloud(ClockHours, Cloud):
         if machine.fail_reason:
             lines.append(f"Failed: {machine.fail_reason}")
         elif machine.phase is Phase.RUNNING:
-            lines.append("Started: container" if _started(machine) else "BackOff: container")
+            lines.append("Started: container" if self._started(machine) else "BackOff: container")
         return JSONResponse(lines[-last:])
 
     async def list_keys(self, request: Request) -> Response:
@@ -502,9 +537,10 @@ class FluenceCloud(ClockHours, Cloud):
         return keys
 
 
-def _started(machine: Machine) -> bool:
-    """Neither kept from starting by a fault, nor ended by its own start command."""
-    return "never-starts" not in machine.troubles and not (machine.host and machine.host.exited)
+def _variables(settings: dict[str, Any], ssh_key: str | None) -> dict[str, str]:
+    """What the container's first process sees."""
+    env = {row["name"]: row["value"] for row in settings["environment"]}
+    return env | ({"SSH_PUBKEY": ssh_key} if settings["startup_command"] and ssh_key else {})
 
 
 def _iso(at: float) -> str:

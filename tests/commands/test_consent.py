@@ -47,6 +47,7 @@ LINES: dict[str, list[list[str]]] = {
     "stop": [["stop", "one"], ["stop", "one", "spot"]],
     "start": [["start", "halted"]],
     "reboot": [["reboot", "one"], ["reboot", "one", "--recycle"]],
+    "update": [["update", "boxed", "--image", "me/x:2"], ["update", "boxed", "-e", "EPOCHS=3"]],
     "snapshot": [["snapshot", "one", "me/x", "--registry-login", "me@ghcr.io"]],
     "keys": [
         ["keys", "--cloud", "vast", "--revoke", "api:APIKEY"],
@@ -96,7 +97,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulation
     home = tmp_path_factory.mktemp("consent") / "home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPUNB_HOME", str(home))
-        with simulated(["vast"], real=False) as simulation:
+        with simulated(["vast", "fluence"], real=False) as simulation:
+            pretend_session("fluence", "boxed", "4711")
             cloud, one, _ = rented(simulation, "vast")
             pretend_session("vast", "one", one.id)
             cloud.close()
@@ -154,7 +156,8 @@ def everything(clouds: Simulation) -> Any:
     listed.close()
     with Ledger.open() as ledger:
         sessions = [(one, len(ledger.events(one.id))) for one in ledger.sessions(alive=False)]
-    return machines, volumes, sessions
+    asked = [call.endpoint for call in clouds["fluence"].calls]
+    return machines, volumes, sessions, asked
 
 
 @pytest.mark.parametrize("line", [line for name in ASKS for line in LINES[name]], ids=" ".join)

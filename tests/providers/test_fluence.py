@@ -156,7 +156,8 @@ class TestRules:
             ({"env": {"SSH_PUBKEY": "x"}}, "SSH_PUBKEY.*reserved"),
             ({"env": {"lower": "x"}}, "env 'lower'"),
             ({"env": {"1A": "x"}}, "env '1A'"),
-            ({"extra": {"startup_command": "x" * 2049}}, "startup_command .*2048"),
+            ({"start_command": "x" * 2049}, "start_command .*2048"),
+            ({"start_command": "serve\nsshd"}, "start_command .* must be one line"),
             ({"login": login("quay.io")}, r"credentials\.host 'quay\.io'"),
             ({"login": login("ghcr.io", password="")}, r"credentials\.password is missing"),
             ({"extra": {"location": "ZZ"}}, "location 'ZZ'"),
@@ -241,7 +242,8 @@ class TestContainers:
             ports=[80, 8000],
             env={"MODEL_PATH": "/models"},
             login=login("ghcr.io", password="p"),
-            extra={"startup_command": "serve", "location": offer.region},
+            start_command="serve",
+            extra={"location": offer.region},
         )
         settings = sim.machine(made).data["settings"]
         assert [(row["port"], row["protocol"]) for row in settings["expose"]] == [

@@ -71,15 +71,15 @@ class TestBody:
         assert not sim.provider.takes_host_key(offer, {})
         assert sim.rent(offer, host_key=PRIVATE).host_key is None
 
-    def test_a_start_command_of_the_users_own_stays_his(self, sim: Simulated) -> None:
-        offer, extra = sim.offer("container"), {"startup_command": "serve"}
-        assert not sim.provider.takes_host_key(offer, extra)
-        made = sim.rent(offer, host_key=PRIVATE, extra=extra)
-        assert sim.machine(made).data["settings"]["startup_command"] == "serve"
-        assert made.host_key is None
+    def test_a_start_command_of_the_users_own_is_started_beside_it(self, sim: Simulated) -> None:
+        made = sim.rent(sim.offer("container"), host_key=PRIVATE, start_command="serve 'a b'")
+        settings = sim.machine(made).data["settings"]
+        assert settings["startup_command"] == hostkey.command(PRIVATE)
+        assert settings["environment"] == [{"name": hostkey.BESIDE, "value": "serve 'a b'"}]
+        assert made.host_key == PUBLIC
 
     def test_a_key_that_makes_it_too_long_is_refused_before_any_call(self, sim: Simulated) -> None:
-        with pytest.raises(BadInput, match=r"startup_command .* Fluence takes 2048"):
+        with pytest.raises(BadInput, match=r"start_command .* Fluence takes 2048"):
             sim.rent(sim.offer("container"), host_key=PRIVATE + "A" * 1500)
         assert sim.calls("create") == 0
 
@@ -128,6 +128,13 @@ class TestWhatTheCommandDoes:
         command = hostkey.command(PRIVATE)
         assert good in command
         assert not start(command.replace(good, bad)).listens
+
+    def test_what_is_started_beside_it_runs_and_its_end_ends_nothing(self) -> None:
+        beside = "echo it is \"'a b'\" >&2; exit 3"
+        found = start(hostkey.command(PRIVATE), **{hostkey.BESIDE: beside})
+        assert found.listens, found.output
+        assert "it is 'a b'" in found.output
+        assert hostkey.started([line for line in found.output if "sshd" in line])
 
     def test_a_command_that_authorises_nobody_lets_nobody_in(self) -> None:
         command = hostkey.command(PRIVATE).replace(".ssh/authorized_keys", ".ssh/authorised_keys")

@@ -104,7 +104,7 @@ def test_prepay_deposit_snapshot_templates_reports(w):
             w.provider.prepay(instance.id, usd)
     w.provider.snapshot(instance.id, repository="me/x", user="me", password=SecretStr("p"))
     (template,) = w.provider.search_templates({"name": {"eq": "PyTorch (Vast)"}})
-    assert template.image == "vastai/pytorch"
+    assert template.image == "vastai/pytorch:@vastai-automatic-tag"
     reports = [w.provider.machine_reports(str(number)) for number in (3, 4)]
     assert [len(found) for found in reports] == [1, 0]
     assert w.provider.connections() == []

@@ -13,10 +13,20 @@ from gpunb.providers.base import CreateSpec, Instance, InstanceState, Offer, Reg
 from gpunb.providers.fluence import hostkey, rules
 from gpunb.providers.fluence.api import NAME, TITLE, unix
 from gpunb.providers.fluence.plans import default_os
+from gpunb.providers.templates import Template
 from gpunb.providers.text import clean
 from gpunb.providers.wire import Wire, parse
 
-__all__ = ["DEFAULT_IMAGE", "container_body", "instance", "key_of", "machine_body", "settings_of", "split_id"]
+__all__ = [
+    "DEFAULT_IMAGE",
+    "container_body",
+    "credentials",
+    "instance",
+    "key_of",
+    "machine_body",
+    "settings_of",
+]
+__all__ += ["split_id", "template"]
 
 DEFAULT_IMAGE = "docker.io/fluencelabs/debian-ssh-root:11"
 LATER = "leave it out, and do it with gpunb exec once the machine is ready"
@@ -53,23 +63,27 @@ def split_id(instance_id: str) -> tuple[str, str]:
 def container_body(offer: Offer, spec: CreateSpec, *, host_key: str | None = None) -> dict[str, Any]:
     """The body of a container's deployment, checked against Fluence's rules.
 
-    With `host_key` (OpenSSH PEM) the start command is the one that gives sshd this key.
+    With `host_key` (OpenSSH PEM) the start command is the one that gives sshd this key, and starts the
+    user's beside it.
     """
     extra = spec.extra
-    command = extra.get("startup_command")
-    if spec.onstart and not command:
+    command = rules.check_command(spec.start_command)
+    if spec.onstart:
         msg = f"{TITLE} starts a command instead of the image's own, so onstart would keep SSH from starting"
         raise NotSupported(msg, provider=NAME, bill="nothing was rented", hint=LATER)
     settings: dict[str, Any] = {
         "image": rules.check_image(spec.image or DEFAULT_IMAGE),
         "expose": rules.check_ports([22, *spec.ports]),
     }
-    if spec.env:
-        settings["environment"] = rules.check_env(spec.env)
-    if command:
-        settings["startup_command"] = rules.check_command(str(command))
-    elif host_key:
+    env = dict(spec.env)
+    if host_key:
         settings["startup_command"] = rules.check_command(hostkey.command(host_key))
+        if command:
+            env[hostkey.BESIDE] = command
+    elif command:
+        settings["startup_command"] = command
+    if env:
+        settings["environment"] = rules.check_env(env)
     if spec.login:
         settings["credentials"] = rules.check_credentials(credentials(spec.login))
     _check_disk(offer, spec)
@@ -120,6 +134,27 @@ def _check_disk(offer: Offer, spec: CreateSpec) -> None:
 def credentials(login: RegistryLogin) -> dict[str, str]:
     """A registry's login as Fluence words it."""
     return {"host": login.server, "username": login.user, "password": login.password.get_secret_value()}
+
+
+def template(row: Any) -> Template | None:
+    """One of Fluence's default images; None, where it names no image."""
+    if not isinstance(row, Mapping) or not isinstance(row.get("image"), str) or not row["image"]:
+        return None
+    listed = row.get("expose")
+    opened = [
+        f"{one.get('port')}/{one.get('protocol') or 'tcp'}"
+        for one in (listed if isinstance(listed, list) else ())
+        if isinstance(one, Mapping)
+    ]
+    command = row.get("startup_command")
+    return Template(
+        id=str(row.get("slug") or row["image"]),
+        name=str(row.get("name") or ""),
+        image=row["image"],
+        ports=ports.wanted(opened),
+        env={str(one["name"]): str(one.get("value") or "") for one in _variables(row) if one.get("name")},
+        start_command=command if isinstance(command, str) else "",
+    )
 
 
 def settings_of(detail: Mapping[str, Any]) -> dict[str, Any]:

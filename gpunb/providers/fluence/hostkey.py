@@ -22,9 +22,11 @@ from gpunb.providers.text import clean
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["HINT", "OPTION", "command", "is_ours", "started", "wanted", "why_stopped"]
+__all__ = ["BESIDE", "HINT", "OPTION", "command", "is_ours", "started", "wanted", "why_stopped"]
 
 OPTION = "host_key"
+#: The variable with the user's own start command, which ours starts beside sshd.
+BESIDE = "GPUNB_START_COMMAND"
 HINT = f"rent an image with OpenSSH's server, or set {OPTION} = false under [providers.fluence]"
 
 _MARK = "gpunb-host-key:"
@@ -53,6 +55,7 @@ rm -f {key}
 printf "%s\\n" {lines} >{key}
 printf "\\n%s\\n" "$SSH_PUBKEY" >>~root/.ssh/authorized_keys
 env >~root/.ssh/environment
+[ -z "${beside}" ] || (sh -c "${beside}" &)
 echo {mark} {up}
 exec $s -D -e -f /dev/null -o HostKey={key} -o PermitRootLogin=prohibit-password \
 -o PasswordAuthentication=no -o PermitUserEnvironment=yes -o "Subsystem=sftp internal-sftp"
@@ -80,7 +83,7 @@ def wanted(options: Mapping[str, Any]) -> bool:
 def command(private: str) -> str:
     """The start command that lets sshd show the host key `private` (OpenSSH PEM), and no other."""
     lines = " ".join(f'"{line}"' for line in private.split("\n") if line)
-    script = _SCRIPT.format(mark=_MARK, up=_UP, key=_KEY, lines=lines)
+    script = _SCRIPT.format(mark=_MARK, up=_UP, key=_KEY, lines=lines, beside=BESIDE)
     return shlex.join(["sh", "-c", "; ".join(script.strip().split("\n"))])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpunb.errors import (
     AuthFailed,
@@ -26,6 +26,7 @@ from gpunb.providers.base import (
     OfferQuery,
     Provider,
     ProviderConfig,
+    RegistryLogin,
     UsageLine,
 )
 from gpunb.providers.cloudinit import host_public
@@ -33,15 +34,20 @@ from gpunb.providers.fluence import hostkey, rules
 from gpunb.providers.fluence.api import NAME, TITLE, NotYet, client, segment
 from gpunb.providers.fluence.bodies import (
     container_body,
+    credentials,
     instance,
     key_of,
     machine_body,
     settings_of,
     split_id,
+    template,
 )
 from gpunb.providers.fluence.cancelled import Cancelled
 from gpunb.providers.fluence.plans import PATHS, container_offers, machine_offers
 from gpunb.providers.text import clean
+
+if TYPE_CHECKING:
+    from gpunb.providers.templates import Template
 
 __all__ = ["FluenceProvider"]
 
@@ -57,7 +63,7 @@ class FluenceProvider(Provider):
     Ids of virtual machines and bare metal begin with "vm:" and "bm:", because
     each kind has endpoints of its own. Billing is by clock hours
     (`gpunb.providers.fluence.hours`). `CreateSpec.extra` may hold
-    ``startup_command`` and ``location`` for containers.
+    ``location`` for containers.
     Options: ``http`` (further arguments of `ApiClient`) and ``host_key`` (true
     gives containers a host key of ours, `gpunb.providers.fluence.hostkey`).
     """
@@ -74,6 +80,9 @@ class FluenceProvider(Provider):
             Capability.PORTS,
             Capability.PRIVATE_IMAGES,
             Capability.ENTRYPOINT,  # it runs by itself
+            Capability.START_COMMAND,
+            Capability.TEMPLATES,
+            Capability.UPDATE,
         }
     )
 
@@ -130,13 +139,14 @@ class FluenceProvider(Provider):
         return made
 
     def takes_host_key(self, offer: Offer, extra: Mapping[str, Any]) -> bool:
-        """Containers do, if the user said that his image has sshd, and named no start command."""
-        asked = hostkey.wanted(self.config.options)
-        return asked and offer.kind == "container" and not extra.get("startup_command")
+        """Containers do, if the user said that his image has sshd."""
+        del extra
+        return hostkey.wanted(self.config.options) and offer.kind == "container"
 
     def unfit(self, offer: Offer, spec: CreateSpec) -> str:
         """Only containers have ports, images and variables; only two registries may be private."""
-        if offer.kind != "container" and (spec.ports or spec.login or spec.entrypoint):
+        inside = (spec.ports, spec.login, spec.entrypoint, spec.start_command, spec.template)
+        if offer.kind != "container" and any(inside):
             return f"a {offer.kind} of {TITLE} has no ports to open and no image"
         if len(spec.ports) > rules.MOST_PORTS - 1:
             return f"{TITLE} opens {rules.MOST_PORTS} ports, SSH's among them"
@@ -245,6 +255,25 @@ class FluenceProvider(Provider):
         """Images that Fluence knows, with their ports and whether they need an SSH key."""
         return list(self.http.call("GET", "/gpu/default-images/", expect=list))
 
+    def templates(self) -> list[Template]:
+        """The default images as templates."""
+        return [one for one in map(template, self.default_images()) if one is not None]
+
+    def template(self, wanted: str) -> Template:
+        """The one default image with the slug, the name or the reference `wanted`.
+
+        Raises
+        ------
+        BadInput
+            There is none, or several.
+        """
+        found = [one for one in self.templates() if wanted in {one.id, one.name, one.image}]
+        if len(found) == 1:
+            return found[0]
+        msg = f"template {clean(wanted, 80)!r}: {TITLE} has {len(found) or 'none'} of that name"
+        hint = "gpunb offers --cloud fluence --templates '' lists its default images"
+        raise BadInput(msg, bill="nothing was rented", hint=hint)
+
     def events(self, instance_id: str, *, tail: int = 100) -> list[str]:
         """What the cluster says of a container: scheduling, image, start."""
         return self._lines(instance_id, "events", tail)
@@ -256,10 +285,13 @@ class FluenceProvider(Provider):
         name: str | None = None,
         image: str | None = None,
         env: Mapping[str, str] | None = None,
-        startup_command: str | None = None,
-        credentials: Mapping[str, Any] | None = None,
-    ) -> None:
+        start_command: str | None = None,
+        login: RegistryLogin | None = None,
+    ) -> bool:
         """Change a container; what is not named stays, although Fluence replaces everything.
+
+        A start command of "" is the image's own. Where ours gives sshd its key, ours stays, and the user's
+        is started beside it; the answer is whether that is so, and the host key the same as before.
 
         The ports stay whatever is sent, and the SSH key is sent again: without it a container that is
         made anew would let nobody in. Credentials can't be read back: name
@@ -274,16 +306,27 @@ class FluenceProvider(Provider):
         settings = settings_of(detail)
         if image is not None:
             settings["image"] = rules.check_image(image)
+        ours = hostkey.is_ours(settings.get("startup_command"))
+        had = {str(row["name"]): str(row.get("value", "")) for row in settings["environment"]}
+        beside = had.get(hostkey.BESIDE, "")
         if env is not None:
-            settings["environment"] = rules.check_env(env)
-        if startup_command is not None:
-            settings["startup_command"] = rules.check_command(startup_command)
-        if credentials is not None:
-            settings["credentials"] = rules.check_credentials(credentials)
+            had = dict(env)
+        if start_command is not None:
+            beside = rules.check_command(start_command)
+            if not ours:
+                settings["startup_command"] = beside or None
+        had.pop(hostkey.BESIDE, None)
+        if ours and beside:
+            had[hostkey.BESIDE] = beside
+        settings["environment"] = rules.check_env(had)
+        if login is not None:
+            settings["credentials"] = rules.check_credentials(credentials(login))
+        settings = {name: value for name, value in settings.items() if value is not None}
         body = {"name": rules.check_name(name or str(detail.get("name", ""))), "container_settings": settings}
         if key := key_of(detail):
             body["ssh_key"] = key
         self.http.call("PUT", self._path(instance_id), json=body, safe=False, expect=None)
+        return ours
 
     def ssh_keys(self) -> Sequence[Any]:
         """The account's keys."""

@@ -83,8 +83,10 @@ def check_env(env: Mapping[str, str], field: str = "env") -> list[dict[str, str]
     return [{"name": name, "value": value} for name, value in env.items()]
 
 
-def check_command(value: str, field: str = "startup_command") -> str:
-    """2048 characters at most."""
+def check_command(value: str, field: str = "start_command") -> str:
+    """One line of 2048 characters at most."""
+    if not value.isprintable():
+        raise _refuse(field, value, "must be one line of plain signs; several commands go behind sh -c")
     if len(value) > 2048:
         raise _refuse(field, f"{value[:30]}…", f"has {len(value)} characters; Fluence takes 2048")
     return value

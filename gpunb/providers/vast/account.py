@@ -10,12 +10,13 @@ from pydantic import Field, SecretStr
 
 from gpunb.errors import BadAnswer, BadInput
 from gpunb.providers.base import UsageLine
+from gpunb.providers.templates import Template
 from gpunb.providers.text import clean
 from gpunb.providers.vast import api
 from gpunb.providers.vast.base import VastBase, number
 from gpunb.providers.wire import Wire, parse, rows
 
-__all__ = ["SCOPES", "ApiKey", "Report", "Template", "User", "VastAccount"]
+__all__ = ["SCOPES", "ApiKey", "Report", "User", "VastAccount"]
 
 #: The smallest set of categories with which gpunb works: search, the key's
 #: owner, instances, and what they were charged (Vast's page on permissions).
@@ -50,15 +51,13 @@ class User(Wire):
         return f"the credit of account {self.id}"
 
 
-class Template(Wire):
+class _Template(Wire):
     """A saved way of starting a container."""
 
-    id: int | None = None
     hash_id: str = ""
     name: str = ""
     image: str = ""
     tag: str = ""
-    desc: str = ""
     onstart: str = ""
     recommended_disk_space: float | None = None
 
@@ -200,12 +199,26 @@ class VastAccount(VastBase):
 
     # what others know
 
+    def templates(self) -> list[Template]:
+        """All that the account sees."""
+        return self.search_templates()
+
     def search_templates(self, filters: dict[str, Any] | None = None) -> list[Template]:
         """Templates that fit ``{"name": {"eq": …}}``."""
         params = api.query(select_cols=["*"], select_filters=filters or {})
         answer = self._call("GET", "/template/", params=params)
         found = rows(answer, "templates", provider=self.name, what="templates")
-        return [parse(Template, row, provider=self.name, what="a template") for row in found]
+        read = [parse(_Template, row, provider=self.name, what="a template") for row in found]
+        return [
+            Template(
+                id=one.hash_id,
+                name=one.name,
+                image=f"{one.image}:{one.tag}" if one.image and one.tag else one.image,
+                onstart=one.onstart,
+                disk_gb=one.recommended_disk_space or 0.0,
+            )
+            for one in read
+        ]
 
     def template(self, wanted: str) -> Template:
         """The one template with the hash, or the name, `wanted`.
@@ -217,10 +230,10 @@ class VastAccount(VastBase):
         """
         by_hash = re.fullmatch(r"[0-9a-fA-F]{32}", wanted) is not None
         found = self.search_templates({"hash_id" if by_hash else "name": {"eq": wanted}})
-        if len(found) == 1 and found[0].hash_id:
+        if len(found) == 1 and found[0].id:
             return found[0]
         word = "hash" if by_hash else "name"
-        shown = ", ".join(f"{one.hash_id} ({clean(one.image, 60)})" for one in found[:5])
+        shown = ", ".join(f"{one.id} ({clean(one.image, 60)})" for one in found[:5])
         msg = f"template {clean(wanted, 80)!r}: Vast.ai has {len(found) or 'none'} of that {word}"
         hint = f"name one by its hash: {shown}" if found else "gpunb offers --templates WORD lists them"
         raise BadInput(msg, bill="nothing was rented", hint=hint)
