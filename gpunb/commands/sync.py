@@ -12,7 +12,7 @@ import click
 from gpunb.commands import clouds, vastcopy
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.syncing import estimate_text, follow, move, relay, summary
-from gpunb.commands.verb import verb
+from gpunb.commands.verb import no_use, verb
 from gpunb.errors import BadInput
 from gpunb.sessions.model import SessionState
 from gpunb.units import bytes_text, files_text
@@ -41,9 +41,9 @@ def split(given: str) -> tuple[str | None, str] | None:
     "sync",
     session=True,
     example="sync data :data\nsync :out out\nsync src train:src --delete -n\nsync s3://bucket/set :data\n"
-    "sync src :src --watch",
+    "sync src :src --watch\nsync --via vast",
 )
-@click.argument("paths", metavar="SRC... DST", nargs=-1, type=click.Path(), required=True)
+@click.argument("paths", metavar="SRC... DST", nargs=-1, type=click.Path())
 @click.option("-n", "--dry-run", is_flag=True, help="Show the plan; move nothing.")
 @click.option("--delete", is_flag=True, help="Remove from DST what is not in SRC; what a rule hides stays.")
 @click.option("--mirror", is_flag=True, help="As --delete, and what .gitignore or --exclude hides goes too.")
@@ -77,12 +77,18 @@ def command(
 
     A path on the host begins at its home folder. .git, virtual environments and caches stay here,
     and what .gpunbignore (or .gitignore) names. Of several SRC each lands in DST under its own name.
+
+    Without paths, --via vast lists the storages linked to the account, and the copies that --every made.
     """
+    if not paths and options["via"] == "vast":
+        others = (*options, "dry_run", "delete", "mirror", "yes", "include", "exclude", "checksum", "watch")
+        no_use("--via vast without paths", *(one for one in (*others, "limit_rate") if one != "via"))
+        return vastcopy.listed(context, None if session is None else context.session(session))
     moves = ("dry_run", "delete", "mirror", "yes", "include", "exclude", "checksum")
     plain = {name: options.pop(name) for name in moves}
     plain["follow"] = options.pop("follow_links")
     if len(paths) < 2:
-        msg = f"sync {paths[0]!r}: must have a SRC and a DST"
+        msg = f"sync {repr(paths[0]) if paths else 'without paths'}: must have a SRC and a DST"
         raise BadInput(msg, hint="sync data :data")
     *sources, target = paths
     if any(clouds.is_url(one) for one in paths):

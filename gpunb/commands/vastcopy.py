@@ -8,6 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from gpunb.commands import cloud_copies
+from gpunb.commands.cloud_copies import DAYS
 from gpunb.commands.result import Note, Result
 from gpunb.errors import BadInput, Cancelled, GpunbError, SyncError, WrongState
 from gpunb.units import duration_text
@@ -19,12 +21,11 @@ if TYPE_CHECKING:
     from gpunb.providers.vast.cloudcopy import CloudConnection, VastCloudCopy
     from gpunb.sessions.model import Session
 
-__all__ = ["between", "run", "stopped"]
+__all__ = ["between", "listed", "run", "stopped"]
 
 POLL_S = 5.0
 # the status is told half a minute late, and may still be that of an earlier copy
 STALE_S = 90.0
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _KINDS = {"s3": "s3", "s3a": "s3", "b2": "b2", "hf": "hf", "dropbox": "dropbox", "drive": "drive"}
 
 
@@ -89,6 +90,12 @@ def run(
     took = _to_its_end(context, provider, session, title, begin, provider.cancel_cloud_copy)
     warn = "the host was shown the connection's credentials, and could have kept them"
     return Result({**data, "state": "done"}, Note(f"copied {said} in {took}", "ok"), Note(warn, "warn"))
+
+
+def listed(context: Context, session: Session | None) -> Result:
+    """The account's connections and scheduled copies; moves nothing."""
+    cloud: Any = context.provider("vast") if session is None else _provider(context, session)
+    return cloud_copies.shown(context, cloud, session)
 
 
 def stopped(session: Session) -> WrongState:
@@ -173,8 +180,8 @@ def _when(text: str) -> tuple[()] | tuple[str, int | None, int | None]:
     good = hour.isdecimal() and int(hour) < 24
     if good and len(words) == 2 and words[0] == "daily":
         return "daily", int(hour), None
-    if good and len(words) == 3 and words[0] == "weekly" and words[1][:3] in _DAYS:
-        return "weekly", int(hour), _DAYS.index(words[1][:3])
+    if good and len(words) == 3 and words[0] == "weekly" and words[1][:3] in DAYS:
+        return "weekly", int(hour), DAYS.index(words[1][:3])
     msg = (
         f"--every {text!r}: must be 'hourly', 'daily HOUR', 'weekly DAY HOUR' (hours 0 to 23, UTC) or 'never'"
     )

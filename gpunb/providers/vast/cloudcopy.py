@@ -47,6 +47,7 @@ class ScheduledJob(Wire):
     hour_of_the_day: int | None = None
     day_of_the_week: int | None = None
     end_time: float | None = None
+    request_body: Any = None
 
 
 class VastCloudCopy(VastControls):
@@ -162,8 +163,8 @@ class VastCloudCopy(VastControls):
         }
         self._done(self._call("POST", "/commands/schedule_job/", json=body), "schedule the copy")
 
-    def scheduled_copies(self, instance_id: str) -> list[ScheduledJob]:
-        """The copies of an instance that are made again and again."""
+    def scheduled_copies(self, instance_id: str | None = None) -> list[ScheduledJob]:
+        """The copies of an instance, or of all, that are made again and again."""
         answer = self._call("GET", "/commands/schedule_job/", expect=(dict, list))
         found = answer if isinstance(answer, list) else answer.get("scheduled_jobs", [])
         jobs = [
@@ -174,7 +175,8 @@ class VastCloudCopy(VastControls):
         return [
             job
             for job in jobs
-            if str(job.instance_id) == instance_id and job.api_endpoint.strip("/") == _COPIES.strip("/")
+            if instance_id in (None, str(job.instance_id))
+            and job.api_endpoint.strip("/") == _COPIES.strip("/")
         ]
 
     def end_scheduled_copy(self, job_id: int) -> None:
