@@ -124,10 +124,12 @@ class GpunbError(Exception):
 
     Notes
     -----
-    ``exit_code`` is what the terminal door exits with.
+    ``exit_code`` is what the terminal door exits with. ``runs_on`` is whether its bill is of a machine that
+    is billed on: that is said after every verb, also after one that can't touch a bill.
     """
 
     exit_code = 1
+    runs_on = False
 
     def __init__(self, message: str, *, bill: str | None = None, hint: str | None = None) -> None:
         message = plain(message)
@@ -205,6 +207,8 @@ class SettingsError(GpunbError):
 
 class LedgerError(GpunbError):
     """The ledger file can't be read or written."""
+
+    runs_on = True
 
 
 class LedgerDamaged(LedgerError):
@@ -358,6 +362,8 @@ class BadAnswer(ProviderError):
 class HostError(GpunbError):
     """The rented machine, as reached over SSH."""
 
+    runs_on = True
+
 
 class Unreachable(HostError):
     """No connection could be made, or it broke and did not come back."""
@@ -399,6 +405,8 @@ class ProtocolError(HostError):
 
 class RunError(GpunbError):
     """One run on the host did not end well."""
+
+    runs_on = True
 
 
 class RunNotFound(RunError):

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("bid", asks=True, session=True, first="typed", example="bid 1.20\nbid train win")
+@verb(
+    "bid",
+    asks=True,
+    undone="nothing was changed",
+    session=True,
+    first="typed",
+    example="bid 1.20\nbid train win",
+)
 @click.argument("price", metavar="USD|win", type=OrNever(MONEY, "win"))
 def command(context: Context, *, price: float, session: str | None, yes: bool) -> Result:
     """Bid USD an hour for the machine of an interruptible session, or what wins now.

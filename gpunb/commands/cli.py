@@ -262,6 +262,7 @@ def for_door(err: GpunbError, args: Sequence[str], context: Context) -> None:
         at = list(args).index("--") if "--" in args else len(args)
         line = shlex.join([*args[:at], "--yes", *args[at:]])
         err.hint = f"gpunb {line} says yes beforehand"
+    _say_bill(err, args, context)
     if context.door == "notebook":
         for name in ("message", "bill", "hint"):
             text = getattr(err, name)
@@ -269,8 +270,28 @@ def for_door(err: GpunbError, args: Sequence[str], context: Context) -> None:
                 setattr(err, name, _OUR_LINE.sub("%gpu ", text))
 
 
+#: What a verb raises before it has done anything.
+_REFUSALS = (BadInput, SessionNotFound, SessionAmbiguous)
+
+
+def _say_bill(err: GpunbError, args: Sequence[str], context: Context) -> None:
+    """What `err` means for the bill, if the verb could have touched one or a machine runs on."""
+    name = next((word for word in args if not word.startswith("-")), "")
+    if name and name not in VERBS:
+        return  # another package's verb: it knows
+    undone = getattr(_verb(name), "undone", "")
+    if not undone and not err.runs_on:
+        err.bill = None
+    elif undone and err.bill is None and not context.agreed and isinstance(err, _REFUSALS):
+        err.bill = undone
+
+
+def _verb(name: str) -> click.Command | None:
+    return cli.get_command(click.Context(cli), name) if name in VERBS else None
+
+
 def _has_session_option(verb: str) -> bool:
-    params = getattr(cli.get_command(click.Context(cli), verb), "params", ())
+    params = getattr(_verb(verb), "params", ())
     return any("--session" in one.opts and not getattr(one, "hidden", False) for one in params)
 
 
@@ -325,7 +346,9 @@ def _invoke(args: list[str], context: Context) -> Result:
         raise KeyboardInterrupt from err
     except click.ClickException as err:
         verb = f" {args[0]}" if args and args[0] in VERBS else ""
-        raise usage_error(err, name + verb) from err
+        refused = usage_error(err, name + verb)
+        _say_bill(refused, args, context)
+        raise refused from err
     except GpunbError as err:
         for_door(err, args, context)
         raise

@@ -54,6 +54,7 @@ class Context:
         self.reads = False  # the verb changes nothing, so the beginning of a name will do
         self._ledger: Ledger | None = None
         self._providers: dict[str, Provider] = {}
+        self.agreed = False  # to what it costs or ends: from then on something may have been done
         self.started = False  # whether this call has started a supervisor
         self._told: set[str] = set()  # what it has said of who watches
 
@@ -322,7 +323,8 @@ class Context:
         """
         from gpunb.services.confirmations import confirmed
 
-        return confirmed(question, self, yes=yes)
+        self.agreed = confirmed(question, self, yes=yes) or self.agreed
+        return self.agreed
 
     def put(self, question: Question) -> bool:
         """Ask whoever is there; only "y" or "yes" is one."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("down", asks=True, example="down\ndown train --yes\ndown --all")
+@verb("down", asks=True, undone="nothing was ended", example="down\ndown train --yes\ndown --all")
 @several.names
 @click.option("-a", "--all", "all_", is_flag=True, help="Every live session.")
 @click.option("--no-save", is_flag=True, help="Don't bring back what rent --save asked for.")

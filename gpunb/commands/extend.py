@@ -20,6 +20,7 @@ __all__ = ["command"]
 @verb(
     "extend",
     asks=True,
+    undone="nothing was changed",
     session=True,
     first="typed",
     example="extend\nextend train 2h\nextend --budget 20 --idle 1h",

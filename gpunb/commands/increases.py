@@ -36,7 +36,12 @@ COLUMNS = (
 )
 
 
-@verb("increases", asks=True, example="increases\nincreases --accept 4711\nincreases --refuse 4711")
+@verb(
+    "increases",
+    asks=True,
+    undone="nothing was changed",
+    example="increases\nincreases --accept 4711\nincreases --refuse 4711",
+)
 @click.option("--accept", type=int, metavar="ID", help="Pay the new price from now on.")
 @click.option("--refuse", type=int, metavar="ID", help="Keep the old price; the host may end the rental.")
 def command(context: Context, *, accept: int | None, refuse: int | None, yes: bool) -> Result:

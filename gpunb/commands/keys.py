@@ -48,9 +48,7 @@ def command(
     """
     if attach is not None and (session is None or revoke is not None):
         msg = "keys --attach: needs a session, and no --revoke"
-        raise BadInput(
-            msg, bill="nothing was changed", hint="gpunb keys SESSION --attach ~/.ssh/id_ed25519.pub"
-        )
+        raise BadInput(msg, hint="gpunb keys SESSION --attach ~/.ssh/id_ed25519.pub")
     if session is not None:
         found = context.session(session)
         clouds = [context.provider(found.provider)]
@@ -136,10 +134,10 @@ def _attach(context: Context, provider: Any, instance: str, where: str, file: st
         text = Path(file).expanduser().read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as err:
         msg = f"keys --attach {file!r}: can't be read: {getattr(err, 'strerror', None) or err}"
-        raise BadInput(msg, bill="nothing was changed") from err
+        raise BadInput(msg) from err
     if "PRIVATE KEY" in text:
         msg = f"keys --attach {file!r}: is the private half, which never leaves this machine"
-        raise BadInput(msg, bill="nothing was changed", hint=f"--attach {file}.pub")
+        raise BadInput(msg, hint=f"--attach {file}.pub")
     words = text.split()
     named = clean(words[2])[:60] if len(words) > 2 else "without a name"
     question = Question(
@@ -177,7 +175,7 @@ def _revoke(  # noqa: PLR0917 - one call
     found = [row for row in rows if row["id"] == given]
     if len(found) != 1:
         msg = f"keys --revoke {given!r}: {len(found) or 'none'} of {len(rows)} keys has that id"
-        raise BadInput(msg, bill="nothing was revoked", hint="gpunb keys lists them; --cloud names the cloud")
+        raise BadInput(msg, hint="gpunb keys lists them; --cloud names the cloud")
     (row,) = found
     provider: Any = next(one for one in clouds if one.name == row["provider"])
     kind, _, ident = given.partition(":")

@@ -11,7 +11,7 @@ import click
 from gpunb import log, paths, settings_file
 from gpunb.commands.result import Block, Fields, Note, Result
 from gpunb.commands.verb import verb
-from gpunb.errors import AuthFailed, BadInput, WrongState
+from gpunb.errors import BadInput, WrongState
 from gpunb.units import money_text
 
 if TYPE_CHECKING:
@@ -61,17 +61,17 @@ def command(
         # not repeated here: the message would keep what the user must not keep
         msg = "login takes the cloud's name only; a key on the command line stays in the shell's history"
         hint = f"make a new key if that was one, then gpunb login {provider}: it is asked for"
-        raise BadInput(msg, bill="nothing was kept", hint=hint)
+        raise BadInput(msg, hint=hint)
     made = provider_class(provider)
     if not made.needs_key:
         msg = f"{made.title} needs no key"
         raise BadInput(msg)
     if provider in context.settings.simulated:
         msg = f"{provider} is simulated now, and the simulation has its own key"
-        raise WrongState(msg, bill="nothing was kept", hint="gpunb sim down, then log in")
+        raise WrongState(msg, hint="gpunb sim down, then log in")
     if scoped and not hasattr(made, "create_scoped_key"):
         msg = f"--scoped: {made.title} has no keys that may do less"
-        raise BadInput(msg, bill="nothing was kept")
+        raise BadInput(msg)
     if accept_terms and not getattr(made, "terms", ""):
         msg = f"--accept-terms: {made.title} has no terms to accept here"
         raise BadInput(msg)
@@ -112,17 +112,17 @@ def _ask(context: Context, title: str, *, from_stdin: bool) -> SecretStr:
         text = sys.stdin.readline().strip()
         if not text:
             msg = "--stdin: standard input is empty"
-            raise BadInput(msg, bill="nothing was kept")
+            raise BadInput(msg)
     elif context.interactive or (context.door == "notebook" and context.shell is not None):
         import getpass
 
         text = getpass.getpass(f"key of {title} (not shown): ").strip()
         if not text:
             msg = "no key was given"
-            raise BadInput(msg, bill="nothing was kept")
+            raise BadInput(msg)
     else:
         msg = "there is no terminal to ask for the key"
-        raise BadInput(msg, bill="nothing was kept", hint="gpunb login CLOUD --stdin < FILE")
+        raise BadInput(msg, hint="gpunb login CLOUD --stdin < FILE")
     log.add_secret(text)
     return SecretStr(text)
 
@@ -139,9 +139,6 @@ def _checked(context: Context, provider: str, key: SecretStr) -> Account:
     cloud = with_key(context, provider, key)
     try:
         return cloud.check()
-    except AuthFailed as err:
-        err.bill = "nothing was kept"
-        raise
     finally:
         cloud.close()
 

@@ -22,6 +22,7 @@ __all__ = ["command"]
 @verb(
     "prepay",
     asks=True,
+    undone="nothing was paid",
     session=True,
     first="typed",
     example="prepay\nprepay --for 30d\nprepay train 576",

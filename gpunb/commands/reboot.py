@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("reboot", asks=True, session=True, example="reboot\nreboot train --yes\nreboot train --recycle")
+@verb(
+    "reboot",
+    asks=True,
+    undone="nothing was rebooted",
+    session=True,
+    example="reboot\nreboot train --yes\nreboot train --recycle",
+)
 @click.option(
     "--recycle", is_flag=True, help="Make the container anew from its image; its files are lost (Vast)."
 )

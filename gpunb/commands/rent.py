@@ -29,6 +29,7 @@ __all__ = ["command"]
 @verb(
     "rent",
     asks=True,
+    undone="nothing was rented",
     example=(
         "rent --name demo --for 30m\nrent --gpu H100 --for 2h --idle 15m --budget 5 --cloud all\n"
         "rent 'vram >= 80' --save out --yes"

@@ -21,6 +21,7 @@ __all__ = ["command"]
 @verb(
     "snapshot",
     asks=True,
+    undone="nothing was pushed",
     session=True,
     first="typed",
     example="snapshot me/x --registry-login me@docker.io\nsnapshot train me/x --registry-login me@ghcr.io",

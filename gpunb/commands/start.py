@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("start", asks=True, example="start\nstart train\nstart train eval --yes")
+@verb("start", asks=True, undone="nothing was started", example="start\nstart train\nstart train eval --yes")
 @several.names
 def command(context: Context, *, names: tuple[str, ...], named: tuple[str, ...], yes: bool) -> Result:
     """Start stopped sessions. Files are there; the kernel's variables are not.

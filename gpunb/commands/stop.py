@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("stop", asks=True, example="stop\nstop train --yes\nstop train eval")
+@verb("stop", asks=True, undone="nothing was stopped", example="stop\nstop train --yes\nstop train eval")
 @several.names
 def command(context: Context, *, names: tuple[str, ...], named: tuple[str, ...], yes: bool) -> Result:
     """Stop sessions and keep their disks, which most clouds bill. Runs end; `start` brings them back.

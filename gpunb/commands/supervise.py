@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("supervise", example="supervise\nsupervise --every 5s", watches=False)
+@verb("supervise", undone="nothing was ended", example="supervise\nsupervise --every 5s", watches=False)
 @click.option(
     "--every",
     type=DURATION,

@@ -40,6 +40,7 @@ def split(given: str) -> tuple[str | None, str] | None:
 @verb(
     "sync",
     session=True,
+    undone="nothing was moved",
     example="sync data :data\nsync :out out\nsync src train:src --delete -n\nsync s3://bucket/set :data\n"
     "sync src :src --watch\nsync --via vast",
 )

@@ -62,7 +62,7 @@ def _set(
 
     if "=" in name:
         msg = "variables --set: takes the name only; a value on the command line stays in the shell's history"
-        raise BadInput(msg, bill="nothing was changed", hint="the value is asked for, or --stdin reads it")
+        raise BadInput(msg, hint="the value is asked for, or --stdin reads it")
     word = "Change" if name.upper() in known else "Set"
     question = Question(
         text=f"{word} the variable {name.upper()} of your account at {provider.title}: every container "
@@ -90,7 +90,7 @@ def _read() -> SecretStr:
     text = sys.stdin.readline().rstrip("\r\n")
     if not text:
         msg = "--stdin: standard input is empty"
-        raise BadInput(msg, bill="nothing was changed")
+        raise BadInput(msg)
     log.add_secret(text)
     return SecretStr(text)
 
@@ -100,7 +100,7 @@ def _delete(context: Context, provider: Any, name: str, known: list[str], *, yes
 
     if name.upper() not in known:
         msg = f"variables --delete {name!r}: {provider.title} keeps {', '.join(known) or 'none'}"
-        raise BadInput(msg, bill="nothing was changed")
+        raise BadInput(msg)
     question = Question(text=f"Delete the variable {name.upper()} at {provider.title}.", prompt="Delete it?")
     if not context.confirm(question, yes=yes):
         return Result({"deleted": False}, Note("nothing was changed", "dim"), exit_code=1)

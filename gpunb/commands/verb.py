@@ -132,6 +132,8 @@ class Verb(click.Command):
         Whether it costs or ends something, so that it asks first and has ``--yes``.
     watches
         Whether it makes sure that somebody watches the leases.
+    undone
+        What holds for the bill where it is refused; "" if it can't touch a bill.
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class Verb(click.Command):
         reads: bool = False,
         asks: bool = False,
         watches: bool = True,
+        undone: str = "",
         first: FirstWord | None = None,
         **more: Any,
     ) -> None:
@@ -149,6 +152,7 @@ class Verb(click.Command):
         self.reads = reads
         self.asks = asks
         self.watches = watches
+        self.undone = undone
         self.first = first
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -191,6 +195,7 @@ def verb(
     words_after: bool = False,
     reads: bool = False,
     asks: bool = False,
+    undone: str = "",
     first: FirstWord | None = None,
     watches: bool = True,
 ) -> Callable[[Callable[..., Result]], Verb]:
@@ -207,6 +212,10 @@ def verb(
         session's name or of a run's id will do.
     asks
         Whether it costs or ends something: it has ``-y/--yes``, and calls `Context.confirm`.
+    undone
+        If it can rent, end, pay or use up something that is billed: what holds where it is refused
+        ("nothing was rented"). Its errors then say what they mean for the bill. The errors of other verbs
+        do so only if a machine goes on, see `GpunbError.runs_on`.
     first
         With `session`: which first word is one, see `gpunb.commands.first_word`.
     words_after
@@ -252,6 +261,7 @@ def verb(
             reads=reads,
             asks=asks,
             watches=watches,
+            undone=undone,
             first=(first or "known") if session else None,
         )
 

@@ -25,6 +25,7 @@ __all__ = ["command"]
 @verb(
     "volumes",
     asks=True,
+    undone="nothing was changed",
     example=(
         "volumes\nvolumes --create data --size 100\nvolumes --offers --size 100\n"
         "volumes --clone data --where 5512\nvolumes --cloud vast --delete 4711 --yes"

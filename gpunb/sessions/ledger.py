@@ -74,7 +74,7 @@ def valid_name(name: str) -> str:
             f"--name {name!r} can't be a session's name: up to 32 of a-z, 0-9, '.', '_' and '-', "
             "beginning with a letter or digit"
         )
-        raise BadInput(msg, bill="nothing was rented")
+        raise BadInput(msg)
     return name
 
 

@@ -101,7 +101,9 @@ def endpoint(session: Session) -> Endpoint:
         msg = f"{session.name} is stopped{away}: nothing runs there, and no file can be reached"
         bill = f"its disk {costs_text(session.stopped_usd_h)}"
         hint = f"gpunb start {session.name} brings it back ({hourly_text(session.usd_h)})"
-        raise WrongState(msg, bill=bill, hint=hint)
+        stopped = WrongState(msg, bill=bill, hint=hint)
+        stopped.runs_on = True  # its disk does
+        raise stopped
     if not session.host or not session.port:
         msg = f"session {session.name} has no address yet ({session.state.value}: {session.detail})"
         raise WrongState(msg, hint=f"gpunb show {session.name}")
