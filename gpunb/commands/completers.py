@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import click
 
-__all__ = ["clouds", "folders", "gpus", "kinds", "regions"]
+__all__ = ["clouds", "folders", "gpus", "kinds", "regions", "states"]
 
 
 def gpus(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
@@ -40,6 +40,15 @@ def clouds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     from gpunb.providers import names
 
     return _behind_comma([*names(), "all"], incomplete)
+
+
+def states(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """What a session's state may be, and the cloud's word for it."""
+    from gpunb.providers import InstanceState
+    from gpunb.sessions.model import SessionState
+
+    known = [one.value for one in SessionState] + [one.value for one in InstanceState]
+    return _behind_comma(dict.fromkeys(known), incomplete)
 
 
 def folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001

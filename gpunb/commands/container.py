@@ -26,7 +26,17 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "ask_secret", "options", "read", "registry", "with_template"]
 
 #: The options' names, as `read` takes them.
-NAMES = ("image", "env", "port", "onstart", "entrypoint", "start_command", "template", "registry_login")
+NAMES = (
+    "image",
+    "env",
+    "port",
+    "onstart",
+    "entrypoint",
+    "start_command",
+    "template",
+    "registry_login",
+    "ssh_key",
+)
 #: What a script may hold; what is longer belongs into a file that is sent.
 _MOST_SCRIPT = 16_384
 
@@ -72,6 +82,11 @@ def options(fn: Callable[..., Any]) -> Callable[..., Any]:
             metavar="[USER@]SERVER",
             help="Pull a private image; the password is asked for, or found where `docker login` kept it.",
         ),
+        click.option(
+            "--ssh-key",
+            metavar="ID",
+            help="Let this SSH key of your account log in, too: its id in `keys` (Sesterce).",
+        ),
     ]
     for option in reversed(listed):
         fn = option(fn)
@@ -89,6 +104,7 @@ def read(
     start_command: str | None,
     template: str | None,
     registry_login: str | None,
+    ssh_key: str | None,
 ) -> dict[str, Any]:
     """The options as fields of `gpunb.sessions.lifecycle.RentRequest`; may ask for a password.
 
@@ -107,6 +123,7 @@ def read(
         "entrypoint": (entrypoint or "").strip(),
         "start_command": (start_command or "").strip(),
         "template": template or "",
+        "ssh_key": (ssh_key or "").strip().removeprefix("ssh:"),
         "login": registry(context, "rent", registry_login) if registry_login is not None else None,
     }
 

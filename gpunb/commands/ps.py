@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb import paths
+from gpunb.commands import completers
 from gpunb.commands.result import Block, Note, Result
 from gpunb.commands.verb import no_use, verb
 
@@ -18,26 +19,64 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("ps", reads=True, example="ps\nps --all\nps --account")
+@verb("ps", reads=True, example="ps\nps --all\nps --account\nps --cloud vast --state stopped")
 @click.option("-a", "--all", "all_", is_flag=True, help="Sessions that have ended, too.")
 @click.option("--account", is_flag=True, help="Ask the clouds for ALL instances of your accounts instead.")
-def command(context: Context, *, all_: bool, account: bool) -> Result:
+@click.option(
+    "--cloud",
+    "--provider",
+    "cloud",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completers.clouds,
+    help="Only of these clouds.",
+)
+@click.option(
+    "--state",
+    multiple=True,
+    metavar="STATE",
+    shell_complete=completers.states,
+    help="Only in these states, as the list words them: ready, stopped, offline.",
+)
+@click.option(
+    "--type",
+    "kind",
+    multiple=True,
+    metavar="KIND",
+    shell_complete=completers.kinds,
+    help="Only container, vm or bare-metal.",
+)
+def command(
+    context: Context,
+    *,
+    all_: bool,
+    account: bool,
+    cloud: tuple[str, ...],
+    state: tuple[str, ...],
+    kind: tuple[str, ...],
+) -> Result:
     """Show the sessions, what they run and what they cost.
 
     It reads this machine's ledger only, so it is quick and works without a network. With --account
     it asks the clouds what else your accounts have and pay for: by other programs, or by their pages.
     """
     from gpunb.commands import views
+    from gpunb.commands.instances import Wanted, instances
+    from gpunb.providers import InstanceState
     from gpunb.sessions import funds
+    from gpunb.sessions.model import SessionState
 
     if account:
         no_use("--account", "all_")
-        from gpunb.commands.instances import instances
-
-        return instances(context)
+        states = [one.value for one in InstanceState]
+        return instances(context, Wanted.read(context, cloud=cloud, kind=kind, state=state, states=states))
+    words = [one.value for one in SessionState] + [one.value for one in InstanceState]
+    wanted = Wanted.read(context, cloud=cloud, kind=kind, state=state, states=words)
     ledger = context.ledger
     now = time.time()
-    sessions = ledger.sessions(alive=not all_)
+    # what is loud is loud whatever is left out of the table
+    every = ledger.sessions(alive=not all_)
+    sessions = [found for found in every if wanted.has(found)]
     costs: dict[str, Cost] = {found.id: ledger.cost(found.id) for found in sessions}
     running: dict[str, list[RunNote]] = {}
     for found in sessions:
@@ -45,8 +84,8 @@ def command(context: Context, *, all_: bool, account: bool) -> Result:
             running[found.id] = ledger.open_runs(found.id)
     silences = ledger.silences()
     blocks: list[Block] = [
-        *views.warnings(sessions, silences, now),
-        *(Note(f"WARNING: {text}", "bad") for _, text in funds.lines(ledger, sessions, now)),
+        *views.warnings(every, silences, now),
+        *(Note(f"WARNING: {text}", "bad") for _, text in funds.lines(ledger, every, now)),
         *views.orphan_notes(ledger.orphans()),
         *views.volume_notes(ledger.idle_volumes()),
     ]
@@ -55,6 +94,9 @@ def command(context: Context, *, all_: bool, account: bool) -> Result:
         blocks.insert(0, Note(f"{text}; {paths.unlock_hint(ledger.path)}", "bad"))
     if sessions:
         blocks.append(views.sessions_table(sessions, costs, running, now))
+    elif every:
+        rest = f"{len(every)} other{'s' if len(every) > 1 else ''}"
+        blocks.append(Note(f"no session like that; gpunb ps shows the {rest}", "dim"))
     else:
         text = "no sessions; nothing is rented from this ledger (gpunb doctor asks the clouds what else runs)"
         blocks.append(Note(text, "dim"))

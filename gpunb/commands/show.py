@@ -20,22 +20,32 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("show", reads=True, example="show\nshow train --events\nshow --run k3v9")
+@verb("show", reads=True, example="show\nshow train --events\nshow train --instance\nshow --run k3v9")
 @click.argument("name", required=False, shell_complete=complete_sessions)
 @click.option(
     "--run", metavar="RUN", shell_complete=complete_runs, help="One run instead, and what it did to its host."
 )
 @click.option("--events", is_flag=True, help="Its whole history, not the last ten lines.")
-def command(context: Context, *, name: str | None, run: str | None, events: bool) -> Result:
+@click.option(
+    "--instance",
+    is_flag=True,
+    help="What its cloud tells of the machine now instead: state, image, command, SSH key.",
+)
+def command(context: Context, *, name: str | None, run: str | None, events: bool, instance: bool) -> Result:
     """Show everything known about one session, also about one that has ended."""
     from gpunb.commands import views
     from gpunb.sessions.model import machine
 
     if run is not None:
-        no_use("--run", "events")
+        no_use("--run", "events", "instance")
         return _run(context, run, name)
     ledger = context.ledger
     session = context.session(name)
+    if instance:
+        no_use("--instance", "events")
+        from gpunb.commands.instances import facts
+
+        return facts(context, session)
     now = time.time()
     cost = ledger.cost(session.id)
     runs = ledger.runs(session.id, 1000)

@@ -64,6 +64,7 @@ class Capability(str, enum.Enum):
     ONSTART = "onstart"
     ENTRYPOINT = "entrypoint"
     START_COMMAND = "start-command"
+    ACCOUNT_KEYS = "account-keys"
     UPDATE = "update"
 
 
@@ -261,6 +262,8 @@ class CreateSpec:
         The image's own entrypoint as a shell line, to run beside SSH; "" if it need not.
     start_command
         What a container starts instead of its image's own command; "" leaves that.
+    ssh_key
+        The id of an SSH key of the account that may log in beside `public_key`; "" if none.
     deadline
         Unix time at which the lease ends; armed on the host at first boot
         where the cloud runs a script of ours.
@@ -278,6 +281,7 @@ class CreateSpec:
     template: str = ""
     entrypoint: str = ""
     start_command: str = ""
+    ssh_key: str = ""
     bid_usd_h: float | None = None
     volumes: Mapping[str, str] = field(default_factory=dict)
     deadline: float | None = None
@@ -304,6 +308,8 @@ class Instance:
     `remedy` is what the user can do about a failure that every other offer would meet too.
     `ends` is when the cloud ends the contract by itself, Unix seconds.
     `ports` has the ports beside SSH's that are open to the world: ``{"8000/tcp": "203.0.113.7:40512"}``.
+    `kind` is as an offer's, "" where the cloud does not say; `image` (or operating system), `command` and
+    `ssh_key` (a name, or the public line) are what it was made of, as far as the cloud tells.
 
     A number that no machine has (a price of NaN or a billion, a port of 70000) counts as not
     said, with a warning in the log: an instance is never left out for it, and no such price
@@ -326,6 +332,10 @@ class Instance:
     ends: float | None = None
     ports: Mapping[str, str] = field(default_factory=dict)
     rental: str = "on-demand"
+    kind: str = ""
+    image: str = ""
+    command: str = ""
+    ssh_key: str = ""
     created: float | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -477,6 +487,10 @@ class Provider(ABC):
         msg = f"{self.title} has no instance {instance_id}"
         raise InstanceGone(msg, provider=self.name)
 
+    def of_kind(self, kind: str) -> list[Instance]:
+        """Instances of one kind ("container", "vm" or "bare-metal") alone."""
+        return [found for found in self.instances() if found.kind == kind]
+
     def find(self, label: str) -> list[Instance]:
         """Instances whose label is exactly `label`."""
         return [found for found in self.instances() if found.label == label]
@@ -595,6 +609,7 @@ class Provider(ABC):
             (spec.login, Capability.PRIVATE_IMAGES, "takes no login for a private image"),
             (spec.template, Capability.TEMPLATES, "has no templates"),
             (spec.onstart, Capability.ONSTART, "runs no script of yours at the start"),
+            (spec.ssh_key, Capability.ACCOUNT_KEYS, "puts no SSH key of the account on a machine by its id"),
             (spec.entrypoint, Capability.ENTRYPOINT, "can't run the image's own entrypoint beside SSH"),
             (
                 spec.start_command,

@@ -303,6 +303,8 @@ class DeepInfraProvider(Provider):
             port=port,
             user=USER,
             usd_h=one.price_per_hour,
+            kind="container",
+            image=clean(one.container_image, 255),
             created=one.start_ts,
             raw=row,
         )

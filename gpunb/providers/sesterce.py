@@ -99,6 +99,12 @@ class _Offer(Wire):
     configuration: _Configuration = Field(default_factory=_Configuration)
 
 
+class _Key(Wire):
+    id: str = Field("", alias="_id")
+    name: str = ""
+    publicKey: str = ""  # noqa: N815 - the wire's
+
+
 class _Instance(Wire):
     id: str = Field(alias="_id")
     status: str
@@ -109,6 +115,10 @@ class _Instance(Wire):
     usd_h: float = Field(0.0, alias="hourlyPrice")
     created: str | None = Field(None, alias="createdAt")
     forwards: list[Any] = Field(default_factory=list, alias="portForwards")
+    os: str | None = None
+    docker_image: str | None = Field(None, alias="dockerImage")
+    docker_command: str | None = Field(None, alias="dockerCommand")
+    key: Any = Field(None, alias="sshKey")
 
 
 class _VolumeCloud(Wire):
@@ -156,15 +166,15 @@ def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PL
 class SesterceProvider(Provider):
     """Sesterce.
 
-    `CreateSpec.extra` may hold ``os``, ``volume_id``, ``ssh_key_id`` and
-    ``cloud_init`` (a script of the user's own instead of ours).
+    `CreateSpec.extra` may hold ``os``, ``volume_id`` and ``cloud_init`` (a
+    script of the user's own instead of ours).
     Options: ``http`` (further arguments of `ApiClient`).
     """
 
     name: ClassVar[str] = "sesterce"
     title: ClassVar[str] = "Sesterce"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.VOLUMES, Capability.HOST_KEY, Capability.ONSTART}
+        {Capability.VOLUMES, Capability.HOST_KEY, Capability.ONSTART, Capability.ACCOUNT_KEYS}
     )
 
     def __init__(self, config: ProviderConfig | None = None) -> None:
@@ -238,6 +248,17 @@ class SesterceProvider(Provider):
     def instances(self) -> list[Instance]:
         """All of the account, of all kinds."""
         return [self._instance(row) for row in self.http.call("GET", "/gpu-cloud/instances", expect=list)]
+
+    def of_kind(self, kind: str) -> list[Instance]:
+        """Sesterce filters: a row of its list does not tell a virtual machine from bare metal."""
+        params = {"deploymentType": _WORDS[kind]}
+        found = [
+            self._instance(row)
+            for row in self.http.call("GET", "/gpu-cloud/instances", params=params, expect=list)
+        ]
+        for one in found:
+            one.kind = kind
+        return found
 
     def get(self, instance_id: str) -> Instance:
         """One in detail."""
@@ -313,8 +334,11 @@ class SesterceProvider(Provider):
 
     def unfit(self, offer: Offer, spec: CreateSpec) -> str:
         """A first-boot script runs only where the cloud behind has cloud-init."""
-        if spec.onstart and (offer.kind == "container" or not offer.raw.get("cloudInitAvailable")):
-            return f"{self.title} runs no first-boot script there"
+        if offer.kind == "container" or not offer.raw.get("cloudInitAvailable"):
+            if spec.onstart:
+                return f"{self.title} runs no first-boot script there"
+            if spec.ssh_key:
+                return f"{self.title} takes one SSH key there, and that is gpunb's own"
         return super().unfit(offer, spec)
 
     def _body(self, offer: Offer, spec: CreateSpec) -> tuple[dict[str, Any], str | None]:
@@ -334,8 +358,11 @@ class SesterceProvider(Provider):
             "region": offer.region,
             "sshKey": spec.public_key,
         }
-        if extra.get("ssh_key_id"):
-            body["sshKeyId"] = body.pop("sshKey") and str(extra["ssh_key_id"])
+        if spec.ssh_key:  # ours is in the first-boot script
+            if why := self.unfit(offer, spec):
+                raise NotSupported(why, provider=self.name, bill="nothing was rented")
+            body["sshKeyId"] = self._account_key(spec.ssh_key)
+            del body["sshKey"]
         volumes = [str(extra["volume_id"])] if extra.get("volume_id") else list(spec.volumes)
         if len(volumes) > 1:
             msg = f"volumes {volumes} are {len(volumes)}; Sesterce mounts one at create"
@@ -353,6 +380,17 @@ class SesterceProvider(Provider):
         machine, host_key = self._machine(offer, spec)
         body["vm"] = machine
         return body, host_key
+
+    def _account_key(self, wanted: str) -> str:
+        known = [parse(_Key, row, provider=self.name, what="an SSH key") for row in self.ssh_keys()]
+        if wanted in {one.id for one in known}:
+            return wanted
+        shown = ", ".join(f"{clean(one.id, 40)} ({clean(one.name, 40)})" for one in known[:8])
+        msg = (
+            f"ssh_key {clean(wanted, 80)!r} must be the id of a key of the account: {shown or 'it has none'}"
+        )
+        hint = "gpunb keys --cloud sesterce lists them"
+        raise BadInput(msg, bill="nothing was rented", hint=hint)
 
     def _machine(self, offer: Offer, spec: CreateSpec) -> tuple[dict[str, Any], str | None]:
         configuration = offer.raw.get("configuration")
@@ -411,9 +449,20 @@ class SesterceProvider(Provider):
                 for inside, outside in _forwarded(one.forwards).items()
                 if inside != "22" and (at := ports.address(host, outside))
             },
+            kind="container" if one.docker_image else "",
+            image=clean(one.docker_image or one.os or "", 255),
+            command=clean(one.docker_command or "", 2048),
+            ssh_key=_key_text(one.key),
             created=_unix(one.created),
             raw=row,
         )
+
+
+def _key_text(key: object) -> str:
+    """What a detail tells of the key that was put there: an object of the account's keys, or a text."""
+    if isinstance(key, Mapping):
+        key = next((key[name] for name in ("name", "publicKey", "_id") if key.get(name)), "")
+    return clean(key, 200) if isinstance(key, str) else ""
 
 
 class _Facts(NamedTuple):

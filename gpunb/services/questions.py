@@ -146,6 +146,9 @@ def _besides(
     if request.login is not None:
         shown = f"{request.login.user} at {request.login.server}; cloud and host are given the password"
         yield "pulled as", shown, f"The image is pulled as {shown}."
+    if request.ssh_key:
+        shown = f"the key {request.ssh_key} of your account, beside gpunb's own"
+        yield "logs in", shown, f"{shown[0].upper()}{shown[1:]}, may log in."
     if request.start_command:
         shown = f"{request.start_command[:100]}, instead of the image's own command"
         yield "starts", shown, f"It starts {shown}."

@@ -52,6 +52,8 @@ def see(ledger: Ledger, session: Session, instance: Instance, *, since: float | 
     }
     if instance.ports:  # a list says less than the detail at times
         changed["ports"] = dict(instance.ports)
+    if instance.image and not session.image:  # the cloud's or the provider's default
+        changed["image"] = instance.image
     priced = instance.usd_h > 0 and instance.usd_h != session.usd_h
     if priced:
         changed["usd_h"] = instance.usd_h

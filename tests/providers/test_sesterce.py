@@ -148,7 +148,10 @@ class TestCreate:
 
     def test_a_key_by_its_id(self, sim: Simulated) -> None:
         key_id = sim.provider.add_ssh_key("laptop", PUBLIC_KEY)
-        made = sim.rent(sim.offer("vm"), extra={"ssh_key_id": key_id}, public_key="ssh-ed25519 AAAA other")
+        with pytest.raises(NotSupported, match="takes one SSH key there"):  # it would keep gpunb out
+            sim.rent(sim.offer("vm", cloudInitAvailable=False), ssh_key=key_id)
+        offer = sim.offer("vm", cloudInitAvailable=True)
+        made = sim.rent(offer, ssh_key=key_id, public_key="ssh-ed25519 AAAA other")
         assert sim.machine(made).data["key"] == PUBLIC_KEY
         sim.provider.delete_ssh_key(key_id)
         assert sim.provider.ssh_keys() == []

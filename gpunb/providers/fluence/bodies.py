@@ -51,6 +51,8 @@ class _Row(Wire):
     network: dict[str, Any] | None = None
     billing: dict[str, Any] | None = None
     ssh_connection: str | None = None
+    os_image: str | None = None
+    container_info: dict[str, Any] | None = None
     created_at: str | None = None
 
 
@@ -215,7 +217,8 @@ def instance(row: Any, kind: str) -> Instance:
     else:
         user, host, port = _ssh_address(one.ssh_connection)
         port = port or (_forwarded(one.network) or 22 if host else 0)
-    billing = one.billing or {}
+    billing, info = one.billing or {}, one.container_info or {}
+    command = info.get("startup_command")
     return Instance(
         provider=NAME,
         id=_PREFIX[kind] + one.id,
@@ -227,6 +230,10 @@ def instance(row: Any, kind: str) -> Instance:
         port=port,
         user=user,
         usd_h=_number(billing.get("hourly_usage")),
+        kind=kind,
+        image=clean(one.os_image or info.get("image") or "", 255),
+        command=clean(command, 2048) if isinstance(command, str) and not hostkey.is_ours(command) else "",
+        ssh_key=clean(key_of(row) or "", 200) if isinstance(row, Mapping) else "",
         ports=opened,
         created=unix(one.created_at),
         raw=row,

@@ -109,6 +109,7 @@ class Record:
             state=state,
             raw_state=self.phase,
             message=message,
+            kind="container",
             host=ADDRESS if port else "",
             port=port,
             user=self.user,

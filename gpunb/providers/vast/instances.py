@@ -50,6 +50,7 @@ class InstanceRow(Wire):
     public_ipaddr: str = ""
     ports: dict[str, Any] = Field(default_factory=dict)
     image_runtype: str = ""
+    image_uuid: str | None = None
     dph_total: float | None = None
     dph_base: float | None = None
     disk_space: float | None = None
@@ -88,6 +89,8 @@ def map_instance(raw: Any, *, connection: str = "auto") -> Instance:
         ports=open_ports(row),
         ends=row.end_date if row.end_date and row.end_date > 0 else None,
         rental="spot" if row.is_bid else "on-demand",
+        kind="container",
+        image=clean(row.image_uuid or "", 255),
         created=row.start_date,
         raw=raw,
     )
