@@ -1,7 +1,7 @@
 # Everything that a developer types. A first call makes .venv; see docs/development.md.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: attack fuzz audit peers help demo demo-clouds chaos chaos-real test test-fast lint format lab labextension wheel drops picture bench lock clean
+.PHONY: attack fuzz audit peers help demo demo-clouds chaos chaos-real test test-fast lint format lab labextension wheel drops picture bench lock types clean
 
 PY := .venv/bin/python
 # one worker a core; PYTEST="-n 0 -x -k ledger" replaces it
@@ -32,6 +32,10 @@ lint: .venv/.ready-dev ## ruff, mypy, the arrows between layers, Python 3.8 on t
 	@echo "lint: mypy" && .venv/bin/mypy --no-error-summary
 	@echo "lint: layers" && .ci/quiet .venv/bin/lint-imports
 	@echo "lint: agent on Python 3.8" && .ci/quiet .venv/bin/vermin -q -t=3.8- --violations --no-tips gpunb/agent
+
+types: .venv/.ready-dev ## write openapi.yaml's schemas and the extension's TypeScript from the models
+	@$(PY) .ci/openapi.py
+	@.ci/labextension
 
 format: .venv/.ready-dev ## let ruff format and repair what it can
 	@.venv/bin/ruff format -q . && .venv/bin/ruff check -q --fix .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +16,7 @@ from gpunb.units import duration_text, money_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
+    from gpunb.presentation.rows import CostOfCloud, CostOfDay, CostOfRun, CostOfSession
     from gpunb.sessions.model import Cost
     from gpunb.sessions.spending import Spent
 
@@ -112,11 +113,12 @@ def _contradiction(one: Spent) -> str:
     )
 
 
-def _sessions(context: Context, rows: list[Spent], begin: float) -> tuple[list[dict[str, Any]], Block]:  # noqa: ARG001
+def _sessions(context: Context, rows: list[Spent], begin: float) -> tuple[list[CostOfSession], Block]:  # noqa: ARG001
     from gpunb.commands import views
     from gpunb.sessions.spending import added
 
-    data, shown = [], []
+    data: list[CostOfSession] = []
+    shown = []
     for one in rows:
         session = one.session
         data.append(
@@ -126,7 +128,7 @@ def _sessions(context: Context, rows: list[Spent], begin: float) -> tuple[list[d
                 "provider": session.provider,
                 "state": session.state.value,
                 "seconds": one.seconds,
-                "cost": one.cost.data(),
+                "cost": views.dollars(one.cost),
                 "provider_usd": one.provider_usd,
                 "difference_usd": one.difference,
                 "not_billed": one.not_billed,
@@ -159,20 +161,23 @@ def _sessions(context: Context, rows: list[Spent], begin: float) -> tuple[list[d
     return data, Table(heads, shown, total)
 
 
-def _days(context: Context, rows: list[Spent], begin: float) -> tuple[list[dict[str, Any]], Block]:
+def _days(context: Context, rows: list[Spent], begin: float) -> tuple[list[CostOfDay], Block]:
+    from gpunb.commands import views
     from gpunb.sessions.spending import added, by_day
 
     days = by_day(context.ledger, [one.session for one in rows], since=begin)
-    data = [{"day": day, "cost": cost.data()} for day, cost in days]
+    data: list[CostOfDay] = [{"day": day, "cost": views.dollars(cost)} for day, cost in days]
     total = ["total", *_money(added(cost for _, cost in days))]
     shown = [[Cell(day, "strong"), *_money(cost)] for day, cost in days]
     return data, Table(["day", ">gpu", ">disk", ">bandwidth", ">total"], shown, total)
 
 
-def _clouds(context: Context, rows: list[Spent], begin: float) -> tuple[list[dict[str, Any]], Block]:  # noqa: ARG001
+def _clouds(context: Context, rows: list[Spent], begin: float) -> tuple[list[CostOfCloud], Block]:  # noqa: ARG001
+    from gpunb.commands import views
     from gpunb.sessions.spending import added
 
-    data, shown = [], []
+    data: list[CostOfCloud] = []
+    shown = []
     for name in sorted({one.session.provider for one in rows}):
         mine = [one for one in rows if one.session.provider == name]
         cost = added(one.cost for one in mine)
@@ -182,7 +187,7 @@ def _clouds(context: Context, rows: list[Spent], begin: float) -> tuple[list[dic
             {
                 "provider": name,
                 "sessions": len(mine),
-                "cost": cost.data(),
+                "cost": views.dollars(cost),
                 "provider_usd": sum(said) if said else None,
                 "difference_usd": sum(difference) if difference else None,
             }
@@ -195,11 +200,12 @@ def _clouds(context: Context, rows: list[Spent], begin: float) -> tuple[list[dic
     return data, Table(heads, shown, total)
 
 
-def _runs(context: Context, rows: list[Spent], begin: float) -> tuple[list[dict[str, Any]], Block]:
+def _runs(context: Context, rows: list[Spent], begin: float) -> tuple[list[CostOfRun], Block]:
     from gpunb.sessions.spending import of_run
 
     ledger, now = context.ledger, time.time()
-    data, shown = [], []
+    data: list[CostOfRun] = []
+    shown = []
     for one in rows:
         session = one.session
         segments = ledger.segments(session.id)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gpunb.commands.context import Context
     from gpunb.offers import Ranked, SearchResult
+    from gpunb.presentation.rows import OfferRow
     from gpunb.providers import Offer
     from gpunb.sessions.ledger import Ledger
 
@@ -331,7 +332,7 @@ def chosen(rows: Sequence[Ranked], wanted: str, *, whole: bool = False) -> list[
     return exact or near
 
 
-def offer_rows(rows: Sequence[Ranked]) -> list[dict[str, Any]]:
+def offer_rows(rows: Sequence[Ranked]) -> list[OfferRow]:
     """Offers as plain values, for ``--json``."""
     return [
         {

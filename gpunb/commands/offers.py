@@ -12,6 +12,7 @@ from gpunb.commands.verb import no_use, verb
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
+    from gpunb.presentation.rows import OffersFound
 
 __all__ = ["command"]
 
@@ -79,7 +80,7 @@ def command(
         if why or not found.rows
         else [note for note in notes if isinstance(note, Note) and note.tone == "warn"]
     )
-    data = {
+    data: OffersFound = {
         "offers": market.offer_rows(found.rows),
         "matched": found.matched,
         "failed": [{"provider": answer.provider, "error": str(answer.error)} for answer in found.failed],

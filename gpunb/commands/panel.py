@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gpunb.commands.context import Context
+    from gpunb.presentation.models import SessionFacts
 
 __all__ = ["command", "shown"]
 
@@ -48,14 +49,14 @@ def command(context: Context, *, names: tuple[str, ...], once: bool, length: flo
     return result
 
 
-def _shapes(context: Context, names: Sequence[str]) -> list[dict[str, Any]]:
+def _shapes(context: Context, names: Sequence[str]) -> list[SessionFacts]:
     from gpunb.commands.shapes import session_shapes
 
     found = session_shapes(context.ledger)
     return [one for one in found if not names or one["name"] in names]
 
 
-def shown(shapes: Sequence[dict[str, Any]], *, now: float | None = None) -> Result:
+def shown(shapes: Sequence[SessionFacts], *, now: float | None = None) -> Result:
     """The sessions as a table with what they cost together."""
     from gpunb.sessions.model import machine
 
@@ -72,7 +73,7 @@ def shown(shapes: Sequence[dict[str, Any]], *, now: float | None = None) -> Resu
                 machine(one["gpu"], one["gpus"]),
                 one["provider"],
                 str(one["runs_active"] or ""),
-                _money(one["cost"].get("total"), 2),
+                _money(one["cost"]["total"], 2),
                 _money(one["usd_h"], 3),
                 Cell(f"{left}{by}", "bad" if lease["soon"] else ""),
             ]
@@ -80,7 +81,7 @@ def shown(shapes: Sequence[dict[str, Any]], *, now: float | None = None) -> Resu
     data = list(shapes)
     if not rows:
         return Result(data, Note("no live sessions; rent starts one", "dim"))
-    spent = sum(one["cost"].get("total") or 0.0 for one in shapes)
+    spent = sum(one["cost"]["total"] or 0.0 for one in shapes)
     hourly = sum(one["usd_h"] or 0.0 for one in shapes)
     total = ["", "", "", "", "", _money(spent, 2), _money(hourly, 3), ""]
     heads = [

@@ -10,7 +10,7 @@ import math
 import time
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gpunb.commands import views
 from gpunb.commands.result import clean
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gpunb.offers import Ranked
+    from gpunb.presentation.api import Facets
+    from gpunb.presentation.models import Lease, Run, SessionFacts
+    from gpunb.presentation.models import Offer as OfferShape
     from gpunb.providers.base import Offer
     from gpunb.sessions.ledger import Ledger
     from gpunb.sessions.model import RunNote, Session
@@ -53,7 +56,7 @@ def session_shape(
     cost: Cost | None = None,
     running: int | None = None,
     simulated: frozenset[str] | None = None,
-) -> dict[str, Any]:
+) -> SessionFacts:
     """One session as the panels show it.
 
     Parameters
@@ -91,7 +94,12 @@ def session_shape(
         "host": clean(session.host),
         "port": session.port or None,
         "usd_h": _finite(session.hourly),
-        "cost": {key: _finite(value) for key, value in spent.data().items()},
+        "cost": {
+            "gpu": _finite(spent.gpu),
+            "disk": _finite(spent.disk),
+            "bandwidth": _finite(spent.bandwidth),
+            "total": _finite(spent.total),
+        },
         "lease": _lease(session, spent, active, at),
         "created": _finite(session.created) or None,
         "ready": _finite(session.ready),
@@ -101,7 +109,7 @@ def session_shape(
     }
 
 
-def session_shapes(ledger: Ledger, *, alive: bool = True, now: float | None = None) -> list[dict[str, Any]]:
+def session_shapes(ledger: Ledger, *, alive: bool = True, now: float | None = None) -> list[SessionFacts]:
     """All sessions (the live ones, with `alive`), in the order in which they began."""
     at = time.time() if now is None else now
     costs, simulated = ledger.costs(at), _simulated()
@@ -143,7 +151,7 @@ def _simulated() -> frozenset[str]:
     return frozenset(paths.simulation() or ())
 
 
-def _lease(session: Session, cost: Cost, running: int, now: float) -> dict[str, Any]:
+def _lease(session: Session, cost: Cost, running: int, now: float) -> Lease:
     lease = session.lease
     stands = standing(replace(session, lease=replace(lease, idle_s=None)) if running else session, cost, now)
     idle_ends = None
@@ -191,7 +199,7 @@ def offer_key(offer: Offer) -> str:
 
 def offer_shape(
     offer: Offer, *, hours: float, disk_gb: float = 0.0, up_gb: float = 0.0, down_gb: float = 0.0
-) -> dict[str, Any]:
+) -> OfferShape:
     """One offer as the picker shows it, priced for `hours` with disk and traffic (GB)."""
     from gpunb.offers.pricing import Terms
     from gpunb.offers.rank import rank
@@ -200,7 +208,7 @@ def offer_shape(
     return ranked_shape(rank([offer], terms)[0])
 
 
-def ranked_shape(row: Ranked) -> dict[str, Any]:
+def ranked_shape(row: Ranked) -> OfferShape:
     """The same of an offer that has been ranked.
 
     ``usd_h`` is an hour with the disk; ``parts`` add up to ``total_usd``, what all hours cost
@@ -238,7 +246,7 @@ def ranked_shape(row: Ranked) -> dict[str, Any]:
     }
 
 
-def facets(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def facets(rows: Iterable[Mapping[str, Any]]) -> Facets:
     """How many of `rows` (offer shapes) have which value, the most frequent first."""
     kept = list(rows)
     out: dict[str, list[dict[str, Any]]] = {}
@@ -246,7 +254,7 @@ def facets(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]
         counts = Counter(row[name] for row in kept if row[name] is not None)
         ordered = sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0])))
         out[name] = [{"value": value, "count": count} for value, count in ordered]
-    return out
+    return cast("Facets", out)
 
 
 # -- runs --------------------------------------------------------------------------------------
@@ -259,7 +267,7 @@ def run_shape(
     session_name: str = "",
     exit_code: int | None = None,
     now: float | None = None,
-) -> dict[str, Any]:
+) -> Run:
     """One run; ``usd`` is what its machine cost while it executed, None without `cost`."""
     at = time.time() if now is None else now
     seconds = None
@@ -281,7 +289,7 @@ def run_shape(
     }
 
 
-def run_shapes(notes: Sequence[RunNote], names: Mapping[str, str]) -> list[dict[str, Any]]:
+def run_shapes(notes: Sequence[RunNote], names: Mapping[str, str]) -> list[Run]:
     """Several runs, without what they cost; `names` are the sessions' names by id."""
     return [run_shape(one, session_name=names.get(one.session_id, "")) for one in notes]
 

@@ -15,6 +15,7 @@ from gpunb.units import bytes_text, duration_text, files_text, hourly_text, mone
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
+    from gpunb.presentation.rows import SessionShown
     from gpunb.sessions.model import Event
 
 __all__ = ["command"]
@@ -90,12 +91,14 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
         rows.append([time.strftime("%H:%M:%S", time.localtime(event.at)), change, _detail(event)])
     if rows:
         blocks.append(Table([">at", "what", "detail"], rows))
-    data = views.session_data(session, cost, running, now)
-    data["runs"] = [{"id": run.id, "kind": run.kind, "name": run.name, "state": run.state} for run in runs]
-    data["events"] = [
-        {"at": event.at, "kind": event.kind, "old": event.old, "new": event.new, "detail": event.detail}
-        for event in history
-    ]
+    data: SessionShown = {
+        **views.session_data(session, cost, running, now),
+        "runs": [{"id": run.id, "kind": run.kind, "name": run.name, "state": run.state} for run in runs],
+        "events": [
+            {"at": event.at, "kind": event.kind, "old": event.old, "new": event.new, "detail": event.detail}
+            for event in history
+        ],
+    }
     return Result(data, *blocks)
 
 

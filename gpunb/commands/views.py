@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from gpunb.commands.result import Cell, Fields, Note, Table
 from gpunb.presentation.columns import Column
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gpunb.commands.result import Block
+    from gpunb.presentation import models
+    from gpunb.presentation.rows import Left, SessionRow
     from gpunb.sessions.model import Cost, IdleVolume, Orphan, Receipt, RunNote, Session, Silence
 
 __all__ = [
     "ENDED_BY",
     "ago",
+    "dollars",
     "lease_cells",
     "left",
     "machine",
@@ -113,7 +116,7 @@ def trust_cell(trust: str) -> Cell:
     return Cell(trust, "warn" if trust == "stranger" else "dim")
 
 
-def left(session: Session, cost: Cost, running: int, now: float) -> dict[str, float | None]:
+def left(session: Session, cost: Cost, running: int, now: float) -> Left:
     """What is left of the lease: seconds to the deadline, idle seconds, dollars. None is no limit."""
     lease = session.lease
     since = session.last_activity or session.ready or session.created
@@ -148,19 +151,25 @@ def lease_cells(session: Session, cost: Cost, running: int, now: float) -> list[
     return out
 
 
-def session_data(session: Session, cost: Cost, running: Sequence[RunNote], now: float) -> dict[str, Any]:
+def dollars(cost: Cost) -> models.Cost:
+    """A cost as plain values."""
+    return {"gpu": cost.gpu, "disk": cost.disk, "bandwidth": cost.bandwidth, "total": cost.total}
+
+
+def session_data(session: Session, cost: Cost, running: Sequence[RunNote], now: float) -> SessionRow:
     """A session as plain values, for ``--json``."""
     keep = asdict(session)
     keep.pop("offer")
-    return {
+    row = {
         **keep,
         "state": session.state.value,
-        "cost": cost.data(),
+        "cost": dollars(cost),
         "usd_h_now": session.hourly,
         "left": left(session, cost, sum(run.active for run in running), now) if session.alive else None,
         "running": [asdict(run) for run in running],
         "alarm": session.alarm,
     }
+    return cast("SessionRow", row)
 
 
 def hardware_rows(session: Session) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +17,7 @@ from gpunb.units import price_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
+    from gpunb.presentation.rows import VolumeRow
     from gpunb.providers import Provider, Volume
 
 __all__ = ["command"]
@@ -175,7 +176,7 @@ def _delete(context: Context, found: list[tuple[Provider, Volume]], ident: str, 
     return Result({"deleted": True, **_data(context, volume)}, Note(text, "ok"))
 
 
-def _data(context: Context, volume: Volume) -> dict[str, Any]:
+def _data(context: Context, volume: Volume) -> VolumeRow:
     from gpunb.sessions.volumes import is_ours, short
 
     return {

@@ -15,6 +15,7 @@ from gpunb.sessions.model import SessionState, machine
 
 if TYPE_CHECKING:
     from gpunb.offers import Ranked
+    from gpunb.presentation import api, models
     from gpunb.server.hub import Hub
     from gpunb.server.jobs import Job
     from gpunb.services.confirmations import Question
@@ -37,7 +38,7 @@ _MODELS: dict[str, type[bodies.Body]] = {
 # -- confirmation ------------------------------------------------------------------------------
 
 
-def confirm(hub: Hub, user: str, raw: dict[str, Any]) -> dict[str, Any]:
+def confirm(hub: Hub, user: str, raw: dict[str, Any]) -> api.Question:
     """What an action would cost, and a token for exactly that.
 
     Raises
@@ -151,7 +152,7 @@ def rent(hub: Hub, user: str, body: bodies.Rent) -> Job:
     return hub.jobs.begin("rent", None, title, work, join=False)
 
 
-def extend(hub: Hub, user: str, ident: str, body: bodies.Extend) -> dict[str, Any]:
+def extend(hub: Hub, user: str, ident: str, body: bodies.Extend) -> models.Session:
     """Give a session another lease, here and on its host."""
     ledger = hub.ledger()
     session = exactly(ledger, ident)
@@ -172,7 +173,7 @@ def begin(hub: Hub, user: str, kind: str, ident: str, body: bodies.Stop) -> Job:
     hub.tokens.use(body.token, user, kind, {"session": session.id, **body.arguments()})
     save = body.save if isinstance(body, bodies.Down) else True
 
-    def work(job: Job) -> dict[str, Any] | None:
+    def work(job: Job) -> models.Receipt | None:
         with JobLedger.of(job) as own:
             provider = hub.context(job, own).provider(session.provider)
             if kind == "stop":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gpunb import errors, log
 from gpunb.commands.result import clean
 from gpunb.errors import ConfirmationNeeded, ConfirmationRefused
+
+if TYPE_CHECKING:
+    from gpunb.presentation.api import Problem
 
 __all__ = [
     "Busy",
@@ -67,7 +70,7 @@ def status_of(err: BaseException) -> int:
     return next((code for kind, code in _STATUS if isinstance(err, kind)), 500)
 
 
-def error_body(err: BaseException) -> dict[str, Any]:
+def error_body(err: BaseException) -> Problem:
     """``{"message", "reason", "hint", "bill"}``; text of strangers is cleaned, keys are hidden."""
     if isinstance(err, errors.GpunbError):
         return {

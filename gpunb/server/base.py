@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from http.cookies import Morsel  # noqa: F401 - tornado's annotations name it
 
+    from gpunb.presentation.api import Problem
     from gpunb.server.hub import Hub
     from gpunb.server.pool import Pool
 
@@ -87,7 +88,7 @@ class Handler(APIHandler):
             said = getattr(err, "log_message", None) or getattr(err, "reason", None) or ""
             word = _STATUS_WORDS.get(status_code, "HttpError")
             said = str(said).replace("%%", "%")
-            body = {"message": clean(said or word), "reason": word, "hint": None, "bill": None}
+            body: Problem = {"message": clean(said or word), "reason": word, "hint": None, "bill": None}
         else:
             body = error_body(err)
             status_code = status_of(err)

@@ -25,6 +25,10 @@ Idle = Annotated[float, Field(ge=60, le=8784 * 3600)]
 Dollars = Annotated[float, Field(gt=0, le=1e9)]
 Gigabytes = Annotated[float, Field(ge=0, le=1e6)]
 Name = Annotated[str, Field(max_length=64)]
+Word = Annotated[str, Field(max_length=64)]
+Path = Annotated[str, Field(min_length=1, max_length=4096)]
+Token = Annotated[str, Field(max_length=200)]
+_SETTING = "null or left out: the setting"
 
 
 class Body(BaseModel):
@@ -44,40 +48,49 @@ class Empty(Body):
 class Offers(Body):
     """What to search."""
 
-    query: Annotated[str, Field(max_length=2000)] = ""
-    gpu: Annotated[str, Field(max_length=200)] = ""
-    hours: Hours | None = None
-    disk_gb: Gigabytes | None = None
-    clouds: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=64)] = []
-    rental: Literal["on-demand", "spot", "reserved"] = "on-demand"
+    query: Annotated[
+        str, Field(max_length=2000, description="as `gpunb offers` takes it: vram >= 80 and country in EU")
+    ] = ""
+    gpu: Annotated[str, Field(max_length=200, description="models, with commas")] = ""
+    hours: Annotated[Hours | None, Field(description=_SETTING)] = None
+    disk_gb: Annotated[Gigabytes | None, Field(description=_SETTING)] = None
+    clouds: Annotated[
+        list[Word], Field(max_length=64, description=f"{_SETTING}; `all` is every installed one")
+    ] = []
+    rental: Annotated[
+        Literal["on-demand", "spot", "reserved"],
+        Field(
+            description="spot: may be taken back, cheaper; reserved: paid ahead for a month or more",
+        ),
+    ] = "on-demand"
     limit: Annotated[int, Field(ge=1, le=20_000)] = 10_000
 
 
 class Rent(Body):
     """What to rent, and until when."""
 
-    offer: Annotated[str, Field(min_length=1, max_length=400)]
+    offer: Annotated[str, Field(min_length=1, max_length=400, description="the offer's key")]
     hours: Hours
-    idle_s: Idle | None = None
-    budget_usd: Dollars | None = None
-    disk_gb: Gigabytes | None = None
+    idle_s: Annotated[Idle | None, Field(description=_SETTING)] = None
+    budget_usd: Annotated[Dollars | None, Field(description=_SETTING)] = None
+    disk_gb: Annotated[Gigabytes | None, Field(description="null or left out: as searched")] = None
     name: Name | None = None
-    token: Annotated[str, Field(max_length=200)] | None = None
+    token: Token | None = None
 
 
 class Extend(Body):
     """What to give a session more of."""
 
-    hours: Hours | None = None
+    hours: Annotated[Hours | None, Field(description="added to the deadline")] = None
     idle_s: Idle | None = None
-    budget_usd: Dollars | None = None
-    token: Annotated[str, Field(max_length=200)] | None = None
+    budget_usd: Annotated[Dollars | None, Field(description="the new budget for all of it")] = None
+    token: Token | None = None
 
 
 class Stop(Body):
     """Nothing but the token."""
 
-    token: Annotated[str, Field(max_length=200)] | None = None
+    token: Token | None = None
 
 
 class Start(Stop):
@@ -87,7 +100,7 @@ class Start(Stop):
 class Down(Stop):
     """Whether to bring files back first."""
 
-    save: bool = True
+    save: Annotated[bool, Field(description="bring back first what --save asked for")] = True
 
 
 class Confirm(BaseModel):
@@ -102,15 +115,15 @@ class Confirm(BaseModel):
 class Transfer(Body):
     """Two sides, one of them on the host."""
 
-    source: Annotated[str, Field(min_length=1, max_length=4096)]
-    target: Annotated[str, Field(min_length=1, max_length=4096)]
+    source: Annotated[Path, Field(description="one of the two begins with a colon: that one is on the host")]
+    target: Annotated[Path, Field(description="the other is on the server, from its root folder")]
     dry_run: bool = False
 
 
 class Rename(Body):
     """Another path on the host."""
 
-    to: Annotated[str, Field(min_length=1, max_length=4096)]
+    to: Annotated[Path, Field(description="the new path")]
 
 
 class Port(Body):
@@ -129,11 +142,9 @@ class Login(Body):
 class SettingsPatch(Body):
     """Settings to write; null takes one out of the file. What they may be, `gpunb.settings` says."""
 
-    clouds: (
-        Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=64)] | None
-    ) = None
+    clouds: Annotated[list[Word], Field(min_length=1, max_length=64)] | None = None
     hours: float | str | None = None
-    idle: str | None = None
+    idle: Annotated[str | None, Field(description="15m, 2h")] = None
     budget: float | str | None = None
     disk_gb: float | None = None
     python: Annotated[str, Field(max_length=4096)] | None = None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gpunb import __version__
 from gpunb.server import API
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from gpunb.presentation import api
 
 __all__ = ["Client", "Feed"]
 
@@ -82,9 +84,9 @@ class Feed:
         Makes what a client begins with; called in the loop.
     """
 
-    def __init__(self, snapshot: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+    def __init__(self, snapshot: Callable[[], Awaitable[api.Snapshot]]) -> None:
         self.snapshot = snapshot
-        self.notices: deque[dict[str, Any]] = deque(maxlen=NOTICES)
+        self.notices: deque[api.Notice] = deque(maxlen=NOTICES)
         self._clients: set[Client] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._named = 0
@@ -111,10 +113,10 @@ class Feed:
         for client in list(self._clients):
             self.leave(client)
 
-    def publish(self, kind: str, data: dict[str, Any]) -> None:
+    def publish(self, kind: str, data: Mapping[str, Any]) -> None:
         """Tell everybody; from any thread."""
         if kind == "notice":
-            self.notices.append(data)
+            self.notices.append(cast("api.Notice", data))
         loop = self._loop
         if not self._clients or loop is None:
             return
@@ -139,5 +141,5 @@ class Feed:
             client.put(kind, name, text)
 
 
-def _encode(data: dict[str, Any]) -> str:
+def _encode(data: Mapping[str, Any]) -> str:
     return json.dumps(data, separators=(",", ":"), allow_nan=False)

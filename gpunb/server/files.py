@@ -17,6 +17,7 @@ from gpunb.server.work import exactly
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from gpunb.presentation import api
     from gpunb.server.hub import Hub
     from gpunb.sessions.filesystem import GpuFileSystem
 
@@ -184,18 +185,18 @@ def _own(given: str | None) -> str:
     return path
 
 
-def _make(hub: Hub, ident: str, path: str) -> dict[str, Any]:
+def _make(hub: Hub, ident: str, path: str) -> api.Place:
     _files().mkdir(_free(hub, ident, path))
     return {"path": path}
 
 
-def _rename(hub: Hub, ident: str, path: str, to: str) -> dict[str, Any]:
+def _rename(hub: Hub, ident: str, path: str, to: str) -> api.Place:
     place, goal = _place(hub, ident, path), _free(hub, ident, to)
     _files().mv(place, goal, recursive=True)
     return {"path": to}
 
 
-def _delete(hub: Hub, ident: str, path: str) -> dict[str, Any]:
+def _delete(hub: Hub, ident: str, path: str) -> api.Place:
     _files().rm(_place(hub, ident, path), recursive=True)
     return {"path": path}
 
@@ -220,11 +221,11 @@ def _place(hub: Hub, ident: str, path: str) -> str:
     return f"{session.id}/{path}"
 
 
-def _list(hub: Hub, ident: str, path: str) -> dict[str, Any]:
+def _list(hub: Hub, ident: str, path: str) -> api.Files:
     place = _place(hub, ident, path)
     rows = _files().ls(place, detail=True)
     base = path.rstrip("/")
-    entries = []
+    entries: list[api.FileEntry] = []
     for row in rows[:ENTRIES]:
         name = str(row["name"]).rstrip("/").rpartition("/")[2]
         whole = f"{base}/{name}" if base or path.startswith("/") else name

@@ -15,6 +15,7 @@ from gpunb.server.work import JobLedger, exactly
 from gpunb.sessions import ports
 
 if TYPE_CHECKING:
+    from gpunb.presentation import models
     from gpunb.server.hub import Hub
     from gpunb.server.jobs import Job
     from gpunb.sessions.model import Session
@@ -138,7 +139,7 @@ def _close(hub: Hub, ident: str, port: int) -> dict[str, Any]:
     return _ports(hub, session.id)
 
 
-def _telemetry(hub: Hub, ident: str, seconds: int) -> dict[str, Any]:
+def _telemetry(hub: Hub, ident: str, seconds: int) -> models.Telemetry:
     session = _up(hub, ident)
     return hub.loads.asked(session, hub.context().agent(session), seconds)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gpunb.offers import Ranked
+    from gpunb.presentation import api, models
     from gpunb.server.jobs import Job
 
 __all__ = ["Hub"]
@@ -139,11 +140,11 @@ class Hub:
 
     # -- events
 
-    async def snapshot(self) -> dict[str, Any]:
+    async def snapshot(self) -> api.Snapshot:
         """What a new client begins with."""
         return await self.quick.run(self._snapshot)
 
-    def _snapshot(self) -> dict[str, Any]:
+    def _snapshot(self) -> api.Snapshot:
         try:
             ledger = self.ledger()
             sessions = shown.sessions_now(ledger, self.loads.latest())
@@ -160,13 +161,12 @@ class Hub:
             from gpunb.server.watch import notice
 
             log.get(__name__).warning("no snapshot: %s", err.message)
-            nobody = {"alive": False, "here": False, "kind": None, "pid": None, "heartbeat": None}
             return {
                 "sessions": [],
                 "jobs": self.jobs.listed(),
                 "transfers": [],
                 "cost": shown.cost_now([]),
-                "supervisor": {**nobody, "error": err.message},
+                "supervisor": shown.nobody(err.message),
                 "found": {"orphans": [], "unknown": []},
                 "notices": [*self.feed.notices, notice("bad", err.message)],
             }
@@ -180,7 +180,7 @@ class Hub:
         if job.over.is_set():
             self.watcher.hurry()
 
-    def _load_changed(self, session_id: str, sample: dict[str, Any]) -> None:
+    def _load_changed(self, session_id: str, sample: models.Sample) -> None:
         self.feed.publish("telemetry", {"session": session_id, "sample": sample})
 
     def _run_ended(self, head: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from gpunb.errors import Cancelled
 from gpunb.server.answers import Busy, UnknownJob, error_body
 
 if TYPE_CHECKING:
+    from gpunb.presentation import api
     from gpunb.sessions.model import Clock
 
 __all__ = ["Job", "Jobs"]
@@ -43,7 +44,7 @@ class Job:
         self.total: float | None = None
         self.unit = ""
         self.says = ""
-        self.error: dict[str, Any] | None = None
+        self.error: api.Problem | None = None
         self.result: dict[str, Any] | None = None
         self.started = time.time()
         self.ended: float | None = None
@@ -141,7 +142,7 @@ class Job:
         self._told = time.monotonic()
         self._tell(self)
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> api.Job:
         """As the browser gets it."""
         return {
             "id": self.id,
@@ -213,7 +214,7 @@ class Jobs:
             raise UnknownJob(msg, hint="GET sessions shows how the sessions stand")
         return found
 
-    def listed(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[api.Job]:
         """All, newest first."""
         with self._lock:
             found = list(self._jobs.values())

@@ -14,6 +14,7 @@ from gpunb.sessions.model import SessionState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from gpunb.presentation import models
     from gpunb.remote import AgentClient
     from gpunb.sessions.model import Session
 
@@ -28,15 +29,15 @@ class Loads:
     """The latest sample of each session. `tell` gets each new one, `ended` a run that ended on a host."""
 
     def __init__(
-        self, tell: Callable[[str, dict[str, Any]], None], ended: Callable[[Mapping[str, Any]], None]
+        self, tell: Callable[[str, models.Sample], None], ended: Callable[[Mapping[str, Any]], None]
     ) -> None:
         self._tell = tell
         self._ended = ended
-        self._latest: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._latest: dict[str, tuple[float, models.Sample]] = {}
         self._heard: dict[str, tuple[AgentClient, Callable[[], None]]] = {}
         self._lock = threading.Lock()
 
-    def latest(self) -> dict[str, dict[str, Any]]:
+    def latest(self) -> dict[str, models.Sample]:
         """By session id, without what is old."""
         since = time.monotonic() - FRESH_S
         return {key: value for key, (at, value) in list(self._latest.items()) if at >= since}
@@ -82,7 +83,7 @@ class Loads:
         self._latest[session_id] = (time.monotonic(), found)
         self._tell(session_id, found)
 
-    def asked(self, session: Session, client: AgentClient, seconds: int) -> dict[str, Any]:
+    def asked(self, session: Session, client: AgentClient, seconds: int) -> models.Telemetry:
         """The host's last `seconds` as series, asked of it now; it tells more often for a while.
 
         Raises
@@ -105,14 +106,15 @@ class Loads:
         return series(session.id, rows)
 
 
-def series(session_id: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def series(session_id: str, rows: list[models.Sample]) -> models.Telemetry:
     """Samples as one list each."""
     step = max(1, -(-len(rows) // POINTS))
     rows = rows[::-1][::step][::-1]
     count = max((len(row["gpus"]) for row in rows), default=0)
 
-    def gpu(row: dict[str, Any], index: int) -> dict[str, Any]:
-        return row["gpus"][index] if index < len(row["gpus"]) else {"util": None, "memory": None}
+    def gpu(row: models.Sample, index: int) -> models.Gpu:
+        none: models.Gpu = {"name": "", "util": None, "memory": None, "temp": None, "power": None}
+        return row["gpus"][index] if index < len(row["gpus"]) else none
 
     return {
         "session": session_id,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gpunb.commands import views
 from gpunb.commands.result import clean
 from gpunb.server import bodies, shown
 from gpunb.server.base import Handler, authorized, guarded
 
 if TYPE_CHECKING:
+    from gpunb.presentation import api, models
     from gpunb.server.hub import Hub
     from gpunb.sessions.spending import Spent
 
@@ -40,7 +42,7 @@ class Receipts(Handler):
         await self.answer(self.hub.quick, _receipts, self.hub, limit)
 
 
-def _cost(hub: Hub, by: str, days: int) -> dict[str, Any]:
+def _cost(hub: Hub, by: str, days: int) -> api.Costs:
     from gpunb.sessions import spending
 
     ledger = hub.ledger()
@@ -51,7 +53,7 @@ def _cost(hub: Hub, by: str, days: int) -> dict[str, Any]:
     elif by == "day":
         sessions = [one.session for one in rows]
         found = [
-            {"key": day, "label": day, "cost": cost.data()}
+            {"key": day, "label": day, "cost": views.dollars(cost)}
             for day, cost in spending.by_day(ledger, sessions, since=begin)
         ]
     else:
@@ -59,24 +61,24 @@ def _cost(hub: Hub, by: str, days: int) -> dict[str, Any]:
             _cloud(name, [one for one in rows if one.session.provider == name])
             for name in sorted({one.session.provider for one in rows})
         ]
-    total = spending.added(one.cost for one in rows).data()
+    total = views.dollars(spending.added(one.cost for one in rows))
     usd_h = math.fsum(one.hourly for one in ledger.sessions())
     return {"by": by, "rows": found, "total": total, "usd_h": round(usd_h, 6)}
 
 
-def _session(one: Spent) -> dict[str, Any]:
+def _session(one: Spent) -> api.CostRow:
     return {
         "key": one.session.id,
         "label": clean(one.session.name),
         "provider": one.session.provider,
         "state": one.session.state.value,
         "seconds": one.seconds,
-        "cost": one.cost.data(),
+        "cost": views.dollars(one.cost),
         "provider_usd": one.provider_usd,
     }
 
 
-def _cloud(name: str, rows: list[Spent]) -> dict[str, Any]:
+def _cloud(name: str, rows: list[Spent]) -> api.CostRow:
     from gpunb.sessions import spending
 
     said = [one.provider_usd for one in rows if one.provider_usd is not None]
@@ -84,12 +86,12 @@ def _cloud(name: str, rows: list[Spent]) -> dict[str, Any]:
         "key": name,
         "label": name,
         "provider": name,
-        "cost": spending.added(one.cost for one in rows).data(),
+        "cost": views.dollars(spending.added(one.cost for one in rows)),
         "provider_usd": math.fsum(said) if said else None,
     }
 
 
-def _receipts(hub: Hub, limit: int) -> dict[str, Any]:
+def _receipts(hub: Hub, limit: int) -> dict[str, list[models.Receipt]]:
     return {"receipts": [shown.receipt(one) for one in hub.ledger().receipts(limit)]}
 
 

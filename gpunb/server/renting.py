@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gpunb.offers.search import Answer
+    from gpunb.presentation import api
     from gpunb.server.hub import Hub
 
 __all__ = ["ROUTES"]
@@ -54,7 +55,7 @@ class Rent(Handler):
         self.send({"job": job.data()})
 
 
-def search(hub: Hub, body: bodies.Offers) -> dict[str, Any]:
+def search(hub: Hub, body: bodies.Offers) -> api.Offers:
     """The offers of all clouds that answer; those that don't are named, each with its reason."""
     from gpunb.offers import query_from_flags
     from gpunb.offers import search as ask
@@ -66,7 +67,7 @@ def search(hub: Hub, body: bodies.Offers) -> dict[str, Any]:
     flags: dict[str, Any] = {"gpu": (body.gpu,)} if body.gpu.strip() else {}
     flags |= {"spot": body.rental == "spot", "reserved": body.rental == "reserved"}
     wanted = query_from_flags(body.query, hours=hours, disk=disk, limit=body.limit, **flags)
-    failed: list[dict[str, Any]] = []
+    failed: list[api.CloudFailure] = []
     providers = {}
     for name in market.clouds(context, body.clouds):
         with _noted(failed, name):
@@ -88,20 +89,20 @@ def search(hub: Hub, body: bodies.Offers) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _noted(failed: list[dict[str, Any]], name: str) -> Iterator[None]:
+def _noted(failed: list[api.CloudFailure], name: str) -> Iterator[None]:
     try:
         yield
     except GpunbError as err:
         failed.append(_failed(name, name, err))
 
 
-def _answer(one: Answer, titles: dict[str, str]) -> dict[str, Any]:
+def _answer(one: Answer, titles: dict[str, str]) -> api.CloudFailure:
     err = one.error
     assert err is not None  # noqa: S101 - it is one of those that failed
     return _failed(one.provider, titles.get(one.provider, one.provider), err)
 
 
-def _failed(name: str, title: str, err: GpunbError) -> dict[str, Any]:
+def _failed(name: str, title: str, err: GpunbError) -> api.CloudFailure:
     body = error_body(err)
     return {
         "provider": name,

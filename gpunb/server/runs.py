@@ -21,6 +21,7 @@ from gpunb.text import Escapes, plain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gpunb.presentation import api, models
     from gpunb.remote import AgentClient, RunHandle, RunInfo
     from gpunb.server.hub import Hub
     from gpunb.sessions.model import RunNote, Session
@@ -90,7 +91,7 @@ class Interrupt(Handler):
         await self.answer(self.hub.hosts, _end, self.hub, ident, "interrupt")
 
 
-def _list(hub: Hub, ident: str, limit: int) -> dict[str, Any]:
+def _list(hub: Hub, ident: str, limit: int) -> dict[str, list[models.Run]]:
     context = hub.context()
     session = exactly(context.ledger, ident)
     notes = context.ledger.runs(session.id, limit)
@@ -120,7 +121,7 @@ def _asked(hub: Hub, session: Session, run_id: str) -> tuple[AgentClient, RunInf
     return client, info
 
 
-def _one(hub: Hub, ident: str) -> dict[str, Any]:
+def _one(hub: Hub, ident: str) -> models.Run:
     note, session = _found(hub, ident)
     code = None
     with suppress(GpunbError):
@@ -131,7 +132,7 @@ def _one(hub: Hub, ident: str) -> dict[str, Any]:
     return shown.run(hub.ledger(), note, session, code)
 
 
-def _end(hub: Hub, ident: str, how: str) -> dict[str, Any]:
+def _end(hub: Hub, ident: str, how: str) -> models.Run:
     note, session = _found(hub, ident)
     client, info = _asked(hub, session, note.id)
     if not info.over:
@@ -143,7 +144,7 @@ def _end(hub: Hub, ident: str, how: str) -> dict[str, Any]:
     return _one(hub, ident)
 
 
-def _log(hub: Hub, ident: str, after: int, limit: int) -> dict[str, Any]:
+def _log(hub: Hub, ident: str, after: int, limit: int) -> api.Log:
     note, session = _found(hub, ident)
     client, info = _asked(hub, session, note.id)
     sink = _Records()
@@ -166,7 +167,7 @@ def _log(hub: Hub, ident: str, after: int, limit: int) -> dict[str, Any]:
     }
 
 
-def _text(records: list[dict[str, Any]], made: Callable[[str], str]) -> str:
+def _text(records: list[api.LogRecord], made: Callable[[str], str]) -> str:
     """The output as one text, each record's as `made` makes it; overwritten lines as they ended."""
     text = KeptText()
     for one in records:
@@ -201,7 +202,7 @@ class _Records:
     """A sink that keeps what it is given, as numbered texts."""
 
     def __init__(self) -> None:
-        self.records: list[dict[str, Any]] = []
+        self.records: list[api.LogRecord] = []
         self.number = 0
         self.size = 0
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gpunb.commands.result import clean
 from gpunb.server import acting, bodies, shown
 from gpunb.server.base import Handler, authorized, guarded
 from gpunb.server.work import exactly
+
+if TYPE_CHECKING:
+    from gpunb.presentation import models
 
 __all__ = ["ROUTES"]
 
@@ -24,7 +27,7 @@ class Sessions(Handler):
         alive = bodies.word("all", self.query("all"), ("0", "1")) == "0"
         await self.answer(self.hub.quick, self._list, alive)
 
-    def _list(self, alive: bool) -> dict[str, Any]:  # noqa: FBT001
+    def _list(self, alive: bool) -> dict[str, list[models.Session]]:  # noqa: FBT001
         return {"sessions": shown.sessions_now(self.hub.ledger(), self.hub.loads.latest(), alive=alive)}
 
 
@@ -37,16 +40,15 @@ class Session(Handler):
         """One, with its history."""
         await self.answer(self.hub.quick, self._whole, ident)
 
-    def _whole(self, ident: str) -> dict[str, Any]:
+    def _whole(self, ident: str) -> models.SessionWhole:
         ledger = self.hub.ledger()
         session = exactly(ledger, ident)
-        events = [
+        events: list[models.SessionEvent] = [
             {"at": one.at, "kind": clean(one.kind), "state": one.new, "detail": clean(one.detail)}
             for one in ledger.events(session.id)
         ]
-        return shown.session_now(ledger, session, self.hub.loads.latest().get(session.id)) | {
-            "events": events
-        }
+        now = shown.session_now(ledger, session, self.hub.loads.latest().get(session.id))
+        return {**now, "events": events}
 
 
 class Extend(Handler):

@@ -14,6 +14,7 @@ from gpunb.server import API, bodies, shown
 from gpunb.server.base import Handler, authorized, guarded
 
 if TYPE_CHECKING:
+    from gpunb.presentation import api
     from gpunb.server.hub import Hub
 
 __all__ = ["ROUTES"]
@@ -81,9 +82,9 @@ class Login(Handler):
         await self.answer(self.hub.asking, _login, self.hub, bodies.parse(bodies.Login, raw))
 
 
-def _status(hub: Hub, user: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"orphans": [], "unknown": []}
-    watching: dict[str, Any] = {"alive": False, "here": False, "kind": None, "pid": None, "heartbeat": None}
+def _status(hub: Hub, user: str) -> api.Status:
+    found: api.Found = {"orphans": [], "unknown": []}
+    watching = shown.nobody()
     try:
         ledger = hub.ledger()
         found = shown.found(ledger)
@@ -101,7 +102,7 @@ def _status(hub: Hub, user: str) -> dict[str, Any]:
     }
 
 
-def _clouds() -> list[dict[str, Any]]:
+def _clouds() -> list[api.CloudInfo]:
     from gpunb.providers import keys, names
 
     found = settings.load()
@@ -109,7 +110,7 @@ def _clouds() -> list[dict[str, Any]]:
     return [_cloud(name, found, asked=name in asked) for name in names()]
 
 
-def _cloud(name: str, found: settings.Settings, *, asked: bool) -> dict[str, Any]:
+def _cloud(name: str, found: settings.Settings, *, asked: bool) -> api.CloudInfo:
     from gpunb.providers import keys, provider_class
 
     title, needs, can = name, True, []
@@ -132,7 +133,7 @@ def _cloud(name: str, found: settings.Settings, *, asked: bool) -> dict[str, Any
     }
 
 
-def _settings() -> dict[str, Any]:
+def _settings() -> api.Settings:
     about = {name: field.description or "" for name, field in settings.Settings.model_fields.items()}
     own = str(paths.config_file())
     rows = [row for row in settings.origins() if not _secret(row.key)]
@@ -167,7 +168,7 @@ def _plain(value: Any) -> Any:
     return clean(log.redact(str(value)))
 
 
-def _login(hub: Hub, body: bodies.Login) -> dict[str, Any]:
+def _login(hub: Hub, body: bodies.Login) -> api.LoggedIn:
     from pydantic import SecretStr
 
     from gpunb.commands.login import with_key

@@ -6,7 +6,7 @@ import math
 import os
 import platform
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gpunb.commands import views
 from gpunb.commands.result import clean
@@ -18,6 +18,7 @@ from gpunb.sessions.model import OVER, SessionState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from gpunb.presentation import api, models
     from gpunb.providers import Provider
     from gpunb.sessions.ledger import Ledger
     from gpunb.sessions.model import Receipt, RunNote, Session, Transfer
@@ -41,14 +42,14 @@ GPUS_MOST = 64
 _S = SessionState
 
 
-def session_now(ledger: Ledger, session: Session, load: Mapping[str, Any] | None) -> dict[str, Any]:
+def session_now(ledger: Ledger, session: Session, load: models.Sample | None) -> models.Session:
     """A session with its ports, its load, and what can be done with it."""
     return _with(session_shape(ledger, session), session, load)
 
 
 def sessions_now(
-    ledger: Ledger, loads: Mapping[str, Mapping[str, Any]], *, alive: bool = True
-) -> list[dict[str, Any]]:
+    ledger: Ledger, loads: Mapping[str, models.Sample], *, alive: bool = True
+) -> list[models.Session]:
     """All of them."""
     by_id = {one.id: one for one in ledger.sessions(alive=False)} if not alive else {}
     by_id.update((one.id, one) for one in ledger.sessions())
@@ -56,9 +57,9 @@ def sessions_now(
     return [_with(one, by_id[one["id"]], loads.get(one["id"])) for one in shapes if one["id"] in by_id]
 
 
-def _with(shape: dict[str, Any], session: Session, load: Mapping[str, Any] | None) -> dict[str, Any]:
+def _with(shape: models.SessionFacts, session: Session, load: models.Sample | None) -> models.Session:
     there = ports_of(session.id) if session.alive else []
-    return shape | {"ports": there, "load": load if session.alive else None, "can": can(session)}
+    return {**shape, "ports": there, "load": load if session.alive else None, "can": can(session)}
 
 
 def can(session: Session) -> list[str]:
@@ -91,7 +92,7 @@ def capabilities(name: str) -> list[str]:
     return sorted(one.value for one in found.capabilities) if found is not None else []
 
 
-def ports_of(session_id: str) -> list[dict[str, Any]]:
+def ports_of(session_id: str) -> list[models.Port]:
     """The session's forwards, whoever holds them."""
     return [
         {
@@ -106,18 +107,18 @@ def ports_of(session_id: str) -> list[dict[str, Any]]:
     ]
 
 
-def cost_now(sessions: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def cost_now(sessions: Iterable[models.SessionFacts]) -> api.CostNow:
     """What the live sessions (shapes) have cost, and cost an hour."""
     kept = list(sessions)
-    each = {one["id"]: round(one["cost"]["total"], 6) for one in kept}
+    each = {one["id"]: round(one["cost"]["total"] or 0.0, 6) for one in kept}
     return {
-        "usd_h": round(math.fsum(one["usd_h"] for one in kept), 6),
+        "usd_h": round(math.fsum(one["usd_h"] or 0.0 for one in kept), 6),
         "total": round(math.fsum(each.values()), 6),
         "sessions": each,
     }
 
 
-def found(ledger: Ledger) -> dict[str, Any]:
+def found(ledger: Ledger) -> api.Found:
     """What nobody can vouch for: instances of no session, sessions in doubt."""
     orphans = ledger.orphans()
     return {
@@ -140,13 +141,11 @@ def found(ledger: Ledger) -> dict[str, Any]:
     }
 
 
-def supervisor(ledger: Ledger, error: str | None = None) -> dict[str, Any]:
+def supervisor(ledger: Ledger, error: str | None = None) -> api.Supervisor:
     """Who ends sessions whose lease is over."""
     leader = ledger.leader()
     if leader is None:
-        return {
-            "alive": False, "here": False, "kind": None, "pid": None, "heartbeat": None, "error": error
-        }  # fmt: skip
+        return nobody(error)
     host, pid, *_ = [*leader.owner.rsplit("/", 3), "", ""]
     here = host == platform.node() and pid == str(os.getpid())
     return {
@@ -159,7 +158,12 @@ def supervisor(ledger: Ledger, error: str | None = None) -> dict[str, Any]:
     }
 
 
-def transfer(one: Transfer, names: Mapping[str, str]) -> dict[str, Any]:
+def nobody(error: str | None = None) -> api.Supervisor:
+    """Nobody does."""
+    return {"alive": False, "here": False, "kind": None, "pid": None, "heartbeat": None, "error": error}
+
+
+def transfer(one: Transfer, names: Mapping[str, str]) -> models.Transfer:
     """A transfer that the ledger has."""
     return {
         "id": str(one.id),
@@ -175,7 +179,7 @@ def transfer(one: Transfer, names: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def transfers(ledger: Ledger, sessions: Iterable[Session], limit: int = 50) -> list[dict[str, Any]]:
+def transfers(ledger: Ledger, sessions: Iterable[Session], limit: int = 50) -> list[models.Transfer]:
     """The latest transfers of `sessions`, newest first."""
     chosen = list(sessions)
     names = {one.id: one.name for one in chosen}
@@ -184,9 +188,7 @@ def transfers(ledger: Ledger, sessions: Iterable[Session], limit: int = 50) -> l
     return [transfer(row, names) for row in rows[:limit]]
 
 
-def run(
-    ledger: Ledger, note: RunNote, session: Session | None, exit_code: int | None = None
-) -> dict[str, Any]:
+def run(ledger: Ledger, note: RunNote, session: Session | None, exit_code: int | None = None) -> models.Run:
     """A run with what its machine cost meanwhile."""
     if session is None:
         return run_shape(note, exit_code=exit_code)
@@ -199,10 +201,9 @@ def run(
     return run_shape(note, cost, exit_code=exit_code)
 
 
-def receipt(one: Receipt) -> dict[str, Any]:
+def receipt(one: Receipt) -> models.Receipt:
     """A receipt, its texts cleaned."""
-    data: dict[str, Any] = _cleaned(one.data())
-    return data
+    return cast("models.Receipt", _cleaned(one.data()))
 
 
 def _cleaned(value: Any) -> Any:
@@ -217,7 +218,7 @@ def _cleaned(value: Any) -> Any:
     return value
 
 
-def sample(told: Mapping[str, Any]) -> dict[str, Any]:
+def sample(told: Mapping[str, Any]) -> models.Sample:
     """One sample of a host's load, as far as what the host told (a stranger) makes sense."""
     given = told.get("gpus")
     gpus = [one for one in given if isinstance(one, dict)][:GPUS_MOST] if isinstance(given, list) else []

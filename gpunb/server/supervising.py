@@ -13,7 +13,7 @@ from gpunb.sessions import supervisor
 from gpunb.sessions.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from typing import Any
 
@@ -43,7 +43,7 @@ class Host:
     def __init__(
         self,
         provider: Callable[[str], Provider],
-        publish: Callable[[str, dict[str, Any]], None],
+        publish: Callable[[str, Mapping[str, Any]], None],
         *,
         tick_s: float = supervisor.TICK_S,
         renew: Callable[[], object] = lambda: None,

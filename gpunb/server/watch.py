@@ -18,6 +18,7 @@ from gpunb.units import duration_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from gpunb.presentation import api, models
     from gpunb.sessions.ledger import Ledger
     from gpunb.sessions.model import Session
 
@@ -29,7 +30,7 @@ RUNS = 100
 _BY = {"time": "its time", "idle": "its idle time", "money": "its budget"}
 
 
-def notice(tone: str, text: str, session: str | None = None, actions: tuple[str, ...] = ()) -> dict[str, Any]:
+def notice(tone: str, text: str, session: str | None = None, actions: tuple[str, ...] = ()) -> api.Notice:
     """Something to read now."""
     return {"tone": tone, "text": text, "session": session, "actions": list(actions), "at": time.time()}
 
@@ -56,10 +57,10 @@ class Watcher:
     def __init__(
         self,
         ledger: Callable[[], Ledger],
-        publish: Callable[[str, dict[str, Any]], None],
+        publish: Callable[[str, Mapping[str, Any]], None],
         *,
         watched: Callable[[], bool],
-        loads: Callable[[], Mapping[str, Mapping[str, Any]]],
+        loads: Callable[[], Mapping[str, models.Sample]],
         each: Callable[[list[Session]], None],
         always: Callable[[], None],
         error: Callable[[], str | None],
@@ -72,12 +73,12 @@ class Watcher:
         self.always = always
         self.error = error
         self._seen: tuple[Any, ...] = ()
-        self._sessions: dict[str, dict[str, Any]] | None = None
-        self._cost: dict[str, Any] | None = None
+        self._sessions: dict[str, models.Session] | None = None
+        self._cost: api.CostNow | None = None
         self._runs: dict[str, tuple[Any, ...]] = {}
         self._moved: dict[str, float | None] = {}
         self._transfers: dict[str, int] = {}
-        self._supervisor: dict[str, Any] = {}
+        self._supervisor: api.Supervisor | None = None
         self._told = 0.0
         self._halt = threading.Event()
         self._now = threading.Event()
@@ -198,7 +199,7 @@ class Watcher:
 
     def _compare_supervisor(self, ledger: Ledger) -> None:
         found = shown.supervisor(ledger, self.error())
-        if {**found, "heartbeat": 0} != {**self._supervisor, "heartbeat": 0}:
+        if {**found, "heartbeat": 0} != {**(self._supervisor or {}), "heartbeat": 0}:
             self.publish("supervisor", found)
         self._supervisor = found
 

@@ -15,7 +15,7 @@ export function serverArgs(session: Session, args: Record<string, unknown>): Rec
   if (typeof args['hours'] === 'number') known['hours'] = args['hours'];
   if (typeof args['idle_s'] === 'number') known['idle_s'] = args['idle_s'];
   if (typeof args['add_usd'] === 'number') {
-    known['budget_usd'] = (session.lease.budget_usd ?? session.cost.total) + args['add_usd'];
+    known['budget_usd'] = (session.lease.budget_usd ?? session.cost.total ?? 0) + args['add_usd'];
   }
   return known;
 }

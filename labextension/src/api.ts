@@ -3,7 +3,22 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
-import type { FileEntry, Job, Log, Offers, Port, Problem, Question, Receipt, Run, Session, Status, Telemetry } from './types';
+import type {
+  Files,
+  Job,
+  Log,
+  LoggedIn,
+  Offers,
+  OffersBody,
+  Port,
+  Problem,
+  Question,
+  Receipt,
+  Run,
+  Session,
+  Status,
+  Telemetry
+} from './types';
 
 /** What the server said no with; `bill` is what it means for the bill, `hint` what to do. */
 export class ApiError extends Error {
@@ -12,9 +27,9 @@ export class ApiError extends Error {
     problem: Problem
   ) {
     super(problem.message);
-    this.reason = problem.reason ?? '';
-    this.hint = problem.hint ?? null;
-    this.bill = problem.bill ?? null;
+    this.reason = problem.reason;
+    this.hint = problem.hint;
+    this.bill = problem.bill;
   }
 
   readonly reason: string;
@@ -28,6 +43,9 @@ export class ApiError extends Error {
 }
 
 const NO_LINE = 'The line to the Jupyter server broke; what stood on the host stays as it was.';
+
+/** What an answer that is not the extension's own leaves unsaid. */
+const NOTHING = { reason: '', hint: null, bill: null };
 
 const part = (text: string): string => encodeURIComponent(text);
 
@@ -58,7 +76,7 @@ export class Api {
     return (await this.ask<{ jobs: Job[] }>('GET', 'jobs')).jobs;
   }
 
-  offers(terms: { hours?: number; disk_gb?: number; clouds?: string[]; rental?: string }): Promise<Offers> {
+  offers(terms: Partial<OffersBody>): Promise<Offers> {
     return this.ask<Offers>('POST', 'offers', terms);
   }
 
@@ -99,7 +117,7 @@ export class Api {
     return this.ask<Telemetry>('GET', `sessions/${part(session)}/telemetry`);
   }
 
-  files(session: string, path: string): Promise<{ path: string; entries: FileEntry[]; truncated: boolean }> {
+  files(session: string, path: string): Promise<Files> {
     return this.ask('GET', `sessions/${part(session)}/files?path=${part(path)}`);
   }
 
@@ -181,7 +199,7 @@ export class Api {
     return (await this.ask<{ receipts: Receipt[] }>('GET', 'receipts')).receipts;
   }
 
-  login(provider: string, key: string): Promise<{ account: string; warning: string | null }> {
+  login(provider: string, key: string): Promise<LoggedIn> {
     return this.ask('POST', 'login', { provider, key });
   }
 
@@ -206,9 +224,9 @@ export class Api {
 async function problemOf(answer: Response): Promise<Problem> {
   try {
     const found = (await answer.json()) as Partial<Problem>;
-    if (typeof found.message === 'string' && found.message) return found as Problem;
+    if (typeof found.message === 'string' && found.message) return { ...NOTHING, ...found, message: found.message };
   } catch {
     // a proxy's page, say
   }
-  return { message: `${answer.status} ${answer.statusText}`.trim() };
+  return { ...NOTHING, message: `${answer.status} ${answer.statusText}`.trim() };
 }

@@ -1,6 +1,6 @@
 /** Sessions, runs, load, jobs and transfers by id; a snapshot replaces all, an event changes one. */
 
-import type { Found, Job, Removed, Run, Sample, Session, Snapshot, Supervisor, Telemetry, Transfer } from './types';
+import type { CostNow, Found, Job, Removed, Run, SampleOf, Session, Snapshot, Supervisor, Telemetry, Transfer } from './types';
 
 const RUNS_KEPT = 50;
 const SAMPLES_KEPT = 120;
@@ -65,7 +65,7 @@ export class Book {
         this.forget((data as Removed).id);
         break;
       case 'cost':
-        this.count(data as { sessions: Record<string, number> });
+        this.count(data);
         break;
       case 'run':
         this.addRun(data);
@@ -79,7 +79,7 @@ export class Book {
         if (this.transfers.size > RUNS_KEPT) this.transfers.delete(this.transfers.keys().next().value as string);
         break;
       case 'telemetry':
-        this.addSample(data as { session: string; sample: Sample });
+        this.addSample(data);
         break;
       case 'supervisor':
         this.supervisor = data;
@@ -93,7 +93,7 @@ export class Book {
     return this.live.map(one => `${one.id}:${one.name}:${one.state}`).join(' ');
   }
 
-  private count(cost: { sessions: Record<string, number> }): void {
+  private count(cost: CostNow): void {
     this.countedAt = Date.now();
     for (const [id, total] of Object.entries(cost.sessions)) {
       const session = this.sessions.get(id);
@@ -102,25 +102,28 @@ export class Book {
   }
 
   private addRun(run: Run): void {
-    const session = String(run['session']);
+    const { session } = run;
     const rest = (this.runs.get(session) ?? []).filter(one => one.id !== run.id);
-    const begun = (one: Run): number => Number(one['started'] ?? Infinity);
+    const begun = (one: Run): number => one.started ?? Infinity;
     const all = [run, ...rest].sort((a, b) => begun(b) - begun(a));
     this.runs.set(session, all.slice(0, RUNS_KEPT));
   }
 
-  private addSample({ session, sample }: { session: string; sample: Sample }): void {
+  private addSample({ session, sample }: SampleOf): void {
     const one = this.sessions.get(session);
     if (one) this.sessions.set(session, { ...one, load: sample });
-    const series = this.telemetry.get(session) ?? { session, at: [], gpu: [], gpu_memory: [] };
+    const series = this.telemetry.get(session) ?? { session, latest: null, at: [], gpu: [], gpu_memory: [], cpu: [], memory: [] };
     const share = (of: [number, number] | null): number | null => (of && of[1] > 0 ? (100 * of[0]) / of[1] : null);
     const add = (rows: (number | null)[][], values: (number | null)[]): (number | null)[][] =>
       values.map((value, at) => [...(rows[at] ?? []), value].slice(-SAMPLES_KEPT));
     this.telemetry.set(session, {
       session,
+      latest: sample,
       at: [...series.at, sample.at].slice(-SAMPLES_KEPT),
       gpu: add(series.gpu, sample.gpus.map(gpu => gpu.util)),
-      gpu_memory: add(series.gpu_memory, sample.gpus.map(gpu => share(gpu.memory)))
+      gpu_memory: add(series.gpu_memory, sample.gpus.map(gpu => share(gpu.memory))),
+      cpu: [...series.cpu, sample.cpu].slice(-SAMPLES_KEPT),
+      memory: [...series.memory, share(sample.memory)].slice(-SAMPLES_KEPT)
     });
   }
 

@@ -3,14 +3,14 @@
 import { addIcon, listIcon } from '@jupyterlab/ui-components';
 import { Panel, Widget } from '@lumino/widgets';
 
-import { createPanel, type PanelHandle, type Run, type Telemetry, type Transfer as Shown } from '../../gpunb/notebook/widgets/static/panel.js';
+import { createPanel, type PanelHandle, type Telemetry, type Transfer as Shown } from '../../gpunb/notebook/widgets/static/panel.js';
 import { carryOut, serverArgs, type Spending } from './actions';
 import { Banner } from './banner';
 import { el, iconButton } from './dom';
 import { Extras } from './extras';
 import { Ids, type IHub } from './hub';
 import { gpuIcon } from './icon';
-import type { Session } from './types';
+import type { Run, Session } from './types';
 import { cardWords } from './words';
 
 const TICK_MS = 5000;
@@ -150,11 +150,11 @@ class Cards extends Widget {
 }
 
 /** The server tells of a run when it begins and ends; what it took so far is counted here. */
-function upToNow(run: Run, usdPerHour: number): Run {
-  const started = run['started'];
-  if (run.state !== 'running' || typeof started !== 'number') return run;
+function upToNow(run: Run, usdPerHour: number | null): Run {
+  const { started } = run;
+  if (run.state !== 'running' || started === null) return run;
   const seconds = Math.max(0, Date.now() / 1000 - started);
-  return { ...run, seconds, usd: (seconds / 3600) * usdPerHour };
+  return { ...run, seconds, usd: usdPerHour === null ? null : (seconds / 3600) * usdPerHour };
 }
 
 export class GpuPanel extends Panel {

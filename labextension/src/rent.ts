@@ -7,7 +7,7 @@ import { createPicker, type Offer, type PickerHandle, type Terms } from '../../g
 import { ApiError } from './api';
 import { field, el } from './dom';
 import { Ids, type IHub } from './hub';
-import type { CloudFailure, Job } from './types';
+import type { CloudFailure, Job, OffersBody } from './types';
 import { pickerWords } from './words';
 
 /** Less can't be reserved. */
@@ -88,7 +88,7 @@ class RentBody extends Widget {
       const found = await this.hub.store.api.offers({
         ...(this.hours === undefined ? {} : { hours: this.hours }),
         ...(disk === null ? {} : { disk_gb: disk }),
-        ...(this.rental.value ? { rental: this.rental.value } : {}),
+        ...(this.rental.value ? { rental: this.rental.value as OffersBody['rental'] } : {}),
         ...this.clouds()
       });
       if (asked !== this.searches || this.isDisposed) return;

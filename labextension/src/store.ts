@@ -5,7 +5,7 @@ import { Signal, type ISignal } from '@lumino/signaling';
 import { Api, ApiError } from './api';
 import { Events } from './events';
 import { Book } from './book';
-import type { Event, Job, Notice, Removed, Snapshot, Status } from './types';
+import type { Event, Job, Notice, Removed, Status } from './types';
 import { API } from './version';
 
 /** `other`: the server speaks another interface; `absent`: there is no gpunb behind this page. */
@@ -109,17 +109,15 @@ export class Store extends Book {
   private take(event: Event): void {
     const data = event.data as never;
     if (event.type === 'hello') {
-      const hello = event.data as { version: string; api: number };
-      this.known(hello.version, hello.api);
+      this.known(event.data.version, event.data.api);
       return;
     }
     if (this.link === 'other') return;
     const before = this.states();
     if (event.type === 'snapshot') {
-      const snapshot = event.data as Snapshot;
-      this.replace(snapshot);
-      for (const notice of snapshot.notices) this._noticed.emit(notice);
-      for (const job of snapshot.jobs) this._worked.emit(job);
+      this.replace(event.data);
+      for (const notice of event.data.notices) this._noticed.emit(notice);
+      for (const job of event.data.jobs) this._worked.emit(job);
     } else if (event.type === 'notice') {
       this._noticed.emit(data);
     } else {

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gpunb.notebook.widgets.searching import Found
+    from gpunb.presentation.models import SessionFacts
 
 __all__ = ["offers", "sessions"]
 
@@ -55,7 +56,7 @@ def offers(found: Found | None) -> Result:
     return Result(None, *blocks)
 
 
-def sessions(shapes: Sequence[dict[str, Any]]) -> Result:
+def sessions(shapes: Sequence[SessionFacts]) -> Result:
     """The sessions as they were, and when that was."""
     from gpunb.commands.panel import shown
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from gpunb import log
 from gpunb.errors import GpunbError, WrongState
@@ -19,6 +19,7 @@ from gpunb.notebook.widgets.telemetry import Watchers
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gpunb.presentation.models import SessionCard, Spent
     from gpunb.sessions.ledger import Ledger
 
 __all__ = ["SessionPanel"]
@@ -208,24 +209,27 @@ class SessionPanel(Talking):
         self._sent[key] = value
         return True
 
-    def _shapes(self, ledger: Ledger) -> list[dict[str, Any]]:
+    def _shapes(self, ledger: Ledger) -> list[SessionCard]:
         from gpunb.commands.shapes import session_shapes
         from gpunb.providers import provider_class
 
         shapes = session_shapes(ledger)
         if self.names:
             shapes = [one for one in shapes if one["name"] in self.names or one["id"] in self.names]
+        out: list[SessionCard] = []
         for one in shapes:
-            one["cost"] = {name: None if usd is None else round(usd, 3) for name, usd in one["cost"].items()}
-            one["can"] = ["down", "extend"]
+            exact = one["cost"].items()
+            cost = {name: round(usd, 3) if isinstance(usd, float) else usd for name, usd in exact}
+            can = ["down", "extend"]
             with suppress(GpunbError):
                 if "stop" in {known.value for known in provider_class(one["provider"]).capabilities}:
-                    one["can"] += ["stop", "start"]
-        return shapes
+                    can += ["stop", "start"]
+            out.append({**one, "cost": cast("Spent", cost), "can": can})
+        return out
 
     # -- what is shown where no widget can be
 
-    def _now(self) -> list[dict[str, Any]]:
+    def _now(self) -> list[SessionCard]:
         from gpunb.sessions.ledger import Ledger
 
         with Ledger.open() as ledger:

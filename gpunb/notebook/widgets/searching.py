@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gpunb.commands.context import Context
     from gpunb.offers import Ranked, SearchResult
+    from gpunb.presentation.api import Facets
 
 __all__ = ["Found", "Wanted", "checked", "needs_key", "packed", "search", "shaped"]
 
@@ -82,7 +83,7 @@ class Found:
     rows: list[dict[str, Any]] = field(default_factory=list)
     ranked: dict[str, Ranked] = field(default_factory=dict)
     failed: list[dict[str, Any]] = field(default_factory=list)
-    facets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    facets: Facets | None = None
     notes: list[str] = field(default_factory=list)
 
 

@@ -1,36 +1,11 @@
 /** The panel of all sessions, a card each. See panel.js; no framework. */
 
-/** As `gpunb.commands.shapes.session_shape` makes it; `can` may name what the cloud can do. */
-export interface Session {
-  id: string;
-  name: string;
-  provider: string;
-  state: string;
-  simulated?: boolean;
-  detail?: string;
-  tone?: string;
-  gpu?: string;
-  gpus?: number;
-  trust?: string;
-  usd_h?: number | null;
-  cost?: { total?: number | null; [part: string]: number | null | undefined };
-  lease?: {
-    deadline?: number | null;
-    idle_s?: number | null;
-    idle_ends?: number | null;
-    budget_usd?: number | null;
-    ends?: number | null;
-    ends_by?: string;
-    soon?: boolean;
-  };
-  created?: number | null;
-  ready?: number | null;
-  ended?: number | null;
-  runs_active?: number;
-  next?: string;
-  can?: string[];
-  [field: string]: unknown;
-}
+import type { Run, SessionCard } from "../../../../labextension/src/types";
+
+export type { Run };
+
+/** A card's session. */
+export type Session = SessionCard;
 
 /** Percent, oldest first: one list for each GPU. */
 export interface Telemetry {
@@ -40,15 +15,7 @@ export interface Telemetry {
   [field: string]: unknown;
 }
 
-export interface Run {
-  id: string;
-  name?: string;
-  state: string;
-  seconds?: number | null;
-  usd?: number | null;
-  [field: string]: unknown;
-}
-
+/** Work that goes on with a session. */
 export interface Transfer {
   id: string;
   title?: string;

@@ -1,42 +1,8 @@
 /** The offer picker. See picker.js; no framework. */
 
-export interface Offer {
-  key: string;
-  provider: string;
-  offer_id: string;
-  gpu: string;
-  gpus: number;
-  vram_gb?: number | null;
-  region?: string | null;
-  country?: string | null;
-  spot?: boolean;
-  trust?: string | null;
-  cpu?: string | null;
-  cores?: number | null;
-  ram_gb?: number | null;
-  usd_h?: number | null;
-  total_usd?: number | null;
-  reliability?: number | null;
-  ready_s?: number | null;
-  why?: string | null;
-  [field: string]: unknown;
-}
+import type { CloudFailure, Facets, Offer } from "../../../../labextension/src/types";
 
-export interface FacetValue {
-  value: string | number | boolean | null;
-  count: number;
-}
-
-/** In the order in which values should be listed; the counts are made anew from the rows. */
-export type Facets = Record<string, FacetValue[]>;
-
-export interface CloudFailure {
-  provider: string;
-  message: string;
-  hint?: string | null;
-  /** Whether a key would help; else it is read from the hint. */
-  login?: boolean;
-}
+export type { CloudFailure, Facets, Offer };
 
 export interface Terms {
   hours: number;
@@ -86,6 +52,7 @@ export interface PickerOptions {
 export interface PickerHandle {
   setOffers(
     rows: Offer[],
+    /** In the order in which values should be listed; the counts are made anew from the rows. */
     facets?: Facets | null,
     failed?: CloudFailure[] | null,
     terms?: { hours?: number; disk_gb?: number },

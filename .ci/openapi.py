@@ -1,0 +1,131 @@
+"""Writes the schemas of gpunb/server/openapi.yaml from the models; --check only says whether they differ."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter
+from typing_extensions import is_typeddict
+
+from gpunb.presentation import api, models
+from gpunb.server import bodies
+
+FILE = Path(__file__).parents[1] / "gpunb" / "server" / "openapi.yaml"
+# what is above this line is written by hand
+MARK = "  # made from gpunb.presentation and gpunb.server.bodies by `make types`\n"
+REF = "#/components/schemas/"
+
+
+def made() -> dict[str, Any]:
+    """The schemas of all answers, bodies and events, by name."""
+    shown = [
+        getattr(module, name)
+        for module in (models, api)
+        for name in module.__all__
+        if is_typeddict(getattr(module, name))
+    ]
+    asked = [
+        found
+        for found in (getattr(bodies, name) for name in bodies.__all__)
+        if isinstance(found, type) and issubclass(found, bodies.Body) and found is not bodies.Body
+    ]
+    out = {**_schemas(shown, "serialization"), **_schemas(asked, "validation", "Body")}
+    out["ConfirmBody"] = _confirm(out)
+    for name, schema in out.items():
+        if name.endswith("Body") and "token" in schema["properties"]:
+            # the models let it be left out, for its absence has an answer of its own
+            schema["required"] = [*schema.get("required", ()), "token"]
+    out["Event"] = {"oneOf": [_event(kind, model.__name__) for kind, model in api.EVENTS.items()]}
+    return dict(sorted(out.items()))
+
+
+def _confirm(schemas: dict[str, Any]) -> dict[str, Any]:
+    """The fields of all actions: which of them belong to which, each action's own body says."""
+    head = _schemas([bodies.Confirm], "validation")["Confirm"]
+    rest = {
+        name: field
+        for action in ("Rent", "Extend", "Stop", "Start", "Down")
+        for name, field in schemas[f"{action}Body"]["properties"].items()
+        if name != "token"
+    }
+    return {**head, "properties": {**head["properties"], **rest}, "additionalProperties": False}
+
+
+def _schemas(kinds: list[Any], mode: Any, suffix: str = "") -> dict[str, Any]:
+    inputs = [(one.__name__, mode, TypeAdapter(one)) for one in kinds]
+    found, shared = TypeAdapter.json_schemas(inputs, ref_template=REF + "{model}")
+    every = {
+        **{name: schema for (name, _), schema in found.items() if "$ref" not in schema},
+        **shared.get("$defs", {}),
+    }
+    return {name + suffix: _plain(schema) for name, schema in every.items()}
+
+
+def _event(kind: str, name: str) -> dict[str, Any]:
+    data = {"n": {"type": "integer"}, "type": {"const": kind}, "data": {"$ref": REF + name}}
+    return {"type": "object", "required": ["n", "type", "data"], "properties": data}
+
+
+def _plain(schema: Any) -> Any:
+    """Without the titles that pydantic makes of names, and a nullable type in one line."""
+    if isinstance(schema, list):
+        return [_plain(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {
+        key: {name: _plain(one) for name, one in value.items()} if key == "properties" else _plain(value)
+        for key, value in schema.items()
+        if not (key == "title" and isinstance(value, str)) and (key, value) != ("default", None)
+    }
+    kinds = out.get("anyOf", ())
+    if len(kinds) == 2 and kinds[1] == {"type": "null"} and isinstance(kinds[0].get("type"), str):
+        del out["anyOf"]
+        out = {**kinds[0], "type": [kinds[0]["type"], "null"], **out}
+        if "enum" in out:
+            out["enum"] = [*out["enum"], None]
+    return out
+
+
+def whole(text: str) -> str:
+    """The file `text` with the schemas as the models are."""
+    head, _, _ = text.partition(MARK)
+    body = yaml.dump({"schemas": made()}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=116)
+    return head + MARK + "".join(f"  {line}\n" for line in body.splitlines())
+
+
+class _Dumper(yaml.SafeDumper):
+    """One line for what fits on one."""
+
+    def ignore_aliases(self, *_: Any) -> bool:
+        return True
+
+    def represent_mapping(self, tag: str, mapping: Any, **_: Any) -> Any:
+        return super().represent_mapping(tag, mapping, flow_style=len(str(mapping)) < 90)
+
+    def represent_sequence(self, tag: str, sequence: Any, **_: Any) -> Any:
+        return super().represent_sequence(tag, sequence, flow_style="{" not in str(sequence))
+
+
+def main() -> int:
+    """0 if the file is as it should be, or was written."""
+    now = FILE.read_text("utf-8")
+    then = whole(now)
+    if "--check" not in sys.argv[1:]:
+        FILE.write_text(then, "utf-8")
+        return 0
+    sys.stdout.writelines(
+        difflib.unified_diff(
+            now.splitlines(keepends=True), then.splitlines(keepends=True), "openapi.yaml", "the models"
+        )
+    )
+    if now != then:
+        print("make types brings openapi.yaml and labextension/src/types.ts up to date")
+    return int(now != then)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The models, the OpenAPI document and the extension's TypeScript say the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpunb.commands import shapes
+from gpunb.presentation import api, models
+
+ROOT = Path(__file__).parents[2]
+EXTENSION = ROOT / "labextension"
+
+
+def said(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    path = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=60, env={**os.environ, "PATH": path}
+    )
+
+
+def test_the_openapi_document_is_what_the_models_say() -> None:
+    done = said(sys.executable, ".ci/openapi.py", "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_field_that_only_a_model_has_is_found(tmp_path: Path) -> None:
+    for name in (".ci/openapi.py", "gpunb/server/openapi.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    file = tmp_path / "gpunb/server/openapi.yaml"
+    file.write_text(file.read_text("utf-8").replace("        reliability: ", "        reliable: "), "utf-8")
+    done = said(sys.executable, str(tmp_path / ".ci/openapi.py"), "--check")
+    assert done.returncode == 1
+    assert "-        reliable: {type: [number, 'null']}" in done.stdout
+    assert "make types" in done.stdout
+
+
+@pytest.mark.skipif(not (EXTENSION / "node_modules").is_dir(), reason="the extension's tools are not here")
+def test_the_typescript_is_what_the_document_says() -> None:
+    done = said("node", "types.mjs", "--check", cwd=EXTENSION)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_facets_are_fields_of_offers() -> None:
+    assert set(shapes.FACETS) == set(api.Facets.__annotations__)
+    assert set(shapes.FACETS) <= set(models.Offer.__annotations__)
