@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from gpunb.commands import market
-from gpunb.commands.result import Cell, Note, Result, Table, clean
+from gpunb.commands.result import Block, Cell, Note, Result, Table, clean
 from gpunb.errors import BadInput
 from gpunb.presentation.columns import Column
+from gpunb.providers import keys, names
+from gpunb.providers.features import Images, MachineReports, Templates, clouds_with, feature
+from gpunb.sessions.trouble import ANY, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gpunb.commands.context import Context
+    from gpunb.providers import Provider
+    from gpunb.providers.templates import Template
 
 __all__ = ["shown"]
+
+_T = TypeVar("_T")
 
 
 def shown(
@@ -32,24 +39,25 @@ def shown(
         msg = "offers --images, --templates, --reports: one of them"
         raise BadInput(msg)
     if images:
-        return _images(_cloud(context, named, "fluence", "default_images", "list images of its own"))
+        return _images(_cloud(context, named, Images))
     if templates is not None:
-        cloud = _cloud(context, named, "vast", "templates", "list templates")
-        return _templates(cloud, templates)
-    cloud = _cloud(context, named, "vast", "machine_reports", "show what renters reported")
-    return _reports(cloud, machine or "")
+        return _templates(_clouds(context, named, Templates), templates)
+    return _reports(_cloud(context, named, MachineReports), machine or "")
 
 
-def _cloud(context: Context, named: Sequence[str], usual: str, method: str, what: str) -> Any:
-    names = market.clouds(context, named) if named else [usual]
-    for name in names:
-        provider = context.provider(name)
-        if hasattr(provider, method):
-            return provider
-    return context.provider(names[0]).refuse(what)
+def _clouds(context: Context, named: Sequence[str], wanted: type) -> list[Provider]:
+    """The clouds named that have it, else those in use, else all that are installed."""
+    having = [one.name for one in clouds_with(wanted)]
+    asked = market.clouds(context, named) if named else keys.asked(context.settings, names())
+    found = [name for name in asked if name in having] or (asked[:1] if named else having)
+    return [context.provider(name) for name in found]
 
 
-def _images(cloud: Any) -> Result:
+def _cloud(context: Context, named: Sequence[str], wanted: type[_T]) -> _T:
+    return feature(_clouds(context, named, wanted)[0], wanted)
+
+
+def _images(cloud: Images) -> Result:
     rows = [row for row in cloud.default_images() if isinstance(row, dict)]
     heads = [
         Column("image", wrap=True),
@@ -75,30 +83,53 @@ def _images(cloud: Any) -> Result:
     return Result(rows, Table(heads, cells) if cells else Note("no images", "dim"), note)
 
 
-def _templates(cloud: Any, word: str) -> Result:
-    found = [one for one in cloud.templates() if word.lower() in f"{one.id} {one.name} {one.image}".lower()]
+def _templates(clouds: Sequence[Provider], word: str) -> Result:
+    notes: list[Block] = []
+    found: list[tuple[str, Template]] = []
+    for cloud in clouds:
+        try:
+            listed = feature(cloud, Templates).templates()
+        except ANY as err:
+            if len(clouds) == 1:
+                raise
+            notes.append(Note(clean(f"{cloud.name}: {words(err)}"), "warn"))
+            continue
+        fits = (one for one in listed if word.lower() in f"{one.id} {one.name} {one.image}".lower())
+        found += [(cloud.name, one) for one in fits]
     heads = [
+        Column("cloud", drop=3),
         Column("id", wrap=True),
         Column("name", wrap=True),
         Column("image", drop=1, wrap=True),
         Column("disk GB", right=True, drop=2),
     ]
+    data = [
+        {
+            "provider": cloud,
+            "id": clean(one.id)[:64],
+            "name": clean(one.name)[:80],
+            "image": clean(one.image)[:120],
+            "disk_gb": one.disk_gb or None,
+        }
+        for cloud, one in found
+    ]
     cells = [
         [
-            Cell(clean(one.id)[:64], "strong"),
-            clean(one.name)[:80],
-            clean(one.image)[:120],
+            row["provider"],
+            Cell(str(row["id"]), "strong"),
+            row["name"],
+            row["image"],
             f"{one.disk_gb:g}" if one.disk_gb else "",
         ]
-        for one in found
+        for row, (_, one) in zip(data, found, strict=True)
     ]
-    data = [{"id": row[0].text, "name": row[1], "image": row[2]} for row in cells if isinstance(row[0], Cell)]
     if not cells:
-        return Result(data, Note(f"{cloud.title} has no template with {word!r} in its name", "dim"))
-    return Result(data, Table(heads, cells), Note("gpunb rent --template ID begins from one", "dim"))
+        asked = " and ".join(one.title for one in clouds)
+        return Result(data, *notes, Note(f"{asked}: no template with {word!r} in its name", "dim"))
+    return Result(data, Table(heads, cells), *notes, Note("gpunb rent --template ID begins from one", "dim"))
 
 
-def _reports(cloud: Any, machine: str) -> Result:
+def _reports(cloud: MachineReports, machine: str) -> Result:
     found = cloud.machine_reports(machine)
     data = [{"problem": one.problem, "message": one.message, "created_at": one.created_at} for one in found]
     if not found:

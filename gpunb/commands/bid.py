@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -32,15 +32,14 @@ def command(context: Context, *, price: float, session: str | None, yes: bool) -
     A machine that was taken back by a higher bid comes back when yours is higher. Only Vast.ai
     has interruptible machines (rent --spot).
     """
-    from gpunb.providers import Capability
+    from gpunb.providers.features import Bids, feature
     from gpunb.services.questions import to_bid
     from gpunb.sessions import lifecycle
     from gpunb.sessions.model import SessionState
 
     found = context.session(session)
     provider = context.provider(found.provider)
-    if not provider.can(Capability.SPOT) or not hasattr(provider, "change_bid"):
-        provider.refuse("take bids")
+    market = feature(provider, Bids)
     if found.offer.get("rental") != "spot":
         msg = f"session {found.name} is {found.offer.get('rental') or 'on-demand'}: nobody bids for it"
         raise WrongState(
@@ -50,7 +49,7 @@ def command(context: Context, *, price: float, session: str | None, yes: bool) -
     if not context.confirm(to_bid(found, None if wins else price), yes=yes):
         return Result({"session": found.name, "bid": False}, Note("nothing was changed", "dim"), exit_code=1)
     with context.progress(f"bid for {found.name}"):
-        cast("Any", provider).change_bid(found.instance_id, None if wins else price)
+        market.change_bid(found.instance_id, None if wins else price)
         found = lifecycle.refresh(context.ledger, provider, found)
     shown = "what wins now" if wins else f"{price_text(price)} an hour"
     notes = [

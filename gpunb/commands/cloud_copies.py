@@ -10,7 +10,7 @@ from gpunb.presentation.columns import Column
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
-    from gpunb.providers.vast.cloudcopy import CloudConnection, ScheduledJob, VastCloudCopy
+    from gpunb.providers.features import CloudConnection, CloudCopy, ScheduledJob
     from gpunb.sessions.model import Session
 
 __all__ = ["DAYS", "shown"]
@@ -19,11 +19,11 @@ DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _PAGE = "https://cloud.vast.ai/settings/"
 
 
-def shown(context: Context, cloud: VastCloudCopy, session: Session | None) -> Result:
+def shown(context: Context, cloud: CloudCopy, via: str, session: Session | None) -> Result:
     """All of the account; of a `session` only its copies, beside the connections."""
     connections = cloud.connections()
     jobs = cloud.scheduled_copies(None if session is None else session.instance_id)
-    live = {one.instance_id: one.name for one in context.ledger.sessions() if one.provider == cloud.name}
+    live = {one.instance_id: one.name for one in context.ledger.sessions() if one.provider == via}
     copies = [_job(one, live.get(str(one.instance_id))) for one in jobs]
     data = {
         "connections": [_connection(one) for one in connections],
@@ -47,7 +47,7 @@ def shown(context: Context, cloud: VastCloudCopy, session: Session | None) -> Re
             Column("until", drop=2),
         ]
         blocks.append(Table(heads, [_cells(row) for row in copies]))
-        end = "gpunb sync SESSION:PATH s3://BUCKET/PATH --via vast --every never ends a session's copy"
+        end = f"gpunb sync SESSION:PATH s3://BUCKET/PATH --via {via} --every never ends a session's copy"
         blocks.append(Note(end, "dim"))
     else:
         whose = "" if session is None else f" of {session.name}"

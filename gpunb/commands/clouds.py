@@ -63,6 +63,11 @@ def is_url(given: str) -> bool:
     return _URL.match(given) is not None
 
 
+def by_cloud(via: str | None) -> bool:
+    """Whether ``--via`` names a cloud that is to make the copy itself."""
+    return via is not None and via not in {"host", "here"}
+
+
 def refuse(given: Mapping[str, Any]) -> None:
     """Refuse the options of `options` where there is no URL."""
     for field, flag in _OPTIONS.items():
@@ -104,32 +109,41 @@ def run(
     from gpunb.sessions.model import SessionState
 
     one = context.session(named or session)
-    if connection and via != "vast":
+    if connection and not by_cloud(via):
         msg = f"--connection {connection!r}: is for --via vast"
         raise BadInput(msg)
-    if every and via != "vast":
+    if every and not by_cloud(via):
         msg = f"--every {every!r}: is for --via vast, which goes on without this machine"
         raise BadInput(msg, hint="here, cron and gpunb sync do the same")
-    if one.state is SessionState.STOPPED and via != "vast":
-        via = _while_stopped(one, via, allow=allow_credentials)
-    if via == "vast":
+    if one.state is SessionState.STOPPED and not by_cloud(via):
+        _while_stopped(one, via, allow=allow_credentials)
+        via = one.provider
+    if via is not None and by_cloud(via):
         from gpunb.commands import vastcopy
 
         more: dict[str, Any] = {"connection": connection, "allow_credentials": allow_credentials}
         more["every"] = every
-        return vastcopy.run(context, one, url, path, up=up, **more, **plan)
+        return vastcopy.run(context, one, url, path, via=via, up=up, **more, **plan)
     report = _move(context, one, url, path, up=up, via=via or "auto", allow=allow_credentials, plan=plan)
     return _result(report, one, dry_run=plan["dry_run"], up=up)
 
 
-def _while_stopped(session: Session, via: str | None, *, allow: bool) -> str:
-    """Nobody moves anything on a stopped machine but Vast, which shows the host credentials."""
-    if session.provider == "vast" and via is None and allow:
-        return "vast"
+def _while_stopped(session: Session, via: str | None, *, allow: bool) -> None:
+    """Only a cloud's own copy moves anything on a stopped machine, and it shows the host credentials."""
+    from gpunb.providers import provider_class
+    from gpunb.providers.features import CloudCopy
+
+    cloud = provider_class(session.provider)
+    copies = issubclass(cloud, CloudCopy)
+    if copies and via is None and allow:
+        return
     msg = f"session {session.name} is stopped"
     hint = f"gpunb start {session.name}"
-    if session.provider == "vast":
-        hint += ", or --via vast --allow-credentials for Vast.ai's own copy, which needs no running machine"
+    if copies:
+        hint += (
+            f", or --via {cloud.name} --allow-credentials for {cloud.title}'s own copy, "
+            "which needs no running machine"
+        )
     raise WrongState(msg, bill="its disk is billed", hint=hint)
 
 

@@ -197,13 +197,15 @@ def with_template(
     BadInput
         None of the clouds has such a template, or one has several of that name.
     """
+    from gpunb.providers.features import Templates
+
     refused: BadInput | None = None
     for cloud in dict.fromkeys(row.offer.provider for row in rows):
-        find: Any = getattr(context.provider(cloud), "template", None)
-        if find is None:
+        provider = context.provider(cloud)
+        if not isinstance(provider, Templates):
             continue
         try:
-            found = find(asked.template)
+            found = provider.template(asked.template)
         except BadInput as err:
             refused = refused or err
             continue

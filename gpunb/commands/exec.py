@@ -75,11 +75,11 @@ def command(context: Context, *, words: tuple[str, ...], stdin: bool, session: s
 
 def _at_rest(context: Context, found: Session, words: tuple[str, ...]) -> Result:
     """``ls``, ``rm`` or ``du`` on the disk of a stopped session, by its cloud."""
-    provider: Any = context.provider(found.provider)
-    if not hasattr(provider, "execute"):
-        provider.refuse("run anything on a stopped instance")
+    from gpunb.providers.features import StoppedCommands, feature
+
+    cloud = feature(context.provider(found.provider), StoppedCommands)
     with context.progress(f"{words[0]} on {found.name}"):
-        text: str = provider.execute(found.instance_id, shlex.join(words))
+        text = cloud.execute(found.instance_id, shlex.join(words))
     data = {"session": found.name, "exit_code": 0, "stdout": text, "stderr": ""}
     if not context.as_json:
         _Safe(found.trust).writer(sys.stdout)(text if text.endswith("\n") or not text else f"{text}\n")

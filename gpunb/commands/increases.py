@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,7 @@ from gpunb.units import price_text
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
     from gpunb.providers import Provider
+    from gpunb.providers.features import PriceIncrease
     from gpunb.sessions.model import Session
 
 __all__ = ["command"]
@@ -46,6 +47,7 @@ COLUMNS = (
 @click.option("--refuse", type=int, metavar="ID", help="Keep the old price; the host may end the rental.")
 def command(context: Context, *, accept: int | None, refuse: int | None, yes: bool) -> Result:
     """Show, accept or refuse the price increases that hosts ask for. Only Vast.ai has them."""
+    from gpunb.providers.features import PriceIncreases, feature
     from gpunb.services.questions import to_answer_increase
 
     if accept is not None and refuse is not None:
@@ -58,8 +60,7 @@ def command(context: Context, *, accept: int | None, refuse: int | None, yes: bo
     notes: list[Block] = []
     for cloud in _clouds(context):
         try:
-            found = cast("Any", cloud).price_increases()
-            for one in found:
+            for one in feature(cloud, PriceIncreases).price_increases():
                 if wanted is not None and one.id != wanted:
                     continue
                 session = names.get(one.instance_id)
@@ -82,7 +83,7 @@ def command(context: Context, *, accept: int | None, refuse: int | None, yes: bo
                     )
                     if not context.confirm(question, yes=yes):
                         return Result([], Note("nothing was changed", "dim"), exit_code=1)
-                    cast("Any", cloud).answer_price_increase(one.id, accept=accept is not None)
+                    feature(cloud, PriceIncreases).answer_price_increase(one.id, accept=accept is not None)
         except ANY as err:
             if wanted is not None:
                 raise
@@ -101,13 +102,14 @@ def command(context: Context, *, accept: int | None, refuse: int | None, yes: bo
 
 def _clouds(context: Context) -> list[Provider]:
     from gpunb.providers import keys, names
+    from gpunb.providers.features import PriceIncreases
 
     used = {found.provider for found in context.ledger.sessions()}
     used |= set(keys.asked(context.settings, names()))
-    return [cloud for cloud in context.clouds(sorted(used)) if hasattr(cloud, "price_increases")]
+    return [cloud for cloud in context.clouds(sorted(used)) if isinstance(cloud, PriceIncreases)]
 
 
-def _prices(one: Any, session: Session | None) -> dict[str, Any]:
+def _prices(one: PriceIncrease, session: Session | None) -> dict[str, Any]:
     """All that is accepted with it; the price of the whole machine where it is a session's."""
     old, new = one.hourly(session.gpus or 1, session.disk_gb) if session else (None, None)
     return {

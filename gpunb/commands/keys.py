@@ -46,14 +46,15 @@ def command(
 
     gpunb needs no SSH key of an account: each session has a key of its own.
     """
+    from gpunb.providers.features import InstanceKeys, feature
+
     if attach is not None and (session is None or revoke is not None):
         msg = "keys --attach: needs a session, and no --revoke"
         raise BadInput(msg, hint="gpunb keys SESSION --attach ~/.ssh/id_ed25519.pub")
     if session is not None:
         found = context.session(session)
         clouds = [context.provider(found.provider)]
-        if not hasattr(clouds[0], "attached_keys"):
-            clouds[0].refuse("show the keys of an instance")
+        feature(clouds[0], InstanceKeys)
         instance, where = found.instance_id, found.name
     else:
         clouds, instance, where = _clouds(context, cloud), "", ""
@@ -84,29 +85,29 @@ def command(
 
 def _clouds(context: Context, cloud: str | None) -> list[Provider]:
     from gpunb.providers import keys, names
+    from gpunb.providers.features import ApiKeys, SshKeys, feature
 
     if cloud is not None:
         provider = context.provider(cloud)
-        if not (hasattr(provider, "ssh_keys") or hasattr(provider, "api_keys")):
-            provider.refuse("list its keys")
+        if not isinstance(provider, ApiKeys):
+            feature(provider, SshKeys)
         return [provider]
-    return [
-        one
-        for one in context.clouds(keys.asked(context.settings, names()))
-        if hasattr(one, "ssh_keys") or hasattr(one, "api_keys")
-    ]
+    found = context.clouds(keys.asked(context.settings, names()))
+    return [one for one in found if isinstance(one, (SshKeys, ApiKeys))]
 
 
-def _listed(provider: Any, instance: str) -> Iterator[dict[str, Any]]:
+def _listed(provider: Provider, instance: str) -> Iterator[dict[str, Any]]:
+    from gpunb.providers.features import ApiKeys, InstanceKeys, SshKeys, feature
+
     if instance:
-        for one in provider.attached_keys(instance):
-            yield _row(provider, "machine", {"id": one.id, "key": one.line})
+        for attached in feature(provider, InstanceKeys).attached_keys(instance):
+            yield _row(provider, "machine", {"id": attached.id, "key": attached.line})
         return
-    for one in provider.api_keys() if hasattr(provider, "api_keys") else ():
-        yield _row(provider, "api", {"id": one.id, "name": one.name, "key": _may(one.permissions)})
-    for one in provider.ssh_keys() if hasattr(provider, "ssh_keys") else ():
-        if isinstance(one, dict):
-            yield _row(provider, "ssh", one)
+    for key in provider.api_keys() if isinstance(provider, ApiKeys) else ():
+        yield _row(provider, "api", {"id": key.id, "name": key.name, "key": _may(key.permissions)})
+    for record in provider.ssh_keys() if isinstance(provider, SshKeys) else ():
+        if isinstance(record, dict):
+            yield _row(provider, "ssh", record)
 
 
 def _row(provider: Provider, kind: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +128,10 @@ def _row(provider: Provider, kind: str, row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _attach(context: Context, provider: Any, instance: str, where: str, file: str, *, yes: bool) -> Result:
+def _attach(
+    context: Context, provider: Provider, instance: str, where: str, file: str, *, yes: bool
+) -> Result:
+    from gpunb.providers.features import InstanceKeys, feature
     from gpunb.services.confirmations import Question
 
     try:
@@ -148,7 +152,7 @@ def _attach(context: Context, provider: Any, instance: str, where: str, file: st
     if not context.confirm(question, yes=yes):
         return Result({"session": where, "attached": False}, Note("nothing was changed", "dim"), exit_code=1)
     with context.progress(f"attach a key to {where}"):
-        provider.attach_key(instance, text)
+        feature(provider, InstanceKeys).attach_key(instance, text)
     return Result({"session": where, "attached": True}, Note(f"the key {named} may log in at {where}", "ok"))
 
 
@@ -170,6 +174,7 @@ def _revoke(  # noqa: PLR0917 - one call
     *,
     yes: bool,
 ) -> Result:
+    from gpunb.providers.features import ApiKeys, InstanceKeys, SshKeys, feature
     from gpunb.services.confirmations import Question
 
     found = [row for row in rows if row["id"] == given]
@@ -177,7 +182,7 @@ def _revoke(  # noqa: PLR0917 - one call
         msg = f"keys --revoke {given!r}: {len(found) or 'none'} of {len(rows)} keys has that id"
         raise BadInput(msg, hint="gpunb keys lists them; --cloud names the cloud")
     (row,) = found
-    provider: Any = next(one for one in clouds if one.name == row["provider"])
+    provider = next(one for one in clouds if one.name == row["provider"])
     kind, _, ident = given.partition(":")
     loses = {
         "api": "Whatever uses it is locked out at once; if gpunb does, it can end nothing there any more.",
@@ -194,9 +199,9 @@ def _revoke(  # noqa: PLR0917 - one call
         return Result({"revoked": False, **row}, Note("nothing was revoked", "dim"), exit_code=1)
     with context.progress(f"revoke {given}"):
         if kind == "api":
-            provider.delete_api_key(int(ident))
+            feature(provider, ApiKeys).delete_api_key(int(ident))
         elif kind == "ssh":
-            provider.delete_ssh_key(ident)
+            feature(provider, SshKeys).delete_ssh_key(ident)
         else:
-            provider.detach_key(instance, int(ident))
+            feature(provider, InstanceKeys).detach_key(instance, int(ident))
     return Result({"revoked": True, **row}, Note(f"revoked {given} at {provider.title}", "ok"))

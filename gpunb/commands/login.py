@@ -27,9 +27,9 @@ def complete_providers(ctx: click.Context, param: click.Parameter, incomplete: s
     """The installed clouds that need a key."""
     from click.shell_completion import CompletionItem
 
-    from gpunb.providers import names
+    from gpunb.providers import keys, names
 
-    return [CompletionItem(name) for name in names() if name.startswith(incomplete) and name != "local"]
+    return [CompletionItem(name) for name in names() if name.startswith(incomplete) and name != keys.LOCAL]
 
 
 @verb(
@@ -56,6 +56,7 @@ def command(
     read from standard input; it is never taken from the command line, nor shown again.
     """
     from gpunb.providers import keys, provider_class
+    from gpunb.providers.features import ScopedKeys, Terms, feature
 
     if words:
         # not repeated here: the message would keep what the user must not keep
@@ -69,15 +70,11 @@ def command(
     if provider in context.settings.simulated:
         msg = f"{provider} is simulated now, and the simulation has its own key"
         raise WrongState(msg, hint="gpunb sim down, then log in")
-    if scoped and not hasattr(made, "create_scoped_key"):
-        msg = f"--scoped: {made.title} has no keys that may do less"
-        raise BadInput(msg)
-    if accept_terms and not getattr(made, "terms", ""):
-        msg = f"--accept-terms: {made.title} has no terms to accept here"
-        raise BadInput(msg)
     blocks: list[Block] = []
+    if scoped:
+        feature(made, ScopedKeys)
     if accept_terms:
-        blocks.append(Note(str(made.terms), "strong"))  # type: ignore[attr-defined]
+        blocks.append(Note(feature(made, Terms).terms(), "strong"))
     known = keys.find(provider) if accept_terms and not from_stdin else None
     given = known.key if known is not None else _ask(context, made.title, from_stdin=from_stdin)
     with context.progress(f"login {provider}") as progress:
@@ -144,9 +141,11 @@ def _checked(context: Context, provider: str, key: SecretStr) -> Account:
 
 
 def _scoped(context: Context, provider: str, key: SecretStr) -> SecretStr:
-    cloud: Any = with_key(context, provider, key)
+    from gpunb.providers.features import ScopedKeys, feature
+
+    cloud = with_key(context, provider, key)
     try:
-        made: SecretStr = cloud.create_scoped_key()
+        made = feature(cloud, ScopedKeys).create_scoped_key()
     finally:
         cloud.close()
     log.add_secret(made.get_secret_value())

@@ -6,11 +6,10 @@ starts prints nothing, and only they say why.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gpunb.commands.lines import LINE
 from gpunb.commands.result import Block, Code, Note, Result
-from gpunb.errors import NotSupported
 
 if TYPE_CHECKING:
     import re
@@ -43,20 +42,18 @@ def machine_log(
         The cloud has no such log; the message says which it is.
     """
     from gpunb.providers import Capability
+    from gpunb.providers.features import DaemonLog, feature
 
     found = context.session(session)
-    provider: Any = context.provider(found.provider)
-    if not provider.can(Capability.LOGS):
-        provider.refuse("show an instance's log")
-    if daemon and not hasattr(provider, "instance_log"):
-        msg = f"{provider.title} has no log of its host's daemon"
-        raise NotSupported(msg, provider=provider.name, hint="gpunb logs --instance shows the container's")
+    provider = context.provider(found.provider)
+    provider.need(Capability.LOGS)
+    of_daemon = feature(provider, DaemonLog) if daemon else None
     events: list[str] = []
     most = MOST if wanted or not tail else tail
     with context.progress(f"log of {found.name}") as progress:
         progress.say(f"asking {provider.title}")
-        if daemon:
-            text = provider.instance_log(found.instance_id, tail=most, daemon=True)
+        if of_daemon is not None:
+            text = of_daemon.daemon_log(found.instance_id, tail=most)
         else:
             text = provider.logs(found.instance_id, tail=most)
             if provider.can(Capability.EVENTS):

@@ -27,18 +27,20 @@ class Mount:
         """Whether the offer is where the volume is: its machine or cluster (Vast), its region (Sesterce)."""
         if offer.provider != self.volume.provider:
             return False
-        machine = getattr(self.volume, "machine_id", "")
-        if cluster := getattr(self.volume, "cluster_id", ""):
+        machine = self.volume.machine_id
+        if cluster := self.volume.cluster_id:
             return str(offer.raw.get("cluster_id")) == cluster
         return offer.machine_id == machine if machine else offer.region == self.volume.place
 
     def text(self) -> str:
         """One line for people: what, where, and what it costs beside the machine."""
+        from gpunb.providers import provider_class
         from gpunb.sessions.volumes import short
 
         volume = self.volume
+        asked = provider_class(volume.provider).mounts_where_asked
         price = "" if volume.usd_h is None else f", {price_text(volume.usd_h)} an hour of its own"
-        where = f" at {self.path}" if volume.provider == "vast" else " (its place is the cloud's choice)"
+        where = f" at {self.path}" if asked else " (its place is the cloud's choice)"
         return f"{short(volume.name) or volume.id} ({volume.size_gb:g} GB){where}{price}, kept at the end"
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gpunb.commands.context import Context
-    from gpunb.providers.papers import AuditEntry, Invoice
+    from gpunb.providers.features import AuditEntry, Invoice
 
 __all__ = ["run"]
 
@@ -25,7 +25,7 @@ SHOWN = 20  # lines of an audit log, which has one for each call; --json has all
 def run(context: Context, since: float) -> Result:
     """Ask each cloud that has a key; `since` is seconds ago, infinite for ever."""
     from gpunb.providers import keys, names
-    from gpunb.providers.papers import HasPapers
+    from gpunb.providers.features import Papers
 
     now = time.time()
     begin = 0.0 if since == float("inf") else max(0.0, now - since)
@@ -35,7 +35,7 @@ def run(context: Context, since: float) -> Result:
     with context.progress("ask the clouds"):
         for name in keys.asked(context.settings, names()):
             provider = context.provider(name)
-            if isinstance(provider, HasPapers):
+            if isinstance(provider, Papers):
                 blocks += _one(provider, data, begin, now)
             elif provider.needs_key:
                 without.append(provider.title)

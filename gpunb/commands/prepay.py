@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +13,7 @@ from gpunb.units import money_text, price_text
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
-    from gpunb.providers import Provider
+    from gpunb.providers.features import Prepay
     from gpunb.sessions.model import Session
 
 __all__ = ["command"]
@@ -38,19 +38,18 @@ def command(
     pay for all of the time at once. `rent --reserved --for 30d` does it when it rents. What an early end
     gives back is what is left, less the discount so far.
     """
-    from gpunb.providers import Capability
+    from gpunb.providers.features import Prepay, feature
     from gpunb.services import reservations
 
     found = context.session(session)
     provider = context.provider(found.provider)
-    if not provider.can(Capability.RESERVED) or not hasattr(provider, "prepay"):
-        provider.refuse("take money in advance")
+    cloud = feature(provider, Prepay)
     if amount is not None and length is not None:
         msg = "prepay: takes USD or --for, not both"
         raise BadInput(msg, bill="nothing was paid")
     usd_h, most = reservations.of_session(found)
     if amount is None and length is None:
-        return _shown(context, provider, found)
+        return _shown(context, cloud, found)
     if usd_h <= 0 or (amount is not None and amount <= 0):
         msg = f"prepay: {found.name} costs {price_text(usd_h)} an hour; an amount must be above 0"
         raise BadInput(msg, bill="nothing was paid")
@@ -72,13 +71,12 @@ def command(
     )
 
 
-def _shown(context: Context, provider: Provider, found: Session) -> Result:
+def _shown(context: Context, cloud: Prepay, found: Session) -> Result:
     from gpunb.services import reservations
 
     usd_h, most = reservations.of_session(found)
-    ask: Any = getattr(provider, "deposit", None)
     with context.progress(f"deposit of {found.name}"):
-        said = ask(found.instance_id).get("balance") if ask is not None else None
+        said = cloud.deposit(found.instance_id).get("balance")
     balance = float(said) if isinstance(said, (int, float)) else None
     plans = [reservations.for_hours(usd_h, months * reservations.MONTH_H, most=most) for months in (1, 3, 6)]
     data = {

@@ -37,10 +37,9 @@ def command(context: Context, *, recycle: bool, session: str | None, yes: bool) 
 
     found = context.session(session)
     provider = context.provider(found.provider)
-    if not provider.can(Capability.REBOOT):
-        provider.refuse("reboot an instance")
-    if recycle and not provider.can(Capability.RECYCLE):
-        provider.refuse("make a container anew and keep its GPU")
+    provider.need(Capability.REBOOT)
+    if recycle:
+        provider.need(Capability.RECYCLE)
     if not context.confirm(to_reboot(context.ledger, found, recycle=recycle), yes=yes):
         return Result(
             {"session": found.name, "rebooted": False}, Note("nothing was changed", "dim"), exit_code=1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -37,10 +37,11 @@ def command(
     Volumes are not in it. The host does the work, so it is given the registry's password: a token that may
     push to this one repository is enough. Vast answers before it is done; `logs --daemon` shows how it goes.
     """
+    from gpunb.providers.features import Snapshots, feature
+
     found = context.session(session)
-    provider: Any = context.provider(found.provider)
-    if not hasattr(provider, "snapshot"):
-        provider.refuse("make an image of an instance")
+    provider = context.provider(found.provider)
+    cloud = feature(provider, Snapshots)
     if not re.fullmatch(r"[a-z0-9._-]{1,128}(/[a-z0-9._-]{1,128}){1,4}", repository):
         msg = f"snapshot {repository!r}: must be OWNER/NAME in small letters, without a tag"
         raise BadInput(msg, bill="nothing was changed")
@@ -58,7 +59,7 @@ def command(
         )
     login = container.registry(context, "snapshot", registry_login, undone="nothing was changed")
     with context.progress(f"snapshot of {found.name}"):
-        provider.snapshot(
+        cloud.snapshot(
             found.instance_id,
             repository=repository,
             user=login.user,

@@ -81,10 +81,13 @@ def command(
 
     Without paths, --via vast lists the storages linked to the account, and the copies that --every made.
     """
-    if not paths and options["via"] == "vast":
+    if not paths and clouds.by_cloud(options["via"]):
         others = (*options, "dry_run", "delete", "mirror", "yes", "include", "exclude", "checksum", "watch")
-        no_use("--via vast without paths", *(one for one in (*others, "limit_rate") if one != "via"))
-        return vastcopy.listed(context, None if session is None else context.session(session))
+        no_use(
+            f"--via {options['via']} without paths", *(one for one in (*others, "limit_rate") if one != "via")
+        )
+        one = None if session is None else context.session(session)
+        return vastcopy.listed(context, options["via"], one)
     moves = ("dry_run", "delete", "mirror", "yes", "include", "exclude", "checksum")
     plain = {name: options.pop(name) for name in moves}
     plain["follow"] = options.pop("follow_links")

@@ -22,6 +22,7 @@ __all__ = ["command"]
 @verb(
     "update",
     asks=True,
+    undone="nothing was changed",
     session=True,
     example="update train --image me/train:2 -e EPOCHS=3\nupdate --start-command 'serve.sh' --yes",
 )
@@ -64,8 +65,7 @@ def command(
 
     found = context.session(session)
     provider = context.provider(found.provider)
-    if not provider.can(Capability.UPDATE):
-        provider.refuse("update a container")
+    provider.need(Capability.UPDATE)
     named = {
         "image": image,
         "env": variables("update", env) if env else None,

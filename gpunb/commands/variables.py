@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from gpunb.commands.context import Context
+    from gpunb.providers.features import Variables
 
 __all__ = ["command"]
 
@@ -26,37 +27,46 @@ __all__ = ["command"]
     asks=True,
     example="variables\nvariables --set WANDB_MODE\nvariables --delete WANDB_MODE",
 )
-@click.option("--cloud", metavar="NAME", default="vast", show_default=True, help="The cloud that has them.")
+@click.option("--cloud", metavar="NAME", help="The cloud that has them. [default: the first that can]")
 @click.option("--set", "name", metavar="NAME", help="Set this one; its value is asked for.")
 @click.option("--stdin", "from_stdin", is_flag=True, help="With --set: read the value from standard input.")
 @click.option("--delete", metavar="NAME", help="Forget this one.")
 def command(
-    context: Context, *, cloud: str, name: str | None, from_stdin: bool, delete: str | None, yes: bool
+    context: Context, *, cloud: str | None, name: str | None, from_stdin: bool, delete: str | None, yes: bool
 ) -> Result:
     """Show the variables of your account, without values: Vast puts them into EVERY container you rent.
 
     Each host reads them, strangers too: what one machine needs is better given to it alone, by
     `rent --env`, and a secret to one run alone, by `run --secret`.
     """
-    provider: Any = context.provider(cloud)
-    if not hasattr(provider, "env_vars"):
-        provider.refuse("keep variables for an account")
+    from gpunb.providers.features import Variables, clouds_with, feature
+
+    provider = context.provider(cloud or next(one.name for one in clouds_with(Variables)))
+    kept = feature(provider, Variables)
     if name is not None and delete is not None:
         msg = "variables: takes --set or --delete, not both"
         raise BadInput(msg)
-    known = sorted(provider.env_vars())
+    known = sorted(kept.env_vars())
+    title = provider.title
     if name is not None:
-        return _set(context, provider, name, known, from_stdin=from_stdin, yes=yes)
+        return _set(context, kept, title, name, known, from_stdin=from_stdin, yes=yes)
     if delete is not None:
-        return _delete(context, provider, delete, known, yes=yes)
+        return _delete(context, kept, title, delete, known, yes=yes)
     if not known:
-        return Result([], Note(f"{provider.title} keeps no variables for the account", "dim"))
+        return Result([], Note(f"{title} keeps no variables for the account", "dim"))
     note = Note("every container that you rent there is given them, and its host reads them", "warn")
     return Result([{"name": one} for one in known], Table(["variable"], [[one] for one in known]), note)
 
 
 def _set(
-    context: Context, provider: Any, name: str, known: list[str], *, from_stdin: bool, yes: bool
+    context: Context,
+    cloud: Variables,
+    title: str,
+    name: str,
+    known: list[str],
+    *,
+    from_stdin: bool,
+    yes: bool,
 ) -> Result:
     from gpunb.services.confirmations import Question
 
@@ -65,14 +75,14 @@ def _set(
         raise BadInput(msg, hint="the value is asked for, or --stdin reads it")
     word = "Change" if name.upper() in known else "Set"
     question = Question(
-        text=f"{word} the variable {name.upper()} of your account at {provider.title}: every container "
+        text=f"{word} the variable {name.upper()} of your account at {title}: every container "
         "that you rent there is given it, and every host reads it.",
         prompt="Set it?",
     )
     if not context.confirm(question, yes=yes):
         return Result({"set": False}, Note("nothing was changed", "dim"), exit_code=1)
     value = _read() if from_stdin else _asked(context, name)
-    kept = provider.set_env_var(name, value)
+    kept = cloud.set_env_var(name, value)
     return Result(
         {"set": True, "name": kept}, Note(f"set {kept}; machines that run now do not have it", "ok")
     )
@@ -95,14 +105,16 @@ def _read() -> SecretStr:
     return SecretStr(text)
 
 
-def _delete(context: Context, provider: Any, name: str, known: list[str], *, yes: bool) -> Result:
+def _delete(
+    context: Context, cloud: Variables, title: str, name: str, known: list[str], *, yes: bool
+) -> Result:
     from gpunb.services.confirmations import Question
 
     if name.upper() not in known:
-        msg = f"variables --delete {name!r}: {provider.title} keeps {', '.join(known) or 'none'}"
+        msg = f"variables --delete {name!r}: {title} keeps {', '.join(known) or 'none'}"
         raise BadInput(msg)
-    question = Question(text=f"Delete the variable {name.upper()} at {provider.title}.", prompt="Delete it?")
+    question = Question(text=f"Delete the variable {name.upper()} at {title}.", prompt="Delete it?")
     if not context.confirm(question, yes=yes):
         return Result({"deleted": False}, Note("nothing was changed", "dim"), exit_code=1)
-    provider.delete_env_var(name)
+    cloud.delete_env_var(name)
     return Result({"deleted": True, "name": name.upper()}, Note(f"deleted {name.upper()}", "ok"))

@@ -15,10 +15,11 @@ from gpunb.errors import BadInput, Cancelled, GpunbError, SyncError, WrongState
 from gpunb.units import duration_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gpunb.commands.context import Context
-    from gpunb.providers.vast.cloudcopy import CloudConnection, VastCloudCopy
+    from gpunb.providers import Provider
+    from gpunb.providers.features import CloudConnection, CloudCopy, InstanceCopy
     from gpunb.sessions.model import Session
 
 __all__ = ["between", "listed", "run", "stopped"]
@@ -35,6 +36,7 @@ def run(
     url: str,
     path: str,
     *,
+    via: str,
     up: bool,
     connection: str | None,
     allow_credentials: bool,
@@ -45,68 +47,85 @@ def run(
     checksum: bool,
 ) -> Result:
     """Start the copy, follow it by the instance's status, cancel it on Ctrl-C; or have it done regularly."""
-    provider = _provider(context, session)
+    provider, copies = _cloud(context, session, via)
     when = _when(every) if every else None
     if when is not None and up:
-        msg = f"--every {every!r}: Vast.ai repeats copies from the host only"
+        msg = f"--every {every!r}: {provider.title} repeats copies from the host only"
         raise BadInput(msg, hint="write the host's side first: sync :out s3://bucket/out")
     if when == ():
-        return _unschedule(provider, session, dry_run=dry_run)
+        return _unschedule(copies, session, via, dry_run=dry_run)
     if include or exclude or checksum:
-        msg = "--via vast: its copy knows no --include, --exclude or --checksum"
+        msg = f"--via {via}: its copy knows no --include, --exclude or --checksum"
         raise BadInput(msg, hint="name a smaller folder, or leave --via out")
     parts = urlsplit(url)
     there = f"/{parts.netloc}{parts.path}"
     inside = _absolute(path)
-    chosen = _connection(provider.connections(), parts.scheme.lower(), connection)
+    chosen = _connection(copies.connections(), via, parts.scheme.lower(), connection)
     source, target = (there, inside) if up else (inside, there)
     data: dict[str, Any] = {
         "session": session.name,
-        "way": "vast",
+        "way": via,
         "connection": chosen.id,
         "source": source,
         "target": target,
     }
-    said = f"{source} to {target}, by Vast.ai's connection {chosen.id} ({chosen.name or chosen.cloud_type})"
+    named = f"connection {chosen.id} ({chosen.name or chosen.cloud_type})"
+    said = f"{source} to {target}, by {provider.title}'s {named}"
     if dry_run:
         again = f" {every}" if every else ""
         return Result(
             {**data, "dry_run": True}, Note(f"would copy {said}{again}; nothing was moved", "strong")
         )
     if not allow_credentials:
-        msg = f"--via vast: Vast.ai gives the host the credentials of connection {chosen.id}"
+        msg = f"--via {via}: {provider.title} gives the host the credentials of connection {chosen.id}"
         hint = "add --allow-credentials if the host may have them"
         raise BadInput(msg, bill="nothing was moved", hint=hint)
     if when:
         return _schedule(
-            provider, session, (chosen.id, source, target), when, data=data, said=f"{said} {every}"
+            copies,
+            provider.title,
+            session,
+            (chosen.id, source, target),
+            when,
+            data=data,
+            said=f"{said} {every}",
         )
     context.ledger.touch(session.id)
 
     def begin() -> None:
-        provider.start_cloud_copy(session.instance_id, chosen.id, source, target, to_instance=up)
+        copies.start_cloud_copy(session.instance_id, chosen.id, source, target, to_instance=up)
 
     title = f"sync {'to' if up else 'from'} {session.name}"
-    took = _to_its_end(context, provider, session, title, begin, provider.cancel_cloud_copy)
+    took = _to_its_end(context, (provider, copies), session, title, begin, copies.cancel_cloud_copy)
     warn = "the host was shown the connection's credentials, and could have kept them"
     return Result({**data, "state": "done"}, Note(f"copied {said} in {took}", "ok"), Note(warn, "warn"))
 
 
-def listed(context: Context, session: Session | None) -> Result:
+def listed(context: Context, via: str, session: Session | None) -> Result:
     """The account's connections and scheduled copies; moves nothing."""
-    cloud: Any = context.provider("vast") if session is None else _provider(context, session)
-    return cloud_copies.shown(context, cloud, session)
+    from gpunb.providers.features import CloudCopy, feature
+
+    if session is not None:
+        copies = _cloud(context, session, via)[1]
+    else:
+        copies = feature(context.provider(via), CloudCopy)
+    return cloud_copies.shown(context, copies, via, session)
 
 
 def stopped(session: Session) -> WrongState:
     """Why a stopped session's files can't be brought here, and the ways that there are."""
+    from gpunb.providers import provider_class
+    from gpunb.providers.features import CloudCopy, InstanceCopy
+
     msg = f"session {session.name} is stopped: its files can't come here from it"
     ways = f"gpunb start {session.name}"
-    if session.provider == "vast":
+    cloud = provider_class(session.provider)
+    if issubclass(cloud, InstanceCopy):
         ways += (
-            f", or without a start: gpunb sync {session.name}:PATH OTHER:PATH to a session on Vast.ai,"
-            f" or gpunb sync {session.name}:PATH s3://BUCKET/PATH --via vast"
+            f", or without a start: gpunb sync {session.name}:PATH OTHER:PATH to a session on {cloud.title}"
         )
+    if issubclass(cloud, CloudCopy):
+        ways += f", or gpunb sync {session.name}:PATH s3://BUCKET/PATH --via {cloud.name}"
     return WrongState(msg, bill="nothing was moved", hint=ways)
 
 
@@ -118,8 +137,10 @@ def between(context: Context, one: Session, path: str, two: Session, target: str
     WrongState
         The two are not on a cloud that copies from stopped instances.
     """
-    provider: Any = context.provider(one.provider)
-    if one.provider != two.provider or not hasattr(provider, "copy_between"):
+    from gpunb.providers.features import InstanceCopy
+
+    provider = context.provider(one.provider)
+    if one.provider != two.provider or not isinstance(provider, InstanceCopy):
         raise stopped(one)
     source, into = _absolute(path), _absolute(target)
     with context.progress(f"looking into {one.name}"):
@@ -140,14 +161,14 @@ def between(context: Context, one: Session, path: str, two: Session, target: str
         provider.copy_between(one.instance_id, source, two.instance_id, into)
 
     title = f"sync from {one.name}, which is stopped"
-    took = _to_its_end(context, provider, two, title, begin, provider.cancel_copy_between)
+    took = _to_its_end(context, (provider, provider), two, title, begin, provider.cancel_copy_between)
     note = "no ignore rule holds: all that is there went"
     return Result({**data, "state": "done"}, Note(f"copied {said} in {took}", "ok"), Note(note, "dim"))
 
 
 def _to_its_end(  # noqa: PLR0917 - two copies, one way through
     context: Context,
-    provider: Any,
+    cloud: tuple[Provider, CloudCopy | InstanceCopy],
     session: Session,
     title: str,
     begin: Callable[[], None],
@@ -156,12 +177,12 @@ def _to_its_end(  # noqa: PLR0917 - two copies, one way through
     """Begin a copy that the cloud makes, follow it at `session`, cancel it on Ctrl-C; how long it took."""
     began = time.monotonic()
     with context.progress(title) as progress:
-        before = provider.get(session.instance_id).message
+        before = cloud[0].get(session.instance_id).message
         begin()
         try:
-            _follow(context, provider, session, before, progress)
+            _follow(context, *cloud, session, before, progress)
         except KeyboardInterrupt:
-            _cancel(cancel, session)
+            _cancel(cancel, cloud[0].title, session)
     return duration_text(time.monotonic() - began)
 
 
@@ -189,7 +210,8 @@ def _when(text: str) -> tuple[()] | tuple[str, int | None, int | None]:
 
 
 def _schedule(
-    provider: VastCloudCopy,
+    copies: CloudCopy,
+    title: str,
     session: Session,
     copy: tuple[int, str, str],
     when: tuple[str, int | None, int | None],
@@ -198,38 +220,43 @@ def _schedule(
     said: str,
 ) -> Result:
     """Until the session's time is over, or for a month where it has none."""
-    if provider.scheduled_copies(session.instance_id):
-        msg = f"session {session.name} has a scheduled copy already, and Vast.ai keeps one an instance"
+    if copies.scheduled_copies(session.instance_id):
+        msg = f"session {session.name} has a scheduled copy already, and {title} keeps one an instance"
         raise BadInput(msg, bill="nothing was changed", hint="--every never ends it")
     now = time.time()
     end = session.lease.deadline or now + 30 * 86400.0
     every, hour, weekday = when
-    provider.schedule_cloud_copy(
+    copies.schedule_cloud_copy(
         session.instance_id, *copy, every=every, start=now, end=end, hour=hour, weekday=weekday
     )
     until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(end))
     notes = [
-        Note(f"Vast.ai copies {said} until {until}; its traffic is billed each time", "ok"),
+        Note(f"{title} copies {said} until {until}; its traffic is billed each time", "ok"),
         Note("the host is shown the connection's credentials each time, and could keep them", "warn"),
         Note("an extend does not prolong it: end it with --every never, and schedule it anew", "dim"),
     ]
     return Result({**data, "state": "scheduled", "every": every, "until": end}, *notes)
 
 
-def _unschedule(provider: VastCloudCopy, session: Session, *, dry_run: bool) -> Result:
-    found = provider.scheduled_copies(session.instance_id)
+def _unschedule(copies: CloudCopy, session: Session, via: str, *, dry_run: bool) -> Result:
+    found = copies.scheduled_copies(session.instance_id)
     for job in found if not dry_run else ():
-        provider.end_scheduled_copy(job.id)
-    data = {"session": session.name, "way": "vast", "ended": [job.id for job in found], "dry_run": dry_run}
+        copies.end_scheduled_copy(job.id)
+    data = {"session": session.name, "way": via, "ended": [job.id for job in found], "dry_run": dry_run}
     if not found:
         return Result(data, Note(f"{session.name} has no scheduled copy", "dim"))
     word = "would be ended" if dry_run else "ended"
     return Result(data, Note(f"{word}: {len(found)} scheduled copy of {session.name}", "ok"))
 
 
-def _follow(context: Context, provider: VastCloudCopy, session: Session, before: str, progress: Any) -> None:
-    from gpunb.providers.vast.cloudcopy import copy_state
-
+def _follow(  # noqa: PLR0917 - one call
+    context: Context,
+    provider: Provider,
+    copies: CloudCopy | InstanceCopy,
+    session: Session,
+    before: str,
+    progress: Any,
+) -> None:
     began = time.monotonic()
     changed = False
     while True:
@@ -238,36 +265,37 @@ def _follow(context: Context, provider: VastCloudCopy, session: Session, before:
         message = provider.get(session.instance_id).message
         progress.say(message or "waiting for the host")
         changed = changed or message != before
-        state = copy_state(message)
+        state = copies.copy_state(message)
         if state is False and (changed or time.monotonic() - began > STALE_S):
-            msg = f"Vast.ai's copy failed: {message}"
+            msg = f"{provider.title}'s copy failed: {message}"
             raise SyncError(msg, hint="run it again: what is there already is not copied twice")
         if state and (changed or time.monotonic() - began > STALE_S):
             return
 
 
-def _cancel(end: Callable[[str], None], session: Session) -> None:
+def _cancel(end: Callable[[str], None], title: str, session: Session) -> None:
     try:
         end(session.instance_id)
     except GpunbError as err:
-        msg = f"the copy may still run: Vast.ai did not confirm its end ({err.message})"
+        msg = f"the copy may still run: {title} did not confirm its end ({err.message})"
         raise Cancelled(msg, bill="its traffic may be billed") from err
-    msg = "cancelled; Vast.ai took the call to end the copy, what it has moved stays"
+    msg = f"cancelled; {title} took the call to end the copy, what it has moved stays"
     raise Cancelled(msg)
 
 
-def _provider(context: Context, session: Session) -> VastCloudCopy:
-    from gpunb.providers import Capability
-    from gpunb.providers.vast.cloudcopy import VastCloudCopy
+def _cloud(context: Context, session: Session, via: str) -> tuple[Provider, CloudCopy]:
+    from gpunb.providers.features import CloudCopy
 
     found = context.provider(session.provider)
-    if not isinstance(found, VastCloudCopy) or not found.can(Capability.CLOUD_COPY):
-        msg = f"--via vast: session {session.name} is on {found.title}"
+    if session.provider != via or not isinstance(found, CloudCopy):
+        msg = f"--via {via}: session {session.name} is on {found.title}"
         raise BadInput(msg, hint="leave --via out: the host or this machine moves the files")
-    return found
+    return found, found
 
 
-def _connection(found: list[CloudConnection], scheme: str, wanted: str | None) -> CloudConnection:
+def _connection(
+    found: Sequence[CloudConnection], via: str, scheme: str, wanted: str | None
+) -> CloudConnection:
     """The one that is named, or the only one that fits the URL."""
     shown = ", ".join(f"{one.id} ({one.cloud_type} {one.name})" for one in found) or "none"
     if wanted is not None:
@@ -280,7 +308,7 @@ def _connection(found: list[CloudConnection], scheme: str, wanted: str | None) -
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        msg = f"--via vast: no connection of the account is for {scheme}://; they are: {shown}"
+        msg = f"--via {via}: no connection of the account is for {scheme}://; they are: {shown}"
         raise BadInput(msg, hint="connections are made at https://cloud.vast.ai/settings/")
-    msg = f"--via vast: several connections would fit: {shown}"
+    msg = f"--via {via}: several connections would fit: {shown}"
     raise BadInput(msg, hint="choose one with --connection ID")

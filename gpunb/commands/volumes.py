@@ -132,8 +132,7 @@ def _clouds(context: Context, cloud: str | None) -> list[Provider]:
 
     if cloud is not None:
         provider = context.provider(cloud)
-        if not provider.can(Capability.VOLUMES):
-            provider.refuse("keep volumes")
+        provider.need(Capability.VOLUMES)
         return [provider]
     used = {found.provider for found in context.ledger.sessions()}
     used |= set(keys.asked(context.settings, names()))

@@ -37,6 +37,7 @@ from gpunb.providers.base import (
     UsageLine,
 )
 from gpunb.providers.cloudinit import host_public, user_data
+from gpunb.providers.features import SshKeys, Terms
 from gpunb.providers.http import ApiClient, Failure
 from gpunb.providers.text import clean
 from gpunb.providers.wire import Wire, parse, rows
@@ -111,7 +112,7 @@ def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PL
     return None
 
 
-class DeepInfraProvider(Provider):
+class DeepInfraProvider(Provider, SshKeys, Terms):
     """DeepInfra.
 
     Options: ``accept_terms`` (`TERMS`, asked for once), ``http`` (further
@@ -120,10 +121,10 @@ class DeepInfraProvider(Provider):
 
     name: ClassVar[str] = "deepinfra"
     title: ClassVar[str] = "DeepInfra"
+    key_variable: ClassVar[str] = "DEEPINFRA_TOKEN"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.RENAME, Capability.HOST_KEY, Capability.USAGE, Capability.ONSTART}
     )
-    terms: ClassVar[str] = TERMS
 
     def __init__(self, config: ProviderConfig | None = None) -> None:
         super().__init__(config)
@@ -247,6 +248,11 @@ class DeepInfraProvider(Provider):
         self.http.close()
 
     # -- DeepInfra's own -----------------------------------------------------------
+
+    @classmethod
+    def terms(cls) -> str:
+        """`TERMS`."""
+        return TERMS
 
     def params(self) -> Mapping[str, Any]:
         """Images and other choices, as DeepInfra words them (its document gives no shape)."""

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOCAL",
-    "VARIABLES",
     "FoundKey",
     "asked",
     "delete",
@@ -38,14 +37,6 @@ __all__ = [
     "store",
     "variable",
 ]
-
-#: The environment variables that the clouds' own clients read.
-VARIABLES = {
-    "deepinfra": "DEEPINFRA_TOKEN",
-    "fluence": "FLUENCE_API_KEY",
-    "sesterce": "SESTERCE_API_KEY",
-    "vast": "VAST_API_KEY",
-}
 
 LOCAL = "local"  # this computer: a cloud that needs no key
 _SERVICE = "gpunb"
@@ -61,8 +52,13 @@ class FoundKey:
 
 
 def variable(provider: str) -> str:
-    """The environment variable that overrides the stored key of `provider`."""
-    return VARIABLES.get(provider) or re.sub(r"\W", "_", provider).upper() + "_API_KEY"
+    """The environment variable that overrides the stored key of `provider`, as its class names it."""
+    from gpunb.providers import provider_class
+
+    with contextlib.suppress(BadInput):  # not installed, or broken: whoever asks it is told
+        if named := provider_class(provider).key_variable:
+            return named
+    return re.sub(r"\W", "_", provider).upper() + "_API_KEY"
 
 
 def key_file(provider: str) -> Path:

@@ -46,6 +46,7 @@ from gpunb.providers.base import (
     Volume,
 )
 from gpunb.providers.cloudinit import host_public, user_data
+from gpunb.providers.features import SshKeys, VolumeMarket, VolumeSpace
 from gpunb.providers.http import ApiClient, Failure
 from gpunb.providers.text import clean
 from gpunb.providers.wire import Wire, parse
@@ -125,7 +126,7 @@ class _VolumeCloud(Wire):
     id: str = Field("", alias="_id")
 
 
-class VolumeSpace(Wire):
+class _VolumeOffer(Wire):
     """Where volumes can be made: one cloud's price in US dollars an hour for each GB, and its regions."""
 
     cloud: _VolumeCloud = Field(alias="cloudProvider")
@@ -163,7 +164,7 @@ def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PL
     return None
 
 
-class SesterceProvider(Provider):
+class SesterceProvider(Provider, SshKeys, VolumeMarket):
     """Sesterce.
 
     `CreateSpec.extra` may hold ``os``, ``volume_id`` and ``cloud_init`` (a
@@ -173,6 +174,7 @@ class SesterceProvider(Provider):
 
     name: ClassVar[str] = "sesterce"
     title: ClassVar[str] = "Sesterce"
+    key_variable: ClassVar[str] = "SESTERCE_API_KEY"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.VOLUMES, Capability.HOST_KEY, Capability.ONSTART, Capability.ACCOUNT_KEYS}
     )
@@ -292,12 +294,32 @@ class SesterceProvider(Provider):
         """Where volumes can be made, and at what price."""
         return list(self.http.call("GET", "/gpu-cloud/volumes/offers", expect=list))
 
-    def volume_spaces(self) -> list[VolumeSpace]:
-        """The same, read."""
+    def _volume_offers(self) -> list[_VolumeOffer]:
         return [
-            parse(VolumeSpace, row, provider=self.name, what="an offer of volumes")
+            parse(_VolumeOffer, row, provider=self.name, what="an offer of volumes")
             for row in self.volume_offers()
         ]
+
+    def volume_market(
+        self,
+        size_gb: float,  # noqa: ARG002 - a region has room or is not named
+        where: str | None = None,
+        *,
+        network: bool = False,
+    ) -> list[VolumeSpace]:
+        """The regions; none has volumes on a cluster's network."""
+        return [
+            VolumeSpace(
+                id=one.cloud.id, where=region, place=region, usd_gb_h=one.price, least_gb=one.least_gb
+            )
+            for one in ([] if network else self._volume_offers())
+            for region in one.regions
+            if where is None or where.lower() == region.lower()
+        ]
+
+    def rent_volume(self, space: VolumeSpace, name: str, size_gb: int, *, network: bool = False) -> str:  # noqa: ARG002
+        """Make one in the region of `space`; returns its id."""
+        return self.create_volume(cloud=space.id, region=space.where, name=name, size_gb=size_gb)
 
     def volumes(self) -> list[Volume]:
         """All volumes of the account; each is billed until it is deleted."""
@@ -306,7 +328,7 @@ class SesterceProvider(Provider):
             return []
         prices: dict[str, float] = {}
         with suppress(ProviderError):  # without the prices the list is worth having
-            for offer in self.volume_spaces():
+            for offer in self._volume_offers():
                 prices[offer.cloud.id] = offer.price
         used: dict[str, list[str]] = {}
         with suppress(ProviderError):

@@ -120,11 +120,11 @@ def prepay(ledger: Ledger, provider: Provider, session: Session, plan: Plan) -> 
     ProviderError
         It was refused; or `gpunb.errors.OutcomeUnknown`, and it may have been paid.
     """
-    pay: Any = getattr(provider, "prepay", None)
-    if pay is None:
-        provider.refuse("take money in advance")
+    from gpunb.providers.features import Prepay, feature
+
+    cloud = feature(provider, Prepay)
     try:
-        answer: Mapping[str, Any] = pay(session.instance_id, plan.usd)
+        answer = cloud.prepay(session.instance_id, plan.usd)
     except GpunbError as err:
         if getattr(err, "effect", "none") != "none":
             err.bill = f"{money_text(plan.usd)} may have been paid into {session.name}"

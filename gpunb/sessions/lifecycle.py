@@ -321,8 +321,7 @@ def shut_down(ledger: Ledger, session: Session, host: Reach, limit: float) -> No
 
 def check_stop(provider: Provider, session: Session) -> None:
     """Refuse what `stop` would refuse, before anything is touched."""
-    if not provider.can(Capability.STOP):
-        provider.refuse("stop an instance and keep it")
+    provider.need(Capability.STOP)
     if session.state not in {_S.READY, _S.REACHABLE}:
         msg = f"session {session.name} is {session.state.value}: only a ready one can be stopped"
         raise WrongState(msg)

@@ -71,8 +71,7 @@ def reboot(
     HostError, ProviderError
         It did not come back; ``bill`` says what that costs.
     """
-    if not provider.can(Capability.REBOOT):
-        provider.refuse("reboot an instance")
+    provider.need(Capability.REBOOT)
     what, act = ("recycle", provider.recycle) if recycle else ("reboot", provider.reboot)
 
     def restart(found: Session) -> str:
@@ -105,8 +104,7 @@ def update(
     NotSupported, WrongState, HostError, ProviderError
         As `reboot`; an update that is refused changes nothing.
     """
-    if not provider.can(Capability.UPDATE):
-        provider.refuse("update a container")
+    provider.need(Capability.UPDATE)
     given = changes.given()
 
     def change(found: Session) -> str:

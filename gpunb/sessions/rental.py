@@ -391,7 +391,7 @@ class Rental:
                 "machine_id": offer.machine_id,
                 "volumes": sorted(request.volumes),
                 # elsewhere the cloud chooses the place, whatever is asked for
-                "mounts": dict(request.volumes) if self.provider.name == "vast" else {},
+                "mounts": dict(request.volumes) if self.provider.mounts_where_asked else {},
             },
         )
         session = ledger.begin_create(session, intent, lease=lease, **self._facts(offer))

@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["command", "env_lines"]
 
-_KEY_VARIABLES = {
-    "vast": "VAST_API_KEY",
-    "deepinfra": "DEEPINFRA_TOKEN",
-    "fluence": "FLUENCE_API_KEY",
-    "sesterce": "SESTERCE_API_KEY",
-}
-
 
 class _Group(click.Group):
     """Says which verb was meant."""
@@ -49,14 +42,15 @@ def command() -> None:
 
 def env_lines(providers: dict[str, dict[str, Any]]) -> list[str]:
     """Shell lines that point gpunb and the clouds' own clients at the simulation."""
+    from gpunb.providers import keys
+
     # a ledger of its own: a simulated cloud must not be asked for real instances
     lines = [
         f"export GPUNB_CLOUDS={shlex.quote(','.join(['local', *providers]))}",
         f"export GPUNB_LEDGER={shlex.quote(str(paths.sim_dir() / 'ledger.sqlite'))}",
     ]
     for name, found in providers.items():
-        if name in _KEY_VARIABLES:
-            lines.append(f"export {_KEY_VARIABLES[name]}={shlex.quote(found['key'])}")
+        lines.append(f"export {keys.variable(name)}={shlex.quote(found['key'])}")
         if name == "vast":
             lines.append(f"export VAST_URL={shlex.quote(found['base_url'])}")
         prefix = f"GPUNB_PROVIDERS__{name.upper()}__"

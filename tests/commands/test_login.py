@@ -13,7 +13,7 @@ from keyring.backends.fail import Keyring as NoKeyring
 from support.clouds import simulated
 
 from gpunb import log, paths, settings
-from gpunb.providers import keys
+from gpunb.providers import keys, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def clouds(gpunb: Gpunb, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
     """Two clouds at their settings' addresses, and no keyring."""
     monkeypatch.setattr(keyring, "get_keyring", NoKeyring)
-    for name in keys.VARIABLES.values():
+    for name in map(keys.variable, names()):
         monkeypatch.delenv(name, raising=False)
     with simulated(("vast", "deepinfra"), real=False, active=False) as simulation:
         for name, one in simulation.description().items():
@@ -156,8 +156,8 @@ class TestBadInput:
             (["login", "vats"], ["no provider 'vats'", "did you mean vast"]),
             (["login", "local"], ["needs no key"]),
             (["login", "vast"], ["no terminal to ask", "--stdin"]),
-            (["login", "fluence", "--scoped"], ["--scoped", "no keys that may do less"]),
-            (["login", "vast", "--accept-terms"], ["no terms"]),
+            (["login", "fluence", "--scoped"], ["Fluence can't make a key that may do less; Vast.ai can"]),
+            (["login", "vast", "--accept-terms"], ["Vast.ai can't show terms to accept here; DeepInfra can"]),
             (["logout", "nobody"], ["no provider 'nobody'"]),
         ],
     )

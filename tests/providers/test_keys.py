@@ -11,7 +11,7 @@ from keyring.errors import KeyringLocked, PasswordDeleteError
 
 from gpunb import log
 from gpunb.errors import BadInput, SettingsError
-from gpunb.providers import keys
+from gpunb.providers import keys, names
 
 
 class Ring(KeyringBackend):
@@ -51,7 +51,7 @@ class NoRing(Ring):
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("GPUNB_HOME", str(tmp_path / "home"))
-    for name in keys.VARIABLES.values():
+    for name in map(keys.variable, names()):
         monkeypatch.delenv(name, raising=False)
     before = keyring.get_keyring()
     keyring.set_keyring(NoRing())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpunb.errors import BadAnswer, ProviderError
-from gpunb.providers.papers import HasPapers
+from gpunb.providers.features import Papers
 from gpunb.providers.vast.papers import _unix
 from gpunb.sim.money import Account
 
@@ -20,7 +20,7 @@ def test_invoices_of_all_pages_with_what_came_in_above_0(w):
     assert (found[0].kind, found[0].usd, found[0].source) == ("credit", 100.0, "stripe")
     assert {(one.kind, one.usd) for one in found[1:]} == {("reserved", -0.01)}
     assert w.provider.invoices(since=now + 30, until=now + 60) == []
-    assert isinstance(w.provider, HasPapers)
+    assert isinstance(w.provider, Papers)
 
 
 def test_a_refusal_with_200_and_an_empty_list_is_not_an_empty_list(w):

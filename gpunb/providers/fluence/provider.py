@@ -30,6 +30,7 @@ from gpunb.providers.base import (
     UsageLine,
 )
 from gpunb.providers.cloudinit import host_public
+from gpunb.providers.features import Images, SshKeys, Templates
 from gpunb.providers.fluence import hostkey, rules
 from gpunb.providers.fluence.api import NAME, TITLE, NotYet, client, segment
 from gpunb.providers.fluence.bodies import (
@@ -57,7 +58,7 @@ _log = logging.getLogger("gpunb.providers.fluence")
 _FORGET_AFTER_S = 3600.0
 
 
-class FluenceProvider(Provider):
+class FluenceProvider(Provider, SshKeys, Images, Templates):
     """Fluence.
 
     Ids of virtual machines and bare metal begin with "vm:" and "bm:", because
@@ -70,6 +71,7 @@ class FluenceProvider(Provider):
 
     name: ClassVar[str] = NAME
     title: ClassVar[str] = TITLE
+    key_variable: ClassVar[str] = "FLUENCE_API_KEY"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {
             Capability.RENAME,

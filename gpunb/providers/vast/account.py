@@ -10,6 +10,14 @@ from pydantic import Field, SecretStr
 
 from gpunb.errors import BadAnswer, BadInput
 from gpunb.providers.base import UsageLine
+from gpunb.providers.features import (
+    ApiKeys,
+    MachineReports,
+    ScopedKeys,
+    SshKeys,
+    Templates,
+    Variables,
+)
 from gpunb.providers.templates import Template
 from gpunb.providers.text import clean
 from gpunb.providers.vast import api
@@ -87,7 +95,7 @@ class _Charge(Wire):
     items: list[dict[str, Any]] = Field(default_factory=list)
 
 
-class VastAccount(VastBase):
+class VastAccount(VastBase, SshKeys, ApiKeys, ScopedKeys, Variables, Templates, MachineReports):
     """Everything that belongs to the account and not to one instance."""
 
     def user(self) -> User:

@@ -63,7 +63,7 @@ class VastBase(Provider):
     def _key(self) -> SecretStr | None:
         if self.config.key is not None and self.config.key.get_secret_value():
             return self.config.key
-        found = keys.find(self.name, self.key_variable)
+        found = keys.find(self.name)
         return found.key if found else None
 
     @functools.cached_property

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput
+from gpunb.providers.features import CloudCopy, InstanceCopy
 from gpunb.providers.text import clean
 from gpunb.providers.vast.base import number
 from gpunb.providers.vast.controls import VastControls
@@ -50,7 +51,7 @@ class ScheduledJob(Wire):
     request_body: Any = None
 
 
-class VastCloudCopy(VastControls):
+class VastCloudCopy(VastControls, CloudCopy, InstanceCopy):
     """Start, schedule and cancel copies."""
 
     def connections(self) -> list[CloudConnection]:
@@ -82,6 +83,10 @@ class VastCloudCopy(VastControls):
         """
         body = self._copy_body(instance_id, connection, source, target, to_instance=to_instance, flags=flags)
         self._done(self._call("POST", "/commands/rclone/", json=body), f"copy for {instance_id}")
+
+    def copy_state(self, message: str) -> bool | None:
+        """What an instance's status message says of its copy: True done, False failed, None neither."""
+        return copy_state(message)
 
     def cancel_cloud_copy(self, instance_id: str) -> None:
         """End the copy of an instance; it can't be gone on with."""

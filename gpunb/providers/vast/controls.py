@@ -6,10 +6,19 @@ import json
 import math
 import re
 import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput, ProviderError
+from gpunb.providers.features import (
+    Bids,
+    DaemonLog,
+    InstanceKeys,
+    Prepay,
+    PriceIncrease,
+    PriceIncreases,
+    Snapshots,
+    StoppedCommands,
+)
 from gpunb.providers.text import clean
 from gpunb.providers.vast import api
 from gpunb.providers.vast.base import VastBase, number
@@ -22,7 +31,7 @@ if TYPE_CHECKING:
 
     from gpunb.providers.base import ProviderConfig
 
-__all__ = ["AttachedKey", "PriceIncrease", "VastControls"]
+__all__ = ["AttachedKey", "VastControls"]
 
 
 class AttachedKey(Wire):
@@ -39,38 +48,9 @@ class AttachedKey(Wire):
         return self.public_key or self.key or self.ssh_key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriceIncrease:
-    """A host wants more for a running contract. All of it is accepted, or nothing.
-
-    Prices are US dollars: an hour for each GPU, a month (30 days) for each GB of disk, for each GB of
-    traffic; the platform's fee is a share (0.25). The columns of ``vastai`` 1.9.1 ``price-increase``
-    have these units. What the host leaves as it is has the same price before and after.
-    """
-
-    id: int
-    instance_id: str
-    old_gpu_usd_h: float
-    new_gpu_usd_h: float
-    old_disk_usd_gb_month: float
-    new_disk_usd_gb_month: float
-    old_up_usd_gb: float
-    new_up_usd_gb: float
-    old_down_usd_gb: float
-    new_down_usd_gb: float
-    old_fee: float
-    new_fee: float
-    contract_end: float | None
-    new_end: float | None
-
-    def hourly(self, gpus: int, disk_gb: float) -> tuple[float, float]:
-        """US dollars an hour for a machine of `gpus` GPUs and `disk_gb` of disk, before and after."""
-        old = gpus * self.old_gpu_usd_h + disk_gb * self.old_disk_usd_gb_month / HOURS_A_MONTH
-        new = gpus * self.new_gpu_usd_h + disk_gb * self.new_disk_usd_gb_month / HOURS_A_MONTH
-        return old, new
-
-
-class VastControls(VastBase):
+class VastControls(
+    VastBase, Bids, Prepay, PriceIncreases, DaemonLog, StoppedCommands, Snapshots, InstanceKeys
+):
     """Bids, deposits, keys, logs, files of stopped instances, price increases."""
 
     def __init__(self, config: ProviderConfig | None = None) -> None:
@@ -131,6 +111,10 @@ class VastControls(VastBase):
         path = f"/instances/request_logs/{number(instance_id, 'instance')}/"
         answer = self._call("PUT", path, json=body, safe=True, effect=False)
         return self._result(answer, f"the log of {instance_id}")
+
+    def daemon_log(self, instance_id: str, *, tail: int = 1000) -> str:
+        """The host daemon's log."""
+        return self.instance_log(instance_id, tail=tail, daemon=True)
 
     def execute(self, instance_id: str, command: str) -> str:
         """Run ``ls``, ``rm`` or ``du`` on an instance, also a stopped one; that is all Vast lets through."""

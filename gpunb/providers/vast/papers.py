@@ -11,7 +11,7 @@ import datetime as dt
 from pydantic import Field
 
 from gpunb.errors import BadAnswer
-from gpunb.providers.papers import AuditEntry, Invoice
+from gpunb.providers.features import AuditEntry, Invoice, Papers
 from gpunb.providers.text import clean
 from gpunb.providers.vast.base import VastBase
 from gpunb.providers.wire import Wire, parse
@@ -39,7 +39,7 @@ class _Done(Wire):
     api_key_id: int | str | None = None
 
 
-class VastPapers(VastBase):
+class VastPapers(VastBase, Papers):
     """The account on paper; needs the categories billing_read and user_read."""
 
     def invoices(self, *, since: float, until: float) -> list[Invoice]:

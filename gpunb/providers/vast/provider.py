@@ -83,6 +83,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
 
     name = api.NAME
     title = api.TITLE
+    mounts_where_asked = True
     capabilities = frozenset(
         {
             Capability.STOP,

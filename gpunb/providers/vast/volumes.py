@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpunb.errors import BadInput, OutcomeUnknown
-from gpunb.providers.base import Volume
+from gpunb.providers.base import OfferQuery, Volume
+from gpunb.providers.features import VolumeClone, VolumeSpace
 from gpunb.providers.text import clean
 from gpunb.providers.vast import api
 from gpunb.providers.vast.base import VastBase, number
@@ -16,7 +17,7 @@ from gpunb.providers.wire import Wire, parse, rows
 
 _IN_USE_S, _PAUSE_S = 40.0, 5.5
 
-__all__ = ["VastVolume", "VastVolumes", "VolumeOffer"]
+__all__ = ["VastVolumes", "VolumeOffer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,14 +31,6 @@ class VolumeOffer:
     place: str
     cluster_id: str = ""
     ends: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VastVolume(Volume):
-    """A rented volume. It can only be attached on `machine_id`, or in `cluster_id`, and can't grow."""
-
-    machine_id: str
-    cluster_id: str = ""
 
 
 class _OfferRow(Wire):
@@ -63,7 +56,7 @@ class _Row(Wire):
     instances: list[Any] | None = None
 
 
-class VastVolumes(VastBase):
+class VastVolumes(VastBase, VolumeClone):
     """Search, rent, list, clone and delete volumes."""
 
     def search_volumes(
@@ -83,6 +76,25 @@ class VastVolumes(VastBase):
         answer = self._api.call("POST", path, json=body, safe=True, effect=False)
         found = rows(answer, "offers", provider=self.name, what="a search for volumes")
         return [_offer(parse(_OfferRow, row, provider=self.name, what="a volume offer")) for row in found]
+
+    def volume_market(
+        self, size_gb: float, where: str | None = None, *, network: bool = False
+    ) -> list[VolumeSpace]:
+        """Disk on one machine; without `where`, on one that can be rented now, else it would lie idle."""
+        if where is not None and not where.isdecimal():
+            return []
+        found = self.search_volumes(size_gb, machine_id=None if network else where, network=network)
+        if where is None:
+            offers = self.search(OfferQuery())
+            free = {str(one.raw.get("cluster_id")) if network else one.machine_id for one in offers}
+            found = [one for one in found if (one.cluster_id if network else one.machine_id) in free]
+        elif network:
+            found = [one for one in found if one.cluster_id == where]
+        return [_space(one, network=network) for one in found]
+
+    def rent_volume(self, space: VolumeSpace, name: str, size_gb: int, *, network: bool = False) -> str:
+        """Rent a volume; returns its id. Never sent twice."""
+        return self.create_volume(space.id, size_gb, name, network=network)
 
     def create_volume(self, offer_id: str, size_gb: float, name: str, *, network: bool = False) -> str:
         """Rent a volume; returns its id. Never sent twice."""
@@ -162,11 +174,23 @@ def _offer(row: _OfferRow) -> VolumeOffer:
     )
 
 
-def _volume(row: _Row) -> VastVolume:
+def _space(one: VolumeOffer, *, network: bool) -> VolumeSpace:
+    at = one.cluster_id if network else one.machine_id
+    return VolumeSpace(
+        id=one.id,
+        where=at,
+        place=f"{'cluster' if network else 'machine'} {at} {one.place}".rstrip(),
+        usd_gb_h=one.usd_gb_h,
+        most_gb=one.max_gb,
+        ends=one.ends,
+    )
+
+
+def _volume(row: _Row) -> Volume:
     usd_h = row.storage_total_cost
     machine = str(row.machine_id or "")
     cluster = "" if machine else str(row.cluster_id or "")
-    return VastVolume(
+    return Volume(
         provider=api.NAME,
         id=str(row.id),
         name=clean(row.label, 64),
