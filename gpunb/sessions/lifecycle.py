@@ -31,7 +31,7 @@ from gpunb.sessions.billing import opening, pays_traffic
 from gpunb.sessions.bringup import bring_up, see
 from gpunb.sessions.ending import Listing, begin_end, clear_up, end, settle
 from gpunb.sessions.lease import extend
-from gpunb.sessions.model import OVER, Receipt, Session, SessionState, offer_from_dict
+from gpunb.sessions.model import OVER, Receipt, Session, SessionState
 from gpunb.sessions.reach import HOST, Reach
 from gpunb.sessions.receipts import build_receipt, write_receipt
 from gpunb.sessions.rental import Rental, RentRequest
@@ -577,7 +577,7 @@ def _resume(
                 session,
                 host=host,
                 timing=timing,
-                boot_s=timing.boot(offer_from_dict(session.offer)),
+                boot_s=timing.boot_of(ledger, session),
                 progress=progress,
                 each=lambda: _renew(ledger, session.id, timing),
             )

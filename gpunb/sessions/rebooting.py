@@ -150,7 +150,7 @@ def _again(
             session,
             host=host,
             timing=times,
-            boot_s=times.boot_s,
+            boot_s=times.boot_of(ledger, session),
             progress=progress,
             each=lambda: _renew(ledger, session.id, times),
         )

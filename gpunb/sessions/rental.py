@@ -345,7 +345,7 @@ class Rental:
                 session,
                 host=self.host,
                 timing=self.timing,
-                boot_s=self.request.boot_s or self.timing.boot(offer, self.request.image_gb),
+                boot_s=self._boot_s(offer),
                 progress=self.progress,
                 each=self._watch_boot,
             )
@@ -360,6 +360,9 @@ class Rental:
         except GpunbError as err:  # also a host name that no ssh should be given
             raise self._boot_failed(offer, err) from err
         return session
+
+    def _boot_s(self, offer: Offer) -> float:
+        return self.request.boot_s or self.timing.boot(offer, self.request.image_gb)
 
     # -- one create -------------------------------------------------------
 
@@ -383,6 +386,7 @@ class Rental:
             offer_id=offer.id,
             summary={
                 "image": spec.image,
+                "boot_s": self._boot_s(offer),  # whoever goes on with it knows no image's size
                 "registry": spec.login.server if spec.login else "",
                 "disk_gb": spec.disk_gb,
                 "gpu": offer.gpu,

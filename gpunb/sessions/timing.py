@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gpunb.providers.base import Offer, Provider
+    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.model import Session
 
 __all__ = ["Timing"]
 
@@ -63,6 +65,14 @@ class Timing:
 
         terms = Terms(image_gb=image_gb) if image_gb > 0 else Terms()
         return self.boot_s * terms.wait_s(offer) / LEAST_WAIT_S
+
+    def boot_of(self, ledger: Ledger, session: Session) -> float:
+        """As `boot`: what the rental recorded beside its create call, which knew the image's size."""
+        from gpunb.sessions.model import offer_from_dict
+
+        recorded = [one.summary.get("boot_s") for one in ledger.intents(session.id)]
+        known = [float(one) for one in recorded if isinstance(one, (int, float)) and one > 0]
+        return known[-1] if known else self.boot(offer_from_dict(session.offer))
 
     def pause(self, step: int) -> float:
         """The pause before question number `step` (0, 1, …)."""

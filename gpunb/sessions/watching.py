@@ -25,7 +25,7 @@ from gpunb.sessions.bringup import see
 from gpunb.sessions.ending import Listing, begin_end, end_step, settle
 from gpunb.sessions.lease import Due, due
 from gpunb.sessions.lifecycle import apply, settle_work, shut_down
-from gpunb.sessions.model import OVER, Cost, IntentState, Lease, Session, SessionState, offer_from_dict
+from gpunb.sessions.model import OVER, Cost, IntentState, Lease, Session, SessionState
 from gpunb.sessions.orphans import sweep
 from gpunb.sessions.reach import HOST, Reach
 from gpunb.sessions.receipts import write_receipt
@@ -532,9 +532,9 @@ class Watch:
         why = self._tender.refused.get(session.id, "")
         if instance.state in {InstanceState.FAILED, InstanceState.ENDING}:
             why = f"{session.provider} says {instance.state.value}"
-        elif self.ledger.clock.time() - session.state_at <= self.timing.boot(
-            offer_from_dict(session.offer)
-        ) or self._tender.at_work(session):
+        elif self._tender.at_work(
+            session
+        ) or self.ledger.clock.time() - session.state_at <= self.timing.boot_of(self.ledger, session):
             return session
         said = why or f"{session.provider} says {instance.state.value}"
         return begin_end(self.ledger, session.id, f"boot failed: {said}")

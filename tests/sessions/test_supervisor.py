@@ -368,6 +368,22 @@ def test_a_crashed_rental_that_never_boots_is_ended(world: World) -> None:
     assert [one.state for one in world.ledger.sessions(alive=False)] == [S.FAILED]
 
 
+@pytest.mark.parametrize("resumes", ["supervisor", "down or attach"])
+def test_a_crashed_rental_of_a_large_image_keeps_its_time(world: World, resumes: str) -> None:
+    """Only the process that rented knew the image's size: what it allowed is in the ledger."""
+    world.cloud.script.boot_s = 1500.0
+    world.cloud.script.create_after = [raising(Crash())]
+    with pytest.raises(Crash):
+        world.rent(world.cloud.offer(inet_down_mbps=400.0), hours=2, image_gb=30.0)
+    world.restart()
+    if resumes == "supervisor":
+        ticks(world, watch(world), 1800)
+        (session,) = world.ledger.sessions()
+    else:
+        session = world.resume(world.ledger.sessions()[0])
+    assert session.state is S.READY
+
+
 def test_a_session_that_somebody_works_on_is_left_alone(world: World) -> None:
     session = world.rent()
     world.ledger.transition(session, S.ENDING, "down")
