@@ -121,9 +121,9 @@ def command(
     if up is not None and ends[0] is not None:
         return _between(context, [end for end in ends if end is not None], up, paths, watch=watch, **plain)
     found = context.session(_one_name([*ends, up], session))
-    if found.state is SessionState.STOPPED and up is None:
-        raise vastcopy.stopped(found)
     several = len(sources) > 1
+    if found.state is SessionState.STOPPED and up is None:
+        return _from_stopped(context, found, ends, target, paths, plain)
     if watch:
         return _follow(context, found, sources, up, plain)
     results = [
@@ -138,6 +138,22 @@ def command(
         for source, end in zip(sources, ends, strict=True)
     ]
     return _results(results, found, dry_run=plain["dry_run"])
+
+
+def _from_stopped(  # noqa: PLR0917 - one call
+    context: Context,
+    session: Session,
+    ends: list[tuple[str | None, str] | None],
+    target: str,
+    paths: tuple[str, ...],
+    plain: dict[str, Any],
+) -> Result:
+    if len(ends) > 1 or ends[0] is None:
+        msg = f"sync {' '.join(map(repr, paths))}: from a stopped session one SRC goes at a time"
+        raise BadInput(msg, bill="nothing was moved")
+    _only_plain(plain, f"from {session.name}, which is stopped")
+    done = vastcopy.here(context, session, ends[0][1], target, dry_run=plain["dry_run"])
+    return done if isinstance(done, Result) else _result(done, session, dry_run=False)
 
 
 def _one_name(ends: list[tuple[str | None, str] | None], session: str | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import shlex
+import stat
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 from gpunb.commands import cloud_copies
 from gpunb.commands.cloud_copies import DAYS
 from gpunb.commands.result import Note, Result
-from gpunb.errors import BadInput, Cancelled, GpunbError, SyncError, WrongState
+from gpunb.errors import BadInput, Cancelled, GpunbError, HostError, SyncError, WrongState
 from gpunb.units import duration_text
 
 if TYPE_CHECKING:
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
 
     from gpunb.commands.context import Context
     from gpunb.providers import Provider
-    from gpunb.providers.features import CloudConnection, CloudCopy, InstanceCopy
+    from gpunb.providers.features import CloudConnection, CloudCopy, InstanceCopy, StoppedCommands
     from gpunb.sessions.model import Session
+    from gpunb.sync import SyncReport
+    from gpunb.sync.sftpwire import Attrs
 
-__all__ = ["between", "listed", "run", "stopped"]
+__all__ = ["between", "here", "listed", "run", "stopped"]
 
 POLL_S = 5.0
 # the status is told half a minute late, and may still be that of an earlier copy
@@ -114,10 +117,14 @@ def listed(context: Context, via: str, session: Session | None) -> Result:
 
 def stopped(session: Session) -> WrongState:
     """Why a stopped session's files can't be brought here, and the ways that there are."""
+    msg = f"session {session.name} is stopped: its files can't come here from it"
+    return WrongState(msg, bill="nothing was moved", hint=_ways(session))
+
+
+def _ways(session: Session) -> str:
     from gpunb.providers import provider_class
     from gpunb.providers.features import CloudCopy, InstanceCopy
 
-    msg = f"session {session.name} is stopped: its files can't come here from it"
     ways = f"gpunb start {session.name}"
     cloud = provider_class(session.provider)
     if issubclass(cloud, InstanceCopy):
@@ -126,7 +133,70 @@ def stopped(session: Session) -> WrongState:
         )
     if issubclass(cloud, CloudCopy):
         ways += f", or gpunb sync {session.name}:PATH s3://BUCKET/PATH --via {cloud.name}"
-    return WrongState(msg, bill="nothing was moved", hint=ways)
+    return ways
+
+
+class _Seen:
+    """What a cloud lists of a stopped instance's files: enough to tell a folder from a file."""
+
+    def __init__(self, provider: StoppedCommands, session: Session) -> None:
+        self._provider, self._instance = provider, session.instance_id
+        self._known: dict[str, Attrs | None] = {}
+
+    def attrs(self, path: str, *, follow: bool = True) -> Attrs | None:  # noqa: ARG002 - as a host's side has it
+        """A file or folder; None if nothing is there, or an empty folder."""
+        from gpunb.sync.sftpwire import Attrs
+
+        if path not in self._known:
+            listed = self._provider.execute(self._instance, shlex.join(["ls", path])).splitlines()
+            there = [line.strip() for line in listed if line.strip()]
+            missing = not there or (len(there) == 1 and "cannot access" in there[0])
+            mode = stat.S_IFREG if there == [path] else stat.S_IFDIR
+            self._known[path] = None if missing else Attrs(mode=mode)
+        return self._known[path]
+
+    def real(self, path: str) -> str:
+        """As it is: links are the machine's."""
+        return _absolute(path)
+
+
+def here(context: Context, one: Session, path: str, target: str, *, dry_run: bool) -> Result | SyncReport:
+    """From a stopped session to this machine, by the rsync of the computer that it is on.
+
+    Raises
+    ------
+    WrongState
+        Its cloud has no such copy, this machine's rsync is too old for a stranger, or no login is let in.
+    """
+    from gpunb.providers.features import StoppedFiles
+    from gpunb.sessions import reach
+    from gpunb.ssh import probe
+    from gpunb.sync import off_machine, places, rsync
+
+    provider = context.provider(one.provider)
+    if not isinstance(provider, StoppedFiles):
+        raise stopped(one)
+    if not rsync.safe_here():
+        msg = f"session {one.name} is stopped: only rsync 3.4 or newer may fetch from a stranger's computer"
+        raise WrongState(msg, bill="nothing was moved", hint=f"install that here, or {_ways(one)}")
+    with context.progress(f"sync from {one.name}, which is stopped") as progress:
+        progress.say(f"looking into {one.name}")
+        ends = places.down_ends(_Seen(provider, one), path, target, delete=False)
+        source = ends.source or ends.there
+        if dry_run:
+            to = ends.here / ends.single
+            data = {"session": one.name, "source": source, "target": str(to), "dry_run": True}
+            return Result(data, Note(f"would copy {one.name}:{source} to {to}; nothing was moved", "strong"))
+        served = provider.serve_files(one.instance_id, source)
+        where = reach.computer(one, served.host, served.port, served.user)
+        try:
+            probe(where)
+        except HostError as err:
+            msg = f"{provider.title}'s copy lets nobody in at {where}: {err.message}"
+            raise WrongState(msg, bill="nothing was moved", hint=_ways(one)) from err
+        context.ledger.touch(one.id)
+        guard = one.trust != "own"
+        return off_machine.fetch(where, served.module, ends, guard=guard, progress=progress)
 
 
 def between(context: Context, one: Session, path: str, two: Session, target: str, *, dry_run: bool) -> Result:
@@ -144,13 +214,13 @@ def between(context: Context, one: Session, path: str, two: Session, target: str
         raise stopped(one)
     source, into = _absolute(path), _absolute(target)
     with context.progress(f"looking into {one.name}"):
-        there = provider.execute(one.instance_id, shlex.join(["ls", source])).split()
-    if not there or (len(there) > 1 and "cannot access" in " ".join(there)):
+        found = _Seen(provider, one).attrs(source.rstrip("/") or "/")
+    if found is None:
         msg = f"sync {one.name}:{path}: {provider.title} finds nothing at {source}"
         raise BadInput(
             msg, bill="nothing was moved", hint=f"gpunb exec {one.name} -- ls /root lists what there is"
         )
-    if there != [source.rstrip("/")]:  # a folder: its content, as in every sync
+    if stat.S_ISDIR(found.mode or 0):  # its content, as in every sync
         source, into = f"{source.rstrip('/')}/", f"{into.rstrip('/')}/"
     said = f"{one.name}:{source} to {two.name}:{into}, by {provider.title} itself"
     data = {"session": two.name, "way": provider.name, "source": source, "target": into, "dry_run": dry_run}

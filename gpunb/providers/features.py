@@ -42,9 +42,11 @@ __all__ = [
     "Report",
     "ScheduledJob",
     "ScopedKeys",
+    "ServedFiles",
     "Snapshots",
     "SshKeys",
     "StoppedCommands",
+    "StoppedFiles",
     "Templates",
     "Terms",
     "Variables",
@@ -299,6 +301,25 @@ class InstanceCopy(StoppedCommands, Protocol):
 
     def copy_state(self, message: str) -> bool | None:
         """As in `CloudCopy`, of the target's message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedFiles:
+    """The SSH login, with the instance's key, behind which an rsync daemon has its files as `module`."""
+
+    host: str
+    port: int
+    user: str
+    module: str
+
+
+@_lacking("give the files of a stopped instance")
+@runtime_checkable
+class StoppedFiles(StoppedCommands, Protocol):
+    """Files of a stopped instance, from the computer that it is on."""
+
+    def serve_files(self, instance_id: str, path: str) -> ServedFiles:
+        """Have the computer let rsync come for the absolute `path`."""
 
 
 # -- volumes

@@ -118,6 +118,21 @@ def endpoint(session: Session) -> Endpoint:
     )
 
 
+def computer(session: Session, host: str, port: int, user: str) -> Endpoint:
+    """A login at the computer that the session's machine is on: the session's key, and a pin of its own."""
+    from gpunb.ssh import Endpoint
+
+    folder = paths.session_dir(session.id)
+    return Endpoint(
+        host=host,
+        port=port,
+        user=user,
+        key=folder / "id_ed25519",
+        known_hosts=folder / "known_hosts",
+        alias=f"gpunb-{session.id}-computer",
+    )
+
+
 def pin_host_key(session: Session, line: str) -> None:
     """Pin the key that the provider vouches for.
 

@@ -91,6 +91,9 @@ class Hosts(Protocol):
     def copy(self, host: Host, source: str, other: Host, target: str) -> None:
         """Files from one host's disk to another's; either may be off."""
 
+    def serve_files(self, host: Host, module: str, user: str) -> tuple[str, int]:
+        """Where `user` gets its files by rsync as `module`, also while it is off: its computer's own SSH."""
+
     def files(self, host: Host) -> dict[str, int]:
         """What is on its disk, with sizes, as far as there is a disk."""
 
@@ -125,6 +128,10 @@ class PaperHosts:
 
     def authorize(self, host: Host, public_keys: Sequence[str]) -> None:
         """Nothing to do."""
+
+    def serve_files(self, host: Host, module: str, user: str) -> tuple[str, int]:  # noqa: ARG002
+        """The machine's own address; nothing listens there."""
+        return host.address, host.port
 
     def stop(self, host: Host) -> None:
         """Nothing to do."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 import threading
@@ -75,6 +76,29 @@ class RealHosts:
             into.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(there, into)
 
+    def serve_files(self, host: Host, module: str, user: str) -> tuple[str, int]:
+        """An SSH server that runs nothing but an rsync daemon, with the machine's disk as its `module`."""
+        folder, beside = self.root / str(host.handle), self.root / f"{host.handle}.computer"
+        root = folder / "root"
+        if not root.is_symlink():
+            root.symlink_to("home")
+        own = paths.private_dir(paths.private_dir(beside) / "bin")
+        settings = beside / "rsyncd.conf"
+        who = f"uid = {os.getuid()}\ngid = {os.getgid()}\nuse chroot = no\nreverse lookup = no\n"
+        settings.write_text(f"{who}[{module}]\npath = {folder}\nread only = no\n", "utf-8")
+        program = own / "rsync"
+        program.write_text(
+            f"#!/bin/sh\n[ \"$1 $2\" = '--server --daemon' ] || exit 1\nexec {shutil.which('rsync')} "
+            f"--server --daemon --config='{settings}' .\n",
+            "utf-8",
+        )
+        program.chmod(0o755)
+        keys = (folder / "authorized_keys").read_text("utf-8").splitlines()
+        made = launch(
+            beside, authorized_keys=keys, user=user, instance_id=f"sim-{self._mark}-{host.handle}-computer"
+        )
+        return made.address, made.port
+
     def files(self, host: Host) -> dict[str, int]:
         """What is on its disk under ``/root``, with sizes; what gpunb itself keeps there is left out."""
         home = self.root / str(host.handle) / "home"
@@ -99,6 +123,7 @@ class RealHosts:
 
     def terminate(self, host: Host) -> None:
         """End it and remove its folder."""
+        self._remove(self.root / f"{host.handle}.computer")
         self._remove(self.root / host.handle)
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gpunb.ssh.endpoint import Endpoint
     from gpunb.sync.plan import Item
 
-__all__ = ["Unusable", "both_have", "local_version", "reasons", "transfer"]
+__all__ = ["Unusable", "both_have", "from_daemon", "local_version", "reasons", "safe_here", "transfer"]
 
 _HERE = (3, 1, 0)  # --info=progress2, --omit-link-times
 # below 3.4, a hostile server can write outside and read files here (CVE-2024-12085 to 12088)
@@ -54,6 +54,12 @@ def local_version() -> tuple[int, int, int] | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return _version(shown)
+
+
+def safe_here() -> bool:
+    """Whether this machine's rsync may talk to a host that nobody vouches for."""
+    here = local_version()
+    return here is not None and here >= _HERE_DOWN
 
 
 def both_have(connection: Connection, direction: str) -> bool:
@@ -126,27 +132,80 @@ def transfer(
             # "./" keeps a name that begins with "#" or ";" from being a comment
             names.write(b"./" + item.path.encode("utf-8", "surrogateescape") + b"\0")
         names.seek(0)
-        process = subprocess.Popen(argv, stdin=names, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        words = bytearray()
-        listener = threading.Thread(target=_listen, args=(process.stderr, words), daemon=True)
-        try:
-            assert process.stdout is not None  # noqa: S101 - asked for above
-            listener.start()
-            files, size = _follow(process.stdout, total, progress)
-            code = process.wait()
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-            listener.join(10)
-            for pipe in (process.stdout, process.stderr):
-                if pipe is not None:
-                    pipe.close()
-        said = _last_words(bytes(words))
+        return _carried_out(argv, names, total, progress)
+
+
+def from_daemon(
+    endpoint: Endpoint, source: str, into: str, *, have: str, progress: Progress
+) -> tuple[int, int, bool, str]:
+    """Fetch ``module/path`` from the rsync daemon behind an SSH login, where the machine itself is off.
+
+    Only files, folders, and links that stay inside are taken.
+
+    Parameters
+    ----------
+    source
+        A file, or with a slash at its end what is in a folder.
+    into
+        An empty folder of ours.
+    have
+        A folder: what it has in the same size and time is not sent.
+
+    Returns, Raises
+    ---------------
+    As `transfer`.
+    """
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    argv = [
+        "rsync",
+        "--recursive",
+        "--links",
+        "--safe-links",
+        "--no-devices",
+        "--no-specials",
+        "--times",
+        "--perms",
+        "--omit-dir-times",
+        f"--chmod=ug-s,o-t,u+rw,Du+x{_masked()}",
+        "--protect-args",
+        f"--compare-dest={have}",
+        "--timeout=120",
+        "--info=progress2,name0",
+        "--out-format=%i %l",
+        "-e",
+        _rsh(endpoint),
+        "--",
+        f"{endpoint.user}@{host}::{source}",
+        f"{into}/",
+    ]
+    return _carried_out(argv, subprocess.DEVNULL, 0, progress)
+
+
+def _carried_out(
+    argv: list[str], names: IO[bytes] | int, total: int, progress: Progress
+) -> tuple[int, int, bool, str]:
+    """Run rsync to its end, and say what it came to."""
+    process = subprocess.Popen(argv, stdin=names, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    words = bytearray()
+    listener = threading.Thread(target=_listen, args=(process.stderr, words), daemon=True)
+    try:
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        listener.start()
+        files, size = _follow(process.stdout, total, progress)
+        code = process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        listener.join(10)
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+    said = _last_words(bytes(words))
     if code == 0 or code in _PARTLY:
         return files, size, code == 0, said
     if files == 0 and code in (1, 2, 4, 12, 13, 14):
@@ -214,7 +273,7 @@ def _follow(out: IO[bytes], total: int, progress: Progress) -> tuple[int, int]:
                 size += int(tail) if tail.isdigit() and len(tail) < 19 else 0
             elif found := _PROGRESS.match(line):
                 done = int(re.sub(rb"\D", b"", found.group(1)) or b"0")
-                progress.advance(min(done, total), total, "B")
+                progress.advance(min(done, total) if total else done, total or None, "B")
     return files, size
 
 

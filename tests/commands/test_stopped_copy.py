@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.clouds import simulated
 
 from gpunb.commands import vastcopy
+from gpunb.providers.local import running
+from gpunb.sync import rsync
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from support.terminal import Gpunb
 
 pytestmark = pytest.mark.slow
@@ -31,10 +33,6 @@ def test_from_a_stopped_session_to_one_that_runs(
         )
         assert gpunb("exec", "one", "--", "sh", "-c", make).code == 0
         assert gpunb("stop", "one", "--yes").code == 0
-        away = gpunb("sync", "one:out", "back")
-        assert away.code == 1
-        assert "one is stopped: its files can't come here" in away.err
-        assert "gpunb sync one:PATH OTHER:PATH" in away.err
         shown = gpunb("sync", "one:out", "two:in", "-n")
         assert "would copy one:/root/out/ to two:/root/in/" in shown.out
         assert "knows no --delete" in gpunb("sync", "one:out", "two:in", "--delete").err
@@ -50,3 +48,77 @@ def test_from_a_stopped_session_to_one_that_runs(
         assert gpunb("exec", "two", "--", "cat", "kept/b.log").out.strip() == "x"
         assert {m.phase.name for m in simulation["vast"].machines.values()} == {"STOPPED", "RUNNING"}
         assert gpunb("down", "--all", "--yes", "--no-save").code == 0
+
+
+def test_from_a_stopped_session_to_this_machine(
+    gpunb: Gpunb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with simulated(["vast"], speed=60.0) as simulation:
+        ran = gpunb("rent", "--cloud", "vast", "--name", "one", "--for", "3h", "--yes")
+        assert ran.code == 0, ran.err
+        make = (
+            "mkdir -p out/deep && echo best >out/deep/a.txt && echo 'a b' >'out/with space'"
+            " && echo x >out/x.sh && chmod 750 out/x.sh && ln -s deep/a.txt out/inside"
+            " && ln -s /etc/passwd out/outside && echo evil >out/.envrc && mkfifo out/pipe"
+        )
+        assert gpunb("exec", "one", "--", "sh", "-c", make).code == 0
+        assert gpunb("stop", "one", "--yes").code == 0
+        shown = gpunb("sync", "one:out", "back", "-n")
+        assert shown.code == 0, shown.err
+        assert "would copy one:/root/out to" in shown.out
+        assert not Path("back").exists()
+        for refused, said in {
+            ("one:nowhere", "back"): "is not found on the host",
+            ("one:out", "back", "--delete"): "knows no --delete",
+            ("one:out", "one:x", "back"): "from a stopped session one SRC goes at a time",
+            ("one:/", "back"): "the whole of a host is not fetched",
+        }.items():
+            ran = gpunb("sync", *refused)
+            assert ran.code != 0
+            assert said in ran.err
+        Path("back").mkdir()
+        Path("back/deep").symlink_to(tmp_path)  # no link here is written through
+        Path("back/mine").write_text("mine")
+        ran = gpunb("sync", "one:out", "back")
+        assert ran.code == 1, ran.out + ran.err
+        assert not (tmp_path / "a.txt").exists()
+        Path("back/deep").unlink()
+        ran = gpunb("sync", "one:out", "back")
+        assert ran.code == 0, ran.out + ran.err
+        assert Path("back/deep/a.txt").read_text() == "best\n"
+        assert Path("back/with space").read_text() == "a b\n"
+        assert Path("back/x.sh").stat().st_mode & 0o777 == 0o750
+        assert os.readlink("back/inside") == "deep/a.txt"
+        assert Path("back/mine").read_text() == "mine"
+        assert sorted(os.listdir("back")) == ["deep", "inside", "mine", "with space", "x.sh"]
+        assert ".envrc" in ran.out, "what a shell would run is held back and named"
+        again = gpunb("sync", "one:out", "back", "--json").json
+        assert again["sent_bytes"] == 0, "what is there already is not sent again"
+        single = gpunb("sync", "one:out/with space", "named.txt")
+        assert single.code == 0, single.err
+        assert Path("named.txt").read_text() == "a b\n"
+        assert {m.phase.name for m in simulation["vast"].machines.values()} == {"STOPPED"}
+        with monkeypatch.context() as old:
+            old.setattr(rsync, "local_version", lambda: (3, 2, 7))
+            ran = gpunb("sync", "one:out", "else")
+            assert ran.code == 1
+            assert "only rsync 3.4 or newer may fetch from a stranger's computer" in ran.err
+            assert "gpunb start one" in ran.err
+        machine = next(iter(simulation["vast"].machines.values()))
+        assert machine.host is not None
+        keys = simulation["vast"].hosts.root / f"{machine.host.handle}.computer" / "authorized_keys"  # type: ignore[attr-defined]
+        keys.write_text("")
+        simulation["vast"].hosts.serve_files = lambda *_: _address(keys.parent)  # type: ignore[method-assign]
+        ran = gpunb("sync", "one:out", "else")
+        assert ran.code == 1
+        assert "Vast.ai's copy lets nobody in" in ran.err
+        assert "gpunb sync one:PATH OTHER:PATH" in ran.err
+        assert not Path("else").exists()
+        assert gpunb("down", "--all", "--yes", "--no-save").code == 0
+
+
+def _address(folder: Path) -> tuple[str, int]:
+    alive = running(folder)
+    assert alive is not None
+    return alive.address, alive.port

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpunb.errors import BadInput, GpunbError
+from gpunb.errors import BadAnswer, BadInput, GpunbError
 from gpunb.providers.vast.cloudcopy import copy_state
 from tests.support.vast_cloud import World, world
 
@@ -71,6 +71,21 @@ def test_schedules_are_one_an_instance(linked: tuple[World, str]) -> None:
         w.provider.schedule_cloud_copy(ident, 7, "/root/out", "/b", every="yearly", **times)
     with pytest.raises(BadInput, match="weekly an hour and a weekday"):
         w.provider.schedule_cloud_copy(ident, 7, "/root/out", "/b", every="weekly", hour=3, **times)
+
+
+def test_where_rsync_comes_for_the_files_of_a_stopped_instance(
+    linked: tuple[World, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w, ident = linked
+    w.provider.stop(ident)
+    w.wait(30)
+    host = w.cloud.machines[ident].host
+    assert host is not None
+    found = w.provider.serve_files(ident, "/root/out")
+    assert (found.host, found.port, found.module) == (host.address, host.port, f"C.{ident}")
+    monkeypatch.setattr(w.provider, "_call", lambda *_, **__: {"success": True, "src_addr": "203.0.113.9"})
+    with pytest.raises(BadAnswer, match="no src_addr and src_port"):
+        w.provider.serve_files(ident, "/root/out")
 
 
 def test_what_vast_would_break_on_is_refused_here(linked: tuple[World, str]) -> None:

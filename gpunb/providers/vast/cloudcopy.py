@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from gpunb.errors import BadInput
-from gpunb.providers.features import CloudCopy, InstanceCopy
+from gpunb.errors import BadAnswer, BadInput
+from gpunb.providers.features import CloudCopy, InstanceCopy, ServedFiles, StoppedFiles
 from gpunb.providers.text import clean
 from gpunb.providers.vast.base import number
 from gpunb.providers.vast.controls import VastControls
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["FLAGS", "CloudConnection", "ScheduledJob", "VastCloudCopy", "copy_state"]
+
+_COPY_USER = "vastai_kaalia"  # serves files at a host's computer, also while an instance is off
 
 FLAGS = ("--dry-run", "--size-only", "--ignore-existing", "--update", "--delete-excluded")
 _COPIES = "/api/v0/commands/rclone/"
@@ -51,7 +53,7 @@ class ScheduledJob(Wire):
     request_body: Any = None
 
 
-class VastCloudCopy(VastControls, CloudCopy, InstanceCopy):
+class VastCloudCopy(VastControls, CloudCopy, InstanceCopy, StoppedFiles):
     """Start, schedule and cancel copies."""
 
     def connections(self) -> list[CloudConnection]:
@@ -117,6 +119,25 @@ class VastCloudCopy(VastControls, CloudCopy, InstanceCopy):
             "dst_path": target,
         }
         self._done(self._call("PUT", "/commands/copy_direct/", json=body), f"copy from {source_id}")
+
+    def serve_files(self, instance_id: str, path: str) -> ServedFiles:
+        """As vastai 1.9.1 does for ``copy C.ID:PATH local:``; the key is one of the instance's."""
+        ident = number(instance_id, "instance")
+        body = {
+            "client_id": "me",
+            "src_id": f"C.{ident}",
+            "dst_id": "local",
+            "src_path": path,
+            "dst_path": ".",
+        }
+        answer = self._call("PUT", "/commands/copy_direct/", json=body, safe=True)
+        self._done(answer, f"copy from {ident}")
+        address, port = answer.get("src_addr"), answer.get("src_port")
+        if not isinstance(address, str) or not str(port).isdecimal():
+            shown = clean(repr(answer), 160)
+            msg = f"Vast.ai: copy from {ident}: no src_addr and src_port; the answer was {shown}"
+            raise BadAnswer(msg, provider=self.name)
+        return ServedFiles(host=address.strip(), port=int(str(port)), user=_COPY_USER, module=f"C.{ident}")
 
     def cancel_copy_between(self, target_id: str) -> None:
         """End all copies into an instance."""

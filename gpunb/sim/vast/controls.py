@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,10 @@ class ControlRoutes(Cloud):
         """``ls``, ``rm`` and ``du``, also on a stopped instance."""
         machine = self.machine(request, instance_id, "instance_write")
         command = str((await self.body(request)).get("command") or "")
-        words = command.split()
+        try:
+            words = shlex.split(command)
+        except ValueError:
+            words = []
         if not words or words[0] not in ("ls", "rm", "du") or len(command) > 512:
             raise self.deny(400, "Invalid command given; only ls, rm and du are allowed")
         files: dict[str, int] = dict(machine.data["files"])

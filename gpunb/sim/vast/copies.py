@@ -21,6 +21,7 @@ __all__ = ["CopyRoutes", "copy_message"]
 
 LAG_S = 30.0
 TAKES_S = 120.0
+_COPY_USER = "vastai_kaalia"
 _WAYS = ("Instance To Cloud", "Cloud To Instance")
 
 
@@ -150,10 +151,11 @@ class CopyRoutes(Cloud):
         answer: dict[str, Any] = {"success": True}
         for side in ("src", "dst"):
             machine = self._place(request, body.get(f"{side}_id"), "instance_write")
-            if machine is not None:
-                answer[f"{side}_addr"], answer[f"{side}_port"] = machine.address
+            if machine is not None and machine.host is not None:
+                found = self.hosts.serve_files(machine.host, f"C.{machine.id}", _COPY_USER)
+                answer[f"{side}_addr"], answer[f"{side}_port"] = found
         if len(answer) == 1:
-            raise self.deny(400, "one side must be an instance")
+            raise self.deny(400, "one side must be an instance that has been started")
         return JSONResponse(answer)
 
     def _place(self, request: Request, place: Any, scope: str) -> Machine | None:
