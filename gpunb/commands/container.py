@@ -65,7 +65,8 @@ def options(fn: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--entrypoint",
             metavar="COMMAND",
-            help="Run the image's own entrypoint beside SSH: the command that its page names (Vast).",
+            help="Run the image's own entrypoint beside SSH: the command that its page names, or auto, which"
+            " reads it from the image's registry (Vast).",
         ),
         click.option(
             "--start-command",

@@ -100,7 +100,7 @@ def command(
         return _picker()
     from gpunb import units
     from gpunb.commands import requirements as packages
-    from gpunb.services import renting, reservations
+    from gpunb.services import image_facts, renting, reservations
 
     needs = packages.read(Path(requirements)) if requirements is not None else None
     settings = context.settings
@@ -137,6 +137,10 @@ def command(
     if asked.template:
         rows, asked = container.with_template(context, rows, asked)
         rows = renting.fitting(context.provider, rows, asked)
+    if asked.image or asked.entrypoint:
+        with context.progress("rent") as progress:
+            first = rows[0].offer
+            asked = image_facts.with_facts(asked, first, context.provider(first.provider), progress.say)
     most = None if flags.get("max_price") is None else units.money(str(flags["max_price"]))
     rows, agreed, question = _affordable(context, rows, asked, most)
     reservations.check(context.provider, rows[0].offer, agreed.hours)

@@ -149,6 +149,8 @@ def _besides(
     if request.ssh_key:
         shown = f"the key {request.ssh_key} of your account, beside gpunb's own"
         yield "logs in", shown, f"{shown[0].upper()}{shown[1:]}, may log in."
+    if request.entrypoint:
+        yield "runs", request.entrypoint[:300], f"Beside SSH it runs {request.entrypoint[:300]}."
     if request.start_command:
         shown = f"{request.start_command[:100]}, instead of the image's own command"
         yield "starts", shown, f"It starts {shown}."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.clouds import simulated
+from support.registry import registry
 
 from gpunb import paths
 from gpunb.sessions.ledger import Ledger
@@ -158,6 +159,45 @@ def test_a_cloud_that_can_not_is_named(
     assert ran.code == 2, ran.out + ran.err
     assert says in ran.err
     assert clouds[cloud].machines == {}
+
+
+def test_the_images_own_entrypoint_is_read_from_its_registry(gpunb: Gpunb, clouds: Simulation) -> None:
+    config = {"Entrypoint": ["/opt/serve.sh"], "Cmd": ["it's"], "WorkingDir": "/srv"}
+    with registry() as there:
+        image = there.add("me/serve", "1", config, sizes=[40_000_000_000])
+        asked = gpunb("rent", "--cloud", "vast", "--for", "1h", "--image", image, "--entrypoint", "auto")
+        assert "cd /srv && /opt/serve.sh 'it'\"'\"'s'" in " ".join(asked.err.split()), "seen before the yes"
+        assert asked.code == 2
+        there.wrong = {"/v2/": 404}
+        refused = gpunb(*RENT, "--image", image, "--entrypoint", "auto")
+        assert refused.code == 2
+        assert "rent --entrypoint auto: me/serve:1 at 127.0.0.1" in refused.err
+        assert "type the command" in refused.err
+        assert "nothing was rented" in refused.err
+    refused = gpunb(*RENT, "--entrypoint", "auto")
+    assert "there is no image named whose entrypoint could be read" in refused.err
+    refused = gpunb(*RENT, "--image", "me/x:1", "--entrypoint", "auto")
+    assert "beside simulated clouds registry-1.docker.io is not asked" in refused.err
+    assert clouds["vast"].machines == {}
+
+
+@pytest.mark.slow
+def test_an_entrypoint_that_was_read_runs_and_the_images_size_gives_the_time(gpunb: Gpunb) -> None:
+    config = {"Cmd": ["touch", "the entry"], "WorkingDir": "/tmp"}
+    with registry() as there, simulated(["vast"]) as simulation:
+        image = there.add("me/serve", "1", config, sizes=[40_000_000_000])
+        ran = gpunb(*RENT, "--name", "web", "--image", image, "--entrypoint", "auto")
+        assert ran.code == 0, ran.err
+        (machine,) = simulation["vast"].machines.values()
+        assert "(cd /tmp && touch 'the entry') >>/var/log/entrypoint.log" in machine.spec.onstart
+        with Ledger.open() as ledger:
+            (intent,) = ledger.intents()
+        assert intent.summary["boot_s"] > 1000.0, "40 GB take longer than the usual image's 15 minutes"
+        there.wrong = {"/": 500}
+        assert gpunb("down", "--yes").code == 0
+        ran = gpunb(*RENT, "--name", "again", "--image", image)
+        assert ran.code == 0, "a registry that is down keeps nobody from renting"
+        assert gpunb("down", "--yes").code == 0
 
 
 def test_only_hosts_with_ports_to_give_are_asked_about(gpunb: Gpunb, clouds: Simulation) -> None:
