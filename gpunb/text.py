@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from difflib import get_close_matches
 from functools import cache
 
-__all__ = ["LINE", "RESET", "Escapes", "Seam", "one_line", "plain"]
+__all__ = ["LINE", "RESET", "Escapes", "Seam", "clean", "did_you_mean", "one_line", "plain"]
 
 LINE = 2_000  # characters of one line of somebody else's, unless the caller says less
 MOST_MARKS = 8  # combining marks on one letter; no script needs more
@@ -308,3 +309,21 @@ class Seam:
         found = (RESET if self._coloured else "") + ("\n" if self._within_line else "")
         self._coloured = self._within_line = False
         return found
+
+
+def clean(text: object, *, lines: bool = False) -> str:
+    """`text` without terminal codes and hidden marks; one line unless `lines`."""
+    if lines:
+        return plain(text)
+    given = str(text)
+    out = one_line(given, LINE)
+    more = len(given) - LINE
+    return f"{out} ({more} characters more)" if more > 0 and out.endswith("…") else out
+
+
+def did_you_mean(word: str, known: list[str], *, cutoff: float = 0.5) -> str | None:
+    """A hint that names the nearest of `known`, or None."""
+    close = get_close_matches(word, known, n=2, cutoff=cutoff)
+    if not close and len(word) > 1 and cutoff <= 0.5:
+        close = [name for name in known if name.startswith(word)][:2]
+    return f"did you mean {' or '.join(close)}?" if close else None

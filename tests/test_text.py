@@ -207,7 +207,7 @@ def _run(text: str) -> str:
 
 
 def _notice(text: str) -> str:
-    from gpunb.commands.notices import sentence
+    from gpunb.commands.playing import sentence
 
     context: Any = type("C", (), {"door": "terminal"})
     heads = [
@@ -257,7 +257,7 @@ def _failed(text: str) -> str:
 
 
 def _progress(text: str) -> str:
-    from gpunb.commands.result import clean
+    from gpunb.text import clean
 
     return clean(text)
 

@@ -6,12 +6,13 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from gpunb.commands import market
-from gpunb.commands.result import Block, Cell, Note, Result, Table, clean
+from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.errors import BadInput
 from gpunb.presentation.columns import Column
 from gpunb.providers import keys, names
 from gpunb.providers.features import Images, MachineReports, Templates, clouds_with, feature
 from gpunb.sessions.trouble import ANY, words
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,6 @@ import click
 from gpunb import __version__, log, paths
 from gpunb.commands.context import Context, Door
 from gpunb.commands.result import Result
-from gpunb.commands.verb import did_you_mean
 from gpunb.errors import (
     BadInput,
     Cancelled,
@@ -29,6 +28,7 @@ from gpunb.errors import (
     SessionNotFound,
     SessionOver,
 )
+from gpunb.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -460,7 +460,8 @@ def _show(result: Result) -> None:
 
 
 def _show_error(err: GpunbError, *, as_json: bool) -> None:
-    from gpunb.commands.result import clean, to_json
+    from gpunb.commands.result import to_json
+    from gpunb.text import clean
 
     log.get(__name__).info("%s: %s", type(err).__name__, err)
     if as_json:

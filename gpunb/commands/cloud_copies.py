@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from gpunb.commands.result import Block, Cell, Note, Result, Table, clean
+from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.presentation.columns import Column
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpunb.commands.result import Cell, Note, Result, Table, clean
+from gpunb.commands.result import Cell, Note, Result, Table
 from gpunb.commands.verb import verb
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpunb.commands.result import Note, Result, Table, clean
+from gpunb.commands.result import Note, Result, Table
 from gpunb.commands.verb import no_use, verb
 from gpunb.errors import BadInput
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context

@@ -6,31 +6,22 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-import click
-
 from gpunb import log
 from gpunb.errors import BadInput, WrongState
 
 if TYPE_CHECKING:
-    from gpunb.commands.context import Context
+    from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
 
-__all__ = ["OPTION", "collect"]
+__all__ = ["collect"]
 
 SERVICE = "gpunb"
 MOST = 20
 LONGEST = 16 << 10  # bytes
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 
-OPTION = click.Option(
-    ["--secret", "secret_names"],
-    multiple=True,
-    metavar="NAME",
-    help="Give this run the secret NAME: from here's environment, the keyring, or typed.",
-)
 
-
-def collect(context: Context, session: Session, names: tuple[str, ...]) -> dict[str, str]:
+def collect(context: Workspace, session: Session, names: tuple[str, ...]) -> dict[str, str]:
     """The secrets called `names`, for a run on `session`'s host.
 
     Each is looked for in this environment, then in the system's keyring (service "gpunb", name
@@ -59,8 +50,8 @@ def collect(context: Context, session: Session, names: tuple[str, ...]) -> dict[
     return {name: _value(context, name) for name in wanted}
 
 
-def _check_trust(context: Context, session: Session, names: tuple[str, ...]) -> None:
-    from gpunb.commands.trust import rank
+def _check_trust(context: Workspace, session: Session, names: tuple[str, ...]) -> None:
+    from gpunb.trust import rank
 
     least = context.settings.secrets.min_trust
     if rank(session.trust) < rank(least):
@@ -75,7 +66,7 @@ def _check_trust(context: Context, session: Session, names: tuple[str, ...]) -> 
         )
 
 
-def _value(context: Context, name: str) -> str:
+def _value(context: Workspace, name: str) -> str:
     value = os.environ.get(name, "") or _from_keyring(name)
     if not value:
         if not context.interactive and context.shell is None:

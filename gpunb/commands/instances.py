@@ -6,10 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gpunb.commands.result import Block, Cell, Fields, Note, Result, Table, clean
+from gpunb.commands.result import Block, Cell, Fields, Note, Result, Table
 from gpunb.errors import BadInput, GpunbError
 from gpunb.presentation.columns import Column
 from gpunb.providers.base import InstanceState
+from gpunb.text import clean
 from gpunb.units import hourly_text, price_text
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Wanted:
 
 
 def _known(option: str, given: Sequence[str], known: dict[str, str]) -> set[str]:
-    from gpunb.commands.verb import did_you_mean
+    from gpunb.text import did_you_mean
 
     words = [word.strip().lower() for one in given for word in one.split(",") if word.strip()]
     for word in words:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpunb.commands.result import Block, Cell, Note, Result, Table, clean
+from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
 from gpunb.presentation.columns import Column
 from gpunb.sessions.trouble import ANY, words
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb.commands import completers
-from gpunb.commands.result import Block, Cell, Note, Table, clean
+from gpunb.commands.result import Block, Cell, Note, Table
 from gpunb.commands.verb import DURATION
 from gpunb.errors import BadInput
 from gpunb.presentation.columns import Column
+from gpunb.text import clean
 from gpunb.units import duration_text, money_text, price_text
 
 if TYPE_CHECKING:
@@ -140,8 +141,8 @@ def clouds(context: Context, asked: Sequence[str]) -> list[str]:
     BadInput
         One of them is not installed.
     """
-    from gpunb.commands.verb import did_you_mean
     from gpunb.providers import keys, names
+    from gpunb.text import did_you_mean
 
     wanted = [name.strip().lower() for given in asked for name in given.split(",") if name.strip()]
     source = "--cloud" if wanted else "the setting clouds"

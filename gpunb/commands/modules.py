@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gpunb.commands.context import Context
     from gpunb.remote import AgentClient
+    from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
 
 __all__ = ["send"]
@@ -32,7 +32,7 @@ for name in list(sys.modules):
 """
 
 
-def send(context: Context, session: Session, client: AgentClient, folder: str) -> None:
+def send(context: Workspace, session: Session, client: AgentClient, folder: str) -> None:
     """Send what changed in `folder`, and let the host's kernel import from it.
 
     Modules of which a file changed are forgotten there, packages whole, so

@@ -10,9 +10,9 @@ from gpunb.units import price_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gpunb.commands.context import Context
     from gpunb.offers.rank import Ranked
     from gpunb.providers import Offer, Volume
+    from gpunb.services.workspace import Workspace
 
 __all__ = ["Mount", "choose"]
 
@@ -44,7 +44,7 @@ class Mount:
         return f"{short(volume.name) or volume.id} ({volume.size_gb:g} GB){where}{price}, kept at the end"
 
 
-def choose(context: Context, given: Sequence[str], rows: list[Ranked]) -> tuple[list[Ranked], list[Mount]]:
+def choose(context: Workspace, given: Sequence[str], rows: list[Ranked]) -> tuple[list[Ranked], list[Mount]]:
     """The offers that the volumes can be mounted on, in their order, and the volumes.
 
     Raises
@@ -77,7 +77,7 @@ def _clouds(rows: list[Ranked]) -> list[str]:
     return sorted({row.offer.provider for row in rows})
 
 
-def _volumes(context: Context, cloud: str) -> list[Volume]:
+def _volumes(context: Workspace, cloud: str) -> list[Volume]:
     from gpunb.providers import Capability
 
     provider = context.provider(cloud)

@@ -6,9 +6,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from gpunb import log
-from gpunb.commands.result import Note, Result, clean
+from gpunb.commands.result import Note, Result
 from gpunb.errors import GpunbError, RunNotFound
-from gpunb.text import one_line
 from gpunb.units import duration_text
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from gpunb.remote import AgentClient, RunInfo
     from gpunb.sessions.model import Session
 
-__all__ = ["ended_note", "sentence", "watch"]
+__all__ = ["ended_note", "watch"]
 
 LOOK_S = 15.0  # the host's word may be lost with a broken line: it is asked as well
 _TONES = {"ok": "ok", "cancelled": "warn"}
@@ -32,23 +31,6 @@ def ended_note(name: str, session: Session, info: RunInfo) -> Note:
     why = f": {info.why}" if info.why else ""
     text = f"{info.kind} {info.id} ({name}) on {session.name} ended {info.state}{took}{why}"
     return Note(text, _TONES.get(info.state, "bad"))
-
-
-def sentence(head: Mapping[str, Any], context: Context, followed: str) -> str | None:
-    """What a note of the agent says to somebody who follows run `followed`; None if nothing."""
-    kind = head.get("k")
-    if kind == "lease-warning":
-        left = head.get("left_s")
-        if not isinstance(left, (int, float)) or not 0 < left < 1e9:
-            return None
-        return f"the lease ends in {duration_text(float(left))}; extend gives it more"
-    if kind == "lease-over":
-        return f"the host says that the lease is over: {one_line(head.get('why', ''), 200)!r}"
-    other = head.get("kind") == "job" and head.get("run") != followed
-    if kind == "run-ended" and context.door == "terminal" and other:
-        what = f"{head.get('kind')} {head.get('run')} ({head.get('name')})"
-        return clean(f"{what} ended {head.get('state')} {head.get('why') or ''}")[:300]
-    return None
 
 
 def watch(

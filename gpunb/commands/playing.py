@@ -7,21 +7,22 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gpunb import log
-from gpunb.commands.verb import did_you_mean
 from gpunb.errors import GpunbError, HostError, JobFailed, RemoteCellError, RunNotFound, WrongState
+from gpunb.text import clean, did_you_mean, one_line
+from gpunb.units import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gpunb.commands.context import Context
     from gpunb.remote import AgentClient, RunHandle, RunInfo, Sink
+    from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
 
-__all__ = ["find", "follow", "new_kernel", "note_end", "noted", "refresh"]
+__all__ = ["find", "follow", "new_kernel", "note_end", "noted", "refresh", "sentence"]
 
 
 @contextlib.contextmanager
-def noted(context: Context, session: Session, *, kind: str, name: str) -> Iterator[str]:
+def noted(context: Workspace, session: Session, *, kind: str, name: str) -> Iterator[str]:
     """A fresh run id, written to the ledger before the run is started.
 
     If starting fails because the host refused, the note is closed; if the line
@@ -45,7 +46,7 @@ def noted(context: Context, session: Session, *, kind: str, name: str) -> Iterat
         raise
 
 
-def new_kernel(context: Context, session: Session) -> str:
+def new_kernel(context: Workspace, session: Session) -> str:
     """That the machine was stopped or rebooted since its last cell, and its variables with it; else ""."""
     cells = (run.started for run in context.ledger.runs(session.id, 1000) if run.kind == "cell")
     last = max(cells, default=0.0)
@@ -57,7 +58,7 @@ def new_kernel(context: Context, session: Session) -> str:
     return ""
 
 
-def note_end(context: Context, run_id: str, info: RunInfo) -> None:
+def note_end(context: Workspace, run_id: str, info: RunInfo) -> None:
     """Write down how a run ended, if it has."""
     if not info.over:
         return
@@ -66,7 +67,7 @@ def note_end(context: Context, run_id: str, info: RunInfo) -> None:
     context.ledger.finish_run(run_id, info.state, min(info.ended, now) if info.ended else now)
 
 
-def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
+def follow(context: Workspace, handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
     """Play a run to its end and note the end.
 
     Raises
@@ -74,11 +75,10 @@ def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool
     RemoteCellError, KernelDied, RunTimeout, JobFailed, RunError
         As the run ended.
     """
-    from gpunb.commands import notices
     from gpunb.remote import show
 
     def heard(head: Mapping[str, Any]) -> None:
-        text = notices.sentence(head, context, handle.id)
+        text = sentence(head, context, handle.id)
         if text:
             sink.note(text)
 
@@ -119,7 +119,7 @@ def follow(context: Context, handle: RunHandle, sink: Sink, *, interactive: bool
 class _Heeded:
     """A sink that also remembers the last that came on stderr, and notes that a run waits for an answer."""
 
-    def __init__(self, sink: Sink, context: Context, run_id: str) -> None:
+    def __init__(self, sink: Sink, context: Workspace, run_id: str) -> None:
         self._sink = sink
         self._context = context
         self._run = run_id
@@ -154,7 +154,7 @@ def _state(handle: RunHandle) -> RunInfo:
     return handle.client.run_info(handle.id)
 
 
-def refresh(context: Context, client: AgentClient, session: Session) -> list[RunInfo]:
+def refresh(context: Workspace, client: AgentClient, session: Session) -> list[RunInfo]:
     """The host's runs, with the ledger's notes brought up to date."""
     from gpunb.sessions.model import HOSTS, WAITING, RunNote
 
@@ -184,7 +184,7 @@ def refresh(context: Context, client: AgentClient, session: Session) -> list[Run
 
 
 def find(
-    context: Context, run: str | None, session_name: str | None, *, whole: bool = False
+    context: Workspace, run: str | None, session_name: str | None, *, whole: bool = False
 ) -> tuple[Session, str]:
     """The session and the whole id that `run` (an id or its beginning) means.
 
@@ -230,7 +230,7 @@ def find(
 
 
 def _ask_host(
-    context: Context, run: str, session_name: str | None, unknown: RunNotFound, *, whole: bool
+    context: Workspace, run: str, session_name: str | None, unknown: RunNotFound, *, whole: bool
 ) -> tuple[Session, str]:
     """Look for a run that the ledger does not know on the host, if it is clear on which."""
     known = [found.id for found in context.ledger.runs(None, 200)]
@@ -253,3 +253,20 @@ def _ask_host(
 def _only_begins(run: str, ids: list[str]) -> RunNotFound:
     msg = f"there is no run {run!r}: it is only the beginning of {', '.join(ids)}"
     return RunNotFound(msg, hint=f"type the whole id: {ids[0]}")
+
+
+def sentence(head: Mapping[str, Any], context: Workspace, followed: str) -> str | None:
+    """What a note of the agent says to somebody who follows run `followed`; None if nothing."""
+    kind = head.get("k")
+    if kind == "lease-warning":
+        left = head.get("left_s")
+        if not isinstance(left, (int, float)) or not 0 < left < 1e9:
+            return None
+        return f"the lease ends in {duration_text(float(left))}; extend gives it more"
+    if kind == "lease-over":
+        return f"the host says that the lease is over: {one_line(head.get('why', ''), 200)!r}"
+    other = head.get("kind") == "job" and head.get("run") != followed
+    if kind == "run-ended" and context.door == "terminal" and other:
+        what = f"{head.get('kind')} {head.get('run')} ({head.get('name')})"
+        return clean(f"{what} ended {head.get('state')} {head.get('why') or ''}")[:300]
+    return None

@@ -12,7 +12,7 @@ import time
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from gpunb.commands.result import clean
+from gpunb.text import clean
 from gpunb.units import bytes_text, duration_text
 
 if TYPE_CHECKING:

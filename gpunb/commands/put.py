@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from gpunb.commands.result import Note, Result
-from gpunb.commands.verb import did_you_mean, verb
+from gpunb.commands.verb import verb
 from gpunb.errors import VariableError
+from gpunb.text import did_you_mean
 from gpunb.units import bytes_text
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb.commands import container, market, mounts
-from gpunb.commands.result import Fields, Note, Opening, Result, clean
+from gpunb.commands.result import Fields, Note, Opening, Result
 from gpunb.commands.verb import DURATION, MONEY, OrNever, verb
 from gpunb.errors import BadInput, NoFunds
+from gpunb.text import clean
 from gpunb.units import duration_text, hourly_text
 
 if TYPE_CHECKING:

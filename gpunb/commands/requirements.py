@@ -18,8 +18,8 @@ from gpunb.errors import BadInput, JobFailed, RunError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gpunb.commands.context import Context
     from gpunb.remote import AgentClient
+    from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
 
 __all__ = ["Needs", "install", "read"]
@@ -193,7 +193,7 @@ def _pinned(path: Path, package: dict[str, Any]) -> str:
     return f"{name}=={package.get('version')}"
 
 
-def install(context: Context, session: Session, client: AgentClient, *, path: Path, needs: Needs) -> str:
+def install(context: Workspace, session: Session, client: AgentClient, *, path: Path, needs: Needs) -> str:
     """Install `needs` on the host, as a job; its run id.
 
     Raises

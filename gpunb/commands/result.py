@@ -15,16 +15,14 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from gpunb.presentation.columns import GAP, Column, fit
-from gpunb.text import one_line, plain
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-__all__ = ["Cell", "Code", "Fields", "Note", "Opening", "Result", "Table", "clean", "to_json"]
-
-LINE_MAX = 2_000
+__all__ = ["Cell", "Code", "Fields", "Note", "Opening", "Result", "Table", "to_json"]
 
 _STYLES = {
     "": "",
@@ -44,16 +42,6 @@ _CSS = {
     "dim": "opacity:.65",
     "strong": "font-weight:600",
 }
-
-
-def clean(text: object, *, lines: bool = False) -> str:
-    """`text` without terminal codes and hidden marks; one line unless `lines`."""
-    if lines:
-        return plain(text)
-    given = str(text)
-    out = one_line(given, LINE_MAX)
-    more = len(given) - LINE_MAX
-    return f"{out} ({more} characters more)" if more > 0 and out.endswith("…") else out
 
 
 def to_json(value: Any) -> str:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb import log
-from gpunb.commands.result import Block, Note, clean
+from gpunb.commands.result import Block, Note
 from gpunb.commands.verb import complete_sessions
 from gpunb.errors import GpunbError
 from gpunb.sessions.trouble import ANY, words
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,10 +12,10 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from gpunb.commands import views
-from gpunb.commands.result import clean
+from gpunb.commands import soon, views
 from gpunb.sessions.lease import standing
 from gpunb.sessions.model import Cost, SessionState
+from gpunb.text import clean
 from gpunb.units import price_text
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def session_shapes(ledger: Ledger, *, alive: bool = True, now: float | None = No
 
 
 def _silence(ledger: Ledger, session: Session, now: float) -> str:
-    return views.silence_text(session, ledger.silences().get(session.id), now) if session.alive else ""
+    return soon.silence_text(session, ledger.silences().get(session.id), now) if session.alive else ""
 
 
 def _short(ledger: Ledger, session: Session, now: float) -> str:

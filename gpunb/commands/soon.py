@@ -8,14 +8,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpunb.errors import GpunbError, LedgerError
+from gpunb.sessions.model import SessionState
+from gpunb.units import duration_text
 
 if TYPE_CHECKING:
-    from gpunb.commands.context import Context
+    from gpunb.services.workspace import Workspace
     from gpunb.sessions.ledger import Ledger
     from gpunb.sessions.model import Session, Silence
 
-__all__ = ["at_start", "lines", "tell"]
+__all__ = ["at_start", "lines", "silence_text", "tell"]
 
+SILENCE_S = 60.0
 STEPS_S = (120.0, 600.0)
 # what was said in this process: (session, what ends it, step); forgotten when it is not near any more
 _said: set[tuple[str, str, float]] = set()
@@ -64,9 +67,7 @@ def lines(ledger: Ledger, *, now: float | None = None, again: bool = False) -> l
 
 
 def _silent(session: Session, silence: Silence | None, at: float, *, again: bool) -> list[str]:
-    from gpunb.commands import views
-
-    text, key = views.silence_text(session, silence, at), (session.id, "silent", 0.0)
+    text, key = silence_text(session, silence, at), (session.id, "silent", 0.0)
     if not text:
         _said.discard(key)
         return []
@@ -75,10 +76,20 @@ def _silent(session: Session, silence: Silence | None, at: float, *, again: bool
     return [] if known and not again else [f"WARNING: {text}"]
 
 
-def tell(context: Context) -> None:
-    """Say it at the door that is open, if the verb has used the ledger."""
-    from gpunb.commands.result import Note
+def silence_text(session: Session, silence: Silence | None, now: float) -> str:
+    """That the host does not answer, what that means and what to do; "" if it does, or was asked just now."""
+    if silence is None or session.state is not SessionState.READY or now - silence.since < SILENCE_S:
+        return ""
+    idle = "; its idle time goes on counting" if session.lease.idle_s is not None else ""
+    return (
+        f"the host of {session.name} has not answered for {duration_text(now - silence.since)} "
+        f"({silence.why}): it is billed all the same{idle}; doctor checks the way there, "
+        f"down {session.name} ends it"
+    )
 
+
+def tell(context: Workspace) -> None:
+    """Say it at the door that is open, if the verb has used the ledger."""
     ledger = context.opened
     if ledger is None or context.as_json:
         return
@@ -87,7 +98,7 @@ def tell(context: Context) -> None:
         if found:
             if context.door == "notebook":
                 found = [line.replace("gpunb extend", "%gpu extend") for line in found]
-            context.tell(*(Note(line, "warn") for line in found))
+            context.say(*((line, "warn") for line in found))
 
 
 def at_start() -> list[str]:

@@ -14,9 +14,9 @@ from gpunb.units import bytes_text, duration_text, files_text, money_text, took_
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gpunb.commands.context import Context
     from gpunb.progress import Progress
     from gpunb.remote import AgentClient
+    from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
     from gpunb.ssh.connection import Connection
     from gpunb.sync import SyncReport
@@ -29,7 +29,7 @@ SHOWN = 10
 _told: set[tuple[str, str]] = set()
 
 
-def _asking(once: Callable[..., SyncReport], context: Context, *ends: Any, **options: Any) -> SyncReport:
+def _asking(once: Callable[..., SyncReport], context: Workspace, *ends: Any, **options: Any) -> SyncReport:
     """Do it; a deletion of all that the target holds is asked about, where somebody can answer."""
     from gpunb.services.confirmations import Question
     from gpunb.sync.deleting import WouldEmpty
@@ -42,12 +42,12 @@ def _asking(once: Callable[..., SyncReport], context: Context, *ends: Any, **opt
     return once(context, *ends, **{**options, "yes": True})
 
 
-def move(context: Context, session: Session, source: str, target: str, **options: Any) -> SyncReport:
+def move(context: Workspace, session: Session, source: str, target: str, **options: Any) -> SyncReport:
     """Carry out one sync, with progress, and note the transfer in the ledger."""
     return _asking(_move, context, session, source, target, **options)
 
 
-def send(context: Context, session: Session, source: str, target: str, what: str) -> SyncReport:
+def send(context: Workspace, session: Session, source: str, target: str, what: str) -> SyncReport:
     """Send a folder or file for `what`, which needs all of it: what must not be missed is said once.
 
     Raises
@@ -55,13 +55,11 @@ def send(context: Context, session: Session, source: str, target: str, what: str
     SyncError
         A file did not go.
     """
-    from gpunb.commands.result import Note
-
     report = move(context, session, source, target, direction="up")
     for text in report.plan.notes:
         if (session.id, text) not in _told:
             _told.add((session.id, text))
-            context.tell(Note(text, "warn"))
+            context.say((text, "warn"))
     if report.failed:
         path, reason = report.failed[0]
         more = f", and {len(report.failed) - 1} more" if len(report.failed) > 1 else ""
@@ -71,7 +69,7 @@ def send(context: Context, session: Session, source: str, target: str, what: str
 
 
 def _move(
-    context: Context,
+    context: Workspace,
     session: Session,
     source: str,
     target: str,
@@ -113,7 +111,7 @@ def _move(
 
 
 def check_mounted(
-    context: Context, session: Session, connection: Connection, target: str, *, yes: bool
+    context: Workspace, session: Session, connection: Connection, target: str, *, yes: bool
 ) -> None:
     """Refuse a target on a volume that is not there: its files would end with the machine's own disk.
 
@@ -140,20 +138,20 @@ def check_mounted(
             )
 
 
-def is_stranger(context: Context, session: Session) -> bool:
+def is_stranger(context: Workspace, session: Session) -> bool:
     """Whether credentials stay unless they are named: below the setting ``secrets.min_trust``."""
-    from gpunb.commands.trust import rank
+    from gpunb.trust import rank
 
     return rank(session.trust) < rank(context.settings.secrets.min_trust)
 
 
-def relay(context: Context, ends: tuple[Session, str, Session, str], **options: Any) -> SyncReport:
+def relay(context: Workspace, ends: tuple[Session, str, Session, str], **options: Any) -> SyncReport:
     """From one host to another."""
     return _asking(_relay, context, ends, **options)
 
 
 def _relay(
-    context: Context,
+    context: Workspace,
     ends: tuple[Session, str, Session, str],
     **options: Any,
 ) -> SyncReport:
@@ -192,13 +190,12 @@ def _relay(
 
 
 def follow(
-    context: Context, session: Session, sources: Sequence[str], target: str, **options: Any
+    context: Workspace, session: Session, sources: Sequence[str], target: str, **options: Any
 ) -> list[SyncReport]:
     """Sync at each change of the single source, until Ctrl-C: the reports, the first sync's first.
 
     The watch begins before the first sync: what is edited meanwhile goes after it.
     """
-    from gpunb.commands.result import Note
     from gpunb.sync.watch import changes
 
     (source,) = sources
@@ -207,35 +204,33 @@ def follow(
     with contextlib.suppress(KeyboardInterrupt):
         for wake in changes(Path(source).expanduser(), **patterns):
             if wake.note:
-                context.tell(Note(wake.note, "warn"))
+                context.say((wake.note, "warn"))
             try:
                 report = _when_free(context, session, source, target, options)
             except GpunbError as err:  # the next change tries again
                 if not reports:
                     raise
-                context.tell(Note(f"not synced: {err.message}", "bad"))
+                context.say((f"not synced: {err.message}", "bad"))
                 continue
             reports.append(report)
             _tell(context, session, report, f"; watching {source} until Ctrl-C" if len(reports) == 1 else "")
     return reports
 
 
-def _tell(context: Context, session: Session, report: SyncReport, more: str) -> None:
+def _tell(context: Workspace, session: Session, report: SyncReport, more: str) -> None:
     """One sync of a watch: what it did, what did not go, and what must not be missed, that once."""
-    from gpunb.commands.result import Note
-
     notes = [note for note in report.plan.notes if (session.id, note) not in _told]
     _told.update((session.id, note) for note in notes)
-    context.tell(
-        *(Note(note, "warn") for note in notes),
-        Note(summary(report) + more, "warn" if report.failed else "ok"),
-        *(Note(f"not moved: {path}: {reason}", "bad") for path, reason in report.failed[:SHOWN]),
-        *([Note(f"and {len(report.failed) - SHOWN} more", "bad")] if len(report.failed) > SHOWN else []),
+    context.say(
+        *((note, "warn") for note in notes),
+        (summary(report) + more, "warn" if report.failed else "ok"),
+        *((f"not moved: {path}: {reason}", "bad") for path, reason in report.failed[:SHOWN]),
+        *([(f"and {len(report.failed) - SHOWN} more", "bad")] if len(report.failed) > SHOWN else []),
     )
 
 
 def _when_free(
-    context: Context, session: Session, source: str, target: str, options: dict[str, Any]
+    context: Workspace, session: Session, source: str, target: str, options: dict[str, Any]
 ) -> SyncReport:
     """One sync; another one into the same place is waited for."""
     while True:

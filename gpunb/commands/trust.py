@@ -7,26 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from gpunb.commands.result import Note, Result, Table
-from gpunb.commands.verb import complete_sessions, did_you_mean, verb
+from gpunb.commands.verb import complete_sessions, verb
 from gpunb.errors import BadInput, WrongState
+from gpunb.text import did_you_mean
+from gpunb.trust import LEVELS
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
     from gpunb.sessions.model import Session
 
-__all__ = ["LEVELS", "command", "rank"]
-
-#: From the least to the most, and what each means.
-LEVELS = {
-    "stranger": "a marketplace host: what it shows is made harmless, pickles and secrets are refused",
-    "datacenter": "a verified data centre: rich output as it is, secrets may go there, pickles are refused",
-    "own": "your own machine, or one you trust like it: everything passes",
-}
-
-
-def rank(level: str) -> int:
-    """The place of `level` among `LEVELS`; an unknown word is a stranger's."""
-    return list(LEVELS).index(level) if level in LEVELS else 0
+__all__ = ["command"]
 
 
 @verb("trust", example="trust\ntrust train datacenter\ntrust own\ntrust train --host-key SHA256:…")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from gpunb.commands import container
-from gpunb.commands.result import Note, Result, clean
+from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
+from gpunb.text import clean
 from gpunb.units import costs_text
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import math
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,7 +33,6 @@ __all__ = [
     "Verb",
     "complete_runs",
     "complete_sessions",
-    "did_you_mean",
     "no_use",
     "verb",
 ]
@@ -287,11 +285,3 @@ def no_use(mode: str, *names: str) -> None:
         which = " and ".join([", ".join(typed[:-1]), typed[-1]] if len(typed) > 1 else typed)
         msg = f"{ctx.command.name} {mode}: {which} would have no effect"
         raise BadInput(msg, hint=f"leave {which} out")
-
-
-def did_you_mean(word: str, known: list[str], *, cutoff: float = 0.5) -> str | None:
-    """A hint that names the nearest of `known`, or None."""
-    close = get_close_matches(word, known, n=2, cutoff=cutoff)
-    if not close and len(word) > 1 and cutoff <= 0.5:
-        close = [name for name in known if name.startswith(word)][:2]
-    return f"did you mean {' or '.join(close)}?" if close else None

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
 from gpunb.commands.result import Cell, Fields, Note, Table
+from gpunb.commands.soon import silence_text
 from gpunb.presentation.columns import Column
 from gpunb.sessions.model import WAITING, SessionState, machine, offer_from_dict
 from gpunb.units import bytes_text, duration_text, files_text, money_text, price_text
@@ -32,7 +33,6 @@ __all__ = [
     "said",
     "session_data",
     "sessions_table",
-    "silence_text",
     "state_cell",
     "volume_notes",
     "warnings",
@@ -80,7 +80,6 @@ RUN_COLUMNS = (
 # why a session ended, as people say it
 ENDED_BY = {"down": "you", "deadline": "its time limit", "idle": "its idle limit", "budget": "its budget"}
 # a host that did not answer once may be well a moment later
-SILENCE_S = 60.0
 _AWAY = {"interrupted": "taken back by the cloud (spot)", "offline": "the host is offline"}
 
 
@@ -97,18 +96,6 @@ def state_cell(session: Session) -> Cell:
     away = session.cloud_state if session.cloud_state in _AWAY else ""
     text = f"{session.state.value} ({away})" if away else session.state.value
     return Cell(text, "bad" if away else _TONES.get(session.state, "info"))
-
-
-def silence_text(session: Session, silence: Silence | None, now: float) -> str:
-    """That the host does not answer, what that means and what to do; "" if it does, or was asked just now."""
-    if silence is None or session.state is not SessionState.READY or now - silence.since < SILENCE_S:
-        return ""
-    idle = "; its idle time goes on counting" if session.lease.idle_s is not None else ""
-    return (
-        f"the host of {session.name} has not answered for {duration_text(now - silence.since)} "
-        f"({silence.why}): it is billed all the same{idle}; doctor checks the way there, "
-        f"down {session.name} ends it"
-    )
 
 
 def trust_cell(trust: str) -> Cell:

@@ -43,7 +43,12 @@ CELL = Verb(
             type=click.Path(exists=True, file_okay=False),
             help="Send what changed in this folder first; its modules can be imported.",
         ),
-        giving.OPTION,
+        click.Option(
+            ["--secret", "secret_names"],
+            multiple=True,
+            metavar="NAME",
+            help="Give this run the secret NAME: from here's environment, the keyring, or typed.",
+        ),
         click.Option(["--trust"], is_flag=True, help="Let -o bring pickles too, which may run code here."),
         click.Option(["--name"], default="", metavar="TEXT", help="What to call the run in lists."),
         click.Option(["-v", "--verbose"], count=True, help="Verbose (-vv: debug)."),

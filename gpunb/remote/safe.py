@@ -25,13 +25,12 @@ from typing import TYPE_CHECKING, Any
 from gpunb.errors import ProtocolError
 from gpunb.remote import safehtml
 from gpunb.remote.safetext import Escapes, Hider, one_line
+from gpunb.trust import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["KINDS", "LEVELS", "Gate", "loads"]
-
-LEVELS = ("own", "datacenter", "stranger")
+__all__ = ["KINDS", "Gate", "loads"]
 
 MOST_DISPLAYS = 1_000  # of one run
 MOST_DISPLAY_BYTES = 64 << 20  # of one run, shown and brought up to date

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from gpunb.commands.result import clean
 from gpunb.errors import AuthFailed, BadInput, GpunbError, WrongState
 from gpunb.server import bodies, shown
 from gpunb.server.work import JobLedger, exactly
 from gpunb.services import questions, renting
 from gpunb.sessions import lease, lifecycle, supervisor
 from gpunb.sessions.model import SessionState, machine
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from gpunb.offers import Ranked

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpunb import errors, log
-from gpunb.commands.result import clean
 from gpunb.errors import ConfirmationNeeded, ConfirmationRefused
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from gpunb.presentation.api import Problem

@@ -10,9 +10,9 @@ from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
 from gpunb import __version__, log
-from gpunb.commands.result import clean
 from gpunb.server import bodies
 from gpunb.server.answers import NoRoute, error_body, status_of
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from tornado import web
 from tornado.iostream import StreamClosedError
 
-from gpunb.commands.result import clean
 from gpunb.errors import BadInput
 from gpunb.server import bodies
 from gpunb.server.base import Handler, authorized, guarded
 from gpunb.server.loads import reachable
 from gpunb.server.work import exactly
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

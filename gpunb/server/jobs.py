@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gpunb import log
-from gpunb.commands.result import clean
 from gpunb.errors import Cancelled
 from gpunb.server.answers import Busy, UnknownJob, error_body
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from gpunb.presentation import api

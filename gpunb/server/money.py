@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from gpunb.commands import views
-from gpunb.commands.result import clean
 from gpunb.server import bodies, shown
 from gpunb.server.base import Handler, authorized, guarded
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from gpunb.presentation import api, models

@@ -6,11 +6,11 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from gpunb.commands import market, shapes
-from gpunb.commands.result import clean
 from gpunb.errors import AuthFailed, GpunbError
 from gpunb.server import acting, bodies
 from gpunb.server.answers import error_body
 from gpunb.server.base import Handler, authorized, guarded
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.commands import playing
 from gpunb.commands.lines import KeptText
-from gpunb.commands.result import clean
 from gpunb.errors import GpunbError, RunNotFound
 from gpunb.remote.display import Player
 from gpunb.server import bodies, shown
 from gpunb.server.base import Handler, authorized, guarded
 from gpunb.server.loads import reachable
 from gpunb.server.work import exactly
-from gpunb.text import Escapes, plain
+from gpunb.text import Escapes, clean, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpunb.commands.result import clean
 from gpunb.server import acting, bodies, shown
 from gpunb.server.base import Handler, authorized, guarded
 from gpunb.server.work import exactly
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from gpunb.presentation import models

@@ -8,10 +8,10 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from gpunb import __version__, log, paths, settings, settings_file
-from gpunb.commands.result import clean
 from gpunb.errors import AuthFailed, BadInput, GpunbError, LedgerError, WrongState
 from gpunb.server import API, bodies, shown
 from gpunb.server.base import Handler, authorized, guarded
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from gpunb.presentation import api

@@ -9,11 +9,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from gpunb.commands import views
-from gpunb.commands.result import clean
 from gpunb.commands.shapes import run_shape, session_shape, session_shapes
 from gpunb.errors import GpunbError
 from gpunb.sessions import ports
 from gpunb.sessions.model import OVER, SessionState
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -11,9 +11,10 @@ import click
 
 from gpunb import paths
 from gpunb.commands.result import Code, Note, Result, Table
-from gpunb.commands.verb import did_you_mean, verb
+from gpunb.commands.verb import verb
 from gpunb.errors import BadInput, GpunbError, Unavailable, WrongState
 from gpunb.sim import state
+from gpunb.text import did_you_mean
 from gpunb.units import duration_text, money_text
 
 if TYPE_CHECKING:

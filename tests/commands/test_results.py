@@ -16,7 +16,8 @@ import pytest
 
 from gpunb import units
 from gpunb.commands.progress import Lines
-from gpunb.commands.result import Cell, Code, Fields, Note, Result, Table, clean, to_json
+from gpunb.commands.result import Cell, Code, Fields, Note, Result, Table, to_json
+from gpunb.text import clean
 from gpunb.units import (
     bytes_text,
     costs_text,

@@ -16,9 +16,9 @@ import anywidget
 from gpunb import log
 from gpunb.commands.context import Context
 from gpunb.commands.progress import Shown
-from gpunb.commands.result import clean
 from gpunb.errors import GpunbError
 from gpunb.notebook.widgets import messages
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

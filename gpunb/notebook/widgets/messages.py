@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gpunb.commands.result import clean
 from gpunb.errors import BadInput
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gpunb.commands.result import clean
 from gpunb.errors import AuthFailed, BadInput, GpunbError, WrongState
 from gpunb.notebook.widgets import fallback
 from gpunb.notebook.widgets.base import Door, Talking
@@ -16,6 +15,7 @@ from gpunb.notebook.widgets.confirm import Confirmations
 from gpunb.notebook.widgets.messages import Flag, Number, Rule, Text
 from gpunb.notebook.widgets.rental import Rental, agreed_to, request_for
 from gpunb.notebook.widgets.searching import Found, Wanted, needs_key, packed, search
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

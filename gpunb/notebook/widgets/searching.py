@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gpunb.commands.result import clean
 from gpunb.errors import AuthFailed, BadInput, GpunbError
+from gpunb.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -95,7 +95,7 @@ def checked(filters: Mapping[str, Any]) -> dict[str, Any]:
     BadInput
         There is no such filter, or its value is of no use.
     """
-    from gpunb.commands.verb import did_you_mean
+    from gpunb.text import did_you_mean
 
     out: dict[str, Any] = {}
     for name, value in filters.items():
