@@ -1,4 +1,4 @@
-"""What clouds show beside offers: their images, templates, and what renters reported of a machine."""
+"""What clouds show beside offers: images, templates, benchmarks, and what renters reported of a machine."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gpunb.commands import market
 from gpunb.commands.result import Block, Cell, Note, Result, Table
-from gpunb.errors import BadInput
 from gpunb.presentation.columns import Column
 from gpunb.providers import keys, names
-from gpunb.providers.features import Images, MachineReports, Templates, clouds_with, feature
+from gpunb.providers.features import Benchmarks, Images, MachineReports, Templates, clouds_with, feature
 from gpunb.sessions.trouble import ANY, words
 from gpunb.text import clean
 
@@ -26,24 +25,15 @@ __all__ = ["shown"]
 _T = TypeVar("_T")
 
 
-def shown(
-    context: Context, named: Sequence[str], *, images: bool, templates: str | None, machine: str | None
-) -> Result:
-    """One of the three, from the cloud that has it.
-
-    Raises
-    ------
-    BadInput
-        Several are asked for.
-    """
-    if images + (templates is not None) + (machine is not None) > 1:
-        msg = "offers --images, --templates, --reports: one of them"
-        raise BadInput(msg)
-    if images:
+def shown(context: Context, named: Sequence[str], mode: str, word: str) -> Result:
+    """What the option `mode` of `offers` asks for with `word`, from the clouds that have it."""
+    if mode == "--images":
         return _images(_cloud(context, named, Images))
-    if templates is not None:
-        return _templates(_clouds(context, named, Templates), templates)
-    return _reports(_cloud(context, named, MachineReports), machine or "")
+    if mode == "--templates":
+        return _templates(_clouds(context, named, Templates), word)
+    if mode == "--benchmarks":
+        return _benchmarks(_cloud(context, named, Benchmarks), word)
+    return _reports(_cloud(context, named, MachineReports), word)
 
 
 def _clouds(context: Context, named: Sequence[str], wanted: type) -> list[Provider]:
@@ -142,3 +132,42 @@ def _reports(cloud: MachineReports, machine: str) -> Result:
         cells.append([when, Cell(clean(one.problem)[:80], "warn"), clean(one.message)[:300]])
     heads = [Column("when", drop=1), Column("problem", wrap=True), Column("what they say", wrap=True)]
     return Result(data, Table(heads, cells))
+
+
+def _benchmarks(cloud: Benchmarks, of: str) -> Result:
+    found = cloud.benchmarks(of)
+    data = [
+        {
+            "machine": one.machine_id,
+            "gpu": clean(one.gpu_name)[:80],
+            "gpus": one.num_gpus,
+            "type": clean(one.type)[:40],
+            "value": one.value,
+            "image": clean(one.image)[:120],
+            "at": one.last_update,
+        }
+        for one in found
+    ]
+    if not found:
+        return Result(data, Note(f"no benchmarks of {of}", "dim"))
+    heads = [
+        Column("machine"),
+        Column("gpu", wrap=True),
+        Column("type", drop=2),
+        Column("value", right=True),
+        Column("image", drop=1, wrap=True),
+        Column("when", drop=3),
+    ]
+    cells = [
+        [
+            "" if one.machine_id is None else str(one.machine_id),
+            f"{one.num_gpus}x {clean(one.gpu_name)[:80]}",
+            clean(one.type)[:40],
+            Cell("" if one.value is None else f"{one.value:g}", "strong"),
+            clean(one.image)[:120],
+            time.strftime("%Y-%m-%d", time.localtime(one.last_update)) if one.last_update else "",
+        ]
+        for one in found
+    ]
+    note = "values of one type and image compare; gpunb offers 'machine_id = N' finds a machine's offers"
+    return Result(data, Table(heads, cells), Note(note, "dim"))

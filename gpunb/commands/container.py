@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ NAMES = (
     "template",
     "registry_login",
     "ssh_key",
+    "hostname",
 )
 #: What a script may hold; what is longer belongs into a file that is sent.
 _MOST_SCRIPT = 16_384
@@ -88,6 +90,9 @@ def options(fn: Callable[..., Any]) -> Callable[..., Any]:
             metavar="ID",
             help="Let this SSH key of your account log in, too: its id in `keys` (Sesterce).",
         ),
+        click.option(
+            "--hostname", metavar="NAME", help="What the machine calls itself; its host reads it, too (Vast)."
+        ),
     ]
     for option in reversed(listed):
         fn = option(fn)
@@ -106,6 +111,7 @@ def read(
     template: str | None,
     registry_login: str | None,
     ssh_key: str | None,
+    hostname: str | None,
 ) -> dict[str, Any]:
     """The options as fields of `gpunb.sessions.lifecycle.RentRequest`; may ask for a password.
 
@@ -125,8 +131,16 @@ def read(
         "start_command": (start_command or "").strip(),
         "template": template or "",
         "ssh_key": (ssh_key or "").strip().removeprefix("ssh:"),
+        "hostname": _hostname(hostname) if hostname is not None else "",
         "login": registry(context, "rent", registry_login) if registry_login is not None else None,
     }
+
+
+def _hostname(given: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", given):
+        msg = f"rent --hostname {given!r}: must be 1 to 63 letters, digits and -, no - at an end"
+        raise BadInput(msg, bill="nothing was rented")
+    return given
 
 
 def _script(given: str) -> str:

@@ -34,12 +34,21 @@ def complete_providers(ctx: click.Context, param: click.Parameter, incomplete: s
 
 @verb(
     "login",
-    example="login vast\nlogin vast --scoped\nlogin deepinfra --accept-terms\nlogin vast --stdin < key.txt",
+    example=(
+        "login vast\nlogin vast --scoped --may user_write\nlogin deepinfra --accept-terms\n"
+        "login vast --stdin < key.txt"
+    ),
 )
 @click.argument("provider", metavar="CLOUD", shell_complete=complete_providers)
 @click.argument("words", nargs=-1, metavar="")
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read the key from standard input.")
 @click.option("--scoped", is_flag=True, help="Make the smallest key that works, and keep that one (vast).")
+@click.option(
+    "--may",
+    multiple=True,
+    metavar="CATEGORY",
+    help="With --scoped: let the key do this, too, such as user_write for `variables` (vast).",
+)
 @click.option("--accept-terms", is_flag=True, help="Accept the cloud's terms, which are shown (deepinfra).")
 def command(
     context: Context,
@@ -48,6 +57,7 @@ def command(
     words: tuple[str, ...],
     from_stdin: bool,
     scoped: bool,
+    may: tuple[str, ...],
     accept_terms: bool,
 ) -> Result:
     """Check the key of CLOUD with a harmless call and keep it in the system's keyring.
@@ -71,6 +81,9 @@ def command(
         msg = f"{provider} is simulated now, and the simulation has its own key"
         raise WrongState(msg, hint="gpunb sim down, then log in")
     blocks: list[Block] = []
+    if may and not scoped:
+        msg = f"--may {may[0]}: is for --scoped, which makes the key"
+        raise BadInput(msg, bill="nothing was kept")
     if scoped:
         feature(made, ScopedKeys)
     if accept_terms:
@@ -82,13 +95,17 @@ def command(
         account = _checked(context, provider, given)
         if scoped:
             progress.say("making a key that may do no more than gpunb needs")
-            given = _scoped(context, provider, given)
+            given = _scoped(context, provider, given, may)
             _checked(context, provider, given)
     place = known.source if known is not None else keys.store(provider, given.get_secret_value())
     if accept_terms:
         settings_file.write({"accept_terms": True}, ("providers", provider))
         blocks.append(Note(f"accepted, and remembered in {paths.config_file()}", "ok"))
-    blocks += _shown(made.title, account, place, scoped=scoped)
+    blocks += _shown(made.title, account, place, scoped=scoped, may=may)
+    if "user_write" in may:
+        blocks.append(
+            Note("a key with user_write can make further keys: keep it as the account's own", "warn")
+        )
     blocks += _shadows(context, provider, place)
     data = {
         "provider": provider,
@@ -97,6 +114,7 @@ def command(
         "spends_from": account.spends_from,
         "stored": place,
         "scoped": scoped,
+        "may": list(may),
         "terms_accepted": accept_terms,
     }
     return Result(data, *blocks)
@@ -140,19 +158,20 @@ def _checked(context: Context, provider: str, key: SecretStr) -> Account:
         cloud.close()
 
 
-def _scoped(context: Context, provider: str, key: SecretStr) -> SecretStr:
+def _scoped(context: Context, provider: str, key: SecretStr, may: tuple[str, ...]) -> SecretStr:
     from gpunb.providers.features import ScopedKeys, feature
 
     cloud = with_key(context, provider, key)
     try:
-        made = feature(cloud, ScopedKeys).create_scoped_key()
+        made = feature(cloud, ScopedKeys).create_scoped_key(more=may)
     finally:
         cloud.close()
     log.add_secret(made.get_secret_value())
     return made
 
 
-def _shown(title: str, account: Account, place: str, *, scoped: bool) -> list[Block]:
+def _shown(title: str, account: Account, place: str, *, scoped: bool, may: tuple[str, ...]) -> list[Block]:
+    more = f", and {', '.join(may)}" if may else ""
     balance = None if account.balance_usd is None else money_text(account.balance_usd)
     return [
         Note(f"{title} takes the key", "ok"),
@@ -162,7 +181,7 @@ def _shown(title: str, account: Account, place: str, *, scoped: bool) -> list[Bl
                 ("balance", balance),
                 ("spends from", account.spends_from or None),
                 ("kept in", place),
-                ("the key", "a new one that may do no more than gpunb needs" if scoped else None),
+                ("the key", f"a new one that may do no more than gpunb needs{more}" if scoped else None),
                 ("next", "gpunb offers --gpu H100 shows what can be rented now"),
             ]
         ),

@@ -9,6 +9,7 @@ import click
 from gpunb.commands import market
 from gpunb.commands.result import Block, Note, Result
 from gpunb.commands.verb import no_use, verb
+from gpunb.errors import BadInput
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -40,6 +41,9 @@ SHOWN = 15
 @click.option(
     "--templates", metavar="WORD", help="Templates with this word in their name (Vast, Fluence) instead."
 )
+@click.option(
+    "--benchmarks", metavar="MACHINE|GPU", help="What that machine or GPU reached in tests (Vast) instead."
+)
 @click.option("--reports", metavar="MACHINE", help="What renters reported of this machine (Vast) instead.")
 def command(
     context: Context,
@@ -50,18 +54,23 @@ def command(
     images: bool,
     templates: str | None,
     reports: str | None,
+    benchmarks: str | None,
     **flags: Any,
 ) -> Result:
     """Find machines that can be rented now, best first: price for the whole time, waiting and risk.
 
     QUERY is a condition in words, as 'gpu = H100 and price < 3 order by total'.
     """
-    if images or templates is not None or reports is not None:
+    instead = {"--templates": templates, "--reports": reports, "--benchmarks": benchmarks}
+    modes = [*(["--images"] if images else []), *(name for name, word in instead.items() if word is not None)]
+    if modes:
         from gpunb.commands import beside
 
-        mode = "--images" if images else "--templates" if templates is not None else "--reports"
-        no_use(mode, "query", "limit", "why", *(name for name in flags if name != "cloud"))
-        return beside.shown(context, flags["cloud"], images=images, templates=templates, machine=reports)
+        if len(modes) > 1:
+            msg = f"offers {' '.join(modes)}: one of them"
+            raise BadInput(msg)
+        no_use(modes[0], "query", "limit", "why", *(name for name in flags if name != "cloud"))
+        return beside.shown(context, flags["cloud"], modes[0], instead.get(modes[0]) or "")
     found = market.find(context, query, limit=limit, **flags)
     if found.query.limit is None:
         found.rows = found.rows[:SHOWN]

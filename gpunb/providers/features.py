@@ -26,6 +26,8 @@ __all__ = [
     "ApiKeys",
     "AttachedKey",
     "AuditEntry",
+    "Benchmark",
+    "Benchmarks",
     "Bids",
     "CloudConnection",
     "CloudCopy",
@@ -393,8 +395,8 @@ class Terms(Protocol):
 class ScopedKeys(Protocol):
     """Keys that may do no more than gpunb needs."""
 
-    def create_scoped_key(self, name: str = "gpunb") -> SecretStr:
-        """Make one; it is shown this once. Never sent twice."""
+    def create_scoped_key(self, name: str = "gpunb", more: Sequence[str] = ()) -> SecretStr:
+        """Make one that may do `more`, in the cloud's words, too; it is shown this once. Never sent twice."""
 
 
 class ApiKey(Protocol):
@@ -551,6 +553,27 @@ class Report(Protocol):
     problem: str
     message: str
     created_at: float | str | None
+
+
+class Benchmark(Protocol):
+    """What GPUs reached on a machine; `value` in what its `type` counts, the higher the better."""
+
+    machine_id: int | None
+    gpu_name: str
+    num_gpus: int
+    value: float | None
+    type: str
+    image: str
+    last_update: float | None
+
+
+@_lacking("show benchmarks")
+@runtime_checkable
+class Benchmarks(Protocol):
+    """What machines reached in the cloud's own tests."""
+
+    def benchmarks(self, of: str) -> Sequence[Benchmark]:
+        """The newest of the machine with that number, or of GPUs with such a name."""
 
 
 @_lacking("show what renters reported")

@@ -53,6 +53,7 @@ class Capability(str, enum.Enum):
     ENTRYPOINT = "entrypoint"
     START_COMMAND = "start-command"
     ACCOUNT_KEYS = "account-keys"
+    HOSTNAME = "hostname"
     UPDATE = "update"
 
 
@@ -252,6 +253,8 @@ class CreateSpec:
         What a container starts instead of its image's own command; "" leaves that.
     ssh_key
         The id of an SSH key of the account that may log in beside `public_key`; "" if none.
+    hostname
+        What the machine calls itself; "" leaves that to the cloud.
     deadline
         Unix time at which the lease ends; armed on the host at first boot
         where the cloud runs a script of ours.
@@ -270,6 +273,7 @@ class CreateSpec:
     entrypoint: str = ""
     start_command: str = ""
     ssh_key: str = ""
+    hostname: str = ""
     bid_usd_h: float | None = None
     volumes: Mapping[str, str] = field(default_factory=dict)
     deadline: float | None = None

@@ -70,7 +70,7 @@ class RentRequest:
         The lease, see `gpunb.sessions.lease.lease_for`.
     disk_gb
         GB of disk.
-    onstart, ports, login, template, entrypoint, start_command, ssh_key
+    onstart, ports, login, template, entrypoint, start_command, ssh_key, hostname
         As in `gpunb.providers.base.CreateSpec`.
     save, save_to
         Paths on the host to bring back before the end, and the folder here ("" is the
@@ -104,6 +104,7 @@ class RentRequest:
     entrypoint: str = ""
     start_command: str = ""
     ssh_key: str = ""
+    hostname: str = ""
     volumes: Mapping[str, str] = field(default_factory=dict)
     bid_usd_h: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -129,6 +130,7 @@ class RentRequest:
             entrypoint=self.entrypoint,
             start_command=self.start_command,
             ssh_key=self.ssh_key,
+            hostname=self.hostname,
             bid_usd_h=self.bid_usd_h,
             volumes=dict(self.volumes),
             extra=dict(self.extra),

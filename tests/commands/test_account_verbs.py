@@ -141,6 +141,20 @@ def test_what_is_shown_beside_offers(gpunb: Gpunb, clouds: Simulation) -> None:
     assert "fluencelabs/debian-ssh-root" in images.out
     assert "DeepInfra can't list templates" in gpunb("offers", "--cloud", "deepinfra", "--templates", "x").err
     assert "one of them" in gpunb("offers", "--images", "--reports", "4").err
+    cloud: Any = clouds["vast"]
+    gpu = next(iter(cloud.offers.values()))["gpu_name"]
+    tested = gpunb("offers", "--benchmarks", gpu, "--json").json
+    assert gpu in {row["gpu"] for row in tested}
+    assert all(gpu.split()[-1] in row["gpu"] for row in tested)
+    one = str(tested[0]["machine"])
+    table = gpunb("offers", "--benchmarks", one)
+    assert f"{tested[0]['value']:g}" in table.out
+    assert {str(row["machine"]) for row in gpunb("offers", "--benchmarks", one, "--json").json} == {one}
+    assert "no benchmarks of 4" in gpunb("offers", "--benchmarks", "4").out
+    assert "has no such GPU" in gpunb("offers", "--benchmarks", "Voodoo").err
+    assert "Sesterce can't show benchmarks; Vast.ai can" in (
+        gpunb("offers", "--cloud", "sesterce", "--benchmarks", "4").err
+    )
 
 
 def test_what_else_an_account_pays_for(gpunb: Gpunb, clouds: Simulation) -> None:

@@ -61,11 +61,12 @@ def test_all_of_it_reaches_the_machine_and_the_password_nothing_else(
         ran = gpunb(
             *RENT, "--name", "web", "--template", "PyTorch (Vast)", "--registry-login", "ghcr.io", "-v", "-v",
             "--port", str(port), "--port", "9999/udp", "--onstart", str(script),
-            "--entrypoint", "touch ~/entry",
+            "--entrypoint", "touch ~/entry", "--hostname", "web-1",
         )  # fmt: skip
         assert ran.code == 0, ran.err
         (machine,) = simulation["vast"].machines.values()
         assert machine.data["image_login"] == f"-u me -p {PASSWORD} ghcr.io"
+        assert machine.data["env"]["-h"] == "web-1"
         assert machine.data["image"] == "vastai/pytorch:@vastai-automatic-tag"
         assert f"{port}/tcp, 9999/udp" in ran.err + ran.out, "said beside the price"
         link = f"http://127.0.0.1:{port}"
@@ -100,6 +101,8 @@ def test_all_of_it_reaches_the_machine_and_the_password_nothing_else(
         (["--port", "0"], "port '0' must be 1 to 65535"),
         (["--port", "8000/sctp"], "port '8000/sctp' must be"),
         ([word for n in range(64) for word in ("--port", str(9000 + n))], "more than the 64"),
+        (["--hostname", "-x"], "must be 1 to 63 letters, digits and -"),
+        (["--hostname", "a.b"], "must be 1 to 63 letters, digits and -"),
         (["--onstart", "/nowhere.sh"], "can't be read: No such file"),
         (["--template", "no such"], "template 'no such': Vast.ai has none of that name"),
         (["--template", "f" * 32], "none of that hash"),
@@ -138,6 +141,7 @@ def test_what_can_not_be_is_refused_before_anything_is_rented(
     [
         ("deepinfra", ["--port", "8000"], "DeepInfra opens no further ports"),
         ("deepinfra", ["--template", "a" * 32], "DeepInfra has no templates"),
+        ("deepinfra", ["--hostname", "me"], "DeepInfra lets nobody choose the machine's own name"),
         ("sesterce", ["--entrypoint", "serve"], "Sesterce can't run the image's own entrypoint"),
         ("fluence", ["--type", "vm", "--port", "8000"], "a vm of Fluence has no ports to open"),
         (

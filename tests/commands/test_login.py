@@ -108,6 +108,27 @@ def test_scoped_makes_and_keeps_a_smaller_key(
     assert offers.json["matched"] > 0
 
 
+def test_a_scoped_key_may_do_what_is_named_too(
+    gpunb: Gpunb, clouds: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud: Any = clouds["vast"]
+    typed(monkeypatch, f"{cloud.key}\n")
+    wrong = gpunb("login", "vast", "--scoped", "--may", "everything", "--stdin")
+    assert wrong.code == 2
+    assert "--may 'everything': must be one of misc, user_read, user_write" in wrong.err
+    assert keys.find("vast") is None
+    assert "is for --scoped" in gpunb("login", "vast", "--may", "user_write", "--stdin").err
+    typed(monkeypatch, f"{cloud.key}\n")
+    ran = gpunb("login", "vast", "--scoped", "--may", "user_write", "--stdin")
+    assert ran.code == 0, ran.err
+    assert "no more than gpunb needs, and user_write" in ran.out
+    assert "can make further keys" in ran.out
+    kept = keys.find("vast")
+    assert kept is not None
+    assert "user_write" in cloud.scopes[kept.key.get_secret_value()][0]
+    assert "billing_write" not in cloud.scopes[kept.key.get_secret_value()][0]
+
+
 def test_terms_are_shown_accepted_once_and_remembered_beside_the_user_s_own_lines(
     gpunb: Gpunb, clouds: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

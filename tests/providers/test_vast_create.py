@@ -36,6 +36,7 @@ def test_the_order_says_everything(w):
     assert ".no_auto_tmux" in body["onstart"]
     assert "1900000000" in body["onstart"]
     assert body["onstart"].rstrip().endswith("echo mine")
+    assert body_of(w, hostname="trainer-1")["env"] == {"-h": "trainer-1"}
     assert body_of(w, extra={"connection": "proxy"})["runtype"] == "ssh_proxy"
     template = body_of(w, template="a33b72bd045341cfcd678ce7c932a614")
     assert "image" not in template

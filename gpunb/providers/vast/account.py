@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SecretStr
 
-from gpunb.errors import BadAnswer, BadInput
+from gpunb.errors import BadAnswer, BadInput, ProviderError
 from gpunb.providers.base import UsageLine
 from gpunb.providers.features import (
     ApiKeys,
+    Benchmarks,
     MachineReports,
     ScopedKeys,
     SshKeys,
@@ -20,15 +22,30 @@ from gpunb.providers.features import (
 )
 from gpunb.providers.templates import Template
 from gpunb.providers.text import clean
-from gpunb.providers.vast import api
+from gpunb.providers.vast import api, search
 from gpunb.providers.vast.base import VastBase, number
 from gpunb.providers.wire import Wire, parse, rows
 
-__all__ = ["SCOPES", "ApiKey", "Report", "User", "VastAccount"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["SCOPES", "ApiKey", "Benchmark", "Report", "User", "VastAccount"]
+
+_log = logging.getLogger("gpunb.providers.vast")
 
 #: The smallest set of categories with which gpunb works: search, the key's
 #: owner, instances, and what they were charged (Vast's page on permissions).
 SCOPES = ("misc", "user_read", "instance_read", "instance_write", "billing_read")
+
+#: All of them (its page on permissions).
+_CATEGORIES = (
+    "misc",
+    *(
+        f"{kind}_{way}"
+        for kind in ("user", "instance", "billing", "machine", "team")
+        for way in ("read", "write")
+    ),
+)
 
 _DAY_S = 86_400.0
 _KINDS = {"gpu": "gpu", "disk": "disk", "bwu": "bandwidth", "bwd": "bandwidth"}
@@ -78,6 +95,18 @@ class Report(Wire):
     created_at: float | str | None = None
 
 
+class Benchmark(Wire):
+    """What a machine's GPUs reached with a template of Vast's."""
+
+    machine_id: int | None = None
+    gpu_name: str = ""
+    num_gpus: int = 1
+    value: float | None = None
+    type: str = ""
+    image: str = ""
+    last_update: float | None = None
+
+
 class ApiKey(Wire):
     """A key of the account; the key itself is shown only when it is made."""
 
@@ -95,8 +124,24 @@ class _Charge(Wire):
     items: list[dict[str, Any]] = Field(default_factory=list)
 
 
-class VastAccount(VastBase, SshKeys, ApiKeys, ScopedKeys, Variables, Templates, MachineReports):
+class VastAccount(VastBase, SshKeys, ApiKeys, ScopedKeys, Variables, Templates, MachineReports, Benchmarks):
     """Everything that belongs to the account and not to one instance."""
+
+    def gpu_names(self) -> list[str]:
+        """The GPU names that Vast has; asked once. Empty if it does not say: nothing is filtered then."""
+        if self._gpu_names is None:
+            try:
+                answer = self._api.call(
+                    "GET", "/api/v0/gpu_names/unique/", expect=(dict, list), deadline=10.0
+                )
+            except ProviderError as err:
+                _log.info("vast: GPU names: %s", err.message)
+                return []
+            found = answer if isinstance(answer, list) else answer.get("gpu_names") or []
+            self._gpu_names = [name for name in found if isinstance(name, str) and len(name) < 100]
+        return self._gpu_names
+
+    _gpu_names: list[str] | None = None
 
     def user(self) -> User:
         """The owner of the key."""
@@ -180,9 +225,17 @@ class VastAccount(VastBase, SshKeys, ApiKeys, ScopedKeys, Variables, Templates, 
 
     # API keys
 
-    def create_scoped_key(self, name: str = "gpunb") -> SecretStr:
-        """Make the smallest key with which gpunb works. It is shown this once, and never sent twice."""
-        body = {"name": name, "permissions": {"api": {scope: {} for scope in SCOPES}}}
+    def create_scoped_key(self, name: str = "gpunb", more: Sequence[str] = ()) -> SecretStr:
+        """Make the smallest key with which gpunb works, and `more` categories for it.
+
+        It is shown this once, and never sent twice.
+        """
+        unknown = [scope for scope in more if scope not in _CATEGORIES]
+        if unknown:
+            msg = f"--may {clean(unknown[0], 40)!r}: must be one of {', '.join(_CATEGORIES)}"
+            raise BadInput(msg, bill="no key was made")
+        scopes = dict.fromkeys([*SCOPES, *more])
+        body = {"name": name, "permissions": {"api": {scope: {} for scope in scopes}}}
         answer = self._call("POST", "/auth/apikeys/", json=body)
         value = answer.get("key") or answer.get("api_key")
         if not isinstance(value, str) or not value:
@@ -245,6 +298,22 @@ class VastAccount(VastBase, SshKeys, ApiKeys, ScopedKeys, Variables, Templates, 
         msg = f"template {clean(wanted, 80)!r}: Vast.ai has {len(found) or 'none'} of that {word}"
         hint = f"name one by its hash: {shown}" if found else "gpunb offers --templates WORD lists them"
         raise BadInput(msg, bill="nothing was rented", hint=hint)
+
+    def benchmarks(self, of: str) -> list[Benchmark]:
+        """Of the machine with the number `of`, or of GPUs with such a name; the newest 100."""
+        if of.isdecimal():
+            filters: dict[str, Any] = {"machine_id": {"eq": int(of)}}
+        else:
+            names = search.gpu_names((of,), self.gpu_names())
+            if not names:
+                msg = f"benchmarks of {clean(of, 60)!r}: {self.title} has no such GPU"
+                raise BadInput(msg, hint="gpunb offers lists them; a number is a machine's")
+            filters = {"gpu_name": {"in": names}}
+        order = [{"col": "last_update", "dir": "desc"}]
+        params = api.query(select_cols=["*"], select_filters=filters, order_by=order, limit=100)
+        answer = self._call("GET", "/benchmarks", params=params)
+        found = rows(answer, "benchmarks", provider=self.name, what="benchmarks")
+        return [parse(Benchmark, row, provider=self.name, what="a benchmark") for row in found]
 
     def machine_reports(self, machine_id: str) -> list[Report]:
         """What renters reported of a machine lately."""

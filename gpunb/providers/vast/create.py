@@ -143,6 +143,8 @@ def _env(spec: CreateSpec) -> dict[str, str]:
     for port in ports.wanted(spec.ports):
         number, protocol = ports.split(port)
         made[f"-p {number}:{number}{'/udp' if protocol == 'udp' else ''}"] = "1"
+    if spec.hostname:
+        made["-h"] = spec.hostname
     total = sum(len(name) + len(value) for name, value in made.items())
     if total > _MAX_ENV:
         msg = f"env: {total} characters in all; Vast.ai takes {_MAX_ENV}"

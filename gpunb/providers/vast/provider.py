@@ -102,6 +102,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
             Capability.TEMPLATES,
             Capability.ONSTART,
             Capability.ENTRYPOINT,
+            Capability.HOSTNAME,
         }
     )
 
@@ -174,21 +175,6 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         answer = self._api.call("POST", "/api/v0/bundles/", json=wanted, safe=True, effect=False)
         return rows(answer, "offers", provider=self.name, what="a search for offers")
 
-    def gpu_names(self) -> list[str]:
-        """The GPU names that Vast has; asked once. Empty if it does not say: nothing is filtered then."""
-        if self._gpu_names is None:
-            try:
-                answer = self._api.call(
-                    "GET", "/api/v0/gpu_names/unique/", expect=(dict, list), deadline=10.0
-                )
-            except ProviderError as err:
-                _log.info("vast: GPU names: %s", err.message)
-                return []
-            found = answer if isinstance(answer, list) else answer.get("gpu_names") or []
-            self._gpu_names = [name for name in found if isinstance(name, str) and len(name) < 100]
-        return self._gpu_names
-
-    _gpu_names: list[str] | None = None
     _paged: Sequence[float] = ()
 
     # rent

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime, timezone
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -269,6 +270,8 @@ class PaperRoutes(Cloud):
         except market.BadFilterError as err:
             raise self.deny(400, str(err)) from err
         query = request.query_params
+        for order in reversed(json.loads(query.get("order_by") or "[]")):
+            rows.sort(key=itemgetter(order["col"]), reverse=order.get("dir") == "desc")
         limit, start = min(int(query.get("limit") or 200), 200), int(query.get("after_token") or 0)
         page = [{"id": row.pop("benchmark_id"), **row} for row in rows[start : start + limit]]
         more = str(start + limit) if start + limit < len(rows) else None
