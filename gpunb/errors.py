@@ -51,13 +51,16 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
+from gpunb.hints import Hint, typed, written
 from gpunb.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from gpunb.hints import Frontend
+    from gpunb.python_errors import Lacks
 
 __all__ = [
     "AuthFailed",
@@ -76,7 +79,6 @@ __all__ = [
     "InstanceGone",
     "JobFailed",
     "KernelDied",
-    "Lacks",
     "LedgerDamaged",
     "LedgerError",
     "LedgerTooNew",
@@ -120,7 +122,8 @@ class GpunbError(Exception):
     bill
         What it means for the bill, if it touches one ("nothing was rented").
     hint
-        What to type or do next.
+        What to type or do next. Commands in it are made by `gpunb.hints.typed`: each frontend writes
+        them in its own way.
 
     Notes
     -----
@@ -136,15 +139,15 @@ class GpunbError(Exception):
         super().__init__(message)
         self.message = message
         self.bill = bill
-        self.hint = hint if hint is None else plain(hint)
+        self.hint = hint.plain() if isinstance(hint, Hint) else hint if hint is None else plain(hint)
 
-    def lines(self) -> list[str]:
+    def lines(self, frontend: Frontend = "terminal") -> list[str]:
         """The failure as plain text, one line each: what, bill, next."""
         out = [self.message]
         if self.bill:
             out.append(f"bill: {self.bill}")
         if self.hint:
-            out.append(f"next: {self.hint}")
+            out.append(f"next: {written(self.hint, frontend)}")
         return out
 
     def __str__(self) -> str:
@@ -153,7 +156,7 @@ class GpunbError(Exception):
     def _render_traceback_(self) -> list[str]:
         # IPython hides the traceback of the exact class UsageError only
         # (ipython#14024), so an expected failure renders itself.
-        first, *rest = self.lines()
+        first, *rest = self.lines("notebook")
         return [f"{type(self).__name__}: {first}", *(f"  {line}" for line in rest)]
 
 
@@ -227,8 +230,8 @@ class SessionError(GpunbError):
     """Something about one session."""
 
 
-class SessionNotFound(SessionError):
-    """No session has that name.
+class _AskedFor(SessionError):
+    """One session was asked for, and it is not clear which.
 
     Parameters
     ----------
@@ -244,25 +247,15 @@ class SessionNotFound(SessionError):
         self.close = list(close)
 
 
-class SessionAmbiguous(SessionError):
-    """Several sessions would fit; the message lists them.
+class SessionNotFound(_AskedFor):
+    """No session has that name."""
 
-    Parameters
-    ----------
-    asked
-        The name that was asked for; "" if none was.
-    close
-        Their names.
-    proposed
-        The one that was rented here last, if any was.
-    """
 
-    def __init__(
-        self, message: str, *, asked: str = "", close: Sequence[str] = (), proposed: str = "", **more: Any
-    ) -> None:
+class SessionAmbiguous(_AskedFor):
+    """Several sessions would fit; the message lists them. ``proposed`` is the last that was rented here."""
+
+    def __init__(self, message: str, *, proposed: str = "", **more: Any) -> None:
         super().__init__(message, **more)
-        self.asked = asked
-        self.close = list(close)
         self.proposed = proposed
 
 
@@ -270,13 +263,8 @@ class WrongState(SessionError):
     """The verb does not fit the session's state."""
 
 
-class SessionOver(WrongState):
-    """The session of that name has ended. ``asked`` and ``close`` are as those of `SessionNotFound`."""
-
-    def __init__(self, message: str, *, asked: str = "", close: Sequence[str] = (), **more: Any) -> None:
-        super().__init__(message, **more)
-        self.asked = asked
-        self.close = list(close)
+class SessionOver(_AskedFor, WrongState):
+    """The session of that name has ended."""
 
 
 class Cancelled(SessionError):
@@ -306,10 +294,9 @@ class ProviderError(GpunbError):
         provider: str,
         effect: Literal["none", "unknown"] = "none",
         retry_after: float | None = None,
-        bill: str | None = None,
-        hint: str | None = None,
+        **more: Any,
     ) -> None:
-        super().__init__(message, bill=bill, hint=hint)
+        super().__init__(message, **more)
         self.provider = provider
         self.effect = effect
         self.retry_after = retry_after
@@ -432,7 +419,10 @@ class NobodyToAsk(RunError):
         return cls(
             f"run {run} waits for an answer to {prompt.strip()[:200]!r}, and nobody can answer here",
             bill="it goes on waiting; the session runs on, is billed, and may be ended as idle",
-            hint=f"gpunb attach {run} in a terminal or a notebook answers it, gpunb cancel {run} ends it",
+            hint=typed("attach", run)
+            + " in a terminal or a notebook answers it, "
+            + typed("cancel", run)
+            + " ends it",
         )
 
 
@@ -490,26 +480,6 @@ class JobFailed(RunError):
         self.exit_code = exit_code if 0 < exit_code < 256 else 1
 
 
-class Lacks(NamedTuple):
-    """What a Python lacks: a module, or the class of a notebook's cell that has not run there."""
-
-    module: str = ""
-    cell_class: str = ""
-
-    @classmethod
-    def of(cls, said: str) -> Lacks | None:
-        """What Python's own error `said` is missing; None if it is about something else."""
-        if found := _NO_MODULE.search(said):
-            return cls(module=found[1].partition(".")[0])
-        if found := _NO_CLASS.search(said):
-            return cls(cell_class=found[1])
-        return None
-
-
-_NO_MODULE = re.compile(r"No module named '([\w.]+)'")
-_NO_CLASS = re.compile(r"Can't get attribute '([\w.]+)' on <module '__main__'")
-
-
 class VariableError(GpunbError):
     """An object that can't travel between the notebook and the host.
 
@@ -527,10 +497,9 @@ class VariableError(GpunbError):
         *,
         values: Mapping[str, Any] | None = None,
         lacks: Lacks | None = None,
-        bill: str | None = None,
-        hint: str | None = None,
+        **more: Any,
     ) -> None:
-        super().__init__(message, bill=bill, hint=hint)
+        super().__init__(message, **more)
         self.values = dict(values or {})
         self.lacks = lacks
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gpunb.hints import typed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -27,8 +29,8 @@ _LESS = {
     "cell_timeout": "longer than your own {own:g} s",
 }
 _YOURS = {
-    "save": ("what comes back to this machine is yours to say", "gpunb rent --save {value}"),
-    "python": ("which program runs is yours to say", "gpunb rent --python {value}"),
+    "save": ("what comes back to this machine is yours to say", "rent --save {value}"),
+    "python": ("which program runs is yours to say", "rent --python {value}"),
     "providers": ("terms, images and a cloud's own options are yours to say", ""),
 }
 
@@ -102,5 +104,6 @@ def narrow(
             why, hint = _YOURS.get(key, ("it is yours to say", ""))
             values = value if isinstance(value, list) else [value]
             if values:
-                no(key, found[key], why, hint.format(value=" --save ".join(map(str, values))))
+                line = hint.format(value=" --save ".join(map(str, values)))
+                no(key, found[key], why, typed(line) if line else "")
     return kept, refused

@@ -34,6 +34,7 @@ from pydantic_settings import SettingsError as SourceError
 
 from gpunb import log, paths, units
 from gpunb.errors import SettingsError
+from gpunb.hints import typed
 from gpunb.project_file import Refused, narrow
 
 # tomli is tomllib's own ancestor, for Python 3.10
@@ -471,7 +472,7 @@ def _explain(err: ValidationError, layers: list[tuple[str, Mapping[str, Any]]]) 
         close = get_close_matches(loc[-1], list(Settings.model_fields), n=1, cutoff=0.5)
         msg = f"{where}: there is no setting {key!r}"
         return SettingsError(
-            msg, hint=f"did you mean {close[0]!r}?" if close else "gpunb config lists them all"
+            msg, hint=f"did you mean {close[0]!r}?" if close else (typed("config") + " lists them all")
         )
     rule = first["msg"].removeprefix("Value error, ")
     value = "****" if _secret(key) else repr(first["input"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import gpunb
-from gpunb.errors import Lacks
+from gpunb.python_errors import Lacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

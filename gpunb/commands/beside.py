@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gpunb.commands import market
 from gpunb.commands.result import Block, Cell, Note, Result, Table
+from gpunb.hints import typed
 from gpunb.presentation.columns import Column
 from gpunb.providers import keys, names
 from gpunb.providers.features import Benchmarks, Images, MachineReports, Templates, clouds_with, feature
@@ -67,8 +68,8 @@ def _images(cloud: Images) -> Result:
             ]
         )
     note = Note(
-        "gpunb rent --cloud fluence --template NAME takes one with its ports, variables and command;"
-        " any other --image that runs SSH will do",
+        typed("rent --cloud fluence --template NAME")
+        + " takes one with its ports, variables and command; any other --image that runs SSH will do",
         "dim",
     )
     return Result(rows, Table(heads, cells) if cells else Note("no images", "dim"), note)
@@ -117,7 +118,9 @@ def _templates(clouds: Sequence[Provider], word: str) -> Result:
     if not cells:
         asked = " and ".join(one.title for one in clouds)
         return Result(data, *notes, Note(f"{asked}: no template with {word!r} in its name", "dim"))
-    return Result(data, Table(heads, cells), *notes, Note("gpunb rent --template ID begins from one", "dim"))
+    return Result(
+        data, Table(heads, cells), *notes, Note(typed("rent --template ID") + " begins from one", "dim")
+    )
 
 
 def _reports(cloud: MachineReports, machine: str) -> Result:
@@ -169,5 +172,9 @@ def _benchmarks(cloud: Benchmarks, of: str) -> Result:
         ]
         for one in found
     ]
-    note = "values of one type and image compare; gpunb offers 'machine_id = N' finds a machine's offers"
+    note = (
+        "values of one type and image compare; "
+        + typed("offers 'machine_id = N' finds")
+        + " a machine's offers"
+    )
     return Result(data, Table(heads, cells), Note(note, "dim"))

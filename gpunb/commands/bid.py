@@ -9,6 +9,7 @@ import click
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import MONEY, OrNever, verb
 from gpunb.errors import WrongState
+from gpunb.hints import typed
 from gpunb.units import costs_text, price_text
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def command(context: Context, *, price: float, session: str | None, yes: bool) -
     if found.offer.get("rental") != "spot":
         msg = f"session {found.name} is {found.offer.get('rental') or 'on-demand'}: nobody bids for it"
         raise WrongState(
-            msg, bill="nothing was changed", hint="gpunb rent --spot rents interruptible machines"
+            msg, bill="nothing was changed", hint=typed("rent --spot") + " rents interruptible machines"
         )
     wins = price == float("inf")
     if not context.confirm(to_bid(found, None if wins else price), yes=yes):
@@ -57,7 +58,9 @@ def command(context: Context, *, price: float, session: str | None, yes: bool) -
         Note(f"it is {found.state.value} and {costs_text(found.hourly)}", ""),
     ]
     if found.state is SessionState.STOPPED:
-        notes.append(Note(f"gpunb start -s {found.name} brings it back if that bid is the highest", "dim"))
+        notes.append(
+            Note(typed("start -s", found.name) + " brings it back if that bid is the highest", "dim")
+        )
     data = {
         "session": found.name,
         "state": found.state.value,

@@ -28,6 +28,7 @@ from gpunb.errors import (
     SessionNotFound,
     SessionOver,
 )
+from gpunb.hints import typed, written
 from gpunb.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -241,7 +242,6 @@ def invoke(line: str | Sequence[str], door: Door = "notebook", shell: Any = None
 
 
 _ENDING = frozenset({"down", "stop"})
-_OUR_LINE = re.compile(rf"\bgpunb (?=(?:{'|'.join(VERBS)})\b)")
 
 
 def for_door(err: GpunbError, args: Sequence[str], context: Context) -> None:
@@ -251,23 +251,19 @@ def for_door(err: GpunbError, args: Sequence[str], context: Context) -> None:
         name = err.proposed or "NAME"
         named = ["-s", name, *rest] if _has_session_option(verb) else [name, *rest]
         which = f", NAME being {' or '.join(err.close[:4])}" if not err.proposed and err.close else ""
-        err.hint = f"gpunb {shlex.join([verb, *named])}{which}"
+        err.hint = typed(verb, *named) + which
     elif isinstance(err, (SessionNotFound, SessionOver)) and len(err.close) == 1 and err.asked:
         meant = [_instead(word, err.asked, err.close[0]) for word in args]
         if meant != list(args):
-            err.hint = f"gpunb {shlex.join(meant)}, if {err.close[0]} is meant"
+            err.hint = typed(meant[0], *meant[1:]) + f", if {err.close[0]} is meant"
     elif isinstance(err, SessionNotFound) and args and args[0] in _ENDING and not err.close:
-        err.hint = "nothing is rented from here; gpunb doctor asks the clouds what else runs"
+        err.hint = "nothing is rented from here; " + typed("doctor") + " asks the clouds what else runs"
     elif isinstance(err, ConfirmationNeeded) and err.question and args:
-        at = list(args).index("--") if "--" in args else len(args)
-        line = shlex.join([*args[:at], "--yes", *args[at:]])
-        err.hint = f"gpunb {line} says yes beforehand"
+        end = list(args).index("--") if "--" in args else len(args)
+        err.hint = typed(args[0], *args[1:end], "--yes", *args[end:]) + " says yes beforehand"
     _say_bill(err, args, context)
-    if context.door == "notebook":
-        for name in ("message", "bill", "hint"):
-            text = getattr(err, name)
-            if text:
-                setattr(err, name, _OUR_LINE.sub("%gpu ", text))
+    if err.hint is not None:
+        err.hint = written(err.hint, context.door)
 
 
 #: What a verb raises before it has done anything.
@@ -436,7 +432,7 @@ def run(args: list[str]) -> int:
         if context.verbosity:
             raise
         _say(f"error: unexpected {type(err).__name__}: {log.redact(str(err))}")
-        _say(f"next: the traceback is in {paths.log_file()}; gpunb ps shows what is rented")
+        _say(f"next: the traceback is in {paths.log_file()}; " + typed("ps") + " shows what is rented")
         return 70
     return result.exit_code
 

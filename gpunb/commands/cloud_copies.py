@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gpunb.commands.result import Block, Cell, Note, Result, Table
+from gpunb.hints import typed
 from gpunb.presentation.columns import Column
 from gpunb.text import clean
 
@@ -48,7 +49,10 @@ def shown(context: Context, cloud: CloudCopy, via: str, session: Session | None)
             Column("until", drop=2),
         ]
         blocks.append(Table(heads, [_cells(row) for row in copies]))
-        end = f"gpunb sync SESSION:PATH s3://BUCKET/PATH --via {via} --every never ends a session's copy"
+        end = (
+            typed("sync SESSION:PATH s3://BUCKET/PATH --via", via, "--every", "never")
+            + " ends a session's copy"
+        )
         blocks.append(Note(end, "dim"))
     else:
         whose = "" if session is None else f" of {session.name}"

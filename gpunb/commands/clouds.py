@@ -9,6 +9,7 @@ import click
 
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.errors import BadInput, WrongState
+from gpunb.hints import typed
 from gpunb.units import bytes_text, files_text, took_text
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def run(
         raise BadInput(msg)
     if every and not by_cloud(via):
         msg = f"--every {every!r}: is for --via vast, which goes on without this machine"
-        raise BadInput(msg, hint="here, cron and gpunb sync do the same")
+        raise BadInput(msg, hint="here, cron and " + typed("sync") + " do the same")
     if one.state is SessionState.STOPPED and not by_cloud(via):
         _while_stopped(one, via, allow=allow_credentials)
         via = one.provider
@@ -138,7 +139,7 @@ def _while_stopped(session: Session, via: str | None, *, allow: bool) -> None:
     if copies and via is None and allow:
         return
     msg = f"session {session.name} is stopped"
-    hint = f"gpunb start {session.name}"
+    hint = typed("start", session.name)
     if copies:
         hint += (
             f", or --via {cloud.name} --allow-credentials for {cloud.title}'s own copy, "

@@ -11,6 +11,7 @@ import click
 from gpunb.commands.result import Code, Result
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -40,6 +41,6 @@ def command(context: Context, *, shell: str | None) -> Result:  # noqa: ARG001
     maker = get_completion_class(name) if name in SHELLS else None
     if maker is None:
         msg = f"completion: SHELL is {name!r}, which is none of {', '.join(SHELLS)}"
-        raise BadInput(msg, hint="name the shell: gpunb completion bash")
+        raise BadInput(msg, hint="name the shell: " + typed("completion bash"))
     source = maker(cli, {}, "gpunb", "_GPUNB_COMPLETE").source()
     return Result({"shell": name, "source": source}, Code(source))

@@ -16,6 +16,7 @@ from gpunb import __version__, log, paths
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import verb
 from gpunb.errors import GpunbError
+from gpunb.hints import typed
 from gpunb.units import bytes_text, money_text, price_text
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _settings(context: Context) -> Iterator[Finding]:
     except GpunbError as err:
         yield Finding("settings", "bad", err.message, err.hint or "")
         return
-    yield Finding("settings", "ok", "gpunb config shows them")
+    yield Finding("settings", "ok", typed("config") + " shows them")
 
 
 def _ledger(context: Context) -> Iterator[Finding]:
@@ -139,12 +140,12 @@ def _ledger(context: Context) -> Iterator[Finding]:
         yield Finding("ledger", "bad", text, "copy the file before you do anything else")
     for session in live:
         if session.alarm:
-            yield Finding("bill", "bad", session.alarm, f"gpunb down {session.name}")
+            yield Finding("bill", "bad", session.alarm, typed("down", session.name))
 
 
 def _tools() -> Iterator[Finding]:
     for name, argv, why in (
-        ("ssh", ["ssh", "-V"], "gpunb ssh needs it; everything else works without"),
+        ("ssh", ["ssh", "-V"], typed("ssh") + " needs it; everything else works without"),
         ("rsync", ["rsync", "--version"], "sync works without it, slower for many files"),
     ):
         where = shutil.which(name)
@@ -181,7 +182,7 @@ def _supervisor(context: Context) -> Iterator[Finding]:
             "supervisor",
             "bad",
             f"none is alive, and {len(live)} session(s) are",
-            "gpunb supervise ends them when their lease is over",
+            typed("supervise") + " ends them when their lease is over",
         )
     else:
         yield Finding("supervisor", "ok", "none, and none is needed: no session is alive")
@@ -206,7 +207,7 @@ def _clouds(context: Context) -> Iterator[Finding]:
                     f"cloud {name}",
                     "-",
                     "not set up: no key",
-                    f"gpunb login {name}" if "login" in VERBS else "",
+                    typed("login", name) if "login" in VERBS else "",
                 )
                 continue
             account = provider.check()
@@ -238,7 +239,7 @@ def _strays(context: Context, provider: Provider) -> Iterator[Finding]:
         what = f"instance {instance.id} ({instance.label}, {instance.state.value}{price}) at {provider.title}"
         if ours:
             text = f"{what} belongs to no session of this ledger"
-            yield Finding("orphan", "bad", text, "gpunb supervise ends it")
+            yield Finding("orphan", "bad", text, typed("supervise") + " ends it")
         else:
             text = f"{what} was rented by gpunb elsewhere; it is left alone"
             yield Finding("stray", "warn", text, "end it where it was rented, or on the cloud's own page")
@@ -257,4 +258,4 @@ def _volumes(ledger: Ledger, provider: Provider) -> Iterator[Finding]:
         price = price_text(sum(volume.usd_h or 0.0 for volume in idle))
         names = ", ".join(volumes.short(volume.name) or volume.id for volume in idle[:5])
         text = f"{len(idle)} volumes that no machine is known to use cost {price} an hour: {names}"
-        yield Finding("volumes", "warn", text, "gpunb volumes --delete ID")
+        yield Finding("volumes", "warn", text, typed("volumes --delete ID"))

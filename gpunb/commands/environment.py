@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpunb.errors import GpunbError, JobFailed, Lacks, RemoteCellError, VariableError
+from gpunb.errors import GpunbError, JobFailed, RemoteCellError, VariableError
+from gpunb.hints import typed
+from gpunb.python_errors import Lacks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +85,7 @@ def explain_job(error: JobFailed, words: str, folder: Path | None = None) -> Non
         return
     lacks = Lacks.of(lines[-1])
     if lacks and lacks.module:
-        error.hint = remedy(lacks.module, folder or Path.cwd(), "gpunb run") or error.hint
+        error.hint = remedy(lacks.module, folder or Path.cwd(), cell=False) or error.hint
 
 
 def explain_variable(error: VariableError, *, sent: bool, folder: Path | None = None) -> None:
@@ -97,7 +99,7 @@ def explain_variable(error: VariableError, *, sent: bool, folder: Path | None = 
         error.hint = remedy(error.lacks.module, folder or Path.cwd()) or error.hint
 
 
-def remedy(module: str, folder: Path, verb: str = "%%gpu") -> str | None:
+def remedy(module: str, folder: Path, *, cell: bool = True) -> str | None:
     """What to type so that the host can import `module`; None if nobody can say.
 
     A module that lies in `folder` is sent; a package that is installed here
@@ -106,16 +108,21 @@ def remedy(module: str, folder: Path, verb: str = "%%gpu") -> str | None:
     if module in sys.stdlib_module_names:
         return f"the host's Python is not {sys.version.split()[0]} as this one is, and has no {module}"
     if (folder / f"{module}.py").is_file() or (folder / module / "__init__.py").is_file():
-        return f"{module} lies in this folder: {verb} --sync . sends it before the code runs"
+        return f"{module} lies in this folder: " + _sending(".", cell=cell) + " sends it before the code runs"
     home = _home(module)
     if home is not None:
-        return f"{module} is of this machine: {verb} --sync {home} sends that folder before the code runs"
+        sends = _sending(str(home), cell=cell)
+        return f"{module} is of this machine: " + sends + " sends that folder before the code runs"
     found = _distribution(module)
     if found is None:
         known = _KNOWN.get(module)
-        return f"gpunb pip install {known}" if known else None
+        return typed("pip install", known) if known else None
     name, version = found
-    return f"gpunb pip install {name}=={version.partition('+')[0]}"
+    return typed("pip install", f"{name}=={version.partition('+')[0]}")
+
+
+def _sending(folder: str, *, cell: bool) -> str:
+    return f"%%gpu --sync {folder}" if cell else typed("run --sync", folder)
 
 
 def _distribution(module: str) -> tuple[str, str] | None:

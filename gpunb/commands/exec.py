@@ -13,6 +13,7 @@ import click
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import no_use, verb
 from gpunb.errors import Unreachable
+from gpunb.hints import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ def command(context: Context, *, words: tuple[str, ...], stdin: bool, session: s
     safe = _Safe(found.trust)
     channel = connection.channel(quote(words))
     channel.doing = f"before {words[0]} ended"
-    channel.hint = "gpunb ps shows the session; use run for commands that must outlive a connection"
+    channel.hint = typed("ps") + " shows the session; use run for commands that must outlive a connection"
     kept: dict[str, list[str]] = {"stdout": [], "stderr": []}
     try:
         with at_work(context.ledger, found):

@@ -12,6 +12,7 @@ import click
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import complete_runs, verb
 from gpunb.errors import BadInput, Unreachable
+from gpunb.hints import typed
 from gpunb.text import plain
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ def command(
     target = Path(name)
     if target.suffix != ".ipynb":
         msg = f"export {name!r}: the last word names the notebook to write, and must end in .ipynb"
-        raise BadInput(msg, hint="gpunb export RUN out.ipynb")
+        raise BadInput(msg, hint=typed("export RUN out.ipynb"))
     if every == bool(runs):
         msg = "export takes either runs or --all"
-        raise BadInput(msg, hint="gpunb runs lists them")
+        raise BadInput(msg, hint=typed("runs") + " lists them")
     if target.exists() and not force:
         msg = f"export: {name!r} is there already"
         raise BadInput(msg, hint="--force replaces it")

@@ -12,6 +12,7 @@ import click
 from gpunb.commands.result import Note, Result, Table
 from gpunb.commands.verb import no_use, verb
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 from gpunb.text import clean
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def command(
     if detach and context.door == "terminal":
         msg = "forward --detach: a forward lives in the process that holds it, and a terminal's ends"
         raise BadInput(
-            msg, hint=f"gpunb forward {port} & holds it in the background; a notebook holds it too"
+            msg, hint=typed("forward", port) + " & holds it in the background; a notebook holds it too"
         )
     with context.progress(f"connecting to {found.name}"):
         held = ports.open_port(found, port, local_port=local_port or 0, reverse=reverse)

@@ -9,6 +9,7 @@ import click
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import verb
 from gpunb.errors import VariableError
+from gpunb.hints import typed
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -26,7 +27,7 @@ def command(context: Context, *, names: tuple[str, ...], trust: bool, session: s
     From a host that is not your own, only forms that can't run code here are taken: plain values,
     lists, dicts and tuples of them, arrays and tensors of numbers, and tables by Arrow.
     """
-    context.needs_notebook("get", "gpunb sync :FILE .  brings a file back")
+    context.needs_notebook("get", typed("sync :FILE .") + " brings a file back")
     found = context.session(session)
     values = fetch(context, found, names, trust=trust)
     kinds = {name: type(value).__name__ for name, value in values.items()}

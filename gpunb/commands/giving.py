@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gpunb import log
 from gpunb.errors import BadInput, WrongState
+from gpunb.hints import typed
 
 if TYPE_CHECKING:
     from gpunb.services.workspace import Workspace
@@ -62,7 +63,7 @@ def _check_trust(context: Workspace, session: Session, names: tuple[str, ...]) -
         raise WrongState(
             msg,
             bill="nothing was run",
-            hint=f"gpunb trust {session.name} {least}, if you do; secrets.min_trust is the setting",
+            hint=typed("trust", session.name, least) + ", if you do; secrets.min_trust is the setting",
         )
 
 

@@ -10,6 +10,7 @@ import click
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 from gpunb.presentation.columns import Column
 from gpunb.sessions.trouble import ANY, words
 from gpunb.text import clean
@@ -92,7 +93,7 @@ def command(context: Context, *, accept: int | None, refuse: int | None, yes: bo
     if wanted is not None:
         if not rows:
             msg = f"increases: there is no price increase {wanted}"
-            raise BadInput(msg, bill="nothing was changed", hint="gpunb increases lists them")
+            raise BadInput(msg, bill="nothing was changed", hint=typed("increases") + " lists them")
         word = "accepted" if accept is not None else "refused"
         notes.append(Note(f"{word} price increase {wanted}", "ok"))
     blocks: list[Block] = [Table(COLUMNS, rows)] if rows else []

@@ -10,6 +10,7 @@ import click
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 from gpunb.presentation.columns import Column
 from gpunb.sessions.trouble import ANY, words
 from gpunb.text import clean
@@ -51,7 +52,7 @@ def command(
 
     if attach is not None and (session is None or revoke is not None):
         msg = "keys --attach: needs a session, and no --revoke"
-        raise BadInput(msg, hint="gpunb keys SESSION --attach ~/.ssh/id_ed25519.pub")
+        raise BadInput(msg, hint=typed("keys SESSION --attach ~/.ssh/id_ed25519.pub"))
     if session is not None:
         found = context.session(session)
         clouds = [context.provider(found.provider)]
@@ -81,7 +82,9 @@ def command(
         Column("key", drop=1, wrap=True),
     ]
     shown = [[row["provider"], Cell(row["id"], "strong"), row["name"], row["key"]] for row in rows]
-    return Result(rows, Table(heads, shown), *notes, Note("gpunb keys --revoke ID takes one away", "dim"))
+    return Result(
+        rows, Table(heads, shown), *notes, Note(typed("keys --revoke ID") + " takes one away", "dim")
+    )
 
 
 def _clouds(context: Context, cloud: str | None) -> list[Provider]:
@@ -181,7 +184,7 @@ def _revoke(  # noqa: PLR0917 - one call
     found = [row for row in rows if row["id"] == given]
     if len(found) != 1:
         msg = f"keys --revoke {given!r}: {len(found) or 'none'} of {len(rows)} keys has that id"
-        raise BadInput(msg, hint="gpunb keys lists them; --cloud names the cloud")
+        raise BadInput(msg, hint=typed("keys") + " lists them; --cloud names the cloud")
     (row,) = found
     provider = next(one for one in clouds if one.name == row["provider"])
     kind, _, ident = given.partition(":")

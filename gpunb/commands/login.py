@@ -12,6 +12,7 @@ from gpunb import log, paths, settings_file
 from gpunb.commands.result import Block, Fields, Note, Result
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput, WrongState
+from gpunb.hints import typed
 from gpunb.units import money_text
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def command(
     if words:
         # not repeated here: the message would keep what the user must not keep
         msg = "login takes the cloud's name only; a key on the command line stays in the shell's history"
-        hint = f"make a new key if that was one, then gpunb login {provider}: it is asked for"
+        hint = "make a new key if that was one, then " + typed("login", provider) + ": it is asked for"
         raise BadInput(msg, hint=hint)
     made = provider_class(provider)
     if not made.needs_key:
@@ -79,7 +80,7 @@ def command(
         raise BadInput(msg)
     if provider in context.settings.simulated:
         msg = f"{provider} is simulated now, and the simulation has its own key"
-        raise WrongState(msg, hint="gpunb sim down, then log in")
+        raise WrongState(msg, hint=typed("sim down") + ", then log in")
     blocks: list[Block] = []
     if may and not scoped:
         msg = f"--may {may[0]}: is for --scoped, which makes the key"
@@ -137,7 +138,7 @@ def _ask(context: Context, title: str, *, from_stdin: bool) -> SecretStr:
             raise BadInput(msg)
     else:
         msg = "there is no terminal to ask for the key"
-        raise BadInput(msg, hint="gpunb login CLOUD --stdin < FILE")
+        raise BadInput(msg, hint=typed("login CLOUD --stdin < FILE"))
     log.add_secret(text)
     return SecretStr(text)
 
@@ -182,7 +183,7 @@ def _shown(title: str, account: Account, place: str, *, scoped: bool, may: tuple
                 ("spends from", account.spends_from or None),
                 ("kept in", place),
                 ("the key", f"a new one that may do no more than gpunb needs{more}" if scoped else None),
-                ("next", "gpunb offers --gpu H100 shows what can be rented now"),
+                ("next", typed("offers --gpu H100") + " shows what can be rented now"),
             ]
         ),
     ]

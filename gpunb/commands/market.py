@@ -13,6 +13,7 @@ from gpunb.commands import completers
 from gpunb.commands.result import Block, Cell, Note, Table
 from gpunb.commands.verb import DURATION
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 from gpunb.presentation.columns import Column
 from gpunb.text import clean
 from gpunb.units import duration_text, money_text, price_text
@@ -41,8 +42,9 @@ __all__ = [
 
 ID_SHOWN = 8  # characters of an id, more where two begin alike
 NO_KEY = (
-    "no cloud has a key yet, so only this computer is asked; gpunb login vast adds one "
-    "(or deepinfra, fluence, sesterce)"
+    "no cloud has a key yet, so only this computer is asked; "
+    + typed("login vast")
+    + " adds one (or deepinfra, fluence, sesterce)"
 )
 
 
@@ -167,7 +169,7 @@ def further(context: Context, asked: Sequence[str]) -> list[str]:
     out = [f"--cloud all asks {', '.join(keyed)} too"] if keyed else []
     if keyless:
         rest = f" (or {', '.join(keyless[1:])})" if keyless[1:] else ""
-        out.append(f"gpunb login {keyless[0]}{rest} adds a cloud")
+        out.append(typed("login", keyless[0]) + f"{rest} adds a cloud")
     return out
 
 

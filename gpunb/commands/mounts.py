@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 from gpunb.units import price_text
 
 if TYPE_CHECKING:
@@ -96,4 +97,4 @@ def _one(name: str, known: list[Volume]) -> Volume:
     )
     what = "several volumes have that name" if found else "the clouds asked have no such volume"
     msg = f"rent --volume {name!r}: {what}; they have: {shown}"
-    raise BadInput(msg, bill="nothing was rented", hint="gpunb volumes lists them with their ids")
+    raise BadInput(msg, bill="nothing was rented", hint=typed("volumes") + " lists them with their ids")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gpunb.commands.result import Note, Result, Table
 from gpunb.errors import BadInput, GpunbError, OutcomeUnknown
+from gpunb.hints import typed
 from gpunb.presentation.columns import Column
 from gpunb.units import money_text, price_text
 
@@ -68,7 +69,7 @@ def create(
     for cloud in clouds:
         if any(label == one.name for one in cloud.volumes()):
             msg = f"volumes --create {name}: {cloud.title} has a volume {name} of yours already"
-            raise BadInput(msg, bill="nothing was rented", hint="gpunb volumes lists them")
+            raise BadInput(msg, bill="nothing was rented", hint=typed("volumes") + " lists them")
     room = _choose(_rooms(clouds, size_gb, where, network=network), name, size_gb, where)
     cloud, space = room
     hourly = space.usd_gb_h * size_gb
@@ -187,7 +188,7 @@ def clone(
         made = [one.id for one in cloud.volumes() if one.id not in before]
     ident = made[0] if made else ""
     data = {"created": True, "provider": cloud.name, "id": ident, "where": space.where, "size_gb": size}
-    hint = f"volumes --delete {ident}" if ident else "gpunb volumes"
+    hint = f"volumes --delete {ident}" if ident else typed("volumes")
     return Result(
         data,
         Note(f"rented {what}", "ok"),
@@ -223,7 +224,9 @@ def _choose(rooms: list[_Room], name: str, size_gb: int, where: str | None) -> _
         raise BadInput(msg, bill="nothing was rented")
     at = f" at {where!r}" if where else ""
     msg = f"volumes --create {name}: no cloud has room for {size_gb} GB{at}"
-    hint = "--where takes a machine's id on Vast.ai and a region on Sesterce: gpunb offers shows both"
+    hint = (
+        "--where takes a machine's id on Vast.ai and a region on Sesterce: " + typed("offers") + " shows both"
+    )
     raise BadInput(msg, bill="nothing was rented", hint=hint)
 
 

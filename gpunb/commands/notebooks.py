@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput, HostError
+from gpunb.hints import typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +25,7 @@ _WIDGETS = "application/vnd.jupyter.widget-state+json"
 _NUMBER = re.compile(r"[+-]?\d[\d_]*$")
 
 
-def parameters(typed: Iterable[tuple[str, str]], raw: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def parameters(values: Iterable[tuple[str, str]], raw: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Names and values of ``-p`` and ``-r``; a ``-p`` that looks like a number, a truth or None is one.
 
     Raises
@@ -32,12 +33,12 @@ def parameters(typed: Iterable[tuple[str, str]], raw: Iterable[tuple[str, str]])
     BadInput
         A name is not one that Python can have.
     """
-    found: dict[str, Any] = {name: _value(text) for name, text in typed}
+    found: dict[str, Any] = {name: _value(text) for name, text in values}
     found.update(raw)
     for name in found:
         if not name.isidentifier():
             msg = f"run -p {name!r}: not a name that a notebook's variable can have"
-            raise BadInput(msg, hint="gpunb run train.ipynb -p lr 0.1")
+            raise BadInput(msg, hint=typed("run train.ipynb -p lr 0.1"))
     return found
 
 
@@ -224,7 +225,7 @@ def bring(client: AgentClient, session: Session, result: str, target: Path) -> i
     done = client.connection.run(quote(["cat", "--", result]), timeout=3600)
     if done.code:
         msg = f"{result} can't be brought back: {done.err.decode('utf-8', 'replace').strip()[-500:]}"
-        raise HostError(msg, hint=f"gpunb sync {session.name}:{result} . tries again")
+        raise HostError(msg, hint=typed("sync", f"{session.name}:{result}", ".") + " tries again")
     beside = target.with_name(f"{target.name}.part")
     try:
         book = nbformat.reads(done.out.decode(), as_version=nbformat.NO_CONVERT)
@@ -236,7 +237,9 @@ def bring(client: AgentClient, session: Session, result: str, target: Path) -> i
         beside.replace(target)
     except OSError as err:
         msg = f"{str(target)!r} can't be written here: {err.strerror}"
-        raise BadInput(msg, hint=f"gpunb sync {session.name}:{result} . brings it elsewhere") from err
+        raise BadInput(
+            msg, hint=typed("sync", f"{session.name}:{result}", ".") + " brings it elsewhere"
+        ) from err
     except Exception as err:
         msg = f"what the host has as {result} is not a notebook"
         raise HostError(msg) from err

@@ -8,6 +8,7 @@ from gpunb.commands import mode
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -20,11 +21,11 @@ def command(context: Context) -> Result:
     """Run plain cells here again. The session goes on; `down` ends it."""
     if context.shell is None:
         msg = "off is about a notebook's cells, and a terminal has none"
-        raise BadInput(msg, hint="gpunb down ends a session")
+        raise BadInput(msg, hint=typed("down") + " ends a session")
     before = mode.turn_off(context.shell)
     if before is None:
         return Result({"on": False}, Note("plain cells run here already", "dim"))
     return Result(
         {"on": False, "session": before.name},
-        Note(f"plain cells run here again; {before.name} goes on, %gpu down ends it", "ok"),
+        Note(f"plain cells run here again; {before.name} goes on, " + typed("down") + " ends it", "ok"),
     )

@@ -8,6 +8,7 @@ from gpunb.commands import mode
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -24,12 +25,14 @@ def command(context: Context, *, session: str | None) -> Result:
     """
     if context.shell is None:
         msg = "on sends a notebook's cells to the host, and a terminal has none"
-        raise BadInput(msg, hint="type %gpu on in a notebook; gpunb run SCRIPT runs a script on the host")
+        raise BadInput(
+            msg, hint="type %gpu on in a notebook; " + typed("run SCRIPT") + " runs a script on the host"
+        )
     found = context.session(session)
     client = context.agent(found)
     mode.turn_on(context.shell, mode.Mode(found.id, found.name, client))
     return Result(
         {"on": True, "session": found.name},
         Note(f"plain cells run on {found.name} from here on", "ok"),
-        Note("%%local at the top of a cell runs it here, %gpu off ends it", "dim"),
+        Note("%%local at the top of a cell runs it here, " + typed("off") + " ends it", "dim"),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.errors import GpunbError
+from gpunb.hints import typed
 from gpunb.presentation.columns import Column
 from gpunb.units import money_text
 
@@ -42,7 +43,7 @@ def run(context: Context, since: float) -> Result:
     if without:
         blocks.append(Note(f"no invoices and no audit log by API: {', '.join(without)}", "dim"))
     if not blocks:
-        blocks.append(Note("no cloud has a key: gpunb login CLOUD", "dim"))
+        blocks.append(Note("no cloud has a key: " + typed("login CLOUD"), "dim"))
     return Result(data, *blocks)
 
 

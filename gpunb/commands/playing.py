@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb import log
 from gpunb.errors import GpunbError, HostError, JobFailed, RemoteCellError, RunNotFound, WrongState
+from gpunb.hints import typed
 from gpunb.text import clean, did_you_mean, one_line
 from gpunb.units import duration_text
 
@@ -104,9 +105,8 @@ def follow(context: Workspace, handle: RunHandle, sink: Sink, *, interactive: bo
         elif handle.refused:  # it never began
             context.ledger.finish_run(handle.id, "error")
         elif isinstance(err, HostError):
-            err.hint = (
-                err.hint
-                or f"the run may go on there: gpunb attach {handle.id} shows it when the host is back"
+            err.hint = err.hint or (
+                "the run may go on there: " + typed("attach", handle.id) + " shows it when the host is back"
             )
         raise
     finally:
@@ -209,7 +209,7 @@ def find(
         newest = ledger.runs(session.id, 1)
         if not newest:
             msg = f"session {session.name} has no runs yet"
-            raise RunNotFound(msg, hint="gpunb run SCRIPT starts a job, %%gpu runs a cell")
+            raise RunNotFound(msg, hint=typed("run SCRIPT") + " starts a job, %%gpu runs a cell")
         return session, newest[0].id
     try:
         note = ledger.find_run(run)
@@ -221,11 +221,13 @@ def find(
         raise _only_begins(run, [note.id])
     if named is not None and named.id != note.session_id:
         msg = f"run {note.id} is not one of {named.name}"
-        raise RunNotFound(msg, hint=f"gpunb runs -s {named.name} lists those")
+        raise RunNotFound(msg, hint=typed("runs -s", named.name) + " lists those")
     session = ledger.get(note.session_id)
     if not session.alive:
         msg = f"run {note.id} was on session {session.name}, which has ended, and its output with it"
-        raise WrongState(msg, hint="gpunb runs shows how it ended; rent --save brings files back next time")
+        raise WrongState(
+            msg, hint=typed("runs") + " shows how it ended; rent --save brings files back next time"
+        )
     return session, note.id
 
 

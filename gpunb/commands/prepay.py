@@ -9,6 +9,7 @@ import click
 from gpunb.commands.result import Fields, Note, Result
 from gpunb.commands.verb import DURATION, MONEY, verb
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 from gpunb.units import money_text, price_text
 
 if TYPE_CHECKING:
@@ -89,4 +90,4 @@ def _shown(context: Context, cloud: Prepay, found: Session) -> Result:
         ("price", f"{price_text(usd_h)} an hour"),
     ]
     rows += [(f"{plan.hours / 24:g} days", plan.text) for plan in plans if usd_h > 0]
-    return Result(data, Fields(rows), Note(f"gpunb prepay {found.name} --for 30d pays", "dim"))
+    return Result(data, Fields(rows), Note(typed("prepay", found.name, "--for", "30d") + " pays", "dim"))

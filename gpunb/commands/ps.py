@@ -11,6 +11,7 @@ from gpunb import paths
 from gpunb.commands import completers
 from gpunb.commands.result import Block, Note, Result
 from gpunb.commands.verb import no_use, verb
+from gpunb.hints import typed
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -85,7 +86,7 @@ def command(
     silences = ledger.silences()
     blocks: list[Block] = [
         *views.warnings(every, silences, now),
-        *(Note(f"WARNING: {text}", "bad") for _, text in funds.lines(ledger, every, now)),
+        *(Note("WARNING: " + text, "bad") for _, text in funds.lines(ledger, every, now)),
         *views.orphan_notes(ledger.orphans()),
         *views.volume_notes(ledger.idle_volumes()),
     ]
@@ -96,9 +97,13 @@ def command(
         blocks.append(views.sessions_table(sessions, costs, running, now))
     elif every:
         rest = f"{len(every)} other{'s' if len(every) > 1 else ''}"
-        blocks.append(Note(f"no session like that; gpunb ps shows the {rest}", "dim"))
+        blocks.append(Note("no session like that; " + typed("ps") + f" shows the {rest}", "dim"))
     else:
-        text = "no sessions; nothing is rented from this ledger (gpunb doctor asks the clouds what else runs)"
+        text = (
+            "no sessions; nothing is rented from this ledger ("
+            + typed("doctor")
+            + " asks the clouds what else runs)"
+        )
         blocks.append(Note(text, "dim"))
     simulated = paths.simulation()
     if simulated is not None:
@@ -113,7 +118,10 @@ def command(
 def _simulation(providers: dict[str, dict[str, Any]]) -> list[Block]:
     """That the clouds are simulated, and which real sessions that hides."""
     notes: list[Block] = [
-        Note(f"simulated clouds are in use: {', '.join(providers)}; gpunb sim down ends that", "info")
+        Note(
+            f"simulated clouds are in use: {', '.join(providers)}; " + typed("sim down") + " ends that",
+            "info",
+        )
     ]
     if paths.real_ledger_file().exists():
         from gpunb.sessions.ledger import Ledger
@@ -123,9 +131,13 @@ def _simulation(providers: dict[str, dict[str, Any]]) -> list[Block]:
             watched = ledger.leader() is not None
         if hidden:
             names = ", ".join(found.name for found in hidden)
-            text = f"not shown, and not simulated: {names}; gpunb sim down brings them back into view"
+            text = (
+                f"not shown, and not simulated: {names}; " + typed("sim down") + " brings them back into view"
+            )
             notes.append(Note(text, "warn"))
         if hidden and not watched:
-            text = "WARNING: nothing watches their leases: gpunb sim down, then gpunb supervise"
+            text = (
+                "WARNING: nothing watches their leases: " + typed("sim down") + ", then " + typed("supervise")
+            )
             notes.append(Note(text, "bad"))
     return notes

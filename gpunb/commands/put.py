@@ -9,6 +9,7 @@ import click
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import verb
 from gpunb.errors import VariableError
+from gpunb.hints import typed
 from gpunb.text import did_you_mean
 from gpunb.units import bytes_text
 
@@ -27,7 +28,7 @@ def command(context: Context, *, names: tuple[str, ...], session: str | None) ->
 
     Arrays go as they are in memory, other objects by pickle.
     """
-    context.needs_notebook("put", "gpunb sync FILE :  sends a file")
+    context.needs_notebook("put", typed("sync FILE :") + " sends a file")
     found = context.session(session)
     report = send(context, found, names)
     data = {

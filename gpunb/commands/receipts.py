@@ -10,6 +10,7 @@ import click
 from gpunb.commands.result import Cell, Note, Result, Table
 from gpunb.commands.verb import no_use, verb
 from gpunb.errors import SessionNotFound
+from gpunb.hints import typed
 from gpunb.presentation.columns import Column
 from gpunb.units import duration_text, money_text
 
@@ -37,7 +38,7 @@ def command(context: Context, *, name: str | None, limit: int) -> Result:
         found = ledger.receipt(session.id)
         if found is None:
             msg = f"session {session.name} has no receipt: it is {session.state.value}"
-            raise SessionNotFound(msg, hint=f"gpunb show {session.name} tells what it is")
+            raise SessionNotFound(msg, hint=typed("show", session.name) + " tells what it is")
         return Result(found.data(), *views.receipt_blocks(found))
     receipts = ledger.receipts(limit)
     if not receipts:

@@ -9,6 +9,7 @@ import click
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -29,7 +30,7 @@ def command(context: Context, *, name: str, session: str | None) -> Result:
     found = context.session(session)
     if any(one.name == name and one.id != found.id for one in context.ledger.sessions()):
         msg = f"rename: the name {name!r} is taken by a live session"
-        raise BadInput(msg, hint="gpunb ps shows the sessions")
+        raise BadInput(msg, hint=typed("ps") + " shows the sessions")
     context.ledger.update(found.id, name=name)
     return Result(
         {"session": name, "was": found.name, "label": found.label},

@@ -13,6 +13,7 @@ from gpunb.commands import container, market, mounts
 from gpunb.commands.result import Fields, Note, Opening, Result
 from gpunb.commands.verb import DURATION, MONEY, OrNever, verb
 from gpunb.errors import BadInput, NoFunds
+from gpunb.hints import typed
 from gpunb.text import clean
 from gpunb.units import duration_text, hourly_text
 
@@ -220,7 +221,7 @@ def _bare(context: Context) -> bool:
 
 def _picker() -> Result:
     result = Result(
-        {"rented": False}, Note("pick an offer, or say what you need: %gpu rent --gpu H100", "dim")
+        {"rented": False}, Note("pick an offer, or say what you need: " + typed("rent --gpu H100"), "dim")
     )
     result.opening = Opening("picker")
     return result
@@ -234,7 +235,7 @@ def _check_name(context: Context, name: str) -> None:
     if any(session.name == name for session in context.ledger.sessions()):
         msg = f"rent --name {name!r} is taken by a live session"
         raise BadInput(
-            msg, bill="nothing was rented", hint="choose another name; gpunb ps shows the sessions"
+            msg, bill="nothing was rented", hint="choose another name; " + typed("ps") + " shows the sessions"
         )
 
 
@@ -243,7 +244,7 @@ def _nothing(context: Context, found: SearchResult, offer: str | None) -> Except
 
     if offer is not None and found.rows:
         msg = f"rent --offer {offer!r} is not among the {len(found.rows)} offers that fit now"
-        return BadInput(msg, bill="nothing was rented", hint="gpunb offers lists them with their ids")
+        return BadInput(msg, bill="nothing was rented", hint=typed("offers") + " lists them with their ids")
     if found.failed and len(found.failed) == len(found.answers):
         error = found.failed[0].error
         if len(found.failed) == 1 and error is not None:
@@ -252,7 +253,7 @@ def _nothing(context: Context, found: SearchResult, offer: str | None) -> Except
     asked = ", ".join(answer.provider for answer in found.answers)
     msg = f"no offer fits (asked: {asked}): {'; '.join(explain(found))}"
     more = market.further(context, [answer.provider for answer in found.answers])
-    hint = "; ".join([*more, "gpunb offers --why shows what there is"])
+    hint = "; ".join([*more, typed("offers --why") + " shows what there is"])
     return BadInput(msg, bill="nothing was rented", hint=hint)
 
 
@@ -271,7 +272,7 @@ def _ready(context: Context, session: Session, request: RentRequest) -> Result:
     nxt = (
         "%%gpu at the top of a cell runs it there"
         if context.door == "notebook"
-        else "gpunb run SCRIPT, or %%gpu in a notebook"
+        else (typed("run SCRIPT") + ", or %%gpu in a notebook")
     )
     data = views.session_data(session, cost, [], now)
     client = reach.held(session.id)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput, JobFailed, RunError
+from gpunb.hints import typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -229,7 +230,9 @@ def install(context: Workspace, session: Session, client: AgentClient, *, path: 
             kept.finish()
             err.message = f"{path.name} could not be installed on {session.name}: {kept.text().strip()}"
             err.bill = f"{session.name} runs and is billed"
-            err.hint = f"gpunb logs {run_id} shows all of it; gpunb pip install … tries by hand"
+            err.hint = (
+                typed("logs", run_id) + " shows all of it; " + typed("pip install …") + " tries by hand"
+            )
             raise
     environment.refresh(client)
     return run_id

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from gpunb.hints import Hint, written
 from gpunb.presentation.columns import GAP, Column, fit
 from gpunb.text import clean
 
@@ -78,7 +79,9 @@ class Cell:
     def of(cls, value: object) -> Cell:
         """`value` as a cell; None is an empty one."""
         if isinstance(value, Cell):
-            return cls(clean(value.text), value.tone, value.link)
+            return cls(cls.of(value.text).text, value.tone, value.link)
+        if isinstance(value, Hint):
+            return cls(value.plain())
         return cls("" if value is None else clean(value))
 
 
@@ -97,7 +100,8 @@ class Note:
 
     def html(self) -> str:
         """For the notebook."""
-        return f'<div style="margin:2px 0;{_CSS[self.tone]}">{escape(clean(self.text))}</div>'
+        text = escape(clean(written(self.text, "notebook")))
+        return f'<div style="margin:2px 0;{_CSS[self.tone]}">{text}</div>'
 
 
 @dataclass(slots=True)
@@ -123,7 +127,7 @@ class Code:
 
 def _linked(cell: Cell) -> str:
     """The cell's text, as a link that tells the other side nothing of this page."""
-    text = escape(cell.text)
+    text = escape(written(cell.text, "notebook"))
     if not cell.link.startswith("http://"):
         return text
     return f'<a href="{escape(cell.link, quote=True)}" target="_blank" rel="noopener noreferrer">{text}</a>'
@@ -250,7 +254,7 @@ class Table:
             made = (
                 f'<{tag} style="text-align:{"right" if column.right else "left"};padding:2px 10px 2px 0;'
                 f"{'' if column.wrap else 'white-space:nowrap;'}font-variant-numeric:tabular-nums;"
-                f'{extra}{_CSS[cell.tone]}">{escape(cell.text)}</{tag}>'
+                f'{extra}{_CSS[cell.tone]}">{escape(written(cell.text, "notebook"))}</{tag}>'
                 for cell, column in zip(cells, self._columns, strict=True)
             )
             return f"<tr>{''.join(made)}</tr>"

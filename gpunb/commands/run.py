@@ -13,6 +13,7 @@ from gpunb.commands import completers
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import no_use, verb
 from gpunb.errors import BadInput, GpunbError
+from gpunb.hints import typed
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -74,7 +75,7 @@ __all__ = ["command", "variables"]
 @click.option(
     "-p",
     "--parameter",
-    "typed",
+    "values",
     nargs=2,
     multiple=True,
     metavar="NAME VALUE",
@@ -106,7 +107,7 @@ def command(
     secret_names: tuple[str, ...],
     gpus: int | None,
     restart: str,
-    typed: tuple[tuple[str, str], ...],
+    values: tuple[tuple[str, str], ...],
     raw: tuple[tuple[str, str], ...],
     output: str | None,
     fetch: tuple[str, ...],
@@ -135,7 +136,7 @@ def command(
     pairs = variables("run", env)
     _policy(restart)
     local = _script(words[0], folder) if what == "script" else None
-    book = _notebook(words, local, typed, raw, output)
+    book = _notebook(words, local, values, raw, output)
     _check_folder(folder)
     found = context.session(session)
     given = giving.collect(context, found, secret_names)
@@ -215,7 +216,7 @@ def _fetch(context: Context, session: Session, where: str, paths: tuple[str, ...
             report = syncing.move(context, session, source, target, direction="down")
         except GpunbError as err:
             missing += 1
-            again = f"gpunb sync {session.name}:{source} {target} tries again"
+            again = typed("sync", f"{session.name}:{source}", target) + " tries again"
             context.tell(Note(f"not fetched: {path}: {err.message}", "bad"), Note(again, "dim"))
             continue
         missing += bool(report.failed)
@@ -283,14 +284,14 @@ def _policy(text: str) -> None:
 def _notebook(
     words: tuple[str, ...],
     local: Path | None,
-    typed: tuple[tuple[str, str], ...],
+    values: tuple[tuple[str, str], ...],
     raw: tuple[tuple[str, str], ...],
     output: str | None,
 ) -> bytes | None:
     """The notebook to send, made ready; None if it is no notebook that is run."""
     from gpunb.commands import notebooks
 
-    given = next((word for word, on in (("-p", typed), ("-r", raw), ("-o", output)) if on), None)
+    given = next((word for word, on in (("-p", values), ("-r", raw), ("-o", output)) if on), None)
     if not words or PurePosixPath(words[0]).suffix != ".ipynb":
         if given:
             msg = f"run {given} is for notebooks, and {(words or ('this',))[0]!r} is none"
@@ -298,11 +299,11 @@ def _notebook(
         return None
     if local is None:
         msg = f"run {words[0]!r}: a notebook is sent from this machine, with its parameters in it"
-        raise BadInput(msg, hint="bring it here first with gpunb sync")
+        raise BadInput(msg, hint="bring it here first with " + typed("sync"))
     if words[1:]:
         msg = f"run {words[0]!r} takes no arguments ({words[1]!r}); a notebook has parameters"
-        raise BadInput(msg, hint=f"gpunb run {words[0]} -p NAME VALUE")
-    return notebooks.prepare(local, notebooks.parameters(typed, raw))
+        raise BadInput(msg, hint=typed("run", words[0], "-p", "NAME", "VALUE"))
+    return notebooks.prepare(local, notebooks.parameters(values, raw))
 
 
 def _what(words: tuple[str, ...], module: str | None, shell_line: str | None) -> str:
@@ -321,7 +322,7 @@ def _what(words: tuple[str, ...], module: str | None, shell_line: str | None) ->
         return "module"
     if not words:
         msg = "run needs a script, -m MODULE or --shell LINE"
-        raise BadInput(msg, hint="gpunb run train.py -- --epochs 3")
+        raise BadInput(msg, hint=typed("run train.py -- --epochs 3"))
     return "script"
 
 
@@ -356,7 +357,7 @@ def _script(given: str, folder: str | None) -> Path | None:
     path = Path(given)
     if path.is_dir():
         msg = f"run {given!r} is a folder, not a script"
-        raise BadInput(msg, hint=f"gpunb run --sync {shlex.quote(given)} SCRIPT sends a folder")
+        raise BadInput(msg, hint=typed("run --sync", given, "SCRIPT") + " sends a folder")
     msg = f"run: there is no script {given!r} here"
     raise BadInput(msg, hint=_close(path) or f"write :{given} if it is on the host already")
 

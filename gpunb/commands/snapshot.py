@@ -11,6 +11,7 @@ from gpunb.commands import container
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 
 if TYPE_CHECKING:
     from gpunb.commands.context import Context
@@ -71,5 +72,5 @@ def command(
     return Result(
         {"session": found.name, "pushed": True, "image": f"{login.server}/{repository}"},
         Note(f"{provider.title} took the order: {found.name} goes to {login.server}/{repository}", "ok"),
-        Note(f"gpunb logs --daemon -s {found.name} shows how it goes", "dim"),
+        Note(typed("logs --daemon -s", found.name) + " shows how it goes", "dim"),
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpunb.errors import GpunbError, LedgerError
+from gpunb.hints import written
 from gpunb.sessions.model import SessionState
 from gpunb.units import duration_text
 
@@ -61,7 +62,7 @@ def lines(ledger: Ledger, *, now: float | None = None, again: bool = False) -> l
         _said.add(key)
     for cloud, text in funds.lines(ledger, sessions, at):
         if again or (cloud, "funds", 0.0) not in _said:
-            out.append(f"WARNING: {text}")
+            out.append("WARNING: " + text)
         _said.add((cloud, "funds", 0.0))
     return out
 
@@ -96,8 +97,6 @@ def tell(context: Workspace) -> None:
     with contextlib.suppress(LedgerError):
         found = lines(ledger)
         if found:
-            if context.door == "notebook":
-                found = [line.replace("gpunb extend", "%gpu extend") for line in found]
             context.say(*((line, "warn") for line in found))
 
 
@@ -119,7 +118,7 @@ def at_start() -> list[str]:
             out = [f"WARNING: {one.alarm}" for one in live if one.alarm]
             if live and ledger.leader() is None:
                 out.append(_watched_again(ledger))
-            return out + [line.replace("gpunb extend", "%gpu extend") for line in lines(ledger, again=True)]
+            return out + [written(line, "notebook") for line in lines(ledger, again=True)]
     except (GpunbError, OSError) as err:
         return [f"WARNING: {err}"]
 

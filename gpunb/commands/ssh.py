@@ -10,6 +10,7 @@ import click
 from gpunb.commands.result import Code, Note, Result
 from gpunb.commands.verb import no_use, verb
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 from gpunb.units import duration_text
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def command(
         return Result(data, Code(shlex.join(argv)))
     if shutil.which("ssh") is None:
         msg = "there is no ssh program on this machine"
-        raise BadInput(msg, hint="install openssh-client; gpunb exec and run work without it")
+        raise BadInput(msg, hint="install openssh-client; " + typed("exec") + " and run work without it")
     return Result(data, exit_code=context.run_in_terminal(argv) or 0)
 
 
@@ -61,5 +62,5 @@ def _tell_idle(context: Context, session: Session) -> None:
     lease = session.lease
     if lease.idle_s is not None and not lease.count_ssh:
         ends = f"{session.name} ends after {duration_text(lease.idle_s)} without runs and syncs of gpunb's"
-        count = f"gpunb extend {session.name} --count-ssh counts logins, too"
+        count = typed("extend", session.name, "--count-ssh") + " counts logins, too"
         context.tell(Note(ends, "dim"), Note(count, "dim"))

@@ -14,6 +14,7 @@ from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.syncing import estimate_text, follow, move, relay, summary
 from gpunb.commands.verb import no_use, verb
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 from gpunb.sessions.model import SessionState
 from gpunb.units import bytes_text, files_text
 
@@ -185,7 +186,7 @@ def _only_plain(plain: dict[str, Any], why: str) -> None:
     if given:
         shown = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         msg = f"sync {why}: the cloud's own copy knows no {shown}"
-        raise BadInput(msg, bill="nothing was moved", hint="gpunb start it first, or leave that out")
+        raise BadInput(msg, bill="nothing was moved", hint="start it first, or leave that out")
 
 
 def _between(
@@ -209,7 +210,7 @@ def _between(
         one = context.session(name)
         if one.id == two.id:
             msg = f"sync {name}:{path} {up[0]}:{up[1]}: both are on {one.name}"
-            raise BadInput(msg, hint=f"gpunb exec --session {one.name} -- cp -a {path} {up[1]}")
+            raise BadInput(msg, hint=typed("exec --session", one.name, "--", "cp", "-a", path, up[1]))
         target = _under(up[1], path, len(ends) > 1)
         if one.state is SessionState.STOPPED:
             if len(ends) > 1:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpunb.errors import BootstrapFailed, GpunbError, SyncBusy, SyncError, WrongState
+from gpunb.hints import typed
 from gpunb.units import bytes_text, duration_text, files_text, money_text, took_text
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ def send(context: Workspace, session: Session, source: str, target: str, what: s
         path, reason = report.failed[0]
         more = f", and {len(report.failed) - 1} more" if len(report.failed) > 1 else ""
         msg = f"{what}: {path} was not sent: {reason}{more}"
-        raise SyncError(msg, hint=f"gpunb sync {source} {session.name}:{target} shows what goes and what not")
+        raise SyncError(
+            msg, hint=typed("sync", source, f"{session.name}:{target}") + " shows what goes and what not"
+        )
     return report
 
 

@@ -9,6 +9,7 @@ import click
 from gpunb.commands.result import Note, Result, Table
 from gpunb.commands.verb import complete_sessions, verb
 from gpunb.errors import BadInput, WrongState
+from gpunb.hints import typed
 from gpunb.text import did_you_mean
 from gpunb.trust import LEVELS
 
@@ -66,7 +67,7 @@ def _new_key(context: Context, session: Session, told: str) -> Result:
 
     if session.state is SessionState.STOPPED:
         msg = f"session {session.name} is stopped: its host shows no key"
-        raise WrongState(msg, hint=f"gpunb start {session.name}")
+        raise WrongState(msg, hint=typed("start", session.name))
     with context.progress(f"looking at the key of {session.name}"):
         line = reach.new_host_key(session, told)
     key = f"{line.split()[0]} {fingerprint(line)}"
@@ -85,7 +86,7 @@ def _parsed(context: Context, words: tuple[str, ...]) -> tuple[str | None, str |
     """The session's name and the level, as far as they were given."""
     if len(words) > 2:
         msg = f"trust takes a session and a level; {words[2]!r} is one word too many"
-        raise BadInput(msg, hint="gpunb trust SESSION datacenter")
+        raise BadInput(msg, hint=typed("trust SESSION datacenter"))
     if not words:
         return None, None
     if len(words) == 2:

@@ -13,6 +13,7 @@ from gpunb.commands import cloud_copies
 from gpunb.commands.cloud_copies import DAYS
 from gpunb.commands.result import Note, Result
 from gpunb.errors import BadInput, Cancelled, GpunbError, HostError, SyncError, WrongState
+from gpunb.hints import typed
 from gpunb.units import duration_text
 
 if TYPE_CHECKING:
@@ -125,14 +126,16 @@ def _ways(session: Session) -> str:
     from gpunb.providers import provider_class
     from gpunb.providers.features import CloudCopy, InstanceCopy
 
-    ways = f"gpunb start {session.name}"
+    ways = typed("start", session.name)
     cloud = provider_class(session.provider)
     if issubclass(cloud, InstanceCopy):
         ways += (
-            f", or without a start: gpunb sync {session.name}:PATH OTHER:PATH to a session on {cloud.title}"
+            ", or without a start: "
+            + typed("sync", f"{session.name}:PATH", "OTHER:PATH")
+            + f" to a session on {cloud.title}"
         )
     if issubclass(cloud, CloudCopy):
-        ways += f", or gpunb sync {session.name}:PATH s3://BUCKET/PATH --via {cloud.name}"
+        ways += ", or " + typed("sync", f"{session.name}:PATH", "s3://BUCKET/PATH", "--via", cloud.name)
     return ways
 
 
@@ -178,7 +181,7 @@ def here(context: Context, one: Session, path: str, target: str, *, dry_run: boo
         raise stopped(one)
     if not rsync.safe_here():
         msg = f"session {one.name} is stopped: only rsync 3.4 or newer may fetch from a stranger's computer"
-        raise WrongState(msg, bill="nothing was moved", hint=f"install that here, or {_ways(one)}")
+        raise WrongState(msg, bill="nothing was moved", hint="install that here, or " + _ways(one))
     with context.progress(f"sync from {one.name}, which is stopped") as progress:
         progress.say(f"looking into {one.name}")
         ends = places.down_ends(_Seen(provider, one), path, target, delete=False)
@@ -218,7 +221,9 @@ def between(context: Context, one: Session, path: str, two: Session, target: str
     if found is None:
         msg = f"sync {one.name}:{path}: {provider.title} finds nothing at {source}"
         raise BadInput(
-            msg, bill="nothing was moved", hint=f"gpunb exec {one.name} -- ls /root lists what there is"
+            msg,
+            bill="nothing was moved",
+            hint=typed("exec", one.name, "--", "ls", "/root") + " lists what there is",
         )
     if stat.S_ISDIR(found.mode or 0):  # its content, as in every sync
         source, into = f"{source.rstrip('/')}/", f"{into.rstrip('/')}/"

@@ -11,6 +11,7 @@ from gpunb.commands import completers, newvolume
 from gpunb.commands.result import Block, Cell, Note, Result, Table
 from gpunb.commands.verb import verb
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 from gpunb.presentation.columns import Column
 from gpunb.sessions.trouble import ANY, words
 from gpunb.text import clean
@@ -124,7 +125,7 @@ def command(
         Column("until", drop=4),
         Column("$/h", right=True),
     ]
-    text = "each costs until it is deleted: gpunb volumes --delete ID"
+    text = "each costs until it is deleted: " + typed("volumes --delete ID")
     return Result(data, Table(heads, rows, total=total), *notes, Note(text, "dim"))
 
 
@@ -150,7 +151,7 @@ def _one(found: list[tuple[Provider, Volume]], what: str, ident: str) -> tuple[P
             f"volumes --{what} {ident!r}: {len(chosen) or 'none'} of {len(found)} volumes has that id or name"
         )
         bill = "nothing was deleted" if what == "delete" else "nothing was rented"
-        raise BadInput(msg, bill=bill, hint="gpunb volumes lists them")
+        raise BadInput(msg, bill=bill, hint=typed("volumes") + " lists them")
     return chosen[0]
 
 

@@ -15,6 +15,7 @@ from gpunb.commands.get import fetch
 from gpunb.commands.put import send
 from gpunb.commands.verb import DURATION, SESSION_OPTION, Verb
 from gpunb.errors import BadInput, GpunbError, RemoteCellError, SessionAmbiguous
+from gpunb.hints import typed
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -121,7 +122,7 @@ def _run(
     inputs, outputs = _names(options["inputs"]), _names(options["outputs"])
     if outputs and options["detach"]:
         msg = "%%gpu -o and --detach: a detached cell is not waited for, so nothing can be brought back yet"
-        raise BadInput(msg, hint=f"leave -o out, and type %gpu get {' '.join(outputs)} when it has ended")
+        raise BadInput(msg, hint="leave -o out, and type " + typed("get", *outputs) + " when it has ended")
     session = context.session(options["session"])
     fresh = playing.new_kernel(context, session)
     secrets = giving.collect(context, session, options["secret_names"])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gpunb.commands import mode
 from gpunb.errors import BadInput, GpunbError, RunError
+from gpunb.hints import typed
 from gpunb.notebook.cell import run_cell
 
 if TYPE_CHECKING:
@@ -29,12 +30,12 @@ def run(shell: InteractiveShell, body: str, above: int = 0) -> Result | None:
     found = mode.current(shell)
     if found is None:
         msg = "no host is on, so the cell was not run"
-        raise BadInput(msg, hint="%gpu on sends plain cells to the host")
+        raise BadInput(msg, hint=typed("on") + " sends plain cells to the host")
     try:
         return run_cell(shell, f"-s {found.session_id}", body, above)
     except RunError:
         raise
     except GpunbError as err:
-        off = "%gpu off runs plain cells here again"
-        err.hint = f"{err.hint}; {off}" if err.hint else off
+        off = typed("off") + " runs plain cells here again"
+        err.hint = err.hint + "; " + off if err.hint else off
         raise

@@ -12,6 +12,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +104,9 @@ def user_data(
     text = "#cloud-config\n" + json.dumps(config, ensure_ascii=False)
     if len(text) > limit:
         msg = f"onstart and env make a first-boot script of {len(text)} characters; the cloud takes {limit}"
-        raise BadInput(msg, bill="nothing was rented", hint="send the rest with gpunb sync once it runs")
+        raise BadInput(
+            msg, bill="nothing was rented", hint="send the rest with " + typed("sync") + " once it runs"
+        )
     return text
 
 

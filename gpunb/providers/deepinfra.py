@@ -23,6 +23,7 @@ from gpunb.errors import (
     QuotaExhausted,
     RateLimited,
 )
+from gpunb.hints import typed
 from gpunb.providers import keys
 from gpunb.providers.base import (
     Account,
@@ -288,8 +289,9 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
         raise BadInput(
             TERMS,
             bill="nothing was rented",
-            hint="accept once: gpunb login deepinfra --accept-terms "
-            "(or accept_terms = true under [providers.deepinfra] in gpunb.toml)",
+            hint="accept once: "
+            + typed("login deepinfra --accept-terms")
+            + " (or accept_terms = true under [providers.deepinfra] in gpunb.toml)",
         )
 
     def _instance(self, row: Any) -> Instance:

@@ -31,6 +31,7 @@ from gpunb.errors import (
     RateLimited,
     Unavailable,
 )
+from gpunb.hints import typed
 from gpunb.providers.bounded import (
     TooComplexError,
     TooLargeError,
@@ -111,7 +112,7 @@ class Failure:
         """What the status alone means, for a cloud that adds no words of its own."""
         text, status, name = self.message(), self.status, self.provider
         if status in (401, 403):
-            return AuthFailed(text, provider=name, hint=f"gpunb login {name}")
+            return AuthFailed(text, provider=name, hint=typed("login", name))
         if status == 402:
             return NoFunds(text, provider=name, bill="nothing was changed")
         if status == 429:
@@ -540,7 +541,7 @@ def _checked_key(key: SecretStr | None, provider: str) -> str:
     value = key.get_secret_value()
     if value and (not value.isascii() or not value.isprintable() or " " in value):
         msg = f"the key of {provider} holds blanks, line ends or other signs that no key has"
-        raise BadInput(msg, hint=f"gpunb login {provider}")
+        raise BadInput(msg, hint=typed("login", provider))
     if value:
         _register_secret(value)
     return value

@@ -32,6 +32,7 @@ from gpunb.errors import (
     QuotaExhausted,
     RateLimited,
 )
+from gpunb.hints import typed
 from gpunb.providers import keys, ports
 from gpunb.providers.base import (
     Account,
@@ -146,7 +147,7 @@ class _Volume(Wire):
 def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one a meaning
     text, said = failure.message(), failure.word("message") or failure.text
     if failure.status in (401, 403, 404) and _NO_KEY.search(said):
-        hint = "gpunb login sesterce"
+        hint = typed("login sesterce")
         return AuthFailed(text, provider="sesterce", bill="nothing was changed", hint=hint)
     if failure.status == 404 and "/instances/" in failure.path:
         # Sesterce's own 404 has a message and the path; a proxy's has not
@@ -411,7 +412,7 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
         msg = (
             f"ssh_key {clean(wanted, 80)!r} must be the id of a key of the account: {shown or 'it has none'}"
         )
-        hint = "gpunb keys --cloud sesterce lists them"
+        hint = typed("keys --cloud sesterce") + " lists them"
         raise BadInput(msg, bill="nothing was rented", hint=hint)
 
     def _machine(self, offer: Offer, spec: CreateSpec) -> tuple[dict[str, Any], str | None]:
@@ -445,7 +446,7 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
         for field, value in (("onstart", spec.onstart), ("env", spec.env)):
             if value:
                 msg = f"{self.title} runs no first-boot script on {where}, so {field} can't be set"
-                hint = "leave it out, and do it with gpunb exec once the machine is ready"
+                hint = "leave it out, and do it with " + typed("exec") + " once the machine is ready"
                 raise NotSupported(msg, provider=self.name, bill="nothing was rented", hint=hint)
 
     def _instance(self, row: Any) -> Instance:

@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import ProtocolError
+from gpunb.hints import typed
 from gpunb.remote.safetext import one_line
 
 if TYPE_CHECKING:
@@ -106,5 +107,7 @@ def odd(host: str, what: str) -> ProtocolError:
     return ProtocolError(
         msg,
         bill="the instance may still run and be billed",
-        hint="another version of gpunb may have started it, or the host can't be trusted: gpunb down ends it",
+        hint="another version of gpunb may have started it, or the host can't be trusted: "
+        + typed("down")
+        + " ends it",
     )

@@ -21,6 +21,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BootstrapFailed, HostSilent, Unreachable
+from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.ssh.quoting import quote
 from gpunb.text import one_line
@@ -73,7 +74,7 @@ ADVICE = {
     "python": "rent with an image that has Python 3.8 or newer, or name one with --python",
     "ipykernel": "the host must reach PyPI, or use an image that has ipykernel",
     "read-only": "the home folder of the login user must be writable: rent with another image or user",
-    "start": "the agent keeps its own log there: gpunb exec -- cat .gpunb/agent.out .gpunb/agent.log",
+    "start": "the agent keeps its own log there: " + typed("exec -- cat .gpunb/agent.out .gpunb/agent.log"),
     "install": "free some space in the host's home folder, or rent with a larger disk",
 }
 

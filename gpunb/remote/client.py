@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.agent import protocol
 from gpunb.errors import GpunbError, ProtocolError, Unreachable
+from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.remote.answers import checked, odd
 from gpunb.remote.line import DOWN, PATIENCE, Call, Line
@@ -87,7 +88,9 @@ class AgentClient(Line):
         call = self._post(op, args)
         if not call.done.wait(timeout):
             msg = f"{self.name} did not answer {op!r} within {timeout:.0f} s"
-            raise Unreachable(msg, hint="gpunb ps shows the session; gpunb doctor checks the way there")
+            raise Unreachable(
+                msg, hint=typed("ps") + " shows the session; " + typed("doctor") + " checks the way there"
+            )
         if call.error is not None:
             raise call.error
         return checked(op, call.answer, self.name)

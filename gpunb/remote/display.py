@@ -16,6 +16,7 @@ from gpunb.errors import (
     RunError,
     RunTimeout,
 )
+from gpunb.hints import typed
 from gpunb.remote import late
 from gpunb.remote.late import NOTEBOOK_LIMIT, PublishedSink
 from gpunb.remote.records import Record, RunInfo
@@ -377,7 +378,7 @@ class Player:
             self._asked = record
             if not self.interactive and record.number > self.handle.history:
                 prompt = self.gate.line(head.get("prompt", ""), 200)
-                answers = f"gpunb attach {self.handle.id} gives one"
+                answers = typed("attach", self.handle.id) + " gives one"
                 self._notes += 1
                 if self.gate.trust == "own" or self._notes <= MOST_NOTES:
                     self.sink.note(f"it waits for an answer to {prompt!r}; {answers}")
@@ -504,7 +505,7 @@ class Player:
             raise RunTimeout(msg, hint="give it more with --timeout")
         if self.kind == "job":
             msg = f"job {run} {why or info.state}"
-            raise JobFailed(msg, exit_code=info.exit_code or 1, hint=f"gpunb logs {run} shows its output")
+            raise JobFailed(msg, exit_code=info.exit_code or 1, hint=typed("logs", run) + " shows its output")
         if self.error is None and end.get("ename"):  # a UsageError, say: the kernel has told it in words
             self.error = self.gate.error({**end, "traceback": []})
         if self.error is not None:
@@ -588,7 +589,10 @@ def show(handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
                 raise RunError(
                     msg,
                     bill="the session runs on and is billed",
-                    hint=f"gpunb attach {handle.id} shows it again, gpunb cancel {handle.id} ends it",
+                    hint=typed("attach", handle.id)
+                    + " shows it again, "
+                    + typed("cancel", handle.id)
+                    + " ends it",
                 ) from None
             # a cell is interrupted by a notebook's button
             more = (

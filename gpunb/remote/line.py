@@ -26,6 +26,7 @@ from gpunb.errors import (
     RunNotFound,
     Unreachable,
 )
+from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.remote.answers import tame
 from gpunb.remote.bootstrap import open_line
@@ -50,7 +51,7 @@ READ = 1 << 20
 STALL = 30.0  # seconds that a host may take nothing of what it is sent
 KEEP = 32 << 20  # bytes of one record from a host that is not one's own; more of it is not kept here
 BACKOFF = (0.1, 5.0)
-DOWN = "gpunb down ends the session"
+DOWN = typed("down") + " ends the session"
 
 
 class Call:
@@ -364,7 +365,7 @@ def _receive(channel: Channel) -> bytes:
 def _refusal(head: Mapping[str, Any]) -> GpunbError:
     text, code = one_line(head.get("msg", ""), 2000), head.get("code")
     if code == "no-run":
-        return RunNotFound(text, hint="gpunb runs lists what there is")
+        return RunNotFound(text, hint=typed("runs") + " lists what there is")
     if code == "lease-over":
-        return RunError(text, hint="gpunb extend gives it more time")
+        return RunError(text, hint=typed("extend") + " gives it more time")
     return RunError(text)

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from gpunb.agent import kernelvars
 from gpunb.agent.bulkline import room
 from gpunb.agent.safevars import CantTravel
-from gpunb.errors import GpunbError, Lacks, ProtocolError, RunError, Unreachable, VariableError
+from gpunb.errors import GpunbError, ProtocolError, RunError, Unreachable, VariableError
 from gpunb.progress import SILENT, Progress
+from gpunb.python_errors import Lacks
 from gpunb.remote.bootstrap import agent_version, read_line
 from gpunb.remote.safetext import one_line
 from gpunb.ssh.connection import WINDOW

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import AuthFailed, BadInput, GpunbError, WrongState
+from gpunb.hints import typed
 from gpunb.server import bodies, shown
 from gpunb.server.work import JobLedger, exactly
 from gpunb.services import questions, renting
@@ -90,7 +91,9 @@ def _keyed(hub: Hub, name: str) -> None:
     provider = hub.context().provider(name)
     if provider.needs_key and provider.config.key is None:
         msg = f"there is no key for {provider.title}"
-        raise AuthFailed(msg, provider=name, bill="nothing was rented", hint=f"gpunb login {name}, or here")
+        raise AuthFailed(
+            msg, provider=name, bill="nothing was rented", hint=typed("login", name) + ", or here"
+        )
 
 
 def _plan(hub: Hub, body: bodies.Rent, row: Ranked) -> tuple[RentRequest, Agreement]:

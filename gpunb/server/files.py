@@ -8,6 +8,7 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 from gpunb.server import bodies
 from gpunb.server.base import Handler, authorized, guarded
 from gpunb.server.loads import reachable
@@ -181,7 +182,7 @@ def _own(given: str | None) -> str:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts or not parts or parts[0] == "~" or {".gpunb", ".ssh"} & {*parts}:
         msg = f"path: {path[:80]!r}: can't be changed from here: it is the home, leads out, or is gpunb's own"
-        raise BadInput(msg, bill="nothing was changed", hint="gpunb ssh opens a shell there")
+        raise BadInput(msg, bill="nothing was changed", hint=typed("ssh") + " opens a shell there")
     return path
 
 

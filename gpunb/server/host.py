@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb import isolated
 from gpunb.errors import BadInput, WrongState
+from gpunb.hints import typed
 from gpunb.server import bodies, shown
 from gpunb.server.base import Handler, authorized, guarded
 from gpunb.server.loads import reachable
@@ -65,7 +66,7 @@ class Terminal(Handler):
         manager = self.settings.get("terminal_manager")
         if manager is None or not self.settings.get("terminals_available", True):
             msg = "terminals are switched off in this Jupyter server"
-            raise WrongState(msg, hint=f"gpunb ssh -s {session.name} in a terminal of yours")
+            raise WrongState(msg, hint=typed("ssh -s", session.name) + " in a terminal of yours")
         if shutil.which("ssh") is None:
             msg = "there is no ssh program on the server's machine"
             raise WrongState(msg, hint="install openssh-client")

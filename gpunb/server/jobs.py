@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb import log
 from gpunb.errors import Cancelled
+from gpunb.hints import typed
 from gpunb.server.answers import Busy, UnknownJob, error_body
 from gpunb.text import clean
 
@@ -125,7 +126,7 @@ class Job:
         except (Cancelled, KeyboardInterrupt) as err:
             state = "cancelled"
             if isinstance(err, KeyboardInterrupt):
-                err = Cancelled("broken off", hint="gpunb ps shows how it stands")
+                err = Cancelled("broken off", hint=typed("ps") + " shows how it stands")
             self.error = error_body(err)
         except BaseException as err:  # noqa: BLE001 - told to whoever watches
             state = "failed"

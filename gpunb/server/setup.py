@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb import __version__, log, paths, settings, settings_file
 from gpunb.errors import AuthFailed, BadInput, GpunbError, LedgerError, WrongState
+from gpunb.hints import typed
 from gpunb.server import API, bodies, shown
 from gpunb.server.base import Handler, authorized, guarded
 from gpunb.text import clean
@@ -128,7 +129,7 @@ def _cloud(name: str, found: settings.Settings, *, asked: bool) -> api.CloudInfo
         "needs_key": needs,
         "asked": asked,
         "simulated": name in found.simulated,
-        "login": None if key else f"gpunb login {name}, or here",
+        "login": None if key else (typed("login", name) + ", or here"),
         "can": can,
     }
 
@@ -181,7 +182,7 @@ def _login(hub: Hub, body: bodies.Login) -> api.LoggedIn:
     context = hub.context()
     if body.provider in context.settings.simulated:
         msg = f"{body.provider} is simulated now, and the simulation has its own key"
-        raise WrongState(msg, bill="nothing was kept", hint="gpunb sim down, then log in")
+        raise WrongState(msg, bill="nothing was kept", hint=typed("sim down") + ", then log in")
     cloud = with_key(context, body.provider, SecretStr(body.key.strip()))
     try:
         account = cloud.check()

@@ -21,6 +21,7 @@ from gpunb.errors import (
     QuotaExhausted,
     RateLimited,
 )
+from gpunb.hints import typed
 from gpunb.services import reservations
 from gpunb.services.questions import to_rent
 from gpunb.sessions import funds, kernelspecs, lifecycle, supervisor
@@ -142,7 +143,7 @@ def question(
         valid_name(asked.name)
         if any(one.name == asked.name for one in ledger.sessions()):
             msg = f"name: {asked.name!r} is taken by a live session"
-            hint = "choose another name; gpunb ps shows the sessions"
+            hint = "choose another name; " + typed("ps") + " shows the sessions"
             raise BadInput(msg, bill="nothing was rented", hint=hint)
     if asked.disk_gb > row.offer.disk_max_gb:
         msg = f"disk_gb: {asked.disk_gb:g}: the offer has at most {row.offer.disk_max_gb:g} GB"
@@ -184,7 +185,7 @@ def fitting(provider: Callable[[str], Provider], rows: Sequence[Ranked], asked: 
     if rows and not out:
         said = "; ".join(f"{why} ({count})" for why, count in reasons.most_common(4))
         msg = f"none of the {len(rows)} offers that fit can be what is asked for: {said}"
-        raise BadInput(msg, bill="nothing was rented", hint="gpunb offers --why shows what there is")
+        raise BadInput(msg, bill="nothing was rented", hint=typed("offers --why") + " shows what there is")
     return out
 
 
@@ -249,7 +250,7 @@ def _reserve(door: Door, session: Session, agreed: Agreement) -> None:
     try:
         answer = reservations.prepay(door.ledger, provider, session, plan)
     except ProviderError as err:
-        next_step = err.hint or f"gpunb prepay {session.name}"
+        next_step = err.hint or typed("prepay", session.name)
         door.say(f"{session.name} runs, and is NOT reserved: {err.message}; {err.bill}; {next_step}")
         return
     rate = answer.get("discount_rate")
@@ -299,5 +300,5 @@ def _stopped(failed: ProviderError, row: Ranked, asked: RentRequest, agreed: Agr
         msg,
         provider=offer.provider,
         bill=failed.bill or "nothing was rented",
-        hint=f"gpunb rent --offer {offer.id} rents that one; --max-price USD agrees to more beforehand",
+        hint=typed("rent --offer", offer.id) + " rents that one; --max-price USD agrees to more beforehand",
     )

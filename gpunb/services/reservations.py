@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput, GpunbError, NoFunds
+from gpunb.hints import typed
 from gpunb.services.confirmations import Question
 from gpunb.units import duration_text, money_text, price_text
 
@@ -128,7 +129,7 @@ def prepay(ledger: Ledger, provider: Provider, session: Session, plan: Plan) -> 
     except GpunbError as err:
         if getattr(err, "effect", "none") != "none":
             err.bill = f"{money_text(plan.usd)} may have been paid into {session.name}"
-            err.hint = f"gpunb prepay {session.name} shows what it holds; don't pay again before"
+            err.hint = typed("prepay", session.name) + " shows what it holds; don't pay again before"
             with suppress(GpunbError):
                 ledger.note(session.id, f"{EVENT}-unknown", f"{plan.usd:.2f}")
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from logging import INFO, WARNING
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from gpunb import log
 from gpunb.errors import (
@@ -20,6 +20,7 @@ from gpunb.errors import (
     SessionAmbiguous,
     WrongState,
 )
+from gpunb.hints import Frontend, typed
 from gpunb.progress import SILENT
 from gpunb.sessions.trouble import ANY, words
 from gpunb.text import clean
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Door", "Workspace"]
 
-Door = Literal["terminal", "notebook"]
+Door = Frontend
 STARTED = "no supervisor was alive to end sessions when their lease is over; one is started"
 ANSWER_S = 5.0  # an agent that is silent for so long is asked through a new connection
 
@@ -141,7 +142,7 @@ class Workspace:
                 raise
             except ANY as err:  # a plug-in's own
                 msg = f"{name} can't be set up: {words(err)}"
-                raise ProviderError(msg, provider=name, hint="gpunb doctor") from err
+                raise ProviderError(msg, provider=name, hint=typed("doctor")) from err
         return self._providers[name]
 
     def clouds(self, names: Iterable[str]) -> list[Provider]:
@@ -160,7 +161,7 @@ class Workspace:
 
         if self._ledger is not None and self._ledger.path != paths.ledger_file():
             msg = "a simulation was started or ended since this began; its sessions are not the real ones"
-            raise WrongState(msg, bill="nothing was changed", hint="gpunb ps, and the verb again")
+            raise WrongState(msg, bill="nothing was changed", hint=typed("ps") + ", and the verb again")
 
     def session(self, name: str | None) -> Session:
         """The session called `name`; with None the only live one, or the one that was rented here.
@@ -212,7 +213,9 @@ class Workspace:
             if err.bill is None:
                 price = hourly_text(session.hourly)
                 err.bill = f"{session.name} is billed ({price}) until it is down or its lease ends"
-            err.hint = err.hint or f"gpunb show {session.name} tells more; gpunb down {session.name} ends it"
+            err.hint = err.hint or (
+                typed("show", session.name) + " tells more; " + typed("down", session.name) + " ends it"
+            )
             raise
 
     def _answers(self, client: AgentClient, session: Session) -> bool:
@@ -256,16 +259,16 @@ class Workspace:
         said: list[tuple[str, str]] = []
         try:
             if self.started:
-                said = [(f"WARNING: {line}", "bad") for line in watchers.died()]
+                said = [("WARNING: " + line, "bad") for line in watchers.died()]
             elif watchers.ensure(self.ledger, able=self._able):
                 self.started = True
                 said = [(STARTED, "warn")]
             else:
-                said = [(f"WARNING: {line}", "bad") for line in watchers.unwatched(self.ledger)]
+                said = [("WARNING: " + line, "bad") for line in watchers.unwatched(self.ledger)]
         except LedgerError as err:
             log.get(__name__).error("it can't be seen who watches the leases: %s", err)
         except GpunbError as err:
-            said = [(f"WARNING: nothing watches the leases: {err.message}; {err.hint}", "bad")]
+            said = [(f"WARNING: nothing watches the leases: {err.message}; " + (err.hint or ""), "bad")]
         fresh = [one for one in said if one[0] not in self._told]
         self._told.update(text for text, _ in said)
         if fresh and not self.as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import HostKeyChanged, InstanceGone, ProviderError, Unreachable, WrongState
+from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Instance, InstanceState, Presence, Provider
 from gpunb.sessions.billing import opening
@@ -227,7 +228,7 @@ def _compared(
         f"the host of {session.name} shows another SSH key than the one in {title}'s log of it:"
         " somebody sits in between, or the log is another machine's; nothing was sent"
     )
-    raise HostKeyChanged(msg, hint=f"gpunb down {session.name}")
+    raise HostKeyChanged(msg, hint=typed("down", session.name))
 
 
 def _told(provider: Provider | None, session: Session, instance: Instance) -> tuple[str, list[str]]:
@@ -290,7 +291,7 @@ def _still(ledger: Ledger, session: Session) -> Session:
     now = ledger.get(session.id)
     if now.state not in {SessionState.BOOTING, SessionState.REACHABLE}:
         msg = f"session {now.name} is {now.state.value} by now; another process is at work on it"
-        raise WrongState(msg, hint="gpunb ps")
+        raise WrongState(msg, hint=typed("ps"))
     return now
 
 

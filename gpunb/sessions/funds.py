@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gpunb.hints import typed
 from gpunb.sessions.trouble import ANY
 from gpunb.units import duration_text, money_text
 
@@ -95,7 +96,7 @@ def shortage(funds: Funds, sessions: Sequence[Session], now: float, *, more: flo
 
 def lines(ledger: Ledger, sessions: Sequence[Session], now: float) -> list[tuple[str, str]]:
     """(cloud, warning) for each account that can't pay until the leases end."""
-    out = []
+    out: list[tuple[str, str]] = []
     for funds in ledger.funds():
         taken, hourly = bound(sessions, funds.provider, now)
         if not hourly:
@@ -107,8 +108,9 @@ def lines(ledger: Ledger, sessions: Sequence[Session], now: float) -> list[tuple
         lasts = max(0.0, left / hourly * 3600.0)
         when = f"in about {duration_text(lasts)}" if lasts >= 60.0 else "now"
         text = (
-            f"the account at {funds.title} holds {money_text(left)}, and the leases there take "
-            f"{money_text(taken)}: {when} {funds.means}; add credit on its page, or end something: gpunb down"
+            f"the account at {funds.title} holds {money_text(left)}, and the leases there "
+            f"take {money_text(taken)}: {when} {funds.means}; add credit on its page, or end something: "
+            + typed("down")
         )
         out.append((funds.provider, text))
     return out

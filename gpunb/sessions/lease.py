@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput, HostError, WrongState
+from gpunb.hints import typed
 from gpunb.sessions.model import OVER, Cost, Lease, Session, SessionState, offer_from_dict
 from gpunb.sessions.reach import HOST
 from gpunb.units import duration_text, money_text
@@ -89,7 +90,7 @@ def lease_for(
         deadline = offer.ends - CONTRACT_S
         if deadline - now < CONTRACT_S:
             msg = f"the contract of offer {offer.id} ends in {duration_text(max(0.0, offer.ends - now))}"
-            raise BadInput(msg, bill="nothing was rented", hint="take another offer: gpunb offers")
+            raise BadInput(msg, bill="nothing was rented", hint="take another offer: " + typed("offers"))
     return Lease(deadline=deadline, idle_s=idle, budget_usd=budget, budget_set=budget_usd is not None)
 
 
@@ -172,10 +173,10 @@ def extended(
     """
     if session.state in OVER or session.state in {SessionState.ENDING, SessionState.UNKNOWN}:
         msg = f"session {session.name} is {session.state.value}: its lease can't be extended"
-        raise WrongState(msg, hint="gpunb rent starts another")
+        raise WrongState(msg, hint=typed("rent") + " starts another")
     if hours is None and idle_s is None and budget_usd is None and count_ssh is None:
         msg = "extend: say what to extend: hours, idle time or budget"
-        raise BadInput(msg, hint="gpunb extend 2h")
+        raise BadInput(msg, hint=typed("extend 2h"))
     now = ledger.clock.time()
     lease = replace(session.lease)
     if hours is not None:
@@ -189,8 +190,8 @@ def extended(
             left = ends - CONTRACT_S - max(now, session.lease.deadline or now)
             at = time.strftime("%Y-%m-%d %H:%M", time.localtime(ends))
             msg = f"extend {hours:g} h: the host's contract for {session.name} ends at {at}"
-            most = f"gpunb extend {session.name} {int(left // 60)}m is the most"
-            move = "move what is there to another machine before: gpunb rent, gpunb sync"
+            most = typed("extend", session.name, f"{int(left // 60)}m") + " is the most"
+            move = "move what is there to another machine before: " + typed("rent") + ", " + typed("sync")
             raise BadInput(msg, hint=most if left >= 60 else move)
         if lease.budget_usd is not None and not lease.budget_set:
             price = offer_from_dict(session.offer).total(more, disk_gb=session.disk_gb, more=True)
@@ -285,7 +286,9 @@ def standing(session: Session, cost: Cost, now: float) -> Standing:
     if near:
         reason = {"deadline": "its time", "idle": "its idle time", "budget": "its budget"}[why]
         warning = (
-            f"{session.name} ends in {left / 60.0:.0f} min: {reason} is nearly over; gpunb extend keeps it"
+            f"{session.name} ends in {left / 60.0:.0f} min: {reason} is nearly over; "
+            + typed("extend")
+            + " keeps it"
         )
     return Standing(
         ends_at=at,
@@ -304,7 +307,8 @@ def _traffic(session: Session, cost: Cost) -> str:
     return (
         f"{session.name} has cost {money_text(cost.total)}, {money_text(cost.bandwidth)} of it for traffic, "
         f"which the default budget of {money_text(lease.budget_usd)} does not count; "
-        f"gpunb extend {session.name} --budget USD limits all"
+        + typed("extend", session.name, "--budget", "USD")
+        + " limits all"
     )
 
 

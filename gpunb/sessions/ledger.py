@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gpunb import log, paths
 from gpunb.errors import BadInput, LedgerError, RunNotFound, SessionNotFound, WrongState
+from gpunb.hints import typed
 from gpunb.sessions import clocks, naming
 from gpunb.sessions import owner as owners
 from gpunb.sessions.books import Books
@@ -512,7 +513,7 @@ class Ledger(Books):
             return (exact or found)[0]
         if not found:
             msg = f"there is no run {prefix!r}"
-            raise RunNotFound(msg, hint="gpunb runs lists them")
+            raise RunNotFound(msg, hint=typed("runs") + " lists them")
         msg = f"{prefix!r} could mean the runs {', '.join(one.id for one in found[:8])}"
         raise RunNotFound(msg, close=[one.id for one in found], hint="type more of the id")
 
@@ -541,7 +542,7 @@ class Ledger(Books):
                 f"session {session.name} is {there} by now; it was {session.state.value} when this "
                 f"process read it, so it did not become {new_state.value}"
             )
-            raise WrongState(msg, hint="another process is working on it; see gpunb ps")
+            raise WrongState(msg, hint="another process is working on it; see " + typed("ps"))
         _set(db, session.id, values)
         _event(
             db,

@@ -24,6 +24,7 @@ from gpunb.errors import (
     SyncError,
     WrongState,
 )
+from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Capability, Instance, InstanceState, Offer, Presence, Provider
 from gpunb.providers.keys import find, variable
@@ -155,7 +156,7 @@ def down(
         raise SyncError(
             msg,
             bill=f"nothing was ended; it {costs_text(session.hourly)}",
-            hint=f"gpunb start {session.name} first, or gpunb down {session.name} --no-save",
+            hint=typed("start", session.name) + " first, or " + typed("down", session.name, "--no-save"),
         )
     ledger.last_resort = True
     mine = False
@@ -192,7 +193,7 @@ def _end_unrecorded(  # noqa: PLR0917
     else:
         msg = f"{provider.title} was asked to end {session.name} and has not confirmed it; besides, "
         bill = _unconfirmed(session, provider)
-    return LedgerUnwritable(msg + err.message, bill=bill, hint=f"{err.hint}; then gpunb ps")
+    return LedgerUnwritable(msg + err.message, bill=bill, hint=(err.hint or "") + "; then " + typed("ps"))
 
 
 def _may_end(provider: Provider, session: Session) -> None:
@@ -204,7 +205,13 @@ def _may_end(provider: Provider, session: Session) -> None:
         err.bill = f"nothing was ended; {session.name} goes on and {costs_text(session.hourly)}"
         if isinstance(err, AuthFailed):
             name = variable(provider.name)
-            err.hint = f"set {name} in this terminal, or gpunb login {provider.name}; then gpunb down again"
+            err.hint = (
+                f"set {name} in this terminal, or "
+                + typed("login", provider.name)
+                + "; then "
+                + typed("down")
+                + " again"
+            )
         raise
     except ANY:  # down, gone, unreadable: the end finds out, and tries again
         return
@@ -247,18 +254,18 @@ def _drive_down(
         if session.state is was and was is not _S.ENDING and not over:
             msg = f"interrupted before {session.name} was asked to end"
             raise Cancelled(
-                msg, bill=f"it goes on and {costs_text(session.hourly)}", hint=f"gpunb down {session.name}"
+                msg, bill=f"it goes on and {costs_text(session.hourly)}", hint=typed("down", session.name)
             ) from err
         msg = f"interrupted while waiting for the end of {session.name}"
         bill = "confirmed: nothing of it is rented" if over else _unconfirmed(session, provider)
-        raise Cancelled(msg, bill=bill, hint="gpunb ps shows it until it is confirmed gone") from err
+        raise Cancelled(msg, bill=bill, hint=typed("ps") + " shows it until it is confirmed gone") from err
 
 
 def _not_gone(ledger: Ledger, session: Session, provider: Provider) -> OutcomeUnknown:
     msg = f"{provider.title} has not confirmed that {session.name} is gone"
     tries = "gpunb keeps trying, and ps shows it"
     if unwatched(ledger, session.provider):
-        tries = "nobody tries again by itself now: gpunb supervise does"
+        tries = "nobody tries again by itself now: " + typed("supervise") + " does"
     hint = f"{tries}; or look for {session.label} on {provider.title}'s own page"
     return OutcomeUnknown(msg, provider=provider.name, bill=_unconfirmed(session, provider), hint=hint)
 
@@ -286,7 +293,7 @@ def _save_or_refuse(
         raise SyncError(
             msg,
             bill=f"nothing was ended; it goes on and {costs_text(session.hourly)}",
-            hint=f"try again, or gpunb down {session.name} --no-save",
+            hint="try again, or " + typed("down", session.name, "--no-save"),
         )
 
 
@@ -334,7 +341,7 @@ def check_start(ledger: Ledger, session: Session) -> None:
         raise WrongState(msg)
     if session.lease.deadline is not None and session.lease.deadline <= ledger.clock.time():
         msg = f"the time of session {session.name} is over"
-        raise WrongState(msg, hint=f"gpunb extend {session.name} 2h, then start it")
+        raise WrongState(msg, hint=typed("extend", session.name, "2h") + ", then start it")
 
 
 def stop(
@@ -372,14 +379,14 @@ def stop(
             return session
         if session.state not in {_S.READY, _S.REACHABLE}:
             msg = f"session {session.name} is {session.state.value} by now"
-            raise WrongState(msg, hint="gpunb ps")
+            raise WrongState(msg, hint=typed("ps"))
         if ledger.clock.time() >= until:
             msg = f"{provider.title} does not say that {session.name} stopped ({session.cloud_state})"
             raise OutcomeUnknown(
                 msg,
                 provider=provider.name,
                 bill=f"it is counted at {price_text(session.usd_h)}/h",
-                hint="gpunb ps",
+                hint=typed("ps"),
             )
         progress.say(f"waiting for {provider.title} to stop {session.name}")
         ledger.clock.sleep(times.pause(step))
@@ -605,7 +612,7 @@ def _resolve(
             if session.state is _S.CREATING:
                 session = ledger.transition(session, _S.UNKNOWN, "the provider does not say")
             msg = f"{provider.title} does not say what became of {session.name}"
-            raise OutcomeUnknown(msg, provider=provider.name, bill=session.alarm, hint="gpunb ps")
+            raise OutcomeUnknown(msg, provider=provider.name, bill=session.alarm, hint=typed("ps"))
         progress.say(f"looking for {session.label} in the list of {provider.title}")
         ledger.clock.sleep(timing.pause(step))
         step += 1

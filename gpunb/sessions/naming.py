@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput, SessionAmbiguous, SessionNotFound, SessionOver
+from gpunb.hints import typed
 from gpunb.sessions.model import SessionState
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ def whole(name: str, live: Sequence[Session], over: Sequence[Session]) -> Sessio
         exact = [one for one in group if name in {one.name, one.id}]
         if len({one.id for one in exact}) > 1 and group is live:
             msg = f"{name!r} could mean {listed(exact)}"
-            raise SessionAmbiguous(msg, asked=name, hint="type the other's id: gpunb ps --json has it")
+            raise SessionAmbiguous(
+                msg, asked=name, hint="type the other's id: " + typed("ps --json") + " has it"
+            )
         if exact:
             return exact[0]
     raise _unknown(name, live, over)
@@ -68,7 +71,9 @@ def acting(name: str, live: Sequence[Session], over: Sequence[Session]) -> Sessi
         asked=name,
         close=_close(name, live),
         bill="it costs nothing any more, and nothing was changed",
-        hint=f"gpunb show {name} tells what it was{'' if live else '; gpunb rent starts another'}",
+        hint=typed("show", name)
+        + " tells what it was"
+        + ("" if live else "; " + typed("rent") + " starts another"),
     )
     raise err
 
@@ -113,7 +118,7 @@ def default(live: Sequence[Session], here: Sequence[str] = ()) -> Session:
         return (usable or list(live))[0]
     if not live:
         msg = "there is no live session"
-        raise SessionNotFound(msg, hint="gpunb rent starts one")
+        raise SessionNotFound(msg, hint=typed("rent") + " starts one")
     own = _rented_here(usable, here)
     if len(own) == 1:
         return own[0]
@@ -146,7 +151,7 @@ def _unknown(name: str, live: Sequence[Session], over: Sequence[Session]) -> Ses
     begins = [one.name for one in live if one.name.startswith(name) or one.id.startswith(name)]
     rule = f" ({name!r} is only the beginning of one)" if begins else ""
     msg = f"there is no session {name!r}{rule}" + (f"; {_alive(live)}" if live else "")
-    hint = "gpunb ps --all lists them" if live or over else "gpunb rent starts one"
+    hint = (typed("ps --all") + " lists them") if live or over else (typed("rent") + " starts one")
     return SessionNotFound(msg, asked=name, close=close, hint=hint)
 
 

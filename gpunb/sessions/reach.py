@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb import paths
 from gpunb.errors import AuthRefused, GpunbError, Unreachable, WrongState
+from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.sessions import sent
 from gpunb.sessions.model import SessionState
@@ -95,18 +96,18 @@ def endpoint(session: Session) -> Endpoint:
 
     if not session.alive:
         msg = f"session {session.name} is {session.state.value}"
-        raise WrongState(msg, hint="gpunb rent starts another")
+        raise WrongState(msg, hint=typed("rent") + " starts another")
     if session.state is SessionState.STOPPED:
         away = f" ({session.cloud_state})" if session.cloud_state in {"interrupted", "offline"} else ""
         msg = f"{session.name} is stopped{away}: nothing runs there, and no file can be reached"
         bill = f"its disk {costs_text(session.stopped_usd_h)}"
-        hint = f"gpunb start {session.name} brings it back ({hourly_text(session.usd_h)})"
+        hint = typed("start", session.name) + f" brings it back ({hourly_text(session.usd_h)})"
         stopped = WrongState(msg, bill=bill, hint=hint)
         stopped.runs_on = True  # its disk does
         raise stopped
     if not session.host or not session.port:
         msg = f"session {session.name} has no address yet ({session.state.value}: {session.detail})"
-        raise WrongState(msg, hint=f"gpunb show {session.name}")
+        raise WrongState(msg, hint=typed("show", session.name))
     folder = paths.session_dir(session.id)
     return Endpoint(
         host=session.host,
@@ -186,7 +187,7 @@ def new_host_key(session: Session, told: str) -> str:
             return line
         shown.append(f"{line.split()[0]} {fingerprint(line)}")
     msg = f"the host of {session.name} shows {', '.join(shown) or 'no key'}, not {told}; nothing was changed"
-    raise HostKeyChanged(msg, bill=BILLED, hint=f"gpunb down {session.name}, if it can't be explained")
+    raise HostKeyChanged(msg, bill=BILLED, hint=typed("down", session.name) + ", if it can't be explained")
 
 
 def connection(session: Session) -> Connection:
@@ -263,7 +264,7 @@ def _still(session: Session, where: Endpoint) -> None:
     state, host, port = found
     if state in {"ending", "gone", "failed", "stopped"}:
         msg = f"session {session.name} is {state}; what ran there is over"
-        raise Unreachable(msg, hint=f"gpunb show {session.name}")
+        raise Unreachable(msg, hint=typed("show", session.name))
     if (host, port) != (where.host, where.port):
         msg = f"the host of session {session.name} has another address by now"
         raise Unreachable(msg, hint="again: the new one is used")
@@ -278,8 +279,10 @@ def _told(session: Session) -> Iterator[None]:
         if session.ready is not None:
             key = paths.session_dir(session.id) / "id_ed25519.pub"
             err.hint = (
-                "it took the key before: something has taken it out of ~/.ssh/authorized_keys there. The"
-                f" provider's console can put it back (the line in {key}); gpunb down {session.name} ends it"
+                "it took the key before: something has taken it out of ~/.ssh/authorized_keys there. The "
+                f"provider's console can put it back (the line in {key}); "
+                + typed("down", session.name)
+                + " ends it"
             )
         raise
 

@@ -25,6 +25,7 @@ from gpunb.errors import (
     Unreachable,
     WrongState,
 )
+from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.providers import ports
 from gpunb.providers.base import CreateSpec, Instance, Offer, Presence, Provider, RegistryLogin
@@ -198,7 +199,7 @@ class Rental:
         request = self.request
         if not offers:
             msg = "rent: there is no offer to try"
-            raise BadInput(msg, bill="nothing was rented", hint="gpunb offers")
+            raise BadInput(msg, bill="nothing was rented", hint=typed("offers"))
         odd = next((offer for offer in offers if offer.provider != self.provider.name), None)
         if odd is not None:
             msg = f"offer {odd.id} is of {odd.provider}, not of {self.provider.name}"
@@ -227,7 +228,7 @@ class Rental:
         fitting = [offer for offer in offers if not agreed.differs(offer)]
         if not fitting:
             msg = f"offer {offers[0].id} is not what was agreed to: {agreed.differs(offers[0])}"
-            raise OfferGone(msg, provider=self.provider.name, bill="nothing was rented", hint="gpunb offers")
+            raise OfferGone(msg, provider=self.provider.name, bill="nothing was rented", hint=typed("offers"))
         return fitting
 
     def _lease(self, offer: Offer, spent: float) -> Any:
@@ -310,7 +311,7 @@ class Rental:
             msg,
             provider=self.provider.name,
             bill=self._bill(ledger.get(self.id)),
-            hint="gpunb offers shows what is there now",
+            hint=typed("offers") + " shows what is there now",
         )
 
     def _one(self, offer: Offer, number: int, public_key: str) -> Session | GpunbError:
@@ -500,7 +501,7 @@ class Rental:
             msg,
             provider=self.provider.name,
             bill=session.alarm or self._bill(session),
-            hint=f"gpunb ps shows it; or look for {session.label} on {self.provider.title}'s own page",
+            hint=typed("ps") + f" shows it; or look for {session.label} on {self.provider.title}'s own page",
         )
 
     # -- what can go wrong ------------------------------------------------
@@ -526,7 +527,7 @@ class Rental:
             msg,
             provider=self.provider.name,
             bill=self._bill(session),
-            hint="no further offer is tried before that is certain; gpunb ps shows it",
+            hint="no further offer is tried before that is certain; " + typed("ps") + " shows it",
         )
 
     def _ended_elsewhere(self, session: Session) -> NoReturn:
@@ -551,7 +552,7 @@ class Rental:
         return Cancelled(
             msg,
             bill=self._bill(session),
-            hint=None if over else "gpunb ps shows it until it is confirmed gone",
+            hint=None if over else (typed("ps") + " shows it until it is confirmed gone"),
         )
 
     def _end(self, why: str, within: float, *, then: SessionState | None = None) -> Session:
@@ -592,7 +593,7 @@ class Rental:
     def _keep(self) -> None:
         if not self.ledger.claim(self.id, self.timing.claim_s):
             msg = f"session {self.id} was taken over by another process"
-            raise WrongState(msg, hint="gpunb ps")
+            raise WrongState(msg, hint=typed("ps"))
 
     def _watch_boot(self) -> None:
         self._keep()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from gpunb import paths
 from gpunb.errors import LedgerDamaged, LedgerError, LedgerTooNew, LedgerUnwritable
+from gpunb.hints import typed
 from gpunb.sessions import schema
 
 if TYPE_CHECKING:
@@ -365,8 +366,10 @@ class Store:
             msg,
             bill="what was rented goes on; nothing new is rented until the ledger can be read",
             hint=(
-                f"the file is left as it is; see `gpunb doctor`, restore a copy of it (one lies beside it as "
-                f"{self.path.name}.v… after an upgrade), or move it away to begin a new one"
+                "the file is left as it is; see `"
+                + typed("doctor")
+                + f"`, restore a copy of it (one lies beside it as {self.path.name}.v… "
+                "after an upgrade), or move it away to begin a new one"
             ),
         ) from cause
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gpunb import isolated, paths
 from gpunb.errors import GpunbError, LedgerError, SessionError
+from gpunb.hints import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,7 +77,7 @@ def ensure(
             )
     except OSError as err:
         msg = f"the supervisor can't be started: {err.strerror or err}"
-        raise SessionError(msg, hint="run `gpunb supervise` in a terminal of its own") from err
+        raise SessionError(msg, hint="run `" + typed("supervise") + "` in a terminal of its own") from err
     _children.append(child)
     return True
 
@@ -124,15 +125,16 @@ def unwatched(ledger: Ledger, cloud: str | None = None) -> list[str]:
     if not live:
         return []
     if ledger.leader() is None and not _holds_on(ledger):
-        return ["nothing watches the leases: no supervisor is alive; gpunb supervise starts one"]
-    out = []
+        return ["nothing watches the leases: no supervisor is alive; " + typed("supervise") + " starts one"]
+    out: list[str] = []
     for name, why in sorted(unserved(ledger).items()):
         if cloud not in {None, name}:
             continue
         names = ", ".join(one.name for one in live if one.provider == name)
         out.append(
             f"nothing watches the leases of {names}: the supervisor can't use {name} ({why}); "
-            f"gpunb login {name}, or any verb from a terminal that can use it"
+            + typed("login", name)
+            + ", or any verb from a terminal that can use it"
         )
     return out
 

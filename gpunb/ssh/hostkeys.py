@@ -15,6 +15,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput, HostError, HostKeyChanged, LedgerUnwritable
+from gpunb.hints import typed
 from gpunb.paths import private_dir, write_private
 from gpunb.ssh.keys import fingerprint
 
@@ -143,9 +144,13 @@ def _changed(alias: str, known: list[str], shown: str) -> HostKeyChanged:
 def way_on(name: str, shown: str) -> str:
     """What to do about a new key: only somebody who sees it elsewhere can say that it is the machine's."""
     return (
-        f"compare it with what the provider's console shows of the machine (`gpunb show {name}`):"
-        f" if it is the same, `gpunb trust {name} --host-key {fingerprint(shown)}`;"
-        f" if not, `gpunb down {name}`"
+        "compare it with what the provider's console shows of the machine (`"
+        + typed("show", name)
+        + "`): if it is the same, `"
+        + typed("trust", name, "--host-key", fingerprint(shown))
+        + "`; if not, `"
+        + typed("down", name)
+        + "`"
     )
 
 
@@ -163,7 +168,7 @@ def _damaged(path: Path, what: str) -> HostError:
     return HostError(
         msg,
         bill="the instance may still run and be billed",
-        hint="restore the file, or end the session with `gpunb down NAME`",
+        hint="restore the file, or end the session with `" + typed("down NAME") + "`",
     )
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput, NotEnoughSpace, SyncError
+from gpunb.hints import typed
 from gpunb.progress import SILENT
 from gpunb.sync import outlinks, places, remoteglob, sftp
 from gpunb.sync.flush import flush
@@ -153,7 +154,7 @@ def _sources(remote: Remote, path: str, folders: Sequence[str]) -> list[_Source]
         msg = f"{path} is not found on the host (looked for {', '.join(looked)})"
         if remoteglob.is_pattern(path):
             msg = f"no file on the host matches {path} (looked for {', '.join(looked)})"
-        raise BadInput(msg, hint="gpunb exec ls shows what is there")
+        raise BadInput(msg, hint=typed("exec ls") + " shows what is there")
     return list(found.values())
 
 

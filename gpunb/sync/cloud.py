@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpunb.errors import BadInput, NotEnoughSpace, SyncError
+from gpunb.hints import typed
 from gpunb.progress import SILENT
 from gpunb.sync import places
 from gpunb.sync.cloudwork import Parts, Work, md5, same_content
@@ -228,7 +229,7 @@ class _Down(Work):
         found = self.remote.attrs(there)
         if found is None:
             msg = f"source :{self.path} is not found on the host ({there})"
-            raise BadInput(msg, hint="gpunb exec ls shows what is")
+            raise BadInput(msg, hint=typed("exec ls") + " shows what is")
         self.store.check_writable()
         if stat.S_ISDIR(found.mode or 0):
             items = self._tree(there, rules)

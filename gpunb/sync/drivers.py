@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from gpunb.errors import BadInput, SyncError
+from gpunb.hints import typed
 from gpunb.sync.stores import (
     LIFE_S,
     PIECE,
@@ -231,7 +232,7 @@ class HttpStore(Store):
         size = size or headers.get("content-length", "")
         if not size.isdecimal() or headers.get("content-encoding", "identity") != "identity":
             msg = f"{self.title}: its server does not say how long the file is"
-            raise SyncError(msg, hint="fetch it with `gpunb exec curl -O URL`")
+            raise SyncError(msg, hint="fetch it with `" + typed("exec curl -O URL") + "`")
         tag = headers.get("etag", "")
         tag = "" if tag.startswith("W/") else tag
         return Stored(self.root, int(size), tag, unix(headers.get("last-modified")), self.url)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from gpunb.errors import BadInput, NotEnoughSpace, SyncBusy
+from gpunb.hints import typed
 from gpunb.paths import home, private_dir
 from gpunb.units import bytes_text
 
@@ -208,7 +209,7 @@ def not_there(source: str, there: str) -> BadInput:
     msg = f"source :{source} is not found on the host ({there})"
     folder, name = posixpath.split(source)
     if not set(source) & set("*?["):
-        return BadInput(msg, hint="gpunb exec ls shows what is")
+        return BadInput(msg, hint=typed("exec ls") + " shows what is")
     if set(folder) & set("*?["):
         folder, name = source[: re.search(r"[^/]*[*?\[]", source).start()], ""  # type: ignore[union-attr]
     only = f" --exclude '*' --exclude '!/{name}'" if name else " --exclude PATTERN"

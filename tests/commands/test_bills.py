@@ -38,6 +38,7 @@ TOUCH = {
     "stop": "nothing was stopped",
     "supervise": "nothing was ended",
     "sync": "nothing was moved",
+    "update": "nothing was changed",
     "volumes": "nothing was changed",
 }
 

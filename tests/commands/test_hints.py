@@ -65,6 +65,24 @@ SETTINGS = {
     "sshd_config",
     "max_user_watches",
 }
+# texts that one frontend alone shows, and one that is no command
+ONE_FRONTEND = {
+    "commands/offering.py": {"%gpu replay"},
+    "commands/on.py": {"%gpu on"},
+    "commands/shapes.py": {"%gpu receipts"},
+    "commands/top.py": {"%gpu top"},
+    "notebook/cell.py": {"%gpu attach"},
+    "notebook/hostkernel.py": {"gpunb logs", "gpunb trust"},
+    "notebook/widgets/fallback.py": {"%gpu rent", "%gpu panel"},
+    "notebook/widgets/picker.py": {"%gpu login"},
+    "notebook/widgets/rental.py": {"%gpu ps"},
+    "notebook/widgets/searching.py": {"%gpu login"},
+    "remote/display.py": {"%gpu logs", "%gpu replay"},
+    "remote/late.py": {"gpunb logs"},
+    "server/bodies.py": {"gpunb offers"},
+    "settings.py": {"gpunb sim"},
+    "sync/drivers.py": {"gpunb runs"},
+}
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 NAMES = "|".join(["sim", *VERBS, *ALIASES])
 LINE = re.compile(
@@ -146,11 +164,24 @@ def sayable(name: str) -> frozenset[str]:
     return found | OTHERS.get(name, set())
 
 
+def typed_line(node: ast.AST) -> str:
+    """What a call of `gpunb.hints.typed` gives, with "…" for what is filled in; "" if it is none."""
+    if not isinstance(node, ast.Call) or getattr(node.func, "id", "") != "typed":
+        return ""
+    words = [one.value if isinstance(one, ast.Constant) else "…" for one in node.args]
+    return " ".join(["gpunb", *map(str, words)])
+
+
 def sentences(nodes: list[ast.AST]) -> Iterator[tuple[int, str]]:
     """The texts of a module with the line that each begins in; what is filled in is "…"."""
     inside: set[int] = set()
     for node in nodes:
-        if isinstance(node, ast.JoinedStr):
+        if id(node) in inside:
+            continue
+        if command := typed_line(node):
+            inside.update(map(id, ast.walk(node)))
+            yield node.lineno, command
+        elif isinstance(node, ast.JoinedStr):
             inside.update(map(id, node.values))
             parts = [one.value if isinstance(one, ast.Constant) else "…" for one in node.values]
             yield node.lineno, "".join(map(str, parts))
@@ -185,6 +216,40 @@ def faults(name: str) -> Iterator[str]:
 
 def test_what_messages_say_to_type() -> None:
     assert not [one for name in MODULES for one in faults(name)]
+
+
+def outside_help(tree: ast.Module) -> list[ast.AST]:
+    """The nodes of a module without docstrings, options' help and examples, which click shows."""
+    shown: set[int] = set()
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            shown.add(id(body[0].value))
+        if isinstance(node, ast.keyword) and node.arg in {"help", "example"}:
+            shown.update(map(id, ast.walk(node.value)))
+    return [node for node in ast.walk(tree) if id(node) not in shown]
+
+
+@pytest.mark.parametrize("name", [one for one in MODULES if not one.startswith(("agent/", "sim/"))])
+def test_a_command_is_a_verb_with_its_words(name: str) -> None:
+    """No text has the command's name in it: what is typed differs between frontends."""
+    nodes = outside_help(ast.parse((PACKAGE / name).read_text(encoding="utf-8")))
+    found = {
+        match[0]
+        for node in nodes
+        for line, text in sentences([node, *ast.walk(node)] if isinstance(node, ast.JoinedStr) else [node])
+        if not typed_line(node)
+        for match in re.finditer(rf"(?:\bgpunb|(?<!%)%gpu) (?:{NAMES})(?![\w-])", text)
+    }
+    assert found <= ONE_FRONTEND.get(name, set()), "use gpunb.hints.typed"
+
+
+def test_each_typed_command_is_in_the_grammar() -> None:
+    bad = []
+    for name in MODULES:
+        for node in ast.walk(ast.parse((PACKAGE / name).read_text(encoding="utf-8"))):
+            bad += [f"{name}: {one}" for one in not_typeable(typed_line(node), whole=True)]
+    assert not bad
 
 
 def test_what_the_docs_say_to_type() -> None:

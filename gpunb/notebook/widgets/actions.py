@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput, GpunbError, WrongState
+from gpunb.hints import typed
 from gpunb.units import costs_text, duration_text, money_text
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _more(session: Session, args: dict[str, Any]) -> dict[str, Any]:
 def _budget(session: Session, more: float) -> float:
     if session.lease.budget_usd is None:
         msg = f"session {session.name} has no budget to extend"
-        raise WrongState(msg, hint=f"%gpu extend {session.name} --budget USD sets one")
+        raise WrongState(msg, hint=typed("extend", session.name, "--budget", "USD") + " sets one")
     return session.lease.budget_usd + more
 
 

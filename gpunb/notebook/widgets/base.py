@@ -17,6 +17,7 @@ from gpunb import log
 from gpunb.commands.context import Context
 from gpunb.commands.progress import Shown
 from gpunb.errors import GpunbError
+from gpunb.hints import written
 from gpunb.notebook.widgets import messages
 from gpunb.text import clean
 
@@ -29,7 +30,7 @@ __all__ = ["Door", "Reporter", "Talking"]
 def told(err: BaseException) -> dict[str, str]:
     """An error as the page shows it."""
     if isinstance(err, GpunbError):
-        parts = {"message": err.message, "bill": err.bill, "hint": err.hint}
+        parts = {"message": err.message, "bill": err.bill, "hint": err.hint and written(err.hint, "notebook")}
         return {name: clean(text) for name, text in parts.items() if text}
     return {"message": clean(f"unexpected failure: {type(err).__name__}; gpunb's log has the traceback")}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from gpunb import log
 from gpunb.errors import GpunbError, WrongState
+from gpunb.hints import written
 from gpunb.notebook.widgets import actions, fallback
 from gpunb.notebook.widgets.base import Door, Talking
 from gpunb.notebook.widgets.bundle import bundle
@@ -161,7 +162,7 @@ class SessionPanel(Talking):
                     self._bring(ledger)
                     self._refresh.wait(EVERY_S)
         except GpunbError as err:
-            self.answer(None, error={"message": err.message, "hint": err.hint or ""})
+            self.answer(None, error={"message": err.message, "hint": written(err.hint or "", "notebook")})
         except Exception:  # noqa: BLE001 - it is logged; the thread must end with its watchers
             log.get(__name__).exception("the panel")
         finally:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpunb.errors import AuthFailed, BadInput, GpunbError, WrongState
+from gpunb.hints import typed, written
 from gpunb.notebook.widgets import fallback
 from gpunb.notebook.widgets.base import Door, Talking
 from gpunb.notebook.widgets.bundle import bundle
@@ -153,7 +154,7 @@ class OfferPicker(Talking):
                 self._failed = None
             except GpunbError as err:
                 self._failed = err
-                self.answer(None, error={"message": err.message, "hint": err.hint or ""})
+                self.answer(None, error={"message": err.message, "hint": written(err.hint or "", "notebook")})
                 self.tell("busy", text="")
             self._searched.set()
         self._show()
@@ -247,7 +248,7 @@ class OfferPicker(Talking):
         rental = self._rental
         if rental is None or rental.over.is_set():
             msg = "there is no rental to cancel"
-            raise WrongState(msg, hint="%gpu ps shows the sessions, %gpu down ends one")
+            raise WrongState(msg, hint=typed("ps") + " shows the sessions, " + typed("down") + " ends one")
         rental.cancel()
 
     def on_login(self, provider: str, key: str) -> str:

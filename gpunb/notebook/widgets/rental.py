@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb import log
 from gpunb.errors import Cancelled, GpunbError, WrongState
+from gpunb.hints import typed
 from gpunb.notebook.widgets.base import Door, Reporter, told
 from gpunb.units import duration_text
 
@@ -144,7 +145,7 @@ class Rental:
         except BaseException as err:  # noqa: BLE001 - the page must hear of the end, whatever it was
             log.get(__name__).exception("a rental")
             msg = f"unexpected failure: {type(err).__name__}; gpunb's log has the traceback"
-            self.error = GpunbError(msg, hint="%gpu ps shows what is rented")
+            self.error = GpunbError(msg, hint=typed("ps") + " shows what is rented")
             self._end("failed", f"{msg}. %gpu ps shows what is rented")
         finally:
             self.over.set()

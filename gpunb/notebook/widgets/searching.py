@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import AuthFailed, BadInput, GpunbError
+from gpunb.hints import written
 from gpunb.text import clean
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def _cut(name: str, value: Any) -> Any:
 
 def _failure(provider: str, error: GpunbError | None) -> dict[str, Any]:
     message = error.message if error is not None else "no answer"
-    hint = (error.hint if error is not None else None) or ""
+    hint = written((error.hint if error is not None else None) or "", "notebook")
     return {
         "provider": clean(provider),
         "message": clean(message)[:400],

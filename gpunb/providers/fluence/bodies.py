@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpunb.errors import BadInput, NotSupported
+from gpunb.hints import typed
 from gpunb.providers import ports
 from gpunb.providers.base import CreateSpec, Instance, InstanceState, Offer, RegistryLogin
 from gpunb.providers.fluence import hostkey, rules
@@ -29,7 +30,7 @@ __all__ = [
 __all__ += ["split_id", "template"]
 
 DEFAULT_IMAGE = "docker.io/fluencelabs/debian-ssh-root:11"
-LATER = "leave it out, and do it with gpunb exec once the machine is ready"
+LATER = "leave it out, and do it with " + typed("exec") + " once the machine is ready"
 
 _STATES = {
     "INITIALIZED": InstanceState.CREATING,

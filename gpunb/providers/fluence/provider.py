@@ -15,6 +15,7 @@ from gpunb.errors import (
     OutcomeUnknown,
     ProviderError,
 )
+from gpunb.hints import typed
 from gpunb.providers import keys
 from gpunb.providers.base import (
     Account,
@@ -273,7 +274,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         if len(found) == 1:
             return found[0]
         msg = f"template {clean(wanted, 80)!r}: {TITLE} has {len(found) or 'none'} of that name"
-        hint = "gpunb offers --cloud fluence --templates '' lists its default images"
+        hint = typed("offers --cloud fluence --templates ''") + " lists its default images"
         raise BadInput(msg, bill="nothing was rented", hint=hint)
 
     def events(self, instance_id: str, *, tail: int = 100) -> list[str]:

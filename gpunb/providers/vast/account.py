@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, SecretStr
 
 from gpunb.errors import BadAnswer, BadInput, ProviderError
+from gpunb.hints import typed
 from gpunb.providers.base import UsageLine
 from gpunb.providers.features import (
     ApiKeys,
@@ -296,7 +297,9 @@ class VastAccount(VastBase, SshKeys, ApiKeys, ScopedKeys, Variables, Templates, 
         word = "hash" if by_hash else "name"
         shown = ", ".join(f"{one.id} ({clean(one.image, 60)})" for one in found[:5])
         msg = f"template {clean(wanted, 80)!r}: Vast.ai has {len(found) or 'none'} of that {word}"
-        hint = f"name one by its hash: {shown}" if found else "gpunb offers --templates WORD lists them"
+        hint = (
+            f"name one by its hash: {shown}" if found else (typed("offers --templates WORD") + " lists them")
+        )
         raise BadInput(msg, bill="nothing was rented", hint=hint)
 
     def benchmarks(self, of: str) -> list[Benchmark]:
@@ -307,7 +310,7 @@ class VastAccount(VastBase, SshKeys, ApiKeys, ScopedKeys, Variables, Templates, 
             names = search.gpu_names((of,), self.gpu_names())
             if not names:
                 msg = f"benchmarks of {clean(of, 60)!r}: {self.title} has no such GPU"
-                raise BadInput(msg, hint="gpunb offers lists them; a number is a machine's")
+                raise BadInput(msg, hint=typed("offers") + " lists them; a number is a machine's")
             filters = {"gpu_name": {"in": names}}
         order = [{"col": "last_update", "dir": "desc"}]
         params = api.query(select_cols=["*"], select_filters=filters, order_by=order, limit=100)

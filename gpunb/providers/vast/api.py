@@ -22,6 +22,7 @@ from gpunb.errors import (
     QuotaExhausted,
     RateLimited,
 )
+from gpunb.hints import typed
 from gpunb.providers.http import ApiClient, Failure, Rate
 from gpunb.providers.text import clean
 
@@ -174,10 +175,10 @@ def _refusal(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0
             provider=NAME,
             bill="nothing was changed",
             hint="the account logs in with two factors: make an API key at "
-            "https://cloud.vast.ai/manage-keys/, then gpunb login vast",
+            "https://cloud.vast.ai/manage-keys/, then " + typed("login vast"),
         )
     if status == 403 and _NOT_OWN.search(text):
-        hint = "it belongs to another account; gpunb login vast takes that account's key"
+        hint: str = "it belongs to another account; " + typed("login vast") + " takes that account's key"
         return ProviderError(message, provider=NAME, bill="nothing was changed", hint=hint)
     if status in (401, 403, 404) and (word == "auth_error" or _NO_KEY.search(text)):
         expired = "session expired" in text.lower()
@@ -185,10 +186,14 @@ def _refusal(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0
             f"{message} (Vast.ai answers {status} to a key that it does not know)",
             provider=NAME,
             bill="nothing was changed",
-            hint="log in to Vast again" if expired else "gpunb login vast",
+            hint="log in to Vast again" if expired else typed("login vast"),
         )
     if status == 403 or (status == 401 and "permission" in text.lower()):
-        hint = "the key lacks a permission; gpunb login vast --scoped makes one that has what gpunb needs"
+        hint = (
+            "the key lacks a permission; "
+            + typed("login vast --scoped")
+            + " makes one that has what gpunb needs"
+        )
         return AuthFailed(message, provider=NAME, bill="nothing was changed", hint=hint)
     if status < 500 and _NO_MONEY.search(text):
         hint = "add credit at https://cloud.vast.ai/billing/"

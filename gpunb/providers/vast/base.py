@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import AuthFailed, BadAnswer, BadInput
+from gpunb.hints import typed
 from gpunb.providers import keys
 from gpunb.providers.base import Provider, ProviderConfig
 from gpunb.providers.text import clean
@@ -79,7 +80,7 @@ class VastBase(Provider):
         """A call that needs the key; ``path`` without ``/api/v0`` gets it put in front."""
         if self._key is None:
             msg = "there is no key for Vast.ai"
-            hint = f"gpunb login vast, or set {self.key_variable}"
+            hint = typed("login vast") + f", or set {self.key_variable}"
             raise AuthFailed(msg, provider=self.name, bill="nothing was changed", hint=hint)
         return self._api.call(method, path if path.startswith("/api/") else f"/api/v0{path}", **more)
 

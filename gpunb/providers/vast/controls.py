@@ -9,6 +9,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput, ProviderError
+from gpunb.hints import typed
 from gpunb.providers.features import (
     Bids,
     DaemonLog,
@@ -125,7 +126,7 @@ class VastControls(
             raise BadInput(msg) from err
         if not words or words[0] not in ("ls", "rm", "du"):
             msg = f"command: {clean(command, 80)!r} must begin with ls, rm or du; Vast.ai runs nothing else"
-            raise BadInput(msg, hint="gpunb exec runs anything on a running instance")
+            raise BadInput(msg, hint=typed("exec") + " runs anything on a running instance")
         if len(command) > 512 or re.search(r"[;&|`$<>\n\r\x00]", command):
             msg = f"command: {clean(command, 80)!r} must be one plain command of at most 512 characters"
             raise BadInput(msg)

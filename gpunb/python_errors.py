@@ -1,0 +1,27 @@
+"""What Python's own errors say is missing, on a host or here."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+__all__ = ["Lacks"]
+
+_NO_MODULE = re.compile(r"No module named '([\w.]+)'")
+_NO_CLASS = re.compile(r"Can't get attribute '([\w.]+)' on <module '__main__'")
+
+
+class Lacks(NamedTuple):
+    """What a Python lacks: a module, or the class of a notebook's cell that has not run there."""
+
+    module: str = ""
+    cell_class: str = ""
+
+    @classmethod
+    def of(cls, said: str) -> Lacks | None:
+        """What Python's own error `said` is missing; None if it is about something else."""
+        if found := _NO_CLASS.search(said):
+            return cls(cell_class=found[1])
+        if found := _NO_MODULE.search(said):
+            return cls(module=found[1].partition(".")[0])
+        return None
