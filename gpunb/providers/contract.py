@@ -9,7 +9,8 @@
 
 Instances are really created, through whatever the provider is pointed at: a
 simulated cloud, or an account whose owner accepts the cost. Each is destroyed
-before its test ends, also if the test fails. Needs pytest.
+before its test ends, also if the test fails. Calls are broken on purpose
+(`gpunb.providers.faults`): an answer is lost, a list fails. Needs pytest.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import math
 import secrets
 import time
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from gpunb.errors import InstanceGone, NotSupported, ProviderError
+from gpunb.errors import GpunbError, InstanceGone, NotSupported, OfferGone, ProviderError
 from gpunb.providers.base import (
     Account,
     Capability,
@@ -35,15 +37,21 @@ from gpunb.providers.base import (
     Presence,
     Provider,
 )
+from gpunb.providers.faults import Faults
+from gpunb.providers.features import Bids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from gpunb.providers.faults import Fault
 
 __all__ = ["ProviderContract"]
 
 _TRUST = {"own", "datacenter", "stranger"}
 _RENTAL = {"on-demand", "spot", "reserved"}
 _KIND = {"container", "vm", "bare-metal"}
+#: Nothing costs more for a GPU and an hour; what seems to is in cents, or in another currency.
+_MOST_USD_GPU_H = 60.0
 _BILLED = {InstanceState.CREATING, InstanceState.RUNNING, InstanceState.STOPPED, InstanceState.OFFLINE}
 
 
@@ -56,17 +64,33 @@ class ProviderContract:
         An id of the cloud's form that no instance has.
     patience_s
         How long a state may take to come, seconds. Lower `poll_s` for a simulated clock.
+    many
+        How many instances are made to see that all are listed: more than a page of the cloud's list has.
     """
 
     unknown_id: ClassVar[str] = "987654321"
     patience_s: ClassVar[float] = 60.0
     poll_s: ClassVar[float] = 0.05
+    many: ClassVar[int] = 3
 
     @pytest.fixture
     def provider(self) -> Provider:
         """The provider under test."""
         msg = "a subclass of ProviderContract must bring the fixture `provider`"
         raise NotImplementedError(msg)
+
+    @pytest.fixture
+    def fresh(self, provider: Provider) -> Iterator[Provider]:
+        """The same cloud as another process sees it: nothing is remembered there, all is asked."""
+        made = type(provider)(provider.config)
+        yield made
+        made.close()
+
+    @pytest.fixture
+    def faults(self) -> Iterator[Faults]:
+        """Breaks calls; a provider whose calls don't go through httpx brings its own."""
+        with Faults().installed() as made:
+            yield made
 
     @pytest.fixture
     def query(self) -> OfferQuery:
@@ -83,16 +107,14 @@ class ProviderContract:
         """The offer that is rented: the cheapest one."""
         offers = provider.search(query)
         assert offers, f"{provider.name}: the query of the contract finds no offer"
+        offers = [one for one in offers if one.rental == query.rental] or offers
         return min(offers, key=lambda found: found.hourly(query.disk_gb))
 
     @pytest.fixture
     def rent(self, provider: Provider, offer: Offer, spec: CreateSpec) -> Iterator[Callable[[], Instance]]:
         """Rents once when it is called; ends everything under the label afterwards."""
         yield lambda: provider.create(offer, spec)
-        for left in provider.find(spec.label):
-            if left.state is not InstanceState.GONE:
-                provider.destroy(left.id)
-                self._until_gone(provider, left.id)
+        self._end_all(provider, spec.label)
 
     # -- what is always there
 
@@ -125,21 +147,33 @@ class ProviderContract:
                 value = getattr(offer, field)
                 assert math.isfinite(value), (field, offer)
                 assert value >= 0, (field, offer)
+            price = offer.usd_h / (offer.gpus or 1)
+            assert price <= _MOST_USD_GPU_H, f"{price:g} for a GPU and an hour are not US dollars: {offer}"
+            assert 0 < offer.increment_s <= 86_400, f"increment_s is in seconds: {offer}"
+            assert offer.ends is None or _is_time(offer.ends), f"ends is in Unix seconds: {offer}"
+            for rental, needed in (("spot", Capability.SPOT), ("reserved", Capability.RESERVED)):
+                assert offer.rental != rental or provider.can(needed), f"no capability for {rental}: {offer}"
             assert offer.reliability is None or 0 <= offer.reliability <= 1, offer
             assert offer.total(2.0) >= offer.total(1.0) >= 0, offer
 
     # -- the life of one instance
 
-    def test_from_create_to_gone(
-        self, provider: Provider, offer: Offer, spec: CreateSpec, rent: Callable[[], Instance]
+    def test_from_create_to_gone(  # noqa: PLR0917 - fixtures
+        self,
+        provider: Provider,
+        fresh: Provider,
+        offer: Offer,
+        spec: CreateSpec,
+        rent: Callable[[], Instance],
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         before = {found.id for found in provider.instances()}
         made = rent()
         assert made.id
         assert made.id not in before
         assert made.provider == provider.name
-        (listed,) = self._eventually(lambda: provider.find(spec.label))
-        assert listed.id == made.id
+        listed = self._eventually(lambda: fresh.find(spec.label))
+        assert [one.id for one in listed] == [made.id], "the cloud itself must know the label"
         assert provider.get(made.id).label == spec.label
         assert provider.presence(made.id) is Presence.PRESENT
         ready = self._until(provider, made.id, InstanceState.RUNNING)
@@ -148,16 +182,23 @@ class ProviderContract:
         assert ready.user
         assert ready.usd_h >= offer.usd_h - 1e-9, "an instance is not cheaper than its offer"
         assert 0 <= ready.stopped_usd_h <= ready.usd_h + 1e-9
+        for at in (ready.created, ready.ends):
+            assert at is None or _is_time(at), f"times are in Unix seconds: {ready}"
+        odd = [text for text in caplog.messages if text.endswith("is not expected")]
+        assert not odd, "a number that no machine has counts as not said"
         provider.destroy(made.id)
         self._until_gone(provider, made.id)
+        left = [one for one in fresh.instances() if one.id == made.id and not fresh.ended(one)]
+        assert not left, f"it is said to be gone while the cloud still lists it as {left[0].raw_state!r}"
+        assert fresh.presence(made.id) is Presence.GONE
         assert not [found for found in provider.find(spec.label) if found.state in _BILLED]
         assert {found.id for found in provider.instances() if found.state in _BILLED} <= before
 
-    def test_destroy_twice_is_harmless_or_says_gone(
-        self, provider: Provider, rent: Callable[[], Instance]
+    def test_another_process_can_end_it_and_twice_is_harmless_or_says_gone(
+        self, provider: Provider, fresh: Provider, rent: Callable[[], Instance]
     ) -> None:
         made = rent()
-        provider.destroy(made.id)
+        fresh.destroy(made.id)
         self._until_gone(provider, made.id)
         with contextlib.suppress(InstanceGone):
             provider.destroy(made.id)
@@ -170,13 +211,98 @@ class ProviderContract:
         assert provider.presence(self.unknown_id) is Presence.GONE
         assert provider.find(f"no-such-label-{secrets.token_hex(4)}") == []
 
+    @pytest.mark.parametrize("rental", ["on-demand", "spot"])
+    def test_what_is_rented_is_what_was_offered(
+        self, provider: Provider, fresh: Provider, query: OfferQuery, spec: CreateSpec, rental: str
+    ) -> None:
+        if rental == "spot" and not provider.can(Capability.SPOT):
+            return
+        found = [one for one in provider.search(replace(query, rental=rental)) if one.rental == rental]
+        found = [one for one in found if one.available]
+        assert found, f"the query of the contract finds nothing {rental}"
+        # several GPUs, where there are: a price for each would show
+        offer = min(found, key=lambda one: (one.gpus < 2, one.hourly(query.disk_gb)))
+        bid = offer.usd_h * 1.1 if rental == "spot" and isinstance(provider, Bids) else None
+        try:
+            made = provider.create(offer, replace(spec, bid_usd_h=bid))
+            ready = self._until(fresh, made.id, InstanceState.RUNNING)
+            assert ready.rental == rental, f"offered as {rental}, and rented as {ready.rental}"
+            most = 1.5 * offer.hourly(max(spec.disk_gb, query.disk_gb)) + 0.01
+            assert ready.usd_h <= most, f"offered for {offer.usd_h:g} $/h, and costs {ready.usd_h:g}"
+        finally:
+            self._end_all(provider, spec.label)
+
+    def test_all_are_listed_and_an_end_takes_one(
+        self, provider: Provider, query: OfferQuery, spec: CreateSpec, faults: Faults
+    ) -> None:
+        offers = [one for one in provider.search(query) if one.rental == query.rental and one.available]
+        offers.sort(key=lambda one: one.hourly(query.disk_gb))
+        labels = [f"{spec.label}-{number}" for number in range(self.many)]
+        try:
+            made = [self._one_of(provider, offers, replace(spec, label=label)).id for label in labels]
+            assert len(set(made)) == self.many
+            for label in labels:
+                found = self._eventually(lambda label=label: provider.find(label))  # type: ignore[misc]
+                assert len(found) == 1, f"{len(found)} of {self.many} that were made have the label {label}"
+            with faults.broken(lambda _: None):
+                listed = {one.id for one in provider.instances()}
+            assert set(made) <= listed, f"{self.many} were made, {len(listed & set(made))} are listed"
+            for whole in range(len(faults.calls)):
+                with faults.odd_after(whole):
+                    self._whole_or_refused(provider, set(made), f"call {whole + 1} of the list fails")
+            provider.destroy(made[0])
+            self._until_gone(provider, made[0])
+            for ident in made[1:]:
+                assert provider.presence(ident) is Presence.PRESENT, f"the end of {made[0]} took {ident}"
+        finally:
+            for label in labels:
+                self._end_all(provider, label)
+
+    # -- what breaks on the way
+
+    def test_a_create_whose_answer_is_lost_is_not_sent_again(
+        self, fresh: Provider, spec: CreateSpec, rent: Callable[[], Instance], faults: Faults
+    ) -> None:
+        effect = "unknown"
+        with faults.broken(lambda one: "lost" if faults.carries(one, spec.label) else None):
+            try:
+                rent()
+            except GpunbError as err:
+                effect = getattr(err, "effect", "none")
+            sent = [one for one in faults.calls if faults.carries(one, spec.label)]
+        if not faults.calls:
+            pytest.skip("its calls don't go through httpx")
+        assert effect != "none", "the error says that nothing was rented, and it was"
+        assert sent, "no call that creates something carries the label"
+        assert len(sent) == 1, f"the call that rents was sent {len(sent)} times"
+        assert len(self._eventually(lambda: fresh.find(spec.label))) == 1
+
+    @pytest.mark.parametrize("fault", ["down", "odd"])
+    def test_a_list_that_fails_is_an_error_and_no_empty_list(
+        self, provider: Provider, faults: Faults, fault: Fault
+    ) -> None:
+        with faults.broken(lambda _: fault):
+            try:
+                found = provider.instances()
+            except ProviderError:
+                pass
+            else:
+                if not faults.calls:
+                    pytest.skip("its calls don't go through httpx")
+                msg = f"the list fails, and {len(found)} instances are said to be all"
+                raise AssertionError(msg)
+            if fault == "odd":  # one that is down is tried again each time, which takes long
+                with pytest.raises(ProviderError):
+                    provider.find("a label")
+                assert provider.presence(self.unknown_id) is Presence.UNKNOWN, "nobody was asked"
+
     def test_a_label_is_matched_whole(
         self, provider: Provider, spec: CreateSpec, rent: Callable[[], Instance]
     ) -> None:
         rent()
         assert len(self._eventually(lambda: provider.find(spec.label))) == 1
-        assert provider.find(spec.label[:-1]) == []
-        assert provider.find(spec.label + "x") == []
+        for other in (spec.label[:-1], spec.label + "x"):
+            assert provider.find(other) == [], "a part of a label is another label"
 
     # -- what only some can do: it works, or it is refused in so many words
 
@@ -269,6 +395,28 @@ class ProviderContract:
 
     # -- helpers
 
+    def _whole_or_refused(self, provider: Provider, wanted: set[str], why: str) -> None:
+        try:
+            found = {one.id for one in provider.instances()}
+        except ProviderError:
+            return
+        assert wanted <= found, f"{why}, and {len(found)} instances are said to be all"
+
+    def _one_of(self, provider: Provider, offers: list[Offer], spec: CreateSpec) -> Instance:
+        """The cheapest that is still there: a market has each machine once."""
+        for offer in offers:
+            with contextlib.suppress(OfferGone):
+                return provider.create(offer, spec)
+        msg = f"none of {len(offers)} offers can be rented"
+        raise AssertionError(msg)
+
+    def _end_all(self, provider: Provider, label: str) -> None:
+        for left in provider.find(label):
+            if not provider.ended(left):
+                with contextlib.suppress(InstanceGone):
+                    provider.destroy(left.id)
+                self._until_gone(provider, left.id)
+
     def _refused(self, provider: Provider, call: Callable[..., Any], *args: object) -> None:
         with pytest.raises(NotSupported) as caught:
             call(*args)
@@ -306,6 +454,11 @@ class ProviderContract:
         while provider.presence(instance_id) is not Presence.GONE:
             assert time.monotonic() < limit, f"{instance_id} is not gone after {self.patience_s:.0f} s"
             time.sleep(self.poll_s)
+
+
+def _is_time(at: float) -> bool:
+    """Whether it can be Unix seconds of our days."""
+    return 1.4e9 < at < 1e11
 
 
 def _public_line() -> str:

@@ -21,6 +21,7 @@ from tests.support.localhost import LINE, LocalHost, key_pair, the_offer, until
 
 class TestLocalProvider(ProviderContract):
     unknown_id = "nosuch1234"
+    many = 2  # real servers
 
     @pytest.fixture
     def provider(self, home: Path) -> Provider:
@@ -30,6 +31,7 @@ class TestLocalProvider(ProviderContract):
 @pytest.mark.slow
 class TestLocalProviderWithPrice(ProviderContract):
     unknown_id = "../escape"
+    many = 2
 
     @pytest.fixture
     def provider(self, home: Path) -> Provider:
