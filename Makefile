@@ -33,8 +33,8 @@ lint: .venv/.ready-dev ## ruff, mypy, the arrows between layers, Python 3.8 on t
 	@echo "lint: layers" && .ci/quiet .venv/bin/lint-imports
 	@echo "lint: agent on Python 3.8" && .ci/quiet .venv/bin/vermin -q -t=3.8- --violations --no-tips gpunb/agent
 
-types: .venv/.ready-dev ## write openapi.yaml's schemas and the extension's TypeScript from the models
-	@$(PY) .ci/openapi.py
+types: .venv/.ready-dev ## write openapi.yaml's schemas, the picker's columns and the extension's types from gpunb/presentation
+	@$(PY) .ci/generate.py
 	@.ci/labextension
 
 format: .venv/.ready-dev ## let ruff format and repair what it can

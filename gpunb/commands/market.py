@@ -14,9 +14,9 @@ from gpunb.commands.result import Block, Cell, Note, Table
 from gpunb.commands.verb import DURATION
 from gpunb.errors import BadInput
 from gpunb.hints import typed
-from gpunb.presentation.columns import Column
+from gpunb.presentation.offer_columns import OFFER_COLUMNS, cell_text, heading
 from gpunb.text import clean
-from gpunb.units import duration_text, money_text, price_text
+from gpunb.units import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -225,52 +225,26 @@ def problems(result: SearchResult) -> list[Block]:
 
 def offers_table(result: SearchResult) -> Table:
     """The offers found, best first."""
-    from gpunb.sessions.model import machine
+    from gpunb.commands.shapes import ranked_shape
 
-    rows = []
     now = time.time()
     short = short_ids([row.offer.id for row in result.rows])
+    columns = [one for one in OFFER_COLUMNS if one.terminal]
+    rows = []
     for row in result.rows:
         offer = row.offer
-        vram = f"{offer.vram_gb:g}" if offer.vram_gb else ""
-        rows.append(
-            [
-                str(row.place),
-                Cell(machine(offer.gpu, offer.gpus), "strong"),
-                vram,
-                offer.provider,
-                f"{offer.kind}, {offer.rental}",
-                offer.country or offer.region,
-                f"{offer.cores:g}" if offer.cores else "",
-                f"{offer.ram_gb:.0f}" if offer.ram_gb else "",
-                Cell(offer.trust, "dim"),
-                price_text(row.hourly),
-                money_text(row.total),
-                duration_text(row.ready.total_s),
-                "" if offer.ends is None else duration_text(max(0.0, offer.ends - now)),
-                Cell(short[offer.id], "dim"),
-            ]
-        )
-    heads = [
-        Column("#", right=True),
-        Column("gpu"),
-        Column("vram GB", right=True, drop=2),
-        Column("cloud"),
-        Column("kind", drop=5),
-        Column("where", drop=4),
-        Column("cores", right=True, drop=8),
-        Column("ram GB", right=True, drop=7),
-        Column("host", drop=6),
-        Column("$/h", right=True),
-        Column("total", right=True),
-        Column("ready in", right=True, drop=1),
-        Column("for at most", right=True, drop=9),
-        Column("id", drop=3),
-    ]
+        told = {
+            **ranked_shape(row),
+            "place": row.place,
+            "kind": f"{offer.kind}, {offer.rental}",
+            "spot": False,  # the kind says it
+            "offer_id": short[offer.id],
+            "ends_s": None if offer.ends is None else max(0.0, offer.ends - now),
+        }
+        rows.append([Cell(cell_text(one, told), one.tone) for one in columns])
     ask = result.query.ask
-    return Table(
-        heads, rows, title=f"prices for {duration_text(ask.hours * 3600)} with {ask.disk_gb:g} GB of disk"
-    )
+    title = f"prices for {duration_text(ask.hours * 3600)} with {ask.disk_gb:g} GB of disk"
+    return Table([heading(one) for one in columns], rows, title=title)
 
 
 def facts(offer: Offer) -> list[str]:

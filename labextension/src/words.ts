@@ -2,8 +2,12 @@
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 
+import { COLUMNS } from '../../gpunb/notebook/widgets/static/picker/columns.js';
+import { headOf } from '../../gpunb/notebook/widgets/static/picker/words.js';
+
 export function pickerWords(trans: TranslationBundle): Record<string, string> {
   return {
+    ...Object.fromEntries(COLUMNS.map(one => [one.key, trans.__(headOf(one))])),
     title: trans.__('Offers'),
     hours: trans.__('Hours'),
     budget: trans.__('Budget, $'),
@@ -15,23 +19,13 @@ export function pickerWords(trans: TranslationBundle): Record<string, string> {
     waiting: trans.__('Asking the clouds…'),
     none: trans.__('No offer passes these filters.'),
     nothing: trans.__('No offers.'),
-    gpu: trans.__('GPU'),
     gpus: trans.__('GPUs'),
-    vram_gb: trans.__('VRAM'),
-    machine: trans.__('CPU · RAM'),
-    ram_gb: trans.__('CPU cores and RAM'),
-    provider: trans.__('Cloud'),
-    region: trans.__('Region'),
-    trust: trans.__('Host'),
     spot: trans.__('Rental'),
     spot_yes: trans.__('spot'),
     spot_no: trans.__('on demand'),
     no_gpu: trans.__('no GPU'),
     from: trans.__('from'),
     to: trans.__('to'),
-    total_usd: trans.__('Total'),
-    ready_s: trans.__('Ready'),
-    reliability: trans.__('Reliable'),
     details: trans.__('Why'),
     choose: trans.__('Choose an offer: arrow keys and Enter, or a click.'),
     rent: trans.__('Rent…'),

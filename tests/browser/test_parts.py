@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.rig import TOKEN
+from tests.support.chromium import HEADS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,6 +189,20 @@ def test_nothing_is_cut_off(lab: Lab, rig: Rig, host: str, theme: str) -> None:
         lab.picture(f"panel-{theme.lower()}-question")
     finally:
         rig.theme("JupyterLab Light")
+
+
+@pytest.mark.parametrize("width", [1280, 800, 300])
+def test_each_head_of_the_rent_dialog_is_inside_its_column(lab: Lab, width: int) -> None:
+    lab.open()
+    lab.rent_dialog()
+    lab.page.set_viewport_size({"width": width, "height": 800})
+    lab.page.wait_for_timeout(300)
+    found = lab.page.evaluate(HEADS)
+    lab.picture(f"picker-heads-{width}")
+    assert found["said"] == []
+    assert {"GPU", "Cloud", "$/h", "Total"} <= set(found["heads"])
+    lab.page.set_viewport_size({"width": 1280, "height": 800})
+    lab.close_dialog()
 
 
 def _widen(lab: Lab, width: int) -> None:

@@ -25,6 +25,33 @@ SHELL = """<!doctype html><html><head><meta charset="utf-8">
 <style>body {{ margin: 8px; background: {background}; }}</style></head>
 <body><div id="here"></div></body></html>"""
 
+# of the picker's table: heads that are cut or stand outside of their column, columns outside of the table,
+# cells that are not below their head; sorted by each column in turn, which adds an arrow to its head
+HEADS = """() => {
+  const said = [];
+  const box = (one) => one.getBoundingClientRect();
+  const grid = document.querySelector('.gpunb-grid');
+  const shown = () => [...grid.querySelectorAll('.gpunb-head .gpunb-cell')].filter((one) => !one.hidden);
+  for (const press of shown().map((head) => head.querySelector('.gpunb-sort'))) {
+    press.click();
+    for (const head of shown()) {
+      const text = head.textContent;
+      const button = head.querySelector('.gpunb-sort');
+      if ([head, button].some((one) => one.scrollWidth > one.clientWidth)) said.push(`${text} is cut`);
+      if (box(button).left < box(head).left || box(button).right > box(head).right + 0.5)
+        said.push(`${text} is outside of its column`);
+      if (box(head).right > box(grid).right + 0.5) said.push(`${text} is beside the table`);
+      const key = [...head.classList].find((name) => name.startsWith('gpunb-c-'));
+      for (const cell of [...grid.querySelectorAll(`.gpunb-row:not([hidden]) .${key}`)].slice(0, 5))
+        if (Math.abs(box(cell).left - box(head).left) > 1 || Math.abs(box(cell).width - box(head).width) > 1)
+          said.push(`${text} is not above its cells`);
+    }
+    press.click();
+    press.click();
+  }
+  return { said, heads: shown().map((head) => head.textContent) };
+}"""
+
 # in a JupyterLab with --expose-app-in-browser: the kernel of the notebook in front has said what it is
 KERNEL_READY = """async () => {
   const context = window.jupyterapp.shell.currentWidget.sessionContext;

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.chromium import blank, picture
+from support.chromium import HEADS, blank, picture
 from support.offers import offer_rows
+
+from gpunb.presentation.offer_columns import OFFER_COLUMNS, OfferColumn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -366,6 +368,41 @@ def test_dark_and_narrow_cut_nothing_off(browser: Browser) -> None:
                 page.keyboard.press("Enter")
                 page.get_by_role("button", name="Not now").wait_for()
                 picture(page, f"{name}-confirm")
+
+
+WIDE = ["GPU", "VRAM, GB", "Cloud", "Region", "Cores", "RAM, GB", "Host", "$/h", "Total", "Ready in"]
+
+
+@pytest.mark.parametrize(
+    ("width", "heads"),
+    [
+        (1280, WIDE),
+        (800, ["GPU", "VRAM, GB", "Cloud", "Region", "$/h", "Total"]),
+        (300, ["GPU", "Cloud", "Region", "$/h", "Total"]),
+    ],
+)
+def test_each_head_is_inside_its_column(browser: Browser, width: int, heads: list[str]) -> None:
+    with picker(browser, offer_rows(200), width=width, height=800) as page:
+        found = page.evaluate(HEADS)
+        picture(page, f"picker-heads-{width}")
+        assert found == {"said": [], "heads": heads}
+
+
+def test_columns_go_in_the_order_that_the_list_says(browser: Browser) -> None:
+    drops = {label(one): one.drop for one in OFFER_COLUMNS if one.px}
+    with picker(browser, offer_rows(200), width=1250, height=800) as page:
+        for width in range(1250, 590, -60):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.wait_for_timeout(60)
+            found = page.evaluate(HEADS)
+            assert found["said"] == [], width
+            gone = sorted(drops[name] for name in drops if name not in found["heads"])
+            assert 0 not in gone, width
+        assert len(gone) >= 5
+
+
+def label(column: OfferColumn) -> str:
+    return f"{column.label}, {column.unit}" if column.unit else column.label
 
 
 def test_the_contract_of_the_handle(browser: Browser) -> None:

@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gpunb.commands.result import Cell, Note, Result, Table
-from gpunb.units import duration_text, money_text, price_text
+from gpunb.presentation.offer_columns import OFFER_COLUMNS, cell_text, heading
+from gpunb.units import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,27 +22,14 @@ SHOWN = 20
 
 def offers(found: Found | None) -> Result:
     """The first of the offers, and how to rent without a widget."""
-    from gpunb.sessions.model import machine
-
     if found is None:
         return Result(None, Note("asking the clouds for offers; run the cell again to see them", "dim"))
-    rows = [
-        [
-            Cell(machine(row["gpu"], row["gpus"]), "strong"),
-            "" if not row["vram_gb"] else f"{row['vram_gb']:g}",
-            f"{row['provider']}{' (spot)' if row['spot'] else ''}",
-            row["region"],
-            Cell(row["trust"], "dim"),
-            _money(row["usd_h"], 3),
-            _money(row["total_usd"], 2),
-            Cell(row["offer_id"], "dim"),
-        ]
-        for row in found.rows[:SHOWN]
-    ]
+    columns = [one for one in OFFER_COLUMNS if one.px or one.key == "offer_id"]
+    rows = [[Cell(cell_text(one, row), one.tone) for one in columns] for row in found.rows[:SHOWN]]
     hours = duration_text(found.hours * 3600)
     blocks: list[Any] = [
         Table(
-            ["gpu", ">vram GB", "cloud", "where", "host", ">$/h", ">total", "id"],
+            [heading(one) for one in columns],
             rows,
             title=f"{len(found.rows):,} offers for {hours} at {time.strftime('%H:%M')}",
         )
@@ -63,7 +51,3 @@ def sessions(shapes: Sequence[SessionFacts]) -> Result:
     result = shown(shapes)
     result.blocks.append(Note(f"as of {time.strftime('%H:%M')}; %gpu panel brings it up to date", "dim"))
     return result
-
-
-def _money(usd: float | None, digits: int) -> str:
-    return "?" if usd is None else (money_text if digits == 2 else price_text)(usd)

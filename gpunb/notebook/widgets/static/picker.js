@@ -126,7 +126,7 @@ export function createPicker(el, options = {}) {
     const narrow = width > 0 && width < NARROW;
     root.classList.toggle("gpunb-narrow", narrow);
     root.classList.toggle("gpunb-medium", !narrow && width > 0 && width < MEDIUM);
-    table.setNarrow(narrow);
+    table.layOut(narrow);
     root.style.setProperty("--gp-row", `${table.rowHeight}px`);
     table.paint();
   }

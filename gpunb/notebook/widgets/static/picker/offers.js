@@ -1,10 +1,9 @@
 // The offers as rows to sort, to filter and to count. It needs no page.
 
 import { clean, list, number } from "../common.js";
+import { COLUMNS } from "./columns.js";
 
 export const FACETS = ["gpu", "gpus", "vram_gb", "provider", "region", "trust", "spot"];
-
-const MORE_FIRST = ["vram_gb", "ram_gb", "reliability"]; // sorted down by the first press
 
 const countries = typeof Intl.DisplayNames === "function" ? new Intl.DisplayNames(["en"], { type: "region", fallback: "none" }) : null;
 
@@ -29,17 +28,15 @@ function rowOf(offer, index, t) {
     vram_gb: number(offer.vram_gb) ?? 0,
     provider: clean(offer.provider, 40),
     region: placeOf(offer.region, offer.country),
-    cores: number(offer.cores),
-    ram_gb: number(offer.ram_gb),
     trust: clean(offer.trust, 20),
     spot: isSpot ? t("spot_yes") : t("spot_no"),
     isSpot,
     usd_h: number(offer.usd_h),
     total_usd: number(offer.total_usd),
-    reliability: number(offer.reliability),
     ready_s: number(offer.ready_s),
     why: clean(offer.why, 600),
   };
+  for (const { key, form } of COLUMNS) row[key] ??= form === "text" ? clean(offer[key], 60) : number(offer[key]);
   row.name = row.gpus > 1 ? `${row.gpus}× ${row.gpu}` : row.gpu;
   const country = clean(offer.country, 40);
   const ident = clean(offer.offer_id, 60);
@@ -109,7 +106,7 @@ export class Offers {
 
   /** Sort by `key`, then the other way; a third press brings back the order of the search. */
   sortBy(key) {
-    const down = MORE_FIRST.includes(key);
+    const down = COLUMNS.some((one) => one.key === key && one.more);
     if (this.sort.key !== key) this.sort = { key, down };
     else if (this.sort.down === down) this.sort = { key, down: !down };
     else this.sort = { key: "", down: false };

@@ -1,29 +1,37 @@
 // The virtual table: of any number of offers as many elements as can be seen.
 
 import { bareButton, duration, node, price, put } from "../common.js";
+import { COLUMNS } from "./columns.js";
 
 const ROW = 30; // pixels
 const ROW_NARROW = 50;
 const HEIGHT = 320; // where the page has not said one yet
 const OVERSCAN = 6;
 
-const COLUMNS = [
-  { key: "gpu", text: (row) => row.name },
-  { key: "vram_gb", head: "vram", right: true, text: (row) => (row.vram_gb ? `${+row.vram_gb.toFixed(1)}` : "") },
-  { key: "ram_gb", head: "machine", right: true, text: (row) => machine(row.cores, row.ram_gb) },
-  { key: "provider", text: (row) => (row.isSpot ? `${row.provider} (${row.spot})` : row.provider) },
-  { key: "region", text: (row) => row.region },
-  { key: "trust", text: (row) => row.trust },
-  { key: "reliability", right: true, text: (row) => (row.reliability === null ? "" : `${+(row.reliability * 100).toFixed(1)}%`) },
-  { key: "ready_s", right: true, text: (row) => (row.ready_s === null ? "" : duration(row.ready_s)) },
-  { key: "usd_h", right: true, text: (row) => price(row.usd_h) },
-  { key: "total_usd", right: true, text: (row, terms) => terms.total(row) },
-];
+const CARD = "minmax(0, 1fr) minmax(0, 1fr) 88px"; // where a row has two lines
 
-/** What stands beside the GPUs. */
-function machine(cores, ram) {
-  const parts = [cores ? String(+cores.toFixed(1)) : "", ram ? `${Math.round(ram)} GB` : ""];
-  return parts.filter(Boolean).join(" · ");
+/** How a value is written, by a column's `form`. */
+const FORMS = {
+  text: (value) => value,
+  number: (value) => (value ? String(+value.toFixed(1)) : ""),
+  whole: (value) => (value ? String(Math.round(value)) : ""),
+  percent: (value) => (value === null ? "" : `${+(value * 100).toFixed(1)}%`),
+  duration: (value) => (value === null ? "" : duration(value)),
+  price: (value) => price(value),
+  money: (_, row, terms) => terms.total(row),
+  gpu: (_, row) => row.name,
+  cloud: (value, row) => (row.isSpot ? `${value} (${row.spot})` : value),
+  place: (value) => value,
+};
+
+/** The columns for which there is room: those that are to go first are left out, and come back if they fit after all. */
+export function fitting(width) {
+  const shown = new Set(COLUMNS);
+  const least = (more = 0) => [...shown].reduce((sum, one) => sum + one.px, more);
+  const droppable = COLUMNS.filter((one) => one.drop).sort((a, b) => a.drop - b.drop);
+  for (const one of [...droppable].reverse()) if (least() > width) shown.delete(one);
+  for (const one of droppable) if (!shown.has(one) && least(one.px) <= width) shown.add(one);
+  return COLUMNS.filter((one) => shown.has(one));
 }
 
 function withRole(role, className) {
@@ -32,7 +40,8 @@ function withRole(role, className) {
   return made;
 }
 
-const cellOf = ({ key, right }, role) => withRole(role, `gpunb-cell gpunb-c-${key}${right ? " gpunb-num" : ""}`);
+const cellOf = ({ key, right, tone }, role) =>
+  withRole(role, `gpunb-cell gpunb-c-${key}${right ? " gpunb-num" : ""}${tone ? ` gpunb-${tone}` : ""}`);
 
 export class Table {
   element = node("div", "gpunb-table");
@@ -46,6 +55,8 @@ export class Table {
   #empty;
   #heads;
   #pool = []; // {line, cells, place}
+  #shown = new Set(COLUMNS.map((one) => one.key));
+  #isNarrow = false;
   #id;
   #offers;
   #terms;
@@ -103,8 +114,24 @@ export class Table {
     this.#grid.setAttribute("aria-busy", String(busy));
   }
 
-  setNarrow(narrow) {
+  /** Which columns there are, and how wide: what CSS would need a second list for. */
+  layOut(narrow) {
     this.rowHeight = narrow ? ROW_NARROW : ROW;
+    const columns = narrow ? COLUMNS.filter((one) => one.card) : fitting(this.#grid.clientWidth || Infinity);
+    const tracks = columns.map(({ px, grow = 1 }) => `minmax(${px}px, ${grow}fr)`).join(" ");
+    this.#grid.style.setProperty("--gp-columns", narrow ? CARD : tracks);
+    this.#grid.style.setProperty("--gp-least", narrow ? "0" : `${columns.reduce((sum, { px }) => sum + px, 0)}px`);
+    this.#shown = new Set(columns.map((one) => one.key));
+    this.#isNarrow = narrow;
+    this.#place(this.#heads.map((one) => one.cell));
+    for (const { cells } of this.#pool) this.#place(cells);
+  }
+
+  #place(cells) {
+    COLUMNS.forEach(({ key, card = "" }, at) => {
+      cells[at].hidden = !this.#shown.has(key);
+      cells[at].style.gridArea = this.#isNarrow ? card : "";
+    });
   }
 
   /** The view has changed: `active` is the place in the new one. */
@@ -191,9 +218,9 @@ export class Table {
   }
 
   #headOf(column, t, onSort) {
-    const { key, head = key } = column;
+    const { key } = column;
     const cell = cellOf(column, "columnheader");
-    const press = bareButton("gpunb-sort", t(head), () => onSort(key));
+    const press = bareButton("gpunb-sort", t(key), () => onSort(key));
     press.tabIndex = key === "gpu" ? 0 : -1;
     press.title = t("sort", { name: t(key) });
     cell.append(press);
@@ -204,6 +231,7 @@ export class Table {
   #line() {
     const line = withRole("row", "gpunb-row");
     const cells = COLUMNS.map((column) => cellOf(column, "gridcell"));
+    this.#place(cells);
     line.append(...cells);
     const made = { line, cells, place: -1 };
     line.addEventListener("click", () => {
@@ -223,17 +251,18 @@ export class Table {
     line.setAttribute("aria-selected", String(active));
     line.classList.toggle("gpunb-active", active);
     line.classList.toggle("gpunb-spot", row.isSpot);
-    for (let at = 0; at < COLUMNS.length; at += 1) put(cells[at], COLUMNS[at].text(row, this.#terms));
+    for (let at = 0; at < COLUMNS.length; at += 1) put(cells[at], FORMS[COLUMNS[at].form](row[COLUMNS[at].key], row, this.#terms));
   }
 
   // -- keys
 
   #headKey(event) {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    const at = this.#heads.findIndex(({ press }) => press === press.getRootNode().activeElement);
-    const next = this.#heads[at + step];
+    const heads = this.#heads.filter(({ cell }) => !cell.hidden);
+    const at = heads.findIndex(({ press }) => press === press.getRootNode().activeElement);
+    const next = heads[at + step];
     if (!step || at < 0 || !next) return;
-    this.#heads[at].press.tabIndex = -1;
+    heads[at].press.tabIndex = -1;
     next.press.tabIndex = 0;
     next.press.focus();
     event.preventDefault();

@@ -1,6 +1,12 @@
 // The picker's words; `options.strings` may say them in another language.
 
+import { COLUMNS } from "./columns.js";
+
+/** A column's head, which a filter of the same field has too. */
+export const headOf = ({ label, unit }) => (unit ? `${label}, ${unit}` : label);
+
 export const PICKER_WORDS = {
+  ...Object.fromEntries(COLUMNS.map((one) => [one.key, headOf(one)])),
   title: "Offers",
   search: "Filter: H100, eu, datacenter…",
   hours: "Hours",
@@ -15,15 +21,7 @@ export const PICKER_WORDS = {
   waiting: "Asking the clouds…",
   none: "No offer passes these filters.",
   nothing: "No offers.",
-  gpu: "GPU",
   gpus: "Count",
-  vram_gb: "VRAM, GB",
-  vram: "VRAM",
-  machine: "CPU · RAM",
-  ram_gb: "CPU cores and RAM",
-  provider: "Cloud",
-  region: "Region",
-  trust: "Host",
   spot: "Rental",
   spot_yes: "spot",
   spot_no: "on demand",
@@ -31,10 +29,6 @@ export const PICKER_WORDS = {
   price: "Price, $/h",
   from: "from",
   to: "to",
-  usd_h: "$/h",
-  total_usd: "Total",
-  ready_s: "Ready",
-  reliability: "Reliable",
   details: "Why",
   choose: "Choose an offer: arrow keys and Enter, or a click.",
   rent: "Rent…",

@@ -1,9 +1,11 @@
-"""Writes the schemas of gpunb/server/openapi.yaml from the models; --check only says whether they differ."""
+"""Writes what is made of gpunb/presentation: openapi.yaml's schemas, columns.js; --check only compares."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ import yaml
 from pydantic import TypeAdapter
 from typing_extensions import is_typeddict
 
-from gpunb.presentation import api, models
+from gpunb.presentation import api, models, offer_columns
 from gpunb.server import bodies
 
-FILE = Path(__file__).parents[1] / "gpunb" / "server" / "openapi.yaml"
+PACKAGE = Path(__file__).parents[1] / "gpunb"
+FILE = PACKAGE / "server" / "openapi.yaml"
+COLUMNS = PACKAGE / "notebook" / "widgets" / "static" / "picker" / "columns.js"
 # what is above this line is written by hand
 MARK = "  # made from gpunb.presentation and gpunb.server.bodies by `make types`\n"
 REF = "#/components/schemas/"
@@ -90,11 +94,24 @@ def _plain(schema: Any) -> Any:
     return out
 
 
-def whole(text: str) -> str:
-    """The file `text` with the schemas as the models are."""
+def openapi(text: str) -> str:
+    """The document `text` with the schemas as the models are."""
     head, _, _ = text.partition(MARK)
     body = yaml.dump({"schemas": made()}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=116)
     return head + MARK + "".join(f"  {line}\n" for line in body.splitlines())
+
+
+def columns() -> str:
+    """The picker's columns as its script reads them."""
+    every = [{**asdict(one), "right": one.right} for one in offer_columns.OFFER_COLUMNS if one.px]
+    for one in every:
+        del one["terminal"]
+    kept = [{name: value for name, value in one.items() if value} for one in every]
+    lines = "".join(f"  {json.dumps(one, ensure_ascii=False)},\n" for one in kept)
+    return (
+        "// Made by `make types` from gpunb/presentation/offer_columns.py: change that.\n\n"
+        f"export const COLUMNS = [\n{lines}];\n"
+    )
 
 
 class _Dumper(yaml.SafeDumper):
@@ -111,20 +128,20 @@ class _Dumper(yaml.SafeDumper):
 
 
 def main() -> int:
-    """0 if the file is as it should be, or was written."""
-    now = FILE.read_text("utf-8")
-    then = whole(now)
-    if "--check" not in sys.argv[1:]:
-        FILE.write_text(then, "utf-8")
-        return 0
-    sys.stdout.writelines(
-        difflib.unified_diff(
-            now.splitlines(keepends=True), then.splitlines(keepends=True), "openapi.yaml", "the models"
-        )
-    )
-    if now != then:
-        print("make types brings openapi.yaml and labextension/src/types.ts up to date")
-    return int(now != then)
+    """0 if the files are as they should be, or were written."""
+    check = "--check" in sys.argv[1:]
+    differ = False
+    for file, then in ((FILE, openapi(FILE.read_text("utf-8"))), (COLUMNS, columns())):
+        now = file.read_text("utf-8") if file.exists() else ""
+        if check:
+            old, new = now.splitlines(keepends=True), then.splitlines(keepends=True)
+            sys.stdout.writelines(difflib.unified_diff(old, new, file.name, "gpunb/presentation"))
+        elif now != then:
+            file.write_text(then, "utf-8")
+        differ = differ or now != then
+    if check and differ:
+        print("make types brings openapi.yaml, columns.js and labextension/src/types.ts up to date")
+    return int(check and differ)
 
 
 if __name__ == "__main__":
