@@ -25,7 +25,7 @@ SHELL = """<!doctype html><html><head><meta charset="utf-8">
 <style>body {{ margin: 8px; background: {background}; }}</style></head>
 <body><div id="here"></div></body></html>"""
 
-# of the picker's table: heads that are cut or stand outside of their column, columns outside of the table,
+# of the picker's table: heads and figures that are cut, heads outside of their column, columns outside of it,
 # cells that are not below their head; sorted by each column in turn, which adds an arrow to its head
 HEADS = """() => {
   const said = [];
@@ -42,9 +42,11 @@ HEADS = """() => {
         said.push(`${text} is outside of its column`);
       if (box(head).right > box(grid).right + 0.5) said.push(`${text} is beside the table`);
       const key = [...head.classList].find((name) => name.startsWith('gpunb-c-'));
-      for (const cell of [...grid.querySelectorAll(`.gpunb-row:not([hidden]) .${key}`)].slice(0, 5))
+      for (const cell of [...grid.querySelectorAll(`.gpunb-row:not([hidden]) .${key}`)].slice(0, 5)) {
+        if (cell.matches('.gpunb-num') && cell.scrollWidth > cell.clientWidth) said.push(`${cell.textContent} is cut`);
         if (Math.abs(box(cell).left - box(head).left) > 1 || Math.abs(box(cell).width - box(head).width) > 1)
           said.push(`${text} is not above its cells`);
+      }
     }
     press.click();
     press.click();
