@@ -43,7 +43,8 @@ HEADS = """() => {
       if (box(head).right > box(grid).right + 0.5) said.push(`${text} is beside the table`);
       const key = [...head.classList].find((name) => name.startsWith('gpunb-c-'));
       for (const cell of [...grid.querySelectorAll(`.gpunb-row:not([hidden]) .${key}`)].slice(0, 5)) {
-        if (cell.matches('.gpunb-num') && cell.scrollWidth > cell.clientWidth) said.push(`${cell.textContent} is cut`);
+        if (cell.matches('.gpunb-num') && cell.scrollWidth > cell.clientWidth)
+          said.push(`${cell.textContent} is cut`);
         if (Math.abs(box(cell).left - box(head).left) > 1 || Math.abs(box(cell).width - box(head).width) > 1)
           said.push(`${text} is not above its cells`);
       }
