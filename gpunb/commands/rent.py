@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb.commands import container, market, mounts
+from gpunb.commands import save_template as templates
 from gpunb.commands.result import Fields, Note, Opening, Result
 from gpunb.commands.verb import DURATION, MONEY, OrNever, verb
 from gpunb.errors import BadInput, NoFunds
@@ -73,6 +74,11 @@ __all__ = ["command"]
     metavar="NAME:/PATH",
     help="Mount this volume of yours; only offers where it is are taken.",
 )
+@click.option(
+    "--save-template",
+    metavar="NAME",
+    help="Rent nothing: keep image, variables, ports, scripts and disk as a template of yours (Vast).",
+)
 def command(
     context: Context,
     *,
@@ -87,6 +93,7 @@ def command(
     requirements: str | None,
     save: tuple[str, ...],
     volume: tuple[str, ...],
+    save_template: str | None,
     yes: bool,
     length: float | None,
     disk: str | None,
@@ -98,8 +105,8 @@ def command(
     The session ends by itself when its time is over, when nothing ran for the idle time, or when the budget
     is spent. Ctrl-C cancels, and says what was confirmed. In a notebook, `rent` alone shows the offers.
     """
-    if _bare(context):
-        return _picker()
+    if save_template is not None or _bare(context):
+        return _picker() if save_template is None else templates.run(context, save_template, disk, flags)
     from gpunb import units
     from gpunb.commands import requirements as packages
     from gpunb.services import image_facts, renting, reservations

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from gpunb.providers.base import Provider
+    from gpunb.providers.models import CreateSpec
     from gpunb.providers.templates import Template
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "PriceIncrease",
     "PriceIncreases",
     "Report",
+    "SavedTemplates",
     "ScheduledJob",
     "ScopedKeys",
     "ServedFiles",
@@ -545,6 +547,15 @@ class Templates(Protocol):
 
     def template(self, wanted: str) -> Template:
         """The one with the id, or the name, `wanted`; none or several are `BadInput`."""
+
+
+@_lacking("keep templates")
+@runtime_checkable
+class SavedTemplates(Templates, Protocol):
+    """Templates of the account."""
+
+    def save_template(self, name: str, spec: CreateSpec) -> tuple[str, bool]:
+        """Keep image, variables, ports, scripts and disk of `spec`: its id, and whether one changed."""
 
 
 class Report(Protocol):

@@ -16,19 +16,21 @@ from gpunb.providers.features import (
     ApiKeys,
     Benchmarks,
     MachineReports,
+    SavedTemplates,
     ScopedKeys,
     SshKeys,
-    Templates,
     Variables,
 )
 from gpunb.providers.templates import Template
 from gpunb.providers.text import clean
-from gpunb.providers.vast import api, search
+from gpunb.providers.vast import api, search, templates
 from gpunb.providers.vast.base import VastBase, number
 from gpunb.providers.wire import Wire, parse, rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from gpunb.providers.models import CreateSpec
 
 __all__ = ["SCOPES", "ApiKey", "Benchmark", "Report", "User", "VastAccount"]
 
@@ -80,6 +82,8 @@ class User(Wire):
 class _Template(Wire):
     """A saved way of starting a container."""
 
+    id: int | None = None
+    creator_id: int | None = None
     hash_id: str = ""
     name: str = ""
     image: str = ""
@@ -125,7 +129,9 @@ class _Charge(Wire):
     items: list[dict[str, Any]] = Field(default_factory=list)
 
 
-class VastAccount(VastBase, SshKeys, ApiKeys, ScopedKeys, Variables, Templates, MachineReports, Benchmarks):
+class VastAccount(
+    VastBase, SshKeys, ApiKeys, ScopedKeys, Variables, SavedTemplates, MachineReports, Benchmarks
+):
     """Everything that belongs to the account and not to one instance."""
 
     def gpu_names(self) -> list[str]:
@@ -265,12 +271,30 @@ class VastAccount(VastBase, SshKeys, ApiKeys, ScopedKeys, Variables, Templates, 
         """All that the account sees."""
         return self.search_templates()
 
+    def save_template(self, name: str, spec: CreateSpec) -> tuple[str, bool]:
+        """A private one; where the account has one of that name, it gets a new version with a new hash."""
+        sent = templates.body(name, spec)
+        me = self.user().id
+        mine = [
+            one
+            for one in self._templates({"name": {"eq": name}})
+            if one.creator_id == me and one.id is not None
+        ]
+        if mine:
+            last = max(mine, key=lambda one: one.id or 0)
+            sent |= {"id": last.id, "hash_id": last.hash_id}
+            answer = self._call("PUT", "/api/v1/template/", json=sent)
+        else:
+            answer = self._call("POST", "/template/", json=sent)
+        self._done(answer, f"keep the template {clean(name, 80)}")
+        made = parse(_Template, answer.get("template") or {}, provider=self.name, what="the template")
+        if not made.hash_id:
+            msg = f"Vast.ai took the template {clean(name, 80)} and named no hash (field template.hash_id)"
+            raise BadAnswer(msg, provider=self.name, hint=typed("offers --templates WORD") + " lists it")
+        return made.hash_id, bool(mine)
+
     def search_templates(self, filters: dict[str, Any] | None = None) -> list[Template]:
         """Templates that fit ``{"name": {"eq": …}}``."""
-        params = api.query(select_cols=["*"], select_filters=filters or {})
-        answer = self._call("GET", "/template/", params=params)
-        found = rows(answer, "templates", provider=self.name, what="templates")
-        read = [parse(_Template, row, provider=self.name, what="a template") for row in found]
         return [
             Template(
                 id=one.hash_id,
@@ -279,8 +303,14 @@ class VastAccount(VastBase, SshKeys, ApiKeys, ScopedKeys, Variables, Templates, 
                 onstart=one.onstart,
                 disk_gb=one.recommended_disk_space or 0.0,
             )
-            for one in read
+            for one in self._templates(filters or {})
         ]
+
+    def _templates(self, filters: dict[str, Any]) -> list[_Template]:
+        params = api.query(select_cols=["*"], select_filters=filters)
+        answer = self._call("GET", "/template/", params=params)
+        found = rows(answer, "templates", provider=self.name, what="templates")
+        return [parse(_Template, row, provider=self.name, what="a template") for row in found]
 
     def template(self, wanted: str) -> Template:
         """The one template with the hash, or the name, `wanted`.

@@ -6,7 +6,7 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any
 
-from gpunb.errors import AuthFailed, BadAnswer, BadInput
+from gpunb.errors import AuthFailed, BadAnswer, BadInput, ProviderError
 from gpunb.hints import typed
 from gpunb.providers import keys
 from gpunb.providers.base import Provider, ProviderConfig
@@ -83,6 +83,13 @@ class VastBase(Provider):
             hint = typed("login vast") + f", or set {self.key_variable}"
             raise AuthFailed(msg, provider=self.name, bill="nothing was changed", hint=hint)
         return self._api.call(method, path if path.startswith("/api/") else f"/api/v0{path}", **more)
+
+    def _done(self, answer: dict[str, Any], what: str) -> None:
+        """Some refusals come as 200 with ``success: false``."""
+        if answer.get("success") is False:
+            said = clean(answer.get("msg") or answer.get("error") or answer, 200)
+            msg = f"Vast.ai refused to {what}: {said}"
+            raise ProviderError(msg, provider=self.name)
 
     def _pages(self, path: str, field: str, *, what: str, limit: int = _PAGE, **params: Any) -> list[Any]:
         """All rows of a paged list. A page of another shape is an error, not the end."""

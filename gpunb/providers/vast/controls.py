@@ -8,7 +8,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from gpunb.errors import BadInput, ProviderError
+from gpunb.errors import BadInput
 from gpunb.hints import typed
 from gpunb.providers.features import (
     Bids,
@@ -58,13 +58,6 @@ class VastControls(
         super().__init__(config)
         self._late_keys: dict[str, str] = {}
         self._exited: dict[str, float] = {}  # instance -> since when its container reads as exited
-
-    def _done(self, answer: dict[str, Any], what: str) -> None:
-        """Some refusals come as 200 with ``success: false``."""
-        if answer.get("success") is False:
-            said = clean(answer.get("msg") or answer.get("error") or answer, 200)
-            msg = f"Vast.ai refused to {what}: {said}"
-            raise ProviderError(msg, provider=self.name)
 
     def recycle(self, instance_id: str) -> None:
         """Pull the image anew and make the container anew; the GPU is kept, the container's disk is not."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gpunb.providers.base import CreateSpec, Offer
 
-__all__ = ["DEFAULT_IMAGE", "body", "checked_key"]
+__all__ = ["DEFAULT_IMAGE", "body", "checked_key", "script", "variables"]
 
 #: Vast's own image, cached on many hosts; Vast picks the tag that fits the host's CUDA.
 DEFAULT_IMAGE = "vastai/pytorch:@vastai-automatic-tag"
@@ -57,12 +57,12 @@ def body(offer: Offer, spec: CreateSpec, *, options: Mapping[str, Any], base_url
     made: dict[str, Any] = {
         "client_id": "me",
         "image": image,
-        "env": _env(spec),
+        "env": variables(spec),
         "price": _price(offer, spec),
         "disk": _disk(offer, spec),
         "label": spec.label,
         "onstart": compose(
-            deadline=spec.deadline, public_key=spec.public_key, user_script=_script(spec), base_url=base_url
+            deadline=spec.deadline, public_key=spec.public_key, user_script=script(spec), base_url=base_url
         ),
         "image_login": _login(spec),
         "python_utf8": True,
@@ -129,7 +129,7 @@ def _disk(offer: Offer, spec: CreateSpec) -> float:
     return disk
 
 
-def _env(spec: CreateSpec) -> dict[str, str]:
+def variables(spec: CreateSpec) -> dict[str, str]:
     """Variables, and ports as the keys that Vast wants them as."""
     made: dict[str, str] = {}
     for name, value in spec.env.items():
@@ -152,7 +152,7 @@ def _env(spec: CreateSpec) -> dict[str, str]:
     return made
 
 
-def _script(spec: CreateSpec) -> str:
+def script(spec: CreateSpec) -> str:
     """What runs last at each start: the user's script, then the entrypoint that SSH mode leaves out."""
     lines = [spec.onstart.strip()]
     if spec.entrypoint:

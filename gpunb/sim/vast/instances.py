@@ -238,7 +238,9 @@ class InstanceRoutes(ReservedRoutes, Cloud):
         words = shlex.split(str(found.get("env") or ""))
         for option, value in zip(words[::2], words[1::2], strict=False):
             name, _, text = value.partition("=")
-            env.update({f"-p {value}": "1"} if option == "-p" else {name: text})
+            env.update(
+                {f"-p {value}": "1"} if option == "-p" else {"-h": value} if option == "-h" else {name: text}
+            )
         image = f"{found['image']}:{found['tag']}" if found.get("tag") else found["image"]
         return {
             **body,
