@@ -93,17 +93,39 @@ class Failure:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def word(self, *names: str) -> str:
-        """The first non-empty string among the fields `names` of a JSON object."""
-        if isinstance(self.data, dict):
-            for name in names:
-                value = self.data.get(name)
+        """The first non-empty text among the fields `names` of a JSON object, or of an object inside it.
+
+        Web frameworks wrap their words: ``{"detail": {"error": "Not authenticated"}}`` (FastAPI),
+        ``{"message": ["region must be a string"]}`` (NestJS).
+        """
+        if not isinstance(self.data, dict):
+            return ""
+        inside = [one for one in self.data.values() if isinstance(one, dict)]
+        for name in names:
+            for level in (self.data, *inside):
+                value = level.get(name)
+                if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+                    value = "; ".join(value)
                 if isinstance(value, str) and value:
                     return clean(value, 300)
         return ""
 
+    def invalid(self) -> str:
+        """The fields that FastAPI's list under ``detail`` refuses, with value and rule; "" without one."""
+        detail = self.data.get("detail") if isinstance(self.data, dict) else None
+        found = []
+        for row in detail if isinstance(detail, list) else []:
+            if isinstance(row, dict):
+                loc = row.get("loc")
+                where = ".".join(str(part) for part in loc[1:]) if isinstance(loc, list) else "?"
+                rule = clean(str(row.get("msg", "")).removeprefix("Value error, "), 120)
+                value = f" is {clean(repr(row['input']), 60)}" if "input" in row else ""
+                found.append(f"{clean(where, 100)}{value}: {rule}")
+        return "; ".join(found[:8])
+
     def message(self) -> str:
         """One sentence: who answered what to which call."""
-        said = self.word("msg", "message", "error", "detail") or self.text[:300]
+        said = self.word("msg", "message", "error", "detail") or self.invalid() or self.text[:300]
         return f"{self.title} answered {self.status} to {self.method} {self.path}" + (
             f": {said}" if said else ""
         )

@@ -90,11 +90,17 @@ class DeployContainer(BaseModel):
     ssh_key: str | None = None
 
 
+class UpdateSettings(ContainerSettings):
+    """The same without ports, as Fluence's own example has them: those of the deployment stay."""
+
+    expose: list[Port] = Field(default=[], max_length=10)
+
+
 class UpdateContainer(BaseModel):
     """``PUT /gpu/instances/{id}``: a full replacement."""
 
     name: str = Field(pattern=_NAME)
-    container_settings: ContainerSettings
+    container_settings: UpdateSettings
     ssh_key: str | None = None
 
 
@@ -439,28 +445,32 @@ class FluenceCloud(ClockHours, Cloud):
         settings = body.container_settings.model_dump()
         self._check_key(settings, body.ssh_key)
         settings["expose"] = machine.data["settings"]["expose"]
-        changed = settings != machine.data["settings"] or body.ssh_key != machine.data["ssh_key"]
-        machine.data["settings"] = settings
-        machine.data["ssh_key"] = body.ssh_key
-        machine.data["updating_until"] = self.clock.now() + min(self.update_s, self.boot_seconds)
         machine.label = machine.bill.label = body.name
-        if (
-            changed
-            and machine.phase is Phase.RUNNING
-            and machine.spec
-            and "never-starts" not in machine.troubles
-        ):
-            self._made_anew(machine, machine.spec)
+        machine.data["updating_until"] = self.clock.now() + min(self.update_s, self.boot_seconds)
+        if settings != machine.data["settings"] or body.ssh_key != machine.data["ssh_key"]:
+            machine.data["update"] = (settings, body.ssh_key)
         return Response(status_code=204)
 
-    def _made_anew(self, machine: Machine, spec: HostSpec) -> None:
+    def _settle_one(self, machine: Machine, now: float) -> None:
+        """An update shows, and its container takes the old one's place, once it is applied."""
+        super()._settle_one(machine, now)
+        if machine.phase is not Phase.RUNNING:
+            return
+        if "update" in machine.data and now >= machine.data["updating_until"]:
+            self._made_anew(machine, *machine.data.pop("update"))
+        anew = machine.booting if machine.host is None else None
+        if anew is not None and anew.done() and anew.exception() is None:
+            machine.host = anew.result()
+
+    def _made_anew(self, machine: Machine, settings: dict[str, Any], ssh_key: str | None) -> None:
         """A new container in the place of the old one: the instance stays ACTIVE, and is billed."""
-        settings = machine.data["settings"]
-        machine.data["starts_at"] = machine.data["updating_until"]
+        machine.data["settings"], machine.data["ssh_key"] = settings, ssh_key
+        if machine.spec is None or "never-starts" in machine.troubles:
+            return
         machine.spec = replace(
-            spec,
-            public_keys=[machine.data["ssh_key"]] if machine.data["ssh_key"] else [],
-            env=_variables(settings, machine.data["ssh_key"]),
+            machine.spec,
+            public_keys=[ssh_key] if ssh_key else [],
+            env=_variables(settings, ssh_key),
             command=settings["startup_command"] or "",
             image=settings["image"],
         )
@@ -469,37 +479,37 @@ class FluenceCloud(ClockHours, Cloud):
             machine.host = None
         machine.booting = self._later(self.hosts.launch, machine.spec)
 
-    def _settle_one(self, machine: Machine, now: float) -> None:
-        super()._settle_one(machine, now)
-        anew = machine.booting if machine.phase is Phase.RUNNING and machine.host is None else None
-        if anew is not None and anew.done() and anew.exception() is None:
-            machine.host = anew.result()
-
     def _started(self, machine: Machine) -> bool:
         """Neither being made anew, nor kept from starting by a fault, nor ended by its own start command."""
-        if self.clock.now() < machine.data.get("starts_at", 0.0) or "never-starts" in machine.troubles:
-            return False
-        return machine.host is not None and not machine.host.exited
+        never = "never-starts" in machine.troubles
+        return not never and machine.host is not None and not machine.host.exited
 
     async def logs(self, request: Request, instance_id: str, last: int = Query(1000, ge=1)) -> Response:
         """What the container printed."""
         machine = self._one(request, instance_id, "containers")
         lines: list[str] = []
         if machine.phase is Phase.RUNNING and "never-starts" not in machine.troubles:
-            lines = ["Starting sshd", "Server listening on 0.0.0.0 port 22."]
+            lines = ["Server listening on 0.0.0.0 port 22.", "Server listening on :: port 22."]
             if machine.host is not None and machine.data["settings"]["startup_command"]:
                 lines = list(machine.host.output)
-        return JSONResponse(lines[-last:])
+        return JSONResponse([f"[{_pod(machine)}] {line}" for line in lines[-last:]])
 
     async def events(self, request: Request, instance_id: str, last: int = Query(100, ge=1)) -> Response:
         """What the cluster says."""
         machine = self._one(request, instance_id, "containers")
-        lines = ["Scheduled: assigned to node", f"Pulling: image {machine.data['settings']['image']}"]
+        image = machine.data["settings"]["image"]
+        lines = ["[Normal] [Scheduled] Successfully assigned pod to node2"]
         if machine.fail_reason:
-            lines.append(f"Failed: {machine.fail_reason}")
+            lines.append(f"[Warning] [Failed] {machine.fail_reason}")
         elif machine.phase is Phase.RUNNING:
-            lines.append("Started: container" if self._started(machine) else "BackOff: container")
-        return JSONResponse(lines[-last:])
+            lines.append(f'[Normal] [Pulled] Container image "{image}" already present on machine')
+            lines.append("[Normal] [Created] Created container: service-1")
+            up = "[Normal] [Started] Started container service-1"
+            down = "[Warning] [BackOff] Back-off restarting failed container service-1"
+            lines.append(up if self._started(machine) else down)
+        else:
+            lines.append(f'[Normal] [Pulling] Pulling image "{image}"')
+        return JSONResponse([f"[{_pod(machine)}]: {line}" for line in lines[-last:]])
 
     async def list_keys(self, request: Request) -> Response:
         """The account's."""
@@ -535,6 +545,11 @@ class FluenceCloud(ClockHours, Cloud):
     def _keys(account: Account) -> list[dict[str, Any]]:
         keys: list[dict[str, Any]] = account.data.setdefault("ssh_keys", [])
         return keys
+
+
+def _pod(machine: Machine) -> str:
+    """What Fluence puts before each line of a container's log."""
+    return f"service-1-{machine.id[:9].replace('-', '')}-{machine.id[-5:]}"
 
 
 def _variables(settings: dict[str, Any], ssh_key: str | None) -> dict[str, str]:

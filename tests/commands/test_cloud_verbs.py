@@ -200,7 +200,7 @@ def test_why_a_container_never_starts_stands_among_its_events(gpunb: Gpunb, clou
     pretend_session("fluence", "one", made.id)
     ran = gpunb("logs", "--instance", "--json")
     assert ran.code == 0, ran.err
-    assert ran.json["events"][0].startswith("Scheduled")
+    assert "[Normal] [Scheduled] Successfully assigned pod" in ran.json["events"][0]
     assert "Failed to pull image" in ran.json["events"][-1]
     assert ran.json["text"] == "", "it prints nothing"
     shown = gpunb("logs", "--instance").out

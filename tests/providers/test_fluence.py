@@ -287,7 +287,7 @@ class TestContainers:
         assert found.state is InstanceState.CREATING
         assert "billed" in found.message
         assert "events" in found.message
-        assert sim.provider.events(made.id)[-1].startswith("BackOff")
+        assert "[Warning] [BackOff] Back-off restarting" in sim.provider.events(made.id)[-1]
 
     def test_the_list_is_shorter_than_the_detail(self, sim: Simulated) -> None:
         made = sim.rent(sim.offer("container"))
@@ -312,11 +312,40 @@ class TestContainers:
         made = sim.rent(sim.offer("container"), env={"A": "1"}, ports=[8000])
         sim.clock.advance(300)
         sim.provider.update(made.id, image="docker.io/fluencelabs/debian-ssh-root:12")
+        waits = sim.provider.get(made.id)
+        assert (waits.state, waits.message) == (InstanceState.CREATING, "the update is being applied")
+        assert waits.image.endswith(":11"), "details show an update once it is complete"
+        sim.clock.advance(60)
+        assert sim.provider.get(made.id).state is InstanceState.RUNNING
         settings = sim.machine(made).data["settings"]
         assert settings["image"].endswith(":12")
         assert settings["environment"] == [{"name": "A", "value": "1"}], "Fluence's own variable is not sent"
         assert sim.machine(made).data["ssh_key"] == PUBLIC_KEY, "and the key is, or nobody could log in"
         assert [row["port"] for row in settings["expose"]] == ["22", "8000"], "the ports can't be changed"
+
+    def test_an_update_that_never_shows_is_believed_after_a_while(
+        self, sim: Simulated, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = sim.rent(sim.offer("container"))
+        sim.clock.advance(300)
+        sim.provider.update(made.id, env={"A": "1"})
+        sim.machine(made).data.pop("update")
+        sim.clock.advance(60)
+        assert sim.provider.get(made.id).state is InstanceState.CREATING
+        from gpunb.providers.fluence import provider as module
+
+        monkeypatch.setattr(module.time, "monotonic", lambda _real=module.time.monotonic: _real() + 181)
+        assert sim.provider.get(made.id).state is InstanceState.RUNNING
+
+    def test_an_update_without_ports_as_fluences_own_example_has_it(self, sim: Simulated) -> None:
+        made = sim.rent(sim.offer("container"), ports=[8000])
+        sim.clock.advance(300)
+        settings = {"image": "docker.io/fluencelabs/debian-ssh-root:11", "startup_command": "serve"}
+        body = {"name": "my-updated-container", "container_settings": settings, "ssh_key": PUBLIC_KEY}
+        sim.provider.http.call("PUT", f"/gpu/instances/{made.id}", json=body, safe=False, expect=None)
+        sim.clock.advance(60)
+        assert sim.provider.get(made.id).command == "serve"
+        assert len(sim.machine(made).data["settings"]["expose"]) == 2
 
     def test_a_second_update_is_refused_while_one_is_being_applied(self, sim: Simulated) -> None:
         made = sim.rent(sim.offer("container"))

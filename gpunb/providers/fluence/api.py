@@ -66,7 +66,9 @@ def client(url: str | None, key: SecretStr | None, options: Mapping[str, Any]) -
 def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one a meaning
     text, said = failure.message(), failure.word("detail")
     if failure.status == 422:
-        return BadInput(_validation(failure), bill="nothing was changed")
+        why = failure.invalid() or failure.text
+        msg = f"{TITLE} refuses {failure.method} {failure.path}: {why}"
+        return BadInput(msg, bill="nothing was changed")
     if failure.status == 404 and "/instances/" in failure.path:
         # "Not Found" is what the web framework says of a path that it does not know
         known = said and said.lower().rstrip(".") != "not found"
@@ -84,19 +86,6 @@ def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PL
             return NotYet(text, provider=NAME)
         return BadInput(text, bill="nothing was changed")
     return None
-
-
-def _validation(failure: Failure) -> str:
-    """Fluence's list of invalid fields as one sentence."""
-    detail = failure.data.get("detail") if isinstance(failure.data, dict) else None
-    found = []
-    for row in detail if isinstance(detail, list) else []:
-        if isinstance(row, dict):
-            loc = row.get("loc")
-            where = ".".join(str(part) for part in loc[1:]) if isinstance(loc, list) else "?"
-            message = str(row.get("msg", "")).removeprefix("Value error, ")
-            found.append(f"{where} is {clean(repr(row.get('input')), 60)}: {clean(message, 120)}")
-    return f"{TITLE} refuses {failure.method} {failure.path}: " + ("; ".join(found) or failure.text)
 
 
 def gigabytes(value: object, units: str = "") -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -57,6 +58,8 @@ _log = logging.getLogger("gpunb.providers.fluence")
 
 #: How long a cancelled rental that Fluence does not know is kept in mind, seconds.
 _FORGET_AFTER_S = 3600.0
+#: How long an update may go without showing in the details, seconds; after that they are believed.
+_APPLY_S = 180.0
 
 
 class FluenceProvider(Provider, SshKeys, Images, Templates):
@@ -97,6 +100,9 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         self.http = client(self.config.base_url, key, self.config.options)
         self.cancelled = Cancelled(self.http.base_url)
         self._unbilled: set[str] = set()  # over, and nothing of it is charged any more
+        self._updates: dict[
+            str, tuple[float, dict[str, Any]]
+        ] = {}  # until when they are looked for, and what
         self._sshd_up: set[str] = set()  # containers whose log says that our command did its work
 
     # -- the protocol ------------------------------------------------------------
@@ -175,7 +181,10 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         if instance_id in self.cancelled.ids() and _may_live(one):
             one.state = InstanceState.ENDING
         elif kind == "container" and one.raw_state.startswith("ACTIVE"):
-            self._look_at_command(detail, one)
+            if self._being_updated(instance_id, detail):
+                one.state, one.message = InstanceState.CREATING, "the update is being applied"
+            else:
+                self._look_at_command(detail, one)
         return one
 
     def destroy(self, instance_id: str) -> None:
@@ -329,7 +338,17 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         if key := key_of(detail):
             body["ssh_key"] = key
         self.http.call("PUT", self._path(instance_id), json=body, safe=False, expect=None)
+        self._sshd_up.discard(instance_id)
+        self._updates[instance_id] = (time.monotonic() + _APPLY_S, _shown(settings))
         return ours
+
+    def _being_updated(self, instance_id: str, detail: Mapping[str, Any]) -> bool:
+        """Whether the container that runs is still the one before the update: the details show which."""
+        until, wanted = self._updates.get(instance_id, (0.0, {}))
+        if time.monotonic() < until and _shown(settings_of(detail)) != wanted:
+            return True
+        self._updates.pop(instance_id, None)
+        return False
 
     def ssh_keys(self) -> Sequence[Any]:
         """The account's keys."""
@@ -421,6 +440,12 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
             self.cancelled.discard(instance_id)
         except ProviderError as err:
             _log.info("cancelled %s is not in the list: %s", instance_id, err.message)
+
+
+def _shown(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a container's settings comes back as it was sent."""
+    variables = {str(row.get("name")): row.get("value") for row in settings.get("environment") or ()}
+    return {"image": settings.get("image"), "command": settings.get("startup_command"), "env": variables}
 
 
 def _hourly(billing: Mapping[str, Any]) -> float:

@@ -114,7 +114,13 @@ REFUSALS: dict[str, tuple[Callable[[Cloud], Any], type[GpunbError], str]] = {
     "vast-v0-list-dead": (get, ProviderError, "use /api/v1/instances/"),
     "vast-show-null": (get, InstanceGone, "no instance"),
     "deepinfra-invalid-config": (create, BadInput, "Invalid gpu_config"),
+    "deepinfra-403-nested": (create, AuthFailed, "Not authenticated\nnext: gpunb login deepinfra"),
+    "deepinfra-422": (create, BadInput, ": gpu_config: Field required"),
     "fluence-no-money": (create, NoFunds, "Insufficient balance"),
+    "fluence-wrong-os": (create, BadInput, "Available OS images: Ubuntu Server 22.04"),
+    "fluence-invalid": (create, BadInput, "container_settings.expose.0.port is '999999999': Port must be"),
+    "sesterce-403": (search, AuthFailed, "API key invalid"),
+    "sesterce-400-list": (search, BadInput, "region must be a string; vm.os should not be empty"),
 }
 
 
@@ -162,6 +168,32 @@ def test_siblings_of_the_records(name: str) -> None:
         assert caught.value.retry_after == 7
     if name == "cloudflare":
         assert isinstance(caught.value, Unavailable)
+
+
+def test_gone_is_gone_also_where_the_words_are_one_level_down() -> None:
+    """DeepInfra wraps its words where its document says that it does not; else an end is never confirmed."""
+    for body, error in (
+        ({"detail": {"error": "Container not found"}}, InstanceGone),
+        ({"detail": "Not Found"}, ProviderError),  # its web framework knows no such path: a proxy's, too
+        ({"error": {"message": "no route"}}, ProviderError),
+        ("<html>", ProviderError),
+    ):
+        cloud = Cloud("deepinfra-running")
+        cloud.answers = [{"status": 404, "body": body}]
+        with pytest.raises(error) as caught:
+            cloud.provider.get("container-0a1b2c3d")
+        assert isinstance(caught.value, InstanceGone) is (error is InstanceGone)
+
+
+def test_a_bid_that_is_lost_leaves_no_instance_behind() -> None:
+    gone = {"status": 404, "body": {"success": False, "error": "no_such_instance", "msg": "gone"}}
+    none = {"status": 200, "body": {"success": True, "instances": [], "instances_found": 0}}
+    cloud = Cloud("vast-create-lost-bid", {"status": 200, "body": {"success": True}}, gone, none)
+    with pytest.raises(ProviderError):
+        create(cloud)
+    assert any(method == "DELETE" and "49227715" in path for method, path, _ in cloud.sent)
+    found = Cloud("vast-instance-sparse").provider.get("883")
+    assert (found.state, found.host, found.port, found.usd_h) == (RUNNING, "ssh2281.vast.ai", 10882, 0.0)
 
 
 def test_sesterce_says_not_found_of_the_key() -> None:
@@ -341,6 +373,8 @@ def test_deepinfra() -> None:
     found = Cloud("deepinfra-running").provider.get("container-0a1b2c3d")
     assert (found.state, found.host, found.usd_h) == (RUNNING, "192.0.2.4", 3.69)
     assert create(Cloud("deepinfra-created")).id == "container-0a1b2c3d"
+    failed = Cloud("deepinfra-failed").provider.get("container-0a1b2c3d")
+    assert (failed.state, failed.host, failed.message) == (FAILED, "", "Start failed: out of capacity")
 
 
 def test_what_failed_is_over_only_when_nothing_is_billed_any_more() -> None:
@@ -374,6 +408,13 @@ def test_fluence() -> None:
     assert found.usd_h == 1.22
     ended = Cloud("fluence-container-ended").provider
     assert ended.get("4fe394f8-215c-42c3-8cef-f5f0381f7d9c").state is InstanceState.GONE
+    over = Cloud("fluence-vm-ended").provider
+    gone = over.get("vm:74c722a1-645c-4799-ad2b-731e8f45def8")
+    assert (gone.state, gone.host, gone.image) == (InstanceState.GONE, "", "ubuntu24.04")
+    assert over.ended(gone)
+    ident = "b54672e2-0a8b-490f-81ee-7d5a868471fc"
+    assert Cloud("fluence-logs").provider.logs(ident).splitlines()[1].endswith(":: port 22.")
+    assert len(Cloud("fluence-events").provider.events(ident)) == 4
     machine = Cloud("fluence-vm-active").provider.get("vm:05cdd5fc-d384-4fbc-8861-5e3e2a66397c")
     assert (machine.state, machine.host, machine.port, machine.user) == (
         RUNNING,
@@ -413,6 +454,13 @@ def test_sesterce() -> None:
     assert not any(offer.gpu or offer.vram_gb for offer in cpu)
     found = Cloud("sesterce-instance-active").provider.get("66aa00000000000000000001")
     assert (found.state, found.host, found.port, found.user) == (RUNNING, "192.0.2.10", 22, "ubuntu")
+    whole = Cloud("sesterce-detail").provider.get("66aa00000000000000000001")
+    assert (whole.user, whole.ports, whole.ssh_key) == (
+        "shadeform",
+        {"8888/tcp": "192.0.2.11:30001"},
+        "laptop",
+    )
+    assert (whole.kind, whole.image, whole.command) == ("", "ubuntu24.04_cuda12.4_shade_os", "")
 
 
 def test_every_record_is_used() -> None:
