@@ -9,6 +9,7 @@ us choose its host key. There is no stop, no volume, no idempotency key.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -53,6 +54,8 @@ _log = logging.getLogger("gpunb.providers.deepinfra")
 DEFAULT_URL = "https://api.deepinfra.com"
 DEFAULT_IMAGE = "di-cont-ubuntu-torch:latest"
 USER = "ubuntu"
+#: "Pay by the minute with no egress fees" (deepinfra.com/gpu-instances, September 2026).
+STEP_S = 60.0
 
 #: What DeepInfra's own page asks for before a container can be made.
 TERMS = (
@@ -227,7 +230,7 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
         )
 
     def usage(self, instance_id: str) -> list[UsageLine]:
-        """Billed seconds by DeepInfra's own count, at the container's own price."""
+        """The seconds of DeepInfra's own count, in begun minutes, at the container's own price."""
         found = self.get(instance_id)
         start = found.created or 0.0
         answer = self.http.call("GET", "/payment/usage/rent", params={"from": int(start)})
@@ -241,7 +244,7 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
         if not isinstance(seconds, (int, float)):
             msg = f"deepinfra: usage: field id_to_duration is {clean(repr(seconds), 120)}, not seconds"
             raise BadAnswer(msg, provider=self.name)
-        usd = seconds * found.usd_h / 3600.0
+        usd = math.ceil(seconds / STEP_S) * STEP_S * found.usd_h / 3600.0
         return [UsageLine(instance_id=instance_id, kind="gpu", usd=usd, start=start or None)]
 
     def close(self) -> None:
@@ -343,6 +346,7 @@ def _offer(row: Any) -> Offer | None:
         vram_gb=float(match[3]),
         usd_h=usd_h,
         disk_sized=False,
+        increment_s=STEP_S,
         bills_boot=False,  # "Only pay for the time your containers are running" (its page)
         kind="container",
         verified=True,

@@ -141,9 +141,9 @@ class DeepInfraCloud(Cloud):
         }
 
     def on_phase(self, machine: Machine, old: Phase, new: Phase, at: float) -> None:
-        """Only the time in which a container runs is paid."""
+        """Only the time in which a container runs is paid, by the minute."""
         if new is Phase.RUNNING:
-            machine.bill.open("gpu", machine.data["price"], at)
+            machine.bill.open("gpu", machine.data["price"], at, step_s=60.0)
         elif (old is Phase.RUNNING and new is not Phase.OFFLINE) or new in (Phase.ENDING, Phase.FAILED):
             machine.bill.close(at)
 

@@ -6,6 +6,7 @@ charges (so many dollars at once: traffic, a started clock hour, a refund).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,17 +15,21 @@ __all__ = ["Account", "Bill", "Charge", "Segment"]
 
 @dataclass(slots=True)
 class Segment:
-    """`usd_h` dollars an hour for `kind` from `start` until `end` (None: still running)."""
+    """`usd_h` dollars an hour for `kind` from `start` until `end` (None: still running), in begun steps."""
 
     kind: str
     usd_h: float
     start: float
     end: float | None = None
+    step_s: float = 0.0
 
     def usd(self, now: float) -> float:
         """Dollars until `now`."""
         end = now if self.end is None else min(self.end, now)
-        return max(0.0, end - self.start) * self.usd_h / 3600.0
+        seconds = max(0.0, end - self.start)
+        if self.step_s:
+            seconds = math.ceil(seconds / self.step_s - 1e-9) * self.step_s
+        return seconds * self.usd_h / 3600.0
 
 
 @dataclass(slots=True)
@@ -53,10 +58,10 @@ class Bill:
     charges: list[Charge] = field(default_factory=list)
     by_the_hour: float = 0.0
 
-    def open(self, kind: str, usd_h: float, at: float) -> Segment:
-        """Begin to bill `kind`; an open segment of the same kind ends at `at`."""
+    def open(self, kind: str, usd_h: float, at: float, *, step_s: float = 0.0) -> Segment:
+        """Begin to bill `kind`, by begun steps; an open segment of the same kind ends at `at`."""
         self.close(at, kind)
-        segment = Segment(kind, usd_h, at)
+        segment = Segment(kind, usd_h, at, step_s=step_s)
         self.segments.append(segment)
         return segment
 

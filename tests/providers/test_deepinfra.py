@@ -40,7 +40,7 @@ class TestOffers:
         offer = found["2xB200-180GB"]
         assert (offer.gpus, offer.gpu_raw, offer.vram_gb, offer.kind) == (2, "B200", 180.0, "container")
         assert offer.usd_h == sim.cloud.gpus["2xB200-180GB"]["usd_per_hour"]
-        assert offer.increment_s == 1.0
+        assert offer.increment_s == 60.0, "pay by the minute"
 
     def test_out_of_capacity_is_shown_as_not_available(self, sim: Simulated) -> None:
         sim.cloud.gpus["1xH200-141GB"]["available"] = False
