@@ -9,6 +9,7 @@ import click
 from gpunb.commands import container, market
 from gpunb.commands.result import Note, Result
 from gpunb.commands.verb import no_use
+from gpunb.errors import BadInput
 from gpunb.hints import typed
 
 if TYPE_CHECKING:
@@ -31,11 +32,17 @@ def run(context: Context, name: str, disk: str | None, flags: dict[str, Any]) ->
     from gpunb.offers import query_from_flags
     from gpunb.providers.features import SavedTemplates, clouds_with, feature
     from gpunb.providers.models import CreateSpec
+    from gpunb.services import image_facts
 
     others = {one.name for one in click.get_current_context().command.params if one.name}
     without = others - _KEPT - {"save_template", "cloud", "yes", "as_json", "verbose"}
     no_use("--save-template", *sorted(without))
     inside = container.read(context, **{one: flags[one] for one in container.NAMES})
+    if inside["entrypoint"] == image_facts.AUTO:
+        msg = f"rent --save-template {name} --entrypoint auto: it is read when a machine is rented"
+        raise BadInput(
+            msg, bill="nothing was rented or kept", hint="type the command that the image's page names"
+        )
     named = market.clouds(context, flags["cloud"]) if flags["cloud"] else []
     clouds = named or [one.name for one in clouds_with(SavedTemplates)]
     cloud = context.provider(clouds[0])

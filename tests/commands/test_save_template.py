@@ -70,6 +70,7 @@ def test_it_is_kept_changed_and_begun_from(gpunb: Gpunb, clouds: Simulation, tmp
     [
         (["--gpu", "H100"], "--gpu would have no effect"),
         (["--spot", "--name", "x"], "would have no effect"),
+        (["--entrypoint", "auto"], "it is read when a machine is rented"),
         (["--port", "0"], "port '0' must be 1 to 65535"),
         (["--env", f"A={'x' * 300}"], "at most 256 printable ones"),
         (["--cloud", "deepinfra"], "DeepInfra can't keep templates; Vast.ai can"),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.clouds import simulated
+from support.vast_client import VastClient, client_python
 
+from gpunb import paths
 from gpunb.commands import vastcopy
 from gpunb.providers.local import running
+from gpunb.sessions.ledger import Ledger
 from gpunb.sync import rsync
 
 if TYPE_CHECKING:
@@ -122,3 +126,44 @@ def _address(folder: Path) -> tuple[str, int]:
     alive = running(folder)
     assert alive is not None
     return alive.address, alive.port
+
+
+def test_the_published_client_copies_from_it_too(
+    gpunb: Gpunb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own rsync, unchanged, against the daemon of the simulated host's computer."""
+    python = client_python()
+    if python is None:
+        pytest.skip("the published client vastai is not installed (VASTAI_PYTHON)")
+    monkeypatch.chdir(tmp_path)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    own = f"{shutil.which('ssh')} -F none -o UserKnownHostsFile={tmp_path}/known"  # not the user's ~/.ssh
+    for name, line in {
+        "rsync": f'{shutil.which("rsync")} "$@" >/dev/null 2>{tmp_path}/said',  # its stdout is the driver's
+        "ssh": f'{own} "$@"',
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\nexec {line}\n")
+        (programs / name).chmod(0o755)
+    with simulated(["vast"], speed=60.0) as simulation:
+        assert gpunb("rent", "--cloud", "vast", "--name", "one", "--for", "3h", "--yes").code == 0
+        assert gpunb("exec", "one", "--", "sh", "-c", "mkdir out && echo best >out/a.txt").code == 0
+        assert gpunb("stop", "one", "--yes").code == 0
+        with Ledger.open() as ledger:
+            session = ledger.find("one")
+        key = paths.session_dir(session.id) / "id_ed25519"
+        vast = simulation.description()["vast"]
+        env = {
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "HOME": str(tmp_path),
+            "VAST_API_KEY": vast["key"],
+            "VASTAI_NO_UPDATE_CHECK": "1",
+        }
+        client = VastClient(python, env, vast["base_url"])
+        answer = client(
+            "copy", f"C.{session.instance_id}:/root/out/", f"local:{tmp_path}/got", "-i", str(key)
+        )
+        client.close()
+        assert answer.code == 0, answer
+        assert (tmp_path / "got/a.txt").read_text() == "best\n", (answer, (tmp_path / "said").read_text())
+        assert gpunb("down", "--all", "--yes", "--no-save").code == 0
