@@ -24,7 +24,7 @@ def said(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_openapi_document_is_what_the_models_say() -> None:
+def test_document_and_columns_are_what_presentation_says() -> None:
     done = said(sys.executable, ".ci/generate.py", "--check")
     assert done.returncode == 0, done.stdout + done.stderr
 
