@@ -20,12 +20,15 @@ import math
 import secrets
 import time
 import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from gpunb.errors import GpunbError, InstanceGone, NotSupported, OfferGone, ProviderError
+from gpunb.providers import features
 from gpunb.providers.base import (
     Account,
     Capability,
@@ -38,7 +41,6 @@ from gpunb.providers.base import (
     Provider,
 )
 from gpunb.providers.faults import Faults
-from gpunb.providers.features import Bids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,6 +54,17 @@ _RENTAL = {"on-demand", "spot", "reserved"}
 _KIND = {"container", "vm", "bare-metal"}
 #: Nothing costs more for a GPU and an hour; what seems to is in cents, or in another currency.
 _MOST_USD_GPU_H = 60.0
+#: What of the features asks only.
+_READING: tuple[tuple[type, Callable[[Provider], object]], ...] = (
+    (features.SshKeys, methodcaller("ssh_keys")),
+    (features.ApiKeys, methodcaller("api_keys")),
+    (features.Variables, methodcaller("env_vars")),
+    (features.PriceIncreases, methodcaller("price_increases")),
+    (features.Templates, methodcaller("templates")),
+    (features.Images, methodcaller("default_images")),
+    (features.CloudCopy, methodcaller("connections")),
+    (features.VolumeMarket, methodcaller("volume_market", 10)),
+)
 _BILLED = {InstanceState.CREATING, InstanceState.RUNNING, InstanceState.STOPPED, InstanceState.OFFLINE}
 
 
@@ -222,7 +235,7 @@ class ProviderContract:
         assert found, f"the query of the contract finds nothing {rental}"
         # several GPUs, where there are: a price for each would show
         offer = min(found, key=lambda one: (one.gpus < 2, one.hourly(query.disk_gb)))
-        bid = offer.usd_h * 1.1 if rental == "spot" and isinstance(provider, Bids) else None
+        bid = offer.usd_h * 1.1 if rental == "spot" and isinstance(provider, features.Bids) else None
         try:
             made = provider.create(offer, replace(spec, bid_usd_h=bid))
             ready = self._until(fresh, made.id, InstanceState.RUNNING)
@@ -376,6 +389,16 @@ class ProviderContract:
             assert line.kind
             assert math.isfinite(line.usd)
             assert line.usd >= 0
+
+    def test_its_features_can_be_read(self, provider: Provider) -> None:
+        for wanted, read in _READING:
+            if isinstance(provider, wanted):
+                found = read(provider)
+                assert isinstance(found, (Sequence, Mapping)), f"{read} gives a {type(found).__name__}"
+        if isinstance(provider, features.VolumeMarket):
+            for space in provider.volume_market(10):
+                assert 0 <= space.usd_gb_h <= 0.05, f"a GB and an hour in US dollars: {space}"
+                assert space.ends is None or _is_time(space.ends), f"ends is in Unix seconds: {space}"
 
     # -- the key stays here
 

@@ -1,0 +1,90 @@
+"""What only some clouds have: one protocol each, one way to ask for it, and one refusal.
+
+A provider has a feature when its class has the methods; it may name the protocol among its bases, so that
+mypy compares them. ``isinstance(provider, Bids)`` asks, `feature` goes on with it or refuses and names the
+clouds that have it. What is an option of the calls that every cloud has is a `Capability` instead.
+"""
+
+from __future__ import annotations
+
+from gpunb.providers.features.account import (
+    ApiKey,
+    ApiKeys,
+    AttachedKey,
+    AuditEntry,
+    InstanceKeys,
+    Invoice,
+    Papers,
+    ScopedKeys,
+    SshKeys,
+    Terms,
+    Variables,
+)
+from gpunb.providers.features.asking import clouds_with, feature, refusal
+from gpunb.providers.features.copies import (
+    CloudConnection,
+    CloudCopy,
+    InstanceCopy,
+    ScheduledJob,
+    ServedFiles,
+    StoppedFiles,
+)
+from gpunb.providers.features.instances import (
+    Bids,
+    DaemonLog,
+    Prepay,
+    PriceIncrease,
+    PriceIncreases,
+    Snapshots,
+    StoppedCommands,
+)
+from gpunb.providers.features.shown import (
+    Benchmark,
+    Benchmarks,
+    Images,
+    MachineReports,
+    Report,
+    SavedTemplates,
+    Templates,
+)
+from gpunb.providers.features.volumes import VolumeClone, VolumeMarket, VolumeSpace
+
+__all__ = [
+    "ApiKey",
+    "ApiKeys",
+    "AttachedKey",
+    "AuditEntry",
+    "Benchmark",
+    "Benchmarks",
+    "Bids",
+    "CloudConnection",
+    "CloudCopy",
+    "DaemonLog",
+    "Images",
+    "InstanceCopy",
+    "InstanceKeys",
+    "Invoice",
+    "MachineReports",
+    "Papers",
+    "Prepay",
+    "PriceIncrease",
+    "PriceIncreases",
+    "Report",
+    "SavedTemplates",
+    "ScheduledJob",
+    "ScopedKeys",
+    "ServedFiles",
+    "Snapshots",
+    "SshKeys",
+    "StoppedCommands",
+    "StoppedFiles",
+    "Templates",
+    "Terms",
+    "Variables",
+    "VolumeClone",
+    "VolumeMarket",
+    "VolumeSpace",
+    "clouds_with",
+    "feature",
+    "refusal",
+]

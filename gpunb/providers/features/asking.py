@@ -1,0 +1,80 @@
+"""How a feature is asked for, and how its absence is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from gpunb.errors import BadInput, NotSupported
+from gpunb.providers.models import Capability
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gpunb.providers.base import Provider
+
+__all__ = ["clouds_with", "feature", "lacking", "refusal"]
+
+
+_T = TypeVar("_T")
+
+#: What a cloud without it can't do; the words follow "Vast.ai can't".
+_WORDS: dict[object, str] = {
+    Capability.STOP: "stop an instance and keep it",
+    Capability.REBOOT: "reboot an instance",
+    Capability.RECYCLE: "make a container anew and keep its GPU",
+    Capability.UPDATE: "update a container",
+    Capability.RENAME: "rename an instance",
+    Capability.LOGS: "show an instance's log",
+    Capability.EVENTS: "show an instance's events",
+    Capability.VOLUMES: "keep volumes",
+    Capability.USAGE: "say what a single instance cost",
+}
+
+
+def lacking(words: str) -> Callable[[type[_T]], type[_T]]:
+    """What a cloud without the decorated feature can't do."""
+
+    def keep(cls: type[_T]) -> type[_T]:
+        _WORDS[cls] = words
+        return cls
+
+    return keep
+
+
+def feature(provider: Provider | type[Provider], wanted: type[_T]) -> _T:
+    """`provider`, which has the feature `wanted`; a class is asked for what its instances have.
+
+    Raises
+    ------
+    NotSupported
+        It has not; the message names the clouds that have.
+    """
+    if issubclass(provider if isinstance(provider, type) else type(provider), wanted):
+        return provider  # type: ignore[return-value] # a class has its class methods
+    raise refusal(provider, wanted)
+
+
+def clouds_with(wanted: type | Capability) -> list[type[Provider]]:
+    """The installed clouds that have a feature or a capability, by name; a broken one has none."""
+    from gpunb.providers import names, provider_class
+
+    found = []
+    for name in names():
+        try:
+            cls = provider_class(name)
+        except BadInput:
+            continue
+        if wanted in cls.capabilities if isinstance(wanted, Capability) else issubclass(cls, wanted):
+            found.append(cls)
+    return found
+
+
+def refusal(provider: Provider | type[Provider], wanted: str | Capability | type) -> NotSupported:
+    """That `provider` can't do it, and which clouds can."""
+    if isinstance(wanted, str) and not isinstance(wanted, Capability):
+        return NotSupported(f"{provider.title} can't {wanted}", provider=provider.name)
+    titles = [cls.title for cls in clouds_with(wanted)]
+    listed = " and ".join(filter(None, [", ".join(titles[:-1]), *titles[-1:]]))
+    able = f"; {listed} can" if listed else ""
+    words = _WORDS.get(wanted) or str(getattr(wanted, "value", wanted))
+    return NotSupported(f"{provider.title} can't {words}{able}", provider=provider.name)
