@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpunb.errors import HostError, LedgerError, ProviderError, WrongState
+from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Capability, InstanceState, Provider
 from gpunb.sessions.bringup import bring_up
@@ -134,15 +135,22 @@ def _again(
     """Note `why`, let `act` do it, which answers what the session's state says, and bring it up again."""
     times = timing or Timing()
     session = ledger.get(session.id)
-    if session.state not in {SessionState.READY, SessionState.REACHABLE}:
+    # one that was up and did not come back may be given another image
+    failed = session.state is SessionState.BOOTING and session.ready is not None
+    if session.state not in {SessionState.READY, SessionState.REACHABLE} and not failed:
         msg = f"session {session.name} is {session.state.value}: only one that is up can start anew"
         raise WrongState(msg)
-    ledger.claim(session.id, times.claim_s)
+    if not ledger.claim(session.id, times.claim_s) and failed:
+        msg = f"session {session.name} is {session.state.value}: another process waits for it"
+        raise WrongState(msg, hint=typed("gpunb ps"))
     try:
         ledger.note(session.id, *why)
         detail = act(session)
         host.drop(session.id)
-        session = ledger.transition(ledger.get(session.id), SessionState.BOOTING, detail, armed="")
+        session = ledger.get(session.id)
+        if not failed:
+            session = ledger.transition(session, SessionState.BOOTING, detail, armed="")
+        waited = ledger.clock.time() - session.state_at
         _begun(ledger, provider, session, times)
         return bring_up(
             ledger,
@@ -150,7 +158,7 @@ def _again(
             session,
             host=host,
             timing=times,
-            boot_s=times.boot_of(ledger, session),
+            boot_s=waited + times.boot_of(ledger, session),
             progress=progress,
             each=lambda: _renew(ledger, session.id, times),
         )

@@ -96,6 +96,14 @@ def test_a_container_begins_from_a_default_image_and_is_changed_while_it_is_rent
         shown = gpunb("show", "web", "--json").json
         assert shown["image"] == "docker.io/me/other:2"
         assert "first contact" not in gpunb("show", "web", "--events").out, "our host key is in it still"
+        failed = gpunb("update", "web", "--image", "docker.io/library/debian:12", "--yes")
+        assert failed.code == 1
+        assert "this image has no sshd" in failed.err
+        assert "web goes on and costs" in failed.err
+        assert gpunb("ps", "--json").json[0]["state"] == "booting"
+        ran = gpunb("update", "web", "--image", "docker.io/me/other:3", "--yes")
+        assert ran.code == 0, ran.err
+        assert gpunb("exec", "--", "printenv", "LEVEL").out.strip() == "3", "and the rest is as it was"
         assert gpunb("down", "--yes").code == 0
         assert simulation["fluence"].billed_now() == []
 
