@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.clouds import simulated
 from support.ledgers import ready
 
+from gpunb.commands import several
+from gpunb.commands.result import Block, Note
+from gpunb.errors import WrongState
+from gpunb.hints import typed
 from gpunb.sessions.ledger import Ledger
 from gpunb.sessions.model import SessionState
 
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.terminal import Gpunb
+
+    from gpunb.sessions.model import Session
 
 
 @pytest.fixture
@@ -70,6 +76,25 @@ def test_one_question_has_the_money_of_all(names: None, gpunb: Gpunb) -> None:
     assert ran.code == 2
     assert "Start three, four: $3.00 an hour in all, $6.00 for all that their leases have left." in ran.err
     assert "three $1.50 an hour, $3.00 for the 2h 00m that its lease has left; four $1.50" in ran.err
+
+
+def test_a_failure_says_what_to_type_where_it_is_shown(names: None) -> None:
+    with Ledger.open() as ledger:
+        sessions = ledger.sessions()[:2]
+
+    def act(session: Session) -> tuple[dict[str, Any], list[Block]]:
+        if session.name == "two":
+            msg = "two is gone"
+            raise WrongState(msg, bill="nothing was changed", hint=typed("ps") + " lists them")
+        return {"session": session.name}, [Note("done")]
+
+    data, blocks, failed = several.each("stop", sessions, act)
+    assert failed
+    assert data == [{"session": "one"}, {"session": "two", "error": "two is gone"}]
+    page = "".join(block.html() for block in blocks)
+    assert "two: two is gone" in page
+    assert "bill: nothing was changed" in page
+    assert "next: %gpu ps lists them" in page
 
 
 @pytest.mark.slow
