@@ -14,13 +14,13 @@ from pydantic import TypeAdapter
 from typing_extensions import is_typeddict
 
 from gpunb.presentation import api, models, offer_columns
-from gpunb.server import bodies
+from gpunb.server import schemas as bodies
 
 PACKAGE = Path(__file__).parents[1] / "gpunb"
 FILE = PACKAGE / "server" / "openapi.yaml"
 COLUMNS = PACKAGE / "notebook" / "widgets" / "static" / "picker" / "columns.js"
 # what is above this line is written by hand
-MARK = "  # made from gpunb.presentation and gpunb.server.bodies by `make types`\n"
+MARK = "  # made from gpunb.presentation and gpunb.server.schemas by `make types`\n"
 REF = "#/components/schemas/"
 
 

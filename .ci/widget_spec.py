@@ -1,4 +1,4 @@
-"""Write gpunb/remote/widgets.json: what the installed ipywidgets says its widgets are made of.
+"""Write gpunb/output/sanitize/widgets.json: what the installed ipywidgets says its widgets are made of.
 
     .venv/bin/python .ci/widget_spec.py
 
@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-TARGET = Path(__file__).parents[1] / "gpunb/remote/widgets.json"
+TARGET = Path(__file__).parents[1] / "gpunb/output/sanitize/widgets.json"
 _NAMED = {
     "Bool": "bool", "Int": "int", "CInt": "int", "Float": "float", "CFloat": "float", "Unicode": "text",
     "CUnicode": "text", "Color": "color", "CByteMemoryView": "bytes", "ByteMemoryView": "bytes",

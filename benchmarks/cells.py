@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gpunb.remote import AgentClient
-    from tests.support.sshd import Sshd
+    from tests.support.machines.sshd import Sshd
 
 ROUNDS = 60
 RTT = 0.05
@@ -78,8 +78,8 @@ class Nowhere:
 @contextlib.contextmanager
 def sshd_host() -> Iterator[Sshd]:
     """A real sshd with a home of its own; what ran there is ended."""
-    from gpunb.agent import processes
-    from tests.support.sshd import Sshd
+    from gpunb.agent.shared import processes
+    from tests.support.machines.sshd import Sshd
 
     with tempfile.TemporaryDirectory(prefix="gpunb-bench-", ignore_cleanup_errors=True) as folder:
         host = Sshd(Path(folder) / "host").start()
@@ -102,7 +102,7 @@ def agent(host: Sshd, port: int | None = None, trust: str = "own") -> Iterator[A
 
 def ours(client: AgentClient, code: str, size: int | None = None) -> Callable[[], None]:
     """Run `code` through the agent, and check that all it prints arrived."""
-    from gpunb.remote import show
+    from gpunb.output import show
 
     def work() -> None:
         sink = Nowhere()
@@ -269,7 +269,15 @@ def first_cell(host: Sshd, rounds: int) -> list[float]:
 
 def far_trip(host: Sshd, rounds: int) -> dict[str, list[float]]:
     """The empty cell behind a proxy in a process of its own."""
-    argv = [sys.executable, "-m", "tests.support.proxy", "--to", f"127.0.0.1:{host.port}", "--rtt", str(RTT)]
+    argv = [
+        sys.executable,
+        "-m",
+        "tests.support.machines.proxy",
+        "--to",
+        f"127.0.0.1:{host.port}",
+        "--rtt",
+        str(RTT),
+    ]
     proxy = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert proxy.stdout is not None

@@ -73,7 +73,7 @@ def child() -> None:
 
 async def _hour() -> dict[str, float]:
     from gpunb.server.hub import Hub
-    from gpunb.server.pool import Pool
+    from gpunb.server.threads import Pool
 
     ids = _sessions()
     hub = Hub(Path(tempfile.gettempdir()), supervise=False)
@@ -121,7 +121,7 @@ async def _hour() -> dict[str, float]:
 
 def _sessions() -> list[str]:
     """As many sessions as ready ones of four clouds would be."""
-    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import Lease, Segment, Session, SessionState
 
     ids = []
@@ -163,7 +163,7 @@ def _sample(second: int) -> dict[str, Any]:
 
 def _change(hub: Hub, ids: list[str], second: int) -> None:
     """What happens in some seconds: activity, a run that begins and ends, a job, a word."""
-    from gpunb.server.watch import notice
+    from gpunb.server.ledger_watcher import notice
     from gpunb.sessions.model import RunNote, Transfer
 
     ledger, ident = hub.ledger(), ids[second % len(ids)]

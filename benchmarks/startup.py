@@ -54,7 +54,7 @@ def run(options: Options) -> Report:
 
 def fill(ledger_file: Path) -> None:
     """Write the sessions, with runs and open segments of cost."""
-    from gpunb.sessions.ledger import Ledger, label_for, new_id
+    from gpunb.sessions.ledger.sessions import Ledger, label_for, new_id
     from gpunb.sessions.model import Intent, RunNote, Segment, Session, SessionState
 
     ledger_file.parent.mkdir(mode=0o700, parents=True)

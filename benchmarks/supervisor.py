@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from gpunb.providers import Provider
-    from gpunb.sessions.ledger import Ledger
-    from gpunb.sessions.watching import Watch
+    from gpunb.sessions.ledger.sessions import Ledger
+    from gpunb.sessions.supervisor.sweep import Watch
 
 CLOUDS = ("vast", "deepinfra", "fluence", "sesterce")
 SIZES = (10, 100, 1000, 10_000)
@@ -148,7 +148,7 @@ def _provider(name: str, transport: object, clock: BenchClock, key: str) -> Prov
 
 
 def _paper_host() -> Any:
-    from gpunb.sessions.reach import Pulse, Reach
+    from gpunb.sessions.access.host_access import Pulse, Reach
 
     class PaperHost(Reach):
         """A host that is always there and always busy."""
@@ -175,7 +175,7 @@ def _paper_host() -> Any:
 
 
 def _watch(ledger: Ledger, providers: dict[str, Provider]) -> Watch:
-    from gpunb.sessions.watching import Watch
+    from gpunb.sessions.supervisor.sweep import Watch
 
     return Watch(ledger, providers.__getitem__, host=_paper_host(), tick_s=TICK_S)
 
@@ -184,9 +184,9 @@ class World:
     """`size` ready sessions at the four simulated clouds."""
 
     def __init__(self, folder: Path, size: int) -> None:
-        from gpunb.sessions.ledger import Ledger
+        from gpunb.sessions.ledger.sessions import Ledger
         from gpunb.sim import Clock, InProcessTransport
-        from gpunb.sim.runner import cloud_class
+        from gpunb.sim.serving.runner import cloud_class
 
         self.folder, self.size = folder, size
         self.clock = BenchClock()
@@ -293,7 +293,7 @@ class World:
 
 def child(folder: str) -> None:
     """In a process of its own: look three times, with the recorded answers."""
-    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.ledger.sessions import Ledger
 
     now, size, kept = pickle.loads(Path(folder, "kept").read_bytes())
     clock = BenchClock()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from gpunb.remote import AgentClient
     from gpunb.ssh import Endpoint
-    from tests.support.sshd import Sshd
+    from tests.support.machines.sshd import Sshd
 
 ROUNDS = 3
 FILES = 10_000
@@ -91,7 +91,7 @@ def line(host: Sshd, rtt_ms: float) -> Iterator[int]:
     if not rtt_ms:
         yield host.port
         return
-    argv = [sys.executable, "-m", "tests.support.proxy", "--to", f"127.0.0.1:{host.port}"]
+    argv = [sys.executable, "-m", "tests.support.machines.proxy", "--to", f"127.0.0.1:{host.port}"]
     proxy = subprocess.Popen(
         [*argv, "--rtt", str(rtt_ms / 1000)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gpunb.remote import AgentClient
-    from tests.support.sshd import Sshd
+    from tests.support.machines.sshd import Sshd
 
 ROUNDS = 5
 SIZE = 400_000_000
@@ -34,7 +34,8 @@ CLIENT = """
 import io, json, resource, sys
 import numpy as np
 from pathlib import Path
-from gpunb.remote import AgentClient, TextSink, get, put, show
+from gpunb.remote import AgentClient, get, put
+from gpunb.output import TextSink, show
 from gpunb.ssh import Endpoint
 facts = json.loads(sys.argv[1]); size = int(sys.argv[2])
 for name in ("key", "known_hosts"):
@@ -112,7 +113,15 @@ def near(
 
 def far(host: Sshd, value: object, rounds: int) -> dict[str, list[float]]:
     """Ours and the raw channel behind 50 ms."""
-    argv = [sys.executable, "-m", "tests.support.proxy", "--to", f"127.0.0.1:{host.port}", "--rtt", str(RTT)]
+    argv = [
+        sys.executable,
+        "-m",
+        "tests.support.machines.proxy",
+        "--to",
+        f"127.0.0.1:{host.port}",
+        "--rtt",
+        str(RTT),
+    ]
     proxy = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert proxy.stdout is not None

@@ -21,16 +21,17 @@ from typing import TYPE_CHECKING, Any
 HOME = Path(tempfile.mkdtemp(prefix="gpunb-clouds-"))
 os.environ["GPUNB_HOME"] = str(HOME)
 
-from gpunb.commands.market import offers_table  # noqa: E402
-from gpunb.commands.result import Result, Table  # noqa: E402
+from gpunb.cli.offer_options import offers_table  # noqa: E402
 from gpunb.offers import parse_query, search  # noqa: E402
+from gpunb.output import TextSink, show  # noqa: E402
+from gpunb.presentation.result import Result, Table  # noqa: E402
 from gpunb.providers import Capability  # noqa: E402
-from gpunb.remote import TextSink, show  # noqa: E402
-from gpunb.sessions import lifecycle, reach  # noqa: E402
-from gpunb.sessions.ledger import Ledger  # noqa: E402
+from gpunb.sessions import lifecycle  # noqa: E402
+from gpunb.sessions.access import host_access  # noqa: E402
+from gpunb.sessions.ledger.sessions import Ledger  # noqa: E402
 from gpunb.sim.ending import provider  # noqa: E402
-from gpunb.sim.realhosts import RealHosts  # noqa: E402
-from gpunb.sim.runner import Simulation  # noqa: E402
+from gpunb.sim.hosts.real import RealHosts  # noqa: E402
+from gpunb.sim.serving.runner import Simulation  # noqa: E402
 from gpunb.units import money_text  # noqa: E402
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def main() -> int:
                 try:
                     rows = _tour(simulation, clouds, ledger)
                 finally:
-                    reach.close_all()
+                    host_access.close_all()
                     for cloud in clouds.values():
                         cloud.close()
             left = [row.id for name in clouds for row in simulation[name].billed_now()]
@@ -138,7 +139,7 @@ def _rent(cloud: Provider, ledger: Ledger) -> Session:
 
 def _cell(session: Session) -> str:
     out = io.StringIO()
-    handle = reach.agent(session).run_cell(CELL)
+    handle = host_access.agent(session).run_cell(CELL)
     show(handle, TextSink(out, out), interactive=False)
     return out.getvalue().strip()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpunb.commands.cli import main
+from gpunb.cli.main import main
 
 if __name__ == "__main__":
     main()

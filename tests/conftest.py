@@ -14,7 +14,7 @@ import keyring.core
 import pytest
 from keyring.backends.fail import Keyring as NoKeyring
 
-from tests.support.localhost import LocalHost, key_pair
+from tests.support.machines.localhost import LocalHost, key_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

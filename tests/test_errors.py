@@ -19,14 +19,14 @@ TEXTS = {"message", "hint", "evalue", "strerror", "args"}
 LOOKS = {"startswith", "endswith", "search", "match", "fullmatch", "findall", "find", "index", "count"}
 #: Where another program's words come in and become a fact of ours: file, function, whose words.
 EDGES = {
-    ("agent/kernelvars.py", "_reason"): "pickle",
-    ("commands/vastcopy.py", "_follow"): "Vast.ai, of an instance",
+    ("agent/shared/variables.py", "_reason"): "pickle",
+    ("commands/files/vast_cloud_copy.py", "_follow"): "Vast.ai, of an instance",
     ("providers/http.py", "_once"): "OpenSSL",
     ("providers/vast/api.py", "_awaited"): "Vast.ai",
-    ("sessions/store.py", "_fault"): "SQLite",
+    ("sessions/ledger/connection.py", "_fault"): "SQLite",
     ("ssh/connection.py", "_refused"): "paramiko",
     ("ssh/handshake.py", "_exchange_keys"): "paramiko",
-    ("sync/drivers.py", "open_store"): "fsspec",
+    ("sync/object_store/drivers.py", "open_store"): "fsspec",
     ("sync/watch.py", "_open"): "inotify, through watchfiles",
 }
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 # scripts for the host's interpreter: importing them starts something
-NOT_IMPORTED = {"gpunb.agent.__main__", "gpunb.agent.kernelapp", "gpunb.agent.stage"}
+NOT_IMPORTED = {"gpunb.agent.__main__", "gpunb.agent.kernel.app", "gpunb.agent.install"}
 MODULES = sorted(
     found.name for found in pkgutil.walk_packages(gpunb.__path__, "gpunb.") if found.name not in NOT_IMPORTED
 )

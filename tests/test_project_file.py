@@ -14,7 +14,7 @@ import pytest
 from gpunb import paths, settings
 from gpunb.errors import SettingsError
 from gpunb.providers.base import Offer
-from gpunb.sessions import lease
+from gpunb.sessions.cost import lease
 
 OWN = {
     "clouds": ["local", "vast"],

@@ -152,7 +152,7 @@ class _Handle:
 
 
 def _played(kind: str, *parts: bytes, **head: Any) -> str:
-    from gpunb.remote.display import Player, TextSink
+    from gpunb.output.player import Player, TextSink
     from gpunb.remote.records import Record
 
     shown = io.StringIO()
@@ -174,7 +174,7 @@ def _stream(text: str) -> str:
 
 
 def _exec(text: str) -> str:
-    from gpunb.commands.exec import _drain, _Safe
+    from gpunb.commands.running.exec import _drain, _Safe
 
     class Terminal(io.TextIOWrapper):
         def isatty(self) -> bool:
@@ -197,7 +197,7 @@ def _error(text: str) -> str:
 
 
 def _run(text: str) -> str:
-    from gpunb.commands.notices import ended_note
+    from gpunb.cli.run_notices import ended_note
     from gpunb.remote.records import RunInfo
 
     raw = {"run": "r1", "kind": "job", "name": text, "state": "died", "why": text}
@@ -207,7 +207,7 @@ def _run(text: str) -> str:
 
 
 def _notice(text: str) -> str:
-    from gpunb.commands.playing import sentence
+    from gpunb.services.runs import sentence
 
     context: Any = type("C", (), {"door": "terminal"})
     heads = [
@@ -218,7 +218,7 @@ def _notice(text: str) -> str:
 
 
 def _blocks(text: str) -> str:
-    from gpunb.commands.result import Code, Fields, Note, Result, Table
+    from gpunb.presentation.result import Code, Fields, Note, Result, Table
 
     made = Result(None, Note(text), Code(text), Fields([(text, text)]), Table([text], [[text]], title=text))
     return made.text(400)
@@ -239,7 +239,7 @@ def _provider(text: str) -> str:
 
 
 def _bridge(text: str) -> str:
-    from gpunb.notebook.bridge import Bridge
+    from gpunb.notebook.kernel_proxy.proxy import Bridge
 
     bridge: Any = Bridge.__new__(Bridge)
     bridge._over = type("E", (), {"set": lambda self: None})()
@@ -263,7 +263,7 @@ def _progress(text: str) -> str:
 
 
 def _tidied(text: str) -> str:
-    from gpunb.server.runs import _tidy
+    from gpunb.server.handlers.runs import _tidy
 
     return _tidy(text)
 
@@ -292,7 +292,7 @@ PLACES: dict[str, tuple[Callable[[str], str], bool]] = {
 
 
 def _gate() -> Any:
-    from gpunb.remote.safe import Gate
+    from gpunb.output.sanitize.gate import Gate
 
     return Gate("stranger")
 
@@ -314,7 +314,7 @@ def test_a_host_does_not_speak_in_our_name() -> None:
 
 
 def test_a_hosts_notes_are_bounded() -> None:
-    from gpunb.remote.display import MOST_NOTES, Player, TextSink
+    from gpunb.output.player import MOST_NOTES, Player, TextSink
     from gpunb.remote.records import Record
 
     shown = io.StringIO()

@@ -7,10 +7,10 @@ import pickle
 
 import pytest
 
-from gpunb.commands import invoke
-from gpunb.commands.result import Fields, Note, Table
+from gpunb.cli.main import invoke
 from gpunb.errors import BadInput, GpunbError, SessionNotFound
 from gpunb.hints import Command, Hint, typed, written
+from gpunb.presentation.result import Fields, Note, Table
 
 
 def test_a_hint_is_written_for_its_frontend() -> None:

@@ -1,9 +1,4 @@
-"""The verbs, one module each: the single grammar of ``gpunb …`` and ``%gpu …``."""
+"""The verbs, one module each, in the groups of ``gpunb -h``: renting, running, files, watching, account.
 
-from __future__ import annotations
-
-from gpunb.commands.cli import VERBS, invoke, main
-from gpunb.commands.context import Context, Door
-from gpunb.commands.result import Result
-
-__all__ = ["VERBS", "Context", "Door", "Result", "invoke", "main"]
+A verb asks `gpunb.services` and answers with a `gpunb.presentation.result.Result`.
+"""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from click.shell_completion import ShellComplete
 
 from gpunb import log
-from gpunb.commands.cli import cli
-from gpunb.commands.context import Context
+from gpunb.cli.context import Context
+from gpunb.cli.main import cli
 
 if TYPE_CHECKING:
     import click
@@ -40,9 +40,9 @@ def complete(line: str, symbol: str) -> list[str]:
         return []
     incomplete = "" if not rest or rest[-1].isspace() else args.pop()
     if magic == "%%gpu":
-        from gpunb.notebook import cell
+        from gpunb.notebook import cell_magic
 
-        command: click.Command = cell.CELL
+        command: click.Command = cell_magic.CELL
     else:
         command = cli
     try:

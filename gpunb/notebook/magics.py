@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import no_var_expand
 
-from gpunb.notebook import onoff
+from gpunb.notebook import cell_router
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
@@ -25,10 +25,10 @@ def register(shell: InteractiveShell) -> None:
     def gpu(line: str, cell: str | None = None) -> Any:
         """Rent a GPU and use it from here; ``%gpu -h`` lists the verbs, ``%%gpu -h`` the cell's options."""
         if cell is not None:
-            from gpunb.notebook.cell import run_cell
+            from gpunb.notebook.cell_magic import run_cell
 
             return run_cell(shell, line, cell)
-        from gpunb.notebook.line import run_line
+        from gpunb.notebook.line_magic import run_line
 
         return run_line(shell, line)
 
@@ -37,20 +37,20 @@ def register(shell: InteractiveShell) -> None:
     put_there(no_var_expand(gpu), magic_kind="line_cell", magic_name=NAME)
     for key in (f"%{NAME}", f"%%{NAME}"):
         shell.set_hook("complete_command", _complete, str_key=key)
-    onoff.install(shell)
+    cell_router.install(shell)
     _say_what_is_left()
 
 
 def _say_what_is_left() -> None:
     """Bills in doubt, and sessions that nobody watches, at every start."""
     from gpunb import paths
-    from gpunb.sessions.glance import nothing_to_say
+    from gpunb.sessions.ledger.peek import nothing_to_say
 
     file = paths.ledger_file()
     if file.exists() and not nothing_to_say(file):
-        from gpunb.commands import soon
+        from gpunb.services import lease_warnings
 
-        for line in soon.at_start():
+        for line in lease_warnings.at_start():
             print(line, file=sys.stderr)  # noqa: T201
 
 
@@ -62,9 +62,9 @@ def unregister(shell: InteractiveShell) -> None:
     for key in (f"%{NAME}", f"%%{NAME}"):
         if hooks is not None:
             hooks.strs.pop(key, None)
-    onoff.uninstall(shell)
-    reach = sys.modules.get("gpunb.sessions.reach")
-    if reach is not None and not onoff.reloading():
+    cell_router.uninstall(shell)
+    reach = sys.modules.get("gpunb.sessions.access.host_access")
+    if reach is not None and not cell_router.reloading():
         reach.close_all()
 
 

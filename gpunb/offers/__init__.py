@@ -11,10 +11,10 @@
 from __future__ import annotations
 
 from gpunb.offers.admit import LeftOut, admit
-from gpunb.offers.explain import Relaxation, explain, relaxations
-from gpunb.offers.fields import FIELDS, Field
 from gpunb.offers.flags import parse_query, query_from_flags
 from gpunb.offers.gpus import Gpu, known_names, normalise
+from gpunb.offers.language.explain import Relaxation, explain, relaxations
+from gpunb.offers.language.fields import FIELDS, Field
 from gpunb.offers.pricing import NO_HISTORY, History, Ready, Terms
 from gpunb.offers.query import Condition, Query
 from gpunb.offers.rank import Ranked

@@ -14,8 +14,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from gpunb.offers.fields import KINDS, RENTALS, TRUST
 from gpunb.offers.gpus import normalise, snap_vram
+from gpunb.offers.language.fields import KINDS, RENTALS, TRUST
 from gpunb.offers.regions import country_of
 from gpunb.offers.text import clean
 from gpunb.providers.base import Offer

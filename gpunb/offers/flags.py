@@ -6,12 +6,12 @@ import math
 from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput
-from gpunb.offers.fields import FIELDS, KINDS, suggest
 from gpunb.offers.gpus import wanted
-from gpunb.offers.parser import MOST_ROWS, parse
+from gpunb.offers.language.fields import FIELDS, KINDS, suggest
+from gpunb.offers.language.parser import MOST_ROWS, parse
+from gpunb.offers.language.tree import Compare, Value
+from gpunb.offers.language.units import parse_quantity, parse_range
 from gpunb.offers.query import Condition, Query, build, cloud_name, conjuncts
-from gpunb.offers.tree import Compare, Value
-from gpunb.offers.units import parse_quantity, parse_range
 from gpunb.providers.base import OfferQuery
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput
-from gpunb.offers.fields import FIELDS
 from gpunb.offers.gpus import Wanted
-from gpunb.offers.predicate import Filter, compile_node
+from gpunb.offers.language.fields import FIELDS
+from gpunb.offers.language.predicate import Filter, compile_node
+from gpunb.offers.language.tree import All, Any_, Compare, Key, Node, Not, Value
 from gpunb.offers.pricing import NO_HISTORY, History, Terms
 from gpunb.offers.regions import codes_of
-from gpunb.offers.tree import All, Any_, Compare, Key, Node, Not, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

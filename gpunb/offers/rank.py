@@ -19,14 +19,14 @@ from functools import total_ordering
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
 
-from gpunb.offers.units import show_quantity
+from gpunb.offers.language.units import show_quantity
 from gpunb.units import duration_text, money_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gpunb.offers.language.tree import Key
     from gpunb.offers.pricing import Ready, Terms
-    from gpunb.offers.tree import Key
     from gpunb.providers.base import Offer
 
 __all__ = ["Ranked", "rank"]

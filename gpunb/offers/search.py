@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from gpunb.errors import BadAnswer, BadInput, GpunbError, ProviderError, Unavailable
 from gpunb.offers.admit import LeftOut, admit
-from gpunb.offers.fields import suggest
-from gpunb.offers.predicate import Filter
+from gpunb.offers.language.fields import suggest
+from gpunb.offers.language.predicate import Filter
 from gpunb.offers.pricing import NO_HISTORY, History, Terms
 from gpunb.offers.query import NO_GPU
 from gpunb.offers.rank import Ranked, rank

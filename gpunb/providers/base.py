@@ -256,7 +256,7 @@ class Provider(ABC):
         Asked before a question, so that a yes is not for a machine that lacks what it is rented for, and
         again before the create. `spec` may have no label and no keys yet.
         """
-        from gpunb.providers import images
+        from gpunb.providers.machine import images
 
         asked = (
             (spec.ports, Capability.PORTS, "opens no further ports"),

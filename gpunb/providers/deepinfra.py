@@ -38,11 +38,11 @@ from gpunb.providers.base import (
     ProviderConfig,
     UsageLine,
 )
-from gpunb.providers.cloudinit import host_public, user_data
+from gpunb.providers.edge.payload import Wire, parse, rows
+from gpunb.providers.edge.text import clean
 from gpunb.providers.features import SshKeys, Terms
 from gpunb.providers.http import ApiClient, Failure
-from gpunb.providers.text import clean
-from gpunb.providers.wire import Wire, parse, rows
+from gpunb.providers.machine.cloudinit import host_public, user_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

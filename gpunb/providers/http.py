@@ -32,7 +32,7 @@ from gpunb.errors import (
     Unavailable,
 )
 from gpunb.hints import typed
-from gpunb.providers.bounded import (
+from gpunb.providers.edge.limits import (
     TooComplexError,
     TooLargeError,
     check_shape,
@@ -40,9 +40,9 @@ from gpunb.providers.bounded import (
     unpacked,
     within,
 )
-from gpunb.providers.pacing import Pacer, Rate
-from gpunb.providers.proxies import environment_error
-from gpunb.providers.text import clean
+from gpunb.providers.edge.proxies import environment_error
+from gpunb.providers.edge.rate_limit import Pacer, Rate
+from gpunb.providers.edge.text import clean
 
 if TYPE_CHECKING:
     from pydantic import SecretStr

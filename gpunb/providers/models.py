@@ -246,7 +246,7 @@ class CreateSpec:
     login
         For a private image, the registry's.
     template
-        The id of a saved way of starting a container (`gpunb.providers.templates`).
+        The id of a saved way of starting a container (`gpunb.providers.machine.templates`).
     entrypoint
         The image's own entrypoint as a shell line, to run beside SSH; "" if it need not.
     start_command

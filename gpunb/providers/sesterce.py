@@ -33,7 +33,7 @@ from gpunb.errors import (
     RateLimited,
 )
 from gpunb.hints import typed
-from gpunb.providers import keys, ports
+from gpunb.providers import keys
 from gpunb.providers.base import (
     Account,
     Capability,
@@ -46,11 +46,12 @@ from gpunb.providers.base import (
     ProviderConfig,
     Volume,
 )
-from gpunb.providers.cloudinit import host_public, user_data
+from gpunb.providers.edge.payload import Wire, parse
+from gpunb.providers.edge.text import clean
 from gpunb.providers.features import SshKeys, VolumeMarket, VolumeSpace
 from gpunb.providers.http import ApiClient, Failure
-from gpunb.providers.text import clean
-from gpunb.providers.wire import Wire, parse
+from gpunb.providers.machine import ports
+from gpunb.providers.machine.cloudinit import host_public, user_data
 
 __all__ = ["SesterceProvider"]
 

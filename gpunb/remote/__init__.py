@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gpunb.remote.client import AgentClient, new_run_id
-from gpunb.remote.display import NotebookSink, Sink, TextSink, show
 from gpunb.remote.records import HostInfo, Record, RunInfo
 from gpunb.remote.run import RunHandle
 from gpunb.remote.variables import PutReport, get, put
@@ -11,15 +10,11 @@ from gpunb.remote.variables import PutReport, get, put
 __all__ = [
     "AgentClient",
     "HostInfo",
-    "NotebookSink",
     "PutReport",
     "Record",
     "RunHandle",
     "RunInfo",
-    "Sink",
-    "TextSink",
     "get",
     "new_run_id",
     "put",
-    "show",
 ]

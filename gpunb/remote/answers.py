@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import ProtocolError
 from gpunb.hints import typed
-from gpunb.remote.safetext import one_line
+from gpunb.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -27,6 +27,9 @@ from gpunb.ssh.quoting import quote
 from gpunb.text import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from importlib.abc import Traversable
+
     from gpunb.ssh.channel import Channel
     from gpunb.ssh.connection import Connection
 
@@ -79,17 +82,22 @@ ADVICE = {
 }
 
 
+def _modules(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
+    """The agent's modules: paths below the host's folder, and their content."""
+    for found in folder.iterdir():
+        if found.name.endswith(".py"):
+            yield f"{name}/{found.name}", found.read_bytes()
+        elif found.is_dir() and found.name != "__pycache__":
+            yield from _modules(found, f"{name}/{found.name}")
+
+
 @functools.cache
 def _payload() -> tuple[str, bytes]:
     """The agent's version (a content hash) and its archive, compressed."""
     out = io.BytesIO()
-    sources = {
-        f"gpunb_agent/{found.name}": found.read_bytes()
-        for found in files("gpunb.agent").iterdir()
-        if found.name.endswith(".py")
-    }
+    sources = dict(_modules(files("gpunb.agent"), "gpunb_agent"))
     sources["__main__.py"] = (
-        b"import sys\n\nfrom gpunb_agent.verbs import main\n\nsys.exit(main(sys.argv[1:]))\n"
+        b"import sys\n\nfrom gpunb_agent.main import main\n\nsys.exit(main(sys.argv[1:]))\n"
     )
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in sorted(sources):
@@ -130,7 +138,7 @@ def open_line(
     """
     nonce = secrets.token_hex(12)
     version, archive = _payload()
-    stage = files("gpunb.agent").joinpath("stage.py").read_bytes()
+    stage = files("gpunb.agent").joinpath("install.py").read_bytes()
     size = str(len(stage))
     command = quote(["sh", "-c", FIND_PYTHON, "gpunb", nonce, version, python or "", READ_STAGE, size])
     channel = connection.channel(command, window=WINDOW)

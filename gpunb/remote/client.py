@@ -6,7 +6,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
-from gpunb.agent import protocol
+from gpunb.agent.shared import frames
 from gpunb.errors import GpunbError, ProtocolError, Unreachable
 from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
@@ -14,7 +14,7 @@ from gpunb.remote.answers import checked, odd
 from gpunb.remote.line import DOWN, PATIENCE, Call, Line
 from gpunb.remote.records import HostInfo, Record, RunInfo, cleaned
 from gpunb.remote.run import WINDOW, Followers, RunHandle
-from gpunb.remote.safetext import one_line
+from gpunb.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -100,7 +100,7 @@ class AgentClient(Line):
         return self._post(op, args, parts=parts)
 
     def _hello(self) -> HostInfo:
-        raw = self.request("hello", proto=protocol.VERSION)
+        raw = self.request("hello", proto=frames.VERSION)
         names = ("agent", "python", "python_version", "home", "hostname")
         words = {name: raw.get(name) for name in names}
         pid = raw.get("pid", 0)
@@ -153,7 +153,7 @@ class AgentClient(Line):
             Where the code stands in the notebook: its cell's number (``count``), and the lines
             of the cell that stand ``above`` it.
         late
-            Go on after the cell's end with what its threads and children say; see `gpunb.remote.late`.
+            Go on after the cell's end with what its threads and children say; see `gpunb.output.late`.
         """
         args = {"code": code, "name": name, "timeout": timeout, "kernel": kernel, "stdin": stdin, **more}
         if place:
@@ -182,7 +182,7 @@ class AgentClient(Line):
         gpus
             How many GPUs it gets for itself; it waits in the host's queue until they are free.
         restart
-            "never", "on-lost[:N]" or "on-failure[:N]"; see `gpunb.agent.policy`.
+            "never", "on-lost[:N]" or "on-failure[:N]"; see `gpunb.agent.shared.restart_policy`.
         secrets
             Environment variables of this job's process alone; kept in memory, there and here.
         """
@@ -262,7 +262,7 @@ class AgentClient(Line):
         followers = self._runs.get(run_id)
         if followers is not None:
             number = min(number, followers.taken)
-        self._send(protocol.encode({"t": "req", "id": 0, "op": "ack", "run": run_id, "n": number}))
+        self._send(frames.encode({"t": "req", "id": 0, "op": "ack", "run": run_id, "n": number}))
 
     def runs(self, *, ended_within: float | None = None) -> list[RunInfo]:
         """All runs that the host knows, oldest first; those that ended longer ago (seconds) are left out."""
@@ -368,7 +368,7 @@ class AgentClient(Line):
         if followers is not None and "dropped" in head:
             followers.take(Record(number, "cut", {**head, "bytes": head["dropped"]}, ()))
         elif followers is not None:
-            kind, parts = str(head.get("k")), protocol.parts_of(head, payload)
+            kind, parts = str(head.get("k")), frames.parts_of(head, payload)
             known = head if kind == "stream" or self.trust == "own" else cleaned(head)
             followers.take(Record(number, kind, known, parts))
 

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from gpunb.agent import protocol
+from gpunb.agent.shared import frames
 from gpunb.errors import (
     GpunbError,
     HostError,
@@ -31,9 +31,9 @@ from gpunb.progress import SILENT, Progress
 from gpunb.remote.answers import tame
 from gpunb.remote.bootstrap import open_line
 from gpunb.remote.records import cleaned
-from gpunb.remote.safetext import one_line
 from gpunb.ssh.channel import BILLED
 from gpunb.ssh.connection import Connection
+from gpunb.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -151,7 +151,7 @@ class Line:
         parts: Sequence[Any] = (),
     ) -> Call:
         number = next(self._ids)
-        call = Call(protocol.encode({**args, "t": "req", "id": number, "op": op}, parts), on_error)
+        call = Call(frames.encode({**args, "t": "req", "id": number, "op": op}, parts), on_error)
         with self._lock:
             if self._closed is not None:
                 raise self._closed
@@ -241,7 +241,7 @@ class Line:
             self._tell(f"the line to {self.name} is back")
 
     def _read_until_broken(self, rest: bytes) -> Exception | None:
-        decoder = protocol.Decoder(keep=protocol.MAX_BODY if self.trust == "own" else KEEP)
+        decoder = frames.Decoder(keep=frames.MAX_BODY if self.trust == "own" else KEEP)
         channel = self._channel
         try:
             data = rest
@@ -251,7 +251,7 @@ class Line:
                 data = _receive(channel)
                 if not data:
                     return None
-        except protocol.FrameError as err:
+        except frames.FrameError as err:
             return ProtocolError(f"the host's agent sent {one_line(err, 200)}", hint=DOWN)
         except GpunbError as err:
             return err

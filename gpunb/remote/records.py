@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gpunb.agent.protocol import END_STATES
+from gpunb.agent.shared.frames import END_STATES
 from gpunb.errors import ProtocolError
 from gpunb.text import one_line
 

@@ -18,16 +18,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gpunb.agent import kernelvars
-from gpunb.agent.bulkline import room
-from gpunb.agent.safevars import CantTravel
+from gpunb.agent.shared import variables
+from gpunb.agent.shared.bulk_channel import room
+from gpunb.agent.shared.plain_values import CantTravel
 from gpunb.errors import GpunbError, ProtocolError, RunError, Unreachable, VariableError
 from gpunb.progress import SILENT, Progress
 from gpunb.python_errors import Lacks
 from gpunb.remote.bootstrap import agent_version, read_line
-from gpunb.remote.safetext import one_line
 from gpunb.ssh.connection import WINDOW
 from gpunb.ssh.quoting import quote
+from gpunb.text import one_line
 from gpunb.units import bytes_text
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["PutReport", "get", "put"]
 
 BUSY_TIMEOUT = 24 * 3600.0  # a transfer waits for the cell before it
-MODULE = "__import__('gpunb_agent.kernelvars', fromlist=['x'])"
+MODULE = "__import__('gpunb_agent.shared.variables', fromlist=['x'])"
 WORTH = 1 << 20  # bytes from which it pays to ask whether the host has it
 SMALL = 8 << 20  # bytes for which one channel will do
 NEAR = 0.005  # seconds of round trip up to which one channel fills the line, and nothing is compressed
@@ -89,7 +89,7 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
     for name, value in values.items():
         _check_name(name)
         try:
-            packed.append(kernelvars.pack(name, value))
+            packed.append(variables.pack(name, value))
         except CantTravel as err:
             msg = f"variable {name!r} can't be sent: {err}"
             raise VariableError(msg, hint="nothing was sent") from err
@@ -109,16 +109,16 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
         def send(channel: Channel, pieces: Sequence[memoryview]) -> None:
             for piece in pieces:
                 if far:
-                    kernelvars.give(channel.sendall, piece)
+                    variables.give(channel.sendall, piece)
                 else:
                     channel.sendall(piece)
                 counter.add(len(piece))
 
         try:
-            kernelvars.write_description(transfer.lines[0].channel.sendall, [about for about, _ in packed])
-            dealt = kernelvars.shares(buffers, len(transfer.lines))
+            variables.write_description(transfer.lines[0].channel.sendall, [about for about, _ in packed])
+            dealt = variables.shares(buffers, len(transfer.lines))
             pairs = zip(transfer.lines, dealt, strict=True)
-            kernelvars.together([partial(send, line.channel, share) for line, share in pairs])
+            variables.together([partial(send, line.channel, share) for line, share in pairs])
         except Unreachable as err:
             transfer.explain(err)
         report = transfer.finish()
@@ -136,7 +136,7 @@ def _unchanged(client: AgentClient, packed: Sequence[tuple[dict[str, Any], list[
     First a few places of each are compared, so that what did change costs next to nothing.
     """
     left = {about["name"]: (about, many) for about, many in packed if sum(about["sizes"]) >= WORTH}
-    for whole, mark in ((False, kernelvars.sample), (True, kernelvars.digest)):
+    for whole, mark in ((False, variables.sample), (True, variables.digest)):
         if not left:
             break
         with ThreadPoolExecutor(1) as pool:  # both ends compute at once
@@ -184,7 +184,7 @@ def get(
     ) as transfer:
         line = transfer.lines[0]
         try:
-            items = kernelvars.read_description(line.recv_into)
+            items = variables.read_description(line.recv_into)
             _refuse(client, items, names, pickles=pickles)
             _check_size(items)
             total = sum(sum(item["sizes"]) for item in items)
@@ -197,13 +197,13 @@ def get(
                 return got
 
             buffers = [[room(size) for size in item["sizes"]] for item in items]
-            (pieces,) = kernelvars.shares([one for many in buffers for one in many], 1)
+            (pieces,) = variables.shares([one for many in buffers for one in many], 1)
             if far:
                 for piece in pieces:
-                    kernelvars.take(line.recv_into, piece)
+                    variables.take(line.recv_into, piece)
                     counter.add(len(piece))
             else:
-                kernelvars.fill(recv_into, pieces)
+                variables.fill(recv_into, pieces)
         except Unreachable as err:
             transfer.explain(err)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as err:
@@ -225,7 +225,7 @@ def get(
 
 def _unpack(item: Mapping[str, Any], buffers: list[Any]) -> Any:
     try:
-        return kernelvars.unpack(item, buffers)
+        return variables.unpack(item, buffers)
     except ModuleNotFoundError as err:
         msg = f"variable {item['name']!r} needs a module that is missing here: {err.name}"
         raise VariableError(msg, hint=f"pip install {err.name}") from err
@@ -261,7 +261,7 @@ def _refuse(
             hint = "--trust takes pickles from this host for once" if item.get("pickle") is True else None
             raise VariableError(msg, hint=hint)
         form = item.get("as")
-        if form not in kernelvars.SAFE and not (form == "pickle" and pickles):
+        if form not in variables.SAFE and not (form == "pickle" and pickles):
             msg = (
                 f"variable {item['name']!r} would come as a {one_line(form, 40)}, which can run code here, "
                 f"and this host's trust is {client.trust!r}"

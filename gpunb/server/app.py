@@ -11,7 +11,7 @@ from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Float
 
 from gpunb import log, units
-from gpunb.sessions.supervisor import TICK_S
+from gpunb.sessions.supervisor.process import TICK_S
 
 if TYPE_CHECKING:
     from gpunb.server.hub import Hub

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from gpunb import log, paths
 from gpunb.errors import GpunbError
 from gpunb.server import shown
-from gpunb.server.feed import Feed
+from gpunb.server.event_bus import Feed
 from gpunb.server.jobs import Jobs
-from gpunb.server.loads import Loads
-from gpunb.server.pool import Pool
-from gpunb.server.supervising import Host
+from gpunb.server.ledger_watcher import Watcher
+from gpunb.server.supervisor_host import Host
+from gpunb.server.telemetry import Loads
+from gpunb.server.threads import Pool
 from gpunb.server.tokens import Tokens
-from gpunb.server.watch import Watcher
 from gpunb.server.work import Clouds, WorkContext
-from gpunb.sessions.ledger import Ledger
-from gpunb.sessions.supervisor import TICK_S
+from gpunb.sessions.ledger.sessions import Ledger
+from gpunb.sessions.supervisor.process import TICK_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,7 +158,7 @@ class Hub:
                 "notices": list(self.feed.notices),
             }
         except GpunbError as err:
-            from gpunb.server.watch import notice
+            from gpunb.server.ledger_watcher import notice
 
             log.get(__name__).warning("no snapshot: %s", err.message)
             return {

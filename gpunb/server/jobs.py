@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gpunb import log
 from gpunb.errors import Cancelled
 from gpunb.hints import typed
-from gpunb.server.answers import Busy, UnknownJob, error_body
+from gpunb.server.failures import Busy, UnknownJob, error_body
 from gpunb.text import clean
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpunb.server import PREFIX, events, files, host, money, renting, runs, sessions, setup
-from gpunb.server.base import Missing
+from gpunb.server import PREFIX
+from gpunb.server.handlers import events, files, host, money, renting, runs, sessions, setup
+from gpunb.server.handlers.base import Missing
 
 __all__ = ["routes"]
 

@@ -8,10 +8,10 @@ import platform
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from gpunb.commands import views
-from gpunb.commands.shapes import run_shape, session_shape, session_shapes
 from gpunb.errors import GpunbError
-from gpunb.sessions import ports
+from gpunb.presentation import tables
+from gpunb.presentation.shapes import run_shape, session_shape, session_shapes
+from gpunb.sessions.access import ports
 from gpunb.sessions.model import OVER, SessionState
 from gpunb.text import clean
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gpunb.presentation import api, models
     from gpunb.providers import Provider
-    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import Receipt, RunNote, Session, Transfer
 
 __all__ = [
@@ -131,7 +131,7 @@ def found(ledger: Ledger) -> api.Found:
                 "usd_h": one.usd_h,
                 "says": clean(note.text),
             }
-            for one, note in zip(orphans, views.orphan_notes(orphans), strict=True)
+            for one, note in zip(orphans, tables.orphan_notes(orphans), strict=True)
         ],
         "unknown": [
             {"id": one.id, "name": clean(one.name), "provider": one.provider, "says": clean(one.alarm)}
@@ -192,7 +192,7 @@ def run(ledger: Ledger, note: RunNote, session: Session | None, exit_code: int |
     """A run with what its machine cost meanwhile."""
     if session is None:
         return run_shape(note, exit_code=exit_code)
-    from gpunb.sessions.spending import RunCost, of_run
+    from gpunb.sessions.cost.spending import RunCost, of_run
 
     until = session.ended or ledger.clock.time()
     usd = of_run(ledger.segments(session.id), note, until)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from gpunb.commands.context import Context
-from gpunb.commands.progress import Shown
+from gpunb.cli.context import Context
+from gpunb.cli.progress import Shown
 from gpunb.errors import SessionNotFound
 from gpunb.progress import SILENT
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.ledger.sessions import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpunb.errors import GpunbError
-from gpunb.remote.safetext import one_line
+from gpunb.text import one_line
 
 if TYPE_CHECKING:
     from gpunb.remote import AgentClient

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from gpunb import paths
 from gpunb.errors import BadInput
-from gpunb.providers import Capability, image_registry
+from gpunb.providers import Capability
+from gpunb.providers.machine import image_registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable

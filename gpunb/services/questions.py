@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gpunb.services import reservations
 from gpunb.services.confirmations import Question
-from gpunb.sessions.lease import CONTRACT_S, extended, lease_for
+from gpunb.sessions.cost.lease import CONTRACT_S, extended, lease_for
 from gpunb.sessions.model import machine, offer_from_dict
 from gpunb.units import costs_text, duration_text, hourly_text, money_text, price_text
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gpunb.providers import Offer, Volume
-    from gpunb.sessions.agreement import Agreement
-    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.lifecycle import RentRequest
+    from gpunb.sessions.lifecycle.agreement import Agreement
     from gpunb.sessions.model import Lease, Session
 
 __all__ = [
@@ -55,7 +55,7 @@ def to_rent(
     before
         What became of an earlier offer.
     short
-        What the account can't pay (`gpunb.sessions.funds.shortage`).
+        What the account can't pay (`gpunb.sessions.cost.funds.shortage`).
 
     Raises
     ------
@@ -186,7 +186,7 @@ def to_extend(
     Raises
     ------
     BadInput, WrongState
-        As `gpunb.sessions.lease.extend`.
+        As `gpunb.sessions.cost.lease.extend`.
     """
     new = extended(ledger, session, hours=hours, idle_s=idle_s, budget_usd=budget_usd, count_ssh=count_ssh)
     old, parts, usd = session.lease, [], 0.0

@@ -12,22 +12,17 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gpunb.errors import (
-    AuthFailed,
-    BadInput,
-    NoFunds,
-    OfferGone,
-    ProviderError,
-    QuotaExhausted,
-    RateLimited,
-)
+from gpunb.errors import AuthFailed, BadInput, NoFunds, OfferGone, ProviderError, QuotaExhausted, RateLimited
 from gpunb.hints import typed
 from gpunb.services import reservations
 from gpunb.services.questions import to_rent
-from gpunb.sessions import funds, kernelspecs, lifecycle, supervisor
-from gpunb.sessions.agreement import Agreement
-from gpunb.sessions.lease import DEFAULT_HOURS
+from gpunb.sessions import lifecycle
+from gpunb.sessions.cost import funds
+from gpunb.sessions.cost.lease import DEFAULT_HOURS
+from gpunb.sessions.integrations import kernelspecs
+from gpunb.sessions.lifecycle.agreement import Agreement
 from gpunb.sessions.model import machine
+from gpunb.sessions.supervisor import process
 from gpunb.units import money_text, price_text
 
 if TYPE_CHECKING:
@@ -38,7 +33,7 @@ if TYPE_CHECKING:
     from gpunb.progress import Progress
     from gpunb.providers import Offer, Provider
     from gpunb.services.confirmations import Question
-    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.lifecycle import RentRequest
     from gpunb.sessions.model import Session
     from gpunb.settings import Settings
@@ -69,7 +64,7 @@ class Door:
     progress: Callable[[], AbstractContextManager[Progress]]
     say: Callable[[str], None]
     confirm: Callable[[Question], bool] | None = None
-    watch: Callable[[Ledger], object] = supervisor.ensure
+    watch: Callable[[Ledger], object] = process.ensure
 
 
 def request(
@@ -137,7 +132,7 @@ def question(
     BadInput
         The name is bad or taken, the disk too large, or a limit of the lease breaks its rule.
     """
-    from gpunb.sessions.ledger import valid_name
+    from gpunb.sessions.ledger.sessions import valid_name
 
     if asked.name is not None:
         valid_name(asked.name)

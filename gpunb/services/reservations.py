@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gpunb.providers import Offer, Provider
-    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import Session
 
 __all__ = ["MONTH_H", "Plan", "check", "for_amount", "for_hours", "of_offer", "of_session", "paid"]

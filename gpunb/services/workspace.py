@@ -22,7 +22,7 @@ from gpunb.errors import (
 )
 from gpunb.hints import Frontend, typed
 from gpunb.progress import SILENT
-from gpunb.sessions.trouble import ANY, words
+from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.text import clean
 from gpunb.units import hourly_text
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gpunb.providers import Provider
     from gpunb.remote import AgentClient
     from gpunb.services.confirmations import Question
-    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import Session
     from gpunb.settings import Settings
 
@@ -101,7 +101,7 @@ class Workspace:
     def ledger(self) -> Ledger:
         """The ledger, opened at the first use."""
         if self._ledger is None:
-            from gpunb.sessions.ledger import Ledger
+            from gpunb.sessions.ledger.sessions import Ledger
 
             self._ledger = Ledger.open()
         return self._ledger
@@ -189,7 +189,7 @@ class Workspace:
 
     def renter(self) -> list[str]:
         """The marks of this notebook or shell: what it has rented is its own."""
-        from gpunb.sessions import renter
+        from gpunb.sessions.access import renter
 
         return renter.marks(notebook=self.door == "notebook")
 
@@ -202,12 +202,12 @@ class Workspace:
             The host can't be reached now; says what that means for the bill.
         """
         from gpunb.errors import HostError
-        from gpunb.sessions import reach
+        from gpunb.sessions.access import host_access
 
         self.watch()  # one that died since the notebook began is started again
         try:
             with self.progress(f"connecting to {session.name}") as progress:
-                client = reach.agent(session, progress=progress)
+                client = host_access.agent(session, progress=progress)
                 return client if self._answers(client, session) else self._anew(session, progress)
         except HostError as err:
             if err.bill is None:
@@ -221,10 +221,10 @@ class Workspace:
     def _answers(self, client: AgentClient, session: Session) -> bool:
         """Whether it answers; the question is the lease as the ledger has it, which it may have missed."""
         from gpunb.errors import Unreachable
-        from gpunb.sessions import reach
+        from gpunb.sessions.access import host_access
 
         try:
-            reach.arm(client, self.ledger.get(session.id), timeout=ANSWER_S)
+            host_access.arm(client, self.ledger.get(session.id), timeout=ANSWER_S)
         except Unreachable:
             return False
         return True
@@ -232,29 +232,29 @@ class Workspace:
     @staticmethod
     def _anew(session: Session, progress: Progress) -> AgentClient:
         """The line is silent: raise if the host is dead too, else open another."""
-        from gpunb.sessions import reach
+        from gpunb.sessions.access import host_access
         from gpunb.ssh import probe
 
         progress.say("the line is silent; trying a new one")
-        probe(reach.endpoint(session))
-        reach.drop(session.id)
-        return reach.agent(session, progress=progress)
+        probe(host_access.endpoint(session))
+        host_access.drop(session.id)
+        return host_access.agent(session, progress=progress)
 
     # -- who watches the leases ----------------------------------------------------------------
 
     def watch(self) -> None:
         """Make sure that somebody watches what lives and is billed, or say that nobody does. Never fails."""
         from gpunb import paths
-        from gpunb.sessions import glance
+        from gpunb.sessions.ledger import peek
 
         with contextlib.suppress(OSError):
             file = paths.ledger_file()
-            if not file.exists() or glance.watched(file):
+            if not file.exists() or peek.watched(file):
                 return
             self._say_who_watches()
 
     def _say_who_watches(self) -> None:
-        from gpunb.sessions import watchers
+        from gpunb.sessions.supervisor import watchers
 
         said: list[tuple[str, str]] = []
         try:

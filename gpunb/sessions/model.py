@@ -52,7 +52,7 @@ __all__ = [
 class Clock(Protocol):
     """Where the time comes from; tests and chaos runs bring a virtual one.
 
-    One that can be set also has ``steady``, see `gpunb.sessions.clocks.steady`.
+    One that can be set also has ``steady``, see `gpunb.sessions.ledger.clock_steps.steady`.
     """
 
     def time(self) -> float:
@@ -70,9 +70,9 @@ class _SystemClock:
         time.sleep(seconds)
 
     def steady(self) -> tuple[str, float] | None:
-        from gpunb.sessions import clocks
+        from gpunb.sessions.ledger import clock_steps
 
-        return clocks.steady()
+        return clock_steps.steady()
 
 
 SYSTEM_CLOCK: Clock = _SystemClock()
@@ -188,7 +188,7 @@ class Session:
     armed
         The `Lease.mark` that the host last confirmed; "" if none.
     renter
-        The marks of the notebook or shell that rented it (`gpunb.sessions.renter`), with spaces between.
+        The marks of the notebook or shell that rented it (`sessions.access.renter`), with spaces between.
     tries, next_try
         Attempts to end it that were not confirmed, and when the next is due.
     state_at
@@ -416,7 +416,7 @@ class Receipt:
     not_billed
         Whether the provider has such figures, and had charged nothing for it yet.
     contradicts
-        The assumption about its billing that `provider_usd` speaks against (`gpunb.sessions.bills`).
+        The assumption about its billing that `provider_usd` speaks against (`gpunb.sessions.cost.bills`).
     runs
         ``{"kind", "name", "state", "seconds"}`` of each run.
     saved, unsaved

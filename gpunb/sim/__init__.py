@@ -16,10 +16,10 @@ from __future__ import annotations
 from gpunb.sim.clock import Clock
 from gpunb.sim.cloud import Cloud, Machine, Phase, Refusal
 from gpunb.sim.faults import Fault, Faults
-from gpunb.sim.hosts import HostSpec, PaperHosts
+from gpunb.sim.hosts.machines import HostSpec, PaperHosts
 from gpunb.sim.money import Account, Bill
-from gpunb.sim.ratelimit import RateLimiter
-from gpunb.sim.transport import InProcessTransport
+from gpunb.sim.serving.ratelimit import RateLimiter
+from gpunb.sim.serving.transport import InProcessTransport
 
 __all__ = [
     "Account",

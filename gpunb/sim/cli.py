@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb import paths
-from gpunb.commands.result import Code, Note, Result, Table
-from gpunb.commands.verb import verb
+from gpunb.cli.command import verb
 from gpunb.errors import BadInput, GpunbError, Unavailable, WrongState
-from gpunb.sim import state
+from gpunb.presentation.result import Code, Note, Result, Table
+from gpunb.sim.serving import state
 from gpunb.text import did_you_mean
 from gpunb.units import duration_text, money_text
 
 if TYPE_CHECKING:
-    from gpunb.commands.context import Context
+    from gpunb.cli.context import Context
 
 __all__ = ["command", "env_lines"]
 
@@ -94,7 +94,7 @@ def up(
     after `sim down`.
     """
     from gpunb.sim import ending
-    from gpunb.sim.runner import CLOUDS
+    from gpunb.sim.serving.runner import CLOUDS
 
     for name in clouds:
         if name not in CLOUDS:
@@ -129,11 +129,11 @@ def up(
 
 def _watched(context: Context) -> list[str]:
     """The real sessions that the simulation hides, with somebody to end them meanwhile."""
-    from gpunb.sessions import supervisor
+    from gpunb.sessions.supervisor import process
 
     hidden = [found.name for found in context.ledger.sessions()]
     if hidden:
-        supervisor.ensure(context.ledger)
+        process.ensure(context.ledger)
         until = time.monotonic() + 20
         # it must have opened the real ledger before the simulation takes its place
         while context.ledger.leader() is None:
@@ -167,7 +167,7 @@ def _not_simulated(context: Context, providers: dict[str, Any]) -> list[Note]:
 def down(context: Context, *, no_save: bool, yes: bool) -> Result:
     """End the simulation: its sessions, with their receipts, and every host in it."""
     from gpunb.services.confirmations import Question
-    from gpunb.sessions import reach
+    from gpunb.sessions.access import host_access
     from gpunb.sim import ending
 
     found = state.read_marker()
@@ -195,7 +195,7 @@ def down(context: Context, *, no_save: bool, yes: bool) -> Result:
         alive = []
     with context.progress("end the simulated clouds"):
         state.stop()
-    reach.close_all()
+    host_access.close_all()
     ending.close()
     notes.append(Note("the simulated clouds are down", "ok"))
     if alive:

@@ -23,9 +23,9 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from gpunb.sim.clock import Clock
 from gpunb.sim.faults import Fault, Faults
-from gpunb.sim.hosts import NOWHERE, Host, Hosts, HostSpec, PaperHosts
+from gpunb.sim.hosts.machines import NOWHERE, Host, Hosts, HostSpec, PaperHosts
 from gpunb.sim.money import Account, Bill
-from gpunb.sim.ratelimit import RateLimiter
+from gpunb.sim.serving.ratelimit import RateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -260,7 +260,7 @@ class Cloud(ABC):
     def app(self) -> ASGIApp:
         """The ASGI app, gate included; the same at every call."""
         if self._app is None:
-            from gpunb.sim.gate import build
+            from gpunb.sim.serving.gate import build
 
             self._app = build(self)
         return self._app

@@ -13,10 +13,10 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from gpunb.sim import cloudconfig
 from gpunb.sim.catalog import MODELS, Model
 from gpunb.sim.cloud import Cloud, Machine, Phase
-from gpunb.sim.hosts import HostSpec
+from gpunb.sim.hosts import cloudconfig
+from gpunb.sim.hosts.machines import HostSpec
 
 if TYPE_CHECKING:
     from gpunb.sim.money import Account

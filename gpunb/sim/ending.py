@@ -9,10 +9,10 @@ from pydantic import SecretStr
 from gpunb import log, paths
 from gpunb.errors import GpunbError
 from gpunb.providers import Provider, ProviderConfig, provider_class
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.cost.receipts import write_receipt
+from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.lifecycle import Timing, down
 from gpunb.sessions.model import IntentState, Receipt, Session, SessionState
-from gpunb.sessions.receipts import write_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -16,10 +16,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
-from gpunb.sim import cloudconfig
 from gpunb.sim.catalog import Rig, rigs
 from gpunb.sim.cloud import Cloud, Machine, Phase
-from gpunb.sim.hosts import HostSpec
+from gpunb.sim.hosts import cloudconfig
+from gpunb.sim.hosts.machines import HostSpec
 from gpunb.sim.money import Account
 
 __all__ = ["SesterceCloud"]

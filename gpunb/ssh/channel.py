@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import paramiko
 
     from gpunb.ssh.endpoint import Endpoint
-    from gpunb.ssh.pipe import Pipe
+    from gpunb.ssh.openssh_channel import Pipe
 
 __all__ = ["BILLED", "Channel", "Guard", "reason"]
 

@@ -14,7 +14,7 @@ from gpunb.errors import AuthRefused, GpunbError, HostError, HostSilent, Unreach
 from gpunb.progress import SILENT
 from gpunb.ssh.channel import BILLED, Channel, reason
 from gpunb.ssh.handshake import handshake
-from gpunb.ssh.wire import Busy
+from gpunb.ssh.tcp_socket import Busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gpunb.progress import Progress
     from gpunb.ssh.endpoint import Endpoint
     from gpunb.ssh.forward import _Reverse
-    from gpunb.ssh.wire import Wire
+    from gpunb.ssh.tcp_socket import Wire
 
 __all__ = ["Completed", "Connection", "Forbidden", "open_patiently", "probe", "wait_reachable"]
 
@@ -186,7 +186,7 @@ class Connection:
         *,
         more: bool,
     ) -> Channel:
-        from gpunb.ssh.pieces import Pieces
+        from gpunb.ssh.receive_buffer import Pieces
 
         raw, until = None, time.monotonic() + timeout
         try:

@@ -16,7 +16,7 @@ from gpunb.errors import BadInput, HostError, Unreachable
 from gpunb.ssh.browsers import OwnName
 from gpunb.ssh.channel import Channel, reason
 from gpunb.ssh.connection import Forbidden
-from gpunb.ssh.wire import tune
+from gpunb.ssh.tcp_socket import tune
 
 if TYPE_CHECKING:
     from collections.abc import Callable

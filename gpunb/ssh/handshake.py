@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gpunb.errors import AuthRefused, Incompatible, Unreachable
 from gpunb.ssh import hostkeys
 from gpunb.ssh.channel import BILLED, Guard, reason
-from gpunb.ssh.wire import Busy, Wire, connect
+from gpunb.ssh.tcp_socket import Busy, Wire, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpunb.sync.plan import Item, LeftOut, Plan
+from gpunb.sync.planning.plan import Item, LeftOut, Plan
 from gpunb.sync.report import SyncReport
 from gpunb.sync.transfer import sync
 

@@ -7,7 +7,7 @@ Unlike a sync it follows no ignore rule and leaves nothing out: `.git`, environm
   a folder that holds the one they are in, or nothing. What is not followed is named.
 - A file or folder that stands here and differs stays as it is; what comes takes a name beside it with
   the session's in it (``metrics.fit.json``).
-- From a stranger, what could run on this side (`gpunb.sync.autorun`) comes under a name that nothing
+- From a stranger, what could run on this side (`gpunb.sync.local.autorun`) comes under a name that nothing
   runs (``.git.held``), and is named.
 - All that came is on the disk (fsync) when `bring` returns.
 """
@@ -24,17 +24,18 @@ from typing import TYPE_CHECKING
 from gpunb.errors import BadInput, NotEnoughSpace, SyncError
 from gpunb.hints import typed
 from gpunb.progress import SILENT
-from gpunb.sync import outlinks, places, remoteglob, sftp
-from gpunb.sync.flush import flush
-from gpunb.sync.freenames import FreeNames
-from gpunb.sync.hostdigests import digests
-from gpunb.sync.pace import Pace
-from gpunb.sync.plan import Item, LeftOut, Tree
-from gpunb.sync.remote import Remote
+from gpunb.sync.local.flush import flush
+from gpunb.sync.local.free_names import FreeNames
+from gpunb.sync.local.safe_root import LocalRoot
+from gpunb.sync.planning import locations
+from gpunb.sync.planning.plan import Item, LeftOut, Tree
+from gpunb.sync.planning.rules import Rules
 from gpunb.sync.report import SyncReport
-from gpunb.sync.rules import Rules
-from gpunb.sync.safe import LocalRoot
-from gpunb.sync.sftpqueue import Errand
+from gpunb.sync.sftp import engine, host_glob, outside_links
+from gpunb.sync.sftp.digests import digests
+from gpunb.sync.sftp.host_tree import Remote
+from gpunb.sync.sftp.queues import Errand
+from gpunb.sync.throttle import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -152,21 +153,21 @@ def _sources(remote: Remote, path: str, folders: Sequence[str]) -> list[_Source]
                 break
     if not found:
         msg = f"{path} is not found on the host (looked for {', '.join(looked)})"
-        if remoteglob.is_pattern(path):
+        if host_glob.is_pattern(path):
             msg = f"no file on the host matches {path} (looked for {', '.join(looked)})"
         raise BadInput(msg, hint=typed("exec ls") + " shows what is there")
     return list(found.values())
 
 
 def _source(remote: Remote, start: str, base: str) -> _Source | None:
-    full = places.host_path(remote, start)
+    full = locations.host_path(remote, start)
     about = remote.attrs(full)
     if about is None:
-        if not remoteglob.is_pattern(start):
+        if not host_glob.is_pattern(start):
             return None
-        fixed, rest = remoteglob.split(start)
-        root = places.host_path(remote, fixed)
-        matches = remoteglob.matches(remote, root, rest)
+        fixed, rest = host_glob.split(start)
+        root = locations.host_path(remote, fixed)
+        matches = host_glob.matches(remote, root, rest)
         return _Source(root, base, tree=_matched(remote, root, matches)) if matches else None
     if full == "/":
         msg = f"{start}: the whole of a host is not brought back"
@@ -188,9 +189,9 @@ def _matched(remote: Remote, root: str, matches: Sequence[str]) -> Tree:
         about = remote.attrs(f"{root}/{path}", follow=False)
         mode = about.mode or 0 if about is not None else 0
         if stat.S_ISLNK(mode):
-            tree.left_out.append(LeftOut(path, f"{outlinks.LINK}matched", cant_go=True))
+            tree.left_out.append(LeftOut(path, f"{outside_links.LINK}matched", cant_go=True))
         elif stat.S_ISDIR(mode):
-            outlinks.graft(tree, path, mode, remote.scan(f"{root}/{path}", outlinks.WHOLE))
+            outside_links.graft(tree, path, mode, remote.scan(f"{root}/{path}", outside_links.WHOLE))
         elif about is not None and stat.S_ISREG(mode):
             tree.items.append(Item(path, "file", about.size or 0, about.mtime or 0, mode & 0o777))
         else:
@@ -223,7 +224,7 @@ def _bring_one(how: _How, source: _Source, target: Path) -> None:
     if source.single:  # the user typed its name
         tree.items[0].to = target.name
     came = {posixpath.normpath(f"{source.root}/{path}"): path for path in whole}
-    with _turn(remote, places.Ends(here, source.root), how.until):
+    with _turn(remote, locations.Ends(here, source.root), how.until):
         made = _make(here)
         names = FreeNames(
             here.resolve(),
@@ -232,7 +233,7 @@ def _bring_one(how: _How, source: _Source, target: Path) -> None:
             guard=how.guard,
         )
         _carry(how, source.root, here, tree, names)
-        linked, left = outlinks.follow(remote, source.root, tree, came)
+        linked, left = outside_links.follow(remote, source.root, tree, came)
         out.left += left
         if linked.items:
             how.progress.say("following links that lead out")
@@ -249,16 +250,16 @@ def _bring_one(how: _How, source: _Source, target: Path) -> None:
 
 def _rules(remote: Remote, root: str) -> Rules:
     """Nothing is left out; of the home folder only the agent's own files."""
-    if root == places.host_path(remote, "~"):
+    if root == locations.host_path(remote, "~"):
         return Rules(None, exclude=["/.gpunb"], everything=True)
-    return outlinks.WHOLE
+    return outside_links.WHOLE
 
 
 @contextlib.contextmanager
-def _turn(remote: Remote, ends: places.Ends, until: float) -> Iterator[None]:
+def _turn(remote: Remote, ends: locations.Ends, until: float) -> Iterator[None]:
     """The lock of a place here; two sessions that end at once wait for each other."""
     with contextlib.ExitStack() as held:
-        while not _entered(held, places.lock(remote.connection.endpoint, ends, "down"), until):
+        while not _entered(held, locations.lock(remote.connection.endpoint, ends, "down"), until):
             time.sleep(0.2)
         yield
 
@@ -290,10 +291,10 @@ def _carry(how: _How, root: str, here: Path, tree: Tree, names: FreeNames) -> No
     plan = names.plan(tree)
     report = SyncReport(plan)
     out.failed += tree.failed
-    places.need_room(plan, places.free_here(here), f"this machine ({here})")
+    locations.need_room(plan, locations.free_here(here), f"this machine ({here})")
     progress.say(f"fetching {len(plan.items)} file{'s'[: len(plan.items) != 1]}")
     with LocalRoot(here) as local:
-        sftp.Download(Errand(how.remote, root, plan, report, progress, Pace(None)), local).run()
+        engine.Download(Errand(how.remote, root, plan, report, progress, Pace(None)), local).run()
     out.failed += report.failed
     lost = {path for path, _ in report.failed}
     came = [item for item in (*plan.items, *plan.unchanged) if item.path not in lost]

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from gpunb.errors import SyncError
 from gpunb.progress import SILENT
-from gpunb.sync import places, rsync
-from gpunb.sync.notes import speak_up
-from gpunb.sync.plan import Item, Tree, diff
+from gpunb.sync import rsync
+from gpunb.sync.local.safe_root import LocalRoot
+from gpunb.sync.local.scan import scan
+from gpunb.sync.planning import locations
+from gpunb.sync.planning.notes import speak_up
+from gpunb.sync.planning.plan import Item, Tree, diff
+from gpunb.sync.planning.rules import PART, Rules
 from gpunb.sync.report import SyncReport
-from gpunb.sync.rules import PART, Rules
-from gpunb.sync.safe import LocalRoot
-from gpunb.sync.scan import scan
 from gpunb.sync.transfer import masked
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ __all__ = ["fetch"]
 
 
 def fetch(
-    endpoint: Endpoint, module: str, ends: places.Ends, *, guard: bool, progress: Progress = SILENT
+    endpoint: Endpoint, module: str, ends: locations.Ends, *, guard: bool, progress: Progress = SILENT
 ) -> SyncReport:
     """Make ``ends.here`` hold what ``ends.there`` holds; nothing is deleted.
 
@@ -53,7 +54,7 @@ def fetch(
     """
     began = time.monotonic()
     source = f"{module}/{ends.source}" if ends.single else f"{module}/{ends.there.rstrip('/')}/"
-    with places.lock(endpoint, ends, "down"):
+    with locations.lock(endpoint, ends, "down"):
         try:
             ends.here.mkdir(parents=True, exist_ok=True)
         except OSError as err:
@@ -76,7 +77,7 @@ def fetch(
     return report
 
 
-def _in_place(staging: Path, ends: places.Ends, *, guard: bool) -> SyncReport:
+def _in_place(staging: Path, ends: locations.Ends, *, guard: bool) -> SyncReport:
     """Move what came to where it belongs: each file is old or new, and no link of the target is followed."""
     rules = Rules(None, guard=guard)
     if ends.single:

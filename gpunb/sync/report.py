@@ -10,8 +10,8 @@ from gpunb.errors import SyncError
 if TYPE_CHECKING:
     from collections import Counter
 
-    from gpunb.sync.plan import LeftOut, Plan
-    from gpunb.sync.stores import Stored
+    from gpunb.sync.object_store.stores import Stored
+    from gpunb.sync.planning.plan import LeftOut, Plan
 
 __all__ = ["CloudReport", "SyncReport"]
 

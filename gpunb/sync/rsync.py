@@ -17,8 +17,8 @@ from collections import Counter
 from typing import IO, TYPE_CHECKING
 
 from gpunb.errors import HostError, SyncError, Unreachable
-from gpunb.sync.rules import PARTIAL_DIR
-from gpunb.sync.safe import umask
+from gpunb.sync.local.safe_root import umask
+from gpunb.sync.planning.rules import PARTIAL_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gpunb.progress import Progress
     from gpunb.ssh.connection import Connection
     from gpunb.ssh.endpoint import Endpoint
-    from gpunb.sync.plan import Item
+    from gpunb.sync.planning.plan import Item
 
 __all__ = ["Unusable", "both_have", "from_daemon", "local_version", "reasons", "safe_here", "transfer"]
 

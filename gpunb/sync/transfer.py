@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING, Literal
 
 from gpunb.errors import BadInput, SyncError
 from gpunb.progress import SILENT
-from gpunb.sync import places, rsync, sftp
-from gpunb.sync.deleting import Shown, check_source, in_the_way, would_empty
-from gpunb.sync.flow import Wish, by_agent
-from gpunb.sync.notes import speak_up
-from gpunb.sync.pace import Pace
-from gpunb.sync.plan import Item, Plan, Tree, diff
-from gpunb.sync.remote import Remote, encode
+from gpunb.sync import rsync
+from gpunb.sync.local.safe_root import LocalRoot, umask
+from gpunb.sync.local.scan import scan
+from gpunb.sync.planning import locations
+from gpunb.sync.planning.deletions import Shown, check_source, in_the_way, would_empty
+from gpunb.sync.planning.notes import speak_up
+from gpunb.sync.planning.plan import Item, Plan, Tree, diff
+from gpunb.sync.planning.rules import Rules
+from gpunb.sync.planning.spilled_list import Spool
 from gpunb.sync.report import SyncReport
-from gpunb.sync.rules import Rules
-from gpunb.sync.safe import LocalRoot, umask
-from gpunb.sync.scan import scan
-from gpunb.sync.sftpqueue import Errand
-from gpunb.sync.sftpwire import REMOVE, Request, string
-from gpunb.sync.spool import Spool
+from gpunb.sync.sftp import engine as sftp
+from gpunb.sync.sftp.host_tree import Remote, encode
+from gpunb.sync.sftp.protocol import REMOVE, Request, string
+from gpunb.sync.sftp.queues import Errand
+from gpunb.sync.stream.sync_session import Wish, by_agent
+from gpunb.sync.throttle import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
     from gpunb.progress import Progress
     from gpunb.remote import AgentClient
     from gpunb.ssh.connection import Connection
-    from gpunb.sync.choose import Rates
-    from gpunb.sync.sftpwire import Task
+    from gpunb.sync.planning.estimate import Rates
+    from gpunb.sync.sftp.protocol import Task
 
 __all__ = ["sync"]
 
@@ -85,7 +87,7 @@ def sync(
     dry_run
         Make the plan and return it; nothing is written anywhere.
     include, exclude
-        Patterns in git's ignore syntax; see `gpunb.sync.rules`. On the way
+        Patterns in git's ignore syntax; see `gpunb.sync.planning.rules`. On the way
         down no ignore file counts: a result is never hidden by one.
     checksum
         Compare by content: by digests of both sides with the agent, as rsync
@@ -109,7 +111,7 @@ def sync(
     rates
         What is known of the line and of the price of traffic, for the estimate.
     guard
-        The host is a stranger: what could run on this side (`gpunb.sync.autorun`) is held back
+        The host is a stranger: what could run on this side (`gpunb.sync.local.autorun`) is held back
         and named, unless `include` names it. None goes by the agent's trust; without an agent
         it is a stranger.
     engine
@@ -165,7 +167,7 @@ def sync(
     began = time.monotonic()
     with Remote(conn) as remote:
         progress.say("listing files")
-        find = places.up_ends if direction == "up" else places.down_ends
+        find = locations.up_ends if direction == "up" else locations.down_ends
         ends = find(remote, source, target, delete=delete)
         work = _Work(remote, ends, direction, progress, checksum=checksum, pace=Pace(limit_rate))
         work.hold, work.follow = hold, follow
@@ -177,7 +179,7 @@ def sync(
             shown.keep(report.plan)
             would_empty(report.plan, work.where)
         else:
-            with places.lock(conn.endpoint, ends, direction):
+            with locations.lock(conn.endpoint, ends, direction):
                 report = SyncReport(work.plan(include, exclude, delete=delete))
                 check_source(report.plan, work.where, yes=yes)
                 shown.narrow(report.plan)
@@ -193,7 +195,7 @@ class _Work:
     def __init__(
         self,
         remote: Remote,
-        ends: places.Ends,
+        ends: locations.Ends,
         direction: str,
         progress: Progress,
         *,
@@ -312,12 +314,12 @@ class _Work:
         existing = self.ends.there
         while self.remote.attrs(existing) is None and existing != "/":
             existing = existing.rpartition("/")[0] or "/"
-        room_first = places.need_room(plan, self.remote.free_bytes(existing), self.where)
+        room_first = locations.need_room(plan, self.remote.free_bytes(existing), self.where)
         self.remote.make_folders(self.ends.there)
         return room_first
 
     def _prepare_here(self, plan: Plan) -> bool:
-        room_first = places.need_room(plan, places.free_here(self.ends.here), self.where)
+        room_first = locations.need_room(plan, locations.free_here(self.ends.here), self.where)
         try:
             self.ends.here.mkdir(parents=True, exist_ok=True)
         except OSError as err:

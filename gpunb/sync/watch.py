@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpunb.errors import SyncError
-from gpunb.sync.plan import Tree
-from gpunb.sync.rules import PART, Rules
-from gpunb.sync.scan import folders
+from gpunb.sync.local.scan import folders
+from gpunb.sync.planning.plan import Tree
+from gpunb.sync.planning.rules import PART, Rules
 
 if TYPE_CHECKING:
     import threading

@@ -9,8 +9,8 @@ import threading
 import psutil
 import pytest
 
-from gpunb.agent import bulkline
-from gpunb.agent.bulkline import BulkLine, room
+from gpunb.agent.shared import bulk_channel
+from gpunb.agent.shared.bulk_channel import BulkLine, room
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_process_that_ends_first_and_one_that_stands_still(listening, monkeypa
     with pytest.raises(EOFError, match="ended"):
         BulkLine(path)
     gone.join()
-    monkeypatch.setattr(bulkline, "PATIENCE", 0.05)
+    monkeypatch.setattr(bulk_channel, "PATIENCE", 0.05)
     inward, far = os.pipe()
     thread = lent(server, (inward, os.dup(inward)))
     line = BulkLine(path)

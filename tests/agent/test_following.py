@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpunb.agent import places
-from gpunb.agent.journal import Journal
-from gpunb.agent.protocol import Decoder
-from gpunb.agent.runs import Follower, Run
+from gpunb.agent.daemon.runs import Follower, Run
+from gpunb.agent.shared import folders
+from gpunb.agent.shared.frames import Decoder
+from gpunb.agent.shared.journal import Journal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr(places, "runs", lambda: str(tmp_path))
+    monkeypatch.setattr(folders, "runs", lambda: str(tmp_path))
     return Run.create({"id": "abcd1234", "kind": "job", "name": "train"}, make_journal=False)
 
 

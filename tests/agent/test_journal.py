@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from gpunb.agent.journal import Journal, Reader, joined
+from gpunb.agent.shared.journal import Journal, Reader, joined
 
 
 def read(path, offset=0):
@@ -109,7 +109,7 @@ def test_segments_of_one_stream_are_merged_in_order():
 
 
 def test_trimming_keeps_beginning_and_end_and_names_the_rest(path, monkeypatch):
-    monkeypatch.setattr("gpunb.agent.journal.KEEP_HEAD", 2_000)
+    monkeypatch.setattr("gpunb.agent.shared.journal.KEEP_HEAD", 2_000)
     journal = Journal(path, "run1")
     for at in range(100):
         journal.append({"k": "stream"}, [b"%03d" % at * 100])
@@ -133,7 +133,7 @@ def test_trimming_keeps_beginning_and_end_and_names_the_rest(path, monkeypatch):
 
 
 def test_trimming_again_swallows_the_first_mark(path, monkeypatch):
-    monkeypatch.setattr("gpunb.agent.journal.KEEP_HEAD", 500)
+    monkeypatch.setattr("gpunb.agent.shared.journal.KEEP_HEAD", 500)
     journal = Journal(path, "run1")
     for _ in range(3):
         for _ in range(50):
@@ -148,8 +148,8 @@ def test_trimming_again_swallows_the_first_mark(path, monkeypatch):
 
 
 def test_a_journal_over_its_limit_trims_itself(path, monkeypatch):
-    monkeypatch.setattr("gpunb.agent.journal.LIMIT", 100_000)
-    monkeypatch.setattr("gpunb.agent.journal.KEEP_HEAD", 1_000)
+    monkeypatch.setattr("gpunb.agent.shared.journal.LIMIT", 100_000)
+    monkeypatch.setattr("gpunb.agent.shared.journal.KEEP_HEAD", 1_000)
     journal = Journal(path, "run1")
     for at in range(1000):
         journal.append({"k": "stream"}, [b"%04d" % at * 100])
@@ -163,12 +163,12 @@ def test_no_room_for_the_copy_leaves_the_journal_as_it_was(path, monkeypatch):
     for _ in range(100):
         journal.append({"k": "stream"}, [b"x" * 100])
     before = read(path)
-    monkeypatch.setattr("gpunb.agent.journal.KEEP_HEAD", 100)
+    monkeypatch.setattr("gpunb.agent.shared.journal.KEEP_HEAD", 100)
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gpunb.agent.journal._copy_range", full)
+    monkeypatch.setattr("gpunb.agent.shared.journal._copy_range", full)
     with pytest.raises(OSError, match="No space"):
         journal.trim(1_000, "too long")
     monkeypatch.undo()

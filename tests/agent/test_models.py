@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gpunb.agent.models import Models, parse
+from gpunb.agent.shared.comm_state import Models, parse
 
 
 def opened(comm_id="a", state=None, paths=(), buffers=()):

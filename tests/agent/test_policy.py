@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpunb.agent import policy
+from gpunb.agent.shared import restart_policy
 
 
 @pytest.mark.parametrize(
@@ -11,12 +11,12 @@ from gpunb.agent import policy
         ("never", ("never", None)),
         ("on-lost", ("on-lost", None)),
         ("on-lost:2", ("on-lost", 2)),
-        ("on-failure", ("on-failure", policy.FAILURES)),
+        ("on-failure", ("on-failure", restart_policy.FAILURES)),
         ("on-failure:7", ("on-failure", 7)),
     ],
 )
 def test_parse(text, found):
-    assert policy.parse(text) == found
+    assert restart_policy.parse(text) == found
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_parse(text, found):
 )
 def test_what_is_no_policy_is_named(text):
     with pytest.raises(ValueError, match="restart"):
-        policy.parse(text)
+        restart_policy.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,9 @@ def test_what_is_no_policy_is_named(text):
     ],
 )
 def test_again(text, attempt, lost, expected):
-    assert policy.again(text, attempt, lost) is expected
+    assert restart_policy.again(text, attempt, lost) is expected
 
 
 def test_pauses_grow_to_a_minute():
-    assert [policy.pause(attempt) for attempt in (1, 2, 3, 4)] == [0.0, 1.0, 2.0, 4.0]
-    assert policy.pause(1000) == 60.0
+    assert [restart_policy.pause(attempt) for attempt in (1, 2, 3, 4)] == [0.0, 1.0, 2.0, 4.0]
+    assert restart_policy.pause(1000) == 60.0

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from gpunb.agent import processes
+from gpunb.agent.shared import processes
 
 
 def wait_gone(pids, seconds=10):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpunb.agent import protocol
-from gpunb.agent.protocol import Decoder, FrameError, encode, parts_of
+from gpunb.agent.shared import frames as protocol
+from gpunb.agent.shared.frames import Decoder, FrameError, encode, parts_of
 
 heads = st.dictionaries(
     st.text(max_size=10), st.one_of(st.integers(), st.text(max_size=20), st.none()), max_size=5

@@ -13,16 +13,16 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from gpunb.agent import kernelvars, safevars
-from gpunb.agent.kernelvars import CantTravel
+from gpunb.agent.shared import plain_values, variables
+from gpunb.agent.shared.variables import CantTravel
 
 
 def there_and_back(value):
-    about, raws = kernelvars.pack("x", value, True)
-    assert about["as"] in kernelvars.SAFE
+    about, raws = variables.pack("x", value, True)
+    assert about["as"] in variables.SAFE
     about = json.loads(json.dumps(about))
     assert about["sizes"] == [memoryview(raw).nbytes for raw in raws]
-    return kernelvars.unpack(
+    return variables.unpack(
         about, [bytearray(memoryview(raw).cast("B") if len(raw) else b"") for raw in raws]
     )
 
@@ -102,8 +102,8 @@ class Evil:
     ],
 )
 def test_what_has_no_safe_form_says_so(value):
-    with pytest.raises(safevars.NeedsPickle):
-        kernelvars.pack("x", value, True)
+    with pytest.raises(plain_values.NeedsPickle):
+        variables.pack("x", value, True)
 
 
 def leaf(**about):
@@ -169,7 +169,7 @@ def test_small_bytes_stay_small(name, kind):
         raw = bytearray(arrow(pa.table({"a": array})))
         before = pa.total_allocated_bytes()
         with pytest.raises(CantTravel):
-            kernelvars.unpack(leaf(**{"as": "arrow"}, kind=kind), [raw])
+            variables.unpack(leaf(**{"as": "arrow"}, kind=kind), [raw])
         assert pa.total_allocated_bytes() - before < 64 << 20
 
 
@@ -185,13 +185,13 @@ def test_small_bytes_stay_small(name, kind):
 )
 def test_no_type_of_a_package_is_made(raw):
     with pytest.raises(CantTravel, match="a type of a package's own"):
-        kernelvars.unpack(leaf(**{"as": "arrow"}, kind="pyarrow.table"), [bytearray(raw)])
+        variables.unpack(leaf(**{"as": "arrow"}, kind="pyarrow.table"), [bytearray(raw)])
 
 
 def test_an_old_reader_is_not_given_a_strangers_table(monkeypatch):
     monkeypatch.setattr(pa, "__version__", "14.0.0")
     with pytest.raises(CantTravel, match=r"14\.0\.1 or newer"):
-        kernelvars.unpack(
+        variables.unpack(
             leaf(**{"as": "arrow"}, kind="pyarrow.table"), [bytearray(arrow(pa.table({"a": [1]})))]
         )
 
@@ -215,7 +215,7 @@ def test_notes_of_pandas_are_made_anew(notes):
     full = {"column_indexes": [], "columns": [], "creator": {}, "pandas_version": "2"}
     text = notes if isinstance(notes, bytes) else json.dumps({**full, **notes}).encode()
     table = pa.table({"a": [1], "b": [2]}).replace_schema_metadata({b"pandas": text})
-    found = kernelvars.unpack(leaf(**{"as": "arrow"}, kind="pandas.frame"), [bytearray(arrow(table))])
+    found = variables.unpack(leaf(**{"as": "arrow"}, kind="pandas.frame"), [bytearray(arrow(table))])
     assert len(found) == 1
     assert list(found["b"]) == [2]
 
@@ -308,7 +308,7 @@ def test_lies_end_in_one_line_and_little_memory(name):
     before = pa.total_allocated_bytes()
     try:
         with pytest.raises(CantTravel) as caught:
-            kernelvars.unpack(about, [bytearray(raw) for raw in raws])
+            variables.unpack(about, [bytearray(raw) for raw in raws])
         most = tracemalloc.get_traced_memory()[1] + pa.total_allocated_bytes() - before
     finally:
         tracemalloc.stop()
@@ -323,6 +323,6 @@ def test_cut_anywhere_a_table_is_refused_or_read():
         broken[at] ^= 0xFF
         about = leaf(**{"as": "arrow"}, kind="pandas.frame")
         try:
-            kernelvars.unpack(about, [broken])
+            variables.unpack(about, [broken])
         except CantTravel:
             continue

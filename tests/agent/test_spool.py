@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from gpunb.agent import spool
-from gpunb.agent.spool import Inlet, Outlet
+from gpunb.agent.kernel import iopub_log
+from gpunb.agent.kernel.iopub_log import Inlet, Outlet
 
 
 @pytest.fixture
@@ -53,17 +53,17 @@ def test_positions_grow_and_a_new_reader_starts_at_the_oldest(ends, tmp_path):
 
 
 def test_files_are_rotated_and_dropped_once_read(ends, tmp_path, monkeypatch):
-    monkeypatch.setattr(spool, "ROTATE", 1000)
+    monkeypatch.setattr(iopub_log, "ROTATE", 1000)
     outlet, inlet = ends
     for at in range(100):
         outlet.send_multipart([b"%03d" % at * 20])
-    assert len(spool.numbers(str(tmp_path))) > 5
+    assert len(iopub_log.numbers(str(tmp_path))) > 5
     found = [(position, parts[0][:3]) for position, parts in inlet.read()]
     assert [text for _, text in found] == [b"%03d" % at for at in range(100)]
     assert [position for position, _ in found] == sorted(position for position, _ in found)
     assert inlet.turned
     inlet.drop_read()
-    assert len(spool.numbers(str(tmp_path))) == 1
+    assert len(iopub_log.numbers(str(tmp_path))) == 1
 
 
 def test_a_full_disk_is_told_and_a_torn_message_never_stays(ends, monkeypatch):

@@ -9,12 +9,13 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any
 
-from gpunb.agent import protocol
+from gpunb.agent.shared import frames
 from gpunb.errors import GpunbError
-from gpunb.remote import TextSink, bootstrap, show
+from gpunb.output import TextSink, show
+from gpunb.remote import bootstrap
 from tests.attack.frame import KEYS, Escaped, Place, case
-from tests.attack.liars import Host, connected
-from tests.attack.mimic import HELLO, Mimic, client, frame, record
+from tests.attack.hostile.liars import Host, connected
+from tests.attack.hostile.mimic import HELLO, Mimic, client, frame, record
 
 if TYPE_CHECKING:
     import paramiko
@@ -140,7 +141,7 @@ def _(place: Place) -> None:
     def huge(head: Any, channel: paramiko.Channel) -> None:
         body = struct.pack(">I", 2) + b"{}"
         size = 200 * 2**20
-        channel.sendall(protocol.HEADER.pack(size, 0, 0) + body)
+        channel.sendall(frames.HEADER.pack(size, 0, 0) + body)
         for _ in range(199):
             channel.sendall(b"A" * 2**20)
 
@@ -151,7 +152,7 @@ def _(place: Place) -> None:
 
 @case("a wrong checksum", "a frame's checksum is wrong")
 def _(place: Place) -> None:
-    first(place, protocol.HEADER.pack(4, 0, 0) + b"\0\0\0\0")
+    first(place, frames.HEADER.pack(4, 0, 0) + b"\0\0\0\0")
 
 
 @case("a head of JSON 100,000 levels deep", "head is not JSON")
@@ -180,7 +181,7 @@ def _(place: Place) -> None:
 def _(place: Place) -> str:
     host = Mimic(place, ping={"pong": "pong"})
     odd: list[Any] = [None, -1, 1e308, "x", True, {}, 10**400, 99]
-    host.first = b"".join(protocol.encode({"t": "res", "id": odd[n % 8]}) for n in range(1000))
+    host.first = b"".join(frames.encode({"t": "res", "id": odd[n % 8]}) for n in range(1000))
     with client(place, host) as found:
         return str(found.request("ping", timeout=10)["pong"])
 
@@ -202,7 +203,7 @@ def _(place: Place) -> None:
 @case("a refusal with escapes and a megabyte of words", "^words")
 def _(place: Place) -> None:
     def refuse(head: Any, _: Any) -> bytes:
-        return protocol.encode({"t": "err", "id": head["id"], "code": EVIL, "msg": "words " + EVIL * 10_000})
+        return frames.encode({"t": "err", "id": head["id"], "code": EVIL, "msg": "words " + EVIL * 10_000})
 
     with client(place, Mimic(place, ping=refuse)) as found:
         found.request("ping", timeout=5)
@@ -243,7 +244,7 @@ def play(place: Place, *records: bytes, trust: str = "stranger") -> str:
     """A cell whose records are these: what the terminal shows, as one line."""
 
     def answer(head: Any, channel: paramiko.Channel) -> None:
-        channel.sendall(protocol.encode({"t": "res", "id": head["id"]}))
+        channel.sendall(frames.encode({"t": "res", "id": head["id"]}))
         for data in records:
             channel.sendall(data)
 
@@ -349,7 +350,7 @@ def _(place: Place) -> str:
 @case("a flood of records beyond what was asked for", "(sends more than .* not asked for|^shown: done)")
 def _(place: Place) -> None:
     def flood(head: Any, channel: paramiko.Channel) -> None:
-        channel.sendall(protocol.encode({"t": "res", "id": head["id"]}))
+        channel.sendall(frames.encode({"t": "res", "id": head["id"]}))
         for number in range(1, 400):
             channel.sendall(stream(number, b"A" * 2**20))
 
@@ -363,7 +364,7 @@ def _(place: Place) -> None:
 @case("200,000 records of nothing", "(sends more than .* not asked for)")
 def _(place: Place) -> None:
     def flood(head: Any, channel: paramiko.Channel) -> None:
-        channel.sendall(protocol.encode({"t": "res", "id": head["id"]}))
+        channel.sendall(frames.encode({"t": "res", "id": head["id"]}))
         for start in range(1, 200_000, 500):
             channel.sendall(b"".join(record(number, RUN, "note") for number in range(start, start + 500)))
 
@@ -408,11 +409,11 @@ def _(place: Place) -> str:
 
     def answer(head: Any, channel: paramiko.Channel) -> None:
         prompt = f"{EVIL}\r gpunb: your Vast.ai key: "
-        channel.sendall(protocol.encode({"t": "res", "id": head["id"]}))
+        channel.sendall(frames.encode({"t": "res", "id": head["id"]}))
         channel.sendall(record(1, RUN, "input", prompt=prompt, password=False))
 
     def ended(head: Any, channel: paramiko.Channel) -> bytes:
-        return protocol.encode({"t": "res", "id": head["id"], "taken": True}) + end(2)
+        return frames.encode({"t": "res", "id": head["id"], "taken": True}) + end(2)
 
     before = builtins.input
 
@@ -452,7 +453,7 @@ def _(place: Place) -> str:
     notes = [record(n, RUN, "note", text=said) for n in range(1, 20_001)]
     cell = lambda head, channel: [  # noqa: E731
         channel.sendall(data)
-        for data in (protocol.encode({"t": "res", "id": head["id"]}), b"".join(notes), end(20_001))
+        for data in (frames.encode({"t": "res", "id": head["id"]}), b"".join(notes), end(20_001))
     ]
     with client(place, Mimic(place, cell=cell)) as found:
         show(found.run_cell("1", run_id=RUN), TextSink(out, out), interactive=False)
@@ -472,7 +473,7 @@ def _(place: Place) -> str:
             return ""
 
     def cell(head: Any, channel: Any) -> None:
-        channel.sendall(protocol.encode({"t": "res", "id": head["id"]}) + stream(1, text))
+        channel.sendall(frames.encode({"t": "res", "id": head["id"]}) + stream(1, text))
         channel.sendall(record(2, RUN, "input", prompt="", password=True) + end(3))
 
     with client(place, Mimic(place, cell=cell, answer={"taken": True})) as found:
@@ -486,13 +487,13 @@ def _(place: Place) -> str:
 def _(place: Place) -> str:
     from functools import partial
 
-    from gpunb.commands.export import _source
-    from gpunb.sessions import sent
+    from gpunb.commands.running.export import _source
+    from gpunb.sessions.access import sent
 
     evil = f"__import__('os').system('touch {place.touched}')\rprint(1)\n%%bash\ntouch x"
     session: Any = type("Session", (), {"id": "s1", "trust": "stranger"})
     ends = lambda head, _: (  # noqa: E731
-        protocol.encode({"t": "res", "id": head["id"]}) + record(1, head["run"], "end", state="ok", exit=0)
+        frames.encode({"t": "res", "id": head["id"]}) + record(1, head["run"], "end", state="ok", exit=0)
     )
     with client(place, Mimic(place, cell=ends, source={"code": evil})) as found:
         found.on_start = partial(sent.keep, session.id)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.attack.frame import Escaped, Place, case
-from tests.attack.payloads import FRAMES, PAYLOADS
+from tests.attack.hostile.payloads import FRAMES, PAYLOADS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -33,7 +33,7 @@ def _start(place: Place) -> Page:
     """JupyterLab with one notebook, in a page that is ready to run its cells."""
     if "page" in _lab:
         return _lab["page"]  # type: ignore[no-any-return]
-    from tests.support.chromium import chromium
+    from tests.support.machines.chromium import chromium
 
     base = place.root / "tmp/lab"
     work = _lab["work"] = base / "work"
@@ -50,7 +50,7 @@ def _start(place: Place) -> Page:
     (base / "config/jupyter_server_config.json").write_text(json.dumps(settings))
     played = [(name, place.url, "stranger") for name in NAMES]
     played += [(name, f"{place.url}-control", "own") for name in KNOWN_TO_WORK]
-    code = [f"from tests.attack.stage import play; play{one!r}" for one in played]
+    code = [f"from tests.attack.hostile.stage import play; play{one!r}" for one in played]
     empty: dict[str, Any] = {"outputs": [], "execution_count": None}
     cells = [
         {"cell_type": "code", "id": f"c{n}", "metadata": {}, "source": text, **empty}

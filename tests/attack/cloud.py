@@ -16,7 +16,7 @@ from gpunb.errors import GpunbError, OutcomeUnknown, ProviderError
 from gpunb.providers import CreateSpec, OfferQuery, ProviderConfig
 from gpunb.providers.http import ApiClient
 from tests.attack.frame import KEYS, Escaped, Place, case
-from tests.attack.liars import raw
+from tests.attack.hostile.liars import raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -444,8 +444,8 @@ def _(place: Place) -> None:
 def _(place: Place) -> str:
     from contextlib import redirect_stderr, redirect_stdout
 
-    from gpunb.commands.cli import invoke, run
-    from tests.support.clouds import simulated
+    from gpunb.cli.main import invoke, run
+    from tests.support.rentals.clouds import simulated
 
     simulation = place.use(simulated(("vast",), real=False))
     cloud: Any = simulation["vast"]

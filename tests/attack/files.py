@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import asyncssh
 
-from gpunb.agent import filewire as wire
+from gpunb.agent.shared import file_frames as wire
 from gpunb.ssh import Connection
-from gpunb.sync import remote, rsync, sftpwire, sync
-from gpunb.sync.hostcontent import HostReader
-from gpunb.sync.plan import Tree
-from gpunb.sync.rules import Rules
+from gpunb.sync import rsync, sync
+from gpunb.sync.planning.plan import Tree
+from gpunb.sync.planning.rules import Rules
+from gpunb.sync.sftp import host_tree, protocol
+from gpunb.sync.stream.host_files import HostReader
 from tests.attack.frame import Escaped, Place, case
-from tests.attack.liars import Host, connected, endpoint
+from tests.attack.hostile.liars import Host, connected, endpoint
 from tests.sync import test_hostile as sftp
 from tests.sync import test_hostile_agent as agent
 
@@ -196,11 +197,11 @@ def _(place: Place) -> str:
             attrs = asyncssh.SFTPAttrs(permissions=FILE, size=0, atime=1, mtime=1)
             yield asyncssh.SFTPName(b"%d" % number, b"", attrs)
 
-    before, remote._MOST_ENTRIES = remote._MOST_ENTRIES, 20_000
+    before, host_tree._MOST_ENTRIES = host_tree._MOST_ENTRIES, 20_000
     try:
         return fetch(place, {}, scandir=wider, dry_run=True)
     finally:
-        remote._MOST_ENTRIES = before
+        host_tree._MOST_ENTRIES = before
 
 
 @case("an ignore file that hides everything, from the host", "^2 came")
@@ -226,11 +227,11 @@ def _(place: Place) -> str:
         def answer(packet: bytes, says: Any = says) -> bytes:
             return sftp._packet(2, b"\0\0\0\3") if packet[0] == 1 else bytes(says(packet[1:5]))
 
-        def task() -> sftpwire.Task:
-            yield sftpwire.Request(sftpwire.OPENDIR, sftpwire.string(b"x"))
+        def task() -> protocol.Task:
+            yield protocol.Request(protocol.OPENDIR, protocol.string(b"x"))
 
         with contextlib.suppress(GpunbError):
-            sftpwire.Pump(sftp._channel(answer)).one(task())
+            protocol.Pump(sftp._channel(answer)).one(task())
             continue
         refused += 1
     return f"{refused} of {len(answers)} refused"
@@ -318,4 +319,4 @@ def _(place: Place) -> str:
     host.on_exec = answer
     with connected(place, host) as (line, _):
         slim = SimpleNamespace(connection=line, pump=SimpleNamespace(extensions={}))
-        return f"unknown: {remote.Remote.free_bytes(slim, '/x')}"  # type: ignore[arg-type]
+        return f"unknown: {host_tree.Remote.free_bytes(slim, '/x')}"  # type: ignore[arg-type]

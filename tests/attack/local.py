@@ -26,7 +26,7 @@ MOST_SECONDS = 200.0
 
 def gpunb(*args: str) -> tuple[int, str]:
     """``gpunb …`` as typed in a terminal: its code, and all that it printed."""
-    from gpunb.commands.cli import run
+    from gpunb.cli.main import run
 
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
@@ -76,10 +76,10 @@ def whole_run(place: Place) -> dict[str, Any]:
     """One rental from its offer to its end on a simulated cloud with the canary's key; made once."""
     if _full:
         return _full
-    from gpunb.sessions import reach
-    from gpunb.sim import state
-    from tests.support.clouds import simulated
-    from tests.support.supervisors import end_supervisors
+    from gpunb.sessions.access import host_access
+    from gpunb.sim.serving import state
+    from tests.support.rentals.clouds import simulated
+    from tests.support.rentals.supervisors import end_supervisors
 
     home = Path(os.environ["GPUNB_HOME"])
     work = place.root / "tmp/work"
@@ -95,7 +95,7 @@ def whole_run(place: Place) -> dict[str, Any]:
         state.marker_file().write_text(text)
         state.marker_file().chmod(0o600)
         stack.callback(end_supervisors, home)
-        stack.callback(reach.close_all)
+        stack.callback(host_access.close_all)
         (work / "data.txt").write_text("data\n")
         script = "import os; value = os.environ.get('CANARY_TOKEN', ''); print(f'[{len(value)}]')\n"
         (work / "show.py").write_text(script)
@@ -241,7 +241,7 @@ def _(place: Place) -> str:
 def _(place: Place) -> str:
     (place.mine / "gpunb.toml").write_text(f'[providers.vast]\nbase_url = "{place.url}"\nkey = "x"\n')
     done = subprocess.run(
-        [sys.executable, "-c", "from gpunb.commands.cli import main; main()", "offers"],
+        [sys.executable, "-c", "from gpunb.cli.main import main; main()", "offers"],
         cwd=place.mine, env={**os.environ, "VAST_API_KEY": ACCOUNT},
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
@@ -275,7 +275,7 @@ def _(place: Place) -> None:
 @case("names of sessions and forwards that are options or paths", "^[0-9]+ names refused$")
 def _(place: Place) -> str:
     from gpunb.ssh import config_block
-    from tests.attack.liars import endpoint
+    from tests.attack.hostile.liars import endpoint
 
     names = ["../x", "-oProxyCommand=x", "a b", "*", "!x", "a\nHost *", "$(x)", "", "\x1b[2J", "a/b"]
     refused = 0
@@ -291,7 +291,7 @@ def _(place: Place) -> str:
 
 @case("a notebook whose metadata is a path and a program", "^(prepared|.*notebook)")
 def _(place: Place) -> str:
-    from gpunb.commands.notebooks import prepare
+    from gpunb.services.notebook_jobs import prepare
 
     book = {
         "nbformat": 4, "nbformat_minor": 5, "cells": [],
@@ -310,7 +310,7 @@ def _(place: Place) -> str:
 
 @case("parameters that are Python programs", "not a name|^prepared")
 def _(place: Place) -> str:
-    from gpunb.commands.notebooks import parameters
+    from gpunb.services.notebook_jobs import parameters
 
     return f"prepared {parameters([('x=__import__(os)', '1')], [])}"
 
@@ -336,7 +336,7 @@ def _(place: Place) -> str:
 @case("a forward of ours is reached from this machine only", "^on loopback$")
 def _(place: Place) -> str:
     from gpunb.ssh import forward
-    from tests.attack.liars import connected
+    from tests.attack.hostile.liars import connected
 
     with connected(place) as (line, _), forward.local(line, "127.0.0.1", 80) as found:
         here = [c for c in psutil.Process().net_connections("tcp") if c.laddr and c.laddr.port == found.port]

@@ -12,7 +12,12 @@ SHELLS = {"system", "popen", "getoutput", "getstatusoutput", "create_subprocess_
 REMOTE = {"channel", "exec_command"}
 # a user's own shell line, typed as one: a job's `--shell` on the host (agent), and what the simulated
 # or local host's SSH server is asked to run, as every sshd does
-TYPED = {"agent/jobs.py", "agent/keeper.py", "providers/local/children.py", "providers/local/session.py"}
+TYPED = {
+    "agent/daemon/jobs.py",
+    "agent/job/runner.py",
+    "providers/local/children.py",
+    "providers/local/session.py",
+}
 
 
 def sources() -> list[Path]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.remote import get
 from tests.attack.frame import Place, case
-from tests.attack.mimic import Mimic, client, variables
+from tests.attack.hostile.mimic import Mimic, client, variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks import Options, startup
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.ledger.sessions import Ledger
 
 if TYPE_CHECKING:
     from pathlib import Path

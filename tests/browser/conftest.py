@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser.pages import Lab
 from tests.browser.rig import BUILT, ROOT, Rig
-from tests.support.chromium import chromium
+from tests.support.machines.chromium import chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from playwright.sync_api import expect
 
 from tests.browser.rig import TOKEN
-from tests.support.chromium import KERNEL_READY, PICTURES
+from tests.support.machines.chromium import KERNEL_READY, PICTURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

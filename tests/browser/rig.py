@@ -16,13 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpunb.sim.realhosts import RealHosts
-from gpunb.sim.runner import Simulation
-from gpunb.sim.state import write_marker
-from tests.support.proxy import Proxy
+from gpunb.sim.hosts.real import RealHosts
+from gpunb.sim.serving.runner import Simulation
+from gpunb.sim.serving.state import write_marker
+from tests.support.machines.proxy import Proxy
 
 if TYPE_CHECKING:
-    from gpunb.sim.hosts import Host, HostSpec
+    from gpunb.sim.hosts.machines import Host, HostSpec
 
 ROOT = Path(__file__).parents[2]
 BUILT = ROOT / "build" / "labextension" / "gpunb"

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.rig import TOKEN
-from tests.support.chromium import HEADS
+from tests.support.machines.chromium import HEADS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

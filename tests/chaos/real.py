@@ -26,11 +26,11 @@ import psutil
 
 from gpunb.providers.base import InstanceState
 from gpunb.providers.local import LocalProvider
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import IntentState
 from gpunb.sim.clock import Clock
-from gpunb.sim.realhosts import RealHosts
-from gpunb.sim.runner import CLOUDS, Served, cloud_class
+from gpunb.sim.hosts.real import RealHosts
+from gpunb.sim.serving.runner import CLOUDS, Served, cloud_class
 from tests.chaos.world import costs
 
 if TYPE_CHECKING:
@@ -375,7 +375,7 @@ class Server:
     kind = "server"
 
     def __init__(self, wish: Wish, folder: Path, env: dict[str, str]) -> None:
-        from tests.support.jupyter import Jupyter
+        from tests.support.machines.jupyter import Jupyter
 
         ours = {name: value for name, value in env.items() if name.startswith("GPUNB_")}
         self._jupyter = Jupyter(Path(ours.pop("GPUNB_HOME")), **ours).start()

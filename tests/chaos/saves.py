@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import SessionNotFound, SyncError
 from gpunb.providers.base import Capability
+from gpunb.sessions.lifecycle.rescue import AGAIN_S, unfetchable
 from gpunb.sessions.model import SessionState
-from gpunb.sessions.rescue import AGAIN_S, unfetchable
 from gpunb.sim.cloud import Phase
 from gpunb.sync.bring import Brought
-from gpunb.sync.freenames import FreeNames
-from gpunb.sync.plan import Item, Tree
+from gpunb.sync.local.free_names import FreeNames
+from gpunb.sync.planning.plan import Item, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import GpunbError, LedgerError, SessionNotFound
 from gpunb.providers.base import Capability
-from gpunb.sessions import lease, lifecycle
-from gpunb.sessions import ledger as ledger_module
+from gpunb.sessions import lifecycle
+from gpunb.sessions.cost import lease
+from gpunb.sessions.ledger import sessions as ledger_module
 from gpunb.sessions.model import IntentState, RunNote, Session, SessionState
-from gpunb.sessions.supervisor import LEADER_TTL_S, TICK_S
-from gpunb.sessions.tending import SILENT_S
-from gpunb.sessions.watching import Looked, Watch
+from gpunb.sessions.supervisor.host_monitor import SILENT_S
+from gpunb.sessions.supervisor.process import LEADER_TTL_S, TICK_S
+from gpunb.sessions.supervisor.sweep import Looked, Watch
 from tests.chaos.saves import ASKED
 from tests.chaos.stage import START, Actor, Crash, StageExecutor
 from tests.chaos.trouble import Trouble
 from tests.chaos.world import CLOUDS, Process, World
-from tests.support.agreements import anything
+from tests.support.rentals.agreements import anything
 
 if TYPE_CHECKING:
     import random

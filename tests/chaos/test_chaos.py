@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpunb.sessions import ending, watching
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.ledger.sessions import Ledger
+from gpunb.sessions.lifecycle import ending
+from gpunb.sessions.lifecycle.rental import Rental
 from gpunb.sessions.model import IntentState, Session
-from gpunb.sessions.rental import Rental
-from gpunb.sync.freenames import FreeNames
+from gpunb.sessions.supervisor import sweep
+from gpunb.sync.local.free_names import FreeNames
 from tests.chaos.schedule import Figures, play
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gpunb.sync.plan import Item
+    from gpunb.sync.planning.plan import Item
 
 EACH = 10
 
@@ -61,10 +62,10 @@ def test_a_seed_plays_the_same_again() -> None:
 
 @pytest.mark.slow
 def test_a_supervisor_that_ends_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(self: watching.Watch, listing: ending.Listing, session: Session, why: str) -> Session:
+    def nothing(self: sweep.Watch, listing: ending.Listing, session: Session, why: str) -> Session:
         return session
 
-    monkeypatch.setattr(watching.Watch, "_end_now", nothing)
+    monkeypatch.setattr(sweep.Watch, "_end_now", nothing)
     assert together(range(4)).late
 
 
@@ -77,8 +78,8 @@ def test_a_create_that_is_sent_again_blindly_is_found(monkeypatch: pytest.Monkey
 
     def raise_next(rental: Rental, cause: Exception) -> None:
         from gpunb.errors import Unavailable
+        from gpunb.sessions.lifecycle.rental import _NextOffer
         from gpunb.sessions.model import SessionState
-        from gpunb.sessions.rental import _NextOffer
 
         session = rental.ledger.get(rental.id)
         rental.ledger.transition(session, SessionState.REQUESTED, "surely not")
@@ -102,7 +103,7 @@ def test_an_end_that_is_believed_unseen_is_found(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.slow
 def test_an_intent_that_is_forgotten_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     # no write-ahead, no orphans: what a launcher without either loses
-    monkeypatch.setattr(watching, "sweep", lambda ledger, listing, timing: [])
+    monkeypatch.setattr(sweep, "sweep", lambda ledger, listing, timing: [])
     monkeypatch.setattr(Ledger, "intents", lambda self, session_id=None, *, unresolved=False: [])
     total = together(range(24))
     assert total.unknown or total.false
@@ -113,7 +114,7 @@ def test_an_end_without_its_files_is_found(monkeypatch: pytest.MonkeyPatch) -> N
     def nothing(*_: object, **__: object) -> list[tuple[str, str]]:
         return []
 
-    monkeypatch.setattr(watching, "fetch_saves", nothing)
+    monkeypatch.setattr(sweep, "fetch_saves", nothing)
     assert together(range(20)).lost
 
 
@@ -136,5 +137,5 @@ def test_a_clock_that_is_not_followed_is_found(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 def test_a_host_that_is_believed_to_be_busy_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching.Tender, "surely_idle", lambda self, session: False)
+    monkeypatch.setattr(sweep.Tender, "surely_idle", lambda self, session: False)
     assert any("idle for" in line for line in together(range(40)).late)

@@ -13,16 +13,16 @@ from gpunb.errors import BootstrapFailed, Unreachable
 from gpunb.progress import SILENT, Progress
 from gpunb.providers import provider_class
 from gpunb.providers.base import Capability, Offer, OfferQuery, Provider, ProviderConfig
-from gpunb.sessions import clocks
-from gpunb.sessions.ledger import Ledger
-from gpunb.sessions.reach import Pulse, Reach
+from gpunb.sessions.access.host_access import Pulse, Reach
+from gpunb.sessions.ledger import clock_steps
+from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sim import InProcessTransport
 from gpunb.sim.cloud import Phase
-from gpunb.sim.runner import cloud_class
+from gpunb.sim.serving.runner import cloud_class
 from tests.chaos.saves import Saves
 from tests.chaos.stage import START, Actor, Stage, StageClock, WallClock
 from tests.sessions.scripted import told
-from tests.support.simulated import OPTIONS, PUBLIC_KEY
+from tests.support.rentals.simulated import OPTIONS, PUBLIC_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -172,7 +172,7 @@ class World:
 
     def true(self, told: float) -> float:
         """The true time of one that the ledger has: the users' clock may have been set."""
-        mark = clocks.read(self.observer._db())
+        mark = clock_steps.read(self.observer._db())
         return told - (0.0 if mark is None else mark.offset - START)
 
     def _after_call(self, cloud: Any) -> None:

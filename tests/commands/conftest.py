@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.supervisors import end_supervisors
-from support.terminal import Ran
+from support.machines.terminal import Ran
+from support.rentals.supervisors import end_supervisors
 
-from gpunb.commands.cli import run
+from gpunb.cli.main import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.terminal import Gpunb
+    from support.machines.terminal import Gpunb
 
 
 @pytest.fixture
@@ -28,9 +28,9 @@ def gpunb(capfd: pytest.CaptureFixture[str], home: Path) -> Iterator[Gpunb]:
         return Ran(code, out, err)
 
     yield call
-    from gpunb.sessions import reach
+    from gpunb.sessions.access import host_access
 
-    reach.close_all()
+    host_access.close_all()
     end_supervisors(home)
 
 

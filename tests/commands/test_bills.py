@@ -8,21 +8,21 @@ import shlex
 from typing import TYPE_CHECKING
 
 import pytest
-from support.ledgers import ready
+from support.rentals.ledgers import ready
 
-from gpunb.commands import VERBS, invoke
+from gpunb.cli.main import VERBS, invoke
 from gpunb.errors import BadInput, GpunbError, Unreachable
-from gpunb.sessions import reach
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.access import host_access
+from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import SessionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.terminal import Gpunb
+    from support.machines.terminal import Gpunb
 
-    from gpunb.commands.verb import Verb
+    from gpunb.cli.command import Verb
 
 #: Those that rent, end, pay, or use up something that is billed.
 TOUCH = {
@@ -113,7 +113,7 @@ def test_a_machine_that_runs_on_is_told_after_every_verb(
         msg = "no SSH at demo"
         raise Unreachable(msg)
 
-    monkeypatch.setattr(reach, "agent", unreachable)
+    monkeypatch.setattr(host_access, "agent", unreachable)
     assert "demo is billed" in bills(gpunb("restart", "demo", "--yes").err)[0]
 
 
@@ -128,7 +128,7 @@ def test_a_stopped_machine_s_disk_is_told_after_every_verb(gpunb: Gpunb) -> None
 
 def test_after_a_yes_nothing_is_promised(gpunb: Gpunb, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bad input that shows when something was done already says nothing of the bill by itself."""
-    from gpunb.sessions import lease
+    from gpunb.sessions.cost import lease
 
     with Ledger.open() as ledger:
         ready(ledger, name="demo")

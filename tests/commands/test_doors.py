@@ -7,19 +7,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.supervisors import end_supervisors
+from support.rentals.supervisors import end_supervisors
 
 from gpunb.errors import GpunbError
 from gpunb.offers.pricing import Terms
 from gpunb.offers.rank import rank
 from gpunb.providers.local import LocalProvider
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.ledger.sessions import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.terminal import Gpunb
+    from support.machines.terminal import Gpunb
 
     from gpunb.notebook.widgets.picker import OfferPicker
     from gpunb.offers import Ranked
@@ -33,7 +33,7 @@ AGREED = ("provider", "gpu", "gpus", "usd_h", "stopped_usd_h", "trust", "disk_gb
 @pytest.fixture
 def row(home: Path) -> Ranked:
     """This computer's offer, at a price, ranked as every search does."""
-    from gpunb.commands.context import Context
+    from gpunb.cli.context import Context
     from gpunb.providers import OfferQuery
 
     home.mkdir(exist_ok=True)
@@ -81,15 +81,16 @@ class AtTheServer:
         return str(self._confirm(terms)["says"])
 
     def rent(self, **terms: Any) -> None:
-        from gpunb.server import acting, bodies
+        from gpunb.server import schemas
+        from gpunb.server.handlers import acting
 
-        body = bodies.Rent(offer="local/1", hours=HOURS, **terms, token=self._confirm(terms)["token"])
+        body = schemas.Rent(offer="local/1", hours=HOURS, **terms, token=self._confirm(terms)["token"])
         job = acting.rent(self.hub, "ann", body)
         assert job.over.wait(90)
         assert job.error is None, job.error
 
     def _confirm(self, terms: dict[str, Any]) -> dict[str, Any]:
-        from gpunb.server import acting
+        from gpunb.server.handlers import acting
 
         return acting.confirm(
             self.hub, "ann", {"action": "rent", "offer": "local/1", "hours": HOURS, **terms}
@@ -196,13 +197,14 @@ def test_a_yes_holds_what_was_shown_whatever_is_found_since(
     doors: list[Any], row: Ranked, gpunb: Gpunb
 ) -> None:
     """Between the question and the click another search finds the same offer at another price."""
-    from gpunb.server import acting, bodies
+    from gpunb.server import schemas
+    from gpunb.server.handlers import acting
 
     (dear,) = rank([replace(row.offer, usd_h=9.0)], Terms(hours=HOURS, disk_gb=DISK))
     _, server, picker = doors
     token = server._confirm({})["token"]
     server.hub.keep_offers({"local/1": dear})
-    job = acting.rent(server.hub, "ann", bodies.Rent(offer="local/1", hours=HOURS, token=token))
+    job = acting.rent(server.hub, "ann", schemas.Rent(offer="local/1", hours=HOURS, token=token))
     assert job.over.wait(90)
     assert job.error is None, job.error
     token = picker._confirm({})["token"]

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
-from support.ledgers import ready
+from support.rentals.ledgers import ready
 
-from gpunb.commands import VERBS, Context, invoke
-from gpunb.commands.cli import words
+from gpunb.cli.context import Context
+from gpunb.cli.main import VERBS, invoke, module_name, words
 from gpunb.errors import BadInput, SessionNotFound
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.ledger.sessions import Ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.terminal import Gpunb
+    from support.machines.terminal import Gpunb
 
 HEAVY = {
     "IPython",
@@ -47,7 +47,7 @@ def test_every_verb_has_help_with_an_example(gpunb: Gpunb, name: str) -> None:
 
 @pytest.mark.parametrize("name", VERBS)
 def test_every_example_is_in_the_grammar(name: str, home: Path) -> None:
-    command = importlib.import_module(f"gpunb.commands.{name}").command
+    command = importlib.import_module(module_name(name)).command
     assert command.name == name
     for line in command.example.splitlines():
         verb, *args = shlex.split(line)
@@ -147,7 +147,7 @@ def test_unexpected_failure_goes_to_the_log(
         msg = "boom with token=sesame-open"
         raise RuntimeError(msg)
 
-    monkeypatch.setattr("gpunb.sessions.ledger.Ledger.sessions", broken)
+    monkeypatch.setattr("gpunb.sessions.ledger.sessions.Ledger.sessions", broken)
     shown = gpunb("ps")
     assert shown.code == 70
     assert "error: unexpected RuntimeError: boom" in shown.err
@@ -182,9 +182,9 @@ def modules_of(code: str, home: Path, before: str = "") -> set[str]:
 
 
 def test_ps_imports_nothing_heavy_and_no_other_verb(home: Path) -> None:
-    loaded = modules_of("from gpunb.commands.cli import run; assert run(['ps']) == 0", home)
+    loaded = modules_of("from gpunb.cli.main import run; assert run(['ps']) == 0", home)
     assert not loaded & HEAVY
-    verbs = {name.removeprefix("gpunb.commands.") for name in loaded if name.startswith("gpunb.commands.")}
+    verbs = {name.rpartition(".")[2] for name in loaded if name.startswith("gpunb.commands.")}
     assert verbs & set(VERBS) == {"ps"}
 
 
@@ -192,7 +192,7 @@ def test_the_extension_loads_without_click_rich_and_pydantic(home: Path) -> None
     before = "from IPython.core.interactiveshell import InteractiveShell\nshell = InteractiveShell.instance()"
     loaded = modules_of("shell.run_line_magic('load_ext', 'gpunb')", home, before)
     assert "gpunb.notebook.magics" in loaded
-    assert "gpunb.commands" not in loaded
+    assert not loaded & {"gpunb.cli", "gpunb.commands"}
     assert not loaded & (HEAVY | {"click", "rich", "sqlite3"})
 
 
@@ -211,7 +211,7 @@ def test_terminal_completion_of_verbs_and_options(home: Path) -> None:
     def complete(line: str) -> list[str]:
         parts = line.split(" ")
         done = subprocess.run(
-            [sys.executable, "-c", "from gpunb.commands.cli import main; main()"],
+            [sys.executable, "-c", "from gpunb.cli.main import main; main()"],
             env={
                 **os.environ,
                 "GPUNB_HOME": str(home),
@@ -287,7 +287,7 @@ def test_bash_completes_files_and_values(home: Path, tmp_path: Path) -> None:
 
 
 def test_the_grammar_is_click() -> None:
-    from gpunb.commands.cli import cli
+    from gpunb.cli.main import cli
 
     assert isinstance(cli, click.Group)
     assert cli.list_commands(click.Context(cli))[: len(VERBS)] == list(VERBS)

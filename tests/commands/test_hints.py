@@ -17,9 +17,8 @@ import click
 import pytest
 
 import gpunb
-from gpunb.commands import VERBS
-from gpunb.commands.cli import ALIASES, cli
-from gpunb.notebook.cell import CELL
+from gpunb.cli.main import ALIASES, VERBS, cli, module_name
+from gpunb.notebook.cell_magic import CELL
 from gpunb.settings import ProviderSettings, SecretsSettings, Settings
 from gpunb.sim.cli import command as sim
 
@@ -51,10 +50,10 @@ ENGLISH = {
 }
 # options of other programs that a module speaks of
 OTHERS = {
-    "commands/environment.py": {"--upgrade"},
+    "services/host_python.py": {"--upgrade"},
     "providers/__init__.py": {"--upgrade"},
-    "sessions/store.py": {"--upgrade"},
-    "sim/smi.py": {"--query-gpu", "--format"},
+    "sessions/ledger/connection.py": {"--upgrade"},
+    "sim/hosts/smi.py": {"--query-gpu", "--format"},
     "sync/rsync.py": {"--chmod", "--version", "--out-format"},
 }
 SETTINGS = {
@@ -67,21 +66,21 @@ SETTINGS = {
 }
 # texts that one frontend alone shows, and one that is no command
 ONE_FRONTEND = {
-    "commands/offering.py": {"%gpu replay"},
-    "commands/on.py": {"%gpu on"},
-    "commands/shapes.py": {"%gpu receipts"},
-    "commands/top.py": {"%gpu top"},
-    "notebook/cell.py": {"%gpu attach"},
-    "notebook/hostkernel.py": {"gpunb logs", "gpunb trust"},
+    "cli/blocked_output.py": {"%gpu replay"},
+    "commands/running/on.py": {"%gpu on"},
+    "presentation/shapes.py": {"%gpu receipts"},
+    "commands/watching/top.py": {"%gpu top"},
+    "notebook/cell_magic.py": {"%gpu attach"},
+    "notebook/kernel_proxy/host_kernel.py": {"gpunb logs", "gpunb trust"},
     "notebook/widgets/fallback.py": {"%gpu rent", "%gpu panel"},
     "notebook/widgets/picker.py": {"%gpu login"},
     "notebook/widgets/rental.py": {"%gpu ps"},
     "notebook/widgets/searching.py": {"%gpu login"},
-    "remote/display.py": {"%gpu logs", "%gpu replay"},
-    "remote/late.py": {"gpunb logs"},
-    "server/bodies.py": {"gpunb offers"},
+    "output/player.py": {"%gpu logs", "%gpu replay"},
+    "output/late.py": {"gpunb logs"},
+    "server/schemas.py": {"gpunb offers"},
     "settings.py": {"gpunb sim"},
-    "sync/drivers.py": {"gpunb runs"},
+    "sync/object_store/drivers.py": {"gpunb runs"},
 }
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 NAMES = "|".join(["sim", *VERBS, *ALIASES])
@@ -98,7 +97,7 @@ def verb(name: str) -> click.Command | None:
     name = ALIASES.get(name, name)
     found: click.Command | None = None
     if name in VERBS:
-        found = importlib.import_module(f"gpunb.commands.{name}").command
+        found = importlib.import_module(module_name(name)).command
     return found
 
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.clouds import simulated
+from support.rentals.clouds import simulated
 
 from gpunb.providers import CreateSpec, OfferQuery
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import SessionState
 from gpunb.sim.ending import provider
-from tests.commands.test_cloud_verbs import pretend_session, rented
+from tests.commands.renting.test_cloud_verbs import pretend_session, rented
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.terminal import Gpunb
+    from support.machines.terminal import Gpunb
 
-    from gpunb.sim.runner import Simulation
+    from gpunb.sim.serving.runner import Simulation
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKHEPEP0D2MRGhnXPu7Zf0b1ifjSpVeQNeGqAxC0G3Xo my-laptop"
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 from pydantic import TypeAdapter
-from support.openapi import close
+from support.rentals.openapi import close
 
 from gpunb.presentation import models, rows
 
 if TYPE_CHECKING:
-    from support.terminal import Gpunb
+    from support.machines.terminal import Gpunb
 
 pytestmark = pytest.mark.slow
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpunb.commands import VERBS
-from gpunb.commands import context as contexts
+from gpunb.cli import context as contexts
+from gpunb.cli.main import VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.terminal import Gpunb
+    from support.machines.terminal import Gpunb
 
 FOLDER = Path(inspect.getfile(contexts)).parent
 DATA = {"not chosen", "not rows", "_bare(context)"}  # no mode: there is nothing to do, or nothing was typed

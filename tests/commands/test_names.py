@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
-from support.ledgers import add, ready
+from support.rentals.ledgers import add, ready
 
-from gpunb.commands import Context
-from gpunb.commands import verb as verbs
-from gpunb.commands.cli import VERBS, cli
-from gpunb.sessions.ledger import Ledger
+from gpunb.cli import command as verbs
+from gpunb.cli.context import Context
+from gpunb.cli.main import VERBS, cli
+from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import SessionState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.terminal import Gpunb
+    from support.machines.terminal import Gpunb
 
     from gpunb.sessions.model import Session
 

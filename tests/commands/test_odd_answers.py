@@ -16,7 +16,7 @@ from gpunb.remote import answers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.terminal import Gpunb
+    from support.machines.terminal import Gpunb
 
 ODD: list[Any] = [
     5, -1, 1e308, float("nan"), float("inf"), 10**400, True, "x\x1b]52;c;ZXZpbA==\x07\x1b[2J", "", [], [1],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.clouds import simulated
+from support.rentals.clouds import simulated
 
 from gpunb.providers import CreateSpec, OfferQuery
 from gpunb.sim.ending import provider
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.terminal import Gpunb
+    from support.machines.terminal import Gpunb
 
-    from gpunb.sim.runner import Simulation
+    from gpunb.sim.serving.runner import Simulation
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from gpunb.providers.local import LocalProvider
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.terminal import Gpunb
+    from support.machines.terminal import Gpunb
 
 pytestmark = pytest.mark.slow
 

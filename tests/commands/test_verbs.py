@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gpunb.providers.local import LocalProvider
-from gpunb.sessions import reach
+from gpunb.sessions.access import host_access
 
 if TYPE_CHECKING:
-    from support.terminal import Gpunb
+    from support.machines.terminal import Gpunb
 
 pytestmark = pytest.mark.slow
 
@@ -235,7 +235,7 @@ def test_host_dies_between_verbs(demo: Gpunb, noticed: bool) -> None:
     assert demo("exec", "--", "true").code == 0
     running = json.loads((Path(str(instance.raw["directory"])) / "running.json").read_text())
     os.kill(running["pid"], signal.SIGKILL)
-    (held,) = reach._held.values()
+    (held,) = host_access._held.values()
     assert held.agent is not None
     end = time.monotonic() + 30
     while noticed and held.agent.connected:

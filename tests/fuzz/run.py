@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from gpunb.agent import protocol
+from gpunb.agent.shared import frames as protocol
 from tests.fuzz.targets import TARGETS, framed, frames
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gpunb.agent import filewire, kernelvars, protocol
+from gpunb.agent.shared import file_frames, variables
+from gpunb.agent.shared import frames as protocol
 from gpunb.errors import BadInput, GpunbError, ProtocolError
 from gpunb.progress import SILENT
 
@@ -72,16 +73,16 @@ def described(data: bytes) -> None:
         return len(part)
 
     with suppress(ValueError, EOFError):
-        for item in kernelvars.read_description(recv_into):
+        for item in variables.read_description(recv_into):
             assert all(type(size) is int and size >= 0 for size in item.get("sizes", []))
 
 
 def unpacked(about: Any, data: bytes) -> None:
     if isinstance(about, dict):
-        with suppress(kernelvars.CantTravel):
-            kernelvars.unpack({**about, "as": "npy"}, [bytearray(data)])
-        with suppress(kernelvars.CantTravel):
-            kernelvars.unpack({"as": "json"}, [bytearray(data)])
+        with suppress(variables.CantTravel):
+            variables.unpack({**about, "as": "npy"}, [bytearray(data)])
+        with suppress(variables.CantTravel):
+            variables.unpack({"as": "json"}, [bytearray(data)])
 
 
 def runs(raw: Any) -> None:
@@ -94,24 +95,24 @@ def runs(raw: Any) -> None:
 
 def squeezed(data: bytes) -> None:
     with suppress(ValueError, struct.error, zlib.error, EOFError, IndexError):  # as its callers do
-        out = filewire.unsqueeze(data, 4096)
+        out = file_frames.unsqueeze(data, 4096)
         assert len(out) <= 4096
 
 
 def entries(data: bytes) -> None:
     with suppress(ValueError, struct.error, IndexError):
-        filewire.unpack_entries(data)
+        file_frames.unpack_entries(data)
 
 
 def query(text: str) -> None:
-    from gpunb.offers.parser import parse
+    from gpunb.offers.language.parser import parse
 
     with suppress(BadInput):
         parse(text)
 
 
 def ignore(lines: list[str], path: str) -> None:
-    from gpunb.sync.gitignore import Patterns
+    from gpunb.sync.planning.gitignore import Patterns
 
     with suppress(BadInput, ValueError):
         Patterns(lines).decide(path, folder=False)
@@ -147,11 +148,11 @@ def deepinfra(row: Any) -> None:
 
 
 def fluence(row: Any) -> None:
-    from gpunb.providers.fluence import bodies
+    from gpunb.providers.fluence import mapping
 
     for kind in ("container", "vm"):
         with suppress(GpunbError):
-            bodies.instance(row, kind)
+            mapping.instance(row, kind)
 
 
 def sesterce(row: Any) -> None:

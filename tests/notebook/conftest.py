@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.kernel import Notebook
-from support.supervisors import end_supervisors
+from support.machines.kernel import Notebook
+from support.rentals.supervisors import end_supervisors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpunb.commands.cli import run
+from gpunb.cli.main import run
 from gpunb.providers.local import LocalProvider
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.kernel import Notebook, Outcome
+    from support.machines.kernel import Notebook, Outcome
 
 pytestmark = pytest.mark.slow
 

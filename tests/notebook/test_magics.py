@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from support.kernel import Notebook
+    from support.machines.kernel import Notebook
 
 pytestmark = pytest.mark.slow
 
@@ -279,7 +279,7 @@ def test_a_result_is_data_too(rented: Notebook) -> None:
 
 def test_progress_updates_in_place_and_seldom(notebook: Notebook) -> None:
     shown = notebook.run(
-        "import time\nfrom gpunb.commands.progress import shown\n"
+        "import time\nfrom gpunb.cli.progress import shown\n"
         "with shown('work <b>', 'notebook') as p:\n"
         "    for i in range(2000):\n"
         "        p.say(f'step {i // 1000}')\n        p.advance(i, 2000, 'files')\n        time.sleep(.0005)\n"

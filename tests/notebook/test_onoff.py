@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.kernel import Notebook
+    from support.machines.kernel import Notebook
 
 pytestmark = pytest.mark.slow
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpunb.sessions import kernelspecs
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.integrations import kernelspecs
+from gpunb.sessions.ledger.sessions import Ledger
 from tests.notebook.test_whole_notebooks import Front
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.kernel import Notebook
+    from support.machines.kernel import Notebook
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from jupyter_client.manager import KernelManager
-from support.supervisors import end_supervisors
+from support.rentals.supervisors import end_supervisors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -231,10 +231,11 @@ def _joined(messages: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 @pytest.fixture(scope="module")
 def fronts() -> Iterator[dict[str, Front]]:
     """The four kernels, three hosts' and the one here: twice, since %%gpu adds a line to its cells."""
-    from gpunb.commands import invoke
+    from gpunb.cli.main import invoke
     from gpunb.providers.local import LocalProvider
-    from gpunb.sessions import kernelspecs, reach
-    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.access import host_access
+    from gpunb.sessions.integrations import kernelspecs
+    from gpunb.sessions.ledger.sessions import Ledger
 
     short = Path(tempfile.mkdtemp(prefix="gpnb", dir="/tmp"))
     made: dict[str, Front] = {}
@@ -257,7 +258,7 @@ def fronts() -> Iterator[dict[str, Front]]:
             for front in made.values():
                 front.close()
             invoke("down --all --yes", door="terminal")
-            reach.close_all()
+            host_access.close_all()
             end_supervisors(short / "home")
             provider = LocalProvider()
             for instance in provider.instances():
@@ -291,10 +292,10 @@ HELD = {
     "A block with a `%gpu` line runs here.": (
         "notebook/test_onoff.py::test_a_block_with_a_line_of_ours_stays_here"
     ),
-    "A second Ctrl-C asks.": "remote/test_cells.py::test_a_second_ctrl_c_offers_to_restart_the_kernel",
-    "After a cell's end, there is a bound.": "remote/test_late.py::test_endless_text_is_let_go_and_said_once",
+    "A second Ctrl-C asks.": "remote/cells/test_cells.py::test_a_second_ctrl_c_offers_to_restart_the_kernel",
+    "After a cell's end, there is a bound.": "output/test_late.py::test_endless_text_is_let_go_and_said_once",
     "A stranger's host writes nothing into your cells.": (
-        "remote/test_late.py::test_a_strangers_text_for_a_cell_is_left_out"
+        "output/test_late.py::test_a_strangers_text_for_a_cell_is_left_out"
     ),
 }  # fmt: skip
 

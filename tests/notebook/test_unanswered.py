@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from support.kernel import Notebook
+    from support.machines.kernel import Notebook
 
 pytestmark = pytest.mark.slow
 

@@ -19,13 +19,14 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from support.browser import Browser
-from support.proxy import Proxy
+from support.machines.browser import Browser
+from support.machines.proxy import Proxy
 
-from gpunb.commands import invoke
-from gpunb.remote import TextSink, show
-from gpunb.sessions import kernelspecs, reach
-from gpunb.sessions.ledger import Ledger
+from gpunb.cli.main import invoke
+from gpunb.output import TextSink, show
+from gpunb.sessions.access import host_access
+from gpunb.sessions.integrations import kernelspecs
+from gpunb.sessions.ledger.sessions import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +47,7 @@ def session(home: Path) -> Iterator[Session]:
         alive = ledger.find(found.id).alive
     if alive:
         invoke("down trainer --yes", door="terminal")
-    reach.close_all()
+    host_access.close_all()
 
 
 @pytest.fixture
@@ -290,7 +291,7 @@ os.kill(os.getpid(), 9)
 
 def test_a_cell_goes_on_when_jupyter_is_killed_and_can_be_attached(session: Session, name: str) -> None:
     assert subprocess.run([sys.executable, "-c", LEFT, name], timeout=120).returncode == -9
-    client = reach.agent(session)
+    client = host_access.agent(session)
     (run,) = [info for info in client.runs() if info.kind == "cell"]
     assert not run.over
     out = io.StringIO()

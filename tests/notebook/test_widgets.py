@@ -6,14 +6,14 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from support.browser import Browser
+from support.machines.browser import Browser
 
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.ledger.sessions import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.kernel import Notebook
+    from support.machines.kernel import Notebook
 
 pytestmark = pytest.mark.slow
 
@@ -216,7 +216,9 @@ def test_a_strangers_comm_of_another_target_is_refused(page: Browser) -> None:
     with Ledger.open() as ledger:
         (session,) = ledger.sessions()
         ledger.update(session.id, trust="stranger")
-    page.run("from gpunb.sessions import reach\nreach.close_all()")  # a line made when it was its own
+    page.run(
+        "from gpunb.sessions.access import host_access as reach\nreach.close_all()"
+    )  # a line made when it was its own
     shown = page.run(
         "%%gpu\nfrom comm import create_comm\n"
         "for _ in range(3):\n    create_comm(target_name='evil', data={'x': 1})"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gpunb.offers import parse_query, pick
 from gpunb.offers.admit import LIMITS, admit
-from gpunb.offers.explain import explain
+from gpunb.offers.language.explain import explain
 from gpunb.providers import Offer
 from tests.offers.rows import offer
 

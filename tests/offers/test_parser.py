@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpunb.errors import BadInput
-from gpunb.offers.fields import FIELDS
-from gpunb.offers.lexer import KEYWORDS, LONGEST_QUERY
-from gpunb.offers.parser import DEEPEST, MOST_COMPARISONS, MOST_VALUES, parse
-from gpunb.offers.tree import All, Any_, Compare, Not
+from gpunb.offers.language.fields import FIELDS
+from gpunb.offers.language.lexer import KEYWORDS, LONGEST_QUERY
+from gpunb.offers.language.parser import DEEPEST, MOST_COMPARISONS, MOST_VALUES, parse
+from gpunb.offers.language.tree import All, Any_, Compare, Not
 
 
 def one(text: str) -> Compare:

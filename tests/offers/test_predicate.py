@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from gpunb.offers.admit import admit
 from gpunb.offers.gpus import Wanted
-from gpunb.offers.parser import parse
-from gpunb.offers.predicate import compile_node
+from gpunb.offers.language.parser import parse
+from gpunb.offers.language.predicate import compile_node
+from gpunb.offers.language.tree import All, Any_, Compare, Not
 from gpunb.offers.pricing import Terms
 from gpunb.offers.regions import region_test
-from gpunb.offers.tree import All, Any_, Compare, Not
 from tests.offers.rows import many
 
 NUMBERS = {

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from gpunb.offers import explain, normalise, parse_query, pick, query_from_flags, search
-from tests.support.simulated import in_process
+from tests.support.rentals.simulated import in_process
 
 if TYPE_CHECKING:
     from gpunb.providers import Provider

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpunb.errors import BadInput
-from gpunb.offers.units import UNITS, parse_quantity, parse_range, show_quantity
+from gpunb.offers.language.units import UNITS, parse_quantity, parse_range, show_quantity
 
 
 @pytest.mark.parametrize(

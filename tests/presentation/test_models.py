@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gpunb.commands import shapes
-from gpunb.presentation import api, models
+from gpunb.presentation import api, models, shapes
 
 ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "labextension"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.vast_cloud import World, world
+from tests.support.rentals.vast_cloud import World, world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from support.schemas import check
-from support.simulated import PUBLIC_KEY, Simulated, in_process, served
+from support.rentals.schemas import check
+from support.rentals.simulated import PUBLIC_KEY, Simulated, in_process, served
 
 from gpunb.errors import AuthFailed, BadInput, InstanceGone, NoFunds, OfferGone, ProviderError
 from gpunb.providers import CreateSpec, InstanceState, OfferQuery, Presence
@@ -319,7 +319,7 @@ def test_the_simulations_answers_fit_deepinfras_published_schemas(sim: Simulated
 def test_the_injected_host_key_is_the_one_that_ssh_sees(home: Path, tmp_path: Path) -> None:
     import paramiko
 
-    from gpunb.sim.realhosts import RealHosts
+    from gpunb.sim.hosts.real import RealHosts
     from gpunb.ssh.keys import generate
 
     pair = generate(tmp_path / "keys", comment="test")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from pydantic import SecretStr
-from support.simulated import PUBLIC_KEY, Simulated, in_process, served
+from support.rentals.simulated import PUBLIC_KEY, Simulated, in_process, served
 
 from gpunb.errors import AuthFailed, BadInput, InstanceGone, NoFunds, NotSupported, OfferGone
 from gpunb.providers import InstanceState, OfferQuery, Presence, RegistryLogin
@@ -226,9 +226,9 @@ class TestRules:
     def test_its_422_is_told_with_the_field_and_the_value(
         self, sim: Simulated, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from gpunb.providers.fluence import rules
+        from gpunb.providers.fluence import validation
 
-        monkeypatch.setattr(rules, "check_env", lambda env, field="env": [{"name": "low", "value": "1"}])
+        monkeypatch.setattr(validation, "check_env", lambda env, field="env": [{"name": "low", "value": "1"}])
         with pytest.raises(BadInput, match=r"container_settings\.environment\.0\.name is 'low'"):
             sim.rent(sim.offer("container"), env={"A": "1"})
 
@@ -380,13 +380,13 @@ class TestMachines:
         ],
     )
     def test_ways_to_write_it(self, line: str | None, expected: tuple[str, str, int]) -> None:
-        from gpunb.providers.fluence.bodies import instance
+        from gpunb.providers.fluence.mapping import instance
 
         found = instance({"id": "a", "status": "ACTIVE", "ssh_connection": line}, "vm")
         assert (found.user, found.host, found.port) == expected
 
     def test_a_port_that_is_forwarded_is_the_one_to_call(self) -> None:
-        from gpunb.providers.fluence.bodies import instance
+        from gpunb.providers.fluence.mapping import instance
 
         network = {"forwarded_ports": [{"port": "22", "external_port": "40022", "protocol": "tcp"}]}
         row = {"id": "a", "status": "ACTIVE", "ssh_connection": "ssh shadeform@192.0.2.7", "network": network}
@@ -394,8 +394,8 @@ class TestMachines:
         assert (found.user, found.host, found.port) == ("shadeform", "192.0.2.7", 40022)
 
     def test_fluence_takes_the_label_of_every_attempt(self) -> None:
-        from gpunb.providers.fluence.rules import check_name
-        from gpunb.sessions.ledger import label_for, new_id
+        from gpunb.providers.fluence.validation import check_name
+        from gpunb.sessions.ledger.sessions import label_for, new_id
 
         session = new_id()
         made = [label_for("0123456789abcdef", session, attempt) for attempt in range(1, 1296)]

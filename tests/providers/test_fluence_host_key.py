@@ -9,13 +9,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.simulated import PUBLIC_KEY, Simulated, in_process, served
+from support.rentals.simulated import PUBLIC_KEY, Simulated, in_process, served
 
 from gpunb.errors import BadInput, NotSupported
 from gpunb.providers import CreateSpec, InstanceState
 from gpunb.providers.fluence import hostkey
-from gpunb.sim import container
-from gpunb.sim.realhosts import RealHosts
+from gpunb.sim.hosts import container
+from gpunb.sim.hosts.real import RealHosts
 from gpunb.ssh import generate_host_key
 
 if TYPE_CHECKING:

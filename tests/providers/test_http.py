@@ -24,9 +24,9 @@ from gpunb.errors import (
     SettingsError,
     Unavailable,
 )
+from gpunb.providers.edge.rate_limit import Pacer
 from gpunb.providers.http import ApiClient, Failure, Rate, clean
-from gpunb.providers.pacing import Pacer
-from tests.support.scripted import hang_up, ok, serve
+from tests.support.rentals.scripted import hang_up, ok, serve
 
 KEY = "k3y-that-must-not-show-0123456789"
 GOOD = ok(b'{"good": true}')

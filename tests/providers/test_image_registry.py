@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.registry import TOKEN, Registry, registry
 
-from gpunb.providers.image_registry import Unread, look_up, reference
+from gpunb.providers.machine.image_registry import Unread, look_up, reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

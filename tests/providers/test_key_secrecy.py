@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from gpunb import log, paths, settings
-from gpunb.commands import invoke
+from gpunb.cli.main import invoke
 from gpunb.errors import GpunbError
 from gpunb.providers import ProviderConfig, keys, provider_class
 from gpunb.providers.http import ApiClient

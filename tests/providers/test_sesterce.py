@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from support.schemas import check
-from support.simulated import PUBLIC_KEY, Simulated, in_process, served
+from support.rentals.schemas import check
+from support.rentals.simulated import PUBLIC_KEY, Simulated, in_process, served
 
 from gpunb.errors import AuthFailed, BadInput, InstanceGone, NotSupported, OfferGone, OutcomeUnknown
 from gpunb.providers import CreateSpec, InstanceState, OfferQuery, Presence

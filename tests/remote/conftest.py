@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gpunb.agent import processes
+from gpunb.agent.shared import processes
 from gpunb.remote import AgentClient
-from tests.support import sshd as support
+from tests.support.machines import sshd as support
 
 
 def end_host(home: Path) -> None:

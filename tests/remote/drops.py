@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import KernelDied
-from gpunb.remote import AgentClient, show
+from gpunb.output import show
+from gpunb.remote import AgentClient
 from gpunb.ssh import Connection
 from tests.remote.conftest import Screen, end_host
-from tests.support.proxy import Proxy
-from tests.support.sshd import Sshd
+from tests.support.machines.proxy import Proxy
+from tests.support.machines.sshd import Sshd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

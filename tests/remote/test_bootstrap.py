@@ -9,7 +9,8 @@ import zlib
 import pytest
 
 from gpunb.errors import BootstrapFailed
-from gpunb.remote import AgentClient, show
+from gpunb.output import show
+from gpunb.remote import AgentClient
 from gpunb.remote.bootstrap import FIND_PYTHON, READ_STAGE, agent_version, open_line
 from gpunb.ssh import quote
 from gpunb.ssh.connection import Connection

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.remote.drops import run_schedules
-from tests.support import sshd
+from tests.support.machines import sshd
 
 
 @pytest.mark.slow

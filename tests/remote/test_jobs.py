@@ -7,7 +7,7 @@ import time
 import pytest
 
 from gpunb.errors import JobFailed, RunError
-from gpunb.remote import show
+from gpunb.output import show
 from tests.remote.conftest import Screen, wait_for
 
 pytestmark = pytest.mark.slow

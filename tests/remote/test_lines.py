@@ -9,9 +9,10 @@ import time
 import pytest
 
 from gpunb.errors import KernelDied, Unreachable
-from gpunb.remote import AgentClient, show
+from gpunb.output import show
+from gpunb.remote import AgentClient
 from tests.remote.conftest import Screen, kernel_pid, kill_agent, wait_for
-from tests.support.proxy import Proxy
+from tests.support.machines.proxy import Proxy
 
 pytestmark = pytest.mark.slow
 

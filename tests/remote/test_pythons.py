@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gpunb.errors import JobFailed
-from gpunb.remote import AgentClient, get, put, show
+from gpunb.output import show
+from gpunb.remote import AgentClient, get, put
 from tests.remote.conftest import Screen
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]

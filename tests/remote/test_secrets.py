@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gpunb.errors import JobFailed, RemoteCellError, RunError
-from gpunb.remote import show
+from gpunb.output import show
 from tests.remote.conftest import Screen, kernel_pid, kill_agent, wait_for
 
 pytestmark = pytest.mark.slow

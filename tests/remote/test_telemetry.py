@@ -79,7 +79,7 @@ def test_a_host_whose_smi_hangs_or_fails_still_tells_the_rest(host):
 def test_the_file_stays_small(tmp_path, monkeypatch):
     import asyncio
 
-    from gpunb.agent import telemetry
+    from gpunb.agent.daemon import telemetry
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(telemetry, "FILE_LIMIT", 2000)

@@ -18,17 +18,18 @@ from typing import Any
 import paramiko
 import pytest
 
-import gpunb.commands.exec as exec_verb
+import gpunb.commands.running.exec as exec_verb
 from gpunb.errors import GpunbError
-from gpunb.remote import AgentClient, get, put, show
+from gpunb.output import show
+from gpunb.remote import AgentClient, get, put
 from gpunb.remote.client import new_run_id
 from gpunb.ssh import forward
 from gpunb.sync import sync
-from gpunb.sync.flow import Wish, by_agent
-from gpunb.sync.hosted import HostMover
+from gpunb.sync.object_store.via_host import HostMover
+from gpunb.sync.stream.sync_session import Wish, by_agent
 from tests.remote.conftest import Screen, end_host, wait_for
-from tests.support import sshd as support
 from tests.support.faults import faults
+from tests.support.machines import sshd as support
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gpunb.agent import kernelvars
+from gpunb.agent.shared import variables
 from gpunb.errors import GpunbError, VariableError
-from gpunb.remote import AgentClient, get, put, show
-from tests.support.proxy import Proxy
+from gpunb.output import show
+from gpunb.remote import AgentClient, get, put
+from tests.support.machines.proxy import Proxy
 
 pytestmark = pytest.mark.slow
 
@@ -145,7 +146,7 @@ def test_from_a_stranger_only_forms_that_cannot_run_code(host, client, screen):
 def test_a_host_that_sends_a_pickle_all_the_same_is_refused(host, client, screen, tmp_path):
     mark = tmp_path / "ran"
     code = f"""
-import gpunb_agent.kernelvars as k
+import gpunb_agent.shared.variables as k
 honest = k.send
 k.send = lambda paths, names, space, safe=False, far=False: honest(paths, names, space, False, far)
 class Evil:
@@ -179,7 +180,7 @@ risky = Evil()
 )
 def test_sizes_and_names_that_lie(host, client, screen, lie, words):
     code = f"""
-import gpunb_agent.kernelvars as k
+import gpunb_agent.shared.variables as k
 def send(paths, names, space, safe=False, far=False):
     lines = [k.BulkLine(path) for path in paths]
     k.write_description(lines[0].sendall, [{lie}])
@@ -195,7 +196,7 @@ k.send = send
 
 
 def test_a_host_whose_end_fails_is_not_waited_for(client, screen):
-    show(client.run_cell("import gpunb_agent.kernelvars as k\nk.send = k.receive = None"), screen)
+    show(client.run_cell("import gpunb_agent.shared.variables as k\nk.send = k.receive = None"), screen)
     with pytest.raises(VariableError, match="not callable"):
         get(client, ["x"])
     with pytest.raises(VariableError, match="not callable"):
@@ -247,15 +248,15 @@ def test_a_compressed_piece_is_never_larger_than_what_was_described():
 
     def given(piece):
         out = bytearray()
-        kernelvars.give(out.extend, memoryview(piece))
+        variables.give(out.extend, memoryview(piece))
         return bytes(out)
 
     zeros = given(bytes(1000))
     place = bytearray(b"x" * 1000)
-    kernelvars.take(told(zeros), memoryview(place))
+    variables.take(told(zeros), memoryview(place))
     assert place == bytes(1000)
     bomb = zlib.compress(bytes(10_000_000), 9)
-    head = kernelvars.PIECE_HEAD
+    head = variables.PIECE_HEAD
     for data in (
         zeros[:-2],
         head.pack(len(bomb), 1) + bomb,
@@ -266,4 +267,4 @@ def test_a_compressed_piece_is_never_larger_than_what_was_described():
         head.pack(5, 1) + b"hello",
     ):
         with pytest.raises((ValueError, EOFError)):
-            kernelvars.take(told(data), memoryview(bytearray(1000)))
+            variables.take(told(data), memoryview(bytearray(1000)))

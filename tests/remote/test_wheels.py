@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from gpunb.errors import BootstrapFailed
-from gpunb.remote import AgentClient, show, wheels
+from gpunb.output import show
+from gpunb.remote import AgentClient, wheels
 from tests.remote.conftest import Screen
 
 pytestmark = pytest.mark.slow

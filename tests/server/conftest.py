@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.jupyter import Jupyter
-from tests.support.supervisors import end_supervisors
+from tests.support.machines.jupyter import Jupyter
+from tests.support.rentals.supervisors import end_supervisors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

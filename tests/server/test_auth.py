@@ -11,10 +11,10 @@ import pytest
 import websocket
 
 from gpunb.server import PREFIX
-from gpunb.server.base import Missing
+from gpunb.server.handlers.base import Missing
 from gpunb.server.routes import routes
 from tests.server.test_openapi import served
-from tests.support.jupyter import TOKEN, Jupyter
+from tests.support.machines.jupyter import TOKEN, Jupyter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gpunb.sim.cloud import Phase
-from tests.support.clouds import simulated
-from tests.support.jupyter import Client, Jupyter, until
+from tests.support.machines.jupyter import Client, Jupyter, until
+from tests.support.rentals.clouds import simulated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gpunb.sim.runner import Simulation
+    from gpunb.sim.serving.runner import Simulation
 
 pytestmark = pytest.mark.slow
 CLOUDS = {"vast", "deepinfra", "fluence", "sesterce"}
@@ -69,7 +69,7 @@ def test_clouds_that_are_down_are_named_each(client: Client, clouds: Simulation)
 
 
 def test_without_any_key_the_way_to_log_in_is_offered(jupyter: Jupyter) -> None:
-    from gpunb.sim.runner import Simulation
+    from gpunb.sim.serving.runner import Simulation
 
     with Simulation() as clouds:
         keyless(jupyter, clouds)
@@ -99,7 +99,7 @@ def keyless(jupyter: Jupyter, clouds: Simulation) -> None:
 
 
 def test_login_checks_the_key_keeps_it_and_never_shows_it(jupyter: Jupyter, tmp_path: Path) -> None:
-    from gpunb.sim.runner import Simulation
+    from gpunb.sim.serving.runner import Simulation
 
     with Simulation(["vast"]) as cloud:
         served = cloud.served["vast"]

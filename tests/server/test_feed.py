@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-from gpunb.server.feed import BEHIND, Feed
+from gpunb.server.event_bus import BEHIND, Feed
 
 
 class Socket:

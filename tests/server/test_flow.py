@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from gpunb.sessions import reach
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.access import host_access
+from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import RunNote
-from tests.support.jupyter import Client, Jupyter, until
+from tests.support.machines.jupyter import Client, Jupyter, until
 
 pytestmark = pytest.mark.slow
 
@@ -23,14 +23,14 @@ def run_cell(session_id: str, code: str) -> str:
         session = ledger.get(session_id)
         run_id = new_run_id()
         ledger.add_run(RunNote(id=run_id, session_id=session.id, name="cell", front="notebook"))
-        reach.agent(session).run_cell(code, run_id=run_id, name="cell")
+        host_access.agent(session).run_cell(code, run_id=run_id, name="cell")
     return run_id
 
 
 @pytest.fixture(autouse=True)
 def _lines() -> Any:
     yield
-    reach.close_all()
+    host_access.close_all()
 
 
 def test_rent_run_extend_stop_start_down(jupyter: Jupyter) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gpunb.errors import Cancelled, OfferGone
-from gpunb.server.answers import Busy, UnknownJob
+from gpunb.server.failures import Busy, UnknownJob
 from gpunb.server.jobs import KEPT, MOST, Job, Jobs
 
 BOUND_S = 60.0

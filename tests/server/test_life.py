@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import Orphan
-from tests.support.jupyter import Jupyter, until
+from tests.support.machines.jupyter import Jupyter, until
 
 if TYPE_CHECKING:
     from pathlib import Path

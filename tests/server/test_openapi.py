@@ -9,27 +9,27 @@ import jsonschema
 import pytest
 from tornado.web import RequestHandler
 
-from gpunb.server import PREFIX, bodies
-from gpunb.server.base import Missing
+from gpunb.server import PREFIX, schemas
+from gpunb.server.handlers.base import Missing
 from gpunb.server.routes import routes
-from tests.support.openapi import METHODS, document, resolved
+from tests.support.rentals.openapi import METHODS, document, resolved
 
 MODELS = {
-    "/offers post": bodies.Offers,
-    "/rent post": bodies.Rent,
-    "/sessions/{id}/extend post": bodies.Extend,
-    "/sessions/{id}/stop post": bodies.Stop,
-    "/sessions/{id}/start post": bodies.Start,
-    "/sessions/{id}/down post": bodies.Down,
-    "/sessions/{id}/transfers post": bodies.Transfer,
-    "/sessions/{id}/files post": bodies.Empty,
-    "/sessions/{id}/files patch": bodies.Rename,
-    "/sessions/{id}/ports post": bodies.Port,
-    "/sessions/{id}/terminal post": bodies.Empty,
-    "/runs/{id}/cancel post": bodies.Empty,
-    "/runs/{id}/interrupt post": bodies.Empty,
-    "/settings patch": bodies.SettingsPatch,
-    "/login post": bodies.Login,
+    "/offers post": schemas.Offers,
+    "/rent post": schemas.Rent,
+    "/sessions/{id}/extend post": schemas.Extend,
+    "/sessions/{id}/stop post": schemas.Stop,
+    "/sessions/{id}/start post": schemas.Start,
+    "/sessions/{id}/down post": schemas.Down,
+    "/sessions/{id}/transfers post": schemas.Transfer,
+    "/sessions/{id}/files post": schemas.Empty,
+    "/sessions/{id}/files patch": schemas.Rename,
+    "/sessions/{id}/ports post": schemas.Port,
+    "/sessions/{id}/terminal post": schemas.Empty,
+    "/runs/{id}/cancel post": schemas.Empty,
+    "/runs/{id}/interrupt post": schemas.Empty,
+    "/settings patch": schemas.SettingsPatch,
+    "/login post": schemas.Login,
 }
 
 
@@ -94,7 +94,7 @@ def test_a_body_and_its_model_have_the_same_fields(name: str) -> None:
 
 def test_confirm_takes_the_fields_of_all_actions() -> None:
     properties = resolved(bodies_in_file()["/confirm post"])["properties"]
-    actions = (bodies.Rent, bodies.Extend, bodies.Stop, bodies.Start, bodies.Down)
+    actions = (schemas.Rent, schemas.Extend, schemas.Stop, schemas.Start, schemas.Down)
     fields = {field for model in actions for field in model.model_fields} - {"token"}
     assert set(properties) == fields | {"action", "session"}
 

@@ -11,10 +11,10 @@ import pytest
 
 from gpunb import errors, log
 from gpunb.server import shown
-from gpunb.server.answers import Busy, error_body, status_of
-from gpunb.server.loads import POINTS, series
-from gpunb.server.pool import Pool
-from gpunb.server.runs import _tidy
+from gpunb.server.failures import Busy, error_body, status_of
+from gpunb.server.handlers.runs import _tidy
+from gpunb.server.telemetry import POINTS, series
+from gpunb.server.threads import Pool
 
 BOUND_S = 60.0
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gpunb.server.watch import Watcher
-from gpunb.sessions.ledger import Ledger
+from gpunb.server.ledger_watcher import Watcher
+from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import Lease, RunNote, Session, SessionState, Transfer
 
 if TYPE_CHECKING:

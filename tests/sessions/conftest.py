@@ -12,7 +12,7 @@ import pytest
 
 from gpunb import paths
 from gpunb.sessions import lifecycle
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.ledger.sessions import Ledger
 from tests.sessions.scripted import ScriptedCloud, ScriptedReach, VirtualClock
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from gpunb.providers.base import (
     UsageLine,
 )
 from gpunb.remote import RunInfo
-from gpunb.sessions.reach import Pulse, Reach
+from gpunb.sessions.access.host_access import Pulse, Reach
 from gpunb.sync.bring import Brought
 
 if TYPE_CHECKING:

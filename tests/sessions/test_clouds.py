@@ -11,12 +11,12 @@ import pytest
 
 from gpunb.providers.base import Instance, Provider
 from gpunb.sessions import lifecycle
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import SessionState
-from gpunb.sessions.watching import Watch
+from gpunb.sessions.supervisor.sweep import Watch
 from gpunb.sim.cloud import Phase
 from tests.sessions.scripted import ScriptedCloud, ScriptedReach, VirtualClock
-from tests.support.simulated import PUBLIC_KEY, Simulated, in_process
+from tests.support.rentals.simulated import PUBLIC_KEY, Simulated, in_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +128,7 @@ def test_what_is_counted_is_never_less_than_the_bill(rented: Rented) -> None:
 
 @pytest.mark.parametrize("rented", ["vast"], indirect=True)
 def test_charges_that_come_late_are_not_billed_yet(rented: Rented) -> None:
-    from gpunb.sessions import spending
+    from gpunb.sessions.cost import spending
 
     rented.sim.cloud.charges_late_s = 3600.0
     session = rented.rent(hours=2)
@@ -145,7 +145,7 @@ def test_charges_that_come_late_are_not_billed_yet(rented: Rented) -> None:
 
 
 def test_an_account_that_can_not_pay_the_leases_is_warned_of(rented: Rented) -> None:
-    from gpunb.sessions import funds
+    from gpunb.sessions.cost import funds
 
     session = rented.rent(hours=4)
     account = rented.sim.machine(session.instance_id).account
@@ -176,7 +176,7 @@ def test_the_supervisor_brings_up_what_a_killed_rental_left(
     rented: Rented, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fluence's list has no port and no login: only the detail has them
-    from gpunb.sessions import rental
+    from gpunb.sessions.lifecycle import rental
 
     def killed(*_args: Any, **_more: Any) -> None:
         raise Killed

@@ -10,9 +10,10 @@ import pytest
 
 from gpunb.errors import WrongState
 from gpunb.providers.local import LocalProvider
-from gpunb.sessions import lifecycle, reach
-from gpunb.sessions.filesystem import GpuFileSystem
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions import lifecycle
+from gpunb.sessions.access import host_access
+from gpunb.sessions.integrations.filesystem import GpuFileSystem
+from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.lifecycle import RentRequest
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def test_pandas_and_fsspec_reach_a_session(home: Path, tmp_path: Path) -> None:
         try:
             frame = pd.DataFrame({"step": range(1000), "loss": [1 / (n + 1) for n in range(1000)]})
             frame.to_parquet("gpu://trainer/out/x.parquet")
-            assert reach.connection(session).run("stat -c %s out/x.parquet").code == 0
+            assert host_access.connection(session).run("stat -c %s out/x.parquet").code == 0
             assert pd.read_parquet("gpu://trainer/out/x.parquet").equals(frame)
             with fsspec.open("gpu://trainer/out/x.parquet") as file:
                 assert file.read(4) == b"PAR1"
@@ -49,11 +50,11 @@ def test_pandas_and_fsspec_reach_a_session(home: Path, tmp_path: Path) -> None:
             size = fs.du("trainer/out")
             assert ("down", size) in moved, "what moved is in the books"
             assert ("up", size) in moved
-            assert fs._hosts["trainer"].connection is reach.connection(session), "one connection"
+            assert fs._hosts["trainer"].connection is host_access.connection(session), "one connection"
             with pytest.raises(FileNotFoundError, match="nobody"):
                 fs.cat("nobody/x")
         finally:
             lifecycle.down(ledger, cloud, session)
-            reach.close_all()
+            host_access.close_all()
         with pytest.raises((WrongState, FileNotFoundError)):
             fs.cat("trainer/out/x.parquet")

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.clouds import simulated
+from support.rentals.clouds import simulated
 
 from gpunb import paths, ssh
-from gpunb.commands.cli import invoke
+from gpunb.cli.main import invoke
 from gpunb.errors import AuthRefused, BadInput, GpunbError, HostKeyChanged
 from gpunb.providers.local import launch, terminate
 from gpunb.providers.vast import VastProvider
-from gpunb.sessions import reach
-from gpunb.sessions.ledger import Ledger
-from gpunb.sim import realhosts
+from gpunb.sessions.access import host_access
+from gpunb.sessions.ledger.sessions import Ledger
+from gpunb.sim.hosts import real
 from gpunb.ssh import generate_host_key
-from tests.support.supervisors import end_supervisors
+from tests.support.rentals.supervisors import end_supervisors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ RENT = ["rent", "--cloud", "vast", "--name", "box", "--for", "30m", "--yes"]
 def vast(home: Path) -> Iterator[Any]:
     with simulated(("vast",)) as simulation:
         yield simulation["vast"]
-        reach.close_all()
+        host_access.close_all()
         end_supervisors(home)
 
 
@@ -73,9 +73,7 @@ def start_with_new_key(monkeypatch: pytest.MonkeyPatch) -> str:
     """Stop the box, and let it have another host key from the next start on; its public line."""
     invoke(["stop", "box", "--yes"])
     text, public = generate_host_key()
-    monkeypatch.setattr(
-        realhosts, "launch", lambda *args, **more: launch(*args, **{**more, "host_key": text})
-    )
+    monkeypatch.setattr(real, "launch", lambda *args, **more: launch(*args, **{**more, "host_key": text}))
     return public
 
 
@@ -121,7 +119,7 @@ def test_a_new_key_that_nobody_vouches_for_waits_for_the_user(
 
 def test_a_key_that_was_taken_before_is_not_said_to_be_on_its_way(vast: Any) -> None:
     invoke(RENT)
-    reach.close_all()
+    host_access.close_all()
     folder = vast.hosts.root / only_machine(vast).host.handle
     (folder / "authorized_keys").write_text("")
     with pytest.raises(AuthRefused, match="does not take the session's key") as caught:
@@ -159,7 +157,7 @@ def injected(request: pytest.FixtureRequest, home: Path) -> Iterator[tuple[str, 
             for _, row in cloud.offers.values():
                 row["cloudInitAvailable"] = row["deploymentType"] != "container"
         yield name, cloud
-        reach.close_all()
+        host_access.close_all()
         end_supervisors(home)
 
 
@@ -167,13 +165,13 @@ def injected(request: pytest.FixtureRequest, home: Path) -> Iterator[tuple[str, 
 def contacts(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What was pinned when each first contact began."""
     found: list[list[str]] = []
-    wait = reach.Reach.wait
+    wait = host_access.Reach.wait
 
-    def spied(self: reach.Reach, session: Any, **more: Any) -> None:
+    def spied(self: host_access.Reach, session: Any, **more: Any) -> None:
         found.append(self.pinned(session))
         wait(self, session, **more)
 
-    monkeypatch.setattr(reach.Reach, "wait", spied)
+    monkeypatch.setattr(host_access.Reach, "wait", spied)
     return found
 
 
@@ -216,7 +214,7 @@ def test_nothing_is_pinned_where_no_key_can_be_given_though_the_answer_is_lost(
         assert contacts == [[]]
         invoke(["down", "box", "--yes"])
         assert cloud.billed_now() == []
-        reach.close_all()
+        host_access.close_all()
         end_supervisors(home)
 
 
@@ -225,9 +223,7 @@ def test_a_host_that_shows_another_key_at_the_first_contact_stops_everything(
 ) -> None:
     name, cloud = injected
     other = generate_host_key()[0]
-    monkeypatch.setattr(
-        realhosts, "launch", lambda *args, **more: launch(*args, **{**more, "host_key": other})
-    )
+    monkeypatch.setattr(real, "launch", lambda *args, **more: launch(*args, **{**more, "host_key": other}))
     with pytest.raises(HostKeyChanged, match="does not show the SSH key that gpunb gave it") as caught:
         rent(name)
     assert "confirmed: nothing of it is rented" in str(caught.value.bill)
@@ -240,7 +236,7 @@ def test_a_host_that_shows_another_key_at_the_first_contact_stops_everything(
 def test_a_host_that_shows_another_key_later_is_not_logged_in_to(injected: tuple[str, Any]) -> None:
     name, cloud = injected
     rent(name)
-    reach.close_all()
+    host_access.close_all()
     host = only_machine(cloud).host
     folder = cloud.hosts.root / host.handle
     keys = (folder / "authorized_keys").read_text("utf-8").splitlines()
@@ -261,7 +257,7 @@ def test_a_host_that_shows_another_key_later_is_not_logged_in_to(injected: tuple
 def fluence(home: Path) -> Iterator[Any]:
     with simulated(("fluence",)) as simulation:
         yield simulation["fluence"]
-        reach.close_all()
+        host_access.close_all()
         end_supervisors(home)
 
 
@@ -280,7 +276,7 @@ def test_the_command_hands_the_containers_variables_to_logins(fluence: Any) -> N
     rent("fluence", "--env", 'GREETING=it\'s $HOME, "twice"')
     with Ledger.open() as ledger:
         (session,) = ledger.sessions()
-    said = reach.connection(session).run("printenv GREETING")
+    said = host_access.connection(session).run("printenv GREETING")
     assert said.out == b'it\'s $HOME, "twice"\n'
     invoke(["down", "box", "--yes"])
 

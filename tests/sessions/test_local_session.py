@@ -14,10 +14,13 @@ from gpunb import paths
 from gpunb.errors import Cancelled, OutcomeUnknown, SyncError, Unavailable, Unreachable, WrongState
 from gpunb.providers import CreateSpec, Instance, Offer, OfferQuery, ProviderConfig
 from gpunb.providers.local import LocalProvider, processes
-from gpunb.sessions import lease, lifecycle, reach, supervisor
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions import lifecycle
+from gpunb.sessions.access import host_access
+from gpunb.sessions.cost import lease
+from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.lifecycle import RentRequest
 from gpunb.sessions.model import SessionState
+from gpunb.sessions.supervisor import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +39,7 @@ def cloud(home: Path) -> LocalProvider:
 def ledger(home: Path) -> Iterator[Ledger]:
     with Ledger.open() as opened:
         yield opened
-    reach.close_all()
+    host_access.close_all()
 
 
 def test_rent_use_stop_start_and_end(ledger: Ledger, cloud: LocalProvider, tmp_path: Path) -> None:
@@ -54,9 +57,9 @@ def test_rent_use_stop_start_and_end(ledger: Ledger, cloud: LocalProvider, tmp_p
     # the key was known before the first contact
     assert f"gpunb-{session.id} ssh-ed25519" in (folder / "known_hosts").read_text()
 
-    client = reach.agent(session)
-    assert reach.agent(session) is client
-    assert reach.connection(session) is client.connection
+    client = host_access.agent(session)
+    assert host_access.agent(session) is client
+    assert host_access.connection(session) is client.connection
     told = client.lease()
     assert abs(told["deadline"] - session.lease.deadline) < 60
     assert told["idle_s"] == 1800
@@ -64,7 +67,7 @@ def test_rent_use_stop_start_and_end(ledger: Ledger, cloud: LocalProvider, tmp_p
     assert client.lease()["deadline"] - told["deadline"] == pytest.approx(3600, abs=5)
     assert more.armed == more.lease.mark
 
-    done = reach.connection(session).run("mkdir -p out/deep && echo weights > out/deep/model.pt")
+    done = host_access.connection(session).run("mkdir -p out/deep && echo weights > out/deep/model.pt")
     assert done.code == 0
 
     stopped = lifecycle.stop(ledger, cloud, session)
@@ -73,7 +76,7 @@ def test_rent_use_stop_start_and_end(ledger: Ledger, cloud: LocalProvider, tmp_p
         lifecycle.down(ledger, cloud, stopped)
     again = lifecycle.start(ledger, cloud, stopped)
     assert again.state is S.READY
-    assert reach.agent(again) is not client
+    assert host_access.agent(again) is not client
 
     receipt = lifecycle.down(ledger, cloud, again)
     assert (tmp_path / "back" / "out" / "deep" / "model.pt").read_text() == "weights\n"
@@ -83,7 +86,7 @@ def test_rent_use_stop_start_and_end(ledger: Ledger, cloud: LocalProvider, tmp_p
     assert receipt.provider_usd == pytest.approx(receipt.cost.gpu, abs=0.005)
     assert cloud.instances() == []
     with pytest.raises(WrongState, match="is gone"):
-        reach.endpoint(ledger.get(session.id))
+        host_access.endpoint(ledger.get(session.id))
 
 
 def test_a_save_that_is_not_there_is_told(ledger: Ledger, cloud: LocalProvider, tmp_path: Path) -> None:
@@ -102,7 +105,7 @@ def test_the_supervisor_ends_it_on_time(ledger: Ledger, cloud: LocalProvider, ho
     stop = threading.Event()
     timer = threading.Timer(60, stop.set)
     timer.start()
-    supervisor.run(ledger, lambda name: cloud, tick_s=0.2, stop=stop)
+    process.run(ledger, lambda name: cloud, tick_s=0.2, stop=stop)
     timer.cancel()
     assert cloud.instances() == []
     receipt = ledger.receipt(session.id)
@@ -147,7 +150,7 @@ def test_ctrl_c_while_the_agent_starts(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reach, "agent", interrupt)
+    monkeypatch.setattr(host_access, "agent", interrupt)
     with pytest.raises(Cancelled, match="confirmed: nothing of it is rented"):
         lifecycle.rent(ledger, cloud, cloud.search(OfferQuery()), RentRequest())
     assert cloud.instances() == []
@@ -158,7 +161,7 @@ import sys
 from gpunb.providers import OfferQuery
 from gpunb.providers.local import LocalProvider, processes
 from gpunb.sessions import lifecycle
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.ledger.sessions import Ledger
 class Tell:
     def say(self, message): print(message, flush=True)
     def advance(self, *args, **more): pass
@@ -186,7 +189,7 @@ def test_kill_9_in_rent_and_the_next_process_goes_on(ledger: Ledger, cloud: Loca
     after = lifecycle.resume(ledger, cloud, session)
     if after.alive:
         assert after.state is S.READY
-        assert reach.agent(after).lease()["deadline"] is not None
+        assert host_access.agent(after).lease()["deadline"] is not None
         lifecycle.down(ledger, cloud, after)
     assert cloud.instances() == []
     assert ledger.sessions() == []
@@ -194,23 +197,23 @@ def test_kill_9_in_rent_and_the_next_process_goes_on(ledger: Ledger, cloud: Loca
 
 def test_connections_are_dropped_with_the_session(ledger: Ledger, cloud: LocalProvider) -> None:
     session = lifecycle.rent(ledger, cloud, cloud.search(OfferQuery()), RentRequest())
-    first = reach.connection(session)
+    first = host_access.connection(session)
     first.close()
-    second = reach.connection(session)
+    second = host_access.connection(session)
     assert second is not first
     assert second.run("echo hi").out == b"hi\n"
-    reach.close_all()
+    host_access.close_all()
     assert not second.alive()
-    assert reach.connection(session).run("echo again").out == b"again\n"
+    assert host_access.connection(session).run("echo again").out == b"again\n"
     lifecycle.down(ledger, cloud, session)
-    assert reach._held == {}
+    assert host_access._held == {}
 
 
 def test_a_host_is_not_called_any_more_once_another_process_has_ended_its_session(
     ledger: Ledger, cloud: LocalProvider
 ) -> None:
     session = lifecycle.rent(ledger, cloud, cloud.search(OfferQuery()), RentRequest(hours=1))
-    client = reach.agent(session)
+    client = host_access.agent(session)
     with Ledger.open() as other:  # another process: it says so first, and destroys then
         other.transition(other.get(session.id), S.ENDING, "down")
     begun = time.monotonic()
@@ -227,7 +230,7 @@ def test_a_host_is_not_called_any_more_once_another_process_has_ended_its_sessio
 
 def test_a_host_that_moved_is_not_looked_for_at_its_old_address(ledger: Ledger, cloud: LocalProvider) -> None:
     session = lifecycle.rent(ledger, cloud, cloud.search(OfferQuery()), RentRequest(hours=1))
-    client = reach.agent(session)
+    client = host_access.agent(session)
     ledger.update(session.id, port=session.port + 1)
     client.connection.close()
     begun = time.monotonic()
@@ -236,5 +239,5 @@ def test_a_host_that_moved_is_not_looked_for_at_its_old_address(ledger: Ledger, 
     with pytest.raises(Unreachable, match="another address"):
         client.request("lease")
     ledger.update(session.id, port=session.port)
-    assert reach.agent(ledger.get(session.id)).request("lease")
+    assert host_access.agent(ledger.get(session.id)).request("lease")
     lifecycle.down(ledger, cloud, session)

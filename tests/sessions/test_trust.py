@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpunb.commands import invoke
+from gpunb.cli.main import invoke
 from gpunb.errors import BadInput, VariableError, WrongState
 from gpunb.remote import get
-from gpunb.sessions import reach
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.access import host_access
+from gpunb.sessions.ledger.sessions import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ def session(home: Path) -> Iterator[Session]:
     with Ledger.open() as ledger:
         yield ledger.find("demo")
     invoke("down demo --yes", door="terminal")
-    reach.close_all()
+    host_access.close_all()
 
 
 def answer(line: str) -> dict:
@@ -39,7 +39,7 @@ def answer(line: str) -> dict:
 def test_the_users_word_is_kept_shown_and_heard_by_open_clients(session: Session) -> None:
     assert answer("trust") == {"session": "demo", "trust": "own"}
     invoke(["exec", "--", "true"], door="terminal")
-    client = reach.agent(session)
+    client = host_access.agent(session)
     assert client.trust == "own"
     assert answer("trust demo stranger")["was"] == "own"
     with Ledger.open() as ledger:
@@ -47,7 +47,7 @@ def test_the_users_word_is_kept_shown_and_heard_by_open_clients(session: Session
         told = [event.detail for event in ledger.events(found.id) if event.kind == "trust"]
     assert found.trust == "stranger"
     assert told == ["own -> stranger, set by the user"]
-    assert reach.agent(found) is client
+    assert host_access.agent(found) is client
     assert client.trust == "stranger"
     assert answer("ps")[0]["trust"] == "stranger"
     assert answer("trust datacenter")["trust"] == "datacenter"
@@ -63,8 +63,8 @@ def test_the_users_word_is_kept_shown_and_heard_by_open_clients(session: Session
 def test_what_a_stranger_may_not_do_it_may_once_trusted(session: Session) -> None:
     invoke("trust stranger", door="terminal")
     with Ledger.open() as ledger:
-        client = reach.agent(ledger.find("demo"))
-    from gpunb.remote import show
+        client = host_access.agent(ledger.find("demo"))
+    from gpunb.output import show
     from tests.remote.conftest import Screen
 
     screen = Screen()

@@ -11,12 +11,12 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from gpunb.commands.context import Context
-from gpunb.commands.result import Result
+from gpunb.cli.context import Context
 from gpunb.errors import BadInput, GpunbError, WrongState
+from gpunb.presentation.result import Result
 from gpunb.providers import CreateSpec, OfferQuery, ProviderConfig, provider_class
-from gpunb.sim import state
 from gpunb.sim.cli import command
+from gpunb.sim.serving import state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,7 +7,7 @@ import random
 
 import httpx
 import pytest
-from support.simulated import in_process, served
+from support.rentals.simulated import in_process, served
 
 from gpunb.sim import Bill, Clock, Fault, Faults, RateLimiter
 from gpunb.sim.catalog import rigs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.simulated import Simulated, in_process
+from support.rentals.simulated import Simulated, in_process
 
 from gpunb.errors import (
     BadAnswer,

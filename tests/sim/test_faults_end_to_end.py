@@ -24,9 +24,9 @@ from gpunb.errors import (
 )
 from gpunb.providers import InstanceState, OfferQuery
 from gpunb.sessions import lifecycle
-from gpunb.sessions.agreement import Agreement
+from gpunb.sessions.lifecycle.agreement import Agreement
 from gpunb.sessions.model import OVER, SessionState
-from gpunb.sessions.watching import Watch
+from gpunb.sessions.supervisor.sweep import Watch
 from gpunb.sim.faults import KINDS
 from tests.sim.world import World, world
 
@@ -59,7 +59,7 @@ ELSEWHERE = {
     "double-buy",
     "list-lag",
     "key-late",  # over real SSH: tests/sim/test_sim_vast_hosts.py
-    "gpu-taken",  # Vast's alone: tests/providers/test_vast_accidents.py, and below
+    "gpu-taken",  # Vast's alone: tests/providers/vast/test_vast_accidents.py, and below
     "contract-end",
 }
 

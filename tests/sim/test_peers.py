@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from gpunb.sim.clock import Clock
-from gpunb.sim.runner import Served
+from gpunb.sim.serving.runner import Served
 from gpunb.sim.vast import VastCloud
-from tests.support.vast_cloud import PUBLIC_KEY
+from tests.support.rentals.vast_cloud import PUBLIC_KEY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

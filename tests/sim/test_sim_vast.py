@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from gpunb.sim.clock import Clock
-from gpunb.sim.runner import Served
-from gpunb.sim.transport import InProcessTransport
+from gpunb.sim.serving.runner import Served
+from gpunb.sim.serving.transport import InProcessTransport
 from gpunb.sim.vast import VastCloud
-from tests.support.vast_client import client_python
-from tests.support.vast_cloud import PUBLIC_KEY
+from tests.support.rentals.vast_client import client_python
+from tests.support.rentals.vast_cloud import PUBLIC_KEY
 
 
 @pytest.fixture(scope="module")

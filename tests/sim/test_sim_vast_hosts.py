@@ -13,11 +13,11 @@ from gpunb.providers import local
 from gpunb.providers.base import CreateSpec, InstanceState, OfferQuery, Presence, ProviderConfig
 from gpunb.providers.vast import VastProvider
 from gpunb.sim.clock import Clock
-from gpunb.sim.hosts import HostSpec
-from gpunb.sim.realhosts import RealHosts
-from gpunb.sim.runner import Served
+from gpunb.sim.hosts.machines import HostSpec
+from gpunb.sim.hosts.real import RealHosts
+from gpunb.sim.serving.runner import Served
 from gpunb.sim.vast import VastCloud
-from tests.support.localhost import LINE
+from tests.support.machines.localhost import LINE
 
 pytestmark = pytest.mark.slow
 SPEED = 30.0

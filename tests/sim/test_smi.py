@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpunb.sim import smi
-from gpunb.sim.hosts import HostSpec
-from gpunb.sim.realhosts import install_smi
+from gpunb.sim.hosts import smi
+from gpunb.sim.hosts.machines import HostSpec
+from gpunb.sim.hosts.real import install_smi
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from gpunb.sim.clock import Clock
-from gpunb.sim.runner import Served
+from gpunb.sim.serving.runner import Served
 from gpunb.sim.vast import VastCloud
-from tests.support.vast_client import Answer, VastClient, client_python
-from tests.support.vast_cloud import PUBLIC_KEY
+from tests.support.rentals.vast_client import Answer, VastClient, client_python
+from tests.support.rentals.vast_cloud import PUBLIC_KEY
 
 pytestmark = pytest.mark.slow
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from support.agreements import anything
-from support.simulated import Simulated, in_process
+from support.rentals.agreements import anything
+from support.rentals.simulated import Simulated, in_process
 
 from gpunb.errors import GpunbError, Unreachable
 from gpunb.offers import admit
 from gpunb.progress import SILENT
 from gpunb.providers import Offer, OfferQuery
 from gpunb.sessions import lifecycle
-from gpunb.sessions.ledger import Ledger
-from gpunb.sessions.reach import Pulse, Reach
+from gpunb.sessions.access.host_access import Pulse, Reach
+from gpunb.sessions.ledger.sessions import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ class PaperReach(Reach):
         self.time = time
 
     def prepare(self, session_id: str, label: str) -> str:
-        from gpunb.sessions.reach import key_pair
+        from gpunb.sessions.access.host_access import key_pair
 
         return key_pair(session_id, comment=label).public_line
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import sshd as support
+from tests.support.machines import sshd as support
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

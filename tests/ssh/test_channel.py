@@ -17,10 +17,10 @@ from gpunb.errors import AuthRefused, GpunbError, HostError, HostSilent, Unreach
 from gpunb.ssh import Connection
 from gpunb.ssh.channel import Channel
 from gpunb.ssh.connection import Forbidden
-from gpunb.ssh.pipe import apart
+from gpunb.ssh.openssh_channel import apart
 from tests.support.faults import faults
-from tests.support.proxy import Proxy
-from tests.support.sshd import Sshd, available
+from tests.support.machines.proxy import Proxy
+from tests.support.machines.sshd import Sshd, available
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

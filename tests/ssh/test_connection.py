@@ -11,9 +11,9 @@ import pytest
 import gpunb.ssh.connection as connection_module
 from gpunb.errors import AuthRefused, HostError, HostKeyChanged, Incompatible, Unreachable
 from gpunb.ssh import Connection, generate, hostkeys, probe, wait_reachable
-from gpunb.sync.remote import Remote
-from tests.support.proxy import Proxy
-from tests.support.sshd import Sshd
+from gpunb.sync.sftp.host_tree import Remote
+from tests.support.machines.proxy import Proxy
+from tests.support.machines.sshd import Sshd
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from gpunb.errors import BadInput
 from gpunb.ssh import Connection, Endpoint, config_block, generate_host_key, hostkeys, quote, ssh_argv
 
 if TYPE_CHECKING:
-    from tests.support.sshd import Sshd
+    from tests.support.machines.sshd import Sshd
 
 
 def _endpoint(**changes: Any) -> Endpoint:

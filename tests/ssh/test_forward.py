@@ -13,7 +13,7 @@ from gpunb.errors import BadInput, HostError
 from gpunb.ssh import Connection, forward
 from gpunb.ssh.browsers import own_name
 from gpunb.ssh.connection import Forbidden
-from tests.support.sshd import Sshd
+from tests.support.machines.sshd import Sshd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,7 +164,7 @@ def test_the_names_of_forwards() -> None:
 @pytest.mark.slow
 def test_no_host_gets_the_cookies_of_this_machine(connection: Connection, tmp_path: Path) -> None:
     """In a browser that is logged in at a server on 127.0.0.1, as a Jupyter server's user is."""
-    from tests.support.chromium import chromium
+    from tests.support.machines.chromium import chromium
 
     heard: list[tuple[str, str]] = []
 

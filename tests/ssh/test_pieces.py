@@ -8,7 +8,7 @@ import threading
 import pytest
 from paramiko.buffered_pipe import PipeTimeout
 
-from gpunb.ssh.pieces import Pieces
+from gpunb.ssh.receive_buffer import Pieces
 
 
 def test_all_comes_out_once_and_in_order():

@@ -12,8 +12,8 @@ import pytest
 
 from gpunb.errors import Unreachable
 from gpunb.ssh import Connection
-from gpunb.ssh.wire import connect
-from tests.support.sshd import Sshd, available
+from gpunb.ssh.tcp_socket import connect
+from tests.support.machines.sshd import Sshd, available
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

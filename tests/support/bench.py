@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gpunb.sync import sync
-from gpunb.sync.filesystem import HostsFileSystem
-from gpunb.sync.flow import Wish, by_agents
+from gpunb.sync.fs.filesystem import HostsFileSystem
+from gpunb.sync.stream.sync_session import Wish, by_agents
 
 if TYPE_CHECKING:
     from pathlib import Path

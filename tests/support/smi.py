@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from gpunb.sim import smi
+from gpunb.sim.hosts import smi
 
 
 def put(folder: Path, gpus: int = 2, name: str = "NVIDIA H100 80GB HBM3") -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from gpunb.remote import AgentClient
 from gpunb.ssh import Connection
-from tests.support import sshd as support
 from tests.support.bench import Bench, Hosts
-from tests.support.hosts import Two, agent_on
+from tests.support.machines import sshd as support
+from tests.support.machines.hosts import Two, agent_on
 from tests.support.trees import odd_tree
 
 if TYPE_CHECKING:

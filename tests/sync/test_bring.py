@@ -10,10 +10,11 @@ import pytest
 
 from gpunb.errors import BadInput, SyncError
 from gpunb.ssh import Connection
-from gpunb.sync import autorun, hostdigests
 from gpunb.sync import bring as bringing
 from gpunb.sync.bring import Brought, bring
-from tests.support import sshd as support
+from gpunb.sync.local import autorun
+from gpunb.sync.sftp import digests
+from tests.support.machines import sshd as support
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -369,7 +370,7 @@ def test_all_that_came_is_flushed_before_it_returns(
 
 
 def test_many_files_are_flushed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpunb.sync import flush
+    from gpunb.sync.local import flush
 
     called: list[str] = []
     monkeypatch.setattr(os, "sync", lambda: called.append("sync"))
@@ -380,8 +381,8 @@ def test_many_files_are_flushed_at_once(tmp_path: Path, monkeypatch: pytest.Monk
 def test_large_files_of_one_size_and_second_are_told_apart_by_their_ends(
     line: Connection, host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hostdigests, "WHOLE", 1000)
-    monkeypatch.setattr(hostdigests, "ENDS", 100)
+    monkeypatch.setattr(digests, "WHOLE", 1000)
+    monkeypatch.setattr(digests, "ENDS", 100)
     write(host / "out/same.pt", "a" * 5000)
     write(host / "out/other end.pt", "a" * 4999 + "b")
     write(host / "out/other\nstart.pt", "b" + "a" * 4999)
@@ -401,7 +402,7 @@ def test_large_files_of_one_size_and_second_are_told_apart_by_their_ends(
 def test_without_sha256sum_on_the_host_nothing_is_taken_for_the_same(
     line: Connection, host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hostdigests, "_run", lambda *_: "")
+    monkeypatch.setattr(digests, "_run", lambda *_: "")
     write(host / "out/a.txt", "theirs")
     write(tmp_path / "out/a.txt", "my own")
     fetch(line, host / "out", tmp_path / "out")

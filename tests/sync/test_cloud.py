@@ -16,13 +16,13 @@ import pytest
 
 from gpunb.errors import BadInput, NotEnoughSpace, SyncError, Unreachable
 from gpunb.ssh import Connection, Endpoint
-from gpunb.sync import drivers, hosted, relay, stores
-from gpunb.sync.cloud import cloud_sync
-from gpunb.sync.remote import Remote
-from gpunb.sync.rules import PART
-from tests.support import sshd
-from tests.support.localhost import LocalHost
-from tests.support.stores import Fault, Line, grep, s3_line, web
+from gpunb.sync.object_store import drivers, stores, via_here, via_host
+from gpunb.sync.object_store.cloud_sync import cloud_sync
+from gpunb.sync.planning.rules import PART
+from gpunb.sync.sftp.host_tree import Remote
+from tests.support.machines import sshd
+from tests.support.machines.localhost import LocalHost
+from tests.support.machines.stores import Fault, Line, grep, s3_line, web
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,7 @@ def s3(server: Line, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     server.seen.clear()
     server.faults.clear()
     server.on_request = None
-    monkeypatch.setattr(relay, "PAUSES", (0.05,) * 4)
+    monkeypatch.setattr(via_here, "PAUSES", (0.05,) * 4)
     yield fs
     server.faults.clear()
     server.on_request = None
@@ -380,8 +380,8 @@ def test_no_room_on_the_host_is_known_before(s3, line, local_host: LocalHost, mo
 def test_a_host_without_python_goes_through_here(s3, line, local_host: LocalHost, monkeypatch):
     fill(s3, {"a": b"a"})
     monkeypatch.setattr(stores, "is_near", lambda _: False)
-    monkeypatch.setattr("gpunb.sync.cloudwork.is_near", lambda _: False)
-    monkeypatch.setattr(hosted, "_FIND", hosted._FIND.replace("command -v", "false"))
+    monkeypatch.setattr("gpunb.sync.object_store.store_transfer.is_near", lambda _: False)
+    monkeypatch.setattr(via_host, "_FIND", via_host._FIND.replace("command -v", "false"))
     report = cloud_sync(line, "s3://bucket/set", "data", direction="up")
     assert (report.way, report.failed) == ("here", [])
     assert "no Python" in report.why
@@ -423,7 +423,7 @@ def test_a_password_in_a_url_stays_here_unless_allowed(line, local_host: LocalHo
     root = tmp_path / "web"
     root.mkdir()
     (root / "x").write_bytes(b"secret data")
-    monkeypatch.setattr("gpunb.sync.cloudwork.is_near", lambda _: False)
+    monkeypatch.setattr("gpunb.sync.object_store.store_transfer.is_near", lambda _: False)
     with web(root, password=CANARY) as url:
         with pytest.raises(SyncError, match="login"):
             cloud_sync(line, f"{url}/x", "x", direction="up")
@@ -517,7 +517,7 @@ def test_urls_that_can_not_be_opened_say_why(line, url: str, says: str):
 
 
 def test_a_file_that_was_written_anew_with_an_older_time_goes(s3, line, local_host: LocalHost, monkeypatch):
-    monkeypatch.setattr("gpunb.sync.stores.PART", relay.PIECE)
+    monkeypatch.setattr("gpunb.sync.object_store.stores.PART", via_here.PIECE)
     out = local_host.home / "out"
     out.mkdir()
     large = bytes(19 * 2**20)

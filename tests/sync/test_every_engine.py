@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gpunb.sync import rsync, sync
-from gpunb.sync.pace import Pace
+from gpunb.sync.throttle import Pace
 from tests.support.bench import Bench
 from tests.support.odd_disk import KINDS, NO_RENAME, odd_disk, usable
 

@@ -14,9 +14,9 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.tests import abstract
 
 from gpunb.ssh import Connection, Endpoint
-from gpunb.sync.filesystem import HostsFileSystem
-from gpunb.sync.rules import PART
-from tests.support import sshd as support
+from gpunb.sync.fs.filesystem import HostsFileSystem
+from gpunb.sync.planning.rules import PART
+from tests.support.machines import sshd as support
 
 
 class Hosts(HostsFileSystem):

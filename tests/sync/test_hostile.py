@@ -16,9 +16,10 @@ import pytest
 from gpunb.errors import GpunbError, ProtocolError, SyncError, Unreachable
 from gpunb.ssh import Connection, Endpoint, generate
 from gpunb.ssh.channel import Channel
-from gpunb.sync import remote, rsync, sftpwire, sync
-from gpunb.sync.plan import Item
-from gpunb.sync.safe import LocalRoot, umask
+from gpunb.sync import rsync, sync
+from gpunb.sync.local.safe_root import LocalRoot, umask
+from gpunb.sync.planning.plan import Item
+from gpunb.sync.sftp import host_tree, protocol
 from tests.support.trees import shape
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ def test_endless_depth_and_endless_breadth_end(
             yield asyncssh.SFTPName(b"%d" % number, b"", attrs)
 
     monkeypatch.setattr(kind, "scandir", wider)
-    monkeypatch.setattr(remote, "_MOST_ENTRIES", 5000)
+    monkeypatch.setattr(host_tree, "_MOST_ENTRIES", 5000)
     with pytest.raises(SyncError, match="more than 5000 files"):
         _fetch(line, tmp_path / "t", dry_run=True)
 
@@ -323,10 +324,10 @@ def test_bytes_that_are_no_sftp(says: Callable[[bytes], bytes], error: type[Gpun
     def answer(packet: bytes) -> bytes:
         return _packet(2, b"\0\0\0\3") if packet[0] == 1 else says(packet[1:5])
 
-    pump = sftpwire.Pump(_channel(answer))
+    pump = protocol.Pump(_channel(answer))
 
-    def task() -> sftpwire.Task:
-        yield sftpwire.Request(sftpwire.OPENDIR, sftpwire.string(b"x"))
+    def task() -> protocol.Task:
+        yield protocol.Request(protocol.OPENDIR, protocol.string(b"x"))
 
     with pytest.raises(error):
         pump.one(task())
@@ -337,7 +338,7 @@ def test_bytes_that_are_no_sftp(says: Callable[[bytes], bytes], error: type[Gpun
 )
 def test_a_server_that_does_not_begin_as_sftp(first: bytes) -> None:
     with pytest.raises(GpunbError):
-        sftpwire.Pump(_channel(lambda _packet: first))
+        protocol.Pump(_channel(lambda _packet: first))
 
 
 def test_a_folder_swapped_for_a_link_meanwhile(tmp_path: Path) -> None:

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gpunb.agent import filewire as wire
+from gpunb.agent.shared import file_frames as wire
 from gpunb.errors import ProtocolError, Unreachable
 from gpunb.ssh.channel import Channel
 from gpunb.sync import sync
-from gpunb.sync.hostcontent import HostReader, HostWriter, Refused
-from gpunb.sync.hostside import HostSide
-from gpunb.sync.line import Line
-from gpunb.sync.plan import Item, Tree
-from gpunb.sync.rules import Rules
+from gpunb.sync.planning.plan import Item, Tree
+from gpunb.sync.planning.rules import Rules
+from gpunb.sync.stream.file_channel import Line
+from gpunb.sync.stream.host_files import HostReader, HostWriter, Refused
+from gpunb.sync.stream.host_tree import HostSide
 from tests.support.trees import shape
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gpunb.remote import AgentClient
-    from tests.support.sshd import Sshd
+    from tests.support.machines.sshd import Sshd
 
 
 class _Channel:

@@ -14,7 +14,7 @@ from tests.support.trees import odd_tree, shape
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.localhost import LocalHost
+    from tests.support.machines.localhost import LocalHost
 
 
 @pytest.mark.slow

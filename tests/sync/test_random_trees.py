@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpunb.sync import sync
-from gpunb.sync.rules import Rules
-from tests.support.hosts import agent_on
-from tests.support.proxy import Proxy
+from gpunb.sync.planning.rules import Rules
+from tests.support.machines.hosts import agent_on
+from tests.support.machines.proxy import Proxy
 from tests.support.trees import ODD, shape
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from gpunb.remote import AgentClient
-    from tests.support.sshd import Sshd
+    from tests.support.machines.sshd import Sshd
 
 TREES = 100
 CUTS = 50

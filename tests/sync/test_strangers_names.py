@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gpunb.agent import filewire as wire
+from gpunb.agent.shared import file_frames as wire
 from gpunb.errors import BadInput
-from gpunb.sync import autorun, sync
-from gpunb.sync.filesystem import HostsFileSystem
-from gpunb.sync.flow import Wish, by_agents
-from gpunb.sync.fsguard import HeldBack
-from gpunb.sync.merge import Merge
-from gpunb.sync.plan import Tree
-from gpunb.sync.rules import Rules
+from gpunb.sync import sync
+from gpunb.sync.fs.filesystem import HostsFileSystem
+from gpunb.sync.fs.guard import HeldBack
+from gpunb.sync.local import autorun
+from gpunb.sync.planning.plan import Tree
+from gpunb.sync.planning.planner import Merge
+from gpunb.sync.planning.rules import Rules
+from gpunb.sync.stream.sync_session import Wish, by_agents
 
 if TYPE_CHECKING:
     from gpunb.remote import AgentClient
     from gpunb.ssh import Connection
     from gpunb.sync import SyncReport
-    from tests.support.hosts import Two
-    from tests.support.sshd import Sshd
+    from tests.support.machines.hosts import Two
+    from tests.support.machines.sshd import Sshd
 
 GIT = [".git", ".GIT", ".Git", "GIT~1", "git~2", ".git.", ".git ", ".git . .", ".git::$INDEX_ALLOCATION"]
 GIT += [f".g{chr(point)}it" for point in (0x200C, 0x200D, 0x202E, 0x206F, 0xFEFF)] + [".git\u200c"]

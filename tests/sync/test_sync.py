@@ -13,16 +13,17 @@ import pytest
 
 from gpunb.errors import BadInput, GpunbError, NotEnoughSpace, SyncError, Unreachable
 from gpunb.ssh import Connection
-from gpunb.sync import places, rsync, sync, transfer
+from gpunb.sync import rsync, sync, transfer
+from gpunb.sync.planning import locations
 from tests.support.impatient import Impatient
-from tests.support.proxy import Proxy
+from tests.support.machines.proxy import Proxy
 from tests.support.trees import odd_tree, shape
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gpunb.sync import SyncReport
-    from tests.support.sshd import Sshd
+    from tests.support.machines.sshd import Sshd
 
 Engine = Literal["rsync", "sftp"]
 needs_rsync = pytest.mark.skipif((rsync.local_version() or (0,)) < (3, 4), reason="needs rsync 3.4")
@@ -308,7 +309,7 @@ def test_no_room_is_known_before(
     if direction == "down":
         sync(connection, *ends, direction="up").check()
         ends = ("t", str(tmp_path / "back"))
-        monkeypatch.setattr(places, "free_here", lambda _path: 1000)
+        monkeypatch.setattr(locations, "free_here", lambda _path: 1000)
     else:
         monkeypatch.setattr(transfer.Remote, "free_bytes", lambda _self, _path: 1000)
     with pytest.raises(NotEnoughSpace, match="free, the plan needs") as caught:
@@ -399,8 +400,8 @@ def test_ctrl_c_stops_all_channels(sshd: Sshd, tmp_path: Path) -> None:
 
 
 def test_two_into_one_place_at_once(connection: Connection, sshd: Sshd, source: Path) -> None:
-    ends = places.Ends(source, str(sshd.home / "t"))
-    with places.lock(connection.endpoint, ends, "up"):
+    ends = locations.Ends(source, str(sshd.home / "t"))
+    with locations.lock(connection.endpoint, ends, "up"):
         with pytest.raises(SyncError, match=r"another sync into .* is running"):
             sync(connection, str(source), "t", direction="up")
         sync(connection, str(source), "u", direction="up").check()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gpunb.errors import BadInput
-from gpunb.sync import pace, watch
+from gpunb.sync import throttle, watch
 
 
 class Following:
@@ -149,29 +149,29 @@ except SyncError as err:
     [("10M", 10e6), ("500k", 5e5), ("1.5 MiB/s", 1.5 * 2**20), ("2000", 2000.0), ("1G", 1e9)],
 )
 def test_rates(text: str, rate: float) -> None:
-    assert pace.parse_rate(text) == rate
+    assert throttle.parse_rate(text) == rate
 
 
 @pytest.mark.parametrize("text", ["", "0", "fast", "-3M", "10", "10M/h", "1e6"])
 def test_rates_that_are_none(text: str) -> None:
     with pytest.raises(BadInput, match=f"limit-rate {text!r}"):
-        pace.parse_rate(text)
+        throttle.parse_rate(text)
 
 
 def test_a_limit_is_held_over_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(throttle.time, "monotonic", lambda: clock[0])
 
     class Never(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
             clock[0] += timeout or 0.0
             return False
 
-    limited = pace.Pace(1e6)
+    limited = throttle.Pace(1e6)
     for _ in range(100):
         limited.wait(100_000, Never())
     assert 9.8 <= clock[0] - 100.0 <= 10.1
     clock[0] += 1000.0  # a pause gives no credit
     limited.wait(10**6, Never())
     assert clock[0] - 1110.0 >= 0.8
-    pace.Pace(None).wait(10**12, Never())
+    throttle.Pace(None).wait(10**12, Never())

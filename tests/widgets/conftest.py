@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.chromium import chromium
+from support.machines.chromium import chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.chromium import STATIC, blank
+from support.machines.chromium import STATIC, blank
 
 from gpunb.notebook.widgets.bundle import bundle
 

@@ -13,8 +13,8 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
-from support.chromium import KERNEL_READY, picture
-from support.supervisors import end_supervisors
+from support.machines.chromium import KERNEL_READY, picture
+from support.rentals.supervisors import end_supervisors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

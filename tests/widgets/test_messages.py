@@ -8,9 +8,9 @@ import math
 from typing import Any
 
 import pytest
-from support.offers import offer_rows
+from support.rentals.offers import offer_rows
 
-from gpunb.commands.progress import NotebookDisplay
+from gpunb.cli.progress import NotebookDisplay
 from gpunb.errors import BadInput, WrongState
 from gpunb.notebook.widgets import confirm, fallback, messages, searching, telemetry
 from gpunb.notebook.widgets.messages import Flag, Names, Number, Text
@@ -130,7 +130,7 @@ def test_a_hosts_figures_are_a_strangers() -> None:
 
 def test_progress_in_a_notebook_tells_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [10.0]
-    monkeypatch.setattr("gpunb.commands.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("gpunb.cli.progress.time.monotonic", lambda: now[0])
     shown = NotebookDisplay("sync <b>")
     shown.say("sending")
     shown.advance(0, 100e6, "B")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.chromium import blank, picture
+from support.machines.chromium import blank, picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ START = """async ([sessions, more, options]) => {
 
 
 def session(at: int, **changed: Any) -> dict[str, Any]:
-    """A session as `gpunb.commands.shapes.session_shape` makes it."""
+    """A session as `gpunb.presentation.shapes.session_shape` makes it."""
     return {
         "id": f"s{at}",
         "name": f"train-{at}",

@@ -8,11 +8,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.browser import Browser
-from support.kernel import Notebook
-from support.supervisors import end_supervisors
+from support.machines.browser import Browser
+from support.machines.kernel import Notebook
+from support.rentals.supervisors import end_supervisors
 
-from gpunb.sessions.ledger import Ledger
+from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import SessionState
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.chromium import HEADS, blank, picture
-from support.offers import offer_rows
+from support.machines.chromium import HEADS, blank, picture
+from support.rentals.offers import offer_rows
 
 from gpunb.presentation.offer_columns import OFFER_COLUMNS, OfferColumn
 

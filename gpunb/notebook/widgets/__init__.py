@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gpunb.commands.result import Opening
     from gpunb.notebook.widgets.panel import SessionPanel
     from gpunb.notebook.widgets.picker import OfferPicker
+    from gpunb.presentation.result import Opening
 
 __all__ = ["open_for", "panel", "pick"]
 

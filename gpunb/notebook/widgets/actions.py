@@ -13,7 +13,7 @@ from gpunb.units import costs_text, duration_text, money_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gpunb.commands.context import Context
+    from gpunb.cli.context import Context
     from gpunb.sessions.model import Session
 
 __all__ = ["ACTIONS", "do", "question"]
@@ -63,7 +63,7 @@ def _ask_extend(context: Context, session: Session, args: dict[str, Any]) -> str
 
 
 def _more(session: Session, args: dict[str, Any]) -> dict[str, Any]:
-    """What `gpunb.sessions.lease.extend` is told."""
+    """What `gpunb.sessions.cost.lease.extend` is told."""
     given = [name for name in ("hours", "idle_s", "add_usd") if args.get(name) is not None]
     if len(given) != 1:
         msg = "extend needs one of hours, idle_s and add_usd"
@@ -118,7 +118,7 @@ def _run(context: Context, session: Session, args: dict[str, Any]) -> Any:
 
 
 def _extend(context: Context, session: Session, args: dict[str, Any]) -> str:
-    from gpunb.sessions import lease
+    from gpunb.sessions.cost import lease
 
     lease.extend(context.ledger, session, **_more(session, args))
     return f"{session.name} lives on"
@@ -134,9 +134,10 @@ def _stop(context: Context, session: Session, args: dict[str, Any]) -> str:  # n
 
 
 def _start(context: Context, session: Session, args: dict[str, Any]) -> str:  # noqa: ARG001
-    from gpunb.sessions import lifecycle, supervisor
+    from gpunb.sessions import lifecycle
+    from gpunb.sessions.supervisor import process
 
-    supervisor.ensure(context.ledger)
+    process.ensure(context.ledger)
     with context.progress(f"start {session.name}") as progress:
         found = lifecycle.start(
             context.ledger, context.provider(session.provider), session, progress=progress
@@ -159,13 +160,13 @@ def _down(context: Context, session: Session, args: dict[str, Any]) -> str:  # n
 
 
 def _cancel(context: Context, session: Session, args: dict[str, Any]) -> str:
-    from gpunb.commands import playing
+    from gpunb.services import runs
 
     run = _run(context, session, args)
     client = context.agent(session)
     client.cancel(run.id)
     with suppress(GpunbError):  # it ends; the next look at it tells
-        playing.note_end(context, run.id, client.run_info(run.id))
+        runs.note_end(context, run.id, client.run_info(run.id))
     return f"{run.name or run.id} was told to end"
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import anywidget
 
 from gpunb import log
-from gpunb.commands.context import Context
-from gpunb.commands.progress import Shown
+from gpunb.cli.context import Context
+from gpunb.cli.progress import Shown
 from gpunb.errors import GpunbError
 from gpunb.hints import written
 from gpunb.notebook.widgets import messages

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from gpunb.commands.result import Cell, Note, Result, Table
 from gpunb.presentation.offer_columns import OFFER_COLUMNS, cell_text, heading
+from gpunb.presentation.result import Cell, Note, Result, Table
 from gpunb.units import duration_text
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def offers(found: Found | None) -> Result:
 
 def sessions(shapes: Sequence[SessionFacts]) -> Result:
     """The sessions as they were, and when that was."""
-    from gpunb.commands.panel import shown
+    from gpunb.commands.watching.panel import shown
 
     result = shown(shapes)
     result.blocks.append(Note(f"as of {time.strftime('%H:%M')}; %gpu panel brings it up to date", "dim"))

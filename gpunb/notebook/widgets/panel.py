@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gpunb.presentation.models import SessionCard, Spent
-    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.ledger.sessions import Ledger
 
 __all__ = ["SessionPanel"]
 
@@ -116,9 +116,9 @@ class SessionPanel(Talking):
     def on_log(self, session: str, run: str) -> None:
         """Send a run's output, and go on until it ends or the page looks at something else."""
         self._log_of = run
-        from gpunb.commands import playing
-        from gpunb.commands.lines import KeptText
-        from gpunb.commands.logs import play_history
+        from gpunb.commands.running.logs import play_history
+        from gpunb.services import runs as playing
+        from gpunb.services.log_filter import KeptText
 
         kept = KeptText(LOG_LINES)
         seen = 0
@@ -153,7 +153,7 @@ class SessionPanel(Talking):
 
     def _run(self) -> None:
         """Once a second, while somebody looks: what has changed."""
-        from gpunb.sessions.ledger import Ledger
+        from gpunb.sessions.ledger.sessions import Ledger
 
         try:
             with Ledger.open() as ledger:
@@ -169,7 +169,7 @@ class SessionPanel(Talking):
             self._watchers.watch(())
 
     def _bring(self, ledger: Ledger) -> None:
-        from gpunb.commands.shapes import run_shape
+        from gpunb.presentation.shapes import run_shape
 
         shapes = self._shapes(ledger)
         order = [one["id"] for one in shapes]
@@ -211,7 +211,7 @@ class SessionPanel(Talking):
         return True
 
     def _shapes(self, ledger: Ledger) -> list[SessionCard]:
-        from gpunb.commands.shapes import session_shapes
+        from gpunb.presentation.shapes import session_shapes
         from gpunb.providers import provider_class
 
         shapes = session_shapes(ledger)
@@ -231,7 +231,7 @@ class SessionPanel(Talking):
     # -- what is shown where no widget can be
 
     def _now(self) -> list[SessionCard]:
-        from gpunb.sessions.ledger import Ledger
+        from gpunb.sessions.ledger.sessions import Ledger
 
         with Ledger.open() as ledger:
             return self._shapes(ledger)

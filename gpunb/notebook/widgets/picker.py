@@ -82,7 +82,7 @@ class OfferPicker(Talking):
         rental = self._rental
         if rental is None or rental.session is None:
             return None
-        from gpunb.sessions.ledger import Ledger
+        from gpunb.sessions.ledger.sessions import Ledger
 
         with Ledger.open() as ledger:
             return ledger.get(rental.session.id)
@@ -256,7 +256,7 @@ class OfferPicker(Talking):
         from pydantic import SecretStr
 
         from gpunb import log
-        from gpunb.commands import login
+        from gpunb.commands.account import login
         from gpunb.providers import keys, provider_class
 
         made = provider_class(provider)

@@ -14,11 +14,11 @@ from gpunb.units import duration_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gpunb.commands.progress import Shown
+    from gpunb.cli.progress import Shown
     from gpunb.offers import Ranked
-    from gpunb.sessions.agreement import Agreement
-    from gpunb.sessions.ledger import Ledger
+    from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.lifecycle import RentRequest
+    from gpunb.sessions.lifecycle.agreement import Agreement
     from gpunb.sessions.model import Session
 
 __all__ = ["Rental", "agreed_to", "request_for"]
@@ -38,7 +38,7 @@ def request_for(
     """What to ask for, with the settings' idle time, budget, Python and saves."""
     from gpunb import settings
     from gpunb.services import renting
-    from gpunb.sessions import renter
+    from gpunb.sessions.access import renter
 
     return renting.request(
         settings.load(),
@@ -103,7 +103,7 @@ class Rental:
         reporter = door.reporter if door is not None else None
         if self.over.wait(CANCEL_S) or door is None or reporter is None or reporter.heard:
             return
-        from gpunb.sessions.ending import begin_end
+        from gpunb.sessions.lifecycle.ending import begin_end
 
         try:
             if self._known:
@@ -173,11 +173,11 @@ class Rental:
 
     def _begun(self, ledger: Ledger) -> None:
         """The session is in the ledger: the newest there, written a moment ago by this thread."""
-        from gpunb.sessions import supervisor
+        from gpunb.sessions.supervisor import process
 
         mine = [one for one in ledger.sessions() if one.provider == self.row.offer.provider]
         self._known = max(mine, key=lambda one: one.created).id if mine else ""
-        supervisor.ensure(ledger)
+        process.ensure(ledger)
 
     def _see(self, reporter: Reporter) -> None:
         """Called by the reporter's own thread, at most ten times a second."""

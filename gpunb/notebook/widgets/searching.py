@@ -14,7 +14,7 @@ from gpunb.text import clean
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from gpunb.commands.context import Context
+    from gpunb.cli.context import Context
     from gpunb.offers import Ranked, SearchResult
     from gpunb.presentation.api import Facets
 
@@ -56,7 +56,7 @@ class Wanted:
     budget
         US dollars that the picker's field begins with.
     filters
-        The values of `gpunb.commands.market.filters`, by name.
+        The values of `gpunb.cli.offer_options.filters`, by name.
     """
 
     query: str = ""
@@ -72,7 +72,7 @@ class Found:
     Attributes
     ----------
     rows
-        `gpunb.commands.shapes.ranked_shape` of each offer, best first, its texts cut.
+        `gpunb.presentation.shapes.ranked_shape` of each offer, best first, its texts cut.
     ranked
         The offer of each row, by the row's key.
     failed
@@ -127,10 +127,10 @@ def search(context: Context, wanted: Wanted) -> Found:
     BadInput
         The query or a filter breaks its rule. Clouds that fail raise nothing: they are named.
     """
-    from gpunb.commands import market
+    from gpunb.cli import offer_options
 
     given: dict[str, Any] = {"cloud": (), "disk": None, **wanted.filters}
-    result = market.find(
+    result = offer_options.find(
         context,
         [wanted.query] if wanted.query else [],
         length=None if wanted.hours is None else wanted.hours * 3600.0,
@@ -173,8 +173,8 @@ def _keyless(context: Context, provider: str) -> dict[str, Any]:
 
 def shaped(result: SearchResult) -> Found:
     """A search's result as the picker needs it."""
-    from gpunb.commands.shapes import facets, ranked_shape
     from gpunb.offers import explain
+    from gpunb.presentation.shapes import facets, ranked_shape
 
     found = Found(hours=result.query.ask.hours, disk_gb=result.query.ask.disk_gb)
     for row in result.rows:

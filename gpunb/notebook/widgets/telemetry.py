@@ -94,13 +94,13 @@ class Watchers:
             end.wait(TRY_AGAIN_S)
 
     def _follow(self, ident: str, end: threading.Event) -> None:
-        from gpunb.commands.top import Watcher
-        from gpunb.sessions import reach
-        from gpunb.sessions.ledger import Ledger
+        from gpunb.commands.watching.top import Watcher
+        from gpunb.sessions.access import host_access
+        from gpunb.sessions.ledger.sessions import Ledger
 
         with Ledger.open() as ledger:
             session = ledger.get(ident)
-        with Watcher(reach.agent(session)) as watcher:
+        with Watcher(host_access.agent(session)) as watcher:
             self._heard(ident, series(watcher.first()))
             while not end.is_set():
                 for samples in watcher.fresh(5.0):

@@ -9,8 +9,8 @@ from gpunb.providers.features.asking import lacking
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gpunb.providers.machine.templates import Template
     from gpunb.providers.models import CreateSpec
-    from gpunb.providers.templates import Template
 
 __all__ = ["Benchmark", "Benchmarks", "Images", "MachineReports", "Report", "SavedTemplates", "Templates"]
 

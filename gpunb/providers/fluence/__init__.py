@@ -9,7 +9,7 @@ provider.
 
 from __future__ import annotations
 
-from gpunb.providers.fluence.hours import billed_hours, next_edge
+from gpunb.providers.fluence.clock_hours import billed_hours, next_edge
 from gpunb.providers.fluence.provider import FluenceProvider
 
 __all__ = ["FluenceProvider", "billed_hours", "next_edge"]

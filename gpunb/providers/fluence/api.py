@@ -20,8 +20,8 @@ from gpunb.errors import (
     QuotaExhausted,
     RateLimited,
 )
+from gpunb.providers.edge.text import clean
 from gpunb.providers.http import ApiClient, Failure
-from gpunb.providers.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

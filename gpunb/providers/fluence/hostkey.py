@@ -17,7 +17,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput
-from gpunb.providers.text import clean
+from gpunb.providers.edge.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

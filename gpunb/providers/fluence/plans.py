@@ -11,9 +11,9 @@ from pydantic import Field
 
 from gpunb.errors import BadAnswer
 from gpunb.providers.base import Offer
+from gpunb.providers.edge.payload import Wire, parse
+from gpunb.providers.edge.text import clean
 from gpunb.providers.fluence.api import NAME, gigabytes
-from gpunb.providers.text import clean
-from gpunb.providers.wire import Wire, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

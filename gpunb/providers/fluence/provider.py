@@ -31,11 +31,11 @@ from gpunb.providers.base import (
     RegistryLogin,
     UsageLine,
 )
-from gpunb.providers.cloudinit import host_public
+from gpunb.providers.edge.text import clean
 from gpunb.providers.features import Images, SshKeys, Templates
-from gpunb.providers.fluence import hostkey, rules
+from gpunb.providers.fluence import hostkey, validation
 from gpunb.providers.fluence.api import NAME, TITLE, NotYet, client, segment
-from gpunb.providers.fluence.bodies import (
+from gpunb.providers.fluence.mapping import (
     container_body,
     credentials,
     instance,
@@ -45,12 +45,12 @@ from gpunb.providers.fluence.bodies import (
     split_id,
     template,
 )
-from gpunb.providers.fluence.cancelled import Cancelled
+from gpunb.providers.fluence.pending_cancellations import Cancelled
 from gpunb.providers.fluence.plans import PATHS, container_offers, machine_offers
-from gpunb.providers.text import clean
+from gpunb.providers.machine.cloudinit import host_public
 
 if TYPE_CHECKING:
-    from gpunb.providers.templates import Template
+    from gpunb.providers.machine.templates import Template
 
 __all__ = ["FluenceProvider"]
 
@@ -67,7 +67,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
 
     Ids of virtual machines and bare metal begin with "vm:" and "bm:", because
     each kind has endpoints of its own. Billing is by clock hours
-    (`gpunb.providers.fluence.hours`). `CreateSpec.extra` may hold
+    (`gpunb.providers.fluence.clock_hours`). `CreateSpec.extra` may hold
     ``location`` for containers.
     Options: ``http`` (further arguments of `ApiClient`) and ``host_key`` (true
     gives containers a host key of ours, `gpunb.providers.fluence.hostkey`).
@@ -157,10 +157,10 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         inside = (spec.ports, spec.login, spec.entrypoint, spec.start_command, spec.template)
         if offer.kind != "container" and any(inside):
             return f"a {offer.kind} of {TITLE} has no ports to open and no image"
-        if len(spec.ports) > rules.MOST_PORTS - 1:
-            return f"{TITLE} opens {rules.MOST_PORTS} ports, SSH's among them"
-        if spec.login and spec.login.server not in rules.REGISTRIES:
-            return f"{TITLE} takes private images of {' and '.join(rules.REGISTRIES)} only"
+        if len(spec.ports) > validation.MOST_PORTS - 1:
+            return f"{TITLE} opens {validation.MOST_PORTS} ports, SSH's among them"
+        if spec.login and spec.login.server not in validation.REGISTRIES:
+            return f"{TITLE} takes private images of {' and '.join(validation.REGISTRIES)} only"
         return super().unfit(offer, spec)
 
     def instances(self) -> list[Instance]:
@@ -227,7 +227,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
 
     def rename(self, instance_id: str, label: str) -> None:
         """Give it another name. A container is updated whole, so its registry credentials must be public."""
-        rules.check_name(label, "label")
+        validation.check_name(label, "label")
         kind, _ = split_id(instance_id)
         if kind == "container":
             self.update(instance_id, name=label)
@@ -317,24 +317,27 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         detail = self.detail(instance_id)
         settings = settings_of(detail)
         if image is not None:
-            settings["image"] = rules.check_image(image)
+            settings["image"] = validation.check_image(image)
         ours = hostkey.is_ours(settings.get("startup_command"))
         had = {str(row["name"]): str(row.get("value", "")) for row in settings["environment"]}
         beside = had.get(hostkey.BESIDE, "")
         if env is not None:
             had = dict(env)
         if start_command is not None:
-            beside = rules.check_command(start_command)
+            beside = validation.check_command(start_command)
             if not ours:
                 settings["startup_command"] = beside or None
         had.pop(hostkey.BESIDE, None)
         if ours and beside:
             had[hostkey.BESIDE] = beside
-        settings["environment"] = rules.check_env(had)
+        settings["environment"] = validation.check_env(had)
         if login is not None:
-            settings["credentials"] = rules.check_credentials(credentials(login))
+            settings["credentials"] = validation.check_credentials(credentials(login))
         settings = {name: value for name, value in settings.items() if value is not None}
-        body = {"name": rules.check_name(name or str(detail.get("name", ""))), "container_settings": settings}
+        body = {
+            "name": validation.check_name(name or str(detail.get("name", ""))),
+            "container_settings": settings,
+        }
         if key := key_of(detail):
             body["ssh_key"] = key
         self.http.call("PUT", self._path(instance_id), json=body, safe=False, expect=None)
@@ -356,7 +359,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
 
     def add_ssh_key(self, name: str, public_key: str) -> None:
         """Add a key to the account; one that is there already is fine."""
-        body = {"name": name, "publicKey": rules.check_ssh_key(public_key)}
+        body = {"name": name, "publicKey": validation.check_ssh_key(public_key)}
         self.http.call("POST", "/ssh_keys", json=body, safe=True, expect=None)
 
     def delete_ssh_key(self, fingerprint: str) -> None:

@@ -29,7 +29,7 @@ from gpunb.providers.local.checks import NOTHING, check_label, check_spec, price
 from gpunb.providers.local.files import locked, read_json, write_json
 from gpunb.providers.local.launcher import launch, running, terminate
 from gpunb.providers.local.record import Record
-from gpunb.providers.ports import wanted
+from gpunb.providers.machine.ports import wanted
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,6 +12,8 @@ from pydantic import Field, SecretStr
 from gpunb.errors import BadAnswer, BadInput, ProviderError
 from gpunb.hints import typed
 from gpunb.providers.base import UsageLine
+from gpunb.providers.edge.payload import Wire, parse, rows
+from gpunb.providers.edge.text import clean
 from gpunb.providers.features import (
     ApiKeys,
     Benchmarks,
@@ -21,11 +23,9 @@ from gpunb.providers.features import (
     SshKeys,
     Variables,
 )
-from gpunb.providers.templates import Template
-from gpunb.providers.text import clean
+from gpunb.providers.machine.templates import Template
 from gpunb.providers.vast import api, search, templates
 from gpunb.providers.vast.base import VastBase, number
-from gpunb.providers.wire import Wire, parse, rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,8 +23,8 @@ from gpunb.errors import (
     RateLimited,
 )
 from gpunb.hints import typed
+from gpunb.providers.edge.text import clean
 from gpunb.providers.http import ApiClient, Failure, Rate
-from gpunb.providers.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,9 +10,9 @@ from gpunb.errors import AuthFailed, BadAnswer, BadInput, ProviderError
 from gpunb.hints import typed
 from gpunb.providers import keys
 from gpunb.providers.base import Provider, ProviderConfig
-from gpunb.providers.text import clean
+from gpunb.providers.edge.payload import rows
+from gpunb.providers.edge.text import clean
 from gpunb.providers.vast import api
-from gpunb.providers.wire import rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable

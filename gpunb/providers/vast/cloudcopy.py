@@ -12,11 +12,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadAnswer, BadInput
+from gpunb.providers.edge.payload import Wire, parse
+from gpunb.providers.edge.text import clean
 from gpunb.providers.features import CloudCopy, InstanceCopy, ServedFiles, StoppedFiles
-from gpunb.providers.text import clean
 from gpunb.providers.vast.base import number
 from gpunb.providers.vast.controls import VastControls
-from gpunb.providers.wire import Wire, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

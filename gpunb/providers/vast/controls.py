@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput
 from gpunb.hints import typed
+from gpunb.providers.edge.payload import Wire, parse, rows
+from gpunb.providers.edge.text import clean
 from gpunb.providers.features import (
     Bids,
     DaemonLog,
@@ -20,12 +22,10 @@ from gpunb.providers.features import (
     Snapshots,
     StoppedCommands,
 )
-from gpunb.providers.text import clean
 from gpunb.providers.vast import api
 from gpunb.providers.vast.base import VastBase, number
 from gpunb.providers.vast.create import checked_key
 from gpunb.providers.vast.offers import HOURS_A_MONTH
-from gpunb.providers.wire import Wire, parse, rows
 
 if TYPE_CHECKING:
     from pydantic import SecretStr

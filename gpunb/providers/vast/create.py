@@ -7,8 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput
-from gpunb.providers import ports
-from gpunb.providers.text import clean
+from gpunb.providers.edge.text import clean
+from gpunb.providers.machine import ports
 from gpunb.providers.vast.offers import MIN_DISK_GB
 from gpunb.providers.vast.onstart import compose
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from pydantic import Field
 
-from gpunb.providers import ports
 from gpunb.providers.base import Instance, InstanceState
-from gpunb.providers.text import clean
+from gpunb.providers.edge.payload import Wire, parse
+from gpunb.providers.edge.text import clean
+from gpunb.providers.machine import ports
 from gpunb.providers.vast.offers import HOURS_A_MONTH
-from gpunb.providers.wire import Wire, parse
 
 __all__ = ["InstanceRow", "endpoints", "map_instance", "open_ports", "state"]
 

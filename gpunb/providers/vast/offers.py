@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from gpunb.providers.base import Offer, Provider
-from gpunb.providers.text import clean
+from gpunb.providers.edge.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -11,10 +11,10 @@ import datetime as dt
 from pydantic import Field
 
 from gpunb.errors import BadAnswer
+from gpunb.providers.edge.payload import Wire, parse
+from gpunb.providers.edge.text import clean
 from gpunb.providers.features import AuditEntry, Invoice, Papers
-from gpunb.providers.text import clean
 from gpunb.providers.vast.base import VastBase
-from gpunb.providers.wire import Wire, parse
 
 __all__ = ["VastPapers"]
 

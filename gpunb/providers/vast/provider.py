@@ -34,7 +34,8 @@ from gpunb.providers.base import (
     Presence,
     UsageLine,
 )
-from gpunb.providers.text import clean
+from gpunb.providers.edge.payload import rows
+from gpunb.providers.edge.text import clean
 from gpunb.providers.vast import api, create, search
 from gpunb.providers.vast.account import VastAccount
 from gpunb.providers.vast.base import is_number, number
@@ -44,7 +45,6 @@ from gpunb.providers.vast.offers import map_offers
 from gpunb.providers.vast.onstart import HOST_KEY
 from gpunb.providers.vast.papers import VastPapers
 from gpunb.providers.vast.volumes import VastVolumes
-from gpunb.providers.wire import rows
 from gpunb.units import price_text
 
 if TYPE_CHECKING:

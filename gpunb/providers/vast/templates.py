@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput
-from gpunb.providers.text import clean
+from gpunb.providers.edge.text import clean
 from gpunb.providers.vast.create import DEFAULT_IMAGE, script, variables
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import Any
 
 from gpunb.errors import BadInput, OutcomeUnknown
 from gpunb.providers.base import OfferQuery, Volume
+from gpunb.providers.edge.payload import Wire, parse, rows
+from gpunb.providers.edge.text import clean
 from gpunb.providers.features import VolumeClone, VolumeSpace
-from gpunb.providers.text import clean
 from gpunb.providers.vast import api
 from gpunb.providers.vast.base import VastBase, number
 from gpunb.providers.vast.offers import HOURS_A_MONTH, place
-from gpunb.providers.wire import Wire, parse, rows
 
 _IN_USE_S, _PAUSE_S = 40.0, 5.5
 

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 
 from gpunb.sim.catalog import model
 from gpunb.sim.cloud import Cloud, Machine, Phase
-from gpunb.sim.hosts import HostSpec
+from gpunb.sim.hosts.machines import HostSpec
 from gpunb.sim.vast.market import HOURS_A_MONTH, premium
 from gpunb.sim.vast.reserved import ReservedRoutes
 from gpunb.sim.vast.rows import FILTERABLE, instance_row

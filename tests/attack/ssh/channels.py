@@ -12,7 +12,18 @@ import paramiko
 
 from gpunb.ssh import forward
 from tests.attack.frame import Escaped, Place, case
-from tests.attack.liars import EVIL, Host, connected, data, endpoint, hold, open_channel, raw, request, send
+from tests.attack.hostile.liars import (
+    EVIL,
+    Host,
+    connected,
+    data,
+    endpoint,
+    hold,
+    open_channel,
+    raw,
+    request,
+    send,
+)
 
 if TYPE_CHECKING:
     pass

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gpunb.ssh import Connection
 from tests.attack.frame import Escaped, Place, case
-from tests.attack.liars import EVIL, HELLO, endpoint, greeted, hold, kexinit, packet, raw
+from tests.attack.hostile.liars import EVIL, HELLO, endpoint, greeted, hold, kexinit, packet, raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from paramiko.common import MSG_USERAUTH_BANNER, MSG_USERAUTH_INFO_REQUEST
 from gpunb.ssh import Connection, ssh_argv
 from gpunb.ssh.hostkeys import pin, pinned
 from tests.attack.frame import Escaped, Place, case
-from tests.attack.liars import (
+from tests.attack.hostile.liars import (
     EVIL,
     Host,
     connected,
@@ -169,7 +169,7 @@ def _(place: Place) -> str:
 
 @case("a hostile ~/.ssh/config and an agent, at the system's ssh", "^no agent, no display, no proxy$")
 def _(place: Place) -> str:
-    from tests.support.sshd import Sshd
+    from tests.support.machines.sshd import Sshd
 
     sshd = Sshd(place.mine / "sshd").start()
     place.stack.callback(sshd.stop)

@@ -22,7 +22,7 @@ from gpunb.errors import InstanceGone, Unavailable
 from gpunb.providers import CreateSpec, InstanceState, Presence
 from gpunb.providers.local import LocalProvider, processes, running
 from gpunb.providers.local.processes import belonging
-from tests.support.localhost import LINE, LocalHost, alive, the_offer, until
+from tests.support.machines.localhost import LINE, LocalHost, alive, the_offer, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

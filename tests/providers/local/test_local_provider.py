@@ -16,7 +16,7 @@ from gpunb.providers import CreateSpec, InstanceState, Provider, ProviderConfig,
 from gpunb.providers.contract import ProviderContract
 from gpunb.providers.local import LocalProvider, running
 from gpunb.providers.local.processes import MARK, belonging
-from tests.support.localhost import LINE, LocalHost, key_pair, the_offer, until
+from tests.support.machines.localhost import LINE, LocalHost, key_pair, the_offer, until
 
 
 class TestLocalProvider(ProviderContract):

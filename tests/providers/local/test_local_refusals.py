@@ -14,7 +14,7 @@ from gpunb import paths
 from gpunb.errors import BadInput, NotSupported, OfferGone, Unavailable
 from gpunb.providers import CreateSpec, Offer, OfferQuery, ProviderConfig
 from gpunb.providers.local import LocalProvider
-from tests.support.localhost import LINE, the_offer
+from tests.support.machines.localhost import LINE, the_offer
 
 
 @pytest.mark.parametrize(

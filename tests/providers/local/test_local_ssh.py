@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import paramiko
 import pytest
 
-from tests.support.localhost import LocalHost, key_pair, until
+from tests.support.machines.localhost import LocalHost, key_pair, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import SecretStr
-from support.simulated import PUBLIC_KEY
+from support.rentals.simulated import PUBLIC_KEY
 
 from gpunb.errors import (
     AuthFailed,

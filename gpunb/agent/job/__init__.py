@@ -1,0 +1,4 @@
+"""What runs beside a job: its runner, and a notebook run as a job.
+
+Each job has a process of its own.
+"""

@@ -1,0 +1,156 @@
+"""The kernel's process: ipykernel with an IOPub that loses nothing.
+
+A PUB socket drops what its reader is too slow for, and all of it while there
+is no reader. The agent is the only reader, so IOPub goes into files that the
+agent reads (`spool`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..shared import folders
+from . import outstream
+from .iopub_log import Outlet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def poke_address(connection_ip: str) -> str:
+    """Where the agent is told that there is something to read."""
+    return connection_ip + "-poke"
+
+
+def drain() -> None:
+    """What child processes and C code wrote during a cell comes before the cell's end."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "drain"):
+            stream.drain()
+
+
+def leave(kernel: Any) -> None:
+    """SIGTERM, when a job is ended or the host goes down: interrupt the cell, run atexit, flush files."""
+    for stream in (kernel.shell_stream, kernel.control_stream, kernel):
+        loop = getattr(stream, "io_loop", None)
+        if loop is not None:
+            loop.add_callback(loop.stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # ipykernel has it so while a cell runs
+        raise KeyboardInterrupt
+
+
+def no_gpu(shell: Any) -> None:
+    """Say what `%gpu` is where it is typed on the host: there is nothing to rent or to send from here."""
+    from IPython.core.error import UsageError
+
+    def gpu(line: str, cell: str | None = None) -> None:  # noqa: ARG001 - a magic's signature
+        msg = (
+            "%gpu and %%gpu work on your own computer, and this code runs on the rented host already: "
+            "leave the line out here, and type gpunb in a terminal of your own computer"
+        )
+        raise UsageError(msg)
+
+    for kind in ("line", "cell"):
+        shell.register_magic_function(gpu, kind, "gpu")
+
+
+class Numbering:
+    """Gives a cell the number and the line that it has in the notebook that sent it.
+
+    So ``In``, ``Out``, ``_5`` and the lines of a traceback are what the notebook shows.
+
+    Parameters
+    ----------
+    shell
+        The kernel's IPython.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self._above: list[str] = []
+        shell.input_transformers_post.append(self._move_down)
+        shell.events.register("pre_run_cell", self._begun)
+
+    def expect(self, place: Mapping[str, Any]) -> None:
+        """The next cell has the number ``count`` and stands below ``above`` lines."""
+        above, count = place.get("above"), place.get("count")
+        self._above = [str(line) + "\n" for line in above or []]
+        if type(count) is int and count > 0 and count != self.shell.execution_count:
+            self._number(count)
+
+    def _number(self, count: int) -> None:
+        history = self.shell.history_manager
+        if count < self.shell.execution_count:  # a number is given once in a session of the history
+            history.writeout_cache()
+            history.end_session()
+            history.new_session()
+        for log in (history.input_hist_parsed, history.input_hist_raw):
+            del log[count:]
+            log.extend([""] * (count - len(log)))
+        self.shell.execution_count = count
+
+    def _move_down(self, lines: list[str]) -> list[str]:
+        return [*self._above, *lines]
+
+    def _begun(self, *_: Any) -> None:
+        self._above = []
+
+
+def main(argv: list[str]) -> None:
+    """Run a kernel for the connection file ``argv[0]`` until it is told to end."""
+    os.environ.pop("JPY_PARENT_PID", None)  # the kernel outlives who started it
+    import faulthandler
+
+    from ipykernel.iostream import IOPubThread
+    from ipykernel.ipkernel import IPythonKernel
+    from ipykernel.kernelapp import IPKernelApp
+    from ipykernel.kernelbase import Kernel
+    from traitlets import Type, Unicode
+    from traitlets.config import Config
+
+    class NumberedKernel(IPythonKernel):
+        def execute_request(self, stream: Any, ident: Any, parent: Any) -> Any:
+            place = parent["content"].get("gpunb_place")
+            if place:
+                numbering.expect(place)
+            return super().execute_request(stream, ident, parent)  # type: ignore[no-untyped-call]
+
+    class DirectIOPub(IOPubThread):
+        """A file needs no thread of its own as a socket does: a message is there when its sender goes on."""
+
+        def send_multipart(self, *args: Any, **more: Any) -> None:
+            self._really_send(*args, **more)  # type: ignore[no-untyped-call]
+
+    class KernelApp(IPKernelApp):
+        name = "gpunb-kernel"
+        kernel_class = Type(NumberedKernel, klass=Kernel)
+        outstream_class = Unicode("gpunb_agent.kernel.outstream.SteadyStream").tag(config=True)
+
+        def init_iopub(self, context: Any) -> None:
+            outlet = Outlet(folder, poke_address(self.ip), context)
+            self.configure_tornado_logger()  # type: ignore[no-untyped-call]
+            direct: Any = DirectIOPub
+            try:
+                self.iopub_thread = direct(outlet, pipe=True, session=self.session)
+            except TypeError:  # ipykernel 6 takes no session here
+                self.iopub_thread = direct(outlet, pipe=True)
+            self.iopub_thread.start()
+            self.iopub_socket = self.iopub_thread.background_socket
+
+    # its wait before each reply is for output still on its way, and here a cell's end comes after all of that
+    folder = outstream.FOLDER = os.path.dirname(os.path.abspath(argv[0]))
+    app = KernelApp.instance(config=Config(Kernel={"_execute_sleep": 0.0}))
+    app.initialize(["-f", argv[0]])  # type: ignore[no-untyped-call]
+    shell: Any = app.shell
+    numbering = Numbering(shell)
+    no_gpu(shell)
+    shell.events.register("post_run_cell", lambda *_: drain())
+    signal.signal(signal.SIGTERM, lambda *_: leave(app.kernel))
+    pipes = {name: getattr(getattr(sys, name), "_fid", None) for name in ("stdout", "stderr")}
+    folders.write_json(os.path.join(folder, "pipes.json"), pipes)
+    if not faulthandler.is_enabled():
+        faulthandler.enable()  # on the descriptor: ipykernel sees to that
+    app.start()  # type: ignore[no-untyped-call]

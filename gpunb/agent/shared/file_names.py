@@ -1,0 +1,34 @@
+"""What a folder's file system takes for one name."""
+
+from __future__ import annotations
+
+import os
+
+
+def folds_case(folder: bytes) -> bool:
+    """Whether a folder's file system takes ``A`` and ``a`` for one name; nothing is written to find out."""
+    # what is in it tells more surely than its own name, which lies in another file system where it is mounted
+    try:
+        with os.scandir(folder) as listing:
+            names = [entry.name for entry, _ in zip(listing, range(50))]
+    except OSError:
+        names = []
+    for name in names:
+        other = name.swapcase()
+        if other != name and len(other) == len(name):
+            if other in names:
+                return False
+            try:
+                return os.path.samefile(os.path.join(folder, name), os.path.join(folder, other))
+            except OSError:
+                return False
+    while folder not in (b"/", b""):
+        above, name = os.path.split(folder)
+        other = name.swapcase()
+        if other != name:
+            try:
+                return os.path.samefile(folder, os.path.join(above, other))
+            except OSError:
+                return False
+        folder = above
+    return False

@@ -1,0 +1,143 @@
+"""The near end on the host: an SSH channel's stdin and stdout, joined to the agent's socket."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from .shared import folders, processes
+from .shared.bulk_channel import lend
+
+CHUNK = 1 << 18
+START_TIMEOUT = 40.0  # seconds: less than the client waits for a word, so that it hears ours
+
+
+def _connect(path: str) -> socket.socket | None:
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        line.connect(path)
+    except OSError:
+        line.close()
+        return None
+    return line
+
+
+def agent_line(python: str, package: str, version: str) -> socket.socket:
+    """A socket to the agent, which is started if there is none.
+
+    Raises
+    ------
+    TimeoutError
+        It did not come up; the message has the end of its log.
+    """
+    line, lives = _find()
+    if line is not None:
+        return line
+    log_path = os.path.join(folders.base(), "agent.out")
+    if not lives:  # else it is about to listen anew
+        log = open(log_path, "wb")
+        try:
+            subprocess.call(  # returns at once: the agent leaves it behind
+                [python, package, "serve", version],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=os.path.expanduser("~"),
+            )
+        finally:
+            log.close()
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        line, _ = _find()
+        if line is not None:
+            return line
+        time.sleep(0.01)
+    words = [_tail(path) for path in (os.path.join(folders.base(), "agent.log"), log_path)]
+    said = "; ".join(word for word in words if word) or "it has said nothing"
+    what = "runs and does not listen" if lives else "did not start"
+    raise TimeoutError("the agent %s within %d s: %s" % (what, START_TIMEOUT, said))
+
+
+def _find() -> tuple[socket.socket | None, bool]:
+    """A socket to the agent, where it says that it is or where one would be; whether one lives."""
+    known = folders.read_json(folders.agent_file())
+    if isinstance(known, dict) and isinstance(known.get("socket"), str):
+        line = _connect(known["socket"])
+        if line is not None or processes.alive(known.get("pid"), known.get("started")):
+            return line, True
+    return _connect(folders.agent_socket()), False
+
+
+def _tail(path: str) -> str:
+    """The end of a log."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()[-300:].decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def copy(source: int, sink: int) -> None:
+    """All bytes from the descriptor `source` to `sink` until either closes."""
+    try:
+        while True:
+            data = os.read(source, CHUNK)
+            if not data:
+                return
+            view = memoryview(data)
+            while view:
+                view = view[os.write(sink, view) :]
+    except OSError:
+        return
+
+
+def join(line: socket.socket, ready: bytes) -> int:
+    """Say `ready`, then pass bytes both ways until the line or the agent ends."""
+    os.write(1, ready)
+
+    def outward() -> None:
+        copy(line.fileno(), 1)
+        os._exit(0)  # the agent is gone, or nobody reads any more
+
+    threading.Thread(target=outward, daemon=True).start()
+    copy(0, line.fileno())
+    with contextlib.suppress(OSError):
+        line.shutdown(socket.SHUT_RDWR)
+    return 0
+
+
+def attach(python: str, package: str, version: str, nonce: str) -> int:
+    """Join this process's stdin and stdout to the agent."""
+    return join(agent_line(python, package, version), b"\n%s ready\n" % nonce.encode())
+
+
+def bulk(token: str, nonce: str) -> int:
+    """A private socket for one transfer of variables, whose caller is lent stdin and stdout."""
+    path = os.path.join(folders.sockets(), "b" + token)
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    server.bind(path)
+    try:
+        os.chmod(path, 0o600)
+        server.listen(1)
+        server.settimeout(3600)
+        os.write(1, b"\n%s ready %s\n" % (nonce.encode(), path.encode()))
+        line, _ = server.accept()
+    finally:
+        os.unlink(path)
+        server.close()
+    with line:
+        lend(line)
+    return 0
+
+
+def main(argv: list[str]) -> int:
+    """Run one of the verbs that the client asks for over SSH."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if argv[0] == "attach":
+        return attach(sys.executable, package, argv[1], argv[2])
+    return bulk(argv[1], argv[2])

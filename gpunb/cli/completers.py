@@ -1,0 +1,64 @@
+"""What may follow an option: GPUs, kinds, regions, clouds and folders; also behind a comma."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import click
+
+__all__ = ["clouds", "folders", "gpus", "kinds", "regions", "states"]
+
+
+def gpus(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """The models' names, without blanks."""
+    from gpunb.offers.gpus import known_names
+
+    return _behind_comma((name.replace(" ", "") for name in known_names()), incomplete)
+
+
+def kinds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """The kinds of machine."""
+    from gpunb.offers.language.fields import KINDS
+
+    return _behind_comma(dict.fromkeys(KINDS.values()), incomplete)
+
+
+def regions(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """Groups of countries and countries' codes."""
+    from gpunb.offers.regions import GROUPS, codes
+
+    return _behind_comma([*GROUPS, *codes()], incomplete)
+
+
+def clouds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """The installed clouds' names."""
+    from gpunb.providers import names
+
+    return _behind_comma([*names(), "all"], incomplete)
+
+
+def states(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """What a session's state may be, and the cloud's word for it."""
+    from gpunb.providers import InstanceState
+    from gpunb.sessions.model import SessionState
+
+    known = [one.value for one in SessionState] + [one.value for one in InstanceState]
+    return _behind_comma(dict.fromkeys(known), incomplete)
+
+
+def folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """Folders here; the shell looks for them."""
+    return [CompletionItem(incomplete, type="dir")]
+
+
+def _behind_comma(known: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    """The words of `known` that may end a list with commas, in the letters' size that is being typed."""
+    before, comma, word = incomplete.rpartition(",")
+    small = word.islower()
+    fit = (one for one in known if one.lower().startswith(word.lower()))
+    return [CompletionItem(f"{before}{comma}{one.lower() if small else one}") for one in fit]

@@ -1,0 +1,183 @@
+"""What every verb is given: the door it came through, and the parts below it, opened when asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from gpunb import log
+from gpunb.errors import BadInput, GpunbError
+from gpunb.services.workspace import Door, Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gpunb.cli.progress import Shown
+    from gpunb.output import Sink
+    from gpunb.services.confirmations import Question
+    from gpunb.sessions.ledger.sessions import Ledger
+    from gpunb.sessions.model import RunNote, Session
+
+__all__ = ["Context", "Door", "known_runs", "known_sessions"]
+
+
+class Context(Workspace):
+    """One call of one verb.
+
+    Parameters
+    ----------
+    door
+        "terminal" or "notebook".
+    shell
+        The notebook's IPython shell, for variables and displays.
+    """
+
+    def __init__(self, door: Door, shell: Any = None) -> None:
+        super().__init__(door, shell)
+        self.verbosity = 0
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def start_log(self) -> None:
+        """Write to the log file from here on, as loud as ``-v`` says."""
+        log.setup(self.verbosity)
+
+    def sink(self, run_id: str = "", head: str = "") -> Sink:
+        """Where the output of run `run_id` goes at this door; `head` as in `NotebookSink`.
+
+        With ``--json`` it goes to stderr: stdout holds the JSON only.
+        """
+        if self.door == "notebook" and self.shell is not None:
+            from gpunb.output import NotebookSink
+
+            return NotebookSink(self.shell, run_id=run_id, head=head, offer=self._offer)
+        from gpunb.output import TextSink
+
+        return TextSink(sys.stderr if self.as_json else sys.stdout, sys.stderr)
+
+    def _offer(self, run_id: str, text: str) -> None:
+        """Under a stranger's run: what would show all of it."""
+        from gpunb.cli import blocked_output
+
+        blocked_output.offer(self.shell, run_id, text)
+
+    # -- people --------------------------------------------------------------------------------
+
+    @property
+    def interactive(self) -> bool:
+        """Whether somebody can answer a question in this terminal."""
+        return self.door == "terminal" and not self.as_json and sys.stdin.isatty() and sys.stderr.isatty()
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody can answer a question: at a terminal, or in a notebook's front end."""
+        if self.door == "terminal":
+            return sys.stdin.isatty() and sys.stderr.isatty()
+        kernel = getattr(self.shell, "kernel", None)
+        if kernel is not None:
+            # the front end says with each cell whether it can ask (nbconvert and papermill can't)
+            return bool(getattr(kernel, "_allow_stdin", False))
+        return self.shell is not None and sys.stdin.isatty()
+
+    def put(self, question: Question) -> bool:
+        """Ask whoever is there; only "y" or "yes" is one."""
+        from gpunb.presentation.result import Fields
+        from gpunb.text import clean
+
+        if question.rows:
+            self.tell(Fields(list(question.rows)))
+        text = question.prompt if question.rows else f"{clean(question.text)} {question.prompt}"
+        return self._answer(f"{text} [y/N]: ").strip().lower() in {"y", "yes"}
+
+    def _answer(self, prompt: str) -> str:
+        """What somebody types after `prompt`; "" where the input ends."""
+        try:
+            if self.door == "notebook":
+                return input(prompt)
+            print(prompt, end="", file=sys.stderr, flush=True)  # noqa: T201 - stdout holds the result
+            return sys.stdin.readline()
+        except EOFError:
+            return ""
+
+    def say(self, *lines: tuple[str, str]) -> None:
+        """Say something before the result is there: texts, each with its tone."""
+        from gpunb.presentation.result import Note
+
+        self.tell(*(Note(text, tone) for text, tone in lines))
+
+    def tell(self, *blocks: Any) -> None:
+        """Show something before the result is there (on stderr, or as a display)."""
+        from gpunb.presentation.result import Result
+
+        result = Result(None, *blocks)
+        if self.door == "notebook":
+            from IPython.display import display
+
+            display(result)
+        else:
+            from rich.console import Console
+
+            Console(stderr=True).print(result)
+
+    def progress(self, title: str) -> Shown:
+        """Something to watch while it takes time; a context manager."""
+        from gpunb.cli import progress
+
+        return progress.shown(title, self.door)
+
+    def run_in_terminal(self, argv: list[str]) -> int | None:
+        """Run `argv` with this terminal as its own; None where there is no terminal."""
+        import subprocess
+
+        if self.door != "terminal" or self.as_json:
+            return None
+        return subprocess.run(argv, check=False).returncode
+
+    def needs_notebook(self, verb: str, instead: str) -> None:
+        """Refuse `verb` in a terminal, where there are no variables.
+
+        Raises
+        ------
+        BadInput
+            This is not a notebook.
+        """
+        if self.shell is None:
+            msg = f"{verb} moves variables of a notebook, and a terminal has none"
+            raise BadInput(msg, hint=instead)
+
+
+@contextlib.contextmanager
+def _quiet_ledger() -> Iterator[Ledger | None]:
+    # completion must never print or fail
+    from gpunb import paths
+
+    try:
+        if not paths.ledger_file().exists():
+            yield None
+            return
+        from gpunb.sessions.ledger.sessions import Ledger
+
+        with Ledger.open() as ledger:
+            yield ledger
+    except (GpunbError, OSError) as err:
+        logging.getLogger("gpunb.commands").debug("completion: %s", err)
+
+
+def known_sessions() -> list[Session]:
+    """The live sessions, or none if the ledger can't be read."""
+    found: list[Session] = []
+    with _quiet_ledger() as ledger:
+        if ledger is not None:
+            found = ledger.sessions()
+    return found
+
+
+def known_runs() -> list[RunNote]:
+    """The newest runs, or none if the ledger can't be read."""
+    found: list[RunNote] = []
+    with _quiet_ledger() as ledger:
+        if ledger is not None:
+            found = ledger.runs(None, 30)
+    return found

@@ -1,0 +1,4 @@
+"""Verbs about keys, settings, trust and this installation.
+
+None of them rents anything.
+"""

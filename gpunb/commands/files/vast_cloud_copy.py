@@ -1,0 +1,390 @@
+"""``sync --via vast``, and from a stopped session: the cloud's own copies, which need no running instance."""
+
+from __future__ import annotations
+
+import posixpath
+import shlex
+import stat
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from gpunb.commands.files import cloud_copies
+from gpunb.commands.files.cloud_copies import DAYS
+from gpunb.errors import BadInput, Cancelled, GpunbError, HostError, SyncError, WrongState
+from gpunb.hints import typed
+from gpunb.presentation.result import Note, Result
+from gpunb.units import duration_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gpunb.cli.context import Context
+    from gpunb.providers import Provider
+    from gpunb.providers.features import CloudConnection, CloudCopy, InstanceCopy, StoppedCommands
+    from gpunb.sessions.model import Session
+    from gpunb.sync import SyncReport
+    from gpunb.sync.sftp.protocol import Attrs
+
+__all__ = ["between", "here", "listed", "run", "stopped"]
+
+POLL_S = 5.0
+# the status is told half a minute late, and may still be that of an earlier copy
+STALE_S = 90.0
+_KINDS = {"s3": "s3", "s3a": "s3", "b2": "b2", "hf": "hf", "dropbox": "dropbox", "drive": "drive"}
+
+
+def run(
+    context: Context,
+    session: Session,
+    url: str,
+    path: str,
+    *,
+    via: str,
+    up: bool,
+    connection: str | None,
+    allow_credentials: bool,
+    every: str | None,
+    dry_run: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    checksum: bool,
+) -> Result:
+    """Start the copy, follow it by the instance's status, cancel it on Ctrl-C; or have it done regularly."""
+    provider, copies = _cloud(context, session, via)
+    when = _when(every) if every else None
+    if when is not None and up:
+        msg = f"--every {every!r}: {provider.title} repeats copies from the host only"
+        raise BadInput(msg, hint="write the host's side first: sync :out s3://bucket/out")
+    if when == ():
+        return _unschedule(copies, session, via, dry_run=dry_run)
+    if include or exclude or checksum:
+        msg = f"--via {via}: its copy knows no --include, --exclude or --checksum"
+        raise BadInput(msg, hint="name a smaller folder, or leave --via out")
+    parts = urlsplit(url)
+    there = f"/{parts.netloc}{parts.path}"
+    inside = _absolute(path)
+    chosen = _connection(copies.connections(), via, parts.scheme.lower(), connection)
+    source, target = (there, inside) if up else (inside, there)
+    data: dict[str, Any] = {
+        "session": session.name,
+        "way": via,
+        "connection": chosen.id,
+        "source": source,
+        "target": target,
+    }
+    named = f"connection {chosen.id} ({chosen.name or chosen.cloud_type})"
+    said = f"{source} to {target}, by {provider.title}'s {named}"
+    if dry_run:
+        again = f" {every}" if every else ""
+        return Result(
+            {**data, "dry_run": True}, Note(f"would copy {said}{again}; nothing was moved", "strong")
+        )
+    if not allow_credentials:
+        msg = f"--via {via}: {provider.title} gives the host the credentials of connection {chosen.id}"
+        hint = "add --allow-credentials if the host may have them"
+        raise BadInput(msg, bill="nothing was moved", hint=hint)
+    if when:
+        return _schedule(
+            copies,
+            provider.title,
+            session,
+            (chosen.id, source, target),
+            when,
+            data=data,
+            said=f"{said} {every}",
+        )
+    context.ledger.touch(session.id)
+
+    def begin() -> None:
+        copies.start_cloud_copy(session.instance_id, chosen.id, source, target, to_instance=up)
+
+    title = f"sync {'to' if up else 'from'} {session.name}"
+    took = _to_its_end(context, (provider, copies), session, title, begin, copies.cancel_cloud_copy)
+    warn = "the host was shown the connection's credentials, and could have kept them"
+    return Result({**data, "state": "done"}, Note(f"copied {said} in {took}", "ok"), Note(warn, "warn"))
+
+
+def listed(context: Context, via: str, session: Session | None) -> Result:
+    """The account's connections and scheduled copies; moves nothing."""
+    from gpunb.providers.features import CloudCopy, feature
+
+    if session is not None:
+        copies = _cloud(context, session, via)[1]
+    else:
+        copies = feature(context.provider(via), CloudCopy)
+    return cloud_copies.shown(context, copies, via, session)
+
+
+def stopped(session: Session) -> WrongState:
+    """Why a stopped session's files can't be brought here, and the ways that there are."""
+    msg = f"session {session.name} is stopped: its files can't come here from it"
+    return WrongState(msg, bill="nothing was moved", hint=_ways(session))
+
+
+def _ways(session: Session) -> str:
+    from gpunb.providers import provider_class
+    from gpunb.providers.features import CloudCopy, InstanceCopy
+
+    ways = typed("start", session.name)
+    cloud = provider_class(session.provider)
+    if issubclass(cloud, InstanceCopy):
+        ways += (
+            ", or without a start: "
+            + typed("sync", f"{session.name}:PATH", "OTHER:PATH")
+            + f" to a session on {cloud.title}"
+        )
+    if issubclass(cloud, CloudCopy):
+        ways += ", or " + typed("sync", f"{session.name}:PATH", "s3://BUCKET/PATH", "--via", cloud.name)
+    return ways
+
+
+class _Seen:
+    """What a cloud lists of a stopped instance's files: enough to tell a folder from a file."""
+
+    def __init__(self, provider: StoppedCommands, session: Session) -> None:
+        self._provider, self._instance = provider, session.instance_id
+        self._known: dict[str, Attrs | None] = {}
+
+    def attrs(self, path: str, *, follow: bool = True) -> Attrs | None:  # noqa: ARG002 - as a host's side has it
+        """A file or folder; None if nothing is there, or an empty folder."""
+        from gpunb.sync.sftp.protocol import Attrs
+
+        if path not in self._known:
+            listed = self._provider.execute(self._instance, shlex.join(["ls", path])).splitlines()
+            there = [line.strip() for line in listed if line.strip()]
+            missing = not there or (len(there) == 1 and "cannot access" in there[0])
+            mode = stat.S_IFREG if there == [path] else stat.S_IFDIR
+            self._known[path] = None if missing else Attrs(mode=mode)
+        return self._known[path]
+
+    def real(self, path: str) -> str:
+        """As it is: links are the machine's."""
+        return _absolute(path)
+
+
+def here(context: Context, one: Session, path: str, target: str, *, dry_run: bool) -> Result | SyncReport:
+    """From a stopped session to this machine, by the rsync of the computer that it is on.
+
+    Raises
+    ------
+    WrongState
+        Its cloud has no such copy, this machine's rsync is too old for a stranger, or no login is let in.
+    """
+    from gpunb.providers.features import StoppedFiles
+    from gpunb.sessions.access import host_access
+    from gpunb.ssh import probe
+    from gpunb.sync import off_machine, rsync
+    from gpunb.sync.planning import locations
+
+    provider = context.provider(one.provider)
+    if not isinstance(provider, StoppedFiles):
+        raise stopped(one)
+    if not rsync.safe_here():
+        msg = f"session {one.name} is stopped: only rsync 3.4 or newer may fetch from a stranger's computer"
+        raise WrongState(msg, bill="nothing was moved", hint="install that here, or " + _ways(one))
+    with context.progress(f"sync from {one.name}, which is stopped") as progress:
+        progress.say(f"looking into {one.name}")
+        ends = locations.down_ends(_Seen(provider, one), path, target, delete=False)
+        source = ends.source or ends.there
+        if dry_run:
+            to = ends.here / ends.single
+            data = {"session": one.name, "source": source, "target": str(to), "dry_run": True}
+            return Result(data, Note(f"would copy {one.name}:{source} to {to}; nothing was moved", "strong"))
+        served = provider.serve_files(one.instance_id, source)
+        where = host_access.computer(one, served.host, served.port, served.user)
+        try:
+            probe(where)
+        except HostError as err:
+            msg = f"{provider.title}'s copy lets nobody in at {where}: {err.message}"
+            raise WrongState(msg, bill="nothing was moved", hint=_ways(one)) from err
+        context.ledger.touch(one.id)
+        guard = one.trust != "own"
+        return off_machine.fetch(where, served.module, ends, guard=guard, progress=progress)
+
+
+def between(context: Context, one: Session, path: str, two: Session, target: str, *, dry_run: bool) -> Result:
+    """From a stopped session to one that runs, by the hosts themselves; followed, and cancelled on Ctrl-C.
+
+    Raises
+    ------
+    WrongState
+        The two are not on a cloud that copies from stopped instances.
+    """
+    from gpunb.providers.features import InstanceCopy
+
+    provider = context.provider(one.provider)
+    if one.provider != two.provider or not isinstance(provider, InstanceCopy):
+        raise stopped(one)
+    source, into = _absolute(path), _absolute(target)
+    with context.progress(f"looking into {one.name}"):
+        found = _Seen(provider, one).attrs(source.rstrip("/") or "/")
+    if found is None:
+        msg = f"sync {one.name}:{path}: {provider.title} finds nothing at {source}"
+        raise BadInput(
+            msg,
+            bill="nothing was moved",
+            hint=typed("exec", one.name, "--", "ls", "/root") + " lists what there is",
+        )
+    if stat.S_ISDIR(found.mode or 0):  # its content, as in every sync
+        source, into = f"{source.rstrip('/')}/", f"{into.rstrip('/')}/"
+    said = f"{one.name}:{source} to {two.name}:{into}, by {provider.title} itself"
+    data = {"session": two.name, "way": provider.name, "source": source, "target": into, "dry_run": dry_run}
+    if dry_run:
+        return Result(data, Note(f"would copy {said}; nothing was moved", "strong"))
+
+    def begin() -> None:
+        provider.copy_between(one.instance_id, source, two.instance_id, into)
+
+    title = f"sync from {one.name}, which is stopped"
+    took = _to_its_end(context, (provider, provider), two, title, begin, provider.cancel_copy_between)
+    note = "no ignore rule holds: all that is there went"
+    return Result({**data, "state": "done"}, Note(f"copied {said} in {took}", "ok"), Note(note, "dim"))
+
+
+def _to_its_end(  # noqa: PLR0917 - two copies, one way through
+    context: Context,
+    cloud: tuple[Provider, CloudCopy | InstanceCopy],
+    session: Session,
+    title: str,
+    begin: Callable[[], None],
+    cancel: Callable[[str], None],
+) -> str:
+    """Begin a copy that the cloud makes, follow it at `session`, cancel it on Ctrl-C; how long it took."""
+    began = time.monotonic()
+    with context.progress(title) as progress:
+        before = cloud[0].get(session.instance_id).message
+        begin()
+        try:
+            _follow(context, *cloud, session, before, progress)
+        except KeyboardInterrupt:
+            _cancel(cancel, cloud[0].title, session)
+    return duration_text(time.monotonic() - began)
+
+
+def _absolute(path: str) -> str:
+    return path if path.startswith("/") else posixpath.normpath(posixpath.join("/root", path))
+
+
+def _when(text: str) -> tuple[()] | tuple[str, int | None, int | None]:
+    """``daily 21`` as frequency, hour and weekday; nothing for ``never``."""
+    words = text.lower().split()
+    hour = words[-1] if words else ""
+    if words == ["never"]:
+        return ()
+    if words == ["hourly"]:
+        return "hourly", None, None
+    good = hour.isdecimal() and int(hour) < 24
+    if good and len(words) == 2 and words[0] == "daily":
+        return "daily", int(hour), None
+    if good and len(words) == 3 and words[0] == "weekly" and words[1][:3] in DAYS:
+        return "weekly", int(hour), DAYS.index(words[1][:3])
+    msg = (
+        f"--every {text!r}: must be 'hourly', 'daily HOUR', 'weekly DAY HOUR' (hours 0 to 23, UTC) or 'never'"
+    )
+    raise BadInput(msg, hint="for example --every 'weekly sun 21'")
+
+
+def _schedule(
+    copies: CloudCopy,
+    title: str,
+    session: Session,
+    copy: tuple[int, str, str],
+    when: tuple[str, int | None, int | None],
+    *,
+    data: dict[str, Any],
+    said: str,
+) -> Result:
+    """Until the session's time is over, or for a month where it has none."""
+    if copies.scheduled_copies(session.instance_id):
+        msg = f"session {session.name} has a scheduled copy already, and {title} keeps one an instance"
+        raise BadInput(msg, bill="nothing was changed", hint="--every never ends it")
+    now = time.time()
+    end = session.lease.deadline or now + 30 * 86400.0
+    every, hour, weekday = when
+    copies.schedule_cloud_copy(
+        session.instance_id, *copy, every=every, start=now, end=end, hour=hour, weekday=weekday
+    )
+    until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(end))
+    notes = [
+        Note(f"{title} copies {said} until {until}; its traffic is billed each time", "ok"),
+        Note("the host is shown the connection's credentials each time, and could keep them", "warn"),
+        Note("an extend does not prolong it: end it with --every never, and schedule it anew", "dim"),
+    ]
+    return Result({**data, "state": "scheduled", "every": every, "until": end}, *notes)
+
+
+def _unschedule(copies: CloudCopy, session: Session, via: str, *, dry_run: bool) -> Result:
+    found = copies.scheduled_copies(session.instance_id)
+    for job in found if not dry_run else ():
+        copies.end_scheduled_copy(job.id)
+    data = {"session": session.name, "way": via, "ended": [job.id for job in found], "dry_run": dry_run}
+    if not found:
+        return Result(data, Note(f"{session.name} has no scheduled copy", "dim"))
+    word = "would be ended" if dry_run else "ended"
+    return Result(data, Note(f"{word}: {len(found)} scheduled copy of {session.name}", "ok"))
+
+
+def _follow(  # noqa: PLR0917 - one call
+    context: Context,
+    provider: Provider,
+    copies: CloudCopy | InstanceCopy,
+    session: Session,
+    before: str,
+    progress: Any,
+) -> None:
+    began = time.monotonic()
+    changed = False
+    while True:
+        time.sleep(POLL_S)
+        context.ledger.touch(session.id)
+        message = provider.get(session.instance_id).message
+        progress.say(message or "waiting for the host")
+        changed = changed or message != before
+        state = copies.copy_state(message)
+        if state is False and (changed or time.monotonic() - began > STALE_S):
+            msg = f"{provider.title}'s copy failed: {message}"
+            raise SyncError(msg, hint="run it again: what is there already is not copied twice")
+        if state and (changed or time.monotonic() - began > STALE_S):
+            return
+
+
+def _cancel(end: Callable[[str], None], title: str, session: Session) -> None:
+    try:
+        end(session.instance_id)
+    except GpunbError as err:
+        msg = f"the copy may still run: {title} did not confirm its end ({err.message})"
+        raise Cancelled(msg, bill="its traffic may be billed") from err
+    msg = f"cancelled; {title} took the call to end the copy, what it has moved stays"
+    raise Cancelled(msg)
+
+
+def _cloud(context: Context, session: Session, via: str) -> tuple[Provider, CloudCopy]:
+    from gpunb.providers.features import CloudCopy
+
+    found = context.provider(session.provider)
+    if session.provider != via or not isinstance(found, CloudCopy):
+        msg = f"--via {via}: session {session.name} is on {found.title}"
+        raise BadInput(msg, hint="leave --via out: the host or this machine moves the files")
+    return found, found
+
+
+def _connection(
+    found: Sequence[CloudConnection], via: str, scheme: str, wanted: str | None
+) -> CloudConnection:
+    """The one that is named, or the only one that fits the URL."""
+    shown = ", ".join(f"{one.id} ({one.cloud_type} {one.name})" for one in found) or "none"
+    if wanted is not None:
+        for one in found:
+            if wanted in (str(one.id), one.name):
+                return one
+        msg = f"--connection {wanted!r}: the account's connections are: {shown}"
+        raise BadInput(msg, hint="connections are made at https://cloud.vast.ai/settings/")
+    fitting = [one for one in found if one.cloud_type.lower() == _KINDS.get(scheme, "")]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        msg = f"--via {via}: no connection of the account is for {scheme}://; they are: {shown}"
+        raise BadInput(msg, hint="connections are made at https://cloud.vast.ai/settings/")
+    msg = f"--via {via}: several connections would fit: {shown}"
+    raise BadInput(msg, hint="choose one with --connection ID")

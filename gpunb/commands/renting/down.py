@@ -1,0 +1,75 @@
+"""``down``: the end, confirmed by the cloud, with a receipt."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb.cli import several
+from gpunb.cli.command import verb
+from gpunb.errors import BadInput, GpunbError
+from gpunb.presentation.result import Block, Note, Result
+
+if TYPE_CHECKING:
+    from gpunb.cli.context import Context
+    from gpunb.providers import Provider
+    from gpunb.sessions.model import Session
+
+__all__ = ["command"]
+
+
+@verb("down", asks=True, undone="nothing was ended", example="down\ndown train --yes\ndown --all")
+@several.names
+@click.option("-a", "--all", "all_", is_flag=True, help="Every live session.")
+@click.option("--no-save", is_flag=True, help="Don't bring back what rent --save asked for.")
+def command(
+    context: Context, *, names: tuple[str, ...], named: tuple[str, ...], all_: bool, no_save: bool, yes: bool
+) -> Result:
+    """End sessions for good: bring back what was asked for, destroy, wait until the cloud agrees.
+
+    Without a name: the only live one. What is on the host and was not brought back is lost.
+    """
+    from gpunb.presentation import tables
+    from gpunb.sessions import lifecycle
+
+    names = (*names, *named)
+    if all_ and names:
+        msg = f"down --all means every session; {names[0]!r} is one more"
+        raise BadInput(msg, bill="nothing was ended")
+    chosen = context.ledger.sessions() if all_ else several.chosen(context, names)
+    if not chosen:
+        return Result([], Note("no live sessions; nothing is rented", "dim"))
+    from gpunb.services.questions import to_down
+
+    if not context.confirm(to_down(context.ledger, chosen, save=not no_save), yes=yes):
+        return Result([], Note("nothing was ended; it goes on and is billed", "warn"), exit_code=1)
+
+    def end(one: Session) -> tuple[dict[str, Any], list[Block]]:
+        provider = context.provider(one.provider)
+        with context.progress(f"down {one.name}") as progress:
+            receipt = lifecycle.down(context.ledger, provider, one, progress=progress, save=not no_save)
+        return receipt.data(), [*tables.receipt_blocks(receipt), *_kept(context, provider, one)]
+
+    data, blocks, bad = several.each("down", chosen, end)
+    bad = bad or any(row["unsaved"] or row["confirmed"] is None for row in data)
+    return Result(data, *blocks, exit_code=1 if bad else 0)
+
+
+def _kept(context: Context, provider: Provider, session: Session) -> list[Note]:
+    """The volumes that it was rented with: they stay, and cost."""
+    from gpunb.presentation import tables
+    from gpunb.sessions.cost import volumes
+
+    intents = context.ledger.intents(session.id)
+    used = {volume for intent in intents for volume in intent.summary.get("volumes") or ()}
+    if not used:
+        return []
+    with suppress(GpunbError):  # the next look tells
+        listed = provider.volumes()
+        volumes.sweep(context.ledger, provider, listed)
+        left = [one for one in volumes.idle(context.ledger, provider, listed) if one.id in used]
+        return tables.volume_notes([volumes.as_idle(one, time.time()) for one in left])
+    return []

@@ -1,0 +1,38 @@
+"""``rename``: another name for a session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gpunb.cli.command import verb
+from gpunb.errors import BadInput
+from gpunb.hints import typed
+from gpunb.presentation.result import Note, Result
+
+if TYPE_CHECKING:
+    from gpunb.cli.context import Context
+
+__all__ = ["command"]
+
+
+@verb("rename", session=True, example="rename train\nrename h100-1 train")
+@click.argument("name")
+def command(context: Context, *, name: str, session: str | None) -> Result:
+    """Call a session NAME from now on.
+
+    Its label at the cloud stays: gpunb finds the instance by it if everything else is lost.
+    """
+    from gpunb.sessions.ledger.sessions import valid_name
+
+    valid_name(name)
+    found = context.session(session)
+    if any(one.name == name and one.id != found.id for one in context.ledger.sessions()):
+        msg = f"rename: the name {name!r} is taken by a live session"
+        raise BadInput(msg, hint=typed("ps") + " shows the sessions")
+    context.ledger.update(found.id, name=name)
+    return Result(
+        {"session": name, "was": found.name, "label": found.label},
+        Note(f"{found.name} is called {name} now", "ok"),
+    )

@@ -1,0 +1,53 @@
+"""``attach``: a run's output whole, from its first record, and then live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb.cli.command import complete_runs, verb
+from gpunb.errors import RemoteCellError
+from gpunb.presentation.result import Result
+
+if TYPE_CHECKING:
+    from gpunb.cli.context import Context
+    from gpunb.output import Sink
+
+__all__ = ["command"]
+
+
+@verb("attach", reads=True, example="attach\nattach k3v9", session=True)
+@click.argument("run", required=False, shell_complete=complete_runs)
+def command(context: Context, *, run: str | None, session: str | None) -> Result:
+    """Play a run's output from its first line and follow it to the end.
+
+    Works from any notebook or terminal, also after the one that started the run is gone. Without
+    RUN: the newest. The id may be shortened. Ctrl-C interrupts the run; `logs -f` only watches.
+    """
+    from gpunb.services import runs
+
+    found, run_id = runs.find(context, run, session)
+    handle = context.agent(found).attach(run_id)
+    sink = context.sink(run_id) if context.can_ask else _Deaf(context.sink(run_id))
+    try:
+        info = runs.follow(context, handle, sink)
+    except RemoteCellError as err:
+        if context.door == "terminal" and not err.shown:  # a notebook shows it with the error
+            sink.stream("stderr", "\n".join(err.traceback) + "\n")
+        raise
+    return Result({"run": run_id, "session": found.name, "state": info.state, "exit_code": info.exit_code})
+
+
+class _Deaf:
+    """A sink in front of which nobody sits: it can't ask, and answers no question of the run's either."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sink, name)
+
+    def ask(self, prompt: str, *, password: bool) -> str:
+        """Nobody can answer here; somebody elsewhere may."""
+        raise NotImplementedError

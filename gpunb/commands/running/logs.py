@@ -1,0 +1,130 @@
+"""``logs``: what a run has printed, all of it or its end; only watches."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb.cli.command import DURATION, complete_runs, no_use, verb
+from gpunb.errors import RemoteCellError, RunError
+from gpunb.presentation.result import Note, Result
+
+if TYPE_CHECKING:
+    from gpunb.cli.context import Context
+    from gpunb.output import Sink
+    from gpunb.remote import RunHandle
+
+__all__ = ["command", "play_history"]
+
+WAIT_S = 30.0
+
+
+@verb(
+    "logs",
+    reads=True,
+    example="logs\nlogs k3v9 --tail 20\nlogs k3v9 -f\nlogs k3v9 --since 10m --grep 'loss|error'",
+    session=True,
+)
+@click.argument("run", required=False, shell_complete=complete_runs)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run ends; Ctrl-C leaves it running.")
+@click.option("--since", type=DURATION, metavar="TIME", help="Only what was printed in the last 10m, 2h.")
+@click.option("--grep", metavar="PATTERN", help="Only lines in which this regular expression is found.")
+@click.option("--tail", type=click.IntRange(min=1), metavar="N", help="Only the last N lines.")
+@click.option("--instance", is_flag=True, help="The machine's own log, where its cloud keeps one.")
+@click.option(
+    "--daemon", is_flag=True, help="The log of the host's daemon: why an image can't be pulled (Vast)."
+)
+def command(
+    context: Context,
+    *,
+    run: str | None,
+    session: str | None,
+    follow: bool,
+    since: float | None,
+    grep: str | None,
+    tail: int | None,
+    instance: bool,
+    daemon: bool,
+) -> Result:
+    """Print what a run has printed. Without RUN: the newest. The id may be shortened.
+
+    A run that failed is no failure of `logs`: it prints the output and says how it ended.
+    """
+    from gpunb.services import log_filter, runs
+
+    wanted = log_filter.pattern("logs", grep) if grep is not None else None
+    if instance or daemon:
+        from gpunb.commands.running.machine_log import machine_log
+
+        no_use("--daemon" if daemon else "--instance", "run", "follow", "since")
+        return machine_log(context, session, daemon=daemon, tail=tail, wanted=wanted)
+    found, run_id = runs.find(context, run, session)
+    client = context.agent(found)
+    info = client.run_info(run_id)
+    runs.note_end(context, run_id, info)
+    sink = log_filter.Filtered(context.sink(run_id), wanted) if wanted else context.sink(run_id)
+    first = int(client.request("before", run=run_id, age=since).get("n", 0)) if since is not None else 0
+    data: dict[str, Any] = {
+        "run": run_id,
+        "session": found.name,
+        "state": info.state,
+        "exit_code": info.exit_code,
+    }
+    if context.as_json:
+        no_use("--json", "follow")
+        kept = log_filter.KeptText()
+        play_history(client.attach(run_id, after=first), log_filter.Filtered(kept, wanted), info.last)
+        text = kept.text()
+        data["text"] = "\n".join(text.splitlines()[-tail:]) if tail else text
+        return Result(data)
+    after = first
+    if tail is not None:
+        kept = log_filter.KeptText(tail)
+        play_history(client.attach(run_id, after=first), log_filter.Filtered(kept, wanted), info.last)
+        kept.replay(sink)
+        after = info.last
+    if not follow:
+        if tail is None:
+            play_history(client.attach(run_id, after=first), sink, info.last)
+        return Result(data, *_ending(info.state, info.why, info.exit_code))
+    try:
+        info = runs.follow(context, client.attach(run_id, after=after), sink, interactive=False)
+    except RemoteCellError as err:
+        if not err.shown:
+            sys.stderr.write("\n".join(err.traceback) + "\n")
+    except RunError as err:
+        info = client.run_info(run_id)
+        if not info.over:  # Ctrl-C
+            return Result(data, Note(err.message, "dim"), exit_code=130)
+    info = client.run_info(run_id)
+    data.update(state=info.state, exit_code=info.exit_code)
+    return Result(data, *_ending(info.state, info.why, info.exit_code))
+
+
+def play_history(
+    handle: RunHandle, sink: Sink, last: int, *, trust: str | None = None, frames: bool = False
+) -> None:
+    """Play the records up to number `last` into `sink`; `trust` and `frames` as in `Player`."""
+    from gpunb.output.player import Player
+
+    player = Player(handle, sink, interactive=False, trust=trust, frames=frames)
+    try:
+        if last > handle.taken:  # not `seen`: all of it may be here already
+            for record in handle.records(WAIT_S, last):
+                player.play(record)
+                if record.number >= last:
+                    break
+        player.finish()
+    finally:
+        handle.close()
+
+
+def _ending(state: str, why: str, exit_code: int | None) -> list[Note]:
+    if state == "ok":
+        return []
+    if state in ("running", "queued"):
+        return [Note(f"({state}; -f follows it)", "dim")]
+    code = f", exit code {exit_code}" if exit_code else ""
+    return [Note(f"({state}{code}{f': {why}' if why else ''})", "bad" if state != "cancelled" else "warn")]

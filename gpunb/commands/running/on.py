@@ -1,0 +1,38 @@
+"""``%gpu on``: every plain cell runs on the host from here on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpunb.cli.command import verb
+from gpunb.errors import BadInput
+from gpunb.hints import typed
+from gpunb.presentation.result import Note, Result
+from gpunb.services import cell_target
+
+if TYPE_CHECKING:
+    from gpunb.cli.context import Context
+
+__all__ = ["command"]
+
+
+@verb("on", example="on\non train", session=True)
+def command(context: Context, *, session: str | None) -> Result:
+    """Run all cells of this notebook on the host, until `off`.
+
+    %gpu lines and cells that begin with %%local stay here. Completion, inspection and history
+    answer from the host.
+    """
+    if context.shell is None:
+        msg = "on sends a notebook's cells to the host, and a terminal has none"
+        raise BadInput(
+            msg, hint="type %gpu on in a notebook; " + typed("run SCRIPT") + " runs a script on the host"
+        )
+    found = context.session(session)
+    client = context.agent(found)
+    cell_target.turn_on(context.shell, cell_target.Mode(found.id, found.name, client))
+    return Result(
+        {"on": True, "session": found.name},
+        Note(f"plain cells run on {found.name} from here on", "ok"),
+        Note("%%local at the top of a cell runs it here, " + typed("off") + " ends it", "dim"),
+    )

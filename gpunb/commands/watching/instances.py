@@ -1,0 +1,194 @@
+"""Instances as their clouds see them: all of an account (``ps --account``), or one (``show --instance``)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import BadInput, GpunbError
+from gpunb.presentation.columns import Column
+from gpunb.presentation.result import Block, Cell, Fields, Note, Result, Table
+from gpunb.providers.base import InstanceState
+from gpunb.text import clean
+from gpunb.units import hourly_text, price_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gpunb.cli.context import Context
+    from gpunb.providers import Instance
+    from gpunb.sessions.model import Session
+
+__all__ = ["Wanted", "facts", "instances"]
+
+_FREE = {InstanceState.GONE, InstanceState.ENDING}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which clouds, kinds and states a list is to show; empty is all."""
+
+    clouds: frozenset[str]
+    kinds: frozenset[str]
+    states: frozenset[str]
+
+    @classmethod
+    def read(
+        cls,
+        context: Context,
+        *,
+        cloud: Sequence[str],
+        kind: Sequence[str],
+        state: Sequence[str],
+        states: Iterable[str],
+    ) -> Wanted:
+        """From the options; `states` are the words that ``--state`` may be.
+
+        Raises
+        ------
+        BadInput
+            A word is none of a cloud, a kind or a state.
+        """
+        from gpunb.cli import offer_options
+        from gpunb.offers.language.fields import KINDS
+
+        return cls(
+            frozenset(offer_options.clouds(context, cloud)) if cloud else frozenset(),
+            frozenset(_known("--type", kind, KINDS)),
+            frozenset(_known("--state", state, {word: word for word in states})),
+        )
+
+    @property
+    def all(self) -> bool:
+        """Whether nothing is left out."""
+        return not (self.clouds or self.kinds or self.states)
+
+    def has(self, session: Session) -> bool:
+        """Whether `session` is to be shown."""
+        return (
+            (not self.clouds or session.provider in self.clouds)
+            and (not self.kinds or session.offer.get("kind") in self.kinds)
+            and (not self.states or not self.states.isdisjoint({session.state.value, session.cloud_state}))
+        )
+
+
+def _known(option: str, given: Sequence[str], known: dict[str, str]) -> set[str]:
+    from gpunb.text import did_you_mean
+
+    words = [word.strip().lower() for one in given for word in one.split(",") if word.strip()]
+    for word in words:
+        if word not in known:
+            msg = f"ps {option} {word!r}: must be one of {', '.join(dict.fromkeys(known.values()))}"
+            raise BadInput(msg, hint=did_you_mean(word, list(known)))
+    return {known[word] for word in words}
+
+
+def facts(context: Context, session: Session) -> Result:
+    """What its cloud itself tells of a session's instance now."""
+    provider = context.provider(session.provider)
+    with context.progress(f"asking {provider.name}"):
+        one = provider.get(session.instance_id)
+    created = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.created)) if one.created else ""
+    rows = [
+        ("instance", one.id),
+        ("label", clean(one.label)[:60]),
+        ("state", f"{one.state.value} ({clean(one.raw_state)})" if one.raw_state else one.state.value),
+        ("detail", clean(one.message)),
+        ("kind", one.kind or str(session.offer.get("kind", ""))),
+        ("image", one.image),
+        ("command", one.command),
+        ("SSH key", one.ssh_key),
+        ("address", f"{clean(one.user)}@{clean(one.host)} port {one.port}" if one.host else ""),
+        ("price", hourly_text(one.usd_h) if one.usd_h else ""),
+        ("created", created),
+        *((f"open to all: {name}", at) for name, at in sorted(one.ports.items())),
+    ]
+    data = {
+        "provider": session.provider,
+        "session": session.name,
+        "id": one.id,
+        "label": one.label,
+        "state": one.state.value,
+        "raw_state": one.raw_state,
+        "kind": one.kind or session.offer.get("kind", ""),
+        "image": one.image,
+        "command": one.command,
+        "ssh_key": one.ssh_key,
+        "host": one.host,
+        "port": one.port,
+        "user": one.user,
+        "usd_h": one.usd_h,
+        "created": one.created,
+        "ports": dict(one.ports),
+    }
+    return Result(data, Fields([(name, value) for name, value in rows if value]))
+
+
+def instances(context: Context, wanted: Wanted) -> Result:
+    """What each cloud with a key lists, with the session that it belongs to; gpunb ends only its own."""
+    from gpunb.providers import keys, names
+
+    used = {one.provider for one in context.ledger.sessions()}
+    clouds = sorted(wanted.clouds or used | set(keys.asked(context.settings, names())))
+    ours = {(one.provider, one.instance_id): one.name for one in context.ledger.sessions(alive=False)}
+    rows: list[tuple[str, Instance]] = []
+    notes: list[Block] = []
+    with context.progress("instances") as progress:
+        for name in clouds:
+            progress.say(f"asking {name}")
+            try:
+                provider = context.provider(name)
+                listed = (
+                    [one for kind in sorted(wanted.kinds) for one in provider.of_kind(kind)]
+                    if wanted.kinds
+                    else provider.instances()
+                )
+                rows += [
+                    (name, one)
+                    for one in listed
+                    if not provider.ended(one) and (not wanted.states or one.state.value in wanted.states)
+                ]
+            except GpunbError as err:
+                notes.append(Note(f"{name}: {err.message}; what it has is not known", "bad"))
+    data: list[dict[str, Any]] = []
+    cells = []
+    for name, one in rows:
+        session = ours.get((name, one.id), "")
+        usd_h = one.stopped_usd_h if one.state is InstanceState.STOPPED else one.usd_h
+        data.append(
+            {
+                "provider": name,
+                "id": one.id,
+                "label": one.label,
+                "state": one.state.value,
+                "kind": one.kind,
+                "usd_h": usd_h,
+                "session": session,
+            }
+        )
+        cells.append(
+            [
+                name,
+                one.id,
+                Cell(session, "strong") if session else Cell("not of this gpunb", "warn"),
+                clean(one.label)[:60],
+                one.state.value,
+                one.kind,
+                "" if one.state in _FREE else price_text(usd_h),
+            ]
+        )
+    heads = [
+        Column("cloud"),
+        Column("instance", wrap=True),
+        Column("session", wrap=True),
+        Column("label", drop=1, wrap=True),
+        Column("state"),
+        Column("kind", drop=2),
+        Column("$/h", right=True),
+    ]
+    if not cells:
+        none = f"{', '.join(clouds) or 'no cloud'}: no instances{'' if wanted.all else ' like that'}"
+        return Result(data, *notes, Note(none, "dim"))
+    text = "gpunb ends only what it rented; the others end on their cloud's page"
+    return Result(data, Table(heads, cells), *notes, Note(text, "dim"), exit_code=1 if notes else 0)

@@ -1,0 +1,143 @@
+"""``ps``: the sessions and what they cost. Reads the ledger, never the network."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb import paths
+from gpunb.cli import completers
+from gpunb.cli.command import no_use, verb
+from gpunb.hints import typed
+from gpunb.presentation.result import Block, Note, Result
+
+if TYPE_CHECKING:
+    from gpunb.cli.context import Context
+    from gpunb.sessions.model import Cost, RunNote
+
+__all__ = ["command"]
+
+
+@verb("ps", reads=True, example="ps\nps --all\nps --account\nps --cloud vast --state stopped")
+@click.option("-a", "--all", "all_", is_flag=True, help="Sessions that have ended, too.")
+@click.option("--account", is_flag=True, help="Ask the clouds for ALL instances of your accounts instead.")
+@click.option(
+    "--cloud",
+    "--provider",
+    "cloud",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completers.clouds,
+    help="Only of these clouds.",
+)
+@click.option(
+    "--state",
+    multiple=True,
+    metavar="STATE",
+    shell_complete=completers.states,
+    help="Only in these states, as the list words them: ready, stopped, offline.",
+)
+@click.option(
+    "--type",
+    "kind",
+    multiple=True,
+    metavar="KIND",
+    shell_complete=completers.kinds,
+    help="Only container, vm or bare-metal.",
+)
+def command(
+    context: Context,
+    *,
+    all_: bool,
+    account: bool,
+    cloud: tuple[str, ...],
+    state: tuple[str, ...],
+    kind: tuple[str, ...],
+) -> Result:
+    """Show the sessions, what they run and what they cost.
+
+    It reads this machine's ledger only, so it is quick and works without a network. With --account
+    it asks the clouds what else your accounts have and pay for: by other programs, or by their pages.
+    """
+    from gpunb.commands.watching.instances import Wanted, instances
+    from gpunb.presentation import tables
+    from gpunb.providers import InstanceState
+    from gpunb.sessions.cost import funds
+    from gpunb.sessions.model import SessionState
+
+    if account:
+        no_use("--account", "all_")
+        states = [one.value for one in InstanceState]
+        return instances(context, Wanted.read(context, cloud=cloud, kind=kind, state=state, states=states))
+    words = [one.value for one in SessionState] + [one.value for one in InstanceState]
+    wanted = Wanted.read(context, cloud=cloud, kind=kind, state=state, states=words)
+    ledger = context.ledger
+    now = time.time()
+    # what is loud is loud whatever is left out of the table
+    every = ledger.sessions(alive=not all_)
+    sessions = [found for found in every if wanted.has(found)]
+    costs: dict[str, Cost] = {found.id: ledger.cost(found.id) for found in sessions}
+    running: dict[str, list[RunNote]] = {}
+    for found in sessions:
+        if found.alive:
+            running[found.id] = ledger.open_runs(found.id)
+    silences = ledger.silences()
+    blocks: list[Block] = [
+        *tables.warnings(every, silences, now),
+        *(Note("WARNING: " + text, "bad") for _, text in funds.lines(ledger, every, now)),
+        *tables.orphan_notes(ledger.orphans()),
+        *tables.volume_notes(ledger.idle_volumes()),
+    ]
+    if not ledger.writable():
+        text = f"WARNING: {ledger.path} can't be written: ends are carried out all the same, and noted later"
+        blocks.insert(0, Note(f"{text}; {paths.unlock_hint(ledger.path)}", "bad"))
+    if sessions:
+        blocks.append(tables.sessions_table(sessions, costs, running, now))
+    elif every:
+        rest = f"{len(every)} other{'s' if len(every) > 1 else ''}"
+        blocks.append(Note("no session like that; " + typed("ps") + f" shows the {rest}", "dim"))
+    else:
+        text = (
+            "no sessions; nothing is rented from this ledger ("
+            + typed("doctor")
+            + " asks the clouds what else runs)"
+        )
+        blocks.append(Note(text, "dim"))
+    simulated = paths.simulation()
+    if simulated is not None:
+        blocks += _simulation(simulated)
+    data = [tables.session_data(found, costs[found.id], running.get(found.id, []), now) for found in sessions]
+    for row in data:
+        silence = silences.get(row["id"])
+        row["silent_since"] = silence.since if silence is not None and row["left"] is not None else None
+    return Result(data, *blocks)
+
+
+def _simulation(providers: dict[str, dict[str, Any]]) -> list[Block]:
+    """That the clouds are simulated, and which real sessions that hides."""
+    notes: list[Block] = [
+        Note(
+            f"simulated clouds are in use: {', '.join(providers)}; " + typed("sim down") + " ends that",
+            "info",
+        )
+    ]
+    if paths.real_ledger_file().exists():
+        from gpunb.sessions.ledger.sessions import Ledger
+
+        with Ledger.open(paths.real_ledger_file()) as ledger:
+            hidden = ledger.sessions()
+            watched = ledger.leader() is not None
+        if hidden:
+            names = ", ".join(found.name for found in hidden)
+            text = (
+                f"not shown, and not simulated: {names}; " + typed("sim down") + " brings them back into view"
+            )
+            notes.append(Note(text, "warn"))
+        if hidden and not watched:
+            text = (
+                "WARNING: nothing watches their leases: " + typed("sim down") + ", then " + typed("supervise")
+            )
+            notes.append(Note(text, "bad"))
+    return notes

@@ -1,0 +1,183 @@
+"""One ``%%gpu`` cell: variables there, the run, variables back."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpunb import log
+from gpunb.cli import run_notices
+from gpunb.cli.command import DURATION, SESSION_OPTION, Verb
+from gpunb.cli.context import Context
+from gpunb.cli.main import for_door, usage_error, words
+from gpunb.commands.running.get import fetch
+from gpunb.commands.running.put import send
+from gpunb.errors import BadInput, GpunbError, RemoteCellError, SessionAmbiguous
+from gpunb.hints import typed
+from gpunb.presentation.result import Result
+from gpunb.services import cell_target, lease_warnings, run_secrets, runs
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["CELL", "help_text", "run_cell"]
+
+CELL = Verb(
+    "%%gpu",
+    params=[
+        SESSION_OPTION,
+        click.Option(
+            ["--timeout"], type=DURATION, metavar="TIME", help="Interrupt the cell after so long: 90s, 10m."
+        ),
+        click.Option(
+            ["-d", "--detach"], is_flag=True, help="Start it and go on; %gpu attach shows its output."
+        ),
+        click.Option(
+            ["-i", "--in", "inputs"], multiple=True, metavar="NAME", help="Send this variable first."
+        ),
+        click.Option(
+            ["-o", "--out", "outputs"], multiple=True, metavar="NAME", help="Bring this variable back."
+        ),
+        click.Option(
+            ["--sync", "folder"],
+            metavar="DIR",
+            type=click.Path(exists=True, file_okay=False),
+            help="Send what changed in this folder first; its modules can be imported.",
+        ),
+        click.Option(
+            ["--secret", "secret_names"],
+            multiple=True,
+            metavar="NAME",
+            help="Give this run the secret NAME: from here's environment, the keyring, or typed.",
+        ),
+        click.Option(["--trust"], is_flag=True, help="Let -o bring pickles too, which may run code here."),
+        click.Option(["--name"], default="", metavar="TEXT", help="What to call the run in lists."),
+        click.Option(["-v", "--verbose"], count=True, help="Verbose (-vv: debug)."),
+    ],
+    help=(
+        "Run the cell on the host. Variables live on there from cell to cell.\n\n"
+        "Several names may be given with commas: -i x,y."
+    ),
+    example="%%gpu\n%%gpu -s train --timeout 10m\n%%gpu -i x_train,y_train -o accuracy\n%%gpu --sync .",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def help_text() -> str:
+    """The cell's options, as ``%%gpu -h`` (with a body) shows them."""
+    with click.Context(CELL, info_name="%%gpu", obj=Context("notebook"), **CELL.context_settings) as ctx:
+        return CELL.get_help(ctx)
+
+
+def run_cell(shell: InteractiveShell, line: str, body: str, above: int | None = None) -> Result | None:
+    """Run `body` on the host, as the flags in `line` say.
+
+    Parameters
+    ----------
+    above
+        Lines above `body` in a plain cell; None is a ``%%gpu`` cell.
+
+    Raises
+    ------
+    RemoteCellError
+        The cell raised there; it shows the remote traceback.
+    GpunbError
+        Anything else that is expected.
+    """
+    with Context("notebook", shell) as context:
+        try:
+            args = words(line)
+            with CELL.make_context("%%gpu", list(args), obj=context) as parsed:
+                options = dict(parsed.params)
+            count = shell.displayhook.prompt_count  # what the notebook shows: the shell's own is one ahead
+            place = {"count": count, "above": ["# %%gpu"] if above is None else [""] * above}
+            head = f"%%gpu {line}".rstrip() + "\n" if above is None else ""
+            result = _run(context, body, options, place, head)
+        except click.exceptions.Exit:  # -h
+            return None
+        except click.ClickException as err:
+            raise usage_error(err, "%%gpu") from err
+        except GpunbError as err:
+            if isinstance(err, SessionAmbiguous) and not err.asked:
+                err.hint = shlex.join(["%%gpu", "-s", err.proposed or "NAME", *args])
+            for_door(err, [], context)
+            if isinstance(err, RemoteCellError) and err.shown and err.hint:
+                sys.stderr.write(f"next: {err.hint}\n")  # the traceback that it would end is shown already
+            raise
+        except Exception:
+            log.get(__name__).exception("unexpected failure in a %%gpu cell")
+            raise
+        lease_warnings.tell(context)
+        return result
+
+
+def _run(
+    context: Context, body: str, options: dict[str, Any], place: dict[str, Any], head: str
+) -> Result | None:
+    context.verbosity += options["verbose"]
+    context.start_log()
+    if not body.strip():
+        msg = "%%gpu has nothing to run: the cell is empty below its first line"
+        raise BadInput(msg, hint="write the code below it; %gpu alone shows the sessions")
+    inputs, outputs = _names(options["inputs"]), _names(options["outputs"])
+    if outputs and options["detach"]:
+        msg = "%%gpu -o and --detach: a detached cell is not waited for, so nothing can be brought back yet"
+        raise BadInput(msg, hint="leave -o out, and type " + typed("get", *outputs) + " when it has ended")
+    session = context.session(options["session"])
+    fresh = runs.new_kernel(context, session)
+    secrets = run_secrets.collect(context, session, options["secret_names"])
+    client = context.agent(session)
+    if options["folder"]:
+        from gpunb.services import code_sync
+
+        code_sync.send(context, session, client, options["folder"])
+    if inputs:
+        send(context, session, inputs)
+    timeout = options["timeout"] or context.settings.cell_timeout
+    label = options["name"] or _label(body)
+    cell_target.ran(context.shell, session.name)
+    with runs.noted(context, session, kind="cell", name=label) as run_id:
+        # a detached cell is asked about by `attach`
+        stdin = context.can_ask or options["detach"]
+        handle = client.run_cell(
+            body,
+            name=label,
+            run_id=run_id,
+            timeout=timeout,
+            secrets=secrets,
+            stdin=stdin,
+            place=place,
+            late=not options["detach"],
+        )
+        if options["detach"]:
+            info = handle.info()
+            handle.close()
+    if options["detach"]:
+        doing = "waits" if info.state == "queued" else "runs"
+        text = f"cell {run_id} {doing} on {session.name}; %gpu attach {run_id} shows its output"
+        run_notices.watch(context, session, client, run_id, name=label, text=text)
+        return Result({"run": run_id, "session": session.name, "state": info.state})
+    sink = context.sink(run_id, head)
+    if fresh:
+        sink.note(fresh)
+    runs.follow(context, handle, sink)
+    if outputs:
+        fetch(context, session, outputs, trust=options["trust"])
+    return None
+
+
+def _names(given: tuple[str, ...]) -> tuple[str, ...]:
+    found = [name.strip() for text in given for name in text.split(",") if name.strip()]
+    for name in found:
+        if not name.isidentifier():
+            msg = f"%%gpu: {name!r} is not a variable's name"
+            raise BadInput(msg, hint="name variables, not expressions: -o accuracy,history")
+    return tuple(dict.fromkeys(found))
+
+
+def _label(body: str) -> str:
+    first = next((text.strip() for text in body.splitlines() if text.strip()), "")
+    return first if len(first) <= 40 else f"{first[:39]}…"

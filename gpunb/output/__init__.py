@@ -1,0 +1,10 @@
+"""What a host sends is shown here: cells, widgets and late output, through one gate.
+
+`player` plays a run into a notebook or a terminal; `sanitize` makes a stranger's output harmless.
+"""
+
+from __future__ import annotations
+
+from gpunb.output.player import NotebookSink, Sink, TextSink, show
+
+__all__ = ["NotebookSink", "Sink", "TextSink", "show"]

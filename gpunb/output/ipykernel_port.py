@@ -1,0 +1,140 @@
+"""The ipykernel that a notebook runs here, as the end of a `Relay`."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import ProtocolError
+from gpunb.output.widget_relay import CONTROL, page_states
+from gpunb.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gpunb.output.widget_relay import Relay
+
+__all__ = ["KernelPort"]
+
+PAUSE_S = 0.02  # seconds for what else this kernel has to do, while a host's messages pour in
+_HOST = "gpunb_host"  # an attribute of a twin: the host whose comm it is
+
+
+class KernelPort:
+    """Publishes on the kernel's IOPub, and takes what its comm manager gets."""
+
+    def __init__(self, kernel: Any) -> None:
+        import comm
+        import ipywidgets  # type: ignore[import-untyped]  # noqa: F401 - sets up the comm target that a reloaded page asks
+
+        self.kernel = kernel
+        self.manager = comm.get_comm_manager()
+        self._waiting = False
+        _share_control(self.manager)
+
+    def publish(
+        self,
+        kind: str,
+        content: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+        buffers: Sequence[Any],
+        parent: Mapping[str, Any] | None,
+    ) -> None:
+        """Send it, after what was printed before."""
+        data = content.get("data")
+        state = data.get("state") if isinstance(data, dict) else None
+        if kind == "comm_open" or (isinstance(state, dict) and "msg_id" in state):
+            sys.stdout.flush()  # an Output widget begins or ends to catch
+            sys.stderr.flush()
+        ident = f"comm-{content['comm_id']}" if "comm_id" in content else f"kernel.{self.kernel.ident}.{kind}"
+        self.kernel.session.send(
+            self.kernel.iopub_socket,
+            kind,
+            dict(content),
+            metadata=dict(metadata),
+            parent=self.kernel.get_parent() if parent is None else dict(parent),
+            ident=ident.encode(),
+            buffers=[bytes(one) for one in buffers],
+        )
+
+    def opened(self, comm_id: str, target: str, relay: Relay) -> bool:
+        """Register a twin that the kernel hands the browser's messages to; whether there was one."""
+        import comm
+
+        twin = self.manager.comms.get(comm_id)
+        host = relay.client.endpoint.alias
+        if twin is not None and getattr(twin, _HOST, None) != host:
+            msg = "the host opened a comm under the id of one that is this notebook's own"
+            raise ProtocolError(msg)
+        known = twin is not None
+        if twin is None:
+            twin = comm.create_comm(comm_id=comm_id, target_name=target, primary=False)
+            self.manager.register_comm(twin)
+            setattr(twin, _HOST, host)
+        twin.on_msg(lambda message: relay.send("comm_msg", message))
+        twin.on_close(lambda message: relay.send("comm_close", message))
+        if target == "jupyter.widget":
+            _shared.add(relay)
+        return known
+
+    def closed(self, comm_id: str) -> None:
+        """Forget the twin; the browser has been told."""
+        twin: Any = self.manager.comms.pop(comm_id, None)
+        if twin is not None:
+            twin._closed = True  # noqa: SLF001 - else it says so again when it is collected
+
+    def call_soon(self, relay: Relay) -> None:
+        """On the kernel's own loop, between cells; once for all that has come until then."""
+        if not self._waiting:
+            self._waiting = True
+            self.kernel.io_loop.add_callback(self._pump, relay)
+
+    def _pump(self, relay: Relay) -> None:
+        more = False
+        try:
+            more = relay.pump()
+        finally:
+            self._waiting = more
+        if more:  # the user's own cells have their turn in between
+            self.kernel.io_loop.call_later(PAUSE_S, self._pump, relay)
+        elif relay.behind:  # it came after the last look, and was told while this was no longer waited for
+            self.call_soon(relay)
+
+    def note(self, text: str) -> None:
+        """On stderr, marked as ours."""
+        sys.stderr.write(f"gpunb: {one_line(text)}\n")
+
+
+_shared: weakref.WeakSet[Relay] = weakref.WeakSet()
+
+
+def _share_control(manager: Any) -> None:
+    """Let a page that is loaded again find the hosts' widgets beside those of this kernel."""
+    own = manager.targets.get(CONTROL)
+    if own is None or getattr(own, "gpunb", False):
+        return
+
+    def opened(comm: Any, message: Any) -> None:
+        send = comm.send
+
+        def answer(data: Any = None, metadata: Any = None, buffers: Any = None) -> None:
+            if isinstance(data, dict) and data.get("method") == "update_states":
+                data, buffers = _with_hosts(data, list(buffers or []))
+            send(data, metadata, buffers)
+
+        comm.send = answer
+        own(comm, message)
+
+    opened.gpunb = True  # type: ignore[attr-defined]
+    manager.register_target(CONTROL, opened)
+
+
+def _with_hosts(data: dict[str, Any], buffers: list[Any]) -> tuple[dict[str, Any], list[Any]]:
+    states, paths = dict(data.get("states") or {}), list(data.get("buffer_paths") or [])
+    for relay in list(_shared):
+        found, more_paths, more = page_states(relay)
+        states |= found
+        paths += more_paths
+        buffers += more
+    return {**data, "states": states, "buffer_paths": paths}, buffers

@@ -1,0 +1,181 @@
+"""What a cell says after its end: its threads, asyncio tasks and children, shown live in its own place.
+
+A run that was started with ``late`` is followed on after its end. What comes passes the run's own
+`Player`, so the run's gate and its counts hold on, and is published under the cell that started it,
+from one thread for all runs of this process. A run is let go when others have spoken since
+(`MOST_KEPT`), when it has said as much as a cell may, or when the line is gone; the journal on the
+host keeps all of it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import GpunbError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gpunb.output.player import Player, Sink
+    from gpunb.remote.run import RunHandle
+
+__all__ = ["NOTEBOOK_LIMIT", "PublishedSink", "keep", "publisher"]
+
+NOTEBOOK_LIMIT = 10 << 20  # characters of text in one cell's output; the journal has all
+MOST_KEPT = 32  # runs that are followed after their end
+MOST_RECORDS = 100_000  # of one run after its end
+TURN = 100  # records of one run before the others have their turn
+REST_S = 0.01  # seconds between two turns: the kernel's own cells go first
+
+
+class PublishedSink:
+    """Publishes a run's output as messages under one request.
+
+    Parameters
+    ----------
+    publish
+        Sends an IOPub message of that type and content. Called from any thread.
+    left
+        Characters of text that are shown.
+    """
+
+    def __init__(self, publish: Callable[[str, Mapping[str, Any]], None], left: int = NOTEBOOK_LIMIT) -> None:
+        self._publish = publish
+        self.left = left
+        self.hidden = 0
+
+    def stream(self, name: str, text: str) -> None:
+        """Text, as much as a notebook should hold."""
+        shown, self.left = text[: self.left], max(self.left - len(text), 0)
+        self.hidden += len(text) - len(shown)
+        if shown:
+            self._publish("stream", {"name": name, "text": shown})
+
+    def display(self, content: dict[str, Any], *, update: bool) -> None:
+        """A display_data or update_display_data."""
+        self._publish("update_display_data" if update else "display_data", content)
+
+    def result(self, content: dict[str, Any]) -> None:
+        """An execute_result."""
+        self._publish("execute_result", content)
+
+    def error(self, content: dict[str, Any]) -> None:
+        """A traceback, where it came up."""
+        self._publish("error", content)
+
+    def clear(self, *, wait: bool) -> None:
+        """A clear_output."""
+        self._publish("clear_output", {"wait": wait})
+
+    def ask(self, prompt: str, *, password: bool) -> str:  # noqa: ARG002
+        """Nobody is asked after a cell's end."""
+        return ""
+
+    def note(self, text: str) -> None:
+        """On stderr, marked as ours."""
+        self._publish("stream", {"name": "stderr", "text": f"gpunb: {text}\n"})
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+
+def publisher(kernel: Any) -> Callable[[str, Mapping[str, Any]], None]:
+    """What publishes on the IOPub of the ipykernel `kernel`, under the cell that it runs now."""
+    parent = kernel.get_parent()
+
+    def publish(kind: str, content: Mapping[str, Any]) -> None:
+        ident = f"kernel.{kernel.ident}.{kind}".encode()
+        kernel.session.send(kernel.iopub_socket, kind, dict(content), parent=parent, ident=ident)
+
+    return publish
+
+
+class _Kept:
+    """A run that has ended and may still speak."""
+
+    def __init__(self, handle: RunHandle, player: Player) -> None:
+        self.handle = handle
+        self.player = player
+        self.waiting = False
+        self.records = 0
+
+
+class _Late:
+    """All of them, and the thread that shows what they say."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._lock = threading.Lock()
+        self._ready: queue.SimpleQueue[_Kept] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def keep(self, handle: RunHandle, player: Player) -> None:
+        kept = _Kept(handle, player)
+        with self._lock:
+            self._kept[handle.id] = kept
+            gone = [self._kept.popitem(last=False)[1] for _ in range(len(self._kept) - MOST_KEPT)]
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="gpunb-late", daemon=True)
+                self._thread.start()
+        for one in gone:
+            one.handle.close()
+        handle.wake = lambda: self._wake(kept)
+        if not handle.empty:
+            self._wake(kept)
+
+    def _wake(self, kept: _Kept) -> None:
+        if not kept.waiting:
+            kept.waiting = True
+            self._ready.put(kept)
+
+    def _work(self) -> None:
+        while True:
+            kept = self._ready.get()
+            kept.waiting = False
+            with self._lock:
+                if self._kept.get(kept.handle.id) is not kept:
+                    continue
+                self._kept.move_to_end(kept.handle.id)
+            if not _play(kept):
+                with self._lock:
+                    self._kept.pop(kept.handle.id, None)
+                kept.handle.close()
+            elif not kept.handle.empty:
+                self._wake(kept)
+                time.sleep(REST_S)
+
+
+def _play(kept: _Kept) -> bool:
+    """Show some of what has come; False if that was the last that is shown."""
+    player, sink = kept.player, kept.player.sink
+    for _ in range(TURN):
+        try:
+            record = kept.handle.next(0)
+        except GpunbError:
+            return False
+        if record is None:
+            return True
+        player.play(record)
+        kept.records += 1
+        full = getattr(sink, "left", 1) <= 0 or bool(player.gate.cut)
+        if full or kept.records >= MOST_RECORDS:
+            sink.note(
+                f"run {kept.handle.id} goes on after its cell's end; no more of it is shown here: "
+                f"`gpunb logs {kept.handle.id}` in a terminal shows all"
+            )
+            return False
+    return True
+
+
+_late = _Late()
+
+
+def keep(handle: RunHandle, player: Player, sink: Sink) -> None:
+    """Show in `sink` what `handle`'s run, which `player` has shown to its end, says from now on."""
+    player.sink = sink
+    player.interactive = player.raises = False
+    _late.keep(handle, player)

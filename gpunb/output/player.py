@@ -1,0 +1,637 @@
+"""Plays a run into what the user looks at: a notebook cell or a terminal."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from collections import deque
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from gpunb.errors import (
+    JobFailed,
+    KernelDied,
+    NobodyToAsk,
+    ProtocolError,
+    RemoteCellError,
+    RunError,
+    RunTimeout,
+)
+from gpunb.hints import typed
+from gpunb.output import late
+from gpunb.output.late import NOTEBOOK_LIMIT, PublishedSink
+from gpunb.output.sanitize.gate import Gate, loads
+from gpunb.remote.records import Record, RunInfo
+from gpunb.text import Seam, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from gpunb.remote.run import RunHandle
+
+__all__ = ["NotebookSink", "Sink", "TextSink", "show"]
+
+TAIL = 4 << 10
+MAX_OWN = 256 << 20  # bytes of one message of a host that is the user's own
+END_OF_INPUT = "\x04"  # what Jupyter's front ends send for Ctrl-D: input() raises EOFError in the cell
+MOST_ODD = 3  # records that are none, told one by one
+MOST_NOTES = 20  # of a host's own notes in one run
+PAUSE = 0.25  # seconds in which the end of a cell follows the error that ended it
+
+
+class Sink(Protocol):
+    """Where a run's output goes. What it is given has passed the `Gate`.
+
+    A sink may also have ``page(content)`` for what a pager shows (else that is a result), and
+    ``comm(handle, part, number)`` to bring widgets to that point of the kernel's comm messages,
+    ``offer(run_id, text)`` to say what was left out and let the user show it all the same,
+    ``error(content)`` for a traceback (else that is text on stderr), ``failure(error)`` to make the
+    exception that ends the cell here, ``next_input(text, replace)`` for what the host would put into
+    a cell, ``later()`` for the sink of what comes after the cell's end, and ``is_the_hosts``, true if
+    all of what it shows is the host's: prompts need no name then.
+    """
+
+    def stream(self, name: str, text: str) -> None:
+        """Text for "stdout" or "stderr"."""
+
+    def display(self, content: dict[str, Any], *, update: bool) -> None:
+        """A display_data or update_display_data."""
+
+    def result(self, content: dict[str, Any]) -> None:
+        """An execute_result."""
+
+    def clear(self, *, wait: bool) -> None:
+        """A clear_output."""
+
+    def ask(self, prompt: str, *, password: bool) -> str:
+        """An input() on the host."""
+
+    def note(self, text: str) -> None:
+        """A word of gpunb's own."""
+
+    def finish(self) -> None:
+        """The run is over; everything is shown."""
+
+
+class TextSink:
+    """A terminal or a file; pictures become their text form."""
+
+    def __init__(self, out: IO[str] | None = None, err: IO[str] | None = None) -> None:
+        self.out = out or sys.stdout
+        self.err = err or sys.stderr
+        self._seam = Seam()
+
+    def stream(self, name: str, text: str) -> None:
+        """Written as it is."""
+        self._seam.printed(text)
+        self._write(name, text)
+
+    def _write(self, name: str, text: str) -> None:
+        target = self.err if name == "stderr" else self.out
+        target.write(text)
+        target.flush()
+
+    def display(self, content: dict[str, Any], *, update: bool) -> None:
+        """Its text/plain form; an update is not shown again."""
+        text = content.get("data", {}).get("text/plain")
+        if text and not update:
+            self.stream("stdout", f"{text}\n")
+
+    def result(self, content: dict[str, Any]) -> None:
+        """Its text/plain form."""
+        self.display(content, update=False)
+
+    def clear(self, *, wait: bool) -> None:
+        """A terminal's past is left as it is."""
+
+    def ask(self, prompt: str, *, password: bool) -> str:
+        """Asked in this terminal, on a line and in colours of its own."""
+        self._write("stdout", self._seam.close())
+        return _ask(prompt, password=password)
+
+    def note(self, text: str) -> None:
+        """On stderr, marked as ours, on a line and in colours of its own."""
+        self._write("stderr", f"{self._seam.close()}gpunb: {one_line(text)}\n")
+
+    def finish(self) -> None:
+        """Flush."""
+        self.out.flush()
+
+
+class NotebookSink:
+    """The output of the cell that runs now, in IPython or Jupyter.
+
+    Parameters
+    ----------
+    limit
+        Characters of text shown; what comes beyond is counted, its tail is
+        shown at the end, and all of it stays in the run's journal.
+    offer
+        Shows, for a run's id and a sentence, how what was left out can be seen all the same.
+    head
+        The line that a cell of the same kind begins with, if any.
+    """
+
+    def __init__(
+        self,
+        shell: InteractiveShell,
+        *,
+        run_id: str = "",
+        head: str = "",
+        limit: int = NOTEBOOK_LIMIT,
+        offer: Callable[[str, str], None] | None = None,
+    ) -> None:
+        self.shell = shell
+        self.run_id = run_id
+        self.head = head
+        self._offer = offer
+        self.left = limit
+        self.hidden = 0
+        self._tail: deque[str] = deque()
+        self._tail_size = 0
+        self._seam = Seam()
+        self._last = ""
+
+    def stream(self, name: str, text: str) -> None:
+        """Deltas, as printed; in the order in which the host flushed its two streams."""
+        target, other = (sys.stderr, sys.stdout) if name == "stderr" else (sys.stdout, sys.stderr)
+        if name != self._last:
+            other.flush()
+            self._last = name
+        if len(text) <= self.left:
+            self.left -= len(text)
+            self._seam.printed(text)
+            target.write(text)
+            return
+        if self.left:
+            self._seam.printed(text[: self.left])
+            target.write(text[: self.left])
+            text, self.left = text[self.left :], 0
+        self.hidden += len(text)
+        self._tail.append(text[-TAIL:])
+        self._tail_size += len(self._tail[-1])
+        while self._tail_size - len(self._tail[0]) >= TAIL:
+            self._tail_size -= len(self._tail.popleft())
+
+    def display(self, content: dict[str, Any], *, update: bool) -> None:
+        """The whole MIME bundle, under the display_id that the host gave."""
+        self.shell.display_pub.publish(
+            data=content.get("data", {}),
+            metadata=content.get("metadata", {}),
+            transient=content.get("transient") or {},
+            update=update,
+        )
+
+    def result(self, content: dict[str, Any]) -> None:
+        """As this cell's own result, with its number here; or to who has taken the hook's place."""
+        data, about = content.get("data", {}), content.get("metadata", {})
+        hook: Any = self.shell.displayhook
+        if sys.displayhook != hook:  # %%capture and its kind
+            sys.displayhook(_Bundle(data, about))
+            return
+        hook.start_displayhook()
+        hook.write_output_prompt()
+        hook.write_format_data(data, about)
+        if content.get("transient") and getattr(hook, "msg", None) is not None:
+            hook.msg["content"]["transient"] = content["transient"]  # by which it is brought up to date
+        hook.finish_displayhook()
+
+    def error(self, content: dict[str, Any]) -> None:
+        """A traceback that did not end its cell, or has more behind it."""
+        made = _error(content).named()
+        self.shell._showtraceback(type(made), made, made.traceback)  # noqa: SLF001
+
+    def later(self) -> Sink:
+        """Under this cell, whatever runs then; at the prompt of an IPython without a notebook."""
+        kernel = getattr(self.shell, "kernel", None)
+        return TextSink() if kernel is None else PublishedSink(late.publisher(kernel), self.left)
+
+    def failure(self, error: RemoteCellError) -> RemoteCellError:
+        """As the exception it was there; one that is shown already is not shown again."""
+        made = error.named()
+        if made.shown:
+            _once_shown(self.shell, made)
+        return made
+
+    def clear(self, *, wait: bool) -> None:
+        """The cell's output so far."""
+        self.shell.display_pub.clear_output(wait=wait)
+
+    def comm(self, handle: RunHandle, part: str, number: int) -> None:
+        """Widgets are live here if this is a Jupyter kernel."""
+        from gpunb.output import widget_relay
+
+        widget_relay.follow(self.shell, handle, part, number)
+
+    def page(self, content: dict[str, Any]) -> None:
+        """In the pager of this front end."""
+        from IPython.core.page import page
+
+        data = content.get("data")
+        page({str(kind): text for kind, text in data.items()} if isinstance(data, dict) else "")
+
+    def next_input(self, text: str, *, replace: bool) -> None:
+        """In this cell, or in one below it; a cell for the host."""
+        head = "" if text.startswith("%%gpu") else self.head
+        self.shell.set_next_input(f"{head}{text}", replace=replace)
+
+    def ask(self, prompt: str, *, password: bool) -> str:
+        """In the notebook's own input box."""
+        sys.stdout.write(self._seam.close())
+        return _ask(prompt, password=password)
+
+    def note(self, text: str) -> None:
+        """On stderr, marked as ours, on a line and in colours of its own."""
+        sys.stderr.write(f"{self._seam.close()}gpunb: {one_line(text)}\n")
+
+    def offer(self, run_id: str, text: str) -> None:
+        """Two buttons, where there are widgets."""
+        if self._offer is not None:
+            self._offer(run_id, text)
+        else:
+            self.note(f"{text}; `%gpu replay {run_id} --trust` shows it as it is")
+
+    def finish(self) -> None:
+        """Name what was not shown, and show its end."""
+        if self.hidden:
+            tail = "".join(self._tail)[-TAIL:]
+            sys.stdout.write("\n")
+            self.note(
+                f"{self.hidden:,} more characters are not shown here; all are kept: "
+                f"`%gpu logs {self.run_id}` shows them. The last of them:"
+            )
+            sys.stdout.write(tail)
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+class _Bundle:
+    """A result as its MIME bundle."""
+
+    def __init__(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
+        self._data = data
+        self._metadata = metadata
+
+    def __repr__(self) -> str:
+        return str(self._data.get("text/plain", ""))
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self._data, self._metadata
+
+
+def _error(content: Mapping[str, Any]) -> RemoteCellError:
+    return RemoteCellError(content["ename"], content["evalue"], content["traceback"])
+
+
+def _once_shown(shell: InteractiveShell, error: RemoteCellError) -> None:
+    """Have IPython fail the cell with `error` without a second traceback."""
+    vars(shell).pop("_showtraceback", None)
+    own = shell._showtraceback  # noqa: SLF001 - what shows every traceback, in all kinds of shells
+
+    def show(etype: Any, evalue: Any, stb: Any) -> None:
+        vars(shell).pop("_showtraceback", None)
+        if evalue is not error:
+            own(etype, evalue, stb)
+        else:
+            vars(shell)["_last_traceback"] = stb  # what the reply says
+
+    vars(shell)["_showtraceback"] = show
+
+
+def _ask(prompt: str, *, password: bool) -> str:
+    if password:
+        import getpass
+
+        return getpass.getpass(prompt)
+    return input(prompt)
+
+
+class Player:
+    """Turns records into calls on a sink, through the gate.
+
+    Parameters
+    ----------
+    trust
+        Instead of the host's own: the user trusts this run.
+    frames
+        Whether HTML that could run code is shown in a closed frame.
+    raises
+        Whether `outcome` is called at the end: the error that it raises is shown by who catches it.
+    """
+
+    def __init__(
+        self,
+        handle: RunHandle,
+        sink: Sink,
+        *,
+        interactive: bool,
+        trust: str | None = None,
+        frames: bool = False,
+        raises: bool = False,
+    ) -> None:
+        self.handle = handle
+        self.sink = sink
+        self.interactive = interactive
+        self.raises = raises
+        self.held: dict[str, Any] | None = None  # an error that may be the cell's end
+        client = handle.client
+        self.gate = Gate(trust or client.trust, space=client.endpoint.alias, hide=handle.hide, frames=frames)
+        self.kind = "cell"
+        self.error: dict[str, Any] | None = None
+        self._asked: Record | None = None
+        self._decoders: dict[str, codecs.IncrementalDecoder] = {}
+        self._odd = 0
+        self._notes = 0
+        self._seam = Seam()
+
+    def play(self, record: Record) -> None:
+        """Show one record; one that is not of the documented shape is left out."""
+        if record.kind != "end":
+            self.tell_error()
+        try:
+            self._play(record)
+        except (ProtocolError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as err:
+            self._odd += 1
+            if self._odd <= MOST_ODD:
+                why = err.message if isinstance(err, ProtocolError) else type(err).__name__
+                self.sink.note(f"record {record.number} is not shown: {self.gate.line(why, 200)}")
+        self._answer(record)
+
+    def _play(self, record: Record) -> None:
+        head = record.head
+        if record.kind == "stream":
+            self._stream(record)
+        elif record.kind == "msg":
+            self._message(str(head.get("type")), record)
+        elif record.kind == "start":
+            self.kind = str(head.get("kind"))
+        elif record.kind in _NOTES:
+            self._notes += 1
+            if self.gate.trust == "own" or self._notes <= MOST_NOTES:
+                self.sink.note(_NOTES[record.kind](self.gate, record))
+        elif record.kind == "comm":
+            comm: Callable[[RunHandle, str, int], None] | None = getattr(self.sink, "comm", None)
+            if comm is not None:
+                comm(self.handle, str(head.get("part")), int(head.get("n", 0)))
+        elif record.kind == "input":
+            self._asked = record
+            if not self.interactive and record.number > self.handle.history:
+                prompt = self.gate.line(head.get("prompt", ""), 200)
+                answers = typed("attach", self.handle.id) + " gives one"
+                self._notes += 1
+                if self.gate.trust == "own" or self._notes <= MOST_NOTES:
+                    self.sink.note(f"it waits for an answer to {prompt!r}; {answers}")
+        elif record.kind == "answered":
+            self._asked = None
+
+    def _answer(self, record: Record) -> None:
+        if self._asked is None or record.number < self.handle.history or not self.interactive:
+            return
+        asked, self._asked = self._asked, None
+        password = bool(asked.head.get("password"))
+        who = f"[{self.gate.line(self.handle.client.name, 80)} asks{' for a password' if password else ''}]"
+        prompt = self.gate.line(asked.head.get("prompt", ""))
+        if self.gate.trust == "own":
+            whole = str(asked.head.get("prompt", ""))[:1000]  # lines and all
+            hosts = getattr(self.sink, "is_the_hosts", False)
+            who, prompt = ("", whole) if hosts else (who, whole.strip())
+        before = self._seam.close() if self.gate.trust != "own" else ""
+        if before:  # the host's last colours and words are no part of the prompt, whatever the sink is
+            self.sink.stream("stdout", before)
+        try:
+            text = self.sink.ask(f"{who} {prompt} " if who else prompt, password=password)
+        except EOFError:
+            text = END_OF_INPUT
+        except NotImplementedError:  # this front end can't ask
+            self.handle.close()
+            raise NobodyToAsk.of(self.handle.id, prompt) from None
+        if not self.handle.answer(asked.number, text):
+            self.sink.note("somebody else answered first")
+
+    def _stream(self, record: Record) -> None:
+        data, at = record.parts[0] if record.parts else memoryview(b""), 0
+        for name, size in record.head.get("seg", []):
+            stream = "stderr" if name == "stderr" else "stdout"
+            decoder = self._decoders.get(stream)
+            if decoder is None:
+                decoder = self._decoders[stream] = codecs.getincrementaldecoder("utf-8")("replace")
+            text = self.gate.stream(stream, decoder.decode(bytes(data[at : at + max(int(size), 0)])))
+            at += max(int(size), 0)
+            if text:
+                self._seam.printed(text)
+                self.sink.stream(stream, text)
+
+    def _message(self, kind: str, record: Record) -> None:
+        raw = record.parts[0]
+        content = loads(raw, MAX_OWN, MAX_OWN) if self.gate.trust == "own" else loads(raw)
+        if kind == "error":
+            self.error = self.held = self.gate.error(content)
+            if not self.raises:
+                self.tell_error()
+        elif kind in ("display_data", "update_display_data"):
+            update = kind == "update_display_data"
+            found = self.gate.display(content, len(raw), update=update)
+            if found is not None:
+                self.sink.display(found, update=update)
+        elif kind == "execute_result":
+            found = self.gate.display(content, len(raw))
+            if found is not None:
+                self.sink.result(found)
+        elif kind == "page":
+            page: Callable[[dict[str, Any]], None] = getattr(self.sink, "page", self.sink.result)
+            found = self.gate.display(content, len(raw))
+            if found is not None:
+                page(found)
+        elif kind == "next_input":
+            self._next_input(content)
+        elif kind == "clear_output" and self.gate.event():
+            self.sink.clear(wait=bool(content.get("wait")))
+
+    def _next_input(self, content: dict[str, Any]) -> None:
+        """Text for a cell of the notebook, where one may run it: never a stranger's."""
+        put: Callable[..., None] | None = getattr(self.sink, "next_input", None)
+        if self.gate.trust == "stranger":
+            self.gate.left_out["text for a cell of this notebook"] += 1
+        elif put is not None:
+            put(self.gate.text(content.get("text", "")), replace=bool(content.get("replace")))
+
+    def tell_error(self) -> None:
+        """Show the error that is held, where it came up: the cell went on."""
+        error, self.held = self.held, None
+        if error is None:
+            return
+        show: Callable[[dict[str, Any]], None] | None = getattr(self.sink, "error", None)
+        if show is None or (hasattr(self.sink, "failure") and not self.raises):
+            self.sink.stream("stderr", "\n".join(error["traceback"]) + "\n")
+        else:
+            show(error)
+
+    def finish(self) -> None:
+        """Show what is held back, say what was left out, and close the sink."""
+        for name, decoder in self._decoders.items():
+            text = self.gate.stream(name, decoder.decode(b"", final=True))
+            if text:
+                self.sink.stream(name, text)
+        for name, text in self.gate.ends():
+            self.sink.stream(name, text)
+        if self.gate.trust != "own" and self._notes > MOST_NOTES:
+            self.sink.note(f"{self._notes - MOST_NOTES:,} more notes of the host's are not shown")
+        if self._odd > MOST_ODD:
+            self.sink.note(f"{self._odd - MOST_ODD:,} more records are not shown")
+        if self.gate.left_out and hasattr(self.sink, "offer"):
+            left, *rest = self.gate.report()
+            self.sink.offer(self.handle.id, left)
+        else:
+            rest = self.gate.report()
+        for text in rest:
+            self.sink.note(text)
+        self.sink.finish()
+
+    def outcome(self, info: RunInfo, end: Mapping[str, Any]) -> None:
+        """Raise what the run's `end` record calls for."""
+        if info.state == "ok":
+            return
+        run, why = info.id, self.gate.line(info.why, 2000)
+        if info.state == "died" and self.kind == "cell":
+            msg = f"the kernel ended under run {run}: {why}"
+            raise KernelDied(
+                msg,
+                bill="the session runs on and is billed",
+                hint="run the cell again: a new kernel starts, its variables are empty; files are there",
+            )
+        if info.state == "timeout":
+            msg = f"run {run} was interrupted: {why}"
+            raise RunTimeout(msg, hint="give it more with --timeout")
+        if self.kind == "job":
+            msg = f"job {run} {why or info.state}"
+            raise JobFailed(msg, exit_code=info.exit_code or 1, hint=typed("logs", run) + " shows its output")
+        if self.error is None and end.get("ename"):  # a UsageError, say: the kernel has told it in words
+            self.error = self.gate.error({**end, "traceback": []})
+        if self.error is not None:
+            failure = _error(self.error)
+            failure.shown = self.held is None
+            raise getattr(self.sink, "failure", _itself)(failure)
+        msg = f"run {run} ended as {info.state}: {why}"
+        raise RunError(msg)
+
+
+def _said(gate: Gate, record: Record) -> str:
+    """A host's own words, which must not pass for gpunb's."""
+    text = gate.line(record.head.get("text", ""))
+    return text if gate.trust == "own" else f'the host says: "{text}"'
+
+
+def _lost(gate: Gate, record: Record) -> str:
+    why = gate.line(record.head.get("why") or "", 200)
+    return f"{_count(record.head)} bytes of output are lost{f' (the host says: {why})' if why else ''}"
+
+
+def _trimmed(gate: Gate, record: Record) -> str:
+    why = gate.line(record.head.get("why") or "", 200)
+    more = f" (it says: {why})" if why else ""
+    return f"{_count(record.head)} bytes of output are no longer kept on the host{more}"
+
+
+def _cut(gate: Gate, record: Record) -> str:  # noqa: ARG001 - one signature
+    return f"record {record.number} of {_count(record.head)} bytes is too large to show; the host keeps it"
+
+
+_NOTES: dict[str, Callable[[Gate, Record], str]] = {
+    "note": _said,
+    "lost": _lost,
+    "trimmed": _trimmed,
+    "cut": _cut,
+}
+
+
+def _itself(error: RemoteCellError) -> RemoteCellError:
+    return error
+
+
+def _count(head: Mapping[str, Any]) -> str:
+    size = head.get("bytes")
+    return f"{size:,}" if type(size) is int else "some"
+
+
+def show(handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
+    """Play a run into `sink` until it ends.
+
+    Ctrl-C once interrupts the run on the host and shows how it ends. A second time,
+    for a cell that does not listen, offers to restart the host's kernel; who does not
+    want that leaves the run: it goes on there and can be attached again.
+
+    Raises
+    ------
+    RemoteCellError, KernelDied, RunTimeout, JobFailed, RunError
+        As the run ended.
+    """
+    player = Player(handle, sink, interactive=interactive, raises=True)
+    interrupts = 0
+    while True:
+        try:
+            record = handle.next(1.0 if player.held is None else PAUSE)
+            if record is None:
+                player.tell_error()
+                continue
+            player.play(record)
+            if record.kind == "end":
+                break
+        except KeyboardInterrupt:
+            interrupts += 1
+            if interrupts > 1 and interactive and player.kind == "cell" and _wants_restart(sink):
+                sink.note("restarting the host's kernel")
+                handle.client.restart_kernel()
+                continue
+            if interrupts > 1 or not interactive:
+                handle.close()
+                msg = f"Detached; run {handle.id} continues on the host"
+                raise RunError(
+                    msg,
+                    bill="the session runs on and is billed",
+                    hint=typed("attach", handle.id)
+                    + " shows it again, "
+                    + typed("cancel", handle.id)
+                    + " ends it",
+                ) from None
+            # a cell is interrupted by a notebook's button
+            more = (
+                "again: offers to restart the kernel" if player.kind == "cell" else "Ctrl-C again to detach"
+            )
+            sink.note(f"interrupting the run on the host ({more})")
+            handle.interrupt()
+    info = _ended(handle, record)
+    if info.state == "ok":
+        player.tell_error()
+    player.finish()
+    try:
+        player.outcome(info, record.head)
+    finally:
+        if handle.stays and info.state != "died" and hasattr(sink, "later"):
+            late.keep(handle, player, sink.later())
+        else:
+            handle.close()
+    return info
+
+
+def _wants_restart(sink: Sink) -> bool:
+    try:
+        said = sink.ask(
+            "The cell goes on. Restart the host's kernel and lose its variables? [y/N] ", password=False
+        )
+    except (EOFError, KeyboardInterrupt, NotImplementedError):  # nobody to ask, or again
+        return False
+    return said.strip().lower() in ("y", "yes")
+
+
+def _ended(handle: RunHandle, record: Record) -> RunInfo:
+    """The run's end as its end record tells it: no further round trip."""
+    head = record.head
+    raw = {
+        "run": handle.id,
+        "kind": "",
+        "state": head.get("state"),
+        "ended": head.get("ts"),
+        "exit": head.get("exit"),
+    }
+    return RunInfo.parse({**raw, "why": head.get("why") or "", "last": record.number})

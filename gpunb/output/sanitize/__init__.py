@@ -1,0 +1,4 @@
+"""What a host sends, made harmless before it is shown: one gate for all of it.
+
+HTML, LaTeX, widgets and replies are rebuilt from checked values.
+"""

@@ -1,0 +1,385 @@
+"""Sessions, runs, offers and receipts as blocks: the same words in every verb."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, cast
+
+from gpunb.presentation.columns import Column
+from gpunb.presentation.result import Cell, Fields, Note, Table
+from gpunb.services.lease_warnings import silence_text
+from gpunb.sessions.model import WAITING, SessionState, machine, offer_from_dict
+from gpunb.units import bytes_text, duration_text, files_text, money_text, price_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gpunb.presentation import models
+    from gpunb.presentation.result import Block
+    from gpunb.presentation.rows import Left, SessionRow
+    from gpunb.sessions.model import Cost, IdleVolume, Orphan, Receipt, RunNote, Session, Silence
+
+__all__ = [
+    "ENDED_BY",
+    "ago",
+    "dollars",
+    "lease_cells",
+    "left",
+    "machine",
+    "orphan_notes",
+    "receipt_blocks",
+    "runs_table",
+    "said",
+    "session_data",
+    "sessions_table",
+    "state_cell",
+    "volume_notes",
+    "warnings",
+]
+
+_TONES = {
+    SessionState.READY: "ok",
+    SessionState.STOPPED: "warn",
+    SessionState.ENDING: "warn",
+    SessionState.FAILED: "bad",
+    SessionState.UNKNOWN: "bad",
+    SessionState.GONE: "dim",
+}
+_RUN_TONES = {
+    "running": "info",
+    "queued": "info",
+    WAITING: "warn",
+    "ok": "ok",
+    "error": "bad",
+    "died": "bad",
+    "timeout": "warn",
+}
+SESSION_COLUMNS = (
+    Column("name"),
+    Column("state", wrap=True),
+    Column("gpu", drop=1),
+    Column("cloud", drop=3),
+    Column("host", drop=6),
+    Column("cost", right=True),
+    Column("$/h", right=True),
+    Column("time left", right=True),
+    Column("idle left", right=True, drop=2),
+    Column("budget left", right=True, drop=4),
+    Column("running", drop=5, wrap=True),
+)
+RUN_COLUMNS = (
+    Column("run"),
+    Column("kind", drop=4),
+    Column("name", wrap=True),
+    Column("state", wrap=True),
+    Column("session", drop=2),
+    Column("started", right=True, drop=3),
+    Column("took", right=True, drop=1),
+)
+# why a session ended, as people say it
+ENDED_BY = {"down": "you", "deadline": "its time limit", "idle": "its idle limit", "budget": "its budget"}
+# a host that did not answer once may be well a moment later
+_AWAY = {"interrupted": "taken back by the cloud (spot)", "offline": "the host is offline"}
+
+
+def ago(at: float | None, now: float | None = None) -> str:
+    """How long ago `at` (Unix seconds) was."""
+    if not at:
+        return ""
+    seconds = (now or time.time()) - at
+    return "just now" if seconds < 1 else f"{duration_text(seconds)} ago"
+
+
+def state_cell(session: Session) -> Cell:
+    """The session's state, with the cloud's word where it matters."""
+    away = session.cloud_state if session.cloud_state in _AWAY else ""
+    text = f"{session.state.value} ({away})" if away else session.state.value
+    return Cell(text, "bad" if away else _TONES.get(session.state, "info"))
+
+
+def trust_cell(trust: str) -> Cell:
+    """How far a host is trusted, a stranger a little louder."""
+    return Cell(trust, "warn" if trust == "stranger" else "dim")
+
+
+def left(session: Session, cost: Cost, running: int, now: float) -> Left:
+    """What is left of the lease: seconds to the deadline, idle seconds, dollars. None is no limit."""
+    lease = session.lease
+    since = session.last_activity or session.ready or session.created
+    idle: float | None = None
+    if lease.idle_s is not None:
+        idle = lease.idle_s if running else lease.idle_s - max(0.0, now - since)
+    return {
+        "time_s": None if lease.deadline is None else lease.deadline - now,
+        "idle_s": idle,
+        "budget_usd": None if lease.budget_usd is None else lease.budget_usd - lease.counted(cost),
+    }
+
+
+def lease_cells(session: Session, cost: Cost, running: int, now: float) -> list[Cell]:
+    """Time, idle time and budget left; what is nearly used up is loud."""
+    if not session.alive:
+        return [Cell(""), Cell(""), Cell("")]
+    rest = left(session, cost, running, now)
+    out = []
+    for seconds, soon in ((rest["time_s"], 600.0), (rest["idle_s"], 120.0)):
+        if seconds is None:
+            out.append(Cell("-", "dim"))
+        else:
+            out.append(Cell(duration_text(max(0.0, seconds)), "warn" if seconds < soon else ""))
+    if running and rest["idle_s"] is not None:
+        out[1] = Cell("busy", "dim")
+    if rest["budget_usd"] is None:
+        out.append(Cell("-", "dim"))
+    else:
+        near = rest["budget_usd"] < 0.1 * (session.lease.budget_usd or 0)
+        out.append(Cell(money_text(max(0.0, rest["budget_usd"])), "warn" if near else ""))
+    return out
+
+
+def dollars(cost: Cost) -> models.Cost:
+    """A cost as plain values."""
+    return {"gpu": cost.gpu, "disk": cost.disk, "bandwidth": cost.bandwidth, "total": cost.total}
+
+
+def session_data(session: Session, cost: Cost, running: Sequence[RunNote], now: float) -> SessionRow:
+    """A session as plain values, for ``--json``."""
+    keep = asdict(session)
+    keep.pop("offer")
+    row = {
+        **keep,
+        "state": session.state.value,
+        "cost": dollars(cost),
+        "usd_h_now": session.hourly,
+        "left": left(session, cost, sum(run.active for run in running), now) if session.alive else None,
+        "running": [asdict(run) for run in running],
+        "alarm": session.alarm,
+    }
+    return cast("SessionRow", row)
+
+
+def hardware_rows(session: Session) -> list[tuple[str, str]]:
+    """What was rented beside the GPUs, as its offer had it: processor, memory, disk, image, address."""
+    offer = offer_from_dict(session.offer)
+    parts = [
+        f"{offer.cores:g} cores" if offer.cores else "",
+        f"{offer.ram_gb:g} GB memory" if offer.ram_gb else "",
+        f"{max(session.disk_gb, offer.disk_included_gb):g} GB disk",
+        offer.cpu,
+    ]
+    static = offer.raw.get("static_ip")
+    kind = {True: "static", False: "may change"}.get(static, "") if isinstance(static, bool) else ""
+    return [
+        ("hardware", ", ".join(part for part in parts if part)),
+        ("image", session.image),
+        ("public IP", kind),
+    ]
+
+
+def port_rows(session: Session) -> list[tuple[str, Cell]]:
+    """A row for each port that is open to the world, with a link where a browser can follow it."""
+    from gpunb.providers.machine import ports
+
+    return [
+        (f"open to all: {name}", Cell(at, link=at if at.startswith("http://") else ""))
+        for name, at in ports.links(session.ports)
+    ]
+
+
+def sessions_table(
+    sessions: Sequence[Session],
+    costs: Mapping[str, Cost],
+    running: Mapping[str, Sequence[RunNote]],
+    now: float,
+) -> Table:
+    """What ``ps`` shows."""
+    rows = []
+    for found in sessions:
+        runs = running.get(found.id, ())
+        doing = ", ".join(_doing(run) for run in runs[:3])
+        if len(runs) > 3:
+            doing += f" and {len(runs) - 3} more"
+        rows.append(
+            [
+                Cell(found.name, "strong"),
+                state_cell(found),
+                machine(found.gpu, found.gpus),
+                found.provider,
+                trust_cell(found.trust),
+                money_text(costs[found.id].total),
+                price_text(found.hourly),
+                *lease_cells(found, costs[found.id], sum(run.active for run in runs), now),
+                doing,
+            ]
+        )
+    spent = sum(costs[found.id].total for found in sessions)
+    rate = sum(found.hourly for found in sessions)
+    total = ["total", "", "", "", "", money_text(spent), price_text(rate), "", "", "", ""]
+    return Table(SESSION_COLUMNS, rows, total)
+
+
+def _doing(run: RunNote) -> str:
+    """A run in a list; one that waits for an answer says so, since nothing else will happen."""
+    words = f"{run.id} {run.name}".strip()
+    return f"{words} ({run.state})" if run.state == WAITING else words
+
+
+def orphan_notes(orphans: Sequence[Orphan]) -> list[Note]:
+    """Machines with a gpunb label that no session here has: ours are being ended, others are shown."""
+    notes = []
+    for one in orphans:
+        price = f" at {price_text(one.usd_h)}/h" if one.usd_h else ""
+        what = f"instance {one.instance_id} ({one.label}) of {one.provider} is billed{price}"
+        if one.ours:
+            tries = f", {one.tries} tries" if one.tries else ""
+            text = f"WARNING: {what} and belongs to no session; the supervisor ends it{tries}: {one.detail}"
+            notes.append(Note(text, "bad"))
+        else:
+            notes.append(Note(f"{what}; another gpunb installation rented it, so it is left alone", "warn"))
+    return notes
+
+
+def volume_notes(volumes: Sequence[IdleVolume]) -> list[Note]:
+    """Volumes that nothing uses: they go on to cost, and are never ended unasked."""
+    notes = []
+    for one in volumes:
+        price = f" at {price_text(one.usd_h)}/h" if one.usd_h is not None else ""
+        what = f"volume {one.name} ({one.provider} {one.id}, {one.size_gb:g} GB) is billed{price}"
+        text = f"WARNING: {what} and no machine uses it; volumes --delete {one.id} ends it and its data"
+        notes.append(Note(text, "bad"))
+    return notes
+
+
+def warnings(
+    sessions: Sequence[Session], silences: Mapping[str, Silence] | None = None, now: float = 0.0
+) -> list[Note]:
+    """What must not be overlooked: bills in doubt, silent hosts, stopped sessions that still cost."""
+    notes = []
+    for found in sessions:
+        silence = silence_text(found, (silences or {}).get(found.id), now)
+        if silence:
+            notes.append(Note(f"WARNING: {silence}", "bad"))
+        if found.alarm:
+            notes.append(Note(f"WARNING: {found.alarm}", "bad"))
+        elif found.state is SessionState.ENDING:
+            notes.append(Note(f"{found.name} is ending; {found.provider} has not confirmed it yet", "warn"))
+        elif found.cloud_state in _AWAY:
+            notes.append(Note(f"{found.name}: {_AWAY[found.cloud_state]}; {_next_step(found)}", "bad"))
+            if found.save:
+                lost = f"{', '.join(found.save)} can't be brought back while it is away"
+                notes.append(
+                    Note(f"{found.name}: {lost}, and is lost with it at the end of its lease", "bad")
+                )
+        elif found.state is SessionState.STOPPED and found.stopped_usd_h > 0:
+            price = price_text(found.stopped_usd_h)
+            what = f"{found.name} is stopped and still costs {price} an hour for its disk"
+            files = f"; {', '.join(found.save)} comes home by a start before its end" if found.save else ""
+            notes.append(Note(f"{what}{files}; down {found.name} ends that", "warn"))
+    return notes
+
+
+def _next_step(session: Session) -> str:
+    """What to do about a machine that is away, and what it costs meanwhile."""
+    disk = price_text(session.stopped_usd_h)
+    costs = f"its disk costs {disk} an hour; " if session.stopped_usd_h > 0 else ""
+    if session.cloud_state == "offline":
+        costs = f"{price_text(session.usd_h)} an hour is billed on; "
+        if not session.offline_billed:
+            costs = "nothing is billed until it is back; "
+    back = "it may come back by itself"
+    if session.cloud_state == "interrupted":
+        back = f"bid win -s {session.name} and start -s {session.name} may bring it back"
+    return f"{costs}{back}, down {session.name} ends it for good"
+
+
+def runs_table(runs: Sequence[RunNote], names: Mapping[str, str], now: float) -> Table:
+    """Runs, newest first; `names` are the sessions' names by id."""
+    rows = []
+    for run in runs:
+        took = (
+            (run.ended or now) - run.started
+            if run.started and (run.ended or run.session_id in names)
+            else None
+        )
+        over = run.ended is None and run.session_id not in names
+        state = "ended with its session" if over else run.state
+        rows.append(
+            [
+                Cell(run.id, "strong"),
+                run.kind,
+                run.name,
+                Cell(state, _RUN_TONES.get(run.state, "")),
+                names.get(run.session_id, Cell("(ended)", "dim")),
+                ago(run.started, now),
+                duration_text(took) if took is not None else "",
+            ]
+        )
+    return Table(RUN_COLUMNS, rows)
+
+
+def said(receipt: Receipt) -> str:
+    """What the cloud itself counts, and how far that is from our count."""
+    if receipt.provider_usd is None:
+        return "not billed yet: cost --ask tells later" if receipt.not_billed else ""
+    more = receipt.provider_usd - receipt.cost.total
+    word = "more" if more > 0 else "less"
+    far = f" ({money_text(abs(more))} {word} than counted here)" if abs(more) >= 0.005 else " (matches)"
+    against = f"; this contradicts {receipt.contradicts}" if receipt.contradicts else ""
+    return money_text(receipt.provider_usd) + far + against
+
+
+def receipt_blocks(receipt: Receipt) -> list[Block]:
+    """A receipt to read."""
+    cost = receipt.cost
+    kinds = ", ".join(
+        f"{kind} {money_text(usd)}"
+        for kind, usd in (("gpu", cost.gpu), ("disk", cost.disk), ("bandwidth", cost.bandwidth))
+        if usd
+    )
+    confirmed: object = Cell("NOT CONFIRMED YET: gpunb keeps trying", "bad")
+    if receipt.confirmed is not None:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(receipt.confirmed))
+        confirmed = Cell(f"confirmed by {receipt.provider} at {at}", "ok")
+    done = sum(1 for run in receipt.runs if run.get("state") == "ok")
+    blocks: list[Block] = [
+        Note(f"receipt: {receipt.name}", "strong"),
+        Fields(
+            [
+                ("machine", f"{machine(receipt.gpu, receipt.gpus)} on {receipt.provider}"),
+                ("instance", receipt.instance_id),
+                ("duration", duration_text(receipt.seconds)),
+                ("cost", f"{money_text(cost.total)}" + (f" ({kinds})" if kinds else "")),
+                (f"billed by {receipt.provider}", said(receipt)),
+                ("runs", f"{len(receipt.runs)}, of them {done} ok" if receipt.runs else "none"),
+                ("ended by", ENDED_BY.get(receipt.why, receipt.why)),
+                ("destroyed", confirmed),
+                ("saved", "; ".join(_brought(receipt))),
+            ]
+        ),
+    ]
+    for one in receipt.brought:
+        blocks += [
+            Note(f"{path}: another one stands here and stays; what came is {name}", "warn")
+            for path, name in one["beside"][:5]
+        ]
+        blocks += [
+            Note(f"{path}: it could run on this side, and came as {name}", "warn")
+            for path, name in one["held"][:5]
+        ]
+    blocks += [Note(f"not saved: {path}: {reason}", "bad") for path, reason in receipt.unsaved]
+    return blocks
+
+
+def _brought(receipt: Receipt) -> list[str]:
+    """What was saved, each with its files, bytes and place here."""
+    known = {one["path"]: one for one in receipt.brought}
+    out = []
+    for path in receipt.saved:
+        one = known.get(path)
+        if one is None:
+            out.append(path)
+            continue
+        files = f"{files_text(one['files'])}, {bytes_text(one['bytes'])}"
+        out.append(f"{path} ({files}) in {', '.join(one['to'])}")
+    return out

@@ -1,0 +1,70 @@
+"""Ports that a rented machine opens to the world: how they are written, and where they are found."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gpunb.errors import BadInput
+from gpunb.providers.edge.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["MOST", "SSH", "address", "links", "split", "wanted"]
+
+#: With SSH's own, all that a container of Vast.ai can open, the clouds' largest number.
+MOST = 64
+SSH = "22/tcp"
+_FIRST_SAME = 70_000  # from here on the number is only a wish for the same one outside as inside (Vast.ai)
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]")
+
+
+def split(given: object) -> tuple[int, str]:
+    """``8000``, ``8000/tcp`` or ``8000/udp`` as number and protocol; ``80/http`` is Fluence's alone.
+
+    Raises
+    ------
+    BadInput
+        It is something else.
+    """
+    found = re.fullmatch(r"([0-9]{1,6})(?:/(tcp|udp|http))?", str(given).strip().lower())
+    number = int(found[1]) if found else 0
+    if not found or not (0 < number < 65_536 or _FIRST_SAME <= number < 100_000):
+        msg = f"port {clean(given, 40)!r} must be 1 to 65535, such as 8000, 8000/tcp or 8000/udp"
+        hint = "on Vast.ai 70000 and more stand for a port with the same number outside as inside"
+        raise BadInput(msg, bill="nothing was rented", hint=hint)
+    return number, found[2] or "tcp"
+
+
+def wanted(given: Iterable[object]) -> tuple[str, ...]:
+    """The ports beside SSH's own as ``8000/tcp``, each once.
+
+    Raises
+    ------
+    BadInput
+        One is none, or they are more than any cloud opens.
+    """
+    found = dict.fromkeys("{}/{}".format(*split(one)) for one in given)
+    found.pop(SSH, None)
+    if len(found) >= MOST:
+        msg = f"ports: {len(found)} and SSH's own are more than the {MOST} that a container can open"
+        raise BadInput(msg, bill="nothing was rented")
+    return tuple(found)
+
+
+def address(host: object, port: object) -> str:
+    """``host:port``, or "" where the cloud's answer is none: it becomes a link in the notebook."""
+    text, number = str(host).strip(), str(port).strip()
+    if ":" in text and not text.startswith("["):
+        text = f"[{text}]"
+    good = _HOST.fullmatch(text) and number.isascii() and number.isdecimal() and 0 < int(number) < 65_536
+    return f"{text}:{int(number)}" if good else ""
+
+
+def links(found: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Of each open port its name and where it is reached: an address to open, of UDP the plain one."""
+    return [
+        (name, at if name.endswith("/udp") else f"http://{at}")
+        for name, at in sorted(found.items(), key=lambda pair: split(pair[0]))
+    ]

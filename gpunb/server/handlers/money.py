@@ -1,0 +1,98 @@
+"""Routes of money: what was spent, and receipts."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from gpunb.presentation import tables
+from gpunb.server import schemas, shown
+from gpunb.server.handlers.base import Handler, authorized, guarded
+from gpunb.text import clean
+
+if TYPE_CHECKING:
+    from gpunb.presentation import api, models
+    from gpunb.server.hub import Hub
+    from gpunb.sessions.cost.spending import Spent
+
+__all__ = ["ROUTES"]
+
+
+class Cost(Handler):
+    """``GET cost``."""
+
+    @guarded
+    @authorized
+    async def get(self) -> None:
+        """By session, day or cloud."""
+        by = schemas.word("by", self.query("by"), ("session", "day", "cloud"))
+        days = schemas.number("days", self.query("days"), default=30, least=1, most=36_500)
+        await self.answer(self.hub.quick, _cost, self.hub, by, days)
+
+
+class Receipts(Handler):
+    """``GET receipts``."""
+
+    @guarded
+    @authorized
+    async def get(self) -> None:
+        """The newest first."""
+        limit = schemas.number("limit", self.query("limit"), default=50, least=1, most=1000)
+        await self.answer(self.hub.quick, _receipts, self.hub, limit)
+
+
+def _cost(hub: Hub, by: str, days: int) -> api.Costs:
+    from gpunb.sessions.cost import spending
+
+    ledger = hub.ledger()
+    begin = max(0.0, time.time() - days * 86_400.0)
+    rows = spending.spent(ledger, since=begin)
+    if by == "session":
+        found = [_session(one) for one in rows]
+    elif by == "day":
+        sessions = [one.session for one in rows]
+        found = [
+            {"key": day, "label": day, "cost": tables.dollars(cost)}
+            for day, cost in spending.by_day(ledger, sessions, since=begin)
+        ]
+    else:
+        found = [
+            _cloud(name, [one for one in rows if one.session.provider == name])
+            for name in sorted({one.session.provider for one in rows})
+        ]
+    total = tables.dollars(spending.added(one.cost for one in rows))
+    usd_h = math.fsum(one.hourly for one in ledger.sessions())
+    return {"by": by, "rows": found, "total": total, "usd_h": round(usd_h, 6)}
+
+
+def _session(one: Spent) -> api.CostRow:
+    return {
+        "key": one.session.id,
+        "label": clean(one.session.name),
+        "provider": one.session.provider,
+        "state": one.session.state.value,
+        "seconds": one.seconds,
+        "cost": tables.dollars(one.cost),
+        "provider_usd": one.provider_usd,
+    }
+
+
+def _cloud(name: str, rows: list[Spent]) -> api.CostRow:
+    from gpunb.sessions.cost import spending
+
+    said = [one.provider_usd for one in rows if one.provider_usd is not None]
+    return {
+        "key": name,
+        "label": name,
+        "provider": name,
+        "cost": tables.dollars(spending.added(one.cost for one in rows)),
+        "provider_usd": math.fsum(said) if said else None,
+    }
+
+
+def _receipts(hub: Hub, limit: int) -> dict[str, list[models.Receipt]]:
+    return {"receipts": [shown.receipt(one) for one in hub.ledger().receipts(limit)]}
+
+
+ROUTES: list[tuple[str, type[Handler]]] = [(r"/cost", Cost), (r"/receipts", Receipts)]

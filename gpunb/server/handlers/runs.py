@@ -1,0 +1,257 @@
+"""Routes of runs: what was run, what it printed, and its end."""
+
+from __future__ import annotations
+
+import re
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import GpunbError, RunNotFound
+from gpunb.output.player import Player
+from gpunb.server import schemas, shown
+from gpunb.server.handlers.base import Handler, authorized, guarded
+from gpunb.server.telemetry import reachable
+from gpunb.server.work import exactly
+from gpunb.services import runs
+from gpunb.services.log_filter import KeptText
+from gpunb.text import Escapes, clean, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gpunb.presentation import api, models
+    from gpunb.remote import AgentClient, RunHandle, RunInfo
+    from gpunb.server.hub import Hub
+    from gpunb.sessions.model import RunNote, Session
+
+__all__ = ["ROUTES"]
+
+ID = r"([A-Za-z0-9._-]{1,64})"
+WAIT_S = 20.0
+TEXT_MAX = 4 << 20  # characters in one answer
+_MOVES = re.compile("\x1b\\[[0-9]*[ABCDGK]")  # a page has no cursor
+# one client follows a run once: two tabs that read the same log take turns
+_reading = threading.Lock()
+
+
+class Runs(Handler):
+    """``GET sessions/{id}/runs``."""
+
+    @guarded
+    @authorized
+    async def get(self, ident: str) -> None:
+        """List them."""
+        limit = schemas.number("limit", self.query("limit"), default=50, least=1, most=1000)
+        await self.answer(self.hub.hosts, _list, self.hub, ident, limit)
+
+
+class Run(Handler):
+    """``GET runs/{id}``."""
+
+    @guarded
+    @authorized
+    async def get(self, ident: str) -> None:
+        """How it stands."""
+        await self.answer(self.hub.hosts, _one, self.hub, ident)
+
+
+class Log(Handler):
+    """``GET runs/{id}/log``."""
+
+    @guarded
+    @authorized
+    async def get(self, ident: str) -> None:
+        """What it printed."""
+        after = schemas.number("after", self.query("after"), default=0, least=0, most=2**53)
+        limit = schemas.number("limit", self.query("limit"), default=1000, least=1, most=5000)
+        await self.answer(self.hub.hosts, _log, self.hub, ident, after, limit)
+
+
+class Cancel(Handler):
+    """``POST runs/{id}/cancel``."""
+
+    @guarded
+    @authorized
+    async def post(self, ident: str) -> None:
+        """End it."""
+        self.body(schemas.Empty)
+        await self.answer(self.hub.hosts, _end, self.hub, ident, "cancel")
+
+
+class Interrupt(Handler):
+    """``POST runs/{id}/interrupt``."""
+
+    @guarded
+    @authorized
+    async def post(self, ident: str) -> None:
+        """SIGINT."""
+        self.body(schemas.Empty)
+        await self.answer(self.hub.hosts, _end, self.hub, ident, "interrupt")
+
+
+def _list(hub: Hub, ident: str, limit: int) -> dict[str, list[models.Run]]:
+    context = hub.context()
+    session = exactly(context.ledger, ident)
+    notes = context.ledger.runs(session.id, limit)
+    if any(note.ended is None for note in notes):
+        with suppress(GpunbError):  # what the ledger knows is shown anyway
+            reachable(session)
+            runs.refresh(context, context.agent(session), session)
+            notes = context.ledger.runs(session.id, limit)
+    return {"runs": [shown.run(context.ledger, note, session) for note in notes]}
+
+
+def _found(hub: Hub, ident: str) -> tuple[RunNote, Session]:
+    ledger = hub.ledger()
+    note = ledger.find_run(ident)
+    if note.id != ident:
+        msg = f"there is no run {ident!r}"
+        raise RunNotFound(msg, hint="GET sessions/{id}/runs lists them")
+    return note, ledger.get(note.session_id)
+
+
+def _asked(hub: Hub, session: Session, run_id: str) -> tuple[AgentClient, RunInfo]:
+    reachable(session)
+    context = hub.context()
+    client = context.agent(session)
+    info = client.run_info(run_id)
+    runs.note_end(context, run_id, info)
+    return client, info
+
+
+def _one(hub: Hub, ident: str) -> models.Run:
+    note, session = _found(hub, ident)
+    code = None
+    with suppress(GpunbError):
+        _, info = _asked(hub, session, note.id)
+        code = info.exit_code
+        note, _ = _found(hub, ident)
+        note.state = info.state
+    return shown.run(hub.ledger(), note, session, code)
+
+
+def _end(hub: Hub, ident: str, how: str) -> models.Run:
+    note, session = _found(hub, ident)
+    client, info = _asked(hub, session, note.id)
+    if not info.over:
+        if how == "cancel":
+            info = client.cancel(note.id)
+            runs.note_end(hub.context(), note.id, info)
+        else:
+            client.interrupt(note.id)
+    return _one(hub, ident)
+
+
+def _log(hub: Hub, ident: str, after: int, limit: int) -> api.Log:
+    note, session = _found(hub, ident)
+    client, info = _asked(hub, session, note.id)
+    sink = _Records()
+    last = after
+    if info.last > after:
+        with _reading:
+            handle = client.attach(note.id, after=after)
+            try:
+                last = _read(handle, sink, min(info.last, after + limit))
+            finally:
+                handle.close()
+    ended = info.over and last >= info.last
+    return {
+        "records": sink.records,
+        "text": _text(sink.records, plain),
+        "coloured": _text(sink.records, str),
+        "next": last,
+        "ended": ended,
+        "state": info.state,
+    }
+
+
+def _text(records: list[api.LogRecord], made: Callable[[str], str]) -> str:
+    """The output as one text, each record's as `made` makes it; overwritten lines as they ended."""
+    text = KeptText()
+    for one in records:
+        if one["kind"] not in {"end", "input"}:
+            stream = "stdout" if one["kind"] == "stdout" else "stderr"
+            text.stream(stream, made(one["text"]) + ("" if one["kind"] in _STREAMS else "\n"))
+    text.finish()
+    return text.text()
+
+
+_STREAMS = frozenset({"stdout", "stderr"})
+
+
+def _read(handle: RunHandle, sink: _Records, until: int) -> int:
+    """Play records up to number `until` into `sink`; the number of the last."""
+    player = Player(handle, sink, interactive=False)
+    last = handle.taken
+    for record in handle.records(WAIT_S, until):
+        sink.number = last = record.number
+        player.play(record)
+        if record.kind == "input":
+            sink.add("input", str(record.head.get("prompt", ""))[:1000])
+        if record.kind == "end":
+            sink.add("end", f"{record.head.get('state', '')} {record.head.get('why') or ''}".strip())
+        if last >= until or sink.size >= TEXT_MAX:
+            break
+    player.finish()
+    return last
+
+
+class _Records:
+    """A sink that keeps what it is given, as numbered texts."""
+
+    def __init__(self) -> None:
+        self.records: list[api.LogRecord] = []
+        self.number = 0
+        self.size = 0
+
+    def add(self, kind: str, text: str) -> None:
+        """Keep it, cleaned: a browser that shows colours must not take anything else from a host."""
+        kept = _tidy(text)
+        self.size += len(kept)
+        self.records.append({"n": self.number, "kind": kind, "text": kept})
+
+    def stream(self, name: str, text: str) -> None:
+        self.add(name, text)
+
+    def display(self, content: dict[str, Any], *, update: bool) -> None:
+        text = content.get("data", {}).get("text/plain")
+        if text and not update:
+            self.add("display", str(text))
+
+    def result(self, content: dict[str, Any]) -> None:
+        text = content.get("data", {}).get("text/plain")
+        if text:
+            self.add("result", str(text))
+
+    def error(self, content: dict[str, Any]) -> None:
+        lines = [str(line) for line in content.get("traceback", [])]
+        self.add("error", "\n".join(lines) or str(content.get("ename", "error")))
+
+    def clear(self, *, wait: bool) -> None:
+        """A log keeps what was printed."""
+
+    def ask(self, prompt: str, *, password: bool) -> str:  # noqa: ARG002
+        """Nobody is asked: a log only watches."""
+        return ""
+
+    def note(self, text: str) -> None:
+        self.add("note", clean(text))
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+
+def _tidy(text: str) -> str:
+    """`text` with lines, tabs, overwriting and colours, and without all other controls."""
+    escapes = Escapes()
+    return _MOVES.sub("", escapes.feed(text) + escapes.finish())
+
+
+ROUTES: list[tuple[str, type[Handler]]] = [
+    (rf"/sessions/{ID}/runs", Runs),
+    (rf"/runs/{ID}", Run),
+    (rf"/runs/{ID}/log", Log),
+    (rf"/runs/{ID}/cancel", Cancel),
+    (rf"/runs/{ID}/interrupt", Interrupt),
+]

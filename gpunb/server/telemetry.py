@@ -1,0 +1,150 @@
+"""The hosts' load as they tell it, over the lines that this process holds anyway."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import HostError
+from gpunb.server import shown
+from gpunb.sessions.access import host_access
+from gpunb.sessions.model import SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from gpunb.presentation import models
+    from gpunb.remote import AgentClient
+    from gpunb.sessions.model import Session
+
+__all__ = ["Loads", "NotUp", "reachable", "series"]
+
+FRESH_S = 180.0  # older than that is no news
+LOOK_S = 30.0  # a host that somebody asked about tells more often for so long
+POINTS = 120
+
+
+class Loads:
+    """The latest sample of each session. `tell` gets each new one, `ended` a run that ended on a host."""
+
+    def __init__(
+        self, tell: Callable[[str, models.Sample], None], ended: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        self._tell = tell
+        self._ended = ended
+        self._latest: dict[str, tuple[float, models.Sample]] = {}
+        self._heard: dict[str, tuple[AgentClient, Callable[[], None]]] = {}
+        self._lock = threading.Lock()
+
+    def latest(self) -> dict[str, models.Sample]:
+        """By session id, without what is old."""
+        since = time.monotonic() - FRESH_S
+        return {key: value for key, (at, value) in list(self._latest.items()) if at >= since}
+
+    def listen(self, sessions: Iterable[Session]) -> None:
+        """Hear the hosts to which there is a line, and no longer those of other sessions."""
+        live = {one.id for one in sessions if one.state is SessionState.READY}
+        for session_id in live:
+            client = host_access.held(session_id)
+            if client is not None:
+                self._hear(session_id, client)
+        with self._lock:
+            gone = [key for key in self._heard if key not in live]
+            ends = [self._heard.pop(key)[1] for key in gone]
+            for key in gone:
+                self._latest.pop(key, None)
+        for end in ends:
+            end()
+
+    def close(self) -> None:
+        """Hear nobody any more."""
+        self.listen(())
+
+    def _hear(self, session_id: str, client: AgentClient) -> None:
+        with self._lock:
+            old = self._heard.get(session_id)
+            if old is not None and old[0] is client:
+                return
+            if old is not None:
+                old[1]()
+
+            def heard(head: Mapping[str, Any]) -> None:
+                kind = head.get("k")
+                if kind == "telemetry":
+                    self._take(session_id, head)
+                elif kind == "run-ended":
+                    self._ended(head)
+
+            self._heard[session_id] = (client, client.listen(heard))
+
+    def _take(self, session_id: str, head: Mapping[str, Any]) -> None:
+        found = shown.sample(head)
+        self._latest[session_id] = (time.monotonic(), found)
+        self._tell(session_id, found)
+
+    def asked(self, session: Session, client: AgentClient, seconds: int) -> models.Telemetry:
+        """The host's last `seconds` as series, asked of it now; it tells more often for a while.
+
+        Raises
+        ------
+        HostError
+            It can't be asked.
+        """
+        self._hear(session.id, client)
+        answer = client.request("telemetry", since=time.time() - 86_400, points=2000)
+        client.begin("look", seconds=LOOK_S)
+        given = answer.get("samples")
+        rows = (
+            [shown.sample(one) for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+        )
+        now = answer.get("time")
+        end = float(now) if isinstance(now, (int, float)) else max((row["at"] for row in rows), default=0.0)
+        rows = [row for row in rows if row["at"] > end - seconds]
+        if rows:
+            self._latest[session.id] = (time.monotonic(), rows[-1])
+        return series(session.id, rows)
+
+
+def series(session_id: str, rows: list[models.Sample]) -> models.Telemetry:
+    """Samples as one list each."""
+    step = max(1, -(-len(rows) // POINTS))
+    rows = rows[::-1][::step][::-1]
+    count = max((len(row["gpus"]) for row in rows), default=0)
+
+    def gpu(row: models.Sample, index: int) -> models.Gpu:
+        none: models.Gpu = {"name": "", "util": None, "memory": None, "temp": None, "power": None}
+        return row["gpus"][index] if index < len(row["gpus"]) else none
+
+    return {
+        "session": session_id,
+        "latest": rows[-1] if rows else None,
+        "at": [row["at"] for row in rows],
+        "gpu": [[gpu(row, index)["util"] for row in rows] for index in range(count)],
+        "gpu_memory": [[_share(gpu(row, index)["memory"]) for row in rows] for index in range(count)],
+        "cpu": [row["cpu"] for row in rows],
+        "memory": [_share(row["memory"]) for row in rows],
+    }
+
+
+def _share(pair: list[float] | None) -> float | None:
+    return round(100.0 * pair[0] / pair[1], 2) if pair is not None and pair[1] > 0 else None
+
+
+def reachable(session: Session) -> None:
+    """Refuse what needs a host where there is none to ask.
+
+    Raises
+    ------
+    GpunbError
+        The session is not up.
+    """
+    if session.state in {SessionState.READY, SessionState.REACHABLE}:
+        return
+    msg = f"session {session.name} is {session.state.value}: its host can't be asked"
+    hint = "start it first" if session.state is SessionState.STOPPED else None
+    raise NotUp(msg, hint=hint)
+
+
+class NotUp(HostError):
+    """The session has no host now."""

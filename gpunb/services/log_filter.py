@@ -1,0 +1,203 @@
+"""Lines of a run's output: kept, cut to the last ones, or filtered by a pattern."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import BadInput
+
+if TYPE_CHECKING:
+    from gpunb.output import Sink
+
+__all__ = ["Filtered", "KeptText", "pattern"]
+
+LONGEST = 200  # characters of a pattern
+LINE = 4_096  # characters of a line that are searched: the host decides how long its lines are
+REPEATS = 3  # repeats without an upper limit in one pattern
+
+
+def pattern(verb: str, text: str) -> re.Pattern[str]:
+    """A regular expression that can't take for ever on any line that a host may send.
+
+    Raises
+    ------
+    BadInput
+        It is too long, not a regular expression, or has a repeat inside a repeat.
+    """
+    if len(text) > LONGEST:
+        msg = f"{verb} --grep takes at most {LONGEST} characters, and this has {len(text)}"
+        raise BadInput(msg)
+    try:
+        made = re.compile(text)
+    except (re.error, OverflowError, RecursionError) as err:
+        msg = f"{verb} --grep {text!r} is not a regular expression: {err}"
+        raise BadInput(msg, hint="put a backslash before a character that is meant as it is") from err
+    if _depth(_parsed(text)) > 1 or _count(_parsed(text)) > REPEATS:
+        why = f"a repeat inside a repeat, or more than {REPEATS} of them"
+        msg = f"{verb} --grep {text!r} could take for ever: {why}"
+        raise BadInput(msg, hint="search for less, and pipe the rest through grep")
+    return made
+
+
+def _parsed(text: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import sre_parse  # re's own parser, under its old name in all versions
+
+    return sre_parse.parse(text)
+
+
+def _unlimited(item: Any) -> bool:
+    name, value = item
+    return str(name) in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT") and int(value[1]) > 100
+
+
+def _inner(item: Any) -> list[Any]:
+    """The parts that a part of a parsed pattern is made of."""
+    found: list[Any] = []
+
+    def search(value: Any) -> None:
+        if type(value).__name__ == "SubPattern":
+            found.extend(value)
+        elif isinstance(value, (list, tuple)):
+            for one in value:
+                search(one)
+
+    search(item[1])
+    return found
+
+
+def _depth(items: Any) -> int:
+    return max((int(_unlimited(item)) + _depth(_inner(item)) for item in items), default=0)
+
+
+def _count(items: Any) -> int:
+    return sum(int(_unlimited(item)) + _count(_inner(item)) for item in items)
+
+
+class Filtered:
+    """A sink that passes on the lines in which a pattern is found, and gpunb's own words.
+
+    Parameters
+    ----------
+    inner
+        Where they go.
+    wanted
+        None passes everything on.
+    """
+
+    def __init__(self, inner: Sink, wanted: re.Pattern[str] | None) -> None:
+        self.inner = inner
+        self.wanted = wanted
+        self._open: dict[str, str] = {"stdout": "", "stderr": ""}
+
+    def stream(self, name: str, text: str) -> None:
+        """Whole lines; the last one waits for its end."""
+        if self.wanted is None:
+            self.inner.stream(name, text)
+            return
+        *whole, rest = (self._open[name] + text).split("\n")
+        for line in whole:
+            self._line(name, line)
+        self._open[name] = _settle(rest)[-65_536:] if len(rest) > 65_536 else rest
+
+    def _line(self, name: str, line: str) -> None:
+        text = _settle(line)
+        if self.wanted is not None and self.wanted.search(text[:LINE]):
+            self.inner.stream(name, f"{text}\n")
+
+    def display(self, content: dict[str, Any], *, update: bool) -> None:
+        """By its text form."""
+        text = str(content.get("data", {}).get("text/plain", ""))
+        if self.wanted is None or self.wanted.search(text[:LINE]):
+            self.inner.display(content, update=update)
+
+    def result(self, content: dict[str, Any]) -> None:
+        """By its text form."""
+        text = str(content.get("data", {}).get("text/plain", ""))
+        if self.wanted is None or self.wanted.search(text[:LINE]):
+            self.inner.result(content)
+
+    def clear(self, *, wait: bool) -> None:
+        """What was found stays."""
+        if self.wanted is None:
+            self.inner.clear(wait=wait)
+
+    def ask(self, prompt: str, *, password: bool) -> str:
+        """As the sink behind does."""
+        return self.inner.ask(prompt, password=password)
+
+    def note(self, text: str) -> None:
+        """Passed on."""
+        self.inner.note(text)
+
+    def finish(self) -> None:
+        """The last line, if it has no end."""
+        for name, rest in self._open.items():
+            if rest:
+                self._line(name, rest)
+                self._open[name] = ""
+        self.inner.finish()
+
+
+class KeptText:
+    """A sink that keeps the last lines instead of showing them.
+
+    A line that was overwritten by carriage returns (a progress bar) is kept as it ended.
+    """
+
+    def __init__(self, lines: int | None = None) -> None:
+        self.limit = lines
+        self._done: deque[tuple[str, str]] = deque(maxlen=lines)
+        self._open: dict[str, str] = {"stdout": "", "stderr": ""}
+
+    def stream(self, name: str, text: str) -> None:
+        """Split into lines."""
+        *whole, rest = (self._open[name] + text).split("\n")
+        self._done.extend((name, _settle(line) + "\n") for line in whole)
+        self._open[name] = _settle(rest) if len(rest) > 65_536 else rest
+
+    def display(self, content: dict[str, Any], *, update: bool) -> None:
+        """Its text form."""
+        text = content.get("data", {}).get("text/plain")
+        if text and not update:
+            self.stream("stdout", f"{text}\n")
+
+    def result(self, content: dict[str, Any]) -> None:
+        """Its text form."""
+        self.display(content, update=False)
+
+    def clear(self, *, wait: bool) -> None:
+        """What was printed stays in a log."""
+
+    def ask(self, prompt: str, *, password: bool) -> str:  # noqa: ARG002
+        """Never asked: logs only watch."""
+        return ""
+
+    def note(self, text: str) -> None:
+        """A word of gpunb's own."""
+        self.stream("stderr", f"gpunb: {text}\n")
+
+    def finish(self) -> None:
+        """Close the last lines."""
+        for name, rest in self._open.items():
+            if rest:
+                self._done.append((name, _settle(rest)))
+                self._open[name] = ""
+
+    def text(self) -> str:
+        """All that is kept."""
+        return "".join(line for _, line in self._done)
+
+    def replay(self, sink: Sink) -> None:
+        """Show what is kept."""
+        for name, line in self._done:
+            sink.stream(name, line)
+        sink.finish()
+
+
+def _settle(line: str) -> str:
+    return line.removesuffix("\r").rpartition("\r")[2]

@@ -1,0 +1,275 @@
+"""Starting, following and finding runs, and keeping the ledger's notes of them true."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from gpunb import log
+from gpunb.errors import GpunbError, HostError, JobFailed, RemoteCellError, RunNotFound, WrongState
+from gpunb.hints import typed
+from gpunb.text import clean, did_you_mean, one_line
+from gpunb.units import duration_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gpunb.output import Sink
+    from gpunb.remote import AgentClient, RunHandle, RunInfo
+    from gpunb.services.workspace import Workspace
+    from gpunb.sessions.model import Session
+
+__all__ = ["find", "follow", "new_kernel", "note_end", "noted", "refresh", "sentence"]
+
+
+@contextlib.contextmanager
+def noted(context: Workspace, session: Session, *, kind: str, name: str) -> Iterator[str]:
+    """A fresh run id, written to the ledger before the run is started.
+
+    If starting fails because the host refused, the note is closed; if the line
+    broke, it stays open, because the run may be there.
+    """
+    from gpunb.remote import new_run_id
+    from gpunb.sessions.model import RunNote
+
+    run_id = new_run_id()
+    context.ledger.add_run(
+        RunNote(
+            id=run_id, session_id=session.id, kind=kind, name=name, started=time.time(), front=context.door
+        )
+    )
+    try:
+        yield run_id
+    except HostError:
+        raise
+    except GpunbError:
+        context.ledger.finish_run(run_id, "error")
+        raise
+
+
+def new_kernel(context: Workspace, session: Session) -> str:
+    """That the machine was stopped or rebooted since its last cell, and its variables with it; else ""."""
+    cells = (run.started for run in context.ledger.runs(session.id, 1000) if run.kind == "cell")
+    last = max(cells, default=0.0)
+    for event in reversed(context.ledger.events(session.id)) if last else ():
+        if event.at < last:
+            break
+        if event.kind == "reboot" or event.new == "stopped":
+            return f"{session.name} has a new kernel: its variables are empty, files are there"
+    return ""
+
+
+def note_end(context: Workspace, run_id: str, info: RunInfo) -> None:
+    """Write down how a run ended, if it has."""
+    if not info.over:
+        return
+    now = time.time()
+    # the host's clock may be off; ours bounds it
+    context.ledger.finish_run(run_id, info.state, min(info.ended, now) if info.ended else now)
+
+
+def follow(context: Workspace, handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
+    """Play a run to its end and note the end.
+
+    Raises
+    ------
+    RemoteCellError, KernelDied, RunTimeout, JobFailed, RunError
+        As the run ended.
+    """
+    from gpunb.output import show
+
+    def heard(head: Mapping[str, Any]) -> None:
+        text = sentence(head, context, handle.id)
+        if text:
+            sink.note(text)
+
+    client = handle.client
+    before, client.on_line = client.on_line, sink.note
+    end_listening = client.listen(heard)
+    heeded = _Heeded(sink, context, handle.id)
+    try:
+        info = show(handle, heeded, interactive=interactive)
+    except RunNotFound:
+        raise
+    except GpunbError as err:
+        if isinstance(err, RemoteCellError):
+            from gpunb.services import host_python
+
+            host_python.explain(err)
+        elif isinstance(err, JobFailed):
+            from gpunb.services import host_python
+
+            host_python.explain_job(err, heeded.words)
+        if handle.over:
+            note_end(context, handle.id, _state(handle))
+        elif handle.refused:  # it never began
+            context.ledger.finish_run(handle.id, "error")
+        elif isinstance(err, HostError):
+            err.hint = err.hint or (
+                "the run may go on there: " + typed("attach", handle.id) + " shows it when the host is back"
+            )
+        raise
+    finally:
+        end_listening()
+        client.on_line = before
+    note_end(context, handle.id, info)
+    return info
+
+
+class _Heeded:
+    """A sink that also remembers the last that came on stderr, and notes that a run waits for an answer."""
+
+    def __init__(self, sink: Sink, context: Workspace, run_id: str) -> None:
+        self._sink = sink
+        self._context = context
+        self._run = run_id
+        self.words = ""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sink, name)
+
+    def ask(self, prompt: str, *, password: bool) -> str:
+        """Ask it; the ledger has it meanwhile, for whoever looks from elsewhere."""
+        from gpunb.sessions.model import WAITING
+
+        ledger = self._context.ledger
+        ledger.mark_run(self._run, WAITING)
+        try:
+            text = self._sink.ask(prompt, password=password)
+        except (EOFError, KeyboardInterrupt):
+            ledger.mark_run(self._run, "running")
+            raise
+        ledger.mark_run(self._run, "running")
+        ledger.touch_run(self._run)
+        return text
+
+    def stream(self, name: str, text: str) -> None:
+        """Show it; keep the last of stderr."""
+        if name == "stderr":
+            self.words = (self.words + text)[-4000:]
+        self._sink.stream(name, text)
+
+
+def _state(handle: RunHandle) -> RunInfo:
+    return handle.client.run_info(handle.id)
+
+
+def refresh(context: Workspace, client: AgentClient, session: Session) -> list[RunInfo]:
+    """The host's runs, with the ledger's notes brought up to date."""
+    from gpunb.sessions.model import HOSTS, WAITING, RunNote
+
+    infos = client.runs()
+    notes = {note.id: note for note in context.ledger.runs(session.id, 10_000)}
+    for info in infos:
+        note = notes.get(info.id)
+        if note is not None and note.ended is None and not info.over:
+            state = info.state if info.waiting is None else WAITING
+            if note.state != state:
+                context.ledger.mark_run(info.id, state)
+        if note is None:
+            started = info.started or info.created or time.time()
+            context.ledger.add_run(
+                RunNote(
+                    id=info.id,
+                    session_id=session.id,
+                    kind=info.kind,
+                    name=info.name,
+                    started=started,
+                    front=HOSTS,
+                )
+            )
+        if info.over and (note is None or note.ended is None):
+            note_end(context, info.id, info)
+    return infos
+
+
+def find(
+    context: Workspace, run: str | None, session_name: str | None, *, whole: bool = False
+) -> tuple[Session, str]:
+    """The session and the whole id that `run` (an id or its beginning) means.
+
+    Without `run`: the newest run of the session.
+
+    Parameters
+    ----------
+    whole
+        Whether only a whole id will do, since the run will be ended.
+
+    Raises
+    ------
+    RunNotFound
+        No run fits, or several do.
+    WrongState
+        Its session has ended, and the output with it.
+    """
+    ledger = context.ledger
+    named = context.session(session_name) if session_name is not None else None
+    if run is None:
+        session = named or context.session(None)
+        newest = ledger.runs(session.id, 1)
+        if not newest:
+            msg = f"session {session.name} has no runs yet"
+            raise RunNotFound(msg, hint=typed("run SCRIPT") + " starts a job, %%gpu runs a cell")
+        return session, newest[0].id
+    try:
+        note = ledger.find_run(run)
+    except RunNotFound as err:
+        if err.close:
+            raise
+        return _ask_host(context, run, session_name, err, whole=whole)
+    if whole and note.id != run:
+        raise _only_begins(run, [note.id])
+    if named is not None and named.id != note.session_id:
+        msg = f"run {note.id} is not one of {named.name}"
+        raise RunNotFound(msg, hint=typed("runs -s", named.name) + " lists those")
+    session = ledger.get(note.session_id)
+    if not session.alive:
+        msg = f"run {note.id} was on session {session.name}, which has ended, and its output with it"
+        raise WrongState(
+            msg, hint=typed("runs") + " shows how it ended; rent --save brings files back next time"
+        )
+    return session, note.id
+
+
+def _ask_host(
+    context: Workspace, run: str, session_name: str | None, unknown: RunNotFound, *, whole: bool
+) -> tuple[Session, str]:
+    """Look for a run that the ledger does not know on the host, if it is clear on which."""
+    known = [found.id for found in context.ledger.runs(None, 200)]
+    try:
+        session = context.session(session_name)
+        known += [info.id for info in refresh(context, context.agent(session), session)]
+    except GpunbError as err:
+        log.get(__name__).info("can't ask the host for run %s: %s", run, err)
+        unknown.hint = did_you_mean(run, known) or unknown.hint
+        raise unknown from None
+    close = {run_id for run_id in known if run_id.startswith(run)}
+    if len(close) != 1:
+        unknown.hint = did_you_mean(run, known) or unknown.hint
+        raise unknown
+    if whole and run not in close:
+        raise _only_begins(run, sorted(close))
+    return session, close.pop()
+
+
+def _only_begins(run: str, ids: list[str]) -> RunNotFound:
+    msg = f"there is no run {run!r}: it is only the beginning of {', '.join(ids)}"
+    return RunNotFound(msg, hint=f"type the whole id: {ids[0]}")
+
+
+def sentence(head: Mapping[str, Any], context: Workspace, followed: str) -> str | None:
+    """What a note of the agent says to somebody who follows run `followed`; None if nothing."""
+    kind = head.get("k")
+    if kind == "lease-warning":
+        left = head.get("left_s")
+        if not isinstance(left, (int, float)) or not 0 < left < 1e9:
+            return None
+        return f"the lease ends in {duration_text(float(left))}; extend gives it more"
+    if kind == "lease-over":
+        return f"the host says that the lease is over: {one_line(head.get('why', ''), 200)!r}"
+    other = head.get("kind") == "job" and head.get("run") != followed
+    if kind == "run-ended" and context.door == "terminal" and other:
+        what = f"{head.get('kind')} {head.get('run')} ({head.get('name')})"
+        return clean(f"{what} ended {head.get('state')} {head.get('why') or ''}")[:300]
+    return None

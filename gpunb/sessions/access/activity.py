@@ -1,0 +1,113 @@
+"""Activity: what we started on a host and follow. What the host says beside that is its own affair.
+
+The ledger's own runs count while the host says that they execute; transfers and commands count while
+they move. A run that nobody here started, or one that waits for an answer, keeps no session alive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+from gpunb.errors import GpunbError
+from gpunb.sessions.access.host_access import HOST
+from gpunb.sessions.model import WAITING, Transfer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gpunb.sessions.access.host_access import Pulse, Reach
+    from gpunb.sessions.ledger.sessions import Ledger
+    from gpunb.sessions.model import Session
+
+__all__ = ["at_work", "moving", "observe"]
+
+BEAT_S = 30.0
+# A run is written down before it is sent, and a line that broke is mended for ten minutes: what the
+# host does not list after that has not come there.
+LOST_S = 900.0
+
+
+def observe(ledger: Ledger, session: Session, pulse: Pulse, at: float) -> None:
+    """Bring the ledger's runs, and with them the last activity, up to what the host said at `at`."""
+    active = session.lease.count_ssh and pulse.logins
+    for note in ledger.open_runs(session.id):
+        told = pulse.runs.get(note.id)
+        if told is None:
+            if at - note.started > LOST_S:
+                ledger.finish_run(note.id, "died", note.started)
+        elif told.over:
+            ledger.finish_run(note.id, told.state, told.ended)
+        elif told.waiting is not None:
+            ledger.mark_run(note.id, WAITING)
+            if note.active:
+                ledger.touch(session.id, min(max(told.waiting_since or 0.0, note.started), at))
+        else:
+            if note.state != told.state:
+                ledger.mark_run(note.id, told.state)
+                note.state = told.state
+            active = active or note.active
+    if active:
+        ledger.touch(session.id, at)
+
+
+@contextlib.contextmanager
+def at_work(
+    ledger: Ledger, session: Session, *, host: Reach = HOST, beat_s: float = BEAT_S
+) -> Iterator[None]:
+    """Note activity every `beat_s` seconds while the body does something on the host.
+
+    Both the ledger and the host are told: the host's own watchdog would end the kernel.
+    """
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(beat_s):
+            with contextlib.suppress(GpunbError):  # the work goes on without a note of it
+                ledger.touch(session.id)
+                host.touch(session)
+
+    ledger.touch(session.id)
+    thread = threading.Thread(target=beat, name=f"gpunb-at-work-{session.name}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(1.0)  # it may hang in a dead connection, and is a daemon
+        ledger.touch(session.id)
+
+
+@contextlib.contextmanager
+def moving(
+    ledger: Ledger,
+    session: Session,
+    direction: str,
+    what: str = "",
+    *,
+    host: Reach = HOST,
+    beat_s: float = BEAT_S,
+) -> Iterator[Transfer]:
+    """Note activity (`at_work`) while the body moves files; record the transfer after.
+
+    Fill in ``bytes``, ``files`` and ``state`` of the yielded transfer. One that breaks off is
+    recorded as "failed", with the bytes that were filled in until then.
+
+    Parameters
+    ----------
+    direction
+        "up" to the host, "down" from it.
+    """
+    transfer = Transfer(
+        session_id=session.id, direction=direction, bytes=0, started=ledger.clock.time(), what=what
+    )
+    try:
+        with at_work(ledger, session, host=host, beat_s=beat_s):
+            yield transfer
+    except BaseException:
+        transfer.state = "failed"
+        raise
+    finally:
+        transfer.ended = ledger.clock.time()
+        ledger.add_transfer(transfer)

@@ -1,0 +1,483 @@
+"""From a session to its host: keys, endpoint, connection, agent.
+
+Connections are kept for each process and session, checked before they are handed out,
+and closed when the process ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from gpunb import paths
+from gpunb.errors import AuthRefused, GpunbError, Unreachable, WrongState
+from gpunb.hints import typed
+from gpunb.progress import SILENT, Progress
+from gpunb.sessions.access import sent
+from gpunb.sessions.model import SessionState
+from gpunb.units import costs_text, hourly_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from gpunb.remote import AgentClient, RunInfo
+    from gpunb.sessions.model import Session
+    from gpunb.ssh import Connection, Endpoint, KeyPair
+    from gpunb.sync.bring import Brought
+
+BILLED = "the instance may still run and be billed"
+
+__all__ = [
+    "HOST",
+    "Pulse",
+    "Reach",
+    "agent",
+    "arm",
+    "close_all",
+    "connection",
+    "drop",
+    "endpoint",
+    "forget_host_key",
+    "held",
+    "key_pair",
+    "new_host_key",
+    "pin_host_key",
+]
+
+
+@dataclass(slots=True)
+class _Held:
+    """What this process holds open to one session's host."""
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    endpoint: Endpoint | None = None
+    connection: Connection | None = None
+    agent: AgentClient | None = None
+    pulsed: tuple[AgentClient, float] | None = None  # who was asked what runs, and when (monotonic)
+
+
+# The ledger decides what is idle. The host acts on its own count only when nobody has told it better.
+HOST_GRACE_S = 180.0
+SETTLE_S = 30.0
+# Who was asked that recently is not told of what had ended long before.
+ALL_RUNS_S = 600.0
+
+_held: dict[str, _Held] = {}
+_lock = threading.Lock()
+_pid = os.getpid()
+_left_behind: list[dict[str, _Held]] = []  # of the parent, after a fork: not ours to close
+_registered = False
+
+
+def key_pair(session_id: str, *, comment: str = "") -> KeyPair:
+    """The session's own key pair, made at the first call."""
+    from gpunb.ssh import generate
+
+    return generate(paths.session_dir(session_id), comment=comment or f"gpunb-{session_id}")
+
+
+def endpoint(session: Session) -> Endpoint:
+    """Where and as whom the session's host is reached.
+
+    Raises
+    ------
+    WrongState
+        The provider has not said yet where it is, or the session is over.
+    """
+    from gpunb.ssh import Endpoint
+
+    if not session.alive:
+        msg = f"session {session.name} is {session.state.value}"
+        raise WrongState(msg, hint=typed("rent") + " starts another")
+    if session.state is SessionState.STOPPED:
+        away = f" ({session.cloud_state})" if session.cloud_state in {"interrupted", "offline"} else ""
+        msg = f"{session.name} is stopped{away}: nothing runs there, and no file can be reached"
+        bill = f"its disk {costs_text(session.stopped_usd_h)}"
+        hint = typed("start", session.name) + f" brings it back ({hourly_text(session.usd_h)})"
+        stopped = WrongState(msg, bill=bill, hint=hint)
+        stopped.runs_on = True  # its disk does
+        raise stopped
+    if not session.host or not session.port:
+        msg = f"session {session.name} has no address yet ({session.state.value}: {session.detail})"
+        raise WrongState(msg, hint=typed("show", session.name))
+    folder = paths.session_dir(session.id)
+    return Endpoint(
+        host=session.host,
+        port=session.port,
+        user=session.user or "root",
+        key=folder / "id_ed25519",
+        known_hosts=folder / "known_hosts",
+        alias=f"gpunb-{session.id}",
+    )
+
+
+def computer(session: Session, host: str, port: int, user: str) -> Endpoint:
+    """A login at the computer that the session's machine is on: the session's key, and a pin of its own."""
+    from gpunb.ssh import Endpoint
+
+    folder = paths.session_dir(session.id)
+    return Endpoint(
+        host=host,
+        port=port,
+        user=user,
+        key=folder / "id_ed25519",
+        known_hosts=folder / "known_hosts",
+        alias=f"gpunb-{session.id}-computer",
+    )
+
+
+def pin_host_key(session: Session, line: str) -> None:
+    """Pin the key that the provider vouches for.
+
+    Raises
+    ------
+    HostKeyChanged
+        Another one is pinned already.
+    """
+    from gpunb.ssh.hostkeys import pin
+
+    pin(paths.session_dir(session.id) / "known_hosts", f"gpunb-{session.id}", line)
+
+
+def forget_host_key(session_id: str) -> None:
+    """Drop the pin before a session's next attempt gets another host."""
+    (paths.session_dir(session_id) / "known_hosts").unlink(missing_ok=True)
+
+
+def new_host_key(session: Session, told: str) -> str:
+    """Take the key that the user vouches for, if the host shows it; its public line.
+
+    Parameters
+    ----------
+    told
+        Its fingerprint (``SHA256:...``) or public line.
+
+    Raises
+    ------
+    BadInput
+        `told` is neither.
+    HostKeyChanged
+        The host shows other keys.
+    Unreachable
+        It shows none.
+    """
+    from gpunb.errors import BadInput, HostKeyChanged
+    from gpunb.ssh import fingerprint
+    from gpunb.ssh.handshake import host_keys
+    from gpunb.ssh.hostkeys import repin
+
+    words = told.split()
+    is_print = len(words) == 1 and re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}=?", told) is not None
+    if not is_print and len(words) < 2:
+        msg = f"--host-key {told!r}: a fingerprint as SHA256:…, or a public line as 'ssh-ed25519 AAAA…'"
+        raise BadInput(msg)
+    where, shown = endpoint(session), []
+    for line in host_keys(where):
+        if line == " ".join(words[:2]) or fingerprint(line) == told.rstrip("="):
+            repin(where.known_hosts, where.alias, line)
+            drop(session.id)
+            return line
+        shown.append(f"{line.split()[0]} {fingerprint(line)}")
+    msg = f"the host of {session.name} shows {', '.join(shown) or 'no key'}, not {told}; nothing was changed"
+    raise HostKeyChanged(msg, bill=BILLED, hint=typed("down", session.name) + ", if it can't be explained")
+
+
+def connection(session: Session) -> Connection:
+    """The live SSH connection to the session's host; the agent's, if there is one.
+
+    Raises
+    ------
+    Unreachable, HostKeyChanged, AuthRefused, WrongState
+    """
+    from gpunb.ssh import Connection
+
+    where = endpoint(session)
+    held = _hold(session.id)
+    with held.lock:
+        _same_place(held, where)
+        # the agent mends a broken line for minutes; who asks anew is told at once that the host is dead
+        if held.agent is not None and held.agent.connected:
+            line = held.agent.connection
+            if line.alive():
+                return line
+        if held.connection is None or not held.connection.alive():
+            if held.connection is not None:
+                held.connection.close()
+                held.connection = None
+            with _told(session):
+                held.connection = Connection.open(where)
+        return held.connection
+
+
+def agent(session: Session, progress: Progress = SILENT) -> AgentClient:
+    """The client of the session's agent, which is put on the host if it is not there.
+
+    Raises
+    ------
+    Unreachable, HostKeyChanged, AuthRefused, BootstrapFailed, WrongState
+    """
+    from gpunb.remote import AgentClient
+
+    where = endpoint(session)
+    held = _hold(session.id)
+    with held.lock:
+        _same_place(held, where)
+        if held.agent is not None and not held.agent.alive:
+            held.agent.close()
+            held.agent = None
+        if held.agent is None:
+            with _told(session):
+                held.agent = AgentClient.connect(
+                    where,
+                    python=session.python or None,
+                    trust=session.trust,
+                    progress=progress,
+                    name=session.name,
+                )
+                held.agent.still = lambda: _still(session, where)
+            held.agent.on_start = partial(sent.keep, session.id)
+        held.agent.trust, held.agent.name = session.trust, session.name  # the user may have changed them
+        return held.agent
+
+
+def _still(session: Session, where: Endpoint) -> None:
+    """Raise if the host is not the session's any more: its address may be somebody else's by now.
+
+    Raises
+    ------
+    Unreachable
+        The session has ended, is ending or stopped, or its host is elsewhere; another process did that.
+    """
+    from gpunb.sessions.ledger import peek
+
+    found = peek.place(paths.ledger_file(), session.id)
+    if found is None:
+        return
+    state, host, port = found
+    if state in {"ending", "gone", "failed", "stopped"}:
+        msg = f"session {session.name} is {state}; what ran there is over"
+        raise Unreachable(msg, hint=typed("show", session.name))
+    if (host, port) != (where.host, where.port):
+        msg = f"the host of session {session.name} has another address by now"
+        raise Unreachable(msg, hint="again: the new one is used")
+
+
+@contextmanager
+def _told(session: Session) -> Iterator[None]:
+    """A refused key means something else where it has let us in before."""
+    try:
+        yield
+    except AuthRefused as err:
+        if session.ready is not None:
+            key = paths.session_dir(session.id) / "id_ed25519.pub"
+            err.hint = (
+                "it took the key before: something has taken it out of ~/.ssh/authorized_keys there. The "
+                f"provider's console can put it back (the line in {key}); "
+                + typed("down", session.name)
+                + " ends it"
+            )
+        raise
+
+
+def held(session_id: str) -> AgentClient | None:
+    """The client of the session's agent if this process holds one that lives; nothing is opened."""
+    with _lock:
+        found = _held.get(session_id) if _pid == os.getpid() else None
+    client = found.agent if found is not None else None
+    return client if client is not None and client.alive else None
+
+
+def arm(client: AgentClient, session: Session, *, timeout: float = 60.0) -> dict[str, Any]:
+    """Tell the host the session's lease as it stands here; what the host says of it then.
+
+    Raises
+    ------
+    Unreachable
+        No answer within `timeout` seconds.
+    """
+    lease = session.lease
+    return client.set_lease(
+        lease.deadline,
+        lease.idle_s,
+        count_ssh=lease.count_ssh,
+        quiet_s=max(0.0, time.time() - session.active_at) if session.active_at else 0.0,
+        grace_s=HOST_GRACE_S,
+        timeout=timeout,
+    )
+
+
+def drop(session_id: str) -> None:
+    """Close what this process holds open to the session's host."""
+    with _lock:
+        held = _held.pop(session_id, None)
+    if held is not None:
+        _close(held)
+
+
+def close_all() -> None:
+    """Close everything that this process holds open."""
+    with _lock:
+        mine = list(_held.values()) if _pid == os.getpid() else []
+        _held.clear()
+    for held in mine:
+        _close(held)
+
+
+def _hold(session_id: str) -> _Held:
+    global _held, _lock, _pid, _registered  # noqa: PLW0603 - one cache a process, also after a fork
+    if _pid != os.getpid():
+        _left_behind.append(_held)
+        _held, _lock, _pid = {}, threading.Lock(), os.getpid()
+    with _lock:
+        if not _registered:
+            atexit.register(close_all)
+            _registered = True
+        return _held.setdefault(session_id, _Held())
+
+
+def _same_place(held: _Held, where: Endpoint) -> None:
+    """A host that came back at another address gets new connections."""
+    if held.endpoint is not None and held.endpoint != where:
+        _close(held)
+    held.endpoint = where
+
+
+def _close(held: _Held) -> None:
+    # no lock: this is also how a thread that hangs in a transfer is woken
+    client, line = held.agent, held.connection
+    held.agent = held.connection = None
+    for one in (client, line):
+        if one is not None:
+            with suppress(GpunbError, OSError, EOFError):
+                one.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What a host (a stranger) says goes on there; `activity.observe` decides what of it counts.
+
+    Attributes
+    ----------
+    runs
+        All runs that it lists, by id, also such as nobody here started.
+    logins
+        Whether somebody is logged in at a terminal; false where the lease does not count that.
+    net
+        Bytes that the host's interface has received and sent since it started.
+    """
+
+    runs: Mapping[str, RunInfo] = field(default_factory=dict)
+    logins: bool = False
+    net: tuple[int, int] | None = None
+
+
+class Reach:
+    """What the lifecycle and the supervisor do with a host; tests bring another.
+
+    Every method raises a `gpunb.errors.HostError` if the host does not play along.
+    """
+
+    def prepare(self, session_id: str, label: str) -> str:
+        """Make the session's key pair, forget an earlier host's key; the public line."""
+        line = key_pair(session_id, comment=label).public_line
+        forget_host_key(session_id)
+        return line
+
+    def host_key(self) -> tuple[str, str]:
+        """A new host key to inject: private text, public line."""
+        from gpunb.ssh import generate_host_key
+
+        return generate_host_key()
+
+    def pin(self, session: Session, line: str) -> None:
+        """Pin the host key that the provider vouches for."""
+        pin_host_key(session, line)
+
+    def pinned(self, session: Session) -> list[str]:
+        """The host keys (public lines) that are pinned for the session."""
+        from gpunb.ssh.hostkeys import pinned
+
+        return pinned(paths.session_dir(session.id) / "known_hosts", f"gpunb-{session.id}")
+
+    def repin(self, session: Session, line: str) -> None:
+        """Replace the pin by the key of a machine that was made anew."""
+        from gpunb.ssh.hostkeys import repin
+
+        repin(paths.session_dir(session.id) / "known_hosts", f"gpunb-{session.id}", line)
+
+    def unpin(self, session: Session) -> None:
+        """Drop the pin of a key that the host was not given after all."""
+        forget_host_key(session.id)
+
+    def wait(
+        self, session: Session, *, timeout: float, progress: Progress, give_up: Callable[[], None]
+    ) -> None:
+        """Wait until SSH answers with the pinned key."""
+        from gpunb.ssh import wait_reachable
+
+        wait_reachable(endpoint(session), timeout=timeout, progress=progress, give_up=give_up)
+
+    def arm(self, session: Session, progress: Progress = SILENT) -> None:
+        """Connect the agent and set the session's lease on the host."""
+        arm(agent(session, progress), session)
+
+    def pulse(self, session: Session) -> Pulse:
+        """Ask the agent what runs, and tell it anew how the session's lease stands here."""
+        client = agent(session)
+        runs = {run.id: run for run in client.runs()}
+        info = arm(client, session)
+        logins = session.lease.count_ssh and bool(info.get("logins"))
+        return Pulse(runs, logins, _bytes(info.get("net")))
+
+    def settle(self, session: Session) -> None:
+        """Let the host's kernels end, so that what they wrote is in its files."""
+        agent(session).request("settle", timeout=SETTLE_S)
+
+    def touch(self, session: Session) -> None:
+        """Tell the host that we do something there."""
+        agent(session).touch()
+
+    def fetch(
+        self, session: Session, path: str, target: Path, progress: Progress, *, folders: Sequence[str] = ()
+    ) -> Brought:
+        """Bring the host's `path` back to `target`, over nothing that is here; see `gpunb.sync.bring`."""
+        from gpunb.sync.bring import bring
+
+        guard = session.trust != "own"
+        return bring(
+            connection(session),
+            path,
+            target,
+            word=session.name,
+            guard=guard,
+            folders=folders,
+            progress=progress,
+        )
+
+    def shutdown(self, session: Session) -> None:
+        """Ask the agent to end all work."""
+        agent(session).shutdown()
+
+    def drop(self, session_id: str) -> None:
+        """Close what is open to the host."""
+        drop(session_id)
+
+
+def _bytes(told: object) -> tuple[int, int] | None:
+    """Two counts of bytes, if the host (a stranger) has told such."""
+    if isinstance(told, (list, tuple)) and len(told) == 2:
+        received, sent = told
+        if all(type(one) is int and 0 <= one < 2**60 for one in (received, sent)):
+            return received, sent
+    return None
+
+
+HOST = Reach()

@@ -1,0 +1,68 @@
+"""Who rents: a mark of this notebook or shell, by which it finds its own sessions again.
+
+A notebook is known by its kernel's connection file, which outlives a restart of the kernel. A shell is known
+by its process: every `gpunb` typed there has it as an ancestor. A process is told from a later one with the
+same number by its start time, and from one of another computer by the computer's name.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+__all__ = ["marks"]
+
+MOST = 8  # shells within shells
+
+
+def marks(*, notebook: bool) -> list[str]:
+    """The marks of who asks, the nearest first; none of them has a space in it.
+
+    Parameters
+    ----------
+    notebook
+        Whether this process is a kernel or an IPython, and not a command that a shell has started.
+    """
+    if notebook:
+        return [_kernel() or _process(os.getpid())]
+    return [_process(pid) for pid in _shells()]
+
+
+def _kernel() -> str:
+    """The mark of the kernel that this process is; "" where it is none."""
+    module = sys.modules.get("ipykernel.kernelapp")
+    app = getattr(module, "IPKernelApp", None)
+    if app is None or not app.initialized():
+        return ""
+    name = Path(str(app.instance().connection_file)).stem.replace(" ", "_")
+    return f"kernel:{platform.node()}/{name}" if name else ""
+
+
+def _process(pid: int) -> str:
+    from gpunb.sessions.ledger.process_id import started
+
+    return f"shell:{platform.node()}/{pid}/{started(pid)}".replace(" ", "_")
+
+
+def _shells() -> list[int]:
+    """The parent, and at a terminal its ancestors too, up to the one that leads the terminal's session.
+
+    Without a terminal the ancestors are services (cron, a CI runner) that other people's jobs share.
+    """
+    import psutil
+
+    found = [os.getppid()]
+    try:
+        process = psutil.Process(found[0])
+        group = os.getsid(0)
+        while len(found) < MOST and process.terminal() and process.pid != group:
+            above = process.parent()
+            if above is None or os.getsid(above.pid) != group:
+                break
+            process = above
+            found.append(process.pid)
+    except (psutil.Error, OSError):
+        pass
+    return found

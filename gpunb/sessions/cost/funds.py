@@ -1,0 +1,116 @@
+"""What an account holds, against what its rentals will still cost until their leases end.
+
+Vast.ai is prepaid: at zero it stops every instance and bills the disks on, and where no payment method is
+saved it deletes instances and data ("Negative Balances" of its page on billing). The other clouds have no
+call that tells a balance (`gpunb.providers.base.Provider.balance`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gpunb.hints import typed
+from gpunb.sessions.foreign_errors import ANY
+from gpunb.units import duration_text, money_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gpunb.providers.base import Provider
+    from gpunb.sessions.ledger.sessions import Ledger
+    from gpunb.sessions.model import Session
+
+__all__ = ["Funds", "ask", "bound", "lines", "shortage"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Funds:
+    """What an account held when it was last asked.
+
+    Attributes
+    ----------
+    usd
+        US dollars; below zero is a debt.
+    at
+        When, Unix seconds.
+    title, means
+        The cloud's name, and what it does when nothing is left (`Provider.broke`).
+    """
+
+    provider: str
+    title: str
+    usd: float
+    at: float
+    means: str
+
+
+def ask(ledger: Ledger, provider: Provider) -> Funds | None:
+    """What the account holds now, kept in the ledger; None where its cloud does not say."""
+    try:
+        usd = provider.balance()
+        if usd is None:
+            return None
+        found = Funds(
+            provider=provider.name,
+            title=provider.title,
+            usd=usd,
+            at=ledger.clock.time(),
+            means=provider.broke,
+        )
+        ledger.note_funds(found)
+    except ANY:  # a key that may not ask, a cloud that is down: neither keeps anybody from renting or ending
+        return None
+    return found
+
+
+def bound(sessions: Sequence[Session], provider: str, now: float) -> tuple[float, float]:
+    """US dollars that the live sessions of a cloud will cost until their leases end, and that an hour."""
+    usd = hourly = 0.0
+    for one in sessions:
+        if one.provider == provider and one.alive:
+            left = max(0.0, (one.lease.deadline or now) - now)
+            usd += one.hourly * left / 3600.0
+            hourly += one.hourly
+    return usd, hourly
+
+
+def shortage(funds: Funds, sessions: Sequence[Session], now: float, *, more: float, hourly: float) -> str:
+    """That the account can't pay for `more` US dollars beside what is rented already; "" if it can.
+
+    Parameters
+    ----------
+    hourly
+        US dollars an hour of what is to be rented.
+    """
+    taken, running = bound(sessions, funds.provider, now)
+    if funds.usd >= taken + more:
+        return ""
+    holds = f"the account at {funds.title} holds {money_text(funds.usd)}"
+    beside = f" and the leases of what runs there take {money_text(taken)}" if taken else ""
+    speed = running + hourly
+    lasts = max(0.0, funds.usd / speed * 3600.0) if speed > 0 else 0.0
+    enough = f"enough for {duration_text(lasts)}" if lasts >= 60.0 else "nothing to pay it with"
+    return f"{holds}{beside}, {enough}; at zero {funds.means}"
+
+
+def lines(ledger: Ledger, sessions: Sequence[Session], now: float) -> list[tuple[str, str]]:
+    """(cloud, warning) for each account that can't pay until the leases end."""
+    out: list[tuple[str, str]] = []
+    for funds in ledger.funds():
+        taken, hourly = bound(sessions, funds.provider, now)
+        if not hourly:
+            continue
+        since = max(0.0, now - funds.at)
+        left = funds.usd - hourly * since / 3600.0
+        if left >= taken:
+            continue
+        lasts = max(0.0, left / hourly * 3600.0)
+        when = f"in about {duration_text(lasts)}" if lasts >= 60.0 else "now"
+        text = (
+            f"the account at {funds.title} holds {money_text(left)}, and the leases there "
+            f"take {money_text(taken)}: {when} {funds.means}; add credit on its page, or end something: "
+            + typed("down")
+        )
+        out.append((funds.provider, text))
+    return out

@@ -1,0 +1,209 @@
+"""What was spent when and on what: by session, day, cloud and run, beside what the clouds say."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gpunb.errors import GpunbError
+from gpunb.providers.base import Capability
+from gpunb.sessions.cost import bills
+from gpunb.sessions.cost.totals import cost_of
+from gpunb.sessions.model import OVER, Cost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from gpunb.providers.base import Provider, UsageLine
+    from gpunb.sessions.ledger.sessions import Ledger
+    from gpunb.sessions.model import RunNote, Segment, Session
+
+__all__ = ["RunCost", "Spent", "added", "ask_clouds", "by_day", "of_run", "spent"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Spent:
+    """What one session cost within a stretch of time.
+
+    Attributes
+    ----------
+    seconds
+        How long it has lived altogether.
+    whole
+        Whether all of its life lies within that stretch.
+    provider_usd
+        What its provider says that all of it cost; None where it has not said.
+    not_billed
+        Whether the provider has charged nothing for it yet.
+    contradicts
+        The assumption about its billing that its figure speaks against, "" if none.
+    """
+
+    session: Session
+    cost: Cost
+    seconds: float
+    whole: bool = True
+    provider_usd: float | None = None
+    not_billed: bool = False
+    contradicts: str = ""
+
+    @property
+    def difference(self) -> float | None:
+        """US dollars that the provider counts more than we; None if they can't be compared."""
+        if self.provider_usd is None or not self.whole:
+            return None
+        return self.provider_usd - self.cost.total
+
+
+@dataclass(slots=True, kw_only=True)
+class RunCost:
+    """What the machine cost while a run executed. Runs at one time share that money."""
+
+    run: RunNote
+    session: Session
+    seconds: float
+    usd: float
+
+
+def added(costs: Iterable[Cost]) -> Cost:
+    """The sum by kind."""
+    gpu = disk = bandwidth = 0.0
+    for one in costs:
+        gpu, disk, bandwidth = gpu + one.gpu, disk + one.disk, bandwidth + one.bandwidth
+    return Cost(gpu=gpu, disk=disk, bandwidth=bandwidth)
+
+
+def _until(segments: Sequence[Segment], at: float) -> Cost:
+    """What `segments` had cost at the moment `at`."""
+    begun = [
+        replace(one, end=at if one.end is None else min(one.end, at)) for one in segments if one.start < at
+    ]
+    return cost_of(begun, at)
+
+
+def _between(segments: Sequence[Segment], begin: float, end: float) -> Cost:
+    late, early = _until(segments, end), _until(segments, begin)
+    return Cost(
+        gpu=late.gpu - early.gpu, disk=late.disk - early.disk, bandwidth=late.bandwidth - early.bandwidth
+    )
+
+
+def spent(ledger: Ledger, *, since: float = 0.0) -> list[Spent]:
+    """Every session that cost something since `since` (Unix seconds), or lived then, newest first."""
+    now = ledger.clock.time()
+    out = []
+    for session in reversed(ledger.sessions(alive=False)):
+        end = session.ended or now
+        if end < since:
+            continue
+        receipt = ledger.receipt(session.id)
+        out.append(
+            Spent(
+                session=session,
+                cost=_between(ledger.segments(session.id), since, now),
+                seconds=max(0.0, end - session.created),
+                whole=session.created >= since,
+                provider_usd=receipt.provider_usd if receipt is not None else None,
+                not_billed=receipt is not None and receipt.not_billed,
+                contradicts=receipt.contradicts if receipt is not None else "",
+            )
+        )
+    return out
+
+
+def by_day(ledger: Ledger, sessions: Iterable[Session], *, since: float = 0.0) -> list[tuple[str, Cost]]:
+    """(date, cost) of each day of this machine's calendar on which something was spent, newest first."""
+    now = ledger.clock.time()
+    days: dict[str, list[Cost]] = {}
+    for session in sessions:
+        segments = ledger.segments(session.id)
+        if not segments:
+            continue
+        begin = max(since, min(one.start for one in segments))
+        last = max(now if one.end is None else one.end for one in segments)
+        while begin < last:
+            day = dt.datetime.fromtimestamp(begin).astimezone().date()
+            midnight = dt.datetime.combine(day + dt.timedelta(days=1), dt.time())
+            end = min(midnight.astimezone().timestamp(), last)
+            cost = _between(segments, begin, end)
+            if cost.total:
+                days.setdefault(day.isoformat(), []).append(cost)
+            begin = end
+    return sorted(((day, added(costs)) for day, costs in days.items()), reverse=True)
+
+
+def of_run(segments: Iterable[Segment], run: RunNote, until: float) -> float:
+    """US dollars that the machine cost from the run's start to its end, without billing steps.
+
+    Parameters
+    ----------
+    until
+        Where a run that has not ended is counted to.
+    """
+    end = run.ended if run.ended is not None else until
+    usd = 0.0
+    for one in segments:
+        if one.kind == "bandwidth":
+            continue
+        both = min(end, until if one.end is None else one.end) - max(run.started, one.start)
+        usd += one.rate * max(0.0, both) / 3600.0
+    return usd
+
+
+def ask_clouds(
+    ledger: Ledger, rows: Sequence[Spent], providers: Callable[[str], Provider]
+) -> list[tuple[str, str]]:
+    """Fill in what the providers say of `rows` now, and keep it in the receipts.
+
+    Returns (provider, reason) of those that could not be asked. One that has no such figure
+    is left out.
+    """
+    failed: list[tuple[str, str]] = []
+    for name in sorted({one.session.provider for one in rows}):
+        mine = [one for one in rows if one.session.provider == name]
+        try:
+            provider = providers(name)
+            if not provider.can(Capability.USAGE):
+                continue
+            ids = {
+                intent.instance_id: one
+                for one in mine
+                for intent in ledger.intents(one.session.id)
+                if intent.instance_id
+            }
+            lines = provider.usages(list(ids))
+        except GpunbError as err:
+            failed.append((name, err.message))
+            continue
+        said: dict[str, list[UsageLine]] = {}
+        for line in lines:
+            owner = ids.get(line.instance_id)
+            if owner is not None:
+                said.setdefault(owner.session.id, []).append(line)
+        asked = {one.session.id for one in ids.values()}
+        for one in mine:
+            if one.session.id in asked:
+                by = bills.summed(said.get(one.session.id, ()), one.cost.total)
+                _say(ledger, one, by)
+                _keep(ledger, one)
+    return failed
+
+
+def _say(ledger: Ledger, one: Spent, by: Mapping[str, float] | None) -> None:
+    """What the provider says now; what it said before stays where it says nothing any more."""
+    if by is None:
+        one.not_billed = one.provider_usd is None
+        return
+    one.provider_usd, one.not_billed = sum(by.values()), False
+    one.contradicts = bills.contradicted(ledger, one.session, by)
+
+
+def _keep(ledger: Ledger, one: Spent) -> None:
+    receipt = ledger.receipt(one.session.id)
+    said = (one.provider_usd, one.not_billed, one.contradicts)
+    if receipt is None or one.session.state not in OVER:
+        return
+    if (receipt.provider_usd, receipt.not_billed, receipt.contradicts) != said:
+        receipt.provider_usd, receipt.not_billed, receipt.contradicts = said
+        ledger.save_receipt(receipt)

@@ -1,0 +1,105 @@
+"""Volumes outlive their machines: which are this installation's, and which cost while nothing uses them.
+
+A volume is never ended by gpunb on its own, not even one that gpunb made: it holds data, which is
+what it was made for. Ours that nothing uses are kept in the ledger instead, for ``ps`` to name.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gpunb.providers.base import Capability
+from gpunb.sessions.model import IdleVolume
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gpunb.providers.base import Provider, Volume
+    from gpunb.sessions.ledger.sessions import Ledger
+
+__all__ = ["as_idle", "idle", "is_ours", "label_for", "mounted", "short", "sweep"]
+
+_LABEL = re.compile(r"gpunb_([0-9a-z]{8})_(.+)", re.DOTALL)
+
+
+def label_for(installation: str, name: str) -> str:
+    """What a cloud is told as a volume's name, so that it is known again.
+
+    Only letters, digits and ``_``: Vast.ai takes no others.
+    """
+    return f"gpunb_{installation[:8]}_{name}"
+
+
+def short(name: str) -> str:
+    """The name that the user gave, of a volume that gpunb made; else the whole name."""
+    found = _LABEL.fullmatch(name)
+    return found.group(2) if found else name
+
+
+def is_ours(volume: Volume, installation: str) -> bool:
+    """Whether this installation of gpunb made it."""
+    found = _LABEL.fullmatch(volume.name)
+    return found is not None and found.group(1) == installation[:8]
+
+
+def mounted(ledger: Ledger, provider: str) -> set[str]:
+    """Ids of the volumes that living sessions were rented with: not each cloud says who uses one."""
+    alive = {one.id for one in ledger.sessions() if one.provider == provider}
+    return {
+        str(volume)
+        for intent in ledger.intents()
+        if intent.session_id in alive
+        for volume in intent.summary.get("volumes") or ()
+    }
+
+
+def idle(ledger: Ledger, provider: Provider, known: Sequence[Volume] | None = None) -> list[Volume]:
+    """Volumes of the account that no instance is known to use: each costs until it is deleted.
+
+    `known` is the account's list, if it is at hand.
+
+    Raises
+    ------
+    ProviderError
+        The list can't be had.
+    """
+    if not provider.can(Capability.VOLUMES):
+        return []
+    used = mounted(ledger, provider.name)
+    listed = provider.volumes() if known is None else known
+    return [one for one in listed if not one.instances and one.id not in used]
+
+
+def sweep(ledger: Ledger, provider: Provider, known: Sequence[Volume] | None = None) -> list[IdleVolume]:
+    """Keep in the ledger which volumes of ours are idle now, and give them; `known` as for `idle`.
+
+    Raises
+    ------
+    ProviderError
+        The list can't be had; the ledger keeps what it had.
+    """
+    if not provider.can(Capability.VOLUMES):
+        return []
+    now = ledger.clock.time()
+    since = {one.id: one.since for one in ledger.idle_volumes() if one.provider == provider.name}
+    found = [
+        as_idle(one, since.get(one.id, now))
+        for one in idle(ledger, provider, known)
+        if is_ours(one, ledger.installation)
+    ]
+    if found or since:
+        ledger.save_idle_volumes(provider.name, found)
+    return found
+
+
+def as_idle(volume: Volume, since: float) -> IdleVolume:
+    """What people are told of an idle volume."""
+    return IdleVolume(
+        provider=volume.provider,
+        id=volume.id,
+        name=short(volume.name) or volume.id,
+        size_gb=volume.size_gb,
+        usd_h=volume.usd_h,
+        since=since,
+    )

@@ -1,0 +1,431 @@
+"""The ledger's books beside the sessions: costs, transfers, receipts, failures, claims, orphans, leader."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from gpunb.sessions.cost.totals import cost_of
+from gpunb.sessions.ledger.connection import Store
+from gpunb.sessions.model import (
+    Clock,
+    Cost,
+    Failure,
+    IdleVolume,
+    Leader,
+    Orphan,
+    Receipt,
+    Segment,
+    Silence,
+    Transfer,
+    offer_from_dict,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from gpunb.sessions.cost.funds import Funds
+
+__all__ = ["Books"]
+
+_GB = 1e9
+_HOUR = 3600.0
+_FASTEST = 12.5e9  # bytes a second: 100 Gbit/s
+
+
+class Books(Store):
+    """Part of `gpunb.sessions.ledger.sessions.Ledger`, which is the class to use."""
+
+    clock: Clock
+    _owner_lives: Callable[[str], bool | None]
+
+    @property
+    def owner(self) -> str:
+        """The mark of this process."""
+        raise NotImplementedError
+
+    # -- cost -------------------------------------------------------------
+
+    def segments(self, session_id: str) -> list[Segment]:
+        """All stretches of cost of a session, oldest first."""
+        rows = self._rows("SELECT * FROM segments WHERE session_id = ? ORDER BY start, id", (session_id,))
+        return [_segment(row) for row in rows]
+
+    def cost(self, session_id: str, now: float | None = None) -> Cost:
+        """What the session cost so far, in the provider's billing steps."""
+        return cost_of(self.segments(session_id), self.clock.time() if now is None else now)
+
+    def costs(self, now: float | None = None) -> dict[str, Cost]:
+        """`cost` of every live session, by id, in one read."""
+        when = self.clock.time() if now is None else now
+        groups: dict[str, list[Segment]] = {}
+        for row in self._rows(
+            "SELECT g.* FROM segments g JOIN sessions s ON s.id = g.session_id "
+            "WHERE s.state NOT IN ('gone', 'failed')"
+        ):
+            groups.setdefault(row["session_id"], []).append(_segment(row))
+        return {key: cost_of(group, when) for key, group in groups.items()}
+
+    def open_segments(self, segments: Iterable[Segment]) -> None:
+        """Begin segments; an open one of the same kind with another rate is closed there."""
+        with self._write() as db:
+            self._open_segments(db, segments)
+
+    def correct_segments(self, segments: Iterable[Segment]) -> None:
+        """Give open segments the rate that holds since they began; open those that are missing."""
+        with self._write() as db:
+            for one in segments:
+                db.execute(
+                    'UPDATE segments SET rate = ? WHERE session_id = ? AND kind = ? AND "end" IS NULL',
+                    (one.rate, one.session_id, one.kind),
+                )
+            self._open_segments(db, segments)
+
+    def close_segments(self, session_id: str) -> None:
+        """End all that is open: nothing of it is billed from now on."""
+        with self._write() as db:
+            db.execute(
+                'UPDATE segments SET "end" = max(start, ?) WHERE session_id = ? AND "end" IS NULL',
+                (self.clock.time(), session_id),
+            )
+
+    def _open_segments(self, db: sqlite3.Connection, segments: Iterable[Segment]) -> None:
+        for one in segments:
+            same = db.execute(
+                'SELECT rate FROM segments WHERE session_id = ? AND kind = ? AND "end" IS NULL',
+                (one.session_id, one.kind),
+            ).fetchone()
+            if same is not None and same["rate"] == one.rate:
+                continue
+            db.execute(
+                'UPDATE segments SET "end" = max(start, ?) '
+                'WHERE session_id = ? AND kind = ? AND "end" IS NULL',
+                (one.start, one.session_id, one.kind),
+            )
+            db.execute(
+                "INSERT INTO segments "
+                '(session_id, kind, rate, start, "end", quantity, increment_s, clock_hours, label) '
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    one.session_id,
+                    one.kind,
+                    one.rate,
+                    one.start,
+                    one.end,
+                    one.quantity,
+                    one.increment_s,
+                    int(one.clock_hours),
+                    one.label,
+                ),
+            )
+
+    def add_transfer(self, transfer: Transfer) -> None:
+        """Record a transfer, what its traffic costs, and that it was activity.
+
+        The provider bills by the host's side: what goes up from here is received there.
+        """
+        end = transfer.ended if transfer.ended is not None else self.clock.time()
+        with self._write() as db:
+            db.execute(
+                "INSERT INTO transfers (session_id, direction, bytes, files, what, started, ended, state) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    transfer.session_id,
+                    transfer.direction,
+                    transfer.bytes,
+                    transfer.files,
+                    transfer.what,
+                    transfer.started,
+                    end,
+                    transfer.state,
+                ),
+            )
+            row = db.execute("SELECT offer FROM sessions WHERE id = ?", (transfer.session_id,)).fetchone()
+            if row is None:
+                return
+            offer = offer_from_dict(json.loads(row["offer"]))
+            rate = offer.down_usd_gb if transfer.direction == "up" else offer.up_usd_gb
+            known = (transfer.session_id,)
+            metered = db.execute("SELECT 1 FROM meters WHERE session_id = ?", known).fetchone()
+            if metered is None:  # else the host's own count has it, or will have it
+                _traffic(db, transfer.session_id, rate, transfer.bytes, transfer.started, end)
+            db.execute(
+                "UPDATE sessions SET last_activity = ?1 "
+                "WHERE id = ?2 AND (last_activity IS NULL OR last_activity < ?1)",
+                (end, transfer.session_id),
+            )
+
+    def meter(self, session_id: str, received: int, sent: int) -> None:
+        """Count the traffic of the host's own interface, which is what the provider bills.
+
+        Parameters
+        ----------
+        received, sent
+            Bytes since the host started; fewer than before means that it started anew. The first
+            call takes the place of what transfers were charged.
+        """
+        now = self.clock.time()
+        with self._write() as db:
+            row = db.execute("SELECT offer, created FROM sessions WHERE id = ?", (session_id,)).fetchone()
+            if row is None or max(received, sent) > (now - row["created"] + 60.0) * _FASTEST:
+                return  # the host is a stranger: what no line can carry is not believed
+            offer = offer_from_dict(json.loads(row["offer"]))
+            last = db.execute(
+                "SELECT received, sent FROM meters WHERE session_id = ?", (session_id,)
+            ).fetchone()
+            if last is None:
+                db.execute("DELETE FROM segments WHERE session_id = ? AND kind = 'bandwidth'", (session_id,))
+            before = (0, 0) if last is None else (last["received"], last["sent"])
+            rates = (offer.down_usd_gb, offer.up_usd_gb)
+            for rate, count, old in zip(rates, (received, sent), before, strict=True):
+                _traffic(db, session_id, rate, count - old if count >= old else count, now, now)
+            db.execute(
+                "INSERT OR REPLACE INTO meters (session_id, received, sent) VALUES (?, ?, ?)",
+                (session_id, received, sent),
+            )
+
+    def transfers(self, session_id: str) -> list[Transfer]:
+        """The session's transfers, oldest first."""
+        rows = self._rows("SELECT * FROM transfers WHERE session_id = ? ORDER BY id", (session_id,))
+        return [Transfer(**dict(row)) for row in rows]
+
+    # -- receipts and failures --------------------------------------------
+
+    def save_receipt(self, receipt: Receipt) -> None:
+        """Keep `receipt`, in place of an earlier one of the session."""
+        with self._write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO receipts (session_id, ended, data) VALUES (?, ?, ?)",
+                (receipt.session_id, receipt.ended, json.dumps(receipt.data())),
+            )
+
+    def receipts(self, limit: int = 1000) -> list[Receipt]:
+        """The receipts, newest first."""
+        rows = self._rows("SELECT data FROM receipts ORDER BY ended DESC LIMIT ?", (limit,))
+        return [Receipt.from_data(json.loads(row["data"])) for row in rows]
+
+    def receipt(self, session_id: str) -> Receipt | None:
+        """The session's receipt, if it has one."""
+        rows = self._rows("SELECT data FROM receipts WHERE session_id = ?", (session_id,))
+        return Receipt.from_data(json.loads(rows[0]["data"])) if rows else None
+
+    def add_failure(self, provider: str, machine_id: str, reason: str) -> None:
+        """Remember that a host failed; without a machine id there is nothing to remember."""
+        if machine_id:
+            with self._write() as db:
+                db.execute(
+                    "INSERT INTO failures (provider, machine_id, reason, at) VALUES (?, ?, ?, ?)",
+                    (provider, machine_id, reason, self.clock.time()),
+                )
+
+    def failures(self, *, since: float = 0.0) -> list[Failure]:
+        """Hosts that failed after `since`, newest first."""
+        rows = self._rows(
+            "SELECT provider, machine_id, reason, at FROM failures WHERE at >= ? ORDER BY at DESC", (since,)
+        )
+        return [Failure(**dict(row)) for row in rows]
+
+    def backdate(self, session_id: str, at: float) -> None:
+        """Say that an ended session ended at `at`: its end was confirmed before it could be written."""
+        with self._write() as db:
+            row = db.execute("SELECT ended FROM sessions WHERE id = ?", (session_id,)).fetchone()
+            if row is None or row["ended"] is None or row["ended"] <= at:
+                return
+            db.execute("UPDATE sessions SET ended = ? WHERE id = ?", (at, session_id))
+            db.execute(
+                'UPDATE segments SET "end" = max(start, ?1) WHERE session_id = ?2 AND "end" > ?1',
+                (at, session_id),
+            )
+        receipt = self.receipt(session_id)
+        if receipt is not None:
+            receipt.ended, receipt.cost = at, self.cost(session_id)
+            if receipt.confirmed is not None:
+                receipt.confirmed = at
+            self.save_receipt(receipt)
+
+    # -- claims: who works on a session now -------------------------------
+
+    def claim(self, session_id: str, ttl: float) -> bool:
+        """Take or renew the work on a session for `ttl` seconds.
+
+        False if another process has it and lives (as far as can be told) and its time is
+        not over.
+        """
+        now = self.clock.time()
+        with self._write() as db:
+            row = db.execute("SELECT owner, until FROM claims WHERE session_id = ?", (session_id,)).fetchone()
+            if row is not None and row["owner"] != self.owner and self._held(row["owner"], row["until"], now):
+                return False
+            db.execute(
+                "INSERT OR REPLACE INTO claims (session_id, owner, until) VALUES (?, ?, ?)",
+                (session_id, self.owner, now + ttl),
+            )
+        return True
+
+    def release(self, session_id: str) -> None:
+        """Let go of a claim of this process."""
+        with self._write() as db:
+            db.execute("DELETE FROM claims WHERE session_id = ? AND owner = ?", (session_id, self.owner))
+
+    def claimed(self, session_id: str) -> bool:
+        """Whether another living process works on the session."""
+        rows = self._rows("SELECT owner, until FROM claims WHERE session_id = ?", (session_id,))
+        return any(
+            row["owner"] != self.owner and self._held(row["owner"], row["until"], self.clock.time())
+            for row in rows
+        )
+
+    def _held(self, owner: str, until: float, now: float) -> bool:
+        return until > now and self._owner_lives(owner) is not False
+
+    # -- orphans ----------------------------------------------------------
+
+    def providers(self) -> list[str]:
+        """Names of the providers that something was ever asked to be created at."""
+        return [str(row["provider"]) for row in self._rows("SELECT DISTINCT provider FROM intents")]
+
+    def orphans(self, *, gone: bool = False) -> list[Orphan]:
+        """Instances with a gpunb label and no session here; with `gone` also the ended ones."""
+        where = "" if gone else "WHERE gone IS NULL"
+        return [
+            Orphan(**{**dict(row), "ours": bool(row["ours"])})
+            for row in self._rows(f"SELECT * FROM orphans {where} ORDER BY first_seen")
+        ]
+
+    def save_orphan(self, orphan: Orphan) -> None:
+        """Keep what is known of an orphan."""
+        values: dict[str, Any] = {f.name: getattr(orphan, f.name) for f in fields(Orphan)}
+        names, marks = ", ".join(values), ", ".join(f":{key}" for key in values)
+        with self._write() as db:
+            db.execute(f"INSERT OR REPLACE INTO orphans ({names}) VALUES ({marks})", values)
+
+    # -- volumes that nothing uses ------------------------------------------
+
+    def idle_volumes(self) -> list[IdleVolume]:
+        """Volumes of ours that nothing used when it was last looked, by their cloud and id."""
+        rows = self._rows("SELECT value FROM meta WHERE key LIKE 'volumes:%' ORDER BY key")
+        return [IdleVolume(**one) for row in rows for one in json.loads(row["value"])]
+
+    def save_idle_volumes(self, provider: str, found: Sequence[IdleVolume]) -> None:
+        """Keep what was seen now at one provider, instead of what was seen before."""
+        value = json.dumps([asdict(one) for one in sorted(found, key=lambda one: one.id)])
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"volumes:{provider}", value))
+
+    # -- what accounts hold ---------------------------------------------------
+
+    def note_funds(self, funds: Funds) -> None:
+        """Keep what an account holds now."""
+        value = json.dumps(asdict(funds))
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"funds:{funds.provider}", value))
+
+    def funds(self) -> list[Funds]:
+        """What each account held when it was last asked, by the cloud's name."""
+        from gpunb.sessions.cost.funds import Funds
+
+        rows = self._rows("SELECT value FROM meta WHERE key LIKE 'funds:%' ORDER BY key")
+        return [Funds(**json.loads(row["value"])) for row in rows]
+
+    # -- hosts that do not answer -------------------------------------------
+
+    def note_silence(self, session_id: str, why: str) -> None:
+        """The session's host was asked and did not answer; since when stays as it was first noted."""
+        since = self.silences().get(session_id, Silence(since=self.clock.time())).since
+        value = json.dumps({"since": since, "why": why[:500]})
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"silent:{session_id}", value))
+
+    def note_answer(self, session_id: str) -> None:
+        """It has answered."""
+        if session_id in self.silences():
+            with self._write() as db:
+                db.execute("DELETE FROM meta WHERE key = ?", (f"silent:{session_id}",))
+
+    def silences(self) -> dict[str, Silence]:
+        """Sessions whose host did not answer when it was last asked, by id."""
+        rows = self._rows("SELECT key, value FROM meta WHERE key LIKE 'silent:%'")
+        return {row["key"].partition(":")[2]: Silence(**json.loads(row["value"])) for row in rows}
+
+    # -- leader: the one supervisor ---------------------------------------
+
+    def lead(self, kind: str, ttl: float) -> bool:
+        """Become or stay the supervisor; False while another one is alive.
+
+        A leader whose process is gone is replaced at once, one that can't be checked
+        (another machine) when its heartbeat is older than its `ttl` seconds.
+        """
+        now = self.clock.time()
+        with self._write() as db:
+            row = db.execute("SELECT owner, beat, ttl FROM leader").fetchone()
+            if row is not None and row["owner"] == self.owner:
+                db.execute("UPDATE leader SET beat = ?, ttl = ?", (now, ttl))
+                return True
+            if row is not None and self._held(row["owner"], row["beat"] + row["ttl"], now):
+                return False
+            db.execute(
+                "INSERT OR REPLACE INTO leader (id, owner, kind, since, beat, ttl) VALUES (1, ?, ?, ?, ?, ?)",
+                (self.owner, kind, now, now, ttl),
+            )
+        return True
+
+    def resign(self) -> None:
+        """Stop being the supervisor."""
+        with self._write() as db:
+            db.execute("DELETE FROM leader WHERE owner = ?", (self.owner,))
+
+    def leader(self) -> Leader | None:
+        """The supervisor that is alive now, or None."""
+        rows = self._rows("SELECT owner, kind, since, beat, ttl FROM leader")
+        if not rows:
+            return None
+        found = Leader(**dict(rows[0]))
+        now = self.clock.time()
+        held = found.owner == self.owner or self._held(found.owner, found.until, now)
+        return found if held else None
+
+    # -- what supervisors can't do, and who does it for them ----------------
+
+    def blind(self) -> dict[str, str]:
+        """Clouds at which the leader can't end anything, with the reason, as it said last."""
+        rows = self._rows("SELECT value FROM meta WHERE key = 'blind'")
+        found = json.loads(rows[0]["value"]) if rows else {}
+        return {str(name): str(why) for name, why in found.items()}
+
+    def save_blind(self, blind: Mapping[str, str]) -> None:
+        """Keep what the leader can't serve, in place of what was kept before."""
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('blind', ?)", (json.dumps(dict(blind)),))
+
+    def served(self, name: str) -> bool:
+        """Whether a living supervisor beside the leader serves the cloud `name`."""
+        rows = self._rows("SELECT owner, until FROM claims WHERE session_id = ?", (f"watch:{name}",))
+        return any(self._held(row["owner"], row["until"], self.clock.time()) for row in rows)
+
+
+def _traffic(  # noqa: PLR0917
+    db: sqlite3.Connection, session_id: str, rate: float, count: int, start: float, end: float
+) -> None:
+    """Charge `count` bytes; what falls into one hour at one rate is one segment."""
+    if rate <= 0 or count <= 0:
+        return
+    hour = start - start % _HOUR
+    done = db.execute(
+        'UPDATE segments SET quantity = quantity + ?, "end" = max("end", ?) '
+        "WHERE session_id = ? AND kind = 'bandwidth' AND rate = ? AND start >= ? AND start < ?",
+        (count / _GB, end, session_id, rate, hour, hour + _HOUR),
+    )
+    if done.rowcount == 0:
+        db.execute(
+            'INSERT INTO segments (session_id, kind, rate, start, "end", quantity) '
+            "VALUES (?, 'bandwidth', ?, ?, ?, ?)",
+            (session_id, rate, start, end, count / _GB),
+        )
+
+
+def _segment(row: sqlite3.Row) -> Segment:
+    values = dict(row)
+    values["clock_hours"] = bool(values["clock_hours"])
+    return Segment(**values)

@@ -1,0 +1,305 @@
+"""To the end, and to certainty: lost answers resolved by label, destroys followed until they are true.
+
+Each step is short and leaves the ledger such that any process can take the next one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gpunb import log, paths
+from gpunb.errors import InstanceGone, ProviderError, WrongState
+from gpunb.progress import SILENT, Progress
+from gpunb.providers.base import Instance, InstanceState, Presence, Provider
+from gpunb.sessions.cost.receipts import write_receipt
+from gpunb.sessions.cost.segments import opening
+from gpunb.sessions.foreign_errors import ANY, words
+from gpunb.sessions.integrations import kernelspecs
+from gpunb.sessions.model import OVER, Intent, IntentState, Orphan, Session, SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gpunb.sessions.ledger.sessions import Ledger
+    from gpunb.sessions.lifecycle.timeouts import Timing
+
+__all__ = ["Listing", "begin_end", "clear_up", "end", "end_step", "settle"]
+
+
+@dataclass
+class Listing:
+    """A provider's list, asked for at most once; `error` if it could not be had.
+
+    `shared` if one list serves many sessions, as in a tick of the supervisor.
+    """
+
+    provider: Provider
+    shared: bool = False
+    _found: list[Instance] | None = None
+    error: ProviderError | None = field(default=None)
+    cause: BaseException | None = field(default=None)  # what `error` stands for, if that is another class
+
+    @property
+    def answered(self) -> bool:
+        """Whether the list was had."""
+        return self._found is not None
+
+    def instances(self) -> list[Instance] | None:
+        """The instances, or None if the provider did not say."""
+        if self._found is None and self.error is None:
+            try:
+                self._found = self.provider.instances()
+            except ProviderError as err:
+                self.error = err
+            except ANY as err:  # a list that breaks is a list that we don't have
+                self.error, self.cause = ProviderError(words(err), provider=self.provider.name), err
+        return self._found
+
+    def labelled(self, label: str) -> list[Instance] | None:
+        """Instances with exactly this label that are not gone, or None if the provider did not say."""
+        found = self.instances()
+        if found is None:
+            return None
+        return [one for one in found if one.label == label and one.state is not InstanceState.GONE]
+
+
+def settle(ledger: Ledger, listing: Listing, session: Session, timing: Timing) -> Session:
+    """Resolve the session's lost create answers by their label, as far as that goes now.
+
+    Found: the id is recorded (the state becomes booting unless it is ending). Not found
+    although the list is old enough to have it: the intent is absent. Else nothing changes.
+    """
+    for intent in ledger.intents(session.id, unresolved=True):
+        found = listing.labelled(intent.label)
+        if found is None:
+            continue
+        if found:
+            session = _adopt(ledger, session, intent, found)
+            _finish_create(listing.provider, session)
+        elif _age(ledger, intent) >= timing.lag(listing.provider) and not ledger.claimed(session.id):
+            ledger.resolve_intent(intent.label, IntentState.ABSENT, "no list has it")
+            ledger.note(session.id, "absent", f"nothing carries the label {intent.label}")
+    return ledger.get(session.id)
+
+
+def _adopt(ledger: Ledger, session: Session, intent: Intent, found: Sequence[Instance]) -> Session:
+    first, *more = sorted(found, key=lambda one: (one.created or 0.0, one.id))
+    ledger.note(session.id, "adopt", f"instance {first.id} carries the label {intent.label}")
+    for extra in more:  # one call, two machines: the second has no session and is ended as an orphan
+        ledger.save_orphan(
+            Orphan(
+                provider=extra.provider,
+                instance_id=extra.id,
+                label=extra.label,
+                ours=True,
+                first_seen=ledger.clock.time(),
+                usd_h=extra.usd_h,
+                detail=f"a second instance with the label of {session.name}",
+            )
+        )
+    return ledger.answer_create(
+        session,
+        first.id,
+        opening(session, first, intent.sent),
+        cloud_state=first.state.value,
+        seen=True,
+    )
+
+
+def _finish_create(provider: Provider, session: Session) -> None:
+    """What the lost answer kept `create` from doing; a failure shows when SSH is refused."""
+    try:
+        key = paths.session_dir(session.id).joinpath("id_ed25519.pub").read_text("utf-8").strip()
+        provider.adopted(session.instance_id, key)
+    except ANY as err:
+        log.get(__name__).warning("%s: adopted, but not finished: %s", session.name, words(err))
+
+
+def begin_end(ledger: Ledger, session_id: str, why: str) -> Session:
+    """Record that the session is to be destroyed, whatever state it is in by now."""
+    for _ in range(20):
+        session = ledger.get(session_id)
+        if session.state in OVER or session.state is SessionState.ENDING:
+            return session
+        try:
+            return ledger.transition(session, SessionState.ENDING, why, tries=0, next_try=0.0)
+        except WrongState:
+            continue  # another process moved it between the two lines
+    msg = f"session {session_id} changes its state faster than it can be ended"
+    raise WrongState(msg)
+
+
+def end_step(
+    ledger: Ledger,
+    listing: Listing,
+    session: Session,
+    timing: Timing,
+    *,
+    then: SessionState | None = None,
+) -> Session:
+    """One step of an ending session; returns it as it is then (over, if that is certain).
+
+    Parameters
+    ----------
+    then
+        The state after a confirmed end; None is gone, or failed if it never was ready.
+    """
+    session = settle(ledger, listing, session, timing)
+    if session.state is not SessionState.ENDING:
+        return session
+    if not session.instance_id:
+        if ledger.intents(session.id, unresolved=True):
+            return _again(ledger, session, timing, "the answer to its create call is still unknown")
+        return _over(ledger, listing.provider, session, then, "nothing was rented")
+    # A shared list was made before this step: it can only prove what an earlier call did.
+    presence = _presence(listing, session) if listing.shared and session.tries else Presence.UNKNOWN
+    if presence is not Presence.GONE and ledger.clock.time() >= session.next_try:
+        session = _destroy(ledger, listing.provider, session, timing)
+    if not listing.shared:
+        presence = _presence(listing, session)
+    if presence is Presence.PRESENT and not session.seen:
+        return ledger.update(session.id, seen=True)
+    if presence is Presence.GONE and _believable(ledger, session, timing.lag(listing.provider)):
+        detail = f"{listing.provider.title} confirms that it is gone"
+        return _over(ledger, listing.provider, session, then, detail)
+    return session
+
+
+def _believable(ledger: Ledger, session: Session, lag: float) -> bool:
+    """Whether "gone" can be taken as true.
+
+    Yes if the instance was shown and the provider then took our call, or if every list would
+    have it by now. An early 404 may also be a replica that has not heard of it yet.
+    """
+    if session.seen and session.cloud_state == InstanceState.ENDING.value:
+        return True
+    return all(_age(ledger, one) >= lag for one in ledger.intents(session.id))
+
+
+def _age(ledger: Ledger, intent: Intent) -> float:
+    """Seconds since the create call was sent, or since it was given up."""
+    return ledger.clock.time() - max(intent.sent, intent.resolved or 0.0)
+
+
+def _destroy(ledger: Ledger, provider: Provider, session: Session, timing: Timing) -> Session:
+    ledger.note(session.id, "destroy", f"asking {provider.title} to end instance {session.instance_id}")
+    detail = session.detail
+    try:
+        provider.destroy(session.instance_id)
+    except InstanceGone:
+        ledger.note(session.id, "destroyed", "the provider says that there is no such instance")
+    except ANY as err:  # an end must not stop at a provider's bug
+        ledger.note(session.id, "destroy-failed", words(err))
+    else:
+        ledger.note(session.id, "destroyed", "the provider took the call")
+        session = ledger.update(session.id, cloud_state=InstanceState.ENDING.value)
+    return _again(ledger, session, timing, detail)
+
+
+def _again(ledger: Ledger, session: Session, timing: Timing, detail: str) -> Session:
+    now = ledger.clock.time()
+    if now < session.next_try:
+        return session
+    return ledger.update(
+        session.id,
+        tries=session.tries + 1,
+        next_try=now + timing.retry(session.tries),
+        detail=detail,
+    )
+
+
+def _presence(listing: Listing, session: Session) -> Presence:
+    """Gone only if the list and the single answer agree.
+
+    With a shared list, an instance that it lacks costs one call more; else the provider is
+    asked for both.
+    """
+    provider = listing.provider
+    try:
+        if not listing.shared:
+            return provider.presence(session.instance_id)
+        found = listing.instances()
+        if found is None:
+            return Presence.UNKNOWN
+        if any(one.id == session.instance_id and not provider.ended(one) for one in found):
+            return Presence.PRESENT
+        single = provider.get(session.instance_id)
+    except InstanceGone:
+        return Presence.GONE
+    except ANY:  # whatever it is, it is not "gone"
+        return Presence.UNKNOWN
+    return Presence.GONE if provider.ended(single) else Presence.PRESENT
+
+
+def _over(
+    ledger: Ledger, provider: Provider, session: Session, then: SessionState | None, detail: str
+) -> Session:
+    rented = bool(session.instance_id)
+    for intent in ledger.intents(session.id):
+        if intent.state is IntentState.ANSWERED:
+            ledger.resolve_intent(intent.label, IntentState.GONE, detail)
+    why = session.detail
+    state = then or (SessionState.GONE if session.ready is not None else SessionState.FAILED)
+    changed: dict[str, Any] = {
+        "tries": 0,
+        "next_try": 0.0,
+        "cloud_state": InstanceState.GONE.value if rented else "",
+    }
+    if state is SessionState.REQUESTED:
+        changed |= {"instance_id": "", "host": "", "port": 0, "seen": False}
+    try:
+        session = ledger.transition(session, state, detail, **changed)
+    except WrongState:
+        return ledger.get(session.id)  # another process was first
+    if session.state in OVER:
+        clear_up(ledger, provider, session, why=why)
+    return session
+
+
+def clear_up(ledger: Ledger, provider: Provider | None, session: Session, *, why: str) -> None:
+    """What follows a confirmed end: the kernelspec goes, the receipt is kept. Nothing here undoes the end."""
+    for step in (
+        lambda: kernelspecs.remove(session.id),
+        lambda: write_receipt(ledger, provider, session, why=why),
+    ):
+        try:
+            step()
+        except ANY as err:  # noqa: PERF203 - it is over, whatever this says
+            log.get(__name__).warning("%s is over; clearing up after it: %s", session.name, words(err))
+
+
+def end(
+    ledger: Ledger,
+    provider: Provider,
+    session_id: str,
+    *,
+    why: str,
+    within: float,
+    timing: Timing,
+    progress: Progress = SILENT,
+    then: SessionState | None = None,
+    each: Callable[[], None] | None = None,
+) -> Session:
+    """Destroy, and stay with it until the provider agrees or `within` seconds are over.
+
+    Returns the session; it is over (or in state `then`) only if that is confirmed, else it
+    stays ending, and the supervisor goes on.
+    """
+    begin = ledger.clock.time()
+    step = 0
+    while True:
+        session = begin_end(ledger, session_id, why)
+        if session.state is SessionState.ENDING:
+            session = end_step(ledger, Listing(provider), session, timing, then=then)
+        if session.state in OVER or session.state is then:
+            return session
+        spent = ledger.clock.time() - begin
+        if spent >= within:
+            return session
+        progress.say(f"waiting until {provider.title} agrees that {session.name} is gone")
+        progress.advance(spent, within, "s")
+        if each is not None:
+            each()
+        ledger.clock.sleep(timing.pause(step))
+        step += 1

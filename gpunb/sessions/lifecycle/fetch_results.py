@@ -1,0 +1,190 @@
+"""Before the end: bring back what the user asked for, within a limit, and say what could not be."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from gpunb import paths
+from gpunb.progress import SILENT, Progress
+from gpunb.sessions.foreign_errors import ANY, words
+from gpunb.sessions.model import Session, SessionState, Transfer
+
+if TYPE_CHECKING:
+    from gpunb.sessions.access.host_access import Reach
+    from gpunb.sessions.ledger.sessions import Ledger
+    from gpunb.sessions.lifecycle.timeouts import Timing
+    from gpunb.sync.bring import Brought
+
+__all__ = ["FOLDER", "fetch_saves", "note_folder", "targets"]
+
+FOLDER = "folder"
+"""The kind of event that says where a run or a sync put files: saves are looked for there."""
+
+
+def targets(session: Session) -> dict[str, Path]:
+    """Where each path of ``session.save`` comes to lie here; no two in one place, nor one in another.
+
+    A relative path keeps its folders, an absolute one its name, and as much more of it as is needed to
+    tell it from the others. A pattern's place is that of its fixed part.
+    """
+    from gpunb.sync.sftp.host_glob import is_pattern, split
+
+    base = Path(session.save_to) if session.save_to else Path.cwd()
+    parts: dict[str, tuple[str, ...]] = {}
+    depth: dict[str, int] = {}
+    for path in session.save:
+        remote = PurePosixPath(split(path)[0] if is_pattern(path) else path)
+        free = remote.is_absolute() or ".." in remote.parts or path.startswith("~")
+        names = tuple(name for name in remote.parts if name not in ("/", "..", "~"))
+        parts[path] = names or (("root",) if free else ())
+        depth[path] = min(1, len(names)) if free else len(names)
+    while True:
+        places = {path: parts[path][len(parts[path]) - depth[path] :] or parts[path] for path in parts}
+        clash = [
+            one
+            for one in places
+            if depth[one] < len(parts[one])
+            and any(_meet(places[one], places[two]) for two in places if two != one)
+        ]
+        if not clash:
+            return {path: base.joinpath(*names) for path, names in places.items()}
+        for path in clash:
+            depth[path] += 1
+
+
+def _meet(one: tuple[str, ...], two: tuple[str, ...]) -> bool:
+    """Whether one of two places is the other or holds it, as the least exact file system sees it."""
+    first, second = ([name.casefold() for name in names] for names in (one, two))
+    shorter = min(len(first), len(second))
+    return first[:shorter] == second[:shorter]
+
+
+def note_folder(ledger: Ledger, session: Session, folder: str) -> None:
+    """Remember that a run or a sync put files into `folder` of the host: `out` may be in there."""
+    if folder and folder not in {one.detail for one in ledger.events(session.id) if one.kind == FOLDER}:
+        ledger.note(session.id, FOLDER, folder)
+
+
+def _elsewhere(session: Session, target: Path) -> Path:
+    """Where to save what can't lie at `target`: in gpunb's own folder."""
+    base = Path(session.save_to) if session.save_to else Path.cwd()
+    inside = target.relative_to(base) if target.is_relative_to(base) else Path(target.name)
+    return paths.home() / "saved" / f"{session.name}-{session.id}" / inside
+
+
+def _can_write(target: Path) -> bool:
+    """Whether a file or folder could be made at `target`, as far as that can be seen."""
+    above = next((one for one in (target, *target.parents) if one.exists()), target)
+    return above.is_dir() and os.access(above, os.W_OK | os.X_OK)
+
+
+def fetch_saves(
+    ledger: Ledger,
+    session: Session,
+    host: Reach,
+    timing: Timing,
+    progress: Progress = SILENT,
+    *,
+    last: bool = False,
+) -> list[tuple[str, str]]:
+    """Bring back each path of ``session.save``; returns (path, reason) of those that failed.
+
+    Outcomes are noted in the session's history, from which the receipt takes them.
+
+    Parameters
+    ----------
+    last
+        It is ended whatever comes of this: what can't lie where it should goes into gpunb's folder.
+    """
+    if not session.save or session.state is SessionState.ENDING:
+        return []
+    clock = ledger.clock
+    end = clock.time() + timing.save_s
+    failed: list[tuple[str, str]] = []
+    folders = [one.detail for one in reversed(ledger.events(session.id)) if one.kind == FOLDER]
+    for path, target in targets(session).items():
+        if last and not _can_write(target if target.is_dir() else target.parent):
+            target = _elsewhere(session, target)  # noqa: PLW2901
+            paths.private_dir(target.parent)
+        progress.say(f"bringing back {path} to {target}")
+        started = clock.time()
+        left = max(0.0, end - started)
+        done, reason = _within(left, session, path, target, folders, host=host, progress=progress)
+        ended = clock.time()
+        if done is not None:
+            reason = _reason(done)
+            ledger.note(session.id, "brought", json.dumps(_facts(path, done)))
+            ledger.add_transfer(
+                Transfer(
+                    session_id=session.id,
+                    direction="down",
+                    bytes=done.moved,
+                    files=done.files,
+                    started=started,
+                    ended=ended,
+                    what=path,
+                    state="partial" if reason else "ok",
+                )
+            )
+        if reason:
+            failed.append((path, reason))
+            ledger.note(session.id, "unsaved", json.dumps([path, reason]))
+        else:
+            ledger.note(session.id, "saved", path)
+    return failed
+
+
+def _facts(path: str, done: Brought) -> dict[str, object]:
+    """What the receipt says of one path."""
+    return {
+        "path": path,
+        "to": done.to,
+        "files": done.files,
+        "bytes": done.bytes,
+        "beside": [list(pair) for pair in done.beside[:100]],
+        "held": [list(pair) for pair in done.held[:100]],
+        "left": [list(pair) for pair in done.left[:100]],
+    }
+
+
+def _reason(done: Brought) -> str:
+    if not done.failed:
+        return ""
+    name, reason = done.failed[0]
+    more = f" and {len(done.failed) - 1} more" if len(done.failed) > 1 else ""
+    return f"{name}: {reason}{more}"
+
+
+def _within(
+    limit: float,
+    session: Session,
+    path: str,
+    target: Path,
+    folders: list[str],
+    *,
+    host: Reach,
+    progress: Progress,
+) -> tuple[Brought | None, str]:
+    """What came, or None and the reason. A transfer that hangs is cut off by closing its connection."""
+    out: list[tuple[Brought | None, str]] = []
+
+    def work() -> None:
+        try:
+            out.append((host.fetch(session, path, target, progress, folders=folders), ""))
+        except ANY as err:  # told, not swallowed
+            out.append((None, words(err)))
+
+    if limit <= 0:
+        return None, "no time was left for it"
+    thread = threading.Thread(target=work, name=f"gpunb-save-{session.name}", daemon=True)
+    thread.start()
+    thread.join(limit)
+    if thread.is_alive():
+        host.drop(session.id)
+        thread.join(5.0)
+        return None, f"not finished within {limit:.0f} s"
+    return out[0]

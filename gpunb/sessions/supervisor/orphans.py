@@ -1,0 +1,119 @@
+"""Instances that carry a gpunb label and belong to no session: ours are ended, others are shown."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gpunb.errors import LedgerError
+from gpunb.sessions.foreign_errors import ANY, words
+from gpunb.sessions.model import Orphan
+
+if TYPE_CHECKING:
+    from gpunb.providers.base import Instance, Provider
+    from gpunb.sessions.ledger.sessions import Ledger
+    from gpunb.sessions.lifecycle.ending import Listing
+    from gpunb.sessions.lifecycle.timeouts import Timing
+
+__all__ = ["PREFIX", "strays", "sweep"]
+
+PREFIX = "gpunb-"
+# a session that another process ended this moment may still be in the list that we have
+GRACE_S = 30.0
+
+
+def sweep(ledger: Ledger, listing: Listing, timing: Timing) -> list[Orphan]:
+    """Compare the provider's list with the ledger; the orphans that are there now.
+
+    An orphan is ended only if its label carries this installation's id, nobody is
+    renting under that label now, and it was seen for longer than a list may lag.
+
+    Raises
+    ------
+    Exception
+        The first of what went wrong with one of them; all others were looked at.
+    """
+    found = listing.instances()
+    if found is None:
+        return []
+    provider = listing.provider
+    # The ledger is read after the list was made: an intent is committed before its create
+    # call, so whatever the list shows of ours is in here, or it is an orphan.
+    sessions = ledger.sessions()
+    ours = {one.instance_id for one in sessions if one.provider == provider.name and one.instance_id}
+    awaited = {one.label for one in ledger.intents(unresolved=True)}
+    mark = f"{PREFIX}{ledger.installation[:8]}-"
+    known = {one.instance_id: one for one in ledger.orphans() if one.provider == provider.name}
+    now = ledger.clock.time()
+    grace = max(GRACE_S, timing.lag(provider))
+    out: list[Orphan] = []
+    failed: BaseException | None = None
+    for instance in found:
+        try:
+            stray = instance.label.startswith(PREFIX) or instance.id in known
+            if not stray or instance.id in ours or instance.label in awaited or provider.ended(instance):
+                continue
+            orphan = known.pop(instance.id, None) or _new(ledger, instance, mark, now)
+            if orphan.ours and now - orphan.first_seen >= grace and now >= orphan.next_try:
+                _destroy(ledger, provider, orphan, timing)
+        except ANY as err:  # one row of a list must not hold up the others
+            failed = failed or err
+            continue
+        out.append(orphan)
+    for orphan in known.values():  # the list, which has shown it, does not any more
+        orphan.gone = now
+        ledger.save_orphan(orphan)
+    if failed is not None:
+        raise failed
+    return out
+
+
+def strays(ledger: Ledger, provider: Provider) -> list[tuple[Instance, bool]]:
+    """What the provider lists now under a gpunb label and no session here has; True if ours.
+
+    Raises
+    ------
+    ProviderError
+        The list can't be had.
+    """
+    found = provider.instances()
+    ours = {one.instance_id for one in ledger.sessions() if one.provider == provider.name}
+    awaited = {one.label for one in ledger.intents(unresolved=True)}
+    mark = f"{PREFIX}{ledger.installation[:8]}-"
+    return [
+        (one, one.label.startswith(mark))
+        for one in found
+        if one.label.startswith(PREFIX)
+        and one.id not in ours
+        and one.label not in awaited
+        and not provider.ended(one)
+    ]
+
+
+def _new(ledger: Ledger, instance: Instance, mark: str, now: float) -> Orphan:
+    mine = instance.label.startswith(mark)
+    orphan = Orphan(
+        provider=instance.provider,
+        instance_id=instance.id,
+        label=instance.label,
+        ours=mine,
+        first_seen=now,
+        usd_h=instance.usd_h,
+        detail="no session has it" if mine else "of another gpunb installation; gpunb does not touch it",
+    )
+    ledger.save_orphan(orphan)
+    return orphan
+
+
+def _destroy(ledger: Ledger, provider: Provider, orphan: Orphan, timing: Timing) -> None:
+    orphan.next_try = ledger.clock.time() + timing.retry(orphan.tries)
+    orphan.tries += 1
+    with suppress(LedgerError):  # before the effect, where that can be
+        ledger.save_orphan(orphan)
+    try:
+        provider.destroy(orphan.instance_id)
+    except ANY as err:
+        orphan.detail = f"could not be ended: {words(err)}"
+    else:
+        orphan.detail = "the provider took the call to end it"
+    ledger.save_orphan(orphan)

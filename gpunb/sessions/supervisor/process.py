@@ -1,0 +1,194 @@
+"""The supervisor: the one process at a time that enforces leases and follows ends until they are true.
+
+Hosted by the Jupyter server, or detached as ``gpunb supervise``. Killing it loses nothing:
+whoever is next reads the ledger and goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from gpunb import log
+from gpunb.errors import LedgerDamaged, LedgerError, LedgerTooNew
+from gpunb.sessions.access.host_access import HOST, Reach
+from gpunb.sessions.foreign_errors import ANY
+from gpunb.sessions.supervisor.sweep import Looked, Watch
+from gpunb.sessions.supervisor.watchers import COMMAND, LEADER_TTL_S, Duties, ensure, presence, unwatched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gpunb.providers.base import Provider
+    from gpunb.sessions.ledger.sessions import Ledger
+    from gpunb.sessions.lifecycle.timeouts import Timing
+
+__all__ = [
+    "COMMAND",
+    "LEADER_TTL_S",
+    "TICK_S",
+    "Looked",
+    "Watch",
+    "ensure",
+    "run",
+    "unwatched",
+]
+
+TICK_S = 15.0
+_notes = log.get(__name__)
+
+
+def run(
+    ledger: Ledger,
+    providers: Callable[[str], Provider],
+    *,
+    kind: str = "detached",
+    host: Reach = HOST,
+    timing: Timing | None = None,
+    tick_s: float = TICK_S,
+    stop: threading.Event | None = None,
+    forever: bool = False,
+    each: Callable[[Looked], None] | None = None,
+    renew: Callable[[str], object] | None = None,
+) -> None:
+    """Supervise until no session and no orphan of ours is left or may still show up, or `stop` is set.
+
+    While another supervisor is alive this one stands by and takes over when it dies; meanwhile it
+    serves the clouds that the other can't. No error of a cloud, a host, a row or a setting ends it.
+
+    Parameters
+    ----------
+    kind
+        "detached" or "server", shown by ``ps`` and ``doctor``.
+    forever
+        Go on also when nothing is left (the Jupyter server does).
+    each
+        Called after each tick with what it saw.
+    renew
+        Called with the name of a cloud that refused the key: `providers` is to make it anew then.
+
+    Raises
+    ------
+    LedgerDamaged, LedgerTooNew
+        The ledger can't be used any more, and this process knows of no lease to keep. Other trouble
+        with it is waited out.
+    """
+    halt = stop or threading.Event()
+    with (
+        ThreadPoolExecutor(max_workers=64, thread_name_prefix="gpunb-end") as pool,
+        ThreadPoolExecutor(max_workers=32, thread_name_prefix="gpunb-host") as hosts,
+        ThreadPoolExecutor(max_workers=16, thread_name_prefix="gpunb-look") as clouds,
+        presence(ledger),
+    ):
+        watch = Watch(
+            ledger,
+            providers,
+            host=host,
+            timing=timing,
+            pool=pool,
+            hosts=hosts,
+            clouds=clouds,
+            tick_s=tick_s,
+            list_s=4.0 * tick_s,
+            sweep_s=20.0 * tick_s,
+            pulse_s=4.0 * tick_s,
+            renew=renew,
+        )
+        beat = threading.Thread(
+            target=_beat, args=(ledger, kind, halt), name="gpunb-supervisor-beat", daemon=True
+        )
+        beat.start()
+        duties = Duties(ledger)
+        ledger.last_resort = True
+        try:
+            while not halt.is_set():
+                begun = time.monotonic()
+                try:
+                    if _look(ledger, watch, duties, kind, each) or forever:
+                        # a look waits for a cloud that does not answer: leases elsewhere don't wait twice
+                        halt.wait(max(tick_s / 5.0, tick_s - (time.monotonic() - begun)))
+                        continue
+                    # `ensure` starts nobody while a leader lives: whoever rented since the last
+                    # look relies on this process until it has resigned
+                    ledger.resign()
+                    if not ledger.sessions():
+                        return
+                except LedgerTooNew:
+                    raise
+                except LedgerDamaged:
+                    if not watch.remembers():
+                        raise
+                    _notes.exception("the ledger is damaged; its leases are kept from memory")
+                    halt.wait(tick_s)
+                except LedgerError as err:  # full, locked, away for a moment
+                    _notes.error("the ledger can't be used now: %s", err.message)
+                    halt.wait(tick_s)
+                except ANY:  # whatever it was: leases are kept at the next look
+                    _notes.exception("a look failed; the next is in %g s", tick_s)
+                    halt.wait(tick_s)
+        finally:
+            halt.set()
+            beat.join(10.0)
+            try:
+                ledger.resign()
+            except LedgerError as err:
+                _notes.error("could not resign: %s", err.message)
+
+
+def _look(
+    ledger: Ledger, watch: Watch, duties: Duties, kind: str, each: Callable[[Looked], None] | None
+) -> int:
+    """One look, at all clouds or at those that the leader can't serve; how much is left to watch."""
+    leads = _leads(ledger, kind)
+    mine = None if leads else duties.left_over()
+    if not leads and not mine:
+        return len(ledger.sessions())
+    if leads:
+        ledger.refill_reserve()
+    looked = watch.tick(mine)
+    _tell(looked)
+    try:
+        duties.tell(watch.blind, leads=leads, served=mine or set())
+    except LedgerError as err:
+        _notes.error("the ledger can't be told who watches what: %s", err.message)
+    if each is not None:
+        each(looked)
+    return looked.sessions + looked.orphans + (watch.awaited() if leads else 0)
+
+
+def _leads(ledger: Ledger, kind: str) -> bool:
+    """Whether this process is to act: it leads, or nobody else is seen in a ledger that can't be written."""
+    try:
+        return ledger.lead(kind, LEADER_TTL_S)
+    except LedgerTooNew:
+        raise
+    except LedgerError as err:
+        _notes.error("the ledger can't be told who watches: %s", err.message)
+    try:
+        leader = ledger.leader()
+    except LedgerError:
+        return True
+    return leader is None or leader.owner == ledger.owner
+
+
+def _beat(ledger: Ledger, kind: str, halt: threading.Event) -> None:
+    """Keep the heartbeat while a tick takes long."""
+    while not halt.wait(LEADER_TTL_S / 4.0):
+        leader = None
+        try:
+            leader = ledger.leader()
+            if leader is not None and leader.owner == ledger.owner:
+                ledger.lead(kind, LEADER_TTL_S)
+        except LedgerError:
+            continue
+
+
+def _tell(looked: Looked) -> None:
+    for name, why in looked.ended:
+        _notes.warning("ending %s: %s", name, why)
+    for name in looked.over:
+        _notes.warning("%s is over, confirmed", name)
+    for line in looked.errors:
+        _notes.error("%s", line)

@@ -1,0 +1,1 @@
+"""The machines behind simulated instances, with and without SSH."""

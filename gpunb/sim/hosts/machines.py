@@ -1,0 +1,162 @@
+"""The machines behind simulated instances: what is asked of them, and the kind without sockets.
+
+`PaperHosts` only hands out addresses: chaos schedules and wire tests need no
+more. ``gpunb.sim.hosts.real`` starts a real SSH server for each instance.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["NOWHERE", "Host", "HostSpec", "Hosts", "PaperHosts"]
+
+#: An address at which nothing listens: a container that never starts.
+NOWHERE = ("127.0.0.1", 1)
+
+
+@dataclass(slots=True, kw_only=True)
+class HostSpec:
+    """What a host is to be.
+
+    Attributes
+    ----------
+    id
+        The instance's id; unique in one simulation.
+    public_keys
+        OpenSSH lines that may log in.
+    host_key
+        A private host key (OpenSSH PEM) to use, or None for one of its own.
+    gpu, gpus, vram_mib
+        What ``nvidia-smi`` shows; no GPU, no ``nvidia-smi``.
+    onstart
+        A shell script to run once at first boot; with `onstart_always` at each start.
+    command, image
+        A container's start command, in place of the entrypoint of its image: it alone decides
+        which keys count then. `PaperHosts` does not run it.
+    """
+
+    id: str
+    user: str = "root"
+    public_keys: Sequence[str] = ()
+    host_key: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    onstart: str = ""
+    onstart_always: bool = False
+    command: str = ""
+    image: str = ""
+    gpu: str = ""
+    gpus: int = 0
+    vram_mib: int = 0
+
+
+@dataclass(slots=True)
+class Host:
+    """Where a machine is reached.
+
+    `output` is what its start command printed; `exited` says that it ended, and
+    that nothing listens.
+    """
+
+    address: str
+    port: int
+    user: str
+    host_public: str = ""
+    handle: Any = None
+    output: Sequence[str] = ()
+    exited: bool = False
+
+
+class Hosts(Protocol):
+    """Launches and ends machines. Methods may take seconds; each is called from a thread of its own."""
+
+    real: bool
+
+    def launch(self, spec: HostSpec) -> Host:
+        """Start a machine and wait until its SSH server listens."""
+
+    def authorize(self, host: Host, public_keys: Sequence[str]) -> None:
+        """Let these keys log in too."""
+
+    def stop(self, host: Host) -> None:
+        """Power off; the disk stays."""
+
+    def wipe(self, host: Host) -> None:
+        """Power off, and forget its disk; who may log in stays."""
+
+    def copy(self, host: Host, source: str, other: Host, target: str) -> None:
+        """Files from one host's disk to another's; either may be off."""
+
+    def serve_files(self, host: Host, module: str, user: str) -> tuple[str, int]:
+        """Where `user` gets its files by rsync as `module`, also while it is off: its computer's own SSH."""
+
+    def files(self, host: Host) -> dict[str, int]:
+        """What is on its disk, with sizes, as far as there is a disk."""
+
+    def remove(self, host: Host, path: str) -> None:
+        """Delete one file."""
+
+    def start(self, host: Host) -> Host:
+        """Power on again; the address may have changed."""
+
+    def terminate(self, host: Host) -> None:
+        """End it, and everything of it."""
+
+    def close(self) -> None:
+        """End all that are left."""
+
+
+class PaperHosts:
+    """Machines that are only an address (TEST-NET-3, RFC 5737): nothing listens there."""
+
+    real = False
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self.alive: dict[str, Host] = {}
+
+    def launch(self, spec: HostSpec) -> Host:
+        """Hand out the next address."""
+        number = next(self._numbers)
+        host = Host(f"203.0.113.{number % 254 + 1}", 20000 + number % 40000, spec.user, handle=spec.id)
+        self.alive[spec.id] = host
+        return host
+
+    def authorize(self, host: Host, public_keys: Sequence[str]) -> None:
+        """Nothing to do."""
+
+    def serve_files(self, host: Host, module: str, user: str) -> tuple[str, int]:  # noqa: ARG002
+        """The machine's own address; nothing listens there."""
+        return host.address, host.port
+
+    def stop(self, host: Host) -> None:
+        """Nothing to do."""
+
+    def wipe(self, host: Host) -> None:
+        """Nothing to do."""
+
+    def copy(self, host: Host, source: str, other: Host, target: str) -> None:
+        """Nothing to do."""
+
+    def files(self, host: Host) -> dict[str, int]:  # noqa: ARG002 - as the protocol has it
+        """None."""
+        return {}
+
+    def remove(self, host: Host, path: str) -> None:
+        """Nothing to do."""
+
+    def start(self, host: Host) -> Host:
+        """The same address as before."""
+        return host
+
+    def terminate(self, host: Host) -> None:
+        """Forget it."""
+        self.alive.pop(host.handle, None)
+
+    def close(self) -> None:
+        """Forget all."""
+        self.alive.clear()

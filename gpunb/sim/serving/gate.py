@@ -1,0 +1,195 @@
+"""What every request passes before and after a simulated cloud's app.
+
+The gate reads the whole body, takes the cloud's lock, brings its machines up
+to the clock, plays the faults of `faults.ANSWER_KINDS`, enforces the rate
+limits, and writes down the call. The handlers never wait, so the lock gives
+each request the cloud for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from starlette.routing import Match, Route
+
+from gpunb.sim.cloud import Call, Cloud, Refusal
+
+if TYPE_CHECKING:
+    from fastapi.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from gpunb.sim.faults import Fault
+
+__all__ = ["IN_PROCESS", "Gate", "Hangs", "build"]
+
+#: Key of the scope that says that there is no socket: a hang is raised, not slept.
+IN_PROCESS = "gpunb.sim.in_process"
+
+#: The longest that a request is left without an answer, real seconds.
+HANG_S = 120.0
+
+_BEFORE = ("timeout-before", "error-before", "rate-limit", "rate-limit-bare", "quota", "gateway")
+_AFTER = ("timeout-after", "drop-after", "error-after", "wrong-shape", "not-json")
+
+
+class Hangs(Exception):
+    """In process: the answer never comes (`dropped`: the connection is cut)."""
+
+    def __init__(self, *, dropped: bool = False) -> None:
+        super().__init__("dropped" if dropped else "hangs")
+        self.dropped = dropped
+
+
+def build(cloud: Cloud) -> ASGIApp:
+    """The cloud's FastAPI app behind its gate, control routes included."""
+    from gpunb.sim.serving.control import control_routes
+
+    app = FastAPI(title=f"{cloud.title}, simulated", openapi_url=None, docs_url=None, redoc_url=None)
+
+    async def refused(_request: Request, err: Exception) -> Response:
+        if not isinstance(err, Refusal):
+            raise err
+        return err.response
+
+    async def invalid(request: Request, err: Exception) -> Response:
+        if not isinstance(err, RequestValidationError):
+            raise err
+        route = request.scope.get("route")
+        return cloud.invalid(jsonable_encoder(err.errors()), getattr(route, "name", ""))
+
+    app.add_exception_handler(Refusal, refused)
+    app.add_exception_handler(RequestValidationError, invalid)
+    control_routes(app, cloud)
+    cloud.routes(app)
+    return Gate(app, cloud)
+
+
+class Gate:
+    """The ASGI app in front of one cloud's app."""
+
+    def __init__(self, app: FastAPI, cloud: Cloud) -> None:
+        self.app = app
+        self.cloud = cloud
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, from the whole body to the whole answer."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        body = await _whole_body(receive)
+        try:
+            messages = await self._serve(scope, body)
+        except Hangs as hang:
+            if scope.get(IN_PROCESS):
+                raise
+            if not hang.dropped and await _disconnects(receive):
+                return
+            # an answer that stops in its middle makes the server cut the connection
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+            return
+        for message in messages:
+            await send(message)
+
+    async def _serve(self, scope: Scope, body: bytes) -> list[Message]:
+        cloud, endpoint = self.cloud, self._endpoint(scope)
+        where = f"{scope['method']} {scope['path']}"
+        with cloud.lock:
+            cloud.settle()
+            if endpoint.startswith("sim:"):
+                return await _run(self.app, scope, body)
+            call = Call(scope["method"], scope["path"], endpoint, cloud.clock.now())
+            cloud.calls.append(call)
+            answer = self._before(scope, endpoint, where)
+            if answer is None:
+                messages = await _run(self.app, scope, body)
+                answer = self._after(endpoint, where)
+                if answer is None:
+                    call.status = messages[0]["status"]
+                    return messages
+            call.status = answer.status_code
+            return await _run(answer, scope, b"")
+
+    def _before(self, scope: Scope, endpoint: str, where: str) -> Response | None:
+        cloud = self.cloud
+        fault = self._take(_BEFORE, endpoint, where)
+        if fault is None:
+            left = cloud.limiter.wait(endpoint, cloud.identity(Request(scope)))
+            return cloud.too_many(left) if left else None
+        if fault.kind == "timeout-before":
+            raise Hangs
+        if fault.kind == "error-before":
+            return cloud.refusal(int(fault.number("status", 500)), "Internal server error")
+        if fault.kind == "quota":
+            return cloud.quota()
+        if fault.kind == "gateway":
+            return cloud.html(502)
+        return cloud.too_many(fault.number("retry_after", 2.0) if fault.kind == "rate-limit" else None)
+
+    def _after(self, endpoint: str, where: str) -> Response | None:
+        fault = self._take(_AFTER, endpoint, where)
+        if fault is None:
+            return None
+        if fault.kind in ("timeout-after", "drop-after"):
+            raise Hangs(dropped=fault.kind == "drop-after")
+        if fault.kind == "error-after":
+            return self.cloud.refusal(int(fault.number("status", 500)), "Internal server error")
+        if fault.kind == "not-json":
+            return self.cloud.html(200)
+        return self.cloud.wrong_shape(endpoint)
+
+    def _take(self, kinds: tuple[str, ...], endpoint: str, where: str) -> Fault | None:
+        now = self.cloud.clock.now()
+        for kind in kinds:
+            found = self.cloud.faults.take(kind, endpoint, now, where=where)
+            if found is not None:
+                return found
+        return None
+
+    def _endpoint(self, scope: Scope) -> str:
+        for route in self.app.router.routes:
+            if isinstance(route, Route) and route.matches(scope)[0] is Match.FULL:
+                return route.name
+        return "unknown"
+
+
+async def _whole_body(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b"".join(parts)
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+async def _run(app: Any, scope: Scope, body: bytes) -> list[Message]:
+    """The app's answer as messages; the app never waits for anything but the body, which is here."""
+    messages: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    await app(dict(scope), receive, send)
+    return messages
+
+
+async def _disconnects(receive: Receive) -> bool:
+    """Wait until the client gives up; False if it has more patience than we."""
+
+    async def gone() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    try:
+        await asyncio.wait_for(gone(), HANG_S)
+    except asyncio.TimeoutError:
+        return False
+    return True

@@ -1,0 +1,4 @@
+"""Hosts as an fsspec filesystem.
+
+`guard` keeps back files that could run on this side.
+"""

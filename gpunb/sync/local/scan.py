@@ -1,0 +1,155 @@
+"""The local side of a sync, listed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from gpunb.agent.shared import file_frames as wire
+from gpunb.sync.planning.plan import Item, LeftOut, Tree, link_stays_inside, why_link_stays
+from gpunb.sync.planning.rules import PART
+from gpunb.units import bytes_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gpunb.sync.planning.rules import Rules
+
+__all__ = ["KINDS", "Entry", "decoded", "folders", "item_of", "scan"]
+
+Entry = tuple[str, int, int, int, int, str, int, int]
+"""Name, kind, permission bits, size, mtime in ns, where a link leads, bytes of data, inode."""
+
+KINDS = {wire.FILE: "file", wire.FOLDER: "dir", wire.LINK: "link", wire.SPECIAL: "special"}
+
+_LOUD = 10 * 10**6  # bytes
+_DATA = {"data", "dataset", "datasets", "checkpoints", "weights"}
+_SPECIAL = [
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+]
+
+
+def scan(root: Path, rules: Rules, *, target: bool = False, follow: bool = False) -> Tree:
+    """List the folder `root`, parents before children, leaving out what `rules` say.
+
+    Links that stay inside are kept as links; others, and special files, are
+    left out and named; in a `target` they are items too, for they may stand in
+    the way. Folders that can't be read are in `Tree.failed`.
+    """
+    tree = Tree()
+    for folder, entries in folders(root, rules, tree, target=target, follow=follow):
+        tree.items += [item_of(folder, entry) for entry in entries]
+    tree.items.sort(key=lambda item: item.path)
+    return tree
+
+
+def item_of(folder: str, entry: Entry) -> Item:
+    """The plan's item of an entry of `folder`."""
+    name, kind, mode, size, mtime, goal, held, inode = entry
+    path = f"{folder}/{name}" if folder else name
+    seconds, nanos = divmod(mtime, 10**9)
+    if kind == wire.FOLDER:
+        size = held = 0
+    return Item(path, KINDS[kind], size, seconds, mode, goal, nanos, held=min(held, size), inode=inode)
+
+
+def decoded(entry: tuple[bytes, int, int, int, int, bytes, int, int]) -> Entry:
+    """An entry of `gpunb.agent.shared.file_frames`, with its names as text."""
+    name, kind, mode, size, mtime, goal, held, inode = entry
+    text, leads = name.decode("utf-8", "surrogateescape"), goal.decode("utf-8", "surrogateescape")
+    return text, kind, mode, size, mtime, leads, held, inode
+
+
+def folders(
+    root: Path, rules: Rules, tree: Tree, *, target: bool = False, follow: bool = False
+) -> Iterator[tuple[str, list[Entry]]]:
+    """Each folder below `root` that goes, with what goes of it; the rest is noted in `tree`."""
+    todo = [""]
+    top = os.fsencode(root)
+    while todo:
+        folder = todo.pop()
+        try:
+            found = wire.list_folder(top + b"/" + os.fsencode(folder) if folder else top)
+            if follow:
+                found = wire.followed(top, os.fsencode(folder), found)
+        except OSError as err:
+            tree.failed.append((folder, err.strerror or str(err)))
+            continue
+        start = f"{folder}/" if folder else ""
+        quiet = rules.quiet_in(folder)
+        kept: list[Entry] = []
+        for entry in map(decoded, found):
+            name, kind = entry[0], entry[1]
+            plain = quiet and kind == wire.FILE and name[0] != "."
+            if plain or _goes(tree, rules, entry, start + name, root, target=target):
+                kept.append(entry)
+        todo += [start + entry[0] for entry in reversed(kept) if entry[1] == wire.FOLDER]
+        yield folder, kept
+
+
+def _goes(tree: Tree, rules: Rules, entry: Entry, path: str, root: Path, *, target: bool) -> bool:
+    """Whether an entry goes; if it does not, `tree` knows why."""
+    name, kind, _, size, _, goal, _, _ = entry
+    folder = kind == wire.FOLDER
+    rule = rules.why_out(path, folder=folder, names=("pyvenv.cfg",) if folder and size else ())
+    if rule is not None:
+        if name.startswith(PART):
+            tree.leftovers.append(path)
+            return False
+        tree.left_out.append(LeftOut(path, rule))
+        if rules.is_ignore_rule(rule) and not target:
+            _speak_up(tree, f"{root}/{path}", path, size, rule, folder=folder)
+        return False
+    if kind == wire.LINK and not (target or link_stays_inside(path, goal) or _leads_inside(root, path, goal)):
+        tree.left_out.append(LeftOut(path, why_link_stays(goal), cant_go=True))
+        return False
+    if kind == wire.SPECIAL and not target:
+        mode = os.lstat(f"{root}/{path}").st_mode
+        what = next((text for test, text in _SPECIAL if test(mode)), "not a file")
+        tree.left_out.append(LeftOut(path, f"special file: {what}", cant_go=True))
+        return False
+    return True
+
+
+def _leads_inside(root: Path, path: str, goal: str) -> bool:
+    """Whether a link of ours that steps up on its way ends inside all the same; a host is not asked."""
+    if goal.startswith("/"):
+        return False
+    top = os.path.realpath(root)
+    return os.path.realpath(f"{root}/{path}").startswith(top.rstrip("/") + "/")
+
+
+def _speak_up(tree: Tree, full: str, path: str, size: int, rule: str, *, folder: bool) -> None:
+    """An ignore file is written for git; data that it hides may be wanted on the host."""
+    if folder:
+        size, more = _measure(full)
+    else:
+        more = False
+    if size > _LOUD or (folder and size and path.rpartition("/")[2].lower() in _DATA):
+        text = f"{'more than ' if more else ''}{bytes_text(size)}"
+        shown = f"{path}/" if folder else path
+        tree.notes.append(f"{shown} ({text}) stays here because of {rule}; to send it: --include {shown!r}")
+
+
+def _measure(folder: str, most: int = 50_000) -> tuple[int, bool]:
+    """Bytes below `folder`, and whether that is only a part (more than `most` entries)."""
+    size, seen, todo = 0, 0, [folder]
+    while todo:
+        try:
+            with os.scandir(todo.pop()) as listing:
+                for entry in listing:
+                    seen += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False):
+                        size += entry.stat(follow_symlinks=False).st_size
+        except OSError:
+            continue
+        if seen > most:
+            return size, True
+    return size, False

@@ -1,0 +1,359 @@
+"""`cloud_sync`: between a URL of a cloud's store and the host.
+
+What goes and what stays, and how each file moves, in both directions; by whom,
+`gpunb.sync.object_store.store_transfer` decides.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import posixpath
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from gpunb.errors import BadInput, NotEnoughSpace, SyncError
+from gpunb.hints import typed
+from gpunb.progress import SILENT
+from gpunb.sync.object_store.drivers import open_store
+from gpunb.sync.object_store.store_transfer import Parts, Work, md5, same_content
+from gpunb.sync.object_store.stores import Signed, Stored
+from gpunb.sync.object_store.via_host import CannotRun
+from gpunb.sync.planning import locations
+from gpunb.sync.planning.notes import credentials_held
+from gpunb.sync.planning.plan import LeftOut
+from gpunb.sync.planning.rules import PART, Rules
+from gpunb.sync.report import CloudReport
+from gpunb.sync.sftp.host_tree import Remote, name_problem
+from gpunb.sync.sftp.pool import HostFiles
+from gpunb.units import bytes_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from gpunb.progress import Progress
+    from gpunb.ssh.connection import Connection
+    from gpunb.sync.object_store.via_here import Relay
+    from gpunb.sync.object_store.via_host import HostMover, Job
+
+__all__ = ["cloud_sync"]
+
+
+def cloud_sync(
+    conn: Connection,
+    url: str,
+    path: str,
+    *,
+    direction: Literal["up", "down"],
+    via: Literal["auto", "host", "here"] = "auto",
+    allow_credentials: bool = False,
+    dry_run: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    checksum: bool = False,
+    hold: bool = False,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress = SILENT,
+) -> CloudReport:
+    """Make the host's `path` hold what `url` holds ("up"), or the reverse ("down").
+
+    A URL of one object is a file, any other a folder whose contents land in
+    the target. A file that has the object's size and time is not fetched again;
+    one that has the object's size and is not younger is not sent again.
+
+    Parameters
+    ----------
+    via
+        "host": by the host itself, or an error that says why not; "here":
+        through this machine; "auto": the first where it can.
+    allow_credentials
+        Let the host have headers that open more than one object (a password
+        in a URL, a hub's token), in its memory, where nothing can be signed.
+    checksum
+        Compare by MD5 where the store has one.
+    hold
+        To the host, leave out what looks like credentials.
+    options
+        For the store's fsspec driver.
+
+    Returns
+    -------
+    CloudReport
+        With the files that could not go in `failed`.
+
+    Raises
+    ------
+    BadInput
+        A scheme that nobody knows, a URL or path that is not there, a target that is refused.
+    SyncError
+        No permission, no credentials, or ``via="host"`` where the host can't.
+    NotEnoughSpace
+        The host's disk has no room; nothing was written.
+    """
+    if direction not in ("up", "down"):
+        msg = f"direction {direction!r}: must be 'up' or 'down'"
+        raise BadInput(msg)
+    if via not in ("auto", "host", "here"):
+        msg = f"via {via!r}: must be 'auto', 'host' or 'here'"
+        raise BadInput(msg)
+    began = time.monotonic()
+    store = open_store(url, options)
+    report = CloudReport(store.title)
+    rules = Rules(None, include=include, exclude=exclude, hold=hold and direction == "up")
+    with store, Remote(conn) as remote:
+        kind = _Up if direction == "up" else _Down
+        work = kind(conn, remote, store, path, report, progress, via=via, allow=allow_credentials)
+        progress.say(f"listing {store.title}")
+        work.plan(rules, checksum=checksum)
+        report.warnings += [*credentials_held(report.left_out), *rules.without_effect()]
+        if report.items and not dry_run:
+            work.carry_out()
+    report.seconds = time.monotonic() - began
+    return report
+
+
+class _Up(Work):
+    """From the store to the host."""
+
+    def plan(self, rules: Rules, *, checksum: bool) -> None:
+        single, found = self.store.find()
+        if not single and not found:
+            msg = f"{self.store.title}: holds no files"
+            raise BadInput(msg, hint="check the name of the bucket and the path")
+        if single:
+            found = [self._named(found[0])]
+        else:
+            self.there = locations.host_path(self.remote, self.path)
+            if self.there in ("/", "/root"):
+                msg = f"target {self.path!r}: a folder's contents are never put straight into {self.there}"
+                raise BadInput(msg, hint="name a folder in it, for example :data")
+        wanted = [item for item in found if self._may_go(item, rules)]
+        there = self._hosts_files(wanted)
+        same = self._same(wanted, there) if checksum else None
+        goes = []
+        for item in wanted:
+            size, mtime = there.get(item.path, (-1, None))
+            known = item.path in same if same is not None else (size, mtime) == (item.size, item.mtime)
+            if known:
+                self.report.unchanged += 1
+            else:
+                goes.append(item)
+        self.goes(goes)
+
+    def _named(self, item: Stored) -> Stored:
+        """The one object under the name that it gets on the host."""
+        there = locations.host_path(self.remote, self.path)
+        found = self.remote.attrs(there)
+        into = self.path.endswith("/") or posixpath.basename(self.path) in ("", ".", "..", "~")
+        if into or (found is not None and stat.S_ISDIR(found.mode or 0)):
+            self.there, name = there, item.path
+        else:
+            self.there, name = posixpath.split(there)
+        if self.there == "/":
+            msg = f"target {self.path!r}: files are not put into / of the host"
+            raise BadInput(msg, hint="name a folder, or :NAME for one in the host's home")
+        self.single = name
+        return Stored(name, item.size, item.tag, item.mtime, item.key)
+
+    def _may_go(self, item: Stored, rules: Rules) -> bool:
+        """Whether a key can be a path; a bucket of somebody else's may hold ``../x``."""
+        rule = None
+        path = ""
+        for name in item.path.split("/"):
+            path = f"{path}/{name}" if path else name
+            rule = rule or name_problem(name, path) or rules.why_out(path, folder=path != item.path)
+        if rule is not None:
+            self.report.left_out.append(LeftOut(item.path, rule))
+        return rule is None
+
+    def _hosts_files(self, items: list[Stored]) -> dict[str, tuple[int, int | None]]:
+        paths = [self.on_host(item) for item in items]
+        with HostFiles(self.conn) as hosts:
+            found = hosts.attrs_of(paths)
+        return {
+            item.path: (attrs.size or 0, attrs.mtime)
+            for item, attrs in zip(items, found, strict=True)
+            if attrs is not None and stat.S_ISREG(attrs.mode or 0)
+        }
+
+    def _same(self, items: list[Stored], there: Mapping[str, Any]) -> set[str]:
+        """Of those with the right size, which have the store's MD5."""
+        tags = {item.path: md5(item) for item in items if there.get(item.path, (-1,))[0] == item.size}
+        sizes = {item.path: item.size for item in items}
+        return same_content(self.conn, self.there, {path: tag for path, tag in tags.items() if tag}, sizes)
+
+    def sign(self, item: Stored) -> Signed:
+        return self.store.sign_read(item)
+
+    def carry_out(self) -> None:
+        existing = self.there
+        while self.remote.attrs(existing) is None and existing != "/":
+            existing = existing.rpartition("/")[0] or "/"
+        free, needed = self.remote.free_bytes(existing), self.report.total_bytes
+        if free is not None and needed > free:
+            text = f"the host ({existing}) has {bytes_text(free)} free, and {bytes_text(needed)} would come"
+            raise NotEnoughSpace(text, hint="free some room, or leave files out with --exclude")
+        self.remote.make_folders(self.there)
+        with locations.lock(self.conn.endpoint, locations.Ends(Path(os.curdir), self.there), "up"):
+            super().carry_out()
+
+    def part(self, item: Stored) -> str:
+        """The unfinished file: of this object, as it is now, and no other."""
+        mark = f"{item.path}\0{item.size}\0{item.tag}\0{item.mtime}"
+        name = PART + hashlib.blake2b(mark.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+        return f"{posixpath.dirname(self.on_host(item))}/{name}"
+
+    def by_host(self, mover: HostMover) -> None:
+        def jobs() -> Iterator[Job]:
+            for item in self.report.items:
+                what = {"op": "get", "path": self.on_host(item), "part": self.part(item), "size": item.size}
+                yield self.job(item, {**what, "tag": item.tag, "mtime": item.mtime})
+
+        mover.run(jobs())
+
+    def through_here(self, relay: Relay) -> None:
+        jobs = [(item, self.on_host(item), self.part(item)) for item in self.report.items]
+        relay.run(relay.fetch, jobs, self.done, self.failed)
+
+
+class _Down(Work):
+    """From the host to the store."""
+
+    up = False
+
+    def plan(self, rules: Rules, *, checksum: bool) -> None:
+        there = locations.host_path(self.remote, self.path)
+        found = self.remote.attrs(there)
+        if found is None:
+            msg = f"source :{self.path} is not found on the host ({there})"
+            raise BadInput(msg, hint=typed("exec ls") + " shows what is")
+        self.store.check_writable()
+        if stat.S_ISDIR(found.mode or 0):
+            items = self._tree(there, rules)
+        else:
+            self.there, name = posixpath.split(there)
+            self.single = name
+            items = [Stored(name, found.size or 0, "", found.mtime, self._key_for(name))]
+        known = {item.key: item for item in self._known()}
+        same = self._same(items, known) if checksum else self._not_rewritten(items, known)
+        goes = []
+        for item in items:
+            if item.path in same:
+                self.report.unchanged += 1
+            else:
+                goes.append(item)
+        self.goes(goes)
+
+    def _not_rewritten(self, items: list[Stored], known: Mapping[str, Stored]) -> set[str]:
+        """Those that the store has in this size and not older; by content too, where it tells of that.
+
+        A file may have been written anew and have an older time all the same:
+        kept by a copy, or of a host whose clock is behind.
+        """
+        old = {item.path: known[item.key] for item in items if item.key in known}
+        fresh = [
+            item
+            for item in items
+            if (was := old.get(item.path)) is not None
+            and was.size == item.size
+            and was.mtime is not None
+            and (item.mtime or 0) <= was.mtime
+        ]
+        untold = {item.path for item in fresh if not md5(old[item.path])}
+        try:
+            return untold | self._same(fresh, known)
+        except CannotRun:  # without a Python there nobody can compare
+            return {item.path for item in fresh}
+
+    def _tree(self, there: str, rules: Rules) -> list[Stored]:
+        if there == "/":
+            msg = f"source :{self.path}: the whole of a host is not sent"
+            raise BadInput(msg, hint="name the folder with your results")
+        if self.store.key("x") == self.store.key("y"):
+            msg = f"{self.store.title}: takes one file, and :{self.path} is a folder"
+            raise BadInput(msg, hint="name one file, or a store: s3://bucket/path")
+        self.there = there
+        tree = self.remote.scan(there, rules)
+        self.report.left_out += tree.left_out
+        self.report.failed += [(path, f"could not be read: {why}") for path, why in tree.failed]
+        for item in tree.items:
+            if item.kind == "link":
+                self.report.left_out.append(LeftOut(item.path, "link: stores have none"))
+        return [
+            Stored(item.path, item.size, "", item.mtime, self.store.key(item.path))
+            for item in tree.items
+            if item.kind == "file"
+        ]
+
+    def _key_for(self, name: str) -> str:
+        """One file takes the URL's name, or its own in a URL that is written like a folder."""
+        folder = self.store.url.endswith("/") or "/" not in self.store.root
+        return self.store.key(name if folder else "")
+
+    def _known(self) -> list[Stored]:
+        """What the store has there already; nothing, if it does not say."""
+        try:
+            return self.store.find()[1]
+        except (BadInput, SyncError):  # not there, or writing is all that is allowed
+            return []
+
+    def _same(self, items: list[Stored], known: Mapping[str, Stored]) -> set[str]:
+        tags = {}
+        for item in items:
+            old = known.get(item.key)
+            if old is not None and old.size == item.size:
+                tags[item.path] = md5(old)
+        sizes = {item.path: item.size for item in items}
+        return same_content(self.conn, self.there, {path: tag for path, tag in tags.items() if tag}, sizes)
+
+    def sign(self, item: Stored) -> Signed:
+        return self.store.sign_write(item.key)
+
+    def done(self, item: Stored) -> None:
+        """Counted if the store says that it is there as a whole; the host's word alone is not enough."""
+        if not self.store.signs_reading or item.key.startswith(("http://", "https://")):
+            super().done(item)
+            return
+        now = self.store.stored(item.key)
+        if now is None or now.size != item.size:
+            size = "nothing" if now is None else bytes_text(now.size)
+            self.failed(item, f"the store has {size} of it instead of {bytes_text(item.size)}")
+            return
+        super().done(item)
+
+    def by_host(self, mover: HostMover) -> None:
+        uploads: list[Parts] = []
+
+        def jobs() -> Iterator[Job]:
+            for item in self.report.items:
+                try:
+                    parts = self.store.multipart(item.key, item.size)
+                except Exception as err:  # noqa: BLE001 - drivers raise what their libraries do
+                    self.failed(item, str(err).partition("\n")[0][:300])
+                    continue
+                if parts is None:
+                    yield self._whole(item)
+                    continue
+                upload = Parts(self, item, parts, functools.partial(self._put, item))
+                uploads.append(upload)
+                yield from upload.jobs()
+
+        try:
+            mover.run(jobs())
+        finally:
+            for upload in uploads:
+                upload.settle()
+
+    def _put(self, item: Stored, start: int, end: int) -> dict[str, Any]:
+        what: dict[str, Any] = {"op": "put", "path": self.on_host(item), "size": item.size}
+        return {**what, "start": start, "end": end}
+
+    def _whole(self, item: Stored) -> Job:
+        return self.job(item, self._put(item, 0, item.size))
+
+    def through_here(self, relay: Relay) -> None:
+        jobs = [(item, self.on_host(item), item.key) for item in self.report.items]
+        relay.run(relay.send, jobs, self.done, self.failed)

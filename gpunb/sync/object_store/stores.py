@@ -1,0 +1,264 @@
+"""Stores in the cloud, as sync needs them: listed, read, written, and their URLs signed.
+
+A signed URL opens one object for some minutes. It is all that a host is given;
+the keys that sign stay here. Which store can sign what says `gpunb.sync.object_store.drivers`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from gpunb.errors import BadInput, SyncError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = [
+    "LIFE_S",
+    "PART",
+    "PIECE",
+    "Multipart",
+    "Signed",
+    "Store",
+    "Stored",
+    "first_line",
+    "is_near",
+    "part_size",
+    "refused",
+    "told",
+    "unix",
+    "without_login",
+]
+
+LIFE_S = 900
+"""How long a signed URL opens, seconds. It must only live until its transfer begins."""
+
+PIECE = 8 * 2**20
+PART = 32 * 2**20
+"""Least bytes of one part of an upload in parts; a file of up to two goes whole."""
+_MOST_PARTS = 9000  # S3 takes 10,000
+_TAGS = ("ETag", "etag", "md5Hash", "oid", "content_md5")  # as the drivers call them
+_TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One object. `path` is relative to the URL; `tag` and `mtime` (Unix, seconds) where the store says."""
+
+    path: str
+    size: int
+    tag: str = ""
+    mtime: int | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A URL that opens one object, and the headers that it wants. `secret` ones open more than that."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    secret: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def part_size(size: int) -> int:
+    """Bytes of one part of an upload of `size` bytes."""
+    return max(PART, -(-size // _MOST_PARTS))
+
+
+class Multipart:
+    """An upload in parts: signed one by one, joined at the end by us."""
+
+    def __init__(self, size: int, part: int) -> None:
+        self.ranges = [(at, min(size, at + part)) for at in range(0, size, part)]
+
+    def sign(self, number: int) -> Signed:
+        """The URL for part `number`, from 0."""
+        raise NotImplementedError
+
+    def finish(self, tags: list[str]) -> None:
+        """Join the parts; `tags` are the store's answers to them."""
+        raise NotImplementedError
+
+    def abandon(self) -> None:
+        """Drop the parts, which are billed as long as they lie there."""
+        raise NotImplementedError
+
+
+class Store:
+    """One URL of a store, through fsspec."""
+
+    signs_reading = False
+    signs_writing = False
+
+    def __init__(self, url: str, fs: Any, root: str) -> None:
+        self.url, self.fs = url, fs
+        self.root = root.rstrip("/")
+        self.title = without_login(url)
+
+    def __enter__(self) -> Store:  # noqa: PYI034 - the subclasses add nothing here
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close what it holds open."""
+
+    def find(self) -> tuple[bool, list[Stored]]:
+        """Whether the URL is one single object, and all objects below it."""
+        with told(self.title):
+            if not self.url.endswith("/"):
+                with contextlib.suppress(FileNotFoundError):
+                    info = self.fs.info(self.root)
+                    if info["type"] == "file":
+                        return True, [self._stored(info, self.root.rpartition("/")[2])]
+            found = self.fs.find(self.root, detail=True)
+            base = f"{self.root}/"
+            return False, [
+                self._stored(info, name.removeprefix(base))
+                for name, info in sorted(found.items())
+                if info["type"] == "file" and name.startswith(base) and not name.endswith("/")
+            ]
+
+    def check_writable(self) -> None:
+        """Raise if the place itself (the bucket) is not there."""
+        with told(self.title), contextlib.suppress(PermissionError):  # writing may be all that is allowed
+            top = self.root.partition("/")[0]
+            if top and not self.fs.exists(top):
+                raise FileNotFoundError(top)
+
+    def key(self, path: str) -> str:
+        """The driver's name of what lies at `path` below the URL."""
+        return f"{self.root}/{path}" if path else self.root
+
+    def stored(self, key: str) -> Stored | None:
+        """The object as it is now; None if it is not there."""
+        with told(self.title):
+            self.fs.invalidate_cache()
+            try:
+                return self._stored(self.fs.info(key), "")
+            except FileNotFoundError:
+                return None
+
+    def read(self, item: Stored, start: int) -> Iterator[bytes]:
+        """The content from byte `start`, in pieces."""
+        while start < item.size:
+            end = min(item.size, start + PIECE)
+            data = self.fs.cat_file(item.key, start=start, end=end)
+            if len(data) != end - start:
+                msg = f"{item.key} became shorter while it was read"
+                raise SyncError(msg)
+            yield data
+            start = end
+
+    def write(self, key: str, size: int, pieces: Iterator[bytes]) -> None:
+        """A new object from `pieces`; nothing is left if they break off."""
+        if type(self) is Store:  # of the others none has folders; some would make a bucket
+            with contextlib.suppress(Exception):  # what can't be made is told by the writing
+                self.fs.makedirs(key.rpartition("/")[0], exist_ok=True)
+        file = self.fs.open(key, "wb", block_size=part_size(size))
+        try:
+            for piece in pieces:
+                file.write(piece)
+        except BaseException:
+            with contextlib.suppress(Exception):  # what is told is why the pieces broke off
+                file.discard()
+            with contextlib.suppress(Exception):
+                file.closed = True  # closing would make an object of what came
+            raise
+        file.close()
+
+    def sign_read(self, item: Stored) -> Signed:
+        """A URL that reads one object."""
+        raise NotImplementedError
+
+    def sign_write(self, key: str) -> Signed:
+        """A URL that writes one object."""
+        raise NotImplementedError
+
+    def multipart(self, key: str, size: int) -> Multipart | None:
+        """An upload in parts, where the store has it and the size wants it."""
+        del key, size
+        return None
+
+    def _stored(self, info: Mapping[str, Any], path: str) -> Stored:
+        tag = next((str(info[name]) for name in _TAGS if info.get(name)), "")
+        when = next((info[name] for name in _TIMES if info.get(name)), None)
+        return Stored(path, int(info["size"] or 0), tag, unix(when), str(info["name"]))
+
+
+def without_login(url: str) -> str:
+    """A URL as it may be shown: without a user's name and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else url
+
+
+def is_near(url: str) -> bool:
+    """Whether a URL's host means something in this network only (loopback, private, ``.local``)."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith((".local", ".localhost", ".internal", ".lan")):
+        return True
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return any(not ipaddress.ip_address(str(one).partition("%")[0]).is_global for one in found)
+
+
+@contextlib.contextmanager
+def told(title: str) -> Iterator[None]:
+    """A driver's refusals in our words."""
+    import httpx
+
+    try:
+        yield
+    except FileNotFoundError as err:
+        msg = f"{title}: is not there"
+        raise BadInput(msg, hint="check the name of the bucket and the path") from err
+    except PermissionError as err:
+        msg = f"{title}: no permission: {first_line(err)}"
+        raise SyncError(
+            msg, hint="check which account and key the driver finds, and what they may do"
+        ) from err
+    except httpx.HTTPError as err:
+        msg = f"{title}: {first_line(err) or type(err).__name__}"
+        raise SyncError(msg) from err
+    except (BadInput, SyncError):
+        raise
+    except Exception as err:
+        if type(err).__name__ in ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"):
+            msg = f"{title}: no credentials were found for it here"
+            hint = "log in with the store's own tool, or set its environment variables"
+            raise SyncError(msg, hint=f"{hint}; FSSPEC_S3_ANON=true for a public bucket") from err
+        msg = f"{title}: {type(err).__name__}: {first_line(err)}"
+        raise SyncError(msg) from err
+
+
+def refused(title: str, status: int) -> SyncError | BadInput:
+    """A server's refusal in our words."""
+    words = {401: "wants a login", 403: "no permission (or the URL has expired)", 404: "is not there"}
+    msg = f"{title}: {words.get(status, 'its server refused')} (HTTP {status})"
+    return BadInput(msg) if status == 404 else SyncError(msg)
+
+
+def first_line(err: BaseException) -> str:
+    """The first line of what an error says."""
+    return str(err).strip().partition("\n")[0][:300]
+
+
+def unix(when: Any) -> int | None:
+    """A store's time, in whichever form, as Unix seconds; None if it says none."""
+    if isinstance(when, (int, float)):
+        return int(when)
+    if isinstance(when, str):
+        from email.utils import parsedate_to_datetime
+
+        for parse in (datetime.fromisoformat, parsedate_to_datetime):
+            with contextlib.suppress(ValueError, TypeError):
+                when = parse(when.replace("Z", "+00:00") if "T" in when[:11] else when)
+                break
+    return int(when.timestamp()) if isinstance(when, datetime) else None

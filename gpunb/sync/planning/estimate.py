@@ -1,0 +1,100 @@
+"""How a sync goes: over how many lines, compressed or not, how long it will take and what it will cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gpunb.agent.shared import file_frames as wire
+
+if TYPE_CHECKING:
+    from gpunb.sync.planning.plan import Plan
+
+__all__ = ["Rates", "Way", "choose", "estimate"]
+
+NEAR = 0.010  # seconds of round trip up to which one channel fills the line
+LINES = 8  # OpenSSH allows 10 sessions a connection, and the agent's own is one
+WINDOW = 2 * 2**20  # bytes a round trip that OpenSSH takes on one channel
+APART = 128 * 2**20  # bytes from which more connections earn what they cost to begin
+APART_RTT = NEAR  # ... and beyond which channels bring more: the line holds them up, and not the work
+APART_UP = False  # sending is the smaller work: channels are quicker
+FILES_S = 8_000  # small files a second, written by one process
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What is known of a session's line and traffic.
+
+    Attributes
+    ----------
+    mb_s
+        Megabytes a second in this direction, as the provider measured or states them.
+    usd_per_gb
+        Price of traffic in this direction; 0 where it is free.
+    """
+
+    mb_s: float | None = None
+    usd_per_gb: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The choice: lines, compression, the words for it, and whether each line has its own connection."""
+
+    lines: int
+    codec: int
+    why: str
+    apart: bool = False
+
+
+def choose(
+    rtt: float,
+    plan: Plan,
+    *,
+    zstd: bool,
+    rates: Rates | None = None,
+    ssh: bool = False,
+    down: bool = False,
+) -> Way:
+    """How the stream engine carries `plan` over a line of `rtt` seconds.
+
+    Where this system has an `ssh`, much that comes from a near host comes over
+    a connection for each line, which that decrypts: Python's own takes three
+    times the work for it, all on one core.
+
+    A near line is filled by one channel, and more only share the work out to
+    cores; on a long one each channel is held to OpenSSH's window a round trip.
+    Compression pays where the line is slower than it: beyond 10 ms, or where
+    the session's rate is known to be below 60 MB/s; each bundle or piece that
+    does not shrink by a sixth goes as it is.
+    """
+    size, files = plan.total_bytes, len(plan.items)
+    if rtt <= NEAR:
+        lines = 1 if size < 4 * 2**20 and files < 500 else 2
+    else:
+        lines = min(LINES, 1 + max(size // 2**20, files // 500))
+    slow = rates is not None and rates.mb_s is not None and rates.mb_s < 60
+    far = rtt > NEAR and size <= 64 * 2**20  # much data over 8 lines outruns zlib
+    codec = wire.PLAIN
+    if slow or far:
+        codec = wire.ZSTD if zstd and wire.zstd() is not None else wire.ZLIB
+    apart = (
+        ssh and (down or APART_UP) and not slow and rtt <= APART_RTT and size - plan.replaced_bytes >= APART
+    )
+    packed = {wire.PLAIN: "", wire.ZLIB: ", zlib where it pays", wire.ZSTD: ", zstd where it pays"}[codec]
+    away = "near" if rtt <= NEAR else f"{rtt * 1000:.0f} ms away"
+    own = " with connections of their own" if apart else ""
+    why = f"the agent is there, {away}: {lines} line{'s'[: lines > 1]}{own}{packed}"
+    return Way(lines, codec, why, apart)
+
+
+def estimate(plan: Plan, rtt: float, lines: int, rates: Rates | None) -> tuple[float | None, float | None]:
+    """Seconds and dollars of carrying `plan`; None for what is not known."""
+    if rates is None:
+        return None, None
+    usd = None if rates.usd_per_gb is None else plan.total_bytes / 1e9 * rates.usd_per_gb
+    if not rates.mb_s:
+        return None, usd
+    held = lines * WINDOW / rtt if rtt > NEAR else float("inf")
+    seconds = plan.total_bytes / min(rates.mb_s * 1e6, held) + len(plan.items) / FILES_S + 3 * rtt
+    return seconds, usd

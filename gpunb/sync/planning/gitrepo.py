@@ -1,0 +1,97 @@
+"""What git itself ignores beyond the ignore files of a tree: see gitignore(5).
+
+``.git/info/exclude``, the user's ``core.excludesFile``, and that a tracked
+file is never ignored. git is asked where it is installed; nothing of the
+repository's own configuration can make it run a program.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from functools import cached_property
+from pathlib import Path
+
+from gpunb.sync.planning.gitignore import Patterns
+
+__all__ = ["Repo", "lines_of", "top_of"]
+
+_PATIENCE_S = 20.0
+_QUIET = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_CEILING_DIRECTORIES")
+
+
+def top_of(folder: Path) -> Path | None:
+    """The top of the working tree that `folder` is in; None outside of any."""
+    for one in (folder, *folder.parents):
+        if os.path.lexists(one / ".git"):
+            return one
+    return None
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of an ignore file; none of one that is not there, or is a link, which git does not follow."""
+    try:
+        if path.is_symlink():
+            return []
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError:
+        return []
+    return text.removeprefix("\ufeff").split("\n")
+
+
+class Repo:
+    """One working tree, by its top folder."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+
+    @cached_property
+    def patterns(self) -> list[tuple[str, Patterns]]:
+        """Names and patterns of what counts after all ignore files of the tree, the stronger one first."""
+        found = [(".git/info/exclude", self._common / "info/exclude")]
+        told = self._ask("config", "--path", "--get", "core.excludesFile").strip("\n")
+        settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+        path = self.top / told if told else settings / "git/ignore"
+        found.append((str(path), path.resolve()))  # this one may be a link
+        return [(name, patterns) for name, path in found if (patterns := Patterns(lines_of(path)))]
+
+    @cached_property
+    def tracked(self) -> set[str]:
+        """Tracked files that a pattern matches all the same, from the top, and the folders above them."""
+        said = self._ask("ls-files", "-z", "--cached", "--ignored", "--exclude-standard")
+        found: set[str] = set()
+        for path in said.split("\0"):
+            found.add(path)
+            while "/" in path:
+                path = path.rpartition("/")[0]  # noqa: PLW2901 - upwards
+                found.add(path)
+        found.discard("")
+        return found
+
+    @property
+    def _common(self) -> Path:
+        """The folder with the repository's own files, which a submodule or another working tree names."""
+        place = self.top / ".git"
+        if place.is_file():
+            first = lines_of(place)[0]
+            place = self.top / first.removeprefix("gitdir:").strip()
+        shared = lines_of(place / "commondir")
+        return place / shared[0].strip() if shared and shared[0].strip() else place
+
+    def _ask(self, *words: str) -> str:
+        """Git's answer; nothing where there is no git or it refuses (a folder of somebody else's)."""
+        env = {name: value for name, value in os.environ.items() if name not in _QUIET}
+        argv = ["git", "-c", "core.fsmonitor=false", *words]
+        try:
+            done = subprocess.run(
+                argv,
+                cwd=self.top,
+                env={**env, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"},
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                check=False,
+                timeout=_PATIENCE_S,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else ""

@@ -1,0 +1,305 @@
+"""What a sync will do, known before anything moves: what goes, what stays, what is deleted."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from gpunb.agent.shared.file_frames import stays_inside as link_stays_inside
+from gpunb.sync.planning.spilled_list import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MOST = 10_000
+OUT = "link that leads out of the folder"
+
+__all__ = ["Item", "LeftOut", "Plan", "Tree", "diff", "link_stays_inside", "why_link_stays"]
+
+
+@dataclass(slots=True)
+class Item:
+    """A file, folder or link, as found on one side.
+
+    Attributes
+    ----------
+    path
+        Relative to the sync's root, ``/`` between names; bytes that are not
+        UTF-8 are surrogate escapes.
+    kind
+        "file", "dir" or "link"; in a target also "special".
+    size
+        Bytes; 0 unless a file.
+    mtime
+        Unix time in whole seconds, which is what SFTP can carry.
+    mode
+        Permission bits, the lowest nine; nothing else travels.
+    goal
+        Where a link leads.
+    nanos
+        What `mtime` lacks, in nanoseconds; only the stream engine carries it.
+    base
+        For a file, what the target could begin with: -1 is nothing, else
+        the size of the file that stands there.
+    part
+        Whether an unfinished file of an earlier try stands in the target.
+    held
+        Bytes of data: less than `size` in a file with holes; -1 where it is not known.
+    inode
+        Of the file as it was listed; 0 where it is not known.
+    to
+        Its path in the target, where that differs from `path`.
+    """
+
+    path: str
+    kind: str
+    size: int = 0
+    mtime: int = 0
+    mode: int = 0
+    goal: str = ""
+    nanos: int = 0
+    base: int = -1
+    part: bool = False
+    held: int = -1
+    inode: int = 0
+    to: str = ""
+
+    @property
+    def room(self) -> int:
+        """Bytes that the file takes on a disk that keeps its holes."""
+        return self.size if self.held < 0 else self.held
+
+    @property
+    def here(self) -> str:
+        """Its path in the target."""
+        return self.to or self.path
+
+    @property
+    def mtime_ns(self) -> int:
+        """The time of the last change in nanoseconds."""
+        return self.mtime * 10**9 + self.nanos
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A path that does not go, and the rule that says so."""
+
+    path: str
+    rule: str
+    cant_go: bool = False
+    """No rule's choice: a link that leads out, a pipe, a name that no path can have."""
+
+    @property
+    def stays(self) -> bool:
+        """Whether what the target has there stays even with ``--mirror``."""
+        return self.cant_go or self.rule.startswith(("default: ", "secret: "))
+
+
+@dataclass(slots=True)
+class Tree:
+    """One side, as listed: what is there, what a rule hides, what could not be read."""
+
+    items: list[Item] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    leftovers: list[str] = field(default_factory=list)  # our own unfinished files of an earlier try
+
+
+@dataclass(slots=True)
+class Plan:
+    """What one sync does.
+
+    Attributes
+    ----------
+    items
+        Files and links that go: new ones and changed ones.
+    folders
+        Folders to be made, parents first.
+    modes
+        Files and folders whose content is right and permissions are not.
+    unchanged
+        Files and links that are there already (same size and time).
+    deletions
+        Paths to be deleted in the target, deepest first.
+    left_out
+        Paths of the source that stay, each with its rule.
+    blocked
+        Paths that can't go, each with the reason: something of another kind
+        stands there.
+    notes
+        What the user should be told loudly.
+    total_bytes
+        Bytes of `items`.
+    room_bytes
+        Bytes of data in `items`: without their holes, which take no room.
+    replaced_bytes
+        Bytes of the target's files that `items` replace.
+    kinds
+        Of each deletion: "file", "dir", "link" or "special".
+    deleted_bytes
+        Bytes of data in the deletions.
+    met
+        Files and links of the source that the target has too, in whatever state.
+    closed
+        Folders of the target that their owner can't write into, with the mode
+        that they have in the end.
+    """
+
+    items: Spool | list[Item] = field(default_factory=Spool)
+    folders: Spool | list[Item] = field(default_factory=Spool)
+    modes: Spool | list[Item] = field(default_factory=Spool)
+    unchanged: Spool | list[Item] = field(default_factory=Spool)
+    deletions: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    blocked: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    total_bytes: int = 0
+    room_bytes: int = 0
+    replaced_bytes: int = 0
+    kinds: dict[str, str] = field(default_factory=dict)
+    deleted_bytes: int = 0
+    met: int = 0
+    closed: list[Item] = field(default_factory=list)
+
+    def opened(self) -> list[Item]:
+        """Those of `closed` that something goes into or out of, parents first, opened for their owner."""
+        if not self.closed:
+            return []
+        paths = chain((item.path for item in chain(self.items, self.folders)), self.deletions)
+        needed = {path.rpartition("/")[0] for path in paths}
+        return [replace(item, mode=item.mode | 0o700) for item in self.closed if item.path in needed]
+
+    def needed_bytes(self) -> int:
+        """Room that the target must have: each new file stands beside the old one for a while."""
+        most = max((item.room for item in self.items), default=0)
+        return min(self.room_bytes, self.room_bytes - self.replaced_bytes + most)
+
+    def largest(self, count: int = 5) -> list[Item]:
+        """The `count` largest files that go, largest first."""
+        return heapq.nlargest(count, self.items, key=lambda item: item.size)
+
+    def data(self) -> dict[str, Any]:
+        """The plan for ``--json``; of each list the first 10,000, and how many there are."""
+        return {
+            "items": [{"path": i.path, "kind": i.kind, "bytes": i.size} for i in islice(self.items, _MOST)],
+            "folders": [i.path for i in islice(self.folders, _MOST)],
+            "modes": [i.path for i in islice(self.modes, _MOST)],
+            "counts": {
+                name: len(getattr(self, name))
+                for name in ("items", "folders", "modes", "deletions", "left_out")
+            },
+            "unchanged": len(self.unchanged),
+            "deletions": self.deletions[:_MOST],
+            "left_out": [{"path": o.path, "rule": o.rule} for o in self.left_out[:_MOST]],
+            "blocked": [{"path": path, "reason": reason} for path, reason in self.blocked],
+            "notes": list(self.notes),
+            "total_bytes": self.total_bytes,
+        }
+
+
+def diff(source: Tree, target: Tree, *, delete: bool = False) -> Plan:
+    """The plan that makes `target` hold what `source` holds.
+
+    With `delete`, what only the target has goes away, except what a rule
+    leaves out on either side, and what lies below a source folder that could
+    not be read: not seen is not absent.
+    """
+    plan = Plan(left_out=source.left_out, notes=source.notes)
+    there = {item.path: item for item in target.items}
+    wanted = {item.path: item for item in source.items}
+    kept = _Kept(source, target)
+    shut: set[str] = set()
+    doomed: set[str] = set()
+    for item in source.items:
+        if item.path.rpartition("/")[0] in shut:
+            plan.blocked.append((item.path, "its folder can't be made"))
+            shut.add(item.path)
+            continue
+        old = there.get(item.path)
+        if old is not None and old.kind != item.kind and "dir" in (old.kind, item.kind):
+            if not delete or item.path in kept.above:
+                words = {"dir": "a folder", "file": "a file", "link": "a link", "special": "a special file"}
+                plan.blocked.append((item.path, f"{words[old.kind]} stands in its place"))
+                shut.add(item.path)
+                continue
+            doomed.add(item.path)
+            old = None
+        _place(plan, item, old)
+    if delete:
+        for old in reversed(target.items):
+            gone = old.path not in wanted and not kept.holds(old.path)
+            if gone or any(above in doomed for above in (old.path, *_above(old.path))):
+                plan.deletions.append(old.path)
+                plan.kinds[old.path] = old.kind
+                plan.deleted_bytes += old.size
+    plan.closed = [
+        replace(old, mode=same.mode if (same := wanted.get(old.path)) else old.mode)
+        for old in target.items
+        if old.kind == "dir" and old.mode & 0o700 != 0o700
+    ]
+    # SFTP and rsync write holes as zeros
+    plan.total_bytes = plan.room_bytes = sum(item.size for item in plan.items)
+    return plan
+
+
+def why_link_stays(goal: str) -> str:
+    """The words for a link that does not go."""
+    if goal.startswith("/") or not goal:
+        return f"{OUT}: {goal[:300]}"
+    parts = goal.split("/")
+    if ".." in parts[next((n for n, part in enumerate(parts) if part != ".."), 0) :]:
+        return f"link that steps up in the middle of its way, where another link may lead out: {goal[:300]}"
+    return f"{OUT}: {goal[:300]}"
+
+
+def _place(plan: Plan, item: Item, old: Item | None) -> None:
+    if item.kind == "dir":
+        if old is None:
+            plan.folders.append(item)
+        elif old.mode != item.mode:
+            plan.modes.append(item)
+        return
+    plan.met += old is not None
+    if old is None or old.kind != item.kind:
+        plan.items.append(item)
+    elif item.kind == "link":
+        (plan.unchanged if old.goal == item.goal else plan.items).append(item)
+    elif old.size != item.size or not _same_time(item.mtime, old.mtime):
+        plan.items.append(item)
+        plan.replaced_bytes += old.size
+    else:
+        plan.unchanged.append(item)
+        if old.mode != item.mode:
+            plan.modes.append(item)
+
+
+def _same_time(source: int, target: int) -> bool:
+    """Whether two times in seconds are one, as far as SFTP can carry them."""
+    return (
+        source == target
+        or min(max(source, 0), 2**32 - 1) == target
+        or source == min(max(target, 0), 2**32 - 1)
+    )
+
+
+class _Kept:
+    """What `delete` must not touch."""
+
+    def __init__(self, source: Tree, target: Tree) -> None:
+        self._roots = {out.path for out in source.left_out} | {path for path, _ in source.failed}
+        hidden = self._roots | {out.path for out in target.left_out} | {path for path, _ in target.failed}
+        self.above = {above for path in hidden for above in _above(path)}
+
+    def holds(self, path: str) -> bool:
+        if path in self.above or path in self._roots or "" in self._roots:
+            return True
+        return any(above in self._roots for above in _above(path))
+
+
+def _above(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path

@@ -1,0 +1,347 @@
+"""The plan of a stream: source and target compared folder by folder, both read as they come.
+
+Memory holds some folders' listings and the plan's own lists, which spill to a
+file: a million files fit. The target's folders are asked for ahead, so that a
+round trip is not paid for each.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from gpunb.agent.shared import file_frames as wire
+from gpunb.sync.local import autorun
+from gpunb.sync.local.safe_root import part_name
+from gpunb.sync.local.scan import KINDS, item_of
+from gpunb.sync.planning.plan import LeftOut, Plan, Tree
+from gpunb.sync.planning.rules import PART
+from gpunb.sync.planning.spilled_list import Spool
+from gpunb.sync.sftp.host_tree import name_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gpunb.sync.local.scan import Entry
+    from gpunb.sync.planning.plan import Item
+    from gpunb.sync.planning.rules import Rules
+
+__all__ = ["Merge", "Target"]
+
+AHEAD = 200  # folders asked for and not yet compared
+AHEAD_ENTRIES = 20_000
+# seconds: of 32 bits, of 34 (ext4), of xfs's bigtime; 1901, 1970 and FAT's 1980
+_LAST = {2**31 - 1, 2**32 - 1, 2**34 - 2**31 - 1, 16299260424}
+_FIRST = {-(2**31), 0, 315532800}
+HASHED = 200  # files whose digests are asked for at once
+WORDS = {wire.FOLDER: "a folder", wire.FILE: "a file", wire.LINK: "a link", wire.SPECIAL: "a special file"}
+
+
+class Target(Protocol):
+    """What a side must do to be compared with."""
+
+    def ask(self, path: str) -> None:
+        """Ask for a folder's listing."""
+
+    def take(self) -> tuple[str, list[Entry], str]:
+        """The listing that was asked for longest: path, entries, why not."""
+
+    def hashes_begin(self, paths: Sequence[str]) -> None:
+        """Ask for digests of whole files."""
+
+    def hashes(self, paths: Sequence[str]) -> list[str | None]:
+        """The digests that were asked for longest."""
+
+
+class Merge:
+    """One comparison; `run` gives the plan.
+
+    Parameters
+    ----------
+    exists
+        Whether the target folder is there; if not, it is not asked.
+    delete
+        "" deletes nothing; "delete" what only the target has, except what a
+        rule hides on either side; "mirror" also what an ignore file or an
+        exclude pattern hides.
+    folds
+        The target takes names that differ in case for one name.
+    checksum
+        Files of one size are compared by their digests, not by their times.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        source_tree: Tree,
+        target: Target,
+        *,
+        exists: bool,
+        delete: str = "",
+        folds: bool = False,
+        checksum: bool = False,
+    ) -> None:
+        self.rules, self.source_tree, self.target = rules, source_tree, target
+        self.exists, self.delete, self.folds, self.checksum = exists, delete, folds, checksum
+        self.target_tree = Tree()
+        self.plan = Plan(left_out=source_tree.left_out, notes=source_tree.notes)
+        self.suspects = Spool()
+        self.leftovers: set[str] = set()
+        self._shut: set[str] = set()
+        self._gone: dict[str, tuple[str, int]] = {}
+        self._below: deque[str] = deque()
+        self._contested: list[tuple[Item, Entry]] = []
+
+    def run(self, source: Iterable[tuple[str, list[Entry]]]) -> Plan:
+        """Compare all; `source` gives each folder with what goes of it, parents first."""
+        ahead: deque[tuple[str, list[Entry]]] = deque()
+        held = 0
+        for path, entries in source:
+            if self.exists:
+                self.target.ask(path)
+            ahead.append((path, entries))
+            held += len(entries)
+            while len(ahead) > AHEAD or (held > AHEAD_ENTRIES and len(ahead) > 1):
+                held -= len(ahead[0][1])
+                self._folder(*ahead.popleft())
+        while ahead:
+            self._folder(*ahead.popleft())
+        if self.delete:
+            self._deletions()
+        self._contests()
+        self.plan.blocked.sort()
+        return self.plan
+
+    def compare_content(self, source: Target) -> None:
+        """Decide on the files of one size by their digests."""
+        batch: list[Item] = []
+        for item in self.suspects:
+            batch.append(item)
+            if len(batch) == HASHED:
+                self._compare_batch(source, batch)
+                batch = []
+        if batch:
+            self._compare_batch(source, batch)
+
+    def _compare_batch(self, source: Target, batch: list[Item]) -> None:
+        paths = [item.path for item in batch]
+        # the side that is far is asked first, so that both work at once
+        first, second = (source, self.target) if getattr(self.target, "local", False) else (
+            self.target, source,
+        )  # fmt: skip
+        first.hashes_begin(paths)
+        second.hashes_begin(paths)
+        one, two = first.hashes(paths), second.hashes(paths)
+        for item, mine, other in zip(batch, one, two, strict=True):
+            if mine is None or mine != other:
+                self._send(item)
+            else:
+                self.plan.unchanged.append(item)
+                self.plan.modes.append(item)
+
+    # -- one folder
+
+    def _folder(self, path: str, entries: list[Entry]) -> None:
+        there: dict[str, Entry] = {}
+        if self.exists:
+            _, found, why = self.target.take()
+            if why:
+                self.target_tree.failed.append((path, why))
+            there = {entry[0]: entry for entry in found}
+        parts = self._sort_out_parts(path, there)
+        if path in self._shut:
+            for entry in entries:
+                self._block(item_of(path, entry), "its folder can't be made")
+            return
+        taken: dict[str, str] = {}
+        alike = {autorun.canonical(name): name for name in there} if self.folds else {}
+        for entry in entries:
+            old = there.pop(entry[0], None) or there.pop(alike.get(autorun.canonical(entry[0]), ""), None)
+            item = item_of(path, entry)
+            if self.folds and self._is_taken(taken, item, entry[0]):
+                continue
+            if old is None:
+                self._new(item, parts)
+            elif wire.FOLDER in (old[1], entry[1]):
+                self._folder_there(item, entry, old)
+            elif old[1] != entry[1]:
+                self._send(item)
+            else:
+                self._same_kind(item, entry, old, parts)
+        if self.delete:
+            for entry in there.values():
+                self._only_there(path, entry)
+
+    def _is_taken(self, taken: dict[str, str], item: Item, name: str) -> bool:
+        first = taken.setdefault(autorun.canonical(name), name)
+        if first != name:
+            self._block(item, f"its name and {first!r} are the same in the target")
+        return first != name
+
+    def _folder_there(self, item: Item, entry: Entry, old: Entry) -> None:
+        if old[1] != entry[1]:
+            self._other_kind(item, old)
+            return
+        if old[2] & 0o700 != 0o700:
+            self.plan.closed.append(item)
+        if old[2] != entry[2]:
+            self.plan.modes.append(item)
+
+    def _same_kind(self, item: Item, entry: Entry, old: Entry, parts: dict[str, int]) -> None:
+        self.plan.met += 1
+        if entry[1] == wire.LINK:
+            if old[5] == entry[5]:
+                self.plan.unchanged.append(item)
+            else:
+                self._send(item)
+        elif old[3] == entry[3] and not self.checksum and _same_time(entry[4], old[4]):
+            self.plan.unchanged.append(item)
+            if old[2] != entry[2]:
+                self.plan.modes.append(item)
+        else:
+            self._changed(item, old, parts, by_content=self.checksum or _may_be_same_time(entry[4], old[4]))
+
+    def _sort_out_parts(self, path: str, there: dict[str, Entry]) -> dict[str, int]:
+        """Take our unfinished files out of `there`: their names and sizes."""
+        start = f"{path}/" if path else ""
+        parts = {name: entry[3] for name, entry in there.items() if name.startswith(PART) and "/" not in name}
+        for name in parts:
+            del there[name]
+            self.leftovers.add(start + name)
+        return parts
+
+    def _new(self, item: Item, parts: dict[str, int]) -> None:
+        if item.kind == "dir":
+            self.plan.folders.append(item)
+            return
+        self._resume(item, parts)
+        self._send(item)
+
+    def _changed(self, item: Item, old: Entry, parts: dict[str, int], *, by_content: bool) -> None:
+        item.base = old[3]
+        self.plan.replaced_bytes += min(old[6], old[3])
+        self._resume(item, parts)
+        if by_content and old[3] == item.size:
+            self.suspects.append(item)
+            return
+        self._send(item)
+
+    def _resume(self, item: Item, parts: dict[str, int]) -> None:
+        if parts and item.kind == "file" and item.size > wire.SMALL:
+            name = part_name(item.path.rpartition("/")[2])
+            if name in parts:
+                item.part = True
+                above = item.path.rpartition("/")[0]
+                self.leftovers.discard(f"{above}/{name}" if above else name)
+
+    def _send(self, item: Item) -> None:
+        self.plan.items.append(item)
+        self.plan.total_bytes += item.size
+        self.plan.room_bytes += item.room
+
+    def _other_kind(self, item: Item, old: Entry) -> None:
+        if not self.delete:
+            self._block(item, f"{WORDS[old[1]]} stands in its place")
+        elif old[1] == wire.FOLDER:
+            # what is below decides; it is listed with the rest of what goes
+            self._contested.append((item, old))
+            self._only_there(item.path.rpartition("/")[0], old, ruled=False)
+        else:
+            self._gone[item.path] = KINDS[old[1]], min(old[6], old[3])
+            self.plan.folders.append(item)
+
+    def _block(self, item: Item, why: str) -> None:
+        self.plan.blocked.append((item.path, why))
+        if item.kind == "dir":
+            self._shut.add(item.path)
+
+    # -- what only the target has
+
+    def _only_there(self, folder: str, entry: Entry, *, ruled: bool = True) -> None:
+        path = f"{folder}/{entry[0]}" if folder else entry[0]
+        if name_problem(entry[0], path) is not None:
+            return  # no file's name, whatever the host says
+        is_folder = entry[1] == wire.FOLDER
+        inside = ("pyvenv.cfg",) if is_folder and entry[3] else ()
+        rule = self.rules.why_out(path, folder=is_folder, names=inside) if ruled else None
+        if rule is not None and (self.delete != "mirror" or LeftOut(path, rule).stays):
+            self.target_tree.left_out.append(LeftOut(path, rule))
+            return
+        self._gone[path] = KINDS[entry[1]], 0 if is_folder else min(entry[6], entry[3])
+        if is_folder:
+            self._below.append(path)
+            if entry[2] & 0o700 != 0o700:
+                self.plan.closed.append(item_of(folder, entry))
+
+    def _deletions(self) -> None:
+        waiting = 0
+        asked: deque[str] = deque()
+        while self._below or waiting:
+            while self._below and waiting < AHEAD:
+                path = self._below.popleft()
+                self.target.ask(path)
+                asked.append(path)
+                waiting += 1
+            path, entries, why = self.target.take()
+            waiting -= 1
+            if why:
+                self.target_tree.failed.append((path, why))
+            for entry in entries:
+                self._only_there(path, entry)
+        kept = _Kept(self.source_tree, self.target_tree, mirror=self.delete == "mirror")
+        for path in sorted(self._gone, reverse=True):
+            if not kept.holds(path):
+                kind, size = self._gone[path]
+                self.plan.deletions.append(path)
+                self.plan.kinds[path] = kind
+                self.plan.deleted_bytes += size
+
+    def _contests(self) -> None:
+        """Where a folder must go for a file: only if all of it goes."""
+        doomed = set(self.plan.deletions)
+        for item, old in self._contested:
+            if item.path in doomed:
+                self._send(item)
+            else:
+                self.plan.blocked.append((item.path, f"{WORDS[old[1]]} stands in its place"))
+
+
+class _Kept:
+    """What a deletion must not touch."""
+
+    def __init__(self, source: Tree, target: Tree, *, mirror: bool) -> None:
+        out = [o.path for o in source.left_out if not mirror or o.stays]
+        self._roots = {*out, *(path for path, _ in source.failed)}
+        hidden = {o.path for o in target.left_out} | {path for path, _ in target.failed}
+        self._above = {above for path in hidden | self._roots for above in _parents(path)}
+        self._hidden = hidden
+
+    def holds(self, path: str) -> bool:
+        if "" in self._roots or path in self._above or path in self._roots or path in self._hidden:
+            return True
+        return any(above in self._roots for above in _parents(path))
+
+
+def _parents(path: str) -> list[str]:
+    found = []
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        found.append(path)
+    return found
+
+
+def _may_be_same_time(source: int, target: int) -> bool:
+    """Whether a file system may have made `target` of the time `source`, both in ns.
+
+    FAT keeps even seconds, and each system's last and first date is as far as
+    it goes: such files are compared by their content, or they would go each time.
+    """
+    seconds, nanos = divmod(target, 10**9)
+    if nanos == 0 and seconds % 2 == 0 and abs(source - target) < 2 * 10**9:
+        return True
+    return (seconds in _LAST and source > target) or (seconds in _FIRST and source < target)
+
+
+def _same_time(source: int, target: int) -> bool:
+    """Whether two times in ns are one; a target that keeps whole seconds only is believed in these."""
+    return source == target or (target % 10**9 == 0 and source // 10**9 == target // 10**9)

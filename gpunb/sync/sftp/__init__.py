@@ -1,0 +1,4 @@
+"""The SFTP engine, for hosts without an agent, and single files on a host.
+
+`protocol` keeps many requests in flight on one channel.
+"""

@@ -1,0 +1,74 @@
+"""Whether files of one size and second are one file: digests, made on the host by sha256sum.
+
+The second is all that SFTP tells of a file's time, and two runs that end together write results of
+one size. What the host says of its own files decides only whether they come once more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from gpunb.errors import HostError, Unreachable
+from gpunb.ssh.quoting import quote
+from gpunb.sync.sftp.host_tree import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gpunb.ssh.connection import Connection
+    from gpunb.sync.planning.plan import Item
+
+__all__ = ["WHOLE", "digest_here", "digests"]
+
+WHOLE = 64 * 2**20  # bytes; of a larger file the first and last `ENDS` are compared
+ENDS = 2**20
+_TIMEOUT = 300.0
+_LARGE = 'n=$1; shift; for f; do { head -c "$n" -- "$f"; tail -c "$n" -- "$f"; } | sha256sum; done'
+
+
+def digests(conn: Connection, root: str, items: Sequence[Item]) -> dict[str, str]:
+    """The digest of each file below `root`, by its path; those that could not be made are missing."""
+    found: dict[str, str] = {}
+    small = [item for item in items if item.size <= WHOLE]
+    large = [item for item in items if item.size > WHOLE]
+    names = {f"{root}/{item.path}": item.path for item in small}
+    said = _run(conn, ["xargs", "-0", "sha256sum", "--"], list(names))
+    for line in said.split("\n"):
+        digest, _, name = line.partition("  ")
+        if name in names and len(digest) == 64:
+            found[names[name]] = digest
+    lines = _run(
+        conn, ["xargs", "-0", "sh", "-c", _LARGE, "sh", str(ENDS)], [f"{root}/{i.path}" for i in large]
+    )
+    ends = [line.split()[0] for line in lines.splitlines() if line.split()]
+    if len(ends) == len(large):
+        found.update((item.path, digest) for item, digest in zip(large, ends, strict=True))
+    return found
+
+
+def digest_here(path: Path, size: int) -> str:
+    """The same of a file here; `OSError` if it can't be read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        if size <= WHOLE:
+            while piece := file.read(ENDS):
+                digest.update(piece)
+        else:
+            digest.update(file.read(ENDS))
+            file.seek(-ENDS, 2)
+            digest.update(file.read(ENDS))
+    return digest.hexdigest()
+
+
+def _run(conn: Connection, argv: list[str], names: list[str]) -> str:
+    if not names:
+        return ""
+    try:
+        done = conn.run(quote(argv), input=b"\0".join(map(encode, names)), timeout=_TIMEOUT)
+    except Unreachable:
+        raise
+    except HostError:
+        return ""
+    return done.out.decode("utf-8", "surrogateescape")

@@ -1,0 +1,263 @@
+"""One channel to the agent's ``files``: frames there and back.
+
+What comes from the host is checked for its length and kind here, and for its
+meaning by `gpunb.sync.stream.host_tree` and `gpunb.sync.stream.host_files`.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from gpunb.agent.shared import file_frames as wire
+from gpunb.errors import HostError, ProtocolError
+from gpunb.ssh.openssh_channel import apart as pipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gpunb.remote import AgentClient
+
+__all__ = ["HostFault", "Line", "bad"]
+
+STALL_S = 90.0
+_kept: weakref.WeakKeyDictionary[AgentClient, Line] = weakref.WeakKeyDictionary()
+_keeping = threading.Lock()
+_WINDOW = 4 * 2**20  # of a channel; eight of them hold no more than 32 MiB, and bring 640 MB/s at 50 ms
+_STEP = 2**20
+_MOST = {ord("L"): 2**28, ord("S"): 2**26, ord("P"): wire.PIECE + 1, ord("J"): 2**26}
+_LONG = 2**18
+_HELD = 2**12
+
+
+class HostFault(HostError):
+    """The host could not do it; `errno` is the host's."""
+
+    def __init__(self, words: str, errno: int = 0) -> None:
+        super().__init__(words)
+        self.errno = errno
+
+
+class Line:
+    """A ``files`` process on the host and the channel to it.
+
+    Requests may be sent before the host has said that it is there.
+
+    Parameters
+    ----------
+    root
+        The folder that paths begin in; the home by default.
+    apart
+        Over a connection of its own, by the system's ssh. It may not come about: `greet` tells.
+
+    Attributes
+    ----------
+    rtt
+        Seconds of a round trip, as opening the channel (two of them) took; 0 if `apart`.
+    """
+
+    def __init__(self, client: AgentClient, root: str = "", *, apart: bool = False) -> None:
+        from gpunb.remote.bootstrap import agent_version
+        from gpunb.ssh.quoting import quote
+
+        self._nonce = secrets.token_hex(12)
+        folder = f"{client.info.home}/.gpunb/agent/{agent_version()}"
+        argv = [client.info.python, "-E", "-s", folder, "files", self._nonce]
+        command = quote([*argv, root] if root else argv)
+        connection = client.connection
+        self._shared = None if apart else connection
+        self.rtt = 0.0
+        if apart:
+            self.channel = pipe(connection.reached, command)
+        else:
+            began = time.perf_counter()
+            self.channel = connection.channel(command, window=_WINDOW)
+            self.rtt = (time.perf_counter() - began) / 2
+        self.channel.settimeout(STALL_S)
+        self.channel.doing, self.channel.hint = "while files moved", "run the same sync again: it goes on"
+        self._rest = memoryview(b"")
+        self._held = b""
+        self._greeted = False
+        self.stopped = False
+
+    def greet(self) -> None:
+        """Wait until the host's end is there.
+
+        Raises
+        ------
+        HostError
+            It does not come.
+        """
+        if not self._greeted:
+            self._greet()
+
+    def send(self, kind: bytes, *parts: Any) -> None:
+        """One frame; raises `Unreachable`."""
+        size = sum(map(len, parts))
+        head = wire.FRAME.pack(size, kind[0])
+        held, self._held = self._held, b""
+        head = held + head
+        if size < _LONG:
+            self.channel.sendall(b"".join((head, *parts)))
+            return
+        self.channel.sendall(b"".join((head, *parts[:-1])))
+        self.channel.sendall(memoryview(parts[-1]))
+
+    def hold(self, kind: bytes, body: bytes) -> None:
+        """As `send`, but it may wait here until the next `send` or `flush`."""
+        self._held += wire.FRAME.pack(len(body), kind[0]) + body
+        if len(self._held) > _HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what `hold` kept; raises `Unreachable`."""
+        held, self._held = self._held, b""
+        if held:
+            self.channel.sendall(held)
+
+    def receive(self) -> tuple[int, memoryview]:
+        """The next frame's kind and body.
+
+        Raises
+        ------
+        Unreachable
+            The channel broke, or was silent for 90 s.
+        ProtocolError
+            A frame that no honest end sends.
+        """
+        kind, size = self.head()
+        return kind, self._take(size)
+
+    def head(self) -> tuple[int, int]:
+        """The next frame's kind and size; its body is taken by `parts`."""
+        if not self._greeted:
+            self._greet()
+        size, kind = wire.FRAME.unpack(self._take(wire.FRAME.size))
+        if size > _MOST.get(kind, 2**20):
+            words = f"a frame of kind {kind} and {size} bytes"
+            raise bad(words)
+        return kind, size
+
+    def parts(self, size: int) -> Iterator[memoryview]:
+        """So many bytes of a body, in the pieces in which they come: each is good until the next one."""
+        while size:
+            if not self._rest:
+                self._rest = self.channel.take(_STEP, reuse=True)
+            part = self._rest[:size]
+            self._rest = self._rest[size:]
+            size -= len(part)
+            yield part
+
+    def body(self, size: int) -> memoryview:
+        """A body in one piece."""
+        return self._take(size)
+
+    def ready(self) -> bool:
+        """Whether something of the host's waits here."""
+        return len(self._rest) > 0 or self.channel.recv_ready()
+
+    def expect(self, kind: bytes) -> memoryview:
+        """The body of the next frame, which must be of this kind."""
+        found, body = self.receive()
+        if found != kind[0]:
+            words = f"a frame of kind {found} where {kind!r} was due"
+            raise bad(words)
+        return body
+
+    def call(self, op: str, **args: Any) -> dict[str, Any]:
+        """A JSON call and its answer; raises `HostFault` with the host's words."""
+        self.post(op, **args)
+        return answer(self.expect(b"J"))
+
+    def post(self, op: str, **args: Any) -> None:
+        """A JSON call whose answer is taken later."""
+        self.send(b"J", json.dumps({"op": op, **args}).encode())
+
+    @classmethod
+    def first(cls, client: AgentClient) -> Line:
+        """The line that an earlier sync with this host left open, or a new one."""
+        with _keeping:
+            found = _kept.pop(client, None)
+        if found is not None:
+            if not found.channel.over and found.current(client):
+                return found
+            found.close()
+        return cls(client)
+
+    def current(self, client: AgentClient) -> bool:
+        """Whether this is a channel of the connection that the client uses now."""
+        return self._shared is client.connection
+
+    def keep(self, client: AgentClient) -> None:
+        """Leave the line to the next sync; nothing may be under way on it.
+
+        The host's end gives up after some idle minutes.
+        """
+        with _keeping:
+            before = _kept.pop(client, None)
+            _kept[client] = self
+        if before is not None:
+            before.close()
+
+    def close(self) -> None:
+        """Close the channel; the host's process ends with it. Does nothing twice."""
+        self.stopped = True
+        self.channel.close()
+
+    def _greet(self) -> None:
+        from gpunb.errors import BootstrapFailed
+        from gpunb.remote.bootstrap import read_line
+
+        try:
+            _, rest = read_line(self.channel, self._nonce)
+        except BootstrapFailed as err:
+            if (self._shared is None or self._shared.alive()) and not self.stopped:
+                raise
+            raise self.channel.broke() from err
+        self.channel.settimeout(STALL_S)
+        self._rest = memoryview(rest)
+        self._greeted = True
+
+    def _take(self, size: int) -> memoryview:
+        rest = self._rest
+        if len(rest) >= size:
+            self._rest = rest[size:]
+            return rest[:size]
+        whole = bytearray(size)
+        at = len(rest)
+        whole[:at] = rest
+        while at < size:
+            rest = self.channel.take(_STEP)
+            use = min(size - at, len(rest))
+            whole[at : at + use] = rest[:use]
+            at += use
+            self._rest = rest[use:]
+        return memoryview(whole)
+
+
+def answer(body: memoryview) -> dict[str, Any]:
+    """The JSON answer in a frame; raises `HostFault` if it is an error."""
+    try:
+        found = json.loads(bytes(body))
+    except (ValueError, RecursionError) as err:
+        words = "an answer that is not JSON"
+        raise bad(words) from err
+    if not isinstance(found, dict):
+        words = "an answer that is not an object"
+        raise bad(words)
+    if "error" in found:
+        code = found.get("errno")
+        raise HostFault(str(found["error"])[:200], code if isinstance(code, int) else 0)
+    return found
+
+
+def bad(what: str) -> ProtocolError:
+    """The error for what no honest host says."""
+    msg = f"the host's agent sent {what}"
+    return ProtocolError(
+        msg, hint="the host's answers can't be trusted; nothing was written outside of the target"
+    )

@@ -1,0 +1,297 @@
+"""The host's side of a sync through the agent: looked at, listed, and what is done there once.
+
+Nothing that the host says becomes a path here unless it is a file name. What
+is in the files goes by `gpunb.sync.stream.host_files`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any
+
+from gpunb.agent.shared import file_frames as wire
+from gpunb.errors import SyncError
+from gpunb.sync.local.scan import decoded
+from gpunb.sync.planning.plan import LeftOut, Tree, link_stays_inside, why_link_stays
+from gpunb.sync.planning.rules import PART
+from gpunb.sync.sftp.host_tree import encode, name_problem
+from gpunb.sync.sftp.protocol import Attrs
+from gpunb.sync.stream.file_channel import HostFault, Line, answer, bad
+from gpunb.sync.stream.host_files import count_unkept
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gpunb.remote import AgentClient
+    from gpunb.sync.local.scan import Entry
+    from gpunb.sync.planning.plan import Item
+    from gpunb.sync.planning.rules import Rules
+
+__all__ = ["HostSide"]
+
+MOST_ENTRIES = 5_000_000
+JOBS = 500
+_LONGEST_GOAL = 4096
+
+
+class HostSide:
+    """The first line to a host: what a plan is made of, and what is done once.
+
+    Answers `attrs` and `real` as `gpunb.sync.sftp.host_tree.Remote` does.
+    """
+
+    local = False
+    mask = 0  # permission bits that do not come here
+
+    def __init__(self, client: AgentClient) -> None:
+        self.client = client
+        self.line = Line.first(client)
+        self.root = ""
+        self.alias: dict[str, str] = {}
+        self.zstd = False
+        self.folds = False
+        self.free: int | None = None
+        self.home = ""
+        self._facts: dict[str, dict[str, Any]] = {}
+        self._asked: deque[str] = deque()
+        self._entering = False
+        self.unkept: Counter[str] = Counter()
+
+    def close(self, *, keep: bool = False) -> None:
+        """Close the line, or with `keep` leave it to the next sync: nothing is under way then."""
+        interrupted = sys.exc_info()[0] is not None  # answers may still be on their way
+        if keep and not interrupted and not self._asked and not self._entering:
+            self.line.keep(self.client)
+        else:
+            self.line.close()
+
+    # -- before the plan
+
+    def look(self, path: str) -> None:
+        """Learn in one round trip what the checks of a path will ask."""
+        found = self.line.call("look", path=path)
+        try:
+            self.home = str(found["home"])
+            self.zstd, self.folds = bool(found["zstd"]), bool(found["folds"])
+            self.free = None if found["free"] is None else int(found["free"])
+            self._facts = dict(found["facts"])
+        except (KeyError, TypeError, ValueError) as err:
+            words = "a look without its facts"
+            raise bad(words) from err
+
+    def attrs(self, path: str, *, follow: bool = True) -> Attrs | None:
+        """What is at `path`; None if nothing is."""
+        found = self._of(path).get("stat" if follow else "lstat")
+        if found is None:
+            return None
+        try:
+            mode, size, mtime, inode = (int(number) for number in found)
+        except (TypeError, ValueError) as err:
+            words = f"no facts about {path!r}"
+            raise bad(words) from err
+        return Attrs(size, mode, mtime // 10**9, mtime % 10**9, inode)
+
+    def real(self, path: str) -> str:
+        """The absolute path of `path`, links followed."""
+        text = self.home if path == "." else self._of(path).get("real")
+        if not isinstance(text, str) or not text.startswith("/") or "\0" in text:
+            words = f"{text!r} as the real path of {path!r}"
+            raise bad(words)
+        return text
+
+    def _of(self, path: str) -> dict[str, Any]:
+        self.entered()
+        if path not in self._facts:
+            self._facts[path] = self.line.call("facts", path=path)
+        found: Any = self._facts[path]  # what the host says may be anything
+        return found if isinstance(found, dict) else {}
+
+    def enter(self, path: str, *, make: bool = False) -> None:
+        """Use `path` as the root from now on; `SyncError` names what is wrong with it."""
+        try:
+            self.line.call("enter", path=path, make=make)
+        except HostFault as err:
+            found = self.line.call("facts", path=path).get("stat")
+            why = "is not a folder" if found else f"can't be made: {err.message}"
+            msg = f"{path} on the host {why}" if found else f"the folder {path} on the host {why}"
+            raise SyncError(msg) from err
+        self.root = path
+
+    def enter_soon(self, path: str) -> None:
+        """As `enter` of a folder that is there, without waiting for the answer."""
+        self.line.post("enter", path=path)
+        self.root, self._entering = path, True
+
+    def entered(self) -> None:
+        """Take the answer that is still due."""
+        if self._entering:
+            self._entering = False
+            answer(self.line.expect(b"J"))
+
+    # -- as a source: all of it, from the top
+
+    def folders(self, rules: Rules, tree: Tree, *, follow: bool = False) -> Iterator[tuple[str, list[Entry]]]:
+        """Each folder that goes, with what goes of it; the rest is noted in `tree`."""
+        self.line.send(b"T", json.dumps({**rules.pruning(), "follow": follow}).encode())
+        self.entered()
+        due = {""}
+        seen = 0
+        while True:
+            kind, body = self.line.receive()
+            if kind == ord("Z"):
+                return
+            if kind != ord("L"):
+                words = f"a frame of kind {kind} in a listing"
+                raise bad(words)
+            path, why, _, entries = _listing(body)
+            if path not in due:
+                continue  # left out here, or never heard of
+            due.remove(path)
+            seen += len(entries)
+            if seen > MOST_ENTRIES:
+                msg = f"the host lists more than {MOST_ENTRIES} files; sync a smaller folder"
+                raise SyncError(msg)
+            if why:
+                tree.failed.append((path, why))
+                continue
+            kept = self._kept(path, entries, rules, tree)
+            start = f"{path}/" if path else ""
+            due.update(start + entry[0] for entry in kept if entry[1] == wire.FOLDER)
+            yield path, kept
+
+    def _kept(self, folder: str, entries: list[Entry], rules: Rules, tree: Tree) -> list[Entry]:
+        kept = []
+        start = f"{folder}/" if folder else ""
+        names: set[str] = set()
+        for entry in entries:
+            name, kind = entry[0], entry[1]
+            path = start + name
+            problem = "name that is listed twice" if name in names else name_problem(name, path)
+            names.add(name)
+            if problem is not None:
+                tree.left_out.append(LeftOut(path[:300], problem, cant_go=True))
+                continue
+            inside = ("pyvenv.cfg",) if kind == wire.FOLDER and entry[3] else ()
+            rule = rules.why_out(path, folder=kind == wire.FOLDER, names=inside)
+            if rule is not None:
+                if not name.startswith(PART):
+                    tree.left_out.append(LeftOut(path, rule))
+            elif kind == wire.LINK and not (
+                link_stays_inside(path, entry[5]) and len(entry[5]) < _LONGEST_GOAL
+            ):
+                tree.left_out.append(LeftOut(path, why_link_stays(entry[5]), cant_go=True))
+            elif kind in (wire.FILE, wire.FOLDER, wire.LINK):
+                kept.append(entry)
+            else:
+                why = "special file: not a file, folder or link"
+                tree.left_out.append(LeftOut(path, why, cant_go=True))
+        if self.mask:
+            kept = [(*entry[:2], entry[2] & ~self.mask, *entry[3:]) for entry in kept]
+        return kept
+
+    # -- as a target: folder by folder, asked ahead
+
+    def ask(self, path: str) -> None:
+        """Ask for one folder's listing; `take` gives it."""
+        self._asked.append(path)
+        self.line.hold(b"L", encode(path))
+
+    def take(self) -> tuple[str, list[Entry], str]:
+        """The listing that was asked for longest: path, entries, and why it could not be read.
+
+        A folder that is not there has no entries and no reason.
+        """
+        self.entered()
+        self.line.flush()
+        path = self._asked.popleft()
+        found, why, code, entries = _listing(self.line.expect(b"L"))
+        if found != path:
+            words = "the listing of another folder"
+            raise bad(words)
+        if code in (2, 20):  # not there, or not a folder
+            return path, [], ""
+        return path, entries, why
+
+    def item(self, path: str, *, follow: bool) -> Entry | None:
+        """What is at an absolute path."""
+        found = self.attrs(path, follow=follow)
+        if found is None:
+            return None
+        from stat import S_IFMT
+
+        kinds = {0o100000: wire.FILE, 0o040000: wire.FOLDER, 0o120000: wire.LINK}
+        mode = found.mode or 0
+        mtime = (found.mtime or 0) * 10**9 + found.nanos
+        return (
+            path.rpartition("/")[2],
+            kinds.get(S_IFMT(mode), wire.SPECIAL),
+            mode & 0o777 & ~self.mask,
+            found.size or 0,
+            mtime,
+            "",
+            found.size or 0,
+            found.inode,
+        )
+
+    # -- the ends of things
+
+    def hashes(self, paths: Sequence[str]) -> list[str | None]:
+        """The digest of each whole file; `hashes_begin` asked for them."""
+        self.entered()
+        found = answer(self.line.expect(b"J")).get("hashes")
+        if not isinstance(found, list) or len(found) != len(paths):
+            words = "other hashes than asked for"
+            raise bad(words)
+        return [one if isinstance(one, str) else None for one in found]
+
+    def hashes_begin(self, paths: Sequence[str]) -> None:
+        """Ask for the digests of whole files."""
+        self.line.post("hashes", paths=[self.alias.get(path, path) for path in paths])
+
+    def make_folders(self, items: Sequence[Item]) -> list[tuple[str, str]]:
+        """Make folders, parents first; what failed."""
+        return self._jobs("folders", [i.path for i in items], [[i.path] for i in items])
+
+    def make_links(self, items: Sequence[Item]) -> list[tuple[str, str]]:
+        """Make links; what failed."""
+        return self._jobs("links", [i.path for i in items], [[i.path, i.goal] for i in items])
+
+    def set_modes(self, items: Sequence[Item]) -> list[tuple[str, str]]:
+        """Set permissions, and files' times; what failed."""
+        jobs = [[i.path, i.mode, i.mtime_ns if i.kind == "file" else None] for i in items]
+        return self._jobs("modes", [i.path for i in items], jobs)
+
+    def delete(self, paths: Sequence[str], kinds: dict[str, str]) -> list[tuple[str, str]]:
+        """Delete, in this order; what failed."""
+        return self._jobs("delete", paths, [[path, kinds.get(path) == "dir"] for path in paths])
+
+    def _jobs(self, op: str, paths: Sequence[str], jobs: list[Any]) -> list[tuple[str, str]]:
+        self.entered()
+        self.line.post(op, jobs=jobs)
+        found = answer(self.line.expect(b"J"))
+        failed, unkept = found.get("failed"), found.get("unkept")
+        for why, count in unkept.items() if isinstance(unkept, dict) else ():
+            count_unkept(self.unkept, why, count)
+        try:
+            return [(paths[int(index)], str(why)[:200]) for index, why in failed or ()]
+        except (TypeError, ValueError, IndexError) as err:
+            words = "failures of other things than asked for"
+            raise bad(words) from err
+
+
+def _listing(body: memoryview) -> tuple[str, str, int, list[Entry]]:
+    """Path, reason, errno and entries of a listing frame."""
+    data = bytes(body)
+    try:
+        named, code, said = struct.unpack_from(">HHH", data)
+        middle, start = 6 + named, 6 + named + said
+        entries = list(map(decoded, wire.unpack_entries(data[start:])))
+    except (ValueError, struct.error) as err:
+        words = "a listing that can't be read"
+        raise bad(words) from err
+    path = data[6:middle].decode("utf-8", "surrogateescape")
+    why = data[middle:start].decode("utf-8", "replace")
+    return path, why, code, entries
