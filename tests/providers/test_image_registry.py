@@ -116,8 +116,10 @@ def test_what_is_no_command_is_none(there: Registry, config: dict[str, Any], com
         ({"/v2/me/x/manifests/": (200, {}, b" " * 5 * 2**20)}, "TooLargeError"),
         ({"/v2/me/x/manifests/": (200, {}, b'{"manifests": [{"platform": 3}, 4]}')}, "none for linux/amd64"),
         ({"/v2/me/x/manifests/": (200, {}, b'{"config": {"digest": "sha256:../../.."}}')}, "of another kind"),
+        ({"/v2/me/x/blobs/": (307, {"Location": "https://10.0.0.5/x"}, b"")}, "into a network of its own"),
+        ({"/v2/me/x/blobs/": (307, {"Location": "https://[fe80::1]/x"}, b"")}, "into a network of its own"),
         (
-            {"/v2/me/x/blobs/": (307, {"Location": "http://192.0.2.7/x"}, b"")},
+            {"/v2/me/x/blobs/": (307, {"Location": "http://registry.example/x"}, b"")},
             "an address that is not followed",
         ),
         (

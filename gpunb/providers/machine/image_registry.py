@@ -12,6 +12,7 @@ import re
 import shlex
 import threading
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, NoReturn
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -240,6 +241,9 @@ class _Reader:
         """Where a registry may send us: elsewhere by TLS only, and to this machine only from itself."""
         parts = urlsplit(url)
         local = _LOOPBACK.fullmatch(parts.netloc) is not None
+        with contextlib.suppress(ValueError):  # a name is no number
+            if not local and not ip_address(parts.hostname or "").is_global:
+                self._refuse("was sent on into a network of its own")
         if parts.scheme != ("http" if local else "https") or local != self.where.local or "@" in parts.netloc:
             self._refuse("was sent on to an address that is not followed")
         return url

@@ -142,7 +142,7 @@ class TestWatch:
         self, moves: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         told: list[str] = []
-        context: Any = SimpleNamespace(say=lambda *lines: told.extend(text for text, _ in lines))
+        context: Any = SimpleNamespace(tell=lambda *notes: told.extend(note.text for note in notes))
         report = SimpleNamespace(
             failed=[("f", "its disk is full")], plan=SimpleNamespace(notes=["a link stays"])
         )
