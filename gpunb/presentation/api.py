@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
-from gpunb.presentation.models import Cost, Offer, Run, Sample, Session, Transfer
+from gpunb.presentation.models import Cost, Offer, Run, Sample, Session, Transfer, about, one_of
 
 __all__ = [
     "EVENTS",
@@ -48,13 +47,10 @@ class Problem(TypedDict):
 
     message: str
     reason: Annotated[
-        str,
-        Field(
-            description="a word for programs: BadInput, SessionNotFound, AuthFailed, ConfirmationNeeded, …"
-        ),
+        str, about("a word for programs: BadInput, SessionNotFound, AuthFailed, ConfirmationNeeded, …")
     ]
-    hint: Annotated[str | None, Field(description="what to do next")]
-    bill: Annotated[str | None, Field(description="what it means for the bill")]
+    hint: Annotated[str | None, about("what to do next")]
+    bill: Annotated[str | None, about("what it means for the bill")]
 
 
 # -- how it stands -----------------------------------------------------------------------------
@@ -63,12 +59,12 @@ class Problem(TypedDict):
 class Supervisor(TypedDict):
     """Who ends sessions when their lease is over."""
 
-    alive: Annotated[bool, Field(description="somebody ends sessions when their lease is over")]
-    here: Annotated[bool, Field(description="this server does")]
+    alive: Annotated[bool, about("somebody ends sessions when their lease is over")]
+    here: Annotated[bool, about("this server does")]
     kind: str | None
     pid: int | None
     heartbeat: float | None
-    error: Annotated[str | None, Field(description="why it does not run here")]
+    error: Annotated[str | None, about("why it does not run here")]
 
 
 class Orphan(TypedDict):
@@ -103,11 +99,11 @@ class CloudInfo(TypedDict):
 
     name: str
     title: str
-    key: Annotated[bool, Field(description="there is a key, or none is needed")]
+    key: Annotated[bool, about("there is a key, or none is needed")]
     needs_key: bool
-    asked: Annotated[bool, Field(description="it is among the clouds that offers are asked for by default")]
+    asked: Annotated[bool, about("it is among the clouds that offers are asked for by default")]
     simulated: bool
-    login: Annotated[str | None, Field(description="how to log in")]
+    login: Annotated[str | None, about("how to log in")]
     can: list[str]
 
 
@@ -119,7 +115,7 @@ class Status(TypedDict):
     user: str
     supervisor: Supervisor
     found: Found
-    simulated: Annotated[bool, Field(description="simulated clouds stand in for real ones")]
+    simulated: Annotated[bool, about("simulated clouds stand in for real ones")]
     clouds: list[CloudInfo]
 
 
@@ -153,7 +149,7 @@ class CloudFailure(TypedDict):
     message: str
     reason: NotRequired[str]
     hint: NotRequired[str | None]
-    login: Annotated[bool, Field(description="a key would help")]
+    login: Annotated[bool, about("a key would help")]
 
 
 class Offers(TypedDict):
@@ -162,7 +158,7 @@ class Offers(TypedDict):
     offers: list[Offer]
     facets: Facets
     failed: list[CloudFailure]
-    matched: Annotated[int, Field(description="how many fit before the limit")]
+    matched: Annotated[int, about("how many fit before the limit")]
     hours: float
     disk_gb: float
 
@@ -171,8 +167,8 @@ class Question(TypedDict):
     """What an action would cost, and the token to carry it out."""
 
     token: str
-    says: Annotated[str, Field(description="one sentence, with the money")]
-    usd: Annotated[float | None, Field(description="what it adds to the bill; null if no length is known")]
+    says: Annotated[str, about("one sentence, with the money")]
+    usd: Annotated[float | None, about("what it adds to the bill; null if no length is known")]
     expires_s: float
 
 
@@ -180,19 +176,16 @@ class Job(TypedDict):
     """Work that takes time."""
 
     id: str
-    kind: Annotated[str, Field(json_schema_extra={"enum": ["rent", "stop", "start", "down", "transfer"]})]
-    session: Annotated[str | None, Field(description="null until it is known")]
-    state: Annotated[
-        str,
-        Field(json_schema_extra={"enum": ["queued", "running", "cancelling", "done", "failed", "cancelled"]}),
-    ]
+    kind: Annotated[str, one_of("rent", "stop", "start", "down", "transfer")]
+    session: Annotated[str | None, about("null until it is known")]
+    state: Annotated[str, one_of("queued", "running", "cancelling", "done", "failed", "cancelled")]
     title: str
     done: float | None
     total: float | None
     unit: str
     says: str
     error: Problem | None
-    result: Annotated[dict[str, Any] | None, Field(description="a receipt (down), or the transfer's report")]
+    result: Annotated[dict[str, Any] | None, about("a receipt (down), or the transfer's report")]
     started: float
     ended: float | None
 
@@ -206,11 +199,8 @@ class LogRecord(TypedDict):
     """A piece of what a run has printed."""
 
     n: int
-    kind: Annotated[str, Field(json_schema_extra={"enum": list(RECORDS)})]
-    text: Annotated[
-        str,
-        Field(description="lines, tabs and ANSI colours stay; other control characters do not"),
-    ]
+    kind: Annotated[str, one_of(*RECORDS)]
+    text: Annotated[str, about("lines, tabs and ANSI colours stay; other control characters do not")]
 
 
 class Log(TypedDict):
@@ -218,23 +208,20 @@ class Log(TypedDict):
 
     records: list[LogRecord]
     text: Annotated[
-        str,
-        Field(
-            description="the records' output as one text, without colours, overwritten lines as they ended"
-        ),
+        str, about("the records' output as one text, without colours, overwritten lines as they ended")
     ]
-    coloured: Annotated[str, Field(description="the same with its ANSI colours")]
-    next: Annotated[int, Field(description="ask from here next time")]
-    ended: Annotated[bool, Field(description="nothing more will come")]
+    coloured: Annotated[str, about("the same with its ANSI colours")]
+    next: Annotated[int, about("ask from here next time")]
+    ended: Annotated[bool, about("nothing more will come")]
     state: str
 
 
 class FileEntry(TypedDict):
     """A file or a folder of the host."""
 
-    name: Annotated[str, Field(description="to show")]
-    path: Annotated[str, Field(description="to ask with")]
-    type: Annotated[str, Field(json_schema_extra={"enum": ["file", "directory", "link", "other"]})]
+    name: Annotated[str, about("to show")]
+    path: Annotated[str, about("to ask with")]
+    type: Annotated[str, one_of("file", "directory", "link", "other")]
     size: int
     mtime: float
 
@@ -244,13 +231,13 @@ class Files(TypedDict):
 
     path: str
     entries: list[FileEntry]
-    truncated: Annotated[bool, Field(description="there are more than 10,000")]
+    truncated: Annotated[bool, about("there are more than 10,000")]
 
 
 class Place(TypedDict):
     """A path of the host."""
 
-    path: Annotated[str, Field(description="where it is, or was")]
+    path: Annotated[str, about("where it is, or was")]
 
 
 # -- money, settings, keys ---------------------------------------------------------------------
@@ -259,13 +246,13 @@ class Place(TypedDict):
 class CostRow(TypedDict):
     """What a session, a day or a cloud cost."""
 
-    key: Annotated[str, Field(description="session id, date or cloud")]
+    key: Annotated[str, about("session id, date or cloud")]
     label: str
     provider: NotRequired[str | None]
     state: NotRequired[str | None]
     seconds: NotRequired[float | None]
     cost: Cost
-    provider_usd: NotRequired[Annotated[float | None, Field(description="what the cloud itself says")]]
+    provider_usd: NotRequired[Annotated[float | None, about("what the cloud itself says")]]
 
 
 class Costs(TypedDict):
@@ -274,7 +261,7 @@ class Costs(TypedDict):
     by: str
     rows: list[CostRow]
     total: Cost
-    usd_h: Annotated[float, Field(description="what the live sessions cost an hour now")]
+    usd_h: Annotated[float, about("what the live sessions cost an hour now")]
 
 
 class SettingRow(TypedDict):
@@ -284,9 +271,7 @@ class SettingRow(TypedDict):
     value: Any
     source: str
     about: str
-    own: Annotated[
-        bool, Field(description="it comes from the user's own file, or would if it were written there")
-    ]
+    own: Annotated[bool, about("it comes from the user's own file, or would if it were written there")]
 
 
 class Settings(TypedDict):
@@ -295,9 +280,7 @@ class Settings(TypedDict):
     settings: list[SettingRow]
     user_file: str
     project_file: str | None
-    refused: Annotated[
-        list[str], Field(description="what the project's file asks for and may not set, and why")
-    ]
+    refused: Annotated[list[str], about("what the project's file asks for and may not set, and why")]
 
 
 class LoggedIn(TypedDict):
@@ -306,8 +289,8 @@ class LoggedIn(TypedDict):
     provider: str
     account: str
     balance_usd: float | None
-    stored: Annotated[str, Field(description="where the key is kept")]
-    warning: Annotated[str | None, Field(description="what beats it, if something does")]
+    stored: Annotated[str, about("where the key is kept")]
+    warning: Annotated[str | None, about("what beats it, if something does")]
 
 
 # -- events ------------------------------------------------------------------------------------
@@ -323,31 +306,31 @@ class Hello(TypedDict):
 class CostNow(TypedDict):
     """What the live sessions cost."""
 
-    usd_h: Annotated[float, Field(description="what the live sessions cost an hour now")]
-    total: Annotated[float, Field(description="what the live sessions have cost")]
-    sessions: Annotated[dict[str, float], Field(description="what each has cost, by id")]
+    usd_h: Annotated[float, about("what the live sessions cost an hour now")]
+    total: Annotated[float, about("what the live sessions have cost")]
+    sessions: Annotated[dict[str, float], about("what each has cost, by id")]
 
 
 class Notice(TypedDict):
     """Something to read now."""
 
-    tone: Annotated[str, Field(json_schema_extra={"enum": ["ok", "info", "warn", "bad"]})]
+    tone: Annotated[str, one_of("ok", "info", "warn", "bad")]
     text: str
     session: str | None
-    actions: list[Annotated[str, Field(json_schema_extra={"enum": ["extend", "start", "down", "login"]})]]
+    actions: list[Annotated[str, one_of("extend", "start", "down", "login")]]
     at: float
 
 
 class Snapshot(TypedDict):
     """All that is known; it replaces what was known before."""
 
-    sessions: Annotated[list[Session], Field(description="the live ones")]
+    sessions: Annotated[list[Session], about("the live ones")]
     jobs: list[Job]
     transfers: list[Transfer]
     cost: CostNow
     supervisor: Supervisor
     found: Found
-    notices: Annotated[list[Notice], Field(description="the latest")]
+    notices: Annotated[list[Notice], about("the latest")]
 
 
 class Removed(TypedDict):

@@ -9,7 +9,7 @@ Times are Unix seconds, money is US dollars, sizes are bytes; None is unknown, o
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
@@ -40,8 +40,19 @@ __all__ = [
     "Transfer",
 ]
 
-State = Annotated[str, Field(json_schema_extra={"enum": [one.value for one in SessionState]})]
-Tone = Annotated[str, Field(json_schema_extra={"enum": ["ok", "info", "warn", "bad", "dim"]})]
+
+def about(text: str) -> Any:
+    """What a field is, for the document's readers."""
+    return Field(description=text)
+
+
+def one_of(*words: str) -> Any:
+    """A text that is one of these words."""
+    return Field(json_schema_extra={"enum": [str(getattr(one, "value", one)) for one in words]})
+
+
+State = Annotated[str, one_of(*SessionState)]
+Tone = Annotated[str, one_of("ok", "info", "warn", "bad", "dim")]
 Pair = Annotated[
     list[float],
     WithJsonSchema(
@@ -77,11 +88,11 @@ class Lease(TypedDict):
 
     deadline: float | None
     idle_s: float | None
-    idle_ends: Annotated[float | None, Field(description="null also while something runs")]
+    idle_ends: Annotated[float | None, about("null also while something runs")]
     budget_usd: float | None
-    ends: Annotated[float | None, Field(description="the earliest end if nothing runs from now on")]
-    ends_by: Annotated[str, Field(json_schema_extra={"enum": ["time", "idle", "money", ""]})]
-    soon: Annotated[bool, Field(description="the end is near")]
+    ends: Annotated[float | None, about("the earliest end if nothing runs from now on")]
+    ends_by: Annotated[str, one_of("time", "idle", "money", "")]
+    soon: Annotated[bool, about("the end is near")]
 
 
 class SessionFacts(TypedDict):
@@ -99,20 +110,20 @@ class SessionFacts(TypedDict):
     trust: str
     host: str
     port: int | None
-    usd_h: Annotated[float | None, Field(description="in the present state")]
+    usd_h: Annotated[float | None, about("in the present state")]
     cost: Spent
     lease: Lease
     created: float | None
     ready: float | None
     ended: float | None
     runs_active: int
-    next: Annotated[str, Field(description="what to type or to click now")]
+    next: Annotated[str, about("what to type or to click now")]
 
 
 class SessionCard(SessionFacts):
     """A session as its card shows it, and what can be done with it."""
 
-    can: list[Annotated[str, Field(json_schema_extra={"enum": ["extend", "stop", "start", "down"]})]]
+    can: list[Annotated[str, one_of("extend", "stop", "start", "down")]]
 
 
 class Port(TypedDict):
@@ -120,9 +131,9 @@ class Port(TypedDict):
 
     host_port: int
     local_port: int
-    link: Annotated[str, Field(description="reached from the server's machine only")]
+    link: Annotated[str, about("reached from the server's machine only")]
     reverse: bool
-    here: Annotated[bool, Field(description="this server holds it")]
+    here: Annotated[bool, about("this server holds it")]
     since: float
 
 
@@ -130,8 +141,8 @@ class Gpu(TypedDict):
     """The load of one GPU."""
 
     name: str
-    util: Annotated[float | None, Field(description="per cent")]
-    memory: Annotated[Pair | None, Field(description="bytes used, and in all")]
+    util: Annotated[float | None, about("per cent")]
+    memory: Annotated[Pair | None, about("bytes used, and in all")]
     temp: float | None
     power: float | None
 
@@ -139,11 +150,11 @@ class Gpu(TypedDict):
 class Sample(TypedDict):
     """The load of a host at one time."""
 
-    at: Annotated[float, Field(description="by the host's clock")]
-    cpu: Annotated[float | None, Field(description="per cent")]
-    memory: Annotated[Pair | None, Field(description="bytes used, and in all")]
-    disk: Annotated[Pair | None, Field(description="bytes used, and in all")]
-    net: Annotated[Pair | None, Field(description="bytes a second in and out")]
+    at: Annotated[float, about("by the host's clock")]
+    cpu: Annotated[float | None, about("per cent")]
+    memory: Annotated[Pair | None, about("bytes used, and in all")]
+    disk: Annotated[Pair | None, about("bytes used, and in all")]
+    net: Annotated[Pair | None, about("bytes a second in and out")]
     gpus: list[Gpu]
 
 
@@ -153,10 +164,10 @@ class Telemetry(TypedDict):
     session: str
     latest: Sample | None
     at: list[float]
-    gpu: Annotated[list[Series], Field(description="for each GPU its load at those times, per cent")]
-    gpu_memory: Annotated[list[Series], Field(description="for each GPU, per cent")]
+    gpu: Annotated[list[Series], about("for each GPU its load at those times, per cent")]
+    gpu_memory: Annotated[list[Series], about("for each GPU, per cent")]
     cpu: Series
-    memory: Annotated[Series, Field(description="per cent")]
+    memory: Annotated[Series, about("per cent")]
 
 
 class Session(SessionCard):
@@ -195,7 +206,7 @@ class Parts(TypedDict):
 class Offer(TypedDict):
     """Something that can be rented now."""
 
-    key: Annotated[str, Field(description="names it among those of all clouds")]
+    key: Annotated[str, about("names it among those of all clouds")]
     provider: str
     offer_id: str
     gpu: str
@@ -211,9 +222,9 @@ class Offer(TypedDict):
     cpu: str
     cores: float | None
     ram_gb: float | None
-    disk_gb: Annotated[float | None, Field(description="the most that can be had; null is no limit")]
-    usd_h: Annotated[float | None, Field(description="with the disk")]
-    parts: Annotated[Parts, Field(description="what total_usd is made of")]
+    disk_gb: Annotated[float | None, about("the most that can be had; null is no limit")]
+    usd_h: Annotated[float | None, about("with the disk")]
+    parts: Annotated[Parts, about("what total_usd is made of")]
     total_usd: float | None
     reliability: float | None
     ready_s: float | None
@@ -235,7 +246,7 @@ class Run(TypedDict):
     started: float | None
     ended: float | None
     seconds: float | None
-    usd: Annotated[float | None, Field(description="what its machine cost while it executed")]
+    usd: Annotated[float | None, about("what its machine cost while it executed")]
     exit_code: int | None
     front: str
 
@@ -246,7 +257,7 @@ class Transfer(TypedDict):
     id: str
     session: str
     session_name: str
-    direction: Annotated[str, Field(json_schema_extra={"enum": ["up", "down"]})]
+    direction: Annotated[str, one_of("up", "down")]
     what: str
     bytes: int
     files: int
@@ -275,11 +286,9 @@ class Brought(TypedDict):
     to: list[str]
     files: int
     bytes: int
-    beside: Annotated[
-        list[list[str]], Field(description="path, and the name it took, for another stands here")
-    ]
-    held: Annotated[list[list[str]], Field(description="path, and the name it took, for it could run here")]
-    left: Annotated[list[list[str]], Field(description="path, and the reason why it stayed there")]
+    beside: Annotated[list[list[str]], about("path, and the name it took, for another stands here")]
+    held: Annotated[list[list[str]], about("path, and the name it took, for it could run here")]
+    left: Annotated[list[list[str]], about("path, and the reason why it stayed there")]
 
 
 class Receipt(TypedDict):
@@ -293,15 +302,15 @@ class Receipt(TypedDict):
     gpus: int
     started: float
     ended: float
-    confirmed: Annotated[float | None, Field(description="when the cloud agreed that it is gone")]
+    confirmed: Annotated[float | None, about("when the cloud agreed that it is gone")]
     cost: Cost
-    provider_usd: Annotated[float | None, Field(description="what the cloud itself says")]
-    not_billed: Annotated[bool, Field(description="the cloud has figures and had charged nothing for it yet")]
+    provider_usd: Annotated[float | None, about("what the cloud itself says")]
+    not_billed: Annotated[bool, about("the cloud has figures and had charged nothing for it yet")]
     contradicts: Annotated[
-        str, Field(description="the assumption about its billing that the cloud's figure speaks against")
+        str, about("the assumption about its billing that the cloud's figure speaks against")
     ]
     runs: list[ReceiptRun]
     saved: list[str]
-    unsaved: Annotated[list[list[str]], Field(description="path, and the reason")]
+    unsaved: Annotated[list[list[str]], about("path, and the reason")]
     brought: list[Brought]
-    why: Annotated[str, Field(description="what ended it: down, deadline, idle, budget, …")]
+    why: Annotated[str, about("what ended it: down, deadline, idle, budget, …")]

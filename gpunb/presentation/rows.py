@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
-from gpunb.presentation.models import Cost, State  # noqa: TC001 - pydantic reads the annotations
+from gpunb.presentation.models import Cost, State, about
 
 __all__ = [
     "CloudFailed",
@@ -35,7 +34,7 @@ class LeaseRow(TypedDict):
     deadline: float | None
     idle_s: float | None
     budget_usd: float | None
-    budget_set: Annotated[bool, Field(description="the user chose the budget")]
+    budget_set: Annotated[bool, about("the user chose the budget")]
     count_ssh: bool
 
 
@@ -82,7 +81,7 @@ class SessionRow(TypedDict):
     lease: LeaseRow
     armed: str
     last_activity: float | None
-    usd_h: Annotated[float, Field(description="while it runs, with its disk")]
+    usd_h: Annotated[float, about("while it runs, with its disk")]
     stopped_usd_h: float
     gpu: str
     gpus: int
@@ -97,11 +96,11 @@ class SessionRow(TypedDict):
     tries: int
     next_try: float
     cost: Cost
-    usd_h_now: Annotated[float, Field(description="in the present state")]
+    usd_h_now: Annotated[float, about("in the present state")]
     left: Left | None
     running: list[RunRow]
     alarm: str
-    silent_since: NotRequired[Annotated[float | None, Field(description="its host does not answer")]]
+    silent_since: NotRequired[Annotated[float | None, about("its host does not answer")]]
 
 
 class RunName(TypedDict):
