@@ -53,6 +53,7 @@ def create(
     OutcomeUnknown
         The answer was lost, and the cloud's list does not have the volume (yet).
     """
+    from gpunb.providers.features import VolumeMarket, who_can
     from gpunb.services.confirmations import Question
     from gpunb.sessions.cost import volumes
 
@@ -63,7 +64,8 @@ def create(
         msg = f"volumes --create {name}: --size must say how many GB; a volume can't grow"
         raise BadInput(msg, bill="nothing was rented", hint=f"volumes --create {name} --size 100")
     if not clouds:
-        msg = f"volumes --create {name}: none of the clouds in use has volumes; Vast.ai and Sesterce have"
+        able = who_can(VolumeMarket)
+        msg = f"volumes --create {name}: none of the clouds in use rents out volumes; {able} do"
         raise BadInput(msg, bill="nothing was rented", hint="name one with --cloud")
     label = volumes.label_for(context.ledger.installation, name)
     for cloud in clouds:

@@ -20,7 +20,7 @@ from gpunb.providers.features.account import (
     Terms,
     Variables,
 )
-from gpunb.providers.features.asking import clouds_with, feature, refusal
+from gpunb.providers.features.asking import clouds_with, feature, refusal, who_can
 from gpunb.providers.features.copies import (
     CloudConnection,
     CloudCopy,
@@ -87,4 +87,5 @@ __all__ = [
     "clouds_with",
     "feature",
     "refusal",
+    "who_can",
 ]

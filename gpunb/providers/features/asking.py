@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from gpunb.providers.base import Provider
 
-__all__ = ["clouds_with", "feature", "lacking", "refusal"]
+__all__ = ["clouds_with", "feature", "lacking", "refusal", "who_can"]
 
 
 _T = TypeVar("_T")
@@ -69,12 +69,17 @@ def clouds_with(wanted: type | Capability) -> list[type[Provider]]:
     return found
 
 
+def who_can(wanted: type | Capability) -> str:
+    """The clouds of `clouds_with` in words: "Fluence, local and Vast.ai"; "" if there are none."""
+    titles = [cls.title for cls in clouds_with(wanted)]
+    return " and ".join(filter(None, [", ".join(titles[:-1]), *titles[-1:]]))
+
+
 def refusal(provider: Provider | type[Provider], wanted: str | Capability | type) -> NotSupported:
     """That `provider` can't do it, and which clouds can."""
     if isinstance(wanted, str) and not isinstance(wanted, Capability):
         return NotSupported(f"{provider.title} can't {wanted}", provider=provider.name)
-    titles = [cls.title for cls in clouds_with(wanted)]
-    listed = " and ".join(filter(None, [", ".join(titles[:-1]), *titles[-1:]]))
+    listed = who_can(wanted)
     able = f"; {listed} can" if listed else ""
     words = _WORDS.get(wanted) or str(getattr(wanted, "value", wanted))
     return NotSupported(f"{provider.title} can't {words}{able}", provider=provider.name)

@@ -94,7 +94,7 @@ def test_a_gpu_is_meant_unless_something_else_is_said(gpunb: Gpunb) -> None:
     [
         "exec fit -- nvidia-smi",
         "run -s fit --shell ls",
-        "sync -s fit :out out",
+        "sync -s fit tests :tests",
         "logs -s fit",
         "forward -s fit 6006",
     ],
