@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from typing_extensions import is_typeddict
 
 from gpunb.presentation import api, models, offer_columns
-from gpunb.server import schemas as bodies
+from gpunb.server import schemas
 
 PACKAGE = Path(__file__).parents[1] / "gpunb"
 FILE = PACKAGE / "server" / "openapi.yaml"
@@ -34,8 +34,8 @@ def made() -> dict[str, Any]:
     ]
     asked = [
         found
-        for found in (getattr(bodies, name) for name in bodies.__all__)
-        if isinstance(found, type) and issubclass(found, bodies.Body) and found is not bodies.Body
+        for found in (getattr(schemas, name) for name in schemas.__all__)
+        if isinstance(found, type) and issubclass(found, schemas.Body) and found is not schemas.Body
     ]
     out = {**_schemas(shown, "serialization"), **_schemas(asked, "validation", "Body")}
     out["ConfirmBody"] = _confirm(out)
@@ -47,13 +47,13 @@ def made() -> dict[str, Any]:
     return dict(sorted(out.items()))
 
 
-def _confirm(schemas: dict[str, Any]) -> dict[str, Any]:
+def _confirm(known: dict[str, Any]) -> dict[str, Any]:
     """The fields of all actions: which of them belong to which, each action's own body says."""
-    head = _schemas([bodies.Confirm], "validation")["Confirm"]
+    head = _schemas([schemas.Confirm], "validation")["Confirm"]
     rest = {
         name: field
         for action in ("Rent", "Extend", "Stop", "Start", "Down")
-        for name, field in schemas[f"{action}Body"]["properties"].items()
+        for name, field in known[f"{action}Body"]["properties"].items()
         if name != "token"
     }
     return {**head, "properties": {**head["properties"], **rest}, "additionalProperties": False}
