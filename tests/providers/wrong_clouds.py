@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from gpunb.errors import InstanceGone, OfferGone, OutcomeUnknown, ProviderError
 from gpunb.providers import CreateSpec, Instance, InstanceState, Offer, OfferQuery, Presence, ProviderConfig
 from gpunb.providers.contract import ProviderContract
+from gpunb.providers.features import SshKeys
 from tests.support import acme
 
 if TYPE_CHECKING:
@@ -241,3 +242,14 @@ class TestTheKeyIsInAnError(Wrong):
         def get(self, instance_id: str) -> Instance:
             msg = f"no {instance_id} for key {self.config.key.get_secret_value()}"
             raise InstanceGone(msg, provider=self.name)
+
+
+class TestAFeatureGivesNoList(Wrong):
+    FAILS = "test_its_features_can_be_read"
+
+    class Cloud(Right, SshKeys):
+        def ssh_keys(self) -> Any:
+            return None
+
+        def delete_ssh_key(self, key_id: str, /) -> None:
+            raise NotImplementedError(key_id)
