@@ -112,8 +112,16 @@ def test_from_a_stopped_session_to_this_machine(
         machine = next(iter(simulation["vast"].machines.values()))
         assert machine.host is not None
         keys = simulation["vast"].hosts.root / f"{machine.host.handle}.computer" / "authorized_keys"  # type: ignore[attr-defined]
-        keys.write_text("")
+        daemon = keys.parent / "bin" / "rsync"
+        honest = daemon.read_text()
         simulation["vast"].hosts.serve_files = lambda *_: _address(keys.parent)  # type: ignore[method-assign]
+        daemon.write_text("#!/bin/sh\nhead -c 100000 /dev/urandom\n")
+        ran = gpunb("sync", "one:out", "junk")
+        assert ran.code == 1
+        assert "not moved: /root/out: rsync: server sent" in ran.out
+        assert list(Path("junk").iterdir()) == []
+        daemon.write_text(honest)
+        keys.write_text("")
         ran = gpunb("sync", "one:out", "else")
         assert ran.code == 1
         assert "Vast.ai's copy lets nobody in" in ran.err
