@@ -38,7 +38,7 @@
     │   └── ProtocolError       bytes that are not our protocol
     ├── RunError                one run on the host
     │   ├── RunNotFound         the host has no such run
-    │   ├── NobodyToAsk         it waits for input, and nobody can answer here
+    │   ├── NobodyToAsk         it waits for input, and no answer can be given here
     │   ├── RemoteCellError     the cell raised; carries the remote traceback
     │   ├── KernelDied          the kernel ended under the cell
     │   ├── RunTimeout          the time given to the run is over
@@ -184,7 +184,7 @@ class ConfirmationNeeded(GpunbError):
     @classmethod
     def of(cls, question: str, *, bill: str) -> ConfirmationNeeded:
         """Of a question that nobody can answer; the front end writes the whole line into the hint."""
-        msg = f"nobody can be asked here, and silence is no yes. {question}"
+        msg = f"this needs a confirmation, and no question can be asked here. {question}"
         return cls(msg, question=question, bill=bill, hint="add --yes")
 
 
@@ -417,7 +417,7 @@ class NobodyToAsk(RunError):
     def of(cls, run: str, prompt: str) -> NobodyToAsk:
         """The failure for a run and what it asks."""
         return cls(
-            f"run {run} waits for an answer to {prompt.strip()[:200]!r}, and nobody can answer here",
+            f"run {run} waits for an answer to {prompt.strip()[:200]!r}, and no answer can be given here",
             bill="it goes on waiting; the session runs on, is billed, and may be ended as idle",
             hint=typed("attach", run)
             + " in a terminal or a notebook answers it, "

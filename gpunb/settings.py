@@ -414,7 +414,7 @@ def _check_project(path: Path, data: Mapping[str, Any]) -> None:
     if "secrets" in data:
         named.append("secrets")
     if named:
-        why = "whoever wrote it would get your keys"
+        why = "its author would get your keys"
         if named[0].endswith(".host_key"):
             why = "how a host proves who it is, is yours to say"
         msg = f"{path}: a project's file may not set {named[0]!r}: {why}"
@@ -457,7 +457,7 @@ def _check_environment() -> None:
         names = [one.removeprefix(PREFIX) for one in known]
         close = get_close_matches(head.removeprefix(PREFIX), names, n=1, cutoff=0.65)
         if close:
-            msg = f"environment variable {name} is no setting"
+            msg = f"environment variable {name} is not a setting"
             raise SettingsError(msg, hint=f"did you mean {PREFIX}{close[0]}?")
 
 
@@ -470,7 +470,7 @@ def _explain(err: ValidationError, layers: list[tuple[str, Mapping[str, Any]]]) 
         where = f"environment variable {PREFIX}{'__'.join(loc).upper()}"
     if first["type"] == "extra_forbidden":
         close = get_close_matches(loc[-1], list(Settings.model_fields), n=1, cutoff=0.5)
-        msg = f"{where}: there is no setting {key!r}"
+        msg = f"{where}: there is not a setting {key!r}"
         return SettingsError(
             msg, hint=f"did you mean {close[0]!r}?" if close else (typed("config") + " lists them all")
         )

@@ -127,7 +127,7 @@ def _reports(cloud: MachineReports, machine: str) -> Result:
     found = cloud.machine_reports(machine)
     data = [{"problem": one.problem, "message": one.message, "created_at": one.created_at} for one in found]
     if not found:
-        return Result(data, Note(f"nobody reported machine {machine} lately", "ok"))
+        return Result(data, Note(f"no problem of machine {machine} was reported lately", "ok"))
     cells = []
     for one in found:
         at = one.created_at

@@ -115,7 +115,7 @@ SESSION_OPTION = click.Option(
 
 
 YES_OPTION = click.Option(
-    ["-y", "--yes"], is_flag=True, help="Skip the question; needed where nobody can be asked."
+    ["-y", "--yes"], is_flag=True, help="Skip the question; needed where no question can be asked."
 )
 
 

@@ -171,7 +171,7 @@ def registry(context: Context, verb: str, given: str, *, undone: str = "nothing 
         context.tell(Note(f"{server}: {found[0]}, with the password from {found[1].source}", "dim"))
         return RegistryLogin(server=server, user=found[0], password=found[1].key)
     if not user:
-        msg = f"{verb} --registry-login {server}: docker has kept no login of it, so it needs the user's name"
+        msg = f"{verb} --registry-login {server}: docker has no login for it, so name the user, too"
         raise BadInput(msg, bill=undone, hint=f"--registry-login USER@{server}")
     hint = f"set {registries.VARIABLE}, or docker login {server}"
     password = ask_secret(context, f"password of {user} at {server}", undone=undone, hint=hint)

@@ -384,6 +384,13 @@ def _spelled(args: list[str]) -> list[str]:
     return [ALIASES.get(first, first), *rest]
 
 
+_EXTRA = re.compile(r"Got unexpected extra arguments? \((.*)\)$")
+
+
+def _too_many(found: re.Match[str]) -> str:
+    return f"{found[1]} is more than it takes"
+
+
 def usage_error(err: click.ClickException, door: str) -> BadInput:
     """What click found wrong, as our own error: what, and what to type."""
     ctx = getattr(err, "ctx", None)
@@ -405,7 +412,8 @@ def usage_error(err: click.ClickException, door: str) -> BadInput:
         if isinstance(err, click.MissingParameter):
             message = f"{where}: {err.param.make_metavar(ctx) if ctx else called} is missing"
     else:
-        message = f"{where}: {err.format_message().rstrip('.')}"
+        said = err.format_message().rstrip(".")
+        message = f"{where}: {_EXTRA.sub(_too_many, said)}"
     return BadInput(message, hint=hint or f"{where} -h shows how it is used")
 
 

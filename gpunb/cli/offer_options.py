@@ -304,7 +304,7 @@ def chosen(rows: Sequence[Ranked], wanted: str, *, whole: bool = False) -> list[
     if whole and near and not exact:
         found = near[0].offer
         msg = f"rent --offer {wanted!r} is only the beginning of {found.id} at {found.provider}"
-        hint = f"with --yes nobody sees which one it means, so type all of it: --offer {found.id}"
+        hint = f"with --yes no question shows which one is meant, so type the whole id: --offer {found.id}"
         raise BadInput(msg, bill="nothing was rented", hint=hint)
     return exact or near
 

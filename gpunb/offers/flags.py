@@ -87,7 +87,7 @@ def query_from_flags(
     parsed = parse(text)
     length = _at_least_0("--for", hours, "h")
     if not 0 < length <= 24 * 366:
-        msg = f"--for {hours}: it is more than 0 and at most a year"
+        msg = f"--for {hours}: must be more than 0 and at most a year"
         raise BadInput(msg)
     if limit is not None and not 1 <= limit <= MOST_ROWS:
         msg = f"--limit {limit}: a limit is 1 to {MOST_ROWS}"
@@ -149,7 +149,7 @@ def _of_numbers(
 
 def _of_switches(*, spot: bool, reserved: bool, verified: bool) -> Iterable[Condition]:
     if spot and reserved:
-        msg = "--spot and --reserved: a rental is one or the other"
+        msg = "--spot and --reserved: a rental can't be both"
         raise BadInput(msg)
     if spot:
         yield Condition("--spot", _compare("rental", "=", ("spot",)))
@@ -189,7 +189,7 @@ def _kind(name: str) -> str:
     found = KINDS.get(name.lower())
     if found is None:
         near = suggest(name, KINDS)
-        msg = f"--type {name!r}: it is container, vm or bare-metal"
+        msg = f"--type {name!r}: must be container, vm or bare-metal"
         raise BadInput(msg, hint=f"did you mean {near}?" if near else None)
     return found
 

@@ -144,7 +144,7 @@ def build(
         elif not compare.negated:
             _pass_on(ask, compare)
     if clouds == () or not rentals:
-        msg = "query: no cloud and rental can meet all its conditions on them"
+        msg = "query: no cloud and kind of rental can meet all its conditions"
         raise BadInput(msg)
     return Query(
         ask=replace(ask, rental=rentals[0]),

@@ -225,7 +225,7 @@ def _ask(
 
 
 def _unexpected(name: str, err: Exception) -> ProviderError:
-    msg = f"{name} failed in a way that it should not: {type(err).__name__}: {str(err)[:200]}"
+    msg = f"{name} failed unexpectedly: {type(err).__name__}: {str(err)[:200]}"
     found = BadAnswer(
         msg, provider=name, hint="gpunb -v shows more; please report it to the provider's author"
     )

@@ -407,7 +407,7 @@ class Player:
             self.handle.close()
             raise NobodyToAsk.of(self.handle.id, prompt) from None
         if not self.handle.answer(asked.number, text):
-            self.sink.note("somebody else answered first")
+            self.sink.note("another notebook or terminal answered first")
 
     def _stream(self, record: Record) -> None:
         data, at = record.parts[0] if record.parts else memoryview(b""), 0
@@ -502,7 +502,7 @@ class Player:
             )
         if info.state == "timeout":
             msg = f"run {run} was interrupted: {why}"
-            raise RunTimeout(msg, hint="give it more with --timeout")
+            raise RunTimeout(msg, hint="allow more time with --timeout")
         if self.kind == "job":
             msg = f"job {run} {why or info.state}"
             raise JobFailed(msg, exit_code=info.exit_code or 1, hint=typed("logs", run) + " shows its output")

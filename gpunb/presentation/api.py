@@ -59,7 +59,7 @@ class Problem(TypedDict):
 class Supervisor(TypedDict):
     """Who ends sessions when their lease is over."""
 
-    alive: Annotated[bool, about("somebody ends sessions when their lease is over")]
+    alive: Annotated[bool, about("whether a supervisor ends sessions when their lease is over")]
     here: Annotated[bool, about("this server does")]
     kind: str | None
     pid: int | None

@@ -264,7 +264,7 @@ class Provider(ABC):
             (spec.template, Capability.TEMPLATES, "has no templates"),
             (spec.onstart, Capability.ONSTART, "runs no script of yours at the start"),
             (spec.ssh_key, Capability.ACCOUNT_KEYS, "puts no SSH key of the account on a machine by its id"),
-            (spec.hostname, Capability.HOSTNAME, "lets nobody choose the machine's own name"),
+            (spec.hostname, Capability.HOSTNAME, "does not let you choose the machine's own name"),
             (spec.entrypoint, Capability.ENTRYPOINT, "can't run the image's own entrypoint beside SSH"),
             (
                 spec.start_command,

@@ -469,7 +469,7 @@ class ApiClient:
         )
         if failure.status in (403, 503) and _GATE.search(failure.text):
             # the provider itself never saw the call, so its words are not looked for
-            msg = f"{failure.message()}: the gate before {self.title} lets this network or client not in"
+            msg = f"{failure.message()}: a firewall in front of {self.title} refuses this network or client"
             hint = "try from another network, without a VPN or proxy; the key is not at fault"
             return Unavailable(msg, provider=self.provider, hint=hint)
         return (self._translate(failure) if self._translate else None) or failure.error()
@@ -548,8 +548,8 @@ def _checked_url(url: str, provider: str) -> tuple[str, bool]:
         msg = f"base_url of {provider}: {clean(_no_userinfo(url), 120)!r} is not an address like https://host"
         raise BadInput(msg)
     if parts.scheme == "http" and not loopback:
-        msg = f"base_url of {provider}: {clean(url, 120)!r} would send the key in clear; it must be https"
-        raise BadInput(msg, hint="http is taken for 127.0.0.1 and localhost only")
+        msg = f"base_url of {provider}: {clean(url, 120)!r} would send the key unencrypted; it must be https"
+        raise BadInput(msg, hint="http is accepted for 127.0.0.1 and localhost only")
     return url.rstrip("/"), loopback
 
 

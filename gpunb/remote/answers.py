@@ -103,7 +103,7 @@ def tame(value: Any) -> Any:
 
 def odd(host: str, what: str) -> ProtocolError:
     """The error for an answer that no agent of ours gives."""
-    msg = f"the agent on {host} answered {what}, which makes no sense"
+    msg = f"the agent on {host} answered {what}, which is not a valid answer"
     return ProtocolError(
         msg,
         bill="the instance may still run and be billed",

@@ -183,7 +183,7 @@ def _send(channel: Channel, data: bytes) -> None:
 def _once(kind: str, asked: set[str], begun: float, timeout: float) -> None:
     """A host asks for each thing once, and has an end of its preparations."""
     if kind in asked or time.monotonic() - begun > INSTALL_TIMEOUT + 2 * timeout:
-        msg = f"the host goes on saying {kind!r} and does not get ready"
+        msg = f"the host repeats {kind!r} and does not become ready"
         raise BootstrapFailed(msg, bill="the instance runs and is billed")
     if kind != "progress":
         asked.add(kind)
@@ -238,7 +238,7 @@ class LineReader:
             msg = f"the host's shell was silent for {timeout:.0f} s{self._said()}"
             raise BootstrapFailed(msg, bill="the instance runs and is billed", hint=START_FILES) from err
         if not data:
-            msg = f"the host closed the line before the agent was up{self._said()}"
+            msg = f"the host closed the connection before the agent was up{self._said()}"
             raise BootstrapFailed(msg, bill="the instance runs and is billed", hint=START_FILES)
         return data
 

@@ -119,7 +119,7 @@ class Line:
             if self._closed is not None:
                 raise self._closed
             if self._connection is None:
-                msg = f"there is no line to {self.name}"
+                msg = f"there is no connection to {self.name}"
                 raise Unreachable(msg, bill=BILLED)
             return self._connection
 
@@ -135,7 +135,7 @@ class Line:
 
     def close(self) -> None:
         """Close the line; what runs on the host goes on."""
-        self._end(Unreachable(f"the line to {self.name} was closed here"))
+        self._end(Unreachable(f"the connection to {self.name} was closed here"))
 
     # -- requests
 
@@ -215,14 +215,14 @@ class Line:
 
     def _read(self, rest: bytes) -> None:
         """Read, and mend the line, until it is given up. However this ends, nobody waits on."""
-        why: GpunbError = Unreachable(f"the line to {self.name} ended", bill=BILLED)
+        why: GpunbError = Unreachable(f"the connection to {self.name} ended", bill=BILLED)
         try:
             self._read_on(rest)
         except GpunbError as err:
             why = err
         except Exception as err:
             LOG.warning("reading from %s", self.endpoint.alias, exc_info=True)
-            msg = f"the line to {self.name} ended: {type(err).__name__}: {err}"
+            msg = f"the connection to {self.name} ended: {type(err).__name__}: {err}"
             why = Unreachable(msg, bill=BILLED)
         finally:
             self._end(why)
@@ -235,10 +235,10 @@ class Line:
             self._drop()
             if isinstance(error, ProtocolError):
                 raise error
-            self._tell(f"the line to {self.name} broke; what runs there goes on, reconnecting")
+            self._tell(f"the connection to {self.name} broke; what runs there goes on, reconnecting")
             rest = self._reconnect()
             self._resume()
-            self._tell(f"the line to {self.name} is back")
+            self._tell(f"the connection to {self.name} is back")
 
     def _read_until_broken(self, rest: bytes) -> Exception | None:
         decoder = frames.Decoder(keep=frames.MAX_BODY if self.trust == "own" else KEEP)
@@ -257,7 +257,7 @@ class Line:
             return err
         except Exception as err:  # a stranger's bytes must not end this thread without a word
             LOG.warning("reading from %s", self.endpoint.alias, exc_info=True)
-            msg = f"the host's agent sent what makes no sense ({type(err).__name__})"
+            msg = f"the host's agent sent an invalid message ({type(err).__name__})"
             return ProtocolError(msg, hint=DOWN)
         return None
 

@@ -207,7 +207,7 @@ def get(
         except Unreachable as err:
             transfer.explain(err)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as err:
-            msg = f"the host described a variable as something else than agreed: {one_line(err, 300)}"
+            msg = f"the host described a variable in an unknown form: {one_line(err, 300)}"
             raise ProtocolError(msg) from err
         transfer.finish()
     values: dict[str, Any] = {}
@@ -253,7 +253,7 @@ def _refuse(
     client: AgentClient, items: Sequence[Mapping[str, Any]], names: Sequence[str], *, pickles: bool
 ) -> None:
     if [item["name"] for item in items] != list(names):
-        msg = "the host sent other variables than asked for"
+        msg = "the host sent variables that were not asked for"
         raise ProtocolError(msg)
     for item in items:
         if "error" in item:

@@ -83,7 +83,7 @@ def error_body(err: BaseException) -> Problem:
         name = f": {err.filename}" if err.filename else ""
         message, reason = f"{err.strerror}{name}", type(err).__name__
         return {"message": _text(message), "reason": reason, "hint": None, "bill": None}
-    message = f"gpunb failed in a way that it should not: {type(err).__name__}: {str(err)[:300]}"
+    message = f"gpunb failed unexpectedly: {type(err).__name__}: {str(err)[:300]}"
     hint = "the server's log has more; please report it"
     return {"message": _text(message), "reason": "InternalError", "hint": hint, "bill": None}
 

@@ -186,7 +186,7 @@ class Jobs:
                     if one.kind == kind and one.session == session:
                         return one
             if len(going) >= MOST:
-                msg = f"{len(going)} jobs go on or wait already"
+                msg = f"{len(going)} jobs run or wait already"
                 raise Busy(msg, bill="nothing was changed", hint="wait until some have ended")
             job = Job(kind, session, title, self._tell)
             self._jobs[job.id] = job

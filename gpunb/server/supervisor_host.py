@@ -125,7 +125,7 @@ class Host:
 
         def provider(name: str) -> Provider:
             if paths.ledger_file() != path:
-                msg = "a simulation was started or ended; these sessions are of the other world"
+                msg = "a simulation was started or ended; these sessions belong to the other ledger"
                 raise LedgerError(msg)
             return self.provider(name)
 

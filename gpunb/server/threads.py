@@ -72,7 +72,7 @@ class Pool:
             _tell(loop, done, found, error)
 
         if not self.submit(call):
-            msg = f"the server has too much to do ({self.name})"
+            msg = f"the server is too busy ({self.name})"
             raise Busy(msg, hint="try again in a moment")
         return await done
 

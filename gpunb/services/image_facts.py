@@ -41,7 +41,7 @@ def with_facts(
     pulled = offer.kind == "container" and provider.can(Capability.PRIVATE_IMAGES)  # from any registry
     if not pulled or not asked.image:
         if reads:
-            msg = "rent --entrypoint auto: there is no image named whose entrypoint could be read"
+            msg = "rent --entrypoint auto: it needs --image, whose entrypoint can then be read"
             raise BadInput(msg, bill="nothing was rented", hint="--image NAME:TAG, or type the command")
         return asked
     try:
@@ -65,7 +65,7 @@ def with_facts(
 def _read(image: str, arch: str, say: Callable[[str], None]) -> image_registry.ImageInfo:
     where = image_registry.reference(image)
     if paths.simulation() is not None and not where.local:
-        msg = f"beside simulated clouds {where.host} is not asked"
+        msg = f"while simulated clouds are in use, {where.host} is not asked"
         raise image_registry.Unread(msg)
     say(f"asking {where.host} for {where.name}")
     return image_registry.look_up(image, arch=arch)

@@ -75,14 +75,14 @@ def read(path: Path) -> Needs:
         return Needs("pip", {"requirements.txt": _project(path, _toml(path, text))})
     if path.suffix in (".yml", ".yaml"):
         if not re.search(r"^dependencies\s*:", text, re.MULTILINE):
-            msg = f"--requirements {str(path)!r} has no 'dependencies:', so it is no conda environment"
+            msg = f"--requirements {str(path)!r} has no 'dependencies:', so it is not a conda environment"
             raise BadInput(msg)
         return Needs("conda", {"environment.yml": text})
     if path.suffix in (".txt", ".in", ".pip"):
         files: dict[str, str] = {}
         _with_included(path, files, [])
         return Needs("pip", files)
-    msg = f"--requirements {str(path)!r}: what kind of file is it?"
+    msg = f"--requirements {str(path)!r}: is not a kind of file that gpunb knows"
     raise BadInput(msg, hint="requirements.txt, pyproject.toml, uv.lock or environment.yml")
 
 
@@ -131,7 +131,7 @@ def _project(path: Path, table: dict[str, Any]) -> str:
         raise BadInput(msg)
     if "dependencies" in project.get("dynamic", []):
         msg = f"--requirements {str(path)!r}: the project's dependencies are dynamic, not written there"
-        raise BadInput(msg, hint="give the file that they come from, or a uv.lock")
+        raise BadInput(msg, hint="name the file that they come from, or a uv.lock")
     needs = project.get("dependencies", [])
     if not isinstance(needs, list) or not all(isinstance(one, str) for one in needs):
         msg = f"--requirements {str(path)!r}: project.dependencies is not a list of texts"

@@ -179,7 +179,7 @@ def fitting(provider: Callable[[str], Provider], rows: Sequence[Ranked], asked: 
             out.append(row)
     if rows and not out:
         said = "; ".join(f"{why} ({count})" for why, count in reasons.most_common(4))
-        msg = f"none of the {len(rows)} offers that fit can be what is asked for: {said}"
+        msg = f"none of the {len(rows)} offers that fit can do what is asked for: {said}"
         raise BadInput(msg, bill="nothing was rented", hint=typed("offers --why") + " shows what there is")
     return out
 
@@ -261,7 +261,7 @@ def _try_clouds(
     for row in rows:
         by_cloud.setdefault(row.offer.provider, []).append(row)
     failed: ProviderError = OfferGone(
-        "no offer is what was agreed to", provider="", bill="nothing was rented"
+        "no offer matches what was agreed to", provider="", bill="nothing was rented"
     )
     for number, (cloud, theirs) in enumerate(by_cloud.items()):
         if number:

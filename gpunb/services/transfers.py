@@ -138,7 +138,7 @@ def check_mounted(
             raise WrongState(
                 msg,
                 bill=f"{session.name} and the volume are billed; nothing was moved",
-                hint="what is put there would be on the machine's own disk and end with it; --yes does so",
+                hint="files put there would be lost with the machine; --yes puts them on its own disk",
             )
 
 

@@ -161,7 +161,11 @@ class Workspace:
 
         if self._ledger is not None and self._ledger.path != paths.ledger_file():
             msg = "a simulation was started or ended since this began; its sessions are not the real ones"
-            raise WrongState(msg, bill="nothing was changed", hint=typed("ps") + ", and the verb again")
+            raise WrongState(
+                msg,
+                bill="nothing was changed",
+                hint=typed("ps") + " shows the sessions; then type the verb again",
+            )
 
     def session(self, name: str | None) -> Session:
         """The session called `name`; with None the only live one, or the one that was rented here.
@@ -310,7 +314,7 @@ class Workspace:
         Raises
         ------
         ConfirmationNeeded
-            It has to be asked, and nobody can answer here.
+            It has to be asked, and no answer can be given here.
         """
         from gpunb.services.confirmations import confirmed
 

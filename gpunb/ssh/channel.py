@@ -191,7 +191,7 @@ class Channel:
             for_ = f" for {self._timeout:g} s" if self._timeout else ""
             msg = f"{self.endpoint} is silent{for_}{while_}"
             return HostSilent(msg, bill=BILLED, hint=self.hint or None)
-        msg = f"the line to {self.endpoint} broke{while_}: {reason(err)}"
+        msg = f"the connection to {self.endpoint} broke{while_}: {reason(err)}"
         return Unreachable(msg, bill=BILLED, hint=self.hint or None)
 
 

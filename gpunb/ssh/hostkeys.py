@@ -133,8 +133,8 @@ def _changed(alias: str, known: list[str], shown: str) -> HostKeyChanged:
     was = ", ".join(_named(k) for k in known)
     msg = (
         f"the host of {alias} shows another key ({_named(shown)}) than the pinned one"
-        f" ({was}): the provider reinstalled the machine, another machine has this address now, or somebody"
-        " sits in between; gpunb did not log in and sent nothing"
+        f" ({was}): the provider reinstalled the machine, another machine has this address now, or one"
+        " answers in its place; gpunb did not log in and sent nothing"
     )
     return HostKeyChanged(
         msg, shown=shown, bill="the instance may still run and be billed", hint=way_on(name, shown)

@@ -95,7 +95,7 @@ export class Banner extends Widget {
     }
     if (store.supervisor && !store.supervisor.alive && store.live.length) {
       const why = store.supervisor.error ? ` ${store.supervisor.error}` : '';
-      lines.push({ tone: 'bad', text: trans.__('Nobody watches the leases now.') + why });
+      lines.push({ tone: 'bad', text: trans.__('No supervisor watches the leases now.') + why });
     }
     for (const one of store.found.orphans) lines.push({ tone: 'bad', text: one.says });
     for (const one of store.found.unknown) lines.push({ tone: 'warn', text: one.says });

@@ -739,7 +739,7 @@ export interface components {
         };
         /** @description Who ends sessions when their lease is over. */
         Supervisor: {
-            /** @description somebody ends sessions when their lease is over */
+            /** @description whether a supervisor ends sessions when their lease is over */
             alive: boolean;
             /** @description this server does */
             here: boolean;

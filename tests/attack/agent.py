@@ -294,7 +294,10 @@ def _(place: Place) -> str:
     return play(place, *kinds, end(6))
 
 
-@case("segments that lie about their lengths", "(^shown|no sense|not|odd|record)")
+@case(
+    "segments that lie about their lengths",
+    "(^shown|no sense|not a valid answer|invalid message|not|odd|record)",
+)
 def _(place: Place) -> str:
     lies: list[Any] = [
         [["stdout", 10**9]],
@@ -315,7 +318,10 @@ def _(place: Place) -> str:
     return play(place, frame(struct.pack(">I", len(body)) + body + b"xx", 1), end(2))
 
 
-@case("displays that are no JSON, too deep, or no object", "(^shown|no JSON|no sense|odd|message)")
+@case(
+    "displays that are no JSON, too deep, or no object",
+    "(^shown|no JSON|no sense|not a valid answer|invalid message|odd|message)",
+)
 def _(place: Place) -> str:
     odd: list[Any] = [
         b"{",

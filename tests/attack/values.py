@@ -77,7 +77,7 @@ def _(place: Place) -> str:
         return str(get(found, ["x"]))
 
 
-@case("a variable of 2**60 bytes", "described a variable as something else")
+@case("a variable of 2**60 bytes", "described a variable in an unknown form")
 def _(place: Place) -> str:
     return take(place, {"name": "x", "as": "json", "sizes": [2**60]})
 
@@ -88,7 +88,7 @@ def _(place: Place) -> str:
     return take(place, {"name": "x", "as": "json", "sizes": [len(body)]}, data=body)
 
 
-@case("descriptions that are no list, or too deep", "described a variable as something else")
+@case("descriptions that are no list, or too deep", "described a variable in an unknown form")
 def _(place: Place) -> str:
     host = Mimic(place)
     text = b"[" * 200_000 + b"]" * 200_000
@@ -97,7 +97,7 @@ def _(place: Place) -> str:
         return str(get(found, ["x"]))
 
 
-@case("a description of 1 GB", "described a variable as something else")
+@case("a description of 1 GB", "described a variable in an unknown form")
 def _(place: Place) -> str:
     host = Mimic(place)
     host.bulk = lambda channel: channel.sendall((2**30).to_bytes(8, "big") + b"[" * 1000)
@@ -105,12 +105,12 @@ def _(place: Place) -> str:
         return str(get(found, ["x"]))
 
 
-@case("another variable than asked for", "sent other variables than asked for")
+@case("another variable than asked for", "sent variables that were not asked for")
 def _(place: Place) -> str:
     return take(place, {"name": "__builtins__", "as": "json", "sizes": [2]}, data=b"{}")
 
 
-@case("sizes that are negative, true or texts", "described a variable as something else")
+@case("sizes that are negative, true or texts", "described a variable in an unknown form")
 def _(place: Place) -> str:
     return take(place, {"name": "x", "as": "json", "sizes": [-1, True, "9"]})
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.rentals.ledgers import ready
 
-from gpunb.cli.main import VERBS, invoke
+from gpunb.cli.main import VERBS, invoke, module_name
 from gpunb.errors import BadInput, GpunbError, Unreachable
 from gpunb.sessions.access import host_access
 from gpunb.sessions.ledger.sessions import Ledger
@@ -44,7 +44,7 @@ TOUCH = {
 
 
 def command(name: str) -> Verb:
-    found: Verb = importlib.import_module(f"gpunb.commands.{name}").command
+    found: Verb = importlib.import_module(module_name(name)).command
     return found
 
 

@@ -63,7 +63,7 @@ def test_one_that_is_not_answered_is_shown_as_waiting_and_keeps_nobody_who_looks
     for words in (["attach", run], ["attach"]):
         left = gpunb(*words)
         assert left.returncode == 1, left
-        assert "waits for an answer to 'name?', and nobody can answer here" in left.stderr
+        assert "waits for an answer to 'name?', and no answer can be given here" in left.stderr
         assert "unexpected" not in left.stderr
         assert "gpunb cancel" in left.stderr
     assert running(), "whoever only looked has not answered"

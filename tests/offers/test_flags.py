@@ -125,13 +125,13 @@ def test_which_calls_are_made(text, rentals, clouds):
         ({"max_price": float("inf")}, "--max-price: 'inf' is not a number"),
         ({"disk": "-5"}, "--disk -5: it can't be below 0"),
         ({"kind": "vmm"}, "--type 'vmm'"),
-        ({"hours": "0"}, "--for 0: it is more than 0"),
-        ({"hours": "1e9"}, "--for 1e9: it is more than 0 and at most a year"),
+        ({"hours": "0"}, "--for 0: must be more than 0"),
+        ({"hours": "1e9"}, "--for 1e9: must be more than 0 and at most a year"),
         ({"limit": 0}, "--limit 0"),
         ({"spot": True, "reserved": True}, "--spot and --reserved"),
         ({"gpu": ",".join("x" * 200)}, "--gpu: at most 100 names"),
-        ({"cloud": "vast", "text": "cloud=fluence"}, "no cloud and rental can meet"),
-        ({"spot": True, "text": "rental=reserved"}, "no cloud and rental can meet"),
+        ({"cloud": "vast", "text": "cloud=fluence"}, "no cloud and kind of rental can meet"),
+        ({"spot": True, "text": "rental=reserved"}, "no cloud and kind of rental can meet"),
     ],
 )
 def test_bad_flags_are_named(flags, said):

@@ -62,7 +62,7 @@ def test_a_name_is_read_as_docker_reads_it(image: str, where: str) -> None:
     ],
 )
 def test_what_no_registry_has_is_not_asked_for(image: str) -> None:
-    with pytest.raises(Unread, match="is no name with a tag"):
+    with pytest.raises(Unread, match="must be a name with a tag"):
         reference(image)
 
 
@@ -109,13 +109,16 @@ def test_what_is_no_command_is_none(there: Registry, config: dict[str, Any], com
         ({"/v2/me/x/manifests/": 404}, "me/x:1 at .* is not there"),
         ({"/v2/me/x/manifests/": 429}, "too many calls"),
         ({"/v2/me/x/manifests/": 500}, "was answered 500"),
-        ({"/token": 401}, "is shown to nobody without a login"),
-        ({"/token": (200, {}, b'{"token": "two\\nlines"}')}, "is shown to nobody without a login"),
+        ({"/token": 401}, "is not shown without a login"),
+        ({"/token": (200, {}, b'{"token": "two\\nlines"}')}, "is not shown without a login"),
         ({"/v2/me/x/manifests/": (200, {}, b"<html>")}, r"no answer that can be read \(JSONDecodeError\)"),
         ({"/v2/me/x/manifests/": (200, {}, b"[" * 100_000)}, "no answer that can be read"),
         ({"/v2/me/x/manifests/": (200, {}, b" " * 5 * 2**20)}, "TooLargeError"),
         ({"/v2/me/x/manifests/": (200, {}, b'{"manifests": [{"platform": 3}, 4]}')}, "none for linux/amd64"),
-        ({"/v2/me/x/manifests/": (200, {}, b'{"config": {"digest": "sha256:../../.."}}')}, "of another kind"),
+        (
+            {"/v2/me/x/manifests/": (200, {}, b'{"config": {"digest": "sha256:../../.."}}')},
+            "of an unknown kind",
+        ),
         ({"/v2/me/x/blobs/": (307, {"Location": "https://10.0.0.5/x"}, b"")}, "into a network of its own"),
         ({"/v2/me/x/blobs/": (307, {"Location": "https://[fe80::1]/x"}, b"")}, "into a network of its own"),
         (

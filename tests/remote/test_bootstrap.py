@@ -80,7 +80,7 @@ def test_a_shell_that_closes_says_its_words(host):
 def test_an_image_that_lets_nobody_in_says_why(host):
     """Cloud images let root's key in only to print this, on standard output."""
     wrap_login(host, 'echo \'Please login as the user "ubuntu" rather than the user "root".\'; exit 142')
-    with pytest.raises(BootstrapFailed, match=r'closed the line.*Please login as the user "ubuntu"'):
+    with pytest.raises(BootstrapFailed, match=r'closed the connection.*Please login as the user "ubuntu"'):
         connect(host)
 
 
@@ -153,7 +153,7 @@ def test_start_up_files_are_named_however_soon_they_end_it(host, monkeypatch, st
 
     monkeypatch.setattr(Connection, "channel", ended)
     wrap_login(host, start)
-    with pytest.raises(BootstrapFailed, match="closed the line before the agent was up") as caught:
+    with pytest.raises(BootstrapFailed, match="closed the connection before the agent was up") as caught:
         open_line(Connection.open(host.endpoint()))
     assert "start-up files" in (caught.value.hint or "")
     assert start[5:20] in str(caught.value) or start == "exit 3"

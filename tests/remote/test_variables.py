@@ -171,11 +171,11 @@ risky = Evil()
             "{'name': 'x', 'as': 'npy', 'sizes': [1 << 49], 'dtype': '<f8', 'shape': [1 << 46]}",
             "memory are free",
         ),
-        ("{'name': 'x', 'as': 'npy', 'sizes': [-8], 'dtype': '<f8', 'shape': [1]}", "else than agreed"),
-        ("{'name': 'x', 'as': 'npy', 'sizes': 'many'}", "else than agreed"),
-        ("{'name': 'y', 'as': 'json', 'sizes': [2]}", "other variables"),
+        ("{'name': 'x', 'as': 'npy', 'sizes': [-8], 'dtype': '<f8', 'shape': [1]}", "an unknown form"),
+        ("{'name': 'x', 'as': 'npy', 'sizes': 'many'}", "an unknown form"),
+        ("{'name': 'y', 'as': 'json', 'sizes': [2]}", "not asked for"),
         ("{'name': 'x', 'error': '\\x1b]0;title\\x07' * 9}", "variable 'x'"),
-        ("'x'", "else than agreed"),
+        ("'x'", "an unknown form"),
     ],
 )
 def test_sizes_and_names_that_lie(host, client, screen, lie, words):

@@ -128,7 +128,7 @@ def test_cancel_of_a_rent_leads_to_a_confirmed_end(
     events.until("session", lambda data: data["id"] == session and data["state"] == "booting")
     assert client.ask("DELETE", f"/jobs/{job['id']}").json()["job"]["state"] in {"cancelling", "cancelled"}
     done = client.wait(job, "cancelled")
-    assert "confirmed: nothing of it is rented" in done["error"]["bill"]
+    assert "confirmed: nothing is rented" in done["error"]["bill"]
     assert rented(clouds, "vast") == []
     events.until("removed", lambda data: data["id"] == session)
     assert client.get("/sessions", all="1")["sessions"][0]["state"] in {"failed", "gone"}

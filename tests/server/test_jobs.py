@@ -72,7 +72,7 @@ def test_interrupt_wakes_a_wait(jobs: Jobs) -> None:
         try:
             job.sleep(BOUND_S)
         except KeyboardInterrupt:
-            raise Cancelled("cancelled", bill="confirmed: nothing of it is rented") from None
+            raise Cancelled("cancelled", bill="confirmed: nothing is rented") from None
 
     job = jobs.begin("rent", None, "rent", work)
     assert waiting.wait(BOUND_S)
@@ -80,7 +80,7 @@ def test_interrupt_wakes_a_wait(jobs: Jobs) -> None:
     assert job.over.wait(BOUND_S)
     assert job.state == "cancelled"
     assert job.error is not None
-    assert job.error["bill"] == "confirmed: nothing of it is rented"
+    assert job.error["bill"] == "confirmed: nothing is rented"
 
 
 def test_each_interrupt_is_raised_once_and_only_in_the_jobs_thread(jobs: Jobs) -> None:

@@ -124,7 +124,7 @@ def test_a_key_that_was_taken_before_is_not_said_to_be_on_its_way(vast: Any) -> 
     (folder / "authorized_keys").write_text("")
     with pytest.raises(AuthRefused, match="does not take the session's key") as caught:
         invoke(["exec", "box", "--", "true"])
-    assert "it took the key before" in str(caught.value.hint)
+    assert "it accepted the key before" in str(caught.value.hint)
     assert "id_ed25519.pub" in str(caught.value.hint)
     invoke(["down", "box", "--no-save", "--yes"])
     assert vast.billed_now() == []
@@ -226,7 +226,7 @@ def test_a_host_that_shows_another_key_at_the_first_contact_stops_everything(
     monkeypatch.setattr(real, "launch", lambda *args, **more: launch(*args, **{**more, "host_key": other}))
     with pytest.raises(HostKeyChanged, match="does not show the SSH key that gpunb gave it") as caught:
         rent(name)
-    assert "confirmed: nothing of it is rented" in str(caught.value.bill)
+    assert "confirmed: nothing is rented" in str(caught.value.bill)
     assert len(cloud.machines) == 1  # no other offer was tried
     assert cloud.billed_now() == []
     with Ledger.open() as ledger:
@@ -288,7 +288,7 @@ def test_an_image_without_sshd_ends_confirmed_and_the_error_names_the_option(flu
     ) as caught:
         rent("fluence", "--image", "docker.io/library/debian:12")
     assert "host_key = false under [providers.fluence]" in str(caught.value.hint)
-    assert "confirmed: nothing of it is rented" in str(caught.value.bill)
+    assert "confirmed: nothing is rented" in str(caught.value.bill)
     assert len(fluence.machines) == 1  # the next offer's container would have the same image
     assert fluence.billed_now() == []
     with Ledger.open() as ledger:

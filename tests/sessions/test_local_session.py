@@ -151,7 +151,7 @@ def test_ctrl_c_while_the_agent_starts(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(host_access, "agent", interrupt)
-    with pytest.raises(Cancelled, match="confirmed: nothing of it is rented"):
+    with pytest.raises(Cancelled, match="confirmed: nothing is rented"):
         lifecycle.rent(ledger, cloud, cloud.search(OfferQuery()), RentRequest())
     assert cloud.instances() == []
 

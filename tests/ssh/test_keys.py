@@ -83,7 +83,7 @@ def test_pins_are_kept_by_alias_and_a_second_key_is_refused(tmp_path: Path) -> N
         for part in (
             "reinstalled",
             "another machine",
-            "in between",
+            "in its place",
             "sent nothing",
             "gpunb show a",
             "gpunb down a",

@@ -180,7 +180,7 @@ def test_only_what_was_confirmed_is_rented_and_only_once(page: Page, home: Path)
         ),
         ({"kind": "confirm", "offer": "x", "hours": True}, "hours True must be a number"),
         ({"kind": "confirm", "offer": "x", "hours": 1, "budget": -1}, "budget -1 must be a number above 0"),
-        ({"kind": "confirm", "offer": "nope", "hours": 1}, "not among those that were found last"),
+        ({"kind": "confirm", "offer": "nope", "hours": 1}, "not in the results of the last search"),
         ({"kind": "confirm", "offer": "x" * 1_000_000, "hours": 1}, "must have at most 400 characters"),
         ({"kind": "confirm", "offer": "x", "hours": 1, "more": 1}, "there is no field 'more'"),
         ({"kind": "down"}, "kind 'down' must be one of"),
@@ -205,7 +205,7 @@ def test_cancel_leads_to_a_confirmed_end(page: Page, browser: Browser, home: Pat
     end = page.until_over()
     assert end["state"] in ("cancelled", "ready")  # a local host can be quicker than the click
     if end["state"] == "cancelled":
-        assert "nothing of it is rented" in end["says"] or "nothing was rented" in end["says"]
+        assert "nothing is rented" in end["says"] or "nothing was rented" in end["says"]
         assert "Cancelled" in error_of(browser, "s.wait()")
         assert text_of(browser, "print(s.session)") == "None\n"
         with Ledger.open() as ledger:

@@ -294,10 +294,8 @@ def test_progress_through_the_states_cancel_and_back(browser: Browser) -> None:
         page.get_by_role("button", name="Cancel").click()
         assert [one[0] for one in said(page)] == ["rent", "cancel"]
         assert page.get_by_role("button", name="Cancel").is_disabled()
-        page.evaluate(
-            tell, {"state": "cancelled", "says": "confirmed: nothing of it is rented", "over": True}
-        )
-        assert "nothing of it is rented" in page.locator(".gpunb-progress").inner_text()
+        page.evaluate(tell, {"state": "cancelled", "says": "confirmed: nothing is rented", "over": True})
+        assert "nothing is rented" in page.locator(".gpunb-progress").inner_text()
         picture(page, "picker-cancelled")
         page.get_by_role("button", name="Back to the offers").click()
         assert page.get_by_role("button", name="Rent ").is_enabled()

@@ -196,7 +196,7 @@ class Mover:
             finally:
                 count.flush()
         if expected is not None and came < int(expected):
-            raise Broken("the store's line broke after %d of %s bytes" % (came, expected))
+            raise Broken("the store's connection broke after %d of %s bytes" % (came, expected))
 
     # -- to the store
 

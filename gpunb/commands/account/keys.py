@@ -191,7 +191,7 @@ def _revoke(  # noqa: PLR0917 - one call
     loses = {
         "api": "Whatever uses it is locked out at once; if gpunb does, it can end nothing there any more.",
         "ssh": "Machines that are rented later do not get it; those that run keep it.",
-        "machine": f"Nobody logs in at {where} with it again; with the session's own, not even gpunb.",
+        "machine": f"It opens no login at {where} any more; without the session's own, gpunb can't log in.",
     }[kind]
     named = f" ({row['name']})" if row["name"] else ""
     question = Question(

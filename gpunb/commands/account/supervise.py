@@ -35,7 +35,7 @@ def command(context: Context, *, every: float) -> Result:
     from gpunb.sessions.supervisor import process
 
     if not 0.1 <= every <= 60.0:
-        msg = f"--every {every:g} s: a look every 0.1 s to 60 s; leases are kept within two looks"
+        msg = f"--every {every:g} s: must be 0.1 s to 60 s; leases are enforced within two checks"
         raise BadInput(msg)
     process.run(context.ledger, context.provider, tick_s=every, renew=context.renew)
     return Result({"supervised": True}, Note("no session is left; the supervisor ends", "dim"))

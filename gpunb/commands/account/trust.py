@@ -36,9 +36,7 @@ def command(context: Context, *, words: tuple[str, ...], host_key: str | None) -
     """
     name, level = _parsed(context, words)
     if host_key is not None and level is not None:
-        msg = (
-            f"trust {level} --host-key: how far the host is trusted is another question than which key it has"
-        )
+        msg = f"trust {level} --host-key: takes no level; a host's level and its key are set one at a time"
         raise BadInput(msg, hint="ask for one at a time")
     session = context.session(name)
     if host_key is not None:

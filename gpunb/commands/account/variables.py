@@ -72,7 +72,7 @@ def _set(
 
     if "=" in name:
         msg = "variables --set: takes the name only; a value on the command line stays in the shell's history"
-        raise BadInput(msg, hint="the value is asked for, or --stdin reads it")
+        raise BadInput(msg, hint="gpunb asks for the value, or --stdin reads it")
     word = "Change" if name.upper() in known else "Set"
     question = Question(
         text=f"{word} the variable {name.upper()} of your account at {title}: every container "

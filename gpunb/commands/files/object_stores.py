@@ -102,7 +102,7 @@ def run(
         raise BadInput(msg, hint="write the host's side with a colon: sync s3://bucket/set :data")
     if delete:
         msg = "--delete: nothing is deleted in a sync with a URL"
-        raise BadInput(msg, hint="delete what is too much with the store's own tools")
+        raise BadInput(msg, hint="delete the extra files with the store's own tools")
     named, path = found.group(1), found.group(2)
     if named and session and named != session:
         msg = f"sync: --session {session!r} and {named}:{path} name two sessions"

@@ -196,7 +196,7 @@ def here(context: Context, one: Session, path: str, target: str, *, dry_run: boo
         try:
             probe(where)
         except HostError as err:
-            msg = f"{provider.title}'s copy lets nobody in at {where}: {err.message}"
+            msg = f"{provider.title}'s copy accepts no login at {where}: {err.message}"
             raise WrongState(msg, bill="nothing was moved", hint=_ways(one)) from err
         context.ledger.touch(one.id)
         guard = one.trust != "own"
@@ -355,7 +355,7 @@ def _cancel(end: Callable[[str], None], title: str, session: Session) -> None:
     except GpunbError as err:
         msg = f"the copy may still run: {title} did not confirm its end ({err.message})"
         raise Cancelled(msg, bill="its traffic may be billed") from err
-    msg = f"cancelled; {title} took the call to end the copy, what it has moved stays"
+    msg = f"cancelled; {title} accepted the call to end the copy; what it has copied stays"
     raise Cancelled(msg)
 
 
@@ -379,12 +379,12 @@ def _connection(
             if wanted in (str(one.id), one.name):
                 return one
         msg = f"--connection {wanted!r}: the account's connections are: {shown}"
-        raise BadInput(msg, hint="connections are made at https://cloud.vast.ai/settings/")
+        raise BadInput(msg, hint="make a connection at https://cloud.vast.ai/settings/")
     fitting = [one for one in found if one.cloud_type.lower() == _KINDS.get(scheme, "")]
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
         msg = f"--via {via}: no connection of the account is for {scheme}://; they are: {shown}"
-        raise BadInput(msg, hint="connections are made at https://cloud.vast.ai/settings/")
+        raise BadInput(msg, hint="make a connection at https://cloud.vast.ai/settings/")
     msg = f"--via {via}: several connections would fit: {shown}"
     raise BadInput(msg, hint="choose one with --connection ID")

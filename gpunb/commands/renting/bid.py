@@ -42,7 +42,7 @@ def command(context: Context, *, price: float, session: str | None, yes: bool) -
     provider = context.provider(found.provider)
     market = feature(provider, Bids)
     if found.offer.get("rental") != "spot":
-        msg = f"session {found.name} is {found.offer.get('rental') or 'on-demand'}: nobody bids for it"
+        msg = f"session {found.name} is {found.offer.get('rental') or 'on-demand'}: it takes no bids"
         raise WrongState(
             msg, bill="nothing was changed", hint=typed("rent --spot") + " rents interruptible machines"
         )

@@ -37,7 +37,7 @@ def command(
 
     names = (*names, *named)
     if all_ and names:
-        msg = f"down --all means every session; {names[0]!r} is one more"
+        msg = f"down --all ends every session, so {names[0]!r} can't be named beside it"
         raise BadInput(msg, bill="nothing was ended")
     chosen = context.ledger.sessions() if all_ else several.chosen(context, names)
     if not chosen:

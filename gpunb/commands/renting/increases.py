@@ -53,7 +53,7 @@ def command(context: Context, *, accept: int | None, refuse: int | None, yes: bo
     from gpunb.services.questions import to_answer_increase
 
     if accept is not None and refuse is not None:
-        msg = "increases: --accept and --refuse are one or the other"
+        msg = "increases: takes --accept or --refuse, not both"
         raise BadInput(msg, bill="nothing was changed")
     wanted = accept if accept is not None else refuse
     names = {found.instance_id: found for found in context.ledger.sessions()}

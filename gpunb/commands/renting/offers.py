@@ -67,7 +67,7 @@ def command(
         from gpunb.cli import beside
 
         if len(modes) > 1:
-            msg = f"offers {' '.join(modes)}: one of them"
+            msg = f"offers {' '.join(modes)}: takes one of these"
             raise BadInput(msg)
         no_use(modes[0], "query", "limit", "why", *(name for name in flags if name != "cloud"))
         return beside.shown(context, flags["cloud"], modes[0], instead.get(modes[0]) or "")

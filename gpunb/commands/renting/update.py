@@ -73,7 +73,7 @@ def command(
         "start_command": None if start_command is None else start_command.strip(),
     }
     if registry_login is None and all(value is None for value in named.values()):
-        msg = "update: nothing to change is named"
+        msg = "update: names nothing to change"
         raise BadInput(
             msg, bill="nothing was changed", hint="--image, --env, --start-command, --registry-login"
         )
@@ -81,7 +81,7 @@ def command(
     if registry_login is not None:
         login = container_options.registry(context, "update", registry_login, undone="nothing was changed")
     elif any(one.summary.get("registry") for one in context.ledger.intents(found.id)):
-        msg = f"update: {provider.title} does not tell again with which login its image was pulled"
+        msg = f"update: {provider.title} does not say which login its image was pulled with"
         raise BadInput(msg, bill="nothing was changed", hint="--registry-login USER@SERVER, also if it stays")
     changes = Changes(login=login, **named)  # type: ignore[arg-type]
     if not context.confirm(to_update(context.ledger, found, _words(changes)), yes=yes):

@@ -70,7 +70,7 @@ def command(
     from gpunb.sessions.cost import volumes as kept
 
     if (create is not None) + (delete is not None) + (clone is not None) + offers > 1:
-        msg = "volumes: takes --create, --clone, --offers or --delete, not both"
+        msg = "volumes: takes one of --create, --clone, --offers and --delete"
         raise BadInput(msg)
     making = create is not None or clone is not None or offers
     if (not making and (size is not None or where is not None)) or (network and clone is not None):

@@ -313,7 +313,7 @@ def _what(words: tuple[str, ...], module: str | None, shell_line: str | None) ->
         raise BadInput(msg)
     if shell_line is not None:
         if words:
-            msg = f"run --shell takes its words inside the line; {words[0]!r} stands outside"
+            msg = f"run --shell takes one line; this is outside of it: {words[0]!r} stands outside"
             raise BadInput(msg, hint="quote the whole line: --shell 'a b c'")
         if not shell_line.strip():
             msg = "run --shell was given an empty line"

@@ -98,8 +98,8 @@ class SessionPanel(Talking):
         self._questions.take(token, action, {"session": session, **args})
         with self._lock:
             if (action, session) in self._busy:
-                msg = f"{action} is on its way already"
-                raise WrongState(msg, hint="its card tells when it is over")
+                msg = f"{action} is under way already"
+                raise WrongState(msg, hint="its card shows when it has ended")
             self._busy.add((action, session))
         try:
             with Door(lambda seen: self.tell("says", session=session, text=seen.line())) as door:

@@ -236,7 +236,7 @@ class OfferPicker(Talking):
         )  # as it was shown, whatever a search found since
         with self._picked:
             if self._rental is not None and not self._rental.over.is_set():
-                msg = "a rental is on its way already"
+                msg = "a rental is under way already"
                 raise WrongState(msg, bill="nothing more was rented", hint="Cancel ends it")
             rental = Rental(row, request, lambda said: self.tell("progress", **said))
             self._rental = rental
@@ -287,7 +287,7 @@ class OfferPicker(Talking):
         """
         found = self._found
         if found is None or offer not in found.ranked:
-            msg = "this offer is not among those that were found last"
+            msg = "this offer is not in the results of the last search"
             raise WrongState(msg, bill="nothing was rented", hint="Refresh shows what there is now")
         row = found.ranked[offer]
         if hours == found.hours:

@@ -66,7 +66,7 @@ def loads(raw: Any, limit: int = MOST_JSON, pieces: int = MOST_PIECES) -> Any:
     try:
         return json.loads(data.decode("utf-8", "replace"))  # odd bytes of files' names, as Jupyter does
     except (ValueError, RecursionError) as err:
-        msg = f"a message is no JSON: {str(err)[:200]}"
+        msg = f"a message is not JSON: {str(err)[:200]}"
         raise ProtocolError(msg) from None
 
 

@@ -34,7 +34,7 @@ def price(options: Mapping[str, Any], option: str) -> float:
     except (TypeError, ValueError):
         price = math.nan
     if not (math.isfinite(price) and price >= 0):
-        msg = f"local: {option} = {value!r} is no price; US dollars an hour are a number from 0 up"
+        msg = f"local: {option} = {value!r} must be a price in US dollars an hour, from 0 up"
         raise BadInput(msg, bill=NOTHING)
     return price
 
@@ -59,7 +59,7 @@ def check_spec(offer: Offer, spec: CreateSpec) -> None:
         msg = "public_key: one OpenSSH line is expected ('ssh-ed25519 AAAA…')"
         raise BadInput(msg, bill=NOTHING)
     if not (math.isfinite(spec.disk_gb) and spec.disk_gb >= 0):
-        msg = f"disk_gb: {spec.disk_gb} is no size; GB are a number from 0 up"
+        msg = f"disk_gb: {spec.disk_gb} must be a size in GB, from 0 up"
         raise BadInput(msg, bill=NOTHING)
     free = machine.disk_free_gb(paths.local_dir())
     if spec.disk_gb > free:
@@ -70,5 +70,5 @@ def check_spec(offer: Offer, spec: CreateSpec) -> None:
 def check_label(label: str) -> None:
     """Refuse what lists and terminals could not show."""
     if not 0 < len(label) <= 200 or not label.isprintable():
-        msg = f"label: {label[:60]!r} is no label; 1 to 200 printable characters are"
+        msg = f"label: {label[:60]!r} must be 1 to 200 printable characters"
         raise BadInput(msg, bill="nothing was changed")

@@ -39,7 +39,7 @@ def check_env(env: Mapping[str, str]) -> None:
             msg = f"env: {name!r} is not a variable's name (letters, digits and _, no digit first)"
             raise BadInput(msg, bill="nothing was rented")
         if "\0" in value:
-            msg = f"env: the value of {name} holds a NUL byte, which no variable can"
+            msg = f"env: the value of {name} has a NUL byte, which no variable can hold"
             raise BadInput(msg, bill="nothing was rented")
 
 

@@ -116,7 +116,7 @@ def reference(image: str) -> Reference:
     wanted = digest or tag or "latest"
     good = _REGISTRY.fullmatch(host) and len(name) < 256 and _NAME.fullmatch(name)
     if not good or not (_DIGEST if digest else _TAG).fullmatch(wanted):
-        msg = f"image {clean(image, 120)!r} is no name with a tag or digest that a registry has"
+        msg = f"image {clean(image, 120)!r} must be a name with a tag or digest, as registries have them"
         raise Unread(msg)
     return Reference(host, name, wanted)
 
@@ -174,7 +174,7 @@ class _Reader:
         config, layers = manifest.get("config"), manifest.get("layers")
         digest = config.get("digest") if isinstance(config, dict) else None
         if not isinstance(digest, str) or not _DIGEST.fullmatch(digest) or not isinstance(layers, list):
-            self._refuse("has a manifest of another kind")
+            self._refuse("has a manifest of an unknown kind")
         inside = self._json(f"{self.where.base}/blobs/{digest}").get("config")
         sizes = [one.get("size") for one in layers if isinstance(one, dict)]
         size = sum(one for one in sizes if isinstance(one, int) and 0 < one < 2**50)
@@ -191,7 +191,7 @@ class _Reader:
 
     def _manifest(self, wanted: str) -> dict[str, Any]:
         if not (_TAG.fullmatch(wanted) or _DIGEST.fullmatch(wanted)):
-            self._refuse("has a digest that is none")
+            self._refuse("has an invalid digest")
         return self._json(f"{self.where.base}/manifests/{wanted}", ", ".join((*_INDEXES, *_MANIFESTS)))
 
     def _json(self, url: str, accept: str = "*/*") -> dict[str, Any]:
@@ -254,8 +254,8 @@ class _Reader:
 
 
 _REASONS = {
-    401: "is shown to nobody without a login",
-    403: "is shown to nobody without a login",
+    401: "is not shown without a login",
+    403: "is not shown without a login",
     404: "is not there",
     429: "can't be read now: too many calls came from this address",
 }

@@ -32,7 +32,7 @@ def split(given: object) -> tuple[int, str]:
     number = int(found[1]) if found else 0
     if not found or not (0 < number < 65_536 or _FIRST_SAME <= number < 100_000):
         msg = f"port {clean(given, 40)!r} must be 1 to 65535, such as 8000, 8000/tcp or 8000/udp"
-        hint = "on Vast.ai 70000 and more stand for a port with the same number outside as inside"
+        hint = "on Vast.ai, numbers from 70000 on ask for a port with the same number outside and inside"
         raise BadInput(msg, bill="nothing was rented", hint=hint)
     return number, found[2] or "tcp"
 

@@ -39,10 +39,10 @@ def split(verb: str, given: str, *, undone: str) -> tuple[str, str]:
     user, _, server = given.rpartition("@")
     if not re.fullmatch(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?", server) or ("@" in given and not user):
         msg = f"{verb} --registry-login: must be USER@SERVER or SERVER, such as me@ghcr.io"
-        raise BadInput(msg, bill=undone, hint="the password is asked for, never typed there")
+        raise BadInput(msg, bill=undone, hint="gpunb asks for the password; don't type it there")
     if ":" in user or not user.isprintable() or " " in user:
         msg = f"{verb} --registry-login: takes no password: it would stay in the shell's history"
-        hint = f"it is asked for, or read from {VARIABLE}, the keyring or docker's own settings"
+        hint = f"gpunb asks for it, or reads it from {VARIABLE}, the keyring or docker's own settings"
         raise BadInput(msg, bill=undone, hint=hint)
     return user, server.lower()
 

@@ -242,7 +242,7 @@ def _too_many(failure: Failure, word: str, text: str) -> ProviderError:
             failure.message(),
             provider=NAME,
             retry_after=max(left, 0.0),
-            hint="it comes back at midnight UTC; an offer's id that you know can still be rented",
+            hint="the quota is renewed at midnight UTC; an offer whose id you know can still be rented",
         )
     found = _THRESHOLD.search(text)
     after = failure.retry_after

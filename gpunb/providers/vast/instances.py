@@ -151,7 +151,7 @@ def state(row: InstanceRow) -> tuple[InstanceState, str, str]:  # noqa: PLR0911 
     if actual in ("rebooting", "recycling", "connecting"):
         return InstanceState.CREATING, words, message
     if actual == "scheduling":
-        return InstanceState.STOPPED, words, "waits for its GPU; somebody else may have rented it"
+        return InstanceState.STOPPED, words, "waits for its GPU; another customer may have rented it"
     if actual == "frozen":
         return InstanceState.UNKNOWN, words, message or "frozen: nothing runs, and the GPU is still billed"
     found = {
@@ -175,7 +175,7 @@ def _stopped(row: InstanceRow, words: str, message: str) -> tuple[InstanceState,
     if row.is_bid and (row.intended_status == "running" or _OUTBID.search(row.status_msg)):
         return InstanceState.INTERRUPTED, words, message or "outbid: it goes on when its bid is the highest"
     if row.intended_status == "running":
-        return InstanceState.STOPPED, words, "waits for its GPU; somebody else may have rented it"
+        return InstanceState.STOPPED, words, "waits for its GPU; another customer may have rented it"
     return InstanceState.STOPPED, words, message
 
 

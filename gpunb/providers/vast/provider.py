@@ -373,14 +373,15 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
                 self._state(instance_id, "stopped")
                 if (self.get(instance_id).raw or {}).get("intended_status") == "stopped":
                     hint = "try again later, or rent another; Vast.ai can copy its files from the stopped one"
-                    return ProviderError(f"{reason} The start was taken back", provider=self.name, hint=hint)
+                    return ProviderError(f"{reason} The start was cancelled", provider=self.name, hint=hint)
             except ProviderError as err:
                 _log.warning("vast: taking back the start of %s: %s", instance_id, err.message)
             self._sleep(_UNDO_PAUSE_S)
         return OutcomeUnknown(
             reason,
             provider=self.name,
-            bill=f"the start of instance {instance_id} is queued: it starts, and bills, when the GPU is free",
+            bill=f"the start of instance {instance_id} is queued: it starts, and is billed, "
+            "when the GPU is free",
             hint="stop it again, or look at https://cloud.vast.ai/instances/",
         )
 

@@ -206,7 +206,7 @@ def _free(hub: Hub, ident: str, path: str) -> str:
     place = _place(hub, ident, path)
     if _files().lexists(place):
         msg = f"path: {path[:80]!r}: is there already"
-        raise BadInput(msg, bill="nothing was changed", hint="give another name")
+        raise BadInput(msg, bill="nothing was changed", hint="choose another name")
     return place
 
 

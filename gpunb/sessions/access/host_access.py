@@ -177,7 +177,7 @@ def new_host_key(session: Session, told: str) -> str:
     words = told.split()
     is_print = len(words) == 1 and re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}=?", told) is not None
     if not is_print and len(words) < 2:
-        msg = f"--host-key {told!r}: a fingerprint as SHA256:…, or a public line as 'ssh-ed25519 AAAA…'"
+        msg = f"--host-key {told!r}: must be a fingerprint (SHA256:…) or a public line ('ssh-ed25519 AAAA…')"
         raise BadInput(msg)
     where, shown = endpoint(session), []
     for line in host_keys(where):
@@ -263,11 +263,11 @@ def _still(session: Session, where: Endpoint) -> None:
         return
     state, host, port = found
     if state in {"ending", "gone", "failed", "stopped"}:
-        msg = f"session {session.name} is {state}; what ran there is over"
+        msg = f"session {session.name} is {state}; what ran there has ended"
         raise Unreachable(msg, hint=typed("show", session.name))
     if (host, port) != (where.host, where.port):
         msg = f"the host of session {session.name} has another address by now"
-        raise Unreachable(msg, hint="again: the new one is used")
+        raise Unreachable(msg, hint="try again: gpunb then uses the new address")
 
 
 @contextmanager
@@ -279,7 +279,7 @@ def _told(session: Session) -> Iterator[None]:
         if session.ready is not None:
             key = paths.session_dir(session.id) / "id_ed25519.pub"
             err.hint = (
-                "it took the key before: something has taken it out of ~/.ssh/authorized_keys there. The "
+                "it accepted the key before: something removed it from ~/.ssh/authorized_keys there. The "
                 f"provider's console can put it back (the line in {key}); "
                 + typed("down", session.name)
                 + " ends it"

@@ -149,7 +149,8 @@ def extend(
             raise type(err)(
                 msg,
                 bill=err.bill,
-                hint="the host may stop the work at the old time; the supervisor tells it when it is back",
+                hint="the host may stop the work at the old time; the supervisor sends it the new lease "
+                "when it answers again",
             ) from err
         session = ledger.update(session.id, armed=lease.mark)
     return session
@@ -191,7 +192,7 @@ def extended(
             at = time.strftime("%Y-%m-%d %H:%M", time.localtime(ends))
             msg = f"extend {hours:g} h: the host's contract for {session.name} ends at {at}"
             most = typed("extend", session.name, f"{int(left // 60)}m") + " is the most"
-            move = "move what is there to another machine before: " + typed("rent") + ", " + typed("sync")
+            move = "move your files to another machine before that: " + typed("rent") + ", " + typed("sync")
             raise BadInput(msg, hint=most if left >= 60 else move)
         if lease.budget_usd is not None and not lease.budget_set:
             price = offer_from_dict(session.offer).total(more, disk_gb=session.disk_gb, more=True)
@@ -314,7 +315,7 @@ def _traffic(session: Session, cost: Cost) -> str:
 
 def _hours(value: float) -> float:
     if not math.isfinite(value) or value <= 0 or value > MAX_HOURS:
-        msg = f"lease of {value:g} h: the end must lie ahead, by at most {MAX_HOURS:g} h"
+        msg = f"lease of {value:g} h: it must end in the future, in at most {MAX_HOURS:g} h"
         raise BadInput(msg, bill="nothing was changed")
     return float(value)
 

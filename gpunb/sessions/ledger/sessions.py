@@ -340,7 +340,7 @@ class Ledger(Books):
                 (session.id,),
             ).fetchone()
             if still is not None:
-                msg = f"session {session.name} already has a create call out ({still['label']})"
+                msg = f"session {session.name} already has a create call under way ({still['label']})"
                 raise WrongState(msg, bill="no second instance was asked for")
             self._move(
                 db,

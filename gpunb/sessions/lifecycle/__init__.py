@@ -188,12 +188,14 @@ def _end_unrecorded(  # noqa: PLR0917
         provider, session, clock=ledger.clock, within=timing.confirm_s, timing=timing, progress=progress
     )
     if gone:
-        msg = f"{provider.title} confirms that {session.name} is gone, but that can't be written down: "
-        bill = "confirmed: nothing of it is rented"
+        msg = f"{provider.title} confirms that {session.name} is gone, but the ledger can't record it: "
+        bill = "confirmed: nothing is rented"
     else:
         msg = f"{provider.title} was asked to end {session.name} and has not confirmed it; besides, "
         bill = _unconfirmed(session, provider)
-    return LedgerUnwritable(msg + err.message, bill=bill, hint=(err.hint or "") + "; then " + typed("ps"))
+    return LedgerUnwritable(
+        msg + err.message, bill=bill, hint=f"{err.hint}; then " + typed("ps") if err.hint else typed("ps")
+    )
 
 
 def _may_end(provider: Provider, session: Session) -> None:
@@ -257,7 +259,7 @@ def _drive_down(
                 msg, bill=f"it goes on and {costs_text(session.hourly)}", hint=typed("down", session.name)
             ) from err
         msg = f"interrupted while waiting for the end of {session.name}"
-        bill = "confirmed: nothing of it is rented" if over else _unconfirmed(session, provider)
+        bill = "confirmed: nothing is rented" if over else _unconfirmed(session, provider)
         raise Cancelled(msg, bill=bill, hint=typed("ps") + " shows it until it is confirmed gone") from err
 
 
@@ -265,7 +267,7 @@ def _not_gone(ledger: Ledger, session: Session, provider: Provider) -> OutcomeUn
     msg = f"{provider.title} has not confirmed that {session.name} is gone"
     tries = "gpunb keeps trying, and ps shows it"
     if unwatched(ledger, session.provider):
-        tries = "nobody tries again by itself now: " + typed("supervise") + " does"
+        tries = "no supervisor tries again by itself now: " + typed("supervise") + " does"
     hint = f"{tries}; or look for {session.label} on {provider.title}'s own page"
     return OutcomeUnknown(msg, provider=provider.name, bill=_unconfirmed(session, provider), hint=hint)
 

@@ -226,7 +226,7 @@ def _compared(
         return f"its host key is the one in {title}'s log"
     msg = (
         f"the host of {session.name} shows another SSH key than the one in {title}'s log of it:"
-        " somebody sits in between, or the log is another machine's; nothing was sent"
+        " another machine answers in its place, or the log is another machine's; nothing was sent"
     )
     raise HostKeyChanged(msg, hint=typed("down", session.name))
 
@@ -268,10 +268,10 @@ def _made_anew(
     msg = (
         f"the host of {session.name} shows another SSH key since it was started again ({now}, before it was"
         f" {was}){but}: the machine was made anew around its disk, or another one has its address now, or"
-        " somebody sits in between; gpunb did not log in and sent nothing"
+        " another machine answers in its place; gpunb did not log in and sent nothing"
     )
     told_before = ledger.events(session.id)[-1:]
-    words = f"not connected: it shows {now}, which nobody vouches for"
+    words = f"not connected: it shows {now}, and nothing confirms that it is the machine's"
     if not told_before or told_before[0].detail != words:  # each look of the supervisor finds the same
         ledger.note(session.id, "host-key", words)
     raise HostKeyChanged(msg, shown=err.shown, hint=way_on(session.name, err.shown)) from err
@@ -280,8 +280,9 @@ def _made_anew(
 def _another_key(session: Session, err: HostKeyChanged) -> HostKeyChanged:
     """What it means at the first contact, where only a key that we made can be pinned."""
     msg = (
-        f"the host of {session.name} does not show the SSH key that gpunb gave it when it was made: somebody"
-        f" sits in between, or the machine was started without it; nothing was sent ({err.message})"
+        f"the host of {session.name} does not show the SSH key that gpunb gave it when it was made: another"
+        " machine answers in its place, or the machine was started without it; nothing was sent"
+        f" ({err.message})"
     )
     return HostKeyChanged(msg, bill=err.bill, hint="rent again; if it happens again, on another cloud")
 

@@ -142,7 +142,7 @@ def _again(
         raise WrongState(msg)
     if not ledger.claim(session.id, times.claim_s) and failed:
         msg = f"session {session.name} is {session.state.value}: another process waits for it"
-        raise WrongState(msg, hint=typed("gpunb ps"))
+        raise WrongState(msg, hint=typed("ps"))
     try:
         ledger.note(session.id, *why)
         detail = act(session)

@@ -227,7 +227,7 @@ class Rental:
         agreed = self.agreed
         fitting = [offer for offer in offers if not agreed.differs(offer)]
         if not fitting:
-            msg = f"offer {offers[0].id} is not what was agreed to: {agreed.differs(offers[0])}"
+            msg = f"offer {offers[0].id} does not match what was agreed to: {agreed.differs(offers[0])}"
             raise OfferGone(msg, provider=self.provider.name, bill="nothing was rented", hint=typed("offers"))
         return fitting
 
@@ -527,7 +527,7 @@ class Rental:
             msg,
             provider=self.provider.name,
             bill=self._bill(session),
-            hint="no further offer is tried before that is certain; " + typed("ps") + " shows it",
+            hint="gpunb tries no further offer until that is certain; " + typed("ps") + " shows it",
         )
 
     def _ended_elsewhere(self, session: Session) -> NoReturn:
@@ -583,7 +583,7 @@ class Rental:
         if session.state in OVER or session.state is SessionState.REQUESTED:
             spent = self.ledger.cost(session.id).total
             cost = f" (it cost {money_text(spent)})" if spent >= 0.005 else ""
-            return f"confirmed: nothing of it is rented{cost}"
+            return f"confirmed: nothing is rented{cost}"
         what = f"instance {session.instance_id}" if session.instance_id else f"the label {session.label}"
         return (
             f"NOT confirmed: {what} at {self.provider.title} may be billed at {price_text(session.usd_h)}/h "

@@ -33,7 +33,7 @@ MARK, REFUSED = "start-to-save", "start-refused"
 def unfetchable(session: Session, cost: Cost) -> str:
     """Why the files of a stopped `session` can't be had by starting it once, or ""."""
     if session.cloud_state == "interrupted":
-        return "the cloud gave its machine to somebody else"
+        return "the cloud gave its machine to another customer"
     if session.cloud_state == "offline":
         return "its host is offline"
     budget = session.lease.budget_usd

@@ -490,7 +490,7 @@ class Watch:
         was = session.state
         session = settle(self.ledger, listing, session, self.timing)
         if session.state is _S.BOOTING and was is _S.UNKNOWN:
-            return begin_end(self.ledger, session.id, "found again; nobody waits for it")
+            return begin_end(self.ledger, session.id, "found again; no process waits for it")
         if session.state in {_S.CREATING, _S.UNKNOWN} and not self.ledger.intents(
             session.id, unresolved=True
         ):

@@ -99,7 +99,7 @@ class Relay:
                 at[0] += len(piece)
                 self._moved(len(piece))
             if at[0] < item.size:
-                msg = f"the store's line broke after {at[0]} of {item.size} bytes"
+                msg = f"the store's connection broke after {at[0]} of {item.size} bytes"
                 raise ConnectionError(0, msg)
 
         try:

@@ -211,7 +211,7 @@ class HostMover:
                             return found
                 self._noise += len(line)
             if len(self._buffer) > _LONGEST or self._noise > _LONGEST:
-                msg = "the host sent noise instead of answers"
+                msg = "the host sent bytes that are not an answer"
                 raise CannotRun(msg)
             self._channel.settimeout(max(0.1, deadline - time.monotonic()))
             self._buffer += self._channel.take(1 << 16)

@@ -180,7 +180,7 @@ def _check(endpoint: Endpoint, private: str) -> None:
                 raise NotDirect(msg)
             said = line.run(f"echo {word}", timeout=PROBE_S).out
     except AuthRefused as err:
-        msg = "the target's SSH server takes no key from ~/.ssh/authorized_keys"
+        msg = "the target's SSH server accepts no key from ~/.ssh/authorized_keys"
         raise NotDirect(msg) from err
     except HostError as err:
         msg = f"the key could not be tried: {one_line(err.message, 200)}"
@@ -262,6 +262,6 @@ class _Writer(HostWriter):
         if kind == ord("B"):
             why = one_line(bytes(body).decode("utf-8", "replace"), 200)
             log.get(__name__).info("a direct line broke: %s", why)
-            msg = f"the line from host to host broke: {why}"
+            msg = f"the connection from host to host broke: {why}"
             raise DirectBroke(msg, hint="run the same sync again: it goes on")
         super()._taken(kind, body)

@@ -68,7 +68,7 @@ def test_keys_of_one_machine(gpunb: Gpunb, clouds: Simulation, tmp_path: Path) -
     (tmp_path / "id").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
     assert "the private half" in gpunb("keys", "one", "--attach", str(tmp_path / "id"), "--yes").err
     assert "needs a session" in gpunb("keys", "--attach", "x").err
-    assert "silence is no yes" in gpunb("keys", "one", "--attach", str(tmp_path / "id.pub")).err
+    assert "needs a confirmation" in gpunb("keys", "one", "--attach", str(tmp_path / "id.pub")).err
     added = gpunb("keys", "one", "--attach", str(tmp_path / "id.pub"), "--yes")
     assert added.code == 0, added.err
     listed = gpunb("keys", "one", "--json").json
@@ -129,7 +129,7 @@ def test_a_snapshot_is_pushed_with_a_password_that_is_said_nowhere(
 def test_what_is_shown_beside_offers(gpunb: Gpunb, clouds: Simulation) -> None:
     machine = next(str(rig.machine_id) for rig in clouds["vast"].rigs if rig.machine_id % 3 == 0)
     assert "slow network" in gpunb("offers", "--reports", machine).out
-    assert "nobody reported machine 4" in gpunb("offers", "--reports", "4").out
+    assert "no problem of machine 4" in gpunb("offers", "--reports", "4").out
     (row,) = gpunb("offers", "--templates", "pytorch", "--json").json
     assert row["name"] == "PyTorch (Vast)"
     assert "no template with 'nothing'" in gpunb("offers", "--templates", "nothing").out
@@ -140,7 +140,7 @@ def test_what_is_shown_beside_offers(gpunb: Gpunb, clouds: Simulation) -> None:
     assert images.code == 0, images.err
     assert "fluencelabs/debian-ssh-root" in images.out
     assert "DeepInfra can't list templates" in gpunb("offers", "--cloud", "deepinfra", "--templates", "x").err
-    assert "one of them" in gpunb("offers", "--images", "--reports", "4").err
+    assert "takes one of these" in gpunb("offers", "--images", "--reports", "4").err
     cloud: Any = clouds["vast"]
     gpu = next(iter(cloud.offers.values()))["gpu_name"]
     tested = gpunb("offers", "--benchmarks", gpu, "--json").json

@@ -152,7 +152,7 @@ def test_ctrl_c_ends_the_copy_and_a_failure_is_told(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(vast_cloud_copy, "time", SimpleNamespace(sleep=interrupt, monotonic=time.monotonic))
-    with pytest.raises(Cancelled, match="took the call"):
+    with pytest.raises(Cancelled, match="accepted the call"):
         ask(door, ":out", "s3://bucket/x")
     assert w.cloud.machines[ident].data["copy"]["over"] is not None
     w.wait(600)

@@ -76,7 +76,7 @@ def rented(clouds: Simulation, name: str, **wanted: Any) -> Any:
         (["reboot"], "deepinfra", "DeepInfra can't reboot an instance"),
         (["bid", "1"], "sesterce", "Sesterce can't take bids"),
         (["stop"], "deepinfra", "DeepInfra can't stop an instance and keep it"),
-        (["bid", "1"], "vast", "is on-demand: nobody bids for it"),
+        (["bid", "1"], "vast", "is on-demand: it takes no bids"),
     ],
 )
 def test_what_a_cloud_cannot_do_is_said_and_changes_nothing(
@@ -122,7 +122,7 @@ def test_a_price_increase_is_shown_refused_and_accepted(gpunb: Gpunb, clouds: Si
         now = clouds["vast"].machines[made.id].data["gpu_usd_h"]
         assert now == pytest.approx(paid * factor, rel=0.01)
     assert "there is no price increase 1" in gpunb("increases", "--accept", "1").err
-    assert "one or the other" in gpunb("increases", "--accept", "1", "--refuse", "1").err
+    assert "not both" in gpunb("increases", "--accept", "1", "--refuse", "1").err
     cloud.close()
 
 

@@ -167,7 +167,7 @@ def test_silence_is_no_yes(gpunb: Gpunb, clouds: Simulation, line: list[str]) ->
         ran = gpunb(*typed, *more)
         said = ran.err + ran.out
         assert ran.code == 2, said
-        assert "nobody can be asked here, and silence is no yes" in said
+        assert "this needs a confirmation, and no question can be asked here" in said
         assert f"gpunb {' '.join([*typed, *more])} --yes says yes beforehand" in said
         assert ("\nbill: " in said or '"bill": "' in said) == bool(getattr(command(line[0]), "undone", ""))
     assert everything(clouds) == before
@@ -180,7 +180,7 @@ def test_a_pipe_is_no_person(clouds: Simulation, name: str, answer: str) -> None
     line = [sys.executable, "-m", "gpunb", *LINES[name][0]]
     done = subprocess.run(line, input=answer, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2, done.stderr
-    assert "silence is no yes" in done.stderr
+    assert "needs a confirmation" in done.stderr
     assert everything(clouds) == before
 
 
@@ -247,7 +247,7 @@ def test_an_offer_is_named_whole_where_nobody_looks(gpunb: Gpunb, clouds: Simula
     assert refused.code == 2
     assert "beginning" in refused.err or "begins" in refused.err
     asked = gpunb("rent", "--cloud", "vast", "--offer", ident)
-    assert "silence is no yes" in asked.err
+    assert "needs a confirmation" in asked.err
 
 
 def test_a_terminal_asks_which_and_proposes_its_own(clouds: Simulation) -> None:

@@ -107,7 +107,7 @@ def test_all_of_it_reaches_the_machine_and_the_password_nothing_else(
         (["--template", "no such"], "template 'no such': Vast.ai has none of that name"),
         (["--template", "f" * 32], "none of that hash"),
         (["--registry-login", "me:secret@ghcr.io"], "takes no password"),
-        (["--registry-login", "ghcr.io"], "docker has kept no login"),
+        (["--registry-login", "ghcr.io"], "docker has no login"),
         (["--registry-login", "me@ghcr.io"], "no terminal to ask for the password of me at ghcr.io"),
         (["--image", "pytorch/pytorch:2.9.0-cuda14.1-cudnn9-runtime"], "its driver runs CUDA up to 1"),
         (
@@ -141,7 +141,7 @@ def test_what_can_not_be_is_refused_before_anything_is_rented(
     [
         ("deepinfra", ["--port", "8000"], "DeepInfra opens no further ports"),
         ("deepinfra", ["--template", "a" * 32], "DeepInfra has no templates"),
-        ("deepinfra", ["--hostname", "me"], "DeepInfra lets nobody choose the machine's own name"),
+        ("deepinfra", ["--hostname", "me"], "DeepInfra does not let you choose the machine's own name"),
         ("sesterce", ["--entrypoint", "serve"], "Sesterce can't run the image's own entrypoint"),
         ("fluence", ["--type", "vm", "--port", "8000"], "a vm of Fluence has no ports to open"),
         (
@@ -179,7 +179,7 @@ def test_the_images_own_entrypoint_is_read_from_its_registry(gpunb: Gpunb, cloud
         assert "type the command" in refused.err
         assert "nothing was rented" in refused.err
     refused = gpunb(*RENT, "--entrypoint", "auto")
-    assert "there is no image named whose entrypoint could be read" in refused.err
+    assert "it needs --image, whose entrypoint can then be read" in refused.err
     refused = gpunb(*RENT, "--image", "me/x:1", "--entrypoint", "auto")
     assert "beside simulated clouds registry-1.docker.io is not asked" in refused.err
     assert clouds["vast"].machines == {}

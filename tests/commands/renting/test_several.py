@@ -67,7 +67,7 @@ def test_one_question_has_the_money_of_all(names: None, gpunb: Gpunb) -> None:
     ran = gpunb("stop", "one", "two", "one")
     assert ran.code == 2
     assert "Stop one, two: variables are lost, their disks stay and cost $0.500 an hour in all" in ran.err
-    assert "silence is no yes" in ran.err
+    assert "needs a confirmation" in ran.err
     with Ledger.open() as ledger:
         for name in ("three", "four"):
             kept = ledger.find(name)

@@ -154,7 +154,7 @@ def test_an_update_that_would_forget_the_images_login_is_refused(gpunb: Gpunb, p
     assert ran.code == 2, ran.err
     assert "--registry-login USER@SERVER" in ran.err
     assert "nothing was changed" in ran.err
-    assert "nothing to change is named" in gpunb("update", "--yes").err
+    assert "names nothing to change" in gpunb("update", "--yes").err
     assert [call.endpoint for call in paper["fluence"].calls] == []
 
 

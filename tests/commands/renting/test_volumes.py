@@ -86,7 +86,7 @@ def test_at_a_place_that_is_named(gpunb: Gpunb, clouds: Simulation, vast: Any) -
         (["--create", "data"], "--size must say how many GB"),
         (["--create", "data", "--size", "0"], "0"),
         (["--create", "data", "--size", "20", "--cloud", "vast", "--where", "nowhere"], "no cloud has room"),
-        (["--create", "data", "--delete", "1"], "not both"),
+        (["--create", "data", "--delete", "1"], "takes one of"),
         (["--size", "9"], "are for --create"),
     ],
 )

@@ -120,8 +120,8 @@ def test_a_conda_environment_goes_as_it_is(tmp_path):
         ("pyproject.toml", "[project]\ndependencies = 3\n", "not a list"),
         ("pyproject.toml", "[[[", "not TOML"),
         ("uv.lock", "version = 1\n", "no project"),
-        ("environment.yml", "name: x\n", "no conda environment"),
-        ("setup.cfg", "", "what kind"),
+        ("environment.yml", "name: x\n", "not a conda environment"),
+        ("setup.cfg", "", "not a kind of file"),
     ],
 )
 def test_what_cannot_be_sent_is_named(tmp_path, name, text, said):

@@ -216,7 +216,7 @@ def test_a_queued_start_is_taken_back_and_looked_at() -> None:
     with pytest.raises(ProviderError) as caught:
         cloud.provider.start("33402296")
     assert caught.value.effect == "none"
-    assert "taken back" in caught.value.message
+    assert "was cancelled" in caught.value.message
     assert [body for _, _, body in cloud.sent[:2]] == [{"state": "running"}, {"state": "stopped"}]
 
 
@@ -226,7 +226,7 @@ def test_a_queued_start_that_stays_is_an_unknown_outcome() -> None:
     )
     with pytest.raises(OutcomeUnknown) as caught:
         cloud.provider.start("33402296")
-    assert "starts, and bills, when the GPU is free" in str(caught.value.bill)
+    assert "starts, and is billed, when the GPU is free" in str(caught.value.bill)
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_a_start_that_vast_queues_is_taken_back(w):
     w.running(instance)
     w.provider.stop(instance.id)
     w.cloud.faults.add("gpu-taken", "state", seconds=60)
-    with pytest.raises(ProviderError, match="taken back") as caught:
+    with pytest.raises(ProviderError, match="was cancelled") as caught:
         w.provider.start(instance.id)
     assert caught.value.effect == "none"
     w.wait(3600)

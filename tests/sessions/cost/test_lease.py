@@ -134,7 +134,7 @@ def test_extend_leaves_a_budget_that_the_user_chose(world: World) -> None:
 def test_extend_refuses_what_makes_no_sense(world: World) -> None:
     made = world.rent()
     world.clock.sleep(HOUR)
-    with pytest.raises(BadInput, match="lease of -1 h: the end must lie ahead"):
+    with pytest.raises(BadInput, match="lease of -1 h: it must end in the future"):
         lease.extend(world.ledger, made, hours=-1, host=world.host)
     with pytest.raises(BadInput, match=r"\$2.0\d are spent already"):
         lease.extend(world.ledger, made, budget_usd=1.0, host=world.host)

@@ -89,7 +89,7 @@ def test_one_create_call_at_a_time(ledger: Ledger) -> None:
     session = add(ledger)
     other = ledger.get(session.id)
     ledger.begin_create(session, Intent(label="l1", session_id=session.id, provider="local"))
-    with pytest.raises(WrongState, match="already has a create call out"):
+    with pytest.raises(WrongState, match="already has a create call under way"):
         ledger.begin_create(other, Intent(label="l2", session_id=session.id, provider="local"))
     assert [one.label for one in ledger.intents()] == ["l1"]
     assert ledger.intents(unresolved=True)[0].state is IntentState.SENT

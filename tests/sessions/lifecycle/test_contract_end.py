@@ -21,7 +21,7 @@ def test_a_lease_ends_before_the_contract(world: World) -> None:
     assert session.contract_end == ends
     with pytest.raises(BadInput, match="contract for h100-1 ends at") as caught:
         extend(world.ledger, session, hours=5, host=world.host)
-    assert "move what is there" in str(caught.value.hint)
+    assert "move your files" in str(caught.value.hint)
     assert world.ledger.get(session.id).lease.deadline == ends - CONTRACT_S
     free = world.rent(world.cloud.offer("o2"), hours=10)
     assert extend(world.ledger, free, hours=5, host=world.host).contract_end is None

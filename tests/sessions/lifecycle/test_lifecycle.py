@@ -44,7 +44,7 @@ def test_every_state_has_its_ways_and_the_ended_ones_none() -> None:
 def test_a_machine_of_another_kind_than_ordered_is_ended_again(world: World) -> None:
     with pytest.raises(Unreachable, match="rented it as on-demand, not as spot") as caught:
         world.rent(world.cloud.offer(rental="spot"))  # this cloud rents everything on demand
-    assert "confirmed: nothing of it is rented" in str(caught.value.bill)
+    assert "confirmed: nothing is rented" in str(caught.value.bill)
     assert world.cloud.billed() == []
 
 

@@ -51,7 +51,7 @@ def test_answer_lost_with_one_offer_says_that_nothing_came_of_it(world: World) -
     world.cloud.script.create_before = [raising(timed_out())]
     with pytest.raises(Unavailable, match="no instance came of it") as caught:
         world.rent()
-    assert "confirmed: nothing of it is rented" in str(caught.value)
+    assert "confirmed: nothing is rented" in str(caught.value)
     assert world.ledger.sessions() == []
 
 
@@ -156,7 +156,7 @@ def test_a_host_that_never_answers_ssh_is_ended(world: World) -> None:
     world.host.hook = hook
     with pytest.raises(Unreachable) as caught:
         world.rent()
-    assert "confirmed: nothing of it is rented" in str(caught.value)
+    assert "confirmed: nothing is rented" in str(caught.value)
     assert "may run" not in str(caught.value)
     assert world.cloud.billed() == []
 

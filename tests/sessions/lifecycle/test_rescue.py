@@ -71,9 +71,12 @@ def test_what_stays_is_on_the_receipt_with_the_reason(
     assert receipt.saved == []
     ((path, reason),) = receipt.unsaved
     assert path == "out"
-    assert {"interrupted": "somebody else", "offline": "offline", "no start": "taken", "no money": "budget"}[
-        kind
-    ] in reason
+    assert {
+        "interrupted": "another customer",
+        "offline": "offline",
+        "no start": "taken",
+        "no money": "budget",
+    }[kind] in reason
     assert world.cloud.billed() == []
     assert world.ledger.get(session.id).state is SessionState.GONE
 

@@ -142,7 +142,7 @@ def test_a_server_that_does_not_read_that_file(tmp_path: Path, stack: contextlib
     (hosts.b.home / ".ssh/authorized_keys").write_text("# of no use")
     again = by_agents(hosts.one, "out", two, "in2", Wish())
     again.check()
-    assert again.way.endswith("takes no key from ~/.ssh/authorized_keys")
+    assert again.way.endswith("accepts no key from ~/.ssh/authorized_keys")
     assert (hosts.b.home / ".ssh/authorized_keys").read_text() in ("# of no use", "# of no use\n")
     assert shape(hosts.b.home / "in2") == shape(top)
 
@@ -177,7 +177,7 @@ def test_a_direct_line_that_breaks_is_left_for_the_way_through_here(hosts: Two) 
 
     report = by_agents(hosts.one, "out", two, "in", Wish(pace=Slow(cut, 6)))  # type: ignore[arg-type]
     report.check()
-    assert report.way.startswith("through this machine: the line from host to host broke")
+    assert report.way.startswith("through this machine: the connection from host to host broke")
     assert report.retries == 1
     assert shape(hosts.b.home / "in") == shape(top)
     assert hosts.b.keys.read_bytes() == hosts.keys
