@@ -1,5 +1,4 @@
-"""What runs on the rented host: standard library plus ipykernel, Python 3.8 on.
+"""The agent, which runs on the rented host: standard library and ipykernel, Python 3.8 or newer.
 
-The package is copied to the host under the name ``gpunb_agent`` and imports
-nothing else of gpunb. `protocol` is shared by both ends.
+It is copied there as ``gpunb_agent`` and imports nothing else of gpunb; both ends import `shared`.
 """

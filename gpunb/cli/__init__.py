@@ -1,4 +1,4 @@
-"""The framework of the verbs: the grammar, how a verb is declared, what it is given, how it shows progress.
+"""The framework of the verbs: how one is declared, found, called and completed.
 
 `main` finds a verb by its name, `command` declares one, `context` is what it is given.
 """

@@ -1,4 +1,7 @@
-"""What people touch in a notebook: ``%gpu`` and ``%%gpu``."""
+"""The notebook's frontend: the magics ``%gpu`` and ``%%gpu``, and ``%gpu on`` for whole notebooks.
+
+`magics` is loaded with the extension and imports the rest at its first use.
+"""
 
 from __future__ import annotations
 

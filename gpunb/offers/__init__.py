@@ -1,4 +1,4 @@
-"""find: the query language, the search over all clouds at once, ranking and price.
+"""Offers: the query language, the search over all clouds at once, ranking and price.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What a host sends is shown here: cells, widgets and late output, through one gate.
+"""The output of hosts, shown here: cells, widgets and late output, through one filter.
 
 `player` plays a run into a notebook or a terminal; `sanitize` makes a stranger's output harmless.
 """

@@ -1,1 +1,4 @@
-"""How things are shown, apart from what they are: columns, their widths, and what is dropped first."""
+"""The models, tables and columns of everything that is shown.
+
+Terminals, notebooks, the REST API and JupyterLab take a field or a column of offers from here.
+"""

@@ -1,7 +1,6 @@
-"""rent: one protocol, one file a cloud.
+"""The clouds: one protocol, and one file or package for each provider.
 
-Providers are found by the entry-point group ``gpunb.providers``; a class is
-imported only when it is asked for.
+They are found by the entry-point group ``gpunb.providers``; a class is imported only when asked for.
 """
 
 from __future__ import annotations

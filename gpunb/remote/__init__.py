@@ -1,4 +1,7 @@
-"""run: the agent as seen from here. Takes an SSH endpoint; knows no session and no provider."""
+"""The client of the agent: bootstrap, connection, runs and variables.
+
+It takes an SSH endpoint and knows no session and no provider.
+"""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def _unchanged(client: AgentClient, packed: Sequence[tuple[dict[str, Any], list[
 
 
 def _call(client: AgentClient, call: str) -> list[Any]:
-    """The JSON list that a function of `kernelvars` returns in the host's kernel; an odd answer is empty."""
+    """The JSON list that a function of the agent's `variables` returns there; an odd answer is empty."""
     content = {"code": "", "user_expressions": {"r": f"{MODULE}.{call}"}}
     reply = client.kernel_request("execute_request", content, timeout=BUSY_TIMEOUT)
     try:

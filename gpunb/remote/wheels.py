@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["archive"]
 
 TIMEOUT = 600.0  # seconds
-LIMIT = 256 << 20  # bytes; the agent's `stage` takes no more
+LIMIT = 256 << 20  # bytes; the agent's `install` takes no more
 _VERSION = re.compile(r"^3\.(\d{1,2})$")
 _MACHINE = re.compile(r"^[a-z0-9_]{1,20}$")
 

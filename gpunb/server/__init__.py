@@ -1,8 +1,7 @@
-"""touch: the Jupyter server extension. REST under ``/gpunb/api/v1/``, events, and the supervisor's host.
+"""The Jupyter server extension: a REST API under ``/gpunb/api/v1/``, events, and the supervisor.
 
-``openapi.yaml`` says what is answered; ``docs/server.md`` tells the story. Handlers hold no logic:
-they check a body, hand the work to a pool of threads and write what comes of it. ``hub`` is what
-they share, ``feed`` the events, ``watch`` the one look at the ledger for all of them.
+``openapi.yaml`` says what is answered, ``docs/server.md`` explains it. `hub` is what all handlers
+share, `event_bus` sends the events, `ledger_watcher` reads the ledger once for all of them.
 """
 
 from __future__ import annotations

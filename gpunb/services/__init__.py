@@ -1,4 +1,4 @@
-"""What every door can do, once: the application layer under verbs, server and widgets.
+"""The application layer: what verbs, server and widgets can do, written once.
 
-A door (``commands``, ``notebook``, ``server``) asks and shows; what is asked and done is decided here.
+A frontend (`gpunb.cli`, `gpunb.notebook`, `gpunb.server`) asks and shows; what is done is decided here.
 """

@@ -1,1 +1,4 @@
-"""keep: the ledger, the lifecycle, leases and receipts."""
+"""Sessions: the ledger, the lifecycle, leases, the supervisor, costs and receipts.
+
+`model` holds the records; `lifecycle` moves them from state to state.
+"""

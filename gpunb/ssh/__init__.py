@@ -1,4 +1,7 @@
-"""reach: keys, pinned host keys, connections and forwards. Knows endpoints, no sessions."""
+"""SSH: keys, pinned host keys, connections and forwards.
+
+It knows endpoints and no sessions; nothing else imports paramiko.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""move: the plan of what goes, and the engines that follow it."""
+"""File sync between here, hosts and object stores: the plan, and the engines that carry it out.
+
+`transfer` is the entry point.
+"""
 
 from __future__ import annotations
 

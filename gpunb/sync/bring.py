@@ -3,8 +3,8 @@
 Unlike a sync it follows no ignore rule and leaves nothing out: `.git`, environments and caches come.
 
 - Links that lead out of the folder are followed, in a second step after the folder's own files: up to
-  `outlinks.NESTED` links behind one another, each folder behind one once, and not into the system's folders,
-  a folder that holds the one they are in, or nothing. What is not followed is named.
+  `outside_links.NESTED` links behind one another, each folder behind one once, and not into the system's
+  folders, a folder that holds the one they are in, or nothing. What is not followed is named.
 - A file or folder that stands here and differs stays as it is; what comes takes a name beside it with
   the session's in it (``metrics.fit.json``).
 - From a stranger, what could run on this side (`gpunb.sync.local.autorun`) comes under a name that nothing

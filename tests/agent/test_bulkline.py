@@ -23,7 +23,7 @@ def listening(tmp_path):
 
 
 def lent(server, ends):
-    """As `bulkline.lend` does in a process of its own, whose stdin and stdout are `ends`."""
+    """As `bulk_channel.lend` does in a process of its own, whose stdin and stdout are `ends`."""
 
     def work():
         line, _ = server.accept()

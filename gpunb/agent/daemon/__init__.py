@@ -1,4 +1,4 @@
-"""The agent's process on the host: cells, jobs, runs, the lease, telemetry.
+"""The agent's main process on the host: cells, jobs, their journals, the lease and telemetry.
 
-`server` answers on a private Unix socket.
+`server` answers requests on a private Unix socket.
 """

@@ -520,7 +520,7 @@ class Door:
         self._inode = 0
 
     async def open(self) -> None:
-        """Listen, and say in `places.agent_file` where."""
+        """Listen, and say in `folders.agent_file` where."""
         self.path = folders.agent_socket()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)

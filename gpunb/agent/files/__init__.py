@@ -1,4 +1,4 @@
-"""The host's end of file transfers: with this side, with another host, with an object store.
+"""The host's end of file transfers: with the user's machine, another host or an object store.
 
-Each runs on an SSH channel of its own.
+Each transfer runs in a process of its own, on an SSH channel of its own.
 """

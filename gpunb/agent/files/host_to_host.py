@@ -7,7 +7,7 @@ nothing but carry the bytes that come to a socket in FOLDER. There waits a
 whoever has the key can send bytes of files that were asked for, and can name
 no path. The sending host's ``files`` dials by the system's ssh.
 
-Frames beyond those of `filewire`, from the owner:
+Frames beyond those of `file_frames`, from the owner:
 
     g, r  as G and R, but the answer goes to the other host
     w     number, then for each small file what W has, without the content

@@ -1,6 +1,6 @@
 """The host's end of a file sync: ``files NONCE [FOLDER]``, on an SSH channel of its own.
 
-Answers frames (see `filewire`) until its standard input ends. Every path is
+Answers frames (see `file_frames`) until its standard input ends. Every path is
 bytes, relative to the folder that was entered. A file is written beside its
 name and takes it when it is whole. The client is the host's owner, so nothing
 here guards against it.

@@ -1,4 +1,4 @@
-"""What runs beside a job: its runner, and a notebook run as a job.
+"""The processes beside a job: `runner` starts and journals it, `notebook` runs a notebook as one.
 
-Each job has a process of its own.
+Each job has its own, so that neither a broken connection nor the agent's end touches it.
 """

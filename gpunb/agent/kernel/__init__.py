@@ -1,4 +1,4 @@
-"""What runs inside the kernel's process: an ipykernel whose output is written to files before it is sent.
+"""The kernel's process on the host: an ipykernel whose output is on disk before it is sent.
 
 Standard library and ipykernel only.
 """

@@ -2,7 +2,7 @@
 
 A PUB socket drops what its reader is too slow for, and all of it while there
 is no reader. The agent is the only reader, so IOPub goes into files that the
-agent reads (`spool`).
+agent reads (`iopub_log`).
 """
 
 from __future__ import annotations

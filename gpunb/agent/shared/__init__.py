@@ -1,4 +1,4 @@
-"""The part of the agent that this side imports too: frames, file frames, plain values, variables.
+"""The part of the agent that gpunb imports too: frames, the journal, plain values, variables.
 
-Standard library only, Python 3.8.
+Standard library only, Python 3.8 or newer.
 """

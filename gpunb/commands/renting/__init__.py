@@ -1,4 +1,4 @@
-"""Verbs that find, rent, prolong, stop and end machines and disks.
+"""Verbs that find, rent, extend, stop and end machines and volumes.
 
-Each asks `gpunb.services` what it costs before it does anything.
+What costs or ends something is confirmed first, by `gpunb.services.confirmations`.
 """

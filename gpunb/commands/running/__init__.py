@@ -1,4 +1,4 @@
-"""Verbs that run cells, scripts and commands on the host, show their output and end them.
+"""Verbs that run cells, scripts and commands on the host, and show and end their runs.
 
-The output itself comes from `gpunb.output`.
+`gpunb.output` shows what a run prints.
 """

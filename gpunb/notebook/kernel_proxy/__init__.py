@@ -1,4 +1,4 @@
-"""A whole notebook's kernel on a host: the process that Jupyter takes for the kernel.
+"""The kernelspecs of sessions: a local process that Jupyter takes for the kernel on the host.
 
-`provisioner` starts it, `proxy` is it.
+`provisioner` starts it; `proxy` is that process.
 """

@@ -1,7 +1,7 @@
-"""Widgets for people who would rather look than read: the offer picker and the session panel.
+"""The widgets of notebooks: the offer picker and the session panel.
 
-They need no Jupyter server: all of it is done by the kernel. `pick` and `panel` are what users
-call (``gpunb.pick()``); `open_for` is how the verbs ``rent`` and ``panel`` come here.
+They need no Jupyter server: the kernel does the work. Users call `pick` and `panel` (``gpunb.pick()``);
+the verbs ``rent`` and ``panel`` call `open_for`.
 """
 
 from __future__ import annotations

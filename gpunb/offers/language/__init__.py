@@ -1,4 +1,4 @@
-"""The query language: words, tree, predicate, and the fields and units it knows.
+"""The query language: lexer, parser and predicate, and the fields and units it knows.
 
-`gpunb.offers.query` is the way in.
+`gpunb.offers.query` is the entry point.
 """

@@ -1,4 +1,4 @@
-"""What a host sends, made harmless before it is shown: one gate for all of it.
+"""The filter that makes a host's output harmless before it is shown.
 
-HTML, LaTeX, widgets and replies are rebuilt from checked values.
+`gate` is the entry point; HTML, LaTeX, widgets and replies are rebuilt from checked values.
 """

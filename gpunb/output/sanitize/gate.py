@@ -9,7 +9,7 @@ datacenter
     rich output as it is; terminal codes reduced to colours and progress bars;
     sizes and counts bounded.
 stranger
-    of rich output only the kinds in `KINDS`, each made harmless (`safehtml`).
+    of rich output only the kinds in `KINDS`, each made harmless (`html`).
 
 What was left out is counted, and told at the end of the run. The journal on the
 host keeps all of it.

@@ -1,4 +1,4 @@
-"""What comes from a cloud over HTTP, bounded, checked and cleaned.
+"""Checks on what a cloud sends over HTTP: sizes, fields and texts.
 
-Rates and proxies of the way there too.
+`limits` bounds answers, `payload` reads them; `rate_limit` and `proxies` are about the way there.
 """

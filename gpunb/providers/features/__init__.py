@@ -1,4 +1,4 @@
-"""What only some clouds have: one protocol each, one way to ask for it, and one refusal.
+"""Features that only some clouds have: one protocol each, one way to ask for it, one refusal.
 
 A provider has a feature when its class has the methods; it may name the protocol among its bases, so that
 mypy compares them. ``isinstance(provider, Bids)`` asks, `feature` goes on with it or refuses and names the

@@ -1,10 +1,9 @@
 """Fluence's GPU cloud: containers, virtual machines and bare metal.
 
-``api`` speaks to it and reads its errors, ``plans`` makes offers, ``rules``
-checks what Fluence would refuse, ``bodies`` writes and reads instances,
-``hostkey`` gives a container a host key of ours, ``cancelled`` remembers what
-could not be ended yet, ``hours`` counts its clock hours, ``provider`` is the
-provider.
+`provider` is the provider, `api` calls Fluence and reads its errors, `plans` makes offers, `mapping`
+writes and reads instances, `validation` refuses what Fluence would, `hostkey` gives a container a host
+key of ours, `pending_cancellations` remembers what could not be ended yet, `clock_hours` counts what
+is billed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""local: rent this machine; every instance is a detached process with an SSH server of its own.
+"""The provider ``local``: every instance is a process on this machine with an SSH server of its own.
 
 `LocalProvider` is the provider; `launch` and `terminate` are its engine, which
 the simulated clouds use for the hosts behind their instances.

@@ -1,4 +1,4 @@
-"""What is asked of a rented machine: image, registry password, ports, first-boot script.
+"""The parts of a create call that clouds share: image, registry login, ports, first-boot script.
 
-Shared by the clouds.
+Each provider turns them into its own words.
 """

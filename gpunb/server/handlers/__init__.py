@@ -1,4 +1,4 @@
-"""The routes of the REST API and the websocket of events; handlers hold no logic.
+"""The routes of the REST API and the websocket of events.
 
-``openapi.yaml`` says what each answers.
+Handlers check a body and hand the work to a thread; ``openapi.yaml`` says what each answers.
 """

@@ -1,4 +1,4 @@
-"""From a session to its host: connection and agent, ports, activity, who rented it.
+"""Access to a session's host: SSH connection and agent, ports, activity, and who rented it.
 
-`host_access` is the way in.
+`host_access` is the entry point.
 """

@@ -1,4 +1,4 @@
-"""Leases, what a session costs so far, receipts, bills, credit and volumes.
+"""The money of sessions: leases, cost so far, receipts, bills, credit and volumes.
 
-US dollars and seconds throughout.
+Amounts are US dollars, times are seconds.
 """

@@ -1,4 +1,4 @@
-"""Sessions as other tools see them: ``gpu://`` for fsspec, kernelspecs for Jupyter.
+"""Sessions for other tools: ``gpu://`` for fsspec, kernelspecs for Jupyter.
 
 Both read the ledger.
 """

@@ -1,7 +1,8 @@
-"""rent, down, stop, start, refresh, resume: what moves a session from state to state.
+"""The lifecycle: rent, down, stop, start, refresh and resume move a session from state to state.
 
 Every step is in the ledger before and after its effect, so that `resume` can finish it from
-any process. Time comes from the ledger's clock, the host is reached through `host`.
+any process. Time comes from the ledger's clock, the host is reached through an object
+that tests replace.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Who ends instances: one process at a time, which looks over all sessions again and again.
+"""The supervisor: the one process at a time that enforces leases and ends instances.
 
-`sweep` is one look, `host_monitor` asks the hosts, `orphans` finds instances without a session.
+`sweep` looks once over all sessions, `host_monitor` asks the hosts, `orphans` finds instances without
+a session.
 """

@@ -1,4 +1,7 @@
-"""Fluence simulated: plans, containers, machines, and clock-hour bills."""
+"""Fluence simulated: plans, containers, machines, and clock-hour bills.
+
+`cloud` is the API; `money` and `plans` are behind it.
+"""
 
 from gpunb.sim.fluence.cloud import FluenceCloud
 

@@ -1,1 +1,4 @@
-"""Simulated clouds served over HTTP on loopback, in threads or in a process of their own."""
+"""The simulated clouds served over HTTP on loopback, in threads or in a process of their own.
+
+`runner` serves an app; `gate` stands before it with rate limits, faults and the lock.
+"""

@@ -1,4 +1,7 @@
-"""Vast.ai simulated."""
+"""Vast.ai simulated: the market, instances, volumes, templates and copies.
+
+`cloud` is the API; the other modules are its routes.
+"""
 
 from __future__ import annotations
 

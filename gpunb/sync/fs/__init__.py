@@ -1,4 +1,4 @@
-"""Hosts as an fsspec filesystem.
+"""The hosts' files as an fsspec filesystem.
 
 `guard` keeps back files that could run on this side.
 """

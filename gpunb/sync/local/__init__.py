@@ -1,4 +1,4 @@
-"""The local side of a sync: listed, read, and written to without leaving the target.
+"""The local side of a sync: listed, read, and never written outside the target.
 
-Names that would run here are held back (`autorun`, `free_names`).
+`autorun` holds back names that would run here.
 """

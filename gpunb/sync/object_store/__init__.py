@@ -1,4 +1,4 @@
-"""Syncs between a host and an object store (S3, GCS, Azure, the hub, the web).
+"""The syncs between a host and an object store (S3, GCS, Azure, Hugging Face, the web).
 
-The host moves the bytes itself by signed URLs where it can, else they pass through here.
+The host moves the bytes itself by signed URLs where it can; else they pass through here.
 """

@@ -1,4 +1,4 @@
-"""What a sync will do: its ends, the rules of what stays, the plan, what it deletes and what it warns of.
+"""The plan of a sync: its ends, the rules, what goes, what stays, what is deleted.
 
 Nothing in here moves a byte.
 """

@@ -1,4 +1,4 @@
-"""The stream engine: a sync through the agent, over one or several channels, which goes on after a break.
+"""The stream engine: a sync through the agent that goes on after the connection broke.
 
-`sync_session` drives it; `engine` moves what the plan says.
+`sync_session` drives it; `engine` moves what the plan names.
 """
