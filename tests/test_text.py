@@ -207,7 +207,7 @@ def _run(text: str) -> str:
 
 
 def _notice(text: str) -> str:
-    from gpunb.services.runs import sentence
+    from gpunb.services.running.runs import sentence
 
     context: Any = type("C", (), {"door": "terminal"})
     heads = [

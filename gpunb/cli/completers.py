@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from click.shell_completion import CompletionItem
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import click
 
-__all__ = ["clouds", "folders", "gpus", "kinds", "regions", "states"]
+__all__ = ["clouds", "complete_providers", "folders", "gpus", "kinds", "regions", "states"]
 
 
 def gpus(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
@@ -62,3 +62,12 @@ def _behind_comma(known: Iterable[str], incomplete: str) -> list[CompletionItem]
     small = word.islower()
     fit = (one for one in known if one.lower().startswith(word.lower()))
     return [CompletionItem(f"{before}{comma}{one.lower() if small else one}") for one in fit]
+
+
+def complete_providers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:  # noqa: ARG001
+    """The installed clouds that need a key."""
+    from click.shell_completion import CompletionItem
+
+    from gpunb.providers import keys, names
+
+    return [CompletionItem(name) for name in names() if name.startswith(incomplete) and name != keys.LOCAL]

@@ -5,7 +5,6 @@ A verb's module is imported when it is called, so that ``ps`` stays quick.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import re
@@ -112,6 +111,33 @@ GROUPS: dict[str, dict[str, str]] = {
         "completion": "Print the lines that make your shell complete gpunb.",
     },
 }
+#: The verbs that ``gpunb -h`` explains; it names the others.
+SHOWN = frozenset(
+    [
+        "offers",
+        "rent",
+        "extend",
+        "stop",
+        "start",
+        "down",
+        "on",
+        "run",
+        "exec",
+        "runs",
+        "logs",
+        "cancel",
+        "sync",
+        "forward",
+        "ssh",
+        "ps",
+        "show",
+        "top",
+        "cost",
+        "login",
+        "doctor",
+    ]
+)
+WIDEST = max(map(len, SHOWN))
 FOLDERS = {
     "Rent": "renting",
     "Run": "running",
@@ -184,25 +210,28 @@ class LazyGroup(click.Group):
             raise BadInput(msg, hint=hint or f"{ctx.info_name} -h lists the verbs")
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The verbs, without importing them."""
         for group, verbs in GROUPS.items():
-            with formatter.section(group):
-                formatter.write_dl(list(verbs.items()))
-        outside = []
-        for name in sorted(further_verbs()):
-            with contextlib.suppress(BadInput):  # what it needs is not installed
-                command = self.get_command(ctx, name)
-                if command is not None:
-                    outside.append((name, command.get_short_help_str(80)))
-        if outside:
-            with formatter.section("Further verbs"):
-                formatter.write_dl(outside)
+            formatter.write(f"{group}:\n")
+            rows = [(verb, text) for verb, text in verbs.items() if verb in SHOWN]
+            also = [verb for verb in verbs if verb not in SHOWN]
+            if group == "Account":
+                also += sorted(further_verbs())
+            if also:
+                rows.append(("also", " ".join(also)))
+            formatter.indent()
+            formatter.write_dl([(verb.ljust(WIDEST), text) for verb, text in rows])
+            formatter.dedent()
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """All of them in a line: the verbs are what people look for."""
+        formatter.write("\nOptions: -v more in the log (-vv: debug); --version; -h, --help\n\n")
+        self.format_commands(ctx, formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Where to go from here."""
-        formatter.write_paragraph()
-        formatter.write(f"{ctx.info_name} VERB -h shows a verb's options and an example.\n")
+        formatter.write(f"\n{ctx.info_name} VERB -h shows a verb's options and an example.\n")
 
 
 @click.group(

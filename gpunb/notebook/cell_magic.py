@@ -18,7 +18,8 @@ from gpunb.commands.running.put import send
 from gpunb.errors import BadInput, GpunbError, RemoteCellError, SessionAmbiguous
 from gpunb.hints import typed
 from gpunb.presentation.result import Result
-from gpunb.services import cell_target, lease_warnings, run_secrets, runs
+from gpunb.services import lease_warnings
+from gpunb.services.running import cell_target, run_secrets, runs
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -131,7 +132,7 @@ def _run(
     secrets = run_secrets.collect(context, session, options["secret_names"])
     client = context.agent(session)
     if options["folder"]:
-        from gpunb.services import code_sync
+        from gpunb.services.running import code_sync
 
         code_sync.send(context, session, client, options["folder"])
     if inputs:

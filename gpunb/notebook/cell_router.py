@@ -23,7 +23,7 @@ from IPython.core.magic import no_var_expand
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
-    from gpunb.services.cell_target import Mode
+    from gpunb.services.running.cell_target import Mode
 
 __all__ = ["install", "mode_of", "uninstall"]
 
@@ -61,7 +61,7 @@ class Router:
 
     def begins(self, _: object) -> None:
         """A cell is executed, wherever it goes."""
-        mode = sys.modules.get("gpunb.services.cell_target")
+        mode = sys.modules.get("gpunb.services.running.cell_target")
         if mode is not None:
             mode.begins(self.shell)
 
@@ -191,7 +191,7 @@ def _wrapped(lines: list[str], above: int = 0) -> str:
 
 def mode_of(shell: Any) -> Mode | None:
     """Where plain cells of `shell` go, without importing anything."""
-    mode = sys.modules.get("gpunb.services.cell_target")
+    mode = sys.modules.get("gpunb.services.running.cell_target")
     return mode.current(shell) if mode is not None else None
 
 
@@ -223,7 +223,7 @@ def uninstall(shell: InteractiveShell) -> None:
     """Take it all away; plain cells run here, unless the extension comes back at once."""
     from gpunb.notebook import host_completion
 
-    mode = sys.modules.get("gpunb.services.cell_target")
+    mode = sys.modules.get("gpunb.services.running.cell_target")
     if mode is not None and not reloading():
         was = mode.turn_off(shell)
         if was is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gpunb.errors import BadInput, GpunbError, RunError
 from gpunb.hints import typed
 from gpunb.notebook.cell_magic import run_cell
-from gpunb.services import cell_target
+from gpunb.services.running import cell_target
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -10,7 +10,7 @@ import { Ids, type IHub } from './hub';
 import { gpuIcon } from './icon';
 
 /** What gpunb in the kernel knows, as JSON, without importing anything: where plain cells run, and which ran where. */
-const WHERE = "(lambda m: m.told(get_ipython()) if m else '')(__import__('sys').modules.get('gpunb.services.cell_target'))";
+const WHERE = "(lambda m: m.told(get_ipython()) if m else '')(__import__('sys').modules.get('gpunb.services.running.cell_target'))";
 const ON_OR_OFF = /^\s*%(gpu\s+(on|off)|(re|un)?load_ext\s+gpunb)\b/m;
 
 /** Cells that stay here while plain cells go there: `%gpu …`, `%%local`. */

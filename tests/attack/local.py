@@ -291,7 +291,7 @@ def _(place: Place) -> str:
 
 @case("a notebook whose metadata is a path and a program", "^(prepared|.*notebook)")
 def _(place: Place) -> str:
-    from gpunb.services.notebook_jobs import prepare
+    from gpunb.services.running.notebook_jobs import prepare
 
     book = {
         "nbformat": 4, "nbformat_minor": 5, "cells": [],
@@ -310,7 +310,7 @@ def _(place: Place) -> str:
 
 @case("parameters that are Python programs", "not a name|^prepared")
 def _(place: Place) -> str:
-    from gpunb.services.notebook_jobs import parameters
+    from gpunb.services.running.notebook_jobs import parameters
 
     return f"prepared {parameters([('x=__import__(os)', '1')], [])}"
 

@@ -81,8 +81,7 @@ class AtTheServer:
         return str(self._confirm(terms)["says"])
 
     def rent(self, **terms: Any) -> None:
-        from gpunb.server import schemas
-        from gpunb.server.handlers import acting
+        from gpunb.server import acting, schemas
 
         body = schemas.Rent(offer="local/1", hours=HOURS, **terms, token=self._confirm(terms)["token"])
         job = acting.rent(self.hub, "ann", body)
@@ -90,7 +89,7 @@ class AtTheServer:
         assert job.error is None, job.error
 
     def _confirm(self, terms: dict[str, Any]) -> dict[str, Any]:
-        from gpunb.server.handlers import acting
+        from gpunb.server import acting
 
         return acting.confirm(
             self.hub, "ann", {"action": "rent", "offer": "local/1", "hours": HOURS, **terms}
@@ -197,8 +196,7 @@ def test_a_yes_holds_what_was_shown_whatever_is_found_since(
     doors: list[Any], row: Ranked, gpunb: Gpunb
 ) -> None:
     """Between the question and the click another search finds the same offer at another price."""
-    from gpunb.server import schemas
-    from gpunb.server.handlers import acting
+    from gpunb.server import acting, schemas
 
     (dear,) = rank([replace(row.offer, usd_h=9.0)], Terms(hours=HOURS, disk_gb=DISK))
     _, server, picker = doors

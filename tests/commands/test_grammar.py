@@ -181,6 +181,14 @@ def modules_of(code: str, home: Path, before: str = "") -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
+def test_help_fits_one_screen_and_names_every_verb(gpunb: Gpunb, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = gpunb("-h").out
+    assert len(shown.splitlines()) <= 40
+    assert max(map(len, shown.splitlines())) <= 80
+    assert set(VERBS) | {"sim"} <= set(shown.split())
+
+
 def test_ps_imports_nothing_heavy_and_no_other_verb(home: Path) -> None:
     loaded = modules_of("from gpunb.cli.main import run; assert run(['ps']) == 0", home)
     assert not loaded & HEAVY

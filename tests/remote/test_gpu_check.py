@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from gpunb.remote import AgentClient
-from gpunb.services.gpu_check import gpu_trouble
+from gpunb.services.running.gpu_check import gpu_trouble
 from gpunb.sessions.model import Session
 from tests.support import smi
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from gpunb import log, paths, settings_file
 from gpunb.cli.command import verb
+from gpunb.cli.completers import complete_providers
 from gpunb.errors import BadInput, WrongState
 from gpunb.hints import typed
 from gpunb.presentation.result import Block, Fields, Note, Result
@@ -21,16 +22,7 @@ if TYPE_CHECKING:
     from gpunb.cli.context import Context
     from gpunb.providers import Account, Provider
 
-__all__ = ["command", "complete_providers", "with_key"]
-
-
-def complete_providers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:  # noqa: ARG001
-    """The installed clouds that need a key."""
-    from click.shell_completion import CompletionItem
-
-    from gpunb.providers import keys, names
-
-    return [CompletionItem(name) for name in names() if name.startswith(incomplete) and name != keys.LOCAL]
+__all__ = ["command", "with_key"]
 
 
 @verb(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpunb.cli.command import verb
-from gpunb.commands.account.login import complete_providers
+from gpunb.cli.completers import complete_providers
 from gpunb.presentation.result import Block, Note, Result
 
 if TYPE_CHECKING:

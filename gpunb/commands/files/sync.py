@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb.cli.command import no_use, verb
-from gpunb.commands.files import object_stores, vast_cloud_copy
+from gpunb.commands.parts import object_stores, vast_cloud_copy
 from gpunb.errors import BadInput
 from gpunb.hints import typed
 from gpunb.presentation.result import Block, Cell, Note, Result, Table

@@ -64,13 +64,13 @@ def command(
     instead = {"--templates": templates, "--reports": reports, "--benchmarks": benchmarks}
     modes = [*(["--images"] if images else []), *(name for name, word in instead.items() if word is not None)]
     if modes:
-        from gpunb.cli import beside
+        from gpunb.commands.parts import further_offers
 
         if len(modes) > 1:
             msg = f"offers {' '.join(modes)}: takes one of these"
             raise BadInput(msg)
         no_use(modes[0], "query", "limit", "why", *(name for name in flags if name != "cloud"))
-        return beside.shown(context, flags["cloud"], modes[0], instead.get(modes[0]) or "")
+        return further_offers.shown(context, flags["cloud"], modes[0], instead.get(modes[0]) or "")
     found = offer_options.find(context, query, limit=limit, **flags)
     if found.query.limit is None:
         found.rows = found.rows[:SHOWN]

@@ -109,7 +109,8 @@ def command(
     if save_template is not None or _bare(context):
         return _picker() if save_template is None else templates.run(context, save_template, disk, flags)
     from gpunb import units
-    from gpunb.services import image_facts, packages, renting, reservations
+    from gpunb.services import image_facts, renting, reservations
+    from gpunb.services.running import packages
 
     needs = packages.read(Path(requirements)) if requirements is not None else None
     settings = context.settings
@@ -266,8 +267,8 @@ def _nothing(context: Context, found: SearchResult, offer: str | None) -> Except
 
 def _ready(context: Context, session: Session, request: RentRequest) -> Result:
     from gpunb.presentation import tables
-    from gpunb.services.gpu_check import gpu_trouble
     from gpunb.services.questions import budget_text
+    from gpunb.services.running.gpu_check import gpu_trouble
     from gpunb.sessions.access import host_access
     from gpunb.sessions.model import machine
 

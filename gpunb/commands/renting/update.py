@@ -59,7 +59,7 @@ def command(
 
     Fluence's containers only. Ports stay as they were rented.
     """
-    from gpunb.commands.running.run import variables
+    from gpunb.cli.container_options import variables
     from gpunb.providers import Capability
     from gpunb.services.questions import to_update
     from gpunb.sessions.lifecycle.rebooting import Changes, update

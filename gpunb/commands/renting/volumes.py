@@ -9,7 +9,7 @@ import click
 
 from gpunb.cli import completers
 from gpunb.cli.command import verb
-from gpunb.commands.renting import volume_create
+from gpunb.commands.parts import volume_create
 from gpunb.errors import BadInput
 from gpunb.hints import typed
 from gpunb.presentation.columns import Column

@@ -25,7 +25,7 @@ def command(context: Context, *, run: str | None, session: str | None) -> Result
     Works from any notebook or terminal, also after the one that started the run is gone. Without
     RUN: the newest. The id may be shortened. Ctrl-C interrupts the run; `logs -f` only watches.
     """
-    from gpunb.services import runs
+    from gpunb.services.running import runs
 
     found, run_id = runs.find(context, run, session)
     handle = context.agent(found).attach(run_id)

@@ -19,7 +19,7 @@ __all__ = ["command"]
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete_runs)
 def command(context: Context, *, runs: tuple[str, ...], session: str | None) -> Result:
     """End runs, by whole ids: a cell is interrupted, a job and its children get SIGTERM, then SIGKILL."""
-    from gpunb.services import runs as playing
+    from gpunb.services.running import runs as playing
 
     out = []
     for run in runs:

@@ -39,7 +39,7 @@ def command(
     The code is what was sent from here. A run that goes on is written as far as it is. Works as long
     as the session lives, also when the notebook that ran the cells was never saved.
     """
-    from gpunb.services import runs as playing
+    from gpunb.services.running import runs as playing
     from gpunb.sessions.access import sent
 
     *runs, name = words

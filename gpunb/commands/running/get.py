@@ -48,7 +48,7 @@ def fetch(
         One can't travel; nothing was set. Or one can't be made again here; the others are set.
     """
     from gpunb.remote import get
-    from gpunb.services import host_python
+    from gpunb.services.running import host_python
 
     client = context.agent(session)
     with context.progress(f"get {', '.join(names)}") as progress:

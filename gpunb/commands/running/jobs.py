@@ -27,7 +27,7 @@ def command(context: Context, *, session: str | None) -> Result:
     `runs` lists cells too, for all sessions, without asking a host.
     """
     from gpunb.presentation import tables
-    from gpunb.services import runs
+    from gpunb.services.running import runs
 
     found = context.session(session)
     infos = runs.refresh(context, context.agent(found), found)

@@ -52,11 +52,11 @@ def command(
 
     A run that failed is no failure of `logs`: it prints the output and says how it ended.
     """
-    from gpunb.services import log_filter, runs
+    from gpunb.services.running import log_filter, runs
 
     wanted = log_filter.pattern("logs", grep) if grep is not None else None
     if instance or daemon:
-        from gpunb.commands.running.machine_log import machine_log
+        from gpunb.presentation.machine_log import machine_log
 
         no_use("--daemon" if daemon else "--instance", "run", "follow", "since")
         return machine_log(context, session, daemon=daemon, tail=tail, wanted=wanted)

@@ -8,7 +8,7 @@ from gpunb.cli.command import verb
 from gpunb.errors import BadInput
 from gpunb.hints import typed
 from gpunb.presentation.result import Note, Result
-from gpunb.services import cell_target
+from gpunb.services.running import cell_target
 
 if TYPE_CHECKING:
     from gpunb.cli.context import Context

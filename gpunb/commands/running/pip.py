@@ -23,7 +23,7 @@ def command(context: Context, *, words: tuple[str, ...], session: str | None) ->
     Where that Python has no pip, uv does it. It runs as a job: a broken line does not end it. The
     kernel finds what was installed without a restart, unless another version is loaded already.
     """
-    from gpunb.services import host_python, runs
+    from gpunb.services.running import host_python, runs
 
     found = context.session(session)
     client = context.agent(found)

@@ -54,7 +54,7 @@ def send(context: Context, session: Session, names: tuple[str, ...]) -> PutRepor
         One is not there or can't travel; nothing was sent.
     """
     from gpunb.remote import put
-    from gpunb.services import host_python
+    from gpunb.services.running import host_python
 
     there = context.shell.user_ns
     for name in names:

@@ -31,7 +31,7 @@ def command(context: Context, *, run: str | None, frame: bool, trust: bool, sess
     run's end and can answer and interrupt it.
     """
     from gpunb.commands.running.logs import play_history
-    from gpunb.services import runs
+    from gpunb.services.running import runs
 
     found, run_id = runs.find(context, run, session)
     client = context.agent(found)

@@ -128,7 +128,7 @@ def command(
 
     A secret goes to this job's process alone, in memory, and only to hosts of enough trust.
     """
-    from gpunb.services import notebook_jobs, run_secrets, runs
+    from gpunb.services.running import notebook_jobs, run_secrets, runs
     from gpunb.sessions.lifecycle import fetch_results
 
     if detach:
@@ -290,7 +290,7 @@ def _notebook(
     output: str | None,
 ) -> bytes | None:
     """The notebook to send, made ready; None if it is no notebook that is run."""
-    from gpunb.services import notebook_jobs
+    from gpunb.services.running import notebook_jobs
 
     given = next((word for word, on in (("-p", values), ("-r", raw), ("-o", output)) if on), None)
     if not words or PurePosixPath(words[0]).suffix != ".ipynb":

@@ -61,7 +61,7 @@ def command(
     from gpunb.sessions.cost import spending
 
     if invoices:
-        from gpunb.commands.watching import papers
+        from gpunb.presentation import papers
 
         if session or ask or by != "session":
             other = "--session" if session else "--ask" if ask else f"--by {by}"

@@ -61,7 +61,7 @@ def command(
     It reads this machine's ledger only, so it is quick and works without a network. With --account
     it asks the clouds what else your accounts have and pay for: by other programs, or by their pages.
     """
-    from gpunb.commands.watching.instances import Wanted, instances
+    from gpunb.commands.parts.instances import Wanted, instances
     from gpunb.presentation import tables
     from gpunb.providers import InstanceState
     from gpunb.sessions.cost import funds

@@ -44,7 +44,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
     session = context.session(name)
     if instance:
         no_use("--instance", "events")
-        from gpunb.commands.watching.instances import facts
+        from gpunb.commands.parts.instances import facts
 
         return facts(context, session)
     now = time.time()
@@ -105,7 +105,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
 def _run(context: Context, run: str, name: str | None) -> Result:
     """One run: what it is, how it went, and the host's load meanwhile."""
     from gpunb.presentation import load
-    from gpunb.services import runs as playing
+    from gpunb.services.running import runs as playing
 
     session, run_id = playing.find(context, run, name)
     client = context.agent(session)

@@ -160,7 +160,7 @@ def _down(context: Context, session: Session, args: dict[str, Any]) -> str:  # n
 
 
 def _cancel(context: Context, session: Session, args: dict[str, Any]) -> str:
-    from gpunb.services import runs
+    from gpunb.services.running import runs
 
     run = _run(context, session, args)
     client = context.agent(session)

@@ -117,8 +117,8 @@ class SessionPanel(Talking):
         """Send a run's output, and go on until it ends or the page looks at something else."""
         self._log_of = run
         from gpunb.commands.running.logs import play_history
-        from gpunb.services import runs as playing
-        from gpunb.services.log_filter import KeptText
+        from gpunb.services.running import runs as playing
+        from gpunb.services.running.log_filter import KeptText
 
         kept = KeptText(LOG_LINES)
         seen = 0

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from gpunb.cli import offer_options
 from gpunb.errors import AuthFailed, GpunbError
 from gpunb.presentation import shapes
-from gpunb.server import schemas
+from gpunb.server import acting, schemas
 from gpunb.server.failures import error_body
-from gpunb.server.handlers import acting
 from gpunb.server.handlers.base import Handler, authorized, guarded
 from gpunb.text import clean
 

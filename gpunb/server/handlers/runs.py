@@ -13,8 +13,8 @@ from gpunb.server import schemas, shown
 from gpunb.server.handlers.base import Handler, authorized, guarded
 from gpunb.server.telemetry import reachable
 from gpunb.server.work import exactly
-from gpunb.services import runs
-from gpunb.services.log_filter import KeptText
+from gpunb.services.running import runs
+from gpunb.services.running.log_filter import KeptText
 from gpunb.text import Escapes, clean, plain
 
 if TYPE_CHECKING:

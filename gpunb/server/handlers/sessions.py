@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpunb.server import schemas, shown
-from gpunb.server.handlers import acting
+from gpunb.server import acting, schemas, shown
 from gpunb.server.handlers.base import Handler, authorized, guarded
 from gpunb.server.work import exactly
 from gpunb.text import clean

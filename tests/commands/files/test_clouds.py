@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gpunb.commands.files import object_stores, vast_cloud_copy
+from gpunb.commands.parts import object_stores, vast_cloud_copy
 from gpunb.errors import BadInput, Cancelled, SyncError, WrongState
 from gpunb.progress import SILENT
 from gpunb.sessions.ledger.sessions import Ledger

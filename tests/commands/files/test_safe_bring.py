@@ -6,7 +6,7 @@ import json
 
 from nbformat import v4
 
-from gpunb.services import notebook_jobs
+from gpunb.services.running import notebook_jobs
 
 
 def test_outputs_of_a_strangers_notebook() -> None:

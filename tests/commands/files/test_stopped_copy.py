@@ -12,7 +12,7 @@ from support.rentals.clouds import simulated
 from support.rentals.vast_client import VastClient, client_python
 
 from gpunb import paths
-from gpunb.commands.files import vast_cloud_copy
+from gpunb.commands.parts import vast_cloud_copy
 from gpunb.providers.local import running
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sync import rsync

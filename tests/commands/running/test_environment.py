@@ -5,7 +5,7 @@ from importlib import metadata
 import pytest
 
 from gpunb.errors import RemoteCellError
-from gpunb.services import host_python
+from gpunb.services.running import host_python
 
 
 def missing(module, tmp_path):

@@ -124,7 +124,7 @@ def _states(book):
 
 
 def test_a_strangers_widget_state_is_made_harmless():
-    from gpunb.services.notebook_jobs import harmless
+    from gpunb.services.running.notebook_jobs import harmless
 
     def model(kind, module="@jupyter-widgets/controls", buffers=(), **state):
         about = {"_model_module": module, "_model_name": kind, "_model_module_version": "2.0.0"}

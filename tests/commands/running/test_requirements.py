@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gpunb.errors import BadInput
-from gpunb.services import packages
+from gpunb.services.running import packages
 
 LOCK = """
 version = 1

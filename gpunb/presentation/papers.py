@@ -15,15 +15,15 @@ from gpunb.units import money_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gpunb.cli.context import Context
     from gpunb.providers.features import AuditEntry, Invoice
+    from gpunb.services.workspace import Workspace
 
 __all__ = ["run"]
 
 SHOWN = 20  # lines of an audit log, which has one for each call; --json has all of them
 
 
-def run(context: Context, since: float) -> Result:
+def run(context: Workspace, since: float) -> Result:
     """Ask each cloud that has a key; `since` is seconds ago, infinite for ever."""
     from gpunb.providers import keys, names
     from gpunb.providers.features import Papers

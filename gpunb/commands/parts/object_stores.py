@@ -120,7 +120,7 @@ def run(
         _while_stopped(one, via, allow=allow_credentials)
         via = one.provider
     if via is not None and by_cloud(via):
-        from gpunb.commands.files import vast_cloud_copy
+        from gpunb.commands.parts import vast_cloud_copy
 
         more: dict[str, Any] = {"connection": connection, "allow_credentials": allow_credentials}
         more["every"] = every

@@ -202,8 +202,8 @@ def install(context: Workspace, session: Session, client: AgentClient, *, path: 
     JobFailed
         With the last lines that the tool printed.
     """
-    from gpunb.services import host_python, runs
-    from gpunb.services.log_filter import KeptText
+    from gpunb.services.running import host_python, runs
+    from gpunb.services.running.log_filter import KeptText
     from gpunb.ssh import quote
 
     label = f"install {path.name}"

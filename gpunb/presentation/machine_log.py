@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpunb.presentation.result import Block, Code, Note, Result
-from gpunb.services.log_filter import LINE
+from gpunb.services.running.log_filter import LINE
 
 if TYPE_CHECKING:
     import re
 
-    from gpunb.cli.context import Context
+    from gpunb.services.workspace import Workspace
 
 __all__ = ["machine_log"]
 
@@ -22,7 +22,7 @@ MOST = 1000  # lines that a cloud is asked for
 
 
 def machine_log(
-    context: Context,
+    context: Workspace,
     session: str | None,
     *,
     daemon: bool,

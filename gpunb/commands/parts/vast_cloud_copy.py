@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from gpunb.commands.files import cloud_copies
-from gpunb.commands.files.cloud_copies import DAYS
+from gpunb.commands.parts import cloud_copies
+from gpunb.commands.parts.cloud_copies import DAYS
 from gpunb.errors import BadInput, Cancelled, GpunbError, HostError, SyncError, WrongState
 from gpunb.hints import typed
 from gpunb.presentation.result import Note, Result

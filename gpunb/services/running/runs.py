@@ -94,11 +94,11 @@ def follow(context: Workspace, handle: RunHandle, sink: Sink, *, interactive: bo
         raise
     except GpunbError as err:
         if isinstance(err, RemoteCellError):
-            from gpunb.services import host_python
+            from gpunb.services.running import host_python
 
             host_python.explain(err)
         elif isinstance(err, JobFailed):
-            from gpunb.services import host_python
+            from gpunb.services.running import host_python
 
             host_python.explain_job(err, heeded.words)
         if handle.over:
