@@ -7,9 +7,8 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from gpunb.sessions.cost.totals import cost_of
-from gpunb.sessions.ledger.connection import Store
+from gpunb.sessions.ledger.following_clock import FollowingClock
 from gpunb.sessions.model import (
-    Clock,
     Cost,
     Failure,
     IdleVolume,
@@ -35,10 +34,9 @@ _HOUR = 3600.0
 _FASTEST = 12.5e9  # bytes a second: 100 Gbit/s
 
 
-class Books(Store):
+class Books(FollowingClock):
     """Part of `gpunb.sessions.ledger.sessions.Ledger`, which is the class to use."""
 
-    clock: Clock
     _owner_lives: Callable[[str], bool | None]
 
     @property

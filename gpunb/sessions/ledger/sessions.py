@@ -12,26 +12,22 @@ import os
 import re
 import secrets
 import string
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from gpunb import log, paths
-from gpunb.errors import BadInput, LedgerError, RunNotFound, SessionNotFound, WrongState
+from gpunb import paths
+from gpunb.errors import BadInput, LedgerError, SessionNotFound, WrongState
 from gpunb.hints import typed
-from gpunb.sessions.ledger import clock_steps
 from gpunb.sessions.ledger import names as naming
 from gpunb.sessions.ledger import process_id as owners
-from gpunb.sessions.ledger.accounting import Books
+from gpunb.sessions.ledger.rows import add_event, intent_of, row_of, session_of, set_fields
+from gpunb.sessions.ledger.runs import Runs
 from gpunb.sessions.model import (
-    HOSTS,
     OVER,
     SYSTEM_CLOCK,
     Clock,
     Event,
     Intent,
     IntentState,
-    Lease,
-    RunNote,
     Segment,
     Session,
     SessionState,
@@ -40,7 +36,7 @@ from gpunb.sessions.model import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -49,13 +45,6 @@ __all__ = ["Ledger", "label_for", "new_id", "valid_name"]
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 _LIVE = "state NOT IN ('gone', 'failed')"
 _LETTERS = string.ascii_lowercase + string.digits
-_LEASE = ("deadline", "idle_s", "budget_usd", "budget_set", "count_ssh")
-_TIMES_AND_MONEY = (
-    "created", "state_at", "ready", "ended", "deadline", "idle_s", "budget_usd", "last_activity",
-    "usd_h", "stopped_usd_h", "disk_gb", "next_try",
-)  # fmt: skip
-_J = TypeVar("_J", dict[str, Any], list[str])
-_COLUMNS = {f.name for f in fields(Session)} - {"id", "state", "state_at", "lease"} | set(_LEASE)
 
 
 def new_id() -> str:
@@ -90,7 +79,7 @@ def label_for(installation: str, session_id: str, attempt: int = 1) -> str:
     return f"gpunb-{installation[:8]}-{session_id}{end if attempt > 1 else ''}"
 
 
-class Ledger(Books):
+class Ledger(Runs):
     """The open ledger. Share one object between threads, and use it in ``with`` or `close` it.
 
     Parameters
@@ -116,7 +105,7 @@ class Ledger(Books):
         self._owner_pid = os.getpid()
         self._owner_lives = owner_lives
         self._installation = ""
-        self._followed: clock_steps.Mark | None = None
+        self._followed = None
         super().__init__(path)
         with contextlib.suppress(LedgerError):  # it can't be written: the next one who can does it
             self.follow_clock()
@@ -133,54 +122,6 @@ class Ledger(Books):
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def follow_clock(self) -> float:
-        """Move the times of what lives if this machine's clock was set.
-
-        By how many seconds they were moved since this object was last asked, by whichever process.
-        """
-        found = self._steady()
-        if found is None:
-            return 0.0
-        mark = clock_steps.read(self._db())
-        if mark is None or clock_steps.compare(mark, *found, self.clock.time(), 0.0)[0] != mark:
-            with self._write() as db:
-                mark = clock_steps.read(db)
-        before, self._followed = self._followed, mark
-        if before is None or mark is None or before.boot != mark.boot:
-            return 0.0
-        return mark.offset - before.offset
-
-    @contextlib.contextmanager
-    def _write(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
-        """One write transaction, before which what lives has followed the clock: times in it are by one."""
-        with super()._write(durable=durable) as db:
-            self._follow(db)
-            yield db
-
-    def _follow(self, db: sqlite3.Connection) -> None:
-        found, wall = self._steady(), self.clock.time()
-        if found is None:
-            return
-        before = clock_steps.read(db)
-        if before is not None and clock_steps.compare(before, *found, wall, 0.0)[0] == before:
-            return
-        mark, step, since = clock_steps.compare(before, *found, wall, clock_steps.latest(db))
-        clock_steps.save(db, mark)
-        if step:
-            clock_steps.move(db, step, since)
-            log.get(__name__).warning("this machine's clock was set by %+.0f s; leases move along", step)
-
-    def _steady(self) -> tuple[str, float] | None:
-        steady: Callable[[], tuple[str, float] | None] = getattr(self.clock, "steady", lambda: None)
-        return steady()
-
-    def held(self, session: Session) -> bool:
-        """Whether its lease has to wait: this machine has just started, and its clock may be wrong yet."""
-        found, mark = self._steady(), clock_steps.read(self._db())
-        if found is None or mark is None or not mark.fresh or mark.boot != found[0]:
-            return False
-        return found[1] - mark.ticks < clock_steps.HOLD_S and session.created < mark.wall
 
     @property
     def installation(self) -> str:
@@ -203,7 +144,7 @@ class Ledger(Books):
     def sessions(self, *, alive: bool = True) -> list[Session]:
         """The sessions that may still cost something, or all, oldest first."""
         where = f" WHERE {_LIVE}" if alive else ""
-        return [_session(row) for row in self._rows(f"SELECT * FROM sessions{where} ORDER BY created, id")]
+        return [session_of(row) for row in self._rows(f"SELECT * FROM sessions{where} ORDER BY created, id")]
 
     def without_receipt(self) -> list[Session]:
         """Sessions that have ended and have no receipt: it could not be written, or its process died."""
@@ -211,7 +152,7 @@ class Ledger(Books):
             "SELECT * FROM sessions WHERE state IN ('gone', 'failed') "
             "AND id NOT IN (SELECT session_id FROM receipts) ORDER BY ended DESC LIMIT 100"
         )
-        return [_session(row) for row in rows]
+        return [session_of(row) for row in rows]
 
     def get(self, session_id: str) -> Session:
         """The session with exactly this id, as it is now."""
@@ -219,7 +160,7 @@ class Ledger(Books):
         if not rows:
             msg = f"the ledger has no session with the id {session_id!r}"
             raise SessionNotFound(msg)
-        return _session(rows[0])
+        return session_of(rows[0])
 
     def find(self, name: str) -> Session:
         """The session with exactly this name or id, live or ended; of ended ones, the latest.
@@ -265,7 +206,7 @@ class Ledger(Books):
             "AND (substr(name, 1, ?1) = ?2 OR substr(id, 1, ?1) = ?2) ORDER BY created, id",
             (len(name), name),
         )
-        return self.sessions(), [_session(row) for row in over]
+        return self.sessions(), [session_of(row) for row in over]
 
     def add_session(self, session: Session, *, slug: str = "gpu", claim_s: float = 0.0) -> Session:
         """Record a new session in state requested, claimed by this process for `claim_s` seconds.
@@ -292,11 +233,11 @@ class Ledger(Books):
                 if f"{slug}-{number}" not in taken:
                     session.name = f"{slug}-{number}"
                 number += 1
-            row = _row(session)
+            row = row_of(session)
             names = ", ".join(row)
             marks = ", ".join(f":{key}" for key in row)
             db.execute(f"INSERT INTO sessions ({names}) VALUES ({marks})", row)
-            _event(db, session.id, now, "transition", new=session.state.value)
+            add_event(db, session.id, now, "transition", new=session.state.value)
             if claim_s > 0:
                 db.execute(
                     "INSERT OR REPLACE INTO claims (session_id, owner, until) VALUES (?, ?, ?)",
@@ -376,7 +317,7 @@ class Ledger(Books):
         now = self.clock.time()
         with self._write(durable=True) as db:
             row = db.execute("SELECT * FROM sessions WHERE id = ?", (session.id,)).fetchone()
-            current = _session(row)
+            current = session_of(row)
             db.execute(
                 "UPDATE intents SET state = 'answered', instance_id = ?, resolved = ? WHERE label = ?",
                 (instance_id, now, session.label),
@@ -385,8 +326,8 @@ class Ledger(Books):
             if current.state in {SessionState.CREATING, SessionState.UNKNOWN}:
                 self._move(db, current, SessionState.BOOTING, f"instance {instance_id}", now, values)
             else:
-                _set(db, session.id, values)
-                _event(db, session.id, now, "answered", detail=f"instance {instance_id}")
+                set_fields(db, session.id, values)
+                add_event(db, session.id, now, "answered", detail=f"instance {instance_id}")
             self._open_segments(db, segments)
         return self.get(session.id)
 
@@ -407,7 +348,7 @@ class Ledger(Books):
         if unresolved:
             where.append("state = 'sent'")
         sql = f"SELECT * FROM intents WHERE {' AND '.join(where)} ORDER BY sent, label"
-        return [_intent(row) for row in self._rows(sql, tuple(values))]
+        return [intent_of(row) for row in self._rows(sql, tuple(values))]
 
     def update(self, session_id: str, **changed: Any) -> Session:
         """Change fields of a session (not its state). `lease=` sets its limits together.
@@ -418,13 +359,13 @@ class Ledger(Books):
             There is no such field.
         """
         with self._write() as db:
-            _set(db, session_id, changed)
+            set_fields(db, session_id, changed)
         return self.get(session_id)
 
     def note(self, session_id: str, kind: str, detail: str = "") -> None:
         """Add a line to the session's history: what is about to be, or was, done."""
         with self._write() as db:
-            _event(db, session_id, self.clock.time(), kind, detail=detail)
+            add_event(db, session_id, self.clock.time(), kind, detail=detail)
 
     def events(self, session_id: str) -> list[Event]:
         """The session's history, in the order it was committed."""
@@ -440,83 +381,6 @@ class Ledger(Books):
                 "WHERE id = ?2 AND (last_activity IS NULL OR last_activity < ?1)",
                 (when, session_id),
             )
-
-    # -- runs -------------------------------------------------------------
-
-    def add_run(self, note: RunNote) -> None:
-        """Record a run; it is activity, unless only the host says that there is one."""
-        values = {f.name: getattr(note, f.name) for f in fields(RunNote)}
-        values["started"] = note.started or self.clock.time()
-        names, marks = ", ".join(values), ", ".join(f":{key}" for key in values)
-        with self._write() as db:
-            db.execute(f"INSERT OR REPLACE INTO runs ({names}) VALUES ({marks})", values)
-        if note.front != HOSTS:
-            self.touch(note.session_id, values["started"])
-
-    def finish_run(self, run_id: str, state: str, ended: float | None = None) -> None:
-        """Record how a run ended; if we started it, the idle time starts anew from there.
-
-        `ended` is held between the run's start and now: a host's clock is no authority.
-        """
-        now = self.clock.time()
-        with self._write() as db:
-            row = db.execute("SELECT session_id, started, front FROM runs WHERE id = ?", (run_id,)).fetchone()
-            if row is None:
-                return
-            when = max(row["started"], min(now if ended is None else ended, now))
-            db.execute("UPDATE runs SET state = ?, ended = ? WHERE id = ?", (state, when, run_id))
-        if row["front"] != HOSTS:
-            self.touch(row["session_id"], when)
-
-    def mark_run(self, run_id: str, state: str) -> None:
-        """Record what a run that is not over does now."""
-        with self._write() as db:
-            db.execute("UPDATE runs SET state = ? WHERE id = ? AND ended IS NULL", (state, run_id))
-
-    def touch_run(self, run_id: str) -> None:
-        """Somebody did something about a run: its session's idle time starts anew."""
-        for row in self._rows("SELECT session_id FROM runs WHERE id = ?", (run_id,)):
-            self.touch(row["session_id"])
-
-    def open_runs(self, session_id: str) -> list[RunNote]:
-        """The session's runs of which no end is known, newest first."""
-        rows = self._rows(
-            "SELECT * FROM runs WHERE session_id = ? AND ended IS NULL ORDER BY started DESC, id",
-            (session_id,),
-        )
-        return [RunNote(**dict(row)) for row in rows]
-
-    def runs(self, session_id: str | None = None, limit: int = 50) -> list[RunNote]:
-        """The latest runs, newest first."""
-        where = "" if session_id is None else "WHERE session_id = :session"
-        rows = self._rows(
-            f"SELECT * FROM runs {where} ORDER BY started DESC, id LIMIT :limit",
-            {"session": session_id, "limit": limit},
-        )
-        return [RunNote(**dict(row)) for row in rows]
-
-    def find_run(self, prefix: str) -> RunNote:
-        """The run whose id begins with `prefix`.
-
-        Raises
-        ------
-        RunNotFound
-            No run, or more than one, fits.
-        """
-        found = [
-            RunNote(**dict(row))
-            for row in self._rows(
-                "SELECT * FROM runs WHERE substr(id, 1, ?) = ? ORDER BY started DESC", (len(prefix), prefix)
-            )
-        ]
-        exact = [one for one in found if one.id == prefix]
-        if len(found) == 1 or exact:
-            return (exact or found)[0]
-        if not found:
-            msg = f"there is no run {prefix!r}"
-            raise RunNotFound(msg, hint=typed("runs") + " lists them")
-        msg = f"{prefix!r} could mean the runs {', '.join(one.id for one in found[:8])}"
-        raise RunNotFound(msg, close=[one.id for one in found], hint="type more of the id")
 
     # -- inside -----------------------------------------------------------
 
@@ -544,8 +408,8 @@ class Ledger(Books):
                 f"process read it, so it did not become {new_state.value}"
             )
             raise WrongState(msg, hint="another process is working on it; see " + typed("ps"))
-        _set(db, session.id, values)
-        _event(
+        set_fields(db, session.id, values)
+        add_event(
             db,
             session.id,
             now,
@@ -563,97 +427,3 @@ class Ledger(Books):
                 """UPDATE segments SET "end" = ? WHERE session_id = ? AND "end" IS NULL AND kind = 'gpu'""",
                 (now, session.id),
             )
-
-
-def _session(row: sqlite3.Row) -> Session:
-    """The session of a row. What can't be read in it is left out: the rest must be watched and ended."""
-    values = dict(row)
-    for key in _TIMES_AND_MONEY:
-        if values[key] is not None and not isinstance(values[key], (int, float)):
-            values[key] = _number(values["id"], key, values[key])
-    values["budget_set"] = bool(values["budget_set"])
-    values["count_ssh"] = bool(values["count_ssh"])
-    values["lease"] = Lease(**{key: values.pop(key) for key in _LEASE})
-    values["seen"] = bool(values["seen"])
-    values["offer"] = _from_json(values["id"], "offer", values["offer"], {})
-    values["save"] = _from_json(values["id"], "save", values["save"], [])
-    values["ports"] = _from_json(values["id"], "ports", values["ports"], {})
-    try:
-        values["state"] = SessionState(values["state"])
-    except ValueError:
-        _spoiled(values["id"], "state", values["state"])
-        values["state"] = SessionState.UNKNOWN
-    return Session(**values)
-
-
-def _from_json(session_id: str, key: str, text: Any, otherwise: _J) -> _J:
-    try:
-        found = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        found = None
-    if isinstance(found, type(otherwise)):
-        return found
-    _spoiled(session_id, key, text)
-    return otherwise
-
-
-def _number(session_id: str, key: str, text: Any) -> float | None:
-    _spoiled(session_id, key, text)
-    try:
-        return float(text)
-    except (ValueError, TypeError):
-        # 1970 for a time and nothing for money: what can't be read must not make a lease longer
-        return 0.0
-
-
-def _spoiled(session_id: str, key: str, value: Any) -> None:
-    log.get(__name__).error("session %s: %s can't be read in the ledger: %.200r", session_id, key, value)
-
-
-def _intent(row: sqlite3.Row) -> Intent:
-    values = dict(row)
-    values["state"] = IntentState(values["state"])
-    values["summary"] = json.loads(values["summary"])
-    return Intent(**values)
-
-
-def _row(session: Session) -> dict[str, Any]:
-    values = {f.name: getattr(session, f.name) for f in fields(Session) if f.name != "lease"}
-    values.update({key: getattr(session.lease, key) for key in _LEASE})
-    values["state"] = session.state.value
-    return {key: _plain(value) for key, value in values.items()}
-
-
-def _plain(value: Any) -> Any:
-    return json.dumps(value, default=str) if isinstance(value, (dict, list, tuple)) else value
-
-
-def _set(db: sqlite3.Connection, session_id: str, changed: Mapping[str, Any]) -> None:
-    values = dict(changed)
-    lease = values.pop("lease", None)
-    if lease is not None:
-        values.update({key: getattr(lease, key) for key in _LEASE})
-    odd = set(values) - _COLUMNS
-    if odd:
-        msg = f"a session has no field {', '.join(sorted(odd))} that can be changed"
-        raise TypeError(msg)
-    if values:
-        marks = ", ".join(f"{key} = :{key}" for key in values)
-        plain = {key: _plain(value) for key, value in values.items()}
-        db.execute(f"UPDATE sessions SET {marks} WHERE id = :_id", {**plain, "_id": session_id})
-
-
-def _event(
-    db: sqlite3.Connection,
-    session_id: str,
-    at: float,
-    kind: str,
-    *,
-    old: str = "",
-    new: str = "",
-    detail: str = "",
-) -> None:
-    db.execute(
-        "INSERT INTO events (session_id, at, pid, kind, old, new, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (session_id, at, os.getpid(), kind, old, new, detail),
-    )

@@ -1,0 +1,95 @@
+"""The runs in the ledger: what was started on the hosts, by whom, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from gpunb.errors import RunNotFound
+from gpunb.hints import typed
+from gpunb.sessions.ledger.accounting import Books
+from gpunb.sessions.model import HOSTS, RunNote
+
+__all__ = ["Runs"]
+
+
+class Runs(Books):
+    """Part of `gpunb.sessions.ledger.sessions.Ledger`, which is the class to use."""
+
+    def touch(self, session_id: str, at: float | None = None) -> None:
+        """Note activity at `at`."""
+        raise NotImplementedError
+
+    def add_run(self, note: RunNote) -> None:
+        """Record a run; it is activity, unless only the host says that there is one."""
+        values = {f.name: getattr(note, f.name) for f in fields(RunNote)}
+        values["started"] = note.started or self.clock.time()
+        names, marks = ", ".join(values), ", ".join(f":{key}" for key in values)
+        with self._write() as db:
+            db.execute(f"INSERT OR REPLACE INTO runs ({names}) VALUES ({marks})", values)
+        if note.front != HOSTS:
+            self.touch(note.session_id, values["started"])
+
+    def finish_run(self, run_id: str, state: str, ended: float | None = None) -> None:
+        """Record how a run ended; if we started it, the idle time starts anew from there.
+
+        `ended` is held between the run's start and now: a host's clock is no authority.
+        """
+        now = self.clock.time()
+        with self._write() as db:
+            row = db.execute("SELECT session_id, started, front FROM runs WHERE id = ?", (run_id,)).fetchone()
+            if row is None:
+                return
+            when = max(row["started"], min(now if ended is None else ended, now))
+            db.execute("UPDATE runs SET state = ?, ended = ? WHERE id = ?", (state, when, run_id))
+        if row["front"] != HOSTS:
+            self.touch(row["session_id"], when)
+
+    def mark_run(self, run_id: str, state: str) -> None:
+        """Record what a run that is not over does now."""
+        with self._write() as db:
+            db.execute("UPDATE runs SET state = ? WHERE id = ? AND ended IS NULL", (state, run_id))
+
+    def touch_run(self, run_id: str) -> None:
+        """Somebody did something about a run: its session's idle time starts anew."""
+        for row in self._rows("SELECT session_id FROM runs WHERE id = ?", (run_id,)):
+            self.touch(row["session_id"])
+
+    def open_runs(self, session_id: str) -> list[RunNote]:
+        """The session's runs of which no end is known, newest first."""
+        rows = self._rows(
+            "SELECT * FROM runs WHERE session_id = ? AND ended IS NULL ORDER BY started DESC, id",
+            (session_id,),
+        )
+        return [RunNote(**dict(row)) for row in rows]
+
+    def runs(self, session_id: str | None = None, limit: int = 50) -> list[RunNote]:
+        """The latest runs, newest first."""
+        where = "" if session_id is None else "WHERE session_id = :session"
+        rows = self._rows(
+            f"SELECT * FROM runs {where} ORDER BY started DESC, id LIMIT :limit",
+            {"session": session_id, "limit": limit},
+        )
+        return [RunNote(**dict(row)) for row in rows]
+
+    def find_run(self, prefix: str) -> RunNote:
+        """The run whose id begins with `prefix`.
+
+        Raises
+        ------
+        RunNotFound
+            No run, or more than one, fits.
+        """
+        found = [
+            RunNote(**dict(row))
+            for row in self._rows(
+                "SELECT * FROM runs WHERE substr(id, 1, ?) = ? ORDER BY started DESC", (len(prefix), prefix)
+            )
+        ]
+        exact = [one for one in found if one.id == prefix]
+        if len(found) == 1 or exact:
+            return (exact or found)[0]
+        if not found:
+            msg = f"there is no run {prefix!r}"
+            raise RunNotFound(msg, hint=typed("runs") + " lists them")
+        msg = f"{prefix!r} could mean the runs {', '.join(one.id for one in found[:8])}"
+        raise RunNotFound(msg, close=[one.id for one in found], hint="type more of the id")
