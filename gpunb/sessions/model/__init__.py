@@ -1,0 +1,55 @@
+"""What the ledger remembers: sessions, leases, runs, costs, receipts. Plain dataclasses.
+
+Times are Unix seconds, money is US dollars. Nothing here reads or writes.
+"""
+
+from __future__ import annotations
+
+from gpunb.sessions.model.clock import SYSTEM_CLOCK, Clock
+from gpunb.sessions.model.cost import Cost, Receipt, Segment
+from gpunb.sessions.model.offers import machine, offer_from_dict, offer_to_dict
+from gpunb.sessions.model.records import (
+    HOSTS,
+    WAITING,
+    Event,
+    Failure,
+    IdleVolume,
+    Intent,
+    IntentState,
+    Leader,
+    Orphan,
+    RunNote,
+    Silence,
+    Transfer,
+)
+from gpunb.sessions.model.session import ALLOWED, LOUD_TRIES, OVER, Lease, Session, SessionState, allowed
+
+__all__ = [
+    "ALLOWED",
+    "HOSTS",
+    "LOUD_TRIES",
+    "OVER",
+    "SYSTEM_CLOCK",
+    "WAITING",
+    "Clock",
+    "Cost",
+    "Event",
+    "Failure",
+    "IdleVolume",
+    "Intent",
+    "IntentState",
+    "Leader",
+    "Lease",
+    "Orphan",
+    "Receipt",
+    "RunNote",
+    "Segment",
+    "Session",
+    "SessionState",
+    "Silence",
+    "Transfer",
+    "allowed",
+    "machine",
+    "offer_from_dict",
+    "offer_to_dict",
+]

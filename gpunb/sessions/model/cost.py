@@ -1,0 +1,118 @@
+"""What a session costs: stretches of cost, their sum, and the receipt."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Cost", "Receipt", "Segment"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Segment:
+    """A stretch of cost: an hourly price over time, or (bandwidth) a price for each GB.
+
+    `increment_s` and `clock_hours` are the provider's billing step; `label` is that of the
+    create call which it pays for.
+    """
+
+    session_id: str
+    kind: str  # "gpu", "disk", "bandwidth"
+    rate: float  # US dollars an hour; for bandwidth US dollars a GB
+    start: float
+    end: float | None = None
+    quantity: float = 0.0  # GB, for bandwidth
+    increment_s: float = 0.0
+    clock_hours: bool = False
+    label: str = ""
+    id: int = 0
+
+
+@dataclass(slots=True, kw_only=True, frozen=True)
+class Cost:
+    """US dollars by kind."""
+
+    gpu: float = 0.0
+    disk: float = 0.0
+    bandwidth: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """US dollars altogether."""
+        return self.gpu + self.disk + self.bandwidth
+
+    def data(self) -> dict[str, float]:
+        """The figures by name, for JSON."""
+        return {"gpu": self.gpu, "disk": self.disk, "bandwidth": self.bandwidth, "total": self.total}
+
+
+@dataclass(slots=True, kw_only=True)
+class Receipt:
+    """What a session was, cost and left behind.
+
+    Attributes
+    ----------
+    confirmed
+        When the provider agreed that the instance is gone; None if it has not yet.
+    provider_usd
+        What the provider itself says it cost, where it has such a figure.
+    not_billed
+        Whether the provider has such figures, and had charged nothing for it yet.
+    contradicts
+        The assumption about its billing that `provider_usd` speaks against (`gpunb.sessions.cost.bills`).
+    runs
+        ``{"kind", "name", "state", "seconds"}`` of each run.
+    saved, unsaved
+        Paths brought back, and (path, reason) of what could not be, or was left there by a rule.
+    brought
+        Of each path what came: ``{"path", "to", "files", "bytes", "beside", "held", "left"}``; see
+        `gpunb.sync.bring.Brought`.
+    why
+        What ended it: "down", "deadline", "idle", "budget", "cancelled", "boot failed", ….
+    """
+
+    session_id: str
+    name: str
+    provider: str
+    instance_id: str = ""
+    gpu: str = ""
+    gpus: int = 0
+    started: float = 0.0
+    ended: float = 0.0
+    confirmed: float | None = None
+    cost: Cost = field(default_factory=Cost)
+    provider_usd: float | None = None
+    not_billed: bool = False
+    contradicts: str = ""
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    saved: list[str] = field(default_factory=list)
+    unsaved: list[tuple[str, str]] = field(default_factory=list)
+    brought: list[dict[str, Any]] = field(default_factory=list)
+    why: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """From the create call to the end."""
+        return max(0.0, self.ended - self.started)
+
+    def data(self) -> dict[str, Any]:
+        """The receipt as plain values, for JSON and the ledger."""
+        out = asdict(self)
+        out["cost"] = self.cost.data()
+        out["unsaved"] = [list(pair) for pair in self.unsaved]
+        return out
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Receipt:
+        """The receipt back from `data`; unknown keys are left out."""
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in data.items() if key in known}
+        cost = values.get("cost") or {}
+        values["cost"] = Cost(
+            gpu=cost.get("gpu", 0.0), disk=cost.get("disk", 0.0), bandwidth=cost.get("bandwidth", 0.0)
+        )
+        values["unsaved"] = [(pair[0], pair[1]) for pair in values.get("unsaved", ())]
+        return cls(**values)

@@ -1,0 +1,48 @@
+"""An offer as the ledger keeps it, and what its machine is called."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from gpunb.providers.base import Offer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["machine", "offer_from_dict", "offer_to_dict"]
+
+
+_RAW_MAX = 16_384
+
+
+def offer_to_dict(offer: Offer) -> dict[str, Any]:
+    """`offer` as plain JSON values; an endless ``disk_max_gb`` and a huge ``raw`` are left out."""
+    out = {f.name: getattr(offer, f.name) for f in fields(offer)}
+    if math.isinf(offer.disk_max_gb):
+        del out["disk_max_gb"]
+    try:
+        raw = json.dumps(out["raw"], default=str)
+    except (TypeError, ValueError):
+        raw = ""
+    if not raw or len(raw) > _RAW_MAX:
+        del out["raw"]
+    else:
+        out["raw"] = json.loads(raw)
+    return out
+
+
+def machine(gpu: str, gpus: int) -> str:
+    """``"2x H100 SXM"``, or ``"cpu"``."""
+    if not gpu:
+        return "cpu"
+    return f"{gpus}x {gpu}" if gpus > 1 else gpu
+
+
+def offer_from_dict(data: Mapping[str, Any]) -> Offer:
+    """The offer back from `offer_to_dict`; unknown keys are left out."""
+    known = {f.name for f in fields(Offer)}
+    values = {key: value for key, value in data.items() if key in known}
+    return Offer(**{"provider": "", "id": "", **values})

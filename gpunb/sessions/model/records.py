@@ -1,0 +1,172 @@
+"""What is written down beside a session: create calls, its history, runs, transfers, orphans, the leader."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "HOSTS",
+    "WAITING",
+    "Event",
+    "Failure",
+    "IdleVolume",
+    "Intent",
+    "IntentState",
+    "Leader",
+    "Orphan",
+    "RunNote",
+    "Silence",
+    "Transfer",
+]
+
+
+# a run that asks something (`input()`) which nobody has answered yet
+WAITING = "waiting for input"
+# who "started" a run that only its host knows of
+HOSTS = "host"
+
+
+class IntentState(str, enum.Enum):
+    """What became of one create call."""
+
+    SENT = "sent"  # committed before the call; the answer is not known (yet)
+    ANSWERED = "answered"  # the id is known, from the answer or by the label
+    REFUSED = "refused"  # the provider said no, and nothing was changed
+    ABSENT = "absent"  # the answer was lost, and the lists agree that nothing came of it
+    GONE = "gone"  # what came of it is confirmed to be no more
+
+
+@dataclass(slots=True, kw_only=True)
+class Intent:
+    """One create call, written down before it was sent. `label` is unique."""
+
+    label: str
+    session_id: str
+    provider: str
+    offer_id: str = ""
+    state: IntentState = IntentState.SENT
+    instance_id: str = ""
+    sent: float = 0.0
+    resolved: float | None = None
+    detail: str = ""
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Event:
+    """One line of a session's history, in the order it was committed."""
+
+    id: int
+    session_id: str
+    at: float
+    pid: int
+    kind: str  # "transition", or what was done: "destroy", "stop", "save", "adopt", …
+    old: str = ""
+    new: str = ""
+    detail: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class RunNote:
+    """A run as this side knows it; the host has its output.
+
+    `state` is the agent's word ("queued", "running", "ok", "error", …), or `WAITING`; `front`
+    names who started it ("notebook", "terminal", …; `HOSTS` if nobody here did: the host lists it).
+    """
+
+    id: str
+    session_id: str
+    kind: str = "cell"
+    name: str = ""
+    started: float = 0.0
+    ended: float | None = None
+    state: str = "running"
+    front: str = ""
+
+    @property
+    def active(self) -> bool:
+        """Whether it is activity: started by us, not over, and not waiting for an answer."""
+        return self.ended is None and self.front != HOSTS and self.state != WAITING
+
+
+@dataclass(slots=True, kw_only=True)
+class Silence:
+    """A host that does not answer: since when (Unix seconds), and what was said of it the last time."""
+
+    since: float
+    why: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Transfer:
+    """Files or variables that moved. `direction` is seen from here: "up" goes to the host."""
+
+    session_id: str
+    direction: str
+    bytes: int
+    started: float
+    ended: float | None = None
+    files: int = 0
+    what: str = ""
+    state: str = "ok"
+    id: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Failure:
+    """A host that failed before; offers on it sink."""
+
+    provider: str
+    machine_id: str
+    reason: str
+    at: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Orphan:
+    """An instance with a gpunb label that belongs to no session here.
+
+    `ours` tells whether the label carries this installation's id: only those are
+    ended, the others are shown.
+    """
+
+    provider: str
+    instance_id: str
+    label: str
+    ours: bool
+    first_seen: float
+    usd_h: float = 0.0
+    tries: int = 0
+    next_try: float = 0.0
+    gone: float | None = None
+    detail: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class IdleVolume:
+    """A volume that this installation made and nothing uses; `since` is when that was first seen."""
+
+    provider: str
+    id: str
+    name: str
+    size_gb: float
+    usd_h: float | None
+    since: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Leader:
+    """The process that supervises now: its owner mark, kind and last heartbeat."""
+
+    owner: str
+    kind: str  # "detached" or "server"
+    since: float
+    beat: float
+    ttl: float
+
+    @property
+    def until(self) -> float:
+        """When another process may take over."""
+        return self.beat + self.ttl
