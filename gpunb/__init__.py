@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gpunb import _moved
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "load_ipython_extension", "panel", "pick", "unload_ipython_extension"]
 
 __version__ = "0.1.0"
+
+_moved.install()
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

@@ -5,6 +5,9 @@ It takes an SSH endpoint and knows no session and no provider.
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from gpunb.remote.client import AgentClient, new_run_id
 from gpunb.remote.records import HostInfo, Record, RunInfo
 from gpunb.remote.run import RunHandle
@@ -21,3 +24,10 @@ __all__ = [
     "new_run_id",
     "put",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Sinks and `show` are in `gpunb.output` now; their old place leads there for one version."""
+    if name in {"NotebookSink", "Sink", "TextSink", "show"}:
+        return getattr(importlib.import_module("gpunb.output"), name)
+    raise AttributeError(name)
