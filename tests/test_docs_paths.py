@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")])
+PAGES = sorted(
+    [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]
+)
 CONFIG = [ROOT / "pyproject.toml", ROOT / "Makefile", ROOT / ".ci" / "generate.py"]
 SOURCES = sorted(ROOT.glob("gpunb/**/*.py"))
 PACKAGES = sorted(ROOT.glob("gpunb/**/__init__.py"))
