@@ -181,7 +181,7 @@ def test_the_images_own_entrypoint_is_read_from_its_registry(gpunb: Gpunb, cloud
     refused = gpunb(*RENT, "--entrypoint", "auto")
     assert "it needs --image, whose entrypoint can then be read" in refused.err
     refused = gpunb(*RENT, "--image", "me/x:1", "--entrypoint", "auto")
-    assert "beside simulated clouds registry-1.docker.io is not asked" in refused.err
+    assert "while simulated clouds are in use, registry-1.docker.io is not asked" in refused.err
     assert clouds["vast"].machines == {}
 
 
