@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_event", "intent_of", "row_of", "session_of", "set_fields"]
 
-
 _LEASE = ("deadline", "idle_s", "budget_usd", "budget_set", "count_ssh")
 _TIMES_AND_MONEY = (
     "created", "state_at", "ready", "ended", "deadline", "idle_s", "budget_usd", "last_activity",

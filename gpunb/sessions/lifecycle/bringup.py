@@ -116,7 +116,7 @@ def bring_up(
     timing: Timing,
     boot_s: float,
     progress: Progress = SILENT,
-    each: Callable[[], None] | None = None,
+    each: Callable[[], object] | None = None,
 ) -> Session:
     """Wait until the session in state booting (or reachable) is ready; returns it.
 
@@ -162,7 +162,7 @@ def enter(
     within: float,
     provider: Provider | None = None,
     progress: Progress = SILENT,
-    each: Callable[[], None] | None = None,
+    each: Callable[[], object] | None = None,
 ) -> Session:
     """SSH, agent and lease of an instance that runs; the ready session.
 
@@ -304,7 +304,7 @@ def _wait_running(
     until: float,
     timing: Timing,
     progress: Progress,
-    each: Callable[[], None] | None,
+    each: Callable[[], object] | None,
 ) -> Instance:
     clock = ledger.clock
     step = 0

@@ -29,6 +29,7 @@ from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import CreateSpec, Instance, Offer, Presence, Provider, RegistryLogin
 from gpunb.providers.machine import ports
+from gpunb.sessions.access.host_access import HOST
 from gpunb.sessions.cost.lease import DEFAULT_HOURS, lease_for
 from gpunb.sessions.cost.receipts import write_receipt
 from gpunb.sessions.cost.segments import opening
@@ -37,6 +38,7 @@ from gpunb.sessions.ledger.sessions import Ledger, label_for, new_id, valid_name
 from gpunb.sessions.lifecycle.agreement import Agreement
 from gpunb.sessions.lifecycle.bringup import Unfit, bring_up
 from gpunb.sessions.lifecycle.ending import Listing, end, settle
+from gpunb.sessions.lifecycle.timeouts import Timing
 from gpunb.sessions.model import OVER, Intent, IntentState, Session, SessionState, offer_to_dict
 from gpunb.units import hourly_text, money_text, price_text
 
@@ -44,9 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gpunb.sessions.access.host_access import Reach
-    from gpunb.sessions.lifecycle.timeouts import Timing
 
-__all__ = ["RentRequest", "Rental"]
+__all__ = ["RentRequest", "Rental", "rent"]
 
 # The provider said no, and these words mean that nothing was changed. Everything else
 # ("unavailable", an odd answer, a bug) is looked up: 500 after the create took place is
@@ -611,3 +612,46 @@ class Rental:
     def _wait(self, seconds: float) -> None:
         self._keep()
         self.ledger.clock.sleep(seconds)
+
+
+def rent(
+    ledger: Ledger,
+    provider: Provider,
+    offers: Sequence[Offer],
+    request: RentRequest,
+    *,
+    progress: Progress = SILENT,
+    host: Reach = HOST,
+    timing: Timing | None = None,
+    watch: Callable[[Ledger], object] | None = None,
+) -> Session:
+    """Rent the first of `offers` that comes up; returns the ready session.
+
+    For each offer: the intent is committed, one create call is sent, its answer is committed.
+    A lost answer is looked up by the label, never sent again; a host that does not boot is
+    ended, and confirmed gone, before the next offer is tried.
+
+    Parameters
+    ----------
+    watch
+        Called once the session is in the ledger and before anything is rented:
+        `gpunb.sessions.supervisor.process.ensure`, where no server supervises.
+
+    Raises
+    ------
+    BadInput
+        The request breaks a rule; nothing was sent.
+    OfferGone
+        All offers failed, with a reason for each; what was rented is confirmed gone.
+    OutcomeUnknown
+        It is not known whether something is rented. The session stays in the ledger (unknown
+        or ending), and the supervisor finishes it.
+    Cancelled
+        Ctrl-C, or another process ended the session; ``bill`` says what was confirmed.
+    AuthFailed, NoFunds, QuotaExhausted, NotSupported, RateLimited
+        The provider refused; nothing was rented.
+    """
+    rental = Rental(
+        ledger, provider, request, host=host, timing=timing or Timing(), progress=progress, watch=watch
+    )
+    return rental.run(offers)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["machine", "offer_from_dict", "offer_to_dict"]
 
-
 _RAW_MAX = 16_384
 
 

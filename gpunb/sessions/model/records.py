@@ -21,7 +21,6 @@ __all__ = [
     "Transfer",
 ]
 
-
 # a run that asks something (`input()`) which nobody has answered yet
 WAITING = "waiting for input"
 # who "started" a run that only its host knows of

@@ -25,11 +25,12 @@ from gpunb.sessions.cost import funds, volumes
 from gpunb.sessions.cost.lease import Due, due
 from gpunb.sessions.cost.receipts import write_receipt
 from gpunb.sessions.foreign_errors import ANY, words
-from gpunb.sessions.lifecycle import apply, settle_work, shut_down
 from gpunb.sessions.lifecycle.bringup import see
+from gpunb.sessions.lifecycle.catching_up import apply
 from gpunb.sessions.lifecycle.ending import Listing, begin_end, end_step, settle
 from gpunb.sessions.lifecycle.fetch_results import fetch_saves
 from gpunb.sessions.lifecycle.rescue import AGAIN_S, files_due, started_for_files
+from gpunb.sessions.lifecycle.taking_down import settle_work, shut_down
 from gpunb.sessions.lifecycle.timeouts import Timing
 from gpunb.sessions.lifecycle.unrecorded_ends import Unrecorded
 from gpunb.sessions.model import OVER, Cost, IntentState, Lease, Session, SessionState
