@@ -78,12 +78,12 @@ def test_a_create_that_is_sent_again_blindly_is_found(monkeypatch: pytest.Monkey
 
     def raise_next(rental: Rental, cause: Exception) -> None:
         from gpunb.errors import Unavailable
-        from gpunb.sessions.lifecycle.rental import _NextOffer
+        from gpunb.sessions.lifecycle.create_call import NextOffer
         from gpunb.sessions.model import SessionState
 
         session = rental.ledger.get(rental.id)
         rental.ledger.transition(session, SessionState.REQUESTED, "surely not")
-        raise _NextOffer(Unavailable("lost", provider=rental.provider.name))
+        raise NextOffer(Unavailable("lost", provider=rental.provider.name))
 
     monkeypatch.setattr(Rental, "_look_up", absent)
     total = together(range(24, 104))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from gpunb.sessions.cost.lease import extend
 from gpunb.sessions.lifecycle.catching_up import apply, refresh, resume
-from gpunb.sessions.lifecycle.rental import RentRequest, rent
+from gpunb.sessions.lifecycle.rent_request import RentRequest
+from gpunb.sessions.lifecycle.rental import rent
 from gpunb.sessions.lifecycle.stop_start import check_start, check_stop, start, stop
 from gpunb.sessions.lifecycle.taking_down import down
 from gpunb.sessions.lifecycle.timeouts import Timing

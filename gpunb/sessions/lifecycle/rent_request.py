@@ -1,0 +1,96 @@
+"""What the user asked for when renting, beside the offer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gpunb.providers.base import CreateSpec, RegistryLogin
+from gpunb.providers.machine import ports
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gpunb.sessions.lifecycle.agreement import Agreement
+
+__all__ = ["RentRequest"]
+
+
+@dataclass(slots=True, kw_only=True)
+class RentRequest:
+    """What the user asked for beside the offer.
+
+    Attributes
+    ----------
+    name
+        The session's name; None makes one from the GPU ("h100-1").
+    hours, idle_s, budget_usd, budget_most
+        The lease, see `gpunb.sessions.cost.lease.lease_for`.
+    disk_gb
+        GB of disk.
+    onstart, ports, login, template, entrypoint, start_command, ssh_key, hostname
+        As in `gpunb.providers.base.CreateSpec`.
+    save, save_to
+        Paths on the host to bring back before the end, and the folder here ("" is the
+        present one).
+    python
+        The host's Python for cells; "" finds it.
+    boot_s
+        Seconds until SSH must answer; None is `Timing.boot`.
+    image_gb
+        Size of the image in GB, compressed, as far as it was said; 0 is the usual one.
+    count_ssh
+        Whether somebody logged in at the host's terminal counts as activity.
+    agreed
+        What was agreed to; None is the first offer, see `gpunb.sessions.lifecycle.agreement`.
+    renter
+        The marks of the notebook or shell that rents (`gpunb.sessions.access.renter`), with spaces between.
+    """
+
+    name: str | None = None
+    hours: float | None = None
+    idle_s: float | None = None
+    budget_usd: float | None = None
+    budget_most: float | None = None
+    disk_gb: float = 0.0
+    image: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    onstart: str = ""
+    ports: Sequence[int | str] = ()
+    login: RegistryLogin | None = None
+    template: str = ""
+    entrypoint: str = ""
+    start_command: str = ""
+    ssh_key: str = ""
+    hostname: str = ""
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    bid_usd_h: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    save: Sequence[str] = ()
+    save_to: str = ""
+    python: str = ""
+    boot_s: float | None = None
+    image_gb: float = 0.0
+    count_ssh: bool = False
+    agreed: Agreement | None = None
+    renter: str = ""
+
+    def spec(self, **more: Any) -> CreateSpec:
+        """What a create call needs of this; `more` are the fields that differ from offer to offer."""
+        return CreateSpec(
+            image=self.image,
+            disk_gb=self.disk_gb,
+            env=dict(self.env),
+            onstart=self.onstart,
+            ports=ports.wanted(self.ports),
+            login=self.login,
+            template=self.template,
+            entrypoint=self.entrypoint,
+            start_command=self.start_command,
+            ssh_key=self.ssh_key,
+            hostname=self.hostname,
+            bid_usd_h=self.bid_usd_h,
+            volumes=dict(self.volumes),
+            extra=dict(self.extra),
+            **{"label": "", "public_key": "", **more},
+        )
