@@ -6,6 +6,7 @@ import ast
 import importlib
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -77,6 +78,8 @@ def known(dotted: str) -> bool:
         if not hasattr(found, word):
             return False
         found = getattr(found, word)
+        if isinstance(found, ModuleType):  # one that is there was found above; this is an old name's
+            return False
     return True
 
 

@@ -240,14 +240,14 @@ class Schedule:
     # -- the supervisor -----------------------------------------------------
 
     def _ensure(self, process: Process) -> None:
-        """`supervisor.ensure`, with a process of the stage."""
+        """`watchers.ensure`, with a process of the stage."""
         if process.ledger.leader() is not None or not process.ledger.sessions():
             return
         doom = self._doom(0.3) * 4 if self.users else 0
         self.stage.spawn(self._name("supervisor"), self._supervise, after=0.5, doom=doom)
 
     def _supervise(self, actor: Actor) -> None:
-        """`supervisor.run`, on the stage's clock; the next user's verb starts another if it dies."""
+        """`process.run`, on the stage's clock; the next user's verb starts another if it dies."""
         self.stage.say(f"{actor.name} starts")
         try:
             with self.world.process(actor, poisoned=True) as process:

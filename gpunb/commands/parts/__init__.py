@@ -1,4 +1,4 @@
-"""Parts of verbs that are too large for one module; no verb in itself.
+"""The parts of verbs that are too large for one module, or that several share.
 
-Verbs import them, they import no verb.
+Verbs import them; they import no verb.
 """

@@ -1,4 +1,4 @@
-"""What running something on the host needs: its Python, packages, code, secrets, and notes of the run.
+"""Runs on the host: its Python and packages, the code and secrets sent there, and the notes of each run.
 
 `runs` writes a run down before it starts and plays it to its end.
 """

@@ -1,4 +1,4 @@
-"""What the ledger remembers: sessions, leases, runs, costs, receipts. Plain dataclasses.
+"""The ledger's records: sessions, leases, runs, costs and receipts, as plain dataclasses.
 
 Times are Unix seconds, money is US dollars. Nothing here reads or writes.
 """

@@ -1,6 +1,6 @@
 """Vast.ai simulated: the market, instances, volumes, templates and copies.
 
-`cloud` is the API; the other modules are its routes.
+`cloud` is the API; the other modules are its parts.
 """
 
 from __future__ import annotations
