@@ -152,7 +152,8 @@ class _Handle:
 
 
 def _played(kind: str, *parts: bytes, **head: Any) -> str:
-    from gpunb.output.player import Player, TextSink
+    from gpunb.output.player import Player
+    from gpunb.output.sinks import TextSink
     from gpunb.remote.records import Record
 
     shown = io.StringIO()
@@ -314,7 +315,8 @@ def test_a_host_does_not_speak_in_our_name() -> None:
 
 
 def test_a_hosts_notes_are_bounded() -> None:
-    from gpunb.output.player import MOST_NOTES, Player, TextSink
+    from gpunb.output.player import MOST_NOTES, Player
+    from gpunb.output.sinks import TextSink
     from gpunb.remote.records import Record
 
     shown = io.StringIO()

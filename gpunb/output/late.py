@@ -20,7 +20,8 @@ from gpunb.errors import GpunbError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gpunb.output.player import Player, Sink
+    from gpunb.output.player import Player
+    from gpunb.output.sinks import Sink
     from gpunb.remote.run import RunHandle
 
 __all__ = ["NOTEBOOK_LIMIT", "PublishedSink", "keep", "publisher"]
