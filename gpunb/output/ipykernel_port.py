@@ -7,15 +7,17 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import ProtocolError
-from gpunb.output.widget_relay import CONTROL, page_states
+from gpunb.output.widget_port import CONTROL, page_states
+from gpunb.output.widget_relay import Relay
 from gpunb.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gpunb.output.widget_relay import Relay
+    from gpunb.remote.client import AgentClient
+    from gpunb.remote.run import RunHandle
 
-__all__ = ["KernelPort"]
+__all__ = ["KernelPort", "follow"]
 
 PAUSE_S = 0.02  # seconds for what else this kernel has to do, while a host's messages pour in
 _HOST = "gpunb_host"  # an attribute of a twin: the host whose comm it is
@@ -138,3 +140,20 @@ def _with_hosts(data: dict[str, Any], buffers: list[Any]) -> tuple[dict[str, Any
         paths += more_paths
         buffers += more
     return {**data, "states": states, "buffer_paths": paths}, buffers
+
+
+_relays: weakref.WeakKeyDictionary[AgentClient, Relay] = weakref.WeakKeyDictionary()
+
+
+def follow(shell: Any, handle: RunHandle, part: str, number: int) -> None:
+    """Bring the widgets in `shell`'s kernel to `number` of `part`, before `handle`'s run goes on.
+
+    Without a Jupyter kernel there is nobody to show widgets to, and nothing is done.
+    """
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return
+    relay = _relays.get(handle.client)
+    if relay is None:
+        relay = _relays[handle.client] = Relay(handle.client, KernelPort(kernel))
+    relay.sync(handle.id, kernel.get_parent(), part, number)

@@ -203,9 +203,9 @@ class NotebookSink:
 
     def comm(self, handle: RunHandle, part: str, number: int) -> None:
         """Widgets are live here if this is a Jupyter kernel."""
-        from gpunb.output import widget_relay
+        from gpunb.output import ipykernel_port
 
-        widget_relay.follow(self.shell, handle, part, number)
+        ipykernel_port.follow(self.shell, handle, part, number)
 
     def page(self, content: dict[str, Any]) -> None:
         """In the pager of this front end."""

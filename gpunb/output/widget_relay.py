@@ -19,28 +19,28 @@ import re
 import secrets
 import threading
 import time
-import weakref
 from collections import OrderedDict
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from gpunb.agent.shared.comm_state import FOLDED, TYPES, Model, Models, message_name, parse
 from gpunb.errors import GpunbError, HostError, ProtocolError, RunNotFound
 from gpunb.output.sanitize import widgets
 from gpunb.output.sanitize.gate import Gate, loads
+from gpunb.output.widget_port import CONTROL, page_states
 from gpunb.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gpunb.output.widget_port import Port
     from gpunb.remote.client import AgentClient
     from gpunb.remote.records import Record
     from gpunb.remote.run import RunHandle
 
-__all__ = ["CONTROL", "Port", "Relay", "follow", "page_states"]
+__all__ = ["Relay"]
 
 LOG = logging.getLogger("gpunb.remote")
-CONTROL = "jupyter.widget.control"
 TARGETS = frozenset(["jupyter.widget", CONTROL])  # of hosts that are not one's own
 PUMP_S = 0.05  # seconds that are given to the host's messages at once
 WAIT_S = 60.0  # seconds a browser's message is waited for
@@ -51,32 +51,6 @@ PART = re.compile(r"^[a-z0-9]{1,20}\d{8}$")
 OUTPUTS = frozenset(
     ["stream", "display_data", "update_display_data", "execute_result", "clear_output", "error"]
 )
-
-
-class Port(Protocol):
-    """The kernel's end here: what the browser talks to. Called with the relay's lock held."""
-
-    def publish(
-        self,
-        kind: str,
-        content: Mapping[str, Any],
-        metadata: Mapping[str, Any],
-        buffers: Sequence[Any],
-        parent: Mapping[str, Any] | None,
-    ) -> None:
-        """Send an IOPub message; without a parent, under what this kernel handled last."""
-
-    def opened(self, comm_id: str, target: str, relay: Relay) -> bool:
-        """Hand the browser's messages for `comm_id` to `relay` from here on; whether it knew the comm."""
-
-    def closed(self, comm_id: str) -> None:
-        """The comm is no more."""
-
-    def call_soon(self, relay: Relay) -> None:
-        """Have ``relay.pump()`` called by this kernel's loop (from any thread)."""
-
-    def note(self, text: str) -> None:
-        """Tell the user a word of gpunb's own."""
 
 
 class Relay:
@@ -492,41 +466,3 @@ class Relay:
             if model.state.get("disabled") is False:
                 model.state["disabled"] = True
                 self._publish_state(comm_id, {"disabled"})
-
-
-def page_states(relay: Relay) -> tuple[dict[str, Any], list[list[Any]], list[bytes]]:
-    """All widgets of a host as a page that is loaded again asks for them: states, buffer paths, buffers."""
-    states: dict[str, Any] = {}
-    paths: list[list[Any]] = []
-    buffers: list[bytes] = []
-    for comm_id, model in relay.states().items():
-        picked, more = model.picked()
-        state = picked["state"]
-        states[comm_id] = {
-            "model_name": state.get("_model_name"),
-            "model_module": state.get("_model_module"),
-            "model_module_version": state.get("_model_module_version"),
-            "state": state,
-        }
-        paths += [[comm_id, "state", *path] for path in picked["buffer_paths"]]
-        buffers += more
-    return states, paths, buffers
-
-
-_relays: weakref.WeakKeyDictionary[AgentClient, Relay] = weakref.WeakKeyDictionary()
-
-
-def follow(shell: Any, handle: RunHandle, part: str, number: int) -> None:
-    """Bring the widgets in `shell`'s kernel to `number` of `part`, before `handle`'s run goes on.
-
-    Without a Jupyter kernel there is nobody to show widgets to, and nothing is done.
-    """
-    kernel = getattr(shell, "kernel", None)
-    if kernel is None:
-        return
-    relay = _relays.get(handle.client)
-    if relay is None:
-        from gpunb.output.ipykernel_port import KernelPort
-
-        relay = _relays[handle.client] = Relay(handle.client, KernelPort(kernel))
-    relay.sync(handle.id, kernel.get_parent(), part, number)

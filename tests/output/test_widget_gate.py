@@ -13,7 +13,8 @@ import pytest
 from gpunb.agent.shared.comm_state import Model
 from gpunb.output.sanitize import widgets as safewidgets
 from gpunb.output.sanitize.widgets import Refused, WidgetGate
-from gpunb.output.widget_relay import CONTROL, Relay, page_states
+from gpunb.output.widget_port import CONTROL, page_states
+from gpunb.output.widget_relay import Relay
 from gpunb.remote.records import Record
 from tests.output.test_safe_gate import Front, Host, change, opening
 
