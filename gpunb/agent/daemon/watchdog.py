@@ -17,7 +17,7 @@ from ..shared import clock, folders
 from . import logins, telemetry
 
 if TYPE_CHECKING:
-    from .server import Agent
+    from .agent import Agent
 
 TICK = 5.0
 SWEEP = 600.0  # seconds between looks at old journals
