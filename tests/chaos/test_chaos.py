@@ -11,7 +11,7 @@ from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.lifecycle import ending
 from gpunb.sessions.lifecycle.rental import Rental
 from gpunb.sessions.model import IntentState, Session
-from gpunb.sessions.supervisor import sweep
+from gpunb.sessions.supervisor import host_monitor, session_ends, sweep
 from gpunb.sync.local.free_names import FreeNames
 from tests.chaos.schedule import Figures, play
 
@@ -114,7 +114,7 @@ def test_an_end_without_its_files_is_found(monkeypatch: pytest.MonkeyPatch) -> N
     def nothing(*_: object, **__: object) -> list[tuple[str, str]]:
         return []
 
-    monkeypatch.setattr(sweep, "fetch_saves", nothing)
+    monkeypatch.setattr(session_ends, "fetch_saves", nothing)
     assert together(range(20)).lost
 
 
@@ -137,5 +137,5 @@ def test_a_clock_that_is_not_followed_is_found(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 def test_a_host_that_is_believed_to_be_busy_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep.Tender, "surely_idle", lambda self, session: False)
+    monkeypatch.setattr(host_monitor.Tender, "surely_idle", lambda self, session: False)
     assert any("idle for" in line for line in together(range(40)).late)

@@ -1,0 +1,148 @@
+"""One look at one session: its lease, what is half done, and what the provider says of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpunb.errors import InstanceGone, LedgerTooNew, ProviderError, WrongState
+from gpunb.providers.base import Instance, InstanceState, Provider
+from gpunb.sessions.cost.lease import Due, due
+from gpunb.sessions.foreign_errors import ANY, words
+from gpunb.sessions.lifecycle.bringup import see
+from gpunb.sessions.lifecycle.catching_up import apply
+from gpunb.sessions.lifecycle.ending import Listing, begin_end, end_step, settle
+from gpunb.sessions.lifecycle.rescue import AGAIN_S, files_due
+from gpunb.sessions.model import OVER, Cost, Session, SessionState
+from gpunb.sessions.supervisor.ledger_memory import RENTED
+from gpunb.sessions.supervisor.session_ends import SessionEnds
+
+if TYPE_CHECKING:
+    from gpunb.sessions.supervisor.looked import Looked
+
+__all__ = ["OneSession"]
+
+_S = SessionState
+
+
+class OneSession(SessionEnds):
+    """Part of `gpunb.sessions.supervisor.sweep.Watch`, which is the class to use."""
+
+    def _look(
+        self, provider: Provider, listing: Listing, session: Session, cost: Cost, looked: Looked
+    ) -> None:
+        with self._lock:
+            if session.id in self._ending:
+                return
+        try:
+            if self._left_alone(session, cost):
+                return
+            after = self._step(provider, listing, session, cost, looked)
+        except WrongState:
+            return  # another process moved it in the meantime
+        except LedgerTooNew:
+            raise
+        except ANY as err:  # one session's trouble must not stop the others, nor its own end
+            looked.errors.append(f"{session.name}: {words(err)}")
+            self._end_anyway(listing, session, cost)
+            return
+        if after.state in OVER:
+            looked.over.append(after.name)
+            self._written_down(after)
+
+    def _left_alone(self, session: Session, cost: Cost) -> bool:
+        """Whether somebody else is at work on it; where its lease is over they are not waited for."""
+        if not self.ledger.claimed(session.id):
+            return False
+        return session.state not in RENTED or due(session, cost, self.ledger.clock.time()) is None
+
+    def _step(
+        self, provider: Provider, listing: Listing, session: Session, cost: Cost, looked: Looked
+    ) -> Session:
+        ledger = self.ledger
+        if session.state is _S.REQUESTED:
+            return ledger.transition(session, _S.FAILED, "its rent was broken off before anything was sent")
+        if session.state in {_S.CREATING, _S.UNKNOWN}:
+            session = self._settle(listing, session)
+        if session.state is _S.ENDING:
+            return end_step(ledger, listing, session, self.timing)
+        if session.state not in RENTED:
+            return session
+        over = self._due(session, cost)
+        if over is not None:  # by the clock as it is now, which may have been set since it was read
+            self._follow_clock(looked)
+            session = ledger.get(session.id)
+            over = self._due(session, cost) if session.state in RENTED else None
+        if over is not None and over.why == "idle":
+            session = self._tender.ask(session)
+            over = due(session, cost, ledger.clock.time())
+            if over is not None and over.why == "idle" and not self._tender.surely_idle(session):
+                over = None  # it did not answer yet, or may be at work
+        if over is not None and not ledger.held(session):
+            return self._end(provider, listing, session, over.why, looked)
+        if session.state in RENTED:
+            session = self._compare(provider, listing, session)
+        return self._tender.tend(session) if session.state is _S.READY else session
+
+    def _due(self, session: Session, cost: Cost) -> Due | None:
+        now = self.ledger.clock.time()
+        over = due(session, cost, now)
+        if over is None and now - self._started.get(session.id, (0.0, ""))[0] >= AGAIN_S:
+            over = files_due(session, cost, now)
+        return over
+
+    def _settle(self, listing: Listing, session: Session) -> Session:
+        was = session.state
+        session = settle(self.ledger, listing, session, self.timing)
+        if session.state is _S.BOOTING and was is _S.UNKNOWN:
+            return begin_end(self.ledger, session.id, "found again; no process waits for it")
+        if session.state in {_S.CREATING, _S.UNKNOWN} and not self.ledger.intents(
+            session.id, unresolved=True
+        ):
+            return self.ledger.transition(session, _S.FAILED, "confirmed: nothing came of its create call")
+        return session
+
+    # -- sessions that are well -------------------------------------------
+
+    def _compare(self, provider: Provider, listing: Listing, session: Session) -> Session:
+        """Bring the ledger up to the provider's list, and a booting session on its way."""
+        now = self.ledger.clock.time()
+        booting = session.state in {_S.BOOTING, _S.REACHABLE}
+        if not booting and now - self._listed.get(session.id, 0.0) < self.list_s:
+            return session
+        found = listing.instances()
+        if found is None:
+            return session
+        self._listed[session.id] = now
+        instance: Instance | None = next((one for one in found if one.id == session.instance_id), None)
+        # a list may lag, and its rows may be short: Fluence's have no port, and machines no address
+        if instance is None or (booting and _runs_unaddressed(instance)):
+            try:
+                instance = provider.get(session.instance_id)
+            except InstanceGone:
+                instance = None
+            except ProviderError:
+                return session
+        session = apply(self.ledger, provider, session, instance, host=self.host, timing=self.timing)
+        if booting and instance is not None and session.state in {_S.BOOTING, _S.REACHABLE}:
+            return self._boot(provider, session, instance)
+        return session
+
+    def _boot(self, provider: Provider, session: Session, instance: Instance) -> Session:
+        if instance.state is InstanceState.RUNNING and instance.host and instance.port:
+            session = see(self.ledger, session, instance)
+            session = self._tender.enter(session, instance, provider)
+        if session.ready is not None or session.state not in {_S.BOOTING, _S.REACHABLE}:
+            return session
+        why = self._tender.refused.get(session.id, "")
+        if instance.state in {InstanceState.FAILED, InstanceState.ENDING}:
+            why = f"{session.provider} says {instance.state.value}"
+        elif self._tender.at_work(
+            session
+        ) or self.ledger.clock.time() - session.state_at <= self.timing.boot_of(self.ledger, session):
+            return session
+        said = why or f"{session.provider} says {instance.state.value}"
+        return begin_end(self.ledger, session.id, f"boot failed: {said}")
+
+
+def _runs_unaddressed(instance: Instance) -> bool:
+    return instance.state is InstanceState.RUNNING and not (instance.host and instance.port)

@@ -1,0 +1,138 @@
+"""The end of a session: its files are brought back, it is destroyed, whatever else fails."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gpunb.errors import HostError
+from gpunb.sessions.access.activity import observe
+from gpunb.sessions.cost.lease import due
+from gpunb.sessions.foreign_errors import ANY, words
+from gpunb.sessions.lifecycle.ending import Listing, begin_end, end_step
+from gpunb.sessions.lifecycle.fetch_results import fetch_saves
+from gpunb.sessions.lifecycle.rescue import started_for_files
+from gpunb.sessions.lifecycle.taking_down import settle_work, shut_down
+from gpunb.sessions.model import OVER, Cost, Lease, Session, SessionState
+from gpunb.sessions.supervisor.ledger_memory import RENTED, LedgerMemory
+from gpunb.sessions.supervisor.looked import Looked
+
+if TYPE_CHECKING:
+    from gpunb.providers.base import Provider
+
+__all__ = ["SessionEnds"]
+
+_S = SessionState
+
+
+class SessionEnds(LedgerMemory):
+    """Part of `gpunb.sessions.supervisor.sweep.Watch`, which is the class to use."""
+
+    def _end(
+        self, provider: Provider, listing: Listing, session: Session, why: str, looked: Looked
+    ) -> Session:
+        looked.ended.append((session.name, why))
+        self._decided[session.id] = why
+        if self.pool is None or not (session.state is _S.READY or session.save):
+            return self._end_now(listing, session, why)
+        with self._lock:
+            self._ending.add(session.id)
+
+        def work() -> None:
+            apart = Listing(provider, shared=True)
+            try:
+                after = self._end_now(apart, session, why)
+                if after.state in OVER:
+                    self._apart.append(after.name)
+                    self._written_down(after)
+            except ANY as err:  # told at the next tick, which tries again
+                self._trouble.append(f"{session.name}: {words(err)}")
+                self._end_anyway(apart, session, Cost())
+            finally:
+                with self._lock:
+                    self._ending.discard(session.id)
+
+        try:
+            self.pool.submit(work)
+        except RuntimeError:  # no more threads
+            work()
+        return session
+
+    def _end_now(self, listing: Listing, session: Session, why: str) -> Session:
+        """Bring back what was asked for, within its limit, and end it whatever came of that."""
+        was = session.state
+        # one that is being started again has its files, too
+        if was in RENTED and session.ready is not None and session.save:
+            try:
+                session = started_for_files(self.ledger, listing.provider, session, self.host, self.timing)
+                settle_work(session, self.host, self.timing.agent_s)
+                fetch_saves(self.ledger, session, self.host, self.timing, last=True)
+            except ANY as err:  # the disk is full, the folder is gone: told, and no reason to go on paying
+                self._trouble.append(f"{session.name}: what was to be saved could not be: {words(err)}")
+                reason = self._started.get(session.id, (0.0, words(err)))[1]
+                with suppress(*ANY):
+                    if was is _S.STOPPED and self._kept(
+                        session, why
+                    ):  # until the end of its lease there is time
+                        self._started[session.id] = (self.ledger.clock.time(), reason)
+                        self._decided.pop(session.id, None)
+                        return self.ledger.get(session.id)
+                self._unsaved(session, reason)
+            with suppress(*ANY):
+                if was is _S.READY and self._kept(session, why):
+                    self._decided.pop(session.id, None)
+                    return self.ledger.get(session.id)
+        session = begin_end(self.ledger, session.id, why)
+        if was is _S.READY:
+            shut_down(self.ledger, session, self.host, self.timing.agent_s)
+        self._drop(session.id)
+        return end_step(self.ledger, listing, session, self.timing)
+
+    def _unsaved(self, session: Session, reason: str) -> None:
+        with suppress(*ANY):
+            done = {one.detail for one in self.ledger.events(session.id) if one.kind == "saved"}
+            for path in session.save:
+                if path not in done:
+                    self.ledger.note(session.id, "unsaved", json.dumps([path, reason]))
+
+    def _kept(self, session: Session, why: str) -> bool:
+        """Whether the reason to end is gone: extended, or at work again, while the files came."""
+        if why == "idle":
+            at = self.ledger.clock.time()
+            with suppress(HostError):
+                observe(self.ledger, session, self.host.pulse(session), at)
+        session = self.ledger.get(session.id)
+        return due(session, self.ledger.cost(session.id), self.ledger.clock.time()) is None
+
+    def _end_anyway(self, listing: Listing, session: Session, cost: Cost) -> None:
+        """End what must end although its step failed: the destroy needs neither ledger, host nor disk."""
+        now = self.ledger.clock.time()
+        try:
+            must = session.id in self._decided or session.state is _S.ENDING
+            if not must and session.state in RENTED and _over(session, cost, now):
+                must = not self._read(Looked(), "clock", lambda: self.ledger.held(session), False)
+            said = self._unrecorded.end(listing, session) if must else ""
+        except ANY as err:
+            said = words(err)
+        if said:
+            self._trouble.append(f"{session.name}: {said}")
+
+    def _written_down(self, session: Session) -> None:
+        """The ledger has its end now; if that came before, it says when."""
+        self._decided.pop(session.id, None)
+        gone = self._unrecorded.ended(session.id)
+        self._unrecorded.forget(session.id)
+        if gone is not None:
+            self.ledger.backdate(session.id, gone)
+
+
+def _over(session: Session, cost: Cost, now: float) -> bool:
+    """Whether its time or its budget is over; each is judged although the other can't be."""
+    for limit in ("deadline", "budget_usd"):
+        lease = replace(Lease(), **{limit: getattr(session.lease, limit)})
+        with suppress(*ANY):
+            if due(replace(session, lease=lease), cost, now) is not None:
+                return True
+    return False
