@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gpunb.presentation import api, models, shapes
+from gpunb.presentation import api, models, offer_columns, shapes
 
 ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "labextension"
@@ -50,3 +50,9 @@ def test_the_typescript_is_what_the_document_says() -> None:
 def test_facets_are_fields_of_offers() -> None:
     assert set(shapes.FACETS) == set(api.Facets.__annotations__)
     assert set(shapes.FACETS) <= set(models.Offer.__annotations__)
+
+
+def test_columns_of_the_picker_are_fields_of_offers() -> None:
+    """A column without its field would be there, and empty."""
+    shown = {column.key for column in offer_columns.OFFER_COLUMNS if column.px}
+    assert shown <= set(models.Offer.__annotations__)
