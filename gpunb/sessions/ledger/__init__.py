@@ -1,6 +1,7 @@
 """The ledger: the SQLite file that holds sessions, intents, cost segments and receipts.
 
-`sessions` is the `Ledger`; `peek` reads the file without importing it.
+`sessions` is the `Ledger`, whose parts are `connection`, `following_clock`, `accounting` and `runs`;
+`peek` reads the file without importing it.
 """
 
 from __future__ import annotations
