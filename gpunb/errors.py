@@ -167,13 +167,7 @@ class BadInput(GpunbError):
 
 
 class ConfirmationNeeded(GpunbError):
-    """It costs or ends something, nobody has said yes, and nobody can be asked.
-
-    Parameters
-    ----------
-    question
-        The question that ``--yes`` answers; "" where another confirmation is needed.
-    """
+    """It costs or ends something, and needs a yes; ``question`` is what ``--yes`` answers, if that helps."""
 
     exit_code = 2
 
@@ -189,13 +183,7 @@ class ConfirmationNeeded(GpunbError):
 
 
 class ConfirmationRefused(ConfirmationNeeded):
-    """The yes is unknown, used up, too old, another user's, or for something else.
-
-    Parameters
-    ----------
-    other
-        Whether it was given for another question.
-    """
+    """The yes is unknown, used up, too old, another user's, or (``other``) for another question."""
 
     def __init__(self, message: str, *, other: bool = False, **more: Any) -> None:
         super().__init__(message, **more)
@@ -365,13 +353,7 @@ class Incompatible(HostError):
 
 
 class HostKeyChanged(HostError):
-    """The host shows another key than the pinned one; gpunb never connects then.
-
-    Parameters
-    ----------
-    shown
-        The public line of the key that it shows, if that is known.
-    """
+    """The host shows another key (``shown``, a public line) than the pinned one; gpunb does not connect."""
 
     def __init__(self, message: str, *, shown: str = "", **more: Any) -> None:
         super().__init__(message, **more)
@@ -397,13 +379,7 @@ class RunError(GpunbError):
 
 
 class RunNotFound(RunError):
-    """The host has no such run, or several.
-
-    Parameters
-    ----------
-    close
-        The ids of the runs that may be meant, if there are several.
-    """
+    """The host has no such run, or several, whose ids are in ``close``."""
 
     def __init__(self, message: str, *, close: Sequence[str] = (), **more: Any) -> None:
         super().__init__(message, **more)
