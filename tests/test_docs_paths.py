@@ -34,13 +34,13 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def defined(file: Path) -> set[str]:
-    """Functions, classes, methods, constants and imported names of a module."""
+def defined(file: Path, *, imported: bool = False) -> set[str]:
+    """Functions, classes, methods and constants of a module; on request the names that it imports."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             found.add(node.name)
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and imported:
             found |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -119,5 +119,5 @@ def test_packages_say_what_they_are(file: Path) -> None:
     assert first.endswith(".")
     assert rest  # what it is, then where to look or what holds in it
     modules = re.findall(r"(?<!`)`([a-z_]+)`(?!`)", doc)
-    inside = {path.stem for path in file.parent.iterdir()} | defined(file)
+    inside = {path.stem for path in file.parent.iterdir()} | defined(file, imported=True)
     assert [module for module in modules if module not in inside] == []
