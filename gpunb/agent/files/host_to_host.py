@@ -34,8 +34,9 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
+from ..shared import file_content
 from ..shared import file_frames as wire
-from ..shared.direct_frames import HERE, NO, TAKE
+from ..shared.file_frames import HERE, NO, TAKE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +115,7 @@ def edit_keys(path: str, mark: str, line: str) -> None:
         try:
             fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
-                wire.write_at(fd, new, 0)
+                file_content.write_at(fd, new, 0)
                 if (os.geteuid(), os.getegid()) != (facts.st_uid, facts.st_gid):
                     os.fchown(fd, facts.st_uid, facts.st_gid)
                 os.fchmod(fd, facts.st_mode & 0o7777)
@@ -127,7 +128,7 @@ def edit_keys(path: str, mark: str, line: str) -> None:
                 os.unlink(beside)
             fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
             try:
-                wire.write_at(fd, new, 0)
+                file_content.write_at(fd, new, 0)
                 os.ftruncate(fd, len(new))
             finally:
                 os.close(fd)
@@ -299,7 +300,7 @@ class Direct:
                     raise Broken(msg)
                 if fd >= 0 and not why:
                     try:
-                        wire.write_at(fd, piece, at)
+                        file_content.write_at(fd, piece, at)
                     except OSError as err:
                         why = err.strerror or str(err)
                 at += len(piece)

@@ -20,6 +20,7 @@ import struct
 import sys
 from typing import Any
 
+from ..shared import file_content, file_listing
 from ..shared import file_frames as wire
 from ..shared.file_names import folds_case
 from .host_to_host import Direct
@@ -182,7 +183,7 @@ class Server(Direct):
         """Where a large file has data."""
         fd = os.open(raw(path), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return {"extents": wire.extents(fd, os.fstat(fd).st_size)}
+            return {"extents": file_content.extents(fd, os.fstat(fd).st_size)}
         finally:
             os.close(fd)
 
@@ -193,7 +194,7 @@ class Server(Direct):
             try:
                 fd = os.open(raw(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
                 try:
-                    found.append(wire.whole_digest(fd).hex())
+                    found.append(file_content.whole_digest(fd).hex())
                 finally:
                     os.close(fd)
             except OSError:
@@ -204,7 +205,7 @@ class Server(Direct):
         """List one folder: its path, then its entries or why not."""
         path = bytes(body)
         try:
-            self._listed(path, wire.list_folder(path))
+            self._listed(path, file_listing.list_folder(path))
         except OSError as err:
             self._listed(path, [], reason(err), err.errno or 0)
 
@@ -227,7 +228,7 @@ class Server(Direct):
             whole, last = text(path), text(name)
             return not any(p.fullmatch(last if by_name else whole) for p, by_name in patterns)
 
-        for path, entries in wire.walk(
+        for path, entries in file_listing.walk(
             goes,
             lambda path, err: self._listed(path, [], reason(err), err.errno or 1),
             follow=bool(asked.get("follow")),
@@ -252,7 +253,7 @@ class Server(Direct):
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
                 try:
-                    found = wire.read_as_listed(fd, size, mtime, inode)
+                    found = file_content.read_as_listed(fd, size, mtime, inode)
                 finally:
                     os.close(fd)
             except OSError as err:
@@ -286,7 +287,7 @@ class Server(Direct):
                     left -= done
                     if done < want:
                         why = wire.CHANGED
-                if not wire.as_listed(os.fstat(fd), size, seconds * wire.NS + nanos, inode):
+                if not file_content.as_listed(os.fstat(fd), size, seconds * wire.NS + nanos, inode):
                     why = wire.CHANGED
             finally:
                 os.close(fd)
@@ -333,9 +334,9 @@ class Server(Direct):
                 size = min(asked["size"], os.fstat(fd).st_size)
                 if part:
                     copy = os.open(raw(part), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-                    wire.based(fd, copy, size, take)
+                    file_content.based(fd, copy, size, take)
                 else:
-                    for one in wire.blocks(fd, size):
+                    for one in file_content.blocks(fd, size):
                         take(one)
             finally:
                 os.close(fd)
@@ -383,10 +384,10 @@ class Server(Direct):
         try:
             while data:
                 data = data[os.write(fd, data) :]
-            self.stamped(wire.stamp(fd, None, mtime))
+            self.stamped(file_content.stamp(fd, None, mtime))
         finally:
             os.close(fd)
-        wire.take_name(part, path)
+        file_content.take_name(part, path)
 
     def stamped(self, why: str) -> None:
         """Note that a file is in place without its mode or time, if `why` says so."""
@@ -416,7 +417,7 @@ class Server(Direct):
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                wire.write_at(fd, wire.unsqueeze(body[start + named :], wire.PIECE), at)
+                file_content.write_at(fd, wire.unsqueeze(body[start + named :], wire.PIECE), at)
             finally:
                 os.close(fd)
         except OSError as err:
@@ -427,11 +428,11 @@ class Server(Direct):
         fd = os.open(raw(part), os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.ftruncate(fd, size)
-            why = wire.stamp(fd, mode, mtime)
+            why = file_content.stamp(fd, mode, mtime)
         finally:
             os.close(fd)
-        with wire.late_end(raw(path)):
-            wire.take_name(raw(part), raw(path))
+        with file_content.late_end(raw(path)):
+            file_content.take_name(raw(part), raw(path))
         return {"unkept": why}
 
     def number(self, body: memoryview) -> None:
@@ -465,7 +466,7 @@ class Server(Direct):
             part = os.path.join(os.path.dirname(raw(path)), self.part)
             os.symlink(raw(goal), part)
             try:
-                wire.take_name(part, raw(path))
+                file_content.take_name(part, raw(path))
             except OSError:
                 os.unlink(part)
                 raise
@@ -477,7 +478,7 @@ class Server(Direct):
         unkept: dict[str, int] = {}
 
         def change(path: str, mode: int, mtime: int | None) -> None:
-            why = wire.stamp(raw(path), mode, mtime, own=False)
+            why = file_content.stamp(raw(path), mode, mtime, own=False)
             if why:
                 unkept[why] = unkept.get(why, 0) + 1
 

@@ -14,7 +14,8 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpunb.agent.shared.file_frames import NS, stamp, take_name
+from gpunb.agent.shared.file_content import stamp, take_name
+from gpunb.agent.shared.file_frames import NS
 from gpunb.sync.planning.rules import PART
 
 if TYPE_CHECKING:

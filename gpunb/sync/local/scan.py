@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from gpunb.agent.shared import file_frames as wire
+from gpunb.agent.shared import file_listing
 from gpunb.sync.planning.plan import Item, LeftOut, Tree, link_stays_inside, why_link_stays
 from gpunb.sync.planning.rules import PART
 from gpunb.units import bytes_text
@@ -59,7 +60,7 @@ def item_of(folder: str, entry: Entry) -> Item:
 
 
 def decoded(entry: tuple[bytes, int, int, int, int, bytes, int, int]) -> Entry:
-    """An entry of `gpunb.agent.shared.file_frames`, with its names as text."""
+    """An entry of `gpunb.agent.shared.file_listing`, with its names as text."""
     name, kind, mode, size, mtime, goal, held, inode = entry
     text, leads = name.decode("utf-8", "surrogateescape"), goal.decode("utf-8", "surrogateescape")
     return text, kind, mode, size, mtime, leads, held, inode
@@ -74,9 +75,9 @@ def folders(
     while todo:
         folder = todo.pop()
         try:
-            found = wire.list_folder(top + b"/" + os.fsencode(folder) if folder else top)
+            found = file_listing.list_folder(top + b"/" + os.fsencode(folder) if folder else top)
             if follow:
-                found = wire.followed(top, os.fsencode(folder), found)
+                found = file_listing.followed(top, os.fsencode(folder), found)
         except OSError as err:
             tree.failed.append((folder, err.strerror or str(err)))
             continue

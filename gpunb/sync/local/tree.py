@@ -10,6 +10,7 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpunb.agent.shared import file_content, file_listing
 from gpunb.agent.shared import file_frames as wire
 from gpunb.sync.local.safe_root import LocalRoot, part_name
 from gpunb.sync.local.scan import decoded, folders
@@ -50,7 +51,7 @@ class LocalSide:
         """The entries of the folder that was asked for longest."""
         path = self._asked.popleft()
         try:
-            found = wire.list_folder(os.fsencode(self.root / path))
+            found = file_listing.list_folder(os.fsencode(self.root / path))
         except (FileNotFoundError, NotADirectoryError):
             return path, [], ""
         except OSError as err:
@@ -78,7 +79,7 @@ class LocalSide:
             try:
                 fd = os.open(self.alias.get(path, f"{self.root}/{path}"), os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    found.append(wire.whole_digest(fd).hex())
+                    found.append(file_content.whole_digest(fd).hex())
                 finally:
                     os.close(fd)
             except OSError:  # noqa: PERF203 - each by itself
@@ -176,7 +177,7 @@ class LocalReader:
             try:
                 fd = self._open(item)
                 try:
-                    now = wire.read_as_listed(fd, item.size, item.mtime_ns, item.inode)
+                    now = file_content.read_as_listed(fd, item.size, item.mtime_ns, item.inode)
                 finally:
                     os.close(fd)
                 found.append(Refused(wire.CHANGED) if now is None else as_content(item, *now))
@@ -196,7 +197,7 @@ class LocalReader:
                 if os.preadv(fd, [self._buffer[:want]], at) < want:
                     raise Refused(wire.CHANGED)
                 yield at, self._buffer[:want]  # taken before the next one is read
-            if not wire.as_listed(os.fstat(fd), item.size, item.mtime_ns, item.inode):
+            if not file_content.as_listed(os.fstat(fd), item.size, item.mtime_ns, item.inode):
                 raise Refused(wire.CHANGED)
         except OSError as err:
             raise Refused(err.strerror or str(err)) from err
@@ -205,11 +206,11 @@ class LocalReader:
 
     def digests(self, item: Item) -> list[bytes]:
         """The digests of its blocks."""
-        return self._with(item, lambda fd: list(wire.blocks(fd, item.size)))
+        return self._with(item, lambda fd: list(file_content.blocks(fd, item.size)))
 
     def extents(self, item: Item) -> list[tuple[int, int]]:
         """Where it has data."""
-        return self._with(item, lambda fd: wire.extents(fd, item.size))
+        return self._with(item, lambda fd: file_content.extents(fd, item.size))
 
     def _with(self, item: Item, work: Callable[[int], list[Any]]) -> list[Any]:
         try:
@@ -266,7 +267,7 @@ class LocalWriter:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._fill(os.open(self._part, flags, 0o600, dir_fd=folder), item, content)
-            wire.take_name(self._part, name, folder)
+            file_content.take_name(self._part, name, folder)
         except OSError:
             with contextlib.suppress(OSError):
                 os.unlink(self._part, dir_fd=folder)
@@ -277,7 +278,7 @@ class LocalWriter:
             view = memoryview(content)
             while view:
                 view = view[os.write(fd, view) :]
-            note_unkept(self.unkept, wire.stamp(fd, item.mode, item.mtime_ns))
+            note_unkept(self.unkept, file_content.stamp(fd, item.mode, item.mtime_ns))
         finally:
             os.close(fd)
 
@@ -318,11 +319,11 @@ class LocalWriter:
                 raise Refused("it is not a file")  # noqa: EM101 - a reason like the others
             size = min(item.size, facts.st_size)
             if item.part:
-                return list(wire.blocks(source, size))
+                return list(file_content.blocks(source, size))
             self._root.drop_part(item.path)
             copy = self._open_part(item, os.O_CREAT | os.O_EXCL)
             found: list[bytes] = []
-            wire.based(source, copy, size, found.append)
+            file_content.based(source, copy, size, found.append)
         except OSError as err:
             raise Refused(err.strerror or str(err)) from err
         else:
@@ -337,7 +338,7 @@ class LocalWriter:
         try:
             fd = self._open_part(item, 0)
             try:
-                wire.write_at(fd, data, at)
+                file_content.write_at(fd, data, at)
             finally:
                 os.close(fd)
         except OSError as err:
@@ -354,12 +355,12 @@ class LocalWriter:
             fd = self._open_part(item, 0)
             try:
                 os.ftruncate(fd, item.size)
-                note_unkept(self.unkept, wire.stamp(fd, item.mode, item.mtime_ns))
+                note_unkept(self.unkept, file_content.stamp(fd, item.mode, item.mtime_ns))
             finally:
                 os.close(fd)
             folder = self._in(above)
-            with wire.late_end(name, folder):
-                wire.take_name(part_name(name), name, folder)
+            with file_content.late_end(name, folder):
+                file_content.take_name(part_name(name), name, folder)
         except OSError as err:
             done(err.strerror or str(err))
         else:

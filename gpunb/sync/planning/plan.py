@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from gpunb.agent.shared.file_frames import stays_inside as link_stays_inside
+from gpunb.agent.shared.file_listing import stays_inside as link_stays_inside
 from gpunb.sync.planning.spilled_list import Spool
 
 if TYPE_CHECKING:

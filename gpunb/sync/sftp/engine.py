@@ -11,7 +11,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
-from gpunb.agent.shared.file_frames import NS, read_as_listed
+from gpunb.agent.shared.file_content import read_as_listed
+from gpunb.agent.shared.file_frames import NS
 from gpunb.errors import ProtocolError
 from gpunb.sync.local.safe_root import LocalRoot, part_name
 from gpunb.sync.sftp import protocol as wire

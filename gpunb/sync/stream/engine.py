@@ -20,6 +20,7 @@ from collections import Counter, deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from gpunb.agent.shared import file_content
 from gpunb.agent.shared import file_frames as wire
 from gpunb.errors import HostError
 from gpunb.sync.stream.host_files import Newer, Refused
@@ -157,7 +158,7 @@ class _Large:
         for number, start in enumerate(range(0, self.item.size, wire.BLOCK)):
             end = min(start + wire.BLOCK, self.item.size)
             if number < len(mine):  # beyond the end of what stands there the part is zeros
-                there = theirs[number] if number < len(theirs) else wire.zeros(end - start)
+                there = theirs[number] if number < len(theirs) else file_content.zeros(end - start)
                 if mine[number] == there:
                     continue
             if found and found[-1][1] == start:

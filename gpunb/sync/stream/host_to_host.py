@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunb import log
-from gpunb.agent.shared import direct_frames
+from gpunb.agent.shared import file_frames as wire
 from gpunb.errors import AuthRefused, HostError, Unreachable
 from gpunb.ssh import hostkeys
 from gpunb.ssh.connection import Connection
@@ -164,7 +164,7 @@ def _open(one: HostSide, two: HostSide, folder: str, private: str, count: int) -
 
 
 def _argv(endpoint: Endpoint) -> list[str]:
-    there = Path(direct_frames.HERE)
+    there = Path(wire.HERE)
     theirs = replace(endpoint, key=there / "key", known_hosts=there / "known_hosts", alias=_ALIAS)
     first = ["ssh", "-c", CIPHERS, "-o", f"ConnectTimeout={CONNECT_S}", "-o", "LogLevel=ERROR"]
     return [*first, *ssh_options(theirs), "--", endpoint.host]
@@ -185,7 +185,7 @@ def _check(endpoint: Endpoint, private: str) -> None:
     except HostError as err:
         msg = f"the key could not be tried: {one_line(err.message, 200)}"
         raise NotDirect(msg) from err
-    if direct_frames.NO not in said or word.encode() in said:
+    if wire.NO not in said or word.encode() in said:
         msg = "the target's SSH server would run other commands with a key held to one"
         raise NotDirect(msg)
 
@@ -241,11 +241,11 @@ class _Writer(HostWriter):
         self._number += 1
         self._failures[self._number] = lambda _index, why: failed(why)
         path = encode(self.part_of(item))
-        self.line.send(b"d", direct_frames.TAKE.pack(self._number, at, at + len(data), len(path)), path)
+        self.line.send(b"d", wire.TAKE.pack(self._number, at, at + len(data), len(path)), path)
 
     def discard(self, start: int, end: int) -> None:
         """A range comes that nobody wants."""
-        self.line.send(b"d", direct_frames.TAKE.pack(0, start, end, 0))
+        self.line.send(b"d", wire.TAKE.pack(0, start, end, 0))
 
     def confirm(self, done: Callable[[], None]) -> None:
         """As `HostWriter.confirm`; too much under way is waited for."""
