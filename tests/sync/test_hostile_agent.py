@@ -221,7 +221,8 @@ def test_an_agent_that_was_changed_on_the_host(agent: AgentClient, sshd: Sshd, t
     (sshd.home / "out/good").write_text("good")
     outside = tmp_path / "outside"
     outside.mkdir()
-    (module,) = sshd.home.glob(".gpunb/agent/*/gpunb_agent/filewire.py")
+    (listing,) = sshd.home.glob(".gpunb/agent/*/gpunb_agent/shared/file_listing.py")
+    content = listing.with_name("file_content.py")
     lie = f"""
 
 _honest = list_folder
@@ -231,11 +232,14 @@ def list_folder(path):
     evil = [b"../outside/evil", {os.fsencode(outside)!r} + b"/evil", b".."]
     return found + [(n, FILE, 0o644, 4, 5, b"", 4, 7) for n in evil] + [
         (b"link", LINK, 0o777, 0, 5, b"../outside", 0, 7), (b"link", FOLDER, 0o755, 0, 5, b"", 0, 7)]
+"""
+    listing.write_text(listing.read_text() + lie)
+    lie = """
 
 def read_as_listed(fd, size, mtime, inode):
-    return b"evil", 6 * NS
+    return b"evil", 6 * 10**9
 """
-    module.write_text(module.read_text() + lie)
+    content.write_text(content.read_text() + lie)
     before = shape(outside)
     report = sync(agent.connection, "out", str(tmp_path / "t"), direction="down", agent=agent)
     assert {"../outside/evil", f"{outside}/evil", ".."} <= {out.path for out in report.plan.left_out}
