@@ -32,7 +32,7 @@ sync sync.planning: plan merge=planner rules gitignore gitrepo places=locations 
 sync sync.local: scan localside=tree safe=safe_root flush freenames=free_names autorun
 sync sync.stream: flow=sync_session line=file_channel hostside=host_tree hostcontent=host_files
     direct=host_to_host
-sync sync.sftp: sftpwire=protocol sftpqueue=queues remote=host_tree hosttasks=tasks hostfiles=pool
+sync sync.sftp: sftpwire=protocol sftpqueue=queues remote=host_tree hosttasks=tasks hostfiles=host_files
     hostdigests=digests outlinks=outside_links remoteglob=host_glob
 sync sync.object_store: cloud=cloud_sync cloudwork=store_transfer hosted=via_host relay=via_here stores
     drivers

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.sync.planning.rules import PART
 from gpunb.sync.sftp import protocol as wire
+from gpunb.sync.sftp.host_files import not_a_file
 from gpunb.sync.sftp.host_tree import encode
-from gpunb.sync.sftp.pool import not_a_file
 from gpunb.sync.sftp.protocol import Attrs, Fault, Pump, Request, Task, string
 from gpunb.sync.sftp.tasks import fetch_range, os_error, take_name, write_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gpunb.sync.sftp.pool import HostFiles, Make
+    from gpunb.sync.sftp.host_files import HostFiles
+    from gpunb.sync.sftp.pool import Make
 
 __all__ = ["get_files", "put_files"]
 

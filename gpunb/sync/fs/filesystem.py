@@ -27,13 +27,13 @@ from gpunb.sync.fs.bulk import get_files, put_files
 from gpunb.sync.fs.guard import HeldBack, without_held
 from gpunb.sync.fs.listings import HostsListings, Moved
 from gpunb.sync.fs.open_file import HostFile, beside, named
-from gpunb.sync.sftp.pool import not_a_file
+from gpunb.sync.sftp.host_files import not_a_file
 from gpunb.sync.sftp.protocol import Attrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gpunb.sync.sftp.pool import HostFiles
+    from gpunb.sync.sftp.host_files import HostFiles
 
 __all__ = ["HeldBack", "HostsFileSystem", "Moved"]
 

@@ -18,7 +18,7 @@ from fsspec.utils import stringify_path
 from gpunb.errors import Unreachable
 from gpunb.sync.fs.open_file import BLOCK, named
 from gpunb.sync.planning.rules import PART
-from gpunb.sync.sftp.pool import HostFiles, not_a_file
+from gpunb.sync.sftp.host_files import HostFiles, not_a_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,7 +13,8 @@ from fsspec.spec import AbstractBufferedFile
 
 from gpunb.errors import Unreachable
 from gpunb.sync.planning.rules import PART
-from gpunb.sync.sftp.pool import Output, not_a_file
+from gpunb.sync.sftp.host_files import not_a_file
+from gpunb.sync.sftp.output_file import Output
 from gpunb.sync.sftp.protocol import Attrs
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from gpunb.sync.planning.notes import credentials_held
 from gpunb.sync.planning.plan import LeftOut
 from gpunb.sync.planning.rules import PART, Rules
 from gpunb.sync.report import CloudReport
+from gpunb.sync.sftp.host_files import HostFiles
 from gpunb.sync.sftp.host_tree import Remote, name_problem
-from gpunb.sync.sftp.pool import HostFiles
 from gpunb.units import bytes_text
 
 if TYPE_CHECKING:

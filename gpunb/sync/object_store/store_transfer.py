@@ -16,7 +16,7 @@ from gpunb.errors import SyncError
 from gpunb.sync.object_store.stores import Multipart, Signed, Store, Stored, is_near, part_size
 from gpunb.sync.object_store.via_here import Relay
 from gpunb.sync.object_store.via_host import CannotRun, HostMover, Job
-from gpunb.sync.sftp.pool import HostFiles
+from gpunb.sync.sftp.host_files import HostFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from gpunb.errors import GpunbError, HostError, SyncError
-from gpunb.sync.sftp.pool import HostFiles, Output
+from gpunb.sync.sftp.output_file import Output
 from gpunb.sync.sftp.protocol import Attrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gpunb.sync.object_store.stores import Store, Stored
+    from gpunb.sync.sftp.host_files import HostFiles
 
 __all__ = ["Relay"]
 
