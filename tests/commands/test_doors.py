@@ -55,7 +55,7 @@ class AtTheVerb:
     def question(self, **terms: Any) -> str:
         ran = self.gpunb(*self.line, *self._flags(terms))
         assert ran.code == 2
-        found = re.search(r"needs a confirmation\. (.*)", ran.err)
+        found = re.search(r"no question can be asked here\. (.*)", ran.err)
         if found is None:
             raise GpunbError(ran.err.splitlines()[-2 if "bill:" in ran.err else -1].removeprefix("error: "))
         return found.group(1)

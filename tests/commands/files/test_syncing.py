@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gpunb.errors import SyncError
+from gpunb.errors import SyncBusy, SyncError
 from gpunb.services import transfers
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sync.watch import Wake
@@ -122,7 +122,7 @@ class TestWatch:
             done.append("try")
             if len(done) == 2:
                 msg = "another sync into t is running"
-                raise SyncError(msg)
+                raise SyncBusy(msg)
             if len(done) == 4:
                 msg = "the host's disk is full"
                 raise SyncError(msg)
@@ -142,7 +142,7 @@ class TestWatch:
         self, moves: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         told: list[str] = []
-        context: Any = SimpleNamespace(tell=lambda *notes: told.extend(note.text for note in notes))
+        context: Any = SimpleNamespace(say=lambda *lines: told.extend(text for text, _ in lines))
         report = SimpleNamespace(
             failed=[("f", "its disk is full")], plan=SimpleNamespace(notes=["a link stays"])
         )
