@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gpunb.providers import Provider
     from gpunb.sessions.ledger.sessions import Ledger
-    from gpunb.sessions.supervisor.sweep import Watch
+    from gpunb.sessions.supervisor.sweep import Supervision
 
 CLOUDS = ("vast", "deepinfra", "fluence", "sesterce")
 SIZES = (10, 100, 1000, 10_000)
@@ -148,9 +148,9 @@ def _provider(name: str, transport: object, clock: BenchClock, key: str) -> Prov
 
 
 def _paper_host() -> Any:
-    from gpunb.sessions.access.host_access import Pulse, Reach
+    from gpunb.sessions.access.host_access import HostAccess, Pulse
 
-    class PaperHost(Reach):
+    class PaperHost(HostAccess):
         """A host that is always there and always busy."""
 
         def prepare(self, session_id: str, label: str) -> str:  # noqa: ARG002
@@ -174,10 +174,10 @@ def _paper_host() -> Any:
     return PaperHost()
 
 
-def _watch(ledger: Ledger, providers: dict[str, Provider]) -> Watch:
-    from gpunb.sessions.supervisor.sweep import Watch
+def _watch(ledger: Ledger, providers: dict[str, Provider]) -> Supervision:
+    from gpunb.sessions.supervisor.sweep import Supervision
 
-    return Watch(ledger, providers.__getitem__, host=_paper_host(), tick_s=TICK_S)
+    return Supervision(ledger, providers.__getitem__, host=_paper_host(), tick_s=TICK_S)
 
 
 class World:

@@ -11,7 +11,7 @@ from gpunb.errors import GpunbError, ProtocolError, Unreachable
 from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.remote.answers import checked, odd
-from gpunb.remote.line import DOWN, PATIENCE, Call, Line
+from gpunb.remote.line import DOWN, PATIENCE, AgentConnection, Call
 from gpunb.remote.records import HostInfo, Record, RunInfo, cleaned
 from gpunb.remote.run import WINDOW, Followers, RunHandle
 from gpunb.text import one_line
@@ -26,7 +26,7 @@ __all__ = ["AgentClient", "new_run_id"]
 ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
-class AgentClient(Line):
+class AgentClient(AgentConnection):
     """One host's agent. Safe to use from several threads; a context manager.
 
     Parameters

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gpunb.ssh.channel import Channel
     from gpunb.ssh.endpoint import Endpoint
 
-__all__ = ["KEEP", "Call", "Line", "safely"]
+__all__ = ["KEEP", "AgentConnection", "Call", "safely"]
 
 LOG = logging.getLogger("gpunb.remote")
 PATIENCE = 600.0  # seconds a broken line is tried again before waiting callers are told
@@ -72,7 +72,7 @@ class Call:
             safely(self.on_error, error)
 
 
-class Line:
+class AgentConnection:
     """Requests to one host's agent, from any thread, over a line that mends itself."""
 
     def __init__(

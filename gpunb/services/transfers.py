@@ -160,7 +160,7 @@ def _relay(
     **options: Any,
 ) -> SyncReport:
     from gpunb.sessions.access.activity import moving
-    from gpunb.sync.stream.sync_session import Wish, by_agents
+    from gpunb.sync.stream.sync_session import SyncOptions, by_agents
     from gpunb.sync.throttle import Pace
 
     one, source, two, target = ends
@@ -172,7 +172,7 @@ def _relay(
         clients = host_access.agent(one, progress), host_access.agent(two, progress)
         options.setdefault("rates", _both(rates(one, "down"), rates(two, "up")))
         options["hold"] = is_stranger(context, two)
-        wish = Wish(
+        wish = SyncOptions(
             delete="mirror" if mirror else "delete" if delete else "",
             pace=Pace(limit),
             progress=progress,

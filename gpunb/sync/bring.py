@@ -34,7 +34,7 @@ from gpunb.sync.report import SyncReport
 from gpunb.sync.sftp import engine, host_glob, outside_links
 from gpunb.sync.sftp.digests import digests
 from gpunb.sync.sftp.host_tree import Remote
-from gpunb.sync.sftp.queues import Errand
+from gpunb.sync.sftp.queues import TransferJob
 from gpunb.sync.throttle import Pace
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def _bring_one(how: _How, source: _Source, target: Path) -> None:
     if source.single:  # the user typed its name
         tree.items[0].to = target.name
     came = {posixpath.normpath(f"{source.root}/{path}"): path for path in whole}
-    with _turn(remote, locations.Ends(here, source.root), how.until):
+    with _turn(remote, locations.Endpoints(here, source.root), how.until):
         made = _make(here)
         names = FreeNames(
             here.resolve(),
@@ -256,7 +256,7 @@ def _rules(remote: Remote, root: str) -> Rules:
 
 
 @contextlib.contextmanager
-def _turn(remote: Remote, ends: locations.Ends, until: float) -> Iterator[None]:
+def _turn(remote: Remote, ends: locations.Endpoints, until: float) -> Iterator[None]:
     """The lock of a place here; two sessions that end at once wait for each other."""
     with contextlib.ExitStack() as held:
         while not _entered(held, locations.lock(remote.connection.endpoint, ends, "down"), until):
@@ -294,7 +294,7 @@ def _carry(how: _How, root: str, here: Path, tree: Tree, names: FreeNames) -> No
     locations.need_room(plan, locations.free_here(here), f"this machine ({here})")
     progress.say(f"fetching {len(plan.items)} file{'s'[: len(plan.items) != 1]}")
     with LocalRoot(here) as local:
-        engine.Download(Errand(how.remote, root, plan, report, progress, Pace(None)), local).run()
+        engine.Download(TransferJob(how.remote, root, plan, report, progress, Pace(None)), local).run()
     out.failed += report.failed
     lost = {path for path, _ in report.failed}
     came = [item for item in (*plan.items, *plan.unchanged) if item.path not in lost]

@@ -36,7 +36,7 @@ __all__ = ["fetch"]
 
 
 def fetch(
-    endpoint: Endpoint, module: str, ends: locations.Ends, *, guard: bool, progress: Progress = SILENT
+    endpoint: Endpoint, module: str, ends: locations.Endpoints, *, guard: bool, progress: Progress = SILENT
 ) -> SyncReport:
     """Make ``ends.here`` hold what ``ends.there`` holds; nothing is deleted.
 
@@ -77,7 +77,7 @@ def fetch(
     return report
 
 
-def _in_place(staging: Path, ends: locations.Ends, *, guard: bool) -> SyncReport:
+def _in_place(staging: Path, ends: locations.Endpoints, *, guard: bool) -> SyncReport:
     """Move what came to where it belongs: each file is old or new, and no link of the target is followed."""
     rules = Rules(None, guard=guard)
     if ends.single:

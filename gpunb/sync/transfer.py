@@ -25,8 +25,8 @@ from gpunb.sync.report import SyncReport
 from gpunb.sync.sftp import engine as sftp
 from gpunb.sync.sftp.host_tree import Remote, encode
 from gpunb.sync.sftp.protocol import REMOVE, Request, string
-from gpunb.sync.sftp.queues import Errand
-from gpunb.sync.stream.sync_session import Wish, by_agent
+from gpunb.sync.sftp.queues import TransferJob
+from gpunb.sync.stream.sync_session import SyncOptions, by_agent
 from gpunb.sync.throttle import Pace
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def sync(
         msg = "engine 'stream': it works through the agent, and none was given"
         raise BadInput(msg)
     if agent is not None and engine in ("auto", "stream"):
-        wish = Wish(
+        wish = SyncOptions(
             delete="mirror" if mirror else "delete" if delete else "",
             dry_run=dry_run,
             include=include,
@@ -195,7 +195,7 @@ class _Work:
     def __init__(
         self,
         remote: Remote,
-        ends: locations.Ends,
+        ends: locations.Endpoints,
         direction: str,
         progress: Progress,
         *,
@@ -413,7 +413,7 @@ class _Work:
         self._by_sftp(report, rest)
 
     def _by_sftp(self, report: SyncReport, plan: Plan) -> None:
-        errand = Errand(self.remote, self.ends.there, plan, report, self.progress, self.pace)
+        errand = TransferJob(self.remote, self.ends.there, plan, report, self.progress, self.pace)
         single = self.ends.source
         if self.up:
             engine: sftp.Upload | sftp.Download = sftp.Upload(

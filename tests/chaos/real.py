@@ -177,7 +177,7 @@ class Story:
 
     def _front(self, name: str, seconds: int) -> Front:
         kind = self.random.choice([Terminal, Kernel, Server])
-        made = kind(Wish(self.cloud, name, seconds), self.folder, self.env)
+        made = kind(SyncOptions(self.cloud, name, seconds), self.folder, self.env)
         self.fronts.append(made)
         return made
 
@@ -304,7 +304,7 @@ class Story:
 
 
 @dataclass(frozen=True)
-class Wish:
+class SyncOptions:
     """What a front is to rent."""
 
     cloud: str
@@ -323,7 +323,7 @@ class Terminal:
 
     kind = "terminal"
 
-    def __init__(self, wish: Wish, folder: Path, env: dict[str, str]) -> None:
+    def __init__(self, wish: SyncOptions, folder: Path, env: dict[str, str]) -> None:
         argv = [sys.executable, "-m", "gpunb", *wish.line.split()]
         with (folder / "out").open("ab") as out:
             self._child = subprocess.Popen(
@@ -345,7 +345,7 @@ class Kernel:
 
     kind = "kernel"
 
-    def __init__(self, wish: Wish, folder: Path, env: dict[str, str]) -> None:
+    def __init__(self, wish: SyncOptions, folder: Path, env: dict[str, str]) -> None:
         from jupyter_client.manager import KernelManager
 
         self._manager = KernelManager(kernel_name="python3", connection_file=str(folder / f"{id(self)}.json"))
@@ -374,7 +374,7 @@ class Server:
 
     kind = "server"
 
-    def __init__(self, wish: Wish, folder: Path, env: dict[str, str]) -> None:
+    def __init__(self, wish: SyncOptions, folder: Path, env: dict[str, str]) -> None:
         from tests.support.machines.jupyter import Jupyter
 
         ours = {name: value for name, value in env.items() if name.startswith("GPUNB_")}

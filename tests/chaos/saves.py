@@ -63,7 +63,7 @@ class Saves:
     _wrote: list[tuple[str, str, Path, bytes]] = field(default_factory=list)
 
     def fetch(self, session: Session, path: str, target: Path, up: Callable[[], Any]) -> Brought:
-        """`Reach.fetch` of one file, of one size and second for all: only content tells them apart."""
+        """`HostAccess.fetch` of one file, of one size and second for all: only content tells them apart."""
         try:
             up()
             self._readable()

@@ -20,7 +20,7 @@ from gpunb.sessions.ledger import sessions as ledger_module
 from gpunb.sessions.model import IntentState, RunNote, Session, SessionState
 from gpunb.sessions.supervisor.host_monitor import SILENT_S
 from gpunb.sessions.supervisor.process import LEADER_TTL_S, TICK_S
-from gpunb.sessions.supervisor.sweep import Looked, Watch
+from gpunb.sessions.supervisor.sweep import Looked, Supervision
 from tests.chaos.saves import ASKED
 from tests.chaos.stage import START, Actor, Crash, StageExecutor
 from tests.chaos.trouble import Trouble
@@ -252,7 +252,7 @@ class Schedule:
         try:
             with self.world.process(actor, poisoned=True) as process:
                 clouds = StageExecutor(self.stage)
-                watch = Watch(
+                watch = Supervision(
                     process.ledger,
                     process.provider,
                     host=process.host,

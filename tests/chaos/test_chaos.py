@@ -62,10 +62,10 @@ def test_a_seed_plays_the_same_again() -> None:
 
 @pytest.mark.slow
 def test_a_supervisor_that_ends_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(self: sweep.Watch, listing: ending.Listing, session: Session, why: str) -> Session:
+    def nothing(self: sweep.Supervision, listing: ending.Listing, session: Session, why: str) -> Session:
         return session
 
-    monkeypatch.setattr(sweep.Watch, "_end_now", nothing)
+    monkeypatch.setattr(sweep.Supervision, "_end_now", nothing)
     assert together(range(4)).late
 
 
@@ -137,5 +137,5 @@ def test_a_clock_that_is_not_followed_is_found(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 def test_a_host_that_is_believed_to_be_busy_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_monitor.Tender, "surely_idle", lambda self, session: False)
+    monkeypatch.setattr(host_monitor.HostMonitor, "surely_idle", lambda self, session: False)
     assert any("idle for" in line for line in together(range(40)).late)

@@ -13,7 +13,7 @@ from gpunb.errors import BootstrapFailed, Unreachable
 from gpunb.progress import SILENT, Progress
 from gpunb.providers import provider_class
 from gpunb.providers.base import Capability, Offer, OfferQuery, Provider, ProviderConfig
-from gpunb.sessions.access.host_access import Pulse, Reach
+from gpunb.sessions.access.host_access import HostAccess, Pulse
 from gpunb.sessions.ledger import clock_steps
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sim import InProcessTransport
@@ -234,7 +234,7 @@ class Process:
         return self._providers[name]
 
 
-class PaperReach(Reach):
+class PaperReach(HostAccess):
     """Hosts as the lifecycle sees them, from what the simulated cloud says of the machine."""
 
     def __init__(self, world: World, *, poisoned: bool = False) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpunb.output.sanitize.redaction import Escapes, Hider
+from gpunb.output.sanitize.redaction import Escapes, SecretRedactor
 from gpunb.text import one_line
 
 
@@ -109,7 +109,7 @@ def test_colours_do_not_stay() -> None:
 @settings(max_examples=300, deadline=None)
 def test_a_secret_is_hidden_over_any_cut(pieces: list[str]) -> None:
     whole = "".join(pieces)
-    hider = Hider(["abxab", "xy"])
+    hider = SecretRedactor(["abxab", "xy"])
     shown = "".join(hider.feed(piece) for piece in pieces) + hider.finish()
     assert "abxab" not in shown
     assert "xy" not in shown

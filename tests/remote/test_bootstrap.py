@@ -31,7 +31,7 @@ def wrap_login(host, text: str) -> None:
 
 
 def test_the_agent_is_put_there_once(host):
-    class Watch:
+    class Supervision:
         said: list[str] = []
 
         def say(self, message):
@@ -41,8 +41,8 @@ def test_the_agent_is_put_there_once(host):
             pass
 
     for _ in range(2):
-        connect(host, progress=Watch()).close()
-    assert Watch.said == ["putting the agent on the host"]
+        connect(host, progress=Supervision()).close()
+    assert Supervision.said == ["putting the agent on the host"]
     assert [path.name for path in (host.home / ".gpunb" / "agent").iterdir()] == [agent_version()]
     assert (host.home / ".gpunb").stat().st_mode & 0o077 == 0
 

@@ -26,7 +26,7 @@ from gpunb.remote.client import new_run_id
 from gpunb.ssh import forward
 from gpunb.sync import sync
 from gpunb.sync.object_store.via_host import HostMover
-from gpunb.sync.stream.sync_session import Wish, by_agent
+from gpunb.sync.stream.sync_session import SyncOptions, by_agent
 from tests.remote.conftest import Screen, end_host, wait_for
 from tests.support.faults import faults
 from tests.support.machines import sshd as support
@@ -86,8 +86,8 @@ def variables(client: AgentClient, _folder: Path) -> None:
 def stream_sync(client: AgentClient, folder: Path) -> None:
     (folder / "there").mkdir()
     (folder / "there/file").write_bytes(DATA)
-    by_agent(client, str(folder / "there"), f"streamed-{folder.name}", "up", Wish()).check()
-    by_agent(client, f"streamed-{folder.name}", str(folder / "back"), "down", Wish()).check()
+    by_agent(client, str(folder / "there"), f"streamed-{folder.name}", "up", SyncOptions()).check()
+    by_agent(client, f"streamed-{folder.name}", str(folder / "back"), "down", SyncOptions()).check()
     assert (folder / "back/file").read_bytes() == DATA
 
 

@@ -77,7 +77,7 @@ def test_a_python_without_ensurepip_and_pip_gets_its_wheels_unpacked(host, stock
 def test_wheels_are_sent_and_kept(host, bare, home):
     said = []
 
-    class Watch:
+    class Supervision:
         def say(self, message):
             said.append(message)
 
@@ -85,7 +85,7 @@ def test_wheels_are_sent_and_kept(host, bare, home):
             pass
 
     try:
-        client = AgentClient.connect(host.endpoint(), python=bare, trust="own", progress=Watch())
+        client = AgentClient.connect(host.endpoint(), python=bare, trust="own", progress=Supervision())
     except BootstrapFailed as err:
         if "neither" in err.message:
             pytest.skip("no package index can be reached from here either")

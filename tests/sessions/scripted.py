@@ -20,7 +20,7 @@ from gpunb.providers.base import (
     UsageLine,
 )
 from gpunb.remote import RunInfo
-from gpunb.sessions.access.host_access import Pulse, Reach
+from gpunb.sessions.access.host_access import HostAccess, Pulse
 from gpunb.sync.bring import Brought
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def told(run: str, state: str = "running", **more: Any) -> dict[str, RunInfo]:
     return {run: RunInfo(**{**words, "id": run, "state": state, "last": 1, "size": 0, "why": "", **more})}
 
 
-class ScriptedReach(Reach):
+class ScriptedReach(HostAccess):
     """A host without a machine. `hook(step)` may raise; `armed` is what it was told."""
 
     def __init__(self, clock: VirtualClock) -> None:

@@ -13,7 +13,7 @@ from gpunb.providers.base import Instance, Provider
 from gpunb.sessions import lifecycle
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import SessionState
-from gpunb.sessions.supervisor.sweep import Watch
+from gpunb.sessions.supervisor.sweep import Supervision
 from gpunb.sim.cloud import Phase
 from tests.sessions.scripted import ScriptedCloud, ScriptedReach, VirtualClock
 from tests.support.rentals.simulated import PUBLIC_KEY, Simulated, in_process
@@ -42,7 +42,7 @@ class Rented:
     sim: Simulated
     ledger: Ledger
     host: PaperReach
-    watch: Watch
+    watch: Supervision
 
     def rent(self, **request: Any) -> Any:
         return lifecycle.rent(
@@ -82,7 +82,7 @@ def rented(
         return found
 
     with Ledger.open(clock=clock) as ledger:
-        yield Rented(sim, ledger, host, Watch(ledger, provider, host=host, tick_s=TICK))
+        yield Rented(sim, ledger, host, Supervision(ledger, provider, host=host, tick_s=TICK))
 
 
 def test_a_machine_that_failed_and_is_listed_for_good_is_over(rented: Rented) -> None:
@@ -222,7 +222,7 @@ def test_a_cloud_that_does_not_answer_holds_up_no_end_at_another(world: World) -
     world.clock.sleep(1801)
     second.gate.clear()
     with ThreadPoolExecutor(4) as pool:
-        watcher = Watch(world.ledger, clouds.__getitem__, host=world.host, clouds=pool, tick_s=0.3)
+        watcher = Supervision(world.ledger, clouds.__getitem__, host=world.host, clouds=pool, tick_s=0.3)
         looked = watcher.tick()
         assert world.cloud.billed() == []
         assert len(second.billed()) == 1
@@ -252,7 +252,7 @@ def test_a_host_that_says_nothing_holds_up_no_end_of_others(world: World) -> Non
 
     world.host.hook = hook
     with ThreadPoolExecutor(2) as hosts:
-        watcher = Watch(world.ledger, lambda name: world.cloud, host=world.host, hosts=hosts)
+        watcher = Supervision(world.ledger, lambda name: world.cloud, host=world.host, hosts=hosts)
         watcher.tick()
         assert asked.wait(30)
         world.clock.sleep(1801)
@@ -261,5 +261,5 @@ def test_a_host_that_says_nothing_holds_up_no_end_of_others(world: World) -> Non
         gate.set()
     # asked before its idle time was over: that answer proves nothing, the next one does
     assert world.ledger.get(frozen.id).state is S.READY
-    watcher = Watch(world.ledger, lambda name: world.cloud, host=world.host)
+    watcher = Supervision(world.ledger, lambda name: world.cloud, host=world.host)
     assert watcher.tick().ended == [(frozen.name, "idle")]

@@ -165,13 +165,13 @@ def injected(request: pytest.FixtureRequest, home: Path) -> Iterator[tuple[str, 
 def contacts(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What was pinned when each first contact began."""
     found: list[list[str]] = []
-    wait = host_access.Reach.wait
+    wait = host_access.HostAccess.wait
 
-    def spied(self: host_access.Reach, session: Any, **more: Any) -> None:
+    def spied(self: host_access.HostAccess, session: Any, **more: Any) -> None:
         found.append(self.pinned(session))
         wait(self, session, **more)
 
-    monkeypatch.setattr(host_access.Reach, "wait", spied)
+    monkeypatch.setattr(host_access.HostAccess, "wait", spied)
     return found
 
 

@@ -26,7 +26,7 @@ from gpunb.providers import InstanceState, OfferQuery
 from gpunb.sessions import lifecycle
 from gpunb.sessions.lifecycle.agreement import Agreement
 from gpunb.sessions.model import OVER, SessionState
-from gpunb.sessions.supervisor.sweep import Watch
+from gpunb.sessions.supervisor.sweep import Supervision
 from gpunb.sim.faults import KINDS
 from tests.sim.world import World, world
 
@@ -422,7 +422,7 @@ def test_a_start_that_the_cloud_queues_leaves_the_session_stopped(w: World) -> N
 
 def supervise(w: World, hours: float = 3.0) -> None:
     """What the supervisor does until nothing is left, for at most `hours` of the cloud's time."""
-    watch = Watch(w.ledger, lambda name: w.sim.provider, host=w.host)
+    watch = Supervision(w.ledger, lambda name: w.sim.provider, host=w.host)
     until = w.sim.clock.now() + hours * 3600
     while w.ledger.sessions() and w.sim.clock.now() < until:
         watch.tick()

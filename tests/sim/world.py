@@ -13,7 +13,7 @@ from gpunb.offers import admit
 from gpunb.progress import SILENT
 from gpunb.providers import Offer, OfferQuery
 from gpunb.sessions import lifecycle
-from gpunb.sessions.access.host_access import Pulse, Reach
+from gpunb.sessions.access.host_access import HostAccess, Pulse
 from gpunb.sessions.ledger.sessions import Ledger
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class CloudTime:
         self.clock.advance(max(seconds, 0.001))
 
 
-class PaperReach(Reach):
+class PaperReach(HostAccess):
     """The host as far as a machine on paper has one: where nothing listens, nothing answers."""
 
     def __init__(self, time: CloudTime) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.sync import sync
 from gpunb.sync.fs.filesystem import HostsFileSystem
-from gpunb.sync.stream.sync_session import Wish, by_agents
+from gpunb.sync.stream.sync_session import SyncOptions, by_agents
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ class Bench:
         return found.plan.notes
 
     def between(self, source: Path, target: Path, **options: Any) -> list[str]:
-        found = by_agents(self.one, str(source), self.two, str(target), Wish(**options))
+        found = by_agents(self.one, str(source), self.two, str(target), SyncOptions(**options))
         found.check()
         return found.plan.notes
 

@@ -290,12 +290,12 @@ def test_what_broke_off_is_gone_on_with_the_next_time(s3, server: Line, line, lo
     server.seen.clear()
     moved: list[float] = []
 
-    class Watch:
+    class Supervision:
         def say(self, message): ...
         def advance(self, done, total=None, unit=""):
             moved.append(done)
 
-    second = cloud_sync(line, "s3://bucket/set", "data", direction="up", via="here", progress=Watch())
+    second = cloud_sync(line, "s3://bucket/set", "data", direction="up", via="here", progress=Supervision())
     assert second.failed == []
     assert moved[0] == have, "the part is where it goes on, whichever way it came"
     assert tree(local_host.home / "data") == {"big": data}

@@ -16,7 +16,7 @@ from gpunb.ssh.channel import Channel
 from gpunb.sync import sync
 from gpunb.sync.planning.plan import Item, Tree
 from gpunb.sync.planning.rules import Rules
-from gpunb.sync.stream.file_channel import Line
+from gpunb.sync.stream.file_channel import FileChannel
 from gpunb.sync.stream.host_files import HostReader, HostWriter, Refused
 from gpunb.sync.stream.host_tree import HostSide
 from tests.support.trees import shape
@@ -53,8 +53,8 @@ def frame(kind: bytes, body: bytes = b"") -> bytes:
     return wire.FRAME.pack(len(body), kind[0]) + body
 
 
-def line(*frames: bytes) -> Line:
-    found = Line.__new__(Line)
+def line(*frames: bytes) -> FileChannel:
+    found = FileChannel.__new__(FileChannel)
     found.channel = Channel(_Channel(b"".join(frames)), "the host")  # type: ignore[arg-type]
     found.rtt, found.stopped = 0.0, False
     found._rest, found._held, found._greeted = memoryview(b""), b"", True

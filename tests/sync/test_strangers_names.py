@@ -18,7 +18,7 @@ from gpunb.sync.local import autorun
 from gpunb.sync.planning.plan import Tree
 from gpunb.sync.planning.planner import Merge
 from gpunb.sync.planning.rules import Rules
-from gpunb.sync.stream.sync_session import Wish, by_agents
+from gpunb.sync.stream.sync_session import SyncOptions, by_agents
 
 if TYPE_CHECKING:
     from gpunb.remote import AgentClient
@@ -247,14 +247,14 @@ def test_from_a_stranger_to_a_host_of_one_s_own(hosts: Two) -> None:
     two = hosts.two()
     for direct in (True, False):
         target = f"in-{direct}"
-        report = by_agents(hosts.one, "a", two, target, Wish(direct=direct))
+        report = by_agents(hosts.one, "a", two, target, SyncOptions(direct=direct))
         assert {path.name for path in (hosts.b.home / target).iterdir()} == {"r.txt", "pour.pt", "model.pt"}
         assert any("held back" in note for note in report.plan.notes)
-    by_agents(hosts.one, "a/model.pt", two, ".", Wish())
+    by_agents(hosts.one, "a/model.pt", two, ".", SyncOptions())
     assert (hosts.b.home / "model.pt").read_text() == "theirs"
     assert not (hosts.b.home / ".bashrc").exists()
     with pytest.raises(BadInput, match="name is like a file's"):
-        by_agents(hosts.one, "a/pour.pt", two, ".", Wish())
+        by_agents(hosts.one, "a/pour.pt", two, ".", SyncOptions())
 
 
 class _OneHost(HostsFileSystem):

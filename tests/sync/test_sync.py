@@ -400,7 +400,7 @@ def test_ctrl_c_stops_all_channels(sshd: Sshd, tmp_path: Path) -> None:
 
 
 def test_two_into_one_place_at_once(connection: Connection, sshd: Sshd, source: Path) -> None:
-    ends = locations.Ends(source, str(sshd.home / "t"))
+    ends = locations.Endpoints(source, str(sshd.home / "t"))
     with locations.lock(connection.endpoint, ends, "up"):
         with pytest.raises(SyncError, match=r"another sync into .* is running"):
             sync(connection, str(source), "t", direction="up")

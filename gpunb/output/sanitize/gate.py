@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import ProtocolError
 from gpunb.output.sanitize import html
-from gpunb.output.sanitize.redaction import Escapes, Hider
+from gpunb.output.sanitize.redaction import Escapes, SecretRedactor
 from gpunb.text import one_line
 from gpunb.trust import LEVELS
 
@@ -94,7 +94,7 @@ class Gate:
         self.left_out: Counter[str] = Counter()
         self.cut: Counter[str] = Counter()
         self._hide = list(hide)
-        self._streams: dict[str, tuple[Hider, Escapes | None]] = {}
+        self._streams: dict[str, tuple[SecretRedactor, Escapes | None]] = {}
         self._shown = 0
         self._events = 0
         self._bytes = 0
@@ -118,14 +118,14 @@ class Gate:
                 out.append((name, text))
         return out
 
-    def _stream(self, name: str) -> tuple[Hider, Escapes | None]:
+    def _stream(self, name: str) -> tuple[SecretRedactor, Escapes | None]:
         if name not in self._streams:
-            self._streams[name] = (Hider(self._hide), None if self.trust == "own" else Escapes())
+            self._streams[name] = (SecretRedactor(self._hide), None if self.trust == "own" else Escapes())
         return self._streams[name]
 
     def text(self, text: object, limit: int = MOST_TEXT) -> str:
         """A whole text, colours kept."""
-        found = Hider(self._hide).whole(str(text))
+        found = SecretRedactor(self._hide).whole(str(text))
         if self.trust == "own":
             return found
         if len(found) > limit:
@@ -135,7 +135,7 @@ class Gate:
 
     def line(self, text: object, limit: int = 500) -> str:
         """One plain line."""
-        return one_line(Hider(self._hide).whole(str(text)), limit)
+        return one_line(SecretRedactor(self._hide).whole(str(text)), limit)
 
     def error(self, content: Any) -> dict[str, Any]:
         """An error message: its three fields, lines bounded."""
@@ -218,13 +218,13 @@ class Gate:
         data = content.get("data")
         if not self._hide or not isinstance(data, dict):
             return content
-        hider = Hider(self._hide)
+        hider = SecretRedactor(self._hide)
         texts = {kind: hider.whole(one) if isinstance(one, str) else one for kind, one in data.items()}
         return {**content, "data": texts}
 
     def shown(self, value: Any) -> str:
         """A text of a bundle, without secrets."""
-        return Hider(self._hide).whole(_joined(value))
+        return SecretRedactor(self._hide).whole(_joined(value))
 
     def _transient(self, transient: Any) -> dict[str, Any]:
         name = transient.get("display_id") if isinstance(transient, dict) else None

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from gpunb.text import Escapes, one_line
 
-__all__ = ["Escapes", "Hider", "one_line"]
+__all__ = ["Escapes", "SecretRedactor", "one_line"]
 
 
-class Hider:
+class SecretRedactor:
     """Takes secrets out of one stream of text, also where a piece ends within one.
 
     Parameters

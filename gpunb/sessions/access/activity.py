@@ -17,7 +17,7 @@ from gpunb.sessions.model import WAITING, Transfer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gpunb.sessions.access.host_access import Pulse, Reach
+    from gpunb.sessions.access.host_access import HostAccess, Pulse
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import Session
 
@@ -54,7 +54,7 @@ def observe(ledger: Ledger, session: Session, pulse: Pulse, at: float) -> None:
 
 @contextlib.contextmanager
 def at_work(
-    ledger: Ledger, session: Session, *, host: Reach = HOST, beat_s: float = BEAT_S
+    ledger: Ledger, session: Session, *, host: HostAccess = HOST, beat_s: float = BEAT_S
 ) -> Iterator[None]:
     """Note activity every `beat_s` seconds while the body does something on the host.
 
@@ -86,7 +86,7 @@ def moving(
     direction: str,
     what: str = "",
     *,
-    host: Reach = HOST,
+    host: HostAccess = HOST,
     beat_s: float = BEAT_S,
 ) -> Iterator[Transfer]:
     """Note activity (`at_work`) while the body moves files; record the transfer after.

@@ -37,8 +37,8 @@ BILLED = "the instance may still run and be billed"
 
 __all__ = [
     "HOST",
+    "HostAccess",
     "Pulse",
-    "Reach",
     "agent",
     "arm",
     "close_all",
@@ -379,7 +379,7 @@ class Pulse:
     net: tuple[int, int] | None = None
 
 
-class Reach:
+class HostAccess:
     """What the lifecycle and the supervisor do with a host; tests bring another.
 
     Every method raises a `gpunb.errors.HostError` if the host does not play along.
@@ -480,4 +480,4 @@ def _bytes(told: object) -> tuple[int, int] | None:
     return None
 
 
-HOST = Reach()
+HOST = HostAccess()

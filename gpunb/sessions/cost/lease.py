@@ -15,7 +15,7 @@ from gpunb.units import duration_text, money_text
 
 if TYPE_CHECKING:
     from gpunb.providers.base import Offer
-    from gpunb.sessions.access.host_access import Reach
+    from gpunb.sessions.access.host_access import HostAccess
     from gpunb.sessions.ledger.sessions import Ledger
 
 __all__ = [
@@ -109,7 +109,7 @@ def extend(
     idle_s: float | None = None,
     budget_usd: float | None = None,
     count_ssh: bool | None = None,
-    host: Reach = HOST,
+    host: HostAccess = HOST,
 ) -> Session:
     """Give a session another lease, in the ledger and on its host.
 

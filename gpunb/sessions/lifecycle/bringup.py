@@ -16,11 +16,11 @@ from gpunb.units import price_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gpunb.sessions.access.host_access import Reach
+    from gpunb.sessions.access.host_access import HostAccess
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.lifecycle.timeouts import Timing
 
-__all__ = ["BootFailed", "Unfit", "bring_up", "enter", "see"]
+__all__ = ["BootFailed", "Unfit", "bring_up", "enter", "record_instance"]
 
 _DEAD = {InstanceState.FAILED, InstanceState.GONE, InstanceState.ENDING}
 _HALTED = {InstanceState.STOPPED, InstanceState.INTERRUPTED}
@@ -34,7 +34,9 @@ class Unfit(BootFailed):
     """What was asked for can't come up: any other offer would fail the same way."""
 
 
-def see(ledger: Ledger, session: Session, instance: Instance, *, since: float | None = None) -> Session:
+def record_instance(
+    ledger: Ledger, session: Session, instance: Instance, *, since: float | None = None
+) -> Session:
     """Record what the provider shows of the instance: address, prices, its own state.
 
     Parameters
@@ -112,7 +114,7 @@ def bring_up(
     provider: Provider,
     session: Session,
     *,
-    host: Reach,
+    host: HostAccess,
     timing: Timing,
     boot_s: float,
     progress: Progress = SILENT,
@@ -158,7 +160,7 @@ def enter(
     session: Session,
     instance: Instance,
     *,
-    host: Reach,
+    host: HostAccess,
     within: float,
     provider: Provider | None = None,
     progress: Progress = SILENT,
@@ -208,7 +210,7 @@ def enter(
 
 
 def _compared(
-    provider: Provider | None, session: Session, instance: Instance, host: Reach, *, was_pinned: bool
+    provider: Provider | None, session: Session, instance: Instance, host: HostAccess, *, was_pinned: bool
 ) -> str:
     """How the host's key is known, after it was compared with what the cloud shows of it.
 
@@ -242,7 +244,7 @@ def _told(provider: Provider | None, session: Session, instance: Instance) -> tu
 
 
 def _made_anew(
-    ledger: Ledger, session: Session, host: Reach, vouched: tuple[str, list[str]], err: HostKeyChanged
+    ledger: Ledger, session: Session, host: HostAccess, vouched: tuple[str, list[str]], err: HostKeyChanged
 ) -> Session:
     """Take the new key of a machine that was started or rebooted, if the cloud vouches for it.
 
@@ -322,7 +324,7 @@ def _wait_running(
         except ProviderError as err:
             last = err.message
         else:
-            session = see(ledger, session, instance, since=before)
+            session = record_instance(ledger, session, instance, since=before)
             _as_ordered(session, instance)
             last = instance.message or instance.raw_state or instance.state.value
             if instance.state in _DEAD or (instance.state in _HALTED and session.ready is None):

@@ -17,10 +17,10 @@ from gpunb.errors import (
 from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Instance, InstanceState, Presence, Provider
-from gpunb.sessions.access.host_access import HOST, Reach
+from gpunb.sessions.access.host_access import HOST, HostAccess
 from gpunb.sessions.cost.segments import opening
-from gpunb.sessions.lifecycle.bringup import bring_up, see
-from gpunb.sessions.lifecycle.ending import Listing, clear_up, end, settle
+from gpunb.sessions.lifecycle.bringup import bring_up, record_instance
+from gpunb.sessions.lifecycle.ending import Listing, clear_up, end, resolve_lost_create
 from gpunb.sessions.lifecycle.taking_down import not_gone
 from gpunb.sessions.lifecycle.timeouts import Timing
 from gpunb.sessions.model import OVER, Session, SessionState
@@ -39,7 +39,7 @@ def refresh(
     provider: Provider,
     session: Session,
     *,
-    host: Reach = HOST,
+    host: HostAccess = HOST,
     timing: Timing | None = None,
 ) -> Session:
     """Ask the provider how the instance stands and bring the ledger up to that.
@@ -69,14 +69,14 @@ def apply(
     session: Session,
     instance: Instance | None,
     *,
-    host: Reach = HOST,
+    host: HostAccess = HOST,
     timing: Timing,
 ) -> Session:
     """Bring the ledger up to what the provider says: `instance`, or None for confirmed gone."""
     try:
         if instance is None or instance.state is InstanceState.GONE:
             return _vanished(ledger, provider, session, host, timing)
-        session = see(ledger, session, instance)
+        session = record_instance(ledger, session, instance)
         if instance.state in _HALTED and session.state in {_S.READY, _S.REACHABLE}:
             return _halted(ledger, session, instance, host)
         if instance.state in _HALTED and session.state is _S.BOOTING and session.ready is not None:
@@ -91,7 +91,7 @@ def apply(
     return session
 
 
-def _halted(ledger: Ledger, session: Session, instance: Instance, host: Reach) -> Session:
+def _halted(ledger: Ledger, session: Session, instance: Instance, host: HostAccess) -> Session:
     host.drop(session.id)
     what = instance.message or instance.raw_state or instance.state.value
     session = ledger.transition(session, _S.STOPPED, what, armed="")
@@ -99,7 +99,9 @@ def _halted(ledger: Ledger, session: Session, instance: Instance, host: Reach) -
     return session
 
 
-def _vanished(ledger: Ledger, provider: Provider, session: Session, host: Reach, timing: Timing) -> Session:
+def _vanished(
+    ledger: Ledger, provider: Provider, session: Session, host: HostAccess, timing: Timing
+) -> Session:
     if session.state is _S.ENDING:
         return session  # its end is confirmed by end_step, with all that belongs to it
     sent = max((one.sent for one in ledger.intents(session.id)), default=0.0)
@@ -121,7 +123,7 @@ def resume(
     session: Session,
     *,
     progress: Progress = SILENT,
-    host: Reach = HOST,
+    host: HostAccess = HOST,
     timing: Timing | None = None,
 ) -> Session:
     """Finish what another process left half done; returns the session as it is then.
@@ -147,7 +149,13 @@ def resume(
 
 
 def _resume(
-    ledger: Ledger, provider: Provider, session: Session, *, progress: Progress, host: Reach, timing: Timing
+    ledger: Ledger,
+    provider: Provider,
+    session: Session,
+    *,
+    progress: Progress,
+    host: HostAccess,
+    timing: Timing,
 ) -> Session:
     if session.state is _S.REQUESTED:
         return ledger.transition(session, _S.FAILED, "its rent was broken off before anything was sent")
@@ -183,7 +191,7 @@ def _resolve(
     until = ledger.clock.time() + timing.lookup_s * 1.5
     step = 0
     while True:
-        session = settle(ledger, Listing(provider), session, timing)
+        session = resolve_lost_create(ledger, Listing(provider), session, timing)
         if session.state not in {_S.CREATING, _S.UNKNOWN}:
             return session
         if not ledger.intents(session.id, unresolved=True):
@@ -199,7 +207,7 @@ def _resolve(
 
 
 def _finish(
-    ledger: Ledger, provider: Provider, session: Session, why: str, *, host: Reach, timing: Timing
+    ledger: Ledger, provider: Provider, session: Session, why: str, *, host: HostAccess, timing: Timing
 ) -> Session:
     with suppress(GpunbError, OSError):
         host.drop(session.id)

@@ -27,14 +27,14 @@ from gpunb.sessions.cost.lease import lease_for
 from gpunb.sessions.cost.segments import opening
 from gpunb.sessions.cost.totals import rates
 from gpunb.sessions.ledger.sessions import Ledger, label_for, new_id
-from gpunb.sessions.lifecycle.ending import Listing, end, settle
+from gpunb.sessions.lifecycle.ending import Listing, end, resolve_lost_create
 from gpunb.sessions.model import OVER, Intent, IntentState, Session, SessionState, offer_to_dict
 from gpunb.units import money_text, price_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gpunb.sessions.access.host_access import Reach
+    from gpunb.sessions.access.host_access import HostAccess
     from gpunb.sessions.lifecycle.rent_request import RentRequest
     from gpunb.sessions.lifecycle.timeouts import Timing
 
@@ -63,7 +63,7 @@ class CreateCall:
         provider: Provider,
         request: RentRequest,
         *,
-        host: Reach,
+        host: HostAccess,
         timing: Timing,
         progress: Progress = SILENT,
         watch: Callable[[Ledger], object] | None = None,
@@ -185,7 +185,7 @@ class CreateCall:
         step = 0
         while True:
             listing = Listing(self.provider)
-            session = settle(self.ledger, listing, self.ledger.get(self.id), self.timing)
+            session = resolve_lost_create(self.ledger, listing, self.ledger.get(self.id), self.timing)
             if session.instance_id:
                 if session.state is not SessionState.BOOTING:
                     self._ended_elsewhere(session)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.lifecycle.timeouts import Timing
 
-__all__ = ["Listing", "begin_end", "clear_up", "end", "end_step", "settle"]
+__all__ = ["Listing", "begin_end", "clear_up", "end", "end_step", "resolve_lost_create"]
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Listing:
         return [one for one in found if one.label == label and one.state is not InstanceState.GONE]
 
 
-def settle(ledger: Ledger, listing: Listing, session: Session, timing: Timing) -> Session:
+def resolve_lost_create(ledger: Ledger, listing: Listing, session: Session, timing: Timing) -> Session:
     """Resolve the session's lost create answers by their label, as far as that goes now.
 
     Found: the id is recorded (the state becomes booting unless it is ending). Not found
@@ -145,7 +145,7 @@ def end_step(
     then
         The state after a confirmed end; None is gone, or failed if it never was ready.
     """
-    session = settle(ledger, listing, session, timing)
+    session = resolve_lost_create(ledger, listing, session, timing)
     if session.state is not SessionState.ENDING:
         return session
     if not session.instance_id:

@@ -14,7 +14,7 @@ from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.model import Session, SessionState, Transfer
 
 if TYPE_CHECKING:
-    from gpunb.sessions.access.host_access import Reach
+    from gpunb.sessions.access.host_access import HostAccess
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.lifecycle.timeouts import Timing
     from gpunb.sync.bring import Brought
@@ -85,7 +85,7 @@ def _can_write(target: Path) -> bool:
 def fetch_saves(
     ledger: Ledger,
     session: Session,
-    host: Reach,
+    host: HostAccess,
     timing: Timing,
     progress: Progress = SILENT,
     *,
@@ -166,7 +166,7 @@ def _within(
     target: Path,
     folders: list[str],
     *,
-    host: Reach,
+    host: HostAccess,
     progress: Progress,
 ) -> tuple[Brought | None, str]:
     """What came, or None and the reason. A transfer that hangs is cut off by closing its connection."""

@@ -10,7 +10,7 @@ from gpunb.errors import HostError, LedgerError, ProviderError, WrongState
 from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Capability, InstanceState, Provider
-from gpunb.sessions.access.host_access import HOST, Reach
+from gpunb.sessions.access.host_access import HOST, HostAccess
 from gpunb.sessions.lifecycle.bringup import bring_up
 from gpunb.sessions.lifecycle.timeouts import Timing
 from gpunb.sessions.model import Session, SessionState
@@ -51,7 +51,7 @@ def reboot(
     *,
     recycle: bool = False,
     progress: Progress = SILENT,
-    host: Reach = HOST,
+    host: HostAccess = HOST,
     timing: Timing | None = None,
 ) -> Session:
     """Restart the machine and wait until it is ready again; it is billed all the time.
@@ -92,7 +92,7 @@ def update(
     changes: Changes,
     *,
     progress: Progress = SILENT,
-    host: Reach = HOST,
+    host: HostAccess = HOST,
     timing: Timing | None = None,
 ) -> Session:
     """Change the container, which is made anew, and wait until it is ready again; it is billed all the time.
@@ -129,7 +129,7 @@ def _again(
     act: Callable[[Session], str],
     *,
     progress: Progress,
-    host: Reach,
+    host: HostAccess,
     timing: Timing | None,
 ) -> Session:
     """Note `why`, let `act` do it, which answers what the session's state says, and bring it up again."""

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gpunb.providers.base import Offer, Provider
-    from gpunb.sessions.access.host_access import Reach
+    from gpunb.sessions.access.host_access import HostAccess
     from gpunb.sessions.lifecycle.rent_request import RentRequest
 
 __all__ = ["Rental", "rent"]
@@ -293,7 +293,7 @@ def rent(
     request: RentRequest,
     *,
     progress: Progress = SILENT,
-    host: Reach = HOST,
+    host: HostAccess = HOST,
     timing: Timing | None = None,
     watch: Callable[[Ledger], object] | None = None,
 ) -> Session:

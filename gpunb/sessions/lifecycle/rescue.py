@@ -18,7 +18,7 @@ from gpunb.sessions.model import SessionState
 
 if TYPE_CHECKING:
     from gpunb.providers.base import Provider
-    from gpunb.sessions.access.host_access import Reach
+    from gpunb.sessions.access.host_access import HostAccess
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.lifecycle.timeouts import Timing
     from gpunb.sessions.model import Cost, Session
@@ -52,7 +52,7 @@ def files_due(session: Session, cost: Cost, now: float) -> Due | None:
 
 
 def started_for_files(
-    ledger: Ledger, provider: Provider, session: Session, host: Reach, timing: Timing
+    ledger: Ledger, provider: Provider, session: Session, host: HostAccess, timing: Timing
 ) -> Session:
     """`session`, started once if it is stopped; an agent that fails is no reason not to have its files.
 

@@ -9,7 +9,7 @@ from gpunb.errors import HostError, LedgerError, OutcomeUnknown, ProviderError, 
 from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Capability, Provider
-from gpunb.sessions.access.host_access import HOST, Reach
+from gpunb.sessions.access.host_access import HOST, HostAccess
 from gpunb.sessions.cost.segments import opening
 from gpunb.sessions.lifecycle.bringup import bring_up
 from gpunb.sessions.lifecycle.catching_up import refresh
@@ -50,7 +50,7 @@ def stop(
     session: Session,
     *,
     progress: Progress = SILENT,
-    host: Reach = HOST,
+    host: HostAccess = HOST,
     timing: Timing | None = None,
 ) -> Session:
     """Stop the instance and keep its disk, which is usually billed; the lease goes on.
@@ -99,7 +99,7 @@ def start(
     session: Session,
     *,
     progress: Progress = SILENT,
-    host: Reach = HOST,
+    host: HostAccess = HOST,
     timing: Timing | None = None,
 ) -> Session:
     """Start a stopped session and wait until it is ready again, at its new address.

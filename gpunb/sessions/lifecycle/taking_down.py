@@ -18,7 +18,7 @@ from gpunb.errors import (
 from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.keys import find, variable
-from gpunb.sessions.access.host_access import HOST, Reach
+from gpunb.sessions.access.host_access import HOST, HostAccess
 from gpunb.sessions.cost.receipts import build_receipt, write_receipt
 from gpunb.sessions.cost.segments import pays_traffic
 from gpunb.sessions.foreign_errors import ANY
@@ -47,7 +47,7 @@ def down(
     progress: Progress = SILENT,
     save: bool = True,
     why: str = "down",
-    host: Reach = HOST,
+    host: HostAccess = HOST,
     timing: Timing | None = None,
 ) -> Receipt:
     """Bring back what was asked for, destroy, wait until the provider agrees; the receipt.
@@ -160,7 +160,7 @@ def _drive_down(
     session: Session,
     *,
     why: str,
-    host: Reach,
+    host: HostAccess,
     timing: Timing,
     progress: Progress,
 ) -> Session:
@@ -211,7 +211,7 @@ def _unconfirmed(session: Session, provider: Provider) -> str:
 
 
 def _save_or_refuse(
-    ledger: Ledger, session: Session, host: Reach, timing: Timing, progress: Progress
+    ledger: Ledger, session: Session, host: HostAccess, timing: Timing, progress: Progress
 ) -> None:
     progress.say("letting the kernels end")
     settle_work(session, host, timing.agent_s)
@@ -229,7 +229,7 @@ def _save_or_refuse(
         )
 
 
-def settle_work(session: Session, host: Reach, limit: float) -> None:
+def settle_work(session: Session, host: HostAccess, limit: float) -> None:
     """Let the host's kernels end before files are brought back: they flush, and run atexit. Not for long."""
 
     def work() -> None:
@@ -241,7 +241,7 @@ def settle_work(session: Session, host: Reach, limit: float) -> None:
     thread.join(limit)
 
 
-def shut_down(ledger: Ledger, session: Session, host: Reach, limit: float) -> None:
+def shut_down(ledger: Ledger, session: Session, host: HostAccess, limit: float) -> None:
     """Read its traffic and let the agent end its work, but not for long: the destroy does it anyway."""
 
     def work() -> None:

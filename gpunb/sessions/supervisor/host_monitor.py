@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from gpunb.providers.base import Instance, Provider
-    from gpunb.sessions.access.host_access import Reach
+    from gpunb.sessions.access.host_access import HostAccess
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.lifecycle.timeouts import Timing
     from gpunb.sessions.model import Session
 
-__all__ = ["Tender"]
+__all__ = ["HostMonitor"]
 
 # how often a host is asked at least: for its traffic, and to be told its lease anew
 CONTACT_S = 300.0
@@ -36,7 +36,7 @@ SILENT_S = 120.0
 SILENT_RUN_S = 3600.0
 
 
-class Tender:
+class HostMonitor:
     """Talks to the hosts of sessions, to each about one thing at a time.
 
     Parameters
@@ -58,7 +58,7 @@ class Tender:
     def __init__(
         self,
         ledger: Ledger,
-        host: Reach,
+        host: HostAccess,
         timing: Timing,
         *,
         executor: Executor | None,

@@ -6,13 +6,13 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from gpunb.errors import LedgerTooNew
-from gpunb.sessions.access.host_access import HOST, Reach
+from gpunb.sessions.access.host_access import HOST, HostAccess
 from gpunb.sessions.cost.receipts import write_receipt
 from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.lifecycle.timeouts import Timing
 from gpunb.sessions.lifecycle.unrecorded_ends import Unrecorded
 from gpunb.sessions.model import Cost, Session, SessionState
-from gpunb.sessions.supervisor.host_monitor import Tender
+from gpunb.sessions.supervisor.host_monitor import HostMonitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -37,14 +37,14 @@ def _wait(looks: Collection[Future[Looked]], seconds: float) -> None:
 
 
 class LedgerMemory:
-    """Part of `gpunb.sessions.supervisor.sweep.Watch`, which is the class to use."""
+    """Part of `gpunb.sessions.supervisor.sweep.Supervision`, which is the class to use."""
 
     def __init__(
         self,
         ledger: Ledger,
         providers: Callable[[str], Provider],
         *,
-        host: Reach = HOST,
+        host: HostAccess = HOST,
         timing: Timing | None = None,
         pool: Executor | None = None,
         hosts: Executor | None = None,
@@ -72,7 +72,7 @@ class LedgerMemory:
         self._funded: dict[str, float] = {}
         self._trouble: list[str] = []
         self._ending: set[str] = set()
-        self._tender = Tender(
+        self._tender = HostMonitor(
             ledger, host, self.timing, executor=hosts, pulse_s=pulse_s, told=self._trouble.append
         )
         self._looks: dict[str, Future[Looked]] = {}

@@ -8,9 +8,9 @@ from gpunb.errors import InstanceGone, LedgerTooNew, ProviderError, WrongState
 from gpunb.providers.base import Instance, InstanceState, Provider
 from gpunb.sessions.cost.lease import Due, due
 from gpunb.sessions.foreign_errors import ANY, words
-from gpunb.sessions.lifecycle.bringup import see
+from gpunb.sessions.lifecycle.bringup import record_instance
 from gpunb.sessions.lifecycle.catching_up import apply
-from gpunb.sessions.lifecycle.ending import Listing, begin_end, end_step, settle
+from gpunb.sessions.lifecycle.ending import Listing, begin_end, end_step, resolve_lost_create
 from gpunb.sessions.lifecycle.rescue import AGAIN_S, files_due
 from gpunb.sessions.model import OVER, Cost, Session, SessionState
 from gpunb.sessions.supervisor.ledger_memory import RENTED
@@ -25,7 +25,7 @@ _S = SessionState
 
 
 class OneSession(SessionEnds):
-    """Part of `gpunb.sessions.supervisor.sweep.Watch`, which is the class to use."""
+    """Part of `gpunb.sessions.supervisor.sweep.Supervision`, which is the class to use."""
 
     def _look(
         self, provider: Provider, listing: Listing, session: Session, cost: Cost, looked: Looked
@@ -92,7 +92,7 @@ class OneSession(SessionEnds):
 
     def _settle(self, listing: Listing, session: Session) -> Session:
         was = session.state
-        session = settle(self.ledger, listing, session, self.timing)
+        session = resolve_lost_create(self.ledger, listing, session, self.timing)
         if session.state is _S.BOOTING and was is _S.UNKNOWN:
             return begin_end(self.ledger, session.id, "found again; no process waits for it")
         if session.state in {_S.CREATING, _S.UNKNOWN} and not self.ledger.intents(
@@ -129,7 +129,7 @@ class OneSession(SessionEnds):
 
     def _boot(self, provider: Provider, session: Session, instance: Instance) -> Session:
         if instance.state is InstanceState.RUNNING and instance.host and instance.port:
-            session = see(self.ledger, session, instance)
+            session = record_instance(self.ledger, session, instance)
             session = self._tender.enter(session, instance, provider)
         if session.ready is not None or session.state not in {_S.BOOTING, _S.REACHABLE}:
             return session

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from gpunb import log
 from gpunb.errors import LedgerDamaged, LedgerError, LedgerTooNew
-from gpunb.sessions.access.host_access import HOST, Reach
+from gpunb.sessions.access.host_access import HOST, HostAccess
 from gpunb.sessions.foreign_errors import ANY
-from gpunb.sessions.supervisor.sweep import Looked, Watch
+from gpunb.sessions.supervisor.sweep import Looked, Supervision
 from gpunb.sessions.supervisor.watchers import COMMAND, LEADER_TTL_S, Duties, ensure, presence, unwatched
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ __all__ = [
     "LEADER_TTL_S",
     "TICK_S",
     "Looked",
-    "Watch",
+    "Supervision",
     "ensure",
     "run",
     "unwatched",
@@ -45,7 +45,7 @@ def run(
     providers: Callable[[str], Provider],
     *,
     kind: str = "detached",
-    host: Reach = HOST,
+    host: HostAccess = HOST,
     timing: Timing | None = None,
     tick_s: float = TICK_S,
     stop: threading.Event | None = None,
@@ -82,7 +82,7 @@ def run(
         ThreadPoolExecutor(max_workers=16, thread_name_prefix="gpunb-look") as clouds,
         presence(ledger),
     ):
-        watch = Watch(
+        watch = Supervision(
             ledger,
             providers,
             host=host,
@@ -138,7 +138,7 @@ def run(
 
 
 def _look(
-    ledger: Ledger, watch: Watch, duties: Duties, kind: str, each: Callable[[Looked], None] | None
+    ledger: Ledger, watch: Supervision, duties: Duties, kind: str, each: Callable[[Looked], None] | None
 ) -> int:
     """One look, at all clouds or at those that the leader can't serve; how much is left to watch."""
     leads = _leads(ledger, kind)

@@ -28,7 +28,7 @@ _S = SessionState
 
 
 class SessionEnds(LedgerMemory):
-    """Part of `gpunb.sessions.supervisor.sweep.Watch`, which is the class to use."""
+    """Part of `gpunb.sessions.supervisor.sweep.Supervision`, which is the class to use."""
 
     def _end(
         self, provider: Provider, listing: Listing, session: Session, why: str, looked: Looked

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from gpunb.providers.base import Provider
 
-__all__ = ["Looked", "Watch"]
+__all__ = ["Looked", "Supervision"]
 
 # Lists were seen to lag by ten minutes (skypilot#4431): so long after an answer was lost, and the
 # lists had nothing, somebody goes on to look for what may have come of it.
 LINGER_S = 1800.0
 
 
-class Watch(OneSession):
+class Supervision(OneSession):
     """Ticks over the ledger. Holds only what makes it cheap; a new one can go on at any time.
 
     Parameters

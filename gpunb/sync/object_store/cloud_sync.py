@@ -197,7 +197,7 @@ class _Up(Work):
             text = f"the host ({existing}) has {bytes_text(free)} free, and {bytes_text(needed)} would come"
             raise NotEnoughSpace(text, hint="free some room, or leave files out with --exclude")
         self.remote.make_folders(self.there)
-        with locations.lock(self.conn.endpoint, locations.Ends(Path(os.curdir), self.there), "up"):
+        with locations.lock(self.conn.endpoint, locations.Endpoints(Path(os.curdir), self.there), "up"):
             super().carry_out()
 
     def part(self, item: Stored) -> str:

@@ -10,7 +10,7 @@ from gpunb.agent.shared import file_frames as wire
 if TYPE_CHECKING:
     from gpunb.sync.planning.plan import Plan
 
-__all__ = ["Rates", "Way", "choose", "estimate"]
+__all__ = ["Rates", "Strategy", "choose", "estimate"]
 
 NEAR = 0.010  # seconds of round trip up to which one channel fills the line
 LINES = 8  # OpenSSH allows 10 sessions a connection, and the agent's own is one
@@ -38,7 +38,7 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Strategy:
     """The choice: lines, compression, the words for it, and whether each line has its own connection."""
 
     lines: int
@@ -55,7 +55,7 @@ def choose(
     rates: Rates | None = None,
     ssh: bool = False,
     down: bool = False,
-) -> Way:
+) -> Strategy:
     """How the stream engine carries `plan` over a line of `rtt` seconds.
 
     Where this system has an `ssh`, much that comes from a near host comes over
@@ -85,7 +85,7 @@ def choose(
     away = "near" if rtt <= NEAR else f"{rtt * 1000:.0f} ms away"
     own = " with connections of their own" if apart else ""
     why = f"the agent is there, {away}: {lines} line{'s'[: lines > 1]}{own}{packed}"
-    return Way(lines, codec, why, apart)
+    return Strategy(lines, codec, why, apart)
 
 
 def estimate(plan: Plan, rtt: float, lines: int, rates: Rates | None) -> tuple[float | None, float | None]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gpunb.sync.sftp.protocol import Attrs
 
 __all__ = [
-    "Ends",
+    "Endpoints",
     "Looker",
     "between",
     "down_ends",
@@ -58,7 +58,7 @@ class Looker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
+class Endpoints:
     """The two exact ends of a sync.
 
     Attributes
@@ -77,7 +77,7 @@ class Ends:
     source: str = ""
 
 
-def up_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Ends:
+def up_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Endpoints:
     """From here to the host.
 
     Raises
@@ -97,7 +97,7 @@ def up_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Ends:
     there = host_path(remote, target)
     if is_folder:
         _refuse_host(remote, there, target, delete=delete)
-        return Ends(path.resolve(), there)
+        return Endpoints(path.resolve(), there)
     _no_delete(source, delete=delete)
     found = remote.attrs(there)
     into = _like_folder(target) or (found is not None and stat.S_ISDIR(found.mode or 0))
@@ -105,10 +105,10 @@ def up_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Ends:
     if folder == "/":
         msg = f"target {target!r}: files are not put into / of the host"
         raise BadInput(msg, hint="name a folder, or :NAME for one in the host's home")
-    return Ends(path.parent.resolve(), folder, name, str(path))
+    return Endpoints(path.parent.resolve(), folder, name, str(path))
 
 
-def down_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Ends:
+def down_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Endpoints:
     """From the host to here.
 
     Raises
@@ -130,14 +130,14 @@ def down_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Ends
         if resolved == Path("/") or (delete and resolved == Path.home().resolve()):
             msg = f"target {target!r}: a sync into {resolved} is refused"
             raise BadInput(msg, hint="name a folder of its own")
-        return Ends(resolved, there)
+        return Endpoints(resolved, there)
     if not stat.S_ISREG(found.mode or 0):
         msg = f"source :{source} is neither a file nor a folder"
         raise BadInput(msg)
     _no_delete(source, delete=delete)
     into = _like_folder(target) or path.is_dir()
     folder, name = (path, typed_name(source)) if into else (path.parent, path.name)
-    return Ends(folder.resolve(), posixpath.dirname(there), name, there)
+    return Endpoints(folder.resolve(), posixpath.dirname(there), name, there)
 
 
 def typed_name(source: str) -> str:
@@ -173,7 +173,7 @@ def _expected_folder(source: str, target: str, *, into: bool) -> None:
         )
 
 
-def between(one: Looker, two: Looker, source: str, target: str, *, delete: bool) -> tuple[Ends, str]:
+def between(one: Looker, two: Looker, source: str, target: str, *, delete: bool) -> tuple[Endpoints, str]:
     """From host `one` to host `two`: the ends there, and the source's folder on `one`.
 
     Raises
@@ -193,7 +193,7 @@ def between(one: Looker, two: Looker, source: str, target: str, *, delete: bool)
         standing = two.attrs(there)
         _expected_folder(source, there, into=standing is not None and stat.S_ISDIR(standing.mode or 0))
         _refuse_host(two, there, target, delete=delete)
-        return Ends(Path("/"), there), start
+        return Endpoints(Path("/"), there), start
     _no_delete(source, delete=delete)
     old = two.attrs(there)
     into = _like_folder(target) or (old is not None and stat.S_ISDIR(old.mode or 0))
@@ -201,7 +201,7 @@ def between(one: Looker, two: Looker, source: str, target: str, *, delete: bool)
     if folder == "/":
         msg = f"target {target!r}: files are not put into / of the host"
         raise BadInput(msg, hint="name a folder, or :NAME for one in the host's home")
-    return Ends(Path("/"), folder, name, start), posixpath.dirname(start)
+    return Endpoints(Path("/"), folder, name, start), posixpath.dirname(start)
 
 
 def not_there(source: str, there: str) -> BadInput:
@@ -238,7 +238,7 @@ def host_path(remote: Looker, given: str) -> str:
 
 
 @contextlib.contextmanager
-def lock(endpoint: Endpoint, ends: Ends, direction: str) -> Iterator[None]:
+def lock(endpoint: Endpoint, ends: Endpoints, direction: str) -> Iterator[None]:
     """Keep two syncs from writing into one place at once, also of two processes."""
     place = ends.there if direction == "up" else str(ends.here)
     what = f"{endpoint.alias if direction == 'up' else 'here'}\0{place}"

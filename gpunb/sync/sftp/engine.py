@@ -18,7 +18,7 @@ from gpunb.sync.local.safe_root import LocalRoot, part_name
 from gpunb.sync.sftp import protocol as wire
 from gpunb.sync.sftp.host_tree import Remote, encode
 from gpunb.sync.sftp.protocol import Attrs, Fault, Pump, Request, Stream, Task, string
-from gpunb.sync.sftp.queues import CHANGED, SMALL, Engine, Errand, Failed, Large
+from gpunb.sync.sftp.queues import CHANGED, SMALL, Engine, Failed, Large, TransferJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ _WRITE_NEW = 2 | 8 | 16  # write, create, truncate
 class Upload(Engine):
     """From the folder `here` to the host; `named` gives an item's own path where it differs."""
 
-    def __init__(self, errand: Errand, here: Path, named: Path | None = None) -> None:
+    def __init__(self, errand: TransferJob, here: Path, named: Path | None = None) -> None:
         super().__init__(errand)
         self._here, self._named = here, named
 
@@ -205,7 +205,7 @@ class Upload(Engine):
 class Download(Engine):
     """From the host into the local folder `root`; `named` is the file's path there where it differs."""
 
-    def __init__(self, errand: Errand, root: LocalRoot, named: str | None = None) -> None:
+    def __init__(self, errand: TransferJob, root: LocalRoot, named: str | None = None) -> None:
         super().__init__(errand)
         self._root, self._named = root, named
         self._open_parts: dict[str, Large] = {}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gpunb.sync.report import SyncReport
     from gpunb.sync.throttle import Pace
 
-__all__ = ["CHANGED", "SMALL", "Engine", "Errand", "Failed", "Large"]
+__all__ = ["CHANGED", "SMALL", "Engine", "Failed", "Large", "TransferJob"]
 
 SMALL = 2**18  # such files are held in memory whole
 SEGMENT = 32 * 2**20
@@ -34,7 +34,7 @@ CHANGED = "it changed while it was read"
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class TransferJob:
     """What is to be done: a plan between `host_root` and here, and who hears of it."""
 
     remote: Remote
@@ -66,7 +66,7 @@ class Large:
 class Engine:
     """What both directions share: queues, channels, counting."""
 
-    def __init__(self, errand: Errand) -> None:
+    def __init__(self, errand: TransferJob) -> None:
         self.remote, self.host_root = errand.remote, errand.host_root
         self.plan, self.report = errand.plan, errand.report
         self.smalls: collections.deque[Item] = collections.deque()

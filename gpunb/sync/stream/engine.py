@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gpunb.sync.planning.plan import Item, Plan
     from gpunb.sync.report import SyncReport
     from gpunb.sync.stream.host_files import HostReader, HostWriter
-    from gpunb.sync.stream.sync_session import Wish
+    from gpunb.sync.stream.sync_session import SyncOptions
 
     Reader: TypeAlias = HostReader | LocalReader
     Writer: TypeAlias = HostWriter | LocalWriter
@@ -281,7 +281,7 @@ class Stream:
         plan: Plan,
         report: SyncReport,
         open_pair: Callable[[int], tuple[Reader, Writer, Callable[[], None]]],
-        wish: Wish,
+        wish: SyncOptions,
         abort: Callable[[], None],
     ) -> None:
         self.plan, self.report, self.pace = plan, report, wish.pace

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from gpunb.remote import AgentClient
 
-__all__ = ["HostFault", "Line", "bad"]
+__all__ = ["FileChannel", "HostFault", "bad"]
 
 STALL_S = 90.0
-_kept: weakref.WeakKeyDictionary[AgentClient, Line] = weakref.WeakKeyDictionary()
+_kept: weakref.WeakKeyDictionary[AgentClient, FileChannel] = weakref.WeakKeyDictionary()
 _keeping = threading.Lock()
 _WINDOW = 4 * 2**20  # of a channel; eight of them hold no more than 32 MiB, and bring 640 MB/s at 50 ms
 _STEP = 2**20
@@ -42,7 +42,7 @@ class HostFault(HostError):
         self.errno = errno
 
 
-class Line:
+class FileChannel:
     """A ``files`` process on the host and the channel to it.
 
     Requests may be sent before the host has said that it is there.
@@ -178,7 +178,7 @@ class Line:
         self.send(b"J", json.dumps({"op": op, **args}).encode())
 
     @classmethod
-    def first(cls, client: AgentClient) -> Line:
+    def first(cls, client: AgentClient) -> FileChannel:
         """The line that an earlier sync with this host left open, or a new one."""
         with _keeping:
             found = _kept.pop(client, None)

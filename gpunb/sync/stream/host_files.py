@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gpunb.agent.shared import file_frames as wire
 from gpunb.sync.local.safe_root import part_name
 from gpunb.sync.sftp.host_tree import encode
-from gpunb.sync.stream.file_channel import HostFault, Line, answer, bad
+from gpunb.sync.stream.file_channel import FileChannel, HostFault, answer, bad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +46,7 @@ class HostReader:
     local = False
     SMALL, RANGE = b"G", b"R"
 
-    def __init__(self, line: Line, alias: dict[str, str], codec: int) -> None:
+    def __init__(self, line: FileChannel, alias: dict[str, str], codec: int) -> None:
         self.line, self.alias, self.codec = line, alias, codec
 
     def _want(self, item: Item) -> bytes:
@@ -179,7 +179,7 @@ class HostWriter:
 
     local = False
 
-    def __init__(self, line: Line, codec: int) -> None:
+    def __init__(self, line: FileChannel, codec: int) -> None:
         self.line, self.codec = line, codec
         self._number = 0
         self._failures: dict[int, Callable[[int, str], None]] = {}

@@ -23,7 +23,7 @@ from gpunb.ssh.endpoint import ssh_options
 from gpunb.ssh.keys import generate_host_key
 from gpunb.ssh.openssh_channel import CIPHERS
 from gpunb.sync.sftp.host_tree import encode
-from gpunb.sync.stream.file_channel import HostFault, Line
+from gpunb.sync.stream.file_channel import FileChannel, HostFault
 from gpunb.sync.stream.host_files import HostReader, HostWriter
 from gpunb.text import one_line
 
@@ -59,7 +59,7 @@ class Link:
 
     def __init__(self, one: HostSide, two: HostSide) -> None:
         self._one, self._two = one, two
-        self._lines: list[Line] = []
+        self._lines: list[FileChannel] = []
         self._closed = False
 
     def open(self, folder: str, argv: Sequence[str], files: dict[str, str]) -> Link:
@@ -79,8 +79,8 @@ class Link:
             raise NotDirect(one_line(err.message, 200)) from err
         return self
 
-    def _line(self, side: HostSide) -> Line:
-        line = Line(side.client, side.root)
+    def _line(self, side: HostSide) -> FileChannel:
+        line = FileChannel(side.client, side.root)
         self._lines.append(line)
         if self._closed:
             line.close()
@@ -206,7 +206,7 @@ class _Reader(HostReader):
 
     SMALL, RANGE = b"g", b"r"
 
-    def __init__(self, line: Line, alias: dict[str, str], codec: int, writer: _Writer) -> None:
+    def __init__(self, line: FileChannel, alias: dict[str, str], codec: int, writer: _Writer) -> None:
         super().__init__(line, alias, codec)
         self._writer = writer
 

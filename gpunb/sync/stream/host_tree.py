@@ -19,7 +19,7 @@ from gpunb.sync.planning.plan import LeftOut, Tree, link_stays_inside, why_link_
 from gpunb.sync.planning.rules import PART
 from gpunb.sync.sftp.host_tree import encode, name_problem
 from gpunb.sync.sftp.protocol import Attrs
-from gpunb.sync.stream.file_channel import HostFault, Line, answer, bad
+from gpunb.sync.stream.file_channel import FileChannel, HostFault, answer, bad
 from gpunb.sync.stream.host_files import count_unkept
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class HostSide:
 
     def __init__(self, client: AgentClient) -> None:
         self.client = client
-        self.line = Line.first(client)
+        self.line = FileChannel.first(client)
         self.root = ""
         self.alias: dict[str, str] = {}
         self.zstd = False

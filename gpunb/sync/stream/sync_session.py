@@ -25,7 +25,7 @@ from gpunb.sync.planning.rules import Rules
 from gpunb.sync.report import SyncReport
 from gpunb.sync.stream import host_to_host as direct
 from gpunb.sync.stream.engine import Stream
-from gpunb.sync.stream.file_channel import Line
+from gpunb.sync.stream.file_channel import FileChannel
 from gpunb.sync.stream.host_files import HostReader, HostWriter
 from gpunb.sync.stream.host_tree import JOBS, HostSide
 from gpunb.sync.throttle import Pace
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     Side: TypeAlias = HostSide | LocalSide
 
-__all__ = ["Wish", "by_agent", "by_agents"]
+__all__ = ["SyncOptions", "by_agent", "by_agents"]
 
 TRIES = 12  # broken lines in a row without a byte that went
 PAUSE = (0.1, 5.0)
@@ -49,7 +49,7 @@ APART_TRIES = 2  # breaks after which lines share a connection: something betwee
 
 
 @dataclass(slots=True)
-class Wish:
+class SyncOptions:
     """What is wanted of a sync, besides its ends; see `gpunb.sync.sync`."""
 
     delete: str = ""
@@ -70,13 +70,13 @@ class Wish:
     """From one host to another: straight, if that goes."""
 
 
-def by_agent(client: AgentClient, source: str, target: str, direction: str, wish: Wish) -> SyncReport:
+def by_agent(client: AgentClient, source: str, target: str, direction: str, wish: SyncOptions) -> SyncReport:
     """One sync between here and the host of `client`; parameters and errors as `gpunb.sync.sync`."""
     return _patiently((client,), wish, lambda: _one_host(client, source, target, direction, wish))
 
 
 def by_agents(
-    source_client: AgentClient, source: str, target_client: AgentClient, target: str, wish: Wish
+    source_client: AgentClient, source: str, target_client: AgentClient, target: str, wish: SyncOptions
 ) -> SyncReport:
     """From one host to another: straight where the one reaches the other, else through here.
 
@@ -92,7 +92,7 @@ def by_agents(
     return _patiently(clients, wish, lambda: _two_hosts(*clients, source, target, wish))
 
 
-def _patiently(clients: Sequence[AgentClient], wish: Wish, once: Callable[[], _Flow]) -> SyncReport:
+def _patiently(clients: Sequence[AgentClient], wish: SyncOptions, once: Callable[[], _Flow]) -> SyncReport:
     """Do it; where the line breaks, wait for it and go on with what is left."""
     began = time.monotonic()
     before: list[SyncReport] = []
@@ -145,7 +145,7 @@ def _plainly(err: GpunbError) -> str:
     return err.message if isinstance(err, direct.DirectBroke) else "the line broke several times"
 
 
-def _one_host(client: AgentClient, source: str, target: str, direction: str, wish: Wish) -> _Flow:
+def _one_host(client: AgentClient, source: str, target: str, direction: str, wish: SyncOptions) -> _Flow:
     wish.progress.say("listing files")
     host = HostSide(client)
     try:
@@ -179,7 +179,7 @@ def _one_host(client: AgentClient, source: str, target: str, direction: str, wis
 
 
 def _two_hosts(
-    source_client: AgentClient, target_client: AgentClient, source: str, target: str, wish: Wish
+    source_client: AgentClient, target_client: AgentClient, source: str, target: str, wish: SyncOptions
 ) -> _Flow:
     wish.progress.say("listing files")
     one, two = HostSide(source_client), HostSide(target_client)
@@ -213,7 +213,7 @@ class _Flow:
         source: Side,
         target: Side,
         single: str,
-        wish: Wish,
+        wish: SyncOptions,
         *,
         rules: Rules,
         lock: contextlib.AbstractContextManager[None],
@@ -227,7 +227,7 @@ class _Flow:
         self.report = SyncReport(Plan())
         self._leftovers: list[str] = []
         self._unkept: Counter[str] = Counter()
-        self._apart: list[Line] = []
+        self._apart: list[FileChannel] = []
         self._straight: list[direct.Link] = []
 
     def close(self) -> None:
@@ -380,7 +380,7 @@ class _Flow:
         """The reader and the writer of one worker, and what closes them."""
         closers: list[Callable[[], None]] = []
 
-        def line(side: HostSide) -> Line:
+        def line(side: HostSide) -> FileChannel:
             if self.way.apart:
                 found = self._line_apart(side)
                 if found is not None:
@@ -388,7 +388,7 @@ class _Flow:
                     return found
             if number == 0:
                 return side.line  # has more to do afterwards
-            found = Line(side.client, side.root)
+            found = FileChannel(side.client, side.root)
             closers.append(found.close)
             return found
 
@@ -412,10 +412,10 @@ class _Flow:
 
         return reader, writer, close
 
-    def _line_apart(self, side: HostSide) -> Line | None:
+    def _line_apart(self, side: HostSide) -> FileChannel | None:
         """A line with a connection of its own; None where the host, or what is before it, lets none in."""
         try:
-            found = Line(side.client, side.root, apart=True)
+            found = FileChannel(side.client, side.root, apart=True)
             self._apart.append(found)
             found.greet()
         except Unreachable:

@@ -130,13 +130,13 @@ def test_the_sweep_names_ours_only_and_ends_none(home: Any) -> None:
 
 
 def test_the_supervisor_sweeps_them(home: Any, gpunb: Gpunb, vast: Any) -> None:
-    from gpunb.sessions.supervisor.sweep import Watch
+    from gpunb.sessions.supervisor.sweep import Supervision
 
     with Ledger.open() as ledger:
         vast.create_volume(vast.search_volumes(20)[0].id, 20, volumes.label_for(ledger.installation, "left"))
         session = ledger.add_session(Session(id="id1", name="one", provider="vast", label="gpunb-x-id1"))
         assert ledger.idle_volumes() == []
-        looked = Watch(ledger, lambda _: vast).tick()
+        looked = Supervision(ledger, lambda _: vast).tick()
         assert looked.errors == []
         assert [one.name for one in ledger.idle_volumes()] == ["left"]
         assert ledger.get(session.id).state is SessionState.FAILED

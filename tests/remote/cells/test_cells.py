@@ -84,14 +84,14 @@ def test_input_and_getpass_are_asked_here(client):
 
 
 def test_the_end_of_the_input_and_a_question_that_waits(client):
-    class Ends(Screen):
+    class Endpoints(Screen):
         def ask(self, prompt, *, password):
             waiting.append(client.run_info(run.id).waiting)
             raise EOFError
 
     waiting = []
     run = client.run_cell("try:\n    input('name? ')\nexcept EOFError:\n    print('no more')")
-    screen = Ends()
+    screen = Endpoints()
     show(run, screen)
     assert screen.text() == "no more\n"
     assert waiting == ["name?"]

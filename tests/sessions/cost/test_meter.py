@@ -8,7 +8,7 @@ import pytest
 
 from gpunb.sessions.access.host_access import Pulse, _bytes
 from gpunb.sessions.model import Session, SessionState, Transfer
-from gpunb.sessions.supervisor.sweep import Watch
+from gpunb.sessions.supervisor.sweep import Supervision
 
 if TYPE_CHECKING:
     from conftest import World
@@ -77,7 +77,7 @@ def test_the_supervisor_reads_it_also_of_a_busy_host_and_the_budget_holds(world:
         return Pulse(net=(read, 0))
 
     world.host.pulse = beat  # type: ignore[method-assign]
-    watcher = Watch(world.ledger, lambda name: world.cloud, host=world.host)
+    watcher = Supervision(world.ledger, lambda name: world.cloud, host=world.host)
     for _ in range(1000):
         watcher.tick()
         world.clock.sleep(15)

@@ -13,7 +13,7 @@ from gpunb.sessions.ledger import clock_steps
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.lifecycle import RentRequest, rent
 from gpunb.sessions.model import RunNote, SessionState
-from gpunb.sessions.supervisor.sweep import Watch
+from gpunb.sessions.supervisor.sweep import Supervision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,8 +64,8 @@ class Laptop:
     def open(self) -> Ledger:
         return Ledger.open(self.path, clock=self.wall)
 
-    def watcher(self) -> Watch:
-        return Watch(self.ledger, lambda _: self.world.cloud, host=self.world.host, tick_s=TICK)
+    def watcher(self) -> Supervision:
+        return Supervision(self.ledger, lambda _: self.world.cloud, host=self.world.host, tick_s=TICK)
 
     def reopen(self) -> None:
         self.ledger.close()

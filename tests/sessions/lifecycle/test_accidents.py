@@ -25,7 +25,7 @@ from gpunb.sessions.cost import lease
 from gpunb.sessions.model import SessionState
 from gpunb.sessions.supervisor import process
 from gpunb.sessions.supervisor.orphans import strays
-from gpunb.sessions.supervisor.sweep import Watch
+from gpunb.sessions.supervisor.sweep import Supervision
 from tests.sessions.scripted import Crash, Machine
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ DAY = 86400.0
 
 
 def ticks(world: World, seconds: float) -> None:
-    watcher = Watch(world.ledger, lambda name: world.cloud, host=world.host, tick_s=TICK)
+    watcher = Supervision(world.ledger, lambda name: world.cloud, host=world.host, tick_s=TICK)
     end = world.clock.now + seconds
     while world.clock.now < end:
         watcher.tick()

@@ -12,7 +12,7 @@ from gpunb.providers.base import InstanceState
 from gpunb.sessions import lifecycle
 from gpunb.sessions.lifecycle.rescue import AGAIN_S, EARLY_S
 from gpunb.sessions.model import Session, SessionState
-from gpunb.sessions.supervisor.sweep import Watch
+from gpunb.sessions.supervisor.sweep import Supervision
 
 if TYPE_CHECKING:
     from tests.sessions.conftest import World
@@ -26,7 +26,7 @@ def stopped(world: World, **rental: Any) -> Session:
 
 
 def to_the_end(world: World, seconds: float = 4.2 * 3600) -> None:
-    watcher = Watch(world.ledger, lambda _name: world.cloud, host=world.host, tick_s=TICK)
+    watcher = Supervision(world.ledger, lambda _name: world.cloud, host=world.host, tick_s=TICK)
     end = world.clock.now + seconds
     while world.clock.now < end and world.ledger.sessions():
         watcher.tick()

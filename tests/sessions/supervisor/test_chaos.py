@@ -12,7 +12,7 @@ import pytest
 from gpunb.errors import GpunbError, OfferGone, OutcomeUnknown, Unavailable
 from gpunb.sessions.cost import lease
 from gpunb.sessions.model import IntentState, Session, SessionState
-from gpunb.sessions.supervisor.sweep import Watch
+from gpunb.sessions.supervisor.sweep import Supervision
 from tests.sessions.scripted import Crash, Script, raising
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ S = SessionState
 TICK = 15.0
 
 
-def watch(world: World, **more: Any) -> Watch:
-    return Watch(world.ledger, lambda name: world.cloud, host=world.host, tick_s=TICK, **more)
+def watch(world: World, **more: Any) -> Supervision:
+    return Supervision(world.ledger, lambda name: world.cloud, host=world.host, tick_s=TICK, **more)
 
 
 class Chaos:

@@ -19,7 +19,7 @@ from gpunb.errors import AuthFailed, HostError, LedgerError, LedgerUnwritable, S
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import SessionState
 from gpunb.sessions.supervisor import process, watchers
-from gpunb.sessions.supervisor.sweep import Watch
+from gpunb.sessions.supervisor.sweep import Supervision
 from tests.sessions.scripted import Machine, ScriptedCloud
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def rented(world: World, poison: Poison, **more: Any) -> list[Any]:
     return sessions
 
 
-def play(world: World, watcher: Watch, seconds: float) -> list[str]:
+def play(world: World, watcher: Supervision, seconds: float) -> list[str]:
     """Looks for so long, all but the last minutes of it as a machine that sleeps; what they told."""
     errors: list[str] = []
     end = world.clock.now + seconds
@@ -150,7 +150,7 @@ def test_whatever_a_cloud_or_host_raises_about_one_session_the_others_end(world:
     where, name = call.split(".")
     poisoned(world.cloud if where == "provider" else world.host, name, poison)
     poison.on = True
-    watcher = Watch(world.ledger, lambda _: world.cloud, host=world.host, tick_s=TICK)
+    watcher = Supervision(world.ledger, lambda _: world.cloud, host=world.host, tick_s=TICK)
     errors = play(world, watcher, 3600 + 100)
     free = {"first", "last"}
     assert free.isdisjoint(late(world, sessions)), errors[-5:]
@@ -175,7 +175,7 @@ def test_whatever_the_ledger_raises_about_one_session_it_ends_and_the_others_too
     sessions = rented(world, poison)
     poisoned(world.ledger, call, poison)
     poison.on = True
-    watcher = Watch(world.ledger, lambda _: world.cloud, host=world.host, tick_s=TICK)
+    watcher = Supervision(world.ledger, lambda _: world.cloud, host=world.host, tick_s=TICK)
     errors = play(world, watcher, 3600 + 100)
     assert late(world, sessions) == [], errors[-5:]
     poison.on = False
@@ -213,7 +213,7 @@ def test_a_spoiled_row_ends_like_the_others(world: World, column: str, value: ob
     sessions = [world.rent(name=name, hours=1, idle_s=math.inf) for name in ("first", "bad", "last")]
     with world.ledger._write() as db:
         db.execute(f"UPDATE sessions SET {column} = ? WHERE name = 'bad'", (value,))
-    watcher = Watch(world.ledger, lambda _: world.cloud, host=world.host, tick_s=TICK)
+    watcher = Supervision(world.ledger, lambda _: world.cloud, host=world.host, tick_s=TICK)
     errors = play(world, watcher, 3600 + 100)
     early = column in {"budget_usd", "idle_s"}  # what can't be read makes no lease longer
     assert late(world, sessions) == [], errors[-5:]
@@ -228,7 +228,7 @@ def test_spoiled_books_keep_no_deadline_from_being_kept(world: World, table: str
     sessions = [world.rent(name=name, hours=1, idle_s=math.inf) for name in ("first", "bad", "last")]
     with world.ledger._write() as db:
         db.execute(f"UPDATE {table} SET {column} = 'x' WHERE session_id = ?", (sessions[1].id,))
-    watcher = Watch(world.ledger, lambda _: world.cloud, host=world.host, tick_s=TICK)
+    watcher = Supervision(world.ledger, lambda _: world.cloud, host=world.host, tick_s=TICK)
     errors = play(world, watcher, 3600 + 100)
     assert late(world, sessions) == [], errors[-5:]
     assert any("bad: its cost can't be counted" in line for line in errors)
@@ -277,7 +277,7 @@ def test_a_cloud_that_is_broken_takes_no_other_with_it(world: World, error: str,
 
     with ThreadPoolExecutor(4) as threads:
         for executor in (None, threads):
-            watcher = Watch(
+            watcher = Supervision(
                 world.ledger, providers, host=world.host, tick_s=TICK, clouds=executor, sweep_s=30.0
             )
             looked = watcher.tick()
@@ -297,16 +297,16 @@ def test_a_look_that_fails_as_a_whole_is_followed_by_the_next(
     session = world.rent(hours=1)
     world.clock.sleep(3700)
     fails = [True, True]
-    real = Watch.tick
+    real = Supervision.tick
 
-    def tick(self: Watch, only: Any = None) -> Any:
+    def tick(self: Supervision, only: Any = None) -> Any:
         if fails:
             fails.pop()
             raised = ERRORS[error]()
             raise raised
         return real(self, only)
 
-    monkeypatch.setattr(Watch, "tick", tick)
+    monkeypatch.setattr(Supervision, "tick", tick)
     done = threading.Event()
 
     def supervise() -> None:
@@ -322,7 +322,7 @@ def test_a_look_that_fails_as_a_whole_is_followed_by_the_next(
 
 def test_a_ledger_that_can_not_be_read_any_more_is_remembered(world: World) -> None:
     sessions = [world.rent(name=name, hours=1) for name in ("a", "b")]
-    watcher = Watch(world.ledger, lambda _: world.cloud, host=world.host, tick_s=TICK)
+    watcher = Supervision(world.ledger, lambda _: world.cloud, host=world.host, tick_s=TICK)
     watcher.tick()
     real = Ledger._rows
 
@@ -348,7 +348,7 @@ def test_a_stale_host_is_let_go_when_another_process_ended_the_session(world: Wo
     dropped: list[str] = []
     world.host.drop = dropped.append  # type: ignore[assignment,method-assign]
     session = world.rent(hours=1)
-    watcher = Watch(world.ledger, lambda _: world.cloud, host=world.host, tick_s=TICK)
+    watcher = Supervision(world.ledger, lambda _: world.cloud, host=world.host, tick_s=TICK)
     watcher.tick()
     other = world.open("another")
     other.transition(other.get(session.id), S.ENDING, "down")
@@ -375,7 +375,7 @@ def test_another_supervisor_serves_the_cloud_that_the_first_can_not_use(world: W
 
     def look(ledger: Ledger, providers: Any, watcher: dict[Ledger, Any]) -> None:
         if ledger not in watcher:
-            watch = Watch(ledger, providers, host=world.host, tick_s=TICK)
+            watch = Supervision(ledger, providers, host=world.host, tick_s=TICK)
             watcher[ledger] = (watch, watchers.Duties(ledger))
         process._look(ledger, *watcher[ledger], "detached", None)
 
@@ -420,7 +420,7 @@ def test_a_key_that_comes_later_is_taken(world: World) -> None:
 
     locked = OtherCloud(world.clock)
     locked.instances = instances  # type: ignore[method-assign]
-    watcher = Watch(
+    watcher = Supervision(
         world.ledger,
         lambda _: world.cloud if keys[0] == "right" else locked,
         host=world.host,

@@ -27,7 +27,7 @@ from gpunb.sessions.cost import lease
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import WAITING, RunNote, Session, SessionState
 from gpunb.sessions.supervisor import process, watchers
-from gpunb.sessions.supervisor.sweep import Looked, Watch
+from gpunb.sessions.supervisor.sweep import Looked, Supervision
 from tests.sessions.scripted import Crash, Machine, VirtualClock, raising, told
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ S = SessionState
 TICK = 15.0
 
 
-def watch(world: World, **more: Any) -> Watch:
-    return Watch(world.ledger, lambda name: world.cloud, host=world.host, tick_s=TICK, **more)
+def watch(world: World, **more: Any) -> Supervision:
+    return Supervision(world.ledger, lambda name: world.cloud, host=world.host, tick_s=TICK, **more)
 
 
-def ticks(world: World, watcher: Watch, seconds: float) -> list[Looked]:
+def ticks(world: World, watcher: Supervision, seconds: float) -> list[Looked]:
     out = []
     end = world.clock.now + seconds
     while world.clock.now < end:
@@ -286,7 +286,7 @@ def test_a_provider_without_a_key_is_told_and_the_others_go_on(world: World) -> 
     def providers(name: str) -> Any:
         raise AuthFailed("no key", provider=name)
 
-    watcher = Watch(world.ledger, providers, host=world.host)
+    watcher = Supervision(world.ledger, providers, host=world.host)
     assert watcher.tick().errors == ["scripted: no key; its sessions can't be ended"]
     assert world.ledger.sessions()
 
@@ -334,7 +334,7 @@ def test_a_rental_whose_answer_is_on_its_way_is_no_orphan(world: World) -> None:
     other = Ledger.open(world.path, clock=world.clock, owner="other", owner_lives=lambda owner: True)
 
     def slow() -> None:
-        watcher = Watch(other, lambda name: world.cloud, host=world.host, sweep_s=0.0)
+        watcher = Supervision(other, lambda name: world.cloud, host=world.host, sweep_s=0.0)
         for _ in range(20):
             watcher.tick()
             world.clock.sleep(TICK)
@@ -391,7 +391,7 @@ def test_a_session_that_somebody_works_on_is_left_alone(world: World) -> None:
     world.ledger.transition(session, S.ENDING, "down")
     other = Ledger.open(world.path, clock=world.clock, owner="other", owner_lives=lambda owner: True)
     assert other.claim(session.id, 600)
-    watcher = Watch(
+    watcher = Supervision(
         Ledger.open(world.path, clock=world.clock, owner="third", owner_lives=lambda owner: True),
         lambda name: world.cloud,
         host=world.host,

@@ -14,7 +14,7 @@ from gpunb.errors import NotEnoughSpace
 from gpunb.sync import sync, transfer
 from gpunb.sync.planning import locations
 from gpunb.sync.planning.deletions import WouldEmpty
-from gpunb.sync.stream.sync_session import Wish, _Flow, by_agents
+from gpunb.sync.stream.sync_session import SyncOptions, _Flow, by_agents
 from tests.support.machines import sshd as support
 from tests.support.machines.hosts import Two, agent_on
 
@@ -46,7 +46,7 @@ def one_host(engine: str, direction: Any) -> Callable[..., SyncReport]:
 
 
 def two_hosts(bench: Bench, source: Path, target: Path, **options: Any) -> SyncReport:
-    return by_agents(bench.one, str(source), bench.two, str(target), Wish(delete="delete", **options))
+    return by_agents(bench.one, str(source), bench.two, str(target), SyncOptions(delete="delete", **options))
 
 
 WAYS: dict[str, Callable[..., SyncReport]] = {
@@ -196,7 +196,9 @@ def test_a_mirror_keeps_what_could_not_go(bench: Bench, tmp_path: Path, way: str
     (target / "old").write_text("x")
     options: dict[str, Any] = {"exclude": ["*.log"]}
     if way == "host to host":
-        by_agents(bench.one, str(source), bench.two, str(target), Wish(delete="mirror", yes=True, **options))
+        by_agents(
+            bench.one, str(source), bench.two, str(target), SyncOptions(delete="mirror", yes=True, **options)
+        )
     else:
         direction: Any = way.split()[1]
         ends = str(source), str(target)
@@ -240,7 +242,7 @@ def test_folders_that_are_closed_to_their_owner_are_opened_and_closed_again(
         if way == "stream up":
             ends = str(source), str(target)
             return sync(agent.connection, *ends, direction="up", agent=agent, delete=True)
-        return by_agents(hosts.one, str(source), agent, str(target), Wish(delete="delete"))
+        return by_agents(hosts.one, str(source), agent, str(target), SyncOptions(delete="delete"))
 
     go().check()
     (source / "pkg/b").write_text("b")

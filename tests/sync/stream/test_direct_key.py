@@ -41,14 +41,14 @@ def with_key(sshd: support.Sshd, key: Path, *words: str, stdin: bytes = b"") -> 
 @pytest.fixture
 def opened(hosts: Two, tmp_path: Path) -> Iterator[tuple[Two, AgentClient, str, Path]]:
     """The target's host with a key let in, and the key in a stranger's hand."""
-    from gpunb.sync.stream.file_channel import Line
+    from gpunb.sync.stream.file_channel import FileChannel
 
     two = hosts.two()
     private, public = generate_host_key()
     key = tmp_path / "stolen"
     key.touch(mode=0o600)
     key.write_text(private)
-    line = Line(two)
+    line = FileChannel(two)
     folder = str(line.call("admit", key=public, seconds=60)["folder"])
     yield hosts, two, folder, key
     line.close()
@@ -94,10 +94,10 @@ def test_the_key_runs_nothing_and_opens_nothing(opened: tuple[Two, AgentClient, 
 
 
 def test_the_key_is_let_in_once_for_each_line_and_ends(opened: tuple[Two, AgentClient, str, Path]) -> None:
-    from gpunb.sync.stream.file_channel import Line
+    from gpunb.sync.stream.file_channel import FileChannel
 
     hosts, two, folder, key = opened
-    taker = Line(two, str(hosts.b.home))
+    taker = FileChannel(two, str(hosts.b.home))
     token = "0123456789abcdef" * 2
     taker.call("listen", folder=folder, token=token)
     asked: list[tuple[int, bytes]] = []
@@ -113,14 +113,14 @@ def test_the_key_is_let_in_once_for_each_line_and_ends(opened: tuple[Two, AgentC
 
 def test_a_key_that_nobody_took_away_expires(hosts: Two, tmp_path: Path) -> None:
     """Both ends killed: sshd itself refuses it after its time."""
-    from gpunb.sync.stream.file_channel import Line
+    from gpunb.sync.stream.file_channel import FileChannel
 
     two = hosts.two()
     private, public = generate_host_key()
     key = tmp_path / "stolen"
     key.touch(mode=0o600)
     key.write_text(private)
-    line = Line(two)
+    line = FileChannel(two)
     folder = str(line.call("admit", key=public, seconds=4)["folder"])
     for process in psutil.process_iter(["cmdline", "environ"]):
         words = process.info["cmdline"] or []
@@ -133,7 +133,7 @@ def test_a_key_that_nobody_took_away_expires(hosts: Two, tmp_path: Path) -> None
     line.close()
     Path(folder).rmdir()  # nobody was left to do it
     # and the next sync takes the line out
-    fresh = Line(two)
+    fresh = FileChannel(two)
     fresh.call("admit", key=generate_host_key()[1], seconds=4)
     assert public.encode() not in hosts.b.keys.read_bytes()
     fresh.call("dismiss")

@@ -11,7 +11,7 @@ import pytest
 from gpunb.errors import BadInput, SyncError
 from gpunb.sync import sync
 from gpunb.sync.planning import locations
-from gpunb.sync.stream.sync_session import Wish, by_agents
+from gpunb.sync.stream.sync_session import SyncOptions, by_agents
 from tests.support.machines import sshd as support
 from tests.support.machines.hosts import agent_on
 from tests.support.streams import MB, go, ways
@@ -303,18 +303,18 @@ def test_between_two_hosts(agent: AgentClient, sshd: Sshd, source: Path, tmp_pat
     other = support.Sshd(tmp_path / "other").start()
     try:
         with agent_on(other, alias="gpunb-test2", known_hosts=tmp_path / "other/known") as second:
-            report = by_agents(agent, "a", second, "b", Wish())
+            report = by_agents(agent, "a", second, "b", SyncOptions())
             report.check()
             assert shape(other.home / "b") == shape(source)
-            assert by_agents(agent, "a", second, "b", Wish()).sent_files == 0
+            assert by_agents(agent, "a", second, "b", SyncOptions()).sent_files == 0
             (other.home / "b/extra").write_text("x")
-            assert by_agents(agent, "a", second, "b", Wish(delete="delete")).deleted == ["extra"]
-            by_agents(agent, "a/segments", second, "c/", Wish()).check()
+            assert by_agents(agent, "a", second, "b", SyncOptions(delete="delete")).deleted == ["extra"]
+            by_agents(agent, "a/segments", second, "c/", SyncOptions()).check()
             assert (other.home / "c/segments").read_bytes() == (source / "segments").read_bytes()
             with pytest.raises(BadInput, match="source :nothing is not found on the host"):
-                by_agents(agent, "nothing", second, "b", Wish())
+                by_agents(agent, "nothing", second, "b", SyncOptions())
             with pytest.raises(BadInput, match="never put straight into"):
-                by_agents(agent, "a", second, "/", Wish())
+                by_agents(agent, "a", second, "/", SyncOptions())
     finally:
         other.stop()
 

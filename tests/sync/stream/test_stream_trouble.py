@@ -233,7 +233,7 @@ def test_a_stale_part_is_never_believed(agent: AgentClient, sshd: Sshd, tmp_path
 
 
 def test_two_into_one_place_at_once(agent: AgentClient, sshd: Sshd, source: Path) -> None:
-    ends = locations.Ends(source, str(sshd.home / "t"))
+    ends = locations.Endpoints(source, str(sshd.home / "t"))
     with locations.lock(agent.endpoint, ends, "up"):
         with pytest.raises(SyncError, match=r"another sync into .* is running"):
             go(agent, source, "t", "up")
