@@ -65,7 +65,7 @@ def _(place: Place) -> None:
     bring(place, lambda channel, _: time.sleep(30), timeout=2.0)
 
 
-@case("'progress' a line at a time, for ever", "goes on saying 'progress'|sent more than")
+@case("'progress' a line at a time, for ever", "repeats 'progress'|sent more than")
 def _(place: Place) -> None:
     def slow(channel: paramiko.Channel, command: str) -> None:
         while True:
@@ -74,7 +74,7 @@ def _(place: Place) -> None:
     bring(place, slow)
 
 
-@case("it asks for the agent again and again", "goes on saying 'need'")
+@case("it asks for the agent again and again", "the host repeats 'need'")
 def _(place: Place) -> None:
     def ask(channel: paramiko.Channel, command: str) -> None:
         for _ in range(50):

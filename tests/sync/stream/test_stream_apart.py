@@ -58,15 +58,15 @@ class TestConnectionsOfTheirOwn:
         self, agent: AgentClient, sshd: Sshd, source: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Something between lets them in and cuts them off."""
-        real = sync_session.Line.receive
+        real = sync_session.FileChannel.receive
 
-        def cut(self: sync_session.Line) -> Any:
+        def cut(self: sync_session.FileChannel) -> Any:
             if self._shared is None:
                 self.close()
             return real(self)
 
         (source / "much").write_bytes(os.urandom(30 * MB))
-        monkeypatch.setattr(sync_session.Line, "receive", cut)
+        monkeypatch.setattr(sync_session.FileChannel, "receive", cut)
         monkeypatch.setattr(sync_session, "_broken", lambda err, _clients: isinstance(err, Unreachable))
         report = go(agent, source, "t", "up")
         report.check()
