@@ -124,7 +124,7 @@ def test_saves_that_overwrite_each_other_are_found(monkeypatch: pytest.MonkeyPat
         return wanted, False
 
     monkeypatch.setattr(FreeNames, "_free", its_own)
-    assert together(range(20)).lost
+    assert together(range(40, 60)).lost
 
 
 @pytest.mark.slow
