@@ -1,4 +1,4 @@
-"""Activity: what we started on a host and follow. What the host says beside that is its own affair.
+"""Session activity: the runs and transfers that restart a session's idle time.
 
 The ledger's own runs count while the host says that they execute; transfers and commands count while
 they move. A run that nobody here started, or one that waits for an answer, keeps no session alive.
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["at_work", "moving", "observe"]
 
 BEAT_S = 30.0
-# A run is written down before it is sent, and a line that broke is mended for ten minutes: what the
-# host does not list after that has not come there.
+# A run is recorded before it is sent, and a broken connection is retried for ten minutes: a run that
+# the host does not list after that never arrived.
 LOST_S = 900.0
 
 
 def observe(ledger: Ledger, session: Session, pulse: Pulse, at: float) -> None:
-    """Bring the ledger's runs, and with them the last activity, up to what the host said at `at`."""
+    """Update the ledger's runs and last activity from what the host reported at `at`."""
     active = session.lease.count_ssh and pulse.logins
     for note in ledger.open_runs(session.id):
         told = pulse.runs.get(note.id)
@@ -56,15 +56,15 @@ def observe(ledger: Ledger, session: Session, pulse: Pulse, at: float) -> None:
 def at_work(
     ledger: Ledger, session: Session, *, host: HostAccess = HOST, beat_s: float = BEAT_S
 ) -> Iterator[None]:
-    """Note activity every `beat_s` seconds while the body does something on the host.
+    """Record activity every `beat_s` seconds while the body works on the host.
 
-    Both the ledger and the host are told: the host's own watchdog would end the kernel.
+    Both the ledger and the host get it: the host's own watchdog would end the kernel.
     """
     done = threading.Event()
 
     def beat() -> None:
         while not done.wait(beat_s):
-            with contextlib.suppress(GpunbError):  # the work goes on without a note of it
+            with contextlib.suppress(GpunbError):  # the work goes on without a record of it
                 ledger.touch(session.id)
                 host.touch(session)
 
@@ -89,7 +89,7 @@ def moving(
     host: HostAccess = HOST,
     beat_s: float = BEAT_S,
 ) -> Iterator[Transfer]:
-    """Note activity (`at_work`) while the body moves files; record the transfer after.
+    """Record activity (`at_work`) while the body moves files, and the transfer afterwards.
 
     Fill in ``bytes``, ``files`` and ``state`` of the yielded transfer. One that breaks off is
     recorded as "failed", with the bytes that were filled in until then.

@@ -1,4 +1,4 @@
-"""From a session to its host: keys, endpoint, connection, agent.
+"""Access to a session's host: keys, endpoint, SSH connection, agent.
 
 Connections are kept for each process and session, checked before they are handed out,
 and closed when the process ends.
@@ -55,19 +55,19 @@ __all__ = [
 
 @dataclass(slots=True)
 class _Held:
-    """What this process holds open to one session's host."""
+    """The connection and agent client that this process has open to one session's host."""
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     endpoint: Endpoint | None = None
     connection: Connection | None = None
     agent: AgentClient | None = None
-    pulsed: tuple[AgentClient, float] | None = None  # who was asked what runs, and when (monotonic)
+    pulsed: tuple[AgentClient, float] | None = None  # which client fetched the runs, and when (monotonic)
 
 
-# The ledger decides what is idle. The host acts on its own count only when nobody has told it better.
+# The ledger decides what is idle. The host acts on its own idle count only this much later.
 HOST_GRACE_S = 180.0
 SETTLE_S = 30.0
-# Who was asked that recently is not told of what had ended long before.
+# A client that fetched the runs this recently does not fetch those that had ended before.
 ALL_RUNS_S = 600.0
 
 _held: dict[str, _Held] = {}
@@ -85,7 +85,7 @@ def key_pair(session_id: str, *, comment: str = "") -> KeyPair:
 
 
 def endpoint(session: Session) -> Endpoint:
-    """Where and as whom the session's host is reached.
+    """The SSH endpoint of the session's host: address, port, user and keys.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def endpoint(session: Session) -> Endpoint:
 
 
 def computer(session: Session, host: str, port: int, user: str) -> Endpoint:
-    """A login at the computer that the session's machine is on: the session's key, and a pin of its own."""
+    """SSH endpoint of the computer under the session's machine: the session's key, its own host key pin."""
     from gpunb.ssh import Endpoint
 
     folder = paths.session_dir(session.id)
@@ -135,7 +135,7 @@ def computer(session: Session, host: str, port: int, user: str) -> Endpoint:
 
 
 def pin_host_key(session: Session, line: str) -> None:
-    """Pin the key that the provider vouches for.
+    """Pin the host key that the provider vouches for.
 
     Raises
     ------
@@ -148,12 +148,12 @@ def pin_host_key(session: Session, line: str) -> None:
 
 
 def forget_host_key(session_id: str) -> None:
-    """Drop the pin before a session's next attempt gets another host."""
+    """Remove the pinned host key before a session's next attempt gets another host."""
     (paths.session_dir(session_id) / "known_hosts").unlink(missing_ok=True)
 
 
 def new_host_key(session: Session, told: str) -> str:
-    """Take the key that the user vouches for, if the host shows it; its public line.
+    """Pin the host key that the user vouches for, if the host shows it; returns its public line.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def connection(session: Session) -> Connection:
     held = _hold(session.id)
     with held.lock:
         _same_place(held, where)
-        # the agent mends a broken line for minutes; who asks anew is told at once that the host is dead
+        # the agent retries a broken connection for minutes; a new caller learns at once that the host is dead
         if held.agent is not None and held.agent.connected:
             line = held.agent.connection
             if line.alive():
@@ -218,7 +218,7 @@ def connection(session: Session) -> Connection:
 
 
 def agent(session: Session, progress: Progress = SILENT) -> AgentClient:
-    """The client of the session's agent, which is put on the host if it is not there.
+    """The client of the session's agent, which is installed on the host if it is missing.
 
     Raises
     ------
@@ -249,7 +249,7 @@ def agent(session: Session, progress: Progress = SILENT) -> AgentClient:
 
 
 def _still(session: Session, where: Endpoint) -> None:
-    """Raise if the host is not the session's any more: its address may be somebody else's by now.
+    """Raise if the host is no longer the session's: its address may be another customer's by now.
 
     Raises
     ------
@@ -272,7 +272,7 @@ def _still(session: Session, where: Endpoint) -> None:
 
 @contextmanager
 def _told(session: Session) -> Iterator[None]:
-    """A refused key means something else where it has let us in before."""
+    """Add a hint to a refused key if the host has accepted that key before."""
     try:
         yield
     except AuthRefused as err:
@@ -288,7 +288,7 @@ def _told(session: Session) -> Iterator[None]:
 
 
 def held(session_id: str) -> AgentClient | None:
-    """The client of the session's agent if this process holds one that lives; nothing is opened."""
+    """The live agent client that this process has for the session, or None; opens no connection."""
     with _lock:
         found = _held.get(session_id) if _pid == os.getpid() else None
     client = found.agent if found is not None else None
@@ -296,7 +296,7 @@ def held(session_id: str) -> AgentClient | None:
 
 
 def arm(client: AgentClient, session: Session, *, timeout: float = 60.0) -> dict[str, Any]:
-    """Tell the host the session's lease as it stands here; what the host says of it then.
+    """Send the ledger's lease of the session to its host; returns the host's answer.
 
     Raises
     ------
@@ -315,7 +315,7 @@ def arm(client: AgentClient, session: Session, *, timeout: float = 60.0) -> dict
 
 
 def drop(session_id: str) -> None:
-    """Close what this process holds open to the session's host."""
+    """Close this process's connections to the session's host."""
     with _lock:
         held = _held.pop(session_id, None)
     if held is not None:
@@ -323,7 +323,7 @@ def drop(session_id: str) -> None:
 
 
 def close_all() -> None:
-    """Close everything that this process holds open."""
+    """Close all connections of this process to hosts."""
     with _lock:
         mine = list(_held.values()) if _pid == os.getpid() else []
         _held.clear()
@@ -344,14 +344,14 @@ def _hold(session_id: str) -> _Held:
 
 
 def _same_place(held: _Held, where: Endpoint) -> None:
-    """A host that came back at another address gets new connections."""
+    """Close the connections if the host has another address now."""
     if held.endpoint is not None and held.endpoint != where:
         _close(held)
     held.endpoint = where
 
 
 def _close(held: _Held) -> None:
-    # no lock: this is also how a thread that hangs in a transfer is woken
+    # no lock: closing also wakes a thread that hangs in a transfer
     client, line = held.agent, held.connection
     held.agent = held.connection = None
     for one in (client, line):
@@ -362,14 +362,14 @@ def _close(held: _Held) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """What a host (a stranger) says goes on there; `activity.observe` decides what of it counts.
+    """A host's untrusted report of its runs, logins and traffic; `activity.observe` decides what counts.
 
     Attributes
     ----------
     runs
-        All runs that it lists, by id, also such as nobody here started.
+        All runs that it lists, by id, also those not started from here.
     logins
-        Whether somebody is logged in at a terminal; false where the lease does not count that.
+        Whether a user is logged in at a terminal; false where the lease does not count that.
     net
         Bytes that the host's interface has received and sent since it started.
     """
@@ -380,19 +380,19 @@ class Pulse:
 
 
 class HostAccess:
-    """What the lifecycle and the supervisor do with a host; tests bring another.
+    """Operations of the lifecycle and the supervisor on a host; tests replace it.
 
-    Every method raises a `gpunb.errors.HostError` if the host does not play along.
+    Every method raises a `gpunb.errors.HostError` if the host fails or refuses.
     """
 
     def prepare(self, session_id: str, label: str) -> str:
-        """Make the session's key pair, forget an earlier host's key; the public line."""
+        """Create the session's key pair and forget an earlier host's key; returns the public line."""
         line = key_pair(session_id, comment=label).public_line
         forget_host_key(session_id)
         return line
 
     def host_key(self) -> tuple[str, str]:
-        """A new host key to inject: private text, public line."""
+        """Create a host key to inject: private text, public line."""
         from gpunb.ssh import generate_host_key
 
         return generate_host_key()
@@ -408,13 +408,13 @@ class HostAccess:
         return pinned(paths.session_dir(session.id) / "known_hosts", f"gpunb-{session.id}")
 
     def repin(self, session: Session, line: str) -> None:
-        """Replace the pin by the key of a machine that was made anew."""
+        """Replace the pinned host key by that of a recreated machine."""
         from gpunb.ssh.hostkeys import repin
 
         repin(paths.session_dir(session.id) / "known_hosts", f"gpunb-{session.id}", line)
 
     def unpin(self, session: Session) -> None:
-        """Drop the pin of a key that the host was not given after all."""
+        """Remove the pin of a host key that the host was not given."""
         forget_host_key(session.id)
 
     def wait(
@@ -430,7 +430,7 @@ class HostAccess:
         arm(agent(session, progress), session)
 
     def pulse(self, session: Session) -> Pulse:
-        """Ask the agent what runs, and tell it anew how the session's lease stands here."""
+        """Ask the agent for its runs and send it the session's current lease."""
         client = agent(session)
         runs = {run.id: run for run in client.runs()}
         info = arm(client, session)
@@ -438,17 +438,17 @@ class HostAccess:
         return Pulse(runs, logins, _bytes(info.get("net")))
 
     def settle(self, session: Session) -> None:
-        """Let the host's kernels end, so that what they wrote is in its files."""
+        """Shut the host's kernels down, so that their output is flushed to its files."""
         agent(session).request("settle", timeout=SETTLE_S)
 
     def touch(self, session: Session) -> None:
-        """Tell the host that we do something there."""
+        """Restart the host's own idle time."""
         agent(session).touch()
 
     def fetch(
         self, session: Session, path: str, target: Path, progress: Progress, *, folders: Sequence[str] = ()
     ) -> Brought:
-        """Bring the host's `path` back to `target`, over nothing that is here; see `gpunb.sync.bring`."""
+        """Download the host's `path` to `target`, overwriting nothing; see `gpunb.sync.bring`."""
         from gpunb.sync.bring import bring
 
         guard = session.trust != "own"
@@ -467,12 +467,12 @@ class HostAccess:
         agent(session).shutdown()
 
     def drop(self, session_id: str) -> None:
-        """Close what is open to the host."""
+        """Close the connections to the host."""
         drop(session_id)
 
 
 def _bytes(told: object) -> tuple[int, int] | None:
-    """Two counts of bytes, if the host (a stranger) has told such."""
+    """The received and sent bytes of a host's untrusted answer; None if malformed."""
     if isinstance(told, (list, tuple)) and len(told) == 2:
         received, sent = told
         if all(type(one) is int and 0 <= one < 2**60 for one in (received, sent)):

@@ -1,9 +1,9 @@
-"""Ports that are forwarded for a session: kept up, listed, closed, whoever holds them.
+"""Port forwards of a session: opened, kept up, listed, and closed from any process.
 
 A forward lives in the process that opened it (a kernel, a terminal). A small
-file beside the session's keys says so; who wants it closed removes the file,
-and the holder notices. Each is opened again on the session's next connection
-when the line breaks, at the same port, and ends with the session.
+file beside the session's keys records it; removing the file closes the forward.
+Each is opened again at the same port on the session's next connection after a
+break, and ends with the session.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _mine: dict[Path, Held] = {}  # what this process holds
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One forward. `host_port` is the host's, `local_port` the one here, `reverse` listens there."""
+    """One forward: `host_port` on the host, `local_port` here; with `reverse` the host listens."""
 
     session_id: str
     session: str
@@ -54,14 +54,14 @@ class Port:
 
     @property
     def link(self) -> str:
-        """What a browser here opens; for a reverse one, what the host's programs open."""
+        """The URL for a browser here; for a reverse forward, for programs on the host."""
         if self.reverse:
             return f"http://127.0.0.1:{self.host_port}"
         return f"http://{self.name or '127.0.0.1'}:{self.local_port}"
 
     @property
     def path(self) -> Path:
-        """Its file."""
+        """The file that records the forward."""
         way = "r" if self.reverse else "l"
         return _folder(self.session_id) / f"{self.pid}-{way}-{self.local_port}-{self.host_port}.json"
 
@@ -71,7 +71,7 @@ def _folder(session_id: str) -> Path:
 
 
 def listed(session_id: str) -> list[Port]:
-    """The session's forwards that a living process holds; what dead ones left is cleaned up."""
+    """List the session's forwards held by live processes, and remove the files of dead ones."""
     found = []
     for path in sorted(_folder(session_id).glob("*.json")):
         try:
@@ -94,7 +94,7 @@ def close(port: Port) -> None:
 
 
 class Held:
-    """A forward that this process keeps up; `port` tells where.
+    """A forward that this process keeps up, described by `port`.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ class Held:
         threading.Thread(target=self._keep, name=f"gpunb-port-{port.host_port}", daemon=True).start()
 
     def close(self, why: str = "") -> None:
-        """Close it. Does nothing twice."""
+        """Close the forward; a second call does nothing."""
         if self.ended.is_set():
             return
         self.why = why
@@ -149,7 +149,7 @@ class Held:
         return not self._forward.closed and self._connection.alive()
 
     def _over(self) -> str:
-        """Why the session ends the forward; empty while it goes on."""
+        """Why the session ends the forward; empty while it continues."""
         from gpunb.sessions.ledger.sessions import Ledger
         from gpunb.sessions.model import SessionState
 

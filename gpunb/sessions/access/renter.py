@@ -1,4 +1,4 @@
-"""Who rents: a mark of this notebook or shell, by which it finds its own sessions again.
+"""Renter marks: ids of this notebook or shell, by which it finds its own sessions again.
 
 A notebook is known by its kernel's connection file, which outlives a restart of the kernel. A shell is known
 by its process: every `gpunb` typed there has it as an ancestor. A process is told from a later one with the
@@ -18,7 +18,7 @@ MOST = 8  # shells within shells
 
 
 def marks(*, notebook: bool) -> list[str]:
-    """The marks of who asks, the nearest first; none of them has a space in it.
+    """The marks of the caller, the nearest first; none of them contains a space.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def marks(*, notebook: bool) -> list[str]:
 
 
 def _kernel() -> str:
-    """The mark of the kernel that this process is; "" where it is none."""
+    """The mark of this process if it is a kernel, else ""."""
     module = sys.modules.get("ipykernel.kernelapp")
     app = getattr(module, "IPKernelApp", None)
     if app is None or not app.initialized():
@@ -47,7 +47,7 @@ def _process(pid: int) -> str:
 
 
 def _shells() -> list[int]:
-    """The parent, and at a terminal its ancestors too, up to the one that leads the terminal's session.
+    """Marks of the parent and, at a terminal, its ancestors up to the terminal's session leader.
 
     Without a terminal the ancestors are services (cron, a CI runner) that other people's jobs share.
     """

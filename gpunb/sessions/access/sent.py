@@ -1,4 +1,4 @@
-"""What was sent to be run, kept here: a host may say later that it was something else.
+"""Local copies of the code sent to hosts, since a host may later report other code.
 
 One file a run beside the session's keys, mode 0600, without the run's secrets. It
 is written before the request leaves, so that what runs is known even if this
@@ -29,7 +29,7 @@ def _path(session_id: str, run_id: str) -> Path | None:
 
 
 def keep(session_id: str, run_id: str, asked: Mapping[str, Any]) -> None:
-    """Write down what run `run_id` is asked to run; a failure stops nothing."""
+    """Save the code or command of run `run_id`; errors are ignored."""
     path = _path(session_id, run_id)
     if path is None:
         return
@@ -41,7 +41,7 @@ def keep(session_id: str, run_id: str, asked: Mapping[str, Any]) -> None:
 
 
 def source(session_id: str, run_id: str) -> dict[str, Any] | None:
-    """What was sent as that run: ``code``, ``argv`` or ``shell``; None if it was not sent from here."""
+    """The saved ``code``, ``argv`` or ``shell`` of a run; None if it was not sent from here."""
     path = _path(session_id, run_id)
     try:
         found = json.loads(path.read_text("utf-8")) if path is not None else None
