@@ -1,7 +1,7 @@
-"""What a cloud has charged, against what was counted here: by how much, and what that contradicts.
+"""Comparison of a cloud's charges with our own count, and which billing assumption a difference contradicts.
 
-Nobody has told us how the clouds bill in every detail; docs/clouds/ lists what is assumed ("Not proven yet").
-A bill that differs is the first proof there is, so the assumption that would explain it is named.
+The clouds do not document their billing in every detail; docs/clouds/ lists what is assumed ("Not proven
+yet"). A bill that differs is the first evidence, so the assumption that would explain it is named.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["contradicted", "same", "summed"]
 
-# a cloud's own count starts and ends at other moments than ours: so much is no news
+# a cloud's own count starts and ends at other moments than ours: the tolerance
 SAME_USD = 0.01
 SAME_SHARE = 0.02
-LATE_S = 2 * 3600.0  # charges come up to an hour late: until then less is no proof of anything
+LATE_S = 2 * 3600.0  # charges come up to an hour late: until then a smaller bill proves nothing
 _OURS = ("gpu", "disk", "bandwidth")
 _STEPS_S = (60.0, 3600.0)
 
 
 def summed(lines: Iterable[UsageLine], counted_usd: float) -> dict[str, float] | None:
-    """US dollars by kind; None where nothing is charged yet, although something was counted."""
+    """Charges in US dollars by kind; None if nothing is charged yet although something was counted."""
     by: dict[str, float] = {}
     for line in lines:
         by[line.kind] = by.get(line.kind, 0.0) + line.usd
@@ -41,13 +41,13 @@ def summed(lines: Iterable[UsageLine], counted_usd: float) -> dict[str, float] |
 
 
 def same(difference: float, usd: float) -> bool:
-    """Whether so much between two counts of `usd` US dollars is no news."""
+    """Whether a difference between two counts of `usd` US dollars is within tolerance."""
     return abs(difference) <= max(SAME_USD, SAME_SHARE * abs(usd))
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A session and what was charged for it, US dollars."""
+    """A session and its charges in US dollars."""
 
     ledger: Ledger
     session: Session
@@ -57,11 +57,11 @@ class _Case:
     billed: float
 
     def total(self, segments: Iterable[Segment] | None = None) -> float:
-        """What `segments` (those that were counted, if left out) cost, US dollars."""
+        """The cost of `segments` (default: those that were counted) in US dollars."""
         return cost_of(self.segments if segments is None else segments, self.end).total
 
     def explains(self, segments: Iterable[Segment]) -> bool:
-        """Whether the bill is what `segments` cost."""
+        """Whether the bill equals the cost of `segments`."""
         return same(self.billed - self.total(segments), self.billed)
 
 
@@ -122,7 +122,7 @@ def _less(case: _Case) -> str:
 
 
 def _gpu_from(segments: list[Segment], start: float) -> list[Segment]:
-    """`segments` with the first gpu one beginning at `start`."""
+    """`segments` with the first gpu segment starting at `start`."""
     first = min((one.start for one in segments if one.kind == "gpu"), default=start)
     return [
         replace(one, start=min(start, one.end) if one.end is not None else start)

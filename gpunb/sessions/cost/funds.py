@@ -1,4 +1,4 @@
-"""What an account holds, against what its rentals will still cost until their leases end.
+"""Account balances, compared with what the rentals will still cost until their leases end.
 
 Vast.ai is prepaid: at zero it stops every instance and bills the disks on, and where no payment method is
 saved it deletes instances and data ("Negative Balances" of its page on billing). The other clouds have no
@@ -26,7 +26,7 @@ __all__ = ["Funds", "ask", "bound", "lines", "shortage"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Funds:
-    """What an account held when it was last asked.
+    """An account's balance when it was last queried.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Funds:
 
 
 def ask(ledger: Ledger, provider: Provider) -> Funds | None:
-    """What the account holds now, kept in the ledger; None where its cloud does not say."""
+    """Query the account's balance and store it in the ledger; None where its cloud has none."""
     try:
         usd = provider.balance()
         if usd is None:
@@ -59,13 +59,13 @@ def ask(ledger: Ledger, provider: Provider) -> Funds | None:
             means=provider.broke,
         )
         ledger.note_funds(found)
-    except ANY:  # a key that may not ask, a cloud that is down: neither keeps anybody from renting or ending
+    except ANY:  # a key without that right, a cloud that is down: neither blocks renting or ending
         return None
     return found
 
 
 def bound(sessions: Sequence[Session], provider: str, now: float) -> tuple[float, float]:
-    """US dollars that the live sessions of a cloud will cost until their leases end, and that an hour."""
+    """Cost of a cloud's live sessions until their leases end, and an hour, in US dollars."""
     usd = hourly = 0.0
     for one in sessions:
         if one.provider == provider and one.alive:
@@ -76,7 +76,7 @@ def bound(sessions: Sequence[Session], provider: str, now: float) -> tuple[float
 
 
 def shortage(funds: Funds, sessions: Sequence[Session], now: float, *, more: float, hourly: float) -> str:
-    """That the account can't pay for `more` US dollars beside what is rented already; "" if it can.
+    """A warning if the account can't pay `more` US dollars on top of its rentals; "" if it can.
 
     Parameters
     ----------

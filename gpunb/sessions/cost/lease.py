@@ -1,4 +1,4 @@
-"""When a session ends by itself: defaults, checks, what is due, what is left."""
+"""Leases: defaults, checks, extension, what is due and what is left."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def lease_for(
     disk_gb: float = 0.0,
     spent: float = 0.0,
 ) -> Lease:
-    """The lease of a rental of `offer` that begins at `now`.
+    """Build the lease of a rental of `offer` that begins at `now`.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def lease_for(
         US dollars; None is 1.2 times the price of `hours` (no limit if that is 0),
         infinity is no limit.
     budget_most
-        US dollars; takes the place of a budget that nobody chose, where that is more.
+        US dollars; replaces a default budget that is larger.
     spent
         US dollars that earlier attempts of this rental cost.
 
@@ -95,7 +95,7 @@ def lease_for(
 
 
 def cut(lease: Lease, ends: float | None) -> Lease | None:
-    """`lease` with its end before that of the contract (`ends`, Unix seconds); None if it is."""
+    """Shorten `lease` to end before the contract (`ends`, Unix seconds); None if it already does."""
     if ends is None or lease.deadline is None or lease.deadline <= ends - CONTRACT_S:
         return None
     return replace(lease, deadline=ends - CONTRACT_S)
@@ -111,7 +111,7 @@ def extend(
     count_ssh: bool | None = None,
     host: HostAccess = HOST,
 ) -> Session:
-    """Give a session another lease, in the ledger and on its host.
+    """Change a session's lease, in the ledger and on its host.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def extend(
     budget_usd
         The new budget for the whole session; infinity is no limit.
     count_ssh
-        Whether somebody logged in at the host's terminal counts as activity from now on.
+        Whether a login at the host's terminal counts as activity from now on.
 
     Raises
     ------
@@ -132,13 +132,13 @@ def extend(
     WrongState
         The session is over or ending.
     HostError
-        The ledger has the new lease, but the host could not be told; the supervisor tries
+        The ledger has the new lease, but the host could not be reached; the supervisor tries
         again.
     """
     session = ledger.get(session.id)
     lease = extended(ledger, session, hours=hours, idle_s=idle_s, budget_usd=budget_usd, count_ssh=count_ssh)
     ledger.update(session.id, lease=lease)
-    ledger.touch(session.id)  # who extends is there
+    ledger.touch(session.id)  # an extension is activity
     ledger.note(session.id, "extend", lease.mark)
     session = ledger.get(session.id)
     if session.state in {SessionState.READY, SessionState.REACHABLE}:
@@ -165,7 +165,7 @@ def extended(
     budget_usd: float | None = None,
     count_ssh: bool | None = None,
 ) -> Lease:
-    """The lease that `extend` would give; nothing is changed.
+    """Compute the lease that `extend` would set; nothing is changed.
 
     Raises
     ------
@@ -210,14 +210,14 @@ def extended(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """Why a session has to end now: "deadline", "idle" or "budget", and a sentence."""
+    """The reason why a session must end now: "deadline", "idle" or "budget", and a sentence."""
 
     why: str
     text: str
 
 
 def due(session: Session, cost: Cost, now: float) -> Due | None:
-    """What ends `session` at `now`, if anything.
+    """The reason to end `session` at `now`, or None.
 
     A stopped session can't be idle, but its deadline and its budget (disks are billed) hold.
     """
@@ -235,7 +235,7 @@ def due(session: Session, cost: Cost, now: float) -> Due | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How a lease stands.
+    """The status of a lease: its end, what is left, warnings.
 
     Attributes
     ----------
@@ -261,7 +261,7 @@ class Standing:
 
 
 def standing(session: Session, cost: Cost, now: float) -> Standing:
-    """How the lease of a live session stands at `now`."""
+    """Compute the lease status of a live session at `now`."""
     lease = session.lease
     ends: list[tuple[float, str]] = []
     idle_left = budget_left = None

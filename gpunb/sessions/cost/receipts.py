@@ -1,4 +1,4 @@
-"""Receipts: what ran, for how long, what it cost by kind, and when its end was confirmed."""
+"""Receipts: what ran, for how long, its cost by kind, and when its end was confirmed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["build_receipt", "write_receipt"]
 
 
 def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *, why: str = "") -> Receipt:
-    """The receipt of `session` as it stands; ``confirmed`` is None while it is not over.
+    """Build the current receipt of `session`; ``confirmed`` is None while it is not over.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *
             saved.append(event.detail)
             unsaved.pop(event.detail, None)
         elif event.kind == "unsaved":
-            with suppress(ValueError, TypeError):  # a row that something else has spoiled
+            with suppress(ValueError, TypeError):  # a row that another program has damaged
                 path, reason = json.loads(event.detail)
                 unsaved[path] = reason
         elif event.kind == "brought":
@@ -91,7 +91,7 @@ def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *
 
 
 def write_receipt(ledger: Ledger, provider: Provider | None, session: Session, *, why: str = "") -> Receipt:
-    """Build the receipt and keep it in the ledger, in place of an earlier one."""
+    """Build the receipt and store it in the ledger, replacing an earlier one."""
     receipt = build_receipt(ledger, provider, session, why=why)
     ledger.save_receipt(receipt)
     return receipt

@@ -1,4 +1,4 @@
-"""Which segments of cost an instance's state opens."""
+"""Cost segments that an instance's state opens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BOOTING = {SessionState.CREATING, SessionState.UNKNOWN, SessionState.BOOTING}
 def opening(
     session: Session, instance: Instance | None, at: float, *, state: SessionState = SessionState.BOOTING
 ) -> list[Segment]:
-    """The segments that run from `at` on; none where the price is 0.
+    """Build the cost segments that start at `at`; none where the price is 0.
 
     Clouds differ in when the meter starts (at the call, at boot, at SSH), and do not always
     say. We count from the create call: a budget should end too early rather than too late.
@@ -37,7 +37,7 @@ def opening(
 
 
 def pays_traffic(session: Session) -> bool:
-    """Whether its traffic costs something."""
+    """Whether the instance's traffic is charged."""
     return any(float(session.offer.get(key) or 0.0) > 0 for key in ("up_usd_gb", "down_usd_gb"))
 
 

@@ -1,4 +1,4 @@
-"""What was spent when and on what: by session, day, cloud and run, beside what the clouds say."""
+"""Spending report: cost by session, day, cloud and run, beside the clouds' own figures."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ __all__ = ["RunCost", "Spent", "added", "ask_clouds", "by_day", "of_run", "spent
 
 @dataclass(slots=True, kw_only=True)
 class Spent:
-    """What one session cost within a stretch of time.
+    """The cost of one session within a period.
 
     Attributes
     ----------
     seconds
         How long it has lived altogether.
     whole
-        Whether all of its life lies within that stretch.
+        Whether all of its life lies within that period.
     provider_usd
         What its provider says that all of it cost; None where it has not said.
     not_billed
@@ -50,7 +50,7 @@ class Spent:
 
     @property
     def difference(self) -> float | None:
-        """US dollars that the provider counts more than we; None if they can't be compared."""
+        """The provider's figure minus ours in US dollars; None if they can't be compared."""
         if self.provider_usd is None or not self.whole:
             return None
         return self.provider_usd - self.cost.total
@@ -58,7 +58,7 @@ class Spent:
 
 @dataclass(slots=True, kw_only=True)
 class RunCost:
-    """What the machine cost while a run executed. Runs at one time share that money."""
+    """The machine's cost during a run; runs that overlap each count all of it."""
 
     run: RunNote
     session: Session
@@ -67,7 +67,7 @@ class RunCost:
 
 
 def added(costs: Iterable[Cost]) -> Cost:
-    """The sum by kind."""
+    """Sum costs by kind."""
     gpu = disk = bandwidth = 0.0
     for one in costs:
         gpu, disk, bandwidth = gpu + one.gpu, disk + one.disk, bandwidth + one.bandwidth
@@ -75,7 +75,7 @@ def added(costs: Iterable[Cost]) -> Cost:
 
 
 def _until(segments: Sequence[Segment], at: float) -> Cost:
-    """What `segments` had cost at the moment `at`."""
+    """The cost of `segments` up to the moment `at`."""
     begun = [
         replace(one, end=at if one.end is None else min(one.end, at)) for one in segments if one.start < at
     ]
@@ -90,7 +90,7 @@ def _between(segments: Sequence[Segment], begin: float, end: float) -> Cost:
 
 
 def spent(ledger: Ledger, *, since: float = 0.0) -> list[Spent]:
-    """Every session that cost something since `since` (Unix seconds), or lived then, newest first."""
+    """Sessions that cost something or were live since `since` (Unix seconds), newest first."""
     now = ledger.clock.time()
     out = []
     for session in reversed(ledger.sessions(alive=False)):
@@ -113,7 +113,7 @@ def spent(ledger: Ledger, *, since: float = 0.0) -> list[Spent]:
 
 
 def by_day(ledger: Ledger, sessions: Iterable[Session], *, since: float = 0.0) -> list[tuple[str, Cost]]:
-    """(date, cost) of each day of this machine's calendar on which something was spent, newest first."""
+    """The cost of each day with spending (local dates), as (date, cost), newest first."""
     now = ledger.clock.time()
     days: dict[str, list[Cost]] = {}
     for session in sessions:
@@ -134,7 +134,7 @@ def by_day(ledger: Ledger, sessions: Iterable[Session], *, since: float = 0.0) -
 
 
 def of_run(segments: Iterable[Segment], run: RunNote, until: float) -> float:
-    """US dollars that the machine cost from the run's start to its end, without billing steps.
+    """The machine's cost from a run's start to its end in US dollars, without billing steps.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def of_run(segments: Iterable[Segment], run: RunNote, until: float) -> float:
 def ask_clouds(
     ledger: Ledger, rows: Sequence[Spent], providers: Callable[[str], Provider]
 ) -> list[tuple[str, str]]:
-    """Fill in what the providers say of `rows` now, and keep it in the receipts.
+    """Query the providers' own figures for `rows`, and store them in the receipts.
 
     Returns (provider, reason) of those that could not be asked. One that has no such figure
     is left out.
@@ -191,7 +191,7 @@ def ask_clouds(
 
 
 def _say(ledger: Ledger, one: Spent, by: Mapping[str, float] | None) -> None:
-    """What the provider says now; what it said before stays where it says nothing any more."""
+    """The provider's current figure; an earlier one stays if it no longer reports any."""
     if by is None:
         one.not_billed = one.provider_usd is None
         return

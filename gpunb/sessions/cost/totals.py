@@ -1,4 +1,4 @@
-"""What segments of cost add up to, in the steps that the provider bills."""
+"""Totals of cost segments, in the provider's billing steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HOUR = 3600.0
 
 
 def rates(offer: Offer, disk_gb: float, instance: Instance | None = None) -> tuple[float, float]:
-    """US dollars an hour of the gpu and of the disk.
+    """The hourly price of the gpu and of the disk in US dollars.
 
     The instance's own figures come before the offer's where the provider gives them;
     its ``usd_h`` includes the disk.
@@ -32,7 +32,7 @@ def rates(offer: Offer, disk_gb: float, instance: Instance | None = None) -> tup
 
 
 def cost_of(segments: Iterable[Segment], now: float) -> Cost:
-    """The cost at `now`: open segments count up to it, started steps count whole.
+    """The total cost at `now`: open segments count up to it, started steps count whole.
 
     Two segments of one kind and one machine inside the same hour of the clock pay that hour
     once; another machine (another create call, by its label) pays it again.

@@ -1,7 +1,7 @@
-"""Volumes outlive their machines: which are this installation's, and which cost while nothing uses them.
+"""Volumes of this installation, and which of them cost while no instance uses them.
 
-A volume is never ended by gpunb on its own, not even one that gpunb made: it holds data, which is
-what it was made for. Ours that nothing uses are kept in the ledger instead, for ``ps`` to name.
+Volumes outlive their machines. gpunb never deletes one on its own, not even one that it made: it holds
+data. Unused ones of ours are recorded in the ledger instead, for ``ps`` to name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LABEL = re.compile(r"gpunb_([0-9a-z]{8})_(.+)", re.DOTALL)
 
 
 def label_for(installation: str, name: str) -> str:
-    """What a cloud is told as a volume's name, so that it is known again.
+    """The name of a volume at its cloud, by which gpunb recognizes it.
 
     Only letters, digits and ``_``: Vast.ai takes no others.
     """
@@ -32,19 +32,19 @@ def label_for(installation: str, name: str) -> str:
 
 
 def short(name: str) -> str:
-    """The name that the user gave, of a volume that gpunb made; else the whole name."""
+    """The user's name of a volume that gpunb made; of other volumes the whole name."""
     found = _LABEL.fullmatch(name)
     return found.group(2) if found else name
 
 
 def is_ours(volume: Volume, installation: str) -> bool:
-    """Whether this installation of gpunb made it."""
+    """Whether this installation of gpunb made the volume."""
     found = _LABEL.fullmatch(volume.name)
     return found is not None and found.group(1) == installation[:8]
 
 
 def mounted(ledger: Ledger, provider: str) -> set[str]:
-    """Ids of the volumes that living sessions were rented with: not each cloud says who uses one."""
+    """Ids of the volumes of live sessions, since not every cloud reports which instance uses one."""
     alive = {one.id for one in ledger.sessions() if one.provider == provider}
     return {
         str(volume)
@@ -55,7 +55,7 @@ def mounted(ledger: Ledger, provider: str) -> set[str]:
 
 
 def idle(ledger: Ledger, provider: Provider, known: Sequence[Volume] | None = None) -> list[Volume]:
-    """Volumes of the account that no instance is known to use: each costs until it is deleted.
+    """Volumes of the account that no known instance uses; each costs until it is deleted.
 
     `known` is the account's list, if it is at hand.
 
@@ -72,7 +72,7 @@ def idle(ledger: Ledger, provider: Provider, known: Sequence[Volume] | None = No
 
 
 def sweep(ledger: Ledger, provider: Provider, known: Sequence[Volume] | None = None) -> list[IdleVolume]:
-    """Keep in the ledger which volumes of ours are idle now, and give them; `known` as for `idle`.
+    """Record our idle volumes in the ledger and return them; `known` as for `idle`.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def sweep(ledger: Ledger, provider: Provider, known: Sequence[Volume] | None = N
 
 
 def as_idle(volume: Volume, since: float) -> IdleVolume:
-    """What people are told of an idle volume."""
+    """A sentence on an idle volume for users."""
     return IdleVolume(
         provider=volume.provider,
         id=volume.id,
