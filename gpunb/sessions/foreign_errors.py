@@ -1,4 +1,4 @@
-"""What somebody else's code may raise (a cloud's, a host's, a plug-in's), and how it is told."""
+"""Exceptions of foreign code (a cloud's client, a host, a plug-in), and how they are shown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ANY: tuple[type[BaseException], ...] = (Exception, SystemExit)
 
 
 def words(err: BaseException) -> str:
-    """`err` in a line: gpunb's own words, or the class and what it says."""
+    """Format `err` in one line: gpunb's own message, or class and message."""
     if isinstance(err, GpunbError):
         return err.message
     try:

@@ -1,4 +1,4 @@
-"""Sessions for other tools: ``gpu://`` for fsspec, kernelspecs for Jupyter.
+"""Integrations with other tools: ``gpu://`` for fsspec, kernelspecs for Jupyter.
 
 Both read the ledger.
 """

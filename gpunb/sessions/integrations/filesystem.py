@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["GpuFileSystem"]
 
-NOTE_S = 15.0  # seconds between two notes of small reads and writes
+NOTE_S = 15.0  # seconds between two records of small reads and writes
 
 
 class GpuFileSystem(HostsFileSystem):
-    """Files of sessions, over the connection that the process has to each.
+    """An fsspec filesystem of all sessions' files, over this process's SSH connections.
 
     Transfers count as activity for the lease and are in the receipt. A
-    session that is over is a `gpunb.errors.SessionError`, one that never was a
+    session that is over raises `gpunb.errors.SessionError`, an unknown one
     `FileNotFoundError`.
     """
 
@@ -41,7 +41,7 @@ class GpuFileSystem(HostsFileSystem):
         self._small = _Small()
 
     def connect(self, host: str) -> Connection:
-        """The session's connection, as all of gpunb uses it."""
+        """The session's shared SSH connection."""
         from gpunb.sessions.access import host_access
         from gpunb.sessions.ledger.sessions import Ledger
 
@@ -53,7 +53,7 @@ class GpuFileSystem(HostsFileSystem):
         return host_access.connection(session)
 
     def hosts(self) -> list[str]:
-        """The names of the sessions that live."""
+        """Names of the live sessions."""
         from gpunb.sessions.ledger.sessions import Ledger
 
         with Ledger.open() as ledger:
@@ -61,7 +61,7 @@ class GpuFileSystem(HostsFileSystem):
 
     @contextlib.contextmanager
     def moving(self, host: str, direction: str, what: str) -> Iterator[Moved]:
-        """Note the transfer in the ledger, and that it is activity."""
+        """Record a transfer in the ledger, as activity."""
         from gpunb.sessions.access.activity import moving
         from gpunb.sessions.ledger.sessions import Ledger
 
@@ -73,19 +73,19 @@ class GpuFileSystem(HostsFileSystem):
                 transfer.bytes, transfer.files = note.bytes, note.files
 
     def stranger(self, host: str) -> bool:
-        """By the session's trust."""
+        """Whether the session's host has any other trust than "own"."""
         from gpunb.sessions.ledger.sessions import Ledger
 
         with Ledger.open() as ledger:
             return ledger.find(host).trust != "own"
 
     def moved(self, host: str, direction: str, size: int) -> None:
-        """Note a read or write of an open file; those of some seconds as one."""
+        """Record a read or write of an open file; several seconds' worth as one."""
         self._small.add(host, direction, size)
 
 
 class _Small:
-    """Reads and writes that are too many to note each."""
+    """Sums of reads and writes that are too many to record each."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -105,7 +105,7 @@ class _Small:
             self.note()
 
     def note(self) -> None:
-        """Write the sums into the ledger; a session that is gone meanwhile is not missed."""
+        """Write the sums to the ledger; a session that has ended meanwhile is ignored."""
         from gpunb.sessions.ledger.sessions import Ledger
         from gpunb.sessions.model import Transfer
 

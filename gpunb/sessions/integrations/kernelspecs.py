@@ -1,4 +1,4 @@
-"""Kernelspecs: while a session lives, Jupyter offers its host as a kernel for whole notebooks.
+"""Kernelspecs: Jupyter offers each live session's host as a kernel for whole notebooks.
 
 One folder a session in the user's own Jupyter data folder (``JUPYTER_DATA_DIR``
 overrides it). It holds a name, an id and no secret.
@@ -27,12 +27,12 @@ OWNER = "owner"  # in the metadata: whose ledger the session is in
 
 
 def folder(session_id: str) -> Path:
-    """Where the session's kernelspec is."""
+    """The folder of the session's kernelspec."""
     return _kernels() / f"{PREFIX}{session_id.lower()}"
 
 
 def spec(session: Session) -> dict[str, Any]:
-    """What stands in its kernel.json."""
+    """The content of the session's kernel.json."""
     gpu = f"{session.gpus} x {session.gpu}" if session.gpus > 1 else session.gpu
     home = os.environ.get("GPUNB_HOME")
     found: dict[str, Any] = {
@@ -53,10 +53,10 @@ def spec(session: Session) -> dict[str, Any]:
 
 
 def install(session: Session) -> Path | None:
-    """Write the session's kernelspec; None if Jupyter's folder can't be written, which ends no rental."""
+    """Write the session's kernelspec; None if Jupyter's folder can't be written (not an error)."""
     path = folder(session.id)
     try:
-        # whoever can write here decides what a notebook's kernel runs
+        # a user who can write here decides what a notebook's kernel runs
         paths.private_dir(path)
         paths.write_private(path / "kernel.json", json.dumps(spec(session), indent=1, ensure_ascii=False))
     except (OSError, LedgerUnwritable) as err:
@@ -66,14 +66,14 @@ def install(session: Session) -> Path | None:
 
 
 def remove(session_id: str) -> None:
-    """Take the session's kernelspec away, if there is one."""
+    """Remove the session's kernelspec, if there is one."""
     path = folder(session_id)
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
 
 
 def sweep(alive: Iterable[Session]) -> list[str]:
-    """Take away those of this ledger's sessions that are over; their ids."""
+    """Remove the kernelspecs of this ledger's ended sessions; returns their ids."""
     keep = {session.id for session in alive}
     gone = []
     for path in sorted(_kernels().glob(f"{PREFIX}*/kernel.json")):
