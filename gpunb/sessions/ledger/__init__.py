@@ -15,7 +15,7 @@ __all__ = ["Ledger", "label_for", "new_id", "valid_name"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the `Ledger` only when it is asked for: `peek` must stay cheap."""
+    """Import the `Ledger` lazily: importing `peek` must stay cheap."""
     if name in __all__:
         from gpunb.sessions.ledger import sessions
 

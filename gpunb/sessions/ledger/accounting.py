@@ -1,4 +1,4 @@
-"""The ledger's books beside the sessions: costs, transfers, receipts, failures, claims, orphans, leader."""
+"""The ledger's other records: costs, transfers, receipts, failures, claims, orphans, leader."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FASTEST = 12.5e9  # bytes a second: 100 Gbit/s
 
 
 class Books(FollowingClock):
-    """Part of `gpunb.sessions.ledger.sessions.Ledger`, which is the class to use."""
+    """Base class of `gpunb.sessions.ledger.sessions.Ledger`: all records beside sessions and runs."""
 
     _owner_lives: Callable[[str], bool | None]
 
@@ -47,12 +47,12 @@ class Books(FollowingClock):
     # -- cost -------------------------------------------------------------
 
     def segments(self, session_id: str) -> list[Segment]:
-        """All stretches of cost of a session, oldest first."""
+        """All cost segments of a session, oldest first."""
         rows = self._rows("SELECT * FROM segments WHERE session_id = ? ORDER BY start, id", (session_id,))
         return [_segment(row) for row in rows]
 
     def cost(self, session_id: str, now: float | None = None) -> Cost:
-        """What the session cost so far, in the provider's billing steps."""
+        """The session's cost so far, in the provider's billing steps."""
         return cost_of(self.segments(session_id), self.clock.time() if now is None else now)
 
     def costs(self, now: float | None = None) -> dict[str, Cost]:
@@ -67,12 +67,12 @@ class Books(FollowingClock):
         return {key: cost_of(group, when) for key, group in groups.items()}
 
     def open_segments(self, segments: Iterable[Segment]) -> None:
-        """Begin segments; an open one of the same kind with another rate is closed there."""
+        """Open cost segments; an open one of the same kind with another rate is closed."""
         with self._write() as db:
             self._open_segments(db, segments)
 
     def correct_segments(self, segments: Iterable[Segment]) -> None:
-        """Give open segments the rate that holds since they began; open those that are missing."""
+        """Correct the rate of open segments from their start on, and open missing ones."""
         with self._write() as db:
             for one in segments:
                 db.execute(
@@ -82,7 +82,7 @@ class Books(FollowingClock):
             self._open_segments(db, segments)
 
     def close_segments(self, session_id: str) -> None:
-        """End all that is open: nothing of it is billed from now on."""
+        """Close all open segments: nothing is billed from now on."""
         with self._write() as db:
             db.execute(
                 'UPDATE segments SET "end" = max(start, ?) WHERE session_id = ? AND "end" IS NULL',
@@ -120,9 +120,9 @@ class Books(FollowingClock):
             )
 
     def add_transfer(self, transfer: Transfer) -> None:
-        """Record a transfer, what its traffic costs, and that it was activity.
+        """Record a transfer as activity, with the cost of its traffic.
 
-        The provider bills by the host's side: what goes up from here is received there.
+        The provider bills the host's side: an upload from here is received there.
         """
         end = transfer.ended if transfer.ended is not None else self.clock.time()
         with self._write() as db:
@@ -156,19 +156,19 @@ class Books(FollowingClock):
             )
 
     def meter(self, session_id: str, received: int, sent: int) -> None:
-        """Count the traffic of the host's own interface, which is what the provider bills.
+        """Charge the traffic counted by the host's own interface, which the provider bills.
 
         Parameters
         ----------
         received, sent
-            Bytes since the host started; fewer than before means that it started anew. The first
+            Bytes since the host started; fewer than before means that it restarted. The first
             call takes the place of what transfers were charged.
         """
         now = self.clock.time()
         with self._write() as db:
             row = db.execute("SELECT offer, created FROM sessions WHERE id = ?", (session_id,)).fetchone()
             if row is None or max(received, sent) > (now - row["created"] + 60.0) * _FASTEST:
-                return  # the host is a stranger: what no line can carry is not believed
+                return  # the host is not trusted: counts above any link's capacity are ignored
             offer = offer_from_dict(json.loads(row["offer"]))
             last = db.execute(
                 "SELECT received, sent FROM meters WHERE session_id = ?", (session_id,)
@@ -192,7 +192,7 @@ class Books(FollowingClock):
     # -- receipts and failures --------------------------------------------
 
     def save_receipt(self, receipt: Receipt) -> None:
-        """Keep `receipt`, in place of an earlier one of the session."""
+        """Store `receipt`, replacing the session's earlier one."""
         with self._write() as db:
             db.execute(
                 "INSERT OR REPLACE INTO receipts (session_id, ended, data) VALUES (?, ?, ?)",
@@ -200,7 +200,7 @@ class Books(FollowingClock):
             )
 
     def receipts(self, limit: int = 1000) -> list[Receipt]:
-        """The receipts, newest first."""
+        """All receipts, newest first."""
         rows = self._rows("SELECT data FROM receipts ORDER BY ended DESC LIMIT ?", (limit,))
         return [Receipt.from_data(json.loads(row["data"])) for row in rows]
 
@@ -210,7 +210,7 @@ class Books(FollowingClock):
         return Receipt.from_data(json.loads(rows[0]["data"])) if rows else None
 
     def add_failure(self, provider: str, machine_id: str, reason: str) -> None:
-        """Remember that a host failed; without a machine id there is nothing to remember."""
+        """Record a host's failure; ignored without a machine id."""
         if machine_id:
             with self._write() as db:
                 db.execute(
@@ -219,14 +219,14 @@ class Books(FollowingClock):
                 )
 
     def failures(self, *, since: float = 0.0) -> list[Failure]:
-        """Hosts that failed after `since`, newest first."""
+        """Failures of hosts after `since`, newest first."""
         rows = self._rows(
             "SELECT provider, machine_id, reason, at FROM failures WHERE at >= ? ORDER BY at DESC", (since,)
         )
         return [Failure(**dict(row)) for row in rows]
 
     def backdate(self, session_id: str, at: float) -> None:
-        """Say that an ended session ended at `at`: its end was confirmed before it could be written."""
+        """Set an ended session's end to `at`: it was confirmed before it could be recorded."""
         with self._write() as db:
             row = db.execute("SELECT ended FROM sessions WHERE id = ?", (session_id,)).fetchone()
             if row is None or row["ended"] is None or row["ended"] <= at:
@@ -246,7 +246,7 @@ class Books(FollowingClock):
     # -- claims: who works on a session now -------------------------------
 
     def claim(self, session_id: str, ttl: float) -> bool:
-        """Take or renew the work on a session for `ttl` seconds.
+        """Take or renew this process's claim on a session for `ttl` seconds.
 
         False if another process has it and lives (as far as can be told) and its time is
         not over.
@@ -263,12 +263,12 @@ class Books(FollowingClock):
         return True
 
     def release(self, session_id: str) -> None:
-        """Let go of a claim of this process."""
+        """Release a claim of this process."""
         with self._write() as db:
             db.execute("DELETE FROM claims WHERE session_id = ? AND owner = ?", (session_id, self.owner))
 
     def claimed(self, session_id: str) -> bool:
-        """Whether another living process works on the session."""
+        """Whether another live process holds the claim on the session."""
         rows = self._rows("SELECT owner, until FROM claims WHERE session_id = ?", (session_id,))
         return any(
             row["owner"] != self.owner and self._held(row["owner"], row["until"], self.clock.time())
@@ -281,7 +281,7 @@ class Books(FollowingClock):
     # -- orphans ----------------------------------------------------------
 
     def providers(self) -> list[str]:
-        """Names of the providers that something was ever asked to be created at."""
+        """Names of all providers that ever got a create call."""
         return [str(row["provider"]) for row in self._rows("SELECT DISTINCT provider FROM intents")]
 
     def orphans(self, *, gone: bool = False) -> list[Orphan]:
@@ -293,7 +293,7 @@ class Books(FollowingClock):
         ]
 
     def save_orphan(self, orphan: Orphan) -> None:
-        """Keep what is known of an orphan."""
+        """Store an orphan."""
         values: dict[str, Any] = {f.name: getattr(orphan, f.name) for f in fields(Orphan)}
         names, marks = ", ".join(values), ", ".join(f":{key}" for key in values)
         with self._write() as db:
@@ -302,12 +302,12 @@ class Books(FollowingClock):
     # -- volumes that nothing uses ------------------------------------------
 
     def idle_volumes(self) -> list[IdleVolume]:
-        """Volumes of ours that nothing used when it was last looked, by their cloud and id."""
+        """Our volumes that were unused at the last check, by cloud and id."""
         rows = self._rows("SELECT value FROM meta WHERE key LIKE 'volumes:%' ORDER BY key")
         return [IdleVolume(**one) for row in rows for one in json.loads(row["value"])]
 
     def save_idle_volumes(self, provider: str, found: Sequence[IdleVolume]) -> None:
-        """Keep what was seen now at one provider, instead of what was seen before."""
+        """Replace the stored idle volumes of one provider."""
         value = json.dumps([asdict(one) for one in sorted(found, key=lambda one: one.id)])
         with self._write() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"volumes:{provider}", value))
@@ -315,13 +315,13 @@ class Books(FollowingClock):
     # -- what accounts hold ---------------------------------------------------
 
     def note_funds(self, funds: Funds) -> None:
-        """Keep what an account holds now."""
+        """Store an account's current balance."""
         value = json.dumps(asdict(funds))
         with self._write() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"funds:{funds.provider}", value))
 
     def funds(self) -> list[Funds]:
-        """What each account held when it was last asked, by the cloud's name."""
+        """Each account's last known balance, by the cloud's name."""
         from gpunb.sessions.cost.funds import Funds
 
         rows = self._rows("SELECT value FROM meta WHERE key LIKE 'funds:%' ORDER BY key")
@@ -330,20 +330,20 @@ class Books(FollowingClock):
     # -- hosts that do not answer -------------------------------------------
 
     def note_silence(self, session_id: str, why: str) -> None:
-        """The session's host was asked and did not answer; since when stays as it was first noted."""
+        """Record that the session's host did not answer; the first time is kept."""
         since = self.silences().get(session_id, Silence(since=self.clock.time())).since
         value = json.dumps({"since": since, "why": why[:500]})
         with self._write() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"silent:{session_id}", value))
 
     def note_answer(self, session_id: str) -> None:
-        """It has answered."""
+        """Remove the record of silence: the host has answered."""
         if session_id in self.silences():
             with self._write() as db:
                 db.execute("DELETE FROM meta WHERE key = ?", (f"silent:{session_id}",))
 
     def silences(self) -> dict[str, Silence]:
-        """Sessions whose host did not answer when it was last asked, by id."""
+        """Silences of the hosts that did not answer the last request, by session id."""
         rows = self._rows("SELECT key, value FROM meta WHERE key LIKE 'silent:%'")
         return {row["key"].partition(":")[2]: Silence(**json.loads(row["value"])) for row in rows}
 
@@ -387,18 +387,18 @@ class Books(FollowingClock):
     # -- what supervisors can't do, and who does it for them ----------------
 
     def blind(self) -> dict[str, str]:
-        """Clouds at which the leader can't end anything, with the reason, as it said last."""
+        """Clouds at which the leader can't end anything, each with its last reason."""
         rows = self._rows("SELECT value FROM meta WHERE key = 'blind'")
         found = json.loads(rows[0]["value"]) if rows else {}
         return {str(name): str(why) for name, why in found.items()}
 
     def save_blind(self, blind: Mapping[str, str]) -> None:
-        """Keep what the leader can't serve, in place of what was kept before."""
+        """Replace the stored clouds that the leader can't serve."""
         with self._write() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES ('blind', ?)", (json.dumps(dict(blind)),))
 
     def served(self, name: str) -> bool:
-        """Whether a living supervisor beside the leader serves the cloud `name`."""
+        """Whether a live supervisor other than the leader serves the cloud `name`."""
         rows = self._rows("SELECT owner, until FROM claims WHERE session_id = ?", (f"watch:{name}",))
         return any(self._held(row["owner"], row["until"], self.clock.time()) for row in rows)
 
@@ -406,7 +406,7 @@ class Books(FollowingClock):
 def _traffic(  # noqa: PLR0917
     db: sqlite3.Connection, session_id: str, rate: float, count: int, start: float, end: float
 ) -> None:
-    """Charge `count` bytes; what falls into one hour at one rate is one segment."""
+    """Charge `count` bytes of traffic; one segment for each hour and rate."""
     if rate <= 0 or count <= 0:
         return
     hour = start - start % _HOUR

@@ -1,9 +1,9 @@
-"""Steps of this machine's clock, taken out of the times that the ledger compares with it.
+"""Correction of the ledger's times for steps of this machine's wall clock.
 
 Leases are wall-clock times, and a wall clock is set: by NTP after a start with a wrong one (dual boot
 keeps local time in the hardware's clock), by a virtual machine that wakes up, by hand. A step back of
 three hours made a lease of one hour last four; a step ahead ended all at once. Linux counts the seconds
-since the start, sleep included (``CLOCK_BOOTTIME``, clock_gettime(2)), and nobody sets that count. The
+since the start, sleep included (``CLOCK_BOOTTIME``, clock_gettime(2)), and never sets that count. The
 ledger remembers how far the two were apart and in which boot; at each look the difference is compared,
 and where it has changed, the times of all that lives are moved by as much. What is left of a lease
 stays what it was.
@@ -54,9 +54,9 @@ _TIMES = (
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How the two clocks stood: the boot, wall clock less steady clock, and both when the mark was made.
+    """A reading of both clocks: the boot id, wall clock less steady clock, and each of the two.
 
-    `fresh` if the boot is another one than that of an earlier mark.
+    `fresh` if the boot differs from that of an earlier mark.
     """
 
     boot: str
@@ -68,7 +68,7 @@ class Mark:
 
 @cache
 def _boot() -> str:
-    """An id of this start of the machine; "" if it has none that can be read."""
+    """The machine's boot id; "" if none can be read."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except (OSError, ValueError):
@@ -84,7 +84,7 @@ def _boot() -> str:
 
 
 def steady() -> tuple[str, float] | None:
-    """The boot and a count of seconds that goes on in sleep and is never set; None if there is none."""
+    """The boot id and a monotonic clock in seconds that counts sleep; None if there is none."""
     # macOS's CLOCK_MONOTONIC goes on in sleep, Linux's does not
     which = getattr(time, "CLOCK_BOOTTIME", None) or (time.CLOCK_MONOTONIC if _MAC else None)
     boot = _boot()
@@ -94,7 +94,7 @@ def steady() -> tuple[str, float] | None:
 def compare(
     mark: Mark | None, boot: str, ticks: float, wall: float, seen: float
 ) -> tuple[Mark, float, float]:
-    """The new mark, by how many seconds times have to be moved, and which (those since a wall time).
+    """Compute the new mark, the step in seconds to move times by, and since which wall time.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def compare(
 
 
 def read(db: sqlite3.Connection) -> Mark | None:
-    """The mark of the ledger."""
+    """Read the ledger's mark."""
     row = db.execute("SELECT value FROM meta WHERE key = 'clock'").fetchone()
     try:
         return Mark(**json.loads(row[0])) if row is not None else None
@@ -125,12 +125,12 @@ def read(db: sqlite3.Connection) -> Mark | None:
 
 
 def save(db: sqlite3.Connection, mark: Mark) -> None:
-    """Keep the mark."""
+    """Store the mark in the ledger."""
     db.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", (json.dumps(asdict(mark)),))
 
 
 def latest(db: sqlite3.Connection) -> float:
-    """The latest wall time at which somebody wrote into the ledger about what lives."""
+    """The latest wall time of a ledger entry on a live session or the leader."""
     values: dict[str, Any] = {"since": 0.0}
     found = db.execute(f"SELECT max(at) FROM events WHERE {_LIVE}", values).fetchone()[0] or 0.0
     beat = db.execute("SELECT max(beat) FROM leader").fetchone()[0] or 0.0
@@ -138,7 +138,7 @@ def latest(db: sqlite3.Connection) -> float:
 
 
 def move(db: sqlite3.Connection, step: float, since: float) -> None:
-    """Move the times of all that lives, and was created `since`, by `step` seconds."""
+    """Move the times of all live sessions created after `since` by `step` seconds."""
     values = {"step": step, "since": since}
     for row in db.execute(
         f"SELECT id, deadline, idle_s, count_ssh, armed FROM sessions WHERE {_OWN}", {"since": since}
@@ -147,7 +147,7 @@ def move(db: sqlite3.Connection, step: float, since: float) -> None:
         ssh = bool(row["count_ssh"])
         told = Lease(deadline=old, idle_s=idle, count_ssh=ssh).mark
         if isinstance(old, float) and row["armed"] == told:
-            # the host counts for itself: it knows this lease already
+            # the host has this lease already, and counts by its own clock
             moved = Lease(deadline=old + step, idle_s=idle, count_ssh=ssh).mark
             db.execute("UPDATE sessions SET armed = ? WHERE id = ?", (moved, row["id"]))
     for table, columns, rows in _TIMES:

@@ -1,4 +1,4 @@
-"""The SQLite file below the ledger: opened, checked, migrated, shared by threads and processes.
+"""SQLite storage of the ledger: opening, checks, migrations, use by threads and processes.
 
 ``synchronous=FULL``: in WAL mode NORMAL may lose the last commits in a power cut, and one
 of them may be the create intent that promise 1 rests on. It costs one fsync a commit, and
@@ -39,9 +39,9 @@ AGAIN_S = 5.0  # how long a connection that can only read is kept
 # there (sqlite.org/howtocorrupt.html, 2.6), so they are kept from the collector.
 _abandoned: list[sqlite3.Connection] = []
 
-# Whoever closes a file by hand drops all POSIX locks that his process has on it, SQLite's too
+# Closing any handle of a file drops all POSIX locks that the process has on it, SQLite's too
 # (howtocorrupt.html, 2.2): the next process to close the ledger would take itself for the last one
-# and delete the log (-wal) that we still write to. So this process looks into a file by hand only
+# and delete the log (-wal) that we still write to. So this process reads a file directly only
 # while it has no connection to it.
 _held: Counter[tuple[int, int]] = Counter()
 _holding = threading.Lock()
@@ -58,7 +58,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Connection(sqlite3.Connection):
-    """A connection that is counted while it is open."""
+    """A SQLite connection that is counted in `_held` while it is open."""
 
     inode: tuple[int, int] | None = None
     until = float("inf")  # a connection that can only read is tried anew after this moment (monotonic)
@@ -87,7 +87,7 @@ class Store:
     Attributes
     ----------
     last_resort
-        Whether this process ends things, and so may use the room that is kept for a full disk.
+        Whether this process ends sessions, and so may use the space reserved for a full disk.
     """
 
     def __init__(self, path: Path) -> None:
@@ -180,7 +180,7 @@ class Store:
         return db
 
     def _inspect(self) -> None:
-        """Refuse what SQLite would silently repair, empty or overwrite; `_holding` is taken."""
+        """Refuse files that SQLite would silently repair, empty or overwrite; `_holding` is taken."""
         path = self.path
         # The log is looked at first: SQLite writes the file's first page before the log
         # exists, so a log beside an empty file can't be another process just starting.
@@ -195,7 +195,7 @@ class Store:
         if info is not None and path.is_dir():
             self._damaged("a folder stands in its place")
         if info is not None and _held[info.st_dev, info.st_ino] > 0:
-            return  # looked at before, by this process; SQLite itself says what has become of it
+            return  # inspected before by this process; SQLite itself reports later damage
         if info is None or info.st_size == 0:
             if log:
                 self._damaged("the file is empty or missing, but its log (-wal) is not")
@@ -236,7 +236,7 @@ class Store:
         db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _copy(self, version: int) -> None:
-        """Keep the older file beside, as ``ledger.sqlite.v<version>``; the caller holds the write lock."""
+        """Copy the older file to ``ledger.sqlite.v<version>``; the caller holds the write lock."""
         target = self.path.with_name(f"{self.path.name}.v{version}")
         if target.exists():
             return
@@ -253,11 +253,11 @@ class Store:
 
     @contextlib.contextmanager
     def _write(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
-        """One write transaction; with `durable` the log is folded into the file at once."""
+        """One write transaction; with `durable` the log is checkpointed into the file at once."""
         db = self._db()
         if self.last_resort and self._short():
             self._release_reserve()
-            durable = True  # folded in at once, the log is written from its beginning and does not grow
+            durable = True  # checkpointed at once, the log is written from its beginning and does not grow
         with self._mapped():
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -277,7 +277,7 @@ class Store:
             return db.execute(sql, values).fetchall()
 
     def check(self) -> list[str]:
-        """What is wrong with the file, in words, for ``gpunb doctor``; empty if nothing is."""
+        """The file's problems as text for ``gpunb doctor``; empty if there are none."""
         try:
             rows = self._rows("PRAGMA integrity_check(20)")
         except LedgerError as err:
@@ -291,7 +291,7 @@ class Store:
     # -- room for the end ---------------------------------------------------
 
     def hold_reserve(self) -> None:
-        """Keep some room for writing down ends when the disk is full; needed before anything is rented.
+        """Reserve disk space for recording ends on a full disk; required before renting.
 
         Raises
         ------
@@ -313,13 +313,13 @@ class Store:
                 raise
 
     def refill_reserve(self) -> None:
-        """Keep that room again if there is plenty by now."""
+        """Reserve that space again if there is plenty by now."""
         with contextlib.suppress(OSError, LedgerError):
             if not self._reserve().exists() and self._free() > 8 * RESERVE:
                 self.hold_reserve()
 
     def writable(self) -> bool:
-        """Whether it can be written as far as its folder tells: the right to, and room."""
+        """Whether the file can be written as far as its folder shows: permission and space."""
         may = os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
         return may and not self._short()
 
@@ -344,7 +344,7 @@ class Store:
 
     @contextlib.contextmanager
     def _mapped(self) -> Iterator[None]:
-        """SQLite's and the system's errors in gpunb's words."""
+        """Convert errors of SQLite and the system to gpunb's errors."""
         try:
             yield
         except sqlite3.Error as err:
@@ -397,7 +397,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Fault(Enum):
-    """What SQLite says is wrong, where that decides something."""
+    """Kinds of SQLite errors that are handled differently."""
 
     DAMAGED = ("malformed", "not a database", "no such", "corrupt")
     LOCKED = ("locked", "busy")
@@ -405,13 +405,13 @@ class _Fault(Enum):
 
 
 def _fault(err: sqlite3.Error) -> _Fault | None:
-    """Of SQLite's own text: its codes are known to Python from 3.11 on only."""
+    """Classify by SQLite's message text: Python has its error codes only from 3.11 on."""
     text = str(err)
     return next((fault for fault in _Fault if any(word in text for word in fault.value)), None)
 
 
 def _reading(path: Path) -> _Connection | None:
-    """A connection that reads what can't be written: as it is, or (where that needs room) without its log."""
+    """A read-only connection to a file that can't be written; immutable where the log needs space."""
     try:
         log = path.with_name(f"{path.name}-wal").stat().st_size
     except OSError:
@@ -450,7 +450,7 @@ def _tables(db: sqlite3.Connection) -> int:
 
 
 def _wal(db: sqlite3.Connection) -> None:
-    """Switch to WAL; SQLite does not wait for other processes here, so we do."""
+    """Switch to WAL, waiting for other processes, which SQLite itself does not do here."""
     end = time.monotonic() + BUSY_S
     while True:
         try:

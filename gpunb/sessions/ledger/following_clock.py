@@ -1,4 +1,4 @@
-"""Times in the ledger follow this machine's clock when it is set."""
+"""Moves the ledger's times along when this machine's clock is set."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["FollowingClock"]
 
 
 class FollowingClock(Store):
-    """Part of `gpunb.sessions.ledger.sessions.Ledger`, which is the class to use."""
+    """Base class of `gpunb.sessions.ledger.sessions.Ledger`: times that follow the clock."""
 
     clock: Clock
     _followed: clock_steps.Mark | None
 
     def follow_clock(self) -> float:
-        """Move the times of what lives if this machine's clock was set.
+        """Move the times of live sessions if this machine's clock was set.
 
-        By how many seconds they were moved since this object was last asked, by whichever process.
+        Returns the seconds that any process moved them since this object's last call.
         """
         found = self._steady()
         if found is None:
@@ -43,7 +43,7 @@ class FollowingClock(Store):
 
     @contextlib.contextmanager
     def _write(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
-        """One write transaction, before which what lives has followed the clock: times in it are by one."""
+        """One write transaction, after the clock's steps are applied: times in it are consistent."""
         with super()._write(durable=durable) as db:
             self._follow(db)
             yield db
@@ -66,7 +66,7 @@ class FollowingClock(Store):
         return steady()
 
     def held(self, session: Session) -> bool:
-        """Whether its lease has to wait: this machine has just started, and its clock may be wrong yet."""
+        """Whether the session's lease must wait: this machine just started, and its clock may be wrong."""
         found, mark = self._steady(), clock_steps.read(self._db())
         if found is None or mark is None or not mark.fresh or mark.boot != found[0]:
             return False

@@ -1,4 +1,4 @@
-"""The ledger's tables, as a list of migrations: version n is what the first n scripts make.
+"""The ledger's schema as a list of migrations: version n is the result of the first n scripts.
 
 A script that has been released is never edited; a change is a new script.
 """
@@ -205,7 +205,7 @@ MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7)
 
 
 def statements(script: str) -> list[str]:
-    """`script` cut into its statements.
+    """Split `script` into its statements.
 
     ``executescript`` commits first, so it can't run inside our transaction.
     """

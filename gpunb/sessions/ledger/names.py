@@ -1,6 +1,6 @@
-"""Which session a name means: whole names for whatever acts, beginnings for what only reads.
+"""Resolution of session names: whole names for verbs that act, prefixes for those that only read.
 
-With beginnings, a name that is over, one letter too few or a letter of a random id would mean another
+With prefixes, a name that is over, one letter too few or a letter of a random id would mean another
 session, and end it. So `acting` and `whole` take nothing but whole names and ids, over live and ended
 sessions alike.
 """
@@ -35,7 +35,7 @@ def whole(name: str, live: Sequence[Session], over: Sequence[Session]) -> Sessio
     Raises
     ------
     SessionNotFound
-        There is none; ``close`` names live ones that may be meant.
+        There is none; ``close`` lists live ones that may be meant.
     SessionAmbiguous
         It is the name of one live session and the id of another.
     """
@@ -58,7 +58,7 @@ def acting(name: str, live: Sequence[Session], over: Sequence[Session]) -> Sessi
     Raises
     ------
     SessionOver
-        That one has ended; the message says what lives.
+        That one has ended; the message lists the live ones.
     SessionNotFound, SessionAmbiguous
         As `whole`.
     """
@@ -79,7 +79,7 @@ def acting(name: str, live: Sequence[Session], over: Sequence[Session]) -> Sessi
 
 
 def reading(name: str, live: Sequence[Session], over: Sequence[Session]) -> Session:
-    """The session that `name` means to somebody who only looks: beginnings count, whole names come first.
+    """The session for `name` in a verb that only reads: prefixes match, whole names come first.
 
     Raises
     ------
@@ -99,12 +99,12 @@ def reading(name: str, live: Sequence[Session], over: Sequence[Session]) -> Sess
 
 
 def default(live: Sequence[Session], here: Sequence[str] = ()) -> Session:
-    """The session that is meant where none is named: the only one, else the one that was rented here.
+    """The default session without a name: the only live one, else the one rented here.
 
     Parameters
     ----------
     here
-        The marks of who asks, `gpunb.sessions.access.renter.marks`, the nearest first.
+        The caller's marks, `gpunb.sessions.access.renter.marks`, the nearest first.
 
     Raises
     ------
@@ -132,13 +132,13 @@ def default(live: Sequence[Session], here: Sequence[str] = ()) -> Session:
 
 
 def listed(sessions: Sequence[Session], most: int = 8) -> str:
-    """Names and states, for a message."""
+    """List names and states for a message."""
     shown = ", ".join(f"{one.name} ({one.state.value})" for one in sessions[:most])
     return shown if len(sessions) <= most else f"{shown} and {len(sessions) - most} more"
 
 
 def _rented_here(live: Sequence[Session], here: Sequence[str]) -> list[Session]:
-    """Those that the nearest of `here` has rented."""
+    """The sessions that the nearest of `here` has rented."""
     for mark in here:
         found = [one for one in live if mark in one.renter.split()]
         if found:

@@ -1,4 +1,4 @@
-"""One cheap look at the ledger's file, for whoever must not import much."""
+"""Read-only queries of the ledger's file without importing the `Ledger`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SOON_S = 600.0
 
 
 def nothing_to_say(path: Path) -> bool:
-    """Whether no session lives, or all are well, watched, and end later than in ten minutes.
+    """Whether nothing needs a warning: no live session, or all healthy, watched, and over ten minutes left.
 
-    False also where the file can't be read like that: the ledger itself says why.
+    False also where the file can't be read this way: the `Ledger` reports why.
     """
     now = time.time()
     try:
@@ -40,9 +40,9 @@ def nothing_to_say(path: Path) -> bool:
 
 
 def watched(path: Path) -> bool:
-    """Whether no session lives, or a supervisor does, and can use all clouds as far as it knows.
+    """Whether no session is live, or a live supervisor can use all clouds as far as it knows.
 
-    False also where the file can't be read like that: the ledger itself says why.
+    False also where the file can't be read this way: the `Ledger` reports why.
     """
     try:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1.0)) as db:
@@ -60,7 +60,7 @@ def watched(path: Path) -> bool:
 
 
 def place(path: Path, session_id: str) -> tuple[str, str, int] | None:
-    """A session's state and the address of its host, or None where that can't be said."""
+    """A session's state and its host's address, or None if unknown."""
     try:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1.0)) as db:
             found = db.execute(

@@ -1,4 +1,4 @@
-"""Who is working on a session: a mark of this process that others can check."""
+"""Process marks: ids by which other processes check whether the owner of a claim is alive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def mark() -> str:
 
 
 def lives(owner: str) -> bool | None:
-    """Whether the process behind `owner` runs; None if it is on another machine.
+    """Whether the process with the mark `owner` runs; None if it is on another machine.
 
     The start time tells a process from a later one with the same number.
     """
@@ -33,7 +33,7 @@ def lives(owner: str) -> bool | None:
 
 
 def started(pid: int) -> str:
-    """The process's start, in ticks or seconds; "" if there is no such process."""
+    """The process's start time, in ticks or seconds; "" if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

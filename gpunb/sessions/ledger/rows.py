@@ -1,4 +1,4 @@
-"""What a row of the ledger says: sessions, intents and events, read from it and written to it."""
+"""Conversion between the ledger's rows and sessions, intents and events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COLUMNS = {f.name for f in fields(Session)} - {"id", "state", "state_at", "leas
 
 
 def session_of(row: sqlite3.Row) -> Session:
-    """The session of a row. What can't be read in it is left out: the rest must be watched and ended."""
+    """Read a session from a row, without unreadable fields: the session must still be watched and ended."""
     values = dict(row)
     for key in _TIMES_AND_MONEY:
         if values[key] is not None and not isinstance(values[key], (int, float)):
@@ -62,7 +62,7 @@ def _number(session_id: str, key: str, text: Any) -> float | None:
     try:
         return float(text)
     except (ValueError, TypeError):
-        # 1970 for a time and nothing for money: what can't be read must not make a lease longer
+        # 1970 for a time and 0 for money: an unreadable value must not make a lease longer
         return 0.0
 
 
@@ -71,7 +71,7 @@ def _spoiled(session_id: str, key: str, value: Any) -> None:
 
 
 def intent_of(row: sqlite3.Row) -> Intent:
-    """The create call of a row."""
+    """Read an intent from a row."""
     values = dict(row)
     values["state"] = IntentState(values["state"])
     values["summary"] = json.loads(values["summary"])
@@ -79,7 +79,7 @@ def intent_of(row: sqlite3.Row) -> Intent:
 
 
 def row_of(session: Session) -> dict[str, Any]:
-    """What a new session's row holds, by column."""
+    """The values of a new session's row, by column."""
     values = {f.name: getattr(session, f.name) for f in fields(Session) if f.name != "lease"}
     values.update({key: getattr(session.lease, key) for key in _LEASE})
     values["state"] = session.state.value

@@ -1,4 +1,4 @@
-"""The runs in the ledger: what was started on the hosts, by whom, and how it ended."""
+"""Runs in the ledger: what was started on the hosts, from where, and how it ended."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Runs"]
 
 
 class Runs(Books):
-    """Part of `gpunb.sessions.ledger.sessions.Ledger`, which is the class to use."""
+    """Base class of `gpunb.sessions.ledger.sessions.Ledger`: the runs."""
 
     def touch(self, session_id: str, at: float | None = None) -> None:
-        """Note activity at `at`."""
+        """Record activity at `at`."""
         raise NotImplementedError
 
     def add_run(self, note: RunNote) -> None:
-        """Record a run; it is activity, unless only the host says that there is one."""
+        """Record a run, as activity unless only the host reports it."""
         values = {f.name: getattr(note, f.name) for f in fields(RunNote)}
         values["started"] = note.started or self.clock.time()
         names, marks = ", ".join(values), ", ".join(f":{key}" for key in values)
@@ -30,9 +30,9 @@ class Runs(Books):
             self.touch(note.session_id, values["started"])
 
     def finish_run(self, run_id: str, state: str, ended: float | None = None) -> None:
-        """Record how a run ended; if we started it, the idle time starts anew from there.
+        """Record how a run ended; if started from here, the idle time restarts then.
 
-        `ended` is held between the run's start and now: a host's clock is no authority.
+        `ended` is limited to between the run's start and now: a host's clock may be wrong.
         """
         now = self.clock.time()
         with self._write() as db:
@@ -45,17 +45,17 @@ class Runs(Books):
             self.touch(row["session_id"], when)
 
     def mark_run(self, run_id: str, state: str) -> None:
-        """Record what a run that is not over does now."""
+        """Record the current state of an unfinished run."""
         with self._write() as db:
             db.execute("UPDATE runs SET state = ? WHERE id = ? AND ended IS NULL", (state, run_id))
 
     def touch_run(self, run_id: str) -> None:
-        """Somebody did something about a run: its session's idle time starts anew."""
+        """Record activity on a run, such as an answer: its session's idle time restarts."""
         for row in self._rows("SELECT session_id FROM runs WHERE id = ?", (run_id,)):
             self.touch(row["session_id"])
 
     def open_runs(self, session_id: str) -> list[RunNote]:
-        """The session's runs of which no end is known, newest first."""
+        """The session's runs without a known end, newest first."""
         rows = self._rows(
             "SELECT * FROM runs WHERE session_id = ? AND ended IS NULL ORDER BY started DESC, id",
             (session_id,),

@@ -48,12 +48,12 @@ _LETTERS = string.ascii_lowercase + string.digits
 
 
 def new_id() -> str:
-    """Eight lower-case letters and digits, the first a letter."""
+    """A random session id: eight lower-case letters and digits, the first a letter."""
     return secrets.choice(string.ascii_lowercase) + "".join(secrets.choice(_LETTERS) for _ in range(7))
 
 
 def valid_name(name: str) -> str:
-    """`name` if it may be a session's name.
+    """Check that `name` is a valid session name, and return it.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def valid_name(name: str) -> str:
 
 
 def label_for(installation: str, session_id: str, attempt: int = 1) -> str:
-    """The name of an attempt's instance at the provider: lower-case, DNS-safe, 25 characters at most.
+    """The label of an attempt's instance at the provider: lower-case, DNS-safe, 25 characters at most.
 
     Fluence takes no more, so attempts are counted in base 36: ``-2`` … ``-9``, ``-a`` … ``-z``, ``10`` ….
     """
@@ -87,7 +87,7 @@ class Ledger(Runs):
     path
         The file; made with mode 0600 if it is not there.
     clock
-        Where times come from.
+        The source of all times.
     owner, owner_lives
         This process's mark and the test whether another's process still runs.
     """
@@ -107,7 +107,7 @@ class Ledger(Runs):
         self._installation = ""
         self._followed = None
         super().__init__(path)
-        with contextlib.suppress(LedgerError):  # it can't be written: the next one who can does it
+        with contextlib.suppress(LedgerError):  # it can't be written: left to the next process that can
             self.follow_clock()
 
     @classmethod
@@ -147,7 +147,7 @@ class Ledger(Runs):
         return [session_of(row) for row in self._rows(f"SELECT * FROM sessions{where} ORDER BY created, id")]
 
     def without_receipt(self) -> list[Session]:
-        """Sessions that have ended and have no receipt: it could not be written, or its process died."""
+        """Ended sessions without a receipt: it could not be written, or its process died."""
         rows = self._rows(
             "SELECT * FROM sessions WHERE state IN ('gone', 'failed') "
             "AND id NOT IN (SELECT session_id FROM receipts) ORDER BY ended DESC LIMIT 100"
@@ -172,7 +172,7 @@ class Ledger(Runs):
         return naming.whole(name, *self._live_and_over(name))
 
     def look_up(self, name: str) -> Session:
-        """As `find`, also by a beginning: for what only reads, never for what changes something.
+        """As `find`, also by a prefix: only for verbs that change nothing.
 
         Raises
         ------
@@ -181,12 +181,12 @@ class Ledger(Runs):
         return naming.reading(name, *self._live_and_over(name))
 
     def one(self, name: str | None = None, here: Sequence[str] = ()) -> Session:
-        """The live session with exactly this name or id; without one, the only one, or the one rented here.
+        """The live session with exactly this name or id; without a name, the only one or the one rented here.
 
         Parameters
         ----------
         here
-            The marks of who asks: `gpunb.sessions.access.renter.marks`.
+            The caller's marks: `gpunb.sessions.access.renter.marks`.
 
         Raises
         ------
@@ -200,7 +200,7 @@ class Ledger(Runs):
         return naming.default(self.sessions(), here)
 
     def _live_and_over(self, name: str) -> tuple[list[Session], list[Session]]:
-        """All live sessions, and the ended ones whose name or id begins so; the oldest first."""
+        """All live sessions, and ended ones whose name or id has this prefix, the oldest first."""
         over = self._rows(
             "SELECT * FROM sessions WHERE state IN ('gone', 'failed') "
             "AND (substr(name, 1, ?1) = ?2 OR substr(id, 1, ?1) = ?2) ORDER BY created, id",
@@ -248,7 +248,7 @@ class Ledger(Runs):
     def transition(
         self, session: Session, new_state: SessionState, detail: str = "", **changed: Any
     ) -> Session:
-        """Move `session` from the state it was read in to `new_state`; returns it anew.
+        """Move `session` from the state it was read in to `new_state`; returns the new record.
 
         Compare-and-set: if another process moved it first, nothing is written. Segments of
         cost follow the state: stopped closes the gpu's, gone and failed close all.
@@ -256,7 +256,7 @@ class Ledger(Runs):
         Raises
         ------
         WrongState
-            The way is not in `ALLOWED`, or the session is in another state by now.
+            The transition is not in `ALLOWED`, or the session is in another state by now.
         """
         if not allowed(session.state, new_state):
             msg = f"session {session.name} can't go from {session.state.value} to {new_state.value}"
@@ -309,7 +309,7 @@ class Ledger(Runs):
     def answer_create(
         self, session: Session, instance_id: str, segments: Iterable[Segment], **changed: Any
     ) -> Session:
-        """Commit what a create call rented: the id, the intent's answer, the open segments.
+        """Commit a create call's answer: the instance's id, the resolved intent, the open segments.
 
         The id is recorded whatever the session's state is by now; the state becomes booting
         only if it was creating or unknown. Look at the returned session's state.
@@ -332,7 +332,7 @@ class Ledger(Runs):
         return self.get(session.id)
 
     def resolve_intent(self, label: str, state: IntentState, detail: str = "") -> None:
-        """Write down what became of a create call (refused, absent, gone)."""
+        """Record the outcome of a create call (refused, absent, gone)."""
         with self._write(durable=True) as db:
             db.execute(
                 "UPDATE intents SET state = ?, resolved = ?, detail = ? WHERE label = ?",
@@ -340,7 +340,7 @@ class Ledger(Runs):
             )
 
     def intents(self, session_id: str | None = None, *, unresolved: bool = False) -> list[Intent]:
-        """Create calls, oldest first; `unresolved` leaves those whose answer is not known."""
+        """Create calls, oldest first; with `unresolved` only those without a known answer."""
         where, values = ["1"], []
         if session_id is not None:
             where.append("session_id = ?")
@@ -363,7 +363,7 @@ class Ledger(Runs):
         return self.get(session_id)
 
     def note(self, session_id: str, kind: str, detail: str = "") -> None:
-        """Add a line to the session's history: what is about to be, or was, done."""
+        """Add an event to the session's history: an action, before or after it is done."""
         with self._write() as db:
             add_event(db, session_id, self.clock.time(), kind, detail=detail)
 
@@ -373,7 +373,7 @@ class Ledger(Runs):
         return [Event(**dict(row)) for row in rows]
 
     def touch(self, session_id: str, at: float | None = None) -> None:
-        """Note activity (a run or a transfer) at `at`; never moves backwards."""
+        """Record activity (a run or a transfer) at `at`; never moves backwards."""
         when = self.clock.time() if at is None else at
         with self._write() as db:
             db.execute(
