@@ -4,8 +4,8 @@ Every step is in the ledger before and after its effect, so that `resume` can fi
 any process. Time comes from the ledger's clock, the host is reached through an object
 that tests replace.
 
-`rental` and `create_call` rent, `bringup` makes it ready, `stop_start`, `rebooting` and `taking_down` do what
-their names say, `catching_up` follows the provider; `ending` is the end itself, step by step.
+`rental` and `create_call` rent, `bringup` makes it ready, `stop_start`, `rebooting` and `taking_down` hold
+the other verbs, `catching_up` follows the provider; `ending` is the end itself, step by step.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What somebody agreed to pay for: another offer, or another price, is not that."""
+"""The user's agreement to an offer and price, and what differs from it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
 
 __all__ = ["TOLERANCE", "Agreement", "trust_rank"]
 
-TOLERANCE = 0.05  # of the price: what the next offer may cost more without being asked about
+TOLERANCE = 0.05  # fraction of the price that the next offer may cost more without asking again
 _TRUST = ("stranger", "datacenter", "own")
 _CENT = 0.0005  # prices are shown with three digits
 
 
 def trust_rank(trust: str) -> int:
-    """From the least to the most; an unknown word is a stranger's."""
+    """Order of trust levels, lowest first; an unknown word counts as stranger."""
     return _TRUST.index(trust) if trust in _TRUST else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """The offer that was shown, and up to what price another one like it will do.
+    """The offer that was shown, and the highest price of a replacement like it.
 
     Attributes
     ----------
     most_usd_h, most_usd
-        US dollars an hour with the disk, and for all of the time: the most that may be rented unasked.
+        US dollars an hour with the disk, and for all of the time: the most to rent without asking again.
     """
 
     offer: Offer
@@ -49,14 +49,14 @@ class Agreement:
         tolerance: float = TOLERANCE,
         max_usd_h: float | None = None,
     ) -> Agreement:
-        """The agreement to `offer`.
+        """Create the agreement to `offer`.
 
         Parameters
         ----------
         tolerance
-            The share of the price that another offer may cost more.
+            The fraction of the price that another offer may cost more.
         max_usd_h
-            A price an hour that was named beside (``--max-price``): it counts where it is higher.
+            A price an hour that was also given (``--max-price``): it counts where it is higher.
         """
         hourly = offer.hourly(disk_gb)
         most = max(hourly * (1.0 + tolerance), max_usd_h or 0.0)
@@ -72,7 +72,7 @@ class Agreement:
         )
 
     def differs(self, other: Offer) -> str:
-        """In what `other` is not what was agreed to; "" if in nothing."""
+        """Describe how `other` differs from what was agreed to; "" if it does not."""
         mine = self.offer
         if (other.gpu, other.gpus) != (mine.gpu, mine.gpus):
             return f"it is {other.gpus}x {other.gpu or 'no GPU'}, not {mine.gpus}x {mine.gpu or 'no GPU'}"
@@ -92,7 +92,7 @@ class Agreement:
         return ""
 
     def too_dear(self, usd_h: float) -> bool:
-        """Whether `usd_h`, US dollars an hour with the disk, is more than was agreed to."""
+        """Whether `usd_h` (US dollars an hour with the disk) is more than was agreed to."""
         return usd_h > self.most_usd_h + _CENT
 
     @property

@@ -1,4 +1,4 @@
-"""From an instance's id to a ready session: running, reachable, agent, lease."""
+"""Bringing an instance up to a ready session: running, reachable, agent, lease."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _HALTED = {InstanceState.STOPPED, InstanceState.INTERRUPTED}
 
 
 class BootFailed(Unreachable):
-    """The instance did not become reachable in time, or its provider gave it up."""
+    """The instance did not become reachable in time, or its provider reports that it failed."""
 
 
 class Unfit(BootFailed):
-    """What was asked for can't come up: any other offer would fail the same way."""
+    """The request can't come up on any offer: another one would fail the same way."""
 
 
 def record_instance(
@@ -42,7 +42,7 @@ def record_instance(
     Parameters
     ----------
     since
-        When it was last seen not to run; the beginning of its present state if None. The gpu
+        When it was last seen not to run; the start of its present state if None. The gpu
         is counted from there, where booting is free.
     """
     changed: dict[str, Any] = {
@@ -50,10 +50,10 @@ def record_instance(
         "seen": True,
         "host": instance.host or session.host,
         "port": instance.port or session.port,
-        # a row without an address names no login of its own, only its cloud's usual one
+        # a row without an address has no login name of its own, only its cloud's default
         "user": (instance.user if instance.host or not session.user else "") or session.user,
     }
-    if instance.ports:  # a list says less than the detail at times
+    if instance.ports:  # a list may hold less than the detail call
         changed["ports"] = dict(instance.ports)
     if instance.image and not session.image:  # the cloud's or the provider's default
         changed["image"] = instance.image
@@ -81,7 +81,7 @@ def record_instance(
         _offline(ledger, session, instance, before)
     corrected = priced and first and session.state is SessionState.BOOTING
     if corrected:
-        # dearer or cheaper than its offer was: so from the beginning, not from now on
+        # a price other than its offer's holds from the start, not from now on
         ledger.correct_segments(opening(session, instance, session.state_at))
         ledger.note(
             session.id, "price", f"{session.provider} bills {price_text(instance.usd_h)}/h, not as offered"
@@ -99,7 +99,7 @@ def record_instance(
 
 
 def _offline(ledger: Ledger, session: Session, instance: Instance, before: str) -> None:
-    """Where an offline host costs nothing, its segments end, and go on when it is back."""
+    """Close the segments of an offline host where that is free, and reopen them when it is back."""
     away = InstanceState.OFFLINE
     if instance.state is away and before != away.value:
         ledger.close_segments(session.id)
@@ -212,12 +212,12 @@ def enter(
 def _compared(
     provider: Provider | None, session: Session, instance: Instance, host: HostAccess, *, was_pinned: bool
 ) -> str:
-    """How the host's key is known, after it was compared with what the cloud shows of it.
+    """Compare the host's key with the one that the cloud shows; returns how the key is known.
 
     Raises
     ------
     HostKeyChanged
-        The cloud shows other keys: somebody sits between us and the machine.
+        The cloud shows other keys: a man in the middle, or another machine.
     """
     if was_pinned:
         return "its host key is the one that was known before"
@@ -234,7 +234,7 @@ def _compared(
 
 
 def _told(provider: Provider | None, session: Session, instance: Instance) -> tuple[str, list[str]]:
-    """The cloud's title, and the keys that its own channel shows of the machine."""
+    """The cloud's title, and the machine's host keys as its API shows them."""
     if provider is None:
         return session.provider, []
     try:
@@ -246,14 +246,14 @@ def _told(provider: Provider | None, session: Session, instance: Instance) -> tu
 def _made_anew(
     ledger: Ledger, session: Session, host: HostAccess, vouched: tuple[str, list[str]], err: HostKeyChanged
 ) -> Session:
-    """Take the new key of a machine that was started or rebooted, if the cloud vouches for it.
+    """Pin the new host key of a started or rebooted machine, if the cloud vouches for it.
 
-    A container that is made anew around its old disk has new host keys, on Vast for one.
+    A container that is recreated around its old disk has new host keys, as on Vast.
 
     Raises
     ------
     HostKeyChanged
-        Nobody vouches for it; the hint says how the user can.
+        The cloud does not vouch for it; the hint says how the user can.
     """
     from gpunb.ssh import fingerprint
     from gpunb.ssh.hostkeys import way_on
@@ -274,13 +274,13 @@ def _made_anew(
     )
     told_before = ledger.events(session.id)[-1:]
     words = f"not connected: it shows {now}, and nothing confirms that it is the machine's"
-    if not told_before or told_before[0].detail != words:  # each look of the supervisor finds the same
+    if not told_before or told_before[0].detail != words:  # each sweep of the supervisor finds the same
         ledger.note(session.id, "host-key", words)
     raise HostKeyChanged(msg, shown=err.shown, hint=way_on(session.name, err.shown)) from err
 
 
 def _another_key(session: Session, err: HostKeyChanged) -> HostKeyChanged:
-    """What it means at the first contact, where only a key that we made can be pinned."""
+    """The error for another host key at the first contact, where only a key made by us is pinned."""
     msg = (
         f"the host of {session.name} does not show the SSH key that gpunb gave it when it was made: another"
         " machine answers in its place, or the machine was started without it; nothing was sent"
@@ -290,7 +290,7 @@ def _another_key(session: Session, err: HostKeyChanged) -> HostKeyChanged:
 
 
 def _still(ledger: Ledger, session: Session) -> Session:
-    """The session anew, if it is still ours to bring up."""
+    """Reload the session, if it is still ours to bring up."""
     now = ledger.get(session.id)
     if now.state not in {SessionState.BOOTING, SessionState.REACHABLE}:
         msg = f"session {now.name} is {now.state.value} by now; another process is at work on it"
@@ -344,7 +344,7 @@ def _wait_running(
 
 
 def _as_ordered(session: Session, instance: Instance) -> None:
-    """A machine that may be taken back is not what was ordered as one that may not, nor the reverse.
+    """Refuse an interruptible machine that was ordered as uninterruptible, and the reverse.
 
     Vast rents an offer of its spot search on demand, for twice the price, if the bid is lost on
     the way, and its answer does not say so (vast-cli#403).
@@ -355,7 +355,7 @@ def _as_ordered(session: Session, instance: Instance) -> None:
 
 
 def timing_text(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Format seconds for people."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 

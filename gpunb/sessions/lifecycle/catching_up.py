@@ -1,4 +1,4 @@
-"""refresh and resume: the ledger brought up to what the provider says, and half-done work finished."""
+"""refresh and resume: update the ledger from the provider, and finish interrupted work."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def refresh(
     host: HostAccess = HOST,
     timing: Timing | None = None,
 ) -> Session:
-    """Ask the provider how the instance stands and bring the ledger up to that.
+    """Query the provider for the instance and update the ledger.
 
-    A provider that can't answer changes nothing.
+    If the provider can't answer, nothing changes.
     """
     session = ledger.get(session.id)
     if not session.instance_id or session.state in OVER:
@@ -72,7 +72,7 @@ def apply(
     host: HostAccess = HOST,
     timing: Timing,
 ) -> Session:
-    """Bring the ledger up to what the provider says: `instance`, or None for confirmed gone."""
+    """Update the ledger from the provider's answer: `instance`, or None for confirmed gone."""
     try:
         if instance is None or instance.state is InstanceState.GONE:
             return _vanished(ledger, provider, session, host, timing)
@@ -106,7 +106,7 @@ def _vanished(
         return session  # its end is confirmed by end_step, with all that belongs to it
     sent = max((one.sent for one in ledger.intents(session.id)), default=0.0)
     if ledger.clock.time() - sent < timing.lag(provider):
-        return session  # a replica that has not heard of it yet, even if another one has
+        return session  # may be a lagging replica, even if another one has shown it
     host.drop(session.id)
     if session.state not in {_S.BOOTING, _S.REACHABLE, _S.READY, _S.STOPPED}:
         return session
@@ -126,16 +126,16 @@ def resume(
     host: HostAccess = HOST,
     timing: Timing | None = None,
 ) -> Session:
-    """Finish what another process left half done; returns the session as it is then.
+    """Finish work that another process left unfinished; returns the updated session.
 
-    A create whose answer was never read is looked up: found, it is brought up, since nobody
-    was told that it failed. What was reported as unknown is ended when it shows up. A session
-    that a living process works on is left alone.
+    A create whose answer was never read is looked up: found, it is brought up, since no failure
+    was reported. An instance reported as unknown is ended when it shows up. A session
+    that a live process works on is left alone.
 
     Raises
     ------
     OutcomeUnknown
-        It still is not certain how it stands.
+        The outcome is still not certain.
     """
     times = timing or Timing()
     session = ledger.get(session.id)

@@ -1,4 +1,4 @@
-"""One create call of a rental: written down, sent once, its answer resolved."""
+"""One create call of a rental: recorded, sent once, its answer resolved."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _REFUSALS = (OfferGone, NoFunds, AuthFailed, RateLimited, QuotaExhausted, NotSup
 
 
 class NextOffer(Exception):
-    """A turn in the road, not a failure: nothing of this offer is rented, for certain."""
+    """Raised to try the next offer: nothing of this one is rented, for certain."""
 
     def __init__(self, cause: GpunbError) -> None:
         super().__init__(cause.message)
@@ -55,7 +55,7 @@ class NextOffer(Exception):
 
 
 class CreateCall:
-    """Part of `gpunb.sessions.lifecycle.rental.Rental`, which is the class to use."""
+    """Base class of `gpunb.sessions.lifecycle.rental.Rental`: the create call and its answer."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class CreateCall:
     # -- the call and its answer ------------------------------------------
 
     def _create(self, offer: Offer, number: int, public_key: str) -> Session:
-        """Intent, one create, answer; the session in state booting."""
+        """Commit the intent, send one create call, commit the answer; the session is then booting."""
         ledger, request = self.ledger, self.request
         session = ledger.get(self.id)
         label = label_for(ledger.installation, self.id, number)
@@ -102,7 +102,7 @@ class CreateCall:
             offer_id=offer.id,
             summary={
                 "image": spec.image,
-                "boot_s": self._boot_s(offer),  # whoever goes on with it knows no image's size
+                "boot_s": self._boot_s(offer),  # a process that resumes it does not know the image's size
                 "registry": spec.login.server if spec.login else "",
                 "disk_gb": spec.disk_gb,
                 "gpu": offer.gpu,
@@ -158,7 +158,7 @@ class CreateCall:
         return session
 
     def _unrecorded(self, instance: Instance, err: LedgerError) -> LedgerError:
-        """The ledger broke between the call and its answer: the instance must not outlive this line."""
+        """End the instance after the ledger failed between the call and its answer."""
         gone = False
         with suppress(GpunbError):
             self.provider.destroy(instance.id)
@@ -177,7 +177,7 @@ class CreateCall:
         return err
 
     def _look_up(self, label: str, cause: Exception) -> Session:
-        """The answer is lost: ask for the label until it shows up or surely is not there."""
+        """After a lost answer, look for the label until it shows up or is surely absent."""
         text = cause.message if isinstance(cause, GpunbError) else f"{type(cause).__name__}: {cause}"
         self.ledger.note(self.id, "answer-lost", text)
         self.ledger.resolve_intent(label, IntentState.SENT, text)  # from now on lists may lag
@@ -253,7 +253,7 @@ class CreateCall:
     # -- its end and its bill ---------------------------------------------
 
     def _ended_elsewhere(self, session: Session) -> NoReturn:
-        """Another process wants this session gone: finish that, then say so."""
+        """Finish the end that another process began, then raise."""
         session = self._end(session.detail or "ended by another process", self.timing.confirm_s)
         reason = session.detail or "by another process"
         msg = f"session {session.name} was ended while it was being rented: {reason}"
@@ -275,7 +275,7 @@ class CreateCall:
         )
 
     def _bill(self, session: Session | None) -> str:
-        """What is known of the bill, in one sentence."""
+        """One sentence on what is known of the bill."""
         if session is None:
             return "nothing was rented"
         if session.state in OVER or session.state is SessionState.REQUESTED:

@@ -1,4 +1,4 @@
-"""To the end, and to certainty: lost answers resolved by label, destroys followed until they are true.
+"""Ending sessions: lost answers resolved by label, destroys repeated until they are confirmed.
 
 Each step is short and leaves the ledger such that any process can take the next one.
 """
@@ -29,7 +29,7 @@ __all__ = ["Listing", "begin_end", "clear_up", "end", "end_step", "resolve_lost_
 
 @dataclass
 class Listing:
-    """A provider's list, asked for at most once; `error` if it could not be had.
+    """A provider's list of instances, fetched at most once; `error` if that failed.
 
     `shared` if one list serves many sessions, as in a tick of the supervisor.
     """
@@ -42,22 +42,22 @@ class Listing:
 
     @property
     def answered(self) -> bool:
-        """Whether the list was had."""
+        """Whether the list was fetched."""
         return self._found is not None
 
     def instances(self) -> list[Instance] | None:
-        """The instances, or None if the provider did not say."""
+        """The instances, or None if the list could not be fetched."""
         if self._found is None and self.error is None:
             try:
                 self._found = self.provider.instances()
             except ProviderError as err:
                 self.error = err
-            except ANY as err:  # a list that breaks is a list that we don't have
+            except ANY as err:  # an error while reading the list counts as a failed fetch
                 self.error, self.cause = ProviderError(words(err), provider=self.provider.name), err
         return self._found
 
     def labelled(self, label: str) -> list[Instance] | None:
-        """Instances with exactly this label that are not gone, or None if the provider did not say."""
+        """Instances with exactly this label that are not gone, or None if the list could not be fetched."""
         found = self.instances()
         if found is None:
             return None
@@ -65,7 +65,7 @@ class Listing:
 
 
 def resolve_lost_create(ledger: Ledger, listing: Listing, session: Session, timing: Timing) -> Session:
-    """Resolve the session's lost create answers by their label, as far as that goes now.
+    """Resolve the session's lost create answers by their label, as far as possible now.
 
     Found: the id is recorded (the state becomes booting unless it is ending). Not found
     although the list is old enough to have it: the intent is absent. Else nothing changes.
@@ -108,7 +108,7 @@ def _adopt(ledger: Ledger, session: Session, intent: Intent, found: Sequence[Ins
 
 
 def _finish_create(provider: Provider, session: Session) -> None:
-    """What the lost answer kept `create` from doing; a failure shows when SSH is refused."""
+    """Finish what `create` does after its answer; a failure shows when SSH is refused."""
     try:
         key = paths.session_dir(session.id).joinpath("id_ed25519.pub").read_text("utf-8").strip()
         provider.adopted(session.instance_id, key)
@@ -125,7 +125,7 @@ def begin_end(ledger: Ledger, session_id: str, why: str) -> Session:
         try:
             return ledger.transition(session, SessionState.ENDING, why, tries=0, next_try=0.0)
         except WrongState:
-            continue  # another process moved it between the two lines
+            continue  # another process moved it in between
     msg = f"session {session_id} changes its state faster than it can be ended"
     raise WrongState(msg)
 
@@ -138,7 +138,7 @@ def end_step(
     *,
     then: SessionState | None = None,
 ) -> Session:
-    """One step of an ending session; returns it as it is then (over, if that is certain).
+    """Take one step of ending a session; returns the updated session (over if that is certain).
 
     Parameters
     ----------
@@ -167,10 +167,10 @@ def end_step(
 
 
 def _believable(ledger: Ledger, session: Session, lag: float) -> bool:
-    """Whether "gone" can be taken as true.
+    """Whether the answer "gone" can be believed.
 
     Yes if the instance was shown and the provider then took our call, or if every list would
-    have it by now. An early 404 may also be a replica that has not heard of it yet.
+    have it by now. An early 404 may also come from a lagging replica.
     """
     if session.seen and session.cloud_state == InstanceState.ENDING.value:
         return True
@@ -178,7 +178,7 @@ def _believable(ledger: Ledger, session: Session, lag: float) -> bool:
 
 
 def _age(ledger: Ledger, intent: Intent) -> float:
-    """Seconds since the create call was sent, or since it was given up."""
+    """Seconds since the create call was sent or given up."""
     return ledger.clock.time() - max(intent.sent, intent.resolved or 0.0)
 
 
@@ -210,7 +210,7 @@ def _again(ledger: Ledger, session: Session, timing: Timing, detail: str) -> Ses
 
 
 def _presence(listing: Listing, session: Session) -> Presence:
-    """Gone only if the list and the single answer agree.
+    """Query whether the instance is gone: only if the list and the single answer agree.
 
     With a shared list, an instance that it lacks costs one call more; else the provider is
     asked for both.
@@ -258,7 +258,7 @@ def _over(
 
 
 def clear_up(ledger: Ledger, provider: Provider | None, session: Session, *, why: str) -> None:
-    """What follows a confirmed end: the kernelspec goes, the receipt is kept. Nothing here undoes the end."""
+    """Clean up after a confirmed end: kernelspec removed, receipt written. Errors do not undo the end."""
     for step in (
         lambda: kernelspecs.remove(session.id),
         lambda: write_receipt(ledger, provider, session, why=why),
@@ -281,7 +281,7 @@ def end(
     then: SessionState | None = None,
     each: Callable[[], None] | None = None,
 ) -> Session:
-    """Destroy, and stay with it until the provider agrees or `within` seconds are over.
+    """Destroy, and wait until the provider confirms it or `within` seconds are over.
 
     Returns the session; it is over (or in state `then`) only if that is confirmed, else it
     stays ending, and the supervisor goes on.

@@ -1,4 +1,4 @@
-"""Before the end: bring back what the user asked for, within a limit, and say what could not be."""
+"""Download of ``session.save`` before a session's end, within a time limit, with a report of failures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOLDER = "folder"
 
 
 def targets(session: Session) -> dict[str, Path]:
-    """Where each path of ``session.save`` comes to lie here; no two in one place, nor one in another.
+    """Map each path of ``session.save`` to a local target; no target equals or contains another.
 
     A relative path keeps its folders, an absolute one its name, and as much more of it as is needed to
     tell it from the others. A pattern's place is that of its fixed part.
@@ -57,27 +57,27 @@ def targets(session: Session) -> dict[str, Path]:
 
 
 def _meet(one: tuple[str, ...], two: tuple[str, ...]) -> bool:
-    """Whether one of two places is the other or holds it, as the least exact file system sees it."""
+    """Whether one of two paths equals or contains the other on a file system that ignores case."""
     first, second = ([name.casefold() for name in names] for names in (one, two))
     shorter = min(len(first), len(second))
     return first[:shorter] == second[:shorter]
 
 
 def note_folder(ledger: Ledger, session: Session, folder: str) -> None:
-    """Remember that a run or a sync put files into `folder` of the host: `out` may be in there."""
+    """Record that a run or a sync put files into `folder` of the host: `out` may be in there."""
     if folder and folder not in {one.detail for one in ledger.events(session.id) if one.kind == FOLDER}:
         ledger.note(session.id, FOLDER, folder)
 
 
 def _elsewhere(session: Session, target: Path) -> Path:
-    """Where to save what can't lie at `target`: in gpunb's own folder."""
+    """The fallback in gpunb's own folder for files that can't be saved at `target`."""
     base = Path(session.save_to) if session.save_to else Path.cwd()
     inside = target.relative_to(base) if target.is_relative_to(base) else Path(target.name)
     return paths.home() / "saved" / f"{session.name}-{session.id}" / inside
 
 
 def _can_write(target: Path) -> bool:
-    """Whether a file or folder could be made at `target`, as far as that can be seen."""
+    """Whether a file or folder can apparently be created at `target`."""
     above = next((one for one in (target, *target.parents) if one.exists()), target)
     return above.is_dir() and os.access(above, os.W_OK | os.X_OK)
 
@@ -91,14 +91,14 @@ def fetch_saves(
     *,
     last: bool = False,
 ) -> list[tuple[str, str]]:
-    """Bring back each path of ``session.save``; returns (path, reason) of those that failed.
+    """Download each path of ``session.save``; returns (path, reason) of those that failed.
 
-    Outcomes are noted in the session's history, from which the receipt takes them.
+    Outcomes are recorded in the session's history, from which the receipt takes them.
 
     Parameters
     ----------
     last
-        It is ended whatever comes of this: what can't lie where it should goes into gpunb's folder.
+        The session ends whatever the outcome: what can't be saved at its target goes into gpunb's folder.
     """
     if not session.save or session.state is SessionState.ENDING:
         return []
@@ -139,7 +139,7 @@ def fetch_saves(
 
 
 def _facts(path: str, done: Brought) -> dict[str, object]:
-    """What the receipt says of one path."""
+    """The receipt's entry for one path."""
     return {
         "path": path,
         "to": done.to,
@@ -169,13 +169,13 @@ def _within(
     host: HostAccess,
     progress: Progress,
 ) -> tuple[Brought | None, str]:
-    """What came, or None and the reason. A transfer that hangs is cut off by closing its connection."""
+    """Download one path; returns the result, or None and the reason. Closes a hanging connection."""
     out: list[tuple[Brought | None, str]] = []
 
     def work() -> None:
         try:
             out.append((host.fetch(session, path, target, progress, folders=folders), ""))
-        except ANY as err:  # told, not swallowed
+        except ANY as err:  # reported as the reason
             out.append((None, words(err)))
 
     if limit <= 0:

@@ -1,4 +1,4 @@
-"""A reboot or an update: the machine, or its container, starts anew, and everything that runs on it ends."""
+"""Reboot and update: the machine, or its container, restarts, and everything that runs on it ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BEGIN_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What an update changes of a container; None stays as it is."""
+    """The changes of a container by an update; None leaves a field as it is."""
 
     image: str | None = None
     env: Mapping[str, str] | None = None
@@ -39,7 +39,7 @@ class Changes:
     login: RegistryLogin | None = None
 
     def given(self) -> dict[str, Any]:
-        """Those that are not None."""
+        """The fields that are not None."""
         all_ = {name: getattr(self, name) for name in self.__slots__}
         return {name: value for name, value in all_.items() if value is not None}
 
@@ -61,7 +61,7 @@ def reboot(
     Parameters
     ----------
     recycle
-        Whether the container is made anew from its image: then its disk is, too.
+        Whether the container is recreated from its image: then its disk is, too.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def update(
     host: HostAccess = HOST,
     timing: Timing | None = None,
 ) -> Session:
-    """Change the container, which is made anew, and wait until it is ready again; it is billed all the time.
+    """Change and recreate the container, and wait until it is ready again; it is billed all the time.
 
     What is not named stays; ports can't be changed. Its host key is taken at the first contact, as after a
     rental, unless the cloud keeps one of ours in it.
@@ -132,10 +132,10 @@ def _again(
     host: HostAccess,
     timing: Timing | None,
 ) -> Session:
-    """Note `why`, let `act` do it, which answers what the session's state says, and bring it up again."""
+    """Record `why`, call `act`, which returns the detail of the new state, and bring the session up again."""
     times = timing or Timing()
     session = ledger.get(session.id)
-    # one that was up and did not come back may be given another image
+    # a container that was up and did not come back may get another image
     failed = session.state is SessionState.BOOTING and session.ready is not None
     if session.state not in {SessionState.READY, SessionState.REACHABLE} and not failed:
         msg = f"session {session.name} is {session.state.value}: only one that is up can start anew"
@@ -171,7 +171,7 @@ def _again(
 
 
 def _begun(ledger: Ledger, provider: Provider, session: Session, times: Timing) -> None:
-    """Wait a little until the restart shows, so that the old machine is not taken for the new one."""
+    """Wait a little until the restart shows, so that the old state is not taken for the new one."""
     until = ledger.clock.time() + _BEGIN_S
     step = 0
     while ledger.clock.time() < until:

@@ -1,4 +1,4 @@
-"""What the user asked for when renting, beside the offer."""
+"""The user's request when renting, beside the offer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["RentRequest"]
 
 @dataclass(slots=True, kw_only=True)
 class RentRequest:
-    """What the user asked for beside the offer.
+    """The options of a rental beside the offer.
 
     Attributes
     ----------
@@ -38,9 +38,9 @@ class RentRequest:
     boot_s
         Seconds until SSH must answer; None is `Timing.boot`.
     image_gb
-        Size of the image in GB, compressed, as far as it was said; 0 is the usual one.
+        Size of the image in GB, compressed, if known; 0 is the usual one.
     count_ssh
-        Whether somebody logged in at the host's terminal counts as activity.
+        Whether a login at the host's terminal counts as activity.
     agreed
         What was agreed to; None is the first offer, see `gpunb.sessions.lifecycle.agreement`.
     renter
@@ -76,7 +76,7 @@ class RentRequest:
     renter: str = ""
 
     def spec(self, **more: Any) -> CreateSpec:
-        """What a create call needs of this; `more` are the fields that differ from offer to offer."""
+        """Build the create call's fields; `more` are those that differ from offer to offer."""
         return CreateSpec(
             image=self.image,
             disk_gb=self.disk_gb,

@@ -1,4 +1,4 @@
-"""One rental in the making: offers tried in order, each create written down, sent once, resolved."""
+"""One rental: offers tried in order, each create call recorded, sent once, resolved."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
 __all__ = ["Rental", "rent"]
 
 # What would meet every further offer of the provider too
-# (another host key than ours is no machine's fault: somebody may sit in between)
+# (another host key than ours is not a machine's fault: it may be a man in the middle)
 _FINAL = (AuthFailed, QuotaExhausted, NotSupported, BadInput, Unfit, HostKeyChanged)
 _RATE_WAIT_S = 60.0
-_RATE_TRIES = 2  # how often an offer is asked for again that a cloud was asked for too soon
+_RATE_TRIES = 2  # how often an offer is requested again after a rate limit
 
 
 class Rental(CreateCall):
-    """The work of `gpunb.sessions.lifecycle.rent`, which is the function to call."""
+    """The implementation of `gpunb.sessions.lifecycle.rent`, which is the function to call."""
 
     def run(self, offers: Sequence[Offer]) -> Session:
         """Try the offers in order until one is ready."""
@@ -102,7 +102,7 @@ class Rental(CreateCall):
         self._budget = self._lease(offers[0], 0.0).budget_usd
 
     def _as_agreed(self, offers: Sequence[Offer]) -> list[Offer]:
-        """Those that are what was agreed to: a yes to one offer is none to a dearer or a larger one."""
+        """Filter the offers by the agreement: a yes to one does not cover a dearer or larger one."""
         if self.agreed is None:
             hours = DEFAULT_HOURS if self.request.hours is None else self.request.hours
             self.agreed = Agreement.to(offers[0], hours=hours, disk_gb=self.request.disk_gb)
@@ -169,7 +169,7 @@ class Rental(CreateCall):
         )
 
     def _one(self, offer: Offer, number: int, public_key: str) -> Session | GpunbError:
-        """The ready session, or why this offer came to nothing."""
+        """Try one offer; returns the ready session, or why the offer failed."""
         if self.request.disk_gb > offer.disk_max_gb:
             return OfferGone(f"has at most {offer.disk_max_gb:g} GB of disk", provider=self.provider.name)
         if why := self.provider.unfit(offer, self.request.spec()):
@@ -187,7 +187,7 @@ class Rental(CreateCall):
                 write_receipt(self.ledger, None, session, why="boot failed")
 
     def _tidy(self) -> None:
-        """A rental that broke off before anything was sent leaves no live session."""
+        """End the session of a rental that broke off before anything was sent."""
         with suppress(GpunbError):
             session = self.ledger.get(self.id)
             if session.state is SessionState.REQUESTED:
@@ -214,14 +214,14 @@ class Rental(CreateCall):
             if session.state is SessionState.ENDING or session.state in OVER:
                 self._ended_elsewhere(session)
             raise
-        except GpunbError as err:  # also a host name that no ssh should be given
+        except GpunbError as err:  # also a host name that is unsafe to pass to ssh
             raise self._boot_failed(offer, err) from err
         return session
 
     # -- what can go wrong ------------------------------------------------
 
     def _boot_failed(self, offer: Offer, err: GpunbError) -> Exception:
-        """End the instance for certain before anything else is tried."""
+        """End the instance and confirm that before another offer is tried."""
         self.boots += 1
         self.ledger.note(self.id, "boot-failed", err.message)
         if not isinstance(err, Unfit):
@@ -229,7 +229,7 @@ class Rental(CreateCall):
         self.progress.say(f"{err.message}; ending it")
         session = self._end(f"boot failed: {err.message}", self.timing.confirm_s, then=SessionState.REQUESTED)
         if session.state is SessionState.REQUESTED:
-            err.bill = None  # said while it still ran; what holds now is said at the end
+            err.bill = None  # the bill of the running instance; the current one is added at the end
             if self.request.start_command and isinstance(err, Unreachable):
                 hint = "a start command takes the place of the image's own: it has to start SSH, too"
                 err = Unfit(err.message, hint=err.hint or hint)
@@ -273,7 +273,7 @@ class Rental(CreateCall):
         self._check_price()
 
     def _check_price(self) -> None:
-        """Refuse what the cloud bills above what was agreed to: the price can rise after the search."""
+        """Refuse a price above the agreed one: it can rise after the search."""
         session = self.ledger.get(self.id)
         if self.agreed is not None and self.agreed.too_dear(session.usd_h):
             shown = self.agreed.offer.hourly(self.request.disk_gb)

@@ -1,8 +1,8 @@
-"""Files of a stopped machine before its end: it is started once for them, if its lease carries that.
+"""Saving files of a stopped machine before its end: it is started once, if its lease allows that.
 
 `--save` is a promise that a stop does not undo. The start is early enough for all of it to fall within
-the lease, and a cloud that refuses it is asked again until then; where it can't be (taken by somebody else,
-no money left), that is said while the machine is stopped, and stands on the receipt as ``unsaved``.
+the lease, and a cloud that refuses it is asked again until then; where it can't be (taken by another user,
+no money left), that is shown while the machine is stopped, and is on the receipt as ``unsaved``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MARK, REFUSED = "start-to-save", "start-refused"
 
 
 def unfetchable(session: Session, cost: Cost) -> str:
-    """Why the files of a stopped `session` can't be had by starting it once, or ""."""
+    """Why the files of a stopped `session` can't be saved by starting it once, or ""."""
     if session.cloud_state == "interrupted":
         return "the cloud gave its machine to another customer"
     if session.cloud_state == "offline":
@@ -43,7 +43,7 @@ def unfetchable(session: Session, cost: Cost) -> str:
 
 
 def files_due(session: Session, cost: Cost, now: float) -> Due | None:
-    """A stopped `session` with files to bring back ends earlier, so that its start falls within the lease."""
+    """The early end of a stopped `session` with files to save, so that its start falls within the lease."""
     if session.state is not SessionState.STOPPED or not session.save or session.lease.deadline is None:
         return None
     if now < session.lease.deadline - EARLY_S or unfetchable(session, cost):
@@ -54,12 +54,12 @@ def files_due(session: Session, cost: Cost, now: float) -> Due | None:
 def started_for_files(
     ledger: Ledger, provider: Provider, session: Session, host: HostAccess, timing: Timing
 ) -> Session:
-    """`session`, started once if it is stopped; an agent that fails is no reason not to have its files.
+    """Start `session` once if it is stopped; if only its agent fails, its files can still be saved.
 
     Raises
     ------
     SyncError
-        It can't be: what was to be saved stays on its disk.
+        It can't be started: the files stay on its disk.
     """
     if session.state is not SessionState.STOPPED:
         return session

@@ -1,4 +1,4 @@
-"""stop and start: the machine goes and comes back, its disk stays."""
+"""stop and start: the machine stops and runs again, its disk stays."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _S = SessionState
 
 
 def check_stop(provider: Provider, session: Session) -> None:
-    """Refuse what `stop` would refuse, before anything is touched."""
+    """Raise the errors of `stop` before anything is changed."""
     provider.need(Capability.STOP)
     if session.state not in {_S.READY, _S.REACHABLE}:
         msg = f"session {session.name} is {session.state.value}: only a ready one can be stopped"
@@ -35,7 +35,7 @@ def check_stop(provider: Provider, session: Session) -> None:
 
 
 def check_start(ledger: Ledger, session: Session) -> None:
-    """Refuse what `start` would refuse, before anything is touched."""
+    """Raise the errors of `start` before anything is changed."""
     if session.state is not _S.STOPPED:
         msg = f"session {session.name} is {session.state.value}, not stopped"
         raise WrongState(msg)
@@ -119,7 +119,7 @@ def start(
     now = ledger.clock.time()
     ledger.claim(session.id, times.claim_s)
     try:
-        # the meter runs from here: counted too early rather than too late
+        # cost is counted from here: too early rather than too late
         session = ledger.transition(session, _S.BOOTING, "starting")
         ledger.open_segments(opening(session, None, now))
         try:

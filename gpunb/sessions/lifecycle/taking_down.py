@@ -1,4 +1,4 @@
-"""down: bring back what was asked for, destroy, wait until the provider agrees; the receipt."""
+"""down: save files, destroy the instance, wait for the provider's confirmation, write the receipt."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def down(
     host: HostAccess = HOST,
     timing: Timing | None = None,
 ) -> Receipt:
-    """Bring back what was asked for, destroy, wait until the provider agrees; the receipt.
+    """Save files, destroy the instance, wait for the provider's confirmation; returns the receipt.
 
     Safe to call again, from any process: an ended session gives its receipt.
 
@@ -77,7 +77,7 @@ def down(
     if session.state in OVER:
         return ledger.receipt(session.id) or build_receipt(ledger, None, session)
     _may_end(provider, session)
-    again = session.state is _S.BOOTING and session.ready is not None  # being started, with its files
+    again = session.state is _S.BOOTING and session.ready is not None  # it is being started to save its files
     if save and session.save and (again or session.state in {_S.READY, _S.REACHABLE}):
         _save_or_refuse(ledger, session, host, times, progress)
     elif save and session.save and session.state is _S.STOPPED:
@@ -112,7 +112,7 @@ def _end_unrecorded(  # noqa: PLR0917
     timing: Timing,
     progress: Progress,
 ) -> LedgerUnwritable:
-    """End it although the ledger can't be told; the error that says what came of that."""
+    """End the session without the ledger; returns the error with the outcome."""
     gone = end_unrecorded(
         provider, session, clock=ledger.clock, within=timing.confirm_s, timing=timing, progress=progress
     )
@@ -128,7 +128,7 @@ def _end_unrecorded(  # noqa: PLR0917
 
 
 def _may_end(provider: Provider, session: Session) -> None:
-    """Ask the cloud before anything is ended whether it listens to this process at all."""
+    """Check that this process can use the cloud before anything is ended."""
     try:
         _check_key(provider)
         provider.instances()
@@ -144,7 +144,7 @@ def _may_end(provider: Provider, session: Session) -> None:
                 + " again"
             )
         raise
-    except ANY:  # down, gone, unreadable: the end finds out, and tries again
+    except ANY:  # down, gone, unreadable: `end` finds out, and tries again
         return
 
 
@@ -193,7 +193,7 @@ def _drive_down(
 
 
 def not_gone(ledger: Ledger, session: Session, provider: Provider) -> OutcomeUnknown:
-    """The error of an end that its provider has not confirmed."""
+    """The error for an end that the provider has not confirmed."""
     msg = f"{provider.title} has not confirmed that {session.name} is gone"
     tries = "gpunb keeps trying, and ps shows it"
     if unwatched(ledger, session.provider):
@@ -230,10 +230,10 @@ def _save_or_refuse(
 
 
 def settle_work(session: Session, host: HostAccess, limit: float) -> None:
-    """Let the host's kernels end before files are brought back: they flush, and run atexit. Not for long."""
+    """Shut the host's kernels down before files are saved, for a limited time: they flush and run atexit."""
 
     def work() -> None:
-        with suppress(Exception):  # the save tells what is wrong with the host
+        with suppress(Exception):  # the save reports what is wrong with the host
             host.settle(session)
 
     thread = threading.Thread(target=work, name=f"gpunb-settle-{session.name}", daemon=True)
@@ -242,7 +242,7 @@ def settle_work(session: Session, host: HostAccess, limit: float) -> None:
 
 
 def shut_down(ledger: Ledger, session: Session, host: HostAccess, limit: float) -> None:
-    """Read its traffic and let the agent end its work, but not for long: the destroy does it anyway."""
+    """Read the traffic and let the agent end its work, for a limited time: the destroy does it anyway."""
 
     def work() -> None:
         if pays_traffic(session):

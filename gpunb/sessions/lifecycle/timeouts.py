@@ -1,4 +1,4 @@
-"""How long the lifecycle waits for what."""
+"""Timeouts and intervals of the lifecycle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Timing"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Waiting times in seconds.
+    """Timeouts and intervals in seconds.
 
     Attributes
     ----------
@@ -23,22 +23,22 @@ class Timing:
         How long after a create call "not listed" proves nothing, at most; the provider's own
         ``list_lag_s`` may be shorter.
     boot_s
-        From the create call until SSH must answer, at least: a large image or a slow line is given more
+        From the create call until SSH must answer, at least: a large image or a slow network is given more
         (`gpunb.offers.pricing.Terms.wait_s`).
     agent_s
-        The same for a step of the agent's that should be quick.
+        The same for a quick step of the agent.
     confirm_s
-        How long `down` waits for the provider to agree that the instance is gone.
+        How long `down` waits for the provider's confirmation that the instance is gone.
     interrupt_s
-        The same after Ctrl-C: nobody wants to watch for long then.
+        The same after Ctrl-C, shorter.
     save_s
         How long bringing back files may hold up an end.
     poll_s, poll_max_s
-        First and longest pause between two questions to a provider.
+        First and longest pause between two queries to a provider.
     retry_max_s
         Longest pause between two destroy calls for one instance.
     claim_s
-        How long a session stays ours without a sign of life, where our process can't be seen.
+        How long a claim lasts without renewal, where its process can't be checked.
     boots
         How many hosts may fail to boot before `rent` gives up.
     """
@@ -56,18 +56,18 @@ class Timing:
     boots: int = 3
 
     def lag(self, provider: Provider) -> float:
-        """How long "not listed" proves nothing at `provider`."""
+        """Seconds for which "not listed" proves nothing at `provider`."""
         return min(self.lookup_s, provider.list_lag_s)
 
     def boot(self, offer: Offer, image_gb: float = 0.0) -> float:
-        """Seconds from the create call until SSH must answer; `image_gb` is 0 where nobody has said it."""
+        """Seconds from the create call until SSH must answer; `image_gb` is 0 if unknown."""
         from gpunb.offers.pricing import LEAST_WAIT_S, Terms
 
         terms = Terms(image_gb=image_gb) if image_gb > 0 else Terms()
         return self.boot_s * terms.wait_s(offer) / LEAST_WAIT_S
 
     def boot_of(self, ledger: Ledger, session: Session) -> float:
-        """As `boot`: what the rental recorded beside its create call, which knew the image's size."""
+        """As `boot`, from the value recorded with the create call, which knew the image's size."""
         from gpunb.sessions.model import offer_from_dict
 
         recorded = [one.summary.get("boot_s") for one in ledger.intents(session.id)]
@@ -75,9 +75,9 @@ class Timing:
         return known[-1] if known else self.boot(offer_from_dict(session.offer))
 
     def pause(self, step: int) -> float:
-        """The pause before question number `step` (0, 1, …)."""
+        """The pause before query number `step` (0, 1, …)."""
         return min(self.poll_max_s, self.poll_s * 1.6 ** min(step, 20))
 
     def retry(self, tries: int) -> float:
-        """The pause after `tries` destroy calls."""
+        """The pause after `tries` destroy calls, in seconds."""
         return min(self.retry_max_s, 5.0 * 2.0 ** min(tries, 10))

@@ -1,7 +1,7 @@
-"""Ends that the ledger can't be told of: the destroy goes first, and is written down when it can be.
+"""Ends without the ledger: the destroy comes first, and is recorded when the ledger can be written.
 
 The rule elsewhere is the other way round (what is about to be done is committed before it is
-done), because it guards against bills that nobody knows of. Where a session must end, and the
+done), because it guards against unknown bills. Where a session must end, and the
 ledger can't be written, waiting for it would be such a bill.
 """
 
@@ -30,11 +30,11 @@ __all__ = ["Unrecorded", "end_unrecorded"]
 class _Try:
     tries: int = 0
     next_try: float = 0.0
-    gone: float | None = None  # when the provider agreed
+    gone: float | None = None  # when the provider confirmed it
 
 
 class Unrecorded:
-    """What was ended without the ledger, by session id. Safe to use from several threads."""
+    """Sessions ended without the ledger, by id. Thread-safe."""
 
     def __init__(self, clock: Clock, timing: Timing) -> None:
         self.clock = clock
@@ -43,7 +43,7 @@ class Unrecorded:
         self._lock = threading.Lock()
 
     def end(self, listing: Listing, session: Session) -> str:
-        """Ask the provider to end what the session has, if that is due; what came of it, or ""."""
+        """Ask the provider to end the session's instances, if that is due; returns the outcome, or ""."""
         with self._lock:
             one = self._tries.setdefault(session.id, _Try())
         now = self.clock.time()
@@ -54,7 +54,7 @@ class Unrecorded:
         provider = listing.provider
         idents = [session.instance_id] if session.instance_id else _labelled(listing, session)
         if not idents:
-            return ""  # nothing is shown (yet): that proves nothing
+            return ""  # not listed (yet): that proves nothing
         troubles = [said for said in (_destroy(provider, ident) for ident in idents) if said]
         if troubles:
             return f"{provider.title} was asked to end {', '.join(idents)}: {'; '.join(troubles)}"
@@ -64,12 +64,12 @@ class Unrecorded:
         return f"{provider.title} was asked to end {', '.join(idents)}, and took the call"
 
     def ended(self, session_id: str) -> float | None:
-        """When the provider agreed that it is gone; None if it has not, or was never asked from here."""
+        """When the provider confirmed that it is gone; None if it has not, or was never asked from here."""
         one = self._tries.get(session_id)
         return one.gone if one is not None else None
 
     def forget(self, session_id: str) -> None:
-        """It is written down."""
+        """Remove the session: its end is in the ledger."""
         with self._lock:
             self._tries.pop(session_id, None)
 
@@ -83,7 +83,7 @@ def end_unrecorded(
     timing: Timing,
     progress: Progress = SILENT,
 ) -> bool:
-    """Destroy without the ledger, and stay with it for `within` seconds; whether the provider agrees."""
+    """Destroy without the ledger, waiting up to `within` seconds; returns whether it was confirmed."""
     ends = Unrecorded(clock, timing)
     begin, step = clock.time(), 0
     while True:
