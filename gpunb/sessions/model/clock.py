@@ -1,4 +1,4 @@
-"""Where the time comes from."""
+"""The source of the current time."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ __all__ = ["SYSTEM_CLOCK", "Clock"]
 
 
 class Clock(Protocol):
-    """Where the time comes from; tests and chaos runs bring a virtual one.
+    """The source of the current time; tests and chaos runs use a virtual one.
 
-    One that can be set also has ``steady``, see `gpunb.sessions.ledger.clock_steps.steady`.
+    A clock that can be set also has ``steady``, see `gpunb.sessions.ledger.clock_steps.steady`.
     """
 
     def time(self) -> float:
-        """Unix seconds now."""
+        """The current time in Unix seconds."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait that many seconds."""
 
 
 class _SystemClock:

@@ -1,4 +1,4 @@
-"""What a session costs: stretches of cost, their sum, and the receipt."""
+"""The cost of a session: cost segments, their sum, and the receipt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Cost", "Receipt", "Segment"]
 
 @dataclass(slots=True, kw_only=True)
 class Segment:
-    """A stretch of cost: an hourly price over time, or (bandwidth) a price for each GB.
+    """A cost segment: an hourly price over time, or (bandwidth) a price for each GB.
 
     `increment_s` and `clock_hours` are the provider's billing step; `label` is that of the
     create call which it pays for.
@@ -41,28 +41,28 @@ class Cost:
 
     @property
     def total(self) -> float:
-        """US dollars altogether."""
+        """The total in US dollars."""
         return self.gpu + self.disk + self.bandwidth
 
     def data(self) -> dict[str, float]:
-        """The figures by name, for JSON."""
+        """The amounts by name, for JSON."""
         return {"gpu": self.gpu, "disk": self.disk, "bandwidth": self.bandwidth, "total": self.total}
 
 
 @dataclass(slots=True, kw_only=True)
 class Receipt:
-    """What a session was, cost and left behind.
+    """The record of a session's cost, runs, saved files and end.
 
     Attributes
     ----------
     confirmed
-        When the provider agreed that the instance is gone; None if it has not yet.
+        When the provider confirmed that the instance is gone; None if it has not yet.
     provider_usd
-        What the provider itself says it cost, where it has such a figure.
+        The cost by the provider's own figure, where it has one.
     not_billed
         Whether the provider has such figures, and had charged nothing for it yet.
     contradicts
-        The assumption about its billing that `provider_usd` speaks against (`gpunb.sessions.cost.bills`).
+        The assumption about its billing that `provider_usd` contradicts (`gpunb.sessions.cost.bills`).
     runs
         ``{"kind", "name", "state", "seconds"}`` of each run.
     saved, unsaved
@@ -95,7 +95,7 @@ class Receipt:
 
     @property
     def seconds(self) -> float:
-        """From the create call to the end."""
+        """Seconds from the create call to the end."""
         return max(0.0, self.ended - self.started)
 
     def data(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class Receipt:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Receipt:
-        """The receipt back from `data`; unknown keys are left out."""
+        """Rebuild the receipt from `data`; unknown keys are left out."""
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in data.items() if key in known}
         cost = values.get("cost") or {}

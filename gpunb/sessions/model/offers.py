@@ -1,4 +1,4 @@
-"""An offer as the ledger keeps it, and what its machine is called."""
+"""Offers as stored in the ledger, and the short name of their machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RAW_MAX = 16_384
 
 
 def offer_to_dict(offer: Offer) -> dict[str, Any]:
-    """`offer` as plain JSON values; an endless ``disk_max_gb`` and a huge ``raw`` are left out."""
+    """Convert `offer` to JSON values; an infinite ``disk_max_gb`` and a huge ``raw`` are left out."""
     out = {f.name: getattr(offer, f.name) for f in fields(offer)}
     if math.isinf(offer.disk_max_gb):
         del out["disk_max_gb"]
@@ -34,14 +34,14 @@ def offer_to_dict(offer: Offer) -> dict[str, Any]:
 
 
 def machine(gpu: str, gpus: int) -> str:
-    """``"2x H100 SXM"``, or ``"cpu"``."""
+    """The machine's short name: ``"2x H100 SXM"``, or ``"cpu"``."""
     if not gpu:
         return "cpu"
     return f"{gpus}x {gpu}" if gpus > 1 else gpu
 
 
 def offer_from_dict(data: Mapping[str, Any]) -> Offer:
-    """The offer back from `offer_to_dict`; unknown keys are left out."""
+    """Rebuild an offer from `offer_to_dict`; unknown keys are left out."""
     known = {f.name for f in fields(Offer)}
     values = {key: value for key, value in data.items() if key in known}
     return Offer(**{"provider": "", "id": "", **values})

@@ -1,4 +1,4 @@
-"""What is written down beside a session: create calls, its history, runs, transfers, orphans, the leader."""
+"""Records beside sessions: intents, events, runs, transfers, failures, orphans, volumes, the leader."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ __all__ = [
     "Transfer",
 ]
 
-# a run that asks something (`input()`) which nobody has answered yet
+# a run that waits for the answer to an `input()`
 WAITING = "waiting for input"
-# who "started" a run that only its host knows of
+# the `front` of a run that only its host knows of
 HOSTS = "host"
 
 
 class IntentState(str, enum.Enum):
-    """What became of one create call."""
+    """The outcome of a create call."""
 
     SENT = "sent"  # committed before the call; the answer is not known (yet)
     ANSWERED = "answered"  # the id is known, from the answer or by the label
     REFUSED = "refused"  # the provider said no, and nothing was changed
-    ABSENT = "absent"  # the answer was lost, and the lists agree that nothing came of it
-    GONE = "gone"  # what came of it is confirmed to be no more
+    ABSENT = "absent"  # the answer was lost, and the lists agree that nothing was rented
+    GONE = "gone"  # its instance is confirmed to be gone
 
 
 @dataclass(slots=True, kw_only=True)
 class Intent:
-    """One create call, written down before it was sent. `label` is unique."""
+    """A create call, recorded before it was sent. `label` is unique."""
 
     label: str
     session_id: str
@@ -55,7 +55,7 @@ class Intent:
 
 @dataclass(slots=True, kw_only=True)
 class Event:
-    """One line of a session's history, in the order it was committed."""
+    """An entry of a session's history, in the order it was committed."""
 
     id: int
     session_id: str
@@ -69,10 +69,10 @@ class Event:
 
 @dataclass(slots=True, kw_only=True)
 class RunNote:
-    """A run as this side knows it; the host has its output.
+    """A run as the ledger knows it; its output is on the host.
 
     `state` is the agent's word ("queued", "running", "ok", "error", …), or `WAITING`; `front`
-    names who started it ("notebook", "terminal", …; `HOSTS` if nobody here did: the host lists it).
+    says where it was started ("notebook", "terminal", …; `HOSTS` if only the host lists it).
     """
 
     id: str
@@ -86,13 +86,13 @@ class RunNote:
 
     @property
     def active(self) -> bool:
-        """Whether it is activity: started by us, not over, and not waiting for an answer."""
+        """Whether the run is activity: started by us, not over, and not waiting for an answer."""
         return self.ended is None and self.front != HOSTS and self.state != WAITING
 
 
 @dataclass(slots=True, kw_only=True)
 class Silence:
-    """A host that does not answer: since when (Unix seconds), and what was said of it the last time."""
+    """A host that does not answer: since when (Unix seconds), and the last error."""
 
     since: float
     why: str = ""
@@ -100,7 +100,7 @@ class Silence:
 
 @dataclass(slots=True, kw_only=True)
 class Transfer:
-    """Files or variables that moved. `direction` is seen from here: "up" goes to the host."""
+    """A transfer of files or variables. `direction` is seen from here: "up" goes to the host."""
 
     session_id: str
     direction: str
@@ -115,7 +115,7 @@ class Transfer:
 
 @dataclass(slots=True, kw_only=True)
 class Failure:
-    """A host that failed before; offers on it sink."""
+    """A host's earlier failure; offers on that host rank lower."""
 
     provider: str
     machine_id: str
@@ -145,7 +145,7 @@ class Orphan:
 
 @dataclass(slots=True, kw_only=True)
 class IdleVolume:
-    """A volume that this installation made and nothing uses; `since` is when that was first seen."""
+    """An unused volume that this installation made; `since` is when it was first seen unused."""
 
     provider: str
     id: str
@@ -157,7 +157,7 @@ class IdleVolume:
 
 @dataclass(slots=True, kw_only=True)
 class Leader:
-    """The process that supervises now: its owner mark, kind and last heartbeat."""
+    """The current supervisor process: its owner mark, kind and last heartbeat."""
 
     owner: str
     kind: str  # "detached" or "server"
@@ -167,5 +167,5 @@ class Leader:
 
     @property
     def until(self) -> float:
-        """When another process may take over."""
+        """When another process may take over, Unix seconds."""
         return self.beat + self.ttl

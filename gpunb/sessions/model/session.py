@@ -1,4 +1,4 @@
-"""A session: its states and the ways between them, its lease, and what it costs an hour."""
+"""The session record: states and transitions, lease, and hourly cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ALLOWED", "LOUD_TRIES", "OVER", "Lease", "Session", "SessionState", 
 
 
 class SessionState(str, enum.Enum):
-    """Where a session stands; `ALLOWED` has the only ways from one to the next."""
+    """The state of a session; `ALLOWED` lists the only transitions."""
 
     REQUESTED = "requested"  # recorded; no create call is out
     CREATING = "creating"  # a create call may be out
@@ -26,7 +26,7 @@ class SessionState(str, enum.Enum):
     READY = "ready"  # the agent runs and the lease is armed on the host
     STOPPED = "stopped"  # the disk is kept, and usually billed
     ENDING = "ending"  # to be destroyed, or destroyed and not confirmed yet
-    GONE = "gone"  # the provider agrees that it is no more
+    GONE = "gone"  # the provider confirms that it is gone
     FAILED = "failed"  # never became ready, and confirmed that nothing is rented
     UNKNOWN = "unknown"  # it is not known whether something was rented
 
@@ -51,7 +51,7 @@ ALLOWED: Mapping[SessionState, frozenset[SessionState]] = {
 
 
 OVER = frozenset({SessionState.GONE, SessionState.FAILED})
-# an end that the provider has not confirmed after so many tries is shouted
+# after so many unconfirmed tries to end it there is a warning
 LOUD_TRIES = 3
 
 
@@ -62,7 +62,7 @@ def allowed(old: SessionState, new: SessionState) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class Lease:
-    """When a session ends by itself; None means "not by this rule".
+    """The limits at which a session ends by itself; None means "not by this rule".
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Lease:
     budget_set
         Whether the user chose the budget; else it is the default and grows with the deadline.
     count_ssh
-        Whether somebody who is logged in at a terminal of the host keeps it from being idle.
+        Whether a login at a terminal of the host keeps it from being idle.
     """
 
     deadline: float | None = None
@@ -85,32 +85,32 @@ class Lease:
     count_ssh: bool = False
 
     def counted(self, cost: Cost) -> float:
-        """What of `cost` counts against the budget, US dollars.
+        """The part of `cost` that counts against the budget, US dollars.
 
-        A budget that the user chose is for all of it. The default one is for gpu and disk: traffic that
-        nobody set a limit to must not end a job; it is shown, and warned of.
+        A budget that the user chose is for all of it. The default one is for gpu and disk: traffic without
+        a limit of the user's must not end a job; it is shown, and warned of.
         """
         return cost.total if self.budget_set else cost.gpu + cost.disk
 
     @property
     def mark(self) -> str:
-        """What the host is told of it, as one comparable word (`Session.armed`)."""
+        """The lease as sent to the host, as one comparable string (`Session.armed`)."""
         return f"{self.deadline}/{self.idle_s}" + ("/ssh" if self.count_ssh else "")
 
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """Our durable record of one rental.
+    """The durable record of one rental.
 
     Attributes
     ----------
     label
-        What the instance is called at the provider: ``gpunb-<installation>-<id>``,
+        The instance's name at the provider: ``gpunb-<installation>-<id>``,
         with ``-2``, ``-3`` … ``-a`` for the later offers that one `rent` tried.
     usd_h, stopped_usd_h
         US dollars an hour with disk while it runs, and while it is stopped.
     cloud_state
-        The instance's state as the provider last said it (`InstanceState`'s value);
+        The instance's state as the provider last reported it (`InstanceState`'s value);
         tells "interrupted" and "offline" from a stop that was asked for.
     seen
         Whether the provider itself has shown the instance since its create call. Until
@@ -166,17 +166,17 @@ class Session:
 
     @property
     def alive(self) -> bool:
-        """Whether it may still cost something."""
+        """Whether the session may still cost something."""
         return self.state not in OVER
 
     @property
     def active_at(self) -> float:
-        """When something of ours ran or moved there last, Unix seconds: the idle time counts from it."""
+        """The time of the last activity, Unix seconds: the idle time counts from it."""
         return max(self.last_activity or 0.0, self.ready or 0.0)
 
     @property
     def hourly(self) -> float:
-        """US dollars an hour in the present state, as far as known."""
+        """The hourly price in the present state in US dollars, as far as known."""
         if self.state in OVER or self.state is SessionState.REQUESTED:
             return 0.0
         if self.cloud_state == "offline" and not self.offline_billed:
@@ -185,18 +185,18 @@ class Session:
 
     @property
     def contract_end(self) -> float | None:
-        """When the cloud ends the host's contract by itself, Unix seconds, where it knows that."""
+        """The end of the host's contract, Unix seconds, if the cloud has one."""
         ends = self.offer.get("ends")
         return float(ends) if isinstance(ends, (int, float)) else None
 
     @property
     def offline_billed(self) -> bool:
-        """Whether the cloud bills while the host is offline; where it does not say, it does."""
+        """Whether the cloud bills while the host is offline; true if unknown."""
         return bool(self.offer.get("bills_offline", True))
 
     @property
     def alarm(self) -> str:
-        """One loud line if something may be billed that nobody can vouch for, else ""."""
+        """A warning if an unconfirmed instance may be billed, else ""."""
         at = f" under the label {self.label}" if self.label else ""
         if self.state is SessionState.UNKNOWN:
             return (
