@@ -1,4 +1,4 @@
-"""What the supervisor asks of hosts, and tells them, without waiting for any of them."""
+"""Monitoring of hosts by the supervisor, without waiting for any of them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HostMonitor"]
 
-# how often a host is asked at least: for its traffic, and to be told its lease anew
+# longest time between two requests to a host: for its traffic, and to renew its lease
 CONTACT_S = 300.0
-# how often at most one is asked on which something of ours runs
+# shortest time between two requests to a host on which something of ours runs
 RUNS_S = 20.0
 # Silence of a host after which its idle time holds without its word, where nothing of ours runs there
 # (one blip tore down a healthy cluster, skypilot#6787), and where something does that may go on.
@@ -37,22 +37,22 @@ SILENT_RUN_S = 3600.0
 
 
 class HostMonitor:
-    """Talks to the hosts of sessions, to each about one thing at a time.
+    """Sends requests to the hosts of sessions, to each host one at a time.
 
     Parameters
     ----------
     executor
-        Where that is done: a host is a stranger, and may take the connection and say nothing.
-        None does it in turn.
+        Runs the requests: an untrusted host may accept the connection and never answer.
+        None runs them in turn.
     pulse_s
-        How often at most a host is asked what runs there.
+        Shortest time between two requests to a host, seconds.
     told
-        Takes what went wrong, one line each.
+        Called with each error, one line.
 
     Attributes
     ----------
     refused
-        Session id -> why its host could not be entered the last time.
+        Session id -> why its host could not be connected the last time.
     """
 
     def __init__(
@@ -80,17 +80,17 @@ class HostMonitor:
         self._lock = threading.Lock()
 
     def forget_times(self) -> None:
-        """The clock was set: when something was asked says nothing any more."""
+        """Forget the times of requests, after the clock was set."""
         self._asked.clear()
         self._answered.clear()
         self._failed = dict.fromkeys(self._failed, self.ledger.clock.time())
 
     def at_work(self, session: Session) -> bool:
-        """Whether something is being asked of its host now."""
+        """Whether a request to the session's host is running."""
         return session.id in self._talking
 
     def _do(self, session: Session, work: Callable[[Session], None]) -> Session:
-        """Do `work` in a thread of its own, or here and now; the session then."""
+        """Run `work` in a thread of its own, or directly; returns the session afterwards."""
         if self.executor is None:
             work(session)
             return self.ledger.get(session.id)
@@ -103,8 +103,8 @@ class HostMonitor:
             try:
                 work(session)
             except WrongState:
-                pass  # it was moved on meanwhile
-            except ANY as err:  # told at the next tick
+                pass  # its state was changed meanwhile
+            except ANY as err:  # reported at the next tick
                 self.told(f"{session.name}: {words(err)}")
             finally:
                 with self._lock:
@@ -119,7 +119,7 @@ class HostMonitor:
         return session
 
     def enter(self, session: Session, instance: Instance, provider: Provider | None = None) -> Session:
-        """Bring a session whose instance runs to ready; `refused` says why that failed."""
+        """Bring a session with a running instance to ready; `refused` has the reason of a failure."""
 
         def work(one: Session) -> None:
             try:
@@ -131,7 +131,7 @@ class HostMonitor:
         return self._do(session, work)
 
     def tend(self, session: Session) -> Session:
-        """Ask the host how its runs do, and when it seems idle; tell it a lease that it missed."""
+        """Query the host for its runs when that is due, and send it a lease that it missed."""
         since = self.ledger.clock.time() - self._asked.get(session.id, 0.0)
         if since >= min(RUNS_S, self.pulse_s) and self.ledger.open_runs(session.id):
             return self.ask(session, every=RUNS_S)
@@ -152,7 +152,7 @@ class HostMonitor:
             self.ledger.update(session.id, armed=session.lease.mark)
 
     def ask(self, session: Session, *, every: float = math.inf) -> Session:
-        """Ask the agent what runs, if it was not asked a moment ago, or its idle time has just ended."""
+        """Query the agent for its runs, unless it was just asked and its idle time has not ended since."""
         now, asked = self.ledger.clock.time(), self._asked.get(session.id, 0.0)
         if now - asked < min(self.pulse_s, every) and not asked < idle_at(session) <= now:
             return session
@@ -180,7 +180,7 @@ class HostMonitor:
         self._answered[session.id] = asked
 
     def _unanswered(self, session: Session, asked: float, why: str) -> None:
-        """Count how long it is silent; while this machine slept nobody asked, and that is no silence."""
+        """Count the time without an answer; this machine's sleep does not count."""
         if session.id in self._failed:
             passed = min(asked - self._failed[session.id], 2.0 * self.pulse_s)
             self._silent[session.id] = self._silent.get(session.id, 0.0) + passed
@@ -190,10 +190,10 @@ class HostMonitor:
         self.ledger.note_silence(session.id, why)
 
     def surely_idle(self, session: Session) -> bool:
-        """Whether a session whose idle time is over by the ledger is idle.
+        """Whether a session whose idle time is over by the ledger is really idle.
 
-        The host has said so, asked after that time. Or it says nothing, and goes on saying nothing:
-        a moment for one where nothing of ours runs, longer for one that may be at work.
+        The host said so after that time. Or it has not answered for a while: a short one where
+        nothing of ours runs, a longer one where something may run.
         """
         if self._answered.get(session.id, 0.0) >= idle_at(session):
             return True
@@ -202,6 +202,6 @@ class HostMonitor:
 
 
 def idle_at(session: Session) -> float:
-    """When its idle time is over, if nothing more runs."""
+    """When the session's idle time is over if nothing more runs, Unix seconds."""
     idle = session.lease.idle_s
     return math.inf if idle is None else session.active_at + idle

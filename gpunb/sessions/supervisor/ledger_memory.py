@@ -1,4 +1,4 @@
-"""What the supervisor knows of the ledger: what it says, or said the last time that it could be read."""
+"""The supervisor's copy of the ledger, as it was the last time that it could be read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _wait(looks: Collection[Future[Looked]], seconds: float) -> None:
 
 
 class LedgerMemory:
-    """Part of `gpunb.sessions.supervisor.sweep.Supervision`, which is the class to use."""
+    """Base class of `gpunb.sessions.supervisor.sweep.Supervision`: the state kept between ticks."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class LedgerMemory:
         self.blind: dict[str, str] = {}
         self._known: list[Session] = []  # as the ledger had them the last time that it could be read
         self._counted: dict[str, Cost] = {}
-        self._reached: set[str] = set()  # session ids to whose hosts something may be open
+        self._reached: set[str] = set()  # ids of sessions to whose hosts connections may be open
         self._started: dict[
             str, tuple[float, str]
         ] = {}  # session id -> when its start for files failed, and why
@@ -107,7 +107,7 @@ class LedgerMemory:
             self._tender.forget_times()
 
     def remembers(self) -> bool:
-        """Whether it knows of sessions that are not known to be ended, without the ledger."""
+        """Whether sessions without a known end are in memory, without reading the ledger."""
         return any(self._unrecorded.ended(one.id) is None for one in self._known)
 
     def _sessions(self, looked: Looked) -> list[Session]:
@@ -122,7 +122,7 @@ class LedgerMemory:
         return self._known
 
     def _costs(self, sessions: list[Session], until: float, looked: Looked) -> dict[str, Cost]:
-        """Costs at `until` (an end takes effect at this look, and shows at the next), each on its own."""
+        """Costs at `until` (an end takes effect at this tick, and shows at the next), each on its own."""
         try:
             self._counted = self.ledger.costs(until)
         except ANY as err:
@@ -145,7 +145,7 @@ class LedgerMemory:
         return [one for one in self.ledger.orphans() if one.ours]
 
     def _leave(self, looked: Looked) -> None:
-        """Count what lives, and let go of the hosts of what does not: their addresses may be others' soon."""
+        """Count live sessions, and close the connections of ended ones: addresses may be reused."""
         try:
             self._known = self.ledger.sessions()
         except ANY as err:

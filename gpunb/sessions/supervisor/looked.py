@@ -1,4 +1,4 @@
-"""What one look of the supervisor saw and did."""
+"""The result of one tick of the supervisor."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ __all__ = ["Looked"]
 
 @dataclass(slots=True)
 class Looked:
-    """What one tick saw and did.
+    """The result of one tick: counts, ends and errors.
 
     Attributes
     ----------
     sessions, orphans
         How many are alive after it; of the orphans, ours.
     ended
-        (session, why) of those that were asked to end.
+        (session, why) of those whose end was requested.
     over
         Sessions whose end was confirmed.
     errors
-        What could not be done, one line each.
+        One line for each error.
     """
 
     sessions: int = 0
@@ -30,7 +30,7 @@ class Looked:
     errors: list[str] = field(default_factory=list)
 
     def add(self, other: Looked) -> None:
-        """Take in what another look saw; the counts stay."""
+        """Add another result's ends and errors; the counts stay."""
         self.ended += other.ended
         self.over += other.over
         self.errors += other.errors

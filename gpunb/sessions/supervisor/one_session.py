@@ -1,4 +1,4 @@
-"""One look at one session: its lease, what is half done, and what the provider says of it."""
+"""One check of one session: its lease, unfinished work, and the provider's view of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _S = SessionState
 
 
 class OneSession(SessionEnds):
-    """Part of `gpunb.sessions.supervisor.sweep.Supervision`, which is the class to use."""
+    """Base class of `gpunb.sessions.supervisor.sweep.Supervision`: the check of one session."""
 
     def _look(
         self, provider: Provider, listing: Listing, session: Session, cost: Cost, looked: Looked
@@ -50,7 +50,7 @@ class OneSession(SessionEnds):
             self._written_down(after)
 
     def _left_alone(self, session: Session, cost: Cost) -> bool:
-        """Whether somebody else is at work on it; where its lease is over they are not waited for."""
+        """Whether another process works on the session; if its lease is over, that is not waited for."""
         if not self.ledger.claimed(session.id):
             return False
         return session.state not in RENTED or due(session, cost, self.ledger.clock.time()) is None
@@ -101,10 +101,10 @@ class OneSession(SessionEnds):
             return self.ledger.transition(session, _S.FAILED, "confirmed: nothing came of its create call")
         return session
 
-    # -- sessions that are well -------------------------------------------
+    # -- healthy sessions -------------------------------------------------
 
     def _compare(self, provider: Provider, listing: Listing, session: Session) -> Session:
-        """Bring the ledger up to the provider's list, and a booting session on its way."""
+        """Update the ledger from the provider's list, and advance a booting session."""
         now = self.ledger.clock.time()
         booting = session.state in {_S.BOOTING, _S.REACHABLE}
         if not booting and now - self._listed.get(session.id, 0.0) < self.list_s:

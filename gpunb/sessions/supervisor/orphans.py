@@ -1,4 +1,4 @@
-"""Instances that carry a gpunb label and belong to no session: ours are ended, others are shown."""
+"""Orphans: instances with a gpunb label and no session; ours are ended, others are shown."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ GRACE_S = 30.0
 
 
 def sweep(ledger: Ledger, listing: Listing, timing: Timing) -> list[Orphan]:
-    """Compare the provider's list with the ledger; the orphans that are there now.
+    """Compare the provider's list with the ledger; returns the present orphans.
 
-    An orphan is ended only if its label carries this installation's id, nobody is
-    renting under that label now, and it was seen for longer than a list may lag.
+    An orphan is ended only if its label carries this installation's id, no rental
+    uses that label now, and it was seen for longer than a list may lag.
 
     Raises
     ------
@@ -69,12 +69,12 @@ def sweep(ledger: Ledger, listing: Listing, timing: Timing) -> list[Orphan]:
 
 
 def strays(ledger: Ledger, provider: Provider) -> list[tuple[Instance, bool]]:
-    """What the provider lists now under a gpunb label and no session here has; True if ours.
+    """Listed instances with a gpunb label and no session here, each with True if ours.
 
     Raises
     ------
     ProviderError
-        The list can't be had.
+        The list can't be fetched.
     """
     found = provider.instances()
     ours = {one.instance_id for one in ledger.sessions() if one.provider == provider.name}
@@ -108,7 +108,7 @@ def _new(ledger: Ledger, instance: Instance, mark: str, now: float) -> Orphan:
 def _destroy(ledger: Ledger, provider: Provider, orphan: Orphan, timing: Timing) -> None:
     orphan.next_try = ledger.clock.time() + timing.retry(orphan.tries)
     orphan.tries += 1
-    with suppress(LedgerError):  # before the effect, where that can be
+    with suppress(LedgerError):  # before the effect, where possible
         ledger.save_orphan(orphan)
     try:
         provider.destroy(orphan.instance_id)

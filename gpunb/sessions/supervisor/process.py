@@ -1,7 +1,7 @@
-"""The supervisor: the one process at a time that enforces leases and follows ends until they are true.
+"""The supervisor process: the only one at a time that enforces leases and confirms ends.
 
 Hosted by the Jupyter server, or detached as ``gpunb supervise``. Killing it loses nothing:
-whoever is next reads the ledger and goes on.
+the next one reads the ledger and continues.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def run(
     each: Callable[[Looked], None] | None = None,
     renew: Callable[[str], object] | None = None,
 ) -> None:
-    """Supervise until no session and no orphan of ours is left or may still show up, or `stop` is set.
+    """Supervise until no session and no orphan of ours is left or expected, or `stop` is set.
 
     While another supervisor is alive this one stands by and takes over when it dies; meanwhile it
     serves the clouds that the other can't. No error of a cloud, a host, a row or a setting ends it.
@@ -65,9 +65,9 @@ def run(
     forever
         Go on also when nothing is left (the Jupyter server does).
     each
-        Called after each tick with what it saw.
+        Called after each tick with its result.
     renew
-        Called with the name of a cloud that refused the key: `providers` is to make it anew then.
+        Called with the name of a cloud that refused the key: `providers` then creates it again.
 
     Raises
     ------
@@ -107,11 +107,11 @@ def run(
                 begun = time.monotonic()
                 try:
                     if _look(ledger, watch, duties, kind, each) or forever:
-                        # a look waits for a cloud that does not answer: leases elsewhere don't wait twice
+                        # a tick waits for a cloud that does not answer: leases elsewhere don't wait twice
                         halt.wait(max(tick_s / 5.0, tick_s - (time.monotonic() - begun)))
                         continue
-                    # `ensure` starts nobody while a leader lives: whoever rented since the last
-                    # look relies on this process until it has resigned
+                    # `ensure` starts no other supervisor while a leader lives: sessions rented since the last
+                    # tick rely on this process until it has resigned
                     ledger.resign()
                     if not ledger.sessions():
                         return
@@ -125,7 +125,7 @@ def run(
                 except LedgerError as err:  # full, locked, away for a moment
                     _notes.error("the ledger can't be used now: %s", err.message)
                     halt.wait(tick_s)
-                except ANY:  # whatever it was: leases are kept at the next look
+                except ANY:  # whatever it was: leases are enforced at the next tick
                     _notes.exception("a look failed; the next is in %g s", tick_s)
                     halt.wait(tick_s)
         finally:
@@ -140,7 +140,7 @@ def run(
 def _look(
     ledger: Ledger, watch: Supervision, duties: Duties, kind: str, each: Callable[[Looked], None] | None
 ) -> int:
-    """One look, at all clouds or at those that the leader can't serve; how much is left to watch."""
+    """One tick, over all clouds or those that the leader can't serve; returns how much is left to watch."""
     leads = _leads(ledger, kind)
     mine = None if leads else duties.left_over()
     if not leads and not mine:
@@ -159,7 +159,7 @@ def _look(
 
 
 def _leads(ledger: Ledger, kind: str) -> bool:
-    """Whether this process is to act: it leads, or nobody else is seen in a ledger that can't be written."""
+    """Whether this process must act: it leads, or an unwritable ledger shows no other leader."""
     try:
         return ledger.lead(kind, LEADER_TTL_S)
     except LedgerTooNew:
@@ -174,7 +174,7 @@ def _leads(ledger: Ledger, kind: str) -> bool:
 
 
 def _beat(ledger: Ledger, kind: str, halt: threading.Event) -> None:
-    """Keep the heartbeat while a tick takes long."""
+    """Renew the heartbeat while a tick takes long."""
     while not halt.wait(LEADER_TTL_S / 4.0):
         leader = None
         try:

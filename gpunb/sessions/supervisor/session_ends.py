@@ -1,4 +1,4 @@
-"""The end of a session: its files are brought back, it is destroyed, whatever else fails."""
+"""Ending a session: save its files, then destroy it, whatever else fails."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _S = SessionState
 
 
 class SessionEnds(LedgerMemory):
-    """Part of `gpunb.sessions.supervisor.sweep.Supervision`, which is the class to use."""
+    """Base class of `gpunb.sessions.supervisor.sweep.Supervision`: the end of a session."""
 
     def _end(
         self, provider: Provider, listing: Listing, session: Session, why: str, looked: Looked
@@ -47,7 +47,7 @@ class SessionEnds(LedgerMemory):
                 if after.state in OVER:
                     self._apart.append(after.name)
                     self._written_down(after)
-            except ANY as err:  # told at the next tick, which tries again
+            except ANY as err:  # reported at the next tick, which tries again
                 self._trouble.append(f"{session.name}: {words(err)}")
                 self._end_anyway(apart, session, Cost())
             finally:
@@ -61,15 +61,15 @@ class SessionEnds(LedgerMemory):
         return session
 
     def _end_now(self, listing: Listing, session: Session, why: str) -> Session:
-        """Bring back what was asked for, within its limit, and end it whatever came of that."""
+        """Save the session's files, within the time limit, and end it whatever the outcome."""
         was = session.state
-        # one that is being started again has its files, too
+        # a session that is being started again has its files, too
         if was in RENTED and session.ready is not None and session.save:
             try:
                 session = started_for_files(self.ledger, listing.provider, session, self.host, self.timing)
                 settle_work(session, self.host, self.timing.agent_s)
                 fetch_saves(self.ledger, session, self.host, self.timing, last=True)
-            except ANY as err:  # the disk is full, the folder is gone: told, and no reason to go on paying
+            except ANY as err:  # the disk is full, the folder is gone: reported, no reason to go on paying
                 self._trouble.append(f"{session.name}: what was to be saved could not be: {words(err)}")
                 reason = self._started.get(session.id, (0.0, words(err)))[1]
                 with suppress(*ANY):
@@ -98,7 +98,7 @@ class SessionEnds(LedgerMemory):
                     self.ledger.note(session.id, "unsaved", json.dumps([path, reason]))
 
     def _kept(self, session: Session, why: str) -> bool:
-        """Whether the reason to end is gone: extended, or at work again, while the files came."""
+        """Whether the reason to end has gone while files were saved: extended, or active again."""
         if why == "idle":
             at = self.ledger.clock.time()
             with suppress(HostError):
@@ -107,7 +107,7 @@ class SessionEnds(LedgerMemory):
         return due(session, self.ledger.cost(session.id), self.ledger.clock.time()) is None
 
     def _end_anyway(self, listing: Listing, session: Session, cost: Cost) -> None:
-        """End what must end although its step failed: the destroy needs neither ledger, host nor disk."""
+        """End a session that must end although its step failed: the destroy needs no ledger, host or disk."""
         now = self.ledger.clock.time()
         try:
             must = session.id in self._decided or session.state is _S.ENDING
@@ -120,7 +120,7 @@ class SessionEnds(LedgerMemory):
             self._trouble.append(f"{session.name}: {said}")
 
     def _written_down(self, session: Session) -> None:
-        """The ledger has its end now; if that came before, it says when."""
+        """Forget a decided end that the ledger has now, and backdate it if it was confirmed earlier."""
         self._decided.pop(session.id, None)
         gone = self._unrecorded.ended(session.id)
         self._unrecorded.forget(session.id)
@@ -129,7 +129,7 @@ class SessionEnds(LedgerMemory):
 
 
 def _over(session: Session, cost: Cost, now: float) -> bool:
-    """Whether its time or its budget is over; each is judged although the other can't be."""
+    """Whether the session's time or budget is over; each is checked even if the other can't be."""
     for limit in ("deadline", "budget_usd"):
         lease = replace(Lease(), **{limit: getattr(session.lease, limit)})
         with suppress(*ANY):

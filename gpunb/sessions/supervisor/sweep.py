@@ -1,4 +1,4 @@
-"""One look over all sessions: leases enforced, half-done things finished, orphans ended."""
+"""One tick over all sessions: leases enforced, unfinished work completed, orphans ended."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ if TYPE_CHECKING:
 __all__ = ["Looked", "Supervision"]
 
 # Lists were seen to lag by ten minutes (skypilot#4431): so long after an answer was lost, and the
-# lists had nothing, somebody goes on to look for what may have come of it.
+# lists had nothing, the supervisor continues to look for an instance of that call.
 LINGER_S = 1800.0
 
 
 class Supervision(OneSession):
-    """Ticks over the ledger. Holds only what makes it cheap; a new one can go on at any time.
+    """The supervisor's ticks over the ledger. Holds only caches; a new object can continue at any time.
 
     Parameters
     ----------
     providers
-        Gives the provider of a name; what it raises (no key, a proxy that can't be used, a plug-in's
-        own error) is told, and keeps nobody else's sessions from their ends.
+        Returns the provider of a name; what it raises (no key, a proxy that can't be used, a plug-in's
+        own error) is reported, and does not block the ends at other providers.
     pool
-        Where ends with a host to talk to are carried out, so that one does not hold up the
-        others; None does all in turn.
+        Runs ends that need their host, so that one does not delay the others; None runs all
+        in turn.
     hosts
-        Where hosts are talked to: one that is slow or silent, by accident or on purpose, must not
-        hold up the ends of others. None does that in turn.
+        Runs requests to hosts: one that is slow or silent, by accident or on purpose, must not
+        delay the ends of others. None runs them in turn.
     clouds, wait
-        Where each cloud is looked at, and how a tick waits for that (at most `tick_s`): a cloud
-        that does not answer must not hold up the ends at the others. None does them in turn.
+        Runs the check of each cloud, and how a tick waits for that (at most `tick_s`): a cloud
+        that does not answer must not delay the ends at the others. None runs them in turn.
     tick_s
-        The time between two looks; budgets are looked at two of them ahead.
+        The time between two ticks; budgets are checked two of them ahead.
     list_s, sweep_s, pulse_s
-        How often at most a provider's list is had for sessions that are well, orphans are
-        looked for, and a host is asked what runs there.
+        Shortest time between two fetches of a provider's list for healthy sessions, two searches
+        for orphans, and two requests to a host.
     renew
-        Called with the name of a cloud that can't be used: `providers` is to make it anew.
+        Called with the name of a cloud that can't be used: `providers` then creates it again.
 
     Attributes
     ----------
@@ -58,15 +58,15 @@ class Supervision(OneSession):
     """
 
     def tick(self, only: Collection[str] | None = None) -> Looked:
-        """Look once at everything. Fails for no session because of another.
+        """Check everything once. An error of one session does not affect another.
 
-        What the ledger does not tell any more is taken from the look before: a lease that is over
+        What can't be read from the ledger is taken from the last tick: a session whose lease is over
         is ended also while its row, or the whole file, can't be read or written.
 
         Parameters
         ----------
         only
-            Look at these clouds only.
+            Check these clouds only.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class Supervision(OneSession):
     def _begin(
         self, name: str, sessions: list[Session], costs: Mapping[str, Cost], *, orphaned: bool
     ) -> None:
-        """Look at one cloud, in a thread of its own if there are any."""
+        """Start the check of one cloud, in a thread of its own if there are any."""
         if self.clouds is not None:
             try:
                 self._looks[name] = self.clouds.submit(self._cloud, name, sessions, costs, orphaned=orphaned)
@@ -128,7 +128,7 @@ class Supervision(OneSession):
     def _cloud(
         self, name: str, sessions: list[Session], costs: Mapping[str, Cost], *, orphaned: bool
     ) -> Looked:
-        """All sessions and orphans of one cloud."""
+        """Check all sessions and orphans of one cloud."""
         looked = Looked()
         try:
             provider = self.providers(name)
@@ -152,7 +152,7 @@ class Supervision(OneSession):
         return looked
 
     def _account(self, provider: Provider, sessions: list[Session]) -> None:
-        """See what the account holds, while something there costs; `ps` and every verb warn by it."""
+        """Query the account's balance while something there costs; `ps` and every verb use it to warn."""
         now = self.ledger.clock.time()
         if (
             any(one.hourly > 0 for one in sessions)
@@ -162,9 +162,9 @@ class Supervision(OneSession):
             funds.ask(self.ledger, provider)
 
     def _see(self, name: str, listing: Listing) -> None:
-        """Note whether this process can use a cloud at all.
+        """Record whether this process can use a cloud at all.
 
-        A key or client that fails here may be right in another process, or by the next look.
+        A key or client that fails here may work in another process, or at the next tick.
         """
         if isinstance(listing.error, AuthFailed) or isinstance(listing.cause, SettingsError):
             self.blind[name] = listing.error.message if listing.error is not None else ""
@@ -176,14 +176,14 @@ class Supervision(OneSession):
             self.blind.pop(name, None)
 
     def awaited(self) -> int:
-        """Create calls of which nothing came as far as lists say, and not long enough to be sure of lists."""
+        """Count create calls that are recent and so far absent from lists, which may lag."""
         since = self.ledger.clock.time() - LINGER_S
         return sum(
             one.state is IntentState.ABSENT and (one.resolved or 0.0) > since for one in self.ledger.intents()
         )
 
     def _due_sweeps(self, now: float) -> set[str]:
-        """Providers that were rented from before, and were not swept for a while."""
+        """Providers that were used before and whose sweep for orphans is due."""
         names = self.ledger.providers()
         return {name for name in names if now - self._swept.get(name, 0.0) >= self.sweep_s}
 
@@ -196,7 +196,7 @@ class Supervision(OneSession):
             self._swept[listing.provider.name] = self.ledger.clock.time()
 
     def _volumes(self, provider: Provider, looked: Looked) -> None:
-        """See which volumes nothing uses; the ledger keeps ours for `ps`."""
+        """Check which volumes are unused; the ledger stores ours for `ps`."""
         try:
             volumes.sweep(self.ledger, provider)
         except ANY as err:
@@ -204,7 +204,7 @@ class Supervision(OneSession):
 
 
 def _result(name: str, look: Future[Looked]) -> Looked:
-    """What came of one cloud's look; an error in it is one of its lines."""
+    """The result of one cloud's check; an exception becomes one of its errors."""
     try:
         return look.result()
     except LedgerTooNew:

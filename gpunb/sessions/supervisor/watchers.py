@@ -1,4 +1,4 @@
-"""Whether somebody watches the leases: who does, at which clouds nobody can, and one started if none is.
+"""Supervisor coverage: which one leads, which clouds none can serve, and starting one if none is alive.
 
 There is one leader. Where it can't end anything at a cloud (no key in its environment, a proxy that
 no client can use), it says so in the ledger, and another supervisor that can serves that cloud beside it.
@@ -41,7 +41,7 @@ _children: list[subprocess.Popen[bytes]] = []
 def ensure(
     ledger: Ledger, command: Sequence[str] = COMMAND, *, able: Callable[[str], bool] | None = None
 ) -> bool:
-    """Start a detached supervisor if none is alive and a session needs one; whether it was started.
+    """Start a detached supervisor if none is alive and a session needs one; returns whether it was started.
 
     It outlives this process, and ends after the last session.
 
@@ -84,7 +84,7 @@ def ensure(
 
 @contextlib.contextmanager
 def _out() -> Iterator[int]:
-    """Where its own last words go; nowhere, if the log's folder can't be written."""
+    """The file for the supervisor's stderr; none if the log's folder can't be written."""
     try:
         folder = paths.private_dir(paths.home() / "log")
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
@@ -98,14 +98,14 @@ def _out() -> Iterator[int]:
 
 
 def died() -> list[str]:
-    """What to say of supervisors that this process started and that ended at once."""
+    """Messages on supervisors that this process started and that ended at once."""
     failed = [child.returncode for child in _children if child.poll() not in {None, 0}]
     where = paths.home() / "log" / "supervise.out"
     return [f"the supervisor that was started ended at once (exit {code}); see {where}" for code in failed]
 
 
 def unserved(ledger: Ledger) -> dict[str, str]:
-    """Clouds with live sessions at which no living supervisor can end anything, with the reason."""
+    """Clouds with live sessions at which no live supervisor can end anything, each with the reason."""
     blind = ledger.blind()
     if not blind:
         return {}
@@ -114,7 +114,7 @@ def unserved(ledger: Ledger) -> dict[str, str]:
 
 
 def unwatched(ledger: Ledger, cloud: str | None = None) -> list[str]:
-    """What must be told: that nobody watches the leases, or nobody those at a cloud; empty if all is well.
+    """Warnings that no supervisor watches the leases, or those at a cloud; empty if all is well.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def unwatched(ledger: Ledger, cloud: str | None = None) -> list[str]:
 
 
 class Duties:
-    """Which clouds this supervisor serves, as the ledger has it for others to see."""
+    """The clouds that this supervisor serves, published in the ledger."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
@@ -148,13 +148,13 @@ class Duties:
         self._renewed: dict[str, float] = {}
 
     def left_over(self) -> set[str]:
-        """What the leader can't serve, and nobody else does."""
+        """Clouds that the leader can't serve and no other supervisor serves."""
         blind = self.ledger.blind()
         live = {one.provider for one in self.ledger.sessions()} if blind else set()
         return {name for name in live & set(blind) if not self.ledger.claimed(_duty(name))}
 
     def tell(self, blind: Mapping[str, str], *, leads: bool, served: set[str]) -> None:
-        """Write down what changed: as the leader what it can't serve, else what is served for it."""
+        """Record changes: as the leader the clouds it can't serve, else those served in its place."""
         if leads and self._said != blind:
             self.ledger.save_blind(blind)
             self._said = dict(blind)
@@ -174,7 +174,7 @@ def _duty(name: str) -> str:
 
 @contextlib.contextmanager
 def presence(ledger: Ledger) -> Iterator[None]:
-    """A lock on the ledger's folder, which needs no room on the disk: `ensure` sees who is at work."""
+    """Hold a lock on the ledger's folder, so that `ensure` sees a live supervisor; needs no disk space."""
     import fcntl
 
     handle = -1
@@ -189,7 +189,7 @@ def presence(ledger: Ledger) -> Iterator[None]:
 
 
 def _holds_on(ledger: Ledger) -> bool:
-    """Whether a supervisor is at work that can't show it in the ledger, since that can't be written."""
+    """Whether a supervisor is alive that can't record it, because the ledger can't be written."""
     import fcntl
 
     try:
