@@ -1,4 +1,4 @@
-"""The application layer: what verbs, server and widgets can do, written once.
+"""The application layer shared by verbs, server and widgets.
 
-A frontend (`gpunb.cli`, `gpunb.notebook`, `gpunb.server`) asks and shows; what is done is decided here.
+A frontend (`gpunb.cli`, `gpunb.notebook`, `gpunb.server`) only asks and shows; the logic is here.
 """

@@ -1,8 +1,8 @@
-"""A yes: who can say it, and to what. One rule for every door.
+"""Confirmation of actions that cost or end something: one rule for all frontends.
 
-What costs, and what ends something, is done after a yes to the question that was shown. A yes is ``--yes``,
-the answer of somebody who was asked, or a token that was given with the question. Silence, a closed input and
-a page that can't ask are none: then it is refused, with the line that says yes.
+An action that costs or ends something is done after a yes to the question that was shown. A yes is ``--yes``,
+the user's answer, or a token that was given with the question. No answer, a closed input and a page that
+can't ask are none: then the action is refused, with the command that says yes.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ HINT = "POST confirm with the same arguments gives one"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What will be done, to the work and to the bill.
+    """The question before an action: its effect on the work and on the bill.
 
     Attributes
     ----------
     text
-        All of it in sentences, as every door shows it.
+        All of it in sentences, as every frontend shows it.
     rows
-        The same as names and values, for a door that shows a table; may be empty.
+        The same as names and values, for a frontend that shows a table; may be empty.
     prompt
         The last sentence, under such a table.
     usd
-        US dollars that it can cost from here on; None if nobody can say.
+        US dollars that it can cost from here on; None if unknown.
     needed
-        Whether it has to be asked: what neither costs nor ends anything does not.
+        Whether it must be asked: not for an action that neither costs nor ends anything.
     undone
-        What holds without a yes, for the line on the bill.
+        The state without a yes, for the line on the bill.
     """
 
     text: str
@@ -56,28 +56,28 @@ class Question:
 
 
 class Asker(Protocol):
-    """A door, as far as it can ask."""
+    """A frontend's ability to ask the user."""
 
     @property
     def can_ask(self) -> bool:
-        """Whether somebody is there who can answer now."""
+        """Whether the user can answer now."""
 
     def put(self, question: Question) -> bool:
-        """Ask; whether the answer was yes."""
+        """Ask the question; returns whether the answer was yes."""
 
 
 def confirmed(question: Question, asker: Asker, *, yes: bool) -> bool:
-    """Whether to go on.
+    """Ask the question if needed; returns whether to go on.
 
     Parameters
     ----------
     yes
-        Whether it was said beforehand: ``--yes``.
+        Whether the yes was given beforehand: ``--yes``.
 
     Raises
     ------
     ConfirmationNeeded
-        It has to be asked, and nobody can answer.
+        It must be asked, and no answer can be given here.
     """
     if yes or not question.needed:
         return True
@@ -96,7 +96,7 @@ class _Kept:
 
 
 class Tokens:
-    """Questions that were put to a page; each may be answered once. `clock` is monotonic seconds."""
+    """Single-use tokens of questions shown by a page. `clock` is monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, life_s: float = LIFE_S) -> None:
         self.clock = clock
@@ -105,7 +105,7 @@ class Tokens:
         self._lock = threading.Lock()
 
     def issue(self, user: str, action: str, arguments: Mapping[str, Any], holds: Any = None) -> str:
-        """A token for exactly that; `holds` is what the action will find with it (the offer)."""
+        """Create a token for this action and arguments; `holds` is passed on to the action (the offer)."""
         token = secrets.token_urlsafe(24)
         with self._lock:
             self._sweep()
@@ -116,12 +116,12 @@ class Tokens:
         return token
 
     def use(self, token: str | None, user: str, action: str, arguments: Mapping[str, Any]) -> Any:
-        """What the token holds; it is used up.
+        """Use up the token; returns what it holds.
 
         Raises
         ------
         ConfirmationNeeded, ConfirmationRefused
-            There is none, or it does not fit. One that somebody else presents stays good.
+            There is none, or it does not fit. A token presented by another user stays valid.
         """
         if not token:
             msg = f"{action}: needs a confirmation token, since it touches the bill"

@@ -1,4 +1,4 @@
-"""What is read of an image before a rental: its own entrypoint where that is asked for, and its size."""
+"""Image facts read from the registry before a rental: the entrypoint, if requested, and the size."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 __all__ = ["AUTO", "with_facts"]
 
-#: What is said for an entrypoint that is to be read from the image's registry.
+#: The value for an entrypoint that is read from the image's registry.
 AUTO = "auto"
 
 
 def with_facts(
     asked: RentRequest, offer: Offer, provider: Provider, say: Callable[[str], None]
 ) -> RentRequest:
-    """`asked` with the image's own entrypoint, if it is to be read, and its size, if its registry tells it.
+    """Add to `asked` the image's own entrypoint, if requested, and its size, if the registry reports it.
 
-    The registry is asked once, without a login and for some seconds at most; where only the size would be
-    read, nothing depends on its answer.
+    The registry is queried once, without a login and for some seconds at most; if only the size is
+    wanted, a failure is ignored.
 
     Raises
     ------
     BadInput
-        The entrypoint was to be read, and can't be.
+        The entrypoint was requested and can't be read.
     """
     reads = asked.entrypoint == AUTO
     if reads and provider.can(Capability.START_COMMAND):

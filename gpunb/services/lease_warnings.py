@@ -1,4 +1,4 @@
-"""What must not be overlooked, said by whatever is called next: ends that are near, bills in doubt."""
+"""Lease and billing warnings shown after every command: ends that are near, bills in doubt."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ __all__ = ["at_start", "lines", "silence_text", "tell"]
 
 SILENCE_S = 60.0
 STEPS_S = (120.0, 600.0)
-# what was said in this process: (session, what ends it, step); forgotten when it is not near any more
+# warnings shown by this process: (session, what ends it, step); removed when the end is not near any more
 _said: set[tuple[str, str, float]] = set()
 
 
 def lines(ledger: Ledger, *, now: float | None = None, again: bool = False) -> list[str]:
-    """A line for each lease that ends within 10 minutes, and one more within 2; each once a process.
+    """A warning for each lease that ends within 10 minutes, and one more within 2; each once a process.
 
     Parameters
     ----------
     again
-        Also those that were said before.
+        Also those that were shown before.
     """
     from gpunb.sessions.cost import funds
     from gpunb.sessions.cost.lease import standing
@@ -78,7 +78,7 @@ def _silent(session: Session, silence: Silence | None, at: float, *, again: bool
 
 
 def silence_text(session: Session, silence: Silence | None, now: float) -> str:
-    """That the host does not answer, what that means and what to do; "" if it does, or was asked just now."""
+    """A warning that the host has not answered for a while, with consequence and remedy; else ""."""
     if silence is None or session.state is not SessionState.READY or now - silence.since < SILENCE_S:
         return ""
     idle = "; its idle time goes on counting" if session.lease.idle_s is not None else ""
@@ -90,7 +90,7 @@ def silence_text(session: Session, silence: Silence | None, now: float) -> str:
 
 
 def tell(context: Workspace) -> None:
-    """Say it at the door that is open, if the verb has used the ledger."""
+    """Show the warnings in the frontend, if the verb has used the ledger."""
     ledger = context.opened
     if ledger is None or context.as_json:
         return
@@ -101,10 +101,10 @@ def tell(context: Workspace) -> None:
 
 
 def at_start() -> list[str]:
-    """What the extension says when it is loaded; it also starts a supervisor where none is alive.
+    """Warnings when the notebook extension is loaded; starts a supervisor if none is alive.
 
-    Bills that nobody can vouch for, sessions that live on, and whether somebody ends them.
-    Never fails: what is wrong with the ledger is one of the lines.
+    Unconfirmed bills, live sessions, and whether a supervisor ends them.
+    Never fails: an error of the ledger is one of the lines.
     """
     from gpunb import paths
 

@@ -1,4 +1,4 @@
-"""What is asked before something costs or ends, in the same words at every door."""
+"""Questions before an action costs or ends something, the same in every frontend."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ _HOSTS = {
 def to_rent(
     offer: Offer, request: RentRequest, agreed: Agreement, *, before: str = "", short: str = ""
 ) -> Question:
-    """Before a rental: the machine, its host, the money, and what ends it.
+    """The question before a rental: the machine, its host, the price, and its lease.
 
     Parameters
     ----------
     agreed
-        What a yes to this will stand for, should the offer be gone.
+        What a yes to this covers if the offer is gone.
     before
-        What became of an earlier offer.
+        The outcome of an earlier offer.
     short
-        What the account can't pay (`gpunb.sessions.cost.funds.shortage`).
+        A warning that the account can't pay (`gpunb.sessions.cost.funds.shortage`).
 
     Raises
     ------
@@ -139,7 +139,7 @@ def to_rent(
 def _besides(
     offer: Offer, request: RentRequest, plan: reservations.Plan | None
 ) -> Iterator[tuple[str, str, str]]:
-    """What a yes lets happen beside the rental, each as name, value and sentence."""
+    """Further effects of a yes to the rental, each as name, value and sentence."""
     if request.ports:
         opened = ", ".join(str(port) for port in request.ports)
         yield "open to all", opened, f"Open to the world: {opened}."
@@ -162,7 +162,7 @@ def _besides(
 
 
 def budget_text(lease: Lease, *, traffic: bool = True) -> str:
-    """A budget and what it counts; "" where there is none."""
+    """A budget and what it counts, as text; "" where there is none."""
     if lease.budget_usd is None:
         return ""
     amount = money_text(lease.budget_usd)
@@ -181,7 +181,7 @@ def to_extend(
     budget_usd: float | None = None,
     count_ssh: bool | None = None,
 ) -> Question:
-    """Before a lease is made longer; what costs nothing need not be asked.
+    """The question before a lease is extended; not needed if that costs nothing.
 
     Raises
     ------
@@ -220,7 +220,7 @@ def to_extend(
 
 
 def to_stop(ledger: Ledger, *sessions: Session) -> Question:
-    """Before machines end and their disks stay."""
+    """The question before machines are stopped and their disks kept."""
     names = ", ".join(one.name for one in sessions)
     usd_h = sum(one.stopped_usd_h for one in sessions)
     if len(sessions) == 1:
@@ -238,7 +238,7 @@ def to_stop(ledger: Ledger, *sessions: Session) -> Question:
 
 
 def to_start(ledger: Ledger, *sessions: Session) -> Question:
-    """Before stopped machines run, and cost, again."""
+    """The question before stopped machines run, and cost, again."""
     names = ", ".join(one.name for one in sessions)
     parts: list[str] = []
     usd: float | None = 0.0
@@ -267,7 +267,7 @@ def to_start(ledger: Ledger, *sessions: Session) -> Question:
 
 
 def to_reboot(ledger: Ledger, session: Session, *, recycle: bool = False) -> Question:
-    """Before the machine restarts, or its container is made anew."""
+    """The question before the machine restarts or its container is recreated."""
     if recycle:
         lost = f" {', '.join(session.save)} is not brought back first." if session.save else ""
         return Question(
@@ -287,7 +287,7 @@ def to_reboot(ledger: Ledger, session: Session, *, recycle: bool = False) -> Que
 
 
 def to_update(ledger: Ledger, session: Session, what: str) -> Question:
-    """Before a container is changed, and made anew for it; `what` is all that changes."""
+    """The question before a container is changed and recreated; `what` is all that changes."""
     lost = f" {', '.join(session.save)} is not brought back first." if session.save else ""
     return Question(
         text=f"Update {session.name}: {what}. The container is made anew, and ALL its files and variables "
@@ -298,7 +298,7 @@ def to_update(ledger: Ledger, session: Session, what: str) -> Question:
 
 
 def to_restart(session: Session) -> Question:
-    """Before the host gets a new kernel."""
+    """The question before the host's kernel is restarted."""
     return Question(
         text=f"Restart the kernel on {session.name}: its variables are lost. Files and jobs stay, "
         f"and it is billed as before.",
@@ -309,7 +309,7 @@ def to_restart(session: Session) -> Question:
 
 
 def to_down(ledger: Ledger, sessions: Sequence[Session], *, save: bool = True) -> Question:
-    """Before sessions end for good; always asked."""
+    """The question before sessions end for good; always asked."""
     parts = []
     for one in sessions:
         back = f", {', '.join(one.save)} is brought back first" if save and one.save else ""
@@ -331,7 +331,7 @@ def to_down(ledger: Ledger, sessions: Sequence[Session], *, save: bool = True) -
 
 
 def to_bid(session: Session, usd_h: float | None) -> Question:
-    """Before another price is offered for an interruptible machine; None is what wins now."""
+    """The question before a bid for an interruptible machine changes; None is what wins now."""
     price = "what wins now" if usd_h is None else f"{price_text(usd_h)} an hour"
     now = f"{costs_text(session.usd_h)} while it runs"
     return Question(
@@ -341,7 +341,7 @@ def to_bid(session: Session, usd_h: float | None) -> Question:
 
 
 def to_answer_increase(name: str, terms: str, *, accept: bool) -> Question:
-    """Before a host's wish for more money is accepted, or refused; `terms` is all that changes."""
+    """The question before a host's price increase is accepted or refused; `terms` is all that changes."""
     if accept:
         return Question(text=f"Accept for {name} from now on: {terms}.", prompt="Accept it?")
     return Question(
@@ -350,7 +350,7 @@ def to_answer_increase(name: str, terms: str, *, accept: bool) -> Question:
 
 
 def to_delete_volume(name: str, volume: Volume) -> Question:
-    """Before a volume ends, with its data."""
+    """The question before a volume is deleted with its data."""
     return Question(
         text=f"Delete volume {name} ({volume.size_gb:g} GB at {volume.provider}) and all data on it.",
         prompt="Delete it?",

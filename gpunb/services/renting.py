@@ -1,9 +1,9 @@
-"""Renting, the same from every door: what is asked, what a yes covers, and what is tried.
+"""Renting, shared by all frontends: the question, what a yes covers, and the offers that are tried.
 
 A yes is for the offer that was shown. If that is gone, the next one is taken unasked only if it is like it
 (the same GPUs, kind of rental and machine, a host trusted at least as far) and costs no more than was agreed
 to (the setting ``price_tolerance``, or ``--max-price``). Anything else is asked again, or ends it where
-nobody can be asked. The budget stays what was agreed to.
+the user can't be asked. The budget stays what was agreed to.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ if TYPE_CHECKING:
 __all__ = ["Door", "agreement", "fitting", "question", "rent", "request"]
 
 TRIED = 10
-# a cloud that refused for certain leaves the way free to the next; anything else stops here
+# after a certain refusal of one cloud the next is tried; anything else stops here
 _NEXT_CLOUD = (OfferGone, NoFunds, AuthFailed, RateLimited, QuotaExhausted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """What a rental needs of the door that it was asked for at.
+    """The callbacks that a rental needs from its frontend.
 
     Attributes
     ----------
     confirm
-        Asks, and tells whether it was a yes; None where nobody can be asked any more.
+        Asks, and returns whether it was a yes; None where the user can't be asked any more.
     say
-        Shows a line on the way.
+        Shows a line while renting.
     watch
         See `gpunb.sessions.lifecycle.rent`.
     """
@@ -76,7 +76,7 @@ def request(
     disk_gb: float | None = None,
     **more: object,
 ) -> RentRequest:
-    """What to rent, with the settings where nothing is said.
+    """Build the request, with the settings as defaults.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def request(
 def agreement(
     row: Ranked, asked: RentRequest, *, tolerance: float, max_usd_h: float | None = None
 ) -> Agreement:
-    """What a yes to `row` stands for."""
+    """Build the agreement that a yes to `row` gives."""
     return Agreement.to(
         row.offer,
         hours=DEFAULT_HOURS if asked.hours is None else asked.hours,
@@ -118,12 +118,12 @@ def question(
     before: str = "",
     provider: Callable[[str], Provider] | None = None,
 ) -> Question:
-    """The question before `row` is rented, once all that can be refused beforehand is.
+    """The question before `row` is rented, after all checks that can be made beforehand.
 
     Parameters
     ----------
     provider
-        Gives the cloud, which is asked what the account holds where it can tell.
+        Returns the cloud, which is queried for the account's balance where it can.
 
     Raises
     ------
@@ -163,12 +163,12 @@ def _short(
 
 
 def fitting(provider: Callable[[str], Provider], rows: Sequence[Ranked], asked: RentRequest) -> list[Ranked]:
-    """Those of `rows` that can be what is asked for, before anybody is asked about one.
+    """Filter `rows` to those that meet the request, before a question is shown.
 
     Raises
     ------
     BadInput
-        None can; the message has the reasons, the commonest first.
+        None does; the message has the reasons, the commonest first.
     """
     out, reasons, spec = [], Counter[str](), asked.spec()
     clouds = {row.offer.provider: provider(row.offer.provider) for row in rows}
@@ -192,7 +192,7 @@ def rent(
     *,
     max_usd_h: float | None = None,
 ) -> Session | None:
-    """Rent the first of `rows`, which was agreed to, or another one as far as that goes.
+    """Rent the first of `rows`, which was agreed to, or another one within the agreement.
 
     Returns
     -------
@@ -202,7 +202,7 @@ def rent(
     Raises
     ------
     OfferGone
-        What was agreed to is gone, and for the rest nobody can be asked.
+        What was agreed to is gone, and the user can't be asked about the rest.
     GpunbError
         As `gpunb.sessions.lifecycle.rent`.
     """
@@ -238,7 +238,7 @@ def rent(
 
 
 def _reserve(door: Door, session: Session, agreed: Agreement) -> None:
-    """Pay for what was rented as reserved; if that fails it is an on-demand machine, and that is said."""
+    """Pay for a reserved rental in advance; if that fails it stays on demand, and the user is told."""
     provider = door.provider(session.provider)
     usd_h, most = reservations.of_session(session)
     plan = reservations.for_hours(usd_h, agreed.hours, most=most)
@@ -256,7 +256,7 @@ def _reserve(door: Door, session: Session, agreed: Agreement) -> None:
 def _try_clouds(
     door: Door, rows: Sequence[Ranked], asked: RentRequest, shut: set[str]
 ) -> tuple[Session | None, ProviderError]:
-    """One cloud after the other, in the order of their best offers."""
+    """Try one cloud after the other, in the order of their best offers."""
     by_cloud: dict[str, list[Ranked]] = {}
     for row in rows:
         by_cloud.setdefault(row.offer.provider, []).append(row)

@@ -1,8 +1,8 @@
-"""Reservations: a machine that is rented on demand, and then paid for in advance, for a discount.
+"""Reservations: a machine rented on demand, then paid for in advance at a discount.
 
 Vast.ai's page on reserved instances: 0.2 from a month of 720 hours on, 0.3 from three (a host may name
 another most, ``credit_discount_max``): 576 dollars pay for a month of what costs 1 dollar an hour. The
-discount is certain only from the answer to the payment; what is said before is said to be about so much.
+discount is certain only from the answer to the payment; figures before that are marked as approximate.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Plan:
 
     @property
     def text(self) -> str:
-        """In words, with "about" where nobody knows before."""
+        """The plan as text, with "about" before estimates."""
         left = f", about {self.rate:.0%} less" if self.rate else ", without a discount"
         price = price_text(self.usd_h * (1 - self.rate))
         length = duration_text(self.hours * 3600.0)
@@ -50,13 +50,13 @@ class Plan:
 
 
 def for_hours(usd_h: float, hours: float, *, most: float = 1.0) -> Plan:
-    """What `hours` hours of a machine cost in advance whose GPUs cost `usd_h` dollars an hour."""
+    """The payment in advance for `hours` hours of a machine whose GPUs cost `usd_h` dollars an hour."""
     rate = next((min(share, most) for months, share in _DISCOUNTS if hours >= months * MONTH_H - 1e-6), 0.0)
     return Plan(usd=round(usd_h * (1 - rate) * hours, 2), hours=hours, rate=rate, usd_h=usd_h)
 
 
 def for_amount(usd_h: float, usd: float, *, most: float = 1.0) -> Plan:
-    """How far `usd` dollars go."""
+    """The plan for a payment of `usd` dollars."""
     for months, share in _DISCOUNTS:
         rate = min(share, most)
         hours = usd / (usd_h * (1 - rate))
@@ -66,7 +66,7 @@ def for_amount(usd_h: float, usd: float, *, most: float = 1.0) -> Plan:
 
 
 def of_offer(offer: Offer, hours: float) -> Plan:
-    """What is paid in advance for a reserved offer.
+    """The payment in advance for a reserved offer.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def of_offer(offer: Offer, hours: float) -> Plan:
 
 
 def check(provider_of: Callable[[str], Provider], offer: Offer, hours: float) -> None:
-    """Refuse a reservation that the account can't pay, where the cloud says what is on it.
+    """Refuse a reservation that the account can't pay, where the cloud reports its balance.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def check(provider_of: Callable[[str], Provider], offer: Offer, hours: float) ->
 
 
 def to_prepay(session: Session, plan: Plan) -> Question:
-    """Before money is paid into a machine."""
+    """The question before money is paid into a machine."""
     reserved = session.offer.get("rental") == "reserved"
     again = " What is paid later can make the discount smaller." if reserved else ""
     return Question(
@@ -114,7 +114,7 @@ def to_prepay(session: Session, plan: Plan) -> Question:
 
 
 def prepay(ledger: Ledger, provider: Provider, session: Session, plan: Plan) -> Mapping[str, Any]:
-    """Pay it, once, and write that down; the cloud's answer (``discount_rate``, ``timescale`` in months).
+    """Pay once and record it; returns the cloud's answer (``discount_rate``, ``timescale`` in months).
 
     Raises
     ------
@@ -155,6 +155,6 @@ def _most(raw: Mapping[str, Any]) -> float:
 
 
 def of_session(session: Session) -> tuple[float, float]:
-    """What its GPUs cost an hour, and the largest discount that its host gives."""
+    """The hourly price of the session's GPUs, and its host's largest discount."""
     raw = session.offer.get("raw")
     return max(0.0, session.usd_h - session.stopped_usd_h), _most(raw if isinstance(raw, dict) else {})

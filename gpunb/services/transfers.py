@@ -1,4 +1,4 @@
-"""What ``sync`` does once it knows its two sides: one host, two hosts, or again at each change."""
+"""The syncs of ``sync``: with one host, between two hosts, or again at each change."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _told: set[tuple[str, str]] = set()
 
 
 def _asking(once: Callable[..., SyncReport], context: Workspace, *ends: Any, **options: Any) -> SyncReport:
-    """Do it; a deletion of all that the target holds is asked about, where somebody can answer."""
+    """Run a sync; ask first before it deletes everything at the target, where the user can answer."""
     from gpunb.services.confirmations import Question
     from gpunb.sync.planning.deletions import WouldEmpty
 
@@ -44,12 +44,12 @@ def _asking(once: Callable[..., SyncReport], context: Workspace, *ends: Any, **o
 
 
 def move(context: Workspace, session: Session, source: str, target: str, **options: Any) -> SyncReport:
-    """Carry out one sync, with progress, and note the transfer in the ledger."""
+    """Carry out one sync with progress, and record the transfer in the ledger."""
     return _asking(_move, context, session, source, target, **options)
 
 
 def send(context: Workspace, session: Session, source: str, target: str, what: str) -> SyncReport:
-    """Send a folder or file for `what`, which needs all of it: what must not be missed is said once.
+    """Send all of a folder or file for `what`; each warning is shown once.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def _move(
 def check_mounted(
     context: Workspace, session: Session, connection: Connection, target: str, *, yes: bool
 ) -> None:
-    """Refuse a target on a volume that is not there: its files would end with the machine's own disk.
+    """Refuse a target on an unmounted volume: its files would be lost with the machine's own disk.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def check_mounted(
         if yes or not f"{place}/".startswith(f"{path.rstrip('/')}/"):
             continue
         look = ["grep", "-qF", f" {path.rstrip('/')} ", "/proc/self/mountinfo"]
-        if connection.run(quote(look), timeout=20).code == 1:  # 2: it can't be said
+        if connection.run(quote(look), timeout=20).code == 1:  # 2: unknown
             msg = f"volume {name} is not mounted at {path} on {session.name}"
             raise WrongState(
                 msg,
@@ -143,14 +143,14 @@ def check_mounted(
 
 
 def is_stranger(context: Workspace, session: Session) -> bool:
-    """Whether credentials stay unless they are named: below the setting ``secrets.min_trust``."""
+    """Whether credentials are not sent unless named: trust is below the setting ``secrets.min_trust``."""
     from gpunb.trust import rank
 
     return rank(session.trust) < rank(context.settings.secrets.min_trust)
 
 
 def relay(context: Workspace, ends: tuple[Session, str, Session, str], **options: Any) -> SyncReport:
-    """From one host to another."""
+    """Sync from one host to another."""
     return _asking(_relay, context, ends, **options)
 
 
@@ -196,9 +196,9 @@ def _relay(
 def follow(
     context: Workspace, session: Session, sources: Sequence[str], target: str, **options: Any
 ) -> list[SyncReport]:
-    """Sync at each change of the single source, until Ctrl-C: the reports, the first sync's first.
+    """Sync at each change of the single source, until Ctrl-C; returns the reports in order.
 
-    The watch begins before the first sync: what is edited meanwhile goes after it.
+    The watch begins before the first sync: files edited meanwhile are synced after it.
     """
     from gpunb.sync.watch import changes
 
@@ -222,7 +222,7 @@ def follow(
 
 
 def _tell(context: Workspace, session: Session, report: SyncReport, more: str) -> None:
-    """One sync of a watch: what it did, what did not go, and what must not be missed, that once."""
+    """Show one report of a watch: summary, failures, and each warning once."""
     notes = [note for note in report.plan.notes if (session.id, note) not in _told]
     _told.update((session.id, note) for note in notes)
     context.say(
@@ -236,7 +236,7 @@ def _tell(context: Workspace, session: Session, report: SyncReport, more: str) -
 def _when_free(
     context: Workspace, session: Session, source: str, target: str, options: dict[str, Any]
 ) -> SyncReport:
-    """One sync; another one into the same place is waited for."""
+    """Run one sync, waiting for another one into the same place."""
     while True:
         try:
             return move(context, session, source, target, direction="up", **options)
@@ -245,7 +245,7 @@ def _when_free(
 
 
 def summary(report: SyncReport) -> str:
-    """What a sync did, in a line."""
+    """Summarize a sync in one line."""
     plan = report.plan
     took = max(report.seconds, 1e-6)
     first = f"{files_text(report.sent_files)}, {bytes_text(report.sent_bytes)} in {took_text(report.seconds)}"
@@ -270,7 +270,7 @@ def summary(report: SyncReport) -> str:
 
 
 def _agent(session: Session, progress: Progress) -> AgentClient | None:
-    """The host's agent; None where it can't be put (a host without Python): SFTP will do."""
+    """The host's agent; None where it can't be installed (no Python), and SFTP is used."""
     from gpunb.sessions.access import host_access
 
     try:
@@ -280,7 +280,7 @@ def _agent(session: Session, progress: Progress) -> AgentClient | None:
 
 
 def estimate_text(seconds: float | None, usd: float | None) -> str:
-    """How long a plan will take and what its traffic costs, as far as it is known; may be empty."""
+    """The time and traffic cost of a plan as text, as far as known; may be empty."""
     parts = []
     if seconds is not None:
         parts.append(f"about {duration_text(seconds)} at the offer's rates")
@@ -290,7 +290,7 @@ def estimate_text(seconds: float | None, usd: float | None) -> str:
 
 
 def _both(one: Rates | None, two: Rates | None) -> Rates | None:
-    """Of a way over two hosts' lines: the slower one, and both prices."""
+    """Combine the rates of two hosts: the slower speed, and both prices."""
     from gpunb.sync.planning.estimate import Rates
 
     known = [each for each in (one, two) if each is not None]
@@ -302,7 +302,7 @@ def _both(one: Rates | None, two: Rates | None) -> Rates | None:
 
 
 def rates(session: Session, direction: str) -> Rates | None:
-    """What the offer said of the host's line, in this direction."""
+    """The offer's network speed and traffic price in this direction."""
     from gpunb.sync.planning.estimate import Rates
 
     named = "inet_down_mbps" if direction == "up" else "inet_up_mbps"

@@ -1,4 +1,4 @@
-"""``rent --volume data:/data``: a disk of the account's on the machine that is rented."""
+"""``rent --volume data:/data``: volumes mounted on the rented machine."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Mount", "choose"]
 
 
 class Mount:
-    """A volume and where it is to be found on the machine."""
+    """A volume and its mount path on the machine."""
 
     def __init__(self, volume: Volume, path: str) -> None:
         self.volume, self.path = volume, path
 
     def fits(self, offer: Offer) -> bool:
-        """Whether the offer is where the volume is: its machine or cluster (Vast), its region (Sesterce)."""
+        """Whether the offer can use the volume: same machine or cluster (Vast), same region (Sesterce)."""
         if offer.provider != self.volume.provider:
             return False
         machine = self.volume.machine_id
@@ -34,7 +34,7 @@ class Mount:
         return offer.machine_id == machine if machine else offer.region == self.volume.place
 
     def text(self) -> str:
-        """One line for people: what, where, and what it costs beside the machine."""
+        """One line of text: volume, path, and its cost beside the machine."""
         from gpunb.providers import provider_class
         from gpunb.sessions.cost.volumes import short
 
@@ -46,7 +46,7 @@ class Mount:
 
 
 def choose(context: Workspace, given: Sequence[str], rows: list[Ranked]) -> tuple[list[Ranked], list[Mount]]:
-    """The offers that the volumes can be mounted on, in their order, and the volumes.
+    """Select the offers that the volumes can be mounted on, in their order, and the volumes.
 
     Raises
     ------

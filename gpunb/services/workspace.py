@@ -1,7 +1,7 @@
-"""What everything that the user can do works on: the ledger, the settings, the clouds and the hosts' agents.
+"""The workspace of all verbs and frontends: ledger, settings, clouds and hosts' agents.
 
 A `Workspace` has no user interface. Each frontend brings its own as a subclass: how it shows
-progress, says something on the way, and asks.
+progress, shows messages, and asks.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ __all__ = ["Door", "Workspace"]
 
 Door = Frontend
 STARTED = "no supervisor was alive to end sessions when their lease is over; one is started"
-ANSWER_S = 5.0  # an agent that is silent for so long is asked through a new connection
+ANSWER_S = 5.0  # an agent that is silent for this long is tried through a new connection
 
 
 class Workspace:
-    """One piece of the user's work, with no user interface.
+    """The context of one call: ledger, settings, clouds and agents, without a user interface.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Workspace:
         self._providers: dict[str, Provider] = {}
         self.agreed = False  # to what it costs or ends: from then on something may have been done
         self.started = False  # whether this call has started a supervisor
-        self._told: set[str] = set()  # what it has said of who watches
+        self._told: set[str] = set()  # the supervisor warnings that it has shown
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -81,13 +81,13 @@ class Workspace:
         self.close()
 
     def renew(self, name: str) -> None:
-        """Set the cloud called `name` up anew when it is asked for next: its key may be another by now."""
+        """Discard the client of the cloud `name`; the next use creates one, perhaps with another key."""
         found = self._providers.pop(name, None)
         if found is not None:
             found.close()
 
     def close(self) -> None:
-        """Close what this call opened. Connections stay: they belong to the process."""
+        """Close the ledger and providers of this call. Connections stay: they belong to the process."""
         if self._ledger is not None:
             self._ledger.close()
             self._ledger = None
@@ -121,7 +121,7 @@ class Workspace:
         return found
 
     def provider(self, name: str) -> Provider:
-        """The cloud called `name`, set up as the settings say."""
+        """The provider called `name`, configured by the settings."""
         if name not in self._providers:
             from gpunb.providers import ProviderConfig, provider_class
 
@@ -132,7 +132,7 @@ class Workspace:
             if made.needs_key and name not in settings.simulated:
                 from gpunb.providers import keys
 
-                # the cloud's own variable beats the settings, and they what login has stored
+                # order: the cloud's own variable, the settings, the key stored by login
                 if table["key"] is None or os.environ.get(keys.variable(name), "").strip():
                     found = keys.find(name)
                     table["key"] = found.key if found is not None else None
@@ -146,7 +146,7 @@ class Workspace:
         return self._providers[name]
 
     def clouds(self, names: Iterable[str]) -> list[Provider]:
-        """Those of `names` that can be set up; each other one is told, and hides none of them."""
+        """The providers of `names` that can be configured; each other one gives a warning."""
         found = []
         for name in names:
             try:
@@ -156,7 +156,7 @@ class Workspace:
         return found
 
     def _same_world(self) -> None:
-        """Refuse to look for real instances in simulated clouds, and the other way round."""
+        """Refuse to look for real instances in simulated clouds, and the reverse."""
         from gpunb import paths
 
         if self._ledger is not None and self._ledger.path != paths.ledger_file():
@@ -168,7 +168,7 @@ class Workspace:
             )
 
     def session(self, name: str | None) -> Session:
-        """The session called `name`; with None the only live one, or the one that was rented here.
+        """The session called `name`; with None the only live one, or the one rented here.
 
         For a verb that only reads also one that has ended, or whose name begins so. Where several fit, a
         terminal asks, and proposes the one that was rented there last.
@@ -192,7 +192,7 @@ class Workspace:
             return self.ledger.one(given)
 
     def renter(self) -> list[str]:
-        """The marks of this notebook or shell: what it has rented is its own."""
+        """The marks of this notebook or shell, by which its own sessions are found."""
         from gpunb.sessions.access import renter
 
         return renter.marks(notebook=self.door == "notebook")
@@ -203,12 +203,12 @@ class Workspace:
         Raises
         ------
         HostError
-            The host can't be reached now; says what that means for the bill.
+            The host can't be reached now; states what that means for the bill.
         """
         from gpunb.errors import HostError
         from gpunb.sessions.access import host_access
 
-        self.watch()  # one that died since the notebook began is started again
+        self.watch()  # a supervisor that died since the notebook began is started again
         try:
             with self.progress(f"connecting to {session.name}") as progress:
                 client = host_access.agent(session, progress=progress)
@@ -223,7 +223,7 @@ class Workspace:
             raise
 
     def _answers(self, client: AgentClient, session: Session) -> bool:
-        """Whether it answers; the question is the lease as the ledger has it, which it may have missed."""
+        """Whether the agent answers when it is sent the ledger's lease, which it may have missed."""
         from gpunb.errors import Unreachable
         from gpunb.sessions.access import host_access
 
@@ -235,7 +235,7 @@ class Workspace:
 
     @staticmethod
     def _anew(session: Session, progress: Progress) -> AgentClient:
-        """The line is silent: raise if the host is dead too, else open another."""
+        """Replace a silent connection; raises if the host does not answer either."""
         from gpunb.sessions.access import host_access
         from gpunb.ssh import probe
 
@@ -247,7 +247,7 @@ class Workspace:
     # -- who watches the leases ----------------------------------------------------------------
 
     def watch(self) -> None:
-        """Make sure that somebody watches what lives and is billed, or say that nobody does. Never fails."""
+        """Make sure that a supervisor watches the live sessions, or warn that none does. Never fails."""
         from gpunb import paths
         from gpunb.sessions.ledger import peek
 
@@ -300,21 +300,21 @@ class Workspace:
         return False
 
     def say(self, *lines: tuple[str, str]) -> None:
-        """Say something before the result is there: texts, each with its tone (`Note.style`)."""
+        """Show messages before the result: texts, each with its style (`Note.style`)."""
         for text, tone in lines:
             log.get(__name__).log(WARNING if tone in {"warn", "bad"} else INFO, "%s", text)
 
     def progress(self, title: str) -> AbstractContextManager[Progress]:  # noqa: ARG002 - nothing is shown
-        """Show how far work is; a context manager."""
+        """A context manager that shows progress."""
         return contextlib.nullcontext(SILENT)
 
     def confirm(self, question: Question, *, yes: bool) -> bool:
-        """Whether to go on: `gpunb.services.confirmations.confirmed`, which is the one rule.
+        """Ask for confirmation by `gpunb.services.confirmations.confirmed`; returns whether to go on.
 
         Raises
         ------
         ConfirmationNeeded
-            It has to be asked, and no answer can be given here.
+            It must be asked, and no answer can be given here.
         """
         from gpunb.services.confirmations import confirmed
 
@@ -327,5 +327,5 @@ class Workspace:
         raise ConfirmationNeeded(question.text)
 
     def _answer(self, prompt: str) -> str:  # noqa: ARG002 - nobody types here
-        """What the user types after `prompt`; "" where the input ends."""
+        """Read the user's answer after `prompt`; "" at the end of input."""
         return ""

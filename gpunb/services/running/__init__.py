@@ -1,4 +1,4 @@
 """Runs on the host: its Python and packages, the code and secrets sent there, and the notes of each run.
 
-`runs` writes a run down before it starts and plays it to its end.
+`runs` records a run before it starts and follows it to its end.
 """

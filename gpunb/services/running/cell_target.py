@@ -1,4 +1,4 @@
-"""Which notebooks send their plain cells to a host: what ``%gpu on`` sets and ``%gpu off`` takes back."""
+"""The target of a notebook's plain cells: set to a host by ``%gpu on``, reset by ``%gpu off``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Mode", "begins", "current", "ran", "told", "turn_off", "turn_on"]
 
-KEPT = 1000  # cells of a notebook whose place is remembered
+KEPT = 1000  # cells of a notebook whose session is remembered
 
 
 @dataclass(slots=True)
 class Mode:
-    """Where plain cells go.
+    """The session that plain cells are sent to.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Mode:
         The session. It is looked up by its id, so that another one of the
         same name is never meant.
     client
-        The line that completion uses; it never opens one itself.
+        The agent client that completion uses; it never opens one itself.
     """
 
     session_id: str
@@ -38,7 +38,7 @@ _ran: weakref.WeakKeyDictionary[Any, dict[str, str]] = weakref.WeakKeyDictionary
 
 
 def current(shell: Any) -> Mode | None:
-    """The mode of `shell`; None while its cells run here."""
+    """The current target of `shell`; None while its cells run here."""
     return _modes.get(shell)
 
 
@@ -48,15 +48,15 @@ def turn_on(shell: Any, mode: Mode) -> None:
 
 
 def turn_off(shell: Any) -> Mode | None:
-    """Run plain cells here again; what was on before."""
+    """Run plain cells here again; returns the previous target."""
     return _modes.pop(shell, None)
 
 
 def ran(shell: Any, name: str) -> None:
-    """Remember that the cell that is being executed ran on the session called `name`.
+    """Record that the cell being executed ran on the session called `name`.
 
-    Fronts name the cell in the request's metadata (``cellId``: JupyterLab, Notebook 7, VS Code);
-    of others nothing is kept.
+    Frontends name the cell in the request's metadata (``cellId``: JupyterLab, Notebook 7, VS Code);
+    for others nothing is recorded.
     """
     cell = _cell(shell)
     if cell:
@@ -68,7 +68,7 @@ def ran(shell: Any, name: str) -> None:
 
 
 def begins(shell: Any) -> None:
-    """A cell is executed anew: where it ran before counts no more."""
+    """Forget where the cell ran before: it is executed again."""
     _ran.get(shell, {}).pop(_cell(shell), None)
 
 
@@ -80,7 +80,7 @@ def _cell(shell: Any) -> str:
 
 
 def told(shell: Any) -> str:
-    """What JupyterLab asks for, as JSON: ``on``, a session's id and name; ``cells``, which ran where."""
+    """State for JupyterLab as JSON: ``on``, a session's id and name; ``cells``, which ran where."""
     found = current(shell)
     on = None if found is None else [found.session_id, found.name]
     return json.dumps({"on": on, "cells": _ran.get(shell, {})})

@@ -1,4 +1,4 @@
-"""Local modules on the host: the folder beside the notebook, sent before a cell that imports from it."""
+"""Sync of local modules: the notebook's folder is sent before a cell that imports from it."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ for name in list(sys.modules):
 
 
 def send(context: Workspace, session: Session, client: AgentClient, folder: str) -> None:
-    """Send what changed in `folder`, and let the host's kernel import from it.
+    """Send changed files of `folder`, and let the host's kernel import from it.
 
     Modules of which a file changed are forgotten there, packages whole, so
     that the next import takes them as they are now; objects made of the old
-    ones stay what they are. What ``%autoreload`` watches there is left to it,
-    which brings old objects up to date, too.
+    ones stay what they are. Modules that ``%autoreload`` watches there are left to it,
+    which also updates old objects.
 
     Raises
     ------

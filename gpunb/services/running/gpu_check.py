@@ -1,4 +1,4 @@
-"""Whether the GPUs that are paid for answer on their host."""
+"""Check that the rented GPUs work on their host."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ WAIT_S = 15.0
 
 
 def gpu_trouble(client: AgentClient, session: Session) -> str:
-    """A sentence if ``nvidia-smi`` fails there or shows fewer GPUs than are rented, else "".
+    """A warning if ``nvidia-smi`` fails there or shows fewer GPUs than are rented, else "".
 
-    A host without that tool is not judged: AMD's and Intel's have none, and slim images neither.
+    A host without that tool is not checked: AMD's and Intel's have none, and slim images neither.
     """
     if not session.gpus or not session.gpu:
         return ""

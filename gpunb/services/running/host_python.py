@@ -1,4 +1,4 @@
-"""The host's Python environment: pip there, and what a failed import should be told."""
+"""The host's Python environment: pip, and hints for failed imports."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if command -v uv >/dev/null 2>&1; then word=$1; shift; exec uv pip "$word" --pyt
 echo "the host's $python has no pip, and there is no uv" >&2
 exit 127
 """
-# a machine that is rented and thrown away has nobody else's packages to protect
+# a rented machine has no other users' packages to protect
 
-# what is not found here by its import name, since it is not installed here
+# distributions by import name, for modules that are not installed here
 _KNOWN = {
     "PIL": "pillow",
     "bs4": "beautifulsoup4",
@@ -63,14 +63,14 @@ def pip(client: AgentClient, words: Sequence[str]) -> list[str]:
 
 
 def refresh(client: AgentClient) -> None:
-    """Let the kernel see new files of packages; a busy one sees them a little later."""
+    """Make the kernel find newly installed packages; a busy kernel does so a little later."""
     content = {"code": "__import__('importlib').invalidate_caches()"}
     with contextlib.suppress(GpunbError):
         client.kernel_request("execute_request", content, timeout=2.0)
 
 
 def explain(error: RemoteCellError, folder: Path | None = None) -> None:
-    """Give a failed import on the host its remedy as the error's hint."""
+    """Add a remedy for a failed import on the host as the error's hint."""
     if error.ename != "ModuleNotFoundError" or error.hint:
         return
     lacks = Lacks.of(error.evalue)
@@ -79,7 +79,7 @@ def explain(error: RemoteCellError, folder: Path | None = None) -> None:
 
 
 def explain_job(error: JobFailed, words: str, folder: Path | None = None) -> None:
-    """The same for a script, whose last `words` on stderr say what it could not import."""
+    """As `explain`, for a script whose last `words` on stderr say what it could not import."""
     lines = [line for line in words.splitlines() if line.strip()]
     if not lines or not lines[-1].startswith("ModuleNotFoundError:"):
         return
@@ -89,7 +89,7 @@ def explain_job(error: JobFailed, words: str, folder: Path | None = None) -> Non
 
 
 def explain_variable(error: VariableError, *, sent: bool, folder: Path | None = None) -> None:
-    """Say what makes the class of a variable known at the end that lacks it."""
+    """Add a hint on how to define a variable's class at the end that lacks it."""
     if error.lacks is None:
         return
     if error.lacks.cell_class:
@@ -100,7 +100,7 @@ def explain_variable(error: VariableError, *, sent: bool, folder: Path | None = 
 
 
 def remedy(module: str, folder: Path, *, cell: bool = True) -> str | None:
-    """What to type so that the host can import `module`; None if nobody can say.
+    """The command that lets the host import `module`; None if unknown.
 
     A module that lies in `folder` is sent; a package that is installed here
     is installed there in the same version.
@@ -126,7 +126,7 @@ def _sending(folder: str, *, cell: bool) -> str:
 
 
 def _distribution(module: str) -> tuple[str, str] | None:
-    """Name and version of what provides `module` here."""
+    """Name and version of the local distribution that provides `module`."""
     from importlib import metadata
 
     names = metadata.packages_distributions().get(module)
@@ -145,7 +145,7 @@ def _plain(name: str) -> str:
 
 
 def _home(module: str) -> str | None:
-    """The folder here that `module` is imported from, unless that is an installation."""
+    """The local folder that `module` is imported from, unless it is installed."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):

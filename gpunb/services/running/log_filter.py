@@ -1,4 +1,4 @@
-"""Lines of a run's output: kept, cut to the last ones, or filtered by a pattern."""
+"""Filters of a run's output: kept as text, cut to the last lines, or searched by a pattern."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REPEATS = 3  # repeats without an upper limit in one pattern
 
 
 def pattern(verb: str, text: str) -> re.Pattern[str]:
-    """A regular expression that can't take for ever on any line that a host may send.
+    """Compile a regular expression, refusing those that could take for ever on a host's line.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def _unlimited(item: Any) -> bool:
 
 
 def _inner(item: Any) -> list[Any]:
-    """The parts that a part of a parsed pattern is made of."""
+    """The sub-items of an item of a parsed pattern."""
     found: list[Any] = []
 
     def search(value: Any) -> None:
@@ -79,12 +79,12 @@ def _count(items: Any) -> int:
 
 
 class Filtered:
-    """A sink that passes on the lines in which a pattern is found, and gpunb's own words.
+    """A sink that passes on the lines that match a pattern, and gpunb's own messages.
 
     Parameters
     ----------
     inner
-        Where they go.
+        The sink that gets them.
     wanted
         None passes everything on.
     """
@@ -95,7 +95,7 @@ class Filtered:
         self._open: dict[str, str] = {"stdout": "", "stderr": ""}
 
     def stream(self, name: str, text: str) -> None:
-        """Whole lines; the last one waits for its end."""
+        """Pass on matching whole lines; an incomplete last one is held back."""
         if self.wanted is None:
             self.inner.stream(name, text)
             return
@@ -110,32 +110,32 @@ class Filtered:
             self.inner.stream(name, f"{text}\n")
 
     def display(self, content: dict[str, Any], *, update: bool) -> None:
-        """By its text form."""
+        """Pass on if its text form matches."""
         text = str(content.get("data", {}).get("text/plain", ""))
         if self.wanted is None or self.wanted.search(text[:LINE]):
             self.inner.display(content, update=update)
 
     def result(self, content: dict[str, Any]) -> None:
-        """By its text form."""
+        """Pass on if its text form matches."""
         text = str(content.get("data", {}).get("text/plain", ""))
         if self.wanted is None or self.wanted.search(text[:LINE]):
             self.inner.result(content)
 
     def clear(self, *, wait: bool) -> None:
-        """What was found stays."""
+        """Ignored with a pattern: lines that matched stay."""
         if self.wanted is None:
             self.inner.clear(wait=wait)
 
     def ask(self, prompt: str, *, password: bool) -> str:
-        """As the sink behind does."""
+        """Ask through the inner sink."""
         return self.inner.ask(prompt, password=password)
 
     def note(self, text: str) -> None:
-        """Passed on."""
+        """Pass on gpunb's message."""
         self.inner.note(text)
 
     def finish(self) -> None:
-        """The last line, if it has no end."""
+        """Pass on the last line if it is incomplete and matches."""
         for name, rest in self._open.items():
             if rest:
                 self._line(name, rest)
@@ -146,7 +146,7 @@ class Filtered:
 class KeptText:
     """A sink that keeps the last lines instead of showing them.
 
-    A line that was overwritten by carriage returns (a progress bar) is kept as it ended.
+    A line that was overwritten by carriage returns (a progress bar) is kept in its last state.
     """
 
     def __init__(self, lines: int | None = None) -> None:
@@ -155,30 +155,30 @@ class KeptText:
         self._open: dict[str, str] = {"stdout": "", "stderr": ""}
 
     def stream(self, name: str, text: str) -> None:
-        """Split into lines."""
+        """Split the text into lines and keep the last."""
         *whole, rest = (self._open[name] + text).split("\n")
         self._done.extend((name, _settle(line) + "\n") for line in whole)
         self._open[name] = _settle(rest) if len(rest) > 65_536 else rest
 
     def display(self, content: dict[str, Any], *, update: bool) -> None:
-        """Its text form."""
+        """Keep its text form."""
         text = content.get("data", {}).get("text/plain")
         if text and not update:
             self.stream("stdout", f"{text}\n")
 
     def result(self, content: dict[str, Any]) -> None:
-        """Its text form."""
+        """Keep its text form."""
         self.display(content, update=False)
 
     def clear(self, *, wait: bool) -> None:
-        """What was printed stays in a log."""
+        """Ignored: a log keeps what was printed."""
 
     def ask(self, prompt: str, *, password: bool) -> str:  # noqa: ARG002
-        """Never asked: logs only watch."""
+        """Never called: logs only watch."""
         return ""
 
     def note(self, text: str) -> None:
-        """A word of gpunb's own."""
+        """Keep gpunb's message."""
         self.stream("stderr", f"gpunb: {text}\n")
 
     def finish(self) -> None:
@@ -189,11 +189,11 @@ class KeptText:
                 self._open[name] = ""
 
     def text(self) -> str:
-        """All that is kept."""
+        """The kept lines as one text."""
         return "".join(line for _, line in self._done)
 
     def replay(self, sink: Sink) -> None:
-        """Show what is kept."""
+        """Send the kept lines to a sink."""
         for name, line in self._done:
             sink.stream(name, line)
         sink.finish()

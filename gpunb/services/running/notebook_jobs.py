@@ -1,4 +1,4 @@
-"""Notebooks as jobs, by papermill's rules: parameters in, a notebook with its outputs back."""
+"""Notebooks as jobs, by papermill's rules: parameters in, the executed notebook back."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _NUMBER = re.compile(r"[+-]?\d[\d_]*$")
 
 
 def parameters(values: Iterable[tuple[str, str]], raw: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Names and values of ``-p`` and ``-r``; a ``-p`` that looks like a number, a truth or None is one.
+    """Parse ``-p`` and ``-r``; a ``-p`` that looks like a number, a boolean or None becomes one.
 
     Raises
     ------
     BadInput
-        A name is not one that Python can have.
+        A name is not a valid Python name.
     """
     found: dict[str, Any] = {name: _value(text) for name, text in values}
     found.update(raw)
@@ -53,7 +53,7 @@ def _value(text: str) -> Any:
 
 
 def prepare(path: Path, values: dict[str, Any]) -> bytes:
-    """The notebook at `path` with a cell that sets `values`, after the one tagged ``parameters``.
+    """Load the notebook at `path` and add a cell that sets `values` after the one tagged ``parameters``.
 
     A cell injected by an earlier run is replaced; without either, it becomes the first.
 
@@ -106,17 +106,17 @@ def _source(value: Any) -> str:
 
 
 def result_path(path: Path, given: str | None) -> Path:
-    """Where the notebook with its outputs goes here."""
+    """The local path of the executed notebook."""
     return Path(given) if given else path.with_name(f"{path.stem}.out.ipynb")
 
 
 def put(client: AgentClient, run_id: str, data: bytes) -> str:
-    """Send the prepared notebook; where it lies on the host.
+    """Send the prepared notebook; returns its path on the host.
 
     Raises
     ------
     HostError
-        The host's disk took it not.
+        The host could not write it.
     """
     from gpunb.ssh import quote
 
@@ -131,13 +131,13 @@ def put(client: AgentClient, run_id: str, data: bytes) -> str:
 
 
 def argv(client: AgentClient, source: str, result: str) -> Sequence[str]:
-    """What the job runs: the agent's own runner, in the host's Python."""
+    """The job's command line: the agent's notebook runner, in the host's Python."""
     agent = f"{client.info.home}/.gpunb/agent/{client.info.agent}"
     return [client.info.python, "-u", agent, "notebook", source, result]
 
 
 def harmless(book: Any) -> None:
-    """A notebook that a stranger wrote: its outputs as those of its cells are shown, nothing attached."""
+    """Sanitize an untrusted host's notebook: outputs as those of cells are, no attachments."""
     from gpunb.output.sanitize.gate import Gate
 
     _clean_widgets(book)
@@ -161,7 +161,7 @@ def harmless(book: Any) -> None:
 
 
 def _clean_widgets(book: Any) -> None:
-    """The state that a page makes the notebook's widgets of, through the gate of live ones."""
+    """Sanitize the saved widget state with the filter of live widgets."""
     from gpunb.output.sanitize.widgets import MOST_OPEN, Refused, WidgetGate
 
     sent = book.metadata.pop("widgets", None)
@@ -183,7 +183,7 @@ def _clean_widgets(book: Any) -> None:
 
 
 def _opening(name: str, widget: Any) -> tuple[dict[str, Any], list[bytes]]:
-    """What a live widget of that state in a notebook's file would be opened with."""
+    """Convert a widget's saved state to the message that opens a live one."""
     widget = widget if isinstance(widget, dict) else {}
     buffers = [one for one in widget.get("buffers") or [] if isinstance(one, dict)]
     raw = [_bytes(one.get("data")) for one in buffers]
@@ -198,7 +198,7 @@ def _bytes(text: object) -> bytes:
 
 
 def _widget(data: dict[str, Any], raw: list[bytes]) -> dict[str, Any]:
-    """The other way round."""
+    """Convert an opening message back to a widget's saved state."""
     state = data["state"]
     found = {name: state.get(f"_{name}") for name in ("model_name", "model_module", "model_module_version")}
     buffers = [
@@ -209,7 +209,7 @@ def _widget(data: dict[str, Any], raw: list[bytes]) -> dict[str, Any]:
 
 
 def bring(client: AgentClient, session: Session, result: str, target: Path) -> int:
-    """Bring the result back; its size in bytes.
+    """Download the result; returns its size in bytes.
 
     Raises
     ------

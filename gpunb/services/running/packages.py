@@ -1,4 +1,4 @@
-"""Files that list packages: what each kind means for the host's Python, and the installation there.
+"""Requirement files: reading each kind, and installing the packages in the host's Python.
 
 ``requirements.txt`` (with the files that it names), ``pyproject.toml`` (the
 project's dependencies), ``uv.lock`` (the exact versions, markers kept) and
@@ -46,7 +46,7 @@ echo "the host has no conda, mamba or micromamba" >&2; exit 3
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What is to be installed: files by name, the first of which is given to the tool.
+    """The packages to install: files by name, the first of which is given to the tool.
 
     `tool` is "pip" or "conda".
     """
@@ -56,12 +56,12 @@ class Needs:
 
 
 def read(path: Path) -> Needs:
-    """The packages that the file at `path` asks for.
+    """Read the packages that the file at `path` lists.
 
     Raises
     ------
     BadInput
-        It is of no known kind, is damaged, or needs what is only on this machine.
+        It is of no known kind, is damaged, or needs files that are only on this machine.
     """
     try:
         text = path.read_text("utf-8")
@@ -98,7 +98,7 @@ def _toml(path: Path, text: str) -> dict[str, Any]:
 
 
 def _with_included(path: Path, files: dict[str, str], above: list[Path]) -> str:
-    """Add `path` and the files that it names under new names; its own new name."""
+    """Add `path` and the files that it includes under new names; returns its own new name."""
     if path.resolve() in above:
         msg = f"--requirements: {str(path)!r} includes itself"
         raise BadInput(msg)
@@ -140,7 +140,7 @@ def _project(path: Path, table: dict[str, Any]) -> str:
 
 
 def _locked(path: Path, table: dict[str, Any]) -> str:
-    """A uv.lock's packages with exact versions, each under the markers of the ways that lead to it."""
+    """A uv.lock's packages with exact versions, each with the markers of its dependency paths."""
     packages = [one for one in table.get("package", []) if isinstance(one, dict) and one.get("name")]
     roots = [one for one in packages if {"editable", "virtual"} & set(one.get("source", {}))]
     if not roots:
@@ -195,7 +195,7 @@ def _pinned(path: Path, package: dict[str, Any]) -> str:
 
 
 def install(context: Workspace, session: Session, client: AgentClient, *, path: Path, needs: Needs) -> str:
-    """Install `needs` on the host, as a job; its run id.
+    """Install `needs` on the host, as a job; returns its run id.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Secrets of the user for one run (``--secret NAME``): where they come from, and which hosts get any."""
+"""Secrets for one run (``--secret NAME``): where they are read from, and which hosts may get them."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 
 
 def collect(context: Workspace, session: Session, names: tuple[str, ...]) -> dict[str, str]:
-    """The secrets called `names`, for a run on `session`'s host.
+    """Collect the secrets called `names` for a run on `session`'s host.
 
-    Each is looked for in this environment, then in the system's keyring (service "gpunb", name
-    "secret:NAME"), then asked for. From here on no log shows it.
+    Each is read from this environment, else from the system's keyring (service "gpunb", name
+    "secret:NAME"), else asked for. From here on no log shows it.
 
     Raises
     ------
     BadInput
-        A name is none, or there is no such secret and nobody to ask.
+        A name is invalid, or there is no such secret and the user can't be asked.
     WrongState
         The host's trust is below the setting ``secrets.min_trust``.
     """
     wanted = tuple(dict.fromkeys(name.strip() for text in names for name in text.split(",")))
     for name in wanted:
         if not _NAME.match(name):
-            # a value on a line would stand in the shell's history and in the notebook
+            # a value in the command would be kept in the shell's history and the notebook
             shown = f"{name.partition('=')[0][:40]}=…" if "=" in name else name[:40]
             msg = f"--secret {shown!r} is not the name of a variable"
             raise BadInput(msg, hint="--secret HF_TOKEN takes its value from the environment, or asks for it")
@@ -89,6 +89,6 @@ def _from_keyring(name: str) -> str:
 
     try:
         return keyring.get_password(SERVICE, f"secret:{name}") or ""
-    except (KeyringError, RuntimeError, OSError) as err:  # a box without a keyring is no failure
+    except (KeyringError, RuntimeError, OSError) as err:  # a machine without a keyring is no failure
         log.get(__name__).debug("keyring: %s", err)
         return ""

@@ -1,4 +1,4 @@
-"""Starting, following and finding runs, and keeping the ledger's notes of them true."""
+"""Starting, following and finding runs, and updating their records in the ledger."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = ["find", "follow", "new_kernel", "note_end", "noted", "refresh", "sent
 
 @contextlib.contextmanager
 def noted(context: Workspace, session: Session, *, kind: str, name: str) -> Iterator[str]:
-    """A fresh run id, written to the ledger before the run is started.
+    """Record a run with a new id in the ledger before it is started.
 
-    If starting fails because the host refused, the note is closed; if the line
+    If the host refuses to start it, the record is closed; if the connection
     broke, it stays open, because the run may be there.
     """
     from gpunb.remote import new_run_id
@@ -49,7 +49,7 @@ def noted(context: Workspace, session: Session, *, kind: str, name: str) -> Iter
 
 
 def new_kernel(context: Workspace, session: Session) -> str:
-    """That the machine was stopped or rebooted since its last cell, and its variables with it; else ""."""
+    """A notice if a stop or reboot since the session's last cell has cleared its variables, else ""."""
     cells = (run.started for run in context.ledger.runs(session.id, 1000) if run.kind == "cell")
     last = max(cells, default=0.0)
     for event in reversed(context.ledger.events(session.id)) if last else ():
@@ -61,16 +61,16 @@ def new_kernel(context: Workspace, session: Session) -> str:
 
 
 def note_end(context: Workspace, run_id: str, info: RunInfo) -> None:
-    """Write down how a run ended, if it has."""
+    """Record how a run ended, if it has."""
     if not info.over:
         return
     now = time.time()
-    # the host's clock may be off; ours bounds it
+    # the host's clock may be wrong; ours bounds it
     context.ledger.finish_run(run_id, info.state, min(info.ended, now) if info.ended else now)
 
 
 def follow(context: Workspace, handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
-    """Play a run to its end and note the end.
+    """Play a run's output to its end and record the end.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def follow(context: Workspace, handle: RunHandle, sink: Sink, *, interactive: bo
 
 
 class _Heeded:
-    """A sink that also remembers the last that came on stderr, and notes that a run waits for an answer."""
+    """A sink that also keeps the end of stderr, and records that a run waits for an answer."""
 
     def __init__(self, sink: Sink, context: Workspace, run_id: str) -> None:
         self._sink = sink
@@ -130,7 +130,7 @@ class _Heeded:
         return getattr(self._sink, name)
 
     def ask(self, prompt: str, *, password: bool) -> str:
-        """Ask it; the ledger has it meanwhile, for whoever looks from elsewhere."""
+        """Ask the question; meanwhile the ledger shows the run as waiting."""
         from gpunb.sessions.model import WAITING
 
         ledger = self._context.ledger
@@ -145,7 +145,7 @@ class _Heeded:
         return text
 
     def stream(self, name: str, text: str) -> None:
-        """Show it; keep the last of stderr."""
+        """Show the text; keep the end of stderr."""
         if name == "stderr":
             self.words = (self.words + text)[-4000:]
         self._sink.stream(name, text)
@@ -156,7 +156,7 @@ def _state(handle: RunHandle) -> RunInfo:
 
 
 def refresh(context: Workspace, client: AgentClient, session: Session) -> list[RunInfo]:
-    """The host's runs, with the ledger's notes brought up to date."""
+    """List the host's runs and update their records in the ledger."""
     from gpunb.sessions.model import HOSTS, WAITING, RunNote
 
     infos = client.runs()
@@ -187,14 +187,14 @@ def refresh(context: Workspace, client: AgentClient, session: Session) -> list[R
 def find(
     context: Workspace, run: str | None, session_name: str | None, *, whole: bool = False
 ) -> tuple[Session, str]:
-    """The session and the whole id that `run` (an id or its beginning) means.
+    """Find the session and whole id of `run` (an id or its prefix).
 
     Without `run`: the newest run of the session.
 
     Parameters
     ----------
     whole
-        Whether only a whole id will do, since the run will be ended.
+        Whether only a whole id is accepted, since the run will be ended.
 
     Raises
     ------
@@ -235,7 +235,7 @@ def find(
 def _ask_host(
     context: Workspace, run: str, session_name: str | None, unknown: RunNotFound, *, whole: bool
 ) -> tuple[Session, str]:
-    """Look for a run that the ledger does not know on the host, if it is clear on which."""
+    """Look for a run missing from the ledger on the host, if there is one obvious host."""
     known = [found.id for found in context.ledger.runs(None, 200)]
     try:
         session = context.session(session_name)
@@ -259,7 +259,7 @@ def _only_begins(run: str, ids: list[str]) -> RunNotFound:
 
 
 def sentence(head: Mapping[str, Any], context: Workspace, followed: str) -> str | None:
-    """What a note of the agent says to somebody who follows run `followed`; None if nothing."""
+    """Format an agent's notice for a user who follows run `followed`; None if not shown."""
     kind = head.get("k")
     if kind == "lease-warning":
         left = head.get("left_s")
