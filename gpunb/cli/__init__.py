@@ -1,4 +1,4 @@
-"""The framework of the verbs: how one is declared, found, called and completed.
+"""The framework of the verbs: declaration, lookup, invocation and completion.
 
-`main` finds a verb by its name, `command` declares one, `context` is what it is given.
+`main` finds a verb by its name, `command` declares one, `context` is passed to it.
 """

@@ -1,4 +1,4 @@
-"""The row under a run whose output was made harmless: show it in a closed frame, or trust the run."""
+"""Notice and buttons under sanitized output: show it in a sandboxed frame, or trust the run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["offer"]
 
 
 def offer(shell: InteractiveShell, run_id: str, text: str) -> None:
-    """Show `text` and two buttons; the same as words where there are no widgets."""
+    """Show `text` and two buttons; text only where there are no widgets."""
     hint = f"{text}; `%gpu replay {run_id} --frame` shows it in a closed frame, --trust as it is"
     if getattr(shell, "kernel", None) is None:
         print(f"gpunb: {hint}")  # noqa: T201

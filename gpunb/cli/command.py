@@ -1,4 +1,4 @@
-"""How a verb is declared: one decorator for what all verbs have in common.
+"""The decorator that declares a verb, with the options that all verbs share.
 
 A verb is a click command whose callback takes the `Context` first and returns
 a `Result`. Every verb has ``-h`` with an example, ``--json`` and ``-v``.
@@ -69,14 +69,14 @@ class _Money(_ParamType):
 
 
 class OrNever(_ParamType):
-    """A time or an amount, or the word for no limit."""
+    """A parameter type: a time or an amount, or the word for no limit."""
 
     def __init__(self, inner: _ParamType, word: str) -> None:
         self.inner, self.word = inner, word
         self.name = inner.name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number, or infinity."""
+        """Convert to a number, or infinity."""
         return math.inf if value == self.word else self.inner.convert(value, param, ctx)
 
 
@@ -91,7 +91,7 @@ def _items(texts: list[tuple[str, str]], incomplete: str) -> list[CompletionItem
 
 
 def complete_sessions(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """The live sessions' names, from the ledger."""
+    """Complete names of live sessions, from the ledger."""
     from gpunb.cli.context import known_sessions
 
     return _items(
@@ -100,7 +100,7 @@ def complete_sessions(ctx: click.Context, param: click.Parameter, incomplete: st
 
 
 def complete_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """The newest runs' ids, from the ledger."""
+    """Complete ids of the newest runs, from the ledger."""
     from gpunb.cli.context import known_runs
 
     return _items([(run.id, f"{run.kind} {run.name} {run.state}") for run in known_runs()], incomplete)
@@ -120,18 +120,18 @@ YES_OPTION = click.Option(
 
 
 class Verb(click.Command):
-    """A click command with an example under its help, whose first word may be its session.
+    """A click command with an example under its help, whose first argument may be its session.
 
     Attributes
     ----------
     reads
-        Whether it changes nothing: only then the beginning of a session's name will do.
+        Whether it changes nothing: only then a prefix of a session's name is accepted.
     asks
         Whether it costs or ends something, so that it asks first and has ``--yes``.
     watches
-        Whether it makes sure that somebody watches the leases.
+        Whether it makes sure that a supervisor watches the leases.
     undone
-        What holds for the bill where it is refused; "" if it can't touch a bill.
+        The statement on the bill if it is refused; "" if it can't affect a bill.
     """
 
     def __init__(
@@ -154,27 +154,27 @@ class Verb(click.Command):
         self.first = first
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click's; a session in first place is taken as ``--session``."""
+        """Parse as click does; a session in first place is taken as ``--session``."""
         if self.first is not None and not ctx.resilient_parsing:
             args = session_first(self.first, self.params, ctx, list(args))
         return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        """With the session in first place."""
+        """Collect the usage line's parts, with the session in first place."""
         pieces = super().collect_usage_pieces(ctx)
         if self.first not in {None, "never"}:
             pieces.insert(1, "[SESSION --]" if self.first == "dashed" else "[SESSION]")
         return pieces
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """As click's, with the sessions' names where the verb has no words of its own."""
+        """Complete as click does, with session names if the verb has no arguments of its own."""
         found = super().shell_complete(ctx, incomplete)
         if self.first not in {None, "never"} and not incomplete.startswith("-"):
             found += complete_sessions(ctx, SESSION_OPTION, incomplete)
         return found
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The example, as it is typed at this door."""
+        """Format the example as it is typed in this frontend."""
         door = getattr(ctx.obj, "door", "terminal")
         lines = self.example.splitlines()
         prefix = "%gpu " if door == "notebook" else "gpunb "
@@ -202,25 +202,25 @@ def verb(
     Parameters
     ----------
     example
-        What to type, without the door's own word; one line each.
+        What to type, without ``gpunb`` or ``%gpu``; one line each.
     session
-        Whether it takes ``-s/--session``, and its session as its first word.
+        Whether it takes ``-s/--session``, and its session as its first argument.
     reads
-        Whether it changes nothing, neither here nor there: then, and only then, the beginning of a
-        session's name or of a run's id will do.
+        Whether it changes nothing, neither here nor on the host: only then a prefix of a session's
+        name or of a run's id is accepted.
     asks
         Whether it costs or ends something: it has ``-y/--yes``, and calls `Context.confirm`.
     undone
-        If it can rent, end, pay or use up something that is billed: what holds where it is refused
+        If it can rent, end, pay or use up something that is billed: the state if it is refused
         ("nothing was rented"). Its errors then say what they mean for the bill. The errors of other verbs
         do so only if a machine goes on, see `GpunbError.runs_on`.
     first
-        With `session`: which first word is one, see `gpunb.cli.first_word`.
+        With `session`: which first argument is one, see `gpunb.cli.first_word`.
     words_after
-        Whether everything after the first word belongs to another program.
+        Whether everything after the first argument belongs to another program.
     watches
-        Whether it makes sure that somebody watches the leases; only what does that itself, or must
-        print nothing else, does not.
+        Whether it makes sure that a supervisor watches the leases; false only for verbs that do that
+        themselves, or must print nothing else.
     """
 
     def wrap(fn: Callable[..., Result]) -> Verb:
@@ -267,7 +267,7 @@ def verb(
 
 
 def no_use(mode: str, *names: str) -> None:
-    """Refuse the parameters `names` where they were typed: with `mode` they would be dropped without a word.
+    """Refuse the parameters `names` if they were typed: with `mode` they would be ignored silently.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What may follow an option: GPUs, kinds, regions, clouds and folders; also behind a comma."""
+"""Completion of option values: GPUs, kinds, regions, clouds and folders; also after a comma."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ __all__ = ["clouds", "complete_providers", "folders", "gpus", "kinds", "regions"
 
 
 def gpus(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """The models' names, without blanks."""
+    """Complete GPU model names, without blanks."""
     from gpunb.offers.gpus import known_names
 
     return _behind_comma((name.replace(" ", "") for name in known_names()), incomplete)
 
 
 def kinds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """The kinds of machine."""
+    """Complete kinds of machine."""
     from gpunb.offers.language.fields import KINDS
 
     return _behind_comma(dict.fromkeys(KINDS.values()), incomplete)
 
 
 def regions(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """Groups of countries and countries' codes."""
+    """Complete regions and country codes."""
     from gpunb.offers.regions import GROUPS, codes
 
     return _behind_comma([*GROUPS, *codes()], incomplete)
 
 
 def clouds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """The installed clouds' names."""
+    """Complete names of installed clouds."""
     from gpunb.providers import names
 
     return _behind_comma([*names(), "all"], incomplete)
 
 
 def states(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """What a session's state may be, and the cloud's word for it."""
+    """Complete states of sessions and of instances."""
     from gpunb.providers import InstanceState
     from gpunb.sessions.model import SessionState
 
@@ -52,12 +52,12 @@ def states(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 
 
 def folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """Folders here; the shell looks for them."""
+    """Complete local folders, by the shell."""
     return [CompletionItem(incomplete, type="dir")]
 
 
 def _behind_comma(known: Iterable[str], incomplete: str) -> list[CompletionItem]:
-    """The words of `known` that may end a list with commas, in the letters' size that is being typed."""
+    """Complete the last item of a comma-separated list from `known`, in the letter case being typed."""
     before, comma, word = incomplete.rpartition(",")
     small = word.islower()
     fit = (one for one in known if one.lower().startswith(word.lower()))
@@ -65,7 +65,7 @@ def _behind_comma(known: Iterable[str], incomplete: str) -> list[CompletionItem]
 
 
 def complete_providers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:  # noqa: ARG001
-    """The installed clouds that need a key."""
+    """Complete names of installed clouds that need a key."""
     from click.shell_completion import CompletionItem
 
     from gpunb.providers import keys, names

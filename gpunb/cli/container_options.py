@@ -1,4 +1,4 @@
-"""What `rent` says of the container or system on the machine: image, variables, ports, scripts, logins."""
+"""Options of `rent` for the container or system: image, variables, ports, scripts, logins."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ NAMES = (
     "ssh_key",
     "hostname",
 )
-#: What a script may hold; what is longer belongs into a file that is sent.
+#: The longest script; a longer one belongs in a file that is sent.
 _MOST_SCRIPT = 16_384
 
 
 def options(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The options."""
+    """Add the options to a verb."""
     listed = [
         click.option(
             "--image", metavar="NAME", help="The container image or the system, as the cloud calls it."
@@ -113,12 +113,12 @@ def read(
     ssh_key: str | None,
     hostname: str | None,
 ) -> dict[str, Any]:
-    """The options as fields of `gpunb.sessions.lifecycle.RentRequest`; may ask for a password.
+    """Convert the options to fields of `gpunb.sessions.lifecycle.RentRequest`; may ask for a password.
 
     Raises
     ------
     BadInput
-        A port, a script or a login of another shape.
+        A port, a script or a login is malformed.
     """
     return {
         "image": image,
@@ -155,12 +155,12 @@ def _script(given: str) -> str:
 
 
 def registry(context: Context, verb: str, given: str, *, undone: str = "nothing was rented") -> RegistryLogin:
-    """The login for ``[USER@]SERVER``: found where it is kept, or asked for.
+    """The registry login for ``[USER@]SERVER``, from where it is stored or by asking.
 
     Raises
     ------
     BadInput
-        It is of another shape, or nobody can be asked.
+        It is malformed, or the user can't be asked.
     """
     from gpunb.providers import RegistryLogin
     from gpunb.providers.machine import registries
@@ -179,12 +179,12 @@ def registry(context: Context, verb: str, given: str, *, undone: str = "nothing 
 
 
 def ask_secret(context: Context, what: str, *, undone: str, hint: str) -> SecretStr:
-    """Ask for something that nobody else may read; it is not shown, and hidden in the log.
+    """Ask for a secret; it is not shown, and hidden in the log.
 
     Raises
     ------
     BadInput
-        Nobody can be asked here, or nothing was given.
+        The user can't be asked here, or gave nothing.
     """
     from pydantic import SecretStr
 
@@ -204,7 +204,7 @@ def ask_secret(context: Context, what: str, *, undone: str, hint: str) -> Secret
 def with_template(
     context: Context, rows: list[Ranked], asked: RentRequest
 ) -> tuple[list[Ranked], RentRequest]:
-    """The request with what its template says, as far as gpunb's own would replace it, and its cloud's rows.
+    """Merge the template's values into the request; also returns the rows of the template's cloud.
 
     Raises
     ------
@@ -241,7 +241,7 @@ def with_template(
 
 
 def variables(verb_name: str, pairs: tuple[str, ...]) -> dict[str, str]:
-    """``NAME=VALUE`` words as a mapping.
+    """Parse ``NAME=VALUE`` words to a mapping.
 
     Raises
     ------

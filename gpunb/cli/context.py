@@ -1,4 +1,4 @@
-"""What every verb is given: the door it came through, and the parts below it, opened when asked for."""
+"""The context passed to every verb: its frontend, and ledger, settings and clouds, opened lazily."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Context", "Door", "known_runs", "known_sessions"]
 
 
 class Context(Workspace):
-    """One call of one verb.
+    """The context of one call of a verb.
 
     Parameters
     ----------
@@ -41,11 +41,11 @@ class Context(Workspace):
     # -- life ----------------------------------------------------------------------------------
 
     def start_log(self) -> None:
-        """Write to the log file from here on, as loud as ``-v`` says."""
+        """Start logging to the log file, with the verbosity of ``-v``."""
         log.setup(self.verbosity)
 
     def sink(self, run_id: str = "", head: str = "") -> Sink:
-        """Where the output of run `run_id` goes at this door; `head` as in `NotebookSink`.
+        """The sink for the output of run `run_id` in this frontend; `head` as in `NotebookSink`.
 
         With ``--json`` it goes to stderr: stdout holds the JSON only.
         """
@@ -58,31 +58,31 @@ class Context(Workspace):
         return TextSink(sys.stderr if self.as_json else sys.stdout, sys.stderr)
 
     def _offer(self, run_id: str, text: str) -> None:
-        """Under a stranger's run: what would show all of it."""
+        """Offer to show all of a stranger's run, under its output."""
         from gpunb.cli import blocked_output
 
         blocked_output.offer(self.shell, run_id, text)
 
-    # -- people --------------------------------------------------------------------------------
+    # -- user ----------------------------------------------------------------------------------
 
     @property
     def interactive(self) -> bool:
-        """Whether somebody can answer a question in this terminal."""
+        """Whether the user can answer a question in this terminal."""
         return self.door == "terminal" and not self.as_json and sys.stdin.isatty() and sys.stderr.isatty()
 
     @property
     def can_ask(self) -> bool:
-        """Whether somebody can answer a question: at a terminal, or in a notebook's front end."""
+        """Whether the user can answer a question: at a terminal, or in a notebook's frontend."""
         if self.door == "terminal":
             return sys.stdin.isatty() and sys.stderr.isatty()
         kernel = getattr(self.shell, "kernel", None)
         if kernel is not None:
-            # the front end says with each cell whether it can ask (nbconvert and papermill can't)
+            # the frontend says with each cell whether it can ask (nbconvert and papermill can't)
             return bool(getattr(kernel, "_allow_stdin", False))
         return self.shell is not None and sys.stdin.isatty()
 
     def put(self, question: Question) -> bool:
-        """Ask whoever is there; only "y" or "yes" is one."""
+        """Ask the user; only "y" or "yes" is a yes."""
         from gpunb.presentation.result import Fields
         from gpunb.text import clean
 
@@ -92,7 +92,7 @@ class Context(Workspace):
         return self._answer(f"{text} [y/N]: ").strip().lower() in {"y", "yes"}
 
     def _answer(self, prompt: str) -> str:
-        """What somebody types after `prompt`; "" where the input ends."""
+        """Read the user's answer after `prompt`; "" at the end of input."""
         try:
             if self.door == "notebook":
                 return input(prompt)
@@ -102,13 +102,13 @@ class Context(Workspace):
             return ""
 
     def say(self, *lines: tuple[str, str]) -> None:
-        """Say something before the result is there: texts, each with its tone."""
+        """Show messages before the result: texts, each with its style."""
         from gpunb.presentation.result import Note
 
         self.tell(*(Note(text, tone) for text, tone in lines))
 
     def tell(self, *blocks: Any) -> None:
-        """Show something before the result is there (on stderr, or as a display)."""
+        """Show a block before the result (on stderr, or as a display)."""
         from gpunb.presentation.result import Result
 
         result = Result(None, *blocks)
@@ -122,13 +122,13 @@ class Context(Workspace):
             Console(stderr=True).print(result)
 
     def progress(self, title: str) -> Shown:
-        """Something to watch while it takes time; a context manager."""
+        """A context manager that shows progress."""
         from gpunb.cli import progress
 
         return progress.shown(title, self.door)
 
     def run_in_terminal(self, argv: list[str]) -> int | None:
-        """Run `argv` with this terminal as its own; None where there is no terminal."""
+        """Run `argv` attached to this terminal; None where there is no terminal."""
         import subprocess
 
         if self.door != "terminal" or self.as_json:

@@ -1,6 +1,6 @@
-"""Whether the first word after a verb is its session: ``stop fit``, ``extend fit 2h``, ``exec fit -- ls``.
+"""Detection of a session as a verb's first argument: ``stop fit``, ``extend fit 2h``, ``exec fit -- ls``.
 
-A verb without words of its own takes any word for a session. Of the others, each says how it tells:
+A verb without arguments of its own takes any word for a session. Each other verb declares its rule:
 
 ``known``
     it is the whole name of a session and leaves the verb enough words; where the words are files, a file
@@ -39,7 +39,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 def session_first(
     first: FirstWord, params: Sequence[click.Parameter], ctx: click.Context, args: list[str]
 ) -> list[str]:
-    """`args` with the first word as ``--session``, if it is one.
+    """Rewrite the first word of `args` to ``--session``, if it is a session.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def session_first(
         if not is_session and not ctx.allow_interspersed_args and _known(ctx, word):
             raise _could_be_both(ctx, args[at:])
     elif all(one.nargs > 0 for one in own) and len(places) > sum(one.nargs for one in own):
-        is_session = True  # one more than the verb takes, so it is none of its words
+        is_session = True  # one more than the verb takes, so it is none of its arguments
     elif first == "typed":
         is_session = not _converts(own[0], word, ctx) and _known(ctx, word)
     else:
@@ -100,7 +100,7 @@ def _known(ctx: click.Context, word: str) -> bool:
 
 
 def _places(params: Sequence[click.Parameter], args: Sequence[str]) -> list[int]:
-    """Where the words in `args` are that are no options nor their values; none where ``--`` is first."""
+    """Indices of the positional arguments in `args`; none where ``--`` is first."""
     takes = {
         text: 0 if one.is_flag or one.count else one.nargs
         for one in params

@@ -1,4 +1,4 @@
-"""The one grammar: ``gpunb VERB …`` and ``%gpu VERB …`` both come through `invoke`.
+"""The command line's grammar: ``gpunb VERB …`` and ``%gpu VERB …`` both go through `invoke`.
 
 A verb's module is imported when it is called, so that ``ps`` stays quick.
 """
@@ -146,7 +146,7 @@ FOLDERS = {
     "Account": "account",
 }
 VERBS: dict[str, str] = {verb: text for verbs in GROUPS.values() for verb, text in verbs.items()}
-#: What people type who know other tools.
+#: Aliases known from other tools.
 ALIASES = {
     "ls": "ps",
     "list": "ps",
@@ -159,7 +159,7 @@ ALIASES = {
 
 @cache
 def further_verbs() -> dict[str, EntryPoint]:
-    """Verbs from outside this package: the entry-point group ``gpunb.verbs``, not imported yet."""
+    """Verbs of other packages: the entry-point group ``gpunb.verbs``, not imported yet."""
     from importlib.metadata import entry_points
 
     return {found.name: found for found in entry_points(group="gpunb.verbs") if found.name not in VERBS}
@@ -175,11 +175,11 @@ class LazyGroup(click.Group):
     """A group whose commands are modules, imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """The verbs in the order of a rental, then those from outside."""
+        """List the verbs in the order of a rental, then those of other packages."""
         return [*VERBS, *sorted(further_verbs())]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The verb called `cmd_name`, or None."""
+        """Return the verb called `cmd_name`, or None."""
         found: click.Command
         if cmd_name in VERBS:
             found = importlib.import_module(module_name(cmd_name)).command
@@ -199,7 +199,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click's, with a guess at a misspelt verb."""
+        """Resolve as click does, with a suggestion for a misspelt verb."""
         name = args[0]
         known = name in VERBS or name in further_verbs()
         if not known and not ctx.resilient_parsing and not name.startswith("-"):
@@ -211,7 +211,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """The verbs, without importing them."""
+        """Format the list of verbs without importing them."""
         for group, verbs in GROUPS.items():
             formatter.write(f"{group}:\n")
             rows = [(verb, text) for verb, text in verbs.items() if verb in SHOWN]
@@ -225,12 +225,12 @@ class LazyGroup(click.Group):
             formatter.dedent()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """All of them in a line: the verbs are what people look for."""
+        """Format all options in one line, to leave space for the verbs."""
         formatter.write("\nOptions: -v more in the log (-vv: debug); --version; -h, --help\n\n")
         self.format_commands(ctx, formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Where to go from here."""
+        """Format the epilog: where to read more."""
         formatter.write(f"\n{ctx.info_name} VERB -h shows a verb's options and an example.\n")
 
 
@@ -264,7 +264,7 @@ def invoke(line: str | Sequence[str], door: Door = "notebook", shell: Any = None
     Parameters
     ----------
     line
-        Without the door's word: ``"rent --gpu H100"``, or its words.
+        Without ``gpunb`` or ``%gpu``: ``"rent --gpu H100"``, or its words.
     door
         "terminal" or "notebook".
     shell
@@ -278,7 +278,7 @@ def invoke(line: str | Sequence[str], door: Door = "notebook", shell: Any = None
     Raises
     ------
     GpunbError
-        The expected failures; `BadInput` for what is not in the grammar.
+        The expected failures; `BadInput` for a line outside the grammar.
     """
     with Context(door, shell) as context:
         return _invoke(words(line), context)
@@ -288,7 +288,7 @@ _ENDING = frozenset({"down", "stop"})
 
 
 def for_door(err: GpunbError, args: Sequence[str], context: Context) -> None:
-    """Put the next step into the words of the door: the whole line where a session must be named."""
+    """Write the error's hint for the frontend: the whole line where a session must be named."""
     if isinstance(err, SessionAmbiguous) and args and not err.asked:
         verb, *rest = args
         name = err.proposed or "NAME"
@@ -309,15 +309,15 @@ def for_door(err: GpunbError, args: Sequence[str], context: Context) -> None:
         err.hint = written(err.hint, context.door)
 
 
-#: What a verb raises before it has done anything.
+#: Errors that a verb raises before it has done anything.
 _REFUSALS = (BadInput, SessionNotFound, SessionAmbiguous)
 
 
 def _say_bill(err: GpunbError, args: Sequence[str], context: Context) -> None:
-    """What `err` means for the bill, if the verb could have touched one or a machine runs on."""
+    """Set what `err` means for the bill, if the verb could affect one or a machine runs on."""
     name = next((word for word in args if not word.startswith("-")), "")
     if name and name not in VERBS:
-        return  # another package's verb: it knows
+        return  # another package's verb states its own
     undone = getattr(_verb(name), "undone", "")
     if not undone and not err.runs_on:
         err.bill = None
@@ -335,7 +335,7 @@ def _has_session_option(verb: str) -> bool:
 
 
 def _instead(word: str, asked: str, name: str) -> str:
-    """`word` with `name` for the session `asked`, also in ``SESSION:path`` and ``--session=SESSION``."""
+    """Replace the session `asked` by `name` in `word`, also in ``SESSION:path`` and ``--session=SESSION``."""
     if word == asked:
         return name
     if word.startswith(f"{asked}:"):
@@ -344,7 +344,7 @@ def _instead(word: str, asked: str, name: str) -> str:
 
 
 def words(line: str | Sequence[str]) -> list[str]:
-    """`line` split as a shell would.
+    """Split `line` as a shell would.
 
     Raises
     ------
@@ -360,10 +360,10 @@ def words(line: str | Sequence[str]) -> list[str]:
         raise BadInput(msg, hint='close the quote, or write \\" for one that is meant') from err
 
 
-# they show the end of a lease themselves, or change it
+# these verbs show the end of a lease themselves, or change it
 _SILENT = frozenset({"ps", "show", "rent", "extend", "down", "panel", "supervise", "completion"})
 
-# they watch themselves, or print lines for another program
+# these verbs watch themselves, or print lines for another program
 _UNWATCHED = frozenset({"supervise", "completion"})
 
 # older clicks print the help themselves
@@ -393,7 +393,7 @@ def _invoke(args: list[str], context: Context) -> Result:
         raise
     finally:
         if args and args[0] not in _UNWATCHED and context.opened is not None:
-            context.watch()  # what it has left behind is watched, too
+            context.watch()  # sessions that a failed verb left are watched, too
     if args and args[0] not in _SILENT:
         from gpunb.services import lease_warnings
 
@@ -402,7 +402,7 @@ def _invoke(args: list[str], context: Context) -> Result:
 
 
 def _spelled(args: list[str]) -> list[str]:
-    """`args` with the verb that an alias means; ``help VERB`` and ``version`` as options."""
+    """Resolve aliases in `args`, and turn ``help VERB`` and ``version`` into options."""
     if not args:
         return args
     first, *rest = args
@@ -421,7 +421,7 @@ def _too_many(found: re.Match[str]) -> str:
 
 
 def usage_error(err: click.ClickException, door: str) -> BadInput:
-    """What click found wrong, as our own error: what, and what to type."""
+    """Convert click's usage error to our own error with a hint."""
     ctx = getattr(err, "ctx", None)
     where = ctx.command_path if ctx is not None else door
     hint: str | None = None
@@ -474,7 +474,7 @@ def run(args: list[str]) -> int:
         _say("\ninterrupted" if sys.stderr.isatty() else "interrupted")  # the terminal has shown ^C
         return 130
     except BrokenPipeError:
-        # the reader went away (`gpunb ps | head`): not an error, and stdout must not be flushed again
+        # the reader closed the pipe (`gpunb ps | head`): not an error, and stdout must not be flushed again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as err:
@@ -501,7 +501,7 @@ def _show(result: Result) -> None:
 
         console = Console(soft_wrap=not sys.stdout.isatty())
         if not sys.stdout.isatty():
-            console.width = PIPE_WIDTH  # a pipe has no edge: nothing is dropped
+            console.width = PIPE_WIDTH  # a pipe has no width: no column is dropped
         console.print(result)
     sys.stdout.flush()
 

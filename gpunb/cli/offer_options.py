@@ -1,4 +1,4 @@
-"""The filters that `offers` and `rent` share, and the search behind them."""
+"""The filter options shared by `offers` and `rent`, and their search."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NO_KEY = (
 
 
 def filters(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say what is wanted."""
+    """Add the filter options to a verb."""
     options = [
         click.option(
             "--gpu",
@@ -106,7 +106,7 @@ def filters(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class KeptHistory:
-    """What earlier rentals were like, read from the ledger once."""
+    """History of earlier rentals, read from the ledger once."""
 
     def __init__(self, ledger: Ledger) -> None:
         from gpunb.offers.pricing import OWN_BOOT_S, Terms
@@ -127,16 +127,16 @@ class KeptHistory:
         self._boots = {name: statistics.median(times[-20:]) for name, times in boots.items()}
 
     def failures(self, provider: str, machine_id: str, host_id: str) -> int:  # noqa: ARG002 - the protocol's names
-        """Failed rentals on that machine in the last two weeks."""
+        """Count failed rentals on that machine in the last two weeks."""
         return self._failed.get((provider, machine_id), 0) if machine_id else 0
 
     def boot_seconds(self, provider: str) -> float | None:
-        """Median of the last twenty boots there."""
+        """Median time of the last twenty boots there, in seconds."""
         return self._boots.get(provider)
 
 
 def clouds(context: Context, asked: Sequence[str]) -> list[str]:
-    """The names of the clouds to ask.
+    """The names of the clouds to query.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def clouds(context: Context, asked: Sequence[str]) -> list[str]:
 
 
 def further(context: Context, asked: Sequence[str]) -> list[str]:
-    """What would ask clouds that are not among those `asked`: an option, or a key."""
+    """Hints on how to query clouds that are not among `asked`: an option, or a key."""
     from gpunb.providers import keys, names
 
     others = [name for name in names() if name not in asked and name != keys.LOCAL]
@@ -176,7 +176,7 @@ def further(context: Context, asked: Sequence[str]) -> list[str]:
 def find(
     context: Context, query: Sequence[str], *, length: float | None, limit: int | None, **flags: Any
 ) -> SearchResult:
-    """Ask the clouds for what the flags and the query text say.
+    """Search the clouds for offers by the flags and the query text.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def find(
 
 
 def problems(result: SearchResult) -> list[Block]:
-    """What kept clouds or offers out: failures loud, filters quiet."""
+    """Notes on what excluded clouds or offers: failures as warnings, filters dimmed."""
     from gpunb.offers import explain
 
     failed = {answer.provider for answer in result.failed}
@@ -224,7 +224,7 @@ def problems(result: SearchResult) -> list[Block]:
 
 
 def offers_table(result: SearchResult) -> Table:
-    """The offers found, best first."""
+    """The table of offers, best first."""
     from gpunb.presentation.shapes import ranked_shape
 
     now = time.time()
@@ -248,7 +248,7 @@ def offers_table(result: SearchResult) -> Table:
 
 
 def facts(offer: Offer) -> list[str]:
-    """What `rent --image`, `--env` and `--onstart` can count on there, as far as the cloud says it."""
+    """Facts of the offer's system, cloud-init and interconnect, as far as the cloud reports them."""
     configuration = offer.raw.get("configuration")
     inside = configuration if isinstance(configuration, Mapping) else {}
     listed = inside.get("os") or offer.raw.get("os_options")
@@ -271,7 +271,7 @@ def facts(offer: Offer) -> list[str]:
 
 
 def short_ids(ids: Sequence[str]) -> dict[str, str]:
-    """Beginnings of `ids` by which they can still be told apart; short ids stay whole."""
+    """Unique prefixes of `ids`; short ids stay whole."""
     found = {}
     for one in ids:
         size = ID_SHOWN
@@ -287,7 +287,7 @@ def chosen(rows: Sequence[Ranked], wanted: str, *, whole: bool = False) -> list[
     Parameters
     ----------
     whole
-        Whether a beginning won't do: where nobody will see which offer it means before it is rented.
+        Whether a prefix is refused: where the user does not see the offer before it is rented.
 
     Raises
     ------
@@ -310,7 +310,7 @@ def chosen(rows: Sequence[Ranked], wanted: str, *, whole: bool = False) -> list[
 
 
 def offer_rows(rows: Sequence[Ranked]) -> list[OfferRow]:
-    """Offers as plain values, for ``--json``."""
+    """Convert offers to plain values, for ``--json``."""
     return [
         {
             "place": row.place,

@@ -1,4 +1,4 @@
-"""How a verb shows what it waits for: a spinner, plain lines, or one updating display.
+"""Progress displays: a spinner, plain lines, or one updating notebook display.
 
 At most ten updates a second, whatever the layer below reports.
 """
@@ -28,9 +28,9 @@ PACE_AFTER_S = 1.5
 
 
 class Shown:
-    """Progress that somebody sees; use it as a context manager.
+    """Base class of shown progress; use it as a context manager.
 
-    The layers below only leave their words here. A thread draws them, so that a
+    The layers below only store their reports here. A thread draws them, so that a
     burst of reports costs nothing and the last one before a long wait is seen.
     """
 
@@ -50,7 +50,7 @@ class Shown:
         self._thread: threading.Thread | None = None
 
     def say(self, message: str) -> None:
-        """What is being waited for now."""
+        """Set the message: what is being waited for."""
         with self._lock:
             if message != self.message:
                 self.message = clean(message)
@@ -58,13 +58,13 @@ class Shown:
                 self._dirty = True
 
     def advance(self, done: float, total: float | None = None, unit: str = "") -> None:
-        """How far it is."""
+        """Set how far the work is."""
         with self._lock:
             self.done, self.total, self.unit = done, total, unit
             self._dirty = True
 
     def line(self) -> str:
-        """Title, message and figures in one line."""
+        """Format title, message and figures in one line."""
         parts = [part for part in (self.title, self.message) if part]
         if self.done is not None:
             parts.append(self._figures())
@@ -72,11 +72,11 @@ class Shown:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since it began."""
         return time.monotonic() - self._start
 
     def draw(self, *, final: bool) -> None:
-        """Show the present state."""
+        """Draw the present state."""
 
     def __enter__(self) -> Self:
         # output of a thread finds its cell through the context it was started in
@@ -118,7 +118,7 @@ class Shown:
 
 
 class Lines(Shown):
-    """For a pipe or a log file: each new message once, on stderr."""
+    """Progress for a pipe or a log file: each new message once, on stderr."""
 
     def __init__(self, title: str) -> None:
         super().__init__(title)
@@ -133,7 +133,7 @@ class Lines(Shown):
 
 
 class Spinner(Shown):
-    """For a terminal: one line on stderr that goes away when the work is over."""
+    """Progress for a terminal: one line on stderr that is removed when the work is over."""
 
     clock_s = 1.0
 
@@ -158,9 +158,9 @@ class Spinner(Shown):
 
 
 class NotebookDisplay(Shown):
-    """For a notebook: one display that is updated in place; no widget.
+    """Progress for a notebook: one display that is updated in place; no widget.
 
-    A widget's state is lost at a reload, a display's last content is not; and a front that can't
+    A widget's state is lost at a reload, a display's last content is not; and a frontend that can't
     talk to a busy kernel still shows it.
     """
 
@@ -172,19 +172,19 @@ class NotebookDisplay(Shown):
         self._began: tuple[float, float] | None = None  # when this message's figures began, and with what
 
     def say(self, message: str) -> None:
-        """What is being waited for now."""
+        """Set the message: what is being waited for."""
         if message != self.message:
             self._began = None
         super().say(message)
 
     def advance(self, done: float, total: float | None = None, unit: str = "") -> None:
-        """How far it is."""
+        """Set how far the work is."""
         if self._began is None or done < self._began[1]:
             self._began = (time.monotonic(), done)
         super().advance(done, total, unit)
 
     def _pace(self) -> str:
-        """The rate and the time that is left, as far as they can be told by now."""
+        """The rate and the remaining time, as far as they can be estimated."""
         if self._began is None or self.done is None or self.unit == "s":
             return ""
         seconds, moved = time.monotonic() - self._began[0], self.done - self._began[1]
@@ -227,7 +227,7 @@ class NotebookDisplay(Shown):
 
 
 def shown(title: str, door: str) -> Shown:
-    """The progress display that fits the door and the stream."""
+    """The progress display for the frontend and the stream."""
     if door == "notebook":
         return NotebookDisplay(title)
     return Spinner(title) if sys.stderr.isatty() else Lines(title)

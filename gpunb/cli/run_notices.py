@@ -1,4 +1,4 @@
-"""A word in the notebook when a detached run has ended, by an output that is brought up to date."""
+"""A notice in the notebook when a detached run has ended, by updating its output."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ended_note", "watch"]
 
-LOOK_S = 15.0  # the host's word may be lost with a broken line: it is asked as well
+LOOK_S = 15.0  # the host's notice may be lost with a broken connection: it is polled as well
 _TONES = {"ok": "ok", "cancelled": "warn"}
 
 
 def ended_note(name: str, session: Session, info: RunInfo) -> Note:
-    """How a run ended, in a line."""
+    """Describe how a run ended, in one line."""
     took = (
         f" after {duration_text(max(0.0, info.ended - info.started))}" if info.started and info.ended else ""
     )
@@ -36,7 +36,7 @@ def ended_note(name: str, session: Session, info: RunInfo) -> Note:
 def watch(
     context: Context, session: Session, client: AgentClient, run_id: str, *, name: str, text: str
 ) -> None:
-    """Show `text` in the notebook, and how the run ended in its place once it has.
+    """Show `text` in the notebook, and replace it by how the run ended.
 
     Does not wait. In a terminal, whose process ends, it only shows `text`.
     """

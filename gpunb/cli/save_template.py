@@ -1,4 +1,4 @@
-"""``rent --save-template``: what the line says of a container, kept as a template of the account."""
+"""``rent --save-template``: the container options stored as a template of the account."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-#: What a template keeps, as parameters of `rent`.
+#: The parameters of `rent` that a template stores.
 _KEPT = {"image", "env", "port", "onstart", "entrypoint", "hostname", "disk"}
 
 
 def run(context: Context, name: str, disk: str | None, flags: dict[str, Any]) -> Result:
-    """Keep it, or change the one of that name; rents nothing.
+    """Create the template, or change the one of that name; rents nothing.
 
     Parameters
     ----------

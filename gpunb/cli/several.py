@@ -23,7 +23,7 @@ __all__ = ["chosen", "each", "names"]
 
 
 def names(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb the argument ``names``, and ``named`` for those that were given by ``-s``."""
+    """Add to a verb the argument ``names``, and ``named`` for those given by ``-s``."""
     fn = click.option(
         "-s",
         "--session",
@@ -37,12 +37,12 @@ def names(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def chosen(context: Context, given: Sequence[str]) -> list[Session]:
-    """The sessions of these whole names or ids, each once; without any the only one, or the one rented here.
+    """The sessions with these whole names or ids, each once; without any the only one or the one rented here.
 
     Raises
     ------
     SessionNotFound, SessionOver, SessionAmbiguous
-        One of them is none; nothing was done to the others yet.
+        One of them does not exist; nothing was done to the others yet.
     """
     if not given:
         return [context.session(None)]
@@ -54,7 +54,7 @@ def each(
     sessions: Sequence[Session],
     act: Callable[[Session], tuple[dict[str, Any], list[Block]]],
 ) -> tuple[list[dict[str, Any]], list[Block], bool]:
-    """`act` on each: the data and blocks of all, and whether one failed, which holds none of the others back.
+    """Call `act` on each session, also after a failure; returns all data and blocks, and whether any failed.
 
     The only one's failure is raised.
     """
