@@ -1,4 +1,4 @@
-"""``completion``: the lines that make a shell complete ``gpunb``."""
+"""``completion``: the shell script that completes ``gpunb``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``doctor``: is everything as it should be, and if not, what to do."""
+"""``doctor``: checks of the installation, files, tools and keys, with remedies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MIN_FREE = 500_000_000
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: "ok", "warn", "bad" or "-" (not set up), and what to do about it."""
+    """The result of one check: "ok", "warn", "bad" or "-" (not set up), and what to do about it."""
 
     what: str
     level: str
@@ -171,7 +171,7 @@ def _supervisor(context: Context) -> Iterator[Finding]:
         live = context.ledger.sessions()
         leader = context.ledger.leader()
     except GpunbError:
-        return  # said already
+        return  # reported already
     now = time.time()
     if leader is not None:
         yield Finding(
@@ -197,7 +197,7 @@ def _clouds(context: Context) -> Iterator[Finding]:
         used = set(keys.asked(context.settings, names()))
         used |= {session.provider for session in context.ledger.sessions()}
     except GpunbError:
-        return  # said already
+        return  # reported already
     for name in names():
         try:
             kind = provider_class(name)
@@ -225,7 +225,7 @@ def _clouds(context: Context) -> Iterator[Finding]:
 
 
 def _strays(context: Context, provider: Provider) -> Iterator[Finding]:
-    """A new client that sees no session is no proof that nothing is rented (marin-dna#564)."""
+    """Find instances without a session: an empty ledger does not prove there are none (marin-dna#564)."""
     from gpunb.sessions.foreign_errors import ANY, words
     from gpunb.sessions.supervisor.orphans import strays
 

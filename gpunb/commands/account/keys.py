@@ -1,4 +1,4 @@
-"""``keys``: the keys of your accounts at the clouds, and those of one machine."""
+"""``keys``: API and SSH keys of your accounts at the clouds, and SSH keys of one machine."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _listed(provider: Provider, instance: str) -> Iterator[dict[str, Any]]:
 
 
 def _row(provider: Provider, kind: str, row: dict[str, Any]) -> dict[str, Any]:
-    """Id, name and the public half of a key, whatever the cloud calls them."""
+    """A table row of a key: id, name and public half, whatever the cloud calls them."""
     ident = next((row[name] for name in ("id", "_id", "key_id", "fingerprint") if row.get(name)), "")
     line = next((row[name] for name in ("key", "public_key", "publicKey", "ssh_key") if row.get(name)), "")
     words = clean(line).split()
@@ -161,7 +161,7 @@ def _attach(
 
 
 def _may(permissions: Any) -> str:
-    """What an API key may do, in its cloud's words."""
+    """The permissions of an API key, in its cloud's words."""
     scopes = permissions.get("api") if isinstance(permissions, dict) else None
     return (
         f"may {', '.join(map(str, scopes))}" if isinstance(scopes, dict) and scopes else "may do everything"

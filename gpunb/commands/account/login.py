@@ -1,4 +1,4 @@
-"""``login``: check a cloud's key and keep it, where nobody else can read it."""
+"""``login``: check a cloud's API key and store it privately."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def command(
     from gpunb.providers.features import ScopedKeys, Terms, feature
 
     if words:
-        # not repeated here: the message would keep what the user must not keep
+        # not repeated here: the message would store what the user must not store
         msg = "login takes the cloud's name only; a key on the command line stays in the shell's history"
         hint = "make a new key if that was one, then " + typed("login", provider) + ": it is asked for"
         raise BadInput(msg, hint=hint)
@@ -136,7 +136,7 @@ def _ask(context: Context, title: str, *, from_stdin: bool) -> SecretStr:
 
 
 def with_key(context: Context, provider: str, key: SecretStr) -> Provider:
-    """The cloud at the address of the settings, with another key."""
+    """The provider at the address of the settings, with another key."""
     from gpunb.providers import ProviderConfig, provider_class
 
     table = context.settings.provider(provider)
@@ -182,7 +182,7 @@ def _shown(title: str, account: Account, place: str, *, scoped: bool, may: tuple
 
 
 def _shadows(context: Context, provider: str, place: str) -> list[Block]:
-    """What beats the key that was just kept."""
+    """Warn of a variable or setting that overrides the key just stored."""
     from gpunb.providers import keys
 
     if os.environ.get(keys.variable(provider), "").strip() and "environment" not in place:

@@ -1,4 +1,4 @@
-"""``logout``: forget a cloud's key."""
+"""``logout``: remove a cloud's stored key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``supervise``: the process that ends sessions when their lease is over."""
+"""``supervise``: run the supervisor, which ends sessions when their lease is over."""
 
 from __future__ import annotations
 

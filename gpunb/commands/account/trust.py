@@ -1,4 +1,4 @@
-"""``trust``: how far a session's host is trusted; only the user changes it."""
+"""``trust``: show or set a session's trust level; only the user changes it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def command(context: Context, *, words: tuple[str, ...], host_key: str | None) -
 
 
 def _new_key(context: Context, session: Session, told: str) -> Result:
-    """Pin the key that the user vouches for, and go on with a start that it held up."""
+    """Pin the host key that the user vouches for, and continue a start that was blocked by it."""
     from gpunb.sessions import lifecycle
     from gpunb.sessions.access import host_access
     from gpunb.sessions.model import SessionState
@@ -82,7 +82,7 @@ def _new_key(context: Context, session: Session, told: str) -> Result:
 
 
 def _parsed(context: Context, words: tuple[str, ...]) -> tuple[str | None, str | None]:
-    """The session's name and the level, as far as they were given."""
+    """Parse the session's name and the level, as far as given."""
     if len(words) > 2:
         msg = f"trust takes a session and a level; {words[2]!r} is one word too many"
         raise BadInput(msg, hint=typed("trust SESSION datacenter"))

@@ -1,4 +1,4 @@
-"""``variables``: what a cloud puts into the environment of every container of your account."""
+"""``variables``: the environment variables that a cloud sets in every container of your account."""
 
 from __future__ import annotations
 

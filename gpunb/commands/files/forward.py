@@ -1,4 +1,4 @@
-"""``forward``: a port of the host, here; or one of here, on the host."""
+"""``forward``: forward a port of the host to this machine, or the reverse."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ PORT = click.IntRange(1, 65535)
 
 
 class Link(Note):
-    """A note with an address that can be opened."""
+    """A note with a link that can be opened."""
 
     def __init__(self, before: str, address: str, after: str) -> None:
         super().__init__(f"{before}{address}{after}")
         self.pieces = (before, address, after)
 
     def html(self) -> str:
-        """For the notebook."""
+        """Render the link for the notebook."""
         before, address, after = (escape(clean(piece)) for piece in self.pieces)
         link = f'<a href="{address}" target="_blank" rel="noopener noreferrer">{address}</a>'
         return f'<div style="margin:2px 0">{before} {link} {after}</div>'

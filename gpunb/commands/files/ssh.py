@@ -1,4 +1,4 @@
-"""``ssh``: the system's ssh into the host, with the session's key and pinned host key."""
+"""``ssh``: the system's ssh to the host, with the session's key and pinned host key."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def command(
 
 
 def _tell_idle(context: Context, session: Session) -> None:
-    """Who works in a shell or an editor there is idle, as far as the lease can tell."""
+    """Warn that work in a shell or an editor there does not count as activity."""
     lease = session.lease
     if lease.idle_s is not None and not lease.count_ssh:
         ends = f"{session.name} ends after {duration_text(lease.idle_s)} without runs and syncs of gpunb's"

@@ -1,4 +1,4 @@
-"""``sync``: files to the host and back, by a plan that ``--dry-run`` shows."""
+"""``sync``: copy files to the host and back, by a plan that ``--dry-run`` shows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHOWN = 40
 
 
 def split(given: str) -> tuple[str | None, str] | None:
-    """``(session or None, path)`` of ``:path`` and ``session:path``; None for a path here.
+    """Parse ``:path`` and ``session:path`` to ``(session or None, path)``; None for a local path.
 
     A local path with a colon is written with a slash before it: ``./a:b``.
     """
@@ -158,7 +158,7 @@ def _from_stopped(  # noqa: PLR0917 - one call
 
 
 def _one_name(ends: list[tuple[str | None, str] | None], session: str | None) -> str | None:
-    """The one session that all sides name, if any does."""
+    """The one session that the sides name, if any does."""
     names = {end[0] for end in ends if end is not None and end[0]}
     if session:
         names.add(session)
@@ -170,7 +170,7 @@ def _one_name(ends: list[tuple[str | None, str] | None], session: str | None) ->
 
 
 def _under(target: str, source: str, several: bool) -> str:  # noqa: FBT001
-    """Where a source lands: of several, under its own name."""
+    """The target of a source: of several, under its own name."""
     if not several:
         return target
     name = posixpath.basename(posixpath.normpath(source))
@@ -181,7 +181,7 @@ def _under(target: str, source: str, several: bool) -> str:  # noqa: FBT001
 
 
 def _only_plain(plain: dict[str, Any], why: str) -> None:
-    """Refuse what the cloud's own copy does not know."""
+    """Refuse options that the cloud's own copy does not support."""
     given = [name for name, value in plain.items() if value and name not in ("dry_run", "yes", "direct")]
     if given:
         shown = ", ".join(f"--{name.replace('_', '-')}" for name in given)

@@ -1,4 +1,4 @@
-"""The parts of verbs that are too large for one module, or that several share.
+"""Parts of verbs that are too large for one module, or that several verbs share.
 
 Verbs import them; they import no verb.
 """

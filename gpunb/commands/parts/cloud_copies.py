@@ -1,4 +1,4 @@
-"""``sync --via vast`` without paths: the storages linked to the account, and the copies that Vast repeats."""
+"""``sync --via vast`` without paths: list the account's linked storages and Vast's scheduled copies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAGE = "https://cloud.vast.ai/settings/"
 
 
 def shown(context: Context, cloud: CloudCopy, via: str, session: Session | None) -> Result:
-    """All of the account; of a `session` only its copies, beside the connections."""
+    """List the account's connections and copies; with `session` only its copies."""
     connections = cloud.connections()
     jobs = cloud.scheduled_copies(None if session is None else session.instance_id)
     live = {one.instance_id: one.name for one in context.ledger.sessions() if one.provider == via}
@@ -79,7 +79,7 @@ def _job(one: ScheduledJob, session: str | None) -> dict[str, Any]:
 
 
 def _every(one: ScheduledJob) -> str:
-    """As ``--every`` takes it."""
+    """Format a schedule as ``--every`` takes it."""
     words = [clean(one.frequency)[:20].lower()]
     if one.day_of_the_week is not None and 0 <= one.day_of_the_week < len(DAYS):
         words.append(DAYS[one.day_of_the_week])

@@ -1,4 +1,4 @@
-"""What clouds show beside offers: images, templates, benchmarks, and what renters reported of a machine."""
+"""Further lists of `offers`: images, templates, benchmarks, and renters' reports on a machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 
 def shown(context: Context, named: Sequence[str], mode: str, word: str) -> Result:
-    """What the option `mode` of `offers` asks for with `word`, from the clouds that have it."""
+    """Show what the option `mode` of `offers` requests for `word`, from the clouds that have it."""
     if mode == "--images":
         return _images(_cloud(context, named, Images))
     if mode == "--templates":
@@ -38,7 +38,7 @@ def shown(context: Context, named: Sequence[str], mode: str, word: str) -> Resul
 
 
 def _clouds(context: Context, named: Sequence[str], wanted: type) -> list[Provider]:
-    """The clouds named that have it, else those in use, else all that are installed."""
+    """The named clouds with that feature, else those in use, else all installed ones."""
     having = [one.name for one in clouds_with(wanted)]
     asked = offer_options.clouds(context, named) if named else keys.asked(context.settings, names())
     found = [name for name in asked if name in having] or (asked[:1] if named else having)

@@ -1,4 +1,4 @@
-"""Instances as their clouds see them: all of an account (``ps --account``), or one (``show --instance``)."""
+"""Instances as reported by clouds: all of an account (``ps --account``), or one (``show --instance``)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FREE = {InstanceState.GONE, InstanceState.ENDING}
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which clouds, kinds and states a list is to show; empty is all."""
+    """The filter of a list by clouds, kinds and states; empty is all."""
 
     clouds: frozenset[str]
     kinds: frozenset[str]
@@ -43,12 +43,12 @@ class Wanted:
         state: Sequence[str],
         states: Iterable[str],
     ) -> Wanted:
-        """From the options; `states` are the words that ``--state`` may be.
+        """Create the filter from the options; `states` are the values that ``--state`` allows.
 
         Raises
         ------
         BadInput
-            A word is none of a cloud, a kind or a state.
+            A word is not a cloud, a kind or a state.
         """
         from gpunb.cli import offer_options
         from gpunb.offers.language.fields import KINDS
@@ -61,11 +61,11 @@ class Wanted:
 
     @property
     def all(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether nothing is filtered out."""
         return not (self.clouds or self.kinds or self.states)
 
     def has(self, session: Session) -> bool:
-        """Whether `session` is to be shown."""
+        """Whether `session` passes the filter."""
         return (
             (not self.clouds or session.provider in self.clouds)
             and (not self.kinds or session.offer.get("kind") in self.kinds)
@@ -85,7 +85,7 @@ def _known(option: str, given: Sequence[str], known: dict[str, str]) -> set[str]
 
 
 def facts(context: Context, session: Session) -> Result:
-    """What its cloud itself tells of a session's instance now."""
+    """The present facts of a session's instance as its cloud reports them."""
     provider = context.provider(session.provider)
     with context.progress(f"asking {provider.name}"):
         one = provider.get(session.instance_id)
@@ -126,7 +126,7 @@ def facts(context: Context, session: Session) -> Result:
 
 
 def instances(context: Context, wanted: Wanted) -> Result:
-    """What each cloud with a key lists, with the session that it belongs to; gpunb ends only its own."""
+    """List the instances of each cloud with a key, each with its session; gpunb ends only its own."""
     from gpunb.providers import keys, names
 
     used = {one.provider for one in context.ledger.sessions()}

@@ -1,4 +1,4 @@
-"""``sync`` with a URL on one side: between a cloud's store and the host."""
+"""``sync`` with a URL on one side: between an object store and the host."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _Command = TypeVar("_Command", bound="Callable[..., Any]")
 
 
 def options(function: _Command) -> _Command:
-    """The options that only a URL has a use for."""
+    """Add the options that are only for URLs."""
     for option in (
         click.option(
             "--allow-credentials",
@@ -60,17 +60,17 @@ def options(function: _Command) -> _Command:
 
 
 def is_url(given: str) -> bool:
-    """Whether it is a URL, ``s3://bucket/key``, and not ``session:path``."""
+    """Whether the text is a URL, ``s3://bucket/key``, and not ``session:path``."""
     return _URL.match(given) is not None
 
 
 def by_cloud(via: str | None) -> bool:
-    """Whether ``--via`` names a cloud that is to make the copy itself."""
+    """Whether ``--via`` names a cloud that makes the copy itself."""
     return via is not None and via not in {"host", "here"}
 
 
 def refuse(given: Mapping[str, Any]) -> None:
-    """Refuse the options of `options` where there is no URL."""
+    """Refuse the options of `options` without a URL."""
     for field, flag in _OPTIONS.items():
         if given.get(field):
             msg = f"{flag}: is for a sync with a URL on one side, like s3://bucket/key"
@@ -130,7 +130,7 @@ def run(
 
 
 def _while_stopped(session: Session, via: str | None, *, allow: bool) -> None:
-    """Only a cloud's own copy moves anything on a stopped machine, and it shows the host credentials."""
+    """Refuse a stopped session, except for its cloud's own copy with credentials allowed."""
     from gpunb.providers import provider_class
     from gpunb.providers.features import CloudCopy
 
@@ -180,7 +180,7 @@ def _move(
 
 
 def _outlook(report: CloudReport, session: Session, *, up: bool) -> list[Note]:
-    """The largest files, and what time and money the offer's rates make of them all."""
+    """Notes on a plan: the largest files, and the time and cost by the offer's rates."""
     import heapq
 
     from gpunb.services.transfers import estimate_text, rates

@@ -1,4 +1,4 @@
-"""``sync --via vast``, and from a stopped session: the cloud's own copies, which need no running instance."""
+"""``sync --via vast`` and syncs from a stopped session: Vast's own copies, without a running instance."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["between", "here", "listed", "run", "stopped"]
 
 POLL_S = 5.0
-# the status is told half a minute late, and may still be that of an earlier copy
+# the status comes half a minute late, and may still be that of an earlier copy
 STALE_S = 90.0
 _KINDS = {"s3": "s3", "s3a": "s3", "b2": "b2", "hf": "hf", "dropbox": "dropbox", "drive": "drive"}
 
@@ -50,7 +50,7 @@ def run(
     exclude: tuple[str, ...],
     checksum: bool,
 ) -> Result:
-    """Start the copy, follow it by the instance's status, cancel it on Ctrl-C; or have it done regularly."""
+    """Start the copy, follow it by the instance's status, cancel it on Ctrl-C; or schedule it."""
     provider, copies = _cloud(context, session, via)
     when = _when(every) if every else None
     if when is not None and up:
@@ -106,7 +106,7 @@ def run(
 
 
 def listed(context: Context, via: str, session: Session | None) -> Result:
-    """The account's connections and scheduled copies; moves nothing."""
+    """List the account's connections and scheduled copies; copies nothing."""
     from gpunb.providers.features import CloudCopy, feature
 
     if session is not None:
@@ -117,7 +117,7 @@ def listed(context: Context, via: str, session: Session | None) -> Result:
 
 
 def stopped(session: Session) -> WrongState:
-    """Why a stopped session's files can't be brought here, and the ways that there are."""
+    """The error for a stopped session's files that can't be copied here, with the possible ways."""
     msg = f"session {session.name} is stopped: its files can't come here from it"
     return WrongState(msg, bill="nothing was moved", hint=_ways(session))
 
@@ -140,14 +140,14 @@ def _ways(session: Session) -> str:
 
 
 class _Seen:
-    """What a cloud lists of a stopped instance's files: enough to tell a folder from a file."""
+    """A read-only view of a stopped instance's files as its cloud lists them: files and folders."""
 
     def __init__(self, provider: StoppedCommands, session: Session) -> None:
         self._provider, self._instance = provider, session.instance_id
         self._known: dict[str, Attrs | None] = {}
 
     def attrs(self, path: str, *, follow: bool = True) -> Attrs | None:  # noqa: ARG002 - as a host's side has it
-        """A file or folder; None if nothing is there, or an empty folder."""
+        """The attributes of a file or folder; None if missing or an empty folder."""
         from gpunb.sync.sftp.protocol import Attrs
 
         if path not in self._known:
@@ -159,17 +159,17 @@ class _Seen:
         return self._known[path]
 
     def real(self, path: str) -> str:
-        """As it is: links are the machine's."""
+        """Return the path unchanged: links are resolved by the machine."""
         return _absolute(path)
 
 
 def here(context: Context, one: Session, path: str, target: str, *, dry_run: bool) -> Result | SyncReport:
-    """From a stopped session to this machine, by the rsync of the computer that it is on.
+    """Copy from a stopped session to this machine, by rsync with the computer that it is on.
 
     Raises
     ------
     WrongState
-        Its cloud has no such copy, this machine's rsync is too old for a stranger, or no login is let in.
+        Its cloud has no such copy, this machine's rsync is too old for a stranger, or no login is accepted.
     """
     from gpunb.providers.features import StoppedFiles
     from gpunb.sessions.access import host_access
@@ -204,7 +204,7 @@ def here(context: Context, one: Session, path: str, target: str, *, dry_run: boo
 
 
 def between(context: Context, one: Session, path: str, two: Session, target: str, *, dry_run: bool) -> Result:
-    """From a stopped session to one that runs, by the hosts themselves; followed, and cancelled on Ctrl-C.
+    """Copy from a stopped session to a running one by the hosts themselves; cancelled on Ctrl-C.
 
     Raises
     ------
@@ -250,7 +250,7 @@ def _to_its_end(  # noqa: PLR0917 - two copies, one way through
     begin: Callable[[], None],
     cancel: Callable[[str], None],
 ) -> str:
-    """Begin a copy that the cloud makes, follow it at `session`, cancel it on Ctrl-C; how long it took."""
+    """Start a copy by the cloud, follow it at `session`, cancel it on Ctrl-C; returns its duration."""
     began = time.monotonic()
     with context.progress(title) as progress:
         before = cloud[0].get(session.instance_id).message
@@ -267,7 +267,7 @@ def _absolute(path: str) -> str:
 
 
 def _when(text: str) -> tuple[()] | tuple[str, int | None, int | None]:
-    """``daily 21`` as frequency, hour and weekday; nothing for ``never``."""
+    """Parse ``daily 21`` to frequency, hour and weekday; empty for ``never``."""
     words = text.lower().split()
     hour = words[-1] if words else ""
     if words == ["never"]:
@@ -295,7 +295,7 @@ def _schedule(
     data: dict[str, Any],
     said: str,
 ) -> Result:
-    """Until the session's time is over, or for a month where it has none."""
+    """Schedule the copy until the session's deadline, or for a month without one."""
     if copies.scheduled_copies(session.instance_id):
         msg = f"session {session.name} has a scheduled copy already, and {title} keeps one an instance"
         raise BadInput(msg, bill="nothing was changed", hint="--every never ends it")
@@ -372,7 +372,7 @@ def _cloud(context: Context, session: Session, via: str) -> tuple[Provider, Clou
 def _connection(
     found: Sequence[CloudConnection], via: str, scheme: str, wanted: str | None
 ) -> CloudConnection:
-    """The one that is named, or the only one that fits the URL."""
+    """Choose the named connection, or the only one that fits the URL."""
     shown = ", ".join(f"{one.id} ({one.cloud_type} {one.name})" for one in found) or "none"
     if wanted is not None:
         for one in found:

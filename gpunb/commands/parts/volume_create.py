@@ -1,4 +1,4 @@
-"""``volumes --create``: a disk of the account's, where machines can be rented that use it."""
+"""``volumes --create``: rent a volume where machines can be rented that use it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHOWN = 20
 
 
 class _Room(NamedTuple):
-    """Room for a volume, and the cloud that has it."""
+    """An offer of volume space, and its cloud."""
 
     cloud: Provider
     space: VolumeSpace
@@ -44,7 +44,7 @@ def create(
     network: bool = False,
     yes: bool,
 ) -> Result:
-    """Rent a volume and say what it costs.
+    """Rent a volume and show its price.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def create(
 
 
 def _end(ends: float | None) -> str:
-    """That a host's contract ends, and the data with it."""
+    """A warning that the host's contract ends, and the data with it."""
     return (
         ""
         if ends is None
@@ -113,7 +113,7 @@ def _end(ends: float | None) -> str:
 
 
 def offered(clouds: Sequence[Provider], size_gb: int, *, network: bool) -> Result:
-    """Where a volume can be rented now, the cheapest first."""
+    """Show where a volume can be rented now, the cheapest first."""
     found = _rooms(clouds, size_gb, None, network=network)
     data = [
         {
@@ -155,12 +155,12 @@ def offered(clouds: Sequence[Provider], size_gb: int, *, network: bool) -> Resul
 def clone(
     context: Context, cloud: Provider, volume: Volume, *, size_gb: int | None, where: str | None, yes: bool
 ) -> Result:
-    """A second volume with the same data on another machine; the two are not kept the same.
+    """Copy a volume to a new one on another machine; the two are not kept in sync.
 
     Raises
     ------
     BadInput
-        The cloud can't, or has no room there.
+        The cloud can't, or has no space there.
     """
     from gpunb.providers.features import VolumeClone, feature
     from gpunb.services.confirmations import Question
@@ -199,7 +199,7 @@ def clone(
 
 
 def _make(room: _Room, label: str, size_gb: int, *, network: bool) -> str:
-    """Send it once; of a lost answer, find what came of it."""
+    """Send the create call once; after a lost answer, look for the volume."""
     from gpunb.providers.features import VolumeMarket, feature
 
     try:
@@ -216,7 +216,7 @@ def _make(room: _Room, label: str, size_gb: int, *, network: bool) -> str:
 
 
 def _choose(rooms: list[_Room], name: str, size_gb: int, where: str | None) -> _Room:
-    """The cheapest that takes a volume so small."""
+    """Choose the cheapest offer that allows a volume of this size."""
     fitting = [one for one in rooms if one.space.least_gb <= size_gb]
     if fitting:
         return fitting[0]
@@ -235,7 +235,7 @@ def _choose(rooms: list[_Room], name: str, size_gb: int, where: str | None) -> _
 def _rooms(
     clouds: Iterable[Provider], size_gb: int, where: str | None, *, network: bool = False
 ) -> list[_Room]:
-    """All there is, the cheapest first."""
+    """All volume offers of the clouds, the cheapest first."""
     from gpunb.providers.features import VolumeMarket
 
     found = [

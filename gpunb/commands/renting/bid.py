@@ -1,4 +1,4 @@
-"""``bid``: what an interruptible machine is worth to you."""
+"""``bid``: change the bid for an interruptible machine."""
 
 from __future__ import annotations
 

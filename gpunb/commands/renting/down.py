@@ -1,4 +1,4 @@
-"""``down``: the end, confirmed by the cloud, with a receipt."""
+"""``down``: end sessions, confirmed by the cloud, with a receipt."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def command(
 
 
 def _kept(context: Context, provider: Provider, session: Session) -> list[Note]:
-    """The volumes that it was rented with: they stay, and cost."""
+    """A note on the session's volumes: they stay, and cost."""
     from gpunb.presentation import tables
     from gpunb.sessions.cost import volumes
 
@@ -67,7 +67,7 @@ def _kept(context: Context, provider: Provider, session: Session) -> list[Note]:
     used = {volume for intent in intents for volume in intent.summary.get("volumes") or ()}
     if not used:
         return []
-    with suppress(GpunbError):  # the next look tells
+    with suppress(GpunbError):  # the next check shows it
         listed = provider.volumes()
         volumes.sweep(context.ledger, provider, listed)
         left = [one for one in volumes.idle(context.ledger, provider, listed) if one.id in used]

@@ -1,4 +1,4 @@
-"""``increases``: hosts that want more for a machine that runs."""
+"""``increases``: price increases that hosts request for running machines."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _clouds(context: Context) -> list[Provider]:
 
 
 def _prices(one: PriceIncrease, session: Session | None) -> dict[str, Any]:
-    """All that is accepted with it; the price of the whole machine where it is a session's."""
+    """All prices accepted with it; for a session's machine the price of the whole machine."""
     old, new = one.hourly(session.gpus or 1, session.disk_gb) if session else (None, None)
     return {
         "old_usd_h": old,
@@ -149,7 +149,7 @@ def _row(one: dict[str, Any]) -> list[object]:
 
 
 def _terms(row: list[object]) -> str:
-    """What changes, in words: the columns that have an arrow."""
+    """Describe the changes: the columns that have an arrow."""
     named = [(column.heading, str(cell)) for column, cell in zip(COLUMNS, row, strict=True)]
     return "; ".join(f"{heading} {text}" for heading, text in named if "→" in text) or "nothing changes"
 

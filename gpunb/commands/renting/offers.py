@@ -1,4 +1,4 @@
-"""``offers``: what can be rented now, by what you would pay."""
+"""``offers``: machines that can be rented now, by total price."""
 
 from __future__ import annotations
 

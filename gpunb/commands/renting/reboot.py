@@ -1,4 +1,4 @@
-"""``reboot``: the machine restarts, its disk stays."""
+"""``reboot``: restart the machine and keep its disk."""
 
 from __future__ import annotations
 

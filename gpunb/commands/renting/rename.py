@@ -1,4 +1,4 @@
-"""``rename``: another name for a session."""
+"""``rename``: change a session's name."""
 
 from __future__ import annotations
 

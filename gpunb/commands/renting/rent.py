@@ -1,4 +1,4 @@
-"""``rent``: the best offer that fits, until it is ready for cells."""
+"""``rent``: rent the best offer that fits, and make it ready for cells."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def command(
         settings,
         name=name,
         hours=found.query.ask.hours,
-        # what is paid for in advance is not ended for want of work, unless that is asked for
+        # a machine paid in advance is not ended when idle, unless that is requested
         idle_s=float("inf") if idle is None and flags.get("reserved") else idle,
         budget_usd=budget,
         disk_gb=found.query.ask.disk_gb,
@@ -178,7 +178,7 @@ def command(
 def _affordable(
     context: Context, rows: list[Ranked], asked: RentRequest, most: float | None
 ) -> tuple[list[Ranked], Agreement, Question]:
-    """The question for the first row, without the clouds whose accounts hold nothing.
+    """The question for the first row, skipping clouds whose accounts are empty.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def _affordable(
 
 
 def _at_bid(rows: list[Ranked], bid: float | None, *, spot: bool) -> list[Ranked]:
-    """The offers that `bid` dollars an hour win now, at that price: what is bid is paid."""
+    """The offers that a bid of `bid` dollars an hour wins now, at that price: the bid is paid."""
     if bid is None:
         return rows
     if not spot:
@@ -219,7 +219,7 @@ def _at_bid(rows: list[Ranked], bid: float | None, *, spot: bool) -> list[Ranked
 
 
 def _bare(context: Context) -> bool:
-    """Whether this is a notebook, and nothing but the verb was given."""
+    """Whether this is a notebook, and the verb was given without options."""
     if context.door != "notebook" or getattr(context.shell, "kernel", None) is None:
         return False
     call = click.get_current_context()
@@ -236,7 +236,7 @@ def _picker() -> Result:
 
 
 def _check_name(context: Context, name: str) -> None:
-    """Refuse a bad or taken name before any cloud is asked."""
+    """Refuse a bad or taken name before any cloud is queried."""
     from gpunb.sessions.ledger.sessions import valid_name
 
     valid_name(name)

@@ -1,4 +1,4 @@
-"""``snapshot``: the container as it is now, as an image in a registry of yours."""
+"""``snapshot``: push the container's present state as an image to a registry of yours."""
 
 from __future__ import annotations
 

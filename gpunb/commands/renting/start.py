@@ -1,4 +1,4 @@
-"""``start``: a stopped session runs again."""
+"""``start``: start stopped sessions again."""
 
 from __future__ import annotations
 

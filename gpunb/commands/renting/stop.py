@@ -1,4 +1,4 @@
-"""``stop``: the machine ends, its disk stays."""
+"""``stop``: stop machines and keep their disks."""
 
 from __future__ import annotations
 

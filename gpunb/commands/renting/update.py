@@ -1,4 +1,4 @@
-"""``update``: another image, other variables or another start command for a container that runs."""
+"""``update``: change the image, variables or start command of a running container."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def command(
 
 
 def _words(changes: Changes) -> str:
-    """All that changes, without a value that may be a secret."""
+    """Describe all changes, without values that may be secret."""
     parts = [f"image {clean(changes.image)[:120]}"] if changes.image is not None else []
     if changes.env is not None:
         parts.append(f"variables {', '.join(changes.env) or 'none'}")

@@ -1,4 +1,4 @@
-"""``volumes``: disks that outlive their machines, and go on to cost."""
+"""``volumes``: disks that outlive their machines, and continue to cost."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _clouds(context: Context, cloud: str | None) -> list[Provider]:
 
 
 def _one(found: list[tuple[Provider, Volume]], what: str, ident: str) -> tuple[Provider, Volume]:
-    """The volume of that id or name."""
+    """The volume with that id or name."""
     from gpunb.sessions.cost import volumes as kept
 
     chosen = [pair for pair in found if ident in (pair[1].id, pair[1].name, kept.short(pair[1].name))]

@@ -1,4 +1,4 @@
-"""``attach``: a run's output whole, from its first record, and then live."""
+"""``attach``: play a run's output from its first record, and follow it live."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def command(context: Context, *, run: str | None, session: str | None) -> Result
 
 
 class _Deaf:
-    """A sink in front of which nobody sits: it can't ask, and answers no question of the run's either."""
+    """A sink without a user: it can't ask, and answers no question of the run's."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -49,5 +49,5 @@ class _Deaf:
         return getattr(self._sink, name)
 
     def ask(self, prompt: str, *, password: bool) -> str:
-        """Nobody can answer here; somebody elsewhere may."""
+        """Refuse to ask: the answer may come from another frontend."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""``exec``: one command on the host, its output and exit code passed through."""
+"""``exec``: run one command on the host, passing through its output and exit code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 CHUNK = 256 * 1024
-AT_REST = ("ls", "rm", "du")  # what Vast.ai runs for us on the disk of a stopped instance
+AT_REST = ("ls", "rm", "du")  # commands that Vast.ai runs on the disk of a stopped instance
 KILLED = 255  # a signal ended the command; ssh says the same
 
 
@@ -75,7 +75,7 @@ def command(context: Context, *, words: tuple[str, ...], stdin: bool, session: s
 
 
 def _at_rest(context: Context, found: Session, words: tuple[str, ...]) -> Result:
-    """``ls``, ``rm`` or ``du`` on the disk of a stopped session, by its cloud."""
+    """Run ``ls``, ``rm`` or ``du`` on the disk of a stopped session, by its cloud."""
     from gpunb.providers.features import StoppedCommands, feature
 
     cloud = feature(context.provider(found.provider), StoppedCommands)
@@ -88,20 +88,20 @@ def _at_rest(context: Context, found: Session, words: tuple[str, ...]) -> Result
 
 
 class _Safe:
-    """Makes what a host prints safe for a terminal or a notebook; a pipe or a file gets every byte."""
+    """Sanitizes a host's output for a terminal or a notebook; a pipe or a file gets every byte."""
 
     def __init__(self, trust: str) -> None:
         self.trust = trust
 
     def writer(self, stream: IO[str]) -> Callable[[str], Any]:
-        """What writes to `stream`; called with "" at the end."""
+        """The function that writes to `stream`; called with "" at the end."""
         write = _writer(stream)
         if self.trust == "own" or not (stream.isatty() or getattr(stream, "buffer", None) is None):
             return write
         from gpunb.text import Escapes
 
         escapes = Escapes()
-        # a byte that is no UTF-8 may be an order in eight bits: it becomes a character
+        # a byte that is not UTF-8 may be an 8-bit control code: it becomes a character
         return lambda text: write(escapes.feed(_decoded(text)) if text else escapes.finish())
 
 
@@ -133,7 +133,7 @@ def _stream(channel: Channel, kept: dict[str, list[str]] | None, safe: _Safe, *,
 
 
 def _drain(receive: Callable[[int], bytes], write: Callable[[str], Any]) -> None:
-    """Write all that comes; then "", also where the connection breaks or the user interrupts."""
+    """Write all output, then "", also if the connection breaks or the user interrupts."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     try:
         while True:

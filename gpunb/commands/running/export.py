@@ -1,4 +1,4 @@
-"""``export``: a notebook made from what was run, code and outputs, by the host's journal."""
+"""``export``: write a notebook from runs, code and outputs, by the host's journal."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Writer:
         self.unknown: list[str] = []  # runs that were not sent from here
 
     def add(self, client: AgentClient, session: Session, info: RunInfo) -> None:
-        """One run, as far as it is.
+        """Add one run as a cell, as far as it has run.
 
         Raises
         ------
@@ -163,7 +163,7 @@ class Writer:
 
 
 class _Outputs:
-    """A sink that makes a cell's outputs."""
+    """A sink that collects a cell's outputs."""
 
     def __init__(self, make: Any, displays: dict[str, list[Any]]) -> None:
         self.made: list[Any] = []
@@ -236,9 +236,9 @@ class _Outputs:
 
 
 def _source(client: AgentClient, session: Session, run_id: str) -> tuple[str, bool]:
-    """The source of a cell, and whether it is what was sent from here.
+    """The source of a cell, and whether it is the code sent from here.
 
-    Of a run that was started elsewhere only the host tells what it ran: that stands as a comment.
+    The code of a run started elsewhere is known only from the host: it becomes a comment.
     """
     from gpunb.sessions.access import sent
 

@@ -1,4 +1,4 @@
-"""``get``: variables of the host's kernel, set in the notebook."""
+"""``get``: copy variables of the host's kernel to the notebook."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fetch(
     Raises
     ------
     VariableError
-        One can't travel; nothing was set. Or one can't be made again here; the others are set.
+        One can't be sent; nothing was set. Or one can't be rebuilt here; the others are set.
     """
     from gpunb.remote import get
     from gpunb.services.running import host_python

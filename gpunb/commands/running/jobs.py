@@ -1,4 +1,4 @@
-"""``jobs``: the host's jobs, asked of the host."""
+"""``jobs``: list the host's jobs, as the host knows them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def command(context: Context, *, session: str | None) -> Result:
 
 
 def _gpus(job: RunInfo) -> str:
-    """Which GPUs a job holds or waits for, and how often it was started."""
+    """The GPUs that a job holds or waits for, and how often it was started."""
     held = f"waits for {job.wants}" if job.wants and job.state == "queued" else " ".join(job.gpus)
     again = f"attempt {job.attempt}" if job.attempt > 1 else ""
     return ", ".join(text for text in (held, again) if text)

@@ -1,4 +1,4 @@
-"""``logs``: what a run has printed, all of it or its end; only watches."""
+"""``logs``: print a run's output, all or its end, without controlling it."""
 
 from __future__ import annotations
 

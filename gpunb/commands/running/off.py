@@ -1,4 +1,4 @@
-"""``%gpu off``: plain cells run here again."""
+"""``%gpu off``: run plain cells here again."""
 
 from __future__ import annotations
 

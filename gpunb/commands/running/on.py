@@ -1,4 +1,4 @@
-"""``%gpu on``: every plain cell runs on the host from here on."""
+"""``%gpu on``: run every plain cell on the host from here on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``pip``: packages of the host's Python, the one that cells and jobs run in."""
+"""``pip``: run pip in the host's Python, which cells and jobs use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``put``: variables of the notebook, set in the host's kernel."""
+"""``put``: copy variables of the notebook to the host's kernel."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def send(context: Context, session: Session, names: tuple[str, ...]) -> PutRepor
     Raises
     ------
     VariableError
-        One is not there or can't travel; nothing was sent.
+        One does not exist or can't be sent; nothing was sent.
     """
     from gpunb.remote import put
     from gpunb.services.running import host_python

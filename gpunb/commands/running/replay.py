@@ -1,4 +1,4 @@
-"""``replay``: a run's output once more, as it was shown first."""
+"""``replay``: show a run's output again, as it was shown first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``restart``: a new kernel on the host."""
+"""``restart``: restart the host's kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``run``: a script, a module or a shell line as a job that outlives this side."""
+"""``run``: run a script, a module or a shell line as a job that outlives the connection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gpunb.remote import AgentClient
     from gpunb.sessions.model import Session
 
-# by its own first line where the host may, else by the shell that most such scripts are for
+# by its own first line if executable on the host, else by the shell that most such scripts are for
 _SHELL = """
 case $0 in */*) script=$0;; *) script=./$0;; esac
 if [ -x "$script" ]; then exec "$script" "$@"; fi
@@ -203,9 +203,9 @@ def _check_folder(folder: str | None) -> None:
 
 
 def _fetch(context: Context, session: Session, where: str, paths: tuple[str, ...]) -> int:
-    """Bring `paths` of the job's folder here, each under its last name; how many did not come whole.
+    """Download `paths` of the job's folder, each under its last name; returns how many failed.
 
-    What fails is told and not raised: how the job ended comes first.
+    Failures are shown and not raised: the job's own result comes first.
     """
     from gpunb.services import transfers
 
@@ -250,7 +250,7 @@ def _sent_script(
     folder: str | None,
     cwd: str | None,
 ) -> str:
-    """Send a local script, unless a synced folder holds it; where it lies for the job."""
+    """Send a local script, unless a synced folder holds it; returns its path for the job."""
     if local is None:
         return words[0].removeprefix(":") if words else ""
     target = _target(local, folder)
@@ -289,7 +289,7 @@ def _notebook(
     raw: tuple[tuple[str, str], ...],
     output: str | None,
 ) -> bytes | None:
-    """The notebook to send, made ready; None if it is no notebook that is run."""
+    """The prepared notebook to send; None if the target is not a notebook."""
     from gpunb.services.running import notebook_jobs
 
     given = next((word for word, on in (("-p", values), ("-r", raw), ("-o", output)) if on), None)
@@ -346,7 +346,7 @@ def _script(given: str, folder: str | None) -> Path | None:
 
 
 def _runner(what: str, python: str, target: str, local: Path | None) -> list[str]:
-    """The host's Python; for a script what its first line names, or a shell for a ``.sh``."""
+    """The interpreter: the host's Python, the one in a script's first line, or a shell for a ``.sh``."""
     first = b""
     if what != "script":
         return [python, "-u"]
@@ -373,7 +373,7 @@ def _close(path: Path, *, folders: bool = False) -> str | None:
 
 
 def _target(local: Path, folder: str | None) -> str:
-    """Where the script lies on the host, from the folder the job runs in."""
+    """The script's path on the host, relative to the job's folder."""
     base = Path(folder).resolve() if folder else Path.cwd()
     whole = local.resolve()
     if whole.is_relative_to(base):

@@ -1,4 +1,4 @@
-"""``runs``: the cells and jobs that were run, from the ledger."""
+"""``runs``: list the cells and jobs that were run, from the ledger."""
 
 from __future__ import annotations
 

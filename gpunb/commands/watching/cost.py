@@ -1,4 +1,4 @@
-"""``cost``: what was spent, by session, day, cloud or run, beside what the clouds say."""
+"""``cost``: spending by session, day, cloud or run, beside the clouds' own figures."""
 
 from __future__ import annotations
 

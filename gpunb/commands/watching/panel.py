@@ -1,4 +1,4 @@
-"""``panel``: all sessions at a glance, brought up to date while you look.
+"""``panel``: all sessions in one view, updated live.
 
 In a notebook it is a widget with buttons; in a terminal a live table. `top` is the load of one host.
 """
@@ -57,7 +57,7 @@ def _shapes(context: Context, names: Sequence[str]) -> list[SessionFacts]:
 
 
 def shown(shapes: Sequence[SessionFacts], *, now: float | None = None) -> Result:
-    """The sessions as a table with what they cost together."""
+    """The sessions as a table with their total cost."""
     from gpunb.sessions.model import machine
 
     at = time.time() if now is None else now

@@ -1,4 +1,4 @@
-"""``ps``: the sessions and what they cost. Reads the ledger, never the network."""
+"""``ps``: list the sessions and their cost, from the ledger and without the network."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def command(
     wanted = Wanted.read(context, cloud=cloud, kind=kind, state=state, states=words)
     ledger = context.ledger
     now = time.time()
-    # what is loud is loud whatever is left out of the table
+    # warnings are shown whatever the table filters out
     every = ledger.sessions(alive=not all_)
     sessions = [found for found in every if wanted.has(found)]
     costs: dict[str, Cost] = {found.id: ledger.cost(found.id) for found in sessions}
@@ -116,7 +116,7 @@ def command(
 
 
 def _simulation(providers: dict[str, dict[str, Any]]) -> list[Block]:
-    """That the clouds are simulated, and which real sessions that hides."""
+    """A note that the clouds are simulated, and which real sessions that hides."""
     notes: list[Block] = [
         Note(
             f"simulated clouds are in use: {', '.join(providers)}; " + typed("sim down") + " ends that",

@@ -1,4 +1,4 @@
-"""``receipts``: what ended sessions were, cost and left behind."""
+"""``receipts``: cost, runs and saved files of ended sessions."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
 
 
 def _run(context: Context, run: str, name: str | None) -> Result:
-    """One run: what it is, how it went, and the host's load meanwhile."""
+    """Show one run: its kind and command, its result, and the host's load meanwhile."""
     from gpunb.presentation import load
     from gpunb.services.running import runs as playing
 
@@ -113,7 +113,7 @@ def _run(context: Context, run: str, name: str | None) -> Result:
     playing.note_end(context, run_id, info)
     samples: list[dict[str, Any]] = []
     if info.started is not None:
-        # by the host's clock; a sample each ten seconds: the one before belongs to it
+        # by the host's clock; a sample each ten seconds: the one before the run's start is included
         asked = client.request(
             "telemetry", since=info.started - 10, until=(info.ended or 1e12) + 1, points=load.WIDTH
         )
@@ -142,7 +142,7 @@ def _at(at: float | None) -> str:
 
 
 def _detail(event: Event) -> str:
-    """What happened, for people; some details are JSON for the receipt."""
+    """Format an event's detail for people; some details are JSON for the receipt."""
     if event.kind not in {"brought", "unsaved"}:
         return event.detail
     try:
@@ -151,5 +151,5 @@ def _detail(event: Event) -> str:
             return f"{found[0]}: {found[1]}"
         files = f"{files_text(found['files'])}, {bytes_text(found['bytes'])}"
         return f"{found['path']} ({files}) in {', '.join(found['to'])}"
-    except (ValueError, TypeError, KeyError, IndexError):  # a row that something else has spoiled
+    except (ValueError, TypeError, KeyError, IndexError):  # a row that another program has damaged
         return event.detail

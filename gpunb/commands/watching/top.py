@@ -67,7 +67,7 @@ def command(context: Context, *, session: str | None, once: bool, length: float 
 
 
 class Watcher:
-    """The host's samples as they come; a context manager."""
+    """A context manager that receives the host's samples."""
 
     def __init__(self, client: AgentClient) -> None:
         self.client = client
@@ -88,18 +88,18 @@ class Watcher:
             self._heard.put(head)
 
     def first(self) -> list[dict[str, Any]]:
-        """The last minutes, and one fresh sample."""
+        """The samples of the last minutes, and one fresh one."""
         answer = self.client.request("telemetry", since=time.time() - 86400, points=2000)
         now = answer.get("time")
         found = [one for one in answer.get("samples", []) if isinstance(one, dict)]
-        if isinstance(now, (int, float)):  # the host's clock, which may be off
+        if isinstance(now, (int, float)):  # the host's clock, which may be wrong
             found = [one for one in found if _at(one) > now - KEPT]
         self.samples = found[-KEPT:]
         next(self.fresh(5.0), None)
         return self.samples
 
     def fresh(self, until: float | None) -> Iterator[list[dict[str, Any]]]:
-        """The samples after each new one, for so many seconds.
+        """Yield all samples after each new one, for so many seconds.
 
         Raises
         ------
