@@ -1,7 +1,7 @@
 """A rented GPU that feels like part of the notebook.
 
-Entry points only, so that ``%load_ext gpunb`` and ``gpunb ps`` stay quick;
-everything else is in the packages below.
+This module holds entry points only, so that ``%load_ext gpunb`` and ``gpunb ps`` stay
+quick; everything else is in the packages below.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
 
 
 def pick(query: str = "", **wanted: Any) -> OfferPicker:
-    """Show the offers to pick from; ``s = gpunb.pick()``, then ``s.session`` or ``s.wait()``.
+    """Show offers to choose from; ``s = gpunb.pick()``, then ``s.session`` or ``s.wait()``.
 
-    See `gpunb.notebook.widgets.pick` for what can be asked for.
+    See `gpunb.notebook.widgets.pick` for the options.
     """
     from gpunb.notebook import widgets
 
@@ -55,7 +55,7 @@ def panel(*names: str) -> SessionPanel:
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:
-    """What Jupyter's server loads: panels' REST and events, and the supervisor."""
+    """Entry point of Jupyter's server extension: panels' REST and events, and the supervisor."""
     from gpunb.server.app import GpunbApp
 
     return [{"module": "gpunb.server.app", "app": GpunbApp}]

@@ -1,6 +1,6 @@
-"""Names that modules had in version 0.1.0, which lead to the new ones for one version, with a warning.
+"""Deprecated module names of version 0.1.0, redirected to the new ones with a warning for one version.
 
-The finder is asked only for what no other one finds, so that it costs nothing else.
+The finder is last on `sys.meta_path`, so that other imports are not slowed down.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _new_names() -> dict[str, str]:
 
 
 class _Finder:
-    """Finds a module under its old name: the module of the new name, and no copy of it."""
+    """A meta path finder that imports the new module, not a copy, under its old name."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG002
         new = _new_names().get(name) if name.startswith("gpunb.") else None
@@ -111,11 +111,11 @@ class _Finder:
         return found
 
     def exec_module(self, module: ModuleType) -> None:
-        """It has run already; what the import machinery wrote over is put back."""
+        """Restore the spec that the import machinery overwrote; the module has run already."""
         module.__spec__ = self._spec
 
 
 def install() -> None:
-    """Ask the finder, too, after all others."""
+    """Append the finder to `sys.meta_path`."""
     if not any(isinstance(one, _Finder) for one in sys.meta_path):
         sys.meta_path.append(_Finder())

@@ -1,4 +1,4 @@
-"""Every failure that gpunb expects, in one tree.
+"""All errors that gpunb expects, in one tree.
 
 ::
 
@@ -127,8 +127,8 @@ class GpunbError(Exception):
 
     Notes
     -----
-    ``exit_code`` is what the terminal door exits with. ``runs_on`` is whether its bill is of a machine that
-    is billed on: that is said after every verb, also after one that can't touch a bill.
+    ``exit_code`` is the terminal's exit code. ``runs_on`` is whether its bill is of a machine that
+    is billed on: that is shown after every verb, also after one that can't affect a bill.
     """
 
     exit_code = 1
@@ -142,7 +142,7 @@ class GpunbError(Exception):
         self.hint = hint.plain() if isinstance(hint, Hint) else hint if hint is None else plain(hint)
 
     def lines(self, frontend: Frontend = "terminal") -> list[str]:
-        """The failure as plain text, one line each: what, bill, next."""
+        """The error as plain text, one line each: what, bill, next."""
         out = [self.message]
         if self.bill:
             out.append(f"bill: {self.bill}")
@@ -167,7 +167,7 @@ class BadInput(GpunbError):
 
 
 class ConfirmationNeeded(GpunbError):
-    """It costs or ends something, and needs a yes; ``question`` is what ``--yes`` answers, if that helps."""
+    """It costs or ends something and needs a yes; ``question`` is what ``--yes`` answers, if that helps."""
 
     exit_code = 2
 
@@ -177,7 +177,7 @@ class ConfirmationNeeded(GpunbError):
 
     @classmethod
     def of(cls, question: str, *, bill: str) -> ConfirmationNeeded:
-        """Of a question that nobody can answer; the front end writes the whole line into the hint."""
+        """Create the error for a question that can't be asked; the frontend completes the hint."""
         msg = f"this needs a confirmation, and no question can be asked here. {question}"
         return cls(msg, question=question, bill=bill, hint="add --yes")
 
@@ -211,22 +211,22 @@ class LedgerTooNew(LedgerError):
 
 
 class LedgerUnwritable(LedgerError):
-    """The ledger's folder is read-only or full, or belongs to somebody else."""
+    """The ledger's folder is read-only or full, or belongs to another user."""
 
 
 class SessionError(GpunbError):
-    """Something about one session."""
+    """An error that concerns one session."""
 
 
 class _AskedFor(SessionError):
-    """One session was asked for, and it is not clear which.
+    """Base class of errors where a session's name does not identify one.
 
     Parameters
     ----------
     asked
         The name that was asked for; "" if none was.
     close
-        Names of live sessions that may be meant.
+        Names of similar live sessions.
     """
 
     def __init__(self, message: str, *, asked: str = "", close: Sequence[str] = (), **more: Any) -> None:
@@ -256,13 +256,13 @@ class SessionOver(_AskedFor, WrongState):
 
 
 class Cancelled(SessionError):
-    """Ctrl-C broke it off; the message says what was confirmed."""
+    """Ctrl-C cancelled it; the message says what was confirmed."""
 
     exit_code = 130
 
 
 class ProviderError(GpunbError):
-    """A cloud said no, or said nothing.
+    """A cloud refused or did not answer.
 
     Parameters
     ----------
@@ -335,7 +335,7 @@ class BadAnswer(ProviderError):
 
 
 class HostError(GpunbError):
-    """The rented machine, as reached over SSH."""
+    """An error of the rented machine or the SSH connection to it."""
 
     runs_on = True
 
@@ -345,11 +345,11 @@ class Unreachable(HostError):
 
 
 class HostSilent(Unreachable):
-    """The line is open, and nothing moved on it for as long as is waited."""
+    """The connection is open, but no data arrived in time."""
 
 
 class Incompatible(HostError):
-    """The host's SSH server speaks nothing that gpunb does; waiting changes nothing."""
+    """The host's SSH server supports nothing that gpunb does; waiting changes nothing."""
 
 
 class HostKeyChanged(HostError):
@@ -365,7 +365,7 @@ class AuthRefused(HostError):
 
 
 class BootstrapFailed(HostError):
-    """The agent could not be put on the host, or did not start."""
+    """The agent could not be installed on the host, or did not start."""
 
 
 class ProtocolError(HostError):
@@ -387,11 +387,11 @@ class RunNotFound(RunError):
 
 
 class NobodyToAsk(RunError):
-    """A run waits for the answer to an ``input()``, and whoever looks at it here can't give one."""
+    """A run waits for the answer to an ``input()``, and none can be given here."""
 
     @classmethod
     def of(cls, run: str, prompt: str) -> NobodyToAsk:
-        """The failure for a run and what it asks."""
+        """Create the error for a run and its prompt."""
         return cls(
             f"run {run} waits for an answer to {prompt.strip()[:200]!r}, and no answer can be given here",
             bill="it goes on waiting; the session runs on, is billed, and may be ended as idle",
@@ -418,10 +418,10 @@ class RemoteCellError(RunError):
         self.ename = ename
         self.evalue = evalue
         self.traceback = traceback
-        self.shown = False  # where it came up, before what followed it
+        self.shown = False  # at its place in the output, before later output
 
     def named(self) -> RemoteCellError:
-        """The same as an error of the class that it has on the host, for who reports a class and its text."""
+        """The same error with its class name of the host, for tools that report class and text."""
         kind = type(self.ename.replace("\0", "") or type(self).__name__, (_Named,), {"__module__": __name__})
         made: RemoteCellError = kind(self.ename, self.evalue, self.traceback)
         made.hint, made.shown = self.hint, self.shown
@@ -457,14 +457,14 @@ class JobFailed(RunError):
 
 
 class VariableError(GpunbError):
-    """An object that can't travel between the notebook and the host.
+    """An object that can't be sent between the notebook and the host.
 
     Parameters
     ----------
     values
         The variables that were asked for in the same call and did arrive.
     lacks
-        What Python lacks at the end where the object would be made, if that is known.
+        What the Python lacks that would rebuild the object, if known.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What to type next: commands as a verb and its words, which each frontend writes in its own way."""
+"""Hints on what to type next, with commands that each frontend writes in its own way."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _PREFIX = {"terminal": "gpunb", "notebook": "%gpu"}
 
 
 class Command(NamedTuple):
-    """A verb and its words, as a shell would take them."""
+    """A command: a verb and its arguments, as a shell splits them."""
 
     verb: str
     args: tuple[str, ...] = ()
 
     def at(self, frontend: Frontend) -> str:
-        """The line to type."""
+        """Format the line to type in that frontend."""
         return " ".join([_PREFIX[frontend], self.verb, *self.args])
 
 
 class Hint(str):
-    """A text with commands in it. As a text it is the terminal's; joined with ``+`` it stays a hint.
+    """A string with commands in it. Its value is the terminal's text; joined with ``+`` it stays a hint.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Hint(str):
     parts: tuple[str | Command, ...]
 
     def __new__(cls, *parts: str | Command) -> Hint:  # noqa: PYI034 - a text has no other subclass
-        """Of texts, hints and commands."""
+        """Create a hint of texts, hints and commands."""
         flat: list[str | Command] = []
         for part in parts:
             flat += part.parts if isinstance(part, Hint) else [part]
@@ -49,24 +49,24 @@ class Hint(str):
         return made
 
     def __add__(self, other: str) -> Hint:
-        """With `other` behind it."""
+        """Append `other`."""
         return Hint(self, other)
 
     def __radd__(self, other: str) -> Hint:
-        """With `other` before it."""
+        """Prepend `other`."""
         return Hint(other, self)
 
     def __getnewargs__(self) -> tuple[str | Command, ...]:  # type: ignore[override]
-        """For pickle and copy."""
+        """Return the parts, for pickle and copy."""
         return self.parts
 
     @property
     def commands(self) -> list[Command]:
-        """The commands in it."""
+        """The commands in the hint."""
         return [part for part in self.parts if isinstance(part, Command)]
 
     def plain(self) -> Hint:
-        """Without terminal codes and hidden marks."""
+        """A copy without terminal codes and hidden marks."""
         return Hint(
             *(
                 Command(plain(part.verb), tuple(map(plain, part.args)))
@@ -77,7 +77,7 @@ class Hint(str):
         )
 
     def at(self, frontend: Frontend) -> str:
-        """As it is typed there."""
+        """Format the text as it is typed in that frontend."""
         return _joined(self.parts, frontend)
 
 
@@ -86,12 +86,12 @@ def _joined(parts: Iterable[str | Command], frontend: Frontend) -> str:
 
 
 def typed(line: str, *args: object) -> Hint:
-    """A command to type.
+    """Create a hint of one command to type.
 
     Parameters
     ----------
     line
-        The verb and words that stand as they are: ``"extend"``, ``"login CLOUD --stdin"``.
+        The verb and words that are used as they are: ``"extend"``, ``"login CLOUD --stdin"``.
     args
         Words that may need quotes: names, paths.
     """
@@ -100,5 +100,5 @@ def typed(line: str, *args: object) -> Hint:
 
 
 def written(text: str, frontend: Frontend) -> str:
-    """`text` as it is shown there, whether it has commands in it or not."""
+    """Format `text` for that frontend, whether it contains commands or not."""
     return text.at(frontend) if isinstance(text, Hint) else text

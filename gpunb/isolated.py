@@ -1,4 +1,4 @@
-"""Start Python programs of our own so that no file of the working folder is imported.
+"""Isolated start of our own Python programs, so that no file of the working folder is imported.
 
 ``python -m`` and ``python -c`` put the working folder first on `sys.path`: an ``argparse.py`` that
 lies in a cloned project, or came from a host, would run in the supervisor. Programs are started as
@@ -31,7 +31,7 @@ def argv(module: str, *args: str, python: str | None = None) -> list[str]:
 
 
 def _path(module: str) -> None:
-    """Put back the folders that ``-I`` took, except the working folder, behind the standard library."""
+    """Restore the folders that ``-I`` removed, except the working folder, after the standard library."""
     import site
 
     try:

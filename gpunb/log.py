@@ -1,4 +1,4 @@
-"""One log file for everything, with secrets taken out before a byte is written.
+"""Logging to one shared file, with secrets removed before a byte is written.
 
 The file is shared by kernels, servers and terminals: each record is one
 appending write, so no process holds it open and rotation can't lose another's
@@ -47,13 +47,13 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def add_secret(value: str) -> None:
-    """Never write `value` to a log again. Values under 6 characters are too common to hide."""
+    """Register `value` to be removed from logs. Values under 6 characters are too common to hide."""
     if len(value) >= 6:
         _secrets.add(value)
 
 
 def redact(text: str) -> str:
-    """`text` without registered secrets and without what looks like one."""
+    """Remove registered secrets from `text`, and text that looks like one."""
     for secret in sorted(_secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     for pattern, replacement in _PATTERNS:
@@ -63,12 +63,12 @@ def redact(text: str) -> str:
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        # a host or a cloud may put terminal codes into what is logged, or lines that look like records
+        # logged text of a host or a cloud may contain terminal codes, or lines that look like records
         return plain(redact(super().format(record))).replace("\n", "\n    ")
 
 
 class _SharedFile(logging.Handler):
-    """Appends each record with one write; rotates by size under a file lock."""
+    """A handler that appends each record with one write and rotates by size under a file lock."""
 
     problem: str | None = None
 
@@ -115,7 +115,7 @@ class _SharedFile(logging.Handler):
 
 
 class _Stderr(logging.StreamHandler[Any]):
-    """Writes to the `sys.stderr` of the moment (a notebook's changes per cell)."""
+    """A handler that writes to the current `sys.stderr` (a notebook's changes per cell)."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
@@ -163,7 +163,7 @@ def setup(verbosity: int = 0) -> None:
 
 
 def set_level(level: str) -> None:
-    """How much the file keeps: "debug", "info", "warning" or "error"."""
+    """Set the file's log level: "debug", "info", "warning" or "error"."""
     wanted = logging.getLevelName(level.upper())
     root = logging.getLogger(_ROOT)
     root.setLevel(min(wanted, _stderr.level) if _stderr is not None else wanted)

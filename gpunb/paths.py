@@ -1,4 +1,4 @@
-"""Where gpunb keeps its files. No heavy imports: every verb passes here.
+"""Paths of gpunb's files. No heavy imports: every verb imports this module.
 
 ``GPUNB_HOME`` overrides the platform's data folder (platformdirs), for the
 whole of it: ledger, sessions, settings, logs and local instances.
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def home() -> Path:
-    """The folder of everything that gpunb stores for this user (not created).
+    """The folder of all files that gpunb stores for this user (not created).
 
     Raises
     ------
@@ -60,7 +60,7 @@ def home() -> Path:
 
 
 def not_ours(path: Path) -> str:
-    """Why somebody else may decide what is in `path`; "" if nobody may, or if it is not there.
+    """Why other users may write to `path`; "" if none may, or if it does not exist.
 
     Files and folders must belong to this user (or to root), and neither all others nor a group of
     several may write to them.
@@ -107,7 +107,7 @@ def private_dir(path: Path) -> Path:
         for one in reversed(missing):
             one.mkdir(mode=0o700, exist_ok=True)
         if not path.is_dir():
-            path.mkdir()  # says what stands there
+            path.mkdir()  # its error says what is there
     except OSError as err:
         msg = f"gpunb can't create its folder {path}: {err.strerror}"
         raise LedgerUnwritable(msg, bill="nothing was rented", hint=unlock_hint(path)) from err
@@ -115,7 +115,7 @@ def private_dir(path: Path) -> Path:
 
 
 def unlock_hint(path: Path) -> str:
-    """What to do about a place that can't be written; another home is no way out of one that has a ledger."""
+    """A hint for a folder that can't be written; it suggests another home only if there is no ledger."""
     free = f"make room on its disk (df -h {path.parent}), or let it be written again"
     try:
         used = ledger_file().stat().st_size > 0
@@ -153,7 +153,7 @@ def write_private(path: Path, text: str | bytes, *, replace: bool = True) -> Non
 
 
 def private_opener(path: str, flags: int) -> int:
-    """For `open`: a new file is readable and writable by this user alone, whatever the umask."""
+    """An opener for `open`: a new file is readable and writable by this user alone, whatever the umask."""
     return os.open(path, flags, 0o600)
 
 
@@ -186,7 +186,7 @@ def sim_dir() -> Path:
 
 
 def simulation() -> dict[str, dict[str, Any]] | None:
-    """What ``gpunb sim up`` put in the place of the real clouds, by provider; None without one.
+    """The simulated clouds of ``gpunb sim up``, by provider; None without a simulation.
 
     The marker counts while its process lives.
     """
@@ -197,7 +197,7 @@ def simulation() -> dict[str, dict[str, Any]] | None:
             return None
         providers = {str(name): dict(one) for name, one in found["providers"].items()}
         os.kill(int(found["pid"]), 0)
-    except PermissionError:  # it runs, as somebody else
+    except PermissionError:  # it runs, as another user
         return providers or None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -1,7 +1,7 @@
-"""How long work tells what it is doing, whoever watches.
+"""The protocol by which long work reports its progress.
 
 A layer that takes time accepts a `Progress` and calls it; the terminal and
-the notebook each bring their own. The default says nothing.
+the notebook each have their own. The default shows nothing.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ __all__ = ["SILENT", "Progress", "Silent"]
 
 
 class Progress(Protocol):
-    """A watcher of one piece of work."""
+    """The receiver of one task's progress."""
 
     def say(self, message: str) -> None:
-        """What is being waited for now, one short line."""
+        """Report what is being waited for, in one short line."""
 
     def advance(self, done: float, total: float | None = None, unit: str = "") -> None:
-        """`done` of `total` `unit` so far ("B" for bytes, "files", "s")."""
+        """Report that `done` of `total` `unit` are done ("B" for bytes, "files", "s")."""
 
 
 class Silent:
-    """The watcher that nobody looks at."""
+    """A no-op `Progress`."""
 
     def say(self, message: str) -> None:
-        """Nothing is shown."""
+        """Do nothing."""
 
     def advance(self, done: float, total: float | None = None, unit: str = "") -> None:
-        """Nothing is shown."""
+        """Do nothing."""
 
 
 SILENT: Progress = Silent()

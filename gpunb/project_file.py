@@ -1,9 +1,9 @@
-"""What a project's ``gpunb.toml`` may set: a file that comes with somebody else's folder.
+"""Limits on a project's ``gpunb.toml``, which may come from another author.
 
 It may only narrow what the user's own file and the defaults allow: a shorter lease, a smaller
 budget or disk, fewer clouds. Everything else (which program or image runs, what comes back to this
-machine, accepted terms, trust, addresses, keys) is the user's own file's to say: it is refused, and
-`Refused` says so.
+machine, accepted terms, trust, addresses, keys) belongs in the user's own file: it is refused, and
+reported as `Refused`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _YOURS = {
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A setting of a project's file that does not hold: dotted key, value, reason, what takes it."""
+    """A refused setting of a project's file: dotted key, value, reason, and where it may be set."""
 
     key: str
     value: Any
@@ -46,7 +46,7 @@ class Refused:
     hint: str = ""
 
     def text(self) -> str:
-        """In one line, for people."""
+        """Format the refusal in one line, for people."""
         value = ", ".join(map(str, self.value)) if isinstance(self.value, list) else str(self.value)
         shown = value if len(value) <= 60 else f"{value[:57]}..."
         said = f"{self.source}: {self.key} = {shown} does not hold: {self.why}"
@@ -56,7 +56,7 @@ class Refused:
 def narrow(
     found: Mapping[str, Any], asked: Settings, own: Settings, *, source: str, user_file: str
 ) -> tuple[dict[str, Any], list[Refused]]:
-    """What holds of a project's file, and what is refused.
+    """Split a project's settings into those that are valid and those refused.
 
     Parameters
     ----------

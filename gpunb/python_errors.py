@@ -1,4 +1,4 @@
-"""What Python's own errors say is missing, on a host or here."""
+"""Recognition of missing modules and classes in Python's error messages."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _NO_CLASS = re.compile(r"Can't get attribute '([\w.]+)' on <module '__main__'")
 
 
 class Lacks(NamedTuple):
-    """What a Python lacks: a module, or the class of a notebook's cell that has not run there."""
+    """What a Python lacks: a module, or a class of a notebook cell that has not run there."""
 
     module: str = ""
     cell_class: str = ""
 
     @classmethod
     def of(cls, said: str) -> Lacks | None:
-        """What Python's own error `said` is missing; None if it is about something else."""
+        """Parse what Python's error `said` is missing; None if it is another error."""
         if found := _NO_CLASS.search(said):
             return cls(cell_class=found[1])
         if found := _NO_MODULE.search(said):

@@ -1,4 +1,4 @@
-"""What the user has set, and where: command line > GPUNB_* > gpunb.toml > the user's file.
+"""Settings and their sources: command line > GPUNB_* > gpunb.toml > the user's file.
 
 A project's gpunb.toml may only narrow what the rest allows; see `gpunb.project_file`.
 
@@ -171,12 +171,12 @@ class Settings(BaseSettings):
 
     @property
     def refused(self) -> tuple[Refused, ...]:
-        """What a project's file asks for and may not set."""
+        """Settings of a project's file that are refused."""
         return self._refused
 
     @property
     def budget_most(self) -> float | None:
-        """A project's budget where the user has set none: the lesser of it and the usual one holds."""
+        """A project's budget if the user has set none: the lesser of it and the default holds."""
         return self._budget_most
 
     @classmethod
@@ -188,7 +188,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Our order of sources; no .env file and no secrets folder."""
+        """Set the order of sources; no .env file and no secrets folder."""
         files = tuple(_DataSource(settings_cls, data) for data in _files.get())
         above = (init_settings,) if _bare.get() else (init_settings, env_settings)
         return (*above, *files, _DataSource(settings_cls, _lowest.get()))
@@ -200,14 +200,14 @@ class Settings(BaseSettings):
 
 
 class _DataSource(PydanticBaseSettingsSource):
-    """One file that was read, or what holds where the user has set nothing."""
+    """A settings source of given values: one file, or the lowest defaults."""
 
     def __init__(self, settings_cls: type[BaseSettings], data: Mapping[str, Any]) -> None:
         super().__init__(settings_cls)
         self.data = data
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
-        """Not used: the source is taken whole."""
+        """Not used: the source is read as a whole."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class _DataSource(PydanticBaseSettingsSource):
 
 
 def _simulated(layers: list[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
-    """The simulated clouds as settings; without those whose address the user has set."""
+    """The settings of the simulated clouds, without those whose address the user has set."""
     found = paths.simulation() or {}
     tables = [table for _, data in layers if isinstance(table := data.get("providers"), Mapping)]
 
@@ -255,7 +255,7 @@ def project_file(cwd: Path | None = None) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """One setting: its dotted key, its value (secrets hidden) and where it comes from."""
+    """One setting: its dotted key, its value (secrets hidden) and its source."""
 
     key: str
     value: Any
@@ -273,12 +273,12 @@ def _loaded(
 
 
 def load(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None) -> Settings:
-    """The settings that hold here, checked.
+    """Load and check the settings for the working folder.
 
     Parameters
     ----------
     overrides
-        Values of the command line; they win. None values are left out.
+        Values of the command line, of the highest priority. None values are left out.
     cwd
         Where to look upwards for ``gpunb.toml``; the working folder if None.
 
@@ -300,7 +300,7 @@ def load(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None) ->
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Changes when the file does."""
+    """A value that changes when the file does."""
     try:
         found = path.stat()
     except OSError:
@@ -310,7 +310,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """The settings files: the project's (None without one), what holds of it, and the user's."""
+    """The settings files: the project's (None without one), its valid part, and the user's."""
 
     project: Path | None
     asked: Mapping[str, Any]
@@ -320,7 +320,7 @@ class _Files:
     refused: tuple[Refused, ...] = ()
 
     def layers(self, overrides: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-        """The sources by rank, each with the name that messages use."""
+        """The sources by priority, each with its name in messages."""
         found: list[tuple[str, Mapping[str, Any]]] = [
             ("the command line", overrides),
             ("environment", _environment()),
@@ -331,7 +331,7 @@ class _Files:
 
 
 def _read_files(cwd: Path | None, overrides: Mapping[str, Any]) -> _Files:
-    """Read them, refuse the user's if others may write to it, and narrow the project's."""
+    """Read the files, refuse the user's if others may write to it, and narrow the project's."""
     file = paths.config_file()
     own = _read(file)
     why = paths.not_ours(file)
@@ -365,7 +365,7 @@ def _read_files(cwd: Path | None, overrides: Mapping[str, Any]) -> _Files:
 
 
 def _alone(name: str, *data: Mapping[str, Any]) -> Settings:
-    """Settings of these sources alone, without the environment; `name` is the first one's in messages."""
+    """Build settings from these sources alone, without the environment; messages call the first one `name`."""
     token, other, bare = _files.set(data), _lowest.set({}), _bare.set(True)
     try:
         return Settings()
@@ -378,7 +378,7 @@ def _alone(name: str, *data: Mapping[str, Any]) -> Settings:
 
 
 def _built(overrides: Mapping[str, Any], files: _Files) -> Settings:
-    """The settings of all sources, checked."""
+    """Build and check the settings of all sources."""
     token, other = _files.set((files.kept, files.own)), _lowest.set(files.lowest)
     try:
         return Settings(**dict(overrides))
@@ -403,7 +403,7 @@ def _paths(cwd: Path | None) -> tuple[Path, ...]:
 
 
 def _check_project(path: Path, data: Mapping[str, Any]) -> None:
-    """A project's file comes with the project: it may not say where keys go, nor whom to trust."""
+    """Refuse a project's settings of addresses, keys and trust: its author may be untrusted."""
     tables = data.get("providers")
     named = [
         f"providers.{name}.{field}"
@@ -531,7 +531,7 @@ def origins(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None)
 
 
 def refused(cwd: Path | None = None) -> list[Refused]:
-    """What a project's file asks for and may not set.
+    """Settings of a project's file that are refused.
 
     Raises
     ------

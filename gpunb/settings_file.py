@@ -1,4 +1,4 @@
-"""Settings written into the user's own file, in which every comment, blank line and the order stay."""
+"""Writing settings to the user's file, keeping comments, blank lines and order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["write"]
 
 
 def write(changes: Mapping[str, Any], table: Sequence[str] = ()) -> None:
-    """Put settings into the user's file; None takes one out.
+    """Write settings to the user's file; None removes one.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def write(changes: Mapping[str, Any], table: Sequence[str] = ()) -> None:
         if "\r\n" in raw:
             changed = changed.replace("\n", "\r\n")
         paths.private_dir(file.parent)
-        paths.write_private(file.resolve(), changed)  # a link to a file kept elsewhere stays one
+        paths.write_private(file.resolve(), changed)  # a symbolic link to the file stays one
     except (OSError, ValueError, TypeError) as err:
         why = err.strerror or err if isinstance(err, OSError) else err
         msg = f"{file} can't be changed: {why}"
@@ -70,7 +70,7 @@ def _changed(text: str, changes: Mapping[str, Any], table: Sequence[str]) -> str
 
 
 def _append(inside: Any, new: Mapping[str, Any]) -> None:
-    """New settings after those that are there, and not between the next table and the comment above it."""
+    """Append settings after the existing ones, and before the comment above the next table."""
     import tomlkit
     from tomlkit.items import AoT, Comment, Table, Whitespace
 
@@ -95,7 +95,7 @@ def _append(inside: Any, new: Mapping[str, Any]) -> None:
 
 
 def _wanted(text: str, changes: Mapping[str, Any], table: Sequence[str]) -> dict[str, Any]:
-    """What the file must say afterwards."""
+    """The values that the file must have afterwards."""
     out: dict[str, Any] = settings.tomllib.loads(text)
     inside = out
     for name in table:

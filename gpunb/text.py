@@ -1,4 +1,4 @@
-"""Text from others, made safe to show: the ground that every layer may use.
+"""Sanitizing of untrusted text for display, usable by every layer.
 
 Offers, errors of clouds, names, reasons and output are written by strangers.
 A terminal obeys what is printed: it can be told to set the clipboard, to make
@@ -26,7 +26,7 @@ from functools import cache
 
 __all__ = ["LINE", "RESET", "Escapes", "Seam", "clean", "did_you_mean", "one_line", "plain"]
 
-LINE = 2_000  # characters of one line of somebody else's, unless the caller says less
+LINE = 2_000  # characters of one untrusted line, unless the caller gives a lower limit
 MOST_MARKS = 8  # combining marks on one letter; no script needs more
 RESET = "\x1b[0m"
 
@@ -77,9 +77,9 @@ _SGR = re.compile(r"[0-9;:]{0,64}\Z")
 
 
 def one_line(text: object, limit: int = LINE) -> str:
-    """`text` as one line without terminal codes, hidden marks and floods, at most `limit` characters long.
+    """Clean `text` to one line without terminal codes, hidden marks and floods, at most `limit` characters.
 
-    HTML stays as it is: who shows it in a page escapes it. Of a long text only
+    HTML is not escaped here, but where it is shown in a page. Of a long text only
     a beginning in proportion to `limit` is looked at.
     """
     found = text if isinstance(text, str) else str(text)
@@ -90,7 +90,7 @@ def one_line(text: object, limit: int = LINE) -> str:
 
 
 def plain(text: object, limit: int | None = None) -> str:
-    """`text` with its lines and tabs, without terminal codes, hidden marks and floods; cut after `limit`."""
+    """Clean `text` of terminal codes, hidden marks and floods, keeping lines and tabs; cut after `limit`."""
     found = text if isinstance(text, str) else str(text)
     if limit is not None and len(found) > limit:
         found = f"{found[:limit]}… ({len(found) - limit:,} characters more)"
@@ -106,14 +106,14 @@ def _is_one_line(text: str) -> bool:
 
 
 def _cleaned(text: str, space: str) -> str:
-    """Without sequences and hidden marks; `space` for each control or separator."""
+    """Remove sequences and hidden marks; `space` replaces each control or separator."""
     text = _BREAKS.sub(space, _SEQUENCE.sub("", text))
     if text.isascii():
         return text
     text = _flood(_HIDDEN.sub("", text))
     if text.isprintable():
         return text
-    # what is left are lines, tabs, odd spaces, and code points without a character
+    # the rest are lines, tabs, unusual spaces, and code points without a character
     return "".join(
         mark if mark.isprintable() or mark in "\t\n" else " " if mark.isspace() else "" for mark in text
     )
@@ -121,7 +121,7 @@ def _cleaned(text: str, space: str) -> str:
 
 @cache
 def _marks() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """Floods of combining marks, the marks that a piece of text begins with, and one mark."""
+    """Patterns for floods of combining marks, the marks at the start of a text, and one mark."""
     ranges: list[str] = []
     begin = last = -1
     for point in (*range(0x300, 0x20000), *range(0xE0100, 0xE01F0), -1):
@@ -138,7 +138,7 @@ def _marks() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
 
 
 def _high(text: str) -> str:
-    """The characters of `text` that a closer look is for: most texts have few, and the look is slow."""
+    """The characters of `text` that need the slow check; most texts have few."""
     return "".join(_HIGH.findall(text))
 
 
@@ -149,7 +149,7 @@ def _flood(text: str) -> str:
 
 
 class Escapes:
-    """Makes one stream of text safe to print, piece by piece; a piece may end within a sequence."""
+    """A filter that makes a stream of text safe to print; a piece may end within a sequence."""
 
     def __init__(self) -> None:
         self._open = ""  # the beginning of a sequence whose end is to come
@@ -161,7 +161,7 @@ class Escapes:
         self._stacked = 0  # combining marks at the end of the last piece
 
     def feed(self, text: str) -> str:
-        """What may be printed of `text` and of what was held back before."""
+        """Filter `text` and text held back before; returns what may be printed."""
         if not self._open and not self._in_string and (_is_plain(text) or self._only_colours(text)):
             return self._printed(text)
         text = self._open + text
@@ -188,13 +188,13 @@ class Escapes:
         return "".join(out)
 
     def finish(self) -> str:
-        """What to print at the end, so that nothing stays coloured or hidden."""
+        """The text to print at the end, so that nothing stays coloured or hidden."""
         self._open = self._in_string = ""
         coloured, self._coloured = self._coloured, False
         return RESET if coloured else ""
 
     def _only_colours(self, text: str) -> bool:
-        """Whether nothing but colours is in the way; by far the most of what has escapes at all."""
+        """Whether `text` has no escapes but colours, by far the commonest case."""
         if "\x1b[" not in text or _CONCEAL.search(text) or not _is_plain(_COLOUR.sub("", text)):
             return False
         for found in _COLOUR.finditer(text, text.rfind("\x1b[")):
@@ -211,7 +211,7 @@ class Escapes:
         return text
 
     def _seen(self, text: str) -> str:
-        """`text` without hidden marks, lone surrogates and floods of combining marks."""
+        """Remove hidden marks, lone surrogates and floods of combining marks from `text`."""
         if _HIDDEN.search(_high(text)) is not None:
             text = _HIDDEN_IN_STREAM.sub(lambda found: "" if found[1] else found[0], text)
         text = _LONE.sub("\ufffd", text.replace("\u2028", "\n").replace("\u2029", "\n"))
@@ -227,7 +227,7 @@ class Escapes:
         return text
 
     def _swallow(self, text: str, at: int) -> int:
-        """Where the string sequence that goes on at `at` ends in `text`."""
+        """The index in `text` after the string sequence that continues at `at`."""
         end = (_STRING_END if self._in_string == "P" else _LINE_STRING_END).search(text, at)
         if end is not None:
             self._in_string = ""
@@ -260,7 +260,7 @@ class Escapes:
 
 
 def _sgr(args: str) -> tuple[str, bool]:
-    """SGR parameters without "conceal", and whether they leave anything set."""
+    """Remove "conceal" from SGR parameters; also returns whether they leave anything set."""
     kept: list[str] = []
     left, coloured = 0, True
     words = args.split(";")
@@ -285,10 +285,10 @@ def _is_plain(text: str) -> bool:
 
 
 class Seam:
-    """Between a host's output and gpunb's own words on one screen.
+    """The boundary between a host's output and gpunb's own messages on one screen.
 
-    What a host printed last may leave a colour that hides what follows, or a
-    line that is not ended and reads on in gpunb's name.
+    A host's last output may leave a colour that hides what follows, or an unfinished
+    line that gpunb's message would seem to continue.
     """
 
     def __init__(self) -> None:
@@ -296,7 +296,7 @@ class Seam:
         self._within_line = False
 
     def printed(self, text: str) -> None:
-        """A host's text went to the screen."""
+        """Record that a host's text was printed."""
         if text:
             at = text.rfind("\x1b[")
             if at >= 0:
@@ -305,14 +305,14 @@ class Seam:
             self._within_line = not seen.endswith("\n") if seen else self._within_line
 
     def close(self) -> str:
-        """What to write before words of gpunb's own."""
+        """The text to write before gpunb's own message."""
         found = (RESET if self._coloured else "") + ("\n" if self._within_line else "")
         self._coloured = self._within_line = False
         return found
 
 
 def clean(text: object, *, lines: bool = False) -> str:
-    """`text` without terminal codes and hidden marks; one line unless `lines`."""
+    """Clean `text` of terminal codes and hidden marks; one line unless `lines`."""
     if lines:
         return plain(text)
     given = str(text)

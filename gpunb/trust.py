@@ -1,4 +1,4 @@
-"""How far a host is trusted: the levels, from the least to the most."""
+"""Trust levels of hosts, from the least to the most."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ LEVELS = {
 
 
 def rank(level: str) -> int:
-    """The place of `level` among `LEVELS`; an unknown word is a stranger's."""
+    """The index of `level` in `LEVELS`; an unknown word counts as stranger."""
     return list(LEVELS).index(level) if level in LEVELS else 0

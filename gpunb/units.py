@@ -1,6 +1,6 @@
-"""Time, money and sizes as people write and read them. No imports of gpunb.
+"""Parsing and formatting of time, money and sizes. No imports of gpunb.
 
-A bad text raises `ValueError` with the rule; the caller names the field.
+An invalid text raises `ValueError` with the rule; the caller names the field.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LIMIT_S = 366 * 86400.0
 
 
 def duration(text: str) -> float:
-    """Seconds in `text`: ``"90m"``, ``"2h"``, ``"1h30m"``, ``"1d"``.
+    """Parse a length of time to seconds: ``"90m"``, ``"2h"``, ``"1h30m"``, ``"1d"``.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def duration(text: str) -> float:
 
 
 def duration_text(seconds: float) -> str:
-    """`seconds` in at most two units: ``"1h 05m"``, ``"42s"``, ``"2d 3h"``."""
+    """Format `seconds` in at most two units: ``"1h 05m"``, ``"42s"``, ``"2d 3h"``."""
     if not math.isfinite(seconds):
         return "no end"
     whole = round(abs(seconds))
@@ -70,12 +70,12 @@ def duration_text(seconds: float) -> str:
 
 
 def took_text(seconds: float) -> str:
-    """How long something took: tenths below ten seconds, ``"0.3 s"``, else as `duration_text`."""
+    """Format an elapsed time: tenths below ten seconds, ``"0.3 s"``, else as `duration_text`."""
     return f"{seconds:.1f} s" if 0 <= seconds < 9.95 else duration_text(seconds)
 
 
 def money(text: str) -> float:
-    """US dollars in `text`: ``"5"``, ``"$5"``, ``"2.50"``.
+    """Parse an amount in US dollars: ``"5"``, ``"$5"``, ``"2.50"``.
 
     Raises
     ------
@@ -90,22 +90,22 @@ def money(text: str) -> float:
 
 
 def money_text(usd: float) -> str:
-    """An amount, ``"$1.25"``: two decimals always; ``"<$0.01"`` is more than nothing."""
+    """Format an amount, ``"$1.25"``: two decimals always; ``"<$0.01"`` is more than nothing."""
     return _dollars(usd, 2)
 
 
 def price_text(usd: float) -> str:
-    """A price: ``"$0.348"`` below a dollar, else as an amount, ``"$1.70"``; ``"free"`` for none."""
+    """Format a price: ``"$0.348"`` below a dollar, else as an amount, ``"$1.70"``; ``"free"`` for none."""
     return _dollars(usd, 3 if abs(usd) < 0.9995 else 2) if usd else "free"
 
 
 def hourly_text(usd: float) -> str:
-    """A price an hour: ``"$0.348 an hour"``, or ``"free"``."""
+    """Format a price an hour: ``"$0.348 an hour"``, or ``"free"``."""
     return f"{price_text(usd)} an hour" if usd else "free"
 
 
 def costs_text(usd: float) -> str:
-    """What something does that has a price an hour: ``"costs $0.348 an hour"``, ``"costs nothing"``."""
+    """Format an hourly cost as a phrase: ``"costs $0.348 an hour"``, ``"costs nothing"``."""
     return f"costs {hourly_text(usd)}" if usd else "costs nothing"
 
 
@@ -117,12 +117,12 @@ def _dollars(usd: float, digits: int) -> str:
 
 
 def files_text(count: int) -> str:
-    """``"1 file"``, ``"12 files"``."""
+    """Format a number of files: ``"1 file"``, ``"12 files"``."""
     return f"{count} file{'s'[: count != 1]}"
 
 
 def bytes_text(count: float) -> str:
-    """``"1.4 GB"``, decimal units as clouds and disks count them."""
+    """Format a size: ``"1.4 GB"``, decimal units as clouds and disks count them."""
     size = float(count)
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if abs(size) < 1000 or unit == "TB":
