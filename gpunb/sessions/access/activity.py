@@ -1,7 +1,7 @@
 """Session activity: the runs and transfers that restart a session's idle time.
 
 The ledger's own runs count while the host says that they execute; transfers and commands count while
-they move. A run that nobody here started, or one that waits for an answer, keeps no session alive.
+they move. A run not started from here, or one that waits for an answer, keeps no session alive.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def endpoint(session: Session) -> Endpoint:
         bill = f"its disk {costs_text(session.stopped_usd_h)}"
         hint = typed("start", session.name) + f" brings it back ({hourly_text(session.usd_h)})"
         stopped = WrongState(msg, bill=bill, hint=hint)
-        stopped.runs_on = True  # its disk does
+        stopped.runs_on = True  # its disk is billed on
         raise stopped
     if not session.host or not session.port:
         msg = f"session {session.name} has no address yet ({session.state.value}: {session.detail})"

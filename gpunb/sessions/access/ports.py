@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Held", "Port", "close", "listed", "open_port"]
 
-LOOK_S = 0.5  # between two looks at the file and the connection
-LEDGER_EVERY = 8  # looks between two looks at the ledger
+LOOK_S = 0.5  # seconds between two checks of the file and the connection
+LEDGER_EVERY = 8  # such checks between two checks of the ledger
 BACKOFF = (0.5, 5.0)
 
-_mine: dict[Path, Held] = {}  # what this process holds
+_mine: dict[Path, Held] = {}  # the forwards of this process
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Port:
     pid: int
     started: int | None
     since: float
-    name: str = ""  # by which a browser gets through
+    name: str = ""  # the host name in a browser's link
 
     @property
     def link(self) -> str:
@@ -184,7 +184,7 @@ def open_port(session: Session, host_port: int, *, local_port: int = 0, reverse:
     here = local_port or host_port
     pid = os.getpid()
     started = processes.start_time(pid)
-    # the user's own host may have what a browser holds for this machine
+    # the user's own host may get the cookies that a browser has for this machine
     name = "" if reverse or session.trust == "own" else own_name(session.name)
     port = Port(session.id, session.name, host_port, here, reverse, pid, started, time.time(), name)
     try:

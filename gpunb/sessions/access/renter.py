@@ -1,8 +1,8 @@
 """Renter marks: ids of this notebook or shell, by which it finds its own sessions again.
 
 A notebook is known by its kernel's connection file, which outlives a restart of the kernel. A shell is known
-by its process: every `gpunb` typed there has it as an ancestor. A process is told from a later one with the
-same number by its start time, and from one of another computer by the computer's name.
+by its process: every `gpunb` typed there has it as an ancestor. A process is distinguished from a later one
+with the same number by its start time, and from one of another computer by the computer's name.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def _less(case: _Case) -> str:
 
 
 def _gpu_from(segments: list[Segment], start: float) -> list[Segment]:
-    """`segments` with the first gpu segment starting at `start`."""
+    """Copy `segments`, with the first gpu segment starting at `start`."""
     first = min((one.start for one in segments if one.kind == "gpu"), default=start)
     return [
         replace(one, start=min(start, one.end) if one.end is not None else start)

@@ -34,9 +34,9 @@ __all__ = [
 DEFAULT_HOURS = 2.0
 DEFAULT_IDLE_S = 1800.0
 BUDGET_FACTOR = 1.2
-MAX_HOURS = 8784.0  # a leap year: longer is a slip of the keyboard
+MAX_HOURS = 8784.0  # a leap year: longer is a typing error
 MIN_IDLE_S = 60.0
-CONTRACT_S = 900.0  # a lease ends so long before the host's contract: what is asked for is fetched in it
+CONTRACT_S = 900.0  # a lease ends this long before the host's contract: time to save files
 WARN_S = 600.0
 WARN_SHARE = 0.1
 

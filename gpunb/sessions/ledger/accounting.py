@@ -248,7 +248,7 @@ class Books(FollowingClock):
     def claim(self, session_id: str, ttl: float) -> bool:
         """Take or renew this process's claim on a session for `ttl` seconds.
 
-        False if another process has it and lives (as far as can be told) and its time is
+        False if another process has it and lives (as far as known) and its time is
         not over.
         """
         now = self.clock.time()

@@ -4,7 +4,7 @@ Leases are wall-clock times, and a wall clock is set: by NTP after a start with 
 keeps local time in the hardware's clock), by a virtual machine that wakes up, by hand. A step back of
 three hours made a lease of one hour last four; a step ahead ended all at once. Linux counts the seconds
 since the start, sleep included (``CLOCK_BOOTTIME``, clock_gettime(2)), and never sets that count. The
-ledger remembers how far the two were apart and in which boot; at each look the difference is compared,
+ledger remembers how far the two were apart and in which boot; at each access the difference is compared,
 and where it has changed, the times of all that lives are moved by as much. What is left of a lease
 stays what it was.
 

@@ -33,7 +33,7 @@ _MAGIC = b"SQLite format 3\0"
 _HEADER = 100
 BUSY_S = 30.0
 RESERVE = 128 * 1024  # bytes; an end takes some tens of thousands
-AGAIN_S = 5.0  # how long a connection that can only read is kept
+AGAIN_S = 5.0  # how long a read-only connection is kept
 
 # Connections that a fork left to the child. SQLite must neither use nor close them
 # there (sqlite.org/howtocorrupt.html, 2.6), so they are kept from the collector.
@@ -61,7 +61,7 @@ class _Connection(sqlite3.Connection):
     """A SQLite connection that is counted in `_held` while it is open."""
 
     inode: tuple[int, int] | None = None
-    until = float("inf")  # a connection that can only read is tried anew after this moment (monotonic)
+    until = float("inf")  # a read-only connection is opened again after this moment (monotonic)
 
     def close(self) -> None:
         super().close()
@@ -182,7 +182,7 @@ class Store:
     def _inspect(self) -> None:
         """Refuse files that SQLite would silently repair, empty or overwrite; `_holding` is taken."""
         path = self.path
-        # The log is looked at first: SQLite writes the file's first page before the log
+        # The log is checked first: SQLite writes the file's first page before the log
         # exists, so a log beside an empty file can't be another process just starting.
         try:
             log = path.with_name(path.name + "-wal").stat().st_size
@@ -306,7 +306,7 @@ class Store:
             try:
                 handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                 with os.fdopen(handle, "wb") as file:
-                    file.write(os.urandom(RESERVE))  # no file system can make it smaller
+                    file.write(os.urandom(RESERVE))  # random bytes: no file system can compress them
                 part.replace(path)
             except BaseException:
                 part.unlink(missing_ok=True)

@@ -167,7 +167,7 @@ CREATE TABLE leader (
 );
 """
 
-# Which create call a cost belongs to: a second machine pays its first hour of the clock anew.
+# Which create call a cost belongs to: a second machine pays its first hour of the clock again.
 _V2 = """
 ALTER TABLE segments ADD COLUMN label TEXT NOT NULL DEFAULT '';
 """
@@ -191,7 +191,7 @@ _V5 = """
 ALTER TABLE sessions ADD COLUMN renter TEXT NOT NULL DEFAULT '';
 """
 
-# The supervisor compares the runs of which no end is known with what the host says, at every look.
+# The supervisor compares the runs without a known end with the host's report at every tick.
 _V6 = """
 CREATE INDEX runs_open ON runs (session_id) WHERE ended IS NULL;
 """

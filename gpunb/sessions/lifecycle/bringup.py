@@ -166,7 +166,7 @@ def enter(
     progress: Progress = SILENT,
     each: Callable[[], object] | None = None,
 ) -> Session:
-    """SSH, agent and lease of an instance that runs; the ready session.
+    """Connect SSH and the agent of a running instance and set its lease; returns the ready session.
 
     Raises
     ------
@@ -234,7 +234,7 @@ def _compared(
 
 
 def _told(provider: Provider | None, session: Session, instance: Instance) -> tuple[str, list[str]]:
-    """The cloud's title, and the machine's host keys as its API shows them."""
+    """The cloud's title, and the machine's host keys as the cloud shows them."""
     if provider is None:
         return session.provider, []
     try:

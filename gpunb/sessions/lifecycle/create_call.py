@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CreateCall", "NextOffer"]
 
-# The provider said no, and these words mean that nothing was changed. Everything else
+# The provider refused, and these errors mean that nothing was changed. Everything else
 # ("unavailable", an odd answer, a bug) is looked up: 500 after the create took place is
 # a real answer (transformerlab#2305).
 _REFUSALS = (OfferGone, NoFunds, AuthFailed, RateLimited, QuotaExhausted, NotSupported, BadInput)
@@ -110,7 +110,7 @@ class CreateCall:
                 "usd_h": offer.hourly(spec.disk_gb),
                 "machine_id": offer.machine_id,
                 "volumes": sorted(request.volumes),
-                # elsewhere the cloud chooses the place, whatever is asked for
+                # other clouds choose the mount path themselves
                 "mounts": dict(request.volumes) if self.provider.mounts_where_asked else {},
             },
         )

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Rental", "rent"]
 
-# What would meet every further offer of the provider too
+# Errors that every further offer of the provider would meet too
 # (another host key than ours is not a machine's fault: it may be a man in the middle)
 _FINAL = (AuthFailed, QuotaExhausted, NotSupported, BadInput, Unfit, HostKeyChanged)
 _RATE_WAIT_S = 60.0

@@ -32,7 +32,7 @@ class IntentState(str, enum.Enum):
 
     SENT = "sent"  # committed before the call; the answer is not known (yet)
     ANSWERED = "answered"  # the id is known, from the answer or by the label
-    REFUSED = "refused"  # the provider said no, and nothing was changed
+    REFUSED = "refused"  # the provider refused, and nothing was changed
     ABSENT = "absent"  # the answer was lost, and the lists agree that nothing was rented
     GONE = "gone"  # its instance is confirmed to be gone
 

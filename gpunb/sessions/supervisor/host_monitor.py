@@ -30,8 +30,8 @@ __all__ = ["HostMonitor"]
 CONTACT_S = 300.0
 # shortest time between two requests to a host on which something of ours runs
 RUNS_S = 20.0
-# Silence of a host after which its idle time holds without its word, where nothing of ours runs there
-# (one blip tore down a healthy cluster, skypilot#6787), and where something does that may go on.
+# How long a host must be silent before the ledger's idle time counts without its answer: where nothing of
+# ours runs there (one blip tore down a healthy cluster, skypilot#6787), and where something may run.
 SILENT_S = 120.0
 SILENT_RUN_S = 3600.0
 

@@ -78,7 +78,7 @@ class LedgerMemory:
         self._looks: dict[str, Future[Looked]] = {}
         self._lock = threading.Lock()
         self.blind: dict[str, str] = {}
-        self._known: list[Session] = []  # as the ledger had them the last time that it could be read
+        self._known: list[Session] = []  # as the ledger was the last time that it could be read
         self._counted: dict[str, Cost] = {}
         self._reached: set[str] = set()  # ids of sessions to whose hosts connections may be open
         self._started: dict[

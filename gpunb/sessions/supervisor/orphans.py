@@ -56,11 +56,11 @@ def sweep(ledger: Ledger, listing: Listing, timing: Timing) -> list[Orphan]:
             orphan = known.pop(instance.id, None) or _new(ledger, instance, mark, now)
             if orphan.ours and now - orphan.first_seen >= grace and now >= orphan.next_try:
                 _destroy(ledger, provider, orphan, timing)
-        except ANY as err:  # one row of a list must not hold up the others
+        except ANY as err:  # one row of a list must not block the others
             failed = failed or err
             continue
         out.append(orphan)
-    for orphan in known.values():  # the list, which has shown it, does not any more
+    for orphan in known.values():  # no longer in the list
         orphan.gone = now
         ledger.save_orphan(orphan)
     if failed is not None:
