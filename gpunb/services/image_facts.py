@@ -37,7 +37,7 @@ def with_facts(
     """
     reads = asked.entrypoint == AUTO
     if reads and provider.can(Capability.START_COMMAND):
-        return replace(asked, entrypoint="")  # it runs by itself there
+        return replace(asked, entrypoint="")  # the entrypoint runs by itself there
     pulled = offer.kind == "container" and provider.can(Capability.PRIVATE_IMAGES)  # from any registry
     if not pulled or not asked.image:
         if reads:

@@ -63,10 +63,10 @@ class Workspace:
         self.door: Door = door
         self.shell = shell
         self.as_json = False
-        self.reads = False  # the verb changes nothing, so the beginning of a name will do
+        self.reads = False  # the verb changes nothing, so a prefix of a name is accepted
         self._ledger: Ledger | None = None
         self._providers: dict[str, Provider] = {}
-        self.agreed = False  # to what it costs or ends: from then on something may have been done
+        self.agreed = False  # whether the user has confirmed: from then on something may have been done
         self.started = False  # whether this call has started a supervisor
         self._told: set[str] = set()  # the supervisor warnings that it has shown
 
@@ -244,7 +244,7 @@ class Workspace:
         host_access.drop(session.id)
         return host_access.agent(session, progress=progress)
 
-    # -- who watches the leases ----------------------------------------------------------------
+    # -- supervision of leases -----------------------------------------------------------------
 
     def watch(self) -> None:
         """Make sure that a supervisor watches the live sessions, or warn that none does. Never fails."""

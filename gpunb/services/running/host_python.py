@@ -132,7 +132,7 @@ def _distribution(module: str) -> tuple[str, str] | None:
     names = metadata.packages_distributions().get(module)
     if not names:
         return None
-    # a namespace (google, nvidia) is of many: the one whose name says so, else none
+    # a namespace (google, nvidia) has many distributions: the one with a matching name, else none
     close = [name for name in names if _plain(module) in _plain(name)] if len(set(names)) > 1 else names
     if not close:
         return None
