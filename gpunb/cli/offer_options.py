@@ -237,7 +237,7 @@ def offers_table(result: SearchResult) -> Table:
             **ranked_shape(row),
             "place": row.place,
             "kind": f"{offer.kind}, {offer.rental}",
-            "spot": False,  # the kind says it
+            "spot": False,  # the column kind says it
             "offer_id": short[offer.id],
             "ends_s": None if offer.ends is None else max(0.0, offer.ends - now),
         }
