@@ -1,4 +1,4 @@
-"""``extend``: more time, idle time or money for a session."""
+"""``extend``: extend a session's time, idle time or budget."""
 
 from __future__ import annotations
 
