@@ -4,7 +4,7 @@
 
     GpunbError                  what happened, what it means for the bill, what to type next
     ├── BadInput                a flag, field or file that breaks a rule; names all three
-    ├── ConfirmationNeeded      it costs or ends something, and nobody has said yes
+    ├── ConfirmationNeeded      it costs or ends something, and needs a yes
     │   └── ConfirmationRefused the yes was for something else, or is too old
     ├── SettingsError           a settings file or variable that can't be used
     ├── LedgerError             the ledger file can't be read or written
@@ -17,7 +17,7 @@
     │   ├── WrongState          the verb does not fit the session's state
     │   │   └── SessionOver     the session of that name has ended
     │   └── Cancelled           Ctrl-C; says what was confirmed
-    ├── ProviderError           a cloud said no, or said nothing
+    ├── ProviderError           a cloud refused or did not answer
     │   ├── AuthFailed          the key is missing, wrong or lacks a scope
     │   ├── NotSupported        this cloud can't do that
     │   ├── OfferGone           the offer was taken, changed or withdrawn
@@ -30,7 +30,7 @@
     │   └── BadAnswer           an answer that is not of the documented shape
     ├── HostError               the rented machine, reached over SSH
     │   ├── Unreachable         no connection could be made, or it broke for good
-    │   │   └── HostSilent      the line is open, and nothing moved on it in time
+    │   │   └── HostSilent      the connection is open, but no data arrived in time
     │   ├── Incompatible        its SSH server can never be talked to: waiting changes nothing
     │   ├── HostKeyChanged      another key than the pinned one; never connects
     │   ├── AuthRefused         the host does not take the session's key
@@ -112,7 +112,7 @@ __all__ = [
 
 
 class GpunbError(Exception):
-    """An expected failure.
+    """Base class of all errors that gpunb expects.
 
     Parameters
     ----------

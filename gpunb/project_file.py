@@ -79,7 +79,7 @@ def narrow(
         value: Any = getattr(asked, key, None)
         mine: Any = getattr(own, key, None)
         if key in _LESS:
-            # without a budget of the user's, the price of the hours is one: the lease takes the lesser
+            # without a user's budget the price of the hours is the limit: the lease takes the lower one
             if mine is None or value <= mine:
                 kept[key] = found[key]
             else:

@@ -365,7 +365,7 @@ def _read_files(cwd: Path | None, overrides: Mapping[str, Any]) -> _Files:
 
 
 def _alone(name: str, *data: Mapping[str, Any]) -> Settings:
-    """Build settings from these sources alone, without the environment; messages call the first one `name`."""
+    """Build settings from these sources alone, without the environment; messages call the first `name`."""
     token, other, bare = _files.set(data), _lowest.set({}), _bare.set(True)
     try:
         return Settings()
@@ -453,7 +453,7 @@ def _check_environment() -> None:
         head = name.upper().split("__")[0]
         if not name.startswith(PREFIX) or head in known or name in _NOT_SETTINGS:
             continue
-        # without the common beginning, which would make any two of them alike
+        # without the common prefix, which would make any two of them similar
         names = [one.removeprefix(PREFIX) for one in known]
         close = get_close_matches(head.removeprefix(PREFIX), names, n=1, cutoff=0.65)
         if close:

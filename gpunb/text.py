@@ -60,7 +60,7 @@ _HIDDEN_IN_STREAM = re.compile(
 )
 
 _SEQUENCE_IN_STREAM = re.compile(
-    "(?:\x1b+|(?:\x9b|\x1b\\[)+)(?=\x1b|\x9b)"  # begun and never ended, in one go
+    "(?:\x1b+|(?:\x9b|\x1b\\[)+)(?=\x1b|\x9b)"  # a run of unfinished sequences
     "|(?:\x1b\\[|\x9b)(?P<args>[0-?]*)(?P<mid>[ -/]*)(?P<final>[@-~])"
     "|(?:\x1b(?P<string>[\\]PX^_])|(?P<string8>[\x90\x98\x9d-\x9f]))"
     "|\x1b[ -/]*[0-OQ-WYZ\\\\`-~]"
@@ -279,7 +279,7 @@ def _sgr(args: str) -> tuple[str, bool]:
 
 
 def _is_plain(text: str) -> bool:
-    if text.isascii():  # by far the most, and quick
+    if text.isascii():  # the commonest case, and fast
         return not text.encode("ascii").translate(None, _PLAIN_BYTES)
     return _ODD_IN_STREAM.search(text) is None
 
