@@ -1,4 +1,4 @@
-"""File sync between here, hosts and object stores: the plan, and the engines that carry it out.
+"""File sync between this machine, hosts and object stores: the plan, and the engines that carry it out.
 
 `transfer` is the entry point.
 """

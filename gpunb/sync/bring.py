@@ -1,4 +1,4 @@
-"""Bring results back from a host before its end: all of them, and over nothing that is here.
+"""Fetch all results from a host before it is destroyed, without overwriting any local file.
 
 Unlike a sync it follows no ignore rule and leaves nothing out: `.git`, environments and caches come.
 
@@ -49,7 +49,7 @@ __all__ = ["Brought", "bring"]
 
 @dataclass(slots=True)
 class Brought:
-    """What came of one path.
+    """The outcome of fetching one path.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ def bring(
     patience: float = 600.0,
     progress: Progress = SILENT,
 ) -> Brought:
-    """Bring the host's `path` to `target`; what could not come is in `Brought.failed`.
+    """Fetch the host's `path` into `target`; what could not be fetched is in `Brought.failed`.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def bring(
 
 @dataclass(slots=True)
 class _Source:
-    """One place on the host: a folder as a whole, or `tree` of what is wanted below `root`."""
+    """One source on the host: a whole folder, or the wanted `tree` below `root`."""
 
     root: str
     base: str
@@ -137,7 +137,7 @@ class _Source:
 
 
 def _sources(remote: Remote, path: str, folders: Sequence[str]) -> list[_Source]:
-    """Where `path` is: as it stands, or below the folders of runs and syncs, and the home folder."""
+    """Find the sources of `path`: as written, or below the folders of runs and syncs, and the home folder."""
     relative = not path.startswith(("/", "~"))
     whole = relative and posixpath.normpath(path) == "."
     bases = [*dict.fromkeys(folders), "~"] if relative else [""]
@@ -183,7 +183,7 @@ def _source(remote: Remote, start: str, base: str) -> _Source | None:
 
 
 def _matched(remote: Remote, root: str, matches: Sequence[str]) -> Tree:
-    """The tree of what a pattern matched, with the folders on the way."""
+    """Build the tree of what a pattern matched, including the folders above it."""
     tree = Tree()
     for path in matches:
         about = remote.attrs(f"{root}/{path}", follow=False)
@@ -204,7 +204,7 @@ def _matched(remote: Remote, root: str, matches: Sequence[str]) -> Tree:
 
 @dataclass(slots=True)
 class _How:
-    """What is the same for all sources of one path."""
+    """The settings that all sources of one path share."""
 
     remote: Remote
     out: Brought
@@ -249,7 +249,7 @@ def _bring_one(how: _How, source: _Source, target: Path) -> None:
 
 
 def _rules(remote: Remote, root: str) -> Rules:
-    """Nothing is left out; of the home folder only the agent's own files."""
+    """Rules that leave nothing out, except the agent's own files in the home folder."""
     if root == locations.host_path(remote, "~"):
         return Rules(None, exclude=["/.gpunb"], everything=True)
     return outside_links.WHOLE
@@ -257,7 +257,7 @@ def _rules(remote: Remote, root: str) -> Rules:
 
 @contextlib.contextmanager
 def _turn(remote: Remote, ends: locations.Endpoints, until: float) -> Iterator[None]:
-    """The lock of a place here; two sessions that end at once wait for each other."""
+    """Lock a local target, so that two sessions that end at once fetch one after the other."""
     with contextlib.ExitStack() as held:
         while not _entered(held, locations.lock(remote.connection.endpoint, ends, "down"), until):
             time.sleep(0.2)
@@ -275,7 +275,7 @@ def _entered(held: contextlib.ExitStack, lock: contextlib.AbstractContextManager
 
 
 def _make(here: Path) -> list[Path]:
-    """Make the folder, and those above it; the folders whose entries changed, to be flushed."""
+    """Make the folder and its parents; return the folders whose entries changed, to be flushed."""
     missing = [one for one in (here, *here.parents) if not one.exists()]
     try:
         here.mkdir(parents=True, exist_ok=True)
@@ -286,7 +286,7 @@ def _make(here: Path) -> list[Path]:
 
 
 def _carry(how: _How, root: str, here: Path, tree: Tree, names: FreeNames) -> None:
-    """Fetch a tree: what is not here yet."""
+    """Fetch those files of a tree that are not here yet."""
     out, progress = how.out, how.progress
     plan = names.plan(tree)
     report = SyncReport(plan)

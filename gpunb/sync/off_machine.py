@@ -1,4 +1,4 @@
-"""Files of a machine that is off, from the rsync daemon of the computer that it is on.
+"""Fetch files of a machine that is off, from the rsync daemon of the computer it runs on.
 
 What comes goes into a folder of its own first: that side is a stranger's too. From there it takes its place
 by the same plan as in every sync: what could run here is held back, and no link leads out of the target.
@@ -78,7 +78,7 @@ def fetch(
 
 
 def _in_place(staging: Path, ends: locations.Endpoints, *, guard: bool) -> SyncReport:
-    """Move what came to where it belongs: each file is old or new, and no link of the target is followed."""
+    """Move the fetched files into place, each atomically and without following links of the target."""
     rules = Rules(None, guard=guard)
     if ends.single:
         name = posixpath.basename(ends.source)
@@ -121,7 +121,7 @@ def _in_place(staging: Path, ends: locations.Endpoints, *, guard: bool) -> SyncR
 
 
 def _item(path: Path, name: str) -> list[Item]:
-    """The one file at `path` under the name `name`, if it is there."""
+    """Return an item for the one file at `path`, called `name`, if it exists."""
     try:
         found = path.lstat()
     except FileNotFoundError:

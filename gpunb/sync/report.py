@@ -1,4 +1,4 @@
-"""What a sync did: with a host, or with a cloud's store."""
+"""Reports of what a sync did, with a host or with an object store."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SyncReport:
     way: str = ""
 
     def note_unkept(self, reasons: Counter[str], where: str) -> None:
-        """Say once that files are in place without permissions or times, which `where` does not keep."""
+        """Note once that files were written without permissions or times, which `where` does not keep."""
         if reasons:
             words = ", ".join(sorted(reasons))
             self.plan.notes.append(
@@ -71,7 +71,7 @@ class SyncReport:
             )
 
     def check(self) -> None:
-        """Raise `SyncError` with the list if anything failed."""
+        """Raise `SyncError` with the list of failures, if there are any."""
         if not self.failed:
             return
         shown = [f"{path or '.'}: {reason}" for path, reason in self.failed[:10]]
@@ -102,7 +102,7 @@ class SyncReport:
 
 @dataclass(slots=True)
 class CloudReport:
-    """What a sync with a store did, or with a dry run would do.
+    """What a sync with an object store did, or with a dry run would do.
 
     Attributes
     ----------

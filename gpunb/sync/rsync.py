@@ -1,4 +1,4 @@
-"""The rsync engine: the system's rsync over the session's ssh, told file by file what goes.
+"""The rsync engine: the system's rsync over the session's ssh, given the exact list of files.
 
 rsync's delta algorithm pays when large files have changed a little. It makes
 no choices of its own here: the names come from the plan, folders, links and
@@ -42,11 +42,11 @@ _PROGRESS = re.compile(rb"\s*([\d,.]{1,40})\s+\d{1,3}%")
 
 
 class Unusable(Exception):
-    """rsync could not even begin (a noisy login shell, an old protocol); nothing was sent."""
+    """rsync could not start (a noisy login shell, an old protocol); nothing was sent."""
 
 
 def local_version() -> tuple[int, int, int] | None:
-    """The version of this machine's rsync; None without one (openrsync does not count)."""
+    """The version of the local rsync; None if there is none (openrsync does not count)."""
     if shutil.which("rsync") is None or shutil.which("ssh") is None:
         return None
     try:
@@ -57,13 +57,13 @@ def local_version() -> tuple[int, int, int] | None:
 
 
 def safe_here() -> bool:
-    """Whether this machine's rsync may talk to a host that nobody vouches for."""
+    """Whether the local rsync is safe to use with a host that is a stranger."""
     here = local_version()
     return here is not None and here >= _HERE_DOWN
 
 
 def both_have(connection: Connection, direction: str) -> bool:
-    """Whether both ends have an rsync that is new enough, and for the way down safe enough."""
+    """Whether both ends have a recent enough rsync, and one that is safe for downloads."""
     here = local_version()
     if here is None or here < (_HERE_DOWN if direction == "down" else _HERE):
         return False
@@ -89,7 +89,7 @@ def transfer(
     follow: bool = False,
     progress: Progress,
 ) -> tuple[int, int, bool, str]:
-    """Send the files `items`, relative to both roots, through rsync.
+    """Transfer the files `items`, relative to both roots, with rsync.
 
     Returns
     -------
@@ -184,7 +184,7 @@ def from_daemon(
 def _carried_out(
     argv: list[str], names: IO[bytes] | int, total: int, progress: Progress
 ) -> tuple[int, int, bool, str]:
-    """Run rsync to its end, and say what it came to."""
+    """Run rsync to its end and evaluate its exit code."""
     process = subprocess.Popen(argv, stdin=names, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     words = bytearray()
     listener = threading.Thread(target=_listen, args=(process.stderr, words), daemon=True)
@@ -225,7 +225,7 @@ _LETTERS = (("r", 4), ("w", 2), ("x", 1))
 
 
 def _masked() -> str:
-    """The permission bits that this user's new files go without, as rsync's --chmod takes them."""
+    """The permission bits that the umask removes, as a --chmod option of rsync."""
     bits = umask()
     words = [
         f"{who}-{''.join(letter for letter, bit in _LETTERS if bits >> shift & bit)}"
@@ -236,7 +236,7 @@ def _masked() -> str:
 
 
 def reasons(said: str, items: Iterable[Item]) -> Iterator[tuple[str, str]]:
-    """Of each item that did not arrive: its path and what rsync said of it, if it said anything."""
+    """For each item that did not arrive: its path and rsync's error, if any."""
     lines = said.splitlines()
     for item in items:
         line = next((line for line in lines if item.path in line), "")
@@ -244,7 +244,7 @@ def reasons(said: str, items: Iterable[Item]) -> Iterator[tuple[str, str]]:
 
 
 def unkept(said: str) -> Counter[str]:
-    """What rsync could not set of files that it brought: the system's words, and how often."""
+    """Attributes that rsync could not set on files it transferred: the error, and how often."""
     found: Counter[str] = Counter()
     for line in said.splitlines():
         if _UNKEPT.search(line):
@@ -253,14 +253,14 @@ def unkept(said: str) -> Counter[str]:
 
 
 def _listen(err: IO[bytes] | None, words: bytearray) -> None:
-    """Keep the last of what rsync, or the host through it, says; a host may say it without an end."""
+    """Keep the last of what rsync or the host prints to stderr, which a host may print without end."""
     while err is not None and (chunk := err.read1(2**16)):  # type: ignore[attr-defined]
         words += chunk
         del words[: max(0, len(words) - 2**20)]
 
 
 def _follow(out: IO[bytes], total: int, progress: Progress) -> tuple[int, int]:
-    """Read rsync's output to its end: files and bytes that went."""
+    """Read rsync's output to its end; return files and bytes sent."""
     files = size = 0
     buffer = b""
     while chunk := out.read1(2**16):  # type: ignore[attr-defined]
@@ -278,7 +278,7 @@ def _follow(out: IO[bytes], total: int, progress: Progress) -> tuple[int, int]:
 
 
 def _rsh(endpoint: Endpoint) -> str:
-    """What ``-e`` gets: rsync splits it at spaces and knows quotes, not backslashes."""
+    """The ``-e`` argument: rsync splits it at spaces and knows quotes, not backslashes."""
     from gpunb.ssh.endpoint import ssh_options
 
     words = ["ssh", *ssh_options(endpoint)]

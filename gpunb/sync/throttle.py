@@ -1,4 +1,4 @@
-"""How fast a sync may go: ``--limit-rate``."""
+"""Rate limit of a sync: ``--limit-rate``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(i?)b?(?:/s)?", re.IGNORECASE)
 
 
 class Pace:
-    """Lets `rate` bytes through a second, all threads together; None is no limit."""
+    """A rate limiter of `rate` bytes a second for all threads together; None is no limit."""
 
     def __init__(self, rate: float | None) -> None:
         self.rate = rate
@@ -22,7 +22,7 @@ class Pace:
         self._lock = threading.Lock()
 
     def wait(self, size: int, over: threading.Event) -> None:
-        """Return when `size` bytes may have gone; at once when `over` is set: a piece may take minutes."""
+        """Wait until `size` bytes may be sent; not at all once `over` is set, as that may take minutes."""
         if self.rate is None:
             return
         with self._lock:
@@ -34,7 +34,7 @@ class Pace:
 
 
 def parse_rate(text: str) -> float:
-    """Bytes a second of ``10M``, ``500k``, ``1.5 MiB/s``; `BadInput` names what is wrong."""
+    """Parse ``10M``, ``500k`` or ``1.5 MiB/s`` to bytes a second; `BadInput` names what is wrong."""
     found = _RATE.fullmatch(text.strip())
     if found is None or float(found.group(1)) <= 0:
         msg = f"limit-rate {text!r}: must be bytes a second, above 0, such as 500k or 10M"

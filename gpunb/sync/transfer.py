@@ -1,4 +1,4 @@
-"""`sync`: one call from two words to a report."""
+"""`sync`: run one sync from its source and target to its report."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def sync(
 
 
 class _Work:
-    """One sync between two known ends."""
+    """One sync between two known endpoints."""
 
     def __init__(
         self,
@@ -328,7 +328,7 @@ class _Work:
         return room_first
 
     def _clear_leftovers(self) -> None:
-        """Remove the unfinished files of an earlier try that was cut off."""
+        """Remove the partial files of an earlier, interrupted try."""
         if self.up:
 
             def drop(path: str) -> Task:
@@ -377,7 +377,7 @@ class _Work:
         return False
 
     def _by_rsync(self, report: SyncReport) -> None:
-        """Files through rsync; folders before, links and modes after it, through SFTP."""
+        """Send files with rsync; folders before, links and modes after it, over SFTP."""
         plan = report.plan
         files = [item for item in plan.items if item.kind == "file"]
         if self.checksum:
@@ -427,7 +427,7 @@ class _Work:
         self.unkept.update(engine.unkept)
 
     def _missing(self, files: list[Item], *, times: bool = True) -> list[Item]:
-        """Those of `files` that the target does not hold now."""
+        """The `files` that the target does not hold now."""
         rules = Rules(None)
         there = scan(self.ends.here, rules) if not self.up else self.remote.scan(self.ends.there, rules)
         found = {item.path: item for item in there.items if item.kind == "file"}
@@ -441,7 +441,7 @@ class _Work:
 
 
 def masked(*trees: Tree) -> None:
-    """What comes here gets no permission bit that this user's own new files would not have."""
+    """Remove the permission bits that the umask forbids from items fetched to this machine."""
     bits = umask()
     for tree in trees:
         for item in tree.items:
@@ -449,5 +449,5 @@ def masked(*trees: Tree) -> None:
 
 
 def _open_for_us(item: Item) -> Item:
-    """The folder with a mode that lets us write into it; its own comes at the end."""
+    """The folder with a mode that lets us write into it; its final mode is set at the end."""
     return Item(item.path, "dir", mode=item.mode | 0o700)

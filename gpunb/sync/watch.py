@@ -1,4 +1,4 @@
-"""``--watch``: a sync after each change here, once the changes have come to rest.
+"""``--watch``: sync after each local change, once changes have settled.
 
 Only folders that go are watched: what a rule leaves out takes no watch of the
 system's and wakes nobody.
@@ -30,7 +30,7 @@ _LIMIT = Path("/proc/sys/fs/inotify/max_user_watches")
 
 
 class Wake(NamedTuple):
-    """A reason to sync: how many paths changed, or why else; 0 at first, when the watch has begun."""
+    """A reason to sync: the number of changed paths, or another reason; 0 when the watch begins."""
 
     changed: int
     note: str = ""
@@ -44,7 +44,7 @@ def changes(
     follow: bool = False,
     stop: threading.Event | None = None,
 ) -> Iterator[Wake]:
-    """A `Wake` as soon as the watch has begun, and each time that changes have come to rest.
+    """Yield a `Wake` when the watch has begun, and each time that changes have settled.
 
     What changes while the caller syncs wakes it again. A source that is moved
     away is waited for, and told of when it is back. Ends when `stop` is set.
@@ -76,7 +76,7 @@ def changes(
 
 
 class _Watch:
-    """What is watched of one source."""
+    """The file watch of one source."""
 
     def __init__(self, source: Path, include: Sequence[str], exclude: Sequence[str], *, follow: bool) -> None:
         self._source, self._patterns = source, (include, exclude)
@@ -85,7 +85,7 @@ class _Watch:
         self._notify: Any = None
 
     def begin(self) -> None:
-        """Watch what goes now, also of folders that came since the last time."""
+        """Watch all folders that go now, including those that are new since the last call."""
         self._root = self._source.resolve()
         self._single = self._root.is_file()
         top = self._root.parent if self._single else self._root
@@ -102,12 +102,12 @@ class _Watch:
         self._identity = self._now()
 
     def end(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching."""
         if self._notify is not None:
             self._notify.close()
 
     def wait(self, stop: threading.Event | None) -> int | None:
-        """How many paths changed; 0 if none did for half a second, None when `stop` is set."""
+        """Return the number of changed paths; 0 after half a second without any, None when `stop` is set."""
         raw = self._notify.watch(10 * REST_MS, REST_MS, WAKE_MS, stop)
         if raw == "stop":
             return None
@@ -121,7 +121,7 @@ class _Watch:
         return found
 
     def is_gone(self, *, at_all: bool = False) -> bool:
-        """Whether the source is not the one that was there: moved away, or made anew."""
+        """Whether the source was moved away or created anew."""
         now = self._now()
         return now is None if at_all else not self._single and now != self._identity
 
@@ -133,7 +133,7 @@ class _Watch:
         return facts.st_dev, facts.st_ino
 
     def _folders(self) -> list[tuple[str, int, int]]:
-        """What to watch; a folder that was made anew under its name is another one."""
+        """The folders to watch, by identity: one that was created anew under its name counts as another."""
         top = Path(self._top)
         listed = folders(top, self._rules, Tree(), follow=self._follow)
         places = []

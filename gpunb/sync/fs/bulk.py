@@ -1,4 +1,4 @@
-"""Many files between here and one host at once, for the fsspec filesystem.
+"""Transfers of many files at once between this machine and one host, for the fsspec filesystem.
 
 Small files go many at a time on a channel, large ones in segments over all
 channels. A file is written beside its name and takes it when it is whole.
@@ -35,7 +35,7 @@ _NEW = 2 | 8 | 16  # write, create, truncate
 
 
 class _Count:
-    """Bytes and files so far; callbacks are called by one thread at a time."""
+    """A counter of bytes and files; calls callbacks from one thread at a time."""
 
     def __init__(self, done: Callable[[int], Any] | None) -> None:
         self.bytes = 0
@@ -59,7 +59,7 @@ def get_files(
     done: Callable[[int], Any] | None,
     left_out: list[str] | None = None,
 ) -> int:
-    """Fetch ``(path on the host, path here, callback)``; the number of bytes. Folders are only made.
+    """Fetch ``(path on the host, local path, callback)``; return the number of bytes. Folders are only made.
 
     Pipes, devices and links to nothing go into `left_out`, or are an error without it.
 
@@ -98,7 +98,7 @@ def get_files(
 
 
 class _Part:
-    """A file here, on its way: opened with its first bytes, renamed with its last."""
+    """A local file being written: opened with its first bytes, renamed into place after its last."""
 
     def __init__(self, here: str, size: int, child: Any, count: _Count) -> None:
         self._here, self._size = Path(here), size
@@ -149,7 +149,7 @@ class _Part:
         self._count.ended()
 
     def drop(self) -> None:
-        """Remove what is unfinished."""
+        """Close and remove the partial file."""
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
@@ -163,7 +163,7 @@ def put_files(
     done: Callable[[int], Any] | None,
     left_out: list[str] | None = None,
 ) -> int:
-    """Send ``(path on the host, path here, callback)``; the number of bytes; `left_out` as in `get_files`."""
+    """Send ``(path on the host, local path, callback)``; return the bytes; `left_out` as in `get_files`."""
     count = _Count(done)
     folders: set[str] = set()
     sends: list[_Send] = []
@@ -207,7 +207,7 @@ def put_files(
 
 
 class _Send:
-    """A file on its way to the host."""
+    """A file being sent to the host."""
 
     def __init__(  # noqa: PLR0917 - what is known of one file
         self,
@@ -232,14 +232,14 @@ class _Send:
             yield self._segment(start, end)
 
     def begin(self, _pump: Pump) -> Task:
-        """Make the unfinished file."""
+        """Create the partial file."""
         self.begun = True
         flags = _NEW.to_bytes(4, "big") + Attrs(mode=0o600).pack()
         handle = yield Request(wire.OPEN, string(encode(self._part)) + flags)
         yield Request(wire.CLOSE, string(handle))
 
     def drop(self, _pump: Pump) -> Task:
-        """Remove the unfinished file."""
+        """Remove the partial file."""
         with contextlib.suppress(Fault):
             yield Request(wire.REMOVE, string(encode(self._part)))
 
@@ -285,5 +285,5 @@ def _is_special(mode: int | None) -> bool:
 
 
 def _segments(size: int) -> list[tuple[int, int]]:
-    """A file in segments; an empty one has one too."""
+    """Split a file into segments; an empty file has one."""
     return [(start, min(size, start + SEGMENT)) for start in range(0, max(size, 1), SEGMENT)]

@@ -1,4 +1,4 @@
-"""Hosts as one fsspec filesystem: ``host/path``, over the connections that are there.
+"""Hosts as one fsspec filesystem: ``host/path``, over existing connections.
 
 Which hosts there are, and how each is reached, a subclass says: this layer
 knows no sessions. ``gpu://session/path`` is `gpunb.sessions.integrations.filesystem`.
@@ -42,7 +42,7 @@ COPY_PIECE = 16 * 2**20
 
 
 class HostsFileSystem(HostsListings):
-    """Files of several hosts; the first name of a path is the host's.
+    """A filesystem of several hosts; the first name of a path is the host's.
 
     Subclasses write `connect` and `hosts`, and may write `moving`. Refusals of
     the host are `OSError` and its kin; a host that can't be reached is a
@@ -84,7 +84,7 @@ class HostsFileSystem(HostsListings):
         maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """Files from the host to here, many at once; each takes its name when it is whole.
+        """Fetch files from the host, many at once; each is renamed into place when complete.
 
         What could run on this side (`gpunb.sync.local.autorun`) does not come from a stranger's folder,
         unless it is named as `rpath` or by an `include` pattern; a `HeldBack` warning names it.
@@ -104,7 +104,7 @@ class HostsFileSystem(HostsListings):
         maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """Files from here to the host, many at once; each takes its name when it is whole."""
+        """Send files to the host, many at once; each is renamed into place when complete."""
         pairs = _Pairs(self)
         AbstractFileSystem.put(pairs, lpath, rpath, recursive=recursive, maxdepth=maxdepth, **kwargs)
         sent = [(remote, local) for local, remote in pairs.sent]
@@ -118,7 +118,7 @@ class HostsFileSystem(HostsListings):
         outfile: Any = None,
         **kwargs: Any,
     ) -> None:
-        """One file from the host to here, or into an open file; a folder is only made."""
+        """Fetch one file from the host, to a path or into an open file; a folder is only made."""
         if outfile is not None or isfilelike(lpath):
             super().get_file(rpath, lpath, callback=callback, outfile=outfile, **kwargs)
             return
@@ -127,7 +127,7 @@ class HostsFileSystem(HostsListings):
     def put_file(
         self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **_: Any
     ) -> None:
-        """One file from here to the host; a folder is only made."""
+        """Send one file to the host; a folder is only made."""
         if mode == "create" and self.exists(rpath):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), rpath)
         self._deal([(rpath, lpath)], "up", None, put_files, children=[callback])
@@ -142,7 +142,7 @@ class HostsFileSystem(HostsListings):
         children: list[Any] | None = None,
         left_out: list[str] | None = None,
     ) -> None:
-        """Hand each host's share of ``(on the host, here)`` to `move`."""
+        """Group the pairs ``(path on the host, local path)`` by host and call `move` for each host."""
         if callback is not None:
             callback.set_size(len(pairs))
         by_host: dict[str, list[int]] = {}
@@ -173,7 +173,7 @@ class HostsFileSystem(HostsListings):
     # -- changing
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
-        """Write a whole file; it takes its name when it is whole."""
+        """Write a whole file, renamed into place when complete."""
         with self.open(path, "xb" if mode == "create" else "wb") as file:
             file.write(value)
 
@@ -185,7 +185,7 @@ class HostsFileSystem(HostsListings):
         named(path, files.make_folder, place)
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
-        """Make a folder and those above it."""
+        """Make a folder and its parents."""
         files, place = self.place(path)
         if exist_ok:
             files.make_folders([place])
@@ -206,7 +206,7 @@ class HostsFileSystem(HostsListings):
         self.rm(path)
 
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
-        """Delete files, and with `recursive` folders with all that is in them."""
+        """Delete files; with `recursive`, also folders and their contents."""
         given = [path] if isinstance(path, (str, os.PathLike)) else list(path)
         if maxdepth is not None:
             for one in reversed(self.expand_path(given, recursive=recursive, maxdepth=maxdepth)):
@@ -226,7 +226,7 @@ class HostsFileSystem(HostsListings):
     def mv(
         self, path1: str, path2: str, recursive: bool = False, maxdepth: int | None = None, **_: Any
     ) -> None:
-        """Rename on one host; between two, copy and delete."""
+        """Rename on one host; between two hosts, copy and delete."""
         old, new = self._strip_protocol(path1), self._strip_protocol(path2)
         if old == new:
             return
@@ -242,7 +242,7 @@ class HostsFileSystem(HostsListings):
         self.rm(old, recursive=recursive)
 
     def cp_file(self, path1: str, path2: str, **_: Any) -> None:
-        """Copy one file, on the host itself where it can; a folder is only made."""
+        """Copy one file, on the host itself where possible; a folder is only made."""
         old, new = self._strip_protocol(path1), self._strip_protocol(path2)
         files, place = self.place(old)
         found = named(old, files.attrs, place)
@@ -268,7 +268,7 @@ class HostsFileSystem(HostsListings):
                 target.write(data)
 
     def touch(self, path: str, truncate: bool = True, **_: Any) -> None:
-        """Make an empty file, or with ``truncate=False`` set the time of one that is there."""
+        """Create an empty file, or with ``truncate=False`` set the time of an existing one."""
         files, place = self.place(path)
         if not truncate:
             with contextlib.suppress(FileNotFoundError):
@@ -286,7 +286,7 @@ class HostsFileSystem(HostsListings):
 
 
 class _Pairs:
-    """A filesystem that only notes which file would go where: fsspec's own rules for that, unrun."""
+    """A filesystem that only records source and target pairs, by fsspec's own rules, and copies nothing."""
 
     def __init__(self, fs: HostsFileSystem) -> None:
         self._fs = fs
@@ -304,7 +304,7 @@ class _Pairs:
 
 
 def _apart_from_home(files: HostFiles, place: str, path: str) -> None:
-    """Refuse the home and the folders that it lies in: with it go all outputs, and the way in."""
+    """Refuse the home folder and its parents, which hold all outputs and ``authorized_keys``."""
     there = posixpath.normpath(place or "/").rstrip("/")
     if f"{files.home.rstrip('/')}/".startswith(f"{there}/"):
         msg = "the host's home, and what it lies in, are neither deleted nor renamed"
@@ -312,5 +312,5 @@ def _apart_from_home(files: HostFiles, place: str, path: str) -> None:
 
 
 def _many(recursive: bool, given: Any) -> list[str] | None:
-    """Where to note what is no file, if the user did not name each one."""
+    """A list for paths that are no regular files, or None if the user named a single path."""
     return [] if recursive or not isinstance(given, (str, os.PathLike)) or "*" in str(given) else None

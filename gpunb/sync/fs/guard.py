@@ -1,4 +1,4 @@
-"""What does not come with a stranger's folder over fsspec: files that could run on this side."""
+"""Hold back files of a stranger's folder that could run on this machine, for fsspec."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["HeldBack", "without_held"]
 
 
 class HeldBack(UserWarning):
-    """Files that could run on this side did not come."""
+    """Warning: files that could run on this machine were not fetched."""
 
 
 def without_held(
     fs: HostsFileSystem, pairs: Sequence[tuple[str, Any]], typed: Any, include: Sequence[str]
 ) -> list[tuple[str, Any]]:
-    """Of ``(on the host, here)`` those that may come; the rest is named by a `HeldBack` warning.
+    """Filter ``(path on the host, local path)``; a `HeldBack` warning names the pairs that were removed.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def without_held(
 
 
 def _fixed(path: str) -> str:
-    """The part of a path before its first pattern."""
+    """Return the part of a path before its first pattern."""
     names = path.split("/")
     at = next((at for at, name in enumerate(names) if set(name) & set("*?[")), len(names))
     return "/".join(names[:at])

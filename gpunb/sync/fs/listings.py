@@ -1,4 +1,4 @@
-"""What is on several hosts: paths, listings and content, as fsspec asks for them."""
+"""Read access to several hosts for fsspec: paths, listings and content."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["HostsListings", "Moved"]
 
 
 class Moved:
-    """What one transfer moved; filled in while it moves."""
+    """What one transfer moved; updated while it runs."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -38,7 +38,7 @@ class Moved:
 
 
 class HostsListings(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """The half of `gpunb.sync.fs.filesystem.HostsFileSystem` that changes nothing on a host."""
+    """The read-only half of `gpunb.sync.fs.filesystem.HostsFileSystem`."""
 
     protocol: ClassVar[str | tuple[str, ...]] = "gpunb-host"
     root_marker = ""
@@ -55,7 +55,7 @@ class HostsListings(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
     # -- what a subclass knows
 
     def connect(self, host: str) -> Connection:
-        """A live connection to `host`; `FileNotFoundError` if there is no such host."""
+        """Return a live connection to `host`; `FileNotFoundError` if there is no such host."""
         raise NotImplementedError
 
     def hosts(self) -> list[str]:
@@ -64,12 +64,12 @@ class HostsListings(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
 
     @contextlib.contextmanager
     def moving(self, host: str, direction: str, what: str) -> Iterator[Moved]:
-        """Around each `get` and `put`: `direction` is "up" to the host or "down" from it."""
+        """Context manager around each `get` and `put`; `direction` is "up" to the host or "down" from it."""
         del host, direction, what
         yield Moved()
 
     def tell_unkept(self, files: HostFiles) -> None:
-        """Warn, once for each host, that it keeps no mode or time of files whose content is in place."""
+        """Warn once per host that it did not keep the mode or time of files it wrote."""
         why, files.unkept = files.unkept, ""
         if why and files not in self._told:
             self._told.add(files)
@@ -79,12 +79,12 @@ class HostsListings(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
             warnings.warn(text, UserWarning, stacklevel=2)
 
     def stranger(self, host: str) -> bool:
-        """Whether what could run on this side is held back from `get` of a whole folder."""
+        """Whether `get` of a whole folder holds back files that could run on this machine."""
         del host
         return True
 
     def moved(self, host: str, direction: str, size: int) -> None:
-        """After each other read or write."""
+        """Hook called after each other read or write."""
 
     # -- paths
 
@@ -107,12 +107,12 @@ class HostsListings(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         return f"{above}/" if above.endswith("/") and not path.endswith("//") else above.rstrip("/")
 
     def unstrip_protocol(self, name: str) -> str:
-        """The whole URL of a path."""
+        """Return the whole URL of a path."""
         protocol = self.protocol if isinstance(self.protocol, str) else self.protocol[0]
         return f"{protocol}://{self._strip_protocol(name)}"
 
     def place(self, path: str) -> tuple[HostFiles, str]:
-        """The host of a path, and the absolute path on it."""
+        """Return the host of a path and the absolute path on it."""
         text = self._strip_protocol(path)
         host, _, rest = text.partition("/")
         if not host or "\0" in text:
@@ -133,7 +133,7 @@ class HostsListings(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
             return found
 
     def again(self, path: str, ask: Callable[[HostFiles, str], Any]) -> Any:
-        """Ask something that changes nothing; once more if the line broke under it."""
+        """Call a read-only request, and repeat it once if the connection broke."""
         try:
             return ask(*self.place(path))
         except Unreachable:
@@ -142,7 +142,7 @@ class HostsListings(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
     # -- looking
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
-        """What is in a folder; of ``""``, the hosts."""
+        """List a folder; ``""`` lists the hosts."""
         path = self._strip_protocol(path)
         if not path:
             found = [_folder(name) for name in self.hosts()]
@@ -158,7 +158,7 @@ class HostsListings(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         return found if detail else [one["name"] for one in found]
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        """Name, size, type, mode and mtime of what is there; a link is what it leads to."""
+        """Return name, size, type, mode and mtime of a path; links are followed."""
         path = self._strip_protocol(path)
         if not path:
             return _folder("")
@@ -173,7 +173,7 @@ class HostsListings(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         detail: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """All files below `path`, its folders listed many at once; links to folders are not entered."""
+        """List all files below `path`, many folders at once; links to folders are not entered."""
         path = self._strip_protocol(path)
         if not path:
             return super().find(path, maxdepth, withdirs, detail, **kwargs)
@@ -206,28 +206,28 @@ class HostsListings(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         withdirs: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Bytes of the files below `path`, in all or of each, by one listing of many folders at once."""
+        """Bytes of the files below `path`, in total or for each, listing many folders at once."""
         found = self.find(path, maxdepth=maxdepth, withdirs=withdirs, detail=True, **kwargs)
         sizes = {name: info["size"] for name, info in found.items()}
         return sum(sizes.values()) if total else sizes
 
     def modified(self, path: str) -> datetime:
-        """When the file was changed last, by the host's clock."""
+        """Return the modification time, by the host's clock."""
         return datetime.fromtimestamp(self.info(path)["mtime"], tz=timezone.utc)
 
     def ukey(self, path: str) -> str:
-        """Differs when the file does, as far as size and time tell."""
+        """Return a key that changes with the file's size or time."""
         info = self.info(path)
         return f"{info['name']}-{info['size']}-{info['mtime']}"
 
     def checksum(self, path: str) -> int:
-        """As `ukey`, a number."""
+        """Return the hash of `ukey`."""
         return hash(self.ukey(path))
 
     # -- reading
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
-        """The content of a file, or a range of it."""
+        """Return the content of a file, or of a range of it."""
         path = self._strip_protocol(path)
         data: bytes = self.again(
             path, lambda files, place: named(path, lambda one: files.read(one, start, end), place)
@@ -244,7 +244,7 @@ class HostsListings(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         on_error: str = "return",
         **kwargs: Any,
     ) -> list[Any]:
-        """Many ranges at once, of one host or several."""
+        """Read many ranges at once, of one host or several."""
         del max_gap, kwargs
         starts = starts if isinstance(starts, (list, tuple)) else [starts] * len(paths)
         ends = ends if isinstance(ends, (list, tuple)) else [ends] * len(paths)
@@ -275,7 +275,7 @@ class HostsListings(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         return out
 
     def cat(self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any) -> Any:
-        """The content of one file, or a dict of path and content; many files at once."""
+        """Return the content of one file, or a dict of path to content, read many at once."""
         paths = self.expand_path(path, recursive=recursive)
         single = isinstance(path, str) and paths == [self._strip_protocol(path)]
         if single or kwargs:
@@ -311,7 +311,7 @@ def _reader(ranges: list[tuple[str, int, int]]) -> Callable[[HostFiles, str], An
 
 
 def _part(name: str) -> bool:
-    """Whether it is one of our unfinished files."""
+    """Whether `name` is one of gpunb's partial files."""
     return name.startswith(PART)
 
 
@@ -320,7 +320,7 @@ def _folder(name: str) -> dict[str, Any]:
 
 
 def _info(name: str, attrs: Attrs, goal: Attrs | None) -> dict[str, Any]:
-    """The words of fsspec; a link to a file counts as the file, one to a folder as a "link"."""
+    """Build fsspec's info; a link to a file has type "file", one to a folder "link"."""
     mode = attrs.mode or 0
     islink = stat.S_ISLNK(mode)
     shown = goal if islink and goal is not None else attrs

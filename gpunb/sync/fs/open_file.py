@@ -1,4 +1,4 @@
-"""An open file on a host, as fsspec has it."""
+"""An open file on a host, for fsspec."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class HostFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no typ
             raise
 
     def _begin(self) -> None:
-        """Look at what stands there; `open` is where a user expects the refusal."""
+        """Check what is at the path, so that `open` already raises the error."""
         files, place = self.fs.place(self.path)
         self._place_now = place
         found = None
@@ -100,7 +100,7 @@ class HostFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no typ
         return True
 
     def commit(self) -> None:
-        """Take the name: the old file or the new one is there, never a part."""
+        """Rename the partial file into place, atomically."""
         out, self._out = self._out, None
         if out is None or self.mode == "ab":
             return
@@ -113,7 +113,7 @@ class HostFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no typ
         self.fs.tell_unkept(out.files)
 
     def discard(self) -> None:
-        """Leave the name as it was."""
+        """Drop the partial file; the old file stays."""
         out, self._out = self._out, None
         if out is not None and self.mode != "ab":
             self._drop(out)
@@ -124,7 +124,7 @@ class HostFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no typ
             out.files.remove(out.path)
 
     def close(self) -> None:
-        """Write what is left, take the name, and note what moved."""
+        """Write the rest, rename the file into place, and report the bytes moved."""
         if self.closed:
             return
         try:
@@ -136,7 +136,7 @@ class HostFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no typ
             self._note()
 
     def _note(self) -> None:
-        """Tell the filesystem what moved since the last time."""
+        """Report the bytes moved since the last report to the filesystem."""
         moved, self._moved = self._moved, 0
         if moved:
             self.fs.moved(self.path.partition("/")[0], "down" if self.mode == "rb" else "up", moved)
@@ -149,13 +149,13 @@ class HostFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no typ
 
 
 def beside(place: str) -> str:
-    """An unfinished file's own name, beside `place`: two writers never meet."""
+    """A unique name for a partial file in the folder of `place`: two writers never collide."""
     above = place.rpartition("/")[0]
     return f"{above}/{PART}{uuid.uuid4().hex[:16]}"
 
 
 def named(path: str, ask: Callable[[str], Any], place: str) -> Any:
-    """``ask(place)``; a refusal names the path that the user knows."""
+    """Call ``ask(place)``; an `OSError` then names `path`, which the user typed."""
     try:
         return ask(place)
     except OSError as err:

@@ -1,4 +1,4 @@
-"""The local side of a sync: listed, read, and never written outside the target.
+"""The local side of a sync: listing, reading, and writing that never leaves the target.
 
 `autorun` holds back names that would run here.
 """

@@ -1,4 +1,4 @@
-"""Names of files that run on this side without being asked to: a shell's start-up, git's hooks and such.
+"""Names of files that run on this machine by themselves: a shell's start-up files, git's hooks and such.
 
 What a stranger's host sends under such a name is held back and named; an ``include`` pattern that
 names it takes it. Names are compared as any file system might compare them: git's own checks against
@@ -77,7 +77,7 @@ _JUPYTER = re.compile(r"jupyter_?\w*config\.(py|json)")
 
 @lru_cache(maxsize=10_000)
 def canonical(name: str) -> str:
-    """The name as the least exact file system takes it: case, normal form, what is ignored."""
+    """Fold the name as the least exact file system does: case, normal form, ignored characters."""
     if not name.isascii():
         name = unicodedata.normalize("NFC", unicodedata.normalize("NFD", name.translate(_IGNORED)).casefold())
     name = name.lower()
@@ -88,7 +88,7 @@ def canonical(name: str) -> str:
 
 @lru_cache(maxsize=10_000)
 def why(name: str) -> str | None:
-    """Why a file or folder of this name could run on this side; None if it could not."""
+    """The reason why a file or folder of this name could run on this machine; None if it could not."""
     plain = canonical(name)
     found = _WHY.get(plain)
     if found is None:
@@ -101,7 +101,7 @@ def why(name: str) -> str | None:
 
 
 def is_git(name: str) -> bool:
-    """Whether some file system takes `name` for ``.git``."""
+    """Whether any file system reads `name` as ``.git``."""
     return canonical(name) == ".git" or _is_short_for(canonical(name), ".git")
 
 
@@ -119,12 +119,12 @@ def _is_short_for(plain: str, one: str) -> bool:
 
 
 def names_something(pattern: str) -> bool:
-    """Whether an include pattern names more than "everything": ``*`` alone takes nothing that is held."""
+    """Whether an include pattern names more than "everything": ``*`` alone does not include held files."""
     return bool(re.sub(r"[*?/\[\]!.\s-]", "", pattern))
 
 
 def held_note(left_out: Iterable[LeftOut], most: int = 6, *, option: str = "--include {!r}") -> str:
-    """What to tell the user of what was held back, and which `option` takes it; "" if nothing was."""
+    """The note on files that were held back, and the `option` that includes them; "" if there are none."""
     held = [one for one in left_out if one.rule.startswith(HELD)]
     if not held:
         return ""
@@ -137,5 +137,5 @@ def held_note(left_out: Iterable[LeftOut], most: int = 6, *, option: str = "--in
 
 
 def _printable(name: str) -> str:
-    """A host's name, without what a terminal would take for an order."""
+    """Replace unprintable characters, such as terminal escapes, in a host's name."""
     return "".join(letter if letter.isprintable() else "?" for letter in name[:200])

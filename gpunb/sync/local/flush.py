@@ -1,4 +1,4 @@
-"""Files and folders put on the disk, so that a power cut after the host's end takes nothing."""
+"""Flush files and folders to disk, so that a power cut after the host's end loses nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MANY = 500  # from here on one call for all file systems is quicker than one for
 
 
 def flush(paths: Sequence[Path]) -> None:
-    """Return when the content of these files, and the names in these folders, are on the disk.
+    """Flush the content of these files, and the entries of these folders, to disk.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which name everything takes here that is brought back: its own, unless that is taken, or would run."""
+"""Choose a local name for each fetched file: its own, unless that is taken or would run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["FreeNames"]
 
 
 class FreeNames:
-    """The names below the folder `here`, with `word` in those of what comes beside something else.
+    """The free names below the folder `here`; a renamed file gets `word` in its name.
 
     `ask` gives the digests of files on the host, see `gpunb.sync.sftp.digests`.
 
@@ -47,7 +47,7 @@ class FreeNames:
         self.lost: list[tuple[str, str]] = []
 
     def plan(self, tree: Tree) -> Plan:
-        """The plan of a tree; each item knows its name here."""
+        """Plan a tree; each item gets its local name."""
         plan = Plan()
         doubtful = [item for item in tree.items if item.kind == "file" and self._alike(item.here, item)]
         self._digests.update(self._ask(doubtful) if doubtful else {})
@@ -79,7 +79,7 @@ class FreeNames:
         return plan
 
     def _free(self, folder: str, wanted: str, item: Item) -> tuple[str, bool]:
-        """The first name that is free, or holds the very same; and whether it is that."""
+        """Return the first free or identical name, and whether it is identical."""
         for name in self._candidates(wanted, folder=item.kind == "dir"):
             path = f"{folder}/{name}" if folder else name
             if self._key(path) in self._taken:
@@ -102,7 +102,7 @@ class FreeNames:
         yield from (f"{stem}.{self._word}-{number}{dot}{end}" for number in range(2, 1000))
 
     def _same(self, path: str, item: Item) -> bool | None:
-        """True where the same stands there, False where nothing does, None where something else does."""
+        """True if an identical entry exists, False if none exists, None if a different one does."""
         full = self._here / path
         try:
             found = full.lstat()
@@ -123,7 +123,7 @@ class FreeNames:
             return None
 
     def _alike(self, path: str, item: Item) -> bool:
-        """Whether a file of this size and second is here."""
+        """Whether a local file has this size and this mtime in seconds."""
         try:
             found = (self._here / path).lstat()
         except OSError:

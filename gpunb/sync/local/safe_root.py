@@ -1,4 +1,4 @@
-"""Writing below a local folder without ever leaving it.
+"""Writes below a local folder that can never leave it.
 
 Each folder on the way is opened by its descriptor and never through a link,
 so neither a link that was there nor one that appears meanwhile leads out.
@@ -29,7 +29,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def umask() -> int:
-    """The bits that this user's new files go without."""
+    """Return this process's umask."""
     with contextlib.suppress(OSError, ValueError):  # Linux: without touching it
         about = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         return int(about.partition("\nUmask:")[2].split("\n", 1)[0], 8)
@@ -39,7 +39,7 @@ def umask() -> int:
 
 
 def part_name(name: str) -> str:
-    """The name, beside `name`, of its unfinished file: short, for names may have 255 bytes."""
+    """The name of the partial file beside `name`: short, because names may have 255 bytes."""
     digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8)
     return PART + digest.hexdigest()
 
@@ -58,7 +58,7 @@ class LocalRoot:
 
     @contextlib.contextmanager
     def folder(self, path: str) -> Iterator[int]:
-        """A descriptor of the folder `path` below the root; `OSError` if a link is on the way."""
+        """Open a descriptor of the folder `path` below the root; `OSError` if a link is in the path."""
         fd = os.dup(self._fd)
         try:
             for name in path.split("/") if path else ():
@@ -70,17 +70,17 @@ class LocalRoot:
             os.close(fd)
 
     def make_folder(self, item: Item) -> None:
-        """Make the folder, writable for now; `finish_folder` sets its mode."""
+        """Make the folder, writable for now; `set_mode` sets its final mode."""
         above, _, name = item.here.rpartition("/")
         with self.folder(above) as fd, contextlib.suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=fd)
 
     def set_mode_and_time(self, item: Item) -> str:
-        """Give a file its mode and time, a folder its mode, never through a link; why it is not kept."""
+        """Set a file's mode and time, a folder's mode, never through a link; return why it is not kept."""
         return self.set_mode(item, time=item.kind == "file")
 
     def set_mode(self, item: Item, *, time: bool = False) -> str:
-        """Give a file or folder its mode, never through a link; why the file system does not keep it."""
+        """Set the mode of a file or folder, never through a link; return why it is not kept, or ""."""
         above, _, name = item.here.rpartition("/")
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with self.folder(above) as fd:
@@ -91,7 +91,7 @@ class LocalRoot:
                 os.close(target)
 
     def open_part(self, path: str, size: int) -> int:
-        """A new unfinished file for `path`, opened for writing; `size` bytes are reserved if it can be."""
+        """Create the partial file for `path`, open for writing; reserves `size` bytes where possible."""
         above, _, name = path.rpartition("/")
         part = part_name(name)
         with self.folder(above) as fd:
@@ -110,7 +110,7 @@ class LocalRoot:
         return handle
 
     def finish(self, item: Item, handle: int) -> str:
-        """Mode and time, then take the name: the old file or the new one is there, never a part.
+        """Set mode and time, then rename the partial file into place, atomically.
 
         Why the file system does not keep mode or time, if it does not.
         """
@@ -121,7 +121,7 @@ class LocalRoot:
         return why
 
     def link(self, item: Item) -> None:
-        """Make the link; its goal was checked by the plan."""
+        """Make the link; the plan has checked its target."""
         above, _, name = item.here.rpartition("/")
         part = part_name(name)
         with self.folder(above) as fd:
@@ -135,13 +135,13 @@ class LocalRoot:
                 raise
 
     def drop_part(self, path: str) -> None:
-        """Remove the unfinished file of `path`, if there is one."""
+        """Remove the partial file of `path`, if there is one."""
         above, _, name = path.rpartition("/")
         with contextlib.suppress(OSError), self.folder(above) as fd:
             os.unlink(part_name(name), dir_fd=fd)
 
     def delete(self, path: str, kind: str) -> None:
-        """Delete a file, link or empty folder; one that is gone already is fine."""
+        """Delete a file, link or empty folder; one that is gone already is no error."""
         above, _, name = path.rpartition("/")
         with contextlib.suppress(FileNotFoundError), self.folder(above) as fd:
             if kind == "dir":

@@ -1,4 +1,4 @@
-"""The local side of a sync, listed."""
+"""Listing of the local side of a sync."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SPECIAL = [
 
 
 def scan(root: Path, rules: Rules, *, target: bool = False, follow: bool = False) -> Tree:
-    """List the folder `root`, parents before children, leaving out what `rules` say.
+    """List the folder `root`, parents before children, without what `rules` leave out.
 
     Links that stay inside are kept as links; others, and special files, are
     left out and named; in a `target` they are items too, for they may stand in
@@ -50,7 +50,7 @@ def scan(root: Path, rules: Rules, *, target: bool = False, follow: bool = False
 
 
 def item_of(folder: str, entry: Entry) -> Item:
-    """The plan's item of an entry of `folder`."""
+    """Convert an entry of `folder` to a plan item."""
     name, kind, mode, size, mtime, goal, held, inode = entry
     path = f"{folder}/{name}" if folder else name
     seconds, nanos = divmod(mtime, 10**9)
@@ -60,7 +60,7 @@ def item_of(folder: str, entry: Entry) -> Item:
 
 
 def decoded(entry: tuple[bytes, int, int, int, int, bytes, int, int]) -> Entry:
-    """An entry of `gpunb.agent.shared.file_listing`, with its names as text."""
+    """Decode the names in an entry of `gpunb.agent.shared.file_listing` to text."""
     name, kind, mode, size, mtime, goal, held, inode = entry
     text, leads = name.decode("utf-8", "surrogateescape"), goal.decode("utf-8", "surrogateescape")
     return text, kind, mode, size, mtime, leads, held, inode
@@ -69,7 +69,7 @@ def decoded(entry: tuple[bytes, int, int, int, int, bytes, int, int]) -> Entry:
 def folders(
     root: Path, rules: Rules, tree: Tree, *, target: bool = False, follow: bool = False
 ) -> Iterator[tuple[str, list[Entry]]]:
-    """Each folder below `root` that goes, with what goes of it; the rest is noted in `tree`."""
+    """Yield each folder below `root` that goes and its entries that go; the rest is noted in `tree`."""
     todo = [""]
     top = os.fsencode(root)
     while todo:
@@ -94,7 +94,7 @@ def folders(
 
 
 def _goes(tree: Tree, rules: Rules, entry: Entry, path: str, root: Path, *, target: bool) -> bool:
-    """Whether an entry goes; if it does not, `tree` knows why."""
+    """Whether an entry goes; if not, the reason is added to `tree`."""
     name, kind, _, size, _, goal, _, _ = entry
     folder = kind == wire.FOLDER
     rule = rules.why_out(path, folder=folder, names=("pyvenv.cfg",) if folder and size else ())
@@ -118,7 +118,7 @@ def _goes(tree: Tree, rules: Rules, entry: Entry, path: str, root: Path, *, targ
 
 
 def _leads_inside(root: Path, path: str, goal: str) -> bool:
-    """Whether a link of ours that steps up on its way ends inside all the same; a host is not asked."""
+    """Whether a local link with ``..`` in its path still ends inside `root`; not used for a host's links."""
     if goal.startswith("/"):
         return False
     top = os.path.realpath(root)
@@ -126,7 +126,7 @@ def _leads_inside(root: Path, path: str, goal: str) -> bool:
 
 
 def _speak_up(tree: Tree, full: str, path: str, size: int, rule: str, *, folder: bool) -> None:
-    """An ignore file is written for git; data that it hides may be wanted on the host."""
+    """Note ignored data that may be wanted on the host: an ignore file is written for git."""
     if folder:
         size, more = _measure(full)
     else:
@@ -138,7 +138,7 @@ def _speak_up(tree: Tree, full: str, path: str, size: int, rule: str, *, folder:
 
 
 def _measure(folder: str, most: int = 50_000) -> tuple[int, bool]:
-    """Bytes below `folder`, and whether that is only a part (more than `most` entries)."""
+    """Bytes below `folder`, and whether the count stopped at `most` entries."""
     size, seen, todo = 0, 0, [folder]
     while todo:
         try:

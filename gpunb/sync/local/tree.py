@@ -1,4 +1,4 @@
-"""The near side of a stream: listed, read from, and written to without leaving the target."""
+"""The local end of a stream sync: lists, reads, and writes without leaving the target."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["LocalReader", "LocalSide", "LocalWriter"]
 
 
 class LocalSide:
-    """A folder here, as a plan's source or target."""
+    """A local folder as a plan's source or target."""
 
     local = True
 
@@ -40,15 +40,15 @@ class LocalSide:
         self.unkept: Counter[str] = Counter()
 
     def folders(self, rules: Rules, tree: Tree, *, follow: bool = False) -> Iterator[tuple[str, list[Entry]]]:
-        """Each folder that goes, with what goes of it; the rest is noted in `tree`."""
+        """Yield each folder that goes and its entries that go; the rest is noted in `tree`."""
         return folders(self.root, rules, tree, follow=follow)
 
     def ask(self, path: str) -> None:
-        """Note that `take` will be asked for this folder."""
+        """Request a folder's listing, which `take` returns."""
         self._asked.append(path)
 
     def take(self) -> tuple[str, list[Entry], str]:
-        """The entries of the folder that was asked for longest."""
+        """Return the listing of the folder that was requested first."""
         path = self._asked.popleft()
         try:
             found = file_listing.list_folder(os.fsencode(self.root / path))
@@ -60,7 +60,7 @@ class LocalSide:
         return path, [(*entry[:2], entry[2] & ~self.mask, *entry[3:]) for entry in entries], ""
 
     def item(self, path: str, *, follow: bool) -> Entry | None:
-        """What is at an absolute path."""
+        """Return the entry at an absolute path; None if there is none."""
         try:
             facts = Path(path).stat(follow_symlinks=follow)
         except OSError:
@@ -73,7 +73,7 @@ class LocalSide:
         return name, kind, mode, facts.st_size, facts.st_mtime_ns, "", held, facts.st_ino
 
     def hashes_begin(self, paths: Sequence[str]) -> None:
-        """The digests that `hashes` gives."""
+        """Compute the digests that `hashes` returns."""
         found: list[str | None] = []
         for path in paths:
             try:
@@ -87,25 +87,25 @@ class LocalSide:
         self._hashes.append(found)
 
     def hashes(self, _paths: Sequence[str]) -> list[str | None]:
-        """The digest of each whole file; None for one that can't be read."""
+        """Return the digest of each whole file; None for one that can't be read."""
         return self._hashes.popleft()
 
     # -- as a target: what is done once
 
     def make_folders(self, items: Sequence[Item]) -> list[tuple[str, str]]:
-        """Make folders, parents first; what failed."""
+        """Make folders, parents first; return the failures."""
         return _each(items, self.safe.make_folder)
 
     def make_links(self, items: Sequence[Item]) -> list[tuple[str, str]]:
-        """Make links; what failed."""
+        """Make links; return the failures."""
         return _each(items, self.safe.link)
 
     def set_modes(self, items: Sequence[Item]) -> list[tuple[str, str]]:
-        """Set permissions, and files' times; what failed."""
+        """Set permissions, and times of files; return the failures."""
         return _each(items, lambda item: note_unkept(self.unkept, self.safe.set_mode_and_time(item)))
 
     def delete(self, paths: Sequence[str], kinds: dict[str, str]) -> list[tuple[str, str]]:
-        """Delete, in this order; what failed."""
+        """Delete in this order; return the failures."""
         failed = []
         for path in paths:
             try:
@@ -116,7 +116,7 @@ class LocalSide:
 
     @property
     def safe(self) -> LocalRoot:
-        """What may be written through; opened at the first use."""
+        """The root that all writes go through; opened at the first use."""
         if self._safe is None:
             self._safe = LocalRoot(self.root)
         return self._safe
@@ -129,7 +129,7 @@ class LocalSide:
 
 
 def note_unkept(noted: Counter[str], why: str) -> None:
-    """Count a file that is in place without its mode or time, if `why` says so."""
+    """Count a file that was written without its mode or time, if `why` says so."""
     if why:
         noted[why] += 1
 
@@ -145,7 +145,7 @@ def _each(items: Sequence[Item], do: Callable[[Item], None]) -> list[tuple[str, 
 
 
 class LocalReader:
-    """Reads files of the source here."""
+    """Reads files of the local source."""
 
     local = True
 
@@ -162,16 +162,16 @@ class LocalReader:
         return os.open(encode(full), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | self._no_links)
 
     def ask_small(self, items: Sequence[Item]) -> None:
-        """Nothing needs to be asked for here."""
+        """Do nothing: local files need no request."""
 
     def ask_range(self, item: Item, start: int, end: int) -> None:
-        """Nothing needs to be asked for here."""
+        """Do nothing: local files need no request."""
 
     def ask_base(self, item: Item, *, digests: bool) -> None:
-        """Nothing needs to be asked for here."""
+        """Do nothing: local files need no request."""
 
     def small(self, items: Sequence[Item]) -> list[Any]:
-        """The content of each, or a `Refused`."""
+        """Return the content of each item, or a `Refused`."""
         found: list[Any] = []
         for item in items:
             try:
@@ -186,7 +186,7 @@ class LocalReader:
         return found
 
     def pieces(self, item: Item, start: int, end: int) -> Iterator[tuple[int, Any]]:
-        """A range of a large file, in pieces with their offsets; `Refused` where it ends badly."""
+        """Yield a range of a large file in pieces with their offsets; `Refused` on failure."""
         try:
             fd = self._open(item)
         except OSError as err:
@@ -205,11 +205,11 @@ class LocalReader:
             os.close(fd)
 
     def digests(self, item: Item) -> list[bytes]:
-        """The digests of its blocks."""
+        """Return the digests of the file's blocks."""
         return self._with(item, lambda fd: list(file_content.blocks(fd, item.size)))
 
     def extents(self, item: Item) -> list[tuple[int, int]]:
-        """Where it has data."""
+        """Return the ranges that hold data."""
         return self._with(item, lambda fd: file_content.extents(fd, item.size))
 
     def _with(self, item: Item, work: Callable[[int], list[Any]]) -> list[Any]:
@@ -226,7 +226,7 @@ class LocalReader:
 
 
 class LocalWriter:
-    """Writes files here; each writer has one folder open at a time, which was reached without a link."""
+    """Writes local files; each writer keeps one folder open, which was reached through no link."""
 
     local = True
 
@@ -252,7 +252,7 @@ class LocalWriter:
     def small(
         self, items: Sequence[Item], contents: Sequence[Any], done: Callable[[list[tuple[int, str]]], None]
     ) -> None:
-        """Write small files; `done` gets the failures, with their places in `items`."""
+        """Write small files; calls `done` with the failures, by their index in `items`."""
         failed = []
         for index, (item, content) in enumerate(zip(items, contents, strict=True)):
             try:
@@ -290,7 +290,7 @@ class LocalWriter:
         return os.open(part_name(name), flags, 0o600, dir_fd=self._in(above))
 
     def begin(self, item: Item, done: Callable[[str], None]) -> None:
-        """Make an empty part for a large file."""
+        """Create the partial file of a large file."""
         try:
             self._root.drop_part(item.path)
             fd = self._open_part(item, os.O_CREAT | os.O_EXCL)
@@ -304,10 +304,10 @@ class LocalWriter:
             done("")
 
     def ask_base(self, item: Item) -> None:
-        """Nothing needs to be asked for here."""
+        """Do nothing: local files need no request."""
 
     def base(self, item: Item) -> list[bytes]:
-        """Digests of what is there; an old file's blocks are put into the part on the way."""
+        """Return the digests of the existing file's blocks, and copy those into the partial file."""
         above, _, name = item.path.rpartition("/")
         source = copy = -1
         try:
@@ -334,7 +334,7 @@ class LocalWriter:
                     os.close(fd)
 
     def piece(self, item: Item, at: int, data: Any, failed: Callable[[str], None]) -> None:
-        """A piece of a large file."""
+        """Write a piece of a large file."""
         try:
             fd = self._open_part(item, 0)
             try:
@@ -345,11 +345,11 @@ class LocalWriter:
             failed(err.strerror or str(err))
 
     def confirm(self, done: Callable[[], None]) -> None:
-        """All before is written."""
+        """Call `done` at once: local writes are complete when they return."""
         done()
 
     def finish(self, item: Item, done: Callable[[str], None]) -> None:
-        """A large file is whole: it takes its name."""
+        """Rename a complete large file into place."""
         above, _, name = item.path.rpartition("/")
         try:
             fd = self._open_part(item, 0)
@@ -367,11 +367,11 @@ class LocalWriter:
             done("")
 
     def drop(self, item: Item) -> None:
-        """Remove the part of a large file that failed."""
+        """Remove the partial file of a large file that failed."""
         self._root.drop_part(item.path)
 
     def poll(self) -> None:
-        """Nothing is under way here."""
+        """Do nothing: local writes leave nothing pending."""
 
     def settle(self) -> None:
-        """Nothing is under way here."""
+        """Do nothing: local writes leave nothing pending."""

@@ -1,4 +1,4 @@
-"""`cloud_sync`: between a URL of a cloud's store and the host.
+"""`cloud_sync`: one sync between an object store's URL and the host.
 
 What goes and what stays, and how each file moves, in both directions; by whom,
 `gpunb.sync.object_store.store_transfer` decides.
@@ -116,7 +116,7 @@ def cloud_sync(
 
 
 class _Up(Work):
-    """From the store to the host."""
+    """Sync from the object store to the host."""
 
     def plan(self, rules: Rules, *, checksum: bool) -> None:
         single, found = self.store.find()
@@ -144,7 +144,7 @@ class _Up(Work):
         self.goes(goes)
 
     def _named(self, item: Stored) -> Stored:
-        """The one object under the name that it gets on the host."""
+        """Return the single object with the name that it gets on the host."""
         there = locations.host_path(self.remote, self.path)
         found = self.remote.attrs(there)
         into = self.path.endswith("/") or posixpath.basename(self.path) in ("", ".", "..", "~")
@@ -159,7 +159,7 @@ class _Up(Work):
         return Stored(name, item.size, item.tag, item.mtime, item.key)
 
     def _may_go(self, item: Stored, rules: Rules) -> bool:
-        """Whether a key can be a path; a bucket of somebody else's may hold ``../x``."""
+        """Whether a key is a valid path; another user's bucket may hold ``../x``."""
         rule = None
         path = ""
         for name in item.path.split("/"):
@@ -180,7 +180,7 @@ class _Up(Work):
         }
 
     def _same(self, items: list[Stored], there: Mapping[str, Any]) -> set[str]:
-        """Of those with the right size, which have the store's MD5."""
+        """Return the files of equal size that also have the object store's MD5."""
         tags = {item.path: md5(item) for item in items if there.get(item.path, (-1,))[0] == item.size}
         sizes = {item.path: item.size for item in items}
         return same_content(self.conn, self.there, {path: tag for path, tag in tags.items() if tag}, sizes)
@@ -201,7 +201,7 @@ class _Up(Work):
             super().carry_out()
 
     def part(self, item: Stored) -> str:
-        """The unfinished file: of this object, as it is now, and no other."""
+        """The partial file of exactly this version of the object."""
         mark = f"{item.path}\0{item.size}\0{item.tag}\0{item.mtime}"
         name = PART + hashlib.blake2b(mark.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
         return f"{posixpath.dirname(self.on_host(item))}/{name}"
@@ -220,7 +220,7 @@ class _Up(Work):
 
 
 class _Down(Work):
-    """From the host to the store."""
+    """Sync from the host to the object store."""
 
     up = False
 
@@ -294,7 +294,7 @@ class _Down(Work):
         return self.store.key(name if folder else "")
 
     def _known(self) -> list[Stored]:
-        """What the store has there already; nothing, if it does not say."""
+        """List the objects that exist already; none if the object store does not list."""
         try:
             return self.store.find()[1]
         except (BadInput, SyncError):  # not there, or writing is all that is allowed
@@ -313,7 +313,7 @@ class _Down(Work):
         return self.store.sign_write(item.key)
 
     def done(self, item: Stored) -> None:
-        """Counted if the store says that it is there as a whole; the host's word alone is not enough."""
+        """Count the file once the object store confirms its size; the host's word is not enough."""
         if not self.store.signs_reading or item.key.startswith(("http://", "https://")):
             super().done(item)
             return

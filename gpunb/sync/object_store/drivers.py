@@ -1,4 +1,4 @@
-"""Each kind of store: S3, Google's, Azure's, the hub and plain web servers; any other goes by fsspec.
+"""Object store drivers: S3, GCS, Azure, Hugging Face and HTTP; any other scheme uses fsspec.
 
 Which of them can sign what:
 
@@ -63,7 +63,7 @@ _EXTRAS = {"s3fs": "s3", "gcsfs": "gs", "adlfs": "az", "huggingface_hub": "hf"}
 
 
 class S3Store(Store):
-    """S3 and what speaks its language; URLs are signed by botocore, through s3fs's client."""
+    """S3 and compatible object stores; URLs are signed by botocore, through s3fs's client."""
 
     signs_reading = signs_writing = True
 
@@ -77,20 +77,20 @@ class S3Store(Store):
                 sync(self.fs.loop, client.close, timeout=5)
 
     def check_writable(self) -> None:
-        """Raise if the bucket is not there."""
+        """Raise if the bucket does not exist."""
         with told(self.title), contextlib.suppress(PermissionError):
             self.fs.call_s3("head_bucket", Bucket=self.fs.split_path(self.root)[0])
 
     def sign_read(self, item: Stored) -> Signed:
-        """A URL for ``GetObject``."""
+        """Sign a URL for ``GetObject``."""
         return Signed(self.fs.url(item.key, expires=LIFE_S))
 
     def sign_write(self, key: str) -> Signed:
-        """A URL for ``PutObject``."""
+        """Sign a URL for ``PutObject``."""
         return Signed(self.fs.url(key, expires=LIFE_S, client_method="put_object"))
 
     def multipart(self, key: str, size: int) -> Multipart | None:
-        """For files of more than two parts."""
+        """Start a multipart upload for a file of more than two parts."""
         part = part_size(size)
         return _S3Parts(self.fs, key, size, part) if size > 2 * part else None
 
@@ -121,36 +121,36 @@ class _S3Parts(Multipart):
 
 
 class GcsStore(Store):
-    """Google's; URLs are signed with ``google-cloud-storage``, if the account's key can sign."""
+    """Google Cloud Storage; URLs are signed with ``google-cloud-storage``, if the account's key can sign."""
 
     signs_reading = signs_writing = True
 
     def sign_read(self, item: Stored) -> Signed:
-        """A V4 URL for ``GET``."""
+        """Sign a V4 URL for ``GET``."""
         return Signed(self.fs.sign(item.key, expiration=LIFE_S, version="v4", method="GET"))
 
     def sign_write(self, key: str) -> Signed:
-        """A V4 URL for ``PUT``: up to 5 TiB in one."""
+        """Sign a V4 URL for ``PUT``: up to 5 TiB in one request."""
         return Signed(self.fs.sign(key, expiration=LIFE_S, version="v4", method="PUT"))
 
 
 class AzureStore(Store):
-    """Azure's; adlfs signs for reading only."""
+    """Azure Blob Storage; adlfs signs for reading only."""
 
     signs_reading = True
 
     def sign_read(self, item: Stored) -> Signed:
-        """A URL with a shared access signature for one blob."""
+        """Sign a URL with a shared access signature for one blob."""
         return Signed(self.fs.sign(item.key, expiration=LIFE_S))
 
 
 class HubStore(Store):
-    """Hugging Face's hub: the hub itself answers with a short-lived URL of its own store."""
+    """Hugging Face's hub: it answers with a short-lived URL of its own storage."""
 
     signs_reading = True
 
     def sign_read(self, item: Stored) -> Signed:
-        """Where the hub sends us; the token is shown to the hub only."""
+        """Return the URL that the hub redirects to; the token is sent to the hub only."""
         import httpx
 
         url = self.fs.url(item.key)
@@ -166,7 +166,7 @@ class HubStore(Store):
 
 
 class HttpStore(Store):
-    """One file behind a plain URL; a user and password in it are a secret header."""
+    """One file behind a plain URL; a user and password in it become a secret header."""
 
     signs_reading = signs_writing = True
 
@@ -194,7 +194,7 @@ class HttpStore(Store):
         self._client.close()
 
     def find(self) -> tuple[bool, list[Stored]]:
-        """The one file, as its server describes it."""
+        """Return the one file, as its server describes it."""
         if not self.root or urlsplit(self.url).path.endswith("/"):
             raise self._a_folder()
         found = self.stored(self.url)
@@ -207,15 +207,15 @@ class HttpStore(Store):
         return BadInput(msg, hint="name the files one by one")
 
     def check_writable(self) -> None:
-        """Only the ``PUT`` itself can tell."""
+        """Do nothing: only the ``PUT`` itself can fail."""
 
     def key(self, path: str) -> str:
-        """The URL itself: it takes one file."""
+        """Return the URL itself, as it holds one file."""
         del path
         return self.url
 
     def stored(self, key: str) -> Stored | None:
-        """What a ``HEAD`` says, or a ``GET`` of the first byte where that is refused."""
+        """Describe the file by a ``HEAD``, or by a ``GET`` of the first byte where ``HEAD`` is refused."""
         with told(self.title):
             answer = self._client.head(key)
             if answer.status_code in (403, 405, 501):  # a URL signed for GET takes no HEAD
@@ -238,7 +238,7 @@ class HttpStore(Store):
         return Stored(self.root, int(size), tag, unix(headers.get("last-modified")), self.url)
 
     def read(self, item: Stored, start: int) -> Iterator[bytes]:
-        """A stream, from `start` if the server can do so."""
+        """Stream the content, from `start` if the server supports ranges."""
         headers = {"Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
@@ -256,22 +256,22 @@ class HttpStore(Store):
                 skip = 0
 
     def write(self, key: str, size: int, pieces: Iterator[bytes]) -> None:
-        """One ``PUT``, streamed."""
+        """Stream the content in one ``PUT``."""
         answer = self._client.put(key, content=pieces, headers={"Content-Length": str(size)})
         if not answer.is_success:
             raise refused(self.title, answer.status_code)
 
     def sign_read(self, item: Stored) -> Signed:
-        """The URL as it was given."""
+        """Return the URL as it was given."""
         return Signed(item.key, secret=self._secret)
 
     def sign_write(self, key: str) -> Signed:
-        """The URL as it was given."""
+        """Return the URL as it was given."""
         return Signed(key, secret=self._secret)
 
 
 def open_store(url: str, options: Mapping[str, Any] | None = None) -> Store:
-    """The store of a URL.
+    """Open the object store of a URL.
 
     Credentials are found where its driver looks for them: environment,
     profiles, fsspec's own configuration.

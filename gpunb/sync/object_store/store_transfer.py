@@ -1,4 +1,4 @@
-"""A sync with a store, in whichever direction: who moves the bytes, and what is counted.
+"""A sync with an object store, in either direction: who transfers the bytes, and what is counted.
 
 The host moves them itself where it can: its line is better than ours, and what
 goes through here crosses two lines. It is given signed URLs, one for each file,
@@ -33,7 +33,7 @@ _MD5 = re.compile(r'"?([0-9a-f]{32})(?:-([1-9][0-9]{0,4}))?"?')
 
 
 class Work:
-    """What both directions share: the choice of the way, counting, the report."""
+    """The part that both directions share: choosing who transfers, counting, the report."""
 
     up = True
 
@@ -57,52 +57,52 @@ class Work:
         self._done = 0
 
     def plan(self, rules: Rules, *, checksum: bool) -> None:
-        """Fill the report with what goes and what stays."""
+        """Fill the report with the files that are sent and left out."""
         raise NotImplementedError
 
     def by_host(self, mover: HostMover) -> None:
-        """Have the host move the files of the report."""
+        """Let the host transfer the files of the report."""
         raise NotImplementedError
 
     def through_here(self, relay: Relay) -> None:
-        """Move the files of the report through this machine."""
+        """Transfer the files of the report through this machine."""
         raise NotImplementedError
 
     def sign(self, item: Stored) -> Signed:
-        """The URL that the host is given for one file."""
+        """Sign the URL that the host gets for one file."""
         raise NotImplementedError
 
     def job(self, item: Stored, what: dict[str, Any]) -> Job:
-        """One order to the host, about a whole file."""
+        """The host's job for a whole file."""
         return Job(
             what, lambda: self.sign(item), lambda _: self.done(item), lambda why: self.failed(item, why)
         )
 
     def on_host(self, item: Stored) -> str:
-        """Where a file lies on the host."""
+        """The path of a file on the host."""
         return f"{self.there}/{item.path}"
 
     def moved(self, count: int) -> None:
-        """Count bytes that went."""
+        """Count transferred bytes."""
         self._done += count
         self.progress.advance(self._done, self.report.total_bytes, "B")
 
     def done(self, item: Stored) -> None:
-        """Count a file that went."""
+        """Count a transferred file."""
         self.report.sent_files += 1
         self.report.sent_bytes += item.size
 
     def failed(self, item: Stored, why: str) -> None:
-        """Note a file that could not go."""
+        """Record a file that failed."""
         self.report.failed.append((item.path, why))
 
     def goes(self, items: list[Stored]) -> None:
-        """Note which files go."""
+        """Record the files to transfer."""
         self.report.items = items
         self.report.total_bytes = sum(item.size for item in items)
 
     def carry_out(self) -> None:
-        """Move the files, by the host if it can."""
+        """Transfer the files, by the host if possible."""
         count = len(self.report.items)
         why_not = "asked for" if self.via == "here" else self._unsigned()
         mover = None
@@ -128,7 +128,7 @@ class Work:
             self.through_here(Relay(hosts, self.store, self.moved))
 
     def _unsigned(self) -> str:
-        """Why the host can't be given URLs, or ""."""
+        """The reason why the host can't get signed URLs, or ""."""
         if not (self.store.signs_reading if self.up else self.store.signs_writing):
             return "this store's driver signs no URLs for that"
         try:
@@ -156,7 +156,7 @@ class Work:
 
 
 class Parts:
-    """One large file on its way to the store in parts."""
+    """One large file sent as a multipart upload."""
 
     def __init__(
         self, work: Work, item: Stored, parts: Multipart, put: Callable[[int, int], dict[str, Any]]
@@ -166,7 +166,7 @@ class Parts:
         self._problem = ""
 
     def jobs(self) -> Iterator[Job]:
-        """One order to the host for each part, until one has failed."""
+        """Yield a job for the host for each part, until one has failed."""
         for number, (start, end) in enumerate(self._parts.ranges):
             if self._problem:
                 return
@@ -180,7 +180,7 @@ class Parts:
         self._problem = self._problem or why
 
     def settle(self) -> None:
-        """Join the parts, or drop them and say why."""
+        """Complete the multipart upload, or abort it and record the reason."""
         count = len(self._parts.ranges)
         try:
             if not self._problem and len(self._tags) == count:
@@ -198,7 +198,7 @@ class Parts:
 
 
 def md5(item: Stored) -> str:
-    """The object's MD5, if its tag is that; of an upload in parts by us, of its parts' MD5s."""
+    """The object's MD5, if its ETag is one; for gpunb's multipart uploads, that of its parts' MD5s."""
     found = _MD5.fullmatch(item.tag)
     if found is None:
         return ""
@@ -211,7 +211,7 @@ def md5(item: Stored) -> str:
 def same_content(
     conn: Connection, folder: str, tags: Mapping[str, str], sizes: Mapping[str, int]
 ) -> set[str]:
-    """Which of the files on the host have the MD5 that the store says; `CannotRun` if it has no Python."""
+    """The files on the host that have the object store's MD5; `CannotRun` if the host has no Python."""
     same: set[str] = set()
     if not tags:
         return same

@@ -1,4 +1,4 @@
-"""Stores in the cloud, as sync needs them: listed, read, written, and their URLs signed.
+"""The interface of an object store for sync: list, read, write, and sign URLs.
 
 A signed URL opens one object for some minutes. It is all that a host is given;
 the keys that sign stay here. Which store can sign what says `gpunb.sync.object_store.drivers`.
@@ -49,7 +49,7 @@ _TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One object. `path` is relative to the URL; `tag` and `mtime` (Unix, seconds) where the store says."""
+    """One object. `path` is relative to the URL; `tag` and `mtime` (Unix seconds) if the store has them."""
 
     path: str
     size: int
@@ -60,7 +60,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A URL that opens one object, and the headers that it wants. `secret` ones open more than that."""
+    """A URL for one object, with the headers it needs. A `secret` one gives access to more than that."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -68,31 +68,31 @@ class Signed:
 
 
 def part_size(size: int) -> int:
-    """Bytes of one part of an upload of `size` bytes."""
+    """The part size in bytes for an upload of `size` bytes."""
     return max(PART, -(-size // _MOST_PARTS))
 
 
 class Multipart:
-    """An upload in parts: signed one by one, joined at the end by us."""
+    """A multipart upload: each part is signed separately, and gpunb completes it."""
 
     def __init__(self, size: int, part: int) -> None:
         self.ranges = [(at, min(size, at + part)) for at in range(0, size, part)]
 
     def sign(self, number: int) -> Signed:
-        """The URL for part `number`, from 0."""
+        """Sign the URL for part `number`, from 0."""
         raise NotImplementedError
 
     def finish(self, tags: list[str]) -> None:
-        """Join the parts; `tags` are the store's answers to them."""
+        """Complete the upload; `tags` are the object store's answers to the parts."""
         raise NotImplementedError
 
     def abandon(self) -> None:
-        """Drop the parts, which are billed as long as they lie there."""
+        """Abort the upload: parts that are left behind are billed."""
         raise NotImplementedError
 
 
 class Store:
-    """One URL of a store, through fsspec."""
+    """One URL of an object store, through fsspec."""
 
     signs_reading = False
     signs_writing = False
@@ -106,10 +106,10 @@ class Store:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close what it holds open."""
+        """Close open connections."""
 
     def find(self) -> tuple[bool, list[Stored]]:
-        """Whether the URL is one single object, and all objects below it."""
+        """Return whether the URL is one single object, and all objects below it."""
         with told(self.title):
             if not self.url.endswith("/"):
                 with contextlib.suppress(FileNotFoundError):
@@ -125,18 +125,18 @@ class Store:
             ]
 
     def check_writable(self) -> None:
-        """Raise if the place itself (the bucket) is not there."""
+        """Raise if the bucket does not exist."""
         with told(self.title), contextlib.suppress(PermissionError):  # writing may be all that is allowed
             top = self.root.partition("/")[0]
             if top and not self.fs.exists(top):
                 raise FileNotFoundError(top)
 
     def key(self, path: str) -> str:
-        """The driver's name of what lies at `path` below the URL."""
+        """The driver's key for `path` below the URL."""
         return f"{self.root}/{path}" if path else self.root
 
     def stored(self, key: str) -> Stored | None:
-        """The object as it is now; None if it is not there."""
+        """Return the object as it is now; None if it does not exist."""
         with told(self.title):
             self.fs.invalidate_cache()
             try:
@@ -145,7 +145,7 @@ class Store:
                 return None
 
     def read(self, item: Stored, start: int) -> Iterator[bytes]:
-        """The content from byte `start`, in pieces."""
+        """Yield the content from byte `start`, in pieces."""
         while start < item.size:
             end = min(item.size, start + PIECE)
             data = self.fs.cat_file(item.key, start=start, end=end)
@@ -156,7 +156,7 @@ class Store:
             start = end
 
     def write(self, key: str, size: int, pieces: Iterator[bytes]) -> None:
-        """A new object from `pieces`; nothing is left if they break off."""
+        """Write a new object from `pieces`; if they fail, no object is left."""
         if type(self) is Store:  # of the others none has folders; some would make a bucket
             with contextlib.suppress(Exception):  # what can't be made is told by the writing
                 self.fs.makedirs(key.rpartition("/")[0], exist_ok=True)
@@ -173,15 +173,15 @@ class Store:
         file.close()
 
     def sign_read(self, item: Stored) -> Signed:
-        """A URL that reads one object."""
+        """Sign a URL that reads one object."""
         raise NotImplementedError
 
     def sign_write(self, key: str) -> Signed:
-        """A URL that writes one object."""
+        """Sign a URL that writes one object."""
         raise NotImplementedError
 
     def multipart(self, key: str, size: int) -> Multipart | None:
-        """An upload in parts, where the store has it and the size wants it."""
+        """Start a multipart upload, if the object store supports it and the size needs it."""
         del key, size
         return None
 
@@ -192,13 +192,13 @@ class Store:
 
 
 def without_login(url: str) -> str:
-    """A URL as it may be shown: without a user's name and password."""
+    """Remove the user name and password from a URL, so that it may be shown."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else url
 
 
 def is_near(url: str) -> bool:
-    """Whether a URL's host means something in this network only (loopback, private, ``.local``)."""
+    """Whether a URL's host is known in this network only (loopback, private, ``.local``)."""
     host = urlsplit(url).hostname or ""
     if host == "localhost" or host.endswith((".local", ".localhost", ".internal", ".lan")):
         return True
@@ -211,7 +211,7 @@ def is_near(url: str) -> bool:
 
 @contextlib.contextmanager
 def told(title: str) -> Iterator[None]:
-    """A driver's refusals in our words."""
+    """Convert a driver's errors to gpunb's."""
     import httpx
 
     try:
@@ -239,19 +239,19 @@ def told(title: str) -> Iterator[None]:
 
 
 def refused(title: str, status: int) -> SyncError | BadInput:
-    """A server's refusal in our words."""
+    """Convert a server's HTTP status to an error."""
     words = {401: "wants a login", 403: "no permission (or the URL has expired)", 404: "is not there"}
     msg = f"{title}: {words.get(status, 'its server refused')} (HTTP {status})"
     return BadInput(msg) if status == 404 else SyncError(msg)
 
 
 def first_line(err: BaseException) -> str:
-    """The first line of what an error says."""
+    """The first line of an error's text."""
     return str(err).strip().partition("\n")[0][:300]
 
 
 def unix(when: Any) -> int | None:
-    """A store's time, in whichever form, as Unix seconds; None if it says none."""
+    """Convert an object store's time, in any form, to Unix seconds; None if there is none."""
     if isinstance(when, (int, float)):
         return int(when)
     if isinstance(when, str):

@@ -1,4 +1,4 @@
-"""Between a store and the host through this machine: streamed, never a whole file in memory or on disk."""
+"""Transfers between an object store and a host, streamed through this machine without its disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAUSES = (0.3, 1.0, 3.0, 8.0)
 
 
 class Relay:
-    """Moves files one by one, a few at a time; each failure is its file's own.
+    """Transfers files, a few at a time; one failure does not stop the others.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Relay:
         done: Callable[[Stored], None],
         failed: Callable[[Stored, str], None],
     ) -> None:
-        """``work(item, path on the host, part or key)`` for all; raises only if the host is gone."""
+        """Call ``work(item, path on the host, part or key)`` for all; raises only for a lost host."""
 
         def one(job: tuple[Stored, str, str]) -> None:
             if self._stop.is_set():
@@ -76,7 +76,7 @@ class Relay:
             raise self._closed[0]
 
     def fetch(self, item: Stored, path: str, part: str) -> None:
-        """From the store to the host; goes on at the end of a part that is there."""
+        """Fetch from the object store to the host; resumes a partial file."""
         self._files.make_folders([path.rpartition("/")[0]])
         with contextlib.suppress(FileNotFoundError):
             if stat.S_ISDIR(self._files.attrs(path).mode or 0):
@@ -116,7 +116,7 @@ class Relay:
         self._files.rename(part, path)
 
     def send(self, item: Stored, path: str, key: str) -> None:
-        """From the host to the store."""
+        """Send from the host to the object store."""
 
         def attempt() -> None:
             sent = 0
@@ -149,7 +149,7 @@ class Relay:
         self._persist(attempt)
 
     def _persist(self, attempt: Callable[[], None]) -> None:
-        """Try again what may only have been bad luck."""
+        """Retry what may have failed by a temporary error."""
         for pause in PAUSES:
             if self._worked(attempt):
                 return

@@ -1,4 +1,4 @@
-"""The host moves files to and from a store by itself, by URLs that are signed here one by one.
+"""Transfers between the host and an object store, run on the host with URLs signed here one by one.
 
 `gpunb.agent.files.object_store` runs there for as long as its channel is open. It is sent
 through standard input, as are the URLs: the host's disk sees neither.
@@ -58,12 +58,12 @@ _READ = (
 
 
 class CannotRun(HostError):
-    """The host can't do it; the way through here may."""
+    """The host can't transfer the file; this machine may."""
 
 
 @dataclass(slots=True)
 class Job:
-    """One request for the host.
+    """One request to the host.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Job:
 
 
 class HostMover:
-    """The mover on one host. A context manager: leaving it ends the mover.
+    """The transfer process on one host. A context manager: leaving it ends the process.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ class HostMover:
         self._channel.close()
 
     def ask(self, **what: Any) -> Mapping[str, Any]:
-        """One request that needs no URL signed; raises `CannotRun` with the host's reason."""
+        """Send one request that needs no signed URL; raises `CannotRun` with the host's reason."""
         out: list[Mapping[str, Any]] = []
         reasons: list[str] = []
         self.run(iter([Job(what, None, out.append, reasons.append)]))
@@ -136,7 +136,7 @@ class HostMover:
         return out[0]
 
     def run(self, jobs: Iterator[Job]) -> None:
-        """Carry out jobs, some at once; each tells its own end.
+        """Run jobs, some at once; each calls its own `done` or `failed`.
 
         Raises
         ------
@@ -198,7 +198,7 @@ class HostMover:
             job.failed(one_line(answer["error"], 400))
 
     def _answer(self, timeout: float) -> dict[str, Any]:
-        """The next line that is ours."""
+        """Return the next line that carries our nonce."""
         start = self._nonce.encode() + b" "
         deadline = time.monotonic() + timeout
         while True:

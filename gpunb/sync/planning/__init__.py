@@ -1,4 +1,4 @@
-"""The plan of a sync: its ends, the rules, what goes, what stays, what is deleted.
+"""The plan of a sync: its endpoints, its rules, and what is sent, kept and deleted.
 
 Nothing in here moves a byte.
 """

@@ -1,4 +1,4 @@
-"""Which files hold credentials, by their names: they are not sent to a stranger unasked."""
+"""Recognize files with credentials by name; they are sent to a stranger only on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``--delete`` may remove, and when: never all of a target unasked, and nothing that was not shown."""
+"""Limits on ``--delete``: never all of a target unasked, and nothing that was not shown."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ GOOD_S = 3600.0  # how long a dry run counts as what was shown
 
 
 class WouldEmpty(BadInput):
-    """Nothing of the target would survive a deletion: an unmounted disk or a wrong folder looks like it."""
+    """The deletion would empty the target: an unmounted disk or a wrong folder looks like that."""
 
 
 def check_source(plan: Plan, where: str, *, yes: bool) -> None:
-    """Raise `WouldEmpty` if the deletions take all that there is; with `yes` never.
+    """Raise `WouldEmpty` if the deletions would leave nothing of the target; never with `yes`.
 
     The source holds no file, or none of the many files in the target is in it.
     """
@@ -48,7 +48,7 @@ def check_source(plan: Plan, where: str, *, yes: bool) -> None:
 
 
 def would_empty(plan: Plan, where: str) -> None:
-    """Say in a dry run what the run itself will ask for."""
+    """Note in a dry run that the run itself will ask for confirmation."""
     try:
         check_source(plan, where, yes=False)
     except WouldEmpty as err:
@@ -56,7 +56,7 @@ def would_empty(plan: Plan, where: str) -> None:
 
 
 def in_the_way(plan: Plan) -> list[str]:
-    """The deletions that must go before the sending: what comes has another kind, or other case."""
+    """The deletions to do before sending: those that a new item collides with in kind or in case."""
     doomed: dict[str, list[str]] = {}
     for path in plan.deletions:
         doomed.setdefault(_folded(path), []).append(path)
@@ -75,7 +75,7 @@ def _above(path: str) -> Iterator[str]:
 
 
 class Shown:
-    """The deletions that a dry run showed: the next run between the same ends deletes only these."""
+    """The deletions that a dry run showed: the next run between the same endpoints deletes only these."""
 
     def __init__(self, *words: object) -> None:
         digest = hashlib.sha256(json.dumps(words, default=str).encode()).hexdigest()[:24]
@@ -86,7 +86,7 @@ class Shown:
         return private_dir(home() / "plans") / self._name
 
     def keep(self, plan: Plan) -> None:
-        """Note what a dry run shows; a disk that takes no note is no reason to fail."""
+        """Save the deletions that a dry run shows; a failed write is ignored."""
         try:
             beside = self._path.with_suffix(f".{os.getpid()}")
             beside.write_text(json.dumps(plan.deletions))
@@ -95,7 +95,7 @@ class Shown:
             return
 
     def narrow(self, plan: Plan) -> None:
-        """Keep out of `plan` what came after the dry run; the note is used up."""
+        """Remove from `plan` deletions that the dry run did not show; the record is used once."""
         if not plan.deletions:
             return
         try:

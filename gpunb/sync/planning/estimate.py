@@ -1,4 +1,4 @@
-"""How a sync goes: over how many lines, compressed or not, how long it will take and what it will cost."""
+"""The strategy of a sync (channels, compression) and its estimated time and cost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILES_S = 8_000  # small files a second, written by one process
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What is known of a session's line and traffic.
+    """The known rates of a session's network traffic.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """The choice: lines, compression, the words for it, and whether each line has its own connection."""
+    """The strategy: channels, compression, its description, and whether each has its own connection."""
 
     lines: int
     codec: int
@@ -56,7 +56,7 @@ def choose(
     ssh: bool = False,
     down: bool = False,
 ) -> Strategy:
-    """How the stream engine carries `plan` over a line of `rtt` seconds.
+    """Choose how the stream engine carries `plan` over a connection with a round trip of `rtt` seconds.
 
     Where this system has an `ssh`, much that comes from a near host comes over
     a connection for each line, which that decrypts: Python's own takes three
@@ -89,7 +89,7 @@ def choose(
 
 
 def estimate(plan: Plan, rtt: float, lines: int, rates: Rates | None) -> tuple[float | None, float | None]:
-    """Seconds and dollars of carrying `plan`; None for what is not known."""
+    """Estimate the seconds and dollars of carrying `plan`; None for what is not known."""
     if rates is None:
         return None, None
     usd = None if rates.usd_per_gb is None else plan.total_bytes / 1e9 * rates.usd_per_gb

@@ -55,7 +55,7 @@ class Patterns:
         """The numbers of those that have matched something."""
 
     def decide(self, path: str, *, folder: bool) -> Pattern | None:
-        """The pattern that decides on `path` (relative to the file's folder), or None.
+        """Return the pattern that decides on `path` (relative to the file's folder), or None.
 
         Only `path` itself is looked at: git asks for each folder above first,
         and never below one that is left out.
@@ -94,7 +94,7 @@ def _parse(number: int, line: str) -> Pattern | None:
 
 
 def _translate(glob: str) -> str | None:
-    """`glob` as a regular expression; None if it can match nothing."""
+    """Translate `glob` to a regular expression; None if it can match nothing."""
     out, at, end = [], 0, len(glob)
     # git compares the part before the first special character by itself, so
     # that ** right behind it counts as if at the beginning
@@ -134,7 +134,7 @@ def _translate(glob: str) -> str | None:
 
 
 def _bracket(glob: str, at: int) -> tuple[str, int] | None:
-    """The class that begins at `at`, behind its bracket, and where it ends."""
+    """Translate the character class that starts after its bracket at `at`; also return its end."""
     negated = glob[at : at + 1] in ("!", "^")
     at += negated
     parts: list[str] = []

@@ -1,4 +1,4 @@
-"""What git itself ignores beyond the ignore files of a tree: see gitignore(5).
+"""What git ignores besides the ignore files of a tree: see gitignore(5).
 
 ``.git/info/exclude``, the user's ``core.excludesFile``, and that a tracked
 file is never ignored. git is asked where it is installed; nothing of the
@@ -21,7 +21,7 @@ _QUIET = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_CEILING_DIRECTORIES
 
 
 def top_of(folder: Path) -> Path | None:
-    """The top of the working tree that `folder` is in; None outside of any."""
+    """Return the top of the working tree that holds `folder`; None if there is none."""
     for one in (folder, *folder.parents):
         if os.path.lexists(one / ".git"):
             return one
@@ -29,7 +29,7 @@ def top_of(folder: Path) -> Path | None:
 
 
 def lines_of(path: Path) -> list[str]:
-    """The lines of an ignore file; none of one that is not there, or is a link, which git does not follow."""
+    """Read the lines of an ignore file; none if it is missing or a link, which git does not follow."""
     try:
         if path.is_symlink():
             return []
@@ -40,14 +40,14 @@ def lines_of(path: Path) -> list[str]:
 
 
 class Repo:
-    """One working tree, by its top folder."""
+    """One git working tree, by its top folder."""
 
     def __init__(self, top: Path) -> None:
         self.top = top
 
     @cached_property
     def patterns(self) -> list[tuple[str, Patterns]]:
-        """Names and patterns of what counts after all ignore files of the tree, the stronger one first."""
+        """Names and patterns that apply after all ignore files of the tree, the stronger first."""
         found = [(".git/info/exclude", self._common / "info/exclude")]
         told = self._ask("config", "--path", "--get", "core.excludesFile").strip("\n")
         settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
@@ -57,7 +57,7 @@ class Repo:
 
     @cached_property
     def tracked(self) -> set[str]:
-        """Tracked files that a pattern matches all the same, from the top, and the folders above them."""
+        """Tracked files that an ignore pattern matches, relative to the top, and their parent folders."""
         said = self._ask("ls-files", "-z", "--cached", "--ignored", "--exclude-standard")
         found: set[str] = set()
         for path in said.split("\0"):
@@ -70,7 +70,7 @@ class Repo:
 
     @property
     def _common(self) -> Path:
-        """The folder with the repository's own files, which a submodule or another working tree names."""
+        """The git directory that submodules and linked working trees share."""
         place = self.top / ".git"
         if place.is_file():
             first = lines_of(place)[0]
@@ -79,7 +79,7 @@ class Repo:
         return place / shared[0].strip() if shared and shared[0].strip() else place
 
     def _ask(self, *words: str) -> str:
-        """Git's answer; nothing where there is no git or it refuses (a folder of somebody else's)."""
+        """Return git's output; empty where git is missing or refuses (a folder of another user's)."""
         env = {name: value for name, value in os.environ.items() if name not in _QUIET}
         argv = ["git", "-c", "core.fsmonitor=false", *words]
         try:

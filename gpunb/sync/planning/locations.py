@@ -1,4 +1,4 @@
-"""Where a sync begins and ends: the user's two words made into exact paths, or refused."""
+"""Resolve the source and target that the user typed to exact paths, or refuse them."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ _FILE_LIKE = re.compile(r"[^.]\.[A-Za-z][A-Za-z0-9]{0,11}$")
 
 
 class Looker(Protocol):
-    """What looks at paths of a host: over SFTP, or through the agent."""
+    """Path queries on a host, over SFTP or through the agent."""
 
     def attrs(self, path: str, *, follow: bool = True) -> Attrs | None:
-        """What is at `path`; None if nothing is."""
+        """Return the attributes of `path`; None if nothing is there."""
 
     def real(self, path: str) -> str:
-        """The absolute path of `path`, links followed."""
+        """Return the absolute path of `path`, links followed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """The two exact ends of a sync.
+    """The two exact endpoints of a sync.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class Endpoints:
 
 
 def up_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Endpoints:
-    """From here to the host.
+    """Resolve the endpoints of a sync from this machine to the host.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def up_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Endpoi
 
 
 def down_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Endpoints:
-    """From the host to here.
+    """Resolve the endpoints of a sync from the host to this machine.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def down_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Endp
 
 
 def typed_name(source: str) -> str:
-    """The name of a single file, as the user wrote it: where a link of the host's leads names nothing here.
+    """The name of a single file as the user wrote it; the target of a host's link does not rename it.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def typed_name(source: str) -> str:
 
 
 def _expected_folder(source: str, target: str, *, into: bool) -> None:
-    """Refuse a folder that was asked for as if it were a file, where its files would be poured out.
+    """Refuse a source folder that was typed like a file, whose files would be spread over `target`.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def _expected_folder(source: str, target: str, *, into: bool) -> None:
 
 
 def between(one: Looker, two: Looker, source: str, target: str, *, delete: bool) -> tuple[Endpoints, str]:
-    """From host `one` to host `two`: the ends there, and the source's folder on `one`.
+    """Resolve the endpoints of a sync from host `one` to host `two`, and the source's folder on `one`.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def between(one: Looker, two: Looker, source: str, target: str, *, delete: bool)
 
 
 def not_there(source: str, there: str) -> BadInput:
-    """Why a source on a host can't be read; patterns are not expanded there, and what to type instead."""
+    """The error for a source that is not on the host, with a hint where a pattern was typed."""
     msg = f"source :{source} is not found on the host ({there})"
     folder, name = posixpath.split(source)
     if not set(source) & set("*?["):
@@ -220,7 +220,7 @@ def not_there(source: str, there: str) -> BadInput:
 
 
 def host_path(remote: Looker, given: str) -> str:
-    """The absolute path on the host: from its home unless it begins with ``/``; ``~/`` is the home too."""
+    """The absolute path on the host: relative to its home unless it begins with ``/``; ``~/`` is the home."""
     if "\0" in given:
         msg = f"path {given!r}: no path holds a NUL"
         raise BadInput(msg)
@@ -239,7 +239,7 @@ def host_path(remote: Looker, given: str) -> str:
 
 @contextlib.contextmanager
 def lock(endpoint: Endpoint, ends: Endpoints, direction: str) -> Iterator[None]:
-    """Keep two syncs from writing into one place at once, also of two processes."""
+    """Prevent two syncs from writing into one place at once, also from two processes."""
     place = ends.there if direction == "up" else str(ends.here)
     what = f"{endpoint.alias if direction == 'up' else 'here'}\0{place}"
     digest = hashlib.sha256(what.encode("utf-8", "surrogateescape")).hexdigest()[:24]
@@ -257,7 +257,7 @@ def lock(endpoint: Endpoint, ends: Endpoints, direction: str) -> Iterator[None]:
 
 
 def need_room(plan: Plan, free: int | None, where: str) -> bool:
-    """Whether only the plan's deletions make the room that it needs, so that they must go first.
+    """Whether the deletions must come first, because only they make enough room.
 
     Raises
     ------
@@ -275,7 +275,7 @@ def need_room(plan: Plan, free: int | None, where: str) -> bool:
 
 
 def folds_here(path: Path) -> bool:
-    """Whether the file system at `path` takes ``A`` and ``a`` for one name."""
+    """Whether the file system at `path` ignores case in names."""
     from gpunb.agent.shared.file_names import folds_case
 
     while not path.exists() and path != path.parent:
@@ -284,7 +284,7 @@ def folds_here(path: Path) -> bool:
 
 
 def free_here(path: Path) -> int | None:
-    """Bytes free where `path` is or will be."""
+    """Bytes free at `path`, which need not exist yet."""
     while not path.exists() and path != path.parent:
         path = path.parent
     try:

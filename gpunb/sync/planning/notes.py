@@ -1,4 +1,4 @@
-"""What a user must not miss of a plan: links that stay, credentials, patterns that match nothing."""
+"""Notes on a plan that the user must see: skipped links, credentials, patterns that match nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMED = 5
 
 
 def speak_up(plan: Plan, rules: Rules, *, single: str = "") -> None:
-    """Add to the plan's notes what a count of left out paths would hide."""
+    """Add notes on left out paths that a mere count would hide."""
     out = [one for one in plan.left_out if one.rule.startswith(OUT)]
     if out:
         goals = [f"{one.path} -> {one.rule.removeprefix(OUT).removeprefix(': ')}" for one in out]
@@ -43,7 +43,7 @@ def speak_up(plan: Plan, rules: Rules, *, single: str = "") -> None:
 
 
 def credentials_held(left_out: Iterable[LeftOut]) -> list[str]:
-    """The words for files that stay because they look like credentials; none if there are none."""
+    """The note on files that are not sent because they look like credentials; none if there are none."""
     held = [one.path for one in left_out if one.rule == SECRET]
     if not held:
         return []

@@ -1,4 +1,4 @@
-"""What a sync will do, known before anything moves: what goes, what stays, what is deleted."""
+"""What a sync will do, computed before any transfer: what is sent, kept and deleted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Item", "LeftOut", "Plan", "Tree", "diff", "link_stays_inside", "why_
 
 @dataclass(slots=True)
 class Item:
-    """A file, folder or link, as found on one side.
+    """A file, folder or link of one side.
 
     Attributes
     ----------
@@ -68,23 +68,23 @@ class Item:
 
     @property
     def room(self) -> int:
-        """Bytes that the file takes on a disk that keeps its holes."""
+        """Bytes that the file takes on a disk that supports sparse files."""
         return self.size if self.held < 0 else self.held
 
     @property
     def here(self) -> str:
-        """Its path in the target."""
+        """The item's path in the target."""
         return self.to or self.path
 
     @property
     def mtime_ns(self) -> int:
-        """The time of the last change in nanoseconds."""
+        """The mtime in nanoseconds."""
         return self.mtime * 10**9 + self.nanos
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A path that does not go, and the rule that says so."""
+    """A path that is not sent, and the rule that leaves it out."""
 
     path: str
     rule: str
@@ -93,13 +93,13 @@ class LeftOut:
 
     @property
     def stays(self) -> bool:
-        """Whether what the target has there stays even with ``--mirror``."""
+        """Whether even ``--mirror`` keeps what the target has at this path."""
         return self.cant_go or self.rule.startswith(("default: ", "secret: "))
 
 
 @dataclass(slots=True)
 class Tree:
-    """One side, as listed: what is there, what a rule hides, what could not be read."""
+    """The listing of one side: its items, paths that a rule hides, paths that could not be read."""
 
     items: list[Item] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
@@ -165,7 +165,7 @@ class Plan:
     closed: list[Item] = field(default_factory=list)
 
     def opened(self) -> list[Item]:
-        """Those of `closed` that something goes into or out of, parents first, opened for their owner."""
+        """The folders of `closed` in which something changes, parents first, made writable for the owner."""
         if not self.closed:
             return []
         paths = chain((item.path for item in chain(self.items, self.folders)), self.deletions)
@@ -173,16 +173,16 @@ class Plan:
         return [replace(item, mode=item.mode | 0o700) for item in self.closed if item.path in needed]
 
     def needed_bytes(self) -> int:
-        """Room that the target must have: each new file stands beside the old one for a while."""
+        """Room that the target needs: each new file exists beside the old one for a while."""
         most = max((item.room for item in self.items), default=0)
         return min(self.room_bytes, self.room_bytes - self.replaced_bytes + most)
 
     def largest(self, count: int = 5) -> list[Item]:
-        """The `count` largest files that go, largest first."""
+        """The `count` largest files that are sent, largest first."""
         return heapq.nlargest(count, self.items, key=lambda item: item.size)
 
     def data(self) -> dict[str, Any]:
-        """The plan for ``--json``; of each list the first 10,000, and how many there are."""
+        """The plan for ``--json``: the first 10,000 of each list, and its length."""
         return {
             "items": [{"path": i.path, "kind": i.kind, "bytes": i.size} for i in islice(self.items, _MOST)],
             "folders": [i.path for i in islice(self.folders, _MOST)],
@@ -201,7 +201,7 @@ class Plan:
 
 
 def diff(source: Tree, target: Tree, *, delete: bool = False) -> Plan:
-    """The plan that makes `target` hold what `source` holds.
+    """Compare two trees: the plan that makes `target` hold what `source` holds.
 
     With `delete`, what only the target has goes away, except what a rule
     leaves out on either side, and what lies below a source folder that could
@@ -246,7 +246,7 @@ def diff(source: Tree, target: Tree, *, delete: bool = False) -> Plan:
 
 
 def why_link_stays(goal: str) -> str:
-    """The words for a link that does not go."""
+    """The reason why a link is not sent."""
     if goal.startswith("/") or not goal:
         return f"{OUT}: {goal[:300]}"
     parts = goal.split("/")
@@ -277,7 +277,7 @@ def _place(plan: Plan, item: Item, old: Item | None) -> None:
 
 
 def _same_time(source: int, target: int) -> bool:
-    """Whether two times in seconds are one, as far as SFTP can carry them."""
+    """Whether two times in seconds are equal as far as SFTP can carry them."""
     return (
         source == target
         or min(max(source, 0), 2**32 - 1) == target
@@ -286,7 +286,7 @@ def _same_time(source: int, target: int) -> bool:
 
 
 class _Kept:
-    """What `delete` must not touch."""
+    """The paths that `delete` must not touch."""
 
     def __init__(self, source: Tree, target: Tree) -> None:
         self._roots = {out.path for out in source.left_out} | {path for path, _ in source.failed}

@@ -1,4 +1,4 @@
-"""The plan of a stream: source and target compared folder by folder, both read as they come.
+"""The plan of a stream sync: source and target compared folder by folder, while both are read.
 
 Memory holds some folders' listings and the plan's own lists, which spill to a
 file: a million files fit. The target's folders are asked for ahead, so that a
@@ -38,23 +38,23 @@ WORDS = {wire.FOLDER: "a folder", wire.FILE: "a file", wire.LINK: "a link", wire
 
 
 class Target(Protocol):
-    """What a side must do to be compared with."""
+    """The side that a source is compared with."""
 
     def ask(self, path: str) -> None:
-        """Ask for a folder's listing."""
+        """Request a folder's listing."""
 
     def take(self) -> tuple[str, list[Entry], str]:
-        """The listing that was asked for longest: path, entries, why not."""
+        """Return the listing that was requested first: path, entries, reason if unreadable."""
 
     def hashes_begin(self, paths: Sequence[str]) -> None:
-        """Ask for digests of whole files."""
+        """Request digests of whole files."""
 
     def hashes(self, paths: Sequence[str]) -> list[str | None]:
-        """The digests that were asked for longest."""
+        """Return the digests that were requested first."""
 
 
 class Merge:
-    """One comparison; `run` gives the plan.
+    """One comparison; `run` returns the plan.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class Merge:
         self._contested: list[tuple[Item, Entry]] = []
 
     def run(self, source: Iterable[tuple[str, list[Entry]]]) -> Plan:
-        """Compare all; `source` gives each folder with what goes of it, parents first."""
+        """Compare everything; `source` yields each folder with its entries that go, parents first."""
         ahead: deque[tuple[str, list[Entry]]] = deque()
         held = 0
         for path, entries in source:
@@ -113,7 +113,7 @@ class Merge:
         return self.plan
 
     def compare_content(self, source: Target) -> None:
-        """Decide on the files of one size by their digests."""
+        """Compare files of equal size by their digests."""
         batch: list[Item] = []
         for item in self.suspects:
             batch.append(item)
@@ -202,7 +202,7 @@ class Merge:
             self._changed(item, old, parts, by_content=self.checksum or _may_be_same_time(entry[4], old[4]))
 
     def _sort_out_parts(self, path: str, there: dict[str, Entry]) -> dict[str, int]:
-        """Take our unfinished files out of `there`: their names and sizes."""
+        """Remove gpunb's partial files from `there`; return their names and sizes."""
         start = f"{path}/" if path else ""
         parts = {name: entry[3] for name, entry in there.items() if name.startswith(PART) and "/" not in name}
         for name in parts:
@@ -297,7 +297,7 @@ class Merge:
                 self.plan.deleted_bytes += size
 
     def _contests(self) -> None:
-        """Where a folder must go for a file: only if all of it goes."""
+        """Resolve folders that a file is to replace: only if the whole folder is deleted."""
         doomed = set(self.plan.deletions)
         for item, old in self._contested:
             if item.path in doomed:
@@ -307,7 +307,7 @@ class Merge:
 
 
 class _Kept:
-    """What a deletion must not touch."""
+    """The paths that a deletion must not touch."""
 
     def __init__(self, source: Tree, target: Tree, *, mirror: bool) -> None:
         out = [o.path for o in source.left_out if not mirror or o.stays]
@@ -331,7 +331,7 @@ def _parents(path: str) -> list[str]:
 
 
 def _may_be_same_time(source: int, target: int) -> bool:
-    """Whether a file system may have made `target` of the time `source`, both in ns.
+    """Whether a file system may have rounded the time `source` to `target`, both in ns.
 
     FAT keeps even seconds, and each system's last and first date is as far as
     it goes: such files are compared by their content, or they would go each time.
@@ -343,5 +343,5 @@ def _may_be_same_time(source: int, target: int) -> bool:
 
 
 def _same_time(source: int, target: int) -> bool:
-    """Whether two times in ns are one; a target that keeps whole seconds only is believed in these."""
+    """Whether two times in ns are equal; whole seconds are compared if the target keeps no more."""
     return source == target or (target % 10**9 == 0 and source // 10**9 == target // 10**9)

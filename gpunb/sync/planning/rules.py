@@ -1,4 +1,4 @@
-"""Which paths stay here, and by which rule.
+"""The rules that decide which paths are not sent.
 
 In this order, the first that speaks decides:
 
@@ -125,7 +125,7 @@ class Rules:
                     break
 
     def why_out(self, path: str, *, folder: bool, names: Collection[str] = ()) -> str | None:
-        """The rule that leaves `path` out, or None if it goes.
+        """Return the rule that leaves `path` out, or None if it goes.
 
         Asked from the top down: a path is asked only if its folder goes.
 
@@ -176,7 +176,7 @@ class Rules:
         return is_credential(f"{above}/{path}", content=f"{self._root}/{path}")
 
     def without_effect(self) -> list[str]:
-        """Of the call's patterns those that matched nothing, each with what may have been meant."""
+        """The call's patterns that matched nothing, each with what may have been meant."""
         found = []
         for option, patterns in (("include", self._include), ("exclude", self._exclude)):
             for pattern in reversed(list(patterns)):
@@ -192,7 +192,7 @@ class Rules:
         return found
 
     def _leads(self, option: str, pattern: Pattern) -> bool:
-        """Whether it is an include pattern that a folder was entered for."""
+        """Whether the sync entered a folder because of this include pattern."""
         return option == "include" and tuple(pattern.text.strip("/").split("/")) in self._led
 
     def _meant(self, pattern: Pattern) -> str:
@@ -211,7 +211,7 @@ class Rules:
         return f": patterns begin in the folder that is synced, as in .gitignore; write {bare!r}"
 
     def quiet_in(self, folder: str) -> bool:
-        """Whether in this folder only the names that nobody wants are left out."""
+        """Whether only the names that are always left out are left out in this folder."""
         if self._include or self._exclude or self.hold or self._above or self._guard:
             return False
         if self._root is None:
@@ -225,7 +225,7 @@ class Rules:
             folder = folder.rpartition("/")[0]
 
     def pruning(self) -> dict[str, Any]:
-        """What the host need not go into, for its own walk; `why_out` still decides here.
+        """Names and patterns that the host's walk can skip; `why_out` still decides here.
 
         An include pattern may bring back what lies below, so with one nothing
         but excluded folders is named.
@@ -238,11 +238,11 @@ class Rules:
         }
 
     def is_ignore_rule(self, rule: str) -> bool:
-        """Whether `rule`, from `why_out`, is of an ignore file (which may hide data by mistake)."""
+        """Whether `rule`, from `why_out`, comes from an ignore file (which may hide data by mistake)."""
         return rule != SECRET and not rule.startswith(("default: ", "exclude "))
 
     def _held(self, path: str, *, folder: bool) -> str | None:
-        """Why it could run on this side, unless it, or a folder it is in, is included by name."""
+        """The reason why `path` could run on this machine, unless it or a parent is included by name."""
         names = path.split("/") if self._naming else [path.rpartition("/")[2]]
         found = next((reason for name in names if (reason := autorun.why(name))), None)
         if found is None or not self._naming:
@@ -278,7 +278,7 @@ class Rules:
         return None
 
     def _pattern(self, path: str, *, folder: bool, top: str) -> str | None:
-        """The pattern that ignores `path`, of the working tree that begins at `top`."""
+        """The pattern that ignores `path`, in the working tree that begins at `top`."""
         above = path
         while len(above) > len(top.rstrip("/")):
             above = above.rpartition("/")[0]
@@ -301,7 +301,7 @@ class Rules:
         return None
 
     def _repo(self, folder: str) -> Repo | None:
-        """The working tree whose top is `folder`; of the root, the one that it is in."""
+        """The working tree whose top is `folder`; for the root, the one that contains it."""
         if folder not in self._repos:
             found = None
             own_rules = self._file_name == ".gpunbignore"
@@ -312,7 +312,7 @@ class Rules:
         return self._repos[folder]
 
     def _repo_of(self, path: str) -> tuple[Repo | None, str]:
-        """The working tree that `path` is in, and where it begins: "" or a folder with its slash."""
+        """The working tree that `path` is in, and its prefix: "" or a folder with its slash."""
         above = path
         while "/" in above:
             above = above.rpartition("/")[0]

@@ -1,4 +1,4 @@
-"""A list of a plan's items that does not grow in memory: a million files fit into a plan."""
+"""A list of plan items that spills to disk: a million files fit into a plan."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HELD = 10 * CHUNK
 
 
 class Spool:
-    """Append and iterate, as often as wanted; beyond 20,000 items the older ones lie in a temporary file."""
+    """An append-only list; beyond 20,000 items the older ones are in a temporary file."""
 
     def __init__(self, items: Iterable[Item] = ()) -> None:
         self._new: list[Item] = []
@@ -31,7 +31,7 @@ class Spool:
             self.append(item)
 
     def append(self, item: Item) -> None:
-        """Add one at the end."""
+        """Append one item."""
         self._new.append(item)
         self._count += 1
         if len(self._new) >= HELD:

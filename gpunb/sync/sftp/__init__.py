@@ -1,4 +1,4 @@
-"""The SFTP engine, for hosts without an agent, and single files on a host.
+"""The SFTP engine, for hosts without an agent, and operations on single files of a host.
 
 `protocol` keeps many requests in flight on one channel.
 """

@@ -1,4 +1,4 @@
-"""Whether files of one size and second are one file: digests, made on the host by sha256sum.
+"""Digests that compare files of equal size and mtime, computed on the host by sha256sum.
 
 The second is all that SFTP tells of a file's time, and two runs that end together write results of
 one size. What the host says of its own files decides only whether they come once more.
@@ -29,7 +29,7 @@ _LARGE = 'n=$1; shift; for f; do { head -c "$n" -- "$f"; tail -c "$n" -- "$f"; }
 
 
 def digests(conn: Connection, root: str, items: Sequence[Item]) -> dict[str, str]:
-    """The digest of each file below `root`, by its path; those that could not be made are missing."""
+    """Return the digest of each file below `root`, by its path; those that failed are missing."""
     found: dict[str, str] = {}
     small = [item for item in items if item.size <= WHOLE]
     large = [item for item in items if item.size > WHOLE]
@@ -49,7 +49,7 @@ def digests(conn: Connection, root: str, items: Sequence[Item]) -> dict[str, str
 
 
 def digest_here(path: Path, size: int) -> str:
-    """The same of a file here; `OSError` if it can't be read."""
+    """Return the same digest of a local file; `OSError` if it can't be read."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         if size <= WHOLE:

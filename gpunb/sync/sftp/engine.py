@@ -1,4 +1,4 @@
-"""The SFTP engine: follows a plan in either direction.
+"""The SFTP engine: carries out a plan in either direction.
 
 Each file is written beside its name and takes it at the end, so that an
 interruption leaves the old file or the new one.
@@ -33,14 +33,14 @@ _WRITE_NEW = 2 | 8 | 16  # write, create, truncate
 
 
 class Upload(Engine):
-    """From the folder `here` to the host; `named` gives an item's own path where it differs."""
+    """Upload from the folder `here` to the host; `named` gives an item's local path where it differs."""
 
     def __init__(self, errand: TransferJob, here: Path, named: Path | None = None) -> None:
         super().__init__(errand)
         self._here, self._named = here, named
 
     def run(self) -> None:
-        """Make the folders, send the files, then the links, then set what is left of the modes."""
+        """Make the folders, send the files, then the links, then set the remaining modes."""
         depth = 0
         folders = sorted(self.plan.folders, key=lambda item: item.path.count("/"))
         while folders:
@@ -70,7 +70,7 @@ class Upload(Engine):
         yield from self._stamp(wire.SETSTAT, self.on_host(item.path), Attrs(mode=item.mode))
 
     def _stamp(self, kind: int, name: bytes, attrs: Attrs) -> Task:
-        """Set mode and time; where the host does not keep them, the content is in place all the same."""
+        """Set mode and time; if the host does not keep them, the content stays all the same."""
         try:
             yield Request(kind, string(name) + attrs.pack())
         except Fault as fault:
@@ -98,7 +98,7 @@ class Upload(Engine):
         self.segments.extend((large, start, end) for start, end in large.segments())
 
     def small(self, pump: Pump, item: Item) -> Task:
-        """One small file: open, write, mode and time, close, rename."""
+        """Send one small file: open, write, mode and time, close, rename."""
         handle_here = self._source_of(item)
         try:
             now = read_as_listed(handle_here, item.size, item.mtime_ns, item.inode)
@@ -124,7 +124,7 @@ class Upload(Engine):
         self.sent(item)
 
     def segment(self, pump: Pump, large: Large, start: int, end: int) -> Task:
-        """One part of a large file; the last to end finishes the file."""
+        """Send one segment of a large file; the last to end finishes the file."""
         item = large.item
         try:
             if large.problem is None:
@@ -203,7 +203,7 @@ class Upload(Engine):
 
 
 class Download(Engine):
-    """From the host into the local folder `root`; `named` is the file's path there where it differs."""
+    """Download from the host into the local folder `root`; `named` is a file's path where it differs."""
 
     def __init__(self, errand: TransferJob, root: LocalRoot, named: str | None = None) -> None:
         super().__init__(errand)
@@ -247,7 +247,7 @@ class Download(Engine):
                 self._open_parts[large.item.path] = large
 
     def small(self, pump: Pump, item: Item) -> Task:
-        """One small file, read into memory and then written."""
+        """Fetch one small file into memory, then write it."""
         data = bytearray(item.size)
 
         def keep(at: int, piece: bytes) -> None:
@@ -269,7 +269,7 @@ class Download(Engine):
         self.sent(item)
 
     def segment(self, pump: Pump, large: Large, start: int, end: int) -> Task:
-        """One part of a large file; the last to end finishes the file."""
+        """Fetch one segment of a large file; the last to end finishes the file."""
         item = large.item
 
         def keep(at: int, piece: bytes) -> None:
@@ -342,7 +342,7 @@ class Download(Engine):
 def delete_remote(
     remote: Remote, root: str, paths: list[str], kinds: dict[str, str], failed: Callable[[str, str], None]
 ) -> list[str]:
-    """Delete `paths` on the host; those that are gone."""
+    """Delete `paths` on the host; return those that are gone."""
     gone: list[str] = []
 
     def drop(path: str) -> Task:

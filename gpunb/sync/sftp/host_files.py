@@ -1,4 +1,4 @@
-"""Single files and listings on one host, over the channels of a `gpunb.sync.sftp.pool.ChannelPool`.
+"""Single files and listings on one host, over the channels of `gpunb.sync.sftp.pool.ChannelPool`.
 
 What `gpunb.sync.fs.filesystem` stands on.
 """
@@ -67,25 +67,25 @@ class HostFiles(ChannelPool):
     # -- questions
 
     def attrs(self, path: str, *, follow: bool = True) -> Attrs:
-        """What is at `path`; `FileNotFoundError` and its kin if it can't be said."""
+        """Return the attributes of `path`; an `OSError` such as `FileNotFoundError` if that fails."""
         found: list[Attrs] = []
         kind = wire.STAT if follow else wire.LSTAT
         self.one(lambda _: attrs_at(kind, path, found.append))
         return found[0]
 
     def regular(self, path: str) -> Attrs:
-        """What is at `path`, which must be a file: opening a pipe waits for its writer, for ever."""
+        """Return the attributes of `path`, a regular file: opening a pipe would wait for its writer."""
         found = self.attrs(path)
         if not stat.S_ISREG(found.mode or 0):
             raise not_a_file(found, path)
         return found
 
     def own_attrs(self, path: str) -> Attrs:
-        """As `attrs`, of a link itself."""
+        """Return the attributes of a link itself."""
         return self.attrs(path, follow=False)
 
     def attrs_of(self, paths: Iterable[str]) -> list[Attrs | None]:
-        """What is at each path, links followed; None where nothing is or it is not said."""
+        """Return the attributes of each path, links followed; None where that fails."""
         wanted = list(paths)
         out: list[Attrs | None] = [None] * len(wanted)
 
@@ -100,7 +100,7 @@ class HostFiles(ChannelPool):
         return out
 
     def listing(self, path: str) -> list[tuple[str, Attrs, Attrs | None]]:
-        """The names in a folder: each with its own attributes, and for a link those of its goal."""
+        """List a folder: each name with its own attributes, and for a link those of its target."""
         found: list[tuple[str, Attrs, Attrs | None]] = []
         self.one(lambda _: listing(path, found))
         return found
@@ -108,7 +108,7 @@ class HostFiles(ChannelPool):
     def walk(
         self, root: str, *, depth: int | None = None
     ) -> tuple[list[tuple[str, Attrs, Attrs | None]], list[OSError]]:
-        """Everything below the folder `root`, many folders at once; links are not followed.
+        """List everything below the folder `root`, many folders at once; links are not followed.
 
         Returns
         -------
@@ -145,7 +145,7 @@ class HostFiles(ChannelPool):
     # -- reading
 
     def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
-        """Bytes `start` to `end` of a file, with Python's meaning of negative numbers.
+        """Read bytes `start` to `end` of a file, where negative numbers count from the end.
 
         Shorter than asked for where the file ends.
         """
@@ -165,7 +165,7 @@ class HostFiles(ChannelPool):
         return data
 
     def read_many(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | OSError]:
-        """Several ranges of files at once; a refusal stands in the place of its bytes."""
+        """Read several ranges of files at once; a failed one is returned as its `OSError`."""
         out: list[bytes | OSError] = []
         buffers: list[bytearray] = []
         stops: list[int] = []
@@ -219,7 +219,7 @@ class HostFiles(ChannelPool):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from err
 
     def make_folders(self, paths: Iterable[str]) -> None:
-        """Make folders and their parents as needed; those that are there are fine."""
+        """Make folders and their parents as needed; existing ones are no error."""
         wanted: set[str] = set()
         for path in paths:
             while path not in ("", "/") and path not in wanted:
@@ -243,7 +243,7 @@ class HostFiles(ChannelPool):
         self.one(lambda _: _ask(wire.RMDIR, string(encode(path))))
 
     def remove_tree(self, root: str) -> None:
-        """Delete a folder and what is in it; links are deleted, never followed."""
+        """Delete a folder and its contents; links are deleted, never followed."""
         entries, problems = self.walk(root)
         if problems:
             raise problems[0]
@@ -256,7 +256,7 @@ class HostFiles(ChannelPool):
         self.remove_folder(root)
 
     def rename(self, old: str, new: str, *, replace: bool = True) -> None:
-        """Give a file or folder another name; `FileExistsError` without `replace`."""
+        """Rename a file or folder; `FileExistsError` without `replace` if the new name exists."""
         if not replace:
             try:
                 self.one(lambda _: _ask(wire.RENAME, string(encode(old)) + string(encode(new))))
@@ -270,15 +270,15 @@ class HostFiles(ChannelPool):
         self.one(lambda pump: take_name(pump, old, new))
 
     def set_attrs(self, path: str, attrs: Attrs) -> None:
-        """Set mode or time."""
+        """Set the mode or time of a path."""
         self.one(lambda _: _ask(wire.SETSTAT, string(encode(path)) + attrs.pack()))
 
     def stamp(self, path: str, attrs: Attrs) -> None:
-        """Set mode or time of a file whose content is there; where it can't be kept, `unkept` says so."""
+        """Set the mode or time of a file that was written; if the host does not keep it, set `unkept`."""
         self.one(lambda _: self.stamping(path, attrs))
 
     def stamping(self, path: str, attrs: Attrs) -> Task:
-        """As `stamp`, a task."""
+        """The task of `stamp`."""
         try:
             yield Request(wire.SETSTAT, string(encode(path)) + attrs.pack())
         except Fault as fault:
@@ -308,7 +308,7 @@ class HostFiles(ChannelPool):
 
 
 def not_a_file(found: Attrs, path: str) -> OSError:
-    """Why what is at `path` is not read as a file."""
+    """The error for reading `path`, which is no regular file."""
     if stat.S_ISDIR(found.mode or 0):
         return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     return OSError(errno.EINVAL, "is a pipe, socket or device, and no file", path)

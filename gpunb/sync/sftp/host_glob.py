@@ -1,4 +1,4 @@
-"""A shell's patterns, matched on the host through SFTP."""
+"""Shell patterns, expanded on the host over SFTP."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def is_pattern(path: str) -> bool:
 
 
 def split(path: str) -> tuple[str, str]:
-    """The fixed folder before the first pattern ("." or "/" if none), and the rest."""
+    """Split at the first pattern: the fixed folder ("." or "/" if none), and the rest."""
     names = path.split("/")
     at = next((at for at, name in enumerate(names) if is_pattern(name)), len(names))
     fixed = "/".join(names[:at])
@@ -34,7 +34,7 @@ def split(path: str) -> tuple[str, str]:
 
 
 def matches(remote: Remote, root: str, pattern: str) -> list[str]:
-    """The paths below `root` that match, sorted; ``**`` is any folders, and no ``*`` is a first dot.
+    """Return the matching paths below `root`, sorted; ``**`` matches any folders, ``*`` no leading dot.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def _match(remote: Remote, root: str, path: str, names: list[str], seen: list[in
 
 
 def _names(remote: Remote, folder: str) -> list[tuple[str, bool, bool]]:
-    """The names in a folder, and whether each is a folder or a link; none where it is no folder."""
+    """List a folder's names, and whether each is a folder or a link; none if it is no folder."""
     found: list[tuple[str, bool, bool]] = []
     try:
         handle = remote.ask(wire.OPENDIR, string(encode(folder)))

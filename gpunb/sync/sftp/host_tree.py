@@ -1,4 +1,4 @@
-"""The host's side of a sync over SFTP: listed, measured, prepared, cleared.
+"""The host's side of a sync over SFTP: attributes, listings, free space, making folders.
 
 Whatever the host lists is checked before it becomes a path: see `name_problem`.
 """
@@ -31,7 +31,7 @@ _LONGEST_PATH = 4096
 
 
 def encode(path: str) -> bytes:
-    """`path` as the host's bytes."""
+    """Encode `path` as the host's bytes."""
     return path.encode("utf-8", "surrogateescape")
 
 
@@ -69,7 +69,7 @@ class Remote:
     # -- single questions
 
     def ask(self, kind: int, *parts: bytes) -> Any:
-        """One request and its answer; raises `Fault`."""
+        """Send one request and return its answer; raises `Fault`."""
         answer: list[Any] = []
 
         def task() -> Task:
@@ -79,7 +79,7 @@ class Remote:
         return answer[0]
 
     def real(self, path: str) -> str:
-        """The absolute path of `path`, links followed where the server does so."""
+        """Return the absolute path of `path`, links followed where the server does so."""
         names = self.ask(wire.REALPATH, string(encode(path)))
         if not isinstance(names, list) or len(names) != 1:
             msg = "the host's SFTP server gave no real path"
@@ -91,7 +91,7 @@ class Remote:
         return text
 
     def attrs(self, path: str, *, follow: bool = True) -> Attrs | None:
-        """What is at `path`; None if nothing is."""
+        """Return the attributes of `path`; None if nothing is there."""
         try:
             found = self.ask(wire.STAT if follow else wire.LSTAT, string(encode(path)))
         except Fault as fault:
@@ -104,7 +104,7 @@ class Remote:
         return found
 
     def free_bytes(self, path: str) -> int | None:
-        """Bytes free for us where `path` is (an existing folder); None if the host can't say."""
+        """Bytes free for this user in the existing folder `path`; None if the host does not tell."""
         if b"statvfs@openssh.com" in self.pump.extensions:
             with contextlib.suppress(Fault):
                 body = self.ask(wire.EXTENDED, string(b"statvfs@openssh.com"), string(encode(path)))
@@ -188,7 +188,7 @@ class _Lister:
         self.too_many = False
 
     def next_task(self) -> Task | None:
-        """The listing of the next folder that is known."""
+        """Return the task that lists the next folder; None if there is none."""
         if self.too_many:
             msg = f"the host lists more than {_MOST_ENTRIES} files; sync a smaller folder"
             raise SyncError(msg)
@@ -252,7 +252,7 @@ class _Lister:
         return entries
 
     def _take(self, path: str, attrs: Attrs) -> bool:
-        """Put one entry where it belongs; whether it is a link, still to be read."""
+        """Record one entry; return whether it is a link that still has to be read."""
         mode = attrs.mode or 0
         item = Item(path, "file", attrs.size or 0, attrs.mtime or 0, mode & 0o777)
         if stat.S_ISDIR(mode):
@@ -296,7 +296,7 @@ class _Lister:
                 self.tree.left_out.append(LeftOut(path, why_link_stays(goal), cant_go=True))
 
     def _led_to(self, path: str) -> Generator[Request | Stream, Any, bool]:
-        """Take a link for what it leads to; false if it leads to nothing, or to a folder that it is in."""
+        """Replace a link by its target; false if it has none, or leads to a folder that contains it."""
         full = string(encode(f"{self._root}/{path}"))
         try:
             found = yield Request(wire.STAT, full)
@@ -329,7 +329,7 @@ class _Lister:
 
 
 def name_problem(name: str, path: str) -> str | None:
-    """Why a listed name can't be a path of ours, or None.
+    """Return why a listed name is not a valid path, or None.
 
     A host may list ``../x`` or ``/etc/passwd`` to have us write there.
     """

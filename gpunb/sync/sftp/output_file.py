@@ -30,7 +30,7 @@ __all__ = ["Output"]
 
 
 class Output:
-    """A file on the host that is written at any place, in pieces; no name is taken here."""
+    """A file on the host that is written at any offset, in pieces; renaming it is the caller's task."""
 
     def __init__(self, files: HostFiles, path: str, *, fresh: bool, exclusive: bool = False) -> None:
         self.files, self.path = files, path
@@ -59,7 +59,7 @@ class Output:
         return lambda pump: write_range(pump, self.path, at, at + len(data), read)
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
-        """Write `data` behind what is there by then, also behind what others append meanwhile."""
+        """Append `data` at the file's current end, also if others append meanwhile."""
         view = memoryview(data)
         flags = WRITE | APPEND | CREATE
 

@@ -1,4 +1,4 @@
-"""What lies behind links that lead out of a folder on the host.
+"""The targets of links that lead out of a folder on the host.
 
 They are followed up to `NESTED` behind one another, each folder once, and not into the system's
 folders, a folder that holds the one they are in, or nothing.
@@ -41,7 +41,7 @@ _SYSTEM = {*_BELOW, "/", "/home", "/media", "/mnt", "/opt", "/root", "/srv", "/t
 
 
 def follow(remote: Remote, root: str, tree: Tree, came: dict[str, str]) -> tuple[Tree, list[tuple[str, str]]]:
-    """What lies behind the links of `tree` that lead out, and (path, reason) of all that stays there.
+    """Read the targets of links of `tree` that lead out; return them and (path, reason) of all others.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def follow(remote: Remote, root: str, tree: Tree, came: dict[str, str]) -> tuple
 
 
 def graft(tree: Tree, path: str, mode: int, found: Tree) -> None:
-    """Put `found` into `tree` as the folder `path`."""
+    """Insert `found` into `tree` as the folder `path`."""
     from gpunb.sync.planning.plan import LeftOut
 
     tree.items.append(Item(path, "dir", mode=mode & 0o777))
@@ -84,7 +84,7 @@ def graft(tree: Tree, path: str, mode: int, found: Tree) -> None:
 
 
 def _behind(remote: Remote, root: str, path: str, came: dict[str, str], *, full: bool) -> Tree | Item | str:
-    """What a link leads to: a folder's tree, a file or a link to make instead; or why it is not followed."""
+    """Read a link's target: a folder's tree, or a file or link to make instead; or the reason not to."""
     about = remote.attrs(f"{root}/{path}")
     if about is None:
         return "link that leads to nothing"
@@ -113,7 +113,7 @@ def _why_not(real: str, mode: int, *, full: bool) -> str:
 
 
 def _into_what_comes(path: str, real: str, came: dict[str, str]) -> Item | str | None:
-    """Of a link to what comes anyway: the link that leads there here, or why there is none."""
+    """Replace a link to something that is fetched anyway: the local link, or the reason for none."""
     if any(known.startswith(f"{real.rstrip('/')}/") for known in came):
         return f"link to {real}, which holds it"
     inside = next((known for known in came if real == known or real.startswith(f"{known}/")), None)

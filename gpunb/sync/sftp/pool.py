@@ -1,4 +1,4 @@
-"""A few SFTP channels of one host, which any thread may run tasks on.
+"""A pool of SFTP channels of one host, which any thread may run tasks on.
 
 Each operation is a task of `gpunb.sync.sftp.protocol`; many run at once on one
 channel, and large ranges are dealt over several, for a host takes only 2 MiB a
@@ -29,7 +29,7 @@ Make: TypeAlias = "Callable[[Pump], Task]"
 
 
 class ChannelPool:
-    """Channels over one connection, opened as they are needed. Safe to use from several threads."""
+    """A pool of channels over one connection, opened as needed. Safe to use from several threads."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -38,7 +38,7 @@ class ChannelPool:
         self._changed = threading.Condition()
 
     def close(self) -> None:
-        """Close its channels; the connection stays."""
+        """Close the pool's channels; the connection stays open."""
         with self._changed:
             free, self._free = self._free, []
             self._made -= len(free)
@@ -50,7 +50,7 @@ class ChannelPool:
         return self.connection.alive()
 
     def one(self, make: Make) -> Any:
-        """Run one task; what it raises is raised, SFTP's refusals as `OSError`."""
+        """Run one task; raises its errors, SFTP's as `OSError`."""
         with self._lent() as pump:
             try:
                 pump.one(make(pump))

@@ -1,4 +1,4 @@
-"""SFTP version 3 as we need it: many requests of many files in flight on one channel.
+"""An SFTP version 3 client that keeps many requests of many files in flight on one channel.
 
 paramiko's own client waits a round trip per request outside of bulk data, and
 can't hold names that are not UTF-8. Here a file is a *task*, a generator that
@@ -59,7 +59,7 @@ class Fault(HostError):
 
 @dataclass(slots=True)
 class Attrs:
-    """What the server says about a file; None where it does not say."""
+    """The attributes of a file; None where the server does not send them."""
 
     size: int | None = None
     mode: int | None = None
@@ -68,7 +68,7 @@ class Attrs:
     inode: int = 0
 
     def pack(self) -> bytes:
-        """The wire form, for requests."""
+        """Encode the attributes for a request."""
         flags, body = 0, b""
         if self.size is not None:
             flags |= 1
@@ -94,7 +94,7 @@ class Request:
 
 @dataclass(slots=True)
 class Stream:
-    """Many requests of one task, sent as room allows, answered in any order.
+    """Many requests of one task, sent as the window allows, answered in any order.
 
     `sink` gets each answer, and may return one more request (the rest of a
     short read).
@@ -108,7 +108,7 @@ Task: TypeAlias = Generator[Request | Stream, Any, None]
 
 
 class _Open:
-    """A stream on its way: who waits for it and what is outstanding."""
+    """A stream in progress: the task that waits for it, and the number of open requests."""
 
     __slots__ = ("fault", "pending", "requests", "single", "sink", "task", "value")
 
@@ -165,7 +165,7 @@ class Pump:
             self.one(self._learn_limits())
 
     def run(self, source: Callable[[], Task | None], *, most: int = 64) -> None:
-        """Run tasks from `source` until it gives None and all have ended.
+        """Run tasks from `source` until it returns None and all have ended.
 
         Parameters
         ----------
@@ -198,7 +198,7 @@ class Pump:
                 self.close()
 
     def one(self, task: Task) -> None:
-        """Run a single task; what it raises is raised here."""
+        """Run a single task and raise its error, if any."""
         failures: list[Exception] = []
 
         def guarded() -> Task:
@@ -246,7 +246,7 @@ class Pump:
                     self._ready.rotate(-1)
 
     def _ended(self, opened: _Open) -> None:
-        """A stream has nothing more to send; go on with its task once all is answered."""
+        """Resume the task of a stream that sends nothing more, once all requests are answered."""
         if opened.pending == 0:
             self._step(opened.task, opened.value, opened.fault)
         else:
@@ -285,7 +285,7 @@ class Pump:
                 self._step(opened.task, opened.value, opened.fault)
 
     def _packets(self) -> list[tuple[int, bytes]]:
-        """The packets that are there; waits for one at least."""
+        """Return the packets received so far; waits for at least one."""
         from gpunb.ssh.connection import WINDOW
 
         buffer, at = self._buffer, 0
@@ -335,17 +335,17 @@ class Pump:
 
 
 def _sane(limit: bytes) -> int:
-    """The host's limit of one read or write, within ours; 0 means that it has none."""
+    """The host's limit of one read or write, clamped to ours; 0 means that it has none."""
     return max(2**12, min(2**17, int.from_bytes(limit, "big") or 2**17))
 
 
 def string(data: bytes) -> bytes:
-    """SFTP's string: a length and the bytes."""
+    """Encode SFTP's string: a length and the bytes."""
     return len(data).to_bytes(4, "big") + data
 
 
 class _Reader:
-    """Reads a packet; anything short is a `ProtocolError`."""
+    """Reads the fields of a packet; a short one is a `ProtocolError`."""
 
     __slots__ = ("at", "data")
 
@@ -386,7 +386,7 @@ class _Reader:
 
 
 def _parse(kind: int, body: bytes) -> Any:
-    """The answer as bytes (handle, data, extension), attributes, names, or None for OK."""
+    """Parse an answer: bytes (handle, data, extension), attributes, names, or None for OK."""
     reader = _Reader(body)
     if kind == _STATUS:
         code = reader.number()

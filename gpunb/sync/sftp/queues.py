@@ -1,4 +1,4 @@
-"""What goes over SFTP, in queues for several channels.
+"""Queues of files to transfer over several SFTP channels.
 
 Small files go many at a time on each channel, large ones in segments on all
 channels: one channel is capped by the host's window of 2 MiB a round trip.
@@ -35,7 +35,7 @@ CHANGED = "it changed while it was read"
 
 @dataclass(frozen=True, slots=True)
 class TransferJob:
-    """What is to be done: a plan between `host_root` and here, and who hears of it."""
+    """A transfer to carry out: a plan between `host_root` and this machine, with its report and progress."""
 
     remote: Remote
     host_root: str
@@ -46,11 +46,11 @@ class TransferJob:
 
 
 class Failed(Exception):
-    """One file could not go; the rest goes on."""
+    """One file failed; the others go on."""
 
 
 class Large:
-    """A large file on its way: how many segments are still to come."""
+    """A large file in transfer: the number of segments still to come."""
 
     def __init__(self, item: Item) -> None:
         self.item, self.handle = item, -1
@@ -58,13 +58,13 @@ class Large:
         self.problem: str | None = None
 
     def segments(self) -> Iterator[tuple[int, int]]:
-        """Where its segments begin and end."""
+        """Yield the start and end of each segment."""
         for start in range(0, self.item.size, SEGMENT):
             yield start, min(self.item.size, start + SEGMENT)
 
 
 class Engine:
-    """What both directions share: queues, channels, counting."""
+    """The part that both directions share: queues, channels, counting."""
 
     def __init__(self, errand: TransferJob) -> None:
         self.remote, self.host_root = errand.remote, errand.host_root
@@ -77,40 +77,40 @@ class Engine:
         self._done, self._shown = 0, 0.0
 
     def run(self) -> None:
-        """Carry the plan out; a file that can't go is noted in the report."""
+        """Carry out the plan; a file that fails is recorded in the report."""
         raise NotImplementedError
 
     def small(self, pump: Pump, item: Item) -> Task:
-        """One small file, whole."""
+        """Transfer one small file, whole."""
         raise NotImplementedError
 
     def segment(self, pump: Pump, large: Large, start: int, end: int) -> Task:
-        """One part of a large file; the last to end finishes the file."""
+        """Transfer one segment of a large file; the last to end finishes the file."""
         raise NotImplementedError
 
     def on_host(self, path: str) -> bytes:
-        """The path on the host, as its bytes."""
+        """Return the path on the host, as its bytes."""
         return encode(f"{self.host_root}/{path}")
 
     def failed(self, item: Item, reason: str) -> None:
-        """Note a file that could not go."""
+        """Record a file that failed."""
         with self._lock:
             self.report.failed.append((item.path, reason))
 
     def note_unkept(self, why: str) -> None:
-        """Count a file that is in place without its mode or time, if `why` says so."""
+        """Count a file that was written without its mode or time, if `why` says so."""
         if why:
             with self._lock:
                 self.unkept[why] += 1
 
     def sent(self, item: Item) -> None:
-        """Count a file that went."""
+        """Count a transferred file."""
         with self._lock:
             self.report.sent_files += 1
             self.report.sent_bytes += item.size
 
     def moved(self, count: int) -> None:
-        """Count bytes that went, and keep to the pace."""
+        """Count transferred bytes, and wait as the rate limit requires."""
         self._pace.wait(count, self.remote.stop)
         with self._lock:
             self._done += count
@@ -120,13 +120,13 @@ class Engine:
                 self._progress.advance(self._done, self.plan.total_bytes, "B")
 
     def settle(self, large: Large) -> bool:
-        """Note that a segment has ended; true for the last one."""
+        """Record that a segment has ended; true for the last one."""
         with self._lock:
             large.left -= 1
             return large.left == 0
 
     def pump_files(self) -> None:
-        """Run the queues on as many channels as they are worth, until they are empty."""
+        """Run the queues until they are empty, on one channel or on several if there is enough to do."""
         busy = len(self.smalls) >= 4 * _CHANNELS or bool(self.segments)
         pumps = self.remote.pumps(_CHANNELS if busy else 1)
         problems: list[BaseException] = []

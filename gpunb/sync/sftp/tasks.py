@@ -1,4 +1,4 @@
-"""What can be done with files over one SFTP channel, each a task of `gpunb.sync.sftp.protocol`."""
+"""File operations over one SFTP channel, each a task of `gpunb.sync.sftp.protocol`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MOST_NAMES = 5_000_000
 
 
 def write_range(pump: Pump, path: str, start: int, end: int, read: Callable[[int, int], bytes]) -> Task:
-    """Write what ``read(at, size)`` gives into bytes `start` to `end` of a file that is there."""
+    """Write the results of ``read(at, size)`` to bytes `start` to `end` of an existing file."""
     handle = yield open_file(path, WRITE)
 
     def writes() -> Iterator[tuple[int, Request]]:
@@ -59,13 +59,13 @@ def fetch_range(
     keep: Callable[[int, bytes], None],
     short: Callable[[int], None],
 ) -> Task:
-    """Read bytes `start` to `end` into `keep`; `short` is told where the file ended before."""
+    """Read bytes `start` to `end` into `keep`; calls `short` with the offset if the file ends earlier."""
     handle = yield open_file(path, READ)
     yield from closing(handle, _Range(handle, keep, short).fetch(start, end, pump.read_size))
 
 
 class _Range:
-    """One range on its way: what was asked for and has not come."""
+    """One range being fetched: the requests that are not answered yet."""
 
     def __init__(
         self, handle: bytes, keep: Callable[[int, bytes], None], short: Callable[[int], None]
@@ -118,7 +118,7 @@ class _Range:
 
 
 def take_name(pump: Pump, old: str, new: str) -> Task:
-    """Rename over what is there, in one step where the server can."""
+    """Rename and replace an existing file, atomically where the server can."""
     pair = string(encode(old)) + string(encode(new))
     if b"posix-rename@openssh.com" in pump.extensions:
         yield Request(wire.EXTENDED, string(b"posix-rename@openssh.com") + pair)
@@ -131,7 +131,7 @@ def take_name(pump: Pump, old: str, new: str) -> Task:
 
 
 def os_error(fault: Fault, path: str = "") -> OSError:
-    """SFTP's refusal as the exception that Python has for it."""
+    """Convert SFTP's status to Python's exception."""
     number = {wire.NO_SUCH_FILE: errno.ENOENT, wire.DENIED: errno.EACCES}.get(fault.code)
     if number is not None:
         return OSError(number, os.strerror(number), path or None)
@@ -139,12 +139,12 @@ def os_error(fault: Fault, path: str = "") -> OSError:
 
 
 def open_file(path: str, flags: int) -> Request:
-    """The request that opens a file."""
+    """Build the request that opens a file."""
     return Request(wire.OPEN, string(encode(path)) + flags.to_bytes(4, "big") + Attrs(mode=0o644).pack())
 
 
 def closing(handle: bytes, inner: Task) -> Task:
-    """`inner`, and then the handle is closed; not when the channel is given up (`GeneratorExit`)."""
+    """Run `inner`, then close the handle; not when the channel is given up (`GeneratorExit`)."""
     try:
         yield from inner
     except Exception:
@@ -155,7 +155,7 @@ def closing(handle: bytes, inner: Task) -> Task:
 
 
 def attrs_at(kind: int, path: str, keep: Callable[[Attrs], None]) -> Task:
-    """What is at `path`, asked with ``STAT`` or ``LSTAT``."""
+    """Get the attributes of `path` with ``STAT`` or ``LSTAT``."""
     found = yield Request(kind, string(encode(path)))
     if not isinstance(found, Attrs) or found.mode is None:
         msg = f"the host's SFTP server does not say what {path!r} is"
@@ -164,7 +164,7 @@ def attrs_at(kind: int, path: str, keep: Callable[[Attrs], None]) -> Task:
 
 
 def listing(path: str, out: list[tuple[str, Attrs, Attrs | None]]) -> Task:
-    """A folder's names, each with its attributes, and for a link those of its goal."""
+    """List a folder: each name with its attributes, and for a link those of its target."""
     handle = yield Request(wire.OPENDIR, string(encode(path)))
     entries: dict[str, Attrs] = {}
     yield from closing(handle, _names(path, handle, entries))
@@ -178,7 +178,7 @@ def listing(path: str, out: list[tuple[str, Attrs, Attrs | None]]) -> Task:
 
 
 def streamed(requests: Iterator[tuple[int, Request]]) -> Task:
-    """Requests whose answers say nothing but that it is done; the server takes them in this order."""
+    """Send requests whose answers hold nothing but success; the server takes them in this order."""
     yield Stream(requests, _nothing)
 
 

@@ -1,4 +1,4 @@
-"""The stream engine: what a plan says goes, over one or several lines to the agent.
+"""The stream engine: transfers the files of a plan over one or several channels to the agent.
 
 Small files go in bundles of 1 MiB, large ones in segments of 8 MiB that any
 line may carry. A large file that the target has already, whole or as the
@@ -48,7 +48,7 @@ AHEAD = 2  # tasks asked of a far reader beyond the one that is taken
 
 
 class _Bundle:
-    """Small files, together."""
+    """A task: several small files in one bundle."""
 
     def __init__(self, items: list[Item]) -> None:
         self.items = items
@@ -78,7 +78,7 @@ class _Bundle:
 
 
 class _Whole:
-    """A file of one segment, by one worker."""
+    """A task: a file of one segment."""
 
     def __init__(self, item: Item) -> None:
         self.item = item
@@ -94,7 +94,7 @@ class _Whole:
 
 
 class _Large:
-    """A file of several segments: first its beginning, which finds out what has to go."""
+    """A task: the start of a file of several segments, which finds out what has to be sent."""
 
     def __init__(self, item: Item) -> None:
         self.item = item
@@ -102,7 +102,7 @@ class _Large:
         self.problem = ""
 
     def note(self, why: str) -> None:
-        """Keep the first thing that went wrong."""
+        """Keep the first error."""
         self.problem = self.problem or why
 
     @property
@@ -169,7 +169,7 @@ class _Large:
 
 
 class _Segment:
-    """A range of a large file."""
+    """A task: a range of a large file."""
 
     def __init__(self, large: _Large, start: int, end: int) -> None:
         self.large, self.start, self.end = large, start, end
@@ -200,7 +200,7 @@ Task: TypeAlias = _Bundle | _Whole | _Large | _Segment
 
 
 class _Tasks:
-    """What is to be done, taken by all workers; made from the plan as it is needed."""
+    """The task queue of all workers; filled from the plan as needed."""
 
     def __init__(self, items: Iterator[Item]) -> None:
         self._feed = self._make(items)
@@ -229,7 +229,7 @@ class _Tasks:
             yield _Bundle(bundle)
 
     def get(self, *, wait: bool) -> Task | None:
-        """The next task; None if there is none now, and with `wait` if there will be none."""
+        """Return the next task; None if there is none now, or with `wait` if there will be none."""
         with self._turn:
             while True:
                 if self._over:
@@ -245,26 +245,26 @@ class _Tasks:
                 self._turn.wait()
 
     def put(self, tasks: Sequence[Task]) -> None:
-        """Segments that became known."""
+        """Add segments to the queue."""
         with self._turn:
             self._ready.extend(tasks)
             self._turn.notify_all()
 
     def prepared(self) -> None:
-        """A large file's segments are known."""
+        """Record that all segments of a large file are known."""
         with self._turn:
             self._preparing -= 1
             self._turn.notify_all()
 
     def stop(self) -> None:
-        """Nothing more is handed out."""
+        """Stop handing out tasks."""
         with self._turn:
             self._over = True
             self._turn.notify_all()
 
 
 class Stream:
-    """Carries the files of one plan.
+    """Transfers the files of one plan.
 
     Parameters
     ----------
@@ -295,7 +295,7 @@ class Stream:
         self.unkept: Counter[str] = Counter()
 
     def run(self, lines: int) -> None:
-        """Send all files on so many lines; raises what broke them."""
+        """Send all files over `lines` channels; raises the error that stopped them."""
         threads = [threading.Thread(target=self._work, args=(n,), daemon=True) for n in range(lines)]
         try:
             for thread in threads:
@@ -367,12 +367,12 @@ class Stream:
     # -- what the tasks report
 
     def failed(self, item: Item, why: str) -> None:
-        """A file could not go."""
+        """Record a file that failed."""
         with self._lock:
             self.report.failed.append((item.path, why))
 
     def bundled(self, items: list[Item], failed: list[tuple[int, str]]) -> None:
-        """A bundle is in place, but for some."""
+        """Count a bundle's files, except those that failed."""
         bad = set()
         for index, why in failed:
             if 0 <= index < len(items):
@@ -383,7 +383,7 @@ class Stream:
             self.report.sent_bytes += sum(i.size for n, i in enumerate(items) if n not in bad)
 
     def settle(self, large: _Large, writer: Writer) -> None:
-        """A segment is in place; the last one finishes the file."""
+        """Record that a segment was written; the last one finishes the file."""
         with self._lock:
             large.left -= 1
             if large.left > 0:
@@ -404,13 +404,13 @@ class Stream:
         writer.finish(large.item, finished)
 
     def skipped(self, size: int) -> None:
-        """Bytes of a large file that were there already."""
+        """Count bytes of a large file that the target has already."""
         with self._lock:
             self.report.matched_bytes += size
         self.moved(size, sent=False)
 
     def moved(self, size: int, *, sent: bool = True) -> None:
-        """Bytes of files that went, for the bar."""
+        """Count transferred bytes and show the progress."""
         with self._lock:
             self._done += size
             if sent:

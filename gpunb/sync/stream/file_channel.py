@@ -1,4 +1,4 @@
-"""One channel to the agent's ``files``: frames there and back.
+"""A channel to the agent's ``files`` process: frames in both directions.
 
 What comes from the host is checked for its length and kind here, and for its
 meaning by `gpunb.sync.stream.host_tree` and `gpunb.sync.stream.host_files`.
@@ -35,7 +35,7 @@ _HELD = 2**12
 
 
 class HostFault(HostError):
-    """The host could not do it; `errno` is the host's."""
+    """The host's operation failed; `errno` is the host's."""
 
     def __init__(self, words: str, errno: int = 0) -> None:
         super().__init__(words)
@@ -85,7 +85,7 @@ class FileChannel:
         self.stopped = False
 
     def greet(self) -> None:
-        """Wait until the host's end is there.
+        """Wait for the greeting of the host's process.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class FileChannel:
             self._greet()
 
     def send(self, kind: bytes, *parts: Any) -> None:
-        """One frame; raises `Unreachable`."""
+        """Send one frame; raises `Unreachable`."""
         size = sum(map(len, parts))
         head = wire.FRAME.pack(size, kind[0])
         held, self._held = self._held, b""
@@ -108,19 +108,19 @@ class FileChannel:
         self.channel.sendall(memoryview(parts[-1]))
 
     def hold(self, kind: bytes, body: bytes) -> None:
-        """As `send`, but it may wait here until the next `send` or `flush`."""
+        """Queue a frame, at the latest until the next `send` or `flush`."""
         self._held += wire.FRAME.pack(len(body), kind[0]) + body
         if len(self._held) > _HELD:
             self.flush()
 
     def flush(self) -> None:
-        """Send what `hold` kept; raises `Unreachable`."""
+        """Send the frames that `hold` queued; raises `Unreachable`."""
         held, self._held = self._held, b""
         if held:
             self.channel.sendall(held)
 
     def receive(self) -> tuple[int, memoryview]:
-        """The next frame's kind and body.
+        """Return the next frame's kind and body.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class FileChannel:
         return kind, self._take(size)
 
     def head(self) -> tuple[int, int]:
-        """The next frame's kind and size; its body is taken by `parts`."""
+        """Return the next frame's kind and size; `parts` or `body` then reads its body."""
         if not self._greeted:
             self._greet()
         size, kind = wire.FRAME.unpack(self._take(wire.FRAME.size))
@@ -143,7 +143,7 @@ class FileChannel:
         return kind, size
 
     def parts(self, size: int) -> Iterator[memoryview]:
-        """So many bytes of a body, in the pieces in which they come: each is good until the next one."""
+        """Yield `size` bytes of a body in pieces as received; each is valid until the next one."""
         while size:
             if not self._rest:
                 self._rest = self.channel.take(_STEP, reuse=True)
@@ -153,15 +153,15 @@ class FileChannel:
             yield part
 
     def body(self, size: int) -> memoryview:
-        """A body in one piece."""
+        """Read a body in one piece."""
         return self._take(size)
 
     def ready(self) -> bool:
-        """Whether something of the host's waits here."""
+        """Whether received bytes can be read without waiting."""
         return len(self._rest) > 0 or self.channel.recv_ready()
 
     def expect(self, kind: bytes) -> memoryview:
-        """The body of the next frame, which must be of this kind."""
+        """Return the body of the next frame, which must be of this kind."""
         found, body = self.receive()
         if found != kind[0]:
             words = f"a frame of kind {found} where {kind!r} was due"
@@ -169,17 +169,17 @@ class FileChannel:
         return body
 
     def call(self, op: str, **args: Any) -> dict[str, Any]:
-        """A JSON call and its answer; raises `HostFault` with the host's words."""
+        """Send a JSON call and return its answer; raises `HostFault` with the host's message."""
         self.post(op, **args)
         return answer(self.expect(b"J"))
 
     def post(self, op: str, **args: Any) -> None:
-        """A JSON call whose answer is taken later."""
+        """Send a JSON call whose answer is read later."""
         self.send(b"J", json.dumps({"op": op, **args}).encode())
 
     @classmethod
     def first(cls, client: AgentClient) -> FileChannel:
-        """The line that an earlier sync with this host left open, or a new one."""
+        """Return the channel that an earlier sync with this host left open, or a new one."""
         with _keeping:
             found = _kept.pop(client, None)
         if found is not None:
@@ -189,11 +189,11 @@ class FileChannel:
         return cls(client)
 
     def current(self, client: AgentClient) -> bool:
-        """Whether this is a channel of the connection that the client uses now."""
+        """Whether this channel belongs to the connection that the client uses now."""
         return self._shared is client.connection
 
     def keep(self, client: AgentClient) -> None:
-        """Leave the line to the next sync; nothing may be under way on it.
+        """Leave the channel open for the next sync; nothing may be pending on it.
 
         The host's end gives up after some idle minutes.
         """
@@ -204,7 +204,7 @@ class FileChannel:
             before.close()
 
     def close(self) -> None:
-        """Close the channel; the host's process ends with it. Does nothing twice."""
+        """Close the channel, which ends the host's process. Does nothing twice."""
         self.stopped = True
         self.channel.close()
 
@@ -240,7 +240,7 @@ class FileChannel:
 
 
 def answer(body: memoryview) -> dict[str, Any]:
-    """The JSON answer in a frame; raises `HostFault` if it is an error."""
+    """Parse a JSON answer; raises `HostFault` if it is an error."""
     try:
         found = json.loads(bytes(body))
     except (ValueError, RecursionError) as err:
@@ -256,7 +256,7 @@ def answer(body: memoryview) -> dict[str, Any]:
 
 
 def bad(what: str) -> ProtocolError:
-    """The error for what no honest host says."""
+    """The error for an answer that violates the protocol."""
     msg = f"the host's agent sent {what}"
     return ProtocolError(
         msg, hint="the host's answers can't be trusted; nothing was written outside of the target"

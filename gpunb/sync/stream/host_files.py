@@ -1,4 +1,4 @@
-"""The content of files on the host: read and written through its agent, on any of the lines.
+"""Reads and writes the content of files on the host, through its agent, on any channel.
 
 Nothing is taken that was not asked for, and nothing counts as written before the
 host has said so.
@@ -25,23 +25,23 @@ __all__ = ["HostReader", "HostWriter", "Newer", "Refused", "as_content", "count_
 
 
 class Refused(Exception):
-    """One file could not go; the words say why."""
+    """One file failed; the text is the reason."""
 
 
 class Newer:
-    """What a small file holds now, where that is not what was listed."""
+    """The current content of a small file that has changed since it was listed."""
 
     def __init__(self, data: Any, mtime_ns: int) -> None:
         self.data, self.mtime_ns = data, mtime_ns
 
 
 def as_content(item: Item, data: Any, mtime_ns: int) -> Any:
-    """The content of a small file as it was listed, or a `Newer`."""
+    """Return the content of a small file if it is as listed, else a `Newer`."""
     return data if (len(data), mtime_ns) == (item.size, item.mtime_ns) else Newer(data, mtime_ns)
 
 
 class HostReader:
-    """Takes files from the host, on one line; what is asked first comes first."""
+    """Reads files from the host on one channel, in the order of the requests."""
 
     local = False
     SMALL, RANGE = b"G", b"R"
@@ -54,11 +54,11 @@ class HostReader:
         return wire.WANT.pack(len(path), item.size, item.mtime, item.nanos, item.inode) + path
 
     def ask_small(self, items: Sequence[Item]) -> None:
-        """Ask for small files."""
+        """Request small files."""
         self.line.send(self.SMALL, bytes((self.codec,)), *map(self._want, items))
 
     def small(self, items: Sequence[Item]) -> list[Any]:
-        """The content of each, or a `Refused`."""
+        """Return the content of each item, or a `Refused`."""
         most = sum(item.size for item in items) + 300 * len(items) + wire.MOST_NEWER
         try:
             data = wire.unsqueeze(self.line.expect(b"S"), most)
@@ -87,14 +87,14 @@ class HostReader:
         return found
 
     def ask_range(self, item: Item, start: int, end: int) -> None:
-        """Ask for a part of a large file."""
+        """Request a range of a large file."""
         path = encode(self.alias.get(item.path, item.path))
         listed = item.size, item.mtime, item.nanos, item.inode
         head = wire.RANGE.pack(start, end - start, self.codec, len(path), *listed)
         self.line.send(self.RANGE, head, path)
 
     def pieces(self, _item: Item, start: int, end: int) -> Iterator[tuple[int, Any]]:
-        """Its pieces with their offsets; `Refused` where it ends badly."""
+        """Yield the requested pieces with their offsets; `Refused` on failure."""
         at = start
         while True:
             kind, size = self.line.head()
@@ -127,7 +127,7 @@ class HostReader:
             raise bad(str(err)) from err
 
     def ask_base(self, item: Item, *, digests: bool) -> None:
-        """Ask for a large file's digests, or where it has data."""
+        """Request a large file's digests, or the ranges that hold data."""
         path = self.alias.get(item.path, item.path)
         if digests:
             self.line.send(b"H", json.dumps({"path": path, "part": "", "size": item.size}).encode())
@@ -135,11 +135,11 @@ class HostReader:
             self.line.post("extents", path=path)
 
     def digests(self, item: Item) -> list[bytes]:
-        """The digests of its blocks."""
+        """Return the digests of the file's blocks."""
         return take_digests(self.line.receive, item.size)
 
     def extents(self, item: Item) -> list[tuple[int, int]]:
-        """Where it has data, in order and within its size."""
+        """Return the ranges that hold data, in order and within the file's size."""
         try:
             found = answer(self.line.expect(b"J")).get("extents")
         except HostFault as err:
@@ -159,7 +159,7 @@ class HostReader:
 
 
 def take_digests(receive: Callable[[], tuple[int, memoryview]], size: int) -> list[bytes]:
-    """Digests up to the frame that ends them; `Refused` if the file can't be read."""
+    """Read digests up to the frame that ends them; `Refused` if the file can't be read."""
     found: list[bytes] = []
     while True:
         kind, body = receive()
@@ -175,7 +175,7 @@ def take_digests(receive: Callable[[], tuple[int, memoryview]], size: int) -> li
 
 
 class HostWriter:
-    """Puts files onto the host, on one line: sends on without waiting, and learns later what failed."""
+    """Writes files to the host on one channel, without waiting; failures are reported later."""
 
     local = False
 
@@ -189,7 +189,7 @@ class HostWriter:
     def small(
         self, items: Sequence[Item], contents: Sequence[Any], done: Callable[[list[tuple[int, str]]], None]
     ) -> None:
-        """Write small files; `done` gets the failures, with their places in `items`, once it is known."""
+        """Write small files; later calls `done` with the failures, by their index in `items`."""
         self._number += 1
         heads = []
         for item, content in zip(items, contents, strict=True):
@@ -201,32 +201,32 @@ class HostWriter:
         self._confirm(self._number, lambda: done(failed))
 
     def _bundle(self, number: bytes, heads: Sequence[bytes], contents: Sequence[Any]) -> None:
-        """Send small files: what each is called, and what is in it."""
+        """Send a bundle of small files with their names."""
         body = b"".join(part for pair in zip(heads, contents, strict=True) for part in pair)
         self.line.send(b"W", number, wire.squeeze(body, self.codec))
 
     def begin(self, item: Item, done: Callable[[str], None]) -> None:
-        """Make an empty part for a large file."""
+        """Create the partial file of a large file."""
         self.line.post("begin", part=_part(item), size=item.size)
         self._due.append(_told(done))
 
     def ask_base(self, item: Item) -> None:
-        """Ask for the digests of what is there; an old file's blocks are put into the part on the way."""
+        """Request the existing file's digests, and copy its blocks into the partial file."""
         self.settle()  # what an answer leads to would be asked after the digests, and answered after them
         asked = {"path": _part(item) if item.part else item.path, "part": "" if item.part else _part(item)}
         self.line.send(b"H", json.dumps({**asked, "size": item.size}).encode())
 
     def base(self, item: Item) -> list[bytes]:
-        """The digests that were asked for."""
+        """Return the digests that were requested."""
         return take_digests(self.line.receive, item.size)
 
     @staticmethod
     def part_of(item: Item) -> str:
-        """Where a large file is put together."""
+        """The partial file of a large file."""
         return _part(item)
 
     def piece(self, item: Item, at: int, data: Any, failed: Callable[[str], None]) -> None:
-        """A piece of a large file."""
+        """Write a piece of a large file."""
         self._number += 1
         self._failures[self._number] = lambda _index, why: failed(why)
         path = encode(_part(item))
@@ -235,17 +235,17 @@ class HostWriter:
         self.line.send(b"D", head, body)
 
     def confirm(self, done: Callable[[], None]) -> None:
-        """Call `done` when all before is written, or has failed."""
+        """Call `done` when all earlier writes have succeeded or failed."""
         self._confirm(self._number, done)
 
     def finish(self, item: Item, done: Callable[[str], None]) -> None:
-        """A large file is whole: it takes its name."""
+        """Rename a complete large file into place."""
         where = {"part": _part(item), "path": item.path, "size": item.size}
         self.line.post("finish", **where, mode=item.mode, mtime=item.mtime_ns)
         self._due.append(_told(done, self.unkept))
 
     def drop(self, item: Item) -> None:
-        """Remove the part of a large file that failed."""
+        """Remove the partial file of a large file that failed."""
         self.line.post("delete", jobs=[[_part(item), False]])
         self._due.append(lambda _body: None)
 
@@ -263,7 +263,7 @@ class HostWriter:
         self._due.append(told)
 
     def poll(self) -> None:
-        """Take the answers that are there."""
+        """Process the answers received so far."""
         while self._due and self.line.ready():
             self._one()
 
@@ -312,7 +312,7 @@ def _told(done: Callable[[str], None], unkept: Counter[str] | None = None) -> Ca
 
 
 def count_unkept(noted: Counter[str], why: object, count: object) -> None:
-    """Count files that are in place without mode or time; the words are the host's."""
+    """Count files that were written without mode or time; the reason is the host's."""
     if isinstance(count, int) and 0 < count < 2**32 and len(noted) < 20:
         noted["".join(c if c.isprintable() else " " for c in str(why)[:200])] += count
 

@@ -1,4 +1,4 @@
-"""From host to host without passing through here: bytes only, the plan and every decision stay here.
+"""Direct transfer between two hosts: only bytes go there, the plan and every decision stay here.
 
 The receiving host lets a key in that is made for this sync and held to one
 command (`gpunb.agent.files.host_to_host`), for as long as the lines are connected: some
@@ -47,15 +47,15 @@ _ALIAS = "gpunb-direct"
 
 
 class NotDirect(Exception):
-    """The way is not there; the words say why."""
+    """No direct connection is possible; the text is the reason."""
 
 
 class DirectBroke(Unreachable):
-    """A direct line broke while files moved."""
+    """A direct connection broke during the transfer."""
 
 
 class Link:
-    """A line from host to host, and ours to each end of it."""
+    """A direct connection between two hosts, and our channel to each of them."""
 
     def __init__(self, one: HostSide, two: HostSide) -> None:
         self._one, self._two = one, two
@@ -63,7 +63,7 @@ class Link:
         self._closed = False
 
     def open(self, folder: str, argv: Sequence[str], files: dict[str, str]) -> Link:
-        """Connect the two; `NotDirect` with the reason, `Unreachable` if one of ours broke."""
+        """Connect the two; `NotDirect` with the reason, `Unreachable` if one of our channels broke."""
         token = secrets.token_hex(16)
         try:
             taker = self._line(self._two)
@@ -87,20 +87,20 @@ class Link:
         return line
 
     def pair(self, codec: int) -> tuple[HostReader, HostWriter]:
-        """A reader and a writer of which the one hands nothing to the other here."""
+        """Create a reader and a writer that pass no content through this machine."""
         taker, giver = self._lines
         writer = _Writer(taker, codec)
         return _Reader(giver, self._one.alias, codec, writer), writer
 
     def close(self) -> None:
-        """Close our lines; theirs ends with them. Does nothing twice."""
+        """Close our channels, which ends the direct connection. Does nothing twice."""
         self._closed = True
         for line in list(self._lines):
             line.close()
 
 
 def connect(one: HostSide, two: HostSide, size: int) -> list[Link]:
-    """Lines from host `one` to host `two` for so many bytes, at least one.
+    """Open direct connections from host `one` to host `two`, as many as `size` bytes need, at least one.
 
     The key is gone from `two` before this returns; if this machine or its line
     fails, the host takes it away itself.
@@ -134,7 +134,7 @@ def connect(one: HostSide, two: HostSide, size: int) -> list[Link]:
 
 
 def _open(one: HostSide, two: HostSide, folder: str, private: str, count: int) -> list[Link]:
-    """So many links, or fewer; the key is taken away once they stand."""
+    """Open up to `count` links; the key is revoked once they are open."""
     endpoint = two.client.endpoint
     pins = hostkeys.pinned(endpoint.known_hosts, endpoint.alias)
     files = {"key": private, "known_hosts": "".join(f"{_ALIAS} {pin}\n" for pin in pins)}
@@ -171,7 +171,7 @@ def _argv(endpoint: Endpoint) -> list[str]:
 
 
 def _check(endpoint: Endpoint, private: str) -> None:
-    """Make sure that the key can do no more than it should before a stranger gets it: try."""
+    """Test that the key allows no more than it should, before a stranger gets it."""
     word = secrets.token_hex(8)
     try:
         with Connection.open(endpoint, timeout=PROBE_S, key=private) as line:
@@ -191,7 +191,7 @@ def _check(endpoint: Endpoint, private: str) -> None:
 
 
 class _Span:
-    """Bytes that never come here; only their number is known."""
+    """The length of bytes that never pass through this machine."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -202,7 +202,7 @@ class _Span:
 
 
 class _Reader(HostReader):
-    """Has the host send to the other one. What is asked first comes first, and must be taken."""
+    """Lets the host send to the other host, in the order of the requests; each must be taken."""
 
     SMALL, RANGE = b"g", b"r"
 
@@ -211,11 +211,11 @@ class _Reader(HostReader):
         self._writer = writer
 
     def small(self, items: Sequence[Item]) -> list[Any]:
-        """What stands for the content of each."""
+        """Return a `_Span` for the content of each item."""
         return [_Span(item.size) for item in items]
 
     def pieces(self, _item: Item, start: int, end: int) -> Iterator[tuple[int, Any]]:
-        """The range, in one."""
+        """Yield the range as one `_Span`."""
         span = _Span(end - start)
         yield start, span
         if not span.taken:  # the file has failed, and yet it comes
@@ -223,12 +223,12 @@ class _Reader(HostReader):
 
 
 class _Writer(HostWriter):
-    """Tells the host what comes from the other one, and where it goes."""
+    """Tells the host what arrives from the other host, and where to write it."""
 
     def small(
         self, items: Sequence[Item], contents: Sequence[Any], done: Callable[[list[tuple[int, str]]], None]
     ) -> None:
-        """As `HostWriter.small`; too much under way is waited for."""
+        """Write as `HostWriter.small`; waits while too much is pending."""
         super().small(items, contents, done)
         self._keep_up()
 
@@ -236,7 +236,7 @@ class _Writer(HostWriter):
         self.line.send(b"w", number, *heads)  # the other host sends what is in them
 
     def piece(self, item: Item, at: int, data: Any, failed: Callable[[str], None]) -> None:
-        """A range that comes next."""
+        """Announce that a range arrives next."""
         data.taken = True
         self._number += 1
         self._failures[self._number] = lambda _index, why: failed(why)
@@ -244,11 +244,11 @@ class _Writer(HostWriter):
         self.line.send(b"d", wire.TAKE.pack(self._number, at, at + len(data), len(path)), path)
 
     def discard(self, start: int, end: int) -> None:
-        """A range comes that nobody wants."""
+        """Announce a range that arrives and is to be discarded."""
         self.line.send(b"d", wire.TAKE.pack(0, start, end, 0))
 
     def confirm(self, done: Callable[[], None]) -> None:
-        """As `HostWriter.confirm`; too much under way is waited for."""
+        """Confirm as `HostWriter.confirm`; waits while too much is pending."""
         super().confirm(done)
         self._keep_up()
 

@@ -1,4 +1,4 @@
-"""The host's side of a sync through the agent: looked at, listed, and what is done there once.
+"""The host's side of a sync through the agent: listings, attributes and one-time operations.
 
 Nothing that the host says becomes a path here unless it is a file name. What
 is in the files goes by `gpunb.sync.stream.host_files`.
@@ -38,7 +38,7 @@ _LONGEST_GOAL = 4096
 
 
 class HostSide:
-    """The first line to a host: what a plan is made of, and what is done once.
+    """The first channel to a host: for listings, and for operations that are done once per sync.
 
     Answers `attrs` and `real` as `gpunb.sync.sftp.host_tree.Remote` does.
     """
@@ -61,7 +61,7 @@ class HostSide:
         self.unkept: Counter[str] = Counter()
 
     def close(self, *, keep: bool = False) -> None:
-        """Close the line, or with `keep` leave it to the next sync: nothing is under way then."""
+        """Close the channel, or with `keep` leave it open for the next sync if nothing is pending."""
         interrupted = sys.exc_info()[0] is not None  # answers may still be on their way
         if keep and not interrupted and not self._asked and not self._entering:
             self.line.keep(self.client)
@@ -71,7 +71,7 @@ class HostSide:
     # -- before the plan
 
     def look(self, path: str) -> None:
-        """Learn in one round trip what the checks of a path will ask."""
+        """Fetch in one round trip all facts that the checks of a path need."""
         found = self.line.call("look", path=path)
         try:
             self.home = str(found["home"])
@@ -83,7 +83,7 @@ class HostSide:
             raise bad(words) from err
 
     def attrs(self, path: str, *, follow: bool = True) -> Attrs | None:
-        """What is at `path`; None if nothing is."""
+        """Return the attributes of `path`; None if nothing is there."""
         found = self._of(path).get("stat" if follow else "lstat")
         if found is None:
             return None
@@ -95,7 +95,7 @@ class HostSide:
         return Attrs(size, mode, mtime // 10**9, mtime % 10**9, inode)
 
     def real(self, path: str) -> str:
-        """The absolute path of `path`, links followed."""
+        """Return the absolute path of `path`, links followed."""
         text = self.home if path == "." else self._of(path).get("real")
         if not isinstance(text, str) or not text.startswith("/") or "\0" in text:
             words = f"{text!r} as the real path of {path!r}"
@@ -110,7 +110,7 @@ class HostSide:
         return found if isinstance(found, dict) else {}
 
     def enter(self, path: str, *, make: bool = False) -> None:
-        """Use `path` as the root from now on; `SyncError` names what is wrong with it."""
+        """Make `path` the root of later paths; `SyncError` names what is wrong with it."""
         try:
             self.line.call("enter", path=path, make=make)
         except HostFault as err:
@@ -121,12 +121,12 @@ class HostSide:
         self.root = path
 
     def enter_soon(self, path: str) -> None:
-        """As `enter` of a folder that is there, without waiting for the answer."""
+        """Send `enter` of an existing folder without waiting for the answer."""
         self.line.post("enter", path=path)
         self.root, self._entering = path, True
 
     def entered(self) -> None:
-        """Take the answer that is still due."""
+        """Read the pending answer of `enter_soon`."""
         if self._entering:
             self._entering = False
             answer(self.line.expect(b"J"))
@@ -134,7 +134,7 @@ class HostSide:
     # -- as a source: all of it, from the top
 
     def folders(self, rules: Rules, tree: Tree, *, follow: bool = False) -> Iterator[tuple[str, list[Entry]]]:
-        """Each folder that goes, with what goes of it; the rest is noted in `tree`."""
+        """Yield each folder that goes and its entries that go; the rest is noted in `tree`."""
         self.line.send(b"T", json.dumps({**rules.pruning(), "follow": follow}).encode())
         self.entered()
         due = {""}
@@ -195,12 +195,12 @@ class HostSide:
     # -- as a target: folder by folder, asked ahead
 
     def ask(self, path: str) -> None:
-        """Ask for one folder's listing; `take` gives it."""
+        """Request one folder's listing, which `take` returns."""
         self._asked.append(path)
         self.line.hold(b"L", encode(path))
 
     def take(self) -> tuple[str, list[Entry], str]:
-        """The listing that was asked for longest: path, entries, and why it could not be read.
+        """Return the listing that was requested first: path, entries, and why it could not be read.
 
         A folder that is not there has no entries and no reason.
         """
@@ -216,7 +216,7 @@ class HostSide:
         return path, entries, why
 
     def item(self, path: str, *, follow: bool) -> Entry | None:
-        """What is at an absolute path."""
+        """Return the entry at an absolute path; None if there is none."""
         found = self.attrs(path, follow=follow)
         if found is None:
             return None
@@ -239,7 +239,7 @@ class HostSide:
     # -- the ends of things
 
     def hashes(self, paths: Sequence[str]) -> list[str | None]:
-        """The digest of each whole file; `hashes_begin` asked for them."""
+        """Return the digest of each whole file, which `hashes_begin` requested."""
         self.entered()
         found = answer(self.line.expect(b"J")).get("hashes")
         if not isinstance(found, list) or len(found) != len(paths):
@@ -248,24 +248,24 @@ class HostSide:
         return [one if isinstance(one, str) else None for one in found]
 
     def hashes_begin(self, paths: Sequence[str]) -> None:
-        """Ask for the digests of whole files."""
+        """Request the digests of whole files."""
         self.line.post("hashes", paths=[self.alias.get(path, path) for path in paths])
 
     def make_folders(self, items: Sequence[Item]) -> list[tuple[str, str]]:
-        """Make folders, parents first; what failed."""
+        """Make folders, parents first; return the failures."""
         return self._jobs("folders", [i.path for i in items], [[i.path] for i in items])
 
     def make_links(self, items: Sequence[Item]) -> list[tuple[str, str]]:
-        """Make links; what failed."""
+        """Make links; return the failures."""
         return self._jobs("links", [i.path for i in items], [[i.path, i.goal] for i in items])
 
     def set_modes(self, items: Sequence[Item]) -> list[tuple[str, str]]:
-        """Set permissions, and files' times; what failed."""
+        """Set permissions, and times of files; return the failures."""
         jobs = [[i.path, i.mode, i.mtime_ns if i.kind == "file" else None] for i in items]
         return self._jobs("modes", [i.path for i in items], jobs)
 
     def delete(self, paths: Sequence[str], kinds: dict[str, str]) -> list[tuple[str, str]]:
-        """Delete, in this order; what failed."""
+        """Delete in this order; return the failures."""
         return self._jobs("delete", paths, [[path, kinds.get(path) == "dir"] for path in paths])
 
     def _jobs(self, op: str, paths: Sequence[str], jobs: list[Any]) -> list[tuple[str, str]]:
@@ -283,7 +283,7 @@ class HostSide:
 
 
 def _listing(body: memoryview) -> tuple[str, str, int, list[Entry]]:
-    """Path, reason, errno and entries of a listing frame."""
+    """Parse a listing frame: path, reason, errno and entries."""
     data = bytes(body)
     try:
         named, code, said = struct.unpack_from(">HHH", data)

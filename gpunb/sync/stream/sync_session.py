@@ -1,4 +1,4 @@
-"""A whole sync through the agent: look, plan, carry out, and go on where the line broke."""
+"""A whole sync through the agent: check paths, plan, transfer, and resume after a broken connection."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ APART_TRIES = 2  # breaks after which lines share a connection: something betwee
 
 @dataclass(slots=True)
 class SyncOptions:
-    """What is wanted of a sync, besides its ends; see `gpunb.sync.sync`."""
+    """The options of a sync; see `gpunb.sync.sync`."""
 
     delete: str = ""
     dry_run: bool = False
@@ -71,14 +71,14 @@ class SyncOptions:
 
 
 def by_agent(client: AgentClient, source: str, target: str, direction: str, wish: SyncOptions) -> SyncReport:
-    """One sync between here and the host of `client`; parameters and errors as `gpunb.sync.sync`."""
+    """Sync between this machine and the host of `client`; parameters and errors as `gpunb.sync.sync`."""
     return _patiently((client,), wish, lambda: _one_host(client, source, target, direction, wish))
 
 
 def by_agents(
     source_client: AgentClient, source: str, target_client: AgentClient, target: str, wish: SyncOptions
 ) -> SyncReport:
-    """From one host to another: straight where the one reaches the other, else through here.
+    """Sync from one host to another: directly if one can reach the other, else through this machine.
 
     Nothing is kept on this machine's disk. The plan is made here; see
     `gpunb.sync.stream.host_to_host` for what the hosts learn of each other.
@@ -93,7 +93,7 @@ def by_agents(
 
 
 def _patiently(clients: Sequence[AgentClient], wish: SyncOptions, once: Callable[[], _Flow]) -> SyncReport:
-    """Do it; where the line breaks, wait for it and go on with what is left."""
+    """Run the sync; when the connection breaks, wait for it and continue with what is left."""
     began = time.monotonic()
     before: list[SyncReport] = []
     idle, pause = 0, PAUSE[0]
@@ -137,7 +137,7 @@ def _patiently(clients: Sequence[AgentClient], wish: SyncOptions, once: Callable
 
 
 def _broken(err: GpunbError, clients: Sequence[AgentClient]) -> bool:
-    """Whether waiting may help: the line broke, or has just been broken."""
+    """Whether waiting may help: the connection broke, or has just been broken."""
     return isinstance(err, Unreachable) or not all(one.connected for one in clients)
 
 
@@ -206,7 +206,7 @@ def _two_hosts(
 
 
 class _Flow:
-    """One try of one sync."""
+    """One attempt at one sync."""
 
     def __init__(
         self,
@@ -231,7 +231,7 @@ class _Flow:
         self._straight: list[direct.Link] = []
 
     def close(self) -> None:
-        """Close the lines."""
+        """Close the channels."""
         for line in self._apart:
             line.close()
         for link in self._straight:
@@ -240,7 +240,7 @@ class _Flow:
         self.target.close(keep=self.over)
 
     def run(self) -> None:
-        """Plan, and unless it is a dry run carry out."""
+        """Make the plan, and carry it out unless it is a dry run."""
         with contextlib.nullcontext() if self.wish.dry_run else self._lock:
             self._plan()
             if self.wish.dry_run:
@@ -358,7 +358,7 @@ class _Flow:
         self._unkept.update(stream.unkept)
 
     def _connect(self) -> list[direct.Link]:
-        """Lines from host to host, if there are two and they can be; the report says which way it is."""
+        """Open direct connections between two hosts, if possible; the report says whether it is direct."""
         one, two, report = self.source, self.target, self.report
         if not (isinstance(one, HostSide) and isinstance(two, HostSide)):
             return []
@@ -377,7 +377,7 @@ class _Flow:
         return found
 
     def _pair(self, number: int) -> tuple[Any, Any, Callable[[], None]]:
-        """The reader and the writer of one worker, and what closes them."""
+        """Open the reader and the writer of one worker, and the function that closes them."""
         closers: list[Callable[[], None]] = []
 
         def line(side: HostSide) -> FileChannel:
@@ -413,7 +413,7 @@ class _Flow:
         return reader, writer, close
 
     def _line_apart(self, side: HostSide) -> FileChannel | None:
-        """A line with a connection of its own; None where the host, or what is before it, lets none in."""
+        """Open a channel with its own connection; None if the host, or a proxy before it, refuses that."""
         try:
             found = FileChannel(side.client, side.root, apart=True)
             self._apart.append(found)
@@ -433,7 +433,7 @@ class _Flow:
 
 
 class _Single:
-    """A target of which only one name counts."""
+    """A target folder reduced to a single name."""
 
     local = False
 
@@ -442,10 +442,10 @@ class _Single:
         self.hashes, self.hashes_begin = side.hashes, side.hashes_begin
 
     def ask(self, path: str) -> None:
-        """Nothing is asked ahead."""
+        """Do nothing: a single name needs no request."""
 
     def take(self) -> tuple[str, list[Entry], str]:
-        """What stands under the name, if anything."""
+        """Return the entry of that name, if there is one."""
         found = self._side.item(self._path, follow=False)
         return "", [(self._name, *found[1:])] if found is not None else [], ""
 
