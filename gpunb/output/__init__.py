@@ -1,4 +1,4 @@
-"""The output of hosts, shown here: cells, widgets and late output, through one filter.
+"""The display of a host's output: cells, widgets and late output, all through one filter.
 
 `player` plays a run into one of the `sinks`, a notebook or a terminal; `sanitize` makes a stranger's
 output harmless.

@@ -1,4 +1,4 @@
-"""The ipykernel that a notebook runs here, as the end of a `Relay`."""
+"""The `Port` of a widget relay in the local ipykernel of a notebook."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HOST = "gpunb_host"  # an attribute of a twin: the host whose comm it is
 
 
 class KernelPort:
-    """Publishes on the kernel's IOPub, and takes what its comm manager gets."""
+    """Publishes on the kernel's IOPub channel and receives messages from its comm manager."""
 
     def __init__(self, kernel: Any) -> None:
         import comm
@@ -43,7 +43,7 @@ class KernelPort:
         buffers: Sequence[Any],
         parent: Mapping[str, Any] | None,
     ) -> None:
-        """Send it, after what was printed before."""
+        """Send an IOPub message, after flushing text that was printed before."""
         data = content.get("data")
         state = data.get("state") if isinstance(data, dict) else None
         if kind == "comm_open" or (isinstance(state, dict) and "msg_id" in state):
@@ -61,7 +61,7 @@ class KernelPort:
         )
 
     def opened(self, comm_id: str, target: str, relay: Relay) -> bool:
-        """Register a twin that the kernel hands the browser's messages to; whether there was one."""
+        """Register a local comm that receives the browser's messages; return whether one existed."""
         import comm
 
         twin = self.manager.comms.get(comm_id)
@@ -81,13 +81,13 @@ class KernelPort:
         return known
 
     def closed(self, comm_id: str) -> None:
-        """Forget the twin; the browser has been told."""
+        """Remove the local comm; the browser has been notified already."""
         twin: Any = self.manager.comms.pop(comm_id, None)
         if twin is not None:
             twin._closed = True  # noqa: SLF001 - else it says so again when it is collected
 
     def call_soon(self, relay: Relay) -> None:
-        """On the kernel's own loop, between cells; once for all that has come until then."""
+        """Call the relay's `pump` on the kernel's own loop, between cells; once for all pending messages."""
         if not self._waiting:
             self._waiting = True
             self.kernel.io_loop.add_callback(self._pump, relay)
@@ -104,7 +104,7 @@ class KernelPort:
             self.call_soon(relay)
 
     def note(self, text: str) -> None:
-        """On stderr, marked as ours."""
+        """Print a note on stderr, marked as gpunb's."""
         sys.stderr.write(f"gpunb: {one_line(text)}\n")
 
 
@@ -112,7 +112,7 @@ _shared: weakref.WeakSet[Relay] = weakref.WeakSet()
 
 
 def _share_control(manager: Any) -> None:
-    """Let a page that is loaded again find the hosts' widgets beside those of this kernel."""
+    """Let a page that is reloaded find the hosts' widgets beside those of this kernel."""
     own = manager.targets.get(CONTROL)
     if own is None or getattr(own, "gpunb", False):
         return
@@ -146,7 +146,7 @@ _relays: weakref.WeakKeyDictionary[AgentClient, Relay] = weakref.WeakKeyDictiona
 
 
 def follow(shell: Any, handle: RunHandle, part: str, number: int) -> None:
-    """Bring the widgets in `shell`'s kernel to `number` of `part`, before `handle`'s run goes on.
+    """Update the widgets in `shell`'s kernel up to `number` of `part`, before `handle`'s run goes on.
 
     Without a Jupyter kernel there is nobody to show widgets to, and nothing is done.
     """

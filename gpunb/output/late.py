@@ -1,4 +1,4 @@
-"""What a cell says after its end: its threads, asyncio tasks and children, shown live in its own place.
+"""Late output: what a cell's threads, asyncio tasks and children print after its end, shown under it.
 
 A run that was started with ``late`` is followed on after its end. What comes passes the run's own
 `Player`, so the run's gate and its counts hold on, and is published under the cell that started it,
@@ -50,42 +50,42 @@ class PublishedSink:
         self.hidden = 0
 
     def stream(self, name: str, text: str) -> None:
-        """Text, as much as a notebook should hold."""
+        """Publish text, up to the limit of a notebook."""
         shown, self.left = text[: self.left], max(self.left - len(text), 0)
         self.hidden += len(text) - len(shown)
         if shown:
             self._publish("stream", {"name": name, "text": shown})
 
     def display(self, content: dict[str, Any], *, update: bool) -> None:
-        """A display_data or update_display_data."""
+        """Publish a display_data or update_display_data."""
         self._publish("update_display_data" if update else "display_data", content)
 
     def result(self, content: dict[str, Any]) -> None:
-        """An execute_result."""
+        """Publish an execute_result."""
         self._publish("execute_result", content)
 
     def error(self, content: dict[str, Any]) -> None:
-        """A traceback, where it came up."""
+        """Publish a traceback."""
         self._publish("error", content)
 
     def clear(self, *, wait: bool) -> None:
-        """A clear_output."""
+        """Publish a clear_output."""
         self._publish("clear_output", {"wait": wait})
 
     def ask(self, prompt: str, *, password: bool) -> str:  # noqa: ARG002
-        """Nobody is asked after a cell's end."""
+        """Return no answer: after a cell's end no input is read."""
         return ""
 
     def note(self, text: str) -> None:
-        """On stderr, marked as ours."""
+        """Print a note on stderr, marked as gpunb's."""
         self._publish("stream", {"name": "stderr", "text": f"gpunb: {text}\n"})
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no output is held back."""
 
 
 def publisher(kernel: Any) -> Callable[[str, Mapping[str, Any]], None]:
-    """What publishes on the IOPub of the ipykernel `kernel`, under the cell that it runs now."""
+    """Return a function that publishes on IOPub of the ipykernel `kernel`, under its current cell."""
     parent = kernel.get_parent()
 
     def publish(kind: str, content: Mapping[str, Any]) -> None:
@@ -96,7 +96,7 @@ def publisher(kernel: Any) -> Callable[[str, Mapping[str, Any]], None]:
 
 
 class _Kept:
-    """A run that has ended and may still speak."""
+    """A run that has ended and may still print."""
 
     def __init__(self, handle: RunHandle, player: Player) -> None:
         self.handle = handle
@@ -106,7 +106,7 @@ class _Kept:
 
 
 class _Late:
-    """All of them, and the thread that shows what they say."""
+    """All ended runs that are still followed, and the thread that shows their output."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
@@ -151,7 +151,7 @@ class _Late:
 
 
 def _play(kept: _Kept) -> bool:
-    """Show some of what has come; False if that was the last that is shown."""
+    """Show some of the received records; False if no more of the run is to be shown."""
     player, sink = kept.player, kept.player.sink
     for _ in range(TURN):
         try:
@@ -176,7 +176,7 @@ _late = _Late()
 
 
 def keep(handle: RunHandle, player: Player, sink: Sink) -> None:
-    """Show in `sink` what `handle`'s run, which `player` has shown to its end, says from now on."""
+    """Show later output of `handle`'s run in `sink`, after `player` has shown the run to its end."""
     player.sink = sink
     player.interactive = player.raises = False
     _late.keep(handle, player)

@@ -1,4 +1,4 @@
-"""Plays a run into what the user looks at: a notebook cell or a terminal."""
+"""Plays a run's records into a sink: a notebook cell or a terminal."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Player:
         self._seam = Seam()
 
     def play(self, record: Record) -> None:
-        """Show one record; one that is not of the documented shape is left out."""
+        """Show one record; a malformed one is left out."""
         if record.kind != "end":
             self.tell_error()
         try:
@@ -178,7 +178,7 @@ class Player:
             self.sink.clear(wait=bool(content.get("wait")))
 
     def _next_input(self, content: dict[str, Any]) -> None:
-        """Text for a cell of the notebook, where one may run it: never a stranger's."""
+        """Put text into a cell of the notebook, if the sink allows it; never from a stranger."""
         put: Callable[..., None] | None = getattr(self.sink, "next_input", None)
         if self.gate.trust == "stranger":
             self.gate.left_out["text for a cell of this notebook"] += 1
@@ -186,7 +186,7 @@ class Player:
             put(self.gate.text(content.get("text", "")), replace=bool(content.get("replace")))
 
     def tell_error(self) -> None:
-        """Show the error that is held, where it came up: the cell went on."""
+        """Show the held error where it was raised, since the cell went on."""
         error, self.held = self.held, None
         if error is None:
             return
@@ -197,7 +197,7 @@ class Player:
             show(error)
 
     def finish(self) -> None:
-        """Show what is held back, say what was left out, and close the sink."""
+        """Show what is held back, report what was left out, and close the sink."""
         for name, decoder in self._decoders.items():
             text = self.gate.stream(name, decoder.decode(b"", final=True))
             if text:
@@ -218,7 +218,7 @@ class Player:
         self.sink.finish()
 
     def outcome(self, info: RunInfo, end: Mapping[str, Any]) -> None:
-        """Raise what the run's `end` record calls for."""
+        """Raise the exception that the run's end calls for."""
         if info.state == "ok":
             return
         run, why = info.id, self.gate.line(info.why, 2000)
@@ -246,7 +246,7 @@ class Player:
 
 
 def _said(gate: Gate, record: Record) -> str:
-    """A host's own words, which must not pass for gpunb's."""
+    """A note of the host, marked as its own, so that it can't pass for gpunb's."""
     text = gate.line(record.head.get("text", ""))
     return text if gate.trust == "own" else f'the host says: "{text}"'
 
@@ -354,7 +354,7 @@ def _wants_restart(sink: Sink) -> bool:
 
 
 def _ended(handle: RunHandle, record: Record) -> RunInfo:
-    """The run's end as its end record tells it: no further round trip."""
+    """Build the run's info from its end record, without a further round trip."""
     head = record.head
     raw = {
         "run": handle.id,

@@ -1,4 +1,4 @@
-"""Where a run's output is shown: a notebook's cell, a terminal or a file."""
+"""Sinks that show a run's output: a notebook's cell, a terminal or a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TAIL = 4 << 10  # characters of what is not shown that are shown all the same: i
 
 
 class Sink(Protocol):
-    """Where a run's output goes. What it is given has passed the `Gate`.
+    """A destination of a run's output, which has passed the `Gate`.
 
     A sink may also have ``page(content)`` for what a pager shows (else that is a result), and
     ``comm(handle, part, number)`` to bring widgets to that point of the kernel's comm messages,
@@ -36,29 +36,29 @@ class Sink(Protocol):
     """
 
     def stream(self, name: str, text: str) -> None:
-        """Text for "stdout" or "stderr"."""
+        """Show text of "stdout" or "stderr"."""
 
     def display(self, content: dict[str, Any], *, update: bool) -> None:
-        """A display_data or update_display_data."""
+        """Show a display_data or update_display_data."""
 
     def result(self, content: dict[str, Any]) -> None:
-        """An execute_result."""
+        """Show an execute_result."""
 
     def clear(self, *, wait: bool) -> None:
-        """A clear_output."""
+        """Handle a clear_output."""
 
     def ask(self, prompt: str, *, password: bool) -> str:
-        """An input() on the host."""
+        """Ask the user for the answer to an input() on the host."""
 
     def note(self, text: str) -> None:
-        """A word of gpunb's own."""
+        """Show a note of gpunb itself."""
 
     def finish(self) -> None:
-        """The run is over; everything is shown."""
+        """Finish the output at the end of the run."""
 
 
 class TextSink:
-    """A terminal or a file; pictures become their text form."""
+    """A sink to a terminal or a file; pictures are shown in their text form."""
 
     def __init__(self, out: IO[str] | None = None, err: IO[str] | None = None) -> None:
         self.out = out or sys.stdout
@@ -66,7 +66,7 @@ class TextSink:
         self._seam = Seam()
 
     def stream(self, name: str, text: str) -> None:
-        """Written as it is."""
+        """Write the text as it is."""
         self._seam.printed(text)
         self._write(name, text)
 
@@ -76,34 +76,34 @@ class TextSink:
         target.flush()
 
     def display(self, content: dict[str, Any], *, update: bool) -> None:
-        """Its text/plain form; an update is not shown again."""
+        """Write the text/plain form; an update is not shown again."""
         text = content.get("data", {}).get("text/plain")
         if text and not update:
             self.stream("stdout", f"{text}\n")
 
     def result(self, content: dict[str, Any]) -> None:
-        """Its text/plain form."""
+        """Write the text/plain form."""
         self.display(content, update=False)
 
     def clear(self, *, wait: bool) -> None:
-        """A terminal's past is left as it is."""
+        """Do nothing: a terminal's earlier output stays."""
 
     def ask(self, prompt: str, *, password: bool) -> str:
-        """Asked in this terminal, on a line and in colours of its own."""
+        """Ask in this terminal, on a new line with colours reset."""
         self._write("stdout", self._seam.close())
         return _ask(prompt, password=password)
 
     def note(self, text: str) -> None:
-        """On stderr, marked as ours, on a line and in colours of its own."""
+        """Print a note on stderr, marked as gpunb's, on a new line with colours reset."""
         self._write("stderr", f"{self._seam.close()}gpunb: {one_line(text)}\n")
 
     def finish(self) -> None:
-        """Flush."""
+        """Flush the file."""
         self.out.flush()
 
 
 class NotebookSink:
-    """The output of the cell that runs now, in IPython or Jupyter.
+    """A sink to the cell that runs now, in IPython or Jupyter.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class NotebookSink:
         self._last = ""
 
     def stream(self, name: str, text: str) -> None:
-        """Deltas, as printed; in the order in which the host flushed its two streams."""
+        """Print text as it comes, in the order in which the host flushed its two streams."""
         target, other = (sys.stderr, sys.stdout) if name == "stderr" else (sys.stdout, sys.stderr)
         if name != self._last:
             other.flush()
@@ -158,7 +158,7 @@ class NotebookSink:
             self._tail_size -= len(self._tail.popleft())
 
     def display(self, content: dict[str, Any], *, update: bool) -> None:
-        """The whole MIME bundle, under the display_id that the host gave."""
+        """Display the whole MIME bundle, with the host's display_id."""
         self.shell.display_pub.publish(
             data=content.get("data", {}),
             metadata=content.get("metadata", {}),
@@ -167,7 +167,7 @@ class NotebookSink:
         )
 
     def result(self, content: dict[str, Any]) -> None:
-        """As this cell's own result, with its number here; or to who has taken the hook's place."""
+        """Show the cell's result with its local number, or pass it to a replaced display hook."""
         data, about = content.get("data", {}), content.get("metadata", {})
         hook: Any = self.shell.displayhook
         if sys.displayhook != hook:  # %%capture and its kind
@@ -181,62 +181,62 @@ class NotebookSink:
         hook.finish_displayhook()
 
     def error(self, content: dict[str, Any]) -> None:
-        """A traceback that did not end its cell, or has more behind it."""
+        """Show a traceback that did not end its cell, or has more behind it."""
         made = remote_error(content).named()
         self.shell._showtraceback(type(made), made, made.traceback)  # noqa: SLF001
 
     def later(self) -> Sink:
-        """Under this cell, whatever runs then; at the prompt of an IPython without a notebook."""
+        """Return the sink for late output under this cell; without a notebook, one to the terminal."""
         kernel = getattr(self.shell, "kernel", None)
         return TextSink() if kernel is None else PublishedSink(late.publisher(kernel), self.left)
 
     def failure(self, error: RemoteCellError) -> RemoteCellError:
-        """As the exception it was there; one that is shown already is not shown again."""
+        """Return the host's exception to raise here; one that was shown is not shown again."""
         made = error.named()
         if made.shown:
             _once_shown(self.shell, made)
         return made
 
     def clear(self, *, wait: bool) -> None:
-        """The cell's output so far."""
+        """Clear the cell's output so far."""
         self.shell.display_pub.clear_output(wait=wait)
 
     def comm(self, handle: RunHandle, part: str, number: int) -> None:
-        """Widgets are live here if this is a Jupyter kernel."""
+        """Update the widgets, if this is a Jupyter kernel."""
         from gpunb.output import ipykernel_port
 
         ipykernel_port.follow(self.shell, handle, part, number)
 
     def page(self, content: dict[str, Any]) -> None:
-        """In the pager of this front end."""
+        """Show the content in this frontend's pager."""
         from IPython.core.page import page
 
         data = content.get("data")
         page({str(kind): text for kind, text in data.items()} if isinstance(data, dict) else "")
 
     def next_input(self, text: str, *, replace: bool) -> None:
-        """In this cell, or in one below it; a cell for the host."""
+        """Put text into this cell, or into a new one below it, marked to run on the host."""
         head = "" if text.startswith("%%gpu") else self.head
         self.shell.set_next_input(f"{head}{text}", replace=replace)
 
     def ask(self, prompt: str, *, password: bool) -> str:
-        """In the notebook's own input box."""
+        """Ask in the notebook's own input box."""
         sys.stdout.write(self._seam.close())
         return _ask(prompt, password=password)
 
     def note(self, text: str) -> None:
-        """On stderr, marked as ours, on a line and in colours of its own."""
+        """Print a note on stderr, marked as gpunb's, on a new line with colours reset."""
         sys.stderr.write(f"{self._seam.close()}gpunb: {one_line(text)}\n")
 
     def offer(self, run_id: str, text: str) -> None:
-        """Two buttons, where there are widgets."""
+        """Show buttons to display blocked output, or a note where there are no widgets."""
         if self._offer is not None:
             self._offer(run_id, text)
         else:
             self.note(f"{text}; `%gpu replay {run_id} --trust` shows it as it is")
 
     def finish(self) -> None:
-        """Name what was not shown, and show its end."""
+        """Report the text that was not shown, and show its end."""
         if self.hidden:
             tail = "".join(self._tail)[-TAIL:]
             sys.stdout.write("\n")
@@ -250,7 +250,7 @@ class NotebookSink:
 
 
 class _Bundle:
-    """A result as its MIME bundle."""
+    """A result that displays as its MIME bundle."""
 
     def __init__(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         self._data = data
@@ -264,12 +264,12 @@ class _Bundle:
 
 
 def remote_error(content: Mapping[str, Any]) -> RemoteCellError:
-    """The exception that a traceback's content tells of."""
+    """Build the exception from a traceback message."""
     return RemoteCellError(content["ename"], content["evalue"], content["traceback"])
 
 
 def _once_shown(shell: InteractiveShell, error: RemoteCellError) -> None:
-    """Have IPython fail the cell with `error` without a second traceback."""
+    """Make IPython fail the cell with `error` without showing the traceback again."""
     vars(shell).pop("_showtraceback", None)
     own = shell._showtraceback  # noqa: SLF001 - what shows every traceback, in all kinds of shells
 

@@ -1,4 +1,4 @@
-"""What a widget relay needs of the kernel here, and what it answers a page that is loaded again."""
+"""The interface between a widget relay and the local kernel, and the answer to a reloaded page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONTROL = "jupyter.widget.control"
 
 
 class Port(Protocol):
-    """The kernel's end here: what the browser talks to. Called with the relay's lock held."""
+    """The local kernel's end, which the browser talks to. Called with the relay's lock held."""
 
     def publish(
         self,
@@ -25,23 +25,23 @@ class Port(Protocol):
         buffers: Sequence[Any],
         parent: Mapping[str, Any] | None,
     ) -> None:
-        """Send an IOPub message; without a parent, under what this kernel handled last."""
+        """Send an IOPub message; without a parent, under the message that this kernel handled last."""
 
     def opened(self, comm_id: str, target: str, relay: Relay) -> bool:
-        """Hand the browser's messages for `comm_id` to `relay` from here on; whether it knew the comm."""
+        """Route the browser's messages for `comm_id` to `relay`; return whether the comm existed."""
 
     def closed(self, comm_id: str) -> None:
-        """The comm is no more."""
+        """Handle the end of a comm."""
 
     def call_soon(self, relay: Relay) -> None:
         """Have ``relay.pump()`` called by this kernel's loop (from any thread)."""
 
     def note(self, text: str) -> None:
-        """Tell the user a word of gpunb's own."""
+        """Show a note of gpunb itself."""
 
 
 def page_states(relay: Relay) -> tuple[dict[str, Any], list[list[Any]], list[bytes]]:
-    """All widgets of a host as a page that is loaded again asks for them: states, buffer paths, buffers."""
+    """Return all widgets of a host for a reloaded page: states, buffer paths, buffers."""
     states: dict[str, Any] = {}
     paths: list[list[Any]] = []
     buffers: list[bytes] = []

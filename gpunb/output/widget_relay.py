@@ -1,4 +1,4 @@
-"""Widgets of the host, live in a Jupyter kernel here.
+"""Relays widgets of a host to a local Jupyter kernel, where they stay live.
 
 Each comm that the host's kernel opens has a twin of the same id here, so the
 browser finds its model; messages pass both ways with their buffers. The
@@ -54,7 +54,7 @@ OUTPUTS = frozenset(
 
 
 class Relay:
-    """Joins the comms of one of a host's kernels to one kernel here."""
+    """Joins the comms of one of a host's kernels to one local kernel."""
 
     def __init__(self, client: AgentClient, port: Port, kernel: str = "main") -> None:
         self.client = client
@@ -81,7 +81,7 @@ class Relay:
     # -- from the host
 
     def sync(self, run_id: str, parent: Mapping[str, Any] | None, part: str, number: int) -> None:
-        """Take all comm messages up to `number` of `part`; run `run_id` is shown under `parent`.
+        """Process all comm messages up to `number` of `part`; run `run_id` is shown under `parent`.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class Relay:
         return (self._part, self._at) >= (part, number)
 
     def pump(self) -> bool:
-        """Take what has come, without waiting; whether more may have come than a moment was enough for.
+        """Process received messages without waiting; return whether more may be left after `PUMP_S`.
 
         A host whose stream never ends must not hold up the kernel here: who pumps comes back later.
         """
@@ -124,7 +124,7 @@ class Relay:
 
     @property
     def behind(self) -> bool:
-        """Whether something has come that was not taken yet."""
+        """Whether received messages are not processed yet."""
         handle = self._handle
         return handle is not None and handle.ready
 
@@ -144,7 +144,7 @@ class Relay:
         return True
 
     def _attach(self, part: str, after: int = 0) -> bool:
-        """Follow `part`, or the newest if it is not kept any more."""
+        """Follow `part`, or the newest part if that one is no longer kept."""
         try:
             handle = self.client.attach(part, after=after, wake=lambda: self.port.call_soon(self))
         except RunNotFound:
@@ -193,7 +193,7 @@ class Relay:
         return parse(record.parts)
 
     def _output(self, name: str, kind: str, content: dict[str, Any], size: int) -> None:
-        """What a front's message has brought about, through a gate of its own."""
+        """Show output that a browser's message caused, through a gate of its own."""
         gate = self._gates.get(name)
         if gate is None or gate.trust != self.client.trust:
             gate = self._gates[name] = Gate(self.client.trust, space=self.client.endpoint.alias)
@@ -213,7 +213,7 @@ class Relay:
             self.port.publish(kind, found, {}, (), self._parents[name])
 
     def _room(self, record: Record) -> bool:
-        """Whether a comm message has room here; said once if not."""
+        """Whether a comm message fits the memory limit; reports once if not."""
         if self.client.trust == "own" or self._held.takes(record.size, self.models.open):
             return True
         self._refuse("size", "the host's widgets hold more than is kept here; further changes are not shown")
@@ -260,7 +260,7 @@ class Relay:
     def _take_open(
         self, content: dict[str, Any], metadata: dict[str, Any], buffers: Sequence[Any]
     ) -> str | None:
-        """Open a comm of the host's here; its id, if it is one that may be."""
+        """Open a comm of the host's here; return its id, or None if it is refused."""
         if self._stranger:
             try:
                 content, metadata, buffers = self._widgets.opening(content, buffers)
@@ -276,7 +276,7 @@ class Relay:
         return comm_id
 
     def _settle(self, *, last: bool = False) -> list[str]:
-        """Open what waits for widgets that it refers to; with `last`, also what they never came for."""
+        """Open widgets whose references are open; with `last`, also those whose references are missing."""
         opened: list[str] = []
         while self._waiting:
             ready = [one for one in self._waiting if not self._widgets.missing(one[0])]
@@ -327,13 +327,13 @@ class Relay:
         return False
 
     def _refuse(self, what: str, text: str) -> None:
-        """Say once that something is not shown."""
+        """Report once that something is not shown."""
         if what not in self._refused and len(self._refused) < 20:
             self._refused.add(what)
             self.port.note(one_line(text, 300))
 
     def _translate(self, content: Mapping[str, Any]) -> None:
-        """An Output widget names the message whose output it catches: by the id that it has here."""
+        """Replace the message id in an Output widget's state by the local id of that message."""
         data = content.get("data")
         state = data.get("state") if isinstance(data, dict) else None
         if isinstance(state, dict) and isinstance(state.get("msg_id"), str) and state["msg_id"]:
@@ -344,7 +344,7 @@ class Relay:
                 state["msg_id"] = ""
 
     def _look_back(self, part: str) -> None:
-        """The widgets of a run of long ago, as they were last."""
+        """Show the widgets of an old run in their last state."""
         try:
             handle = self.client.attach(part)
         except RunNotFound:
@@ -377,7 +377,7 @@ class Relay:
     # -- from the browser
 
     def send(self, kind: str, message: Mapping[str, Any]) -> None:
-        """Pass a comm message of the browser on to the host, and wait while it is handled there."""
+        """Send a comm message of the browser to the host, and wait until it is handled there."""
         content = dict(message["content"])
         comm_id = str(content.get("comm_id"))
         metadata, buffers = message.get("metadata") or {}, list(message.get("buffers") or [])
@@ -406,7 +406,7 @@ class Relay:
             LOG.info("a comm message was refused: %s", call.error)
 
     def _control(self, kind: str, comm_id: str, content: Mapping[str, Any]) -> bool:
-        """Answer a page that asks for all widgets: here, since a stranger would answer with others."""
+        """Answer a page's request for all widgets locally, since a stranger could answer anything."""
         data = content.get("data")
         if kind == "comm_open" and content.get("target_name") == CONTROL:
             self._controls.add(comm_id)
@@ -421,7 +421,7 @@ class Relay:
         return True
 
     def _answer(self, comm_id: str, content: Mapping[str, Any]) -> None:
-        """What a widget without a host says: its last state."""
+        """Answer for a widget without a host: its last state."""
         data = content.get("data")
         if comm_id not in self.models.open or not isinstance(data, dict):
             return
@@ -436,7 +436,7 @@ class Relay:
         self.port.publish("comm_msg", content, {}, buffers, None)
 
     def states(self) -> dict[str, Model]:
-        """The widgets that a browser may ask for when its page is loaded again."""
+        """Return the widgets that a browser may request after a reload."""
         with self.lock:
             return {
                 comm_id: model
@@ -459,7 +459,7 @@ class Relay:
             self._grey(set(self.models.open) - self._last)
 
     def _grey(self, comm_ids: set[str]) -> None:
-        """Their kernel is no more: they keep their last state, and controls take no more input."""
+        """Disable the controls of widgets whose kernel is gone; their last state stays."""
         self._last |= comm_ids
         for comm_id in comm_ids:
             model = self.models.open[comm_id]

@@ -1,4 +1,4 @@
-"""What of a host's output may reach this side's screen, kernel and browser: one gate for all of it.
+"""The gate that all output of a host passes before it reaches the screen, the kernel or the browser.
 
 Every way that output takes (a cell, a terminal, ``replay``, ``export``, the
 kernel of a whole notebook, widgets) goes through a `Gate`. By the host's trust:
@@ -49,7 +49,7 @@ _SIZE_KEYS = ("width", "height")
 
 
 def loads(raw: Any, limit: int = MOST_JSON, pieces: int = MOST_PIECES) -> Any:
-    """`raw` as JSON, if it is neither too large nor made to need far more memory than its size.
+    """Parse `raw` as JSON, unless it is too large or would need far more memory than its size.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def loads(raw: Any, limit: int = MOST_JSON, pieces: int = MOST_PIECES) -> Any:
 
 
 class Gate:
-    """Lets through what a host of that trust may show.
+    """Filters the output of one run by the host's trust.
 
     Parameters
     ----------
@@ -102,13 +102,13 @@ class Gate:
     # -- text
 
     def stream(self, name: str, text: str) -> str:
-        """Printed text that may be shown now."""
+        """Return the printed text that may be shown now."""
         hider, escapes = self._stream(name)
         text = hider.feed(text)
         return text if escapes is None else escapes.feed(text)
 
     def ends(self) -> list[tuple[str, str]]:
-        """What each stream holds back, when the run is over."""
+        """Return the text that each stream holds back, when the run is over."""
         out = []
         for name, (hider, escapes) in self._streams.items():
             text = hider.finish()
@@ -124,7 +124,7 @@ class Gate:
         return self._streams[name]
 
     def text(self, text: object, limit: int = MOST_TEXT) -> str:
-        """A whole text, colours kept."""
+        """Filter a whole text; colours are kept."""
         found = SecretRedactor(self._hide).whole(str(text))
         if self.trust == "own":
             return found
@@ -134,11 +134,11 @@ class Gate:
         return escapes.feed(found) + escapes.finish()
 
     def line(self, text: object, limit: int = 500) -> str:
-        """One plain line."""
+        """Filter a text to one plain line."""
         return one_line(SecretRedactor(self._hide).whole(str(text)), limit)
 
     def error(self, content: Any) -> dict[str, Any]:
-        """An error message: its three fields, lines bounded."""
+        """Filter an error message: its three fields, with a limit on lines."""
         found: Mapping[str, Any] = content if isinstance(content, dict) else {}
         traceback = found.get("traceback")
         lines = [self.text(one, LINE) for one in (traceback if isinstance(traceback, list) else [])]
@@ -154,7 +154,7 @@ class Gate:
     # -- rich output
 
     def display(self, content: Any, size: int, *, update: bool = False) -> dict[str, Any] | None:
-        """A display or result that may be shown; None if there have been too many.
+        """Filter a display or result; None if there have been too many.
 
         Parameters
         ----------
@@ -185,7 +185,7 @@ class Gate:
         return found
 
     def event(self) -> bool:
-        """Whether one more update or clear may pass."""
+        """Count one more update or clear; false beyond the limit."""
         if self.trust == "own":
             return True
         self._events += 1
@@ -195,7 +195,7 @@ class Gate:
         return True
 
     def bundle(self, data: Any) -> dict[str, Any]:
-        """A MIME bundle made harmless; as it is from a host that is no stranger."""
+        """Sanitize a MIME bundle; unchanged unless the host is a stranger."""
         if not isinstance(data, dict):
             return {}
         if self.trust != "stranger":
@@ -214,7 +214,7 @@ class Gate:
         return found
 
     def _hidden(self, content: dict[str, Any]) -> dict[str, Any]:
-        """Without the run's secrets in its texts."""
+        """Remove the run's secrets from the texts of a bundle."""
         data = content.get("data")
         if not self._hide or not isinstance(data, dict):
             return content
@@ -223,7 +223,7 @@ class Gate:
         return {**content, "data": texts}
 
     def shown(self, value: Any) -> str:
-        """A text of a bundle, without secrets."""
+        """Return a text of a bundle, without secrets."""
         return SecretRedactor(self._hide).whole(_joined(value))
 
     def _transient(self, transient: Any) -> dict[str, Any]:
@@ -233,7 +233,7 @@ class Gate:
     # -- the words at the end
 
     def report(self) -> list[str]:
-        """Sentences on what was left out and cut, "" to none."""
+        """Report what was left out and cut, in sentences; empty if nothing was."""
         out = []
         if self.left_out:
             words = ", ".join(self.left_out)
@@ -245,7 +245,7 @@ class Gate:
 
 
 def _metadata(metadata: Any) -> dict[str, Any]:
-    """Sizes of pictures."""
+    """Keep only the sizes of pictures."""
     if not isinstance(metadata, dict):
         return {}
     out: dict[str, Any] = {}
@@ -268,7 +268,7 @@ def _joined(value: Any) -> str:
 
 
 def _title(kind: str) -> str:
-    """A MIME type in words."""
+    """Describe a MIME type in words."""
     known = {
         "application/javascript": "JavaScript",
         "application/ecmascript": "JavaScript",

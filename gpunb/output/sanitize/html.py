@@ -1,4 +1,4 @@
-"""HTML, Markdown, LaTeX and SVG of a stranger, made to show and nothing else.
+"""Sanitizers for a stranger's HTML, Markdown, LaTeX and SVG.
 
 HTML goes through nh3 (ammonia) with a list of what may stay: no script, no
 style sheet, no form, no frame, no class or id that the page around it knows,
@@ -105,13 +105,13 @@ BOX_WITH_MATH = '<div style="contain:paint;overflow:auto">'
 
 
 def clean_html(text: str) -> str | None:
-    """`text` with what can only be looked at, in a box; None if it is too large or too deep to clean."""
+    """Reduce `text` to passive HTML in a clipping box; None if it is too large or too deep to clean."""
     inner = clean_fragment(text)
     return None if inner is None else f"{BOX}{inner}</div>"
 
 
 def clean_fragment(text: str) -> str | None:
-    """As `clean_html`, without the box."""
+    """Reduce `text` as `clean_html` does, without the box."""
     if len(text) > LONGEST or not _shallow(text):
         return None
     found: str = _cleaner().clean(text.replace("\x00", ""))
@@ -135,7 +135,7 @@ def _cleaner() -> Any:
 
 
 def _attribute(tag: str, name: str, value: str) -> str | None:
-    """The value that may stay: nothing is fetched, and a link leads to another site by a click only."""
+    """Filter an attribute's value: nothing is fetched, and a link is followed by a click only."""
     if name == "src":
         return value if _DATA.match(value) else None
     if name == "href":
@@ -146,7 +146,7 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
 
 
 def _shallow(text: str) -> bool:
-    """Whether parsing `text` can't take for ever."""
+    """Whether `text` is shallow enough to be parsed in bounded time."""
     if text.count("<") > 10 * MOST_TAGS:
         return False
     open_tags: dict[str, int] = {}
@@ -168,7 +168,7 @@ def _shallow(text: str) -> bool:
 
 
 def what_is_active(text: str) -> list[str]:
-    """In words, what of `text` is not shown."""
+    """Name the active content of `text`, which is not shown."""
     low = text.lower()
     return [
         name
@@ -178,7 +178,7 @@ def what_is_active(text: str) -> list[str]:
 
 
 def markdown_html(text: str) -> str | None:
-    """Markdown as clean HTML; None if it is too long or can't be read."""
+    """Render Markdown to clean HTML; None if it is too long or can't be parsed."""
     from markdown_it import MarkdownIt
 
     if len(text) > LONGEST_MARKDOWN or max(text.count(mark) for mark in "[*_>`") > MOST_MARKS:
@@ -192,19 +192,19 @@ def markdown_html(text: str) -> str | None:
 
 
 def safe_latex(text: str) -> str | None:
-    """LaTeX for MathJax or KaTeX of commands that only typeset; None if it has others."""
+    """Return LaTeX for MathJax or KaTeX if its commands only typeset, else None."""
     if len(text) > LONGEST_MARKDOWN or not tex.only_typesets(text):
         return None
     return text.replace("<", r"\lt ").replace(">", r"\gt ")
 
 
 def plain_tex(text: str) -> str:
-    """`text` in which no command of LaTeX that could do more than typeset is one."""
+    """Disable all LaTeX commands in `text` that could do more than typeset."""
     return tex.without_others(text)
 
 
 def svg_picture(text: str) -> str:
-    """A drawing as a picture: browsers run nothing in it and fetch nothing for it."""
+    """Wrap an SVG drawing as a picture: browsers run no script in it and fetch nothing for it."""
     data = base64.b64encode(text.encode("utf-8", "replace")).decode()
     return f'{BOX}<img alt="drawing" src="data:image/svg+xml;base64,{data}"></div>'
 
@@ -217,7 +217,7 @@ _HEAD_TAGS = re.compile(r"<(?=/?(?:meta|link|base)\b)", re.IGNORECASE)  # looked
 
 
 def frame(text: str, height: int = 480) -> str:
-    """HTML with its styles and drawings in a closed frame: nothing runs there, and it has no network.
+    """Wrap HTML with its styles and drawings in a sandboxed frame, without scripts and network.
 
     Scripts stay out: no policy of a page keeps them from WebRTC. The frame around the frame
     is what a link in it can't leave: where the inner one may go is the outer one's policy.

@@ -1,4 +1,4 @@
-"""Secrets of a run, taken out of the text that its host sends back.
+"""Redaction of a run's secrets in the text that its host sends back.
 
 Terminal codes and hidden marks are `gpunb.text`'s.
 """
@@ -11,7 +11,7 @@ __all__ = ["Escapes", "SecretRedactor", "one_line"]
 
 
 class SecretRedactor:
-    """Takes secrets out of one stream of text, also where a piece ends within one.
+    """Removes secrets from one stream of text, also where a piece ends within one.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class SecretRedactor:
         self._held = ""
 
     def feed(self, text: str) -> str:
-        """`text` with ``****`` for each secret; what may be the beginning of one is held back."""
+        """Replace each secret by ``****``; a possible beginning of one is held back."""
         if not self.values:
             return text
         text = self.whole(self._held + text)
@@ -33,19 +33,19 @@ class SecretRedactor:
         return text[: len(text) - keep]
 
     def whole(self, text: str) -> str:
-        """`text` with ``****`` for each secret in it."""
+        """Replace each secret in `text` by ``****``."""
         for value in self.values:
             text = text.replace(value, "****")
         return text
 
     def finish(self) -> str:
-        """What was held back and is no secret."""
+        """Return the text held back, which turned out to be no secret."""
         held, self._held = self._held, ""
         return held
 
 
 def _overlap(text: str, value: str) -> int:
-    """How many of the last characters of `text` are the first of `value`."""
+    """The length of the longest end of `text` that `value` begins with."""
     for size in range(min(len(text), len(value) - 1), 0, -1):
         if text.endswith(value[:size]):
             return size

@@ -1,4 +1,4 @@
-"""Replies of a host's kernel: what a front end acts on, reduced to what the protocol documents.
+"""Sanitizer for replies of a host's kernel: only the fields that the Jupyter protocol documents.
 
 A reply may hold HTML (``inspect``), words that are shown while typing
 (``complete``), addresses and class names (``kernel_info``), and orders to the
@@ -24,7 +24,7 @@ TEXT = 1 << 20
 
 
 def clean(kind: str, reply: Any, trust: str) -> dict[str, Any]:
-    """The reply to a request of that `kind`, from a host of that `trust`.
+    """Sanitize the reply to a request of that `kind`, from a host of that `trust`.
 
     From the user's own host it passes as it is; from others it is made anew of the fields that
     are known.
@@ -42,7 +42,7 @@ def clean(kind: str, reply: Any, trust: str) -> dict[str, Any]:
 
 
 def executed(content: dict[str, Any]) -> dict[str, Any]:
-    """An execute_input: the code that runs now, and its number."""
+    """Sanitize an execute_input: the code that runs now, and its number."""
     return {"code": str(content.get("code", ""))[:TEXT], "execution_count": _count(content)}
 
 

@@ -1,4 +1,4 @@
-"""LaTeX of a stranger: commands that typeset where they stand, and no others.
+"""Sanitizer for a stranger's LaTeX: an allowlist of commands that only typeset.
 
 MathJax and KaTeX keep one set of macros, labels and numbers for a whole page, and
 some commands make links, styles, classes and attributes. New ones come with each
@@ -78,10 +78,10 @@ def _may_stay(found: re.Match[str]) -> bool:
 
 
 def only_typesets(text: str) -> bool:
-    """Whether `text` has no other commands."""
+    """Whether `text` has only commands of the allowlist."""
     return all(map(_may_stay, _COMMAND.finditer(text)))
 
 
 def without_others(text: str) -> str:
-    """`text` in which other commands are none: their backslash is one that only looks like it."""
+    """Disable commands outside the allowlist: their backslash is replaced by a full-width one."""
     return _COMMAND.sub(lambda found: found[0] if _may_stay(found) else f"\uff3c{found[0][1:]}", text)

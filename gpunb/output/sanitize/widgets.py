@@ -1,4 +1,4 @@
-"""Widgets of hosts that are strangers: which may be shown, made anew of values that were checked.
+"""Sanitizer for a stranger's widgets: messages are rebuilt from checked values.
 
 A page loads a widget's code by the name of its module, shows some of its values as HTML or as
 styles, and follows references and links between widgets. So nothing of a stranger's message is
@@ -69,7 +69,7 @@ _PLAIN_TEXT = frozenset(["TextModel", "TextareaModel", "ComboboxModel"])
 
 
 class Refused(Exception):
-    """A message that is not shown; its text says why, "" if that is not worth a word."""
+    """A message that is not shown; its text is the reason, "" if the user need not know it."""
 
 
 class _Bad(Exception):
@@ -90,7 +90,7 @@ def _kind(state: Mapping[str, Any]) -> str:
 
 
 def refusal(state: Mapping[str, Any]) -> str:
-    """Why a widget with that first state is not shown, "" if it may be."""
+    """The reason why a widget with that first state is not shown, "" if it may be."""
     known = _spec().get(_kind(state))
     if known is None:
         module, name = state.get("_model_module"), state.get("_model_name")
@@ -108,13 +108,13 @@ def refusal(state: Mapping[str, Any]) -> str:
 
 
 def clean_state(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a first `state` of a model called `name` would be shown, if it stood alone."""
+    """Return the part of a first `state` of a model called `name` that would be shown by itself."""
     kinds = [kind for kind in _spec() if kind.rpartition(" ")[2] == name]
     return WidgetGate().values(kinds[0], state, None, ())[0] if kinds else {}
 
 
 def _same(kind: str, state: Mapping[str, Any]) -> bool:
-    """Whether a change leaves alone what code the page loads for the widget."""
+    """Whether a change keeps the fields that select the code loaded for the widget."""
     module, _, name = kind.rpartition(" ")
     view = _spec()[kind]["view"]
     fixed = dict(zip(_IDENTITY, (module, name, *view), strict=True))
@@ -122,7 +122,7 @@ def _same(kind: str, state: Mapping[str, Any]) -> bool:
 
 
 class WidgetGate:
-    """Makes the comm messages of one stranger's kernel anew, of what may be shown.
+    """Rebuilds the comm messages of one stranger's kernel from values that may be shown.
 
     Keeps what each comm is, for as long as the kernel here lives: an id never comes back as
     another kind of widget, and references lead to widgets that were let in.
@@ -132,7 +132,7 @@ class WidgetGate:
         self._kinds: dict[str, str] = {}
 
     def knows(self, comm_id: object) -> bool:
-        """Whether a widget of that id was let in."""
+        """Whether a widget of that id was accepted."""
         return isinstance(comm_id, str) and comm_id in self._kinds
 
     def missing(self, content: Mapping[str, Any]) -> bool:
@@ -142,7 +142,7 @@ class WidgetGate:
         return any(name not in self._kinds for name in names)
 
     def opening(self, content: Mapping[str, Any], buffers: Sequence[Any]) -> Message:
-        """A comm_open made anew.
+        """Rebuild a comm_open.
 
         Raises
         ------
@@ -176,7 +176,7 @@ class WidgetGate:
         return about, {"version": "2.1.0"}, kept
 
     def change(self, content: Mapping[str, Any], buffers: Sequence[Any]) -> Message:
-        """A comm_msg made anew: a change of state, and nothing else.
+        """Rebuild a comm_msg that changes state; all others are refused.
 
         Raises
         ------
@@ -200,7 +200,7 @@ class WidgetGate:
         )
 
     def closing(self, content: Mapping[str, Any], buffers: Sequence[Any]) -> Message:  # noqa: ARG002 - as `change`
-        """A comm_close made anew."""
+        """Rebuild a comm_close."""
         if not self.knows(content.get("comm_id")):
             _no()
         return {"comm_id": content["comm_id"], "data": {}}, {}, []
@@ -210,7 +210,7 @@ class WidgetGate:
     def values(
         self, kind: str, state: Mapping[str, Any], paths: Any, buffers: Sequence[Any]
     ) -> tuple[dict[str, Any], list[list[str]], list[bytes]]:
-        """The traits of `state` that may be shown, the paths of its buffers, and these."""
+        """Return the traits of `state` that may be shown, the paths of its buffers, and the buffers."""
         model = kind.rpartition(" ")[2]
         older = _OLDER_LAYOUT if model == "LayoutModel" else _OLDER
         traits: Mapping[str, Any] = {**older, **_spec()[kind]["traits"]}
@@ -271,14 +271,14 @@ class WidgetGate:
         return [self._value(name, key, kind, item) for item in value]
 
     def _tried(self, name: str, key: str, kind: Any, value: Any) -> list[Any]:
-        """The value in a list; an empty one if it is not of that kind."""
+        """Return the checked value in a list; an empty list if it is not of that kind."""
         try:
             return [self._value(name, key, kind, value)]
         except _Bad:
             return []
 
     def _reference(self, kind: str, value: Any) -> str:
-        """A reference to a widget that was let in, and is of the kind that belongs there."""
+        """Check a reference: it must lead to an accepted widget of the right kind."""
         comm_id = value[len(_REFERENCE) :] if isinstance(value, str) and value.startswith(_REFERENCE) else ""
         model = self._kinds.get(comm_id, "").rpartition(" ")[2]
         is_kind = (
@@ -289,7 +289,7 @@ class WidgetGate:
         return f"{_REFERENCE}{comm_id}"
 
     def _link(self, value: Any) -> list[str]:
-        """One end of a link: the page copies what stands there to the other end, with no gate between."""
+        """Check one end of a link: the page copies its value to the other end without the gate."""
         if not isinstance(value, list) or len(value) != 2 or value[1] not in _LINKED:
             raise _Bad
         reference = self._reference("widget", value[0])
@@ -297,7 +297,7 @@ class WidgetGate:
         return [reference, str(value[1])]
 
     def _linked(self, reference: str, trait: str) -> str:
-        """The sort of value that stands at one end of a link: "number", "bool" or "text"."""
+        """The type of the value at one end of a link: "number", "bool" or "text"."""
         kind = self._kinds[reference[len(_REFERENCE) :]]
         found = _bare(_spec()[kind]["traits"].get(trait))
         if found in ("int", "float"):
@@ -375,7 +375,7 @@ def _words(value: Any) -> str:
 
 
 def _titles(value: Any) -> dict[str, str]:
-    """Titles of tabs in ipywidgets 7, by number."""
+    """Check the titles of tabs in ipywidgets 7, by number."""
     if not isinstance(value, dict):
         raise _Bad
     pairs = list(value.items())[:MOST_ITEMS]
@@ -402,7 +402,7 @@ _PLAIN: dict[str, Callable[[Any], Any]] = {
 
 
 def _text(name: str, key: str, value: Any) -> str:  # noqa: PLR0911 - one for each way to the page
-    """A text, by what the page does with it."""
+    """Sanitize a text according to its use on the page."""
     text = _words(value)
     if name.endswith(("StyleModel", "LayoutModel")):
         return _css(text)
@@ -431,7 +431,7 @@ def _css(value: str) -> str:
 
 
 def _outputs(value: Any) -> list[dict[str, Any]]:
-    """What an Output widget shows, each output as a cell's would be."""
+    """Sanitize the outputs of an Output widget, each like a cell's."""
     gate = Gate("stranger")
     found: list[dict[str, Any]] = []
     for one in (value if isinstance(value, list) else [])[:MOST_OUTPUTS]:
@@ -448,13 +448,13 @@ def _outputs(value: Any) -> list[dict[str, Any]]:
 
 
 class Held:
-    """Counts what the open widgets' states hold, so that it stays within bounds."""
+    """The memory held by the open widgets' states, with a limit."""
 
     def __init__(self) -> None:
         self._bytes = 0
 
     def takes(self, size: int, models: Mapping[str, Model]) -> bool:
-        """Whether `size` more bytes have room; states that were replaced are counted anew then."""
+        """Whether `size` more bytes fit; replaced states are no longer counted then."""
         if size > MOST_MESSAGE:
             return False
         if self._bytes + size > MOST_BYTES:
