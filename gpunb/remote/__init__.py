@@ -27,7 +27,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Sinks and `show` are in `gpunb.output` now; their old place leads there for one version."""
+    """Deprecated access to sinks and `show`, which are in `gpunb.output` now; kept for one version."""
     if name in {"NotebookSink", "Sink", "TextSink", "show"}:
         return getattr(importlib.import_module("gpunb.output"), name)
     raise AttributeError(name)

@@ -1,4 +1,4 @@
-"""What a host's agent may answer: checked once, where the answers come in.
+"""Validation of the agent's answers, once, where they are received.
 
 A host is a stranger, and an agent may be another version's or a liar's. What the layers above read
 of an answer has the kind that they expect, or the request ends with one clear error that names
@@ -28,7 +28,7 @@ def _whole(value: object) -> bool:
 
 
 def _number(value: object) -> bool:
-    """A finite number that a float holds."""
+    """Whether `value` is a finite number that a float holds."""
     return (_whole(value) or type(value) is float) and math.isfinite(value)  # type: ignore[arg-type]
 
 
@@ -37,7 +37,7 @@ def _count(value: object) -> bool:
 
 
 def _moment(value: object) -> bool:
-    """Unix seconds that a calendar has."""
+    """Whether `value` is a time in Unix seconds before the year 5000."""
     return _number(value) and 0 <= value < _YEAR_5000  # type: ignore[operator]
 
 
@@ -76,7 +76,7 @@ SHAPES: Mapping[str, Mapping[str, Callable[[object], bool]]] = {
 
 
 def checked(op: str, answer: dict[str, Any], host: str) -> dict[str, Any]:
-    """`answer` to the request `op`, without the fields that are null.
+    """Validate `answer` to the request `op`; return it without the fields that are null.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def checked(op: str, answer: dict[str, Any], host: str) -> dict[str, Any]:
 
 
 def tame(value: Any) -> Any:
-    """A JSON value whose numbers can be counted with: NaN, infinities and endless integers are null."""
+    """Replace NaN, infinities and integers beyond a float in a JSON value by null."""
     if isinstance(value, dict):
         return {name: tame(one) for name, one in value.items()}
     if isinstance(value, list):
@@ -102,7 +102,7 @@ def tame(value: Any) -> Any:
 
 
 def odd(host: str, what: str) -> ProtocolError:
-    """The error for an answer that no agent of ours gives."""
+    """The error for an invalid answer."""
     msg = f"the agent on {host} answered {what}, which is not a valid answer"
     return ProtocolError(
         msg,

@@ -1,4 +1,4 @@
-"""Put the agent on the host and open the line to it, in one SSH channel.
+"""Install the agent on the host and open the connection to it, in one SSH channel.
 
 The agent's files are named by the hash of their content, so a second visit
 sends nothing, and two versions never mix. Everything the host says before the
@@ -83,7 +83,7 @@ ADVICE = {
 
 
 def _modules(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
-    """The agent's modules: paths below the host's folder, and their content."""
+    """Yield the agent's modules: paths below the host's folder, and their content."""
     for found in folder.iterdir():
         if found.name.endswith(".py"):
             yield f"{name}/{found.name}", found.read_bytes()
@@ -93,7 +93,7 @@ def _modules(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
 
 @functools.cache
 def _payload() -> tuple[str, bytes]:
-    """The agent's version (a content hash) and its archive, compressed."""
+    """Return the agent's version (a content hash) and its compressed archive."""
     out = io.BytesIO()
     sources = dict(_modules(files("gpunb.agent"), "gpunb_agent"))
     sources["__main__.py"] = (
@@ -109,14 +109,14 @@ def _payload() -> tuple[str, bytes]:
 
 
 def agent_version() -> str:
-    """The content hash under which this gpunb's agent is kept on a host."""
+    """Return the content hash that names this gpunb's agent on a host."""
     return _payload()[0]
 
 
 def open_line(
     connection: Connection, *, python: str | None = None, progress: Progress = SILENT, timeout: float = 60.0
 ) -> tuple[Channel, bytes]:
-    """An open line to the agent.
+    """Open a channel to the agent, and install the agent if needed.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def open_line(
 
 
 def _send(channel: Channel, data: bytes) -> None:
-    """Send it; where the host has closed the channel, why is told by the one who reads its last words."""
+    """Send data; a channel that the host closed is no error here: reading reports the reason."""
     try:
         channel.sendall(data)
     except Unreachable:
@@ -181,7 +181,7 @@ def _send(channel: Channel, data: bytes) -> None:
 
 
 def _once(kind: str, asked: set[str], begun: float, timeout: float) -> None:
-    """A host asks for each thing once, and has an end of its preparations."""
+    """Raise `BootstrapFailed` if the host repeats a request, or prepares for too long."""
     if kind in asked or time.monotonic() - begun > INSTALL_TIMEOUT + 2 * timeout:
         msg = f"the host repeats {kind!r} and does not become ready"
         raise BootstrapFailed(msg, bill="the instance runs and is billed")
@@ -200,7 +200,7 @@ def _failed(more: dict[str, Any]) -> BootstrapFailed:
 
 
 class LineReader:
-    """Reads the lines that start with a nonce; `rest` is what followed the last one."""
+    """Reads the lines that start with a nonce; `rest` holds the bytes after the last one."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -209,7 +209,7 @@ class LineReader:
         self._words = b""  # the last of what was not ours: an image says there why it lets nobody in
 
     def next(self, nonce: str, timeout: float) -> tuple[str, dict[str, Any]]:
-        """The next line's kind and JSON; skips everything else.
+        """Return the next line's kind and JSON; skips everything else.
 
         Raises
         ------
@@ -243,7 +243,7 @@ class LineReader:
         return data
 
     def _said(self) -> str:
-        """What the host has said that is not ours, on both of its streams: the end of it."""
+        """The end of the host's other output, on both of its streams, for an error message."""
         words = self._words + self.rest + b"\n" + self._channel.stderr()
         said = one_line(words.decode("utf-8", "replace").strip()[-WORDS:], WORDS)
         return f": {said}" if said else ""
@@ -259,7 +259,7 @@ class LineReader:
 
 
 def read_line(channel: Channel, nonce: str, timeout: float = 30.0) -> tuple[str, bytes]:
-    """Wait for ``ready`` on another channel of the agent; its text, and bytes that followed."""
+    """Wait for ``ready`` on another channel of the agent; return its text, and bytes that followed."""
     lines = LineReader(channel)
     kind, more = lines.next(nonce, timeout)
     if kind != "ready":

@@ -1,4 +1,4 @@
-"""The agent as seen from here: requests, and runs that are followed over a line that mends itself."""
+"""The client of a host's agent: requests, and runs followed over a connection that reconnects."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class AgentClient(AgentConnection):
         patience: float = PATIENCE,
         name: str = "",
     ) -> AgentClient:
-        """Bootstrap the agent if need be, and open the line; `name` is what the user calls the host.
+        """Install the agent if needed and connect to it; `name` is what the user calls the host.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class AgentClient(AgentConnection):
     # -- requests
 
     def request(self, op: str, *, timeout: float | None = 60.0, **args: Any) -> dict[str, Any]:
-        """Ask the agent and wait for the answer, over a broken line too.
+        """Send a request and wait for the answer, also across a reconnect.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class AgentClient(AgentConnection):
         return checked(op, call.answer, self.name)
 
     def begin(self, op: str, parts: Sequence[Any] = (), **args: Any) -> Call:
-        """Ask without waiting: ``done`` is set when ``answer`` or ``error`` is there."""
+        """Send a request without waiting: ``done`` is set when ``answer`` or ``error`` is."""
         return self._post(op, args, parts=parts)
 
     def _hello(self) -> HostInfo:
@@ -111,7 +111,7 @@ class AgentClient(AgentConnection):
         return HostInfo(pid=pid, **{name: str(one)[:4096] for name, one in words.items()})
 
     def round_trip(self) -> float:
-        """Seconds to the agent and back: the better of two."""
+        """Measure the round trip to the agent in seconds: the better of two."""
         taken = []
         for _ in range(2):
             begin = time.perf_counter()
@@ -135,7 +135,7 @@ class AgentClient(AgentConnection):
         late: bool = False,
         **more: Any,
     ) -> RunHandle:
-        """Run `code` in the host's kernel, after what waits there already.
+        """Run `code` in the host's kernel, after the cells that wait there already.
 
         Parameters
         ----------
@@ -175,7 +175,7 @@ class AgentClient(AgentConnection):
         restart: str = "never",
         secrets: Mapping[str, str] | None = None,
     ) -> RunHandle:
-        """Run a command (`argv`) or a shell line as a job, with a keeper of its own on the host.
+        """Run a command (`argv`) or a shell line as a job, with a keeper process of its own on the host.
 
         Parameters
         ----------
@@ -245,7 +245,7 @@ class AgentClient(AgentConnection):
             self._post("info", args, followers.fail)
 
     def forget(self, handle: RunHandle) -> None:
-        """Stop following; the run goes on."""
+        """Stop following a run, which goes on."""
         with self._lock:
             followers = self._runs.get(handle.id)
             if followers is None or handle not in followers.handles:
@@ -258,14 +258,14 @@ class AgentClient(AgentConnection):
             self._post("detach", {"run": handle.id})
 
     def ack(self, run_id: str, number: int) -> None:
-        """Tell the agent that records up to `number` have been taken, if nobody else here is further back."""
+        """Acknowledge records up to `number`, or up to the slowest follower in this process."""
         followers = self._runs.get(run_id)
         if followers is not None:
             number = min(number, followers.taken)
         self._send(frames.encode({"t": "req", "id": 0, "op": "ack", "run": run_id, "n": number}))
 
     def runs(self, *, ended_within: float | None = None) -> list[RunInfo]:
-        """All runs that the host knows, oldest first; those that ended longer ago (seconds) are left out."""
+        """List the host's runs, oldest first, without those that ended over `ended_within` seconds ago."""
         found = self.request("runs", ended_within=ended_within).get("runs")
         if found is None:
             raise odd(self.name, "'runs' without a list of them")
@@ -275,11 +275,11 @@ class AgentClient(AgentConnection):
         return RunInfo.parse(raw, f"the agent on {self.name}")
 
     def run_info(self, run_id: str) -> RunInfo:
-        """One run, or `RunNotFound`."""
+        """Return one run; raises `RunNotFound`."""
         return self._info(self.request("info", run=run_id))
 
     def interrupt(self, run_id: str) -> None:
-        """SIGINT to a cell; ends a job's process tree. Does not wait: the run's records tell."""
+        """Send SIGINT to a cell, or end a job's process tree, without waiting for its end."""
         self._post("interrupt", {"run": run_id})
 
     def cancel(self, run_id: str) -> RunInfo:
@@ -287,7 +287,7 @@ class AgentClient(AgentConnection):
         return self._info(self.request("interrupt", run=run_id))
 
     def answer(self, run_id: str, number: int, text: str) -> bool:
-        """Answer the input record `number`; False if somebody was quicker."""
+        """Answer the input record `number`; False if it was answered already."""
         return bool(self.request("answer", run=run_id, number=number, text=text).get("taken"))
 
     # -- the kernel, the lease, the end
@@ -295,7 +295,7 @@ class AgentClient(AgentConnection):
     def kernel_request(
         self, kind: str, content: Mapping[str, Any], *, timeout: float = 10.0, quick: bool = False
     ) -> dict[str, Any]:
-        """A Jupyter request that is nobody's run: ``complete_request``, ``inspect_request`` and kin.
+        """Send a Jupyter request that belongs to no run, such as ``complete_request``.
 
         With `quick`, a kernel that is busy refuses at once (`RunError`).
         """
@@ -306,7 +306,7 @@ class AgentClient(AgentConnection):
         return dict(reply)
 
     def restart_kernel(self) -> None:
-        """A new kernel on the host; variables are gone, runs and files stay."""
+        """Restart the host's kernel; variables are lost, runs and files stay."""
         self.request("restart", timeout=120)
 
     def set_lease(
@@ -319,7 +319,7 @@ class AgentClient(AgentConnection):
         grace_s: float = 0.0,
         timeout: float = 60.0,
     ) -> dict[str, Any]:
-        """Arm the lease on the host; how it stands there.
+        """Set the lease on the host; return its state there.
 
         Parameters
         ----------
@@ -349,11 +349,11 @@ class AgentClient(AgentConnection):
         )
 
     def touch(self) -> None:
-        """Tell the host that a transfer moves: its idle time starts anew."""
+        """Report a transfer in progress to the host: its idle time starts anew."""
         self.request("touch")
 
     def lease(self) -> dict[str, Any]:
-        """How the lease stands on the host."""
+        """Return the state of the lease on the host."""
         return self.request("lease")
 
     def shutdown(self) -> None:
@@ -373,7 +373,7 @@ class AgentClient(AgentConnection):
             followers.take(Record(number, kind, known, parts))
 
     def _resume(self) -> None:
-        """Ask again, and follow every run from the record after the last one seen."""
+        """Repeat open requests, and follow every run from the record after the last one seen."""
         with self._lock:
             runs = list(self._runs)
         super()._resume()
@@ -391,5 +391,5 @@ class AgentClient(AgentConnection):
 
 
 def new_run_id() -> str:
-    """A fresh run id: ten letters and digits that are hard to confuse."""
+    """Return a new run id: ten letters and digits that are hard to confuse."""
     return "".join(secrets.choice(ID_LETTERS) for _ in range(10))

@@ -1,4 +1,4 @@
-"""The line to a host's agent: frames out and in, and mended when it breaks.
+"""The connection to a host's agent: sends and receives frames, and reconnects when it breaks.
 
 One SSH connection and one channel. A reader thread takes frames off the
 channel; when the line breaks it reconnects with a back-off and sends again
@@ -55,7 +55,7 @@ DOWN = typed("down") + " ends the session"
 
 
 class Call:
-    """A request on its way; `done` is set when `answer` or `error` is there."""
+    """A request in progress; `done` is set when `answer` or `error` is."""
 
     def __init__(self, frame: bytes, on_error: Callable[[GpunbError], None] | None = None) -> None:
         self.frame = frame
@@ -65,7 +65,7 @@ class Call:
         self.error: GpunbError | None = None
 
     def fail(self, error: GpunbError) -> None:
-        """No answer will come."""
+        """Set the error: no answer will come."""
         self.error = error
         self.done.set()
         if self.on_error is not None:
@@ -73,7 +73,7 @@ class Call:
 
 
 class AgentConnection:
-    """Requests to one host's agent, from any thread, over a line that mends itself."""
+    """Requests to one host's agent, from any thread, over a connection that reconnects by itself."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class AgentConnection:
 
     @property
     def connection(self) -> Connection:
-        """The SSH connection in use now, for further channels; waits while the line is being mended."""
+        """The SSH connection in use, for further channels; waits while it reconnects."""
         with self._lock:
             self._changed.wait_for(lambda: self._closed or self._connection, self.patience)
             if self._closed is not None:
@@ -125,16 +125,16 @@ class AgentConnection:
 
     @property
     def alive(self) -> bool:
-        """Whether the line is open or being mended."""
+        """Whether the connection is open or reconnecting."""
         return self._closed is None
 
     @property
     def connected(self) -> bool:
-        """Whether the line is open now, not broken and being mended."""
+        """Whether the connection is open now, and not reconnecting."""
         return self._connection is not None
 
     def close(self) -> None:
-        """Close the line; what runs on the host goes on."""
+        """Close the connection; runs on the host go on."""
         self._end(Unreachable(f"the connection to {self.name} was closed here"))
 
     # -- requests
@@ -180,7 +180,7 @@ class AgentConnection:
             self._drop(channel)
 
     def listen(self, listener: Callable[[Mapping[str, Any]], None]) -> Callable[[], None]:
-        """Call `listener` with each note's head, in the reader's thread: quickly. Returns what ends that.
+        """Call `listener` with each note's head, in the reader thread: quickly. Returns the unsubscriber.
 
         Notes are not journaled: those of the time when the line was broken are not told again.
         """
@@ -214,7 +214,7 @@ class AgentConnection:
         return rest
 
     def _read(self, rest: bytes) -> None:
-        """Read, and mend the line, until it is given up. However this ends, nobody waits on."""
+        """Read and reconnect until the connection is given up; then fail all open requests."""
         why: GpunbError = Unreachable(f"the connection to {self.name} ended", bill=BILLED)
         try:
             self._read_on(rest)
@@ -262,7 +262,7 @@ class AgentConnection:
         return None
 
     def _record(self, number: int, head: dict[str, Any], payload: memoryview) -> None:
-        """A run's record came in."""
+        """Handle a record of a run."""
         raise NotImplementedError
 
     def _take(self, number: int, head: dict[str, Any], payload: memoryview) -> None:
@@ -287,7 +287,7 @@ class AgentConnection:
                 safely(listener, tame(head))
 
     def _reconnect(self) -> bytes:
-        """A line again, and its first bytes.
+        """Reconnect; return the first bytes received.
 
         Raises
         ------
@@ -314,7 +314,7 @@ class AgentConnection:
             wait = min(wait * 2, BACKOFF[1])
 
     def _resume(self) -> None:
-        """Ask again what was not answered."""
+        """Send again the requests that were not answered."""
         with self._lock:
             calls = [self._calls[number] for number in sorted(self._calls)]
         for call in calls:
@@ -326,7 +326,7 @@ class AgentConnection:
             safely(self.on_line, sentence)
 
     def _drop(self, channel: Channel | None = None) -> None:
-        """Close the connection, which the reader notices; only the one of `channel`, if it is given."""
+        """Close the connection, which the reader notices; with `channel`, only if that is the current one."""
         with self._lock:
             if channel is not None and self._channel is not channel:
                 return
@@ -335,7 +335,7 @@ class AgentConnection:
             connection.close()
 
     def _end(self, error: GpunbError) -> bool:
-        """Give the line up for good; False if it was given up before."""
+        """Give up the connection for good; False if it was given up before."""
         with self._lock:
             if self._closed is not None:
                 return False
@@ -349,7 +349,7 @@ class AgentConnection:
 
 
 def safely(call: Callable[..., object], *args: object) -> None:
-    """Call a front end from the reading thread, which one that has gone must not end."""
+    """Call a callback from the reader thread and log its exceptions, so that the thread goes on."""
     try:
         call(*args)
     except Exception:

@@ -1,4 +1,4 @@
-"""What comes from the agent, as plain values: runs, records, the host."""
+"""Values received from the agent: runs, records, the host."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["HostInfo", "Record", "RunInfo", "cleaned"]
 
 
 def cleaned(head: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The head of a record or note with its texts made fit for a line, whoever shows them."""
+    """Reduce the texts in the head of a record or note to one printable line each."""
     return {key: one_line(value) if isinstance(value, str) else value for key, value in head.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostInfo:
-    """The host as its agent describes it."""
+    """The host as described by its agent."""
 
     agent: str
     pid: int
@@ -56,13 +56,13 @@ class Record:
 
     @property
     def size(self) -> int:
-        """Bytes of the parts."""
+        """Total bytes of the parts."""
         return sum(len(part) for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """A run in a few words. Times are Unix seconds by the clock of this side.
+    """A summary of a run. Times are Unix seconds by the local clock.
 
     The host tells how long ago something was: its own clock may be wrong, or be stepped under a run.
 
@@ -91,12 +91,12 @@ class RunInfo:
 
     @property
     def over(self) -> bool:
-        """Whether it has ended."""
+        """Whether the run has ended."""
         return self.state in END_STATES
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any], who: str = "the agent") -> RunInfo:
-        """From the answer of `who`; a wrong type is a `ProtocolError`."""
+        """Parse a run in an answer of `who`; a wrong type is a `ProtocolError`."""
         try:
             ages = raw.get("ages") or {}
             return cls(
@@ -142,13 +142,13 @@ def _count(value: Any, least: int = 0) -> int:
 
 
 def _time(value: Any, age: Any) -> float | None:
-    """Unix seconds here: from its `age` if that is told, else the host's own `value`."""
+    """Unix seconds by the local clock: from `age` if given, else the host's own `value`."""
     past = _number(age)
     return _number(value) if past is None else max(0.0, time.time() - past)
 
 
 def _number(value: Any) -> float | None:
-    """A time; None for what no calendar has."""
+    """A time in Unix seconds; None if it is beyond the calendar."""
     if value is None:
         return None
     found = float(value)

@@ -25,7 +25,7 @@ MOST_AHEAD = 40 << 20  # bytes beyond the window, before a host is taken for one
 
 
 class RunHandle:
-    """A run and its records as they come.
+    """A run and its records as they are received.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class RunHandle:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing has come that was not read."""
+        """Whether all received records have been read."""
         return self._queue.empty()
 
     @property
@@ -66,7 +66,7 @@ class RunHandle:
         return self._taken
 
     def take(self, record: Record) -> None:
-        """A record came in (called by the client's reader)."""
+        """Add a record (called by the client's reader)."""
         ended = self.over and not self.stays
         if record.number <= self.seen or (ended and record.number > self.history):
             return  # sent again after a broken line, or said by a thread after the end
@@ -89,7 +89,7 @@ class RunHandle:
         self._put(record)
 
     def fail(self, error: GpunbError) -> None:
-        """No more records will come (called by the client)."""
+        """End the records with an error (called by the client)."""
         self.refused = self.refused or (not self.seen and isinstance(error, RunError))
         self._put(error)
 
@@ -100,11 +100,11 @@ class RunHandle:
 
     @property
     def ready(self) -> bool:
-        """Whether `next` would return, or raise, at once."""
+        """Whether `next` would return or raise at once."""
         return not self._queue.empty()
 
     def next(self, timeout: float | None = None) -> Record | None:
-        """The next record; None if there is none within `timeout` seconds.
+        """Return the next record; None if there is none within `timeout` seconds.
 
         Raises
         ------
@@ -127,7 +127,7 @@ class RunHandle:
         return found
 
     def records(self, timeout: float | None = None, until: int = 0) -> Iterator[Record]:
-        """All records to the end record; at most `timeout` seconds between two.
+        """Yield all records up to the end record; at most `timeout` seconds between two.
 
         With `until`, the number of a record that was there when we attached, also those to that one:
         what threads have said after the cell's end.
@@ -147,7 +147,7 @@ class RunHandle:
                 return
 
     def info(self) -> RunInfo:
-        """How the run stands, asked of the host now."""
+        """Ask the host for the run's state."""
         return self.client.run_info(self.id)
 
     def interrupt(self) -> None:
@@ -163,13 +163,13 @@ class RunHandle:
         return self.client.answer(self.id, number, text)
 
     def close(self) -> None:
-        """Stop following; the run goes on."""
+        """Stop following the run, which goes on."""
         self.wake = None
         self.client.forget(self)
 
 
 class Followers:
-    """Those in this process who follow one run; the host sends it once for all of them.
+    """The followers of one run in this process; the host sends its records once for all of them.
 
     The host goes back to the one that has seen least when another comes; the
     others pass over what they have.
@@ -180,35 +180,35 @@ class Followers:
 
     @property
     def waiting(self) -> list[RunHandle]:
-        """Those that have not seen the end, and all there was when they came; and those that stay."""
+        """The followers that have not received the end or all of the history, and those that stay."""
         return [one for one in self.handles if one.stays or not one.over or one.seen < one.history]
 
     @property
     def seen(self) -> int:
-        """The last record that all have."""
+        """The last record that all followers have received."""
         return min((handle.seen for handle in self.waiting), default=0)
 
     @property
     def taken(self) -> int:
-        """The last record that all who wait for more have read."""
+        """The last record that all waiting followers have read."""
         return min((handle.taken for handle in self.waiting), default=self.handles[0].taken)
 
     def add(self, handle: RunHandle) -> None:
-        """One more follows."""
+        """Add a follower."""
         for one in self.handles[:1]:
             handle.hide = one.hide
         self.handles = (*self.handles, handle)
 
     def remove(self, handle: RunHandle) -> None:
-        """One goes."""
+        """Remove a follower."""
         self.handles = tuple(one for one in self.handles if one is not handle)
 
     def take(self, record: Record) -> None:
-        """A record came in."""
+        """Pass a record to all followers."""
         for handle in self.handles:
             handle.take(record)
 
     def fail(self, error: GpunbError) -> None:
-        """No more records will come."""
+        """Pass an error to all followers."""
         for handle in self.handles:
             handle.fail(error)

@@ -1,4 +1,4 @@
-"""Variables between here and the host's kernel, over a channel of their own.
+"""Transfer of variables between this process and the host's kernel, over channels of their own.
 
 The bytes of an array go from its memory into the channel and back into
 memory, without a file and without a copy in between (pickle protocol 5).
@@ -53,7 +53,7 @@ NEAR_WINDOW = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class PutReport:
-    """What was sent: names, bytes, seconds; `same` were there already, unchanged."""
+    """The result of `put`: names, bytes, seconds; `same` were there already, unchanged."""
 
     names: tuple[str, ...]
     bytes: int
@@ -131,7 +131,7 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
 
 
 def _unchanged(client: AgentClient, packed: Sequence[tuple[dict[str, Any], list[Any]]]) -> tuple[str, ...]:
-    """The names of large items that stand in the host's kernel as they are here.
+    """Return the names of large items that are the same in the host's kernel.
 
     First a few places of each are compared, so that what did change costs next to nothing.
     """
@@ -152,7 +152,7 @@ def _unchanged(client: AgentClient, packed: Sequence[tuple[dict[str, Any], list[
 
 
 def _call(client: AgentClient, call: str) -> list[Any]:
-    """The JSON list that a function of the agent's `variables` returns there; an odd answer is empty."""
+    """Call a function of the agent's `variables`; return its JSON list, or an empty one if it is invalid."""
     content = {"code": "", "user_expressions": {"r": f"{MODULE}.{call}"}}
     reply = client.kernel_request("execute_request", content, timeout=BUSY_TIMEOUT)
     try:
@@ -165,7 +165,7 @@ def _call(client: AgentClient, call: str) -> list[Any]:
 def get(
     client: AgentClient, names: Sequence[str], *, trust: bool = False, progress: Progress = SILENT
 ) -> dict[str, Any]:
-    """Variables of the host's kernel; with `trust`, also as pickles from a host that is not one's own.
+    """Fetch variables of the host's kernel; with `trust`, also pickles from a host that is not "own".
 
     Raises
     ------
@@ -240,7 +240,7 @@ def _unpack(item: Mapping[str, Any], buffers: list[Any]) -> Any:
 
 
 def _check_size(items: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse what this machine has no memory for, whether the host lies or not."""
+    """Refuse variables that exceed this machine's free memory."""
     import psutil
 
     total, free = sum(sum(item["sizes"]) for item in items), psutil.virtual_memory().available
@@ -289,7 +289,7 @@ class _Line:
         self.channel.settimeout(None)
 
     def recv_into(self, view: memoryview) -> int:
-        """Read into `view`, a byte at least; raises `Unreachable` at the end."""
+        """Read at least one byte into `view`; raises `Unreachable` at the end."""
         if not self._rest:
             self._rest = self.channel.take(READ)
         size = min(len(view), len(self._rest))
@@ -299,7 +299,7 @@ class _Line:
 
 
 class _Transfer:
-    """Bulk channels, and the silent call in the kernel that uses their other ends."""
+    """Bulk channels, and the silent request in the kernel that uses their other ends."""
 
     def __init__(self, client: AgentClient, call: str, count: int, *, far: bool) -> None:
         self.client = client
@@ -339,7 +339,7 @@ class _Transfer:
                 self.__exit__()  # whoever reads or writes wakes up
 
     def finish(self) -> dict[str, Any]:
-        """The report of the kernel's side."""
+        """Wait for the report of the kernel's side and return it."""
         self._thread.join(60)
         if self._error is not None:
             raise self._error
@@ -356,7 +356,7 @@ class _Transfer:
         return report if isinstance(report, dict) else {}
 
     def explain(self, err: BaseException) -> None:
-        """Raise why the transfer broke."""
+        """Raise the reason why the transfer broke."""
         self._thread.join(5)
         if self._error is not None:
             raise self._error
@@ -367,7 +367,7 @@ class _Transfer:
 
 
 def _result(reply: Mapping[str, Any]) -> dict[str, Any]:
-    """What the kernel's side came to, with its ``status``."""
+    """Return the result of the kernel's side, with its ``status``."""
     found = reply.get("user_expressions")
     found = found.get("r") if isinstance(found, dict) else None
     if not isinstance(found, dict):

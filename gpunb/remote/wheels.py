@@ -1,4 +1,4 @@
-"""Wheels for a host that can't reach a package index: downloaded here, for its Python and system.
+"""Download wheels for a host that can't reach a package index, for its Python and system.
 
 ``pip`` does the downloading, whichever there is on this machine; what it got
 is kept in gpunb's folder, by Python version and system.
@@ -31,7 +31,7 @@ _MACHINE = re.compile(r"^[a-z0-9_]{1,20}$")
 
 
 def archive(wanted: dict[str, Any], progress: Progress = SILENT) -> bytes:
-    """A compressed tar of ipykernel and all it needs.
+    """Build a compressed tar of ipykernel and its dependencies.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def _folder(wanted: dict[str, Any]) -> Path:
 
 
 def _platforms(machine: str, glibc: int) -> list[str]:
-    """The platform tags that the host's pip would take, newest first (PEP 600)."""
+    """Return the platform tags that the host's pip accepts, newest first (PEP 600)."""
     if glibc <= 0:
         return [f"musllinux_1_{minor}_{machine}" for minor in (2, 1)]
     found = [f"manylinux_2_{minor}_{machine}" for minor in range(min(glibc, 60), 4, -1)]
@@ -98,7 +98,7 @@ def _download(wanted: dict[str, Any], folder: Path) -> None:
 
 
 def _pip() -> list[str]:
-    """Some pip of this machine; for which Python it runs does not matter."""
+    """Find a pip on this machine, of any Python."""
     tried = [sys.executable, *(shutil.which(name) for name in ("python3", "python"))]
     for python in tried:
         if python is None:
