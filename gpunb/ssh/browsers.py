@@ -1,4 +1,4 @@
-"""Keeps what a browser holds for this machine from a host behind a forwarded port.
+"""Protection of a browser's cookies for this machine from a host behind a forwarded port.
 
 Cookies know no ports: a browser sends those of ``127.0.0.1`` (a Jupyter server's login) to every
 port there, and a page there reads those that scripts may read. A forward of a host that is a
@@ -27,7 +27,7 @@ _PATH = re.compile(rb"/[!-~]{0,8000}\Z")
 
 
 def own_name(session: str) -> str:
-    """The host name of a session's forwards."""
+    """Return the host name of a session's forwards."""
     label = re.sub(r"[^a-z0-9]+", "-", session.lower()).strip("-")[:50] or "host"
     return f"{label}.localhost"
 
@@ -44,7 +44,7 @@ class OwnName:
         self._checked = False
 
     def recv(self, size: int, /) -> bytes:
-        """As of a socket; nothing if the browser was sent to the name."""
+        """Receive like a socket; nothing if the browser was redirected to the name."""
         return self._client.recv(size) if self._checked else self._first()
 
     def _first(self) -> bytes:
@@ -80,13 +80,13 @@ class OwnName:
             self._client.sendall(answer + more + text)
 
     def sendall(self, data: bytes, /) -> None:
-        """As of a socket."""
+        """Send like a socket."""
         self._client.sendall(data)
 
     def shutdown(self, how: int, /) -> None:
-        """As of a socket."""
+        """Shut down like a socket."""
         self._client.shutdown(how)
 
     def close(self) -> None:
-        """As of a socket."""
+        """Close like a socket."""
         self._client.close()

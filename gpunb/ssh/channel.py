@@ -1,4 +1,4 @@
-"""The streams of one command on the host, over paramiko or over the system's ssh.
+"""The streams of one remote command, over paramiko or over the system's ssh.
 
 paramiko raises whatever its parts raise: OSError, EOFError, SSHException, and what a
 transport that ends in the middle of a call makes of its own half-closed state. This module
@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Guard:
-    """Stands around each call of the transport's: what is raised inside becomes one of our errors."""
+    """Context manager that converts the transport's exceptions to gpunb's errors."""
 
     def __init__(self, broken: Callable[[Exception], GpunbError]) -> None:
         self._broken = broken
@@ -78,16 +78,16 @@ class Channel:
 
     @property
     def over(self) -> bool:
-        """Whether it is closed, or the host has said that it sends no more."""
+        """Whether the channel is closed, or the host has sent the end of its output."""
         return bool(self._raw.closed or self._raw.eof_received)
 
     @property
     def closed_there(self) -> bool:
-        """Whether the host has closed it, over a connection that is up: its last words can still be read."""
+        """Whether the host closed the channel but the connection is up: its last output can still be read."""
         return self.over and self._alive()
 
     def settimeout(self, timeout: float | None) -> None:
-        """Seconds that one send or receive may stand still; None for ever."""
+        """Set the seconds that one send or receive may wait; None for ever."""
         self._timeout = timeout
         with self._ours:
             self._raw.settimeout(timeout)
@@ -98,29 +98,29 @@ class Channel:
             self._raw.sendall(data)
 
     def shutdown_write(self) -> None:
-        """Tell the host that no more will be sent."""
+        """Signal the end of input to the host."""
         with self._ours:
             self._raw.shutdown_write()
 
     def shutdown(self, how: int, /) -> None:
-        """As of a socket (forwards pump between the two)."""
+        """Shut down like a socket, as forwards need it."""
         with self._ours:
             self._raw.shutdown(how)
 
     def recv(self, most: int, /) -> bytes:
-        """What is there, at least a byte; none at the end."""
+        """Receive at least one byte; none at the end."""
         with self._ours:
             data: bytes = self._raw.recv(most)
             return data
 
     def recv_stderr(self, most: int) -> bytes:
-        """As `recv`, of the command's errors; the system's ssh keeps none."""
+        """Receive from the command's stderr as `recv`; the system's ssh keeps none."""
         with self._ours:
             data: bytes = self._raw.recv_stderr(most)
             return data
 
     def take(self, most: int, *, reuse: bool = False) -> memoryview:
-        """What is there, at least a byte; with `reuse` in a buffer that is good until the next call.
+        """Receive at least one byte; with `reuse` into a buffer that is valid until the next call.
 
         Raises
         ------
@@ -140,7 +140,7 @@ class Channel:
             return bool(self._raw.recv_ready())
 
     def stderr(self, most: int = 4096) -> bytes:
-        """What has come of the command's errors and was not read yet; waits for nothing."""
+        """Return received stderr output that was not read yet, without waiting."""
         found = b""
         with self._ours:
             while len(found) < most and self._raw.recv_stderr_ready():
@@ -151,7 +151,7 @@ class Channel:
         return found
 
     def exit_code(self, timeout: float | None = None) -> int | None:
-        """The command's exit code; -1 if a signal ended it, None if it has not ended in time.
+        """Return the exit code; -1 if a signal ended the command, None if it has not ended in time.
 
         Raises
         ------
@@ -169,7 +169,7 @@ class Channel:
             return code
 
     def close(self) -> None:
-        """End the command's streams. Raises nothing, and does nothing twice."""
+        """Close the command's streams. Raises nothing, and does nothing twice."""
         owned, self.owned = self.owned, None
         for end in (self._raw.close, owned):
             if end is not None:
@@ -179,7 +179,7 @@ class Channel:
                     _LOG.debug("closing a channel to %s", self.endpoint, exc_info=True)
 
     def broke(self) -> Unreachable:
-        """The error that says that the line broke, for those who know it otherwise."""
+        """The error for a broken connection, for callers that detect it by themselves."""
         return self._broken(EOFError())
 
     def _fresh(self, most: int) -> memoryview:
@@ -196,7 +196,7 @@ class Channel:
 
 
 def reason(err: BaseException) -> str:
-    """The words of a low-level failure, for a message: one line."""
+    """Describe a low-level failure in one line."""
     words = str(getattr(err, "strerror", None) or err)
     closed = "the host closed the connection" if isinstance(err, EOFError) else type(err).__name__
     return " ".join(words.split())[:500] or closed

@@ -1,4 +1,4 @@
-"""One SSH connection: opened carefully, watched, and used by many channels."""
+"""One SSH connection: opened with checks, monitored, and shared by many channels."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _DEAD_S = 30.0  # ... and given up when none comes for so long
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A remote command that ended: its exit code (-1: killed by a signal) and output."""
+    """A finished remote command: its exit code (-1: killed by a signal) and output."""
 
     code: int
     out: bytes
@@ -148,13 +148,13 @@ class Connection:
         return self._begin(lambda raw: raw.exec_command(line), "start a command", timeout, window, more=more)
 
     def subsystem(self, name: str, *, timeout: float = 20.0, more: bool = True) -> Channel:
-        """A channel to the host's subsystem `name` (``"sftp"``); as `channel`."""
+        """Open a channel to the host's subsystem `name` (``"sftp"``); as `channel`."""
         return self._begin(
             lambda raw: raw.invoke_subsystem(name), f"start {name}", timeout, WINDOW, more=more
         )
 
     def towards(self, host: str, port: int, origin: tuple[str, int]) -> Channel:
-        """A channel to `host`:`port` as the host sees it, for a client at `origin`.
+        """Open a channel to `host`:`port` as seen from the host, for a client at `origin`.
 
         Raises
         ------
@@ -205,7 +205,7 @@ class Connection:
     def _apart(
         self, start: Callable[[paramiko.Channel], object], doing: str, timeout: float, window: int
     ) -> Channel:
-        """As `_begin`, over a connection of its own: this one may hold no more sessions."""
+        """Open a channel as `_begin`, over a connection of its own: this one may be at its session limit."""
         other = Connection.open(self.endpoint, timeout=timeout, key=self._key)
         try:
             channel = other._begin(start, doing, timeout, window, more=False)  # noqa: SLF001 - its own kind
@@ -285,16 +285,16 @@ class Connection:
 
     @property
     def reached(self) -> Endpoint:
-        """The endpoint by the numeric address that answered: another program needs not search again."""
+        """The endpoint with the numeric address that answered, so that other programs need no lookup."""
         return replace(self.endpoint, host=self._wire.address or self.endpoint.host)
 
     @property
     def server(self) -> str:
-        """What the host's SSH server calls itself: ``SSH-2.0-OpenSSH_9.6``."""
+        """The SSH server's identification, such as ``SSH-2.0-OpenSSH_9.6``."""
         return str(self.transport.remote_version)
 
     def traffic(self) -> tuple[int, int]:
-        """Bytes sent and received on the wire so far, all channels together."""
+        """Bytes sent and received so far by all channels together."""
         return self._wire.sent, self._wire.received
 
     def on_close(self, closer: Callable[[], None]) -> None:
@@ -323,7 +323,7 @@ class Connection:
         self.close()
 
     def _still_up(self) -> bool:
-        """As `alive`, after the thread of a connection that has just broken had a moment to say so."""
+        """Return `alive`, after waiting briefly for the thread of a connection that has just broken."""
         self.transport.join(0.2)
         return self.alive()
 
@@ -338,7 +338,7 @@ class Connection:
         return HostError(msg)
 
     def _watch(self) -> None:
-        """Ask a quiet host for an answer, and break the connection when none comes.
+        """Probe a quiet host, and break the connection when it does not answer.
 
         TCP alone can't tell: with a cloud's SSH proxy or a frozen sshd in
         between, the peer that answers TCP is not the host.
@@ -365,11 +365,11 @@ class Connection:
 
 
 class Forbidden(HostError):
-    """The host's SSH server forbids what was asked of it."""
+    """The host's SSH server forbids the request."""
 
 
 def probe(endpoint: Endpoint, *, timeout: float = 10.0) -> float:
-    """Log in anew and leave: seconds it took. Tells a dead host from a stale connection.
+    """Measure a fresh login in seconds. Distinguishes a dead host from a stale connection.
 
     Raises
     ------
@@ -388,7 +388,7 @@ def wait_reachable(
     progress: Progress = SILENT,
     give_up: Callable[[], None] | None = None,
 ) -> None:
-    """Try to log in until it works; parameters and errors as `open_patiently`."""
+    """Retry logging in until it works; parameters and errors as `open_patiently`."""
     open_patiently(endpoint, timeout=timeout, progress=progress, give_up=give_up).close()
 
 
@@ -399,7 +399,7 @@ def open_patiently(
     progress: Progress = SILENT,
     give_up: Callable[[], None] | None = None,
 ) -> Connection:
-    """Connect, trying again with pauses from 0.2 up to 5 s.
+    """Connect, and retry with pauses from 0.2 up to 5 s.
 
     A refused key is tried again too: clouds put it there late in the boot.
 
@@ -456,7 +456,7 @@ def _feed(channel: Channel, data: bytes) -> None:
 
 @contextlib.contextmanager
 def _answered_within(channel: paramiko.Channel, seconds: float) -> Iterator[None]:
-    """Around a request on `channel`: paramiko itself waits for its answer for ever."""
+    """Limit the time of a request on `channel`: paramiko itself would wait for ever."""
     timer = threading.Timer(seconds, _shut, (channel,))
     timer.daemon = True
     timer.start()
@@ -472,7 +472,7 @@ def _shut(channel: paramiko.Channel) -> None:
 
 
 def _refused(err: BaseException) -> bool:
-    """Whether the host's sshd opens no more channels; of several asked at once paramiko tells one why."""
+    """Whether the host's sshd refuses more channels; paramiko tells only one of several callers why."""
     return getattr(err, "code", None) is not None or str(err) == "Unable to open channel."
 
 

@@ -1,4 +1,4 @@
-"""Where a host is reached, and the system ssh's options for it."""
+"""The SSH endpoint of a host, and the system ssh's options for it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NO_OLD = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where and as whom a host is reached, and how it proves itself.
+    """The SSH address, user and keys of a host.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class Endpoint:
 
 
 def ssh_options(endpoint: Endpoint, *, tty: bool = False) -> list[str]:
-    """The system ssh's options for `endpoint`, without the host itself.
+    """Return the system ssh's options for `endpoint`, without the host itself.
 
     Neither the user's nor the system's configuration is read (``-F none``),
     no agent is asked and none is forwarded, and only the pinned host key is
@@ -93,7 +93,7 @@ def ssh_options(endpoint: Endpoint, *, tty: bool = False) -> list[str]:
 
 
 def ssh_argv(endpoint: Endpoint, *command: str, tty: bool = False) -> list[str]:
-    """The system's ssh to `endpoint`, ready for `subprocess`.
+    """Return the system ssh's command for `endpoint`, ready for `subprocess`.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def ssh_argv(endpoint: Endpoint, *command: str, tty: bool = False) -> list[str]:
 
 
 def config_block(endpoint: Endpoint, name: str) -> str:
-    """A ``Host`` block for an `Include` file, for plain ssh and for editors.
+    """Return a ``Host`` block for an `Include` file, for plain ssh and for editors.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def _settings(endpoint: Endpoint) -> dict[str, str]:
 
 
 def _path(path: Path) -> str:
-    """`path` in ssh_config's syntax: quoted, and safe from its % and ~ expansion."""
+    """Quote `path` for ssh_config, and protect it from its % and ~ expansion."""
     text = str(path.absolute())
     if "${" in text or "\n" in text:
         msg = f"path {text!r}: ssh can't be given a path with '${{' or a line break in it"

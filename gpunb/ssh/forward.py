@@ -42,7 +42,7 @@ class _Stream(Protocol):
 
 
 class Forward:
-    """A forward that is up; `port` is where it listens. A context manager."""
+    """An open forward; `port` is where it listens. A context manager."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -53,11 +53,11 @@ class Forward:
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed, by `close` or with its connection."""
+        """Whether the forward was closed, by `close` or with its connection."""
         return self._closed
 
     def join(self, left: _Stream, right: _Stream) -> None:
-        """Pump between two streams until both ends are done (two threads)."""
+        """Copy between two streams until both ends are done (two threads)."""
         with self._lock:
             refused = self._closed or not self._slots.acquire(blocking=False)
             if not refused:
@@ -86,7 +86,7 @@ class Forward:
             threading.Thread(target=pump, args=(source, sink), daemon=True).start()
 
     def close(self) -> None:
-        """Stop listening and break what still flows. Does nothing twice."""
+        """Stop listening and break open streams. Does nothing twice."""
         with self._lock:
             self._closed = True
             streams = list(self._open)
@@ -139,7 +139,7 @@ class _Reverse(Forward):
         self._serving = threading.BoundedSemaphore(2 * _MOST)
 
     def start(self, channel: Channel) -> None:
-        """Serve a client in a thread of its own; beyond a flood's number it is closed at once."""
+        """Serve a client in its own thread; beyond the limit it is closed at once."""
         if self._serving.acquire(blocking=False):
             threading.Thread(target=self._serve_one, args=(channel,), daemon=True).start()
         else:
@@ -152,7 +152,7 @@ class _Reverse(Forward):
             self._serving.release()
 
     def serve(self, channel: Channel) -> None:
-        """Connect to the target here and pump; called in a thread of its own."""
+        """Connect to the local target and copy; called in a thread of its own."""
         try:
             client = socket.create_connection(self._target, timeout=20.0)
             client.settimeout(None)
@@ -183,7 +183,7 @@ def local(
     listen: int = 0,
     name: str = "",
 ) -> Forward:
-    """Listen here and connect each client to `host`:`port` as the remote host sees it.
+    """Listen here and connect each client to `host`:`port` as seen from the remote host.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ def reverse(
 
 
 def _ask(connection: Connection, request: Callable[[], object]) -> None:
-    """Make a global request, which paramiko itself would wait for without an end.
+    """Send a global request with a timeout, which paramiko itself would not have.
 
     Raises
     ------

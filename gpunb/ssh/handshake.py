@@ -1,4 +1,4 @@
-"""From an endpoint to a transport that is logged in, or a clear reason why not."""
+"""The SSH handshake: from an endpoint to a logged-in transport, or a clear error."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ _OLD_PUBKEYS = ["ssh-rsa", "ssh-dss", "ssh-rsa-cert-v01@openssh.com"]
 
 
 class _NoServer(Unreachable):
-    """What answers there is no SSH server."""
+    """The peer is no SSH server."""
 
 
 def handshake(
     endpoint: Endpoint, *, timeout: float, window: int, packet: int, key: str = ""
 ) -> tuple[Wire, paramiko.Transport]:
-    """TCP, key exchange, host key, login, within `timeout` seconds; raises like `Connection.open`."""
+    """Connect, check the host key and log in, within `timeout` seconds; raises like `Connection.open`."""
     # without a handler, paramiko's own error lines would end on the user's screen
     logging.getLogger("paramiko").addHandler(_QUIET)
     deadline = time.monotonic() + timeout
@@ -80,7 +80,7 @@ def handshake(
 
 
 def host_keys(endpoint: Endpoint, *, timeout: float = 20.0) -> Iterator[str]:
-    """The public lines of the keys that the host shows, one kind after the other; nobody logs in.
+    """Yield the public lines of the host's keys, one type after the other, without logging in.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def _over(
     window: int,
     packet: int,
 ) -> paramiko.Transport:
-    """A transport over `wire` that is logged in; `wire` is closed if none comes about."""
+    """Create a logged-in transport over `wire`; `wire` is closed on failure."""
     from gpunb.ssh.transport import Transport
 
     transport = None
@@ -187,7 +187,7 @@ def _from_text(key: str) -> paramiko.PKey:
 
 
 def _restrict(transport: paramiko.Transport, known: list[str]) -> None:
-    """Modern algorithms only, and the pinned key's type first, so that the host shows that one."""
+    """Allow modern algorithms only, and ask for the pinned key's type first."""
     options = transport.get_security_options()
     options.ciphers = [c for c in _CIPHERS if c in options.ciphers]
     options.digests = [m for m in _MACS if m in options.digests]

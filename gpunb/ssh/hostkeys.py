@@ -29,7 +29,7 @@ _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def pinned(path: Path, alias: str) -> list[str]:
-    """The keys pinned for `alias`, each as ``"type base64"``, in the file's order.
+    """Return the keys pinned for `alias`, each as ``"type base64"``, in the file's order.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def pinned(path: Path, alias: str) -> list[str]:
 
 
 def pin(path: Path, alias: str, line: str) -> None:
-    """Remember that the host behind `alias` has the key `line`.
+    """Pin the key `line` for the host behind `alias`.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def pin(path: Path, alias: str, line: str) -> None:
 
 
 def repin(path: Path, alias: str, line: str) -> None:
-    """Remember `line` alone as the key of the host behind `alias`; raises like `pin`."""
+    """Pin `line` as the only key of the host behind `alias`; raises like `pin`."""
     try:
         with _locked(path):
             kept = [
@@ -142,7 +142,7 @@ def _changed(alias: str, known: list[str], shown: str) -> HostKeyChanged:
 
 
 def way_on(name: str, shown: str) -> str:
-    """What to do about a new key: only somebody who sees it elsewhere can say that it is the machine's."""
+    """The hint for a changed key: the user must compare it with the provider's console."""
     return (
         "compare it with what the provider's console shows of the machine (`"
         + typed("show", name)
@@ -173,7 +173,7 @@ def _damaged(path: Path, what: str) -> HostError:
 
 
 def _public_key(line: str) -> str | None:
-    """``"type base64"`` of a public line whose blob says the same type, else None."""
+    """Return ``"type base64"`` of a public line whose blob has the same type, else None."""
     fields = line.split()
     if len(fields) < 2:
         return None
@@ -189,7 +189,7 @@ def _public_key(line: str) -> str | None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Two first contacts at once must not lose each other's pin."""
+    """Lock the file, so that two first contacts at once keep each other's pin."""
     private_dir(path.parent)
     handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:

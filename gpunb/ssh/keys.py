@@ -1,4 +1,4 @@
-"""Session key pairs: ed25519, ours alone, never the user's ``~/.ssh``."""
+"""Session key pairs: ed25519, separate from the user's ``~/.ssh``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["KeyPair", "fingerprint", "generate", "generate_host_key"]
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """A key pair on disk; `public_line` is what goes into ``authorized_keys``."""
+    """A key pair on disk; `public_line` goes into ``authorized_keys``."""
 
     private: Path
     public: Path
@@ -28,7 +28,7 @@ class KeyPair:
 
 
 def generate(directory: Path, *, comment: str) -> KeyPair:
-    """Make, or find again, the key pair ``id_ed25519`` in `directory`.
+    """Create or load the key pair ``id_ed25519`` in `directory`.
 
     The folder gets mode 0700 and the files 0600. A second call, also one of
     another process at the same time, returns the same pair.
@@ -68,7 +68,7 @@ def generate(directory: Path, *, comment: str) -> KeyPair:
 
 
 def generate_host_key() -> tuple[str, str]:
-    """A new ed25519 host key: its OpenSSH private text and its public line.
+    """Create an ed25519 host key: its OpenSSH private text and its public line.
 
     For clouds that let us inject a host key at creation, so that it is known
     before the first contact.
@@ -78,7 +78,7 @@ def generate_host_key() -> tuple[str, str]:
 
 
 def fingerprint(public_line: str) -> str:
-    """The OpenSSH fingerprint (``SHA256:...``) of a public line."""
+    """Return the OpenSSH fingerprint (``SHA256:...``) of a public line."""
     blob = base64.b64decode(public_line.split()[1])
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 

@@ -1,4 +1,4 @@
-"""A command on the host through the system's ssh: a TCP connection and a core of its own.
+"""A remote command through the system's ssh, with its own TCP connection and CPU core.
 
 Python's SSH costs 3 to 4 s of one core for a GB, whatever the number of
 channels; OpenSSH's costs one, in another process. So what moves a lot moves here.
@@ -29,17 +29,17 @@ _STEP = 2**18
 
 
 def there() -> bool:
-    """Whether this system has an ssh."""
+    """Whether this system has an ssh command."""
     return shutil.which("ssh") is not None
 
 
 def apart(endpoint: Endpoint, command: str) -> Channel:
-    """`command` on the host, over a connection of its own; raises like `Pipe`."""
+    """Start `command` on the host over a connection of its own; raises like `Pipe`."""
     return Channel(Pipe(endpoint, command), endpoint)
 
 
 class Pipe:
-    """What a command on the host reads and writes; as much of `paramiko.Channel` as a file line needs.
+    """The streams of a remote command, with the part of `paramiko.Channel` that file channels need.
 
     It starts at once and may turn out later not to have worked: then it ends before
     the command says anything. For one thread at a time, but for `close`.
@@ -76,23 +76,23 @@ class Pipe:
         self._poll.register(self._socket, select.POLLIN)
 
     def settimeout(self, timeout: float | None) -> None:
-        """How long one send or receive may stand still."""
+        """Set the seconds that one send or receive may wait."""
         self._socket.settimeout(timeout)
 
     def sendall(self, data: Any) -> None:
-        """All of `data`; each step has the whole timeout, as on a slow line it needs many."""
+        """Send all of `data`; the timeout holds for each step, as a slow connection needs many."""
         view = memoryview(data)
         while view:
             view = view[self._socket.send(view) :]
 
     def recv(self, most: int) -> bytes:
-        """What is there, at least a byte; none at the end."""
+        """Receive at least one byte; none at the end."""
         data = self._socket.recv(min(most, _STEP))
         self.eof_received = not data
         return data
 
     def recv_view(self, most: int) -> memoryview:
-        """As `recv`, in a buffer that is used again by the next call."""
+        """Receive as `recv`, into a buffer that the next call uses again."""
         size = self._socket.recv_into(self._buffer[:most])
         self.eof_received = not size
         return self._buffer[:size]
@@ -102,7 +102,7 @@ class Pipe:
         return bool(self._poll.poll(0))
 
     def recv_stderr_ready(self) -> bool:
-        """Never: what is said there is not kept."""
+        """Return False: stderr is not kept."""
         return False
 
     def close(self) -> None:

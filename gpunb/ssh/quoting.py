@@ -1,4 +1,4 @@
-"""The one place where words become a remote command line."""
+"""Quoting of words into a remote command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EVAL = "sh -c 'eval \"$(printf %b \"$1\")\"' sh '{}'"
 
 
 def quote(argv: Sequence[str]) -> str:
-    """The text that makes the login shell of a host run `argv` word for word.
+    """Quote `argv` so that the host's login shell runs it word for word.
 
     Nothing in a word is expanded there: ``$x``, ``*``, ``!x``, quotes, newlines and leading dashes arrive
     as they are, whether that shell is a POSIX one, a C shell or fish. Bytes that are not UTF-8

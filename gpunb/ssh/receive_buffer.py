@@ -1,4 +1,4 @@
-"""What a channel has received and nobody has read yet. Imports paramiko: import this lazily."""
+"""The buffer of received data in a channel. Imports paramiko: import this lazily."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Pieces(_Base):
         return self._size > 0
 
     def read(self, nbytes: int, timeout: float | None = None) -> bytes:
-        """At most `nbytes` of the oldest packet; none at the end.
+        """Return at most `nbytes` of the oldest packet; none at the end.
 
         Raises
         ------
@@ -74,7 +74,7 @@ class Pieces(_Base):
             return piece
 
     def empty(self) -> bytes:
-        """All there is, which is nothing then."""
+        """Remove and return all data."""
         with self._cv:
             data = b"".join(self._pieces)
             self._pieces.clear()
@@ -82,7 +82,7 @@ class Pieces(_Base):
             return data
 
     def set_event(self, event: Any) -> None:
-        """`event` is set while there is something to read, and after the end."""
+        """Set `event` while there is something to read, and after the end."""
         with self._cv:
             self._event = event
             if self._closed or self._size:

@@ -1,4 +1,4 @@
-"""paramiko's transport with one repair, and with bounds. Imports paramiko: import this lazily."""
+"""A paramiko transport with one fix and with size limits. Imports paramiko: import this lazily."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _bound_packets(packetizer: Any) -> None:
 
 
 def _within_window(handler: Any) -> Any:
-    """`handler` for a channel's data, for no more of it than the window that we gave."""
+    """Wrap `handler` to refuse channel data beyond the window that we granted."""
 
     def feed(channel: Any, message: Any) -> None:
         handler(channel, message)
