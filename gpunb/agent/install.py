@@ -1,4 +1,4 @@
-"""First words on the host: sent as text and run by ``python -c``, before the agent is there.
+"""Bootstrap script on the host: sent as text and run by ``python -c``, to install the agent.
 
 Says what it does in lines that start with the caller's nonce, so that what a
 login shell prints is not taken for an answer. Puts the agent in place if its
@@ -29,18 +29,18 @@ MAX_WHEELS = 256 << 20
 
 
 def say(kind: str, **more: object) -> None:
-    """One line for the caller."""
+    """Send one line to the caller."""
     os.write(1, ("\n%s %s %s\n" % (sys.argv[1], kind, json.dumps(more))).encode())
 
 
 def fail(step: str, text: str) -> NoReturn:
-    """Say why it can't go on, and end."""
+    """Report why it can't go on, and exit."""
     say("failed", step=step, text=text[-3000:])
     sys.exit(1)
 
 
 def read_exactly(size: int) -> bytes:
-    """`size` bytes of what the caller sends."""
+    """Read `size` bytes from the caller."""
     data = bytearray()
     while len(data) < size:
         more = os.read(0, min(size - len(data), 1 << 18))
@@ -51,7 +51,7 @@ def read_exactly(size: int) -> bytes:
 
 
 def install(folder: str, version: str) -> None:
-    """Take the archive from stdin and unpack it into `folder`, whole or not at all."""
+    """Unpack the archive from stdin into `folder`, whole or not at all."""
     say("need")
     (size,) = struct.unpack(">Q", read_exactly(8))
     if size > MAX_ARCHIVE:
@@ -83,7 +83,7 @@ def install(folder: str, version: str) -> None:
 
 
 def attempt(argv: list[str]) -> str:
-    """Run a step of the installation; an empty text, or how it failed."""
+    """Run a step of the installation; return "" or its error output."""
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
@@ -94,14 +94,14 @@ def attempt(argv: list[str]) -> str:
 
 
 def run(argv: list[str]) -> None:
-    """As `attempt`; a failure ends it all."""
+    """Run a step as `attempt` does, and exit if it fails."""
     wrong = attempt(argv)
     if wrong:
         fail("ipykernel", wrong)
 
 
 def wheels() -> str:
-    """Ask the caller for ipykernel's wheels, for a host that gets nowhere itself; the folder they are in."""
+    """Request ipykernel's wheels from the caller, for a host without network; return their folder."""
     libc, version = platform.libc_ver()
     glibc = int(version.split(".")[1]) if libc == "glibc" and version.startswith("2.") else 0
     say("wheels", python="%d.%d" % sys.version_info[:2], machine=platform.machine(), glibc=glibc)
@@ -122,7 +122,7 @@ def wheels() -> str:
 
 
 def python_with_kernel() -> str:
-    """A Python that has ipykernel: this one, or one in a venv that sees this one's packages."""
+    """Find a Python that has ipykernel: this one, or one in a venv that sees this one's packages."""
     if importlib.util.find_spec("ipykernel"):
         return sys.executable
     venv = os.path.join(os.path.expanduser("~"), ".gpunb", "venv")
@@ -155,7 +155,7 @@ def python_with_kernel() -> str:
 
 
 def make_venv(venv: str) -> None:
-    """A venv that sees this Python's packages; without pip where there is no ensurepip (Debian's python3)."""
+    """Make a venv that sees this Python's packages; without pip if ensurepip is missing (Debian)."""
     command = [sys.executable, "-I", "-m", "venv", "--system-site-packages"]
     if attempt([*command, venv]):
         shutil.rmtree(venv, ignore_errors=True)
@@ -163,7 +163,7 @@ def make_venv(venv: str) -> None:
 
 
 def unpack(folder: str, python: str) -> None:
-    """Put wheels into a Python that has no pip: they are archives of what belongs in its packages' folder."""
+    """Unpack wheels into a Python that has no pip: they are archives of its site-packages folder."""
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     target = subprocess.check_output([python, "-I", "-c", code], stdin=subprocess.DEVNULL).decode().strip()
     try:

@@ -1,4 +1,4 @@
-"""What ``python AGENT_FOLDER VERB`` does; the folder holds a copy of this package."""
+"""The agent's entry point: ``python AGENT_FOLDER VERB``; the folder holds a copy of this package."""
 
 from __future__ import annotations
 

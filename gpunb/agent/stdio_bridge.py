@@ -1,4 +1,4 @@
-"""The near end on the host: an SSH channel's stdin and stdout, joined to the agent's socket."""
+"""The bridge on the host between an SSH channel's stdin and stdout and the agent's socket."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _connect(path: str) -> socket.socket | None:
 
 
 def agent_line(python: str, package: str, version: str) -> socket.socket:
-    """A socket to the agent, which is started if there is none.
+    """Connect to the agent, and start it if there is none.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def agent_line(python: str, package: str, version: str) -> socket.socket:
 
 
 def _find() -> tuple[socket.socket | None, bool]:
-    """A socket to the agent, where it says that it is or where one would be; whether one lives."""
+    """Connect to the agent at its recorded or default socket; return also whether it is alive."""
     known = folders.read_json(folders.agent_file())
     if isinstance(known, dict) and isinstance(known.get("socket"), str):
         line = _connect(known["socket"])
@@ -74,7 +74,7 @@ def _find() -> tuple[socket.socket | None, bool]:
 
 
 def _tail(path: str) -> str:
-    """The end of a log."""
+    """Return the end of a log."""
     try:
         with open(path, "rb") as file:
             return file.read()[-300:].decode("utf-8", "replace").strip()
@@ -83,7 +83,7 @@ def _tail(path: str) -> str:
 
 
 def copy(source: int, sink: int) -> None:
-    """All bytes from the descriptor `source` to `sink` until either closes."""
+    """Copy bytes from the descriptor `source` to `sink` until either closes."""
     try:
         while True:
             data = os.read(source, CHUNK)
@@ -97,7 +97,7 @@ def copy(source: int, sink: int) -> None:
 
 
 def join(line: socket.socket, ready: bytes) -> int:
-    """Say `ready`, then pass bytes both ways until the line or the agent ends."""
+    """Write `ready`, then copy bytes both ways until the channel or the agent ends."""
     os.write(1, ready)
 
     def outward() -> None:
@@ -117,7 +117,7 @@ def attach(python: str, package: str, version: str, nonce: str) -> int:
 
 
 def bulk(token: str, nonce: str) -> int:
-    """A private socket for one transfer of variables, whose caller is lent stdin and stdout."""
+    """Listen on a private socket for one transfer of variables, and pass stdin and stdout to its client."""
     path = os.path.join(folders.sockets(), "b" + token)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     server.bind(path)

@@ -1,4 +1,4 @@
-"""All that the host does for its owner: runs, kernels, jobs, the lease."""
+"""The agent's state on the host: its runs, kernels, jobs and lease."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RUN_ID = re.compile(r"^[a-z0-9]{8,32}$")
 
 
 class OpError(Exception):
-    """A request that can't be done: a code for programs, a sentence for people."""
+    """A request that failed: a code for programs, a sentence for people."""
 
     def __init__(self, *, code: str, text: str) -> None:
         super().__init__(text)
@@ -34,7 +34,7 @@ class OpError(Exception):
 
 
 class Agent:
-    """All that the host does for us: cells, jobs, the lease."""
+    """The agent: its cells, jobs and lease."""
 
     def __init__(self, version: str) -> None:
         self.version = version
@@ -48,7 +48,7 @@ class Agent:
         self.ending = asyncio.Event()
 
     async def restore(self) -> None:
-        """Take up what an earlier agent process left: runs on disk, a kernel that lives."""
+        """Restore what an earlier agent process left: runs on disk, a live kernel."""
         unfinished = []
         for name in sorted(os.listdir(folders.runs())):
             if name.startswith(PREFIX):
@@ -81,11 +81,11 @@ class Agent:
 
     @property
     def busy(self) -> bool:
-        """Whether a run executes: the activity that a lease looks at."""
+        """Whether a run executes, which counts as activity for the lease."""
         return self.jobs.busy or any(cells.active for cells in self.kernels.values())
 
     def kernel(self, name: Any) -> Cells:
-        """The cells of the kernel of that name; the session's own without a name."""
+        """Return the cells of the kernel of that name; by default of the session's own."""
         name = name or "main"
         if name not in self.kernels:
             if not isinstance(name, str) or not RUN_ID.match(name):
@@ -101,7 +101,7 @@ class Agent:
             client.post(frame)
 
     def run(self, args: dict[str, Any]) -> Run:
-        """The run that a request names."""
+        """Return the run that a request names."""
         name = str(args.get("run"))
         run: Run | None = self.runs.get(name)
         if run is None:
@@ -112,7 +112,7 @@ class Agent:
         return run
 
     def new_about(self, args: dict[str, Any], kind: str) -> dict[str, Any] | None:
-        """A new run's description; None if the run is there already (a request sent twice)."""
+        """Create a new run's description; None if the run exists already (a request sent twice)."""
         run_id = args.get("run")
         if not isinstance(run_id, str) or not RUN_ID.match(run_id):
             raise OpError(
@@ -126,7 +126,7 @@ class Agent:
         return {"id": run_id, "kind": kind, "name": str(args.get("name") or "")[:200], "created": time.time()}
 
     def sweep(self) -> None:
-        """Cut the journals of runs that ended long ago, or are too many bytes together."""
+        """Trim the journals of runs that ended long ago, or exceed the size limit together."""
         ended = [run for run in self.runs.values() if run.over and run.size > SMALL]
         total = sum(run.size for run in self.runs.values())
         for run in sorted(ended, key=lambda run: -(run.age("ended") or 0.0)):
@@ -144,7 +144,7 @@ class Agent:
         await asyncio.gather(*(cells.stop(why) for cells in list(self.kernels.values())))
 
     async def stop_work(self, why: str) -> None:
-        """End everything that runs here."""
+        """End all kernels and jobs."""
         await self.end_kernels(why)
         for run in list(self.runs.values()):
             if isinstance(run, Job) and not run.over:

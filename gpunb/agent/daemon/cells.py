@@ -1,4 +1,4 @@
-"""The session's kernel and the queue of cells before it."""
+"""A kernel and the queue of cells that wait for it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Cells:
         self._idle = asyncio.Event()
 
     def later(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run beside what runs now; a reference is kept until it ends."""
+        """Run a coroutine as a task; a reference is kept until it ends."""
         task = asyncio.ensure_future(coroutine)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -89,11 +89,11 @@ class Cells:
 
     @property
     def active(self) -> bool:
-        """Whether it is at work: not if the cell that runs waits for an answer, and all others for it."""
+        """Whether a cell executes: not if the running cell waits for an answer."""
         return self.busy and (self.current is None or self.current.active)
 
     async def ensure(self) -> Kernel:
-        """A living kernel; several callers share one start."""
+        """Return a live kernel; several callers share one start."""
         if self._ending is not None:
             await asyncio.shield(self._ending)
         kernel = self.kernel
@@ -117,17 +117,17 @@ class Cells:
         return new
 
     def _used(self) -> str:
-        """A file that is there once cells have run in the kernel; it outlives both, and a stopped machine."""
+        """The path of a file that marks a used kernel; it outlives the kernel and a stopped machine."""
         return os.path.join(self.folder, "used")
 
     async def warm(self) -> None:
-        """Start the kernel before it is asked for; a failure is the first cell's to tell."""
+        """Start the kernel ahead of its use; a failure is reported by the first cell."""
         self._make_spares()
         with contextlib.suppress(Exception):
             await self.ensure()
 
     def readopt(self, unfinished: list[Run]) -> None:
-        """After the agent's own end: the cells that were under way when it died.
+        """Take over the cells that were running or queued when the last agent died.
 
         The living kernel's messages have waited in it; the cell that it was
         busy with goes on, what waited before it is queued again.
@@ -160,7 +160,7 @@ class Cells:
         await self._next()
 
     def _shut_later(self, run: Run) -> None:
-        """A process may have a thousand files open or so, and a session more cells than that."""
+        """Limit the open journals: a process may have about a thousand files open."""
         self._open.append(run)
         while len(self._open) > OPEN:
             oldest = self._open.popleft()
@@ -184,7 +184,7 @@ class Cells:
         timeout: float | None,
         secrets: dict[str, str] | None = None,
     ) -> Run:
-        """A new cell; returns at once. `secrets` are in its environment while it runs."""
+        """Queue a new cell; returns at once. `secrets` are in its environment while it runs."""
         about.update(code=code, store=store, timeout=timeout, name=about.get("name") or describe_code(code))
         run = Run.create(about, spares=self.spares)
         self.runs[run.id] = run
@@ -286,7 +286,7 @@ class Cells:
             self.interrupt(run)
 
     def interrupt(self, run: Run) -> None:
-        """SIGINT if the run is under way, else take it out of the queue."""
+        """Send SIGINT to a running cell, or remove it from the queue."""
         if run.state == "queued":  # also while the kernel starts for it
             if run in self.queue:
                 self.queue.remove(run)
@@ -309,7 +309,7 @@ class Cells:
         await self._next()
 
     async def stop(self, why: str) -> None:
-        """End the kernel and every cell; a cell that comes after all gets a new one, and is told so."""
+        """End the kernel and every cell; a later cell gets a new kernel, with a note about that."""
         for run in [*self.queue, *([self.current] if self.current else [])]:
             run.end("cancelled", 130, why)
         self.queue.clear()
@@ -327,7 +327,7 @@ class Cells:
             self._idle.set()  # its cell has nothing to wait for
 
     async def hidden_request(self, kind: str, content: dict[str, Any], timeout: float) -> dict[str, Any]:
-        """A request that is nobody's run: completion, or a helper's silent code."""
+        """Send a kernel request that belongs to no run: completion, or a helper's silent code."""
         kernel = await self.ensure()
         reply = kernel.request(kind, content)
         try:
@@ -337,7 +337,7 @@ class Cells:
             raise RuntimeError(msg) from None
 
     async def send_comm(self, head: dict[str, Any]) -> bool:
-        """Hand a front's comm message to the kernel, past the cells that wait; whether it is done with it."""
+        """Send a frontend's comm message to the kernel, ahead of queued cells; return whether it is done."""
         kernel = self.kernel
         if kernel is None or not kernel.alive:
             msg = "the kernel is gone, and its widgets with it"
@@ -400,7 +400,7 @@ class Cells:
             )
 
     def answer(self, run: Run, text: str, number: int) -> bool:
-        """Answer input record `number`; once only, whoever is first."""
+        """Answer input record `number`; only the first answer counts."""
         if (run.id, number) in self.answers:
             return False
         self.answers.add((run.id, number))
@@ -425,5 +425,5 @@ class Cells:
 
 
 def _text(words: dict[str, bytes]) -> str:
-    """What a kernel said last, stderr's before all."""
+    """The last output of a kernel, stderr first."""
     return b"\n".join([words.get("stderr", b""), words.get("stdout", b"")]).decode("utf-8", "replace")

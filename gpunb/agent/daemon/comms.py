@@ -1,4 +1,4 @@
-"""The comm messages of one kernel, as a numbered stream that any front may follow.
+"""The comm messages of one kernel, as a numbered stream that any frontend may follow.
 
 The stream is a row of parts, each a journal like a run's. A part begins with
 a ``comm_open`` for each comm that is open, as it stands then (``snap``), so
@@ -36,7 +36,7 @@ IDLE_WAIT = 600.0  # seconds an answer waits for the kernel to be done with a me
 
 
 class Part(Run):
-    """One part of the stream; followed like a run, listed nowhere."""
+    """One part of the stream; followed like a run, but not listed."""
 
     def __init__(self, about: dict[str, Any]) -> None:
         super().__init__(about)
@@ -45,7 +45,7 @@ class Part(Run):
 
 
 class Comms:
-    """The stream of one kernel name, over its kernels' lives.
+    """The comm stream of one kernel name, across the lives of its kernels.
 
     Parameters
     ----------
@@ -67,16 +67,16 @@ class Comms:
         self._restore()
 
     def find(self, part_id: str) -> Part | None:
-        """The part of that id, if it is still kept."""
+        """Return the part of that id, if it is still kept."""
         return self.parts.get(part_id)
 
     def begin(self, why: str) -> None:
-        """A new kernel: what the one before had open is closed with it."""
+        """Start the stream of a new kernel: the comms of the one before are closed."""
         self.end(why)
         self.models, self.sent = Models(), {}
 
     def end(self, why: str) -> None:
-        """The kernel is gone."""
+        """End the stream, as the kernel is gone."""
         part, self.part = self.part, None
         if part is not None:
             part.end("died", None, why)
@@ -86,7 +86,7 @@ class Comms:
         self._idle = {}
 
     def hear(self, kind: str, parts: Sequence[Any], position: list[int]) -> tuple[str, int]:
-        """Take one message of the kernel; the part and number that it is found under."""
+        """Store one message of the kernel; return its part and number."""
         part = self._current()
         if part.hear(position):
             part.append({"k": "msg", "type": kind}, parts)
@@ -96,7 +96,7 @@ class Comms:
         return part.id, part.last
 
     def hear_answer(self, kind: str, message_id: str, parts: Sequence[Any], position: list[int]) -> None:
-        """Take what a front's message has brought about: its output, its end."""
+        """Store an effect of a frontend's message: its output, or its end."""
         if kind == "status":
             if json.loads(bytes(parts[0]).decode())["execution_state"] == "idle":
                 waiting = self._idle.pop(message_id, None)
@@ -109,7 +109,7 @@ class Comms:
             self._roll()
 
     async def send(self, kernel: Kernel, head: dict[str, Any], parts: Sequence[Any], busy: bool) -> bool:
-        """Hand a front's message to the kernel, once, and wait until it is done with it.
+        """Send a frontend's message to the kernel, once, and wait until it is handled.
 
         With `busy` the kernel has a cell, and is not waited for.
         """
@@ -148,7 +148,7 @@ class Comms:
         return self.part
 
     def _roll(self) -> None:
-        """Begin the next part when this one has grown."""
+        """Start the next part when this one has grown."""
         old = self.part
         if old is None or old.size - self._floor < max(ROLL, 4 * self._floor):
             return
@@ -170,7 +170,7 @@ class Comms:
             shutil.rmtree(self.parts.pop(name).folder, ignore_errors=True)
 
     def _restore(self) -> None:
-        """Take up what an earlier agent process wrote."""
+        """Restore the parts that an earlier agent process wrote."""
         names = sorted(os.listdir(self.folder)) if os.path.isdir(self.folder) else []
         for name in names:
             if name[:-8] == self.prefix and name[-8:].isdigit():

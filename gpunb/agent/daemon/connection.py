@@ -31,21 +31,21 @@ class Client:
         self.tasks: set[asyncio.Future[Any]] = set()
 
     def post(self, frame: bytes) -> None:
-        """Queue a frame; small ones only."""
+        """Send a frame without waiting; small ones only."""
         self.writer.write(self.take_held() + frame)
 
     def hold(self, frame: bytes) -> None:
-        """Queue a frame that nobody waits for: it leaves with the next one, or soon."""
+        """Queue a frame that is not urgent: it is sent with the next one, or soon."""
         self.held += frame
         asyncio.get_running_loop().call_later(PATIENCE, self.release)
 
     def release(self) -> None:
-        """Send what is held."""
+        """Send the queued frames."""
         if self.held and not self.writer.is_closing():
             self.writer.write(self.take_held())
 
     def take_held(self) -> bytes:
-        """What is held, which is nothing then."""
+        """Remove and return the queued frames."""
         held, self.held = self.held, b""
         return held
 
@@ -55,7 +55,7 @@ class Client:
         await self.writer.drain()
 
     async def serve(self) -> None:
-        """Answer until the line closes."""
+        """Answer requests until the connection closes."""
         decoder = frames.Decoder(64 << 20)
         try:
             while True:
@@ -73,14 +73,14 @@ class Client:
             self.writer.close()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
-        """Run beside the reading."""
+        """Start a task beside the reading of requests."""
         task = asyncio.ensure_future(coroutine)
         self.tasks.add(task)
         task.add_done_callback(self.done)
         return task
 
     def done(self, task: asyncio.Future[Any]) -> None:
-        """A task that failed closes the line, so that the other end asks again."""
+        """Close the connection if a task failed, so that the client repeats its request."""
         self.tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
@@ -88,7 +88,7 @@ class Client:
             self.writer.close()
 
     async def handle(self, head: dict[str, Any]) -> None:
-        """One request, one answer."""
+        """Handle one request and send its answer."""
         number, op = head.get("id"), head.get("op")
         if op == "ack":
             follower = self.followers.get(str(head.get("run")))
@@ -133,6 +133,6 @@ class Client:
 
 
 def log_error(err: BaseException) -> None:
-    """One line in the agent's log."""
+    """Write one line to the agent's log."""
     with open(os.path.join(folders.base(), "agent.log"), "a") as file:
         file.write(json.dumps({"ts": time.time(), "error": "%s: %s" % (type(err).__name__, err)}) + "\n")

@@ -1,4 +1,4 @@
-"""The host's GPUs, as ``nvidia-smi`` tells of them.
+"""The host's GPUs, as reported by ``nvidia-smi``.
 
 A broken driver lets ``nvidia-smi`` hang for minutes, so it is asked in a
 process of its own that is left behind when its time is over.
@@ -16,16 +16,16 @@ TIMEOUT = 10.0  # seconds; a driver that has to be woken takes a few
 
 
 class SmiError(Exception):
-    """``nvidia-smi`` is there and does not answer; the message has its words."""
+    """``nvidia-smi`` exists and failed or did not answer; the message holds its output."""
 
 
 def program() -> str | None:
-    """Where ``nvidia-smi`` is, or None."""
+    """Return the path of ``nvidia-smi``, or None."""
     return shutil.which("nvidia-smi", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *FURTHER]))
 
 
 async def query(fields: str, timeout: float = TIMEOUT) -> list[list[str]]:
-    """One list of the `fields`' values for each GPU; an empty list on a host without NVIDIA's tool.
+    """Query `fields` of each GPU, a list each; an empty list on a host without ``nvidia-smi``.
 
     Raises
     ------
@@ -59,7 +59,7 @@ async def query(fields: str, timeout: float = TIMEOUT) -> list[list[str]]:
 
 
 async def devices() -> list[str]:
-    """The GPUs that jobs may be given, as ``CUDA_VISIBLE_DEVICES`` names them.
+    """List the GPUs that jobs may be given, as ``CUDA_VISIBLE_DEVICES`` names them.
 
     Raises
     ------

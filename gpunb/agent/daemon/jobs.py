@@ -1,4 +1,4 @@
-"""Jobs: scripts and commands, each with a keeper process of its own; those for GPUs wait in a queue.
+"""Jobs: scripts and commands, each with a keeper process; those that need GPUs wait in a queue.
 
 A job that asks for GPUs is given free ones, in the order asked, nobody
 overtaking; one that asks for none starts at once. What a job holds is on disk
@@ -30,7 +30,7 @@ RETRY = 5.0  # seconds until a start that the disk had no room for is tried agai
 
 
 class Job(Run):
-    """A run that its keeper writes the journal of.
+    """A run whose journal is written by its keeper process.
 
     Attributes
     ----------
@@ -52,17 +52,17 @@ class Job(Run):
 
     @property
     def is_short_of_secrets(self) -> bool:
-        """Whether it was given secrets that this process does not have."""
+        """Whether the job has secrets that this process does not know."""
         return bool(self.about.get("secrets")) and not self.secrets
 
     @property
     def was_placed(self) -> bool:
-        """Whether it left the queue, also under an earlier agent."""
+        """Whether the job left the queue, also under an earlier agent."""
         return any(os.path.exists(os.path.join(self.folder, name)) for name in ("placed.json", "journal"))
 
     @property
     def process(self) -> dict[str, Any]:
-        """What its keeper says of itself and of the command."""
+        """What the keeper process has recorded: its own process id and the command's."""
         known = folders.read_json(os.path.join(self.folder, "process.json"))
         return known if isinstance(known, dict) else {}
 
@@ -79,7 +79,7 @@ class Job(Run):
             self.started, self.state = None, "queued"
 
     def info(self) -> dict[str, Any]:
-        """As a run's, with GPUs and attempts."""
+        """The info of a run, with GPUs and attempts."""
         found = super().info()
         found.update(gpus=self.gpus, wants=self.wants, attempt=self.attempt, restart=self.policy)
         if self.state == "queued" and self.wants and not self.gpus:
@@ -106,7 +106,7 @@ class Jobs:
         self._placing = asyncio.Lock()
 
     def later(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run beside what runs now; a reference is kept until it ends."""
+        """Run a coroutine as a task; a reference is kept until it ends."""
         task = asyncio.ensure_future(coroutine)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -117,7 +117,7 @@ class Jobs:
         return any(run.kind == "job" and not run.over for run in self.runs.values())
 
     async def devices(self) -> list[str]:
-        """The host's GPUs; asked until there is an answer.
+        """Return the host's GPUs; queried until there is an answer.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class Jobs:
         return self._devices
 
     def submit(self, about: dict[str, Any], secrets: dict[str, str] | None = None) -> Job:
-        """A new job; returns at once. `secrets` are in its process's environment."""
+        """Start or queue a new job; returns at once. `secrets` are in its process's environment."""
         run: Job = Job.create(about, make_journal=False)  # type: ignore[assignment]
         run.secrets = dict(secrets or {})
         self.runs[run.id] = run
@@ -140,7 +140,7 @@ class Jobs:
         return run
 
     def adopt(self, run: Job) -> None:
-        """A job found on disk that has not ended: it runs, waits, or was lost with its host."""
+        """Take over an unfinished job found on disk: it runs, waits, or was lost with its host."""
         placed = folders.read_json(os.path.join(run.folder, "placed.json")) or {}
         run.gpus = [str(name) for name in placed.get("gpus", [])]
         if run.was_placed or not run.wants:
@@ -150,7 +150,7 @@ class Jobs:
             self.queue.sort(key=lambda one: one.about.get("created") or 0)
 
     async def place(self) -> None:
-        """Give free GPUs to those who wait, the first first."""
+        """Give free GPUs to waiting jobs, in the order of the queue."""
         async with self._placing:
             while self.queue and not self.closing:
                 run = self.queue[0]
@@ -218,7 +218,7 @@ class Jobs:
         return keeper
 
     async def watch(self, run: Job, keeper: subprocess.Popen[bytes] | None = None) -> None:
-        """Follow a job's journal until its end record; what is to be done for a lost one is done here."""
+        """Follow a job's journal until its end record, and handle a lost keeper."""
         gone = 0
         while not self._done(run):
             await asyncio.sleep(POLL)
@@ -241,7 +241,7 @@ class Jobs:
         return run.over or self.closing
 
     async def _lost(self, run: Job) -> subprocess.Popen[bytes] | None:
-        """A keeper that is no more: another one, if the job is to go on, else the end."""
+        """Handle a lost keeper: start another one if the job's policy says so, else end the job."""
         never_began = not run.process  # the agent was killed as it started it
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, processes.end_tree, run.command, "GPUNB_RUN=" + run.id, 0.5)
@@ -274,7 +274,7 @@ class Jobs:
             self.later(self.place())
 
     async def cancel(self, run: Job, reason: str = "cancelled") -> None:
-        """End the whole process tree of a job: TERM, then KILL; one that waits leaves the queue."""
+        """End the whole process tree of a job: TERM, then KILL; a waiting job leaves the queue."""
         if run in self.queue:
             self.queue.remove(run)
             self._close(run, "cancelled", 130, "had not started")
@@ -294,7 +294,7 @@ class Jobs:
                 await asyncio.sleep(POLL)
 
     async def close(self) -> None:
-        """End all jobs before the host stops: those with a restart policy go on when it is back."""
+        """End all jobs before the host stops: those with a restart policy go on after its next start."""
         self.closing = True
         found = [run for run in self.runs.values() if isinstance(run, Job) and not run.over]
         keepers = []

@@ -1,4 +1,4 @@
-"""One kernel on this host: started, spoken to over private Unix sockets, found again.
+"""The client of one kernel on this host: starts it, talks to it over Unix sockets, reconnects to it.
 
 The connection file, process id and start time are on disk, so a new agent
 process can pick a living kernel up where the old one left it.
@@ -101,7 +101,7 @@ class Kernel:
         return self.pid is not None and processes.alive(self.pid, self.started)
 
     async def start(self) -> bool:
-        """Start the kernel, or pick up the one that runs already; returns True if it is new."""
+        """Start the kernel, or reconnect to the running one; returns True if it is new."""
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         known = folders.read_json(os.path.join(self.folder, "process.json"))
         if known and processes.alive(known["pid"], known["started"]):
@@ -137,7 +137,7 @@ class Kernel:
         return True
 
     def _hold_pipes(self) -> None:
-        """Open the pipes behind the kernel's stdout and stderr: what is in them outlives it then."""
+        """Open the pipes behind the kernel's stdout and stderr, so that their data outlives the kernel."""
         known = folders.read_json(os.path.join(self.folder, "pipes.json"))
         for name, number in (known if isinstance(known, dict) else {}).items():
             with contextlib.suppress(OSError):  # no /proc: macOS
@@ -145,7 +145,7 @@ class Kernel:
                 self._pipes[name] = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
 
     def _hear_last_words(self) -> None:
-        """Read what the kernel took out of its pipes and did not send, and what is still in them."""
+        """Read the output that a dead kernel left in its pipes or had not sent yet."""
         for name in ("stdout", "stderr"):
             said = b""
             unsent = os.path.join(self.folder, "unsent-" + name)
@@ -162,7 +162,7 @@ class Kernel:
         return os.path.join(self.folder, "connection.json")
 
     def _write_connection(self) -> str:
-        """A fresh connection file; the prefix of its sockets, unique on this machine."""
+        """Write a new connection file; return the prefix of its sockets, unique on this machine."""
         tag = uuid.uuid4().hex[:8]
         info = {"transport": "ipc", "ip": os.path.join(folders.sockets(), "k" + tag), "key": uuid.uuid4().hex}
         info.update(signature_scheme="hmac-sha256", kernel_name="python3")
@@ -199,7 +199,7 @@ class Kernel:
             asyncio.get_running_loop().add_reader(sock.fileno(), self._read, channel)
 
     def _listen(self, address: str) -> None:
-        """Be told by the kernel's process that there is something to read."""
+        """Listen for the kernel's notification of new messages."""
         self._inlet = Inlet(self.folder)
         self._bind(address)
 
@@ -213,7 +213,7 @@ class Kernel:
         asyncio.get_running_loop().add_reader(poke, self._poked)
 
     def _bind_again(self) -> None:
-        """Where the folder of the sockets was taken away and could be made anew: be poked again."""
+        """Recreate the notification socket if its folder was removed."""
         address = poke_address(self._prefix)
         if self._poke is None or os.path.exists(address):
             return
@@ -234,7 +234,7 @@ class Kernel:
         self._drain()
 
     def _drain(self, turn: float = TURN) -> None:
-        """Hand on what IOPub has said; a flood is taken in turns with everything else."""
+        """Process new IOPub messages, for a limited time at once."""
         inlet = self._inlet
         if inlet is None:
             return
@@ -258,7 +258,7 @@ class Kernel:
             self._guard(self.on_iopub, header["msg_type"], parent.get("msg_id", ""), more)
 
     def _read(self, channel: str) -> None:
-        """Take what has come; its descriptor speaks up once, so all of it is taken."""
+        """Read all messages of a channel: its descriptor signals only once."""
         import zmq
 
         while channel in self._sockets:
@@ -278,7 +278,7 @@ class Kernel:
                     waiting.set_result(_content(content))
 
     def _guard(self, handler: Callable[..., None], *args: Any) -> None:
-        """One odd message must not end the reading of all others."""
+        """Call `handler` and log its exceptions, so that one bad message does not end the reading."""
         try:
             handler(*args)
         except Exception:  # noqa: BLE001 - whatever it is, it is in the log
@@ -310,12 +310,12 @@ class Kernel:
             return
 
     async def _wait_ready(self) -> None:
-        """Until the kernel answers; a kernel that dies first raises RuntimeError."""
+        """Wait until the kernel answers; RuntimeError if it dies first."""
         waiting = self.request("kernel_info_request", {})
         await self._while_starting(waiting.done)
 
     async def _while_starting(self, check: Callable[[], bool]) -> None:
-        """Until `check` is true; a kernel that dies first, or takes minutes, raises RuntimeError."""
+        """Wait until `check` is true; RuntimeError if the kernel dies first, or takes minutes."""
         deadline = asyncio.get_running_loop().time() + START_TIMEOUT
         while not check():
             if not self.alive or asyncio.get_running_loop().time() > deadline:
@@ -333,7 +333,7 @@ class Kernel:
     def request(
         self, kind: str, content: dict[str, Any], channel: str = "shell", message_id: str | None = None
     ) -> asyncio.Future[dict[str, Any]]:
-        """Send a request; returns a future of the reply's content."""
+        """Send a request; return a future of the reply's content."""
         message = self._session.msg(kind, content=content)
         if message_id:
             message["header"]["msg_id"] = message["msg_id"] = message_id
@@ -350,7 +350,7 @@ class Kernel:
         buffers: list[Any],
         message_id: str,
     ) -> None:
-        """Send a message that has no reply: a comm's."""
+        """Send a comm message, which has no reply."""
         message = self._session.msg(kind, content=content, metadata=metadata)
         message["header"]["msg_id"] = message["msg_id"] = message_id
         self._send("shell", message, buffers)
@@ -368,7 +368,7 @@ class Kernel:
         asyncio.get_running_loop().call_soon(self._read, channel)  # sending may swallow the sign of news
 
     def interrupt(self) -> None:
-        """SIGINT to the kernel and the processes it started in its group."""
+        """Send SIGINT to the kernel and the processes it started in its group."""
         if self.alive and self.pid is not None:
             try:
                 os.killpg(self.pid, signal.SIGINT)
@@ -436,13 +436,13 @@ class Kernel:
 
 
 def _content(raw: bytes) -> dict[str, Any]:
-    """A message's content; odd bytes of a file's name may be in it, and it is waited for all the same."""
+    """Parse a message's content; bytes that are not UTF-8 are replaced, so that its reply is not lost."""
     found: dict[str, Any] = json.loads(raw.decode("utf-8", "replace"))
     return found
 
 
 def _parse(parts: list[bytes]) -> tuple[dict[str, Any], dict[str, Any], list[bytes]] | None:
-    """Header, parent header, and content, metadata, buffers; None if it is no Jupyter message."""
+    """Parse header, parent header, and content, metadata, buffers; None if it is no Jupyter message."""
     try:
         at = parts.index(IDS)
         header, parent = json.loads(parts[at + 2].decode()), json.loads(parts[at + 3].decode())

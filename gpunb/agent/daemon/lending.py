@@ -1,4 +1,4 @@
-"""A run's secrets on the host: in memory only, given to that run and to nothing else.
+"""A run's secrets on the host: in memory only, and given to that run alone.
 
 Their names stand in the run's description; their values in the agent's (or a
 job's keeper's) memory, in the environment of the run's own process, and
@@ -29,11 +29,11 @@ TRIES = 40  # a kernel refuses requests for a moment after a cell has failed
 
 
 class LendError(Exception):
-    """The kernel could not be given the secrets, or did not give them back."""
+    """The kernel could not be given the secrets, or did not remove them."""
 
 
 def checked(raw: Any) -> dict[str, str]:
-    """The ``secrets`` of a request.
+    """Validate the ``secrets`` of a request.
 
     Raises
     ------
@@ -71,7 +71,7 @@ async def lend(kernel: Kernel, values: Mapping[str, str]) -> None:
 
 
 async def take_back(kernel: Kernel) -> None:
-    """Put the kernel's environment back as it was."""
+    """Restore the kernel's environment."""
     await _call(kernel, "take_back()")
 
 

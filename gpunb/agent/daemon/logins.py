@@ -1,4 +1,4 @@
-"""People at this host's terminals: logins of our account over SSH that hold one."""
+"""Detection of terminal logins of our account over SSH."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be asked of the agent: one function an operation, in a table by its name on the wire."""
+"""The agent's operations: one function each, in a table by its name in requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def hello(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """Who is this: versions, places, what goes on."""
+    """Identify the agent: versions, paths, current activity."""
     if args.get("proto") != frames.VERSION:
         raise OpError(code="version", text="this agent speaks protocol %d" % frames.VERSION)
     return {
@@ -42,12 +42,12 @@ async def hello(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
 
 
 async def unknown(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """What an older agent says to a newer client."""
+    """Refuse an operation that a newer client knows and this agent does not."""
     raise OpError(code="unknown", text="this agent does not know %r" % (args.get("op"),))
 
 
 async def ping(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """Nothing, quickly."""
+    """Answer at once, to measure the round trip."""
     return {"time": time.time()}
 
 
@@ -71,7 +71,7 @@ async def cell(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
 
 
 async def job(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """Run a command with a keeper."""
+    """Run a command as a job."""
     argv, shell = args.get("argv"), args.get("shell")
     if not (shell and isinstance(shell, str)) and not (
         argv and isinstance(argv, list) and all(isinstance(one, str) for one in argv)
@@ -88,7 +88,7 @@ async def job(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
 
 
 def _secrets(args: dict[str, Any], about: dict[str, Any]) -> dict[str, str]:
-    """A run's secrets; only their names go to the disk."""
+    """Read a run's secrets; only their names are written to disk."""
     try:
         found = lending.checked(args.get("secrets"))
     except ValueError as err:
@@ -99,7 +99,7 @@ def _secrets(args: dict[str, Any], about: dict[str, Any]) -> dict[str, str]:
 
 
 def _job_limits(args: dict[str, Any]) -> tuple[int, str]:
-    """How many GPUs a job asks for, and its restart policy."""
+    """Read the number of GPUs and the restart policy of a job."""
     wanted, policy = args.get("gpus") or 0, args.get("restart") or "never"
     if not isinstance(wanted, int) or wanted < 0:
         raise OpError(code="bad-job", text="gpus: %r is not a number from 0" % (wanted,))
@@ -111,13 +111,13 @@ def _job_limits(args: dict[str, Any]) -> tuple[int, str]:
 
 
 async def source(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """What a run executes: a cell's code, a job's command; never its environment."""
+    """Return a run's source: a cell's code, a job's command; never its environment."""
     about = agent.run(args).about
     return {name: about.get(name) for name in ("kind", "name", "created", "code", "argv", "shell", "cwd")}
 
 
 async def before(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """The number of a run's last record older than ``age`` seconds; 0 if none is."""
+    """Return the number of a run's last record older than ``age`` seconds; 0 if there is none."""
     run = agent.run(args)
     if not os.path.exists(run.path):
         return {"n": 0}
@@ -134,13 +134,13 @@ async def before(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
 
 
 async def look(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """Somebody looks at the host's telemetry: a sample a second for so many seconds."""
+    """Sample the host's telemetry once a second for so many seconds."""
     agent.telemetry.look(min(float(args.get("seconds", 30)), 600.0))
     return {"sample": agent.telemetry.latest}
 
 
 async def gpus(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """How many GPUs answer; why none does, where there is a tool to ask and it fails."""
+    """Count the GPUs that answer; the reason if ``nvidia-smi`` exists and fails."""
     try:
         return {"count": len(await query("index", 8.0)), "trouble": ""}
     except (SmiError, OSError) as err:
@@ -148,7 +148,7 @@ async def gpus(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
 
 
 async def telemetry(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """The host's past: samples between two times, thinned to as many points as are wanted."""
+    """Return telemetry samples between two times, thinned to at most ``points``."""
     since, until = float(args.get("since") or 0), float(args.get("until") or time.time())
     points = min(max(int(args.get("points", 120)), 1), 2000)
     loop = asyncio.get_running_loop()
@@ -157,7 +157,7 @@ async def telemetry(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
 
 
 async def runs(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """All runs, oldest first; ``ended_within`` leaves out those that ended more seconds ago than that."""
+    """List the runs, oldest first; without those that ended over ``ended_within`` seconds ago."""
     within = args.get("ended_within")
     found = [run for run in agent.runs.values() if within is None or (run.age("ended") or 0.0) < within]
     found.sort(key=lambda run: run.about.get("created") or 0)
@@ -165,12 +165,12 @@ async def runs(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
 
 
 async def info(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """One run."""
+    """Return one run."""
     return agent.run(args).info()
 
 
 async def interrupt(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """SIGINT to a cell; TERM, then KILL, to a job's tree."""
+    """Send SIGINT to a cell; TERM, then KILL, to a job's tree."""
     run = agent.run(args)
     if run.over:
         return run.info()
@@ -182,7 +182,7 @@ async def interrupt(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
 
 
 async def answer(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """What the user typed for an input record."""
+    """Pass the user's answer to an input record."""
     run = agent.run(args)
     cells = agent.kernel(run.about.get("kernel"))
     if run.over or cells.kernel is None:
@@ -191,7 +191,7 @@ async def answer(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
 
 
 async def restart(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """A new kernel."""
+    """Restart a kernel."""
     await agent.kernel(args.get("kernel")).restart()
     return {}
 
@@ -211,7 +211,7 @@ async def end_kernel(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
 
 
 async def kernel(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """Complete, inspect, history, or a helper's silent code."""
+    """Send a kernel request: complete, inspect, history, or a helper's silent code."""
     allowed = (
         "complete_request",
         "inspect_request",
@@ -235,7 +235,7 @@ async def kernel(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
 
 
 async def comm(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """A front's comm_open, comm_msg or comm_close for the kernel; answered when it is done with it."""
+    """Send a frontend's comm_open, comm_msg or comm_close to the kernel; answers when it is handled."""
     front, number = args.get("from"), args.get("seq")
     if args.get("type") not in COMM_TYPES or len(args["parts"]) < 2:
         raise OpError(code="bad-comm", text="type: %r is no comm message" % (args.get("type"),))
@@ -245,20 +245,20 @@ async def comm(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
 
 
 async def comms(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """The newest part of the kernel's comm messages, "" if there are none."""
+    """Return the newest part of the kernel's comm messages, "" if there are none."""
     part = agent.kernel(args.get("kernel")).comms.part
     return {"part": part.id if part is not None else ""}
 
 
 async def lease(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """Set the lease, or tell how it stands."""
+    """Set the lease, or return its state."""
     if "deadline" in args or "idle_s" in args:
         agent.watchdog.set(args)
     return agent.watchdog.info()
 
 
 async def touch(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """We are at work on the user's side, a transfer or a command: idle time starts anew."""
+    """Reset the idle time, as the user's side is active with a transfer or a command."""
     agent.watchdog.touch()
     return {}
 
@@ -272,7 +272,7 @@ async def shutdown(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
 
 
 async def settle(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """Shut the kernels down, so that what they wrote is in their files; jobs go on."""
+    """Shut the kernels down, so that their files are complete; jobs go on."""
     await agent.end_kernels("the session ends")
     return {}
 

@@ -1,4 +1,4 @@
-"""A run as the agent sees it: its journal, its state, and who follows it."""
+"""A run in the agent: its journal, its state, and its followers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Run:
 
     @classmethod
     def create(cls, about: dict[str, Any], make_journal: bool = True, spares: Spares | None = None) -> Run:
-        """A new run: its folder and description are on disk when this returns."""
+        """Create a run: its folder and description are on disk when this returns."""
         run = cls(about)
         path = os.path.join(run.folder, "about.json")
         if spares is not None and spares.take(run.folder):
@@ -74,7 +74,7 @@ class Run:
 
     @classmethod
     def load(cls, run_id: str, writing: bool) -> Run | None:
-        """A run found on disk, or None; `writing` if it is a cell that may still go on."""
+        """Load a run from disk, or None; `writing` if it is a cell that may still go on."""
         about = folders.read_json(os.path.join(folders.runs(), run_id, "about.json"))
         if not isinstance(about, dict) or about.get("id") != run_id:
             return None
@@ -90,14 +90,14 @@ class Run:
         return self.state in frames.END_STATES
 
     def hear(self, position: list[int]) -> bool:
-        """Whether the message at `position` is new to this run; it is taken for journaled then."""
+        """Whether the message at `position` is new to this run; marks it as journaled."""
         if position <= self.heard:
             return False
         self.heard = position
         return True
 
     def refresh(self) -> None:
-        """Notice what stands in the journal now; wakes those who follow."""
+        """Read the journal's new records and wake the followers."""
         try:
             info = os.stat(self.path)
         except OSError:
@@ -139,7 +139,7 @@ class Run:
         self._marks[what] = clock.now() - max(time.time() - at, 0.0)
 
     def age(self, what: str) -> float | None:
-        """Seconds since it was "created", "started", "ended", or began "waiting"; None if it is not.
+        """Seconds since the run was "created", "started", "ended" or began "waiting", or None.
 
         Whatever the wall clock did in the meantime.
         """
@@ -150,7 +150,7 @@ class Run:
 
     @property
     def active(self) -> bool:
-        """Whether it executes, or will without anybody's help: one that waits for an answer does not."""
+        """Whether the run executes or is queued: a run that waits for an answer is not active."""
         return not self.over and self.waiting is None
 
     def _wake(self) -> None:
@@ -158,7 +158,7 @@ class Run:
         self.grown = asyncio.Event()
 
     def append(self, head: dict[str, Any], parts: Sequence[Any] = ()) -> None:
-        """Write a record, after what is still buffered; what can't be stored is counted and named later."""
+        """Write a record, after buffered text; what can't be stored is counted and reported later."""
         self.flush()
         self._write(head, parts)
         self._wake()
@@ -186,7 +186,7 @@ class Run:
         self._note(number, journal.last_head, journal.size)
 
     def stream(self, name: str, text: str) -> None:
-        """Printed text; joined so that at most 20 records a second are written."""
+        """Buffer printed text, so that at most 20 records a second are written."""
         data = text.encode("utf-8", "surrogateescape")
         while len(data) > MAX_RECORD:
             self._segments.append((name, data[:MAX_RECORD]))
@@ -202,7 +202,7 @@ class Run:
             self._timer = asyncio.get_running_loop().call_later(wait, self.flush)
 
     def flush(self) -> None:
-        """Write the text that waits."""
+        """Write the buffered text."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -215,7 +215,7 @@ class Run:
         self._wake()
 
     def begin(self) -> None:
-        """The cell goes to the kernel now; on disk before it does."""
+        """Record that the cell starts, before it is sent to the kernel."""
         self.append({"k": "begin"})
 
     def end(self, state: str, exit_code: int | None = None, why: str = "", **more: Any) -> None:
@@ -227,7 +227,7 @@ class Run:
                 self.shut()
 
     def reopen(self) -> None:
-        """Take an ended cell's journal up again: a thread that it left has said something."""
+        """Open an ended cell's journal again, for output of a thread that it left."""
         if self.journal is None:
             self.journal = Journal(self.path, self.id, self.last, self.size)
 
@@ -239,7 +239,7 @@ class Run:
             self.journal = None
 
     def cut(self, why: str) -> None:
-        """Keep only beginning and end of an ended run's journal."""
+        """Trim an ended run's journal to its beginning and end."""
         self.shut()
         journal = Journal(self.path, self.id)
         try:
@@ -251,7 +251,7 @@ class Run:
         self.refresh()
 
     def info(self) -> dict[str, Any]:
-        """The run in a few words, JSON-able."""
+        """Return a summary of the run, JSON-able."""
         return {
             "run": self.id,
             "kind": self.kind,
@@ -295,7 +295,7 @@ class Follower:
         self._moved = asyncio.Event()
 
     def ack(self, number: int) -> None:
-        """The client has taken records up to `number`."""
+        """Acknowledge records up to `number`."""
         if number > self.acked:
             self.acked = number
             self._moved.set()
@@ -350,7 +350,7 @@ def _last_number(data: bytes) -> int:
 
 
 def describe_code(code: str) -> str:
-    """A cell's name in lists: its first line that says something."""
+    """Name a cell in lists: its first line that is no comment."""
     for line in code.splitlines():
         text = line.strip()
         if text and not text.startswith("#"):

@@ -1,4 +1,4 @@
-"""The agent's process: one a host and user, answering on a private Unix socket."""
+"""The agent's server process: one per host and user, listening on a private Unix socket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Door:
-    """The socket on which the agent answers, made anew where it has gone.
+    """The agent's listening socket, created anew if it was removed.
 
     systemd takes ``/run/user/UID`` away after the last logout, and tidy-up jobs what is old in ``/tmp``,
     while the agent and its work live on.
@@ -34,7 +34,7 @@ class Door:
         self._inode = 0
 
     async def open(self) -> None:
-        """Listen, and say in `folders.agent_file` where."""
+        """Listen, and write the socket's path to `folders.agent_file`."""
         self.path = folders.agent_socket()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
@@ -46,7 +46,7 @@ class Door:
             folders.write_json(folders.agent_file(), mine)
 
     async def watch(self) -> None:
-        """Look now and then whether it is there, for ever."""
+        """Check regularly whether the socket's file still exists, for ever."""
         lost = False
         while True:
             await asyncio.sleep(self.LOOK)
@@ -66,20 +66,20 @@ class Door:
                     lost = False
 
     def close(self) -> None:
-        """Listen no more; who is connected stays."""
+        """Stop listening; open connections stay."""
         if self._server is not None:
             self._server.close()
             self._server = None
 
     def remove(self) -> None:
-        """Leave nothing behind."""
+        """Remove the socket and the agent's file."""
         for path in (self.path, folders.agent_file()):
             with contextlib.suppress(OSError):
                 os.unlink(path)
 
 
 async def serve(version: str, lock: IO[str]) -> None:
-    """Answer until told to end."""
+    """Answer requests until the agent is told to end."""
     agent = Agent(version)
     await agent.restore()
 
@@ -113,7 +113,7 @@ async def serve(version: str, lock: IO[str]) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Become the agent of this host and user, unless there is one."""
+    """Start the agent of this host and user, unless one runs."""
     if os.fork():  # nobody's child: what started us may be ended with all its children
         os._exit(0)
     os.setsid()

@@ -1,4 +1,4 @@
-"""Folders made before the runs that will have them.
+"""Run folders made in advance.
 
 To make a folder and two files takes a disk longer than all else that the agent
 does for an empty cell, so it is done while nobody waits. A folder becomes a
@@ -30,7 +30,7 @@ class Spares:
                 shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
 
     def fill(self) -> None:
-        """Make what is missing; to be called in a thread. A full disk makes none."""
+        """Make the missing folders; to be called in a thread. Stops on a full disk."""
         with self._filling:
             while len(self._ready) < MOST:
                 folder = os.path.join(self.parent, "%s%d" % (PREFIX, self._number))
@@ -44,7 +44,7 @@ class Spares:
                 self._ready.append(folder)
 
     def take(self, folder: str) -> bool:
-        """Make a spare one `folder`; False if there is none, and `folder` is to be made.
+        """Rename a spare folder to `folder`; False if there is none, and the caller must make it.
 
         Raises
         ------

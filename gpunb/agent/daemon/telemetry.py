@@ -1,4 +1,4 @@
-"""The host's load: GPUs, processor, memory, disk and network, sampled and remembered.
+"""The host's telemetry: load of GPUs, processor, memory, disk and network, sampled and stored.
 
 A sample every ten seconds, one a second while somebody looks. Each goes to
 all clients as a note and into a small file, which holds about a day and is
@@ -31,7 +31,7 @@ FIELDS = "index,name,utilization.gpu,memory.used,memory.total,temperature.gpu,po
 
 
 class Telemetry:
-    """Samples, tells, remembers.
+    """Takes, publishes and stores samples.
 
     Parameters
     ----------
@@ -51,17 +51,17 @@ class Telemetry:
         self._blind_until = 0.0
 
     def look(self, seconds: float) -> None:
-        """Somebody looks for so long from now on."""
+        """Sample faster for the next `seconds`, for a viewer."""
         self._looking = max(self._looking, time.monotonic() + seconds)
         self._wake.set()
 
     @property
     def looked_at(self) -> bool:
-        """Whether somebody looks now."""
+        """Whether a viewer is active now."""
         return time.monotonic() < self._looking
 
     async def watch(self) -> None:
-        """Sample for ever."""
+        """Take samples for ever."""
         while True:
             started = time.monotonic()
             await self._ask_gpus()
@@ -81,7 +81,7 @@ class Telemetry:
                 self._wake.clear()
 
     async def _ask_gpus(self) -> None:
-        """Ask ``nvidia-smi``, and wait for it but a moment; a broken one is asked seldom."""
+        """Query ``nvidia-smi`` with a short timeout; a broken one is queried rarely."""
         if self._asking is None and time.monotonic() >= self._blind_until:
             self._asking = asyncio.ensure_future(gpus.query(FIELDS))
         if self._asking is None:
@@ -108,7 +108,7 @@ class Telemetry:
             return  # a full disk; the samples are told all the same
 
     def history(self, since: float, until: float, points: int) -> list[dict[str, Any]]:
-        """Samples between two Unix times, at most `points`: neighbours are averaged."""
+        """Return stored samples between two Unix times, at most `points`: neighbours are averaged."""
         found = []
         for path in (self.path + ".old", self.path):
             try:
@@ -123,7 +123,7 @@ class Telemetry:
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
-    """A remembered sample; None for a line that a crash tore."""
+    """Parse a stored sample; None for a line that a crash tore."""
     try:
         sample = json.loads(line)
     except ValueError:
@@ -132,7 +132,7 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 def thinned(samples: list[dict[str, Any]], points: int) -> list[dict[str, Any]]:
-    """At most `points` samples, each the mean of those it stands for."""
+    """Reduce samples to at most `points`, each the mean of its neighbours."""
     if len(samples) <= points:
         return samples
     edges = [round(index * len(samples) / points) for index in range(points + 1)]
@@ -140,7 +140,7 @@ def thinned(samples: list[dict[str, Any]], points: int) -> list[dict[str, Any]]:
 
 
 def _mean(values: list[Any]) -> Any:
-    """The mean of values of one shape: numbers, lists or mappings of them; others are taken from the last."""
+    """Average values of one shape: numbers, lists or mappings of them; for others, take the last."""
     last = values[-1]
     if isinstance(last, (int, float)) and not isinstance(last, bool):
         numbers = [one for one in values if isinstance(one, (int, float))]
@@ -155,7 +155,7 @@ def _mean(values: list[Any]) -> Any:
 
 
 def _gpu(row: list[str]) -> dict[str, Any]:
-    """One GPU's line as numbers; ``[N/A]`` and kin become None."""
+    """Convert one GPU's row to numbers; ``[N/A]`` and the like become None."""
     index, name, util, used, total, temp, power = row
     memory = [_number(used), _number(total)]
     return {
@@ -176,14 +176,14 @@ def _number(text: str) -> float | None:
 
 
 class Counters:
-    """What ``/proc`` and the container's cgroup tell; rates are since the sample before."""
+    """Counters of ``/proc`` and the container's cgroup; rates are since the sample before."""
 
     def __init__(self) -> None:
         self._cpu: tuple[float, float] | None = None
         self._net: tuple[float, int, int] | None = None
 
     def sample(self) -> dict[str, Any]:
-        """One sample, without GPUs."""
+        """Take one sample, without GPUs."""
         return {
             "ts": round(time.time(), 2),
             "cpu": self._busy(),
@@ -193,7 +193,7 @@ class Counters:
         }
 
     def _busy(self) -> float | None:
-        """Per cent of the time that the processors were not idle."""
+        """Percentage of the time that the processors were busy."""
         now = processor()
         before, self._cpu = self._cpu, now
         if now is None or before is None or now[1] <= before[1]:
@@ -201,7 +201,7 @@ class Counters:
         return round(min(100.0, max(0.0, 100 * (now[0] - before[0]) / (now[1] - before[1]))), 1)
 
     def _network(self) -> list[float] | None:
-        """Bytes a second in and out, loopback left out."""
+        """Bytes a second in and out, without loopback."""
         counts = traffic()
         if counts is None:
             return None
@@ -222,7 +222,7 @@ def _lines(path: str) -> list[str]:
 
 
 def processor() -> tuple[float, float] | None:
-    """Seconds busy and seconds in all, since some moment; a container's own share where it has a limit."""
+    """Seconds busy and seconds in total, since some moment; a container's own share if it has a limit."""
     limit = (_lines("/sys/fs/cgroup/cpu.max") or [""])[0].split()
     if len(limit) == 2 and limit[0].isdigit() and limit[1].isdigit():
         for line in _lines("/sys/fs/cgroup/cpu.stat"):
@@ -238,7 +238,7 @@ def processor() -> tuple[float, float] | None:
 
 
 def memory() -> list[int] | None:
-    """Bytes used and in all; a container's own where it has a limit."""
+    """Bytes used and in total; a container's own if it has a limit."""
     found = {}
     for line in _lines("/proc/meminfo"):
         name, _, rest = line.partition(":")
@@ -263,7 +263,7 @@ def memory() -> list[int] | None:
 
 
 def disk(path: str) -> list[int] | None:
-    """Bytes used and in all of the disk that `path` is on."""
+    """Bytes used and in total of the disk that holds `path`."""
     try:
         info = os.statvfs(path)
     except OSError:
@@ -273,7 +273,7 @@ def disk(path: str) -> list[int] | None:
 
 
 def traffic() -> tuple[int, int] | None:
-    """Bytes received and sent since the host started, loopback left out."""
+    """Bytes received and sent since the host started, without loopback."""
     lines = _lines("/proc/net/dev")[2:]
     if not lines:
         return None

@@ -1,4 +1,4 @@
-"""The lease on the host: ends the work when its time is over, with nobody's help.
+"""The watchdog of the lease on the host: ends the work when the lease is over, without a connection.
 
 The agent can stop what runs here. It can't stop the bill, except where the
 host was given a key for that; the supervisor on the user's side does. What the
@@ -48,7 +48,7 @@ class Watchdog:
             self._load(known)
 
     def _load(self, known: dict[str, Any]) -> None:
-        """Go on from what is on the disk: of this boot, of an earlier one, or of the first boot's script."""
+        """Load the lease from disk: saved in this boot, in an earlier one, or by the first boot's script."""
         now = clock.now()
         self.idle, self.count_ssh = known.get("idle_s"), bool(known.get("count_ssh"))
         self.grace = float(known.get("grace_s") or 0.0)
@@ -75,7 +75,7 @@ class Watchdog:
             self.save_at = now + SAVE
 
     def set(self, args: dict[str, Any]) -> None:
-        """Take the lease as the user's side says it.
+        """Set the lease that the user's side sends.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class Watchdog:
         self._save()
 
     def info(self) -> dict[str, Any]:
-        """The lease, JSON-able; times are Unix seconds by this host's clock."""
+        """Return the lease, JSON-able; times are Unix seconds by this host's clock."""
         now, wall = clock.now(), time.time()
         left = None if self.deadline is None else self.deadline - now
         return {
@@ -123,21 +123,21 @@ class Watchdog:
         }
 
     def logins(self) -> bool:
-        """Whether somebody is logged in at a terminal, if the lease counts that."""
+        """Whether a user is logged in at a terminal, if the lease counts that."""
         return self.count_ssh and logins.any_login()
 
     def busy(self) -> bool:
-        """Whether a run executes or, if the lease counts them, somebody is logged in."""
+        """Whether a run executes or, if the lease counts logins, a user is logged in."""
         return self.agent.busy or self.logins()
 
     def touch(self) -> None:
-        """The user's side does something: the idle time starts anew, also after it was over."""
+        """Reset the idle time, as the user's side is active, also after it was over."""
         self.active = clock.now()
         if self.over:
             self.over = self.due(self.active)
 
     def due(self, now: float) -> str:
-        """The reason to end at `now` (`clock.now`), or an empty string."""
+        """Return the reason to end at `now` (`clock.now`), or an empty string."""
         if self.deadline is not None and now >= self.deadline:
             return "its deadline has passed"
         if self.idle is not None and not self.busy() and now - self.active >= self.idle + self.grace:
@@ -145,7 +145,7 @@ class Watchdog:
         return ""
 
     async def watch(self) -> None:
-        """Look every few seconds, for ever."""
+        """Check the lease every few seconds, for ever."""
         while True:
             now = clock.now()
             if self.busy():

@@ -1,4 +1,4 @@
-"""What the parts of ``files`` share: frames to the client, and words for its paths and errors."""
+"""Shared parts of ``files``: frames to the client, and the encoding of paths and errors."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ FLUSH = 1 << 18
 
 
 def raw(text: str) -> bytes:
-    """The bytes of a path that came as JSON."""
+    """Encode a path from JSON to bytes."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def text(path: bytes) -> str:
-    """A path's bytes for JSON."""
+    """Decode a path's bytes for JSON."""
     return path.decode("utf-8", "surrogateescape")
 
 
 def reason(err: OSError) -> str:
-    """The words of an error, in the words that every engine has for it."""
+    """Describe an error in the same words as the other engines."""
     return {errno.ENOENT: "no such file", errno.EACCES: "permission denied"}.get(
         err.errno or 0, err.strerror or str(err)
     )
 
 
 class Answers:
-    """Answers to the client on the descriptor `sink`, and what is kept between two of its requests."""
+    """Answers to the client on the descriptor `sink`, and the state kept between its requests."""
 
     def __init__(self, sink: int) -> None:
         self.sink = sink
@@ -42,7 +42,7 @@ class Answers:
         self.part = PART + b"%d-" % os.getpid() + os.urandom(4).hex().encode()
 
     def send(self, kind: bytes, *body: Any) -> None:
-        """Put a frame into the buffer."""
+        """Add a frame to the buffer."""
         size = sum(map(len, body))
         self.out.append(wire.FRAME.pack(size, kind[0]))
         self.out.extend(body)
@@ -59,5 +59,5 @@ class Answers:
                 view = view[os.write(self.sink, view) :]
 
     def failed(self, number: int, index: int, why: str) -> None:
-        """Say that something written without an answer failed."""
+        """Report the failure of a write that has no answer of its own."""
         self.send(b"X", json.dumps([number, index, why]).encode())

@@ -1,4 +1,4 @@
-"""Files straight from one host to another, while their owner's plan stays with him.
+"""Direct file transfer between two hosts, controlled by the client's plan.
 
 The receiving host's ``files`` opens a door for a minute: a key in its
 ``authorized_keys`` that is held to one command, ``direct FOLDER``, which does
@@ -54,11 +54,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 
 
 class Broken(Exception):
-    """The line from the other host can't be used any more."""
+    """The connection from the other host is broken."""
 
 
 class Door:
-    """A key that is let in for some seconds, for one command.
+    """A temporary key in ``authorized_keys``, restricted to one command.
 
     Raises
     ------
@@ -89,13 +89,13 @@ class Door:
             raise
 
     def close(self) -> None:
-        """Take the key away. What came in stays connected."""
+        """Revoke the key. Open connections stay."""
         shutil.rmtree(self.folder, ignore_errors=True)
         edit_keys(self.path, self.mark, "")
 
 
 def edit_keys(path: str, mark: str, line: str) -> None:
-    """Put `line` into a file of keys and take out the line that ends in `mark`, and old ones of ours."""
+    """Add `line` to a file of keys; remove the line that ends in `mark`, and expired ones of ours."""
     above = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with contextlib.suppress(OSError):  # a home on NFS may have no locks
@@ -145,14 +145,14 @@ def _goes(line: bytes, mark: bytes) -> bool:
 
 
 def private_folder() -> str:
-    """A new folder of mode 0700, in memory where the system has a place for it."""
+    """Make a folder of mode 0700, in memory if the system has a place for it."""
     memory = "/dev/shm"  # noqa: S108 - the name in it is a new one
     usable = os.path.isdir(memory) and os.access(memory, os.W_OK | os.X_OK)
     return tempfile.mkdtemp(prefix="gpunb-direct-", dir=memory if usable else None)
 
 
 class Direct:
-    """What ``files`` does for the direct way; a part of its `Server`."""
+    """The part of the `Server` for direct transfers."""
 
     if TYPE_CHECKING:
         sink: int
@@ -174,7 +174,7 @@ class Direct:
     beat = 0.0
 
     def direct_handlers(self) -> dict[int, Any]:
-        """The frames of the direct way."""
+        """The handlers of the frames for direct transfers."""
         return {
             ord("g"): lambda body: self.aside(self.get, body),
             ord("r"): lambda body: self.aside(self.range, body),
@@ -183,7 +183,7 @@ class Direct:
         }
 
     def end_direct(self) -> None:
-        """Close all of it."""
+        """Close all sockets and connections of the direct transfer."""
         with contextlib.suppress(OSError):
             self.do_dismiss()
         for one in (self.listener, self.inlet, self.outlet):
@@ -196,27 +196,27 @@ class Direct:
     # -- the host that receives
 
     def do_admit(self, key: str, seconds: int) -> dict[str, Any]:
-        """Let a key in, for so many seconds; the folder in which sockets are looked for."""
+        """Admit a key for so many seconds; return the folder for its sockets."""
         self.do_dismiss()
         self.door = Door(key, seconds)
         return {"folder": self.door.folder}
 
     def do_dismiss(self) -> dict[str, Any]:
-        """The key is needed no more."""
+        """Revoke the key."""
         door, self.door = self.door, None
         if door is not None:
             door.close()
         return {}
 
     def do_listen(self, folder: str, token: str) -> dict[str, Any]:
-        """Wait for the one line that knows `token`."""
+        """Listen for the one connection that knows `token`."""
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(os.path.join(folder, token))
         self.listener.listen(1)
         return {}
 
     def do_accept(self) -> dict[str, Any]:
-        """Take the line; no other comes in after it."""
+        """Accept that connection and stop listening."""
         listener, self.listener = self.listener, None
         if listener is None:
             return {"error": "nothing listens"}
@@ -229,7 +229,7 @@ class Direct:
         return {}
 
     def taking(self, handler: Callable[[memoryview], None], body: memoryview) -> None:
-        """Take what comes next from the other host, or say that nothing will."""
+        """Receive content from the other host, or report that none will come."""
         try:
             handler(body)
         except (Broken, ValueError, IndexError, struct.error) as err:
@@ -239,7 +239,7 @@ class Direct:
             self.send(b"B", str(err)[:WORDS].encode("utf-8", "replace"))
 
     def take_small(self, body: memoryview) -> None:
-        """Small files: what comes is checked against what the owner says they are."""
+        """Receive small files, checked against the sizes that the client announced."""
         (number,) = struct.unpack_from(">I", body)
         items, at = [], 4
         while at < len(body):
@@ -273,7 +273,7 @@ class Direct:
         self.tell_unkept()
 
     def take_range(self, body: memoryview) -> None:
-        """A range of a large file: never a byte outside of it."""
+        """Receive a range of a large file, and write no byte outside of it."""
         number, at, end, named = TAKE.unpack_from(body)
         path = bytes(body[TAKE.size : TAKE.size + named])
         fd, why = -1, ""
@@ -312,7 +312,7 @@ class Direct:
             self.failed(number, -1, why)
 
     def _still(self) -> None:
-        """Let the owner know now and then that bytes come: a slow line is not a broken one."""
+        """Report progress to the client now and then: a slow connection is not a broken one."""
         now = time.monotonic()
         if now - self.beat > BEAT_S:
             self.beat = now
@@ -345,7 +345,7 @@ class Direct:
     # -- the host that sends
 
     def do_dial(self, argv: list[str], files: dict[str, str], token: str) -> dict[str, Any]:
-        """Connect to the other host, by the key in `files`; in `argv` `HERE` stands for their folder."""
+        """Connect to the other host with the key in `files`; in `argv` `HERE` stands for their folder."""
         folder = private_folder()
         try:
             if not _PLAIN.fullmatch(folder):
@@ -373,7 +373,7 @@ class Direct:
         return {"error": why} if why else {}
 
     def aside(self, handler: Callable[[memoryview], None], body: memoryview) -> None:
-        """Handle a request, with its answer going to the other host; what can't go there is dropped."""
+        """Handle a request and send its answer to the other host, or drop it if that fails."""
         self.flush()
         sink = self.sink
         null = -1
@@ -395,7 +395,7 @@ class Direct:
 
 
 def _ready(ssh: subprocess.Popen[bytes], sign: bytes) -> str:
-    """Wait for the other host's sign; why it does not come."""
+    """Wait for the other host's greeting; return why it does not come."""
     assert ssh.stdout is not None  # noqa: S101 - both are pipes
     assert ssh.stderr is not None  # noqa: S101
     said: dict[int, bytes] = {ssh.stdout.fileno(): b"\n", ssh.stderr.fileno(): b""}
@@ -423,7 +423,7 @@ def _ready(ssh: subprocess.Popen[bytes], sign: bytes) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """What the key is for: ``direct FOLDER``, the socket's name in SSH_ORIGINAL_COMMAND."""
+    """Run the key's command: ``direct FOLDER``, with the socket's name in SSH_ORIGINAL_COMMAND."""
     token = os.environ.get("SSH_ORIGINAL_COMMAND", "")
     line = socket.socket(socket.AF_UNIX)
     line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)

@@ -1,4 +1,4 @@
-"""Moves files between this host and a store, by URLs that the other end signs one by one.
+"""Transfers between this host and an object store, by URLs that the client signs one by one.
 
 Not a part of the running agent: its text is sent through SSH to a Python that
 reads it from standard input, and so are the URLs. Neither is ever in a file,
@@ -47,11 +47,11 @@ AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 
 class Broken(Exception):
-    """An attempt that may be made again; the part that came is kept."""
+    """An attempt failed and may be repeated; the partial file is kept."""
 
 
 class Refused(Exception):
-    """An answer that will not change; `status` is HTTP's, or 0."""
+    """A permanent failure; `status` is HTTP's, or 0."""
 
     def __init__(self, text: str, status: int = 0) -> None:
         Exception.__init__(self, text)
@@ -59,7 +59,7 @@ class Refused(Exception):
 
 
 class Mover:
-    """The requests, a few at a time."""
+    """Runs the requests, a few at a time."""
 
     def __init__(self, nonce: str) -> None:
         self.nonce = nonce
@@ -68,14 +68,14 @@ class Mover:
         self.opener = urllib.request.build_opener()
 
     def say(self, **answer: Any) -> None:
-        """One line to the other end."""
+        """Send one line to the client."""
         line = self.nonce + " " + json.dumps(answer) + "\n"
         with self.lock:
             sys.stdout.write(line)
             sys.stdout.flush()
 
     def serve(self) -> None:
-        """Take requests until the line ends."""
+        """Read requests until the input ends."""
         for _ in range(WORKERS):
             threading.Thread(target=self.work, daemon=True).start()
         threading.Thread(target=self.beat, daemon=True).start()
@@ -85,13 +85,13 @@ class Mover:
         os._exit(0)  # nobody listens; unfinished parts stay for the next time
 
     def beat(self) -> None:
-        """Show that there is life in long silences."""
+        """Send a heartbeat at regular intervals."""
         while True:
             time.sleep(BEAT)
             self.say(beat=True)
 
     def work(self) -> None:
-        """One request after another."""
+        """Handle requests one after another."""
         while True:
             job = self.jobs.get()
             try:
@@ -105,7 +105,7 @@ class Mover:
                 self.say(id=job["id"], error="%s: %s" % (type(err).__name__, err), status=0)
 
     def op_reach(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Whether the store answers from here at all."""
+        """Check whether the object store is reachable from here."""
         parts = urllib.parse.urlsplit(job["url"])
         port = parts.port or (443 if parts.scheme == "https" else 80)
         begin = time.monotonic()
@@ -116,7 +116,7 @@ class Mover:
         return {"seconds": time.monotonic() - begin}
 
     def op_hash(self, job: dict[str, Any]) -> dict[str, Any]:
-        """The MD5 of a file, which is what stores tell of theirs; of one in parts, of its parts' MD5s."""
+        """Compute a file's MD5, as an object store's ETag has it; with parts, of its parts' MD5s."""
         part, count = job.get("part") or 0, job.get("parts") or 0
         parts: list[bytes] = []
         digest = hashlib.md5()  # noqa: S324 - to compare with the store's
@@ -140,7 +140,7 @@ class Mover:
     # -- from the store
 
     def op_get(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Fetch into the part, go on where it ends, and give it its name."""
+        """Download into the partial file, resume where it ends, and rename it into place."""
         part, path = job["part"], job["path"]
         if os.path.isdir(path):
             raise Refused(FOLDER)
@@ -158,7 +158,7 @@ class Mover:
         return {"bytes": size}
 
     def fetch(self, job: dict[str, Any], part: str) -> None:
-        """One attempt."""
+        """Attempt the download once."""
         have = os.path.getsize(part) if os.path.exists(part) else 0
         size = job.get("size")
         if size is not None and have >= size > 0:
@@ -177,7 +177,7 @@ class Mover:
             self.take(job, answer, part, append=bool(resumed))
 
     def take(self, job: dict[str, Any], answer: Any, part: str, *, append: bool) -> None:
-        """The body of an answer into the part."""
+        """Write a response body to the partial file."""
         expected = answer.headers.get("Content-Length")
         came = 0
         count = Counter(self, job["id"])
@@ -201,7 +201,7 @@ class Mover:
     # -- to the store
 
     def op_put(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Send a file, or bytes `start` to `end` of it."""
+        """Upload a file, or bytes `start` to `end` of it."""
         tag: list[str] = []
 
         def once() -> None:
@@ -223,7 +223,7 @@ class Mover:
         return {"tag": tag[-1], "bytes": job["end"] - job["start"]}
 
     def body(self, job: dict[str, Any], source: Any) -> Iterator[bytes]:
-        """The bytes, a block at a time; what was counted is taken back if the attempt fails."""
+        """Yield the bytes in blocks; if the attempt fails, the count is taken back."""
         source.seek(job["start"])
         left = job["end"] - job["start"]
         count = Counter(self, job["id"])
@@ -245,7 +245,7 @@ class Mover:
     # -- HTTP
 
     def persist(self, job: dict[str, Any], attempt: Any) -> None:
-        """Try again what may only have been bad luck."""
+        """Retry an attempt that failed by a temporary error."""
         for number in range(TRIES):
             try:
                 attempt()
@@ -260,7 +260,7 @@ class Mover:
     def open(
         self, job: dict[str, Any], *, headers: dict[str, str], method: str = "GET", data: Any = None
     ) -> Any:
-        """The answer, if it is a good one."""
+        """Open the URL and return the response; raises on an error status."""
         request = urllib.request.Request(job["url"], data=data, method=method)  # noqa: S310 - checked below
         if request.type not in ("http", "https"):
             raise Refused(KIND)
@@ -293,7 +293,7 @@ class Mover:
 
 
 class Counter:
-    """Tells the other end how much moved, not too often."""
+    """Reports the bytes moved to the client, at most five times a second."""
 
     def __init__(self, mover: Mover, ident: int) -> None:
         self.mover, self.ident = mover, ident
@@ -301,13 +301,13 @@ class Counter:
         self.told = time.monotonic()
 
     def add(self, count: int) -> None:
-        """So much more."""
+        """Add `count` bytes."""
         self.waiting += count
         if time.monotonic() - self.told > 0.2:
             self.flush()
 
     def flush(self) -> None:
-        """Tell it now."""
+        """Report the count now."""
         if self.waiting:
             self.mover.say(id=self.ident, moved=self.waiting)
         self.waiting = 0
@@ -315,5 +315,5 @@ class Counter:
 
 
 def main(nonce: str) -> None:
-    """Serve the line."""
+    """Run the transfer process."""
     Mover(nonce).serve()

@@ -1,4 +1,4 @@
-"""What ``files`` answers of the disk: facts, listings, content, digests."""
+"""Read operations of ``files``: attributes, listings, content, digests."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .answers import Answers, raw, reason, text
 
 
 class Reading(Answers):
-    """Nothing here writes, but for the folder that is entered and a part that is begun from what is there."""
+    """Read requests; they write nothing but a folder to enter and a partial file begun from an old file."""
 
     def do_look(self, path: str) -> dict[str, Any]:
-        """All that is asked of a path before a sync: of itself and of what is above it."""
+        """Return all facts needed before a sync: of a path and of the folders above it."""
         home = os.path.realpath(os.path.expanduser(b"~"))
         rest = raw(path)
         if rest.startswith(b"~"):
@@ -48,11 +48,11 @@ class Reading(Answers):
         return found
 
     def do_facts(self, path: str) -> dict[str, Any]:
-        """What is at a path."""
+        """Return the attributes of a path."""
         return {**self._facts(raw(path)), "real": text(os.path.realpath(raw(path)))}
 
     def do_free(self, path: str) -> int | None:
-        """Bytes free for us at an existing folder."""
+        """Return the bytes free for this user in an existing folder."""
         try:
             found = os.statvfs(raw(path))
         except OSError:
@@ -60,7 +60,7 @@ class Reading(Answers):
         return found.f_frsize * found.f_bavail
 
     def do_enter(self, path: str, make: bool = False) -> dict[str, Any]:
-        """Later paths begin in this folder."""
+        """Enter a folder, which later paths are relative to."""
         if make:
             os.umask(self.umask)
             try:
@@ -71,7 +71,7 @@ class Reading(Answers):
         return {}
 
     def do_extents(self, path: str) -> dict[str, Any]:
-        """Where a large file has data."""
+        """Return the ranges of a large file that hold data."""
         fd = os.open(raw(path), os.O_RDONLY | os.O_CLOEXEC)
         try:
             return {"extents": file_content.extents(fd, os.fstat(fd).st_size)}
@@ -79,7 +79,7 @@ class Reading(Answers):
             os.close(fd)
 
     def do_hashes(self, paths: list[str]) -> dict[str, Any]:
-        """The digest of each whole file; null for one that can't be read."""
+        """Return the digest of each whole file; null for one that can't be read."""
         found: list[str | None] = []
         for path in paths:
             try:
@@ -93,7 +93,7 @@ class Reading(Answers):
         return {"hashes": found}
 
     def listing(self, body: memoryview) -> None:
-        """List one folder: its path, then its entries or why not."""
+        """List one folder: its path, then its entries or the error."""
         path = bytes(body)
         try:
             self._listed(path, file_listing.list_folder(path))
@@ -130,7 +130,7 @@ class Reading(Answers):
     # -- reading
 
     def get(self, body: memoryview) -> None:
-        """Small files: the content of each, or why not."""
+        """Send the content of small files, or the error of each."""
         codec, parts, at = body[0], [], 1
         room = wire.MOST_NEWER
         while at < len(body):
@@ -164,7 +164,7 @@ class Reading(Answers):
         self.send(b"S", wire.squeeze(b"".join(parts), codec))
 
     def range(self, body: memoryview) -> None:
-        """A range of a large file in pieces, then an empty word or why it failed."""
+        """Send a range of a large file in pieces, then "" or the error."""
         at, left, codec, named, size, seconds, nanos, inode = wire.RANGE.unpack_from(body)
         path = bytes(body[wire.RANGE.size : wire.RANGE.size + named])
         why = ""
@@ -187,7 +187,7 @@ class Reading(Answers):
         self.send(b"R", why.encode())
 
     def _piece(self, fd: int, at: int, want: int, codec: int) -> int:
-        """Send one piece; the bytes of it that were there."""
+        """Send one piece; return the number of bytes read."""
         if codec or not hasattr(os, "sendfile") or os.fstat(fd).st_size < at + want:
             data = os.pread(fd, want, at)
             if data:
@@ -205,7 +205,7 @@ class Reading(Answers):
         return want
 
     def digests(self, body: memoryview) -> None:
-        """Digests of a file's blocks; with a part, what the blocks hold is put there too."""
+        """Send digests of a file's blocks; with a part, also copy the blocks into it."""
         asked = json.loads(bytes(body))
         path, part = raw(asked["path"]), asked["part"]
         why = ""

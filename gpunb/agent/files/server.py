@@ -44,7 +44,7 @@ class Server(Reading, Writing, Direct):
         }
 
     def serve(self) -> int:
-        """Until the client closes."""
+        """Answer requests until the client closes."""
         buffer = bytearray(wire.PIECE + (1 << 16))
         while True:
             signal.alarm(IDLE_S)  # ends us: the client keeps a line for a next sync that may not come
@@ -76,12 +76,12 @@ class Server(Reading, Writing, Direct):
         self.send(b"J", json.dumps(answer).encode())
 
     def number(self, body: memoryview) -> None:
-        """All before it is done."""
+        """Answer that all earlier writes are done."""
         self.send(b"Q", bytes(body))
 
 
 def main(argv: list[str]) -> int:
-    """Say that we are there, then serve: ``NONCE [FOLDER]``, the folder to enter."""
+    """Send the greeting, then serve: ``NONCE [FOLDER]``, the folder to enter."""
     if len(argv) > 1:
         os.chdir(os.fsencode(argv[1]))
     os.write(1, b"\n%s ready\n" % argv[0].encode())

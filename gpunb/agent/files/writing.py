@@ -1,4 +1,4 @@
-"""What ``files`` changes on the disk: files, folders, links, modes, the end of things."""
+"""Write operations of ``files``: files, folders, links, modes, deletions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .answers import Answers, raw, reason
 
 
 class Writing(Answers):
-    """Each file is written beside its name, and takes it when it is whole."""
+    """Write requests; each file is written beside its name and renamed into place when complete."""
 
     def write(self, body: memoryview) -> None:
-        """Small files, each beside its name and then in its place."""
+        """Write small files, each renamed into place."""
         (number,) = struct.unpack_from(">I", body)
         data = wire.unsqueeze(body[4:], 1 << 30)
         at = index = 0
@@ -34,7 +34,7 @@ class Writing(Answers):
         self.tell_unkept()
 
     def write_one(self, path: bytes, mode: int, mtime: int, data: Any) -> str:
-        """A small file, beside its name and then in its place; why it could not be written, or nothing."""
+        """Write a small file and rename it into place; return the error, or ""."""
         try:
             self._write_one(path, mode, mtime, data)
         except OSError as err:
@@ -56,18 +56,18 @@ class Writing(Answers):
         file_content.take_name(part, path)
 
     def stamped(self, why: str) -> None:
-        """Note that a file is in place without its mode or time, if `why` says so."""
+        """Count a file that was written without its mode or time, if `why` says so."""
         if why:
             self.unkept[why] = self.unkept.get(why, 0) + 1
 
     def tell_unkept(self) -> None:
-        """Say what was noted since the last time."""
+        """Report the files counted by `stamped` since the last report."""
         for why, count in self.unkept.items():
             self.send(b"K", json.dumps([why, count]).encode())
         self.unkept.clear()
 
     def do_begin(self, part: str, size: int) -> dict[str, Any]:
-        """An empty part of a large file, of its full length."""
+        """Create the partial file of a large file, of its full length."""
         fd = os.open(raw(part), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(fd, size)
@@ -76,7 +76,7 @@ class Writing(Answers):
         return {}
 
     def data(self, body: memoryview) -> None:
-        """A piece of a large file, into its part."""
+        """Write a piece of a large file into its partial file."""
         number, at, named = wire.DATA.unpack_from(body)
         start = wire.DATA.size
         path = bytes(body[start : start + named])
@@ -90,7 +90,7 @@ class Writing(Answers):
             self.failed(number, -1, reason(err))
 
     def do_finish(self, part: str, path: str, size: int, mode: int, mtime: int) -> dict[str, Any]:
-        """A large file is whole: it takes its name."""
+        """Rename a complete large file into place."""
         fd = os.open(raw(part), os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.ftruncate(fd, size)
@@ -147,7 +147,7 @@ class Writing(Answers):
         return {**self._each(jobs, change), "unkept": unkept}
 
     def do_delete(self, jobs: list[Any]) -> dict[str, Any]:
-        """Delete files, links and empty folders; what is gone already is fine."""
+        """Delete files, links and empty folders; those that are gone already are no error."""
 
         def drop(path: str, folder: bool) -> None:
             with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""A notebook as a job: its cells one after the other in a kernel of its own, outputs saved as they come.
+"""A notebook run as a job: its cells one by one in a kernel of its own, outputs saved as they come.
 
 ``python AGENT_FOLDER notebook INPUT OUTPUT``. The rules are papermill's: the
 first error ends it (unless the cell has the tag ``raises-exception``), and
@@ -38,7 +38,7 @@ def _now() -> str:
 
 
 class Runner:
-    """One notebook on its way."""
+    """The execution of one notebook."""
 
     def __init__(self, notebook: dict[str, Any], target: str) -> None:
         self.notebook = notebook
@@ -56,7 +56,7 @@ class Runner:
         self._widgets = Widgets()
 
     async def run(self) -> int:
-        """All cells; the exit code."""
+        """Run all cells; return the exit code."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stopped.set)
         about = self.notebook["metadata"].setdefault("papermill", {})
@@ -151,7 +151,7 @@ class Runner:
             self._error(content["ename"], content["evalue"], content["traceback"])
 
     def _outputs(self) -> list[dict[str, Any]]:
-        """Where what comes now belongs: in the Output widget that catches it, or in the cell."""
+        """The outputs to append to: those of the Output widget that captures now, or the cell's."""
         caught = self._widgets.place(self._message)
         if caught is None:
             caught = [] if self.cell is None else self.cell["outputs"]
@@ -200,7 +200,7 @@ class Runner:
         self._idle.set()
 
     def save(self) -> None:
-        """Write the notebook, whole or not at all; a full disk is told once and tried again."""
+        """Write the notebook, whole or not at all; a full disk is reported once, and the write retried."""
         self._saved = time.monotonic()
         widgets = self._widgets.metadata()
         if widgets:
@@ -221,7 +221,7 @@ class Runner:
 async def _answer(
     kernel: Kernel, content: dict[str, Any], message: str, idle: asyncio.Event
 ) -> dict[str, Any]:
-    """The kernel's reply, once all output is there too."""
+    """Wait for the kernel's reply and for all output."""
     try:
         answer = await kernel.request("execute_request", content, message_id=message)
         await idle.wait()
@@ -231,7 +231,7 @@ async def _answer(
 
 
 def _joined(notebook: dict[str, Any]) -> dict[str, Any]:
-    """The notebook with the pieces of each stream as one text."""
+    """Merge the pieces of each stream in the notebook into one text."""
 
     def output(one: dict[str, Any]) -> dict[str, Any]:
         return dict(one, text="".join(one["text"])) if one.get("output_type") == "stream" else one

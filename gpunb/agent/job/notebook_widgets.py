@@ -1,4 +1,4 @@
-"""The widgets of a notebook that runs as a job: their state for the file, and what Output widgets catch."""
+"""The widgets of a notebook run as a job: their saved state, and the output that they capture."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ STATE = "application/vnd.jupyter.widget-state+json"
 
 
 class Widgets:
-    """What a page would know of the widgets, kept as nbclient keeps it."""
+    """The state of the notebook's widgets, kept as nbclient keeps it."""
 
     def __init__(self) -> None:
         self.models = Models()
         self._catching: list[str] = []  # Output widgets, the innermost last
 
     def take(self, kind: str, parts: Sequence[Any]) -> None:
-        """A comm message of the kernel."""
+        """Process a comm message of the kernel."""
         try:
             content, metadata, buffers = parse(parts)
         except ValueError:
@@ -36,7 +36,7 @@ class Widgets:
             self._catching.remove(name)
 
     def place(self, message: str) -> list[dict[str, Any]] | None:
-        """The outputs of the Output widget that catches what `message` shows now; None if none does."""
+        """Return the outputs of the Output widget that captures those of `message`; None if none does."""
         for name in reversed(self._catching):
             state = self.models.open[name].state
             if state.get("msg_id") == message:
@@ -47,7 +47,7 @@ class Widgets:
         return None
 
     def metadata(self) -> dict[str, Any]:
-        """The notebook's ``widgets`` metadata; empty without widgets."""
+        """Return the notebook's ``widgets`` metadata; empty without widgets."""
         states = {}
         for name, model in self.models.open.items():
             if "_model_name" not in model.state:

@@ -1,4 +1,4 @@
-"""A job's keeper: starts the command, writes its journal, stays until it ends.
+"""A job's keeper process: starts the command, writes its journal, stays until it ends.
 
 One small process a job, in a session of its own, so that neither a broken
 line nor the end of the agent touches the job or a byte that it prints. A
@@ -31,7 +31,7 @@ FULL = "the host's disk was full"
 
 
 def main(argv: list[str]) -> int:
-    """Keep the job whose folder is ``argv[0]``."""
+    """Run the job whose folder is ``argv[0]``."""
     folder = argv[0]
     lock = folders.take(os.path.join(folder, "keeper.lock"))
     if lock is None:
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
 
 
 class Keeper:
-    """One job's command, as often as its restart policy says, and its journal."""
+    """Runs one job's command, as often as its restart policy says, and writes its journal."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -72,12 +72,12 @@ class Keeper:
     # -- a disk that may be full
 
     def _reserve(self) -> None:
-        """Hold a little room, so that the end can be told when there is no more."""
+        """Reserve disk space, so that the end can be recorded on a full disk."""
         with contextlib.suppress(OSError), open(self._path("reserve"), "wb") as file:
             file.write(b"\0" * RESERVE)
 
     def _persist(self, step: Callable[[], Any]) -> Any:
-        """Do `step` until the disk takes it; gives the reserve away first."""
+        """Retry `step` until the disk has room; gives up the reserve first."""
         while True:
             try:
                 return step()
@@ -90,7 +90,7 @@ class Keeper:
                     time.sleep(RETRY)
 
     def _write(self, head: dict[str, Any], parts: Sequence[bytes] = ()) -> None:
-        """One record; what the disk has no room for is counted and named by the next that fits."""
+        """Write one record; what does not fit on the disk is counted, and reported by the next that fits."""
         try:
             self._tell_lost()
             self.journal.append(head, parts)
@@ -103,7 +103,7 @@ class Keeper:
             self.lost = 0
 
     def _surely(self, head: dict[str, Any]) -> None:
-        """One record that must be there, however long the disk is full."""
+        """Write one record, and wait as long as the disk is full."""
         self._persist(self._tell_lost)
         self._persist(lambda: self.journal.append(head))
 
@@ -113,7 +113,7 @@ class Keeper:
     # -- the command
 
     def run(self) -> int:
-        """Start the command, and again as its policy says; write how it ended."""
+        """Start the command, and again as its policy says; record how it ended."""
         signal.signal(signal.SIGTERM, self._on_term)
         self._note_process()
         why = "its host or its keeper was lost"
@@ -141,7 +141,7 @@ class Keeper:
             self._note_process()
 
     def _on_term(self, *_: Any) -> None:
-        """The host goes down, or the agent was told to end its work."""
+        """Handle SIGTERM: the host shuts down, or the agent ends its work."""
         self.ending = True
         if self.policy != "never" and self.command is not None:
             self.process["term_until"] = time.monotonic() + GRACE
@@ -153,14 +153,14 @@ class Keeper:
             time.sleep(0.1)
 
     def _marked(self, name: str, code: int | None) -> dict[str, Any] | None:
-        """The end record that a mark in the folder calls for."""
+        """Return the end record if the folder has the marker file `name`, else None."""
         if not os.path.exists(self._path(name)):
             return None
         why = "cancelled" if name == "cancelled" else "its time was over"
         return {"k": "end", "state": name, "exit": code, "why": why}
 
     def _once(self) -> dict[str, Any]:
-        """Run the command once; the end record that its end calls for."""
+        """Run the command once; return its end record."""
         if self.ending:
             return {"k": "end", "state": "died", "exit": None, "why": "its host went down"}
         try:
@@ -192,7 +192,7 @@ class Keeper:
         return {"k": "end", "state": "error" if code else "ok", "exit": code, "why": why}
 
     def _late_term(self) -> None:
-        """A host that goes down ends all its processes: ours may come a moment after the command's."""
+        """Wait briefly for SIGTERM: at a shutdown it may arrive just after the command's."""
         until = time.monotonic() + (1.0 if self.policy != "never" else 0.0)
         while time.monotonic() < until and not self.ending:
             time.sleep(0.05)
@@ -219,12 +219,12 @@ class Keeper:
         )
 
     def _overdue(self) -> None:
-        """KILL for what did not listen to TERM while the host goes down."""
+        """Kill a command that ignored TERM while the host shuts down."""
         if time.monotonic() > self.process.get("term_until", float("inf")) and self.command is not None:
             processes.send(processes.tree(self.command.pid, "GPUNB_RUN=" + self.id), signal.SIGKILL)
 
     def _copy(self, command: subprocess.Popen[bytes]) -> None:
-        """Write what the command prints, in the order read, until it ends and its pipes are dry."""
+        """Write the command's output, in the order read, until it ends and its pipes are empty."""
         selector = selectors.DefaultSelector()
         for name in ("stdout", "stderr"):
             pipe = getattr(command, name)

@@ -1,4 +1,4 @@
-"""The kernel's process: ipykernel with an IOPub that loses nothing.
+"""The kernel's process: ipykernel with an IOPub that loses no message.
 
 A PUB socket drops what its reader is too slow for, and all of it while there
 is no reader. The agent is the only reader, so IOPub goes into files that the
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 def poke_address(connection_ip: str) -> str:
-    """Where the agent is told that there is something to read."""
+    """Return the address of the agent's notification socket."""
     return connection_ip + "-poke"
 
 
 def drain() -> None:
-    """What child processes and C code wrote during a cell comes before the cell's end."""
+    """Send the output of child processes and C code during a cell before the cell's end."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "drain"):
             stream.drain()
 
 
 def leave(kernel: Any) -> None:
-    """SIGTERM, when a job is ended or the host goes down: interrupt the cell, run atexit, flush files."""
+    """Handle SIGTERM, at a job's end or a shutdown: interrupt the cell, run atexit, flush files."""
     for stream in (kernel.shell_stream, kernel.control_stream, kernel):
         loop = getattr(stream, "io_loop", None)
         if loop is not None:
@@ -43,7 +43,7 @@ def leave(kernel: Any) -> None:
 
 
 def no_gpu(shell: Any) -> None:
-    """Say what `%gpu` is where it is typed on the host: there is nothing to rent or to send from here."""
+    """Define `%gpu` on the host to explain that it works only on the user's own computer."""
     from IPython.core.error import UsageError
 
     def gpu(line: str, cell: str | None = None) -> None:  # noqa: ARG001 - a magic's signature
@@ -58,7 +58,7 @@ def no_gpu(shell: Any) -> None:
 
 
 class Numbering:
-    """Gives a cell the number and the line that it has in the notebook that sent it.
+    """Numbers a cell and its lines as in the notebook that sent it.
 
     So ``In``, ``Out``, ``_5`` and the lines of a traceback are what the notebook shows.
 
@@ -75,7 +75,7 @@ class Numbering:
         shell.events.register("pre_run_cell", self._begun)
 
     def expect(self, place: Mapping[str, Any]) -> None:
-        """The next cell has the number ``count`` and stands below ``above`` lines."""
+        """Set the next cell's number to ``count`` and its first line below ``above`` lines."""
         above, count = place.get("above"), place.get("count")
         self._above = [str(line) + "\n" for line in above or []]
         if type(count) is int and count > 0 and count != self.shell.execution_count:
@@ -119,7 +119,7 @@ def main(argv: list[str]) -> None:
             return super().execute_request(stream, ident, parent)  # type: ignore[no-untyped-call]
 
     class DirectIOPub(IOPubThread):
-        """A file needs no thread of its own as a socket does: a message is there when its sender goes on."""
+        """An IOPub that sends without a thread: unlike a socket, a file needs none."""
 
         def send_multipart(self, *args: Any, **more: Any) -> None:
             self._really_send(*args, **more)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The kernel's IOPub as files: what it says is on disk before anybody has to be there.
+"""The kernel's IOPub as files: its messages are on disk before they are read.
 
 The kernel's process appends each message to the newest of a row of files and
 pokes the agent through a datagram socket; the agent reads on from where it
@@ -32,7 +32,7 @@ def _name(folder: str, number: int) -> str:
 
 
 def numbers(folder: str) -> list[int]:
-    """The files that are there, oldest first."""
+    """List the numbers of the existing files, oldest first."""
     found = []
     with contextlib.suppress(FileNotFoundError):
         found = [
@@ -42,14 +42,14 @@ def numbers(folder: str) -> list[int]:
 
 
 def clear(folder: str) -> None:
-    """Remove all files of a kernel that is no more."""
+    """Remove all files of a kernel that has ended."""
     for number in numbers(folder):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_name(folder, number))
 
 
 class Outlet:
-    """The kernel's end; stands where ipykernel expects its IOPub socket.
+    """The kernel's end, in place of ipykernel's IOPub socket.
 
     Any thread may send, and be interrupted. A message that the disk has no
     room for is counted, and the count is told before the next one that fits.
@@ -74,7 +74,7 @@ class Outlet:
         return os.open(_name(self._folder, self._number), flags, 0o600)
 
     def send_multipart(self, parts: Sequence[Any], *_args: Any, **_more: Any) -> None:
-        """Append one message, and poke the agent unless it can take it with the next one.
+        """Append one message, and notify the agent unless it can be read with the next one.
 
         While a cell begins its processors are the kernel's.
         """
@@ -139,7 +139,7 @@ class Inlet:
                 return
 
     def _messages(self) -> bool:
-        """Get the next messages ready; False if there are none."""
+        """Read the next messages into the queue; False if there are none."""
         if self._file < 0:
             return False
         data = os.pread(self._file, CHUNK, self._offset)
@@ -161,7 +161,7 @@ class Inlet:
         return at > 0
 
     def _next(self) -> bool:
-        """Go on to the next file; the one before is complete, since the kernel has left it."""
+        """Open the next file; the one before is complete, since the kernel has left it."""
         later = [number for number in numbers(self._folder) if number > self._number]
         if not later:
             return False
@@ -175,7 +175,7 @@ class Inlet:
         return True
 
     def drop_read(self) -> None:
-        """Delete the files before the one being read; all they said is in journals."""
+        """Delete the files before the one being read; all their messages are in journals."""
         for number in numbers(self._folder):
             if number < self._number:
                 os.unlink(_name(self._folder, number))

@@ -1,4 +1,4 @@
-"""stdout and stderr of the kernel, handed on in pieces that fit in memory."""
+"""stdout and stderr of the kernel, sent in pieces that fit in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _write = OutStream.write
 
 
 class SteadyStream(OutStream):
-    """An OutStream that sends what it holds at the latest after a megabyte, and all of a cell with the cell.
+    """An OutStream that sends after a megabyte at most, and all of a cell's output with the cell.
 
     ipykernel collects for 0.2 s, whatever comes: a cell that prints a gigabyte
     in that time would make one message of it, in every process on the way. And
@@ -77,7 +77,7 @@ class SteadyStream(OutStream):
         return not self._forked  # asked for with each write, and the process id costs a system call
 
     def flush(self) -> None:
-        """Wait until all that was written is sent; the thread that sends is not woken for nothing."""
+        """Wait until all written text is sent; the sending thread is woken only if needed."""
         if self._written or self._forked:
             self._written = False
             super().flush()  # type: ignore[no-untyped-call]
@@ -99,7 +99,7 @@ class SteadyStream(OutStream):
                 self._kept = self._buffered = 0
 
     def _take(self) -> bytes:
-        """What the pipe holds: in the file before it is out of the pipe, where the system can do that."""
+        """Read from the pipe; where possible, the data is in the file before it leaves the pipe."""
         splice: Any = getattr(os, "splice", None)  # Python 3.10, Linux
         if self._keep < 0 or splice is None:
             return os.read(self._fid, READ)  # type: ignore[arg-type,unused-ignore]
@@ -116,7 +116,7 @@ class SteadyStream(OutStream):
                 return os.read(self._fid, READ)  # type: ignore[arg-type,unused-ignore]
 
     def _watch_pipe_fd(self) -> None:
-        """The thread for what is written to the descriptor."""
+        """Send data written to the descriptor, in a thread."""
         if self._fid is None:
             return
         os.set_blocking(self._fid, False)
@@ -126,7 +126,7 @@ class SteadyStream(OutStream):
                     return
 
     def _pass_on(self) -> bool:
-        """Hand on what the pipe holds; False at its end."""
+        """Send the pipe's content; False at its end."""
         while self._should_watch:
             try:
                 data = self._take()
@@ -139,7 +139,7 @@ class SteadyStream(OutStream):
         return False
 
     def drain(self) -> None:
-        """Hand on what was written to the descriptor before now."""
+        """Send the data written to the descriptor so far."""
         if getattr(self, "_fid", None) is None or not self._should_watch:
             return
         # a forked child's lock may be held for ever by a thread that it does not have

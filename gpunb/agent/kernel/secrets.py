@@ -1,4 +1,4 @@
-"""Runs inside the kernel: a cell's secrets, in its environment for the cell's time.
+"""Runs inside the kernel: sets a cell's secrets in the environment while the cell runs.
 
 They come over a private socket, so they stand in no code, history or file.
 """
@@ -15,7 +15,7 @@ _before: dict[str, str | None] = {}
 
 
 def lend(path: str) -> None:
-    """Set the variables that the agent hands out at the socket `path`."""
+    """Set the variables that the agent sends on the socket `path`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
         line.settimeout(10)
         line.connect(path)
@@ -31,7 +31,7 @@ def lend(path: str) -> None:
 
 
 def take_back() -> None:
-    """Put back what was there before."""
+    """Restore the variables that were there before."""
     while _before:
         name, value = _before.popitem()
         if value is None:

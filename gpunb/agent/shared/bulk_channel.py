@@ -24,14 +24,14 @@ F_SETPIPE_SZ = 1031  # Linux; Python names it from 3.10 on
 
 
 def lend(line: socket.socket) -> None:
-    """Hand this process's stdin and stdout to the kernel at the other end of `line`, until it hangs up."""
+    """Pass this process's stdin and stdout to the kernel at the other end of `line`, until it hangs up."""
     rights = array.array("i", [0, 1])
     line.sendmsg([b"+"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights.tobytes())])
     line.recv(1)
 
 
 class BulkLine:
-    """What comes and goes through the channel whose process listens at `path`."""
+    """The byte stream of the channel whose process listens at `path`."""
 
     def __init__(self, path: str) -> None:
         self._ends: list[int] = []
@@ -51,7 +51,7 @@ class BulkLine:
             raise
 
     def _widen(self) -> None:
-        """Fewer turns between sshd and us: more of a channel fits in between."""
+        """Enlarge the pipe or socket buffers, for fewer context switches between sshd and this process."""
         if len(self._ends) != 2:
             msg = "the channel's process ended"
             raise EOFError(msg)
@@ -82,7 +82,7 @@ class BulkLine:
                 _wait(self._ends[1], select.POLLOUT)
 
     def close(self) -> None:
-        """Let go of the channel; its process ends then."""
+        """Close the channel, which ends its process."""
         for end in self._ends:
             os.close(end)
         self._ends = []
@@ -97,5 +97,5 @@ def _wait(end: int, what: int) -> None:
 
 
 def room(size: int) -> bytearray | mmap.mmap:
-    """`size` writable bytes; large ones take memory only as they are filled, should the other end lie."""
+    """Allocate `size` writable bytes; large ones use memory only as filled, as `size` may be false."""
     return bytearray(size) if size < LARGE else mmap.mmap(-1, size)

@@ -1,4 +1,4 @@
-"""Time on the host that nobody steps: how long something took, and when something is due.
+"""Monotonic time on the host, for durations and deadlines.
 
 The wall clock of a fresh machine may be hours off until NTP steps it. It is for people's eyes;
 durations and deadlines are counted in seconds since the boot, sleep included.
@@ -12,7 +12,7 @@ _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def now() -> float:
-    """Seconds since the boot (Linux: with the time asleep; clock_gettime(2), CLOCK_BOOTTIME)."""
+    """Seconds since the boot (Linux: including suspend; clock_gettime(2), CLOCK_BOOTTIME)."""
     if _BOOTTIME is not None:
         try:
             return time.clock_gettime(_BOOTTIME)
@@ -22,7 +22,7 @@ def now() -> float:
 
 
 def boot() -> str:
-    """Which boot that is counted from; "" where the system does not say."""
+    """The id of the boot that `now` counts from; "" if the system has none."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()
@@ -31,7 +31,7 @@ def boot() -> str:
 
 
 def uptime() -> float | None:
-    """The first number of ``/proc/uptime``, which a shell can read too; None where there is none."""
+    """The first number of ``/proc/uptime``, which a shell can read too; None if there is no such file."""
     try:
         with open("/proc/uptime") as file:
             return float(file.read().split()[0])

@@ -1,4 +1,4 @@
-"""What the open comms look like now: the messages so far, folded into one open each.
+"""The current state of open comms: their messages so far, folded into one comm_open each.
 
 Both ends keep this: the agent, so that a front that comes late gets the
 present state and not the whole past; a front, so that a page that is loaded
@@ -49,7 +49,7 @@ class Model:
             self.fold(self.data, buffers)
 
     def fold(self, data: Mapping[str, Any], buffers: Sequence[Any]) -> None:
-        """Take in the changed keys."""
+        """Apply the changed keys of an update."""
         state = data.get("state")
         if not isinstance(state, dict):
             return
@@ -66,7 +66,7 @@ class Model:
                     self.state.pop(path[0], None)
 
     def picked(self, keys: set[str] | None = None) -> tuple[dict[str, Any], list[bytes]]:
-        """The state as ``{"state", "buffer_paths"}`` and its buffers; `keys` only, if given."""
+        """Return the state as ``{"state", "buffer_paths"}`` and its buffers; `keys` only, if given."""
         state = {key: one for key, one in self.state.items() if keys is None or key in keys}
         paths = [path for path in self.buffers if keys is None or path[0] in keys]
         return {"state": state, "buffer_paths": [list(path) for path in paths]}, [
@@ -74,7 +74,7 @@ class Model:
         ]
 
     def opening(self, comm_id: str) -> tuple[dict[str, Any], dict[str, Any], list[bytes]]:
-        """Content, metadata and buffers of a comm_open that leads to what is now."""
+        """Build a comm_open with the current state: content, metadata and buffers."""
         data, buffers = self.data, self.raw
         if isinstance(self.data.get("state"), dict):
             picked, buffers = self.picked()
@@ -92,7 +92,7 @@ class Models:
     def take(
         self, kind: str, content: Mapping[str, Any], metadata: Mapping[str, Any], buffers: Sequence[Any]
     ) -> None:
-        """Fold one comm_open, comm_msg or comm_close in."""
+        """Apply one comm_open, comm_msg or comm_close."""
         comm_id = str(content.get("comm_id"))
         if kind == "comm_open":
             self.open[comm_id] = Model(content, metadata, buffers)
@@ -104,13 +104,13 @@ class Models:
                 model.fold(data, buffers)
 
     def openings(self) -> Iterator[tuple[dict[str, Any], dict[str, Any], list[bytes]]]:
-        """A comm_open for each, in the order opened."""
+        """Yield a comm_open for each comm, in the order opened."""
         for comm_id, model in self.open.items():
             yield model.opening(comm_id)
 
 
 def parse(parts: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
-    """Content, metadata and buffers of a comm message.
+    """Parse a comm message into content, metadata and buffers.
 
     Raises
     ------
@@ -127,5 +127,5 @@ def parse(parts: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any], list[An
 
 
 def message_name(front: str, number: int) -> str:
-    """The id under which a front's message goes to the kernel; its output names it as parent."""
+    """The id under which a frontend's message is sent to the kernel; its output names it as parent."""
     return "comm-%s-%d" % (front, number)

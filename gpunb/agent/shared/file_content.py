@@ -1,4 +1,4 @@
-"""What is in a file, as a transfer reads, compares and writes it: the same code at both ends."""
+"""Reading, comparing and writing of file content in transfers: the same code at both ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _zeros: "dict[int, bytes]" = {}
 
 
 def blocks(fd: int, size: int) -> Iterator[bytes]:
-    """The digest of each block of a file up to `size`; holes are not read."""
+    """Yield the digest of each block of a file up to `size`; holes are not read."""
     buffer = memoryview(bytearray(4 * BLOCK))
     step = len(buffer)
     found = extents(fd, size)
@@ -56,7 +56,7 @@ def zeros(size: int) -> bytes:
 
 
 def based(fd: int, copy: int, size: int, take: Callable[[bytes], None]) -> None:
-    """Give `take` the digests of a file's blocks while the file is copied to `copy`.
+    """Call `take` with the digests of a file's blocks while the file is copied to `copy`.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def based(fd: int, copy: int, size: int, take: Callable[[bytes], None]) -> None:
 
 
 def copy_to(fd: int, copy: int, size: int) -> None:
-    """Copy a file's first `size` bytes, holes as holes: by the system, which may share them, or by hand."""
+    """Copy a file's first `size` bytes and keep its holes; the system may share the blocks."""
     by_system = hasattr(os, "copy_file_range")
     for start, end in extents(fd, size):
         at = start
@@ -112,13 +112,13 @@ def copy_to(fd: int, copy: int, size: int) -> None:
 
 
 def digest(data: Any) -> bytes:
-    """What stands for `data` in a comparison."""
+    """Return the digest of `data` that is compared."""
     return hashlib.sha256(data).digest()[:DIGEST]
 
 
 @contextlib.contextmanager
 def late_end(path: bytes | str, folder: int | None = None) -> Iterator[None]:
-    """Let a file that is replaced meanwhile end behind the caller's back: freeing a GB takes a while."""
+    """Free a replaced file's blocks in the background: for a GB that takes a while."""
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         old = os.open(path, flags, dir_fd=folder)
@@ -132,7 +132,7 @@ def late_end(path: bytes | str, folder: int | None = None) -> Iterator[None]:
 
 
 def take_name(part: "bytes | str", path: "bytes | str", folder: "int | None" = None) -> None:
-    """Let a part take its name: in one step, where the disk can.
+    """Rename a partial file into place, atomically where the disk can.
 
     Where it does not rename over what is there, that goes first; where it does
     not rename at all, the content is copied.
@@ -171,7 +171,7 @@ def take_name(part: "bytes | str", path: "bytes | str", folder: "int | None" = N
 
 
 def whole_digest(fd: int) -> bytes:
-    """The digest of all of a file."""
+    """The digest of a whole file."""
     found = hashlib.sha256()
     buffer = memoryview(bytearray(1 << 20))
     with open(fd, "rb", buffering=0, closefd=False) as file:
@@ -183,7 +183,7 @@ def whole_digest(fd: int) -> bytes:
 
 
 def write_at(fd: int, data: Any, at: int) -> None:
-    """All of `data` to a file at `at`."""
+    """Write all of `data` to a file at offset `at`."""
     view = memoryview(data)
     while view:
         done = os.pwrite(fd, view, at)
@@ -192,7 +192,7 @@ def write_at(fd: int, data: Any, at: int) -> None:
 
 
 def extents(fd: int, size: int) -> list[tuple[int, int]]:
-    """Where a file has data, from and to: all of it where the system does not tell of holes."""
+    """The ranges (start, end) of a file that hold data: the whole file if the system reports no holes."""
     if not hasattr(os, "SEEK_DATA"):
         return [(0, size)] if size else []
     found: list[tuple[int, int]] = []
@@ -222,7 +222,7 @@ def as_listed(facts: os.stat_result, size: int, mtime: int, inode: int) -> bool:
 
 
 def read_as_listed(fd: int, size: int, mtime: int, inode: int) -> tuple[bytes, int] | None:
-    """A small file's content and its mtime in ns; None if it does not come to rest.
+    """Read a small file's content and its mtime in ns; None if it keeps changing.
 
     As it was listed, or if it was written anew since then, as it is now (then
     the time differs); of one that only grew, the part that was listed.
@@ -253,7 +253,7 @@ def _read(fd: int, size: int) -> bytes:
 
 
 def stamp(target: Any, mode: int | None, mtime: int | None, own: bool = True) -> str:
-    """Give a file its mode and time (in ns); what the file system says where it does not keep them.
+    """Set a file's mode and time (in ns); return the error if the file system does not keep them.
 
     A mount of a store, a network volume or a FAT disk may refuse both, and
     the content is in place all the same. With `own` false, `target` is a path

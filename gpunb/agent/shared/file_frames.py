@@ -1,4 +1,4 @@
-"""Frames of a file transfer, and what is packed into them: the same code at both ends.
+"""Frames of a file transfer and the encoding of their content: the same code at both ends.
 
 A frame is a u32 length, one byte that says what it is, and so many bytes. The
 client asks, the host's `files` answers in the same order:
@@ -52,7 +52,7 @@ PLAIN, ZLIB, ZSTD = 0, 1, 2
 
 
 def zstd() -> Any:
-    """``(compress, decompress)`` of zstd, or None: Python's own from 3.14 on, else zstandard's."""
+    """Return ``(compress, decompress)`` of zstd, or None: Python's own from 3.14 on, else zstandard's."""
     try:
         own: Any = importlib.import_module("compression.zstd")
     except ImportError:
@@ -74,7 +74,7 @@ def zstd() -> Any:
 
 
 def squeeze(data: Any, codec: int) -> bytes:
-    """The compression's byte and `data`, compressed if it is worth it (to 5/6 or less)."""
+    """Compress `data` if it shrinks to 5/6 or less; return the codec's byte and the result."""
     if codec == ZSTD:
         less: bytes = zstd()[0](bytes(data))
     elif codec == ZLIB:
@@ -87,7 +87,7 @@ def squeeze(data: Any, codec: int) -> bytes:
 
 
 def unsqueeze(data: Any, most: int) -> Any:
-    """What `squeeze` was given; `ValueError` if it is more than `most` bytes, or broken."""
+    """Decompress the result of `squeeze`; `ValueError` if it exceeds `most` bytes, or is broken."""
     codec, body = data[0], data[1:]
     if codec == PLAIN:
         out = body
@@ -110,7 +110,7 @@ def unsqueeze(data: Any, most: int) -> Any:
 
 
 def pack_entries(entries: list[Any]) -> bytes:
-    """A folder's entries for the wire."""
+    """Encode a folder's entries."""
     pack = ENTRY.pack
     return b"".join(
         [
@@ -121,7 +121,7 @@ def pack_entries(entries: list[Any]) -> bytes:
 
 
 def unpack_entries(data: bytes) -> list[Any]:
-    """What `pack_entries` was given; `ValueError` if it can't be."""
+    """Decode a folder's entries; `ValueError` if they are broken."""
     found = []
     at, end, width = 0, len(data), ENTRY.size
     unpack = ENTRY.unpack_from

@@ -1,4 +1,4 @@
-"""Folders as a file transfer lists them: the same code at both ends."""
+"""Listing of folders for a file transfer: the same code at both ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def list_folder(path: bytes) -> list[Any]:
-    """The entries of a folder, sorted by their names' bytes; `OSError` if it can't be read.
+    """List a folder, sorted by the bytes of its names; `OSError` if it can't be read.
 
     Each is a tuple: name, kind, permission bits, size, mtime in ns, where a
     link leads, bytes of data (less than the size for a file with holes), and
@@ -51,7 +51,7 @@ def list_folder(path: bytes) -> list[Any]:
 
 
 def _held(name: bytes, fd: int, size: int) -> int:
-    """Bytes of data of a file that may have holes; a disk that packs files has few blocks and no holes."""
+    """Bytes of data in a file with holes; a disk that packs files has few blocks and no holes."""
     try:
         file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
     except OSError:
@@ -63,7 +63,7 @@ def _held(name: bytes, fd: int, size: int) -> int:
 
 
 def stays_inside(path: Any, goal: Any) -> bool:
-    """Whether a link at `path` leading to `goal` can't leave the root; both are text, or bytes.
+    """Whether a link at `path` with the target `goal` can't leave the root; both are text, or bytes.
 
     Steps up may only come first: ``a/../../x`` can leave through a link `a`.
     If this holds for each link of a tree, no chain of them leads out.
@@ -79,7 +79,7 @@ def stays_inside(path: Any, goal: Any) -> bool:
 
 
 def followed(top: bytes, folder: bytes, entries: list[Any]) -> list[Any]:
-    """The entries of `folder` below `top`, a link that leads out of it standing for what it leads to.
+    """Replace entries of `folder` below `top` that are links leading out by their targets.
 
     Not followed is what leads to a folder that it is in, by whatever way (it
     would have no end), into the system's own (/proc, /sys, /dev), or to nothing.
@@ -121,7 +121,7 @@ def _led_to(top: bytes, path: bytes, entry: Any) -> Any:
 def walk(
     goes: Callable[[bytes, bool], bool], failed: Callable[[bytes, OSError], None], follow: bool = False
 ) -> Iterator[tuple[bytes, list[Any]]]:
-    """The folders below the working directory, parents first, in the order of their names.
+    """Yield the folders below the working directory, parents first, in the order of their names.
 
     `goes` is asked of each folder, and told whether it is a virtual
     environment; `failed` gets what can't be read; `follow` as in `followed`.

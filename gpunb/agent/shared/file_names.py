@@ -1,4 +1,4 @@
-"""What a folder's file system takes for one name."""
+"""Case folding of names by a folder's file system."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def folds_case(folder: bytes) -> bool:
-    """Whether a folder's file system takes ``A`` and ``a`` for one name; nothing is written to find out."""
+    """Whether a folder's file system ignores case in names; nothing is written to find out."""
     # what is in it tells more surely than its own name, which lies in another file system where it is mounted
     try:
         with os.scandir(folder) as listing:

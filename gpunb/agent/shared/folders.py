@@ -1,4 +1,4 @@
-"""Where the agent keeps its files on the host, and who may read them.
+"""The agent's folders, sockets and lock files on the host.
 
 ``~/.gpunb`` holds what must survive a reboot; sockets live in a short private
 folder, since a Unix socket's path is limited to about 100 bytes and home
@@ -21,12 +21,12 @@ from . import clock, processes
 
 
 def base() -> str:
-    """``~/.gpunb``, made if need be, readable by its owner only."""
+    """``~/.gpunb``, made if needed, readable by its owner only."""
     return _made(os.path.join(os.path.expanduser("~"), ".gpunb"))
 
 
 def runs() -> str:
-    """The folder of the runs' folders."""
+    """The folder that holds the runs' folders."""
     return _made(os.path.join(base(), "runs"))
 
 
@@ -37,7 +37,7 @@ def _made(path: str) -> str:
 
 
 def sockets() -> str:
-    """The private folder of the sockets.
+    """The private folder for sockets.
 
     Raises
     ------
@@ -60,12 +60,12 @@ def sockets() -> str:
 
 
 def agent_socket() -> str:
-    """Where an agent that starts now answers."""
+    """The socket of an agent that starts now."""
     return os.path.join(sockets(), "agent")
 
 
 def agent_file() -> str:
-    """Where the agent that lives says so: its process, and its socket, wherever that is by now.
+    """The file with the live agent's process and socket path.
 
     A login may have another XDG_RUNTIME_DIR or TMPDIR than the one under which the agent began.
     """
@@ -73,7 +73,7 @@ def agent_file() -> str:
 
 
 def take(path: str) -> IO[str] | None:
-    """The lock file `path`, held while it is open; None if another process has it.
+    """Lock the file `path` while it is open; None if another process holds it.
 
     Home folders on NFS and Lustre are often mounted without flock(2). There the lock is another
     file, which says whose it is.
@@ -89,7 +89,7 @@ def take(path: str) -> IO[str] | None:
 
 
 def _own(path: str) -> bool:
-    """Become the process that the file `path` names, unless that one lives."""
+    """Claim the file `path` for this process, unless the process that it names is alive."""
     mine = {"pid": os.getpid(), "started": processes.start_time(os.getpid()), "boot": clock.boot()}
     for _ in range(50):
         try:
@@ -118,7 +118,7 @@ def _age(path: str) -> float:
 
 
 def write_json(path: str, value: Any) -> None:
-    """Write `value` beside `path` and rename, so that a reader sees old or new."""
+    """Write `value` to a temporary file and rename it, so that a reader sees old or new."""
     beside = "%s.%d" % (path, os.getpid())
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(json.dumps(value))
@@ -126,7 +126,7 @@ def write_json(path: str, value: Any) -> None:
 
 
 def read_json(path: str) -> Any:
-    """The value in `path`, or None if it is not there or not JSON."""
+    """Read the value in `path`; None if it is missing or not JSON."""
     try:
         with open(path) as file:
             return json.load(file)

@@ -1,4 +1,4 @@
-"""Frames: the one shape of everything that agent and client say, and of the journal.
+"""Frames: the format of all messages between agent and client, and of the journal.
 
 A frame is a fixed header and a body::
 
@@ -57,7 +57,7 @@ class FrameError(Exception):
 
 
 def encode(head: Mapping[str, Any], parts: Sequence[Any] = (), number: int = 0) -> bytes:
-    """One frame as bytes.
+    """Encode one frame.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def encode(head: Mapping[str, Any], parts: Sequence[Any] = (), number: int = 0) 
 
 
 def decode_body(body: bytes) -> tuple[dict[str, Any], memoryview]:
-    """Head and payload of a frame's body; the payload is a memoryview."""
+    """Decode head and payload of a frame's body; the payload is a memoryview."""
     if len(body) < 4:
         raise FrameError("a frame's body of %d bytes has no head" % len(body))
     (size,) = _U32.unpack_from(body)
@@ -95,7 +95,7 @@ def decode_body(body: bytes) -> tuple[dict[str, Any], memoryview]:
 
 
 def parts_of(head: Mapping[str, Any], payload: memoryview) -> list[memoryview]:
-    """The payload's parts, as ``head["b"]`` lists them."""
+    """Split the payload into the parts that ``head["b"]`` lists."""
     lengths = head.get("b", [])
     if not isinstance(lengths, list) or not all(isinstance(n, int) and n >= 0 for n in lengths):
         raise FrameError("a frame's part lengths are %r" % (lengths,))
@@ -110,7 +110,7 @@ def parts_of(head: Mapping[str, Any], payload: memoryview) -> list[memoryview]:
 
 
 class Decoder:
-    """Turns a stream of bytes back into frames, whatever the pieces they come in.
+    """Decodes frames from a stream of bytes that arrives in any pieces.
 
     Parameters
     ----------
@@ -163,12 +163,12 @@ class Decoder:
 
     @property
     def pending(self) -> int:
-        """Bytes of an unfinished frame."""
+        """Number of bytes of an unfinished frame."""
         return len(self._buffer)
 
 
 class _Long:
-    """A frame that is too long to be held: its head is kept, its payload only summed."""
+    """A frame that is too long for memory: its head is kept, its payload only checksummed."""
 
     def __init__(self, size: int, crc: int, number: int) -> None:
         self._size = size
@@ -183,7 +183,7 @@ class _Long:
         return self._read == self._size
 
     def take(self, data: bytes) -> int:
-        """Read over what belongs to it; how much of `data` that was."""
+        """Consume the bytes that belong to the frame; return their number."""
         part = data[: self._size - self._read]
         self._read += len(part)
         self._sum = zlib.crc32(part, self._sum)

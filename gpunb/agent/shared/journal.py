@@ -51,7 +51,7 @@ class Reader:
             self._file = -1
 
     def read(self, offset: int, limit: int = READ_LIMIT) -> bytes:
-        """Whole frames from `offset` on, about `limit` bytes, at least one if there is one."""
+        """Read whole frames from `offset` on, about `limit` bytes, at least one if there is one."""
         data = os.pread(self._file, limit, offset)
         if len(data) >= protocol.HEADER.size:
             size = protocol.HEADER.unpack_from(data)[0]
@@ -64,7 +64,7 @@ class Reader:
         return data[:end]
 
     def after(self, number: int) -> int:
-        """The offset that follows record `number`."""
+        """Return the offset that follows record `number`."""
         offset = 0
         while True:
             data = self.read(offset, 1 << 20)
@@ -76,7 +76,7 @@ class Reader:
             offset += len(data)
 
     def moved(self) -> bool:
-        """Whether another file stands at the path now: the journal was trimmed."""
+        """Whether the file at the path was replaced: the journal was trimmed."""
         try:
             return os.stat(self.path).st_ino != os.fstat(self._file).st_ino
         except FileNotFoundError:
@@ -158,7 +158,7 @@ class Journal:
         return number
 
     def trim(self, keep: int, why: str) -> None:
-        """Cut out the middle: the beginning and the last `keep` bytes stay.
+        """Trim the journal: the beginning and the last `keep` bytes stay.
 
         What is gone is named by one ``trimmed`` record that bears the number
         of the last record removed. The file is written anew and renamed;
@@ -178,7 +178,7 @@ class Journal:
             reader.close()
 
     def _middle(self, reader: Reader, keep: int) -> tuple[int, int, int, int] | None:
-        """Start and end offset of what goes, and its first and last record's number."""
+        """Find the start and end offset to remove, and the first and last record number."""
         start = end = last = 0
         first = 1  # a number that does not follow the one before is an earlier cut's mark
         offset = 0
@@ -219,7 +219,7 @@ class Journal:
 
 
 def _copy_range(source: int, start: int, end: int, target: int, at: int) -> int:
-    """Copy bytes between files; the offset after the last byte written."""
+    """Copy bytes between files; return the offset after the last byte written."""
     while start < end:
         data = os.pread(source, min(1 << 20, end - start), start)
         if not data:
@@ -234,7 +234,7 @@ def _copy_range(source: int, start: int, end: int, target: int, at: int) -> int:
 
 
 def joined(segments: list[tuple[str, bytes]]) -> tuple[dict[str, Any], list[bytes]]:
-    """A ``stream`` record of ``[(name, bytes), ...]``, neighbours of one name merged."""
+    """Build a ``stream`` record of ``[(name, bytes), ...]``, neighbours of one name merged."""
     merged: list[list[Any]] = []
     parts = []
     for name, data in segments:

@@ -1,4 +1,4 @@
-"""Variables in forms that run nothing where they are read: trees of plain values, arrays, tables, tensors.
+"""Safe encoding of variables that runs no code: trees of plain values, arrays, tables, tensors.
 
 Used where the other end would not take a pickle. What can't be said so raises
 `NeedsPickle` with the part that is in the way. The reader takes nothing on
@@ -30,11 +30,11 @@ class CantTravel(Exception):
 
 
 class NeedsPickle(CantTravel):
-    """One that would travel as a pickle only."""
+    """An object that can only be sent as a pickle."""
 
 
 def pack(name: str, value: Any) -> tuple[dict[str, Any], list[Any]]:
-    """Describe `value` and give its buffers.
+    """Encode `value`: its description and its buffers.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def _size(raw: Any) -> int:
 
 
 def _leaf(value: Any) -> tuple[dict[str, Any], Any] | None:
-    """An array, a table, a tensor, bytes; None for what is none of them."""
+    """Encode an array, a table, a tensor or bytes; None for anything else."""
     from . import variables
 
     kind = type(value)
@@ -87,7 +87,7 @@ def _tensor(torch: Any, value: Any) -> tuple[dict[str, Any], Any]:
 
 
 def _table(value: Any) -> tuple[dict[str, Any], Any] | None:
-    """A table of pandas, polars or pyarrow as an Arrow stream."""
+    """Encode a table of pandas, polars or pyarrow as an Arrow stream."""
     module = type(value).__module__.partition(".")[0]
     kind = {"DataFrame": "frame", "Series": "series", "Table": "table"}.get(type(value).__name__)
     if module not in ("pandas", "polars", "pyarrow") or kind is None:
@@ -118,14 +118,14 @@ def _table(value: Any) -> tuple[dict[str, Any], Any] | None:
 
 
 class _Tree:
-    """Makes JSON of containers; what JSON has not goes to `leaves` or under ``$``."""
+    """Encodes containers as JSON; other values go to `leaves` or under ``$``."""
 
     def __init__(self, leaves: list[tuple[dict[str, Any], Any]]) -> None:
         self.leaves = leaves
         self.nodes = 0
 
     def plain(self, value: Any, depth: int) -> Any:
-        """`value` as JSON."""
+        """Encode `value` as JSON."""
         self.nodes += 1
         if depth > MAX_DEPTH or self.nodes > MAX_NODES:
             raise NeedsPickle("it holds over %d values, or %d levels" % (MAX_NODES, MAX_DEPTH))
@@ -139,7 +139,7 @@ class _Tree:
         return self._marked(kind, value, depth)
 
     def _marked(self, kind: type, value: Any, depth: int) -> dict[str, Any]:
-        """What JSON has not."""
+        """Encode a value that JSON does not have."""
         if kind is dict:
             self._few(value)
             pairs = [[self.plain(key, depth + 1), self.plain(one, depth + 1)] for key, one in value.items()]
@@ -167,7 +167,7 @@ class _Tree:
 
 
 def unpack(about: Mapping[str, Any], buffers: Sequence[Any]) -> Any:
-    """What `pack` described, read without trust.
+    """Decode the result of `pack`, without trust in the sender.
 
     Raises
     ------

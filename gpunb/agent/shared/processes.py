@@ -1,4 +1,4 @@
-"""Processes of this host: are they alive, and how to end a whole tree of them."""
+"""Processes of this host: liveness checks, and the end of a whole process tree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAST = 1.0  # seconds to look again after the first KILL
 
 
 def start_time(pid: int) -> int | None:
-    """A number that tells two processes of the same pid apart, or None if there is none."""
+    """Return a number that tells two processes of the same pid apart, or None if there is no process."""
     try:
         with open("/proc/%d/stat" % pid, "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
@@ -53,7 +53,7 @@ def _parents() -> dict[int, int]:
 
 
 def _marked(mark: str) -> set[int]:
-    """Processes whose environment has `mark` ("NAME=value")."""
+    """Find the processes whose environment has `mark` ("NAME=value")."""
     needle = mark.encode()
     found = set()
     for pid in _parents():
@@ -67,7 +67,7 @@ def _marked(mark: str) -> set[int]:
 
 
 def tree(pid: int | None, mark: str | None = None) -> set[int]:
-    """`pid`, all its descendants, and all that carry `mark` in their environment."""
+    """Return `pid`, all its descendants, and all processes with `mark` in their environment."""
     parents = _parents()
     found = {pid} if pid else set()
     grown = True
@@ -81,7 +81,7 @@ def tree(pid: int | None, mark: str | None = None) -> set[int]:
 
 
 def send(pids: Iterable[int], signum: int) -> None:
-    """Send `signum` to each of `pids` that is still there."""
+    """Send `signum` to each of `pids` that still exists."""
     for pid in pids:
         try:
             os.kill(pid, signum)
@@ -92,7 +92,7 @@ def send(pids: Iterable[int], signum: int) -> None:
 def end_tree(
     pid: int | None, mark: str | None = None, grace: float = 5.0, spare: Iterable[int | None] = ()
 ) -> None:
-    """TERM the whole tree, wait up to `grace` seconds, then KILL what is left or has just been started."""
+    """Terminate the whole tree, wait up to `grace` seconds, then kill the rest and what is new."""
     spared = set(spare)
     send(tree(pid, mark) - spared, signal.SIGTERM)
     until = time.monotonic() + grace

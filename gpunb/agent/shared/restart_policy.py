@@ -1,4 +1,4 @@
-"""When a job is started again: ``never``, ``on-lost[:N]`` or ``on-failure[:N]``.
+"""Restart policies of a job: ``never``, ``on-lost[:N]`` or ``on-failure[:N]``.
 
 *Lost* is a job whose host or keeper went away under it: a spot machine taken
 back, a stop and a start, a kill. *on-failure* covers that too, and a command
@@ -14,7 +14,7 @@ FAILURES = 3  # times that on-failure starts a command again, if no number is gi
 
 
 def parse(text: str) -> tuple[str, int | None]:
-    """The policy's name, and how often at most; None is as often as it takes.
+    """Parse the policy's name and the maximum number of restarts; None is unlimited.
 
     Raises
     ------

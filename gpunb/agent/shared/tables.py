@@ -1,4 +1,4 @@
-"""Tables as Arrow streams, read without trust.
+"""Tables as Arrow streams, read without trust in the sender.
 
 Arrow's readers believe what they read: old ones run a pickle that stands for a type, a few bytes
 claim any amount of memory (compressed bodies, columns of nothing, one text seen a thousand times),
@@ -42,11 +42,11 @@ _WORD = re.compile(r"[a-z0-9_\[\]]{1,40}\Z")
 
 
 class BadTable(Exception):
-    """A stream that is not read, with the reason."""
+    """A stream that is refused, with the reason."""
 
 
 def read(pa: Any, raw: Any) -> Any:
-    """The table in `raw`; its size is in proportion to the bytes that came.
+    """Read the table in `raw`; its size is in proportion to the bytes received.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def read(pa: Any, raw: Any) -> Any:
 
 
 def _look(raw: Any) -> None:
-    """Look at a stream's messages before Arrow does."""
+    """Check a stream's messages before Arrow reads them."""
     cells = 0
     for metadata in _messages(memoryview(raw).cast("B")):
         if b"ARROW:extension:" in metadata:
@@ -85,7 +85,7 @@ def _look(raw: Any) -> None:
 
 
 def _messages(data: memoryview) -> Iterator[bytes]:
-    """The metadata of each message of a stream (Arrow's "encapsulated message format")."""
+    """Yield the metadata of each message of a stream (Arrow's "encapsulated message format")."""
     at = 0
     while at + 8 <= len(data):
         begin, size = struct.unpack_from("<Ii", data, at)
@@ -106,7 +106,7 @@ def _messages(data: memoryview) -> Iterator[bytes]:
 
 
 def _batch(metadata: bytes) -> int:
-    """Where the RecordBatch of a message stands, 0 if it has none (Message.fbs of Arrow)."""
+    """The offset of a message's RecordBatch, 0 if it has none (Message.fbs of Arrow)."""
     message = struct.unpack_from("<I", metadata)[0]
     kind_at, header = _field(metadata, message, 1), _field(metadata, message, 2)
     kind = metadata[kind_at] if kind_at else 0
@@ -120,7 +120,7 @@ def _batch(metadata: bytes) -> int:
 
 
 def _lengths(metadata: bytes, batch: int) -> Iterator[int]:
-    """How many values each column and each part of one has."""
+    """Yield the number of values of each column and of each part of one."""
     length_at, nodes_at = _field(metadata, batch, 0), _field(metadata, batch, 1)
     yield _positive(struct.unpack_from("<q", metadata, length_at)[0] if length_at else 0)
     if not nodes_at:
@@ -138,7 +138,7 @@ def _positive(number: int) -> int:
 
 
 def _field(data: bytes, table: int, number: int) -> int:
-    """Where field `number` of the flatbuffer table at `table` stands, 0 if it is not set.
+    """The offset of field `number` in the flatbuffer table at `table`, 0 if it is not set.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def _name(kind: Any) -> str:
 
 
 def _shown(array: Any) -> int:
-    """Bytes of texts that views in `array` show; what has offsets shows no more than it brought."""
+    """Bytes of text that views in `array` refer to; types with offsets can't exceed their data."""
     name = _name(array.type)
     if name in _VIEWS:
         views = array.buffers()[1]
@@ -187,7 +187,7 @@ def _shown(array: Any) -> int:
 
 
 def to_pandas(table: Any) -> Any:
-    """A DataFrame, by notes of pandas that were made anew."""
+    """Convert to a DataFrame, with pandas metadata rebuilt from checked values."""
     metadata = table.schema.metadata or {}
     raw = metadata.get(b"pandas")
     notes = _notes(raw, table) if raw is not None and len(raw) <= MAX_NOTES else None
@@ -196,7 +196,7 @@ def to_pandas(table: Any) -> Any:
 
 
 def _notes(raw: bytes, table: Any) -> dict[str, Any] | None:
-    """What pandas wrote of index and columns: known fields, in known types."""
+    """Rebuild pandas' metadata of index and columns: known fields, in known types."""
     try:
         found = json.loads(raw.decode("utf-8"))
         index = [_index(one, table) for one in found["index_columns"]]

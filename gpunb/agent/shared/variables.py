@@ -82,7 +82,7 @@ def _reason(value: Any, err: object) -> str:
 
 
 def pack(name: str, value: Any, safe: bool = False) -> tuple[dict[str, Any], list[Any]]:
-    """Describe `value` and give its buffers (bytes-like), nothing copied that need not be.
+    """Encode `value`: its description and its buffers (bytes-like), without copies where possible.
 
     With `safe` never as a pickle, since the other end would not take one.
     """
@@ -109,7 +109,7 @@ def pack(name: str, value: Any, safe: bool = False) -> tuple[dict[str, Any], lis
 
 
 def pack_array(value: Any, scalar: bool = False) -> tuple[dict[str, Any], Any] | None:
-    """An array of plain numbers and its bytes; None for one that has no such form."""
+    """Encode an array of plain numbers; None for one that has no such form."""
     if value.dtype.hasobject or value.dtype.names or value.dtype.kind not in "biufcSUmM":
         return None
     fortran = bool(value.flags.f_contiguous and not value.flags.c_contiguous)
@@ -124,7 +124,7 @@ def pack_array(value: Any, scalar: bool = False) -> tuple[dict[str, Any], Any] |
 
 
 def unpack(about: Mapping[str, Any], buffers: Sequence[Any]) -> Any:
-    """The object that `pack` described; `buffers` are writable bytes-like objects."""
+    """Decode the result of `pack`; `buffers` are writable bytes-like objects."""
     if about["as"] == "json":
         try:
             return json.loads(bytes(buffers[0]).decode("utf-8"))
@@ -155,7 +155,7 @@ def unpack(about: Mapping[str, Any], buffers: Sequence[Any]) -> Any:
 
 
 def _array(about: Mapping[str, Any], buffer: Any) -> Any:
-    """An array of plain numbers over `buffer`, nothing copied."""
+    """Make an array of plain numbers over `buffer`, without a copy."""
     import numpy as np
 
     if not isinstance(about["dtype"], str) or len(about["dtype"]) > 32:
@@ -174,7 +174,7 @@ def _array(about: Mapping[str, Any], buffer: Any) -> Any:
 
 
 def sample(buffers: Sequence[Any]) -> str:
-    """A digest of a few places of `buffers`: where it differs, they do."""
+    """Digest a few places of `buffers`: a different result means different content."""
     found = hashlib.blake2b(digest_size=16)
     for buffer in buffers:
         view = memoryview(buffer).cast("B") if memoryview(buffer).nbytes else memoryview(b"")
@@ -185,7 +185,7 @@ def sample(buffers: Sequence[Any]) -> str:
 
 
 def digest(buffers: Sequence[Any]) -> str:
-    """A digest of all of `buffers`."""
+    """Digest all of `buffers`."""
     found = hashlib.blake2b(digest_size=16)
     for buffer in buffers:
         found.update(buffer)
@@ -193,7 +193,7 @@ def digest(buffers: Sequence[Any]) -> str:
 
 
 def known(names: list[str], namespace: dict[str, Any], whole: bool) -> str:
-    """What stands under `names` here, as JSON: each item's description with a `sample` or `digest`.
+    """Describe the variables `names` as JSON: each item's description with a `sample` or `digest`.
 
     Left out are names that nothing stands under, and what has another form or can't travel.
     """
@@ -208,7 +208,7 @@ def known(names: list[str], namespace: dict[str, Any], whole: bool) -> str:
 
 
 def read_exactly(recv_into: Callable[[memoryview], int], size: int) -> bytearray:
-    """`size` bytes as a bytearray, read straight into place."""
+    """Read `size` bytes into a bytearray."""
     data = bytearray(size)
     view = memoryview(data)
     at = 0
@@ -221,7 +221,7 @@ def read_exactly(recv_into: Callable[[memoryview], int], size: int) -> bytearray
 
 
 def read_description(recv_into: Callable[[memoryview], int]) -> list[dict[str, Any]]:
-    """The list of items that follow.
+    """Read the list of items that follow.
 
     Raises
     ------
@@ -254,13 +254,13 @@ def read_description(recv_into: Callable[[memoryview], int]) -> list[dict[str, A
 
 
 def write_description(sendall: Callable[[Any], Any], items: list[dict[str, Any]]) -> None:
-    """Say what follows."""
+    """Write the list of items that follow."""
     text = json.dumps(items).encode("utf-8")
     sendall(LENGTH.pack(len(text)) + text)
 
 
 def shares(buffers: Sequence[Any], count: int) -> list[list[memoryview]]:
-    """Cut `buffers` into pieces and deal them to `count` lines; both ends deal alike.
+    """Cut `buffers` into pieces and deal them to `count` channels; both ends deal alike.
 
     One line is held to one window per round trip, so a long line carries more
     over several. A piece is a view: nothing is copied.
@@ -278,7 +278,7 @@ def shares(buffers: Sequence[Any], count: int) -> list[list[memoryview]]:
 
 
 def fill(recv_into: Callable[[memoryview], int], pieces: Sequence[memoryview]) -> None:
-    """Read one line's share into place."""
+    """Read one channel's pieces into place."""
     for piece in pieces:
         at = 0
         while at < len(piece):
@@ -289,7 +289,7 @@ def fill(recv_into: Callable[[memoryview], int], pieces: Sequence[memoryview]) -
 
 
 def squeezed(piece: memoryview) -> bytes | None:
-    """`piece` compressed, or None where a sample of it says that this does not pay."""
+    """Compress `piece`; None if a sample of it shows that this does not pay."""
     middle = len(piece) // 2
     some = bytes(piece[: SAMPLE // 2]) + bytes(piece[middle : middle + SAMPLE // 2])
     if len(zlib.compress(some, 1)) > WORTHWHILE * len(some):
@@ -299,7 +299,7 @@ def squeezed(piece: memoryview) -> bytes | None:
 
 
 def give(sendall: Callable[[Any], Any], piece: memoryview) -> None:
-    """Send one piece of a far transfer: its length on the wire, whether it is compressed, and it."""
+    """Send one piece of a far transfer: its length on the wire, a compression flag, its bytes."""
     packed = squeezed(piece)
     if packed is None:
         sendall(PIECE_HEAD.pack(len(piece), 0))
@@ -309,7 +309,7 @@ def give(sendall: Callable[[Any], Any], piece: memoryview) -> None:
 
 
 def take(recv_into: Callable[[memoryview], int], piece: memoryview) -> None:
-    """Read what `give` sent into place.
+    """Read the result of `give` into place.
 
     Raises
     ------
@@ -333,7 +333,7 @@ def take(recv_into: Callable[[memoryview], int], piece: memoryview) -> None:
 
 
 def take_all(recv_into: Callable[[memoryview], int], pieces: Sequence[memoryview]) -> None:
-    """`take` for one line's share."""
+    """Read one channel's pieces, each with `take`."""
     for piece in pieces:
         take(recv_into, piece)
 
@@ -360,7 +360,7 @@ def together(work: Sequence[Callable[[], None]]) -> None:
 
 
 def receive(paths: list[str], namespace: dict[str, Any], far: bool = False) -> str:
-    """Take items from the sockets at `paths` into `namespace`; returns a JSON report.
+    """Receive items from the sockets at `paths` into `namespace`; returns a JSON report.
 
     From `far` away each piece has a head of its own (`give`).
     """
@@ -384,7 +384,7 @@ def receive(paths: list[str], namespace: dict[str, Any], far: bool = False) -> s
 def send(
     paths: list[str], names: list[str], namespace: dict[str, Any], safe: bool = False, far: bool = False
 ) -> str:
-    """Send the variables `names` of `namespace` to the sockets at `paths`; with `safe` as no pickle."""
+    """Send the variables `names` of `namespace` to the sockets at `paths`; with `safe` not as pickles."""
     items: list[dict[str, Any]] = []
     buffers: list[Any] = []
     for name in names:
