@@ -248,7 +248,7 @@ class _Down(Work):
         self.goes(goes)
 
     def _not_rewritten(self, items: list[Stored], known: Mapping[str, Stored]) -> set[str]:
-        """Those that the store has in this size and not older; by content too, where it tells of that.
+        """The files that the object store has in this size and not older; with MD5s, also the same content.
 
         A file may have been written anew and have an older time all the same:
         kept by a copy, or of a host whose clock is behind.
@@ -289,7 +289,7 @@ class _Down(Work):
         ]
 
     def _key_for(self, name: str) -> str:
-        """One file takes the URL's name, or its own in a URL that is written like a folder."""
+        """The key of a single file: the URL, or the file's name below it if the URL ends like a folder."""
         folder = self.store.url.endswith("/") or "/" not in self.store.root
         return self.store.key(name if folder else "")
 
