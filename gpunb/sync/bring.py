@@ -5,11 +5,11 @@ Unlike a sync it follows no ignore rule and leaves nothing out: `.git`, environm
 - Links that lead out of the folder are followed, in a second step after the folder's own files: up to
   `outside_links.NESTED` links behind one another, each folder behind one once, and not into the system's
   folders, a folder that holds the one they are in, or nothing. What is not followed is named.
-- A file or folder that stands here and differs stays as it is; what comes takes a name beside it with
-  the session's in it (``metrics.fit.json``).
+- A local file or folder that differs stays as it is; the fetched one gets a name with the session's
+  in it (``metrics.fit.json``).
 - From a stranger, what could run on this side (`gpunb.sync.local.autorun`) comes under a name that nothing
   runs (``.git.held``), and is named.
-- All that came is on the disk (fsync) when `bring` returns.
+- All fetched files are on the disk (fsync) when `bring` returns.
 """
 
 from __future__ import annotations
@@ -54,19 +54,19 @@ class Brought:
     Attributes
     ----------
     to
-        Where it lies here, a path or several.
+        The local path or paths.
     files, bytes
         Files and links that are here now, and the bytes of their content.
     moved
-        Bytes that crossed the line for it.
+        Bytes that crossed the network for it.
     beside
-        (path, name): what took another name, for something else stands here under its own.
+        (path, name): what got another name, because its own is taken here.
     held
-        (path, name): what could run on this side, and the name under which it came.
+        (path, name): what could run on this machine, and the name that it got.
     left
-        (path, reason) of what stays there by a rule of `gpunb.sync.bring`.
+        (path, reason) of what stays on the host by a rule of `gpunb.sync.bring`.
     failed
-        (path, reason) of what should have come.
+        (path, reason) of what could not be fetched.
     """
 
     to: list[str] = field(default_factory=list)
@@ -97,9 +97,9 @@ def bring(
     path
         A file or folder, or a pattern of the shell's (``out/*.csv``, ``**``), matched on the host now.
     target
-        Where it comes to lie: of a pattern, the folder of its fixed part.
+        The local path; for a pattern, the folder of its fixed part.
     word
-        Put into names where something else stands already: the session's name.
+        Put into names that are taken already: the session's name.
     guard
         The host is a stranger.
     folders
@@ -113,7 +113,7 @@ def bring(
     BadInput
         Nothing is there, or nothing matches.
     NotEnoughSpace, SyncError, HostError
-        Nothing, or not all of it, came.
+        Nothing, or not all of it, was fetched.
     """
     out = Brought()
     with Remote(conn) as remote:

@@ -25,15 +25,15 @@ class SyncReport:
     engine
         "stream", "rsync" or "sftp"; "" if nothing had to go and none was chosen.
     why
-        Why this engine and so many lines.
+        Why this engine and this number of channels.
     way
-        Between two hosts: straight, or through this machine and why; else "".
+        Between two hosts: direct, or through this machine and why; else "".
     moved_bytes
-        Bytes of files that crossed the line, before compression (stream only).
+        Bytes of files that crossed the network, before compression (stream only).
     matched_bytes
         Bytes of large files that the target had already (stream only).
     retries
-        How often the line broke and the sync went on.
+        How often the connection broke and the sync went on.
     estimate_s, estimate_usd
         Of a plan, where the session's rates are known.
     sent_files, sent_bytes

@@ -94,7 +94,7 @@ def transfer(
     Returns
     -------
     tuple
-        Files and bytes that went, whether all went, and rsync's last words.
+        Files and bytes sent, whether all were sent, and rsync's last output.
 
     Raises
     ------

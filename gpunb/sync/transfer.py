@@ -106,10 +106,10 @@ def sync(
     limit_rate
         Bytes a second that may go.
     agent
-        The host's agent, for the stream engine; its line is used, not `conn`'s.
-        A line that breaks is waited for, and the sync goes on where it was.
+        The host's agent, for the stream engine, over its own connection, not `conn`.
+        A broken connection is waited for, and the sync goes on where it was.
     rates
-        What is known of the line and of the price of traffic, for the estimate.
+        Known rates and prices of network traffic, for the estimate.
     guard
         The host is a stranger: what could run on this side (`gpunb.sync.local.autorun`) is held back
         and named, unless `include` names it. None goes by the agent's trust; without an agent
@@ -117,7 +117,7 @@ def sync(
     engine
         "auto" takes the stream engine where there is an agent. Else rsync on
         the way up where both ends have it and more than 1 MiB goes, else
-        SFTP; on the way down SFTP, which believes nothing that the host says.
+        SFTP; on the way down SFTP, which trusts no answer of the host.
 
     Returns
     -------
@@ -271,12 +271,12 @@ class _Work:
                 if engine == "rsync":
                     msg = f"rsync does not work with this host: {err}"
                     raise SyncError(msg, hint="leave the engine to gpunb") from err
-                # the folders are made by now, and open to us
+                # the folders are made and writable by now
                 report.engine = "sftp"
                 plan = replace(plan, folders=Spool(), modes=Spool([*plan.modes, *reversed(plan.folders)]))
             else:
                 return
-        if self.checksum:  # nobody here can compare by content, so all goes
+        if self.checksum:  # without an agent SFTP can't compare by content, so all files are sent
             everything = [*plan.items, *(item for item in plan.unchanged if item.kind == "file")]
             plan = replace(plan, items=Spool(everything), total_bytes=sum(item.size for item in everything))
         self._by_sftp(report, plan)
@@ -403,7 +403,7 @@ class _Work:
             if not whole:
                 missing = self._missing(files)
                 self.unkept.update(rsync.unkept(said))
-                if self.unkept:  # what stands there in its size is there; only its time is not
+                if self.unkept:  # a file of the right size was sent; only its time is missing
                     missing = self._missing(files, times=False)
                 report.failed += rsync.reasons(said, missing)
         rest = Plan(

@@ -1,7 +1,7 @@
 """``--watch``: sync after each local change, once changes have settled.
 
-Only folders that go are watched: what a rule leaves out takes no watch of the
-system's and wakes nobody.
+Only folders that go are watched: what a rule leaves out takes none of the
+system's watches and starts no sync.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Wake", "changes"]
 
-REST_MS = 300  # changes that come closer together than this are one
+REST_MS = 300  # changes closer together than this count as one
 WAKE_MS = 500
 GONE_S = 0.5
 _LIMIT = Path("/proc/sys/fs/inotify/max_user_watches")
@@ -47,7 +47,7 @@ def changes(
     """Yield a `Wake` when the watch has begun, and each time that changes have settled.
 
     What changes while the caller syncs wakes it again. A source that is moved
-    away is waited for, and told of when it is back. Ends when `stop` is set.
+    away is waited for, and reported when it is back. Ends when `stop` is set.
 
     Raises
     ------
@@ -91,7 +91,7 @@ class _Watch:
         top = self._root.parent if self._single else self._root
         self._rules = Rules(top, include=self._patterns[0], exclude=self._patterns[1])
         self._top = str(top)
-        for _ in range(5):  # a folder may come while we look
+        for _ in range(5):  # a folder may be created meanwhile
             places = self._folders()
             if places == self._places and self._notify is not None:
                 break
@@ -149,9 +149,9 @@ class _Watch:
 
         polling = os.environ.get("WATCHFILES_FORCE_POLLING", "") not in ("", "0", "false")
         try:
-            # not recursive; a refusal is not ignored, for the limit would be ignored with it
+            # not recursive; errors are not ignored, or the system's limit would be ignored too
             return RustNotify(paths, False, polling, REST_MS, False, False)
-        except FileNotFoundError:  # one that went while we looked
+        except FileNotFoundError:  # a folder was deleted meanwhile
             there = [path for path in paths if Path(path).is_dir()]
             if there == paths or not there:
                 raise

@@ -1,7 +1,7 @@
 """Transfers of many files at once between this machine and one host, for the fsspec filesystem.
 
 Small files go many at a time on a channel, large ones in segments over all
-channels. A file is written beside its name and takes it when it is whole.
+channels. A file is written to a partial file and renamed into place when complete.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def put_files(
         files.all([make for send in sends for make in send.tasks()])
     except BaseException:
         left = [send for send in sends if send.begun]
-        with contextlib.suppress(Exception):  # the first failure is the one to tell
+        with contextlib.suppress(Exception):  # the first failure is the one to report
             files.all([send.drop for send in left], channels=1)
         raise
     return count.bytes

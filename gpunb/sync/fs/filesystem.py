@@ -1,6 +1,6 @@
 """Hosts as one fsspec filesystem: ``host/path``, over existing connections.
 
-Which hosts there are, and how each is reached, a subclass says: this layer
+A subclass defines which hosts there are and how each is reached: this layer
 knows no sessions. ``gpu://session/path`` is `gpunb.sessions.integrations.filesystem`.
 
 A path begins at the host's home, as in ``gpunb sync``; one that begins at its
@@ -45,7 +45,7 @@ class HostsFileSystem(HostsListings):
     """A filesystem of several hosts; the first name of a path is the host's.
 
     Subclasses write `connect` and `hosts`, and may write `moving`. Refusals of
-    the host are `OSError` and its kin; a host that can't be reached is a
+    the host are `OSError` or a subclass; a host that can't be reached is a
     `gpunb.errors.HostError`. Reading is tried once more over a new connection
     if the first breaks.
     """

@@ -49,7 +49,7 @@ def without_held(
         ways = ["/".join(names[: at + 1]) for at in range(len(names))]
         found = ((way, rules.why_out(way, folder=way != ways[-1])) for way in ways)
         out = next((LeftOut(way, why) for way, why in found if why and why.startswith(HELD)), None)
-        # git's folder comes from nobody unasked, as in a sync: it would be mixed into the one that is here
+        # a .git folder comes from no host unasked, as in a sync: it would be mixed into the local one
         if out is not None and (strangers[host] or is_git(out.path.rpartition("/")[2])):
             held.append(out)
         else:

@@ -96,7 +96,7 @@ class HostsListings(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         for protocol in (cls.protocol,) if isinstance(cls.protocol, str) else cls.protocol:
             text = text.removeprefix(f"{protocol}://")
         host, slash, rest = text.partition("/")
-        if rest.startswith("/"):  # from the host's root; the root itself stays apart from the home
+        if rest.startswith("/"):  # from the host's root, which must not be taken for the home
             return f"{host}//{rest.strip('/')}"
         return f"{host}{slash}{rest}".rstrip("/")
 

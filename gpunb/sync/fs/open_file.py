@@ -31,7 +31,7 @@ class HostFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no typ
     """An open file on a host.
 
     Read ahead in the background; written in blocks, several channels at once,
-    beside its name, which it takes when it is closed. A ``with`` block that
+    to a partial file that is renamed into place on closing. A ``with`` block that
     fails leaves the old file.
     """
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["flush"]
 
-MANY = 500  # from here on one call for all file systems is quicker than one for each file
+MANY = 500  # from this number on, one sync(2) is quicker than an fsync for each file
 
 
 def flush(paths: Sequence[Path]) -> None:

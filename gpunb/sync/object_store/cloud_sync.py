@@ -1,7 +1,7 @@
 """`cloud_sync`: one sync between an object store's URL and the host.
 
-What goes and what stays, and how each file moves, in both directions; by whom,
-`gpunb.sync.object_store.store_transfer` decides.
+Decides which files are sent and how, in both directions;
+`gpunb.sync.object_store.store_transfer` decides whether the host sends them.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def cloud_sync(
     checksum
         Compare by MD5 where the store has one.
     hold
-        To the host, leave out what looks like credentials.
+        On the way to the host, leave out what looks like credentials.
     options
         For the store's fsspec driver.
 
@@ -87,7 +87,7 @@ def cloud_sync(
     Raises
     ------
     BadInput
-        A scheme that nobody knows, a URL or path that is not there, a target that is refused.
+        An unknown scheme, a URL or path that is not there, a target that is refused.
     SyncError
         No permission, no credentials, or ``via="host"`` where the host can't.
     NotEnoughSpace
@@ -265,7 +265,7 @@ class _Down(Work):
         untold = {item.path for item in fresh if not md5(old[item.path])}
         try:
             return untold | self._same(fresh, known)
-        except CannotRun:  # without a Python there nobody can compare
+        except CannotRun:  # without Python on the host there is no comparison
             return {item.path for item in fresh}
 
     def _tree(self, there: str, rules: Rules) -> list[Stored]:

@@ -226,7 +226,7 @@ class HttpStore(Store):
         if answer.status_code not in (200, 206):
             raise refused(self.title, answer.status_code)
         if answer.url.path.endswith("/") and answer.headers.get("content-type", "").startswith("text/html"):
-            raise self._a_folder()  # it was led to a page that shows one
+            raise self._a_folder()  # redirected to a page that lists a folder
         headers = answer.headers
         size = headers.get("content-range", "").rpartition("/")[2] if answer.status_code == 206 else ""
         size = size or headers.get("content-length", "")
@@ -284,7 +284,7 @@ def open_store(url: str, options: Mapping[str, Any] | None = None) -> Store:
     Raises
     ------
     BadInput
-        A scheme that nobody knows, or whose driver is not installed; names the extra.
+        An unknown scheme, or one whose driver is not installed; names the extra.
     """
     scheme = url.partition("://")[0].lower()
     if scheme in ("http", "https"):
@@ -305,7 +305,7 @@ def open_store(url: str, options: Mapping[str, Any] | None = None) -> Store:
     try:
         given = dict(options or {})
         given["skip_instance_cache"] = True
-        if driver is not None:  # others hand on what they don't know to what they are made of
+        if driver is not None:  # other drivers pass unknown options on to a library that may refuse them
             given["use_listings_cache"] = False
         if driver == "s3fs":  # botocore would still sign URLs with version 2, which new regions refuse
             given["config_kwargs"] = {"signature_version": "s3v4", **(given.get("config_kwargs") or {})}

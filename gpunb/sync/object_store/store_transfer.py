@@ -1,9 +1,9 @@
 """A sync with an object store, in either direction: who transfers the bytes, and what is counted.
 
-The host moves them itself where it can: its line is better than ours, and what
-goes through here crosses two lines. It is given signed URLs, one for each file,
-valid for minutes; never a key. Where nothing can be signed, or the store is in
-this network only, the bytes go through here.
+The host moves them itself where it can: its network is faster than ours, and
+through this machine each byte travels twice. It gets signed URLs, one for each
+file, valid for minutes; never a key. Where nothing can be signed, or the store
+is in this network only, the bytes go through this machine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The interface of an object store for sync: list, read, write, and sign URLs.
 
 A signed URL opens one object for some minutes. It is all that a host is given;
-the keys that sign stay here. Which store can sign what says `gpunb.sync.object_store.drivers`.
+the keys that sign stay here. `gpunb.sync.object_store.drivers` lists which store can sign what.
 """
 
 from __future__ import annotations
@@ -157,18 +157,18 @@ class Store:
 
     def write(self, key: str, size: int, pieces: Iterator[bytes]) -> None:
         """Write a new object from `pieces`; if they fail, no object is left."""
-        if type(self) is Store:  # of the others none has folders; some would make a bucket
-            with contextlib.suppress(Exception):  # what can't be made is told by the writing
+        if type(self) is Store:  # no other store has folders, and some would make a bucket
+            with contextlib.suppress(Exception):  # the write below reports the error
                 self.fs.makedirs(key.rpartition("/")[0], exist_ok=True)
         file = self.fs.open(key, "wb", block_size=part_size(size))
         try:
             for piece in pieces:
                 file.write(piece)
         except BaseException:
-            with contextlib.suppress(Exception):  # what is told is why the pieces broke off
+            with contextlib.suppress(Exception):  # the error of `pieces` is the one to report
                 file.discard()
             with contextlib.suppress(Exception):
-                file.closed = True  # closing would make an object of what came
+                file.closed = True  # closing would create an object from the incomplete data
             raise
         file.close()
 

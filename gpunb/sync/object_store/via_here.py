@@ -31,7 +31,7 @@ class Relay:
     Parameters
     ----------
     moved
-        Told how many bytes moved; negative where an attempt is made again.
+        Called with the number of bytes moved; negative before a retry.
     """
 
     def __init__(self, files: HostFiles, store: Store, moved: Callable[[int], None]) -> None:
@@ -141,7 +141,7 @@ class Relay:
                 self._moved(-sent)
                 raise
             now = self._files.attrs(path)
-            grew = (now.size or 0) > item.size  # what was listed of it went
+            grew = (now.size or 0) > item.size  # the listed part was sent
             if not grew and (now.size, now.mtime) != (item.size, item.mtime):
                 msg = "it changed while it was read"
                 raise SyncError(msg)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["CannotRun", "HostMover", "Job"]
 
 AT_ONCE = 8
-SIGN_AGAIN = 2  # times, when a URL has expired before its turn came
-_SILENT_S = 90.0  # it beats every 5 s
+SIGN_AGAIN = 2  # times, when a URL has expired in the queue
+_SILENT_S = 90.0  # the host sends a heartbeat every 5 s
 _START_S = 30.0
 _LONGEST = 1 << 20
 _FIND = """
@@ -89,7 +89,7 @@ class HostMover:
     Parameters
     ----------
     moved
-        Told how many bytes moved; negative where an attempt is made again.
+        Called with the number of bytes moved; negative before a retry.
 
     Raises
     ------
@@ -141,7 +141,7 @@ class HostMover:
         Raises
         ------
         Unreachable
-            The line broke. What is done is in place, and parts are gone on with the next time.
+            The connection broke. Complete files stay, and partial files are resumed next time.
         """
         running: dict[int, Job] = {}
         waiting: collections.deque[Job] = collections.deque()

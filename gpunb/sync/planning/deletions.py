@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Shown", "WouldEmpty", "check_source", "in_the_way", "would_empty"]
 
-MANY = 20  # deletions from which a target that keeps nothing of its own is asked about
-GOOD_S = 3600.0  # how long a dry run counts as what was shown
+MANY = 20  # deletions from which emptying the target needs a confirmation
+GOOD_S = 3600.0  # how long the list of a dry run is valid
 
 
 class WouldEmpty(BadInput):

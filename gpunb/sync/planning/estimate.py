@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Rates", "Strategy", "choose", "estimate"]
 
-NEAR = 0.010  # seconds of round trip up to which one channel fills the line
+NEAR = 0.010  # seconds of round trip up to which one channel fills the connection
 LINES = 8  # OpenSSH allows 10 sessions a connection, and the agent's own is one
 WINDOW = 2 * 2**20  # bytes a round trip that OpenSSH takes on one channel
-APART = 128 * 2**20  # bytes from which more connections earn what they cost to begin
-APART_RTT = NEAR  # ... and beyond which channels bring more: the line holds them up, and not the work
-APART_UP = False  # sending is the smaller work: channels are quicker
+APART = 128 * 2**20  # bytes from which further connections are worth their setup
+APART_RTT = NEAR  # ... and beyond which more channels are better: the network is the limit, not the CPU
+APART_UP = False  # sending costs less CPU: channels are quicker
 FILES_S = 8_000  # small files a second, written by one process
 
 
@@ -58,13 +58,13 @@ def choose(
 ) -> Strategy:
     """Choose how the stream engine carries `plan` over a connection with a round trip of `rtt` seconds.
 
-    Where this system has an `ssh`, much that comes from a near host comes over
-    a connection for each line, which that decrypts: Python's own takes three
-    times the work for it, all on one core.
+    If this system has an `ssh`, a large download from a near host uses a
+    connection for each channel, decrypted by that `ssh`: Python's own takes
+    three times the CPU time for it, all on one core.
 
-    A near line is filled by one channel, and more only share the work out to
-    cores; on a long one each channel is held to OpenSSH's window a round trip.
-    Compression pays where the line is slower than it: beyond 10 ms, or where
+    With a short round trip one channel fills the connection, and more only use
+    more cores; with a long one OpenSSH's window limits each channel.
+    Compression pays where the network is slower than it: beyond 10 ms, or where
     the session's rate is known to be below 60 MB/s; each bundle or piece that
     does not shrink by a sixth goes as it is.
     """
@@ -74,7 +74,7 @@ def choose(
     else:
         lines = min(LINES, 1 + max(size // 2**20, files // 500))
     slow = rates is not None and rates.mb_s is not None and rates.mb_s < 60
-    far = rtt > NEAR and size <= 64 * 2**20  # much data over 8 lines outruns zlib
+    far = rtt > NEAR and size <= 64 * 2**20  # much data over 8 channels is faster than zlib
     codec = wire.PLAIN
     if slow or far:
         codec = wire.ZSTD if zstd and wire.zstd() is not None else wire.ZLIB

@@ -42,9 +42,9 @@ class Item:
         What `mtime` lacks, in nanoseconds; only the stream engine carries it.
     base
         For a file, what the target could begin with: -1 is nothing, else
-        the size of the file that stands there.
+        the size of the existing file.
     part
-        Whether an unfinished file of an earlier try stands in the target.
+        Whether the target has a partial file of an earlier try.
     held
         Bytes of data: less than `size` in a file with holes; -1 where it is not known.
     inode
@@ -105,7 +105,7 @@ class Tree:
     left_out: list[LeftOut] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    leftovers: list[str] = field(default_factory=list)  # our own unfinished files of an earlier try
+    leftovers: list[str] = field(default_factory=list)  # our own partial files of an earlier try
 
 
 @dataclass(slots=True)
@@ -127,10 +127,10 @@ class Plan:
     left_out
         Paths of the source that stay, each with its rule.
     blocked
-        Paths that can't go, each with the reason: something of another kind
-        stands there.
+        Paths that can't go, each with the reason: the target has something of
+        another kind there.
     notes
-        What the user should be told loudly.
+        Notes that the user must see.
     total_bytes
         Bytes of `items`.
     room_bytes

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Merge", "Target"]
 
-AHEAD = 200  # folders asked for and not yet compared
+AHEAD = 200  # folders requested and not yet compared
 AHEAD_ENTRIES = 20_000
 # seconds: of 32 bits, of 34 (ext4), of xfs's bigtime; 1901, 1970 and FAT's 1980
 _LAST = {2**31 - 1, 2**32 - 1, 2**34 - 2**31 - 1, 16299260424}
 _FIRST = {-(2**31), 0, 315532800}
-HASHED = 200  # files whose digests are asked for at once
+HASHED = 200  # files whose digests are requested at once
 WORDS = {wire.FOLDER: "a folder", wire.FILE: "a file", wire.LINK: "a link", wire.SPECIAL: "a special file"}
 
 
@@ -125,7 +125,7 @@ class Merge:
 
     def _compare_batch(self, source: Target, batch: list[Item]) -> None:
         paths = [item.path for item in batch]
-        # the side that is far is asked first, so that both work at once
+        # the remote side is asked first, so that both work at the same time
         first, second = (source, self.target) if getattr(self.target, "local", False) else (
             self.target, source,
         )  # fmt: skip
@@ -243,7 +243,7 @@ class Merge:
         if not self.delete:
             self._block(item, f"{WORDS[old[1]]} stands in its place")
         elif old[1] == wire.FOLDER:
-            # what is below decides; it is listed with the rest of what goes
+            # decided later, when the folder's contents have been listed
             self._contested.append((item, old))
             self._only_there(item.path.rpartition("/")[0], old, ruled=False)
         else:
@@ -260,7 +260,7 @@ class Merge:
     def _only_there(self, folder: str, entry: Entry, *, ruled: bool = True) -> None:
         path = f"{folder}/{entry[0]}" if folder else entry[0]
         if name_problem(entry[0], path) is not None:
-            return  # no file's name, whatever the host says
+            return  # not a valid file name
         is_folder = entry[1] == wire.FOLDER
         inside = ("pyvenv.cfg",) if is_folder and entry[3] else ()
         rule = self.rules.why_out(path, folder=is_folder, names=inside) if ruled else None

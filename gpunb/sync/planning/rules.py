@@ -1,12 +1,12 @@
 """The rules that decide which paths are not sent.
 
-In this order, the first that speaks decides:
+In this order, the first rule that matches decides:
 
 1. ``exclude`` patterns of the call: left out.
 2. ``include`` patterns of the call: sent, whatever the rules below say.
-3. What nobody wants on a host: `.git`, virtual environments, caches.
-   From a stranger's host also what could run on this side (`gpunb.sync.local.autorun`); an ``include``
-   of ``*`` does not bring that, one that names it does.
+3. What is always left out: `.git`, virtual environments, caches.
+   From a stranger's host also what could run on this machine (`gpunb.sync.local.autorun`); an ``include``
+   of ``*`` does not include that, one that names it does.
 4. Ignore files, on the way up only: ``.gpunbignore`` if the source's root has
    one, else what git ignores: ``.gitignore`` in each folder and above up to the
    repository's top, nested files and negation, ``info/exclude`` and the user's
@@ -75,7 +75,7 @@ class Rules:
     guard
         The source is a stranger's host: hold back what could run on this side.
     everything
-        Nothing is left out but what `guard` holds back, and our own unfinished files.
+        Nothing is left out but what `guard` holds back, and our own partial files.
 
     Raises
     ------
@@ -141,7 +141,7 @@ class Rules:
             wanted = self._include.decide(path, folder=folder) if self._include else None
             if wanted is not None:
                 self._masked[wanted.number] = excluded.text
-            for pattern in self._include if folder else ():  # one that names what lies in it
+            for pattern in self._include if folder else ():  # a pattern that names something inside
                 if f"{pattern.text.lstrip('/')}/".startswith(f"{path}/"):
                     self._masked.setdefault(pattern.number, excluded.text)
             return f"exclude {excluded.text!r}"
@@ -265,7 +265,7 @@ class Rules:
         repo, start = self._repo_of(path)
         rule = self._pattern(path, folder=folder, top=start)
         inside = path
-        while rule is None and "/" in inside:  # a folder that was entered for its tracked files alone
+        while rule is None and "/" in inside:  # a folder entered only for its tracked files
             inside = inside.rpartition("/")[0]
             rule = self._entered.get(inside)
         if rule is None or repo is None:

@@ -1,7 +1,7 @@
 """Digests that compare files of equal size and mtime, computed on the host by sha256sum.
 
-The second is all that SFTP tells of a file's time, and two runs that end together write results of
-one size. What the host says of its own files decides only whether they come once more.
+SFTP's times have whole seconds, and two runs that end together write results of one size. The host's
+digests decide only whether its files are fetched again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The SFTP engine: carries out a plan in either direction.
 
-Each file is written beside its name and takes it at the end, so that an
+Each file is written to a partial file and then renamed into place, so that an
 interruption leaves the old file or the new one.
 """
 
@@ -59,7 +59,7 @@ class Upload(Engine):
         self.remote.each(large, self._begin, lambda one, reason: self.failed(one.item, reason))
         self.pump_files()
         self.remote.each(links, self._link, self.failed)
-        # deepest first: a folder that is closed to us hides what is in it
+        # deepest first: once a folder is unreadable, its contents can't be changed
         self.remote.each(reversed(self.plan.folders), self._set_mode, self.failed)
         self.remote.each(self.plan.modes, self._set_mode, self.failed)
 
@@ -82,7 +82,7 @@ class Upload(Engine):
         part = self._part(item)
         with contextlib.suppress(Fault):
             yield Request(wire.REMOVE, string(part))
-        # OpenSSH's order, which everybody follows: the draft has it the other way round
+        # OpenSSH's order of arguments, which all servers follow; the draft has the reverse
         yield Request(wire.SYMLINK, string(encode(item.goal)) + string(part))
         try:
             yield from self._take_name(self.remote.pump, item)
@@ -197,7 +197,7 @@ class Upload(Engine):
             return
         try:
             yield Request(wire.RENAME, pair)
-        except Fault:  # plain SFTP does not replace; nothing better exists there
+        except Fault:  # plain SFTP does not replace files; not atomic
             yield Request(wire.REMOVE, string(self.on_host(item.path)))
             yield Request(wire.RENAME, pair)
 

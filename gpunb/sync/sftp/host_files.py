@@ -1,6 +1,6 @@
 """Single files and listings on one host, over the channels of `gpunb.sync.sftp.pool.ChannelPool`.
 
-What `gpunb.sync.fs.filesystem` stands on.
+`gpunb.sync.fs.filesystem` is built on it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class HostFiles(ChannelPool):
     def _keep_home(self, path: str) -> None:
         self._home = path
 
-    # -- questions
+    # -- attributes and listings
 
     def attrs(self, path: str, *, follow: bool = True) -> Attrs:
         """Return the attributes of `path`; an `OSError` such as `FileNotFoundError` if that fails."""
@@ -212,7 +212,7 @@ class HostFiles(ChannelPool):
         try:
             self.one(lambda _: _ask(wire.MKDIR, string(encode(path)) + Attrs(mode=mode).pack()))
         except OSError as err:
-            try:  # SFTP 3 has no code of its own for this
+            try:  # SFTP 3 has no error code for this
                 self.attrs(path, follow=False)
             except OSError:
                 raise err from None

@@ -1,6 +1,6 @@
 """The host's side of a sync over SFTP: attributes, listings, free space, making folders.
 
-Whatever the host lists is checked before it becomes a path: see `name_problem`.
+All names that the host lists are checked before they become paths: see `name_problem`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Remote:
                 break
         return self._pumps[:count]
 
-    # -- single questions
+    # -- single requests
 
     def ask(self, kind: int, *parts: bytes) -> Any:
         """Send one request and return its answer; raises `Fault`."""
@@ -331,7 +331,7 @@ class _Lister:
 def name_problem(name: str, path: str) -> str | None:
     """Return why a listed name is not a valid path, or None.
 
-    A host may list ``../x`` or ``/etc/passwd`` to have us write there.
+    A hostile host may list ``../x`` or ``/etc/passwd`` to make us write there.
     """
     raw = encode(name)
     if not raw or b"/" in raw or b"\0" in raw or name in (os.curdir, os.pardir):

@@ -1,8 +1,8 @@
 """A pool of SFTP channels of one host, which any thread may run tasks on.
 
 Each operation is a task of `gpunb.sync.sftp.protocol`; many run at once on one
-channel, and large ranges are dealt over several, for a host takes only 2 MiB a
-round trip on each.
+channel, and large ranges are split over several, because a host takes only
+2 MiB a round trip on each.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["CHANNELS", "PIECE", "ChannelPool", "Make"]
 
 CHANNELS = 4
-PIECE = 2**20  # a range is dealt over channels in pieces no smaller
+PIECE = 2**20  # minimum size of a range's pieces on several channels
 
 Make: TypeAlias = "Callable[[Pump], Task]"
 """Makes a task for the channel that it will run on."""
@@ -104,7 +104,7 @@ class ChannelPool:
             yield pump
             whole = True
         except OSError:
-            whole = True  # a refusal of the server's; the channel is in order
+            whole = True  # an error answer; the channel is intact
             raise
         finally:
             with self._changed:

@@ -64,7 +64,7 @@ class Attrs:
     size: int | None = None
     mode: int | None = None
     mtime: int | None = None
-    nanos: int = 0  # what the agent says beyond; SFTP has no such things
+    nanos: int = 0  # these are known through the agent only, not in SFTP
     inode: int = 0
 
     def pack(self) -> bytes:
@@ -137,7 +137,7 @@ class Pump:
     channel
         The ``sftp`` subsystem, just opened; closed by `close`.
     stop
-        When set, `run` ends with `Unreachable` at its next turn.
+        When set, `run` ends with `Unreachable` at its next iteration.
     """
 
     def __init__(self, channel: Channel, stop: threading.Event | None = None) -> None:
@@ -216,7 +216,7 @@ class Pump:
         """Close the channel. Does nothing twice."""
         self._channel.close()
 
-    # -- the turn of the wheel
+    # -- the event loop
 
     def _step(self, task: Task, value: Any, fault: Exception | None) -> None:
         try:

@@ -79,7 +79,7 @@ class _Range:
         except Fault as fault:
             if fault.code != wire.EOF:
                 raise
-            # the file is shorter than asked for: once more, one by one, to know where it ends
+            # the file is shorter than requested: read again, one by one, to find its end
             for tag in sorted(self._asked):
                 yield from self._slowly(tag)
 
@@ -195,7 +195,7 @@ def _names(path: str, handle: bytes, entries: dict[str, Attrs]) -> Task:
             raise ProtocolError(msg)
         for raw, attrs in batch:
             name = raw.decode("utf-8", "surrogateescape")
-            # a host may list ../x to have us write there
+            # a hostile host may list ../x to make us write there
             if name not in (".", "..") and name_problem(name, f"{path}/{name}") is None:
                 entries[name] = attrs
         if len(entries) > _MOST_NAMES:

@@ -1,14 +1,14 @@
 """The stream engine: transfers the files of a plan over one or several channels to the agent.
 
 Small files go in bundles of 1 MiB, large ones in segments of 8 MiB that any
-line may carry. A large file that the target has already, whole or as the
-unfinished part of an earlier try, is compared block by block (256 KiB, at the
+channel may carry. A large file that the target has already, whole or as the
+partial file of an earlier try, is compared block by block (256 KiB, at the
 same places on both sides), and only the blocks that differ go. That resumes a
 transfer that broke off, and it covers what was appended to or changed in
 place; bytes that were inserted shift all that follow, which then goes again.
 
-The same workers serve all ways: a reader (here or a host) hands to a writer
-(here or a host).
+The same workers serve all directions: a reader (local or on a host) passes to a
+writer (local or on a host).
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ SMALL = wire.SMALL
 BUNDLE = 2**20
 BUNDLE_FILES = 256
 SEGMENT = 8 * 2**20
-DELTA = 2 * SMALL  # a file with a base that is this large is compared with it
-AHEAD = 2  # tasks asked of a far reader beyond the one that is taken
+DELTA = 2 * SMALL  # minimum size of an existing file that is compared by blocks
+AHEAD = 2  # tasks requested ahead from a remote reader
 
 
 class _Bundle:
@@ -135,7 +135,7 @@ class _Large:
     def _fresh(self, reader: Reader, writer: Writer) -> list[tuple[int, int]]:
         writer.begin(self.item, self.note)
         found = reader.extents(self.item)
-        writer.settle()  # other lines write into it next
+        writer.settle()  # other channels write into it next
         return [] if self.problem else found
 
     def _differing(self, reader: Reader, writer: Writer) -> list[tuple[int, int]]:
@@ -143,7 +143,7 @@ class _Large:
         theirs: list[bytes] = []
         mine: list[bytes] = []
         gone: Refused | None = None
-        for side in sorted((0, 1), key=lambda side: not (reader, writer)[side].local):  # the near one first
+        for side in sorted((0, 1), key=lambda side: not (reader, writer)[side].local):  # the local side first
             if side == 0:
                 mine = reader.digests(self.item)
             else:
@@ -151,13 +151,13 @@ class _Large:
                     theirs = writer.base(self.item)
                 except Refused as err:
                     gone = err
-        if gone is not None:  # what was there is not there any more: from the beginning
+        if gone is not None:  # the old file is gone: start from the beginning
             writer.begin(self.item, self.note)
             writer.settle()
         found: list[tuple[int, int]] = []
         for number, start in enumerate(range(0, self.item.size, wire.BLOCK)):
             end = min(start + wire.BLOCK, self.item.size)
-            if number < len(mine):  # beyond the end of what stands there the part is zeros
+            if number < len(mine):  # beyond the old file's end the partial file holds zeros
                 there = theirs[number] if number < len(theirs) else file_content.zeros(end - start)
                 if mine[number] == there:
                     continue
@@ -269,11 +269,11 @@ class Stream:
     Parameters
     ----------
     open_pair
-        Gives worker `number` its reader and writer and what closes them; the
+        Returns the reader, the writer and a closing function of worker `number`; the
         first must be ready at once, others may fail with `HostError` (the
         host limits its sessions).
     abort
-        Breaks off what `open_pair` did not open itself.
+        Aborts channels that `open_pair` did not open itself.
     """
 
     def __init__(
@@ -324,11 +324,11 @@ class Stream:
             except HostError:
                 if number == 0:
                     raise
-                return  # fewer lines will do; if the connection broke, the others tell
+                return  # fewer channels will do; if the connection broke, the others report it
             with self._lock:
                 self._closers.append(close)
                 late = self.over.is_set()
-            if late:  # nobody else closes it
+            if late:  # not closed elsewhere
                 close()
                 return
             self._serve(reader, writer)

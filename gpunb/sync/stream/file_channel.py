@@ -45,14 +45,14 @@ class HostFault(HostError):
 class FileChannel:
     """A ``files`` process on the host and the channel to it.
 
-    Requests may be sent before the host has said that it is there.
+    Requests may be sent before the host's greeting has come.
 
     Parameters
     ----------
     root
         The folder that paths begin in; the home by default.
     apart
-        Over a connection of its own, by the system's ssh. It may not come about: `greet` tells.
+        Over a connection of its own, by the system's ssh. If that fails, `greet` raises.
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
 """Reads and writes the content of files on the host, through its agent, on any channel.
 
-Nothing is taken that was not asked for, and nothing counts as written before the
-host has said so.
+No content is accepted that was not requested, and nothing counts as written before
+the host has confirmed it.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ class HostWriter:
 
     def ask_base(self, item: Item) -> None:
         """Request the existing file's digests, and copy its blocks into the partial file."""
-        self.settle()  # what an answer leads to would be asked after the digests, and answered after them
+        self.settle()  # requests caused by earlier answers would come after the digests, out of order
         asked = {"path": _part(item) if item.part else item.path, "part": "" if item.part else _part(item)}
         self.line.send(b"H", json.dumps({**asked, "size": item.size}).encode())
 

@@ -1,9 +1,9 @@
 """Direct transfer between two hosts: only bytes go there, the plan and every decision stay here.
 
-The receiving host lets a key in that is made for this sync and held to one
-command (`gpunb.agent.files.host_to_host`), for as long as the lines are connected: some
-seconds. Whoever has it can send bytes to a process of ours that was told what
-to expect and where to put it, as much as the sending host could through here.
+The receiving host admits a key that is made for this sync and restricted to one
+command (`gpunb.agent.files.host_to_host`), for the seconds until the connections are
+open. A holder of the key can only send bytes to a process of ours that knows what to
+expect and where to put it, as the sending host could through this machine.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 __all__ = ["DirectBroke", "Link", "NotDirect", "connect"]
 
-FROM = 8 * 2**20  # bytes; below, through here is over before a direct line stands
-LINES = 6  # with the two that stand already, below the ten that OpenSSH allows a connection
-LINES_FROM = 64 * 2**20  # bytes; below, two lines
+FROM = 8 * 2**20  # bytes; less is sent through this machine before a direct connection is open
+LINES = 6  # with the two open ones, below the ten sessions that OpenSSH allows a connection
+LINES_FROM = 64 * 2**20  # bytes; below, two connections
 KEY_S = 60
 CONNECT_S = 3  # of the sending host's ssh, up to the receiving host's greeting
 PROBE_S = 10.0
-AHEAD = 4  # tasks that a writer has under way
+AHEAD = 4  # pending tasks of a writer
 _ALIAS = "gpunb-direct"
 
 
@@ -102,21 +102,21 @@ class Link:
 def connect(one: HostSide, two: HostSide, size: int) -> list[Link]:
     """Open direct connections from host `one` to host `two`, as many as `size` bytes need, at least one.
 
-    The key is gone from `two` before this returns; if this machine or its line
-    fails, the host takes it away itself.
+    The key is removed from `two` before this returns; if this machine or its
+    connection fails, the host removes it by itself.
 
     Raises
     ------
     NotDirect
         With the reason.
     Unreachable
-        A line of ours broke.
+        One of our connections broke.
     """
     if size < FROM:
         msg = "it is too little for a line of its own"
         raise NotDirect(msg)
     endpoint = two.client.endpoint
-    private, public = generate_host_key()  # a pair as any other
+    private, public = generate_host_key()  # any key pair will do
     for side in (one, two):
         side.entered()
     try:
@@ -218,7 +218,7 @@ class _Reader(HostReader):
         """Yield the range as one `_Span`."""
         span = _Span(end - start)
         yield start, span
-        if not span.taken:  # the file has failed, and yet it comes
+        if not span.taken:  # the file has failed, but its content still arrives
             self._writer.discard(start, end)
 
 
@@ -233,7 +233,7 @@ class _Writer(HostWriter):
         self._keep_up()
 
     def _bundle(self, number: bytes, heads: Sequence[bytes], contents: Sequence[Any]) -> None:  # noqa: ARG002
-        self.line.send(b"w", number, *heads)  # the other host sends what is in them
+        self.line.send(b"w", number, *heads)  # the other host sends the content
 
     def piece(self, item: Item, at: int, data: Any, failed: Callable[[str], None]) -> None:
         """Announce that a range arrives next."""

@@ -1,7 +1,7 @@
 """The host's side of a sync through the agent: listings, attributes and one-time operations.
 
-Nothing that the host says becomes a path here unless it is a file name. What
-is in the files goes by `gpunb.sync.stream.host_files`.
+No answer of the host becomes a path here unless it is a valid file name. File
+content goes through `gpunb.sync.stream.host_files`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class HostSide:
     """
 
     local = False
-    mask = 0  # permission bits that do not come here
+    mask = 0  # permission bits that the umask removes here
 
     def __init__(self, client: AgentClient) -> None:
         self.client = client
@@ -106,7 +106,7 @@ class HostSide:
         self.entered()
         if path not in self._facts:
             self._facts[path] = self.line.call("facts", path=path)
-        found: Any = self._facts[path]  # what the host says may be anything
+        found: Any = self._facts[path]  # the host's answer may be anything
         return found if isinstance(found, dict) else {}
 
     def enter(self, path: str, *, make: bool = False) -> None:
@@ -148,7 +148,7 @@ class HostSide:
                 raise bad(words)
             path, why, _, entries = _listing(body)
             if path not in due:
-                continue  # left out here, or never heard of
+                continue  # left out here, or unknown
             due.remove(path)
             seen += len(entries)
             if seen > MOST_ENTRIES:
@@ -192,7 +192,7 @@ class HostSide:
             kept = [(*entry[:2], entry[2] & ~self.mask, *entry[3:]) for entry in kept]
         return kept
 
-    # -- as a target: folder by folder, asked ahead
+    # -- as a target: folder by folder, requested ahead
 
     def ask(self, path: str) -> None:
         """Request one folder's listing, which `take` returns."""
@@ -236,7 +236,7 @@ class HostSide:
             found.inode,
         )
 
-    # -- the ends of things
+    # -- operations once per sync
 
     def hashes(self, paths: Sequence[str]) -> list[str | None]:
         """Return the digest of each whole file, which `hashes_begin` requested."""

@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SyncOptions", "by_agent", "by_agents"]
 
-TRIES = 12  # broken lines in a row without a byte that went
+TRIES = 12  # broken connections in a row without a byte transferred
 PAUSE = (0.1, 5.0)
-DIRECT_TRIES = 3  # breaks after which files go through here
-APART_TRIES = 2  # breaks after which lines share a connection: something between may not like many
+DIRECT_TRIES = 3  # breaks after which files go through this machine
+APART_TRIES = 2  # breaks after which channels share a connection: a proxy may limit connections
 
 
 @dataclass(slots=True)
@@ -387,7 +387,7 @@ class _Flow:
                     closers.append(found.close)
                     return found
             if number == 0:
-                return side.line  # has more to do afterwards
+                return side.line  # it is used again after the transfer
             found = FileChannel(side.client, side.root)
             closers.append(found.close)
             return found
