@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["KernelPort", "follow"]
 
-PAUSE_S = 0.02  # seconds for what else this kernel has to do, while a host's messages pour in
-_HOST = "gpunb_host"  # an attribute of a twin: the host whose comm it is
+PAUSE_S = 0.02  # seconds for this kernel's other work while a host sends many messages
+_HOST = "gpunb_host"  # an attribute of a local comm: the host whose comm it mirrors
 
 
 class KernelPort:
@@ -47,7 +47,7 @@ class KernelPort:
         data = content.get("data")
         state = data.get("state") if isinstance(data, dict) else None
         if kind == "comm_open" or (isinstance(state, dict) and "msg_id" in state):
-            sys.stdout.flush()  # an Output widget begins or ends to catch
+            sys.stdout.flush()  # an Output widget starts or stops capturing
             sys.stderr.flush()
         ident = f"comm-{content['comm_id']}" if "comm_id" in content else f"kernel.{self.kernel.ident}.{kind}"
         self.kernel.session.send(
@@ -84,7 +84,7 @@ class KernelPort:
         """Remove the local comm; the browser has been notified already."""
         twin: Any = self.manager.comms.pop(comm_id, None)
         if twin is not None:
-            twin._closed = True  # noqa: SLF001 - else it says so again when it is collected
+            twin._closed = True  # noqa: SLF001 - else it sends comm_close again on garbage collection
 
     def call_soon(self, relay: Relay) -> None:
         """Call the relay's `pump` on the kernel's own loop, between cells; once for all pending messages."""
@@ -98,9 +98,9 @@ class KernelPort:
             more = relay.pump()
         finally:
             self._waiting = more
-        if more:  # the user's own cells have their turn in between
+        if more:  # the user's own cells run in between
             self.kernel.io_loop.call_later(PAUSE_S, self._pump, relay)
-        elif relay.behind:  # it came after the last look, and was told while this was no longer waited for
+        elif relay.behind:  # a message came after the last check, and its call_soon was ignored
             self.call_soon(relay)
 
     def note(self, text: str) -> None:
@@ -148,7 +148,7 @@ _relays: weakref.WeakKeyDictionary[AgentClient, Relay] = weakref.WeakKeyDictiona
 def follow(shell: Any, handle: RunHandle, part: str, number: int) -> None:
     """Update the widgets in `shell`'s kernel up to `number` of `part`, before `handle`'s run goes on.
 
-    Without a Jupyter kernel there is nobody to show widgets to, and nothing is done.
+    Without a Jupyter kernel no widgets are shown, and this does nothing.
     """
     kernel = getattr(shell, "kernel", None)
     if kernel is None:

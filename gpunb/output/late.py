@@ -1,10 +1,10 @@
 """Late output: what a cell's threads, asyncio tasks and children print after its end, shown under it.
 
-A run that was started with ``late`` is followed on after its end. What comes passes the run's own
-`Player`, so the run's gate and its counts hold on, and is published under the cell that started it,
-from one thread for all runs of this process. A run is let go when others have spoken since
-(`MOST_KEPT`), when it has said as much as a cell may, or when the line is gone; the journal on the
-host keeps all of it.
+A run that was started with ``late`` is followed after its end, too. Its output passes the run's own
+`Player`, so the gate's limits still hold, and is published under the cell that started it, from one
+thread for all runs of this process. A run is dropped when enough others have printed since
+(`MOST_KEPT`), when it has reached a cell's limit, or when the connection is closed; the journal on
+the host keeps all of it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["NOTEBOOK_LIMIT", "PublishedSink", "keep", "publisher"]
 NOTEBOOK_LIMIT = 10 << 20  # characters of text in one cell's output; the journal has all
 MOST_KEPT = 32  # runs that are followed after their end
 MOST_RECORDS = 100_000  # of one run after its end
-TURN = 100  # records of one run before the others have their turn
+TURN = 100  # records of one run before the others are served
 REST_S = 0.01  # seconds between two turns: the kernel's own cells go first
 
 

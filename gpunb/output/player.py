@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Player", "show"]
 
 MAX_OWN = 256 << 20  # bytes of one message of a host that is the user's own
-END_OF_INPUT = "\x04"  # what Jupyter's front ends send for Ctrl-D: input() raises EOFError in the cell
-MOST_ODD = 3  # records that are none, told one by one
+END_OF_INPUT = "\x04"  # sent by Jupyter's frontends for Ctrl-D: input() raises EOFError in the cell
+MOST_ODD = 3  # malformed records that are reported one by one
 MOST_NOTES = 20  # of a host's own notes in one run
 PAUSE = 0.25  # seconds in which the end of a cell follows the error that ended it
 
@@ -46,7 +46,7 @@ class Player:
     frames
         Whether HTML that could run code is shown in a closed frame.
     raises
-        Whether `outcome` is called at the end: the error that it raises is shown by who catches it.
+        Whether `outcome` is called at the end: its error is shown by the code that catches it.
     """
 
     def __init__(
@@ -122,17 +122,17 @@ class Player:
         who = f"[{self.gate.line(self.handle.client.name, 80)} asks{' for a password' if password else ''}]"
         prompt = self.gate.line(asked.head.get("prompt", ""))
         if self.gate.trust == "own":
-            whole = str(asked.head.get("prompt", ""))[:1000]  # lines and all
+            whole = str(asked.head.get("prompt", ""))[:1000]  # with its line breaks
             hosts = getattr(self.sink, "is_the_hosts", False)
             who, prompt = ("", whole) if hosts else (who, whole.strip())
         before = self._seam.close() if self.gate.trust != "own" else ""
-        if before:  # the host's last colours and words are no part of the prompt, whatever the sink is
+        if before:  # the host's last line and colours must not merge with the prompt, in any sink
             self.sink.stream("stdout", before)
         try:
             text = self.sink.ask(f"{who} {prompt} " if who else prompt, password=password)
         except EOFError:
             text = END_OF_INPUT
-        except NotImplementedError:  # this front end can't ask
+        except NotImplementedError:  # this frontend can't ask
             self.handle.close()
             raise NobodyToAsk.of(self.handle.id, prompt) from None
         if not self.handle.answer(asked.number, text):
@@ -235,7 +235,7 @@ class Player:
         if self.kind == "job":
             msg = f"job {run} {why or info.state}"
             raise JobFailed(msg, exit_code=info.exit_code or 1, hint=typed("logs", run) + " shows its output")
-        if self.error is None and end.get("ename"):  # a UsageError, say: the kernel has told it in words
+        if self.error is None and end.get("ename"):  # such as a UsageError, which the kernel printed as text
             self.error = self.gate.error({**end, "traceback": []})
         if self.error is not None:
             failure = remote_error(self.error)
@@ -286,9 +286,9 @@ def _count(head: Mapping[str, Any]) -> str:
 def show(handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
     """Play a run into `sink` until it ends.
 
-    Ctrl-C once interrupts the run on the host and shows how it ends. A second time,
-    for a cell that does not listen, offers to restart the host's kernel; who does not
-    want that leaves the run: it goes on there and can be attached again.
+    Ctrl-C once interrupts the run on the host and shows how it ends. A second one,
+    for a cell that does not react, offers to restart the host's kernel; if the user
+    declines, the run goes on there and can be attached again.
 
     Raises
     ------
@@ -348,7 +348,7 @@ def _wants_restart(sink: Sink) -> bool:
         said = sink.ask(
             "The cell goes on. Restart the host's kernel and lose its variables? [y/N] ", password=False
         )
-    except (EOFError, KeyboardInterrupt, NotImplementedError):  # nobody to ask, or again
+    except (EOFError, KeyboardInterrupt, NotImplementedError):  # no terminal, or interrupted again
         return False
     return said.strip().lower() in ("y", "yes")
 

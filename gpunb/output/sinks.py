@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NotebookSink", "Sink", "TextSink", "remote_error"]
 
-TAIL = 4 << 10  # characters of what is not shown that are shown all the same: its end
+TAIL = 4 << 10  # characters at the end of hidden text that are shown
 
 
 class Sink(Protocol):
@@ -111,9 +111,9 @@ class NotebookSink:
         Characters of text shown; what comes beyond is counted, its tail is
         shown at the end, and all of it stays in the run's journal.
     offer
-        Shows, for a run's id and a sentence, how what was left out can be seen all the same.
+        Called with a run's id and a sentence: shows how to display blocked output.
     head
-        The line that a cell of the same kind begins with, if any.
+        The first line of a cell of the same kind, if any.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class NotebookSink:
         hook.write_output_prompt()
         hook.write_format_data(data, about)
         if content.get("transient") and getattr(hook, "msg", None) is not None:
-            hook.msg["content"]["transient"] = content["transient"]  # by which it is brought up to date
+            hook.msg["content"]["transient"] = content["transient"]  # its display_id, for later updates
         hook.finish_displayhook()
 
     def error(self, content: dict[str, Any]) -> None:
@@ -278,7 +278,7 @@ def _once_shown(shell: InteractiveShell, error: RemoteCellError) -> None:
         if evalue is not error:
             own(etype, evalue, stb)
         else:
-            vars(shell)["_last_traceback"] = stb  # what the reply says
+            vars(shell)["_last_traceback"] = stb  # this goes into the execute_reply
 
     vars(shell)["_showtraceback"] = show
 

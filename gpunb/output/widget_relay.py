@@ -1,13 +1,13 @@
 """Relays widgets of a host to a local Jupyter kernel, where they stay live.
 
-Each comm that the host's kernel opens has a twin of the same id here, so the
+Each comm that the host's kernel opens has a local comm of the same id, so the
 browser finds its model; messages pass both ways with their buffers. The
-host's messages come as one numbered stream (`gpunb.agent.daemon.comms`), taken in
-order and once, whatever the line does. A message from the browser is waited
-for while the host is free, as this kernel would be busy with it: so the
-browser sends no more than can be handled, and an ``Output`` widget catches
-what the callback prints. When the host is gone, the twins keep their last
-state, and controls are greyed out.
+host's messages come as one numbered stream (`gpunb.agent.daemon.comms`), handled
+in order and once, also across reconnects. While the host is idle, a message
+from the browser blocks this kernel until it is handled: so the browser sends
+no more than can be handled, and an ``Output`` widget captures what the callback
+prints. When the host is gone, the local comms keep their last state, and
+controls are disabled.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ __all__ = ["Relay"]
 
 LOG = logging.getLogger("gpunb.remote")
 TARGETS = frozenset(["jupyter.widget", CONTROL])  # of hosts that are not one's own
-PUMP_S = 0.05  # seconds that are given to the host's messages at once
+PUMP_S = 0.05  # seconds of processing the host's messages at once
 WAIT_S = 60.0  # seconds a browser's message is waited for
-PARENTS = 500  # cells and messages whose later output still finds its place
+PARENTS = 500  # cells and messages whose later output can still be placed
 MAX_OPEN = 20_000
 MAX_ID = 256
 PART = re.compile(r"^[a-z0-9]{1,20}\d{8}$")
@@ -73,10 +73,10 @@ class Relay:
         self._refused: set[str] = set()
         self._held = widgets.Held()
         self._widgets = widgets.WidgetGate()
-        self._waiting: list[tuple[dict[str, Any], Sequence[Any]]] = []  # for widgets that they refer to
+        self._waiting: list[tuple[dict[str, Any], Sequence[Any]]] = []  # with missing references
         self._controls: set[str] = set()  # comms by which a page asks for all widgets
         self._gates: OrderedDict[str, Gate] = OrderedDict()
-        self._last: set[str] = set()  # comms of kernels that are no more
+        self._last: set[str] = set()  # comms of kernels that have ended
 
     # -- from the host
 
@@ -86,7 +86,7 @@ class Relay:
         Raises
         ------
         HostError
-            The line is gone for good.
+            The connection is closed for good.
         """
         if not PART.match(part):
             return
@@ -106,14 +106,14 @@ class Relay:
             self._settle(last=True)
 
     def _reached(self, part: str, number: int) -> bool:
-        if self._part > part and self._handle is not None:  # a newer one was there only: its beginning
+        if self._part > part and self._handle is not None:  # only a newer part is kept: read its beginning
             return self._at >= self._handle.history
         return (self._part, self._at) >= (part, number)
 
     def pump(self) -> bool:
         """Process received messages without waiting; return whether more may be left after `PUMP_S`.
 
-        A host whose stream never ends must not hold up the kernel here: who pumps comes back later.
+        A host whose stream never ends must not block the local kernel: the caller calls again later.
         """
         until = time.monotonic() + PUMP_S
         with self.lock, suppress(GpunbError):
@@ -180,16 +180,16 @@ class Relay:
         elif kind in OUTPUTS:
             name = str(head.get("of"))
             parent = self._parents.get(name)
-            if parent is not None:  # else it is another notebook's
+            if parent is not None:  # None: it belongs to another notebook
                 if self.client.trust == "own":
                     self.port.publish(kind, content, metadata, buffers, parent)
-                else:  # bounded, and made harmless
+                else:  # limited and sanitized
                     self._output(name, kind, content, record.size)
 
     def _parsed(self, record: Record) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
         if self.client.trust != "own":
             for part in record.parts[:2]:
-                loads(part, widgets.MOST_MESSAGE)  # bounded before it is built
+                loads(part, widgets.MOST_MESSAGE)  # limited before it is parsed
         return parse(record.parts)
 
     def _output(self, name: str, kind: str, content: dict[str, Any], size: int) -> None:
@@ -358,7 +358,7 @@ class Relay:
                     full = len(past.open) >= widgets.MOST_OPEN or not held.takes(record.size, past.open)
                     if own or not full:
                         past.take(str(record.head["type"]), *self._parsed(record))
-            if record.number >= handle.history:  # all there was; one that goes on is no part of the past
+            if record.number >= handle.history:  # the history is complete; later records are not part of it
                 handle.close()
                 break
         self._seen.add(part)

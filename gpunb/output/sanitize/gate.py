@@ -1,7 +1,7 @@
 """The gate that all output of a host passes before it reaches the screen, the kernel or the browser.
 
-Every way that output takes (a cell, a terminal, ``replay``, ``export``, the
-kernel of a whole notebook, widgets) goes through a `Gate`. By the host's trust:
+All output (of a cell, a terminal, ``replay``, ``export``, the kernel of a whole
+notebook, widgets) goes through a `Gate`. By the host's trust:
 
 own
     everything, as it is.
@@ -11,7 +11,7 @@ datacenter
 stranger
     of rich output only the kinds in `KINDS`, each made harmless (`html`).
 
-What was left out is counted, and told at the end of the run. The journal on the
+What was left out is counted, and reported at the end of the run. The journal on the
 host keeps all of it.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "Gate", "loads"]
 
 MOST_DISPLAYS = 1_000  # of one run
-MOST_DISPLAY_BYTES = 64 << 20  # of one run, shown and brought up to date
+MOST_DISPLAY_BYTES = 64 << 20  # of one run, first shown or updated
 MOST_EVENTS = 200_000  # updates and clears of one run
 MOST_TEXT = 1 << 20  # characters of one text/plain
 MOST_PICTURE = 16 << 20  # characters of one picture in base64
@@ -64,7 +64,7 @@ def loads(raw: Any, limit: int = MOST_JSON, pieces: int = MOST_PIECES) -> Any:
         msg = f"a message of {len(data):,} bytes has more than {pieces:,} items"
         raise ProtocolError(msg)
     try:
-        return json.loads(data.decode("utf-8", "replace"))  # odd bytes of files' names, as Jupyter does
+        return json.loads(data.decode("utf-8", "replace"))  # replaced as Jupyter does
     except (ValueError, RecursionError) as err:
         msg = f"a message is not JSON: {str(err)[:200]}"
         raise ProtocolError(msg) from None
@@ -230,7 +230,7 @@ class Gate:
         name = transient.get("display_id") if isinstance(transient, dict) else None
         return {"display_id": f"{self.space}:{name[:200]}"} if isinstance(name, str) and name else {}
 
-    # -- the words at the end
+    # -- the report at the end
 
     def report(self) -> list[str]:
         """Report what was left out and cut, in sentences; empty if nothing was."""
@@ -352,7 +352,7 @@ def _view(gate: Gate, kind: str, value: Any) -> Taken:  # noqa: ARG001
     return kind, {"model_id": model, "version_major": 2, "version_minor": 0}
 
 
-#: What a stranger's output may be, and what makes it harmless.
+#: The MIME types that a stranger's output may have, and their sanitizers.
 KINDS: dict[str, Callable[[Gate, str, Any], Taken]] = {
     "text/plain": _plain,
     "image/png": _picture,

@@ -1,11 +1,11 @@
 """Sanitizers for a stranger's HTML, Markdown, LaTeX and SVG.
 
-HTML goes through nh3 (ammonia) with a list of what may stay: no script, no
+HTML goes through nh3 (ammonia) with an allowlist: no script, no
 style sheet, no form, no frame, no class or id that the page around it knows,
-no address that the browser fetches by itself. What is left stands in a box
-that clips it, so that it can't be drawn over the rest of the page. Markdown
-becomes HTML here and goes the same way, since front ends let HTML inside it
-through; SVG becomes a picture, in which browsers run nothing.
+no address that the browser fetches by itself. The rest is put into a box that
+clips it, so that it can't be drawn over the rest of the page. Markdown becomes
+HTML here and is cleaned the same way, since frontends accept HTML inside it; SVG
+becomes a picture, in which browsers run no script.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from gpunb.output.sanitize import tex
 
 __all__ = ["clean_html", "frame", "markdown_html", "plain_tex", "safe_latex", "svg_picture", "what_is_active"]
 
-LONGEST = 4 << 20  # characters of HTML that are looked at
+LONGEST = 4 << 20  # maximum characters of HTML
 LONGEST_MARKDOWN = 256 << 10
-MOST_MARKS = 8_000  # of one kind in Markdown: what they may open is looked for up to its end
+MOST_MARKS = 8_000  # of one kind in Markdown: for each one the parser may search to the end
 MOST_TAGS = 20_000  # that can nest: a parser's work grows with the square of the depth
 DEEPEST = 200
 
@@ -39,7 +39,7 @@ _TEXT = (
 _TABLE = "caption col colgroup table tbody td tfoot th thead tr "
 _MEDIA = "audio img source video"
 _TAGS = _words(_TEXT + _TABLE + _MEDIA)
-# what is inside these is no text for people
+# the content of these is not text
 _WITH_CONTENT = _words(
     "applet embed frameset head iframe math noembed noframes noscript object script select style svg "
     "template textarea title xmp"
@@ -64,7 +64,7 @@ _ATTRIBUTES: dict[str, set[str]] = {
     "tr": {"bgcolor"},
     "video": {"controls", "height", "loop", "src", "width"},
 }
-# of none of these the value can be an address, and none leaves the box
+# none of these takes a URL as its value, and none is drawn outside the box
 _STYLE = _words(
     "border border-bottom border-collapse border-color border-left border-radius border-right border-spacing "
     "border-style border-top border-width background-color color display float font-family font-size "
@@ -81,7 +81,7 @@ _LINK = re.compile(r"(https?://|mailto:)[^\s\x00-\x20]{1,2000}\Z", re.IGNORECASE
 _TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]{0,40})")
 _FLAT = _words("area base br col dd dt hr img input li link meta option p source td th track tr wbr")
 
-# what a reader is told was left out; no part of the defence
+# names of removed content for the user; not part of the defence
 _ACTIVE: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "scripts": (
         ("<script", "javascript:", " on", "\non", "/on", '"on', "'on", "\ton"),
@@ -213,7 +213,7 @@ _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; "
     "media-src data: blob:; form-action 'none'; base-uri 'none'; frame-src 'none'"
 )
-_HEAD_TAGS = re.compile(r"<(?=/?(?:meta|link|base)\b)", re.IGNORECASE)  # looked up or followed in spite of it
+_HEAD_TAGS = re.compile(r"<(?=/?(?:meta|link|base)\b)", re.IGNORECASE)  # not stopped by the policy
 
 
 def frame(text: str, height: int = 480) -> str:

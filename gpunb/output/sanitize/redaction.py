@@ -16,7 +16,7 @@ class SecretRedactor:
     Parameters
     ----------
     values
-        What must not be seen.
+        The secrets.
     """
 
     def __init__(self, values: list[str]) -> None:

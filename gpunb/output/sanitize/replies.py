@@ -1,8 +1,8 @@
 """Sanitizer for replies of a host's kernel: only the fields that the Jupyter protocol documents.
 
-A reply may hold HTML (``inspect``), words that are shown while typing
-(``complete``), addresses and class names (``kernel_info``), and orders to the
-front end (``payload``): to put text in the next cell, to end the notebook.
+A reply may hold HTML (``inspect``), texts that are shown while typing
+(``complete``), URLs and class names (``kernel_info``), and commands to the
+frontend (``payload``): to put text in the next cell, to end the notebook.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ TEXT = 1 << 20
 def clean(kind: str, reply: Any, trust: str) -> dict[str, Any]:
     """Sanitize the reply to a request of that `kind`, from a host of that `trust`.
 
-    From the user's own host it passes as it is; from others it is made anew of the fields that
-    are known.
+    From the user's own host it passes unchanged; from others it is rebuilt from the known fields.
     """
     if not isinstance(reply, dict):
         return {"status": "error", "ename": "BadReply", "evalue": "the host gave no reply", "traceback": []}
@@ -142,7 +141,7 @@ def _info(reply: dict[str, Any], gate: Gate) -> dict[str, Any]:
         "protocol_version": gate.line(reply.get("protocol_version", "5.3"), 20),
         "implementation": gate.line(reply.get("implementation", "ipython"), 40),
         "implementation_version": gate.line(reply.get("implementation_version", ""), 40),
-        # a front end picks the editor's mode, the file's ending and nbconvert's exporter by these
+        # a frontend selects the editor's mode, the file's ending and nbconvert's exporter by these
         "language_info": {
             "name": "python",
             "version": gate.line(version, 40),

@@ -2,7 +2,7 @@
 
 MathJax and KaTeX keep one set of macros, labels and numbers for a whole page, and
 some commands make links, styles, classes and attributes. New ones come with each
-version, so the list is of what may stay: names of Plain TeX, LaTeX and AMS that
+version, so the list names what is allowed: commands of Plain TeX, LaTeX and AMS that
 both know, without definitions, labels, boxes of free size, and colours.
 """
 

@@ -2,9 +2,9 @@
 
 A page loads a widget's code by the name of its module, shows some of its values as HTML or as
 styles, and follows references and links between widgets. So nothing of a stranger's message is
-passed on: `WidgetGate` makes another one of what ``widgets.json`` allows for that model and view
+passed on: `WidgetGate` builds a new one from what ``widgets.json`` allows for that model and view
 (from ipywidgets' own traits, see ``.ci/widget_spec.py``), each value in the type of its trait. What
-is shown as HTML or as outputs goes the way of all such output.
+is shown as HTML or as outputs is sanitized like all such output.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ _NEGATIVE = re.compile(r"(?:^|[\s(,])-[\d.]")
 _FORMAT = re.compile(r"[-+( ]?[$#]?0?\d{0,3},?(?:\.\d{1,2})?~?[a-zA-Z%]?\Z")
 _TAG = re.compile(r"<[A-Za-z/!?]")
 _HTML_MODELS = ("HTMLModel", "HTMLMathModel")
-# shown as text, typeset as maths by some, and as HTML by ipywidgets 7
+# shown as text, as maths by some widgets, and as HTML by ipywidgets 7
 _WORDS = frozenset(["description", "placeholder", "tooltip", "description_tooltip"])
 _IDENTITY = ("_model_module", "_model_name", "_view_module", "_view_name")
 _VERSIONS = ("_model_module_version", "_view_module_version")
-# traits of ipywidgets 7 that 8 has no more
+# traits of ipywidgets 7 that 8 has dropped
 _OLDER = {"description_tooltip": {"null": "text"}, "_titles": "titles", "border": {"null": "text"}}
 _OLDER_LAYOUT = {"overflow_x": {"null": "text"}, "overflow_y": {"null": "text"}, "border": {"null": "text"}}
-# what a link may join in the page, where no gate stands: trait names, and the models whose text is only text
+# links copy values in the page, behind the gate: the allowed traits, and the models with plain text only
 _LINKED = frozenset(["value", "index", "min", "max", "step", "disabled", "selected_index"])
 _PLAIN_TEXT = frozenset(["TextModel", "TextareaModel", "ComboboxModel"])
 
@@ -124,8 +124,8 @@ def _same(kind: str, state: Mapping[str, Any]) -> bool:
 class WidgetGate:
     """Rebuilds the comm messages of one stranger's kernel from values that may be shown.
 
-    Keeps what each comm is, for as long as the kernel here lives: an id never comes back as
-    another kind of widget, and references lead to widgets that were let in.
+    Remembers each comm's kind as long as the local kernel lives: an id never changes its kind of
+    widget, and references lead to accepted widgets only.
     """
 
     def __init__(self) -> None:
@@ -181,7 +181,7 @@ class WidgetGate:
         Raises
         ------
         Refused
-            It is something else, or for a comm that is no widget let in here.
+            It is something else, or for a comm that is no accepted widget.
         """
         comm_id, data = content.get("comm_id"), content.get("data")
         kind = self._kinds.get(comm_id) if isinstance(comm_id, str) else None
@@ -227,7 +227,7 @@ class WidgetGate:
         kept: list[bytes] = []
         if len(paths if isinstance(paths, list) else []) != len(buffers):
             _no("a widget with bytes where it has none")
-        for path, raw in zip(paths if isinstance(paths, list) else [], buffers):  # noqa: B905 - as the page
+        for path, raw in zip(paths if isinstance(paths, list) else [], buffers):  # noqa: B905 - as in pages
             name = path[0] if isinstance(path, list) and len(path) == 1 else None
             if not isinstance(name, str) or _bare(traits.get(name)) != "bytes" or path in kept_paths:
                 _no("a widget with bytes where it has none")
@@ -266,7 +266,7 @@ class WidgetGate:
             return [one for one in value if isinstance(one, str) and _CLASS.match(one)][:20]
         if key == "outputs":
             return _outputs(value)
-        if kind == "widget":  # a child that is not shown leaves the others
+        if kind == "widget":  # if a child is refused, the others stay
             return [made for item in value for made in self._tried(name, key, kind, item)]
         return [self._value(name, key, kind, item) for item in value]
 
