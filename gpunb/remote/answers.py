@@ -1,8 +1,8 @@
 """Validation of the agent's answers, once, where they are received.
 
-A host is a stranger, and an agent may be another version's or a liar's. What the layers above read
-of an answer has the kind that they expect, or the request ends with one clear error that names
-the host; what they don't read passes as it is.
+A host is a stranger, and an agent may be of another version or hostile. The fields that the layers
+above read have the type that they expect, or the request fails with one clear error that names the
+host; other fields pass unchecked.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-#: The fields that are read of each answer: what each must be if it is there and not null.
+#: The fields that are read of each answer: a check for each that is present and not null.
 SHAPES: Mapping[str, Mapping[str, Callable[[object], bool]]] = {
     "answer": {"taken": _flag},
     "before": {"n": _count},
@@ -81,7 +81,7 @@ def checked(op: str, answer: dict[str, Any], host: str) -> dict[str, Any]:
     Raises
     ------
     ProtocolError
-        A field is something else than it can be; names the host, the request, the field and the value.
+        A field has an invalid value; names the host, the request, the field and the value.
     """
     found = {name: value for name, value in tame(answer).items() if value is not None}
     for name, is_fine in SHAPES.get(op, {}).items():

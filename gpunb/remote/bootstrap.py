@@ -1,9 +1,9 @@
 """Install the agent on the host and open the connection to it, in one SSH channel.
 
-The agent's files are named by the hash of their content, so a second visit
-sends nothing, and two versions never mix. Everything the host says before the
-line is open is read by the lines that start with our nonce; banners and slow
-login shells are read over.
+The agent's files are named by the hash of their content, so a second connection
+sends nothing, and two versions never mix. Of the host's output before the agent
+is connected only lines that start with our nonce count; banners and slow login
+shells are skipped.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["agent_version", "open_line", "read_line"]
 
 INSTALL_TIMEOUT = 600.0  # seconds for ipykernel from a slow mirror
-WINDOW = 16 << 20  # bytes on their way here: twice what a run has unacknowledged
-WORDS = 1000  # bytes of what else it says that are shown when it comes to nothing
+WINDOW = 16 << 20  # bytes in transit: twice the unacknowledged window of a run
+WORDS = 1000  # bytes of other output that an error message shows
 MAX_NOISE = 1 << 20  # bytes of banner before we give up
 # What is passed to the login shell has no line ends: a C shell takes no quoted word of several lines.
 FIND_PYTHON = """
@@ -129,12 +129,12 @@ def open_line(
 
     Returns
     -------
-    The channel, and bytes of the first frames that came along.
+    The channel, and bytes of the first frames that were received with it.
 
     Raises
     ------
     BootstrapFailed
-        With the host's own words.
+        With the host's own output.
     """
     nonce = secrets.token_hex(12)
     version, archive = _payload()
@@ -153,7 +153,7 @@ def open_line(
             if kind == "need":
                 progress.say("putting the agent on the host")
                 _send(channel, struct.pack(">Q", len(archive)) + archive)
-            elif kind == "wheels":  # it can't reach a package index
+            elif kind == "wheels":  # the host can't reach a package index
                 from gpunb.remote import wheels
 
                 data = wheels.archive(more, progress)
@@ -206,7 +206,7 @@ class LineReader:
         self._channel = channel
         self.rest = b""
         self._noise = 0
-        self._words = b""  # the last of what was not ours: an image says there why it lets nobody in
+        self._words = b""  # the end of other output: an image may print there why it refuses logins
 
     def next(self, nonce: str, timeout: float) -> tuple[str, dict[str, Any]]:
         """Return the next line's kind and JSON; skips everything else.
@@ -214,7 +214,7 @@ class LineReader:
         Raises
         ------
         BootstrapFailed
-            The line closed, was silent for `timeout` seconds, or sent noise only.
+            The channel closed, was silent for `timeout` seconds, or sent other output only.
         """
         start = nonce.encode() + b" "
         deadline = time.monotonic() + timeout

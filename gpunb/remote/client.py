@@ -36,7 +36,7 @@ class AgentClient(AgentConnection):
     trust
         "own", "datacenter" or "stranger": what the host's answers may do here.
     on_line
-        Called with a sentence when the line breaks and when it is back.
+        Called with a sentence when the connection breaks and when it is back.
     """
 
     info: HostInfo
@@ -81,9 +81,9 @@ class AgentClient(AgentConnection):
         Raises
         ------
         RunNotFound, RunError
-            The agent refused; its words are in the message.
+            The agent refused; the message has its reason.
         Unreachable
-            No answer within `timeout` seconds, or the line is closed for good.
+            No answer within `timeout` seconds, or the connection is closed for good.
         """
         call = self._post(op, args)
         if not call.done.wait(timeout):
@@ -140,20 +140,20 @@ class AgentClient(AgentConnection):
         Parameters
         ----------
         timeout
-            Seconds after which the agent interrupts the cell, whoever is connected.
+            Seconds after which the agent interrupts the cell, connected or not.
         kernel
             Another kernel than the session's own: a notebook's. For that one, `more` may hold
             ``store`` and ``expressions``, as in an execute request.
         stdin
-            Whether somebody can answer an ``input()``. Where nobody can it fails in the cell, as
-            in a kernel here (StdinNotImplementedError).
+            Whether a user can answer an ``input()``. If not, it fails in the cell, as in a local
+            kernel (StdinNotImplementedError).
         secrets
             Environment variables for this cell's time; kept in memory, there and here.
         place
-            Where the code stands in the notebook: its cell's number (``count``), and the lines
-            of the cell that stand ``above`` it.
+            The position of the code in the notebook: its cell's number (``count``), and the lines
+            of the cell ``above`` it.
         late
-            Go on after the cell's end with what its threads and children say; see `gpunb.output.late`.
+            Follow the output of its threads and children after its end; see `gpunb.output.late`.
         """
         args = {"code": code, "name": name, "timeout": timeout, "kernel": kernel, "stdin": stdin, **more}
         if place:
@@ -196,7 +196,7 @@ class AgentClient(AgentConnection):
         run_id = run_id or new_run_id()
         handle = RunHandle(self, run_id)
         handle.stays = bool(args.get("late"))
-        if self.on_start is not None:  # before secrets are in it
+        if self.on_start is not None:  # before secrets are added
             self.on_start(run_id, args)
         if secrets:
             args["secrets"] = dict(secrets)
@@ -212,7 +212,7 @@ class AgentClient(AgentConnection):
         Parameters
         ----------
         wake
-            Called in the reader's thread when something has come: quickly.
+            Called in the reader thread when a record has come: quickly.
 
         Raises
         ------
@@ -223,7 +223,7 @@ class AgentClient(AgentConnection):
         handle.wake = wake
         with self._lock:
             others = self._runs.get(run_id)
-        if others is not None:  # the host has one follower for all here, which must be silent first
+        if others is not None:  # the host has one follower for this process, which must stop first
             self.request("detach", run=run_id)
         info = self.run_info(run_id)
         handle.history = info.last
@@ -325,12 +325,12 @@ class AgentClient(AgentConnection):
         ----------
         deadline
             Unix seconds by this side's clock, None for none. It travels as seconds from now: the
-            host counts them by a clock that nobody steps.
+            host counts them by a monotonic clock.
         idle_s, grace_s
             Seconds without activity, None for never; and for how many more the host waits before
             it acts on that.
         count_ssh
-            Whether somebody who is logged in at a terminal keeps it from being idle.
+            Whether a terminal login counts as activity.
         quiet_s
             Seconds since the last activity that is known here; 0 starts the idle time anew.
         """
@@ -361,7 +361,7 @@ class AgentClient(AgentConnection):
         self.request("shutdown", timeout=30)
         self.close()
 
-    # -- what the line brings
+    # -- what is received
 
     def _record(self, number: int, head: dict[str, Any], payload: memoryview) -> None:
         followers = self._runs.get(str(head.get("run")))

@@ -1,8 +1,8 @@
 """The connection to a host's agent: sends and receives frames, and reconnects when it breaks.
 
-One SSH connection and one channel. A reader thread takes frames off the
-channel; when the line breaks it reconnects with a back-off and sends again
-what was not answered (the agent does nothing twice).
+One SSH connection and one channel. A reader thread reads frames from the
+channel; when it breaks, the thread reconnects with a back-off and repeats
+unanswered requests (the agent does nothing twice).
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 __all__ = ["KEEP", "AgentConnection", "Call", "safely"]
 
 LOG = logging.getLogger("gpunb.remote")
-PATIENCE = 600.0  # seconds a broken line is tried again before waiting callers are told
+PATIENCE = 600.0  # seconds of reconnecting before waiting callers get an error
 READ = 1 << 20
-STALL = 30.0  # seconds that a host may take nothing of what it is sent
-KEEP = 32 << 20  # bytes of one record from a host that is not one's own; more of it is not kept here
+STALL = 30.0  # seconds that a send may stall
+KEEP = 32 << 20  # bytes of one record from a host that is not "own"; the rest is dropped
 BACKOFF = (0.1, 5.0)
 DOWN = typed("down") + " ends the session"
 
@@ -86,9 +86,9 @@ class AgentConnection:
     ) -> None:
         self.endpoint = endpoint
         self.trust = trust
-        self.name = endpoint.alias  # what the user calls the host
+        self.name = endpoint.alias  # the user's name for the host
         self.on_line = on_line
-        self.still: Callable[[], None] | None = None  # raises once the host is nobody's to call any more
+        self.still: Callable[[], None] | None = None  # raises once the host must not be contacted any more
         self.on_note: Callable[[Mapping[str, Any]], None] | None = None
         self.on_start: Callable[[str, Mapping[str, Any]], None] | None = None
         self._listeners: list[Callable[[Mapping[str, Any]], None]] = []
@@ -162,12 +162,12 @@ class AgentConnection:
     def _send(self, frame: bytes) -> None:
         channel = self._channel
         if channel is None:
-            return  # sent when the line is back
+            return  # sent after the reconnect
         try:
             with self._writing:
                 channel.sendall(frame)
         except HostSilent:
-            # a host that takes nothing, or half of a frame: this line is of no more use
+            # the host received nothing, or half of a frame: this connection is unusable
             self._stalls += 1
             LOG.warning("%s takes no more requests, closing the line", self.endpoint.alias)
             if self._stalls > 1:  # and nothing was answered in between
@@ -175,14 +175,14 @@ class AgentConnection:
                 self._end(Unreachable(msg, bill=BILLED))
             else:
                 self._drop(channel)
-        except Unreachable:  # half of a frame may have gone: no other can follow it
+        except Unreachable:  # half of a frame may have been sent: no other can follow it
             LOG.debug("sending failed", exc_info=True)
             self._drop(channel)
 
     def listen(self, listener: Callable[[Mapping[str, Any]], None]) -> Callable[[], None]:
         """Call `listener` with each note's head, in the reader thread: quickly. Returns the unsubscriber.
 
-        Notes are not journaled: those of the time when the line was broken are not told again.
+        Notes are not journaled: those sent during a broken connection are lost.
         """
         with self._lock:
             self._listeners = [*self._listeners, listener]
@@ -202,7 +202,7 @@ class AgentConnection:
         except BaseException:
             connection.close()
             raise
-        channel.settimeout(STALL)  # for what is sent; the connection itself notices a silent host
+        channel.settimeout(STALL)  # for sending; the connection itself detects a silent host
         with self._lock:
             closed = self._closed
             if closed is None:
@@ -255,7 +255,7 @@ class AgentConnection:
             return ProtocolError(f"the host's agent sent {one_line(err, 200)}", hint=DOWN)
         except GpunbError as err:
             return err
-        except Exception as err:  # a stranger's bytes must not end this thread without a word
+        except Exception as err:  # a stranger's bytes must not end this thread without an error
             LOG.warning("reading from %s", self.endpoint.alias, exc_info=True)
             msg = f"the host's agent sent an invalid message ({type(err).__name__})"
             return ProtocolError(msg, hint=DOWN)
@@ -292,7 +292,7 @@ class AgentConnection:
         Raises
         ------
         HostError
-            It did not come within the patience, or never can; or the line was closed meanwhile.
+            No connection within the patience, or it is impossible, or closed meanwhile.
         """
         wait = BACKOFF[0]
         until = time.monotonic() + self.patience

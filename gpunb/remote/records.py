@@ -64,12 +64,12 @@ class Record:
 class RunInfo:
     """A summary of a run. Times are Unix seconds by the local clock.
 
-    The host tells how long ago something was: its own clock may be wrong, or be stepped under a run.
+    The host sends ages instead of times: its own clock may be wrong, or be stepped during a run.
 
     `state` is "queued", "running", "ok", "error", "cancelled", "timeout" or
     "died"; `last` is the number of its last record, `size` its journal's bytes.
     A job that asked for `wants` GPUs holds `gpus`; `attempt` counts its starts.
-    `waiting` is the prompt of an ``input()`` that nobody has answered yet, None if it asks nothing.
+    `waiting` is the prompt of an unanswered ``input()``, or None.
     """
 
     id: str

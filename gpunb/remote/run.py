@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Followers", "RunHandle"]
 
-WINDOW = 8 << 20  # bytes on their way to us unacknowledged
+WINDOW = 8 << 20  # unacknowledged bytes in transit
 ACK_EVERY = 1 << 20
-RECORD = 640  # bytes that a record takes here at least, beside its parts
-MOST_AHEAD = 40 << 20  # bytes beyond the window, before a host is taken for one that floods us
+RECORD = 640  # minimum bytes of memory for a record, besides its parts
+MOST_AHEAD = 40 << 20  # bytes beyond the window from which a host counts as flooding
 
 
 class RunHandle:
@@ -30,9 +30,9 @@ class RunHandle:
     Attributes
     ----------
     id
-        The run's id, named here, so that asking twice starts nothing twice.
+        The run's id, chosen by the client, so that a repeated request starts nothing twice.
     history
-        Records up to this number were there when we attached.
+        Records up to this number existed on attaching.
     """
 
     def __init__(self, client: AgentClient, run_id: str, after: int = 0) -> None:
@@ -42,8 +42,8 @@ class RunHandle:
         self.history = after
         self.seen = after
         self.over = False
-        self.refused = False  # the host did not take it, so there is no such run
-        self.stays = False  # follows on after the end: what threads say then is shown
+        self.refused = False  # the host refused the run, so it does not exist
+        self.stays = False  # follows after the end, for the output of threads
         self.hide: list[str] = []  # secrets that were given to the run
         self.wake: Callable[[], None] | None = None
         self._queue: queue.SimpleQueue[Record | GpunbError] = queue.SimpleQueue()
@@ -69,7 +69,7 @@ class RunHandle:
         """Add a record (called by the client's reader)."""
         ended = self.over and not self.stays
         if record.number <= self.seen or (ended and record.number > self.history):
-            return  # sent again after a broken line, or said by a thread after the end
+            return  # repeated after a reconnect, or printed by a thread after the end
         begins = record.head.get("from", 0)
         gap_is_named = record.kind == "trimmed" and type(begins) is int and begins <= self.seen + 1
         if record.number != self.seen + 1 and not gap_is_named:
@@ -109,7 +109,7 @@ class RunHandle:
         Raises
         ------
         GpunbError
-            The agent refused the run, or the line is gone for good.
+            The agent refused the run, or the connection is closed for good.
         """
         try:
             found = self._queue.get(timeout=timeout)
@@ -129,8 +129,8 @@ class RunHandle:
     def records(self, timeout: float | None = None, until: int = 0) -> Iterator[Record]:
         """Yield all records up to the end record; at most `timeout` seconds between two.
 
-        With `until`, the number of a record that was there when we attached, also those to that one:
-        what threads have said after the cell's end.
+        With `until`, the number of a record that existed on attaching, also those up to that one:
+        the output of threads after the cell's end.
         """
         ended = False
         while True:
@@ -171,8 +171,8 @@ class RunHandle:
 class Followers:
     """The followers of one run in this process; the host sends its records once for all of them.
 
-    The host goes back to the one that has seen least when another comes; the
-    others pass over what they have.
+    When a follower joins, the host sends again from the one that has seen least;
+    the others skip what they have.
     """
 
     def __init__(self, first: RunHandle) -> None:

@@ -2,8 +2,8 @@
 
 The bytes of an array go from its memory into the channel and back into
 memory, without a file and without a copy in between (pickle protocol 5).
-From a host that is not the user's own, only forms that can't run code are
-taken: JSON, and numpy arrays of plain numbers.
+From a host that is not the user's own, only formats that can't run code are
+accepted: JSON, and numpy arrays of plain numbers.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ __all__ = ["PutReport", "get", "put"]
 
 BUSY_TIMEOUT = 24 * 3600.0  # a transfer waits for the cell before it
 MODULE = "__import__('gpunb_agent.shared.variables', fromlist=['x'])"
-WORTH = 1 << 20  # bytes from which it pays to ask whether the host has it
-SMALL = 8 << 20  # bytes for which one channel will do
-NEAR = 0.005  # seconds of round trip up to which one channel fills the line, and nothing is compressed
+WORTH = 1 << 20  # bytes from which the host is asked whether it has the value
+SMALL = 8 << 20  # bytes up to which one channel suffices
+NEAR = 0.005  # seconds of round trip up to which one channel fills the network, uncompressed
 CHANNELS = 8  # OpenSSH allows 10 sessions on a connection, and the agent's is one
 READ = 1 << 20
-# sshd takes in all that our window lets it, and moves it about in its memory
+# sshd buffers as much as our window allows, and copies it in memory
 NEAR_WINDOW = 4 << 20
 
 
@@ -77,7 +77,7 @@ class _Counter:
 def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = SILENT) -> PutReport:
     """Set variables in the host's kernel.
 
-    Large ones that stand there unchanged, by their content's digest, are not sent again.
+    Large ones that are unchanged there, by their content's digest, are not sent again.
 
     Raises
     ------
@@ -232,7 +232,7 @@ def _unpack(item: Mapping[str, Any], buffers: list[Any]) -> Any:
     except CantTravel as err:
         msg = f"variable {item['name']!r}: {err}"
         raise VariableError(msg) from err
-    except Exception as err:  # a pickle runs its class's code, and its class may be there only
+    except Exception as err:  # a pickle runs its class's code, which may exist on the host only
         why = one_line(f"{type(err).__name__}: {err}", 500)
         msg = f"variable {item['name']!r} can't be made again here: {why}"
         lacks = Lacks.of(str(err))
@@ -336,7 +336,7 @@ class _Transfer:
             self._error = err
         finally:
             if self._reply.get("status") != "ok":
-                self.__exit__()  # whoever reads or writes wakes up
+                self.__exit__()  # wakes the threads that read or write
 
     def finish(self) -> dict[str, Any]:
         """Wait for the report of the kernel's side and return it."""

@@ -1,7 +1,7 @@
 """Download wheels for a host that can't reach a package index, for its Python and system.
 
-``pip`` does the downloading, whichever there is on this machine; what it got
-is kept in gpunb's folder, by Python version and system.
+Any ``pip`` of this machine downloads them; they are kept in gpunb's folder, by
+Python version and system.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def archive(wanted: dict[str, Any], progress: Progress = SILENT) -> bytes:
     Parameters
     ----------
     wanted
-        The host's words: ``python`` ("3.11"), ``machine`` ("x86_64"),
+        The host's request: ``python`` ("3.11"), ``machine`` ("x86_64"),
         ``glibc`` (minor version, 0 if it has another C library).
 
     Raises
     ------
     BootstrapFailed
-        They can't be had here either, or the host asks for what is no system.
+        The download fails here too, or the host's request names no known system.
     """
     folder = _folder(wanted)
     if not (folder / "complete").exists():
