@@ -3,7 +3,7 @@
 Cookies know no ports: a browser sends those of ``127.0.0.1`` (a Jupyter server's login) to every
 port there, and a page there reads those that scripts may read. A forward of a host that is a
 stranger therefore has a name of its own, ``NAME.localhost``, which browsers resolve to this
-machine (RFC 6761, 6.3). A browser that asks by another name is sent there before the host sees
+machine (RFC 6761, 6.3). A browser that uses another name is redirected to it before the host sees
 a byte; other programs and protocols pass.
 """
 

@@ -47,21 +47,21 @@ class Channel:
     Parameters
     ----------
     raw
-        What it goes over.
+        The transport's channel.
     alive
         Whether the connection below is up, as far as is known.
 
     Attributes
     ----------
     owned
-        Called by `close`, if it is there: it ends a connection that is this channel's alone.
+        Called by `close`, if set: ends a connection that only this channel uses.
     doing, hint
-        What an error says beside its cause: "while files moved", and what to do next.
+        Added to an error's cause: "while files moved", and what to do next.
 
     Notes
     -----
-    Every method but `close` raises `Unreachable` if the line is broken, `HostSilent` (one of them)
-    if nothing moved for as long as `settimeout` allows, and nothing else of the transport's.
+    Every method but `close` raises `Unreachable` if the connection is broken, its subclass `HostSilent`
+    if nothing moved for as long as `settimeout` allows, and no exception of the transport's.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Channel:
         Raises
         ------
         Unreachable
-            At the end too: for those who know that more must come.
+            Also at the end: for callers that expect more.
         """
         with self._ours:
             data: memoryview = self._view(most) if reuse else memoryview(self._raw.recv(most))

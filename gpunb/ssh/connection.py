@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Completed", "Connection", "Forbidden", "open_patiently", "probe", "wait_reachable"]
 
-# Received data waits here, not in the network: with OpenSSH's own 2 MiB a
+# Received data is buffered here, not in the network: with OpenSSH's own 2 MiB a
 # pull at 50 ms stops at 35 MB/s, with 32 MiB it ran at 316 MB/s.
 WINDOW = 32 * 2**20
 # sshd sends packets as large as we allow; 128 KiB instead of 32 KiB costs a
@@ -38,14 +38,14 @@ WINDOW = 32 * 2**20
 PACKET = 2**17
 _SLICE = 2**17
 
-# Bots fill the few logins that an sshd lets begin at once (MaxStartups); a slot is soon free again.
+# Bots use up the few unauthenticated logins of an sshd (MaxStartups); a slot is soon free again.
 _BUSY = (0.4, 0.8, 1.6, 3.2)
 
 _PROHIBITED = 1  # RFC 4254, 5.1: administratively prohibited
 _FORWARD_S = 20.0
 
-_PULSE_S = 15.0  # a line this quiet is asked for an answer
-_DEAD_S = 30.0  # ... and given up when none comes for so long
+_PULSE_S = 15.0  # a connection this quiet is probed
+_DEAD_S = 30.0  # ... and given up without an answer for this long
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Connection:
             try:
                 wire, transport = handshake(endpoint, timeout=left, window=WINDOW, packet=PACKET, key=key)
             except Busy as err:
-                # not all who were turned away come back at the same moment
+                # refused clients must not all retry at the same moment
                 spread = random.uniform(0.7, 1.3)  # noqa: S311 - no secret
                 busy, wait = err, pauses.pop(0) * spread if pauses else timeout
                 if time.monotonic() + wait >= until:
@@ -218,7 +218,7 @@ class Connection:
                 self._closers.remove(other.close)
             other.close()
 
-        self.on_close(other.close)  # whoever waits in the channel is woken with all the others
+        self.on_close(other.close)  # wakes the threads that wait in the channel, too
         channel.owned = end
         return channel
 
@@ -360,7 +360,7 @@ class Connection:
                 threading.Thread(target=self._ask, daemon=True).start()
 
     def _ask(self) -> None:
-        with self.requests, contextlib.suppress(Exception):  # the watch sees whether it came to something
+        with self.requests, contextlib.suppress(Exception):  # `_watch` sees whether an answer came
             self.transport.global_request("keepalive@openssh.com", wait=True)
 
 
@@ -401,7 +401,7 @@ def open_patiently(
 ) -> Connection:
     """Connect, and retry with pauses from 0.2 up to 5 s.
 
-    A refused key is tried again too: clouds put it there late in the boot.
+    A refused key is tried again too: clouds install it late in the boot.
 
     Parameters
     ----------
@@ -415,7 +415,7 @@ def open_patiently(
     HostKeyChanged, Incompatible
         At once.
     Unreachable, AuthRefused
-        What the last try said, when `timeout` is over.
+        The last try's error, when `timeout` is over.
     """
     start = time.monotonic()
     pause = 0.2
@@ -425,7 +425,7 @@ def open_patiently(
         left = start + timeout - time.monotonic()
         try:
             return Connection.open(endpoint, timeout=max(0.5, min(15.0, left)))
-        except (Unreachable, AuthRefused) as err:  # nothing else gets better by waiting
+        except (Unreachable, AuthRefused) as err:  # other errors do not go away by waiting
             spent = time.monotonic() - start
             if spent + pause >= timeout:
                 msg = f"no login at {endpoint} within {timeout:g} s; the last try: {err.message}"
@@ -437,7 +437,7 @@ def open_patiently(
 
 
 def _drain(channel: Channel, receive: Callable[[int], bytes], into: bytearray, most: int) -> None:
-    # always all that waits: paramiko moves the rest of its buffer down at each read
+    # read all that is buffered: paramiko moves the rest of its buffer at each read
     with contextlib.suppress(Unreachable):
         while data := receive(WINDOW):
             into += data[: most + 1 - len(into)]
@@ -467,7 +467,7 @@ def _answered_within(channel: paramiko.Channel, seconds: float) -> Iterator[None
 
 
 def _shut(channel: paramiko.Channel) -> None:
-    with contextlib.suppress(Exception):  # paramiko's own, when the line is cut
+    with contextlib.suppress(Exception):  # paramiko's errors on a broken connection
         channel.close()
 
 

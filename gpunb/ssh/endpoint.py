@@ -21,8 +21,8 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]*\$?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-# What old servers can be talked into, taken out of ssh's own list: what is left
-# stays in ssh's order, with what it has learnt since (OpenSSH 7.5 and newer).
+# Weak algorithms that old servers offer, removed from ssh's own list: the rest keeps
+# ssh's order, with what newer versions have added (OpenSSH 7.5 and newer).
 _NO_OLD = {
     "KexAlgorithms": "-diffie-hellman-group1-*,diffie-hellman-group*-sha1",
     "Ciphers": "-*-cbc,*-cbc@*,arcfour*,blowfish*,cast128*,3des*",

@@ -31,7 +31,7 @@ __all__ = ["Forward", "local", "reverse"]
 
 _MOST = 64  # connections at once through one forward
 _CHUNK = 2**16
-_ANSWER_S = 20.0  # the host's time to say whether it listens
+_ANSWER_S = 20.0  # seconds for the host's answer whether it listens
 
 
 class _Stream(Protocol):

@@ -65,7 +65,7 @@ def handshake(
     while True:
         left = max(0.1, deadline - time.monotonic())
         wire = connect(endpoint, timeout=left, skip=skip)
-        # one that answers and says nothing must not use up the time of the others
+        # an address that accepts but sends nothing must not use up the time of the others
         soon = min(deadline, time.monotonic() + left / 3) if wire.others else deadline
         try:
             transport = _over(
@@ -99,7 +99,7 @@ def host_keys(endpoint: Endpoint, *, timeout: float = 20.0) -> Iterator[str]:
                 transport = Transport(wire, disabled_algorithms={"pubkeys": _OLD_PUBKEYS})
                 _restrict(transport, [])
                 options = transport.get_security_options()
-                if kind not in options.key_types:  # the installed paramiko does not know it
+                if kind not in options.key_types:  # the installed paramiko does not have it
                     continue
                 options.key_types = [kind]
                 _exchange_keys(endpoint, transport, deadline)

@@ -1,7 +1,7 @@
 """A remote command through the system's ssh, with its own TCP connection and CPU core.
 
 Python's SSH costs 3 to 4 s of one core for a GB, whatever the number of
-channels; OpenSSH's costs one, in another process. So what moves a lot moves here.
+channels; OpenSSH's costs one, in another process. So large transfers use this.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["apart", "there"]
 
-# OpenSSH's own first choice is chacha20, which has no help from the processor
+# OpenSSH's own first choice is chacha20, which has no hardware acceleration
 CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes128-ctr,aes256-ctr"
 _BUFFER = 2**20
 _STEP = 2**18
@@ -41,8 +41,8 @@ def apart(endpoint: Endpoint, command: str) -> Channel:
 class Pipe:
     """The streams of a remote command, with the part of `paramiko.Channel` that file channels need.
 
-    It starts at once and may turn out later not to have worked: then it ends before
-    the command says anything. For one thread at a time, but for `close`.
+    It starts at once and may fail later: then it ends before any output of the
+    command. For one thread at a time, except `close`.
 
     Raises
     ------

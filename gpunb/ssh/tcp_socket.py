@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Busy", "Wire", "connect", "tune"]
 
-_NEXT_S = 0.25  # RFC 8305's pause before the next address is tried beside the one before
+_NEXT_S = 0.25  # RFC 8305's delay before the next address is tried in parallel
 
 _WHY = {
     errno.ECONNREFUSED: "connection refused (the machine is there, its SSH server is not)",
@@ -85,9 +85,9 @@ def tune(sock: socket.socket) -> None:
 def connect(endpoint: Endpoint, *, timeout: float, skip: Collection[str] = ()) -> Wire:
     """Open a tuned TCP connection to `endpoint`; `Unreachable` names the cause.
 
-    A name may have several addresses, of which some go nowhere (a laptop whose IPv6 has no way
-    out is the common case). They are tried as RFC 8305 says: IPv6 and IPv4 in turn, the next one
-    when the one before has not answered within 250 ms, and the first that answers is taken.
+    A name may have several addresses, some of them unreachable (commonly on a laptop without an
+    IPv6 route). They are tried as in RFC 8305: IPv6 and IPv4 in turn, the next one when the one
+    before has not answered within 250 ms, and the first that answers is used.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def connect(endpoint: Endpoint, *, timeout: float, skip: Collection[str] = ()) -
         msg = f"{endpoint} gives no answer within {timeout:.3g} s (off, still booting, or behind a firewall)"
         raise Unreachable(msg) from err
     except OSError as err:
-        if err.errno in {errno.EPIPE, errno.ECONNRESET}:  # reset as soon as it stood
+        if err.errno in {errno.EPIPE, errno.ECONNRESET}:  # reset just after connecting
             raise _at_once(endpoint) from err
         msg = f"{endpoint} can't be reached: {_WHY.get(err.errno or 0, err.strerror or str(err))}"
         raise Unreachable(msg) from err

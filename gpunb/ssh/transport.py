@@ -59,7 +59,7 @@ _CARRY_DATA = (MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA)
 
 def _bound_packets(packetizer: Any) -> None:
     """Refuse a packet, or a greeting before the first one, that is longer than any honest one."""
-    read_all, read_some = packetizer.read_all, packetizer._read_timeout  # noqa: SLF001 - no other way in
+    read_all, read_some = packetizer.read_all, packetizer._read_timeout  # noqa: SLF001 - no public access
     greeted = 0
 
     def bounded(size: int, check_rekey: bool = False) -> bytes:  # noqa: FBT001, FBT002 - its signature
