@@ -1,9 +1,9 @@
 """Bootstrap script on the host: sent as text and run by ``python -c``, to install the agent.
 
-Says what it does in lines that start with the caller's nonce, so that what a
-login shell prints is not taken for an answer. Puts the agent in place if its
-content hash is missing, makes sure that ipykernel is there, and becomes the
-stdio_bridge. Imports nothing of this package until it has been put in place.
+Reports in lines that start with the caller's nonce, so that output of a login
+shell is not taken for an answer. Installs the agent if its content hash is
+missing, makes sure that ipykernel is there, and becomes the stdio_bridge.
+Imports nothing of this package until it has been installed.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def install(folder: str, version: str) -> None:
             os.rename(beside, folder)
         except OSError:
             shutil.rmtree(beside, ignore_errors=True)
-            if not os.path.isdir(folder):  # else somebody else was quicker
+            if not os.path.isdir(folder):  # else another process was first
                 raise
     except OSError as err:
         fail("install", "can't write to %s: %s" % (parent, err.strerror or err))
@@ -141,7 +141,7 @@ def python_with_kernel() -> str:
     else:
         make_venv(venv)
         install_kernel = [python, "-I", "-m", "pip", "install", "--disable-pip-version-check"]
-    patient = [] if uv else ["--retries", "2"]  # a host without a way out must not be waited for long
+    patient = [] if uv else ["--retries", "2"]  # without network it must fail soon
     if attempt([*install_kernel, *patient, "ipykernel"]):
         folder = wheels()
         try:

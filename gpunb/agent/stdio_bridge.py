@@ -14,7 +14,7 @@ from .shared import folders, processes
 from .shared.bulk_channel import lend
 
 CHUNK = 1 << 18
-START_TIMEOUT = 40.0  # seconds: less than the client waits for a word, so that it hears ours
+START_TIMEOUT = 40.0  # seconds: less than the client's timeout, so that it gets our error
 
 
 def _connect(path: str) -> socket.socket | None:
@@ -33,16 +33,16 @@ def agent_line(python: str, package: str, version: str) -> socket.socket:
     Raises
     ------
     TimeoutError
-        It did not come up; the message has the end of its log.
+        The agent did not start; the message has the end of its log.
     """
     line, lives = _find()
     if line is not None:
         return line
     log_path = os.path.join(folders.base(), "agent.out")
-    if not lives:  # else it is about to listen anew
+    if not lives:  # a live agent will soon listen again
         log = open(log_path, "wb")
         try:
-            subprocess.call(  # returns at once: the agent leaves it behind
+            subprocess.call(  # returns at once: the agent detaches
                 [python, package, "serve", version],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -102,7 +102,7 @@ def join(line: socket.socket, ready: bytes) -> int:
 
     def outward() -> None:
         copy(line.fileno(), 1)
-        os._exit(0)  # the agent is gone, or nobody reads any more
+        os._exit(0)  # the agent is gone, or the reader is
 
     threading.Thread(target=outward, daemon=True).start()
     copy(0, line.fileno())

@@ -21,7 +21,7 @@ from .spares import SOON, Spares
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-# IOPub messages that belong in a run's journal beside streams
+# IOPub messages that are journaled besides streams
 KEPT = frozenset(
     [
         "display_data",
@@ -31,19 +31,19 @@ KEPT = frozenset(
         "error",
     ]
 )
-# what a reply may ask of the front end: `name?`, and `%load`
+# payloads of a reply for the frontend: `name?`, and `%load`
 PAYLOADS = {"page": "page", "set_next_input": "next_input"}
-# what a thread may say after its cell has ended
+# messages of threads after their cell has ended
 KEPT_LATE = KEPT | {"stream"}
-NEWS = 0.02  # seconds from a cell's end to the word of it, for those who do not follow it
+NEWS = 0.02  # seconds from a cell's end to the note for clients that do not follow it
 OPEN = 32  # journals of ended cells that stay open
 
 
 class Cells:
     """Runs cells one after the other in one kernel: "main", or one that a whole notebook has for itself.
 
-    Cells wait here and not in the kernel, since a kernel throws its queue
-    away when a cell fails, and the next cell may be another notebook's.
+    Cells are queued here and not in the kernel, since a kernel drops its queue
+    when a cell fails, and the next cell may be another notebook's.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Cells:
     ) -> None:
         self.name = name
         self.kept = KEPT if name == "main" else KEPT | {"execute_input"}
-        self.leave = False  # nobody will come back: end the kernel when its cells have ended
+        self.leave = False  # the notebook is closed: end the kernel when its cells have ended
         self.runs = runs
         self.note = note
         self.kernel: Kernel | None = None
@@ -64,7 +64,7 @@ class Cells:
         self.queue: collections.deque[Run] = collections.deque()
         self.spares = Spares(folders.runs()) if spares is None else spares
         self._open: collections.deque[Run] = collections.deque()
-        self._news: list[Run] = []  # cells that have ended since others were told
+        self._news: list[Run] = []  # ended cells that other clients are not notified of yet
         self.current: Run | None = None
         self.restarted = ""
         self.failed: set[str] = set()
@@ -129,12 +129,12 @@ class Cells:
     def readopt(self, unfinished: list[Run]) -> None:
         """Take over the cells that were running or queued when the last agent died.
 
-        The living kernel's messages have waited in it; the cell that it was
-        busy with goes on, what waited before it is queued again.
+        The live kernel has kept its messages; its running cell goes on, and the
+        cells that waited for it are queued again.
         """
         self.queue.extend(run for run in unfinished if run.state == "queued")
         begun = [run for run in unfinished if run.state == "running"]
-        for run in begun[:-1]:  # one at a time runs; an older one can't be under way
+        for run in begun[:-1]:  # one cell runs at a time; an older one can't be running
             run.end("died", None, "the host's agent was ended")
         self.current = begun[-1] if begun else None
         self.later(self._see_out(self.current) if self.current else self._next())
@@ -143,7 +143,7 @@ class Cells:
         """Wait for a cell that an earlier agent handed to the kernel.
 
         Its reply went to that agent. A kernel answers in order, so an answer
-        to a question asked now says that the cell has ended.
+        to a request sent now means that the cell has ended.
         """
         kernel = await self.ensure()
         try:
@@ -301,9 +301,9 @@ class Cells:
         if run is not None:
             run.end("cancelled", 130, "the kernel was restarted")
         if self.kernel is None and folders.read_json(os.path.join(self.folder, "process.json")):
-            await self.ensure()  # an earlier agent's, to be ended like one of ours
+            await self.ensure()  # an earlier agent's kernel, to be ended like ours
         await self._end_kernel()
-        with contextlib.suppress(OSError):  # who asks for a new one knows
+        with contextlib.suppress(OSError):  # a requested restart needs no note about a new kernel
             os.unlink(self._used())
         await self.ensure()
         await self._next()

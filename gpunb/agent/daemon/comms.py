@@ -1,15 +1,15 @@
 """The comm messages of one kernel, as a numbered stream that any frontend may follow.
 
-The stream is a row of parts, each a journal like a run's. A part begins with
-a ``comm_open`` for each comm that is open, as it stands then (``snap``), so
-that one who comes late needs the newest part only. When it has grown, the
-next part begins, and its ``end`` record names it (``next``); an end without
-that is the kernel's.
+The stream is a sequence of parts, each a journal like a run's. A part begins
+with a ``comm_open`` for each open comm in its current state (``snap``), so that
+a late follower needs the newest part only. When a part has grown, the next one
+begins, and the old one's ``end`` record names it (``next``); without that, the
+end is the kernel's.
 
 A run's journal has, in the place of a comm message of its own, a ``comm``
-record that names the part and the number: a front goes on with the run when
-it has seen the stream that far. So what a widget shows and what a cell prints
-stay in order, and each message travels once.
+record that names the part and the number: a frontend goes on with the run when
+it has read the stream that far. So widgets and printed output stay in order,
+and each message is sent once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ROLL = int(os.environ.get("GPUNB_COMMS_PART", "8388608"))  # bytes after which a new part is begun
 KEEP = 8  # parts on disk
-IDLE_WAIT = 600.0  # seconds an answer waits for the kernel to be done with a message
+IDLE_WAIT = 600.0  # seconds to wait for the kernel to handle a message
 
 
 class Part(Run):
@@ -50,16 +50,16 @@ class Comms:
     Parameters
     ----------
     folder
-        Where the parts are kept.
+        The folder of the parts.
     prefix
-        What their ids begin with; unique among the host's kernels.
+        The start of their ids; unique among the host's kernels.
     """
 
     def __init__(self, folder: str, prefix: str = "comms") -> None:
         self.folder = folder
         self.prefix = prefix
         self.models = Models()
-        self.sent: dict[str, int] = {}  # front -> number of its last message
+        self.sent: dict[str, int] = {}  # frontend -> number of its last message
         self.part: Part | None = None
         self.parts: dict[str, Part] = {}
         self._floor = 0  # bytes of the snapshot that the part begins with
@@ -111,7 +111,7 @@ class Comms:
     async def send(self, kernel: Kernel, head: dict[str, Any], parts: Sequence[Any], busy: bool) -> bool:
         """Send a frontend's message to the kernel, once, and wait until it is handled.
 
-        With `busy` the kernel has a cell, and is not waited for.
+        With `busy` the kernel runs a cell, and is not waited for.
         """
         front, number = head["from"], head["seq"]
         message_id = message_name(front, number)
@@ -131,7 +131,7 @@ class Comms:
         try:
             self.models.take(kind, *parse(parts))
         except ValueError:
-            return  # not JSON: passed on as it is, folded not at all
+            return  # not JSON: sent unchanged, not folded
 
     def _current(self) -> Part:
         if self.part is None:

@@ -1,7 +1,7 @@
 """The host's GPUs, as reported by ``nvidia-smi``.
 
-A broken driver lets ``nvidia-smi`` hang for minutes, so it is asked in a
-process of its own that is left behind when its time is over.
+A broken driver makes ``nvidia-smi`` hang for minutes, so it runs in a process
+of its own that is abandoned after a timeout.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import shutil
 
 FURTHER = ("/usr/bin", "/usr/local/nvidia/bin", "/usr/lib/wsl/lib")  # not on every login's PATH
-TIMEOUT = 10.0  # seconds; a driver that has to be woken takes a few
+TIMEOUT = 10.0  # seconds; an idle driver takes a few to start
 
 
 class SmiError(Exception):

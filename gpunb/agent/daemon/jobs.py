@@ -1,8 +1,8 @@
 """Jobs: scripts and commands, each with a keeper process; those that need GPUs wait in a queue.
 
-A job that asks for GPUs is given free ones, in the order asked, nobody
-overtaking; one that asks for none starts at once. What a job holds is on disk
-before it starts, so that an agent that was killed goes on where it was.
+A job that asks for GPUs is given free ones, strictly in the order of the queue;
+one that asks for none starts at once. A job's GPUs are written to disk before it
+starts, so that after a kill the next agent continues with the same state.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from .runs import Run
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-POLL = 0.05  # seconds between looks at a job that runs
-RETRY = 5.0  # seconds until a start that the disk had no room for is tried again
+POLL = 0.05  # seconds between checks of a running job
+RETRY = 5.0  # seconds until a start that failed on a full disk is retried
 
 
 class Job(Run):
@@ -183,7 +183,7 @@ class Jobs:
                 self.queue.pop(0)
                 try:
                     self._start(run, free[: run.wants])
-                except OSError:  # a full disk: what it is given must be written down first
+                except OSError:  # a full disk: its GPUs must be recorded before the start
                     run.gpus = []
                     self.queue.insert(0, run)
                     await asyncio.sleep(RETRY)

@@ -1,7 +1,7 @@
 """The client of one kernel on this host: starts it, talks to it over Unix sockets, reconnects to it.
 
 The connection file, process id and start time are on disk, so a new agent
-process can pick a living kernel up where the old one left it.
+process can reconnect to a live kernel where the old one left it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from jupyter_client.session import Session
 
 IDS = b"<IDS|MSG>"
-TURN = 0.02  # seconds of reading before others have their turn
-GRACE = 5.0  # seconds for a kernel to end by itself, as a front end of Jupyter's gives it
-LAST_WORDS = 1 << 16  # bytes that are read of each stream of a kernel that is gone
-START_TIMEOUT = 180.0  # seconds; a slow disk reads a large image's Python for long
+TURN = 0.02  # seconds of reading before other tasks run
+GRACE = 5.0  # seconds for a kernel to end by itself, as in Jupyter's frontends
+LAST_WORDS = 1 << 16  # bytes that are read of each stream of an ended kernel
+START_TIMEOUT = 180.0  # seconds; a slow disk takes long to load a large image's Python
 
 
 class Kernel:
@@ -56,14 +56,14 @@ class Kernel:
     Attributes
     ----------
     position
-        Where in the spool the message stands that `on_iopub` is called for.
+        The position in the IOPub log of the message that `on_iopub` is called for.
     on_turn
-        Called when a file of the spool has been read and is about to be
-        deleted: what is still in memory must be written now.
+        Called when a file of the IOPub log has been read and is about to be
+        deleted: text that is still buffered must be written now.
     on_lost
         Called with the bytes that the kernel found no room for on the disk.
     last_words
-        What a kernel that is gone had written to stdout and stderr and not sent, by their names.
+        The unsent output of an ended kernel, by stream name: stdout, stderr.
     """
 
     def __init__(
@@ -174,9 +174,9 @@ class Kernel:
     async def _open(self) -> None:
         """Read IOPub's files, and connect the other channels once the kernel has bound them.
 
-        Not before: a socket that connects to nothing tries again later, each
-        in its own time, and a kernel that asks for input before the stdin
-        socket is there asks nobody.
+        Not before: a socket without a peer retries later, each at its own
+        interval, and a kernel that asks for input before the stdin socket is
+        connected gets no answer.
         """
         import zmq
         from jupyter_client.session import Session
@@ -204,7 +204,7 @@ class Kernel:
         self._bind(address)
 
     def _bind(self, address: str) -> None:
-        if os.path.exists(address):  # an earlier agent's
+        if os.path.exists(address):  # an earlier agent's socket
             os.unlink(address)
         poke = self._poke = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         poke.setblocking(False)
@@ -219,7 +219,7 @@ class Kernel:
             return
         try:
             if os.path.dirname(address) != folders.sockets():
-                return  # read every 0.2 s, then
+                return  # not notified any more: read every 0.2 s
             old, self._poke = self._poke, None
             asyncio.get_running_loop().remove_reader(old)
             old.close()
@@ -288,7 +288,7 @@ class Kernel:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(0.2)
-            self._drain()  # a poke may have been lost
+            self._drain()  # a notification may have been lost
             self._bind_again()
             code = self.process.poll() if self.process is not None else None
             if code is None and self.alive:
@@ -364,8 +364,8 @@ class Kernel:
         if sock is None:
             msg = "the kernel is not running"
             raise RuntimeError(msg)
-        sock.send_multipart([*self._session.serialize(message), *buffers])  # no mark: it never waits
-        asyncio.get_running_loop().call_soon(self._read, channel)  # sending may swallow the sign of news
+        sock.send_multipart([*self._session.serialize(message), *buffers])  # never blocks: no high-water mark
+        asyncio.get_running_loop().call_soon(self._read, channel)  # sending may consume the signal
 
     def interrupt(self) -> None:
         """Send SIGINT to the kernel and the processes it started in its group."""

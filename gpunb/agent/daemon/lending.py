@@ -1,9 +1,9 @@
 """A run's secrets on the host: in memory only, and given to that run alone.
 
-Their names stand in the run's description; their values in the agent's (or a
-job's keeper's) memory, in the environment of the run's own process, and
-nowhere on the disk. Whoever owns the host can read memory: the client decides
-which hosts are given any.
+Their names are in the run's description; their values are in the memory of the
+agent (or a job's keeper) and in the environment of the run's own process, and
+never on disk. The host's owner can read memory: the client decides which hosts
+get any.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ SSH_TTY = b"SSH_TTY="
 def any_login(proc: str = "/proc") -> bool:
     """Whether a process runs in a terminal that an SSH login has opened.
 
-    sshd names that terminal in SSH_TTY. A process that left it (in tmux, with nohup) has the
-    name still, and another terminal or none: that is not somebody who is there.
+    sshd names that terminal in SSH_TTY. A process that left it (in tmux, with nohup) keeps the
+    variable, but has another terminal or none: that is no login.
     """
     try:
         names = os.listdir(proc)
@@ -30,7 +30,7 @@ def _at_ssh_terminal(folder: str) -> bool:
         with open(os.path.join(folder, "environ"), "rb") as file:
             words = file.read().split(b"\0")
         if b"HOME=" + os.fsencode(os.environ.get("HOME", "")) not in words:
-            return False  # of another account
+            return False  # another account's process
         found = [word for word in words if word.startswith(SSH_TTY)]
         # proc(5), tty_nr: the minor number in bits 31 to 20 and 7 to 0, the major in 15 to 8
         device = os.makedev((number >> 8) & 0xFF, (number & 0xFF) | ((number >> 12) & 0xFFF00))

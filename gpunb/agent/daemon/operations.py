@@ -224,7 +224,7 @@ async def kernel(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
     if kind not in (*allowed, "execute_request") or not isinstance(content, dict):
         raise OpError(code="bad-request", text="type: %r is not one of %s" % (kind, ", ".join(allowed)))
     cells = agent.kernel(args.get("kernel"))
-    if args.get("quick") and cells.busy:  # somebody waits at a keyboard
+    if args.get("quick") and cells.busy:  # an interactive request, which must not wait
         raise OpError(code="busy", text="the kernel is busy")
     if kind == "execute_request":
         content.update(silent=True, store_history=False, allow_stdin=False, stop_on_error=False)

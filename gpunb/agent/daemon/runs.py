@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from .spares import Spares
 
-PATIENCE = 0.02  # seconds that news may wait for more news
+PATIENCE = 0.02  # seconds that a record may wait for more records
 
 
 class Run:
     """One execution, a cell or a job.
 
     A cell's records are appended here; a job's are written by its keeper and
-    only noticed here (`refresh`).
+    only read here (`refresh`).
     """
 
     def __init__(self, about: dict[str, Any]) -> None:
@@ -42,8 +42,8 @@ class Run:
         self.last = 0
         self.size = 0
         self.grown = asyncio.Event()
-        self.spoke = asyncio.Event()  # there is more than that it started
-        self.heard: list[int] = []  # position in the kernel's spool up to which this run has all
+        self.spoke = asyncio.Event()  # more than the start record is written
+        self.heard: list[int] = []  # position in the IOPub log up to which this run has all messages
         self._segments: list[tuple[str, bytes]] = []
         self._inode = 0
         self._segments_at: list[int] = []
@@ -51,7 +51,7 @@ class Run:
         self._flushed = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._lost = 0
-        self.waiting: str | None = None  # the prompt of a question that nobody has answered yet
+        self.waiting: str | None = None  # the prompt of an unanswered question
         self._marks: dict[str, float] = {}  # when it was created, started, ended, by `clock`
         if about.get("created") is not None:
             self._mark("created", about["created"])
@@ -62,7 +62,7 @@ class Run:
         run = cls(about)
         path = os.path.join(run.folder, "about.json")
         if spares is not None and spares.take(run.folder):
-            with open(path, "w") as file:  # half of it is as good as none: nobody was told of the run yet
+            with open(path, "w") as file:  # a partial file is harmless: no client knows the run yet
                 file.write(json.dumps(about))
         else:
             os.mkdir(run.folder, 0o700)
@@ -135,13 +135,13 @@ class Run:
             self._mark("ended", head["ts"])
 
     def _mark(self, what: str, at: float) -> None:
-        # a record is noticed as it is written, or was written before this process began
+        # a record is read as it is written, or was written before this process started
         self._marks[what] = clock.now() - max(time.time() - at, 0.0)
 
     def age(self, what: str) -> float | None:
         """Seconds since the run was "created", "started", "ended" or began "waiting", or None.
 
-        Whatever the wall clock did in the meantime.
+        Changes of the wall clock have no effect.
         """
         is_so = self.about.get(what) if what == "created" else getattr(self, what)
         if is_so is None or what not in self._marks:
@@ -175,7 +175,7 @@ class Run:
             self._write_one(head, parts)
         except (OSError, frames.FrameError):
             self._lost += sum(len(part) for part in parts)
-            if head["k"] in ("begin", "end"):  # true whatever the disk says
+            if head["k"] in ("begin", "end"):  # true even if the disk is full
                 self._note(self.last, dict(head, ts=time.time()), self.size)
 
     def _write_one(self, head: dict[str, Any], parts: Sequence[Any]) -> None:
@@ -272,9 +272,9 @@ class Run:
 class Follower:
     """Sends a run's records to one client, at the client's pace.
 
-    At most `window` bytes are on their way unacknowledged, so neither end
-    holds more than that of a flood in memory. With `late` it goes on after the end, with what
-    threads say then.
+    At most `window` bytes are sent unacknowledged, so neither end holds more than
+    that of a flood in memory. With `late` it continues after the end, with the output
+    of threads.
     """
 
     def __init__(
@@ -305,7 +305,7 @@ class Follower:
         while not os.path.exists(self.run.path):  # a job's keeper is just starting
             await asyncio.sleep(0.02)
         if self.run.last <= 2 and not self.run.over:
-            # a cell that ends at once is told of in one piece, while it has the processor for itself
+            # a cell that ends at once is reported in one piece, and not disturbed while it runs
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.run.spoke.wait(), PATIENCE)
         reader = Reader(self.run.path)
@@ -319,7 +319,7 @@ class Follower:
                     reader.close()
                     reader = Reader(self.run.path)
                     offset = reader.after(last)
-                # no further than is noticed: who was sent the end must not be told then that it runs
+                # no more than `refresh` has read: with the end record sent, the run must not count as running
                 known = min(READ_LIMIT, self.run.size - offset)
                 data = reader.read(offset, known) if known > 0 else b""
                 if not data:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 class Door:
     """The agent's listening socket, created anew if it was removed.
 
-    systemd takes ``/run/user/UID`` away after the last logout, and tidy-up jobs what is old in ``/tmp``,
-    while the agent and its work live on.
+    systemd removes ``/run/user/UID`` after the last logout, and clean-up jobs remove old files in
+    ``/tmp``, while the agent and its work live on.
     """
 
-    LOOK = 2.0  # seconds between looks
+    LOOK = 2.0  # seconds between checks
 
     def __init__(
         self, connected: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -42,7 +42,7 @@ class Door:
         os.chmod(self.path, 0o600)
         self._inode = os.stat(self.path).st_ino
         mine = {"pid": os.getpid(), "started": processes.start_time(os.getpid()), "socket": self.path}
-        with contextlib.suppress(OSError):  # a full disk: found by its usual name, then
+        with contextlib.suppress(OSError):  # a full disk: clients then find it by its usual name
             folders.write_json(folders.agent_file(), mine)
 
     async def watch(self) -> None:
@@ -58,7 +58,7 @@ class Door:
                 self.close()
                 try:
                     await self.open()
-                except OSError as err:  # no place for it now
+                except OSError as err:  # the socket can't be created now
                     if not lost:
                         log_error(err)
                     lost = True
@@ -99,13 +99,13 @@ async def serve(version: str, lock: IO[str]) -> None:
     watches = (agent.watchdog.watch(), agent.telemetry.watch(), door.watch())
     watching = [asyncio.ensure_future(watch) for watch in watches]
     await agent.ending.wait()
-    await asyncio.sleep(0.1)  # the last answer leaves
+    await asyncio.sleep(0.1)  # time to send the last answer
     for watch in watching:
         watch.cancel()
     door.close()
     for client in list(agent.clients):
         client.writer.close()
-    await asyncio.sleep(0.05)  # their readers see the end
+    await asyncio.sleep(0.05)  # time for clients to see the end
     door.remove()
     with contextlib.suppress(OSError):  # a transfer may still use it
         os.rmdir(folders.sockets())
@@ -114,7 +114,7 @@ async def serve(version: str, lock: IO[str]) -> None:
 
 def main(argv: list[str]) -> int:
     """Start the agent of this host and user, unless one runs."""
-    if os.fork():  # nobody's child: what started us may be ended with all its children
+    if os.fork():  # detach: the parent may be ended with all its children
         os._exit(0)
     os.setsid()
     lock = folders.take(os.path.join(folders.base(), "agent.lock"))

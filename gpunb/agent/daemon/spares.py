@@ -1,9 +1,9 @@
 """Run folders made in advance.
 
-To make a folder and two files takes a disk longer than all else that the agent
-does for an empty cell, so it is done while nobody waits. A folder becomes a
-run's by one rename; until then its name begins with a dot, and who looks for
-runs passes it by.
+Creating a folder and two files takes longer than all else that the agent does
+for an empty cell, so it is done while the agent is idle. A folder becomes a run's
+by one rename; until then its name begins with a dot, and listings of runs skip
+it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 
 MOST = 8
 PREFIX = ".spare-"
-SOON = 0.002  # seconds after a cell, when its end has been sent, until another is made
+SOON = 0.002  # seconds after a cell's end until another is made, once the end has been sent
 
 
 class Spares:
@@ -57,6 +57,6 @@ class Spares:
             return False
         try:
             os.rename(spare, folder)
-        except FileNotFoundError:  # somebody tidied up
+        except FileNotFoundError:  # a clean-up removed it
             return False
         return True

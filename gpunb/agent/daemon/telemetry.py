@@ -1,13 +1,13 @@
 """The host's telemetry: load of GPUs, processor, memory, disk and network, sampled and stored.
 
-A sample every ten seconds, one a second while somebody looks. Each goes to
-all clients as a note and into a small file, which holds about a day and is
+A sample every ten seconds, one a second while it is viewed. Each is sent to
+all clients as a note and written to a small file, which holds about a day and is
 thinned when it is read. A sample is a flat mapping::
 
     {"ts": Unix seconds, "cpu": %, "mem": [used, total], "disk": [used, total], "net": [B/s in, B/s out],
      "gpus": [{"i": "0", "name": ..., "util": %, "mem": [used, total], "temp": °C, "power": W}]}
 
-Sizes are bytes. What the host does not tell is left out or None.
+Sizes are bytes. Values that the host does not provide are left out or None.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from . import gpus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-QUICK, SLOW = 1.0, 10.0  # seconds between samples while somebody looks, and else
-FILE_LIMIT = 2 << 20  # bytes after which the file becomes the old one
+QUICK, SLOW = 1.0, 10.0  # seconds between samples while they are viewed, and otherwise
+FILE_LIMIT = 2 << 20  # bytes after which the file is rotated
 MIB = 1 << 20
 FIELDS = "index,name,utilization.gpu,memory.used,memory.total,temperature.gpu,power.draw"
 
@@ -43,7 +43,7 @@ class Telemetry:
         self.tell = tell
         self.latest: dict[str, Any] | None = None
         self.path = os.path.join(folders.base(), "telemetry")
-        self._looking = 0.0  # monotonic time until which somebody looks
+        self._looking = 0.0  # monotonic time until which samples are viewed
         self._wake = asyncio.Event()
         self._counters = Counters()
         self._gpus: list[dict[str, Any]] = []
@@ -105,7 +105,7 @@ class Telemetry:
             if size > FILE_LIMIT:
                 os.replace(self.path, self.path + ".old")
         except OSError:
-            return  # a full disk; the samples are told all the same
+            return  # a full disk; the samples are sent all the same
 
     def history(self, since: float, until: float, points: int) -> list[dict[str, Any]]:
         """Return stored samples between two Unix times, at most `points`: neighbours are averaged."""

@@ -1,9 +1,9 @@
 """The watchdog of the lease on the host: ends the work when the lease is over, without a connection.
 
-The agent can stop what runs here. It can't stop the bill, except where the
-host was given a key for that; the supervisor on the user's side does. What the
-ledger there says of the lease holds: the user's side tells it at each contact,
-as seconds from now, and this end only counts on in between.
+The agent can stop the work on the host. It can't stop the bill, unless the host
+has a key for that; the supervisor on the user's side does. The ledger's lease is
+authoritative: the user's side sends it at each contact, as seconds from now, and
+the agent only counts down in between.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from .agent import Agent
 
 TICK = 5.0
-SWEEP = 600.0  # seconds between looks at old journals
-SAVE = 60.0  # seconds between notes of how much is left, which a reboot goes on from
-FIRST = 600.0  # seconds for the user's side to say what holds, when only the wall clock is to go by
-MOVED = 30.0  # seconds by which a deadline differs that is another one, to be warned of anew
+SWEEP = 600.0  # seconds between sweeps of old journals
+SAVE = 60.0  # seconds between saves of the time left, for a reboot
+FIRST = 600.0  # seconds for the user's side to send the lease, if only the wall clock is known
+MOVED = 30.0  # seconds of change from which a deadline is new, and warned of again
 
 
 class Watchdog:
@@ -53,10 +53,10 @@ class Watchdog:
         self.idle, self.count_ssh = known.get("idle_s"), bool(known.get("count_ssh"))
         self.grace = float(known.get("grace_s") or 0.0)
         left = known.get("left_s")
-        if "at" in known:  # ours
+        if "at" in known:  # saved by an agent
             passed = now - known["at"] if known.get("boot") == clock.boot() != "" else 0.0
             self.deadline = None if left is None else now + left - max(passed, 0.0)
-        elif known.get("deadline") is not None:  # by the user's clock, and this one may be wrong
+        elif known.get("deadline") is not None:  # by the user's clock; this host's clock may be wrong
             self.deadline = now + max(float(known["deadline"]) - time.time(), FIRST)
 
     def _save(self) -> None:
@@ -69,7 +69,7 @@ class Watchdog:
         lease["uptime_end"] = None if left is None or up is None else up + left
         try:
             folders.write_json(self.path, lease)
-        except OSError:  # a full disk: tried again soon, and in force all the same
+        except OSError:  # a full disk: retried soon, and the lease holds all the same
             self.save_at = now + TICK
         else:
             self.save_at = now + SAVE
@@ -80,11 +80,11 @@ class Watchdog:
         Parameters
         ----------
         args
-            ``left_s``: seconds from now to the deadline, or None for none (an older client says
-            ``deadline``, in Unix seconds by its own clock, which says ``now``). ``idle_s``: seconds
-            or None, and ``grace_s`` more before this end acts on it: the user's side is first.
-            ``quiet_s``: how long ago the last activity was that the user's side knows of; without
-            it the idle time starts anew.
+            ``left_s``: seconds from now to the deadline, or None for none (an older client sends
+            ``deadline`` in Unix seconds, and its clock's time as ``now``). ``idle_s``: seconds or
+            None, and ``grace_s`` more before the agent acts on it: the user's side is first.
+            ``quiet_s``: seconds since the last activity known to the user's side; without it the
+            idle time starts anew.
         """
         now = clock.now()
         if "left_s" in args or "deadline" in args:

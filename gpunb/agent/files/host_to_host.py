@@ -1,19 +1,19 @@
 """Direct file transfer between two hosts, controlled by the client's plan.
 
-The receiving host's ``files`` opens a door for a minute: a key in its
-``authorized_keys`` that is held to one command, ``direct FOLDER``, which does
-nothing but carry the bytes that come to a socket in FOLDER. There waits a
-``files`` of the same owner, who tells it what comes next and where it goes. So
-whoever has the key can send bytes of files that were asked for, and can name
-no path. The sending host's ``files`` dials by the system's ssh.
+The receiving host's ``files`` admits a key for a minute: an entry in its
+``authorized_keys`` that is restricted to one command, ``direct FOLDER``, which
+only copies the received bytes to a socket in FOLDER. On that socket listens a
+``files`` process of the same client, which tells it what comes next and where it
+goes. So a holder of the key can send bytes of files that were requested, and can
+name no path. The sending host's ``files`` connects by the system's ssh.
 
-Frames beyond those of `file_frames`, from the owner:
+Frames beyond those of `file_frames`, from the client:
 
     g, r  as G and R, but the answer goes to the other host
     w     number, then for each small file what W has, without the content
     d     a range of a large file that comes next, to be written into its part
 
-and to him, beyond X: Y (bytes still come) and B (the other host's line broke).
+and to the client, beyond X: Y (bytes still come) and B (the other host's connection broke).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MARK = "gpunb-direct:"
-SILENT_S = 60.0  # below the owner's own limit
+SILENT_S = 60.0  # below the client's own limit
 DIAL_S = 10.0
 ACCEPT_S = 10.0
 BEAT_S = 5.0
@@ -63,7 +63,7 @@ class Door:
     Raises
     ------
     OSError
-        It can't be put there.
+        The file of keys can't be written.
     """
 
     def __init__(self, key: str, seconds: int) -> None:
@@ -123,7 +123,7 @@ def edit_keys(path: str, mark: str, line: str) -> None:
             finally:
                 os.close(fd)
             os.replace(beside, path)
-        except OSError:  # a file that is mounted by itself can only be written in place
+        except OSError:  # a bind-mounted file can only be written in place
             with contextlib.suppress(OSError):
                 os.unlink(beside)
             fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
@@ -383,7 +383,7 @@ class Direct:
             self.sink = null if self.outlet is None else self.outlet.fileno()
             handler(body)
             self.flush()
-        except OSError:  # the receiver notices, and says so
+        except OSError:  # the receiver detects and reports it
             self.out, self.waiting = [], 0
             if self.outlet is not None:
                 self.outlet.close()
@@ -418,7 +418,7 @@ def _ready(ssh: subprocess.Popen[bytes], sign: bytes) -> str:
         lines = said[err].decode("utf-8", "replace").strip().splitlines()
         return lines[-1][:200] if lines else "the connection ended"
     finally:
-        ssh.stdout.close()  # nothing more is heard of it
+        ssh.stdout.close()  # its output is not read any more
         ssh.stderr.close()
 
 

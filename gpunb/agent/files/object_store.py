@@ -2,9 +2,9 @@
 
 Not a part of the running agent: its text is sent through SSH to a Python that
 reads it from standard input, and so are the URLs. Neither is ever in a file,
-in an argument or in the environment here. It ends with its line.
+in an argument or in the environment here. It ends with its channel.
 
-Requests are lines of JSON, answers too, each behind the nonce::
+Requests are lines of JSON, answers too, each after the nonce::
 
     {"id": 1, "op": "get", "url", "headers", "secret", "path", "part", "size", "tag", "mtime"}
     {"id": 2, "op": "put", "url", "headers", "secret", "path", "start", "end", "size", "mtime"}
@@ -82,7 +82,7 @@ class Mover:
         self.say(ready=True)
         for line in iter(sys.stdin.readline, ""):
             self.jobs.put(json.loads(line))
-        os._exit(0)  # nobody listens; unfinished parts stay for the next time
+        os._exit(0)  # the client is gone; partial files stay for the next time
 
     def beat(self) -> None:
         """Send a heartbeat at regular intervals."""
@@ -123,7 +123,7 @@ class Mover:
         left = part
         with open(job["path"], "rb") as source:
             while True:
-                cut = part and len(parts) < count - 1  # the last one takes what is left
+                cut = part and len(parts) < count - 1  # the last part takes the rest
                 block = source.read(min(BLOCK, left) if cut else BLOCK)
                 if not block:
                     break
@@ -207,7 +207,7 @@ class Mover:
         def once() -> None:
             with open(job["path"], "rb") as source:
                 found = os.fstat(source.fileno())
-                if found.st_size < job["size"]:  # of a file that grew, what was listed goes
+                if found.st_size < job["size"]:  # a file may grow: the listed part is sent
                     raise Refused(CHANGED)
                 headers = {"Content-Length": str(job["end"] - job["start"])}
                 body = self.body(job, source)
@@ -267,7 +267,7 @@ class Mover:
         for name, value in list(job.get("headers", {}).items()) + list(headers.items()):
             request.add_header(name, value)
         for name, value in job.get("secret", {}).items():
-            request.add_unredirected_header(name, value)  # not for whom a redirect names
+            request.add_unredirected_header(name, value)  # not sent to the target of a redirect
         if data is not None and not request.has_header("Content-type"):
             request.add_unredirected_header("Content-type", "")
         try:
@@ -278,7 +278,7 @@ class Mover:
             text = "the store answered %d %s%s" % (err.code, err.reason, ": " + words[:300] if words else "")
             if err.code in AGAIN:
                 raise Broken(text) from err
-            if err.code == 416:  # the part is longer than the file, or of another
+            if err.code == 416:  # the partial file is longer than the object, or of another one
                 if os.path.exists(job.get("part") or ""):
                     os.unlink(job["part"])
                 raise Broken(text) from err

@@ -196,9 +196,9 @@ class Reading(Answers):
         self.out.append(wire.FRAME.pack(want + 1, ord("P")) + b"\0")
         self.flush()
         end = at + want
-        while at < end:  # straight from the file's pages
+        while at < end:  # without a copy through user space
             done = os.sendfile(self.sink, fd, at, end - at)
-            if done == 0:  # it was cut off just now: the frame must still be filled
+            if done == 0:  # the file was truncated just now: the frame must still be filled
                 os.write(self.sink, b"\0")
                 done = 1
             at += done

@@ -1,9 +1,9 @@
 """The host's end of a file sync: ``files NONCE [FOLDER]``, on an SSH channel of its own.
 
 Answers frames (see `file_frames`) until its standard input ends. Every path is
-bytes, relative to the folder that was entered. A file is written beside its
-name and takes it when it is whole. The client is the host's owner, so nothing
-here guards against it.
+bytes, relative to the folder that was entered. A file is written to a partial
+file and renamed into place. The client is the host's owner, so nothing here
+guards against it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Server(Reading, Writing, Direct):
         """Answer requests until the client closes."""
         buffer = bytearray(wire.PIECE + (1 << 16))
         while True:
-            signal.alarm(IDLE_S)  # ends us: the client keeps a line for a next sync that may not come
+            signal.alarm(IDLE_S)  # ends this process, if the client keeps an unused channel
             head = self.source.read(wire.FRAME.size)
             if len(head) < wire.FRAME.size:
                 return 0

@@ -101,7 +101,7 @@ class Writing(Answers):
             file_content.take_name(raw(part), raw(path))
         return {"unkept": why}
 
-    # -- folders, links, modes, the end of things
+    # -- folders, links, modes, deletions
 
     def _each(self, jobs: list[Any], do: Any) -> dict[str, Any]:
         failed: list[Any] = []

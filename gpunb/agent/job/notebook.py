@@ -2,8 +2,8 @@
 
 ``python AGENT_FOLDER notebook INPUT OUTPUT``. The rules are papermill's: the
 first error ends it (unless the cell has the tag ``raises-exception``), and
-times and states stand in each cell's ``papermill`` metadata. What the cells
-print is printed too, so that the job's own output can be followed.
+times and states are in each cell's ``papermill`` metadata. The cells' output
+is printed too, so that the job's own output can be followed.
 """
 
 from __future__ import annotations

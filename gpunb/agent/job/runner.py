@@ -1,8 +1,8 @@
 """A job's keeper process: starts the command, writes its journal, stays until it ends.
 
-One small process a job, in a session of its own, so that neither a broken
-line nor the end of the agent touches the job or a byte that it prints. A
-second keeper for the same job finds the first one's lock and leaves.
+One small process per job, in a session of its own, so that neither a broken
+connection nor the end of the agent affects the job or loses its output. A
+second keeper for the same job finds the first one's lock and exits.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ..shared.journal import MAX_RECORD, MIN_GAP, Journal, joined
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-DRAIN = 0.5  # seconds to read on after the command ended, for what its children hold open
+DRAIN = 0.5  # seconds of reading after the command's end, while children hold its pipes open
 RETRY = 1.0  # seconds between two tries to write to a full disk
-RESERVE = 16 << 10  # bytes held back for the records that must be written
+RESERVE = 16 << 10  # bytes reserved for the records that must be written
 GRACE = 5.0  # seconds between TERM and KILL
 FULL = "the host's disk was full"
 
@@ -51,7 +51,7 @@ class Keeper:
         self.id: str = self.about["id"]
         self.policy = str(self.about.get("restart") or "never")
         self.secrets: dict[str, str] = {}
-        if self.about.get("secrets"):  # the agent says them here, once
+        if self.about.get("secrets"):  # the agent sends them here, once
             self.secrets = json.loads(sys.stdin.buffer.read().decode("utf-8") or "{}")
         self.lost = 0
         self.ending = False
@@ -128,7 +128,7 @@ class Keeper:
             if self.ending and self.policy != "never" and not self._marked("cancelled", None):
                 with contextlib.suppress(OSError):
                     self.journal.append({"k": "note", "text": "the host goes down; the job was ended there"})
-                return 0  # no end record: it is lost, and started again when the host is back
+                return 0  # no end record: the job counts as lost, and is restarted with the host
             failed = end["state"] in ("error", "died")
             if not failed or self.ending or not restart_policy.again(self.policy, self.attempt, lost=False):
                 self._surely(end)
@@ -172,7 +172,7 @@ class Keeper:
             self._write({"k": "stream", "seg": [["stderr", len(data)]]}, [data])
             return {"k": "end", "state": "error", "exit": 127, "why": text}
         self.process.update(pid=command.pid, started=processes.start_time(command.pid))
-        with contextlib.suppress(OSError):  # a full disk must not hold the output up
+        with contextlib.suppress(OSError):  # a full disk must not delay the output
             folders.write_json(self._path("process.json"), self.process)
         self._copy(command)
         code = command.wait()

@@ -1,8 +1,8 @@
 """The kernel's process: ipykernel with an IOPub that loses no message.
 
-A PUB socket drops what its reader is too slow for, and all of it while there
-is no reader. The agent is the only reader, so IOPub goes into files that the
-agent reads (`iopub_log`).
+A PUB socket drops messages if its reader is too slow, and all of them while
+there is no reader. The agent is the only reader, so IOPub is written to files
+that the agent reads (`iopub_log`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def leave(kernel: Any) -> None:
         loop = getattr(stream, "io_loop", None)
         if loop is not None:
             loop.add_callback(loop.stop)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # ipykernel has it so while a cell runs
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # ipykernel sets this while a cell runs
         raise KeyboardInterrupt
 
 
@@ -60,7 +60,7 @@ def no_gpu(shell: Any) -> None:
 class Numbering:
     """Numbers a cell and its lines as in the notebook that sent it.
 
-    So ``In``, ``Out``, ``_5`` and the lines of a traceback are what the notebook shows.
+    So ``In``, ``Out``, ``_5`` and the lines of a traceback match the notebook.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class Numbering:
 
     def _number(self, count: int) -> None:
         history = self.shell.history_manager
-        if count < self.shell.execution_count:  # a number is given once in a session of the history
+        if count < self.shell.execution_count:  # the history has each number once per session
             history.writeout_cache()
             history.end_session()
             history.new_session()
@@ -140,7 +140,7 @@ def main(argv: list[str]) -> None:
             self.iopub_thread.start()
             self.iopub_socket = self.iopub_thread.background_socket
 
-    # its wait before each reply is for output still on its way, and here a cell's end comes after all of that
+    # ipykernel waits before each reply for output in transit; here all output precedes a cell's end
     folder = outstream.FOLDER = os.path.dirname(os.path.abspath(argv[0]))
     app = KernelApp.instance(config=Config(Kernel={"_execute_sleep": 0.0}))
     app.initialize(["-f", argv[0]])  # type: ignore[no-untyped-call]
@@ -152,5 +152,5 @@ def main(argv: list[str]) -> None:
     pipes = {name: getattr(getattr(sys, name), "_fid", None) for name in ("stdout", "stderr")}
     folders.write_json(os.path.join(folder, "pipes.json"), pipes)
     if not faulthandler.is_enabled():
-        faulthandler.enable()  # on the descriptor: ipykernel sees to that
+        faulthandler.enable()  # on the descriptor, which ipykernel arranges
     app.start()  # type: ignore[no-untyped-call]

@@ -1,10 +1,10 @@
 """The kernel's IOPub as files: its messages are on disk before they are read.
 
-The kernel's process appends each message to the newest of a row of files and
-pokes the agent through a datagram socket; the agent reads on from where it
-was. So neither an agent that is slow, killed or restarted nor a kernel that
-is killed loses a message that was sent, and no memory grows while nobody
-reads. A position is ``[file, offset]`` of the end of a message.
+The kernel's process appends each message to the newest of several files and
+notifies the agent through a datagram socket; the agent continues reading where
+it was. So neither an agent that is slow, killed or restarted nor a kernel that
+is killed loses a sent message, and no memory grows while the agent does not
+read. A position is ``[file, offset]`` of the end of a message.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _U32 = struct.Struct(">I")
 ROTATE = 64 << 20  # bytes after which a new file is begun
 CHUNK = 1 << 20
-# topics that nobody waits for: "busy", and the cell's own code
+# topics that are not urgent: "busy", and the cell's own code
 QUIET = (b".status", b".execute_input")
 
 
@@ -52,14 +52,14 @@ class Outlet:
     """The kernel's end, in place of ipykernel's IOPub socket.
 
     Any thread may send, and be interrupted. A message that the disk has no
-    room for is counted, and the count is told before the next one that fits.
+    room for is counted, and the count is reported before the next one that fits.
     """
 
-    type = None  # not a ZMQ type: ipykernel then sets nothing up on it
+    type = None  # not a ZMQ type, so that ipykernel sets no options on it
     closed = False
 
     def __init__(self, folder: str, poke: str, context: Any = None) -> None:
-        self.context = context  # ipykernel makes its own inner sockets with it
+        self.context = context  # ipykernel creates its own inner sockets from it
         self._folder = folder
         self._poke_path = poke
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -76,7 +76,7 @@ class Outlet:
     def send_multipart(self, parts: Sequence[Any], *_args: Any, **_more: Any) -> None:
         """Append one message, and notify the agent unless it can be read with the next one.
 
-        While a cell begins its processors are the kernel's.
+        At a cell's start the agent should not compete for the processor.
         """
         with self._writing:
             try:
@@ -88,7 +88,7 @@ class Outlet:
                 self._lost += sum(len(memoryview(part)) for part in parts)
         if bytes(parts[0]).endswith(QUIET) and b'"idle"' not in bytes(parts[-1]):
             return
-        with contextlib.suppress(OSError):  # nobody there, or poked often enough already
+        with contextlib.suppress(OSError):  # no agent, or enough notifications are pending
             self._socket.sendto(b"", self._poke_path)
 
     def _write(self, parts: Sequence[bytes]) -> None:
@@ -125,12 +125,12 @@ class Inlet:
         self._file = -1
         self._offset = 0
         self._ready: collections.deque[tuple[list[int], list[bytes]]] = collections.deque()
-        self.turned = False  # files have been read to their end and left
+        self.turned = False  # some files have been read to their end
 
     def read(self) -> Iterator[tuple[list[int], list[bytes]]]:
         """Yield ``(position, parts)`` of each whole message there is now.
 
-        May be left in the middle: the next call goes on from there.
+        May be stopped in the middle: the next call continues there.
         """
         while True:
             while self._ready or self._messages():
@@ -167,7 +167,7 @@ class Inlet:
             return False
         if self._file >= 0:
             if os.fstat(self._file).st_size > self._offset:
-                return True  # it was appended to between our read and now
+                return True  # data was appended since our read
             os.close(self._file)
             self.turned = True
         self._number, self._offset = later[0], 0

@@ -10,33 +10,31 @@ from typing import Any
 
 from ipykernel.iostream import OutStream
 
-FOLDER = ""  # where what was not sent yet is kept for the agent; "" keeps nothing
+FOLDER = ""  # the folder of unsent output, for the agent; "" keeps none
 PIECE = 1 << 20  # characters
 READ = 1 << 16  # bytes of the pipe at once
-SMALL = 512  # characters of a write that is not counted: not even of these do many fit into 0.2 s
+SMALL = 512  # characters of a write that is not counted: even many of these in 0.2 s are little
 _write = OutStream.write
 
 
 class SteadyStream(OutStream):
     """An OutStream that sends after a megabyte at most, and all of a cell's output with the cell.
 
-    ipykernel collects for 0.2 s, whatever comes: a cell that prints a gigabyte
-    in that time would make one message of it, in every process on the way. And
-    what C code or a child process wrote comes through a pipe that a thread
-    reads when it gets to it, often after the cell has ended: `drain` reads what
-    is there now.
+    ipykernel collects output for 0.2 s without a limit: a cell that prints a
+    gigabyte in that time would make one message of it, in every process involved.
+    And output of C code or a child process comes through a pipe that a thread reads
+    with a delay, often after the cell has ended: `drain` reads what is there now.
 
-    The last words of a process that crashes (a C++ exception, glibc, faulthandler)
-    are on the descriptor, too. They are in the pipe, which the agent holds open, or
-    in the file ``unsent-NAME`` until they are sent; the agent reads both when the
-    process is gone. Words that were sent in the very moment of the end are shown twice
-    rather than never.
+    The last output of a process that crashes (a C++ exception, glibc, faulthandler)
+    is on the descriptor, too. It is in the pipe, which the agent holds open, or in
+    the file ``unsent-NAME`` until it is sent; the agent reads both when the process
+    is gone. Output that was sent just at the end is shown twice rather than never.
     """
 
     _held = 0
     _keep = -1  # the file's descriptor
     _kept = 0  # bytes in the file
-    _buffered = 0  # of these, what the buffer that is sent next has
+    _buffered = 0  # of these, the bytes in the buffer that is sent next
 
     def __init__(self, *args: Any, **more: Any) -> None:
         self._reading = threading.Lock()
@@ -49,14 +47,14 @@ class SteadyStream(OutStream):
     def write(self, string: Any) -> Any:
         """Write `string`, and wait for the sending of every full megabyte.
 
-        Returns and raises what ipykernel's own does, which is not the same in all its versions.
+        Returns and raises as ipykernel's own method, which differs between its versions.
         """
-        self._written = True  # should it be interrupted
+        self._written = True  # in case it is interrupted
         if type(string) is not str or len(string) < SMALL:
             done = _write(self, string)
         else:
             done = self._write_long(string)
-        self._written = True  # should another thread have flushed before it was there
+        self._written = True  # in case another thread has flushed before the text was added
         return done
 
     def _write_long(self, string: str) -> Any:
@@ -74,7 +72,7 @@ class SteadyStream(OutStream):
         self._forked = True
 
     def _is_master_process(self) -> bool:
-        return not self._forked  # asked for with each write, and the process id costs a system call
+        return not self._forked  # called with each write, where getpid() would cost a system call
 
     def flush(self) -> None:
         """Wait until all written text is sent; the sending thread is woken only if needed."""
@@ -94,7 +92,7 @@ class SteadyStream(OutStream):
         if not sent or self._forked:
             return
         with self._keeping:
-            if self._kept == sent:  # nothing has come since
+            if self._kept == sent:  # nothing was added since
                 os.ftruncate(self._keep, 0)
                 self._kept = self._buffered = 0
 
@@ -112,7 +110,7 @@ class SteadyStream(OutStream):
                 return os.pread(self._keep, self._kept - at, at)
             except BlockingIOError:
                 raise
-            except OSError:  # no room, or a file system that can't
+            except OSError:  # disk full, or splice is not supported
                 return os.read(self._fid, READ)  # type: ignore[arg-type,unused-ignore]
 
     def _watch_pipe_fd(self) -> None:

@@ -1,6 +1,6 @@
 """Runs inside the kernel: sets a cell's secrets in the environment while the cell runs.
 
-They come over a private socket, so they stand in no code, history or file.
+They come over a private socket, so they are in no code, history or file.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The kernel's end of a bulk channel: the descriptors that sshd itself reads and writes.
 
-The process that sshd has started for the channel hands its stdin and stdout
+The process that sshd has started for the channel passes its stdin and stdout
 to the kernel over a private socket, and waits until the kernel is done. So no
-process copies a variable's bytes on their way between sshd and the kernel.
+process copies a variable's bytes between sshd and the kernel.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import socket
 import stat
 from typing import Any
 
-PATIENCE = 60.0  # seconds that the other end may stand still
+PATIENCE = 60.0  # seconds that the other end may stall
 BUFFER = 1 << 20
 LARGE = 4 << 20  # bytes from which memory is mapped
 F_SETPIPE_SZ = 1031  # Linux; Python names it from 3.10 on

@@ -1,7 +1,7 @@
 """Monotonic time on the host, for durations and deadlines.
 
-The wall clock of a fresh machine may be hours off until NTP steps it. It is for people's eyes;
-durations and deadlines are counted in seconds since the boot, sleep included.
+The wall clock of a fresh machine may be hours off until NTP sets it. It is for display only;
+durations and deadlines are counted in seconds since the boot, including suspend.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The current state of open comms: their messages so far, folded into one comm_open each.
 
-Both ends keep this: the agent, so that a front that comes late gets the
-present state and not the whole past; a front, so that a page that is loaded
-again is answered here, and so that a last picture stays when the host is gone.
+Both ends keep this: the agent, so that a late frontend gets the current state
+and not all messages; a frontend, so that a reloaded page is answered locally,
+and so that the last state stays when the host is gone.
 
 A widget's state is folded by the rules of ipywidgets' protocol 2: ``update``
 and ``echo_update`` name the keys that changed, buffers have a path in the

@@ -15,7 +15,7 @@ from .file_frames import BLOCK, CHANGED, DIGEST, PIECE, SMALL
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# what a disk says that does not rename over what is there, or not at all: some mounts of stores
+# errors of disks that can't replace by renaming, or can't rename: some mounted object stores
 NO_RENAME = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EEXIST)
 _zeros: "dict[int, bytes]" = {}
 
@@ -134,8 +134,8 @@ def late_end(path: bytes | str, folder: int | None = None) -> Iterator[None]:
 def take_name(part: "bytes | str", path: "bytes | str", folder: "int | None" = None) -> None:
     """Rename a partial file into place, atomically where the disk can.
 
-    Where it does not rename over what is there, that goes first; where it does
-    not rename at all, the content is copied.
+    If the disk can't replace by renaming, the old file is deleted first; if it
+    can't rename at all, the content is copied.
     """
     for last in (False, True):
         try:
@@ -165,7 +165,7 @@ def take_name(part: "bytes | str", path: "bytes | str", folder: "int | None" = N
             os.close(copy)
     finally:
         os.close(source)
-    with contextlib.suppress(OSError):  # one that is open has to be renamed for it, on some mounts
+    with contextlib.suppress(OSError):  # some mounts rename an open file instead of deleting it
         os.unlink(part, dir_fd=folder)
     return None
 
@@ -205,7 +205,7 @@ def extents(fd: int, size: int) -> list[tuple[int, int]]:
                 return [(0, size)]
             found.append((start, at))
     except OSError as err:
-        if err.errno != errno.ENXIO:  # nothing but a hole to the end
+        if err.errno != errno.ENXIO:  # only a hole up to the end
             return [(0, size)] if size else []
     return found
 
@@ -213,8 +213,8 @@ def extents(fd: int, size: int) -> list[tuple[int, int]]:
 def as_listed(facts: os.stat_result, size: int, mtime: int, inode: int) -> bool:
     """Whether the first `size` bytes that were read are the file that was listed.
 
-    A log that a job writes grows all the time: what was listed of it is still
-    there. A file that took its place is another one (`inode`; 0 is not known).
+    A log that a job writes grows all the time: its listed part is still valid.
+    A file that replaced it is another one (`inode`; 0 is not known).
     """
     if facts.st_size == size:
         return facts.st_mtime_ns == mtime
@@ -224,8 +224,8 @@ def as_listed(facts: os.stat_result, size: int, mtime: int, inode: int) -> bool:
 def read_as_listed(fd: int, size: int, mtime: int, inode: int) -> tuple[bytes, int] | None:
     """Read a small file's content and its mtime in ns; None if it keeps changing.
 
-    As it was listed, or if it was written anew since then, as it is now (then
-    the time differs); of one that only grew, the part that was listed.
+    As it was listed, or if it was rewritten since then, as it is now (then the
+    time differs); of a file that only grew, the listed part.
     """
     for _ in range(3):
         before = os.fstat(fd)
@@ -255,9 +255,9 @@ def _read(fd: int, size: int) -> bytes:
 def stamp(target: Any, mode: int | None, mtime: int | None, own: bool = True) -> str:
     """Set a file's mode and time (in ns); return the error if the file system does not keep them.
 
-    A mount of a store, a network volume or a FAT disk may refuse both, and
-    the content is in place all the same. With `own` false, `target` is a path
-    whose file may not be there: that is raised.
+    A mounted object store, a network volume or a FAT disk may refuse both; the
+    content is written all the same. With `own` false, `target` is a path that
+    may not exist: that raises.
     """
     why = ""
     for do in ("mode", "time"):

@@ -1,7 +1,7 @@
 """Frames of a file transfer and the encoding of their content: the same code at both ends.
 
-A frame is a u32 length, one byte that says what it is, and so many bytes. The
-client asks, the host's `files` answers in the same order:
+A frame is a u32 length, one byte for its kind, and so many bytes. The client
+sends requests, the host's `files` answers in the same order:
 
     J  JSON call -> J JSON answer       L  list one folder -> L
     T  walk a tree -> L ... Z           G  small files -> S
@@ -9,8 +9,8 @@ client asks, the host's `files` answers in the same order:
     W  small files, written             D  a piece of a large file, written
     Q  a number -> Q the same number, when all before it is done
 
-W and D have no answer; what failed of them comes as X before the next Q, and
-as K how many files are in place without their mode or time, and why.
+W and D have no answer; their failures come as X before the next Q, and as K
+the number of files written without their mode or time, and why.
 Pieces (P, D) and bundles (S, W) begin with a byte for their compression.
 """
 
@@ -34,13 +34,13 @@ CONTENT = struct.Struct(
 AS_LISTED, REFUSED, NEWER = 0, 1, 2
 # from host to host
 NO = b"gpunb-direct: no such line"
-HERE = "/gpunb-direct"  # stands for the folder with the key in what is dialled
-TAKE = struct.Struct(">IQQH")  # number, start, end, length of path (0: thrown away)
+HERE = "/gpunb-direct"  # placeholder in `argv` for the folder with the key
+TAKE = struct.Struct(">IQQH")  # number, start, end, length of path (0: discard)
 
 FILE, FOLDER, LINK, SPECIAL = 102, 100, 108, 115
 SMALL = 1 << 19  # bytes up to which a file goes whole, in a bundle
 PIECE = 1 << 20  # bytes of a large file in one frame
-BLOCK = 1 << 18  # bytes that are compared by one digest
+BLOCK = 1 << 18  # bytes per digest in a comparison
 DIGEST = 16
 SHORT = "a listing that ends too early"
 CHANGED = "it changed while it was read"
@@ -100,7 +100,7 @@ def unsqueeze(data: Any, most: int) -> Any:
     elif codec == ZSTD and zstd() is not None:
         try:
             out = zstd()[1](bytes(body), most)
-        except Exception as err:  # each library has a class of its own
+        except Exception as err:  # each library has its own exception class
             raise ValueError("broken compression: %s" % err) from err
     else:
         raise ValueError("a compression of number %d" % codec)

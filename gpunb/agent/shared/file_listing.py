@@ -81,8 +81,8 @@ def stays_inside(path: Any, goal: Any) -> bool:
 def followed(top: bytes, folder: bytes, entries: list[Any]) -> list[Any]:
     """Replace entries of `folder` below `top` that are links leading out by their targets.
 
-    Not followed is what leads to a folder that it is in, by whatever way (it
-    would have no end), into the system's own (/proc, /sys, /dev), or to nothing.
+    Links are not followed to a folder that contains them (that would have no
+    end), into the system's own (/proc, /sys, /dev), or to nothing.
     """
     found = []
     for entry in entries:
@@ -123,8 +123,8 @@ def walk(
 ) -> Iterator[tuple[bytes, list[Any]]]:
     """Yield the folders below the working directory, parents first, in the order of their names.
 
-    `goes` is asked of each folder, and told whether it is a virtual
-    environment; `failed` gets what can't be read; `follow` as in `followed`.
+    `goes` is called for each folder, with whether it is a virtual environment;
+    `failed` for each that can't be read; `follow` as in `followed`.
     """
     todo = [b""]
     while todo:

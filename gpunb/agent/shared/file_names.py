@@ -7,7 +7,7 @@ import os
 
 def folds_case(folder: bytes) -> bool:
     """Whether a folder's file system ignores case in names; nothing is written to find out."""
-    # what is in it tells more surely than its own name, which lies in another file system where it is mounted
+    # test a name inside: the folder's own name may be in another file system, where it is mounted
     try:
         with os.scandir(folder) as listing:
             names = [entry.name for entry, _ in zip(listing, range(50))]

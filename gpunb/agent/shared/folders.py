@@ -31,7 +31,7 @@ def runs() -> str:
 
 
 def _made(path: str) -> str:
-    if not os.path.isdir(path):  # asked for with every run, and it nearly always is
+    if not os.path.isdir(path):  # called with every run, and nearly always true
         os.makedirs(path, mode=0o700, exist_ok=True)
     return path
 
@@ -42,7 +42,7 @@ def sockets() -> str:
     Raises
     ------
     PermissionError
-        Somebody else made a folder of that name, or others may enter it.
+        Another user owns a folder of that name, or others may enter it.
     """
     digest = hashlib.sha256(
         os.path.realpath(os.path.expanduser("~")).encode("utf-8", "surrogateescape")
@@ -76,7 +76,7 @@ def take(path: str) -> IO[str] | None:
     """Lock the file `path` while it is open; None if another process holds it.
 
     Home folders on NFS and Lustre are often mounted without flock(2). There the lock is another
-    file, which says whose it is.
+    file, which names its owner.
     """
     lock = open(path, "a+")
     try:
@@ -96,7 +96,7 @@ def _own(path: str) -> bool:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
             known = read_json(path)
-            if known is None and _age(path) < 2.0:  # somebody is writing it
+            if known is None and _age(path) < 2.0:  # another process is writing it
                 time.sleep(0.1)
                 continue
             known = known if isinstance(known, dict) else {}

@@ -24,11 +24,11 @@ Agent to client::
 Kinds of records (``k``): ``start``, ``stream`` (``seg`` lists stream names and
 byte lengths in the order printed), ``msg`` (a Jupyter IOPub message: ``type``;
 parts are content, metadata, buffers), ``input`` (the cell asks), ``answered``,
-``comm`` (a comm message stands in ``part`` under number ``n``, see `comms`),
+``comm`` (a comm message is in ``part`` under number ``n``, see `comms`),
 ``lost`` (bytes that could not be stored, with the reason), ``trimmed`` (records
 from number ``from`` to its own are no longer kept: ``bytes``, ``why``) and ``end``
 (``state``, ``exit``, ``why``). Every request may be sent twice: runs are named
-by the client, so a request repeated after a broken line starts nothing anew.
+by the client, so a request repeated after a reconnect starts nothing twice.
 """
 
 from __future__ import annotations

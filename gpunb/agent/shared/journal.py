@@ -160,8 +160,8 @@ class Journal:
     def trim(self, keep: int, why: str) -> None:
         """Trim the journal: the beginning and the last `keep` bytes stay.
 
-        What is gone is named by one ``trimmed`` record that bears the number
-        of the last record removed. The file is written anew and renamed;
+        One ``trimmed`` record replaces what is removed, with the number of the
+        last record removed. The file is written anew and renamed;
         readers notice by `Reader.moved`.
 
         Raises
@@ -180,7 +180,7 @@ class Journal:
     def _middle(self, reader: Reader, keep: int) -> tuple[int, int, int, int] | None:
         """Find the start and end offset to remove, and the first and last record number."""
         start = end = last = 0
-        first = 1  # a number that does not follow the one before is an earlier cut's mark
+        first = 1  # a gap in the numbers marks an earlier trim
         offset = 0
         while True:
             data = reader.read(offset)

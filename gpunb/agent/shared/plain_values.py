@@ -1,8 +1,8 @@
 """Safe encoding of variables that runs no code: trees of plain values, arrays, tables, tensors.
 
-Used where the other end would not take a pickle. What can't be said so raises
-`NeedsPickle` with the part that is in the way. The reader takes nothing on
-trust: counts, depths and types are checked, and tables are `tables`'s.
+Used where the other end accepts no pickle. A value without such a form raises
+`NeedsPickle`, which names the part that prevents it. The reader checks
+everything: counts, depths and types; tables are read by `tables`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_NODES = 200_000  # values in one tree
 MAX_DEPTH = 40
-MAX_KEYS = 20_000  # of a set, or of a dict whose keys are no texts: numbers can be made to collide
+MAX_KEYS = 20_000  # of a set, or of a dict without string keys: hashes of numbers can be made to collide
 MAX_TREE = 32 << 20  # bytes of a tree's JSON
 _NUMBERS = ["%s%d" % (kind, bits) for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
 TENSORS = frozenset(
@@ -237,7 +237,7 @@ def _built(tree: Any, leaves: Sequence[Any], depth: int) -> Any:
     return _MAKERS[mark]([_built(one, leaves, depth + 1) for one in items])
 
 
-# made of a list of values, each of which has been made so
+# constructors from a list of decoded values
 _MAKERS: dict[str, Callable[[list[Any]], Any]] = {
     "dict": lambda pairs: {key: one for key, one in pairs},  # noqa: C416 - pairs that are no pairs fail here
     "tuple": tuple,

@@ -1,6 +1,6 @@
 """Restart policies of a job: ``never``, ``on-lost[:N]`` or ``on-failure[:N]``.
 
-*Lost* is a job whose host or keeper went away under it: a spot machine taken
+A job is *lost* if its host or keeper ended during it: a spot machine taken
 back, a stop and a start, a kill. *on-failure* covers that too, and a command
 that fails.
 """

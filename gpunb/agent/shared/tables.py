@@ -1,9 +1,9 @@
 """Tables as Arrow streams, read without trust in the sender.
 
-Arrow's readers believe what they read: old ones run a pickle that stands for a type, a few bytes
-claim any amount of memory (compressed bodies, columns of nothing, one text seen a thousand times),
-and what pandas and polars note beside a table makes them build types by name. So a stream is looked
-at before a reader gets it, the table after it, and the notes are made anew.
+Arrow's readers trust their input: old ones run a pickle that describes a type, a few bytes can claim
+any amount of memory (compressed bodies, empty columns, one text referred to a thousand times), and the
+metadata of pandas and polars makes them build types by name. So a stream is checked before a reader
+gets it, the table after it, and the metadata is rebuilt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 OLDEST = (14, 0, 1)  # of pyarrow: those before run what a stream brings (CVE-2023-47248)
 CELLS_A_BYTE = 16  # a truth value takes a bit
 FREE_CELLS = 100_000
-TEXT_A_BYTE = 64  # of views, which may show one text many times
+TEXT_A_BYTE = 64  # of views, which may refer to one text many times
 MAX_NOTES = 4 << 20
 _DICTIONARY, _RECORDS = 2, 3  # kinds of messages
 _NUMBERS = ["%s%d" % (kind, bits) for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
@@ -157,7 +157,7 @@ def _field(data: bytes, table: int, number: int) -> int:
 
 def _check_type(kind: Any, depth: int) -> None:
     name = _name(kind)
-    if name == "dictionary" and depth == 0:  # a column of categories; inside others they would be written out
+    if name == "dictionary" and depth == 0:  # a column of categories; nested ones would be expanded
         _check_type(kind.value_type, depth + 1)
         return
     if depth > 8 or (name not in _FLAT_TYPES and name not in _NESTED):

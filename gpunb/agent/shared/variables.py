@@ -1,8 +1,8 @@
 """Runs inside the kernel: moves variables over a private socket, without a file.
 
 Layout of a transfer, both ways: u64 length, JSON description, then the raw
-bytes of every item in order, dealt in pieces over one or several lines
-(`shares`); on a far line each piece may be compressed (`give`). An item is described as one of::
+bytes of every item in order, split in pieces over one or several channels
+(`shares`); with a long round trip each piece may be compressed (`give`). An item is one of::
 
     {"name", "as": "json",   "sizes": [n]}
     {"name", "as": "npy",    "sizes": [n], "dtype", "shape", "fortran"}
@@ -13,7 +13,7 @@ bytes of every item in order, dealt in pieces over one or several lines
     {"name", "error": reason, "pickle": whether it would go as one}
 
 All but a pickle are `SAFE`: reading them runs no code of the sender's. A tree
-is JSON in which ``{"$": kind, ...}`` stands for what JSON has not.
+is JSON in which ``{"$": kind, ...}`` encodes values that JSON does not have.
 
 The same code packs and unpacks at the other end (`gpunb.remote.variables`).
 Pickle protocol 5 keeps large buffers out of band, so nothing is copied.
@@ -44,11 +44,11 @@ MAX_DESCRIPTION = 16 << 20
 MAX_JSON = 1 << 20
 MAX_PIECES = 500_000
 CHUNK = 4 << 20
-SAMPLE = 16 << 10  # bytes of a place that a sample takes
+SAMPLE = 16 << 10  # bytes that a sample reads at each place
 SAMPLES = 16
-WORTHWHILE = 0.8  # of its size, from which a piece is sent as it is
+WORTHWHILE = 0.8  # of its size: a piece that compresses less is sent as it is
 PIECE_HEAD = struct.Struct(">IB")
-PIECE = 1 << 20  # bytes dealt to one line at a time
+PIECE = 1 << 20  # bytes dealt to one channel at a time
 
 
 SAFE = frozenset(["json", "npy", "arrow", "tensor", "tree"])
@@ -84,7 +84,7 @@ def _reason(value: Any, err: object) -> str:
 def pack(name: str, value: Any, safe: bool = False) -> tuple[dict[str, Any], list[Any]]:
     """Encode `value`: its description and its buffers (bytes-like), without copies where possible.
 
-    With `safe` never as a pickle, since the other end would not take one.
+    With `safe` never as a pickle, since the other end would refuse one.
     """
     if _plain(value):
         text = json.dumps(value).encode("utf-8")
@@ -114,7 +114,7 @@ def pack_array(value: Any, scalar: bool = False) -> tuple[dict[str, Any], Any] |
         return None
     fortran = bool(value.flags.f_contiguous and not value.flags.c_contiguous)
     whole = value if value.flags.c_contiguous or fortran else value.copy(order="C")
-    plain = whole.view("i8") if whole.dtype.kind in "mM" else whole  # times have no buffer of their own
+    plain = whole.view("i8") if whole.dtype.kind in "mM" else whole  # datetimes have no buffer protocol
     raw = memoryview(plain.T if fortran else plain).cast("B") if whole.size else memoryview(b"")
     about = {"as": "npy", "sizes": [len(raw)], "dtype": whole.dtype.str, "shape": list(whole.shape)}
     about["fortran"] = fortran
@@ -195,7 +195,7 @@ def digest(buffers: Sequence[Any]) -> str:
 def known(names: list[str], namespace: dict[str, Any], whole: bool) -> str:
     """Describe the variables `names` as JSON: each item's description with a `sample` or `digest`.
 
-    Left out are names that nothing stands under, and what has another form or can't travel.
+    Missing variables, and those that have another form or can't be sent, are left out.
     """
     out = []
     for name in names:
@@ -262,8 +262,8 @@ def write_description(sendall: Callable[[Any], Any], items: list[dict[str, Any]]
 def shares(buffers: Sequence[Any], count: int) -> list[list[memoryview]]:
     """Cut `buffers` into pieces and deal them to `count` channels; both ends deal alike.
 
-    One line is held to one window per round trip, so a long line carries more
-    over several. A piece is a view: nothing is copied.
+    One channel is limited to one window per round trip, so with a long round
+    trip several carry more. A piece is a view: nothing is copied.
     """
     dealt: list[list[memoryview]] = [[] for _ in range(count)]
     turn = 0
@@ -362,7 +362,7 @@ def together(work: Sequence[Callable[[], None]]) -> None:
 def receive(paths: list[str], namespace: dict[str, Any], far: bool = False) -> str:
     """Receive items from the sockets at `paths` into `namespace`; returns a JSON report.
 
-    From `far` away each piece has a head of its own (`give`).
+    With `far` each piece has a header of its own (`give`).
     """
     report: dict[str, str | None] = {}
     with contextlib.ExitStack() as opened:
