@@ -132,7 +132,7 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 def thinned(samples: list[dict[str, Any]], points: int) -> list[dict[str, Any]]:
-    """Reduce samples to at most `points`, each the mean of its neighbours."""
+    """Reduce samples to at most `points`, each the mean of consecutive ones."""
     if len(samples) <= points:
         return samples
     edges = [round(index * len(samples) / points) for index in range(points + 1)]

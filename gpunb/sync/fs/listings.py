@@ -84,7 +84,7 @@ class HostsListings(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         return True
 
     def moved(self, host: str, direction: str, size: int) -> None:
-        """Hook called after each other read or write."""
+        """Hook called after each read or write that `moving` does not cover."""
 
     # -- paths
 
