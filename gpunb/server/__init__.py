@@ -1,7 +1,7 @@
 """The Jupyter server extension: a REST API under ``/gpunb/api/v1/``, events, and the supervisor.
 
-``openapi.yaml`` says what is answered, ``docs/server.md`` explains it. `hub` is what all handlers
-share, `event_bus` sends the events, `ledger_watcher` reads the ledger once for all of them.
+``openapi.yaml`` specifies the API, ``docs/server.md`` explains it. `hub` holds the state that all
+handlers share, `event_bus` sends the events, `ledger_watcher` polls the ledger once for all clients.
 """
 
 from __future__ import annotations

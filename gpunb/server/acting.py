@@ -1,4 +1,4 @@
-"""What touches the bill: said in money, confirmed with a token, carried out as a job."""
+"""Actions that cost money: priced, confirmed with a token, and carried out as a job."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _MODELS: dict[str, type[schemas.Body]] = {
 
 
 def confirm(hub: Hub, user: str, raw: dict[str, Any]) -> api.Question:
-    """What an action would cost, and a token for exactly that.
+    """Return what an action would cost, and a token for exactly that action.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def _offered(hub: Hub, body: schemas.Rent) -> Ranked:
 
 
 def _keyed(hub: Hub, name: str) -> None:
-    """Refuse to confirm what can't be rented for want of a key; some clouds show offers without."""
+    """Refuse to confirm a rental at a cloud without a key; some clouds show offers without one."""
     provider = hub.context().provider(name)
     if provider.needs_key and provider.config.key is None:
         msg = f"there is no key for {provider.title}"
@@ -133,11 +133,11 @@ def _question(ledger: Ledger, session: Session, action: str, body: schemas.Body)
     return (questions.to_stop if action == "stop" else questions.to_start)(ledger, session)
 
 
-# -- what is done ------------------------------------------------------------------------------
+# -- actions -----------------------------------------------------------------------------------
 
 
 def rent(hub: Hub, user: str, body: schemas.Rent) -> Job:
-    """Begin to rent what was confirmed, as it was found then."""
+    """Start the rental of a confirmed offer, as it was found then."""
     row, asked, agreed = hub.tokens.use(body.token, user, "rent", body.arguments())
     offer = row.offer
 
@@ -150,7 +150,7 @@ def rent(hub: Hub, user: str, body: schemas.Rent) -> Job:
                 say=job.say,
             )
             session = renting.rent(door, [row], asked, agreed)
-            assert session is not None  # noqa: S101 - nobody is asked again
+            assert session is not None  # noqa: S101 - no confirmation is asked for at this point
             return {"session": session.id, "name": session.name}
 
     title = f"rent {machine(offer.gpu, offer.gpus)} at {offer.provider}"
@@ -158,7 +158,7 @@ def rent(hub: Hub, user: str, body: schemas.Rent) -> Job:
 
 
 def extend(hub: Hub, user: str, ident: str, body: schemas.Extend) -> models.Session:
-    """Give a session another lease, here and on its host."""
+    """Extend a session's lease, here and on its host."""
     ledger = hub.ledger()
     session = exactly(ledger, ident)
     hub.tokens.use(body.token, user, "extend", {"session": session.id, **body.arguments()})
@@ -172,7 +172,7 @@ def extend(hub: Hub, user: str, ident: str, body: schemas.Extend) -> models.Sess
 
 
 def begin(hub: Hub, user: str, kind: str, ident: str, body: schemas.Stop) -> Job:
-    """Begin to stop, start or end a session; a second one joins the first."""
+    """Start a job that stops, starts or ends a session; a second request joins the first."""
     ledger = hub.ledger()
     session = exactly(ledger, ident)
     hub.tokens.use(body.token, user, kind, {"session": session.id, **body.arguments()})

@@ -1,4 +1,4 @@
-"""The extension's application: begins with the Jupyter server, hands over when it ends."""
+"""The Jupyter server extension: starts with the server, hands over to a supervisor when it ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["GpunbApp"]
 
 
 class GpunbApp(ExtensionApp):
-    """gpunb in a Jupyter server."""
+    """The gpunb extension of a Jupyter server."""
 
     name = "gpunb"
     app_name = "gpunb"
@@ -40,7 +40,7 @@ class GpunbApp(ExtensionApp):
             return TICK_S
 
     def initialize_settings(self) -> None:
-        """Make what the handlers share; nothing is opened yet."""
+        """Create the state that the handlers share; nothing is opened yet."""
         from gpunb.server.hub import Hub
 
         log.setup(0)
@@ -53,19 +53,19 @@ class GpunbApp(ExtensionApp):
 
         self.handlers.extend(routes())
         if self.hub is not None and not hasattr(ExtensionApp, "_start_jupyter_server_extension"):
-            self.hub.start()  # a Jupyter server before 2.15 does not say when its loop runs
+            self.hub.start()  # a Jupyter server before 2.15 does not call this when its loop runs
 
     def _root(self) -> Path:
         found = getattr(self.serverapp, "root_dir", "") or ""
         return Path(found).expanduser().absolute() if found else Path.cwd()
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:  # noqa: ARG002
-        """The loop runs: watch and supervise from now on."""
+        """Start watching and supervising, once the event loop runs."""
         if self.hub is not None:
             self.hub.start()
 
     async def stop_extension(self) -> None:
-        """Close the events, resign, and leave a supervisor where sessions live."""
+        """Close the events, resign, and leave a supervisor if sessions are live."""
         hub, self.hub = self.hub, None
         if hub is not None:
             hub.feed.close()

@@ -1,4 +1,4 @@
-"""Events to all who look: one queue each, folded and bounded. Whoever falls behind gets a snapshot."""
+"""Events to all clients: one bounded queue each, with events merged; a slow client gets a snapshot."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "Feed"]
 
-BEHIND = 1000  # events that wait for one client
+BEHIND = 1000  # events queued for one client
 NOTICES = 20
-# what a later event of the same kind and name makes needless
+# the field by which a later event replaces an earlier one of its kind
 _NAMES = {"session": "id", "run": "id", "transfer": "id", "job": "id", "telemetry": "session"}
 _WHOLE = frozenset({"cost", "supervisor"})
 
 
 class Client:
-    """One websocket: `send` writes a text and is done when the socket took it."""
+    """One websocket client: `send` writes a text and returns when the socket took it."""
 
     def __init__(self, feed: Feed, send: Callable[[str], Awaitable[object]]) -> None:
         self.feed = feed
         self.send = send
-        self.behind = True  # the first thing it gets is a snapshot
+        self.behind = True  # the first message is a snapshot
         self.closed = False
         self._waiting: dict[tuple[str, str], tuple[str, str]] = {}
         self._count = 0
         self._wake = asyncio.Event()
 
     def put(self, kind: str, name: str, data: str) -> None:
-        """Queue an event; an older one of the same name goes."""
+        """Queue an event; it replaces an older one of the same name."""
         if not self.behind:
             self._waiting.pop((kind, name), None)
             self._waiting[kind, name] = (kind, data)
@@ -47,20 +47,20 @@ class Client:
         self._wake.set()
 
     def close(self) -> None:
-        """Nothing more is sent."""
+        """Stop sending."""
         self.closed = True
         self._waiting.clear()
         self._wake.set()
 
     async def serve(self) -> None:
-        """Send until it is closed or the socket is gone."""
+        """Send events until the client is closed or its socket is gone."""
         await self._write("hello", json.dumps({"version": __version__, "api": API}))
         self._wake.set()
         while not self.closed:
             await self._wake.wait()
             self._wake.clear()
             if self.behind:
-                # what comes while the snapshot is made may be newer than it: it is queued, and sent after
+                # events that come while the snapshot is made may be newer: they are queued, and sent after it
                 self.behind = False
                 await self._write("snapshot", _encode(await self.feed.snapshot()))
             while self._waiting and not self.behind and not self.closed:
@@ -76,7 +76,7 @@ class Client:
 
 
 class Feed:
-    """Where events come from any thread and go to all clients.
+    """The event bus: takes events from any thread and sends them to all clients.
 
     Parameters
     ----------
@@ -93,28 +93,28 @@ class Feed:
 
     @property
     def watched(self) -> bool:
-        """Whether anybody looks."""
+        """Whether any client is connected."""
         return bool(self._clients)
 
     def join(self, send: Callable[[str], Awaitable[object]]) -> Client:
-        """A new client, which the caller serves; in the loop."""
+        """Add a client, which the caller serves; call it in the loop."""
         self._loop = asyncio.get_running_loop()
         client = Client(self, send)
         self._clients.add(client)
         return client
 
     def leave(self, client: Client) -> None:
-        """The client is gone."""
+        """Remove a client."""
         client.close()
         self._clients.discard(client)
 
     def close(self) -> None:
-        """All are gone."""
+        """Close all clients."""
         for client in list(self._clients):
             self.leave(client)
 
     def publish(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Tell everybody; from any thread."""
+        """Publish an event to all clients; from any thread."""
         if kind == "notice":
             self.notices.append(cast("api.Notice", data))
         loop = self._loop

@@ -1,4 +1,4 @@
-"""Failures as the browser gets them: what happened, a word for programs, the bill, the next step."""
+"""Errors as the browser gets them: message, machine-readable reason, state of the bill, and hint."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ __all__ = [
 
 
 class Busy(errors.GpunbError):
-    """Too much is waiting already."""
+    """Too many calls are waiting already."""
 
 
 class NoRoute(errors.GpunbError):
-    """There is no such route in this version."""
+    """No such route in this version."""
 
 
 class UnknownJob(errors.GpunbError):
-    """No job of this server has that id."""
+    """No job with that id in this server."""
 
 
-# the first that fits counts; 401 is never used: a front end would take it for its own login
+# the first match counts; 401 is never used: a browser page would take it for its own login
 _STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (ConfirmationNeeded, 403),
     (ConfirmationRefused, 403),
@@ -66,12 +66,12 @@ _STATUS: tuple[tuple[type[BaseException], int], ...] = (
 
 
 def status_of(err: BaseException) -> int:
-    """The HTTP status that fits."""
+    """Return the HTTP status of an error."""
     return next((code for kind, code in _STATUS if isinstance(err, kind)), 500)
 
 
 def error_body(err: BaseException) -> Problem:
-    """``{"message", "reason", "hint", "bill"}``; text of strangers is cleaned, keys are hidden."""
+    """Return ``{"message", "reason", "hint", "bill"}``, foreign text cleaned, keys redacted."""
     if isinstance(err, errors.GpunbError):
         return {
             "message": _text(err.message),

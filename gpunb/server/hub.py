@@ -1,4 +1,4 @@
-"""What all handlers share: the ledger in use, clouds, threads, jobs, tokens, events, the supervisor."""
+"""State shared by all handlers: ledger, clouds, thread pools, jobs, tokens, event bus, supervisor."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OFFERS_S = 900.0
 
 
 class Hub:
-    """One for each server.
+    """The shared state of one server.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Hub:
     # -- life
 
     def start(self) -> None:
-        """Watch and supervise. Does nothing twice."""
+        """Start watching and supervising; a second call does nothing."""
         if self._begun:
             return
         self._begun = True
@@ -85,7 +85,7 @@ class Hub:
             self.host.start()
 
     def stop(self) -> None:
-        """Hand over and close; takes at most about half a minute."""
+        """Stop, hand over to a detached supervisor and close; takes at most about half a minute."""
         self.watcher.stop()
         self.host.stop()
         self.loads.close()
@@ -98,21 +98,21 @@ class Hub:
         for one in found:
             one.close()
 
-    # -- the parts below
+    # -- resources
 
     def ledger(self) -> Ledger:
-        """The ledger that is in use now: another one while clouds are simulated."""
+        """The ledger in use now: a different one while clouds are simulated."""
         path = paths.ledger_file()
         with self._lock:
             if self._ledger is None or self._ledger.path != path:
                 opened = Ledger.open(path)
                 if self._ledger is not None:
-                    self._others.append(self._ledger)  # somebody may be reading it
+                    self._others.append(self._ledger)  # another thread may be reading it
                 self._ledger = opened
             return self._ledger
 
     def context(self, job: Job | None = None, ledger: Ledger | None = None) -> WorkContext:
-        """What a verb needs, with its progress in `job`."""
+        """Return the context of a verb, with its progress in `job`."""
         found = ledger if ledger is not None else self.ledger()
         if job is None:
             return WorkContext(found, self.clouds.provider)
@@ -121,7 +121,7 @@ class Hub:
     # -- offers that were shown
 
     def keep_offers(self, rows: Mapping[str, Ranked]) -> None:
-        """Remember what was shown, so that it can be rented as it was shown."""
+        """Remember the offers that were shown, so that each can be rented as it was shown."""
         now = time.monotonic()
         with self._lock:
             for key, row in rows.items():
@@ -133,7 +133,7 @@ class Hub:
                 self._offers.popitem(last=False)
 
     def offer(self, key: str) -> Ranked | None:
-        """The offer as it was shown last, if that was lately."""
+        """Return the offer as it was shown last, if that was recently."""
         with self._lock:
             at, row = self._offers.get(key, (0.0, None))
         return row if row is not None and at >= time.monotonic() - OFFERS_S else None
@@ -141,7 +141,7 @@ class Hub:
     # -- events
 
     async def snapshot(self) -> api.Snapshot:
-        """What a new client begins with."""
+        """Return the snapshot that a new client gets first."""
         return await self.quick.run(self._snapshot)
 
     def _snapshot(self) -> api.Snapshot:
@@ -186,7 +186,7 @@ class Hub:
     def _run_ended(self, head: Mapping[str, Any]) -> None:
         run, state = head.get("run"), head.get("state")
         if isinstance(run, str) and isinstance(state, str):
-            # called by the line's reader, which must not wait for the disk
+            # called by the connection's reader thread, which must not wait for the disk
             self.quick.submit(lambda: self._note_end(run[:64], state[:16]))
 
     def _note_end(self, run: str, state: str) -> None:

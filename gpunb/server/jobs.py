@@ -1,4 +1,4 @@
-"""Work that takes time: run in threads of its own, watched by all, broken off as by Ctrl-C."""
+"""Background jobs: run in threads of their own, shown to all clients, interruptible as by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Jobs"]
 
 AT_ONCE = 16
-MOST = 100  # waiting and at work
-KEPT = 50  # that have ended
-TELL_S = 0.25  # between two words of one job
+MOST = 100  # jobs waiting and running
+KEPT = 50  # ended jobs that are kept
+TELL_S = 0.25  # seconds between two progress events of one job
 
 Work = Callable[["Job"], Mapping[str, Any] | None]
 
 
 class Job:
-    """One piece of work: a `gpunb.progress.Progress` and a clock whose sleep can be broken off.
+    """One background job: a `gpunb.progress.Progress`, and a clock whose sleep can be interrupted.
 
-    Ctrl-C reaches its thread as `KeyboardInterrupt` where it tells of its progress or waits: never
-    within a call to a cloud, so that no answer is lost by it.
+    An interrupt is raised in its thread as `KeyboardInterrupt` where it reports progress or waits:
+    never within a call to a cloud, so that no answer is lost.
     """
 
     def __init__(self, kind: str, session: str | None, title: str, tell: Callable[[Job], None]) -> None:
@@ -58,31 +58,31 @@ class Job:
     # -- progress
 
     def say(self, message: str) -> None:
-        """What is being waited for now."""
+        """Set what is being waited for now."""
         self.says, self.done, self.total, self.unit = clean(message), None, None, ""
         self.tell()
         self.check()
 
     def advance(self, done: float, total: float | None = None, unit: str = "") -> None:
-        """How far it is."""
+        """Set how far the job is."""
         self.done, self.total, self.unit = done, total, unit
         if time.monotonic() - self._told >= TELL_S:
             self.tell()
         self.check()
 
     def know(self, session_id: str) -> None:
-        """The session is known by now."""
+        """Set the session, once it is known."""
         self.session = session_id
         self.tell()
 
     # -- the clock
 
     def time(self) -> float:
-        """Unix seconds."""
+        """Return Unix seconds."""
         return time.time()
 
     def sleep(self, seconds: float) -> None:
-        """Wait, unless it is broken off."""
+        """Sleep, unless interrupted."""
         if threading.get_ident() != self._thread:
             time.sleep(seconds)
             return
@@ -91,13 +91,13 @@ class Job:
 
     @property
     def clock(self) -> Clock:
-        """For a ledger of its own."""
+        """The job's clock, for a ledger of its own."""
         return self
 
-    # -- breaking off
+    # -- interruption
 
     def interrupt(self) -> None:
-        """Ctrl-C."""
+        """Interrupt the job, as by Ctrl-C."""
         if self.over.is_set():
             return
         self._break.set()
@@ -105,15 +105,15 @@ class Job:
         self.tell()
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt in the job's thread, once for each time it was broken off."""
+        """Raise KeyboardInterrupt in the job's thread, once for each time it was interrupted."""
         if self._break.is_set() and threading.get_ident() == self._thread:
             self._break.clear()
             raise KeyboardInterrupt
 
-    # -- life
+    # -- execution
 
     def run(self, work: Work) -> None:
-        """Do it here."""
+        """Run the job in this thread."""
         self._thread = threading.get_ident()
         state = "done"
         try:
@@ -128,7 +128,7 @@ class Job:
             if isinstance(err, KeyboardInterrupt):
                 err = Cancelled("broken off", hint=typed("ps") + " shows how it stands")
             self.error = error_body(err)
-        except BaseException as err:  # noqa: BLE001 - told to whoever watches
+        except BaseException as err:  # noqa: BLE001 - reported to the clients
             state = "failed"
             self.error = error_body(err)
             if self.error["reason"] == "InternalError":
@@ -139,12 +139,12 @@ class Job:
         self.tell()
 
     def tell(self) -> None:
-        """Tell all how it stands."""
+        """Publish the job's state."""
         self._told = time.monotonic()
         self._tell(self)
 
     def data(self) -> api.Job:
-        """As the browser gets it."""
+        """Return the job as the browser gets it."""
         return {
             "id": self.id,
             "kind": self.kind,
@@ -163,7 +163,7 @@ class Job:
 
 
 class Jobs:
-    """All jobs of a server. `tell` is called with each that changed, from any thread."""
+    """All jobs of a server; `tell` is called with each that changed, from any thread."""
 
     def __init__(self, tell: Callable[[Job], None]) -> None:
         self._tell = tell
@@ -172,7 +172,7 @@ class Jobs:
         self._slots = threading.BoundedSemaphore(AT_ONCE)
 
     def begin(self, kind: str, session: str | None, title: str, work: Work, *, join: bool = True) -> Job:
-        """Begin `work`; with `join`, a job of this kind for this session that goes on is given instead.
+        """Start `work`; with `join`, return the unfinished job of this kind for this session instead.
 
         Raises
         ------
@@ -201,7 +201,7 @@ class Jobs:
             job.run(work)
 
     def get(self, ident: str) -> Job:
-        """The job called so.
+        """Return the job with this id.
 
         Raises
         ------
@@ -216,7 +216,7 @@ class Jobs:
         return found
 
     def listed(self) -> list[api.Job]:
-        """All, newest first."""
+        """List all jobs, newest first."""
         with self._lock:
             found = list(self._jobs.values())
         return [job.data() for job in reversed(found)]

@@ -1,7 +1,7 @@
-"""One look at the ledger for all who look at this server: what changed becomes events.
+"""The ledger watcher: polls the ledger once for all clients and publishes changes as events.
 
-SQLite tells cheaply whether another connection wrote (`PRAGMA data_version`), so a look costs next
-to nothing while nothing happens; without clients there is none at all.
+SQLite tells cheaply whether another connection wrote (`PRAGMA data_version`), so a poll costs next
+to nothing while nothing changes; without clients there is none at all.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 __all__ = ["Watcher", "notice"]
 
 LOOK_S = 1.0
-COST_S = 10.0  # between two figures of what it costs, if nothing else happens
+COST_S = 10.0  # seconds between two cost events while nothing else happens
 RUNS = 100
 _BY = {"time": "its time", "idle": "its idle time", "money": "its budget"}
 
 
 def notice(tone: str, text: str, session: str | None = None, actions: tuple[str, ...] = ()) -> api.Notice:
-    """Something to read now."""
+    """Return a notice event: a text for the user to read now."""
     return {"tone": tone, "text": text, "session": session, "actions": list(actions), "at": time.time()}
 
 
 class Watcher:
-    """Compares what the ledger holds with what was told last.
+    """Compares the ledger with what was published last.
 
     Parameters
     ----------
@@ -45,13 +45,13 @@ class Watcher:
     publish
         Takes an event.
     watched
-        Whether anybody looks.
+        Whether any client is connected.
     loads
         The latest load of each session.
     each
-        Called with the live sessions at every whole look.
+        Called with the live sessions at every full poll.
     always
-        Called at every look, whoever watches.
+        Called at every poll, with or without clients.
     """
 
     def __init__(
@@ -85,19 +85,19 @@ class Watcher:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Look from now on, in a thread."""
+        """Start to poll, in a thread."""
         self._thread = threading.Thread(target=self._go, name="gpunb-watch", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop polling."""
         self._halt.set()
         self._now.set()
         if self._thread is not None:
             self._thread.join(10.0)
 
     def hurry(self) -> None:
-        """Somebody wants to see what just changed."""
+        """Poll now."""
         self._now.set()
 
     def _go(self) -> None:
@@ -111,11 +111,11 @@ class Watcher:
                 self.look()
             except LedgerError as err:
                 log.get(__name__).warning("the ledger can't be looked at: %s", err.message)
-            except Exception:  # noqa: BLE001 - the next look may do better
+            except Exception:  # noqa: BLE001 - the next poll may succeed
                 log.get(__name__).exception("a look at the ledger failed")
 
     def look(self) -> None:
-        """Publish what changed since the last look, if anybody looks."""
+        """Publish what changed since the last poll, if any client watches."""
         if not self.watched():
             self._seen = ()
             return
@@ -178,7 +178,7 @@ class Watcher:
         found = {}
         for note in ledger.runs(None, RUNS):
             found[note.id] = (note.state, note.ended, note.name)
-            # at first those of live sessions, too: one may have ended since a page took its snapshot
+            # at first those of live sessions, too: one may have ended since a client took its snapshot
             if note.session_id in sessions if first else self._runs.get(note.id) != found[note.id]:
                 self.publish("run", shown.run(ledger, note, sessions.get(note.session_id)))
         self._runs = found
@@ -205,7 +205,7 @@ class Watcher:
 
 
 def _lasting(one: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what changes by the clock alone, or is told by events of its own."""
+    """Remove what changes with the clock alone, or has events of its own."""
     lease = {key: value for key, value in one["lease"].items() if key != "ends"}
     return {**one, "cost": None, "load": None, "lease": lease}
 

@@ -12,7 +12,7 @@ __all__ = ["routes"]
 
 
 def routes() -> list[tuple[str, type[Any]]]:
-    """(pattern below the server's base URL, handler)."""
+    """List (pattern below the server's base URL, handler)."""
     modules: tuple[Any, ...] = (setup, sessions, renting, runs, files, host, money, events)
     found = [(PREFIX + pattern, handler) for module in modules for pattern, handler in module.ROUTES]
     return [*found, (PREFIX + r"(?:/.*)?", Missing)]

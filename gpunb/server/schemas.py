@@ -37,7 +37,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     def arguments(self) -> dict[str, Any]:
-        """What a confirmation is bound to."""
+        """The arguments that a confirmation is bound to."""
         return self.model_dump(exclude={"token"}, exclude_none=True)
 
 
@@ -157,7 +157,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def read(raw: bytes) -> dict[str, Any]:
-    """The JSON object of a request; {} without a body.
+    """Return the JSON object of a request; {} without a body.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def read(raw: bytes) -> dict[str, Any]:
 
 
 def parse(model: type[M], raw: Mapping[str, Any]) -> M:
-    """`raw` as a body of that kind.
+    """Validate `raw` as a body of that kind.
 
     Raises
     ------
@@ -207,7 +207,7 @@ def parse(model: type[M], raw: Mapping[str, Any]) -> M:
 
 
 def number(name: str, given: str | None, *, default: int, least: int, most: int) -> int:
-    """A whole number of the query.
+    """Return a whole number of the query.
 
     Raises
     ------
@@ -223,7 +223,7 @@ def number(name: str, given: str | None, *, default: int, least: int, most: int)
 
 
 def word(name: str, given: str | None, allowed: tuple[str, ...]) -> str:
-    """One of `allowed` of the query, the first if it is left out.
+    """Return the query's value if it is one of `allowed`; the first of them if there is none.
 
     Raises
     ------

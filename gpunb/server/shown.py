@@ -1,4 +1,4 @@
-"""What the ledger, the hosts and the clouds hold, as the browser gets it."""
+"""Conversion of ledger records, hosts' answers and clouds' facts to what the browser gets."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _S = SessionState
 
 
 def session_now(ledger: Ledger, session: Session, load: models.Sample | None) -> models.Session:
-    """A session with its ports, its load, and what can be done with it."""
+    """Return a session with its ports, its load, and the actions that are possible."""
     return _with(session_shape(ledger, session), session, load)
 
 
 def sessions_now(
     ledger: Ledger, loads: Mapping[str, models.Sample], *, alive: bool = True
 ) -> list[models.Session]:
-    """All of them."""
+    """Return all sessions in that form."""
     by_id = {one.id: one for one in ledger.sessions(alive=False)} if not alive else {}
     by_id.update((one.id, one) for one in ledger.sessions())
     shapes = session_shapes(ledger, alive=alive)
@@ -63,7 +63,7 @@ def _with(shape: models.SessionFacts, session: Session, load: models.Sample | No
 
 
 def can(session: Session) -> list[str]:
-    """What fits its state and its cloud."""
+    """Return the actions that the session's state and cloud allow."""
     state, out = session.state, []
     if session.state not in {*OVER, _S.ENDING, _S.UNKNOWN}:
         out.append("extend")
@@ -87,13 +87,13 @@ def _class(name: str) -> type[Provider] | None:
 
 
 def capabilities(name: str) -> list[str]:
-    """What a cloud can do beyond renting and ending, sorted."""
+    """List the cloud's optional capabilities, sorted."""
     found = _class(name)
     return sorted(one.value for one in found.capabilities) if found is not None else []
 
 
 def ports_of(session_id: str) -> list[models.Port]:
-    """The session's forwards, whoever holds them."""
+    """List the session's port forwards, whichever process holds them."""
     return [
         {
             "host_port": one.host_port,
@@ -108,7 +108,7 @@ def ports_of(session_id: str) -> list[models.Port]:
 
 
 def cost_now(sessions: Iterable[models.SessionFacts]) -> api.CostNow:
-    """What the live sessions (shapes) have cost, and cost an hour."""
+    """Return what the live sessions (shapes) have cost so far, and what they cost an hour."""
     kept = list(sessions)
     each = {one["id"]: round(one["cost"]["total"] or 0.0, 6) for one in kept}
     return {
@@ -119,7 +119,7 @@ def cost_now(sessions: Iterable[models.SessionFacts]) -> api.CostNow:
 
 
 def found(ledger: Ledger) -> api.Found:
-    """What nobody can vouch for: instances of no session, sessions in doubt."""
+    """Return orphaned instances and sessions in an unknown state."""
     orphans = ledger.orphans()
     return {
         "orphans": [
@@ -142,7 +142,7 @@ def found(ledger: Ledger) -> api.Found:
 
 
 def supervisor(ledger: Ledger, error: str | None = None) -> api.Supervisor:
-    """Who ends sessions whose lease is over."""
+    """Return which supervisor ends sessions whose lease is over."""
     leader = ledger.leader()
     if leader is None:
         return nobody(error)
@@ -159,12 +159,12 @@ def supervisor(ledger: Ledger, error: str | None = None) -> api.Supervisor:
 
 
 def nobody(error: str | None = None) -> api.Supervisor:
-    """Nobody does."""
+    """Return the state without any supervisor."""
     return {"alive": False, "here": False, "kind": None, "pid": None, "heartbeat": None, "error": error}
 
 
 def transfer(one: Transfer, names: Mapping[str, str]) -> models.Transfer:
-    """A transfer that the ledger has."""
+    """Return a transfer of the ledger."""
     return {
         "id": str(one.id),
         "session": one.session_id,
@@ -180,7 +180,7 @@ def transfer(one: Transfer, names: Mapping[str, str]) -> models.Transfer:
 
 
 def transfers(ledger: Ledger, sessions: Iterable[Session], limit: int = 50) -> list[models.Transfer]:
-    """The latest transfers of `sessions`, newest first."""
+    """List the latest transfers of `sessions`, newest first."""
     chosen = list(sessions)
     names = {one.id: one.name for one in chosen}
     rows = [row for one in chosen for row in ledger.transfers(one.id)[-limit:]]
@@ -189,7 +189,7 @@ def transfers(ledger: Ledger, sessions: Iterable[Session], limit: int = 50) -> l
 
 
 def run(ledger: Ledger, note: RunNote, session: Session | None, exit_code: int | None = None) -> models.Run:
-    """A run with what its machine cost meanwhile."""
+    """Return a run with what its machine cost meanwhile."""
     if session is None:
         return run_shape(note, exit_code=exit_code)
     from gpunb.sessions.cost.spending import RunCost, of_run
@@ -202,7 +202,7 @@ def run(ledger: Ledger, note: RunNote, session: Session | None, exit_code: int |
 
 
 def receipt(one: Receipt) -> models.Receipt:
-    """A receipt, its texts cleaned."""
+    """Return a receipt with its texts cleaned."""
     return cast("models.Receipt", _cleaned(one.data()))
 
 
@@ -219,7 +219,7 @@ def _cleaned(value: Any) -> Any:
 
 
 def sample(told: Mapping[str, Any]) -> models.Sample:
-    """One sample of a host's load, as far as what the host told (a stranger) makes sense."""
+    """Return one sample of a host's load; values from the host that make no sense are left out."""
     given = told.get("gpus")
     gpus = [one for one in given if isinstance(one, dict)][:GPUS_MOST] if isinstance(given, list) else []
     return {
@@ -256,7 +256,7 @@ def _pair(value: object) -> list[float] | None:
 
 
 def report(data: Mapping[str, Any], most: int) -> dict[str, Any]:
-    """A sync's report, its lists cut to `most` with the whole counts beside."""
+    """Return a sync's report with its lists cut to `most`, and the full counts."""
     out: dict[str, Any] = _cleaned({key: value for key, value in data.items() if key != "plan"})
     plan = data.get("plan")
     lists = {**data, **(plan if isinstance(plan, dict) else {})}

@@ -1,4 +1,4 @@
-"""The supervisor in the server's process: begun with it, handed over when it ends."""
+"""The supervisor in the server's process: starts with the server, is handed over when it ends."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Host"]
 
-AGAIN_S = 30.0  # after a ledger that can't be used
-QUIET_S = 600.0  # the same trouble is not told again for so long
+AGAIN_S = 30.0  # seconds to wait after a ledger that can't be used
+QUIET_S = 600.0  # seconds for which the same failure is not reported again
 END_S = 15.0
 
 
 class Host:
-    """Keeps one supervisor going for the ledger that is in use.
+    """Keeps one supervisor running for the ledger in use.
 
     Parameters
     ----------
     provider
         Gives the cloud of a name.
     publish
-        Takes events: what was ended, and what could not be done.
+        Takes events: what was ended, and what failed.
     renew
-        Has the clouds set up anew: a key was refused, and may be another by now.
+        Sets the providers up anew, after a key was refused: it may have been replaced.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Host:
         self._told: dict[str, float] = {}
 
     def start(self) -> None:
-        """Supervise from now on, or stand by where somebody else does."""
+        """Supervise from now on, or stand by while another process does."""
         self._stop = threading.Event()
         self._path = paths.ledger_file()
         self._thread = threading.Thread(
@@ -68,16 +68,16 @@ class Host:
         self._thread.start()
 
     def check(self) -> None:
-        """A simulation was started or ended: that ledger is supervised from now on.
+        """Switch to the other ledger when a simulation was started or ended.
 
-        The sessions of the other world can't be ended meanwhile: its clouds are out of reach.
+        The sessions of the other ledger can't be ended meanwhile: its clouds are out of reach.
         """
         if self._thread is not None and self._path != paths.ledger_file():
             self._end()
             self.start()
 
     def stop(self) -> None:
-        """Resign; where sessions live, a detached supervisor goes on. What it brings back goes on, too."""
+        """Resign; a detached supervisor takes over if sessions are live, and finishes files being saved."""
         if self._thread is None:
             return
         self._end()
@@ -114,14 +114,14 @@ class Host:
             except LedgerError as err:
                 self.error = err.message
                 self._trouble(err.message)
-            except Exception as err:  # noqa: BLE001 - whatever it was, leases must be watched again
+            except Exception as err:  # noqa: BLE001 - whatever failed, leases must be enforced again
                 self.error = f"{type(err).__name__}: {err}"
                 log.get(__name__).exception("the supervisor failed")
                 self._trouble(f"the supervisor failed: {self.error}")
             stop.wait(AGAIN_S)
 
     def _provider(self, path: Path) -> Callable[[str], Provider]:
-        """The clouds, while they are those of this ledger."""
+        """Return the provider of a cloud, while the clouds are those of this ledger."""
 
         def provider(name: str) -> Provider:
             if paths.ledger_file() != path:

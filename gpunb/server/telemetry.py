@@ -1,4 +1,4 @@
-"""The hosts' load as they tell it, over the lines that this process holds anyway."""
+"""The hosts' load, received over the connections that this process holds anyway."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Loads", "NotUp", "reachable", "series"]
 
-FRESH_S = 180.0  # older than that is no news
-LOOK_S = 30.0  # a host that somebody asked about tells more often for so long
+FRESH_S = 180.0  # seconds after which a sample is stale
+LOOK_S = 30.0  # seconds for which a host sends more samples after a request
 POINTS = 120
 
 
 class Loads:
-    """The latest sample of each session. `tell` gets each new one, `ended` a run that ended on a host."""
+    """The latest sample of each session; `tell` gets each new one, `ended` each run that ended on a host."""
 
     def __init__(
         self, tell: Callable[[str, models.Sample], None], ended: Callable[[Mapping[str, Any]], None]
@@ -38,12 +38,12 @@ class Loads:
         self._lock = threading.Lock()
 
     def latest(self) -> dict[str, models.Sample]:
-        """By session id, without what is old."""
+        """Return the latest samples by session id, without stale ones."""
         since = time.monotonic() - FRESH_S
         return {key: value for key, (at, value) in list(self._latest.items()) if at >= since}
 
     def listen(self, sessions: Iterable[Session]) -> None:
-        """Hear the hosts to which there is a line, and no longer those of other sessions."""
+        """Subscribe to the hosts that have a connection, and unsubscribe from other sessions' hosts."""
         live = {one.id for one in sessions if one.state is SessionState.READY}
         for session_id in live:
             client = host_access.held(session_id)
@@ -58,7 +58,7 @@ class Loads:
             end()
 
     def close(self) -> None:
-        """Hear nobody any more."""
+        """Unsubscribe from all hosts."""
         self.listen(())
 
     def _hear(self, session_id: str, client: AgentClient) -> None:
@@ -84,7 +84,7 @@ class Loads:
         self._tell(session_id, found)
 
     def asked(self, session: Session, client: AgentClient, seconds: int) -> models.Telemetry:
-        """The host's last `seconds` as series, asked of it now; it tells more often for a while.
+        """Request the host's last `seconds` as series; it sends more samples for a while.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class Loads:
 
 
 def series(session_id: str, rows: list[models.Sample]) -> models.Telemetry:
-    """Samples as one list each."""
+    """Convert samples to one list for each figure."""
     step = max(1, -(-len(rows) // POINTS))
     rows = rows[::-1][::step][::-1]
     count = max((len(row["gpus"]) for row in rows), default=0)
@@ -132,7 +132,7 @@ def _share(pair: list[float] | None) -> float | None:
 
 
 def reachable(session: Session) -> None:
-    """Refuse what needs a host where there is none to ask.
+    """Refuse what needs a host if the session has none.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Threads for what blocks: few, bounded, and none that keeps the server from ending."""
+"""Thread pools for blocking calls: few threads, bounded queues, and daemons that can't delay exit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Pool:
         self._closed = False
 
     def submit(self, work: Callable[[], object]) -> bool:
-        """Run `work` some time; False if too much waits. What it raises is its own affair."""
+        """Queue `work`; False if too many calls wait. Exceptions are its own to handle."""
         with self._lock:
             if self._closed:
                 return False
@@ -52,7 +52,7 @@ class Pool:
         return True
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
-        """Run ``work(*args)`` and wait for it without blocking the loop.
+        """Run ``work(*args)`` in a thread and wait for it without blocking the loop.
 
         Raises
         ------
@@ -67,7 +67,7 @@ class Pool:
             error: BaseException | None = None
             try:
                 found = work(*args)
-            except BaseException as err:  # noqa: BLE001 - handed to whoever waits
+            except BaseException as err:  # noqa: BLE001 - passed to the caller who waits
                 error = err
             _tell(loop, done, found, error)
 
@@ -77,7 +77,7 @@ class Pool:
         return await done
 
     def close(self) -> None:
-        """Take nothing more; idle threads end."""
+        """Accept no more calls; idle threads end."""
         with self._lock:
             self._closed = True
             threads = len(self._threads)
@@ -121,5 +121,5 @@ def _tell(
 
     try:
         loop.call_soon_threadsafe(tell)
-    except RuntimeError:  # the loop is closed: nobody waits any more
+    except RuntimeError:  # the loop is closed: no caller waits any more
         return

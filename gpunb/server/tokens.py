@@ -1,4 +1,4 @@
-"""Confirmation tokens: for one user, one action, its arguments; used once, for a short while."""
+"""Confirmation tokens: for one user, one action and its arguments; single-use, short-lived."""
 
 from __future__ import annotations
 

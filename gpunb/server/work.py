@@ -1,4 +1,4 @@
-"""What a verb is given when the server carries it out: no terminal, progress into a job."""
+"""The context of a verb in the server: no terminal, progress goes to a job."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Clouds", "JobLedger", "WorkContext", "exactly"]
 
 
 class Clouds:
-    """The providers as they are set up now; made anew when settings or keys have changed."""
+    """The providers as they are set up now; replaced when settings or keys have changed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,7 +35,7 @@ class Clouds:
         self._retired: list[Context] = []
 
     def provider(self, name: str) -> Provider:
-        """The cloud called `name`."""
+        """Return the provider called `name`."""
         from gpunb import settings
 
         now = settings.load()
@@ -46,12 +46,12 @@ class Clouds:
             return self._context.provider(name)
 
     def renew(self) -> None:
-        """A key has changed: whoever asks next gets new ones."""
+        """Make new providers for later calls, since a key has changed."""
         with self._lock:
             self._retire()
 
     def close(self) -> None:
-        """Close all that was ever made."""
+        """Close every provider that was ever made."""
         with self._lock:
             self._retire()
             for one in self._retired:
@@ -59,14 +59,14 @@ class Clouds:
             self._retired.clear()
 
     def _retire(self) -> None:
-        # others may be in the middle of a call: closed when the server ends
+        # other threads may be in the middle of a call: closed when the server ends
         if self._context is not None:
             self._retired.append(self._context)
             self._context = None
 
 
 class _Shown(Shown):
-    """Passes on what is reported, and draws nothing."""
+    """Forwards progress to the job, and draws nothing."""
 
     def __init__(self, title: str, inner: Progress) -> None:
         super().__init__(title)
@@ -86,7 +86,7 @@ class _Shown(Shown):
 
 
 class WorkContext(Context):
-    """One piece of the server's work. The ledger and the clouds belong to others, who close them."""
+    """The context of one job; the ledger and the clouds are closed by their owners."""
 
     def __init__(
         self, ledger: Ledger, provider: Callable[[str], Provider], progress: Progress = SILENT
@@ -97,43 +97,43 @@ class WorkContext(Context):
         self._progress = progress
 
     def provider(self, name: str) -> Provider:
-        """The cloud called `name`."""
+        """Return the provider called `name`."""
         self._same_world()
         return self._provider(name)
 
     def progress(self, title: str) -> Shown:
-        """Into the job."""
+        """The job's progress."""
         return _Shown(title, self._progress)
 
     @property
     def interactive(self) -> bool:
-        """There is no terminal."""
+        """False: there is no terminal."""
         return False
 
     @property
     def can_ask(self) -> bool:
-        """Nobody is asked here: who clicks has confirmed, by a token."""
+        """False: the user has confirmed in the browser, by a token."""
         return False
 
     def tell(self, *blocks: Any) -> None:
-        """What is said on the way is said by the job."""
+        """Forward messages to the job's progress."""
         for block in blocks:
             text = getattr(block, "text", "")
             if text:
                 self._progress.say(text)
 
     def close(self) -> None:
-        """Nothing is its own."""
+        """Do nothing: the context owns no resources."""
 
 
 class JobLedger(Ledger):
-    """A job's own: its clock can be broken off, and the session that a rent makes is told."""
+    """A job's own ledger: its clock can be interrupted, and the job learns which session a rent makes."""
 
     job: Job | None = None
 
     @classmethod
     def of(cls, job: Job) -> JobLedger:
-        """The ledger that is in use now."""
+        """Open the ledger that is in use now."""
         from gpunb import paths
 
         found = cls(paths.ledger_file(), clock=job.clock)
@@ -141,7 +141,7 @@ class JobLedger(Ledger):
         return found
 
     def add_session(self, session: Session, **more: Any) -> Session:
-        """As ever, and tell the job."""
+        """Add the session, and set it on the job."""
         made = super().add_session(session, **more)
         if self.job is not None:
             self.job.know(made.id)
@@ -149,7 +149,7 @@ class JobLedger(Ledger):
 
 
 def exactly(ledger: Ledger, name: str) -> Session:
-    """The session with this id or name, live or ended.
+    """Return the session with this id or name, live or ended.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The base of all handlers: logged in, allowed, JSON in and out, failures in words."""
+"""Base class of all handlers: authentication, authorization, JSON in and out, errors as JSON."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _STATUS_WORDS = {403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed", 413
 
 
 def user_of(handler: Any) -> str:
-    """Who asks, as far as confirmations are concerned.
+    """Return the name under which the requester's confirmations are kept.
 
-    Whoever shows the server's own token is its owner: such a client has no lasting name where it
-    keeps no cookies. Else it is the name that the identity provider gives.
+    A client with the server's own token is its owner: without cookies it has no lasting name.
+    Others have the name that the identity provider gives.
     """
     if handler.token_authenticated:
         return "token"
@@ -42,46 +42,46 @@ def user_of(handler: Any) -> str:
 
 
 class Handler(APIHandler):
-    """A route below ``/gpunb/api/v1/``. `auth_resource` is what an authorizer is asked about."""
+    """A route below ``/gpunb/api/v1/``; `auth_resource` is the resource that an authorizer checks."""
 
     auth_resource = "gpunb"
 
     @property
     def hub(self) -> Hub:
-        """What all handlers share."""
+        """The state that all handlers share."""
         return cast("Hub", self.settings["gpunb_hub"])
 
     @property
     def user(self) -> str:
-        """Who asks."""
+        """The name of the requester, for confirmations."""
         return user_of(self)
 
     def set_default_headers(self) -> None:
-        """Nothing of it is kept by the browser or a proxy."""
+        """Forbid caching in the browser and in proxies."""
         super().set_default_headers()
         self.set_header("Cache-Control", "no-store")
 
     def body(self, model: type[schemas.M]) -> schemas.M:
-        """The request's body, checked."""
+        """Return the request's body, validated."""
         return schemas.parse(model, schemas.read(self.request.body))
 
     def query(self, name: str) -> str | None:
-        """A value of the query as it was sent; tornado's own strips blanks and control characters."""
+        """Return a query value as it was sent; tornado's own strips blanks and control characters."""
         found = self.request.query_arguments.get(name)
         return found[-1].decode("utf-8", "surrogateescape") if found else None
 
     async def answer(self, pool: Pool, work: Callable[..., Any], *args: Any, status: int = 200) -> None:
-        """Run `work` in `pool` and send what it gives, or what went wrong."""
+        """Run `work` in `pool` and send its result, or its error."""
         found = await pool.run(work, *args)
         self.set_status(status)
         self.send(found)
 
     def send(self, found: Any) -> None:
-        """JSON that any reader takes."""
+        """Send strict JSON (no NaN)."""
         self.finish(json.dumps(found, allow_nan=False))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Every failure in the same four fields."""
+        """Send every error with the same four fields."""
         info = kwargs.get("exc_info")
         err = info[1] if info else None
         if isinstance(err, web.HTTPError) or err is None:
@@ -99,7 +99,7 @@ class Handler(APIHandler):
         self.finish(json.dumps(body))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Expected failures are one line; others have their traceback in the log."""
+        """Log expected failures in one line, others with their traceback."""
         if value is not None and not isinstance(value, web.HTTPError):
             if status_of(value) == 500:
                 log.get(__name__).error("%s %s", self.request.method, self.request.path, exc_info=value)
@@ -109,11 +109,11 @@ class Handler(APIHandler):
 
 
 class Missing(Handler):
-    """Whatever is no route here: a page of another version asks for it."""
+    """Handler of unknown routes, such as those a page of another version asks for."""
 
     @guarded
     async def get(self) -> None:
-        """Say so."""
+        """Answer that there is no such route."""
         msg = f"gpunb {__version__} has no {self.request.path}: page and server are of different versions"
         raise NoRoute(msg, hint="install the same gpunb for both, restart the server, and reload the page")
 

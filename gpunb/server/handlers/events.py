@@ -1,4 +1,4 @@
-"""The websocket of events: logged in, from this origin, and it only speaks."""
+"""The websocket of events: authenticated, same-origin, and send-only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["ROUTES", "Events"]
 
 
 class Events(WebSocketMixin, WebSocketHandler, JupyterHandler):
-    """``GET events``."""
+    """``GET events``: the websocket of events."""
 
     auth_resource = "gpunb"
     client: Client | None = None
@@ -31,12 +31,12 @@ class Events(WebSocketMixin, WebSocketHandler, JupyterHandler):
 
     @property
     def hub(self) -> Hub:
-        """What all handlers share."""
+        """The state that all handlers share."""
         return cast("Hub", self.settings["gpunb_hub"])
 
     @ws_authenticated
     async def get(self, *args: Any, **kwargs: Any) -> None:
-        """Upgrade, for whoever may read."""
+        """Upgrade to a websocket, if the user may read."""
         allowed = await ensure_async(
             self.authorizer.is_authorized(self, self.current_user, "read", self.auth_resource)
         )
@@ -47,7 +47,7 @@ class Events(WebSocketMixin, WebSocketHandler, JupyterHandler):
             await found
 
     def open(self, *args: Any, **kwargs: Any) -> None:
-        """Begin to tell."""
+        """Start to send events."""
         super().open(*args, **kwargs)
         self.client = self.hub.feed.join(self._send)
         self._task = asyncio.ensure_future(self._serve(self.client))
@@ -60,24 +60,24 @@ class Events(WebSocketMixin, WebSocketHandler, JupyterHandler):
             await client.serve()
         except (WebSocketClosedError, asyncio.CancelledError):
             return
-        except Exception:  # noqa: BLE001 - one client's trouble
+        except Exception:  # noqa: BLE001 - concerns one client only
             log.get(__name__).exception("events could not be sent")
             self.close(1011)
         finally:
             self.hub.feed.leave(client)
 
     def on_message(self, message: str | bytes) -> None:
-        """Not read."""
+        """Ignore messages from the client."""
 
     def on_close(self) -> None:
-        """Whoever left is told nothing more."""
+        """Remove the client from the event bus."""
         if self.client is not None:
             self.hub.feed.leave(self.client)
         if self._task is not None:
             self._task.cancel()
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ARG002
-        """A refused upgrade is answered as all of the API."""
+        """Send the error of a refused upgrade in the API's usual form."""
         body = {"message": "refused", "reason": "Forbidden", "hint": None, "bill": None}
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(body | ({} if status_code == 403 else {"reason": "HttpError"})))

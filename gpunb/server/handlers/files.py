@@ -27,20 +27,20 @@ __all__ = ["ROUTES"]
 ID = r"([A-Za-z0-9._-]{1,64})"
 PIECE = 1 << 20
 ENTRIES = 10_000
-UPLOAD_MAX = 1 << 40  # bytes; the disk says when it is enough
+UPLOAD_MAX = 1 << 40  # bytes; the disk sets the limit
 PATH_MAX = 4096
-# bytes of a refused upload that are read and thrown away, so that the refusal is heard
+# bytes of a refused upload that are read and thrown away, so that the client sees the refusal
 DRAINED = 64 << 20
 DRAINED_OF_ANYBODY = 1 << 20
 
 
 class Files(Handler):
-    """``GET``, ``POST``, ``PATCH``, ``DELETE sessions/{id}/files``."""
+    """``GET``, ``POST``, ``PATCH``, ``DELETE sessions/{id}/files``: folders and names on a host."""
 
     @guarded
     @authorized
     async def get(self, ident: str) -> None:
-        """What is in a folder."""
+        """List a folder."""
         await self.answer(self.hub.hosts, _list, self.hub, ident, _path(self.query("path")))
 
     @guarded
@@ -53,20 +53,20 @@ class Files(Handler):
     @guarded
     @authorized
     async def patch(self, ident: str) -> None:
-        """Rename."""
+        """Rename a file or folder."""
         to = _own(self.body(schemas.Rename).to)
         await self.answer(self.hub.hosts, _rename, self.hub, ident, _own(self.query("path")), to)
 
     @guarded
     @authorized
     async def delete(self, ident: str) -> None:
-        """Delete."""
+        """Delete a file or folder."""
         await self.answer(self.hub.hosts, _delete, self.hub, ident, _own(self.query("path")))
 
 
 @web.stream_request_body
 class File(Handler):
-    """``GET``, ``PUT sessions/{id}/file``."""
+    """``GET``, ``PUT sessions/{id}/file``: download and upload of one file."""
 
     _target: Any = None
     _name = ""
@@ -74,10 +74,10 @@ class File(Handler):
     _refused: Exception | None = None
 
     async def prepare(self, **kwargs: Any) -> None:
-        """Nothing of a body is kept before it is clear who sends it, and where it would go.
+        """Check user and target before any of the body is kept.
 
-        A refusal of a short body waits until that has come: who closes the line under a sender is
-        not heard.
+        A refusal of a short body is sent once that has come: a client whose connection is closed
+        while it sends does not read the answer.
         """
         try:
             await super().prepare(**kwargs)
@@ -103,7 +103,7 @@ class File(Handler):
         self._name = path
 
     async def data_received(self, chunk: bytes) -> None:
-        """A piece of an upload: the next is read when this one is on its way."""
+        """Write a chunk of an upload to the host; the next is read when this one is on its way."""
         if self._target is not None:
             self._size += len(chunk)
             await self.hub.hosts.run(self._target.write, chunk)
@@ -111,7 +111,7 @@ class File(Handler):
     @guarded
     @authorized
     async def get(self, ident: str) -> None:
-        """Download."""
+        """Download a file."""
         file, size, name = await self.hub.hosts.run(
             _open, self.hub, ident, _path(self.query("path"), empty=False)
         )
@@ -124,7 +124,7 @@ class File(Handler):
             while left > 0:
                 piece = await self.hub.hosts.run(file.read, min(PIECE, left))
                 if not piece:
-                    # shorter than it was: the browser must not take it for whole
+                    # shorter than announced: the browser must not take it for complete
                     connection: Any = self.request.connection
                     connection.stream.close()
                     return
@@ -140,7 +140,7 @@ class File(Handler):
     @guarded
     @authorized
     async def put(self, ident: str) -> None:  # noqa: ARG002 - the target was opened in prepare
-        """The whole body has come: it takes its name."""
+        """Finish an upload: rename the temporary file to its final name."""
         if self._refused is not None:
             raise self._refused
         target, self._target = self._target, None
@@ -148,12 +148,12 @@ class File(Handler):
         self.send({"path": self._name, "size": self._size})
 
     def on_connection_close(self) -> None:
-        """The browser left in the middle: what stood there stays."""
+        """Abort an upload whose browser has gone; the file that was there before stays."""
         super().on_connection_close()
         self._drop()
 
     def on_finish(self) -> None:
-        """A failure on the way leaves what stood there, too."""
+        """Abort an upload that failed; the file that was there before stays."""
         super().on_finish()
         self._drop()
 
@@ -168,7 +168,7 @@ async def _truth(found: bool | Awaitable[bool]) -> bool:  # noqa: FBT001
 
 
 def _path(given: str | None, *, empty: bool = True) -> str:
-    """A path on a host as it is asked with."""
+    """Return the requested path on a host, checked."""
     path = given or ""
     if "\0" in path or len(path) > PATH_MAX or (not path.strip("/") and not empty):
         msg = f"path: {path[:80]!r}: must name a file on the host, in up to {PATH_MAX} characters without NUL"
@@ -177,7 +177,7 @@ def _path(given: str | None, *, empty: bool = True) -> str:
 
 
 def _own(given: str | None) -> str:
-    """A path that is the user's to change: neither the home nor what gpunb keeps there, nor the way in."""
+    """Return a path that the user may change: not the home folder itself, gpunb's files or SSH's."""
     path = _path(given, empty=False)
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts or not parts or parts[0] == "~" or {".gpunb", ".ssh"} & {*parts}:

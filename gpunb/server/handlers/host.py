@@ -24,43 +24,43 @@ if TYPE_CHECKING:
 __all__ = ["ROUTES"]
 
 ID = r"([A-Za-z0-9._-]{1,64})"
-SHOWN = 200  # paths of a plan
+SHOWN = 200  # paths of a plan in one answer
 
 
 class Ports(Handler):
-    """``GET``, ``POST sessions/{id}/ports``."""
+    """``GET``, ``POST sessions/{id}/ports``: port forwards."""
 
     @guarded
     @authorized
     async def get(self, ident: str) -> None:
-        """List them."""
+        """List the forwarded ports."""
         await self.answer(self.hub.quick, _ports, self.hub, ident)
 
     @guarded
     @authorized
     async def post(self, ident: str) -> None:
-        """Forward one."""
+        """Forward a port."""
         await self.answer(self.hub.hosts, _forward, self.hub, ident, self.body(schemas.Port).port)
 
 
 class Port(Handler):
-    """``DELETE sessions/{id}/ports/{port}``."""
+    """``DELETE sessions/{id}/ports/{port}``: one port forward."""
 
     @guarded
     @authorized
     async def delete(self, ident: str, given: str) -> None:
-        """Close it."""
+        """Close the forward."""
         port = schemas.number("port", given, default=0, least=1, most=65535)
         await self.answer(self.hub.quick, _close, self.hub, ident, port)
 
 
 class Terminal(Handler):
-    """``POST sessions/{id}/terminal``."""
+    """``POST sessions/{id}/terminal``: a terminal on the host."""
 
     @guarded
     @authorized
     async def post(self, ident: str) -> None:
-        """A terminal of the Jupyter server, in which ssh runs."""
+        """Open a terminal of the Jupyter server in which ssh runs."""
         self.body(schemas.Empty)
         session = await self.hub.quick.run(_up, self.hub, ident)
         manager = self.settings.get("terminal_manager")
@@ -76,35 +76,35 @@ class Terminal(Handler):
 
 
 class Telemetry(Handler):
-    """``GET sessions/{id}/telemetry``."""
+    """``GET sessions/{id}/telemetry``: a host's load."""
 
     @guarded
     @authorized
     async def get(self, ident: str) -> None:
-        """Its load."""
+        """Return the host's load over time."""
         seconds = schemas.number("seconds", self.query("seconds"), default=600, least=10, most=86_400)
         await self.answer(self.hub.hosts, _telemetry, self.hub, ident, seconds)
 
 
 class Transfer(Handler):
-    """``POST sessions/{id}/transfers``."""
+    """``POST sessions/{id}/transfers``: a new transfer."""
 
     @guarded
     @authorized
     async def post(self, ident: str) -> None:
-        """Begin one."""
+        """Start a transfer."""
         job = await self.hub.quick.run(_transfer, self.hub, ident, self.body(schemas.Transfer))
         self.set_status(202)
         self.send({"job": job.data()})
 
 
 class Transfers(Handler):
-    """``GET transfers``."""
+    """``GET transfers``: the latest transfers."""
 
     @guarded
     @authorized
     async def get(self) -> None:
-        """The latest."""
+        """List the latest transfers."""
         await self.answer(self.hub.quick, _transfers, self.hub)
 
 
@@ -164,7 +164,7 @@ def _transfer(hub: Hub, ident: str, body: schemas.Transfer) -> Job:
         msg = f"source, target: {both}: one of them, and only one, must be on the host"
         raise BadInput(msg, bill="nothing was moved", hint="write the host's side with a colon: :data")
     end = ends[there[0]]
-    assert end is not None  # noqa: S101 - it is one of those that are there
+    assert end is not None  # noqa: S101 - it was taken from the existing ones
     if end[0] not in {None, session.id, session.name}:
         msg = f"{there[0]}: {end[0]!r}: is another session than {session.name}"
         raise BadInput(msg, bill="nothing was moved")

@@ -1,4 +1,4 @@
-"""Routes of money: what was spent, and receipts."""
+"""Routes of costs and receipts."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ __all__ = ["ROUTES"]
 
 
 class Cost(Handler):
-    """``GET cost``."""
+    """``GET cost``: costs from the ledger."""
 
     @guarded
     @authorized
     async def get(self) -> None:
-        """By session, day or cloud."""
+        """Return the costs by session, day or cloud."""
         by = schemas.word("by", self.query("by"), ("session", "day", "cloud"))
         days = schemas.number("days", self.query("days"), default=30, least=1, most=36_500)
         await self.answer(self.hub.quick, _cost, self.hub, by, days)
 
 
 class Receipts(Handler):
-    """``GET receipts``."""
+    """``GET receipts``: receipts of ended sessions."""
 
     @guarded
     @authorized
     async def get(self) -> None:
-        """The newest first."""
+        """List the receipts, newest first."""
         limit = schemas.number("limit", self.query("limit"), default=50, least=1, most=1000)
         await self.answer(self.hub.quick, _receipts, self.hub, limit)
 

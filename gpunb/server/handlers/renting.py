@@ -1,4 +1,4 @@
-"""Routes to find and to rent: offers, confirmations, rent."""
+"""Routes of renting: search for offers, confirm an action, rent."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ __all__ = ["ROUTES"]
 
 
 class Offers(Handler):
-    """``POST offers``."""
+    """``POST offers``: a search."""
 
     @guarded
     @authorized
     async def post(self) -> None:
-        """Ask the clouds."""
+        """Search the clouds for offers."""
         await self.answer(self.hub.asking, search, self.hub, self.body(schemas.Offers))
 
 
 class Confirm(Handler):
-    """``POST confirm``."""
+    """``POST confirm``: cost of an action and its token."""
 
     @guarded
     @authorized
     async def post(self) -> None:
-        """Say what it costs, and give a token."""
+        """Return what an action costs, and a token for it."""
         raw = schemas.read(self.request.body)
         await self.answer(self.hub.quick, acting.confirm, self.hub, self.user, raw)
 
 
 class Rent(Handler):
-    """``POST rent``."""
+    """``POST rent``: a rental."""
 
     @guarded
     @authorized
     async def post(self) -> None:
-        """Begin to rent."""
+        """Start a rental."""
         job = await self.hub.quick.run(acting.rent, self.hub, self.user, self.body(schemas.Rent))
         self.set_status(202)
         self.send({"job": job.data()})
 
 
 def search(hub: Hub, body: schemas.Offers) -> api.Offers:
-    """The offers of all clouds that answer; those that don't are named, each with its reason."""
+    """Return the offers of all clouds that answer, and the error of each that does not."""
     from gpunb.offers import query_from_flags
     from gpunb.offers import search as ask
 
@@ -99,7 +99,7 @@ def _noted(failed: list[api.CloudFailure], name: str) -> Iterator[None]:
 
 def _answer(one: Answer, titles: dict[str, str]) -> api.CloudFailure:
     err = one.error
-    assert err is not None  # noqa: S101 - it is one of those that failed
+    assert err is not None  # noqa: S101 - it is one of the failed ones
     return _failed(one.provider, titles.get(one.provider, one.provider), err)
 
 

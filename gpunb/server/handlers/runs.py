@@ -1,4 +1,4 @@
-"""Routes of runs: what was run, what it printed, and its end."""
+"""Routes of runs: list, status, output, cancel, interrupt."""
 
 from __future__ import annotations
 
@@ -31,61 +31,61 @@ ID = r"([A-Za-z0-9._-]{1,64})"
 WAIT_S = 20.0
 TEXT_MAX = 4 << 20  # characters in one answer
 _MOVES = re.compile("\x1b\\[[0-9]*[ABCDGK]")  # a page has no cursor
-# one client follows a run once: two tabs that read the same log take turns
+# one client follows a run at a time: two tabs that read the same log take turns
 _reading = threading.Lock()
 
 
 class Runs(Handler):
-    """``GET sessions/{id}/runs``."""
+    """``GET sessions/{id}/runs``: the runs of a session."""
 
     @guarded
     @authorized
     async def get(self, ident: str) -> None:
-        """List them."""
+        """List the session's runs."""
         limit = schemas.number("limit", self.query("limit"), default=50, least=1, most=1000)
         await self.answer(self.hub.hosts, _list, self.hub, ident, limit)
 
 
 class Run(Handler):
-    """``GET runs/{id}``."""
+    """``GET runs/{id}``: one run."""
 
     @guarded
     @authorized
     async def get(self, ident: str) -> None:
-        """How it stands."""
+        """Return the run's state."""
         await self.answer(self.hub.hosts, _one, self.hub, ident)
 
 
 class Log(Handler):
-    """``GET runs/{id}/log``."""
+    """``GET runs/{id}/log``: a run's output."""
 
     @guarded
     @authorized
     async def get(self, ident: str) -> None:
-        """What it printed."""
+        """Return what the run printed."""
         after = schemas.number("after", self.query("after"), default=0, least=0, most=2**53)
         limit = schemas.number("limit", self.query("limit"), default=1000, least=1, most=5000)
         await self.answer(self.hub.hosts, _log, self.hub, ident, after, limit)
 
 
 class Cancel(Handler):
-    """``POST runs/{id}/cancel``."""
+    """``POST runs/{id}/cancel``: cancellation of a run."""
 
     @guarded
     @authorized
     async def post(self, ident: str) -> None:
-        """End it."""
+        """Cancel the run."""
         self.body(schemas.Empty)
         await self.answer(self.hub.hosts, _end, self.hub, ident, "cancel")
 
 
 class Interrupt(Handler):
-    """``POST runs/{id}/interrupt``."""
+    """``POST runs/{id}/interrupt``: interruption of a run."""
 
     @guarded
     @authorized
     async def post(self, ident: str) -> None:
-        """SIGINT."""
+        """Send SIGINT to the run."""
         self.body(schemas.Empty)
         await self.answer(self.hub.hosts, _end, self.hub, ident, "interrupt")
 
@@ -95,7 +95,7 @@ def _list(hub: Hub, ident: str, limit: int) -> dict[str, list[models.Run]]:
     session = exactly(context.ledger, ident)
     notes = context.ledger.runs(session.id, limit)
     if any(note.ended is None for note in notes):
-        with suppress(GpunbError):  # what the ledger knows is shown anyway
+        with suppress(GpunbError):  # the ledger's record is shown anyway
             reachable(session)
             runs.refresh(context, context.agent(session), session)
             notes = context.ledger.runs(session.id, limit)
@@ -167,7 +167,7 @@ def _log(hub: Hub, ident: str, after: int, limit: int) -> api.Log:
 
 
 def _text(records: list[api.LogRecord], made: Callable[[str], str]) -> str:
-    """The output as one text, each record's as `made` makes it; overwritten lines as they ended."""
+    """Join the output into one text, records rendered by `made`, overwritten lines in their final form."""
     text = KeptText()
     for one in records:
         if one["kind"] not in {"end", "input"}:
@@ -181,7 +181,7 @@ _STREAMS = frozenset({"stdout", "stderr"})
 
 
 def _read(handle: RunHandle, sink: _Records, until: int) -> int:
-    """Play records up to number `until` into `sink`; the number of the last."""
+    """Play records up to number `until` into `sink`; return the number of the last."""
     player = Player(handle, sink, interactive=False)
     last = handle.taken
     for record in handle.records(WAIT_S, until):
@@ -198,7 +198,7 @@ def _read(handle: RunHandle, sink: _Records, until: int) -> int:
 
 
 class _Records:
-    """A sink that keeps what it is given, as numbered texts."""
+    """A sink that collects the output as numbered texts."""
 
     def __init__(self) -> None:
         self.records: list[api.LogRecord] = []
@@ -206,7 +206,7 @@ class _Records:
         self.size = 0
 
     def add(self, kind: str, text: str) -> None:
-        """Keep it, cleaned: a browser that shows colours must not take anything else from a host."""
+        """Add a text, keeping its colours only: a host must send no other control sequences to a browser."""
         kept = _tidy(text)
         self.size += len(kept)
         self.records.append({"n": self.number, "kind": kind, "text": kept})
@@ -229,21 +229,21 @@ class _Records:
         self.add("error", "\n".join(lines) or str(content.get("ename", "error")))
 
     def clear(self, *, wait: bool) -> None:
-        """A log keeps what was printed."""
+        """Keep the output: a log is never cleared."""
 
     def ask(self, prompt: str, *, password: bool) -> str:  # noqa: ARG002
-        """Nobody is asked: a log only watches."""
+        """Ignore a question: a log only watches."""
         return ""
 
     def note(self, text: str) -> None:
         self.add("note", clean(text))
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no output is held back."""
 
 
 def _tidy(text: str) -> str:
-    """`text` with lines, tabs, overwriting and colours, and without all other controls."""
+    """Keep newlines, tabs, overwriting and colours of `text`, and drop all other control characters."""
     escapes = Escapes()
     return _MOVES.sub("", escapes.feed(text) + escapes.finish())
 

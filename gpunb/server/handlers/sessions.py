@@ -1,4 +1,4 @@
-"""Routes of sessions: how they stand, their history, and what is done to them."""
+"""Routes of sessions: list, details with history, extend, stop, start, end; and of jobs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ID = r"([A-Za-z0-9._-]{1,64})"
 
 
 class Sessions(Handler):
-    """``GET sessions``."""
+    """``GET sessions``: all sessions."""
 
     @guarded
     @authorized
     async def get(self) -> None:
-        """List them."""
+        """List the sessions."""
         alive = schemas.word("all", self.query("all"), ("0", "1")) == "0"
         await self.answer(self.hub.quick, self._list, alive)
 
@@ -32,12 +32,12 @@ class Sessions(Handler):
 
 
 class Session(Handler):
-    """``GET sessions/{id}``."""
+    """``GET sessions/{id}``: one session."""
 
     @guarded
     @authorized
     async def get(self, ident: str) -> None:
-        """One, with its history."""
+        """Return the session with its history."""
         await self.answer(self.hub.quick, self._whole, ident)
 
     def _whole(self, ident: str) -> models.SessionWhole:
@@ -52,24 +52,24 @@ class Session(Handler):
 
 
 class Extend(Handler):
-    """``POST sessions/{id}/extend``."""
+    """``POST sessions/{id}/extend``: extension of a lease."""
 
     @guarded
     @authorized
     async def post(self, ident: str) -> None:
-        """Another lease."""
+        """Extend the session's lease."""
         body = self.body(schemas.Extend)
         await self.answer(self.hub.hosts, acting.extend, self.hub, self.user, ident, body)
 
 
 class _Acts(Handler):
-    """An action that becomes a job."""
+    """Base of the actions that become jobs."""
 
     kind = ""
     model: type[schemas.Stop] = schemas.Stop
 
     async def act(self, ident: str) -> None:
-        """Check, confirm, begin."""
+        """Check the request and its confirmation, and start the job."""
         body = self.body(self.model)
         job = await self.hub.quick.run(acting.begin, self.hub, self.user, self.kind, ident, body)
         self.set_status(202)
@@ -77,19 +77,19 @@ class _Acts(Handler):
 
 
 class Stop(_Acts):
-    """``POST sessions/{id}/stop``."""
+    """``POST sessions/{id}/stop``: stop of a session."""
 
     kind = "stop"
 
     @guarded
     @authorized
     async def post(self, ident: str) -> None:
-        """Stop it."""
+        """Stop the session."""
         await self.act(ident)
 
 
 class Start(_Acts):
-    """``POST sessions/{id}/start``."""
+    """``POST sessions/{id}/start``: start of a stopped session."""
 
     kind = "start"
     model = schemas.Start
@@ -97,12 +97,12 @@ class Start(_Acts):
     @guarded
     @authorized
     async def post(self, ident: str) -> None:
-        """Start it."""
+        """Start the session."""
         await self.act(ident)
 
 
 class Down(_Acts):
-    """``POST sessions/{id}/down``."""
+    """``POST sessions/{id}/down``: end of a session."""
 
     kind = "down"
     model = schemas.Down
@@ -110,33 +110,33 @@ class Down(_Acts):
     @guarded
     @authorized
     async def post(self, ident: str) -> None:
-        """End it."""
+        """End the session."""
         await self.act(ident)
 
 
 class Jobs(Handler):
-    """``GET jobs``."""
+    """``GET jobs``: the server's jobs."""
 
     @guarded
     @authorized
     async def get(self) -> None:
-        """List them."""
+        """List the jobs."""
         self.send({"jobs": self.hub.jobs.listed()})
 
 
 class Job(Handler):
-    """``GET``, ``DELETE jobs/{id}``."""
+    """``GET``, ``DELETE jobs/{id}``: one job."""
 
     @guarded
     @authorized
     async def get(self, ident: str) -> None:
-        """How it stands."""
+        """Return the job's state."""
         self.send({"job": self.hub.jobs.get(ident).data()})
 
     @guarded
     @authorized
     async def delete(self, ident: str) -> None:
-        """Ctrl-C."""
+        """Interrupt the job, as by Ctrl-C."""
         job = self.hub.jobs.get(ident)
         job.interrupt()
         self.set_status(202)

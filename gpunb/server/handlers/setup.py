@@ -1,4 +1,4 @@
-"""Routes of the set-up: status, this API's own file, settings, login."""
+"""Routes of the set-up: status, OpenAPI document, settings, login."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ _SECRET = ("key", "token", "secret", "password")
 
 
 class Status(Handler):
-    """``GET status``."""
+    """``GET status``: the server's status."""
 
     @guarded
     @authorized
     async def get(self) -> None:
-        """Everything that is not about one session."""
+        """Return the status of the server, its supervisor and the clouds."""
         user = self.current_user
         name = clean(getattr(user, "display_name", None) or getattr(user, "username", ""))
         await self.answer(self.hub.asking, _status, self.hub, name)
 
 
 class Spec(Handler):
-    """``GET spec``."""
+    """``GET spec``: the OpenAPI document."""
 
     @guarded
     @authorized
     async def get(self) -> None:
-        """The OpenAPI file."""
+        """Return the OpenAPI document."""
         self.finish(
             files("gpunb.server").joinpath("openapi.yaml").read_text("utf-8"),
             set_content_type="application/yaml",
@@ -49,18 +49,18 @@ class Spec(Handler):
 
 
 class Settings(Handler):
-    """``GET``, ``PATCH settings``."""
+    """``GET``, ``PATCH settings``: the settings."""
 
     @guarded
     @authorized
     async def get(self) -> None:
-        """What holds."""
+        """Return the settings in effect."""
         await self.answer(self.hub.quick, _settings)
 
     @guarded
     @authorized
     async def patch(self) -> None:
-        """Change the user's file."""
+        """Change the user's settings file."""
         body = self.body(schemas.SettingsPatch)
         changes = body.model_dump(exclude_unset=True)
         if not changes:
@@ -71,12 +71,12 @@ class Settings(Handler):
 
 
 class Login(Handler):
-    """``POST login``."""
+    """``POST login``: a cloud's key."""
 
     @guarded
     @authorized
     async def post(self) -> None:
-        """Check a key and keep it."""
+        """Check a cloud's key and store it."""
         raw = schemas.read(self.request.body)
         if isinstance(raw.get("key"), str):
             log.add_secret(raw["key"].strip())
