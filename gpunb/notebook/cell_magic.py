@@ -1,4 +1,4 @@
-"""One ``%%gpu`` cell: variables there, the run, variables back."""
+"""The ``%%gpu`` cell: variables to the host, the run, variables back."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ CELL = Verb(
 
 
 def help_text() -> str:
-    """The cell's options, as ``%%gpu -h`` (with a body) shows them."""
+    """Return the help of the cell's options, for ``%%gpu -h`` with a body."""
     with click.Context(CELL, info_name="%%gpu", obj=Context("notebook"), **CELL.context_settings) as ctx:
         return CELL.get_help(ctx)
 
 
 def run_cell(shell: InteractiveShell, line: str, body: str, above: int | None = None) -> Result | None:
-    """Run `body` on the host, as the flags in `line` say.
+    """Run `body` on the host with the flags in `line`.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def run_cell(shell: InteractiveShell, line: str, body: str, above: int | None = 
                 err.hint = shlex.join(["%%gpu", "-s", err.proposed or "NAME", *args])
             for_door(err, [], context)
             if isinstance(err, RemoteCellError) and err.shown and err.hint:
-                sys.stderr.write(f"next: {err.hint}\n")  # the traceback that it would end is shown already
+                sys.stderr.write(f"next: {err.hint}\n")  # the traceback it would follow is shown already
             raise
         except Exception:
             log.get(__name__).exception("unexpected failure in a %%gpu cell")
@@ -141,7 +141,7 @@ def _run(
     label = options["name"] or _label(body)
     cell_target.ran(context.shell, session.name)
     with runs.noted(context, session, kind="cell", name=label) as run_id:
-        # a detached cell is asked about by `attach`
+        # `attach` answers the questions of a detached cell
         stdin = context.can_ask or options["detach"]
         handle = client.run_cell(
             body,

@@ -1,11 +1,11 @@
-"""While ``%gpu on`` holds, plain cells become cells of the host.
+"""Routing of plain cells to the host while ``%gpu on`` is active.
 
 An input transformer rewrites a cell before IPython looks at it, so that the
 host gets the text as it was typed, its own magics and ``!`` lines included.
 Only the text that the user sent is routed: what a running cell hands to IPython
 again (``%%time``, ``run_cell``, ``%run x.ipy``, an extension) stays where that
-cell runs. ``%%local`` is taken off its cell here, so that it runs as it would
-without us. Nothing heavy is imported until the first ``%gpu on``.
+cell runs. ``%%local`` is removed from its cell here, so that it runs as it would
+without gpunb. Nothing heavy is imported until the first ``%gpu on``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["install", "mode_of", "uninstall"]
 
 HOST_MAGIC = "_gpu_on_host"
-# ours, and what loads and unloads us, stay here
+# gpunb's own magics, and those that load and unload gpunb, run here
 _STAYS = re.compile(r"^(?:[A-Za-z_]\w*\s*=\s*)?%(?:gpu\b|(?:re|un)?load_ext\s+gpunb\b)")
 _STAYS_INSIDE = re.compile(r"^[ \t]+(?:[A-Za-z_]\w*\s*=\s*)?%gpu\b")
 _CLAUSE = re.compile(r"^(?:else|elif|except|finally)\b")
@@ -48,7 +48,7 @@ class Router:
         self.shell = shell
 
     def __call__(self, lines: list[str]) -> list[str]:
-        """The cell's lines, those for the host wrapped."""
+        """Return the cell's lines, those for the host wrapped in a call."""
         marked = _marked(lines)
         if marked is not None:
             return marked
@@ -60,7 +60,7 @@ class Router:
         return self._routed(lines, on=on)
 
     def begins(self, _: object) -> None:
-        """A cell is executed, wherever it goes."""
+        """Note that a cell starts, wherever it runs."""
         mode = sys.modules.get("gpunb.services.running.cell_target")
         if mode is not None:
             mode.begins(self.shell)
@@ -95,9 +95,9 @@ class Router:
         return out + _piece(piece, at, on=on)
 
     def _block(self, piece: list[str], lines: list[str], at: int) -> tuple[int, int] | None:
-        """The compound statement around an indented ``%gpu`` at ``lines[at]``, which stays here with it.
+        """Find the compound statement around an indented ``%gpu`` at ``lines[at]``; all of it runs here.
 
-        Where it begins in `piece` and ends in `lines`; None if that line is text in a string.
+        Returns where it begins in `piece` and ends in `lines`; None if that line is text in a string.
         """
         for head in range(len(piece) - 1, -1, -1):
             if not _begins(piece[head]) or (head and piece[head - 1].startswith("@")):
@@ -117,14 +117,14 @@ class Router:
         return head, end
 
     def _whole(self, piece: list[str]) -> bool:
-        """Whether a new statement can begin after `piece`: it is not inside a string or a bracket."""
+        """Return whether `piece` ends outside any string or bracket, so that a new statement can begin."""
         text = "".join(piece)
         return not text.strip() or self.shell.check_complete(text)[0] != "incomplete"
 
     def _sent_by_user(self, lines: list[str]) -> bool:
-        """Whether this is the cell that a front end asked to run, as the user typed it.
+        """Return whether this is the cell that a frontend asked to run, as the user typed it.
 
-        Not a front end's own code (a variables view, a debugger), and not what a running cell, a
+        Not a frontend's own code (a variables view, a debugger), and not what a running cell, a
         hook or a callback hands to IPython.
         """
         if _called_by(InteractiveShell.run_code.__code__):
@@ -140,7 +140,7 @@ class Router:
         return not hidden and lines == self._as_typed(str(content.get("code", "")))
 
     def _as_typed(self, code: str) -> list[str]:
-        """The lines of `code` as the transformers before this one leave them."""
+        """Return the lines of `code` as the transformers before this one leave them."""
         lines = (code if code.endswith("\n") else f"{code}\n").splitlines(keepends=True)
         for transform in self.shell.input_transformers_cleanup:
             if transform is self:
@@ -150,10 +150,10 @@ class Router:
 
 
 def _marked(lines: list[str]) -> list[str] | None:
-    """The cell that says by ``%%local`` or ``%%gpu`` where it runs; None if it says nothing.
+    """Return the cell that ``%%local`` or ``%%gpu`` marks; None without a mark.
 
-    The mark may stand below comments, which IPython does not take for a cell magic then, and below
-    other cell magics: what is meant to stay must not go because of what stands above the mark.
+    The mark may stand below comments, where IPython does not take it for a cell magic, and below
+    other cell magics: a cell marked as local must not run on the host because of lines above the mark.
     """
     for at, line in enumerate(lines):
         above = lines[:at]
@@ -168,20 +168,20 @@ def _marked(lines: list[str]) -> list[str] | None:
 
 
 def _begins(line: str) -> bool:
-    """Whether a statement at the left margin begins with `line`."""
+    """Return whether a statement at the left margin begins with `line`."""
     return bool(line.strip()) and line[0] not in " \t#)]}" and not _CLAUSE.match(line)
 
 
 def _called_by(code: CodeType) -> bool:
-    """Whether a function of that code is under way in this thread."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - where we are called from is the question
+    """Return whether a function of that code is running in this thread."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the call stack is what is asked for
     while frame is not None and frame.f_code is not code:
         frame = frame.f_back
     return frame is not None
 
 
 def _piece(lines: list[str], end: int, *, on: bool) -> list[str]:
-    """The lines before line `end` of the cell; wrapped, if there is something to run on the host."""
+    """Return the lines before line `end` of the cell, wrapped if they hold code for the host."""
     return [_wrapped(lines, end - len(lines))] if on and "".join(lines).strip() else lines
 
 
@@ -190,19 +190,19 @@ def _wrapped(lines: list[str], above: int = 0) -> str:
 
 
 def mode_of(shell: Any) -> Mode | None:
-    """Where plain cells of `shell` go, without importing anything."""
+    """Return where plain cells of `shell` run, without importing anything."""
     mode = sys.modules.get("gpunb.services.running.cell_target")
     return mode.current(shell) if mode is not None else None
 
 
 def install(shell: InteractiveShell) -> None:
-    """Add the transformer and the host's completion to `shell`."""
+    """Install the input transformer and the host's completion in `shell`."""
     from gpunb.notebook import host_completion
 
     router = Router(shell)
 
     def on_host(line: str, cell: str) -> Any:
-        """Run a plain cell, from a line of it on, on the host that `%gpu on` named."""
+        """Run a plain cell, from one of its lines on, on the host that `%gpu on` named."""
         from gpunb.notebook.plain_cell import run
 
         return run(shell, cell, int(line))
@@ -215,12 +215,12 @@ def install(shell: InteractiveShell) -> None:
 
 
 def reloading() -> bool:
-    """Whether ``%reload_ext`` is at work: what was on stays on then."""
+    """Return whether ``%reload_ext`` is running: what was on stays on then."""
     return _called_by(ExtensionManager.reload_extension.__code__)
 
 
 def uninstall(shell: InteractiveShell) -> None:
-    """Take it all away; plain cells run here, unless the extension comes back at once."""
+    """Remove both, so that plain cells run here, unless the extension is being reloaded."""
     from gpunb.notebook import host_completion
 
     mode = sys.modules.get("gpunb.services.running.cell_target")

@@ -1,4 +1,4 @@
-"""Completion of ``%gpu`` and ``%%gpu`` lines, from the grammar itself."""
+"""Completion of ``%gpu`` and ``%%gpu`` lines, from the command grammar."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["complete"]
 
 
 def complete(line: str, symbol: str) -> list[str]:
-    """What may follow.
+    """Return the possible completions of a line.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def complete(line: str, symbol: str) -> list[str]:
 
 
 def _files(item: CompletionItem) -> list[str]:
-    """What begins so here, which a shell would look for itself; a folder with a slash."""
+    """List local paths that begin with the word, as a shell does; a folder ends in a slash."""
     given = str(item.value)
     folder, _, start = given.rpartition("/")
     try:

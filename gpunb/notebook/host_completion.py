@@ -1,7 +1,7 @@
-"""Tab, Shift-Tab and history, answered by the host while ``%gpu on`` holds.
+"""Completion, inspection and history from the host while ``%gpu on`` is active.
 
-A host that is busy or away is passed over at once, a slow one soon, and this
-kernel answers as it always does.
+A host that is busy or unreachable is skipped at once, a slow one after a short
+timeout, and this kernel answers as it always does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HISTORY = ("hist_access_type", "output", "raw", "session", "start", "stop", "n"
 
 
 def install(shell: InteractiveShell) -> None:
-    """Put the host before this kernel's own answers."""
+    """Let the host answer before this kernel does."""
     kernel = getattr(shell, "kernel", None)
     if kernel is None:  # IPython in a terminal
         _wrap(shell.Completer, "completions", lambda own: lambda *args: _completions(shell, own, *args))
@@ -40,7 +40,7 @@ def install(shell: InteractiveShell) -> None:
 
 
 def uninstall(shell: InteractiveShell) -> None:
-    """The kernel answers alone again."""
+    """Restore this kernel's own answers."""
     kernel = getattr(shell, "kernel", None)
     for name in _HOOKS if kernel is not None else ():
         vars(kernel).pop(name, None)
@@ -54,7 +54,7 @@ def _wrap(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 
 
 def complete(shell: InteractiveShell, code: str, cursor: int) -> dict[str, Any] | None:
-    """The host's completion of `code` at `cursor`; None if this kernel should answer."""
+    """Return the host's completion of `code` at `cursor`; None if this kernel should answer."""
     place = _body(code, cursor)
     if place is None:
         return None
@@ -83,20 +83,20 @@ def complete(shell: InteractiveShell, code: str, cursor: int) -> dict[str, Any] 
 def inspect(
     shell: InteractiveShell, code: str, cursor: int, detail_level: int = 0, *_: Any, **__: Any
 ) -> dict[str, Any] | None:
-    """The host's words on what stands at `cursor`; None if this kernel should answer."""
+    """Return the host's documentation of the name at `cursor`; None if this kernel should answer."""
     place = _body(code, cursor)
     if place is None:
         return None
     body, shift = place
     content = {"code": body, "cursor_pos": cursor - shift, "detail_level": detail_level}
-    reply = _ask(shell, "inspect_request", content)  # its text has passed the gate
+    reply = _ask(shell, "inspect_request", content)  # its text has passed the output filter
     if reply is None or not isinstance(reply.get("data"), dict):
         return None
     return {"status": "ok", "found": bool(reply.get("found")), "data": reply["data"], "metadata": {}}
 
 
 def history(shell: InteractiveShell, *args: Any, **more: Any) -> dict[str, Any] | None:
-    """The host's history; None if this kernel should answer."""
+    """Return the host's history; None if this kernel should answer."""
     content = {**dict(zip(_HISTORY, args, strict=False)), **more}
     reply = _ask(shell, "history_request", {key: one for key, one in content.items() if one is not None})
     if reply is None or not isinstance(reply.get("history"), list):
@@ -105,7 +105,7 @@ def history(shell: InteractiveShell, *args: Any, **more: Any) -> dict[str, Any] 
 
 
 def _body(code: str, cursor: int) -> tuple[str, int] | None:
-    """The text that the host knows and where it begins in `code`; None for what is ours."""
+    """Return the text for the host and its offset in `code`; None for text of gpunb's own magics."""
     line = code[code.rfind("\n", 0, cursor) + 1 : cursor]
     if line.startswith(("%gpu", "%%gpu", "%%local")) or code.startswith("%%local"):
         return None
@@ -134,7 +134,7 @@ def _ask(shell: InteractiveShell, kind: str, content: dict[str, Any]) -> dict[st
 
 
 def _completions(shell: InteractiveShell, own: Any, text: str, offset: int) -> Iterator[Any]:
-    """As ``IPCompleter.completions``, for IPython in a terminal."""
+    """Yield completions like ``IPCompleter.completions``, for IPython in a terminal."""
     found = complete(shell, text, offset)
     if found is None:
         yield from own(text, offset)

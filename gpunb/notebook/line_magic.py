@@ -1,4 +1,4 @@
-"""One ``%gpu`` line: the same verbs as in a terminal."""
+"""The ``%gpu`` line: the same verbs as in a terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["run_line"]
 
 
 def run_line(shell: InteractiveShell, line: str) -> Any:
-    """Run `line`; without words, the sessions. A `Result`, or the widget that shows it.
+    """Run `line` (without words, list the sessions); return a `Result`, or the widget that shows it.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def run_line(shell: InteractiveShell, line: str) -> Any:
         log.get(__name__).exception("unexpected failure in %%gpu %s", line)
         raise
     if line.strip() in ("-h", "--help"):
-        # `%%gpu -h` alone never reaches us: IPython wants a body below it
+        # `%%gpu -h` alone never reaches us: IPython requires a body below it
         from gpunb.notebook.cell_magic import help_text
 
         print(f"\n{help_text()}")  # noqa: T201
@@ -49,7 +49,7 @@ def run_line(shell: InteractiveShell, line: str) -> Any:
 
 
 def _opened(shell: InteractiveShell, result: Result) -> Any:
-    """The widget that the verb asks for, where there may be a page to show it."""
+    """Return the widget that the verb asks for, if a browser may show it."""
     if getattr(shell, "kernel", None) is None or result.opening is None:  # IPython in a terminal
         return result
     from gpunb.notebook import widgets

@@ -1,4 +1,4 @@
-"""``%gpu`` and ``%%gpu``: loaded with the extension, so nothing heavy is imported until the first use."""
+"""The magics ``%gpu`` and ``%%gpu``: loaded with the extension; heavy imports wait for the first use."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def register(shell: InteractiveShell) -> None:
 
         return run_line(shell, line)
 
-    # what stands in braces or after a dollar sign is the user's code, not ours to fill in
+    # text in braces or after a dollar sign is the user's code: IPython must not expand it
     put_there: Any = shell.register_magic_function  # IPython types it as unbound
     put_there(no_var_expand(gpu), magic_kind="line_cell", magic_name=NAME)
     for key in (f"%{NAME}", f"%%{NAME}"):
@@ -42,7 +42,7 @@ def register(shell: InteractiveShell) -> None:
 
 
 def _say_what_is_left() -> None:
-    """Bills in doubt, and sessions that nobody watches, at every start."""
+    """Print, at each start, sessions with an unclear bill and sessions without a supervisor."""
     from gpunb import paths
     from gpunb.sessions.ledger.peek import nothing_to_say
 
@@ -55,7 +55,7 @@ def _say_what_is_left() -> None:
 
 
 def unregister(shell: InteractiveShell) -> None:
-    """Take the magics away and close this kernel's connections (not in a reload); sessions go on."""
+    """Remove the magics and close this kernel's connections (not in a reload); sessions go on."""
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop(NAME, None)
     hooks: Any = getattr(shell.Completer, "custom_completers", None)

@@ -1,4 +1,4 @@
-"""One plain cell while ``%gpu on`` holds."""
+"""Execution of one plain cell while ``%gpu on`` is active."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["run"]
 
 
 def run(shell: InteractiveShell, body: str, above: int = 0) -> Result | None:
-    """Run `body`, which has so many lines `above` it in its cell, on the host that is on.
+    """Run `body`, with `above` lines above it in its cell, on the host named by `%gpu on`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The kernelspecs of sessions: a local process that Jupyter takes for the kernel on the host.
+"""Kernels of sessions: a local proxy process that stands for the kernel on the host.
 
-`provisioner` starts it; `proxy` is that process.
+`provisioner` starts the process; `proxy` is its program.
 """

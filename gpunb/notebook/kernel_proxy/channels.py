@@ -1,4 +1,4 @@
-"""Jupyter's five channels, bound on this machine from a connection file."""
+"""Jupyter's five kernel channels, bound on this machine from a connection file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Channels", "Request"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One message from Jupyter and the way back."""
+    """One message from Jupyter, and the address of the reply."""
 
     channel: str
     identities: Sequence[bytes]
@@ -31,22 +31,22 @@ class Request:
 
     @property
     def kind(self) -> str:
-        """Its msg_type."""
+        """The message's msg_type."""
         return str(self.message["header"]["msg_type"])
 
     @property
     def content(self) -> dict[str, Any]:
-        """Its content."""
+        """The message's content."""
         found: dict[str, Any] = self.message["content"]
         return found
 
 
 class Channels:
-    """The sockets. One thread owns them; others hand it what is to be sent."""
+    """The kernel's sockets; one thread owns them, and other threads queue messages for it."""
 
     def __init__(self, session: Session, sockets: dict[str, zmq.Socket[bytes]], context: Any) -> None:
         self.session = session
-        self.parent: Mapping[str, Any] | None = None  # the shell request handled now or last
+        self.parent: Mapping[str, Any] | None = None  # the current or last shell request
         self.inputs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._sockets = sockets
         self._context = context
@@ -60,7 +60,7 @@ class Channels:
 
     @classmethod
     def bind(cls, file: str) -> Channels:
-        """Bind as the connection file `file` says.
+        """Bind the sockets as the connection file `file` says.
 
         Raises
         ------
@@ -87,7 +87,7 @@ class Channels:
         return cls(session, sockets, context)
 
     def start(self, shell: Callable[[Request], None], control: Callable[[Request], None]) -> None:
-        """Begin to read; `control` is called in a thread of its own, in order."""
+        """Start to read; `control` is called in a thread of its own, in order."""
         asked: queue.SimpleQueue[Request] = queue.SimpleQueue()
 
         def work() -> None:
@@ -121,7 +121,7 @@ class Channels:
                 try:
                     identities, rest = self.session.feed_identities(parts)
                     message = self.session.deserialize(rest)
-                except ValueError:  # not signed with this kernel's key, or no message
+                except ValueError:  # not signed with this kernel's key, or not a message
                     continue
                 if name == "stdin":
                     self.inputs.put(message)
@@ -154,29 +154,29 @@ class Channels:
         metadata: Mapping[str, Any] | None = None,
         buffers: Sequence[Any] = (),
     ) -> None:
-        """An IOPub message."""
+        """Publish an IOPub message."""
         message = self.session.msg(kind, dict(content), parent=_bare(parent), metadata=dict(metadata or {}))
         raw = self.session.serialize(message, ident=[f"kernel.{self.session.session}.{kind}".encode()])
         self._send("iopub", [*raw, *[bytes(one) for one in buffers]])
 
     def status(self, state: str, request: Request) -> None:
-        """Busy or idle with a request."""
+        """Publish the status, busy or idle, of a request."""
         self.publish("status", {"execution_state": state}, request.message)
 
     def reply(self, request: Request, content: Mapping[str, Any]) -> None:
-        """The answer to a request, where it came from."""
+        """Reply to a request on the channel that it came from."""
         kind = request.kind.replace("_request", "_reply")
         message = self.session.msg(kind, dict(content), parent=_bare(request.message))
         self._send(request.channel, self.session.serialize(message, ident=list(request.identities)))
 
     def ask_input(self, request: Request, prompt: str, *, password: bool) -> None:
-        """Ask the front end that sent `request` for a line."""
+        """Ask the frontend that sent `request` for a line of input."""
         content = {"prompt": prompt, "password": password}
         message = self.session.msg("input_request", content, parent=_bare(request.message))
         self._send("stdin", self.session.serialize(message, ident=list(request.identities)))
 
     def close(self) -> None:
-        """Send what waits, and close."""
+        """Send the queued messages, and close the sockets."""
         with self._packing:
             self._out.put(None)
             self._bell_out.send(b"")

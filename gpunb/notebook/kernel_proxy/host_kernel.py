@@ -1,4 +1,4 @@
-"""A notebook's kernel on the host, in the words of Jupyter's protocol."""
+"""The kernel on the host, spoken to with Jupyter's message types."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["Ended", "HostKernel"]
 
 @contextmanager
 def unnoted(run_id: str, name: str) -> Iterator[EndNote]:  # noqa: ARG001 - a note's signature
-    """No ledger: nothing is written down."""
+    """Record nothing: the default where there is no ledger."""
     yield lambda _: None
 
 
@@ -42,7 +42,7 @@ def _label(code: str) -> str:
 
 
 class Ended(Exception):
-    """The kernel on the host is no more, or the way to it."""
+    """The kernel on the host is gone, or the connection to it."""
 
 
 class _Interrupted(Exception):
@@ -50,15 +50,15 @@ class _Interrupted(Exception):
 
 
 class HostKernel:
-    """Runs cells there and publishes what they show.
+    """Runs cells in the host's kernel and publishes their output.
 
     Parameters
     ----------
     wake
-        Called from any thread when widgets have something to say.
+        Called from any thread when widgets have messages.
     noted
-        Writes a cell's run (its id, its first line) down while the block lasts, as activity of the
-        session; what it gives is called with the state in which the run ended.
+        Context manager that records a cell's run (its id, its first line) as activity of the session;
+        the function that it yields is called with the state in which the run ended.
     """
 
     def __init__(
@@ -74,16 +74,16 @@ class HostKernel:
         self.name = name
         self.channels = channels
         self.relay = Relay(client, BridgePort(channels, wake), kernel=name)
-        self.ended = ""  # why there is no kernel any more
+        self.ended = ""  # why the kernel ended
         self._running: RunHandle | None = None
         self._interrupted = False
 
     def fresh(self) -> None:
-        """A new kernel, also where an earlier bridge left one of this name."""
+        """Start a new kernel, also where an earlier proxy left one of this name."""
         self.client.request("restart", kernel=self.name, timeout=300.0)
 
     def pump(self) -> None:
-        """Let widgets say what has come.
+        """Process the widgets' messages that have come.
 
         Raises
         ------
@@ -91,12 +91,12 @@ class HostKernel:
             The session is over.
         """
         if self.relay.pump():
-            self.relay.port.call_soon(self.relay)  # after the requests that wait
+            self.relay.port.call_soon(self.relay)  # after the requests that are queued
         if not self.client.alive:
             raise Ended(self.relay.gone or "the session is over")
 
     def ask(self, kind: str, content: Mapping[str, Any], wait: float) -> dict[str, Any]:
-        """Ask the kernel, and give its reply."""
+        """Send a request to the kernel, and return its reply."""
         try:
             answer = self.client.request(
                 "kernel", type=kind, content=dict(content), kernel=self.name, wait=wait, timeout=wait + 10.0
@@ -107,12 +107,12 @@ class HostKernel:
             raise Ended(str(err)) from err
         reply = replies.clean(kind, answer.get("reply"), self.client.trust)
         if kind == "kernel_info_request":
-            # its control channel and its subshells are not served here
+            # the host's control channel and subshells are not served here
             reply.update(supported_features=[], debugger=False)
         return reply
 
     def comm_info(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        """The open comms, of one target if asked so."""
+        """Return the open comms, or those of one target."""
         wanted = content.get("target_name")
         found = {
             comm_id: {"target_name": model.target}
@@ -122,16 +122,16 @@ class HostKernel:
         return {"status": "ok", "comms": found}
 
     def interrupt(self) -> None:
-        """Interrupt the cell that runs."""
+        """Interrupt the running cell."""
         handle = self._running
         if handle is not None:
             self._interrupted = True
             handle.interrupt()
 
     def execute(self, request: Request) -> dict[str, Any]:
-        """Run a cell to its end; the content of its execute_reply.
+        """Run a cell to its end, and return the content of its execute_reply.
 
-        Sets `ended` if the kernel died, or the line is gone for good; the cell has been told.
+        Sets `ended` if the kernel died, or the connection is lost for good; the cell shows that.
         """
         content = request.content
         if content.get("silent"):
@@ -190,7 +190,7 @@ class HostKernel:
         return reply or self._made_up(record, player.error, request)
 
     def _made_up(self, end: Record, error: dict[str, Any] | None, request: Request) -> dict[str, Any]:
-        """The reply of a cell whose own was never seen."""
+        """Build the reply of a cell whose own reply was lost."""
         state, why = one_line(end.head.get("state"), 16), one_line(end.head.get("why", ""))
         if state == "ok":
             return {"status": "ok", "execution_count": 0, "user_expressions": {}, "payload": []}
@@ -204,9 +204,9 @@ class HostKernel:
         return {"status": "error", "execution_count": 0, **error}
 
     def answer(self, request: Request, prompt: str, *, password: bool) -> str:
-        """What the user types for an input() on the host."""
+        """Ask the user for the line that an input() on the host waits for."""
         while not self.channels.inputs.empty():
-            self.channels.inputs.get()  # of a question that was interrupted
+            self.channels.inputs.get()  # answers to a question that was interrupted
         self.channels.ask_input(request, prompt, password=password)
         while not self._interrupted:
             with suppress(queue.Empty):
@@ -226,23 +226,23 @@ class BridgeSink(PublishedSink):
         self.run_id = ""
 
     def page(self, content: dict[str, Any]) -> None:
-        """Nothing: it is part of the reply."""
+        """Do nothing: the page is part of the reply."""
 
     def comm(self, handle: RunHandle, part: str, number: int) -> None:
-        """Widgets come up to here before the cell goes on."""
+        """Bring the widgets up to date with this part before the cell goes on."""
         self.kernel.relay.sync(handle.id, self.request.message, part, number)
 
     def ask(self, prompt: str, *, password: bool) -> str:
-        """In the notebook's input box."""
+        """Ask in the notebook's input box."""
         return self.kernel.answer(self.request, prompt, password=password)
 
     def offer(self, run_id: str, text: str) -> None:  # noqa: ARG002 - a sink's signature
-        """The way to see all of it: this kernel is the host's, and has no verbs of ours."""
+        """Say how to see blocked output: this kernel is the host's and has none of gpunb's magics."""
         name = self.kernel.client.name
         self.note(f"{text}; `gpunb trust {name} own` in a terminal lets it, from the next cell on")
 
     def finish(self) -> None:
-        """Name what was not shown."""
+        """Name the output that was not shown."""
         if self.hidden:
             self.note(
                 f"{self.hidden:,} more characters are not shown here; all are kept: "
@@ -252,7 +252,7 @@ class BridgeSink(PublishedSink):
 
 
 class BridgePort:
-    """The widgets' way to the browser; all comms here are the host's."""
+    """The widgets' connection to the browser; all comms here are the host's."""
 
     def __init__(self, channels: Channels, wake: Callable[[], None]) -> None:
         self.channels = channels
@@ -267,25 +267,25 @@ class BridgePort:
         buffers: Sequence[Any],
         parent: Mapping[str, Any] | None,
     ) -> None:
-        """Send it."""
+        """Publish a message."""
         self.channels.publish(kind, content, parent or self.channels.parent, metadata, buffers)
 
     def opened(self, comm_id: str, target: str, relay: Relay) -> bool:  # noqa: ARG002 - a port's signature
-        """Whether it was known."""
+        """Return whether the comm was known."""
         known = comm_id in self._known
         self._known.add(comm_id)
         return known
 
     def closed(self, comm_id: str) -> None:
-        """Forget it."""
+        """Forget a comm."""
         self._known.discard(comm_id)
 
     def call_soon(self, relay: Relay) -> None:  # noqa: ARG002
-        """Between two requests."""
+        """Call it between two requests."""
         self.wake()
 
     def note(self, text: str) -> None:
-        """On stderr, marked as ours."""
+        """Print a note on stderr, marked as gpunb's."""
         self.channels.publish("stream", {"name": "stderr", "text": f"gpunb: {text}\n"}, None)
 
 

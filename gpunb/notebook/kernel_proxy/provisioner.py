@@ -1,7 +1,7 @@
-"""Starts the kernel of a whole notebook: a bridge on this machine, the kernel on a session's host.
+"""Kernel provisioner for whole notebooks: starts the local proxy of a kernel on a session's host.
 
-Named by the kernelspecs that `gpunb.sessions.integrations.kernelspecs` writes; it stands
-here and not in `remote`, since it must know what has become of a session.
+Named by the kernelspecs that `gpunb.sessions.integrations.kernelspecs` writes; it is here and
+not in `remote`, since it must know a session's state.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from traitlets import Unicode
 
 __all__ = ["GpunbProvisioner"]
 
-END_S = 10.0  # seconds that a bridge is given to end the host's kernel
+END_S = 10.0  # seconds that a proxy is given to end the host's kernel
 
 
 class GpunbProvisioner(LocalProvisioner):
-    """A local process that stands for a kernel on a rented host.
+    """Provisioner of the local proxy process that stands for a kernel on a rented host.
 
     The process is up at once, so a start that waits for the host can be
     deleted like any other kernel.
@@ -29,7 +29,7 @@ class GpunbProvisioner(LocalProvisioner):
     session = Unicode(config=True, help="The id of the gpunb session that the kernel runs on")
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """Refuse a session that is over, in words; name the kernel on the host after this one.
+        """Refuse a session that is over; name the kernel on the host after this kernel.
 
         Raises
         ------
@@ -43,7 +43,7 @@ class GpunbProvisioner(LocalProvisioner):
         return kwargs
 
     async def kill(self, restart: bool = False) -> None:  # noqa: FBT001, FBT002 - jupyter_client's signature
-        """End the bridge, which ends the host's kernel; by force if it does not hear."""
+        """End the proxy, which ends the host's kernel; kill it if it does not end."""
         process: Any = self.process
         if process is not None and sys.platform != "win32":
             await self.send_signal(signal.SIGTERM)
@@ -54,7 +54,7 @@ class GpunbProvisioner(LocalProvisioner):
         await super().kill(restart=restart)
 
     def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
-        """The way to the host and back takes longer than to a process here."""
+        """Allow more time than for a local kernel, for the way to the host and back."""
         return max(super().get_shutdown_wait_time(recommended), END_S)
 
 

@@ -1,11 +1,11 @@
-"""The process that Jupyter takes for a kernel, while the kernel is on the host.
+"""The kernel proxy: the local process that Jupyter takes for a kernel that is on the host.
 
 Started by the provisioner, one a notebook. It answers on the five channels of
 its connection file, on this machine only, and passes on to a kernel of the
 notebook's own on the session's host, through the agent: each cell is a run,
-with a journal, so a line that breaks loses nothing, and what was running goes
+with a journal, so a lost connection loses no output, and a running cell goes
 on when this process or the whole machine goes away (``gpunb attach`` shows it).
-It is up at once; what needs the host waits until there is a line to it.
+It is up at once; what needs the host waits until it is connected.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["Bridge", "main"]
 
 END_S = 8.0  # seconds that the host's kernel is given to end
 PARENT_CHECK_S = 1.0
-# asked of the host's kernel as they are
+# forwarded to the host's kernel unchanged
 PASSED = {
     "kernel_info_request": 600.0,
     "complete_request": 30.0,
@@ -48,7 +48,7 @@ PASSED = {
 
 
 class Bridge:
-    """Dispatches what Jupyter sends.
+    """Dispatches Jupyter's requests to the host's kernel.
 
     Parameters
     ----------
@@ -57,9 +57,9 @@ class Bridge:
     kernel
         The name of the notebook's kernel on the host.
     alive
-        Whether the session goes on; asked while the line is broken.
+        Whether the session goes on; called while the connection is lost.
     trust
-        The host's trust as the user has set it now; asked before each cell.
+        The host's trust as the user has set it now; called before each cell.
     noted
         See `gpunb.notebook.kernel_proxy.host_kernel.HostKernel`.
     """
@@ -89,13 +89,13 @@ class Bridge:
         self._abort_before = 0.0
 
     def run(self) -> int:
-        """Serve until it is shut down; the exit code."""
+        """Serve until shut down, and return the exit code."""
         parent = os.getppid()
         for target in (self._open, self._work):
             threading.Thread(target=target, daemon=True).start()
         self.channels.start(self._shell.put, self._control)
         while not self._over.wait(PARENT_CHECK_S):
-            if os.getppid() != parent:  # Jupyter is gone; what runs goes on
+            if os.getppid() != parent:  # Jupyter is gone; running cells go on
                 self._end(later=True)
                 break
             host = self._host
@@ -106,7 +106,7 @@ class Bridge:
         return self.exit_code or 0
 
     def stop(self) -> None:
-        """SIGTERM: end the host's kernel, and this process."""
+        """Handle SIGTERM: end the host's kernel, and this process."""
         threading.Thread(target=self._stop, daemon=True).start()
 
     def _stop(self) -> None:
@@ -114,7 +114,7 @@ class Bridge:
         self._over.set()
 
     def interrupt(self) -> None:
-        """SIGINT, for front ends that send signals."""
+        """Handle SIGINT, for frontends that interrupt by signal."""
         if self._host is not None:
             self._host.interrupt()
 
@@ -132,7 +132,7 @@ class Bridge:
         self._ready.set()
 
     def _end(self, *, later: bool) -> None:
-        """End the host's kernel, if there is a way to it now."""
+        """End the host's kernel, if it can be reached now."""
         host = self._host
         if host is not None and host.client.connected:
             with suppress(GpunbError):
@@ -148,7 +148,7 @@ class Bridge:
     # -- requests
 
     def _work(self) -> None:
-        """One shell request after the other, as a kernel does."""
+        """Handle shell requests one after the other, as a kernel does."""
         self._ready.wait()
         while not self._over.is_set():
             request = self._shell.get()
@@ -159,7 +159,7 @@ class Bridge:
                     self._host.pump()
             except Ended as err:
                 self._die(str(err))
-            except Exception:  # noqa: BLE001 - Jupyter must see an end, not silence
+            except Exception:  # noqa: BLE001 - Jupyter must get an error, not silence
                 log.get(__name__).exception("a notebook's kernel: unexpected failure")
                 self._die("unexpected failure; gpunb's log has the traceback", 70)
 
@@ -201,7 +201,7 @@ class Bridge:
             log.get(__name__).info("a notebook's kernel does not know %s", kind)
 
     def _refuse(self, request: Request) -> None:
-        """There is no host: say why, in the cell too."""
+        """Answer with the reason that there is no host, in the cell too."""
         error = {"ename": "GpunbError", "evalue": self._failed, "traceback": self._failed.splitlines()}
         if request.kind == "execute_request":
             self.channels.publish("error", error, request.message)
@@ -209,7 +209,7 @@ class Bridge:
             self.channels.reply(request, {"status": "error", "execution_count": 0, **error})
 
     def _control(self, request: Request) -> None:
-        """Past the queue: interrupts and the end. In a thread of the channels."""
+        """Handle interrupt and shutdown ahead of queued requests, in a thread of the channels."""
         self.channels.status("busy", request)
         if request.kind == "interrupt_request":
             self.interrupt()
@@ -228,7 +228,7 @@ class Bridge:
 
 
 def connect(session_id: str) -> AgentClient:
-    """The agent of that session.
+    """Connect to the agent of that session.
 
     Raises
     ------
@@ -244,7 +244,7 @@ def connect(session_id: str) -> AgentClient:
 
 
 def goes_on(session_id: str) -> bool:
-    """Whether the session is not over, as far as the ledger can be read."""
+    """Return whether the session is not over, as far as the ledger can be read."""
     from gpunb.sessions.ledger.sessions import Ledger
 
     try:
@@ -255,7 +255,7 @@ def goes_on(session_id: str) -> bool:
 
 
 def trust_of(session_id: str) -> str | None:
-    """The session's trust now; None if the ledger can't be read."""
+    """Return the session's trust now; None if the ledger can't be read."""
     from gpunb.sessions.ledger.sessions import Ledger
 
     try:
@@ -267,7 +267,7 @@ def trust_of(session_id: str) -> str | None:
 
 @contextmanager
 def noted(session_id: str, run_id: str, name: str) -> Iterator[Callable[[str], None]]:
-    """A cell in the ledger, as `%%gpu`'s are: it is what keeps the session from being idle."""
+    """Record a cell in the ledger, like `%%gpu`'s: it keeps the session from being idle."""
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import RunNote
 
@@ -283,19 +283,19 @@ def noted(session_id: str, run_id: str, name: str) -> Iterator[Callable[[str], N
     try:
         yield end
     except HostError:
-        raise  # it may go on there
+        raise  # it may go on on the host
     except GpunbError:
         end("error")
         raise
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """What the kernelspec starts."""
+    """Run the proxy: the entry point of the kernelspec."""
     parser = argparse.ArgumentParser(prog="python -m gpunb.notebook.kernel_proxy.proxy")
     parser.add_argument("-f", dest="file", required=True, help="Jupyter's connection file")
     parser.add_argument("--session", required=True, help="the session's id or name")
     parser.add_argument("--kernel", default="", help="the kernel's name on the host")
-    given, _ = parser.parse_known_args(argv)  # `jupyter run` adds its own words, as for any kernel
+    given, _ = parser.parse_known_args(argv)  # `jupyter run` adds arguments of its own, as for any kernel
     from gpunb.remote import new_run_id
 
     bridge = Bridge(

@@ -19,7 +19,7 @@ __all__ = ["open_for", "panel", "pick"]
 def pick(
     query: str = "", *, hours: float | None = None, budget: float | None = None, **filters: Any
 ) -> OfferPicker:
-    """The offer picker, with the offers that fit.
+    """Return the offer picker with the offers that fit.
 
     Parameters
     ----------
@@ -52,12 +52,12 @@ def pick(
 
 
 def panel(*names: str) -> SessionPanel:
-    """The panel of the sessions `names`, or of all live ones."""
+    """Return the panel of the sessions `names`, or of all live ones."""
     from gpunb.notebook.widgets.panel import SessionPanel
 
     return SessionPanel(names)
 
 
 def open_for(opening: Opening) -> Any:
-    """The widget that a verb's result asks for."""
+    """Return the widget that a verb's result asks for."""
     return pick() if opening.what == "picker" else panel(*opening.names)

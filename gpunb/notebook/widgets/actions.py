@@ -1,4 +1,4 @@
-"""What the panel's buttons do: the question with the money in it, then the same work as the verb's."""
+"""Actions of the panel's buttons: a confirmation question with the cost, then the verb's own work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ACTIONS = ("extend", "stop", "start", "down", "cancel")
 
 
 def question(context: Context, action: str, session: Session, args: dict[str, Any]) -> str:
-    """One sentence on what it will do, to the work there and to the bill.
+    """Return one sentence on what the action does to running work and to the bill.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def question(context: Context, action: str, session: Session, args: dict[str, An
 
 
 def do(context: Context, action: str, session: Session, args: dict[str, Any]) -> str:
-    """Do it; what came of it, in one sentence.
+    """Carry out the action, and return its outcome in one sentence.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def _ask_extend(context: Context, session: Session, args: dict[str, Any]) -> str
 
 
 def _more(session: Session, args: dict[str, Any]) -> dict[str, Any]:
-    """What `gpunb.sessions.cost.lease.extend` is told."""
+    """Return the arguments for `gpunb.sessions.cost.lease.extend`."""
     given = [name for name in ("hours", "idle_s", "add_usd") if args.get(name) is not None]
     if len(given) != 1:
         msg = "extend needs one of hours, idle_s and add_usd"
@@ -114,7 +114,7 @@ def _run(context: Context, session: Session, args: dict[str, Any]) -> Any:
     return run
 
 
-# -- work
+# -- execution
 
 
 def _extend(context: Context, session: Session, args: dict[str, Any]) -> str:
@@ -165,7 +165,7 @@ def _cancel(context: Context, session: Session, args: dict[str, Any]) -> str:
     run = _run(context, session, args)
     client = context.agent(session)
     client.cancel(run.id)
-    with suppress(GpunbError):  # it ends; the next look at it tells
+    with suppress(GpunbError):  # it ends; the next poll reports it
         runs.note_end(context, run.id, client.run_info(run.id))
     return f"{run.name or run.id} was told to end"
 

@@ -1,8 +1,8 @@
-"""What gpunb's widgets share: checked messages, answers, a static picture.
+"""Base of gpunb's widgets: validated messages, answers, a static HTML picture.
 
-A widget keeps nothing in its synchronised state but its code: offers and sessions are sent as
-messages when a page asks, so that a saved notebook holds none of them, and two pages show the
-same. What a saved notebook shows is the HTML that stands beside the view.
+A widget's synchronised state holds its code only: offers and sessions are sent as messages when
+a page asks, so that a saved notebook holds none of them, and two pages show the same. A saved
+notebook shows the static HTML that is stored beside the view.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Door", "Reporter", "Talking"]
 
 
 def told(err: BaseException) -> dict[str, str]:
-    """An error as the page shows it."""
+    """Return an error as the page shows it."""
     if isinstance(err, GpunbError):
         parts = {"message": err.message, "bill": err.bill, "hint": err.hint and written(err.hint, "notebook")}
         return {name: clean(text) for name, text in parts.items() if text}
@@ -36,7 +36,7 @@ def told(err: BaseException) -> dict[str, str]:
 
 
 class Talking(anywidget.AnyWidget):
-    """A widget that answers its page's messages, each in a thread of its own.
+    """Base widget that answers its page's messages, each in a thread of its own.
 
     A subclass names the messages in `KINDS` and has a method ``on_KIND`` for each. What the
     method returns, or raises, is the answer to a message with an ``id``.
@@ -47,7 +47,7 @@ class Talking(anywidget.AnyWidget):
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self.closed = threading.Event()
-        # whether this kernel hears a page while a cell runs (comm messages over subshells)
+        # whether this kernel receives a page's messages while a cell runs (comm messages over subshells)
         self.heard_beside = threading.Event()
         self.on_msg(self._hear)
 
@@ -70,40 +70,40 @@ class Talking(anywidget.AnyWidget):
             said = getattr(self, f"on_{kind}")(**fields)
         except GpunbError as err:
             self.answer(ident, error=told(err))
-        except Exception as err:  # noqa: BLE001 - the page must hear of it, whatever it is
+        except Exception as err:  # noqa: BLE001 - the page must be told, whatever it is
             log.get(__name__).exception("a widget's %s", kind)
             self.answer(ident, error=told(err))
         else:
             self.answer(ident, said=said)
 
     def answer(self, ident: int | None, *, said: Any = None, error: dict[str, str] | None = None) -> None:
-        """Answer message `ident`; an error that answers none is shown anyway."""
+        """Answer message `ident`; an error is shown even without one."""
         if ident is not None:
             self.tell("answer", id=ident, said=said, error=error)
         elif error is not None:
             self.tell("error", **error)
 
     def tell(self, kind: str, buffers: list[bytes] | None = None, /, **fields: Any) -> None:
-        """Send a message to all pages that show this."""
+        """Send a message to all pages that show this widget."""
         if self.closed.is_set():
             return
-        # a kernel that is ending has no line any more
+        # a kernel that is ending has no connection any more
         with contextlib.suppress(RuntimeError, OSError, AttributeError):
             self.send({"kind": kind, **fields}, buffers)
 
     def close(self) -> None:
-        """End what runs for the page; a rental goes on."""
+        """Stop the threads that serve the page; a rental goes on."""
         self.closed.set()
         super().close()
 
-    # -- what is shown where no widget can be
+    # -- fallback where no widget can be shown
 
     def html(self) -> str:
-        """The static picture, escaped."""
+        """Return the static picture as escaped HTML."""
         raise NotImplementedError
 
     def text(self) -> str:
-        """The same for a console."""
+        """Return the static picture as text for a console."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -112,9 +112,9 @@ class Talking(anywidget.AnyWidget):
 
 
 class Reporter(Shown):
-    """Progress that a widget shows instead of a display; can be interrupted from another thread.
+    """Progress that is shown in a widget, and that another thread can interrupt.
 
-    Work that can be cancelled by Ctrl-C hears of `cancel` the next time it says where it is.
+    Work that can be cancelled by Ctrl-C is interrupted by `cancel` when it next reports progress.
     """
 
     def __init__(self, title: str, seen: Callable[[Reporter], None]) -> None:
@@ -124,16 +124,16 @@ class Reporter(Shown):
         self._cancel = threading.Event()
 
     def cancel(self) -> None:
-        """As Ctrl-C, once."""
+        """Interrupt the work once, as Ctrl-C does."""
         self._cancel.set()
 
     def say(self, message: str) -> None:
-        """What is being waited for now."""
+        """Set what is being waited for now."""
         super().say(message)
         self._check()
 
     def advance(self, done: float, total: float | None = None, unit: str = "") -> None:
-        """How far it is."""
+        """Set how far the work is."""
         super().advance(done, total, unit)
         self._check()
 
@@ -144,13 +144,13 @@ class Reporter(Shown):
             raise KeyboardInterrupt
 
     def draw(self, *, final: bool) -> None:
-        """Let the widget show it."""
+        """Show the progress in the widget."""
         if not final:
             self._seen(self)
 
 
 class Door(Context):
-    """The context of work that a page asked for: nothing is displayed in a cell."""
+    """Context of work that a page asked for: nothing is displayed in a cell."""
 
     def __init__(self, seen: Callable[[Reporter], None] | None = None) -> None:
         super().__init__("notebook")
@@ -158,9 +158,9 @@ class Door(Context):
         self.reporter: Reporter | None = None
 
     def progress(self, title: str) -> Shown:
-        """Progress for the widget."""
+        """Return the widget's progress."""
         self.reporter = Reporter(title, self._seen)
         return self.reporter
 
     def tell(self, *blocks: Any) -> None:
-        """Nothing: the widget says it."""
+        """Do nothing: the widget shows the message."""

@@ -1,4 +1,4 @@
-"""The widgets' modules in ``static/`` as the one text that anywidget takes.
+"""Bundle of the widgets' modules in ``static/``, as the single text that anywidget takes.
 
 The files import each other as any browser or bundler understands: JupyterLab's extension and the
 tests load them as they are. There is no build step for a notebook's widget; its text is the files
@@ -22,7 +22,7 @@ _EXPORT = re.compile(r"^export (?!default\b)", re.MULTILINE)
 
 @cache
 def bundle(name: str) -> str:
-    """The file `name` in ``static/`` behind all that it imports, as a text that imports nothing."""
+    """Return the file `name` in ``static/`` after all files that it imports, without the imports."""
     folder = files("gpunb.notebook.widgets") / "static"
     seen: set[str] = set()
     texts: list[str] = []

@@ -1,7 +1,7 @@
-"""Questions that a widget has asked and that may be answered once.
+"""Confirmation questions of widgets, each answered at most once.
 
-What a page may make gpunb do with money is what was put to the user in words, there, a moment
-ago: the answer names the question by a token that nobody can guess, and is taken once.
+A page can make gpunb spend money only by an action that it has just asked the user about: the
+answer names the question by an unguessable token, and is accepted once.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["EXPIRES_S", "MOST", "Confirmations"]
 
 EXPIRES_S = LIFE_S
-_NOBODY = ""  # who sees a notebook's page, has its kernel
+_NOBODY = ""  # one user only: whoever sees a notebook's page has its kernel
 
 
 class Confirmations:
-    """The open questions of one widget.
+    """The open confirmation questions of one widget.
 
     Parameters
     ----------
@@ -34,17 +34,17 @@ class Confirmations:
         self._tokens = Tokens(clock, EXPIRES_S)
 
     def ask(self, action: str, args: Mapping[str, Any], holds: Any = None) -> str:
-        """A token for `action` with exactly `args`; the oldest question makes room for it.
+        """Issue a token for `action` with exactly `args`; the oldest question may be dropped for it.
 
         Parameters
         ----------
         holds
-            What the answer will find with it: what was shown, as it was shown.
+            An object that `take` returns, such as the offer as it was shown.
         """
         return self._tokens.issue(_NOBODY, action, args, holds)
 
     def take(self, token: str, action: str, args: Mapping[str, Any]) -> Any:
-        """Use up the answer to the question that was asked; what the question holds.
+        """Use up a question's token, and return what the question holds.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What a saved notebook, a console or a page without widgets shows instead: tables, escaped."""
+"""Static tables for saved notebooks, consoles and pages without widgets, escaped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN = 20
 
 
 def offers(found: Found | None) -> Result:
-    """The first of the offers, and how to rent without a widget."""
+    """Show the first offers, and how to rent without a widget."""
     if found is None:
         return Result(None, Note("asking the clouds for offers; run the cell again to see them", "dim"))
     columns = [one for one in OFFER_COLUMNS if one.px or one.key == "offer_id"]
@@ -45,7 +45,7 @@ def offers(found: Found | None) -> Result:
 
 
 def sessions(shapes: Sequence[SessionFacts]) -> Result:
-    """The sessions as they were, and when that was."""
+    """Show the sessions as they were, and at what time."""
     from gpunb.commands.watching.panel import shown
 
     result = shown(shapes)

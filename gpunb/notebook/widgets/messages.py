@@ -1,4 +1,4 @@
-"""What a page sends, checked like any input: the field, the value, the rule."""
+"""Validation of a page's messages: the field, the value, the rule."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Flag", "Names", "Number", "Rule", "Text", "read"]
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text of at most so many characters."""
+    """A text of limited length."""
 
     most: int = 200
     optional: bool = False
     secret: bool = False
 
     def check(self, value: object) -> str | None:
-        """What is wrong with `value`, or None."""
+        """Return what is wrong with `value`, or None."""
         if not isinstance(value, str):
             return "must be text"
         if not value.strip() and not self.optional:
@@ -42,7 +42,7 @@ class Number:
     secret: bool = False
 
     def check(self, value: object) -> str | None:
-        """What is wrong with `value`, or None."""
+        """Return what is wrong with `value`, or None."""
         fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         if fits and self.above < value <= self.most:  # type: ignore[operator]
             return None
@@ -57,7 +57,7 @@ class Flag:
     secret: bool = False
 
     def check(self, value: object) -> str | None:
-        """What is wrong with `value`, or None."""
+        """Return what is wrong with `value`, or None."""
         return None if isinstance(value, bool) else "must be true or false"
 
 
@@ -70,7 +70,7 @@ class Names:
     secret: bool = False
 
     def check(self, value: object) -> str | None:
-        """What is wrong with `value`, or None."""
+        """Return what is wrong with `value`, or None."""
         fits = (
             isinstance(value, list)
             and len(value) <= self.most
@@ -83,7 +83,7 @@ Rule = Text | Number | Flag | Names
 
 
 def read(content: object, kinds: Mapping[str, Mapping[str, Rule]]) -> tuple[str, dict[str, Any]]:
-    """The kind of a message, and its fields; an optional field that is missing or null is None.
+    """Return a message's kind and its fields; an optional field that is missing or null is None.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The session panel: ``%gpu panel``, or ``gpunb.panel()``."""
+"""The session panel widget: ``%gpu panel``, or ``gpunb.panel()``."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["SessionPanel"]
 
 EVERY_S = 1.0
-LOOKED_S = 600.0  # a page whose kernel runs a long cell can't say that it still looks
+LOOKED_S = 600.0  # seconds that a page counts as open: while a long cell runs, it can't send `look`
 RUNS = 8
-OPEN_MOST = 16  # sessions whose runs and load are brought up to date
+OPEN_MOST = 16  # sessions whose runs and load are updated
 LOG_S = 2.0
 LOG_LINES = 2_000
 _ARGS: dict[str, Rule] = {
@@ -42,7 +42,7 @@ _ARGS: dict[str, Rule] = {
 
 
 class SessionPanel(Talking):
-    """State, lease, load, runs, log and transfers of the sessions, with their buttons.
+    """Widget with state, lease, load, runs, log and transfers of the sessions, and their buttons.
 
     Parameters
     ----------
@@ -75,26 +75,26 @@ class SessionPanel(Talking):
         self._refresh = threading.Event()
         self._thread: threading.Thread | None = None
 
-    # -- what the page says
+    # -- messages from the page
 
     def on_hello(self) -> None:
-        """A page shows this: all of it is sent again."""
+        """Send everything again to a page that has just opened."""
         self._sent.clear()
         self._look(None)
 
     def on_look(self, sessions: list[str]) -> None:
-        """Somebody looks, and these cards are open."""
+        """Note that the page is open, and which cards are expanded."""
         self._look(sessions[:OPEN_MOST])
 
     def on_confirm(self, action: str, session: str, **args: Any) -> dict[str, str]:
-        """The question that stands before an action."""
+        """Send the confirmation question of an action."""
         with Door() as door:
             found = door.ledger.get(session)
             says = actions.question(door, action, found, args)
         return {"says": says, "token": self._questions.ask(action, {"session": session, **args})}
 
     def on_act(self, action: str, session: str, token: str, **args: Any) -> None:
-        """The answer was yes. A second Down of a session that ends is none."""
+        """Carry out a confirmed action; a second Down of an ending session does nothing."""
         self._questions.take(token, action, {"session": session, **args})
         with self._lock:
             if (action, session) in self._busy:
@@ -114,7 +114,7 @@ class SessionPanel(Talking):
             self._refresh.set()
 
     def on_log(self, session: str, run: str) -> None:
-        """Send a run's output, and go on until it ends or the page looks at something else."""
+        """Send a run's output until it ends or the page shows something else."""
         self._log_of = run
         from gpunb.commands.running.logs import play_history
         from gpunb.services.running import runs as playing
@@ -136,10 +136,10 @@ class SessionPanel(Talking):
                 time.sleep(LOG_S)
 
     def on_log_closed(self) -> None:
-        """No log is looked at."""
+        """Stop sending a log."""
         self._log_of = ""
 
-    # -- what the page is told
+    # -- messages to the page
 
     def _look(self, sessions: Sequence[str] | None) -> None:
         with self._lock:
@@ -152,7 +152,7 @@ class SessionPanel(Talking):
         self._refresh.set()
 
     def _run(self) -> None:
-        """Once a second, while somebody looks: what has changed."""
+        """Send changes once a second while a page is open."""
         from gpunb.sessions.ledger.sessions import Ledger
 
         try:
@@ -163,7 +163,7 @@ class SessionPanel(Talking):
                     self._refresh.wait(EVERY_S)
         except GpunbError as err:
             self.answer(None, error={"message": err.message, "hint": written(err.hint or "", "notebook")})
-        except Exception:  # noqa: BLE001 - it is logged; the thread must end with its watchers
+        except Exception:  # noqa: BLE001 - it is logged; the thread must end with its pages
             log.get(__name__).exception("the panel")
         finally:
             self._watchers.watch(())
@@ -178,7 +178,7 @@ class SessionPanel(Talking):
         runs, transfers = {}, {}
         for ident in opened:
             kept = [run_shape(one) for one in ledger.runs(ident, RUNS)]
-            for one in kept:  # what changes by the second alone is not worth a message
+            for one in kept:  # values that change with every second alone are not worth a message
                 one["seconds"] = None if one["seconds"] is None else round(one["seconds"] / 5.0) * 5.0
             runs[ident] = kept
             transfers[ident] = [
@@ -204,7 +204,7 @@ class SessionPanel(Talking):
         self._watchers.watch(ident for ident in opened if known[ident]["state"] == "ready")
 
     def _news(self, key: str, value: Any) -> bool:
-        """Whether `value` is not what was sent last under `key`."""
+        """Return whether `value` differs from what was sent last under `key`."""
         if self._sent.get(key) == value:
             return False
         self._sent[key] = value
@@ -228,7 +228,7 @@ class SessionPanel(Talking):
             out.append({**one, "cost": cast("Spent", cost), "can": can})
         return out
 
-    # -- what is shown where no widget can be
+    # -- fallback where no widget can be shown
 
     def _now(self) -> list[SessionCard]:
         from gpunb.sessions.ledger.sessions import Ledger
@@ -237,9 +237,9 @@ class SessionPanel(Talking):
             return self._shapes(ledger)
 
     def html(self) -> str:
-        """The sessions as a table."""
+        """Return the sessions as an HTML table."""
         return fallback.sessions(self._now()).html()
 
     def text(self) -> str:
-        """The sessions as text."""
+        """Return the sessions as text."""
         return fallback.sessions(self._now()).text()

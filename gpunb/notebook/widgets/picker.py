@@ -1,4 +1,4 @@
-"""The offer picker: ``%gpu rent`` alone, or ``gpunb.pick()``."""
+"""The offer picker widget: ``%gpu rent`` alone, or ``gpunb.pick()``."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["OfferPicker"]
 
-FIRST_S = 8.0  # how long the cell waits for the first answers, which a saved notebook then shows
+FIRST_S = 8.0  # seconds that the cell waits for the first answers, which a saved notebook then shows
 HEAR_S = 5.0
-PLAIN_PAUSE_S = 0.3  # between parts that are not packed: a Jupyter server drops what comes faster
+PLAIN_PAUSE_S = 0.3  # seconds between parts that are not packed: a Jupyter server drops what comes faster
 _TERMS: dict[str, Rule] = {
     "offer": Text(400),
     "hours": Number(0.0, 8784.0),
@@ -37,7 +37,7 @@ _TERMS: dict[str, Rule] = {
 
 
 class OfferPicker(Talking):
-    """Offers of all clouds to filter, sort and rent, and the rental's progress.
+    """Widget to filter, sort and rent offers of all clouds, with the rental's progress.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class OfferPicker(Talking):
         self._zipped = True
         self._greeted = threading.Event()
 
-    # -- for code
+    # -- Python interface
 
     @property
     def session(self) -> Session | None:
@@ -88,7 +88,7 @@ class OfferPicker(Talking):
             return ledger.get(rental.session.id)
 
     def wait(self, timeout: float | None = None) -> Session:
-        """The session, once an offer was picked and is ready.
+        """Wait until an offer was picked and its session is ready; return the session.
 
         Shows the picker if it was not shown. Where this kernel can't hear the page while a cell
         runs (before JupyterLab 4.4 or ipykernel 7), pick first, and wait in the next cell.
@@ -131,7 +131,7 @@ class OfferPicker(Talking):
                     raise WrongState(msg, bill="nothing was rented", hint=hint)
 
     def ask(self, seconds: float = FIRST_S) -> None:
-        """Search, and wait so long for the answers; the search goes on behind.
+        """Search, and wait a limited time for the answers; the search goes on in the background.
 
         Raises
         ------
@@ -145,7 +145,7 @@ class OfferPicker(Talking):
     # -- searching
 
     def _search(self, wanted: Wanted) -> None:
-        """Ask the clouds, one search at a time."""
+        """Search the clouds, one search at a time."""
         with self._looking:
             self.tell("busy", text="asking the clouds …")
             try:
@@ -181,10 +181,10 @@ class OfferPicker(Talking):
                 facets=found.facets if last else {},
             )
 
-    # -- what the page says
+    # -- messages from the page
 
     def on_hello(self, zipped: bool | None) -> dict[str, Any]:  # noqa: FBT001 - a message's field
-        """A page shows this: send what is known."""
+        """Send everything known to a page that has just opened."""
         self._zipped = bool(zipped)
         self._greeted.set()
         if self._found is None and not self._looking.locked():
@@ -201,7 +201,7 @@ class OfferPicker(Talking):
         }
 
     def on_search(self, hours: float) -> None:
-        """Again, for so many hours."""
+        """Search again, for this many hours."""
         self._search(
             Wanted(
                 query=self.wanted.query,
@@ -212,7 +212,7 @@ class OfferPicker(Talking):
         )
 
     def on_confirm(self, offer: str, hours: float, budget: float | None) -> dict[str, Any]:
-        """The question that stands before the rental."""
+        """Send the confirmation question of the rental."""
         from gpunb.services.renting import question
 
         row = self._row(offer, hours)
@@ -229,11 +229,11 @@ class OfferPicker(Talking):
         return {"says": clean(asked.text), "usd": asked.usd, "token": token}
 
     def on_rent(self, offer: str, hours: float, budget: float | None, token: str) -> None:
-        """The answer was yes."""
+        """Rent the confirmed offer."""
         args = {"offer": offer, "hours": hours, "budget": budget}
         row, request = self._questions.take(
             token, "rent", args
-        )  # as it was shown, whatever a search found since
+        )  # as it was shown, whatever a later search found
         with self._picked:
             if self._rental is not None and not self._rental.over.is_set():
                 msg = "a rental is under way already"
@@ -244,7 +244,7 @@ class OfferPicker(Talking):
         rental.start()
 
     def on_cancel(self) -> None:
-        """End what was rented; the progress tells when that is confirmed."""
+        """End the rental; the progress reports when that is confirmed."""
         rental = self._rental
         if rental is None or rental.over.is_set():
             msg = "there is no rental to cancel"
@@ -252,7 +252,7 @@ class OfferPicker(Talking):
         rental.cancel()
 
     def on_login(self, provider: str, key: str) -> str:
-        """Check a cloud's key, keep it, and search again."""
+        """Check a cloud's key, store it, and search again."""
         from pydantic import SecretStr
 
         from gpunb import log
@@ -278,7 +278,7 @@ class OfferPicker(Talking):
         return self._found.disk_gb if self._found is not None else 0.0
 
     def _row(self, offer: str, hours: float) -> Ranked:
-        """The offer with that key, priced for so many hours.
+        """Return the offer with that key, priced for this many hours.
 
         Raises
         ------
@@ -298,12 +298,12 @@ class OfferPicker(Talking):
         (priced,) = rank([row.offer], Terms(hours=hours, disk_gb=found.disk_gb))
         return replace(priced, place=row.place)
 
-    # -- what is shown where no widget can be
+    # -- fallback where no widget can be shown
 
     def html(self) -> str:
-        """The first offers as a table."""
+        """Return the first offers as an HTML table."""
         return fallback.offers(self._found).html()
 
     def text(self) -> str:
-        """The first offers as text."""
+        """Return the first offers as text."""
         return fallback.offers(self._found).text()

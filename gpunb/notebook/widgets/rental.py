@@ -1,4 +1,4 @@
-"""A rental that goes on in a thread of the kernel while its widget, or nobody, looks."""
+"""Rental in a background thread of the kernel, whether or not its widget is shown."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def request_for(
     idle_s: float | None = None,
     name: str | None = None,
 ) -> RentRequest:
-    """What to ask for, with the settings' idle time, budget, Python and saves."""
+    """Build the rent request, with the settings' idle time, budget, Python and saves."""
     from gpunb import settings
     from gpunb.services import renting
     from gpunb.sessions.access import renter
@@ -52,7 +52,7 @@ def request_for(
 
 
 def agreed_to(row: Ranked, request: RentRequest) -> Agreement:
-    """What a click on `row` stands for."""
+    """Return what a click on `row` agrees to."""
     from gpunb import settings
     from gpunb.services import renting
 
@@ -86,11 +86,11 @@ class Rental:
         self._thread = threading.Thread(target=self._run, name="gpunb-rental", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the rental."""
         self._thread.start()
 
     def cancel(self) -> None:
-        """As Ctrl-C: end what was rented; `over` is set when that is confirmed, or given up."""
+        """Cancel as by Ctrl-C: end the rental; `over` is set when that is confirmed, or given up."""
         self._cancel.set()
         reporter = self._door.reporter if self._door is not None else None
         if reporter is not None:
@@ -98,7 +98,7 @@ class Rental:
         threading.Thread(target=self._cancel_silent, name="gpunb-cancel", daemon=True).start()
 
     def _cancel_silent(self) -> None:
-        """Work that does not say where it is looks at the ledger: as `gpunb down` from elsewhere."""
+        """Cancel through the ledger, like `gpunb down` elsewhere, if the work reports no progress."""
         door = self._door
         reporter = door.reporter if door is not None else None
         if self.over.wait(CANCEL_S) or door is None or reporter is None or reporter.heard:
@@ -112,7 +112,7 @@ class Rental:
             log.get(__name__).info("cancel: %s", err)
 
     def result(self, timeout: float | None = None) -> Session:
-        """The ready session, waiting for it.
+        """Wait for the ready session, and return it.
 
         Raises
         ------
@@ -129,7 +129,7 @@ class Rental:
         assert self.session is not None  # noqa: S101 - it is over, and without an error
         return self.session
 
-    # -- the thread
+    # -- background thread
 
     def _run(self) -> None:
         door = self._door = Door(self._see)
@@ -142,7 +142,7 @@ class Rental:
             said = told(err)
             state = "cancelled" if isinstance(err, Cancelled) else "failed"
             self._end(state, ". ".join(said[part] for part in ("message", "bill", "hint") if part in said))
-        except BaseException as err:  # noqa: BLE001 - the page must hear of the end, whatever it was
+        except BaseException as err:  # noqa: BLE001 - the page must learn of the end, whatever the error
             log.get(__name__).exception("a rental")
             msg = f"unexpected failure: {type(err).__name__}; gpunb's log has the traceback"
             self.error = GpunbError(msg, hint=typed("ps") + " shows what is rented")
@@ -155,7 +155,7 @@ class Rental:
 
         def progress() -> Shown:
             shown = door.progress(_TITLE)
-            if self._cancel.is_set():  # before there was anything to interrupt
+            if self._cancel.is_set():  # cancelled before there was anything to interrupt
                 door.reporter.cancel()  # type: ignore[union-attr]
             return shown
 
@@ -168,11 +168,11 @@ class Rental:
         )
         agreed = self.request.agreed or agreed_to(self.row, self.request)
         session = renting.rent(way, [self.row], self.request, agreed)
-        assert session is not None  # noqa: S101 - nobody is asked again
+        assert session is not None  # noqa: S101 - no confirmation is asked for at this point
         return session
 
     def _begun(self, ledger: Ledger) -> None:
-        """The session is in the ledger: the newest there, written a moment ago by this thread."""
+        """Find the session in the ledger: the newest there, written a moment ago by this thread."""
         from gpunb.sessions.supervisor import process
 
         mine = [one for one in ledger.sessions() if one.provider == self.row.offer.provider]
@@ -180,7 +180,7 @@ class Rental:
         process.ensure(ledger)
 
     def _see(self, reporter: Reporter) -> None:
-        """Called by the reporter's own thread, at most ten times a second."""
+        """Show the progress; called by the reporter's own thread, at most ten times a second."""
         state = self._state()
         self._show(
             {

@@ -1,4 +1,4 @@
-"""The offers that a picker shows: asked of the clouds as the verb `offers` asks, priced, in one shape."""
+"""Search for the picker: the same search as the verb `offers`, priced, in one shape."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Found", "Wanted", "checked", "needs_key", "packed", "search", "shape
 MOST = 20_000
 CUT = {"gpu": 80, "region": 60, "country": 60, "cpu": 80, "offer_id": 120, "key": 200, "why": 600}
 PART = 2_000  # rows in one message
-PLAIN_PART = 500  # ... to a page that can't unpack
+PLAIN_PART = 500  # rows in one message to a page that can't unpack
 # the options that `offers` and `rent` share, and whether they may be given several times
 _FILTERS: dict[str, type] = {
     "gpu": tuple,
@@ -45,7 +45,7 @@ _FILTERS: dict[str, type] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What is searched for.
+    """What the picker searches for.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Wanted:
 
 @dataclass(slots=True, kw_only=True)
 class Found:
-    """What the clouds answered.
+    """The result of a search.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Found:
     ranked
         The offer of each row, by the row's key.
     failed
-        Clouds that did not answer as they should, and whether a key would help.
+        Clouds that failed, and whether a key would help.
     """
 
     hours: float = 1.0
@@ -89,7 +89,7 @@ class Found:
 
 
 def checked(filters: Mapping[str, Any]) -> dict[str, Any]:
-    """The filters as the options of `offers` give them.
+    """Return the filters as the options of `offers` give them, validated.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def checked(filters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def search(context: Context, wanted: Wanted) -> Found:
-    """Ask the clouds.
+    """Search the clouds.
 
     Raises
     ------
@@ -147,13 +147,13 @@ def search(context: Context, wanted: Wanted) -> Found:
 
 
 def needs_key(context: Context, provider: str) -> bool:
-    """Whether nothing can be rented there before `login`: most clouds show offers to anybody."""
+    """Return whether nothing can be rented there before `login`: most clouds show offers without a key."""
     cloud = context.provider(provider)
     return cloud.needs_key and cloud.config.key is None
 
 
 def _named(found: Found, provider: str) -> bool:
-    """Whether its failure is told already; a missing key then belongs to it."""
+    """Return whether the cloud's failure is listed already; a missing key is then noted on it."""
     for one in found.failed:
         if one["provider"] == provider:
             one["login"] = True
@@ -172,7 +172,7 @@ def _keyless(context: Context, provider: str) -> dict[str, Any]:
 
 
 def shaped(result: SearchResult) -> Found:
-    """A search's result as the picker needs it."""
+    """Convert a search's result to what the picker needs."""
     from gpunb.offers import explain
     from gpunb.presentation.shapes import facets, ranked_shape
 
@@ -180,7 +180,7 @@ def shaped(result: SearchResult) -> Found:
     for row in result.rows:
         shape = {name: _cut(name, value) for name, value in ranked_shape(row).items()}
         key = str(shape["key"])
-        if key in found.ranked:  # two offers that a page could not tell apart: the better one stays
+        if key in found.ranked:  # two offers with the same key: the better one stays
             continue
         found.ranked[key] = row
         found.rows.append(shape)
@@ -209,7 +209,7 @@ def _failure(provider: str, error: GpunbError | None) -> dict[str, Any]:
 
 
 def packed(rows: Sequence[dict[str, Any]], *, zipped: bool) -> Iterator[bytes]:
-    """The rows as JSON in parts that a Jupyter server lets through (1 MB/s on average), at least one."""
+    """Pack the rows as JSON parts that a Jupyter server lets through (1 MB/s on average), at least one."""
     size = PART if zipped else PLAIN_PART
     for at in range(0, max(1, len(rows)), size):
         part = json.dumps(rows[at : at + size], separators=(",", ":"), allow_nan=False).encode()

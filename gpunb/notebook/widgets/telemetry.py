@@ -1,4 +1,4 @@
-"""The load of the hosts that somebody looks at: one watcher a session, as long as that lasts."""
+"""Load of the hosts whose cards are open: one watcher thread for each session."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GPUS = 16
 
 
 def series(samples: Sequence[Any]) -> dict[str, Any]:
-    """The agent's samples as lists: percent, oldest first, one list for each GPU; None is unknown."""
+    """Convert the agent's samples to lists in percent, oldest first, one for each GPU; None is unknown."""
     kept = [one for one in samples if isinstance(one, dict)][-POINTS:]
     found = kept[-1].get("gpus") if kept else None
     gpus = [one for one in found if isinstance(one, dict)][:_GPUS] if isinstance(found, list) else []
@@ -56,7 +56,7 @@ def _share(value: object) -> float | None:
 
 
 class Watchers:
-    """Watches the sessions that it is told to, each in a thread.
+    """Watches the load of given sessions, each in a thread.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Watchers:
         self._ends: dict[str, threading.Event] = {}
 
     def watch(self, sessions: Iterable[str]) -> None:
-        """Watch these and no others."""
+        """Watch these sessions and no others."""
         wanted = set(sessions)
         with self._lock:
             for ident in list(self._ends):
@@ -88,7 +88,7 @@ class Watchers:
                 self._follow(ident, end)
             except GpunbError as err:
                 log.get(__name__).info("the load of %s: %s", ident, err)
-            except Exception:  # noqa: BLE001 - a stranger's figures; the log has it, and nothing is shown
+            except Exception:  # noqa: BLE001 - a foreign host's figures; logged, and nothing is shown
                 log.get(__name__).exception("the load of %s", ident)
                 return
             end.wait(TRY_AGAIN_S)
