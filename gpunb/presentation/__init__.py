@@ -1,4 +1,4 @@
-"""The models, tables and columns of everything that is shown.
+"""Models, tables and columns of everything that is shown.
 
-Terminals, notebooks, the REST API and JupyterLab take a field or a column of offers from here.
+Terminals, notebooks, the REST API and JupyterLab take their fields and columns from here.
 """

@@ -1,4 +1,4 @@
-"""What the server answers and tells beside the models of `gpunb.presentation.models`."""
+"""Models of the server's answers and events, beside those of `gpunb.presentation.models`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Problem(TypedDict):
     bill: Annotated[str | None, about("what it means for the bill")]
 
 
-# -- how it stands -----------------------------------------------------------------------------
+# -- status ------------------------------------------------------------------------------------
 
 
 class Supervisor(TypedDict):

@@ -1,4 +1,4 @@
-"""A table's columns, and which of them fit a terminal.
+"""Table columns, and the choice of those that fit a terminal.
 
 A figure is shown whole or not at all: a narrow terminal drops columns in a stated order, then turns
 each row into a few lines; it never cuts a cell's digits or folds a word.
@@ -41,7 +41,7 @@ class Column:
 
     @classmethod
     def of(cls, heading: str | Column, *, first: bool = False) -> Column:
-        """`heading` as a column; ``">cost"`` is right-aligned; text wraps but in the first."""
+        """Return a column for `heading`; ``">cost"`` is right-aligned; text wraps, except the first."""
         if isinstance(heading, Column):
             return heading
         right = heading.startswith(">")
@@ -50,14 +50,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The columns shown, by index, each with its width in terminal cells; no columns: row by row."""
+    """The columns to show, by index, each with its width in terminal cells; without any, rows are stacked."""
 
     shown: tuple[int, ...]
     widths: tuple[int, ...]
 
 
 def fit(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int) -> Layout:
-    """Which of `columns` fit into `width` terminal cells, and how wide each is.
+    """Choose the `columns` that fit into `width` terminal cells, and their widths.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def fit(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int) -
             return Layout((), ())
         shown.remove(index)
     for at in sorted(set(range(len(columns))) - set(shown), key=lambda at: columns[at].drop):
-        # a wide column may have gone after narrow ones that fit without it
+        # a wide column may have been dropped after narrow ones that fit without it
         if _line(least, [*shown, at]) <= width:
             shown = sorted([*shown, at])
     widths = {at: whole[at] for at in shown}

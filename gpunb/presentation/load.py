@@ -1,4 +1,4 @@
-"""How a host's load is shown: numbers, and their last minutes as a line of bars."""
+"""Display of a host's load: current numbers, and the last minutes as a line of bars."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDTH = 40
 
 
 def bars(values: Sequence[float | None], *, top: float = 100.0, width: int = WIDTH) -> str:
-    """The last `width` values as bars from 0 to `top`; a gap for what is not known."""
+    """Draw the last `width` values as bars from 0 to `top`, with gaps for unknown ones."""
     out = []
     for value in list(values)[-width:]:
         if value is None or top <= 0:
@@ -63,7 +63,7 @@ def _past(samples: Sequence[dict[str, Any]], index: str) -> list[float | None]:
 
 
 def blocks(name: str, samples: Sequence[dict[str, Any]]) -> list[Block]:
-    """The newest of `samples` in numbers, the others as bars."""
+    """Return blocks with the newest of `samples` in numbers, the others as bars."""
     if not samples:
         return [Note(f"{name} has told nothing yet", "dim")]
     last = samples[-1]
@@ -105,7 +105,7 @@ def blocks(name: str, samples: Sequence[dict[str, Any]]) -> list[Block]:
 
 
 def run_blocks(samples: Sequence[dict[str, Any]]) -> list[Block]:
-    """What a run did to its host, as bars over its whole length."""
+    """Return blocks with the host's load during a run, as bars over its whole length."""
     if not samples:
         return [Note("the host has no telemetry of that time", "dim")]
     rows: list[tuple[str, object]] = []

@@ -1,4 +1,4 @@
-"""The machine's own log, as its cloud keeps it: what a container printed before SSH was there.
+"""The machine's own log, as its cloud keeps it: a container's output from before SSH was up.
 
 Where the cloud also keeps events (placed, image pulled, started), they come first: a container that never
 starts prints nothing, and only they say why.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["machine_log"]
 
-MOST = 1000  # lines that a cloud is asked for
+MOST = 1000  # lines that are requested from a cloud
 
 
 def machine_log(
@@ -29,12 +29,12 @@ def machine_log(
     tail: int | None,
     wanted: re.Pattern[str] | None = None,
 ) -> Result:
-    """The last lines of the instance's log, or of the host daemon's (why a pull failed).
+    """Return the last lines of the instance's log, or of the host daemon's (why a pull failed).
 
     Parameters
     ----------
     wanted
-        Only lines in which this is found; of them the last `tail`.
+        Only lines that contain this text; of them the last `tail`.
 
     Raises
     ------

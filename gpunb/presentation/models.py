@@ -1,6 +1,6 @@
-"""What is shown of sessions, offers, runs and receipts: one model for each, the only place with its fields.
+"""Models of sessions, offers, runs and receipts: one for each, the only definition of its fields.
 
-The models are `TypedDict`s: what makes a value is checked by mypy and pays nothing at run time, and a
+The models are `TypedDict`s: mypy checks the code that makes a value, at no cost at run time, and a
 stranger's odd value can't break an answer. Pydantic makes the JSON schemas from them: `make types`
 writes those into ``gpunb/server/openapi.yaml``, and the TypeScript of JupyterLab's extension from there.
 
@@ -42,12 +42,12 @@ __all__ = [
 
 
 def about(text: str) -> Any:
-    """What a field is, for the document's readers."""
+    """Describe a field, for readers of the OpenAPI document."""
     return Field(description=text)
 
 
 def one_of(*words: str) -> Any:
-    """A text that is one of these words."""
+    """Describe a text field whose value is one of these words."""
     return Field(json_schema_extra={"enum": [str(getattr(one, "value", one)) for one in words]})
 
 

@@ -1,4 +1,4 @@
-"""The columns of offers, in one list, for all who show a table of them: terminals, notebooks, JupyterLab.
+"""The columns of offer tables, in one list for terminals, notebooks and JupyterLab.
 
 A column is added here and nowhere else, if `gpunb.presentation.models.Offer` has its field: `make types`
 writes ``picker/columns.js`` from this list, and the picker makes its grid, heads and cells from that.
@@ -20,7 +20,7 @@ __all__ = ["OFFER_COLUMNS", "OfferColumn", "cell_text", "heading"]
 
 @dataclass(frozen=True, slots=True)
 class OfferColumn:
-    """One column.
+    """One column of an offer table.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class OfferColumn:
 
     @property
     def right(self) -> bool:
-        """Figures are right-aligned."""
+        """Whether the column is right-aligned, as numbers are."""
         return self.form not in {"text", "gpu", "cloud", "place"}
 
 
@@ -106,10 +106,10 @@ FORMS: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
 
 
 def cell_text(column: OfferColumn, offer: Mapping[str, Any]) -> str:
-    """What stands in the column for an offer (`gpunb.presentation.models.Offer`)."""
+    """Return the column's text for an offer (`gpunb.presentation.models.Offer`)."""
     return FORMS[column.form](offer.get(column.key), offer)
 
 
 def heading(column: OfferColumn) -> Column:
-    """The column in a terminal."""
+    """Return the column for a terminal's table."""
     return Column(f"{column.label.lower()} {column.unit}".strip(), right=column.right, drop=column.drop)

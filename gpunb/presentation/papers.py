@@ -1,4 +1,4 @@
-"""``cost --invoices``: what clouds keep on paper of the accounts that our keys spend from."""
+"""``cost --invoices``: invoices and audit logs that clouds keep of the accounts of our keys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWN = 20  # lines of an audit log, which has one for each call; --json has all
 
 
 def run(context: Workspace, since: float) -> Result:
-    """Ask each cloud that has a key; `since` is seconds ago, infinite for ever."""
+    """Query each cloud that has a key; `since` is in seconds before now, infinite for everything."""
     from gpunb.providers import keys, names
     from gpunb.providers.features import Papers
 
@@ -48,7 +48,7 @@ def run(context: Workspace, since: float) -> Result:
 
 
 def _one(provider: Any, data: dict[str, Any], begin: float, now: float) -> list[Block]:
-    """One cloud: whose money it is, what was paid, what was done; a refusal of one hides no other."""
+    """Report one cloud: account, payments and audit log; the failure of one does not hide the others."""
     blocks: list[Block] = []
 
     def ask(what: str, call: Callable[[], Any]) -> Any:
@@ -63,7 +63,7 @@ def _one(provider: Any, data: dict[str, Any], begin: float, now: float) -> list[
         data["accounts"].append(row)
         purse = f", spends {account.spends_from}" if account.spends_from else ""
         blocks.append(Note(f"{provider.title}: {account.user}{purse}", "strong"))
-    # a day more: the cloud's clock is not ours
+    # a day more: the cloud's clock may differ from ours
     paid = ask("the invoices", lambda: provider.invoices(since=begin, until=now + 86_400.0))
     if paid is not None:
         data["invoices"] += [asdict(one) for one in paid]

@@ -1,4 +1,4 @@
-"""What a verb answers with, shown three ways: terminal (rich), notebook (HTML), ``--json``.
+"""The result of a verb, shown in three ways: terminal (rich), notebook (HTML), ``--json``.
 
 A result is a few blocks: notes, tables, fields, code. Their text may come from
 a host or a cloud, so it is cleaned of control characters when a block is made
@@ -46,7 +46,7 @@ _CSS = {
 
 
 def to_json(value: Any) -> str:
-    """`value` as JSON that any reader takes: ASCII, no NaN, unknown types as text."""
+    """Return `value` as strict JSON: ASCII, no NaN, unknown types as text."""
     return json.dumps(_plain(value), indent=2, ensure_ascii=True, allow_nan=False)
 
 
@@ -77,7 +77,7 @@ class Cell:
 
     @classmethod
     def of(cls, value: object) -> Cell:
-        """`value` as a cell; None is an empty one."""
+        """Return `value` as a cell; None gives an empty one."""
         if isinstance(value, Cell):
             return cls(cls.of(value.text).text, value.tone, value.link)
         if isinstance(value, Hint):
@@ -87,37 +87,37 @@ class Cell:
 
 @dataclass(slots=True)
 class Note:
-    """One line to read."""
+    """A note of one line."""
 
     text: str
     tone: str = ""
 
     def rich(self) -> RenderableType:
-        """For the terminal."""
+        """Render for the terminal."""
         from rich.text import Text
 
         return Text(clean(self.text), style=_STYLES[self.tone])
 
     def html(self) -> str:
-        """For the notebook."""
+        """Render for the notebook, as HTML."""
         text = escape(clean(written(self.text, "notebook")))
         return f'<div style="margin:2px 0;{_CSS[self.tone]}">{text}</div>'
 
 
 @dataclass(slots=True)
 class Code:
-    """Lines to copy or read as they are."""
+    """Preformatted lines, to copy or read as they are."""
 
     text: str
 
     def rich(self) -> RenderableType:
-        """For the terminal: never wrapped, so that it can be copied."""
+        """Render for the terminal, never wrapped, so that it can be copied."""
         from rich.text import Text
 
         return Text(clean(self.text, lines=True), no_wrap=True, overflow="ignore")
 
     def html(self) -> str:
-        """For the notebook."""
+        """Render for the notebook, as HTML."""
         text = escape(clean(self.text, lines=True))
         return (
             '<pre style="margin:4px 0;padding:4px 8px;overflow-x:auto;white-space:pre-wrap;'
@@ -126,7 +126,7 @@ class Code:
 
 
 def _linked(cell: Cell) -> str:
-    """The cell's text, as a link that tells the other side nothing of this page."""
+    """Return the cell's text as a link that sends no referrer and no opener."""
     text = escape(written(cell.text, "notebook"))
     if not cell.link.startswith("http://"):
         return text
@@ -144,7 +144,7 @@ class Fields:
         return [(label, cell) for label, cell in cells if cell.text]
 
     def rich(self) -> RenderableType:
-        """For the terminal."""
+        """Render for the terminal."""
         from rich.table import Table as RichTable
         from rich.text import Text
 
@@ -156,7 +156,7 @@ class Fields:
         return grid
 
     def html(self) -> str:
-        """For the notebook."""
+        """Render for the notebook, as HTML."""
         body = "".join(
             f'<tr><td style="text-align:left;opacity:.65;padding:1px 12px 1px 0">{escape(label)}</td>'
             f'<td style="text-align:left;padding:1px 0;{_CSS[cell.tone]}">{_linked(cell)}</td></tr>'
@@ -167,7 +167,7 @@ class Fields:
 
 @dataclass(slots=True)
 class Table:
-    """Rows under headings.
+    """A table: rows under headings.
 
     Parameters
     ----------
@@ -196,11 +196,11 @@ class Table:
                 raise ValueError(msg)
 
     def rich(self) -> RenderableType:
-        """For the terminal: as many columns as fit it, see `gpunb.presentation.columns`."""
+        """Render for the terminal, with the columns that fit it (`gpunb.presentation.columns`)."""
         return _Fitted(self)
 
     def fitted(self, width: int) -> RenderableType:
-        """For a terminal of `width` cells."""
+        """Render for a terminal of `width` cells."""
         from rich import box
         from rich.console import Group
         from rich.table import Table as RichTable
@@ -237,7 +237,7 @@ class Table:
         return Group(*title, table, *([Text(more, style=_STYLES["dim"])] if gone else []))
 
     def _stacked(self, rows: Sequence[Sequence[Cell]]) -> list[RenderableType]:
-        """Each row as lines of heading and value, for a terminal that holds no table."""
+        """Render each row as lines of heading and value, for a terminal too narrow for a table."""
         out: list[RenderableType] = []
         for row in rows:
             named = zip((column.heading for column in self._columns), row, strict=True)
@@ -248,7 +248,7 @@ class Table:
         return out
 
     def html(self) -> str:
-        """For the notebook."""
+        """Render for the notebook, as HTML."""
 
         def line(tag: str, cells: Sequence[Cell], extra: str = "") -> str:
             made = (
@@ -275,7 +275,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """A table that is laid out when the width is known."""
+    """A table that is laid out when the terminal's width is known."""
 
     table: Table
 
@@ -288,14 +288,14 @@ Block = Note | Code | Fields | Table
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Something to click that a notebook may show in a result's place: "picker" or "panel"."""
+    """A widget that a notebook may show in place of a result: "picker" or "panel"."""
 
     what: str
     names: tuple[str, ...] = ()
 
 
 class Result:
-    """The answer of one verb.
+    """The result of one verb.
 
     Parameters
     ----------
@@ -304,7 +304,7 @@ class Result:
     blocks
         What people see, in order; nothing is shown if there are none.
     exit_code
-        What the terminal door exits with.
+        The exit code in a terminal.
     """
 
     def __init__(self, data: Any = None, *blocks: Block, exit_code: int = 0) -> None:
@@ -315,20 +315,20 @@ class Result:
         self.opening: Opening | None = None
 
     def data(self) -> Any:
-        """The answer as plain values."""
+        """Return the result as plain values."""
         return self._data
 
     def json(self) -> str:
-        """The answer as JSON text."""
+        """Return the result as JSON text."""
         return to_json(self._data)
 
     @property
     def warnings(self) -> list[Block]:
-        """What must be read even where only the data is asked for."""
+        """Return the warnings, which are shown even where only the data is asked for."""
         return [block for block in self.blocks if isinstance(block, Note) and block.tone in ("warn", "bad")]
 
     def html(self) -> str:
-        """The answer as HTML, escaped."""
+        """Return the result as escaped HTML."""
         if self.as_json:
             return Code(self.json()).html() + "".join(block.html() for block in self.warnings)
         # "$" is money here, and mathematics to a page that typesets it
@@ -336,7 +336,7 @@ class Result:
         return f'<div class="mathjax_ignore tex2jax_ignore">{inner}</div>' if inner else ""
 
     def text(self, width: int | None = None) -> str:
-        """The answer as plain text without colours; `width` is the terminal's, 120 where there is none."""
+        """Return the result as plain text without colours, `width` cells wide (the terminal's, or 120)."""
         if self.as_json:
             return self.json()
         from io import StringIO
@@ -353,12 +353,12 @@ class Result:
         return out.getvalue().rstrip("\n")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The answer for rich: block by block."""
+        """Render the blocks for rich, one after the other."""
         for block in self.blocks:
             yield block.rich()
 
     def _ipython_display_(self) -> None:
-        # an answer with nothing to show leaves no Out[n]
+        # a result with nothing to show leaves no Out[n]
         if self.blocks or self.as_json:
             raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""What ``--json`` prints of the verbs that list: a model for each row. Scripts read the names: they stay."""
+"""Models of the ``--json`` rows of verbs that list; scripts rely on the names, which must not change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions, offers and runs as plain values that the server, the widgets and the panel all show.
+"""Conversion of sessions, offers and runs to plain values for the server, the widgets and the panel.
 
 Times are Unix seconds, money is US dollars, unknown is None. Every text has gone through
 `gpunb.presentation.result.clean`: hosts and clouds are strangers. What is here is JSON as it stands.
@@ -58,7 +58,7 @@ def session_shape(
     running: int | None = None,
     simulated: frozenset[str] | None = None,
 ) -> SessionFacts:
-    """One session as the panels show it.
+    """Return one session as the panels show it.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def session_shape(
 
 
 def session_shapes(ledger: Ledger, *, alive: bool = True, now: float | None = None) -> list[SessionFacts]:
-    """All sessions (the live ones, with `alive`), in the order in which they began."""
+    """Return all sessions (the live ones, with `alive`), in the order in which they began."""
     at = time.time() if now is None else now
     costs, simulated = ledger.costs(at), _simulated()
     return [
@@ -133,7 +133,7 @@ def _silence(ledger: Ledger, session: Session, now: float) -> str:
 
 
 def _short(ledger: Ledger, session: Session, now: float) -> str:
-    """That the account can't pay until the leases at its cloud end."""
+    """Warn that the account can't pay until the leases at its cloud end."""
     from gpunb.sessions.cost import funds
 
     if not session.alive or not any(one.provider == session.provider for one in ledger.funds()):
@@ -148,7 +148,7 @@ def _active(ledger: Ledger, session: Session) -> int:
 
 
 def _simulated() -> frozenset[str]:
-    """The clouds that `gpunb sim` stands in for now; their ledger is apart from the real one."""
+    """Return the clouds that `gpunb sim` simulates now; their ledger is apart from the real one."""
     from gpunb import paths
 
     return frozenset(paths.simulation() or ())
@@ -173,7 +173,7 @@ def _lease(session: Session, cost: Cost, running: int, now: float) -> Lease:
 
 
 def _next(session: Session) -> str:
-    """What to type or to click now."""
+    """Return the next command or button that makes sense."""
     price = f"; its disk costs {price_text(session.stopped_usd_h)} an hour"
     if session.alarm:
         said = "look at the cloud's own page; gpunb goes on trying"
@@ -196,14 +196,14 @@ def _next(session: Session) -> str:
 
 
 def offer_key(offer: Offer) -> str:
-    """What names an offer among those of all clouds: ``cloud/rental/id``."""
+    """Return an offer's unique key among those of all clouds: ``cloud/rental/id``."""
     return f"{offer.provider}/{offer.rental}/{offer.id}"
 
 
 def offer_shape(
     offer: Offer, *, hours: float, disk_gb: float = 0.0, up_gb: float = 0.0, down_gb: float = 0.0
 ) -> OfferShape:
-    """One offer as the picker shows it, priced for `hours` with disk and traffic (GB)."""
+    """Return one offer as the picker shows it, priced for `hours` with disk and traffic (GB)."""
     from gpunb.offers.pricing import Terms
     from gpunb.offers.rank import rank
 
@@ -212,7 +212,7 @@ def offer_shape(
 
 
 def ranked_shape(row: Ranked) -> OfferShape:
-    """The same of an offer that has been ranked.
+    """Return an offer that has been ranked as the picker shows it.
 
     ``usd_h`` is an hour with the disk; ``parts`` add up to ``total_usd``, what all hours cost
     with disk and traffic in the cloud's billing steps.
@@ -250,7 +250,7 @@ def ranked_shape(row: Ranked) -> OfferShape:
 
 
 def facets(rows: Iterable[Mapping[str, Any]]) -> Facets:
-    """How many of `rows` (offer shapes) have which value, the most frequent first."""
+    """Count the values of `rows` (offer shapes), the most frequent first."""
     kept = list(rows)
     out: dict[str, list[dict[str, Any]]] = {}
     for name in FACETS:
@@ -271,7 +271,7 @@ def run_shape(
     exit_code: int | None = None,
     now: float | None = None,
 ) -> Run:
-    """One run; ``usd`` is what its machine cost while it executed, None without `cost`."""
+    """Return one run; ``usd`` is what its machine cost while it executed, None without `cost`."""
     at = time.time() if now is None else now
     seconds = None
     if note.started:
@@ -293,7 +293,7 @@ def run_shape(
 
 
 def run_shapes(notes: Sequence[RunNote], names: Mapping[str, str]) -> list[Run]:
-    """Several runs, without what they cost; `names` are the sessions' names by id."""
+    """Return several runs without their costs; `names` are the sessions' names by id."""
     return [run_shape(one, session_name=names.get(one.session_id, "")) for one in notes]
 
 

@@ -1,4 +1,4 @@
-"""Sessions, runs, offers and receipts as blocks: the same words in every verb."""
+"""Tables and notes of sessions, runs, offers and receipts, with the same wording in every verb."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ RUN_COLUMNS = (
     Column("started", right=True, drop=3),
     Column("took", right=True, drop=1),
 )
-# why a session ended, as people say it
+# why a session ended, in the words of messages
 ENDED_BY = {"down": "you", "deadline": "its time limit", "idle": "its idle limit", "budget": "its budget"}
-# a host that did not answer once may be well a moment later
+# no entry for unreachable: a host that missed one check may answer at the next
 _AWAY = {"interrupted": "taken back by the cloud (spot)", "offline": "the host is offline"}
 
 
 def ago(at: float | None, now: float | None = None) -> str:
-    """How long ago `at` (Unix seconds) was."""
+    """Return how long ago `at` (Unix seconds) was."""
     if not at:
         return ""
     seconds = (now or time.time()) - at
@@ -92,19 +92,19 @@ def ago(at: float | None, now: float | None = None) -> str:
 
 
 def state_cell(session: Session) -> Cell:
-    """The session's state, with the cloud's word where it matters."""
+    """Return the session's state, with the cloud's own word where it matters."""
     away = session.cloud_state if session.cloud_state in _AWAY else ""
     text = f"{session.state.value} ({away})" if away else session.state.value
     return Cell(text, "bad" if away else _TONES.get(session.state, "info"))
 
 
 def trust_cell(trust: str) -> Cell:
-    """How far a host is trusted, a stranger a little louder."""
+    """Return a host's trust level; stranger is highlighted."""
     return Cell(trust, "warn" if trust == "stranger" else "dim")
 
 
 def left(session: Session, cost: Cost, running: int, now: float) -> Left:
-    """What is left of the lease: seconds to the deadline, idle seconds, dollars. None is no limit."""
+    """Return what is left of the lease: seconds to the deadline, idle seconds, dollars; None is no limit."""
     lease = session.lease
     since = session.last_activity or session.ready or session.created
     idle: float | None = None
@@ -118,7 +118,7 @@ def left(session: Session, cost: Cost, running: int, now: float) -> Left:
 
 
 def lease_cells(session: Session, cost: Cost, running: int, now: float) -> list[Cell]:
-    """Time, idle time and budget left; what is nearly used up is loud."""
+    """Return time, idle time and budget left; nearly used-up ones are highlighted."""
     if not session.alive:
         return [Cell(""), Cell(""), Cell("")]
     rest = left(session, cost, running, now)
@@ -139,12 +139,12 @@ def lease_cells(session: Session, cost: Cost, running: int, now: float) -> list[
 
 
 def dollars(cost: Cost) -> models.Cost:
-    """A cost as plain values."""
+    """Return a cost as plain values."""
     return {"gpu": cost.gpu, "disk": cost.disk, "bandwidth": cost.bandwidth, "total": cost.total}
 
 
 def session_data(session: Session, cost: Cost, running: Sequence[RunNote], now: float) -> SessionRow:
-    """A session as plain values, for ``--json``."""
+    """Return a session as plain values, for ``--json``."""
     keep = asdict(session)
     keep.pop("offer")
     row = {
@@ -160,7 +160,7 @@ def session_data(session: Session, cost: Cost, running: Sequence[RunNote], now: 
 
 
 def hardware_rows(session: Session) -> list[tuple[str, str]]:
-    """What was rented beside the GPUs, as its offer had it: processor, memory, disk, image, address."""
+    """Return rows of the rented hardware beside the GPUs: processor, memory, disk, image, address."""
     offer = offer_from_dict(session.offer)
     parts = [
         f"{offer.cores:g} cores" if offer.cores else "",
@@ -178,7 +178,7 @@ def hardware_rows(session: Session) -> list[tuple[str, str]]:
 
 
 def port_rows(session: Session) -> list[tuple[str, Cell]]:
-    """A row for each port that is open to the world, with a link where a browser can follow it."""
+    """Return a row for each port open to the world, with a link where a browser can follow it."""
     from gpunb.providers.machine import ports
 
     return [
@@ -193,7 +193,7 @@ def sessions_table(
     running: Mapping[str, Sequence[RunNote]],
     now: float,
 ) -> Table:
-    """What ``ps`` shows."""
+    """Return the table that ``ps`` shows."""
     rows = []
     for found in sessions:
         runs = running.get(found.id, ())
@@ -220,13 +220,13 @@ def sessions_table(
 
 
 def _doing(run: RunNote) -> str:
-    """A run in a list; one that waits for an answer says so, since nothing else will happen."""
+    """Describe a run's state; a run that waits for input is marked, since it can't go on."""
     words = f"{run.id} {run.name}".strip()
     return f"{words} ({run.state})" if run.state == WAITING else words
 
 
 def orphan_notes(orphans: Sequence[Orphan]) -> list[Note]:
-    """Machines with a gpunb label that no session here has: ours are being ended, others are shown."""
+    """Return notes on orphaned instances: ours are being ended, others are only shown."""
     notes = []
     for one in orphans:
         price = f" at {price_text(one.usd_h)}/h" if one.usd_h else ""
@@ -241,7 +241,7 @@ def orphan_notes(orphans: Sequence[Orphan]) -> list[Note]:
 
 
 def volume_notes(volumes: Sequence[IdleVolume]) -> list[Note]:
-    """Volumes that nothing uses: they go on to cost, and are never ended unasked."""
+    """Return notes on unused volumes: they are billed, and never deleted automatically."""
     notes = []
     for one in volumes:
         price = f" at {price_text(one.usd_h)}/h" if one.usd_h is not None else ""
@@ -254,7 +254,7 @@ def volume_notes(volumes: Sequence[IdleVolume]) -> list[Note]:
 def warnings(
     sessions: Sequence[Session], silences: Mapping[str, Silence] | None = None, now: float = 0.0
 ) -> list[Note]:
-    """What must not be overlooked: bills in doubt, silent hosts, stopped sessions that still cost."""
+    """Return warnings on bills in doubt, silent hosts, and stopped sessions that still cost."""
     notes = []
     for found in sessions:
         silence = silence_text(found, (silences or {}).get(found.id), now)
@@ -280,7 +280,7 @@ def warnings(
 
 
 def _next_step(session: Session) -> str:
-    """What to do about a machine that is away, and what it costs meanwhile."""
+    """Say what to do about an unreachable machine, and what it costs meanwhile."""
     disk = price_text(session.stopped_usd_h)
     costs = f"its disk costs {disk} an hour; " if session.stopped_usd_h > 0 else ""
     if session.cloud_state == "offline":
@@ -294,7 +294,7 @@ def _next_step(session: Session) -> str:
 
 
 def runs_table(runs: Sequence[RunNote], names: Mapping[str, str], now: float) -> Table:
-    """Runs, newest first; `names` are the sessions' names by id."""
+    """Return the table of runs, newest first; `names` are the sessions' names by id."""
     rows = []
     for run in runs:
         took = (
@@ -319,7 +319,7 @@ def runs_table(runs: Sequence[RunNote], names: Mapping[str, str], now: float) ->
 
 
 def said(receipt: Receipt) -> str:
-    """What the cloud itself counts, and how far that is from our count."""
+    """Compare the cloud's own bill with gpunb's count."""
     if receipt.provider_usd is None:
         return "not billed yet: cost --ask tells later" if receipt.not_billed else ""
     more = receipt.provider_usd - receipt.cost.total
@@ -330,7 +330,7 @@ def said(receipt: Receipt) -> str:
 
 
 def receipt_blocks(receipt: Receipt) -> list[Block]:
-    """A receipt to read."""
+    """Return a receipt as readable blocks."""
     cost = receipt.cost
     kinds = ", ".join(
         f"{kind} {money_text(usd)}"
@@ -372,7 +372,7 @@ def receipt_blocks(receipt: Receipt) -> list[Block]:
 
 
 def _brought(receipt: Receipt) -> list[str]:
-    """What was saved, each with its files, bytes and place here."""
+    """Return the saved paths, each with its files, bytes and local folder."""
     known = {one["path"]: one for one in receipt.brought}
     out = []
     for path in receipt.saved:
