@@ -1,4 +1,4 @@
-"""Offers: the query language, the search over all clouds at once, ranking and price.
+"""Offers: query language, search over all clouds at once, ranking, and prices.
 
 ::
 

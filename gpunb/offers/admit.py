@@ -1,4 +1,4 @@
-"""The door that every offer comes through: numbers checked, names and text made ours.
+"""Validation and normalisation of every offer that a cloud returns.
 
 What a cloud or a stranger's host wrote is not trusted: a price of NaN, a
 string where a number belongs or a control character in an id leaves that
@@ -22,7 +22,7 @@ from gpunb.providers.base import Offer
 
 __all__ = ["LIMITS", "LeftOut", "admit"]
 
-# the highest value of each number that some machine could have; all are at least 0
+# upper bounds that every real machine is below; all values are at least 0
 LIMITS: dict[str, float] = {
     "gpus": 1024,
     "vram_gb": 2000.0,
@@ -42,13 +42,13 @@ LIMITS: dict[str, float] = {
 }
 LONGEST_ID = 256
 LONGEST_TEXT = 80
-LONGEST_LINE = 160  # of the short texts together; a longer row is looked at one by one
+LONGEST_LINE = 160  # of the short texts together; the texts of a longer row are checked one by one
 _TEXTS = ("cpu", "machine_id", "host_id", "region", "country", "rental", "kind", "trust")
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """An offer that was not taken, and why, in one line."""
+    """An offer that was refused, and the reason in one line."""
 
     provider: str
     id: str
@@ -56,7 +56,7 @@ class LeftOut:
 
 
 def admit(provider: str, offers: Iterable[Any]) -> tuple[list[Offer], list[LeftOut]]:
-    """Check and normalise what `provider` answered, in place; the good ones, and why not the others.
+    """Check and normalise the offers of `provider`, in place; return the valid ones, and why others are not.
 
     Names, regions and memory sizes are normalised once for each spelling, so
     that a row costs about two microseconds.
@@ -68,7 +68,7 @@ def admit(provider: str, offers: Iterable[Any]) -> tuple[list[Offer], list[LeftO
     places: dict[tuple[str, str], tuple[str, str]] = {}
     for offer in offers:
         try:
-            # one chain instead of a loop over names: it is run for every row, and NaN fails it too
+            # one chain instead of a loop over names: it runs for every row, and NaN fails it too
             sane = (
                 0 <= offer.usd_h <= 1e5
                 and 0 <= offer.gpus <= 1024
@@ -170,7 +170,7 @@ def _place(region: str, country: str) -> tuple[str, str]:
 
 
 def _mend(offer: Any) -> str:
-    """Make an odd offer fit, or say why it can't be; "" if it now fits."""
+    """Repair an odd offer, or return why it is unusable; "" if it is valid now."""
     if not isinstance(offer, Offer):
         return f"{type(offer).__name__} is not an offer"
     ident: Any = offer.id
@@ -218,7 +218,7 @@ def _mend_texts(offer: Offer) -> str:
     offer.rental = RENTALS.get(offer.rental.lower(), offer.rental)
     if offer.kind not in _KIND or offer.rental not in _RENTAL:
         return f"kind {offer.kind!r}, rental {offer.rental!r}: not words that gpunb knows"
-    # whatever is not certainly better is a stranger's
+    # anything not certainly better counts as a stranger's
     offer.trust = TRUST.get(offer.trust.lower(), "stranger")
     return ""
 

@@ -1,4 +1,4 @@
-"""Flags and query text, as one search: ``--gpu H100 --max-price 3 "reliability > 98%"``."""
+"""A search made of flags and query text: ``--gpu H100 --max-price 3 "reliability > 98%"``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_NAMES = 100
 
 
 def parse_query(text: str, *, hours: str | float = 1.0, disk: str | float | None = None) -> Query:
-    """The search that `text` means, priced for `hours` hours and `disk` GB.
+    """Parse `text` into a search, priced for `hours` hours and `disk` GB.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def query_from_flags(
     image: str | float = 6.0,
     limit: int | None = None,
 ) -> Query:
-    """The search that flags and query text mean together: all of it must hold.
+    """Combine flags and query text into one search; an offer must meet all of them.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One table of GPU models, and the way from any cloud's spelling to its names.
+"""Table of GPU models, and normalisation of the clouds' spellings to its names.
 
 "NVIDIA A100-SXM4-80GB", "A100_SXM4" and "a100 sxm" are one model; "RTX 4070S
 Ti" is "RTX 4070 Ti SUPER". A name that the table does not know passes through,
@@ -71,7 +71,7 @@ _PLAIN: tuple[tuple[str, tuple[int, ...], tuple[str, ...]], ...] = (
     ("RTX A4500", (20,), ("a4500",)),
     ("RTX A4000", (16,), ("a4000",)),
     ("RTX A2000", (6, 12), ("a2000",)),
-    ("RTX 6000", (24, 48), ()),  # which of the two generations, the cloud does not say
+    ("RTX 6000", (24, 48), ()),  # the cloud does not say which of the two generations it is
     ("Quadro RTX 8000", (48,), ("qrtx8000", "rtx8000")),
     ("Quadro RTX 6000", (24,), ("qrtx6000",)),
     ("Quadro RTX 5000", (16,), ("qrtx5000", "rtx5000")),
@@ -214,7 +214,7 @@ _LETTERS = re.compile(r"[^a-z0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """What a spelling stands for.
+    """The model that a spelling stands for.
 
     Attributes
     ----------
@@ -235,13 +235,13 @@ class Gpu:
 
     @property
     def known(self) -> bool:
-        """Whether the table has it."""
+        """Whether the model is in the table."""
         return bool(self.vram)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a user's word for a GPU accepts.
+    """The models that a user's name for a GPU accepts.
 
     Attributes
     ----------
@@ -295,7 +295,7 @@ _BY_KEY: dict[str, str] = dict(_spellings())
 
 
 def known_names() -> list[str]:
-    """Every name of the table, with its forms."""
+    """List every name of the table, with its forms."""
     forms = [f"{name} {form}" for name, _, found in _FORMS for form in found]
     return [*_VRAM, *forms]
 
@@ -336,7 +336,7 @@ def _normalise(text: str) -> Gpu:
 
 
 def normalise(text: str) -> Gpu:
-    """The model that `text` stands for, in any cloud's spelling; remembered by spelling.
+    """Return the model that `text` stands for, in any cloud's spelling; cached by spelling.
 
     Unknown names come back cleaned: one printable line, no vendor, at most 60
     characters. A second pass changes nothing.
@@ -345,7 +345,7 @@ def normalise(text: str) -> Gpu:
 
 
 def snap_vram(gb: float, sizes: tuple[int, ...] = ()) -> float:
-    """`gb` as the maker's figure for it, if one is within 8 %; else rounded to 0.1.
+    """Round `gb` to the maker's figure, if one is within 8 %; else to 0.1.
 
     `sizes` are the ones that the model is sold with; without them all common
     sizes are tried.
@@ -359,12 +359,12 @@ def snap_vram(gb: float, sizes: tuple[int, ...] = ()) -> float:
 
 
 def vram_from_mib(mib: float, sizes: tuple[int, ...] = ()) -> float:
-    """GB of a driver's MiB: 81559 is 80."""
+    """Convert a driver's MiB to GB: 81559 is 80."""
     return snap_vram(mib / 1024.0, sizes)
 
 
 def wanted(text: str) -> Wanted:
-    """What a user means by `text`: a family means all its forms, a size narrows it.
+    """Return the models that a user means by `text`: a family means all its forms, a size narrows it.
 
     "H100" is the H100 in every form, "H100 SXM" only that one, "A100 80GB" an
     A100 of 80 GB, "4090" an RTX 4090.
@@ -378,7 +378,7 @@ def wanted(text: str) -> Wanted:
 
 
 def _spelled(models: list[str]) -> tuple[str, ...]:
-    """`models` and how Vast.ai spells them: RTX 6000Ada, RTX 4070S Ti, RTX 4090D, A100 SXM4, Q RTX 8000."""
+    """List `models` and Vast.ai's spellings of them: RTX 6000Ada, RTX 4070S Ti, RTX 4090D, Q RTX 8000."""
     found = dict.fromkeys(models)
     for name in models:
         short = name.replace(" Ti SUPER", "S Ti").replace(" SUPER", "S").replace("Quadro RTX", "Q RTX")

@@ -1,9 +1,9 @@
-"""What the user will pay, and how long it takes until the machine can be used.
+"""Price of a rental, and the predicted time until the machine is ready.
 
 The price is the provider's own (`Offer.total`): hours rounded to the billing
 step, with the disk and the traffic asked for. The time until ready is a
 prediction: the boot (as seen before at that cloud, else a usual figure) and
-the image over the host's line.
+the image's download over the host's network.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ there yet ("fresh pulls may take 10-60 minutes"), other launchers wait 10 to 20.
 
 
 class History(Protocol):
-    """What was seen in earlier rentals. Both are asked for every offer: answer from memory."""
+    """Statistics of earlier rentals. Both methods are called for every offer: answer from memory."""
 
     def failures(self, provider: str, machine_id: str, host_id: str) -> int:
-        """How many rentals of that machine (or of that host's) failed, of late."""
+        """Return how many rentals of that machine (or of that host's) failed recently."""
 
     def boot_seconds(self, provider: str) -> float | None:
-        """Median seconds from create to the first login there; None if never seen."""
+        """Return the median seconds from create to the first login there; None if never seen."""
 
 
 class _NoHistory:
@@ -56,7 +56,7 @@ NO_HISTORY: History = _NoHistory()
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The predicted time until the machine can be used, seconds, and what it rests on."""
+    """The predicted seconds until the machine is ready, and the sources of the prediction."""
 
     boot_s: float
     boot_seen: bool
@@ -65,13 +65,13 @@ class Ready:
 
     @property
     def total_s(self) -> float:
-        """Both together."""
+        """Seconds of boot and pull together."""
         return self.boot_s + self.image_s
 
 
 @dataclass(slots=True)
 class Terms:
-    """What a price is asked for.
+    """The terms of a price: length, disk, traffic and image.
 
     Attributes
     ----------
@@ -92,15 +92,15 @@ class Terms:
     _boots: dict[tuple[str, str], tuple[float, bool]] = field(default_factory=dict, repr=False)
 
     def hourly(self, offer: Offer) -> float:
-        """US dollars an hour with the disk asked for."""
+        """Return US dollars an hour with the disk of the terms."""
         return offer.hourly(self.disk_gb)
 
     def total(self, offer: Offer) -> float:
-        """US dollars for everything asked for."""
+        """Return US dollars for the whole rental."""
         return offer.total(self.hours, disk_gb=self.disk_gb, up_gb=self.up_gb, down_gb=self.down_gb)
 
     def boot(self, offer: Offer) -> tuple[float, bool]:
-        """Seconds until the first login without the image, and whether that was seen before."""
+        """Return the seconds until the first login without the image, and whether that was seen before."""
         key = (offer.provider, "own" if offer.trust == "own" else offer.kind)
         found = self._boots.get(key)
         if found is None:
@@ -111,20 +111,20 @@ class Terms:
         return found
 
     def ready_s(self, offer: Offer) -> float:
-        """Predicted seconds until the machine can be used."""
+        """Return the predicted seconds until the machine is ready."""
         boot = self.boot(offer)[0]
         if offer.kind != "container" or offer.trust == "own":
             return boot  # nothing is pulled
         return boot + self.image_gb * MEGABITS / (offer.inet_down_mbps or USUAL_MBPS)
 
     def wait_s(self, offer: Offer) -> float:
-        """Seconds after which a machine that is not ready has failed: by its image and its line."""
+        """Return the seconds after which an unready machine has failed, by its image and its network."""
         boot_s = self.boot(offer)[0]
         image_s = self.ready_s(offer) - boot_s
         return min(MOST_WAIT_S, max(LEAST_WAIT_S, 2.0 * boot_s + 4.0 * image_s))
 
     def ready(self, offer: Offer) -> Ready:
-        """The same prediction in its parts."""
+        """Return the same prediction in its parts."""
         boot_s, seen = self.boot(offer)
         known = offer.inet_down_mbps > 0
         return Ready(boot_s, seen, self.ready_s(offer) - boot_s, known)

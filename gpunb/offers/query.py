@@ -1,8 +1,8 @@
-"""A search: conditions in the user's own words, and what of them the clouds are told.
+"""A search: its conditions in the user's words, and the part of them that clouds can filter by.
 
-Each condition keeps its words, so that a search can say which one left what
-out. What a cloud's own API may filter goes into an `OfferQuery` too; whatever
-comes back is tested again here.
+Each condition keeps its text, so that a search can say which condition excluded
+which offers. What a cloud's own API can filter goes into an `OfferQuery` too; all
+answers are tested again here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CLOUD_WORDS = {"vast.ai": "vast", "vastai": "vast", "deep-infra": "deepinfra"}
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition, in the user's words and as a tree."""
+    """One condition, as the user's text and as a tree."""
 
     text: str
     node: Node
@@ -62,8 +62,8 @@ class Query:
     image_gb
         Size of the image that a container pulls, GB, for the time until ready.
     any_machine
-        Whether nothing was said of GPUs: one is meant, and this computer without one only
-        where no GPU fits.
+        Whether no condition names GPUs: offers with a GPU are meant then, and this computer
+        without one only where none fits.
     """
 
     ask: OfferQuery
@@ -76,12 +76,12 @@ class Query:
     any_machine: bool = False
 
     def terms(self, history: History = NO_HISTORY) -> Terms:
-        """What prices and times are asked for."""
+        """The terms that prices and times are for."""
         ask = self.ask
         return Terms(ask.hours, ask.disk_gb, ask.up_gb, ask.down_gb, self.image_gb, history)
 
     def filters(self, terms: Terms) -> list[Filter]:
-        """The conditions as tests, cheap ones first."""
+        """Compile the conditions to tests, cheap ones first."""
         found = []
         for condition in self.conditions:
             node = condition.node
@@ -93,7 +93,7 @@ class Query:
         )
 
     def matches(self, offer: Offer) -> bool:
-        """Whether `offer`, already normalised, meets every condition."""
+        """Return whether `offer`, already normalised, meets every condition."""
         return all(one.test(offer) for one in self.filters(self.terms()))
 
 
@@ -101,7 +101,7 @@ _PRICED = frozenset(("price", "total", "ready"))
 
 
 def cloud_name(text: str) -> str:
-    """The provider's name that a user's word for a cloud means."""
+    """Return the provider's name for a user's name of a cloud."""
     return _CLOUD_WORDS.get(text.lower(), text.lower())
 
 
@@ -113,7 +113,7 @@ def build(
     limit: int | None = None,
     image_gb: float = 6.0,
 ) -> Query:
-    """The search of `conditions`, and what of it can be said to the clouds in fields.
+    """Build the search of `conditions`, and the fields of it that clouds can filter by.
 
     Without a condition on it, the rental is on demand, and what is sold out is
     left out.
@@ -130,7 +130,7 @@ def build(
         found.append(Condition(SOLD_OUT, _compare("available", ">", (0.0,))))
     any_machine = not any(_mentions(one.node, name) for one in found for name in ("gpu", "gpus", "vram"))
     if any_machine:
-        # a cloud's machine without a GPU must be asked for; a computer of one's own will do
+        # a cloud's machine without a GPU must be asked for; a machine of one's own is always included
         gpu_or_own = (_compare("gpus", ">=", (1.0,)), _compare("trust", "=", ("own",)))
         found.append(Condition(NO_GPU, Any_(gpu_or_own, text="")))
     rentals: tuple[str, ...] = _ALL_RENTALS
@@ -163,7 +163,7 @@ def _compare(name: str, op: str, values: tuple[Value, ...]) -> Compare:
 
 
 def _pass_on(ask: OfferQuery, compare: Compare) -> None:
-    """Narrow `ask` by `compare`, never to less than fits."""
+    """Narrow `ask` by `compare`, without excluding offers that fit."""
     if compare.field.kind == "number":
         _pass_number(ask, compare.field.name, *_bounds(compare.op, compare.values))
     elif compare.op in {"=", "in"}:
@@ -187,13 +187,13 @@ def _pass_number(ask: OfferQuery, name: str, low: float, high: float) -> None:
 
 
 def _pass_names(ask: OfferQuery, name: str, values: tuple[Value, ...]) -> None:
-    # of two conditions on one field the first is passed on: it holds for whatever fits both
+    # of two conditions on one field only the first is passed on: any offer that meets both meets it
     if name == "gpu" and not ask.gpus:
         found = [spelled for one in values if isinstance(one, Wanted) for spelled in one.spellings]
         ask.gpus = tuple(dict.fromkeys(found))
     elif name == "region" and not ask.regions:
         codes = [codes_of(str(one)) for one in values]
-        if all(codes):  # a piece of a name is no place that a cloud could look for
+        if all(codes):  # a part of a name is no region that a cloud could filter by
             ask.regions = tuple(sorted(frozenset().union(*codes)))
     elif name == "kind" and not ask.kinds:
         ask.kinds = tuple(str(one) for one in values)
@@ -217,7 +217,7 @@ def _mentions(node: Node, name: str) -> bool:
 
 
 def conjuncts(node: Node | None) -> Iterator[Node]:
-    """The conditions that must all hold for `node` to hold."""
+    """Split `node` into the conditions that must all hold."""
     if isinstance(node, All):
         for part in node.parts:
             yield from conjuncts(part)

@@ -1,4 +1,4 @@
-"""The order of offers: by what the user will pay, waiting and risk included.
+"""Ranking of offers by expected cost: price, waiting time and risk.
 
 The score of a row is in US dollars::
 
@@ -36,7 +36,7 @@ MOST_FAILURES = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranked:
-    """An offer in its place, and what put it there (US dollars, seconds).
+    """A ranked offer, and the terms of its score (US dollars, seconds).
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Ranked:
     gpu_usd, disk_usd, traffic_usd
         The parts of `total`.
     rounding_usd
-        How much of `total` is for the step that the last hour is rounded up to.
+        The part of `total` that rounding up to the billing step adds.
     ready
         The predicted time until the machine can be used.
     waiting_usd, risk_usd, failures_usd
@@ -69,7 +69,7 @@ class Ranked:
     score: float
 
     def why(self) -> list[str]:
-        """Why the offer stands where it does, one line each."""
+        """Explain the offer's rank, one line each."""
         offer = self.offer
         parts = [f"machine {money_text(self.gpu_usd)}"]
         if self.disk_usd:
@@ -103,7 +103,7 @@ class Ranked:
 
 @total_ordering
 class _Down:
-    """A value that sorts the other way round."""
+    """A value that sorts in descending order."""
 
     __slots__ = ("value",)
 
@@ -123,13 +123,13 @@ class _Down:
 def rank(
     offers: Sequence[Offer], terms: Terms, order: Sequence[Key] = (), limit: int | None = None
 ) -> list[Ranked]:
-    """The first `limit` of `offers` (all, if None), in order.
+    """Rank `offers`, and return the first `limit` of them (all, if None).
 
     Keys that can't be known of an offer put it last, whichever way they sort.
     """
     scores = _scores(offers, terms)
     if limit is not None and limit < len(offers) and not order:
-        # by score alone first: only those that can be among the first need a name to be ordered by
+        # by score alone first: only candidates for the first `limit` need their ties ordered by name
         worst = nsmallest(limit, scores)[-1]
         chosen = [at for at, score in enumerate(scores) if score <= worst]
         offers, scores = [offers[at] for at in chosen], [scores[at] for at in chosen]
@@ -146,7 +146,7 @@ def rank(
 
 
 def _scores(offers: Sequence[Offer], terms: Terms) -> list[float]:
-    """The score of each; one pass without helpers, since it is run for every row."""
+    """Compute the score of each offer; one pass without helpers, since it runs for every row."""
     failures = terms.history.failures
     ready_s = terms.ready_s
     hours, disk, up, down = terms.hours, terms.disk_gb, terms.up_gb, terms.down_gb

@@ -1,4 +1,4 @@
-"""Where a machine stands: country codes, groups of them, and the clouds' spellings.
+"""Regions of machines: country codes, groups of countries, and the clouds' spellings.
 
 Clouds write "Sweden, SE", "dulles-usa-1", "US" or "eu-west"; users ask for EU,
 US, Germany or a piece of the cloud's own name.
@@ -74,7 +74,7 @@ def _names() -> dict[str, str]:
 
 
 _BY_NAME = _names()
-# pieces of data centre names that are words or other codes more often than a country
+# pieces of data centre names that are more often words or other codes than a country
 _NOT_ALONE = frozenset(
     ["in", "is", "it", "no", "at", "be", "de", "la", "al", "my", "na", "id", "ad", "am", "me", "sa"]
 )
@@ -83,7 +83,7 @@ _NEVER_FIRST = frozenset(("me", "sa"))  # "sa-east-1" is South America, "me-west
 
 @lru_cache(maxsize=4096)
 def country_of(region: str) -> str:
-    """The ISO code that `region` names ("Sweden, SE", "dulles-usa-1"), or ""."""
+    """Return the ISO code that `region` names ("Sweden, SE", "dulles-usa-1"), or ""."""
     text = region.strip().lower()[:120]
     if text in _BY_NAME:
         return _BY_NAME[text]
@@ -107,22 +107,22 @@ def _group(text: str) -> frozenset[str] | None:
 
 
 def codes() -> list[str]:
-    """The countries' codes."""
+    """Return the countries' codes."""
     return [entry.split()[0] for entry in _NAMES.split(";")]
 
 
 def codes_of(text: str) -> frozenset[str]:
-    """The country codes that a user's `text` stands for; none if it is a piece of a name."""
+    """Return the country codes that a user's `text` stands for; none if it is a piece of a name."""
     code = _BY_NAME.get(text.strip().lower())
     return _group(text) or (frozenset((code,)) if code else frozenset())
 
 
 def region_test(text: str) -> Callable[[str, str], bool]:
-    """A test of (country, region) for a user's `text`: a group, a country or a piece of a name."""
+    """Return a test of (country, region) for a user's `text`: a group, a country or a piece of a name."""
     piece = text.strip().lower()
     codes = codes_of(text)
     if codes and _group(text):
-        # "eu-west-1" says its group where it does not say its country
+        # "eu-west-1" names its group but not its country
         return lambda country, region: country in codes if country else piece in _SPLIT.split(region.lower())
     if codes:
         return lambda country, _region: country in codes

@@ -1,8 +1,8 @@
-"""All clouds at once: asked in threads, filtered and ranked here.
+"""Search of all clouds at once, in threads, with filtering and ranking here.
 
-A cloud that is slow, broken or answers nonsense is named with its error and
-does not hold the rest back. Its thread ends by its own deadline; what it says
-too late is dropped.
+A cloud that is slow, broken or answers nonsense is listed with its error and
+does not delay the others. Its thread ends by its own deadline; an answer that
+comes too late is dropped.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _NEEDS = {"spot": Capability.SPOT, "reserved": Capability.RESERVED}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one cloud said.
+    """The answer of one cloud.
 
     `error` is set if it failed or was too slow; `note` if it was not asked.
-    `offers` counts what it sent, `refused` what of that made no sense.
+    `offers` counts what it sent, `refused` the invalid ones among them.
     """
 
     provider: str
@@ -50,7 +50,7 @@ class Answer:
 
 @dataclass(slots=True, kw_only=True)
 class SearchResult:
-    """What was found, in order, and what was not taken.
+    """The result of a search: the ranked offers, and those left out.
 
     Attributes
     ----------
@@ -63,9 +63,9 @@ class SearchResult:
     counts
         For each condition, in the order they were tried, how many offers it left out.
     refused
-        Offers that made no sense, with the reason.
+        Invalid offers, with the reason.
     offers
-        Every offer that made sense, fitting or not.
+        Every valid offer, fitting or not.
     """
 
     query: Query
@@ -80,15 +80,15 @@ class SearchResult:
 
     @property
     def failed(self) -> list[Answer]:
-        """The clouds that did not answer as they should."""
+        """The clouds that failed or were too slow."""
         return [answer for answer in self.answers if answer.error is not None]
 
     def why_not(self, offer: Offer) -> str:
-        """The first condition that leaves `offer` out, or "" if none does."""
+        """Return the first condition that leaves `offer` out, or "" if none does."""
         return next((one.text for one in self.filters if not one.test(offer)), "")
 
     def left_out(self) -> Iterator[LeftOut]:
-        """Each offer that is not among the rows, and why: nonsense, a condition, or the limit."""
+        """List each offer not among the rows, and the reason: invalid, a condition, or the limit."""
         yield from self.refused
         shown = {id(row.offer) for row in self.rows}
         for offer in self.offers:
@@ -107,7 +107,7 @@ def search(
     on_answer: Callable[[Answer], None] | None = None,
     history: History = NO_HISTORY,
 ) -> SearchResult:
-    """Ask all `providers` at once; filter and rank what they answer.
+    """Search all `providers` at once; filter and rank their offers.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def search(
 
 
 def pick(offers: list[Offer], query: Query, *, history: History = NO_HISTORY) -> SearchResult:
-    """Filter and rank `offers`, which have come through `gpunb.offers.admit` already."""
+    """Filter and rank `offers`, which `gpunb.offers.admit` has validated already."""
     terms = query.terms(history)
     filters = query.filters(terms)
     result = SearchResult(query=query, terms=terms, filters=filters, offers=offers)
@@ -185,7 +185,7 @@ def pick(offers: list[Offer], query: Query, *, history: History = NO_HISTORY) ->
         result.counts.append((one.text, len(kept) - len(fitting)))
         kept = fitting
     if query.any_machine and any(offer.gpus for offer in kept) and not all(offer.gpus for offer in kept):
-        # a computer of one's own, at no price, would stand before every GPU
+        # a machine of one's own is free, and would rank before every GPU
         only = Filter(NO_GPU, lambda offer: offer.gpus > 0)
         result.filters = [*filters, only]
         result.counts.append((only.text, sum(not only.test(offer) for offer in kept)))

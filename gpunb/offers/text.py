@@ -1,4 +1,4 @@
-"""Text that a stranger wrote, made fit for a cell of a table: see `gpunb.text.one_line`."""
+"""Cleaning of foreign text for a table's cell: see `gpunb.text.one_line`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The query language: lexer, parser and predicate, and the fields and units it knows.
+"""The query language: lexer, parser and predicate, and its fields and units.
 
 `gpunb.offers.query` is the entry point.
 """

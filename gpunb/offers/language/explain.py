@@ -1,4 +1,4 @@
-"""Why nothing was found, and what would be: which condition, and what it would take."""
+"""Explanation of an empty result: which conditions exclude the offers, and what would fit without them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Relaxation", "explain", "relaxations"]
 
 SHOWN = 3
-# conditions that nobody has typed: what is left out by them, of one and of several, and what would not be
+# implicit conditions: texts for one excluded offer and for several, and how to include them
 _OWN_WORDS = {
     NO_GPU: ("has no GPU", "have no GPU", "with --gpus 0"),
     ON_DEMAND: ("is not on demand", "are not on demand", "with --spot or --reserved"),
@@ -30,7 +30,7 @@ _OWN_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Relaxation:
-    """What fits if one condition (or the few of `dropped`) were not there.
+    """The offers that would fit without one condition (or without all of `dropped`).
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Relaxation:
 
 
 def relaxations(result: SearchResult) -> list[Relaxation]:
-    """For each condition, what would fit without it; if no single one helps, for the nearest few offers."""
+    """Relax each condition by itself; if no single one helps, those that the nearest offers fail."""
     alone: dict[int, list[Offer]] = {}
     fewest = len(result.filters) + 1
     nearest: dict[tuple[int, ...], list[Offer]] = {}
@@ -78,7 +78,7 @@ def relaxations(result: SearchResult) -> list[Relaxation]:
 
 
 def explain(result: SearchResult) -> list[str]:
-    """What was left out and why, one line each; for an empty result, what would fit."""
+    """Explain what was left out and why, one line each; for an empty result, what would fit."""
     lines = []
     total = len(result.offers)
     for answer in result.answers:
@@ -154,7 +154,7 @@ def _unknown_gpus(result: SearchResult) -> list[str]:
 
 
 def _look_alike(text: str) -> str | None:
-    """The model meant by a name with letters for digits: H1OO."""
+    """Return the model that a name with letters in place of digits means: H1OO."""
     found = normalise(text.upper().replace("O", "0").replace("I", "1").replace("L", "1"))
     return found.name if found.known else None
 

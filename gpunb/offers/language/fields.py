@@ -1,7 +1,7 @@
-"""The words of the query language: what each is called, holds, and is read from.
+"""The fields of the query language: name, type, and how each is read from an offer.
 
-gpunb's own words come first; the ones that Vast.ai's documentation lists are
-taken too, as aliases where they say the same, and from the cloud's own record
+gpunb's own names come first; those that Vast.ai's documentation lists are accepted
+too, as aliases where they mean the same, and read from the cloud's own record
 where only Vast has them (then a machine of another cloud never fits).
 """
 
@@ -33,7 +33,7 @@ Getter = Callable[[Offer], Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One word of the language.
+    """One field of the query language.
 
     Attributes
     ----------
@@ -42,11 +42,11 @@ class Field:
     dimension
         The unit of a number, a key of `gpunb.offers.language.units.UNITS`.
     get
-        Reads the value under the user's terms; NaN or "" for what is not known.
+        Reads the value under the user's terms; NaN or "" if it is not known.
     choices
-        What a choice may be, with its other spellings.
+        The values of a choice, with their other spellings.
     low, high
-        What a sensible number of it lies between.
+        The bounds of a sensible number.
     """
 
     name: str
@@ -66,7 +66,7 @@ def _attr(name: str) -> Callable[[Terms], Getter]:
 
 
 def _or_nan(name: str) -> Callable[[Terms], Getter]:
-    """Zero or None means that the cloud does not say."""
+    """Convert zero or None, which mean that the cloud does not say, to NaN."""
     get = attrgetter(name)
 
     def read(offer: Offer) -> float:
@@ -209,12 +209,12 @@ _BY_WORD: dict[str, Field] = {
 
 
 def find(word: str) -> Field | None:
-    """The field called `word`, by its name or another spelling; case and "-" do not matter."""
+    """Return the field called `word`, by its name or another spelling; case and "-" do not matter."""
     return _BY_WORD.get(word.lower().replace("-", "_"))
 
 
 def suggest(word: str, among: Iterable[str] | None = None) -> str | None:
-    """The nearest of `among` (the fields, if None), or None if nothing is near."""
+    """Return the closest name among `among` (the fields, if None), or None if nothing is close."""
     known = sorted(_BY_WORD if among is None else among)
     by_low = {name.lower(): name for name in known}
     close = get_close_matches(word.lower()[:64], by_low, n=1, cutoff=0.6)

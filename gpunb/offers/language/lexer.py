@@ -1,7 +1,7 @@
-"""From a query's characters to its words, and from a place in it to a caret.
+"""Lexer of the query language, and error messages with a caret under the place.
 
-The language is bounded before it is read: length here, depth and the number of
-comparisons in the parser. Every error points at the character it means.
+The input is bounded before it is parsed: length here, depth and the number of
+comparisons in the parser. Every error points at its character.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WINDOW = 60
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word of the query: "word", "number", "string", "op" or "end", and where it stands."""
+    """One token of the query, "word", "number", "string", "op" or "end", with its position."""
 
     kind: str
     text: str
@@ -37,7 +37,7 @@ class Token:
     end: int
 
     def keyword(self) -> str:
-        """The keyword that it is, in lower case, or ""."""
+        """The keyword that the token is, in lower case, or ""."""
         low = self.text.lower()
         return low if self.kind == "word" and low in KEYWORDS else ""
 
@@ -47,13 +47,13 @@ def _shown(text: str) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns that `text` takes in a terminal."""
+    """Return the columns that `text` takes in a terminal."""
     wide = sum(1 for mark in text if unicodedata.east_asian_width(mark) in "WF")
     return len(text) + wide - sum(1 for mark in text if unicodedata.combining(mark))
 
 
 def fault(text: str, start: int, end: int, what: str, *, hint: str | None = None) -> BadInput:
-    """The error `what`, with the query's line and a caret under ``text[start:end]``."""
+    """Return the error `what`, with the query's line and a caret under ``text[start:end]``."""
     left = max(0, start - _WINDOW)
     right = min(len(text), max(end, start + 1) + _WINDOW)
     before = ("…" if left else "") + _shown(text[left:start])
@@ -64,7 +64,7 @@ def fault(text: str, start: int, end: int, what: str, *, hint: str | None = None
 
 
 def tokens(text: str) -> list[Token]:
-    """The words of `text`, the last one of kind "end".
+    """Split `text` into tokens, the last one of kind "end".
 
     Raises
     ------

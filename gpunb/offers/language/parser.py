@@ -1,4 +1,4 @@
-"""The query language, by recursive descent with a bounded depth.
+"""Parser of the query language: recursive descent with a bounded depth.
 
 ::
 
@@ -51,7 +51,7 @@ class _Parser:
         self.depth = 0
         self.comparisons = 0
 
-    # --- words
+    # --- tokens
 
     @property
     def now(self) -> Token:
@@ -67,7 +67,7 @@ class _Parser:
         return found
 
     def sign(self, token: Token | None = None) -> str:
-        """The operator or keyword that a token is, in its first spelling, or ""."""
+        """Return the operator or keyword that a token is, in its canonical spelling, or ""."""
         found = token or self.now
         if found.kind == "op":
             return _SAME.get(found.text, found.text)
@@ -337,7 +337,7 @@ class _Parser:
 
 
 def parse(text: str) -> Parsed:
-    """What `text` says.
+    """Parse the query `text`.
 
     Raises
     ------

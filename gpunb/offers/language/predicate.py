@@ -1,6 +1,6 @@
-"""From a parsed query to a test of an offer: closures, built once, run for every row.
+"""Compiler of a parsed query to a predicate: closures, built once, run for every offer.
 
-What a cloud does not say is no number: it satisfies no comparison, neither
+A value that a cloud does not give satisfies no comparison, neither
 ``inet_down >= 100`` nor ``inet_down != 100``.
 """
 
@@ -26,7 +26,7 @@ Test = Callable[[Offer], bool]
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One condition of a query: its words, its test, and its comparison where it is a single one."""
+    """One condition of a query: its text, its test, and its comparison if it is a single one."""
 
     text: str
     test: Test
@@ -35,7 +35,7 @@ class Filter:
 
 
 def compile_node(node: Node, terms: Terms) -> Test:
-    """The test that `node` means under `terms`."""
+    """Compile `node` to a test under `terms`."""
     if isinstance(node, Not):
         inner = compile_node(node.part, terms)
         return lambda offer: not inner(offer)
@@ -85,7 +85,7 @@ def _leaf(node: Compare, terms: Terms) -> Test:
 
 
 def _known(test: Test, field: Field, terms: Terms) -> Test:
-    """The opposite of `test`, where the value is known."""
+    """Negate `test` where the value is known; an unknown value fails both."""
     get = field.get(terms)
     if field.kind == "region":
         return lambda offer: bool(offer.country or offer.region) and not test(offer)
@@ -100,7 +100,7 @@ def _number(get: Callable[[Offer], float], op: str, values: tuple[float, ...], *
     else:
         spans = [(one - _slack(one), one + _slack(one)) for one in values]
     if negated:
-        # x == x: what is not known, NaN, is not different from anything either
+        # x == x: an unknown value, NaN, is not different from anything either
         return lambda offer: (x := get(offer)) == x and not any(low <= x <= high for low, high in spans)
     if len(spans) == 1:
         low, high = spans[0]
@@ -130,7 +130,7 @@ _ONE_SIDED = {"<": _below, "<=": _at_most, ">": _above, ">=": _at_least}
 
 
 def _slack(value: float) -> float:
-    """$0.1 x 3 is still not above $0.3."""
+    """Return the tolerance for rounding errors: $0.1 x 3 is still not above $0.3."""
     return 1e-9 * max(1.0, abs(value))
 
 

@@ -1,4 +1,4 @@
-"""A parsed query: comparisons joined by and, or, not; an order; a limit."""
+"""Syntax tree of a query: comparisons joined by and, or, not; an order; a limit."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Value = str | float | bool | Wanted
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """`field` `op` `values`.
+    """A comparison: `field` `op` `values`.
 
     `op` is one of = < <= > >= ~ (one value), "in" (any of several) or ".."
-    (between two, both included). What is negated says so in `negated`: "!="
-    and "not in" are "=" and "in" with it.
+    (between two, both included). `negated` turns "=" and "in" into "!=" and
+    "not in".
     """
 
     field: Field
@@ -34,7 +34,7 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Every part holds."""
+    """A conjunction: every part holds."""
 
     parts: tuple[Node, ...]
     text: str
@@ -42,7 +42,7 @@ class All:
 
 @dataclass(frozen=True, slots=True)
 class Any_:  # noqa: N801 - `Any` is taken
-    """At least one part holds."""
+    """A disjunction: at least one part holds."""
 
     parts: tuple[Node, ...]
     text: str
@@ -50,7 +50,7 @@ class Any_:  # noqa: N801 - `Any` is taken
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The part does not hold."""
+    """A negation: the part does not hold."""
 
     part: Node
     text: str
@@ -61,7 +61,7 @@ Node = Compare | All | Any_ | Not
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of an order: a field, or one field divided by another."""
+    """One sort key: a field, or one field divided by another."""
 
     field: Field
     over: Field | None
@@ -71,7 +71,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a query says."""
+    """A parsed query."""
 
     where: Node | None
     order: tuple[Key, ...]

@@ -1,4 +1,4 @@
-"""Numbers as people type them: 80GB, 2TB, 1Gbps, $3, 98%, 90m."""
+"""Numbers with units as people type them: 80GB, 2TB, 1Gbps, $3, 98%, 90m."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gpunb.errors import BadInput
 
 __all__ = ["UNITS", "parse_quantity", "parse_range", "show_quantity"]
 
-# what one of a unit is in the dimension's own unit, which is the first of each
+# the size of each unit in the dimension's base unit, which is listed first
 UNITS: dict[str, dict[str, float]] = {
     "GB": {
         "gb": 1.0,
@@ -46,7 +46,7 @@ _PER_HOUR = re.compile(r"\s*(?:/|per)\s*(?:h|hr|hour)\s*$", re.IGNORECASE)
 
 
 def parse_quantity(text: str, dimension: str, *, name: str = "value") -> float:
-    """The number in `text`, in the dimension's own unit.
+    """Parse the number in `text`, in the dimension's base unit.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def parse_quantity(text: str, dimension: str, *, name: str = "value") -> float:
 
 
 def parse_range(text: str, dimension: str, *, name: str = "value") -> tuple[float | None, float | None]:
-    """The two ends of "2..4", "2..", "..4" or "4" (then both are 4).
+    """Parse the two ends of "2..4", "2..", "..4" or "4" (then both are 4).
 
     Raises
     ------
@@ -105,7 +105,7 @@ def parse_range(text: str, dimension: str, *, name: str = "value") -> tuple[floa
 
 
 def show_quantity(value: float, dimension: str) -> str:
-    """`value` for people: "80 GB", "$3.20", "98 %"; "?" for what is not known."""
+    """Format `value` for people: "80 GB", "$3.20", "98 %"; "?" for an unknown one."""
     if math.isnan(value):
         return "?"
     if math.isinf(value):
