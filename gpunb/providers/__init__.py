@@ -1,4 +1,4 @@
-"""The clouds: one protocol, and one file or package for each provider.
+"""Providers: the protocol of all clouds, and one file or package for each cloud.
 
 They are found by the entry-point group ``gpunb.providers``; a class is imported only when asked for.
 """
@@ -51,12 +51,12 @@ def _registry() -> dict[str, EntryPoint]:
 
 
 def names() -> list[str]:
-    """The installed providers' names, sorted; nothing is imported."""
+    """List the installed providers' names, sorted; nothing is imported."""
     return sorted(_registry())
 
 
 def provider_class(name: str) -> type[Provider]:
-    """The class of the provider called `name`.
+    """Import and return the class of the provider called `name`.
 
     Raises
     ------

@@ -1,10 +1,10 @@
-"""What a cloud is to gpunb: the class `Provider`, of which each cloud is one.
+"""The base class `Provider`, which every cloud subclasses.
 
-A provider is one class in one file. It maps the cloud's own words to those of
+A provider is one class in one file. It maps the cloud's own records to
 `gpunb.providers.models`, and knows nothing of sessions, SSH or notebooks. Only
 `search`, `create`, `instances` and `destroy` (and `check`) must be written; the
-rest has a default that works through them or says `NotSupported`. What only some
-clouds have beyond that is in `gpunb.providers.features`.
+rest has a default that calls them or raises `NotSupported`. Features that only
+some clouds have are in `gpunb.providers.features`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = [
 
 @dataclass(slots=True, kw_only=True)
 class ProviderConfig:
-    """What a provider is given: its address, the account's key, its own settings."""
+    """Configuration of a provider: its address, the account's key, its own settings."""
 
     base_url: str | None = None
     key: SecretStr | None = None
@@ -61,7 +61,7 @@ class ProviderConfig:
 
 
 class Provider(ABC):
-    """One cloud.
+    """Base class of all clouds.
 
     Every method is synchronous, safe to call from several threads, and raises
     a `gpunb.errors.ProviderError`. `create` sends at most one request that can
@@ -83,7 +83,7 @@ class Provider(ABC):
     month_h: ClassVar[float] = 720.0
     # Whether a volume is mounted at the path that was asked for; else the cloud chooses the path.
     mounts_where_asked: ClassVar[bool] = False
-    # What it does when the account's money is used up, a clause: "it ends what runs".
+    # What the cloud does when the account's money is used up, as a clause: "it ends what runs".
     broke: ClassVar[str] = "what runs is ended"
 
     def __init__(self, config: ProviderConfig | None = None) -> None:
@@ -100,12 +100,12 @@ class Provider(ABC):
         """
 
     def balance(self) -> float | None:
-        """US dollars that the account can spend, below zero a debt; None where no call tells it."""
+        """Return US dollars that the account can spend, below zero a debt; None where no call tells it."""
         return None
 
     @abstractmethod
     def search(self, query: OfferQuery) -> list[Offer]:
-        """Offers that may fit, in any order; may return more than asked for."""
+        """Search for offers that may fit, in any order; may return more than asked for."""
 
     @abstractmethod
     def create(self, offer: Offer, spec: CreateSpec) -> Instance:
@@ -121,14 +121,14 @@ class Provider(ABC):
 
     @abstractmethod
     def instances(self) -> list[Instance]:
-        """All instances of the account, running or not (all pages)."""
+        """List all instances of the account, running or not (all pages)."""
 
     @abstractmethod
     def destroy(self, instance_id: str) -> None:
-        """Ask for the end. That it is gone is for `presence` to say."""
+        """Request the end of the instance; `presence` tells whether it is gone."""
 
     def get(self, instance_id: str) -> Instance:
-        """One instance.
+        """Return one instance.
 
         Raises
         ------
@@ -142,15 +142,15 @@ class Provider(ABC):
         raise InstanceGone(msg, provider=self.name)
 
     def of_kind(self, kind: str) -> list[Instance]:
-        """Instances of one kind ("container", "vm" or "bare-metal") alone."""
+        """List instances of one kind only ("container", "vm" or "bare-metal")."""
         return [found for found in self.instances() if found.kind == kind]
 
     def find(self, label: str) -> list[Instance]:
-        """Instances whose label is exactly `label`."""
+        """List instances whose label is exactly `label`."""
         return [found for found in self.instances() if found.label == label]
 
     def presence(self, instance_id: str) -> Presence:
-        """Whether `instance_id` is there. Gone only if the list agrees."""
+        """Return whether `instance_id` exists; GONE only if the list agrees."""
         try:
             listed = {found.id: found for found in self.instances()}
         except ProviderError:
@@ -167,11 +167,11 @@ class Provider(ABC):
         return Presence.GONE if self.ended(single) else Presence.PRESENT
 
     def ended(self, instance: Instance) -> bool:
-        """Whether `instance` is listed only as a memory: it costs nothing, and never comes back."""
+        """Return whether `instance` is over but still listed: it costs nothing, and never comes back."""
         return instance.state is InstanceState.GONE
 
     def stop(self, instance_id: str) -> None:
-        """Stop it; the disk stays, and is usually billed."""
+        """Stop the instance; its disk stays, and is usually billed."""
         self.refuse(Capability.STOP)
 
     def start(self, instance_id: str) -> None:
@@ -183,7 +183,7 @@ class Provider(ABC):
         self.refuse(Capability.REBOOT)
 
     def recycle(self, instance_id: str) -> None:
-        """Make the container anew from its image; what is on its disk is lost, the GPU is kept."""
+        """Recreate the container from its image; what is on its disk is lost, the GPU is kept."""
         self.refuse(Capability.RECYCLE)
 
     def update(
@@ -195,51 +195,51 @@ class Provider(ABC):
         start_command: str | None = None,
         login: RegistryLogin | None = None,
     ) -> bool:
-        """Change a container, None stays as it is; tells whether it keeps its host key."""
+        """Change a container; None leaves a value as it is. Returns whether its host key stays the same."""
         del instance_id, image, env, start_command, login
         self.refuse(Capability.UPDATE)
 
     def rename(self, instance_id: str, label: str) -> None:
-        """Give it another label."""
+        """Change the instance's label."""
         self.refuse(Capability.RENAME)
 
     def logs(self, instance_id: str, *, tail: int = 1000) -> str:
-        """The last `tail` lines of the instance's own log."""
+        """Return the last `tail` lines of the instance's own log."""
         self.refuse(Capability.LOGS)
 
     def events(self, instance_id: str, *, tail: int = 100) -> list[str]:
-        """What the cloud says of the instance's way: placed, image pulled, started; oldest first."""
+        """Return the cloud's events of the instance (placed, image pulled, started), oldest first."""
         self.refuse(Capability.EVENTS)
 
     def host_keys(self, instance_id: str) -> list[str]:
-        """The SSH host keys (public lines) that the cloud's own channel shows; empty if none is known.
+        """Return the SSH host keys (public lines) that the cloud's own channel shows; empty if none is known.
 
         For clouds where no host key can be injected: a way to the machine's
-        own words that does not lead through the network in between.
+        output that does not lead through the network in between.
         """
         del instance_id
         return []
 
     def adopted(self, instance_id: str, public_key: str) -> None:
-        """Finish what `create` does after its call, for an instance whose answer was lost.
+        """Finish the steps of `create` after its call, for an instance whose answer was lost.
 
         Called when the instance was found again by its label. Must be safe to repeat.
         """
 
     def volumes(self) -> list[Volume]:
-        """The account's volumes; each is billed until it is deleted."""
+        """List the account's volumes; each is billed until it is deleted."""
         self.refuse(Capability.VOLUMES)
 
     def delete_volume(self, volume_id: str) -> None:
-        """End a volume, its data and its bill."""
+        """Delete a volume with its data; its bill ends."""
         self.refuse(Capability.VOLUMES)
 
     def usage(self, instance_id: str) -> list[UsageLine]:
-        """What the provider itself says that the instance cost."""
+        """Return the provider's own bill of the instance."""
         self.refuse(Capability.USAGE)
 
     def usages(self, instance_ids: Sequence[str]) -> list[UsageLine]:
-        """`usage` of several instances; one that the cloud knows no more is left out."""
+        """Return `usage` of several instances, without those that the cloud no longer knows."""
         out: list[UsageLine] = []
         for ident in instance_ids:
             with suppress(InstanceGone):
@@ -247,11 +247,11 @@ class Provider(ABC):
         return out
 
     def can(self, capability: Capability) -> bool:
-        """Whether this cloud has `capability`."""
+        """Return whether this cloud has `capability`."""
         return capability in self.capabilities
 
     def unfit(self, offer: Offer, spec: CreateSpec) -> str:
-        """Why `offer` can't be what `spec` asks for, in a few words; "" if it can, as far as known.
+        """Return why `offer` can't meet `spec`, in a few words; "" if it can, as far as known.
 
         Asked before a question, so that a yes is not for a machine that lacks what it is rented for, and
         again before the create. `spec` may have no label and no keys yet.
@@ -278,7 +278,7 @@ class Provider(ABC):
         return f"{self.title} {lacks[0]}" if lacks else ""
 
     def takes_host_key(self, offer: Offer, extra: Mapping[str, Any]) -> bool:
-        """Whether `create` gives this offer's machine the `CreateSpec.host_key`.
+        """Return whether `create` can give this offer's machine the `CreateSpec.host_key`.
 
         Asked before the create: the key is pinned then, and must stay pinned
         if the answer is lost.
@@ -287,10 +287,10 @@ class Provider(ABC):
         return self.can(Capability.HOST_KEY)
 
     def close(self) -> None:
-        """Free what the provider holds open."""
+        """Release the provider's connections and other resources."""
 
     def need(self, capability: Capability) -> None:
-        """Go on only with a cloud that has `capability`.
+        """Raise unless the cloud has `capability`.
 
         Raises
         ------
@@ -301,7 +301,7 @@ class Provider(ABC):
             self.refuse(capability)
 
     def refuse(self, what: str | Capability) -> NoReturn:
-        """Raise `NotSupported` with one sentence that says what can't be done, and which clouds can."""
+        """Raise `NotSupported`, saying in one sentence what can't be done and which clouds can."""
         from gpunb.providers import features
 
         raise features.refusal(self, what)

@@ -1,4 +1,4 @@
-"""What every provider must do, as tests: subclass `ProviderContract` beside your cloud.
+"""Contract tests that every provider must pass: subclass `ProviderContract` beside your cloud.
 
 ::
 
@@ -52,9 +52,9 @@ __all__ = ["ProviderContract"]
 _TRUST = {"own", "datacenter", "stranger"}
 _RENTAL = {"on-demand", "spot", "reserved"}
 _KIND = {"container", "vm", "bare-metal"}
-#: Nothing costs more for a GPU and an hour; what seems to is in cents, or in another currency.
+#: Upper bound of a GPU's price an hour; a higher one is in cents, or in another currency.
 _MOST_USD_GPU_H = 60.0
-#: What of the features asks only.
+#: The calls of the features that only read.
 _READING: tuple[tuple[type, Callable[[Provider], object]], ...] = (
     (features.SshKeys, methodcaller("ssh_keys")),
     (features.ApiKeys, methodcaller("api_keys")),
@@ -69,7 +69,7 @@ _BILLED = {InstanceState.CREATING, InstanceState.RUNNING, InstanceState.STOPPED,
 
 
 class ProviderContract:
-    """Contract tests. A subclass brings the fixture `provider`, and may replace the other fixtures.
+    """Contract tests of a provider. A subclass brings the fixture `provider`, and may replace other fixtures.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class ProviderContract:
     patience_s
         How long a state may take to come, seconds. Lower `poll_s` for a simulated clock.
     many
-        How many instances are made to see that all are listed: more than a page of the cloud's list has.
+        How many instances the listing test makes: more than a page of the cloud's list has.
     """
 
     unknown_id: ClassVar[str] = "987654321"
@@ -94,14 +94,14 @@ class ProviderContract:
 
     @pytest.fixture
     def fresh(self, provider: Provider) -> Iterator[Provider]:
-        """The same cloud as another process sees it: nothing is remembered there, all is asked."""
+        """The same cloud in a new provider object without cached state, as another process has it."""
         made = type(provider)(provider.config)
         yield made
         made.close()
 
     @pytest.fixture
     def faults(self) -> Iterator[Faults]:
-        """Breaks calls; a provider whose calls don't go through httpx brings its own."""
+        """Injects faults into calls; a provider that does not use httpx brings its own."""
         with Faults().installed() as made:
             yield made
 
@@ -112,12 +112,12 @@ class ProviderContract:
 
     @pytest.fixture
     def spec(self) -> CreateSpec:
-        """What is created; the label is new each time."""
+        """The specification to create; the label is new each time."""
         return CreateSpec(label=f"gpunb-contract-{secrets.token_hex(4)}", public_key=_public_line())
 
     @pytest.fixture
     def offer(self, provider: Provider, query: OfferQuery) -> Offer:
-        """The offer that is rented: the cheapest one."""
+        """The offer to rent: the cheapest one."""
         offers = provider.search(query)
         assert offers, f"{provider.name}: the query of the contract finds no offer"
         offers = [one for one in offers if one.rental == query.rental] or offers
@@ -125,11 +125,11 @@ class ProviderContract:
 
     @pytest.fixture
     def rent(self, provider: Provider, offer: Offer, spec: CreateSpec) -> Iterator[Callable[[], Instance]]:
-        """Rents once when it is called; ends everything under the label afterwards."""
+        """A function that rents once when it is called; all under the label is ended afterwards."""
         yield lambda: provider.create(offer, spec)
         self._end_all(provider, spec.label)
 
-    # -- what is always there
+    # -- required of every provider
 
     def test_it_has_a_name_and_says_what_it_can(self, provider: Provider) -> None:
         assert provider.name
@@ -169,7 +169,7 @@ class ProviderContract:
             assert offer.reliability is None or 0 <= offer.reliability <= 1, offer
             assert offer.total(2.0) >= offer.total(1.0) >= 0, offer
 
-    # -- the life of one instance
+    # -- life cycle of one instance
 
     def test_from_create_to_gone(  # noqa: PLR0917 - fixtures
         self,
@@ -233,7 +233,7 @@ class ProviderContract:
         found = [one for one in provider.search(replace(query, rental=rental)) if one.rental == rental]
         found = [one for one in found if one.available]
         assert found, f"the query of the contract finds nothing {rental}"
-        # several GPUs, where there are: a price for each would show
+        # several GPUs, where there are: a price for each GPU would be noticed
         offer = min(found, key=lambda one: (one.gpus < 2, one.hourly(query.disk_gb)))
         bid = offer.usd_h * 1.1 if rental == "spot" and isinstance(provider, features.Bids) else None
         try:
@@ -271,7 +271,7 @@ class ProviderContract:
             for label in labels:
                 self._end_all(provider, label)
 
-    # -- what breaks on the way
+    # -- failures of the network
 
     def test_a_create_whose_answer_is_lost_is_not_sent_again(
         self, fresh: Provider, spec: CreateSpec, rent: Callable[[], Instance], faults: Faults
@@ -304,7 +304,7 @@ class ProviderContract:
                     pytest.skip("its calls don't go through httpx")
                 msg = f"the list fails, and {len(found)} instances are said to be all"
                 raise AssertionError(msg)
-            if fault == "odd":  # one that is down is tried again each time, which takes long
+            if fault == "odd":  # a call that is refused is retried each time, which takes long
                 with pytest.raises(ProviderError):
                     provider.find("a label")
                 assert provider.presence(self.unknown_id) is Presence.UNKNOWN, "nobody was asked"
@@ -317,7 +317,7 @@ class ProviderContract:
         for other in (spec.label[:-1], spec.label + "x"):
             assert provider.find(other) == [], "a part of a label is another label"
 
-    # -- what only some can do: it works, or it is refused in so many words
+    # -- optional features: they work, or are refused with NotSupported
 
     def test_stop_and_start(self, provider: Provider, rent: Callable[[], Instance]) -> None:
         if not provider.can(Capability.STOP):
@@ -400,7 +400,7 @@ class ProviderContract:
                 assert 0 <= space.usd_gb_h <= 0.05, f"a GB and an hour in US dollars: {space}"
                 assert space.ends is None or _is_time(space.ends), f"ends is in Unix seconds: {space}"
 
-    # -- the key stays here
+    # -- secrecy of the key
 
     def test_the_key_is_never_shown(self, provider: Provider) -> None:
         secret = provider.config.key.get_secret_value() if provider.config.key else ""
@@ -426,7 +426,7 @@ class ProviderContract:
         assert wanted <= found, f"{why}, and {len(found)} instances are said to be all"
 
     def _one_of(self, provider: Provider, offers: list[Offer], spec: CreateSpec) -> Instance:
-        """The cheapest that is still there: a market has each machine once."""
+        """Rent the cheapest offer that is still available: a market has each machine once."""
         for offer in offers:
             with contextlib.suppress(OfferGone):
                 return provider.create(offer, spec)
@@ -446,7 +446,7 @@ class ProviderContract:
         assert provider.title in str(caught.value)
 
     def _eventually(self, look: Callable[[], list[Instance]]) -> list[Instance]:
-        """The first non-empty answer: some clouds list an instance later than they make it."""
+        """Return the first non-empty answer: some clouds list an instance only some time after create."""
         limit = time.monotonic() + self.patience_s
         while True:
             found = look()
@@ -480,7 +480,7 @@ class ProviderContract:
 
 
 def _is_time(at: float) -> bool:
-    """Whether it can be Unix seconds of our days."""
+    """Return whether `at` is plausible as Unix seconds."""
     return 1.4e9 < at < 1e11
 
 

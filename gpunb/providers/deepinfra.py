@@ -57,7 +57,7 @@ USER = "ubuntu"
 #: "Pay by the minute with no egress fees" (deepinfra.com/gpu-instances, September 2026).
 STEP_S = 60.0
 
-#: What DeepInfra's own page asks for before a container can be made.
+#: The terms that DeepInfra's own page asks users to accept before a container can be made.
 TERMS = (
     "DeepInfra asks you to accept NVIDIA's software license agreements, "
     "and forbids the mining of cryptocurrency on its containers"
@@ -98,10 +98,10 @@ class _Container(Wire):
     fail_reason: str | None = None
 
 
-def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one a meaning
+def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one return a meaning
     text, said = failure.message(), failure.word("error") or failure.text
     if failure.status == 404 and failure.path.startswith("/v1/containers/"):
-        # only DeepInfra's own words count: a proxy's 404 proves nothing
+        # only DeepInfra's own 404 counts: a proxy's 404 proves nothing
         return InstanceGone(text, provider="deepinfra") if failure.word("error") else None
     if failure.status == 429:
         if _QUOTA.search(said):
@@ -117,7 +117,7 @@ def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PL
 
 
 class DeepInfraProvider(Provider, SshKeys, Terms):
-    """DeepInfra.
+    """The provider for DeepInfra's GPU containers.
 
     Options: ``accept_terms`` (`TERMS`, asked for once), ``http`` (further
     arguments of `ApiClient`).
@@ -135,7 +135,7 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
         key = self.config.key
         if key is None and (found := keys.find(self.name)):
             key = found.key
-        self._asked: set[str] = set()  # ids whose end DeepInfra took from this process
+        self._asked: set[str] = set()  # ids whose destroy this process has sent and DeepInfra has accepted
         self.http = ApiClient(
             provider=self.name,
             title=self.title,
@@ -148,13 +148,13 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
     # -- the protocol ------------------------------------------------------------
 
     def check(self) -> Account:
-        """Ask for the account's GPU limits."""
+        """Prove the key by reading the account's GPU limits."""
         limits = self.gpu_limits()
         text = ", ".join(f"{count}x{model}" for model, count in sorted(limits.items()))
         return Account(provider=self.name, message=f"GPU limits: {text}" if text else "no GPU limits named")
 
     def search(self, query: OfferQuery) -> list[Offer]:  # noqa: ARG002 - the API has no filters
-        """All configurations; those out of capacity have ``available == 0``."""
+        """Return all configurations; those out of capacity have ``available == 0``."""
         answer = self.http.call("GET", "/v1/containers/gpu_availability")
         found = (_offer(row) for row in rows(answer, "gpus", provider=self.name, what="GPU availability"))
         return [offer for offer in found if offer is not None]
@@ -195,42 +195,42 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
         )
 
     def instances(self) -> list[Instance]:
-        """Active containers, then those that failed or were deleted."""
+        """List active containers, then those that failed or were deleted."""
         found: dict[str, Instance] = {}
         for state in ("active", "inactive"):
             answer = self.http.call("GET", "/v1/containers", params={"state": state}, expect=list)
             for row in answer:
-                # one that moves between the two calls is in both: the later word counts
+                # a container that moves between the two calls is in both: the later state counts
                 one = self._instance(row)
                 found[one.id] = one
         return list(found.values())
 
     def get(self, instance_id: str) -> Instance:
-        """One container, active or not."""
+        """Return one container, active or not."""
         return self._instance(self.http.call("GET", f"/v1/containers/{_segment(instance_id)}"))
 
     def destroy(self, instance_id: str) -> None:
-        """Terminate it; all its data is lost."""
+        """Terminate the container; all its data is lost."""
         self.http.call(
             "DELETE", f"/v1/containers/{_segment(instance_id)}", safe=True, effect=True, expect=None
         )
         self._asked.add(instance_id)
 
     def ended(self, instance: Instance) -> bool:
-        """Deleted; or failed (for good), and stopped by DeepInfra's word, or because we asked for it."""
+        """Return whether it is deleted, or has failed and was stopped, by DeepInfra or at our request."""
         if instance.state is InstanceState.FAILED:
             return instance.raw.get("stop_ts") is not None or instance.id in self._asked
         return instance.state is InstanceState.GONE
 
     def rename(self, instance_id: str, label: str) -> None:
-        """Give it another name, 1 to 64 characters."""
+        """Rename the container, 1 to 64 characters."""
         _check_name("label", label)
         self.http.call(
             "PATCH", f"/v1/containers/{_segment(instance_id)}", json={"name": label}, safe=True, expect=None
         )
 
     def usage(self, instance_id: str) -> list[UsageLine]:
-        """The seconds of DeepInfra's own count, in begun minutes, at the container's own price."""
+        """Compute the bill: DeepInfra's count of seconds, in begun minutes, at the container's own price."""
         found = self.get(instance_id)
         start = found.created or 0.0
         answer = self.http.call("GET", "/payment/usage/rent", params={"from": int(start)})
@@ -251,20 +251,20 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
         """Close the connections."""
         self.http.close()
 
-    # -- DeepInfra's own -----------------------------------------------------------
+    # -- DeepInfra only ------------------------------------------------------------
 
     @classmethod
     def terms(cls) -> str:
-        """`TERMS`."""
+        """Return `TERMS`."""
         return TERMS
 
     def params(self) -> Mapping[str, Any]:
-        """Images and other choices, as DeepInfra words them (its document gives no shape)."""
+        """Return images and other choices, in DeepInfra's shape (its document gives none)."""
         answer = self.http.call("GET", "/v1/containers/params", expect=None)
         return answer if isinstance(answer, dict) else {"params": answer}
 
     def gpu_limits(self) -> dict[str, int]:
-        """How many GPUs of each type the account may rent."""
+        """Return how many GPUs of each type the account may rent."""
         answer = self.http.call("GET", "/v1/me/gpu_limit")
         limits = answer.get("limits")
         if not isinstance(limits, dict):
@@ -273,7 +273,7 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
         return {clean(model, 60): count for model, count in limits.items() if isinstance(count, int)}
 
     def ssh_keys(self) -> list[dict[str, Any]]:
-        """The account's keys: id, name, key. gpunb does not need them; others do."""
+        """List the account's keys: id, name, key. gpunb does not need them."""
         return list(self.http.call("GET", "/v1/ssh_keys", expect=list))
 
     def add_ssh_key(self, name: str, key: str) -> str:
@@ -357,7 +357,7 @@ def _offer(row: Any) -> Offer | None:
 
 
 def _address(ip: str | None) -> tuple[str, int]:
-    """Host and SSH port: 22, unless the address itself names another, as a simulated cloud's does."""
+    """Return host and SSH port: 22, unless the address itself names another, as a simulated cloud's does."""
     if not ip or not ip.strip():
         return "", 0
     host, colon, port = ip.strip().rpartition(":")
@@ -373,7 +373,7 @@ def _check_name(field: str, value: str) -> None:
 
 
 def _segment(value: str) -> str:
-    """`value` as one segment of a path; ids are letters, digits, ``_``, ``-`` and ``.``."""
+    """Return `value` as one path segment; ids are letters, digits, ``_``, ``-`` and ``.``."""
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}", value):
         msg = f"{clean(value, 80)!r} is not an id of DeepInfra"
         raise BadInput(msg)

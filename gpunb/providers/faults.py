@@ -1,4 +1,4 @@
-"""The network of a cloud's client, broken on purpose: for `gpunb.providers.contract`. Needs httpx clients."""
+"""Fault injection between a cloud's client and the network, for `gpunb.providers.contract`; needs httpx."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Fault", "Faults"]
 
-#: Nothing is sent; it is done and its answer is lost; it is done and the answer is of another kind.
+#: The call is not sent; it is done and its answer is lost; it is done and its answer has another shape.
 Fault = Literal["down", "lost", "odd"]
 
 
 class Faults:
-    """Every call of every ``httpx.Client`` while it is `installed`, and what becomes of it.
+    """Records every call of every ``httpx.Client`` while it is `installed`, and injects faults.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Faults:
 
     @contextmanager
     def installed(self) -> Iterator[Faults]:
-        """Stand between httpx and the network."""
+        """Intercept the calls between httpx and the network."""
         send = httpx.Client.send
 
         def broken_send(client: httpx.Client, request: httpx.Request, **more: Any) -> httpx.Response:
@@ -58,7 +58,7 @@ class Faults:
 
     @contextmanager
     def broken(self, rule: Callable[[httpx.Request], Fault | None]) -> Iterator[None]:
-        """Have `rule` say of each call which fault it meets, None for none."""
+        """Inject into each call the fault that `rule` returns for it, None for none."""
         self.calls.clear()
         self._rule = rule
         try:
@@ -67,12 +67,12 @@ class Faults:
             self._rule = _nothing
 
     def odd_after(self, whole: int) -> AbstractContextManager[None]:
-        """Answer `whole` calls as the cloud does, and none after them."""
+        """Let `whole` calls pass, and give all later ones an odd answer."""
         return self.broken(lambda _: "odd" if len(self.calls) > whole else None)
 
     @staticmethod
     def carries(request: httpx.Request, text: str) -> bool:
-        """Whether `request` may change something, and names `text`."""
+        """Return whether `request` may change something, and names `text`."""
         changes = request.method not in ("GET", "HEAD")
         return changes and (text.encode() in request.read() or text in str(request.url))
 

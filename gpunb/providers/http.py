@@ -1,7 +1,7 @@
-"""One HTTP client a cloud: paced, bounded, and never twice what must be once.
+"""The HTTP client of all clouds: rate-limited, bounded, and no repeats of unsafe calls.
 
 A provider makes one `ApiClient` with its address, key and table of rates, and
-calls it from any thread. Three things are told apart for each call: whether
+calls it from any thread. Three things are distinguished for each call: whether
 it may be sent again (`safe`), whether it can change something there
 (`effect`), and what its answer must be (`expect`).
 """
@@ -53,7 +53,7 @@ __all__ = ["ApiClient", "Failure", "Rate", "clean"]
 _GATE = re.compile(r"error code: ?1\d{3}\b|cf-error|Attention Required! \| Cloudflare", re.IGNORECASE)
 _log = logging.getLogger("gpunb.providers.http")
 
-# Nothing has left this machine when one of these is raised.
+# Raised before anything has left this machine.
 _NOT_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -93,7 +93,7 @@ class Failure:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def word(self, *names: str) -> str:
-        """The first non-empty text among the fields `names` of a JSON object, or of an object inside it.
+        """Return the first non-empty text among the fields `names` of a JSON object, or of one inside it.
 
         Web frameworks wrap their words: ``{"detail": {"error": "Not authenticated"}}`` (FastAPI),
         ``{"message": ["region must be a string"]}`` (NestJS).
@@ -124,14 +124,14 @@ class Failure:
         return "; ".join(found[:8])
 
     def message(self) -> str:
-        """One sentence: who answered what to which call."""
+        """Return one sentence: the cloud's answer, and to which call."""
         said = self.word("msg", "message", "error", "detail") or self.invalid() or self.text[:300]
         return f"{self.title} answered {self.status} to {self.method} {self.path}" + (
             f": {said}" if said else ""
         )
 
     def error(self) -> ProviderError:
-        """What the status alone means, for a cloud that adds no words of its own."""
+        """Return the error for the status alone, for a cloud that adds no words of its own."""
         text, status, name = self.message(), self.status, self.provider
         if status in (401, 403):
             return AuthFailed(text, provider=name, hint=typed("login", name))
@@ -166,7 +166,7 @@ class _KeyAuth(httpx.Auth):
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One call's particulars, the same for each of its attempts."""
+    """The parameters of one call, the same for each of its attempts."""
 
     verb: str
     path: str
@@ -350,13 +350,13 @@ class ApiClient:
                 if isinstance(err, RateLimited) and err.retry_after is not None:
                     self._pacer.block(key, min(err.retry_after, _LONGEST_RETRY_AFTER_S) * self._pace)
                 if attempt >= tries or pause is None or self._clock() + pause >= until:
-                    # an earlier try may have worked, whatever became of the last one
+                    # an earlier attempt may have worked, whatever became of the last one
                     raise (unsure or err) from err.__cause__
                 _log.info("%s %s %s: %s; again in %.1f s", self.provider, verb, path, err.message, pause)
                 self._sleep(pause)
 
     def download(self, url: str, *, deadline: float = 20.0, max_bytes: int = 8 * 1024 * 1024) -> str | None:
-        """Text at a URL that the cloud gave us, fetched without the key; None if not there (yet).
+        """Download text from a URL that the cloud gave us, without the key; None if it is not there (yet).
 
         Only ``https``, or the cloud's own address.
         """
@@ -500,7 +500,7 @@ class ApiClient:
         return httpx.Timeout(min(self._read_s, left), connect=min(self._connect_s, left))
 
     def _lost(self, call: _Call, msg: str, otherwise: type[ProviderError]) -> ProviderError:
-        """A call with an effect has an unknown outcome; one without just failed."""
+        """Return the error of a lost answer: an unknown outcome if the call has an effect, else a failure."""
         if call.effect:
             return OutcomeUnknown(msg, provider=self.provider, bill=_UNKNOWN_BILL)
         return otherwise(msg, provider=self.provider)
@@ -514,7 +514,7 @@ class ApiClient:
         return clean(text.replace(self._secret, "***") if self._secret else text)
 
     def _hide(self, data: Any) -> Any:
-        """The parsed body without the key, should the cloud echo it."""
+        """Return the parsed body without the key, in case the cloud echoes it."""
         if not self._secret or not isinstance(data, dict):
             return data
         return {
@@ -537,7 +537,7 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def _checked_url(url: str, provider: str) -> tuple[str, bool]:
-    """`url` without a slash at its end, and whether it is on the loopback interface."""
+    """Return `url` without a slash at its end, and whether it is on the loopback interface."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
@@ -570,7 +570,7 @@ def _checked_key(key: SecretStr | None, provider: str) -> str:
 
 
 def _register_secret(value: str) -> None:
-    """The log's own redaction learns the key too."""
+    """Register the key with the log's own redaction."""
     from gpunb import log
 
     log.add_secret(value)

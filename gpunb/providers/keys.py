@@ -1,4 +1,4 @@
-"""Where the clouds' keys are kept: environment, the system's keyring, or a private file.
+"""Storage of the clouds' keys: environment, the system's keyring, or a private file.
 
 A key is looked up in that order, each time it is needed, and is a
 ``SecretStr`` from there on. It never reaches a host, a notebook or a log.
@@ -38,31 +38,31 @@ __all__ = [
     "variable",
 ]
 
-LOCAL = "local"  # this computer: a cloud that needs no key
+LOCAL = "local"  # this machine: a cloud that needs no key
 _SERVICE = "gpunb"
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class FoundKey:
-    """A key and where it came from, in words for the user."""
+    """A key and where it was found, as text for the user."""
 
     key: SecretStr
     source: str
 
 
 def variable(provider: str) -> str:
-    """The environment variable that overrides the stored key of `provider`, as its class names it."""
+    """Return the environment variable that overrides the stored key of `provider`, as its class names it."""
     from gpunb.providers import provider_class
 
-    with contextlib.suppress(BadInput):  # not installed, or broken: whoever asks it is told
+    with contextlib.suppress(BadInput):  # not installed, or broken: a call to that cloud gets the error
         if named := provider_class(provider).key_variable:
             return named
     return re.sub(r"\W", "_", provider).upper() + "_API_KEY"
 
 
 def key_file(provider: str) -> Path:
-    """The file that holds the key where there is no keyring (it may not exist)."""
+    """Return the file that holds the key where there is no keyring (it may not exist)."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,63}", provider):
         msg = f"provider {provider!r} is not a name of small letters, digits, '-', '_' and '.'"
         raise BadInput(msg)
@@ -70,7 +70,7 @@ def key_file(provider: str) -> Path:
 
 
 def find(provider: str, env: str | None = None) -> FoundKey | None:
-    """The key of `provider`: environment, then keyring, then file; None if there is none.
+    """Find the key of `provider`: environment, then keyring, then file; None if there is none.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def find(provider: str, env: str | None = None) -> FoundKey | None:
 
 
 def asked(settings: Settings, installed: Sequence[str]) -> list[str]:
-    """The clouds that the setting ``clouds`` means, of those `installed` where it names none.
+    """Return the clouds to ask: those of the setting ``clouds``, or those `installed` that it implies.
 
     ``"all"`` is every one; ``"auto"`` those that have a key, and ``local`` where none has.
     """
@@ -110,17 +110,17 @@ def asked(settings: Settings, installed: Sequence[str]) -> list[str]:
 
 
 def has_key(settings: Settings, name: str) -> bool:
-    """Whether the cloud called `name` has a key, a simulated one too."""
+    """Return whether the cloud called `name` has a key, a simulated one too."""
     if settings.provider(name)["key"] is not None or name in settings.simulated:
         return True
     try:
         return find(name) is not None
     except SettingsError:
-        return True  # whoever asks that cloud is told what is wrong with it
+        return True  # a call to that cloud gets the error
 
 
 def store(provider: str, value: str) -> str:
-    """Keep `value` for later; returns where, in words for the user.
+    """Store the key `value`; return where, as text for the user.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def store(provider: str, value: str) -> str:
 
 
 def delete(provider: str) -> list[str]:
-    """Forget the stored key; returns the places from which it was taken."""
+    """Delete the stored key; return the places from which it was removed."""
     gone: list[str] = []
     ring = _keyring()
     if ring is not None and _ask(ring, "get_password", provider):
@@ -166,7 +166,7 @@ def _found(value: str, source: str) -> FoundKey:
 
 
 def _keyring() -> Any | None:
-    """The usable backend of the system's keyring, or None."""
+    """Return the usable backend of the system's keyring, or None."""
     return _within(_backend)
 
 
@@ -177,15 +177,15 @@ def _backend() -> Any | None:
     return ring if ring.priority > 0 else None
 
 
-# A keyring may ask somebody for its password, or hang with its service, and a supervisor has nobody
-# who answers: after so long it counts as none, for a while also for whoever asks next.
+# A keyring may ask the user for its password, or hang with its service, and a supervisor has no user to
+# answer: after so long it counts as unusable, for a while also for later calls.
 PATIENCE_S = 60.0
 REST_S = 300.0
-_given_up = 0.0  # when (monotonic) it may be asked again
+_given_up = 0.0  # when (monotonic) it may be called again
 
 
 def _within(ask: Callable[[], _T]) -> _T | None:
-    """What `ask` gives; None if it fails in whatever way, or does not come back in time."""
+    """Return the result of `ask`; None if it fails in any way, or does not return in time."""
     global _given_up  # noqa: PLW0603 - one system, one keyring
     if time.monotonic() < _given_up:
         return None
@@ -209,7 +209,7 @@ def _ring_name(ring: Any) -> str:
 
 
 def _ask(ring: Any, method: str, provider: str) -> str | None:
-    """Call the keyring; one that is locked, broken or silent is as good as none."""
+    """Call the keyring; one that is locked, broken or silent counts as none."""
     answer: Any = _within(lambda: getattr(ring, method)(_SERVICE, provider))
     return answer if isinstance(answer, str) else None
 

@@ -1,4 +1,4 @@
-"""What clouds have in gpunb's words: offers, instances, volumes, lines of a bill, and what a create needs."""
+"""Common models of all clouds: offers, instances, volumes, bills, and the parameters of a create call."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _log = logging.getLogger("gpunb.providers")
 
 
 class Capability(str, enum.Enum):
-    """Something that only some clouds can do."""
+    """A feature that only some clouds have."""
 
     STOP = "stop"
     REBOOT = "reboot"
@@ -58,7 +58,7 @@ class Capability(str, enum.Enum):
 
 
 class InstanceState(str, enum.Enum):
-    """An instance's state in gpunb's words; `Instance.raw_state` keeps the cloud's."""
+    """An instance's state in gpunb's terms; `Instance.raw_state` keeps the cloud's."""
 
     CREATING = "creating"
     RUNNING = "running"
@@ -72,7 +72,7 @@ class InstanceState(str, enum.Enum):
 
 
 class Presence(str, enum.Enum):
-    """Whether the provider still has an instance. Unknown is not gone."""
+    """Whether the provider still has an instance. UNKNOWN is not GONE."""
 
     PRESENT = "present"
     GONE = "gone"
@@ -81,7 +81,7 @@ class Presence(str, enum.Enum):
 
 @dataclass(slots=True, kw_only=True)
 class Offer:
-    """Something rentable now.
+    """An offer: a machine that can be rented now.
 
     Attributes
     ----------
@@ -157,12 +157,12 @@ class Offer:
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def hourly(self, disk_gb: float = 0.0) -> float:
-        """US dollars an hour with `disk_gb` GB of disk."""
+        """Return US dollars an hour with `disk_gb` GB of disk."""
         extra = disk_gb - self.disk_included_gb
         return self.usd_h + (extra * self.disk_usd_gb_h if extra > 0 else 0.0)
 
     def billed_h(self, hours: float, *, more: bool = False) -> float:
-        """The most hours that a rental of `hours` hours is billed for.
+        """Return the most hours that a rental of `hours` hours is billed for.
 
         Rounded up to the billing step. Where hours of the clock are billed, a rental touches one more
         than its length has, unless it begins at a full hour.
@@ -189,14 +189,14 @@ class Offer:
         down_gb: float = 0.0,
         more: bool = False,
     ) -> float:
-        """The most US dollars for `hours` hours (`billed_h`), with disk and traffic."""
+        """Return the most US dollars for `hours` hours (`billed_h`), with disk and traffic."""
         machine = self.hourly(disk_gb) * self.billed_h(hours, more=more)
         return machine + up_gb * self.up_usd_gb + down_gb * self.down_usd_gb
 
 
 @dataclass(slots=True, kw_only=True)
 class OfferQuery:
-    """What the user wants, as far as it can be said in fields.
+    """The user's search, as far as fields can express it.
 
     A provider may pass on what its API can filter; whatever it returns is
     filtered again by ``gpunb.offers``. Empty fields do not filter.
@@ -219,7 +219,7 @@ class OfferQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryLogin:
-    """Who may pull a private image; the password is shown nowhere."""
+    """Credentials for a private image's registry; the password is shown nowhere."""
 
     server: str
     user: str
@@ -228,7 +228,7 @@ class RegistryLogin:
 
 @dataclass(slots=True, kw_only=True)
 class CreateSpec:
-    """Everything that a create call needs beside the offer.
+    """Parameters of a create call beside the offer.
 
     Attributes
     ----------
@@ -254,7 +254,7 @@ class CreateSpec:
     ssh_key
         The id of an SSH key of the account that may log in beside `public_key`; "" if none.
     hostname
-        What the machine calls itself; "" leaves that to the cloud.
+        The machine's host name; "" leaves it to the cloud.
     deadline
         Unix time at which the lease ends; armed on the host at first boot
         where the cloud runs a script of ours.
@@ -280,7 +280,7 @@ class CreateSpec:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-# of an instance's numbers: the highest that there could be, and what stands for "not said"
+# upper bounds of an instance's numbers, and the value that stands for "not given"
 _SANE: tuple[tuple[str, float, float | None], ...] = (
     ("usd_h", 1e5, 0.0),
     ("stopped_usd_h", 1e5, 0.0),
@@ -341,12 +341,12 @@ class Instance:
 
 @dataclass(slots=True, kw_only=True)
 class Account:
-    """The account behind a key: what a harmless call says of it.
+    """The account behind a key, as returned by a harmless call.
 
     Attributes
     ----------
     spends_from
-        Whose money a rental by this key costs, where the cloud says so and it is worth a word.
+        The account that pays for a rental by this key, where the cloud says so and it is not obvious.
     """
 
     provider: str
@@ -363,7 +363,7 @@ class Volume:
     Attributes
     ----------
     place
-        Where alone it can be used: a machine's id, or a region.
+        The only place where it can be used: a machine's id, or a region.
     machine_id, cluster_id
         That place where it is one machine or one cluster: `Offer.machine_id`, ``cluster_id`` of `Offer.raw`.
     usd_h
@@ -392,7 +392,7 @@ class UsageLine:
     """One line of the provider's own bill, US dollars, Unix times."""
 
     instance_id: str
-    kind: str  # "gpu", "disk", "bandwidth" or the provider's word
+    kind: str  # "gpu", "disk", "bandwidth" or the provider's own term
     usd: float
     start: float | None = None
     end: float | None = None

@@ -1,4 +1,4 @@
-"""Sesterce's GPU cloud: virtual machines, containers and bare metal of several clouds.
+"""The provider for Sesterce: virtual machines, containers and bare metal of several clouds.
 
 Facts from Sesterce's public API reference (OpenAPI fragments) and the sources
 of its published command-line client 1.4.8. One offer is to be had in several
@@ -82,7 +82,7 @@ class _Cloud(Wire):
 
 
 class _Configuration(Wire):
-    ramGB: float = 0.0  # noqa: N815 - the wire's
+    ramGB: float = 0.0  # noqa: N815 - the API's name
     storageGB: float = 0.0  # noqa: N815
     vCpu: float = 0.0  # noqa: N815
     vRamGB: float = 0.0  # noqa: N815
@@ -105,7 +105,7 @@ class _Offer(Wire):
 class _Key(Wire):
     id: str = Field("", alias="_id")
     name: str = ""
-    publicKey: str = ""  # noqa: N815 - the wire's
+    publicKey: str = ""  # noqa: N815 - the API's name
 
 
 class _Instance(Wire):
@@ -129,10 +129,10 @@ class _VolumeCloud(Wire):
 
 
 class _VolumeOffer(Wire):
-    """Where volumes can be made: one cloud's price in US dollars an hour for each GB, and its regions."""
+    """An offer of volumes: one cloud's price in US dollars an hour for each GB, and its regions."""
 
     cloud: _VolumeCloud = Field(alias="cloudProvider")
-    price: float = Field(alias="pricePerGbPerHour")  # a string on the wire
+    price: float = Field(alias="pricePerGbPerHour")  # a string in the API
     least_gb: float = Field(1.0, alias="minSizeInGb")
     regions: list[str] = Field(default_factory=list)
 
@@ -145,7 +145,7 @@ class _Volume(Wire):
     region: Any = ""
 
 
-def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one a meaning
+def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one return a meaning
     text, said = failure.message(), failure.word("message") or failure.text
     if failure.status in (401, 403, 404) and _NO_KEY.search(said):
         hint = typed("login sesterce")
@@ -167,7 +167,7 @@ def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PL
 
 
 class SesterceProvider(Provider, SshKeys, VolumeMarket):
-    """Sesterce.
+    """The provider for Sesterce's GPU cloud.
 
     `CreateSpec.extra` may hold ``os``, ``volume_id`` and ``cloud_init`` (a
     script of the user's own instead of ours).
@@ -200,12 +200,12 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
     # -- the protocol ------------------------------------------------------------
 
     def check(self) -> Account:
-        """List the account's SSH keys."""
+        """Prove the key by listing the account's SSH keys."""
         found = self.http.call("GET", "/gpu-cloud/ssh-keys", expect=list)
         return Account(provider=self.name, message=f"{len(found)} SSH keys on the account")
 
     def search(self, query: OfferQuery) -> list[Offer]:
-        """One offer for each region; those that are taken have ``available == 0``.
+        """Return one offer for each region; those that are taken have ``available == 0``.
 
         What the API can filter exactly is passed on: one region, one count,
         one kind. Names of GPUs are not: each cloud behind spells its own.
@@ -221,7 +221,7 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
         return self.offers(**params)
 
     def offers(self, **params: str) -> list[Offer]:
-        """Offers by Sesterce's own parameters: region, numGpus, gpuType, available, sort, deploymentType."""
+        """Search by Sesterce's own parameters: region, numGpus, gpuType, available, sort, deploymentType."""
         known = {"region", "numGpus", "gpuType", "available", "sort", "deploymentType"}
         if unknown := sorted(params.keys() - known):
             names = ", ".join(sorted(known))
@@ -231,7 +231,7 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
         return [offer for row in answer for offer in _offers(row)]
 
     def create(self, offer: Offer, spec: CreateSpec) -> Instance:
-        """Rent it in the offer's region."""
+        """Rent `offer` in its region."""
         body, host_key = self._body(offer, spec)
         answer = self.http.call("POST", "/gpu-cloud/instances", json=body, safe=False, effect=True)
         try:
@@ -245,16 +245,16 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
         return made
 
     def takes_host_key(self, offer: Offer, extra: Mapping[str, Any]) -> bool:
-        """Where cloud-init runs, unless the user sends a document of his own."""
+        """Return whether cloud-init runs there, and the user sends no document of his own."""
         script = offer.kind != "container" and bool(offer.raw.get("cloudInitAvailable"))
         return script and not extra.get("cloud_init")
 
     def instances(self) -> list[Instance]:
-        """All of the account, of all kinds."""
+        """List the account's instances of all kinds."""
         return [self._instance(row) for row in self.http.call("GET", "/gpu-cloud/instances", expect=list)]
 
     def of_kind(self, kind: str) -> list[Instance]:
-        """Sesterce filters: a row of its list does not tell a virtual machine from bare metal."""
+        """List instances of one kind, by Sesterce's filter: its rows don't tell a VM from bare metal."""
         params = {"deploymentType": _WORDS[kind]}
         found = [
             self._instance(row)
@@ -265,11 +265,11 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
         return found
 
     def get(self, instance_id: str) -> Instance:
-        """One in detail."""
+        """Return one instance in detail."""
         return self._instance(self.http.call("GET", f"/gpu-cloud/instances/{_segment(instance_id)}"))
 
     def destroy(self, instance_id: str) -> None:
-        """Delete it. Its volumes stay, and are billed on."""
+        """Delete the instance. Its volumes stay, and are billed on."""
         path = f"/gpu-cloud/instances/{_segment(instance_id)}"
         self.http.call("DELETE", path, safe=True, effect=True, expect=None)
 
@@ -277,23 +277,23 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
         """Close the connections."""
         self.http.close()
 
-    # -- Sesterce's own ------------------------------------------------------------
+    # -- Sesterce only -------------------------------------------------------------
 
     def ssh_keys(self) -> list[dict[str, Any]]:
-        """The account's keys."""
+        """List the account's keys."""
         return list(self.http.call("GET", "/gpu-cloud/ssh-keys", expect=list))
 
     def add_ssh_key(self, name: str, public_key: str) -> str:
-        """Add one; returns its id."""
+        """Add a key; return its id."""
         body = {"name": name, "publicKey": public_key}
         return str(self.http.call("POST", "/gpu-cloud/ssh-keys", json=body, safe=False).get("_id", ""))
 
     def delete_ssh_key(self, key_id: str) -> None:
-        """Remove one."""
+        """Remove a key."""
         self.http.call("DELETE", f"/gpu-cloud/ssh-keys/{_segment(key_id)}", safe=True, expect=None)
 
     def volume_offers(self) -> list[dict[str, Any]]:
-        """Where volumes can be made, and at what price."""
+        """List where volumes can be made, and at what price."""
         return list(self.http.call("GET", "/gpu-cloud/volumes/offers", expect=list))
 
     def _volume_offers(self) -> list[_VolumeOffer]:
@@ -304,12 +304,12 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
 
     def volume_market(
         self,
-        size_gb: float,  # noqa: ARG002 - a region has room or is not named
+        size_gb: float,  # noqa: ARG002 - a region without room is not listed
         where: str | None = None,
         *,
         network: bool = False,
     ) -> list[VolumeSpace]:
-        """The regions; none has volumes on a cluster's network."""
+        """Return offers in each region; none has volumes on a cluster's network."""
         return [
             VolumeSpace(
                 id=one.cloud.id, where=region, place=region, usd_gb_h=one.price, least_gb=one.least_gb
@@ -320,16 +320,16 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
         ]
 
     def rent_volume(self, space: VolumeSpace, name: str, size_gb: int, *, network: bool = False) -> str:  # noqa: ARG002
-        """Make one in the region of `space`; returns its id."""
+        """Make a volume in the region of `space`; return its id."""
         return self.create_volume(cloud=space.id, region=space.where, name=name, size_gb=size_gb)
 
     def volumes(self) -> list[Volume]:
-        """All volumes of the account; each is billed until it is deleted."""
+        """List all volumes of the account; each is billed until it is deleted."""
         found = self.http.call("GET", "/gpu-cloud/volumes", expect=list)
         if not found:
             return []
         prices: dict[str, float] = {}
-        with suppress(ProviderError):  # without the prices the list is worth having
+        with suppress(ProviderError):  # the list is useful even without the prices
             for offer in self._volume_offers():
                 prices[offer.cloud.id] = offer.price
         used: dict[str, list[str]] = {}
@@ -340,7 +340,7 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
         return [_volume(row, prices, used) for row in found]
 
     def create_volume(self, *, cloud: str, region: str, name: str, size_gb: int) -> str:
-        """Make one; returns its id. An instance can mount it in the same cloud and region only."""
+        """Make a volume; return its id. An instance can mount it in the same cloud and region only."""
         if size_gb < 1:
             msg = f"size_gb {size_gb} must be 1 or more"
             raise BadInput(msg, bill="nothing was rented")
@@ -353,11 +353,11 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
         return found
 
     def delete_volume(self, volume_id: str) -> None:
-        """Delete it and all that is on it; its bill ends."""
+        """Delete a volume and all that is on it; its bill ends."""
         self.http.call("DELETE", f"/gpu-cloud/volumes/{_segment(volume_id)}", safe=True, expect=None)
 
     def unfit(self, offer: Offer, spec: CreateSpec) -> str:
-        """A first-boot script runs only where the cloud behind has cloud-init."""
+        """Refuse a first-boot script where the cloud has no cloud-init."""
         if offer.kind == "container" or not offer.raw.get("cloudInitAvailable"):
             if spec.onstart:
                 return f"{self.title} runs no first-boot script there"
@@ -483,14 +483,14 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
 
 
 def _key_text(key: object) -> str:
-    """What a detail tells of the key that was put there: an object of the account's keys, or a text."""
+    """Return the key that a detail has: as an object of the account's keys, or as text."""
     if isinstance(key, Mapping):
         key = next((key[name] for name in ("name", "publicKey", "_id") if key.get(name)), "")
     return clean(key, 200) if isinstance(key, str) else ""
 
 
 class _Facts(NamedTuple):
-    """What an offer says whatever the region."""
+    """The fields of an offer that do not depend on the region."""
 
     own: str
     gpu: str
@@ -510,7 +510,7 @@ _NUMBERS = {int, float}
 
 
 def _plainly(row: Any) -> _Facts | None:
-    """The documented shape read straight, for speed; None for any other."""
+    """Read the documented shape directly, for speed; None for any other."""
     try:
         setup, own, gpu, gpus, usd_h = (
             row["configuration"],
@@ -533,7 +533,7 @@ def _plainly(row: Any) -> _Facts | None:
 
 
 def _carefully(row: Any) -> _Facts | None:
-    """Through the model, which says what is wrong; None, and a word in the log, if it can't be used."""
+    """Read any shape through the model, which reports errors; None, and a log entry, if it can't be used."""
     try:
         one = parse(_Offer, row, provider="sesterce", what="an offer")
     except BadAnswer as err:
@@ -557,7 +557,7 @@ def _carefully(row: Any) -> _Facts | None:
 
 
 def _offers(row: Any) -> Iterator[Offer]:
-    """One offer for each region of `row`."""
+    """Return one offer for each region of `row`."""
     one = _plainly(row) or _carefully(row)
     for place in one.places if one else ():
         region = place.get("region") if isinstance(place, dict) else None
@@ -566,7 +566,7 @@ def _offers(row: Any) -> Iterator[Offer]:
             continue
         yield Offer(
             provider="sesterce",
-            # two sellers may call different machines the same
+            # two sellers may give different machines the same name
             id=f"{one.own}/{region}/{one.cloud}",
             gpu=one.gpu if one.gpus else "",
             gpu_raw=one.gpu_raw if one.gpus else "",
@@ -591,7 +591,7 @@ def _offers(row: Any) -> Iterator[Offer]:
 
 
 def _default_os(options: list[str]) -> str:
-    """With CUDA if there is one, then the newest Ubuntu."""
+    """Choose the system with CUDA if there is one, then the newest Ubuntu."""
 
     def rank(name: str) -> tuple[bool, bool, list[int]]:
         low = name.lower()
@@ -601,7 +601,7 @@ def _default_os(options: list[str]) -> str:
 
 
 def _forwarded(forwards: list[Any]) -> dict[str, int]:
-    """Outside ports by inside ones: objects in the client's types, "22:40022" texts in the OpenAPI."""
+    """Return outside ports by inside ones: objects in the client's types, "22:40022" texts in the OpenAPI."""
     found: dict[str, int] = {}
     for entry in forwards:
         if isinstance(entry, Mapping):
@@ -623,7 +623,7 @@ def _unix(value: str | None) -> float | None:
 
 
 def _segment(value: str) -> str:
-    """`value` as one segment of a path."""
+    """Return `value` as one path segment."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", value):
         msg = f"{clean(value, 80)!r} is not an id of Sesterce"
         raise BadInput(msg)
@@ -631,7 +631,7 @@ def _segment(value: str) -> str:
 
 
 def _ids(value: Any) -> Iterator[str]:
-    """Ids in an instance's ``volumes``: lists of lists in the OpenAPI, texts or objects inside."""
+    """Return the ids in an instance's ``volumes``: lists of lists in the OpenAPI, texts or objects inside."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Checks on what a cloud sends over HTTP: sizes, fields and texts.
+"""Checks of what a cloud sends over HTTP: sizes, fields and texts.
 
-`limits` bounds answers, `payload` reads them; `rate_limit` and `proxies` are about the way there.
+`limits` bounds answers, `payload` parses them; `rate_limit` and `proxies` concern the connection.
 """

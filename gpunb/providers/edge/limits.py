@@ -1,9 +1,9 @@
-"""Bounds on what a server may make us hold and wait for, where httpx has none.
+"""Limits on the size and duration of a server's answer, where httpx has none.
 
 httpx's timeouts are for one read: a server that drips a byte of its headers
-now and then is waited for as long as it likes. It also undoes any number of
-compressions, one after the other, each a thousandfold. Here a call's whole
-time is one bound on each read, and one compression is undone in small steps.
+now and then can hold a call without end. It also undoes any number of nested
+compressions, each a thousandfold. Here each read is bounded by the call's total
+time, and only one compression is undone, in small steps.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class TooLargeError(Exception):
 
 
 class TooComplexError(ValueError):
-    """The answer is JSON of more values than any honest one."""
+    """The answer is JSON with too many values."""
 
 
 @contextlib.contextmanager
 def within(seconds: float) -> Generator[None, None, None]:
-    """Around a request: all its reads and writes on this thread end `seconds` from now."""
+    """Limit a request: all its reads and writes on this thread end `seconds` from now."""
     before = getattr(_time, "until", None)
     _time.until = time.monotonic() + seconds
     try:
@@ -52,7 +52,7 @@ def within(seconds: float) -> Generator[None, None, None]:
 
 
 def hold_to_time(client: httpx.Client) -> None:
-    """Let `client`'s connections, also those through a proxy, keep to `within`."""
+    """Make `client`'s connections, also those through a proxy, obey `within`."""
     mounts = getattr(client, "_mounts", {}).values()
     for transport in [getattr(client, "_transport", None), *mounts]:
         pool = getattr(transport, "_pool", None)
@@ -62,7 +62,7 @@ def hold_to_time(client: httpx.Client) -> None:
 
 
 def unpacked(response: httpx.Response, bound: int) -> Iterator[bytes]:
-    """The body's bytes, at most `bound`, with at most one compression undone.
+    """Return the body's bytes, at most `bound`, decompressed at most once.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""pydantic models at the edge to a cloud: odd values give a warning, not a crash.
+"""Pydantic models of clouds' answers: odd values give a warning, not a crash.
 
 Unknown fields are kept. A field that has a default takes it when the cloud
 sends something else than documented, and the log says which field and value.
-A field without a default is needed: without it, the row can't be used.
+A field without a default is required: a row without it can't be used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _M = TypeVar("_M", bound="Wire")
 
 
 class Wire(BaseModel):
-    """Base of the models of what a cloud answers."""
+    """Base of the models of clouds' answers."""
 
     model_config = ConfigDict(
         extra="allow", coerce_numbers_to_str=True, protected_namespaces=(), allow_inf_nan=False
@@ -38,7 +38,7 @@ class Wire(BaseModel):
             found = cls.model_fields[str(info.field_name)]
             if found.default is PydanticUndefined and found.default_factory is None:
                 raise
-            if value is not None:  # null for "don't know" is everyday
+            if value is not None:  # null for "unknown" is common
                 _log.warning(
                     "%s.%s: %s is not expected", cls.__name__, info.field_name, clean(repr(value), 120)
                 )
@@ -46,7 +46,7 @@ class Wire(BaseModel):
 
 
 def parse(model: type[_M], row: Any, *, provider: str, what: str) -> _M:
-    """`row` as `model`.
+    """Parse `row` as `model`.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def parse(model: type[_M], row: Any, *, provider: str, what: str) -> _M:
 
 
 def rows(data: Any, field: str, *, provider: str, what: str) -> list[Any]:
-    """The list under `field` of an answer. A missing list is not an empty one.
+    """Return the list under `field` of an answer. A missing list is not an empty one.
 
     Raises
     ------

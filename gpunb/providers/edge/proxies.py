@@ -1,4 +1,4 @@
-"""The environment's say in how a cloud is reached: proxies and certificates, and what is wrong with them.
+"""Proxies and certificates from the environment: which errors they cause, and how to fix them.
 
 httpx takes ``HTTPS_PROXY``, ``ALL_PROXY`` and ``SSL_CERT_FILE`` when a client is made, and raises
 errors of many classes about them there: ``ValueError`` for ``socks://`` (GNOME's own spelling),
@@ -25,7 +25,7 @@ _KNOWN = ("http", "https", "socks5", "socks5h")
 
 
 def environment_error(title: str, err: Exception) -> SettingsError:
-    """What in the environment keeps a client for the cloud `title` from being made, and what to type."""
+    """Return the error, with a hint, for proxies or certificates that no client for `title` can use."""
     for name, url in sorted(getproxies().items()):
         if name in ("http", "https", "all"):
             trouble = _trouble(url)
@@ -46,7 +46,7 @@ def environment_error(title: str, err: Exception) -> SettingsError:
 
 
 def _trouble(url: str) -> tuple[str, str] | None:
-    """(what is wrong with a proxy's address, what to type), or None if it can be used."""
+    """Return what is wrong with a proxy's address and a hint, or None if it can be used."""
     scheme = urlsplit(url if "://" in url else f"http://{url}").scheme
     if scheme not in _KNOWN:
         said = f"{scheme}:// is none of the kinds that can be used ({', '.join(_KNOWN)})"
@@ -63,7 +63,7 @@ def _trouble(url: str) -> tuple[str, str] | None:
 
 
 def _variable(name: str) -> str:
-    """The environment's own spelling of a proxy variable; the system's settings have none."""
+    """Return the spelling of a proxy variable in the environment; the system's settings have none."""
     found = (one for one in (name, name.upper()) if os.environ.get(one))
     return next(found, name.upper())
 

@@ -1,4 +1,4 @@
-"""Rates that a cloud allows, kept before it has to say so."""
+"""Client-side rate limits, so that a cloud need not refuse calls."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Pacer", "Rate"]
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most `calls` calls in any `seconds` seconds."""
+    """A rate of at most `calls` calls in any `seconds` seconds."""
 
     seconds: float
     calls: int = 1
 
 
 class Pacer:
-    """Keeps calls to one endpoint apart; slots are given out in order, to all threads."""
+    """Spaces calls to each endpoint; slots are given out in order, to all threads."""
 
     def __init__(self, rates: Mapping[str, Rate | float], pace: float, clock: Callable[[], float]) -> None:
         self._rules: list[tuple[str, re.Pattern[str], str, Rate]] = []
@@ -38,14 +38,14 @@ class Pacer:
         self._blocked: dict[str, float] = {}
 
     def rule(self, method: str, path: str) -> tuple[str, Rate | None]:
-        """The key of the endpoint's own queue, and its rate if the table has one."""
+        """Return the key of the endpoint's own queue, and its rate if the table has one."""
         for verb, pattern, line, rate in self._rules:
             if verb == method and pattern.match(path):
                 return line, rate
         return f"{method} {path}", None
 
     def take(self, key: str, rate: Rate | None, longest: float) -> float:
-        """Seconds to wait for the slot that is now ours; negative: too far away, not taken."""
+        """Reserve the next slot; return the seconds to it, negative if beyond `longest` (not reserved)."""
         with self._lock:
             now = self._clock()
             slot = max(now, self._blocked.get(key, now))
@@ -60,6 +60,6 @@ class Pacer:
             return slot - now
 
     def block(self, key: str, seconds: float) -> None:
-        """Nobody calls `key` for that long: the cloud has said so."""
+        """Block calls of `key` for `seconds`, as the cloud has demanded."""
         with self._lock:
             self._blocked[key] = max(self._blocked.get(key, 0.0), self._clock() + seconds)

@@ -1,4 +1,4 @@
-"""Text that came from a cloud, made fit for a log line, a table or an error."""
+"""Cleaning of a cloud's text for a log line, a table or an error."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ __all__ = ["clean"]
 
 
 def clean(value: object, limit: int = 200) -> str:
-    """`value` as one line of at most `limit` characters, see `gpunb.text.one_line`."""
+    """Return `value` as one line of at most `limit` characters, see `gpunb.text.one_line`."""
     return one_line(value, limit)

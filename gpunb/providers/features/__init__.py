@@ -1,8 +1,8 @@
-"""Features that only some clouds have: one protocol each, one way to ask for it, one refusal.
+"""Features that only some clouds have: one protocol each, one way to request it, one refusal.
 
 A provider has a feature when its class has the methods; it may name the protocol among its bases, so that
-mypy compares them. ``isinstance(provider, Bids)`` asks, `feature` goes on with it or refuses and names the
-clouds that have it. What is an option of the calls that every cloud has is a `Capability` instead.
+mypy compares them. ``isinstance(provider, Bids)`` tests for it; `feature` returns it, or raises an error
+that names the clouds that have it. An option of a call that every cloud has is a `Capability` instead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What only some clouds show or keep of an account."""
+"""Optional features of a cloud's account: terms, keys, variables, invoices, audit log."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ class Terms(Protocol):
 
     @classmethod
     def terms(cls) -> str:
-        """Their text, as the cloud words it."""
+        """Return their text, as the cloud words it."""
 
 
 @lacking("make a key that may do less")
 @runtime_checkable
 class ScopedKeys(Protocol):
-    """Keys that may do no more than gpunb needs."""
+    """API keys limited to the permissions that gpunb needs."""
 
     def create_scoped_key(self, name: str = "gpunb", more: Sequence[str] = ()) -> SecretStr:
-        """Make one that may do `more`, in the cloud's words, too; it is shown this once. Never sent twice."""
+        """Make a key, with the cloud's permissions `more` too; it is shown once. Never sent twice."""
 
 
 class ApiKey(Protocol):
-    """A key of the account, without the key itself; `permissions` in the cloud's words."""
+    """An API key of the account, without the secret; `permissions` are named as the cloud does."""
 
     id: int
     name: str
@@ -61,22 +61,22 @@ class ApiKeys(Protocol):
     """The account's API keys."""
 
     def api_keys(self) -> Sequence[ApiKey]:
-        """All, never with the secret."""
+        """List all keys, never with the secret."""
 
     def delete_api_key(self, key_id: int) -> None:
-        """Revoke one."""
+        """Revoke a key."""
 
 
 @lacking("list its SSH keys")
 @runtime_checkable
 class SshKeys(Protocol):
-    """The account's SSH keys: machines that are rented later get them."""
+    """The account's SSH keys, which machines that are rented later get."""
 
     def ssh_keys(self) -> Sequence[Any]:
-        """Their records as the cloud words them: id or fingerprint, name, public half."""
+        """List the keys' records as the cloud has them: id or fingerprint, name, public half."""
 
     def delete_ssh_key(self, key_id: str, /) -> None:
-        """Remove one; machines that run keep it."""
+        """Remove a key; running machines keep it."""
 
 
 class AttachedKey(Protocol):
@@ -95,33 +95,33 @@ class InstanceKeys(Protocol):
     """The SSH keys that the cloud keeps on one instance."""
 
     def attached_keys(self, instance_id: str) -> Sequence[AttachedKey]:
-        """All of them."""
+        """List the keys of an instance."""
 
     def attach_key(self, instance_id: str, public_key: str) -> None:
-        """Let one more log in; one that is there already is fine."""
+        """Let one more key log in; one that is there already is fine."""
 
     def detach_key(self, instance_id: str, key_id: int) -> None:
-        """Take one off."""
+        """Remove a key."""
 
 
 @lacking("keep variables for an account")
 @runtime_checkable
 class Variables(Protocol):
-    """Variables that every container of the account is given, and every host reads."""
+    """Environment variables that every container of the account gets; every host can read them."""
 
     def env_vars(self) -> Mapping[str, SecretStr]:
-        """All of them."""
+        """List all variables."""
 
     def set_env_var(self, name: str, value: SecretStr) -> str:
-        """Set one; returns its name as the cloud keeps it."""
+        """Set a variable; return its name as the cloud stores it."""
 
     def delete_env_var(self, name: str) -> None:
-        """Forget one."""
+        """Delete a variable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invoice:
-    """Money that came into an account, or left it otherwise than by a machine's time.
+    """A payment into an account, or out of it other than for a machine's time.
 
     Attributes
     ----------
@@ -144,7 +144,7 @@ class Invoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One call that changed something of the account, by whatever program.
+    """An audit log entry: one call that changed something of the account, by any program.
 
     Attributes
     ----------
@@ -162,10 +162,10 @@ class AuditEntry:
 @lacking("show invoices and an audit log")
 @runtime_checkable
 class Papers(Protocol):
-    """What a cloud keeps on paper of an account: invoices and an audit log."""
+    """Invoices and an audit log of an account."""
 
     def invoices(self, *, since: float, until: float) -> Sequence[Invoice]:
-        """The invoices from `since` to `until` (Unix time, in seconds), the oldest first."""
+        """Return the invoices from `since` to `until` (Unix time, in seconds), the oldest first."""
 
     def audit_log(self, *, since: float) -> Sequence[AuditEntry]:
-        """What was done from `since` on, the newest first."""
+        """Return the changes from `since` on, the newest first."""

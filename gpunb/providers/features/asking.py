@@ -1,4 +1,4 @@
-"""How a feature is asked for, and how its absence is told."""
+"""Lookup of a provider's optional features, and the error for a missing one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["clouds_with", "feature", "lacking", "refusal", "who_can"]
 
 _T = TypeVar("_T")
 
-#: What a cloud without it can't do; the words follow "Vast.ai can't".
+#: What a cloud without the feature can't do; the text follows "Vast.ai can't".
 _WORDS: dict[object, str] = {
     Capability.STOP: "stop an instance and keep it",
     Capability.REBOOT: "reboot an instance",
@@ -32,7 +32,7 @@ _WORDS: dict[object, str] = {
 
 
 def lacking(words: str) -> Callable[[type[_T]], type[_T]]:
-    """What a cloud without the decorated feature can't do."""
+    """Set what a cloud without the decorated feature can't do."""
 
     def keep(cls: type[_T]) -> type[_T]:
         _WORDS[cls] = words
@@ -42,7 +42,7 @@ def lacking(words: str) -> Callable[[type[_T]], type[_T]]:
 
 
 def feature(provider: Provider | type[Provider], wanted: type[_T]) -> _T:
-    """`provider`, which has the feature `wanted`; a class is asked for what its instances have.
+    """Return `provider`, which has the feature `wanted`; a class is asked for what its instances have.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def feature(provider: Provider | type[Provider], wanted: type[_T]) -> _T:
 
 
 def clouds_with(wanted: type | Capability) -> list[type[Provider]]:
-    """The installed clouds that have a feature or a capability, by name; a broken one has none."""
+    """List the installed clouds that have a feature or a capability, by name; a broken one has none."""
     from gpunb.providers import names, provider_class
 
     found = []
@@ -70,13 +70,13 @@ def clouds_with(wanted: type | Capability) -> list[type[Provider]]:
 
 
 def who_can(wanted: type | Capability) -> str:
-    """The clouds of `clouds_with` in words: "Fluence, local and Vast.ai"; "" if there are none."""
+    """Join the clouds of `clouds_with` as text: "Fluence, local and Vast.ai"; "" if there are none."""
     titles = [cls.title for cls in clouds_with(wanted)]
     return " and ".join(filter(None, [", ".join(titles[:-1]), *titles[-1:]]))
 
 
 def refusal(provider: Provider | type[Provider], wanted: str | Capability | type) -> NotSupported:
-    """That `provider` can't do it, and which clouds can."""
+    """Return the message that `provider` can't do it, and which clouds can."""
     if isinstance(wanted, str) and not isinstance(wanted, Capability):
         return NotSupported(f"{provider.title} can't {wanted}", provider=provider.name)
     listed = who_can(wanted)

@@ -1,4 +1,4 @@
-"""Copies that a cloud makes itself, and what it reads of a stopped instance."""
+"""Copies that a cloud makes itself, and access to the files of a stopped instance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CloudConnection(Protocol):
 
 
 class ScheduledJob(Protocol):
-    """A copy that is made again and again; `request_body` has ``src``, ``dst`` and ``selected``."""
+    """A scheduled copy; `request_body` has ``src``, ``dst`` and ``selected``."""
 
     id: int
     instance_id: int | None
@@ -41,18 +41,18 @@ class CloudCopy(Protocol):
     """Copies between an instance, also a stopped one, and an object store that is linked to the account."""
 
     def connections(self) -> Sequence[CloudConnection]:
-        """The linked stores."""
+        """List the linked stores."""
 
     def start_cloud_copy(
         self, instance_id: str, connection: int, source: str, target: str, *, to_instance: bool
     ) -> None:
-        """Begin; absolute paths, in the store ``/bucket/path``. Never sent twice."""
+        """Start a copy; absolute paths, in the store ``/bucket/path``. Never sent twice."""
 
     def cancel_cloud_copy(self, instance_id: str) -> None:
-        """End it; what it has moved stays."""
+        """Cancel a copy; what it has moved stays."""
 
     def copy_state(self, message: str) -> bool | None:
-        """What an instance's `message` says of its copy: True done, False failed, None neither."""
+        """Return the copy's state from an instance's `message`: True done, False failed, None neither."""
 
     def schedule_cloud_copy(
         self,
@@ -67,13 +67,13 @@ class CloudCopy(Protocol):
         hour: int | None = None,
         weekday: int | None = None,
     ) -> None:
-        """Copy from the instance ``hourly``, ``daily`` or ``weekly`` between two Unix times (UTC hours)."""
+        """Schedule ``hourly``, ``daily`` or ``weekly`` copies from it between two Unix times (UTC hours)."""
 
     def scheduled_copies(self, instance_id: str | None = None) -> Sequence[ScheduledJob]:
-        """Those of an instance, or of all."""
+        """List the scheduled copies of an instance, or of all."""
 
     def end_scheduled_copy(self, job_id: int) -> None:
-        """No further copies of this job."""
+        """Delete a scheduled copy."""
 
 
 @lacking("copy from a stopped instance")
@@ -82,18 +82,18 @@ class InstanceCopy(StoppedCommands, Protocol):
     """Copies from one instance, also a stopped one, to one that runs."""
 
     def copy_between(self, source_id: str, source: str, target_id: str, target: str) -> None:
-        """Begin; absolute paths. Never sent twice."""
+        """Start a copy; absolute paths. Never sent twice."""
 
     def cancel_copy_between(self, target_id: str) -> None:
-        """End it; what it has moved stays."""
+        """Cancel a copy; what it has moved stays."""
 
     def copy_state(self, message: str) -> bool | None:
-        """As in `CloudCopy`, of the target's message."""
+        """Return the copy's state as in `CloudCopy`, from the target's message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedFiles:
-    """The SSH login, with the instance's key, behind which an rsync daemon has its files as `module`."""
+    """SSH login, with the instance's key, to an rsync daemon that serves its files as `module`."""
 
     host: str
     port: int
@@ -104,7 +104,7 @@ class ServedFiles:
 @lacking("give the files of a stopped instance")
 @runtime_checkable
 class StoppedFiles(StoppedCommands, Protocol):
-    """Files of a stopped instance, from the computer that it is on."""
+    """Files of a stopped instance, read from the computer that it is on."""
 
     def serve_files(self, instance_id: str, path: str) -> ServedFiles:
-        """Have the computer let rsync come for the absolute `path`."""
+        """Have the computer serve the absolute `path` to rsync."""

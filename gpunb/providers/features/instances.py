@@ -1,4 +1,4 @@
-"""What only some clouds can do with an instance."""
+"""Optional features of an instance: bids, deposits, price increases, logs, commands, snapshots."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Bids", "DaemonLog", "Prepay", "PriceIncrease", "PriceIncreases", "Sn
 @lacking("take bids")
 @runtime_checkable
 class Bids(Protocol):
-    """Machines that go to the highest bid, and come back when yours is the highest again."""
+    """Machines that go to the highest bid; an outbid one resumes when yours is the highest again."""
 
     def change_bid(self, instance_id: str, usd_h: float | None) -> None:
         """Bid `usd_h` US dollars an hour for the whole machine; None bids what wins now. Safe to repeat."""
@@ -28,18 +28,18 @@ class Bids(Protocol):
 @lacking("take money in advance")
 @runtime_checkable
 class Prepay(Protocol):
-    """Money paid into one instance, for a discount."""
+    """Deposits into one instance, for a discount."""
 
     def prepay(self, instance_id: str, usd: float) -> Mapping[str, Any]:
-        """Pay `usd` US dollars, once: never sent twice. ``discount_rate`` of the answer is a share (0.2)."""
+        """Pay `usd` US dollars; never sent twice. ``discount_rate`` of the answer is a share (0.2)."""
 
     def deposit(self, instance_id: str) -> Mapping[str, Any]:
-        """What an instance holds: ``balance``, US dollars."""
+        """Return what the instance's deposit holds: ``balance``, US dollars."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceIncrease:
-    """A host wants more for a running contract. All of it is accepted, or nothing.
+    """A host's request for a higher price of a running contract, to be accepted or refused as a whole.
 
     Prices are US dollars: an hour for each GPU, a month (30 days) for each GB of disk, for each GB of
     traffic; the platform's fee is a share (0.25). What the host leaves as it is has the same price before
@@ -62,7 +62,7 @@ class PriceIncrease:
     new_end: float | None
 
     def hourly(self, gpus: int, disk_gb: float) -> tuple[float, float]:
-        """US dollars an hour for a machine of `gpus` GPUs and `disk_gb` of disk, before and after."""
+        """Return US dollars an hour for `gpus` GPUs and `disk_gb` of disk, before and after."""
         old = gpus * self.old_gpu_usd_h + disk_gb * self.old_disk_usd_gb_month / 720.0
         new = gpus * self.new_gpu_usd_h + disk_gb * self.new_disk_usd_gb_month / 720.0
         return old, new
@@ -71,22 +71,22 @@ class PriceIncrease:
 @lacking("tell of hosts that ask for more")
 @runtime_checkable
 class PriceIncreases(Protocol):
-    """Hosts may ask for more for a machine that runs; nothing changes until the answer."""
+    """Requests of hosts for higher prices of running machines; nothing changes until the answer."""
 
     def price_increases(self) -> Sequence[PriceIncrease]:
-        """Those that wait for an answer."""
+        """List the requests that wait for an answer."""
 
     def answer_price_increase(self, increase_id: int, *, accept: bool) -> None:
-        """Accept one, or refuse it: the price stays, and the host may end the rental."""
+        """Accept a request, or refuse it: the price stays, and the host may end the rental."""
 
 
 @lacking("show the log of its host's daemon")
 @runtime_checkable
 class DaemonLog(Protocol):
-    """The log of what starts containers on the host: why an image could not be pulled."""
+    """Log of the host's container daemon: why an image could not be pulled."""
 
     def daemon_log(self, instance_id: str, *, tail: int = 1000) -> str:
-        """Its last `tail` lines."""
+        """Return its last `tail` lines."""
 
 
 @lacking("run anything on a stopped instance")
@@ -95,13 +95,13 @@ class StoppedCommands(Protocol):
     """A few commands on the disk of a stopped instance."""
 
     def execute(self, instance_id: str, command: str) -> str:
-        """What `command` (``ls``, ``rm`` or ``du`` with its words) prints; other commands are `BadInput`."""
+        """Return the output of `command` (``ls``, ``rm`` or ``du`` with arguments); others are `BadInput`."""
 
 
 @lacking("make an image of an instance")
 @runtime_checkable
 class Snapshots(Protocol):
-    """The container as it is now, pushed as an image to a registry of the user's."""
+    """Snapshots of a container, pushed as an image to the user's registry."""
 
     def snapshot(
         self,
@@ -113,4 +113,4 @@ class Snapshots(Protocol):
         registry: str = "docker.io",
         pause: bool = True,
     ) -> None:
-        """Begin the push; `pause` holds the container meanwhile. Never sent twice."""
+        """Start the push; `pause` holds the container meanwhile. Never sent twice."""

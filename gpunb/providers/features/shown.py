@@ -1,4 +1,4 @@
-"""What only some clouds show beside offers: images, templates, what machines are like."""
+"""Optional information beside offers: images, templates, benchmarks and reports of machines."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ class Images(Protocol):
     """Images that the cloud keeps for its containers."""
 
     def default_images(self) -> Sequence[Mapping[str, Any]]:
-        """Their records as the cloud words them: ``image``, ``expose``, ``environment``."""
+        """List their records as the cloud has them: ``image``, ``expose``, ``environment``."""
 
 
 @lacking("list templates")
 @runtime_checkable
 class Templates(Protocol):
-    """Saved ways of starting a container."""
+    """Saved configurations of containers."""
 
     def templates(self) -> Sequence[Template]:
-        """All that the account sees."""
+        """List all templates that the account can see."""
 
     def template(self, wanted: str) -> Template:
-        """The one with the id, or the name, `wanted`; none or several are `BadInput`."""
+        """Return the template with the id, or the name, `wanted`; none or several are `BadInput`."""
 
 
 @lacking("keep templates")
 @runtime_checkable
 class SavedTemplates(Templates, Protocol):
-    """Templates of the account."""
+    """Templates that the account can save."""
 
     def save_template(self, name: str, spec: CreateSpec) -> tuple[str, bool]:
-        """Keep image, variables, ports, scripts and disk of `spec`: its id, and whether one changed."""
+        """Save image, variables, ports, scripts and disk of `spec`; return id, and whether one changed."""
 
 
 class Report(Protocol):
-    """What a renter said of a machine; `created_at` as Unix seconds or in the cloud's words."""
+    """A renter's report of a machine; `created_at` as Unix seconds or the cloud's text."""
 
     problem: str
     message: str
@@ -54,7 +54,7 @@ class Report(Protocol):
 
 
 class Benchmark(Protocol):
-    """What GPUs reached on a machine; `value` in what its `type` counts, the higher the better."""
+    """A benchmark result of a machine's GPUs; `value` in the unit of its `type`, the higher the better."""
 
     machine_id: int | None
     gpu_name: str
@@ -68,16 +68,16 @@ class Benchmark(Protocol):
 @lacking("show benchmarks")
 @runtime_checkable
 class Benchmarks(Protocol):
-    """What machines reached in the cloud's own tests."""
+    """Benchmark results of machines in the cloud's own tests."""
 
     def benchmarks(self, of: str) -> Sequence[Benchmark]:
-        """The newest of the machine with that number, or of GPUs with such a name."""
+        """Return the newest results of the machine with that number, or of GPUs with that name."""
 
 
 @lacking("show what renters reported")
 @runtime_checkable
 class MachineReports(Protocol):
-    """What renters reported of a machine lately."""
+    """Renters' recent reports of machines."""
 
     def machine_reports(self, machine_id: str) -> Sequence[Report]:
-        """Reports of the machine with that `Offer.machine_id`."""
+        """Return the reports of the machine with that `Offer.machine_id`."""

@@ -1,4 +1,4 @@
-"""Volumes that are rented by themselves."""
+"""Optional feature: volumes that are rented separately."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["VolumeClone", "VolumeMarket", "VolumeSpace"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeSpace:
-    """Room for a volume.
+    """An offer of disk space for a volume.
 
     Attributes
     ----------
@@ -42,23 +42,23 @@ class VolumeSpace:
 @lacking("rent out a volume alone")
 @runtime_checkable
 class VolumeMarket(Protocol):
-    """Volumes that are rented by themselves (`Capability.VOLUMES` lists and ends them)."""
+    """Rental of volumes without instances (`Capability.VOLUMES` lists and deletes them)."""
 
     def volume_market(
         self, size_gb: float, where: str | None = None, *, network: bool = False
     ) -> Sequence[VolumeSpace]:
-        """Where `size_gb` can be had now and used at once; with `network` what a whole cluster reaches."""
+        """Return offers of at least `size_gb` that are usable now; with `network`, on a cluster's network."""
 
     def rent_volume(self, space: VolumeSpace, name: str, size_gb: int, *, network: bool = False) -> str:
-        """Rent it; returns its id. Never sent twice: a lost answer is `OutcomeUnknown`, `name` finds it."""
+        """Rent it; return its id. Never sent twice: a lost answer is `OutcomeUnknown`, `name` finds it."""
 
 
 @lacking("copy a volume onto another machine")
 @runtime_checkable
 class VolumeClone(VolumeMarket, Protocol):
-    """A second volume with the same data elsewhere."""
+    """Copies of a volume, as a second volume elsewhere."""
 
     def clone_volume(
         self, volume_id: str, offer_id: str, *, size_gb: float | None = None
     ) -> Mapping[str, Any]:
-        """Rent it at `VolumeSpace.id`. Never sent twice."""
+        """Rent the copy at `VolumeSpace.id`. Never sent twice."""

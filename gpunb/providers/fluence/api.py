@@ -1,7 +1,7 @@
-"""How Fluence is spoken to, and what its refusals mean.
+"""Client of Fluence's API, and translation of its errors.
 
 Facts from Fluence's documentation ("GPU Cloud", "Deploy GPU instances",
-"Manage GPU instances"; state of February 2026). Two error shapes: 422 with a
+"Manage GPU instances"; as of February 2026). Two error shapes: 422 with a
 list under ``detail``, 400 with a sentence there. A wrong key answers 403.
 """
 
@@ -46,11 +46,11 @@ _UNITS |= {"t": 1e3, "ti": 1024**4 / 1e9, "": 1.0}
 
 
 class NotYet(ProviderError):
-    """The instance is not in the state that the call needs, and may be in it later."""
+    """The instance's state does not allow the call yet, but may later."""
 
 
 def client(url: str | None, key: SecretStr | None, options: Mapping[str, Any]) -> ApiClient:
-    """The HTTP client. The address may end with ``/gpu``, as the documentation writes it."""
+    """Make the HTTP client. The address may end with ``/gpu``, as the documentation writes it."""
     return ApiClient(
         provider=NAME,
         title=TITLE,
@@ -63,7 +63,7 @@ def client(url: str | None, key: SecretStr | None, options: Mapping[str, Any]) -
     )
 
 
-def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one a meaning
+def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one return a meaning
     text, said = failure.message(), failure.word("detail")
     if failure.status == 422:
         why = failure.invalid() or failure.text
@@ -89,10 +89,10 @@ def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PL
 
 
 def gigabytes(value: object, units: str = "") -> float:
-    """A size as GB: "120Gi", {"count": 120, "units": "Gi"}, 120; 0 if it can't be read."""
+    """Convert a size to GB: "120Gi", {"count": 120, "units": "Gi"}, 120; 0 if it can't be read."""
     if isinstance(value, dict):
         count, units = value.get("count"), value.get("units") or ""
-        if units == "Gi" and type(count) is int:  # what they all are
+        if units == "Gi" and type(count) is int:  # the unit of all of them
             return count * _GIBIBYTE
         return gigabytes(count, str(units))
     if isinstance(value, (int, float)):
@@ -104,7 +104,7 @@ def gigabytes(value: object, units: str = "") -> float:
 
 
 def unix(value: object) -> float | None:
-    """An ISO time (UTC if it names no zone) as Unix seconds; None if it can't be read."""
+    """Convert an ISO time (UTC if it names no zone) to Unix seconds; None if it can't be read."""
     if not isinstance(value, str):
         return None
     try:
@@ -115,7 +115,7 @@ def unix(value: object) -> float | None:
 
 
 def segment(value: str) -> str:
-    """`value` as one segment of a path; Fluence's ids are UUIDs."""
+    """Return `value` as one path segment; Fluence's ids are UUIDs."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", value):
         msg = f"{clean(value, 80)!r} is not an id of Fluence"
         raise BadInput(msg)

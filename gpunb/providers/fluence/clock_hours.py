@@ -1,4 +1,4 @@
-"""Fluence bills fixed hours of the clock, UTC: 15:00 to 16:00, whatever minute a rental began."""
+"""Fluence's billing by fixed hours of the clock, UTC: 15:00 to 16:00, whatever minute a rental began."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ HOUR = 3600.0
 
 
 def next_edge(now: float) -> float:
-    """Unix time at which the running clock hour ends; up to there, time is paid already."""
+    """Return the Unix time at which the running clock hour ends; up to there, time is paid already."""
     return (math.floor(now / HOUR) + 1) * HOUR
 
 
 def billed_hours(start: float, end: float) -> int:
-    """Clock hours that a rental from `start` to `end` (Unix seconds) is billed for, at least 1.
+    """Count the clock hours billed for a rental from `start` to `end` (Unix seconds), at least 1.
 
     Ending exactly at an edge does not begin the next hour.
     """

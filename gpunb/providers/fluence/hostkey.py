@@ -1,10 +1,10 @@
-"""A host key of ours in a container of Fluence, by its start command.
+"""Injection of gpunb's host key into a Fluence container, by its start command.
 
 Fluence runs no script at a container's first boot. It takes a start command,
 which replaces the image's own entrypoint ("Deploy GPU instances"), so the
 command has to start SSH itself, and needs an image with OpenSSH's server. No
-page of Fluence says what its default images hold beside "SSH", or where: so
-only the user can say that an image is fit (`OPTION`).
+page of Fluence says what its default images hold beside "SSH", or where: only
+the user can confirm that an image is suitable (`OPTION`).
 
 The command is one ``sh -c`` with one quoted word, which comes out the same
 whether Fluence hands the line to a shell or splits it into words. It has no
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["BESIDE", "HINT", "OPTION", "command", "is_ours", "started", "wanted", "why_stopped"]
 
 OPTION = "host_key"
-#: The variable with the user's own start command, which ours starts beside sshd.
+#: The variable with the user's own start command, which ours runs beside sshd.
 BESIDE = "GPUNB_START_COMMAND"
 HINT = f"rent an image with OpenSSH's server, or set {OPTION} = false under [providers.fluence]"
 
@@ -63,7 +63,7 @@ exec $s -D -e -f /dev/null -o HostKey={key} -o PermitRootLogin=prohibit-password
 
 
 def wanted(options: Mapping[str, Any]) -> bool:
-    """Whether the user's settings ask for it.
+    """Return whether the user's settings ask for it.
 
     Raises
     ------
@@ -88,16 +88,16 @@ def command(private: str) -> str:
 
 
 def is_ours(start_command: object) -> bool:
-    """Whether a container's start command is one of `command`."""
+    """Return whether a container's start command was made by `command`."""
     return isinstance(start_command, str) and _MARK in start_command
 
 
 def started(log: Sequence[str]) -> bool:
-    """Whether the container's log says that the command got as far as sshd."""
+    """Return whether the container's log shows that the command reached sshd."""
     return any(line.strip().endswith(f"{_MARK} {_UP}") for line in log)
 
 
 def why_stopped(log: Sequence[str]) -> str:
-    """What the command said when it gave up; "" if it said nothing."""
+    """Return the error that the command printed when it gave up; "" if it printed none."""
     said = [line.partition(_MARK)[2] for line in log if _MARK in line]
     return clean(said[-1].strip(), 100) if said else ""

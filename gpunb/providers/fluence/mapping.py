@@ -1,4 +1,4 @@
-"""Instances of Fluence: the bodies that make them, and the answers that describe them."""
+"""Mapping between gpunb's models and Fluence's request bodies and answers."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ class _Row(Wire):
 
 
 def split_id(instance_id: str) -> tuple[str, str]:
-    """Gpunb's id -> (kind, Fluence's id). Containers have no prefix, the others "vm:" or "bm:"."""
+    """Split gpunb's id into kind and Fluence's id. Containers have no prefix, the others "vm:" or "bm:"."""
     head, colon, rest = instance_id.partition(":")
     return (_KINDS[head], rest) if colon and head in _KINDS else ("container", instance_id)
 
 
 def container_body(offer: Offer, spec: CreateSpec, *, host_key: str | None = None) -> dict[str, Any]:
-    """The body of a container's deployment, checked against Fluence's rules.
+    """Build the body of a container's deployment, checked against Fluence's rules.
 
     With `host_key` (OpenSSH PEM) the start command is the one that gives sshd this key, and starts the
     user's beside it.
@@ -107,7 +107,7 @@ def container_body(offer: Offer, spec: CreateSpec, *, host_key: str | None = Non
 
 
 def machine_body(offer: Offer, spec: CreateSpec) -> dict[str, Any]:
-    """The body of a virtual machine's or bare metal's deployment."""
+    """Build the body of a virtual machine's or bare metal's deployment."""
     for field, value in (
         ("onstart", spec.onstart),
         ("env", spec.env),
@@ -135,12 +135,12 @@ def _check_disk(offer: Offer, spec: CreateSpec) -> None:
 
 
 def credentials(login: RegistryLogin) -> dict[str, str]:
-    """A registry's login as Fluence words it."""
+    """Convert a registry's login to Fluence's form."""
     return {"host": login.server, "username": login.user, "password": login.password.get_secret_value()}
 
 
 def template(row: Any) -> Template | None:
-    """One of Fluence's default images; None, where it names no image."""
+    """Convert one of Fluence's default images to a template; None if it names no image."""
     if not isinstance(row, Mapping) or not isinstance(row.get("image"), str) or not row["image"]:
         return None
     listed = row.get("expose")
@@ -161,7 +161,7 @@ def template(row: Any) -> Template | None:
 
 
 def settings_of(detail: Mapping[str, Any]) -> dict[str, Any]:
-    """The container settings as they are, for an update that must name them all.
+    """Return the container's current settings, for an update that must name them all.
 
     The variable that Fluence itself makes of the SSH key is left out: it refuses one of that name, and
     `key_of` is what goes back.
@@ -178,7 +178,7 @@ def settings_of(detail: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def key_of(detail: Mapping[str, Any]) -> str | None:
-    """The SSH key that the container has, for an update that must name it again; None if it has none."""
+    """Return the container's SSH key, for an update that must name it again; None if it has none."""
     own = detail.get("ssh_key")
     info = detail.get("container_info")
     values = [
@@ -195,7 +195,7 @@ def _variables(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def instance(row: Any, kind: str) -> Instance:
-    """A row of a list, or a detail, as an instance.
+    """Convert a row of a list, or a detail, to an instance.
 
     Rows of a list have no port (a container), or no address at all (a machine): the detail says them.
     """
@@ -247,7 +247,7 @@ def _container_address(one: _Row) -> tuple[str, int]:
 
 
 def _forwarded(network: Mapping[str, Any] | None) -> int:
-    """The outside port of 22; 0 if none is named."""
+    """Return the outside port of 22; 0 if none is named."""
     listed = (network or {}).get("forwarded_ports")
     for row in listed if isinstance(listed, list) else ():
         if isinstance(row, Mapping) and str(row.get("port")) == "22":  # ports are strings
@@ -257,7 +257,7 @@ def _forwarded(network: Mapping[str, Any] | None) -> int:
 
 
 def _open_ports(one: _Row, host: str) -> dict[str, str]:
-    """The forwarded ports beside SSH's: ``{"8000/tcp": "c1.example.net:30001"}``."""
+    """Return the forwarded ports beside SSH's: ``{"8000/tcp": "c1.example.net:30001"}``."""
     listed = (one.network or {}).get("forwarded_ports")
     found: dict[str, str] = {}
     for row in listed if isinstance(listed, list) else ():
@@ -269,7 +269,7 @@ def _open_ports(one: _Row, host: str) -> dict[str, str]:
 
 
 def _ssh_address(line: str | None) -> tuple[str, str, int]:
-    """User, host and port of ``ssh ubuntu@216.81.248.90 [-p 2222]``; port 0 where it names none."""
+    """Parse user, host and port of ``ssh ubuntu@216.81.248.90 [-p 2222]``; port 0 if it names none."""
     try:
         words = shlex.split(line or "")
     except ValueError:

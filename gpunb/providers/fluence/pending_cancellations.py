@@ -1,9 +1,8 @@
-"""Rentals that were cancelled before Fluence lets them be ended.
+"""Record of rentals that were cancelled before Fluence allows their termination.
 
 Only an ACTIVE instance can be terminated. One that is cancelled while it is
-INITIALIZED is written down here, and ended by whoever lists instances after
-it has become ACTIVE: this process, or the next one. One small file each, so
-that processes need no lock.
+INITIALIZED is recorded here, and ended when any process lists the instances
+after it has become ACTIVE. One small file each, so that processes need no lock.
 """
 
 from __future__ import annotations
@@ -22,33 +21,33 @@ __all__ = ["Cancelled"]
 
 
 class Cancelled:
-    """The ids, apart for each address of the API."""
+    """The ids of cancelled rentals, separate for each address of the API."""
 
     def __init__(self, base_url: str) -> None:
         self._mark = hashlib.sha256(base_url.encode()).hexdigest()[:12]
 
     @property
     def folder(self) -> Path:
-        """Where the files are."""
+        """Return the folder of the files."""
         return paths.home() / "fluence" / f"cancelled-{self._mark}"
 
     def add(self, instance_id: str) -> None:
-        """Remember it."""
+        """Record an id."""
         self._file(instance_id).touch(mode=0o600)
 
     def discard(self, instance_id: str) -> None:
-        """Forget it: it has ended."""
+        """Remove an id, after its end."""
         self._file(instance_id).unlink(missing_ok=True)
 
     def ids(self) -> set[str]:
-        """All that are remembered."""
+        """List the recorded ids."""
         try:
             return {found.name.replace("+", ":") for found in self.folder.iterdir()}
         except FileNotFoundError:
             return set()
 
     def age(self, instance_id: str) -> float:
-        """Seconds since it was remembered; 0 if it is not."""
+        """Return the seconds since the id was recorded; 0 if it is not."""
         try:
             return max(0.0, time.time() - self._file(instance_id).stat().st_mtime)
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Fluence's plans as offers: a flat list for containers, groups of groups for machines."""
+"""Conversion of Fluence's plans to offers: a flat list for containers, groups of groups for machines."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class _Rentable(Wire):
 
 
 class _Facts(NamedTuple):
-    """What both kinds of rows say, in gpunb's units."""
+    """The fields that both kinds of rows have, in gpunb's units."""
 
     id: str
     usd_h: float
@@ -65,7 +65,7 @@ class _Facts(NamedTuple):
 
 
 def container_offers(answer: list[Any]) -> Iterator[Offer]:
-    """One offer for each plan and location."""
+    """Return one offer for each plan and location."""
     for row in answer:
         plan = row.get("plan") if isinstance(row, dict) else None
         found = _facts(plan, plan.get("supply") if isinstance(plan, dict) else None, "a container plan")
@@ -83,7 +83,7 @@ def container_offers(answer: list[Any]) -> Iterator[Offer]:
 
 
 def machine_offers(answer: Mapping[str, Any], kind: str) -> Iterator[Offer]:
-    """One offer for each option of each group; `kind` is "vm" or "bare-metal"."""
+    """Return one offer for each option of each group; `kind` is "vm" or "bare-metal"."""
     groups = answer.get("data")
     if not isinstance(groups, list):
         msg = f"fluence: {kind} plans: field data must be a list; it is {clean(repr(groups), 120)}"
@@ -111,7 +111,7 @@ def machine_offers(answer: Mapping[str, Any], kind: str) -> Iterator[Offer]:
 
 
 def _facts(row: Any, supply: Any, what: str) -> _Facts | None:
-    """The row's facts; None, and a word in the log, if it can't be used.
+    """Return the row's facts; None, and a log entry, if it can't be used.
 
     The documented shape is read straight, for speed; anything else goes
     through the models, which know what may be missing and say what is wrong.
@@ -143,7 +143,7 @@ def _facts(row: Any, supply: Any, what: str) -> _Facts | None:
 
 
 def _card_of(row: Any, what: str) -> tuple[str, float] | None:
-    """Name and memory of the row's GPU model; None, and a word in the log, if it has none."""
+    """Return name and memory of the row's GPU model; None, and a log entry, if it has none."""
     try:
         gpu = parse(_Gpu, row["gpu_model"], provider=NAME, what=what) if not _plain(row) else None
     except (BadAnswer, KeyError, TypeError) as err:
@@ -171,7 +171,7 @@ def _card(model: str, vram: str, interface: str) -> tuple[str, float]:
 
 
 def default_os(options: list[str]) -> str:
-    """The option that a GPU user wants: with CUDA if there is one, then the newest Ubuntu."""
+    """Choose the system that a GPU user wants: with CUDA if there is one, then the newest Ubuntu."""
 
     def rank(name: str) -> tuple[bool, bool, list[int]]:
         low = name.lower()
@@ -233,7 +233,7 @@ _COUNTRIES |= {"pol": "PL", "fin": "FI", "jpn": "JP", "sgp": "SG", "ind": "IN", 
 
 @lru_cache(maxsize=512)
 def _country(region: str) -> str:
-    """A country code as it is; "dulles-usa-1" by its middle word."""
+    """Return a country code as it is; "dulles-usa-1" by its middle word."""
     if re.fullmatch(r"[A-Za-z]{2}", region):
         return region.upper()
     return next((_COUNTRIES[word] for word in region.lower().split("-") if word in _COUNTRIES), "")

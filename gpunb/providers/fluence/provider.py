@@ -1,4 +1,4 @@
-"""The provider: Fluence's three kinds of instances behind one protocol."""
+"""The provider for Fluence: containers, virtual machines and bare metal in one class."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ __all__ = ["FluenceProvider"]
 
 _log = logging.getLogger("gpunb.providers.fluence")
 
-#: How long a cancelled rental that Fluence does not know is kept in mind, seconds.
+#: Seconds for which a cancelled rental that Fluence does not know is kept on record.
 _FORGET_AFTER_S = 3600.0
-#: How long an update may go without showing in the details, seconds; after that they are believed.
+#: Seconds for which the details may lack an update; after that they count.
 _APPLY_S = 180.0
 
 
 class FluenceProvider(Provider, SshKeys, Images, Templates):
-    """Fluence.
+    """The provider for Fluence's GPU cloud.
 
     Ids of virtual machines and bare metal begin with "vm:" and "bm:", because
     each kind has endpoints of its own. Billing is by clock hours
@@ -85,7 +85,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
             Capability.HOST_KEY,  # where `takes_host_key` says so
             Capability.PORTS,
             Capability.PRIVATE_IMAGES,
-            Capability.ENTRYPOINT,  # it runs by itself
+            Capability.ENTRYPOINT,  # Fluence runs it by itself
             Capability.START_COMMAND,
             Capability.TEMPLATES,
             Capability.UPDATE,
@@ -99,21 +99,21 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
             key = found.key
         self.http = client(self.config.base_url, key, self.config.options)
         self.cancelled = Cancelled(self.http.base_url)
-        self._unbilled: set[str] = set()  # over, and nothing of it is charged any more
+        self._unbilled: set[str] = set()  # ended, with nothing more to be billed
         self._updates: dict[
             str, tuple[float, dict[str, Any]]
-        ] = {}  # until when they are looked for, and what
-        self._sshd_up: set[str] = set()  # containers whose log says that our command did its work
+        ] = {}  # until when each update is expected to show, and its values
+        self._sshd_up: set[str] = set()  # containers whose log shows that our command reached sshd
 
     # -- the protocol ------------------------------------------------------------
 
     def check(self) -> Account:
-        """List the containers: the shortest answer that needs the key."""
+        """Prove the key by listing the containers, the shortest answer that needs one."""
         found = self.http.call("GET", "/gpu/instances/", expect=list)
         return Account(provider=self.name, message=f"{len(found)} containers in the list")
 
     def search(self, query: OfferQuery) -> list[Offer]:
-        """Plans of the kinds asked for; one kind that fails does not hide the others."""
+        """Return the plans of the kinds asked for; one kind that fails does not hide the others."""
         found: list[Offer] = []
         failed: list[ProviderError] = []
         kinds = [kind for kind in PATHS if not query.kinds or kind in query.kinds]
@@ -128,7 +128,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         return found
 
     def create(self, offer: Offer, spec: CreateSpec) -> Instance:
-        """Deploy; three hours' price must be on the account."""
+        """Deploy; the account must hold the price of three hours."""
         kind = offer.kind
         host_key = spec.host_key if self.takes_host_key(offer, spec.extra) else None
         if kind == "container":
@@ -148,7 +148,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         return made
 
     def takes_host_key(self, offer: Offer, extra: Mapping[str, Any]) -> bool:
-        """Containers do, if the user said that his image has sshd."""
+        """Return True for containers, if the user has confirmed that the image has sshd."""
         del extra
         return hostkey.wanted(self.config.options) and offer.kind == "container"
 
@@ -164,7 +164,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         return super().unfit(offer, spec)
 
     def instances(self) -> list[Instance]:
-        """All kinds; ends what was cancelled while it could not be ended."""
+        """List instances of all kinds; terminate those that were cancelled too early for it."""
         found: list[Instance] = []
         for kind, path in PATHS.items():
             found += [
@@ -174,7 +174,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         return found
 
     def get(self, instance_id: str) -> Instance:
-        """One instance in detail: address, billing."""
+        """Return one instance in detail: address, billing."""
         kind, _ = split_id(instance_id)
         detail = self.detail(instance_id)
         one = instance(detail, kind)
@@ -188,9 +188,9 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         return one
 
     def destroy(self, instance_id: str) -> None:
-        """Terminate it; one that is not ACTIVE yet is remembered, and ended when it is."""
+        """Terminate the instance; one that is not ACTIVE yet is recorded, and terminated when it is."""
         kind, _ = split_id(instance_id)
-        # remembered first: whatever breaks from here on, the next list ends it
+        # recorded first: whatever fails from here on, the next list ends it
         self.cancelled.add(instance_id)
         try:
             one = instance(self.detail(instance_id), kind)
@@ -205,10 +205,10 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
             self._delete(instance_id)
 
     def ended(self, instance: Instance) -> bool:
-        """Ended and failed instances stay in the list.
+        """Return whether it ended or failed; such instances stay in the list.
 
-        An ended one costs nothing more. A failed one is refunded whole, by Fluence's page; that is believed
-        when its own record has no hour to come, which is asked for once.
+        An ended one costs nothing more. A failed one is refunded whole, by Fluence's page; it counts as
+        ended when its own record has no hour to come, which is requested once.
         """
         if _may_live(instance) or instance.id in self._unbilled:
             return not _may_live(instance)
@@ -226,7 +226,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         return True
 
     def rename(self, instance_id: str, label: str) -> None:
-        """Give it another name. A container is updated whole, so its registry credentials must be public."""
+        """Rename it. A container is updated whole, so its registry credentials must be public."""
         validation.check_name(label, "label")
         kind, _ = split_id(instance_id)
         if kind == "container":
@@ -235,11 +235,11 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
             self.http.call("PUT", self._path(instance_id), json={"name": label}, safe=True, expect=None)
 
     def logs(self, instance_id: str, *, tail: int = 1000) -> str:
-        """A container's output."""
+        """Return a container's output."""
         return "\n".join(self._lines(instance_id, "logs", tail))
 
     def usage(self, instance_id: str) -> list[UsageLine]:
-        """What Fluence itself says that it took for the instance so far."""
+        """Return Fluence's own charges for the instance so far."""
         detail = self.detail(instance_id)
         billing = detail.get("billing")
         spent = billing.get("total_spendings") if isinstance(billing, Mapping) else None
@@ -256,23 +256,23 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         """Close the connections."""
         self.http.close()
 
-    # -- Fluence's own -------------------------------------------------------------
+    # -- Fluence only --------------------------------------------------------------
 
     def detail(self, instance_id: str) -> dict[str, Any]:
-        """Fluence's own record of one instance."""
+        """Return Fluence's own record of one instance."""
         found: dict[str, Any] = self.http.call("GET", self._path(instance_id))
         return found
 
     def default_images(self) -> list[dict[str, Any]]:
-        """Images that Fluence knows, with their ports and whether they need an SSH key."""
+        """List Fluence's default images, with their ports and whether they need an SSH key."""
         return list(self.http.call("GET", "/gpu/default-images/", expect=list))
 
     def templates(self) -> list[Template]:
-        """The default images as templates."""
+        """List the default images as templates."""
         return [one for one in map(template, self.default_images()) if one is not None]
 
     def template(self, wanted: str) -> Template:
-        """The one default image with the slug, the name or the reference `wanted`.
+        """Return the one default image with the slug, the name or the reference `wanted`.
 
         Raises
         ------
@@ -287,7 +287,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         raise BadInput(msg, bill="nothing was rented", hint=hint)
 
     def events(self, instance_id: str, *, tail: int = 100) -> list[str]:
-        """What the cluster says of a container: scheduling, image, start."""
+        """Return the cluster's events of a container: scheduling, image, start."""
         return self._lines(instance_id, "events", tail)
 
     def update(
@@ -300,7 +300,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         start_command: str | None = None,
         login: RegistryLogin | None = None,
     ) -> bool:
-        """Change a container; what is not named stays, although Fluence replaces everything.
+        """Change a container; values not named stay, although Fluence replaces everything.
 
         A start command of "" is the image's own. Where ours gives sshd its key, ours stays, and the user's
         is started beside it; the answer is whether that is so, and the host key the same as before.
@@ -346,7 +346,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         return ours
 
     def _being_updated(self, instance_id: str, detail: Mapping[str, Any]) -> bool:
-        """Whether the container that runs is still the one before the update: the details show which."""
+        """Return whether the container from before the update still runs, by the details."""
         until, wanted = self._updates.get(instance_id, (0.0, {}))
         if time.monotonic() < until and _shown(settings_of(detail)) != wanted:
             return True
@@ -354,7 +354,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         return False
 
     def ssh_keys(self) -> Sequence[Any]:
-        """The account's keys."""
+        """List the account's keys."""
         return list(self.http.call("GET", "/ssh_keys", expect=list))
 
     def add_ssh_key(self, name: str, public_key: str) -> None:
@@ -393,7 +393,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         return [str(line) for line in lines]
 
     def _look_at_command(self, detail: Mapping[str, Any], one: Instance) -> None:
-        """A container whose command (ours) gave up never comes up; until somebody ends it, it is billed."""
+        """Mark a container as failed if our command gave up: it never comes up, and is billed until ended."""
         if one.id in self._sshd_up or not hostkey.is_ours(settings_of(detail).get("startup_command")):
             return
         try:
@@ -446,7 +446,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
 
 
 def _shown(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a container's settings comes back as it was sent."""
+    """Return the part of a container's settings that comes back as it was sent."""
     variables = {str(row.get("name")): row.get("value") for row in settings.get("environment") or ()}
     return {"image": settings.get("image"), "command": settings.get("startup_command"), "env": variables}
 
@@ -463,5 +463,5 @@ def _initialized(one: Instance) -> bool:
 
 
 def _may_live(one: Instance) -> bool:
-    """Neither ENDED nor FAILED, by Fluence's own word; those cost nothing more."""
+    """Return whether it is neither ENDED nor FAILED in Fluence's own state; those cost nothing more."""
     return not one.raw_state.startswith(("ENDED", "FAILED"))

@@ -1,4 +1,4 @@
-"""What Fluence refuses, checked before the call, with the field named.
+"""Validation of Fluence's rules before a call, with the field named.
 
 Facts from "Deploy GPU instances" and "GPU Cloud" of Fluence's documentation.
 """
@@ -28,7 +28,7 @@ def _refuse(field: str, value: object, rule: str, hint: str | None = None) -> Ba
 
 
 def check_name(value: str, field: str = "name") -> str:
-    """1 to 25 lower-case letters, digits and hyphens, no hyphen at either end."""
+    """Check the name: 1 to 25 lower-case letters, digits and hyphens, no hyphen at either end."""
     if not _NAME.fullmatch(value):
         raise _refuse(
             field,
@@ -39,7 +39,7 @@ def check_name(value: str, field: str = "name") -> str:
 
 
 def check_image(value: str, field: str = "image") -> str:
-    """A reference in lower case of 255 characters at most."""
+    """Check the image: a reference in lower case of 255 characters at most."""
     if not value or value != value.lower() or len(value) > 255 or not value.isprintable() or " " in value:
         raise _refuse(
             field, value, "must be an image reference in lower case, 255 characters at most (Fluence)"
@@ -48,7 +48,7 @@ def check_image(value: str, field: str = "image") -> str:
 
 
 def check_ports(ports: Sequence[Any], field: str = "ports") -> list[dict[str, str]]:
-    """1 to 10 ports, as numbers, "8080/udp", or Fluence's own objects; answers Fluence's objects."""
+    """Check 1 to 10 ports (numbers, "8080/udp", or Fluence's own objects); return Fluence's objects."""
     found: list[dict[str, str]] = []
     for entry in ports:
         if isinstance(entry, Mapping):
@@ -72,7 +72,7 @@ def check_ports(ports: Sequence[Any], field: str = "ports") -> list[dict[str, st
 
 
 def check_env(env: Mapping[str, str], field: str = "env") -> list[dict[str, str]]:
-    """64 variables at most, capitals, none called SSH_PUBKEY; answers Fluence's objects."""
+    """Check the variables: at most 64, capitals, none called SSH_PUBKEY; return Fluence's objects."""
     if len(env) > 64:
         raise _refuse(field, len(env), "must be 64 variables at most (Fluence)")
     for name in env:
@@ -84,7 +84,7 @@ def check_env(env: Mapping[str, str], field: str = "env") -> list[dict[str, str]
 
 
 def check_command(value: str, field: str = "start_command") -> str:
-    """One line of 2048 characters at most."""
+    """Check the command: one line of 2048 characters at most."""
     if not value.isprintable():
         raise _refuse(field, value, "must be one line of plain signs; several commands go behind sh -c")
     if len(value) > 2048:
@@ -93,7 +93,7 @@ def check_command(value: str, field: str = "start_command") -> str:
 
 
 def check_credentials(value: Mapping[str, Any], field: str = "credentials") -> dict[str, str]:
-    """``host`` (docker.io or ghcr.io), ``username`` and ``password``; the password is never repeated."""
+    """Check ``host`` (docker.io or ghcr.io), ``username``, ``password``; the password is never repeated."""
     host = value.get("host")
     if host not in REGISTRIES:
         where = f"{field}.host"
@@ -106,14 +106,14 @@ def check_credentials(value: Mapping[str, Any], field: str = "credentials") -> d
 
 
 def check_location(value: str, known: Sequence[str], field: str = "location") -> str:
-    """One of the plan's own locations."""
+    """Check that the location is one of the plan's own."""
     if value not in known:
         raise _refuse(field, value, f"must be one of the plan's locations: {', '.join(known) or 'none'}")
     return value
 
 
 def check_os(value: str, known: Sequence[str], field: str = "image") -> str:
-    """One of the plan's own operating systems."""
+    """Check that the operating system is one of the plan's own."""
     if value not in known:
         shown = ", ".join(clean(name, 60) for name in known[:12])
         raise _refuse(field, value, f"must be one of the plan's os_options: {shown or 'none'}")
@@ -121,7 +121,7 @@ def check_os(value: str, known: Sequence[str], field: str = "image") -> str:
 
 
 def check_ssh_key(value: str, field: str = "public_key") -> str:
-    """One OpenSSH public key line; virtual machines and bare metal need it."""
+    """Check the SSH key: one OpenSSH public line; virtual machines and bare metal need it."""
     if not re.fullmatch(r"(?:ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/=]+(?: [^\r\n]*)?", value):
         raise _refuse(field, value[:40], "must be one OpenSSH public key line")
     return value

@@ -1,4 +1,4 @@
-"""What can be asked of the local provider; all else is refused by field, value and rule."""
+"""Validation of what is rented from the local provider, by field, value and rule."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOTHING = "nothing was rented"
 
 
 def price(options: Mapping[str, Any], option: str) -> float:
-    """The option as US dollars an hour, 0 if it is not set.
+    """Return the option as US dollars an hour, 0 if it is not set.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def price(options: Mapping[str, Any], option: str) -> float:
 
 
 def check_spec(offer: Offer, spec: CreateSpec) -> None:
-    """Refuse what can't be rented here, by field.
+    """Refuse a specification that can't be rented here, by field.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def check_spec(offer: Offer, spec: CreateSpec) -> None:
 
 
 def check_label(label: str) -> None:
-    """Refuse what lists and terminals could not show."""
+    """Refuse a label that lists and terminals can't show."""
     if not 0 < len(label) <= 200 or not label.isprintable():
         msg = f"label: {label[:60]!r} must be 1 to 200 printable characters"
         raise BadInput(msg, bill="nothing was changed")

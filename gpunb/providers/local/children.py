@@ -1,4 +1,4 @@
-"""A process behind an SSH channel: pipes or a terminal, moved without blocking the loop."""
+"""Child process behind an SSH channel: pipes or a terminal, moved without blocking the loop."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Reaper:
         self._waiting: dict[int, Callable[[int], None]] = {}
 
     def install(self) -> None:
-        """Begin; call once, in the running loop."""
+        """Install the handler; call once, in the running loop."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._collect)
 
     def watch(self, pid: int, ended: Callable[[int], None]) -> None:
@@ -51,7 +51,7 @@ class Reaper:
 
 
 class Child:
-    """One process and the ends of its pipes, or of its terminal.
+    """One child process and our ends of its pipes, or of its terminal.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Child:
         self._input_full = input_full
         self._process: subprocess.Popen[bytes] | None = None
         self._code: int | None = None
-        self._outputs: dict[int, bool] = {}  # descriptor: is it stderr
+        self._outputs: dict[int, bool] = {}  # descriptor: whether it is stderr
         self._input = -1
         self._pending = bytearray()
         self._input_ends = False
@@ -96,7 +96,7 @@ class Child:
         reaper: Reaper,
         terminal: TerminalSpec | None = None,
     ) -> None:
-        """Run `argv` as leader of a session of its own.
+        """Start `argv` as the leader of a new session.
 
         Raises
         ------
@@ -153,12 +153,12 @@ class Child:
                 os.killpg(self._process.pid, number)
 
     def resize(self, size: Sequence[int]) -> None:
-        """The client's window has another size."""
+        """Set the terminal's size to that of the client's window."""
         if self._terminal and self._input >= 0:
             resize(self._input, size)
 
     def feed(self, data: bytes) -> None:
-        """Input from the client."""
+        """Write input from the client."""
         if self._input < 0:
             return
         if not self._pending:
@@ -172,25 +172,25 @@ class Child:
             self._input_full(True)
 
     def feed_end(self) -> None:
-        """The client sends no more; a terminal has no end of file, so none is made up there."""
+        """End the input; a terminal has no end of file, so none is made up there."""
         self._input_ends = True
         if not self._pending and not self._terminal:
             self._close_input()
 
     def pause(self) -> None:
-        """Read no more output until `resume`."""
+        """Stop reading output until `resume`."""
         self._paused = True
         for descriptor in self._outputs:
             self._loop.remove_reader(descriptor)
 
     def resume(self) -> None:
-        """Read on."""
+        """Resume reading output."""
         if self._paused:
             self._paused = False
             self._listen()
 
     def release(self) -> None:
-        """The client is gone: close all ends. What writes on gets SIGPIPE or SIGHUP, as under sshd."""
+        """Close all ends when the client is gone; a writing process gets SIGPIPE or SIGHUP, as under sshd."""
         self._done = True
         self._pending.clear()
         self._close_input()
@@ -204,13 +204,13 @@ class Child:
             self._loop.call_soon(self._last_words)
 
     def _read(self, descriptor: int) -> bool:
-        """Move one chunk; False if there is nothing now, or no more."""
+        """Move one chunk; return False if there is nothing now, or no more."""
         try:
             data = os.read(descriptor, _CHUNK)
         except BlockingIOError:
             return False
         except OSError as err:
-            # EIO: nobody has the terminal open any more
+            # EIO: no process has the terminal open any more
             if err.errno != errno.EIO:
                 raise
             data = b""
@@ -222,7 +222,7 @@ class Child:
         return True
 
     def _last_words(self) -> None:
-        """The terminal's process ended: take what is there; background programs don't hold us."""
+        """Read the rest when the terminal's process has ended; background programs don't delay that."""
         for descriptor in list(self._outputs):
             while not self._paused and descriptor in self._outputs:
                 if not self._read(descriptor):
@@ -236,7 +236,7 @@ class Child:
             return os.write(self._input, data)
         except BlockingIOError:
             return 0
-        except OSError:  # EPIPE, EIO: nobody reads it
+        except OSError:  # EPIPE, EIO: no process reads it
             self._pending.clear()
             self._close_input()
             return len(data)

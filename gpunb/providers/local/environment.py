@@ -1,4 +1,4 @@
-"""What the processes of a host find in their environment, and nothing else of ours."""
+"""Environment of a host's processes, made from nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HANDED_ON", "check_env", "environment", "remove_runtime_dir"]
 
-# What a host process needs of our environment; nothing else is handed on, so no
+# Variables of our environment that a host process needs; nothing else is passed on, so no
 # key or token of the user's can be.
 HANDED_ON = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "TMPDIR", "TZ")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -27,7 +27,7 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 def check_env(env: Mapping[str, str]) -> None:
-    """Refuse what no process could be started with, by name.
+    """Refuse variables that no process could be started with, by name.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def check_env(env: Mapping[str, str]) -> None:
 def environment(
     directory: Path, ident: str, user: str, more: Mapping[str, str], *, last: Mapping[str, str]
 ) -> dict[str, str]:
-    """The environment of the host's processes, made from nothing.
+    """Build the environment of the host's processes from nothing.
 
     `last` is the one of its last launch: its run-time directory is used again if it is still there.
     """
@@ -74,7 +74,7 @@ def environment(
 
 
 def _runtime_dir(env: Mapping[str, str]) -> Path | None:
-    """The run-time directory of `env`, if it is there and ours beyond doubt."""
+    """Return the run-time directory of `env`, if it exists and is certainly ours."""
     path = Path(env.get("XDG_RUNTIME_DIR", ""))
     if path.name.startswith(_RUNTIME_PREFIX) and path.is_dir() and not path.is_symlink():
         return path

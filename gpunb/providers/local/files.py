@@ -1,4 +1,4 @@
-"""Small files that several processes read and write: atomic, private, never half written."""
+"""Small files shared by several processes: replaced atomically, private, never partially written."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["locked", "read_json", "write_json"]
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Replace `path` by JSON in one step, keys sorted; raises `OSError`."""
+    """Replace `path` by JSON in one step, keys sorted; raise `OSError` on failure."""
     write_private(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in `path`; None if there is no such file.
+    """Read the object in `path`; None if there is no such file.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def locked(directory: Path, *, timeout: float = 60.0) -> Iterator[None]:
-    """Be the only process that changes the instance in `directory`.
+    """Lock the instance in `directory` against changes by other processes.
 
     Raises
     ------

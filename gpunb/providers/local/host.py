@@ -1,7 +1,7 @@
 """The host process: ``python -m gpunb.providers.local.host DIR``.
 
-Detaches itself, serves SSH until SIGTERM, and says one line of JSON on its
-standard output when it listens or why it can't.
+Detaches itself, serves SSH until SIGTERM, and writes one line of JSON to its
+standard output: that it listens, or why it can't.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LOG_BYTES = 512 * 1024  # twice: the file and the one before
 
 
 def _detach() -> None:
-    """Leave the creator for good: a child of a session leader never gets a terminal."""
+    """Detach from the creator for good: a child of a session leader never gets a terminal."""
     if os.getsid(0) != os.getpid():
         if os.fork():
             os._exit(0)
@@ -33,7 +33,7 @@ def _detach() -> None:
 
 
 def _answer(value: dict[str, Any]) -> None:
-    """Tell the creator, who may be gone, and let go of the pipe."""
+    """Send the answer to the creator, who may be gone, and close the pipe."""
     with contextlib.suppress(OSError):
         os.write(1, json.dumps(value).encode() + b"\n")
     null = os.open(os.devnull, os.O_RDWR)
@@ -42,7 +42,7 @@ def _answer(value: dict[str, Any]) -> None:
 
 
 def _adopt_orphans() -> None:
-    """Become the parent of what our processes leave behind (prctl(2), Linux 3.4)."""
+    """Become the parent of orphaned child processes (prctl(2), Linux 3.4)."""
     if not sys.platform.startswith("linux"):
         return
     import ctypes
@@ -56,7 +56,7 @@ def _log_to(path: Path) -> None:
     handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    # the library tells every channel at this level
+    # at this level the library logs every channel
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
 
 

@@ -1,4 +1,4 @@
-"""Start and end a host: one directory, one detached process, one SSH server on 127.0.0.1.
+"""Launch and termination of a host: one directory, one detached process, one SSH server on 127.0.0.1.
 
 ::
 
@@ -41,7 +41,7 @@ ADDRESS = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A host that serves: where it is reached, and as whom."""
+    """A running host: its address and its user."""
 
     directory: Path
     id: str
@@ -130,7 +130,7 @@ def launch(
 
 
 def running(directory: Path) -> Host | None:
-    """The host of `directory` if its process lives, else None."""
+    """Return the host of `directory` if its process lives, else None."""
     try:
         seen = read_json(directory / "running.json")
         if seen is None:
@@ -191,7 +191,7 @@ def _known_id(directory: Path) -> str | None:
 
 
 def _known_env(directory: Path) -> dict[str, str]:
-    """The environment of the last launch."""
+    """Return the environment of the last launch."""
     with contextlib.suppress(ValueError, OSError):
         env = (read_json(directory / "config.json") or {}).get("env")
         if isinstance(env, dict):
@@ -209,7 +209,7 @@ def _lay_out(directory: Path, authorized_keys: Sequence[str], host_key: str | No
 
 
 def _spawn(directory: Path, ident: str, port: int, timeout: float) -> None:
-    """Run the host process and wait for its word; on any failure nothing of it is left."""
+    """Start the host process and wait for its answer; on any failure nothing of it is left."""
     own = {name: os.environ[name] for name in (*HANDED_ON, "HOME", "PATH") if name in os.environ}
     own[processes.MARK] = ident
     argv = isolated.argv("gpunb.providers.local.host", str(directory.absolute()))

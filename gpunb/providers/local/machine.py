@@ -1,4 +1,4 @@
-"""The machine as an offer: processor, memory, disk, and the GPUs that ``nvidia-smi`` shows."""
+"""Hardware of this machine: processor, memory, disk, and the GPUs that ``nvidia-smi`` shows."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SMI = ("--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Count the processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def cpu_model() -> str:
-    """The processor's name, as the kernel says it."""
+    """Return the processor's name, as the kernel gives it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             name, _, value = line.partition(":")
@@ -33,22 +33,22 @@ def cpu_model() -> str:
 
 
 def ram_gb() -> float:
-    """Memory of the machine, GB."""
+    """Return the memory of the machine, GB."""
     return float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
 def disk_free_gb(path: Path) -> float:
-    """GB that this user may still write where `path` is or will be."""
+    """Return the GB that this user may still write where `path` is or will be."""
     for place in (path, *path.parents):
         try:
             return shutil.disk_usage(place).free / 1e9
-        except OSError:  # not there yet, or not ours to look at
+        except OSError:  # does not exist yet, or is not readable
             continue
     return 0.0
 
 
 def gpus() -> list[tuple[str, float]]:
-    """Name and memory in GB of each GPU; empty without a working ``nvidia-smi`` on the PATH."""
+    """Return name and memory in GB of each GPU; empty without a working ``nvidia-smi`` on the PATH."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []

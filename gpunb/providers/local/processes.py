@@ -1,4 +1,4 @@
-"""Which processes belong to an instance, and how they are ended.
+"""Identification and termination of an instance's processes.
 
 Every process of an instance carries ``GPUNB_LOCAL_INSTANCE=<id>`` in its
 environment, so that it is found again after its host process crashed, however
@@ -24,11 +24,11 @@ __all__ = ["MARK", "belonging", "end", "token"]
 MARK = "GPUNB_LOCAL_INSTANCE"
 
 _LINUX = sys.platform.startswith("linux")
-_ROUNDS = 20  # a program that forks faster than it can be ended is given up and named
+_ROUNDS = 20  # a program that forks faster than it can be ended is given up and reported
 
 
 def token(pid: int) -> str | None:
-    """What tells this process from a later one with the same `pid`; None if it is not running.
+    """Return a mark that differs from later processes with the same `pid`; None if it is not running.
 
     A zombie does not run. Made of the boot and the start time since boot
     (proc(5), field 22 of ``stat``), so a clock that is set does not change it.
@@ -60,7 +60,7 @@ def _mark_of(process: psutil.Process) -> str | None:
     try:
         return process.environ().get(MARK)
     except (psutil.Error, OSError):
-        return None  # ended meanwhile, or somebody else's
+        return None  # ended meanwhile, or another user's
 
 
 def _runs(process: psutil.Process) -> bool:
@@ -73,7 +73,7 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def belonging(instance_id: str, *, host_pid: int = 0) -> list[psutil.Process]:
-    """The running processes of `instance_id`, except the caller's own.
+    """List the running processes of `instance_id`, except the caller's own.
 
     Descendants of `host_pid` count too, unless they are marked as another
     instance's: gpunb may be used inside of an instance.
@@ -103,7 +103,7 @@ def _signal(processes: Iterable[psutil.Process], act: Callable[[psutil.Process],
         try:
             act(process)
         except psutil.Error:
-            continue  # ended meanwhile, or not ours to end: the caller looks again
+            continue  # ended meanwhile, or not ours to end: the caller checks again
 
 
 def _wait(processes: list[psutil.Process], seconds: float) -> None:
@@ -125,13 +125,13 @@ def end(instance_id: str, *, host_pid: int = 0, grace: float = 2.0) -> list[int]
     first = belonging(instance_id, host_pid=host_pid)
     _signal(first, lambda process: process.terminate())
     _wait(first, grace)
-    # what was found as a descendant only stays on the list after its host is gone
+    # a process found only as a descendant can't be found again once its host is gone: keep it
     left = [process for process in first if _runs(process)]
     clear = 0
     for _ in range(_ROUNDS):
         left = [*left, *belonging(instance_id)]
         if not left:
-            # one look misses what a process that ends meanwhile has started: the next one sees it
+            # one scan misses what a process that ends meanwhile has started: the next one finds it
             clear += 1
             if clear > 1:
                 return []

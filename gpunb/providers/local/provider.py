@@ -1,4 +1,4 @@
-"""The ``local`` provider: this machine, rented through a real SSH server."""
+"""The provider ``local``: this machine, rented through a real SSH server."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ _SCRAP_S = 60.0
 
 
 class LocalProvider(Provider):
-    """The machine that gpunb runs on as a cloud, without account and without cost.
+    """The provider for the machine that gpunb runs on, without account and without cost.
 
     An instance is a detached process with an SSH server, a port, a host key
-    and a home directory of its own. It outlives whoever made it, keeps its
-    port over stop and start, and is found by every process of this user.
+    and a home directory of its own. It outlives the process that made it, keeps
+    its port over stop and start, and is found by every process of this user.
 
     Options of its `ProviderConfig`: ``usd_h`` and ``disk_usd_gb_h``, US dollars
     an hour (default 0), so that cost code has something to count.
@@ -55,7 +55,7 @@ class LocalProvider(Provider):
     name: ClassVar[str] = "local"
     title: ClassVar[str] = "local"
     needs_key: ClassVar[bool] = False
-    list_lag_s: ClassVar[float] = 0.0  # the list is the folder itself
+    list_lag_s: ClassVar[float] = 0.0  # the list is the folder itself, so it never lags
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {
             Capability.STOP,
@@ -70,7 +70,7 @@ class LocalProvider(Provider):
     )
 
     def check(self) -> Account:
-        """Prove that instances can be kept here.
+        """Prove that instances can be kept on this machine.
 
         Raises
         ------
@@ -92,7 +92,7 @@ class LocalProvider(Provider):
         return Account(provider=self.name, user=getpass.getuser(), message=message)
 
     def search(self, query: OfferQuery) -> list[Offer]:  # noqa: ARG002  (there is one machine, whatever is asked)
-        """One offer: this machine."""
+        """Return one offer: this machine."""
         cards = machine.gpus()
         raw = cards[0][0] if cards else ""
         free = machine.disk_free_gb(paths.local_dir())
@@ -164,7 +164,7 @@ class LocalProvider(Provider):
         )
         scrap, directory = root / f".new-{ident}", root / ident
         try:
-            # listed from the first moment with all that is known, or not at all
+            # listed with all that is known from the first moment, or not at all
             scrap.mkdir(mode=0o700)
             record.save(scrap)
             scrap.rename(directory)
@@ -180,11 +180,11 @@ class LocalProvider(Provider):
         return record.view(directory, self.name)
 
     def unfit(self, offer: Offer, spec: CreateSpec) -> str:
-        """An image rules nothing out: it is noted and not used."""
+        """Accept any image: it is noted and not used."""
         return super().unfit(offer, replace(spec, image=None))
 
     def instances(self) -> list[Instance]:
-        """All local instances of this user, damaged ones too."""
+        """List all local instances of this user, damaged ones too."""
         root = paths.local_dir()
         try:
             names = sorted(found.name for found in root.iterdir() if _ID.match(found.name))
@@ -197,14 +197,14 @@ class LocalProvider(Provider):
         return sorted((view for view in views if view), key=lambda view: (view.created or 0.0, view.id))
 
     def get(self, instance_id: str) -> Instance:
-        """One instance; `InstanceGone` if there is none of that id."""
+        """Return one instance; `InstanceGone` if there is none of that id."""
         view = self._view(self._directory(instance_id))
         if view is None:
             raise _gone(instance_id)
         return view
 
     def destroy(self, instance_id: str) -> None:
-        """End all its processes, then delete its folder. Harmless if it is gone already."""
+        """End all processes of the instance, then delete its folder. Harmless if it is gone already."""
         try:
             directory = self._directory(instance_id)
         except InstanceGone:
@@ -224,13 +224,13 @@ class LocalProvider(Provider):
                 msg = f"the folder of local instance {instance_id} can't be removed: {err.strerror}"
                 hint = f"its processes are ended; delete {directory} by hand"
                 raise Unavailable(msg, provider=self.name, effect="unknown", hint=hint) from err
-            # who logged in while its SSH server ended has no folder now, and no business here
-            with contextlib.suppress(Unavailable):  # its own processes have ended, as was seen above
+            # a login during the end of its SSH server has left processes without a folder: end them too
+            with contextlib.suppress(Unavailable):  # its other processes have ended, as was seen above
                 terminate(old, instance_id=instance_id, grace=0.0)
             shutil.rmtree(old, ignore_errors=True)
 
     def stop(self, instance_id: str) -> None:
-        """End all its processes; its home and its port stay."""
+        """Stop the instance: end all its processes; its home and its port stay."""
         directory = self._directory(instance_id)
         with locked(directory):
             record = self._known(directory)
@@ -244,7 +244,7 @@ class LocalProvider(Provider):
             self._save(record, directory)
 
     def start(self, instance_id: str) -> None:
-        """Start it on the port that it had. Harmless if it runs.
+        """Start it on its previous port. Harmless if it runs.
 
         Raises
         ------
@@ -259,7 +259,7 @@ class LocalProvider(Provider):
             self._restart(record, directory)
 
     def reboot(self, instance_id: str) -> None:
-        """End all its processes and start it again, with the same port."""
+        """End all processes of the instance and start it again, on the same port."""
         directory = self._directory(instance_id)
         with locked(directory):
             record = self._known(directory)
@@ -269,7 +269,7 @@ class LocalProvider(Provider):
             self._restart(record, directory)
 
     def rename(self, instance_id: str, label: str) -> None:
-        """Give it another label."""
+        """Change the instance's label."""
         check_label(label)
         directory = self._directory(instance_id)
         with locked(directory):
@@ -278,7 +278,7 @@ class LocalProvider(Provider):
             self._save(record, directory)
 
     def logs(self, instance_id: str, *, tail: int = 1000) -> str:
-        """The last `tail` lines of its host process: starts, logins, onstart, errors."""
+        """Return the last `tail` lines of its host process: starts, logins, onstart, errors."""
         directory = self._directory(instance_id)
         if not directory.is_dir():
             raise _gone(instance_id)
@@ -290,7 +290,7 @@ class LocalProvider(Provider):
         return "\n".join(lines[-tail:] if tail > 0 else [])
 
     def usage(self, instance_id: str) -> list[UsageLine]:
-        """What it cost, from its own record; after its end too."""
+        """Return the instance's cost, from its own record; after its end too."""
         directory = self._directory(instance_id)
         record = self._record(directory)
         if record is not None:
@@ -305,7 +305,7 @@ class LocalProvider(Provider):
         raise _gone(instance_id)
 
     def _directory(self, instance_id: str) -> Path:
-        # the id becomes a path, so what is no id of ours is nobody's
+        # the id becomes a path, so an id of another form is refused
         if not _ID.match(instance_id):
             raise _gone(instance_id)
         return paths.local_dir() / instance_id
@@ -394,14 +394,14 @@ class LocalProvider(Provider):
             raise
 
     def _undo(self, ident: str, scrap: Path, directory: Path) -> None:
-        """A create that failed leaves nothing."""
+        """Remove everything of a failed create."""
         with contextlib.suppress(ProviderError):
             terminate(directory, instance_id=ident, grace=0.2)
         for leftover in (scrap, directory):
             shutil.rmtree(leftover, ignore_errors=True)
 
     def _keep_bill(self, record: Record) -> None:
-        """Keep the figures of the last instances, so that a receipt can be compared with them."""
+        """Keep the costs of the last instances, so that a receipt can be compared with them."""
         with contextlib.suppress(OSError):
             path = _bill_file(record.id)
             path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -434,7 +434,7 @@ def _root() -> Path:
 
 
 def _sweep_scrap(root: Path) -> None:
-    """Delete what a create or a destroy that was killed half-way left, if it is not of just now."""
+    """Delete leftovers of an interrupted create or destroy, unless they are recent."""
     with contextlib.suppress(OSError):
         for found in root.iterdir():
             if found.name.startswith((".new-", ".old-")) and time.time() - found.stat().st_mtime > _SCRAP_S:

@@ -1,4 +1,4 @@
-"""What the provider keeps of an instance on disk, and what it reads from it."""
+"""The record of an instance on disk: states, billed times and bill."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Record"]
 
-_BOOT_S = 45.0  # a create that has not ended by then has died
+_BOOT_S = 45.0  # seconds: a create that has not ended by then has died
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Record:
 
     @classmethod
     def load(cls, directory: Path) -> Record | None:
-        """The record in `directory`; None if there is none.
+        """Read the record in `directory`; None if there is none.
 
         Raises
         ------
@@ -72,11 +72,11 @@ class Record:
             raise ValueError(msg) from err
 
     def save(self, directory: Path) -> None:
-        """Write it, in one step."""
+        """Write the record, in one step."""
         write_json(directory / "state.json", asdict(self))
 
     def turn(self, phase: str, at: float | None = None) -> None:
-        """Go to `phase`, and open or close the time that is billed."""
+        """Change to `phase`, and begin or end a billed span."""
         now = time.time() if at is None else at
         open_span = bool(self.spans) and self.spans[-1][1] is None
         if phase == "running" and not open_span:
@@ -86,7 +86,7 @@ class Record:
         self.phase = phase
 
     def view(self, directory: Path, provider: str) -> Instance:
-        """The instance as it is now."""
+        """Return the instance as it is now."""
         host = running(directory) if self.phase in {"creating", "running"} else None
         state, message = InstanceState.OFFLINE, "its host process has ended; start it again or destroy it"
         if host is not None:
@@ -122,7 +122,7 @@ class Record:
         )
 
     def usage(self, until: float | None = None) -> list[UsageLine]:
-        """What it cost so far: a line for each time it ran, and one for its disk."""
+        """Return the cost so far: a line for each time it ran, and one for its disk."""
         now = time.time() if until is None else until
         lines = []
         for start, end in self.spans:
@@ -135,7 +135,7 @@ class Record:
         return lines
 
     def archive(self) -> dict[str, Any]:
-        """What is worth keeping after the end: the figures, no keys and no environment."""
+        """Return what is kept after the end: the costs, no keys and no environment."""
         return {
             "id": self.id,
             "label": self.label,

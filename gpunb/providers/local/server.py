@@ -26,7 +26,7 @@ __all__ = ["serve"]
 
 log = logging.getLogger("host")
 
-_WINDOW = 2 * 1024 * 1024  # bytes a client may send ahead on one channel
+_WINDOW = 2 * 1024 * 1024  # bytes that a client may send ahead on one channel
 _PACKET = 128 * 1024
 _LOOK_S = 5.0
 _WILDCARDS = {"", "*", "0.0.0.0", "::", "localhost", "127.0.0.1"}  # noqa: S104  (none of them is bound)
@@ -48,8 +48,8 @@ class _Server(asyncssh.SSHServer):
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self.connection = conn
         self.host.connections.add(conn)
-        # asyncssh leaves these two to fill its buffer without end when a client with a
-        # large window is slow; asyncio calls them at the marks of the socket's buffer
+        # asyncssh has these two fill its buffer without limit when a client with a
+        # large window is slow; asyncio calls them at the limits of the socket's buffer
         conn.pause_writing = lambda: self.link.turn(congested=True)  # type: ignore[method-assign]
         conn.resume_writing = lambda: self.link.turn(congested=False)  # type: ignore[method-assign]
 
@@ -154,14 +154,14 @@ async def serve(directory: Path, config: Mapping[str, Any], answer: Callable[[di
     for connection in list(host.connections):
         connection.abort()
     if orphaned:
-        # nobody will ever ask us to end: the folder that we were listed by was deleted
+        # no request to end can reach this process: the folder that lists it was deleted
         processes.end(host.id, host_pid=os.getpid())
         remove_runtime_dir(host.env)
     return 0
 
 
 async def _until(ending: asyncio.Event, directory: Path) -> bool:
-    """Wait for the end; True if it came because the directory no longer is this process's."""
+    """Wait for the end; return True if the directory is no longer this process's."""
     while True:
         try:
             await asyncio.wait_for(ending.wait(), _LOOK_S)
@@ -169,7 +169,7 @@ async def _until(ending: asyncio.Event, directory: Path) -> bool:
             try:
                 seen = read_json(directory / "running.json")
             except (OSError, ValueError):
-                continue  # unreadable is not gone
+                continue  # unreadable does not mean gone
             if seen is None or seen.get("pid") != os.getpid():
                 return True
         else:

@@ -1,4 +1,4 @@
-"""One SSH channel of a host: a command, a shell, or SFTP."""
+"""SSH channels of a host: a command, a shell, or SFTP."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger("host")
 
 
 class SharedHost:
-    """What all connections share: the directory, who may log in, the environment."""
+    """State that all connections share: the directory, the authorized keys, the environment."""
 
     def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
         self.directory = directory
@@ -40,12 +40,12 @@ class SharedHost:
         self.connections: set[asyncssh.SSHServerConnection] = set()
 
     def cwd(self) -> str:
-        """Where commands start: its home, or the root if that was deleted, as under sshd."""
+        """The working directory of commands: its home, or the root if that was deleted, as under sshd."""
         home = self.env["HOME"]
         return home if Path(home).is_dir() else "/"
 
     def may_log_in(self, key: asyncssh.SSHKey) -> bool:
-        """Whether `key` is in the file, as it is now; lines that are no key are passed over."""
+        """Return whether `key` is in the file, as it is now; lines that are no key are skipped."""
         try:
             text = (self.directory / "authorized_keys").read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -58,7 +58,7 @@ class SharedHost:
         return False
 
     def run_onstart(self) -> None:
-        """The script of the instance's owner, in the background, its output in the log."""
+        """Run the onstart script of the instance's owner in the background, its output in the log."""
 
         def write(data: bytes, _stderr: bool) -> None:  # noqa: FBT001  (the Child's callback)
             for line in data.decode("utf-8", "replace").splitlines():
@@ -79,23 +79,23 @@ class SharedHost:
 
 
 class Link:
-    """The connection under some sessions: they read no output while its socket is full."""
+    """Flow control of one connection: its sessions read no output while its socket is full."""
 
     def __init__(self) -> None:
         self.sessions: set[Session] = set()
         self.congested = False
 
     def turn(self, *, congested: bool) -> None:
-        """The socket's buffer is full, or has room again."""
+        """Note that the socket's buffer is full, or has room again."""
         self.congested = congested
         for session in list(self.sessions):
             session.breathe()
 
 
 class _Sftp(asyncssh.SFTPServer):
-    """SFTP that ends with an exit status, without which scp takes a whole copy for a failed one.
+    """SFTP server that sends an exit status, without which scp takes a complete copy for a failed one.
 
-    Its times have 32 bits: a file that is older or newer has the first or the last one.
+    Its times have 32 bits: those of an older or newer file are clamped.
     """
 
     def exit(self) -> None:
@@ -134,7 +134,7 @@ def _sftp(chan: SSHChannel[bytes]) -> asyncssh.SFTPServer:
 
 
 class Session(SSHServerStreamSession[bytes]):
-    """One channel: a command, a shell, or (inherited) SFTP."""
+    """One SSH channel: a command, a shell, or (inherited) SFTP."""
 
     def __init__(self, host: SharedHost, link: Link) -> None:
         super().__init__(None, _sftp, 3)
@@ -227,7 +227,7 @@ class Session(SSHServerStreamSession[bytes]):
                 self._channel.resume_reading()
 
     def breathe(self) -> None:
-        """Read the process's output only while the channel and the connection take it."""
+        """Pause the process's output unless the channel and the connection accept it."""
         if self._child is not None:
             if self._full or self._link.congested:
                 self._child.pause()

@@ -1,4 +1,4 @@
-"""Pseudo-terminals: what an SSH client asks for, and what a program gets."""
+"""Pseudo-terminals for SSH clients: size, modes and controlling terminal."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _FLAGS = {
 
 
 class TerminalSpec:
-    """What the client asked of a terminal: size and RFC 4254 modes."""
+    """The terminal that a client requests: size and RFC 4254 modes."""
 
     def __init__(self, size: Sequence[int], modes: Mapping[int, int]) -> None:
         self.size = size
         self.modes = modes
 
     def open(self) -> tuple[int, int]:
-        """A new master and slave."""
+        """Open a new master and slave."""
         master, slave = pty.openpty()
         resize(master, self.size)
         with contextlib.suppress(termios.error):
@@ -65,12 +65,12 @@ class TerminalSpec:
 
 
 def resize(master: int, size: Sequence[int]) -> None:
-    """Set a terminal's columns, rows and pixels; its programs get SIGWINCH."""
+    """Resize a terminal in columns, rows and pixels; its programs get SIGWINCH."""
     columns, rows, width, height = (min(max(value, 0), 0xFFFF) for value in size)
     with contextlib.suppress(OSError):
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, width, height))
 
 
 def own_terminal() -> None:
-    """In the child: make standard input the controlling terminal of the new session."""
+    """Make standard input the controlling terminal of the new session; called in the child."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)

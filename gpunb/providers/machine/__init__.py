@@ -1,4 +1,4 @@
-"""The parts of a create call that clouds share: image, registry login, ports, first-boot script.
+"""Parts of a create call that clouds share: image, registry login, ports, first-boot script.
 
-Each provider turns them into its own words.
+Each provider converts them to its own format.
 """

@@ -1,4 +1,4 @@
-"""A first-boot script for clouds that run cloud-init: key, host key of ours, lease, environment.
+"""First-boot script for clouds with cloud-init: SSH key, host key, lease, environment.
 
 cloud-config is YAML, and JSON is YAML: the document is written with ``json``,
 so that no value of the user's can change its structure.
@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def host_public(private: str) -> str:
-    """The public line of an OpenSSH private key.
+    """Return the public line of an OpenSSH private key.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def user_data(
     deadline: float | None = None,
     limit: int = 32000,
 ) -> str:
-    """The ``#cloud-config`` document.
+    """Build the ``#cloud-config`` document.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def user_data(
 
 
 def _arm(deadline: float, user: str) -> str:
-    """The script that writes the lease into the user's home; into every one if the user is not known."""
+    """Build the script that writes the lease into the user's home, or into every home if it is not known."""
     homes = f"/home/{user}" if user else "/home/* /root"
     lease = shlex.quote(json.dumps({"deadline": deadline}))
     return (

@@ -1,7 +1,7 @@
-"""What a public image's registry tells of it: its own command, and how large it is.
+"""Facts about a public image from its registry: its own command, and its size.
 
-Anonymous calls of the OCI distribution API, with a bound on their time and on what is held. Nothing here is
-needed to rent: an image whose registry is silent, private or odd is one of which nothing is known.
+Anonymous calls of the OCI distribution API, bounded in time and memory. Renting does not depend on them:
+nothing is known of an image whose registry is silent, private or odd.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 
 
 class Unread(GpunbError):
-    """Nothing could be read of the image; the message says why."""
+    """Nothing could be read of the image; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Where an image is: its registry's host, its name there, and its tag or digest."""
+    """Reference of an image: its registry's host, its name there, and its tag or digest."""
 
     host: str
     name: str
@@ -73,7 +73,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageInfo:
-    """What a registry tells of an image.
+    """Facts about an image from its registry.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class ImageInfo:
 
 
 def reference(image: str) -> Reference:
-    """`image` as docker reads it.
+    """Parse `image` as docker does.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def reference(image: str) -> Reference:
 
 
 def look_up(image: str, *, arch: str = "amd64", patience_s: float = PATIENCE_S) -> ImageInfo:
-    """What the registry tells anybody of `image`, within `patience_s` seconds.
+    """Query the registry anonymously about `image`, within `patience_s` seconds.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def look_up(image: str, *, arch: str = "amd64", patience_s: float = PATIENCE_S) 
                 found.append(reader.read(arch))
         except Unread as err:
             found.append(err)
-        except Exception as err:  # noqa: BLE001 - whatever a stranger's server brings about, nothing is known
+        except Exception as err:  # noqa: BLE001 - whatever a foreign server causes, nothing is known
             _log.info("the registry %s: %s: %s", where.host, type(err).__name__, clean(str(err), 200))
             found.append(Unread(f"{where.host} gave no answer that can be read ({type(err).__name__})"))
 
@@ -197,7 +197,7 @@ class _Reader:
     def _json(self, url: str, accept: str = "*/*") -> dict[str, Any]:
         for _ in range(5):
             headers = {"Accept": accept}
-            if self.token and urlsplit(url).netloc == self.where.host:  # nobody else is shown it
+            if self.token and urlsplit(url).netloc == self.where.host:  # other hosts never get it
                 headers["Authorization"] = f"Bearer {self.token}"
             with self.client.stream("GET", url, headers=headers) as answer:
                 if answer.status_code == 401 and not self.token:
@@ -220,7 +220,7 @@ class _Reader:
         return found
 
     def _anonymous(self, asked: str) -> str:
-        """A token that anybody gets, from where the registry says."""
+        """Get an anonymous token from the server that the registry names."""
         if not asked.lower().startswith("bearer "):
             self._refuse(_REASONS[401])
         said = dict(re.findall(r'(\w+)="([^"]*)"', asked))
@@ -238,10 +238,10 @@ class _Reader:
         return token
 
     def _safe(self, url: str) -> str:
-        """Where a registry may send us: elsewhere by TLS only, and to this machine only from itself."""
+        """Return whether `url` may be followed: elsewhere by TLS only, to this machine only from itself."""
         parts = urlsplit(url)
         local = _LOOPBACK.fullmatch(parts.netloc) is not None
-        with contextlib.suppress(ValueError):  # a name is no number
+        with contextlib.suppress(ValueError):  # a name, not a number
             if not local and not ip_address(parts.hostname or "").is_global:
                 self._refuse("was sent on into a network of its own")
         if parts.scheme != ("http" if local else "https") or local != self.where.local or "@" in parts.netloc:
@@ -270,5 +270,5 @@ def _info(config: dict[str, Any], size_gb: float) -> ImageInfo:
     folder = folder if isinstance(folder, str) and folder.startswith("/") else ""
     text = "".join((*words, folder))
     if len(text) > _MOST_COMMAND or not text.isprintable():
-        words = []  # nothing that a person could look over
+        words = []  # longer than a person can review
     return ImageInfo(words=tuple(words), folder=folder if words else "", size_gb=size_gb)

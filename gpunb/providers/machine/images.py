@@ -1,4 +1,4 @@
-"""What a container image's name says of the machines that can run it: CUDA, and the processor's kind.
+"""Requirements of a container image, read from its name: CUDA, and the processor's architecture.
 
 A tag such as ``2.7.0-cuda12.8-cudnn9-runtime`` names the CUDA that the image is made for. A driver runs
 images up to its own CUDA, and a new kind of GPU needs images from the CUDA on that knows it (Vast's page
@@ -24,7 +24,7 @@ _NAMES = ((re.compile(r"\bRTX ?50\d\d|\bG?B[23]00\b|\bRTX PRO (?:4|5|6)\d00", re
 
 
 def cuda_of(image: str) -> float | None:
-    """The CUDA that the image's name says it is made for; None if it says none."""
+    """Return the CUDA version in the image's name; None if there is none."""
     name = image.lower()
     found = _BASE.search(name) or _TAGGED.search(name)
     if not found:
@@ -34,7 +34,7 @@ def cuda_of(image: str) -> float | None:
 
 
 def misfit(offer: Offer, image: str) -> str:
-    """Why `image` can't run on the machine of `offer`, in a few words; "" if nothing says so."""
+    """Return why `image` can't run on the machine of `offer`, in a few words; "" if no reason is known."""
     arch = str(offer.raw.get("cpu_arch") or "")
     if arch and bool(_ARM.search(image.lower())) and arch not in {"arm64", "aarch64"}:
         return f"its processor is {arch[:20]}, and the image is for arm64"
@@ -55,7 +55,7 @@ def misfit(offer: Offer, image: str) -> str:
 
 
 def _capability(offer: Offer) -> float:
-    """Times 100; 0 where nothing says it."""
+    """Return the compute capability times 100; 0 if it is not known."""
     said: Any = offer.raw.get("compute_cap")
     if isinstance(said, (int, float)) and said > 0:
         return float(said)

@@ -1,4 +1,4 @@
-"""Ports that a rented machine opens to the world: how they are written, and where they are found."""
+"""Ports that a rented machine opens to the world: their notation and their addresses."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["MOST", "SSH", "address", "links", "split", "wanted"]
 #: With SSH's own, all that a container of Vast.ai can open, the clouds' largest number.
 MOST = 64
 SSH = "22/tcp"
-_FIRST_SAME = 70_000  # from here on the number is only a wish for the same one outside as inside (Vast.ai)
+_FIRST_SAME = 70_000  # from here on the number only requests the same one outside as inside (Vast.ai)
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]")
 
 
 def split(given: object) -> tuple[int, str]:
-    """``8000``, ``8000/tcp`` or ``8000/udp`` as number and protocol; ``80/http`` is Fluence's alone.
+    """Parse ``8000``, ``8000/tcp`` or ``8000/udp`` to number and protocol; ``80/http`` is Fluence's alone.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def split(given: object) -> tuple[int, str]:
 
 
 def wanted(given: Iterable[object]) -> tuple[str, ...]:
-    """The ports beside SSH's own as ``8000/tcp``, each once.
+    """Return the ports beside SSH's own as ``8000/tcp``, each once.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def wanted(given: Iterable[object]) -> tuple[str, ...]:
 
 
 def address(host: object, port: object) -> str:
-    """``host:port``, or "" where the cloud's answer is none: it becomes a link in the notebook."""
+    """Return ``host:port``, or "" for an invalid answer of the cloud: it becomes a link in the notebook."""
     text, number = str(host).strip(), str(port).strip()
     if ":" in text and not text.startswith("["):
         text = f"[{text}]"
@@ -63,7 +63,7 @@ def address(host: object, port: object) -> str:
 
 
 def links(found: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Of each open port its name and where it is reached: an address to open, of UDP the plain one."""
+    """Return name and address of each open port: a URL to open, or the plain address for UDP."""
     return [
         (name, at if name.endswith("/udp") else f"http://{at}")
         for name, at in sorted(found.items(), key=lambda pair: split(pair[0]))

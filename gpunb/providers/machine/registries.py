@@ -1,4 +1,4 @@
-"""The password for a registry of private images: environment, keyring, a private file, or docker's own.
+"""Password of a registry of private images: environment, keyring, a private file, or docker's own.
 
 It is looked up when it is needed, handed to the cloud with the create call, and kept nowhere.
 """
@@ -29,7 +29,7 @@ _HUB = ("docker.io", "index.docker.io", "registry-1.docker.io", "https://index.d
 
 
 def split(verb: str, given: str, *, undone: str) -> tuple[str, str]:
-    """``USER@SERVER`` or ``SERVER`` as user ("" if it is not said) and server.
+    """Split ``USER@SERVER`` or ``SERVER`` into user ("" if not given) and server.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def split(verb: str, given: str, *, undone: str) -> tuple[str, str]:
 
 
 def find(server: str, user: str) -> tuple[str, keys.FoundKey] | None:
-    """User and password for `server`, and where they were found; None if they are nowhere.
+    """Find user and password for `server`, and where they were found; None if there are none.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def find(server: str, user: str) -> tuple[str, keys.FoundKey] | None:
 
 
 def _dockers(server: str, user: str) -> tuple[str, keys.FoundKey] | None:
-    """What ``docker login`` has kept in its file; its helpers' secrets are theirs."""
+    """Return what ``docker login`` stored in its file; secrets in its helpers are not read."""
     folder = os.environ.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
     file = Path(folder) / "config.json"
     try:

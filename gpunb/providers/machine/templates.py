@@ -1,4 +1,4 @@
-"""A saved way of starting a container: Vast's templates, Fluence's default images."""
+"""Saved configuration of a container: Vast's templates, Fluence's default images."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Template"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """What a rental takes from it where it says nothing itself.
+    """A template: values of a rental that the user does not set.
 
     Attributes
     ----------
     id
         How it is named: Vast's hash, Fluence's slug.
     onstart
-        A script that its cloud would run, and that gpunb's own takes the place of.
+        A script that its cloud would run, and that gpunb's own replaces.
     disk_gb
         GB of disk that it needs; 0 where it does not say.
     ports, env, start_command

@@ -1,8 +1,8 @@
 """The provider Vast.ai.
 
-`provider` rents and ends, `controls` does what only Vast can, `account` and `volumes` are what their
-names say; `search`, `offers`, `create` and `instances` translate gpunb's models to Vast's and back,
-`onstart` writes the script that arms the host, `api` knows rates and refusals.
+`provider` rents and ends, `controls` has the calls that only Vast has, `account` and `volumes` those for
+accounts and volumes; `search`, `offers`, `create` and `instances` convert gpunb's models to Vast's and
+back, `onstart` builds the start script with the lease, `api` has rate limits and errors.
 """
 
 from __future__ import annotations

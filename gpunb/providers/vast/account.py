@@ -1,4 +1,4 @@
-"""The account on Vast: who, how much credit, what was charged, keys, variables, templates."""
+"""The account at Vast: user, credit, charges, keys, variables, templates."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class User(Wire):
 
 
 class _Template(Wire):
-    """A saved way of starting a container."""
+    """A saved configuration of a container."""
 
     id: int | None = None
     creator_id: int | None = None
@@ -93,7 +93,7 @@ class _Template(Wire):
 
 
 class Report(Wire):
-    """What a renter said of a machine."""
+    """A renter's report of a machine."""
 
     problem: str = ""
     message: str = ""
@@ -101,7 +101,7 @@ class Report(Wire):
 
 
 class Benchmark(Wire):
-    """What a machine's GPUs reached with a template of Vast's."""
+    """The result of a machine's GPUs with one of Vast's templates."""
 
     machine_id: int | None = None
     gpu_name: str = ""
@@ -113,7 +113,7 @@ class Benchmark(Wire):
 
 
 class ApiKey(Wire):
-    """A key of the account; the key itself is shown only when it is made."""
+    """An API key of the account; the secret is shown only when it is made."""
 
     id: int
     name: str = ""
@@ -132,10 +132,10 @@ class _Charge(Wire):
 class VastAccount(
     VastBase, SshKeys, ApiKeys, ScopedKeys, Variables, SavedTemplates, MachineReports, Benchmarks
 ):
-    """Everything that belongs to the account and not to one instance."""
+    """Calls that concern the account and not one instance."""
 
     def gpu_names(self) -> list[str]:
-        """The GPU names that Vast has; asked once. Empty if it does not say: nothing is filtered then."""
+        """Return the GPU names that Vast has, cached; empty, for no filter, if Vast does not give them."""
         if self._gpu_names is None:
             try:
                 answer = self._api.call(
@@ -151,13 +151,13 @@ class VastAccount(
     _gpu_names: list[str] | None = None
 
     def user(self) -> User:
-        """The owner of the key."""
+        """Return the owner of the key."""
         answer = self._call("GET", "/users/current/")
         answer.pop("api_key", None)
         return parse(User, answer, provider=self.name, what="the user")
 
     def charges(self, *, since: float | None = None, until: float | None = None) -> list[UsageLine]:
-        """What Vast charged, a line for each instance (or volume) and kind; the last 90 days if left out."""
+        """Return Vast's charges, by instance (or volume) and kind; of the last 90 days by default."""
         end = time.time() + _DAY_S if until is None else until
         start = end - 90 * _DAY_S if since is None else since
         found = self._pages(
@@ -188,7 +188,7 @@ class VastAccount(
     # variables of the account, injected into every container of it
 
     def env_vars(self) -> dict[str, SecretStr]:
-        """The account's variables. Each host that is rented reads them."""
+        """List the account's variables. Each host that is rented can read them."""
         answer = self._call("GET", "/secrets/")
         found = answer.get("secrets")
         if not isinstance(found, dict):
@@ -199,7 +199,7 @@ class VastAccount(
         return {str(name): SecretStr(str(value)) for name, value in found.items()}
 
     def set_env_var(self, name: str, value: SecretStr) -> str:
-        """Set a variable; returns its name as Vast keeps it, in capitals."""
+        """Set a variable; return its name as Vast stores it, in capitals."""
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name):
             msg = f"variable {clean(name, 60)!r} must be letters, digits and _, not beginning with a digit"
             raise BadInput(msg)
@@ -209,13 +209,13 @@ class VastAccount(
         return kept
 
     def delete_env_var(self, name: str) -> None:
-        """Forget a variable."""
+        """Delete a variable."""
         self._call("DELETE", "/secrets/", json={"key": name.upper()}, safe=True)
 
     # SSH keys of the account: only instances that are made later get them
 
     def ssh_keys(self) -> list[dict[str, Any]]:
-        """The account's SSH keys."""
+        """List the account's SSH keys."""
         try:
             answer = self._call("GET", "/ssh/", expect=(dict, list))
         except api.NoKeysError:
@@ -227,13 +227,13 @@ class VastAccount(
         return [row for row in found if isinstance(row, dict)]
 
     def delete_ssh_key(self, key_id: str) -> None:
-        """Remove one; running instances keep it."""
+        """Remove a key; running instances keep it."""
         self._call("DELETE", f"/ssh/{number(key_id, 'key')}/", json={}, safe=True)
 
     # API keys
 
     def create_scoped_key(self, name: str = "gpunb", more: Sequence[str] = ()) -> SecretStr:
-        """Make the smallest key with which gpunb works, and `more` categories for it.
+        """Make the smallest key with which gpunb works, plus the categories `more`.
 
         It is shown this once, and never sent twice.
         """
@@ -253,7 +253,7 @@ class VastAccount(
         return SecretStr(value)
 
     def api_keys(self) -> list[ApiKey]:
-        """The account's API keys, without the keys themselves."""
+        """List the account's API keys, without the secrets."""
         answer = self._call("GET", "/auth/apikeys/", expect=(dict, list))
         found = answer
         if isinstance(answer, dict):
@@ -265,14 +265,14 @@ class VastAccount(
         """Revoke an API key."""
         self._call("DELETE", f"/auth/apikeys/{number(key_id, 'key')}/", json={}, safe=True)
 
-    # what others know
+    # shared information
 
     def templates(self) -> list[Template]:
-        """All that the account sees."""
+        """List all templates that the account can see."""
         return self.search_templates()
 
     def save_template(self, name: str, spec: CreateSpec) -> tuple[str, bool]:
-        """A private one; where the account has one of that name, it gets a new version with a new hash."""
+        """Save a private template; an existing one of that name gets a new version with a new hash."""
         sent = templates.body(name, spec)
         me = self.user().id
         mine = [
@@ -294,7 +294,7 @@ class VastAccount(
         return made.hash_id, bool(mine)
 
     def search_templates(self, filters: dict[str, Any] | None = None) -> list[Template]:
-        """Templates that fit ``{"name": {"eq": …}}``."""
+        """Search templates by ``{"name": {"eq": …}}``."""
         return [
             Template(
                 id=one.hash_id,
@@ -313,7 +313,7 @@ class VastAccount(
         return [parse(_Template, row, provider=self.name, what="a template") for row in found]
 
     def template(self, wanted: str) -> Template:
-        """The one template with the hash, or the name, `wanted`.
+        """Return the one template with the hash, or the name, `wanted`.
 
         Raises
         ------
@@ -333,7 +333,7 @@ class VastAccount(
         raise BadInput(msg, bill="nothing was rented", hint=hint)
 
     def benchmarks(self, of: str) -> list[Benchmark]:
-        """Of the machine with the number `of`, or of GPUs with such a name; the newest 100."""
+        """Return the newest 100 benchmarks of the machine with the number `of`, or of GPUs with that name."""
         if of.isdecimal():
             filters: dict[str, Any] = {"machine_id": {"eq": int(of)}}
         else:
@@ -349,7 +349,7 @@ class VastAccount(
         return [parse(Benchmark, row, provider=self.name, what="a benchmark") for row in found]
 
     def machine_reports(self, machine_id: str) -> list[Report]:
-        """What renters reported of a machine lately."""
+        """Return renters' recent reports of a machine."""
         path = f"/machines/{number(machine_id, 'machine')}/reports/"
         answer = self._call("GET", path, expect=(dict, list))
         found = answer

@@ -1,4 +1,4 @@
-"""How Vast.ai is spoken to: its address, its rates, and what its refusals mean.
+"""Client of Vast.ai's API: address, rate limits, and translation of its errors.
 
 Facts from Vast's documentation and its published client ``vastai`` 1.9.1.
 """
@@ -101,7 +101,7 @@ _NO_MONEY = re.compile(
 
 
 class CreatedAnywayError(ProviderError):
-    """A create that was refused, and whose answer names an instance all the same (dstack#4036)."""
+    """A create was refused, but its answer names an instance all the same (dstack#4036)."""
 
     def __init__(self, message: str, instance_id: str) -> None:
         super().__init__(message, provider=NAME, effect="unknown")
@@ -121,12 +121,12 @@ class VolumeInUseError(ProviderError):
 
 
 def base_url(given: str | None) -> str:
-    """The address: as given, else ``VAST_URL`` as Vast's own client reads it, else the real one."""
+    """Return the address: as given, else ``VAST_URL`` as Vast's own client reads it, else the real one."""
     return given or os.environ.get("VAST_URL") or DEFAULT_URL
 
 
 def client(url: str, key: SecretStr | None, options: Mapping[str, Any]) -> ApiClient:
-    """The HTTP client; ``options["pace"]`` and ``options["http"]`` are arguments of `ApiClient`."""
+    """Make the HTTP client; ``options["pace"]`` and ``options["http"]`` are arguments of `ApiClient`."""
     more = dict(options.get("http") or {})
     more.setdefault("pace", float(options.get("pace") or 1.0))
     return ApiClient(
@@ -135,7 +135,7 @@ def client(url: str, key: SecretStr | None, options: Mapping[str, Any]) -> ApiCl
 
 
 def query(**params: Any) -> dict[str, str]:
-    """Query parameters as Vast's client sends them: JSON, but texts as they are."""
+    """Encode query parameters as Vast's client does: JSON, but strings unchanged."""
     return {
         name: value if isinstance(value, str) else to_json(value).decode()
         for name, value in params.items()
@@ -144,12 +144,12 @@ def query(**params: Any) -> dict[str, str]:
 
 
 def translate(failure: Failure) -> ProviderError | BadInput | None:
-    """What Vast means by a refusal."""
+    """Translate Vast's refusal to an error."""
     return _awaited(failure) or _refusal(failure)
 
 
 def _refusal(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911
-    """What it means, whatever the call was.
+    """Return the error that a refusal means, whatever the call was.
 
     A wrong key is a 404 with ``auth_error`` in its body, not a 401; so a 404
     is never taken for "the instance is gone" without reading it. Bodies lack
@@ -167,7 +167,7 @@ def _refusal(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0
         return _too_many(failure, word, text)
     renting = failure.method == "PUT" and "/asks/" in failure.path
     if renting and status < 500 and (word == "no_such_ask" or _NO_ASK.search(text)):
-        # the word stands in msg alone at times, under invalid_args or nothing, with 400, 404 or 410
+        # the word is in msg alone at times, under invalid_args or nothing, with 400, 404 or 410
         return OfferGone(message, provider=NAME, bill="nothing was rented")
     if status in (401, 403) and _TWO_FACTOR.search(text):
         return AuthFailed(
@@ -213,7 +213,7 @@ def _refusal(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0
 
 
 def _awaited(failure: Failure) -> ProviderError | None:
-    """A refusal that the caller of this very call knows what to do with."""
+    """Return the error of a refusal that the caller of this call handles."""
     message = failure.message()
     kind: type[ProviderError] | None = None
     match failure.method, failure.path.rstrip("/").rpartition("/")[2]:
@@ -227,13 +227,13 @@ def _awaited(failure: Failure) -> ProviderError | None:
 
 
 def already(said: object) -> bool:
-    """Whether Vast says that what was asked for is so already."""
+    """Return whether Vast says that the requested state holds already."""
     return "already" in str(said).lower()
 
 
 def _too_many(failure: Failure, word: str, text: str) -> ProviderError:
     if word == "search_quota_exceeded":
-        # the day's quota comes back at midnight UTC; asking again only burns requests
+        # the day's quota comes back at midnight UTC; further requests are useless until then
         reset = failure.headers.get("x-ratelimit-reset", "")
         left = (
             float(reset) - time.time() if re.fullmatch(r"\d+(\.\d+)?", reset) else 86400 - time.time() % 86400

@@ -1,4 +1,4 @@
-"""What all parts of the Vast provider stand on: the client, and a key where one is needed."""
+"""Base of all parts of the Vast provider: the client, and the check for a key."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_PAGES = 1000
 
 
 def number(value: object, what: str) -> str:
-    """`value` as the decimal number that Vast's paths want.
+    """Return `value` as the decimal number that Vast's paths need.
 
     Raises
     ------
@@ -43,13 +43,13 @@ def number(value: object, what: str) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` can be the number of something at Vast: digits, as text or not, above 0."""
+    """Return whether `value` can be an id at Vast: digits, as text or not, above 0."""
     text = str(value) if isinstance(value, (int, str)) else ""
     return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
 class VastBase(Provider):
-    """The client, made at the first call; ``options["http"]`` goes to `ApiClient`."""
+    """Base class with the client, made at the first call; ``options["http"]`` goes to `ApiClient`."""
 
     key_variable = "VAST_API_KEY"
 
@@ -77,7 +77,7 @@ class VastBase(Provider):
             self._api.close()
 
     def _call(self, method: str, path: str, **more: Any) -> Any:
-        """A call that needs the key; ``path`` without ``/api/v0`` gets it put in front."""
+        """Send a call that needs the key; a ``path`` without ``/api/v0`` gets it put in front."""
         if self._key is None:
             msg = "there is no key for Vast.ai"
             hint = typed("login vast") + f", or set {self.key_variable}"
@@ -85,14 +85,14 @@ class VastBase(Provider):
         return self._api.call(method, path if path.startswith("/api/") else f"/api/v0{path}", **more)
 
     def _done(self, answer: dict[str, Any], what: str) -> None:
-        """Some refusals come as 200 with ``success: false``."""
+        """Check the answer for refusals that come as 200 with ``success: false``."""
         if answer.get("success") is False:
             said = clean(answer.get("msg") or answer.get("error") or answer, 200)
             msg = f"Vast.ai refused to {what}: {said}"
             raise ProviderError(msg, provider=self.name)
 
     def _pages(self, path: str, field: str, *, what: str, limit: int = _PAGE, **params: Any) -> list[Any]:
-        """All rows of a paged list. A page of another shape is an error, not the end."""
+        """Read all rows of a paged list. A page of another shape is an error, not the end."""
         out: list[Any] = []
         token: Any = None
         for _ in range(_MOST_PAGES):
@@ -113,7 +113,7 @@ class VastBase(Provider):
         raise BadAnswer(msg, provider=self.name)
 
     def _result(self, answer: dict[str, Any], what: str, *, wait_s: float = 30.0) -> str:
-        """The text behind a ``result_url``, asked for until it is there."""
+        """Poll the text behind a ``result_url`` until it is there."""
         url = answer.get("result_url")
         if not isinstance(url, str) or not url:
             said = clean(repr(answer), 160)

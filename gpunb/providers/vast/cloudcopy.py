@@ -1,8 +1,8 @@
-"""Vast's own copies: between an instance and a storage that is linked to the account, and between instances.
+"""Vast's own copies: between an instance and a linked object store, and between instances.
 
 They work on stopped instances too, and on containers only. Links are made on
-Vast's web page; Vast hands the storage's credentials to the host. How a copy
-stands is told by the instance's status message alone, half a minute late
+Vast's web page; Vast hands the storage's credentials to the host. Only the
+instance's status message has a copy's state, half a minute late
 (vast-cli's help of ``cloud copy``, and the page on cloud sync).
 """
 
@@ -33,7 +33,7 @@ _FAILED = re.compile(r"\bcopy.*(fail|error|cancel|abort)|(rclone|rsync).*(fail|e
 
 
 class CloudConnection(Wire):
-    """A storage that is linked to the account: ``s3``, ``drive``, ``b2``, ``dropbox`` or ``hf``."""
+    """An object store that is linked to the account: ``s3``, ``drive``, ``b2``, ``dropbox`` or ``hf``."""
 
     id: int
     cloud_type: str = ""
@@ -41,7 +41,7 @@ class CloudConnection(Wire):
 
 
 class ScheduledJob(Wire):
-    """Something that Vast does again and again; a copy if its endpoint is that of copies."""
+    """A job that Vast repeats; a copy if its endpoint is that of copies."""
 
     id: int
     instance_id: int | None = None
@@ -54,10 +54,10 @@ class ScheduledJob(Wire):
 
 
 class VastCloudCopy(VastControls, CloudCopy, InstanceCopy, StoppedFiles):
-    """Start, schedule and cancel copies."""
+    """Calls to start, schedule and cancel copies."""
 
     def connections(self) -> list[CloudConnection]:
-        """The storages that are linked to the account."""
+        """List the stores that are linked to the account."""
         answer = self._call("GET", "/users/cloud_integrations/", expect=(dict, list))
         found = answer if isinstance(answer, list) else answer.get("integrations", [])
         return [
@@ -76,7 +76,7 @@ class VastCloudCopy(VastControls, CloudCopy, InstanceCopy, StoppedFiles):
         to_instance: bool,
         flags: Sequence[str] = (),
     ) -> None:
-        """Ask the host to begin; not sent twice.
+        """Ask the host to start a copy; not sent twice.
 
         Parameters
         ----------
@@ -87,11 +87,11 @@ class VastCloudCopy(VastControls, CloudCopy, InstanceCopy, StoppedFiles):
         self._done(self._call("POST", "/commands/rclone/", json=body), f"copy for {instance_id}")
 
     def copy_state(self, message: str) -> bool | None:
-        """What an instance's status message says of its copy: True done, False failed, None neither."""
+        """Return the copy's state from a status message: True done, False failed, None neither."""
         return copy_state(message)
 
     def cancel_cloud_copy(self, instance_id: str) -> None:
-        """End the copy of an instance; it can't be gone on with."""
+        """Cancel the copy of an instance; it can't be resumed."""
         body = {"client_id": "me", "dst_id": int(number(instance_id, "instance"))}
         answer = self._call("DELETE", "/commands/rclone/", json=body, safe=True)
         self._done(answer, f"end the copy of {instance_id}")
@@ -121,7 +121,7 @@ class VastCloudCopy(VastControls, CloudCopy, InstanceCopy, StoppedFiles):
         self._done(self._call("PUT", "/commands/copy_direct/", json=body), f"copy from {source_id}")
 
     def serve_files(self, instance_id: str, path: str) -> ServedFiles:
-        """As vastai 1.9.1 does for ``copy C.ID:PATH local:``; the key is one of the instance's."""
+        """Serve files as vastai 1.9.1 does for ``copy C.ID:PATH local:``, with a key of the instance's."""
         ident = number(instance_id, "instance")
         body = {
             "client_id": "me",
@@ -140,7 +140,7 @@ class VastCloudCopy(VastControls, CloudCopy, InstanceCopy, StoppedFiles):
         return ServedFiles(host=address.strip(), port=int(str(port)), user=_COPY_USER, module=f"C.{ident}")
 
     def cancel_copy_between(self, target_id: str) -> None:
-        """End all copies into an instance."""
+        """Cancel all copies into an instance."""
         body = {"client_id": "me", "dst_id": f"C.{number(target_id, 'instance')}"}
         answer = self._call("DELETE", "/commands/copy_direct/", json=body, safe=True)
         self._done(answer, f"end the copies into {target_id}")
@@ -158,7 +158,7 @@ class VastCloudCopy(VastControls, CloudCopy, InstanceCopy, StoppedFiles):
         hour: int | None = None,
         weekday: int | None = None,
     ) -> None:
-        """Copy from the instance to the storage again and again, between two Unix times.
+        """Schedule repeated copies from the instance to the store, between two Unix times.
 
         Parameters
         ----------
@@ -190,7 +190,7 @@ class VastCloudCopy(VastControls, CloudCopy, InstanceCopy, StoppedFiles):
         self._done(self._call("POST", "/commands/schedule_job/", json=body), "schedule the copy")
 
     def scheduled_copies(self, instance_id: str | None = None) -> list[ScheduledJob]:
-        """The copies of an instance, or of all, that are made again and again."""
+        """List the scheduled copies of an instance, or of all."""
         answer = self._call("GET", "/commands/schedule_job/", expect=(dict, list))
         found = answer if isinstance(answer, list) else answer.get("scheduled_jobs", [])
         jobs = [
@@ -206,7 +206,7 @@ class VastCloudCopy(VastControls, CloudCopy, InstanceCopy, StoppedFiles):
         ]
 
     def end_scheduled_copy(self, job_id: int) -> None:
-        """No further copies of this job."""
+        """Delete a scheduled copy."""
         path = f"/commands/schedule_job/{number(job_id, 'scheduled job')}/"
         self._call("DELETE", path, safe=True, expect=(dict, list))
 
@@ -239,7 +239,7 @@ class VastCloudCopy(VastControls, CloudCopy, InstanceCopy, StoppedFiles):
 
 
 def copy_state(message: str) -> bool | None:
-    """What an instance's status message says of its copy: True done, False failed, None neither."""
+    """Return the copy's state from a status message: True done, False failed, None neither."""
     if _OVER.search(message):
         return True
     return False if _FAILED.search(message) else None

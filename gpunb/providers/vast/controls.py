@@ -1,4 +1,4 @@
-"""What can be done with an instance on Vast beyond the common verbs."""
+"""Calls for an instance at Vast beyond those that all clouds have."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ class AttachedKey(Wire):
 
     @property
     def line(self) -> str:
-        """The key itself; the field's name differs between answers."""
+        """The public key; the field's name differs between answers."""
         return self.public_key or self.key or self.ssh_key
 
 
 class VastControls(
     VastBase, Bids, Prepay, PriceIncreases, DaemonLog, StoppedCommands, Snapshots, InstanceKeys
 ):
-    """Bids, deposits, keys, logs, files of stopped instances, price increases."""
+    """Calls for bids, deposits, keys, logs, files of stopped instances, price increases."""
 
     def __init__(self, config: ProviderConfig | None = None) -> None:
         super().__init__(config)
         self._late_keys: dict[str, str] = {}
-        self._exited: dict[str, float] = {}  # instance -> since when its container reads as exited
+        self._exited: dict[str, float] = {}  # instance -> the time since which its container is "exited"
 
     def recycle(self, instance_id: str) -> None:
-        """Pull the image anew and make the container anew; the GPU is kept, the container's disk is not."""
+        """Pull the image again and recreate the container; the GPU is kept, the container's disk is not."""
         path = f"/instances/recycle/{number(instance_id, 'instance')}/"
         self._done(self._call("PUT", path, json={}), f"recycle {instance_id}")
 
@@ -74,7 +74,7 @@ class VastControls(
         self._done(self._call("PUT", path, json=body, safe=True), f"change the bid of {instance_id}")
 
     def prepay(self, instance_id: str, usd: float) -> dict[str, Any]:
-        """Pay `usd` dollars into an instance and get a discount; says for how long and how much.
+        """Pay `usd` dollars into an instance for a discount; return its duration and rate.
 
         Adding small amounts later can make the discount smaller (Vast's page
         on reserved instances). Never sent twice.
@@ -88,7 +88,7 @@ class VastControls(
         return answer
 
     def deposit(self, instance_id: str) -> dict[str, Any]:
-        """What is left of an instance's deposit."""
+        """Return what is left of an instance's deposit."""
         path = f"/instances/balance/{number(instance_id, 'instance')}/"
         answer: dict[str, Any] = self._call("GET", path, params={"owner": "me"})
         return answer
@@ -96,7 +96,7 @@ class VastControls(
     def instance_log(
         self, instance_id: str, *, tail: int = 1000, pattern: str = "", daemon: bool = False
     ) -> str:
-        """A snapshot of the container's log, or of the host daemon's (it tells why a pull failed)."""
+        """Return a snapshot of the container's log, or of the host daemon's (it tells why a pull failed)."""
         body: dict[str, Any] = {"tail": str(max(int(tail), 1))}
         if pattern:
             body["filter"] = pattern
@@ -107,11 +107,11 @@ class VastControls(
         return self._result(answer, f"the log of {instance_id}")
 
     def daemon_log(self, instance_id: str, *, tail: int = 1000) -> str:
-        """The host daemon's log."""
+        """Return the host daemon's log."""
         return self.instance_log(instance_id, tail=tail, daemon=True)
 
     def execute(self, instance_id: str, command: str) -> str:
-        """Run ``ls``, ``rm`` or ``du`` on an instance, also a stopped one; that is all Vast lets through."""
+        """Run ``ls``, ``rm`` or ``du`` on an instance, also a stopped one; Vast allows no other command."""
         try:
             words = shlex.split(command)
         except ValueError as err:
@@ -147,7 +147,7 @@ class VastControls(
             self._done(answer, f"attach a key to {instance_id}")
 
     def attached_keys(self, instance_id: str) -> list[AttachedKey]:
-        """The keys that Vast puts on an instance."""
+        """List the keys that Vast puts on an instance."""
         answer = self._call("GET", f"/instances/{number(instance_id, 'instance')}/ssh/", expect=(dict, list))
         found = answer
         if isinstance(answer, dict):
@@ -158,14 +158,14 @@ class VastControls(
         return [parse(AttachedKey, row, provider=self.name, what="a key") for row in found]
 
     def detach_key(self, instance_id: str, key_id: int) -> None:
-        """Take a key off an instance."""
+        """Remove a key from an instance."""
         path = f"/instances/{number(instance_id, 'instance')}/ssh/{number(key_id, 'key')}/"
         self._done(self._call("DELETE", path, json={}, safe=True), f"detach key {key_id}")
 
-    # hosts that want more
+    # price increases
 
     def price_increases(self) -> list[PriceIncrease]:
-        """Increases that hosts ask for and that wait for an answer."""
+        """List the increases that hosts ask for and that wait for an answer."""
         answer = self._call("GET", "/instances/pending-price-increases/")
         found = rows(answer, "pending_price_increases", provider=self.name, what="price increases")
         return [

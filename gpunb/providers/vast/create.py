@@ -28,7 +28,7 @@ _MAX_ENV = 32_768
 
 
 def body(offer: Offer, spec: CreateSpec, *, options: Mapping[str, Any], base_url: str) -> dict[str, Any]:
-    """The JSON for ``PUT /asks/{offer id}/``.
+    """Build the JSON for ``PUT /asks/{offer id}/``.
 
     ``spec.extra`` may hold ``connection`` ("auto", "direct", "proxy") and
     ``create_volume`` (``{"offer": id, "size_gb": 20, "mount": "/data", "name": "x"}``).
@@ -82,7 +82,7 @@ def body(offer: Offer, spec: CreateSpec, *, options: Mapping[str, Any], base_url
 
 
 def checked_key(public_key: str) -> str:
-    """`public_key` as the one OpenSSH line that it must be."""
+    """Check that `public_key` is one OpenSSH line, and return it."""
     line = public_key.strip()
     if "\n" in line or not re.match(r"(ssh-|ecdsa-|sk-)[\w@.-]+ [A-Za-z0-9+/=]+( |\Z)", line):
         msg = f"public key {clean(line, 40)!r} is not one OpenSSH line"
@@ -95,7 +95,7 @@ def _bad(msg: str, hint: str | None = None) -> BadInput:
 
 
 def _price(offer: Offer, spec: CreateSpec) -> float | None:
-    """The bid, or None for on-demand.
+    """Return the bid, or None for on-demand.
 
     A create without a price rents on-demand at twice the cost, whatever was
     searched for (vast-cli#403); a bid under the minimum makes a stopped,
@@ -108,7 +108,7 @@ def _price(offer: Offer, spec: CreateSpec) -> float | None:
             )
             raise _bad(msg, "search with --spot")
         return None
-    lowest = offer.raw.get("min_bid")  # without a premium, which no bid is for
+    lowest = offer.raw.get("min_bid")  # without the premium, which a bid does not cover
     lowest = min(offer.usd_h, lowest) if isinstance(lowest, (int, float)) else offer.usd_h
     bid = lowest if spec.bid_usd_h is None else spec.bid_usd_h
     most = 32.0 * max(offer.gpus, 1)
@@ -130,7 +130,7 @@ def _disk(offer: Offer, spec: CreateSpec) -> float:
 
 
 def variables(spec: CreateSpec) -> dict[str, str]:
-    """Variables, and ports as the keys that Vast wants them as."""
+    """Build the variables, and the ports as the keys that Vast expects."""
     made: dict[str, str] = {}
     for name, value in spec.env.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
@@ -153,7 +153,7 @@ def variables(spec: CreateSpec) -> dict[str, str]:
 
 
 def script(spec: CreateSpec) -> str:
-    """What runs last at each start: the user's script, then the entrypoint that SSH mode leaves out."""
+    """Build the script that runs last at each start: the user's, then the entrypoint that SSH mode skips."""
     lines = [spec.onstart.strip()]
     if spec.entrypoint:
         lines.append(f"({spec.entrypoint}) >>/var/log/entrypoint.log 2>&1 </dev/null &")
@@ -161,7 +161,7 @@ def script(spec: CreateSpec) -> str:
 
 
 def _login(spec: CreateSpec) -> str | None:
-    """The registry's login as the words that Vast hands to docker; it cuts them at blanks."""
+    """Build the registry's login as the arguments that Vast passes to docker; it splits them at blanks."""
     login = spec.login
     if login is None:
         return None

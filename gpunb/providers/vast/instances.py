@@ -1,7 +1,7 @@
-"""Vast's instance rows: what state they are in, where SSH is, what they cost.
+"""Mapping of Vast's instance rows: state, SSH address, cost.
 
-Vast keeps four words for one state (``actual_status``, ``cur_state``,
-``next_state``, ``intended_status``); which of them counts when is read from
+Vast has four fields for one state (``actual_status``, ``cur_state``,
+``next_state``, ``intended_status``); which of them counts when is taken from
 the published ``vastai`` client and from dstack's Vast backend.
 """
 
@@ -23,7 +23,7 @@ __all__ = ["InstanceRow", "endpoints", "map_instance", "open_ports", "state"]
 
 _log = logging.getLogger("gpunb.providers.vast")
 
-# What the daemon says when a container can never start (dstack's fatal test, and docs' troubleshooting).
+# Messages of the daemon when a container can never start (dstack's fatal test, and docs' troubleshooting).
 _FATAL = re.compile(
     r"OCI runtime create failed|Unable to find image|manifest unknown|manifest for .* not found|"
     r"pull access denied|repository does not exist|no space left on device|no matching manifest|"
@@ -61,7 +61,7 @@ class InstanceRow(Wire):
 
 
 def map_instance(raw: Any, *, connection: str = "auto") -> Instance:
-    """One row as an `Instance`.
+    """Convert one row to an `Instance`.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def map_instance(raw: Any, *, connection: str = "auto") -> Instance:
 
 
 def endpoints(row: InstanceRow, connection: str = "auto") -> list[tuple[str, int]]:
-    """Where its SSH can be reached, best first; each host with its own port.
+    """List the addresses of its SSH server, best first; each host with its own port.
 
     A direct port goes with ``public_ipaddr`` (which may end in a line end),
     the proxy's with ``ssh_host``. The proxy's is one higher than ``ssh_port``
@@ -132,8 +132,8 @@ def open_ports(row: InstanceRow) -> dict[str, str]:
     return found
 
 
-def state(row: InstanceRow) -> tuple[InstanceState, str, str]:  # noqa: PLR0911 - as many as Vast has
-    """The state in gpunb's words, Vast's own words for it, and a sentence where they need one."""
+def state(row: InstanceRow) -> tuple[InstanceState, str, str]:  # noqa: PLR0911 - one return a state of Vast's
+    """Return the state in gpunb's terms, Vast's own terms, and a sentence where they need one."""
     actual, current, wanted = row.actual_status, row.cur_state, row.intended_status
     words = actual or "provisioning"
     if wanted and current and wanted != current:
@@ -157,7 +157,7 @@ def state(row: InstanceRow) -> tuple[InstanceState, str, str]:  # noqa: PLR0911 
     found = {
         "running": InstanceState.RUNNING,
         "stopped": InstanceState.STOPPED,
-        # after a start or a reboot it reads as it was left for some seconds; `VastProvider` ages it
+        # some seconds after a start or a reboot it still has the old state; `VastProvider` waits that long
         "exited": InstanceState.CREATING if wanted == "running" else InstanceState.STOPPED,
         "offline": InstanceState.OFFLINE,
         "unknown": InstanceState.UNKNOWN,
@@ -171,7 +171,7 @@ def state(row: InstanceRow) -> tuple[InstanceState, str, str]:  # noqa: PLR0911 
 
 
 def _stopped(row: InstanceRow, words: str, message: str) -> tuple[InstanceState, str, str]:
-    """Stopped by us, outbid, or asked to start and without a GPU."""
+    """Return the state of a stopped instance: stopped by us, outbid, or waiting for a GPU."""
     if row.is_bid and (row.intended_status == "running" or _OUTBID.search(row.status_msg)):
         return InstanceState.INTERRUPTED, words, message or "outbid: it goes on when its bid is the highest"
     if row.intended_status == "running":

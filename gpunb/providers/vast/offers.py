@@ -1,4 +1,4 @@
-"""Vast's offer rows as gpunb's offers: thousands at a time, so no model per row.
+"""Conversion of Vast's offer rows to gpunb's offers: thousands at a time, so no model per row.
 
 A row that can't be priced or named is skipped, with a warning that says which
 field and value; an odd value in a field that only informs is left out.
@@ -48,7 +48,7 @@ _informing = itemgetter(*_INFORMS)
 
 
 class _OddError(Exception):
-    """A field without which the row is of no use."""
+    """A required field is missing or unusable: the row is skipped."""
 
     def __init__(self, field: str, value: object) -> None:
         super().__init__(field)
@@ -56,7 +56,7 @@ class _OddError(Exception):
 
 
 def map_offers(rows: Iterable[Any], *, rental: str) -> list[Offer]:
-    """`rows` of one search as offers; `rental` is what the search asked for.
+    """Convert `rows` of one search to offers; `rental` is the kind that was searched for.
 
     Prices
     ------
@@ -73,7 +73,7 @@ def map_offers(rows: Iterable[Any], *, rental: str) -> list[Offer]:
     for row in rows:
         try:
             out.append(_offer(row, rental))
-        except _OddError as err:  # noqa: PERF203 - a bad row must not take the others with it
+        except _OddError as err:  # noqa: PERF203 - a bad row must not lose the others
             odd[err.field] += 1
             if odd.total() <= _WARNINGS_SHOWN:
                 name = clean(row.get("id"), 40) if isinstance(row, dict) else "?"
@@ -138,7 +138,7 @@ def _offer(row: Any, rental: str) -> Offer:
 
 
 def _premium(row: Mapping[str, Any]) -> float:
-    """US dollars an hour in Vast's total of a row that are neither GPU nor disk."""
+    """Return US dollars an hour in Vast's total of a row that are neither GPU nor disk."""
     total = row.get("search")
     if not isinstance(total, dict):
         return 0.0
@@ -152,7 +152,7 @@ def _premium(row: Mapping[str, Any]) -> float:
 
 
 def country(place: str) -> str:
-    """The two letters after the last comma of "City, CC".
+    """Return the two letters after the last comma of "City, CC".
 
     ", US" alone means that Vast does not know (its troubleshooting page), so it is "".
     """
@@ -167,7 +167,7 @@ def _short_name(text: str) -> str:
 
 
 def _name(value: object) -> str:
-    # thousands of rows share a few dozen names; a long one is not worth keeping
+    # thousands of rows share a few dozen names; a long one is not worth caching
     if not isinstance(value, str):
         return ""
     return _short_name(value) if len(value) <= 100 else clean(value, 80)
@@ -182,7 +182,7 @@ def _short_place(text: str) -> tuple[str, str]:
 
 
 def place(value: object) -> tuple[str, str]:
-    """A ``geolocation`` as region and country code; both "" where Vast does not know (", US")."""
+    """Convert a ``geolocation`` to region and country code; both "" if Vast does not know them (", US")."""
     if not isinstance(value, str):
         return "", ""
     return _short_place(value if len(value) <= 200 else clean(value, 80))
@@ -201,7 +201,7 @@ def _needed(row: Mapping[str, Any], field: str, most: float) -> float:
 
 
 def _numbers(row: Mapping[str, Any]) -> tuple[float, ...]:
-    """What `_number` makes of each of `_INFORMS`, at once where all are as documented."""
+    """Convert the fields of `_INFORMS` with `_number`, at once where all are as documented."""
     try:
         found: tuple[float, ...] = _informing(row)
         # the sum is NaN if one of them is
@@ -213,7 +213,7 @@ def _numbers(row: Mapping[str, Any]) -> tuple[float, ...]:
 
 
 def _number(row: Mapping[str, Any], field: str) -> float:
-    """A number that only informs; 0 where it is missing or makes no sense."""
+    """Convert a number that only informs; 0 where it is missing or makes no sense."""
     value = row.get(field)
     if type(value) is float or type(value) is int:
         return value if 0 <= value < 1e12 else 0.0

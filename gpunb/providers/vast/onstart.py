@@ -1,13 +1,13 @@
-"""The script that Vast runs at every start of the container.
+"""Build of the script that Vast runs at every start of the container.
 
 It turns tmux off, so that a command over SSH is just run; makes the
 container's environment visible to SSH sessions; writes the SSH server's
 public keys into the container's log, where `HOST_KEY` marks them and the API
 shows them; lets the session's key in
 until Vast's own copy of it arrives; and arms the lease: when its time is over
-and nobody is left to end the instance, the instance ends itself with the key
-that Vast gives to each one (``CONTAINER_API_KEY``). The account's key never
-comes near it.
+and no supervisor ends the instance, the instance ends itself with the key that
+Vast gives to each one (``CONTAINER_API_KEY``). The account's key is never sent
+to it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HOST_KEY = "gpunb-host-key"
 #: ``uptime_end`` is the same in seconds of ``/proc/uptime``, for the boot that ``boot`` names: a clock
 #: that NTP steps must neither end the instance early nor keep it.
 LEASE_FILE = "$HOME/.gpunb/lease.json"
-#: The host waits that long after the lease for the supervisor, who brings files back first.
+#: The host waits that long after the lease for the supervisor, which saves files first.
 LEASE_GRACE_S = 600
 #: A start after the lease's end (a stopped session, started again) leaves that long to renew it.
 BOOT_GRACE_S = 900
@@ -43,7 +43,7 @@ N='^(_|HOME|PWD|OLDPWD|SHLVL|TERM|HOSTNAME|GPUNB_ENVIRONMENT|GPUNB_SSHD)='
 { cat "$O"; env | grep -E '^[A-Za-z_][A-Za-z0-9_]*=' | grep -Ev "$N"; } >"$G"
 """
 
-# to the script's own output, and to the container's, which the API's log is made from
+# to the script's own output, and to the container's, from which the API's log is made
 _HOST_KEYS = f"""(D="${{GPUNB_SSHD:-/etc/ssh}}"; for n in $([ "$GPUNB_SSHD" ] || seq 60); do
 ls "$D"/ssh_host_*_key.pub >/dev/null 2>&1 && break
 sleep 1
@@ -99,7 +99,7 @@ def compose(
     user_script: str = "",
     base_url: str = "https://console.vast.ai",
 ) -> str:
-    """The whole script, at most `MAX_BYTES` long.
+    """Build the whole script, at most `MAX_BYTES` long.
 
     Parameters
     ----------

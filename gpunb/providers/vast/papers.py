@@ -40,10 +40,10 @@ class _Done(Wire):
 
 
 class VastPapers(VastBase, Papers):
-    """The account on paper; needs the categories billing_read and user_read."""
+    """Invoices and audit log of the account; needs the categories billing_read and user_read."""
 
     def invoices(self, *, since: float, until: float) -> list[Invoice]:
-        """Payments, transfers, prepayments and refunds; the time of machines is in `charges`."""
+        """Return payments, transfers, prepayments and refunds; machine time is in `charges`."""
         rows = self._pages(
             "/api/v1/invoices/",
             "results",
@@ -69,7 +69,7 @@ class VastPapers(VastBase, Papers):
         return out
 
     def audit_log(self, *, since: float) -> list[AuditEntry]:
-        """What changed something of the account, the newest first, without the calls' arguments."""
+        """Return the changes of the account, the newest first, without the calls' arguments."""
         rows = self._call("GET", "/audit_logs/", expect=list)
         out = []
         for raw in rows:
@@ -89,7 +89,7 @@ class VastPapers(VastBase, Papers):
 
 
 def _unix(given: float | str | None, provider: str) -> float | None:
-    """Unix time of a number, or of a text in ISO 8601."""
+    """Return the Unix time of a number, or of a text in ISO 8601."""
     if given is None or isinstance(given, float):
         return given
     try:

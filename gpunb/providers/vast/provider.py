@@ -1,4 +1,4 @@
-"""Vast.ai: a market of hosts, from data centres to strangers' desks.
+"""The provider for Vast.ai: a market of hosts, from data centres to private machines.
 
 Facts from Vast's documentation, its published client ``vastai`` 1.9.1, and
 the issue threads named where they matter.
@@ -55,7 +55,7 @@ __all__ = ["VastProvider"]
 _log = logging.getLogger("gpunb.providers.vast")
 
 _SEARCH_ROWS = 64  # rows of one answer (gpuhunt and dstack page by price for that reason)
-_SEARCH_PAGES = 4  # further pages a minute; ten searches are let through
+_SEARCH_PAGES = 4  # further pages a minute; Vast allows ten searches
 _EXITED_S = 60.0
 _CONFIRM_TRIES = 3
 _UNDO_TRIES = 8
@@ -71,7 +71,7 @@ def _key(row: Any, at: int) -> object:
 
 
 class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
-    """Vast.ai.
+    """The provider for Vast.ai.
 
     Settings
     --------
@@ -112,7 +112,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
     )
 
     def check(self) -> Account:
-        """Who the key belongs to, and the credit that is left."""
+        """Return the owner of the key, and the credit that is left."""
         user = self.user()
         return Account(
             provider=self.name,
@@ -122,13 +122,13 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         )
 
     def balance(self) -> float | None:
-        """The credit that is left; needs the category user_read."""
+        """Return the credit that is left; needs the category user_read."""
         return self.user().left
 
     # find
 
     def search(self, query: OfferQuery) -> list[Offer]:
-        """Offers, the cheapest first; works without a key."""
+        """Return offers, the cheapest first; works without a key."""
         if query.rental not in search.RENTALS:
             msg = f"rental {query.rental!r} is not one of {', '.join(search.RENTALS)}"
             raise BadInput(msg)
@@ -140,7 +140,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         return map_offers(self._all_rows(wanted), rental=query.rental)
 
     def _all_rows(self, wanted: dict[str, Any]) -> list[Any]:
-        """All rows of a search: Vast sends the cheapest few dozen, whatever limit is asked for."""
+        """Read all rows of a search: Vast sends the cheapest few dozen, whatever limit is asked for."""
         (by, _), *_ = wanted["order"]
         found: dict[object, Any] = {}
         asked = dict(wanted)
@@ -150,7 +150,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
             except RateLimited:
                 if not found:
                     raise
-                break  # what has come is worth showing
+                break  # the rows so far are worth showing
             fresh = {_key(row, at): row for at, row in enumerate(page)}
             new = fresh.keys() - found.keys()
             found.update(fresh)
@@ -162,7 +162,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         return list(found.values())
 
     def _may_page(self) -> bool:
-        """Whether a further page leaves searches of this minute for other questions."""
+        """Return whether a further page leaves enough of this minute's searches for others."""
         now = time.monotonic()
         self._paged = [at for at in self._paged if now - at < 60.0]
         if len(self._paged) >= _SEARCH_PAGES:
@@ -171,7 +171,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         return True
 
     def search_rows(self, wanted: dict[str, Any]) -> list[Any]:
-        """Vast's own rows for a search body (`search.body`)."""
+        """Return Vast's own rows for a search body (`search.body`)."""
         answer = self._api.call("POST", "/api/v0/bundles/", json=wanted, safe=True, effect=False)
         return rows(answer, "offers", provider=self.name, what="a search for offers")
 
@@ -180,10 +180,10 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
     # rent
 
     def create(self, offer: Offer, spec: CreateSpec) -> Instance:
-        """Rent, then see that it is what was asked for, and put the session's key on it.
+        """Rent, check that the instance is what was asked for, and put the session's key on it.
 
-        One request rents; it is never repeated. What comes after it never
-        loses the id: a key that can't be attached yet is tried again by `get`
+        One request rents; it is never repeated. A later failure never loses
+        the id: a key that can't be attached yet is tried again by `get`
         (and is in the start script meanwhile).
         """
         body = create.body(offer, spec, options=self.config.options, base_url=self.base_url)
@@ -211,14 +211,14 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         return instance
 
     def unfit(self, offer: Offer, spec: CreateSpec) -> str:
-        """A host behind a router has no ports to give; nor does one whose ports are all taken."""
+        """Refuse ports on a host that has too few: one behind a router has none."""
         free = offer.raw.get("direct_port_count")
         if spec.ports and isinstance(free, (int, float)) and free < len(spec.ports) + 1:
             return f"its host has {free:g} ports to open"
         return super().unfit(offer, spec)
 
     def _confirmed(self, instance_id: str, offer: Offer, spec: CreateSpec) -> Instance:
-        """The new instance, if it already shows: of the rental type that was asked for, or ended again."""
+        """Return the new instance, if it already shows; end it if its rental type is the wrong one."""
         bought = Instance(
             provider=self.name,
             id=instance_id,
@@ -234,7 +234,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
             except (InstanceGone, Unavailable, BadAnswer):
                 self._sleep(1.0)
                 continue
-            except GpunbError:  # whatever it is, the instance is there
+            except GpunbError:  # whatever the error, the instance is there
                 break
             is_bid = found.raw.get("is_bid")
             if isinstance(is_bid, bool) and is_bid != (offer.rental == "spot"):
@@ -245,7 +245,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         return bought
 
     def _undone(self, instance_id: str, reason: str) -> ProviderError:
-        """End what should not be there, and say whether that is certain."""
+        """Destroy an unwanted instance, and return an error that says whether that is certain."""
         for _ in range(_UNDO_TRIES):
             try:
                 self.destroy(instance_id)
@@ -269,7 +269,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
     def _attach(self, instance_id: str, public_key: str) -> bool:
         try:
             self.attach_key(instance_id, public_key)
-        except GpunbError as err:  # whatever it is, the id of what was rented must not be lost
+        except GpunbError as err:  # whatever the error, the id of the rented instance must not be lost
             _log.warning("vast: instance %s: the session's key: %s", instance_id, err.message)
             self._late_keys[instance_id] = public_key
             return False
@@ -279,15 +279,15 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
     # keep
 
     def instances(self) -> list[Instance]:
-        """All instances, by the paged v1 list; the v0 list is dead (410, dstack#3969)."""
+        """List all instances, by the paged v1 list; the v0 list is dead (410, dstack#3969)."""
         return self._list({})
 
     def find(self, label: str) -> list[Instance]:
-        """Instances whose label is `label`, asked of Vast with its own filter."""
+        """List instances whose label is `label`, with Vast's own filter."""
         return [found for found in self._list({"label": {"eq": label}}) if found.label == label]
 
     def get(self, instance_id: str) -> Instance:
-        """One instance; ``{"instances": null}`` is how Vast says that it is no more."""
+        """Return one instance; Vast's ``{"instances": null}`` means that it is gone."""
         ident = number(instance_id, "instance")
         answer = self._call("GET", f"/instances/{ident}/", params={"owner": "me"})
         if "instances" not in answer:
@@ -303,7 +303,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         return self._instance(answer["instances"])
 
     def _instance(self, row: Any) -> Instance:
-        """`row`, failed only when its container has been exited for a while although it is to run."""
+        """Convert `row`; it is failed only if its container, wanted running, has been exited for a while."""
         found = map_instance(row, connection=self._connection)
         if found.state is InstanceState.CREATING and found.raw.get("actual_status") == "exited":
             since = self._exited.setdefault(found.id, time.monotonic())
@@ -315,7 +315,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         return found
 
     def presence(self, instance_id: str) -> Presence:
-        """Whether it is there; gone only if the list and the single answer agree."""
+        """Return whether it exists; GONE only if the list and the single answer agree."""
         try:
             listed = self._list({"id": {"eq": int(number(instance_id, "instance"))}})
             if any(found.id == instance_id for found in listed):
@@ -342,18 +342,18 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         return str(self.config.options.get("connection") or "auto")
 
     def destroy(self, instance_id: str) -> None:
-        """Ask for the end. A 404 is taken for "gone" only if its body says so."""
+        """Request the end. A 404 means gone only if its body says so."""
         try:
             self._call("DELETE", f"/instances/{number(instance_id, 'instance')}/", json={}, safe=True)
         except InstanceGone:
             return
 
     def stop(self, instance_id: str) -> None:
-        """Stop it. The disk is billed on, and the GPU may be gone at the next start."""
+        """Stop the instance. The disk is billed on, and the GPU may be gone at the next start."""
         self._state(instance_id, "stopped")
 
     def start(self, instance_id: str) -> None:
-        """Start it again, if its GPU is still free."""
+        """Start the instance again, if its GPU is still free."""
         self._state(instance_id, "running")
 
     def _state(self, instance_id: str, state: str) -> None:
@@ -366,7 +366,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         self._done(answer, f"{state} {instance_id}")
 
     def _taken_back(self, instance_id: str, said: str) -> ProviderError:
-        """Vast keeps the wish to start, and starts and bills hours later: take the wish back, and look."""
+        """Cancel a pending start, which Vast would carry out and bill hours later, and check the result."""
         reason = f"the GPU of instance {instance_id} is taken: {said}"
         for _ in range(_UNDO_TRIES):
             try:
@@ -391,7 +391,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         self._done(self._call("PUT", path, json={}), f"reboot {instance_id}")
 
     def rename(self, instance_id: str, label: str) -> None:
-        """Give it another label, 1024 characters at most."""
+        """Change the label, 1024 characters at most."""
         if len(label) > 1024:
             msg = f"label: {len(label)} characters; Vast.ai takes 1024"
             raise BadInput(msg)
@@ -399,11 +399,11 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         self._done(self._call("PUT", path, json={"label": label}, safe=True), f"rename {instance_id}")
 
     def logs(self, instance_id: str, *, tail: int = 1000) -> str:
-        """The container's log, a snapshot."""
+        """Return a snapshot of the container's log."""
         return self.instance_log(instance_id, tail=tail)
 
     def host_keys(self, instance_id: str) -> list[str]:
-        """What our start script wrote into the container's log."""
+        """Return the host keys that our start script wrote into the container's log."""
         found = self.instance_log(instance_id, tail=200, pattern=HOST_KEY)
         lines: list[str] = re.findall(
             rf"^{HOST_KEY} ([a-z0-9@.-]{{1,64}} [A-Za-z0-9+/=]{{1,4096}})\s*$", found, re.MULTILINE
@@ -411,11 +411,11 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         return lines[-16:]
 
     def usage(self, instance_id: str) -> list[UsageLine]:
-        """What Vast charged for it in the last 90 days, by kind."""
+        """Return what Vast charged for it in the last 90 days, by kind."""
         ident = number(instance_id, "instance")
         return [line for line in self.charges() if line.instance_id == ident]
 
     def usages(self, instance_ids: Sequence[str]) -> list[UsageLine]:
-        """`usage` of all of them in one reading of the charges."""
+        """Return `usage` of all of them from a single query of the charges."""
         wanted = {number(one, "instance") for one in instance_ids}
         return [line for line in self.charges() if line.instance_id in wanted]

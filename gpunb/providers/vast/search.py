@@ -1,4 +1,4 @@
-"""What is asked of Vast's search: its documented filters, checked on our side first."""
+"""Body of Vast's search call: its documented filters, checked on our side first."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def body(
     *,
     direct: bool = False,
 ) -> dict[str, Any]:
-    """The body of ``POST /bundles/`` for `query`.
+    """Build the body of ``POST /bundles/`` for `query`.
 
     Parameters
     ----------
@@ -92,8 +92,8 @@ def body(
 
     Notes
     -----
-    Vast shows a part of its listings only, in an order with some chance in
-    it, so what can be filtered there is, and the cheapest come first.
+    Vast shows a part of its listings only, in a partly random order, so
+    as much as possible is filtered there, and the cheapest come first.
     """
     disk = max(query.disk_gb, MIN_DISK_GB)
     wanted: dict[str, Any] = {
@@ -112,7 +112,7 @@ def body(
     if query.vram_gb > 0:
         wanted["gpu_ram"] = {"gte": round(query.vram_gb * 1000 * _VRAM_SLACK)}
     if query.hours > 0:
-        # a contract that ends sooner would stop the instance in the middle
+        # a contract that ends sooner would stop the instance before the rental's end
         wanted["duration"] = {"gte": round(query.hours * 3600)}
     names = list(names)
     if names:
@@ -122,7 +122,7 @@ def body(
         wanted["geolocation"] = {"in": places}
     spot = query.rental == "spot"
     if query.max_usd_h is not None and not spot:
-        # with the smallest disk it is a little more than what was asked about; it is filtered again
+        # with the smallest disk the limit admits a little more than was asked for; offers are filtered again
         wanted["dph_total"] = {"lte": query.max_usd_h + 0.01}
     if direct:
         wanted["direct_port_count"] = {"gte": 1}
@@ -136,7 +136,7 @@ def body(
 
 
 def check_filters(filters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """`filters` (``{"compute_cap": {"gte": 860}}``) with Vast's names and right values.
+    """Validate `filters` (``{"compute_cap": {"gte": 860}}``) and convert them to Vast's names and values.
 
     A value alone means equal; ``"any"`` takes away a default
     (``{"verified": "any"}``). GPU names may have ``_`` for blanks.
@@ -199,7 +199,7 @@ def _value(given: str, field: str, kind: type, value: Any) -> Any:
 
 
 def _driver(given: str, value: str) -> int:
-    """535.86.05 is 535086005 on the wire."""
+    """Convert a driver version to Vast's number: 535.86.05 is 535086005."""
     found = re.fullmatch(r"(\d{1,4})(?:\.(\d{1,3}))?(?:\.(\d{1,3}))?", value)
     if not found:
         msg = f"Vast filter {given!r}: {value!r} is not a driver version like 535.86.05"
@@ -209,7 +209,7 @@ def _driver(given: str, value: str) -> int:
 
 
 def _places(regions: Sequence[str]) -> list[str]:
-    """Country codes for `regions`; empty if one of them is not a place that Vast knows."""
+    """Return country codes for `regions`; empty if one of them is no place that Vast knows."""
     out: list[str] = []
     for region in regions:
         word = region.strip().replace("_", " ").upper()
@@ -223,7 +223,7 @@ def _places(regions: Sequence[str]) -> list[str]:
 
 
 def gpu_names(wanted: Iterable[str], known: Iterable[str]) -> list[str]:
-    """The `known` names that may be one of `wanted`, for ``gpu_name in``.
+    """Select the `known` names that may be one of `wanted`, for ``gpu_name in``.
 
     "H100" is "H100 SXM" and "H100 NVL" too; more than fits does no harm, since
     offers are filtered again. Empty, which filters nothing, if none is found.
@@ -234,7 +234,7 @@ def gpu_names(wanted: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def _squash(name: str) -> str:
-    # the memory of "A100-SXM4-80GB" is asked for elsewhere
+    # the memory of "A100-SXM4-80GB" is filtered by another field
     text = re.sub(r"\b\d+\s?G(?:I?B)?\b|NVIDIA|GEFORCE|TESLA", "", name.upper().replace("_", " "))
     text = text.replace("QUADRO", "Q")
     return re.sub(r"SXM\d", "SXM", re.sub(r"[^A-Z0-9]", "", text))

@@ -1,4 +1,4 @@
-"""A template of Vast's, as ``POST /template/`` takes it: SSH, direct, as the client vastai 1.9.1 sends it."""
+"""Body of Vast's template call: SSH, direct, as the client vastai 1.9.1 sends it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["body"]
 
 
 def body(name: str, spec: CreateSpec) -> dict[str, Any]:
-    """All of it: a change sends the whole template, too.
+    """Build the whole body: an update sends the whole template, too.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def body(name: str, spec: CreateSpec) -> dict[str, Any]:
 
 
 def _option(key: str, value: str) -> str:
-    """A variable, port or hostname as docker's own option."""
+    """Return a variable, port or hostname as docker's own option."""
     if key == "-h":
         return f"-h {value}"
     return key if key.startswith("-p ") else f"-e {key}={shlex.quote(value)}"

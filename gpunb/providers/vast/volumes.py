@@ -22,7 +22,7 @@ __all__ = ["VastVolumes", "VolumeOffer"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeOffer:
-    """Disk for rent on one machine or in one cluster; `usd_gb_h` is US dollars an hour for each GB."""
+    """An offer of disk on one machine or in one cluster; `usd_gb_h` is US dollars an hour for each GB."""
 
     id: str
     machine_id: str
@@ -57,12 +57,12 @@ class _Row(Wire):
 
 
 class VastVolumes(VastBase, VolumeClone):
-    """Search, rent, list, clone and delete volumes."""
+    """Calls to search, rent, list, clone and delete volumes."""
 
     def search_volumes(
         self, size_gb: float, *, machine_id: str | None = None, network: bool = False
     ) -> list[VolumeOffer]:
-        """Disk for rent, at least `size_gb` of it; with `network` on a cluster's network."""
+        """Search for disk of at least `size_gb`; with `network` on a cluster's network."""
         body: dict[str, Any] = {
             "verified": {"eq": True},
             "external": {"eq": False},
@@ -80,7 +80,7 @@ class VastVolumes(VastBase, VolumeClone):
     def volume_market(
         self, size_gb: float, where: str | None = None, *, network: bool = False
     ) -> list[VolumeSpace]:
-        """Disk on one machine; without `where`, on one that can be rented now, else it would lie idle."""
+        """Search for disk on one machine; without `where`, on machines that can be rented now."""
         if where is not None and not where.isdecimal():
             return []
         found = self.search_volumes(size_gb, machine_id=None if network else where, network=network)
@@ -93,11 +93,11 @@ class VastVolumes(VastBase, VolumeClone):
         return [_space(one, network=network) for one in found]
 
     def rent_volume(self, space: VolumeSpace, name: str, size_gb: int, *, network: bool = False) -> str:
-        """Rent a volume; returns its id. Never sent twice."""
+        """Rent a volume; return its id. Never sent twice."""
         return self.create_volume(space.id, size_gb, name, network=network)
 
     def create_volume(self, offer_id: str, size_gb: float, name: str, *, network: bool = False) -> str:
-        """Rent a volume; returns its id. Never sent twice."""
+        """Rent a volume; return its id. Never sent twice."""
         if not re.fullmatch(r"[A-Za-z0-9_]{1,64}", name):
             msg = f"volume name {clean(name, 70)!r} must be 1 to 64 letters, digits and _"
             raise BadInput(msg, bill="nothing was rented")
@@ -114,14 +114,14 @@ class VastVolumes(VastBase, VolumeClone):
         return str(made)
 
     def volumes(self) -> list[Volume]:
-        """The account's volumes, local and network ones. Each is billed until it is deleted."""
+        """List the account's volumes, local and network ones. Each is billed until it is deleted."""
         params = api.query(owner="me", type="all_volume")
         answer = self._call("GET", "/volumes/", params=params)
         found = rows(answer, "volumes", provider=self.name, what="the list of volumes")
         return [_volume(parse(_Row, row, provider=self.name, what="a volume")) for row in found]
 
     def delete_volume(self, volume_id: str) -> None:
-        """End a volume and its data; only after every instance on it is destroyed."""
+        """Delete a volume and its data; only after every instance on it is destroyed."""
         params = {"id": number(volume_id, "volume")}
         waited = 0.0
         while True:
@@ -139,7 +139,7 @@ class VastVolumes(VastBase, VolumeClone):
         return any(one.id == volume_id and one.instances for one in self.volumes())
 
     def clone_volume(self, volume_id: str, offer_id: str, *, size_gb: float | None = None) -> dict[str, Any]:
-        """Copy a volume onto a new one at another volume offer; the two are not kept the same."""
+        """Copy a volume onto a new one at another volume offer; the two are not kept in sync."""
         body: dict[str, Any] = {
             "src_id": int(number(volume_id, "volume")),
             "dst_id": int(number(offer_id, "volume offer")),
@@ -151,7 +151,7 @@ class VastVolumes(VastBase, VolumeClone):
 
 
 def _instance_id(one: Any) -> str:
-    """Its number; a row names instances as numbers or as objects."""
+    """Return an instance's number; a row names instances as numbers or as objects."""
     return clean(one.get("id") if isinstance(one, dict) else one, 40)
 
 
