@@ -1,13 +1,13 @@
-"""Simulated clouds: their APIs, their delays, their bills and their accidents.
+"""Simulated clouds: their APIs, delays, bills and failures.
 
 Extra ``gpunb[sim]``. One FastAPI app a cloud, real SSH hosts behind them (or
 none, for schedules that run in process on a virtual clock), faults on demand.
 Nothing of gpunb imports this package; it is reached by its verb and by tests.
 
-`clock` tells the time of all, `money` keeps accounts and bills, `faults` says
-what goes wrong, `catalog` makes offers, `hosts` puts machines behind instances,
-`cloud` is the base class of the simulated clouds, `serving` runs their apps, on
-loopback ports or in this process.
+`clock` is the clock of all, `money` keeps accounts and bills, `faults` injects
+failures, `catalog` makes offers, `hosts` runs machines behind instances, `cloud`
+is the base class of the simulated clouds, `serving` runs their apps, on loopback
+ports or in this process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Offers with a realistic spread, the same for the same seed.
+"""Generated offers with a realistic spread, the same for the same seed.
 
 Models, memory and prices are orders of magnitude seen on the clouds' public
 price pages in 2026; they are for trying and testing, not for comparing clouds.
@@ -30,7 +30,7 @@ class Model:
 
     @property
     def vram_mib(self) -> int:
-        """What ``nvidia-smi`` shows, MiB; a little under the round figure, as real cards do."""
+        """Memory in MiB as ``nvidia-smi`` shows it; a little below the nominal size, as on real cards."""
         return int(self.vram_gb * 1024 * 0.997)
 
 
@@ -74,13 +74,13 @@ _BY_NAME = {found.name: found for found in MODELS}
 
 
 def model(name: str) -> Model:
-    """The model called `name` (KeyError otherwise)."""
+    """Return the model called `name` (KeyError otherwise)."""
     return _BY_NAME[name]
 
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """One machine that somebody rents out; each cloud words it in its own way.
+    """One machine for rent, before each cloud words it in its own format.
 
     `usd_h` is dollars an hour for the whole machine, `disk_usd_gb_h` for each
     GB of disk; the lines are megabits a second.
@@ -116,7 +116,7 @@ def rigs(
     gpus: Sequence[int] = (1, 1, 1, 1, 2, 2, 4, 4, 8),
     datacenter: bool = False,
 ) -> Iterator[Rig]:
-    """`count` machines, the same for the same arguments.
+    """Generate `count` machines, the same for the same arguments.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``gpunb sim``: simulated clouds up, down, and what shall go wrong in them."""
+"""``gpunb sim``: start, stop and inspect simulated clouds, and inject faults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["command", "env_lines"]
 
 
 class _Group(click.Group):
-    """Says which verb was meant."""
+    """Command group that suggests a similar verb for an unknown one."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -42,7 +42,7 @@ def command() -> None:
 
 
 def env_lines(providers: dict[str, dict[str, Any]]) -> list[str]:
-    """Shell lines that point gpunb and the clouds' own clients at the simulation."""
+    """Return shell lines that point gpunb and the clouds' own clients at the simulation."""
     from gpunb.providers import keys
 
     # a ledger of its own: a simulated cloud must not be asked for real instances
@@ -128,14 +128,14 @@ def up(
 
 
 def _watched(context: Context) -> list[str]:
-    """The real sessions that the simulation hides, with somebody to end them meanwhile."""
+    """Make sure that a supervisor watches the real sessions that the simulation hides; return their names."""
     from gpunb.sessions.supervisor import process
 
     hidden = [found.name for found in context.ledger.sessions()]
     if hidden:
         process.ensure(context.ledger)
         until = time.monotonic() + 20
-        # it must have opened the real ledger before the simulation takes its place
+        # it must have opened the real ledger before the simulation's takes its place
         while context.ledger.leader() is None:
             if time.monotonic() > until:
                 msg = "the supervisor of the real sessions does not start"
@@ -145,7 +145,7 @@ def _watched(context: Context) -> list[str]:
 
 
 def _not_simulated(context: Context, providers: dict[str, Any]) -> list[Note]:
-    """What the user has set that keeps gpunb from using a simulated cloud."""
+    """Return notes on the user's settings that keep gpunb from using a simulated cloud."""
     from gpunb.providers import keys, names
 
     settings = context.settings

@@ -1,4 +1,4 @@
-"""The time that a simulated cloud lives in."""
+"""The clock of a simulated cloud."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Clock"]
 
 
 class Clock:
-    """Unix time that can run faster than ours, jump, or move only when told.
+    """Unix time that can run faster than real time, jump, or advance only on request.
 
     Parameters
     ----------
@@ -31,16 +31,16 @@ class Clock:
 
     @classmethod
     def virtual(cls, start: float = 1_800_000_000.0) -> Clock:
-        """A clock that moves only by `advance`."""
+        """Return a clock that moves only by `advance`."""
         return cls(speed=0.0, start=start)
 
     @property
     def speed(self) -> float:
-        """Simulated seconds for each real one."""
+        """Simulated seconds for each real second."""
         return self._speed
 
     def now(self) -> float:
-        """Unix time, in seconds."""
+        """Return Unix time, in seconds."""
         with self._lock:
             return self._base + (time.monotonic() - self._since) * self._speed
 

@@ -1,7 +1,7 @@
-"""What all simulated clouds share: accounts, machines and their phases, faults, the lock.
+"""Base class of all simulated clouds: accounts, machines and their phases, faults, the lock.
 
-A cloud subclasses `Cloud`, gives routes and its own words for errors and
-states, and says in `on_phase` what each change does to the bill. Time is not
+A cloud subclasses `Cloud`, adds routes and its own format of errors and
+states, and bills each change of phase in `on_phase`. Time is not
 driven by a background task: `settle` brings everything up to the clock before
 each request, so a virtual clock and a real one run through the same code.
 """
@@ -37,7 +37,7 @@ __all__ = ["Call", "Cloud", "Machine", "Phase", "Refusal"]
 
 
 class Phase(str, enum.Enum):
-    """Where a simulated instance is, in words common to all clouds."""
+    """The phase of a simulated instance, in terms common to all clouds."""
 
     BOOTING = "booting"
     RUNNING = "running"
@@ -50,7 +50,7 @@ class Phase(str, enum.Enum):
 
 
 class Refusal(Exception):
-    """The cloud says no: the answer that a handler raises instead of returning."""
+    """An error answer of the cloud, which a handler raises instead of returning."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(f"HTTP {response.status_code}")
@@ -59,7 +59,7 @@ class Refusal(Exception):
 
 @dataclass(slots=True)
 class Call:
-    """One request that came in."""
+    """One request to the cloud."""
 
     method: str
     path: str
@@ -81,11 +81,11 @@ class Machine:
     end_at
         When ENDING becomes ENDED.
     seen_as
-        The phase that is told while it is ENDING, if that is another one.
+        The phase that is reported while it is ENDING, if that is another one.
     troubles
-        The faults that it suffers from, by kind.
+        Its active faults, by kind.
     data
-        What its cloud keeps of it.
+        Its cloud's own data.
     """
 
     id: str
@@ -108,12 +108,12 @@ class Machine:
 
     @property
     def alive(self) -> bool:
-        """Neither ended nor failed."""
+        """Whether it has neither ended nor failed."""
         return self.phase not in (Phase.ENDED, Phase.FAILED)
 
     @property
     def shown(self) -> Phase:
-        """The phase that its cloud tells."""
+        """The phase that its cloud reports."""
         return self.seen_as or self.phase
 
     @property
@@ -125,7 +125,7 @@ class Machine:
 
 
 class Cloud(ABC):
-    """One simulated cloud.
+    """Base class of a simulated cloud.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ class Cloud(ABC):
     seed
         Offers, ids and chances are the same for the same seed.
     hosts
-        What stands behind the instances; `PaperHosts` if left out.
+        The hosts behind the instances; `PaperHosts` if left out.
     balance
         Dollars of the first account.
     key
@@ -188,7 +188,7 @@ class Cloud(ABC):
         self._pool: ThreadPoolExecutor | None = None
         self._works: dict[str, Future[Any]] = {}
 
-    # -- what a cloud must say -------------------------------------------------
+    # -- to be overridden by each cloud ----------------------------------------
 
     @abstractmethod
     def routes(self, app: FastAPI) -> None:
@@ -196,33 +196,33 @@ class Cloud(ABC):
 
     @abstractmethod
     def refusal(self, status: int, message: str) -> Response:
-        """An error in this cloud's shape."""
+        """Return an error in this cloud's format."""
 
     def invalid(self, errors: list[dict[str, Any]], endpoint: str = "") -> Response:  # noqa: ARG002
-        """The answer to a body or a query that does not validate (FastAPI's shape)."""
+        """Return the answer to a body or a query that does not validate (FastAPI's format)."""
         return JSONResponse({"detail": errors}, 422)
 
     def too_many(self, retry_after: float | None) -> Response:
-        """429, with the seconds to wait or without them."""
+        """Return a 429, with the seconds to wait or without them."""
         answer = self.refusal(429, "Too many requests")
         if retry_after is not None:
             answer.headers["Retry-After"] = f"{max(1, round(retry_after))}"
         return answer
 
     def quota(self) -> Response:
-        """The day's quota is used up."""
+        """Return the answer to a request beyond the day's quota."""
         return self.refusal(429, "Daily quota exceeded")
 
     def wrong_shape(self, endpoint: str) -> Response:  # noqa: ARG002 - for those that care
-        """A success of another shape than documented."""
+        """Return a success with another shape than documented."""
         return JSONResponse({"result": {"unexpected": True}, "items": None})
 
     @abstractmethod
     def on_phase(self, machine: Machine, old: Phase, new: Phase, at: float) -> None:
-        """Told of every change of phase: the cloud bills here."""
+        """Handle a change of phase: the cloud bills here."""
 
     def broke(self, account: Account, at: float) -> None:
-        """The account's money is used up at `at`: by default everything of it ends."""
+        """End everything of an account whose money is used up at `at`; clouds may override this."""
         for machine in list(self.machines.values()):
             if machine.account is account and machine.alive and machine.phase is not Phase.ENDING:
                 self.end(machine, at)
@@ -230,35 +230,35 @@ class Cloud(ABC):
     # -- accounts and requests -------------------------------------------------
 
     def identity(self, request: Request) -> str:
-        """The key that came with the request, "" for none: a bearer token unless overridden."""
+        """Return the request's key, "" for none: a bearer token unless overridden."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         return key.strip() if scheme.lower() == "bearer" else ""
 
     def wrong_key(self) -> Response:
-        """The answer to a missing or wrong key."""
+        """Return the answer to a missing or wrong key."""
         return self.refusal(401, "Unauthorized")
 
     def login(self, request: Request) -> Account:
-        """The account of the request's key."""
+        """Return the account of the request's key."""
         account = self.accounts.get(self.identity(request))
         if account is None:
             raise Refusal(self.wrong_key())
         return account
 
     def refuse(self, status: int, message: str) -> Refusal:
-        """``raise cloud.refuse(400, "…")``."""
+        """Return an error to raise: ``raise cloud.refuse(400, "…")``."""
         return Refusal(self.refusal(status, message))
 
     def new_id(self) -> str:
-        """A UUID that the seed decides."""
+        """Return a UUID that depends on the seed only."""
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
 
     def fault(self, kind: str, endpoint: str = "create") -> Fault | None:
-        """The waiting fault of `kind` that happens now, if any."""
+        """Take the next fault of `kind` that is due now, if any."""
         return self.faults.take(kind, endpoint, self.clock.now())
 
     def app(self) -> ASGIApp:
-        """The ASGI app, gate included; the same at every call."""
+        """Return the ASGI app, gate included; the same at every call."""
         if self._app is None:
             from gpunb.sim.serving.gate import build
 
@@ -266,7 +266,7 @@ class Cloud(ABC):
         return self._app
 
     def html(self, status: int) -> Response:
-        """What a proxy in front of a cloud answers."""
+        """Return an HTML error, as of a proxy in front of a cloud."""
         return HTMLResponse(f"<html><body><h1>{status}</h1><hr>nginx</body></html>", status)
 
     # -- machines ----------------------------------------------------------------
@@ -281,7 +281,7 @@ class Cloud(ABC):
         boot_s: float | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> Machine:
-        """Begin an instance, with the troubles that wait for it."""
+        """Start an instance, with the faults that are due for it."""
         now = self.clock.now()
         machine_id = machine_id or self.new_id()
         machine = Machine(
@@ -316,12 +316,12 @@ class Cloud(ABC):
         return machine
 
     def sell_twice(self, machine: Machine) -> None:
-        """If that fault waits: the offer was bought by two, and `machine` is the one that fails later."""
+        """Sell the offer twice, if that fault is due: `machine` is the one that fails later."""
         if self.fault("double-buy"):
             self.trouble(machine, "double-buy")
 
     def trouble(self, machine: Machine, kind: str, **params: Any) -> None:
-        """Let `machine` suffer from `kind` from its first moment on."""
+        """Make `machine` suffer from `kind` from its first moment on."""
         machine.troubles[kind] = Fault(kind=kind, params=params)
 
     def settle(self) -> None:
@@ -354,7 +354,7 @@ class Cloud(ABC):
                     self.change(machine, Phase.FAILED, now)
                 else:
                     machine.host = booting.result()
-                    # a machine on paper is ready at the exact moment, a real one when it really is
+                    # a machine without SSH is ready at the exact moment, a real one when it really is
                     self.change(machine, Phase.RUNNING, now if self.hosts.real else machine.ready_at)
         if machine.phase is Phase.RUNNING and (late := machine.troubles.get("key-late")):
             keys = machine.data.get("late_keys")
@@ -366,7 +366,7 @@ class Cloud(ABC):
             self.change(machine, Phase.ENDED, machine.end_at)
 
     def _recover(self, machine: Machine, now: float) -> None:
-        """A host that was away for a while runs again, and so does a bid that wins again."""
+        """Restart a host whose outage is over, or an outbid machine whose bid wins again."""
         kind = {Phase.OFFLINE: "host-offline", Phase.OUTBID: "outbid"}.get(machine.phase, "")
         fault = machine.troubles.get(kind)
         if fault is None or now < machine.phase_at + fault.number("seconds", float("inf")):
@@ -375,12 +375,12 @@ class Cloud(ABC):
         self.start(machine, boot_s=min(self.boot_seconds, 5.0))
 
     def image_failed(self, machine: Machine, at: float) -> None:
-        """The image of `machine` can't be pulled: it fails, unless its cloud sees that otherwise."""
+        """Fail `machine` because its image can't be pulled; clouds may override this."""
         machine.fail_reason = machine.fail_reason or "image could not be pulled: manifest unknown"
         self.change(machine, Phase.FAILED, at)
 
     def change(self, machine: Machine, new: Phase, at: float) -> None:
-        """Put `machine` into phase `new` as of `at`."""
+        """Change the phase of `machine` to `new` as of `at`."""
         old, machine.phase, machine.phase_at = machine.phase, new, at
         if old is not new:
             self.on_phase(machine, old, new, at)
@@ -389,7 +389,7 @@ class Cloud(ABC):
             self._drop_host(machine)
 
     def end(self, machine: Machine, at: float | None = None) -> None:
-        """Begin the end of `machine`."""
+        """Start the end of `machine`."""
         at = self.clock.now() if at is None else at
         machine.end_at = at + self.end_seconds
         if lag := machine.troubles.get("destroy-lag") or self.fault("destroy-lag", "destroy"):
@@ -399,13 +399,13 @@ class Cloud(ABC):
         self._drop_host(machine)
 
     def stop(self, machine: Machine, phase: Phase = Phase.STOPPED) -> None:
-        """Power off, for the reason that `phase` says; the disk stays."""
+        """Power off `machine` for the reason that `phase` names; the disk stays."""
         self.change(machine, phase, self.clock.now())
         if machine.host is not None:
             self._later(self.hosts.stop, machine.host)
 
     def start(self, machine: Machine, *, boot_s: float | None = None) -> None:
-        """Power on again."""
+        """Power on `machine` again."""
         now = self.clock.now()
         machine.ready_at = now + (self.boot_seconds if boot_s is None else boot_s)
         if machine.host is not None:
@@ -413,7 +413,7 @@ class Cloud(ABC):
         self.change(machine, Phase.BOOTING, now)
 
     def afflict(self, kind: str, instance_id: str | None = None, **params: Any) -> int:
-        """Let a fault happen now, to one instance or to all alive; says to how many."""
+        """Inject a fault now, into one instance or all alive ones; return how many."""
         fault = Fault(kind=kind, params=params)
         with self.lock:
             self.settle()
@@ -421,7 +421,7 @@ class Cloud(ABC):
                 now = self.clock.now()
                 for account in self.accounts.values():
                     account.deposit -= account.balance(now)
-                    account.data |= params  # facts of the account: card=False
+                    account.data |= params  # properties of the account: card=False
                     self.broke(account, now)
                 return len(self.accounts)
             hit = [
@@ -433,33 +433,33 @@ class Cloud(ABC):
             return len(hit)
 
     def suffer(self, machine: Machine, fault: Fault) -> None:
-        """A fault happens to a live machine; clouds add their own."""
+        """Apply a fault to a live machine; clouds add their own."""
         if fault.kind == "host-offline" and machine.phase is Phase.RUNNING:
             self.stop(machine, Phase.OFFLINE)
         elif fault.kind == "outbid" and machine.phase is Phase.RUNNING:
             self.stop(machine, Phase.OUTBID)
 
     def listed(self, account: Account) -> list[Machine]:
-        """The account's machines that the list shows now, oldest first."""
+        """List the account's machines that the list shows now, oldest first."""
         now = self.clock.now()
         return [
             found for found in self.machines.values() if found.account is account and found.listed_at <= now
         ]
 
     def ignores_destroy(self, machine: Machine) -> bool:
-        """Whether this destroy answers success and does nothing."""
+        """Return whether this destroy answers success and does nothing."""
         return "destroy-ignored" in machine.troubles or self.fault("destroy-ignored", "destroy") is not None
 
-    # -- truth, for tests and for ``gpunb sim status`` ----------------------------
+    # -- true state, for tests and for ``gpunb sim status`` -----------------------
 
     def billed_now(self) -> list[Machine]:
-        """Machines that cost something at this moment."""
+        """List the machines that are billed at this moment."""
         with self.lock:
             self.settle()
             return [found for found in self.machines.values() if found.bill.billed()]
 
     def bill_of(self, instance_id: str) -> dict[str, float]:
-        """Dollars by kind of one instance, until now."""
+        """Return the dollars by kind of one instance, until now."""
         with self.lock:
             self.settle()
             return self.machines[instance_id].bill.by_kind(self.clock.now())

@@ -1,4 +1,4 @@
-"""DeepInfra simulated: containers, their list, usage, keys and limits.
+"""Simulated DeepInfra: containers, their list, usage, keys and limits.
 
 Shapes and codes as in DeepInfra's public OpenAPI document (May 2026). One
 thing differs on purpose: ``ip`` carries the port of the simulated host
@@ -29,7 +29,7 @@ _MODELS = tuple(model for model in MODELS if model.name in ("A100 SXM", "H100 SX
 
 
 class StartIn(BaseModel):
-    """``ContainerRentalStartIn``."""
+    """Request body ``ContainerRentalStartIn``."""
 
     name: str = Field(min_length=1, max_length=64)
     gpu_config: str = Field(min_length=1)
@@ -38,7 +38,7 @@ class StartIn(BaseModel):
 
 
 class UpdateIn(BaseModel):
-    """``ContainerRentalUpdateIn``."""
+    """Request body ``ContainerRentalUpdateIn``."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,14 +46,14 @@ class UpdateIn(BaseModel):
 
 
 class KeyIn(BaseModel):
-    """``SshKeyIn``."""
+    """Request body ``SshKeyIn``."""
 
     name: str = Field(min_length=1, max_length=64)
     key: str = Field(min_length=1, max_length=32000)
 
 
 class DeepInfraCloud(Cloud):
-    """DeepInfra's container rental."""
+    """The simulation of DeepInfra's container rental."""
 
     name: ClassVar[str] = "deepinfra"
     title: ClassVar[str] = "DeepInfra"
@@ -88,18 +88,18 @@ class DeepInfraCloud(Cloud):
     # -- shapes --------------------------------------------------------------------
 
     def refusal(self, status: int, message: str) -> Response:
-        """``DeepError``."""
+        """Return an error as ``DeepError``."""
         return JSONResponse({"error": message}, status)
 
     def invalid(self, errors: list[dict[str, Any]], endpoint: str = "") -> Response:
-        """The create's and the rename's 422 are a ``DeepError``, the others' FastAPI's."""
+        """Return a 422: a ``DeepError`` for create and rename, FastAPI's format elsewhere."""
         if endpoint in ("create", "rename"):
             first = errors[0]
             return self.refusal(422, f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
         return super().invalid(errors, endpoint)
 
     def wrong_shape(self, endpoint: str) -> Response:
-        """The field that matters has another name, or none."""
+        """Return a success whose main field has another name, or is missing."""
         if endpoint == "create":
             return JSONResponse({"id": None, "status": "ok"})
         if endpoint == "list":
@@ -109,7 +109,7 @@ class DeepInfraCloud(Cloud):
         return super().wrong_shape(endpoint)
 
     def state_word(self, machine: Machine) -> str:
-        """DeepInfra's word for where a container is."""
+        """Return DeepInfra's state of a container."""
         if machine.shown is Phase.BOOTING:
             half = machine.created + self.boot_seconds / 2
             return "creating" if self.clock.now() < half else "starting"
@@ -122,7 +122,7 @@ class DeepInfraCloud(Cloud):
         }.get(machine.shown, "running")
 
     def row(self, machine: Machine) -> dict[str, Any]:
-        """``ContainerRentalOut``."""
+        """Return a container as ``ContainerRentalOut``."""
         host, port = machine.address
         up = machine.shown in (Phase.RUNNING, Phase.OFFLINE)
         stopped = machine.shown in (Phase.FAILED, Phase.ENDED)
@@ -141,7 +141,7 @@ class DeepInfraCloud(Cloud):
         }
 
     def on_phase(self, machine: Machine, old: Phase, new: Phase, at: float) -> None:
-        """Only the time in which a container runs is paid, by the minute."""
+        """Bill only the time in which a container runs, by the minute."""
         if new is Phase.RUNNING:
             machine.bill.open("gpu", machine.data["price"], at, step_s=60.0)
         elif (old is Phase.RUNNING and new is not Phase.OFFLINE) or new in (Phase.ENDING, Phase.FAILED):
@@ -150,7 +150,7 @@ class DeepInfraCloud(Cloud):
     # -- routes ----------------------------------------------------------------------
 
     def routes(self, app: FastAPI) -> None:
-        """All of the rental's endpoints."""
+        """Add all endpoints of the rental."""
         for method, path, handler, name in (
             ("GET", "/v1/containers/params", self.get_params, "params"),
             ("GET", "/v1/containers/gpu_availability", self.availability, "search"),
@@ -168,16 +168,16 @@ class DeepInfraCloud(Cloud):
             app.add_api_route(path, handler, methods=[method], name=name, response_model=None)
 
     async def get_params(self, request: Request) -> Response:
-        """Images; the real shape is not documented."""
+        """List images; the real shape is not documented."""
         self.login(request)
         return JSONResponse({"container_images": list(IMAGES)})
 
     async def availability(self) -> Response:
-        """Works without a key."""
+        """List the offers; needs no key."""
         return JSONResponse({"gpus": list(self.gpus.values())})
 
     async def start_container(self, request: Request, body: StartIn) -> Response:
-        """Rent one."""
+        """Rent a container."""
         account = self.login(request)
         gpu = self.gpus.get(body.gpu_config)
         if gpu is None:
@@ -229,34 +229,34 @@ class DeepInfraCloud(Cloud):
     async def list_containers(
         self, request: Request, state: str = Query("active", pattern="^(active|inactive)$")
     ) -> Response:
-        """Active or inactive ones."""
+        """List active or inactive containers."""
         account = self.login(request)
         active = state == "active"
         return JSONResponse([self.row(found) for found in self.listed(account) if found.alive is active])
 
     async def get_container(self, request: Request, container_id: str) -> Response:
-        """One, also before the list shows it."""
+        """Return a container, also before the list shows it."""
         return JSONResponse(self.row(self._one(request, container_id)))
 
     async def rename_container(self, request: Request, container_id: str, body: UpdateIn) -> Response:
-        """Change the name."""
+        """Rename a container."""
         machine = self._one(request, container_id)
         machine.label = machine.bill.label = body.name
         return JSONResponse({})
 
     async def delete_container(self, request: Request, container_id: str) -> Response:
-        """End one; ending an ended one is fine."""
+        """End a container; ending an ended one is no error."""
         machine = self._one(request, container_id)
         if machine.alive and machine.phase is not Phase.ENDING and not self.ignores_destroy(machine):
             self.end(machine)
         return JSONResponse({})
 
     async def list_keys(self, request: Request) -> Response:
-        """The account's keys."""
+        """List the account's keys."""
         return JSONResponse(self._keys(self.login(request)))
 
     async def add_key(self, request: Request, body: KeyIn) -> Response:
-        """409 if it is there."""
+        """Add a key; 409 if it exists."""
         known = self._keys(self.login(request))
         if any(body.name == row["name"] or body.key == row["key"] for row in known):
             raise self.refuse(409, "SSH key already exists")
@@ -265,7 +265,7 @@ class DeepInfraCloud(Cloud):
         return JSONResponse(row)
 
     async def delete_key(self, request: Request, key_id: str) -> Response:
-        """404 if it is not there."""
+        """Delete a key; 404 if it does not exist."""
         known = self._keys(self.login(request))
         row = next((row for row in known if row["id"] == key_id), None)
         if row is None:
@@ -276,7 +276,7 @@ class DeepInfraCloud(Cloud):
     async def usage(
         self, request: Request, since: int = Query(alias="from"), until: int | None = Query(None, alias="to")
     ) -> Response:
-        """Billed seconds by container."""
+        """Return billed seconds by container."""
         account, now = self.login(request), self.clock.now()
         seconds = {
             found.id: round(found.bill.seconds("gpu", now, since, until))
@@ -286,7 +286,7 @@ class DeepInfraCloud(Cloud):
         return JSONResponse({"id_to_duration": {key: value for key, value in seconds.items() if value}})
 
     async def limits(self, request: Request) -> Response:
-        """GPUs by type."""
+        """Return the account's GPU limits by type."""
         self.login(request)
         return JSONResponse({"limits": dict(self.limits_by_type), "pending_requests": None})
 

@@ -1,4 +1,4 @@
-"""What becomes of the sessions on simulated clouds when the simulation goes away."""
+"""End of the sessions on simulated clouds when the simulation ends."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _NEVER_RAN = {SessionState.REQUESTED, SessionState.CREATING, SessionState.UNKNOW
 
 
 def ledger_file() -> Any:
-    """The ledger of simulated sessions."""
+    """Return the ledger of simulated sessions."""
     return paths.sim_dir() / "ledger.sqlite"
 
 
 def live() -> list[Session]:
-    """The live sessions of the simulation's ledger."""
+    """List the live sessions of the simulation's ledger."""
     if not ledger_file().exists():
         return []
     with Ledger.open(ledger_file()) as ledger:
@@ -40,7 +40,7 @@ def live() -> list[Session]:
 
 
 def provider(name: str, one: Mapping[str, Any] | None) -> Provider:
-    """The provider of a cloud of the simulation (or ``local``), as its marker describes it."""
+    """Return the provider of a simulated cloud (or ``local``), as its marker describes it."""
     if one is None:
         return provider_class(name)()
     options = {key: value for key, value in one.items() if key not in ("base_url", "key")}
@@ -52,7 +52,7 @@ def provider(name: str, one: Mapping[str, Any] | None) -> Provider:
 def end_all(
     providers: Mapping[str, Mapping[str, Any]], progress: Callable[[str], Any], *, save: bool = True
 ) -> tuple[list[Receipt], list[str]]:
-    """End every session of the simulation's ledger: the receipts, and what could not be ended.
+    """End every session of the simulation's ledger; return the receipts, and what could not be ended.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def _down(ledger: Ledger, cloud: Provider, session: Session, progress: Progress,
 
 
 def close(why: str = "the simulation ended") -> list[str]:
-    """Close what is still open in the simulation's ledger: its clouds are no more; the names."""
+    """Close sessions and intents in the ledger of clouds that are gone; return the names."""
     if not ledger_file().exists():
         return []
     closed = []

@@ -1,8 +1,8 @@
-"""What goes wrong, and when: faults added by command, by a test or from a scenario file.
+"""Fault injection: faults added by command, by a test or from a scenario file.
 
-A fault has a kind (`KINDS`), the endpoint that it waits for, and a count. The
-gate before each app plays the kinds that any endpoint can suffer; the cloud
-itself asks for the others at the moment at which they would happen.
+A fault has a kind (`KINDS`), the endpoint that it hits, and a count. The gate
+before each app injects the kinds that any endpoint can have; the cloud itself
+takes the others at the moment at which they would happen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ANSWER_KINDS", "KINDS", "Fault", "Faults", "Fired"]
 
-#: Played by the gate, for any endpoint.
+#: Injected by the gate, for any endpoint.
 ANSWER_KINDS: dict[str, str] = {
     "timeout-before": "no answer, and nothing was done",
     "timeout-after": "it was done, and the answer never comes",
@@ -34,7 +34,7 @@ ANSWER_KINDS: dict[str, str] = {
     "gateway": "502 with a page of HTML, and nothing was done",
 }
 
-#: Played by the cloud, where they happen.
+#: Injected by the cloud, where they happen.
 CLOUD_KINDS: dict[str, str] = {
     "offer-gone": "the offer is taken between search and create",
     "double-buy": "two buys of one offer are both accepted; the second fails later",
@@ -58,7 +58,7 @@ KINDS: dict[str, str] = {**ANSWER_KINDS, **CLOUD_KINDS}
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """One thing that shall go wrong.
+    """One fault to inject.
 
     Attributes
     ----------
@@ -96,13 +96,13 @@ class Fault:
             raise ValueError(msg)
 
     def number(self, name: str, default: float) -> float:
-        """The parameter `name` as a number."""
+        """Return the parameter `name` as a number."""
         return float(self.params.get(name, default))
 
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """A fault that happened."""
+    """A fault that has happened."""
 
     kind: str
     endpoint: str
@@ -110,7 +110,7 @@ class Fired:
 
 
 class Faults:
-    """The faults that wait, and those that happened.
+    """The pending faults, and those that have happened.
 
     Parameters
     ----------
@@ -140,15 +140,15 @@ class Faults:
         return [self.add(**row) for row in rows]
 
     def clear(self) -> None:
-        """Forget the faults that wait."""
+        """Remove the pending faults."""
         self._waiting.clear()
 
     def waiting(self) -> list[dict[str, Any]]:
-        """The faults that wait, as plain data."""
+        """Return the pending faults as plain data."""
         return [asdict(fault) for fault in self._waiting]
 
     def take(self, kind: str, endpoint: str, at: float, *, where: str = "") -> Fault | None:
-        """The fault of `kind` that hits this call, counted down; or None.
+        """Take the fault of `kind` that hits this call, and count it down; None without one.
 
         `where` is the call's other name ("POST /v1/containers").
         """

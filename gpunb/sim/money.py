@@ -1,4 +1,4 @@
-"""Accounts and bills: what each simulated instance really cost, by kind.
+"""Accounts and bills of simulated clouds: what each instance really cost, by kind.
 
 A bill is made of segments (so many dollars an hour from here to there) and of
 charges (so many dollars at once: traffic, a started clock hour, a refund).
@@ -15,7 +15,7 @@ __all__ = ["Account", "Bill", "Charge", "Segment"]
 
 @dataclass(slots=True)
 class Segment:
-    """`usd_h` dollars an hour for `kind` from `start` until `end` (None: still running), in begun steps."""
+    """A rate of `usd_h` dollars an hour for `kind` from `start` to `end` (None: open), in begun steps."""
 
     kind: str
     usd_h: float
@@ -24,7 +24,7 @@ class Segment:
     step_s: float = 0.0
 
     def usd(self, now: float) -> float:
-        """Dollars until `now`."""
+        """Return the dollars until `now`."""
         end = now if self.end is None else min(self.end, now)
         seconds = max(0.0, end - self.start)
         if self.step_s:
@@ -34,7 +34,7 @@ class Segment:
 
 @dataclass(slots=True)
 class Charge:
-    """`usd` dollars for `kind` at the moment `at`; negative for a refund."""
+    """A single charge of `usd` dollars for `kind` at the moment `at`; negative for a refund."""
 
     kind: str
     usd: float
@@ -43,7 +43,7 @@ class Charge:
 
 @dataclass(slots=True)
 class Bill:
-    """Everything that one instance (or volume) cost.
+    """The bill of one instance (or volume).
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Bill:
     by_the_hour: float = 0.0
 
     def open(self, kind: str, usd_h: float, at: float, *, step_s: float = 0.0) -> Segment:
-        """Begin to bill `kind`, by begun steps; an open segment of the same kind ends at `at`."""
+        """Start to bill `kind`, by begun steps; an open segment of the same kind ends at `at`."""
         self.close(at, kind)
         segment = Segment(kind, usd_h, at, step_s=step_s)
         self.segments.append(segment)
@@ -72,7 +72,7 @@ class Bill:
                 segment.end = max(at, segment.start)
 
     def charge(self, kind: str, usd: float, at: float) -> None:
-        """Bill `usd` at once."""
+        """Charge `usd` at once."""
         self.charges.append(Charge(kind, usd, at))
 
     def usd_h(self) -> float:
@@ -80,11 +80,11 @@ class Bill:
         return self.by_the_hour + sum(segment.usd_h for segment in self.segments if segment.end is None)
 
     def billed(self) -> bool:
-        """Whether it still costs something."""
+        """Whether anything is billed now."""
         return self.by_the_hour > 0 or any(segment.end is None for segment in self.segments)
 
     def seconds(self, kind: str, now: float, since: float = 0.0, until: float | None = None) -> float:
-        """Seconds of `kind` between `since` and `until`."""
+        """Return the seconds of `kind` between `since` and `until`."""
         until = now if until is None else min(until, now)
         total = 0.0
         for segment in self.segments:
@@ -94,7 +94,7 @@ class Bill:
         return total
 
     def by_kind(self, now: float) -> dict[str, float]:
-        """Dollars by kind until `now`."""
+        """Return the dollars by kind until `now`."""
         out: dict[str, float] = {}
         for segment in self.segments:
             out[segment.kind] = out.get(segment.kind, 0.0) + segment.usd(now)
@@ -104,13 +104,13 @@ class Bill:
         return out
 
     def total(self, now: float) -> float:
-        """Dollars until `now`."""
+        """Return the dollars until `now`."""
         return sum(self.by_kind(now).values())
 
 
 @dataclass(slots=True)
 class Account:
-    """A customer of a simulated cloud.
+    """The account of a customer of a simulated cloud.
 
     Attributes
     ----------
@@ -133,18 +133,18 @@ class Account:
     data: dict[str, Any] = field(default_factory=dict)
 
     def bill(self, instance_id: str, label: str = "") -> Bill:
-        """The bill of one instance, begun if there is none."""
+        """Return the bill of one instance, made if there is none."""
         found = self.bills.get(instance_id)
         if found is None:
             found = self.bills[instance_id] = Bill(instance_id, label)
         return found
 
     def spent(self, now: float) -> float:
-        """Dollars of all bills until `now`."""
+        """Return the dollars of all bills until `now`."""
         return sum(bill.total(now) for bill in self.bills.values())
 
     def balance(self, now: float) -> float:
-        """Dollars that are left and not reserved."""
+        """Return the dollars that are left and not reserved."""
         return self.deposit - self.spent(now) - sum(self.held.values())
 
     def usd_h(self) -> float:

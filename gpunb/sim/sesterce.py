@@ -1,4 +1,4 @@
-"""Sesterce simulated: offers by region, instances, SSH keys, volumes.
+"""Simulated Sesterce: offers by region, instances, SSH keys, volumes.
 
 Shapes as in Sesterce's OpenAPI fragments; where its own client differs
 (``ip`` empty and ``sshPort`` null until active, ``portForwards`` as objects)
@@ -34,20 +34,20 @@ VOLUME_USD_GB_H = 0.0001
 
 
 class VmIn(BaseModel):
-    """``VirtualMachineDto``."""
+    """Request body ``VirtualMachineDto``."""
 
     os: str
-    base64CloudInitScript: str | None = None  # noqa: N815 - the wire's
+    base64CloudInitScript: str | None = None  # noqa: N815 - the API's name
 
 
 class DockerIn(BaseModel):
-    """``DockerContainerDto``."""
+    """Request body ``DockerContainerDto``."""
 
     image: str
 
 
 class CreateIn(BaseModel):
-    """``CreateInstanceDto``."""
+    """Request body ``CreateInstanceDto``."""
 
     name: str
     cloudProvider: str  # noqa: N815
@@ -61,14 +61,14 @@ class CreateIn(BaseModel):
 
 
 class KeyIn(BaseModel):
-    """A key to add."""
+    """Request body of a new key."""
 
     name: str
     publicKey: str  # noqa: N815
 
 
 class VolumeIn(BaseModel):
-    """A volume to make."""
+    """Request body of a new volume."""
 
     cloudProvider: str  # noqa: N815
     region: str
@@ -77,7 +77,7 @@ class VolumeIn(BaseModel):
 
 
 class SesterceCloud(Cloud):
-    """Sesterce's GPU cloud."""
+    """The simulation of Sesterce's GPU cloud."""
 
     name: ClassVar[str] = "sesterce"
     title: ClassVar[str] = "Sesterce"
@@ -130,15 +130,15 @@ class SesterceCloud(Cloud):
     # -- shapes --------------------------------------------------------------------
 
     def identity(self, request: Request) -> str:
-        """``x-api-key``."""
+        """Return the key in ``x-api-key``."""
         return request.headers.get("x-api-key", "")
 
     def wrong_key(self) -> Response:
-        """403."""
+        """Return 403, the answer to a wrong key."""
         return self.refusal(403, "API key invalid")
 
     def refusal(self, status: int, message: str) -> Response:
-        """``{statusCode, timestamp, path, message}``."""
+        """Return an error as ``{statusCode, timestamp, path, message}``."""
         body = {
             "statusCode": status,
             "timestamp": _iso(self.clock.now()),
@@ -148,12 +148,12 @@ class SesterceCloud(Cloud):
         return JSONResponse(body, status)
 
     def invalid(self, errors: list[dict[str, Any]], endpoint: str = "") -> Response:  # noqa: ARG002
-        """400 with the first field."""
+        """Return 400 with the first invalid field."""
         first = errors[0]
         return self.refusal(400, f"{'.'.join(str(part) for part in first['loc'][1:])}: {first['msg']}")
 
     def wrong_shape(self, endpoint: str) -> Response:
-        """Other names than documented."""
+        """Return a success with other field names than documented."""
         if endpoint == "create":
             return JSONResponse({"instance": {"name": "?"}}, 201)
         if endpoint in ("list", "search"):
@@ -161,7 +161,7 @@ class SesterceCloud(Cloud):
         return super().wrong_shape(endpoint)
 
     def status(self, machine: Machine) -> str:
-        """Sesterce's word."""
+        """Return Sesterce's state of an instance."""
         return {
             Phase.BOOTING: "pending",
             Phase.FAILED: "error",
@@ -170,7 +170,7 @@ class SesterceCloud(Cloud):
         }.get(machine.shown, "active")
 
     def row(self, machine: Machine, *, detail: bool = False) -> dict[str, Any]:
-        """``InstanceDto`` or ``InstanceDetailsDto``."""
+        """Return an instance as ``InstanceDto`` or ``InstanceDetailsDto``."""
         rig, offer = machine.data["rig"], machine.data["offer"]
         active = machine.shown in (Phase.RUNNING, Phase.OFFLINE)
         host, port = machine.address
@@ -212,14 +212,14 @@ class SesterceCloud(Cloud):
         return row
 
     def _mounted(self, machine: Machine) -> list[Any]:
-        """As the OpenAPI has it if strict, a list of lists; else objects."""
+        """Return mounted volumes: a list of lists as in the OpenAPI if strict, else objects."""
         volume = machine.data["volume"]
         if volume is None or not machine.alive:
             return []
         return [[volume["_id"]]] if self.strict else [{"_id": volume["_id"], "name": volume["name"]}]
 
     def on_phase(self, machine: Machine, old: Phase, new: Phase, at: float) -> None:  # noqa: ARG002
-        """Paid while active, also while the host is offline."""
+        """Bill the time while active, also while the host is offline."""
         if new is Phase.RUNNING:
             machine.bill.open("gpu", machine.data["price"], at)
         elif new in (Phase.ENDING, Phase.ENDED, Phase.FAILED):
@@ -228,7 +228,7 @@ class SesterceCloud(Cloud):
     # -- routes ----------------------------------------------------------------------
 
     def routes(self, app: FastAPI) -> None:
-        """Instances, keys, volumes."""
+        """Add the endpoints of instances, keys and volumes."""
         base = "/gpu-cloud"
         for method, path, handler, name in (
             ("GET", "/instances/offers", self.list_offers, "search"),
@@ -258,7 +258,7 @@ class SesterceCloud(Cloud):
         sort: Literal["price"] | None = None,
         deploymentType: Literal["vm", "container", "baremetal"] | None = None,  # noqa: N803
     ) -> Response:
-        """Filtered as asked."""
+        """List the offers that pass the filters."""
         self.login(request)
         found = []
         for _, row in self.offers.values():
@@ -279,7 +279,7 @@ class SesterceCloud(Cloud):
         return JSONResponse(found)
 
     async def create(self, request: Request, body: CreateIn) -> Response:
-        """Rent one."""
+        """Rent an instance."""
         account = self.login(request)
         rig, offer, place = self._wanted(body)
         kind = offer["deploymentType"]
@@ -381,7 +381,7 @@ class SesterceCloud(Cloud):
         request: Request,
         deploymentType: Literal["vm", "container", "baremetal"] | None = None,  # noqa: N803
     ) -> Response:
-        """All of the account; deleted ones are not shown."""
+        """List the account's instances without deleted ones."""
         found = self.listed(self.login(request))
         return JSONResponse(
             [
@@ -393,11 +393,11 @@ class SesterceCloud(Cloud):
         )
 
     async def get_instance(self, request: Request, instance_id: str) -> Response:
-        """One, deleted ones too."""
+        """Return an instance, also a deleted one."""
         return JSONResponse(self.row(self._one(request, instance_id), detail=True))
 
     async def delete_instance(self, request: Request, instance_id: str) -> Response:
-        """204."""
+        """Delete an instance; 204."""
         machine = self._one(request, instance_id)
         if machine.phase is Phase.ENDED:
             raise self.refuse(404, "Instance not found")
@@ -406,11 +406,11 @@ class SesterceCloud(Cloud):
         return Response(status_code=204)
 
     async def list_keys(self, request: Request) -> Response:
-        """The account's."""
+        """List the account's keys."""
         return JSONResponse(self._rows(self.login(request), "ssh_keys"))
 
     async def add_key(self, request: Request, body: KeyIn) -> Response:
-        """A new one is the default if it is the first."""
+        """Add a key; the first one is the default."""
         known, now = self._rows(self.login(request), "ssh_keys"), _iso(self.clock.now())
         row = {
             "_id": f"{self.rng.getrandbits(96):024x}",
@@ -424,12 +424,12 @@ class SesterceCloud(Cloud):
         return JSONResponse(row, 201)
 
     async def delete_key(self, request: Request, key_id: str) -> Response:
-        """204."""
+        """Delete a key; 204."""
         self._take(self._rows(self.login(request), "ssh_keys"), key_id, "SSH key")
         return Response(status_code=204)
 
     async def default_key(self, request: Request, key_id: str) -> Response:
-        """The one that a create without a key gets."""
+        """Set the key that a create without a key gets."""
         known = self._rows(self.login(request), "ssh_keys")
         if not any(row["_id"] == key_id for row in known):
             raise self.refuse(404, "SSH key not found")
@@ -438,7 +438,7 @@ class SesterceCloud(Cloud):
         return JSONResponse(next(row for row in known if row["isDefault"]))
 
     async def volume_offers(self, request: Request) -> Response:
-        """By cloud."""
+        """List the offers of volumes by cloud."""
         self.login(request)
         regions: dict[str, set[str]] = {}
         for _, row in self.offers.values():
@@ -458,7 +458,7 @@ class SesterceCloud(Cloud):
         )
 
     async def create_volume(self, request: Request, body: VolumeIn) -> Response:
-        """Billed from now on."""
+        """Make a volume, billed from now on."""
         account, now = self.login(request), self.clock.now()
         if body.sizeInGb < 10:
             raise self.refuse(400, "sizeInGb must be at least 10")
@@ -477,11 +477,11 @@ class SesterceCloud(Cloud):
         return JSONResponse(row, 201)
 
     async def list_volumes(self, request: Request) -> Response:
-        """All."""
+        """List all volumes."""
         return JSONResponse(self._rows(self.login(request), "volumes"))
 
     async def get_volume(self, request: Request, volume_id: str) -> Response:
-        """One."""
+        """Return a volume."""
         known = self._rows(self.login(request), "volumes")
         row = next((row for row in known if row["_id"] == volume_id), None)
         if row is None:
@@ -489,7 +489,7 @@ class SesterceCloud(Cloud):
         return JSONResponse(row)
 
     async def delete_volume(self, request: Request, volume_id: str) -> Response:
-        """Ends its bill."""
+        """Delete a volume; its bill ends."""
         account = self.login(request)
         self._take(self._rows(account, "volumes"), volume_id, "Volume")
         account.bill(volume_id).close(self.clock.now())

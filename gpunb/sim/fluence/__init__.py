@@ -1,4 +1,4 @@
-"""Fluence simulated: plans, containers, machines, and clock-hour bills.
+"""Simulated Fluence: plans, containers, machines, and clock-hour bills.
 
 `cloud` is the API; `money` and `plans` are behind it.
 """

@@ -1,4 +1,4 @@
-"""Fluence simulated: plans, containers, virtual machines, bare metal, clock-hour bills.
+"""Simulated API of Fluence: plans, containers, virtual machines, bare metal, clock-hour bills.
 
 Shapes as in Fluence's documentation (February 2026). The account's SSH keys
 live beside ``/gpu``, as there.
@@ -57,7 +57,7 @@ class Variable(BaseModel):
 
 
 class Credentials(BaseModel):
-    """A registry's."""
+    """Credentials of a registry."""
 
     host: Literal["docker.io", "ghcr.io"]
     username: str
@@ -65,7 +65,7 @@ class Credentials(BaseModel):
 
 
 class ContainerSettings(BaseModel):
-    """What runs, and how it is reached."""
+    """Settings of a container: image, command, variables, ports."""
 
     image: str = Field(max_length=255, pattern=r"^[^A-Z\s]+$")
     expose: list[Port] = Field(min_length=1, max_length=10)
@@ -75,13 +75,13 @@ class ContainerSettings(BaseModel):
 
 
 class Constraints(BaseModel):
-    """Where."""
+    """Constraints on the location."""
 
     location: str | None = None
 
 
 class DeployContainer(BaseModel):
-    """``POST /gpu/instances/``."""
+    """Request body of ``POST /gpu/instances/``."""
 
     plan_id: str
     name: str = Field(pattern=_NAME)
@@ -91,13 +91,13 @@ class DeployContainer(BaseModel):
 
 
 class UpdateSettings(ContainerSettings):
-    """The same without ports, as Fluence's own example has them: those of the deployment stay."""
+    """The container settings without ports, as in Fluence's own example; those of the deployment stay."""
 
     expose: list[Port] = Field(default=[], max_length=10)
 
 
 class UpdateContainer(BaseModel):
-    """``PUT /gpu/instances/{id}``: a full replacement."""
+    """Request body of ``PUT /gpu/instances/{id}``, a full replacement."""
 
     name: str = Field(pattern=_NAME)
     container_settings: UpdateSettings
@@ -105,7 +105,7 @@ class UpdateContainer(BaseModel):
 
 
 class DeployMachine(BaseModel):
-    """``POST /gpu/instances/vms`` and ``/baremetal``."""
+    """Request body of ``POST /gpu/instances/vms`` and ``/baremetal``."""
 
     plan_id: str
     name: str = Field(pattern=_NAME)
@@ -114,20 +114,20 @@ class DeployMachine(BaseModel):
 
 
 class Rename(BaseModel):
-    """``PUT /gpu/instances/vms/{id}``."""
+    """Request body of ``PUT /gpu/instances/vms/{id}``."""
 
     name: str = Field(pattern=_NAME)
 
 
 class Key(BaseModel):
-    """``POST /ssh_keys``."""
+    """Request body of ``POST /ssh_keys``."""
 
     name: str
-    publicKey: str  # noqa: N815 - the wire's
+    publicKey: str  # noqa: N815 - the API's name
 
 
 class FluenceCloud(ClockHours, Cloud):
-    """Fluence's GPU cloud."""
+    """The simulation of Fluence's GPU cloud."""
 
     name: ClassVar[str] = "fluence"
     title: ClassVar[str] = "Fluence"
@@ -156,19 +156,19 @@ class FluenceCloud(ClockHours, Cloud):
     # -- shapes --------------------------------------------------------------------
 
     def identity(self, request: Request) -> str:
-        """``X-API-KEY``."""
+        """Return the key in ``X-API-KEY``."""
         return request.headers.get("x-api-key", "")
 
     def wrong_key(self) -> Response:
-        """A missing or wrong key is 403."""
+        """Return 403, the answer to a missing or wrong key."""
         return self.refusal(403, "Invalid API key")
 
     def refusal(self, status: int, message: str) -> Response:
-        """A sentence under ``detail``."""
+        """Return an error as a sentence under ``detail``."""
         return JSONResponse({"detail": message}, status)
 
     def wrong_shape(self, endpoint: str) -> Response:
-        """Other names than documented."""
+        """Return a success with other field names than documented."""
         if endpoint == "create":
             return JSONResponse({"id": 7})
         if endpoint in ("list", "search"):
@@ -176,7 +176,7 @@ class FluenceCloud(ClockHours, Cloud):
         return super().wrong_shape(endpoint)
 
     def image_failed(self, machine: Machine, at: float) -> None:
-        """The instance is ACTIVE and billed; its container does not start."""
+        """Keep the instance ACTIVE and billed; its container does not start."""
         self.trouble(machine, "never-starts")
         machine.fail_reason = (
             f"Failed to pull image {machine.data.get('settings', {}).get('image')}: not found"
@@ -184,13 +184,13 @@ class FluenceCloud(ClockHours, Cloud):
         self.change(machine, Phase.RUNNING, at)
 
     def status(self, machine: Machine) -> str:
-        """Fluence's word."""
+        """Return Fluence's state of an instance."""
         if machine.phase is Phase.BOOTING:
             return "INITIALIZED"
         return {Phase.FAILED: "FAILED", Phase.ENDED: "ENDED"}.get(machine.phase, "ACTIVE")
 
     def row(self, machine: Machine, *, detail: bool) -> dict[str, Any]:
-        """A container or a machine, whole or as in the list."""
+        """Return a container or a machine, in full or as in the list."""
         rig: Rig = machine.data["rig"]
         active = self.status(machine) == "ACTIVE"
         row: dict[str, Any] = {
@@ -251,7 +251,7 @@ class FluenceCloud(ClockHours, Cloud):
     # -- routes ----------------------------------------------------------------------
 
     def routes(self, app: FastAPI) -> None:
-        """Containers, both kinds of machines, keys."""
+        """Add the endpoints of containers, machines and keys."""
         table: list[tuple[str, str, Any, str]] = [
             ("GET", "/gpu/plans/", self.container_plans, "search"),
             ("GET", "/gpu/plans/{kind}", self.machine_plans, "search"),
@@ -281,17 +281,17 @@ class FluenceCloud(ClockHours, Cloud):
             app.add_api_route(path, handler, methods=[method], name=name, response_model=None)
 
     async def container_plans(self, request: Request) -> Response:
-        """A flat list."""
+        """List the plans of containers, in a flat list."""
         self.login(request)
         return JSONResponse([row for _, row in self.plans.values()])
 
     async def machine_plans(self, request: Request, kind: Literal["vms", "baremetal"]) -> Response:
-        """Groups by model, then by count."""
+        """List the plans of machines, in groups by model, then by count."""
         self.login(request)
         return JSONResponse({"data": grouped(self.options[kind], kind)})
 
     async def default_images(self, request: Request) -> Response:
-        """Images with SSH."""
+        """List the default images, which have SSH."""
         self.login(request)
         return JSONResponse(DEFAULT_IMAGES)
 
@@ -326,7 +326,7 @@ class FluenceCloud(ClockHours, Cloud):
         return JSONResponse({"instance_id": machine.id})
 
     def _check_key(self, settings: dict[str, Any], ssh_key: str | None) -> dict[str, Any] | None:
-        """The default image that `settings` name, if they do; its rules for the key are kept."""
+        """Return the default image that `settings` name, if any, after checking its rules for the key."""
         known = next((row for row in DEFAULT_IMAGES if row["image"] == settings["image"]), None)
         if (known or ssh_key) and "SSH_PUBKEY" in {row["name"] for row in settings["environment"]}:
             raise self.refuse(400, "Environment variable SSH_PUBKEY is reserved")
@@ -406,7 +406,7 @@ class FluenceCloud(ClockHours, Cloud):
         return listing
 
     async def list_containers(self, request: Request) -> Response:
-        """Short rows."""
+        """List the containers in short rows."""
         found = self.listed(self.login(request))
         return JSONResponse(
             [self.row(one, detail=False) for one in found if one.data["kind"] == "containers"]
@@ -438,7 +438,7 @@ class FluenceCloud(ClockHours, Cloud):
         return delete
 
     async def update_container(self, request: Request, instance_id: str, body: UpdateContainer) -> Response:
-        """Everything but the ports."""
+        """Update everything of a container but the ports."""
         machine = self._one(request, instance_id, "containers")
         if self.clock.now() < machine.data.get("updating_until", 0.0):
             raise self.refuse(400, "A previous update is still being applied")
@@ -452,7 +452,7 @@ class FluenceCloud(ClockHours, Cloud):
         return Response(status_code=204)
 
     def _settle_one(self, machine: Machine, now: float) -> None:
-        """An update shows, and its container takes the old one's place, once it is applied."""
+        """Apply an update when it is due: it shows, and a new container takes the old one's place."""
         super()._settle_one(machine, now)
         if machine.phase is not Phase.RUNNING:
             return
@@ -463,7 +463,7 @@ class FluenceCloud(ClockHours, Cloud):
             machine.host = anew.result()
 
     def _made_anew(self, machine: Machine, settings: dict[str, Any], ssh_key: str | None) -> None:
-        """A new container in the place of the old one: the instance stays ACTIVE, and is billed."""
+        """Replace the container by a new one: the instance stays ACTIVE, and is billed."""
         machine.data["settings"], machine.data["ssh_key"] = settings, ssh_key
         if machine.spec is None or "never-starts" in machine.troubles:
             return
@@ -480,12 +480,12 @@ class FluenceCloud(ClockHours, Cloud):
         machine.booting = self._later(self.hosts.launch, machine.spec)
 
     def _started(self, machine: Machine) -> bool:
-        """Neither being made anew, nor kept from starting by a fault, nor ended by its own start command."""
+        """Whether the container runs: neither being replaced, nor stopped by a fault or its command."""
         never = "never-starts" in machine.troubles
         return not never and machine.host is not None and not machine.host.exited
 
     async def logs(self, request: Request, instance_id: str, last: int = Query(1000, ge=1)) -> Response:
-        """What the container printed."""
+        """Return what the container printed."""
         machine = self._one(request, instance_id, "containers")
         lines: list[str] = []
         if machine.phase is Phase.RUNNING and "never-starts" not in machine.troubles:
@@ -495,7 +495,7 @@ class FluenceCloud(ClockHours, Cloud):
         return JSONResponse([f"[{_pod(machine)}] {line}" for line in lines[-last:]])
 
     async def events(self, request: Request, instance_id: str, last: int = Query(100, ge=1)) -> Response:
-        """What the cluster says."""
+        """Return the cluster's events."""
         machine = self._one(request, instance_id, "containers")
         image = machine.data["settings"]["image"]
         lines = ["[Normal] [Scheduled] Successfully assigned pod to node2"]
@@ -512,11 +512,11 @@ class FluenceCloud(ClockHours, Cloud):
         return JSONResponse([f"[{_pod(machine)}]: {line}" for line in lines[-last:]])
 
     async def list_keys(self, request: Request) -> Response:
-        """The account's."""
+        """List the account's keys."""
         return JSONResponse(self._keys(self.login(request)))
 
     async def add_key(self, request: Request, body: Key) -> Response:
-        """201 for a new one, 200 for a known one."""
+        """Add a key: 201 for a new one, 200 for a known one."""
         known = self._keys(self.login(request))
         row = next((row for row in known if row["publicKey"] == body.publicKey), None)
         if row is not None:
@@ -526,7 +526,7 @@ class FluenceCloud(ClockHours, Cloud):
         return JSONResponse(row, 201)
 
     async def delete_key(self, request: Request, fingerprint: str) -> Response:
-        """By fingerprint."""
+        """Delete a key by its fingerprint."""
         known = self._keys(self.login(request))
         row = next((row for row in known if row["fingerprint"] == fingerprint), None)
         if row is None:
@@ -548,12 +548,12 @@ class FluenceCloud(ClockHours, Cloud):
 
 
 def _pod(machine: Machine) -> str:
-    """What Fluence puts before each line of a container's log."""
+    """Return the prefix of each line of a container's log."""
     return f"service-1-{machine.id[:9].replace('-', '')}-{machine.id[-5:]}"
 
 
 def _variables(settings: dict[str, Any], ssh_key: str | None) -> dict[str, str]:
-    """What the container's first process sees."""
+    """Return the environment of the container's first process."""
     env = {row["name"]: row["value"] for row in settings["environment"]}
     return env | ({"SSH_PUBKEY": ssh_key} if settings["startup_command"] and ssh_key else {})
 

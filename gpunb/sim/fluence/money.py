@@ -1,4 +1,4 @@
-"""Fluence's billing: fixed clock hours, prepaid, with a reserve of three hours.
+"""Simulated billing of Fluence: fixed clock hours, prepaid, with a reserve of three hours.
 
 At the deployment three hours are taken from the balance, one of them charged
 at once for the running clock hour. At each edge of the hour the next one is
@@ -21,7 +21,7 @@ HOUR = 3600.0
 
 
 class ClockHours(Cloud):
-    """Mixed into the simulated Fluence."""
+    """Mixin of the simulated Fluence for billing by clock hours."""
 
     def begin_hours(self, machine: Machine, now: float) -> None:
         """Charge the running hour and reserve two more."""
@@ -41,7 +41,7 @@ class ClockHours(Cloud):
         super().settle()
 
     def check_funds(self, now: float) -> None:
-        """Nothing to do: an empty balance ends nothing while there is a reserve."""
+        """Do nothing: an empty balance ends nothing while there is a reserve."""
 
     def _next_hour(self, machine: Machine, at: float) -> None:
         account, price = machine.account, machine.data["price"]
@@ -60,13 +60,13 @@ class ClockHours(Cloud):
         account.held[machine.id] = reserve + more
         machine.data["paid_until"] = at + HOUR
 
-    def broke(self, account: Account, at: float) -> None:  # noqa: ARG002 - the paid hour is over when it is
-        """The reserves are gone too: everything runs to the end of its paid hour."""
+    def broke(self, account: Account, at: float) -> None:  # noqa: ARG002 - the paid hour sets the end
+        """End everything at the end of its paid hour, since the reserves are used up too."""
         for machine_id in list(account.held):
             account.deposit -= account.held.pop(machine_id)
 
     def on_phase(self, machine: Machine, old: Phase, new: Phase, at: float) -> None:  # noqa: ARG002
-        """The end returns the reserve; a failure everything."""
+        """Return the reserve at an end; refund a failure in full."""
         if new in (Phase.ENDING, Phase.ENDED, Phase.FAILED):
             machine.bill.by_the_hour = 0.0
             machine.account.held.pop(machine.id, None)

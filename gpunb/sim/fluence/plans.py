@@ -1,4 +1,4 @@
-"""The simulated Fluence's plans, in Fluence's words."""
+"""Plans of the simulated Fluence, in Fluence's format."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _pricing(rig: Rig) -> dict[str, Any]:
 
 
 def container_plan(rig: Rig, plan_id: str) -> dict[str, Any]:
-    """One row of ``GET /gpu/plans/``."""
+    """Return one row of ``GET /gpu/plans/``."""
     storage, interface = rig.disk_gb, rig.model.interface
     size = f"{rig.gpus}gpu-{rig.cores}cpu-{rig.ram_gb}gi-{storage}gi"
     return {
@@ -64,7 +64,7 @@ def container_plan(rig: Rig, plan_id: str) -> dict[str, Any]:
 
 
 def grouped(options: Mapping[str, tuple[Rig, str]], kind: str) -> list[dict[str, Any]]:
-    """``data`` of ``GET /gpu/plans/vms`` and ``/baremetal``: by model, then by count."""
+    """Return ``data`` of ``GET /gpu/plans/vms`` and ``/baremetal``: by model, then by count."""
     groups: dict[tuple[str, str], dict[int, list[dict[str, Any]]]] = {}
     rows: dict[tuple[str, str], Rig] = {}
     for option_id, (rig, provider) in options.items():

@@ -1,4 +1,4 @@
-"""The machines behind simulated instances, with and without a real SSH server.
+"""Hosts behind simulated instances, with and without a real SSH server.
 
-`real` starts processes on this machine; `machines` only pretends.
+`real` starts processes on this machine; `machines` has the interface, and hosts without processes.
 """

@@ -1,4 +1,4 @@
-"""What cloud-init would do with a document: the part of it that a simulated host can follow."""
+"""Parser of cloud-init documents: the part that a simulated host can carry out."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class CloudConfig:
 
 
 def read(text: str, user: str) -> CloudConfig:
-    """The document, read for the account `user`.
+    """Read a document for the account `user`.
 
     A document that is no cloud-config does nothing, as with cloud-init
-    itself: the machine boots, and nobody can log in.
+    itself: the machine boots, and no key can log in.
     """
     import yaml
 

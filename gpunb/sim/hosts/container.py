@@ -1,10 +1,10 @@
-"""What a container's start command does, up to the moment at which its SSH server would listen.
+"""Simulation of a container's start command, up to the moment when its SSH server would listen.
 
 The command is run, by a shell, in a folder that stands for the container's
-file system: paths in it are written anew to begin there. Its ``sshd`` is
-`gpunb.sim.hosts.sshd`, which says with which key it would answer and then ends. So
-a command with a wrong quote, a key that others can read or a user's key that
-was not put in place comes to what it would come to on a real machine.
+file system: its paths are rewritten to begin there. Its ``sshd`` is
+`gpunb.sim.hosts.sshd`, which records the host key that it would show and then ends.
+So a command with a wrong quote, a key that others can read or a missing user's
+key has the same result as on a real machine.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Started", "has_sshd", "start"]
 
-# not behind signs that are in the lines of a key
+# not after characters that occur in the lines of a key
 _PATHS = re.compile(r"(?<![\w/.+-])(?:~root|/root)(?![\w-])|(?<![\w/.+-])/(?=(?:run|usr|etc|var|opt)\b)")
-#: a command that has not come to its server by then is some other program
+#: a command that has not reached its server by then is some other program
 PATIENCE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What came of the command.
+    """The result of a start command.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Started:
 
 
 def has_sshd(image: str) -> bool:
-    """Whether an image has OpenSSH's server: Docker Hub's official ones (no owner in the name) have none."""
+    """Return whether an image has OpenSSH's server: Docker Hub's official ones (no owner) have none."""
     return "/" in image.removeprefix("docker.io/").removeprefix("library/")
 
 

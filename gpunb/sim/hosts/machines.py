@@ -1,6 +1,6 @@
-"""The machines behind simulated instances: what is asked of them, and the kind without sockets.
+"""Interface of the hosts behind simulated instances, and `PaperHosts` without sockets.
 
-`PaperHosts` only hands out addresses: chaos schedules and wire tests need no
+`PaperHosts` only hands out addresses: chaos schedules and protocol tests need no
 more. ``gpunb.sim.hosts.real`` starts a real SSH server for each instance.
 """
 
@@ -21,7 +21,7 @@ NOWHERE = ("127.0.0.1", 1)
 
 @dataclass(slots=True, kw_only=True)
 class HostSpec:
-    """What a host is to be.
+    """The specification of a host.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class HostSpec:
 
 @dataclass(slots=True)
 class Host:
-    """Where a machine is reached.
+    """A host's address.
 
     `output` is what its start command printed; `exited` says that it ended, and
     that nothing listens.
@@ -72,46 +72,46 @@ class Host:
 
 
 class Hosts(Protocol):
-    """Launches and ends machines. Methods may take seconds; each is called from a thread of its own."""
+    """Launches and ends hosts. Methods may take seconds; each is called from a thread of its own."""
 
     real: bool
 
     def launch(self, spec: HostSpec) -> Host:
-        """Start a machine and wait until its SSH server listens."""
+        """Start a host and wait until its SSH server listens."""
 
     def authorize(self, host: Host, public_keys: Sequence[str]) -> None:
-        """Let these keys log in too."""
+        """Add keys that may log in."""
 
     def stop(self, host: Host) -> None:
-        """Power off; the disk stays."""
+        """Power off the host; the disk stays."""
 
     def wipe(self, host: Host) -> None:
-        """Power off, and forget its disk; who may log in stays."""
+        """Power off the host and erase its disk; authorized keys stay."""
 
     def copy(self, host: Host, source: str, other: Host, target: str) -> None:
-        """Files from one host's disk to another's; either may be off."""
+        """Copy files from one host's disk to another's; either may be off."""
 
     def serve_files(self, host: Host, module: str, user: str) -> tuple[str, int]:
-        """Where `user` gets its files by rsync as `module`, also while it is off: its computer's own SSH."""
+        """Return the SSH address that serves its disk by rsync as `module`, also while off."""
 
     def files(self, host: Host) -> dict[str, int]:
-        """What is on its disk, with sizes, as far as there is a disk."""
+        """List the files on its disk with their sizes, if there is a disk."""
 
     def remove(self, host: Host, path: str) -> None:
         """Delete one file."""
 
     def start(self, host: Host) -> Host:
-        """Power on again; the address may have changed."""
+        """Power on the host again; the address may have changed."""
 
     def terminate(self, host: Host) -> None:
-        """End it, and everything of it."""
+        """End the host, and delete everything of it."""
 
     def close(self) -> None:
-        """End all that are left."""
+        """End all hosts."""
 
 
 class PaperHosts:
-    """Machines that are only an address (TEST-NET-3, RFC 5737): nothing listens there."""
+    """Hosts that are only an address (TEST-NET-3, RFC 5737): nothing listens there."""
 
     real = False
 
@@ -120,43 +120,43 @@ class PaperHosts:
         self.alive: dict[str, Host] = {}
 
     def launch(self, spec: HostSpec) -> Host:
-        """Hand out the next address."""
+        """Return the next address."""
         number = next(self._numbers)
         host = Host(f"203.0.113.{number % 254 + 1}", 20000 + number % 40000, spec.user, handle=spec.id)
         self.alive[spec.id] = host
         return host
 
     def authorize(self, host: Host, public_keys: Sequence[str]) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def serve_files(self, host: Host, module: str, user: str) -> tuple[str, int]:  # noqa: ARG002
-        """The machine's own address; nothing listens there."""
+        """Return the machine's own address; nothing listens there."""
         return host.address, host.port
 
     def stop(self, host: Host) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def wipe(self, host: Host) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def copy(self, host: Host, source: str, other: Host, target: str) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
-    def files(self, host: Host) -> dict[str, int]:  # noqa: ARG002 - as the protocol has it
-        """None."""
+    def files(self, host: Host) -> dict[str, int]:  # noqa: ARG002 - the protocol's names
+        """Return no files."""
         return {}
 
     def remove(self, host: Host, path: str) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def start(self, host: Host) -> Host:
-        """The same address as before."""
+        """Return the same address as before."""
         return host
 
     def terminate(self, host: Host) -> None:
-        """Forget it."""
+        """Forget the host."""
         self.alive.pop(host.handle, None)
 
     def close(self) -> None:
-        """Forget all."""
+        """Forget all hosts."""
         self.alive.clear()

@@ -1,4 +1,4 @@
-"""Real machines behind simulated instances: each is a host of the ``local`` provider, with SSH."""
+"""Real hosts behind simulated instances: each is a host of the ``local`` provider, with SSH."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RealHosts:
 
     def __init__(self, root: Path) -> None:
         self.root = paths.private_dir(root)
-        # the same seed gives another simulation on this machine the same ids, not the same folder
+        # the same seed gives two simulations on this machine the same ids, so each has a folder of its own
         self._mark = hashlib.sha256(str(self.root.resolve()).encode()).hexdigest()[:12]
         self._lock = threading.Lock()
         self._specs: dict[str, HostSpec] = {}
@@ -45,7 +45,7 @@ class RealHosts:
             self._remove(left)
 
     def launch(self, spec: HostSpec) -> Host:
-        """Start it, ``nvidia-smi`` included."""
+        """Start a host, ``nvidia-smi`` included."""
         folder = paths.private_dir(self.root / spec.id)
         if spec.gpus:
             install_smi(paths.private_dir(folder / "bin"), spec)
@@ -54,21 +54,21 @@ class RealHosts:
         return self._up(spec, spec.onstart)
 
     def authorize(self, host: Host, public_keys: Sequence[str]) -> None:
-        """Add keys; they count from the next login on."""
+        """Add keys, in effect from the next login on."""
         with (self.root / host.handle / "authorized_keys").open("a", encoding="utf-8") as out:
             out.writelines(f"{line}\n" for line in public_keys)
 
     def stop(self, host: Host) -> None:
-        """End its processes; its folder stays."""
+        """End the host's processes; its folder stays."""
         terminate(self.root / host.handle)
 
     def wipe(self, host: Host) -> None:
-        """End its processes and forget its files, as a container that is made anew does."""
+        """End the host's processes and delete its files, as when a container is recreated."""
         terminate(self.root / host.handle)
         shutil.rmtree(self.root / host.handle / "home", ignore_errors=True)
 
     def copy(self, host: Host, source: str, other: Host, target: str) -> None:
-        """Files from one host's disk to another's."""
+        """Copy files from one host's disk to another's."""
         there, into = self._on_disk(host, source), self._on_disk(other, target)
         if there.is_dir():
             shutil.copytree(there, into, dirs_exist_ok=True, symlinks=True)
@@ -77,7 +77,7 @@ class RealHosts:
             shutil.copy2(there, into)
 
     def serve_files(self, host: Host, module: str, user: str) -> tuple[str, int]:
-        """An SSH server that runs nothing but an rsync daemon, with the machine's disk as its `module`."""
+        """Start an SSH server that runs only an rsync daemon, with the host's disk as its `module`."""
         folder, beside = self.root / str(host.handle), self.root / f"{host.handle}.computer"
         root = folder / "root"
         if not root.is_symlink():
@@ -100,7 +100,7 @@ class RealHosts:
         return made.address, made.port
 
     def files(self, host: Host) -> dict[str, int]:
-        """What is on its disk under ``/root``, with sizes; what gpunb itself keeps there is left out."""
+        """List the files under ``/root`` with their sizes, without gpunb's own."""
         home = self.root / str(host.handle) / "home"
         found = (one for one in home.rglob("*") if one.is_file() and not one.is_symlink())
         names = {one: one.relative_to(home) for one in found}
@@ -111,23 +111,23 @@ class RealHosts:
         self._on_disk(host, path).unlink(missing_ok=True)
 
     def _on_disk(self, host: Host, path: str) -> Path:
-        """Where ``/root/…`` of a host is on this machine."""
+        """Return the path on this machine of a host's ``/root/…``."""
         home = self.root / str(host.handle) / "home"
         return home / Path(path).relative_to("/root") if path.startswith("/root") else home / path.lstrip("/")
 
     def start(self, host: Host) -> Host:
-        """Again, on another port, as a rented machine that comes back has."""
+        """Start the host again, on another port, as a restarted rented machine has."""
         with self._lock:
             spec = self._specs[host.handle]
         return self._up(spec, spec.onstart if spec.onstart_always else "")
 
     def terminate(self, host: Host) -> None:
-        """End it and remove its folder."""
+        """End the host and remove its folder."""
         self._remove(self.root / f"{host.handle}.computer")
         self._remove(self.root / host.handle)
 
     def close(self) -> None:
-        """End all."""
+        """End all hosts."""
         for left in self.root.iterdir():
             self._remove(left)
 

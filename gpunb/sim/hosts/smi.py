@@ -1,4 +1,4 @@
-"""``nvidia-smi`` of a simulated host: a program on its own, put into the host's ``bin``.
+"""``nvidia-smi`` of a simulated host: a stand-alone program in the host's ``bin``.
 
 It reads ``gpus.json`` beside it (name, memory in MiB, watts, driver, seed) and
 shows a load that moves smoothly with time, the same for every reader at one
@@ -19,14 +19,14 @@ HELP = "usage: nvidia-smi [-L] [-i ID] [--query-gpu=FIELD,... --format=csv[,nohe
 
 
 def load_spec() -> Dict[str, Any]:
-    """What the host is said to have."""
+    """Read the GPUs of the host."""
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "gpus.json")) as file:
         found: Dict[str, Any] = json.load(file)
     return found
 
 
 def wave(seed: str, now: float, period: float) -> float:
-    """A smooth number between 0 and 1."""
+    """Return a number between 0 and 1 that varies smoothly with time."""
     phase = int(hashlib.sha256(seed.encode()).hexdigest()[:8], 16) / 2**32
     slow = math.sin(2 * math.pi * (now / period + phase))
     quick = math.sin(2 * math.pi * (now / (period / 7.3) + phase * 3))
@@ -34,7 +34,7 @@ def wave(seed: str, now: float, period: float) -> float:
 
 
 def state(spec: Dict[str, Any], index: int, now: float) -> Dict[str, Tuple[str, str]]:
-    """One GPU's readings at the moment `now`."""
+    """Return one GPU's readings at the moment `now`."""
     seed = "%s/%d" % (spec["seed"], index)
     load = wave(seed, now, 97.0)
     total = spec["vram_mib"]
@@ -68,7 +68,7 @@ def state(spec: Dict[str, Any], index: int, now: float) -> Dict[str, Tuple[str, 
 
 
 def query(spec: Dict[str, Any], wanted: str, flags: List[str], indices: List[int], now: float) -> int:
-    """``--query-gpu``; the exit code."""
+    """Print the answer to ``--query-gpu``; return the exit code."""
     fields = [name.strip() for name in wanted.split(",")]
     known = state(spec, 0, now)
     for name in fields:
@@ -92,7 +92,7 @@ def query(spec: Dict[str, Any], wanted: str, flags: List[str], indices: List[int
 
 
 def table(spec: Dict[str, Any], indices: List[int], now: float) -> int:
-    """The plain table."""
+    """Print the plain table."""
     line = "+-----------------------------------------------------------------------------------------+"
     rule = "|-----------------------------------------+------------------------+----------------------+"
     print(time.strftime("%a %b %d %H:%M:%S %Y", time.localtime(now)))
@@ -127,7 +127,7 @@ def table(spec: Dict[str, Any], indices: List[int], now: float) -> int:
 
 
 def main(argv: List[str]) -> int:
-    """Read the options; the exit code."""
+    """Parse the options and print; return the exit code."""
     spec, now = load_spec(), time.time()
     indices, listing = list(range(spec["gpus"])), False
     wanted: str | None = None

@@ -1,4 +1,4 @@
-"""What ``sshd`` checks before it listens; it then writes down what it would show, and ends.
+"""Stand-in for ``sshd`` in a simulated container: checks its set-up, records what it would show, and ends.
 
 Runs in a simulated container.
 
@@ -18,7 +18,7 @@ HEAD = "-----BEGIN OPENSSH PRIVATE KEY-----\n"
 
 
 def main() -> int:
-    """Read the command line, check the keys, write ``sshd.json``."""
+    """Parse the command line, check the keys, write ``sshd.json``."""
     if not os.path.isabs(sys.argv[0]):
         print("sshd re-exec requires execution with an absolute path", file=sys.stderr)
         return 255

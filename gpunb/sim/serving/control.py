@@ -1,4 +1,4 @@
-"""The simulation's own routes under ``/_sim/``: what is true, and what shall go wrong.
+"""Control routes of the simulation under ``/_sim/``: true state and fault injection.
 
 No cloud has these; they take no key, and the app listens on loopback only.
 """
@@ -19,7 +19,7 @@ __all__ = ["control_routes"]
 
 
 class FaultIn(BaseModel):
-    """A fault to add, or with `now` to let happen at once."""
+    """Request body: a fault to add, or with `now` to inject at once."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -34,20 +34,20 @@ class FaultIn(BaseModel):
 
 
 class ClockIn(BaseModel):
-    """A jump and a new speed."""
+    """Request body: a jump of the clock and a new speed."""
 
     advance: float = 0.0
     speed: float | None = None
 
 
 class DepositIn(BaseModel):
-    """Dollars paid in."""
+    """Request body: dollars to deposit."""
 
     usd: float
 
 
 def machine_row(machine: Machine, now: float) -> dict[str, Any]:
-    """The truth about one instance."""
+    """Return the true state of one instance."""
     return {
         "id": machine.id,
         "label": machine.label,
@@ -63,7 +63,7 @@ def machine_row(machine: Machine, now: float) -> dict[str, Any]:
 
 
 def control_routes(app: FastAPI, cloud: Cloud) -> None:
-    """Add ``/_sim/…`` to `app`."""
+    """Add the routes ``/_sim/…`` to `app`."""
 
     async def state() -> Response:
         now = cloud.clock.now()

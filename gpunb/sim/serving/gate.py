@@ -1,9 +1,9 @@
-"""What every request passes before and after a simulated cloud's app.
+"""ASGI middleware in front of a simulated cloud's app: lock, faults, rate limits, call log.
 
 The gate reads the whole body, takes the cloud's lock, brings its machines up
-to the clock, plays the faults of `faults.ANSWER_KINDS`, enforces the rate
-limits, and writes down the call. The handlers never wait, so the lock gives
-each request the cloud for itself.
+to the clock, injects the faults of `faults.ANSWER_KINDS`, enforces the rate
+limits, and logs the call. The handlers never wait, so the lock gives each
+request exclusive access to the cloud.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["IN_PROCESS", "Gate", "Hangs", "build"]
 
-#: Key of the scope that says that there is no socket: a hang is raised, not slept.
+#: Key of the ASGI scope for calls without a socket: a hang is raised, not slept.
 IN_PROCESS = "gpunb.sim.in_process"
 
-#: The longest that a request is left without an answer, real seconds.
+#: The longest time that a request is left without an answer, real seconds.
 HANG_S = 120.0
 
 _BEFORE = ("timeout-before", "error-before", "rate-limit", "rate-limit-bare", "quota", "gateway")
@@ -37,7 +37,7 @@ _AFTER = ("timeout-after", "drop-after", "error-after", "wrong-shape", "not-json
 
 
 class Hangs(Exception):
-    """In process: the answer never comes (`dropped`: the connection is cut)."""
+    """Raised in process for an answer that never comes (`dropped`: the connection is cut)."""
 
     def __init__(self, *, dropped: bool = False) -> None:
         super().__init__("dropped" if dropped else "hangs")
@@ -45,7 +45,7 @@ class Hangs(Exception):
 
 
 def build(cloud: Cloud) -> ASGIApp:
-    """The cloud's FastAPI app behind its gate, control routes included."""
+    """Build the cloud's FastAPI app behind its gate, control routes included."""
     from gpunb.sim.serving.control import control_routes
 
     app = FastAPI(title=f"{cloud.title}, simulated", openapi_url=None, docs_url=None, redoc_url=None)
@@ -69,14 +69,14 @@ def build(cloud: Cloud) -> ASGIApp:
 
 
 class Gate:
-    """The ASGI app in front of one cloud's app."""
+    """The ASGI middleware in front of one cloud's app."""
 
     def __init__(self, app: FastAPI, cloud: Cloud) -> None:
         self.app = app
         self.cloud = cloud
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, from the whole body to the whole answer."""
+        """Handle one request, from the whole body to the whole answer."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -168,7 +168,7 @@ async def _whole_body(receive: Receive) -> bytes:
 
 
 async def _run(app: Any, scope: Scope, body: bytes) -> list[Message]:
-    """The app's answer as messages; the app never waits for anything but the body, which is here."""
+    """Return the app's answer as messages; the app waits for the body only, which is here already."""
     messages: list[Message] = []
 
     async def receive() -> Message:
@@ -182,7 +182,7 @@ async def _run(app: Any, scope: Scope, body: bytes) -> list[Message]:
 
 
 async def _disconnects(receive: Receive) -> bool:
-    """Wait until the client gives up; False if it has more patience than we."""
+    """Wait until the client disconnects; return False if its timeout is longer than ours."""
 
     async def gone() -> None:
         while (await receive())["type"] != "http.disconnect":

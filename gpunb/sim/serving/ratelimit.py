@@ -11,7 +11,7 @@ __all__ = ["RateLimiter"]
 
 
 class RateLimiter:
-    """Refuses a call that comes too soon after the one before it.
+    """Rate limiter that refuses a call too soon after the one before it.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class RateLimiter:
         self._last: dict[tuple[str, str], float] = {}
 
     def wait(self, endpoint: str, identity: str) -> float:
-        """Seconds until the call is allowed: 0 if it is now, which counts it."""
+        """Return the seconds until the call is allowed; 0 allows it now, and counts it."""
         interval = self.intervals.get(endpoint, 0.0)
         if not self.enabled or interval <= 0:
             return 0.0

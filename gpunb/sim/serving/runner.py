@@ -1,4 +1,4 @@
-"""Serves simulated clouds on loopback ports: in threads of this process, or in one of their own.
+"""Server of simulated clouds on loopback ports: in threads of this process, or in one of its own.
 
 ``python -m gpunb.sim.serving.runner OPTIONS_JSON`` is the detached process that
 ``gpunb sim up`` starts; it ends at SIGTERM, or when its state file goes away.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CLOUDS", "Served", "Simulation", "cloud_class"]
 
-#: name -> where its class is; imported when asked for
+#: name -> path of its class; imported when asked for
 CLOUDS: Mapping[str, str] = {
     "vast": "gpunb.sim.vast:VastCloud",
     "deepinfra": "gpunb.sim.deepinfra:DeepInfraCloud",
@@ -40,7 +40,7 @@ CLOUDS: Mapping[str, str] = {
 
 
 def cloud_class(name: str) -> type[Cloud]:
-    """The simulated cloud called `name`.
+    """Import and return the simulated cloud's class called `name`.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def cloud_class(name: str) -> type[Cloud]:
 
 
 class Served:
-    """One cloud on a port of its own, in a thread of its own."""
+    """One cloud served on a port of its own, in a thread of its own."""
 
     def __init__(self, cloud: Cloud, port: int = 0) -> None:
         self.cloud = cloud
@@ -70,11 +70,11 @@ class Served:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The address of the server."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Begin to serve; returns when requests are answered."""
+        """Start to serve; return when requests are answered."""
         import uvicorn
 
         config = uvicorn.Config(
@@ -100,7 +100,7 @@ class Served:
             time.sleep(0.005)
 
     def end(self) -> None:
-        """Begin to stop; `stop` waits for it."""
+        """Start to stop; `stop` waits for it."""
         if self._server is not None:
             self._server.should_exit = self._server.force_exit = True
 
@@ -156,12 +156,12 @@ class Simulation:
         return self.served[name].cloud
 
     def start(self) -> None:
-        """Serve all."""
+        """Start all clouds."""
         for served in self.served.values():
             served.start()
 
     def stop(self) -> None:
-        """Stop all, hosts too."""
+        """Stop all clouds and their hosts."""
         for served in self.served.values():
             served.end()
         for served in self.served.values():
@@ -170,7 +170,7 @@ class Simulation:
             self.hosts.close()
 
     def description(self) -> dict[str, dict[str, Any]]:
-        """``{provider: {"base_url", "key"}}``, as gpunb's settings read it."""
+        """Return ``{provider: {"base_url", "key"}}``, as gpunb's settings read it."""
         found: dict[str, dict[str, Any]] = {}
         for name, served in self.served.items():
             row = found[name] = {"base_url": served.url + served.cloud.base_path, "key": served.cloud.key}
@@ -178,7 +178,7 @@ class Simulation:
                 # the clouds' minimum intervals are shorter too
                 row["http"] = {"pace": 1.0 / self.clock.speed}
             if name == "deepinfra":
-                row["accept_terms"] = True  # nothing is agreed to with a simulation
+                row["accept_terms"] = True  # nothing is rented, so the terms need no consent
         return found
 
 

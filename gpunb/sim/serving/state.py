@@ -1,4 +1,4 @@
-"""Where a running simulation is written down, and how it is started and ended.
+"""The marker file of a running simulation, and its start and end.
 
 ``<home>/sim/clouds.json`` maps each provider to its address and key while the
 simulation runs: gpunb's settings read ``providers`` from it, below everything
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-# the processes that this one started: kept, so that they are waited for when they have ended
+# the processes that this process started: kept, so that they are waited for when they have ended
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 __all__ = ["directory", "marker_file", "read_marker", "start", "stop", "write_marker"]
 
 
 def directory() -> Path:
-    """The simulation's folder: marker, log, hosts."""
+    """Return the simulation's folder: marker, log, hosts."""
     return paths.sim_dir()
 
 
 def marker_file() -> Path:
-    """The file that says that a simulation runs."""
+    """Return the path of the marker file, which exists while a simulation runs."""
     return directory() / "clouds.json"
 
 
@@ -43,8 +43,8 @@ def write_marker(path: Path, providers: Mapping[str, Mapping[str, Any]], *, acti
     Parameters
     ----------
     active
-        Whether gpunb itself shall use the simulation; otherwise only those
-        who took over its environment lines.
+        Whether gpunb itself uses the simulation; otherwise only processes
+        with its environment variables do.
     """
     content = json.dumps(
         {"pid": os.getpid(), "started": time.time(), "active": active, "providers": providers}, indent=1
@@ -58,7 +58,7 @@ def write_marker(path: Path, providers: Mapping[str, Mapping[str, Any]], *, acti
 
 
 def read_marker() -> dict[str, Any] | None:
-    """What runs now; None if nothing does. A marker whose process is dead is removed."""
+    """Read the marker; None if no simulation runs. A marker whose process is dead is removed."""
     path = marker_file()
     try:
         found = json.loads(path.read_bytes())
@@ -82,7 +82,7 @@ def start(options: Mapping[str, Any], *, timeout: float = 30.0) -> dict[str, Any
     WrongState
         One runs already.
     GpunbError
-        It did not start; the message ends with its last words.
+        It did not start; the message ends with its last output.
     """
     if read_marker() is not None:
         msg = "a simulation is up already"
@@ -112,12 +112,12 @@ def start(options: Mapping[str, Any], *, timeout: float = 30.0) -> dict[str, Any
 
 
 def stop(*, timeout: float = 30.0) -> bool:
-    """End the simulation and all its hosts; False if there was none."""
+    """End the simulation and all its hosts; return False if there was none."""
     found = read_marker()
     if found is None:
         return False
     pid = int(found["pid"])
-    # the process leaves by itself when its marker is gone, so a recycled pid is never shot
+    # the process ends by itself when its marker is gone, so no recycled pid is killed
     marker_file().unlink(missing_ok=True)
     until = time.monotonic() + timeout
     while _alive(pid):
@@ -129,7 +129,7 @@ def stop(*, timeout: float = 30.0) -> bool:
 
 
 def _alive(pid: int) -> bool:
-    """Whether the process runs; a child of ours that ended is waited for."""
+    """Return whether the process runs; a child of ours that ended is waited for."""
     child = _children.get(pid)
     if child is not None and child.poll() is not None:
         del _children[pid]

@@ -1,4 +1,4 @@
-"""A simulated cloud without a socket: an httpx transport that calls its app in this thread."""
+"""An httpx transport that calls a simulated cloud's app in this thread, without a socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["InProcessTransport"]
 
 
 class InProcessTransport(httpx.BaseTransport):
-    """Hands requests to `cloud`; safe to share by threads (the cloud has a lock).
+    """Transport that hands requests to `cloud`; safe to share by threads (the cloud has a lock).
 
     A request that hangs is answered at once with ``httpx.ReadTimeout``; a
     virtual clock moves on by the request's read timeout then.
@@ -29,7 +29,7 @@ class InProcessTransport(httpx.BaseTransport):
         self.cloud = cloud
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """One request and its whole answer."""
+        """Handle one request and return its whole answer."""
         body = request.read()
         scope: dict[str, Any] = {
             "type": "http",

@@ -1,4 +1,4 @@
-"""Vast.ai simulated: the market, instances, volumes, templates and copies.
+"""Simulated Vast.ai: the market, instances, volumes, templates and copies.
 
 `cloud` is the API; the other modules are its parts.
 """

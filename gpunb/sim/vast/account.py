@@ -1,4 +1,4 @@
-"""The account on the simulated Vast: user, keys, variables, charges."""
+"""Account routes of the simulated Vast: user, keys, variables, charges."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ITEMS = {"gpu": "gpu", "disk": "disk", "bwd": "bwd", "bwu": "bwu"}
 
 
 class AccountRoutes(Cloud):
-    """Everything that belongs to the account and not to one instance."""
+    """Routes that concern the account and not one instance."""
 
     scopes: dict[str, tuple[frozenset[str], str | None]]
     owners: dict[str, Account]
@@ -47,7 +47,7 @@ class AccountRoutes(Cloud):
     allow: Callable[..., Account]
 
     def account_routes(self) -> list[tuple[str, str, Any, str]]:
-        """Method, path, handler and endpoint's name."""
+        """List method, path, handler and endpoint's name."""
         return [
             ("GET", "/users/current", self.user, "check"),
             ("GET", "/users/current/", self.user, "check"),
@@ -69,11 +69,11 @@ class AccountRoutes(Cloud):
         ]
 
     async def user(self, request: Request) -> Response:
-        """Who, and how much is left."""
+        """Return the user and the credit."""
         return JSONResponse({**self.user_row(self.allow(request, "user_read")), "key_id": 1})
 
     def user_row(self, account: Account) -> dict[str, Any]:
-        """One account; a sub-account names the one that it belongs to."""
+        """Return one account; a sub-account names the one that it belongs to."""
         parent: Account | None = account.data.get("parent")
         return {
             "id": account.data.get("id", 4711),
@@ -90,11 +90,11 @@ class AccountRoutes(Cloud):
     # -- SSH keys ----------------------------------------------------------------------
 
     async def ssh_keys(self, request: Request) -> Response:
-        """A bare list."""
+        """List the SSH keys, as a bare list."""
         return JSONResponse(self._ssh_keys(self.allow(request, "user_read")))
 
     async def add_ssh_key(self, request: Request) -> Response:
-        """For instances that are made later."""
+        """Add an SSH key for instances that are made later."""
         account = self.allow(request, "user_write")
         line = str((await self.body(request)).get("ssh_key") or "").strip()
         if not line.startswith(("ssh-", "ecdsa-", "sk-")):
@@ -104,13 +104,13 @@ class AccountRoutes(Cloud):
         return JSONResponse({"success": True, "key": row})
 
     async def update_ssh_key(self, request: Request, key_id: int) -> Response:
-        """Another key under the same number."""
+        """Replace the key with this number."""
         row = self._ssh_key(self.allow(request, "user_write"), key_id)
         row["ssh_key"] = row["public_key"] = str((await self.body(request)).get("ssh_key") or "")
         return JSONResponse({"success": True})
 
     async def delete_ssh_key(self, request: Request, key_id: int) -> Response:
-        """Forget one."""
+        """Delete an SSH key."""
         account = self.allow(request, "user_write")
         self._ssh_keys(account).remove(self._ssh_key(account, key_id))
         return JSONResponse({"success": True})
@@ -129,11 +129,11 @@ class AccountRoutes(Cloud):
     # -- variables -----------------------------------------------------------------------
 
     async def env_vars(self, request: Request) -> Response:
-        """Names and values."""
+        """List the variables' names and values."""
         return JSONResponse({"success": True, "secrets": self._secrets(self.allow(request, "user_read"))})
 
     async def add_env_var(self, request: Request) -> Response:
-        """The name is put into capitals."""
+        """Add a variable; its name is put into capitals."""
         account, body = self.allow(request, "user_write"), await self.body(request)
         name = str(body.get("key") or "").upper()
         if not name or name in self._secrets(account):
@@ -142,7 +142,7 @@ class AccountRoutes(Cloud):
         return JSONResponse({"success": True, "msg": f"Environment variable {name} created"})
 
     async def update_env_var(self, request: Request) -> Response:
-        """It must be there."""
+        """Change an existing variable."""
         account, body = self.allow(request, "user_write"), await self.body(request)
         name = str(body.get("key") or "").upper()
         if name not in self._secrets(account):
@@ -151,7 +151,7 @@ class AccountRoutes(Cloud):
         return JSONResponse({"success": True})
 
     async def delete_env_var(self, request: Request) -> Response:
-        """It must be there."""
+        """Delete an existing variable."""
         account, body = self.allow(request, "user_write"), await self.body(request)
         if self._secrets(account).pop(str(body.get("key") or "").upper(), None) is None:
             raise self.deny(404, "no such variable", "no_such_secret")
@@ -165,13 +165,13 @@ class AccountRoutes(Cloud):
     # -- API keys --------------------------------------------------------------------------
 
     async def api_keys(self, request: Request) -> Response:
-        """Without the keys themselves."""
+        """List the API keys without the secrets."""
         account = self.allow(request, "user_read")
         rows = account.data.setdefault("api_keys", [])
         return JSONResponse({"apikeys": [{k: v for k, v in row.items() if k != "key"} for row in rows]})
 
     async def add_api_key(self, request: Request) -> Response:
-        """A key with categories; shown this once."""
+        """Make a key with categories; it is shown this once."""
         account, body = self.allow(request, "user_write"), await self.body(request)
         permissions = body.get("permissions") or {"api": {name: {} for name in _CATEGORIES}}
         wanted = permissions.get("api") if isinstance(permissions, dict) else None
@@ -191,12 +191,12 @@ class AccountRoutes(Cloud):
         return JSONResponse({"success": True, **row})
 
     async def api_key(self, request: Request, key_id: int) -> Response:
-        """One, without the key itself."""
+        """Return an API key without the secret."""
         row = self._api_key(self.allow(request, "user_read"), key_id)
         return JSONResponse({name: value for name, value in row.items() if name != "key"})
 
     async def reset_api_key(self, request: Request) -> Response:
-        """The account's first key is another one from now on, and is shown on Vast's page only."""
+        """Replace the account's first key; the new one is shown on Vast's page only."""
         account = self.allow(request, "user_write")
         self.accounts.pop(account.key, None)
         account.key = f"sim-{self.name}-{self.rng.getrandbits(64):016x}"
@@ -204,7 +204,7 @@ class AccountRoutes(Cloud):
         return JSONResponse({"success": True, "msg": "API key reset"})
 
     async def delete_api_key(self, request: Request, key_id: int) -> Response:
-        """Revoke one."""
+        """Revoke a key."""
         account = self.allow(request, "user_write")
         row = self._api_key(account, key_id)
         account.data["api_keys"].remove(row)
@@ -218,10 +218,10 @@ class AccountRoutes(Cloud):
             raise self.deny(404, f"No key {key_id}", "no_such_key")
         return found
 
-    # -- what others know --------------------------------------------------------------------
+    # -- shared information --------------------------------------------------------------------
 
     async def reports(self, request: Request, machine_id: int) -> Response:
-        """One report for every third machine."""
+        """Return one report for every third machine."""
         self.allow(request, "misc")
         row = {
             "problem": "slow network",
@@ -231,7 +231,7 @@ class AccountRoutes(Cloud):
         return JSONResponse([row] if machine_id % 3 == 0 else [])
 
     async def charges(self, request: Request) -> Response:
-        """By instance and kind, until now; without what is younger than `charges_late_s`."""
+        """Return charges by instance and kind, until now; without those younger than `charges_late_s`."""
         account, now = self.allow(request, "billing_read"), self.clock.now()
         rows = []
         for ident, bill in account.bills.items():

@@ -1,4 +1,4 @@
-"""Vast.ai simulated: the market, instances, keys, volumes, charges.
+"""Simulated API of Vast.ai: the market, instances, keys, volumes, charges.
 
 Shapes and codes from Vast's documentation and its published client ``vastai``
 1.9.1, which works with this unchanged (``VAST_URL``). What is not documented
@@ -46,7 +46,7 @@ class VastCloud(
     ServerlessRoutes,
     Cloud,
 ):
-    """The market of hosts."""
+    """The simulation of Vast.ai's market of hosts."""
 
     name: ClassVar[str] = "vast"
     title: ClassVar[str] = "Vast.ai"
@@ -102,32 +102,32 @@ class VastCloud(
         self._searches: dict[str, list[float]] = {}
 
     def next_id(self) -> int:
-        """A fresh number for an instance, a volume, a key."""
+        """Return a new number for an instance, a volume, a key."""
         self._next_id += 1 + self.rng.randrange(5)
         return self._next_id
 
     # -- refusals --------------------------------------------------------------------
 
     def refusal(self, status: int, message: str, error: str = "") -> Response:
-        """``{"success": false, "error", "msg"}``."""
+        """Return an error as ``{"success": false, "error", "msg"}``."""
         word = error or {400: "invalid_args", 403: "forbidden", 404: "not_found"}.get(status, "server_error")
         return JSONResponse({"success": False, "error": word, "msg": message}, status)
 
     def deny(self, status: int, message: str, error: str = "") -> Refusal:
-        """``raise cloud.deny(404, "…", "no_such_ask")``."""
+        """Return an error to raise: ``raise cloud.deny(404, "…", "no_such_ask")``."""
         return Refusal(self.refusal(status, message, error))
 
     def invalid(self, errors: list[dict[str, Any]], *_: object) -> Response:
-        """400 ``invalid_args`` with the first of them."""
+        """Return 400 ``invalid_args`` with the first invalid field."""
         first = errors[0]
         return self.refusal(400, f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
 
     def wrong_key(self) -> Response:
-        """404, not 401 (AIonDemandCluster#1)."""
+        """Return 404, not 401 (AIonDemandCluster#1)."""
         return self.refusal(404, "Invalid or missing API key", "auth_error")
 
     def too_many(self, retry_after: float | None) -> Response:
-        """Plain text, mostly."""
+        """Return a 429, mostly as plain text."""
         threshold = 2.0 if retry_after is None else retry_after
         answer = PlainTextResponse(f"API requests too frequent endpoint threshold={threshold:.1f}", 429)
         if retry_after is not None:
@@ -135,14 +135,14 @@ class VastCloud(
         return answer
 
     def quota(self) -> Response:
-        """The day's searches are used up; they come back at midnight UTC."""
+        """Return the answer to a search beyond the day's quota, which is renewed at midnight UTC."""
         now = self.clock.now()
         answer = self.refusal(429, "Daily search quota exceeded", "search_quota_exceeded")
         answer.headers["X-RateLimit-Reset"] = str(int(now - now % 86_400 + 86_400))
         return answer
 
     def wrong_shape(self, endpoint: str) -> Response:
-        """A success that says nothing."""
+        """Return a success without the documented fields."""
         if endpoint == "create":
             return JSONResponse({"success": True})
         if endpoint == "list":
@@ -150,14 +150,14 @@ class VastCloud(
             return JSONResponse({"success": True, "total_instances": 0})
         return super().wrong_shape(endpoint)
 
-    # -- who asks ----------------------------------------------------------------------
+    # -- authentication ----------------------------------------------------------------
 
     def login(self, request: Request) -> Account:
-        """The account of a full key, a scoped one, or an instance's own."""
+        """Return the account of a full key, a scoped one, or an instance's own."""
         return self.owners.get(self.identity(request)) or super().login(request)
 
     def allow(self, request: Request, scope: str, instance_id: str | None = None) -> Account:
-        """The account of the key, if the key may do this."""
+        """Return the account of the key, if the key may do this."""
         account = self.login(request)
         found = self.scopes.get(self.identity(request))
         if found is not None:
@@ -167,7 +167,7 @@ class VastCloud(
         return account
 
     def machine(self, request: Request, instance_id: str, scope: str) -> Machine:
-        """The instance, or 404 ``no_such_instance``."""
+        """Return the instance, or raise 404 ``no_such_instance``."""
         account = self.allow(request, scope, instance_id)
         found = self.machines.get(instance_id)
         if found is None or found.account is not account or found.phase is Phase.ENDED:
@@ -175,7 +175,7 @@ class VastCloud(
         return found
 
     def searched(self, request: Request) -> None:
-        """Ten searches a minute from one address."""
+        """Enforce the limit of ten searches a minute from one address."""
         who = self.identity(request) or (request.client.host if request.client else "")
         now = self.clock.now()
         recent = [at for at in self._searches.get(who, []) if at > now - 60]
@@ -186,7 +186,7 @@ class VastCloud(
     # -- money -------------------------------------------------------------------------
 
     def on_phase(self, machine: Machine, old: Phase, new: Phase, at: float) -> None:
-        """GPU from running to stopped; disk from create to destroy; nothing while the host is offline."""
+        """Bill the GPU from running to stopped, the disk from create to destroy; nothing while offline."""
         bill, data = machine.bill, machine.data
         if new is Phase.RUNNING:
             data.pop("rebooting", None)
@@ -206,7 +206,7 @@ class VastCloud(
             self.free(machine)
 
     def settle(self) -> None:
-        """Contracts, too."""
+        """Bring machines, contracts and reservations up to the clock."""
         super().settle()
         now = self.clock.now()
         for machine in list(self.machines.values()):
@@ -214,7 +214,7 @@ class VastCloud(
             self.settle_reservation(machine, now)
 
     def free(self, machine: Machine) -> None:
-        """Its offer can be rented again."""
+        """Make the offer of `machine` rentable again."""
         offer = machine.data["offer"]
         holder = offer.get("_holder")
         if holder == machine.id:
@@ -223,14 +223,14 @@ class VastCloud(
             offer["rentable"] = True
 
     def check_funds(self, now: float) -> None:
-        """Credit that came in time saves the data."""
+        """Save the data of accounts that got credit in time."""
         for account in self.accounts.values():
             if account.balance(now) > 0:
                 account.data.pop("broke_at", None)
         super().check_funds(now)
 
     def broke(self, account: Account, at: float) -> None:
-        """Everything is stopped, not destroyed: disks are billed on.
+        """Stop everything without destroying it: disks are billed on.
 
         ``account.data["card"] = False`` is an account without a saved payment method: after `unpaid_s` its
         instances are deleted with their data (Vast's page on billing, "Negative Balances", names no time).
@@ -247,7 +247,7 @@ class VastCloud(
                 found.bill.close(at, "gpu")
 
     def suffer(self, machine: Machine, fault: Fault) -> None:
-        """A host asks for more money; only interruptible instances are outbid."""
+        """Apply a fault: a host asks for more money; only interruptible instances are outbid."""
         if fault.kind == "price-increase":
             self.ask_for_more(machine, fault.number("factor", 1.5))
         elif fault.kind == "contract-end":
@@ -258,7 +258,7 @@ class VastCloud(
     # -- routes --------------------------------------------------------------------------
 
     def routes(self, app: FastAPI) -> None:
-        """All of the API that gpunb or the published client uses."""
+        """Add all endpoints that gpunb or the published client uses."""
         table = [
             ("POST", "/bundles/", self.search_offers, "search"),
             ("PUT", "/search/asks/", self.search_asks, "search"),
@@ -280,20 +280,20 @@ class VastCloud(
             app.add_api_route(path, handler, methods=[method], name=name, response_model=None)
 
     async def gpu_names(self) -> Response:
-        """Needs no key."""
+        """List the GPU names; needs no key."""
         return JSONResponse({"gpu_names": sorted({row["gpu_name"] for row in self.offers.values()})})
 
     async def search_offers(self, request: Request) -> Response:
-        """Needs no key either."""
+        """Search offers; needs no key."""
         return self._search(request, await self.body(request))
 
     async def search_asks(self, request: Request) -> Response:
-        """The same with the filters under ``q``."""
+        """Search offers with the filters under ``q``."""
         query = (await self.body(request)).get("q")
         return self._search(request, query if isinstance(query, dict) else {})
 
     async def body(self, request: Request) -> dict[str, Any]:
-        """The JSON object of a request."""
+        """Return the JSON object of a request."""
         try:
             found = await request.json()
         except ValueError:
@@ -307,7 +307,7 @@ class VastCloud(
         return JSONResponse({"offers": self.found_offers(query)})
 
     def found_offers(self, query: dict[str, Any]) -> list[dict[str, Any]]:
-        """The rows that fit, in order."""
+        """Return the rows that fit, in order."""
         query = dict(query)
         order, limit = query.pop("order", [["score", "desc"]]), query.pop("limit", None)
         kind = {"ondemand": "on-demand", "interruptible": "bid"}.get(

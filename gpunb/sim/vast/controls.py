@@ -1,4 +1,4 @@
-"""Logs, files, keys and price increases on the simulated Vast."""
+"""Routes of the simulated Vast for logs, files, keys and price increases."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RESULT_DELAY_S = 1.0
 
 
 class ControlRoutes(Cloud):
-    """What can be done with an instance beside keeping it."""
+    """Routes that control an instance."""
 
     next_id: Callable[[], int]
     deny: Callable[..., Refusal]
@@ -35,7 +35,7 @@ class ControlRoutes(Cloud):
         self.results: dict[str, tuple[float, str]] = {}
 
     def control_routes(self) -> list[tuple[str, str, Any, str]]:
-        """Method, path, handler and endpoint's name."""
+        """List method, path, handler and endpoint's name."""
         return [
             ("GET", "/instances/pending-price-increases/", self.pending, "price-increases"),
             ("PUT", "/instances/accept-price-increase/", self.accept_increase, "answer-increase"),
@@ -48,10 +48,10 @@ class ControlRoutes(Cloud):
             ("GET", "/results/{token}/", self.result, "result"),
         ]
 
-    # -- results that are fetched elsewhere ---------------------------------------------------
+    # -- results behind an address --------------------------------------------------------------
 
     async def request_logs(self, request: Request, instance_id: str) -> Response:
-        """A snapshot of the log behind an address."""
+        """Make a snapshot of the log, and return its address."""
         machine = self.machine(request, instance_id, "instance_read")
         body = await self.body(request)
         lines = self._log(machine, daemon=str(body.get("daemon_logs")).lower() == "true")
@@ -82,7 +82,7 @@ class ControlRoutes(Cloud):
         ]
 
     async def execute(self, request: Request, instance_id: str) -> Response:
-        """``ls``, ``rm`` and ``du``, also on a stopped instance."""
+        """Run ``ls``, ``rm`` or ``du``, also on a stopped instance."""
         machine = self.machine(request, instance_id, "instance_write")
         command = str((await self.body(request)).get("command") or "")
         try:
@@ -118,7 +118,7 @@ class ControlRoutes(Cloud):
         return JSONResponse({"success": True, "result_url": url, **more})
 
     async def result(self, token: str) -> Response:
-        """404 until it is there, as S3 does; needs no key."""
+        """Return a result; 404 until it is there, as S3 does; needs no key."""
         ready, text = self.results.get(token, (float("inf"), ""))
         if self.clock.now() < ready:
             return PlainTextResponse("<Error><Code>NoSuchKey</Code></Error>", 404)
@@ -127,13 +127,13 @@ class ControlRoutes(Cloud):
     # -- keys of one instance ---------------------------------------------------------------
 
     async def instance_keys(self, request: Request, instance_id: str) -> Response:
-        """The keys on it."""
+        """List the keys on the instance."""
         machine = self.machine(request, instance_id, "instance_read")
         rows = [{"id": ident, "public_key": line} for ident, line in machine.data["key_ids"].items()]
         return JSONResponse({"success": True, "ssh_keys": rows})
 
     async def attach_key(self, request: Request, instance_id: str) -> Response:
-        """Let a key in, now or when the host is up."""
+        """Attach a key, now or when the host is up."""
         machine = self.machine(request, instance_id, "instance_write")
         line = str((await self.body(request)).get("ssh_key") or "").strip()
         if not line.startswith(("ssh-", "ecdsa-", "sk-")) or "\n" in line:
@@ -152,7 +152,7 @@ class ControlRoutes(Cloud):
         return JSONResponse({"success": True, "key": {"id": ident, "public_key": line}})
 
     async def detach_key(self, request: Request, instance_id: str, key_id: int) -> Response:
-        """Forget a key."""
+        """Detach a key."""
         machine = self.machine(request, instance_id, "instance_write")
         line = machine.data["key_ids"].pop(key_id, None)
         if line is None:
@@ -161,10 +161,10 @@ class ControlRoutes(Cloud):
             machine.data["keys"].remove(line)
         return JSONResponse({"success": True})
 
-    # -- a host wants more --------------------------------------------------------------------
+    # -- price increases ----------------------------------------------------------------------
 
     def ask_for_more(self, machine: Machine, factor: float) -> None:
-        """The host asks for `factor` times the price of the GPU."""
+        """Ask for `factor` times the price of the GPU, as a host does."""
         machine.data["increase"] = (self.next_id(), machine.data["gpu_usd_h"] * factor)
 
     def _increases(self, account: Account) -> dict[int, Machine]:
@@ -172,7 +172,7 @@ class ControlRoutes(Cloud):
         return {found.data["increase"][0]: found for found in mine if "increase" in found.data}
 
     async def pending(self, request: Request) -> Response:
-        """What waits for an answer."""
+        """List the increases that wait for an answer."""
         rows = []
         for ident, machine in self._increases(self.allow(request, "instance_read")).items():
             data, offer = machine.data, machine.data["offer"]
@@ -198,7 +198,7 @@ class ControlRoutes(Cloud):
         return JSONResponse(answer)
 
     async def accept_increase(self, request: Request) -> Response:
-        """Pay more from now on."""
+        """Accept an increase: the instance costs more from now on."""
         machine, ident = await self._increase(request)
         machine.data["gpu_usd_h"] = machine.data.pop("increase")[1]
         if machine.phase is Phase.RUNNING:
@@ -208,7 +208,7 @@ class ControlRoutes(Cloud):
         )
 
     async def reject_increase(self, request: Request) -> Response:
-        """Keep the contract as it is."""
+        """Reject an increase: the contract stays as it is."""
         machine, ident = await self._increase(request)
         del machine.data["increase"]
         return JSONResponse(

@@ -1,6 +1,6 @@
-"""Copies of the simulated Vast, between instances and with a cloud's storage.
+"""Copies of the simulated Vast, between instances and with a linked object store.
 
-A status message tells half a minute late how they stand.
+A status message reports their state half a minute late.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WAYS = ("Instance To Cloud", "Cloud To Instance")
 
 
 class CopyRoutes(Cloud):
-    """The endpoints under ``/commands/``."""
+    """Routes under ``/commands/``."""
 
     next_id: Callable[[], int]
     deny: Callable[..., Refusal]
@@ -35,7 +35,7 @@ class CopyRoutes(Cloud):
     machine: Callable[[Request, str, str], Machine]
 
     def copy_routes(self) -> list[tuple[str, str, Any, str]]:
-        """Method, path, handler and endpoint's name."""
+        """List method, path, handler and endpoint's name."""
         return [
             ("GET", "/users/cloud_integrations/", self.connections, "connections"),
             ("POST", "/commands/rclone/", self.start_copy, "cloud-copy"),
@@ -50,11 +50,11 @@ class CopyRoutes(Cloud):
         ]
 
     async def connections(self, request: Request) -> Response:
-        """Those that a test or the user has linked; on the real one this is done in the browser."""
+        """List the stores linked by a test or the user; the real Vast links them in the browser."""
         return JSONResponse(self._connections(self.allow(request, "user_read")))
 
     async def start_copy(self, request: Request) -> Response:
-        """Containers only; running or stopped."""
+        """Start a copy of a container, running or stopped."""
         body = await self.body(request)
         machine = self.machine(request, str(body.get("instance_id")), "instance_write")
         self._check(machine, body)
@@ -62,7 +62,7 @@ class CopyRoutes(Cloud):
         return JSONResponse({"success": True, "msg": "Cloud Copy Started"})
 
     async def cancel_copy(self, request: Request) -> Response:
-        """What was moved stays."""
+        """Cancel a copy; what was moved stays."""
         body = await self.body(request)
         machine = self.machine(request, str(body.get("dst_id")), "instance_write")
         copy = machine.data.get("copy")
@@ -73,7 +73,7 @@ class CopyRoutes(Cloud):
         return JSONResponse({"success": True})
 
     async def schedule(self, request: Request) -> Response:
-        """One job an instance and endpoint; another one is 422."""
+        """Schedule a copy: one job an instance and endpoint; another one is 422."""
         body = await self.body(request)
         machine = self.machine(request, str(body.get("instance_id")), "instance_write")
         if body.get("api_endpoint") != "/api/v0/commands/rclone/":
@@ -87,12 +87,12 @@ class CopyRoutes(Cloud):
         return JSONResponse({"success": True, "scheduled_job_id": machine.data["job"]["id"]})
 
     async def schedules(self, request: Request) -> Response:
-        """The account's."""
+        """List the account's scheduled copies."""
         account = self.allow(request, "instance_read")
         return JSONResponse([job for _, job in self._jobs(account)])
 
     async def reschedule(self, request: Request, job_id: str) -> Response:
-        """The same job at other times."""
+        """Change the times of a scheduled copy."""
         body = await self.body(request)
         for machine, job in self._jobs(self.allow(request, "instance_write")):
             if str(job["id"]) == job_id:
@@ -102,19 +102,19 @@ class CopyRoutes(Cloud):
         raise self.deny(404, f"no scheduled job {job_id}")
 
     async def unschedule(self, request: Request, job_id: str) -> Response:
-        """End one."""
+        """Delete a scheduled copy."""
         for machine, job in self._jobs(self.allow(request, "instance_write")):
             if str(job["id"]) == job_id:
                 machine.data["job"] = None
                 return JSONResponse({"success": True})
         raise self.deny(404, f"no scheduled job {job_id}")
 
-    # -- between instances, and with this computer ---------------------------------------
+    # -- between instances, and with this machine -----------------------------------------
 
     async def copy_direct(self, request: Request) -> Response:
-        """From one instance to another, running or stopped; what `execute` lists is there afterwards.
+        """Copy from one instance to another, running or stopped; `execute` lists the result afterwards.
 
-        With a side that is ``local`` it is only agreed who may come: the client runs rsync itself.
+        With a side that is ``local`` only access is granted: the client runs rsync itself.
         """
         body = await self.body(request)
         if not body.get("src_path") or not body.get("dst_path"):
@@ -137,7 +137,7 @@ class CopyRoutes(Cloud):
         return JSONResponse({"success": True, "msg": "Remote to Remote copy initiated"})
 
     async def cancel_direct(self, request: Request) -> Response:
-        """All copies into one instance."""
+        """Cancel all copies into one instance."""
         target = self._place(request, (await self.body(request)).get("dst_id"), "instance_write")
         copy = None if target is None else target.data.get("copy")
         if copy is None:
@@ -146,7 +146,7 @@ class CopyRoutes(Cloud):
         return JSONResponse({"success": True})
 
     async def copy_local(self, request: Request) -> Response:
-        """The address and port of the instance's side, for the client's rsync."""
+        """Return the address and port of the instance's side, for the client's rsync."""
         body = await self.body(request)
         answer: dict[str, Any] = {"success": True}
         for side in ("src", "dst"):
@@ -159,7 +159,7 @@ class CopyRoutes(Cloud):
         return JSONResponse(answer)
 
     def _place(self, request: Request, place: Any, scope: str) -> Machine | None:
-        """``C.123``, ``123`` or ``123:/path``; None for this computer, a volume or a cloud's storage."""
+        """Parse ``C.123``, ``123`` or ``123:/path``; None for this machine, a volume or an object store."""
         text = str(place or "local").partition(":")[0].removeprefix("C.")
         if text.isdecimal():
             return self.machine(request, text, scope)
@@ -189,7 +189,7 @@ class CopyRoutes(Cloud):
 
 
 def copy_message(machine: Machine, now: float) -> str | None:
-    """The status message while there is, or was, a copy."""
+    """Return the status message while there is, or was, a copy."""
     copy = machine.data.get("copy")
     if copy is None or now < copy["began"] + LAG_S:
         return None

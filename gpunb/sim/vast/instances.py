@@ -1,4 +1,4 @@
-"""Renting, listing, stopping and ending on the simulated Vast."""
+"""Instance routes of the simulated Vast: rent, list, stop, destroy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ENVIRONMENT_FILE = "/dev/null"
 
 
 class InstanceRoutes(ReservedRoutes, Cloud):
-    """The endpoints under ``/asks/`` and ``/instances/``."""
+    """Routes under ``/asks/`` and ``/instances/``."""
 
     offers: dict[str, dict[str, Any]]
     scopes: dict[str, tuple[frozenset[str], str | None]]
@@ -45,7 +45,7 @@ class InstanceRoutes(ReservedRoutes, Cloud):
     found_offers: Callable[[dict[str, Any]], list[dict[str, Any]]]
 
     def instance_routes(self) -> list[tuple[str, str, Any, str]]:
-        """Method, path, handler and endpoint's name."""
+        """List method, path, handler and endpoint's name."""
         one = "/instances/{instance_id}/"
         return [
             ("PUT", "/asks/{offer_id}/", self.accept_ask, "create"),
@@ -75,13 +75,13 @@ class InstanceRoutes(ReservedRoutes, Cloud):
         return self._rent(account, offer_id, await self.body(request))
 
     async def accept_many(self, request: Request) -> Response:
-        """Rent several; each on its own."""
+        """Rent several offers, each on its own."""
         account, body = self.allow(request, "instance_write"), await self.body(request)
         answers = [self._rent(account, str(one), body) for one in body.get("ids") or []]
         return JSONResponse({"success": True, "results": [json.loads(bytes(a.body)) for a in answers]})
 
     async def launch_instance(self, request: Request) -> Response:
-        """Search and rent the first in one call."""
+        """Search and rent the first offer in one call."""
         account, body = self.allow(request, "misc"), await self.body(request)
         found = self.found_offers(body.get("q") or {})
         if not found:
@@ -134,7 +134,7 @@ class InstanceRoutes(ReservedRoutes, Cloud):
         return JSONResponse(answer)
 
     def _stale(self, offer_id: str) -> Refusal:
-        """The word for it stands in the text only, with 400 or 404 (create_instance.yaml, clients' logs)."""
+        """Return 400 or 404 for a stale offer, by text only (create_instance.yaml, clients' logs)."""
         said = f"error 404/3603: no_such_ask Instance type by id {offer_id} is not available."
         return self.deny(self.rng.choice((400, 404)), said, "invalid_args")
 
@@ -185,7 +185,7 @@ class InstanceRoutes(ReservedRoutes, Cloud):
                 "CONTAINER_API_KEY": key,
                 "VAST_CONTAINERLABEL": f"C.{ident}",
                 "GPUNB_ENVIRONMENT": _ENVIRONMENT_FILE,
-                "GPUNB_SSHD": "/nonexistent",  # this machine's own keys are not the host's
+                "GPUNB_SSHD": "/nonexistent",  # this machine's own keys do not belong to the host
             },
             onstart=body.get("onstart") or "",
             onstart_always=True,
@@ -227,7 +227,7 @@ class InstanceRoutes(ReservedRoutes, Cloud):
         return machine
 
     def _from_template(self, account: Account, body: dict[str, Any]) -> dict[str, Any]:
-        """What the call leaves out, the template says; variables of both, the call's first."""
+        """Add the template's values that the call leaves out; of variables in both, the call's win."""
         wanted = body.get("template_hash_id")
         if not wanted:
             return body
@@ -250,9 +250,9 @@ class InstanceRoutes(ReservedRoutes, Cloud):
         }
 
     def _ports(self, env: Mapping[str, str]) -> dict[str, int]:
-        """Inside and outside of what ``-p`` asks for: a random number outside; the same one from 70000 on.
+        """Map the ports of ``-p`` to outside ones: a random number; the same one from 70000 on.
 
-        On a real host of this machine there is nothing in between, so its own number is the outside one.
+        A real host of this machine has no port mapping, so the outside number is its own.
         """
         found: dict[str, int] = {}
         for given in env:
@@ -269,17 +269,17 @@ class InstanceRoutes(ReservedRoutes, Cloud):
     # -- list and show -------------------------------------------------------------------
 
     def row(self, machine: Machine) -> dict[str, Any]:
-        """One instance as Vast says it."""
+        """Return one instance in Vast's format."""
         return instance_row(machine, self.clock.now(), boot_seconds=self.boot_seconds)
 
     async def list_v0(self, request: Request) -> Response:
-        """Dead (swm#13, dstack#3969)."""
+        """Refuse the list of v0 (swm#13, dstack#3969)."""
         self.allow(request, "instance_read")
         msg = "Use /api/v1/instances/"
         return JSONResponse({"success": False, "error": "deprecated_endpoint", "msg": msg}, 410)
 
     async def list_v1(self, request: Request) -> Response:
-        """Pages of at most 25."""
+        """List instances in pages of at most 25."""
         account = self.allow(request, "instance_read")
         filters = self._json(request, "select_filters", {})
         columns = self._json(request, "select_cols", None)
@@ -330,12 +330,12 @@ class InstanceRoutes(ReservedRoutes, Cloud):
             raise self.deny(400, f"{name} is not JSON") from None
 
     async def filters(self, request: Request) -> Response:
-        """What the list can be filtered by."""
+        """Return the columns that the list can be filtered by."""
         self.allow(request, "instance_read")
         return JSONResponse({"success": True, "filters": []})
 
     async def show(self, request: Request, instance_id: str) -> Response:
-        """One; null if it is no more."""
+        """Return one instance; null if it is gone."""
         account = self.allow(request, "instance_read", instance_id)
         found = self.machines.get(instance_id)
         if found is None or found.account is not account or found.phase is Phase.ENDED:
@@ -345,7 +345,7 @@ class InstanceRoutes(ReservedRoutes, Cloud):
     # -- state ---------------------------------------------------------------------------
 
     async def manage(self, request: Request, instance_id: str) -> Response:
-        """State or label, by what the body says."""
+        """Change state or label, by the body."""
         machine = self.machine(request, instance_id, "instance_write")
         body = await self.body(request)
         if isinstance(body.get("label"), str):
@@ -360,14 +360,14 @@ class InstanceRoutes(ReservedRoutes, Cloud):
         return JSONResponse({"success": True})
 
     async def state_many(self, request: Request) -> Response:
-        """The same for a list."""
+        """Change the state of several instances."""
         body = await self.body(request)
         for one in body.get("ids") or []:
             self._set_state(self.machine(request, str(one), "instance_write"), str(body.get("state")))
         return JSONResponse({"success": True})
 
     def _set_state(self, machine: Machine, state: str) -> bool:
-        """Whether it is done now; a start whose GPU is taken is kept, and done when it is free."""
+        """Set the state; return whether it is done now. A start without a free GPU is queued."""
         machine.data["wanted"] = state
         machine.data.pop("queued", None)
         if state == "stopped" and machine.phase in (
@@ -396,12 +396,12 @@ class InstanceRoutes(ReservedRoutes, Cloud):
         return True
 
     def _start_again(self, machine: Machine) -> None:
-        # its container reads as it was left, exited, until it is up again
+        # its container still has the state "exited" until it is up again
         machine.data["rebooting"] = "exited"
         self.start(machine, boot_s=min(self.boot_seconds, 5.0))
 
     def settle_contract(self, machine: Machine, now: float) -> None:
-        """Start what was queued, stop what has come to its contract's end, delete it two days later."""
+        """Start what was queued, stop what is past its contract's end, delete it two days later."""
         if machine.phase is Phase.STOPPED and machine.data.get("queued", math.inf) <= now:
             del machine.data["queued"]
             self._start_again(machine)
@@ -415,12 +415,12 @@ class InstanceRoutes(ReservedRoutes, Cloud):
             self.end(machine)
 
     async def destroy(self, request: Request, instance_id: str) -> Response:
-        """End one."""
+        """Destroy an instance."""
         self._destroy(self.machine(request, instance_id, "instance_write"))
         return JSONResponse({"success": True, "msg": f"Instance {instance_id} destroyed"})
 
     async def destroy_many(self, request: Request) -> Response:
-        """End several."""
+        """Destroy several instances."""
         body = await self.body(request)
         for one in body.get("instance_ids") or []:
             self._destroy(self.machine(request, str(one), "instance_write"))
@@ -431,11 +431,11 @@ class InstanceRoutes(ReservedRoutes, Cloud):
             self.end(machine)
 
     async def reboot(self, request: Request, instance_id: str) -> Response:
-        """Stop and start of the container, with its GPU."""
+        """Stop and start the container, which keeps its GPU."""
         return self._again(self.machine(request, instance_id, "instance_write"), "rebooting")
 
     async def recycle(self, request: Request, instance_id: str) -> Response:
-        """A new container from a newly pulled image, with its GPU."""
+        """Recreate the container from a newly pulled image; it keeps its GPU."""
         return self._again(self.machine(request, instance_id, "instance_write"), "recycling")
 
     def _again(self, machine: Machine, word: str) -> Response:
@@ -450,7 +450,7 @@ class InstanceRoutes(ReservedRoutes, Cloud):
         return JSONResponse({"success": True})
 
     async def change_bid(self, request: Request, instance_id: str) -> Response:
-        """A higher bid brings an outbid instance back."""
+        """Change the bid; a higher one brings an outbid instance back."""
         machine = self.machine(request, instance_id, "instance_write")
         body = await self.body(request)
         offer = machine.data["offer"]
@@ -469,7 +469,7 @@ class InstanceRoutes(ReservedRoutes, Cloud):
         return JSONResponse({"success": True})
 
     async def snapshot(self, request: Request, instance_id: str) -> Response:
-        """Only the answer; there is no image to push."""
+        """Answer only; there is no image to push."""
         machine = self.machine(request, instance_id, "instance_write")
         body = await self.body(request)
         if not body.get("personal_repo"):

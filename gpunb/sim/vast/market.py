@@ -1,4 +1,4 @@
-"""The simulated market: offer rows as Vast words them, and its filters."""
+"""The simulated market: offer rows in Vast's format, and its filters."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _EU_CODES = {"DE": 276, "FR": 250, "GB": 826, "US": 840}
 
 
 class BadFilterError(Exception):
-    """A filter that the API does not take."""
+    """A filter that the API does not accept."""
 
 
 def offer_row(rig: Rig, now: float) -> dict[str, Any]:
-    """One offer; prices that depend on the question are put in by `priced`."""
-    # a few hosts whose place Vast does not know
+    """Return one offer; prices that depend on the search are set by `priced`."""
+    # a few hosts whose location Vast does not know
     place = ", US" if rig.number % 29 == 28 else f"{rig.city}, {rig.country}"
     digest = hashlib.sha256(f"{rig.machine_id}/{rig.number}".encode()).digest()
     effective = round(rig.cores * 0.5, 1) if rig.gpus < 8 else float(rig.cores)
@@ -114,12 +114,12 @@ def offer_row(rig: Rig, now: float) -> dict[str, Any]:
 
 
 def cluster(rig: Rig) -> int | None:
-    """A few machines stand in one network."""
+    """Return the network of a machine: a few machines share one."""
     return 301 + rig.number % 3 if rig.number % 10 == 4 else None
 
 
 def network_rows(found: Iterable[Rig], now: float) -> list[dict[str, Any]]:
-    """An offer of disk on the network of each cluster, which belongs to no machine."""
+    """Return an offer of disk on the network of each cluster, which belongs to no machine."""
     out = {}
     for rig in found:
         if (number := cluster(rig)) is not None:
@@ -129,7 +129,7 @@ def network_rows(found: Iterable[Rig], now: float) -> list[dict[str, Any]]:
 
 
 def volume_row(rig: Rig, now: float) -> dict[str, Any]:
-    """One offer of disk for a volume."""
+    """Return one offer of disk for a volume."""
     return {
         "end_date": now + (20 + rig.number % 70) * DAY_S,
         "cluster_id": cluster(rig),
@@ -148,7 +148,7 @@ def volume_row(rig: Rig, now: float) -> dict[str, Any]:
 
 
 def priced(row: Mapping[str, Any], *, kind: str, storage_gb: float, now: float) -> dict[str, Any]:
-    """The row as an answer to a search of `kind` with so much disk."""
+    """Return the row as an answer to a search of `kind` with this much disk."""
     bid = kind == "bid"
     base = row["min_bid"] if bid else row["dph_base"]
     disk = round(storage_gb * row["storage_cost"] / HOURS_A_MONTH, 10)
@@ -174,7 +174,7 @@ def priced(row: Mapping[str, Any], *, kind: str, storage_gb: float, now: float) 
 
 
 def premium(row: Mapping[str, Any]) -> float:
-    """What a host's service level costs an hour on top; none unless a test says so."""
+    """Return the extra price an hour of a host's service level; none unless a test sets one."""
     return float((row.get("search") or {}).get("slaPremiumPerHour", 0.0))
 
 
@@ -194,7 +194,7 @@ _ALIASES = {"reliability2": "reliability", "dphtotal": "dph_total", "driver_vers
 
 
 def matches(row: Mapping[str, Any], field: str, rule: object) -> bool:
-    """Whether `row` passes one filter ``{"op": value, …}``; numbers may come as texts."""
+    """Return whether `row` passes one filter ``{"op": value, …}``; numbers may come as texts."""
     if field == "id":
         msg = "id is not a filter; ask_contract_id is"
         raise BadFilterError(msg)
@@ -226,7 +226,7 @@ def matches(row: Mapping[str, Any], field: str, rule: object) -> bool:
 
 
 def _like(have: Any, wanted: Any) -> Any:
-    """`wanted` in the type of what is there."""
+    """Convert `wanted` to the type of the row's value."""
     if isinstance(have, bool) and isinstance(wanted, str):
         return wanted.lower() in ("true", "1")
     if isinstance(have, (int, float)) and isinstance(wanted, str):

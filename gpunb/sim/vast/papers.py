@@ -1,4 +1,4 @@
-"""What the simulated Vast has written down of an account: invoices, audit log, addresses, sub-accounts.
+"""Records of an account on the simulated Vast: invoices, audit log, addresses, sub-accounts.
 
 Shapes: the invoices of Vast's OpenAPI document (``show_invoices_v1``), the rest as the published client
 ``vastai`` 1.9.1 reads it.
@@ -28,7 +28,7 @@ _HERE = "198.51.100.7"
 
 
 class PaperRoutes(Cloud):
-    """The endpoints that only read, and those that make sub-accounts."""
+    """Routes that only read, and those of sub-accounts."""
 
     offers: dict[str, dict[str, Any]]
     next_id: Callable[[], int]
@@ -42,7 +42,7 @@ class PaperRoutes(Cloud):
         self.opened = self.clock.now()
 
     def paper_routes(self) -> list[tuple[str, str, Any, str]]:
-        """Method, path, handler and endpoint's name."""
+        """List method, path, handler and endpoint's name."""
         return [
             ("GET", "/api/v1/invoices/", self.invoices_v1, "invoices"),
             ("GET", "/invoices", self.search_invoices, "search-invoices"),
@@ -60,10 +60,10 @@ class PaperRoutes(Cloud):
             ("GET", "/instance_backups/", self.backups, "backups"),
         ]
 
-    # -- invoices: what was paid in, not what was used ------------------------------------
+    # -- invoices: payments, not charges ---------------------------------------------------
 
     async def invoices_v1(self, request: Request) -> Response:
-        """Pages of payments between two moments; they must be given."""
+        """List payments between two moments, which are required, in pages."""
         account = self.allow(request, "billing_read")
         when = self._filters(request).get("when")
         if not isinstance(when, dict) or not {"gte", "lte"} <= set(when):
@@ -80,7 +80,7 @@ class PaperRoutes(Cloud):
         return JSONResponse({"success": True, **count, "results": page_rows})
 
     def _payments(self, account: Account) -> list[dict[str, Any]]:
-        """Payments are negative, as the account owes so much less."""
+        """Return the payments, as negative amounts: the account owes so much less."""
         paid = [(self.opened, "credit", "stripe", "Manual Billing from VISA ...4242", account.deposit)]
         paid += [
             (self.opened, "reserved", "reserved", f"Prepayment of instance {ident}", -usd)
@@ -102,7 +102,7 @@ class PaperRoutes(Cloud):
         ]
 
     async def search_invoices(self, request: Request) -> Response:
-        """A bare list."""
+        """Search the invoices; a bare list."""
         rows = [
             {"id": row["metadata"]["invoice_id"], "when": row["start"], "amount_cents": -100 * row["amount"]}
             for row in self._payments(self.allow(request, "billing_read"))
@@ -112,7 +112,7 @@ class PaperRoutes(Cloud):
         return JSONResponse(rows)
 
     async def invoices_v0(self, request: Request) -> Response:
-        """The old list: payments and charges in one, and what is open now."""
+        """Return the old list: payments and charges in one, and what is open now."""
         account, now = self.allow(request, "billing_read"), self.clock.now()
         query = request.query_params
         begin, end = float(query.get("sdate") or 0), float(query.get("edate") or now)
@@ -155,7 +155,7 @@ class PaperRoutes(Cloud):
         ]
 
     async def contracts(self, request: Request) -> Response:
-        """Instances by label or number, ended ones too."""
+        """List instances by label or number, ended ones too."""
         account, body = self.allow(request, "instance_read"), await self.body(request)
         ids = {str(one) for one in body.get("contract_ids") or []}
         mine: list[Machine] = [one for one in self.machines.values() if one.account is account]
@@ -166,10 +166,10 @@ class PaperRoutes(Cloud):
         ]
         return JSONResponse({"success": True, "contracts": rows})
 
-    # -- who did what, and from where -----------------------------------------------------
+    # -- audit log, addresses, two-factor ------------------------------------------------------
 
     async def audit_logs(self, request: Request) -> Response:
-        """A bare list of what changed something, newest first."""
+        """List the calls that changed something, as a bare list, newest first."""
         self.allow(request, "user_read")
         rows = [
             {
@@ -187,7 +187,7 @@ class PaperRoutes(Cloud):
         return JSONResponse(rows)
 
     async def addresses(self, request: Request) -> Response:
-        """The one address that asks."""
+        """Return the one address that the requests come from."""
         self.allow(request, "user_read")
         day = datetime.fromtimestamp(self.opened, timezone.utc).isoformat()
         seen = {"first_seen": day, "first_location": "Reykjavik, IS"}
@@ -195,7 +195,7 @@ class PaperRoutes(Cloud):
         return JSONResponse({"success": True, "results": [row]})
 
     async def two_factor(self, request: Request) -> Response:
-        """None: what needs a code can't be tried against a simulation."""
+        """Return none: calls that need a code can't be tried in the simulation."""
         self.allow(request, "user_read")
         answer = {"tfa_enabled": False, "methods": [], "backup_codes_remaining": 0}
         return JSONResponse({"success": True, **answer, "new_method_authorized": False})
@@ -203,13 +203,13 @@ class PaperRoutes(Cloud):
     # -- sub-accounts: each spends its own credit ----------------------------------------------
 
     async def subaccounts(self, request: Request) -> Response:
-        """Those of this account."""
+        """List the sub-accounts of this account."""
         account = self.allow(request, "user_read")
         mine = [one for one in self.accounts.values() if one.data.get("parent") is account]
         return JSONResponse({"users": [self.user_row(one) for one in mine]})
 
     async def add_subaccount(self, request: Request) -> Response:
-        """One without credit, with a key of its own."""
+        """Make a sub-account without credit, with a key of its own."""
         account, body = self.allow(request, "user_write"), await self.body(request)
         name, email = str(body.get("username") or ""), str(body.get("email") or "")
         if not name or not email or body.get("parent_id") != "me":
@@ -222,13 +222,13 @@ class PaperRoutes(Cloud):
         return JSONResponse({"id": ident, "username": name, "email": email, "key_id": self.next_id()})
 
     async def update_user(self, request: Request) -> Response:
-        """Only what is no money and no key is taken."""
+        """Change the user's data, except money and keys."""
         account, body = self.allow(request, "user_write"), await self.body(request)
         account.data.setdefault("profile", {}).update(body)
         return JSONResponse(self.user_row(account))
 
     async def transfer_credit(self, request: Request) -> Response:
-        """To another account, by its e-mail address or number."""
+        """Transfer credit to another account, by its e-mail address or number."""
         account, body = self.allow(request, "billing_write"), await self.body(request)
         amount, wanted = body.get("amount"), str(body.get("recipient"))
         if not isinstance(amount, (int, float)) or not 0 < amount <= account.balance(self.clock.now()):
@@ -241,14 +241,14 @@ class PaperRoutes(Cloud):
                 return JSONResponse({"success": True})
         raise self.deny(400, f"No account {wanted}")
 
-    # -- what was measured, what was kept ---------------------------------------------------
+    # -- benchmarks and backups --------------------------------------------------------------
 
     async def benchmarks(self, request: Request) -> Response:
-        """A row for every third machine, 200 a page."""
+        """Return a benchmark row for every third machine, 200 a page."""
         self.allow(request, "misc")
         rows: list[dict[str, Any]] = [
             {
-                # two rows of a machine have two numbers; its offer's makes them
+                # a machine's two rows get different numbers, derived from its offer's
                 "benchmark_id": offer["id"],
                 "machine_id": offer["machine_id"],
                 "gpu_name": offer["gpu_name"],
@@ -280,7 +280,7 @@ class PaperRoutes(Cloud):
         )
 
     async def backups(self, request: Request) -> Response:
-        """None: the simulation copies no disks."""
+        """Return none: the simulation copies no disks."""
         self.allow(request, "instance_read")
         return JSONResponse({"success": True, "backups": []})
 

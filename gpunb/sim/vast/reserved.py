@@ -1,4 +1,4 @@
-"""Reserved instances of the simulated Vast: a deposit, its discount, and what an early end gives back."""
+"""Reserved instances of the simulated Vast: deposit, discount, and refund at an early end."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _DISCOUNTS = ((3.0, 0.3), (1.0, 0.2))
 
 
 class ReservedRoutes(Cloud):
-    """``prepay`` and ``balance``."""
+    """Routes ``prepay`` and ``balance``."""
 
     deny: Callable[..., Refusal]
     body: Callable[[Request], Any]
     machine: Callable[[Request, str, str], Machine]
 
     async def prepay(self, request: Request, instance_id: str) -> Response:
-        """A deposit for a discount, which is reckoned anew each time from all that is there."""
+        """Take a deposit; the discount is computed anew each time from the whole deposit."""
         machine = self.machine(request, instance_id, "instance_write")
         amount, now = (await self.body(request)).get("amount"), self.clock.now()
         if not isinstance(amount, (int, float)) or not 0 < amount <= machine.account.balance(now):
@@ -51,7 +51,7 @@ class ReservedRoutes(Cloud):
         return JSONResponse({"success": True, "timescale": round(months, 3), "discount_rate": rate})
 
     async def deposit(self, request: Request, instance_id: str) -> Response:
-        """What is left of what was prepaid."""
+        """Return what is left of the deposit."""
         machine = self.machine(request, instance_id, "instance_read")
         left = self.deposit_left(machine, self.clock.now())
         return JSONResponse({"instance_id": int(machine.id), "balance": round(left, 6)})
@@ -61,7 +61,7 @@ class ReservedRoutes(Cloud):
         return machine.bill.by_kind(now).get("gpu", 0.0)
 
     def deposit_left(self, machine: Machine, now: float) -> float:
-        """What the GPU has not used up of it."""
+        """Return the part of the deposit that the GPU has not used up."""
         used = self._gpu_spent(machine, now) - machine.data.get("deposit_from", 0.0)
         return float(max(0.0, machine.data.get("deposit", 0.0) - used))
 
@@ -72,7 +72,7 @@ class ReservedRoutes(Cloud):
         data["saved"] = data.get("saved", 0.0) + used / (1 - rate) * rate
 
     def settle_reservation(self, machine: Machine, now: float) -> None:
-        """Keep what is reserved of the credit up to date; a deposit that is used up ends the discount."""
+        """Update the reserved part of the credit; a deposit that is used up ends the discount."""
         data = machine.data
         if "deposit" not in data or machine.id not in machine.account.held:
             return
@@ -85,7 +85,7 @@ class ReservedRoutes(Cloud):
                 machine.bill.open("gpu", data["gpu_usd_h"], now)
 
     def refund(self, machine: Machine, at: float) -> None:
-        """At the end what is left comes back, less the discount received (Vast's page on reserved ones)."""
+        """Return the rest of the deposit, less the discount received (Vast's page on reserved ones)."""
         if machine.account.held.pop(machine.id, None) is None:
             return
         left = self.deposit_left(machine, at)

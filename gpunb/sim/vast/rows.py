@@ -1,4 +1,4 @@
-"""What the simulated Vast says of an instance."""
+"""Instance rows of the simulated Vast."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _FROM_OFFER = [
 
 
 def instance_row(machine: Machine, now: float, *, boot_seconds: float) -> dict[str, Any]:
-    """The full row, as the v1 list and the single answer give it."""
+    """Return the full row, as in the v1 list and the single answer."""
     data = machine.data
     offer: Mapping[str, Any] = data["offer"]
     actual, current, wanted, message = _words(machine, now, boot_seconds)
@@ -75,7 +75,7 @@ def instance_row(machine: Machine, now: float, *, boot_seconds: float) -> dict[s
         "status_msg": copy_message(machine, now) or message,
         "is_bid": data["is_bid"],
         "ssh_host": host,
-        # where Jupyter is, it has this port and SSH the next
+        # where Jupyter runs, it has this port and SSH the next
         "ssh_port": port - 1 if jupyter else port,
         "ssh_idx": "4",
         "machine_dir_ssh_port": port,
@@ -116,32 +116,32 @@ def instance_row(machine: Machine, now: float, *, boot_seconds: float) -> dict[s
 
 
 def _ports(data: Mapping[str, Any], ssh: int | None) -> dict[str, list[dict[str, str]]]:
-    """SSH's where it is direct, and those asked for, for IPv4 and IPv6; the same number inside from 70000 on.
+    """Return the ports of a row: SSH's where it is direct, and those asked for, for IPv4 and IPv6.
 
-    What was asked for is open in each way of launching: dstack launches without Vast's SSH, and logs in by
-    a port of its own.
+    The requested ports are open in each way of launching: dstack launches without Vast's SSH, and logs in
+    by a port of its own. A request from 70000 on has the same number inside.
     """
     found = {} if ssh is None else {"22/tcp": ssh}
     for name, outside in data.get("ports", {}).items():
         number, _, protocol = name.partition("/")
         found[f"{outside}/{protocol}" if int(number) >= 70_000 else name] = outside
-    hosts = ("0.0.0.0", "::")  # noqa: S104 - what docker says
+    hosts = ("0.0.0.0", "::")  # noqa: S104 - docker's own format
     return {
         name: [{"HostIp": host, "HostPort": str(outside)} for host in hosts]
         for name, outside in found.items()
     }
 
 
-def _words(  # noqa: PLR0911 - a line for each phase
+def _words(  # noqa: PLR0911 - one return a phase
     machine: Machine, now: float, boot_seconds: float
 ) -> tuple[str | None, str, str, str]:
-    """actual_status, cur_state, intended_status and status_msg."""
+    """Return actual_status, cur_state, intended_status and status_msg."""
     phase = machine.shown
     wanted = machine.data["wanted"]
     if phase is Phase.BOOTING:
         if machine.data.get("rebooting"):
             return machine.data["rebooting"], "running", wanted, ""
-        # the first moments have no status at all; then nothing moves until it runs (base-image#220)
+        # at first there is no status at all; then it stays until the instance runs (base-image#220)
         early = now < machine.created + boot_seconds / 10
         return (None if early else "loading"), "running", wanted, "" if early else "Pulling fs layer"
     if phase is Phase.RUNNING:

@@ -1,4 +1,4 @@
-"""Endpoints and workergroups of the simulated Vast: kept and listed, with no worker behind them.
+"""Endpoints and workergroups of the simulated Vast: stored and listed, with no worker behind them.
 
 gpunb has no verb for them. They answer so that the published client's commands can be tried whole.
 """
@@ -23,7 +23,7 @@ _KINDS = {"endptjobs": "endpoint", "autojobs": "workergroup", "workergroups": "w
 
 
 class ServerlessRoutes(Cloud):
-    """``/endptjobs/``, ``/autojobs/`` (also ``/workergroups/``), ``/deployments``."""
+    """Routes ``/endptjobs/``, ``/autojobs/`` (also ``/workergroups/``), ``/deployments``."""
 
     next_id: Callable[[], int]
     deny: Callable[..., Refusal]
@@ -31,7 +31,7 @@ class ServerlessRoutes(Cloud):
     allow: Callable[..., Account]
 
     def serverless_routes(self) -> list[tuple[str, str, Any, str]]:
-        """Method, path, handler and endpoint's name."""
+        """List method, path, handler and endpoint's name."""
         found: list[tuple[str, str, Any, str]] = [("GET", "/deployments", self.deployments, "deployments")]
         for path, kind in _KINDS.items():
             found += [
@@ -43,7 +43,7 @@ class ServerlessRoutes(Cloud):
         return found
 
     def autoscaler_routes(self) -> list[tuple[str, str, Any, str]]:
-        """Those of another server, run.vast.ai: their paths have no ``/api/v0``."""
+        """List the routes of another server, run.vast.ai: their paths have no ``/api/v0``."""
         return [
             ("POST", "/get_endpoint_logs/", self.worker_logs, "endpoint-logs"),
             ("POST", "/get_autogroup_logs/", self.worker_logs, "workergroup-logs"),
@@ -88,23 +88,23 @@ class ServerlessRoutes(Cloud):
         return end
 
     async def deployments(self, request: Request) -> Response:
-        """None: only Vast's own library makes them, from a program's source."""
+        """Return none: only Vast's own library makes them, from a program's source."""
         self.allow(request, "user_read")
         return JSONResponse({"success": True, "deployments": []})
 
     async def worker_logs(self, request: Request) -> Response:
-        """By level; nothing has run."""
+        """Return the logs by level, all empty."""
         self.allow(request, "user_read")
         return JSONResponse({"info0": [], "info1": [], "trace": [], "debug": []})
 
     async def workers(self, request: Request) -> Response:
-        """A bare list."""
+        """Return no workers, as a bare list."""
         account = self.allow(request, "user_read")
         self._group(account, "endpoint", (await self.body(request)).get("id"))
         return JSONResponse([])
 
     async def update_workers(self, request: Request) -> Response:
-        """There are none to update."""
+        """Do nothing: there are no workers to update."""
         account = self.allow(request, "instance_write")
         self._group(account, "workergroup", (await self.body(request)).get("workergroup_id"))
         return JSONResponse({"success": True, "msg": "no workers to update"})

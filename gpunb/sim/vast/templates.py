@@ -1,4 +1,4 @@
-"""Templates on the simulated Vast: public ones, and those that an account makes."""
+"""Templates of the simulated Vast: public ones, and those that an account makes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PUBLIC = (
 
 
 class TemplateRoutes(Cloud):
-    """The endpoints under ``/template/``, and an instance's change of template."""
+    """Routes under ``/template/``, and an instance's change of template."""
 
     next_id: Callable[[], int]
     deny: Callable[..., Refusal]
@@ -45,7 +45,7 @@ class TemplateRoutes(Cloud):
     user_row: Callable[[Account], dict[str, Any]]
 
     def template_routes(self) -> list[tuple[str, str, Any, str]]:
-        """Method, path, handler and endpoint's name."""
+        """List method, path, handler and endpoint's name."""
         return [
             ("GET", "/template/", self.templates, "templates"),
             ("POST", "/template/", self.add_template, "add-template"),
@@ -55,7 +55,7 @@ class TemplateRoutes(Cloud):
         ]
 
     async def templates(self, request: Request) -> Response:
-        """The account's and the public ones that fit."""
+        """List the account's and the public templates that fit."""
         account = self.allow(request, "user_read")
         filters = json.loads(request.query_params.get("select_filters") or "{}")
         found = [
@@ -66,7 +66,7 @@ class TemplateRoutes(Cloud):
         return JSONResponse({"success": True, "templates_found": len(found), "templates": found})
 
     async def add_template(self, request: Request) -> Response:
-        """Its hash is made of what is in it."""
+        """Add a template; its hash is made from its content."""
         account, body = self.allow(request, "user_write"), await self.body(request)
         row = self._made_template(account, self.next_id(), body)
         self._my_templates(account).append(row)
@@ -74,7 +74,7 @@ class TemplateRoutes(Cloud):
         return JSONResponse({"success": True, "msg": text, "template": row})
 
     async def update_template(self, request: Request) -> Response:
-        """A new version with a new hash; number and hash must name the same one."""
+        """Save a new version with a new hash; number and hash must name the same template."""
         account, body = self.allow(request, "user_write"), await self.body(request)
         old = self._my_template(account, body.get("hash_id"), body.get("id"))
         row = self._made_template(account, old["id"], body)
@@ -83,7 +83,7 @@ class TemplateRoutes(Cloud):
         return JSONResponse({"success": True, "template": row})
 
     async def delete_template(self, request: Request) -> Response:
-        """By its hash or its number."""
+        """Delete a template by its hash or its number."""
         account, body = self.allow(request, "user_write"), await self.body(request)
         self._my_templates(account).remove(
             self._my_template(account, body.get("hash_id"), body.get("template_id"))
@@ -91,7 +91,7 @@ class TemplateRoutes(Cloud):
         return JSONResponse({"success": True})
 
     async def use_template(self, request: Request, instance_id: str) -> Response:
-        """What the container is made of at its next recycle."""
+        """Set the template for the container's next recycle."""
         machine = self.machine(request, instance_id, "instance_write")
         body = await self.body(request)
         changed = {name: body[name] for name in ("image", "onstart", "env") if body.get(name) is not None}
@@ -117,7 +117,7 @@ class TemplateRoutes(Cloud):
         raise self.deny(404, "No such template of yours", "no_such_template")
 
     def known_templates(self, account: Account) -> list[dict[str, Any]]:
-        """The account's and the public ones."""
+        """Return the account's and the public templates."""
         return [*self._my_templates(account), *_PUBLIC]
 
     @staticmethod

@@ -22,7 +22,7 @@ _STILL_IN_USE_S = 30.0
 
 
 class VolumeRoutes(Cloud):
-    """The endpoints under ``/volumes/``."""
+    """Routes under ``/volumes/``."""
 
     volume_offers: dict[str, dict[str, Any]]
     next_id: Callable[[], int]
@@ -31,7 +31,7 @@ class VolumeRoutes(Cloud):
     allow: Callable[..., Account]
 
     def volume_routes(self) -> list[tuple[str, str, Any, str]]:
-        """Method, path, handler and endpoint's name."""
+        """List method, path, handler and endpoint's name."""
         return [
             ("POST", "/volumes/search/", self.search_volumes, "search-volumes"),
             ("POST", "/network_volumes/search/", self.search_volumes, "search-volumes"),
@@ -44,7 +44,7 @@ class VolumeRoutes(Cloud):
         ]
 
     async def search_volumes(self, request: Request) -> Response:
-        """Disk for rent."""
+        """Search for disk to rent."""
         query = dict(await self.body(request))
         order, limit = query.pop("order", [["disk_space", "desc"]]), query.pop("limit", None)
         query.pop("allocated_storage", None)
@@ -62,7 +62,7 @@ class VolumeRoutes(Cloud):
         return JSONResponse({"offers": rows[: int(limit)] if limit else rows})
 
     async def create_volume(self, request: Request) -> Response:
-        """Rent one."""
+        """Rent a volume."""
         account, body = self.allow(request, "instance_write"), await self.body(request)
         ident = self._made(account, str(body.get("id")), body.get("size"), str(body.get("name") or ""))
         # a name with the number in it, and no volume_id (rent_volume.yaml)
@@ -89,7 +89,7 @@ class VolumeRoutes(Cloud):
         return ident
 
     async def list_volumes(self, request: Request) -> Response:
-        """The account's, with the instances on them."""
+        """List the account's volumes, with the instances on them."""
         account = self.allow(request, "instance_read")
         rows = [
             {**row, "instances": [{"id": one} for one in self._users(account, ident)]}
@@ -98,7 +98,7 @@ class VolumeRoutes(Cloud):
         return JSONResponse({"success": True, "volumes": rows})
 
     async def delete_volume(self, request: Request) -> Response:
-        """Only when no instance is on it."""
+        """Delete a volume that no instance is on."""
         account = self.allow(request, "instance_write")
         text = request.query_params.get("id", "")
         ident = int(text) if text.isdecimal() else -1
@@ -111,7 +111,7 @@ class VolumeRoutes(Cloud):
         return JSONResponse({"success": True})
 
     async def clone_volume(self, request: Request) -> Response:
-        """A copy at another offer."""
+        """Copy a volume to another offer."""
         account, body = self.allow(request, "instance_write"), await self.body(request)
         source = self._volumes(account).get(body.get("src_id"))
         if source is None:
@@ -128,7 +128,7 @@ class VolumeRoutes(Cloud):
         return found
 
     def _users(self, account: Account, volume_id: int, *, ended_s: float = 0.0) -> list[int]:
-        """The instances on it; those that ended less than `ended_s` ago, too."""
+        """Return the instances on it; those that ended less than `ended_s` ago, too."""
         since = self.clock.now() - ended_s
         return [
             int(found.id)
