@@ -1,4 +1,4 @@
-"""DeepInfra's GPU containers.
+"""The provider for DeepInfra: GPU containers.
 
 Facts from DeepInfra's documentation page "Containers" and its public OpenAPI
 document (May 2026). A container is a small virtual machine reached as

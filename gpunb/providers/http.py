@@ -198,7 +198,7 @@ class ApiClient:
     key
         The account's key; None sends none.
     header, scheme
-        Where the key goes: ``Authorization: Bearer KEY`` unless told otherwise.
+        Where the key goes: ``Authorization: Bearer KEY`` by default.
     rates
         ``{"GET /instances/{id}/": 2.0, "POST /search": Rate(60, calls=10)}``:
         seconds between two calls, or calls in some seconds, known ahead.

@@ -92,7 +92,7 @@ class DaemonLog(Protocol):
 @lacking("run anything on a stopped instance")
 @runtime_checkable
 class StoppedCommands(Protocol):
-    """A few commands on the disk of a stopped instance."""
+    """Commands (a few allowed ones) on the disk of a stopped instance."""
 
     def execute(self, instance_id: str, command: str) -> str:
         """Return the output of `command` (``ls``, ``rm`` or ``du`` with arguments); others are `BadInput`."""

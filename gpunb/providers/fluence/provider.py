@@ -153,7 +153,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         return hostkey.wanted(self.config.options) and offer.kind == "container"
 
     def unfit(self, offer: Offer, spec: CreateSpec) -> str:
-        """Only containers have ports, images and variables; only two registries may be private."""
+        """Refuse ports and images except for containers, and private images of other registries."""
         inside = (spec.ports, spec.login, spec.entrypoint, spec.start_command, spec.template)
         if offer.kind != "container" and any(inside):
             return f"a {offer.kind} of {TITLE} has no ports to open and no image"
@@ -306,7 +306,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         is started beside it; the answer is whether that is so, and the host key the same as before.
 
         The ports stay whatever is sent, and the SSH key is sent again: without it a container that is
-        made anew would let nobody in. Credentials can't be read back: name
+        made anew would accept no login. Credentials can't be read back: name
         them again for a private image. A second update while one is being
         applied is refused by Fluence (`NotYet`).
         """

@@ -59,7 +59,7 @@ class Child:
         Takes ``(data, is_stderr)``; may call `pause` from within.
     finished
         Called once, when the process has ended and all its output was
-        written; like sshd, without a terminal this waits until nobody holds
+        written; like sshd, without a terminal this waits until no process holds
         the output pipes any more.
     input_full
         Called with True when no more input should come, with False when it may again.

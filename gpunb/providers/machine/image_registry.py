@@ -127,7 +127,7 @@ def look_up(image: str, *, arch: str = "amd64", patience_s: float = PATIENCE_S) 
     Raises
     ------
     Unread
-        It is not known to anybody, or not in time.
+        It is private or unknown, or there was no answer in time.
     """
     where = reference(image)
     found: list[ImageInfo | Unread] = []

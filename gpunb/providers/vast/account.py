@@ -71,7 +71,7 @@ class User(Wire):
 
     @property
     def spends_from(self) -> str:
-        """Whose money a rental costs; a sub-account has credit of its own."""
+        """The account that pays for rentals; a sub-account has credit of its own."""
         if self.id is None:
             return ""
         if self.parent_id is not None:
@@ -101,7 +101,7 @@ class Report(Wire):
 
 
 class Benchmark(Wire):
-    """The result of a machine's GPUs with one of Vast's templates."""
+    """A benchmark result of a machine's GPUs, with one of Vast's templates."""
 
     machine_id: int | None = None
     gpu_name: str = ""

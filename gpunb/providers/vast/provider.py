@@ -263,7 +263,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         )
 
     def adopted(self, instance_id: str, public_key: str) -> None:
-        """Attach the session's key: Vast rewrites ``authorized_keys`` with those that it knows."""
+        """Attach the session's key: Vast rewrites ``authorized_keys`` with the keys that it knows."""
         self._attach(instance_id, public_key)
 
     def _attach(self, instance_id: str, public_key: str) -> bool:

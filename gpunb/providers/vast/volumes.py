@@ -1,4 +1,4 @@
-"""Vast's volumes: disks of one machine, or of a cluster, that stay, and are billed, without instances."""
+"""Vast's volumes: disks of a machine or a cluster that are kept, and billed, without instances."""
 
 from __future__ import annotations
 
