@@ -135,7 +135,7 @@ def _watched(context: Context) -> list[str]:
     if hidden:
         process.ensure(context.ledger)
         until = time.monotonic() + 20
-        # it must have opened the real ledger before the simulation's takes its place
+        # it must have opened the real ledger before the simulation's ledger replaces it
         while context.ledger.leader() is None:
             if time.monotonic() > until:
                 msg = "the supervisor of the real sessions does not start"
