@@ -48,7 +48,7 @@ class GpunbApp(ExtensionApp):
         self.settings["gpunb_hub"] = self.hub
 
     def initialize_handlers(self) -> None:
-        """Add the routes."""
+        """Register the routes."""
         from gpunb.server.routes import routes
 
         self.handlers.extend(routes())

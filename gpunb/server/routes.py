@@ -1,4 +1,4 @@
-"""Every route, in one list: ``openapi.yaml`` names the same ones, and a test compares them."""
+"""The list of all routes; a test compares it with ``openapi.yaml``."""
 
 from __future__ import annotations
 
