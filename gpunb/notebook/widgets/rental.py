@@ -60,7 +60,7 @@ def agreed_to(row: Ranked, request: RentRequest) -> Agreement:
 
 
 class Rental:
-    """One rental of one offer, from the click on.
+    """One rental of one offer, from the click to the ready session.
 
     Parameters
     ----------
