@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING
 import keyring
 import keyring.core
 import pytest
+from hypothesis import HealthCheck, settings
 from keyring.backends.fail import Keyring as NoKeyring
 
 from tests.support.machines.localhost import LocalHost, key_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# how fast examples are made and tried is the machine's matter, and it may be busy
+settings.register_profile("gpunb", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gpunb")
 
 pytest_plugins = ["tests.support.verdicts"]
 
