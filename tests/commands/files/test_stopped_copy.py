@@ -124,7 +124,7 @@ def test_from_a_stopped_session_to_this_machine(
         keys.write_text("")
         ran = gpunb("sync", "one:out", "else")
         assert ran.code == 1
-        assert "Vast.ai's copy lets nobody in" in ran.err
+        assert "Vast.ai's copy accepts no login" in ran.err
         assert "gpunb sync one:PATH OTHER:PATH" in ran.err
         assert not Path("else").exists()
         assert gpunb("down", "--all", "--yes", "--no-save").code == 0
