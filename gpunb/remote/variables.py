@@ -126,7 +126,7 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
     if failed:
         words = "; ".join(f"{name}: {why}" for name, why in failed.items())
         msg = f"the host could not take {words}"
-        raise VariableError(msg, hint="send plain values, arrays or tables of it")
+        raise VariableError(msg, lacks=Lacks.of(words), hint="send plain values, arrays or tables of it")
     return PutReport(tuple(values), total, time.monotonic() - started, same)
 
 

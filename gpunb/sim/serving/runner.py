@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import signal
@@ -84,7 +85,7 @@ class Served:
             lifespan="off",
             timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _without_loose_ends(uvicorn)(config)
         self._thread = threading.Thread(
             target=self._server.run,
             kwargs={"sockets": [self._socket]},
@@ -111,6 +112,19 @@ class Served:
             self._thread.join(10)
         self._socket.close()
         self.cloud.close()
+
+
+def _without_loose_ends(uvicorn: Any) -> Any:
+    """Return uvicorn's server, which closes also what it accepted just before its end."""
+
+    class Server(uvicorn.Server):  # type: ignore[misc]
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for one in self.servers:
+                one.close()
+            await asyncio.sleep(0.01)  # a connection that was accepted gets its protocol, which is closed
+            await super().shutdown(sockets)
+
+    return Server
 
 
 class Simulation:

@@ -29,7 +29,7 @@ def test_up_and_down_leave_equal_trees(agent: AgentClient, sshd: Sshd, source: P
     report = go(agent, source, "target", "up")
     report.check()
     assert report.engine == "stream"
-    assert "near" in report.why
+    assert report.why.startswith("the agent is there, ")  # how near it is depends on who else is busy
     assert shape(sshd.home / "target") == shape(source)
     assert nanos(sshd.home / "target") == nanos(source)
     files = [p for p in source.rglob("*") if p.is_symlink() or p.is_file()]
