@@ -386,10 +386,9 @@ def test_ctrl_c_stops_all_channels(sshd: Sshd, tmp_path: Path) -> None:
         (tmp_path / f"s/f{number}").write_bytes(os.urandom(2**21))
 
     before = threading.active_count()
-    with Connection.open(sshd.endpoint()) as line:
-        with pytest.raises(KeyboardInterrupt):
-            sync(line, str(tmp_path / "s"), "t", direction="up", engine="sftp", progress=Impatient())
-            time.sleep(5)  # the interrupt may be on its way
+    with Connection.open(sshd.endpoint()) as line, pytest.raises(KeyboardInterrupt):
+        sync(line, str(tmp_path / "s"), "t", direction="up", engine="sftp", progress=Impatient())
+        time.sleep(5)  # the interrupt may be on its way
     # it may have cut a packet, which ends the connection: the next command opens another, and so do we
     with Connection.open(sshd.endpoint()) as line:
         sync(line, str(tmp_path / "s"), "t", direction="up", engine="sftp").check()
