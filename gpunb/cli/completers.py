@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from click.shell_completion import CompletionItem
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import click
+    from click.shell_completion import CompletionItem
 
 __all__ = ["clouds", "complete_providers", "folders", "gpus", "kinds", "regions", "states"]
 
@@ -53,11 +52,15 @@ def states(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 
 def folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
     """Complete local folders, by the shell."""
+    from click.shell_completion import CompletionItem
+
     return [CompletionItem(incomplete, type="dir")]
 
 
 def _behind_comma(known: Iterable[str], incomplete: str) -> list[CompletionItem]:
     """Complete the last item of a comma-separated list from `known`, in the letter case being typed."""
+    from click.shell_completion import CompletionItem
+
     before, comma, word = incomplete.rpartition(",")
     small = word.islower()
     fit = (one for one in known if one.lower().startswith(word.lower()))

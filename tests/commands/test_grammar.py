@@ -192,6 +192,7 @@ def test_help_fits_one_screen_and_names_every_verb(gpunb: Gpunb, monkeypatch: py
 def test_ps_imports_nothing_heavy_and_no_other_verb(home: Path) -> None:
     loaded = modules_of("from gpunb.cli.main import run; assert run(['ps']) == 0", home)
     assert not loaded & HEAVY
+    assert not [name for name in loaded if name.startswith(("gpunb.offers", "click.shell_completion"))]
     verbs = {name.rpartition(".")[2] for name in loaded if name.startswith("gpunb.commands.")}
     assert verbs & set(VERBS) == {"ps"}
 

@@ -50,14 +50,23 @@ class Wanted:
         BadInput
             A word is not a cloud, a kind or a state.
         """
-        from gpunb.cli import offer_options
-        from gpunb.offers.language.fields import KINDS
-
         return cls(
-            frozenset(offer_options.clouds(context, cloud)) if cloud else frozenset(),
-            frozenset(_known("--type", kind, KINDS)),
+            cls._clouds(context, cloud) if cloud else frozenset(),
+            cls._kinds(kind) if kind else frozenset(),
             frozenset(_known("--state", state, {word: word for word in states})),
         )
+
+    @staticmethod
+    def _clouds(context: Context, given: Sequence[str]) -> frozenset[str]:
+        from gpunb.cli import offer_options  # the search's own modules, which a plain `ps` needs not
+
+        return frozenset(offer_options.clouds(context, given))
+
+    @staticmethod
+    def _kinds(given: Sequence[str]) -> frozenset[str]:
+        from gpunb.offers.language.fields import KINDS
+
+        return frozenset(_known("--type", given, KINDS))
 
     @property
     def all(self) -> bool:
