@@ -112,31 +112,10 @@ GROUPS: dict[str, dict[str, str]] = {
     },
 }
 #: The verbs that ``gpunb -h`` explains; it names the others.
-SHOWN = frozenset(
-    [
-        "offers",
-        "rent",
-        "extend",
-        "stop",
-        "start",
-        "down",
-        "on",
-        "run",
-        "exec",
-        "runs",
-        "logs",
-        "cancel",
-        "sync",
-        "forward",
-        "ssh",
-        "ps",
-        "show",
-        "top",
-        "cost",
-        "login",
-        "doctor",
-    ]
-)
+SHOWN = frozenset([
+    "offers", "rent", "extend", "stop", "start", "down", "on", "run", "exec", "runs", "logs", "cancel",
+    "sync", "forward", "ssh", "ps", "show", "top", "cost", "login", "doctor",
+])  # fmt: skip
 WIDEST = max(map(len, SHOWN))
 FOLDERS = {
     "Rent": "renting",

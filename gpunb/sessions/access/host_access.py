@@ -61,14 +61,11 @@ class _Held:
     endpoint: Endpoint | None = None
     connection: Connection | None = None
     agent: AgentClient | None = None
-    pulsed: tuple[AgentClient, float] | None = None  # which client fetched the runs, and when (monotonic)
 
 
 # The ledger decides what is idle. The host acts on its own idle count only this much later.
 HOST_GRACE_S = 180.0
 SETTLE_S = 30.0
-# A client that fetched the runs this recently does not fetch those that had ended before.
-ALL_RUNS_S = 600.0
 
 _held: dict[str, _Held] = {}
 _lock = threading.Lock()

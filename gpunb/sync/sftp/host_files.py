@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gpunb.errors import ProtocolError
 from gpunb.sync.sftp import protocol as wire
-from gpunb.sync.sftp.host_tree import Remote, encode
+from gpunb.sync.sftp.host_tree import encode
 from gpunb.sync.sftp.pool import CHANNELS, PIECE, ChannelPool
 from gpunb.sync.sftp.protocol import Attrs, Fault, Pump, Request, Task, string
 from gpunb.sync.sftp.tasks import (
@@ -44,7 +44,6 @@ class HostFiles(ChannelPool):
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
-        self._remote = Remote(connection)
         self._home = ""
         self.unkept = ""
 
