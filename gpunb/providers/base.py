@@ -256,10 +256,11 @@ class Provider(ABC):
         Asked before a question, so that a yes is not for a machine that lacks what it is rented for, and
         again before the create. `spec` may have no label and no keys yet.
         """
-        from gpunb.providers.machine import images
+        from gpunb.providers.machine import images, ports
 
         asked = (
             (spec.ports, Capability.PORTS, "opens no further ports"),
+            (ports.same(spec.ports), Capability.SAME_PORTS, "opens ports from 1 to 65535"),
             (spec.login, Capability.PRIVATE_IMAGES, "takes no login for a private image"),
             (spec.template, Capability.TEMPLATES, "has no templates"),
             (spec.onstart, Capability.ONSTART, "runs no script of yours at the start"),

@@ -47,6 +47,7 @@ class Capability(str, enum.Enum):
     SELF_DESTROY = "self-destroy"
     USAGE = "usage"
     PORTS = "ports"
+    SAME_PORTS = "same ports"  # numbers from 70000 on ask for the same one outside and inside
     PRIVATE_IMAGES = "private-images"
     TEMPLATES = "templates"
     ONSTART = "onstart"

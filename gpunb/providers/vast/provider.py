@@ -98,6 +98,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
             Capability.SELF_DESTROY,
             Capability.USAGE,
             Capability.PORTS,
+            Capability.SAME_PORTS,
             Capability.PRIVATE_IMAGES,
             Capability.TEMPLATES,
             Capability.ONSTART,

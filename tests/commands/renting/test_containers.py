@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 import urllib.request
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -270,3 +271,15 @@ def test_the_cuda_that_an_image_names(image: str, cuda: float | None) -> None:
     from gpunb.providers.machine.images import cuda_of
 
     assert cuda_of(image) == cuda
+
+
+@pytest.mark.parametrize("cloud", ["local", "fluence", "vast"])
+def test_a_port_that_only_one_cloud_knows_is_refused_elsewhere(cloud: str) -> None:
+    from gpunb.providers import CreateSpec, provider_class
+    from gpunb.providers.base import Provider
+
+    made = provider_class(cloud)
+    spec = CreateSpec(label="", public_key="", ports=("70000/tcp",))
+    offer: Any = SimpleNamespace(kind="container", raw={})
+    why = Provider.unfit(made.__new__(made), offer, spec)
+    assert why == ("" if cloud == "vast" else f"{made.title} opens ports from 1 to 65535")
