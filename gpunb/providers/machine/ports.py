@@ -37,7 +37,7 @@ def split(given: object) -> tuple[int, str]:
     return number, found[2] or "tcp"
 
 
-def same(given: Iterable[str]) -> bool:
+def same(given: Iterable[object]) -> bool:
     """Return whether one of the ports is a number that only asks for the same one outside as inside."""
     return any(split(one)[0] >= _FIRST_SAME for one in given)
 
