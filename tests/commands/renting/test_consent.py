@@ -275,3 +275,21 @@ def test_a_terminal_asks_which_and_proposes_its_own(clouds: Simulation) -> None:
     assert "End spot for good" in terminal.seen, "the one that this shell has rented"
     terminal.type("n\n")
     assert terminal.end() == 1
+
+
+def test_a_yes_is_for_its_own_question() -> None:
+    """After a yes to one question, a no to the next one in the same call is a no."""
+    from gpunb.services.confirmations import Question
+    from gpunb.services.workspace import Workspace
+
+    class Scripted(Workspace):
+        answers = [True, False]
+        can_ask = True
+
+        def put(self, question: Question) -> bool:
+            return self.answers.pop(0)
+
+    with Scripted() as work:
+        assert work.confirm(Question(text="Rent it."), yes=False)
+        assert not work.confirm(Question(text="Rent a second one."), yes=False)
+        assert work.agreed, "something may have been done after the first"
