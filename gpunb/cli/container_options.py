@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +19,9 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from gpunb.cli.context import Context
-    from gpunb.offers import Ranked
     from gpunb.providers import RegistryLogin
-    from gpunb.sessions.lifecycle import RentRequest
 
-__all__ = ["NAMES", "ask_secret", "options", "read", "registry", "with_template"]
+__all__ = ["NAMES", "ask_secret", "options", "read", "registry"]
 
 #: The options' names, as `read` takes them.
 NAMES = (
@@ -199,45 +196,6 @@ def ask_secret(context: Context, what: str, *, undone: str, hint: str) -> Secret
         raise BadInput(msg, bill=undone)
     log.add_secret(text)
     return SecretStr(text)
-
-
-def with_template(
-    context: Context, rows: list[Ranked], asked: RentRequest
-) -> tuple[list[Ranked], RentRequest]:
-    """Merge the template's values into the request; also returns the rows of the template's cloud.
-
-    Raises
-    ------
-    BadInput
-        None of the clouds has such a template, or one has several of that name.
-    """
-    from gpunb.providers.features import Templates
-
-    refused: BadInput | None = None
-    for cloud in dict.fromkeys(row.offer.provider for row in rows):
-        provider = context.provider(cloud)
-        if not isinstance(provider, Templates):
-            continue
-        try:
-            found = provider.template(asked.template)
-        except BadInput as err:
-            refused = refused or err
-            continue
-        # the create call's script takes the place of the template's: gpunb's runs the template's, too
-        script = "\n".join(text for text in (found.onstart.strip(), asked.onstart.strip()) if text)
-        return [row for row in rows if row.offer.provider == cloud], replace(
-            asked,
-            template=found.id,
-            onstart=script,
-            image=asked.image or found.image or None,
-            disk_gb=max(asked.disk_gb, found.disk_gb),
-            ports=ports.wanted((*found.ports, *asked.ports)),
-            env={**found.env, **asked.env},
-            start_command=asked.start_command or found.start_command,
-        )
-    if refused is not None:
-        raise refused
-    return rows, asked
 
 
 def variables(verb_name: str, pairs: tuple[str, ...]) -> dict[str, str]:

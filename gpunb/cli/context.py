@@ -91,6 +91,12 @@ class Context(Workspace):
         text = question.prompt if question.rows else f"{clean(question.text)} {question.prompt}"
         return self._answer(f"{text} [y/N]: ").strip().lower() in {"y", "yes"}
 
+    def show_agreed(self, question: Question) -> None:
+        """Show what a yes that was given beforehand is for, as a table."""
+        from gpunb.presentation.result import Fields
+
+        self.tell(Fields(list(question.rows)))
+
     def _answer(self, prompt: str) -> str:
         """Read the user's answer after `prompt`; "" at the end of input."""
         try:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpunb.cli import container_options, offer_options
+from gpunb.cli import container_options
 from gpunb.cli.command import no_use
 from gpunb.errors import BadInput
 from gpunb.hints import typed
 from gpunb.presentation.result import Note, Result
+from gpunb.services import searching
 
 if TYPE_CHECKING:
     from gpunb.cli.context import Context
@@ -43,7 +44,7 @@ def run(context: Context, name: str, disk: str | None, flags: dict[str, Any]) ->
         raise BadInput(
             msg, bill="nothing was rented or kept", hint="type the command that the image's page names"
         )
-    named = offer_options.clouds(context, flags["cloud"]) if flags["cloud"] else []
+    named = searching.clouds(context, flags["cloud"]) if flags["cloud"] else []
     clouds = named or [one.name for one in clouds_with(SavedTemplates)]
     cloud = context.provider(clouds[0])
     gigabytes = query_from_flags("", hours=1.0, disk=disk).ask.disk_gb if disk else 0.0

@@ -304,6 +304,9 @@ class Workspace:
         for text, tone in lines:
             log.get(__name__).log(WARNING if tone in {"warn", "bad"} else INFO, "%s", text)
 
+    def show_agreed(self, question: Question) -> None:
+        """Show what a yes that was given beforehand is for."""
+
     def progress(self, title: str) -> AbstractContextManager[Progress]:  # noqa: ARG002 - nothing is shown
         """A context manager that shows progress."""
         return contextlib.nullcontext(SILENT)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from gpunb.cli import offer_options
 from gpunb.hints import typed
 from gpunb.presentation.columns import Column
 from gpunb.presentation.result import Block, Cell, Note, Result, Table
 from gpunb.providers import keys, names
 from gpunb.providers.features import Benchmarks, Images, MachineReports, Templates, clouds_with, feature
+from gpunb.services import searching
 from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.text import clean
 
@@ -40,7 +40,7 @@ def shown(context: Context, named: Sequence[str], mode: str, word: str) -> Resul
 def _clouds(context: Context, named: Sequence[str], wanted: type) -> list[Provider]:
     """The named clouds with that feature, else those in use, else all installed ones."""
     having = [one.name for one in clouds_with(wanted)]
-    asked = offer_options.clouds(context, named) if named else keys.asked(context.settings, names())
+    asked = searching.clouds(context, named) if named else keys.asked(context.settings, names())
     found = [name for name in asked if name in having] or (asked[:1] if named else having)
     return [context.provider(name) for name in found]
 

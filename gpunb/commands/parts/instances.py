@@ -58,9 +58,9 @@ class Wanted:
 
     @staticmethod
     def _clouds(context: Context, given: Sequence[str]) -> frozenset[str]:
-        from gpunb.cli import offer_options  # the search's own modules, which a plain `ps` needs not
+        from gpunb.services import searching  # the search's own modules, which a plain `ps` needs not
 
-        return frozenset(offer_options.clouds(context, given))
+        return frozenset(searching.clouds(context, given))
 
     @staticmethod
     def _kinds(given: Sequence[str]) -> frozenset[str]:

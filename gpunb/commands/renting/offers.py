@@ -10,6 +10,7 @@ from gpunb.cli import offer_options
 from gpunb.cli.command import no_use, verb
 from gpunb.errors import BadInput
 from gpunb.presentation.result import Block, Note, Result
+from gpunb.services import searching
 
 if TYPE_CHECKING:
     from gpunb.cli.context import Context
@@ -71,7 +72,7 @@ def command(
             raise BadInput(msg)
         no_use(modes[0], "query", "limit", "why", *(name for name in flags if name != "cloud"))
         return further_offers.shown(context, flags["cloud"], modes[0], instead.get(modes[0]) or "")
-    found = offer_options.find(context, query, limit=limit, **flags)
+    found = searching.find(context, query, limit=limit, **flags)
     if found.query.limit is None:
         found.rows = found.rows[:SHOWN]
     blocks: list[Block] = []

@@ -127,10 +127,10 @@ def search(context: Context, wanted: Wanted) -> Found:
     BadInput
         The query or a filter breaks its rule. Clouds that fail raise nothing: they are named.
     """
-    from gpunb.cli import offer_options
+    from gpunb.services import searching
 
     given: dict[str, Any] = {"cloud": (), "disk": None, **wanted.filters}
-    result = offer_options.find(
+    result = searching.find(
         context,
         [wanted.query] if wanted.query else [],
         length=None if wanted.hours is None else wanted.hours * 3600.0,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from gpunb.cli import offer_options
 from gpunb.errors import AuthFailed, GpunbError
 from gpunb.presentation import shapes
 from gpunb.server import acting, schemas
 from gpunb.server.failures import error_body
 from gpunb.server.handlers.base import Handler, authorized, guarded
+from gpunb.services import searching
 from gpunb.text import clean
 
 if TYPE_CHECKING:
@@ -70,10 +70,10 @@ def search(hub: Hub, body: schemas.Offers) -> api.Offers:
     wanted = query_from_flags(body.query, hours=hours, disk=disk, limit=body.limit, **flags)
     failed: list[api.CloudFailure] = []
     providers = {}
-    for name in offer_options.clouds(context, body.clouds):
+    for name in searching.clouds(context, body.clouds):
         with _noted(failed, name):
             providers[name] = context.provider(name)
-    result = ask(providers, wanted, history=offer_options.KeptHistory(context.ledger))
+    result = ask(providers, wanted, history=searching.KeptHistory(context.ledger))
     titles = {name: one.title for name, one in providers.items()}
     failed += [_answer(one, titles) for one in result.failed]
     rows = {shape["key"]: (shape, row) for row in result.rows for shape in (shapes.ranked_shape(row),)}
