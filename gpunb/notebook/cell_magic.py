@@ -19,10 +19,12 @@ from gpunb.errors import BadInput, GpunbError, RemoteCellError, SessionAmbiguous
 from gpunb.hints import typed
 from gpunb.presentation.result import Result
 from gpunb.services import lease_warnings
-from gpunb.services.running import cell_target, run_secrets, runs
+from gpunb.services.running import cell_target, cells, run_secrets
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+
+    from gpunb.output import Sink
 
 __all__ = ["CELL", "help_text", "run_cell"]
 
@@ -128,43 +130,32 @@ def _run(
         msg = "%%gpu -o and --detach: a detached cell is not waited for, so nothing can be brought back yet"
         raise BadInput(msg, hint="leave -o out, and type " + typed("get", *outputs) + " when it has ended")
     session = context.session(options["session"])
-    fresh = runs.new_kernel(context, session)
     secrets = run_secrets.collect(context, session, options["secret_names"])
-    client = context.agent(session)
     if options["folder"]:
         from gpunb.services.running import code_sync
 
-        code_sync.send(context, session, client, options["folder"])
+        code_sync.send(context, session, context.agent(session), options["folder"])
     if inputs:
         send(context, session, inputs)
-    timeout = options["timeout"] or context.settings.cell_timeout
-    label = options["name"] or _label(body)
-    cell_target.ran(context.shell, session.name)
-    with runs.noted(context, session, kind="cell", name=label) as run_id:
-        # `attach` answers the questions of a detached cell
-        stdin = context.can_ask or options["detach"]
-        handle = client.run_cell(
-            body,
-            name=label,
-            run_id=run_id,
-            timeout=timeout,
-            secrets=secrets,
-            stdin=stdin,
-            place=place,
-            late=not options["detach"],
-        )
-        if options["detach"]:
-            info = handle.info()
-            handle.close()
+    # `attach` answers the questions of a detached cell
+    stdin, late = context.can_ask or options["detach"], not options["detach"]
+    about = {"name": options["name"], "timeout": options["timeout"], "secrets": secrets, "place": place}
+
+    def sink(run_id: str) -> Sink:
+        cell_target.ran(context.shell, session.name)
+        return context.sink(run_id, head)
+
     if options["detach"]:
+        handle = cells.start(context, session, body, stdin=stdin, late=late, **about)
+        cell_target.ran(context.shell, session.name)
+        info = cells.let_go(context, handle)
         doing = "waits" if info.state == "queued" else "runs"
-        text = f"cell {run_id} {doing} on {session.name}; %gpu attach {run_id} shows its output"
-        run_notices.watch(context, session, client, run_id, name=label, text=text)
-        return Result({"run": run_id, "session": session.name, "state": info.state})
-    sink = context.sink(run_id, head)
-    if fresh:
-        sink.note(fresh)
-    runs.follow(context, handle, sink)
+        text = f"cell {info.id} {doing} on {session.name}; %gpu attach {info.id} shows its output"
+        run_notices.watch(
+            context, session, handle.client, info.id, name=cells.label(body, options["name"]), text=text
+        )
+        return Result({"run": info.id, "session": session.name, "state": info.state})
+    cells.run(context, session, body, sink, stdin=stdin, late=late, **about)
     if outputs:
         fetch(context, session, outputs, trust=options["trust"])
     return None
@@ -177,8 +168,3 @@ def _names(given: tuple[str, ...]) -> tuple[str, ...]:
             msg = f"%%gpu: {name!r} is not a variable's name"
             raise BadInput(msg, hint="name variables, not expressions: -o accuracy,history")
     return tuple(dict.fromkeys(found))
-
-
-def _label(body: str) -> str:
-    first = next((text.strip() for text in body.splitlines() if text.strip()), "")
-    return first if len(first) <= 40 else f"{first[:39]}…"

@@ -99,7 +99,7 @@ class Writer:
         self._make = v4
         self.book: Any = v4.new_notebook()
         self.book.metadata["language_info"] = {"name": "python"}
-        self._displays: dict[str, list[Any]] = {}
+        self._displays: dict[str, list[dict[str, Any]]] = {}
         self.unknown: list[str] = []  # runs that were not sent from here
 
     def add(self, client: AgentClient, session: Session, info: RunInfo) -> None:
@@ -110,9 +110,10 @@ class Writer:
         Unreachable
             The host stopped sending.
         """
+        from gpunb.output.kept import KeptOutputs
         from gpunb.output.player import Player
 
-        outputs = _Outputs(self._make, self._displays)
+        outputs = KeptOutputs(displays=self._displays, notes=True)
         handle = client.attach(info.id)
         player = Player(handle, outputs, interactive=False)
         count = None
@@ -155,84 +156,11 @@ class Writer:
 
         beside = target.with_name(f"{target.name}.part")
         try:
-            beside.write_text(nbformat.writes(self.book), "utf-8")
+            beside.write_text(nbformat.writes(nbformat.from_dict(self.book)), "utf-8")
             beside.replace(target)
         except OSError as err:
             msg = f"export: {str(target)!r} can't be written: {err.strerror}"
             raise BadInput(msg) from err
-
-
-class _Outputs:
-    """A sink that collects a cell's outputs."""
-
-    def __init__(self, make: Any, displays: dict[str, list[Any]]) -> None:
-        self.made: list[Any] = []
-        self._make = make
-        self._displays = displays
-        self._clear = False
-
-    def _add(self, output: Any) -> None:
-        if self._clear:
-            self.made.clear()
-            self._clear = False
-        self.made.append(output)
-
-    def stream(self, name: str, text: str) -> None:
-        last = self.made[-1] if self.made and not self._clear else {}
-        if last.get("output_type") == "stream" and last["name"] == name:
-            last["text"] += text
-        else:
-            self._add(self._make.new_output("stream", name=name, text=text))
-
-    def display(self, content: dict[str, Any], *, update: bool) -> None:
-        name = (content.get("transient") or {}).get("display_id")
-        data, about = content.get("data", {}), content.get("metadata", {})
-        if update:
-            for output in self._displays.get(str(name), []):
-                output.update(data=data, metadata=about)
-            return
-        output = self._make.new_output("display_data", data=data, metadata=about)
-        if name:
-            self._displays.setdefault(name, []).append(output)
-        self._add(output)
-
-    def result(self, content: dict[str, Any]) -> None:
-        count = content.get("execution_count")
-        self._add(
-            self._make.new_output(
-                "execute_result",
-                data=content.get("data", {}),
-                metadata=content.get("metadata", {}),
-                execution_count=count if isinstance(count, int) else None,
-            )
-        )
-
-    def error(self, content: dict[str, Any]) -> None:
-        self._add(
-            self._make.new_output(
-                "error",
-                ename=str(content.get("ename", "")),
-                evalue=str(content.get("evalue", "")),
-                traceback=[str(line) for line in content.get("traceback", [])],
-            )
-        )
-
-    def clear(self, *, wait: bool) -> None:
-        if wait:
-            self._clear = True
-        else:
-            self.made.clear()
-
-    def ask(self, prompt: str, *, password: bool) -> str:  # noqa: ARG002
-        return ""
-
-    def note(self, text: str) -> None:
-        self.stream("stderr", f"gpunb: {text}\n")
-
-    def finish(self) -> None:
-        if self._clear:
-            self.made.clear()
-            self._clear = False
 
 
 def _source(client: AgentClient, session: Session, run_id: str) -> tuple[str, bool]:
