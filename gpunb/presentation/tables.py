@@ -78,7 +78,13 @@ RUN_COLUMNS = (
     Column("took", right=True, drop=1),
 )
 # why a session ended, in the words of messages
-ENDED_BY = {"down": "you", "deadline": "its time limit", "idle": "its idle limit", "budget": "its budget"}
+ENDED_BY = {
+    "down": "you",
+    "run": "the end of its run",
+    "deadline": "its time limit",
+    "idle": "its idle limit",
+    "budget": "its budget",
+}
 # no entry for unreachable: a host that missed one check may answer at the next
 _AWAY = {"interrupted": "taken back by the cloud (spot)", "offline": "the host is offline"}
 

@@ -134,6 +134,7 @@ class Host:
     def _looked(self, looked: Looked) -> None:
         for name, why in looked.ended:
             said = {
+                "run": "its run has ended",
                 "deadline": "its time is over",
                 "idle": "nothing ran or moved",
                 "budget": "its budget is spent",

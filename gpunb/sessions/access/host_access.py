@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.model import Session
     from gpunb.ssh import Connection, Endpoint, KeyPair
     from gpunb.sync.bring import Brought
+    from gpunb.sync.written import SentFolder
 
 BILLED = "the instance may still run and be billed"
 
@@ -443,9 +444,16 @@ class HostAccess:
         agent(session).touch()
 
     def fetch(
-        self, session: Session, path: str, target: Path, progress: Progress, *, folders: Sequence[str] = ()
+        self,
+        session: Session,
+        path: str,
+        target: Path,
+        progress: Progress,
+        *,
+        folders: Sequence[str] = (),
+        sent: SentFolder | None = None,
     ) -> Brought:
-        """Download the host's `path` to `target`, overwriting nothing; see `gpunb.sync.bring`."""
+        """Download the host's `path` to `target`, overwriting nothing of yours; see `gpunb.sync.bring`."""
         from gpunb.sync.bring import bring
 
         guard = session.trust != "own"
@@ -456,6 +464,7 @@ class HostAccess:
             word=session.name,
             guard=guard,
             folders=folders,
+            sent=sent,
             progress=progress,
         )
 

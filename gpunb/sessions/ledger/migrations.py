@@ -201,7 +201,12 @@ _V7 = """
 ALTER TABLE sessions ADD COLUMN ports TEXT NOT NULL DEFAULT '{}';
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7)
+# The run whose end ends the session (`once`), whoever is there to see it.
+_V8 = """
+ALTER TABLE sessions ADD COLUMN ends_with TEXT NOT NULL DEFAULT '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8)
 
 
 def statements(script: str) -> list[str]:

@@ -62,6 +62,11 @@ class Runs(Books):
         )
         return [RunNote(**dict(row)) for row in rows]
 
+    def run(self, session_id: str, run_id: str) -> RunNote | None:
+        """The session's run with exactly this id; None if there is none."""
+        rows = self._rows("SELECT * FROM runs WHERE session_id = ? AND id = ?", (session_id, run_id))
+        return RunNote(**dict(rows[0])) if rows else None
+
     def runs(self, session_id: str | None = None, limit: int = 50) -> list[RunNote]:
         """The latest runs, newest first."""
         where = "" if session_id is None else "WHERE session_id = :session"

@@ -5,24 +5,32 @@ from __future__ import annotations
 import json
 import os
 import threading
+from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from gpunb import paths
 from gpunb.progress import SILENT, Progress
+from gpunb.sessions.access import sent_project
 from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.model import Session, SessionState, Transfer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gpunb.sessions.access.host_access import HostAccess
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.lifecycle.timeouts import Timing
     from gpunb.sync.bring import Brought
 
-__all__ = ["FOLDER", "fetch_saves", "note_folder", "targets"]
+__all__ = ["FOLDER", "PROJECT", "fetch_saves", "note_folder", "targets"]
 
 FOLDER = "folder"
 """The kind of event that says where a run or a sync put files: saves are looked for there."""
+
+PROJECT = "."
+"""The path in ``session.save`` that stands for what runs wrote into the project that was sent."""
 
 
 def targets(session: Session) -> dict[str, Path]:
@@ -106,14 +114,21 @@ def fetch_saves(
     end = clock.time() + timing.save_s
     failed: list[tuple[str, str]] = []
     folders = [one.detail for one in reversed(ledger.events(session.id)) if one.kind == FOLDER]
+    project = sent_project.load(session.id)
     for path, target in targets(session).items():
+        sent = project if path == PROJECT else None
+        if sent is not None and last:  # the end comes whatever its size is
+            sent = replace(sent, bound=None)
         if last and not _can_write(target if target.is_dir() else target.parent):
             target = _elsewhere(session, target)  # noqa: PLW2901
             paths.private_dir(target.parent)
         progress.say(f"bringing back {path} to {target}")
         started = clock.time()
         left = max(0.0, end - started)
-        done, reason = _within(left, session, path, target, folders, host=host, progress=progress)
+        fetch = partial(host.fetch, session, sent.folder if sent else path, target, progress)
+        if sent is not None:
+            fetch = partial(fetch, sent=sent)
+        done, reason = _within(left, session, partial(fetch, folders=folders), host)
         ended = clock.time()
         if done is not None:
             reason = _reason(done)
@@ -160,21 +175,14 @@ def _reason(done: Brought) -> str:
 
 
 def _within(
-    limit: float,
-    session: Session,
-    path: str,
-    target: Path,
-    folders: list[str],
-    *,
-    host: HostAccess,
-    progress: Progress,
+    limit: float, session: Session, fetch: Callable[[], Brought], host: HostAccess
 ) -> tuple[Brought | None, str]:
     """Download one path; returns the result, or None and the reason. Closes a hanging connection."""
     out: list[tuple[Brought | None, str]] = []
 
     def work() -> None:
         try:
-            out.append((host.fetch(session, path, target, progress, folders=folders), ""))
+            out.append((fetch(), ""))
         except ANY as err:  # reported as the reason
             out.append((None, words(err)))
 

@@ -45,6 +45,8 @@ class RentRequest:
         What was agreed to; None is the first offer, see `gpunb.sessions.lifecycle.agreement`.
     renter
         The marks of the notebook or shell that rents (`gpunb.sessions.access.renter`), with spaces between.
+    ends_with
+        The id of the run whose end ends the session, see `gpunb.sessions.lifecycle.run_end`.
     """
 
     name: str | None = None
@@ -74,6 +76,7 @@ class RentRequest:
     count_ssh: bool = False
     agreed: Agreement | None = None
     renter: str = ""
+    ends_with: str = ""
 
     def spec(self, **more: Any) -> CreateSpec:
         """Build the create call's fields; `more` are those that differ from offer to offer."""

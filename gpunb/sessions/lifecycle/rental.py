@@ -130,6 +130,7 @@ class Rental(CreateCall):
                 python=request.python,
                 save=list(request.save),
                 renter=request.renter,
+                ends_with=request.ends_with,
                 save_to=request.save_to or os.getcwd(),  # noqa: PTH109 - a string, also if it is gone by now
                 **self._facts(first),
             ),

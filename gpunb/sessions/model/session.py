@@ -123,6 +123,8 @@ class Session:
         The `Lease.mark` that the host last confirmed; "" if none.
     renter
         The marks of the notebook or shell that rented it (`sessions.access.renter`), with spaces between.
+    ends_with
+        The run whose end ends the session, after its results are brought back; "" if none does.
     tries, next_try
         Attempts to end it that were not confirmed, and when the next is due.
     state_at
@@ -161,6 +163,7 @@ class Session:
     save_to: str = ""
     ports: dict[str, str] = field(default_factory=dict)
     renter: str = ""
+    ends_with: str = ""
     tries: int = 0
     next_try: float = 0.0
 

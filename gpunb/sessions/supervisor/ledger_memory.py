@@ -84,6 +84,7 @@ class LedgerMemory:
         self._started: dict[
             str, tuple[float, str]
         ] = {}  # session id -> when its start for files failed, and why
+        self._unhomed: dict[str, float] = {}  # session id -> when its run's results did not come
         self._decided: dict[str, str] = {}  # session id -> why it has to end, until the ledger has it
         self._unrecorded = Unrecorded(ledger.clock, self.timing)
         self._receipts_at = 0.0
@@ -101,7 +102,7 @@ class LedgerMemory:
         if step:
             looked.errors.append(f"this machine's clock was set by {step:+.0f} s; leases move along")
             self._started = {one: (0.0, why) for one, (_, why) in self._started.items()}
-            for times in (self._listed, self._swept, self._funded, self._renewed):
+            for times in (self._listed, self._swept, self._funded, self._renewed, self._unhomed):
                 times.clear()
             self._receipts_at = 0.0
             self._tender.forget_times()

@@ -8,10 +8,12 @@ from gpunb.errors import InstanceGone, LedgerTooNew, ProviderError, WrongState
 from gpunb.providers.base import Instance, InstanceState, Provider
 from gpunb.sessions.cost.lease import Due, due
 from gpunb.sessions.foreign_errors import ANY, words
+from gpunb.sessions.lifecycle import run_end
 from gpunb.sessions.lifecycle.bringup import record_instance
 from gpunb.sessions.lifecycle.catching_up import apply
 from gpunb.sessions.lifecycle.ending import Listing, begin_end, end_step, resolve_lost_create
 from gpunb.sessions.lifecycle.rescue import AGAIN_S, files_due
+from gpunb.sessions.lifecycle.run_end import RUN
 from gpunb.sessions.model import OVER, Cost, Session, SessionState
 from gpunb.sessions.supervisor.ledger_memory import RENTED
 from gpunb.sessions.supervisor.session_ends import SessionEnds
@@ -77,6 +79,8 @@ class OneSession(SessionEnds):
             over = due(session, cost, ledger.clock.time())
             if over is not None and over.why == "idle" and not self._tender.surely_idle(session):
                 over = None  # it did not answer yet, or may be at work
+        if over is not None and over.why == RUN:
+            return self._end_with_run(provider, listing, session, looked)
         if over is not None and not ledger.held(session):
             return self._end(provider, listing, session, over.why, looked)
         if session.state in RENTED:
@@ -88,6 +92,8 @@ class OneSession(SessionEnds):
         over = due(session, cost, now)
         if over is None and now - self._started.get(session.id, (0.0, ""))[0] >= AGAIN_S:
             over = files_due(session, cost, now)
+        if over is None and now - self._unhomed.get(session.id, 0.0) >= run_end.AGAIN_S:
+            over = run_end.run_over(self.ledger, session, now)
         return over
 
     def _settle(self, listing: Listing, session: Session) -> Session:

@@ -14,12 +14,15 @@ from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.lifecycle.ending import Listing, begin_end, end_step
 from gpunb.sessions.lifecycle.fetch_results import fetch_saves
 from gpunb.sessions.lifecycle.rescue import started_for_files
+from gpunb.sessions.lifecycle.run_end import RUN, bring_home, started
 from gpunb.sessions.lifecycle.taking_down import settle_work, shut_down
 from gpunb.sessions.model import OVER, Cost, Lease, Session, SessionState
 from gpunb.sessions.supervisor.ledger_memory import RENTED, LedgerMemory
 from gpunb.sessions.supervisor.looked import Looked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gpunb.providers.base import Provider
 
 __all__ = ["SessionEnds"]
@@ -35,15 +38,57 @@ class SessionEnds(LedgerMemory):
     ) -> Session:
         looked.ended.append((session.name, why))
         self._decided[session.id] = why
-        if self.pool is None or not (session.state is _S.READY or session.save):
+        if not (session.state is _S.READY or session.save):
             return self._end_now(listing, session, why)
+        return self._apart_from_others(
+            provider, listing, session, lambda apart: self._end_now(apart, session, why)
+        )
+
+    def _end_with_run(
+        self, provider: Provider, listing: Listing, session: Session, looked: Looked
+    ) -> Session:
+        """End a session whose run has ended, once its results are home; until then only its lease ends it."""
+
+        def end(apart: Listing) -> Session:
+            failed: list[tuple[str, str]] | None = []
+            if started(self.ledger, session):
+                try:
+                    failed = bring_home(self.ledger, session, self.host, self.timing)
+                except ANY as err:
+                    failed = [(", ".join(session.save), words(err))]
+            if failed is None:
+                return session  # its client does it
+            if failed:
+                self._unhomed[session.id] = self.ledger.clock.time()
+                said = "; ".join(f"{path}: {reason}" for path, reason in failed)
+                self._trouble.append(f"{session.name} has ended its run and stays for its results: {said}")
+                return session
+            if self.ledger.get(session.id).ends_with != session.ends_with:
+                return session  # the user keeps it by now
+            self._decided[session.id] = RUN
+            return self._end_now(apart, session, RUN, save=False)
+
+        if session.id not in self._unhomed:
+            looked.ended.append((session.name, RUN))
+        return self._apart_from_others(provider, listing, session, end)
+
+    def _apart_from_others(
+        self,
+        provider: Provider,
+        listing: Listing,
+        session: Session,
+        end: Callable[[Listing], Session],
+    ) -> Session:
+        """Run `end` in a thread of its own, if there are any: its host may be slow."""
+        if self.pool is None:
+            return end(listing)
         with self._lock:
             self._ending.add(session.id)
 
         def work() -> None:
             apart = Listing(provider, shared=True)
             try:
-                after = self._end_now(apart, session, why)
+                after = end(apart)
                 if after.state in OVER:
                     self._apart.append(after.name)
                     self._written_down(after)
@@ -60,11 +105,11 @@ class SessionEnds(LedgerMemory):
             work()
         return session
 
-    def _end_now(self, listing: Listing, session: Session, why: str) -> Session:
+    def _end_now(self, listing: Listing, session: Session, why: str, *, save: bool = True) -> Session:
         """Save the session's files, within the time limit, and end it whatever the outcome."""
         was = session.state
         # a session that is being started again has its files, too
-        if was in RENTED and session.ready is not None and session.save:
+        if save and was in RENTED and session.ready is not None and session.save:
             try:
                 session = started_for_files(self.ledger, listing.provider, session, self.host, self.timing)
                 settle_work(session, self.host, self.timing.agent_s)
