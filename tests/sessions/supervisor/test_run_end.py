@@ -1,4 +1,4 @@
-"""Sessions that end with their run: results first, whoever is there; nothing unsaved ends before its lease."""
+"""Sessions that end with their run: results first; nothing unsaved ends before its lease."""
 
 from __future__ import annotations
 
