@@ -72,13 +72,13 @@ offers offers.language: lexer parser tree predicate fields units explain
 sim sim.fluence: fluence_money=money fluence_plans=plans
 sim sim.hosts: realhosts=real smi sshd container cloudconfig
 sim sim.serving: runner gate transport ratelimit control state
-commands commands.renting: offers rent extend stop start reboot snapshot rename bid prepay increases
-    volumes down
-commands commands.running: on off run exec jobs runs logs attach replay export cancel restart put get
-    pip
+commands commands.renting: offers rent extend stop start reboot rename volumes down
+commands commands.running: on off run exec jobs=runs runs logs attach replay=logs export cancel restart
+    put get pip
 commands commands.files: sync forward ssh
 commands commands.watching: ps show top panel cost receipts
-commands commands.account: login logout keys variables trust doctor config supervise completion
+commands commands.account: login logout keys trust doctor config supervise completion
+commands commands.vast: bid prepay increases snapshot variables
 services services.running: gpu_check
 """
 

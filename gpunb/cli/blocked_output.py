@@ -13,7 +13,7 @@ __all__ = ["offer"]
 
 def offer(shell: InteractiveShell, run_id: str, text: str) -> None:
     """Show `text` and two buttons; text only where there are no widgets."""
-    hint = f"{text}; `%gpu replay {run_id} --frame` shows it in a closed frame, --trust as it is"
+    hint = f"{text}; `%gpu logs {run_id} --frame` shows it in a closed frame, --trust as it is"
     if getattr(shell, "kernel", None) is None:
         print(f"gpunb: {hint}")  # noqa: T201
         return
@@ -28,23 +28,23 @@ def _row(shell: InteractiveShell, run_id: str, text: str) -> Any:
     import ipywidgets as widgets  # type: ignore[import-untyped]
 
     words = widgets.HTML(f"gpunb: {escape(text)}", layout=widgets.Layout(flex="1 1 auto"))
-    frame = widgets.Button(description="Show in a closed frame", tooltip=f"%gpu replay {run_id} --frame")
+    frame = widgets.Button(description="Show in a closed frame", tooltip=f"%gpu logs {run_id} --frame")
     trust = widgets.Button(
         description="Trust this run",
-        tooltip=f"%gpu replay {run_id} --trust: it may then run code in this page",
+        tooltip=f"%gpu logs {run_id} --trust: it may then run code in this page",
         button_style="warning",
     )
     for button in (frame, trust):
         button.layout.width = "auto"
     out = widgets.Output()
 
-    def replay(option: str) -> None:
+    def show(option: str) -> None:
         out.clear_output()
         with out:
             from gpunb.cli.main import invoke
 
-            invoke(["replay", run_id, option], door="notebook", shell=shell)
+            invoke(["logs", run_id, option], door="notebook", shell=shell)
 
-    frame.on_click(lambda _: replay("--frame"))
-    trust.on_click(lambda _: replay("--trust"))
+    frame.on_click(lambda _: show("--frame"))
+    trust.on_click(lambda _: show("--trust"))
     return widgets.VBox([widgets.HBox([words, frame, trust]), out])

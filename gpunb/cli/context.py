@@ -53,6 +53,10 @@ class Context(Workspace):
             from gpunb.output import NotebookSink
 
             return NotebookSink(self.shell, run_id=run_id, head=head, offer=self._offer)
+        return self.text_sink()
+
+    def text_sink(self) -> Sink:
+        """The sink that prints an output's text: a terminal's, also in a notebook."""
         from gpunb.output import TextSink
 
         return TextSink(sys.stderr if self.as_json else sys.stdout, sys.stderr)

@@ -12,7 +12,8 @@ from gpunb import log
 from gpunb.cli import run_notices
 from gpunb.cli.command import DURATION, SESSION_OPTION, Verb
 from gpunb.cli.context import Context
-from gpunb.cli.main import for_door, usage_error, words
+from gpunb.cli.failures import for_frontend, usage_error
+from gpunb.cli.main import words
 from gpunb.commands.running.get import fetch
 from gpunb.commands.running.put import send
 from gpunb.errors import BadInput, GpunbError, RemoteCellError, SessionAmbiguous
@@ -106,7 +107,7 @@ def run_cell(shell: InteractiveShell, line: str, body: str, above: int | None = 
         except GpunbError as err:
             if isinstance(err, SessionAmbiguous) and not err.asked:
                 err.hint = shlex.join(["%%gpu", "-s", err.proposed or "NAME", *args])
-            for_door(err, [], context)
+            for_frontend(err, [], context)
             if isinstance(err, RemoteCellError) and err.shown and err.hint:
                 sys.stderr.write(f"next: {err.hint}\n")  # the traceback it would follow is shown already
             raise

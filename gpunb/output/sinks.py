@@ -233,7 +233,7 @@ class NotebookSink:
         if self._offer is not None:
             self._offer(run_id, text)
         else:
-            self.note(f"{text}; `%gpu replay {run_id} --trust` shows it as it is")
+            self.note(f"{text}; `%gpu logs {run_id} --trust` shows it as it is")
 
     def finish(self) -> None:
         """Report the text that was not shown, and show its end."""

@@ -167,7 +167,7 @@ class OffersFound(TypedDict):
 
 
 class JobRow(TypedDict):
-    """A job as its host knows it (`jobs`)."""
+    """A job as its host knows it (`runs --jobs`)."""
 
     id: str
     kind: str

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from gpunb.presentation import models
     from gpunb.presentation.result import Block
     from gpunb.presentation.rows import Left, SessionRow
+    from gpunb.remote import RunInfo
     from gpunb.sessions.model import Cost, IdleVolume, Orphan, Receipt, RunNote, Session, Silence
 
 __all__ = [
     "ENDED_BY",
     "ago",
     "dollars",
+    "jobs_table",
     "lease_cells",
     "left",
     "machine",
@@ -51,6 +53,7 @@ _RUN_TONES = {
     "queued": "info",
     WAITING: "warn",
     "ok": "ok",
+    "cancelled": "warn",
     "error": "bad",
     "died": "bad",
     "timeout": "warn",
@@ -76,6 +79,16 @@ RUN_COLUMNS = (
     Column("session", drop=2),
     Column("started", right=True, drop=3),
     Column("took", right=True, drop=1),
+)
+JOB_COLUMNS = (
+    Column("job"),
+    Column("name", wrap=True),
+    Column("state", wrap=True),
+    Column("gpus", drop=3, wrap=True),
+    Column("exit", right=True),
+    Column("started", right=True, drop=2),
+    Column("took", right=True, drop=1),
+    Column("output", right=True, drop=4),
 )
 # why a session ended, in the words of messages
 ENDED_BY = {
@@ -295,7 +308,7 @@ def _next_step(session: Session) -> str:
             costs = "nothing is billed until it is back; "
     back = "it may come back by itself"
     if session.cloud_state == "interrupted":
-        back = f"bid win -s {session.name} and start -s {session.name} may bring it back"
+        back = f"vast bid win -s {session.name} and start -s {session.name} may bring it back"
     return f"{costs}{back}, down {session.name} ends it for good"
 
 
@@ -322,6 +335,33 @@ def runs_table(runs: Sequence[RunNote], names: Mapping[str, str], now: float) ->
             ]
         )
     return Table(RUN_COLUMNS, rows)
+
+
+def jobs_table(jobs: Sequence[RunInfo], now: float) -> Table:
+    """Return the table of a host's jobs, as the host knows them."""
+    rows = []
+    for job in jobs:
+        began = job.started or job.created
+        rows.append(
+            [
+                Cell(job.id, "strong"),
+                job.name,
+                Cell(job.state, _RUN_TONES.get(job.state, "bad" if job.over else "")),
+                _gpus(job),
+                "" if job.exit_code is None else str(job.exit_code),
+                ago(began, now),
+                duration_text(max(0.0, (job.ended or now) - began)) if began else "",
+                bytes_text(job.size),
+            ]
+        )
+    return Table(JOB_COLUMNS, rows)
+
+
+def _gpus(job: RunInfo) -> str:
+    """The GPUs that a job holds or waits for, and how often it was started."""
+    held = f"waits for {job.wants}" if job.wants and job.state == "queued" else " ".join(job.gpus)
+    again = f"attempt {job.attempt}" if job.attempt > 1 else ""
+    return ", ".join(text for text in (held, again) if text)
 
 
 def said(receipt: Receipt) -> str:

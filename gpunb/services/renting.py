@@ -245,7 +245,7 @@ def _reserve(door: Door, session: Session, agreed: Agreement) -> None:
     try:
         answer = reservations.prepay(door.ledger, provider, session, plan)
     except ProviderError as err:
-        next_step = err.hint or typed("prepay", session.name)
+        next_step = err.hint or typed("vast prepay", session.name)
         door.say(f"{session.name} runs, and is NOT reserved: {err.message}; {err.bill}; {next_step}")
         return
     rate = answer.get("discount_rate")

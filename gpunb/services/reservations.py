@@ -129,7 +129,7 @@ def prepay(ledger: Ledger, provider: Provider, session: Session, plan: Plan) -> 
     except GpunbError as err:
         if getattr(err, "effect", "none") != "none":
             err.bill = f"{money_text(plan.usd)} may have been paid into {session.name}"
-            err.hint = typed("prepay", session.name) + " shows what it holds; don't pay again before"
+            err.hint = typed("vast prepay", session.name) + " shows what it holds; don't pay again before"
             with suppress(GpunbError):
                 ledger.note(session.id, f"{EVENT}-unknown", f"{plan.usd:.2f}")
         else:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.rentals.ledgers import ready
 
-from gpunb.cli.main import VERBS, invoke, module_name
+from gpunb.cli.main import invoke
+from gpunb.cli.registry import VERBS, module_name, split
 from gpunb.errors import BadInput, GpunbError, Unreachable
 from gpunb.sessions.access import host_access
 from gpunb.sessions.ledger.sessions import Ledger
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
 
 #: Those that rent, end, pay, or use up something that is billed.
 TOUCH = {
-    "bid": "nothing was changed",
+    "vast bid": "nothing was changed",
     "down": "nothing was ended",
     "extend": "nothing was changed",
-    "increases": "nothing was changed",
-    "prepay": "nothing was paid",
+    "vast increases": "nothing was changed",
+    "vast prepay": "nothing was paid",
     "reboot": "nothing was rebooted",
     "rent": "nothing was rented",
-    "snapshot": "nothing was pushed",
+    "vast snapshot": "nothing was pushed",
     "start": "nothing was started",
     "stop": "nothing was stopped",
     "supervise": "nothing was ended",
@@ -65,10 +66,10 @@ def bills(shown: str) -> list[str]:
 
 @pytest.mark.parametrize("name", VERBS)
 def test_an_option_that_is_not_there(gpunb: Gpunb, name: str) -> None:
-    said = gpunb(name, "--no-such-option")
+    said = gpunb(*name.split(), "--no-such-option")
     assert said.code == 2
     assert bills(said.err) == ([TOUCH[name]] if name in TOUCH else [])
-    told = json.loads(gpunb(name, "--no-such-option", "--json").out)["error"]
+    told = json.loads(gpunb(*name.split(), "--no-such-option", "--json").out)["error"]
     assert told["bill"] == TOUCH.get(name)
 
 
@@ -77,7 +78,7 @@ def test_a_session_that_is_not_there(
     gpunb: Gpunb, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = gpunb(name, "--session", "nosuch", *example(name)[1:])
+    said = gpunb(*name.split(), "--session", "nosuch", *split(example(name))[1])
     assert said.code != 0
     assert said.err.startswith("error: ")
     assert bool(bills(said.err)) == (name in TOUCH)

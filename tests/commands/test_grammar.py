@@ -15,7 +15,8 @@ import pytest
 from support.rentals.ledgers import ready
 
 from gpunb.cli.context import Context
-from gpunb.cli.main import VERBS, invoke, module_name, words
+from gpunb.cli.main import invoke, words
+from gpunb.cli.registry import CLOUDS, RENAMED, VERBS, module_name, split
 from gpunb.errors import BadInput, SessionNotFound
 from gpunb.sessions.ledger.sessions import Ledger
 
@@ -38,7 +39,7 @@ HEAVY = {
 
 @pytest.mark.parametrize("name", VERBS)
 def test_every_verb_has_help_with_an_example(gpunb: Gpunb, name: str) -> None:
-    shown = gpunb(name, "-h")
+    shown = gpunb(*name.split(), "-h")
     assert shown.code == 0
     assert "Example" in shown.out
     assert f"gpunb {name}" in shown.out.split("Example")[1]
@@ -50,7 +51,7 @@ def test_every_example_is_in_the_grammar(name: str, home: Path) -> None:
     command = importlib.import_module(module_name(name)).command
     assert command.name == name
     for line in command.example.splitlines():
-        verb, *args = shlex.split(line)
+        verb, args = split(shlex.split(line))
         assert verb == name
         args = args[: args.index(">>")] if ">>" in args else args
         args = args[: args.index(">")] if ">" in args and name == "completion" else args
@@ -58,11 +59,28 @@ def test_every_example_is_in_the_grammar(name: str, home: Path) -> None:
             pass
 
 
+def test_an_old_name_is_its_new_line_and_says_so(gpunb: Gpunb) -> None:
+    with Ledger.open() as ledger:
+        ready(ledger, name="demo")
+        ledger.lead("detached", 3600.0)
+    for old, new in RENAMED.items():
+        assert gpunb(old, "-h").out == gpunb(*new.split(), "-h").out
+        plain, renamed = gpunb(*new.split(), "nosuch", "x"), gpunb(old, "nosuch", "x")
+        told, _, rest = renamed.err.partition("\n")
+        assert told == f"gpunb {old} is gpunb {new} now; the old name works for one version more"
+        assert (renamed.code, renamed.out, rest) == (plain.code, plain.out, plain.err)
+        plain, renamed = gpunb(*new.split(), "x", "x", "--json"), gpunb(old, "x", "x", "--json")
+        assert (renamed.code, renamed.out, renamed.err) == (plain.code, plain.out, plain.err)
+
+
 @pytest.mark.parametrize(
     ("line", "words_expected"),
     [
         ("rnt", ["no verb 'rnt'", "did you mean rent"]),
         ("zzzzzz", ["no verb 'zzzzzz'", "-h lists the verbs"]),
+        ("vast bidd", ["vast has no verb 'bidd'", "did you mean bid"]),
+        ("vast bid", ["vast bid", "is missing"]),
+        ("logs x --rich --tail 3", ["logs --rich", "--tail would have no effect"]),
         ("ps --al", ["no option --al", "did you mean --all"]),
         ("rent --buget 5", ["no option --buget", "did you mean --budget"]),
         ("extend 2x", ["'2x'", "90m, 2h"]),
@@ -186,7 +204,7 @@ def test_help_fits_one_screen_and_names_every_verb(gpunb: Gpunb, monkeypatch: py
     shown = gpunb("-h").out
     assert len(shown.splitlines()) <= 40
     assert max(map(len, shown.splitlines())) <= 80
-    assert set(VERBS) | {"sim"} <= set(shown.split())
+    assert {word for verb in VERBS for word in verb.split()} | {"sim"} <= set(shown.split())
 
 
 def test_ps_imports_nothing_heavy_and_no_other_verb(home: Path) -> None:
@@ -236,9 +254,12 @@ def test_terminal_completion_of_verbs_and_options(home: Path) -> None:
         return [item.partition(",")[2] for item in done.stdout.splitlines()]
 
     found = set(complete("gpunb re"))
-    assert {"rent", "replay", "restart"} <= found
+    assert {"rent", "rename", "restart"} <= found
     assert all(name.startswith("re") for name in found)
     assert "--budget" in complete("gpunb rent --b")
+    assert complete("gpunb vast in") == ["increases"]
+    assert complete("gpunb vast increases --acc") == complete("gpunb increases --acc") == ["--accept"]
+    assert not {*RENAMED} & {*complete("gpunb ")}
 
 
 BASH = """
@@ -299,4 +320,5 @@ def test_the_grammar_is_click() -> None:
     from gpunb.cli.main import cli
 
     assert isinstance(cli, click.Group)
-    assert cli.list_commands(click.Context(cli))[: len(VERBS)] == list(VERBS)
+    own = [verb for verb in VERBS if " " not in verb]
+    assert cli.list_commands(click.Context(cli))[: len(own) + len(CLOUDS)] == [*own, *CLOUDS]

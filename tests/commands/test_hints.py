@@ -6,7 +6,6 @@ Every sentence of the package is looked at, also those that no test can provoke,
 from __future__ import annotations
 
 import ast
-import importlib
 import re
 from functools import cache
 from itertools import takewhile
@@ -17,7 +16,8 @@ import click
 import pytest
 
 import gpunb
-from gpunb.cli.main import ALIASES, VERBS, cli, module_name
+from gpunb.cli.main import cli
+from gpunb.cli.registry import ALIASES, CLOUDS, VERBS, load
 from gpunb.notebook.cell_magic import CELL
 from gpunb.settings import ProviderSettings, SecretsSettings, Settings
 from gpunb.sim.cli import command as sim
@@ -50,7 +50,7 @@ ENGLISH = {
 }
 # options of other programs that a module speaks of
 OTHERS = {
-    "services/host_python.py": {"--upgrade"},
+    "services/running/host_python.py": {"--upgrade"},
     "providers/__init__.py": {"--upgrade"},
     "sessions/ledger/connection.py": {"--upgrade"},
     "sim/hosts/smi.py": {"--query-gpu", "--format"},
@@ -66,7 +66,7 @@ SETTINGS = {
 }
 # texts that one frontend alone shows, and one that is no command
 ONE_FRONTEND = {
-    "cli/blocked_output.py": {"%gpu replay"},
+    "cli/blocked_output.py": {"%gpu logs"},
     "commands/running/on.py": {"%gpu on"},
     "presentation/shapes.py": {"%gpu receipts"},
     "commands/watching/top.py": {"%gpu top"},
@@ -77,15 +77,17 @@ ONE_FRONTEND = {
     "notebook/widgets/rental.py": {"%gpu ps"},
     "notebook/widgets/searching.py": {"%gpu login"},
     "output/late.py": {"gpunb logs"},
-    "output/sinks.py": {"%gpu logs", "%gpu replay"},
+    "output/sinks.py": {"%gpu logs"},
     "server/schemas.py": {"gpunb offers"},
     "settings.py": {"gpunb sim"},
     "sync/object_store/drivers.py": {"gpunb runs"},
 }
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 NAMES = "|".join(["sim", *VERBS, *ALIASES])
+CLOUD = f"(?:{'|'.join(CLOUDS)}) "
 LINE = re.compile(
-    rf"(?:(\bgpunb|%?%gpu) ([a-z]+)|(?<![\w-])({NAMES}))(?![\w-])(?=((?: (?!and |or |then )[^\s;,()`|]+)*))"
+    rf"(?:(\bgpunb|%?%gpu) ((?:{CLOUD})?[a-z]+)|(?<![\w-])({NAMES}))(?![\w-])"
+    r"(?=((?: (?!and |or |then )[^\s;,()`|]+)*))"
 )
 SPAN = re.compile(r"^```[^\n]*\n(.*?)^```|`([^`\n]+)`", re.DOTALL | re.MULTILINE)
 
@@ -95,10 +97,7 @@ def verb(name: str) -> click.Command | None:
     if name == "sim":
         return sim
     name = ALIASES.get(name, name)
-    found: click.Command | None = None
-    if name in VERBS:
-        found = importlib.import_module(module_name(name)).command
-    return found
+    return load(name) if name in VERBS else None
 
 
 @cache
@@ -144,6 +143,7 @@ def not_there(text: str, allowed: frozenset[str]) -> Iterator[str]:
     if not OPTION.search(text):
         return
     named = set(re.findall(r"[\w-]+", text.partition(" -- ")[0]))
+    named |= {name for name in VERBS if " " in name and name in text}
     more = [options(name) for name in named if verb(name)]
     for option in OPTION.findall(text.partition(" -- ")[0]):
         if not option.startswith("--jp-") and option not in allowed.union(*more):
@@ -154,8 +154,9 @@ def sayable(name: str) -> frozenset[str]:
     """The options that a message of this module may name by themselves: those of its verb."""
     folder, _, file = name.rpartition("/")
     found = EVERY
-    if folder == "commands" and verb(file.removesuffix(".py")):
-        found = options(file.removesuffix(".py")) | {"-v"}
+    if folder.startswith("commands/") and folder != "commands/parts" and file != "__init__.py":
+        stem = file.removesuffix(".py")
+        found = options(stem if stem in VERBS else f"{folder.rpartition('/')[2]} {stem}") | {"-v"}
     elif re.match(r"providers/(vast/create|vast/onstart|fluence/|cloudinit)", name):
         found = options("rent")
     elif folder == "sync":

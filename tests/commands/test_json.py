@@ -31,7 +31,7 @@ def test_json_is_what_the_models_say(demo: Gpunb) -> None:
     fits(list[models.SessionFacts], demo("panel", "--once", "--json").json)
     fits(rows.SessionShown, demo("show", "--json").json)
     fits(list[rows.RunRow], demo("runs", "--json").json)
-    fits(list[rows.JobRow], demo("jobs", "--json").json)
+    fits(list[rows.JobRow], demo("runs", "--jobs", "--json").json)
     fits(rows.OffersFound, demo("offers", "--json").json)
     costs = {"session": rows.CostOfSession, "day": rows.CostOfDay, "cloud": rows.CostOfCloud}
     for by, kind in {**costs, "run": rows.CostOfRun}.items():

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import gpunb as package
 from gpunb import errors
-from gpunb.cli.main import VERBS, module_name
+from gpunb.cli.registry import VERBS, module_name, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -135,11 +135,10 @@ def shown(gpunb: Gpunb) -> Iterator[str]:
     """What a terminal shows of each verb with an option that is not there, and of a session that is not."""
     for name in VERBS:
         command = importlib.import_module(module_name(name)).command
-        yield from told(gpunb, [name, "--no-such-option"])
+        yield from told(gpunb, [*name.split(), "--no-such-option"])
         if any("--session" in one.opts for one in command.params):
-            yield from told(
-                gpunb, [name, "--session", "nosuch", *shlex.split(command.example.splitlines()[0])[1:]]
-            )
+            _, words = split(shlex.split(command.example.splitlines()[0]))
+            yield from told(gpunb, [*name.split(), "--session", "nosuch", *words])
 
 
 def told(gpunb: Gpunb, args: list[str]) -> Iterator[str]:

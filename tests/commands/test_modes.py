@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpunb.cli.main import VERBS, module_name
+from gpunb.cli.registry import VERBS, module_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

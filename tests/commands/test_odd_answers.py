@@ -27,7 +27,7 @@ VERBS = {
     "top": ("top", "-s", "demo", "--once"),
     "logs": ("logs", "RUN", "--since", "1m"),
     "export": ("export", "RUN", "o.ipynb", "--force"),
-    "jobs": ("jobs", "-s", "demo"),
+    "runs --jobs": ("runs", "--jobs", "-s", "demo"),
     "runs": ("runs", "-s", "demo"),
     "show": ("show", "demo"),
     "show --run": ("show", "--run", "RUN"),

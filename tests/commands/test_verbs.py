@@ -51,7 +51,7 @@ def test_the_whole_story(demo: Gpunb, home: Path) -> None:
     assert "on the side" in ran.err
     assert demo("sync", ":out", "out").code == 0
     assert Path("out/result.txt").read_text() == "42"
-    (job,) = demo("jobs", "--json").json
+    (job,) = demo("runs", "--jobs", "--json").json
     assert (job["name"], job["state"], job["exit_code"]) == ("train.py", "ok", 0)
     assert "args" in demo("logs").out
     (session,) = demo("ps", "--json").json
@@ -117,7 +117,7 @@ def test_detach_logs_follow_and_cancel(demo: Gpunb) -> None:
         follower.kill()
         follower.wait()
         follower.stdout.close()  # type: ignore[union-attr]
-    wait_for("the note of the end", lambda: demo("jobs", "--json").json[0]["state"] == "cancelled")
+    wait_for("the note of the end", lambda: demo("runs", "--jobs", "--json").json[0]["state"] == "cancelled")
     assert demo("runs", "--json").json[0]["state"] == "cancelled"
     assert "had ended already" in demo("cancel", run_id).out
 
@@ -137,10 +137,10 @@ def test_ctrl_c_leaves_logs_and_ends_a_followed_run(demo: Gpunb) -> None:
     assert watcher.stdout.readline() == "up\n"
     watcher.send_signal(signal.SIGINT)
     assert watcher.wait(30) == 130
-    assert demo("jobs", "--json").json[0]["state"] == "running"
+    assert demo("runs", "--jobs", "--json").json[0]["state"] == "running"
     child.send_signal(signal.SIGINT)
     assert child.wait(30) != 0
-    assert demo("jobs", "--json").json[0]["state"] == "cancelled"
+    assert demo("runs", "--jobs", "--json").json[0]["state"] == "cancelled"
     for one in (child, watcher):
         one.stdout.close()  # type: ignore[union-attr]
 

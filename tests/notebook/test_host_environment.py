@@ -76,7 +76,7 @@ def test_replay_shows_pictures_and_results_again(rented):
         "%%gpu\nfrom IPython.display import HTML, display\nprint('once')\ndisplay(HTML('<b>fat</b>'))\n6 * 7"
     )
     assert rented.run(code).status == "ok"
-    outcome = rented.run("%gpu replay")
+    outcome = rented.run("%gpu logs --rich")
     assert outcome.text == "once\n"
     assert "<b>fat</b>" in outcome.html
     assert "42" in outcome.plain

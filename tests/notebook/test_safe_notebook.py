@@ -66,25 +66,25 @@ def test_a_strangers_output_is_harmless_and_the_user_may_have_it_whole(rented: N
     assert "\x1b]0" not in streams
     (updated,) = [one for one in seen if one["msg_type"] == "update_display_data"]
     assert updated["content"]["transient"]["display_id"].endswith(":mine")
-    assert "%gpu replay" in words
+    assert "%gpu logs" in words
     assert "--trust" in words
     assert "application/vnd.jupyter.widget-view+json" in words
 
-    framed = bundles(rented, "%gpu replay --frame")
+    framed = bundles(rented, "%gpu logs --frame")
     assert "sandbox=" in framed
     assert "allow-same-origin" not in framed
     assert "alert(1)" in framed
-    whole = bundles(rented, "%gpu replay --trust")
+    whole = bundles(rented, "%gpu logs --trust")
     assert "<script>alert(1)</script>" in whole
     assert "application/javascript" in whole
     # and what is saved, or played again, is as harmless as what was shown
-    assert "alert(1)" not in bundles(rented, "%gpu replay")
+    assert "alert(1)" not in bundles(rented, "%gpu logs --rich")
     assert rented.run("%gpu export --all out.ipynb").status == "ok"
     saved = (work / "out.ipynb").read_text("utf-8")
     outputs = json.dumps([cell["outputs"] for cell in json.loads(saved)["cells"]])
     assert "alert(2)" not in outputs
     assert "<script" not in outputs
-    assert "%gpu replay" in outputs or "left out" in outputs
+    assert "%gpu logs" in outputs or "left out" in outputs
     # plain cells while it is on
     assert rented.run("%gpu on").status == "ok"
     assert "<script" not in bundles(

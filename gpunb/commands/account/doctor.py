@@ -189,7 +189,6 @@ def _supervisor(context: Context) -> Iterator[Finding]:
 
 
 def _clouds(context: Context) -> Iterator[Finding]:
-    from gpunb.cli.main import VERBS
     from gpunb.providers import keys, names, provider_class
     from gpunb.sessions.foreign_errors import ANY, words
 
@@ -207,7 +206,7 @@ def _clouds(context: Context) -> Iterator[Finding]:
                     f"cloud {name}",
                     "-",
                     "not set up: no key",
-                    typed("login", name) if "login" in VERBS else "",
+                    typed("login", name),
                 )
                 continue
             account = provider.check()

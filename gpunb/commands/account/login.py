@@ -40,7 +40,7 @@ __all__ = ["command", "with_key"]
     "--may",
     multiple=True,
     metavar="CATEGORY",
-    help="With --scoped: let the key do this, too, such as user_write for `variables` (vast).",
+    help="With --scoped: let the key do this, too, such as user_write for `vast variables`.",
 )
 @click.option("--accept-terms", is_flag=True, help="Accept the cloud's terms, which are shown (deepinfra).")
 def command(

@@ -1,4 +1,4 @@
-"""``logs``: print a run's output, all or its end, without controlling it."""
+"""``logs``: print a run's output, all or its end, or show it as it was shown first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gpunb.output import Sink
     from gpunb.remote import RunHandle
 
-__all__ = ["command", "play_history"]
+__all__ = ["command"]
 
 WAIT_S = 30.0
 
@@ -24,7 +24,9 @@ WAIT_S = 30.0
 @verb(
     "logs",
     reads=True,
-    example="logs\nlogs k3v9 --tail 20\nlogs k3v9 -f\nlogs k3v9 --since 10m --grep 'loss|error'",
+    example=(
+        "logs\nlogs k3v9 --tail 20\nlogs k3v9 -f\nlogs k3v9 --since 10m --grep 'loss|error'\nlogs k3v9 --rich"
+    ),
     session=True,
 )
 @click.argument("run", required=False, shell_complete=complete_runs)
@@ -32,6 +34,15 @@ WAIT_S = 30.0
 @click.option("--since", type=DURATION, metavar="TIME", help="Only what was printed in the last 10m, 2h.")
 @click.option("--grep", metavar="PATTERN", help="Only lines in which this regular expression is found.")
 @click.option("--tail", type=click.IntRange(min=1), metavar="N", help="Only the last N lines.")
+@click.option("--rich", is_flag=True, help="As it was shown first, with pictures, tables and widgets.")
+@click.option(
+    "--frame",
+    is_flag=True,
+    help="As --rich, a stranger's HTML with its styles and drawings in a closed frame: nothing runs in it.",
+)
+@click.option(
+    "--trust", is_flag=True, help="As --rich, all as the host sent it: it may run code in this page."
+)
 @click.option("--instance", is_flag=True, help="The machine's own log, where its cloud keeps one.")
 @click.option(
     "--daemon", is_flag=True, help="The log of the host's daemon: why an image can't be pulled (Vast)."
@@ -45,26 +56,36 @@ def command(
     since: float | None,
     grep: str | None,
     tail: int | None,
+    rich: bool,
+    frame: bool,
+    trust: bool,
     instance: bool,
     daemon: bool,
 ) -> Result:
     """Print what a run has printed. Without RUN: the newest. The id may be shortened.
 
-    A run that failed is no failure of `logs`: it prints the output and says how it ended.
+    A run that failed is no failure of `logs`: it prints the output and says how it ended. What a
+    stranger's host shows is made harmless first; a plot that is a program needs --trust. `attach`
+    goes on to the run's end, and can answer and interrupt it.
     """
     from gpunb.services.running import log_filter, runs
 
+    rich = rich or frame or trust
+    if rich:
+        no_use("--rich", "follow", "tail", "grep")
     wanted = log_filter.pattern("logs", grep) if grep is not None else None
     if instance or daemon:
         from gpunb.presentation.machine_log import machine_log
 
-        no_use("--daemon" if daemon else "--instance", "run", "follow", "since")
+        no_use("--daemon" if daemon else "--instance", "run", "follow", "since", "rich", "frame", "trust")
         return machine_log(context, session, daemon=daemon, tail=tail, wanted=wanted)
     found, run_id = runs.find(context, run, session)
     client = context.agent(found)
     info = client.run_info(run_id)
     runs.note_end(context, run_id, info)
-    sink = log_filter.Filtered(context.sink(run_id), wanted) if wanted else context.sink(run_id)
+    sink = context.sink(run_id) if rich else context.text_sink()
+    if wanted:
+        sink = log_filter.Filtered(sink, wanted)
     first = int(client.request("before", run=run_id, age=since).get("n", 0)) if since is not None else 0
     data: dict[str, Any] = {
         "run": run_id,
@@ -75,19 +96,25 @@ def command(
     if context.as_json:
         no_use("--json", "follow")
         kept = log_filter.KeptText()
-        play_history(client.attach(run_id, after=first), log_filter.Filtered(kept, wanted), info.last)
+        _play(client.attach(run_id, after=first), log_filter.Filtered(kept, wanted), info.last)
         text = kept.text()
         data["text"] = "\n".join(text.splitlines()[-tail:]) if tail else text
         return Result(data)
     after = first
     if tail is not None:
         kept = log_filter.KeptText(tail)
-        play_history(client.attach(run_id, after=first), log_filter.Filtered(kept, wanted), info.last)
+        _play(client.attach(run_id, after=first), log_filter.Filtered(kept, wanted), info.last)
         kept.replay(sink)
         after = info.last
     if not follow:
         if tail is None:
-            play_history(client.attach(run_id, after=first), sink, info.last)
+            _play(
+                client.attach(run_id, after=first),
+                sink,
+                info.last,
+                trust="own" if trust else None,
+                frames=frame,
+            )
         return Result(data, *_ending(info.state, info.why, info.exit_code))
     try:
         info = runs.follow(context, client.attach(run_id, after=after), sink, interactive=False)
@@ -103,7 +130,7 @@ def command(
     return Result(data, *_ending(info.state, info.why, info.exit_code))
 
 
-def play_history(
+def _play(
     handle: RunHandle, sink: Sink, last: int, *, trust: str | None = None, frames: bool = False
 ) -> None:
     """Play the records up to number `last` into `sink`; `trust` and `frames` as in `Player`."""

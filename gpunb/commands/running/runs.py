@@ -1,4 +1,4 @@
-"""``runs``: list the cells and jobs that were run, from the ledger."""
+"""``runs``: list the cells and jobs that were run, from the ledger, or a host's jobs as it knows them."""
 
 from __future__ import annotations
 
@@ -16,22 +16,43 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+LIMIT = 20
 
-@verb("runs", reads=True, example="runs\nruns -s train -n 100", session=True)
+
+@verb("runs", reads=True, example="runs\nruns -s train -n 100\nruns --jobs -s train", session=True)
 @click.option(
-    "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many."
+    "-n", "--limit", type=click.IntRange(1, 10_000), help=f"How many. [default: {LIMIT}; --jobs: all]"
 )
-def command(context: Context, *, session: str | None, limit: int) -> Result:
+@click.option("--jobs", is_flag=True, help="A host's jobs, as it knows them now: GPUs, size of the output.")
+def command(context: Context, *, session: str | None, limit: int | None, jobs: bool) -> Result:
     """List the cells and jobs that were run, newest first, also those of ended sessions.
 
     It reads this machine's ledger only. How runs do that nobody follows, the supervisor asks their
-    hosts every 20 seconds; `jobs`, `logs` and `attach` ask at once.
+    hosts every 20 seconds; --jobs, `logs` and `attach` ask at once.
     """
     from gpunb.presentation import tables
 
+    if jobs:
+        return _jobs(context, session, limit)
     ledger = context.ledger
     wanted = context.session(session).id if session else None
-    runs = ledger.runs(wanted, limit)
+    runs = ledger.runs(wanted, limit or LIMIT)
     names = {found.id: found.name for found in ledger.sessions()}
     block: Block = tables.runs_table(runs, names, time.time()) if runs else Note("no runs yet", "dim")
     return Result([asdict(run) for run in runs], block)
+
+
+def _jobs(context: Context, session: str | None, limit: int | None) -> Result:
+    """Ask the session's host for its jobs, and note in the ledger how they do."""
+    from gpunb.presentation import tables
+    from gpunb.services.running import runs
+
+    host = context.session(session)
+    infos = runs.refresh(context, context.agent(host), host)
+    jobs = [info for info in infos if info.kind == "job"][::-1][:limit]
+    block: Block = (
+        tables.jobs_table(jobs, time.time())
+        if jobs
+        else Note(f"no jobs on {host.name}; run SCRIPT starts one", "dim")
+    )
+    return Result([asdict(job) for job in jobs], block)

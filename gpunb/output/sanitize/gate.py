@@ -1,6 +1,6 @@
 """The gate that all output of a host passes before it reaches the screen, the kernel or the browser.
 
-All output (of a cell, a terminal, ``replay``, ``export``, the kernel of a whole
+All output (of a cell, a terminal, ``logs``, ``export``, the kernel of a whole
 notebook, widgets) goes through a `Gate`. By the host's trust:
 
 own

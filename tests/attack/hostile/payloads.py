@@ -230,7 +230,7 @@ PAYLOADS |= {
     + widget("m2", model="HTMLMathModel", view_name="HTMLMathView", value=r"$&#92;newcommand{\alpha}{WRONG} \alpha$"),
 }  # fmt: skip
 
-#: HTML that is shown by `replay --frame`
+#: HTML that is shown by `logs --frame`
 FRAMES: dict[str, list[tuple[str, Any]]] = {
     f"in a closed frame: {name}": _html(text)
     for name, text in {

@@ -86,24 +86,24 @@ def test_variables_go_in_by_a_pipe_and_never_out(
     gpunb: Gpunb, clouds: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = clouds["vast"].accounts[clouds["vast"].key].data
-    assert "keeps no variables" in gpunb("variables").out
-    refused = gpunb("variables", "--set", "TOKEN=abc", "--yes")
+    assert "keeps no variables" in gpunb("vast", "variables").out
+    refused = gpunb("vast", "variables", "--set", "TOKEN=abc", "--yes")
     assert refused.code == 2
     assert "abc" not in refused.err
-    assert "no terminal to ask" in gpunb("variables", "--set", "TOKEN", "--yes").err
+    assert "no terminal to ask" in gpunb("vast", "variables", "--set", "TOKEN", "--yes").err
     for value in ("first one", "second"):
         monkeypatch.setattr("sys.stdin", io.StringIO(f"{value}\n"))
-        ran = gpunb("variables", "--set", "token", "--stdin", "--yes")
+        ran = gpunb("vast", "variables", "--set", "token", "--stdin", "--yes")
         assert ran.code == 0, ran.err
         assert kept["secrets"] == {"TOKEN": value}
         assert value not in ran.out + ran.err
-    shown = gpunb("variables")
+    shown = gpunb("vast", "variables")
     assert "TOKEN" in shown.out
     assert "second" not in shown.out
     assert "its host reads them" in shown.out
-    assert gpunb("variables", "--delete", "TOKEN", "--yes").code == 0
+    assert gpunb("vast", "variables", "--delete", "TOKEN", "--yes").code == 0
     assert kept["secrets"] == {}
-    assert "Sesterce can't keep variables" in gpunb("variables", "--cloud", "sesterce").err
+    assert "Sesterce can't keep variables" in gpunb("vast", "variables", "--cloud", "sesterce").err
 
 
 def test_a_snapshot_is_pushed_with_a_password_that_is_said_nowhere(
@@ -114,7 +114,7 @@ def test_a_snapshot_is_pushed_with_a_password_that_is_said_nowhere(
     cloud, made, _ = rented(clouds, "vast")
     pretend_session("vast", "one", made.id)
     monkeypatch.setenv(registries.VARIABLE, "hunter2-of-the-registry")
-    line = ["snapshot", "one", "me/x", "--registry-login", "me@ghcr.io", "--yes"]
+    line = ["vast", "snapshot", "one", "me/x", "--registry-login", "me@ghcr.io", "--yes"]
     ran = gpunb(*line)
     assert ran.code == 0, ran.err
     taken = clouds["vast"].machines[made.id].data["snapshot"]

@@ -8,7 +8,7 @@ import pytest
 from support.rentals.clouds import simulated
 
 from gpunb import settings
-from gpunb.cli.main import GROUPS, SHOWN
+from gpunb.cli.registry import GROUPS, SHOWN
 from gpunb.providers import keys, names
 from gpunb.sessions.ledger.sessions import Ledger
 from tests.commands.watching.test_screens import a_session

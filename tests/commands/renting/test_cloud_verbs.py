@@ -80,9 +80,9 @@ def rented(clouds: Simulation, name: str, **wanted: Any) -> Any:
     [
         (["reboot"], "fluence", "Fluence can't reboot an instance"),
         (["reboot"], "deepinfra", "DeepInfra can't reboot an instance"),
-        (["bid", "1"], "sesterce", "Sesterce can't take bids"),
+        (["vast", "bid", "1"], "sesterce", "Sesterce can't take bids"),
         (["stop"], "deepinfra", "DeepInfra can't stop an instance and keep it"),
-        (["bid", "1"], "vast", "is on-demand: it takes no bids"),
+        (["vast", "bid", "1"], "vast", "is on-demand: it takes no bids"),
     ],
 )
 def test_what_a_cloud_cannot_do_is_said_and_changes_nothing(
@@ -100,7 +100,7 @@ def test_bid_changes_what_is_paid(gpunb: Gpunb, clouds: Simulation) -> None:
     cloud, made, offer = rented(clouds, "vast", rental="spot")
     pretend_session("vast", "spot", made.id, "spot")
     before = clouds["vast"].machines[made.id].data["gpu_usd_h"]
-    ran = gpunb("bid", f"{offer.usd_h * 3:.3f}", "--json", "--yes")
+    ran = gpunb("vast", "bid", f"{offer.usd_h * 3:.3f}", "--json", "--yes")
     assert ran.code == 0, ran.err
     assert clouds["vast"].machines[made.id].data["gpu_usd_h"] == pytest.approx(offer.usd_h * 3, rel=0.01)
     assert before < offer.usd_h * 3
@@ -110,25 +110,25 @@ def test_bid_changes_what_is_paid(gpunb: Gpunb, clouds: Simulation) -> None:
         ("0", "above 0"),
         ("99999", "at most 32"),
     ):
-        assert word in gpunb("bid", bad, "--yes").err
+        assert word in gpunb("vast", "bid", bad, "--yes").err
     cloud.close()
 
 
 def test_a_price_increase_is_shown_refused_and_accepted(gpunb: Gpunb, clouds: Simulation) -> None:
-    assert "no host asks for more" in gpunb("increases").out
+    assert "no host asks for more" in gpunb("vast", "increases").out
     cloud, made, _ = rented(clouds, "vast")
     pretend_session("vast", "dear", made.id)
     for flag, factor in (("--refuse", 1.0), ("--accept", 1.5)):
         paid = clouds["vast"].machines[made.id].data["gpu_usd_h"]
         clouds["vast"].afflict("price-increase", made.id, factor=1.5)
-        (row,) = json.loads(gpunb("increases", "--json").out)
+        (row,) = json.loads(gpunb("vast", "increases", "--json").out)
         assert row["session"] == "dear"
         assert row["new_usd_h"] > row["old_usd_h"]
-        assert gpunb("increases", flag, str(row["id"]), "--yes").code == 0
+        assert gpunb("vast", "increases", flag, str(row["id"]), "--yes").code == 0
         now = clouds["vast"].machines[made.id].data["gpu_usd_h"]
         assert now == pytest.approx(paid * factor, rel=0.01)
-    assert "there is no price increase 1" in gpunb("increases", "--accept", "1").err
-    assert "not both" in gpunb("increases", "--accept", "1", "--refuse", "1").err
+    assert "there is no price increase 1" in gpunb("vast", "increases", "--accept", "1").err
+    assert "not both" in gpunb("vast", "increases", "--accept", "1", "--refuse", "1").err
     cloud.close()
 
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 from support.rentals.clouds import simulated
 
-from gpunb.cli.main import VERBS
+from gpunb.cli.registry import VERBS, split
 from gpunb.sessions.ledger.process_id import started
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import Lease, SessionState
@@ -48,14 +48,14 @@ LINES: dict[str, list[list[str]]] = {
     "start": [["start", "halted"]],
     "reboot": [["reboot", "one"], ["reboot", "one", "--recycle"]],
     "update": [["update", "boxed", "--image", "me/x:2"], ["update", "boxed", "-e", "EPOCHS=3"]],
-    "snapshot": [["snapshot", "one", "me/x", "--registry-login", "me@ghcr.io"]],
+    "vast snapshot": [["vast", "snapshot", "one", "me/x", "--registry-login", "me@ghcr.io"]],
     "keys": [
         ["keys", "--cloud", "vast", "--revoke", "api:APIKEY"],
         ["keys", "one", "--revoke", "machine:KEY"],
     ],
-    "variables": [
-        ["variables", "--set", "TOKEN"],
-        ["variables", "--delete", "KEPT"],
+    "vast variables": [
+        ["vast", "variables", "--set", "TOKEN"],
+        ["vast", "variables", "--delete", "KEPT"],
     ],
     "restart": [["restart", "one"]],
     "extend": [
@@ -65,9 +65,12 @@ LINES: dict[str, list[list[str]]] = {
         ["extend", "one", "--budget", "none"],
         ["extend", "one", "--idle", "never"],
     ],
-    "bid": [["bid", "spot", "3.5"], ["bid", "spot", "win"]],
-    "prepay": [["prepay", "one", "20"], ["prepay", "one", "--for", "30d"]],
-    "increases": [["increases", "--accept", "INCREASE"], ["increases", "--refuse", "INCREASE"]],
+    "vast bid": [["vast", "bid", "spot", "3.5"], ["vast", "bid", "spot", "win"]],
+    "vast prepay": [["vast", "prepay", "one", "20"], ["vast", "prepay", "one", "--for", "30d"]],
+    "vast increases": [
+        ["vast", "increases", "--accept", "INCREASE"],
+        ["vast", "increases", "--refuse", "INCREASE"],
+    ],
     "volumes": [
         ["volumes", "--cloud", "vast", "--create", "data", "--size", "20"],
         ["volumes", "--cloud", "vast", "--delete", "scratch"],
@@ -169,7 +172,9 @@ def test_silence_is_no_yes(gpunb: Gpunb, clouds: Simulation, line: list[str]) ->
         assert ran.code == 2, said
         assert "this needs a confirmation, and no question can be asked here" in said
         assert f"gpunb {' '.join([*typed, *more])} --yes says yes beforehand" in said
-        assert ("\nbill: " in said or '"bill": "' in said) == bool(getattr(command(line[0]), "undone", ""))
+        assert ("\nbill: " in said or '"bill": "' in said) == bool(
+            getattr(command(split(line)[0]), "undone", "")
+        )
     assert everything(clouds) == before
 
 

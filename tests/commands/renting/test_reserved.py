@@ -82,7 +82,7 @@ def test_reserved_means_it(gpunb: Gpunb) -> None:
             assert session.lease.idle_s is None, "what is paid for is not ended for want of work"
             assert reservations.paid(ledger, session) == pytest.approx(price * 720 * 0.8, rel=0.01)
         assert "paid in advance" in gpunb("down", "month").err
-        shown = gpunb("prepay", "month", "--json").json
+        shown = gpunb("vast", "prepay", "month", "--json").json
         assert shown["deposit_usd"] == pytest.approx(machine.data["deposit"], rel=0.01)
         assert [plan["about_rate"] for plan in shown["plans"]] == [0.2, 0.3, 0.3]
         assert gpunb("down", "month", "--yes").code == 0
@@ -96,18 +96,18 @@ def test_prepay_pays_once_and_says_what_is_not_known(gpunb: Gpunb) -> None:
         cloud, made, _ = rented(simulation, "vast")
         pretend_session("vast", "one", made.id)
         machine = simulation["vast"].machines[made.id]
-        ran = gpunb("prepay", "one", "100", "--json", "--yes")
+        ran = gpunb("vast", "prepay", "one", "100", "--json", "--yes")
         assert ran.code == 0, ran.err
         assert (ran.json["usd"], machine.data["deposit"]) == (100.0, 100.0)
-        assert "not both" in gpunb("prepay", "one", "5", "--for", "30d", "--yes").err
+        assert "not both" in gpunb("vast", "prepay", "one", "5", "--for", "30d", "--yes").err
         simulation["vast"].faults.add("error-after", "prepay")
-        lost = gpunb("prepay", "one", "7", "--yes")
+        lost = gpunb("vast", "prepay", "one", "7", "--yes")
         assert lost.code == 1
         assert "$7.00 may have been paid into one" in lost.err
-        assert "gpunb prepay one shows what it holds" in lost.err
+        assert "gpunb vast prepay one shows what it holds" in lost.err
         assert simulation["vast"].deposit_left(machine, machine.created) == pytest.approx(107.0, abs=0.5)
         with Ledger.open() as ledger:
             assert reservations.paid(ledger, ledger.find("one")) == 100.0
         pretend_session("fluence", "two", "4711")
-        assert "Fluence can't take money in advance" in gpunb("prepay", "two", "5", "--yes").err
+        assert "Fluence can't take money in advance" in gpunb("vast", "prepay", "two", "5", "--yes").err
         cloud.close()

@@ -140,5 +140,5 @@ def test_ps_says_what_a_machine_that_was_outbid_costs_and_what_next(ledger: Ledg
     ledger.update(session.id, cloud_state="interrupted", stopped_usd_h=0.05)
     ledger.transition(ledger.get(session.id), S.STOPPED, "outbid")
     shown = gpunb("ps").out
-    for word in ("taken back by the cloud", "$0.050 an hour", "bid win -s spot", "down spot ends it"):
+    for word in ("taken back by the cloud", "$0.050 an hour", "vast bid win -s spot", "down spot ends it"):
         assert word in shown

@@ -230,9 +230,9 @@ def test_modules_folders_environment_and_the_queue(demo, home):
     ran = demo("run", "--gpus", "2", "--shell", "echo on $CUDA_VISIBLE_DEVICES", "--json")
     assert ran.code == 0, ran.err
     assert ran.err.endswith("on 0,1\n")
-    jobs = demo("jobs", "--json").json
+    jobs = demo("runs", "--jobs", "--json").json
     assert [(job["wants"], job["gpus"]) for job in jobs] == [(2, ["0", "1"]), (0, [])]
-    assert "0 1" in demo("jobs").out
+    assert "0 1" in demo("runs", "--jobs").out
 
 
 # -- logs
@@ -292,8 +292,8 @@ def test_export_replay_and_a_new_kernel(demo, home):
     assert len(nbformat.read("out.ipynb", as_version=4).cells) == 3
     assert demo("export", ids[0]).code == 2
 
-    assert demo("replay", ids[0]).out == "hello\n"
-    ran = demo("replay", ids[2])
+    assert demo("logs", "--rich", ids[0]).out == "hello\n"
+    ran = demo("logs", "--rich", ids[2])
     assert ran.code == 0
     assert "ValueError" in ran.err
 

@@ -140,7 +140,7 @@ def test_rent_installs_and_a_failure_is_explained(gpunb, tmp_path, monkeypatch):
     write(tmp_path / "requirements.txt", "pip\n")
     ran = gpunb("rent", "--name", "fine", "--for", "30m", "--requirements", "requirements.txt")
     assert ran.code == 0, ran.err
-    jobs = gpunb("jobs", "--json").json
+    jobs = gpunb("runs", "--jobs", "--json").json
     assert [(job["name"], job["state"]) for job in jobs] == [("install requirements.txt", "ok")]
     assert gpunb("down", "--yes").code == 0
     write(tmp_path / "bad.txt", "not a requirement at all !!\n")

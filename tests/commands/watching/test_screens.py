@@ -113,7 +113,7 @@ LINES = [
     "runs",
     "panel --once",
     "volumes",
-    "increases",
+    "vast increases",
     "config",
     "trust fit",
     "show fit",

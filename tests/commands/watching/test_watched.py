@@ -14,7 +14,7 @@ import pytest
 from support.rentals.clouds import simulated
 
 from gpunb.cli.command import Verb
-from gpunb.cli.main import VERBS, module_name
+from gpunb.cli.registry import VERBS, module_name
 from gpunb.providers import Capability, keys
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import Leader, Session, SessionState
@@ -189,18 +189,21 @@ def test_doctor_names_a_cloud_that_breaks_and_goes_on(
     assert any(one["what"] == "cloud vast" for one in json.loads(ran.out))
 
 
-@pytest.mark.parametrize("line", ["volumes", "increases", "keys", "offers"])
+@pytest.mark.parametrize("line", ["volumes", "vast increases", "keys", "offers"])
 @pytest.mark.parametrize("where", ["__init__", "what it is asked"])
 def test_a_cloud_that_breaks_hides_no_other(
     gpunb: Gpunb, home: Path, monkeypatch: pytest.MonkeyPatch, line: str, where: str
 ) -> None:
     from gpunb.providers import provider_class
 
-    name = "vast" if line == "increases" else "fluence"  # the one cloud whose hosts ask for more
+    name = "vast" if line == "vast increases" else "fluence"  # the one cloud whose hosts ask for more
     cloud = provider_class(name)
-    asked = {"volumes": "volumes", "increases": "price_increases", "keys": "ssh_keys", "offers": "search"}[
-        line
-    ]
+    asked = {
+        "volumes": "volumes",
+        "vast increases": "price_increases",
+        "keys": "ssh_keys",
+        "offers": "search",
+    }[line]
 
     def broken(*_: object) -> None:
         raise KeyError("OWNHOST")

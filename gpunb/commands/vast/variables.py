@@ -1,4 +1,4 @@
-"""``variables``: the environment variables that a cloud sets in every container of your account."""
+"""``vast variables``: the environment variables that a cloud sets in every container of your account."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = ["command"]
 
 
 @verb(
-    "variables",
+    "vast variables",
     asks=True,
-    example="variables\nvariables --set WANDB_MODE\nvariables --delete WANDB_MODE",
+    example="vast variables\nvast variables --set WANDB_MODE\nvast variables --delete WANDB_MODE",
 )
 @click.option("--cloud", metavar="NAME", help="The cloud that has them. [default: the first that can]")
 @click.option("--set", "name", metavar="NAME", help="Set this one; its value is asked for.")
@@ -44,7 +44,7 @@ def command(
     provider = context.provider(cloud or next(one.name for one in clouds_with(Variables)))
     kept = feature(provider, Variables)
     if name is not None and delete is not None:
-        msg = "variables: takes --set or --delete, not both"
+        msg = "vast variables: takes --set or --delete, not both"
         raise BadInput(msg)
     known = sorted(kept.env_vars())
     title = provider.title

@@ -1,4 +1,4 @@
-"""``prepay``: pay for a machine in advance, for a discount."""
+"""``vast prepay``: pay for a machine in advance, for a discount."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["command"]
 
 
 @verb(
-    "prepay",
+    "vast prepay",
     asks=True,
     undone="nothing was paid",
     session=True,
     first="typed",
-    example="prepay\nprepay --for 30d\nprepay train 576",
+    example="vast prepay\nvast prepay --for 30d\nvast prepay train 576",
 )
 @click.argument("amount", required=False, metavar="[USD]", type=MONEY)
 @click.option("--for", "length", type=DURATION, metavar="TIME", help="So much as that long costs: 30d, 90d.")
@@ -46,7 +46,7 @@ def command(
     provider = context.provider(found.provider)
     cloud = feature(provider, Prepay)
     if amount is not None and length is not None:
-        msg = "prepay: takes USD or --for, not both"
+        msg = "vast prepay: takes USD or --for, not both"
         raise BadInput(msg, bill="nothing was paid")
     usd_h, most = reservations.of_session(found)
     if amount is None and length is None:
@@ -90,4 +90,4 @@ def _shown(context: Context, cloud: Prepay, found: Session) -> Result:
         ("price", f"{price_text(usd_h)} an hour"),
     ]
     rows += [(f"{plan.hours / 24:g} days", plan.text) for plan in plans if usd_h > 0]
-    return Result(data, Fields(rows), Note(typed("prepay", found.name, "--for", "30d") + " pays", "dim"))
+    return Result(data, Fields(rows), Note(typed("vast prepay", found.name, "--for", "30d") + " pays", "dim"))

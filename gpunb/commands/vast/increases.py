@@ -1,4 +1,4 @@
-"""``increases``: price increases that hosts request for running machines."""
+"""``vast increases``: price increases that hosts request for running machines."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ COLUMNS = (
 
 
 @verb(
-    "increases",
+    "vast increases",
     asks=True,
     undone="nothing was changed",
-    example="increases\nincreases --accept 4711\nincreases --refuse 4711",
+    example="vast increases\nvast increases --accept 4711\nvast increases --refuse 4711",
 )
 @click.option("--accept", type=int, metavar="ID", help="Pay the new price from now on.")
 @click.option("--refuse", type=int, metavar="ID", help="Keep the old price; the host may end the rental.")
 def command(context: Context, *, accept: int | None, refuse: int | None, yes: bool) -> Result:
-    """Show, accept or refuse the price increases that hosts ask for. Only Vast.ai has them."""
+    """Show, accept or refuse the price increases that hosts ask for."""
     from gpunb.providers.features import PriceIncreases, feature
     from gpunb.services.questions import to_answer_increase
 
     if accept is not None and refuse is not None:
-        msg = "increases: takes --accept or --refuse, not both"
+        msg = "vast increases: takes --accept or --refuse, not both"
         raise BadInput(msg, bill="nothing was changed")
     wanted = accept if accept is not None else refuse
     names = {found.instance_id: found for found in context.ledger.sessions()}
@@ -93,7 +93,7 @@ def command(context: Context, *, accept: int | None, refuse: int | None, yes: bo
     if wanted is not None:
         if not rows:
             msg = f"increases: there is no price increase {wanted}"
-            raise BadInput(msg, bill="nothing was changed", hint=typed("increases") + " lists them")
+            raise BadInput(msg, bill="nothing was changed", hint=typed("vast increases") + " lists them")
         word = "accepted" if accept is not None else "refused"
         notes.append(Note(f"{word} price increase {wanted}", "ok"))
     blocks: list[Block] = [Table(COLUMNS, rows)] if rows else []

@@ -1,4 +1,4 @@
-"""``snapshot``: push the container's present state as an image to a registry of yours."""
+"""``vast snapshot``: push the container's present state as an image to a registry of yours."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ __all__ = ["command"]
 
 
 @verb(
-    "snapshot",
+    "vast snapshot",
     asks=True,
     undone="nothing was pushed",
     session=True,
     first="typed",
-    example="snapshot me/x --registry-login me@docker.io\nsnapshot train me/x --registry-login me@ghcr.io",
+    example=(
+        "vast snapshot me/x --registry-login me@docker.io\n"
+        "vast snapshot train me/x --registry-login me@ghcr.io"
+    ),
 )
 @click.argument("repository", metavar="OWNER/NAME")
 @click.option("--registry-login", required=True, metavar="[USER@]SERVER", help="The registry to push to.")

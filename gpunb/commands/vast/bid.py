@@ -1,4 +1,4 @@
-"""``bid``: change the bid for an interruptible machine."""
+"""``vast bid``: change the bid for an interruptible machine."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["command"]
 
 
 @verb(
-    "bid",
+    "vast bid",
     asks=True,
     undone="nothing was changed",
     session=True,
     first="typed",
-    example="bid 1.20\nbid train win",
+    example="vast bid 1.20\nvast bid train win",
 )
 @click.argument("price", metavar="USD|win", type=OrNever(MONEY, "win"))
 def command(context: Context, *, price: float, session: str | None, yes: bool) -> Result:
     """Bid USD an hour for the machine of an interruptible session, or what wins now.
 
-    A machine that was taken back by a higher bid comes back when yours is higher. Only Vast.ai
-    has interruptible machines (rent --spot).
+    A machine that was taken back by a higher bid comes back when yours is higher. `rent --spot` rents such
+    machines.
     """
     from gpunb.providers.features import Bids, feature
     from gpunb.services.questions import to_bid
