@@ -145,7 +145,7 @@ def _tell_new_name(args: Sequence[str], context: Context) -> None:
         from gpunb.presentation.result import Note
 
         old = typed(args[0]).at(context.door)
-        text = f"{old} is {typed(new).at(context.door)} now; the old name works for one version more"
+        text = f"{old} is {typed(new).at(context.door)} now; the old name goes soon"
         context.tell(Note(text, "dim"))
 
 

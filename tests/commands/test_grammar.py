@@ -67,7 +67,7 @@ def test_an_old_name_is_its_new_line_and_says_so(gpunb: Gpunb) -> None:
         assert gpunb(old, "-h").out == gpunb(*new.split(), "-h").out
         plain, renamed = gpunb(*new.split(), "nosuch", "x"), gpunb(old, "nosuch", "x")
         told, _, rest = renamed.err.partition("\n")
-        assert told == f"gpunb {old} is gpunb {new} now; the old name works for one version more"
+        assert told == f"gpunb {old} is gpunb {new} now; the old name goes soon"
         assert (renamed.code, renamed.out, rest) == (plain.code, plain.out, plain.err)
         plain, renamed = gpunb(*new.split(), "x", "x", "--json"), gpunb(old, "x", "x", "--json")
         assert (renamed.code, renamed.out, renamed.err) == (plain.code, plain.out, plain.err)
