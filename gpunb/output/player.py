@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from gpunb.output.sinks import Sink
     from gpunb.remote.run import RunHandle
 
-__all__ = ["Player", "show"]
+__all__ = ["Player", "play_history", "show"]
 
 MAX_OWN = 256 << 20  # bytes of one message of a host that is the user's own
 END_OF_INPUT = "\x04"  # sent by Jupyter's frontends for Ctrl-D: input() raises EOFError in the cell
+HISTORY_S = 30.0  # without a record of those that are there
 MOST_ODD = 3  # malformed records that are reported one by one
 MOST_NOTES = 20  # of a host's own notes in one run
 PAUSE = 0.25  # seconds in which the end of a cell follows the error that ended it
@@ -364,3 +365,19 @@ def _ended(handle: RunHandle, record: Record) -> RunInfo:
         "exit": head.get("exit"),
     }
     return RunInfo.parse({**raw, "why": head.get("why") or "", "last": record.number})
+
+
+def play_history(
+    handle: RunHandle, sink: Sink, last: int, *, trust: str | None = None, frames: bool = False
+) -> None:
+    """Play the records up to number `last` into `sink`; `trust` and `frames` as in `Player`."""
+    player = Player(handle, sink, interactive=False, trust=trust, frames=frames)
+    try:
+        if last > handle.taken:  # not `seen`: all of it may be here already
+            for record in handle.records(HISTORY_S, last):
+                player.play(record)
+                if record.number >= last:
+                    break
+        player.finish()
+    finally:
+        handle.close()

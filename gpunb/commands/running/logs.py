@@ -13,12 +13,8 @@ from gpunb.presentation.result import Note, Result
 
 if TYPE_CHECKING:
     from gpunb.cli.context import Context
-    from gpunb.output import Sink
-    from gpunb.remote import RunHandle
 
 __all__ = ["command"]
-
-WAIT_S = 30.0
 
 
 @verb(
@@ -68,6 +64,7 @@ def command(
     stranger's host shows is made harmless first; a plot that is a program needs --trust. `attach`
     goes on to the run's end, and can answer and interrupt it.
     """
+    from gpunb.output.player import play_history
     from gpunb.services.running import log_filter, runs
 
     rich = rich or frame or trust
@@ -96,19 +93,19 @@ def command(
     if context.as_json:
         no_use("--json", "follow")
         kept = log_filter.KeptText()
-        _play(client.attach(run_id, after=first), log_filter.Filtered(kept, wanted), info.last)
+        play_history(client.attach(run_id, after=first), log_filter.Filtered(kept, wanted), info.last)
         text = kept.text()
         data["text"] = "\n".join(text.splitlines()[-tail:]) if tail else text
         return Result(data)
     after = first
     if tail is not None:
         kept = log_filter.KeptText(tail)
-        _play(client.attach(run_id, after=first), log_filter.Filtered(kept, wanted), info.last)
+        play_history(client.attach(run_id, after=first), log_filter.Filtered(kept, wanted), info.last)
         kept.replay(sink)
         after = info.last
     if not follow:
         if tail is None:
-            _play(
+            play_history(
                 client.attach(run_id, after=first),
                 sink,
                 info.last,
@@ -128,24 +125,6 @@ def command(
     info = client.run_info(run_id)
     data.update(state=info.state, exit_code=info.exit_code)
     return Result(data, *_ending(info.state, info.why, info.exit_code))
-
-
-def _play(
-    handle: RunHandle, sink: Sink, last: int, *, trust: str | None = None, frames: bool = False
-) -> None:
-    """Play the records up to number `last` into `sink`; `trust` and `frames` as in `Player`."""
-    from gpunb.output.player import Player
-
-    player = Player(handle, sink, interactive=False, trust=trust, frames=frames)
-    try:
-        if last > handle.taken:  # not `seen`: all of it may be here already
-            for record in handle.records(WAIT_S, last):
-                player.play(record)
-                if record.number >= last:
-                    break
-        player.finish()
-    finally:
-        handle.close()
 
 
 def _ending(state: str, why: str, exit_code: int | None) -> list[Note]:

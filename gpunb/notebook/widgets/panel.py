@@ -116,7 +116,7 @@ class SessionPanel(Talking):
     def on_log(self, session: str, run: str) -> None:
         """Send a run's output until it ends or the page shows something else."""
         self._log_of = run
-        from gpunb.commands.running.logs import play_history
+        from gpunb.output.player import play_history
         from gpunb.services.running import runs as playing
         from gpunb.services.running.log_filter import KeptText
 

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from gpunb.commands.running.logs import play_history
 from gpunb.errors import KernelDied, RemoteCellError, RunError, RunNotFound, RunTimeout
 from gpunb.output import TextSink, show
+from gpunb.output.player import play_history
 from tests.remote.conftest import Screen, kernel_pid, kill_agent, wait_for
 
 pytestmark = pytest.mark.slow

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gpunb.agent.daemon import spares
-from gpunb.commands.running.logs import play_history
 from gpunb.output import show
+from gpunb.output.player import play_history
 from tests.remote.conftest import Screen, wait_for
 
 pytestmark = pytest.mark.slow
