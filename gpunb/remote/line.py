@@ -279,7 +279,7 @@ class AgentConnection:
             if kind == "err":
                 call.fail(_refusal(head))
             else:
-                call.answer = head
+                call.answer = {**head, "parts": frames.parts_of(head, payload)} if "b" in head else head
                 call.done.set()
         elif kind == "note":
             head = {**cleaned(head)}

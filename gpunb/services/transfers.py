@@ -48,15 +48,17 @@ def move(context: Workspace, session: Session, source: str, target: str, **optio
     return _asking(_move, context, session, source, target, **options)
 
 
-def send(context: Workspace, session: Session, source: str, target: str, what: str) -> SyncReport:
-    """Send all of a folder or file for `what`; each warning is shown once.
+def send(
+    context: Workspace, session: Session, source: str, target: str, what: str, *, exclude: Sequence[str] = ()
+) -> SyncReport:
+    """Send all of a folder or file for `what`, without `exclude`; each warning is shown once.
 
     Raises
     ------
     SyncError
         A file did not go.
     """
-    report = move(context, session, source, target, direction="up")
+    report = move(context, session, source, target, direction="up", exclude=exclude)
     for text in report.plan.notes:
         if (session.id, text) not in _told:
             _told.add((session.id, text))

@@ -8,6 +8,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from ..files.project import Projects
 from ..shared import folders, frames, processes
 from .cells import Cells
 from .jobs import Job, Jobs
@@ -45,6 +46,7 @@ class Agent:
         self.jobs = Jobs(self.runs, self.tell)
         self.watchdog = Watchdog(self)
         self.telemetry = Telemetry(self.tell)
+        self.projects = Projects()
         self.ending = asyncio.Event()
 
     async def restore(self) -> None:

@@ -100,7 +100,8 @@ class Client:
                 answer = self.detach(head)
             else:
                 answer = await OPERATIONS.get(str(op), unknown)(self.agent, head)
-            frame = frames.encode(dict(answer, t="res", id=number))
+            parts = answer.pop("parts", ())
+            frame = frames.encode(dict(answer, t="res", id=number), parts)
             if head.get("window"):  # the client follows the run from here on
                 self.hold(frame)
                 self.attach(head)

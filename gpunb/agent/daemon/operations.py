@@ -271,6 +271,16 @@ async def shutdown(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def _in_project(do: str) -> Callable[[Agent, dict[str, Any]], Awaitable[dict[str, Any]]]:
+    """An operation on a project's folder; files are read and written in a thread."""
+
+    async def work(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, getattr(agent.projects, do), args)
+
+    return work
+
+
 async def settle(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
     """Shut the kernels down, so that their files are complete; jobs go on."""
     await agent.end_kernels("the session ends")
@@ -300,4 +310,7 @@ OPERATIONS: dict[str, Callable[[Agent, dict[str, Any]], Awaitable[dict[str, Any]
     "touch": touch,
     "shutdown": shutdown,
     "settle": settle,
+    "folder_changes": _in_project("changes"),
+    "folder_read": _in_project("read"),
+    "folder_write": _in_project("write"),
 }

@@ -1,0 +1,250 @@
+"""`Project`: a folder here and its place on a session's host, kept the same around each run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from gpunb.errors import SyncError
+from gpunb.hints import typed
+from gpunb.services.project import places
+from gpunb.services.project.bringing import Limits, bring, note
+from gpunb.services.project.host_folder import HostFolder
+from gpunb.services.project.local_tree import LocalTree, signature
+from gpunb.services.project.report import Brought, Sent
+from gpunb.services.project.state import Known, State, locked
+
+if TYPE_CHECKING:
+    from gpunb.services.project.local_tree import Sig
+    from gpunb.services.workspace import Workspace
+    from gpunb.sessions.model import Session
+
+__all__ = ["Project"]
+
+SMALL_FILES, SMALL_BYTES = 500, 8 << 20
+"""What goes in one request; more goes by a sync."""
+
+_trees: dict[tuple[Path, bool], LocalTree] = {}
+
+
+class Project:
+    """The folder `root` and its place on the host of `session`.
+
+    Parameters
+    ----------
+    root
+        The folder here, as `gpunb.services.project.root` finds it.
+    limits
+        What comes back by itself.
+    """
+
+    def __init__(
+        self, context: Workspace, session: Session, root: Path, limits: Limits | None = None
+    ) -> None:
+        self.context, self.session = context, session
+        self.root = root.expanduser().resolve()
+        self.limits = limits or Limits()
+        self.place = places.place(context.ledger, session, self.root)
+
+    def cwd(self, here: Path | None = None) -> str:
+        """The folder there that corresponds to `here` (the working folder), relative to the host's home."""
+        folder = (here or Path.cwd()).resolve()
+        inside = folder.relative_to(self.root) if folder.is_relative_to(self.root) else Path()
+        return str(PurePosixPath(self.place, *inside.parts))
+
+    def send(self) -> Sent:
+        """Bring the host's folder to what is here. Nothing newer there is replaced.
+
+        Where nothing changed here, nothing is asked of the host.
+
+        Raises
+        ------
+        SyncError
+            A file did not go.
+        BadInput
+            The folder is gone here, or holds too many files.
+        Unreachable, HostError, NotEnoughSpace
+        """
+        with locked(self.session.id, self.root):
+            return _Going(self).run()
+
+    def bring_back(self, limits: Limits | None = None) -> Brought:
+        """Bring what is new there since the last time, as far as `limits` allow.
+
+        It needs no `send` by this process: what both sides had is on the disk here.
+
+        Raises
+        ------
+        Unreachable, HostError
+            The connection broke; the same call goes on.
+        """
+        with locked(self.session.id, self.root):
+            state = State.load(self.session.id, self.root)
+            host = self.host(state)
+            return self.fetch(host, state, limits)
+
+    def host(self, state: State) -> HostFolder:
+        """The host's end, through the agent."""
+        return HostFolder(self.context.agent(self.session), self.place, state.token)
+
+    def fetch(self, host: HostFolder, state: State, limits: Limits | None = None) -> Brought:
+        """Bring what is new, and save the state."""
+        changes = host.changes(state.number)
+        trusted = self.session.trust == "own"
+        out = bring(
+            self.root, host, state, changes, limits or self.limits, word=self.session.name, trusted=trusted
+        )
+        if out.vanished:
+            out.vanished = state.sent
+            state.forget()
+        state.save()
+        return out
+
+
+class _Going:
+    """One `send`."""
+
+    def __init__(self, project: Project) -> None:
+        from gpunb.services.transfers import is_stranger
+
+        self.project = project
+        hold = is_stranger(project.context, project.session)
+        self.tree = _trees.setdefault((project.root, hold), LocalTree(project.root, hold))
+        self.state = State.load(project.session.id, project.root)
+        self.sent = Sent(project.place)
+
+    def run(self) -> Sent:
+        self.tree.look()
+        if not self.state.sent:
+            self._whole()
+            return self.sent
+        changed = [path for path, sig in self.tree.files.items() if self._differs(path, sig)]
+        gone = self._gone()
+        folders = sorted(self.tree.folders.keys() - set(self.state.folders))
+        if not (changed or gone or folders or self.tree.links != self.state.links):
+            return self.sent
+        size = sum(self.tree.files[path][0] for path in changed)
+        if self.tree.links != self.state.links or len(changed) > SMALL_FILES or size > SMALL_BYTES:
+            self._whole(changed)
+        else:
+            self._small(changed, folders, gone)
+        self.state.save()
+        return self.sent
+
+    def _differs(self, path: str, sig: Sig) -> bool:
+        known = self.state.known.get(path)
+        return known is None or known.here != sig
+
+    def _gone(self) -> list[tuple[str, int, int]]:
+        """Files that went from here, and are deleted here."""
+        return [
+            (path, *known.there)
+            for path, known in self.state.known.items()
+            if known.ours and known.there and path not in self.tree.files
+            and not os.path.lexists(self.project.root / path)
+        ]  # fmt: skip
+
+    # -- all of it, by a sync
+
+    def _whole(self, changed: list[str] | None = None) -> None:
+        from gpunb.services import transfers
+
+        project, state = self.project, self.state
+        host = project.host(state)
+        self._bring(host)
+        here = dict(self.tree.files)
+        stays = [path for path, known in state.known.items() if known.left]
+        report = transfers.send(
+            project.context, project.session, str(project.root), f"{project.place}/",
+            f"the project {project.root.name}", exclude=[_pattern(path) for path in stays],
+        )  # fmt: skip
+        note(state, host.changes(state.number), here)
+        state.sent = True
+        state.folders, state.links = sorted(self.tree.folders), dict(self.tree.links)
+        self.sent.files, self.sent.bytes = report.sent_files, report.sent_bytes
+        self._modules(item.path for item in report.plan.items)
+        self._keep([path for path in stays if changed is None or path in changed])
+        state.save()
+
+    # -- a few, in one request
+
+    def _small(self, changed: list[str], folders: list[str], gone: list[tuple[str, int, int]]) -> None:
+        host = self.project.host(self.state)
+        newer = self._write(host, changed, folders, gone)
+        if newer is None:
+            self.state.forget()
+            self._whole()
+            return
+        if newer:
+            self._bring(host)
+            left = [path for path in newer if self.state.known[path].left]
+            self._keep(left)
+            again = self._write(host, [path for path in newer if path not in left], [], [])
+            self._keep(again or [])
+        self.state.folders = sorted(self.tree.folders)
+        for path, _, _ in gone:
+            del self.state.known[path]
+
+    def _write(
+        self, host: HostFolder, paths: list[str], folders: list[str], gone: list[tuple[str, int, int]]
+    ) -> list[str] | None:
+        """Write files there; returns those of which a newer one is there, None if the folder is gone."""
+        files, contents, sigs = [], [], []
+        for path in paths:
+            try:
+                with (self.project.root / path).open("rb") as file:
+                    before = os.fstat(file.fileno())
+                    content = file.read()
+                    after = os.fstat(file.fileno())
+            except FileNotFoundError:
+                continue
+            except OSError as err:
+                raise self._failed(path, err.strerror or str(err)) from err
+            if signature(before) != signature(after) or len(content) != after.st_size:
+                after = before  # it is being written: what is there now goes, and the next time goes again
+            known = self.state.known.get(path)
+            files.append((path, after.st_mode & 0o777, after.st_mtime_ns, known.there if known else None))
+            contents.append(content)
+            sigs.append(signature(after))
+        done = host.write(files, contents, folders=folders, gone=gone)
+        if done is None:
+            return None
+        newer = []
+        for (path, *_), sig, content, result in zip(files, sigs, contents, done, strict=True):
+            if result is None:
+                newer.append(path)
+            elif isinstance(result, str):
+                raise self._failed(path, result)
+            else:
+                aside = known.aside if (known := self.state.known.get(path)) else ""
+                self.state.known[path] = Known(sig, result, ours=True, aside=aside)
+                self.sent.files += 1
+                self.sent.bytes += len(content)
+        self._modules(path for path in paths if path not in newer)
+        return newer
+
+    def _bring(self, host: HostFolder) -> None:
+        """What is new there comes first: it is not replaced unseen."""
+        out = self.project.fetch(host, self.state)
+        self.sent.brought = out
+        self.tree.look()
+
+    def _keep(self, paths: list[str]) -> None:
+        why = "it changed on the host too, and that version has not come; bring or delete it first"
+        self.sent.kept += [(path, why) for path in paths]
+
+    def _modules(self, paths: object) -> None:
+        tops = {PurePosixPath(path).parts[0].removesuffix(".py") for path in paths if path.endswith(".py")}  # type: ignore[attr-defined]
+        self.sent.modules = sorted(tops | set(self.sent.modules))
+
+    def _failed(self, path: str, why: str) -> SyncError:
+        name, place = self.project.session.name, self.project.place
+        msg = f"{path} was not sent to {name}: {why}"
+        again = typed("sync", str(self.project.root), f"{name}:{place}")
+        return SyncError(msg, hint=again + " shows what goes and what not")
+
+
+def _pattern(path: str) -> str:
+    """The exclude pattern that means this one path."""
+    return "/" + "".join(f"\\{letter}" if letter in "\\*?[]!# " else letter for letter in path)

@@ -1,0 +1,95 @@
+"""Where a project begins here, and where it lies on a host."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpunb.errors import BadInput
+
+if TYPE_CHECKING:
+    from gpunb.sessions.ledger.sessions import Ledger
+    from gpunb.sessions.model import Session
+
+__all__ = ["MARKERS", "bind", "bound", "place", "root"]
+
+MARKERS = ("gpunb.toml", "pyproject.toml", ".git")
+"""What is in the first folder of a project."""
+
+_PLACE, _BOUND = "project", "here"
+"""Kinds of events in the ledger: where a folder lies on the host, and which folder is bound."""
+
+
+def root(start: Path) -> Path:
+    """The project's folder: the nearest one from `start` upwards that has one of `MARKERS`, else `start`.
+
+    Parameters
+    ----------
+    start
+        A folder, or a file in it.
+
+    Raises
+    ------
+    BadInput
+        It would be the home folder, one above it, or ``/``.
+    """
+    folder = start.expanduser().resolve()
+    if not folder.is_dir():
+        folder = folder.parent
+    for one in (folder, *folder.parents):
+        if _too_much(one):
+            break
+        if any((one / name).exists() for name in MARKERS):
+            return one
+    why = _too_much(folder)
+    if why:
+        msg = f"{folder} is {why}, and it is never taken as a project"
+        raise BadInput(msg, hint="change to the project's own folder, or make one with a gpunb.toml in it")
+    return folder
+
+
+def _too_much(folder: Path) -> str:
+    home = Path.home().resolve()
+    if folder == home:
+        return "your home folder"
+    if folder == Path(folder.anchor):
+        return "the whole disk"
+    return "a folder above your home folder" if folder in home.parents else ""
+
+
+def place(ledger: Ledger, session: Session, folder: Path) -> str:
+    """The folder on the host, relative to its home, that corresponds to `folder` here.
+
+    It has the folder's name; a second folder of that name on one session gets a number. What was answered
+    once holds for the session's life.
+    """
+    here = str(folder.expanduser().resolve())
+    known = {}
+    for event in ledger.events(session.id):
+        if event.kind == _PLACE:
+            there, _, path = event.detail.partition("=")
+            known[path] = there
+    if here in known:
+        return known[here]
+    name = Path(here).name.lstrip(".") or "project"
+    taken = set(known.values())
+    numbered = (name if n == 1 else f"{name}-{n}" for n in range(1, len(taken) + 2))
+    found = next(one for one in numbered if one not in taken)
+    ledger.note(session.id, _PLACE, f"{found}={here}")
+    return found
+
+
+def bind(ledger: Ledger, session: Session, folder: Path | None) -> None:
+    """Bind `folder` to the session; None ends that."""
+    if bound(ledger, session) != folder:
+        ledger.note(session.id, _BOUND, json.dumps(str(folder) if folder else None))
+
+
+def bound(ledger: Ledger, session: Session) -> Path | None:
+    """The folder that is bound to the session; None if none is."""
+    for event in reversed(ledger.events(session.id)):
+        if event.kind == _BOUND:
+            found = json.loads(event.detail)
+            return Path(found) if found else None
+    return None
