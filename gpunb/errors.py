@@ -7,6 +7,7 @@
     ├── ConfirmationNeeded      it costs or ends something, and needs a yes
     │   └── ConfirmationRefused the yes was for something else, or is too old
     ├── SettingsError           a settings file or variable that can't be used
+    ├── LimitReached            a cap over all sessions refuses it (settings [limits])
     ├── LedgerError             the ledger file can't be read or written
     │   ├── LedgerDamaged       not a database, or a broken one; left as it is
     │   ├── LedgerTooNew        written by a newer gpunb; left as it is
@@ -83,6 +84,7 @@ __all__ = [
     "LedgerError",
     "LedgerTooNew",
     "LedgerUnwritable",
+    "LimitReached",
     "NoFunds",
     "NobodyToAsk",
     "NotEnoughSpace",
@@ -192,6 +194,12 @@ class ConfirmationRefused(ConfirmationNeeded):
 
 class SettingsError(GpunbError):
     """A settings file or variable that can't be used."""
+
+    exit_code = 2
+
+
+class LimitReached(GpunbError):
+    """A cap over all sessions refuses it; the message names the cap, its value and what is used."""
 
     exit_code = 2
 

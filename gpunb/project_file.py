@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from gpunb.hints import typed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from gpunb.settings import Settings
+    from gpunb.settings import LimitsSettings, Settings
 
 __all__ = ["Refused", "narrow"]
 
@@ -51,6 +51,18 @@ class Refused:
         shown = value if len(value) <= 60 else f"{value[:57]}..."
         said = f"{self.source}: {self.key} = {shown} does not hold: {self.why}"
         return f"{said}; to have it: {self.hint}" if self.hint else said
+
+
+def _lower_caps(
+    found: Mapping[str, Any], asked: LimitsSettings, own: Settings, no: Callable[..., None]
+) -> dict[str, Any]:
+    """The caps of a project's file that are not above the user's own."""
+    looser = own.limits.looser(asked)
+    for name in looser:
+        mine = getattr(own.limits, name)
+        no(f"limits.{name}", found[name], f"a project's file may only lower a cap, and your own is {mine}")
+    kept = {name: value for name, value in found.items() if name not in looser}
+    return {"limits": kept} if kept else {}
 
 
 def narrow(
@@ -95,6 +107,8 @@ def narrow(
             more = [one for one in value if one not in kept_clouds]
             if more:
                 no(key, more, f"a project's file may only narrow your own clouds ({', '.join(own.clouds)})")
+        elif key == "limits":
+            kept.update(_lower_caps(found[key], value, own, no))
         elif key == "providers":
             why, _ = _YOURS[key]
             for name, table in asked.providers.items():

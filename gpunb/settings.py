@@ -36,12 +36,14 @@ from gpunb import log, paths, units
 from gpunb.errors import SettingsError
 from gpunb.hints import typed
 from gpunb.project_file import Refused, narrow
+from gpunb.trust import rank
 
 # tomli is tomllib's own ancestor, for Python 3.10
 tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 __all__ = [
     "FILE_NAME",
+    "LimitsSettings",
     "Origin",
     "ProviderSettings",
     "Refused",
@@ -113,6 +115,47 @@ class SecretsSettings(BaseModel):
     min_trust: Literal["own", "datacenter", "stranger"] = "datacenter"
 
 
+class LimitsSettings(BaseModel):
+    """The ``[limits]`` table: caps over all sessions; None is no cap, 0 allows nothing that costs."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    usd_h: Annotated[float | None, BeforeValidator(_dollars)] = Field(
+        default=None, ge=0, description="US dollars an hour that all sessions cost together"
+    )
+    usd_day: Annotated[float | None, BeforeValidator(_dollars)] = Field(
+        default=None, ge=0, description="US dollars a day (local time)"
+    )
+    usd_month: Annotated[float | None, BeforeValidator(_dollars)] = Field(
+        default=None, ge=0, description="US dollars a month (local time)"
+    )
+    sessions: int | None = Field(default=None, ge=0, description="live sessions at a time")
+    gpus: int | None = Field(default=None, ge=0, description="GPUs at a time")
+    max_hours: Annotated[float | None, BeforeValidator(_hours)] = Field(
+        default=None, gt=0, le=8784, description="how long a session may last, extensions included (hours)"
+    )
+    clouds: Annotated[list[str] | None, BeforeValidator(_words)] = Field(
+        default=None, description="clouds that may be rented from"
+    )
+    trust: Literal["own", "datacenter", "stranger"] | None = Field(
+        default=None, description="the least trust of a host that may be rented"
+    )
+
+    def looser(self, other: LimitsSettings) -> list[str]:
+        """The caps of `other` that allow more than these do."""
+        return [name for name in sorted(other.model_fields_set) if self._less(name, getattr(other, name))]
+
+    def _less(self, name: str, value: Any) -> bool:
+        mine = getattr(self, name)
+        if mine is None:
+            return False
+        if value is None:
+            return True
+        if name == "clouds":
+            return not {*value} <= {*mine}
+        return rank(value) < rank(mine) if name == "trust" else bool(value > mine)
+
+
 class Settings(BaseSettings):
     """All settings. Each field's description is what ``gpunb config`` shows."""
 
@@ -156,6 +199,11 @@ class Settings(BaseSettings):
     secrets: SecretsSettings = Field(
         default=SecretsSettings(),
         description="secrets.min_trust: the least trust of a host that gets any: own, datacenter, stranger",
+    )
+    limits: LimitsSettings = Field(
+        default=LimitsSettings(),
+        description="caps over all sessions: usd_h, usd_day, usd_month, sessions, gpus, max_hours, clouds, "
+        "trust",
     )
     providers: dict[str, ProviderSettings] = Field(
         default={}, description="one table a cloud: base_url, key, its own options"
@@ -428,6 +476,7 @@ def _load(overrides: Mapping[str, Any], cwd: Path | None) -> Settings:
 
 def _finished(overrides: Mapping[str, Any], files: _Files) -> Settings:
     settings = _built(overrides, files)
+    _only_lower(settings, files)
     stand_ins: Mapping[str, Any] = files.lowest.get("providers", {})
     for name, one in stand_ins.items():
         # address and key are a pair: an account's key is for the real cloud alone
@@ -444,6 +493,20 @@ def _finished(overrides: Mapping[str, Any], files: _Files) -> Settings:
         if table.key is not None:
             log.add_secret(table.key.get_secret_value())
     return settings
+
+
+def _only_lower(settings: Settings, files: _Files) -> None:
+    """Refuse caps that a variable or an option would raise above the user's own file."""
+    if "limits" not in files.own:
+        return
+    own = _alone(str(paths.config_file()), {"limits": files.own["limits"]}).limits
+    looser = own.looser(settings.limits)
+    if looser:
+        name, value = looser[0], getattr(settings.limits, looser[0])
+        msg = (
+            f"limits.{name} = {value} allows more than your own {getattr(own, name)} in {paths.config_file()}"
+        )
+        raise SettingsError(msg, hint="caps can only be lowered by a variable; raise them in that file")
 
 
 def _check_environment() -> None:
@@ -469,7 +532,8 @@ def _explain(err: ValidationError, layers: list[tuple[str, Mapping[str, Any]]]) 
     if where == "environment":
         where = f"environment variable {PREFIX}{'__'.join(loc).upper()}"
     if first["type"] == "extra_forbidden":
-        close = get_close_matches(loc[-1], list(Settings.model_fields), n=1, cutoff=0.5)
+        known = LimitsSettings if loc[0] == "limits" and len(loc) > 1 else Settings
+        close = get_close_matches(loc[-1], list(known.model_fields), n=1, cutoff=0.5)
         msg = f"{where}: there is not a setting {key!r}"
         return SettingsError(
             msg, hint=f"did you mean {close[0]!r}?" if close else (typed("config") + " lists them all")
@@ -513,13 +577,16 @@ def origins(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None)
         name = next((name for name, data in layers if _has(data, loc)), "default")
         return f"{PREFIX}{'__'.join(loc).upper()}" if name == "environment" else name
 
-    plain = [name for name in Settings.model_fields if name not in ("secrets", "providers")]
+    plain = [name for name in Settings.model_fields if name not in ("secrets", "limits", "providers")]
     rows = [Origin(name, getattr(settings, name), source([name])) for name in plain]
     if settings.budget_most is not None:
         rows = [replace(row, source="default") if row.key == "budget" else row for row in rows]
         at = next(index for index, row in enumerate(rows) if row.key == "budget")
         rows.insert(at + 1, Origin("budget_most", settings.budget_most, str(files.project)))
     rows.append(Origin("secrets.min_trust", settings.secrets.min_trust, source(["secrets", "min_trust"])))
+    for name, value in settings.limits:
+        shown = ", ".join(value) if isinstance(value, list) else value
+        rows.append(Origin(f"limits.{name}", shown, source(["limits", name])))
     for cloud, table in sorted(settings.providers.items()):
         for option, value in {**dict(table), **(table.model_extra or {})}.items():
             if value is None:

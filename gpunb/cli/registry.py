@@ -79,6 +79,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "trust": "Show or set how far a session's host is trusted.",
         "doctor": "Check the installation, the clouds' keys and the ledger.",
         "config": "Show each setting and where it comes from.",
+        "limits": "Show the caps over all sessions, and what is left.",
         "supervise": "Watch leases until the last session has ended.",
         "completion": "Print the lines that make your shell complete gpunb.",
     },

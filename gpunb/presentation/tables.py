@@ -97,6 +97,7 @@ ENDED_BY = {
     "deadline": "its time limit",
     "idle": "its idle limit",
     "budget": "its budget",
+    "limit": "a cap over all sessions",
 }
 # no entry for unreachable: a host that missed one check may answer at the next
 _AWAY = {"interrupted": "taken back by the cloud (spot)", "offline": "the host is offline"}

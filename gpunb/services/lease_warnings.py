@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gpunb.errors import GpunbError, LedgerError
+from gpunb.errors import GpunbError, LedgerError, SettingsError
 from gpunb.hints import written
 from gpunb.sessions.model import SessionState
 from gpunb.units import duration_text
@@ -60,11 +60,24 @@ def lines(ledger: Ledger, *, now: float | None = None, again: bool = False) -> l
         if again or key not in _said:
             out.append(found.warning)
         _said.add(key)
+    for cap, text in _caps(ledger, at) if sessions else ():
+        if again or (cap, "limit", 0.0) not in _said:
+            out.append("WARNING: " + text)
+        _said.add((cap, "limit", 0.0))
     for cloud, text in funds.lines(ledger, sessions, at):
         if again or (cloud, "funds", 0.0) not in _said:
             out.append("WARNING: " + text)
         _said.add((cloud, "funds", 0.0))
     return out
+
+
+def _caps(ledger: Ledger, at: float) -> list[tuple[str, str]]:
+    from gpunb.sessions.cost import limits
+
+    with contextlib.suppress(SettingsError):
+        if (caps := limits.current()) is not None:
+            return limits.lines(ledger, caps, at)
+    return []
 
 
 def _silent(session: Session, silence: Silence | None, at: float, *, again: bool) -> list[str]:

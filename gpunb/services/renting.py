@@ -12,13 +12,22 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gpunb.errors import AuthFailed, BadInput, NoFunds, OfferGone, ProviderError, QuotaExhausted, RateLimited
+from gpunb.errors import (
+    AuthFailed,
+    BadInput,
+    LimitReached,
+    NoFunds,
+    OfferGone,
+    ProviderError,
+    QuotaExhausted,
+    RateLimited,
+)
 from gpunb.hints import typed
 from gpunb.services import reservations
 from gpunb.services.questions import to_rent
 from gpunb.sessions import lifecycle
-from gpunb.sessions.cost import funds
-from gpunb.sessions.cost.lease import DEFAULT_HOURS
+from gpunb.sessions.cost import funds, limits
+from gpunb.sessions.cost.lease import DEFAULT_HOURS, lease_for
 from gpunb.sessions.integrations import kernelspecs
 from gpunb.sessions.lifecycle.agreement import Agreement
 from gpunb.sessions.model import machine
@@ -131,6 +140,8 @@ def question(
         The account holds nothing.
     BadInput
         The name is bad or taken, the disk too large, or a limit of the lease breaks its rule.
+    LimitReached
+        A cap over all sessions refuses it.
     """
     from gpunb.sessions.ledger.sessions import valid_name
 
@@ -143,8 +154,31 @@ def question(
     if asked.disk_gb > row.offer.disk_max_gb:
         msg = f"disk_gb: {asked.disk_gb:g}: the offer has at most {row.offer.disk_max_gb:g} GB"
         raise BadInput(msg, bill="nothing was rented")
+    _capped(ledger, row.offer, asked, None if provider is None else provider(row.offer.provider))
     short = "" if provider is None else _short(ledger, row.offer, asked, agreed, provider)
     return to_rent(row.offer, asked, agreed, before=before, short=short)
+
+
+def _capped(ledger: Ledger, offer: Offer, asked: RentRequest, provider: Provider | None) -> None:
+    """Refuse what a cap over all sessions refuses; what others rent on the account counts."""
+    if limits.current() is None:
+        return
+    if provider is not None and offer.hourly(asked.disk_gb) > 0:
+        limits.note_others(ledger, provider, provider.instances())
+    lease = lease_for(
+        offer,
+        now=ledger.clock.time(),
+        hours=asked.hours,
+        idle_s=asked.idle_s,
+        budget_usd=asked.budget_usd,
+        budget_most=asked.budget_most,
+        disk_gb=asked.disk_gb,
+    )
+    try:
+        limits.check(ledger, offer, lease=lease, disk_gb=asked.disk_gb)
+    except LimitReached as err:
+        err.bill = "nothing was rented"
+        raise
 
 
 def _short(

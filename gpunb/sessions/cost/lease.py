@@ -131,13 +131,18 @@ def extend(
         Nothing is asked for, or a value breaks its rule.
     WrongState
         The session is over or ending.
+    LimitReached
+        The session could then cost more than a cap over all sessions allows.
     HostError
         The ledger has the new lease, but the host could not be reached; the supervisor tries
         again.
     """
     session = ledger.get(session.id)
     lease = extended(ledger, session, hours=hours, idle_s=idle_s, budget_usd=budget_usd, count_ssh=count_ssh)
-    ledger.update(session.id, lease=lease)
+    from gpunb.sessions.cost import limits
+
+    session_id = session.id
+    ledger.update(session_id, lease=lease, admit=lambda: limits.admit(ledger, session_id))
     ledger.touch(session.id)  # an extension is activity
     ledger.note(session.id, "extend", lease.mark)
     session = ledger.get(session.id)
@@ -210,7 +215,7 @@ def extended(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """The reason why a session must end now: "deadline", "idle" or "budget", and a sentence."""
+    """The reason why a session must end now: "deadline", "idle", "budget" or "limit", and a sentence."""
 
     why: str
     text: str

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpunb.errors import GpunbError
 from gpunb.providers.base import Capability
 from gpunb.sessions.cost import bills
-from gpunb.sessions.cost.totals import cost_of
+from gpunb.sessions.cost.totals import between
 from gpunb.sessions.model import OVER, Cost
 
 if TYPE_CHECKING:
@@ -74,21 +74,6 @@ def added(costs: Iterable[Cost]) -> Cost:
     return Cost(gpu=gpu, disk=disk, bandwidth=bandwidth)
 
 
-def _until(segments: Sequence[Segment], at: float) -> Cost:
-    """The cost of `segments` up to the moment `at`."""
-    begun = [
-        replace(one, end=at if one.end is None else min(one.end, at)) for one in segments if one.start < at
-    ]
-    return cost_of(begun, at)
-
-
-def _between(segments: Sequence[Segment], begin: float, end: float) -> Cost:
-    late, early = _until(segments, end), _until(segments, begin)
-    return Cost(
-        gpu=late.gpu - early.gpu, disk=late.disk - early.disk, bandwidth=late.bandwidth - early.bandwidth
-    )
-
-
 def spent(ledger: Ledger, *, since: float = 0.0) -> list[Spent]:
     """Sessions that cost something or were live since `since` (Unix seconds), newest first."""
     now = ledger.clock.time()
@@ -101,7 +86,7 @@ def spent(ledger: Ledger, *, since: float = 0.0) -> list[Spent]:
         out.append(
             Spent(
                 session=session,
-                cost=_between(ledger.segments(session.id), since, now),
+                cost=between(ledger.segments(session.id), since, now),
                 seconds=max(0.0, end - session.created),
                 whole=session.created >= since,
                 provider_usd=receipt.provider_usd if receipt is not None else None,
@@ -126,7 +111,7 @@ def by_day(ledger: Ledger, sessions: Iterable[Session], *, since: float = 0.0) -
             day = dt.datetime.fromtimestamp(begin).astimezone().date()
             midnight = dt.datetime.combine(day + dt.timedelta(days=1), dt.time())
             end = min(midnight.astimezone().timestamp(), last)
-            cost = _between(segments, begin, end)
+            cost = between(segments, begin, end)
             if cost.total:
                 days.setdefault(day.isoformat(), []).append(cost)
             begin = end

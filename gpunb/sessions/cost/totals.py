@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpunb.sessions.model import Cost, Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gpunb.providers.base import Instance, Offer
 
-__all__ = ["cost_of", "rates", "slug"]
+__all__ = ["between", "cost_of", "rates", "slug"]
 
 _HOUR = 3600.0
 
@@ -58,6 +59,22 @@ def cost_of(segments: Iterable[Segment], now: float) -> Cost:
             seconds = math.ceil(seconds / segment.increment_s - 1e-9) * segment.increment_s
         usd[kind] += segment.rate * seconds / _HOUR
     return Cost(gpu=usd["gpu"], disk=usd["disk"], bandwidth=usd["bandwidth"])
+
+
+def _until(segments: Sequence[Segment], at: float) -> Cost:
+    """The cost of `segments` up to the moment `at`."""
+    begun = [
+        replace(one, end=at if one.end is None else min(one.end, at)) for one in segments if one.start < at
+    ]
+    return cost_of(begun, at)
+
+
+def between(segments: Sequence[Segment], begin: float, end: float) -> Cost:
+    """The cost of `segments` from `begin` to `end`, Unix seconds."""
+    late, early = _until(segments, end), _until(segments, begin)
+    return Cost(
+        gpu=late.gpu - early.gpu, disk=late.disk - early.disk, bandwidth=late.bandwidth - early.bandwidth
+    )
 
 
 def slug(offer: Offer) -> str:

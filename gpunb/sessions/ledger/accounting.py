@@ -14,6 +14,7 @@ from gpunb.sessions.model import (
     IdleVolume,
     Leader,
     Orphan,
+    OtherInstance,
     Receipt,
     Segment,
     Silence,
@@ -65,6 +66,17 @@ class Books(FollowingClock):
         ):
             groups.setdefault(row["session_id"], []).append(_segment(row))
         return {key: cost_of(group, when) for key, group in groups.items()}
+
+    def segments_since(self, since: float) -> dict[str, list[Segment]]:
+        """All segments of the sessions that were live at or after `since`, by session id, oldest first."""
+        groups: dict[str, list[Segment]] = {}
+        for row in self._rows(
+            "SELECT g.* FROM segments g JOIN sessions s ON s.id = g.session_id "
+            "WHERE s.ended IS NULL OR s.ended >= ? ORDER BY g.start, g.id",
+            (since,),
+        ):
+            groups.setdefault(row["session_id"], []).append(_segment(row))
+        return groups
 
     def open_segments(self, segments: Iterable[Segment]) -> None:
         """Open cost segments; an open one of the same kind with another rate is closed."""
@@ -311,6 +323,19 @@ class Books(FollowingClock):
         value = json.dumps([asdict(one) for one in sorted(found, key=lambda one: one.id)])
         with self._write() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"volumes:{provider}", value))
+
+    # -- what others rent on the same accounts ---------------------------------
+
+    def others(self, provider: str = "%") -> list[OtherInstance]:
+        """Billed instances on the accounts (of one provider) that are not ours, as they were last listed."""
+        rows = self._rows("SELECT value FROM meta WHERE key LIKE ? ORDER BY key", (f"others:{provider}",))
+        return [OtherInstance(**one) for row in rows for one in json.loads(row["value"])]
+
+    def save_others(self, provider: str, found: Sequence[OtherInstance]) -> None:
+        """Replace what is stored about other instances at one provider."""
+        value = json.dumps([asdict(one) for one in sorted(found, key=lambda one: one.id)])
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"others:{provider}", value))
 
     # -- what accounts hold ---------------------------------------------------
 

@@ -246,12 +246,23 @@ class Ledger(Runs):
         return self.get(session.id)
 
     def transition(
-        self, session: Session, new_state: SessionState, detail: str = "", **changed: Any
+        self,
+        session: Session,
+        new_state: SessionState,
+        detail: str = "",
+        *,
+        admit: Callable[[], None] | None = None,
+        **changed: Any,
     ) -> Session:
         """Move `session` from the state it was read in to `new_state`; returns the new record.
 
         Compare-and-set: if another process moved it first, nothing is written. Segments of
         cost follow the state: stopped closes the gpu's, gone and failed close all.
+
+        Parameters
+        ----------
+        admit
+            As `begin_create`.
 
         Raises
         ------
@@ -264,10 +275,19 @@ class Ledger(Runs):
         now = self.clock.time()
         with self._write(durable=new_state is SessionState.CREATING) as db:
             self._move(db, session, new_state, detail, now, changed)
+            if admit is not None:
+                admit()
         return self.get(session.id)
 
-    def begin_create(self, session: Session, intent: Intent, **changed: Any) -> Session:
+    def begin_create(
+        self, session: Session, intent: Intent, *, admit: Callable[[], None] | None = None, **changed: Any
+    ) -> Session:
         """Commit the intent and the state creating, together, before the create call.
+
+        Parameters
+        ----------
+        admit
+            Called inside the transaction, when all of it is written; what it raises rolls all back.
 
         Raises
         ------
@@ -304,6 +324,8 @@ class Ledger(Runs):
                     json.dumps(intent.summary, default=str),
                 ),
             )
+            if admit is not None:
+                admit()
         return self.get(session.id)
 
     def answer_create(
@@ -350,8 +372,13 @@ class Ledger(Runs):
         sql = f"SELECT * FROM intents WHERE {' AND '.join(where)} ORDER BY sent, label"
         return [intent_of(row) for row in self._rows(sql, tuple(values))]
 
-    def update(self, session_id: str, **changed: Any) -> Session:
+    def update(self, session_id: str, *, admit: Callable[[], None] | None = None, **changed: Any) -> Session:
         """Change fields of a session (not its state). `lease=` sets its limits together.
+
+        Parameters
+        ----------
+        admit
+            As `begin_create`.
 
         Raises
         ------
@@ -360,6 +387,8 @@ class Ledger(Runs):
         """
         with self._write() as db:
             set_fields(db, session_id, changed)
+            if admit is not None:
+                admit()
         return self.get(session_id)
 
     def note(self, session_id: str, kind: str, detail: str = "") -> None:

@@ -11,6 +11,7 @@ from gpunb.errors import (
     Cancelled,
     GpunbError,
     LedgerError,
+    LimitReached,
     NoFunds,
     NotSupported,
     OfferGone,
@@ -23,6 +24,7 @@ from gpunb.errors import (
 from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Instance, Offer, Presence, Provider
+from gpunb.sessions.cost import limits
 from gpunb.sessions.cost.lease import lease_for
 from gpunb.sessions.cost.segments import opening
 from gpunb.sessions.cost.totals import rates
@@ -114,7 +116,16 @@ class CreateCall:
                 "mounts": dict(request.volumes) if self.provider.mounts_where_asked else {},
             },
         )
-        session = ledger.begin_create(session, intent, lease=lease, **self._facts(offer))
+        try:
+            session = ledger.begin_create(
+                session,
+                intent,
+                admit=lambda: limits.admit(ledger, self.id),
+                lease=lease,
+                **self._facts(offer),
+            )
+        except LimitReached as err:
+            raise NextOffer(err) from err
         self.progress.say(f"renting {offer.gpu or offer.id} from {self.provider.title}")
         try:
             instance = self.provider.create(offer, spec)

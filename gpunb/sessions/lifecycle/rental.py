@@ -14,6 +14,7 @@ from gpunb.errors import (
     GpunbError,
     HostKeyChanged,
     LedgerError,
+    LimitReached,
     NotSupported,
     OfferGone,
     OutcomeUnknown,
@@ -47,7 +48,7 @@ __all__ = ["Rental", "rent"]
 
 # Errors that every further offer of the provider would meet too
 # (another host key than ours is not a machine's fault: it may be a man in the middle)
-_FINAL = (AuthFailed, QuotaExhausted, NotSupported, BadInput, Unfit, HostKeyChanged)
+_FINAL = (AuthFailed, QuotaExhausted, NotSupported, BadInput, LimitReached, Unfit, HostKeyChanged)
 _RATE_WAIT_S = 60.0
 _RATE_TRIES = 2  # how often an offer is requested again after a rate limit
 

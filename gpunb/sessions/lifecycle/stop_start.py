@@ -10,6 +10,7 @@ from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Capability, Provider
 from gpunb.sessions.access.host_access import HOST, HostAccess
+from gpunb.sessions.cost import limits
 from gpunb.sessions.cost.segments import opening
 from gpunb.sessions.lifecycle.bringup import bring_up
 from gpunb.sessions.lifecycle.catching_up import refresh
@@ -110,17 +111,22 @@ def start(
     ------
     WrongState
         The session is not stopped, or its lease is over.
+    LimitReached
+        It would cost more than a cap over all sessions allows.
     HostError, ProviderError
         It did not come up; the message says what that costs.
     """
     times = timing or Timing()
-    session = ledger.get(session.id)
+    session_id = session.id
+    session = ledger.get(session_id)
     check_start(ledger, session)
     now = ledger.clock.time()
     ledger.claim(session.id, times.claim_s)
     try:
         # cost is counted from here: too early rather than too late
-        session = ledger.transition(session, _S.BOOTING, "starting")
+        session = ledger.transition(
+            session, _S.BOOTING, "starting", admit=lambda: limits.admit(ledger, session_id)
+        )
         ledger.open_segments(opening(session, None, now))
         try:
             provider.start(session.instance_id)

@@ -71,7 +71,7 @@ class Receipt:
         Of each path what came: ``{"path", "to", "files", "bytes", "beside", "held", "left"}``; see
         `gpunb.sync.bring.Brought`.
     why
-        What ended it: "down", "deadline", "idle", "budget", "cancelled", "boot failed", ….
+        What ended it: "down", "deadline", "idle", "budget", "limit", "cancelled", "boot failed", ….
     """
 
     session_id: str

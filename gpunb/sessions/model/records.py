@@ -156,6 +156,24 @@ class IdleVolume:
 
 
 @dataclass(slots=True, kw_only=True)
+class OtherInstance:
+    """A billed instance on one of the accounts that no session has; `first` to `last` is when it was seen.
+
+    Attributes
+    ----------
+    gone
+        When it was no longer listed; None while it is.
+    """
+
+    provider: str
+    id: str
+    usd_h: float
+    first: float
+    last: float
+    gone: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
 class Leader:
     """The current supervisor process: its owner mark, kind and last heartbeat."""
 

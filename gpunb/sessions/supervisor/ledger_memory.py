@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gpunb.errors import LedgerTooNew
 from gpunb.sessions.access.host_access import HOST, HostAccess
+from gpunb.sessions.cost import limits
 from gpunb.sessions.cost.receipts import write_receipt
 from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.lifecycle.timeouts import Timing
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
     from gpunb.providers.base import Provider
     from gpunb.sessions.ledger.sessions import Ledger
+    from gpunb.sessions.cost.lease import Due
     from gpunb.sessions.model import Orphan
     from gpunb.sessions.supervisor.looked import Looked
+    from gpunb.settings import LimitsSettings
 
 __all__ = ["RENTED", "LedgerMemory"]
 
@@ -55,6 +58,7 @@ class LedgerMemory:
         sweep_s: float = 300.0,
         pulse_s: float = 60.0,
         renew: Callable[[str], object] | None = None,
+        caps: Callable[[], LimitsSettings | None] = limits.own,
     ) -> None:
         self.ledger = ledger
         self.providers = providers
@@ -67,6 +71,9 @@ class LedgerMemory:
         self.list_s = list_s
         self.sweep_s = sweep_s
         self.renew = renew
+        self.caps = caps
+        self._caps: LimitsSettings | None = None  # as they were the last time that they could be read
+        self._crossed: dict[str, Due] = {}  # session id -> the cap over all sessions that ends it
         self._listed: dict[str, float] = {}
         self._swept: dict[str, float] = {}
         self._funded: dict[str, float] = {}

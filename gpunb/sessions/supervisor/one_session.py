@@ -55,7 +55,9 @@ class OneSession(SessionEnds):
         """Whether another process works on the session; if its lease is over, that is not waited for."""
         if not self.ledger.claimed(session.id):
             return False
-        return session.state not in RENTED or due(session, cost, self.ledger.clock.time()) is None
+        if session.state not in RENTED:
+            return True
+        return session.id not in self._crossed and due(session, cost, self.ledger.clock.time()) is None
 
     def _step(
         self, provider: Provider, listing: Listing, session: Session, cost: Cost, looked: Looked
@@ -89,7 +91,7 @@ class OneSession(SessionEnds):
 
     def _due(self, session: Session, cost: Cost) -> Due | None:
         now = self.ledger.clock.time()
-        over = due(session, cost, now)
+        over = self._crossed.get(session.id) or due(session, cost, now)
         if over is None and now - self._started.get(session.id, (0.0, ""))[0] >= AGAIN_S:
             over = files_due(session, cost, now)
         if over is None and now - self._unhomed.get(session.id, 0.0) >= run_end.AGAIN_S:

@@ -144,6 +144,8 @@ class SessionEnds(LedgerMemory):
 
     def _kept(self, session: Session, why: str) -> bool:
         """Whether the reason to end has gone while files were saved: extended, or active again."""
+        if why == "limit":
+            return False
         if why == "idle":
             at = self.ledger.clock.time()
             with suppress(HostError):

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from gpunb.errors import AuthFailed, LedgerTooNew, SettingsError
-from gpunb.sessions.cost import funds, volumes
+from gpunb.sessions.cost import funds, limits, volumes
 from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.lifecycle.ending import Listing
 from gpunb.sessions.model import Cost, IntentState, Session
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from gpunb.providers.base import Provider
+    from gpunb.sessions.cost.lease import Due
 
 __all__ = ["Looked", "Supervision"]
 
@@ -85,6 +86,8 @@ class Supervision(OneSession):
         for session in sessions:
             groups.setdefault(session.provider, []).append(session)
         costs = self._costs(sessions, now + 2.0 * self.tick_s, looked)
+        none_over: dict[str, Due] = {}
+        self._crossed = self._read(looked, "caps", lambda: self._over_caps(looked), none_over)
         none: set[str] = set()
         orphaned = self._read(looked, "orphans", lambda: {one.provider for one in self._ours()}, none)
         due = self._read(looked, "clouds", lambda: self._due_sweeps(now), none)
@@ -104,6 +107,18 @@ class Supervision(OneSession):
         self._leave(looked)
         looked.orphans = self._read(looked, "orphans", lambda: len(self._ours()), 0)
         return looked
+
+    def _over_caps(self, looked: Looked) -> dict[str, Due]:
+        """The sessions that a cap over all sessions ends now; the last caps hold if they can't be read."""
+        try:
+            self._caps = self.caps()
+        except SettingsError as err:
+            looked.errors.append(
+                f"the caps over all sessions can't be read, the last ones hold: {err.message}"
+            )
+        return (
+            {} if self._caps is None else limits.crossed(self.ledger, self._caps, ahead_s=2.0 * self.tick_s)
+        )
 
     # -- one cloud --------------------------------------------------------------
 
@@ -193,6 +208,9 @@ class Supervision(OneSession):
         except ANY as err:
             looked.errors.append(f"orphans of {listing.provider.name}: {words(err)}")
         if listing.error is None:
+            found = listing.instances()
+            if self._caps is not None and found is not None:
+                limits.note_others(self.ledger, listing.provider, found)
             self._swept[listing.provider.name] = self.ledger.clock.time()
 
     def _volumes(self, provider: Provider, looked: Looked) -> None:

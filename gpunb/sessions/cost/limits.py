@@ -1,0 +1,373 @@
+"""Caps over all sessions (settings ``[limits]``): what counts against them, what they refuse and end.
+
+What a rental takes of a cap is refused before its create call, inside the transaction that records it, so
+that any number of processes together stay below. Against a period's cap count what was spent in it and what
+the live sessions may still cost until it or their lease ends.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpunb.errors import LimitReached
+from gpunb.hints import typed
+from gpunb.sessions.cost.lease import Due
+from gpunb.sessions.cost.totals import between
+from gpunb.sessions.model import (
+    OVER,
+    OtherInstance,
+    Session,
+    SessionState,
+    offer_from_dict,
+    offer_to_dict,
+)
+from gpunb.trust import rank
+from gpunb.units import duration_text, money_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gpunb.providers.base import Instance, Offer, Provider
+    from gpunb.sessions.ledger.sessions import Ledger
+    from gpunb.sessions.model import Lease
+    from gpunb.settings import LimitsSettings
+
+__all__ = [
+    "PERIODS",
+    "Used",
+    "admit",
+    "admit_payment",
+    "check",
+    "crossed",
+    "current",
+    "lines",
+    "note_others",
+    "own",
+    "used",
+]
+
+#: The caps in money over a period, and the period's name in messages.
+PERIODS = {"usd_day": "today", "usd_month": "this month"}
+KEEP_S = 40 * 86400.0  # instances of others are remembered for longer than the longest period
+WARN_S = 600.0
+WARN_SHARE = 0.9
+_ROUNDING = 1e-6
+_LATE_H = 0.05  # a lease counts from the create call, a session from a moment before it
+
+
+@dataclass(slots=True, kw_only=True)
+class Used:
+    """What counts against one cap.
+
+    Attributes
+    ----------
+    now
+        US dollars spent, US dollars an hour, sessions or GPUs.
+    ahead
+        US dollars that live sessions may still cost within the period.
+    others
+        The part of `now` that belongs to instances on the accounts which are not ours.
+    by
+        Session id -> its part of `now` and `ahead`.
+    """
+
+    now: float = 0.0
+    ahead: float = 0.0
+    others: float = 0.0
+    by: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def total(self) -> float:
+        """What is used, and promised."""
+        return self.now + self.ahead
+
+
+def current(folder: Path | None = None) -> LimitsSettings | None:
+    """The caps that hold in `folder` (the working folder if None); None if no cap is set.
+
+    Raises
+    ------
+    SettingsError
+        The settings can't be read.
+    """
+    from gpunb import settings
+
+    found = settings.load(cwd=folder).limits
+    return found if found.model_fields_set else None
+
+
+def own() -> LimitsSettings | None:
+    """The user's own caps, without those of a project's file.
+
+    Raises
+    ------
+    SettingsError
+        As `current`.
+    """
+    return current(Path("/"))
+
+
+def period(cap: str, now: float) -> tuple[float, float]:
+    """The begin and end (Unix seconds) of the day or month of local time that `now` is in."""
+    day = dt.datetime.fromtimestamp(now).astimezone().date()
+    if cap == "usd_month":
+        first = day.replace(day=1)
+        last = (first + dt.timedelta(days=32)).replace(day=1)
+    else:
+        first, last = day, day + dt.timedelta(days=1)
+    begin, end = (dt.datetime.combine(one, dt.time()).astimezone().timestamp() for one in (first, last))
+    return begin, end
+
+
+def used(ledger: Ledger, cap: str, *, now: float | None = None, planned: Sequence[Session] = ()) -> Used:
+    """What counts against `cap` ("usd_h", "usd_day", "usd_month", "sessions", "gpus") now.
+
+    Parameters
+    ----------
+    planned
+        Sessions that the ledger does not have yet.
+    """
+    at = ledger.clock.time() if now is None else now
+    live = [one for one in ledger.sessions() if one.state is not SessionState.REQUESTED] + [*planned]
+    others = ledger.others()
+    out = Used()
+    if cap in PERIODS:
+        begin, end = period(cap, at)
+        for session_id, segments in ledger.segments_since(begin).items():
+            out.by[session_id] = between(segments, begin, at).total
+        out.now = math.fsum(out.by.values())
+        for session in live:
+            ahead = _ahead(ledger, session, at, end)
+            out.ahead += ahead
+            out.by[session.id] = out.by.get(session.id, 0.0) + ahead
+        out.others = math.fsum(
+            one.usd_h * max(0.0, one.last - max(begin, one.first)) / 3600 for one in others
+        )
+    else:
+        out.by = {one.id: _part(cap, one) for one in live}
+        out.now = math.fsum(out.by.values())
+        here = [one for one in others if one.gone is None]
+        # how many GPUs another's instance has is not listed
+        out.others = math.fsum({"usd_h": one.usd_h, "gpus": 0.0, "sessions": 1.0}[cap] for one in here)
+    out.now += out.others
+    return out
+
+
+def _part(cap: str, session: Session) -> float:
+    if cap == "usd_h":
+        return session.hourly
+    running = session.state is not SessionState.STOPPED
+    return float(session.gpus if cap == "gpus" and running else cap == "sessions")
+
+
+def _ahead(ledger: Ledger, session: Session, now: float, end: float) -> float:
+    """What a live session may still cost until `end` or the end of its lease, US dollars."""
+    lease = session.lease
+    if session.state is SessionState.ENDING or session.hourly <= 0:
+        return 0.0
+    until = end if lease.deadline is None else min(end, lease.deadline)
+    hours = max(0.0, until - now) / 3600.0
+    paid = session.state in {SessionState.READY, SessionState.REACHABLE, SessionState.BOOTING}
+    cost = session.hourly * offer_from_dict(session.offer).billed_h(hours, more=paid)
+    if lease.budget_usd is not None:
+        cost = min(cost, max(0.0, lease.budget_usd - lease.counted(ledger.cost(session.id, now))))
+    return cost
+
+
+def admit(ledger: Ledger, session_id: str) -> None:
+    """Refuse what a session, as the ledger has it now, would take beyond a cap.
+
+    Called inside the transaction that records the rental, the start or the extension: what is refused here is
+    rolled back with it.
+
+    Raises
+    ------
+    LimitReached
+        A cap is crossed; the message names it, its value and what is used.
+    SettingsError
+        The settings can't be read.
+    """
+    _check(ledger, ledger.get(session_id))
+
+
+def _check(ledger: Ledger, session: Session, planned: Sequence[Session] = ()) -> None:
+    limits = current()
+    over = None if limits is None else _over(ledger, limits, session, planned)
+    if over is not None:
+        raise _refused(*over)
+
+
+def _over(
+    ledger: Ledger, limits: LimitsSettings, session: Session, planned: Sequence[Session]
+) -> tuple[str, str, str] | None:
+    """The first cap that `session` crosses, its value, and why; None if it crosses none."""
+    if limits.clouds is not None and session.provider not in limits.clouds:
+        return "clouds", ", ".join(limits.clouds), f"this rental is on {session.provider}"
+    if limits.trust is not None and rank(session.trust) < rank(limits.trust):
+        return "trust", limits.trust, f"the host's trust is {session.trust}"
+    deadline = session.lease.deadline
+    if limits.max_hours is not None and deadline is not None:
+        hours = (deadline - session.created) / 3600.0
+        if hours > limits.max_hours + _LATE_H:
+            return "max_hours", f"{limits.max_hours:g}", f"the session would last {hours:.3g} hours"
+    for cap, most in _amounts(limits).items():
+        found = used(ledger, cap, planned=planned)
+        part = found.by.get(session.id, 0.0)
+        if part > 0 and found.total > most + _ROUNDING:
+            return cap, _text(cap, most), _why(cap, found.total - part, found.others, part)
+    return None
+
+
+def check(ledger: Ledger, offer: Offer, *, lease: Lease, disk_gb: float = 0.0) -> None:
+    """Refuse a rental of `offer` that `admit` would refuse, before a question about it is asked.
+
+    Raises
+    ------
+    LimitReached, SettingsError
+        As `admit`.
+    """
+    if current() is None:
+        return
+    now = ledger.clock.time()
+    planned = Session(
+        id="",
+        name="",
+        provider=offer.provider,
+        label="",
+        state=SessionState.CREATING,
+        created=now,
+        lease=lease,
+        usd_h=offer.hourly(disk_gb),
+        gpu=offer.gpu,
+        gpus=offer.gpus,
+        trust=offer.trust,
+        offer=offer_to_dict(offer),
+    )
+    _check(ledger, planned, planned=[planned])
+
+
+def admit_payment(ledger: Ledger, usd: float) -> None:
+    """Refuse a payment in advance beyond the caps of the day and the month.
+
+    Raises
+    ------
+    LimitReached, SettingsError
+        As `admit`.
+    """
+    limits = current()
+    for cap, most in _amounts(limits).items() if limits is not None else ():
+        found = used(ledger, cap)
+        if cap in PERIODS and found.total + usd > most + _ROUNDING:
+            raise _refused(cap, _text(cap, most), _why(cap, found.total, found.others, usd))
+
+
+def crossed(ledger: Ledger, limits: LimitsSettings, *, ahead_s: float = 0.0) -> dict[str, Due]:
+    """The sessions that a cap ends now, by id.
+
+    A period's cap ends all that cost something. The cap of the hourly price ends the newest until the rest is
+    below it. Caps of number, trust and clouds end nothing: they say what may be rented.
+
+    Parameters
+    ----------
+    ahead_s
+        Spending is counted as it will be in so many seconds, so that the end comes before the cap.
+    """
+    now = ledger.clock.time()
+    live = [one for one in ledger.sessions() if one.hourly > 0 and one.state is not SessionState.ENDING]
+    out: dict[str, Due] = {}
+    for cap, most in _amounts(limits).items():
+        if cap in PERIODS:
+            soon = used(ledger, cap, now=now).now + math.fsum(one.hourly for one in live) * ahead_s / 3600.0
+            if soon > most - _ROUNDING and live:
+                text = f"the cap of {_text(cap, most)} for {PERIODS[cap]} is reached (limits.{cap})"
+                out.update({one.id: Due(why="limit", text=text) for one in live})
+        elif cap == "usd_h":
+            over = used(ledger, cap).now - most
+            for one in sorted(live, key=lambda session: session.created, reverse=True):
+                if over <= _ROUNDING:
+                    break
+                text = f"all sessions together cost more than {_text(cap, most)} (limits.usd_h)"
+                out[one.id] = Due(why="limit", text=text)
+                over -= one.hourly
+    if limits.max_hours is not None:
+        for one in live:
+            if now + ahead_s >= one.created + (limits.max_hours + _LATE_H) * 3600.0:
+                text = f"it has lasted {limits.max_hours:g} hours (limits.max_hours)"
+                out.setdefault(one.id, Due(why="limit", text=text))
+    return out
+
+
+def lines(ledger: Ledger, limits: LimitsSettings, now: float) -> list[tuple[str, str]]:
+    """A warning for each cap of money that is nearly reached, as (cap, text)."""
+    hourly = math.fsum(one.hourly for one in ledger.sessions() if one.state not in OVER)
+    out: list[tuple[str, str]] = []
+    for cap, most in _amounts(limits).items():
+        if cap not in PERIODS or hourly <= 0:
+            continue
+        spent = used(ledger, cap, now=now).now
+        left_s = max(0.0, most - spent) / hourly * 3600.0
+        if left_s <= WARN_S or spent >= WARN_SHARE * most:
+            out.append(
+                (
+                    cap,
+                    f"{money_text(spent)} of your cap of {_text(cap, most)} for {PERIODS[cap]} are spent "
+                    f"(limits.{cap}): in {duration_text(left_s)} at this rate all paid sessions end, after "
+                    "what they save; " + typed("limits") + " shows the caps",
+                )
+            )
+    return out
+
+
+def note_others(ledger: Ledger, provider: Provider, listed: Iterable[Instance]) -> None:
+    """Record instances on the account that are not ours, with what they cost since they were first seen."""
+    now = ledger.clock.time()
+    mine = {one.instance_id for one in ledger.sessions() if one.provider == provider.name}
+    labels = {one.label for one in ledger.intents(unresolved=True)}
+    known = {one.id: one for one in ledger.others(provider.name)}
+    seen: dict[str, OtherInstance] = {}
+    for one in listed:
+        if one.id in mine or one.label in labels or provider.ended(one) or not one.usd_h > 0:
+            continue
+        first = known[one.id].first if one.id in known else min(now, one.created or now)
+        seen[one.id] = OtherInstance(
+            provider=provider.name, id=one.id, usd_h=one.usd_h, first=first, last=now
+        )
+    for ident, before in known.items():
+        if ident not in seen and ident not in mine and now - before.last < KEEP_S:
+            before.gone = before.gone or now
+            seen[ident] = before
+    if seen or known:
+        ledger.save_others(provider.name, list(seen.values()))
+
+
+def _amounts(limits: LimitsSettings) -> Mapping[str, float]:
+    """The caps that are numbers of what is used, those that are set."""
+    caps = ("usd_h", *PERIODS, "sessions", "gpus")
+    return {cap: float(most) for cap in caps if (most := getattr(limits, cap)) is not None}
+
+
+def _text(cap: str, value: float) -> str:
+    return money_text(value) if cap.startswith("usd") else f"{value:g}"
+
+
+def _why(cap: str, before: float, others: float, part: float) -> str:
+    """What is used of a cap, and what comes on top, in words."""
+    theirs = (
+        f", {_text(cap, others)} of it by instances on your accounts that are not gpunb's" if others else ""
+    )
+    if cap in PERIODS:
+        return (
+            f"{money_text(before)} are spent or promised for {PERIODS[cap]}{theirs}, "
+            f"and this may cost {money_text(part)} more"
+        )
+    unit = {"usd_h": " an hour", "sessions": " sessions", "gpus": " GPUs"}[cap]
+    return f"{_text(cap, before)}{unit} are in use{theirs}, and this takes {_text(cap, part)}"
+
+
+def _refused(cap: str, value: str, why: str) -> LimitReached:
+    msg = f"your cap limits.{cap} = {value} refuses this: {why}"
+    return LimitReached(msg, hint=typed("limits") + " shows the caps and what is left of each")
