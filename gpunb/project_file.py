@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gpunb.hints import typed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from gpunb.settings import LimitsSettings, Settings
 
@@ -51,6 +51,13 @@ class Refused:
         shown = value if len(value) <= 60 else f"{value[:57]}..."
         said = f"{self.source}: {self.key} = {shown} does not hold: {self.why}"
         return f"{said}; to have it: {self.hint}" if self.hint else said
+
+
+def _options(asked: Settings) -> Iterator[tuple[str, str, Any]]:
+    """All options of clouds, as (cloud, option, value)."""
+    for name, table in asked.providers.items():
+        for option, value in (table.model_extra or {}).items():
+            yield name, option, value
 
 
 def _lower_caps(
@@ -111,9 +118,8 @@ def narrow(
             kept.update(_lower_caps(found[key], value, own, no))
         elif key == "providers":
             why, _ = _YOURS[key]
-            for name, table in asked.providers.items():
-                for option, setting in (table.model_extra or {}).items():
-                    no(f"providers.{name}.{option}", setting, why)
+            for name, option, setting in _options(asked):
+                no(f"providers.{name}.{option}", setting, why)
         else:
             why, hint = _YOURS.get(key, ("it is yours to say", ""))
             values = value if isinstance(value, list) else [value]

@@ -27,6 +27,7 @@ OWN = {
     "save": ["mine"],
     "python": "/usr/bin/python3",
     "log_level": "info",
+    "limits": {"usd_day": 10.0, "clouds": ["vast"], "trust": "datacenter"},
 }
 WIDER: dict[str, Any] = {
     "clouds": ["deepinfra"],
@@ -39,6 +40,7 @@ WIDER: dict[str, Any] = {
     "save": [".bashrc", "."],
     "python": "/tmp/evil",
     "log_level": "error",
+    "limits": {"usd_day": 1000, "clouds": ["deepinfra"], "trust": "stranger"},
     "providers": {"vast": {"image": "evil.example/x", "accept_terms": True, "filters": {"a": {"eq": 1}}}},
 }
 NARROWER: dict[str, Any] = {
@@ -49,6 +51,7 @@ NARROWER: dict[str, Any] = {
     "price_tolerance": 0.01,
     "disk_gb": 10,
     "cell_timeout": "1m",
+    "limits": {"usd_day": 3, "gpus": 1},
 }
 
 
@@ -85,7 +88,8 @@ def test_what_widens_does_not_hold_and_is_named(project: Path, key: str) -> None
     project.write_text(toml({key: WIDER[key]}))
     found = settings.load()
     for name, value in OWN.items():
-        assert getattr(found, name) == value, name
+        holds = getattr(found, name)
+        assert (holds.model_dump(exclude_unset=True) if name == "limits" else holds) == value, name
     assert found.providers == {}
     assert {one.key.split(".")[0] for one in found.refused} == {key}
     for one in found.refused:
@@ -101,7 +105,8 @@ def test_what_narrows_holds(project: Path, key: str) -> None:
     found = settings.load()
     assert getattr(found, key) != OWN[key]
     assert not found.refused
-    assert {row.key for row in settings.origins() if row.source == str(project)} == {key}
+    names = {row.key for row in settings.origins() if row.source == str(project)}
+    assert {name.split(".")[0] for name in names} == {key}
 
 
 def test_the_command_line_and_the_environment_stand_above(

@@ -30,12 +30,12 @@ COLUMNS = (
 def command(context: Context) -> Result:
     """Show the caps over all sessions, and what is left of each.
 
-    Caps are set in your own settings file, in the table [limits]: usd_h, usd_day, usd_month, sessions, gpus,
-    max_hours, clouds, trust. A project's gpunb.toml and variables can only lower them, and no option of a verb
-    goes past them. What would cross a cap is refused before it is rented, started or extended. Spending that
-    reaches a cap ends all paid sessions, after what they save.
+    Caps are set in your own settings file, in the table [limits]: usd_h, usd_day, usd_month, sessions,
+    gpus, max_hours, clouds, trust. A project's gpunb.toml and variables can only lower them, and no
+    option of a verb goes past them. What would cross a cap is refused before it is rented, started or
+    extended. Spending that reaches a cap ends all paid sessions, after what they save.
 
-    "Promised" is what live sessions may still cost until the day or month ends, or their lease.
+    "Promised" is what live sessions may still cost until the day or month ends, or their lease does.
     """
     from gpunb import paths, settings
     from gpunb.sessions.cost import limits

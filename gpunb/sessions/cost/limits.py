@@ -286,7 +286,8 @@ def crossed(ledger: Ledger, limits: LimitsSettings, *, ahead_s: float = 0.0) -> 
                 text = f"the cap of {_text(cap, most)} for {PERIODS[cap]} is reached (limits.{cap})"
                 out.update({one.id: Due(why="limit", text=text) for one in live})
         elif cap == "usd_h":
-            over = used(ledger, cap).now - most
+            # one that is ending already is on its way out: it must not take another with it
+            over = math.fsum(one.hourly for one in live) + used(ledger, cap).others - most
             for one in sorted(live, key=lambda session: session.created, reverse=True):
                 if over <= _ROUNDING:
                     break

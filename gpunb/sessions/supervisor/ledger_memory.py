@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
     from gpunb.providers.base import Provider
-    from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.cost.lease import Due
+    from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import Orphan
     from gpunb.sessions.supervisor.looked import Looked
     from gpunb.settings import LimitsSettings
