@@ -9,6 +9,7 @@ the user can't be asked. The budget stays what was agreed to.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -164,7 +165,8 @@ def _capped(ledger: Ledger, offer: Offer, asked: RentRequest, provider: Provider
     if limits.current() is None:
         return
     if provider is not None and offer.hourly(asked.disk_gb) > 0:
-        limits.note_others(ledger, provider, provider.instances())
+        with suppress(ProviderError):  # what was listed last counts
+            limits.note_others(ledger, provider, provider.instances())
     lease = lease_for(
         offer,
         now=ledger.clock.time(),
@@ -278,9 +280,10 @@ def _reserve(door: Door, session: Session, agreed: Agreement) -> None:
     plan = reservations.for_hours(usd_h, agreed.hours, most=most)
     try:
         answer = reservations.prepay(door.ledger, provider, session, plan)
-    except ProviderError as err:
+    except (ProviderError, LimitReached) as err:
         next_step = err.hint or typed("vast prepay", session.name)
-        door.say(f"{session.name} runs, and is NOT reserved: {err.message}; {err.bill}; {next_step}")
+        bill = err.bill or "nothing was paid"
+        door.say(f"{session.name} runs, and is NOT reserved: {err.message}; {bill}; {next_step}")
         return
     rate = answer.get("discount_rate")
     less = f", {rate:.0%} less an hour" if isinstance(rate, (int, float)) else ""

@@ -120,10 +120,14 @@ def prepay(ledger: Ledger, provider: Provider, session: Session, plan: Plan) -> 
     ------
     ProviderError
         It was refused; or `gpunb.errors.OutcomeUnknown`, and it may have been paid.
+    LimitReached
+        It is more than a cap over all sessions allows.
     """
     from gpunb.providers.features import Prepay, feature
+    from gpunb.sessions.cost import limits
 
     cloud = feature(provider, Prepay)
+    limits.admit_payment(ledger, plan.usd)
     try:
         answer = cloud.prepay(session.instance_id, plan.usd)
     except GpunbError as err:

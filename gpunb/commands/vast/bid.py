@@ -36,6 +36,7 @@ def command(context: Context, *, price: float, session: str | None, yes: bool) -
     from gpunb.providers.features import Bids, feature
     from gpunb.services.questions import to_bid
     from gpunb.sessions import lifecycle
+    from gpunb.sessions.cost import limits
     from gpunb.sessions.model import SessionState
 
     found = context.session(session)
@@ -47,6 +48,8 @@ def command(context: Context, *, price: float, session: str | None, yes: bool) -
             msg, bill="nothing was changed", hint=typed("rent --spot") + " rents interruptible machines"
         )
     wins = price == float("inf")
+    if not wins:  # the price that wins is known when it is set: the supervisor compares it then
+        limits.check_price(context.ledger, found, price)
     if not context.confirm(to_bid(found, None if wins else price), yes=yes):
         return Result({"session": found.name, "bid": False}, Note("nothing was changed", "dim"), exit_code=1)
     with context.progress(f"bid for {found.name}"):

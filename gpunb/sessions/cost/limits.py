@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,7 @@ __all__ = [
     "admit",
     "admit_payment",
     "check",
+    "check_price",
     "crossed",
     "current",
     "lines",
@@ -129,10 +130,11 @@ def used(ledger: Ledger, cap: str, *, now: float | None = None, planned: Sequenc
     Parameters
     ----------
     planned
-        Sessions that the ledger does not have yet.
+        Sessions that the ledger does not have yet, or as they are to become.
     """
     at = ledger.clock.time() if now is None else now
-    live = [one for one in ledger.sessions() if one.state is not SessionState.REQUESTED] + [*planned]
+    recorded = [one for one in ledger.sessions() if one.state is not SessionState.REQUESTED]
+    live = [*{one.id: one for one in (*recorded, *planned)}.values()]
     others = ledger.others()
     out = Used()
     if cap in PERIODS:
@@ -248,6 +250,19 @@ def check(ledger: Ledger, offer: Offer, *, lease: Lease, disk_gb: float = 0.0) -
         offer=offer_to_dict(offer),
     )
     _check(ledger, planned, planned=[planned])
+
+
+def check_price(ledger: Ledger, session: Session, usd_h: float) -> None:
+    """Refuse another price of a session, US dollars an hour, that a cap does not allow.
+
+    Raises
+    ------
+    LimitReached, SettingsError
+        As `admit`.
+    """
+    if usd_h > session.usd_h:
+        dearer = replace(session, usd_h=usd_h)
+        _check(ledger, dearer, planned=[dearer])
 
 
 def admit_payment(ledger: Ledger, usd: float) -> None:

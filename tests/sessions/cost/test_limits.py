@@ -137,6 +137,17 @@ def test_an_extension_and_a_start_are_held_by_the_caps(noon: World) -> None:
     assert noon.cloud.calls.count("start i1") == 0
 
 
+def test_a_higher_price_and_a_payment_are_held_by_the_caps(noon: World) -> None:
+    cap(usd_h=3.0, usd_day=6.0)
+    session = noon.rent(hours=2)
+    limits.check_price(noon.ledger, session, 2.9)
+    with pytest.raises(LimitReached, match=r"limits\.usd_h = \$3\.00"):
+        limits.check_price(noon.ledger, session, 3.2)
+    limits.admit_payment(noon.ledger, 1.9)
+    with pytest.raises(LimitReached, match=r"\$4\.00 are spent or promised for today"):
+        limits.admit_payment(noon.ledger, 2.1)
+
+
 def test_tomorrow_is_another_day(noon: World) -> None:
     cap(usd_day=4.0)
     noon.down(noon.rent(hours=2))
