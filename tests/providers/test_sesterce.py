@@ -15,6 +15,7 @@ from support.rentals.simulated import PUBLIC_KEY, Simulated, in_process, served
 from gpunb.errors import AuthFailed, BadInput, InstanceGone, NotSupported, OfferGone, OutcomeUnknown
 from gpunb.providers import CreateSpec, InstanceState, OfferQuery, Presence
 from gpunb.providers.contract import ProviderContract
+from gpunb.providers.sesterce import create, mapping
 from gpunb.ssh.keys import generate_host_key
 
 if TYPE_CHECKING:
@@ -130,11 +131,13 @@ class TestCreate:
 
     def test_the_script_is_base64(self, sim: Simulated) -> None:
         offer = sim.offer(cloudInitAvailable=True)
-        body, _ = sim.provider._body(offer, CreateSpec(label="a", public_key=PUBLIC_KEY))
+        body, _ = create.body(sim.provider, offer, CreateSpec(label="a", public_key=PUBLIC_KEY))
         text = base64.b64decode(body["vm"]["base64CloudInitScript"], validate=True).decode()
         assert json.loads(text.partition("\n")[2])["ssh_authorized_keys"] == [PUBLIC_KEY]
-        own, _ = sim.provider._body(
-            offer, CreateSpec(label="a", public_key=PUBLIC_KEY, extra={"cloud_init": "#!/bin/sh\nls\n"})
+        own, _ = create.body(
+            sim.provider,
+            offer,
+            CreateSpec(label="a", public_key=PUBLIC_KEY, extra={"cloud_init": "#!/bin/sh\nls\n"}),
         )
         assert base64.b64decode(own["vm"]["base64CloudInitScript"]) == b"#!/bin/sh\nls\n"
 
@@ -188,12 +191,12 @@ class TestLife:
     )
     def test_port_forwards_are_objects_or_texts(self, sim: Simulated, forwards: list[Any]) -> None:
         row = {"_id": "a", "status": "active", "ip": "203.0.113.1", "sshPort": None, "portForwards": forwards}
-        assert sim.provider._instance(row).port == 4022
+        assert mapping.instance(row).port == 4022
 
     def test_every_status(self, sim: Simulated) -> None:
         words = ("pending", "active", "error", "deleting", "deleted", "sleeping")
         rows = [{"_id": "a", "status": word, "ip": "203.0.113.1", "sshPort": 22} for word in words]
-        states = [sim.provider._instance(row).state.value for row in rows]
+        states = [mapping.instance(row).state.value for row in rows]
         assert states == ["creating", "running", "failed", "ending", "gone", "unknown"]
 
     def test_no_stop_and_no_rename(self, sim: Simulated) -> None:
@@ -282,7 +285,7 @@ def test_the_simulations_answers_fit_sesterces_published_schemas(home: Path) -> 
     check("sesterce", "GET /gpu-cloud/instances/offers", 200, offers.json())
     for kind in ("vm", "container", "baremetal"):
         offer = sim.offer(deploymentType=kind)
-        body, _ = sim.provider._body(offer, CreateSpec(label=f"gpunb-{kind}", public_key=PUBLIC_KEY))
+        body, _ = create.body(sim.provider, offer, CreateSpec(label=f"gpunb-{kind}", public_key=PUBLIC_KEY))
         answer = client.post("/gpu-cloud/instances", json=body)
         assert answer.status_code == 201
         check("sesterce", "POST /gpu-cloud/instances", 201, answer.json())
