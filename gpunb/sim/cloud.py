@@ -1,4 +1,4 @@
-"""Base class of all simulated clouds: accounts, machines and their phases, faults, the lock.
+"""Base class of all simulated clouds: accounts, what befalls machines, faults, the lock.
 
 A cloud subclasses `Cloud`, adds routes and its own format of errors and
 states, and bills each change of phase in `on_phase`. Time is not
@@ -8,7 +8,6 @@ each request, so a virtual clock and a real one run through the same code.
 
 from __future__ import annotations
 
-import enum
 import random
 import threading
 import uuid
@@ -16,15 +15,16 @@ from abc import ABC, abstractmethod
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from gpunb.sim.clock import Clock
 from gpunb.sim.faults import Fault, Faults
-from gpunb.sim.hosts.machines import NOWHERE, Host, Hosts, HostSpec, PaperHosts
-from gpunb.sim.money import Account, Bill
+from gpunb.sim.hosts.machines import Host, Hosts, HostSpec, PaperHosts
+from gpunb.sim.machine import Machine, Phase
+from gpunb.sim.money import Account
 from gpunb.sim.serving.ratelimit import RateLimiter
 
 if TYPE_CHECKING:
@@ -34,19 +34,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 __all__ = ["Call", "Cloud", "Machine", "Phase", "Refusal"]
-
-
-class Phase(str, enum.Enum):
-    """The phase of a simulated instance, in terms common to all clouds."""
-
-    BOOTING = "booting"
-    RUNNING = "running"
-    STOPPED = "stopped"
-    OUTBID = "outbid"
-    OFFLINE = "offline"
-    FAILED = "failed"
-    ENDING = "ending"
-    ENDED = "ended"
 
 
 class Refusal(Exception):
@@ -66,62 +53,6 @@ class Call:
     endpoint: str
     at: float
     status: int = 0
-
-
-@dataclass(slots=True, kw_only=True)
-class Machine:
-    """One simulated instance.
-
-    Attributes
-    ----------
-    ready_at
-        When it leaves BOOTING; infinite if a fault keeps it there.
-    listed_at
-        When the list begins to show it.
-    end_at
-        When ENDING becomes ENDED.
-    seen_as
-        The phase that is reported while it is ENDING, if that is another one.
-    troubles
-        Its active faults, by kind.
-    data
-        Its cloud's own data.
-    """
-
-    id: str
-    account: Account
-    label: str
-    created: float
-    ready_at: float
-    bill: Bill
-    phase: Phase = Phase.BOOTING
-    phase_at: float = 0.0
-    listed_at: float = 0.0
-    end_at: float | None = None
-    seen_as: Phase | None = None
-    spec: HostSpec | None = None
-    host: Host | None = None
-    booting: Future[Host] | None = None
-    troubles: dict[str, Fault] = field(default_factory=dict)
-    fail_reason: str = ""
-    data: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def alive(self) -> bool:
-        """Whether it has neither ended nor failed."""
-        return self.phase not in (Phase.ENDED, Phase.FAILED)
-
-    @property
-    def shown(self) -> Phase:
-        """The phase that its cloud reports."""
-        return self.seen_as or self.phase
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port of its SSH server; `NOWHERE` if its container never started."""
-        if "never-starts" in self.troubles or self.host is None:
-            return NOWHERE
-        return self.host.address, self.host.port
 
 
 class Cloud(ABC):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import re
@@ -16,9 +15,9 @@ from fastapi.responses import JSONResponse, Response
 from gpunb.sim.catalog import model
 from gpunb.sim.cloud import Cloud, Machine, Phase
 from gpunb.sim.hosts.machines import HostSpec
+from gpunb.sim.vast.instance_list import InstanceList
 from gpunb.sim.vast.market import HOURS_A_MONTH, premium
 from gpunb.sim.vast.reserved import ReservedRoutes
-from gpunb.sim.vast.rows import FILTERABLE, instance_row
 
 if TYPE_CHECKING:
     from gpunb.sim.cloud import Refusal
@@ -30,7 +29,7 @@ __all__ = ["InstanceRoutes"]
 _ENVIRONMENT_FILE = "/dev/null"
 
 
-class InstanceRoutes(ReservedRoutes, Cloud):
+class InstanceRoutes(InstanceList, ReservedRoutes, Cloud):
     """Routes under ``/asks/`` and ``/instances/``."""
 
     offers: dict[str, dict[str, Any]]
@@ -266,82 +265,6 @@ class InstanceRoutes(ReservedRoutes, Cloud):
             raise self.deny(400, f"a container can open {_MOST_PORTS} ports")
         return found
 
-    # -- list and show -------------------------------------------------------------------
-
-    def row(self, machine: Machine) -> dict[str, Any]:
-        """Return one instance in Vast's format."""
-        return instance_row(machine, self.clock.now(), boot_seconds=self.boot_seconds)
-
-    async def list_v0(self, request: Request) -> Response:
-        """Refuse the list of v0 (swm#13, dstack#3969)."""
-        self.allow(request, "instance_read")
-        msg = "Use /api/v1/instances/"
-        return JSONResponse({"success": False, "error": "deprecated_endpoint", "msg": msg}, 410)
-
-    async def list_v1(self, request: Request) -> Response:
-        """List instances in pages of at most 25."""
-        account = self.allow(request, "instance_read")
-        filters = self._json(request, "select_filters", {})
-        columns = self._json(request, "select_cols", None)
-        order = self._json(request, "order_by", [])
-        limit = int(self._json(request, "limit", 25))
-        limit = 5 if limit <= 0 else min(limit, 25)
-        everything = [self.row(found) for found in self.listed(account) if found.phase is not Phase.ENDED]
-        rows = everything
-        for field, rule in filters.items():
-            if field not in FILTERABLE:
-                raise self.deny(400, f"can't filter by {field}")
-            rows = [row for row in rows if _fits(row[field], rule)]
-        for entry in reversed(order):
-            column = entry.get("col")
-            rows.sort(
-                key=lambda row: str(row.get(column)) if column != "id" else row["id"],
-                reverse=entry.get("dir") == "desc",
-            )
-        token = request.query_params.get("after_token")
-        start = int(base64.urlsafe_b64decode(token)) if token else 0
-        page = rows[start : start + limit]
-        more = start + limit < len(rows)
-        labels: dict[str, int] = {}
-        for row in everything:
-            labels[row["label"] or ""] = labels.get(row["label"] or "", 0) + 1
-        if columns and columns != ["*"]:
-            page = [{column: row.get(column) for column in columns} for row in page]
-        return JSONResponse(
-            {
-                "success": True,
-                "instances": page,
-                "instances_found": len(rows),
-                "total_instances": len(everything),
-                "label_counts": labels,
-                "next_token": base64.urlsafe_b64encode(str(start + limit).encode()).decode()
-                if more
-                else None,
-            }
-        )
-
-    def _json(self, request: Request, name: str, default: Any) -> Any:
-        text = request.query_params.get(name)
-        if text is None:
-            return default
-        try:
-            return json.loads(text)
-        except ValueError:
-            raise self.deny(400, f"{name} is not JSON") from None
-
-    async def filters(self, request: Request) -> Response:
-        """Return the columns that the list can be filtered by."""
-        self.allow(request, "instance_read")
-        return JSONResponse({"success": True, "filters": []})
-
-    async def show(self, request: Request, instance_id: str) -> Response:
-        """Return one instance; null if it is gone."""
-        account = self.allow(request, "instance_read", instance_id)
-        found = self.machines.get(instance_id)
-        if found is None or found.account is not account or found.phase is Phase.ENDED:
-            return JSONResponse({"instances": None})
-        return JSONResponse({"instances": self.row(found)})
-
     # -- state ---------------------------------------------------------------------------
 
     async def manage(self, request: Request, instance_id: str) -> Response:
@@ -481,20 +404,6 @@ class InstanceRoutes(ReservedRoutes, Cloud):
 _QUEUED = "Required resources are currently unavailable, state change queued."
 _DELETED_AFTER_S = 48 * 3600.0
 _MOST_PORTS = 64  # SSH's own among them
-
-
-def _fits(value: Any, rule: Any) -> bool:
-    if not isinstance(rule, dict):
-        return False
-    tests: dict[str, Callable[[Any], bool]] = {
-        "eq": lambda wanted: str(value) == str(wanted),
-        "neq": lambda wanted: str(value) != str(wanted),
-        "in": lambda wanted: str(value) in [str(one) for one in wanted],
-        "notin": lambda wanted: str(value) not in [str(one) for one in wanted],
-        "gte": lambda wanted: value >= wanted,
-        "lte": lambda wanted: value <= wanted,
-    }
-    return all(tests.get(operator, lambda _: False)(wanted) for operator, wanted in rule.items())
 
 
 def _double() -> Any:

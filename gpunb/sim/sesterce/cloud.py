@@ -9,74 +9,25 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import datetime, timezone
 from typing import Any, ClassVar, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
 
 from gpunb.sim.catalog import Rig, rigs
-from gpunb.sim.cloud import Cloud, Machine, Phase
+from gpunb.sim.cloud import Machine, Phase
 from gpunb.sim.hosts import cloudconfig
 from gpunb.sim.hosts.machines import HostSpec
 from gpunb.sim.money import Account
+from gpunb.sim.sesterce.bodies import CreateIn, VmIn
+from gpunb.sim.sesterce.kept import CLOUDS, KeysAndVolumes, iso
 
 __all__ = ["SesterceCloud"]
 
-_CLOUDS: tuple[tuple[str, str], ...] = (
-    ("64f0c1a2b3d4e5f601020304", "Nebius"),
-    ("64f0c1a2b3d4e5f601020305", "Scaleway"),
-)
-_CLOUDS += (("64f0c1a2b3d4e5f601020306", "Hyperstack"),)
 _OS = ["ubuntu22.04_cuda12.4_shade_os", "ubuntu24.04_cuda12.4_shade_os", "ubuntu22.04"]
-VOLUME_USD_GB_H = 0.0001
 
 
-class VmIn(BaseModel):
-    """Request body ``VirtualMachineDto``."""
-
-    os: str
-    base64CloudInitScript: str | None = None  # noqa: N815 - the API's name
-
-
-class DockerIn(BaseModel):
-    """Request body ``DockerContainerDto``."""
-
-    image: str
-
-
-class CreateIn(BaseModel):
-    """Request body ``CreateInstanceDto``."""
-
-    name: str
-    cloudProvider: str  # noqa: N815
-    instanceId: str  # noqa: N815
-    region: str
-    volumeId: str | None = None  # noqa: N815
-    vm: VmIn | None = None
-    dockerContainer: DockerIn | None = None  # noqa: N815
-    sshKeyId: str | None = None  # noqa: N815
-    sshKey: str | None = None  # noqa: N815
-
-
-class KeyIn(BaseModel):
-    """Request body of a new key."""
-
-    name: str
-    publicKey: str  # noqa: N815
-
-
-class VolumeIn(BaseModel):
-    """Request body of a new volume."""
-
-    cloudProvider: str  # noqa: N815
-    region: str
-    name: str
-    sizeInGb: int  # noqa: N815
-
-
-class SesterceCloud(Cloud):
+class SesterceCloud(KeysAndVolumes):
     """The simulation of Sesterce's GPU cloud."""
 
     name: ClassVar[str] = "sesterce"
@@ -88,13 +39,13 @@ class SesterceCloud(Cloud):
     def __init__(self, *, strict: bool = False, **more: Any) -> None:
         super().__init__(**more)
         self.strict = strict
-        self.offers: dict[str, tuple[Rig, dict[str, Any]]] = {}
+        self.offers = {}
         for rig in rigs(self.offer_count, self.seed, datacenter=True):
             row = self._offer(rig)
             self.offers[row["instanceId"]] = (rig, row)
 
     def _offer(self, rig: Rig) -> dict[str, Any]:
-        cloud_id, cloud = _CLOUDS[rig.number % len(_CLOUDS)]
+        cloud_id, cloud = CLOUDS[rig.number % len(CLOUDS)]
         places = {f"{cloud.lower()}-{rig.city.lower()}-1": (rig.city, rig.country)}
         if rig.number % 3 == 0:
             places[f"{cloud.lower()}-paris-2"] = ("Paris", "FR")
@@ -141,7 +92,7 @@ class SesterceCloud(Cloud):
         """Return an error as ``{statusCode, timestamp, path, message}``."""
         body = {
             "statusCode": status,
-            "timestamp": _iso(self.clock.now()),
+            "timestamp": iso(self.clock.now()),
             "path": "/gpu-cloud",
             "message": message,
         }
@@ -175,7 +126,7 @@ class SesterceCloud(Cloud):
         active = machine.shown in (Phase.RUNNING, Phase.OFFLINE)
         host, port = machine.address
         place = machine.data["place"]
-        ended = _iso(machine.phase_at) if machine.phase is Phase.ENDED else None
+        ended = iso(machine.phase_at) if machine.phase is Phase.ENDED else None
         empty: Any = "" if self.strict else None
         row: dict[str, Any] = {
             "_id": machine.id,
@@ -199,8 +150,8 @@ class SesterceCloud(Cloud):
             "dockerImage": machine.data["image"],
             "dockerCommand": "",
             "hourlyPrice": machine.data["price"],
-            "deletedAt": ended or (_iso(0) if self.strict else None),
-            "createdAt": _iso(machine.created),
+            "deletedAt": ended or (iso(0) if self.strict else None),
+            "createdAt": iso(machine.created),
         }
         if detail:
             forwards: list[Any] = [{"internalPort": 22, "externalPort": port}] if active else []
@@ -208,7 +159,7 @@ class SesterceCloud(Cloud):
             row["sshKey"] = {"publicKey": machine.data["key"]}
             row["isPending"] = machine.phase is Phase.BOOTING
         else:
-            row["updatedAt"] = _iso(machine.phase_at)
+            row["updatedAt"] = iso(machine.phase_at)
         return row
 
     def _mounted(self, machine: Machine) -> list[Any]:
@@ -359,17 +310,19 @@ class SesterceCloud(Cloud):
         if body.sshKey:
             return body.sshKey
         if body.sshKeyId:
-            row = next((row for row in self._rows(account, "ssh_keys") if row["_id"] == body.sshKeyId), None)
+            row = next(
+                (row for row in self.kept_rows(account, "ssh_keys") if row["_id"] == body.sshKeyId), None
+            )
             if row is None:
                 raise self.refuse(404, "SSH key not found")
             return str(row["publicKey"])
-        default = next((row for row in self._rows(account, "ssh_keys") if row["isDefault"]), None)
+        default = next((row for row in self.kept_rows(account, "ssh_keys") if row["isDefault"]), None)
         return str(default["publicKey"]) if default else ""
 
     def _volume(self, account: Account, body: CreateIn) -> dict[str, Any] | None:
         if body.volumeId is None:
             return None
-        row = next((row for row in self._rows(account, "volumes") if row["_id"] == body.volumeId), None)
+        row = next((row for row in self.kept_rows(account, "volumes") if row["_id"] == body.volumeId), None)
         if row is None:
             raise self.refuse(404, "Volume not found")
         if (row["cloudProvider"], row["region"]) != (body.cloudProvider, body.region):
@@ -405,114 +358,9 @@ class SesterceCloud(Cloud):
             self.end(machine)
         return Response(status_code=204)
 
-    async def list_keys(self, request: Request) -> Response:
-        """List the account's keys."""
-        return JSONResponse(self._rows(self.login(request), "ssh_keys"))
-
-    async def add_key(self, request: Request, body: KeyIn) -> Response:
-        """Add a key; the first one is the default."""
-        known, now = self._rows(self.login(request), "ssh_keys"), _iso(self.clock.now())
-        row = {
-            "_id": f"{self.rng.getrandbits(96):024x}",
-            "name": body.name,
-            "publicKey": body.publicKey,
-            "isDefault": not known,
-            "createdAt": now,
-            "updatedAt": now,
-        }
-        known.append(row)
-        return JSONResponse(row, 201)
-
-    async def delete_key(self, request: Request, key_id: str) -> Response:
-        """Delete a key; 204."""
-        self._take(self._rows(self.login(request), "ssh_keys"), key_id, "SSH key")
-        return Response(status_code=204)
-
-    async def default_key(self, request: Request, key_id: str) -> Response:
-        """Set the key that a create without a key gets."""
-        known = self._rows(self.login(request), "ssh_keys")
-        if not any(row["_id"] == key_id for row in known):
-            raise self.refuse(404, "SSH key not found")
-        for row in known:
-            row["isDefault"] = row["_id"] == key_id
-        return JSONResponse(next(row for row in known if row["isDefault"]))
-
-    async def volume_offers(self, request: Request) -> Response:
-        """List the offers of volumes by cloud."""
-        self.login(request)
-        regions: dict[str, set[str]] = {}
-        for _, row in self.offers.values():
-            regions.setdefault(row["cloud"]["_id"], set()).update(
-                one["region"] for one in row["availability"]
-            )
-        return JSONResponse(
-            [
-                {
-                    "cloudProvider": {"_id": cloud_id, "displayName": name},
-                    "minSizeInGb": 10,
-                    "pricePerGbPerHour": f"{VOLUME_USD_GB_H}",
-                    "regions": sorted(regions.get(cloud_id, ())),
-                }
-                for cloud_id, name in _CLOUDS
-            ]
-        )
-
-    async def create_volume(self, request: Request, body: VolumeIn) -> Response:
-        """Make a volume, billed from now on."""
-        account, now = self.login(request), self.clock.now()
-        if body.sizeInGb < 10:
-            raise self.refuse(400, "sizeInGb must be at least 10")
-        row = {
-            "_id": f"{self.rng.getrandbits(96):024x}",
-            "user": account.user,
-            "name": body.name,
-            "sizeInGb": body.sizeInGb,
-            "cloudProvider": body.cloudProvider,
-            "region": body.region,
-            "createdAt": _iso(now),
-            "updatedAt": _iso(now),
-        }
-        self._rows(account, "volumes").append(row)
-        account.bill(str(row["_id"]), body.name).open("volume", body.sizeInGb * VOLUME_USD_GB_H, now)
-        return JSONResponse(row, 201)
-
-    async def list_volumes(self, request: Request) -> Response:
-        """List all volumes."""
-        return JSONResponse(self._rows(self.login(request), "volumes"))
-
-    async def get_volume(self, request: Request, volume_id: str) -> Response:
-        """Return a volume."""
-        known = self._rows(self.login(request), "volumes")
-        row = next((row for row in known if row["_id"] == volume_id), None)
-        if row is None:
-            raise self.refuse(404, "Volume not found")
-        return JSONResponse(row)
-
-    async def delete_volume(self, request: Request, volume_id: str) -> Response:
-        """Delete a volume; its bill ends."""
-        account = self.login(request)
-        self._take(self._rows(account, "volumes"), volume_id, "Volume")
-        account.bill(volume_id).close(self.clock.now())
-        return Response(status_code=204)
-
     def _one(self, request: Request, instance_id: str) -> Machine:
         account = self.login(request)
         machine = self.machines.get(instance_id)
         if machine is None or machine.account is not account:
             raise self.refuse(404, "Instance not found")
         return machine
-
-    def _take(self, known: list[dict[str, Any]], wanted: str, what: str) -> None:
-        row = next((row for row in known if row["_id"] == wanted), None)
-        if row is None:
-            raise self.refuse(404, f"{what} not found")
-        known.remove(row)
-
-    @staticmethod
-    def _rows(account: Account, name: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = account.data.setdefault(name, [])
-        return rows
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
