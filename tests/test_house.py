@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 MOST = 15  # modules beside each other
+LONGEST = 500  # lines of a module
+WHOLE = {"gpunb/providers/http.py", "gpunb/settings.py"}  # the first: three questions of one call
 
 
 def modules(top: str) -> list[Path]:
@@ -25,6 +27,13 @@ def test_a_folder_holds_what_a_reader_takes_in(top: str) -> None:
     beside = Counter(path.parent for path in modules(top) if path.name != "__init__.py")
     full = {str(folder.relative_to(ROOT)): count for folder, count in beside.items() if count > MOST}
     assert not full
+
+
+def test_a_module_is_read_in_one_go() -> None:
+    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules("gpunb")}
+    assert {name: count for name, count in lines.items() if count > LONGEST} == {
+        name: lines[name] for name in WHOLE
+    }
 
 
 def name_of(path: Path) -> str:
