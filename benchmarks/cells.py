@@ -42,6 +42,18 @@ GUARDED = {
     "20k coloured lines": COLOURS,
     "a table of 1,200 cells": TABLE,
 }
+START = "banner to first cell, gpunb"
+BY_HAND = "banner to first cell, ssh and ipykernel by hand"
+START_LIMIT = 1.3
+#: What somebody does who has only ssh: log in, start a kernel, run a cell in it.
+KERNEL_BY_HAND = """
+from jupyter_client.manager import start_new_kernel
+manager, kernel = start_new_kernel(kernel_name="python3")
+kernel.execute_interactive("pass", output_hook=lambda _: None, timeout=60)
+print("ran", flush=True)
+import os, signal
+os.kill(manager.provisioner.pid, signal.SIGKILL)
+"""
 WRITES = "import sys\nfor i in range(2_000):\n    sys.stdout.write(f'{i}\\n'); sys.stdout.flush()"
 
 
@@ -155,7 +167,7 @@ def run(options: Options) -> Report:
     """Measure round trips, output and the first cell."""
     rounds = options.rounds(ROUNDS)
     with sshd_host() as host:
-        first = first_cell(host, max(3, rounds // 10))
+        starts = session_start(host, max(3, rounds // 10))
         with agent(host) as client, local_kernel() as local, parallel() as px:
             trips = round_trips(host, client, local, px, rounds)
             guarded = stranger(host, client, rounds)
@@ -169,7 +181,7 @@ def run(options: Options) -> Report:
                 max(5, rounds // 6),
             )
         far = far_trip(host, max(10, rounds // 3))
-    found = {**trips, **prints, **guarded, "first cell after reachable": first, **far}
+    found = {**trips, **prints, **guarded, **starts, **far}
     results = [Result(name=name, samples=values, unit="ms") for name, values in found.items()]
     median = {result.name: result.median for result in results}
     return Report(
@@ -186,6 +198,12 @@ def run(options: Options) -> Report:
                 value=median["pass, gpunb at 50 ms"],
                 limit=RTT * 1000 + 10,
                 unit="ms",
+            ),
+            Bar(
+                name="start of a session / ssh and an ipykernel by hand",
+                value=median[START] / median[BY_HAND],
+                limit=START_LIMIT,
+                unit="x",
             ),
             Bar(
                 name="printed lines / local ipykernel",
@@ -251,20 +269,37 @@ def round_trips(
     return {**found, **ssh}
 
 
-def first_cell(host: Sshd, rounds: int) -> list[float]:
-    """From a reachable host with nothing on it to the first cell's end, milliseconds."""
+def session_start(host: Sshd, rounds: int) -> dict[str, list[float]]:
+    """From a reachable host without our agent to the first cell's end, and the same by hand; in ms."""
     import shutil
 
-    found = []
-    for _ in range(rounds):
+    from gpunb.ssh import ssh_argv
+
+    argv = ssh_argv(host.endpoint(), sys.executable, "-")
+
+    def by_hand() -> float:
+        begin = time.perf_counter()
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as shell:
+            assert shell.stdin is not None
+            assert shell.stdout is not None
+            shell.stdin.write(KERNEL_BY_HAND)
+            shell.stdin.close()
+            if shell.stdout.readline() != "ran\n":
+                msg = "the kernel by hand did not run its cell"
+                raise RuntimeError(msg)
+            return (time.perf_counter() - begin) * 1000
+
+    def with_gpunb() -> float:
         begin = time.perf_counter()
         with agent(host) as client:
             ours(client, "pass")()
-            found.append((time.perf_counter() - begin) * 1000)
+            took = (time.perf_counter() - begin) * 1000
             client.shutdown()
         time.sleep(0.5)
         shutil.rmtree(host.home / ".gpunb", ignore_errors=True)
-    return found
+        return took
+
+    return interleave({START: with_gpunb, BY_HAND: by_hand}, rounds, warm_up=1)
 
 
 def far_trip(host: Sshd, rounds: int) -> dict[str, list[float]]:

@@ -187,7 +187,9 @@ def main() -> None:
     folder = os.path.join(os.path.expanduser("~"), ".gpunb", "agent", version)
     if not os.path.isdir(folder):
         install(folder, version)
+    say("step", name="ipykernel")
     python = python_with_kernel()
+    say("step", name="agent start")
     sys.path.insert(0, folder)
     from gpunb_agent import stdio_bridge  # type: ignore[import-not-found, unused-ignore]
 

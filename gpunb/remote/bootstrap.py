@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BootstrapFailed, HostSilent, Unreachable
 from gpunb.hints import typed
-from gpunb.progress import SILENT, Progress
+from gpunb.progress import SILENT, Progress, step
 from gpunb.ssh.quoting import quote
 from gpunb.text import one_line
 
@@ -141,6 +141,7 @@ def open_line(
     stage = files("gpunb.agent").joinpath("install.py").read_bytes()
     size = str(len(stage))
     command = quote(["sh", "-c", FIND_PYTHON, "gpunb", nonce, version, python or "", READ_STAGE, size])
+    step(progress, "python")
     channel = connection.channel(command, window=WINDOW)
     try:
         _send(channel, stage)
@@ -148,10 +149,13 @@ def open_line(
         kind, more = lines.next(nonce, timeout)
         begun = time.monotonic()
         asked: set[str] = set()
-        while kind in ("need", "progress", "wheels"):
+        while kind in ("need", "progress", "step", "wheels"):
             _once(kind, asked, begun, timeout)
-            if kind == "need":
-                progress.say("putting the agent on the host")
+            if kind == "step":
+                step(progress, str(more.get("name")))
+            elif kind == "need":
+                if not step(progress, "agent"):
+                    progress.say("putting the agent on the host")
                 _send(channel, struct.pack(">Q", len(archive)) + archive)
             elif kind == "wheels":  # the host can't reach a package index
                 from gpunb.remote import wheels
@@ -185,7 +189,7 @@ def _once(kind: str, asked: set[str], begun: float, timeout: float) -> None:
     if kind in asked or time.monotonic() - begun > INSTALL_TIMEOUT + 2 * timeout:
         msg = f"the host repeats {kind!r} and does not become ready"
         raise BootstrapFailed(msg, bill="the instance runs and is billed")
-    if kind != "progress":
+    if kind not in ("progress", "step"):
         asked.add(kind)
 
 

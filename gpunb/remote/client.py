@@ -19,6 +19,7 @@ from gpunb.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from gpunb.ssh.connection import Connection
     from gpunb.ssh.endpoint import Endpoint
 
 __all__ = ["AgentClient", "new_run_id"]
@@ -55,8 +56,11 @@ class AgentClient(AgentConnection):
         progress: Progress = SILENT,
         patience: float = PATIENCE,
         name: str = "",
+        connection: Connection | None = None,
     ) -> AgentClient:
         """Install the agent if needed and connect to it; `name` is what the user calls the host.
+
+        An open `connection` to the host is used, and becomes the client's.
 
         Raises
         ------
@@ -64,7 +68,7 @@ class AgentClient(AgentConnection):
         """
         client = cls(endpoint, python=python, trust=trust, patience=patience)
         client.name = name or client.name
-        rest = client._open(progress)
+        rest = client._open(progress, connection)
         client._start_reading(rest)
         try:
             client.info = client._hello()

@@ -195,13 +195,9 @@ class AgentConnection:
 
     # -- frames
 
-    def _open(self, progress: Progress = SILENT) -> bytes:
-        connection = Connection.open(self.endpoint)
-        try:
-            channel, rest = open_line(connection, python=self._python, progress=progress)
-        except BaseException:
-            connection.close()
-            raise
+    def _open(self, progress: Progress = SILENT, first: Connection | None = None) -> bytes:
+        """Open the channel to the agent, over the connection `first` if it still lives."""
+        connection, channel, rest = self._agent_over(first, progress)
         channel.settimeout(STALL)  # for sending; the connection itself detects a silent host
         with self._lock:
             closed = self._closed
@@ -212,6 +208,19 @@ class AgentConnection:
             connection.close()
             raise closed
         return rest
+
+    def _agent_over(self, first: Connection | None, progress: Progress) -> tuple[Connection, Channel, bytes]:
+        connection = first if first is not None and first.alive() else Connection.open(self.endpoint)
+        try:
+            return (connection, *open_line(connection, python=self._python, progress=progress))
+        except Unreachable:
+            connection.close()
+            if connection is not first:
+                raise
+        except BaseException:
+            connection.close()
+            raise
+        return self._agent_over(None, progress)  # a machine that still boots may drop its first login
 
     def _read(self, rest: bytes) -> None:
         """Read and reconnect until the connection is given up; then fail all open requests."""

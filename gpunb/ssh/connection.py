@@ -80,7 +80,9 @@ class Connection:
         threading.Thread(target=self._watch, name=f"gpunb-pulse-{endpoint.alias}", daemon=True).start()
 
     @classmethod
-    def open(cls, endpoint: Endpoint, *, timeout: float = 20.0, key: str = "") -> Connection:
+    def open(
+        cls, endpoint: Endpoint, *, timeout: float = 20.0, key: str = "", progress: Progress = SILENT
+    ) -> Connection:
         """Connect, check the host key, and log in.
 
         The host key is pinned at the first contact that lets us in: a machine
@@ -92,6 +94,8 @@ class Connection:
             Seconds for all of it: name, TCP, key exchange, login.
         key
             The text of a private ed25519 key to use instead of the endpoint's.
+        progress
+            Told of the steps (`gpunb.progress.step`).
 
         Raises
         ------
@@ -109,7 +113,9 @@ class Connection:
         while True:
             left = until - time.monotonic()
             try:
-                wire, transport = handshake(endpoint, timeout=left, window=WINDOW, packet=PACKET, key=key)
+                wire, transport = handshake(
+                    endpoint, timeout=left, window=WINDOW, packet=PACKET, key=key, progress=progress
+                )
             except Busy as err:
                 # refused clients must not all retry at the same moment
                 spread = random.uniform(0.7, 1.3)  # noqa: S311 - no secret
@@ -424,7 +430,7 @@ def open_patiently(
             give_up()
         left = start + timeout - time.monotonic()
         try:
-            return Connection.open(endpoint, timeout=max(0.5, min(15.0, left)))
+            return Connection.open(endpoint, timeout=max(0.5, min(15.0, left)), progress=progress)
         except (Unreachable, AuthRefused) as err:  # other errors do not go away by waiting
             spent = time.monotonic() - start
             if spent + pause >= timeout:

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gpunb.errors import AuthRefused, Incompatible, Unreachable
+from gpunb.progress import SILENT, Progress, step
 from gpunb.ssh import hostkeys
 from gpunb.ssh.channel import BILLED, Guard, reason
 from gpunb.ssh.tcp_socket import Busy, Wire, connect
@@ -53,7 +54,13 @@ class _NoServer(Unreachable):
 
 
 def handshake(
-    endpoint: Endpoint, *, timeout: float, window: int, packet: int, key: str = ""
+    endpoint: Endpoint,
+    *,
+    timeout: float,
+    window: int,
+    packet: int,
+    key: str = "",
+    progress: Progress = SILENT,
 ) -> tuple[Wire, paramiko.Transport]:
     """Connect, check the host key and log in, within `timeout` seconds; raises like `Connection.open`."""
     # without a handler, paramiko's own error lines would end on the user's screen
@@ -69,7 +76,15 @@ def handshake(
         soon = min(deadline, time.monotonic() + left / 3) if wire.others else deadline
         try:
             transport = _over(
-                wire, endpoint, login, known, soon=soon, deadline=deadline, window=window, packet=packet
+                wire,
+                endpoint,
+                login,
+                known,
+                soon=soon,
+                deadline=deadline,
+                window=window,
+                packet=packet,
+                progress=progress,
             )
         except (_NoServer, Busy):
             if not wire.others:
@@ -126,6 +141,7 @@ def _over(
     deadline: float,
     window: int,
     packet: int,
+    progress: Progress,
 ) -> paramiko.Transport:
     """Create a logged-in transport over `wire`; `wire` is closed on failure."""
     from gpunb.ssh.transport import Transport
@@ -137,6 +153,7 @@ def _over(
 
     try:
         with Guard(broken):
+            step(progress, "host key")
             transport = Transport(
                 wire,
                 default_window_size=window,
@@ -148,6 +165,7 @@ def _over(
             shown = transport.get_remote_server_key()
             line = f"{shown.get_name()} {shown.get_base64()}"
             is_pinned = hostkeys.check(endpoint.known_hosts, endpoint.alias, line)
+            step(progress, "login")
             _log_in(endpoint, transport, login, deadline)
             if not is_pinned:
                 hostkeys.pin(endpoint.known_hosts, endpoint.alias, line)

@@ -302,6 +302,9 @@ class PaperReach(HostAccess):
             msg = "no Python on the host"
             raise BootstrapFailed(msg)
 
+    def first_cell(self, session: Session, progress: Any = SILENT) -> None:
+        return
+
     def pulse(self, session: Session) -> Pulse:
         self._world.stage.step("agent")
         machine = self._up(session)

@@ -231,6 +231,9 @@ class ScriptedReach(HostAccess):
         self.hook("arm")
         self.armed.append((session.id, session.lease.deadline, session.lease.idle_s))
 
+    def first_cell(self, session: Session, progress: Any = SILENT) -> None:
+        return
+
     def pulse(self, session: Session) -> Pulse:
         self.hook("pulse")
         if isinstance(self.beat, Exception):

@@ -64,6 +64,9 @@ class PaperReach(HostAccess):
     def arm(self, session: Session, progress: Any = SILENT) -> None:
         return
 
+    def first_cell(self, session: Session, progress: Any = SILENT) -> None:
+        return
+
     def pulse(self, session: Session) -> Pulse:
         return Pulse()
 

@@ -35,6 +35,7 @@ __all__ = ["command"]
 def command(context: Context, *, name: str | None, run: str | None, events: bool, instance: bool) -> Result:
     """Show everything known about one session, also about one that has ended."""
     from gpunb.presentation import tables
+    from gpunb.sessions.lifecycle.bringup import STARTED
     from gpunb.sessions.model import machine
 
     if run is not None:
@@ -69,6 +70,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
                 ("python", session.python),
                 ("created", tables.ago(session.created, now)),
                 ("ready", tables.ago(session.ready, now)),
+                ("start", next((one.detail for one in reversed(history) if one.kind == STARTED), "")),
                 ("ended", tables.ago(session.ended, now)),
                 ("price", f"{hourly_text(session.hourly)} now"),
                 ("cost so far", money_text(cost.total)),

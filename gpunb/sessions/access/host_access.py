@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from gpunb import paths
 from gpunb.errors import AuthRefused, GpunbError, Unreachable, WrongState
 from gpunb.hints import typed
-from gpunb.progress import SILENT, Progress
+from gpunb.progress import SILENT, Progress, step
 from gpunb.sessions.access import sent
 from gpunb.sessions.model import SessionState
 from gpunb.units import costs_text, hourly_text
@@ -67,6 +67,7 @@ class _Held:
 # The ledger decides what is idle. The host acts on its own idle count only this much later.
 HOST_GRACE_S = 180.0
 SETTLE_S = 30.0
+KERNEL_S = 30.0  # a kernel that takes longer reports why in the first cell
 
 _held: dict[str, _Held] = {}
 _lock = threading.Lock()
@@ -232,6 +233,7 @@ def agent(session: Session, progress: Progress = SILENT) -> AgentClient:
             held.agent.close()
             held.agent = None
         if held.agent is None:
+            first, held.connection = held.connection, None
             with _told(session):
                 held.agent = AgentClient.connect(
                     where,
@@ -239,6 +241,7 @@ def agent(session: Session, progress: Progress = SILENT) -> AgentClient:
                     trust=session.trust,
                     progress=progress,
                     name=session.name,
+                    connection=first,
                 )
                 held.agent.still = lambda: _still(session, where)
             held.agent.on_start = partial(sent.keep, session.id)
@@ -418,14 +421,27 @@ class HostAccess:
     def wait(
         self, session: Session, *, timeout: float, progress: Progress, give_up: Callable[[], None]
     ) -> None:
-        """Wait until SSH answers with the pinned key."""
-        from gpunb.ssh import wait_reachable
+        """Wait until SSH answers with the pinned key; the agent then uses this connection."""
+        from gpunb.ssh import open_patiently
 
-        wait_reachable(endpoint(session), timeout=timeout, progress=progress, give_up=give_up)
+        where = endpoint(session)
+        opened = open_patiently(where, timeout=timeout, progress=progress, give_up=give_up)
+        held = _hold(session.id)
+        with held.lock:
+            _close(held)
+            held.endpoint, held.connection = where, opened
 
     def arm(self, session: Session, progress: Progress = SILENT) -> None:
         """Connect the agent and set the session's lease on the host."""
         arm(agent(session, progress), session)
+
+    def first_cell(self, session: Session, progress: Progress = SILENT) -> None:
+        """Wait for the kernel, which the agent starts by itself, and run an empty cell."""
+        client = agent(session)
+        step(progress, "kernel")
+        client.kernel_request("kernel_info_request", {}, timeout=KERNEL_S)
+        step(progress, "first cell")
+        client.kernel_request("execute_request", {"code": ""}, timeout=KERNEL_S)
 
     def pulse(self, session: Session) -> Pulse:
         """Ask the agent for its runs and send it the session's current lease."""

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gpunb.errors import HostKeyChanged, InstanceGone, ProviderError, Unreachable, WrongState
+from gpunb.errors import (
+    GpunbError,
+    HostKeyChanged,
+    InstanceGone,
+    ProviderError,
+    Unreachable,
+    WrongState,
+)
 from gpunb.hints import typed
-from gpunb.progress import SILENT, Progress
+from gpunb.progress import SILENT, Progress, Steps
 from gpunb.providers.base import Instance, InstanceState, Presence, Provider
 from gpunb.sessions.cost.lease import cut
 from gpunb.sessions.cost.segments import opening
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BootFailed", "Unfit", "bring_up", "enter", "record_instance"]
 
+STARTED = "start"  # the event that has the seconds of each step
 _DEAD = {InstanceState.FAILED, InstanceState.GONE, InstanceState.ENDING}
 _HALTED = {InstanceState.STOPPED, InstanceState.INTERRUPTED}
 
@@ -176,6 +184,7 @@ def enter(
     if instance.host_key:
         host.pin(session, instance.host_key)
     was_pinned = bool(host.pinned(session))
+    steps = Steps(progress)
 
     def give_up() -> None:
         _still(ledger, session)
@@ -183,7 +192,7 @@ def enter(
             each()
 
     try:
-        host.wait(session, timeout=within, progress=progress, give_up=give_up)
+        host.wait(session, timeout=within, progress=steps, give_up=give_up)
     except HostKeyChanged as err:
         if session.ready is None:
             if was_pinned and session.state is SessionState.BOOTING:
@@ -191,13 +200,15 @@ def enter(
             raise
         told = _told(provider, session, instance)
         session = _made_anew(ledger, session, host, told, err)
-        host.wait(session, timeout=within, progress=progress, give_up=give_up)
+        host.wait(session, timeout=within, progress=steps, give_up=give_up)
+    steps.end()
     session = _still(ledger, session)
     if session.state is SessionState.BOOTING:
         known = _compared(provider, session, instance, host, was_pinned=was_pinned)
         session = ledger.transition(session, SessionState.REACHABLE, f"SSH answers; {known}")
     progress.say("starting the agent")
-    host.arm(session, progress)
+    host.arm(session, steps)
+    _first_cell(ledger, session, host, steps)
     now = ledger.clock.time()
     return ledger.transition(
         session,
@@ -207,6 +218,21 @@ def enter(
         last_activity=now,
         armed=session.lease.mark,
     )
+
+
+def _first_cell(ledger: Ledger, session: Session, host: HostAccess, steps: Steps) -> None:
+    """Wait until cells run, and record how long each step of the start took.
+
+    A kernel that can't start is no reason to end the machine: jobs and files need none, and the first
+    cell says what is wrong.
+    """
+    try:
+        host.first_cell(session, steps)
+    except GpunbError as err:
+        ledger.note(session.id, "kernel", f"no cell runs yet: {err.message}")
+    steps.end()
+    if steps.took:
+        ledger.note(session.id, STARTED, str(steps))
 
 
 def _compared(
