@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["install"]
 
-# old package, new package: modules, each as old=new where its own name changed, too
+# old package (- is the top), new package: modules, each as old=new where its own name changed, too
 _TABLE = """
 commands cli: cli=main verb=command context progress first_word completers offering=blocked_output
     notices=run_notices market=offer_options container=container_options
@@ -80,6 +80,7 @@ commands commands.watching: ps show top panel cost receipts
 commands commands.account: login logout keys trust doctor config supervise completion
 commands commands.vast: bid prepay increases snapshot variables
 services services.running: gpu_check
+- settings: project_file=project settings_file=writing
 """
 
 
@@ -91,7 +92,7 @@ def _new_names() -> dict[str, str]:
         old, new = packages.split()
         for name in names.split():
             before, _, after = name.partition("=")
-            found[f"gpunb.{old}.{before}"] = f"gpunb.{new}.{after or before}"
+            found[f"gpunb.{old}.{before}".replace(".-.", ".")] = f"gpunb.{new}.{after or before}"
     return found
 
 

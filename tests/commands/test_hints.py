@@ -79,7 +79,7 @@ ONE_FRONTEND = {
     "output/late.py": {"gpunb logs"},
     "output/sinks.py": {"%gpu logs"},
     "server/schemas.py": {"gpunb offers"},
-    "settings.py": {"gpunb sim"},
+    "settings/files.py": {"gpunb sim"},
     "sync/object_store/drivers.py": {"gpunb runs"},
 }
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")

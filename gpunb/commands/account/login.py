@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpunb import log, paths, settings_file
+from gpunb import log, paths
 from gpunb.cli.command import verb
 from gpunb.cli.completers import complete_providers
 from gpunb.errors import BadInput, WrongState
@@ -92,7 +92,9 @@ def command(
             _checked(context, provider, given)
     place = known.source if known is not None else keys.store(provider, given.get_secret_value())
     if accept_terms:
-        settings_file.write({"accept_terms": True}, ("providers", provider))
+        from gpunb.settings import writing
+
+        writing.write({"accept_terms": True}, ("providers", provider))
         blocks.append(Note(f"accepted, and remembered in {paths.config_file()}", "ok"))
     blocks += _shown(made.title, account, place, scoped=scoped, may=may)
     if "user_write" in may:

@@ -7,11 +7,14 @@ from contextlib import suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from gpunb import __version__, log, paths, settings, settings_file
+from gpunb import __version__, log, paths, settings
 from gpunb.errors import AuthFailed, BadInput, GpunbError, LedgerError, WrongState
 from gpunb.hints import typed
 from gpunb.server import API, schemas, shown
 from gpunb.server.handlers.base import Handler, authorized, guarded
+from gpunb.settings import writing
+from gpunb.settings.build import is_secret
+from gpunb.settings.files import SIMULATED
 from gpunb.text import clean
 
 if TYPE_CHECKING:
@@ -19,8 +22,6 @@ if TYPE_CHECKING:
     from gpunb.server.hub import Hub
 
 __all__ = ["ROUTES"]
-
-_SECRET = ("key", "token", "secret", "password")
 
 
 class Status(Handler):
@@ -66,7 +67,7 @@ class Settings(Handler):
         if not changes:
             msg = f"body: is empty; there are {', '.join(type(body).model_fields)}"
             raise BadInput(msg, bill="nothing was changed")
-        await self.hub.quick.run(settings_file.write, changes)
+        await self.hub.quick.run(writing.write, changes)
         await self.answer(self.hub.quick, _settings)
 
 
@@ -137,7 +138,7 @@ def _cloud(name: str, found: settings.Settings, *, asked: bool) -> api.CloudInfo
 def _settings() -> api.Settings:
     about = {name: field.description or "" for name, field in settings.Settings.model_fields.items()}
     own = str(paths.config_file())
-    rows = [row for row in settings.origins() if not _secret(row.key)]
+    rows = [row for row in settings.origins() if not is_secret(row.key)]
     project = settings.project_file()
     return {
         "settings": [
@@ -146,7 +147,7 @@ def _settings() -> api.Settings:
                 "value": _plain(row.value),
                 "source": clean(row.source),
                 "about": about.get(row.key, ""),
-                "own": row.source in {own, "default", settings.SIMULATED},
+                "own": row.source in {own, "default", SIMULATED},
             }
             for row in rows
         ],
@@ -154,11 +155,6 @@ def _settings() -> api.Settings:
         "project_file": str(project) if project else None,
         "refused": [clean(one.text()) for one in settings.refused()],
     }
-
-
-def _secret(key: str) -> bool:
-    last = key.rsplit(".", 1)[-1].lower()
-    return any(word in last for word in _SECRET)
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb import paths, settings
 from gpunb.errors import SettingsError
+from gpunb.settings.files import tomllib
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +36,7 @@ def write(changes: Mapping[str, Any], table: Sequence[str] = ()) -> None:
         raw = file.read_bytes().decode("utf-8") if file.exists() else ""
         text = raw.replace("\r\n", "\n")
         changed = _changed(text, changes, table)
-        if settings.tomllib.loads(changed) != _wanted(text, changes, table):
+        if tomllib.loads(changed) != _wanted(text, changes, table):
             msg = "it is written in a way that can't be changed here"
             raise ValueError(msg)  # noqa: TRY301 - one way out for all that may be wrong with a file
         if "\r\n" in raw:
@@ -96,7 +97,7 @@ def _append(inside: Any, new: Mapping[str, Any]) -> None:
 
 def _wanted(text: str, changes: Mapping[str, Any], table: Sequence[str]) -> dict[str, Any]:
     """The values that the file must have afterwards."""
-    out: dict[str, Any] = settings.tomllib.loads(text)
+    out: dict[str, Any] = tomllib.loads(text)
     inside = out
     for name in table:
         inside = inside.setdefault(name, {})
