@@ -210,7 +210,7 @@ def _run(text: str) -> str:
 def _notice(text: str) -> str:
     from gpunb.services.running.runs import sentence
 
-    context: Any = type("C", (), {"door": "terminal"})
+    context: Any = type("C", (), {"frontend": "terminal"})
     heads = [
         {"k": "lease-over", "why": text},
         {"k": "run-ended", "kind": "job", "run": text, "name": text, "state": text, "why": text},

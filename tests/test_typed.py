@@ -51,7 +51,7 @@ def test_what_a_notebook_shows_is_typed_there(home: object) -> None:
         invoke("show nosuch")
     assert caught.value.hint == "%gpu rent starts one"
     with pytest.raises(SessionNotFound) as caught:
-        invoke("show nosuch", door="terminal")
+        invoke("show nosuch", frontend="terminal")
     assert caught.value.hint == "gpunb rent starts one"
 
 

@@ -43,7 +43,7 @@ def _row(shell: InteractiveShell, run_id: str, text: str) -> Any:
         with out:
             from gpunb.cli.main import invoke
 
-            invoke(["logs", run_id, option], door="notebook", shell=shell)
+            invoke(["logs", run_id, option], frontend="notebook", shell=shell)
 
     frame.on_click(lambda _: show("--frame"))
     trust.on_click(lambda _: show("--trust"))

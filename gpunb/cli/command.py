@@ -175,9 +175,9 @@ class Verb(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Format the example as it is typed in this frontend."""
-        door = getattr(ctx.obj, "door", "terminal")
+        frontend = getattr(ctx.obj, "frontend", "terminal")
         lines = self.example.splitlines()
-        prefix = "%gpu " if door == "notebook" else "gpunb "
+        prefix = "%gpu " if frontend == "notebook" else "gpunb "
         if self.example.startswith("%%"):
             prefix = ""
         with formatter.section("Example" if len(lines) == 1 else "Examples"):

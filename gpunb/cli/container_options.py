@@ -185,7 +185,7 @@ def ask_secret(context: Context, what: str, *, undone: str, hint: str) -> Secret
     """
     from pydantic import SecretStr
 
-    if not (context.interactive or (context.door == "notebook" and context.shell is not None)):
+    if not (context.interactive or (context.frontend == "notebook" and context.shell is not None)):
         msg = f"there is no terminal to ask for the {what}"
         raise BadInput(msg, bill=undone, hint=hint)
     import getpass

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb import log
 from gpunb.errors import BadInput, GpunbError
-from gpunb.services.workspace import Door, Workspace
+from gpunb.services.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gpunb.cli.progress import Shown
+    from gpunb.hints import Frontend
     from gpunb.output import Sink
     from gpunb.services.confirmations import Question
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import RunNote, Session
 
-__all__ = ["Context", "Door", "known_runs", "known_sessions"]
+__all__ = ["Context", "known_runs", "known_sessions"]
 
 
 class Context(Workspace):
@@ -28,14 +29,14 @@ class Context(Workspace):
 
     Parameters
     ----------
-    door
+    frontend
         "terminal" or "notebook".
     shell
         The notebook's IPython shell, for variables and displays.
     """
 
-    def __init__(self, door: Door, shell: Any = None) -> None:
-        super().__init__(door, shell)
+    def __init__(self, frontend: Frontend, shell: Any = None) -> None:
+        super().__init__(frontend, shell)
         self.verbosity = 0
 
     # -- life ----------------------------------------------------------------------------------
@@ -49,7 +50,7 @@ class Context(Workspace):
 
         With ``--json`` it goes to stderr: stdout holds the JSON only.
         """
-        if self.door == "notebook" and self.shell is not None:
+        if self.frontend == "notebook" and self.shell is not None:
             from gpunb.output import NotebookSink
 
             return NotebookSink(self.shell, run_id=run_id, head=head, offer=self._offer)
@@ -72,12 +73,12 @@ class Context(Workspace):
     @property
     def interactive(self) -> bool:
         """Whether the user can answer a question in this terminal."""
-        return self.door == "terminal" and not self.as_json and sys.stdin.isatty() and sys.stderr.isatty()
+        return self.frontend == "terminal" and not self.as_json and sys.stdin.isatty() and sys.stderr.isatty()
 
     @property
     def can_ask(self) -> bool:
         """Whether the user can answer a question: at a terminal, or in a notebook's frontend."""
-        if self.door == "terminal":
+        if self.frontend == "terminal":
             return sys.stdin.isatty() and sys.stderr.isatty()
         kernel = getattr(self.shell, "kernel", None)
         if kernel is not None:
@@ -104,7 +105,7 @@ class Context(Workspace):
     def _answer(self, prompt: str) -> str:
         """Read the user's answer after `prompt`; "" at the end of input."""
         try:
-            if self.door == "notebook":
+            if self.frontend == "notebook":
                 return input(prompt)
             print(prompt, end="", file=sys.stderr, flush=True)  # noqa: T201 - stdout holds the result
             return sys.stdin.readline()
@@ -122,7 +123,7 @@ class Context(Workspace):
         from gpunb.presentation.result import Result
 
         result = Result(None, *blocks)
-        if self.door == "notebook":
+        if self.frontend == "notebook":
             from IPython.display import display
 
             display(result)
@@ -135,13 +136,13 @@ class Context(Workspace):
         """A context manager that shows progress."""
         from gpunb.cli import progress
 
-        return progress.shown(title, self.door)
+        return progress.shown(title, self.frontend)
 
     def run_in_terminal(self, argv: list[str]) -> int | None:
         """Run `argv` attached to this terminal; None where there is no terminal."""
         import subprocess
 
-        if self.door != "terminal" or self.as_json:
+        if self.frontend != "terminal" or self.as_json:
             return None
         return subprocess.run(argv, check=False).returncode
 

@@ -49,7 +49,7 @@ def for_frontend(err: GpunbError, args: Sequence[str], context: Context) -> None
         err.hint = typed(args[0], *args[1:end], "--yes", *args[end:]) + " says yes beforehand"
     say_bill(err, args, context)
     if err.hint is not None:
-        err.hint = written(err.hint, context.door)
+        err.hint = written(err.hint, context.frontend)
 
 
 #: Errors that a verb raises before it has done anything.
@@ -90,10 +90,10 @@ def _too_many(found: re.Match[str]) -> str:
     return f"{found[1]} is more than it takes"
 
 
-def usage_error(err: click.ClickException, door: str) -> BadInput:
+def usage_error(err: click.ClickException, command: str) -> BadInput:
     """Convert click's usage error to our own error with a hint."""
     ctx = getattr(err, "ctx", None)
-    where = ctx.command_path if ctx is not None else door
+    where = ctx.command_path if ctx is not None else command
     hint: str | None = None
     if isinstance(err, click.NoSuchOption):
         params = ctx.command.params if ctx is not None else []

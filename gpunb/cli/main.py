@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb import __version__, log, paths
-from gpunb.cli.context import Context, Door
+from gpunb.cli.context import Context
 from gpunb.cli.failures import for_frontend, say_bill, usage_error
 from gpunb.cli.registry import RENAMED, LazyGroup, load, spelled, split
 from gpunb.errors import BadInput, Cancelled, GpunbError
@@ -22,6 +22,8 @@ from gpunb.presentation.result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from gpunb.hints import Frontend
 
 __all__ = ["cli", "invoke", "main", "run", "words"]
 
@@ -49,17 +51,25 @@ def cli(ctx: click.Context, verbose: int) -> Result | None:
     return None
 
 
-def invoke(line: str | Sequence[str], door: Door = "notebook", shell: Any = None) -> Result:
+def invoke(
+    line: str | Sequence[str],
+    frontend: Frontend = "notebook",
+    shell: Any = None,
+    *,
+    door: Frontend | None = None,
+) -> Result:
     """Run one line of the grammar.
 
     Parameters
     ----------
     line
         Without ``gpunb`` or ``%gpu``: ``"rent --gpu H100"``, or its words.
-    door
+    frontend
         "terminal" or "notebook".
     shell
         The notebook's IPython shell.
+    door
+        The old name of `frontend`, for one version.
 
     Returns
     -------
@@ -71,7 +81,7 @@ def invoke(line: str | Sequence[str], door: Door = "notebook", shell: Any = None
     GpunbError
         The expected failures; `BadInput` for a line outside the grammar.
     """
-    with Context(door, shell) as context:
+    with Context(door or frontend, shell) as context:
         return _invoke(words(line), context)
 
 
@@ -103,7 +113,7 @@ _NAMELESS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 def _invoke(args: list[str], context: Context) -> Result:
-    name = "%gpu" if context.door == "notebook" else "gpunb"
+    name = "%gpu" if context.frontend == "notebook" else "gpunb"
     _tell_new_name(args, context)
     args = spelled(args)
     verb, _ = split(args)
@@ -114,7 +124,7 @@ def _invoke(args: list[str], context: Context) -> Result:
         return Result(exit_code=err.exit_code)
     except _NAMELESS as err:
         click.echo(err.ctx.get_help())  # a verb with verbs of its own, and none was named
-        return Result(exit_code=2 if context.door == "terminal" else 0)
+        return Result(exit_code=2 if context.frontend == "terminal" else 0)
     except click.Abort as err:
         raise KeyboardInterrupt from err
     except click.ClickException as err:
@@ -144,8 +154,8 @@ def _tell_new_name(args: Sequence[str], context: Context) -> None:
     if new and not _as_json(args):
         from gpunb.presentation.result import Note
 
-        old = typed(args[0]).at(context.door)
-        text = f"{old} is {typed(new).at(context.door)} now; the old name goes soon"
+        old = typed(args[0]).at(context.frontend)
+        text = f"{old} is {typed(new).at(context.frontend)} now; the old name goes soon"
         context.tell(Note(text, "dim"))
 
 

@@ -226,8 +226,8 @@ class NotebookDisplay(Shown):
         return f"<div>{escape(self.line())}{clock}{pace}</div>{bar}"
 
 
-def shown(title: str, door: str) -> Shown:
+def shown(title: str, frontend: str) -> Shown:
     """The progress display for the frontend and the stream."""
-    if door == "notebook":
+    if frontend == "notebook":
         return NotebookDisplay(title)
     return Spinner(title) if sys.stderr.isatty() else Lines(title)

@@ -40,7 +40,7 @@ def watch(
 
     Does not wait. In a terminal, whose process ends, it only shows `text`.
     """
-    if context.door != "notebook" or context.shell is None:
+    if context.frontend != "notebook" or context.shell is None:
         context.tell(Note(text))
         return
     from IPython.display import display

@@ -25,7 +25,7 @@ def run_line(shell: InteractiveShell, line: str) -> Any:
         The verb failed, or a command on the host did: the cell fails, so that Run All stops.
     """
     try:
-        result = invoke(line, door="notebook", shell=shell)
+        result = invoke(line, frontend="notebook", shell=shell)
     except GpunbError:
         raise
     except Exception:

@@ -143,13 +143,13 @@ def rent(hub: Hub, user: str, body: schemas.Rent) -> Job:
 
     def work(job: Job) -> dict[str, Any]:
         with JobLedger.of(job) as ledger:
-            door = renting.Door(
+            frontend = renting.RentalFrontend(
                 ledger=ledger,
                 provider=hub.context(job, ledger).provider,
                 progress=lambda: contextlib.nullcontext(job),
                 say=job.say,
             )
-            session = renting.rent(door, [row], asked, agreed)
+            session = renting.rent(frontend, [row], asked, agreed)
             assert session is not None  # noqa: S101 - no confirmation is asked for at this point
             return {"session": session.id, "name": session.name}
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.model import Session
     from gpunb.settings import Settings
 
-__all__ = ["Door", "agreement", "fitting", "question", "rent", "request"]
+__all__ = ["RentalFrontend", "agreement", "fitting", "question", "rent", "request"]
 
 TRIED = 10
 # after a certain refusal of one cloud the next is tried; anything else stops here
@@ -56,7 +56,7 @@ _NEXT_CLOUD = (OfferGone, NoFunds, AuthFailed, RateLimited, QuotaExhausted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class RentalFrontend:
     """The callbacks that a rental needs from its frontend.
 
     Attributes
@@ -221,7 +221,7 @@ def fitting(provider: Callable[[str], Provider], rows: Sequence[Ranked], asked: 
 
 
 def rent(
-    door: Door,
+    frontend: RentalFrontend,
     rows: Sequence[Ranked],
     asked: RentRequest,
     agreed: Agreement,
@@ -246,22 +246,24 @@ def rent(
     shut: set[str] = set()  # clouds that would refuse every further offer
     while True:
         fitting = [row for row in left if row.offer.provider not in shut and not agreed.differs(row.offer)]
-        session, failed = _try_clouds(door, fitting, replace(asked, agreed=agreed), shut)
+        session, failed = _try_clouds(frontend, fitting, replace(asked, agreed=agreed), shut)
         if session is not None:
             if session.offer.get("rental") == "reserved":
-                _reserve(door, session, agreed)
-            kernelspecs.sweep(door.ledger.sessions())
+                _reserve(frontend, session, agreed)
+            kernelspecs.sweep(frontend.ledger.sessions())
             kernelspecs.install(session)
             return session
         left = [row for row in left if row not in fitting and row.offer.provider not in shut]
         if not left:
             raise failed
         first = left[0]
-        if door.confirm is None:
+        if frontend.confirm is None:
             raise _stopped(failed, first, asked, agreed)
         agreed = agreement(first, asked, tolerance=agreed.tolerance, max_usd_h=max_usd_h)
         try:
-            says = question(door.ledger, first, asked, agreed, before=failed.message, provider=door.provider)
+            says = question(
+                frontend.ledger, first, asked, agreed, before=failed.message, provider=frontend.provider
+            )
         except NoFunds as err:
             shut.add(first.offer.provider)
             failed = err
@@ -269,29 +271,29 @@ def rent(
             if not left:
                 raise
             continue
-        if not door.confirm(says):
+        if not frontend.confirm(says):
             return None
 
 
-def _reserve(door: Door, session: Session, agreed: Agreement) -> None:
+def _reserve(frontend: RentalFrontend, session: Session, agreed: Agreement) -> None:
     """Pay for a reserved rental in advance; if that fails it stays on demand, and the user is told."""
-    provider = door.provider(session.provider)
+    provider = frontend.provider(session.provider)
     usd_h, most = reservations.of_session(session)
     plan = reservations.for_hours(usd_h, agreed.hours, most=most)
     try:
-        answer = reservations.prepay(door.ledger, provider, session, plan)
+        answer = reservations.prepay(frontend.ledger, provider, session, plan)
     except (ProviderError, LimitReached) as err:
         next_step = err.hint or typed("vast prepay", session.name)
         bill = err.bill or "nothing was paid"
-        door.say(f"{session.name} runs, and is NOT reserved: {err.message}; {bill}; {next_step}")
+        frontend.say(f"{session.name} runs, and is NOT reserved: {err.message}; {bill}; {next_step}")
         return
     rate = answer.get("discount_rate")
     less = f", {rate:.0%} less an hour" if isinstance(rate, (int, float)) else ""
-    door.say(f"paid {money_text(plan.usd)} in advance into {session.name}{less}")
+    frontend.say(f"paid {money_text(plan.usd)} in advance into {session.name}{less}")
 
 
 def _try_clouds(
-    door: Door, rows: Sequence[Ranked], asked: RentRequest, shut: set[str]
+    frontend: RentalFrontend, rows: Sequence[Ranked], asked: RentRequest, shut: set[str]
 ) -> tuple[Session | None, ProviderError]:
     """Try one cloud after the other, in the order of their best offers."""
     by_cloud: dict[str, list[Ranked]] = {}
@@ -304,12 +306,19 @@ def _try_clouds(
         if number:
             offer = theirs[0].offer
             price = price_text(offer.hourly(asked.disk_gb))
-            door.say(f"{failed.message}; trying {machine(offer.gpu, offer.gpus)} on {cloud}, {price} an hour")
+            frontend.say(
+                f"{failed.message}; trying {machine(offer.gpu, offer.gpus)} on {cloud}, {price} an hour"
+            )
         try:
-            with door.progress() as progress:
+            with frontend.progress() as progress:
                 offers = [row.offer for row in theirs[:TRIED]]
                 return lifecycle.rent(
-                    door.ledger, door.provider(cloud), offers, asked, progress=progress, watch=door.watch
+                    frontend.ledger,
+                    frontend.provider(cloud),
+                    offers,
+                    asked,
+                    progress=progress,
+                    watch=frontend.watch,
                 ), failed
         except _NEXT_CLOUD as err:
             if err.effect != "none":

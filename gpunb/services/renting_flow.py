@@ -111,14 +111,14 @@ def rent(context: Workspace, wish: Wish, *, yes: bool) -> Session | None:
         context.show_agreed(question)
     if not context.confirm(question, yes=yes):
         return None
-    door = renting.Door(
+    frontend = renting.RentalFrontend(
         ledger=context.ledger,
         provider=context.provider,
         progress=lambda: context.progress("rent"),
         say=lambda text: context.say((text, "warn")),
         confirm=context.put if context.can_ask else None,
     )
-    session = renting.rent(door, rows, asked, agreed, max_usd_h=most)
+    session = renting.rent(frontend, rows, asked, agreed, max_usd_h=most)
     if session is not None and wish.requirements is not None and needs is not None:
         packages.install(context, session, context.agent(session), path=wish.requirements, needs=needs)
     return session

@@ -41,9 +41,8 @@ if TYPE_CHECKING:
     from gpunb.sessions.model import Session
     from gpunb.settings import Settings
 
-__all__ = ["Door", "Workspace"]
+__all__ = ["Workspace"]
 
-Door = Frontend
 STARTED = "no supervisor was alive to end sessions when their lease is over; one is started"
 ANSWER_S = 5.0  # an agent that is silent for this long is tried through a new connection
 
@@ -53,14 +52,14 @@ class Workspace:
 
     Parameters
     ----------
-    door
+    frontend
         "terminal" or "notebook": how the next command is written, and whose sessions are the default.
     shell
         The notebook's IPython shell, for variables and displays.
     """
 
-    def __init__(self, door: Door = "terminal", shell: Any = None) -> None:
-        self.door: Door = door
+    def __init__(self, frontend: Frontend = "terminal", shell: Any = None) -> None:
+        self.frontend: Frontend = frontend
         self.shell = shell
         self.as_json = False
         self.reads = False  # the verb changes nothing, so a prefix of a name is accepted
@@ -183,7 +182,7 @@ class Workspace:
         try:
             return self.ledger.one(here=self.renter())
         except SessionAmbiguous as err:
-            if self.door != "terminal" or not self.can_ask:
+            if self.frontend != "terminal" or not self.can_ask:
                 raise
             text = f"{err.message} {f'[{err.proposed}] ' if err.proposed else ''}"
             given = self._answer(text).strip() or err.proposed
@@ -195,7 +194,7 @@ class Workspace:
         """The marks of this notebook or shell, by which its own sessions are found."""
         from gpunb.sessions.access import renter
 
-        return renter.marks(notebook=self.door == "notebook")
+        return renter.marks(notebook=self.frontend == "notebook")
 
     def agent(self, session: Session) -> AgentClient:
         """The agent on the session's host, connected and answering (kept for the process).

@@ -104,7 +104,7 @@ def test_an_old_name_is_its_new_line_and_says_so(gpunb: Gpunb) -> None:
 )
 def test_bad_lines_in_both_doors(gpunb: Gpunb, line: str, words_expected: list[str]) -> None:
     with pytest.raises(BadInput) as caught:
-        invoke(line, door="notebook")
+        invoke(line, frontend="notebook")
     for word in words_expected:
         assert word in str(caught.value)
     assert "gpunb " not in (caught.value.hint or "").replace("gpunb.toml", "")
@@ -130,8 +130,11 @@ def test_close_script_names(gpunb: Gpunb, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_session_that_is_not_there(gpunb: Gpunb) -> None:
     with pytest.raises(SessionNotFound, match="'nope'") as caught:
-        invoke("show nope", door="notebook")
+        invoke("show nope", frontend="notebook")
     assert "%gpu rent" in (caught.value.hint or "")
+    with pytest.raises(SessionNotFound) as old:
+        invoke("show nope", door="terminal")  # the parameter's name in 0.1.0
+    assert "gpunb rent" in (old.value.hint or "")
     shown = gpunb("show", "nope")
     assert shown.code == 1
     assert "next: gpunb rent starts one" in shown.err

@@ -245,7 +245,7 @@ def fronts() -> Iterator[dict[str, Front]]:
         patch.setenv("JPY_SESSION_NAME", str(short / "book.ipynb"))
         try:
             for name in ("magic", "on"):
-                invoke(f"rent --name {name} --for 30m --yes", door="terminal")
+                invoke(f"rent --name {name} --for 30m --yes", frontend="terminal")
             with Ledger.open() as ledger:
                 spec = kernelspecs.folder(ledger.find("on").id).name
             made["here"] = Front("python3", short)
@@ -257,7 +257,7 @@ def fronts() -> Iterator[dict[str, Front]]:
         finally:
             for front in made.values():
                 front.close()
-            invoke("down --all --yes", door="terminal")
+            invoke("down --all --yes", frontend="terminal")
             host_access.close_all()
             end_supervisors(short / "home")
             provider = LocalProvider()

@@ -39,14 +39,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def session(home: Path) -> Iterator[Session]:
-    invoke("rent --name trainer --for 30m --yes", door="terminal")
+    invoke("rent --name trainer --for 30m --yes", frontend="terminal")
     with Ledger.open() as ledger:
         found = ledger.find("trainer")
     yield found
     with Ledger.open() as ledger:
         alive = ledger.find(found.id).alive
     if alive:
-        invoke("down trainer --yes", door="terminal")
+        invoke("down trainer --yes", frontend="terminal")
     host_access.close_all()
 
 
@@ -144,7 +144,7 @@ def test_the_spec_is_there_while_the_session_lives_and_holds_no_secret(session: 
     assert session.host not in text
     assert "KEY" not in text
     assert set(json.loads(text).get("env", {})) <= {"GPUNB_HOME"}
-    invoke("down trainer --yes", door="terminal")
+    invoke("down trainer --yes", frontend="terminal")
     assert name not in KernelSpecManager().find_kernel_specs()
 
 
@@ -310,7 +310,7 @@ def test_the_hosts_kernel_dying_is_a_dead_kernel(fronts: Callable[[], Front]) ->
 def test_a_session_that_ends_under_it(fronts: Callable[[], Front]) -> None:
     front = fronts().ready()
     front.run("x = 1")
-    invoke("down trainer --yes", door="terminal")
+    invoke("down trainer --yes", frontend="terminal")
     message = front.client.execute("print('never')")
     text, reply = front.follow(message, seconds=90)
     assert text == ""
@@ -320,7 +320,7 @@ def test_a_session_that_ends_under_it(fronts: Callable[[], Front]) -> None:
 
 def test_a_session_that_is_over_is_refused_in_words(session: Session, name: str) -> None:
     text = (kernelspecs.folder(session.id) / "kernel.json").read_text()
-    invoke("down trainer --yes", door="terminal")
+    invoke("down trainer --yes", frontend="terminal")
     path = kernelspecs.folder(session.id)
     path.mkdir(parents=True)
     (path / "kernel.json").write_text(text)  # an old tab still knows it

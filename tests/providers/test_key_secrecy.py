@@ -46,7 +46,7 @@ def test_settings_keys_and_logs(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert CANARY not in repr(found)
     assert CANARY not in repr(keys.find("vast"))
     assert CANARY not in repr(settings.origins())
-    assert CANARY not in json.dumps(invoke("config --json", door="terminal").data(), default=str)
+    assert CANARY not in json.dumps(invoke("config --json", frontend="terminal").data(), default=str)
     log.setup()
     logging.getLogger("gpunb.test").warning("with %s in %r", CANARY, {"key": CANARY})
     assert CANARY not in paths.log_file().read_text("utf-8")

@@ -24,21 +24,21 @@ CANARY = "hf_canary_51d0e6"
 
 @pytest.fixture
 def session(home: Path) -> Iterator[Session]:
-    invoke("rent --name demo --for 30m --yes", door="terminal")
+    invoke("rent --name demo --for 30m --yes", frontend="terminal")
     with Ledger.open() as ledger:
         yield ledger.find("demo")
-    invoke("down demo --yes", door="terminal")
+    invoke("down demo --yes", frontend="terminal")
     host_access.close_all()
 
 
 def answer(line: str) -> dict:
-    return json.loads(json.dumps(invoke(f"{line} --json", door="terminal").data()))
+    return json.loads(json.dumps(invoke(f"{line} --json", frontend="terminal").data()))
 
 
 @pytest.mark.slow
 def test_the_users_word_is_kept_shown_and_heard_by_open_clients(session: Session) -> None:
     assert answer("trust") == {"session": "demo", "trust": "own"}
-    invoke(["exec", "--", "true"], door="terminal")
+    invoke(["exec", "--", "true"], frontend="terminal")
     client = host_access.agent(session)
     assert client.trust == "own"
     assert answer("trust demo stranger")["was"] == "own"
@@ -56,12 +56,12 @@ def test_the_users_word_is_kept_shown_and_heard_by_open_clients(session: Session
             assert answer(line)["trust"] == "datacenter"
             continue
         with pytest.raises(BadInput, match="trust"):
-            invoke(line, door="terminal")
+            invoke(line, frontend="terminal")
 
 
 @pytest.mark.slow
 def test_what_a_stranger_may_not_do_it_may_once_trusted(session: Session) -> None:
-    invoke("trust stranger", door="terminal")
+    invoke("trust stranger", frontend="terminal")
     with Ledger.open() as ledger:
         client = host_access.agent(ledger.find("demo"))
     from gpunb.output import show
@@ -80,24 +80,24 @@ def test_secrets_go_to_hosts_of_enough_trust(
 ) -> None:
     monkeypatch.setenv("CANARY_TOKEN", CANARY)
     line = ["run", "--secret", "CANARY_TOKEN", "--shell", 'echo "len ${#CANARY_TOKEN} $CANARY_TOKEN"']
-    result = invoke([*line, "--json"], door="terminal")
+    result = invoke([*line, "--json"], frontend="terminal")
     shown = capsys.readouterr()
     assert f"len {len(CANARY)} ****" in shown.err
     assert CANARY not in shown.err + shown.out + json.dumps(result.data())
-    invoke("trust stranger", door="terminal")
+    invoke("trust stranger", frontend="terminal")
     with pytest.raises(WrongState, match="stranger") as caught:
-        invoke(line, door="terminal")
+        invoke(line, frontend="terminal")
     assert "secrets.min_trust" in str(caught.value)
     assert CANARY not in str(caught.value)
     monkeypatch.setenv("GPUNB_SECRETS__MIN_TRUST", "stranger")
-    invoke(line, door="terminal")
+    invoke(line, frontend="terminal")
     for words in (
         ["--secret", f"CANARY_TOKEN={CANARY}"],
         ["--secret", "A B"],
         ["--secret", "NOT_THERE_AT_ALL"],
     ):
         with pytest.raises(BadInput, match="--secret") as refused:
-            invoke(["run", *words, "--shell", "true"], door="terminal")
+            invoke(["run", *words, "--shell", "true"], frontend="terminal")
         assert CANARY not in str(refused.value)
     # nothing that was written knows it: ledger, logs, receipts, the host's own disk but for what it printed
     known = [path for path in home.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]

@@ -71,7 +71,7 @@ def command(context: Context, *, offline: bool) -> Result:
         Note(summary, "bad" if bad else "warn" if warn else "ok"),
     ]
     data = [{"what": one.what, "level": one.level, "finding": one.text, "todo": one.todo} for one in found]
-    return Result(data, *blocks, exit_code=1 if bad and context.door == "terminal" else 0)
+    return Result(data, *blocks, exit_code=1 if bad and context.frontend == "terminal" else 0)
 
 
 def _many(count: int, what: str) -> str:

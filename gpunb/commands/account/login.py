@@ -123,7 +123,7 @@ def _ask(context: Context, title: str, *, from_stdin: bool) -> SecretStr:
         if not text:
             msg = "--stdin: standard input is empty"
             raise BadInput(msg)
-    elif context.interactive or (context.door == "notebook" and context.shell is not None):
+    elif context.interactive or (context.frontend == "notebook" and context.shell is not None):
         import getpass
 
         text = getpass.getpass(f"key of {title} (not shown): ").strip()

@@ -79,7 +79,7 @@ def command(
         return _close(found, port)
     if port is None:
         return _list(found)
-    if detach and context.door == "terminal":
+    if detach and context.frontend == "terminal":
         msg = "forward --detach: a forward lives in the process that holds it, and a terminal's ends"
         raise BadInput(
             msg, hint=typed("forward", port) + " & holds it in the background; a notebook holds it too"
@@ -88,7 +88,7 @@ def command(
         held = ports.open_port(found, port, local_port=local_port or 0, reverse=reverse)
     text = _text(held.port)
     data = asdict(held.port) | {"link": held.port.link}
-    if context.door == "notebook":
+    if context.frontend == "notebook":
         return Result(data, text)
     if context.as_json:
         from gpunb.presentation.result import to_json

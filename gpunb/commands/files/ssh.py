@@ -49,7 +49,7 @@ def command(
         return Result({"session": found.name, "config": block}, Code(block))
     argv = ssh_argv(endpoint, *words, tty=True)
     data = {"session": found.name, "argv": argv}
-    if print_ or context.door == "notebook" or context.as_json:
+    if print_ or context.frontend == "notebook" or context.as_json:
         return Result(data, Code(shlex.join(argv)))
     if shutil.which("ssh") is None:
         msg = "there is no ssh program on this machine"

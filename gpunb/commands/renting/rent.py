@@ -128,7 +128,7 @@ def command(
 
 def _bare(context: Context) -> bool:
     """Whether this is a notebook, and the verb was given without options."""
-    if context.door != "notebook" or getattr(context.shell, "kernel", None) is None:
+    if context.frontend != "notebook" or getattr(context.shell, "kernel", None) is None:
         return False
     call = click.get_current_context()
     default = click.core.ParameterSource.DEFAULT
@@ -157,7 +157,7 @@ def _ready(context: Context, session: Session) -> Result:
     took = duration_text((session.ready or now) - session.created)
     nxt = (
         "%%gpu at the top of a cell runs it there"
-        if context.door == "notebook"
+        if context.frontend == "notebook"
         else (typed("run SCRIPT") + ", or %%gpu in a notebook")
     )
     data = tables.session_data(session, cost, [], now)

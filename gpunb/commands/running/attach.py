@@ -33,7 +33,7 @@ def command(context: Context, *, run: str | None, session: str | None) -> Result
     try:
         info = runs.follow(context, handle, sink)
     except RemoteCellError as err:
-        if context.door == "terminal" and not err.shown:  # a notebook shows it with the error
+        if context.frontend == "terminal" and not err.shown:  # a notebook shows it with the error
             sink.stream("stderr", "\n".join(err.traceback) + "\n")
         raise
     return Result({"run": run_id, "session": found.name, "state": info.state, "exit_code": info.exit_code})

@@ -165,12 +165,12 @@ def _detached(
 ) -> Result:
     from gpunb.cli import run_notices
 
-    hint = "%gpu" if context.door == "notebook" else "gpunb"
+    hint = "%gpu" if context.frontend == "notebook" else "gpunb"
     run_id = data["run"]
     text = f"job {run_id} {doing} on {session.name}; {hint} logs {run_id} -f follows it"
     if result:
         text += f"; {hint} sync {session.name}:{result} . brings the notebook when it has ended"
-    if context.door == "notebook" and not context.as_json:
+    if context.frontend == "notebook" and not context.as_json:
         run_notices.watch(context, session, client, run_id, name=data["name"], text=text)
         return Result(data)
     return Result(data, Note(text))

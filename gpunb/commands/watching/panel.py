@@ -36,12 +36,12 @@ def command(context: Context, *, names: tuple[str, ...], once: bool, length: flo
 
     In a notebook: a panel with the hosts' load, logs, and buttons that extend, stop and end.
     """
-    live = context.door == "terminal" and not once and not context.as_json and sys.stdout.isatty()
+    live = context.frontend == "terminal" and not once and not context.as_json and sys.stdout.isatty()
     if not live:
         no_use("--once" if once else "outside of a terminal", "length")
     wanted = tuple(context.session(name).name for name in names)
     result = shown(_shapes(context, wanted))
-    if context.door == "notebook" and not once:
+    if context.frontend == "notebook" and not once:
         result.opening = Opening("panel", wanted)
     elif live:
         _live(context, wanted, length)

@@ -46,7 +46,7 @@ def command(context: Context, *, session: str | None, once: bool, length: float 
     In a notebook the cell ends at once, and its output is brought up to date for ten minutes.
     Nothing of this keeps a session from being idle.
     """
-    single = context.as_json or once or (context.door == "terminal" and not sys.stdout.isatty())
+    single = context.as_json or once or (context.frontend == "terminal" and not sys.stdout.isatty())
     if single:
         no_use("--once" if once else "printed once", "length")
     found = context.session(session)
@@ -59,7 +59,7 @@ def command(context: Context, *, session: str | None, once: bool, length: float 
             {"session": found.name, "sample": samples[-1] if samples else None},
             *load.blocks(found.name, samples),
         )
-    if context.door == "notebook":
+    if context.frontend == "notebook":
         _in_notebook(found, watcher, length or NOTEBOOK_S)
         return Result({"session": found.name})
     _in_terminal(found, watcher, length)

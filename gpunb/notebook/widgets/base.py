@@ -24,7 +24,7 @@ from gpunb.text import clean
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Door", "Reporter", "Talking"]
+__all__ = ["Reporter", "Talking", "WidgetContext"]
 
 
 def told(err: BaseException) -> dict[str, str]:
@@ -149,7 +149,7 @@ class Reporter(Shown):
             self._seen(self)
 
 
-class Door(Context):
+class WidgetContext(Context):
     """Context of work that a page asked for: nothing is displayed in a cell."""
 
     def __init__(self, seen: Callable[[Reporter], None] | None = None) -> None:

@@ -11,7 +11,7 @@ from gpunb import log
 from gpunb.errors import GpunbError, WrongState
 from gpunb.hints import written
 from gpunb.notebook.widgets import actions, fallback
-from gpunb.notebook.widgets.base import Door, Talking
+from gpunb.notebook.widgets.base import Talking, WidgetContext
 from gpunb.notebook.widgets.bundle import bundle
 from gpunb.notebook.widgets.confirm import Confirmations
 from gpunb.notebook.widgets.messages import Names, Number, Rule, Text
@@ -88,9 +88,9 @@ class SessionPanel(Talking):
 
     def on_confirm(self, action: str, session: str, **args: Any) -> dict[str, str]:
         """Send the confirmation question of an action."""
-        with Door() as door:
-            found = door.ledger.get(session)
-            says = actions.question(door, action, found, args)
+        with WidgetContext() as context:
+            found = context.ledger.get(session)
+            says = actions.question(context, action, found, args)
         return {"says": says, "token": self._questions.ask(action, {"session": session, **args})}
 
     def on_act(self, action: str, session: str, token: str, **args: Any) -> None:
@@ -102,9 +102,9 @@ class SessionPanel(Talking):
                 raise WrongState(msg, hint="its card shows when it has ended")
             self._busy.add((action, session))
         try:
-            with Door(lambda seen: self.tell("says", session=session, text=seen.line())) as door:
-                found = door.ledger.get(session)
-                said = actions.do(door, action, found, args)
+            with WidgetContext(lambda seen: self.tell("says", session=session, text=seen.line())) as context:
+                found = context.ledger.get(session)
+                said = actions.do(context, action, found, args)
             self.tell("says", session=session, text=said)
         except GpunbError:
             self.tell("says", session=session, text="")
@@ -122,8 +122,8 @@ class SessionPanel(Talking):
 
         kept = KeptText(LOG_LINES)
         seen = 0
-        with Door() as door:
-            client = door.agent(door.ledger.get(session))
+        with WidgetContext() as context:
+            client = context.agent(context.ledger.get(session))
             while self._log_of == run and not self.closed.is_set():
                 info = client.run_info(run)
                 if info.last > seen or not seen:
@@ -131,7 +131,7 @@ class SessionPanel(Talking):
                     seen = max(info.last, 1)
                     self.tell("log", session=session, run=run, text=kept.text() or "(no output)")
                 if info.over:
-                    playing.note_end(door, run, info)
+                    playing.note_end(context, run, info)
                     return
                 time.sleep(LOG_S)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gpunb.errors import AuthFailed, BadInput, GpunbError, WrongState
 from gpunb.hints import typed, written
 from gpunb.notebook.widgets import fallback
-from gpunb.notebook.widgets.base import Door, Talking
+from gpunb.notebook.widgets.base import Talking, WidgetContext
 from gpunb.notebook.widgets.bundle import bundle
 from gpunb.notebook.widgets.confirm import Confirmations
 from gpunb.notebook.widgets.messages import Flag, Number, Rule, Text
@@ -149,8 +149,8 @@ class OfferPicker(Talking):
         with self._looking:
             self.tell("busy", text="asking the clouds …")
             try:
-                with Door(lambda reporter: self.tell("busy", text=reporter.line())) as door:
-                    self._found = search(door, wanted)
+                with WidgetContext(lambda reporter: self.tell("busy", text=reporter.line())) as context:
+                    self._found = search(context, wanted)
                 self._failed = None
             except GpunbError as err:
                 self._failed = err
@@ -217,13 +217,13 @@ class OfferPicker(Talking):
 
         row = self._row(offer, hours)
         request = request_for(hours, budget, self._disk())
-        with Door() as door:
-            if needs_key(door, row.offer.provider):
-                msg = f"there is no key for {door.provider(row.offer.provider).title}"
+        with WidgetContext() as context:
+            if needs_key(context, row.offer.provider):
+                msg = f"there is no key for {context.provider(row.offer.provider).title}"
                 hint = f"Log in above, or %gpu login {row.offer.provider}"
                 raise AuthFailed(msg, provider=row.offer.provider, bill="nothing was rented", hint=hint)
             agreed = agreed_to(row, request)
-            asked = question(door.ledger, row, request, agreed, provider=door.provider)
+            asked = question(context.ledger, row, request, agreed, provider=context.provider)
         args = {"offer": offer, "hours": hours, "budget": budget}
         token = self._questions.ask("rent", args, (row, replace(request, agreed=agreed)))
         return {"says": clean(asked.text), "usd": asked.usd, "token": token}
@@ -264,8 +264,8 @@ class OfferPicker(Talking):
             msg = f"{made.title} needs no key"
             raise BadInput(msg)
         log.add_secret(key.strip())
-        with Door() as door:
-            cloud = login.with_key(door, provider, SecretStr(key.strip()))
+        with WidgetContext() as context:
+            cloud = login.with_key(context, provider, SecretStr(key.strip()))
             try:
                 cloud.check()
             finally:

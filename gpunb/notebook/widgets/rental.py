@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gpunb import log
 from gpunb.errors import Cancelled, GpunbError, WrongState
 from gpunb.hints import typed
-from gpunb.notebook.widgets.base import Door, Reporter, told
+from gpunb.notebook.widgets.base import Reporter, WidgetContext, told
 from gpunb.units import duration_text
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Rental:
         self._title = f"{machine(row.offer.gpu, row.offer.gpus)} on {row.offer.provider}"
         self._shown = shown
         self._known = ""
-        self._door: Door | None = None
+        self._context: WidgetContext | None = None
         self._cancel = threading.Event()
         self.last: dict[str, Any] = {"title": self._title, "state": "requested", "says": ""}
         self._thread = threading.Thread(target=self._run, name="gpunb-rental", daemon=True)
@@ -92,22 +92,22 @@ class Rental:
     def cancel(self) -> None:
         """Cancel as by Ctrl-C: end the rental; `over` is set when that is confirmed, or given up."""
         self._cancel.set()
-        reporter = self._door.reporter if self._door is not None else None
+        reporter = self._context.reporter if self._context is not None else None
         if reporter is not None:
             reporter.cancel()
         threading.Thread(target=self._cancel_silent, name="gpunb-cancel", daemon=True).start()
 
     def _cancel_silent(self) -> None:
         """Cancel through the ledger, like `gpunb down` elsewhere, if the work reports no progress."""
-        door = self._door
-        reporter = door.reporter if door is not None else None
-        if self.over.wait(CANCEL_S) or door is None or reporter is None or reporter.heard:
+        context = self._context
+        reporter = context.reporter if context is not None else None
+        if self.over.wait(CANCEL_S) or context is None or reporter is None or reporter.heard:
             return
         from gpunb.sessions.lifecycle.ending import begin_end
 
         try:
             if self._known:
-                begin_end(door.ledger, self._known, "cancelled in the picker")
+                begin_end(context.ledger, self._known, "cancelled in the picker")
         except GpunbError as err:
             log.get(__name__).info("cancel: %s", err)
 
@@ -132,10 +132,10 @@ class Rental:
     # -- background thread
 
     def _run(self) -> None:
-        door = self._door = Door(self._see)
+        context = self._context = WidgetContext(self._see)
         try:
-            with door:
-                self.session = self._rent(door)
+            with context:
+                self.session = self._rent(context)
             self._end("ready", f"{self.session.name} is ready: %%gpu at the top of a cell runs it there")
         except GpunbError as err:
             self.error = err
@@ -150,18 +150,18 @@ class Rental:
         finally:
             self.over.set()
 
-    def _rent(self, door: Door) -> Session:
+    def _rent(self, context: WidgetContext) -> Session:
         from gpunb.services import renting
 
         def progress() -> Shown:
-            shown = door.progress(_TITLE)
+            shown = context.progress(_TITLE)
             if self._cancel.is_set():  # cancelled before there was anything to interrupt
-                door.reporter.cancel()  # type: ignore[union-attr]
+                context.reporter.cancel()  # type: ignore[union-attr]
             return shown
 
-        way = renting.Door(
-            ledger=door.ledger,
-            provider=door.provider,
+        way = renting.RentalFrontend(
+            ledger=context.ledger,
+            provider=context.provider,
             progress=progress,
             say=lambda _: None,
             watch=self._begun,
@@ -193,11 +193,11 @@ class Rental:
         )
 
     def _state(self) -> str:
-        door = self._door
-        if door is None or door.opened is None or not self._known:
+        context = self._context
+        if context is None or context.opened is None or not self._known:
             return "requested"
         try:
-            return door.opened.get(self._known).state.value
+            return context.opened.get(self._known).state.value
         except GpunbError:
             return "requested"
 

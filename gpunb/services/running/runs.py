@@ -36,7 +36,12 @@ def noted(context: Workspace, session: Session, *, kind: str, name: str) -> Iter
     run_id = new_run_id()
     context.ledger.add_run(
         RunNote(
-            id=run_id, session_id=session.id, kind=kind, name=name, started=time.time(), front=context.door
+            id=run_id,
+            session_id=session.id,
+            kind=kind,
+            name=name,
+            started=time.time(),
+            front=context.frontend,
         )
     )
     try:
@@ -269,7 +274,7 @@ def sentence(head: Mapping[str, Any], context: Workspace, followed: str) -> str 
     if kind == "lease-over":
         return f"the host says that the lease is over: {one_line(head.get('why', ''), 200)!r}"
     other = head.get("kind") == "job" and head.get("run") != followed
-    if kind == "run-ended" and context.door == "terminal" and other:
+    if kind == "run-ended" and context.frontend == "terminal" and other:
         what = f"{head.get('kind')} {head.get('run')} ({head.get('name')})"
         return clean(f"{what} ended {head.get('state')} {head.get('why') or ''}")[:300]
     return None

@@ -363,7 +363,7 @@ def test_a_port_is_forwarded_listed_kept_up_and_closed(demo, server):
     from gpunb.sessions.access import host_access
     from gpunb.sessions.ledger.sessions import Ledger
 
-    held = invoke(["forward", str(server.port)], door="notebook").data()
+    held = invoke(["forward", str(server.port)], frontend="notebook").data()
     # the host is this machine: its port is taken here, so another was chosen
     assert held["local_port"] != server.port
     assert read(held["link"]) == "it works"
@@ -415,7 +415,9 @@ def test_a_port_of_this_machine_on_the_host(demo, server):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    held = invoke(["forward", str(port), "--reverse", "--local", str(server.port)], door="notebook").data()
+    held = invoke(
+        ["forward", str(port), "--reverse", "--local", str(server.port)], frontend="notebook"
+    ).data()
     assert held["reverse"]
     code = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{port}').read().decode())"
     ran = demo("exec", "--", sys.executable, "-c", code)
