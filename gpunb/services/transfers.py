@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,11 +24,21 @@ if TYPE_CHECKING:
     from gpunb.sync import SyncReport
     from gpunb.sync.planning.estimate import Rates
 
-__all__ = ["estimate_text", "follow", "move", "rates", "relay", "send", "summary"]
+__all__ = ["estimate_text", "follow", "move", "rates", "relay", "send", "split", "summary"]
 
 BUSY_S = 2.0
 SHOWN = 10
 _told: set[tuple[str, str]] = set()
+_REMOTE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)?:(.*)", re.DOTALL)
+
+
+def split(given: str) -> tuple[str | None, str] | None:
+    """Parse ``:path`` and ``session:path`` to ``(session or None, path)``; None for a local path.
+
+    A local path with a colon is written with a slash before it: ``./a:b``.
+    """
+    found = _REMOTE.fullmatch(given)
+    return (found.group(1), found.group(2)) if found else None
 
 
 def _asking(once: Callable[..., SyncReport], context: Workspace, *ends: Any, **options: Any) -> SyncReport:

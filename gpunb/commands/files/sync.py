@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from gpunb.commands.parts import object_stores, vast_cloud_copy
 from gpunb.errors import BadInput
 from gpunb.hints import typed
 from gpunb.presentation.result import Block, Cell, Note, Result, Table
-from gpunb.services.transfers import estimate_text, follow, move, relay, summary
+from gpunb.services.transfers import estimate_text, follow, move, relay, split, summary
 from gpunb.sessions.model import SessionState
 from gpunb.units import bytes_text, files_text
 
@@ -23,19 +22,9 @@ if TYPE_CHECKING:
     from gpunb.sessions.model import Session
     from gpunb.sync import Plan, SyncReport
 
-__all__ = ["command", "move", "split"]
+__all__ = ["command"]
 
-_REMOTE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)?:(.*)", re.DOTALL)
 SHOWN = 40
-
-
-def split(given: str) -> tuple[str | None, str] | None:
-    """Parse ``:path`` and ``session:path`` to ``(session or None, path)``; None for a local path.
-
-    A local path with a colon is written with a slash before it: ``./a:b``.
-    """
-    found = _REMOTE.fullmatch(given)
-    return (found.group(1), found.group(2)) if found else None
 
 
 @verb(

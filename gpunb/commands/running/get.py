@@ -47,19 +47,14 @@ def fetch(
     VariableError
         One can't be sent; nothing was set. Or one can't be rebuilt here; the others are set.
     """
-    from gpunb.remote import get
-    from gpunb.services.running import host_python
+    from gpunb.services import variables
 
-    client = context.agent(session)
-    with context.progress(f"get {', '.join(names)}") as progress:
-        try:
-            values = get(client, list(names), trust=trust, progress=progress)
-        except VariableError as err:
-            if err.values:
-                context.shell.user_ns.update(err.values)
-                err.message += f"; {', '.join(err.values)} arrived"
-            host_python.explain_variable(err, sent=False)
-            raise
+    try:
+        values = variables.get(context, session, names, trust=trust)
+    except VariableError as err:
+        if err.values:
+            context.shell.user_ns.update(err.values)
+            err.message += f"; {', '.join(err.values)} arrived"
+        raise
     context.shell.user_ns.update(values)
-    context.ledger.touch(session.id)
     return values

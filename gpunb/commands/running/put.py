@@ -53,8 +53,7 @@ def send(context: Context, session: Session, names: tuple[str, ...]) -> PutRepor
     VariableError
         One does not exist or can't be sent; nothing was sent.
     """
-    from gpunb.remote import put
-    from gpunb.services.running import host_python
+    from gpunb.services import variables
 
     there = context.shell.user_ns
     for name in names:
@@ -62,12 +61,4 @@ def send(context: Context, session: Session, names: tuple[str, ...]) -> PutRepor
             known = [key for key in there if not key.startswith("_")]
             msg = f"the notebook has no variable {name!r}; nothing was sent"
             raise VariableError(msg, hint=did_you_mean(name, known))
-    client = context.agent(session)
-    with context.progress(f"put {', '.join(names)}") as progress:
-        try:
-            report = put(client, {name: there[name] for name in names}, progress=progress)
-        except VariableError as err:
-            host_python.explain_variable(err, sent=True)
-            raise
-    context.ledger.touch(session.id)
-    return report
+    return variables.put(context, session, {name: there[name] for name in names})

@@ -153,7 +153,7 @@ def _transfers(hub: Hub) -> dict[str, Any]:
 
 
 def _transfer(hub: Hub, ident: str, body: schemas.Transfer) -> Job:
-    from gpunb.commands.files.sync import split
+    from gpunb.services.transfers import split
     from gpunb.services.transfers import move
 
     session = _up(hub, ident)

@@ -1,0 +1,59 @@
+"""Variables between this process and the kernel of a session's host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gpunb.errors import VariableError
+from gpunb.services.running import host_python
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gpunb.remote import PutReport
+    from gpunb.services.workspace import Workspace
+    from gpunb.sessions.model import Session
+
+__all__ = ["get", "put"]
+
+
+def put(context: Workspace, session: Session, values: Mapping[str, Any]) -> PutReport:
+    """Set variables in the host's kernel; see `gpunb.remote.put`.
+
+    Raises
+    ------
+    VariableError
+        One can't be sent; nothing was sent. The hint says what the host lacks.
+    """
+    from gpunb.remote import put as send
+
+    client = context.agent(session)
+    with context.progress(f"put {', '.join(values)}") as progress:
+        try:
+            report = send(client, values, progress=progress)
+        except VariableError as err:
+            host_python.explain_variable(err, sent=True)
+            raise
+    context.ledger.touch(session.id)
+    return report
+
+
+def get(context: Workspace, session: Session, names: Sequence[str], *, trust: bool = False) -> dict[str, Any]:
+    """Fetch variables of the host's kernel; see `gpunb.remote.get`.
+
+    Raises
+    ------
+    VariableError
+        One can't be sent, or can't be made again here; the error has the others.
+    """
+    from gpunb.remote import get as fetch
+
+    client = context.agent(session)
+    with context.progress(f"get {', '.join(names)}") as progress:
+        try:
+            values = fetch(client, list(names), trust=trust, progress=progress)
+        except VariableError as err:
+            host_python.explain_variable(err, sent=False)
+            raise
+    context.ledger.touch(session.id)
+    return values
