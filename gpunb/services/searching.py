@@ -9,14 +9,31 @@ from gpunb.errors import BadInput
 from gpunb.hints import typed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gpunb.offers import Ranked, SearchResult
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.ledger.sessions import Ledger
 
-__all__ = ["KeptHistory", "chosen", "clouds", "find", "further"]
+__all__ = ["KeptHistory", "checked", "chosen", "clouds", "find", "further"]
 
+# the options that `offers` and `rent` share, and whether they may be given several times
+_FILTERS: dict[str, type] = {
+    "gpu": tuple,
+    "gpus": str,
+    "vram": str,
+    "max_price": str,
+    "max_total": str,
+    "cloud": tuple,
+    "region": tuple,
+    "disk": str,
+    "kind": tuple,
+    "spot": bool,
+    "reserved": bool,
+    "verified": bool,
+    "up": str,
+    "down": str,
+}
 NO_KEY = (
     "no cloud has a key yet, so only this computer is asked; "
     + typed("login vast")
@@ -160,3 +177,34 @@ def chosen(rows: Sequence[Ranked], wanted: str, *, whole: bool = False) -> list[
         hint = f"with --yes no question shows which one is meant, so type the whole id: --offer {found.id}"
         raise BadInput(msg, bill="nothing was rented", hint=hint)
     return exact or near
+
+
+def checked(verb: str, filters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return filters that `verb` was called with in Python as the options of `offers` give them.
+
+    Raises
+    ------
+    BadInput
+        There is no such filter, or its value is of no use.
+    """
+    from gpunb.text import did_you_mean
+
+    out: dict[str, Any] = {}
+    for name, value in filters.items():
+        if name not in _FILTERS:
+            msg = f"{verb}: there is no filter {name!r}; there are {', '.join(_FILTERS)}"
+            raise BadInput(msg, hint=did_you_mean(name, list(_FILTERS)))
+        kind = _FILTERS[name]
+        if kind is bool:
+            fits, rule = isinstance(value, bool), "True or False"
+            out[name] = value
+        else:
+            several = list(value) if kind is tuple and isinstance(value, (list, tuple)) else [value]
+            fits = all(isinstance(one, (str, int, float)) and not isinstance(one, bool) for one in several)
+            rule = "a text or a number" + (", or a list of them" if kind is tuple else "")
+            texts = [str(one) for one in several]
+            out[name] = tuple(texts) if kind is tuple else texts[0]
+        if not fits:
+            msg = f"{verb}: {name}={value!r} must be {rule}"
+            raise BadInput(msg)
+    return out

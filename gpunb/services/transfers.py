@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gpunb.sync import SyncReport
     from gpunb.sync.planning.estimate import Rates
 
-__all__ = ["estimate_text", "follow", "move", "rates", "relay", "send", "split", "summary"]
+__all__ = ["carry", "estimate_text", "follow", "move", "rates", "relay", "send", "split", "summary"]
 
 BUSY_S = 2.0
 SHOWN = 10
@@ -62,14 +62,22 @@ def move(context: Workspace, session: Session, source: str, target: str, **optio
 def send(
     context: Workspace, session: Session, source: str, target: str, what: str, *, exclude: Sequence[str] = ()
 ) -> SyncReport:
-    """Send all of a folder or file for `what`, without `exclude`; each warning is shown once.
+    """Send all of a folder or file for `what`, without `exclude`; see `carry`."""
+    again = typed("sync", source, f"{session.name}:{target}") + " shows what goes and what not"
+    return carry(context, session, source, target, what=what, hint=again, direction="up", exclude=exclude)
+
+
+def carry(
+    context: Workspace, session: Session, source: str, target: str, *, what: str, hint: str, **options: Any
+) -> SyncReport:
+    """Carry out one sync whole; each warning is shown once.
 
     Raises
     ------
     SyncError
         A file did not go.
     """
-    report = move(context, session, source, target, direction="up", exclude=exclude)
+    report = move(context, session, source, target, **options)
     for text in report.plan.notes:
         if (session.id, text) not in _told:
             _told.add((session.id, text))
@@ -77,10 +85,9 @@ def send(
     if report.failed:
         path, reason = report.failed[0]
         more = f", and {len(report.failed) - 1} more" if len(report.failed) > 1 else ""
-        msg = f"{what}: {path} was not sent: {reason}{more}"
-        raise SyncError(
-            msg, hint=typed("sync", source, f"{session.name}:{target}") + " shows what goes and what not"
-        )
+        did = "sent" if options["direction"] == "up" else "brought"
+        msg = f"{what}: {path} was not {did}: {reason}{more}"
+        raise SyncError(msg, hint=hint)
     return report
 
 

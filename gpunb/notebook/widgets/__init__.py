@@ -44,9 +44,10 @@ def pick(
         The query or a filter breaks its rule.
     """
     from gpunb.notebook.widgets.picker import OfferPicker
-    from gpunb.notebook.widgets.searching import Wanted, checked
+    from gpunb.notebook.widgets.searching import Wanted
+    from gpunb.services.searching import checked
 
-    made = OfferPicker(Wanted(query=query, hours=hours, budget=budget, filters=checked(filters)))
+    made = OfferPicker(Wanted(query=query, hours=hours, budget=budget, filters=checked("pick", filters)))
     made.ask()
     return made
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gpunb.errors import AuthFailed, BadInput, GpunbError
+from gpunb.errors import AuthFailed, GpunbError
 from gpunb.hints import written
 from gpunb.text import clean
 
@@ -18,29 +18,12 @@ if TYPE_CHECKING:
     from gpunb.offers import Ranked, SearchResult
     from gpunb.presentation.api import Facets
 
-__all__ = ["Found", "Wanted", "checked", "needs_key", "packed", "search", "shaped"]
+__all__ = ["Found", "Wanted", "needs_key", "packed", "search", "shaped"]
 
 MOST = 20_000
 CUT = {"gpu": 80, "region": 60, "country": 60, "cpu": 80, "offer_id": 120, "key": 200, "why": 600}
 PART = 2_000  # rows in one message
 PLAIN_PART = 500  # rows in one message to a page that can't unpack
-# the options that `offers` and `rent` share, and whether they may be given several times
-_FILTERS: dict[str, type] = {
-    "gpu": tuple,
-    "gpus": str,
-    "vram": str,
-    "max_price": str,
-    "max_total": str,
-    "cloud": tuple,
-    "region": tuple,
-    "disk": str,
-    "kind": tuple,
-    "spot": bool,
-    "reserved": bool,
-    "verified": bool,
-    "up": str,
-    "down": str,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,37 +69,6 @@ class Found:
     failed: list[dict[str, Any]] = field(default_factory=list)
     facets: Facets | None = None
     notes: list[str] = field(default_factory=list)
-
-
-def checked(filters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the filters as the options of `offers` give them, validated.
-
-    Raises
-    ------
-    BadInput
-        There is no such filter, or its value is of no use.
-    """
-    from gpunb.text import did_you_mean
-
-    out: dict[str, Any] = {}
-    for name, value in filters.items():
-        if name not in _FILTERS:
-            msg = f"pick: there is no filter {name!r}; there are {', '.join(_FILTERS)}"
-            raise BadInput(msg, hint=did_you_mean(name, list(_FILTERS)))
-        kind = _FILTERS[name]
-        if kind is bool:
-            fits, rule = isinstance(value, bool), "True or False"
-            out[name] = value
-        else:
-            several = list(value) if kind is tuple and isinstance(value, (list, tuple)) else [value]
-            fits = all(isinstance(one, (str, int, float)) and not isinstance(one, bool) for one in several)
-            rule = "a text or a number" + (", or a list of them" if kind is tuple else "")
-            texts = [str(one) for one in several]
-            out[name] = tuple(texts) if kind is tuple else texts[0]
-        if not fits:
-            msg = f"pick: {name}={value!r} must be {rule}"
-            raise BadInput(msg)
-    return out
 
 
 def search(context: Context, wanted: Wanted) -> Found:

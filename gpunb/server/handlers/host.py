@@ -153,8 +153,7 @@ def _transfers(hub: Hub) -> dict[str, Any]:
 
 
 def _transfer(hub: Hub, ident: str, body: schemas.Transfer) -> Job:
-    from gpunb.services.transfers import split
-    from gpunb.services.transfers import move
+    from gpunb.services.transfers import move, split
 
     session = _up(hub, ident)
     ends = {"source": split(body.source), "target": split(body.target)}

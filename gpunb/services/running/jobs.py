@@ -9,7 +9,7 @@ import shlex
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput, GpunbError
 from gpunb.hints import typed
@@ -54,8 +54,8 @@ class JobWish:
         How many GPUs it gets for itself; 0 is no queue.
     restart
         "never", "on-lost[:N]" or "on-failure[:N]".
-    values, raw, output
-        A notebook's parameters, and the file of its result here.
+    values, raw, parameters, output
+        A notebook's parameters, as texts or as values, and the file of its result here.
     """
 
     words: Sequence[str] = ()
@@ -69,6 +69,7 @@ class JobWish:
     restart: str = "never"
     values: Sequence[tuple[str, str]] = ()
     raw: Sequence[tuple[str, str]] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     output: str | None = None
     name: str = ""
 
@@ -124,7 +125,7 @@ def prepare(wish: JobWish) -> Prepared:
     what = _what(wish.words, wish.module, wish.shell_line)
     _policy(wish.restart)
     local = _script(wish.words[0], wish.folder) if what == "script" else None
-    book = _notebook(wish.words, local, wish.values, wish.raw, wish.output)
+    book = _notebook(wish, local)
     _check_folder(wish.folder)
     return Prepared(wish, what, local, book)
 
@@ -231,15 +232,17 @@ def _policy(text: str) -> None:
         raise BadInput(msg, hint="--restart on-lost for a spot machine") from err
 
 
-def _notebook(
-    words: Sequence[str],
-    local: Path | None,
-    values: Sequence[tuple[str, str]],
-    raw: Sequence[tuple[str, str]],
-    output: str | None,
-) -> bytes | None:
+def _notebook(wish: JobWish, local: Path | None) -> bytes | None:
     """The prepared notebook to send; None if the target is not a notebook."""
-    given = next((word for word, on in (("-p", values), ("-r", raw), ("-o", output)) if on), None)
+    words = wish.words
+    given = next(
+        (
+            word
+            for word, on in (("-p", [*wish.values, *wish.parameters]), ("-r", wish.raw), ("-o", wish.output))
+            if on
+        ),
+        None,
+    )
     if not words or PurePosixPath(words[0]).suffix != ".ipynb":
         if given:
             msg = f"run {given} is for notebooks, and {[*words, 'this'][0]!r} is none"
@@ -251,7 +254,7 @@ def _notebook(
     if words[1:]:
         msg = f"run {words[0]!r} takes no arguments ({words[1]!r}); a notebook has parameters"
         raise BadInput(msg, hint=typed("run", words[0], "-p", "NAME", "VALUE"))
-    return notebook_jobs.prepare(local, notebook_jobs.parameters(values, raw))
+    return notebook_jobs.prepare(local, notebook_jobs.parameters(wish.values, wish.raw, wish.parameters))
 
 
 def _what(words: Sequence[str], module: str | None, shell_line: str | None) -> str:

@@ -13,7 +13,7 @@ from gpunb.errors import BadInput, HostError
 from gpunb.hints import typed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gpunb.remote import AgentClient
     from gpunb.sessions.model import Session
@@ -25,8 +25,15 @@ _WIDGETS = "application/vnd.jupyter.widget-state+json"
 _NUMBER = re.compile(r"[+-]?\d[\d_]*$")
 
 
-def parameters(values: Iterable[tuple[str, str]], raw: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def parameters(
+    values: Iterable[tuple[str, str]], raw: Iterable[tuple[str, str]], given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Parse ``-p`` and ``-r``; a ``-p`` that looks like a number, a boolean or None becomes one.
+
+    Parameters
+    ----------
+    given
+        Parameters that are plain values already.
 
     Raises
     ------
@@ -35,6 +42,7 @@ def parameters(values: Iterable[tuple[str, str]], raw: Iterable[tuple[str, str]]
     """
     found: dict[str, Any] = {name: _value(text) for name, text in values}
     found.update(raw)
+    found.update(given or {})
     for name in found:
         if not name.isidentifier():
             msg = f"run -p {name!r}: not a name that a notebook's variable can have"

@@ -1,0 +1,30 @@
+"""gpunb for Python programs: ``import gpunb``, then `gpunb.rent`, `gpunb.sessions`, `gpunb.offers`.
+
+A frontend beside the terminal, the notebook and JupyterLab, over the same services: what a verb refuses is
+refused here with the same error, and what it does is done the same way. ``docs/python-api.md`` shows it.
+"""
+
+from __future__ import annotations
+
+from gpunb.python_api.job import Job
+from gpunb.python_api.listed import Offer, Offers, Sessions
+from gpunb.python_api.renting import offers, offers_async, rent, rent_async, session, sessions
+from gpunb.python_api.results import CellResult, Completed, Forward
+from gpunb.python_api.session import Session
+
+__all__ = [
+    "CellResult",
+    "Completed",
+    "Forward",
+    "Job",
+    "Offer",
+    "Offers",
+    "Session",
+    "Sessions",
+    "offers",
+    "offers_async",
+    "rent",
+    "rent_async",
+    "session",
+    "sessions",
+]
