@@ -1,26 +1,80 @@
 """A rented GPU that feels like part of the notebook.
 
 This module holds entry points only, so that ``%load_ext gpunb`` and ``gpunb ps`` stay
-quick; everything else is in the packages below.
+quick; everything else is in the packages below. `rent`, `sessions`, `offers` and what they give back are
+`gpunb.python_api`, imported at their first use.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gpunb import _moved
+from gpunb import _callable, _moved
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from gpunb.notebook.widgets.panel import SessionPanel
     from gpunb.notebook.widgets.picker import OfferPicker
+    from gpunb.python_api import (
+        CellResult,
+        Completed,
+        Forward,
+        Job,
+        Offer,
+        Offers,
+        Session,
+        Sessions,
+        offers,
+        offers_async,
+        rent,
+        rent_async,
+        session,
+        sessions,
+    )
 
-__all__ = ["__version__", "load_ipython_extension", "panel", "pick", "unload_ipython_extension"]
+__all__ = [
+    "CellResult",
+    "Completed",
+    "Forward",
+    "Job",
+    "Offer",
+    "Offers",
+    "Session",
+    "Sessions",
+    "__version__",
+    "load_ipython_extension",
+    "offers",
+    "offers_async",
+    "panel",
+    "pick",
+    "rent",
+    "rent_async",
+    "session",
+    "sessions",
+    "unload_ipython_extension",
+]
 
 __version__ = "0.1.0"
 
 _moved.install()
+_callable.install()
+
+
+def __getattr__(name: str) -> Any:
+    """Import the Python API at its first use."""
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from importlib import import_module
+
+    if name in _callable.CALLED:
+        return import_module(f"gpunb.{name}")
+    return getattr(import_module("gpunb.python_api"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

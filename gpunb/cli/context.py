@@ -13,10 +13,11 @@ from gpunb.services.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
-    from gpunb.cli.progress import Shown
     from gpunb.hints import Frontend
     from gpunb.output import Sink
+    from gpunb.progress import Progress
     from gpunb.services.confirmations import Question
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import RunNote, Session
@@ -132,7 +133,7 @@ class Context(Workspace):
 
             Console(stderr=True).print(result)
 
-    def progress(self, title: str) -> Shown:
+    def progress(self, title: str) -> AbstractContextManager[Progress]:
         """A context manager that shows progress."""
         from gpunb.cli import progress
 

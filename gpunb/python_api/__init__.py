@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from gpunb.python_api.job import Job
 from gpunb.python_api.listed import Offer, Offers, Sessions
+from gpunb.python_api.live_session import Session
 from gpunb.python_api.renting import offers, offers_async, rent, rent_async, session, sessions
 from gpunb.python_api.results import CellResult, Completed, Forward
-from gpunb.python_api.session import Session
 
 __all__ = [
     "CellResult",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from gpunb.cli.context import Context
 from gpunb.errors import RemoteCellError
+from gpunb.progress import SILENT
 from gpunb.services import lease_warnings
 from gpunb.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from gpunb.progress import Progress
 
 __all__ = ["PythonFrontend", "frontend"]
 
@@ -42,6 +46,11 @@ class PythonFrontend(Context):
         """Show messages on stderr, or under the cell in a notebook; a closed stderr shows none."""
         if self.door == "notebook" or sys.stderr is not None:
             super().tell(*blocks)
+
+    def progress(self, title: str) -> AbstractContextManager[Progress]:
+        """Show progress to a user who watches: at a terminal or in a notebook, never in a log."""
+        watched = self.door == "notebook" or (sys.stderr is not None and sys.stderr.isatty())
+        return super().progress(title) if watched else nullcontext(SILENT)
 
 
 def _shell() -> Any:

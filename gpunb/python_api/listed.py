@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gpunb.offers import SearchResult
-    from gpunb.python_api.session import Session
+    from gpunb.python_api.live_session import Session
 
 __all__ = ["Offer", "Offers", "Sessions"]
 

@@ -9,7 +9,7 @@ from gpunb.errors import BadInput
 from gpunb.python_api import words
 from gpunb.python_api.frontend import frontend
 from gpunb.python_api.listed import Offer, Offers, Sessions
-from gpunb.python_api.session import Session
+from gpunb.python_api.live_session import Session
 from gpunb.python_api.waiting import twin
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The same rental asked for at each door: verb, JupyterLab's dialog, the notebook's picker."""
+"""The same rental asked for at each door: verb, JupyterLab's dialog, the notebook's picker, Python."""
 
 from __future__ import annotations
 
@@ -116,6 +116,19 @@ class AtThePicker:
         return self.picker.on_confirm("local/1", HOURS, terms.get("budget_usd"))
 
 
+class AtPython:
+    """``gpunb.rent``: the call is the yes, so there is no question, and its refusal comes from the call."""
+
+    def question(self, **terms: Any) -> str:
+        self.rent(**terms)
+        raise AssertionError("it was not refused")
+
+    def rent(self, **terms: Any) -> None:
+        import gpunb
+
+        gpunb.rent(cloud="local", hours=HOURS, **{{"budget_usd": "budget"}[key]: terms[key] for key in terms})
+
+
 @pytest.fixture
 def doors(gpunb: Gpunb, row: Ranked, home: Path, tmp_path: Path) -> Iterator[list[Any]]:
     from gpunb.notebook.widgets.picker import OfferPicker
@@ -144,7 +157,7 @@ def test_one_question_at_every_door(doors: list[Any], terms: dict[str, Any]) -> 
 
 def test_one_refusal_at_every_door(doors: list[Any]) -> None:
     said = []
-    for door in doors:
+    for door in [*doors, AtPython()]:
         with pytest.raises(GpunbError, match=r"budget of \$0.50 is too small") as caught:
             door.question(budget_usd=0.5)
         said.append(caught.value.message)
@@ -154,18 +167,19 @@ def test_one_refusal_at_every_door(doors: list[Any]) -> None:
 
 @pytest.mark.slow
 def test_one_result_at_every_door(doors: list[Any], gpunb: Gpunb) -> None:
-    for door in doors:
+    renters = [*doors, AtPython()]
+    for door in renters:
         door.rent(budget_usd=5.0)
     with Ledger.open() as ledger:
         made = ledger.sessions()
-        assert [one.state.value for one in made] == ["ready"] * 3
+        assert [one.state.value for one in made] == ["ready"] * len(renters)
         for name in AGREED:
             assert len({str(getattr(one, name)) for one in made}) == 1, name
         leases = [
             (one.lease.idle_s, one.lease.budget_usd, one.lease.budget_set, one.lease.count_ssh)
             for one in made
         ]
-        assert leases == [(600.0, 5.0, True, False)] * 3
+        assert leases == [(600.0, 5.0, True, False)] * len(renters)
         for one in made:
             assert one.lease.deadline is not None
             assert one.lease.deadline - one.created == pytest.approx(HOURS * 3600.0, abs=5)
@@ -184,7 +198,7 @@ def test_a_price_that_rose_is_refused_at_every_door(
         return found
 
     monkeypatch.setattr(LocalProvider, "get", dearer)
-    for door in doors:
+    for door in [*doors, AtPython()]:
         with pytest.raises((GpunbError, AssertionError)) as caught:
             door.rent()
         assert "bills $9.00 an hour" in str(caught.value)

@@ -326,7 +326,13 @@ class Session:
             )
             raise BadInput(msg, hint="write the host's side with a colon: s.sync('data', ':data')")
         up = ends[0] is None
-        options: dict[str, Any] = {"delete": delete, "mirror": mirror, "dry_run": dry_run, "checksum": checksum, "yes": yes}
+        options: dict[str, Any] = {
+            "delete": delete,
+            "mirror": mirror,
+            "dry_run": dry_run,
+            "checksum": checksum,
+            "yes": yes,
+        }
         many = {"include": include, "exclude": exclude}
         options |= {key: (one,) if isinstance(one, str) else tuple(one) for key, one in many.items()}
         with frontend() as context:
