@@ -7,9 +7,11 @@ quick; everything else is in the packages below. `rent`, `sessions`, `offers` an
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from gpunb import _callable, _moved
+from gpunb import _moved
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -57,8 +59,27 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+# packages that are calls, too: gpunb.sessions(). The import system binds a package to its name here when the
+# first module of it is imported, in whatever order that happens; so it is the package that can be called.
+_CALLED = frozenset({"offers", "sessions"})
+
+
+class _Callable(ModuleType):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        from gpunb import python_api
+
+        return getattr(python_api, self.__name__.rpartition(".")[2])(*args, **kwargs)
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _CALLED and type(value) is ModuleType:
+            value.__class__ = _Callable
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 _moved.install()
-_callable.install()
 
 
 def __getattr__(name: str) -> Any:
@@ -68,7 +89,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(msg)
     from importlib import import_module
 
-    if name in _callable.CALLED:
+    if name in _CALLED:
         return import_module(f"gpunb.{name}")
     return getattr(import_module("gpunb.python_api"), name)
 

@@ -1,4 +1,4 @@
-"""gpunb for Python programs: ``import gpunb``, then `gpunb.rent`, `gpunb.sessions`, `gpunb.offers`.
+"""The Python API: ``import gpunb``, then `gpunb.rent`, `gpunb.sessions`, `gpunb.offers`.
 
 A frontend beside the terminal, the notebook and JupyterLab, over the same services: what a verb refuses is
 refused here with the same error, and what it does is done the same way. ``docs/python-api.md`` shows it.
