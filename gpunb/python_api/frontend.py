@@ -44,12 +44,12 @@ class PythonFrontend(Context):
 
     def tell(self, *blocks: Any) -> None:
         """Show messages on stderr, or under the cell in a notebook; a closed stderr shows none."""
-        if self.door == "notebook" or sys.stderr is not None:
+        if self.frontend == "notebook" or sys.stderr is not None:
             super().tell(*blocks)
 
     def progress(self, title: str) -> AbstractContextManager[Progress]:
         """Show progress to a user who watches: at a terminal or in a notebook, never in a log."""
-        watched = self.door == "notebook" or (sys.stderr is not None and sys.stderr.isatty())
+        watched = self.frontend == "notebook" or (sys.stderr is not None and sys.stderr.isatty())
         return super().progress(title) if watched else nullcontext(SILENT)
 
 
