@@ -63,6 +63,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "sync": "Copy files to the host or back.",
         "forward": "Forward a port of the host to this machine.",
         "ssh": "Open a shell on the host.",
+        "code": "Open an editor on the host.",
     },
     "Watch": {
         "ps": "Show the sessions, what they run and what they cost.",

@@ -29,7 +29,7 @@ from gpunb.services.questions import to_rent
 from gpunb.sessions import lifecycle
 from gpunb.sessions.cost import funds, limits
 from gpunb.sessions.cost.lease import DEFAULT_HOURS, lease_for
-from gpunb.sessions.integrations import kernelspecs
+from gpunb.sessions.integrations import kernelspecs, ssh_config
 from gpunb.sessions.lifecycle.agreement import Agreement
 from gpunb.sessions.model import machine
 from gpunb.sessions.supervisor import process
@@ -252,6 +252,7 @@ def rent(
                 _reserve(frontend, session, agreed)
             kernelspecs.sweep(frontend.ledger.sessions())
             kernelspecs.install(session)
+            ssh_config.refresh(door.ledger.sessions())
             return session
         left = [row for row in left if row not in fitting and row.offer.provider not in shut]
         if not left:

@@ -20,24 +20,39 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("ssh", example="ssh\nssh --print\nssh train htop", session=True, words_after=True)
+@verb(
+    "ssh", example="ssh\nssh --print\nssh train htop\nssh --config --install", session=True, words_after=True
+)
 @click.argument("words", nargs=-1, metavar="[COMMAND...]", type=click.UNPROCESSED)
 @click.option("--print", "print_", is_flag=True, help="Print the command instead of running it.")
 @click.option(
     "--config", "as_config", is_flag=True, help="Print a block for an ssh_config file (VS Code, rsync)."
 )
+@click.option("--install", is_flag=True, help="--config: keep a file with the blocks of all sessions.")
+@click.option("--remove", is_flag=True, help="--config: remove that file.")
 def command(
-    context: Context, *, words: tuple[str, ...], print_: bool, as_config: bool, session: str | None
+    context: Context,
+    *,
+    words: tuple[str, ...],
+    print_: bool,
+    as_config: bool,
+    install: bool,
+    remove: bool,
+    session: str | None,
 ) -> Result:
     """Open a shell on the host, or run one interactive command there.
 
-    Your own ~/.ssh is neither read nor changed. In a notebook the command is printed.
+    Your own ~/.ssh is neither read nor changed. In a notebook the command is printed. --config --install
+    writes one file with all sessions, and keeps it up to date when addresses change and sessions end;
+    VS Code, Cursor, PyCharm and plain ssh read it by one line in ~/.ssh/config.
     """
     import shutil
 
     from gpunb.sessions.access import host_access
     from gpunb.ssh import config_block, ssh_argv
 
+    if install or remove:
+        return _kept_file(context, as_config=as_config, remove=remove)
     if as_config:
         no_use("--config", "print_", "words")
     found = context.session(session)
@@ -55,6 +70,34 @@ def command(
         msg = "there is no ssh program on this machine"
         raise BadInput(msg, hint="install openssh-client; " + typed("exec") + " and run work without it")
     return Result(data, exit_code=context.run_in_terminal(argv) or 0)
+
+
+def _kept_file(context: Context, *, as_config: bool, remove: bool) -> Result:
+    from gpunb.sessions.integrations import ssh_config
+
+    option = "--remove" if remove else "--install"
+    if not as_config:
+        msg = f"{option} goes with --config"
+        raise BadInput(msg, hint=typed("ssh --config", option))
+    no_use(f"--config {option}", "print_", "words", "session", "install" if remove else "remove")
+    path, line = ssh_config.file(), ssh_config.include_line()
+    if remove:
+        was = ssh_config.remove()
+        text = f"{path} is removed" if was else f"there was no {path}"
+        notes = [Note(text, "ok"), Note(f"the line {line} in ~/.ssh/config does no harm; remove it", "dim")]
+        return Result({"file": str(path), "removed": was}, *notes[: 2 if was else 1])
+    sessions = context.ledger.sessions()
+    try:
+        ssh_config.install(sessions)
+    except OSError as err:
+        msg = f"{path} can't be written: {err.strerror}"
+        raise BadInput(msg) from err
+    return Result(
+        {"file": str(path), "include": line},
+        Note(f"{path} has the live sessions, and is kept up to date from now on", "ok"),
+        Note("put this line first in ~/.ssh/config, once:", ""),
+        Code(line),
+    )
 
 
 def _tell_idle(context: Context, session: Session) -> None:

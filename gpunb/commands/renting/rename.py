@@ -24,6 +24,7 @@ def command(context: Context, *, name: str, session: str | None) -> Result:
 
     Its label at the cloud stays: gpunb finds the instance by it if everything else is lost.
     """
+    from gpunb.sessions.integrations import ssh_config
     from gpunb.sessions.ledger.sessions import valid_name
 
     valid_name(name)
@@ -32,6 +33,7 @@ def command(context: Context, *, name: str, session: str | None) -> Result:
         msg = f"rename: the name {name!r} is taken by a live session"
         raise BadInput(msg, hint=typed("ps") + " shows the sessions")
     context.ledger.update(found.id, name=name)
+    ssh_config.refresh(context.ledger.sessions())
     return Result(
         {"session": name, "was": found.name, "label": found.label},
         Note(f"{found.name} is called {name} now", "ok"),

@@ -15,7 +15,7 @@ from gpunb.providers.base import Instance, InstanceState, Presence, Provider
 from gpunb.sessions.cost.receipts import write_receipt
 from gpunb.sessions.cost.segments import opening
 from gpunb.sessions.foreign_errors import ANY, words
-from gpunb.sessions.integrations import kernelspecs
+from gpunb.sessions.integrations import kernelspecs, ssh_config
 from gpunb.sessions.model import OVER, Intent, IntentState, Orphan, Session, SessionState
 
 if TYPE_CHECKING:
@@ -261,6 +261,7 @@ def clear_up(ledger: Ledger, provider: Provider | None, session: Session, *, why
     """Clean up after a confirmed end: kernelspec removed, receipt written. Errors do not undo the end."""
     for step in (
         lambda: kernelspecs.remove(session.id),
+        lambda: ssh_config.refresh(ledger.sessions()),
         lambda: write_receipt(ledger, provider, session, why=why),
     ):
         try:

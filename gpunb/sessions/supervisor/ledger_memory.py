@@ -10,6 +10,7 @@ from gpunb.sessions.access.host_access import HOST, HostAccess
 from gpunb.sessions.cost import limits
 from gpunb.sessions.cost.receipts import write_receipt
 from gpunb.sessions.foreign_errors import ANY, words
+from gpunb.sessions.integrations import ssh_config
 from gpunb.sessions.lifecycle.timeouts import Timing
 from gpunb.sessions.lifecycle.unrecorded_ends import Unrecorded
 from gpunb.sessions.model import Cost, Session, SessionState
@@ -158,6 +159,7 @@ class LedgerMemory:
             self._known = self.ledger.sessions()
         except ANY as err:
             looked.errors.append(f"the ledger can't be read: {words(err)}")
+        ssh_config.refresh(self._known)
         looked.sessions = len(self._known)
         reached = {one.id for one in self._known if one.state in RENTED and one.state is not _S.STOPPED}
         for gone in self._reached - reached:

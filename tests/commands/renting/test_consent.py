@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 #: Verbs that change something and don't ask: what they do costs nothing more, ends no session and loses no
 #: file unless the words on the line say so (cancel RUN, sync --delete, logout CLOUD).
 UNASKED = {
-    "on", "off", "run", "exec", "cancel", "sync", "put", "get", "pip", "forward", "ssh", "rename", "trust",
-    "login", "logout", "supervise",
+    "on", "off", "run", "exec", "cancel", "sync", "put", "get", "pip", "forward", "ssh", "code", "rename",
+    "trust", "login", "logout", "supervise",
 }  # fmt: skip
 
 ASKS = [name for name in VERBS if command(name).asks]
