@@ -138,7 +138,7 @@ class Host:
                 "deadline": "its time is over",
                 "idle": "nothing ran or moved",
                 "budget": "its budget is spent",
-                "limit": "a cap over all sessions is reached (gpunb limits)",
+                "limit": "a cap over all sessions is reached",
             }
             self.publish("notice", notice("warn", f"ending {name}: {said.get(why, why)}"))
         for name in looked.over:

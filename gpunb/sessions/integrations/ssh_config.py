@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gpunb import log, paths
 from gpunb.errors import GpunbError
+from gpunb.hints import typed
 from gpunb.sessions.access import host_access
 from gpunb.sessions.model import SessionState
 from gpunb.ssh import config_block
