@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["file", "host_name", "include_line", "install", "is_included", "refresh", "remove"]
 
-_HEAD = (
-    "# Written by gpunb, anew whenever a session's address changes. Remove it: gpunb ssh --config --remove\n"
-)
+_HEAD = "# written anew whenever an address changes; " + typed("ssh --config --remove") + " removes it
+"
 _WITH_ADDRESS = frozenset({SessionState.REACHABLE, SessionState.READY})
 
 
