@@ -252,7 +252,7 @@ def rent(
                 _reserve(frontend, session, agreed)
             kernelspecs.sweep(frontend.ledger.sessions())
             kernelspecs.install(session)
-            ssh_config.refresh(door.ledger.sessions())
+            ssh_config.refresh(frontend.ledger.sessions())
             return session
         left = [row for row in left if row not in fitting and row.offer.provider not in shut]
         if not left:

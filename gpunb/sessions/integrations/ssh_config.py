@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["file", "host_name", "include_line", "install", "is_included", "refresh", "remove"]
 
-_HEAD = "# written anew whenever an address changes; " + typed("ssh --config --remove") + " removes it
-"
+_HEAD = "# written anew whenever an address changes; " + typed("ssh --config --remove") + " removes it\n"
 _WITH_ADDRESS = frozenset({SessionState.REACHABLE, SessionState.READY})
 
 
