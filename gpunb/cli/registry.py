@@ -47,6 +47,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Run": {
         "on": "Run all cells of the notebook on the host.",
         "off": "Run cells here again.",
+        "cell": "Run code in the host's kernel from a terminal.",
         "run": "Run a script on the host as a job.",
         "exec": "Run one command on the host and wait for it.",
         "runs": "List the cells and jobs that were run.",

@@ -21,14 +21,15 @@ from gpunb.errors import AuthRefused, GpunbError, Unreachable, WrongState
 from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress, step
 from gpunb.sessions.access import sent
+from gpunb.sessions.access.pulse import Pulse, traffic
 from gpunb.sessions.model import SessionState
 from gpunb.units import costs_text, hourly_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from gpunb.remote import AgentClient, RunInfo
+    from gpunb.remote import AgentClient
     from gpunb.sessions.model import Session
     from gpunb.ssh import Connection, Endpoint, KeyPair
     from gpunb.sync.bring import Brought
@@ -361,25 +362,6 @@ def _close(held: _Held) -> None:
                 one.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Pulse:
-    """A host's untrusted report of its runs, logins and traffic; `activity.observe` decides what counts.
-
-    Attributes
-    ----------
-    runs
-        All runs that it lists, by id, also those not started from here.
-    logins
-        Whether a user is logged in at a terminal; false where the lease does not count that.
-    net
-        Bytes that the host's interface has received and sent since it started.
-    """
-
-    runs: Mapping[str, RunInfo] = field(default_factory=dict)
-    logins: bool = False
-    net: tuple[int, int] | None = None
-
-
 class HostAccess:
     """Operations of the lifecycle and the supervisor on a host; tests replace it.
 
@@ -449,7 +431,7 @@ class HostAccess:
         runs = {run.id: run for run in client.runs()}
         info = arm(client, session)
         logins = session.lease.count_ssh and bool(info.get("logins"))
-        return Pulse(runs, logins, _bytes(info.get("net")))
+        return Pulse(runs, logins, traffic(info.get("net")))
 
     def settle(self, session: Session) -> None:
         """Shut the host's kernels down, so that their output is flushed to its files."""
@@ -491,15 +473,6 @@ class HostAccess:
     def drop(self, session_id: str) -> None:
         """Close the connections to the host."""
         drop(session_id)
-
-
-def _bytes(told: object) -> tuple[int, int] | None:
-    """The received and sent bytes of a host's untrusted answer; None if malformed."""
-    if isinstance(told, (list, tuple)) and len(told) == 2:
-        received, sent = told
-        if all(type(one) is int and 0 <= one < 2**60 for one in (received, sent)):
-            return received, sent
-    return None
 
 
 HOST = HostAccess()
