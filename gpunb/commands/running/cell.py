@@ -93,7 +93,7 @@ def command(
         doing = "waits" if info.state == "queued" else "runs"
         text = f"cell {info.id} {doing} on {found.name}; " + typed("attach", info.id) + " shows its output"
         return Result({"run": info.id, "session": found.name, "state": info.state}, Note(text))
-    plain = context.door == "terminal" and not context.as_json
+    plain = context.frontend == "terminal" and not context.as_json
     pictures: list[Figures] = []
     kept: list[KeptOutputs] = []
     data: dict[str, Any] = {"session": found.name}
@@ -113,12 +113,12 @@ def command(
     try:
         state, exit_code = cells.run(context, found, body, sink, stdin=context.can_ask, **options).state, 0
     except RemoteCellError as err:
-        if context.door != "terminal":
+        if context.frontend != "terminal":
             raise
         if err.ename == "KeyboardInterrupt":
             exit_code = INTERRUPTED
         if err.hint:
-            context.tell(Note(f"next: {written(err.hint, context.door)}"))
+            context.tell(Note(f"next: {written(err.hint, context.frontend)}"))
     data |= {"state": state, "exit_code": exit_code}
     data["figures"] = [str(path) for one in pictures for path in one.files]
     for one in kept:
@@ -139,7 +139,7 @@ def _given(context: Context, code: str | None, file: str | None) -> str:
         raise BadInput(msg)
     if code is not None:
         return _whole(lambda: code, "-c")
-    if file is None and (context.door != "terminal" or sys.stdin.isatty()):
+    if file is None and (context.frontend != "terminal" or sys.stdin.isatty()):
         msg = "cell needs code: -c CODE, -f FILE, or text on standard input"
         raise BadInput(msg, hint=typed("cell", "-c", "print(1)") + "; in a notebook %%gpu runs a cell")
     if file is None or file == "-":
