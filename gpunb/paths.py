@@ -27,6 +27,7 @@ __all__ = [
     "session_dir",
     "sim_dir",
     "simulation",
+    "ssh_dir",
     "unlock_hint",
     "write_private",
 ]
@@ -212,6 +213,11 @@ def session_dir(session_id: str) -> Path:
 def local_dir() -> Path:
     """The folder of the ``local`` provider's instances."""
     return home() / "local"
+
+
+def ssh_dir() -> Path:
+    """The folder of the ``ssh`` provider's instances: what was begun on which machine."""
+    return home() / "ssh"
 
 
 def log_file() -> Path:

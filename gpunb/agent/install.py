@@ -39,6 +39,11 @@ def fail(step: str, text: str) -> NoReturn:
     sys.exit(1)
 
 
+def base() -> str:
+    """Return the session's folder, as `agent.shared.folders.base` does."""
+    return os.environ.get("GPUNB_FOLDER") or os.path.join(os.path.expanduser("~"), ".gpunb")
+
+
 def read_exactly(size: int) -> bytes:
     """Read `size` bytes from the caller."""
     data = bytearray()
@@ -125,7 +130,7 @@ def python_with_kernel() -> str:
     """Find a Python that has ipykernel: this one, or one in a venv that sees this one's packages."""
     if importlib.util.find_spec("ipykernel"):
         return sys.executable
-    venv = os.path.join(os.path.expanduser("~"), ".gpunb", "venv")
+    venv = os.path.join(base(), "venv")
     python = os.path.join(venv, "bin", "python")
     if os.path.exists(python):
         probe = subprocess.call(
@@ -184,7 +189,7 @@ def unpack(folder: str, python: str) -> None:
 def main() -> None:
     """Install what is missing, then join stdin and stdout to the agent."""
     version = sys.argv[2]
-    folder = os.path.join(os.path.expanduser("~"), ".gpunb", "agent", version)
+    folder = os.path.join(base(), "agent", version)
     if not os.path.isdir(folder):
         install(folder, version)
     say("step", name="ipykernel")

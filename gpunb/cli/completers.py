@@ -73,4 +73,5 @@ def complete_providers(ctx: click.Context, param: click.Parameter, incomplete: s
 
     from gpunb.providers import keys, names
 
-    return [CompletionItem(name) for name in names() if name.startswith(incomplete) and name != keys.LOCAL]
+    keyed = (name for name in names() if name not in {keys.LOCAL, keys.SSH})
+    return [CompletionItem(name) for name in keyed if name.startswith(incomplete)]

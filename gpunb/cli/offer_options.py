@@ -57,6 +57,12 @@ def filters(fn: Callable[..., Any]) -> Callable[..., Any]:
             help="Clouds to ask; several with commas, or all. [default: the setting clouds]",
         ),
         click.option(
+            "--host",
+            multiple=True,
+            metavar="HOST",
+            help="A machine of your own: as in ~/.ssh/config, or USER@HOST:PORT.",
+        ),
+        click.option(
             "--region",
             multiple=True,
             metavar="NAME",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOCAL",
+    "SSH",
     "FoundKey",
     "asked",
     "delete",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 LOCAL = "local"  # this machine: a cloud that needs no key
+SSH = "ssh"  # the user's own machines, which are listed instead
 _SERVICE = "gpunb"
 _T = TypeVar("_T")
 
@@ -113,6 +115,8 @@ def has_key(settings: Settings, name: str) -> bool:
     """Return whether the cloud called `name` has a key, a simulated one too."""
     if settings.provider(name)["key"] is not None or name in settings.simulated:
         return True
+    if name == SSH:  # its machines stand for a key
+        return bool(settings.provider(name)["options"].get("hosts"))
     try:
         return find(name) is not None
     except SettingsError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from pydantic import SecretStr
 
@@ -115,6 +116,8 @@ class Offer:
         The host's own line, megabits a second; 0 where the cloud does not say.
     trust
         "own", "datacenter" or "stranger", from the provider's facts.
+    proxy
+        The way to its SSH server, if that is not reached directly; as in `gpunb.ssh.endpoint.Endpoint`.
     raw
         The cloud's own record, unknown fields kept.
     """
@@ -155,6 +158,7 @@ class Offer:
     host_id: str = ""
     cuda: float | None = None
     available: int = 1
+    proxy: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def hourly(self, disk_gb: float = 0.0) -> float:
@@ -259,6 +263,9 @@ class CreateSpec:
     deadline
         Unix time at which the lease ends; armed on the host at first boot
         where the cloud runs a script of ours.
+    identity
+        The folder here that holds the session's private key and its pinned host key. For a machine that no
+        cloud's API ends, the provider logs in by it; it goes nowhere. None where there is no session.
     """
 
     label: str
@@ -278,6 +285,7 @@ class CreateSpec:
     bid_usd_h: float | None = None
     volumes: Mapping[str, str] = field(default_factory=dict)
     deadline: float | None = None
+    identity: Path | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

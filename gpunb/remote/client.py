@@ -107,6 +107,8 @@ class AgentClient(AgentConnection):
         raw = self.request("hello", proto=frames.VERSION)
         names = ("agent", "python", "python_version", "home", "hostname")
         words = {name: raw.get(name) for name in names}
+        # an agent of an earlier gpunb, which still runs there, knows one folder only
+        words["folder"] = raw.get("folder", f"{words['home']}/.gpunb")
         pid = raw.get("pid", 0)
         fine = type(pid) is int and all(isinstance(one, str) and one.isprintable() for one in words.values())
         if not fine:

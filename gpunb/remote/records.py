@@ -27,13 +27,14 @@ def cleaned(head: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostInfo:
-    """The host as described by its agent."""
+    """The host as described by its agent; `folder` is the session's folder there, ``~/.gpunb`` or its own."""
 
     agent: str
     pid: int
     python: str
     python_version: str
     home: str
+    folder: str
     hostname: str
 
 

@@ -281,7 +281,7 @@ class _Line:
 
     def __init__(self, client: AgentClient, *, far: bool) -> None:
         nonce, token = secrets.token_hex(12), secrets.token_hex(8)
-        folder = f"{client.info.home}/.gpunb/agent/{agent_version()}"
+        folder = f"{client.info.folder}/agent/{agent_version()}"
         command = quote([client.info.python, folder, "bulk", token, nonce])
         self.channel = client.connection.channel(command, window=WINDOW if far else NEAR_WINDOW)
         self.path, rest = read_line(self.channel, nonce)

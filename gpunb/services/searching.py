@@ -25,6 +25,7 @@ _FILTERS: dict[str, type] = {
     "max_price": str,
     "max_total": str,
     "cloud": tuple,
+    "host": tuple,
     "region": tuple,
     "disk": str,
     "kind": tuple,
@@ -99,7 +100,7 @@ def further(context: Workspace, asked: Sequence[str]) -> list[str]:
     """Hints on how to query clouds that are not among `asked`: an option, or a key."""
     from gpunb.providers import keys, names
 
-    others = [name for name in names() if name not in asked and name != keys.LOCAL]
+    others = [name for name in names() if name not in asked and name not in {keys.LOCAL, keys.SSH}]
     keyed = [name for name in others if keys.has_key(context.settings, name)]
     keyless = [name for name in others if name not in keyed]
     out = [f"--cloud all asks {', '.join(keyed)} too"] if keyed else []
@@ -119,17 +120,21 @@ def find(
     length
         Seconds of the rental; None is the setting.
     flags
-        The values of the filter options: see `gpunb.offers.query_from_flags`, and ``cloud``.
+        The values of the filter options: see `gpunb.offers.query_from_flags`, and ``cloud`` and ``host``.
     """
     from gpunb.offers import query_from_flags, search
     from gpunb.providers import keys
 
     settings = context.settings
-    named = flags.pop("cloud", ())
+    named, own = flags.pop("cloud", ()), flags.pop("host", ())
+    if own:
+        named = _with_own(context, named, own)
     asked = clouds(context, named)
     hours = settings.hours if length is None else length / 3600
     disk = flags.pop("disk", None)
     given = {name: value for name, value in flags.items() if value not in (None, (), False)}
+    if own:  # a machine that is named may also be one without a GPU
+        given.setdefault("gpus", "0..")
     disk = disk or f"{settings.disk_gb:g}"
     wanted = query_from_flags(" ".join(query), hours=hours, disk=disk, limit=limit, **given)
     if not named and asked == [keys.LOCAL] and keys.LOCAL not in settings.clouds:
@@ -149,6 +154,24 @@ def find(
             on_answer=answered,
             history=KeptHistory(context.ledger),
         )
+
+
+def _with_own(context: Workspace, clouds: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:
+    """Narrow the search to machines of the user's own; returns the clouds to ask.
+
+    Raises
+    ------
+    BadInput
+        Other clouds were named too, or a machine's address is none.
+    """
+    from gpunb.providers import keys
+    from gpunb.providers.features import OwnHosts, feature
+
+    if set(clouds) - {keys.SSH}:
+        msg = f"--host {own[0]!r} is a machine of your own, and --cloud names {', '.join(clouds)}"
+        raise BadInput(msg, bill="nothing was rented", hint="leave one of them out")
+    feature(context.provider(keys.SSH), OwnHosts).only(own)
+    return (keys.SSH,)
 
 
 def chosen(rows: Sequence[Ranked], wanted: str, *, whole: bool = False) -> list[Ranked]:

@@ -44,6 +44,9 @@ class Endpoint:
     alias
         The name under which the host key is pinned, ``gpunb-<session id>``:
         addresses and ports are reused by other machines, session ids are not.
+    proxy
+        The command whose input and output lead to the host, in the form of ssh's ``ProxyCommand`` (%h and %p
+        stand for host and port); "" if it is reached directly. Only from the user's own ssh configuration.
 
     Raises
     ------
@@ -57,6 +60,7 @@ class Endpoint:
     key: Path
     known_hosts: Path
     alias: str
+    proxy: str = ""
 
     def __post_init__(self) -> None:
         fields: list[tuple[str, object, re.Pattern[str]]] = [
@@ -71,6 +75,9 @@ class Endpoint:
         port: object = self.port
         if not isinstance(port, int) or not 0 < port < 65536:
             msg = f"port {port!r}: must be a number from 1 to 65535"
+            raise BadInput(msg)
+        if not self.proxy.isprintable():
+            msg = f"proxy {self.proxy!r}: must be one line"
             raise BadInput(msg)
 
     def __str__(self) -> str:
@@ -127,6 +134,7 @@ def config_block(endpoint: Endpoint, name: str) -> str:
 
 def _settings(endpoint: Endpoint) -> dict[str, str]:
     return {
+        **({"ProxyCommand": endpoint.proxy} if endpoint.proxy else {}),
         "IdentityFile": _path(endpoint.key),
         "IdentitiesOnly": "yes",
         "IdentityAgent": "none",

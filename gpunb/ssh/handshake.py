@@ -11,7 +11,7 @@ from gpunb.errors import AuthRefused, Incompatible, Unreachable
 from gpunb.progress import SILENT, Progress, step
 from gpunb.ssh import hostkeys
 from gpunb.ssh.channel import BILLED, Guard, reason
-from gpunb.ssh.tcp_socket import Busy, Wire, connect
+from gpunb.ssh.tcp_socket import Busy, ProxyWire, Wire, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,13 +169,17 @@ def _over(
             _log_in(endpoint, transport, login, deadline)
             if not is_pinned:
                 hostkeys.pin(endpoint.known_hosts, endpoint.alias, line)
-    except BaseException:
+    except BaseException as err:
         if transport is not None:
             transport.close()
             if transport.is_alive():
                 wire.abort()
                 transport.join(2.0)
+        said = wire.why() if isinstance(wire, ProxyWire) and isinstance(err, Unreachable) else ""
         wire.close()
+        if said:
+            msg = f"{endpoint} can't be reached by `{endpoint.proxy}`: {said}"
+            raise Unreachable(msg) from err
         raise
     return transport
 

@@ -6,11 +6,14 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import selectors
 import socket
+import subprocess
 import sys
+import tempfile
 import time
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from gpunb.errors import Unreachable
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
     from gpunb.ssh.endpoint import Endpoint
 
-__all__ = ["Busy", "Wire", "connect", "tune"]
+__all__ = ["Busy", "ProxyWire", "Wire", "connect", "tune"]
 
 _NEXT_S = 0.25  # RFC 8305's delay before the next address is tried in parallel
 
@@ -66,6 +69,62 @@ class Wire(socket.socket):
             self.shutdown(socket.SHUT_RDWR)
 
 
+class ProxyWire(Wire):
+    """The input and output of a proxy command, as a socket; the command ends with it."""
+
+    process: subprocess.Popen[bytes]
+    said: IO[bytes]
+
+    @classmethod
+    def start(cls, endpoint: Endpoint) -> ProxyWire:
+        """Start the endpoint's proxy command; raises `Unreachable` if that can't be done."""
+        tokens = {"h": endpoint.host, "p": str(endpoint.port), "r": endpoint.user, "%": "%"}
+        line = re.sub("%([hpr%])", lambda found: tokens[found[1]], endpoint.proxy)
+        ours, theirs = socket.socketpair()
+        wire = cls(fileno=ours.detach())
+        wire.said = tempfile.TemporaryFile()  # noqa: SIM115 - `close` does
+        try:
+            # its own group: Ctrl-C is for the work on the host, not for the way there
+            wire.process = subprocess.Popen(
+                ["/bin/sh", "-c", f"exec {line}"],
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=wire.said.fileno(),
+                start_new_session=True,
+            )
+        except OSError as err:
+            socket.socket.close(wire)
+            wire.said.close()
+            msg = f"the way to {endpoint} can't be taken: {err.strerror or err} ({line})"
+            raise Unreachable(msg) from err
+        finally:
+            theirs.close()
+        wire.heard = time.monotonic()
+        return wire
+
+    def why(self) -> str:
+        """What the command said last on its standard error, if it has ended by now; else ""."""
+        with contextlib.suppress(subprocess.TimeoutExpired, OSError, ValueError):
+            self.process.wait(0.5)
+            self.said.seek(0)
+            lines = self.said.read(1 << 16).decode("utf-8", "replace").split("\n")
+            return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return ""
+
+    def close(self) -> None:
+        """Close the socket, and end the command."""
+        super().close()
+        if self.said.closed:
+            return
+        self.said.close()
+        self.process.terminate()
+        try:
+            self.process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
 def tune(sock: socket.socket) -> None:
     """Disable Nagle's algorithm and enable keepalive for a vanished peer.
 
@@ -94,6 +153,8 @@ def connect(endpoint: Endpoint, *, timeout: float, skip: Collection[str] = ()) -
     skip
         Addresses that have answered and turned out to be no SSH server; see `Wire.address`.
     """
+    if endpoint.proxy:
+        return ProxyWire.start(endpoint)
     try:
         found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as err:

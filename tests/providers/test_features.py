@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(gpunb.__file__).parent
-CLOUDS = {name for name in names() if name != "local"}
+CLOUDS = {name for name in names() if name not in {"local", "ssh"}}  # the second is a program and a verb, too
 CLOUD_MODULES = tuple(f"gpunb.providers.{name}" for name in names())
 FEATURES = [
     one for name in declared.__all__ if getattr(one := getattr(declared, name), "_is_runtime_protocol", False)

@@ -295,5 +295,5 @@ def test_settings_are_written_and_keys_never_leave(jupyter: Jupyter) -> None:
     status = client.ask("GET", "/status")
     assert "very-secret-key" not in status.text
     assert {one["name"]: one["key"] for one in status.json()["clouds"]} == {
-        "deepinfra": False, "fluence": False, "local": True, "sesterce": False, "vast": True
+        "deepinfra": False, "fluence": False, "local": True, "sesterce": False, "ssh": True, "vast": True
     }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 SSH_TTY = b"SSH_TTY="
+OURS = (b"HOME", b"GPUNB_FOLDER")  # what every login of this session has in its environment
 
 
 def any_login(proc: str = "/proc") -> bool:
@@ -29,8 +30,9 @@ def _at_ssh_terminal(folder: str) -> bool:
             return False
         with open(os.path.join(folder, "environ"), "rb") as file:
             words = file.read().split(b"\0")
-        if b"HOME=" + os.fsencode(os.environ.get("HOME", "")) not in words:
-            return False  # another account's process
+        ours = (b"%s=%s" % (name, os.environb[name]) for name in OURS if name in os.environb)
+        if any(one not in words for one in ours):
+            return False  # another account's process, or that of another session on this machine
         found = [word for word in words if word.startswith(SSH_TTY)]
         # proc(5), tty_nr: the minor number in bits 31 to 20 and 7 to 0, the major in 15 to 8
         device = os.makedev((number >> 8) & 0xFF, (number & 0xFF) | ((number >> 12) & 0xFFF00))

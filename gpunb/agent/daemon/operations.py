@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..shared import frames
+from ..shared import folders, frames
 from ..shared.comm_state import TYPES as COMM_TYPES
 from ..shared.journal import Reader
 from ..shared.restart_policy import parse as parse_policy
@@ -35,6 +35,7 @@ async def hello(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
         "python": sys.executable,
         "python_version": "%d.%d.%d" % sys.version_info[:3],
         "home": os.path.expanduser("~"),
+        "folder": folders.base(),
         "hostname": socket.gethostname(),
         "time": time.time(),
         "busy": agent.busy,

@@ -2,7 +2,9 @@
 
 ``~/.gpunb`` holds what must survive a reboot; sockets live in a short private
 folder, since a Unix socket's path is limited to about 100 bytes and home
-folders are not always able to hold one.
+folders are not always able to hold one. On a machine that several sessions
+share, each login of a session has the variable ``GPUNB_FOLDER``, which names
+a folder of its own in the place of ``~/.gpunb``.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from . import clock, processes
 
 
 def base() -> str:
-    """``~/.gpunb``, made if needed, readable by its owner only."""
-    return _made(os.path.join(os.path.expanduser("~"), ".gpunb"))
+    """The session's folder, made if needed, readable by its owner only."""
+    return _made(os.environ.get("GPUNB_FOLDER") or os.path.join(os.path.expanduser("~"), ".gpunb"))
 
 
 def runs() -> str:
@@ -44,9 +46,8 @@ def sockets() -> str:
     PermissionError
         Another user owns a folder of that name, or others may enter it.
     """
-    digest = hashlib.sha256(
-        os.path.realpath(os.path.expanduser("~")).encode("utf-8", "surrogateescape")
-    ).hexdigest()
+    owner = os.environ.get("GPUNB_FOLDER") or os.path.expanduser("~")
+    digest = hashlib.sha256(os.path.realpath(owner).encode("utf-8", "surrogateescape")).hexdigest()
     parent = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     if len(parent) > 60 or not os.path.isdir(parent):
         parent = "/tmp"  # noqa: S108 - the folder made in it is private and checked

@@ -29,6 +29,7 @@ from gpunb.providers.features.copies import (
     ServedFiles,
     StoppedFiles,
 )
+from gpunb.providers.features.hosts import Gpu, Host, Machine, OwnHosts
 from gpunb.providers.features.instances import (
     Bids,
     DaemonLog,
@@ -60,11 +61,15 @@ __all__ = [
     "CloudConnection",
     "CloudCopy",
     "DaemonLog",
+    "Gpu",
+    "Host",
     "Images",
     "InstanceCopy",
     "InstanceKeys",
     "Invoice",
+    "Machine",
     "MachineReports",
+    "OwnHosts",
     "Papers",
     "Prepay",
     "PriceIncrease",

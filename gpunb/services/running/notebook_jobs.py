@@ -128,7 +128,7 @@ def put(client: AgentClient, run_id: str, data: bytes) -> str:
     """
     from gpunb.ssh import quote
 
-    folder = f"{client.info.home}/.gpunb/notebooks"
+    folder = f"{client.info.folder}/notebooks"
     target = f"{folder}/{run_id}.ipynb"
     line = quote(["sh", "-c", 'umask 077; mkdir -p "$1" && cat > "$2"', "sh", folder, target])
     done = client.connection.run(line, input=data, timeout=600)
@@ -140,7 +140,7 @@ def put(client: AgentClient, run_id: str, data: bytes) -> str:
 
 def argv(client: AgentClient, source: str, result: str) -> Sequence[str]:
     """The job's command line: the agent's notebook runner, in the host's Python."""
-    agent = f"{client.info.home}/.gpunb/agent/{client.info.agent}"
+    agent = f"{client.info.folder}/agent/{client.info.agent}"
     return [client.info.python, "-u", agent, "notebook", source, result]
 
 

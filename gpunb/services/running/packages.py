@@ -210,7 +210,7 @@ def install(context: Workspace, session: Session, client: AgentClient, *, path: 
     kept = KeptText(TAIL)
     with context.progress(f"installing {path.name} on {session.name}") as progress:
         with runs.noted(context, session, kind="job", name=label) as run_id:
-            folder = f"{client.info.home}/.gpunb/requirements/{run_id}"
+            folder = f"{client.info.folder}/requirements/{run_id}"
             first = next(iter(needs.files))
             for name, text in needs.files.items():
                 line = quote(["sh", "-c", 'mkdir -p "$1" && cat > "$1/$2"', "sh", folder, name])

@@ -116,6 +116,7 @@ def endpoint(session: Session) -> Endpoint:
         key=folder / "id_ed25519",
         known_hosts=folder / "known_hosts",
         alias=f"gpunb-{session.id}",
+        proxy=str(session.offer.get("proxy", "")),
     )
 
 

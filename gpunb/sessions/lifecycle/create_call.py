@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from gpunb import paths
 from gpunb.errors import (
     AuthFailed,
     BadInput,
@@ -96,7 +97,13 @@ class CreateCall:
             private, public = self.host.host_key()
             self.host.pin(session, public)
         lease = self._lease(offer, ledger.cost(self.id).total)
-        spec = request.spec(label=label, public_key=public_key, host_key=private, deadline=lease.deadline)
+        spec = request.spec(
+            label=label,
+            public_key=public_key,
+            host_key=private,
+            deadline=lease.deadline,
+            identity=paths.session_dir(self.id),
+        )
         intent = Intent(
             label=label,
             session_id=self.id,

@@ -65,7 +65,7 @@ class FileChannel:
         from gpunb.ssh.quoting import quote
 
         self._nonce = secrets.token_hex(12)
-        folder = f"{client.info.home}/.gpunb/agent/{agent_version()}"
+        folder = f"{client.info.folder}/agent/{agent_version()}"
         argv = [client.info.python, "-E", "-s", folder, "files", self._nonce]
         command = quote([*argv, root] if root else argv)
         connection = client.connection

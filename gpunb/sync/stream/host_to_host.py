@@ -165,7 +165,7 @@ def _open(one: HostSide, two: HostSide, folder: str, private: str, count: int) -
 
 def _argv(endpoint: Endpoint) -> list[str]:
     there = Path(wire.HERE)
-    theirs = replace(endpoint, key=there / "key", known_hosts=there / "known_hosts", alias=_ALIAS)
+    theirs = replace(endpoint, key=there / "key", known_hosts=there / "known_hosts", alias=_ALIAS, proxy="")
     first = ["ssh", "-c", CIPHERS, "-o", f"ConnectTimeout={CONNECT_S}", "-o", "LogLevel=ERROR"]
     return [*first, *ssh_options(theirs), "--", endpoint.host]
 

@@ -1,0 +1,108 @@
+"""Machines of one's own: real sshds with the ssh configuration of the user who may log in to them."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpunb.agent.shared import processes
+from gpunb.providers import ProviderConfig
+from gpunb.providers.ssh import SshProvider
+from tests.support.machines import sshd as support
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KEEPS = b"# my keys\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFkI0O9r0kQ2bC6Q2oJwYH0Qn a\xff\xfe\n"
+
+
+class OwnHost:
+    """An sshd, known to the user's ssh as ``lab3``; the user's key and known_hosts are in `config` alone.
+
+    The machine's account has a home of its own, and never that of whoever runs the tests.
+    """
+
+    def __init__(self, root: Path, *, name: str = "lab3", extra: str = "") -> None:
+        self.sshd = support.Sshd(root, plain=True, extra=extra)
+        self.name, self.root, self.home = name, root, self.sshd.home
+        with self.sshd.keys.open("ab") as file:
+            file.write(KEEPS)
+        self.config = root / "ssh_config"
+        self.known_hosts = root / "known_hosts"
+        self.sshd.start()
+        self.configure()
+
+    def configure(self, **more: str) -> None:
+        """Write the user's ssh configuration."""
+        lines = {
+            "HostName": "127.0.0.1",
+            "Port": str(self.sshd.port),
+            "User": getpass.getuser(),
+            "IdentityFile": str(self.sshd.key.private),
+            "IdentitiesOnly": "yes",
+            "UserKnownHostsFile": str(self.known_hosts),
+            "GlobalKnownHostsFile": "/dev/null",
+            "StrictHostKeyChecking": "yes",
+            **more,
+        }
+        self.config.write_text(
+            f"Host {self.name}\n" + "".join(f"  {key} {value}\n" for key, value in lines.items())
+        )
+        self.known_hosts.write_text(f"[127.0.0.1]:{self.sshd.port} {self.sshd.host_line}\n")
+
+    def options(self, **table: Any) -> dict[str, Any]:
+        return {"config": str(self.config), "hosts": {self.name: {"address": self.name, **table}}}
+
+    def provider(self, **table: Any) -> SshProvider:
+        return SshProvider(ProviderConfig(options=self.options(**table)))
+
+    def settings(self, **table: Any) -> str:
+        """The user's settings file that lists the machine."""
+        more = "".join(f"{key} = {_toml(value)}\n" for key, value in table.items())
+        return (
+            f'[providers.ssh]\nconfig = "{self.config}"\n\n'
+            f'[providers.ssh.hosts.{self.name}]\naddress = "{self.name}"\n{more}'
+        )
+
+    @property
+    def keys(self) -> Path:
+        return self.sshd.keys
+
+    def bashrc(self, text: str) -> None:
+        """What the machine's login shell reads first."""
+        (self.home / ".bashrc").write_text(text)
+
+    def stop(self) -> None:
+        processes.end_tree(None, f"HOME={self.home}", grace=1.0)
+        self.sshd.stop()
+
+
+def _toml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def snapshot(home: Path) -> Mapping[str, tuple[int, bytes]]:
+    """Every file below `home`, with its mode and its bytes."""
+    return {
+        str(one.relative_to(home)): (one.lstat().st_mode & 0o777, one.read_bytes() if one.is_file() else b"")
+        for one in sorted(home.rglob("*"))
+    }
+
+
+def marked(text: str) -> list[int]:
+    """Processes whose environment holds `text`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if text.encode() in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+def available() -> bool:
+    return support.available() and shutil.which("ssh") is not None
