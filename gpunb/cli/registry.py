@@ -77,6 +77,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Account": {
         "login": "Check a cloud's key and keep it.",
         "logout": "Forget a cloud's key.",
+        "hosts": "Show your own machines, add one, or look whether it can be used.",
         "keys": "Show your keys at the clouds, and revoke one.",
         "trust": "Show or set how far a session's host is trusted.",
         "doctor": "Check the installation, the clouds' keys and the ledger.",

@@ -36,7 +36,7 @@ def write(changes: Mapping[str, Any], table: Sequence[str] = ()) -> None:
         raw = file.read_bytes().decode("utf-8") if file.exists() else ""
         text = raw.replace("\r\n", "\n")
         changed = _changed(text, changes, table)
-        if tomllib.loads(changed) != _wanted(text, changes, table):
+        if _filled(tomllib.loads(changed)) != _filled(_wanted(text, changes, table)):
             msg = "it is written in a way that can't be changed here"
             raise ValueError(msg)  # noqa: TRY301 - one way out for all that may be wrong with a file
         if "\r\n" in raw:
@@ -107,6 +107,12 @@ def _wanted(text: str, changes: Mapping[str, Any], table: Sequence[str]) -> dict
         else:
             inside[name] = value
     return out
+
+
+def _filled(values: dict[str, Any]) -> dict[str, Any]:
+    """The values without empty tables: the last one of a table may go with its heading."""
+    inner = {name: _filled(one) if isinstance(one, dict) else one for name, one in values.items()}
+    return {name: one for name, one in inner.items() if one != {}}
 
 
 def _by_hand(changes: Mapping[str, Any], table: Sequence[str]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from gpunb.providers.features.asking import lacking
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Gpu", "Host", "Machine", "OwnHosts"]
 
@@ -96,6 +96,9 @@ class OwnHosts(Protocol):
 
     def hosts(self) -> list[Host]:
         """List those that a search looks at."""
+
+    def table(self, name: str, values: Mapping[str, Any]) -> Host:
+        """Read a table of the settings before it is written; `BadInput` names what breaks a rule."""
 
     def look(self, host: Host, *, ask: bool = False) -> Machine:
         """See what one is and what of it is free; `ask` lets ssh ask for a password at the terminal."""

@@ -6,7 +6,7 @@ import getpass
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpunb import log
 from gpunb.errors import GpunbError, InstanceGone, OfferGone, OutcomeUnknown, Unavailable
@@ -25,7 +25,7 @@ from gpunb.providers.ssh.instances import Instances
 from gpunb.providers.ssh.openssh import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gpunb.providers.base import Capability
     from gpunb.providers.features import Host, Machine
@@ -77,6 +77,10 @@ class SshProvider(Instances, OwnHosts):
     def hosts(self) -> list[Host]:
         """The machines to search: those of `only`, or all of the settings."""
         return self.wanted or list(hosts.listed(self.config.options).values())
+
+    def table(self, name: str, values: Mapping[str, Any]) -> Host:
+        """Read a table of the settings before it is written; `BadInput` names what breaks a rule."""
+        return hosts.listed({"hosts": {name: values}})[name]
 
     def look(self, host: Host, *, ask: bool = False) -> Machine:
         """Log in and see what the machine is and what of it is free; changes nothing there.
