@@ -76,7 +76,7 @@ def test_who_ends_what_is_not_there_is_not_told_to_rent(gpunb: Gpunb) -> None:
 @pytest.mark.usefixtures("clouds")
 def test_a_gpu_is_meant_unless_something_else_is_said(gpunb: Gpunb) -> None:
     found = gpunb("offers", "--json", "-n", "1000").json["offers"]
-    assert {one["provider"] for one in found} == set(names()) - {keys.LOCAL}
+    assert {one["provider"] for one in found} == set(names()) - {keys.LOCAL, keys.SSH}
     assert all(one["gpus"] for one in found)
     mixed = gpunb("offers", "--json", "-n", "1000", "--cloud", "local,vast").json["offers"]
     assert all(one["gpus"] for one in mixed), "this computer, at no price, would stand before every GPU"
