@@ -113,7 +113,8 @@ def _check(context: Context, cloud: OwnHosts, name: str) -> Result:
 
 
 def _add(context: Context, cloud: OwnHosts, name: str | None, address: str | None, more: Any) -> Result:
-    from gpunb import paths, settings_file
+    from gpunb import paths
+    from gpunb.settings import writing
 
     if name is None:
         msg = "hosts add: needs a name, and an address if that is another"
@@ -129,7 +130,7 @@ def _add(context: Context, cloud: OwnHosts, name: str | None, address: str | Non
         table["tags"] = list(more["tag"])
     host = cloud.table(name, table)
     new = all(one.name != name for one in cloud.hosts())
-    settings_file.write(table, ("providers", "ssh", "hosts", name))
+    writing.write(table, ("providers", "ssh", "hosts", name))
     context.renew("ssh")
     return Result(
         {"host": host.name, "address": host.address, "port": host.port, "added": new},
@@ -139,13 +140,14 @@ def _add(context: Context, cloud: OwnHosts, name: str | None, address: str | Non
 
 
 def _remove(context: Context, cloud: OwnHosts, name: str | None) -> Result:
-    from gpunb import paths, settings_file
+    from gpunb import paths
+    from gpunb.settings import writing
 
     known = [one.name for one in cloud.hosts()]
     if name is None or name not in known:
         msg = f"hosts remove: there is no machine {name or ''!r}; listed are {', '.join(known) or 'none'}"
         raise BadInput(msg, hint=did_you_mean(name or "", known))
-    settings_file.write({name: None}, ("providers", "ssh", "hosts"))
+    writing.write({name: None}, ("providers", "ssh", "hosts"))
     context.renew("ssh")
     said = [Note(f"removed {name} from {paths.config_file()}", "ok")]
     live = [one.name for one in context.ledger.sessions() if one.offer.get("machine_id") == name]

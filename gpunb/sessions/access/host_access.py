@@ -92,8 +92,6 @@ def endpoint(session: Session) -> Endpoint:
     WrongState
         The provider has not said yet where it is, or the session is over.
     """
-    from gpunb.ssh import Endpoint
-
     if not session.alive:
         msg = f"session {session.name} is {session.state.value}"
         raise WrongState(msg, hint=typed("rent") + " starts another")
@@ -108,31 +106,20 @@ def endpoint(session: Session) -> Endpoint:
     if not session.host or not session.port:
         msg = f"session {session.name} has no address yet ({session.state.value}: {session.detail})"
         raise WrongState(msg, hint=typed("show", session.name))
-    folder = paths.session_dir(session.id)
-    return Endpoint(
-        host=session.host,
-        port=session.port,
-        user=session.user or "root",
-        key=folder / "id_ed25519",
-        known_hosts=folder / "known_hosts",
-        alias=f"gpunb-{session.id}",
-        proxy=str(session.offer.get("proxy", "")),
-    )
+    proxy = str(session.offer.get("proxy", ""))
+    return _own(session, host=session.host, port=session.port, user=session.user or "root", proxy=proxy)
 
 
 def computer(session: Session, host: str, port: int, user: str) -> Endpoint:
     """SSH endpoint of the computer under the session's machine: the session's key, its own host key pin."""
+    return _own(session, "-computer", host=host, port=port, user=user)
+
+
+def _own(session: Session, suffix: str = "", **where: Any) -> Endpoint:
     from gpunb.ssh import Endpoint
 
-    folder = paths.session_dir(session.id)
-    return Endpoint(
-        host=host,
-        port=port,
-        user=user,
-        key=folder / "id_ed25519",
-        known_hosts=folder / "known_hosts",
-        alias=f"gpunb-{session.id}-computer",
-    )
+    folder, alias = paths.session_dir(session.id), f"gpunb-{session.id}{suffix}"
+    return Endpoint(key=folder / "id_ed25519", known_hosts=folder / "known_hosts", alias=alias, **where)
 
 
 def pin_host_key(session: Session, line: str) -> None:

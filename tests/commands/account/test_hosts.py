@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpunb import settings
+from gpunb.settings.files import tomllib
 from tests.support import smi
 from tests.support.machines import own_hosts
 
@@ -47,7 +47,7 @@ def test_a_machine_is_added_checked_listed_and_removed(
     assert "no machine is listed" in gpunb("hosts").out
     added = gpunb("hosts", "add", "lab3", "lab3", "--price", "0.4", "--gpus", "0,2", "--tag", "lab")
     assert added.code == 0, added.err
-    table = settings.tomllib.loads(file.read_text())["providers"]["ssh"]["hosts"]["lab3"]
+    table = tomllib.loads(file.read_text())["providers"]["ssh"]["hosts"]["lab3"]
     assert table == {"address": "lab3", "price_usd_h": 0.4, "gpus": [0, 2], "tags": ["lab"]}
     assert "# mine" in file.read_text()
     assert "# kept" in file.read_text()
@@ -68,7 +68,7 @@ def test_a_machine_is_added_checked_listed_and_removed(
     assert offers[0]["usd_h"] == pytest.approx(0.4 * 2 / 3, abs=1e-3)
     for name in ("lab3", "off"):
         assert gpunb("hosts", "remove", name).code == 0
-    assert settings.tomllib.loads(file.read_text()).get("providers", {}).get("ssh", {}).get("hosts", {}) == {}
+    assert tomllib.loads(file.read_text()).get("providers", {}).get("ssh", {}).get("hosts", {}) == {}
     assert before.splitlines()[0] in file.read_text()
     assert own_hosts.snapshot(lab.home) == keys, "a look changes nothing on the machine"
 
