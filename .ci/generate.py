@@ -1,4 +1,4 @@
-"""Writes what is made of gpunb/presentation: openapi.yaml's schemas, columns.js; --check only compares."""
+"""Writes what is made of gpunb/presentation: openapi.yaml's schemas, pages' columns; --check compares."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import yaml
 from pydantic import TypeAdapter
 from typing_extensions import is_typeddict
 
-from gpunb.presentation import api, models, offer_columns
+from gpunb.presentation import api, models, offer_columns, receipt_columns
 from gpunb.server import schemas
 
 PACKAGE = Path(__file__).parents[1] / "gpunb"
 FILE = PACKAGE / "server" / "openapi.yaml"
 COLUMNS = PACKAGE / "notebook" / "widgets" / "static" / "picker" / "columns.js"
+RECEIPTS = PACKAGE.parent / "labextension" / "src" / "columns.ts"
 # what is above this line is written by hand
 MARK = "  # made from gpunb.presentation and gpunb.server.schemas by `make types`\n"
 REF = "#/components/schemas/"
@@ -114,6 +115,23 @@ def columns() -> str:
     )
 
 
+def receipts() -> str:
+    """The columns of JupyterLab's receipts, and the words for what ended a session."""
+    lines = "".join(
+        f"  {{ key: {json.dumps(one.key)}, label: {json.dumps(one.label)}, form: {json.dumps(one.form)}, "
+        f"right: {json.dumps(one.right)} }},\n"
+        for one in receipt_columns.RECEIPT_COLUMNS
+        if one.lab
+    )
+    words = "".join(f"  {why}: {json.dumps(text)},\n" for why, text in receipt_columns.ENDED_BY.items())
+    text = (
+        "/** Made by `make types` from gpunb/presentation/receipt_columns.py: change that. */\n\n"
+        f"export const RECEIPT_COLUMNS = [\n{lines}] as const;\n\n"
+        f"export const ENDED_BY: Record<string, string> = {{\n{words}}};\n"
+    )
+    return text.replace('"', "'").replace(",\n]", "\n]").replace(",\n}", "\n}")
+
+
 class _Dumper(yaml.SafeDumper):
     """One line for what fits on one."""
 
@@ -131,7 +149,8 @@ def main() -> int:
     """0 if the files are as they should be, or were written."""
     check = "--check" in sys.argv[1:]
     differ = False
-    for file, then in ((FILE, openapi(FILE.read_text("utf-8"))), (COLUMNS, columns())):
+    made_of = {FILE: openapi(FILE.read_text("utf-8")), COLUMNS: columns(), RECEIPTS: receipts()}
+    for file, then in made_of.items():
         now = file.read_text("utf-8") if file.exists() else ""
         if check:
             old, new = now.splitlines(keepends=True), then.splitlines(keepends=True)
@@ -140,7 +159,9 @@ def main() -> int:
             file.write_text(then, "utf-8")
         differ = differ or now != then
     if check and differ:
-        print("make types brings openapi.yaml, columns.js and labextension/src/types.ts up to date")
+        print(
+            "make types brings openapi.yaml, columns.js, columns.ts and types.ts up to date"
+        )
     return int(check and differ)
 
 

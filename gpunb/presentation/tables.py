@@ -6,10 +6,10 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
-from gpunb.presentation.columns import Column
-from gpunb.presentation.result import Cell, Fields, Note, Table
+from gpunb.presentation.receipt_columns import ENDED_BY
+from gpunb.presentation.result import Cell, Fields, Note
 from gpunb.services.lease_warnings import silence_text
-from gpunb.sessions.model import WAITING, SessionState, machine, offer_from_dict
+from gpunb.sessions.model import SessionState, machine, offer_from_dict
 from gpunb.units import bytes_text, duration_text, files_text, money_text, price_text
 
 if TYPE_CHECKING:
@@ -18,23 +18,18 @@ if TYPE_CHECKING:
     from gpunb.presentation import models
     from gpunb.presentation.result import Block
     from gpunb.presentation.rows import Left, SessionRow
-    from gpunb.remote import RunInfo
     from gpunb.sessions.model import Cost, IdleVolume, Orphan, Receipt, RunNote, Session, Silence
 
 __all__ = [
-    "ENDED_BY",
     "ago",
     "dollars",
-    "jobs_table",
     "lease_cells",
     "left",
     "machine",
     "orphan_notes",
     "receipt_blocks",
-    "runs_table",
     "said",
     "session_data",
-    "sessions_table",
     "state_cell",
     "volume_notes",
     "warnings",
@@ -47,57 +42,6 @@ _TONES = {
     SessionState.FAILED: "bad",
     SessionState.UNKNOWN: "bad",
     SessionState.GONE: "dim",
-}
-_RUN_TONES = {
-    "running": "info",
-    "queued": "info",
-    WAITING: "warn",
-    "ok": "ok",
-    "cancelled": "warn",
-    "error": "bad",
-    "died": "bad",
-    "timeout": "warn",
-}
-SESSION_COLUMNS = (
-    Column("name"),
-    Column("state", wrap=True),
-    Column("gpu", drop=1),
-    Column("cloud", drop=3),
-    Column("host", drop=6),
-    Column("cost", right=True),
-    Column("$/h", right=True),
-    Column("time left", right=True),
-    Column("idle left", right=True, drop=2),
-    Column("budget left", right=True, drop=4),
-    Column("running", drop=5, wrap=True),
-)
-RUN_COLUMNS = (
-    Column("run"),
-    Column("kind", drop=4),
-    Column("name", wrap=True),
-    Column("state", wrap=True),
-    Column("session", drop=2),
-    Column("started", right=True, drop=3),
-    Column("took", right=True, drop=1),
-)
-JOB_COLUMNS = (
-    Column("job"),
-    Column("name", wrap=True),
-    Column("state", wrap=True),
-    Column("gpus", drop=3, wrap=True),
-    Column("exit", right=True),
-    Column("started", right=True, drop=2),
-    Column("took", right=True, drop=1),
-    Column("output", right=True, drop=4),
-)
-# why a session ended, in the words of messages
-ENDED_BY = {
-    "down": "you",
-    "run": "the end of its run",
-    "deadline": "its time limit",
-    "idle": "its idle limit",
-    "budget": "its budget",
-    "limit": "a cap over all sessions",
 }
 # no entry for unreachable: a host that missed one check may answer at the next
 _AWAY = {"interrupted": "taken back by the cloud (spot)", "offline": "the host is offline"}
@@ -207,44 +151,6 @@ def port_rows(session: Session) -> list[tuple[str, Cell]]:
     ]
 
 
-def sessions_table(
-    sessions: Sequence[Session],
-    costs: Mapping[str, Cost],
-    running: Mapping[str, Sequence[RunNote]],
-    now: float,
-) -> Table:
-    """Return the table that ``ps`` shows."""
-    rows = []
-    for found in sessions:
-        runs = running.get(found.id, ())
-        doing = ", ".join(_doing(run) for run in runs[:3])
-        if len(runs) > 3:
-            doing += f" and {len(runs) - 3} more"
-        rows.append(
-            [
-                Cell(found.name, "strong"),
-                state_cell(found),
-                machine(found.gpu, found.gpus),
-                found.provider,
-                trust_cell(found.trust),
-                money_text(costs[found.id].total),
-                price_text(found.hourly),
-                *lease_cells(found, costs[found.id], sum(run.active for run in runs), now),
-                doing,
-            ]
-        )
-    spent = sum(costs[found.id].total for found in sessions)
-    rate = sum(found.hourly for found in sessions)
-    total = ["total", "", "", "", "", money_text(spent), price_text(rate), "", "", "", ""]
-    return Table(SESSION_COLUMNS, rows, total)
-
-
-def _doing(run: RunNote) -> str:
-    """Describe a run's state; a run that waits for input is marked, since it can't go on."""
-    words = f"{run.id} {run.name}".strip()
-    return f"{words} ({run.state})" if run.state == WAITING else words
-
-
 def orphan_notes(orphans: Sequence[Orphan]) -> list[Note]:
     """Return notes on orphaned instances: ours are being ended, others are only shown."""
     notes = []
@@ -311,58 +217,6 @@ def _next_step(session: Session) -> str:
     if session.cloud_state == "interrupted":
         back = f"vast bid win -s {session.name} and start -s {session.name} may bring it back"
     return f"{costs}{back}, down {session.name} ends it for good"
-
-
-def runs_table(runs: Sequence[RunNote], names: Mapping[str, str], now: float) -> Table:
-    """Return the table of runs, newest first; `names` are the sessions' names by id."""
-    rows = []
-    for run in runs:
-        took = (
-            (run.ended or now) - run.started
-            if run.started and (run.ended or run.session_id in names)
-            else None
-        )
-        over = run.ended is None and run.session_id not in names
-        state = "ended with its session" if over else run.state
-        rows.append(
-            [
-                Cell(run.id, "strong"),
-                run.kind,
-                run.name,
-                Cell(state, _RUN_TONES.get(run.state, "")),
-                names.get(run.session_id, Cell("(ended)", "dim")),
-                ago(run.started, now),
-                duration_text(took) if took is not None else "",
-            ]
-        )
-    return Table(RUN_COLUMNS, rows)
-
-
-def jobs_table(jobs: Sequence[RunInfo], now: float) -> Table:
-    """Return the table of a host's jobs, as the host knows them."""
-    rows = []
-    for job in jobs:
-        began = job.started or job.created
-        rows.append(
-            [
-                Cell(job.id, "strong"),
-                job.name,
-                Cell(job.state, _RUN_TONES.get(job.state, "bad" if job.over else "")),
-                _gpus(job),
-                "" if job.exit_code is None else str(job.exit_code),
-                ago(began, now),
-                duration_text(max(0.0, (job.ended or now) - began)) if began else "",
-                bytes_text(job.size),
-            ]
-        )
-    return Table(JOB_COLUMNS, rows)
-
-
-def _gpus(job: RunInfo) -> str:
-    """The GPUs that a job holds or waits for, and how often it was started."""
-    held = f"waits for {job.wants}" if job.wants and job.state == "queued" else " ".join(job.gpus)
-    again = f"attempt {job.attempt}" if job.attempt > 1 else ""
-    return ", ".join(text for text in (held, again) if text)
 
 
 def said(receipt: Receipt) -> str:

@@ -4,6 +4,7 @@ import { caretDownIcon, caretRightIcon, refreshIcon } from '@jupyterlab/ui-compo
 import { Widget } from '@lumino/widgets';
 
 import { duration, money, price } from '../../gpunb/notebook/widgets/static/common.js';
+import { ENDED_BY, RECEIPT_COLUMNS } from './columns';
 import { bytes, el, iconButton, put } from './dom';
 import type { IHub } from './hub';
 import { gpuIcon } from './icon';
@@ -59,18 +60,7 @@ export class ReceiptsView extends Widget {
     }
     const table = el('table', { label: trans.__('Receipts') });
     const head = table.createTHead().insertRow();
-    const titles: [string, boolean][] = [
-      [trans.__('Session'), false],
-      [trans.__('Machine'), false],
-      [trans.__('Started'), false],
-      [trans.__('Ended'), false],
-      [trans.__('Duration'), true],
-      [trans.__('Total'), true],
-      [trans.__('Billed by cloud'), true],
-      [trans.__('Ended by'), false],
-      [trans.__('Destroyed'), false]
-    ];
-    for (const [text, right] of titles) head.append(el('th', { text, className: right ? 'gpunb-num' : '' }));
+    for (const { label, right } of RECEIPT_COLUMNS) head.append(el('th', { text: trans.__(label), className: right ? 'gpunb-num' : '' }));
     const body = table.createTBody();
     for (const one of receipts) this.row(body, one);
     this.list.replaceChildren(table);
@@ -98,25 +88,19 @@ export class ReceiptsView extends Widget {
     const press = el('button', { className: 'gpunb-file-name gpunb-with-icon', title: trans.__('The whole receipt') });
     press.type = 'button';
     press.setAttribute('aria-controls', id);
-    row.insertCell().append(press);
     row.addEventListener('click', () => open(whole.hidden));
-    const texts: [string, string][] = [
-      [[machine(one), one.provider].filter(Boolean).join(' · '), ''],
-      [time(one.started), ''],
-      [time(one.ended), ''],
-      [duration(one.ended - one.started), 'gpunb-num'],
-      [price(one.cost.total), 'gpunb-num'],
-      [one.provider_usd === null ? '' : money(one.provider_usd), 'gpunb-num'],
-      [one.why, ''],
-      [one.confirmed === null ? trans.__('NOT CONFIRMED') : trans.__('confirmed'), one.confirmed === null ? 'gpunb-alarm' : 'gpunb-fine']
-    ];
-    for (const [text, className] of texts) {
+    for (const { key, form, right } of RECEIPT_COLUMNS) {
       const cell = row.insertCell();
-      cell.textContent = text;
-      cell.className = className;
-    }
-    if (one.unsaved.length) {
-      row.cells[7]?.append(el('div', { className: 'gpunb-alarm', text: trans._n('%1 path not saved', '%1 paths not saved', one.unsaved.length) }));
+      if (form === 'name') {
+        cell.append(press);
+        continue;
+      }
+      const [text, tone] = [(FORMS[form] as Form)(one, one[key])].flat();
+      cell.textContent = TRANSLATED.has(form) ? trans.__(text as string) : (text as string);
+      cell.className = tone ?? (right ? 'gpunb-num' : '');
+      if (form === 'why' && one.unsaved.length) {
+        cell.append(el('div', { className: 'gpunb-alarm', text: trans._n('%1 path not saved', '%1 paths not saved', one.unsaved.length) }));
+      }
     }
     open(this.opened.has(one.session_id));
   }
@@ -151,7 +135,7 @@ export class ReceiptsView extends Widget {
       [trans.__('Time'), [`${time(one.started)} – ${time(one.ended)} (${duration(one.ended - one.started)})`]],
       [trans.__('Cost'), [price(cost.total) + (parts.length ? ` (${parts.join(', ')})` : '')]],
       [trans.__('Billed by %1', one.provider), [this.billed(one)]],
-      [trans.__('Ended by'), [one.why]],
+      [trans.__('Ended by'), [FORMS.why(one)]],
       [trans.__('Destroyed'), [confirmed], one.confirmed === null ? 'gpunb-alarm' : 'gpunb-fine'],
       [trans.__('Saved'), saved],
       [trans.__('Not saved'), one.unsaved.map(([path, why]) => `${path}: ${why}`), 'gpunb-alarm'],
@@ -186,3 +170,21 @@ const time = (at: number): string =>
   new Date(at * 1000).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 
 const machine = (one: Receipt): string => `${one.gpus > 1 ? `${one.gpus}× ` : ''}${one.gpu}`.trim();
+
+type Form = (one: Receipt, value: unknown) => string | [string, string];
+
+/** The forms whose texts are words. */
+const TRANSLATED = new Set(['billed', 'why', 'gone']);
+
+/** How each form of a column is written: its text, or text and class. In Python it is `FORMS` of receipt_columns. */
+const FORMS = {
+  name: (one: Receipt): string => one.name,
+  gpu: (one: Receipt): string => machine(one),
+  text: (_: Receipt, value: unknown): string => String(value ?? ''),
+  time: (_: Receipt, at: unknown): string => time(at as number),
+  duration: (one: Receipt): string => duration(one.ended - one.started),
+  money: (one: Receipt): string => price(one.cost.total),
+  billed: (one: Receipt): string => (one.not_billed ? 'not yet' : one.provider_usd === null ? '' : money(one.provider_usd)),
+  why: (one: Receipt): string => ENDED_BY[one.why] ?? one.why,
+  gone: (one: Receipt): [string, string] => (one.confirmed === null ? ['NOT CONFIRMED', 'gpunb-alarm'] : ['confirmed', 'gpunb-fine'])
+};

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gpunb.presentation import api, models, offer_columns, shapes
+from gpunb.presentation import api, models, offer_columns, receipt_columns, shapes
 
 ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "labextension"
@@ -30,7 +31,8 @@ def test_document_and_columns_are_what_presentation_says() -> None:
 
 def test_a_field_that_only_a_model_has_is_found(tmp_path: Path) -> None:
     columns = "gpunb/notebook/widgets/static/picker/columns.js"
-    for name in (".ci/generate.py", "gpunb/server/openapi.yaml", columns):
+    receipts = "labextension/src/columns.ts"
+    for name in (".ci/generate.py", "gpunb/server/openapi.yaml", columns, receipts):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     file = tmp_path / "gpunb/server/openapi.yaml"
@@ -56,3 +58,12 @@ def test_columns_of_the_picker_are_fields_of_offers() -> None:
     """A column without its field would be there, and empty."""
     shown = {column.key for column in offer_columns.OFFER_COLUMNS if column.px}
     assert shown <= set(models.Offer.__annotations__)
+
+
+def test_columns_of_receipts_are_fields_of_receipts_and_have_their_form_in_the_lab() -> None:
+    columns = receipt_columns.RECEIPT_COLUMNS
+    assert {column.key for column in columns} <= set(models.Receipt.__annotations__)
+    assert {column.form for column in columns} == set(receipt_columns.FORMS)
+    script = (EXTENSION / "src/receipts.ts").read_text("utf-8")
+    forms = set(re.findall(r"^  (\w+): \(", script.partition("const FORMS")[2], re.MULTILINE))
+    assert forms == {column.form for column in columns if column.lab}

@@ -10,6 +10,8 @@ import click
 
 from gpunb.cli.command import verb
 from gpunb.presentation.result import Block, Note, Result
+from gpunb.presentation.run_columns import JOB_COLUMNS, RUN_COLUMNS, JobLine, RunLine
+from gpunb.presentation.shown import table_of
 
 if TYPE_CHECKING:
     from gpunb.cli.context import Context
@@ -30,29 +32,27 @@ def command(context: Context, *, session: str | None, limit: int | None, jobs: b
     It reads this machine's ledger only. How runs do that nobody follows, the supervisor asks their
     hosts every 20 seconds; --jobs, `logs` and `attach` ask at once.
     """
-    from gpunb.presentation import tables
-
     if jobs:
         return _jobs(context, session, limit)
     ledger = context.ledger
     wanted = context.session(session).id if session else None
     runs = ledger.runs(wanted, limit or LIMIT)
     names = {found.id: found.name for found in ledger.sessions()}
-    block: Block = tables.runs_table(runs, names, time.time()) if runs else Note("no runs yet", "dim")
+    now = time.time()
+    lines = [RunLine(run, names.get(run.session_id, ""), now) for run in runs]
+    block: Block = table_of(RUN_COLUMNS, lines) if runs else Note("no runs yet", "dim")
     return Result([asdict(run) for run in runs], block)
 
 
 def _jobs(context: Context, session: str | None, limit: int | None) -> Result:
     """Ask the session's host for its jobs, and note in the ledger how they do."""
-    from gpunb.presentation import tables
     from gpunb.services.running import runs
 
     host = context.session(session)
     infos = runs.refresh(context, context.agent(host), host)
     jobs = [info for info in infos if info.kind == "job"][::-1][:limit]
-    block: Block = (
-        tables.jobs_table(jobs, time.time())
-        if jobs
-        else Note(f"no jobs on {host.name}; run SCRIPT starts one", "dim")
-    )
+    now = time.time()
+    block: Block = Note(f"no jobs on {host.name}; run SCRIPT starts one", "dim")
+    if jobs:
+        block = table_of(JOB_COLUMNS, [JobLine(job, now) for job in jobs])
     return Result([asdict(job) for job in jobs], block)

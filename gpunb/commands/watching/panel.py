@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from gpunb.cli.command import DURATION, complete_sessions, no_use, verb
-from gpunb.presentation.columns import Column
-from gpunb.presentation.result import Cell, Note, Opening, Result, Table
-from gpunb.units import duration_text, money_text, price_text
+from gpunb.presentation.result import Note, Opening, Result
+from gpunb.presentation.session_columns import PANEL_COLUMNS, PanelLine
+from gpunb.presentation.shown import table_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,47 +58,12 @@ def _shapes(context: Context, names: Sequence[str]) -> list[SessionFacts]:
 
 def shown(shapes: Sequence[SessionFacts], *, now: float | None = None) -> Result:
     """The sessions as a table with their total cost."""
-    from gpunb.sessions.model import machine
-
-    at = time.time() if now is None else now
-    rows = []
-    for one in shapes:
-        lease = one["lease"]
-        left = "" if lease["ends"] is None else duration_text(max(0.0, lease["ends"] - at))
-        by = f" ({lease['ends_by']})" if left and lease["ends_by"] else ""
-        rows.append(
-            [
-                Cell(one["name"], "strong"),
-                Cell(one["state"], one["tone"]),
-                machine(one["gpu"], one["gpus"]),
-                one["provider"],
-                str(one["runs_active"] or ""),
-                _money(one["cost"]["total"], 2),
-                _money(one["usd_h"], 3),
-                Cell(f"{left}{by}", "bad" if lease["soon"] else ""),
-            ]
-        )
     data = list(shapes)
-    if not rows:
+    if not data:
         return Result(data, Note("no live sessions; rent starts one", "dim"))
-    spent = sum(one["cost"]["total"] or 0.0 for one in shapes)
-    hourly = sum(one["usd_h"] or 0.0 for one in shapes)
-    total = ["", "", "", "", "", _money(spent, 2), _money(hourly, 3), ""]
-    heads = [
-        Column("session"),
-        Column("state", wrap=True),
-        Column("gpu", drop=1),
-        Column("cloud", drop=2),
-        Column("runs", right=True, drop=3),
-        Column("cost", right=True),
-        Column("$/h", right=True),
-        Column("ends in"),
-    ]
-    return Result(data, Table(heads, rows, total=total if len(rows) > 1 else None))
-
-
-def _money(usd: float | None, digits: int) -> str:
-    return "?" if usd is None else (money_text if digits == 2 else price_text)(usd)
+    at = time.time() if now is None else now
+    lines = [PanelLine(one, at) for one in data]
+    return Result(data, table_of(PANEL_COLUMNS, lines, total=len(lines) > 1))
 
 
 def _live(context: Context, names: Sequence[str], length: float | None) -> None:

@@ -63,6 +63,8 @@ def command(
     """
     from gpunb.commands.parts.instances import Wanted, instances
     from gpunb.presentation import tables
+    from gpunb.presentation.session_columns import PS_COLUMNS, SessionLine
+    from gpunb.presentation.shown import table_of
     from gpunb.providers import InstanceState
     from gpunb.sessions.cost import funds
     from gpunb.sessions.model import SessionState
@@ -94,7 +96,8 @@ def command(
         text = f"WARNING: {ledger.path} can't be written: ends are carried out all the same, and noted later"
         blocks.insert(0, Note(f"{text}; {paths.unlock_hint(ledger.path)}", "bad"))
     if sessions:
-        blocks.append(tables.sessions_table(sessions, costs, running, now))
+        lines = [SessionLine(one, costs[one.id], running.get(one.id, ()), now) for one in sessions]
+        blocks.append(table_of(PS_COLUMNS, lines, total=True))
     elif every:
         rest = f"{len(every)} other{'s' if len(every) > 1 else ''}"
         blocks.append(Note("no session like that; " + typed("ps") + f" shows the {rest}", "dim"))

@@ -35,6 +35,8 @@ __all__ = ["command"]
 def command(context: Context, *, name: str | None, run: str | None, events: bool, instance: bool) -> Result:
     """Show everything known about one session, also about one that has ended."""
     from gpunb.presentation import tables
+    from gpunb.presentation.run_columns import RUN_COLUMNS, RunLine
+    from gpunb.presentation.shown import table_of
     from gpunb.sessions.lifecycle.bringup import STARTED
     from gpunb.sessions.model import machine
 
@@ -85,7 +87,8 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
         )
     )
     if runs:
-        blocks.append(tables.runs_table(runs[:10], {session.id: session.name} if session.alive else {}, now))
+        lines = [RunLine(run, session.name if session.alive else "", now) for run in runs[:10]]
+        blocks.append(table_of(RUN_COLUMNS, lines))
     shown = history if events else history[-10:]
     rows = []
     for event in shown:
