@@ -60,7 +60,7 @@ def command(context: Context, *, words: tuple[str, ...], host_key: str | None) -
 def _new_key(context: Context, session: Session, told: str) -> Result:
     """Pin the host key that the user vouches for, and continue a start that was blocked by it."""
     from gpunb.sessions import lifecycle
-    from gpunb.sessions.access import host_access
+    from gpunb.sessions.access import host_keys
     from gpunb.sessions.model import SessionState
     from gpunb.ssh import fingerprint
 
@@ -68,7 +68,7 @@ def _new_key(context: Context, session: Session, told: str) -> Result:
         msg = f"session {session.name} is stopped: its host shows no key"
         raise WrongState(msg, hint=typed("start", session.name))
     with context.progress(f"looking at the key of {session.name}"):
-        line = host_access.new_host_key(session, told)
+        line = host_keys.new_host_key(session, told)
     key = f"{line.split()[0]} {fingerprint(line)}"
     context.ledger.note(session.id, "host-key", f"{key}, by the word of the user")
     if session.state in {SessionState.BOOTING, SessionState.REACHABLE}:

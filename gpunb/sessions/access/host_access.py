@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -47,11 +46,8 @@ __all__ = [
     "connection",
     "drop",
     "endpoint",
-    "forget_host_key",
     "held",
     "key_pair",
-    "new_host_key",
-    "pin_host_key",
 ]
 
 
@@ -120,62 +116,6 @@ def _own(session: Session, suffix: str = "", **where: Any) -> Endpoint:
 
     folder, alias = paths.session_dir(session.id), f"gpunb-{session.id}{suffix}"
     return Endpoint(key=folder / "id_ed25519", known_hosts=folder / "known_hosts", alias=alias, **where)
-
-
-def pin_host_key(session: Session, line: str) -> None:
-    """Pin the host key that the provider vouches for.
-
-    Raises
-    ------
-    HostKeyChanged
-        Another one is pinned already.
-    """
-    from gpunb.ssh.hostkeys import pin
-
-    pin(paths.session_dir(session.id) / "known_hosts", f"gpunb-{session.id}", line)
-
-
-def forget_host_key(session_id: str) -> None:
-    """Remove the pinned host key before a session's next attempt gets another host."""
-    (paths.session_dir(session_id) / "known_hosts").unlink(missing_ok=True)
-
-
-def new_host_key(session: Session, told: str) -> str:
-    """Pin the host key that the user vouches for, if the host shows it; returns its public line.
-
-    Parameters
-    ----------
-    told
-        Its fingerprint (``SHA256:...``) or public line.
-
-    Raises
-    ------
-    BadInput
-        `told` is neither.
-    HostKeyChanged
-        The host shows other keys.
-    Unreachable
-        It shows none.
-    """
-    from gpunb.errors import BadInput, HostKeyChanged
-    from gpunb.ssh import fingerprint
-    from gpunb.ssh.handshake import host_keys
-    from gpunb.ssh.hostkeys import repin
-
-    words = told.split()
-    is_print = len(words) == 1 and re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}=?", told) is not None
-    if not is_print and len(words) < 2:
-        msg = f"--host-key {told!r}: must be a fingerprint (SHA256:…) or a public line ('ssh-ed25519 AAAA…')"
-        raise BadInput(msg)
-    where, shown = endpoint(session), []
-    for line in host_keys(where):
-        if line == " ".join(words[:2]) or fingerprint(line) == told.rstrip("="):
-            repin(where.known_hosts, where.alias, line)
-            drop(session.id)
-            return line
-        shown.append(f"{line.split()[0]} {fingerprint(line)}")
-    msg = f"the host of {session.name} shows {', '.join(shown) or 'no key'}, not {told}; nothing was changed"
-    raise HostKeyChanged(msg, bill=BILLED, hint=typed("down", session.name) + ", if it can't be explained")
 
 
 def connection(session: Session) -> Connection:
@@ -359,7 +299,7 @@ class HostAccess:
     def prepare(self, session_id: str, label: str) -> str:
         """Create the session's key pair and forget an earlier host's key; returns the public line."""
         line = key_pair(session_id, comment=label).public_line
-        forget_host_key(session_id)
+        _known_hosts(session_id).unlink(missing_ok=True)
         return line
 
     def host_key(self) -> tuple[str, str]:
@@ -369,24 +309,26 @@ class HostAccess:
         return generate_host_key()
 
     def pin(self, session: Session, line: str) -> None:
-        """Pin the host key that the provider vouches for."""
-        pin_host_key(session, line)
+        """Pin the host key that the provider vouches for; `HostKeyChanged` if another one is pinned."""
+        from gpunb.ssh.hostkeys import pin
+
+        pin(_known_hosts(session.id), f"gpunb-{session.id}", line)
 
     def pinned(self, session: Session) -> list[str]:
         """The host keys (public lines) that are pinned for the session."""
         from gpunb.ssh.hostkeys import pinned
 
-        return pinned(paths.session_dir(session.id) / "known_hosts", f"gpunb-{session.id}")
+        return pinned(_known_hosts(session.id), f"gpunb-{session.id}")
 
     def repin(self, session: Session, line: str) -> None:
         """Replace the pinned host key by that of a recreated machine."""
         from gpunb.ssh.hostkeys import repin
 
-        repin(paths.session_dir(session.id) / "known_hosts", f"gpunb-{session.id}", line)
+        repin(_known_hosts(session.id), f"gpunb-{session.id}", line)
 
     def unpin(self, session: Session) -> None:
         """Remove the pin of a host key that the host was not given."""
-        forget_host_key(session.id)
+        _known_hosts(session.id).unlink(missing_ok=True)
 
     def wait(
         self, session: Session, *, timeout: float, progress: Progress, give_up: Callable[[], None]
@@ -461,6 +403,10 @@ class HostAccess:
     def drop(self, session_id: str) -> None:
         """Close the connections to the host."""
         drop(session_id)
+
+
+def _known_hosts(session_id: str) -> Path:
+    return paths.session_dir(session_id) / "known_hosts"
 
 
 HOST = HostAccess()
