@@ -159,9 +159,7 @@ def main() -> int:
             file.write_text(then, "utf-8")
         differ = differ or now != then
     if check and differ:
-        print(
-            "make types brings openapi.yaml, columns.js, columns.ts and types.ts up to date"
-        )
+        print("make types brings openapi.yaml, columns.js, columns.ts and types.ts up to date")
     return int(check and differ)
 
 

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from gpunb.sync.bring import Brought
     from gpunb.sync.written import SentFolder
 
-BILLED = "the instance may still run and be billed"
-
 __all__ = [
     "HOST",
     "HostAccess",

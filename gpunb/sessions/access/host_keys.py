@@ -33,6 +33,7 @@ def new_host_key(session: Session, told: str) -> str:
         It shows none.
     """
     from gpunb.ssh import fingerprint
+    from gpunb.ssh.channel import BILLED
     from gpunb.ssh.handshake import host_keys
     from gpunb.ssh.hostkeys import repin
 
@@ -49,6 +50,4 @@ def new_host_key(session: Session, told: str) -> str:
             return line
         shown.append(f"{line.split()[0]} {fingerprint(line)}")
     msg = f"the host of {session.name} shows {', '.join(shown) or 'no key'}, not {told}; nothing was changed"
-    raise HostKeyChanged(
-        msg, bill=host_access.BILLED, hint=typed("down", session.name) + ", if it can't be explained"
-    )
+    raise HostKeyChanged(msg, bill=BILLED, hint=typed("down", session.name) + ", if it can't be explained")
