@@ -154,14 +154,16 @@ class Sessions(_Shown, list["Session"]):
         return plain
 
     def _blocks(self) -> list[Any]:
-        from gpunb.presentation import tables
         from gpunb.presentation.result import Note
+        from gpunb.presentation.session_columns import PS_COLUMNS, SessionLine
+        from gpunb.presentation.shown import table_of
         from gpunb.python_api.frontend import frontend
 
         if not self:
             return [Note("no sessions; nothing is rented from this ledger", "dim")]
         with frontend() as context:
-            ledger, records = context.ledger, [one.record for one in self]
-            costs = {one.id: ledger.cost(one.id) for one in records}
-            running = {one.id: ledger.open_runs(one.id) for one in records}
-            return [tables.sessions_table(records, costs, running, time.time())]
+            ledger, now = context.ledger, time.time()
+            lines = [
+                SessionLine(one.record, ledger.cost(one.id), ledger.open_runs(one.id), now) for one in self
+            ]
+            return [table_of(PS_COLUMNS, lines, total=True)]
