@@ -132,6 +132,8 @@ class Verb(click.Command):
         Whether it makes sure that a supervisor watches the leases.
     undone
         The statement on the bill if it is refused; "" if it can't affect a bill.
+    rewrite
+        Changes the words before they are parsed, where the grammar of options does not say it all.
     """
 
     def __init__(
@@ -152,9 +154,12 @@ class Verb(click.Command):
         self.watches = watches
         self.undone = undone
         self.first = first
+        self.rewrite: Callable[[list[click.Parameter], list[str]], list[str]] | None = None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as click does; a session in first place is taken as ``--session``."""
+        if self.rewrite is not None and not ctx.resilient_parsing:
+            args = self.rewrite(self.params, list(args))
         if self.first is not None and not ctx.resilient_parsing:
             args = session_first(self.first, self.params, ctx, list(args))
         return super().parse_args(ctx, args)

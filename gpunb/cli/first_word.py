@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gpunb.cli.context import Context
 
-__all__ = ["FirstWord", "session_first"]
+__all__ = ["FirstWord", "places", "session_first"]
 
 FirstWord = Literal["known", "typed", "dashed", "never"]
 
@@ -46,10 +46,10 @@ def session_first(
     BadInput
         It may be the session or the command to run there.
     """
-    places = _places(params, args)
-    if first == "never" or not places:
+    found = places(params, args)
+    if first == "never" or not found:
         return args
-    at = places[0]
+    at = found[0]
     if any(one.startswith(("-s", "--session")) for one in args[:at]):
         return args
     word, rest = args[at], [*args[:at], *args[at + 1 :]]
@@ -58,12 +58,12 @@ def session_first(
         is_session = rest[at : at + 1] == ["--"] and len(rest) > at + 1
         if not is_session and not ctx.allow_interspersed_args and _known(ctx, word):
             raise _could_be_both(ctx, args[at:])
-    elif all(one.nargs > 0 for one in own) and len(places) > sum(one.nargs for one in own):
+    elif all(one.nargs > 0 for one in own) and len(found) > sum(one.nargs for one in own):
         is_session = True  # one more than the verb takes, so it is none of its arguments
     elif first == "typed":
         is_session = not _converts(own[0], word, ctx) and _known(ctx, word)
     else:
-        enough = len(places) > sum(one.nargs for one in own if one.required and one.nargs > 0)
+        enough = len(found) > sum(one.nargs for one in own if one.required and one.nargs > 0)
         files = any(isinstance(one.type, click.Path) for one in own)
         is_session = enough and _known(ctx, word) and not (files and Path(word).exists())
     return ["--session", word, *rest] if is_session else args
@@ -99,8 +99,8 @@ def _known(ctx: click.Context, word: str) -> bool:
     return True
 
 
-def _places(params: Sequence[click.Parameter], args: Sequence[str]) -> list[int]:
-    """Indices of the positional arguments in `args`; none where ``--`` is first."""
+def places(params: Sequence[click.Parameter], args: Sequence[str]) -> list[int]:
+    """Find the indices of the positional arguments in `args`; none where ``--`` is first."""
     takes = {
         text: 0 if one.is_flag or one.count else one.nargs
         for one in params

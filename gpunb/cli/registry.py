@@ -47,7 +47,11 @@ GROUPS: dict[str, dict[str, str]] = {
     "Run": {
         "on": "Run all cells of the notebook on the host.",
         "off": "Run cells here again.",
+<<<<<<< HEAD
         "cell": "Run code in the host's kernel from a terminal.",
+=======
+        "once": "Rent, send, run, bring back, end: one command.",
+>>>>>>> bde84e6 (once: rent, send, run, bring back, end in one command)
         "run": "Run a script on the host as a job.",
         "exec": "Run one command on the host and wait for it.",
         "runs": "List the cells and jobs that were run.",
@@ -96,8 +100,8 @@ GROUPS: dict[str, dict[str, str]] = {
 }
 #: The verbs that ``gpunb -h`` explains; it names the others.
 SHOWN = frozenset([
-    "offers", "rent", "extend", "stop", "start", "down", "on", "run", "exec", "runs", "logs", "cancel",
-    "sync", "forward", "ssh", "ps", "show", "top", "cost", "login", "doctor",
+    "offers", "rent", "extend", "stop", "start", "down", "on", "once", "run", "exec", "runs", "logs",
+    "cancel", "sync", "forward", "ssh", "ps", "show", "cost", "login", "doctor",
 ])  # fmt: skip
 WIDEST = max(map(len, SHOWN))
 FOLDERS = {

@@ -284,12 +284,23 @@ def _count(head: Mapping[str, Any]) -> str:
     return f"{size:,}" if type(size) is int else "some"
 
 
-def show(handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
+def show(
+    handle: RunHandle,
+    sink: Sink,
+    *,
+    interactive: bool = True,
+    on_interrupt: Callable[[], None] | None = None,
+) -> RunInfo:
     """Play a run into `sink` until it ends.
 
     Ctrl-C once interrupts the run on the host and shows how it ends. A second one,
     for a cell that does not react, offers to restart the host's kernel; if the user
     declines, the run goes on there and can be attached again.
+
+    Parameters
+    ----------
+    on_interrupt
+        Called at each Ctrl-C instead of that; what it raises ends the playing.
 
     Raises
     ------
@@ -308,6 +319,9 @@ def show(handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
             if record.kind == "end":
                 break
         except KeyboardInterrupt:
+            if on_interrupt is not None:
+                on_interrupt()
+                continue
             interrupts += 1
             if interrupts > 1 and interactive and player.kind == "cell" and _wants_restart(sink):
                 sink.note("restarting the host's kernel")

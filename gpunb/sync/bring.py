@@ -47,7 +47,11 @@ if TYPE_CHECKING:
     from gpunb.ssh.connection import Connection
     from gpunb.sync.written import SentFolder
 
-__all__ = ["Brought", "bring"]
+__all__ = ["Brought", "NothingThere", "bring"]
+
+
+class NothingThere(BadInput):
+    """The host has nothing at the path: there is nothing that could be lost."""
 
 
 @dataclass(slots=True)
@@ -116,7 +120,7 @@ def bring(
 
     Raises
     ------
-    BadInput
+    NothingThere
         Nothing is there, or nothing matches.
     NotEnoughSpace, SyncError, HostError
         Nothing, or not all of it, was fetched.
@@ -161,7 +165,7 @@ def _sources(remote: Remote, path: str, folders: Sequence[str]) -> list[_Source]
         msg = f"{path} is not found on the host (looked for {', '.join(looked)})"
         if host_glob.is_pattern(path):
             msg = f"no file on the host matches {path} (looked for {', '.join(looked)})"
-        raise BadInput(msg, hint=typed("exec ls") + " shows what is there")
+        raise NothingThere(msg, hint=typed("exec ls") + " shows what is there")
     return list(found.values())
 
 

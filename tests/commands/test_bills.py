@@ -32,6 +32,7 @@ TOUCH = {
     "extend": "nothing was changed",
     "vast increases": "nothing was changed",
     "vast prepay": "nothing was paid",
+    "once": "nothing was rented",
     "reboot": "nothing was rebooted",
     "rent": "nothing was rented",
     "vast snapshot": "nothing was pushed",

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gpunb.errors import BadInput, SyncError
+from gpunb.errors import BadInput, NotEnoughSpace, SyncError
 from gpunb.ssh import Connection
 from gpunb.sync import bring as bringing
 from gpunb.sync.bring import Brought, bring
 from gpunb.sync.local import autorun
+from gpunb.sync.planning import locations
 from gpunb.sync.planning.plan import Item
 from gpunb.sync.sftp import digests
 from gpunb.sync.written import SentFolder
@@ -484,3 +485,14 @@ def test_what_is_beyond_the_bound_stays_and_is_named(line: Connection, host: Pat
     done = fetch(line, host, here, sent=replace(sent, bound=None))
     assert done.failed == []
     assert set(tree(here)) == {"a.py", "small", "big"}
+
+
+def test_what_does_not_fit_here_is_refused_before_it_comes(
+    line: Connection, host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(host / "out/big.bin", "b" * 5000)
+    monkeypatch.setattr(locations, "free_here", lambda _: 4999)
+    with pytest.raises(NotEnoughSpace, match=r"5\.0 kB free, the plan needs 5\.0 kB"):
+        fetch(line, host / "out", tmp_path / "here")
+    monkeypatch.setattr(locations, "free_here", lambda _: 5000)
+    assert fetch(line, host / "out", tmp_path / "here").files == 1

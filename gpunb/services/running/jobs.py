@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
 
-__all__ = ["JobWish", "Prepared", "Started", "bring", "prepare", "start"]
+__all__ = ["JobWish", "Prepared", "Started", "bring", "close_names", "prepare", "start"]
 
 # by its own first line if executable on the host, else by the shell that most such scripts are for
 _SHELL = """
@@ -54,8 +54,17 @@ class JobWish:
         How many GPUs it gets for itself; 0 is no queue.
     restart
         "never", "on-lost[:N]" or "on-failure[:N]".
+<<<<<<< HEAD
     values, raw, parameters, output
         A notebook's parameters, as texts or as values, and the file of its result here.
+=======
+    values, raw, output
+        A notebook's parameters, and the file of its result here.
+    there
+        The script's path on the host, where it is already; relative to `cwd`.
+    run_id
+        The id that the run gets; "" makes one.
+>>>>>>> bde84e6 (once: rent, send, run, bring back, end in one command)
     """
 
     words: Sequence[str] = ()
@@ -72,6 +81,8 @@ class JobWish:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     output: str | None = None
     name: str = ""
+    there: str = ""
+    run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +165,7 @@ def start(context: Workspace, session: Session, job: Prepared, *, detach: bool =
     target = there.name if there is not None else _sent_script(context, session, job)
     argv = _argv(job.what, _runner(job.what, client.info.python, target, job.local), target, wish)
     label = wish.name or _label(job.what, target, wish.module, wish.shell_line)
-    with runs.noted(context, session, kind="job", name=label) as run_id:
+    with runs.noted(context, session, kind="job", name=label, run_id=wish.run_id) as run_id:
         if job.book is not None:
             argv = list(notebook_jobs.argv(client, notebook_jobs.put(client, run_id, job.book), target))
         handle = client.run_job(
@@ -200,12 +211,14 @@ def bring(context: Workspace, session: Session, where: str, paths: Sequence[str]
 def _check_folder(folder: str | None) -> None:
     if folder is not None and not Path(folder).is_dir():
         msg = f"run --sync {folder!r} is not a folder here"
-        raise BadInput(msg, hint=_close(Path(folder), folders=True))
+        raise BadInput(msg, hint=close_names(Path(folder), folders=True))
 
 
 def _sent_script(context: Workspace, session: Session, job: Prepared) -> str:
     """Send a local script, unless a synced folder holds it; returns its path for the job."""
     words, local, wish = job.wish.words, job.local, job.wish
+    if wish.there:
+        return wish.there
     if local is None:
         return words[0].removeprefix(":") if words else ""
     target = _target(local, wish.folder)
@@ -292,7 +305,7 @@ def _script(given: str, folder: str | None) -> Path | None:
         msg = f"run {given!r} is a folder, not a script"
         raise BadInput(msg, hint=typed("run --sync", given, "SCRIPT") + " sends a folder")
     msg = f"run: there is no script {given!r} here"
-    raise BadInput(msg, hint=_close(path) or f"write :{given} if it is on the host already")
+    raise BadInput(msg, hint=close_names(path) or f"write :{given} if it is on the host already")
 
 
 def _runner(what: str, python: str, target: str, local: Path | None) -> list[str]:
@@ -303,7 +316,7 @@ def _runner(what: str, python: str, target: str, local: Path | None) -> list[str
     if local is not None:
         with local.open("rb") as file:
             first = file.readline(1000)
-    if first.startswith(b"#!") and b"python" not in first:
+    if first.startswith(b"#!") and b"python" not in first and b"gpunb" not in first:
         path, _, argument = first[2:].decode("utf-8", "replace").strip().partition(" ")
         if path:
             named = shlex.split(argument.removeprefix("-S ")) if path.endswith("/env") else [argument.strip()]
@@ -312,7 +325,8 @@ def _runner(what: str, python: str, target: str, local: Path | None) -> list[str
     return ["/bin/sh", "-c", _SHELL] if shell else [python, "-u"]
 
 
-def _close(path: Path, *, folders: bool = False) -> str | None:
+def close_names(path: Path, *, folders: bool = False) -> str | None:
+    """A hint with files (or folders) whose names are like that of `path`, which is not there."""
     try:
         names = [found.name for found in path.parent.iterdir() if found.is_dir() == folders]
     except OSError:

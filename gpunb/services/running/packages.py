@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
 
-__all__ = ["Needs", "install", "read"]
+__all__ = ["Needs", "inline", "install", "read"]
 
 TAIL = 15  # lines of a failed installation that are shown
 _INCLUDE = re.compile(r"^(\s*(?:-r|-c|--requirement|--constraint)[\s=]+)(\S+)")
 _LOCAL = re.compile(r"^\s*(?:-e\b|--editable\b|\.{1,2}/|file:|/)")
+# of the specification of inline script metadata (PEP 723)
+_INLINE = re.compile(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 _CONDA = """
 prefix=$("$1" -c 'import sys; print(sys.prefix)')
 if [ ! -d "$prefix/conda-meta" ]; then
@@ -84,6 +86,29 @@ def read(path: Path) -> Needs:
         return Needs("pip", files)
     msg = f"--requirements {str(path)!r}: is not a kind of file that gpunb knows"
     raise BadInput(msg, hint="requirements.txt, pyproject.toml, uv.lock or environment.yml")
+
+
+def inline(script: Path) -> Needs | None:
+    """Read the packages that a script lists in itself (PEP 723); None if it has no such block.
+
+    Raises
+    ------
+    BadInput
+        The block is damaged, or there are two.
+    """
+    text = script.read_text("utf-8", "replace").replace("\r\n", "\n")
+    blocks = [found["content"] for found in _INLINE.finditer(text) if found["type"] == "script"]
+    if len(blocks) > 1:
+        msg = f"{str(script)!r} has {len(blocks)} blocks '# /// script', and may have one"
+        raise BadInput(msg)
+    if not blocks:
+        return None
+    lines = (line[2:] if line.startswith("# ") else line[1:] for line in blocks[0].splitlines())
+    needs = _toml(script, "\n".join(lines)).get("dependencies", [])
+    if not isinstance(needs, list) or not all(isinstance(one, str) for one in needs):
+        msg = f"{str(script)!r}: dependencies in its block '# /// script' is not a list of texts"
+        raise BadInput(msg)
+    return Needs("pip", {"requirements.txt": "\n".join(needs) + "\n"})
 
 
 def _toml(path: Path, text: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from gpunb.text import clean, did_you_mean, one_line
 from gpunb.units import duration_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from gpunb.output import Sink
     from gpunb.remote import AgentClient, RunHandle, RunInfo
@@ -24,8 +24,8 @@ __all__ = ["find", "follow", "new_kernel", "note_end", "noted", "refresh", "sent
 
 
 @contextlib.contextmanager
-def noted(context: Workspace, session: Session, *, kind: str, name: str) -> Iterator[str]:
-    """Record a run with a new id in the ledger before it is started.
+def noted(context: Workspace, session: Session, *, kind: str, name: str, run_id: str = "") -> Iterator[str]:
+    """Record a run in the ledger before it is started, under a new id if it has none.
 
     If the host refuses to start it, the record is closed; if the connection
     broke, it stays open, because the run may be there.
@@ -33,7 +33,7 @@ def noted(context: Workspace, session: Session, *, kind: str, name: str) -> Iter
     from gpunb.remote import new_run_id
     from gpunb.sessions.model import RunNote
 
-    run_id = new_run_id()
+    run_id = run_id or new_run_id()
     context.ledger.add_run(
         RunNote(
             id=run_id,
@@ -74,8 +74,15 @@ def note_end(context: Workspace, run_id: str, info: RunInfo) -> None:
     context.ledger.finish_run(run_id, info.state, min(info.ended, now) if info.ended else now)
 
 
-def follow(context: Workspace, handle: RunHandle, sink: Sink, *, interactive: bool = True) -> RunInfo:
-    """Play a run's output to its end and record the end.
+def follow(
+    context: Workspace,
+    handle: RunHandle,
+    sink: Sink,
+    *,
+    interactive: bool = True,
+    on_interrupt: Callable[[], None] | None = None,
+) -> RunInfo:
+    """Play a run's output to its end and record the end; `on_interrupt` as in `gpunb.output.show`.
 
     Raises
     ------
@@ -94,7 +101,7 @@ def follow(context: Workspace, handle: RunHandle, sink: Sink, *, interactive: bo
     end_listening = client.listen(heard)
     heeded = _Heeded(sink, context, handle.id)
     try:
-        info = show(handle, heeded, interactive=interactive)
+        info = show(handle, heeded, interactive=interactive, on_interrupt=on_interrupt)
     except RunNotFound:
         raise
     except GpunbError as err:

@@ -98,6 +98,7 @@ def fetch_saves(
     progress: Progress = SILENT,
     *,
     last: bool = False,
+    absent_ok: bool = False,
 ) -> list[tuple[str, str]]:
     """Download each path of ``session.save``; returns (path, reason) of those that failed.
 
@@ -107,6 +108,8 @@ def fetch_saves(
     ----------
     last
         The session ends whatever the outcome: what can't be saved at its target goes into gpunb's folder.
+    absent_ok
+        Whether a path that the host does not have is recorded as unsaved, and not returned: nothing is lost.
     """
     if not session.save or session.state is SessionState.ENDING:
         return []
@@ -122,13 +125,14 @@ def fetch_saves(
         if last and not _can_write(target if target.is_dir() else target.parent):
             target = _elsewhere(session, target)  # noqa: PLW2901
             paths.private_dir(target.parent)
-        progress.say(f"bringing back {path} to {target}")
+        what = "what was written" if path == PROJECT else path
+        progress.say(f"bringing back {what} to {target}")
         started = clock.time()
         left = max(0.0, end - started)
         fetch = partial(host.fetch, session, sent.folder if sent else path, target, progress)
         if sent is not None:
             fetch = partial(fetch, sent=sent)
-        done, reason = _within(left, session, partial(fetch, folders=folders), host)
+        done, reason, absent = _within(left, session, partial(fetch, folders=folders), host)
         ended = clock.time()
         if done is not None:
             reason = _reason(done)
@@ -146,7 +150,8 @@ def fetch_saves(
                 )
             )
         if reason:
-            failed.append((path, reason))
+            if not (absent and absent_ok):
+                failed.append((path, reason))
             ledger.note(session.id, "unsaved", json.dumps([path, reason]))
         else:
             ledger.note(session.id, "saved", path)
@@ -176,23 +181,28 @@ def _reason(done: Brought) -> str:
 
 def _within(
     limit: float, session: Session, fetch: Callable[[], Brought], host: HostAccess
-) -> tuple[Brought | None, str]:
-    """Download one path; returns the result, or None and the reason. Closes a hanging connection."""
-    out: list[tuple[Brought | None, str]] = []
+) -> tuple[Brought | None, str, bool]:
+    """Download one path; returns the result, or None, the reason and whether the host has no such path.
+
+    Closes a hanging connection.
+    """
+    from gpunb.sync.bring import NothingThere
+
+    out: list[tuple[Brought | None, str, bool]] = []
 
     def work() -> None:
         try:
-            out.append((fetch(), ""))
+            out.append((fetch(), "", False))
         except ANY as err:  # reported as the reason
-            out.append((None, words(err)))
+            out.append((None, words(err), isinstance(err, NothingThere)))
 
     if limit <= 0:
-        return None, "no time was left for it"
+        return None, "no time was left for it", False
     thread = threading.Thread(target=work, name=f"gpunb-save-{session.name}", daemon=True)
     thread.start()
     thread.join(limit)
     if thread.is_alive():
         host.drop(session.id)
         thread.join(5.0)
-        return None, f"not finished within {limit:.0f} s"
+        return None, f"not finished within {limit:.0f} s", False
     return out[0]

@@ -73,7 +73,7 @@ def bring_home(
     done = False
     try:
         settle_work(session, host, timing.agent_s)
-        failed = fetch_saves(ledger, session, host, timing, progress)
+        failed = fetch_saves(ledger, session, host, timing, progress, absent_ok=True)
         done = not failed
         return failed
     finally:

@@ -77,9 +77,37 @@ def down(
     if session.state in OVER:
         return ledger.receipt(session.id) or build_receipt(ledger, None, session)
     _may_end(provider, session)
+    mine = False
+    with suppress(LedgerError):  # a supervisor that ends it with its run would break the save off
+        mine = ledger.claim(session.id, times.claim_s)
+    try:
+        return _down(
+            ledger, provider, session, save=save, why=why, host=host, timing=times, progress=progress
+        )
+    finally:
+        if mine:
+            with suppress(LedgerError):
+                ledger.release(session.id)
+
+
+def _down(
+    ledger: Ledger,
+    provider: Provider,
+    session: Session,
+    *,
+    save: bool,
+    why: str,
+    host: HostAccess,
+    timing: Timing,
+    progress: Progress,
+) -> Receipt:
     again = session.state is _S.BOOTING and session.ready is not None  # it is being started to save its files
     if save and session.save and (again or session.state in {_S.READY, _S.REACHABLE}):
-        _save_or_refuse(ledger, session, host, times, progress)
+        try:
+            _save_or_refuse(ledger, session, host, timing, progress)
+        except SyncError:
+            if ledger.get(session.id).state not in {*OVER, _S.ENDING}:  # else another process was faster
+                raise
     elif save and session.save and session.state is _S.STOPPED:
         msg = f"session {session.name} is stopped: {', '.join(session.save)} can't be brought back from it"
         raise SyncError(
@@ -88,16 +116,10 @@ def down(
             hint=typed("start", session.name) + " first, or " + typed("down", session.name, "--no-save"),
         )
     ledger.last_resort = True
-    mine = False
     try:
-        mine = ledger.claim(session.id, times.claim_s)
-        session = _drive_down(ledger, provider, session, why=why, host=host, timing=times, progress=progress)
+        session = _drive_down(ledger, provider, session, why=why, host=host, timing=timing, progress=progress)
     except LedgerUnwritable as err:
-        raise _end_unrecorded(ledger, provider, session, err, times, progress) from err
-    finally:
-        if mine:
-            with suppress(LedgerError):
-                ledger.release(session.id)
+        raise _end_unrecorded(ledger, provider, session, err, timing, progress) from err
     if session.state in OVER:
         return ledger.receipt(session.id) or write_receipt(ledger, provider, session, why=why)
     write_receipt(ledger, None, session, why=why)

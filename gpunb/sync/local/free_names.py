@@ -92,6 +92,7 @@ class FreeNames:
             else:
                 plan.items.append(item)
                 plan.total_bytes += item.size
+                plan.room_bytes += item.room
         return plan
 
     def _free(self, folder: str, wanted: str, item: Item) -> tuple[str, bool]:

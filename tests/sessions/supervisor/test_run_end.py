@@ -166,3 +166,29 @@ def test_a_session_that_the_user_keeps_meanwhile_is_not_ended(world: World) -> N
     world.host.hook = keep
     ticks(world, watch(world), 600)
     assert world.ledger.get(session.id).state is SessionState.READY
+
+
+def test_a_down_that_the_supervisor_outruns_says_that_it_is_over(world: World) -> None:
+    """Its save breaks off because the machine is gone by then, with all that was to be saved."""
+    session = rented(world)
+    begun(world, session)
+    world.host.beat = Pulse(told(RUN, "ok", ended=world.clock.now))
+    other = world.open("life-1")
+    other._owner, other._owner_lives = "the supervisor", lambda _: True
+    world.ledger._owner_lives = lambda _: True
+    assert other.claim(session.id, 900.0)
+    fetched: list[str] = []
+
+    def outrun(step: str) -> None:
+        if step == "fetch" and not fetched:
+            fetched.append(step)
+            watcher = Supervision(other, lambda name: world.cloud, host=world.host, tick_s=TICK)
+            ticks(world, watcher, 60)
+            msg = "the host closed the connection"
+            raise SyncError(msg)
+
+    world.host.hook = outrun
+    receipt = world.down(session)
+    assert (receipt.why, receipt.saved) == ("run", ["out"])
+    assert world.cloud.billed() == []
+    other.close()

@@ -1,0 +1,103 @@
+"""A user at a terminal: what was typed is counted, and runs in processes of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import subprocess
+import sysconfig
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpunb.providers import ProviderConfig
+from gpunb.providers.local import LocalProvider
+from gpunb.sessions.ledger.sessions import Ledger
+from gpunb.sessions.supervisor import process
+from support.machines.terminal import Ran
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+BIN = sysconfig.get_path("scripts")
+
+
+class Terminal:
+    """A terminal without a keyboard, in the folder `cwd`; `typed` holds the commands.
+
+    Without a keyboard no question can be asked: a decision of the user's is a ``--yes`` on the line.
+    """
+
+    def __init__(self, cwd: Path) -> None:
+        self.cwd = cwd
+        self.typed: list[str] = []
+
+    @property
+    def decisions(self) -> int:
+        """How many of the commands carried a yes."""
+        return sum("--yes" in shlex.split(line) for line in self.typed)
+
+    def start(self, line: str) -> subprocess.Popen[str]:
+        """Type a line; it runs on."""
+        self.typed.append(line)
+        environment = {
+            **os.environ,
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "GPUNB_CLOUDS": "local",
+        }
+        return subprocess.Popen(
+            shlex.split(line),
+            cwd=self.cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def type(self, line: str) -> Ran:
+        """Type a line and wait for its end."""
+        running = self.start(line)
+        out, err = running.communicate(timeout=100)
+        return Ran(running.returncode, out, err)
+
+
+@contextlib.contextmanager
+def supervisor() -> Iterator[None]:
+    """A supervisor in this process, as a Jupyter server has one, whose ticks are short."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        provider = LocalProvider(ProviderConfig())
+        with Ledger.open() as ledger:
+            process.run(ledger, lambda _: provider, kind="server", tick_s=0.25, stop=stop, forever=True)
+
+    thread = threading.Thread(target=watch, name="story-supervisor", daemon=True)
+    thread.start()
+    try:
+        with Ledger.open() as ledger:
+            wait_for(lambda: ledger.leader() is not None)
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+def wait_for(check: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """Wait until `check` is true, and return what it says."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found = check()
+        if found:
+            return found
+        time.sleep(0.1)
+    msg = f"not true within {seconds} s"
+    raise AssertionError(msg)
+
+
+def all_over() -> bool:
+    """Whether no session is left, and nothing is rented."""
+    with Ledger.open() as ledger:
+        return not ledger.sessions() and not LocalProvider(ProviderConfig()).instances()
