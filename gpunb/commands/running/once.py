@@ -185,7 +185,12 @@ def _ended(
         bill = (
             f"nothing was ended: {session.name} goes on and {costs_text(session.hourly)} until its lease ends"
         )
-        then = typed("down", session.name) + " tries again and ends it, with --no-save without its results"
+        then = (
+            typed("down", session.name)
+            + " tries again and ends it; "
+            + typed("down", session.name, "--no-save")
+            + " ends it without its results"
+        )
         notes += [Note(bill, "bad"), Note(then, "dim")]
     elif receipt is not None:
         data["usd"] = receipt.cost.total

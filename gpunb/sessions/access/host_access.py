@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from gpunb.sessions.model import Session
     from gpunb.ssh import Connection, Endpoint, KeyPair
     from gpunb.sync.bring import Brought
-    from gpunb.sync.written import SentFolder
 
 __all__ = [
     "HOST",
@@ -369,30 +368,12 @@ class HostAccess:
         """Restart the host's own idle time."""
         agent(session).touch()
 
-    def fetch(
-        self,
-        session: Session,
-        path: str,
-        target: Path,
-        progress: Progress,
-        *,
-        folders: Sequence[str] = (),
-        sent: SentFolder | None = None,
-    ) -> Brought:
-        """Download the host's `path` to `target`, overwriting nothing of yours; see `gpunb.sync.bring`."""
+    def fetch(self, session: Session, path: str, target: Path, progress: Progress, **more: Any) -> Brought:
+        """Download the host's `path` to `target`; `more` as in `gpunb.sync.bring.bring` (folders, sent)."""
         from gpunb.sync.bring import bring
 
-        guard = session.trust != "own"
-        return bring(
-            connection(session),
-            path,
-            target,
-            word=session.name,
-            guard=guard,
-            folders=folders,
-            sent=sent,
-            progress=progress,
-        )
+        guard, line = session.trust != "own", connection(session)
+        return bring(line, path, target, word=session.name, guard=guard, progress=progress, **more)
 
     def shutdown(self, session: Session) -> None:
         """Ask the agent to end all work."""

@@ -43,7 +43,7 @@ LINES: dict[str, list[list[str]]] = {
         ["rent", "--cloud", "vast", "--spot"],
         ["rent", "--cloud", "vast", "--spot", "--bid", "20"],
     ],
-    "once": [["once", "--cloud", "vast", "--gpu", "4090", "--for", "1h", "--", "true"]],
+    "once": [["once", "-m", "this", "--cloud", "vast", "--gpu", "4090", "--for", "1h"]],
     "down": [["down", "one"], ["down", "--all"], ["down", "one", "--no-save"]],
     "stop": [["stop", "one"], ["stop", "one", "spot"]],
     "start": [["start", "halted"]],
