@@ -47,11 +47,8 @@ GROUPS: dict[str, dict[str, str]] = {
     "Run": {
         "on": "Run all cells of the notebook on the host.",
         "off": "Run cells here again.",
-<<<<<<< HEAD
         "cell": "Run code in the host's kernel from a terminal.",
-=======
         "once": "Rent, send, run, bring back, end: one command.",
->>>>>>> bde84e6 (once: rent, send, run, bring back, end in one command)
         "run": "Run a script on the host as a job.",
         "exec": "Run one command on the host and wait for it.",
         "runs": "List the cells and jobs that were run.",

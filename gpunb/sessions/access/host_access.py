@@ -25,7 +25,7 @@ from gpunb.sessions.model import SessionState
 from gpunb.units import costs_text, hourly_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from gpunb.remote import AgentClient
