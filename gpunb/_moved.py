@@ -79,7 +79,6 @@ commands commands.files: sync forward ssh
 commands commands.watching: ps show top panel cost receipts
 commands commands.account: login logout keys trust doctor config supervise completion
 commands commands.vast: bid prepay increases snapshot variables
-services services.running: gpu_check
 - settings: project_file=project settings_file=writing
 """
 

@@ -27,6 +27,7 @@ OWN = {
     "save": ["mine"],
     "python": "/usr/bin/python3",
     "log_level": "info",
+    "check": {"on": True, "memory": 0.1, "disk": 0.5, "line": 0.5},
     "limits": {"usd_day": 10.0, "clouds": ["vast"], "trust": "datacenter"},
 }
 WIDER: dict[str, Any] = {
@@ -40,6 +41,7 @@ WIDER: dict[str, Any] = {
     "save": [".bashrc", "."],
     "python": "/tmp/evil",
     "log_level": "error",
+    "check": {"on": False, "memory": 0.5, "disk": 0.1, "line": 0},
     "limits": {"usd_day": 1000, "clouds": ["deepinfra"], "trust": "stranger"},
     "providers": {"vast": {"image": "evil.example/x", "accept_terms": True, "filters": {"a": {"eq": 1}}}},
 }
@@ -51,6 +53,7 @@ NARROWER: dict[str, Any] = {
     "price_tolerance": 0.01,
     "disk_gb": 10,
     "cell_timeout": "1m",
+    "check": {"on": True, "memory": 0.0, "disk": 0.9, "line": 0.5},
     "limits": {"usd_day": 3, "gpus": 1},
 }
 
@@ -89,7 +92,7 @@ def test_what_widens_does_not_hold_and_is_named(project: Path, key: str) -> None
     found = settings.load()
     for name, value in OWN.items():
         holds = getattr(found, name)
-        assert (holds.model_dump(exclude_unset=True) if name == "limits" else holds) == value, name
+        assert (holds.model_dump(exclude_unset=True) if name in ("check", "limits") else holds) == value, name
     assert found.providers == {}
     assert {one.key.split(".")[0] for one in found.refused} == {key}
     for one in found.refused:

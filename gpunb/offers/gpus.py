@@ -18,7 +18,7 @@ from gpunb.offers.text import clean
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Gpu", "Wanted", "known_names", "normalise", "snap_vram", "vram_from_mib", "wanted"]
+__all__ = ["Gpu", "Wanted", "known_names", "normalise", "same_model", "snap_vram", "vram_from_mib", "wanted"]
 
 LONGEST_NAME = 60
 SNAP = 0.08  # a driver shows up to 6.3 % less than the maker's figure (T4: 15360 MiB of 16 GB)
@@ -375,6 +375,19 @@ def wanted(text: str) -> Wanted:
         models += [name for name in _VRAM if name.startswith("RTX PRO 6000 ")]
     vram = snap_vram(model.vram_said, model.vram) if model.vram_said else 0.0
     return Wanted(model.name, tuple(models), _spelled(models), vram, model.known)
+
+
+def same_model(one: str, other: str) -> bool | None:
+    """Whether two spellings can be one model ("H100", "NVIDIA H100 PCIe"); None if the table lacks one."""
+    first, second = normalise(one), normalise(other)
+    if first.name.lower() == second.name.lower():
+        return True
+    if not (first.known and second.known):
+        return None
+    pair = {first.name, second.name}
+    if "RTX 6000" in pair:  # a spelling of two generations
+        return bool(pair & {"RTX 6000 Ada", "Quadro RTX 6000"})
+    return second.name in wanted(first.name).models or first.name in wanted(second.name).models
 
 
 def _spelled(models: list[str]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from gpunb.sessions.model import SessionState
 
 __all__ = [
     "Brought",
+    "CheckFigure",
     "Cost",
     "Gpu",
     "Lease",
@@ -34,6 +35,7 @@ __all__ = [
     "SessionFacts",
     "SessionWhole",
     "Spent",
+    "StartCheck",
     "State",
     "Telemetry",
     "Tone",
@@ -291,6 +293,25 @@ class Brought(TypedDict):
     left: Annotated[list[list[str]], about("path, and the reason why it stayed there")]
 
 
+class CheckFigure(TypedDict):
+    """A figure of the start check beside the offer's."""
+
+    what: str
+    offered: str
+    found: str
+    verdict: Annotated[str, about("empty, weak or wrong")]
+
+
+class StartCheck(TypedDict):
+    """Whether a machine is what its offer said."""
+
+    figures: list[CheckFigure]
+    wrong: Annotated[list[str], about("what ended the rental")]
+    weak: Annotated[list[str], about("what is worse than offered")]
+    notes: Annotated[list[str], about("what could not be compared")]
+    took_s: float
+
+
 class Receipt(TypedDict):
     """What a session was, cost and left behind."""
 
@@ -313,4 +334,5 @@ class Receipt(TypedDict):
     saved: list[str]
     unsaved: Annotated[list[list[str]], about("path, and the reason")]
     brought: list[Brought]
+    check: Annotated[StartCheck | None, about("null without a check")]
     why: Annotated[str, about("what ended it: down, deadline, idle, budget, …")]

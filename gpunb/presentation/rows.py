@@ -6,7 +6,7 @@ from typing import Annotated
 
 from typing_extensions import NotRequired, TypedDict
 
-from gpunb.presentation.models import Cost, State, about
+from gpunb.presentation.models import Cost, StartCheck, State, about
 
 __all__ = [
     "CloudFailed",
@@ -125,6 +125,7 @@ class EventRow(TypedDict):
 class SessionShown(SessionRow):
     """All that is known of a session (`show`)."""
 
+    check: StartCheck | None
     runs: list[RunName]
     events: list[EventRow]
 

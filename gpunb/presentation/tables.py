@@ -10,6 +10,7 @@ from gpunb.presentation.receipt_columns import ENDED_BY
 from gpunb.presentation.result import Cell, Fields, Note
 from gpunb.services.lease_warnings import silence_text
 from gpunb.sessions.model import SessionState, machine, offer_from_dict
+from gpunb.sessions.start_check import StartCheck
 from gpunb.units import bytes_text, duration_text, files_text, money_text, price_text
 
 if TYPE_CHECKING:
@@ -252,6 +253,7 @@ def receipt_blocks(receipt: Receipt) -> list[Block]:
                 ("duration", duration_text(receipt.seconds)),
                 ("cost", f"{money_text(cost.total)}" + (f" ({kinds})" if kinds else "")),
                 (f"billed by {receipt.provider}", said(receipt)),
+                ("checked", StartCheck.from_data(receipt.check).summary() if receipt.check else ""),
                 ("runs", f"{len(receipt.runs)}, of them {done} ok" if receipt.runs else "none"),
                 ("ended by", ENDED_BY.get(receipt.why, receipt.why)),
                 ("destroyed", confirmed),

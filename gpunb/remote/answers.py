@@ -66,6 +66,7 @@ SHAPES: Mapping[str, Mapping[str, Callable[[object], bool]]] = {
     "answer": {"taken": _flag},
     "before": {"n": _count},
     "comms": {"part": _text},
+    "examine": {"gpus": _objects, "work": _objects, "slices": _texts},
     "folder_changes": {"there": _flag, "many": _flag, "whole": _flag, "number": _count},
     "folder_read": {"why": _texts},
     "folder_write": {"there": _flag},

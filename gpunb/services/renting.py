@@ -84,12 +84,15 @@ def request(
     idle_s: float | None = None,
     budget_usd: float | None = None,
     disk_gb: float | None = None,
+    check: bool = True,
     **more: object,
 ) -> RentRequest:
     """Build the request, with the settings as defaults.
 
     Parameters
     ----------
+    check
+        False leaves the start check out, which the settings have on.
     more
         Further fields of `gpunb.sessions.lifecycle.RentRequest`.
     """
@@ -101,6 +104,7 @@ def request(
         "disk_gb": settings.disk_gb if disk_gb is None else disk_gb,
         "python": settings.python or "",
         "save": list(settings.save),
+        "check": settings.check.model_dump(exclude={"on"}) if check and settings.check.on else None,
         **{name: value for name, value in more.items() if value is not None},
     }
     return lifecycle.RentRequest(**values)  # type: ignore[arg-type]

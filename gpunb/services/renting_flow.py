@@ -51,6 +51,8 @@ class Wish:
         A file of packages that are installed on the host when it is ready.
     volumes
         ``NAME:/PATH`` of each volume to mount.
+    check
+        Whether the machine is compared with its offer before it is ready.
     inside
         Further fields of `gpunb.sessions.lifecycle.RentRequest`: image, variables, ports, scripts.
     """
@@ -69,6 +71,7 @@ class Wish:
     save: Sequence[str] = ()
     volumes: Sequence[str] = ()
     count_ssh: bool = False
+    check: bool = True
     inside: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -145,6 +148,7 @@ def _request(
         **wish.inside,
         save=list(wish.save) or None,
         count_ssh=wish.count_ssh,
+        check=wish.check,
         renter=" ".join(context.renter()),
         volumes={disk.volume.id: disk.path for disk in disks},
     )

@@ -26,7 +26,14 @@ from gpunb import log, paths
 from gpunb.errors import SettingsError
 from gpunb.settings.build import alone, built, environment, has, is_secret
 from gpunb.settings.files import FILE_NAME, Files, project_file, read_files
-from gpunb.settings.model import PREFIX, LimitsSettings, ProviderSettings, SecretsSettings, Settings
+from gpunb.settings.model import (
+    PREFIX,
+    CheckSettings,
+    LimitsSettings,
+    ProviderSettings,
+    SecretsSettings,
+    Settings,
+)
 from gpunb.settings.project import Refused
 
 if TYPE_CHECKING:
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FILE_NAME",
+    "CheckSettings",
     "LimitsSettings",
     "Origin",
     "ProviderSettings",
@@ -179,13 +187,16 @@ def origins(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None)
         name = next((name for name, data in layers if has(data, loc)), "default")
         return f"{PREFIX}{'__'.join(loc).upper()}" if name == "environment" else name
 
-    plain = [name for name in Settings.model_fields if name not in ("secrets", "limits", "providers")]
+    plain = [
+        name for name in Settings.model_fields if name not in ("check", "secrets", "limits", "providers")
+    ]
     rows = [Origin(name, getattr(settings, name), source([name])) for name in plain]
     if settings.budget_most is not None:
         rows = [replace(row, source="default") if row.key == "budget" else row for row in rows]
         at = next(index for index, row in enumerate(rows) if row.key == "budget")
         rows.insert(at + 1, Origin("budget_most", settings.budget_most, str(files.project)))
     rows.append(Origin("secrets.min_trust", settings.secrets.min_trust, source(["secrets", "min_trust"])))
+    rows += [Origin(f"check.{name}", value, source(["check", name])) for name, value in settings.check]
     for name, value in settings.limits:
         shown = ", ".join(value) if isinstance(value, list) else value
         rows.append(Origin(f"limits.{name}", shown, source(["limits", name])))

@@ -16,7 +16,7 @@ from gpunb.trust import rank
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PREFIX", "LimitsSettings", "ProviderSettings", "SecretsSettings", "Settings"]
+__all__ = ["PREFIX", "CheckSettings", "LimitsSettings", "ProviderSettings", "SecretsSettings", "Settings"]
 
 PREFIX = "GPUNB_"
 
@@ -75,6 +75,19 @@ class SecretsSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     min_trust: Literal["own", "datacenter", "stranger"] = "datacenter"
+
+
+class CheckSettings(BaseModel):
+    """The ``[check]`` table: whether a machine is compared with its offer, and how much less is accepted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    on: bool = Field(default=True, description="check a machine when it is rented, before it is ready")
+    memory: float = Field(
+        default=0.05, ge=0, le=1, description="how much less GPU memory will do; 0.05 is 5%"
+    )
+    disk: float = Field(default=0.2, ge=0, le=1, description="part of the offered disk speed that will do")
+    line: float = Field(default=0.2, ge=0, le=1, description="part of the offered line that will do")
 
 
 class LimitsSettings(BaseModel):
@@ -157,6 +170,9 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="how much the log file keeps"
+    )
+    check: CheckSettings = Field(
+        default=CheckSettings(), description="the check of a new machine: whether, and its tolerances"
     )
     secrets: SecretsSettings = Field(
         default=SecretsSettings(),

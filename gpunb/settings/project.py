@@ -16,7 +16,7 @@ from gpunb.hints import typed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gpunb.settings import LimitsSettings, Settings
+    from gpunb.settings import CheckSettings, LimitsSettings, Settings
 
 __all__ = ["Refused", "narrow"]
 
@@ -109,11 +109,12 @@ def narrow(
                 )
         elif key == "clouds":
             kept_clouds = list(value) if "all" in own.clouds else [one for one in value if one in own.clouds]
-            if kept_clouds:
-                kept[key] = kept_clouds
+            kept |= {key: kept_clouds} if kept_clouds else {}
             more = [one for one in value if one not in kept_clouds]
             if more:
                 no(key, more, f"a project's file may only narrow your own clouds ({', '.join(own.clouds)})")
+        elif key == "check":
+            kept.update(_stricter(found[key], value, mine, no))
         elif key == "limits":
             kept.update(_lower_caps(found[key], value, own, no))
         elif key == "providers":
@@ -127,3 +128,17 @@ def narrow(
                 line = hint.format(value=" --save ".join(map(str, values)))
                 no(key, found[key], why, typed(line) if line else "")
     return kept, refused
+
+
+def _stricter(
+    found: Mapping[str, Any], asked: CheckSettings, own: CheckSettings, no: Callable[..., None]
+) -> dict[str, Any]:
+    """Keep of a project's ``[check]`` what is at least as strict as the user's own; `no` refuses the rest."""
+    kept = {}
+    for name in found:
+        wanted, held = getattr(asked, name), getattr(own, name)
+        if wanted <= held if name == "memory" else wanted >= held:
+            kept[name] = found[name]
+        else:
+            no(f"check.{name}", found[name], f"a project's file may only narrow, and your own is {held}")
+    return {"check": kept} if kept else {}

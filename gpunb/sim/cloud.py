@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from gpunb.sim.clock import Clock
-from gpunb.sim.faults import Fault, Faults
+from gpunb.sim.faults import HOST_KINDS, Fault, Faults
+from gpunb.sim.hosts import cheated
 from gpunb.sim.hosts.machines import Host, Hosts, HostSpec, PaperHosts
 from gpunb.sim.machine import Machine, Phase
 from gpunb.sim.money import Account
@@ -227,7 +228,7 @@ class Cloud(ABC):
             spec=spec,
             data=dict(data or {}),
         )
-        for kind in ("stuck-loading", "wrong-image", "never-starts", "key-late", "list-lag"):
+        for kind in ("stuck-loading", "wrong-image", "never-starts", "key-late", "list-lag", *HOST_KINDS):
             if found := self.fault(kind):
                 machine.troubles[kind] = found
         if stuck := machine.troubles.get("stuck-loading"):
@@ -242,6 +243,8 @@ class Cloud(ABC):
             if "key-late" in machine.troubles:
                 machine.data["late_keys"] = list(spec.public_keys)
                 spec.public_keys = ()
+            for kind in machine.troubles.keys() & set(HOST_KINDS):
+                cheated.worsen(spec, kind)
             self._boot(machine, spec)
         self.machines[machine.id] = machine
         return machine

@@ -41,6 +41,12 @@ CLOUD_KINDS: dict[str, str] = {
     "stuck-loading": "the new instance does not leave its first state (seconds; for ever without)",
     "wrong-image": "the image can't be pulled",
     "never-starts": "the instance runs, its container (and SSH) never starts",
+    "gpu-missing": "the machine has one GPU less than offered",
+    "gpu-other": "the machine has another GPU model than offered",
+    "gpu-half-memory": "its GPUs have half the memory",
+    "gpu-old-driver": "its driver is too old for the image",
+    "gpu-dead": "nvidia-smi shows its GPUs, and none can allocate memory",
+    "gpu-lost": "nvidia-smi fails there",
     "key-late": "the SSH key is applied some time after the host is up (seconds)",
     "gpu-taken": "at a start somebody else has the GPU: it is queued (seconds; for ever without)",
     "contract-end": "the host's offer ends (in seconds): the machine is stopped, and deleted 48 hours later",
@@ -52,6 +58,9 @@ CLOUD_KINDS: dict[str, str] = {
     "destroy-ignored": "destroy answers success and does nothing",
     "zero-balance": "the account's money is used up (card=False: Vast.ai deletes what is not paid)",
 }
+
+#: Of them those that a machine has from its first moment on, under the surface.
+HOST_KINDS = ("gpu-missing", "gpu-other", "gpu-half-memory", "gpu-old-driver", "gpu-dead", "gpu-lost")
 
 KINDS: dict[str, str] = {**ANSWER_KINDS, **CLOUD_KINDS}
 

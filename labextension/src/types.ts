@@ -15,6 +15,14 @@ export interface components {
             /** @description path, and the reason why it stayed there */
             left: string[][];
         };
+        /** @description A figure of the start check beside the offer's. */
+        CheckFigure: {
+            what: string;
+            offered: string;
+            found: string;
+            /** @description empty, weak or wrong */
+            verdict: string;
+        };
         /** @description A cloud that did not answer as it should. */
         CloudFailure: {
             provider: string;
@@ -466,6 +474,8 @@ export interface components {
             /** @description path, and the reason */
             unsaved: string[][];
             brought: components["schemas"]["Brought"][];
+            /** @description null without a check */
+            check: components["schemas"]["StartCheck"] | null;
             /** @description what ended it: down, deadline, idle, budget, … */
             why: string;
         };
@@ -722,6 +732,17 @@ export interface components {
         StartBody: {
             token: string | null;
         };
+        /** @description Whether a machine is what its offer said. */
+        StartCheck: {
+            figures: components["schemas"]["CheckFigure"][];
+            /** @description what ended the rental */
+            wrong: string[];
+            /** @description what is worse than offered */
+            weak: string[];
+            /** @description what could not be compared */
+            notes: string[];
+            took_s: number;
+        };
         /** @description The server, its supervisor, what was found at its start, the clouds. */
         Status: {
             version: string;
@@ -842,6 +863,7 @@ export interface components {
     pathItems: never;
 }
 export type Brought = components['schemas']['Brought'];
+export type CheckFigure = components['schemas']['CheckFigure'];
 export type CloudFailure = components['schemas']['CloudFailure'];
 export type CloudInfo = components['schemas']['CloudInfo'];
 export type ConfirmBody = components['schemas']['ConfirmBody'];
@@ -897,6 +919,7 @@ export type SettingsPatchBody = components['schemas']['SettingsPatchBody'];
 export type Snapshot = components['schemas']['Snapshot'];
 export type Spent = components['schemas']['Spent'];
 export type StartBody = components['schemas']['StartBody'];
+export type StartCheck = components['schemas']['StartCheck'];
 export type Status = components['schemas']['Status'];
 export type StopBody = components['schemas']['StopBody'];
 export type Supervisor = components['schemas']['Supervisor'];

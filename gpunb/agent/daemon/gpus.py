@@ -24,8 +24,8 @@ def program() -> str | None:
     return shutil.which("nvidia-smi", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *FURTHER]))
 
 
-async def query(fields: str, timeout: float = TIMEOUT) -> list[list[str]]:
-    """Query `fields` of each GPU, a list each; an empty list on a host without ``nvidia-smi``.
+async def run(args: list[str], timeout: float = TIMEOUT) -> str:
+    """Run ``nvidia-smi`` and return its output; "" on a host without it.
 
     Raises
     ------
@@ -34,11 +34,10 @@ async def query(fields: str, timeout: float = TIMEOUT) -> list[list[str]]:
     """
     path = program()
     if path is None:
-        return []
+        return ""
     process = await asyncio.create_subprocess_exec(
         path,
-        "--query-gpu=" + fields,
-        "--format=csv,noheader,nounits",
+        *args,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -54,6 +53,18 @@ async def query(fields: str, timeout: float = TIMEOUT) -> list[list[str]]:
     text = out.decode("utf-8", "replace")
     if process.returncode:
         raise SmiError("nvidia-smi ended with %s: %s" % (process.returncode, text.strip()[-300:]))
+    return text
+
+
+async def query(fields: str, timeout: float = TIMEOUT) -> list[list[str]]:
+    """Query `fields` of each GPU, a list each; an empty list on a host without ``nvidia-smi``.
+
+    Raises
+    ------
+    SmiError
+        See `run`.
+    """
+    text = await run(["--query-gpu=" + fields, "--format=csv,noheader,nounits"], timeout)
     rows = [[value.strip() for value in line.split(",")] for line in text.splitlines() if line.strip()]
     return [row for row in rows if len(row) == len(fields.split(","))]
 

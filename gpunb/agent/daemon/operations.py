@@ -9,13 +9,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from ..check import machine
 from ..shared import folders, frames
 from ..shared.comm_state import TYPES as COMM_TYPES
 from ..shared.journal import Reader
 from ..shared.restart_policy import parse as parse_policy
 from . import lending
 from .agent import RUN_ID, OpError
-from .gpus import SmiError, query
 from .jobs import Job
 
 if TYPE_CHECKING:
@@ -140,12 +140,9 @@ async def look(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
     return {"sample": agent.telemetry.latest}
 
 
-async def gpus(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
-    """Count the GPUs that answer; the reason if ``nvidia-smi`` exists and fails."""
-    try:
-        return {"count": len(await query("index", 8.0)), "trouble": ""}
-    except (SmiError, OSError) as err:
-        return {"count": 0, "trouble": str(err)}
+async def examine(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
+    """Check what the host is: see `gpunb_agent.check.machine`."""
+    return await machine.examine(with_gpus=bool(args.get("gpus")), with_disk=bool(args.get("disk")))
 
 
 async def telemetry(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
@@ -296,7 +293,7 @@ OPERATIONS: dict[str, Callable[[Agent, dict[str, Any]], Awaitable[dict[str, Any]
     "source": source,
     "before": before,
     "look": look,
-    "gpus": gpus,
+    "examine": examine,
     "telemetry": telemetry,
     "runs": runs,
     "info": info,

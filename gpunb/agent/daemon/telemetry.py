@@ -213,7 +213,8 @@ class Counters:
         return [round(max(0, now[at] - before[at]) / gap, 1) for at in (1, 2)]
 
 
-def _lines(path: str) -> list[str]:
+def lines(path: str) -> list[str]:
+    """Read a file of the kernel's, line by line; empty if it is not there."""
     try:
         with open(path) as file:
             return file.read().splitlines()
@@ -223,13 +224,13 @@ def _lines(path: str) -> list[str]:
 
 def processor() -> tuple[float, float] | None:
     """Seconds busy and seconds in total, since some moment; a container's own share if it has a limit."""
-    limit = (_lines("/sys/fs/cgroup/cpu.max") or [""])[0].split()
+    limit = (lines("/sys/fs/cgroup/cpu.max") or [""])[0].split()
     if len(limit) == 2 and limit[0].isdigit() and limit[1].isdigit():
-        for line in _lines("/sys/fs/cgroup/cpu.stat"):
+        for line in lines("/sys/fs/cgroup/cpu.stat"):
             name, _, value = line.partition(" ")
             if name == "usage_usec" and value.isdigit():
                 return int(value) / 1e6, time.monotonic() * int(limit[0]) / int(limit[1])
-    fields = (_lines("/proc/stat") or [""])[0].split()
+    fields = (lines("/proc/stat") or [""])[0].split()
     if len(fields) < 6 or fields[0] != "cpu":
         return None
     times = [int(value) for value in fields[1:9]]
@@ -240,7 +241,7 @@ def processor() -> tuple[float, float] | None:
 def memory() -> list[int] | None:
     """Bytes used and in total; a container's own if it has a limit."""
     found = {}
-    for line in _lines("/proc/meminfo"):
+    for line in lines("/proc/meminfo"):
         name, _, rest = line.partition(":")
         found[name] = int(rest.split()[0]) * 1024
     if "MemTotal" not in found:
@@ -255,9 +256,9 @@ def memory() -> list[int] | None:
             "/sys/fs/cgroup/memory/memory.stat",
         ),
     ):
-        most, held = (_lines(limit) or [""])[0], (_lines(usage) or [""])[0]
+        most, held = (lines(limit) or [""])[0], (lines(usage) or [""])[0]
         if most.isdigit() and held.isdigit() and int(most) < total:
-            cache = [line.split()[1] for line in _lines(stat) if line.startswith("inactive_file ")]
+            cache = [line.split()[1] for line in lines(stat) if line.startswith("inactive_file ")]
             return [max(0, int(held) - int(cache[0] if cache else 0)), int(most)]
     return [used, total]
 
@@ -274,11 +275,11 @@ def disk(path: str) -> list[int] | None:
 
 def traffic() -> tuple[int, int] | None:
     """Bytes received and sent since the host started, without loopback."""
-    lines = _lines("/proc/net/dev")[2:]
-    if not lines:
+    found = lines("/proc/net/dev")[2:]
+    if not found:
         return None
     received = sent = 0
-    for line in lines:
+    for line in found:
         name, _, rest = line.partition(":")
         fields = rest.split()
         if name.strip() != "lo" and len(fields) >= 9:

@@ -60,6 +60,7 @@ __all__ = ["command"]
     type=click.Path(),
     help="Install what requirements.txt, pyproject.toml, uv.lock or a conda environment.yml lists.",
 )
+@click.option("--no-check", is_flag=True, help="Take the machine without comparing it with its offer.")
 @click.option("--save", multiple=True, metavar="PATH", help="Bring this back from the host before the end.")
 @click.option(
     "--volume",
@@ -82,6 +83,7 @@ def command(
     budget: float | None,
     bid: float | None,
     count_ssh: bool,
+    no_check: bool,
     python: str | None,
     requirements: str | None,
     save: tuple[str, ...],
@@ -118,6 +120,7 @@ def command(
         save=save,
         volumes=volume,
         count_ssh=count_ssh,
+        check=not no_check,
         inside=inside,
     )
     session = renting_flow.rent(context, wish, yes=yes)
@@ -144,10 +147,9 @@ def _picker() -> Result:
 
 
 def _ready(context: Context, session: Session) -> Result:
-    from gpunb.presentation import tables
+    from gpunb.presentation import checks, tables
     from gpunb.services.questions import budget_text
-    from gpunb.services.running.gpu_check import gpu_trouble
-    from gpunb.sessions.access import host_access
+    from gpunb.sessions import start_check
     from gpunb.sessions.model import machine
 
     now = time.time()
@@ -161,15 +163,15 @@ def _ready(context: Context, session: Session) -> Result:
         else (typed("run SCRIPT") + ", or %%gpu in a notebook")
     )
     data = tables.session_data(session, cost, [], now)
-    client = host_access.held(session.id)
-    trouble = gpu_trouble(client, session) if client is not None else ""
+    checked = start_check.recorded(context.ledger, session)
     return Result(
         data,
         Note(f"{session.name} is ready after {took}", "ok"),
-        *([Note(f"WARNING: {trouble}", "bad")] if trouble else []),
+        *checks.notes(checked),
         Fields(
             [
                 ("machine", f"{machine(session.gpu, session.gpus)} on {session.provider}"),
+                ("checked", "" if checked is None else f"{checked.summary()}, in {checked.took_s:.1f} s"),
                 ("price", hourly_text(session.hourly)),
                 ("time left", left[0] if lease.deadline is not None else ""),
                 ("idle limit", duration_text(lease.idle_s) if lease.idle_s is not None else "never"),

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from gpunb.cli.command import complete_runs, complete_sessions, no_use, verb
 from gpunb.presentation.result import Block, Cell, Fields, Result, Table
+from gpunb.sessions.start_check import StartCheck
 from gpunb.units import bytes_text, duration_text, files_text, hourly_text, money_text
 
 if TYPE_CHECKING:
     from gpunb.cli.context import Context
+    from gpunb.presentation.models import StartCheck as CheckShown
     from gpunb.presentation.rows import SessionShown
     from gpunb.sessions.model import Event
 
@@ -34,9 +37,10 @@ __all__ = ["command"]
 )
 def command(context: Context, *, name: str | None, run: str | None, events: bool, instance: bool) -> Result:
     """Show everything known about one session, also about one that has ended."""
-    from gpunb.presentation import tables
+    from gpunb.presentation import checks, tables
     from gpunb.presentation.run_columns import RUN_COLUMNS, RunLine
     from gpunb.presentation.shown import table_of
+    from gpunb.sessions import start_check
     from gpunb.sessions.lifecycle.bringup import STARTED
     from gpunb.sessions.model import machine
 
@@ -86,6 +90,8 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
             ]
         )
     )
+    check = start_check.recorded(ledger, session)
+    blocks += checks.blocks(check)
     if runs:
         lines = [RunLine(run, session.name if session.alive else "", now) for run in runs[:10]]
         blocks.append(table_of(RUN_COLUMNS, lines))
@@ -98,6 +104,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
         blocks.append(Table([">at", "what", "detail"], rows))
     data: SessionShown = {
         **tables.session_data(session, cost, running, now),
+        "check": None if check is None else cast("CheckShown", check.data()),
         "runs": [{"id": run.id, "kind": run.kind, "name": run.name, "state": run.state} for run in runs],
         "events": [
             {"at": event.at, "kind": event.kind, "old": event.old, "new": event.new, "detail": event.detail}
@@ -148,6 +155,9 @@ def _at(at: float | None) -> str:
 
 def _detail(event: Event) -> str:
     """Format an event's detail for people; some details are JSON for the receipt."""
+    if event.kind == "check":
+        with suppress(ValueError, TypeError, KeyError):
+            return StartCheck.from_data(json.loads(event.detail)).summary()
     if event.kind not in {"brought", "unsaved"}:
         return event.detail
     try:

@@ -62,6 +62,7 @@ class _Held:
 HOST_GRACE_S = 180.0
 SETTLE_S = 30.0
 KERNEL_S = 30.0  # a kernel that takes longer reports why in the first cell
+EXAMINE_S = 45.0
 
 _held: dict[str, _Held] = {}
 _lock = threading.Lock()
@@ -351,6 +352,10 @@ class HostAccess:
         client.kernel_request("kernel_info_request", {}, timeout=KERNEL_S)
         step(progress, "first cell")
         client.kernel_request("execute_request", {"code": ""}, timeout=KERNEL_S)
+
+    def examine(self, session: Session, *, gpus: bool, disk: bool) -> dict[str, Any]:
+        """Examine the host; see `gpunb/agent/check/machine.py` for the answer."""
+        return agent(session).request("examine", timeout=EXAMINE_S, gpus=gpus, disk=disk)
 
     def pulse(self, session: Session) -> Pulse:
         """Ask the agent for its runs and send it the session's current lease."""

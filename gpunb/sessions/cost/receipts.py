@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from gpunb.providers.base import Capability, Provider
+from gpunb.sessions import start_check
 from gpunb.sessions.cost import bills
 from gpunb.sessions.foreign_errors import ANY
 from gpunb.sessions.model import OVER, Receipt, Session, SessionState
@@ -43,6 +44,7 @@ def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *
                 brought[facts["path"]] = facts
         elif event.kind == "transition" and event.new == SessionState.ENDING.value and not why:
             why = event.detail
+    checked = start_check.recorded(ledger, session)
     over = session.state in OVER
     now = ledger.clock.time()
     cost = ledger.cost(session.id, now)
@@ -86,6 +88,7 @@ def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *
             *unsaved.items(),
             *((f"{path}/{name}", why) for path, facts in brought.items() for name, why in facts["left"]),
         ],
+        check=None if checked is None else checked.data(),
         why=why,
     )
 

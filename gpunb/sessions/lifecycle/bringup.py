@@ -15,6 +15,7 @@ from gpunb.errors import (
 from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress, Steps
 from gpunb.providers.base import Instance, InstanceState, Presence, Provider
+from gpunb.sessions import start_check
 from gpunb.sessions.cost.lease import cut
 from gpunb.sessions.cost.segments import opening
 from gpunb.sessions.model import Session, SessionState
@@ -180,6 +181,8 @@ def enter(
     ------
     HostError, WrongState
         As `bring_up`; SSH has `within` seconds to answer.
+    NotAsOffered
+        It is not the machine that was offered.
     """
     if instance.host_key:
         host.pin(session, instance.host_key)
@@ -208,6 +211,8 @@ def enter(
         session = ledger.transition(session, SessionState.REACHABLE, f"SSH answers; {known}")
     progress.say("starting the agent")
     host.arm(session, steps)
+    if session.ready is None:
+        start_check.make(ledger, session, host, progress)
     _first_cell(ledger, session, host, steps)
     now = ledger.clock.time()
     return ledger.transition(

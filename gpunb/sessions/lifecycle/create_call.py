@@ -80,6 +80,7 @@ class CreateCall:
         self.watch = watch
         self.id = new_id()
         self.boots = 0
+        self.not_as_offered: set[str] = set()  # machines
         self.agreed = request.agreed
         self._budget: float | None = None
 
@@ -112,6 +113,7 @@ class CreateCall:
             summary={
                 "image": spec.image,
                 "boot_s": self._boot_s(offer),  # a process that resumes it does not know the image's size
+                "check": None if request.check is None else dict(request.check),
                 "registry": spec.login.server if spec.login else "",
                 "disk_gb": spec.disk_gb,
                 "gpu": offer.gpu,

@@ -41,6 +41,8 @@ class RentRequest:
         Size of the image in GB, compressed, if known; 0 is the usual one.
     count_ssh
         Whether a login at the host's terminal counts as activity.
+    check
+        The start check's tolerances (`gpunb.sessions.start_check.Limits`); None for no check.
     agreed
         What was agreed to; None is the first offer, see `gpunb.sessions.lifecycle.agreement`.
     renter
@@ -74,6 +76,7 @@ class RentRequest:
     boot_s: float | None = None
     image_gb: float = 0.0
     count_ssh: bool = False
+    check: Mapping[str, float] | None = None
     agreed: Agreement | None = None
     renter: str = ""
     ends_with: str = ""

@@ -35,6 +35,7 @@ from gpunb.sessions.lifecycle.bringup import Unfit, bring_up
 from gpunb.sessions.lifecycle.create_call import CreateCall, NextOffer
 from gpunb.sessions.lifecycle.timeouts import Timing
 from gpunb.sessions.model import OVER, IntentState, Session, SessionState
+from gpunb.sessions.start_check import NotAsOffered
 from gpunb.units import hourly_text, price_text
 
 if TYPE_CHECKING:
@@ -174,6 +175,8 @@ class Rental(CreateCall):
         """Try one offer; returns the ready session, or why the offer failed."""
         if self.request.disk_gb > offer.disk_max_gb:
             return OfferGone(f"has at most {offer.disk_max_gb:g} GB of disk", provider=self.provider.name)
+        if offer.machine_id and offer.machine_id in self.not_as_offered:
+            return OfferGone("its machine is not what was offered", provider=self.provider.name)
         if why := self.provider.unfit(offer, self.request.spec()):
             return OfferGone(why, provider=self.provider.name, bill="nothing was rented")
         try:
@@ -226,7 +229,9 @@ class Rental(CreateCall):
         """End the instance and confirm that before another offer is tried."""
         self.boots += 1
         self.ledger.note(self.id, "boot-failed", err.message)
-        if not isinstance(err, Unfit):
+        if isinstance(err, NotAsOffered):
+            self.not_as_offered.add(offer.machine_id)
+        elif not isinstance(err, Unfit):
             self.ledger.add_failure(self.provider.name, offer.machine_id, err.message)
         self.progress.say(f"{err.message}; ending it")
         session = self._end(f"boot failed: {err.message}", self.timing.confirm_s, then=SessionState.REQUESTED)

@@ -70,6 +70,8 @@ class Receipt:
     brought
         Of each path what came: ``{"path", "to", "files", "bytes", "beside", "held", "left"}``; see
         `gpunb.sync.bring.Brought`.
+    check
+        The start check's result (`gpunb.sessions.start_check.StartCheck`); None without one.
     why
         What ended it: "down", "deadline", "idle", "budget", "limit", "cancelled", "boot failed", ….
     """
@@ -91,6 +93,7 @@ class Receipt:
     saved: list[str] = field(default_factory=list)
     unsaved: list[tuple[str, str]] = field(default_factory=list)
     brought: list[dict[str, Any]] = field(default_factory=list)
+    check: dict[str, Any] | None = None
     why: str = ""
 
     @property

@@ -12,7 +12,9 @@ from gpunb.sessions.access.activity import observe
 from gpunb.sessions.cost.segments import pays_traffic
 from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.lifecycle.bringup import enter
+from gpunb.sessions.lifecycle.ending import begin_end
 from gpunb.sessions.model import SessionState
+from gpunb.sessions.start_check import NotAsOffered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,6 +127,8 @@ class HostMonitor:
             try:
                 within = self.timing.agent_s
                 enter(self.ledger, one, instance, host=self.host, within=within, provider=provider)
+            except NotAsOffered as err:
+                begin_end(self.ledger, one.id, f"boot failed: {err.message}")
             except HostError as err:
                 self.refused[one.id] = err.message
 

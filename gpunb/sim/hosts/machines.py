@@ -33,6 +33,10 @@ class HostSpec:
         A private host key (OpenSSH PEM) to use, or None for one of its own.
     gpu, gpus, vram_mib
         What ``nvidia-smi`` shows; no GPU, no ``nvidia-smi``.
+    cuda
+        The CUDA version of the driver.
+    gpu_trouble
+        "dead" for GPUs that can't allocate, "lost" for an ``nvidia-smi`` that fails.
     onstart
         A shell script to run once at first boot; with `onstart_always` at each start.
     command, image
@@ -52,6 +56,8 @@ class HostSpec:
     gpu: str = ""
     gpus: int = 0
     vram_mib: int = 0
+    cuda: float = 12.4
+    gpu_trouble: str = ""
 
 
 @dataclass(slots=True)

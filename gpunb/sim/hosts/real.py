@@ -14,13 +14,13 @@ from pathlib import Path
 from gpunb import paths
 from gpunb.providers.local import launch, running, terminate
 from gpunb.sim.catalog import MODELS
-from gpunb.sim.hosts import container
+from gpunb.sim.hosts import cheated, container
 from gpunb.sim.hosts.machines import NOWHERE, Host, HostSpec
 
 __all__ = ["RealHosts", "install_smi"]
 
-DRIVER = "550.127.08"
-CUDA = "12.4"
+#: the driver that brings a CUDA version
+DRIVERS = {11.4: "470.256.02", 12.4: "550.127.08", 12.8: "570.86.15", 13.0: "580.65.06"}
 
 
 class RealHosts:
@@ -134,6 +134,8 @@ class RealHosts:
     def _up(self, spec: HostSpec, onstart: str) -> Host:
         folder = self.root / spec.id
         keys, host_key, env = list(spec.public_keys), spec.host_key, dict(spec.env)
+        if spec.gpu_trouble == "dead":
+            env["PYTHONPATH"] = str(cheated.dead_torch(folder / "bin", spec.gpus))
         output: Sequence[str] = ()
         if spec.command:
             begun = container.start(spec.command, image=spec.image, env=env)
@@ -175,8 +177,9 @@ def install_smi(folder: Path, spec: HostSpec) -> None:
         "vram_mib": spec.vram_mib,
         "watts": card.watts if card else 300,
         "compute_cap": f"{capability // 100}.{capability // 10 % 10}",
-        "driver": DRIVER,
-        "cuda": CUDA,
+        "driver": DRIVERS[spec.cuda],
+        "cuda": f"{spec.cuda:.1f}",
+        "lost": spec.gpu_trouble == "lost",
         "seed": spec.id,
     }
     (folder / "gpus.json").write_text(json.dumps(shown), "utf-8")

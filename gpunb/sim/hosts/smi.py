@@ -59,6 +59,9 @@ def state(spec: Dict[str, Any], index: int, now: float) -> Dict[str, Tuple[str, 
         "memory.total": (str(total), " MiB"),
         "memory.used": (str(used), " MiB"),
         "memory.free": (str(total - used), " MiB"),
+        "ecc.errors.uncorrected.volatile.total": ("0", ""),
+        "clocks_throttle_reasons.active": ("0x0000000000000000", ""),
+        "mig.mode.current": ("[N/A]", ""),
         "power.draw": ("%.2f" % (spec["watts"] * (0.12 + 0.83 * load)), " W"),
         "power.limit": ("%.2f" % spec["watts"], " W"),
         "fan.speed": (str(30 + int(50 * load)), " %"),
@@ -166,4 +169,6 @@ def main(argv: List[str]) -> int:
 
 
 if __name__ == "__main__":
+    if load_spec().get("lost"):
+        sys.exit("Unable to determine the device handle for GPU0: 0000:01:00.0: Unknown Error")
     sys.exit(main(sys.argv[1:]))

@@ -191,6 +191,7 @@ class InstanceRoutes(InstanceList, ReservedRoutes, Cloud):
             gpu=card.name,
             gpus=offer["num_gpus"],
             vram_mib=card.vram_mib,
+            cuda=offer["cuda_max_good"],
         )
         runtype = str(body.get("runtype") or "ssh_proxy")
         machine = self.launch(
