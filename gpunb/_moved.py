@@ -25,7 +25,7 @@ commands presentation: result views=tables shapes load papers machinelog=machine
 commands commands.parts: beside=further_offers newvolume=volume_create instances clouds=object_stores
     vastcopy=vast_cloud_copy
 commands services.running: lines=log_filter environment=host_python mode=cell_target
-    notebooks=notebook_jobs playing=runs giving=run_secrets modules=code_sync requirements=packages
+    notebooks=notebook_jobs playing=runs giving=run_secrets requirements=packages
 commands services: mounts=volume_mounts soon=lease_warnings syncing=transfers
 sync sync.planning: plan merge=planner rules gitignore gitrepo places=locations spool=spilled_list
     choose=estimate notes credentials deleting=deletions

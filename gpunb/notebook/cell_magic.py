@@ -20,6 +20,7 @@ from gpunb.errors import BadInput, GpunbError, RemoteCellError, SessionAmbiguous
 from gpunb.hints import typed
 from gpunb.presentation.result import Result
 from gpunb.services import lease_warnings
+from gpunb.services.project import around
 from gpunb.services.running import cell_target, cells, run_secrets
 
 if TYPE_CHECKING:
@@ -49,7 +50,12 @@ CELL = Verb(
             ["--sync", "folder"],
             metavar="DIR",
             type=click.Path(exists=True, file_okay=False),
-            help="Send what changed in this folder first; its modules can be imported.",
+            help="Send what changed in this folder first, and run inside it.",
+        ),
+        click.Option(
+            ["--here/--no-here"],
+            default=None,
+            help="Run in this project's folder there, kept the same as here; or no longer.",
         ),
         click.Option(
             ["--secret", "secret_names"],
@@ -65,7 +71,10 @@ CELL = Verb(
         "Run the cell on the host. Variables live on there from cell to cell.\n\n"
         "Several names may be given with commas: -i x,y."
     ),
-    example="%%gpu\n%%gpu -s train --timeout 10m\n%%gpu -i x_train,y_train -o accuracy\n%%gpu --sync .",
+    example=(
+        "%%gpu\n%%gpu -s train --timeout 10m\n%%gpu -i x_train,y_train -o accuracy\n%%gpu --here\n"
+        "%%gpu --sync src"
+    ),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -132,21 +141,20 @@ def _run(
         raise BadInput(msg, hint="leave -o out, and type " + typed("get", *outputs) + " when it has ended")
     session = context.session(options["session"])
     secrets = run_secrets.collect(context, session, options["secret_names"])
-    if options["folder"]:
-        from gpunb.services.running import code_sync
-
-        code_sync.send(context, session, context.agent(session), options["folder"])
     if inputs:
         send(context, session, inputs)
     # `attach` answers the questions of a detached cell
     stdin, late = context.can_ask or options["detach"], not options["detach"]
-    about = {"name": options["name"], "timeout": options["timeout"], "secrets": secrets, "place": place}
+    about = {"name": options["name"], "timeout": options["timeout"], "secrets": secrets}
+    where = {"here": options["here"], "folder": options["folder"]}
 
     def sink(run_id: str) -> Sink:
         cell_target.ran(context.shell, session.name)
         return context.sink(run_id, head)
 
     if options["detach"]:
+        found = around.enter(context, session, what="%%gpu", **where)
+        about["place"] = found.placed(place)
         handle = cells.start(context, session, body, stdin=stdin, late=late, **about)
         cell_target.ran(context.shell, session.name)
         info = cells.let_go(context, handle)
@@ -156,7 +164,7 @@ def _run(
             context, session, handle.client, info.id, name=cells.label(body, options["name"]), text=text
         )
         return Result({"run": info.id, "session": session.name, "state": info.state})
-    cells.run(context, session, body, sink, stdin=stdin, late=late, **about)
+    cells.run(context, session, body, sink, stdin=stdin, late=late, place=place, **where, **about)
     if outputs:
         fetch(context, session, outputs, trust=options["trust"])
     return None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..shared import folders
 from . import outstream
 from .iopub_log import Outlet
+from .working_folder import WorkingFolder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,6 +117,7 @@ def main(argv: list[str]) -> None:
             place = parent["content"].get("gpunb_place")
             if place:
                 numbering.expect(place)
+                working.expect(place)
             return super().execute_request(stream, ident, parent)  # type: ignore[no-untyped-call]
 
     class DirectIOPub(IOPubThread):
@@ -146,6 +148,7 @@ def main(argv: list[str]) -> None:
     app.initialize(["-f", argv[0]])  # type: ignore[no-untyped-call]
     shell: Any = app.shell
     numbering = Numbering(shell)
+    working = WorkingFolder(shell)
     no_gpu(shell)
     shell.events.register("post_run_cell", lambda *_: drain())
     signal.signal(signal.SIGTERM, lambda *_: leave(app.kernel))

@@ -11,6 +11,7 @@ import click
 from gpunb.cli import container_options, offer_options
 from gpunb.cli import save_template as templates
 from gpunb.cli.command import DURATION, MONEY, OrNever, verb
+from gpunb.errors import GpunbError
 from gpunb.hints import typed
 from gpunb.presentation.result import Fields, Note, Opening, Result
 from gpunb.units import duration_text, hourly_text
@@ -62,6 +63,7 @@ __all__ = ["command"]
 )
 @click.option("--no-check", is_flag=True, help="Take the machine without comparing it with its offer.")
 @click.option("--save", multiple=True, metavar="PATH", help="Bring this back from the host before the end.")
+@click.option("--here", is_flag=True, help="Keep this project's folder the same there, around each run.")
 @click.option(
     "--volume",
     multiple=True,
@@ -87,6 +89,7 @@ def command(
     python: str | None,
     requirements: str | None,
     save: tuple[str, ...],
+    here: bool,
     volume: tuple[str, ...],
     save_template: str | None,
     yes: bool,
@@ -103,8 +106,12 @@ def command(
     if save_template is not None or _bare(context):
         return _picker() if save_template is None else templates.run(context, save_template, disk, flags)
     from gpunb.services import renting_flow
+    from gpunb.services.project import root
 
+    project = root(Path.cwd()) if here else None
     inside = container_options.read(context, **{name: flags.pop(name) for name in container_options.NAMES})
+    if project is not None:
+        inside["save_to"] = str(project)
     wish = renting_flow.Wish(
         query=query,
         flags=flags,
@@ -126,7 +133,19 @@ def command(
     session = renting_flow.rent(context, wish, yes=yes)
     if session is None:
         return Result({"rented": False}, Note("nothing was rented", "dim"), exit_code=1)
+    if project is not None:
+        _bind(context, session, project)
     return _ready(context, session)
+
+
+def _bind(context: Context, session: Session, project: Path) -> None:
+    """Bind the project and send it; the rental stands, whatever comes of that."""
+    from gpunb.services.project import around
+
+    try:
+        around.bind(context, session, project)
+    except GpunbError as err:
+        context.say((f"the project is not there yet: {err.message}", "bad"), (err.hint or "", "dim"))
 
 
 def _bare(context: Context) -> bool:

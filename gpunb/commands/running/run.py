@@ -24,7 +24,8 @@ __all__ = ["command", "variables"]
     "run",
     session=True,
     example=(
-        "run train.py -- --epochs 3\nrun train.py --sync . --fetch out\nrun train.py --sync src --detach\n"
+        "run train.py -- --epochs 3\nrun train.py --here\nrun train.py --sync . --fetch out\n"
+        "run train.py --sync src --detach\n"
         "run -m pytest -- -x tests\nrun --shell 'nvidia-smi | head'\n"
         "run train.ipynb -p lr 0.1 -o lr-0.1.ipynb\nrun train.py --gpus 2 --restart on-lost -d"
     ),
@@ -39,6 +40,11 @@ __all__ = ["command", "variables"]
     type=click.Path(),
     shell_complete=completers.folders,
     help="Send this folder first; run inside it.",
+)
+@click.option(
+    "--here/--no-here",
+    default=None,
+    help="Run in this project's folder there, kept the same as here; or no longer.",
 )
 @click.option("--cwd", metavar="PATH", help="The host's folder to run in. [default: the home folder]")
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set a variable for the job.")
@@ -91,6 +97,7 @@ def command(
     module: str | None,
     shell_line: str | None,
     folder: str | None,
+    here: bool | None,
     cwd: str | None,
     env: tuple[str, ...],
     secret_names: tuple[str, ...],
@@ -126,6 +133,7 @@ def command(
             module=module,
             shell_line=shell_line,
             folder=folder,
+            here=here,
             cwd=cwd,
             env=variables("run", env),
             secret_names=secret_names,
@@ -153,6 +161,7 @@ def command(
     finally:
         if handle.over:
             missing = jobs.bring(context, found, started.where, fetch)
+            started.inside.bring_back()
             if job.result is not None:
                 notebook_jobs.bring(handle.client, found, started.result, job.result)
                 data["output"] = str(job.result)

@@ -6,7 +6,7 @@ import queue
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from gpunb.errors import GpunbError, HostError, ProtocolError, RunError
+from gpunb.errors import BadInput, GpunbError, HostError, ProtocolError, RunError, SyncError
 from gpunb.output import late
 from gpunb.output.late import PublishedSink
 from gpunb.output.player import Player
@@ -41,6 +41,12 @@ def _label(code: str) -> str:
     return first if len(first) <= 40 else f"{first[:39]}…"
 
 
+@contextmanager
+def nowhere(say: Callable[[str], None]) -> Iterator[dict[str, Any]]:  # noqa: ARG001 - a hook's signature
+    """Keep no folder the same: the default where there is no ledger."""
+    yield {}
+
+
 class Ended(Exception):
     """The kernel on the host is gone, or the connection to it."""
 
@@ -59,6 +65,9 @@ class HostKernel:
     noted
         Context manager that records a cell's run (its id, its first line) as activity of the session;
         the function that it yields is called with the state in which the run ended.
+    inside
+        Context manager around a cell that keeps the session's bound folder the same there: it is given what
+        shows a line, and yields the cell's ``place``.
     """
 
     def __init__(
@@ -68,9 +77,12 @@ class HostKernel:
         channels: Channels,
         wake: Callable[[], None],
         noted: Callable[[str, str], AbstractContextManager[EndNote]] = unnoted,
+        *,
+        inside: Callable[[Callable[[str], None]], AbstractContextManager[dict[str, Any]]] = nowhere,
     ) -> None:
         self.client = client
         self.noted = noted
+        self.inside = inside
         self.name = name
         self.channels = channels
         self.relay = Relay(client, BridgePort(channels, wake), kernel=name)
@@ -138,8 +150,12 @@ class HostKernel:
             return self.ask("execute_request", content, 600.0)
         sink = BridgeSink(self, request)
         code, run_id = str(content.get("code", "")), new_run_id()
+
+        def say(text: str) -> None:
+            self.channels.publish("stream", {"name": "stderr", "text": f"{text}\n"}, request.message)
+
         try:
-            with self.noted(run_id, _label(code)) as ended:
+            with self.inside(say) as place, self.noted(run_id, _label(code)) as ended:
                 handle = self._running = self.client.run_cell(
                     code,
                     run_id=run_id,
@@ -147,14 +163,16 @@ class HostKernel:
                     store=bool(content.get("store_history", True)),
                     stdin=bool(content.get("allow_stdin", True)),
                     expressions=content.get("user_expressions") or {},
+                    place=place,
                     late=True,
                 )
                 self._interrupted = False
                 sink.run_id = run_id
                 player = Player(handle, sink, interactive=True)
                 return self._play(handle, player, request, ended)
-        except HostError as err:
-            self.ended = err.message
+        except (HostError, SyncError, BadInput) as err:
+            if isinstance(err, HostError):
+                self.ended = err.message
             error = {"ename": type(err).__name__, "evalue": err.message, "traceback": err.lines()}
             self.channels.publish("error", error, request.message)
             return {"status": "error", "execution_count": 0, **error}

@@ -19,12 +19,13 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpunb import log
 from gpunb.errors import GpunbError, HostError
+from gpunb.hints import Hint
 from gpunb.notebook.kernel_proxy.channels import Channels, Request
-from gpunb.notebook.kernel_proxy.host_kernel import Ended, HostKernel, unnoted
+from gpunb.notebook.kernel_proxy.host_kernel import Ended, HostKernel, nowhere, unnoted
 from gpunb.text import one_line
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Bridge:
         Whether the session goes on; called while the connection is lost.
     trust
         The host's trust as the user has set it now; called before each cell.
-    noted
+    noted, inside
         See `gpunb.notebook.kernel_proxy.host_kernel.HostKernel`.
     """
 
@@ -73,9 +74,10 @@ class Bridge:
         *,
         trust: Callable[[], str | None] = lambda: None,
         noted: Callable[[str, str], AbstractContextManager[Callable[[str], None]]] = unnoted,
+        inside: Callable[[Callable[[str], None]], AbstractContextManager[dict[str, Any]]] = nowhere,
     ) -> None:
         self.alive = alive
-        self._noted = noted
+        self._noted, self._inside = noted, inside
         self._trust = trust
         self.channels = channels
         self.kernel = kernel
@@ -124,7 +126,8 @@ class Bridge:
         try:
             client = self._connect()
             wake = partial(self._shell.put, None)
-            self._host = HostKernel(client, self.kernel, self.channels, wake, self._noted)
+            here = self.channels, wake, self._noted
+            self._host = HostKernel(client, self.kernel, *here, inside=self._inside)
             self._host.fresh()
         except (GpunbError, OSError) as err:
             self._failed = str(err)
@@ -289,6 +292,30 @@ def noted(session_id: str, run_id: str, name: str) -> Iterator[Callable[[str], N
         raise
 
 
+@contextmanager
+def in_project(session_id: str, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """Keep the folder that is bound to the session the same around a cell; yields the cell's place in it.
+
+    Raises
+    ------
+    SyncError, BadInput, HostError
+        Not all of it was sent: the cell does not run.
+    """
+    from gpunb.services.project import around
+    from gpunb.services.workspace import Workspace
+
+    class Speaking(Workspace):
+        def say(self, *lines: tuple[str, str]) -> None:
+            for text, _ in lines:
+                say(text.at("notebook") if isinstance(text, Hint) else text)
+
+    with (
+        Speaking("notebook") as context,
+        around.inside(context, context.ledger.find(session_id), what="the notebook") as found,
+    ):
+        yield found.placed()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the proxy: the entry point of the kernelspec."""
     parser = argparse.ArgumentParser(prog="python -m gpunb.notebook.kernel_proxy.proxy")
@@ -305,6 +332,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lambda: goes_on(given.session),
         trust=lambda: trust_of(given.session),
         noted=partial(noted, given.session),
+        inside=partial(in_project, given.session),
     )
     signal.signal(signal.SIGTERM, lambda *_: bridge.stop())
     signal.signal(signal.SIGINT, lambda *_: bridge.interrupt())

@@ -16,6 +16,8 @@ from gpunb.services.project.report import Brought, Sent
 from gpunb.services.project.state import Known, State, locked
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gpunb.services.project.local_tree import Sig
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
@@ -163,7 +165,7 @@ class _Going:
         state.sent = True
         state.folders, state.links = sorted(self.tree.folders), dict(self.tree.links)
         self.sent.files, self.sent.bytes = report.sent_files, report.sent_bytes
-        self._modules(item.path for item in report.plan.items)
+        self._code(item.path for item in report.plan.items)
         self._keep([path for path in stays if changed is None or path in changed])
         state.save()
 
@@ -221,7 +223,7 @@ class _Going:
                 self.state.known[path] = Known(sig, result, ours=True, aside=aside)
                 self.sent.files += 1
                 self.sent.bytes += len(content)
-        self._modules(path for path in paths if path not in newer)
+        self._code(path for path in paths if path not in newer)
         return newer
 
     def _bring(self, host: HostFolder) -> None:
@@ -234,9 +236,8 @@ class _Going:
         why = "it changed on the host too, and that version has not come; bring or delete it first"
         self.sent.kept += [(path, why) for path in paths]
 
-    def _modules(self, paths: object) -> None:
-        tops = {PurePosixPath(path).parts[0].removesuffix(".py") for path in paths if path.endswith(".py")}  # type: ignore[attr-defined]
-        self.sent.modules = sorted(tops | set(self.sent.modules))
+    def _code(self, paths: Iterable[str]) -> None:
+        self.sent.changed += [path for path in paths if path.endswith(".py")]
 
     def _failed(self, path: str, why: str) -> SyncError:
         name, place = self.project.session.name, self.project.place

@@ -30,8 +30,8 @@ class Sent:
         The folder there, relative to its home.
     files, bytes
         How much went.
-    modules
-        The top names of Python modules of which a file went.
+    changed
+        The paths of Python files that went.
     kept
         (path, reason) of changed files that did not go, because a newer one is there.
     brought
@@ -41,7 +41,7 @@ class Sent:
     place: str
     files: int = 0
     bytes: int = 0
-    modules: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
     kept: list[tuple[str, str]] = field(default_factory=list)
     brought: Brought | None = None
 

@@ -81,12 +81,23 @@ def let_go(context: Workspace, handle: RunHandle) -> RunInfo:
 
 
 def run(
-    context: Workspace, session: Session, code: str, sink: Callable[[str], Sink], **options: Any
+    context: Workspace,
+    session: Session,
+    code: str,
+    sink: Callable[[str], Sink],
+    *,
+    here: bool | None = None,
+    folder: str | None = None,
+    place: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> RunInfo:
     """Run `code` in the session's kernel and show its output in a sink until it ends.
 
     Parameters
     ----------
+    here, folder
+        The folder that it works in; see `gpunb.services.project.around.enter`. By default the one that is
+        bound to the session, if there is one; what the cell wrote in it comes back.
     sink
         Makes the sink from the run's id: one that keeps (`gpunb.output.kept.KeptOutputs`), a terminal's or
         a notebook's.
@@ -100,11 +111,19 @@ def run(
     KernelDied, RunTimeout, RunError, HostError
         As the run ended.
     """
+    from gpunb.services.project import around
+
     fresh = runs.new_kernel(context, session)
-    handle = start(context, session, code, **options)
-    shown = sink(handle.id)
-    if fresh:
-        shown.note(fresh)
+    with around.inside(context, session, here=here, folder=folder, what="%%gpu") as found:
+        handle = start(context, session, code, place=found.placed(place), **options)
+        shown = sink(handle.id)
+        if fresh:
+            shown.note(fresh)
+        return _followed(context, handle, shown)
+
+
+def _followed(context: Workspace, handle: RunHandle, shown: Sink) -> RunInfo:
+    """Follow the run to its end; what it raised is shown once."""
     try:
         return runs.follow(context, handle, shown)
     except RemoteCellError as err:

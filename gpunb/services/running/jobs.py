@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from gpunb.errors import BadInput, GpunbError
 from gpunb.hints import typed
 from gpunb.services import transfers
+from gpunb.services.project import around, places
 from gpunb.services.running import notebook_jobs, run_secrets, runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gpunb.remote import RunHandle, RunInfo
+    from gpunb.services.project.around import Inside
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
 
@@ -46,6 +48,9 @@ class JobWish:
         A module or a line of the host's shell instead of a script.
     folder
         A folder of this machine that is sent first; the job runs inside it.
+    here
+        The same with this project, and what the job wrote there comes back; None takes what is bound to the
+        session, False ends that. See `gpunb.services.project.around`.
     cwd
         The host's folder to run in.
     secret_names
@@ -71,6 +76,7 @@ class JobWish:
     module: str | None = None
     shell_line: str | None = None
     folder: str | None = None
+    here: bool | None = None
     cwd: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     secret_names: Sequence[str] = ()
@@ -116,6 +122,8 @@ class Started:
         The path on the host of a notebook with its outputs; "" for another job.
     info
         Its state, if it was started to be left alone.
+    inside
+        What comes back after it, by ``inside.bring_back()``.
     """
 
     handle: RunHandle
@@ -123,6 +131,7 @@ class Started:
     where: str
     result: str
     info: RunInfo | None
+    inside: Inside
 
 
 def prepare(wish: JobWish) -> Prepared:
@@ -138,6 +147,8 @@ def prepare(wish: JobWish) -> Prepared:
     local = _script(wish.words[0], wish.folder) if what == "script" else None
     book = _notebook(wish, local)
     _check_folder(wish.folder)
+    if wish.here:
+        _inside_project(local, Path.cwd())
     return Prepared(wish, what, local, book)
 
 
@@ -154,15 +165,12 @@ def start(context: Workspace, session: Session, job: Prepared, *, detach: bool =
     wish = job.wish
     secrets = run_secrets.collect(context, session, tuple(wish.secret_names))
     client = context.agent(session)
-    where = wish.cwd
-    if wish.folder is not None:
-        base = Path(wish.folder).resolve().name
-        transfers.send(context, session, wish.folder, f"{base}/", f"run: {wish.folder}")
-        where = wish.cwd or base
+    inside = _enter(context, session, job)
+    where = wish.cwd or inside.cwd or None
     if wish.cwd is not None:
         fetch_results.note_folder(context.ledger, session, wish.cwd)
     there = job.result
-    target = there.name if there is not None else _sent_script(context, session, job)
+    target = there.name if there is not None else _sent_script(context, session, job, inside)
     argv = _argv(job.what, _runner(job.what, client.info.python, target, job.local), target, wish)
     label = wish.name or _label(job.what, target, wish.module, wish.shell_line)
     with runs.noted(context, session, kind="job", name=label, run_id=wish.run_id) as run_id:
@@ -184,7 +192,7 @@ def start(context: Workspace, session: Session, job: Prepared, *, detach: bool =
             info = handle.info()
             handle.close()
     result = f"{where or client.info.home}/{target}" if job.book is not None else ""
-    return Started(handle, label, where or "", result, info)
+    return Started(handle, label, where or "", result, info, inside)
 
 
 def bring(context: Workspace, session: Session, where: str, paths: Sequence[str]) -> int:
@@ -214,13 +222,40 @@ def _check_folder(folder: str | None) -> None:
         raise BadInput(msg, hint=close_names(Path(folder), folders=True))
 
 
-def _sent_script(context: Workspace, session: Session, job: Prepared) -> str:
+def _enter(context: Workspace, session: Session, job: Prepared) -> Inside:
+    """Send the folder that the job runs in. A script beside the bound folder runs as where none is bound."""
+    wish, here = job.wish, job.wish.here
+    bound = places.bound(context.ledger, session) if here is None and wish.folder is None else None
+    if bound is not None and job.local is not None and not job.local.resolve().is_relative_to(bound):
+        text = (
+            f"{job.local} is outside of {bound}, which is bound to {session.name}: it runs in the home folder"
+        )
+        context.say((text, "warn"))
+        return around.Inside()
+    return around.enter(context, session, here=here, folder=wish.folder, what="run")
+
+
+def _inside_project(local: Path | None, start: Path) -> None:
+    """Refuse a script outside of the project that --here sends."""
+    root = places.root(start)
+    if local is not None and not local.resolve().is_relative_to(root):
+        msg = f"run: the script {str(local)!r} is outside of the project {str(root)!r}"
+        raise BadInput(msg, hint="type it in the script's own project, or leave --here out")
+
+
+def _sent_script(context: Workspace, session: Session, job: Prepared, inside: Inside) -> str:
     """Send a local script, unless a synced folder holds it; returns its path for the job."""
     words, local, wish = job.wish.words, job.local, job.wish
     if wish.there:
         return wish.there
     if local is None:
         return words[0].removeprefix(":") if words else ""
+    if inside.project is not None:
+        from os.path import relpath
+
+        here = PurePosixPath(relpath(local.resolve(), inside.project.root))
+        there = PurePosixPath(context.agent(session).info.home, inside.top, here)
+        return str(there) if wish.cwd is not None else relpath(PurePosixPath(inside.top, here), inside.cwd)
     target = _target(local, wish.folder)
     if wish.folder is None:
         transfers.send(context, session, str(local), target, f"run: {local}")

@@ -26,7 +26,7 @@ def test_changes_go_and_come_and_nothing_else_moves(rig: Rig) -> None:
     (rig.root / "out").mkdir()
     sent = rig.project.send()
     assert sent.files == 2
-    assert sent.modules == ["helpers"]
+    assert sent.changed == ["helpers.py"]
     assert (rig.there / "helpers.py").read_text() == "NEW = 1\n"
     assert (rig.there / "out").is_dir(), "an empty folder goes, or open('out/log.txt', 'w') would fail there"
     rig.shell("echo one > out/log.txt; echo z > data/z.csv; head -c 3000000 /dev/urandom > out/model.bin")
