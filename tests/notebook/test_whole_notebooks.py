@@ -373,3 +373,24 @@ def test_jupyters_own_commands_run_files_there(name: str, tmp_path: Path) -> Non
     ran = jupyter("execute", f"--kernel_name={name}", "--output=out.ipynb", "book.ipynb")
     assert ran.returncode == 0, ran.stderr
     assert "/local/" in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0].outputs[0].text
+
+
+def test_the_kernel_starts_in_the_bound_folder(
+    session: Session, fronts: Callable[[], Front], tmp_path: Path
+) -> None:
+    from gpunb.services.project import bind
+
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "x.csv").write_text("a,b\n")
+    (tmp_path / "helpers.py").write_text("ANSWER = 41\n")
+    with Ledger.open() as ledger:
+        bind(ledger, session, tmp_path)
+    front = fronts().ready()
+    text, reply = front.run(
+        "import helpers; print(helpers.ANSWER, open('data/x.csv').read()); open('made.txt', 'w').write('m')"
+    )
+    assert text.startswith("41 a,b\n"), reply
+    assert "1 file came back (1 B): made.txt" in text
+    assert (tmp_path / "made.txt").read_text() == "m"
+    (tmp_path / "helpers.py").write_text("ANSWER = 42\n")
+    assert front.run("import helpers; print(helpers.ANSWER)")[0] == "42\n"
