@@ -71,7 +71,7 @@ def _session(home: Path) -> Iterator[Any]:
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.access import host_access
 
-    if gpunb(["rent", "--name", "bench", "--for", "1h", "--yes", "-q"]):
+    if gpunb(["rent", "--name", "bench", "--for", "1h", "--yes"]):
         msg = "the local session did not come up"
         raise RuntimeError(msg)
     try:

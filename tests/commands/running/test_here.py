@@ -18,8 +18,8 @@ def test_a_job_runs_in_the_project_and_brings_back_what_it_wrote(demo: Gpunb) ->
     (work / "data").mkdir()
     (work / "data" / "x.csv").write_text("a,b\n")
     (work / "train.py").write_text(
-        "import os\nprint(open('data/x.csv').read())\nos.makedirs('out')\nopen('out/log.txt', 'w').write('done')\n"
-        "open('helpers.pyc', 'w')\nraise SystemExit(3)\n"
+        "import os\nprint(open('data/x.csv').read())\nos.makedirs('out')\n"
+        "open('out/log.txt', 'w').write('done')\nraise SystemExit(3)\n"
     )
     ran = demo("run", "train.py", "--here")
     assert ran.code == 3
