@@ -89,7 +89,7 @@ def note(state: State, changes: Changes, here: dict[str, Sig]) -> None:
         sig = here.get(file.path)
         if sig is not None and file.kind == "f" and _alike(sig, file):
             known = state.known.get(file.path, Known())
-            state.known[file.path] = Known(sig, file.state, ours=True, aside=known.aside)
+            state.set(file.path, Known(sig, file.state, ours=True, aside=known.aside))
     state.number = changes.number
 
 
@@ -121,7 +121,7 @@ class _Work:
             return
         here = self.landing.sig(file.path)
         if here is not None and _alike(here, file):
-            self.state.known[file.path] = Known(here, file.state, known.ours, known.aside)
+            self.state.set(file.path, Known(here, file.state, known.ours, known.aside))
             return
         conflict = here is not None and here != known.here
         held = "" if self.trusted or self.limits.held else gate.why_held(file.path)
@@ -134,7 +134,7 @@ class _Work:
             return
         if here is not None:  # what goes there must not replace it
             known.left = True
-            self.state.known[file.path] = known
+            self.state.set(file.path, known)
 
     def _is_too_much(self, file: HostFile) -> bool:
         limits = self.limits
@@ -162,11 +162,11 @@ class _Work:
             return
         self.count, self.total, self.room = self.count + 1, self.total + file.size, self.room - file.size
         if path == file.path:
-            self.state.known[path] = Known(sig, file.state)
+            self.state.set(path, Known(sig, file.state))
             self.out.taken.append((path, file.size))
             return
-        self.state.known[file.path] = Known(known.here, file.state, known.ours, aside=path)
-        self.state.known[path] = Known(sig)
+        self.state.set(file.path, Known(known.here, file.state, known.ours, aside=path))
+        self.state.set(path, Known(sig))
         self.out.beside.append((file.path, path))
 
     def _failed(self, file: HostFile, why: str, *, again: bool = True) -> None:
@@ -182,8 +182,8 @@ def _note_gone(state: State, changes: Changes) -> None:
         gone = [path for path, one in state.known.items() if one.there is not None and path not in there]
     for path in gone:
         if path in state.known:
-            state.known[path].there = None
-            state.known[path].left = False
+            one = state.known[path]
+            state.set(path, Known(one.here, None, one.ours, one.aside))
 
 
 def _alike(here: Sig, file: HostFile) -> bool:

@@ -88,7 +88,9 @@ class Project:
 
     def host(self, state: State) -> HostFolder:
         """The host's end, through the agent."""
-        return HostFolder(self.context.agent(self.session), self.place, state.token)
+        from gpunb.sessions.access import host_access
+
+        return HostFolder(host_access.agent(self.session), self.place, state.token)
 
     def fetch(self, host: HostFolder, state: State, limits: Limits | None = None) -> Brought:
         """Bring what is new, and save the state."""
@@ -125,6 +127,7 @@ class _Going:
         gone = self._gone()
         folders = sorted(self.tree.folders.keys() - set(self.state.folders))
         if not (changed or gone or folders or self.tree.links != self.state.links):
+            self.state.save()
             return self.sent
         size = sum(self.tree.files[path][0] for path in changed)
         if self.tree.links != self.state.links or len(changed) > SMALL_FILES or size > SMALL_BYTES:
@@ -180,13 +183,13 @@ class _Going:
             return
         if newer:
             self._bring(host)
-            left = [path for path in newer if self.state.known[path].left]
+            left = [path for path in newer if self.state.known.get(path, Known()).left]
             self._keep(left)
             again = self._write(host, [path for path in newer if path not in left], [], [])
             self._keep(again or [])
         self.state.folders = sorted(self.tree.folders)
         for path, _, _ in gone:
-            del self.state.known[path]
+            self.state.drop(path)
 
     def _write(
         self, host: HostFolder, paths: list[str], folders: list[str], gone: list[tuple[str, int, int]]
@@ -220,7 +223,7 @@ class _Going:
                 raise self._failed(path, result)
             else:
                 aside = known.aside if (known := self.state.known.get(path)) else ""
-                self.state.known[path] = Known(sig, result, ours=True, aside=aside)
+                self.state.set(path, Known(sig, result, ours=True, aside=aside))
                 self.sent.files += 1
                 self.sent.bytes += len(content)
         self._code(path for path in paths if path not in newer)
