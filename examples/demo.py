@@ -1,4 +1,4 @@
-"""Execute quickstart.ipynb on this machine and say what happened: what ``make demo`` runs.
+"""Execute the notebooks of the examples on this machine and say what happened: what ``make demo`` runs.
 
 Everything it makes lies under build/demo: a gpunb home of its own (your sessions are
 not touched), the executed notebook and its HTML. Whatever happens, the rental ends.
@@ -19,6 +19,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 # What the pretended GPU costs; anything above zero, so that there is a bill to look at.
 PRICE_USD_H = "3.60"
+NOTEBOOKS = ("quickstart.ipynb", "project/ice.ipynb")
 
 
 def main() -> int:
@@ -30,10 +31,11 @@ def main() -> int:
     environment = prepare(build)
     os.environ.update(environment)
 
-    print("examples/quickstart.ipynb on this machine (provider: local)\n")
     failure: BaseException | None = None
     try:
-        execute(build)
+        for notebook in NOTEBOOKS:
+            print(f"examples/{notebook} on this machine (provider: local)\n")
+            execute(build / notebook)
     except BaseException as err:  # noqa: BLE001 - Ctrl-C too: the rental must end before we go
         failure = err
     left = end(build)
@@ -58,6 +60,7 @@ def prepare(build: Path) -> dict[str, str]:
     build.mkdir(parents=True)
     for name in ("quickstart.ipynb", "train.py"):
         shutil.copy(HERE / name, build / name)
+    shutil.copytree(HERE / "project", build / "project")
     return {
         "GPUNB_HOME": str(home),
         "GPUNB_CLOUDS": "local",
@@ -68,12 +71,11 @@ def prepare(build: Path) -> dict[str, str]:
     }
 
 
-def execute(build: Path) -> None:
+def execute(path: Path) -> None:
     """Run every cell, with one line each; the notebook is saved even if a cell fails."""
     import nbformat
     from nbclient import NotebookClient
 
-    path = build / "quickstart.ipynb"
     notebook = nbformat.read(path, as_version=4)
     started = 0.0
 
@@ -92,7 +94,7 @@ def execute(build: Path) -> None:
         notebook,
         timeout=120,
         kernel_name="python3",
-        resources={"metadata": {"path": str(build)}},
+        resources={"metadata": {"path": str(path.parent)}},
         coalesce_streams=True,
         extra_arguments=["--log-level=ERROR"],  # not one line on how the kernel talks to us
         on_cell_start=on_start,

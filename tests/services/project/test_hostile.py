@@ -1,0 +1,234 @@
+"""A hostile host: what it lists, names and sends must not run, lead out or fill the disk here.
+
+The first half writes real files on the host. The second speaks through an agent that lies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gpunb.errors import ProtocolError
+from gpunb.services.project import Limits, bringing
+from gpunb.services.project.host_folder import HostFile, HostFolder
+from gpunb.services.project.report import Brought
+from gpunb.services.project.state import State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Rig
+
+CODE = ["helpers.py", "new.py", "a.ipynb", "x.so", "x.pth", ".bashrc", "Makefile", "conftest.py", "run.sh"]
+
+
+def everything(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()
+    }
+
+
+@pytest.mark.slow
+def test_what_a_stranger_smuggles_is_named_and_stays(rig: Rig) -> None:
+    rig.project.send()
+    rig.stranger()
+    before = everything(rig.root)
+    rig.shell("mkdir -p .git/hooks; echo evil > .git/hooks/post-checkout; ln -s / away; ln -s ../../x up")
+    rig.shell("".join(f"echo evil > {name}; " for name in CODE) + "echo fine > fine.txt; chmod 777 fine.txt")
+    rig.shell("printf x > \"$(printf 'a\\033[2Jb')\"; printf x > \"$(printf 'line\\nbreak')\"; mkfifo pipe")
+    out = rig.project.bring_back()
+    assert [path for path, _ in out.taken] == ["fine.txt"]
+    assert (rig.root / "fine.txt").stat().st_mode & 0o111 == 0
+    assert sorted(path for path, _ in out.held) == sorted(CODE)
+    assert {path for path, _ in out.left} >= {".git", "away", "up", "pipe"}
+    after = everything(rig.root)
+    assert {path: after[path] for path in before} == before
+    assert set(after) - set(before) == {"fine.txt"}
+    said = "\n".join(text for text, _ in out.lines(rig.session))
+    assert "\x1b" not in said
+    assert "helpers.py" in said
+    # a yes takes one, by name
+    rig.shell("echo again > new.py")
+    out = rig.project.bring_back(Limits(only=("new.py",), held=True))
+    assert [path for path, _ in out.taken] == ["new.py"]
+
+
+@pytest.mark.slow
+def test_code_that_changed_on_both_sides_lies_beside_under_a_name_that_nothing_runs(rig: Rig) -> None:
+    rig.project.send()
+    rig.stranger()
+    rig.shell("echo evil > helpers.py")
+    (rig.root / "helpers.py").write_text("MINE = 1\n")
+    sent = rig.project.send()
+    assert sent.brought is not None
+    assert sent.brought.beside == [("helpers.py", "helpers.demo.py.held")]
+    assert (rig.root / "helpers.py").read_text() == "MINE = 1\n"
+    assert (rig.there / "helpers.py").read_text() == "MINE = 1\n"
+
+
+@pytest.mark.slow
+def test_credentials_do_not_go_to_a_stranger(rig: Rig) -> None:
+    rig.stranger()
+    (rig.root / ".env").write_text("TOKEN=abc\n")
+    (rig.root / "id_rsa").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    rig.project.send()
+    (rig.root / "server.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
+    (rig.root / "data/x.csv").write_text("changed")
+    rig.project.send()
+    assert (rig.there / "data/x.csv").read_text() == "changed"
+    assert not [name for name in (".env", "id_rsa", "server.pem") if (rig.there / name).exists()]
+
+
+@pytest.mark.slow
+def test_a_link_here_is_never_written_through(rig: Rig, tmp_path: Path) -> None:
+    rig.project.send()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x.txt").write_text("precious")
+    os.symlink(outside, rig.root / "out")
+    os.symlink(outside / "x.txt", rig.root / "y.txt")
+    rig.shell("mkdir out; echo evil > out/x.txt; echo evil > y.txt; echo evil > out/new.txt")
+    out = rig.project.bring_back()
+    assert (outside / "x.txt").read_text() == "precious"
+    assert not (outside / "new.txt").exists()
+    assert {path for path, _ in out.failed} == {"out/x.txt", "out/new.txt"}
+    assert out.beside == [("y.txt", "y.demo.txt")]
+
+
+# -- an agent that lies
+
+
+class Liar:
+    """A client whose host answers what it likes."""
+
+    name, trust = "liar", "stranger"
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self.answer = answer
+
+    def begin(self, op: str, parts: Any = (), **_: Any) -> Any:
+        call = SimpleNamespace(error=None, answer=dict(self.answer))
+        call.done = SimpleNamespace(wait=lambda _: True)
+        if op == "folder_read":
+            call.answer = {"why": [""], "parts": [memoryview(b"short")]}
+        return call
+
+
+def listing(
+    entries: list[Any], contents: list[bytes] = (), inline: list[Any] = (), **more: Any
+) -> dict[str, Any]:  # type: ignore[assignment]
+    body = zlib.compress(json.dumps({"changed": entries, "gone": [], "inline": list(inline)}).encode())
+    return {
+        "there": True,
+        "number": 2,
+        "whole": True,
+        "parts": [memoryview(body), *map(memoryview, contents)],
+        **more,
+    }
+
+
+def brought(root: Path, answer: dict[str, Any], limits: Limits | None = None) -> tuple[Brought, State]:
+    host = HostFolder(Liar(answer), "proj", "token")  # type: ignore[arg-type]
+    state = State(root.parent / "state.json")
+    found = host.changes(0)
+    return bringing.bring(root, host, state, found, limits or Limits(), word="liar", trusted=False), state
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../escaped.txt",
+        "a/../../escaped.txt",
+        "/tmp/escaped.txt",
+        "",
+        "a//b",
+        "./x",
+        "nul\0name",
+        "\x1b[2J.txt",
+    ],
+)
+def test_no_listed_name_leads_out(tmp_path: Path, path: str) -> None:
+    root = tmp_path / "a" / "proj"
+    root.mkdir(parents=True)
+    out, _ = brought(root, listing([[path, "f", 4, 1, 0o644]], [b"evil"], [0]))
+    assert out.taken == []
+    assert [name for name, _ in out.left] == [path]
+    assert everything(tmp_path) == {}
+
+
+def test_names_that_differ_in_case_alone_do_not_replace_one_another(tmp_path: Path) -> None:
+    root = tmp_path / "proj"
+    root.mkdir()
+    entries = [["A.txt", "f", 1, 1, 0o644], ["a.txt", "f", 1, 2, 0o644]]
+    out, _ = brought(root, listing(entries, [b"1", b"2"], [0, 1]))
+    assert sorted(everything(root).values()) == [b"1", b"2"]
+    assert len(out.taken) + len(out.beside) == 2
+
+
+@pytest.mark.slow
+def test_a_million_listed_files_fill_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "proj"
+    root.mkdir()
+    out, state = brought(root, {"there": True, "many": True})
+    assert out.many
+    entries = [[f"{n}.txt", "f", 0, 1, 0o644] for n in range(1_000_000)]
+    out, state = brought(root, listing(entries))
+    assert len(out.taken) == 1000
+    assert len(list(root.iterdir())) == 1000
+    assert len(state.known) <= 1000
+    assert len(out.lines(SimpleNamespace(name="liar"))) < 10  # type: ignore[arg-type]
+
+
+def test_a_file_of_another_length_than_listed_does_not_come(tmp_path: Path) -> None:
+    root = tmp_path / "proj"
+    root.mkdir()
+    out, _ = brought(root, listing([["x.bin", "f", 1000, 1, 0o644]]))
+    assert out.taken == []
+    assert out.failed[0][0] == "x.bin"
+    assert everything(root) == {}
+
+
+def test_a_sparse_file_of_50_gb_is_named_by_its_size(tmp_path: Path) -> None:
+    root = tmp_path / "proj"
+    root.mkdir()
+    out, _ = brought(root, listing([["huge.bin", "f", 50 << 30, 1, 0o644]]))
+    assert out.big == [("huge.bin", 50 << 30)]
+    out, _ = brought(root, listing([["huge.bin", "f", 1 << 50, 1, 0o644]]), Limits(each=None, total=None))
+    assert "no room" in out.failed[0][1]
+    assert everything(root) == {}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"there": True, "number": 1, "parts": []},
+        {"there": True, "number": 1, "parts": [memoryview(b"not zlib")]},
+        {"there": True, "number": 1, "parts": [memoryview(zlib.compress(b"[1, 2]"))]},
+        listing([["x", "f", -1, 0, 0]]),
+        listing([["x", "f", "1", 0, 0]]),
+        listing([["x", "f", True, 0, 0]]),
+        listing([[1, "f", 1, 0, 0]]),
+        listing([["x", "f", 1]]),
+        listing([["x", "f", 1, 1, 1]], [b"1"], [7]),
+        listing([["x", "f", 1, 1, 1]], [b"123"], [0]),
+        listing([["x", "f", 1, 1, 1]], number="2"),
+    ],
+)
+def test_a_listing_that_is_none_is_refused_in_one_error(tmp_path: Path, answer: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError, match="not a valid answer"):
+        brought(tmp_path, answer)
+
+
+def test_a_listing_that_unpacks_to_a_terabyte_is_not_unpacked(tmp_path: Path) -> None:
+    bomb = zlib.compress(b" " * (200 << 20))
+    with pytest.raises(ProtocolError):
+        brought(tmp_path, {"there": True, "number": 1, "parts": [memoryview(bomb)]})
+
+
+def test_no_state_of_a_host_file_is_kept_that_it_did_not_list() -> None:
+    assert HostFile("x", "f", 1, 2, 3).state == (1, 2)
