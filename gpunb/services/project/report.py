@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Brought", "Sent"]
 
-SHOWN = 4
+SHOWN, SHOWN_HELD = 4, 12
 
 
 @dataclass(slots=True)
@@ -111,8 +111,8 @@ class Brought:
             found.append((text + self._get(session, path), "warn"))
         found += _more(self.big, "stay there, over the limits")
         if self.held:
-            text = ", ".join(f"{_shown(path)} ({why})" for path, why in self.held[:SHOWN])
-            more = f" and {len(self.held) - SHOWN} more" if len(self.held) > SHOWN else ""
+            text = ", ".join(f"{_shown(path)} ({why})" for path, why in self.held[:SHOWN_HELD])
+            more = f" and {len(self.held) - SHOWN_HELD} more" if len(self.held) > SHOWN_HELD else ""
             text = f"held back, for it could run here: {text}{more}; to take it after a look: "
             found.append((text + self._get(session, self.held[0][0], include=True), "warn"))
         if self.left:
