@@ -20,7 +20,7 @@ from gpunb.text import clean
 from gpunb.units import price_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from gpunb.offers import Ranked
     from gpunb.presentation.api import Facets
@@ -35,10 +35,8 @@ __all__ = [
     "FACETS",
     "facets",
     "offer_key",
-    "offer_shape",
     "ranked_shape",
     "run_shape",
-    "run_shapes",
     "session_shape",
     "session_shapes",
 ]
@@ -200,17 +198,6 @@ def offer_key(offer: Offer) -> str:
     return f"{offer.provider}/{offer.rental}/{offer.id}"
 
 
-def offer_shape(
-    offer: Offer, *, hours: float, disk_gb: float = 0.0, up_gb: float = 0.0, down_gb: float = 0.0
-) -> OfferShape:
-    """Return one offer as the picker shows it, priced for `hours` with disk and traffic (GB)."""
-    from gpunb.offers.pricing import Terms
-    from gpunb.offers.rank import rank
-
-    terms = Terms(hours=hours, disk_gb=disk_gb, up_gb=up_gb, down_gb=down_gb)
-    return ranked_shape(rank([offer], terms)[0])
-
-
 def ranked_shape(row: Ranked) -> OfferShape:
     """Return an offer that has been ranked as the picker shows it.
 
@@ -290,11 +277,6 @@ def run_shape(
         "exit_code": exit_code,
         "front": clean(note.front),
     }
-
-
-def run_shapes(notes: Sequence[RunNote], names: Mapping[str, str]) -> list[Run]:
-    """Return several runs without their costs; `names` are the sessions' names by id."""
-    return [run_shape(one, session_name=names.get(one.session_id, "")) for one in notes]
 
 
 def _finite(value: float | None) -> float | None:

@@ -16,8 +16,8 @@ from gpunb.server.ledger_watcher import Watcher
 from gpunb.server.supervisor_host import Host
 from gpunb.server.telemetry import Loads
 from gpunb.server.threads import Pool
-from gpunb.server.tokens import Tokens
 from gpunb.server.work import Clouds, WorkContext
+from gpunb.services.confirmations import Tokens
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.supervisor.process import TICK_S
 

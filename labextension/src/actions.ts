@@ -3,7 +3,7 @@
 import { Dialog, InputDialog, Notification, showDialog } from '@jupyterlab/apputils';
 
 import { ApiError } from './api';
-import type { IHub } from './hub';
+import type { IServices } from './services';
 import type { Job, Receipt, Session } from './types';
 import { price } from '../../gpunb/notebook/widgets/static/common.js';
 
@@ -22,24 +22,24 @@ export function serverArgs(session: Session, args: Record<string, unknown>): Rec
 
 /** Carry out what the user has said yes to. */
 export async function carryOut(
-  hub: IHub,
+  services: IServices,
   action: Spending,
   session: Session,
   args: Record<string, unknown>,
   token: string
 ): Promise<void> {
-  const answer = await hub.store.api.act(action, session.id, { ...args, token });
-  if (answer.job) hub.store.begin(answer.job);
+  const answer = await services.store.api.act(action, session.id, { ...args, token });
+  if (answer.job) services.store.begin(answer.job);
 }
 
 /** Ask, with the server's own sentence about the money; then do it. */
 export async function askAndDo(
-  hub: IHub,
+  services: IServices,
   action: Spending,
   session: Session,
   args: Record<string, unknown> = {}
 ): Promise<boolean> {
-  const { trans } = hub;
+  const { trans } = services;
   const names: Record<Spending, string> = {
     extend: trans.__('Extend'),
     stop: trans.__('Stop'),
@@ -48,7 +48,7 @@ export async function askAndDo(
   };
   const known = serverArgs(session, args);
   try {
-    const said = await hub.store.api.confirm(action, { session: session.id, ...known });
+    const said = await services.store.api.confirm(action, { session: session.id, ...known });
     const yes = { label: names[action] };
     const answer = await showDialog({
       title: `${names[action]}: ${session.name}`,
@@ -61,48 +61,48 @@ export async function askAndDo(
       defaultButton: 0
     });
     if (!answer.button.accept) return false;
-    await carryOut(hub, action, session, known, said.token);
+    await carryOut(services, action, session, known, said.token);
     if (action === 'extend') Notification.success(trans.__('%1 is extended', session.name), { autoClose: 5000 });
     return true;
   } catch (error) {
-    trouble(hub, error);
+    trouble(services, error);
     return false;
   }
 }
 
 /** Which session is meant: the one named, the only one, or the one that is chosen from a list. */
-export async function pickSession(hub: IHub, args: Record<string, unknown>): Promise<Session | undefined> {
+export async function pickSession(services: IServices, args: Record<string, unknown>): Promise<Session | undefined> {
   const named = args['session'];
-  if (typeof named === 'string') return hub.store.named(named);
-  const live = hub.store.live;
+  if (typeof named === 'string') return services.store.named(named);
+  const live = services.store.live;
   if (live.length < 2) return live[0];
   const answer = await InputDialog.getItem({
-    title: hub.trans.__('Which session?'),
+    title: services.trans.__('Which session?'),
     items: live.map(one => one.name)
   });
-  return answer.button.accept && answer.value ? hub.store.named(answer.value) : undefined;
+  return answer.button.accept && answer.value ? services.store.named(answer.value) : undefined;
 }
 
 /** Say what went wrong, with what it means for the bill. */
-export function trouble(hub: IHub, error: unknown): void {
+export function trouble(services: IServices, error: unknown): void {
   const text = error instanceof ApiError ? error.whole : String((error as Error)?.message ?? error);
-  Notification.error(hub.trans.__('GPU: %1', text), { autoClose: false });
+  Notification.error(services.trans.__('GPU: %1', text), { autoClose: false });
 }
 
 /** Tell of jobs' ends, each once. */
-export function announceJobs(hub: IHub): void {
+export function announceJobs(services: IServices): void {
   const told = new Set<string>();
   const begun = Date.now() / 1000 - 2;
-  hub.store.worked.connect((_, job) => {
+  services.store.worked.connect((_, job) => {
     if (!['done', 'failed', 'cancelled'].includes(job.state) || told.has(job.id)) return;
     told.add(job.id);
     if ((job.ended ?? Infinity) < begun) return; // over before this page came
-    tellEnd(hub, job);
+    tellEnd(services, job);
   });
 }
 
-function tellEnd(hub: IHub, job: Job): void {
-  const { trans, app } = hub;
+function tellEnd(services: IServices, job: Job): void {
+  const { trans, app } = services;
   if (job.state === 'failed') {
     const why = [job.error?.message ?? job.says, job.error?.bill, job.error?.hint].filter(Boolean).join('\n');
     Notification.error(trans.__('%1 failed: %2', job.title, why), { autoClose: false });
@@ -113,7 +113,7 @@ function tellEnd(hub: IHub, job: Job): void {
       actions: [{ label: trans.__('Receipt'), callback: () => void app.commands.execute('gpunb:receipts') }]
     });
   } else if (job.kind === 'rent' && job.state === 'done') {
-    const name = job.session ? hub.store.named(job.session)?.name : undefined;
+    const name = job.session ? services.store.named(job.session)?.name : undefined;
     Notification.success(trans.__('%1 is ready', name ?? job.title), { autoClose: 8000 });
   } else if (job.state === 'done') {
     Notification.success(trans.__('%1: done', job.title), { autoClose: 5000 });

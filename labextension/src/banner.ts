@@ -3,7 +3,7 @@
 import { Widget } from '@lumino/widgets';
 
 import { button, el } from './dom';
-import { Ids, type IHub } from './hub';
+import { Ids, type IServices } from './services';
 import type { Job } from './types';
 import { VERSION } from './version';
 
@@ -14,22 +14,22 @@ interface Line {
 }
 
 export class Banner extends Widget {
-  constructor(private readonly hub: IHub) {
+  constructor(private readonly services: IServices) {
     super();
     this.addClass('gpunb');
     this.addClass('gpunb-banner');
     this.node.setAttribute('role', 'status');
-    hub.store.changed.connect(this.refresh, this);
+    services.store.changed.connect(this.refresh, this);
     this.refresh();
   }
 
   override dispose(): void {
-    this.hub.store.changed.disconnect(this.refresh, this);
+    this.services.store.changed.disconnect(this.refresh, this);
     super.dispose();
   }
 
   private refresh(): void {
-    const { store } = this.hub;
+    const { store } = this.services;
     document.body.dataset['gpunbLink'] = store.link;
     const lines = this.lines();
     const key = JSON.stringify(lines);
@@ -48,7 +48,7 @@ export class Banner extends Widget {
   }
 
   private lines(): Line[] {
-    const { store, trans } = this.hub;
+    const { store, trans } = this.services;
     const again = { text: trans.__('Try again'), click: () => store.start() };
     switch (store.link) {
       case 'absent':
@@ -81,7 +81,7 @@ export class Banner extends Widget {
   }
 
   private found(): Line[] {
-    const { store, trans } = this.hub;
+    const { store, trans } = this.services;
     const lines: Line[] = [];
     if (store.link === 'polling') {
       lines.push({ tone: 'warn', text: trans.__('No line to the server. Trying again; what is shown may be old.') });
@@ -103,7 +103,7 @@ export class Banner extends Widget {
       lines.push({
         tone: 'info',
         text: trans.__('No cloud has a key yet.'),
-        press: { text: trans.__('Log in…'), click: () => this.hub.app.commands.execute(Ids.rent) }
+        press: { text: trans.__('Log in…'), click: () => this.services.app.commands.execute(Ids.rent) }
       });
     }
     for (const job of store.jobs.values()) {
@@ -117,7 +117,7 @@ export class Banner extends Widget {
     return {
       tone: 'info',
       text: [job.title, job.says].filter(Boolean).join(': '),
-      press: { text: this.hub.trans.__('Cancel'), click: () => this.hub.store.api.cancelJob(job.id) }
+      press: { text: this.services.trans.__('Cancel'), click: () => this.services.store.api.cancelJob(job.id) }
     };
   }
 

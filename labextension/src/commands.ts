@@ -5,17 +5,17 @@ import type { IFileBrowserFactory } from '@jupyterlab/filebrowser';
 import type { CommandRegistry } from '@lumino/commands';
 
 import { askAndDo, pickSession, trouble, type Spending } from './actions';
-import { reachable } from './extras';
+import { reachable } from './sessionDetails';
 import { FilesView } from './files';
-import { Ids, type IHub } from './hub';
+import { Ids, type IServices } from './services';
 import { gpuIcon } from './icon';
 import { LogView } from './log';
 import { ReceiptsView } from './receipts';
 import { rentDialog } from './rent';
 import type { Session } from './types';
 
-export function addCommands(hub: IHub, palette: ICommandPalette | null, browser: IFileBrowserFactory | null): void {
-  const { trans, store, app } = hub;
+export function addCommands(services: IServices, palette: ICommandPalette | null, browser: IFileBrowserFactory | null): void {
+  const { trans, store, app } = services;
   const category = trans.__('GPU');
   const usable = (): boolean => store.usable;
   const some = (): boolean => store.usable && store.live.length > 0;
@@ -36,12 +36,12 @@ export function addCommands(hub: IHub, palette: ICommandPalette | null, browser:
       isEnabled: some,
       execute: async given => {
         const args = given as Args;
-        const session = await pickSession(hub, args);
+        const session = await pickSession(services, args);
         if (!session) return;
         try {
           await work(session, args);
         } catch (error) {
-          trouble(hub, error);
+          trouble(services, error);
         }
       }
     });
@@ -51,7 +51,7 @@ export function addCommands(hub: IHub, palette: ICommandPalette | null, browser:
     caption: trans.__('What the clouds offer now, and what it costs'),
     icon: gpuIcon,
     isEnabled: usable,
-    execute: () => rentDialog(hub)
+    execute: () => rentDialog(services)
   });
   add(Ids.panel, {
     label: trans.__('Show the rented GPUs'),
@@ -60,7 +60,7 @@ export function addCommands(hub: IHub, palette: ICommandPalette | null, browser:
   add(Ids.receipts, {
     label: trans.__('GPU receipts'),
     isEnabled: usable,
-    execute: () => hub.show(new ReceiptsView(hub))
+    execute: () => services.show(new ReceiptsView(services))
   });
   add(Ids.refresh, {
     label: trans.__('Connect to the GPU server extension again'),
@@ -68,7 +68,7 @@ export function addCommands(hub: IHub, palette: ICommandPalette | null, browser:
   });
 
   const spend = (id: string, action: Spending, label: string, args: Args = {}): void =>
-    about(id, label, session => askAndDo(hub, action, session, args));
+    about(id, label, session => askAndDo(services, action, session, args));
   spend(Ids.extend, 'extend', trans.__('Extend a GPU session by an hour'), { hours: 1 });
   spend(Ids.stop, 'stop', trans.__('Stop a GPU session'));
   spend(Ids.start, 'start', trans.__('Start a stopped GPU session'));
@@ -80,7 +80,7 @@ export function addCommands(hub: IHub, palette: ICommandPalette | null, browser:
     if (made) callTerminal(made, session.name, trans.__('Terminal on %1 (%2)', session.name, session.gpu || session.provider));
   });
   about(Ids.files, trans.__('Files of a GPU session'), session =>
-    hub.show(new FilesView(hub, session, () => browser?.tracker.currentWidget?.model.path.replace(/^[^:/]*:/, '') ?? ''))
+    services.show(new FilesView(services, session, () => browser?.tracker.currentWidget?.model.path.replace(/^[^:/]*:/, '') ?? ''))
   );
   about(Ids.forward, trans.__('Forward a port of a GPU session'), async session => {
     const answer = await InputDialog.getNumber({
@@ -110,8 +110,8 @@ export function addCommands(hub: IHub, palette: ICommandPalette | null, browser:
     }
   });
   about(Ids.log, trans.__('Log of a run on a GPU session'), async (session, args) => {
-    const run = args.run ?? (await pickRun(hub, session));
-    if (run) hub.show(new LogView(hub, run, session.name));
+    const run = args.run ?? (await pickRun(services, session));
+    if (run) services.show(new LogView(services, run, session.name));
   });
 }
 
@@ -143,9 +143,9 @@ function callTerminal(made: Titled, name: string, caption: string): void {
   call();
 }
 
-async function pickRun(hub: IHub, session: Session): Promise<string | undefined> {
-  const runs = await hub.store.api.runs(session.id);
+async function pickRun(services: IServices, session: Session): Promise<string | undefined> {
+  const runs = await services.store.api.runs(session.id);
   const labels = runs.map(one => [one.id, one.state, one.name ?? ''].join(' ').trim().slice(0, 80));
-  const answer = await InputDialog.getItem({ title: hub.trans.__('Which run?'), items: labels });
+  const answer = await InputDialog.getItem({ title: services.trans.__('Which run?'), items: labels });
   return answer.button.accept ? runs[labels.indexOf(answer.value ?? '')]?.id : undefined;
 }

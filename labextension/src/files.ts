@@ -18,8 +18,8 @@ import { Widget } from '@lumino/widgets';
 
 import { trouble } from './actions';
 import { bytes, button, el, iconButton, put } from './dom';
-import { acceptFiles, join, uploadAll } from './extras';
-import type { IHub } from './hub';
+import { acceptFiles, join, uploadAll } from './sessionDetails';
+import type { IServices } from './services';
 import { gpuIcon } from './icon';
 import type { FileEntry, Session } from './types';
 
@@ -30,13 +30,13 @@ type SortKey = 'name' | 'size' | 'mtime';
 
 export class FilesView extends Widget {
   constructor(
-    private readonly hub: IHub,
+    private readonly services: IServices,
     private readonly session: Session,
     /** The folder that is open in JupyterLab's file browser. */
     private readonly here: () => string
   ) {
     super();
-    const { trans } = hub;
+    const { trans } = services;
     this.id = `gpunb-files-${session.id}`;
     this.addClass('gpunb');
     this.addClass('gpunb-files');
@@ -72,7 +72,7 @@ export class FilesView extends Widget {
       text: trans.__('Drop files here, from the desktop or from the file browser, to copy them to this folder.')
     });
     this.node.append(head, this.list, this.viewer, hint);
-    this.drop = acceptFiles(hub, this.node, session.id, () => this.path, () => this.open(this.path));
+    this.drop = acceptFiles(services, this.node, session.id, () => this.path, () => this.open(this.path));
     void this.open('');
   }
 
@@ -84,16 +84,16 @@ export class FilesView extends Widget {
   /** Show a folder of the host. */
   async open(path: string): Promise<void> {
     const asked = (this.asked += 1);
-    put(this.status, this.hub.trans.__('Reading…'));
+    put(this.status, this.services.trans.__('Reading…'));
     try {
-      const found = await this.hub.store.api.files(this.session.id, path);
+      const found = await this.services.store.api.files(this.session.id, path);
       if (asked !== this.asked || this.isDisposed) return;
       this.path = path;
       this.viewer.hidden = true;
       this.crumbs();
       this.entries = found.entries;
       this.rows();
-      put(this.status, found.truncated ? this.hub.trans.__('the first 10,000') : '');
+      put(this.status, found.truncated ? this.services.trans.__('the first 10,000') : '');
     } catch (error) {
       if (asked === this.asked) put(this.status, String((error as Error).message));
     }
@@ -112,7 +112,7 @@ export class FilesView extends Widget {
   }
 
   private rows(): void {
-    const { trans } = this.hub;
+    const { trans } = this.services;
     const dotted = this.entries.filter(one => one.name.startsWith('.'));
     put(this.hiddenText, trans.__('hidden files (%1)', dotted.length));
     const shown = this.hidden.checked ? this.entries : this.entries.filter(one => !one.name.startsWith('.'));
@@ -158,7 +158,7 @@ export class FilesView extends Widget {
   }
 
   private row(row: HTMLTableRowElement, one: FileEntry): void {
-    const { trans } = this.hub;
+    const { trans } = this.services;
     const folder = one.type === 'directory';
     const name = iconButton(ICONS[one.type], folder ? `${one.name}/` : one.name, () => (folder ? this.open(one.path) : this.read(one)), {
       className: 'gpunb-file-name',
@@ -174,7 +174,7 @@ export class FilesView extends Widget {
     if (one.type === 'file') {
       const load = el('a', { className: 'gpunb-button gpunb-with-icon', label: trans.__('Download %1', one.name) });
       load.append(downloadIcon.element({ tag: 'span', className: 'gpunb-icon' }), trans.__('Download'));
-      load.href = this.hub.store.api.fileUrl(this.session.id, one.path);
+      load.href = this.services.store.api.fileUrl(this.session.id, one.path);
       load.download = one.name;
       does.append(load);
     }
@@ -190,10 +190,10 @@ export class FilesView extends Widget {
 
   /** The beginning of a file, as text. */
   private async read(one: FileEntry): Promise<void> {
-    const { trans } = this.hub;
+    const { trans } = this.services;
     put(this.status, trans.__('Reading…'));
     try {
-      const got = await this.hub.store.api.read(this.session.id, one.path, READ_MAX);
+      const got = await this.services.store.api.read(this.session.id, one.path, READ_MAX);
       const text = new TextDecoder().decode(got.bytes);
       const binary = got.bytes.subarray(0, 4096).includes(0);
       const says = binary ? trans.__('Not text. Download it, or copy it to the notebook folder.') : text;
@@ -212,7 +212,7 @@ export class FilesView extends Widget {
   }
 
   private async makeFolder(): Promise<void> {
-    const { trans } = this.hub;
+    const { trans } = this.services;
     const title = trans.__('New folder on %1', this.session.name);
     const answer = await InputDialog.getText({ title, label: trans.__('Name'), okLabel: trans.__('Make') });
     const name = answer.value?.trim();
@@ -220,7 +220,7 @@ export class FilesView extends Widget {
   }
 
   private async rename(one: FileEntry): Promise<void> {
-    const { trans } = this.hub;
+    const { trans } = this.services;
     const title = trans.__('Rename %1', one.name);
     const answer = await InputDialog.getText({ title, text: one.name, label: trans.__('Name'), okLabel: trans.__('Rename') });
     const name = answer.value?.trim();
@@ -230,7 +230,7 @@ export class FilesView extends Widget {
   }
 
   private async remove(one: FileEntry): Promise<void> {
-    const { trans } = this.hub;
+    const { trans } = this.services;
     const all = one.type === 'directory' ? trans.__('It goes with all that is in it. ') : '';
     const answer = await showDialog({
       title: trans.__('Delete %1 on %2?', one.name, this.session.name),
@@ -241,26 +241,26 @@ export class FilesView extends Widget {
   }
 
   /** Change something in the folder that is shown, and show it anew. */
-  private async change(does: (api: IHub['store']['api']) => Promise<void>): Promise<void> {
+  private async change(does: (api: IServices['store']['api']) => Promise<void>): Promise<void> {
     try {
-      await does(this.hub.store.api);
+      await does(this.services.store.api);
       await this.open(this.path);
     } catch (error) {
-      trouble(this.hub, error);
+      trouble(this.services, error);
     }
   }
 
   private async bring(one: FileEntry): Promise<void> {
     try {
-      const job = await this.hub.store.api.transfer(this.session.id, `:${one.path}`, join(this.here(), one.name));
-      this.hub.store.begin(job);
+      const job = await this.services.store.api.transfer(this.session.id, `:${one.path}`, join(this.here(), one.name));
+      this.services.store.begin(job);
     } catch (error) {
-      trouble(this.hub, error);
+      trouble(this.services, error);
     }
   }
 
   private async send(files: File[]): Promise<void> {
-    await uploadAll(this.hub, this.session.id, this.path, files);
+    await uploadAll(this.services, this.session.id, this.path, files);
     await this.open(this.path);
   }
 

@@ -17,33 +17,33 @@ import type { Widget } from '@lumino/widgets';
 import { announceJobs } from './actions';
 import { Api } from './api';
 import { addCommands } from './commands';
-import { IHub, type Settings } from './hub';
+import { IServices, type Settings } from './services';
 import { addNotebookCommands } from './notebooks';
 import { connectNotices } from './notices';
 import { GpuPanel } from './panel';
-import { RunOn } from './runon';
+import { RunTarget } from './runTarget';
 import { CostItem } from './status';
 import { Store } from './store';
 
-const hub: JupyterFrontEndPlugin<IHub> = {
+const services: JupyterFrontEndPlugin<IServices> = {
   id: 'gpunb:plugin',
   description: 'The sessions on rented GPUs, kept true by the server.',
   autoStart: true,
-  provides: IHub,
+  provides: IServices,
   optional: [ISettingRegistry, ITranslator, ILabShell],
   activate: (
     app: JupyterFrontEnd,
     registry: ISettingRegistry | null,
     translator: ITranslator | null,
     lab: ILabShell | null
-  ): IHub => {
+  ): IServices => {
     const store = new Store(new Api(app.serviceManager.serverSettings));
     let settings: Settings = null;
     void registry
       ?.load('gpunb:plugin')
       .then(found => void (settings = found))
       .catch(error => console.warn('gpunb: settings could not be read:', error));
-    const made: IHub = {
+    const made: IServices = {
       app,
       store,
       trans: (translator ?? nullTranslator).load('gpunb'),
@@ -59,11 +59,11 @@ const commands: JupyterFrontEndPlugin<void> = {
   id: 'gpunb:commands',
   description: 'Rent, extend, stop, start and end from the command palette.',
   autoStart: true,
-  requires: [IHub],
+  requires: [IServices],
   optional: [ICommandPalette, IFileBrowserFactory, INotebookTracker, ILabShell, IDefaultFileBrowser],
   activate: (
     _: JupyterFrontEnd,
-    found: IHub,
+    found: IServices,
     palette: ICommandPalette | null,
     browser: IFileBrowserFactory | null,
     notebooks: INotebookTracker | null,
@@ -78,9 +78,9 @@ const panel: JupyterFrontEndPlugin<void> = {
   id: 'gpunb:panel',
   description: 'The left panel.',
   autoStart: true,
-  requires: [IHub],
+  requires: [IServices],
   optional: [ILayoutRestorer],
-  activate: (app: JupyterFrontEnd, found: IHub, restorer: ILayoutRestorer | null) => {
+  activate: (app: JupyterFrontEnd, found: IServices, restorer: ILayoutRestorer | null) => {
     const widget = new GpuPanel(found);
     app.shell.add(widget, 'left', { rank: 600, type: 'gpunb' });
     restorer?.add(widget, 'gpunb-panel');
@@ -91,9 +91,9 @@ const status: JupyterFrontEndPlugin<void> = {
   id: 'gpunb:status',
   description: 'The running cost in the status bar.',
   autoStart: true,
-  requires: [IHub],
+  requires: [IServices],
   optional: [IStatusBar], // Notebook 7 has none
-  activate: (_: JupyterFrontEnd, found: IHub, bar: IStatusBar | null) =>
+  activate: (_: JupyterFrontEnd, found: IServices, bar: IStatusBar | null) =>
     void bar?.registerStatusItem('gpunb:cost', { item: new CostItem(found), align: 'right', rank: 20 })
 };
 
@@ -101,28 +101,28 @@ const notices: JupyterFrontEndPlugin<void> = {
   id: 'gpunb:notices',
   description: 'Warnings before a lease ends, with a button to extend it.',
   autoStart: true,
-  requires: [IHub],
-  activate: (_: JupyterFrontEnd, found: IHub) => {
+  requires: [IServices],
+  activate: (_: JupyterFrontEnd, found: IServices) => {
     connectNotices(found);
     announceJobs(found);
   }
 };
 
-const runOn: JupyterFrontEndPlugin<void> = {
+const runTarget: JupyterFrontEndPlugin<void> = {
   id: 'gpunb:run-on',
   description: 'Each notebook: run its cells here, or on a rented GPU.',
   autoStart: true,
-  requires: [IHub, IToolbarWidgetRegistry],
-  activate: (_: JupyterFrontEnd, found: IHub, toolbars: IToolbarWidgetRegistry) =>
-    void toolbars.addFactory<NotebookPanel>('Notebook', 'gpunb-run-on', notebook => new RunOn(found, notebook))
+  requires: [IServices, IToolbarWidgetRegistry],
+  activate: (_: JupyterFrontEnd, found: IServices, toolbars: IToolbarWidgetRegistry) =>
+    void toolbars.addFactory<NotebookPanel>('Notebook', 'gpunb-run-on', notebook => new RunTarget(found, notebook))
 };
 
 const launcher: JupyterFrontEndPlugin<void> = {
   id: 'gpunb:kernels',
   description: 'A kernel in the launcher for each session, as long as it lives.',
   autoStart: true,
-  requires: [IHub],
-  activate: (app: JupyterFrontEnd, found: IHub) =>
+  requires: [IServices],
+  activate: (app: JupyterFrontEnd, found: IServices) =>
     // the server writes a kernelspec for each session; the list of them is read again when one comes or goes
     void found.store.turned.connect(() => void app.serviceManager.kernelspecs.refreshSpecs().catch(() => undefined))
 };
@@ -141,5 +141,5 @@ function place(app: JupyterFrontEnd, lab: ILabShell | null, widget: Widget): voi
   app.shell.activateById(widget.id);
 }
 
-const plugins: JupyterFrontEndPlugin<unknown>[] = [hub, commands, panel, status, notices, runOn, launcher];
+const plugins: JupyterFrontEndPlugin<unknown>[] = [services, commands, panel, status, notices, runTarget, launcher];
 export default plugins;

@@ -7,7 +7,7 @@ import { clean } from '../../gpunb/notebook/widgets/static/common.js';
 import { Ansi } from './ansi';
 import { ApiError } from './api';
 import { el, iconButton, put, save } from './dom';
-import type { IHub } from './hub';
+import type { IServices } from './services';
 import { gpuIcon } from './icon';
 
 const FOLLOW_MS = 1500;
@@ -16,12 +16,12 @@ const TITLE = 28;
 
 export class LogView extends Widget {
   constructor(
-    private readonly hub: IHub,
+    private readonly services: IServices,
     private readonly run: string,
     private readonly session: string
   ) {
     super();
-    const { trans } = hub;
+    const { trans } = services;
     this.id = `gpunb-log-${run}`;
     this.addClass('gpunb');
     this.addClass('gpunb-logview');
@@ -55,9 +55,9 @@ export class LogView extends Widget {
       // JupyterLab colours what stands in such a place
       el('div', { className: 'jp-RenderedText gpunb-log-place' }, this.text)
     );
-    const known = [...hub.store.runs.values()].flat().find(one => one.id === run);
+    const known = [...services.store.runs.values()].flat().find(one => one.id === run);
     this.call(known?.name);
-    if (!known?.name) void hub.store.api.run(run).then(found => this.call(found.name), () => undefined);
+    if (!known?.name) void services.store.api.run(run).then(found => this.call(found.name), () => undefined);
     void this.read();
   }
 
@@ -68,7 +68,7 @@ export class LogView extends Widget {
 
   /** Name the tab: a cell's first line, a job's command. */
   private call(given: string | undefined): void {
-    const { trans } = this.hub;
+    const { trans } = this.services;
     const name = clean(given, 120) || trans.__('Log %1', this.run);
     this.title.label = clean(name, TITLE);
     this.title.caption = trans.__('Log of “%1” (%2) on %3', name, this.run, this.session);
@@ -81,7 +81,7 @@ export class LogView extends Widget {
     let wait = FOLLOW_MS;
     try {
       for (let more = true; more && !this.isDisposed; ) {
-        const got = await this.hub.store.api.log(this.run, this.after);
+        const got = await this.services.store.api.log(this.run, this.after);
         more = got.next > this.after && !got.ended;
         this.after = got.next;
         this.add(got.coloured ?? got.text);
@@ -127,7 +127,7 @@ export class LogView extends Widget {
     try {
       for (let after = -1, next = 0; next > after; ) {
         after = next;
-        const got = await this.hub.store.api.log(this.run, after);
+        const got = await this.services.store.api.log(this.run, after);
         parts.push(got.text);
         next = got.ended ? after : got.next;
       }
@@ -139,7 +139,7 @@ export class LogView extends Widget {
 
   private async cancel(): Promise<void> {
     try {
-      await this.hub.store.api.cancelRun(this.run);
+      await this.services.store.api.cancelRun(this.run);
     } catch (error) {
       put(this.state, String((error as Error).message));
     }

@@ -4,19 +4,19 @@ import type { ICommandPalette } from '@jupyterlab/apputils';
 import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 
 import { pickSession, trouble } from './actions';
-import { Ids, type IHub } from './hub';
-import { RunOn } from './runon';
+import { Ids, type IServices } from './services';
+import { RunTarget } from './runTarget';
 import type { Session } from './types';
 
 /** `opens`: whether this front end has room for another notebook; Notebook 7 has a window for each. */
 export function addNotebookCommands(
-  hub: IHub,
+  services: IServices,
   palette: ICommandPalette | null,
   notebooks: INotebookTracker | null,
   opens: boolean
 ): void {
   if (!notebooks) return;
-  const { app, store, trans } = hub;
+  const { app, store, trans } = services;
   const category = trans.__('GPU');
   const add = (id: string, label: (name: string) => string, able: () => boolean, work: (session: Session) => Promise<void>): void => {
     app.commands.addCommand(id, {
@@ -24,8 +24,8 @@ export function addNotebookCommands(
       label: args => label(store.named(String(args['session']))?.name ?? trans.__('a GPU session')),
       isEnabled: () => store.usable && store.live.some(one => one.state === 'ready') && able(),
       execute: async args => {
-        const session = await pickSession(hub, args);
-        if (session) await work(session).catch(error => trouble(hub, error));
+        const session = await pickSession(services, args);
+        if (session) await work(session).catch(error => trouble(services, error));
       }
     });
     palette?.addItem({ command: id, category });
@@ -34,12 +34,12 @@ export function addNotebookCommands(
   add(
     Ids.useNotebook,
     name => trans.__('Run this notebook on %1', name),
-    () => Boolean(notebooks.currentWidget && RunOn.of(notebooks.currentWidget)?.able),
+    () => Boolean(notebooks.currentWidget && RunTarget.of(notebooks.currentWidget)?.able),
     async session => {
       const panel = notebooks.currentWidget;
       if (!panel) return;
       app.shell.activateById(panel.id);
-      await RunOn.of(panel)?.turn(session.id);
+      await RunTarget.of(panel)?.turn(session.id);
     }
   );
   if (!opens) return;
@@ -51,7 +51,7 @@ export function addNotebookCommands(
       // the kernel is a local one: the notebook can be turned back, and outlives the session
       const kernelName = app.serviceManager.kernelspecs.specs?.default ?? 'python3';
       const panel = (await app.commands.execute('notebook:create-new', { kernelName })) as NotebookPanel;
-      await RunOn.of(panel)?.turn(session.id);
+      await RunTarget.of(panel)?.turn(session.id);
     }
   );
 }

@@ -3,7 +3,7 @@
 import { Notification } from '@jupyterlab/apputils';
 
 import { askAndDo } from './actions';
-import { Ids, type IHub } from './hub';
+import { Ids, type IServices } from './services';
 import type { Notice } from './types';
 
 const KINDS = { ok: 'success', info: 'info', warn: 'warning', bad: 'error' } as const;
@@ -11,18 +11,18 @@ const KINDS = { ok: 'success', info: 'info', warn: 'warning', bad: 'error' } as 
 const NEWS_S = 15 * 60;
 const REMEMBERED = 200;
 
-export function connectNotices(hub: IHub): void {
+export function connectNotices(services: IServices): void {
   const seen = new Set<string>();
   const shown = new Map<string, string>();
 
-  hub.store.noticed.connect((_, notice) => {
+  services.store.noticed.connect((_, notice) => {
     const key = `${notice.at ?? ''}|${notice.session ?? ''}|${notice.text}`;
     if (seen.has(key)) return;
     seen.add(key);
     if (seen.size > REMEMBERED) seen.delete(seen.values().next().value as string);
     if (Date.now() / 1000 - (notice.at ?? Infinity) > NEWS_S) return;
-    if (past(hub, notice) || !wanted(hub, notice)) return;
-    const id = show(hub, notice);
+    if (past(services, notice) || !wanted(services, notice)) return;
+    const id = show(services, notice);
     if (notice.session && notice.actions.length) {
       // the latest warning about a session is the only one that counts
       const before = shown.get(notice.session);
@@ -35,29 +35,29 @@ export function connectNotices(hub: IHub): void {
     if (id) Notification.dismiss(id);
     shown.delete(session);
   };
-  hub.store.removed.connect((_, gone) => forget(gone.id));
-  hub.store.turned.connect(() => {
-    for (const id of [...shown.keys()]) if (!hub.store.named(id)) forget(id);
+  services.store.removed.connect((_, gone) => forget(gone.id));
+  services.store.turned.connect(() => {
+    for (const id of [...shown.keys()]) if (!services.store.named(id)) forget(id);
   });
 }
 
 /** Whether its session is over, or was given more time since: a page that is opened later need not tell. */
-function past(hub: IHub, notice: Notice): boolean {
+function past(services: IServices, notice: Notice): boolean {
   if (!notice.session) return false;
-  const session = hub.store.named(notice.session);
+  const session = services.store.named(notice.session);
   // one that comes now may come before the session's own news
   const old = Date.now() / 1000 - (notice.at ?? Infinity) > 30;
   return !session || (old && notice.actions.includes('extend') && !session.lease.soon);
 }
 
-function wanted(hub: IHub, notice: Notice): boolean {
-  const level = hub.setting<string>('notifications', 'all');
+function wanted(services: IServices, notice: Notice): boolean {
+  const level = services.setting<string>('notifications', 'all');
   if (level === 'all') return true;
   return level === 'warnings' && (notice.tone === 'warn' || notice.tone === 'bad');
 }
 
-function show(hub: IHub, notice: Notice): string {
-  const { trans, app, store } = hub;
+function show(services: IServices, notice: Notice): string {
+  const { trans, app, store } = services;
   const session = notice.session ? store.named(notice.session) : undefined;
   const actions: Notification.IAction[] = [];
   if (session && notice.actions.includes('extend')) {
@@ -65,14 +65,14 @@ function show(hub: IHub, notice: Notice): string {
       label: trans.__('Extend'),
       caption: trans.__('1 h more for %1', session.name),
       displayType: 'accent',
-      callback: () => void askAndDo(hub, 'extend', store.named(session.id) ?? session, { hours: 1 })
+      callback: () => void askAndDo(services, 'extend', store.named(session.id) ?? session, { hours: 1 })
     });
   }
   if (session && notice.actions.includes('start')) {
-    actions.push({ label: trans.__('Start'), callback: () => void askAndDo(hub, 'start', session) });
+    actions.push({ label: trans.__('Start'), callback: () => void askAndDo(services, 'start', session) });
   }
   if (session && notice.actions.includes('down')) {
-    actions.push({ label: trans.__('Down'), callback: () => void askAndDo(hub, 'down', session) });
+    actions.push({ label: trans.__('Down'), callback: () => void askAndDo(services, 'down', session) });
   }
   if (notice.actions.includes('login')) {
     actions.push({ label: trans.__('Log in'), callback: () => void app.commands.execute(Ids.rent) });

@@ -7,8 +7,8 @@ import { createPanel, type PanelHandle, type Telemetry, type Transfer as Shown }
 import { carryOut, serverArgs, type Spending } from './actions';
 import { Banner } from './banner';
 import { el, iconButton } from './dom';
-import { Extras } from './extras';
-import { Ids, type IHub } from './hub';
+import { SessionDetails } from './sessionDetails';
+import { Ids, type IServices } from './services';
 import { gpuIcon } from './icon';
 import type { Run, Session } from './types';
 import { cardWords } from './words';
@@ -16,50 +16,50 @@ import { cardWords } from './words';
 const TICK_MS = 5000;
 
 class Cards extends Widget {
-  constructor(private readonly hub: IHub) {
+  constructor(private readonly services: IServices) {
     super();
     this.addClass('gpunb-side-cards');
     this.panel = createPanel(this.node, {
-      strings: cardWords(hub.trans),
+      strings: cardWords(services.trans),
       // the server's own sentence about the money, and its token
       onConfirm: async (action, id, args) => {
         const session = this.session(id);
         const known = serverArgs(session, args as Record<string, unknown>);
-        const said = await hub.store.api.confirm(action, { session: id, ...known });
+        const said = await services.store.api.confirm(action, { session: id, ...known });
         return { says: said.says, token: JSON.stringify([said.token, known]) };
       },
       onAction: (action, id, args) => this.act(action, id, args),
       onLook: ids => this.look(ids)
     });
-    hub.store.changed.connect(this.refresh, this);
+    services.store.changed.connect(this.refresh, this);
     this.ticker = window.setInterval(() => {
-      if (this.isVisible && hub.store.live.some(one => Number(one.runs_active) > 0)) this.refresh();
+      if (this.isVisible && services.store.live.some(one => Number(one.runs_active) > 0)) this.refresh();
     }, TICK_MS);
     this.refresh();
   }
 
   override dispose(): void {
     clearInterval(this.ticker);
-    this.hub.store.changed.disconnect(this.refresh, this);
+    this.services.store.changed.disconnect(this.refresh, this);
     this.panel.destroy();
     super.dispose();
   }
 
   private async act(action: string, id: string, args: { run?: string; token?: string }): Promise<unknown> {
-    const { hub } = this;
+    const { services } = this;
     if (action === 'log-closed') return undefined;
     if (action === 'log') {
       // in a tab of its own, with room, rather than in the card
-      void hub.app.commands.execute(Ids.log, { run: args.run ?? '', session: id });
+      void services.app.commands.execute(Ids.log, { run: args.run ?? '', session: id });
       this.closeLog(id);
       return undefined;
     }
     if (action === 'cancel') {
-      await hub.store.api.cancelRun(args.run ?? '');
-      return hub.store.loadRuns(id);
+      await services.store.api.cancelRun(args.run ?? '');
+      return services.store.loadRuns(id);
     }
     const [token, known] = JSON.parse(args.token ?? '[]') as [string, Record<string, unknown>];
-    return carryOut(hub, action as Spending, this.session(id), known, token);
+    return carryOut(services, action as Spending, this.session(id), known, token);
   }
 
   private closeLog(id: string): void {
@@ -76,14 +76,14 @@ class Cards extends Widget {
   }
 
   private session(id: string): Session {
-    const found = this.hub.store.sessions.get(id);
-    if (!found) throw new Error(this.hub.trans.__('This session is over.'));
+    const found = this.services.store.sessions.get(id);
+    if (!found) throw new Error(this.services.trans.__('This session is over.'));
     return found;
   }
 
   private refresh(): void {
     if (this.isDisposed) return;
-    const { store } = this.hub;
+    const { store } = this.services;
     const sessions = store.live;
     // "no sessions" is only said by somebody who knows
     this.setHidden(!sessions.length && !store.usable);
@@ -100,7 +100,7 @@ class Cards extends Widget {
     }
     this.panel.update(sessions, { telemetry, runs, transfers });
     for (const one of sessions) {
-      this.extra(one);
+      this.details(one);
       // its host could not be asked before
       if (one.state === 'ready' && this.looked.has(one.id) && !this.asked.has(one.id)) {
         this.asked.add(one.id);
@@ -108,10 +108,10 @@ class Cards extends Widget {
         void store.loadTelemetry(one.id);
       } else if (one.state !== 'ready') this.asked.delete(one.id);
     }
-    for (const [id, extra] of this.extras) {
+    for (const [id, details] of this.detailsById) {
       if (store.sessions.has(id)) continue;
-      extra.dispose();
-      this.extras.delete(id);
+      details.dispose();
+      this.detailsById.delete(id);
       this.asked.delete(id);
     }
   }
@@ -119,30 +119,30 @@ class Cards extends Widget {
   /** Work that goes on with this session, transfers among it. */
   private moving(id: string): Shown[] {
     const going = ['queued', 'running', 'cancelling'];
-    return [...this.hub.store.jobs.values()]
+    return [...this.services.store.jobs.values()]
       .filter(job => job.session === id && going.includes(job.state))
       .map(job => ({ id: job.id, title: job.title, state: job.state, done: job.done, total: job.total, says: job.says }));
   }
 
   /** Files, terminal and ports, below what the card itself has. */
-  private extra(session: Session): void {
+  private details(session: Session): void {
     const card = this.panel.card(session.id);
     if (!card) return;
-    let extra = this.extras.get(session.id);
-    if (!extra || !card.element.contains(extra.node)) {
-      extra?.dispose();
-      extra = new Extras(this.hub, session.id);
+    let details = this.detailsById.get(session.id);
+    if (!details || !card.element.contains(details.node)) {
+      details?.dispose();
+      details = new SessionDetails(this.services, session.id);
       const actions = card.element.querySelector('.gpunb-actions');
-      actions?.before(extra.node);
-      extra.dropOn(card.element);
-      this.extras.set(session.id, extra);
+      actions?.before(details.node);
+      details.dropOn(card.element);
+      this.detailsById.set(session.id, details);
     }
-    extra.update(session);
+    details.update(session);
   }
 
   private readonly panel: PanelHandle;
   private readonly ticker: number;
-  private readonly extras = new Map<string, Extras>();
+  private readonly detailsById = new Map<string, SessionDetails>();
   /** Whose cards are open. */
   private looked = new Set<string>();
   /** Of which of these runs and load were asked. */
@@ -158,9 +158,9 @@ function upToNow(run: Run, usdPerHour: number | null): Run {
 }
 
 export class GpuPanel extends Panel {
-  constructor(hub: IHub) {
+  constructor(services: IServices) {
     super();
-    const { trans, app } = hub;
+    const { trans, app } = services;
     this.id = 'gpunb-panel';
     this.addClass('gpunb-side');
     this.title.icon = gpuIcon;
@@ -180,7 +180,7 @@ export class GpuPanel extends Panel {
       )
     });
     this.addWidget(head);
-    this.addWidget(new Banner(hub));
-    this.addWidget(new Cards(hub));
+    this.addWidget(new Banner(services));
+    this.addWidget(new Cards(services));
   }
 }

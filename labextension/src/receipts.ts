@@ -6,7 +6,7 @@ import { Widget } from '@lumino/widgets';
 import { duration, money, price } from '../../gpunb/notebook/widgets/static/common.js';
 import { ENDED_BY, RECEIPT_COLUMNS } from './columns';
 import { bytes, el, iconButton, put } from './dom';
-import type { IHub } from './hub';
+import type { IServices } from './services';
 import { gpuIcon } from './icon';
 import type { Receipt } from './types';
 
@@ -16,9 +16,9 @@ const CENT = 0.005;
 const SHOWN = 0.0005;
 
 export class ReceiptsView extends Widget {
-  constructor(private readonly hub: IHub) {
+  constructor(private readonly services: IServices) {
     super();
-    const { trans } = hub;
+    const { trans } = services;
     this.id = 'gpunb-receipts';
     this.addClass('gpunb');
     this.addClass('gpunb-receipts');
@@ -29,18 +29,18 @@ export class ReceiptsView extends Widget {
     this.list = el('div', { className: 'gpunb-file-list' });
     const again = iconButton(refreshIcon, trans.__('Refresh'), () => this.load(), { className: 'gpunb-right' });
     this.node.append(el('div', { className: 'gpunb-view-head' }, el('strong', { text: trans.__('Receipts') }), this.sum, again), this.list);
-    hub.store.removed.connect(this.load, this);
+    services.store.removed.connect(this.load, this);
     void this.load();
   }
 
   override dispose(): void {
-    this.hub.store.removed.disconnect(this.load, this);
+    this.services.store.removed.disconnect(this.load, this);
     super.dispose();
   }
 
   async load(): Promise<void> {
     try {
-      const found = await this.hub.store.api.receipts();
+      const found = await this.services.store.api.receipts();
       if (!this.isDisposed) this.show_(found);
     } catch (error) {
       put(this.sum, String((error as Error).message));
@@ -48,7 +48,7 @@ export class ReceiptsView extends Widget {
   }
 
   private show_(receipts: Receipt[]): void {
-    const { trans } = this.hub;
+    const { trans } = this.services;
     const total = receipts.reduce((sum, one) => sum + one.cost.total, 0);
     const count = trans._n('%1 session', '%1 sessions', receipts.length);
     put(this.sum, receipts.length ? `${count}, ${trans.__('%1 in all', price(total))}` : trans.__('No session has ended yet.'));
@@ -67,7 +67,7 @@ export class ReceiptsView extends Widget {
   }
 
   private row(body: HTMLTableSectionElement, one: Receipt): void {
-    const { trans } = this.hub;
+    const { trans } = this.services;
     const row = body.insertRow();
     const whole = body.insertRow();
     whole.className = 'gpunb-whole';
@@ -107,7 +107,7 @@ export class ReceiptsView extends Widget {
 
   /** All of a receipt, as `gpunb receipts NAME` shows it. */
   private whole(one: Receipt): HTMLElement {
-    const { trans } = this.hub;
+    const { trans } = this.services;
     const { cost } = one;
     const parts = [
       cost.gpu >= SHOWN ? trans.__('gpu %1', money(cost.gpu)) : '',
@@ -151,7 +151,7 @@ export class ReceiptsView extends Widget {
   }
 
   private billed(one: Receipt): string {
-    const { trans } = this.hub;
+    const { trans } = this.services;
     if (one.provider_usd === null) return trans.__('no figure yet');
     const more = one.provider_usd - one.cost.total;
     const usd = money(one.provider_usd);

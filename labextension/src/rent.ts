@@ -6,7 +6,7 @@ import { Widget } from '@lumino/widgets';
 import { createPicker, type Offer, type PickerHandle, type Terms } from '../../gpunb/notebook/widgets/static/picker.js';
 import { ApiError } from './api';
 import { field, el } from './dom';
-import { Ids, type IHub } from './hub';
+import { Ids, type IServices } from './services';
 import type { CloudFailure, Job, OffersBody } from './types';
 import { pickerWords } from './words';
 
@@ -17,11 +17,11 @@ const OVER = ['done', 'failed', 'cancelled'];
 class RentBody extends Widget {
   /** `done`: close the dialog, for what comes next is elsewhere. */
   constructor(
-    private readonly hub: IHub,
+    private readonly services: IServices,
     private readonly done: () => void
   ) {
     super();
-    const { trans } = hub;
+    const { trans } = services;
     this.addClass('gpunb-rent-body');
     this.name = field(trans.__('Name'), '', { className: 'gpunb-rent-name' });
     this.name.input.placeholder = trans.__('automatic');
@@ -47,7 +47,7 @@ class RentBody extends Widget {
     const line = el('div', { className: 'gpunb gpunb-rent-line' }, this.name.label, this.disk.label, rental);
     const holder = el('div', { className: 'gpunb-rent-picker' });
     this.node.append(line, holder);
-    const hours = hub.setting<number | null>('hours', null);
+    const hours = services.setting<number | null>('hours', null);
     this.picker = createPicker(holder, {
       hours: hours ?? 1,
       askKey: true,
@@ -57,18 +57,18 @@ class RentBody extends Widget {
       onConfirm: (offer, terms) => this.ask(offer, terms),
       onRent: (offer, terms) => this.rent(offer, terms),
       onCancel: async () => {
-        if (this.job) await hub.store.api.cancelJob(this.job.id);
+        if (this.job) await services.store.api.cancelJob(this.job.id);
       }
     });
-    hub.store.worked.connect(this.progress, this);
-    hub.store.changed.connect(this.look, this);
+    services.store.worked.connect(this.progress, this);
+    services.store.changed.connect(this.look, this);
     void this.search(hours ?? undefined);
   }
 
   override dispose(): void {
     if (this.isDisposed) return;
-    this.hub.store.worked.disconnect(this.progress, this);
-    this.hub.store.changed.disconnect(this.look, this);
+    this.services.store.worked.disconnect(this.progress, this);
+    this.services.store.changed.disconnect(this.look, this);
     this.picker.destroy();
     super.dispose();
   }
@@ -83,9 +83,9 @@ class RentBody extends Widget {
     this.hours = hours ?? this.hours;
     const disk = this.diskAsked();
     this.picker.setError(null);
-    this.picker.setBusy(this.hub.trans.__('Asking the clouds…'));
+    this.picker.setBusy(this.services.trans.__('Asking the clouds…'));
     try {
-      const found = await this.hub.store.api.offers({
+      const found = await this.services.store.api.offers({
         ...(this.hours === undefined ? {} : { hours: this.hours }),
         ...(disk === null ? {} : { disk_gb: disk }),
         ...(this.rental.value ? { rental: this.rental.value as OffersBody['rental'] } : {}),
@@ -110,16 +110,16 @@ class RentBody extends Widget {
   }
 
   private async login(provider: string, key: string): Promise<void> {
-    const found = await this.hub.store.api.login(provider, key);
+    const found = await this.services.store.api.login(provider, key);
     this.added.add(provider);
-    await this.hub.store.refreshStatus().catch(() => undefined);
+    await this.services.store.refreshStatus().catch(() => undefined);
     await this.search();
     if (found.warning) this.picker.setError({ message: found.warning });
   }
 
   /** Those that are asked by default, and those whose key was given here. */
   private clouds(): { clouds?: string[] } {
-    const known = this.hub.store.status?.clouds ?? [];
+    const known = this.services.store.status?.clouds ?? [];
     if (!this.added.size) return {};
     return { clouds: known.filter(one => one.asked || this.added.has(one.name)).map(one => one.name) };
   }
@@ -127,9 +127,9 @@ class RentBody extends Widget {
   /** What did not answer, and the clouds that would with a key. */
   private failed(failed: CloudFailure[]): CloudFailure[] {
     const told = new Set(failed.map(one => one.provider));
-    const known = this.hub.store.status?.clouds ?? [];
+    const known = this.services.store.status?.clouds ?? [];
     const keyless = known.filter(one => one.needs_key && !one.key && !told.has(one.name));
-    const message = this.hub.trans.__('no API key');
+    const message = this.services.trans.__('no API key');
     return [...failed, ...keyless.map(one => ({ provider: one.name, message, login: true }))];
   }
 
@@ -147,26 +147,26 @@ class RentBody extends Widget {
 
   private async ask(offer: Offer, terms: Terms): Promise<{ says: string; usd: number | null; token: string }> {
     this.asked = this.args(offer, terms);
-    return this.hub.store.api.confirm('rent', this.asked);
+    return this.services.store.api.confirm('rent', this.asked);
   }
 
   private async rent(offer: Offer, terms: Terms): Promise<void> {
     // what was asked about is what is rented, whatever was typed meanwhile
     const args = this.asked ?? this.args(offer, terms);
     this.renting = offer.gpu;
-    this.job = await this.hub.store.api.rent({ ...args, token: terms.token });
-    this.hub.store.begin(this.job);
-    this.progress(this.hub.store, this.hub.store.jobs.get(this.job.id) ?? this.job);
+    this.job = await this.services.store.api.rent({ ...args, token: terms.token });
+    this.services.store.begin(this.job);
+    this.progress(this.services.store, this.services.store.jobs.get(this.job.id) ?? this.job);
   }
 
   private look(): void {
-    const job = this.job && this.hub.store.jobs.get(this.job.id);
-    if (job) this.progress(this.hub.store, job);
+    const job = this.job && this.services.store.jobs.get(this.job.id);
+    if (job) this.progress(this.services.store, job);
   }
 
   private progress(_: unknown, job: Job): void {
     if (job.id !== this.job?.id || this.isDisposed) return;
-    const { app, trans, store } = this.hub;
+    const { app, trans, store } = this.services;
     const session = job.session ? store.named(job.session) : undefined;
     // its buttons need the session, which comes by an event of its own
     if (job.state === 'done' && session?.state !== 'ready') return;
@@ -241,13 +241,13 @@ class PlainRenderer extends Dialog.Renderer {
 let open: RentDialog | null = null;
 
 /** Open it; there is never more than one. */
-export async function rentDialog(hub: IHub): Promise<void> {
+export async function rentDialog(services: IServices): Promise<void> {
   if (open) return;
-  const body: RentBody = new RentBody(hub, () => dialog.resolve(0));
+  const body: RentBody = new RentBody(services, () => dialog.resolve(0));
   const dialog: RentDialog = new RentDialog(body, {
-    title: hub.trans.__('Rent a GPU'),
+    title: services.trans.__('Rent a GPU'),
     body: body as unknown as Dialog.IBodyWidget<void>,
-    buttons: [Dialog.cancelButton({ label: hub.trans.__('Close'), className: 'gpunb-quiet' })],
+    buttons: [Dialog.cancelButton({ label: services.trans.__('Close'), className: 'gpunb-quiet' })],
     focusNodeSelector: '.gpunb-find',
     renderer: new PlainRenderer()
   });

@@ -4,31 +4,31 @@ import { Widget } from '@lumino/widgets';
 
 import { duration, money } from '../../gpunb/notebook/widgets/static/common.js';
 import { el, put } from './dom';
-import { Ids, type IHub } from './hub';
+import { Ids, type IServices } from './services';
 
 const TICK_MS = 5000;
 
 export class CostItem extends Widget {
-  constructor(private readonly hub: IHub) {
+  constructor(private readonly services: IServices) {
     super();
     this.addClass('gpunb-status');
     this.press = el('button', { className: 'gpunb-status-press' });
     this.press.type = 'button';
-    this.press.addEventListener('click', () => void hub.app.commands.execute(Ids.panel));
+    this.press.addEventListener('click', () => void services.app.commands.execute(Ids.panel));
     this.node.append(this.press);
     this.timer = window.setInterval(() => this.refresh(), TICK_MS);
-    hub.store.changed.connect(this.refresh, this);
+    services.store.changed.connect(this.refresh, this);
     this.refresh();
   }
 
   override dispose(): void {
     clearInterval(this.timer);
-    this.hub.store.changed.disconnect(this.refresh, this);
+    this.services.store.changed.disconnect(this.refresh, this);
     super.dispose();
   }
 
   private refresh(): void {
-    const { store, trans } = this.hub;
+    const { store, trans } = this.services;
     const live = store.live;
     this.press.hidden = !live.length && !store.found.orphans.length;
     if (this.press.hidden) return;

@@ -4,14 +4,14 @@ import { Signal, type ISignal } from '@lumino/signaling';
 
 import { Api, ApiError } from './api';
 import { Events } from './events';
-import { Book } from './book';
+import { SessionModel } from './model';
 import type { Event, Job, Notice, Removed, Status } from './types';
 import { API } from './version';
 
 /** `other`: the server speaks another interface; `absent`: there is no gpunb behind this page. */
 export type Link = 'connecting' | 'live' | 'polling' | 'absent' | 'other';
 
-export class Store extends Book {
+export class Store extends SessionModel {
   constructor(readonly api: Api) {
     super();
     this.events = new Events(api, {

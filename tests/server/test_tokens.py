@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from gpunb.server.failures import ConfirmationNeeded, ConfirmationRefused
-from gpunb.server.tokens import LIFE_S, MOST, Tokens
+from gpunb.services.confirmations import LIFE_S, MOST, Tokens
 
 ARGS = {"session": "s1", "hours": 2.0, "idle_s": None}
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gpunb.agent.shared.comm_state import Model
 
-__all__ = ["Held", "Refused", "WidgetGate", "clean_state", "refusal"]
+__all__ = ["Held", "Refused", "WidgetGate", "refusal"]
 
 MOST_OPEN = 2_000  # comms of a host that is not one's own
 MOST_NAMES = 50_000  # ids of comms that were ever opened
@@ -105,12 +105,6 @@ def refusal(state: Mapping[str, Any]) -> str:
         ):
             return f"a widget of version {one_line(version, 40)!r}"
     return ""
-
-
-def clean_state(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a first `state` of a model called `name` that would be shown by itself."""
-    kinds = [kind for kind in _spec() if kind.rpartition(" ")[2] == name]
-    return WidgetGate().values(kinds[0], state, None, ())[0] if kinds else {}
 
 
 def _same(kind: str, state: Mapping[str, Any]) -> bool:

@@ -14,8 +14,8 @@ from gpunb.providers.edge.payload import Wire, parse
 from gpunb.providers.edge.text import clean
 from gpunb.providers.fluence import hostkey, validation
 from gpunb.providers.fluence.api import NAME, TITLE, unix
-from gpunb.providers.fluence.plans import default_os
 from gpunb.providers.machine import ports
+from gpunb.providers.machine.images import default_os
 from gpunb.providers.machine.templates import Template
 
 __all__ = [

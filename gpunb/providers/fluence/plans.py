@@ -18,7 +18,7 @@ from gpunb.providers.fluence.api import NAME, gigabytes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["PATHS", "container_offers", "default_os", "machine_offers"]
+__all__ = ["PATHS", "container_offers", "machine_offers"]
 
 _log = logging.getLogger("gpunb.providers.fluence")
 
@@ -168,16 +168,6 @@ def _card(model: str, vram: str, interface: str) -> tuple[str, float]:
     memory = re.match(r"\s*(\d+(?:\.\d+)?)", vram)
     # "h200" with "SXM" in one list, "sxm" in the other: one spelling
     return f"{model} {interface}".strip().upper(), float(memory[1]) if memory else 0.0
-
-
-def default_os(options: list[str]) -> str:
-    """Choose the system that a GPU user wants: with CUDA if there is one, then the newest Ubuntu."""
-
-    def rank(name: str) -> tuple[bool, bool, list[int]]:
-        low = name.lower()
-        return "cuda" in low, "ubuntu" in low, [int(part) for part in re.findall(r"\d+", low)]
-
-    return max(options, key=rank, default="")
 
 
 def _offer(

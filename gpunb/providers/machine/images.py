@@ -1,4 +1,4 @@
-"""Requirements of a container image, read from its name: CUDA, and the processor's architecture.
+"""What names of images tell: CUDA, the processor's architecture, the system that a GPU user wants.
 
 A tag such as ``2.7.0-cuda12.8-cudnn9-runtime`` names the CUDA that the image is made for. A driver runs
 images up to its own CUDA, and a new kind of GPU needs images from the CUDA on that knows it (Vast's page
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gpunb.providers.base import Offer
 
-__all__ = ["cuda_of", "misfit"]
+__all__ = ["cuda_of", "default_os", "misfit"]
 
 _TAGGED = re.compile(r"(?:^|[^a-z0-9])cu(?:da)?[-_]?(?:(\d{2})\.(\d{1,2})|(\d{2})(\d))(?![0-9])")
 _BASE = re.compile(r"(?:^|/)nvidia/cuda:(\d{2})\.(\d{1,2})")
@@ -60,3 +60,13 @@ def _capability(offer: Offer) -> float:
     if isinstance(said, (int, float)) and said > 0:
         return float(said)
     return next((float(least) for name, least in _NAMES if name.search(offer.gpu)), 0.0)
+
+
+def default_os(options: list[str]) -> str:
+    """Choose the system that a GPU user wants: with CUDA if there is one, then the newest Ubuntu."""
+
+    def rank(name: str) -> tuple[bool, bool, list[int]]:
+        low = name.lower()
+        return "cuda" in low, "ubuntu" in low, [int(part) for part in re.findall(r"\d+", low)]
+
+    return max(options, key=rank, default="")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from gpunb.hints import typed
 from gpunb.providers.edge.payload import parse
 from gpunb.providers.edge.text import clean
 from gpunb.providers.machine.cloudinit import host_public, user_data
+from gpunb.providers.machine.images import default_os
 from gpunb.providers.sesterce.rows import KeyRow
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _machine(provider: SesterceProvider, offer: Offer, spec: CreateSpec) -> tupl
     configuration = offer.raw.get("configuration")
     options = configuration.get("os") if isinstance(configuration, Mapping) else None
     known = [name for name in options if isinstance(name, str)] if isinstance(options, list) else []
-    wanted = spec.extra.get("os") or spec.image or _default_os(known)
+    wanted = spec.extra.get("os") or spec.image or default_os(known)
     if wanted not in known:
         shown = ", ".join(clean(name, 60) for name in known[:12])
         msg = f"os {clean(wanted, 80)!r} must be one of the offer's: {shown or 'none'}"
@@ -109,13 +109,3 @@ def _no_script(provider: SesterceProvider, spec: CreateSpec, where: str) -> None
             msg = f"{provider.title} runs no first-boot script on {where}, so {field} can't be set"
             hint = "leave it out, and do it with " + typed("exec") + " once the machine is ready"
             raise NotSupported(msg, provider=provider.name, bill="nothing was rented", hint=hint)
-
-
-def _default_os(options: list[str]) -> str:
-    """Choose the system with CUDA if there is one, then the newest Ubuntu."""
-
-    def rank(name: str) -> tuple[bool, bool, list[int]]:
-        low = name.lower()
-        return "cuda" in low, "ubuntu" in low, [int(part) for part in re.findall(r"\d+", low)]
-
-    return max(options, key=rank, default="")

@@ -1,4 +1,4 @@
-"""The shapes that all fronts show: right figures, JSON as they stand, clean text."""
+"""The shapes that all frontends show: right figures, JSON as they stand, clean text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from gpunb.offers.admit import admit
-from gpunb.presentation import shapes
+from gpunb.offers.pricing import Terms
+from gpunb.offers.rank import rank
+from gpunb.presentation import models, shapes
+from gpunb.providers import Offer
 from gpunb.sessions.cost.spending import RunCost
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import Lease, RunNote, Segment, Session, SessionState
@@ -106,9 +109,14 @@ def test_many_at_once_are_as_one_by_one(ledger: Ledger) -> None:
     assert together == [shapes.session_shape(ledger, ledger.get(one.id), now=NOW) for one in made]
 
 
+def offer_shape(one: Offer, **terms: float) -> models.Offer:
+    """An offer as the picker shows it, priced by these terms."""
+    return shapes.ranked_shape(rank([one], Terms(**terms))[0])
+
+
 def test_a_strangers_text_is_cleaned(ledger: Ledger) -> None:
     session = ledger.update(ready(ledger).id, detail=NASTY, gpu=NASTY, host=NASTY)
-    row = shapes.offer_shape(offer("x", gpu=NASTY, region=NASTY, cpu=NASTY), hours=1)
+    row = offer_shape(offer("x", gpu=NASTY, region=NASTY, cpu=NASTY), hours=1)
     run = shapes.run_shape(RunNote(id="r", session_id="s", name=NASTY))
     shown = [shapes.session_shape(ledger, session, now=NOW)[key] for key in ("detail", "gpu", "host")]
     for text in [*shown, row["gpu"], row["region"], row["cpu"], run["name"]]:
@@ -117,7 +125,7 @@ def test_a_strangers_text_is_cleaned(ledger: Ledger) -> None:
 
 def test_an_offer_and_its_parts() -> None:
     one = offer("7", usd_h=2.0, disk_usd_gb_h=0.001, down_usd_gb=0.01, increment_s=3600.0)
-    got = shapes.offer_shape(one, hours=1.5, disk_gb=100, down_gb=50)
+    got = offer_shape(one, hours=1.5, disk_gb=100, down_gb=50)
     assert json.loads(json.dumps(got, allow_nan=False)) == got
     assert got["key"] == "vast/on-demand/7"
     assert got["usd_h"] == pytest.approx(2.1)
@@ -125,12 +133,12 @@ def test_an_offer_and_its_parts() -> None:
     assert sum(got["parts"].values()) == pytest.approx(got["total_usd"])
     assert "1.5 h" in got["why"]
     assert "\n" not in got["why"]
-    assert shapes.offer_shape(offer("8", disk_max_gb=float("inf")), hours=1)["disk_gb"] is None
+    assert offer_shape(offer("8", disk_max_gb=float("inf")), hours=1)["disk_gb"] is None
 
 
 def test_facets_count_every_row_once() -> None:
     good, _ = admit("vast", many(500))
-    rows = [shapes.offer_shape(one, hours=1) for one in good]
+    rows = [offer_shape(one, hours=1) for one in good]
     found = shapes.facets(rows)
     assert set(found) == set(shapes.FACETS)
     for name, values in found.items():
@@ -151,4 +159,3 @@ def test_a_run_and_what_it_cost(ledger: Ledger) -> None:
     }  # fmt: skip
     note.ended = NOW - 30
     assert shapes.run_shape(note, now=NOW)["seconds"] == 30.0
-    assert shapes.run_shapes([note], {session.id: "trainer"})[0]["session_name"] == "trainer"

@@ -6,7 +6,7 @@ import type { Kernel, KernelMessage } from '@jupyterlab/services';
 import { Widget } from '@lumino/widgets';
 
 import { el, iconButton } from './dom';
-import { Ids, type IHub } from './hub';
+import { Ids, type IServices } from './services';
 import { gpuIcon } from './icon';
 
 /** What gpunb in the kernel knows, as JSON, without importing anything: where plain cells run, and which ran where. */
@@ -24,30 +24,30 @@ interface Told {
   cells: Record<string, string>;
 }
 
-export class RunOn extends Widget {
-  private static readonly all = new WeakMap<NotebookPanel, RunOn>();
+export class RunTarget extends Widget {
+  private static readonly all = new WeakMap<NotebookPanel, RunTarget>();
 
   /** The switch of a notebook. */
-  static of(panel: NotebookPanel): RunOn | undefined {
-    return RunOn.all.get(panel);
+  static of(panel: NotebookPanel): RunTarget | undefined {
+    return RunTarget.all.get(panel);
   }
 
   constructor(
-    private readonly hub: IHub,
+    private readonly services: IServices,
     private readonly panel: NotebookPanel
   ) {
     super();
-    const { trans } = hub;
+    const { trans } = services;
     this.addClass('gpunb-run-on');
-    RunOn.all.set(panel, this);
+    RunTarget.all.set(panel, this);
     this.select = el('select', { className: 'gpunb-run-on-select', label: trans.__('Run cells on') });
     this.select.title = trans.__('Where the plain cells of this notebook run');
     this.node.append(el('label', {}, el('span', { text: trans.__('Run on:') }), this.select));
-    if (hub.app.name !== 'JupyterLab') {
+    if (services.app.name !== 'JupyterLab') {
       // no side bar shows the panel's icon there
       const text = trans.__('Show rented GPUs');
       this.node.append(
-        iconButton(gpuIcon, '', () => hub.app.commands.execute(Ids.panel), { className: 'gpunb-run-on-panel', label: text, title: text })
+        iconButton(gpuIcon, '', () => services.app.commands.execute(Ids.panel), { className: 'gpunb-run-on-panel', label: text, title: text })
       );
     }
     this.select.addEventListener('change', () => void this.choose(this.select.value));
@@ -55,8 +55,8 @@ export class RunOn extends Widget {
     this.select.addEventListener('keydown', event => event.stopPropagation());
     panel.sessionContext.kernelChanged.connect(this.fresh, this);
     panel.sessionContext.statusChanged.connect(this.statusChanged, this);
-    hub.store.turned.connect(this.refresh, this);
-    hub.store.changed.connect(this.refresh, this);
+    services.store.turned.connect(this.refresh, this);
+    services.store.changed.connect(this.refresh, this);
     NotebookActions.executed.connect(this.executed, this);
     NotebookActions.executionScheduled.connect(this.scheduled, this);
     this.refresh();
@@ -65,8 +65,8 @@ export class RunOn extends Widget {
 
   override dispose(): void {
     if (this.isDisposed) return;
-    this.hub.store.turned.disconnect(this.refresh, this);
-    this.hub.store.changed.disconnect(this.refresh, this);
+    this.services.store.turned.disconnect(this.refresh, this);
+    this.services.store.changed.disconnect(this.refresh, this);
     NotebookActions.executed.disconnect(this.executed, this);
     NotebookActions.executionScheduled.disconnect(this.scheduled, this);
     super.dispose();
@@ -112,13 +112,13 @@ export class RunOn extends Widget {
   private scheduled(_: unknown, { notebook, cell }: { notebook: unknown; cell: Cell }): void {
     if (notebook !== this.panel.content || cell.model.type !== 'code') return;
     const source = cell.model.sharedModel.source;
-    mark(cell, this.on && source.trim() && !STAYS.test(source) ? this.on.name : undefined, this.hub);
+    mark(cell, this.on && source.trim() && !STAYS.test(source) ? this.on.name : undefined, this.services);
   }
 
   private executed(_: unknown, { notebook, cell }: { notebook: unknown; cell: Cell }): void {
     if (notebook !== this.panel.content || cell.model.type !== 'code') return;
     // the kernel knows where it ran; without a session there is nothing to ask for
-    if (this.on || this.hub.store.live.length || ON_OR_OFF.test(cell.model.sharedModel.source)) void this.look();
+    if (this.on || this.services.store.live.length || ON_OR_OFF.test(cell.model.sharedModel.source)) void this.look();
   }
 
   private async look(): Promise<void> {
@@ -134,7 +134,7 @@ export class RunOn extends Widget {
       this.on = told?.on ? { id: told.on[0], name: told.on[1] } : null;
       const ran = told?.cells ?? {};
       for (const cell of this.panel.content.widgets) {
-        if (cell.model.type === 'code') mark(cell, ran[cell.model.id], this.hub);
+        if (cell.model.type === 'code') mark(cell, ran[cell.model.id], this.services);
       }
     }
     this.refresh();
@@ -142,7 +142,7 @@ export class RunOn extends Widget {
 
   /** Tell the kernel; what it says is shown, not what was clicked. */
   private async choose(value: string): Promise<void> {
-    const { trans } = this.hub;
+    const { trans } = this.services;
     const kernel = this.kernel;
     if (!kernel) return this.refresh();
     this.busy = true;
@@ -164,19 +164,19 @@ export class RunOn extends Widget {
 
   private speaksPython(): boolean {
     const name = this.panel.sessionContext.session?.kernel?.name ?? '';
-    const spec = this.hub.app.serviceManager.kernelspecs.specs?.kernelspecs[name];
+    const spec = this.services.app.serviceManager.kernelspecs.specs?.kernelspecs[name];
     return !spec || spec.language.toLowerCase() === 'python';
   }
 
   /** The session whose own kernel this is. */
   private hostOf(kernel: string): string {
     const id = kernel.replace(/^gpunb-/, '');
-    return this.hub.store.named(id)?.name ?? this.hub.trans.__('the host');
+    return this.services.store.named(id)?.name ?? this.services.trans.__('the host');
   }
 
   private refresh(): void {
     if (this.isDisposed) return;
-    const { store, trans } = this.hub;
+    const { store, trans } = this.services;
     const name = this.kernel?.name ?? '';
     const whole = name.startsWith('gpunb-');
     const rows: [string, string][] = [['', trans.__('this computer')]];
@@ -213,7 +213,7 @@ export class RunOn extends Widget {
 }
 
 /** A bar at a cell that ran elsewhere, with the name of where. */
-function mark(cell: Cell, session: string | undefined, hub: IHub): void {
+function mark(cell: Cell, session: string | undefined, services: IServices): void {
   cell.toggleClass('gpunb-ran', session !== undefined);
   const prompt = cell.node.querySelector<HTMLElement>('.jp-InputPrompt');
   if (!prompt) return;
@@ -224,7 +224,7 @@ function mark(cell: Cell, session: string | undefined, hub: IHub): void {
     return;
   }
   prompt.dataset['gpunb'] = session;
-  prompt.title = hub.trans.__('Ran on %1', session);
+  prompt.title = services.trans.__('Ran on %1', session);
 }
 
 /** The JSON in the repr of a Python string. */

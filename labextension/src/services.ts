@@ -8,7 +8,7 @@ import type { Widget } from '@lumino/widgets';
 
 import type { Store } from './store';
 
-export interface IHub {
+export interface IServices {
   readonly app: JupyterFrontEnd;
   readonly store: Store;
   readonly trans: TranslationBundle;
@@ -18,7 +18,7 @@ export interface IHub {
   show(widget: Widget): void;
 }
 
-export const IHub = new Token<IHub>('gpunb:IHub', 'Sessions on rented GPUs, and what can be done with them.');
+export const IServices = new Token<IServices>('gpunb:IServices', 'Sessions on rented GPUs, and what can be done with them.');
 
 export type Settings = ISettingRegistry.ISettings | null;
 

@@ -7,18 +7,18 @@ import type { IDisposable } from '@lumino/disposable';
 
 import { trouble } from './actions';
 import { button, bytes, el, iconButton } from './dom';
-import { Ids, type IHub } from './hub';
+import { Ids, type IServices } from './services';
 import type { Job, Session } from './types';
 
 /** What JupyterLab's file browser drags. */
 export const CONTENTS = 'application/x-jupyter-icontents';
 
-export class Extras implements IDisposable {
+export class SessionDetails implements IDisposable {
   constructor(
-    private readonly hub: IHub,
+    private readonly services: IServices,
     private readonly id: string
   ) {
-    const { trans, app } = hub;
+    const { trans, app } = services;
     const args = { session: id };
     this.buttons = el(
       'div',
@@ -33,7 +33,7 @@ export class Extras implements IDisposable {
       })
     );
     this.ports = el('div', { className: 'gpunb-ports', label: trans.__('Forwarded ports'), role: 'group' });
-    this.node = el('div', { className: 'gpunb-extras' }, this.buttons, this.ports);
+    this.node = el('div', { className: 'gpunb-details' }, this.buttons, this.ports);
   }
 
   readonly node: HTMLElement;
@@ -48,7 +48,7 @@ export class Extras implements IDisposable {
   update(session: Session): void {
     this.buttons.hidden = session.state !== 'ready';
     const there = new Set(session.ports.map(port => port.host_port));
-    const opening = [...(this.hub.store.opening.get(this.id) ?? [])].filter(port => !there.has(port));
+    const opening = [...(this.services.store.opening.get(this.id) ?? [])].filter(port => !there.has(port));
     // of a stopped machine nothing answers: a link to it would only fail
     const ports = session.state === 'ready' ? session.ports : [];
     const key = JSON.stringify([ports, opening]);
@@ -57,18 +57,18 @@ export class Extras implements IDisposable {
     this.ports.replaceChildren(
       ...ports.map(port => this.line(port)),
       ...opening.map(port =>
-        el('div', { className: 'gpunb-port gpunb-hint', text: this.hub.trans.__('opening port %1…', port), role: 'status' })
+        el('div', { className: 'gpunb-port gpunb-hint', text: this.services.trans.__('opening port %1…', port), role: 'status' })
       )
     );
   }
 
   dropOn(target: HTMLElement): void {
     this.drop?.dispose();
-    this.drop = acceptFiles(this.hub, target, this.id, () => '');
+    this.drop = acceptFiles(this.services, target, this.id, () => '');
   }
 
   private line(port: Session['ports'][number]): HTMLElement {
-    const { trans, store } = this.hub;
+    const { trans, store } = this.services;
     const says = port.reverse
       ? trans.__('%1 here → %2 on the host', port.local_port, port.host_port)
       : trans.__('port %1', port.host_port);
@@ -85,7 +85,7 @@ export class Extras implements IDisposable {
         try {
           await store.api.unforward(this.id, port.host_port);
         } catch (error) {
-          trouble(this.hub, error);
+          trouble(this.services, error);
         }
       },
       { className: 'gpunb-small', label: trans.__('Close port %1', port.host_port) }
@@ -102,11 +102,11 @@ export class Extras implements IDisposable {
     return el(
       'div',
       { className: 'gpunb-hint gpunb-port-way' },
-      this.hub.trans.__('It is open on the computer where Jupyter runs. From yours:'),
+      this.services.trans.__('It is open on the computer where Jupyter runs. From yours:'),
       ' ',
       el('code', { text: line }),
       ' ',
-      this.hub.trans.__('then http://localhost:%1', port)
+      this.services.trans.__('then http://localhost:%1', port)
     );
   }
 
@@ -118,7 +118,7 @@ export class Extras implements IDisposable {
 
 /** Take files that are dropped on `target`, from the desktop or from JupyterLab's file browser. */
 export function acceptFiles(
-  hub: IHub,
+  services: IServices,
   target: HTMLElement,
   session: string,
   folder: () => string,
@@ -144,7 +144,7 @@ export function acceptFiles(
     lit(false);
     if (!files.length) return;
     stop(event);
-    void uploadAll(hub, session, folder(), files).then(done);
+    void uploadAll(services, session, folder(), files).then(done);
   });
   const entered = (event: Drag.Event): void => {
     if (!ours(event)) return;
@@ -164,7 +164,7 @@ export function acceptFiles(
     stop(event);
     event.dropAction = 'copy';
     const paths = event.mimeData.getData(CONTENTS) as string[];
-    void syncAll(hub, session, folder(), paths).then(done);
+    void syncAll(services, session, folder(), paths).then(done);
   });
   return {
     isDisposed: false,
@@ -187,9 +187,9 @@ export function join(folder: string, name: string): string {
   return folder && folder !== '/' ? `${folder.replace(/\/+$/, '')}/${name}` : `${folder}${name}`;
 }
 
-export async function uploadAll(hub: IHub, session: string, folder: string, files: File[]): Promise<void> {
+export async function uploadAll(services: IServices, session: string, folder: string, files: File[]): Promise<void> {
   for (const file of files) {
-    const { trans, store } = hub;
+    const { trans, store } = services;
     const id = Notification.emit(trans.__('Uploading %1…', file.name), 'in-progress', { autoClose: false, progress: 0 });
     let told = 0;
     try {
@@ -203,32 +203,32 @@ export async function uploadAll(hub: IHub, session: string, folder: string, file
       Notification.update({ id, message: trans.__('Uploaded %1', file.name), type: 'success', autoClose: 5000, progress: null as never });
     } catch (error) {
       Notification.dismiss(id);
-      trouble(hub, error);
+      trouble(services, error);
     }
   }
 }
 
 /** Files and folders of the Jupyter server, as `gpunb sync` does it; the job's events tell of its progress. */
-async function syncAll(hub: IHub, session: string, folder: string, paths: string[]): Promise<void> {
+async function syncAll(services: IServices, session: string, folder: string, paths: string[]): Promise<void> {
   for (const path of paths) {
     try {
       const name = path.split('/').pop() ?? path;
-      await ended(hub, await hub.store.api.transfer(session, path, `:${join(folder, name)}`));
+      await ended(services, await services.store.api.transfer(session, path, `:${join(folder, name)}`));
     } catch (error) {
-      trouble(hub, error);
+      trouble(services, error);
     }
   }
 }
 
 /** When the job is over. */
-export function ended(hub: IHub, job: Job): Promise<void> {
+export function ended(services: IServices, job: Job): Promise<void> {
   return new Promise(resolve => {
     const look = (_: unknown, seen: Job): void => {
       if (seen.id !== job.id || ['queued', 'running', 'cancelling'].includes(seen.state)) return;
-      hub.store.worked.disconnect(look);
+      services.store.worked.disconnect(look);
       resolve();
     };
-    hub.store.worked.connect(look);
-    hub.store.begin(job);
+    services.store.worked.connect(look);
+    services.store.begin(job);
   });
 }

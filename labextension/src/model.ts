@@ -6,7 +6,7 @@ const RUNS_KEPT = 50;
 const SAMPLES_KEPT = 120;
 const ENDED_KEPT = 20;
 
-export class Book {
+export class SessionModel {
   readonly sessions = new Map<string, Session>();
   readonly runs = new Map<string, Run[]>();
   readonly telemetry = new Map<string, Telemetry>();
