@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ago",
+    "check_blocks",
+    "check_notes",
     "dollars",
     "lease_cells",
     "left",
@@ -46,6 +48,7 @@ _TONES = {
 }
 # no entry for unreachable: a host that missed one check may answer at the next
 _AWAY = {"interrupted": "taken back by the cloud (spot)", "offline": "the host is offline"}
+_CHECK_TONES = {"wrong": "bad", "weak": "warn"}
 
 
 def ago(at: float | None, now: float | None = None) -> str:
@@ -286,3 +289,26 @@ def _brought(receipt: Receipt) -> list[str]:
         files = f"{files_text(one['files'])}, {bytes_text(one['bytes'])}"
         out.append(f"{path} ({files}) in {', '.join(one['to'])}")
     return out
+
+
+def check_notes(check: StartCheck | None) -> list[Block]:
+    """Return a line for each thing that is worse than offered, or that could not be compared."""
+    if check is None:
+        return []
+    return [
+        *(Note(one, "bad") for one in check.wrong),
+        *(Note(one, "warn") for one in check.weak),
+        *(Note(one, "dim") for one in check.notes),
+    ]
+
+
+def check_blocks(check: StartCheck | None) -> list[Block]:
+    """Return the figures as a table, and the lines about them."""
+    if check is None:
+        return []
+    rows = [
+        [one.what, one.offered, Cell(one.found, _CHECK_TONES.get(one.verdict, "")), Cell(one.verdict, "dim")]
+        for one in check.figures
+    ]
+    heads = [Column("checked"), Column("offered", wrap=True), Column("there", wrap=True), Column("", drop=1)]
+    return [*([Table(heads, rows)] if rows else []), *check_notes(check)]

@@ -166,7 +166,7 @@ def _picker() -> Result:
 
 
 def _ready(context: Context, session: Session) -> Result:
-    from gpunb.presentation import checks, tables
+    from gpunb.presentation import tables
     from gpunb.services.questions import budget_text
     from gpunb.sessions import start_check
     from gpunb.sessions.model import machine
@@ -186,7 +186,7 @@ def _ready(context: Context, session: Session) -> Result:
     return Result(
         data,
         Note(f"{session.name} is ready after {took}", "ok"),
-        *checks.notes(checked),
+        *tables.check_notes(checked),
         Fields(
             [
                 ("machine", f"{machine(session.gpu, session.gpus)} on {session.provider}"),

@@ -25,7 +25,7 @@ __all__ = ["command"]
 )
 def command(context: Context, *, name: str | None, limit: int) -> Result:
     """List the receipts, newest first, or show one whole: what ran, for how long, and what it cost."""
-    from gpunb.presentation import checks, tables
+    from gpunb.presentation import tables
     from gpunb.sessions.start_check import StartCheck
 
     ledger = context.ledger
@@ -37,7 +37,7 @@ def command(context: Context, *, name: str | None, limit: int) -> Result:
             msg = f"session {session.name} has no receipt: it is {session.state.value}"
             raise SessionNotFound(msg, hint=typed("show", session.name) + " tells what it is")
         check = StartCheck.from_data(found.check) if found.check else None
-        return Result(found.data(), *tables.receipt_blocks(found), *checks.blocks(check))
+        return Result(found.data(), *tables.receipt_blocks(found), *tables.check_blocks(check))
     receipts = ledger.receipts(limit)
     if not receipts:
         return Result([], Note("no receipts yet: no session has ended", "dim"))

@@ -37,7 +37,7 @@ __all__ = ["command"]
 )
 def command(context: Context, *, name: str | None, run: str | None, events: bool, instance: bool) -> Result:
     """Show everything known about one session, also about one that has ended."""
-    from gpunb.presentation import checks, tables
+    from gpunb.presentation import tables
     from gpunb.presentation.run_columns import RUN_COLUMNS, RunLine
     from gpunb.presentation.shown import table_of
     from gpunb.sessions import start_check
@@ -91,7 +91,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
         )
     )
     check = start_check.recorded(ledger, session)
-    blocks += checks.blocks(check)
+    blocks += tables.check_blocks(check)
     if runs:
         lines = [RunLine(run, session.name if session.alive else "", now) for run in runs[:10]]
         blocks.append(table_of(RUN_COLUMNS, lines))
