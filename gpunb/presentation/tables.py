@@ -6,8 +6,9 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
+from gpunb.presentation.columns import Column
 from gpunb.presentation.receipt_columns import ENDED_BY
-from gpunb.presentation.result import Cell, Fields, Note
+from gpunb.presentation.result import Cell, Fields, Note, Table
 from gpunb.services.lease_warnings import silence_text
 from gpunb.sessions.model import SessionState, machine, offer_from_dict
 from gpunb.sessions.start_check import StartCheck
