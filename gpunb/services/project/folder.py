@@ -16,18 +16,19 @@ from gpunb.services.project.report import Brought, Sent
 from gpunb.services.project.state import Known, State, locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gpunb.services.project.local_tree import Sig
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
+    from gpunb.sync import SyncReport
 
 __all__ = ["Project"]
 
 SMALL_FILES, SMALL_BYTES = 500, 8 << 20
-"""What goes in one request; more goes by a sync."""
+"""What goes in one request; a larger file goes by a sync."""
 
-_trees: dict[tuple[Path, bool], LocalTree] = {}
+_trees: dict[tuple[str, Path, bool], LocalTree] = {}
 
 
 class Project:
@@ -114,7 +115,8 @@ class _Going:
 
         self.project = project
         hold = is_stranger(project.context, project.session)
-        self.tree = _trees.setdefault((project.root, hold), LocalTree(project.root, hold))
+        key = project.session.id, project.root, hold
+        self.tree = _trees.setdefault(key, LocalTree(project.root, hold))
         self.state = State.load(project.session.id, project.root)
         self.sent = Sent(project.place)
 
@@ -129,11 +131,7 @@ class _Going:
         if not (changed or gone or folders or self.tree.links != self.state.links):
             self.state.save()
             return self.sent
-        size = sum(self.tree.files[path][0] for path in changed)
-        if self.tree.links != self.state.links or len(changed) > SMALL_FILES or size > SMALL_BYTES:
-            self._whole(changed)
-        else:
-            self._small(changed, folders, gone)
+        self._some(changed, folders, gone)
         self.state.save()
         return self.sent
 
@@ -152,44 +150,79 @@ class _Going:
 
     # -- all of it, by a sync
 
-    def _whole(self, changed: list[str] | None = None) -> None:
-        from gpunb.services import transfers
-
-        project, state = self.project, self.state
+    def _whole(self) -> None:
+        """Send all of it, the first time. What came back just now, and may be written just now, stays."""
+        state, project = self.state, self.project
         host = project.host(state)
         self._bring(host)
         here = dict(self.tree.files)
+        came = [path for path, _ in self.sent.brought.taken] if self.sent.brought is not None else []
         stays = [path for path, known in state.known.items() if known.left]
-        report = transfers.send(
-            project.context, project.session, str(project.root), f"{project.place}/",
-            f"the project {project.root.name}", exclude=[_pattern(path) for path in stays],
-        )  # fmt: skip
+        report = self._sync(project.root, "", [_pattern(path) for path in (*stays, *came)])
         note(state, host.changes(state.number), here)
         state.sent = True
         state.folders, state.links = sorted(self.tree.folders), dict(self.tree.links)
-        self.sent.files, self.sent.bytes = report.sent_files, report.sent_bytes
         self._code(item.path for item in report.plan.items)
-        self._keep([path for path in stays if changed is None or path in changed])
+        self._keep(stays)
         state.save()
 
-    # -- a few, in one request
+    def _sync(self, source: Path, to: str, exclude: Sequence[str] = ()) -> SyncReport:
+        from gpunb.services import transfers
 
-    def _small(self, changed: list[str], folders: list[str], gone: list[tuple[str, int, int]]) -> None:
+        project = self.project
+        report = transfers.send(
+            project.context, project.session, str(source), f"{project.place}/{to}",
+            f"the project {project.root.name}", exclude=exclude,
+        )  # fmt: skip
+        self.sent.files += report.sent_files
+        self.sent.bytes += report.sent_bytes
+        return report
+
+    # -- what changed, and nothing else: a run may write the rest just now
+
+    def _some(self, changed: list[str], folders: list[str], gone: list[tuple[str, int, int]]) -> None:
         host = self.project.host(self.state)
-        newer = self._write(host, changed, folders, gone)
-        if newer is None:
-            self.state.forget()
-            self._whole()
-            return
-        if newer:
+        large = [path for path in changed if self.tree.files[path][0] > SMALL_BYTES]
+        newer: list[str] = []
+        for batch in self._batches([path for path in changed if path not in large]):
+            found = self._write(host, batch, folders, gone)
+            if found is None:
+                self.state.forget()
+                self._whole()
+                return
+            newer += found
+            folders = []
+        if newer or large:
             self._bring(host)
-            left = [path for path in newer if self.state.known.get(path, Known()).left]
+            left = [path for path in (*newer, *large) if self.state.known.get(path, Known()).left]
             self._keep(left)
-            again = self._write(host, [path for path in newer if path not in left], [], [])
-            self._keep(again or [])
+            for batch in self._batches([path for path in newer if path not in left]):
+                self._keep(self._write(host, batch, [], []) or [])
+            here = {path: self.tree.files[path] for path in large if path not in left}
+            for path in here:
+                self._sync(self.project.root / path, path)
+                self._code([path])
+            if here:
+                note(self.state, host.changes(self.state.number), here)
+        if self.tree.links != self.state.links:
+            only = ["*", "!*/", *(f"!{_pattern(path)}" for path in self.tree.links)]
+            self._sync(self.project.root, "", only)
+            self.state.links = dict(self.tree.links)
         self.state.folders = sorted(self.tree.folders)
         for path, _, _ in gone:
             self.state.drop(path)
+
+    def _batches(self, paths: list[str]) -> Iterator[list[str]]:
+        """Split small files into requests; one also where no file goes, for folders and deletions."""
+        batch: list[str] = []
+        room = SMALL_BYTES
+        for path in paths:
+            room -= self.tree.files[path][0]
+            if batch and (room < 0 or len(batch) >= SMALL_FILES):
+                yield batch
+                batch, room = [], SMALL_BYTES - self.tree.files[path][0]
+            batch.append(path)
+        yield batch
 
     def _write(
         self, host: HostFolder, paths: list[str], folders: list[str], gone: list[tuple[str, int, int]]

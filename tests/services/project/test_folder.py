@@ -197,3 +197,23 @@ def test_each_kind_of_edit_is_seen(rig: Rig, kind: str) -> None:
         target.write_text("b,a\n1,2\n" if kind == "same size" else "longer than it was")
     rig.project.send()
     assert (rig.there / "data/x.csv").read_text() == target.read_text()
+
+
+def test_many_changes_and_large_ones_leave_what_a_run_writes_meanwhile(rig: Rig) -> None:
+    rig.project.send()
+    rig.shell("echo line 1 > log.txt")
+    rig.project.bring_back()
+    rig.shell("echo line 2 >> log.txt")  # a job goes on, and nothing has come back since
+    for n in range(700):
+        (rig.root / "data" / f"{n}.txt").write_text(str(n))
+    (rig.root / "large.bin").write_bytes(os.urandom(9 << 20))
+    os.symlink("helpers.py", rig.root / "link.py")
+    sent = rig.project.send()
+    assert sent.files == 702
+    assert (rig.there / "data/699.txt").read_text() == "699"
+    assert (rig.there / "large.bin").read_bytes() == (rig.root / "large.bin").read_bytes()
+    assert (rig.there / "link.py").is_symlink()
+    assert (rig.there / "log.txt").read_text() == "line 1\nline 2\n"
+    assert rig.project.send().files == 0
+    rig.project.bring_back()
+    assert (rig.root / "log.txt").read_text() == "line 1\nline 2\n"
