@@ -114,8 +114,6 @@ def _move(
         options.setdefault("rates", rates(session, direction))
         options["hold"] = up and is_stranger(context, session)
         options.setdefault("guard", session.trust != "own")
-        if agent is None:
-            options.pop("mirror", None)
         if options.get("dry_run"):
             return sync(
                 connection, source, target, direction=direction, agent=agent, progress=progress, **options

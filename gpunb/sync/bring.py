@@ -28,7 +28,7 @@ from gpunb.hints import typed
 from gpunb.progress import SILENT
 from gpunb.sync.local.flush import flush
 from gpunb.sync.local.free_names import FreeNames
-from gpunb.sync.local.safe_root import LocalRoot
+from gpunb.sync.local.tree import LocalSide
 from gpunb.sync.planning import locations
 from gpunb.sync.planning.plan import Item, LeftOut, Tree
 from gpunb.sync.planning.rules import Rules
@@ -37,6 +37,7 @@ from gpunb.sync.sftp import engine, host_glob, outside_links
 from gpunb.sync.sftp.digests import digests
 from gpunb.sync.sftp.host_tree import Remote
 from gpunb.sync.sftp.queues import TransferJob
+from gpunb.sync.sftp.side import scan
 from gpunb.sync.throttle import Pace
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def _matched(remote: Remote, root: str, matches: Sequence[str]) -> Tree:
         if stat.S_ISLNK(mode):
             tree.left_out.append(LeftOut(path, f"{outside_links.LINK}matched", cant_go=True))
         elif stat.S_ISDIR(mode):
-            outside_links.graft(tree, path, mode, remote.scan(f"{root}/{path}", outside_links.WHOLE))
+            outside_links.graft(tree, path, mode, scan(remote, f"{root}/{path}", outside_links.WHOLE))
         elif about is not None and stat.S_ISREG(mode):
             tree.items.append(Item(path, "file", about.size or 0, about.mtime or 0, mode & 0o777))
         else:
@@ -232,7 +233,7 @@ def _bring_one(how: _How, source: _Source, target: Path) -> None:
         tree, whole = source.tree, [item.path for item in source.tree.items if item.kind == "dir"]
     else:
         rules = _rules(remote, source.root) if how.sent is None else Rules(None)
-        tree, whole = remote.scan(source.root, rules), [""]
+        tree, whole = scan(remote, source.root, rules), [""]
         if how.sent is not None:
             out.failed += how.sent.keep_written(tree)
     if source.single:  # the user typed its name
@@ -308,8 +309,15 @@ def _carry(how: _How, root: str, here: Path, tree: Tree, names: FreeNames) -> No
     out.failed += tree.failed
     locations.need_room(plan, locations.free_here(here), f"this machine ({here})")
     progress.say(f"fetching {len(plan.items)} file{'s'[: len(plan.items) != 1]}")
-    with LocalRoot(here) as local:
-        engine.Download(TransferJob(how.remote, root, plan, report, progress, Pace(None)), local).run()
+    local = LocalSide(here, {})
+    try:
+        report.failed += local.make_folders([*plan.folders])
+        job = TransferJob(how.remote, root, plan, report, progress, Pace(None))
+        engine.Download(job, local.safe, {}).run()
+        report.failed += local.make_links([item for item in plan.items if item.kind == "link"])
+        report.failed += local.set_modes([*reversed(plan.folders)])
+    finally:
+        local.close()
     out.failed += report.failed
     lost = {path for path, _ in report.failed}
     came = [item for item in (*plan.items, *plan.unchanged) if item.path not in lost]

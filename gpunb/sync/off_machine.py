@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import stat
 import tempfile
 import time
 from pathlib import Path
@@ -17,14 +16,14 @@ from typing import TYPE_CHECKING
 from gpunb.errors import SyncError
 from gpunb.progress import SILENT
 from gpunb.sync import rsync
-from gpunb.sync.local.safe_root import LocalRoot
-from gpunb.sync.local.scan import scan
+from gpunb.sync.local.safe_root import LocalRoot, umask
+from gpunb.sync.local.tree import LocalSide
 from gpunb.sync.planning import locations
 from gpunb.sync.planning.notes import speak_up
-from gpunb.sync.planning.plan import Item, Tree, diff
+from gpunb.sync.planning.plan import Item, Tree
+from gpunb.sync.planning.planner import Merge
 from gpunb.sync.planning.rules import PART, Rules
 from gpunb.sync.report import SyncReport
-from gpunb.sync.transfer import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -79,18 +78,19 @@ def fetch(
 
 def _in_place(staging: Path, ends: locations.Endpoints, *, guard: bool) -> SyncReport:
     """Move the fetched files into place, each atomically and without following links of the target."""
-    rules = Rules(None, guard=guard)
+    rules, tree, mask = Rules(None, guard=guard), Tree(), umask()
+    name = posixpath.basename(ends.source) if ends.single else ""
+    alias = {ends.single: str(staging / name)} if name else {}
+    source, target = LocalSide(staging, alias, mask), LocalSide(ends.here, {}, mask)
+    merge = Merge(rules, tree, target, exists=True, folds=target.folds, resumes=False)
     if ends.single:
-        name = posixpath.basename(ends.source)
-        source, target = (
-            Tree(items=_item(at, ends.single)) for at in (staging / name, ends.here / ends.single)
-        )
+        entry = source.item(str(staging / name), follow=False)
+        plan = merge.run([("", [entry._replace(name=ends.single)] if entry is not None else [])])
     else:
-        name, source, target = "", scan(staging, rules), scan(ends.here, rules, target=True)
-    masked(source, target)
-    plan = diff(source, target)
+        plan = merge.run(source.folders(rules, tree))
+    merge.compare_content(source)
     speak_up(plan, rules, single=ends.single)
-    report = SyncReport(plan, failed=[*source.failed, *plan.blocked])
+    report = SyncReport(plan, failed=[*tree.failed, *plan.blocked])
     with LocalRoot(ends.here) as root:
 
         def place(item: Item) -> None:
@@ -118,13 +118,3 @@ def _in_place(staging: Path, ends: locations.Endpoints, *, guard: bool) -> SyncR
                         report.sent_files += 1
                         report.sent_bytes += item.size
     return report
-
-
-def _item(path: Path, name: str) -> list[Item]:
-    """Return an item for the one file at `path`, called `name`, if it exists."""
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return []
-    kind = "dir" if stat.S_ISDIR(found.st_mode) else "link" if stat.S_ISLNK(found.st_mode) else "file"
-    return [Item(name, kind, found.st_size, int(found.st_mtime), found.st_mode & 0o777)]

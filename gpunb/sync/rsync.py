@@ -83,7 +83,6 @@ def transfer(
     items: Sequence[Item],
     *,
     direction: str,
-    checksum: bool,
     total: int,
     rate: float | None = None,
     follow: bool = False,
@@ -119,7 +118,7 @@ def transfer(
         "--timeout=120",
         "--info=progress2,name0",
         "--out-format=%i %l",
-        *(["--checksum"] if checksum else []),
+        "--ignore-times",  # that they differ is known
         *(["--copy-links"] if follow else []),
         *([f"--bwlimit={max(1, int(rate / 1024))}"] if rate else []),
         "-e",

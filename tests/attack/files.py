@@ -18,7 +18,7 @@ from gpunb.ssh import Connection
 from gpunb.sync import rsync, sync
 from gpunb.sync.planning.plan import Tree
 from gpunb.sync.planning.rules import Rules
-from gpunb.sync.sftp import host_tree, protocol
+from gpunb.sync.sftp import host_tree, protocol, side
 from gpunb.sync.stream.host_files import HostReader
 from tests.attack.frame import Escaped, Place, case
 from tests.attack.hostile.liars import Host, connected, endpoint
@@ -197,11 +197,11 @@ def _(place: Place) -> str:
             attrs = asyncssh.SFTPAttrs(permissions=FILE, size=0, atime=1, mtime=1)
             yield asyncssh.SFTPName(b"%d" % number, b"", attrs)
 
-    before, host_tree._MOST_ENTRIES = host_tree._MOST_ENTRIES, 20_000
+    before, side._MOST_ENTRIES = side._MOST_ENTRIES, 20_000
     try:
         return fetch(place, {}, scandir=wider, dry_run=True)
     finally:
-        host_tree._MOST_ENTRIES = before
+        side._MOST_ENTRIES = before
 
 
 @case("an ignore file that hides everything, from the host", "^2 came")

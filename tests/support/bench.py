@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from gpunb.remote import AgentClient
     from gpunb.ssh import Connection
+    from gpunb.sync import SyncReport
 
 
 class Hosts(HostsFileSystem):
@@ -38,18 +39,19 @@ class Bench:
     two: AgentClient
     fs: Hosts
 
-    def sync(self, engine: str, direction: Any, source: Path, target: Path, **options: Any) -> list[str]:
-        agent = self.one if engine == "stream" else None
-        line = self.one.connection
-        found = sync(
-            line,
+    def report(self, engine: str, direction: Any, source: Path, target: Path, **options: Any) -> SyncReport:
+        return sync(
+            self.one.connection,
             str(source),
             str(target),
             direction=direction,
-            engine=engine,
-            agent=agent,
-            **options,  # type: ignore[arg-type]
+            engine=engine,  # type: ignore[arg-type]
+            agent=self.one if engine == "stream" else None,
+            **options,
         )
+
+    def sync(self, engine: str, direction: Any, source: Path, target: Path, **options: Any) -> list[str]:
+        found = self.report(engine, direction, source, target, **options)
         found.check()
         return found.plan.notes
 

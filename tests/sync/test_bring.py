@@ -12,11 +12,11 @@ import pytest
 
 from gpunb.errors import BadInput, NotEnoughSpace, SyncError
 from gpunb.ssh import Connection
-from gpunb.sync import bring as bringing
 from gpunb.sync.bring import Brought, bring
 from gpunb.sync.local import autorun
 from gpunb.sync.planning import locations
 from gpunb.sync.planning.plan import Item
+from gpunb.sync.local.safe_root import LocalRoot
 from gpunb.sync.sftp import digests
 from gpunb.sync.written import SentFolder
 from tests.support.machines import sshd as support
@@ -330,14 +330,14 @@ def test_a_file_that_can_t_be_read_is_named_and_the_rest_comes(
 ) -> None:
     put(host / "out", a="a", b="b")
     with monkeypatch.context() as patched:
-        broken = bringing.LocalRoot.finish
+        broken = LocalRoot.finish
 
         def finish(self: Any, item: Any, handle: int) -> None:
             if item.path == "a":
                 raise OSError(5, "Input/output error")
             broken(self, item, handle)
 
-        patched.setattr(bringing.LocalRoot, "finish", finish)
+        patched.setattr(LocalRoot, "finish", finish)
         done = fetch(line, host / "out", tmp_path / "out")
     assert [path for path, _ in done.failed] == ["a"]
     assert (done.files, tree(tmp_path / "out")) == (1, {"b": "b"})

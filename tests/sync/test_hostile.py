@@ -19,7 +19,7 @@ from gpunb.ssh.channel import Channel
 from gpunb.sync import rsync, sync
 from gpunb.sync.local.safe_root import LocalRoot, umask
 from gpunb.sync.planning.plan import Item
-from gpunb.sync.sftp import host_tree, protocol
+from gpunb.sync.sftp import protocol, side
 from tests.support.trees import shape
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ class Liar(asyncssh.SFTPServer):
     def stat(self, path: bytes) -> asyncssh.SFTPAttrs:
         return asyncssh.SFTPAttrs(permissions=FOLDER, size=0, atime=1, mtime=1)
 
-    lstat = stat
+    def lstat(self, path: bytes) -> asyncssh.SFTPAttrs:
+        if path.endswith(b"/pyvenv.cfg"):
+            raise asyncssh.SFTPNoSuchFile(path.decode())
+        return self.stat(path)
 
     def realpath(self, path: bytes, *_: Any) -> bytes:
         return b"/home/x" if path == b"." else path
@@ -257,7 +260,7 @@ def test_endless_depth_and_endless_breadth_end(
             yield asyncssh.SFTPName(b"%d" % number, b"", attrs)
 
     monkeypatch.setattr(kind, "scandir", wider)
-    monkeypatch.setattr(host_tree, "_MOST_ENTRIES", 5000)
+    monkeypatch.setattr(side, "_MOST_ENTRIES", 5000)
     with pytest.raises(SyncError, match="more than 5000 files"):
         _fetch(line, tmp_path / "t", dry_run=True)
 

@@ -18,6 +18,7 @@ from gpunb.sync.local import autorun
 from gpunb.sync.planning.plan import Tree
 from gpunb.sync.planning.planner import Merge
 from gpunb.sync.planning.rules import Rules
+from gpunb.sync.planning.side import Entry
 from gpunb.sync.stream.sync_session import SyncOptions, by_agents
 
 if TYPE_CHECKING:
@@ -326,8 +327,8 @@ class _Folding:
 )
 def test_another_spelling_of_what_stands_here_is_what_stands_here(theirs: str, mine: str) -> None:
     """A link of one's own is not passed through by a folder of another spelling."""
-    there = _Folding([(mine, wire.LINK, 0o777, 0, 0, "/elsewhere", 0, 1)])
+    there = _Folding([Entry(mine, wire.LINK, 0o777, goal="/elsewhere")])
     merge = Merge(Rules(None), Tree(), there, exists=True, folds=True)  # type: ignore[arg-type]
-    plan = merge.run([("", [(theirs, wire.FOLDER, 0o755, 0, 0, "", 0, 1)])])
+    plan = merge.run([("", [Entry(theirs, wire.FOLDER, 0o755)])])
     assert plan.folders == []
     assert plan.blocked == [(theirs, "a link stands in its place")]

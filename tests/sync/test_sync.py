@@ -13,8 +13,9 @@ import pytest
 
 from gpunb.errors import BadInput, GpunbError, NotEnoughSpace, SyncError, Unreachable
 from gpunb.ssh import Connection
-from gpunb.sync import rsync, sync, transfer
-from gpunb.sync.planning import locations
+from gpunb.sync import rsync, sync
+from gpunb.sync.planning import locations, planner
+from gpunb.sync.sftp.host_tree import Remote
 from tests.support.impatient import Impatient
 from tests.support.machines.proxy import Proxy
 from tests.support.trees import odd_tree, shape
@@ -274,17 +275,17 @@ def test_a_target_that_can_not_be_written(
 def test_vanished_and_changed_files_are_named(
     connection: Connection, sshd: Sshd, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = transfer.diff
+    real = planner.Merge.run
 
-    def late(*args: Any, **options: Any) -> Any:
-        plan = real(*args, **options)
+    def late(*args: Any) -> Any:
+        plan = real(*args)
         (source / "sub/plain.txt").unlink()
         os.truncate(source / "shrinks", 400_000)
         with (source / "large").open("ab") as file:
             file.write(b"more")
         return plan
 
-    monkeypatch.setattr(transfer, "diff", late)
+    monkeypatch.setattr(planner.Merge, "run", late)
     (source / "shrinks").write_bytes(bytes(500_000))
     listed = (source / "large").read_bytes()
     report = sync(connection, str(source), "t", direction="up", engine="sftp")
@@ -311,7 +312,7 @@ def test_no_room_is_known_before(
         ends = ("t", str(tmp_path / "back"))
         monkeypatch.setattr(locations, "free_here", lambda _path: 1000)
     else:
-        monkeypatch.setattr(transfer.Remote, "free_bytes", lambda _self, _path: 1000)
+        monkeypatch.setattr(Remote, "free_bytes", lambda _self, _path: 1000)
     with pytest.raises(NotEnoughSpace, match="free, the plan needs") as caught:
         sync(connection, *ends, direction=direction)
     assert "large (3" in str(caught.value)
@@ -320,7 +321,7 @@ def test_no_room_is_known_before(
 
 
 def test_the_host_tells_its_free_room(connection: Connection, sshd: Sshd) -> None:
-    with transfer.Remote(connection) as remote:
+    with Remote(connection) as remote:
         free = remote.free_bytes(str(sshd.home))
         assert free is not None
         assert abs(free - shutil.disk_usage(sshd.home).free) < 2**30

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from gpunb.sync.local import autorun
-from gpunb.sync.sftp.host_tree import name_problem
+from gpunb.sync.planning.side import name_problem
 
 __all__ = ["unfit", "why_held"]
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from gpunb.agent.shared import file_frames as wire
 from gpunb.agent.shared import file_listing
-from gpunb.sync.planning.plan import Item, LeftOut, Tree, link_stays_inside, why_link_stays
-from gpunb.sync.planning.rules import PART
+from gpunb.sync.planning.plan import LeftOut, Tree, link_stays_inside, why_link_stays
+from gpunb.sync.planning.rules import NEVER, PART
+from gpunb.sync.planning.side import Entry, item_of
 from gpunb.units import bytes_text
 
 if TYPE_CHECKING:
@@ -18,12 +19,7 @@ if TYPE_CHECKING:
 
     from gpunb.sync.planning.rules import Rules
 
-__all__ = ["KINDS", "Entry", "decoded", "folders", "item_of", "scan"]
-
-Entry = tuple[str, int, int, int, int, str, int, int]
-"""Name, kind, permission bits, size, mtime in ns, where a link leads, bytes of data, inode."""
-
-KINDS = {wire.FILE: "file", wire.FOLDER: "dir", wire.LINK: "link", wire.SPECIAL: "special"}
+__all__ = ["decoded", "folders", "scan"]
 
 _LOUD = 10 * 10**6  # bytes
 _DATA = {"data", "dataset", "datasets", "checkpoints", "weights"}
@@ -35,39 +31,28 @@ _SPECIAL = [
 ]
 
 
-def scan(root: Path, rules: Rules, *, target: bool = False, follow: bool = False) -> Tree:
+def scan(root: Path, rules: Rules, *, follow: bool = False) -> Tree:
     """List the folder `root`, parents before children, without what `rules` leave out.
 
     Links that stay inside are kept as links; others, and special files, are
-    left out and named; in a `target` they are items too, for they may stand in
-    the way. Folders that can't be read are in `Tree.failed`.
+    left out and named. Folders that can't be read are in `Tree.failed`.
     """
     tree = Tree()
-    for folder, entries in folders(root, rules, tree, target=target, follow=follow):
+    for folder, entries in folders(root, rules, tree, follow=follow):
         tree.items += [item_of(folder, entry) for entry in entries]
     tree.items.sort(key=lambda item: item.path)
     return tree
-
-
-def item_of(folder: str, entry: Entry) -> Item:
-    """Convert an entry of `folder` to a plan item."""
-    name, kind, mode, size, mtime, goal, held, inode = entry
-    path = f"{folder}/{name}" if folder else name
-    seconds, nanos = divmod(mtime, 10**9)
-    if kind == wire.FOLDER:
-        size = held = 0
-    return Item(path, KINDS[kind], size, seconds, mode, goal, nanos, held=min(held, size), inode=inode)
 
 
 def decoded(entry: tuple[bytes, int, int, int, int, bytes, int, int]) -> Entry:
     """Decode the names in an entry of `gpunb.agent.shared.file_listing` to text."""
     name, kind, mode, size, mtime, goal, held, inode = entry
     text, leads = name.decode("utf-8", "surrogateescape"), goal.decode("utf-8", "surrogateescape")
-    return text, kind, mode, size, mtime, leads, held, inode
+    return Entry(text, kind, mode, size, mtime, leads, held, inode)
 
 
 def folders(
-    root: Path, rules: Rules, tree: Tree, *, target: bool = False, follow: bool = False
+    root: Path, rules: Rules, tree: Tree, *, follow: bool = False
 ) -> Iterator[tuple[str, list[Entry]]]:
     """Yield each folder below `root` that goes and its entries that go; the rest is noted in `tree`."""
     todo = [""]
@@ -85,31 +70,30 @@ def folders(
         quiet = rules.quiet_in(folder)
         kept: list[Entry] = []
         for entry in map(decoded, found):
-            name, kind = entry[0], entry[1]
-            plain = quiet and kind == wire.FILE and name[0] != "."
-            if plain or _goes(tree, rules, entry, start + name, root, target=target):
+            name, kind = entry.name, entry.kind
+            plain = quiet and kind == wire.FILE and name[0] != "." and name not in NEVER
+            if plain or _goes(tree, rules, entry, start + name, root):
                 kept.append(entry)
-        todo += [start + entry[0] for entry in reversed(kept) if entry[1] == wire.FOLDER]
+        todo += [start + entry.name for entry in reversed(kept) if entry.kind == wire.FOLDER]
         yield folder, kept
 
 
-def _goes(tree: Tree, rules: Rules, entry: Entry, path: str, root: Path, *, target: bool) -> bool:
+def _goes(tree: Tree, rules: Rules, entry: Entry, path: str, root: Path) -> bool:
     """Whether an entry goes; if not, the reason is added to `tree`."""
     name, kind, _, size, _, goal, _, _ = entry
     folder = kind == wire.FOLDER
     rule = rules.why_out(path, folder=folder, names=("pyvenv.cfg",) if folder and size else ())
     if rule is not None:
         if name.startswith(PART):
-            tree.leftovers.append(path)
             return False
         tree.left_out.append(LeftOut(path, rule))
-        if rules.is_ignore_rule(rule) and not target:
+        if rules.is_ignore_rule(rule):
             _speak_up(tree, f"{root}/{path}", path, size, rule, folder=folder)
         return False
-    if kind == wire.LINK and not (target or link_stays_inside(path, goal) or _leads_inside(root, path, goal)):
+    if kind == wire.LINK and not (link_stays_inside(path, goal) or _leads_inside(root, path, goal)):
         tree.left_out.append(LeftOut(path, why_link_stays(goal), cant_go=True))
         return False
-    if kind == wire.SPECIAL and not target:
+    if kind == wire.SPECIAL:
         mode = os.lstat(f"{root}/{path}").st_mode
         what = next((text for test, text in _SPECIAL if test(mode)), "not a file")
         tree.left_out.append(LeftOut(path, f"special file: {what}", cant_go=True))

@@ -12,28 +12,44 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.agent.shared import file_content, file_listing
 from gpunb.agent.shared import file_frames as wire
+from gpunb.errors import SyncError
 from gpunb.sync.local.safe_root import LocalRoot, part_name
 from gpunb.sync.local.scan import decoded, folders
+from gpunb.sync.planning import locations
+from gpunb.sync.planning.side import entry_at
 from gpunb.sync.sftp.host_tree import encode
+from gpunb.sync.sftp.protocol import Attrs
 from gpunb.sync.stream.host_files import Refused, as_content
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from gpunb.sync.local.scan import Entry
     from gpunb.sync.planning.plan import Item, Tree
     from gpunb.sync.planning.rules import Rules
+    from gpunb.sync.planning.side import Entry
 
 __all__ = ["LocalReader", "LocalSide", "LocalWriter"]
 
 
 class LocalSide:
-    """A local folder as a plan's source or target."""
+    """A local folder as a plan's source or target; see `gpunb.sync.planning.side.Side`.
 
-    local = True
+    Parameters
+    ----------
+    digest
+        Of an open file, as bytes: the one that the other side computes too.
+    """
 
-    def __init__(self, root: Path, alias: dict[str, str], mask: int = 0) -> None:
-        self.root, self.alias, self.mask = root, alias, mask
+    local, coarse, zstd, rtt = True, False, True, 0.0
+
+    def __init__(
+        self,
+        root: Path,
+        alias: dict[str, str],
+        mask: int = 0,
+        digest: Callable[[int], bytes] = file_content.whole_digest,
+    ) -> None:
+        self.root, self.alias, self.mask, self._digest = root, alias, mask, digest
         self._safe: LocalRoot | None = None
         self._asked: deque[str] = deque()
         self._hashes: deque[list[str | None]] = deque()
@@ -56,8 +72,8 @@ class LocalSide:
             return path, [], ""
         except OSError as err:
             return path, [], err.strerror or str(err)
-        entries = map(decoded, found)
-        return path, [(*entry[:2], entry[2] & ~self.mask, *entry[3:]) for entry in entries], ""
+        entries, mask = map(decoded, found), self.mask
+        return path, [e._replace(mode=e.mode & ~mask) if e.mode & mask else e for e in entries], ""
 
     def item(self, path: str, *, follow: bool) -> Entry | None:
         """Return the entry at an absolute path; None if there is none."""
@@ -65,12 +81,40 @@ class LocalSide:
             facts = Path(path).stat(follow_symlinks=follow)
         except OSError:
             return None
-        kinds = {stat.S_IFREG: wire.FILE, stat.S_IFDIR: wire.FOLDER, stat.S_IFLNK: wire.LINK}
-        kind = kinds.get(stat.S_IFMT(facts.st_mode), wire.SPECIAL)
-        name = path.rpartition("/")[2]
-        held = min(facts.st_size, facts.st_blocks * 512)
-        mode = facts.st_mode & 0o777 & ~self.mask
-        return name, kind, mode, facts.st_size, facts.st_mtime_ns, "", held, facts.st_ino
+        about = Attrs(facts.st_size, facts.st_mode, 0, facts.st_mtime_ns, facts.st_ino)
+        found = entry_at(path.rpartition("/")[2], about, self.mask)
+        return found._replace(held=min(found.size, facts.st_blocks * 512))
+
+    @property
+    def folds(self) -> bool:
+        """Whether the file system ignores case in names."""
+        return locations.folds_here(self.root)
+
+    def room(self, _path: str) -> int | None:
+        """Bytes free."""
+        return locations.free_here(self.root)
+
+    def enter_soon(self, path: str) -> None:
+        """Do nothing: the root is known."""
+
+    def entered(self) -> None:
+        """Do nothing: the root is known."""
+
+    def make_root(self, path: str) -> None:
+        """Make the folder; raises `SyncError` if it can't be."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            msg = f"the folder {path} can't be made: {err.strerror or err}"
+            raise SyncError(msg) from err
+
+    def reader(self, _line: object, _codec: int, *, follow: bool) -> LocalReader:
+        """Open a reader of files, for one worker of the stream engine."""
+        return LocalReader(self.root, self.alias, follow=follow)
+
+    def writer(self, _line: object, _codec: int) -> LocalWriter:
+        """Open a writer of files, for one worker of the stream engine."""
+        return LocalWriter(self.safe)
 
     def hashes_begin(self, paths: Sequence[str]) -> None:
         """Compute the digests that `hashes` returns."""
@@ -79,7 +123,7 @@ class LocalSide:
             try:
                 fd = os.open(self.alias.get(path, f"{self.root}/{path}"), os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    found.append(file_content.whole_digest(fd).hex())
+                    found.append(self._digest(fd).hex())
                 finally:
                     os.close(fd)
             except OSError:  # noqa: PERF203 - each by itself
@@ -94,15 +138,15 @@ class LocalSide:
 
     def make_folders(self, items: Sequence[Item]) -> list[tuple[str, str]]:
         """Make folders, parents first; return the failures."""
-        return _each(items, self.safe.make_folder)
+        return each(items, self.safe.make_folder)
 
     def make_links(self, items: Sequence[Item]) -> list[tuple[str, str]]:
         """Make links; return the failures."""
-        return _each(items, self.safe.link)
+        return each(items, self.safe.link)
 
     def set_modes(self, items: Sequence[Item]) -> list[tuple[str, str]]:
         """Set permissions, and times of files; return the failures."""
-        return _each(items, lambda item: note_unkept(self.unkept, self.safe.set_mode_and_time(item)))
+        return each(items, lambda item: note_unkept(self.unkept, self.safe.set_mode_and_time(item)))
 
     def delete(self, paths: Sequence[str], kinds: dict[str, str]) -> list[tuple[str, str]]:
         """Delete in this order; return the failures."""
@@ -134,7 +178,7 @@ def note_unkept(noted: Counter[str], why: str) -> None:
         noted[why] += 1
 
 
-def _each(items: Sequence[Item], do: Callable[[Item], None]) -> list[tuple[str, str]]:
+def each(items: Iterable[Item], do: Callable[[Item], None]) -> list[tuple[str, str]]:
     failed = []
     for item in items:
         try:

@@ -26,9 +26,11 @@ from gpunb.sync.planning import locations
 from gpunb.sync.planning.notes import credentials_held
 from gpunb.sync.planning.plan import LeftOut
 from gpunb.sync.planning.rules import PART, Rules
+from gpunb.sync.planning.side import name_problem
 from gpunb.sync.report import CloudReport
 from gpunb.sync.sftp.host_files import HostFiles
-from gpunb.sync.sftp.host_tree import Remote, name_problem
+from gpunb.sync.sftp.host_tree import Remote
+from gpunb.sync.sftp.side import scan
 from gpunb.units import bytes_text
 
 if TYPE_CHECKING:
@@ -276,7 +278,7 @@ class _Down(Work):
             msg = f"{self.store.title}: takes one file, and :{self.path} is a folder"
             raise BadInput(msg, hint="name one file, or a store: s3://bucket/path")
         self.there = there
-        tree = self.remote.scan(there, rules)
+        tree = scan(self.remote, there, rules)
         self.report.left_out += tree.left_out
         self.report.failed += [(path, f"could not be read: {why}") for path, why in tree.failed]
         for item in tree.items:

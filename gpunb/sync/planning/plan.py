@@ -5,18 +5,15 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gpunb.agent.shared.file_listing import stays_inside as link_stays_inside
 from gpunb.sync.planning.spilled_list import Spool
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 _MOST = 10_000
 OUT = "link that leads out of the folder"
 
-__all__ = ["Item", "LeftOut", "Plan", "Tree", "diff", "link_stays_inside", "why_link_stays"]
+__all__ = ["Item", "LeftOut", "Plan", "Tree", "link_stays_inside", "why_link_stays"]
 
 
 @dataclass(slots=True)
@@ -105,7 +102,6 @@ class Tree:
     left_out: list[LeftOut] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    leftovers: list[str] = field(default_factory=list)  # our own partial files of an earlier try
 
 
 @dataclass(slots=True)
@@ -200,51 +196,6 @@ class Plan:
         }
 
 
-def diff(source: Tree, target: Tree, *, delete: bool = False) -> Plan:
-    """Compare two trees: the plan that makes `target` hold what `source` holds.
-
-    With `delete`, what only the target has goes away, except what a rule
-    leaves out on either side, and what lies below a source folder that could
-    not be read: not seen is not absent.
-    """
-    plan = Plan(left_out=source.left_out, notes=source.notes)
-    there = {item.path: item for item in target.items}
-    wanted = {item.path: item for item in source.items}
-    kept = _Kept(source, target)
-    shut: set[str] = set()
-    doomed: set[str] = set()
-    for item in source.items:
-        if item.path.rpartition("/")[0] in shut:
-            plan.blocked.append((item.path, "its folder can't be made"))
-            shut.add(item.path)
-            continue
-        old = there.get(item.path)
-        if old is not None and old.kind != item.kind and "dir" in (old.kind, item.kind):
-            if not delete or item.path in kept.above:
-                words = {"dir": "a folder", "file": "a file", "link": "a link", "special": "a special file"}
-                plan.blocked.append((item.path, f"{words[old.kind]} stands in its place"))
-                shut.add(item.path)
-                continue
-            doomed.add(item.path)
-            old = None
-        _place(plan, item, old)
-    if delete:
-        for old in reversed(target.items):
-            gone = old.path not in wanted and not kept.holds(old.path)
-            if gone or any(above in doomed for above in (old.path, *_above(old.path))):
-                plan.deletions.append(old.path)
-                plan.kinds[old.path] = old.kind
-                plan.deleted_bytes += old.size
-    plan.closed = [
-        replace(old, mode=same.mode if (same := wanted.get(old.path)) else old.mode)
-        for old in target.items
-        if old.kind == "dir" and old.mode & 0o700 != 0o700
-    ]
-    # SFTP and rsync write holes as zeros
-    plan.total_bytes = plan.room_bytes = sum(item.size for item in plan.items)
-    return plan
-
-
 def why_link_stays(goal: str) -> str:
     """The reason why a link is not sent."""
     if goal.startswith("/") or not goal:
@@ -253,53 +204,3 @@ def why_link_stays(goal: str) -> str:
     if ".." in parts[next((n for n, part in enumerate(parts) if part != ".."), 0) :]:
         return f"link that steps up in the middle of its way, where another link may lead out: {goal[:300]}"
     return f"{OUT}: {goal[:300]}"
-
-
-def _place(plan: Plan, item: Item, old: Item | None) -> None:
-    if item.kind == "dir":
-        if old is None:
-            plan.folders.append(item)
-        elif old.mode != item.mode:
-            plan.modes.append(item)
-        return
-    plan.met += old is not None
-    if old is None or old.kind != item.kind:
-        plan.items.append(item)
-    elif item.kind == "link":
-        (plan.unchanged if old.goal == item.goal else plan.items).append(item)
-    elif old.size != item.size or not _same_time(item.mtime, old.mtime):
-        plan.items.append(item)
-        plan.replaced_bytes += old.size
-    else:
-        plan.unchanged.append(item)
-        if old.mode != item.mode:
-            plan.modes.append(item)
-
-
-def _same_time(source: int, target: int) -> bool:
-    """Whether two times in seconds are equal as far as SFTP can carry them."""
-    return (
-        source == target
-        or min(max(source, 0), 2**32 - 1) == target
-        or source == min(max(target, 0), 2**32 - 1)
-    )
-
-
-class _Kept:
-    """The paths that `delete` must not touch."""
-
-    def __init__(self, source: Tree, target: Tree) -> None:
-        self._roots = {out.path for out in source.left_out} | {path for path, _ in source.failed}
-        hidden = self._roots | {out.path for out in target.left_out} | {path for path, _ in target.failed}
-        self.above = {above for path in hidden for above in _above(path)}
-
-    def holds(self, path: str) -> bool:
-        if path in self.above or path in self._roots or "" in self._roots:
-            return True
-        return any(above in self._roots for above in _above(path))
-
-
-def _above(path: str) -> Iterator[str]:
-    while "/" in path:
-        path = path.rpartition("/")[0]
-        yield path

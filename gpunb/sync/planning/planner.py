@@ -1,4 +1,4 @@
-"""The plan of a stream sync: source and target compared folder by folder, while both are read.
+"""The plan of every sync: source and target compared folder by folder, while both are read.
 
 Memory holds some folders' listings and the plan's own lists, which spill to a
 file: a million files fit. The target's folders are asked for ahead, so that a
@@ -8,25 +8,24 @@ round trip is not paid for each.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gpunb.agent.shared import file_frames as wire
 from gpunb.sync.local import autorun
 from gpunb.sync.local.safe_root import part_name
-from gpunb.sync.local.scan import KINDS, item_of
 from gpunb.sync.planning.plan import LeftOut, Plan, Tree
 from gpunb.sync.planning.rules import PART
+from gpunb.sync.planning.side import KINDS, item_of, name_problem
 from gpunb.sync.planning.spilled_list import Spool
-from gpunb.sync.sftp.host_tree import name_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from gpunb.sync.local.scan import Entry
     from gpunb.sync.planning.plan import Item
     from gpunb.sync.planning.rules import Rules
+    from gpunb.sync.planning.side import Entry, Side
 
-__all__ = ["Merge", "Target"]
+__all__ = ["Merge"]
 
 AHEAD = 200  # folders requested and not yet compared
 AHEAD_ENTRIES = 20_000
@@ -35,22 +34,6 @@ _LAST = {2**31 - 1, 2**32 - 1, 2**34 - 2**31 - 1, 16299260424}
 _FIRST = {-(2**31), 0, 315532800}
 HASHED = 200  # files whose digests are requested at once
 WORDS = {wire.FOLDER: "a folder", wire.FILE: "a file", wire.LINK: "a link", wire.SPECIAL: "a special file"}
-
-
-class Target(Protocol):
-    """The side that a source is compared with."""
-
-    def ask(self, path: str) -> None:
-        """Request a folder's listing."""
-
-    def take(self) -> tuple[str, list[Entry], str]:
-        """Return the listing that was requested first: path, entries, reason if unreadable."""
-
-    def hashes_begin(self, paths: Sequence[str]) -> None:
-        """Request digests of whole files."""
-
-    def hashes(self, paths: Sequence[str]) -> list[str | None]:
-        """Return the digests that were requested first."""
 
 
 class Merge:
@@ -68,21 +51,29 @@ class Merge:
         The target takes names that differ in case for one name.
     checksum
         Files of one size are compared by their digests, not by their times.
+    coarse
+        One side tells times in whole seconds of SFTP's range: they are compared as such.
+    resumes
+        The engine goes on with the partial files of an earlier try; all others are leftovers.
     """
 
     def __init__(
         self,
         rules: Rules,
         source_tree: Tree,
-        target: Target,
+        target: Side,
         *,
         exists: bool,
         delete: str = "",
         folds: bool = False,
         checksum: bool = False,
+        coarse: bool = False,
+        resumes: bool = True,
     ) -> None:
         self.rules, self.source_tree, self.target = rules, source_tree, target
         self.exists, self.delete, self.folds, self.checksum = exists, delete, folds, checksum
+        self._resumes = resumes
+        self._same_time = _same_second if coarse else _same_time
         self.target_tree = Tree()
         self.plan = Plan(left_out=source_tree.left_out, notes=source_tree.notes)
         self.suspects = Spool()
@@ -112,7 +103,7 @@ class Merge:
         self.plan.blocked.sort()
         return self.plan
 
-    def compare_content(self, source: Target) -> None:
+    def compare_content(self, source: Side) -> None:
         """Compare files of equal size by their digests."""
         batch: list[Item] = []
         for item in self.suspects:
@@ -123,12 +114,10 @@ class Merge:
         if batch:
             self._compare_batch(source, batch)
 
-    def _compare_batch(self, source: Target, batch: list[Item]) -> None:
+    def _compare_batch(self, source: Side, batch: list[Item]) -> None:
         paths = [item.path for item in batch]
         # the remote side is asked first, so that both work at the same time
-        first, second = (source, self.target) if getattr(self.target, "local", False) else (
-            self.target, source,
-        )  # fmt: skip
+        first, second = (source, self.target) if self.target.local else (self.target, source)
         first.hashes_begin(paths)
         second.hashes_begin(paths)
         one, two = first.hashes(paths), second.hashes(paths)
@@ -147,7 +136,7 @@ class Merge:
             _, found, why = self.target.take()
             if why:
                 self.target_tree.failed.append((path, why))
-            there = {entry[0]: entry for entry in found}
+            there = {entry.name: entry for entry in found}
         parts = self._sort_out_parts(path, there)
         if path in self._shut:
             for entry in entries:
@@ -156,21 +145,23 @@ class Merge:
         taken: dict[str, str] = {}
         alike = {autorun.canonical(name): name for name in there} if self.folds else {}
         for entry in entries:
-            old = there.pop(entry[0], None) or there.pop(alike.get(autorun.canonical(entry[0]), ""), None)
+            old = there.pop(entry.name, None) or (
+                there.pop(alike.get(autorun.canonical(entry.name), ""), None) if alike else None
+            )
             item = item_of(path, entry)
-            if self.folds and self._is_taken(taken, item, entry[0]):
+            if self.folds and self._is_taken(taken, item, entry.name):
                 continue
             if old is None:
                 self._new(item, parts)
-            elif wire.FOLDER in (old[1], entry[1]):
+            elif wire.FOLDER in (old.kind, entry.kind):
                 self._folder_there(item, entry, old)
-            elif old[1] != entry[1]:
+            elif old.kind != entry.kind:
+                self.plan.met += 1
                 self._send(item)
             else:
                 self._same_kind(item, entry, old, parts)
-        if self.delete:
-            for entry in there.values():
-                self._only_there(path, entry)
+        for entry in there.values() if self.delete else ():
+            self._only_there(path, entry)
 
     def _is_taken(self, taken: dict[str, str], item: Item, name: str) -> bool:
         first = taken.setdefault(autorun.canonical(name), name)
@@ -179,32 +170,36 @@ class Merge:
         return first != name
 
     def _folder_there(self, item: Item, entry: Entry, old: Entry) -> None:
-        if old[1] != entry[1]:
+        if old.kind != entry.kind:
             self._other_kind(item, old)
             return
-        if old[2] & 0o700 != 0o700:
+        if old.mode & 0o700 != 0o700:
             self.plan.closed.append(item)
-        if old[2] != entry[2]:
+        if old.mode != entry.mode:
             self.plan.modes.append(item)
 
     def _same_kind(self, item: Item, entry: Entry, old: Entry, parts: dict[str, int]) -> None:
         self.plan.met += 1
-        if entry[1] == wire.LINK:
-            if old[5] == entry[5]:
+        if entry.kind == wire.LINK:
+            if old.goal == entry.goal:
                 self.plan.unchanged.append(item)
             else:
                 self._send(item)
-        elif old[3] == entry[3] and not self.checksum and _same_time(entry[4], old[4]):
-            self.plan.unchanged.append(item)
-            if old[2] != entry[2]:
+        elif old.size == entry.size and not self.checksum and self._same_time(entry.mtime, old.mtime):
+            if old.mode != entry.mode:
+                item.mtime, item.nanos = divmod(old.mtime, wire.NS)  # the time stays as it is
                 self.plan.modes.append(item)
+            self.plan.unchanged.append(item)
         else:
-            self._changed(item, old, parts, by_content=self.checksum or _may_be_same_time(entry[4], old[4]))
+            by_content = self.checksum or _may_be_same_time(entry.mtime, old.mtime)
+            self._changed(item, old, parts, by_content=by_content)
 
     def _sort_out_parts(self, path: str, there: dict[str, Entry]) -> dict[str, int]:
         """Remove gpunb's partial files from `there`; return their names and sizes."""
         start = f"{path}/" if path else ""
-        parts = {name: entry[3] for name, entry in there.items() if name.startswith(PART) and "/" not in name}
+        parts = {
+            name: entry.size for name, entry in there.items() if name.startswith(PART) and "/" not in name
+        }
         for name in parts:
             del there[name]
             self.leftovers.add(start + name)
@@ -218,16 +213,16 @@ class Merge:
         self._send(item)
 
     def _changed(self, item: Item, old: Entry, parts: dict[str, int], *, by_content: bool) -> None:
-        item.base = old[3]
-        self.plan.replaced_bytes += min(old[6], old[3])
+        item.base = old.size
+        self.plan.replaced_bytes += min(old.held, old.size)
         self._resume(item, parts)
-        if by_content and old[3] == item.size:
+        if by_content and old.size == item.size:
             self.suspects.append(item)
             return
         self._send(item)
 
     def _resume(self, item: Item, parts: dict[str, int]) -> None:
-        if parts and item.kind == "file" and item.size > wire.SMALL:
+        if parts and self._resumes and item.kind == "file" and item.size > wire.SMALL:
             name = part_name(item.path.rpartition("/")[2])
             if name in parts:
                 item.part = True
@@ -241,13 +236,13 @@ class Merge:
 
     def _other_kind(self, item: Item, old: Entry) -> None:
         if not self.delete:
-            self._block(item, f"{WORDS[old[1]]} stands in its place")
-        elif old[1] == wire.FOLDER:
+            self._block(item, f"{WORDS[old.kind]} stands in its place")
+        elif old.kind == wire.FOLDER:
             # decided later, when the folder's contents have been listed
             self._contested.append((item, old))
             self._only_there(item.path.rpartition("/")[0], old, ruled=False)
         else:
-            self._gone[item.path] = KINDS[old[1]], min(old[6], old[3])
+            self._gone[item.path] = KINDS[old.kind], min(old.held, old.size)
             self.plan.folders.append(item)
 
     def _block(self, item: Item, why: str) -> None:
@@ -258,19 +253,19 @@ class Merge:
     # -- what only the target has
 
     def _only_there(self, folder: str, entry: Entry, *, ruled: bool = True) -> None:
-        path = f"{folder}/{entry[0]}" if folder else entry[0]
-        if name_problem(entry[0], path) is not None:
+        path = f"{folder}/{entry.name}" if folder else entry.name
+        if name_problem(entry.name, path) is not None:
             return  # not a valid file name
-        is_folder = entry[1] == wire.FOLDER
-        inside = ("pyvenv.cfg",) if is_folder and entry[3] else ()
+        is_folder = entry.kind == wire.FOLDER
+        inside = ("pyvenv.cfg",) if is_folder and entry.size else ()
         rule = self.rules.why_out(path, folder=is_folder, names=inside) if ruled else None
         if rule is not None and (self.delete != "mirror" or LeftOut(path, rule).stays):
             self.target_tree.left_out.append(LeftOut(path, rule))
             return
-        self._gone[path] = KINDS[entry[1]], 0 if is_folder else min(entry[6], entry[3])
+        self._gone[path] = KINDS[entry.kind], 0 if is_folder else min(entry.held, entry.size)
         if is_folder:
             self._below.append(path)
-            if entry[2] & 0o700 != 0o700:
+            if entry.mode & 0o700 != 0o700:
                 self.plan.closed.append(item_of(folder, entry))
 
     def _deletions(self) -> None:
@@ -303,7 +298,7 @@ class Merge:
             if item.path in doomed:
                 self._send(item)
             else:
-                self.plan.blocked.append((item.path, f"{WORDS[old[1]]} stands in its place"))
+                self.plan.blocked.append((item.path, f"{WORDS[old.kind]} stands in its place"))
 
 
 class _Kept:
@@ -345,3 +340,9 @@ def _may_be_same_time(source: int, target: int) -> bool:
 def _same_time(source: int, target: int) -> bool:
     """Whether two times in ns are equal; whole seconds are compared if the target keeps no more."""
     return source == target or (target % 10**9 == 0 and source // 10**9 == target // 10**9)
+
+
+def _same_second(source: int, target: int) -> bool:
+    """Whether two times in ns are equal in whole seconds, as far as SFTP can carry them."""
+    one, two = source // wire.NS, target // wire.NS
+    return one == two or min(max(one, 0), 2**32 - 1) == two or one == min(max(two, 0), 2**32 - 1)

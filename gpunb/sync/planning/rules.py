@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
-__all__ = ["PART", "PARTIAL_DIR", "SECRET", "Rules"]
+__all__ = ["NEVER", "PART", "PARTIAL_DIR", "SECRET", "Rules"]
 
 PART = ".gpunb-part-"
 """How the names of our unfinished files begin."""
@@ -42,7 +42,7 @@ PARTIAL_DIR = ".gpunb-partial"
 SECRET = "secret: it looks like credentials"  # noqa: S105 - a reason, shown to users
 """The rule of a file that stays because the host is a stranger."""
 
-_NEVER = {
+NEVER = {
     ".git": "git's own data",
     "__pycache__": "Python's cache",
     ".ipynb_checkpoints": "Jupyter's checkpoints",
@@ -232,7 +232,7 @@ class Rules:
         """
         certain = [] if any(p.negated for p in self._exclude) else list(self._exclude)
         return {
-            "names": [] if self._include or self._everything else sorted(_NEVER),
+            "names": [] if self._include or self._everything else sorted(NEVER),
             "venvs": not (self._include or self._everything),
             "patterns": [(p.regex.pattern, p.by_name) for p in certain],
         }
@@ -356,7 +356,7 @@ def _default(name: str, inside: Collection[str], *, everything: bool) -> str | N
     if "pyvenv.cfg" in inside:
         return "a virtual environment"
     # a file system here may take .GIT for .git, whatever the host's does
-    return _NEVER[".git"] if autorun.is_git(name) else _NEVER.get(name)
+    return NEVER[".git"] if autorun.is_git(name) else NEVER.get(name)
 
 
 def _patterns(field: str, lines: Sequence[str]) -> Patterns:

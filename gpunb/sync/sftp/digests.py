@@ -7,6 +7,8 @@ digests decide only whether its files are fetched again.
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from typing import TYPE_CHECKING
 
 from gpunb.errors import HostError, Unreachable
@@ -20,11 +22,14 @@ if TYPE_CHECKING:
     from gpunb.ssh.connection import Connection
     from gpunb.sync.planning.plan import Item
 
-__all__ = ["WHOLE", "digest_here", "digests"]
+__all__ = ["WHOLE", "digest_here", "digests", "sha256", "whole_digests"]
 
 WHOLE = 64 * 2**20  # bytes; of a larger file the first and last `ENDS` are compared
 ENDS = 2**20
 _TIMEOUT = 300.0
+_DIGEST = re.compile(r"[0-9a-f]{64}\b")
+# one by one and not by name: sha256sum writes odd names in its own way
+_EACH = 'for f; do sha256sum <"$f" || echo -; done 2>/dev/null'
 _LARGE = 'n=$1; shift; for f; do { head -c "$n" -- "$f"; tail -c "$n" -- "$f"; } | sha256sum; done'
 
 
@@ -46,6 +51,22 @@ def digests(conn: Connection, root: str, items: Sequence[Item]) -> dict[str, str
     if len(ends) == len(large):
         found.update((item.path, digest) for item, digest in zip(large, ends, strict=True))
     return found
+
+
+def whole_digests(conn: Connection, names: Sequence[str]) -> list[str | None]:
+    """Return the SHA-256 of each file at a full path on the host; None for those that failed."""
+    said = _run(conn, ["xargs", "-0", "sh", "-c", _EACH, "sh"], list(names)).splitlines()
+    if len(said) != len(names):
+        return [None] * len(names)
+    return [line[:64] if _DIGEST.match(line) else None for line in said]
+
+
+def sha256(fd: int) -> bytes:
+    """Return the same digest of an open local file."""
+    digest = hashlib.sha256()
+    while piece := os.read(fd, ENDS):
+        digest.update(piece)
+    return digest.digest()
 
 
 def digest_here(path: Path, size: int) -> str:

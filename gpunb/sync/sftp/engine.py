@@ -1,4 +1,4 @@
-"""The SFTP engine: carries out a plan in either direction.
+"""The SFTP engine: carries the files of a plan in either direction.
 
 Each file is written to a partial file and then renamed into place, so that an
 interruption leaves the old file or the new one.
@@ -16,39 +16,32 @@ from gpunb.agent.shared.file_frames import NS
 from gpunb.errors import ProtocolError
 from gpunb.sync.local.safe_root import LocalRoot, part_name
 from gpunb.sync.sftp import protocol as wire
-from gpunb.sync.sftp.host_tree import Remote, encode
+from gpunb.sync.sftp.host_tree import encode
 from gpunb.sync.sftp.protocol import Attrs, Fault, Pump, Request, Stream, Task, string
 from gpunb.sync.sftp.queues import CHANGED, SMALL, Engine, Failed, Large, TransferJob
+from gpunb.sync.sftp.tasks import take_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from gpunb.sync.planning.plan import Item
 
-__all__ = ["Download", "Upload", "delete_remote"]
+__all__ = ["Download", "Upload"]
 
 _READ, _WRITE = 1, 2
 _WRITE_NEW = 2 | 8 | 16  # write, create, truncate
 
 
 class Upload(Engine):
-    """Upload from the folder `here` to the host; `named` gives an item's local path where it differs."""
+    """Sends files from the folder `here` to the host; `alias` has paths of single files elsewhere."""
 
-    def __init__(self, errand: TransferJob, here: Path, named: Path | None = None) -> None:
+    def __init__(self, errand: TransferJob, here: Path, alias: Mapping[str, str]) -> None:
         super().__init__(errand)
-        self._here, self._named = here, named
+        self._here, self._alias = here, alias
 
     def run(self) -> None:
-        """Make the folders, send the files, then the links, then set the remaining modes."""
-        depth = 0
-        folders = sorted(self.plan.folders, key=lambda item: item.path.count("/"))
-        while folders:
-            level = [item for item in folders if item.path.count("/") == depth]
-            self.remote.each(level, self._make_folder, self.failed)
-            folders = folders[len(level) :]
-            depth += 1
-        links = [item for item in self.plan.items if item.kind == "link"]
+        """Send the plan's files; its folders are there."""
         large = []
         for item in self.plan.items:
             if item.kind == "file":
@@ -58,16 +51,6 @@ class Upload(Engine):
                     large.append(Large(item))
         self.remote.each(large, self._begin, lambda one, reason: self.failed(one.item, reason))
         self.pump_files()
-        self.remote.each(links, self._link, self.failed)
-        # deepest first: once a folder is unreadable, its contents can't be changed
-        self.remote.each(reversed(self.plan.folders), self._set_mode, self.failed)
-        self.remote.each(self.plan.modes, self._set_mode, self.failed)
-
-    def _make_folder(self, item: Item) -> Task:
-        yield Request(wire.MKDIR, string(self.on_host(item.path)) + Attrs(mode=0o700).pack())
-
-    def _set_mode(self, item: Item) -> Task:
-        yield from self._stamp(wire.SETSTAT, self.on_host(item.path), Attrs(mode=item.mode))
 
     def _stamp(self, kind: int, name: bytes, attrs: Attrs) -> Task:
         """Set mode and time; if the host does not keep them, the content stays all the same."""
@@ -77,20 +60,6 @@ class Upload(Engine):
             if fault.code == wire.NO_SUCH_FILE:
                 raise
             self.note_unkept(fault.message)
-
-    def _link(self, item: Item) -> Task:
-        part = self._part(item)
-        with contextlib.suppress(Fault):
-            yield Request(wire.REMOVE, string(part))
-        # OpenSSH's order of arguments, which all servers follow; the draft has the reverse
-        yield Request(wire.SYMLINK, string(encode(item.goal)) + string(part))
-        try:
-            yield from self._take_name(self.remote.pump, item)
-        except Fault:
-            with contextlib.suppress(Fault):
-                yield Request(wire.REMOVE, string(part))
-            raise
-        self.sent(item)
 
     def _begin(self, large: Large) -> Task:
         handle = yield self._open(large.item, _WRITE_NEW)
@@ -119,7 +88,7 @@ class Upload(Engine):
             with contextlib.suppress(Fault):
                 yield Request(wire.CLOSE, string(handle))
             with contextlib.suppress(Fault):
-                yield Request(wire.REMOVE, string(self._part(item)))
+                yield Request(wire.REMOVE, string(encode(self._part(item))))
             raise
         self.sent(item)
 
@@ -134,12 +103,13 @@ class Upload(Engine):
         if not self.settle(large):
             return
         if large.problem is None:
-            yield from self._stamp(wire.SETSTAT, self._part(item), Attrs(mode=item.mode, mtime=item.mtime))
+            about = Attrs(mode=item.mode, mtime=item.mtime)
+            yield from self._stamp(wire.SETSTAT, encode(self._part(item)), about)
             yield from self._take_name(pump, item)
             self.sent(item)
         else:
             with contextlib.suppress(Fault):
-                yield Request(wire.REMOVE, string(self._part(item)))
+                yield Request(wire.REMOVE, string(encode(self._part(item))))
             raise Failed(large.problem)
 
     def _send_segment(self, pump: Pump, item: Item, start: int, end: int) -> Task:
@@ -173,11 +143,11 @@ class Upload(Engine):
 
     def _open(self, item: Item, flags: int) -> Request:
         return Request(
-            wire.OPEN, string(self._part(item)) + flags.to_bytes(4, "big") + Attrs(mode=0o600).pack()
+            wire.OPEN, string(encode(self._part(item))) + flags.to_bytes(4, "big") + Attrs(mode=0o600).pack()
         )
 
     def _source_of(self, item: Item) -> int:
-        path = self._named or self._here / item.path
+        path = self._alias.get(item.path) or self._here / item.path
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         found = os.fstat(handle)
         grew = found.st_size > item.size and item.inode in (0, found.st_ino)
@@ -186,34 +156,24 @@ class Upload(Engine):
             raise Failed(CHANGED)
         return handle
 
-    def _part(self, item: Item) -> bytes:
-        above, _, name = item.path.rpartition("/")
-        return self.on_host(f"{above}/{part_name(name)}" if above else part_name(name))
+    def _part(self, item: Item) -> str:
+        above, _, name = f"{self.host_root}/{item.path}".rpartition("/")
+        return f"{above}/{part_name(name)}"
 
     def _take_name(self, pump: Pump, item: Item) -> Task:
-        pair = string(self._part(item)) + string(self.on_host(item.path))
-        if b"posix-rename@openssh.com" in pump.extensions:
-            yield Request(wire.EXTENDED, string(b"posix-rename@openssh.com") + pair)
-            return
-        try:
-            yield Request(wire.RENAME, pair)
-        except Fault:  # plain SFTP does not replace files; not atomic
-            yield Request(wire.REMOVE, string(self.on_host(item.path)))
-            yield Request(wire.RENAME, pair)
+        yield from take_name(pump, self._part(item), f"{self.host_root}/{item.path}")
 
 
 class Download(Engine):
-    """Download from the host into the local folder `root`; `named` is a file's path where it differs."""
+    """Fetches files from the host into the folder `root`; `alias` has paths of single files elsewhere."""
 
-    def __init__(self, errand: TransferJob, root: LocalRoot, named: str | None = None) -> None:
+    def __init__(self, errand: TransferJob, root: LocalRoot, alias: Mapping[str, str]) -> None:
         super().__init__(errand)
-        self._root, self._named = root, named
+        self._root, self._alias = root, alias
         self._open_parts: dict[str, Large] = {}
 
     def run(self) -> None:
-        """Make the folders, fetch the files, make the links, then set the modes."""
-        for item in self.plan.folders:
-            self._try(item, self._root.make_folder)
+        """Fetch the plan's files; its folders are there."""
         for item in self.plan.items:
             if item.kind == "file" and item.size > SMALL:
                 large = Large(item)
@@ -226,19 +186,6 @@ class Download(Engine):
             for large in self._open_parts.values():
                 os.close(large.handle)
                 self._root.drop_part(large.item.here)
-        for item in self.plan.items:
-            if item.kind == "link" and self._try(item, self._root.link):
-                self.sent(item)
-        for item in (*reversed(self.plan.folders), *self.plan.modes):
-            self._try(item, lambda one: self.note_unkept(self._root.set_mode(one)))
-
-    def _try(self, item: Item, action: Callable[[Item], None]) -> bool:
-        try:
-            action(item)
-        except OSError as err:
-            self.failed(item, err.strerror or str(err))
-            return False
-        return True
 
     def _begin(self, large: Large) -> None:
         with self._lock:
@@ -301,7 +248,7 @@ class Download(Engine):
     def _fetch(
         self, pump: Pump, item: Item, start: int, end: int, keep: Callable[[int, bytes], None]
     ) -> Task:
-        name = encode(self._named) if self._named is not None else self.on_host(item.path)
+        name = encode(self._alias.get(item.path) or f"{self.host_root}/{item.path}")
         flags = _READ.to_bytes(4, "big") + Attrs().pack()
         handle = yield Request(wire.OPEN, string(name) + flags)
         asked: dict[int, tuple[int, int]] = {}
@@ -337,28 +284,6 @@ class Download(Engine):
                 raise Failed(CHANGED) from fault
             raise
         yield Request(wire.CLOSE, string(handle))
-
-
-def delete_remote(
-    remote: Remote, root: str, paths: list[str], kinds: dict[str, str], failed: Callable[[str, str], None]
-) -> list[str]:
-    """Delete `paths` on the host; return those that are gone."""
-    gone: list[str] = []
-
-    def drop(path: str) -> Task:
-        kind = wire.RMDIR if kinds[path] == "dir" else wire.REMOVE
-        try:
-            yield Request(kind, string(encode(f"{root}/{path}")))
-        except Fault as fault:
-            if fault.code != wire.NO_SUCH_FILE:
-                raise
-        gone.append(path)
-
-    remote.each([p for p in paths if kinds[p] != "dir"], drop, failed)
-    folders = [p for p in paths if kinds[p] == "dir"]
-    for depth in sorted({p.count("/") for p in folders}, reverse=True):
-        remote.each([p for p in folders if p.count("/") == depth], drop, failed)
-    return gone
 
 
 def _nothing(_tag: int, _value: Any) -> None:

@@ -8,8 +8,9 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from gpunb.errors import SyncError
+from gpunb.sync.planning.side import name_problem
 from gpunb.sync.sftp import protocol as wire
-from gpunb.sync.sftp.host_tree import Remote, encode, name_problem
+from gpunb.sync.sftp.host_tree import Remote, encode
 from gpunb.sync.sftp.protocol import Attrs, Fault, string
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gpunb.sync.planning.plan import Item, Tree, link_stays_inside
 from gpunb.sync.planning.rules import Rules
+from gpunb.sync.sftp.side import scan
 
 if TYPE_CHECKING:
     from gpunb.sync.sftp.host_tree import Remote
@@ -99,7 +100,7 @@ def _behind(remote: Remote, root: str, path: str, came: dict[str, str], *, full:
     if why:
         return f"link to {real}, {why}"
     came[real] = path
-    return remote.scan(f"{root}/{path}", WHOLE)
+    return scan(remote, f"{root}/{path}", WHOLE)
 
 
 def _why_not(real: str, mode: int, *, full: bool) -> str:

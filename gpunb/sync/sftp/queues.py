@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpunb.sync.sftp.host_tree import Remote, encode
 from gpunb.sync.sftp.protocol import Fault, Pump, Task
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from gpunb.progress import Progress
     from gpunb.sync.planning.plan import Item, Plan
     from gpunb.sync.report import SyncReport
+    from gpunb.sync.sftp.host_tree import Remote
     from gpunb.sync.throttle import Pace
 
 __all__ = ["CHANGED", "SMALL", "Engine", "Failed", "Large", "TransferJob"]
@@ -87,10 +87,6 @@ class Engine:
     def segment(self, pump: Pump, large: Large, start: int, end: int) -> Task:
         """Transfer one segment of a large file; the last to end finishes the file."""
         raise NotImplementedError
-
-    def on_host(self, path: str) -> bytes:
-        """Return the path on the host, as its bytes."""
-        return encode(f"{self.host_root}/{path}")
 
     def failed(self, item: Item, reason: str) -> None:
         """Record a file that failed."""

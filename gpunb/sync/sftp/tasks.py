@@ -9,8 +9,9 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import ProtocolError
+from gpunb.sync.planning.side import name_problem
 from gpunb.sync.sftp import protocol as wire
-from gpunb.sync.sftp.host_tree import encode, name_problem
+from gpunb.sync.sftp.host_tree import encode
 from gpunb.sync.sftp.protocol import Attrs, Fault, Pump, Request, Stream, Task, string
 
 if TYPE_CHECKING:

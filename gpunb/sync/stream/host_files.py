@@ -186,6 +186,9 @@ class HostWriter:
         self._due: deque[Callable[[memoryview], None]] = deque()
         self.unkept: Counter[str] = Counter()
 
+    def close(self) -> None:
+        """Do nothing: the channel is closed by whoever opened it."""
+
     def small(
         self, items: Sequence[Item], contents: Sequence[Any], done: Callable[[list[tuple[int, str]]], None]
     ) -> None:

@@ -15,35 +15,33 @@ from typing import TYPE_CHECKING, Any
 from gpunb.agent.shared import file_frames as wire
 from gpunb.errors import SyncError
 from gpunb.sync.local.scan import decoded
-from gpunb.sync.planning.plan import LeftOut, Tree, link_stays_inside, why_link_stays
-from gpunb.sync.planning.rules import PART
-from gpunb.sync.sftp.host_tree import encode, name_problem
+from gpunb.sync.planning.side import entry_at, kept
+from gpunb.sync.sftp.host_tree import encode
 from gpunb.sync.sftp.protocol import Attrs
 from gpunb.sync.stream.file_channel import FileChannel, HostFault, answer, bad
-from gpunb.sync.stream.host_files import count_unkept
+from gpunb.sync.stream.host_files import HostReader, HostWriter, count_unkept
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gpunb.remote import AgentClient
-    from gpunb.sync.local.scan import Entry
-    from gpunb.sync.planning.plan import Item
+    from gpunb.sync.planning.plan import Item, Tree
     from gpunb.sync.planning.rules import Rules
+    from gpunb.sync.planning.side import Entry
 
 __all__ = ["HostSide"]
 
 MOST_ENTRIES = 5_000_000
 JOBS = 500
-_LONGEST_GOAL = 4096
 
 
 class HostSide:
     """The first channel to a host: for listings, and for operations that are done once per sync.
 
-    Answers `attrs` and `real` as `gpunb.sync.sftp.host_tree.Remote` does.
+    See `gpunb.sync.planning.side.HostEnd`.
     """
 
-    local = False
+    local = coarse = False
     mask = 0  # permission bits that the umask removes here
 
     def __init__(self, client: AgentClient) -> None:
@@ -109,10 +107,21 @@ class HostSide:
         found: Any = self._facts[path]  # the host's answer may be anything
         return found if isinstance(found, dict) else {}
 
-    def enter(self, path: str, *, make: bool = False) -> None:
-        """Make `path` the root of later paths; `SyncError` names what is wrong with it."""
+    @property
+    def rtt(self) -> float:
+        """Seconds of a round trip."""
+        return self.line.rtt
+
+    def room(self, _path: str) -> int | None:
+        """Bytes free at the path that `look` was asked for."""
+        return self.free
+
+    def make_root(self, path: str) -> None:
+        """Make `path` the root of later paths, if it is not yet; `SyncError` names what is wrong with it."""
+        if self.root == path:
+            return
         try:
-            self.line.call("enter", path=path, make=make)
+            self.line.call("enter", path=path, make=True)
         except HostFault as err:
             found = self.line.call("facts", path=path).get("stat")
             why = "is not a folder" if found else f"can't be made: {err.message}"
@@ -157,40 +166,10 @@ class HostSide:
             if why:
                 tree.failed.append((path, why))
                 continue
-            kept = self._kept(path, entries, rules, tree)
+            going = kept(path, entries, rules, tree, self.mask)
             start = f"{path}/" if path else ""
-            due.update(start + entry[0] for entry in kept if entry[1] == wire.FOLDER)
-            yield path, kept
-
-    def _kept(self, folder: str, entries: list[Entry], rules: Rules, tree: Tree) -> list[Entry]:
-        kept = []
-        start = f"{folder}/" if folder else ""
-        names: set[str] = set()
-        for entry in entries:
-            name, kind = entry[0], entry[1]
-            path = start + name
-            problem = "name that is listed twice" if name in names else name_problem(name, path)
-            names.add(name)
-            if problem is not None:
-                tree.left_out.append(LeftOut(path[:300], problem, cant_go=True))
-                continue
-            inside = ("pyvenv.cfg",) if kind == wire.FOLDER and entry[3] else ()
-            rule = rules.why_out(path, folder=kind == wire.FOLDER, names=inside)
-            if rule is not None:
-                if not name.startswith(PART):
-                    tree.left_out.append(LeftOut(path, rule))
-            elif kind == wire.LINK and not (
-                link_stays_inside(path, entry[5]) and len(entry[5]) < _LONGEST_GOAL
-            ):
-                tree.left_out.append(LeftOut(path, why_link_stays(entry[5]), cant_go=True))
-            elif kind in (wire.FILE, wire.FOLDER, wire.LINK):
-                kept.append(entry)
-            else:
-                why = "special file: not a file, folder or link"
-                tree.left_out.append(LeftOut(path, why, cant_go=True))
-        if self.mask:
-            kept = [(*entry[:2], entry[2] & ~self.mask, *entry[3:]) for entry in kept]
-        return kept
+            due.update(start + entry.name for entry in going if entry.kind == wire.FOLDER)
+            yield path, going
 
     # -- as a target: folder by folder, requested ahead
 
@@ -218,23 +197,15 @@ class HostSide:
     def item(self, path: str, *, follow: bool) -> Entry | None:
         """Return the entry at an absolute path; None if there is none."""
         found = self.attrs(path, follow=follow)
-        if found is None:
-            return None
-        from stat import S_IFMT
+        return None if found is None else entry_at(path.rpartition("/")[2], found, self.mask)
 
-        kinds = {0o100000: wire.FILE, 0o040000: wire.FOLDER, 0o120000: wire.LINK}
-        mode = found.mode or 0
-        mtime = (found.mtime or 0) * 10**9 + found.nanos
-        return (
-            path.rpartition("/")[2],
-            kinds.get(S_IFMT(mode), wire.SPECIAL),
-            mode & 0o777 & ~self.mask,
-            found.size or 0,
-            mtime,
-            "",
-            found.size or 0,
-            found.inode,
-        )
+    def reader(self, line: Callable[[HostSide], FileChannel], codec: int, *, follow: bool) -> HostReader:  # noqa: ARG002
+        """Open a reader of files on a channel from `line`, for one worker of the stream engine."""
+        return HostReader(line(self), self.alias, codec)
+
+    def writer(self, line: Callable[[HostSide], FileChannel], codec: int) -> HostWriter:
+        """Open a writer of files on a channel from `line`, for one worker of the stream engine."""
+        return HostWriter(line(self), codec)
 
     # -- operations once per sync
 

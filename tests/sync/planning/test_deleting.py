@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gpunb.errors import NotEnoughSpace
-from gpunb.sync import sync, transfer
+from gpunb.sync import sync
 from gpunb.sync.planning import locations
 from gpunb.sync.planning.deletions import WouldEmpty
-from gpunb.sync.stream.sync_session import SyncOptions, _Flow, by_agents
+from gpunb.sync.sftp.flow import SftpFlow
+from gpunb.sync.stream.stream_flow import StreamFlow
+from gpunb.sync.stream.sync_session import SyncOptions, by_agents
 from tests.support.machines import sshd as support
 from tests.support.machines.hosts import Two, agent_on
 
@@ -131,8 +133,8 @@ def test_deletions_come_after_the_sending(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Flow, "_stream", breaks)
-        patch.setattr(transfer._Work, "_by_sftp", breaks)
+        patch.setattr(StreamFlow, "move", breaks)
+        patch.setattr(SftpFlow, "move", breaks)
         with pytest.raises(KeyboardInterrupt):
             WAYS[way](bench, source, target)
     assert count(target / "deep") == 30

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpunb.sync.local.scan import scan
+from gpunb.sync.local.scan import folders
+from gpunb.sync.local.tree import LocalSide
 from gpunb.sync.planning.credentials import is_credential
 from gpunb.sync.planning.notes import speak_up
-from gpunb.sync.planning.plan import Tree, diff
+from gpunb.sync.planning.plan import Tree
+from gpunb.sync.planning.planner import Merge
 from gpunb.sync.planning.rules import SECRET, Rules
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ HARMLESS = [
 
 def plan_of(root: Path, **options: object) -> tuple[set[str], list[str]]:
     rules = Rules(root, **options)  # type: ignore[arg-type]
-    plan = diff(scan(root, rules), Tree())
+    tree = Tree()
+    plan = Merge(rules, tree, LocalSide(root / "none", {}), exists=False).run(folders(root, rules, tree))
     speak_up(plan, rules)
     return {item.path for item in plan.items}, plan.notes
 

@@ -1,30 +1,19 @@
 from __future__ import annotations
 
-from gpunb.sync.planning.plan import Item, LeftOut, Tree, diff, link_stays_inside
+from gpunb.sync.planning.plan import LeftOut, Tree, link_stays_inside
+from tests.support.memory_side import folder, link, planned, text
 
 
-def _tree(*items: Item, left_out: tuple[str, ...] = (), failed: tuple[str, ...] = ()) -> Tree:
-    return Tree(
-        sorted(items, key=lambda i: i.path),
-        [LeftOut(p, "r") for p in left_out],
-        [(p, "denied") for p in failed],
-    )
-
-
-def _file(path: str, size: int = 1, mtime: int = 5, mode: int = 0o644) -> Item:
-    return Item(path, "file", size, mtime, mode)
-
-
-def _dir(path: str, mode: int = 0o755) -> Item:
-    return Item(path, "dir", mode=mode)
+def _hidden(left_out: tuple[str, ...] = (), failed: tuple[str, ...] = ()) -> Tree:
+    return Tree([], [LeftOut(p, "r") for p in left_out], [(p, "denied") for p in failed])
 
 
 def test_new_changed_same_and_modes() -> None:
-    source = _tree(
-        _file("new", 10), _file("size", 3), _file("time", mtime=9), _file("same"), _file("mode", mode=0o755)
-    )
-    target = _tree(_file("size", 2), _file("time"), _file("same"), _file("mode"), _file("extra"))
-    plan = diff(source, target)
+    source = {
+        "new": text(10), "size": text(3), "time": text(mtime=9), "same": text(), "mode": text(mode=0o755),
+    }  # fmt: skip
+    target = {"size": text(2), "time": text(), "same": text(), "mode": text(), "extra": text()}
+    plan = planned(source, target)
     assert [i.path for i in plan.items] == ["new", "size", "time"]
     assert [i.path for i in plan.modes] == ["mode"]
     assert {i.path for i in plan.unchanged} == {"same", "mode"}
@@ -33,51 +22,59 @@ def test_new_changed_same_and_modes() -> None:
     assert [i.path for i in plan.largest(2)] == ["new", "size"]
 
 
+def test_a_file_whose_mode_changes_keeps_its_time() -> None:
+    """SFTP knows whole seconds, up to 2106: its word is not written over what the target knows."""
+    plan = planned({"a": text(mtime=2**32 - 1, mode=0o600)}, {"a": text(mtime=2**33)}, coarse=True)
+    assert [(i.path, i.mtime) for i in plan.modes] == [("a", 2**33)]
+    assert plan.items == []
+
+
 def test_deletes_deepest_first_and_only_what_is_not_hidden() -> None:
-    source = _tree(_dir("keep"), left_out=("cache", "keep/big.bin"), failed=("locked",))
-    target = _tree(
-        _dir("keep"), _file("keep/big.bin"), _file("keep/old"),
-        _dir("gone"), _dir("gone/x"), _file("gone/x/f"),
-        _dir("locked"), _file("locked/f"), _dir("half"), _file("half/f"), _file("cache"),
-        left_out=("half/__pycache__",),
-    )  # fmt: skip
-    plan = diff(source, target, delete=True)
+    hidden = _hidden(left_out=("cache", "keep/big.bin"), failed=("locked",))
+    target = {
+        "keep": folder(), "keep/big.bin": text(), "keep/old": text(),
+        "gone": folder(), "gone/x": folder(), "gone/x/f": text(),
+        "locked": folder(), "locked/f": text(), "cache": text(),
+        "half": folder(), "half/f": text(), "half/__pycache__": folder(), "half/__pycache__/f": text(),
+    }  # fmt: skip
+    plan = planned({"keep": folder()}, target, hidden, delete="delete")
     assert plan.deletions == ["keep/old", "half/f", "gone/x/f", "gone/x", "gone"]
     assert plan.kinds["gone"] == "dir"
 
 
 def test_an_unreadable_source_deletes_nothing() -> None:
-    assert diff(_tree(failed=("",)), _tree(_file("a"), _dir("b")), delete=True).deletions == []
+    target = {"a": text(), "b": folder()}
+    assert planned({}, target, _hidden(failed=("",)), delete="delete").deletions == []
 
 
 def test_something_of_another_kind_in_the_way() -> None:
-    source = _tree(_dir("a"), _file("a/f"), _file("b"), Item("c", "link", goal="b"), _file("d"))
-    target = _tree(_file("a"), _dir("b"), _file("b/x"), _file("c"), Item("d", "link", goal="b"))
-    plan = diff(source, target)
+    source = {"a": folder(), "a/f": text(), "b": text(), "c": link("b"), "d": text()}
+    target = {"a": text(), "b": folder(), "b/x": text(), "c": text(), "d": link("b")}
+    plan = planned(source, target)
     assert plan.blocked == [
         ("a", "a file stands in its place"),
         ("a/f", "its folder can't be made"),
         ("b", "a folder stands in its place"),
     ]
     assert [i.path for i in plan.items] == ["c", "d"]  # one name for another: replaced in one step
-    plan = diff(source, target, delete=True)
+    plan = planned(source, target, delete="delete")
     assert plan.blocked == []
     assert plan.deletions == ["b/x", "b", "a"]
     assert [i.path for i in plan.folders] == ["a"]
-    assert [i.path for i in plan.items] == ["a/f", "b", "c", "d"]
+    assert {i.path for i in plan.items} == {"a/f", "b", "c", "d"}
 
 
 def test_a_folder_with_hidden_files_is_not_taken_away_for_a_file() -> None:
-    target = _tree(_dir("b"), left_out=("b/.git",))
-    plan = diff(_tree(_file("b")), target, delete=True)
+    target = {"b": folder(), "b/.git": folder(), "b/.git/config": text()}
+    plan = planned({"b": text()}, target, delete="delete")
     assert plan.blocked == [("b", "a folder stands in its place")]
     assert plan.deletions == []
 
 
 def test_room_counts_what_is_replaced() -> None:
-    source = _tree(_file("a", 100, 9), _file("b", 50, 9))
-    assert diff(source, _tree()).needed_bytes() == 150
-    assert diff(source, _tree(_file("a", 100), _file("b", 50))).needed_bytes() == 100
+    source = {"a": text(100, 9), "b": text(50, 9)}
+    assert planned(source, {}).needed_bytes() == 150
+    assert planned(source, {"a": text(100), "b": text(50)}).needed_bytes() == 100
 
 
 def test_no_chain_of_links_leads_out() -> None:

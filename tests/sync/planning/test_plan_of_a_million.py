@@ -14,6 +14,7 @@ from gpunb.agent.shared import file_frames as wire
 from gpunb.sync.planning.planner import Merge
 from gpunb.sync.planning.plan import Tree
 from gpunb.sync.planning.rules import Rules
+from gpunb.sync.planning.side import Entry
 from gpunb.sync.stream.engine import _Tasks
 
 class Target:
@@ -24,8 +25,8 @@ class Target:
 
 def entries(path):
     if not path:
-        return [(f"folder-{n:04}", wire.FOLDER, 0o755, 0, 5, "", 0, 0) for n in range(1000)]
-    return [(f"a-file-with-a-name-{n:04}.json", wire.FILE, 0o644, 1000, 5, "", 0, 0) for n in range(1000)]
+        return [Entry(f"folder-{n:04}", wire.FOLDER, 0o755, 0, 5) for n in range(1000)]
+    return [Entry(f"a-file-with-a-name-{n:04}.json", wire.FILE, 0o644, 1000, 5) for n in range(1000)]
 
 def source():
     yield "", entries("")

@@ -13,7 +13,7 @@ import pytest
 
 from gpunb.errors import Unreachable
 from gpunb.sync.planning import estimate
-from gpunb.sync.stream import sync_session
+from gpunb.sync.stream import stream_flow, sync_session
 from tests.support.impatient import Impatient
 from tests.support.machines.hosts import agent_on
 from tests.support.machines.proxy import Proxy
@@ -58,15 +58,15 @@ class TestConnectionsOfTheirOwn:
         self, agent: AgentClient, sshd: Sshd, source: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Something between lets them in and cuts them off."""
-        real = sync_session.FileChannel.receive
+        real = stream_flow.FileChannel.receive
 
-        def cut(self: sync_session.FileChannel) -> Any:
+        def cut(self: stream_flow.FileChannel) -> Any:
             if self._shared is None:
                 self.close()
             return real(self)
 
         (source / "much").write_bytes(os.urandom(30 * MB))
-        monkeypatch.setattr(sync_session.FileChannel, "receive", cut)
+        monkeypatch.setattr(stream_flow.FileChannel, "receive", cut)
         monkeypatch.setattr(sync_session, "_broken", lambda err, _clients: isinstance(err, Unreachable))
         report = go(agent, source, "t", "up")
         report.check()
