@@ -343,6 +343,6 @@ def _same_time(source: int, target: int) -> bool:
 
 
 def _same_second(source: int, target: int) -> bool:
-    """Whether two times in ns are equal in whole seconds, as far as SFTP can carry them."""
-    one, two = source // wire.NS, target // wire.NS
-    return one == two or min(max(one, 0), 2**32 - 1) == two or one == min(max(two, 0), 2**32 - 1)
+    """Whether two times in ns are equal in whole seconds, as SFTP tells them: in 32 bits, cut or capped."""
+    one, two, most = source // wire.NS, target // wire.NS, 2**32 - 1
+    return (one ^ two) & most == 0 or min(max(one, 0), most) == two or one == min(max(two, 0), most)

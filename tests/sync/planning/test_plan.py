@@ -29,6 +29,14 @@ def test_a_file_whose_mode_changes_keeps_its_time() -> None:
     assert plan.items == []
 
 
+def test_times_that_sftp_can_t_tell_are_the_same() -> None:
+    """A server cuts a time to 32 bits, and what we send is capped: neither is sent again each time."""
+    for mine, told in ((-5, 2**32 - 5), (2**32 + 5, 5), (-5, 0), (2**33, 2**32 - 1)):
+        assert planned({"a": text(mtime=mine)}, {"a": text(mtime=told)}, coarse=True).items == []
+        assert planned({"a": text(mtime=told)}, {"a": text(mtime=mine)}, coarse=True).items == []
+    assert len(planned({"a": text(mtime=8)}, {"a": text(mtime=5)}, coarse=True).items) == 1
+
+
 def test_deletes_deepest_first_and_only_what_is_not_hidden() -> None:
     hidden = _hidden(left_out=("cache", "keep/big.bin"), failed=("locked",))
     target = {
