@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from gpunb.errors import BadInput
 from gpunb.progress import SILENT
-from gpunb.sync.flow import SyncOptions
-from gpunb.sync.sftp.flow import by_sftp
+from gpunb.sync.base_flow import SyncOptions
+from gpunb.sync.sftp.sftp_flow import by_sftp
 from gpunb.sync.stream.sync_session import by_agent
 from gpunb.sync.throttle import Pace
 

@@ -14,9 +14,9 @@ from gpunb.errors import BadInput, NotEnoughSpace, SyncError
 from gpunb.ssh import Connection
 from gpunb.sync.bring import Brought, bring
 from gpunb.sync.local import autorun
+from gpunb.sync.local.safe_root import LocalRoot
 from gpunb.sync.planning import locations
 from gpunb.sync.planning.plan import Item
-from gpunb.sync.local.safe_root import LocalRoot
 from gpunb.sync.sftp import digests
 from gpunb.sync.written import SentFolder
 from tests.support.machines import sshd as support

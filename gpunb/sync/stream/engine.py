@@ -28,7 +28,7 @@ from gpunb.sync.stream.host_files import Newer, Refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gpunb.sync.flow import SyncOptions
+    from gpunb.sync.base_flow import SyncOptions
     from gpunb.sync.local.tree import LocalReader, LocalWriter
     from gpunb.sync.planning.plan import Item, Plan
     from gpunb.sync.report import SyncReport

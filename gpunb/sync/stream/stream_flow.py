@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gpunb import log
 from gpunb.errors import HostError, Unreachable
 from gpunb.ssh import openssh_channel
-from gpunb.sync.flow import Flow
+from gpunb.sync.base_flow import Flow
 from gpunb.sync.planning.estimate import choose, estimate
 from gpunb.sync.stream import host_to_host as direct
 from gpunb.sync.stream.engine import Stream

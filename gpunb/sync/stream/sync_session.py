@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gpunb.errors import GpunbError, HostError, ProtocolError, Unreachable
-from gpunb.sync.flow import SyncOptions, is_folder, one_host
+from gpunb.sync.base_flow import SyncOptions, is_folder, one_host
 from gpunb.sync.planning import locations
 from gpunb.sync.planning.deletions import Shown
 from gpunb.sync.planning.rules import Rules

@@ -14,7 +14,7 @@ from gpunb.errors import NotEnoughSpace
 from gpunb.sync import sync
 from gpunb.sync.planning import locations
 from gpunb.sync.planning.deletions import WouldEmpty
-from gpunb.sync.sftp.flow import SftpFlow
+from gpunb.sync.sftp.sftp_flow import SftpFlow
 from gpunb.sync.stream.stream_flow import StreamFlow
 from gpunb.sync.stream.sync_session import SyncOptions, by_agents
 from tests.support.machines import sshd as support

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput, SyncError
 from gpunb.sync import rsync
-from gpunb.sync.flow import Flow, one_host
+from gpunb.sync.base_flow import Flow, one_host
 from gpunb.sync.planning.plan import Tree
 from gpunb.sync.planning.rules import Rules
 from gpunb.sync.planning.side import item_of
@@ -18,7 +18,7 @@ from gpunb.sync.sftp.side import SftpSide
 
 if TYPE_CHECKING:
     from gpunb.ssh.connection import Connection
-    from gpunb.sync.flow import SyncOptions
+    from gpunb.sync.base_flow import SyncOptions
     from gpunb.sync.planning.plan import Item
     from gpunb.sync.report import SyncReport
 
