@@ -91,6 +91,7 @@ class SessionRow(TypedDict):
     python: str
     save: list[str]
     save_to: str
+    ends_with: str
     ports: dict[str, str]
     renter: str
     tries: int

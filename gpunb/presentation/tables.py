@@ -11,7 +11,6 @@ from gpunb.presentation.receipt_columns import ENDED_BY
 from gpunb.presentation.result import Cell, Fields, Note, Table
 from gpunb.services.lease_warnings import silence_text
 from gpunb.sessions.model import SessionState, machine, offer_from_dict
-from gpunb.sessions.start_check import StartCheck
 from gpunb.units import bytes_text, duration_text, files_text, money_text, price_text
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from gpunb.presentation.result import Block
     from gpunb.presentation.rows import Left, SessionRow
     from gpunb.sessions.model import Cost, IdleVolume, Orphan, Receipt, RunNote, Session, Silence
+    from gpunb.sessions.start_check import StartCheck
 
 __all__ = [
     "ago",
@@ -257,7 +257,7 @@ def receipt_blocks(receipt: Receipt) -> list[Block]:
                 ("duration", duration_text(receipt.seconds)),
                 ("cost", f"{money_text(cost.total)}" + (f" ({kinds})" if kinds else "")),
                 (f"billed by {receipt.provider}", said(receipt)),
-                ("checked", StartCheck.from_data(receipt.check).summary() if receipt.check else ""),
+                ("checked", _checked(receipt)),
                 ("runs", f"{len(receipt.runs)}, of them {done} ok" if receipt.runs else "none"),
                 ("ended by", ENDED_BY.get(receipt.why, receipt.why)),
                 ("destroyed", confirmed),
@@ -276,6 +276,12 @@ def receipt_blocks(receipt: Receipt) -> list[Block]:
         ]
     blocks += [Note(f"not saved: {path}: {reason}", "bad") for path, reason in receipt.unsaved]
     return blocks
+
+
+def _checked(receipt: Receipt) -> str:
+    from gpunb.sessions.start_check import StartCheck  # offers' modules: not for every `ps`
+
+    return StartCheck.from_data(receipt.check).summary() if receipt.check else ""
 
 
 def _brought(receipt: Receipt) -> list[str]:
