@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from typing import IO, TYPE_CHECKING, Any
 
@@ -74,6 +75,8 @@ class ProxyWire(Wire):
 
     process: subprocess.Popen[bytes]
     said: IO[bytes]
+    last: str = ""
+    ending: threading.RLock
 
     @classmethod
     def start(cls, endpoint: Endpoint) -> ProxyWire:
@@ -82,6 +85,7 @@ class ProxyWire(Wire):
         line = re.sub("%([hpr%])", lambda found: tokens[found[1]], endpoint.proxy)
         ours, theirs = socket.socketpair()
         wire = cls(fileno=ours.detach())
+        wire.ending = threading.RLock()
         wire.said = tempfile.TemporaryFile()  # noqa: SIM115 - `close` does
         try:
             # its own group: Ctrl-C is for the work on the host, not for the way there
@@ -103,26 +107,30 @@ class ProxyWire(Wire):
         return wire
 
     def why(self) -> str:
-        """What the command said last on its standard error, if it has ended by now; else ""."""
-        with contextlib.suppress(subprocess.TimeoutExpired, OSError, ValueError):
-            self.process.wait(0.5)
-            self.said.seek(0)
-            lines = self.said.read(1 << 16).decode("utf-8", "replace").split("\n")
-            return next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return ""
+        """What the command said last on its standard error, if it ended by itself; else ""."""
+        with self.ending:
+            if not self.said.closed:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(0.5)
+                    self.said.seek(0)
+                    lines = self.said.read(1 << 16).decode("utf-8", "replace").split("\n")
+                    self.last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+            return self.last
 
     def close(self) -> None:
-        """Close the socket, and end the command."""
+        """Close the socket, and end the command; from any thread, and twice."""
         super().close()
-        if self.said.closed:
-            return
-        self.said.close()
-        self.process.terminate()
-        try:
-            self.process.wait(5.0)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        with self.ending:
+            if self.said.closed:
+                return
+            self.why()  # it ends by itself when its input does
+            self.said.close()
+            self.process.terminate()
+            try:
+                self.process.wait(5.0)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
 
 
 def tune(sock: socket.socket) -> None:
