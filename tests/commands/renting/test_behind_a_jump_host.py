@@ -108,9 +108,7 @@ def test_rent_cells_sync_job_forward_killed_client_and_end(
                 break
         killed.send_signal(signal.SIGKILL)
     until = time.monotonic() + 60
-    while (logs := gpunb("logs", "lab")).out.count(
-        "line"
-    ) < LINES:
+    while (logs := gpunb("logs", "lab")).out.count("line") < LINES:
         assert time.monotonic() < until, (logs.out, logs.err)
         time.sleep(0.5)
     assert [line for line in logs.out.splitlines() if line.startswith("line")] == [
@@ -121,7 +119,7 @@ def test_rent_cells_sync_job_forward_killed_client_and_end(
     assert ended.code == 0, ended.err
     assert {host.name: host.keys.read_bytes() for host in (net.jump, net.lab)} == both
     assert not (net.lab.home / ".gpunb").exists()
-    assert not own_hosts.marked("GPUNB_SESSION=")
+    assert not own_hosts.marked(f"GPUNB_FOLDER={net.lab.home}")
     assert not _ways(), "a command of the way there is left"
 
 

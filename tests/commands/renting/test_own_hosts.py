@@ -36,7 +36,7 @@ def lab(
         from gpunb.sessions.access import host_access
 
         host_access.close_all()
-        assert not own_hosts.marked("GPUNB_SESSION="), "a process of a session is left"
+        assert not own_hosts.marked(f"GPUNB_FOLDER={host.home}"), "a process of a session is left"
     finally:
         host.stop()
 

@@ -60,6 +60,7 @@ class Sshd:
         self.home = root / "home"
         self.home.mkdir(parents=True)
         self.port = 0
+        self.program = str(_sshd())
         self.host_line = ""
         self._sftp, self._extra, self._plain = sftp, extra, plain
         self._listener: socket.socket | None = None
@@ -175,7 +176,7 @@ class Sshd:
                 self._children = [c for c in self._children if c.poll() is None]
                 self._children.append(
                     subprocess.Popen(
-                        [str(_sshd()), "-i", "-f", str(config), "-E", str(self.root / "sshd.log")],
+                        [self.program, "-i", "-f", str(config), "-E", str(self.root / "sshd.log")],
                         stdin=client,
                         stdout=client,
                         stderr=subprocess.DEVNULL,
