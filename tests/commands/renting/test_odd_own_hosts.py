@@ -74,7 +74,7 @@ def test_a_login_shell_that_prints_and_is_slow(gpunb: Gpunb, odd: Callable[..., 
 
 
 def test_no_sftp_and_two_sessions_a_connection(gpunb: Gpunb, odd: Callable[..., own_hosts.OwnHost]) -> None:
-    used(gpunb, odd("Subsystem sftp /nowhere/sftp-server\nMaxSessions 2"))
+    used(gpunb, odd("MaxSessions 2", sftp=False))
 
 
 def test_only_ipv6(gpunb: Gpunb, odd: Callable[..., own_hosts.OwnHost]) -> None:
@@ -98,6 +98,8 @@ def test_only_ipv6(gpunb: Gpunb, odd: Callable[..., own_hosts.OwnHost]) -> None:
 
 def test_another_port_after_a_restart(gpunb: Gpunb, odd: Callable[..., own_hosts.OwnHost]) -> None:
     from gpunb.sessions.access import host_access
+    from gpunb.sessions.ledger.sessions import Ledger
+    from gpunb.sessions.lifecycle.catching_up import refresh
 
     lab = odd()
     before = lab.keys.read_bytes()
@@ -109,7 +111,9 @@ def test_another_port_after_a_restart(gpunb: Gpunb, odd: Callable[..., own_hosts
     lab.sshd.stop()
     lab.sshd.start()
     lab.configure()  # the user writes the new port into the ssh configuration
-    assert gpunb("show", "lab").code == 0  # asks the cloud where it is
+    with Ledger.open() as ledger:  # as the supervisor does at each look
+        cloud = lab.provider()
+        assert refresh(ledger, cloud, ledger.one("lab")).port == lab.sshd.port
     again = gpunb("exec", "lab", "--", "echo", "here again")
     assert again.out.strip() == "here again", again.err
     assert gpunb("down", "lab", "--yes").code == 0

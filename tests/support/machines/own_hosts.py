@@ -26,8 +26,8 @@ class OwnHost:
     The machine's account has a home of its own, and never that of whoever runs the tests.
     """
 
-    def __init__(self, root: Path, *, name: str = "lab3", extra: str = "") -> None:
-        self.sshd = support.Sshd(root, plain=True, extra=extra)
+    def __init__(self, root: Path, *, name: str = "lab3", extra: str = "", sftp: bool = True) -> None:
+        self.sshd = support.Sshd(root, plain=True, extra=extra, sftp=sftp)
         self.name, self.root, self.home = name, root, self.sshd.home
         with self.sshd.keys.open("ab") as file:
             file.write(KEEPS)
