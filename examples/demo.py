@@ -1,4 +1,4 @@
-"""Execute the notebooks of the examples on this machine and say what happened: what ``make demo`` runs.
+"""Execute the notebooks and once.py of the examples here and say what happened: what ``make demo`` runs.
 
 Everything it makes lies under build/demo: a gpunb home of its own (your sessions are
 not touched), the executed notebook and its HTML. Whatever happens, the rental ends.
@@ -36,6 +36,7 @@ def main() -> int:
         for notebook in NOTEBOOKS:
             print(f"examples/{notebook} on this machine (provider: local)\n")
             execute(build / notebook)
+        once(build)
     except BaseException as err:  # noqa: BLE001 - Ctrl-C too: the rental must end before we go
         failure = err
     left = end(build)
@@ -46,7 +47,7 @@ def main() -> int:
     print(f"took {time.perf_counter() - begin:.1f} s")
     if failure is not None:
         why = str(failure) or type(failure).__name__
-        print(f"\nthe notebook did not come to its end: {why}", file=sys.stderr)
+        print(f"\nthe demo did not come to its end: {why}", file=sys.stderr)
     return 1 if failure is not None or left else 0
 
 
@@ -106,6 +107,20 @@ def execute(path: Path) -> None:
         nbformat.write(notebook, path)
 
 
+def once(build: Path) -> None:
+    """Run once.py with one command, and check what came back of it."""
+    folder = build / "once"
+    folder.mkdir()
+    shutil.copy(HERE / "once.py", folder)
+    begin = time.perf_counter()
+    ran = gpunb("once", "--for", "30m", "--yes", "once.py", "--", "--points", "50000", cwd=folder)
+    if ran.returncode != 0 or not (folder / "out" / "pi.json").is_file():
+        msg = f"gpunb once once.py ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
+        raise RuntimeError(msg)
+    took, came = time.perf_counter() - begin, show(folder / "out" / "pi.json")
+    print(f"\nexamples/once.py: {ran.stdout.strip()}; {came} came back ({took:.1f} s)")
+
+
 def last_line(cell: Any) -> str:
     """The last line that a reader of the cell's output sees."""
     found = ""
@@ -139,10 +154,11 @@ def export(build: Path) -> None:
     (build / "quickstart.html").write_text(html, encoding="utf-8")
 
 
-def gpunb(*words: str) -> subprocess.CompletedProcess[str]:
+def gpunb(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     script = Path(sysconfig.get_path("scripts"), "gpunb")
     return subprocess.run(
         [str(script), *words],
+        cwd=cwd,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -104,6 +104,8 @@ class Saves:
             return
         if session.ready is None or session.id in self.waived or not session.save:
             return
+        if session.ends_with and ledger.run(session.id, session.ends_with) is None:
+            return  # nothing ran, so nothing was written
         saved = {one.detail for one in ledger.events(session.id) if one.kind == "saved"}
         missing = [path for path in session.save if path not in saved]
         if not missing:

@@ -17,6 +17,7 @@ from gpunb.providers.base import Capability
 from gpunb.sessions import lifecycle
 from gpunb.sessions.cost import lease
 from gpunb.sessions.ledger import sessions as ledger_module
+from gpunb.sessions.lifecycle import Timing, run_end
 from gpunb.sessions.model import IntentState, RunNote, Session, SessionState
 from gpunb.sessions.supervisor.host_monitor import SILENT_S
 from gpunb.sessions.supervisor.process import LEADER_TTL_S, TICK_S
@@ -316,10 +317,11 @@ class Schedule:
             disk_gb=self.random.choice([0.0, 30.0]),
             save=self.random.choice(ASKED),
             save_to=str(self.world.saves.folder),
+            ends_with=self.random.choice(["", "", ledger_module.new_id()]),  # a third of them by `once`
             agreed=anything(offers[0]),  # so that the way from one offer to the next is gone often
         )
         try:
-            lifecycle.rent(
+            session = lifecycle.rent(
                 process.ledger,
                 process.provider(name),
                 offers,
@@ -334,7 +336,9 @@ class Schedule:
                     self._check_gone(session.id, f"the error of rent says {err.bill!r}")
             raise
         self.figures.ready += 1
-        if self.random.random() < 0.3:
+        if session.ends_with:
+            self._once(process, session)
+        elif self.random.random() < 0.3:
             self._halt(process)
 
     def _some(self, process: Process, *states: SessionState) -> Session | None:
@@ -377,6 +381,20 @@ class Schedule:
         session = self._some(process)
         if session is not None:
             lifecycle.resume(process.ledger, process.provider(session.provider), session, host=process.host)
+
+    def _once(self, process: Process, session: Session) -> None:
+        """Start the run that the session ends with, and leave it, or wait for it and end the session."""
+        seconds, run = self.random.choice([5.0, 100.0, 900.0]), session.ends_with
+        machine = session.instance_id.rpartition(":")[2]
+        process.ledger.add_run(RunNote(id=run, session_id=session.id))
+        self.world.runs.setdefault(machine, {})[run] = (self.stage.now + seconds, "ok")
+        if self.random.random() < 0.5:
+            return
+        self.stage.sleep(seconds)
+        process.ledger.finish_run(run, "ok")
+        if run_end.bring_home(process.ledger, session, process.host, Timing()) == []:
+            provider = process.provider(session.provider)
+            lifecycle.down(process.ledger, provider, session, host=process.host, save=False, why="run")
 
     def _work(self, process: Process) -> None:
         """A cell: activity in the ledger and on the host."""

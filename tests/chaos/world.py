@@ -331,6 +331,9 @@ class PaperReach(HostAccess):
     def shutdown(self, session: Session) -> None:
         self._up(session)
 
+    def keep_output(self, session: Session, run_id: str, file: Path) -> None:
+        file.write_text(f"the output of {run_id}")
+
     def drop(self, session_id: str) -> None:
         return
 

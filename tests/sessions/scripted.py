@@ -259,6 +259,9 @@ class ScriptedReach(HostAccess):
     def shutdown(self, session: Session) -> None:
         self.hook("shutdown")
 
+    def keep_output(self, session: Session, run_id: str, file: Path) -> None:
+        file.write_text(f"the output of {run_id}")
+
     def drop(self, session_id: str) -> None:
         return
 

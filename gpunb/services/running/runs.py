@@ -215,6 +215,8 @@ def find(
     WrongState
         Its session has ended, and the output with it.
     """
+    from gpunb.sessions.lifecycle import run_end
+
     ledger = context.ledger
     named = context.session(session_name) if session_name is not None else None
     if run is None:
@@ -237,6 +239,10 @@ def find(
         raise RunNotFound(msg, hint=typed("runs -s", named.name) + " lists those")
     session = ledger.get(note.session_id)
     if not session.alive:
+        kept = run_end.output_file(session.id, note.id)
+        if kept.is_file():
+            msg = f"run {note.id} was on session {session.name}, which has ended; its output is in {kept}"
+            raise WrongState(msg, hint=typed("runs") + " shows how it ended")
         msg = f"run {note.id} was on session {session.name}, which has ended, and its output with it"
         raise WrongState(
             msg, hint=typed("runs") + " shows how it ended; rent --save brings files back next time"

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gpunb import paths
-from gpunb.errors import AuthRefused, GpunbError, Unreachable, WrongState
+from gpunb.errors import AuthRefused, GpunbError, RunError, Unreachable, WrongState
 from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress, step
 from gpunb.sessions.access import sent
@@ -379,6 +379,14 @@ class HostAccess:
 
         guard, line = session.trust != "own", connection(session)
         return bring(line, path, target, word=session.name, guard=guard, progress=progress, **more)
+
+    def keep_output(self, session: Session, run_id: str, file: Path) -> None:
+        """Write the text of a run that has ended into `file`: it is gone with the host."""
+        from gpunb.output import TextSink, show
+
+        handle = agent(session).attach(run_id)
+        with suppress(RunError), file.open("w", encoding="utf-8", errors="replace") as text:
+            show(handle, TextSink(text, text), interactive=False)
 
     def shutdown(self, session: Session) -> None:
         """Ask the agent to end all work."""
