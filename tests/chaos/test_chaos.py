@@ -62,7 +62,9 @@ def test_a_seed_plays_the_same_again() -> None:
 
 @pytest.mark.slow
 def test_a_supervisor_that_ends_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(self: sweep.Supervision, listing: ending.Listing, session: Session, why: str) -> Session:
+    def nothing(
+        self: sweep.Supervision, listing: ending.Listing, session: Session, why: str, *, save: bool = True
+    ) -> Session:
         return session
 
     monkeypatch.setattr(sweep.Supervision, "_end_now", nothing)
