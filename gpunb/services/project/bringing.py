@@ -133,7 +133,7 @@ class _Work:
             self._land(file, content, known, conflict=conflict, end=".held" if held else "")
             return
         if here is not None:  # what goes there must not replace it
-            known.left = True
+            known.left = file.state
             self.state.set(file.path, known)
 
     def _is_too_much(self, file: HostFile) -> bool:

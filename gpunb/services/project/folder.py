@@ -125,6 +125,7 @@ class _Going:
         if not self.state.sent:
             self._whole()
             return self.sent
+        self._taken()
         changed = [path for path, sig in self.tree.files.items() if self._differs(path, sig)]
         gone = self._gone()
         folders = sorted(self.tree.folders.keys() - set(self.state.folders))
@@ -134,6 +135,13 @@ class _Going:
         self._some(changed, folders, gone)
         self.state.save()
         return self.sent
+
+    def _taken(self) -> None:
+        """Note what had stayed on the host, and was brought by the command that was shown."""
+        for path, known in list(self.state.known.items()):
+            sig = self.tree.files.get(path) if known.left else None
+            if sig is not None and sig[:2] == known.left:
+                self.state.set(path, Known(sig, known.left, known.ours, known.aside))
 
     def _differs(self, path: str, sig: Sig) -> bool:
         known = self.state.known.get(path)
@@ -269,8 +277,11 @@ class _Going:
         self.tree.look()
 
     def _keep(self, paths: list[str]) -> None:
-        why = "it changed on the host too, and that version has not come; bring or delete it first"
-        self.sent.kept += [(path, why) for path in paths]
+        name, place, root = self.project.session.name, self.project.place, self.project.root
+        for path in paths:
+            again = typed("sync", os.path.relpath(root / path), f"{name}:{place}/{path}")
+            why = "it changed on the host too, and that has not come; to replace it there: " + again
+            self.sent.kept.append((path, why))
 
     def _code(self, paths: Iterable[str]) -> None:
         self.sent.changed += [path for path in paths if path.endswith(".py")]

@@ -48,7 +48,7 @@ class Sent:
     def lines(self, session: Session) -> list[tuple[str, str]]:
         """What the user must know of it: texts, each with its style."""
         found = self.brought.lines(session) if self.brought is not None else []
-        return found + [(f"not sent: {_shown(path)}: {why}", "warn") for path, why in self.kept[:SHOWN]]
+        return found + [(f"not sent: {_shown(path)}: " + why, "warn") for path, why in self.kept[:SHOWN]]
 
 
 @dataclass(slots=True)

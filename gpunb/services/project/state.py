@@ -40,14 +40,14 @@ class Known:
     aside
         The name of the copy that a conflict left here.
     left
-        The host's newer version stayed there: what goes there must not replace it.
+        Size and mtime of the host's newer version that stayed there: what goes there must not replace it.
     """
 
     here: Sig | None = None
     there: tuple[int, int] | None = None
     ours: bool = False
     aside: str = ""
-    left: bool = False
+    left: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -183,4 +183,10 @@ def _file(session_id: str, root: Path, end: str) -> Path:
 
 def _known(entry: list[Any]) -> Known:
     here, there, ours, aside, left = entry
-    return Known(tuple(here) if here else None, tuple(there) if there else None, ours, aside, left)
+    return Known(
+        tuple(here) if here else None,
+        tuple(there) if there else None,
+        ours,
+        aside,
+        tuple(left) if left else None,
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import zlib
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,33 @@ def test_what_a_stranger_smuggles_is_named_and_stays(rig: Rig) -> None:
     rig.shell("echo again > new.py")
     out = rig.project.bring_back(Limits(only=("new.py",), held=True))
     assert [path for path, _ in out.taken] == ["new.py"]
+
+
+@pytest.mark.slow
+def test_the_commands_that_are_shown_bring_what_was_held_or_too_big(rig: Rig) -> None:
+    from gpunb.cli.main import run
+
+    rig.project.send()
+    rig.stranger()
+    rig.shell("echo NEW = 2 > helpers.py; head -c 70000000 /dev/zero > data/x.csv")
+    out = rig.project.bring_back()
+    for text, _ in out.lines(rig.session):
+        _, _, typed = str(text).partition(": gpunb ")
+        assert typed, text
+        assert run(shlex.split(typed)) == 0, typed
+    assert (rig.root / "helpers.py").read_text() == "NEW = 2\n"
+    assert (rig.root / "data/x.csv").stat().st_size == 70_000_000
+    sent = rig.project.send()
+    assert (sent.files, sent.kept) == (0, []), "what was brought by hand is the same on both sides"
+    # edited here, and once more there, without a look in between
+    rig.shell("head -c 70000001 /dev/zero > data/x.csv")
+    rig.project.bring_back()
+    (rig.root / "data/x.csv").write_text("mine")
+    ((path, why),) = rig.project.send().kept
+    assert path == "data/x.csv"
+    assert run(shlex.split(str(why).partition(": gpunb ")[2])) == 0
+    assert (rig.there / "data/x.csv").read_text() == "mine"
+    assert rig.project.send().kept == []
 
 
 @pytest.mark.slow
