@@ -6,6 +6,7 @@ refused here with the same error, and what it does is done the same way. ``docs/
 
 from __future__ import annotations
 
+from gpunb.python_api.functions import Function, RentedFunction, function
 from gpunb.python_api.job import Job
 from gpunb.python_api.listed import Offer, Offers, Sessions
 from gpunb.python_api.live_session import Session
@@ -16,11 +17,14 @@ __all__ = [
     "CellResult",
     "Completed",
     "Forward",
+    "Function",
     "Job",
     "Offer",
     "Offers",
+    "RentedFunction",
     "Session",
     "Sessions",
+    "function",
     "offers",
     "offers_async",
     "rent",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from gpunb.errors import BadInput
 from gpunb.python_api import words
@@ -14,11 +14,12 @@ from gpunb.python_api.waiting import twin
 if TYPE_CHECKING:
     import datetime as dt
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
 
+    from gpunb.python_api.functions import Function
     from gpunb.python_api.words import Names
     from gpunb.remote import PutReport
     from gpunb.sessions.model import Cost, Receipt
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from gpunb.sync import SyncReport
 
 __all__ = ["Session"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Session:
@@ -145,7 +149,7 @@ class Session:
 
         names = (secrets,) if isinstance(secrets, str) else tuple(secrets)
         with frontend() as context:
-            record = self._live(context)
+            record = self.live(context)
             given = run_secrets.collect(context, record, names)
             made: dict[str, KeptOutputs] = {}
 
@@ -221,7 +225,7 @@ class Session:
         )
         prepared = jobs.prepare(wish)
         with frontend() as context:
-            record = self._live(context)
+            record = self.live(context)
             started = jobs.start(context, record, prepared, detach=True)
         return Job(self.id, started, prepared, (fetch,) if isinstance(fetch, str) else tuple(fetch))
 
@@ -250,7 +254,7 @@ class Session:
             msg = f"exec: {command!r} must be a command and its arguments, each a text"
             raise BadInput(msg, hint="s.exec('ls', '-la')")
         with frontend() as context:
-            record = self._live(context)
+            record = self.live(context)
             with context.progress(f"connecting to {self.name}"):
                 connection = host_access.connection(record)
             with at_work(context.ledger, record):
@@ -274,9 +278,46 @@ class Session:
             return
         needs = packages.Needs("pip", {"requirements.txt": "\n".join(lines) + "\n"})
         with frontend() as context:
-            record = self._live(context)
+            record = self.live(context)
             what = Path(", ".join(lines)[:60].replace("/", " "))
             packages.install(context, record, context.agent(record), path=what, needs=needs)
+
+    @overload
+    def function(self, local: Callable[P, T], /) -> Function[P, T]: ...
+
+    @overload
+    def function(
+        self, local: None = None, /, *, pip: Names = (), trust: bool = False, timeout: float | None = None
+    ) -> Callable[[Callable[P, T]], Function[P, T]]: ...
+
+    def function(
+        self,
+        local: Callable[P, T] | None = None,
+        /,
+        *,
+        pip: Names = (),
+        trust: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
+        """Make a function run here: ``@s.function``, then ``f(x)``, ``f.submit(x)``, ``f.map(xs)``.
+
+        Parameters
+        ----------
+        pip
+            Requirements that are installed before the first call.
+        trust
+            Whether results may be pickles though the host is not your own: they may run code here.
+        timeout
+            Seconds after which the host interrupts a call.
+        """
+        from gpunb.python_api.functions import on_session
+
+        def decorate(made: Callable[P, T]) -> Function[P, T]:
+            return on_session(self, made, pip=pip, trust=trust, timeout=timeout)
+
+        return decorate if local is None else decorate(local)
+
+    function.is_gpunb_decorator = True  # type: ignore[attr-defined]
 
     # -- files and variables -------------------------------------------------------------------
 
@@ -336,7 +377,7 @@ class Session:
         many = {"include": include, "exclude": exclude}
         options |= {key: (one,) if isinstance(one, str) else tuple(one) for key, one in many.items()}
         with frontend() as context:
-            record = self._live(context)
+            record = self.live(context)
             here, there = (source, ends[1]) if up else (target, ends[0])
             path = there[1] if there is not None else ""
             way = ("up", str(here), path) if up else ("down", path, str(here))
@@ -356,7 +397,7 @@ class Session:
         from gpunb.services import variables
 
         with frontend() as context:
-            return variables.put(context, self._live(context), values)
+            return variables.put(context, self.live(context), values)
 
     def get(self, *names: str, trust: bool = False) -> Any:
         """Bring variables of the host's kernel: ``y = s.get("y")``, ``a, b = s.get("a", "b")``.
@@ -384,7 +425,7 @@ class Session:
             msg = "get: names no variable"
             raise BadInput(msg, hint="s.get('accuracy')")
         with frontend() as context:
-            found = variables.get(context, self._live(context), names, trust=trust)
+            found = variables.get(context, self.live(context), names, trust=trust)
         values = tuple(found[name] for name in names)
         return values[0] if len(values) == 1 else values
 
@@ -407,7 +448,7 @@ class Session:
                 msg = f"forward: {name}={value!r} must be a number from {least} to 65535"
                 raise BadInput(msg)
         with frontend() as context:
-            record = self._live(context)
+            record = self.live(context)
             with context.progress(f"connecting to {self.name}"):
                 return Forward(ports.open_port(record, port, local_port=local_port, reverse=reverse))
 
@@ -441,7 +482,7 @@ class Session:
                 budget_usd=words.usd("extend", "budget", budget),
             )
 
-    def _live(self, context: PythonFrontend) -> Record:
+    def live(self, context: PythonFrontend) -> Record:
         """The record, if the session has not ended.
 
         Raises

@@ -74,10 +74,17 @@ class _Counter:
         self.progress.advance(self.done, self.total, "B")
 
 
-def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = SILENT) -> PutReport:
+def put(
+    client: AgentClient, values: Mapping[str, Any], *, first_safe: bool = False, progress: Progress = SILENT
+) -> PutReport:
     """Set variables in the host's kernel.
 
     Large ones that are unchanged there, by their content's digest, are not sent again.
+
+    Parameters
+    ----------
+    first_safe
+        Whether a safe form is taken where there is one, which any other Python and numpy can read.
 
     Raises
     ------
@@ -86,10 +93,11 @@ def put(client: AgentClient, values: Mapping[str, Any], *, progress: Progress = 
         (a class of a module that is missing there): the others are there.
     """
     packed = []
+    pack = variables.pack_first_safe if first_safe else variables.pack
     for name, value in values.items():
         _check_name(name)
         try:
-            packed.append(variables.pack(name, value))
+            packed.append(pack(name, value))
         except CantTravel as err:
             msg = f"variable {name!r} can't be sent: {err}"
             raise VariableError(msg, hint="nothing was sent") from err

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["get", "put"]
 
 
-def put(context: Workspace, session: Session, values: Mapping[str, Any]) -> PutReport:
+def put(
+    context: Workspace, session: Session, values: Mapping[str, Any], *, first_safe: bool = False
+) -> PutReport:
     """Set variables in the host's kernel; see `gpunb.remote.put`.
 
     Raises
@@ -30,7 +32,7 @@ def put(context: Workspace, session: Session, values: Mapping[str, Any]) -> PutR
     client = context.agent(session)
     with context.progress(f"put {', '.join(values)}") as progress:
         try:
-            report = send(client, values, progress=progress)
+            report = send(client, values, first_safe=first_safe, progress=progress)
         except VariableError as err:
             host_python.explain_variable(err, sent=True)
             raise

@@ -42,7 +42,7 @@ def pack(name: str, value: Any) -> tuple[dict[str, Any], list[Any]]:
         It, or something in it, has no safe form.
     """
     leaf = _leaf(value)
-    if leaf is not None:
+    if leaf is not None and leaf[0]["as"] != "bytes" and "scalar" not in leaf[0]:  # those only in a tree
         return dict(leaf[0], name=name), [leaf[1]]
     leaves: list[tuple[dict[str, Any], Any]] = []
     tree = _Tree(leaves)

@@ -21,6 +21,7 @@ Pickle protocol 5 keeps large buffers out of band, so nothing is copied.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -106,6 +107,46 @@ def pack(name: str, value: Any, safe: bool = False) -> tuple[dict[str, Any], lis
         raise CantTravel(_reason(value, err)) from err
     raws = [one.raw() for one in buffers]
     return {"name": name, "as": "pickle", "sizes": [len(body)] + [raw.nbytes for raw in raws]}, [body, *raws]
+
+
+def pack_first_safe(name: str, value: Any, only_safe: bool = False) -> tuple[dict[str, Any], list[Any]]:
+    """Encode `value` in a safe form where it has one, else as a pickle unless `only_safe`.
+
+    Between two versions of Python or numpy the safe forms are also the ones that both can read.
+    """
+    try:
+        return pack(name, value, True)
+    except plain_values.NeedsPickle:
+        if only_safe:
+            raise
+        return pack(name, value)
+
+
+def as_text(about: Mapping[str, Any], buffers: Sequence[Any]) -> str:
+    """Write what `pack` made as one line of text."""
+    raws = [base64.b64encode(bytes(one)).decode("ascii") for one in buffers]
+    return json.dumps([dict(about), raws])
+
+
+def from_text(text: str, pickles: bool = True) -> Any:
+    """Decode the result of `as_text`; without `pickles` only the safe forms.
+
+    Raises
+    ------
+    CantTravel
+        It is not of that form, or is a pickle.
+    """
+    try:
+        about, raws = json.loads(text)
+        buffers = [bytearray(base64.b64decode(one, validate=True)) for one in raws]
+        form, sizes = about["as"], about["sizes"]
+    except (KeyError, RecursionError, TypeError, ValueError) as err:
+        raise CantTravel("it came in an unknown form: %s" % str(err)[:200]) from None
+    if form not in SAFE and not (pickles and form == "pickle"):
+        raise CantTravel("it came as a %.40s, which can run code here" % (form,))
+    if sizes != [len(one) for one in buffers]:
+        raise CantTravel("it came with other sizes than it said")  # noqa: EM101
+    return unpack(about, buffers)
 
 
 def pack_array(value: Any, scalar: bool = False) -> tuple[dict[str, Any], Any] | None:
