@@ -8,7 +8,8 @@ import functools
 import inspect
 import sys
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from gpunb.errors import GpunbError
@@ -30,6 +31,7 @@ __all__ = ["Function", "RentedFunction", "function", "on_session"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
+STOP_S = 10.0  # for calls that were interrupted to end
 AHEAD = 4  # calls of one function that are on their way at once; the host's kernel runs one after the other
 
 
@@ -52,9 +54,11 @@ class Function(Generic[P, T]):
         self._session = session
         self._pip = words.packages("function", pip)
         self._terms = terms
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held while it rents and installs
         self._prepared = False
-        self._pool: ThreadPoolExecutor | None = None
+        self._order = threading.Lock()
+        self._last: threading.Event | None = None  # set when the newest call has begun
+        self._pool = ThreadPoolExecutor(AHEAD, thread_name_prefix=f"gpunb-{local.__name__}")
 
     def __repr__(self) -> str:
         where = self._session.name if self._session is not None else "no session yet"
@@ -81,7 +85,7 @@ class Function(Generic[P, T]):
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Do the same as calling it; ``call_async`` is its twin."""
-        return self._run(None, args, kwargs)
+        return self._run([], args, kwargs)
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run it there without waiting. At most four calls are on their way, the rest wait here."""
@@ -113,30 +117,39 @@ class Function(Generic[P, T]):
             self._drop(waiting)
 
     def _submit(self, calls: list[Call], args: Any, kwargs: Any) -> Future[T]:
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(AHEAD, thread_name_prefix=f"gpunb-{self.local.__name__}")
-        return self._pool.submit(self._run, calls, args, kwargs)
+        begun = threading.Event()
+        with self._order:
+            after, self._last = self._last, begun
+            future = self._pool.submit(self._run, calls, args, kwargs, after, begun)
+        future.add_done_callback(lambda _: begun.set())  # also if it never began
+        return future
 
     def _drop(self, waiting: Iterable[tuple[Future[T], list[Call]]]) -> None:
         left = [(future, calls) for future, calls in waiting if not future.cancel() and not future.done()]
         if not left or self._session is None:
             return
+        end = time.monotonic() + STOP_S
         with frontend() as context:
             record = context.ledger.get(self._session.id)
-            for _, calls in left:
-                for one in calls:
+            while left and time.monotonic() < end:  # an interrupt between two cells is lost in the kernel
+                for one in [one for _, calls in left for one in calls]:
                     one.stop(context, record)
-        for future, _ in left:
-            future.exception()
+                wait([future for future, _ in left], timeout=1.0)
+                left = [(future, calls) for future, calls in left if not future.done()]
 
-    def _run(self, calls: list[Call] | None, args: Any, kwargs: Any) -> T:
+    def _run(
+        self,
+        calls: list[Call],
+        args: Any,
+        kwargs: Any,
+        after: threading.Event | None = None,
+        begun: threading.Event | None = None,
+    ) -> T:
         definition = gather(self.local, _plain)
         session = self._ready()
         with frontend() as context:
-            call = Call(definition, self._terms, context.sink)
-            if calls is not None:
-                calls.append(call)
+            call = Call(definition, self._terms, context.sink, after=after, begun=begun)
+            calls.append(call)
             found: T = call.result(context, session.live(context), args, kwargs)
         return found
 

@@ -41,6 +41,7 @@ def define(key: str, text: str) -> None:
     about = json.loads(text)
     user: dict[str, Any] = sys.modules["__main__"].__dict__
     module = types.ModuleType(about["module"])
+    lent = sys.modules.setdefault(about["module"], module)  # dataclasses and pickles look a class's module up
     space = module.__dict__
     space["__file__"] = about["file"]
     for name, path, member in about["imports"]:
@@ -57,7 +58,8 @@ def define(key: str, text: str) -> None:
     for line, source in about["parts"]:
         code = compile("\n" * (line - 1) + source, about["file"], "exec", flags=flags, dont_inherit=True)
         exec(code, space)  # noqa: S102 - what this is for
-    _lend_classes(about["module"], space, about["classes"])
+    for name in about["classes"]:
+        setattr(lent, name, space[name])
     while len(_defined) >= MOST_KEPT:
         del _defined[next(iter(_defined))]
     _defined[key] = space[about["name"]]
@@ -72,15 +74,6 @@ def _remember_lines(file: str, parts: list[list[Any]]) -> None:
         lines += ["\n"] * (line - 1 + len(pieces) - len(lines))
         lines[line - 1 : line - 1 + len(pieces)] = pieces
     linecache.cache[file] = (sum(map(len, lines)), None, lines, file)
-
-
-def _lend_classes(name: str, space: dict[str, Any], classes: list[str]) -> None:
-    """Let pickles of the classes' instances be read and made, under the module's name."""
-    if not classes:
-        return
-    module = sys.modules.setdefault(name, types.ModuleType(name))
-    for one in classes:
-        setattr(module, one, space[one])
 
 
 def call(key: str, call_id: str, arguments: list[Any], safe: bool, most: int) -> None:

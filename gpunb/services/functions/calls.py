@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.agent.shared import variables
 from gpunb.agent.shared.plain_values import CantTravel
-from gpunb.errors import BadInput, GpunbError, ProtocolError, RemoteCellError, VariableError
+from gpunb.errors import GpunbError, ProtocolError, RemoteCellError, RunError, VariableError
 from gpunb.hints import typed
 from gpunb.services.running import cells, log_filter
 
@@ -57,9 +57,23 @@ class Call:
     ----------
     show
         Makes the sink that shows what the function prints, from the run's id.
+    after
+        The begin of the call that goes before this one: calls begin in the order in which they were made.
+    begun
+        Set when the host has this one.
     """
 
-    def __init__(self, definition: Definition, terms: Terms, show: Callable[[str], Sink]) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        terms: Terms,
+        show: Callable[[str], Sink],
+        *,
+        after: threading.Event | None = None,
+        begun: threading.Event | None = None,
+    ) -> None:
+        self._after = after
+        self._begun = begun
         self.definition = definition
         self.terms = terms
         self.id = secrets.token_hex(8)
@@ -139,14 +153,20 @@ class Call:
 
     def _ran(self, context: Workspace, session: Session, code: str) -> dict[str, Any]:
         """Run `code` as a cell; returns the answer that it displayed."""
+        if self._after is not None:
+            self._after.wait()
         if self.stopped:
             msg = f"the call of {self.definition.name} was stopped before it began"
-            raise BadInput(msg)
+            raise RunError(msg)
         sinks: list[_Answered] = []
 
         def sink(run_id: str) -> _Answered:
             self.run = run_id
+            if self._begun is not None:
+                self._begun.set()
             sinks.append(_Answered(self, self._show(run_id)))
+            if self.stopped:  # meanwhile
+                self.stop(context, session)
             return sinks[0]
 
         name = f"{self.definition.name}(…)"
