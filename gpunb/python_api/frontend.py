@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from gpunb.progress import Progress
+    from gpunb.sessions.model import Session
 
 __all__ = ["PythonFrontend", "frontend"]
 
@@ -41,6 +42,22 @@ class PythonFrontend(Context):
     def can_ask(self) -> bool:
         """Never: a program's input is its own."""
         return False
+
+    def live(self, session_id: str) -> Session:
+        """The record, if the session has not ended.
+
+        Raises
+        ------
+        SessionOver
+            It has.
+        """
+        from gpunb.sessions.ledger import names
+
+        found = self.ledger.get(session_id)
+        if found.alive:
+            return found
+        others = [one for one in self.ledger.sessions() if one.name != found.name]
+        return names.acting(found.name, others, [found])
 
     def tell(self, *blocks: Any) -> None:
         """Show messages on stderr, or under the cell in a notebook; a closed stderr shows none."""

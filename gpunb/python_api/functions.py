@@ -150,7 +150,7 @@ class Function(Generic[P, T]):
         with frontend() as context:
             call = Call(definition, self._terms, context.sink, after=after, begun=begun)
             calls.append(call)
-            found: T = call.result(context, session.live(context), args, kwargs)
+            found: T = call.result(context, context.live(session.id), args, kwargs)
         return found
 
     def _ready(self) -> Session:

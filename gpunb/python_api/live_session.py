@@ -149,7 +149,7 @@ class Session:
 
         names = (secrets,) if isinstance(secrets, str) else tuple(secrets)
         with frontend() as context:
-            record = self.live(context)
+            record = context.live(self.id)
             given = run_secrets.collect(context, record, names)
             made: dict[str, KeptOutputs] = {}
 
@@ -225,7 +225,7 @@ class Session:
         )
         prepared = jobs.prepare(wish)
         with frontend() as context:
-            record = self.live(context)
+            record = context.live(self.id)
             started = jobs.start(context, record, prepared, detach=True)
         return Job(self.id, started, prepared, (fetch,) if isinstance(fetch, str) else tuple(fetch))
 
@@ -254,7 +254,7 @@ class Session:
             msg = f"exec: {command!r} must be a command and its arguments, each a text"
             raise BadInput(msg, hint="s.exec('ls', '-la')")
         with frontend() as context:
-            record = self.live(context)
+            record = context.live(self.id)
             with context.progress(f"connecting to {self.name}"):
                 connection = host_access.connection(record)
             with at_work(context.ledger, record):
@@ -278,7 +278,7 @@ class Session:
             return
         needs = packages.Needs("pip", {"requirements.txt": "\n".join(lines) + "\n"})
         with frontend() as context:
-            record = self.live(context)
+            record = context.live(self.id)
             what = Path(", ".join(lines)[:60].replace("/", " "))
             packages.install(context, record, context.agent(record), path=what, needs=needs)
 
@@ -377,7 +377,7 @@ class Session:
         many = {"include": include, "exclude": exclude}
         options |= {key: (one,) if isinstance(one, str) else tuple(one) for key, one in many.items()}
         with frontend() as context:
-            record = self.live(context)
+            record = context.live(self.id)
             here, there = (source, ends[1]) if up else (target, ends[0])
             path = there[1] if there is not None else ""
             way = ("up", str(here), path) if up else ("down", path, str(here))
@@ -397,7 +397,7 @@ class Session:
         from gpunb.services import variables
 
         with frontend() as context:
-            return variables.put(context, self.live(context), values)
+            return variables.put(context, context.live(self.id), values)
 
     def get(self, *names: str, trust: bool = False) -> Any:
         """Bring variables of the host's kernel: ``y = s.get("y")``, ``a, b = s.get("a", "b")``.
@@ -425,7 +425,7 @@ class Session:
             msg = "get: names no variable"
             raise BadInput(msg, hint="s.get('accuracy')")
         with frontend() as context:
-            found = variables.get(context, self.live(context), names, trust=trust)
+            found = variables.get(context, context.live(self.id), names, trust=trust)
         values = tuple(found[name] for name in names)
         return values[0] if len(values) == 1 else values
 
@@ -448,7 +448,7 @@ class Session:
                 msg = f"forward: {name}={value!r} must be a number from {least} to 65535"
                 raise BadInput(msg)
         with frontend() as context:
-            record = self.live(context)
+            record = context.live(self.id)
             with context.progress(f"connecting to {self.name}"):
                 return Forward(ports.open_port(record, port, local_port=local_port, reverse=reverse))
 
@@ -481,22 +481,6 @@ class Session:
                 idle_s=words.idle_s("extend", idle),
                 budget_usd=words.usd("extend", "budget", budget),
             )
-
-    def live(self, context: PythonFrontend) -> Record:
-        """The record, if the session has not ended.
-
-        Raises
-        ------
-        SessionOver
-            It has.
-        """
-        from gpunb.sessions.ledger import names
-
-        found = context.ledger.get(self.id)
-        if found.alive:
-            return found
-        others = [one for one in context.ledger.sessions() if one.name != found.name]
-        return names.acting(found.name, others, [found])
 
     down_async = twin(down)
     run_cell_async = twin(run_cell)
