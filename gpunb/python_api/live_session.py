@@ -219,7 +219,7 @@ class Session:
             secret_names=(secrets,) if isinstance(secrets, str) else tuple(secrets),
             gpus=gpus,
             restart=restart,
-            parameters={key: _parameter(key, value) for key, value in (parameters or {}).items()},
+            parameters={key: words.parameter(key, value) for key, value in (parameters or {}).items()},
             output=None if output is None else str(output),
             name=name,
         )
@@ -492,15 +492,3 @@ class Session:
     get_async = twin(get)
     forward_async = twin(forward)
     extend_async = twin(extend)
-
-
-def _parameter(name: str, value: Any) -> Any:
-    """A notebook's parameter, if JSON has a form for it: it is written into the notebook as Python."""
-    import json
-
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError, RecursionError) as err:
-        msg = f"run: parameters[{name!r}]={value!r:.100} must be a plain value: {err}"
-        raise BadInput(msg) from err
-    return value

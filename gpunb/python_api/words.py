@@ -15,7 +15,7 @@ from gpunb.errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Filters", "Names", "environment", "filters", "hours_s", "idle_s", "packages", "usd"]
+__all__ = ["Filters", "Names", "environment", "filters", "hours_s", "idle_s", "packages", "parameter", "usd"]
 
 Names = str | Sequence[str]
 Amount = str | float
@@ -123,3 +123,15 @@ def packages(verb: str, given: Names) -> list[str]:
             msg = f"{verb}: pip={line!r} must be a requirement of one line, such as 'torch==2.4'"
             raise BadInput(msg, bill="nothing was changed")
     return [line.strip() for line in lines]
+
+
+def parameter(name: str, value: Any) -> Any:
+    """A notebook's parameter, if JSON has a form for it: it is written into the notebook as Python."""
+    import json
+
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError) as err:
+        msg = f"run: parameters[{name!r}]={value!r:.100} must be a plain value: {err}"
+        raise BadInput(msg) from err
+    return value
