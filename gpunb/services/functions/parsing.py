@@ -93,7 +93,7 @@ def _find(raw: Any) -> tuple[list[str], _Defined | ast.Lambda]:
             if not isinstance(node, ast.Lambda) and node.name == raw.__name__:
                 return lines, node
         if lines:
-            msg = "its file has changed since it was imported"
+            msg = "its file has changed since it was imported" if nodes else "its file holds no such Python"
             raise NoSource(msg)
         msg = "its source can't be found: it was typed at a prompt or made by exec"
         raise NoSource(msg)
