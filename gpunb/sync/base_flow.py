@@ -122,7 +122,7 @@ class Flow(Generic[S]):
         wish, tree = self.wish, Tree()
         if self.exists:
             self.target.enter_soon(self.root)
-        target: Any = _Single(self.target, self.single, self.root) if self.single else self.target
+        target: Any = Single(self.target, self.single, self.root) if self.single else self.target
         merge = Merge(
             self.rules, tree, target,
             exists=self.exists, delete=wish.delete, folds=self.target.folds, checksum=wish.checksum,
@@ -252,7 +252,7 @@ def is_folder(host: locations.Looker, path: str) -> bool:
     return found is not None and stat.S_ISDIR(found.mode or 0)
 
 
-class _Single:
+class Single:
     """A target folder reduced to a single name."""
 
     def __init__(self, side: Side, name: str, root: str) -> None:

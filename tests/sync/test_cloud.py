@@ -207,7 +207,7 @@ def test_a_dry_run_shows_the_manifest_and_moves_nothing(s3, line, local_host: Lo
     assert sorted(item.path for item in report.items) == sorted(TREE)
     assert all(item.tag and item.mtime for item in report.items)
     assert {out.path: out.rule for out in report.left_out} == {
-        ".git/config": "default: git's own data",
+        ".git": "default: git's own data",
         "skip.log": "exclude '*.log'",
     }
     assert (report.way, report.sent_files) == ("", 0)
@@ -222,6 +222,33 @@ def test_keys_that_lead_out_of_the_folder_stay(s3, line, local_host: LocalHost):
     assert tree(local_host.home / "data") == {"good": b"good"}
     assert len(report.left_out) == 4
     assert grep(local_host.directory, [b"evil"]) == []
+
+
+@pytest.mark.parametrize("via", ["host", "here"])
+def test_a_name_of_a_file_and_a_folder_is_told_before_it_moves(s3, line, local_host: LocalHost, via):
+    fill(s3, {"x": b"file", "x/inside": b"inside", "y": b"y", "z/a/b": b"b", "z": b""})
+    planned = cloud_sync(line, "s3://bucket/set", "data", direction="up", via=via, dry_run=True)
+    report = cloud_sync(line, "s3://bucket/set", "data", direction="up", via=via)
+    assert (
+        sorted(path for path, _ in report.failed) == sorted(path for path, _ in planned.failed) == ["x", "z"]
+    )
+    assert "folder of this name" in report.failed[0][1]
+    assert tree(local_host.home / "data") == {"x/inside": b"inside", "y": b"y", "z/a/b": b"b"}, (
+        "no part is left"
+    )
+
+
+def test_what_stands_in_the_way_on_the_host_is_told_before_it_moves(s3, line, local_host: LocalHost):
+    fill(s3, {"b": b"b", "c/d": b"d", "e": b"e"})
+    (local_host.home / "data" / "b").mkdir(parents=True)
+    (local_host.home / "data" / "c").write_bytes(b"mine")
+    report = cloud_sync(line, "s3://bucket/set", "data", direction="up")
+    assert dict(report.failed) == {
+        "b": "a folder stands in its place",
+        "c": "a file stands in its place",
+        "c/d": "its folder can't be made",
+    }
+    assert (report.sent_files, tree(local_host.home / "data")) == (1, {"c": b"mine", "e": b"e"})
 
 
 def test_checksum_compares_contents(s3, line, local_host: LocalHost):

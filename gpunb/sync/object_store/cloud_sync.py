@@ -12,25 +12,23 @@ import os
 import posixpath
 import stat
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpunb.errors import BadInput, NotEnoughSpace, SyncError
 from gpunb.hints import typed
 from gpunb.progress import SILENT
+from gpunb.sync.base_flow import is_folder
 from gpunb.sync.object_store.drivers import open_store
-from gpunb.sync.object_store.store_transfer import Parts, Work, md5, same_content
+from gpunb.sync.object_store.sides import NEVER, HostBeside, StoreSide
+from gpunb.sync.object_store.store_transfer import Parts, Work
 from gpunb.sync.object_store.stores import Signed, Stored
-from gpunb.sync.object_store.via_host import CannotRun
 from gpunb.sync.planning import locations
 from gpunb.sync.planning.notes import credentials_held
-from gpunb.sync.planning.plan import LeftOut
 from gpunb.sync.planning.rules import PART, Rules
-from gpunb.sync.planning.side import name_problem
 from gpunb.sync.report import CloudReport
-from gpunb.sync.sftp.host_files import HostFiles
 from gpunb.sync.sftp.host_tree import Remote
-from gpunb.sync.sftp.side import scan
 from gpunb.units import bytes_text
 
 if TYPE_CHECKING:
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from gpunb.ssh.connection import Connection
     from gpunb.sync.object_store.via_here import Relay
     from gpunb.sync.object_store.via_host import HostMover, Job
+    from gpunb.sync.planning.side import Entry
 
 __all__ = ["cloud_sync"]
 
@@ -132,18 +131,17 @@ class _Up(Work):
             if self.there in ("/", "/root"):
                 msg = f"target {self.path!r}: a folder's contents are never put straight into {self.there}"
                 raise BadInput(msg, hint="name a folder in it, for example :data")
-        wanted = [item for item in found if self._may_go(item, rules)]
-        there = self._hosts_files(wanted)
-        same = self._same(wanted, there) if checksum else None
-        goes = []
-        for item in wanted:
-            size, mtime = there.get(item.path, (-1, None))
-            known = item.path in same if same is not None else (size, mtime) == (item.size, item.mtime)
-            if known:
-                self.report.unchanged += 1
-            else:
-                goes.append(item)
-        self.goes(goes)
+        store = StoreSide(found)
+        self.report.failed += store.clashes
+        side = HostBeside(self.remote, self.there, store, sure=True)
+
+        def alike(new: Entry, old: Entry) -> bool | None:
+            if old.size != new.size:
+                return False
+            return None if checksum and new.goal else not checksum and new.mtime == old.mtime
+
+        plan = self.compare(store, side, rules, alike, exists=is_folder(self.remote, self.there))
+        self.goes([store.objects[item.path] for item in plan.items])
 
     def _named(self, item: Stored) -> Stored:
         """Return the single object with the name that it gets on the host."""
@@ -159,33 +157,6 @@ class _Up(Work):
             raise BadInput(msg, hint="name a folder, or :NAME for one in the host's home")
         self.single = name
         return Stored(name, item.size, item.tag, item.mtime, item.key)
-
-    def _may_go(self, item: Stored, rules: Rules) -> bool:
-        """Whether a key is a valid path; another user's bucket may hold ``../x``."""
-        rule = None
-        path = ""
-        for name in item.path.split("/"):
-            path = f"{path}/{name}" if path else name
-            rule = rule or name_problem(name, path) or rules.why_out(path, folder=path != item.path)
-        if rule is not None:
-            self.report.left_out.append(LeftOut(item.path, rule))
-        return rule is None
-
-    def _hosts_files(self, items: list[Stored]) -> dict[str, tuple[int, int | None]]:
-        paths = [self.on_host(item) for item in items]
-        with HostFiles(self.conn) as hosts:
-            found = hosts.attrs_of(paths)
-        return {
-            item.path: (attrs.size or 0, attrs.mtime)
-            for item, attrs in zip(items, found, strict=True)
-            if attrs is not None and stat.S_ISREG(attrs.mode or 0)
-        }
-
-    def _same(self, items: list[Stored], there: Mapping[str, Any]) -> set[str]:
-        """Return the files of equal size that also have the object store's MD5."""
-        tags = {item.path: md5(item) for item in items if there.get(item.path, (-1,))[0] == item.size}
-        sizes = {item.path: item.size for item in items}
-        return same_content(self.conn, self.there, {path: tag for path, tag in tags.items() if tag}, sizes)
 
     def sign(self, item: Stored) -> Signed:
         return self.store.sign_read(item)
@@ -234,82 +205,52 @@ class _Down(Work):
             raise BadInput(msg, hint=typed("exec ls") + " shows what is")
         self.store.check_writable()
         if stat.S_ISDIR(found.mode or 0):
-            items = self._tree(there, rules)
+            self._check_folder(there)
+            self.there = there
         else:
-            self.there, name = posixpath.split(there)
-            self.single = name
-            items = [Stored(name, found.size or 0, "", found.mtime, self._key_for(name))]
-        known = {item.key: item for item in self._known()}
-        same = self._same(items, known) if checksum else self._not_rewritten(items, known)
-        goes = []
-        for item in items:
-            if item.path in same:
-                self.report.unchanged += 1
-            else:
-                goes.append(item)
-        self.goes(goes)
+            self.there, self.single = posixpath.split(there)
+        store = StoreSide(self._known())
+        side = HostBeside(self.remote, self.there, store, sure=checksum)
 
-    def _not_rewritten(self, items: list[Stored], known: Mapping[str, Stored]) -> set[str]:
-        """The files that the object store has in this size and not older; with MD5s, also the same content.
+        def alike(new: Entry, old: Entry) -> bool | None:
+            """Whether it is the store's: of its size and not younger, and of its content where that is known.
 
-        A file may have been written anew and have an older time all the same:
-        kept by a copy, or of a host whose clock is behind.
-        """
-        old = {item.path: known[item.key] for item in items if item.key in known}
-        fresh = [
-            item
-            for item in items
-            if (was := old.get(item.path)) is not None
-            and was.size == item.size
-            and was.mtime is not None
-            and (item.mtime or 0) <= was.mtime
-        ]
-        untold = {item.path for item in fresh if not md5(old[item.path])}
-        try:
-            return untold | self._same(fresh, known)
-        except CannotRun:  # without Python on the host there is no comparison
-            return {item.path for item in fresh}
+            A file may have been written anew and have an older time all the same:
+            kept by a copy, or of a host whose clock is behind.
+            """
+            if old.size != new.size or (not checksum and (old.mtime == NEVER or new.mtime > old.mtime)):
+                return False
+            return None if old.goal else not checksum
 
-    def _tree(self, there: str, rules: Rules) -> list[Stored]:
+        plan = self.compare(side, store, rules, alike, exists=True)
+        self.goes(
+            [Stored(item.path, item.size, "", item.mtime, self._key_for(item.path)) for item in plan.items]
+        )
+
+    def _check_folder(self, there: str) -> None:
         if there == "/":
             msg = f"source :{self.path}: the whole of a host is not sent"
             raise BadInput(msg, hint="name the folder with your results")
         if self.store.key("x") == self.store.key("y"):
             msg = f"{self.store.title}: takes one file, and :{self.path} is a folder"
             raise BadInput(msg, hint="name one file, or a store: s3://bucket/path")
-        self.there = there
-        tree = scan(self.remote, there, rules)
-        self.report.left_out += tree.left_out
-        self.report.failed += [(path, f"could not be read: {why}") for path, why in tree.failed]
-        for item in tree.items:
-            if item.kind == "link":
-                self.report.left_out.append(LeftOut(item.path, "link: stores have none"))
-        return [
-            Stored(item.path, item.size, "", item.mtime, self.store.key(item.path))
-            for item in tree.items
-            if item.kind == "file"
-        ]
 
-    def _key_for(self, name: str) -> str:
-        """The key of a single file: the URL, or the file's name below it if the URL ends like a folder."""
-        folder = self.store.url.endswith("/") or "/" not in self.store.root
-        return self.store.key(name if folder else "")
+    def _key_for(self, path: str) -> str:
+        """The key of a file: below the URL; for a single file the URL itself, unless it is a folder's."""
+        folder = not self.single or self.store.url.endswith("/") or "/" not in self.store.root
+        return self.store.key(path if folder else "")
 
     def _known(self) -> list[Stored]:
         """List the objects that exist already; none if the object store does not list."""
         try:
-            return self.store.find()[1]
+            found = self.store.find()[1]
         except (BadInput, SyncError):  # not there, or writing is all that is allowed
             return []
-
-    def _same(self, items: list[Stored], known: Mapping[str, Stored]) -> set[str]:
-        tags = {}
-        for item in items:
-            old = known.get(item.key)
-            if old is not None and old.size == item.size:
-                tags[item.path] = md5(old)
-        sizes = {item.path: item.size for item in items}
-        return same_content(self.conn, self.there, {path: tag for path, tag in tags.items() if tag}, sizes)
+        if self.single:
+            found = [
+                replace(item, path=self.single) for item in found if item.key == self._key_for(self.single)
+            ]
+        return [item for item in found if item.key == self._key_for(item.path)]
 
     def sign(self, item: Stored) -> Signed:
         return self.store.sign_write(item.key)

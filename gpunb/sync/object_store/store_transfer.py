@@ -16,6 +16,8 @@ from gpunb.errors import SyncError
 from gpunb.sync.object_store.stores import Multipart, Signed, Store, Stored, is_near, part_size
 from gpunb.sync.object_store.via_here import Relay
 from gpunb.sync.object_store.via_host import CannotRun, HostMover, Job
+from gpunb.sync.planning.plan import Tree
+from gpunb.sync.planning.planner import Merge
 from gpunb.sync.sftp.host_files import HostFiles
 
 if TYPE_CHECKING:
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
     from gpunb.progress import Progress
     from gpunb.ssh.connection import Connection
+    from gpunb.sync.planning.plan import Plan
     from gpunb.sync.planning.rules import Rules
+    from gpunb.sync.planning.side import Entry
     from gpunb.sync.report import CloudReport
     from gpunb.sync.sftp.host_tree import Remote
 
@@ -59,6 +63,30 @@ class Work:
     def plan(self, rules: Rules, *, checksum: bool) -> None:
         """Fill the report with the files that are sent and left out."""
         raise NotImplementedError
+
+    def compare(
+        self,
+        source: Any,
+        target: Any,
+        rules: Rules,
+        alike: Callable[[Entry, Entry], bool | None],
+        *,
+        exists: bool,
+    ) -> Plan:
+        """Compare both sides; the report gets what is there already, stays, or can't go."""
+        tree = Tree()
+        folders = source.folders(rules, tree)
+        if self.single:
+            folders = [("", [source.one(self.single)])]
+        merge = Merge(rules, tree, target, exists=exists, alike=alike)
+        plan = merge.run(folders)
+        merge.compare_content(source)
+        report = self.report
+        report.unchanged = len(plan.unchanged)
+        report.left_out += tree.left_out
+        report.failed += [(path, f"could not be read: {why}") for path, why in tree.failed]
+        report.failed += plan.blocked
+        return plan
 
     def by_host(self, mover: HostMover) -> None:
         """Let the host transfer the files of the report."""

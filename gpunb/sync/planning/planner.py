@@ -19,7 +19,7 @@ from gpunb.sync.planning.side import KINDS, item_of, name_problem
 from gpunb.sync.planning.spilled_list import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from gpunb.sync.planning.plan import Item
     from gpunb.sync.planning.rules import Rules
@@ -55,6 +55,8 @@ class Merge:
         One side tells times in whole seconds of SFTP's range: they are compared as such.
     resumes
         The engine goes on with the partial files of an earlier try; all others are leftovers.
+    alike
+        Whether a file of the source is the same as the target's; None if their digests decide.
     """
 
     def __init__(
@@ -69,11 +71,13 @@ class Merge:
         checksum: bool = False,
         coarse: bool = False,
         resumes: bool = True,
+        alike: Callable[[Entry, Entry], bool | None] | None = None,
     ) -> None:
         self.rules, self.source_tree, self.target = rules, source_tree, target
         self.exists, self.delete, self.folds, self.checksum = exists, delete, folds, checksum
         self._resumes = resumes
         self._same_time = _same_second if coarse else _same_time
+        self._alike = alike or self._as_listed
         self.target_tree = Tree()
         self.plan = Plan(left_out=source_tree.left_out, notes=source_tree.notes)
         self.suspects = Spool()
@@ -185,14 +189,24 @@ class Merge:
                 self.plan.unchanged.append(item)
             else:
                 self._send(item)
-        elif old.size == entry.size and not self.checksum and self._same_time(entry.mtime, old.mtime):
+            return
+        same = self._alike(entry, old)
+        if same:
             if old.mode != entry.mode:
                 item.mtime, item.nanos = divmod(old.mtime, wire.NS)  # the time stays as it is
                 self.plan.modes.append(item)
             self.plan.unchanged.append(item)
         else:
-            by_content = self.checksum or _may_be_same_time(entry.mtime, old.mtime)
-            self._changed(item, old, parts, by_content=by_content)
+            self._changed(item, old, parts, by_content=same is None)
+
+    def _as_listed(self, new: Entry, old: Entry) -> bool | None:
+        if old.size != new.size:
+            return False
+        if self.checksum:
+            return None
+        return self._same_time(new.mtime, old.mtime) or (
+            None if _may_be_same_time(new.mtime, old.mtime) else False
+        )
 
     def _sort_out_parts(self, path: str, there: dict[str, Entry]) -> dict[str, int]:
         """Remove gpunb's partial files from `there`; return their names and sizes."""
