@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +11,8 @@ from support.machines.terminal import Ran
 from support.rentals.supervisors import end_supervisors
 
 from gpunb.cli.main import run
+from gpunb.sessions.access import host_access
+from tests.support.machines import own_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,14 +32,31 @@ def gpunb(capfd: pytest.CaptureFixture[str], home: Path) -> Iterator[Gpunb]:
         return Ran(code, out, err)
 
     yield call
-    from gpunb.sessions.access import host_access
-
     host_access.close_all()
     end_supervisors(home)
 
 
 @pytest.fixture
-def demo(gpunb: Gpunb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpunb:
+def rented_from(home: Path, tmp_path: Path) -> Iterator[None]:
+    """The cloud of `demo`: local, or with TEST_HOSTS=ssh a machine of one's own behind OpenSSH's sshd."""
+    if os.environ.get("TEST_HOSTS", "local") == "local":
+        yield
+        return
+    assert os.environ["TEST_HOSTS"] == "ssh", "TEST_HOSTS is local or ssh"
+    host = own_hosts.OwnHost(tmp_path / "own-host")
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "gpunb.toml").write_text(
+        f'clouds = ["ssh"]\npython = "{sys.executable}"\n{host.settings(trust="own")}'
+    )
+    try:
+        yield
+        host_access.close_all()
+    finally:
+        host.stop()
+
+
+@pytest.fixture
+def demo(gpunb: Gpunb, rented_from: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpunb:
     """The same, with a session called demo, in an empty working folder."""
     work = tmp_path / "work"
     work.mkdir()
