@@ -36,6 +36,9 @@ def there_and_back(value):
         [b"bytes", bytearray(b"more"), 2**200, 1 + 2j, "é\ud83d"[:1]],
         [dt.datetime(2026, 11, 21, 5, tzinfo=dt.timezone.utc), dt.date(2026, 1, 2), dt.timedelta(-1, 5, 7)],
         (),
+        b"bytes alone",
+        bytearray(b"alone"),
+        np.float32(0.5),
         {"deep": [[[[[{"a": {"b": ()}}]]]]]},
     ],
 )
