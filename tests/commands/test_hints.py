@@ -61,6 +61,7 @@ SETTINGS = {
     *ProviderSettings.model_fields,
     *SecretsSettings.model_fields,
     "accept_terms",  # DeepInfra's own
+    "dry_run",  # an argument of the Python API's sync
     "sshd_config",
     "max_user_watches",
 }

@@ -152,7 +152,7 @@ def _remove(context: Context, cloud: OwnHosts, name: str | None) -> Result:
     said = [Note(f"removed {name} from {paths.config_file()}", "ok")]
     live = [one.name for one in context.ledger.sessions() if one.offer.get("machine_id") == name]
     if live:
-        said.append(Note(f"{', '.join(live)} goes on there; {typed('down', *live)} ends it", "warn"))
+        said.append(Note(", ".join(live) + " goes on there; " + typed("down", *live) + " ends it", "warn"))
     return Result({"host": name, "removed": True, "sessions": live}, *said)
 
 

@@ -147,7 +147,7 @@ class OpenSsh:
         answer.said = last_line(said if said.strip() else out)
         if answer.begun:
             return answer
-        hint = f"see what `ssh {host.address}` says: gpunb logs in as that does"
+        hint = f"see what `ssh {host.address}` says: gpunb goes the same way"
         if code == _SSH_FAILED:
             msg = f"ssh could not log in to {host.name}: {answer.said}"
         elif code == -1:
