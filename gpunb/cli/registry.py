@@ -40,6 +40,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "start": "Start a stopped session.",
         "reboot": "Restart a session's machine; its disk stays.",
         "update": "Change the image, variables or start command of a container.",
+        "move": "Move a session to another machine, with files and variables.",
         "rename": "Give a session another name.",
         "volumes": "Show disks that outlive machines, and delete them.",
         "down": "End sessions for good, and get a receipt.",

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gpunb.remote.client import AgentClient
     from gpunb.ssh.channel import Channel
 
-__all__ = ["PutReport", "get", "put"]
+__all__ = ["PutReport", "get", "movable", "put"]
 
 BUSY_TIMEOUT = 24 * 3600.0  # a transfer waits for the cell before it
 MODULE = "__import__('gpunb_agent.shared.variables', fromlist=['x'])"
@@ -168,6 +168,22 @@ def _call(client: AgentClient, call: str) -> list[Any]:
     except (KeyError, TypeError, ValueError, SyntaxError, MemoryError, RecursionError):
         return []
     return found if isinstance(found, list) else []
+
+
+def movable(client: AgentClient) -> tuple[dict[str, int], dict[str, str]]:
+    """The kernel's variables that travel in safe forms, with their bytes; and why others don't."""
+    sizes: dict[str, int] = {}
+    left: dict[str, str] = {}
+    for one in _call(client, "movable(globals())"):
+        name = one.get("name") if isinstance(one, dict) else None
+        if not isinstance(name, str) or not name.isidentifier():
+            continue
+        size = one.get("size")
+        if type(size) is int and size >= 0:
+            sizes[name] = size
+        else:
+            left[name] = one_line(one.get("why", ""), 200)
+    return sizes, left
 
 
 def get(

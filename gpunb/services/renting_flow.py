@@ -53,6 +53,8 @@ class Wish:
         ``NAME:/PATH`` of each volume to mount.
     check
         Whether the machine is compared with its offer before it is ready.
+    before
+        A sentence before the question: what the rental is a part of.
     inside
         Further fields of `gpunb.sessions.lifecycle.RentRequest`: image, variables, ports, scripts.
     """
@@ -72,6 +74,7 @@ class Wish:
     volumes: Sequence[str] = ()
     count_ssh: bool = False
     check: bool = True
+    before: str = ""
     inside: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -106,7 +109,7 @@ def rent(context: Workspace, wish: Wish, *, yes: bool) -> Session | None:
         rows, disks = volume_mounts.choose(context, wish.volumes, rows)
     rows, asked = _request(context, wish, found, rows, disks)
     most = None if flags.get("max_price") is None else units.money(str(flags["max_price"]))
-    rows, agreed, question = _affordable(context, rows, asked, most)
+    rows, agreed, question = _affordable(context, rows, asked, most, wish.before)
     reservations.check(context.provider, rows[0].offer, agreed.hours)
     if disks:
         context.say(*((f"volume {disk.text()}", "") for disk in disks))
@@ -203,7 +206,7 @@ def _with_template(
 
 
 def _affordable(
-    context: Workspace, rows: list[Ranked], asked: RentRequest, most: float | None
+    context: Workspace, rows: list[Ranked], asked: RentRequest, most: float | None, before: str
 ) -> tuple[list[Ranked], Agreement, Question]:
     """The question for the first row, skipping clouds whose accounts are empty.
 
@@ -218,7 +221,9 @@ def _affordable(
             return (
                 rows,
                 agreed,
-                renting.question(context.ledger, rows[0], asked, agreed, provider=context.provider),
+                renting.question(
+                    context.ledger, rows[0], asked, agreed, before=before, provider=context.provider
+                ),
             )
         except NoFunds as err:
             rest = [row for row in rows if row.offer.provider != err.provider]

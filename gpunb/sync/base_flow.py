@@ -55,6 +55,8 @@ class SyncOptions:
     """Send what links lead to that lead out of the source."""
     hold: bool = False
     """Leave out what looks like credentials: the target is a stranger."""
+    everything: bool = False
+    """From one host to another: also what the rules leave out by default, environments and `.git`."""
     direct: bool = True
     """From one host to another: straight, if that goes."""
 

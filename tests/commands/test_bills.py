@@ -33,6 +33,7 @@ TOUCH = {
     "vast increases": "nothing was changed",
     "vast prepay": "nothing was paid",
     "once": "nothing was rented",
+    "move": "nothing was rented",
     "reboot": "nothing was rebooted",
     "rent": "nothing was rented",
     "vast snapshot": "nothing was pushed",

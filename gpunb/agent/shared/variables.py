@@ -29,6 +29,7 @@ import pickle
 import struct
 import sys
 import threading
+import types
 import zlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -245,6 +246,23 @@ def known(names: list[str], namespace: dict[str, Any], whole: bool) -> str:
         except (KeyError, CantTravel):
             continue
         out.append(dict(about, mark=digest(buffers) if whole else sample(buffers)))
+    return json.dumps(out)
+
+
+def movable(namespace: dict[str, Any]) -> str:
+    """Describe as JSON which variables travel in forms that can't run code, and why others don't."""
+    hidden = getattr(namespace.get("get_ipython", dict)(), "user_ns_hidden", {})
+    code = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
+    out = []
+    for name, value in list(namespace.items()):
+        if name.startswith("_") or name in hidden or isinstance(value, code):
+            continue
+        try:
+            about, _ = pack(name, value, safe=True)
+        except CantTravel as err:
+            out.append({"name": name, "why": str(err)})
+        else:
+            out.append({"name": name, "size": sum(about["sizes"])})
     return json.dumps(out)
 
 

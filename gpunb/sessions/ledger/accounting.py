@@ -287,6 +287,11 @@ class Books(FollowingClock):
             for row in rows
         )
 
+    def in_hand(self, session_id: str) -> bool:
+        """Whether a live process, this one too, holds the claim on the session."""
+        rows = self._rows("SELECT owner, until FROM claims WHERE session_id = ?", (session_id,))
+        return any(self._held(row["owner"], row["until"], self.clock.time()) for row in rows)
+
     def _held(self, owner: str, until: float, now: float) -> bool:
         return until > now and self._owner_lives(owner) is not False
 

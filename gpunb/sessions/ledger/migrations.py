@@ -206,7 +206,12 @@ _V8 = """
 ALTER TABLE sessions ADD COLUMN ends_with TEXT NOT NULL DEFAULT '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8)
+# The session that this one is to take the place of (`move`); "" again once it has.
+_V9 = """
+ALTER TABLE sessions ADD COLUMN moves_from TEXT NOT NULL DEFAULT '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9)
 
 
 def statements(script: str) -> list[str]:

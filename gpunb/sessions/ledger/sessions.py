@@ -28,6 +28,7 @@ from gpunb.sessions.model import (
     Event,
     Intent,
     IntentState,
+    Lease,
     Segment,
     Session,
     SessionState,
@@ -360,6 +361,31 @@ class Ledger(Runs):
                 "UPDATE intents SET state = ?, resolved = ?, detail = ? WHERE label = ?",
                 (state.value, self.clock.time(), detail, label),
             )
+
+    def switch(self, old: Session, new: Session, lease: Lease) -> Session:
+        """Give `new` the name and the rest of the lease of `old`, which begins to end: all or nothing.
+
+        Raises
+        ------
+        WrongState
+            One of them is not ready any more, or `new` was not made to take the place of `old`.
+        """
+        now = self.clock.time()
+        with self._write(durable=True) as db:
+            rows = [db.execute("SELECT * FROM sessions WHERE id = ?", (one.id,)) for one in (old, new)]
+            was, comes = (session_of(row.fetchone()) for row in rows)
+            if comes.state is not SessionState.READY or comes.moves_from != old.id:
+                msg = f"session {comes.name} is {comes.state.value} by now: it can't take {was.name}'s place"
+                raise WrongState(msg)
+            taken = {row["name"] for row in db.execute(f"SELECT name FROM sessions WHERE {_LIVE}")}
+            names = (f"{was.name[:26]}-was{number or ''}" for number in range(len(taken) + 1))
+            left = next(name for name in names if name not in taken)
+            detail = f"moved to {comes.provider} instance {comes.instance_id}"
+            ending = {"name": left, "tries": 0, "next_try": 0.0}
+            self._move(db, old, SessionState.ENDING, detail, now, ending)
+            set_fields(db, new.id, {"name": was.name, "lease": lease, "moves_from": ""})
+            add_event(db, new.id, now, "moved", detail=f"takes the place of {was.id}, now {left}")
+        return self.get(new.id)
 
     def intents(self, session_id: str | None = None, *, unresolved: bool = False) -> list[Intent]:
         """Create calls, oldest first; with `unresolved` only those without a known answer."""

@@ -49,6 +49,8 @@ class RentRequest:
         The marks of the notebook or shell that rents (`gpunb.sessions.access.renter`), with spaces between.
     ends_with
         The id of the run whose end ends the session, see `gpunb.sessions.lifecycle.run_end`.
+    moves_from
+        The id of the session that the new one is to take the place of, see `gpunb.services.moving`.
     """
 
     name: str | None = None
@@ -80,6 +82,7 @@ class RentRequest:
     agreed: Agreement | None = None
     renter: str = ""
     ends_with: str = ""
+    moves_from: str = ""
 
     def spec(self, **more: Any) -> CreateSpec:
         """Build the create call's fields; `more` are those that differ from offer to offer."""

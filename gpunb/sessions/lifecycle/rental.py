@@ -133,6 +133,7 @@ class Rental(CreateCall):
                 save=list(request.save),
                 renter=request.renter,
                 ends_with=request.ends_with,
+                moves_from=request.moves_from,
                 save_to=request.save_to or os.getcwd(),  # noqa: PTH109 - a string, also if it is gone by now
                 **self._facts(first),
             ),

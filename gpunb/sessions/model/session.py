@@ -125,6 +125,8 @@ class Session:
         The marks of the notebook or shell that rented it (`sessions.access.renter`), with spaces between.
     ends_with
         The run whose end ends the session, after its results are brought back; "" if none does.
+    moves_from
+        The id of the session that this one is to take the place of; "" once it has, or for any other.
     tries, next_try
         Attempts to end it that were not confirmed, and when the next is due.
     state_at
@@ -164,6 +166,7 @@ class Session:
     ports: dict[str, str] = field(default_factory=dict)
     renter: str = ""
     ends_with: str = ""
+    moves_from: str = ""
     tries: int = 0
     next_try: float = 0.0
 

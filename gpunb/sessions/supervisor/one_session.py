@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["OneSession"]
 
 _S = SessionState
+BROKEN_OFF = "its move was broken off; the session that it was to replace goes on"
+MOVE_S = 60.0  # a new machine may be in nobody's hand for so long, between its rental and the copy
 
 
 class OneSession(SessionEnds):
@@ -67,6 +69,9 @@ class OneSession(SessionEnds):
             return ledger.transition(session, _S.FAILED, "its rent was broken off before anything was sent")
         if session.state in {_S.CREATING, _S.UNKNOWN}:
             session = self._settle(listing, session)
+        if session.moves_from and session.state in RENTED and self._left_half_way(session):
+            looked.ended.append((session.name, "move"))
+            session = begin_end(ledger, session.id, BROKEN_OFF)
         if session.state is _S.ENDING:
             return end_step(ledger, listing, session, self.timing)
         if session.state not in RENTED:
@@ -88,6 +93,11 @@ class OneSession(SessionEnds):
         if session.state in RENTED:
             session = self._compare(provider, listing, session)
         return self._tender.tend(session) if session.state is _S.READY else session
+
+    def _left_half_way(self, session: Session) -> bool:
+        """Whether the process that moved a session here is gone: two machines are billed for one."""
+        young = self.ledger.clock.time() - session.state_at < MOVE_S
+        return not young and not self.ledger.in_hand(session.id)
 
     def _due(self, session: Session, cost: Cost) -> Due | None:
         now = self.ledger.clock.time()

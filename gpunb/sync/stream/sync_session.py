@@ -13,6 +13,7 @@ from gpunb.sync.planning.rules import Rules
 from gpunb.sync.stream import host_to_host as direct
 from gpunb.sync.stream.host_tree import HostSide
 from gpunb.sync.stream.stream_flow import StreamFlow
+from gpunb.trust import rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -125,7 +126,15 @@ def _two_hosts(
         ends, root = locations.between(one, two, source, target, delete=bool(wish.delete))
         one.alias = {ends.single: ends.source} if ends.single else {}
         guard = source_client.trust != "own"
-        rules = Rules(None, include=wish.include, exclude=wish.exclude, hold=wish.hold, up=True, guard=guard)
+        rules = Rules(
+            None,
+            include=wish.include,
+            exclude=wish.exclude,
+            hold=wish.hold,
+            up=True,
+            guard=guard and (not wish.everything or rank(source_client.trust) < rank(target_client.trust)),
+            everything=wish.everything,
+        )
         lock = locations.lock(target_client.endpoint, ends, "up")
         flow = StreamFlow(one, two, ends.single, wish, rules=rules, lock=lock)
         flow.hosts, flow.exists = (one, two), is_folder(two, ends.there)

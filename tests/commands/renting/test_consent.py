@@ -45,6 +45,7 @@ LINES: dict[str, list[list[str]]] = {
     ],
     "once": [["once", "-m", "this", "--cloud", "vast", "--gpu", "4090", "--for", "1h"]],
     "down": [["down", "one"], ["down", "--all"], ["down", "one", "--no-save"]],
+    "move": [["move", "one", "--gpu", "4090"]],
     "stop": [["stop", "one"], ["stop", "one", "spot"]],
     "start": [["start", "halted"]],
     "reboot": [["reboot", "one"], ["reboot", "one", "--recycle"]],
