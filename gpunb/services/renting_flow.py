@@ -18,7 +18,7 @@ from gpunb.text import clean
 from gpunb.units import hourly_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from gpunb.offers import Ranked, SearchResult
@@ -53,6 +53,8 @@ class Wish:
         ``NAME:/PATH`` of each volume to mount.
     check
         Whether the machine is compared with its offer before it is ready.
+    agreed
+        Called after the yes and before anything is rented; what it raises ends the rental.
     before
         A sentence before the question: what the rental is a part of.
     inside
@@ -75,6 +77,7 @@ class Wish:
     count_ssh: bool = False
     check: bool = True
     before: str = ""
+    agreed: Callable[[], object] | None = None
     inside: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -117,6 +120,8 @@ def rent(context: Workspace, wish: Wish, *, yes: bool) -> Session | None:
         context.show_agreed(question)
     if not context.confirm(question, yes=yes):
         return None
+    if wish.agreed is not None:
+        wish.agreed()
     frontend = renting.RentalFrontend(
         ledger=context.ledger,
         provider=context.provider,

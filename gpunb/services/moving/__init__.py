@@ -91,16 +91,14 @@ def move(context: Workspace, session: Session, target: Target, *, yes: bool) -> 
     """
     ledger = context.ledger
     _check(context, session)
-    source = context.agent(session)
-    content.idle(source, session)
     with at_work(ledger, session):  # else it could end as idle while the new machine boots
-        made = renting_flow.rent(context, _wish(ledger, session, target), yes=yes)
+        made = renting_flow.rent(context, _wish(context, session, target), yes=yes)
         if made is None:
             return None
         try:
             with _in_hand(ledger, made), at_work(ledger, made):
                 carried = content.carry(context, session, made, paths=target.paths, install=target.packages)
-                content.idle(source, session)
+                content.idle(context.agent(session), session)
                 now = ledger.switch(ledger.get(session.id), made, _rest(ledger, session, made))
         except BaseException as err:
             raise _broken_off(context, session, made, err) from err
@@ -137,7 +135,8 @@ def _left_usd(ledger: Ledger, session: Session) -> float | None:
     return max(0.0, lease.budget_usd - lease.counted(ledger.cost(session.id)))
 
 
-def _wish(ledger: Ledger, session: Session, target: Target) -> renting_flow.Wish:
+def _wish(context: Workspace, session: Session, target: Target) -> renting_flow.Wish:
+    ledger = context.ledger
     left_s, left_usd = _left_s(ledger, session), _left_usd(ledger, session)
     flags = dict(target.flags)
     flags["cloud"] = tuple(flags.get("cloud") or ()) or (session.provider,)
@@ -161,6 +160,7 @@ def _wish(ledger: Ledger, session: Session, target: Target) -> renting_flow.Wish
         save=session.save,
         count_ssh=session.lease.count_ssh,
         before=before,
+        agreed=lambda: content.idle(context.agent(session), session),
         inside={
             "image": (session.image or None) if same else None,
             "save_to": session.save_to or None,

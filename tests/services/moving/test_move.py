@@ -1,0 +1,273 @@
+"""A session moved to another machine: real local hosts; every failure leaves one session, and one bill."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.machines.terminal import Ran
+from support.rentals.ledgers import ready
+from support.rentals.supervisors import end_supervisors
+
+from gpunb.errors import BadInput, Unreachable, WrongState
+from gpunb.providers.local import LocalProvider
+from gpunb.services.moving import content
+from gpunb.sessions.ledger.sessions import Ledger
+from gpunb.sessions.model import Lease, Session, SessionState
+from gpunb.sessions.supervisor import one_session
+from gpunb.sessions.supervisor.sweep import Supervision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Gpunb = Any
+S = SessionState
+FILL = (
+    "import os, threading\nos.makedirs('proj/.git', exist_ok=True)\n"
+    "open('proj/.git/HEAD', 'w').write('ref')\nopen('proj/a b.txt', 'w').write('text')\n"
+    "open('LICENSE', 'w').write('free')\nx = [1, 2]\nlock = threading.Lock()"
+)
+
+
+@pytest.fixture
+def gpunb(capfd: pytest.CaptureFixture[str], home: Path) -> Iterator[Gpunb]:
+    """``gpunb("ps", "--json")`` as typed in a terminal without a keyboard."""
+    from gpunb.cli.main import run
+
+    def call(*args: str) -> Ran:
+        capfd.readouterr()
+        code = run(list(args))
+        out, err = capfd.readouterr()
+        return Ran(code, out, err)
+
+    yield call
+    from gpunb.sessions.access import host_access
+
+    host_access.close_all()
+    end_supervisors(home)
+
+
+@pytest.fixture
+def train(gpunb: Gpunb) -> Session:
+    rented = gpunb("rent", "--name", "train", "--for", "1h", "--budget", "9", "--save", "proj", "--yes")
+    assert rented.code == 0, rented.err
+    assert gpunb("cell", "-c", FILL).code == 0
+    with Ledger.open() as ledger:
+        return ledger.find("train")
+
+
+def sessions() -> list[Session]:
+    with Ledger.open() as ledger:
+        return ledger.sessions()
+
+
+def home_of(session: Session, home: Path) -> Path:
+    return home / "local" / session.instance_id / "home"
+
+
+def as_it_was(train: Session, home: Path) -> None:
+    (now,) = sessions()
+    assert (now.id, now.name, now.state, now.lease) == (train.id, "train", S.READY, train.lease)
+    assert (home_of(train, home) / "proj" / "a b.txt").read_text() == "text"
+    assert [one.id for one in LocalProvider().instances()] == [train.instance_id]
+
+
+@pytest.mark.slow
+def test_a_move_carries_files_and_variables_and_ends_the_old_machine(
+    gpunb: Gpunb, train: Session, home: Path
+) -> None:
+    ran = gpunb("move", "train", "--yes", "--json")
+    assert ran.code == 0, ran.err
+    told = ran.json
+    assert told["variables"] == ["x"]
+    assert "lock" in told["left"]
+    assert told["files"] == 3
+    assert told["was"]["receipt"]["confirmed"] is not None
+    (now,) = sessions()
+    assert (now.name, now.state, now.moves_from) == ("train", S.READY, "")
+    assert now.id != train.id
+    assert [one.id for one in LocalProvider().instances()] == [now.instance_id]
+    there = home_of(now, home)
+    assert (there / "proj" / ".git" / "HEAD").read_text() == "ref"
+    assert (there / "proj" / "a b.txt").read_text() == "text"
+    assert (there / "LICENSE").read_text() == "free"
+    # the same lease: its end, its idle time, what was left of the budget, the results to save
+    assert now.lease.deadline is not None
+    assert train.lease.deadline is not None
+    assert now.lease.deadline <= train.lease.deadline
+    assert now.lease.budget_usd == pytest.approx(9.0, abs=0.5)
+    assert (now.lease.idle_s, now.save, now.save_to) == (train.lease.idle_s, ["proj"], train.save_to)
+    assert gpunb("cell", "-c", "x.append(3); x").out == "[1, 2, 3]\n"
+    with Ledger.open() as ledger:
+        old = ledger.get(train.id)
+        assert (old.state, old.name) == (S.GONE, "train-was")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["_files", "_packages", "_variables", "idle", "switch"])
+@pytest.mark.parametrize("error", [Unreachable("the line broke"), KeyboardInterrupt(), RuntimeError("bug")])
+def test_a_failure_before_the_switch_ends_the_new_machine(
+    gpunb: Gpunb, train: Session, home: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
+) -> None:
+    if step in {"idle", "switch"} and not isinstance(error, Unreachable):
+        pytest.skip("the error's kind is tried at the steps that take long")
+
+    def fails(*_: Any, **__: Any) -> None:
+        assert len(LocalProvider().instances()) == 2, "the new machine is there by now"
+        raise error
+
+    def late(*given: Any) -> None:  # it is asked before the rental, too
+        if len(LocalProvider().instances()) == 2:
+            fails()
+
+    if step == "switch":
+        monkeypatch.setattr(Ledger, "switch", fails)
+    else:
+        monkeypatch.setattr(content, step, late if step == "idle" else fails)
+    ran = gpunb("move", "train", "--yes")
+    assert ran.code != 0
+    if not isinstance(error, RuntimeError):
+        assert "bill: train goes on as it was" in ran.err
+        assert "the new machine is confirmed gone" in ran.err
+    as_it_was(train, home)
+
+
+KILLED = """
+import os, sys
+from gpunb.services import moving
+from gpunb.services.moving import content
+from gpunb.sessions.ledger.sessions import Ledger
+from gpunb.cli.main import main
+
+def after(holder, name):
+    real = getattr(holder, name)
+    def dies(*args, **more):
+        real(*args, **more)
+        os._exit(9)
+    setattr(holder, name, dies)
+
+where = {"created": (Ledger, "answer_create"), "files": (content, "_files")}
+where.update(variables=(content, "_variables"), switched=(Ledger, "switch"))
+after(*where[sys.argv[1]])
+main(["move", "train", "--yes"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["created", "files", "variables", "switched"])
+def test_a_killed_move_is_finished_by_the_supervisor(
+    gpunb: Gpunb, train: Session, home: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Two machines are billed for one session: the ledger knows, and one of them ends."""
+    done = subprocess.run([sys.executable, "-c", KILLED, step], timeout=100, check=False, capture_output=True)
+    assert done.returncode == 9, done.stderr.decode()
+    end_supervisors(home)
+    alive = sessions()
+    assert len(alive) == 2
+    assert len(LocalProvider().instances()) == 2
+    new = next(one for one in alive if one.id != train.id)
+    assert new.moves_from == ("" if step == "switched" else train.id)
+    monkeypatch.setattr(one_session, "MOVE_S", 0.0)
+    with Ledger.open() as ledger:
+        watch = Supervision(ledger, lambda _: LocalProvider())
+        for _ in range(40):
+            watch.tick()
+            if len(ledger.sessions()) == 1:
+                break
+            time.sleep(0.25)
+    if step != "switched":
+        as_it_was(train, home)
+        return
+    (now,) = sessions()
+    assert (now.id, now.name, now.state) == (new.id, "train", S.READY)
+    assert [one.id for one in LocalProvider().instances()] == [now.instance_id]
+    assert (home_of(now, home) / "LICENSE").read_text() == "free"
+
+
+@pytest.mark.slow
+def test_what_runs_is_not_lost(gpunb: Gpunb, train: Session, home: Path) -> None:
+    run = gpunb("cell", "-d", "--json", "-c", "import time; time.sleep(60)").json["run"]
+    ran = gpunb("move", "train", "--yes")
+    assert ran.code == 1
+    assert f"cell {run}" in ran.err
+    assert "still runs on train" in ran.err
+    as_it_was(train, home)
+
+
+@pytest.fixture
+def ledger(home: Path) -> Iterator[Ledger]:
+    with Ledger.open() as opened:
+        opened.lead("detached", 3600.0)
+        yield opened
+
+
+def test_the_switch_is_all_or_nothing(ledger: Ledger) -> None:
+    old = ready(ledger, name="train")
+    ready(ledger, name="train-was")
+    new = ready(ledger, moves_from=old.id)
+    lease = Lease(deadline=5.0, idle_s=60.0, budget_usd=2.0, budget_set=True)
+    with pytest.raises(WrongState, match="can't take"):
+        ledger.switch(new, old, lease)
+    with pytest.raises(WrongState):
+        ledger.switch(ledger.transition(ready(ledger), S.ENDING), new, lease)
+    now = ledger.switch(old, new, lease)
+    assert (now.name, now.lease, now.moves_from, now.state) == ("train", lease, "", S.READY)
+    was = ledger.get(old.id)
+    assert (was.name, was.state) == ("train-was1", S.ENDING)
+    with pytest.raises(WrongState):
+        ledger.switch(old, now, lease)
+
+
+@pytest.mark.parametrize(
+    ("lease", "changed", "error"),
+    [
+        (Lease(deadline=None), {"ends_with": "k3v9"}, WrongState),
+        (Lease(deadline=0.0), {}, BadInput),
+    ],
+)
+def test_what_cant_move_rents_nothing(
+    ledger: Ledger, gpunb: Gpunb, lease: Lease, changed: dict[str, Any], error: type[Exception]
+) -> None:
+    session = ready(ledger, name="train")
+    ledger.update(session.id, lease=lease, **changed)
+    ran = gpunb("move", "train", "--yes", "--json")
+    assert ran.json["error"]["type"] == error.__name__
+    assert ran.json["error"]["bill"].startswith("nothing was rented")
+    stopped = gpunb("move", "train", "--for", "2h")
+    assert stopped.code == 2
+    assert "--for would have no effect" in stopped.err
+    ledger.update(session.id, lease=Lease(), ends_with="")
+    ledger.transition(ledger.get(session.id), S.STOPPED)
+    ran = gpunb("move", "train", "--yes")
+    assert "next: gpunb start train first" in ran.err
+
+
+def test_packages_that_the_new_machine_lacks() -> None:
+    here = [
+        "# a comment",
+        "torch==2.5.1",
+        "einops==0.8.0",
+        "My_Pkg==1",
+        "-e /root/proj",
+        "x @ git+https://t@h/x",
+    ]
+    there = ["torch==2.4.0", "my-pkg==1"]
+    strange = ["/root/proj", "x"]
+    assert content.lacking(here, there, same=False) == (["einops==0.8.0"], strange)
+    assert content.lacking(here, there, same=True) == (["torch==2.5.1", "einops==0.8.0"], strange)
+    assert content.lacking(here, here, same=True) == ([], [])
+
+
+def test_the_supervisor_leaves_a_move_in_hand_alone(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = ready(ledger, name="train")
+    new = ready(ledger, moves_from=old.id)
+    watch: Callable[[Session], bool] = Supervision(ledger, lambda _: LocalProvider())._left_half_way
+    assert not watch(new), "it has just been rented"
+    monkeypatch.setattr(one_session, "MOVE_S", 0.0)
+    assert watch(new)
+    ledger.claim(new.id, 60.0)
+    assert not watch(new)
