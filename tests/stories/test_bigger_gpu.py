@@ -14,7 +14,7 @@ from gpunb.sessions.ledger.sessions import Ledger
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 WORK = "import os; os.makedirs('proj'); open('proj/model.txt', 'w').write('half trained'); epoch = 3"
 
