@@ -9,7 +9,7 @@ the lease, and the old one begins to end.
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +91,13 @@ def move(context: Workspace, session: Session, target: Target, *, yes: bool) -> 
     """
     ledger = context.ledger
     _check(context, session)
-    with at_work(ledger, session):  # else it could end as idle while the new machine boots
-        made = renting_flow.rent(context, _wish(context, session, target), yes=yes)
+    with ExitStack() as busy:
+
+        def agreed() -> None:
+            content.idle(context.agent(session), session)
+            busy.enter_context(at_work(ledger, session))  # else it could end as idle while the new one boots
+
+        made = renting_flow.rent(context, replace(_wish(ledger, session, target), agreed=agreed), yes=yes)
         if made is None:
             return None
         try:
@@ -135,8 +140,7 @@ def _left_usd(ledger: Ledger, session: Session) -> float | None:
     return max(0.0, lease.budget_usd - lease.counted(ledger.cost(session.id)))
 
 
-def _wish(context: Workspace, session: Session, target: Target) -> renting_flow.Wish:
-    ledger = context.ledger
+def _wish(ledger: Ledger, session: Session, target: Target) -> renting_flow.Wish:
     left_s, left_usd = _left_s(ledger, session), _left_usd(ledger, session)
     flags = dict(target.flags)
     flags["cloud"] = tuple(flags.get("cloud") or ()) or (session.provider,)
@@ -160,7 +164,6 @@ def _wish(context: Workspace, session: Session, target: Target) -> renting_flow.
         save=session.save,
         count_ssh=session.lease.count_ssh,
         before=before,
-        agreed=lambda: content.idle(context.agent(session), session),
         inside={
             "image": (session.image or None) if same else None,
             "save_to": session.save_to or None,
