@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from gpunb import log, paths
 from gpunb.errors import SettingsError
 from gpunb.settings.build import alone, built, environment, has, is_secret
-from gpunb.settings.files import FILE_NAME, Files, project_file, read_files
+from gpunb.settings.files import FILE_NAME, project_file, read_files
 from gpunb.settings.model import (
     PREFIX,
     CheckSettings,
@@ -38,6 +38,8 @@ from gpunb.settings.project import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from gpunb.settings.files import Files
 
 __all__ = [
     "FILE_NAME",
