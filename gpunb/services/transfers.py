@@ -162,9 +162,11 @@ def check_mounted(
 
 def is_stranger(context: Workspace, session: Session) -> bool:
     """Whether credentials are not sent unless named: trust is below the setting ``secrets.min_trust``."""
-    from gpunb.trust import rank
+    from gpunb.trust import LEVELS, rank
 
-    return rank(session.trust) < rank(context.settings.secrets.min_trust)
+    # the most trust is never below a setting, and reading the settings takes longer than a small sync
+    most = len(LEVELS) - 1
+    return rank(session.trust) < most and rank(session.trust) < rank(context.settings.secrets.min_trust)
 
 
 def relay(context: Workspace, ends: tuple[Session, str, Session, str], **options: Any) -> SyncReport:

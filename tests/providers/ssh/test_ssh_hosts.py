@@ -207,7 +207,8 @@ def test_two_installations_see_and_leave_each_other(
     assert cloud.instances() == []
     theirs = rent(cloud, tmp_path, "gpunb-bbbb-1")
     (host,) = cloud.hosts()
-    assert sorted(cloud.look(host).labels) == ["gpunb-aaaa-1", "gpunb-bbbb-1"]
+    # a test beside this one may have a session in /var/tmp, where a read-only home sends it
+    assert {"gpunb-aaaa-1", "gpunb-bbbb-1"} <= set(cloud.look(host).labels)
     cloud.destroy(theirs.id)
     monkeypatch.setenv("GPUNB_HOME", first)
     assert cloud.presence(mine.id) is Presence.PRESENT
