@@ -145,7 +145,7 @@ class Function(Generic[P, T]):
         after: threading.Event | None = None,
         begun: threading.Event | None = None,
     ) -> T:
-        definition = gather(self.local, _plain)
+        definition = gather(self.local, _plain, arguments=(args, kwargs))
         session = self._ready()
         with frontend() as context:
             call = Call(definition, self._terms, context.sink, after=after, begun=begun)

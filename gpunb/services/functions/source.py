@@ -20,6 +20,7 @@ from gpunb.agent.shared import variables
 from gpunb.agent.shared.plain_values import CantTravel
 from gpunb.errors import BadInput
 from gpunb.services.functions import parsing
+from gpunb.services.functions.argument_classes import argument_classes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,13 +65,20 @@ class _Gathered:
     problems: list[str] = field(default_factory=list)
 
 
-def gather(function: Callable[..., Any], plain: Callable[[Any], Any] = lambda value: value) -> Definition:
+def gather(
+    function: Callable[..., Any],
+    plain: Callable[[Any], Any] = lambda value: value,
+    *,
+    arguments: Any = None,
+) -> Definition:
     """Write down `function` and what it uses, as it is now.
 
     Parameters
     ----------
     plain
         Gives the function behind a value that stands for one (a decorated function of gpunb's).
+    arguments
+        What it is called with: classes of its own file, of which there is something in them, go too.
 
     Raises
     ------
@@ -87,6 +95,8 @@ def gather(function: Callable[..., Any], plain: Callable[[Any], Any] = lambda va
     )
     name = raw.__name__
     _definition(found, name, function)
+    for cls in argument_classes(raw.__module__, arguments):
+        _name(found, cls.__name__, {cls.__name__: cls})
     if found.problems:
         msg = f"function {name} can't go to the host: {'; '.join(dict.fromkeys(found.problems))}"
         raise BadInput(msg, hint="pass it as an argument, make it inside the function, or import it there")

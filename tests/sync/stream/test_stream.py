@@ -144,8 +144,10 @@ def test_mirror_also_takes_what_a_rule_hides_but_no_environment(
     assert go(agent, source, "t", "up", delete=True).deleted == []
     assert go(agent, source, "t", "up", mirror=True).deleted == ["old.log"]
     assert {p.name for p in there.iterdir()} == {".gitignore", "a", "venv", ".git"}
-    with pytest.raises(BadInput, match="mirror"):
-        sync(agent.connection, str(source), "t", direction="up", mirror=True)
+    (there / "old.log").write_text("")
+    without = sync(agent.connection, str(source), "t", direction="up", mirror=True)
+    assert without.deleted == ["old.log"], "the same without an agent"
+    assert {p.name for p in there.iterdir()} == {".gitignore", "a", "venv", ".git"}
 
 
 @ways
