@@ -69,15 +69,15 @@ import demo
 rent = [sys.executable, "-m", "gpunb", "rent", "--for", "30m", "--yes", "--name"]
 execute = demo.execute
 
-def among_others(build):
-    subprocess.run([*rent, "older"], check=True, stdin=subprocess.DEVNULL)
-    path = build / "quickstart.ipynb"
-    book = nbformat.read(path, as_version=4)
-    at = next(n for n, cell in enumerate(book.cells) if cell.source.startswith("%gpu rent"))
-    code = f"import subprocess; subprocess.run({{[*rent, 'newer']}}, check=True, stdin=subprocess.DEVNULL);"
-    book.cells.insert(at + 1, nbformat.v4.new_code_cell(code))
-    nbformat.write(book, path)
-    execute(build)
+def among_others(path):
+    if path.name == "quickstart.ipynb":
+        subprocess.run([*rent, "older"], check=True, stdin=subprocess.DEVNULL)
+        book = nbformat.read(path, as_version=4)
+        at = next(n for n, cell in enumerate(book.cells) if cell.source.startswith("%gpu rent"))
+        code = f"import subprocess; subprocess.run({{[*rent, 'newer']}}, check=True, stdin=subprocess.DEVNULL);"
+        book.cells.insert(at + 1, nbformat.v4.new_code_cell(code))
+        nbformat.write(book, path)
+    execute(path)
 
 demo.execute = among_others
 sys.exit(demo.main())
@@ -135,7 +135,7 @@ def test_the_quickstart_uses_its_own_session_among_others(
     done, build = demo
     with Ledger.open(build / "home" / "ledger.sqlite") as ledger:
         found = {one.name: one for one in ledger.sessions(alive=False)}
-        assert set(found) == {"older", "demo", "newer"}, done.stdout
+        assert {"older", "demo", "newer"} <= set(found), done.stdout
         assert found["older"].created < found["demo"].created < found["newer"].created
         runs = {name: [run.kind for run in ledger.runs(one.id)] for name, one in found.items()}
         moved = {name: len(ledger.transfers(one.id)) for name, one in found.items()}
@@ -145,5 +145,5 @@ def test_the_quickstart_uses_its_own_session_among_others(
     assert moved["demo"] >= 2
     assert moved["older"] == moved["newer"] == 0
     ended = {name: one.confirmed for name, one in receipts.items() if one is not None and one.confirmed}
-    assert set(ended) == set(found)
+    assert set(ended) == set(found), "the other notebook's and once's, too"
     assert ended["demo"] < min(ended["older"], ended["newer"]), "down ended another one first"

@@ -156,10 +156,13 @@ def fluence(row: Any) -> None:
 
 
 def sesterce(row: Any) -> None:
-    from gpunb.providers import sesterce as module
+    from gpunb.providers.sesterce import mapping
 
     with suppress(GpunbError):
-        module.SesterceProvider._instance(_bare(module.SesterceProvider), row)
+        mapping.instance(row)
+    with suppress(GpunbError):
+        for offer in mapping.offers(row):
+            assert 0 <= offer.usd_h < 1e9
 
 
 def _bare(kind: Any) -> Any:
