@@ -141,8 +141,12 @@ def _run(
         raise BadInput(msg, hint="leave -o out, and type " + typed("get", *outputs) + " when it has ended")
     session = context.session(options["session"])
     secrets = run_secrets.collect(context, session, options["secret_names"])
-    if inputs:
-        send(context, session, inputs)
+
+    def before(found: around.Inside) -> None:
+        if inputs:
+            found.importable(context.agent(session))
+            send(context, session, inputs)
+
     # `attach` answers the questions of a detached cell
     stdin, late = context.can_ask or options["detach"], not options["detach"]
     about = {"name": options["name"], "timeout": options["timeout"], "secrets": secrets}
@@ -154,6 +158,7 @@ def _run(
 
     if options["detach"]:
         found = around.enter(context, session, what="%%gpu", **where)
+        before(found)
         about["place"] = found.placed(place)
         handle = cells.start(context, session, body, stdin=stdin, late=late, **about)
         cell_target.ran(context.shell, session.name)
@@ -164,7 +169,9 @@ def _run(
             context, session, handle.client, info.id, name=cells.label(body, options["name"]), text=text
         )
         return Result({"run": info.id, "session": session.name, "state": info.state})
-    cells.run(context, session, body, sink, stdin=stdin, late=late, place=place, **where, **about)
+    cells.run(
+        context, session, body, sink, stdin=stdin, late=late, place=place, before=before, **where, **about
+    )
     if outputs:
         fetch(context, session, outputs, trust=options["trust"])
     return None

@@ -92,6 +92,7 @@ class SessionRow(TypedDict):
     save: list[str]
     save_to: str
     ends_with: str
+    moves_from: str
     ports: dict[str, str]
     renter: str
     tries: int

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from support.machines.terminal import Gpunb
 
 # no mode: there is nothing to do, nothing was typed, or `save_template` refuses all that it does not keep
-DATA = {"not chosen", "not rows", "save_template is not None or _bare(context)"}
+DATA = {"not chosen", "not rows", "session is None", "save_template is not None or _bare(context)"}
 
 
 def words(node: ast.AST) -> set[str]:

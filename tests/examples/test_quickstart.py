@@ -74,7 +74,8 @@ def among_others(path):
         subprocess.run([*rent, "older"], check=True, stdin=subprocess.DEVNULL)
         book = nbformat.read(path, as_version=4)
         at = next(n for n, cell in enumerate(book.cells) if cell.source.startswith("%gpu rent"))
-        code = f"import subprocess; subprocess.run({{[*rent, 'newer']}}, check=True, stdin=subprocess.DEVNULL);"
+        newer = [*rent, "newer"]
+        code = f"import subprocess; subprocess.run({{newer}}, check=True, stdin=subprocess.DEVNULL);"
         book.cells.insert(at + 1, nbformat.v4.new_code_cell(code))
         nbformat.write(book, path)
     execute(path)

@@ -43,8 +43,8 @@ class WorkingFolder:
             except OSError as err:
                 sys.stderr.write("gpunb: the folder %s can't be entered: %s\n" % (folder, err.strerror))
                 return
-            if self._folder in sys.path:
-                sys.path.remove(self._folder)
+            for one in {self._folder, folder} & {*sys.path}:  # values of its classes may have come before
+                sys.path.remove(one)
             self._folder = folder
             sys.path.insert(0, folder)
         changed = place.get("changed")

@@ -52,7 +52,12 @@ def command(
     from gpunb.ssh import config_block, ssh_argv
 
     if install or remove:
-        return _kept_file(context, as_config=as_config, remove=remove)
+        option = "--remove" if remove else "--install"
+        if not as_config:
+            msg = f"{option} goes with --config"
+            raise BadInput(msg, hint=typed("ssh --config", option))
+        no_use(f"--config {option}", "print_", "words", "session", "install" if remove else "remove")
+        return _kept_file(context, remove=remove)
     if as_config:
         no_use("--config", "print_", "words")
     found = context.session(session)
@@ -72,14 +77,9 @@ def command(
     return Result(data, exit_code=context.run_in_terminal(argv) or 0)
 
 
-def _kept_file(context: Context, *, as_config: bool, remove: bool) -> Result:
+def _kept_file(context: Context, *, remove: bool) -> Result:
     from gpunb.sessions.integrations import ssh_config
 
-    option = "--remove" if remove else "--install"
-    if not as_config:
-        msg = f"{option} goes with --config"
-        raise BadInput(msg, hint=typed("ssh --config", option))
-    no_use(f"--config {option}", "print_", "words", "session", "install" if remove else "remove")
     path, line = ssh_config.file(), ssh_config.include_line()
     if remove:
         was = ssh_config.remove()

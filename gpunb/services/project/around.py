@@ -19,12 +19,23 @@ from gpunb.services.project.folder import Project
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from gpunb.remote import AgentClient
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
 
 __all__ = ["Inside", "bind", "enter", "inside"]
 
 MOST_CHANGED = 2000
+WAIT_S = 120.0
+_IMPORTABLE = """def _gpunb_importable():
+    import importlib, os, sys
+    folder = os.path.join(os.path.expanduser("~"), {folder!r})
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+_gpunb_importable()
+del _gpunb_importable
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,18 @@ class Inside:
             changed = list(self.changed) if len(self.changed) <= MOST_CHANGED else ["*"]
             found.update(folder=self.cwd, top=self.top, changed=changed)
         return found
+
+    def importable(self, client: AgentClient) -> None:
+        """Let the kernel import from the folder before a cell runs there: values of its classes go first.
+
+        Raises
+        ------
+        HostError, RunError
+            The kernel does not answer.
+        """
+        if self.cwd:
+            code = _IMPORTABLE.format(folder=self.cwd)
+            client.kernel_request("execute_request", {"code": code, "silent": True}, timeout=WAIT_S)
 
     def bring_back(self) -> None:
         """Bring what the run wrote, and say what came and what did not; a failure is said, and not raised."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from gpunb.output import Sink
     from gpunb.remote import RunHandle, RunInfo
+    from gpunb.services.project.around import Inside
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
 
@@ -89,6 +90,7 @@ def run(
     here: bool | None = None,
     folder: str | None = None,
     place: Mapping[str, Any] | None = None,
+    before: Callable[[Inside], object] | None = None,
     **options: Any,
 ) -> RunInfo:
     """Run `code` in the session's kernel and show its output in a sink until it ends.
@@ -98,6 +100,8 @@ def run(
     here, folder
         The folder that it works in; see `gpunb.services.project.around.enter`. By default the one that is
         bound to the session, if there is one; what the cell wrote in it comes back.
+    before
+        Called when the folder is there, before the cell is sent.
     sink
         Makes the sink from the run's id: one that keeps (`gpunb.output.kept.KeptOutputs`), a terminal's or
         a notebook's.
@@ -115,6 +119,8 @@ def run(
 
     fresh = runs.new_kernel(context, session)
     with around.inside(context, session, here=here, folder=folder, what="%%gpu") as found:
+        if before is not None:
+            before(found)
         handle = start(context, session, code, place=found.placed(place), **options)
         shown = sink(handle.id)
         if fresh:
