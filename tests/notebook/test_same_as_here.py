@@ -266,8 +266,22 @@ def fronts() -> Iterator[dict[str, Front]]:
             shutil.rmtree(short, ignore_errors=True)
 
 
+#: what a cell needs to have run just before it: another worker may have the test above it
+AFTER = {
+    "tb": ["showtraceback"],
+    "safe_execfile": ["a script that fails"],
+    "what was captured": ["captured"],
+    "by its number": ["a result"],
+    "by its name": ["a result", "by its number"],
+    "brought up to date": ["a result with an id"],
+}
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_a_cell_says_what_it_says_here(fronts: dict[str, Front], name: str) -> None:
+    for before in AFTER.get(name, ()):
+        for front in fronts.values():
+            front.tell(CELLS[before])
     code, last = CELLS[name], next((word for head, word in LAST.items() if name.startswith(head)), "")
     told = {where: front.tell(code, last=last) for where, front in fronts.items()}
     for where, expected in (("%gpu on", "here"), ("whole", "here"), ("%%gpu", "here, with a line above")):

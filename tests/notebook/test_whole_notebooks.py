@@ -22,6 +22,7 @@ from nbclient.exceptions import CellExecutionError
 from support.machines.browser import Browser
 from support.machines.proxy import Proxy
 
+from gpunb import paths
 from gpunb.cli.main import invoke
 from gpunb.output import TextSink, show
 from gpunb.sessions.access import host_access
@@ -115,11 +116,11 @@ def fronts(name: str) -> Iterator[Callable[[], Front]]:
 
 
 def kernels_on_host() -> list[int]:
-    """Processes of notebooks' own kernels."""
-    found = []
+    """Processes of notebooks' own kernels, on hosts below this test's home."""
+    found, home = [], str(paths.home())
     for process in psutil.process_iter(["cmdline"]):
         line = process.info["cmdline"] or []
-        if "kernel" in line and any("/kernels/nb" in word for word in line):
+        if "kernel" in line and any("/kernels/nb" in word and word.startswith(home) for word in line):
             found.append(process.pid)
     return found
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpunb.sessions.access.host_access import Pulse, _bytes
+from gpunb.sessions.access.pulse import Pulse, traffic
 from gpunb.sessions.model import Session, SessionState, Transfer
 from gpunb.sessions.supervisor.sweep import Supervision
 
@@ -101,8 +101,8 @@ def test_down_reads_it_a_last_time(world: World) -> None:
 
 @pytest.mark.parametrize("told", [None, "x", [1], [1, "2"], [-1, 0], [True, 1], [2**61, 0], [1.5, 2]])
 def test_a_strangers_odd_counts_are_none(told: object) -> None:
-    assert _bytes(told) is None
-    assert _bytes([1, 2]) == (1, 2)
+    assert traffic(told) is None
+    assert traffic([1, 2]) == (1, 2)
 
 
 def test_what_no_line_can_carry_is_not_believed(world: World) -> None:
