@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput
@@ -24,6 +24,8 @@ _PLACE, _BOUND = "project", "here"
 def root(start: Path) -> Path:
     """The project's folder: the nearest one from `start` upwards that has one of `MARKERS`, else `start`.
 
+    A folder that the project's rules leave out is a project of its own.
+
     Parameters
     ----------
     start
@@ -41,12 +43,26 @@ def root(start: Path) -> Path:
         if _too_much(one):
             break
         if any((one / name).exists() for name in MARKERS):
+            if _is_left_out(one, folder):  # such as build/: no part of it would be on the host
+                break
             return one
     why = _too_much(folder)
     if why:
         msg = f"{folder} is {why}, and it is never taken as a project"
         raise BadInput(msg, hint="change to the project's own folder, or make one with a gpunb.toml in it")
     return folder
+
+
+def _is_left_out(top: Path, folder: Path) -> bool:
+    """Whether the rules of the project `top` leave out `folder`, or one above it."""
+    from gpunb.sync.planning.rules import Rules
+
+    rules, path = Rules(top), PurePosixPath()
+    for name in folder.relative_to(top).parts:
+        path /= name
+        if rules.why_out(str(path), folder=True) is not None:
+            return True
+    return False
 
 
 def _too_much(folder: Path) -> str:

@@ -37,3 +37,15 @@ def test_home_and_the_disk_are_refused_by_name(
     inside = home / "stuff"
     inside.mkdir()
     assert root(inside) == inside, "a home folder under git makes no project of all that is in it"
+
+
+@pytest.mark.parametrize("left_out", ["build", "__pycache__/x", "notes"])
+def test_a_folder_that_the_project_leaves_out_is_one_of_its_own(tmp_path: Path, left_out: str) -> None:
+    top = tmp_path / "project"
+    inside, outside = top / "src" / "deep", top / left_out / "deep"
+    for folder in (inside, outside):
+        folder.mkdir(parents=True)
+    (top / "pyproject.toml").touch()
+    (top / ".gitignore").write_text("build/\nnotes\n")
+    assert root(inside) == top
+    assert root(outside) == outside, "no part of it would be on the host"
