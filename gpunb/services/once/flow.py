@@ -28,7 +28,6 @@ from gpunb.units import bytes_text, costs_text, files_text, money_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from gpunb.output import Sink
     from gpunb.services.once.task import Task
@@ -79,7 +78,7 @@ def begin(context: Workspace, session: Session, task: Task, *, detach: bool = Fa
     """
     try:
         place = project.place(context.ledger, session, task.root)
-        _send(context, session, task.root, place)
+        _send(context, session, task, place)
         if task.left:
             context.say((f"not installed: {task.left}", "warn"))
         if (
@@ -100,9 +99,10 @@ def begin(context: Workspace, session: Session, task: Task, *, detach: bool = Fa
         raise
 
 
-def _send(context: Workspace, session: Session, root: Path, place: str) -> None:
-    report = transfers.send(context, session, str(root), f"{place}/", f"once: {root}")
-    sent = SentFolder.of(place, [*report.plan.items, *report.plan.unchanged])
+def _send(context: Workspace, session: Session, task: Task, place: str) -> None:
+    report = transfers.send(context, session, str(task.root), f"{place}/", f"once: {task.root}")
+    named = jobs.send_left_out(context, session, task.job.local, task.root, place)
+    sent = SentFolder.of(place, [*report.plan.items, *report.plan.unchanged, *named])
     try:
         sent_project.keep(session.id, sent)
     except OSError as err:  # then all of the folder comes back

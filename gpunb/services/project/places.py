@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import Session
 
-__all__ = ["MARKERS", "bind", "bound", "place", "root"]
+__all__ = ["MARKERS", "bind", "bound", "is_left_out", "place", "root"]
 
 MARKERS = ("gpunb.toml", "pyproject.toml", ".git")
 """What is in the first folder of a project."""
@@ -43,7 +43,7 @@ def root(start: Path) -> Path:
         if _too_much(one):
             break
         if any((one / name).exists() for name in MARKERS):
-            if _is_left_out(one, folder):  # such as build/: no part of it would be on the host
+            if is_left_out(one, folder):  # such as build/: no part of it would be on the host
                 break
             return one
     why = _too_much(folder)
@@ -53,14 +53,14 @@ def root(start: Path) -> Path:
     return folder
 
 
-def _is_left_out(top: Path, folder: Path) -> bool:
-    """Whether the rules of the project `top` leave out `folder`, or one above it."""
+def is_left_out(top: Path, path: Path) -> bool:
+    """Whether the rules of the project `top` leave out `path` in it, or a folder above that."""
     from gpunb.sync.planning.rules import Rules
 
-    rules, path = Rules(top), PurePosixPath()
-    for name in folder.relative_to(top).parts:
-        path /= name
-        if rules.why_out(str(path), folder=True) is not None:
+    rules, above = Rules(top), top
+    for name in path.relative_to(top).parts:
+        above /= name
+        if rules.why_out(above.relative_to(top).as_posix(), folder=above.is_dir()) is not None:
             return True
     return False
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from gpunb.services.project.around import Inside
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
+    from gpunb.sync.planning.plan import Item
 
-__all__ = ["JobWish", "Prepared", "Started", "bring", "close_names", "prepare", "start"]
+__all__ = ["JobWish", "Prepared", "Started", "bring", "close_names", "prepare", "send_left_out", "start"]
 
 # by its own first line if executable on the host, else by the shell that most such scripts are for
 _SHELL = """
@@ -253,15 +254,34 @@ def _sent_script(context: Workspace, session: Session, job: Prepared, inside: In
     if inside.project is not None:
         from os.path import relpath
 
+        send_left_out(context, session, local, inside.project.root, inside.top)
         here = PurePosixPath(relpath(local.resolve(), inside.project.root))
         there = PurePosixPath(context.agent(session).info.home, inside.top, here)
         return str(there) if wish.cwd is not None else relpath(PurePosixPath(inside.top, here), inside.cwd)
     target = _target(local, wish.folder)
-    if wish.folder is None:
+    if wish.folder is not None:
+        send_left_out(context, session, local, Path(wish.folder), inside.top)
+    else:
         transfers.send(context, session, str(local), target, f"run: {local}")
         if wish.cwd is not None:
             target = f"{context.agent(session).info.home}/{target}"
     return target
+
+
+def send_left_out(
+    context: Workspace, session: Session, local: Path | None, top: Path, place: str
+) -> list[Item]:
+    """Send the script to its place in the folder `top`, whose rules left it out: it was named.
+
+    Returns what went or was there, by its path in `top`.
+    """
+    if local is None or not (local := local.resolve()).is_relative_to(top := top.resolve()):
+        return []
+    if not places.is_left_out(top, local):
+        return []
+    inside = local.relative_to(top).as_posix()
+    plan = transfers.send(context, session, str(local), f"{place}/{inside}", f"run: {local}").plan
+    return [replace(item, path=inside) for item in (*plan.items, *plan.unchanged)]
 
 
 def _argv(what: str, runner: list[str], target: str, wish: JobWish) -> list[str] | None:

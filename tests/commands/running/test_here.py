@@ -68,3 +68,25 @@ def test_save_and_here_have_one_idea_of_where_out_is(
     ended = gpunb("down", "demo", "--yes")
     assert ended.code == 0, ended.err
     assert (root / "out" / "model.bin").stat().st_size == 70_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["scratch.py", "build/made.py"])
+def test_a_script_that_the_project_leaves_out_goes_because_it_is_named(
+    demo: Gpunb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    project = tmp_path / "ruled"
+    (project / "build").mkdir(parents=True)
+    (project / "pyproject.toml").touch()
+    (project / ".gitignore").write_text("build/\nscratch.py\n")
+    (project / script).write_text("print('ran')")
+    monkeypatch.chdir(project)
+    for line in (
+        ["run", "--sync", ".", script],
+        ["run", "--here", script],
+        ["once", "--for", "10m", "--yes", script],
+    ):
+        ran = demo(*line, *(["-s", "demo"] if line[0] == "run" else []))
+        assert ran.code == 0, ran.err
+        assert ran.out.splitlines()[0] == "ran"
+        assert "came back" not in ran.err, "the script itself is no result"
