@@ -29,6 +29,7 @@ OWN = {
     "log_level": "info",
     "check": {"on": True, "memory": 0.1, "disk": 0.5, "line": 0.5},
     "limits": {"usd_day": 10.0, "clouds": ["vast"], "trust": "datacenter"},
+    "notify": {"desktop": True},
 }
 WIDER: dict[str, Any] = {
     "clouds": ["deepinfra"],
@@ -43,6 +44,7 @@ WIDER: dict[str, Any] = {
     "log_level": "error",
     "check": {"on": False, "memory": 0.5, "disk": 0.1, "line": 0},
     "limits": {"usd_day": 1000, "clouds": ["deepinfra"], "trust": "stranger"},
+    "notify": {"webhook": "https://evil.example/x"},
     "providers": {"vast": {"image": "evil.example/x", "accept_terms": True, "filters": {"a": {"eq": 1}}}},
 }
 NARROWER: dict[str, Any] = {
@@ -92,7 +94,8 @@ def test_what_widens_does_not_hold_and_is_named(project: Path, key: str) -> None
     found = settings.load()
     for name, value in OWN.items():
         holds = getattr(found, name)
-        assert (holds.model_dump(exclude_unset=True) if name in ("check", "limits") else holds) == value, name
+        table = name in ("check", "limits", "notify")
+        assert (holds.model_dump(exclude_unset=True) if table else holds) == value, name
     assert found.providers == {}
     assert {one.key.split(".")[0] for one in found.refused} == {key}
     for one in found.refused:

@@ -85,6 +85,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "doctor": "Check the installation, the clouds' keys and the ledger.",
         "config": "Show each setting and where it comes from.",
         "limits": "Show the caps over all sessions, and what is left.",
+        "notify": "Show where notices go and the last ones, or send a test.",
         "supervise": "Watch leases until the last session has ended.",
         "completion": "Print the lines that make your shell complete gpunb.",
     },
@@ -99,7 +100,7 @@ GROUPS: dict[str, dict[str, str]] = {
 #: The verbs that ``gpunb -h`` explains; it names the others.
 SHOWN = frozenset([
     "offers", "rent", "extend", "stop", "start", "down", "on", "once", "run", "exec", "runs", "logs",
-    "cancel", "sync", "forward", "ssh", "ps", "show", "cost", "login", "doctor",
+    "cancel", "sync", "ssh", "ps", "show", "cost", "login", "doctor",
 ])  # fmt: skip
 WIDEST = max(map(len, SHOWN))
 FOLDERS = {

@@ -30,6 +30,7 @@ from gpunb.settings.model import (
     PREFIX,
     CheckSettings,
     LimitsSettings,
+    NotifySettings,
     ProviderSettings,
     SecretsSettings,
     Settings,
@@ -45,6 +46,7 @@ __all__ = [
     "FILE_NAME",
     "CheckSettings",
     "LimitsSettings",
+    "NotifySettings",
     "Origin",
     "ProviderSettings",
     "Refused",
@@ -136,9 +138,10 @@ def _finished(overrides: Mapping[str, Any], files: Files) -> Settings:
     settings._refused = files.refused  # noqa: SLF001
     if "budget" in files.kept and "budget" not in files.own and not {"budget"} & {*overrides, *environment()}:
         settings._budget_most, settings.budget = settings.budget, None  # noqa: SLF001
-    for table in settings.providers.values():
-        if table.key is not None:
-            log.add_secret(table.key.get_secret_value())
+    keys = [table.key for table in settings.providers.values()]
+    for secret in (*keys, settings.notify.webhook, *settings.notify.to):
+        if secret is not None:
+            log.add_secret(secret.get_secret_value())
     return settings
 
 
@@ -189,9 +192,8 @@ def origins(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None)
         name = next((name for name, data in layers if has(data, loc)), "default")
         return f"{PREFIX}{'__'.join(loc).upper()}" if name == "environment" else name
 
-    plain = [
-        name for name in Settings.model_fields if name not in ("check", "secrets", "limits", "providers")
-    ]
+    tables = ("check", "secrets", "limits", "notify", "providers")
+    plain = [name for name in Settings.model_fields if name not in tables]
     rows = [Origin(name, getattr(settings, name), source([name])) for name in plain]
     if settings.budget_most is not None:
         rows = [replace(row, source="default") if row.key == "budget" else row for row in rows]
@@ -199,9 +201,9 @@ def origins(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None)
         rows.insert(at + 1, Origin("budget_most", settings.budget_most, str(files.project)))
     rows.append(Origin("secrets.min_trust", settings.secrets.min_trust, source(["secrets", "min_trust"])))
     rows += [Origin(f"check.{name}", value, source(["check", name])) for name, value in settings.check]
-    for name, value in settings.limits:
-        shown = ", ".join(value) if isinstance(value, list) else value
-        rows.append(Origin(f"limits.{name}", shown, source(["limits", name])))
+    for table_name in ("limits", "notify"):
+        for name, value in getattr(settings, table_name):
+            rows.append(Origin(f"{table_name}.{name}", _shown(value), source([table_name, name])))
     for cloud, table in sorted(settings.providers.items()):
         for option, value in {**dict(table), **(table.model_extra or {})}.items():
             if value is None:
@@ -210,6 +212,13 @@ def origins(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None)
             hidden = isinstance(value, SecretStr) or is_secret(option)
             rows.append(Origin(".".join(loc), "****" if hidden else value, source(loc)))
     return rows
+
+
+def _shown(value: Any) -> Any:
+    """A value for people: a list in one line, secrets hidden."""
+    if isinstance(value, list):
+        return ", ".join(str(_shown(one)) for one in value)
+    return "****" if isinstance(value, SecretStr) else value
 
 
 def refused(cwd: Path | None = None) -> list[Refused]:

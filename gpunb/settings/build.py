@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_settings import EnvSettingsSource
 from pydantic_settings import SettingsError as SourceError
 
@@ -15,6 +15,7 @@ from gpunb.hints import typed
 from gpunb.settings.model import (
     PREFIX,
     LimitsSettings,
+    NotifySettings,
     Settings,
     file_layers,
     lowest_layer,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["alone", "built", "environment", "has", "is_secret"]
 
 _SECRET_WORDS = ("key", "token", "secret", "password")
+_TABLES: Mapping[str, type[BaseModel]] = {"limits": LimitsSettings, "notify": NotifySettings}
 
 
 def alone(name: str, *data: Mapping[str, Any]) -> Settings:
@@ -72,7 +74,7 @@ def _explain(err: ValidationError, layers: list[tuple[str, Mapping[str, Any]]]) 
     if where == "environment":
         where = f"environment variable {PREFIX}{'__'.join(loc).upper()}"
     if first["type"] == "extra_forbidden":
-        known = LimitsSettings if loc[0] == "limits" and len(loc) > 1 else Settings
+        known = _TABLES.get(loc[0], Settings) if len(loc) > 1 else Settings
         close = get_close_matches(loc[-1], list(known.model_fields), n=1, cutoff=0.5)
         msg = f"{where}: there is not a setting {key!r}"
         return SettingsError(
@@ -97,5 +99,7 @@ def has(data: Any, loc: list[str]) -> bool:
 
 def is_secret(key: str) -> bool:
     """Return whether the value of `key` is never shown."""
+    if key.startswith(("notify.webhook", "notify.to")):
+        return True
     last = key.rsplit(".", 1)[-1].lower()
     return any(word in last for word in _SECRET_WORDS)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextvars
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gpunb import units
@@ -16,9 +16,19 @@ from gpunb.trust import rank
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PREFIX", "CheckSettings", "LimitsSettings", "ProviderSettings", "SecretsSettings", "Settings"]
+__all__ = [
+    "PREFIX",
+    "CheckSettings",
+    "LimitsSettings",
+    "NotifySettings",
+    "ProviderSettings",
+    "SecretsSettings",
+    "Settings",
+]
 
 PREFIX = "GPUNB_"
+#: What a notice may be of.
+NoticeKind = Literal["run", "lease", "budget", "machine", "unconfirmed", "increase", "cap"]
 
 #: What `Settings` is built of, beside its arguments and the environment: the files from the highest
 #: priority down, whether the environment is left out, and the lowest defaults.
@@ -131,6 +141,29 @@ class LimitsSettings(BaseModel):
         return rank(value) < rank(mine) if name == "trust" else bool(value > mine)
 
 
+class NotifySettings(BaseModel):
+    """The ``[notify]`` table: where the supervisor's notices go, and which; nowhere if no place is set."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    desktop: bool = Field(default=False, description="notices on this computer's desktop")
+    webhook: SecretStr | None = Field(default=None, description="an address that JSON is posted to")
+    to: Annotated[list[SecretStr], BeforeValidator(_words)] = Field(
+        default=[], description="addresses of apprise, mailto://… or slack://…; needs gpunb[notify]"
+    )
+    events: Annotated[list[NoticeKind], BeforeValidator(_words)] = Field(
+        default=list(get_args(NoticeKind)), description="what notices are of"
+    )
+
+    @field_validator("webhook")
+    @classmethod
+    def _address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("https://", "http://")):
+            msg = "it must begin with https:// or http://"
+            raise ValueError(msg)
+        return value
+
+
 class Settings(BaseSettings):
     """All settings. Each field's description is what ``gpunb config`` shows."""
 
@@ -182,6 +215,10 @@ class Settings(BaseSettings):
         default=LimitsSettings(),
         description="caps over all sessions: usd_h, usd_day, usd_month, sessions, gpus, max_hours, clouds, "
         "trust",
+    )
+    notify: NotifySettings = Field(
+        default=NotifySettings(),
+        description="where notices go, and which: desktop, webhook, to, events",
     )
     providers: dict[str, ProviderSettings] = Field(
         default={}, description="one table a cloud: base_url, key, its own options"

@@ -19,8 +19,8 @@ from gpunb.errors import BadInput, LedgerError, SessionNotFound, WrongState
 from gpunb.hints import typed
 from gpunb.sessions.ledger import names as naming
 from gpunb.sessions.ledger import process_id as owners
+from gpunb.sessions.ledger.notices import Notices
 from gpunb.sessions.ledger.rows import add_event, intent_of, row_of, session_of, set_fields
-from gpunb.sessions.ledger.runs import Runs
 from gpunb.sessions.model import (
     OVER,
     SYSTEM_CLOCK,
@@ -80,7 +80,7 @@ def label_for(installation: str, session_id: str, attempt: int = 1) -> str:
     return f"gpunb-{installation[:8]}-{session_id}{end if attempt > 1 else ''}"
 
 
-class Ledger(Runs):
+class Ledger(Notices):
     """The open ledger. Share one object between threads, and use it in ``with`` or `close` it.
 
     Parameters

@@ -17,7 +17,7 @@ from gpunb.sessions.model import Cost, Session, SessionState
 from gpunb.sessions.supervisor.host_monitor import HostMonitor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
     from concurrent.futures import Executor, Future
 
     from gpunb.providers.base import Provider
@@ -98,6 +98,16 @@ class LedgerMemory:
         self._receipts_at = 0.0
         self._apart: list[str] = []  # names of sessions whose end was confirmed in a thread of its own
         self._renewed: dict[str, float] = {}
+
+    @property
+    def capped(self) -> LimitsSettings | None:
+        """The caps over all sessions, as they were the last time that they could be read."""
+        return self._caps
+
+    @property
+    def crossed(self) -> Mapping[str, Due]:
+        """The sessions that a cap over all sessions ends now, by id."""
+        return self._crossed
 
     def _follow_clock(self, looked: Looked) -> None:
         try:

@@ -15,6 +15,7 @@ from gpunb import log
 from gpunb.errors import LedgerDamaged, LedgerError, LedgerTooNew
 from gpunb.sessions.access.host_access import HOST, HostAccess
 from gpunb.sessions.foreign_errors import ANY
+from gpunb.sessions.notices.outbox import Outbox
 from gpunb.sessions.supervisor.sweep import Looked, Supervision
 from gpunb.sessions.supervisor.watchers import COMMAND, LEADER_TTL_S, Duties, ensure, presence, unwatched
 
@@ -80,6 +81,7 @@ def run(
         ThreadPoolExecutor(max_workers=64, thread_name_prefix="gpunb-end") as pool,
         ThreadPoolExecutor(max_workers=32, thread_name_prefix="gpunb-host") as hosts,
         ThreadPoolExecutor(max_workers=16, thread_name_prefix="gpunb-look") as clouds,
+        ThreadPoolExecutor(max_workers=1, thread_name_prefix="gpunb-notice") as notices,
         presence(ledger),
     ):
         watch = Supervision(
@@ -101,18 +103,20 @@ def run(
         )
         beat.start()
         duties = Duties(ledger)
+        outbox = Outbox(ledger, providers, pool=notices)
         ledger.last_resort = True
         try:
             while not halt.is_set():
                 begun = time.monotonic()
                 try:
-                    if _look(ledger, watch, duties, kind, each) or forever:
+                    if _look(ledger, watch, duties, outbox, kind, each) or forever:
                         # a tick waits for a cloud that does not answer: leases elsewhere don't wait twice
                         halt.wait(max(tick_s / 5.0, tick_s - (time.monotonic() - begun)))
                         continue
                     # `ensure` starts no other supervisor while a leader lives: sessions rented since the last
                     # tick rely on this process until it has resigned
                     ledger.resign()
+                    outbox.look(watch.capped, watch.crossed, last=True)
                     if not ledger.sessions():
                         return
                 except LedgerTooNew:
@@ -137,8 +141,13 @@ def run(
                 _notes.error("could not resign: %s", err.message)
 
 
-def _look(
-    ledger: Ledger, watch: Supervision, duties: Duties, kind: str, each: Callable[[Looked], None] | None
+def _look(  # noqa: PLR0917
+    ledger: Ledger,
+    watch: Supervision,
+    duties: Duties,
+    outbox: Outbox,
+    kind: str,
+    each: Callable[[Looked], None] | None,
 ) -> int:
     """One tick, over all clouds or those that the leader can't serve; returns how much is left to watch."""
     leads = _leads(ledger, kind)
@@ -153,6 +162,8 @@ def _look(
         duties.tell(watch.blind, leads=leads, served=mine or set())
     except LedgerError as err:
         _notes.error("the ledger can't be told who watches what: %s", err.message)
+    if leads:
+        outbox.look(watch.capped, watch.crossed)
     if each is not None:
         each(looked)
     return looked.sessions + looked.orphans + (watch.awaited() if leads else 0)

@@ -1,0 +1,89 @@
+"""``notify``: where notices go, which were sent, and a test."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from gpunb.cli.command import verb
+from gpunb.presentation.columns import Column
+from gpunb.presentation.result import Block, Cell, Note, Result, Table
+from gpunb.text import clean
+
+if TYPE_CHECKING:
+    from gpunb.cli.context import Context
+    from gpunb.sessions.ledger.notices import Notice
+    from gpunb.settings import NotifySettings
+
+__all__ = ["command"]
+
+COLUMNS = (
+    Column("when"),
+    Column("of"),
+    Column("session", drop=1),
+    Column("notice", wrap=True),
+    Column("sent"),
+)
+SHOWN = 20
+
+
+@verb("notify", example="notify\nnotify test")
+@click.argument("what", required=False, type=click.Choice(["test"]), metavar="[test]")
+def command(context: Context, *, what: str | None) -> Result:
+    """Show where notices go and the last ones; "notify test" sends one to each place.
+
+    Set the places in your own settings file, in the table [notify]: desktop = true, webhook = "https://…",
+    to = ["mailto://…"] (addresses of the apprise library, pip install 'gpunb[notify]'). events says of
+    what: run, lease, budget, machine, unconfirmed, increase, cap. The supervisor sends each notice once.
+    """
+    from gpunb.sessions.notices import channels as ways
+    from gpunb.sessions.notices.outbox import own
+
+    to = own()
+    names = ways.channels(to)
+    if not names:
+        text = "no notices are sent: set a place for them in [notify] of your settings file"
+        return Result({"channels": [], "notices": []}, Note(text, "dim"), exit_code=1 if what else 0)
+    if what is not None:
+        return _test(to, names)
+    notices = context.ledger.notices()[: -SHOWN - 1 : -1]
+    data = [
+        {"id": one.key, "kind": one.kind, "session": one.session, "at": one.at, "text": one.text,
+         "left": one.left, "failed": one.failed}
+        for one in notices
+    ]  # fmt: skip
+    rows = [[_when(one), one.kind, clean(one.session), clean(one.text), _sent(one)] for one in notices]
+    blocks: list[Block] = [Table(COLUMNS, rows)] if rows else [Note("nothing was noticed yet", "dim")]
+    places = Note(f"notices go to: {', '.join(names)}; of: {', '.join(to.events)}", "dim")
+    return Result({"channels": names, "notices": data}, *blocks, places)
+
+
+def _test(to: NotifySettings, names: list[str]) -> Result:
+    from gpunb.sessions.ledger.notices import Notice
+    from gpunb.sessions.notices import channels as ways
+
+    notice = Notice(key="test", kind="test", text="this is a test of gpunb's notices", at=time.time())
+    data, notes = [], []
+    for name in names:
+        try:
+            ways.send(name, to, [notice])
+        except ways.NotSent as err:  # noqa: PERF203 - each on its own
+            data.append({"channel": name, "sent": False, "why": err.message})
+            hint = f"; {err.hint}" if err.hint else ""
+            notes.append(Note(clean(f"{name}: not sent: {err.message}{hint}"), "bad"))
+        else:
+            data.append({"channel": name, "sent": True, "why": ""})
+            notes.append(Note(f"{name}: sent", "ok"))
+    return Result({"test": data}, *notes, exit_code=0 if all(one["sent"] for one in data) else 1)
+
+
+def _when(one: Notice) -> str:
+    return time.strftime("%m-%d %H:%M", time.localtime(one.at))
+
+
+def _sent(one: Notice) -> Cell:
+    if one.failed:
+        return Cell(f"not by {', '.join(one.failed)}", "bad")
+    return Cell(f"not yet by {', '.join(one.left)}", "warn") if one.left else Cell("yes", "ok")
