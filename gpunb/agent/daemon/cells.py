@@ -75,6 +75,8 @@ class Cells:
         self._starting: asyncio.Future[bool] | None = None
         self._ending: asyncio.Future[None] | None = None
         self._idle = asyncio.Event()
+        self._begun = True  # the kernel has begun the current cell
+        self._interrupt = False  # when it begins
 
     def later(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine as a task; a reference is kept until it ends."""
@@ -230,7 +232,7 @@ class Cells:
         self._idle = asyncio.Event()
         about = run.about
         content = {"code": about["code"], "silent": False, "store_history": bool(about.get("store", True))}
-        content.update(user_expressions=about.get("expressions") or {}, stop_on_error=True)
+        content.update(user_expressions=about.get("expressions") or {}, stop_on_error=False)
         content["allow_stdin"] = bool(about.get("stdin", True))
         content["gpunb_place"] = about.get("place") or {}
         lent = self.secrets.pop(run.id, None)
@@ -238,6 +240,7 @@ class Cells:
             if lent is None:
                 raise RuntimeError(lending.GONE)
             await lending.lend(kernel, lent)
+        self._begun = self._interrupt = False
         run.begin()
         idle = self._idle
         reply = kernel.request("execute_request", content, message_id=run.id)
@@ -293,6 +296,7 @@ class Cells:
             run.end("cancelled", 130, "it had not started")
         elif run is self.current and self.kernel is not None:
             run.waiting = None
+            self._interrupt = not self._begun
             self.kernel.interrupt()
 
     async def restart(self) -> None:
@@ -368,6 +372,7 @@ class Cells:
         if run.journal is None:
             run.reopen()
             self._shut_later(run)
+        self._now_begins(kind, run)
         if kind == "stream":
             content = json.loads(parts[0].decode("utf-8", "replace"))
             run.stream(content["name"], content["text"])
@@ -379,6 +384,12 @@ class Cells:
                 self._idle.set()
         if kind == "error":
             self.failed.add(run.id)
+
+    def _now_begins(self, kind: str, run: Run) -> None:
+        if kind == "execute_input" and run is self.current:
+            self._begun = True
+            if self._interrupt and self.kernel is not None:  # the kernel did not have the cell yet
+                self.kernel.interrupt()
 
     def _flush(self) -> None:
         for run in self.runs.values():

@@ -7,6 +7,8 @@ that the agent reads (`iopub_log`).
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 import signal
 import sys
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..shared import folders
 from . import outstream
+from .interrupts import Interrupts
 from .iopub_log import Outlet
 from .working_folder import WorkingFolder
 
@@ -39,7 +42,7 @@ def leave(kernel: Any) -> None:
         loop = getattr(stream, "io_loop", None)
         if loop is not None:
             loop.add_callback(loop.stop)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # ipykernel sets this while a cell runs
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # while a cell runs
         raise KeyboardInterrupt
 
 
@@ -112,13 +115,30 @@ def main(argv: list[str]) -> None:
     from traitlets import Type, Unicode
     from traitlets.config import Config
 
-    class NumberedKernel(IPythonKernel):
-        def execute_request(self, stream: Any, ident: Any, parent: Any) -> Any:
+    class SteadyKernel(IPythonKernel):
+        def pre_handler_hook(self) -> None:
+            about: Any = self.get_parent("shell")  # type: ignore[no-untyped-call]
+            if about["header"].get("msg_type") == "execute_request":
+                self.saved_sigint_handler = interrupts.hold()
+            else:
+                super().pre_handler_hook()  # type: ignore[no-untyped-call]
+
+        async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
             place = parent["content"].get("gpunb_place")
             if place:
                 numbering.expect(place)
                 working.expect(place)
-            return super().execute_request(stream, ident, parent)  # type: ignore[no-untyped-call]
+            try:
+                running = super().execute_request(stream, ident, parent)  # type: ignore[no-untyped-call]
+                if inspect.isawaitable(running):
+                    await running
+            except (Exception, KeyboardInterrupt, asyncio.CancelledError) as err:
+                interrupts.hold()
+                self.log.exception("the cell ended without a reply")
+                name = type(err).__name__ if isinstance(err, Exception) else "KeyboardInterrupt"
+                reply = {"status": "error", "ename": name, "evalue": "", "traceback": []}
+                session: Any = self.session
+                session.send(stream, "execute_reply", reply, parent, ident=ident)
 
     class DirectIOPub(IOPubThread):
         """An IOPub that sends without a thread: unlike a socket, a file needs none."""
@@ -128,7 +148,7 @@ def main(argv: list[str]) -> None:
 
     class KernelApp(IPKernelApp):
         name = "gpunb-kernel"
-        kernel_class = Type(NumberedKernel, klass=Kernel)
+        kernel_class = Type(SteadyKernel, klass=Kernel)
         outstream_class = Unicode("gpunb_agent.kernel.outstream.SteadyStream").tag(config=True)
 
         def init_iopub(self, context: Any) -> None:
@@ -147,6 +167,7 @@ def main(argv: list[str]) -> None:
     app = KernelApp.instance(config=Config(Kernel={"_execute_sleep": 0.0}))
     app.initialize(["-f", argv[0]])  # type: ignore[no-untyped-call]
     shell: Any = app.shell
+    interrupts = Interrupts(shell)
     numbering = Numbering(shell)
     working = WorkingFolder(shell)
     no_gpu(shell)
