@@ -8,6 +8,7 @@ repository's own configuration can make it run a program.
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 from functools import cached_property
 from pathlib import Path
@@ -29,12 +30,12 @@ def top_of(folder: Path) -> Path | None:
 
 
 def lines_of(path: Path) -> list[str]:
-    """Read the lines of an ignore file; none if it is missing or a link, which git does not follow."""
+    """Read the lines of an ignore file; none if there is no regular file: git follows no link either."""
     try:
-        if path.is_symlink():
+        if not stat.S_ISREG(path.lstat().st_mode):
             return []
         text = path.read_bytes().decode("utf-8", "surrogateescape")
-    except OSError:
+    except (OSError, ValueError):  # or a name with a NUL, from a file that names a place
         return []
     return text.removeprefix("\ufeff").split("\n")
 
@@ -73,7 +74,9 @@ class Repo:
         """The git directory that submodules and linked working trees share."""
         place = self.top / ".git"
         if place.is_file():
-            first = lines_of(place)[0]
+            first = next(iter(lines_of(place)), "")
+            if not first.startswith("gitdir:"):
+                return place  # no repository: git refuses it, too
             place = self.top / first.removeprefix("gitdir:").strip()
         shared = lines_of(place / "commondir")
         return place / shared[0].strip() if shared and shared[0].strip() else place

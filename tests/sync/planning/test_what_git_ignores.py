@@ -175,3 +175,34 @@ def test_a_cloned_folder_runs_nothing(repo: Path, tmp_path: Path) -> None:
     mark.unlink(missing_ok=True)
     assert "build/x" in ours(repo)
     assert not mark.exists()
+
+
+ODD = {
+    "an empty file": lambda path: path.touch(),
+    "no path": lambda path: path.write_text("gitdir:"),
+    "another text": lambda path: path.write_text("large\n"),
+    "a NUL": lambda path: path.write_bytes(b"gitdir: a\0b\n"),
+    "no UTF-8": lambda path: path.write_bytes(b"gitdir: \xff\n\xff/\n"),
+    "a place that is missing": lambda path: path.write_text("gitdir: ../nowhere"),
+    "a loop": lambda path: path.write_text("gitdir: .git"),
+    "a link out": lambda path: path.symlink_to("/etc/hostname"),
+    "a link to nothing": lambda path: path.symlink_to("nothing"),
+    "a pipe": os.mkfifo,
+    "a folder": lambda path: path.mkdir(),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", [".git", ".gitignore", ".git/info/exclude", ".git/commondir"])
+@pytest.mark.parametrize("odd", ODD)
+def test_what_is_none_of_gits_files_leaves_out_nothing_and_stops_nothing(
+    tmp_path: Path, name: str, odd: str
+) -> None:
+    root = tmp_path / "data"
+    for folder in (root, root / "sub"):
+        (folder / "a").mkdir(parents=True)
+        (folder / "a/x.csv").write_text("x")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        ODD[odd](folder / name)
+    kept = {path for path in ours(root) if path.endswith("x.csv")}
+    assert kept == {"a/x.csv", "sub/a/x.csv"}
