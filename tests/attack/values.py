@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import zlib
 from typing import TYPE_CHECKING, Any
 
+from gpunb.agent.shared.variables import PIECE_HEAD
 from gpunb.remote import get
 from tests.attack.frame import Place, case
 from tests.attack.hostile.mimic import Mimic, client, variables
@@ -14,12 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def take(place: Place, *items: Mapping[str, Any], data: bytes = b"", trust: str = "stranger") -> str:
+def take(
+    place: Place, *items: Mapping[str, Any], data: bytes = b"", trust: str = "stranger", far: bool = False
+) -> str:
     host = Mimic(place)
     host.bulk = variables(*items, data=data)
     reply = {"reply": {"user_expressions": {"r": {"status": "ok", "data": {"text/plain": "'{}'"}}}}}
     host.answers = {"kernel": reply}
-    with client(place, host, trust=trust) as found:
+    with client(place, host, trust=trust, far=far) as found:
         return f"taken: {str(get(found, ['x']))[:100]}"
 
 
@@ -75,6 +79,32 @@ def _(place: Place) -> str:
     host.answers = {"kernel": {"reply": {"user_expressions": {"r": {"status": "ok", "data": {}}}}}}
     with client(place, host) as found:
         return str(get(found, ["x"]))
+
+
+def far(place: Place, size: int, packed: int, body: bytes, claimed: int | None = None) -> str:
+    """A piece in the form of a far transfer (see `gpunb.agent.shared.variables.give`)."""
+    head = PIECE_HEAD.pack(len(body) if claimed is None else claimed, packed)
+    return take(place, {"name": "x", "as": "json", "sizes": [size]}, data=head + body, far=True)
+
+
+@case("1 MB, compressed, in the place of 100 bytes", "a compressed piece that is not of 100 bytes")
+def _(place: Place) -> str:
+    return far(place, 100, 1, zlib.compress(b"1" * 2**20)[:100])
+
+
+@case("compressed bytes that are none", "a compressed piece that is none")
+def _(place: Place) -> str:
+    return far(place, 100, 1, b"1" * 100)
+
+
+@case("a piece of 4 GB in the place of 100 bytes", "a piece of [0-9]+ bytes in the place of 100")
+def _(place: Place) -> str:
+    return far(place, 100, 0, b"1" * 100, claimed=2**32 - 1)
+
+
+@case("a flag that does not exist", "a piece of 100 bytes in the place of 100")
+def _(place: Place) -> str:
+    return far(place, 100, 7, b"1" * 100)
 
 
 @case("a variable of 2**60 bytes", "described a variable in an unknown form")
