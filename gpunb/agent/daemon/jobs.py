@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 POLL = 0.05  # seconds between checks of a running job
 RETRY = 5.0  # seconds until a start that failed on a full disk is retried
+GRACE = 10.0  # seconds between TERM and KILL of a job, as containers have
 
 
 class Job(Run):
@@ -286,7 +287,7 @@ class Jobs:
         for _ in range(20):  # again: the keeper may just have started the command once more
             spare = (run.process.get("keeper"),)
             mark = "GPUNB_RUN=" + run.id
-            await loop.run_in_executor(None, processes.end_tree, run.command, mark, 5.0, spare)
+            await loop.run_in_executor(None, processes.end_tree, run.command, mark, GRACE, spare)
             for _ in range(10):
                 run.refresh()
                 if run.over:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 IDS = b"<IDS|MSG>"
 TURN = 0.02  # seconds of reading before other tasks run
 GRACE = 5.0  # seconds for a kernel to end by itself, as in Jupyter's frontends
+LAST_GRACE = 3.0  # and after SIGTERM, to one that did not hear the request
 LAST_WORDS = 1 << 16  # bytes that are read of each stream of an ended kernel
 START_TIMEOUT = 180.0  # seconds; a slow disk takes long to load a large image's Python
 
@@ -397,7 +398,7 @@ class Kernel:
         if self.pid is not None:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(
-                None, processes.end_tree, self.pid, "GPUNB_KERNEL=" + self._prefix, 1.0
+                None, processes.end_tree, self.pid, "GPUNB_KERNEL=" + self._prefix, LAST_GRACE
             )
             if self.process is not None:
                 self.process.wait()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DRAIN = 0.5  # seconds of reading after the command's end, while children hold its pipes open
 RETRY = 1.0  # seconds between two tries to write to a full disk
 RESERVE = 16 << 10  # bytes reserved for the records that must be written
-GRACE = 5.0  # seconds between TERM and KILL
+GRACE = 5.0  # seconds between TERM and KILL as the host goes down
 FULL = "the host's disk was full"
 
 

@@ -38,12 +38,17 @@ def drain() -> None:
 
 def leave(kernel: Any) -> None:
     """Handle SIGTERM, at a job's end or a shutdown: interrupt the cell, run atexit, flush files."""
+    kernel.shell.run_code = _refuse  # a cell whose request is being read would hold the loop
     for stream in (kernel.shell_stream, kernel.control_stream, kernel):
         loop = getattr(stream, "io_loop", None)
         if loop is not None:
             loop.add_callback(loop.stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # while a cell runs
         raise KeyboardInterrupt
+
+
+async def _refuse(*_args: Any, **_options: Any) -> bool:
+    raise KeyboardInterrupt
 
 
 def no_gpu(shell: Any) -> None:

@@ -78,6 +78,23 @@ def test_whoever_ends_a_kernel_it_flushes_and_says_goodbye(client, host, screen,
         assert screen.text().endswith("after\n")
 
 
+BETWEEN = """
+import os
+kernel = get_ipython().kernel
+ready = kernel.pre_handler_hook
+kernel.pre_handler_hook = lambda: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(0.2), ready())
+"""
+
+
+def test_a_cell_whose_request_is_read_as_the_kernel_is_ended_does_not_hold_it(client, host, screen):
+    show(client.run_cell(KEPT + BETWEEN), screen)
+    begin = time.monotonic()
+    with pytest.raises(RunError):
+        show(client.run_cell("time.sleep(600)"), screen)
+    assert written(host) == ("results of two hours", "ran")
+    assert time.monotonic() - begin < 300
+
+
 def test_a_kernel_that_does_not_listen_is_killed_all_the_same(client, host, screen):
     show(client.run_cell("import atexit, time\natexit.register(time.sleep, 60)"), screen)
     pid = kernel_pid(host)
