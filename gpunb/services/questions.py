@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gpunb.services import reservations
 from gpunb.services.confirmations import Question
 from gpunb.sessions.cost.lease import CONTRACT_S, extended, lease_for
+from gpunb.sessions.lifecycle.fetch_results import awaited
 from gpunb.sessions.model import machine, offer_from_dict
 from gpunb.units import costs_text, duration_text, hourly_text, money_text, price_text
 
@@ -312,7 +313,8 @@ def to_down(ledger: Ledger, sessions: Sequence[Session], *, save: bool = True) -
     """The question before sessions end for good; always asked."""
     parts = []
     for one in sessions:
-        back = f", {', '.join(one.save)} is brought back first" if save and one.save else ""
+        results = ", ".join(awaited(ledger, one)) if save else ""
+        back = f", {results} is brought back first" if results else ""
         age = duration_text(max(0.0, ledger.clock.time() - one.created))
         spent = _spent(ledger, one)
         held = reservations.paid(ledger, one)

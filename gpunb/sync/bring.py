@@ -9,8 +9,6 @@ Unlike a sync it follows no ignore rule and leaves nothing out: `.git`, environm
   in it (``metrics.fit.json``).
 - From a stranger, what could run on this side (`gpunb.sync.local.autorun`) comes under a name that nothing
   runs (``.git.held``), and is named.
-- Of a folder that was sent (`gpunb.sync.written`) only what was written there comes, without caches and
-  environments; a file of it that is here as it was sent may be replaced.
 - All fetched files are on the disk (fsync) when `bring` returns.
 """
 
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
 
     from gpunb.progress import Progress
     from gpunb.ssh.connection import Connection
-    from gpunb.sync.written import SentFolder
 
 __all__ = ["Brought", "NothingThere", "bring"]
 
@@ -95,7 +92,6 @@ def bring(
     word: str,
     guard: bool,
     folders: Sequence[str] = (),
-    sent: SentFolder | None = None,
     patience: float = 600.0,
     progress: Progress = SILENT,
 ) -> Brought:
@@ -114,8 +110,6 @@ def bring(
     folders
         Folders of the host, the newest first, in which a relative path is looked for besides the
         home folder: where runs and syncs put files.
-    sent
-        `path` is this folder: only what differs from it comes.
     patience
         Seconds to wait for another transfer into the same place.
 
@@ -130,7 +124,7 @@ def bring(
     with Remote(conn) as remote:
         progress.say("listing files")
         found = _sources(remote, path, folders)
-        how = _How(remote, out, word, guard, time.monotonic() + patience, progress, sent)
+        how = _How(remote, out, word, guard, time.monotonic() + patience, progress)
         for number, source in enumerate(found):
             into = target if number == 0 else target.with_name(f"{target.name or 'root'}-of-{source.base}")
             _bring_one(how, source, into)
@@ -223,7 +217,6 @@ class _How:
     guard: bool
     until: float
     progress: Progress
-    sent: SentFolder | None = None
 
 
 def _bring_one(how: _How, source: _Source, target: Path) -> None:
@@ -232,10 +225,7 @@ def _bring_one(how: _How, source: _Source, target: Path) -> None:
     if source.tree is not None:
         tree, whole = source.tree, [item.path for item in source.tree.items if item.kind == "dir"]
     else:
-        rules = _rules(remote, source.root) if how.sent is None else Rules(None)
-        tree, whole = scan(remote, source.root, rules), [""]
-        if how.sent is not None:
-            out.failed += how.sent.keep_written(tree)
+        tree, whole = scan(remote, source.root, _rules(remote, source.root)), [""]
     if source.single:  # the user typed its name
         tree.items[0].to = target.name
     came = {posixpath.normpath(f"{source.root}/{path}"): path for path in whole}
@@ -246,7 +236,6 @@ def _bring_one(how: _How, source: _Source, target: Path) -> None:
             how.word,
             lambda items: digests(remote.connection, source.root, items),
             guard=how.guard,
-            sent=how.sent.files if how.sent is not None else {},
         )
         _carry(how, source.root, here, tree, names)
         linked, left = outside_links.follow(remote, source.root, tree, came)

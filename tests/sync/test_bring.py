@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,9 +14,7 @@ from gpunb.sync.bring import Brought, bring
 from gpunb.sync.local import autorun
 from gpunb.sync.local.safe_root import LocalRoot
 from gpunb.sync.planning import locations
-from gpunb.sync.planning.plan import Item
 from gpunb.sync.sftp import digests
-from gpunb.sync.written import SentFolder
 from tests.support.machines import sshd as support
 
 if TYPE_CHECKING:
@@ -412,79 +408,6 @@ def test_without_sha256sum_on_the_host_nothing_is_taken_for_the_same(
     write(tmp_path / "out/a.txt", "my own")
     fetch(line, host / "out", tmp_path / "out")
     assert tree(tmp_path / "out") == {"a.txt": "my own", "a.fit.txt": "theirs"}
-
-
-def sent_from(here: Path, host: Path) -> SentFolder:
-    """The folder `here` goes to `host`, times and all; returns what is noted of it."""
-    shutil.copytree(here, host, dirs_exist_ok=True)
-    about = {path: path.stat() for path in here.rglob("*") if path.is_file()}
-    items = [
-        Item(str(path.relative_to(here)), "file", found.st_size, int(found.st_mtime))
-        for path, found in about.items()
-    ]
-    return SentFolder.of(str(host), items)
-
-
-def test_of_a_folder_that_was_sent_only_what_was_written_comes(
-    line: Connection, host: Path, tmp_path: Path
-) -> None:
-    here = put(tmp_path / "here", **{"train.py": "code", "data/x.csv": "1", "state.json": "{}", "old": "o"})
-    sent = sent_from(here, host)
-    write(host / "out/model.npz", "weights", at=1_800_000_000)
-    write(host / "state.json", '{"epoch": 3}', at=1_800_000_000)  # as here, so it may be replaced
-    write(host / "data/x.csv", "1,2,3", at=1_800_000_000)
-    write(host / "__pycache__/train.pyc", "cache")
-    (host / "link").symlink_to("out/model.npz")
-    write(here / "data/x.csv", "edited here meanwhile", at=1_750_000_000)
-    (here / "old").unlink()  # deleted here: it does not come back
-    done = fetch(line, host, here, sent=sent)
-    assert done.failed == []
-    assert done.beside == [("data/x.csv", "x.fit.csv")]
-    assert tree(here) == {
-        "train.py": "code",
-        "data": "/",
-        "data/x.csv": "edited here meanwhile",
-        "data/x.fit.csv": "1,2,3",
-        "state.json": '{"epoch": 3}',
-        "out": "/",
-        "out/model.npz": "weights",
-        "link": "-> out/model.npz",
-    }
-    again = fetch(line, host, here, sent=sent)
-    assert (again.moved, again.failed) == (0, [])
-
-
-def test_a_stranger_s_host_replaces_no_code_here(line: Connection, host: Path, tmp_path: Path) -> None:
-    here = put(tmp_path / "here", **{"train.py": "code", "a.ipynb": "book", ".env": "x", "table.csv": "1"})
-    write(here / "tool", "#!/bin/sh").chmod(0o755)
-    sent = sent_from(here, host)
-    for name in ("train.py", "a.ipynb", ".env", "tool", "table.csv"):
-        write(host / name, "theirs", at=1_800_000_000)
-    done = fetch(line, host, here, sent=sent, guard=True)
-    found = tree(here)
-    assert {name: found[name] for name in ("train.py", "a.ipynb", ".env", "tool")} == {
-        "train.py": "code", "a.ipynb": "book", ".env": "x", "tool": "#!/bin/sh",
-    }  # fmt: skip
-    assert found["table.csv"] == "theirs"
-    assert {"train.fit.py", "a.fit.ipynb", ".env.held", "tool.fit"} <= set(found)
-    assert ("train.py", "train.fit.py") in done.beside
-    own = fetch(line, host, here, sent=sent, guard=False)
-    assert own.failed == []
-    assert (here / "train.py").read_text() == "theirs", "of one's own host it may"
-
-
-def test_what_is_beyond_the_bound_stays_and_is_named(line: Connection, host: Path, tmp_path: Path) -> None:
-    here = put(tmp_path / "here", **{"a.py": "x"})
-    sent = sent_from(here, host)
-    write(host / "big", "b" * 50_000)
-    write(host / "small", "s" * 10)
-    done = fetch(line, host, here, sent=replace(sent, bound=1000))
-    assert [path for path, _ in done.failed] == ["big"]
-    assert "50.0 kB" in done.failed[0][1]
-    assert set(tree(here)) == {"a.py", "small"}
-    done = fetch(line, host, here, sent=replace(sent, bound=None))
-    assert done.failed == []
-    assert set(tree(here)) == {"a.py", "small", "big"}
 
 
 def test_what_does_not_fit_here_is_refused_before_it_comes(

@@ -10,8 +10,9 @@ from gpunb.cli.command import verb
 from gpunb.errors import BadInput
 from gpunb.hints import typed
 from gpunb.presentation.result import Note, Result
-from gpunb.services.project import around, places
+from gpunb.services.project import around
 from gpunb.services.running import cell_target
+from gpunb.sessions.project import places
 
 if TYPE_CHECKING:
     from gpunb.cli.context import Context

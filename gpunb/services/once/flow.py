@@ -12,18 +12,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gpunb import log
 from gpunb.errors import Cancelled, GpunbError, JobFailed
 from gpunb.hints import typed
-from gpunb.services import project, renting_flow, transfers
+from gpunb.services import project, renting_flow
 from gpunb.services.running import jobs, packages, runs
 from gpunb.sessions import lifecycle
-from gpunb.sessions.access import sent_project
 from gpunb.sessions.access.host_access import HOST
 from gpunb.sessions.lifecycle import run_end
 from gpunb.sessions.lifecycle.timeouts import Timing
 from gpunb.sessions.model import OVER
-from gpunb.sync.written import SentFolder
 from gpunb.units import bytes_text, costs_text, files_text, money_text
 
 if TYPE_CHECKING:
@@ -77,8 +74,11 @@ def begin(context: Workspace, session: Session, task: Task, *, detach: bool = Fa
         It was not started; the machine, which holds nothing of worth, is ended, and ``bill`` says so.
     """
     try:
-        place = project.place(context.ledger, session, task.root)
-        _send(context, session, task, place)
+        folder = project.Project(context, session, task.root)
+        lines = folder.send().lines(session)
+        if lines:
+            context.say(*lines)
+        jobs.send_left_out(context, session, task.job.local, task.root, folder.place)
         if task.left:
             context.say((f"not installed: {task.left}", "warn"))
         if (
@@ -87,7 +87,7 @@ def begin(context: Workspace, session: Session, task: Task, *, detach: bool = Fa
             and any(map(str.strip, task.needs.files.values()))
         ):
             packages.install(context, session, context.agent(session), path=task.listed, needs=task.needs)
-        wish = replace(task.job.wish, cwd=posixpath.normpath(f"{place}/{task.inner}"))
+        wish = replace(task.job.wish, cwd=posixpath.normpath(f"{folder.place}/{task.inner}"))
         return jobs.start(context, session, replace(task.job, wish=wish), detach=detach)
     except KeyboardInterrupt:
         msg = f"interrupted before the run on {session.name} began"
@@ -97,16 +97,6 @@ def begin(context: Workspace, session: Session, task: Task, *, detach: bool = Fa
         if begun is None or begun.ended is not None:
             err.bill = _undo(context, session)
         raise
-
-
-def _send(context: Workspace, session: Session, task: Task, place: str) -> None:
-    report = transfers.send(context, session, str(task.root), f"{place}/", f"once: {task.root}")
-    named = jobs.send_left_out(context, session, task.job.local, task.root, place)
-    sent = SentFolder.of(place, [*report.plan.items, *report.plan.unchanged, *named])
-    try:
-        sent_project.keep(session.id, sent)
-    except OSError as err:  # then all of the folder comes back
-        log.get(__name__).warning("what was sent to %s can't be noted: %s", session.name, err)
 
 
 def _undo(context: Workspace, session: Session) -> str:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from gpunb.errors import BadInput
 from gpunb.hints import typed
 from gpunb.services import project
-from gpunb.services.project.places import MARKERS
 from gpunb.services.running import jobs, packages
 from gpunb.sessions.lifecycle.fetch_results import PROJECT
+from gpunb.sessions.project.places import MARKERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,7 +104,7 @@ def task(
     )
     job = jobs.prepare(wish)
     kept = [_saved(path, within, top) for path in save] or [PROJECT]
-    if save and job.result is not None:
+    if job.result is not None:
         kept.append(_saved(job.result.name, within, top))
     needs, listed, left = _needs(script, top, requirements)
     return Task(root=top, inner=inner, job=job, save=kept, needs=needs, listed=listed, left=left)

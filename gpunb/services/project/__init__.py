@@ -12,9 +12,9 @@ See ``docs/project-folder.md``.
 
 from __future__ import annotations
 
-from gpunb.services.project.bringing import Limits
 from gpunb.services.project.folder import Project
-from gpunb.services.project.places import bind, bound, place, root
-from gpunb.services.project.report import Brought, Sent
+from gpunb.sessions.project.bringing import Limits
+from gpunb.sessions.project.places import bind, bound, place, root
+from gpunb.sessions.project.report import Brought, Sent
 
 __all__ = ["Brought", "Limits", "Project", "Sent", "bind", "bound", "place", "root"]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput, GpunbError
 from gpunb.hints import typed
-from gpunb.services.project import places
 from gpunb.services.project.folder import Project
+from gpunb.sessions.project import places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

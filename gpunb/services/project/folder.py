@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 from gpunb.errors import SyncError
 from gpunb.hints import typed
-from gpunb.services.project import places
-from gpunb.services.project.bringing import Limits, bring, note
-from gpunb.services.project.host_folder import HostFolder
-from gpunb.services.project.local_tree import LocalTree, signature
-from gpunb.services.project.report import Brought, Sent
-from gpunb.services.project.state import Known, State, locked
+from gpunb.sessions.project import places, results
+from gpunb.sessions.project.bringing import Limits, note
+from gpunb.sessions.project.host_folder import HostFolder
+from gpunb.sessions.project.local_tree import LocalTree, signature
+from gpunb.sessions.project.report import Brought, Sent
+from gpunb.sessions.project.state import Known, State, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gpunb.services.project.local_tree import Sig
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
+    from gpunb.sessions.project.local_tree import Sig
     from gpunb.sync import SyncReport
 
 __all__ = ["Project"]
@@ -82,29 +82,13 @@ class Project:
         Unreachable, HostError
             The connection broke; the same call goes on.
         """
-        with locked(self.session.id, self.root):
-            state = State.load(self.session.id, self.root)
-            host = self.host(state)
-            return self.fetch(host, state, limits)
+        return results.bring_back(self.session, self.root, self.place, limits or self.limits)
 
     def host(self, state: State) -> HostFolder:
         """The host's end, through the agent."""
         from gpunb.sessions.access import host_access
 
         return HostFolder(host_access.agent(self.session), self.place, state.token)
-
-    def fetch(self, host: HostFolder, state: State, limits: Limits | None = None) -> Brought:
-        """Bring what is new, and save the state."""
-        changes = host.changes(state.number)
-        trusted = self.session.trust == "own"
-        out = bring(
-            self.root, host, state, changes, limits or self.limits, word=self.session.name, trusted=trusted
-        )
-        if out.vanished:
-            out.vanished = state.sent
-            state.forget()
-        state.save()
-        return out
 
 
 class _Going:
@@ -272,7 +256,8 @@ class _Going:
 
     def _bring(self, host: HostFolder) -> None:
         """What is new there comes first: it is not replaced unseen."""
-        out = self.project.fetch(host, self.state)
+        project = self.project
+        out = results.fetch(project.session, project.root, host, self.state, project.limits)
         self.sent.brought = out
         self.tree.look()
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from gpunb.errors import BadInput, GpunbError
 from gpunb.hints import typed
 from gpunb.services import transfers
-from gpunb.services.project import around, places
+from gpunb.services.project import around
 from gpunb.services.running import notebook_jobs, run_secrets, runs
+from gpunb.sessions.project import places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from gpunb.services.project.around import Inside
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
-    from gpunb.sync.planning.plan import Item
 
 __all__ = ["JobWish", "Prepared", "Started", "bring", "close_names", "prepare", "send_left_out", "start"]
 
@@ -268,20 +268,13 @@ def _sent_script(context: Workspace, session: Session, job: Prepared, inside: In
     return target
 
 
-def send_left_out(
-    context: Workspace, session: Session, local: Path | None, top: Path, place: str
-) -> list[Item]:
-    """Send the script to its place in the folder `top`, whose rules left it out: it was named.
-
-    Returns what went or was there, by its path in `top`.
-    """
+def send_left_out(context: Workspace, session: Session, local: Path | None, top: Path, place: str) -> None:
+    """Send the script to its place in the folder `top`, whose rules left it out: it was named."""
     if local is None or not (local := local.resolve()).is_relative_to(top := top.resolve()):
-        return []
-    if not places.is_left_out(top, local):
-        return []
-    inside = local.relative_to(top).as_posix()
-    plan = transfers.send(context, session, str(local), f"{place}/{inside}", f"run: {local}").plan
-    return [replace(item, path=inside) for item in (*plan.items, *plan.unchanged)]
+        return
+    if places.is_left_out(top, local):
+        inside = local.relative_to(top).as_posix()
+        transfers.send(context, session, str(local), f"{place}/{inside}", f"run: {local}")
 
 
 def _argv(what: str, runner: list[str], target: str, wish: JobWish) -> list[str] | None:

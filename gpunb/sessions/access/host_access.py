@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gpunb import paths
-from gpunb.errors import AuthRefused, GpunbError, RunError, Unreachable, WrongState
+from gpunb.errors import AuthRefused, BootstrapFailed, GpunbError, RunError, Unreachable, WrongState
 from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress, step
 from gpunb.sessions.access import sent
@@ -374,11 +374,25 @@ class HostAccess:
         agent(session).touch()
 
     def fetch(self, session: Session, path: str, target: Path, progress: Progress, **more: Any) -> Brought:
-        """Download the host's `path` to `target`; `more` as in `gpunb.sync.bring.bring` (folders, sent)."""
+        """Download the host's `path` to `target`; `more` as in `gpunb.sync.bring.bring` (folders)."""
         from gpunb.sync.bring import bring
 
         guard, line = session.trust != "own", connection(session)
         return bring(line, path, target, word=session.name, guard=guard, progress=progress, **more)
+
+    def fetch_project(
+        self, session: Session, place: str, root: Path, progress: Progress, **more: Any
+    ) -> Brought:
+        """Bring what runs wrote in `place` to `root`; see `gpunb.sessions.project.results.bring_home`.
+
+        Where the agent is not there and can't be put there all of the folder comes, beside what is here.
+        """
+        from gpunb.sessions.project.results import bring_home
+
+        try:
+            return bring_home(session, root, place, **more)
+        except BootstrapFailed:
+            return self.fetch(session, place, root, progress)
 
     def keep_output(self, session: Session, run_id: str, file: Path) -> None:
         """Write the text of a run that has ended into `file`: it is gone with the host."""

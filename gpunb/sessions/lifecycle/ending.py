@@ -17,6 +17,7 @@ from gpunb.sessions.cost.segments import opening
 from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.integrations import kernelspecs, ssh_config
 from gpunb.sessions.model import OVER, Intent, IntentState, Orphan, Session, SessionState
+from gpunb.sessions.project import state as project_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -258,9 +259,10 @@ def _over(
 
 
 def clear_up(ledger: Ledger, provider: Provider | None, session: Session, *, why: str) -> None:
-    """Clean up after a confirmed end: kernelspec removed, receipt written. Errors do not undo the end."""
+    """Clean up after a confirmed end, and write the receipt. Errors do not undo the end."""
     for step in (
         lambda: kernelspecs.remove(session.id),
+        lambda: project_state.remove(session.id),
         lambda: ssh_config.refresh(ledger.sessions()),
         lambda: write_receipt(ledger, provider, session, why=why),
     ):

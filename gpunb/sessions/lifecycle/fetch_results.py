@@ -1,20 +1,19 @@
-"""Download of ``session.save`` before a session's end, within a time limit, with a report of failures."""
+"""Results brought home before a session's end: ``session.save``, and what runs wrote into its project."""
 
 from __future__ import annotations
 
 import json
 import os
 import threading
-from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from gpunb import paths
 from gpunb.progress import SILENT, Progress
-from gpunb.sessions.access import sent_project
 from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.model import Session, SessionState, Transfer
+from gpunb.sessions.project import places
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,13 +23,35 @@ if TYPE_CHECKING:
     from gpunb.sessions.lifecycle.timeouts import Timing
     from gpunb.sync.bring import Brought
 
-__all__ = ["FOLDER", "PROJECT", "fetch_saves", "note_folder", "targets"]
+__all__ = ["FOLDER", "PROJECT", "awaited", "fetch_saves", "note_folder", "targets"]
 
 FOLDER = "folder"
 """The kind of event that says where a run or a sync put files: saves are looked for there."""
 
 PROJECT = "."
 """The path in ``session.save`` that stands for what runs wrote into the project that was sent."""
+
+
+def _projects(ledger: Ledger, session: Session) -> dict[str, tuple[Path, str]]:
+    """The folders here with a place on the host whose results come: by name, the folder and its place."""
+    found: dict[str, tuple[Path, str]] = {}
+    known = places.known(ledger, session)
+    sent = str(_base(session).resolve())
+    if PROJECT in session.save and sent in known:
+        found[PROJECT] = Path(sent), known[sent]
+    bound = places.bound(ledger, session)
+    if bound is not None and str(bound) in known and not any(bound == root for root, _ in found.values()):
+        found[str(bound)] = bound, known[str(bound)]
+    return found
+
+
+def awaited(ledger: Ledger, session: Session) -> list[str]:
+    """What comes home before the session's end: paths of the host, and a bound folder here."""
+    return [*session.save, *(name for name in _projects(ledger, session) if name not in session.save)]
+
+
+def _base(session: Session) -> Path:
+    return Path(session.save_to) if session.save_to else Path.cwd()
 
 
 def targets(session: Session) -> dict[str, Path]:
@@ -41,7 +62,7 @@ def targets(session: Session) -> dict[str, Path]:
     """
     from gpunb.sync.sftp.host_glob import is_pattern, split
 
-    base = Path(session.save_to) if session.save_to else Path.cwd()
+    base = _base(session)
     parts: dict[str, tuple[str, ...]] = {}
     depth: dict[str, int] = {}
     for path in session.save:
@@ -79,7 +100,7 @@ def note_folder(ledger: Ledger, session: Session, folder: str) -> None:
 
 def _elsewhere(session: Session, target: Path) -> Path:
     """The fallback in gpunb's own folder for files that can't be saved at `target`."""
-    base = Path(session.save_to) if session.save_to else Path.cwd()
+    base = _base(session)
     inside = target.relative_to(base) if target.is_relative_to(base) else Path(target.name)
     return paths.home() / "saved" / f"{session.name}-{session.id}" / inside
 
@@ -100,7 +121,7 @@ def fetch_saves(
     last: bool = False,
     absent_ok: bool = False,
 ) -> list[tuple[str, str]]:
-    """Download each path of ``session.save``; returns (path, reason) of those that failed.
+    """Bring each of `awaited`; returns (path, reason) of those that failed.
 
     Outcomes are recorded in the session's history, from which the receipt takes them.
 
@@ -111,28 +132,30 @@ def fetch_saves(
     absent_ok
         Whether a path that the host does not have is recorded as unsaved, and not returned: nothing is lost.
     """
-    if not session.save or session.state is SessionState.ENDING:
+    projects = _projects(ledger, session)
+    if not (session.save or projects) or session.state is SessionState.ENDING:
         return []
     clock = ledger.clock
     end = clock.time() + timing.save_s
     failed: list[tuple[str, str]] = []
     folders = [one.detail for one in reversed(ledger.events(session.id)) if one.kind == FOLDER]
-    project = sent_project.load(session.id)
-    for path, target in targets(session).items():
-        sent = project if path == PROJECT else None
-        if sent is not None and last:  # the end comes whatever its size is
-            sent = replace(sent, bound=None)
+    named = targets(session)
+    for path, target in {**{name: root for name, (root, _) in projects.items()}, **named}.items():
+        fetch = partial(host.fetch, session, path, folders=folders)
+        if path in projects:
+            root, place = projects[path]
+            without = [str(one.relative_to(root)) for one in named.values() if root in one.parents]
+            fetch = partial(host.fetch_project, session, place, last=last, without=without)
         if last and not _can_write(target if target.is_dir() else target.parent):
             target = _elsewhere(session, target)  # noqa: PLW2901
             paths.private_dir(target.parent)
-        what = "what was written" if path == PROJECT else path
+            if path in projects:  # all of it: what is in the folder here can't be compared
+                fetch = partial(host.fetch, session, place)
+        what = f"what was written in {place}" if path in projects else path
         progress.say(f"bringing back {what} to {target}")
         started = clock.time()
         left = max(0.0, end - started)
-        fetch = partial(host.fetch, session, sent.folder if sent else path, target, progress)
-        if sent is not None:
-            fetch = partial(fetch, sent=sent)
-        done, reason, absent = _within(left, session, partial(fetch, folders=folders), host)
+        done, reason, absent = _within(left, session, partial(fetch, target, progress), host)
         ended = clock.time()
         if done is not None:
             reason = _reason(done)

@@ -23,7 +23,7 @@ from gpunb.sessions.cost.receipts import build_receipt, write_receipt
 from gpunb.sessions.cost.segments import pays_traffic
 from gpunb.sessions.foreign_errors import ANY
 from gpunb.sessions.lifecycle.ending import begin_end, end
-from gpunb.sessions.lifecycle.fetch_results import fetch_saves
+from gpunb.sessions.lifecycle.fetch_results import awaited, fetch_saves
 from gpunb.sessions.lifecycle.timeouts import Timing
 from gpunb.sessions.lifecycle.unrecorded_ends import end_unrecorded
 from gpunb.sessions.model import OVER, Receipt, Session, SessionState
@@ -102,7 +102,7 @@ def _down(
     progress: Progress,
 ) -> Receipt:
     again = session.state is _S.BOOTING and session.ready is not None  # it is being started to save its files
-    if save and session.save and (again or session.state in {_S.READY, _S.REACHABLE}):
+    if save and (again or session.state in {_S.READY, _S.REACHABLE}) and awaited(ledger, session):
         try:
             _save_or_refuse(ledger, session, host, timing, progress)
         except SyncError:
@@ -240,7 +240,7 @@ def _save_or_refuse(
     try:
         failed = fetch_saves(ledger, session, host, timing, progress)
     except LedgerUnwritable as err:
-        failed = [(", ".join(session.save), err.message)]
+        failed = [(", ".join(awaited(ledger, session)), err.message)]
     if failed:
         lines = "; ".join(f"{path}: {reason}" for path, reason in failed)
         msg = f"could not bring back from {session.name}: {lines}"

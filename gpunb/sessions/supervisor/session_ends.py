@@ -12,7 +12,7 @@ from gpunb.sessions.access.activity import observe
 from gpunb.sessions.cost.lease import due
 from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.lifecycle.ending import Listing, begin_end, end_step
-from gpunb.sessions.lifecycle.fetch_results import fetch_saves
+from gpunb.sessions.lifecycle.fetch_results import awaited, fetch_saves
 from gpunb.sessions.lifecycle.rescue import started_for_files
 from gpunb.sessions.lifecycle.run_end import RUN, bring_home, started
 from gpunb.sessions.lifecycle.taking_down import settle_work, shut_down
@@ -21,7 +21,7 @@ from gpunb.sessions.supervisor.ledger_memory import RENTED, LedgerMemory
 from gpunb.sessions.supervisor.looked import Looked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gpunb.providers.base import Provider
 
@@ -55,7 +55,7 @@ class SessionEnds(LedgerMemory):
                 try:
                     failed = bring_home(self.ledger, session, self.host, self.timing)
                 except ANY as err:
-                    failed = [(", ".join(session.save), words(err))]
+                    failed = [(", ".join(awaited(self.ledger, session)), words(err))]
             if failed is None:
                 return session  # its client does it
             if failed:
@@ -109,7 +109,8 @@ class SessionEnds(LedgerMemory):
         """Save the session's files, within the time limit, and end it whatever the outcome."""
         was = session.state
         # a session that is being started again has its files, too
-        if save and was in RENTED and session.ready is not None and session.save:
+        awaits = awaited(self.ledger, session) if was is _S.READY else session.save
+        if save and was in RENTED and session.ready is not None and awaits:
             try:
                 session = started_for_files(self.ledger, listing.provider, session, self.host, self.timing)
                 settle_work(session, self.host, self.timing.agent_s)
@@ -124,7 +125,7 @@ class SessionEnds(LedgerMemory):
                         self._started[session.id] = (self.ledger.clock.time(), reason)
                         self._decided.pop(session.id, None)
                         return self.ledger.get(session.id)
-                self._unsaved(session, reason)
+                self._unsaved(session, awaits, reason)
             with suppress(*ANY):
                 if was is _S.READY and self._kept(session, why):
                     self._decided.pop(session.id, None)
@@ -135,10 +136,10 @@ class SessionEnds(LedgerMemory):
         self._drop(session.id)
         return end_step(self.ledger, listing, session, self.timing)
 
-    def _unsaved(self, session: Session, reason: str) -> None:
+    def _unsaved(self, session: Session, awaits: Sequence[str], reason: str) -> None:
         with suppress(*ANY):
             done = {one.detail for one in self.ledger.events(session.id) if one.kind == "saved"}
-            for path in session.save:
+            for path in awaits:
                 if path not in done:
                     self.ledger.note(session.id, "unsaved", json.dumps([path, reason]))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from gpunb.errors import SyncError
@@ -15,24 +14,16 @@ from gpunb.sync.planning.plan import Item, Plan, Tree
 from gpunb.sync.sftp.digests import digest_here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["FreeNames"]
-
-# what a user, an editor or a tool here may run
-_CODE = frozenset([
-    ".py", ".pyi", ".pyx", ".pyw", ".ipynb", ".sh", ".bash", ".zsh", ".fish", ".ps1", ".bat", ".cmd", ".js",
-    ".ts", ".mjs", ".r", ".jl", ".pl", ".rb", ".lua", ".so", ".pyd", ".dll", ".dylib", ".mk", ".toml", ".cfg",
-    ".ini", ".yml", ".yaml",
-])  # fmt: skip
 
 
 class FreeNames:
     """The free names below the folder `here`; a renamed file gets `word` in its name.
 
-    `ask` gives the digests of files on the host, see `gpunb.sync.sftp.digests`; `sent` the marks
-    (`gpunb.sync.written.mark`) of files that went from `here`: one that is still so may be replaced.
+    `ask` gives the digests of files on the host, see `gpunb.sync.sftp.digests`.
 
     Attributes
     ----------
@@ -49,9 +40,7 @@ class FreeNames:
         ask: Callable[[Sequence[Item]], dict[str, str]],
         *,
         guard: bool,
-        sent: Mapping[str, str] | None = None,
     ) -> None:
-        self._sent = sent or {}
         self._here, self._word, self._guard, self._ask = here, word, guard, ask
         self._digests: dict[str, str] = {}
         self._mask = umask()
@@ -131,20 +120,13 @@ class FreeNames:
         if item.kind == "link":
             return True if stat.S_ISLNK(mode) and os.fspath(full.readlink()) == item.goal else None
         if not self._alike(path, item):
-            return False if self._as_sent(path, found) else None
+            return None
         if item.path not in self._digests:
             self._digests.update(self._ask([item]))
         try:
             return digest_here(full, item.size) == self._digests.get(item.path) or None
         except OSError:
             return None
-
-    def _as_sent(self, path: str, found: os.stat_result) -> bool:
-        """Whether a local file is as it was sent, and nothing that a stranger's host may replace: code."""
-        now = f"{found.st_size} {int(found.st_mtime)}" if stat.S_ISREG(found.st_mode) else ""
-        code = PurePosixPath(path).suffix.lower() in _CODE or path.rpartition("/")[2].startswith(".")
-        code = code or bool(found.st_mode & 0o111)
-        return self._sent.get(path) == now and not (self._guard and code)
 
     def _alike(self, path: str, item: Item) -> bool:
         """Whether a local file has this size and this mtime in seconds."""

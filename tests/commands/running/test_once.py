@@ -189,7 +189,7 @@ def test_with_the_disk_full_here_at_the_end_nothing_is_ended_and_the_supervisor_
         full.setattr(locations, "free_here", lambda _: 10)
         ran = gpunb("once", "train.py", "--for", "10m", "--yes")
         assert ran.code == 1
-        assert "not brought back: .: this machine" in ran.err
+        assert "not brought back: .: out.bin: this machine" in ran.err
         assert "nothing was ended: local-1 goes on" in ran.err
         assert not all_over()
     wait_for(all_over)

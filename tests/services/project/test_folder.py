@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gpunb.errors import BadInput
-from gpunb.services.project import Limits, Project, local_tree, place
+from gpunb.services.project import Limits, Project, place
+from gpunb.sessions.project import local_tree
 
 if TYPE_CHECKING:
     from conftest import Rig

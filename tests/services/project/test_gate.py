@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpunb.services.project.gate import unfit, why_held
+from gpunb.sessions.project.gate import unfit, why_held
 
 CODE = [
     "helpers.py", "HELPERS.PY", "pkg/__init__.py", "x.pyc", "x.pth", "native.so", "native.so.1", "x.dll",

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gpunb.errors import ProtocolError
-from gpunb.services.project import Limits, bringing
-from gpunb.services.project.host_folder import HostFile, HostFolder
-from gpunb.services.project.report import Brought
-from gpunb.services.project.state import State
+from gpunb.services.project import Limits
+from gpunb.sessions.project import bringing
+from gpunb.sessions.project.host_folder import Changes, HostFile, HostFolder
+from gpunb.sessions.project.report import Brought
+from gpunb.sessions.project.state import State
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -187,6 +188,26 @@ def test_no_listed_name_leads_out(tmp_path: Path, path: str) -> None:
     assert out.taken == []
     assert [name for name, _ in out.left] == [path]
     assert everything(tmp_path) == {}
+
+
+def test_before_the_end_what_was_held_comes_under_a_name_that_nothing_runs(tmp_path: Path) -> None:
+    root = tmp_path / "proj"
+    root.mkdir()
+    (root / "train.py").write_text("mine")
+    names = ["train.py", "new.py", ".bashrc", ".git/config", "env/pyvenv.cfg", "env/lib/big.txt", "out/r.txt"]
+    entries = [[name, "f", 4, 1, 0o755] for name in [*names, "asked/x.txt"]]
+    limits = Limits(each=None, total=None, files=None, aside=True, without=["asked"])
+    out, state = brought(root, listing(entries, [b"evil"] * 8, list(range(8))), limits)
+    beside = {"train.liar.py.held", "new.liar.py.held", ".bashrc.liar.held", "out/r.txt"}
+    assert everything(root) == {**dict.fromkeys(beside, b"evil"), "train.py": b"mine"}
+    assert not any(path.stat().st_mode & 0o111 for path in root.rglob("*") if path.is_file())
+    assert {path for path, _ in out.left} == {".git/config", "env"}
+    assert (out.held, out.failed, out.moved) == ([], [], 16)
+    again = bringing.bring(
+        root, HostFolder(Liar({}), "proj", "token"), state,  # type: ignore[arg-type]
+        Changes(whole=True, changed=[HostFile(*one) for one in entries]), limits, word="liar", trusted=False,
+    )  # fmt: skip
+    assert (again.taken, again.beside) == ([], []), "what came does not come again"
 
 
 def test_names_that_differ_in_case_alone_do_not_replace_one_another(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.lifecycle import RentRequest, fetch_results
 from gpunb.sessions.lifecycle.timeouts import Timing
 from gpunb.sessions.model import Receipt, Session, SessionState
+from gpunb.sessions.project import places, state
 from gpunb.sessions.supervisor import process
 from tests.sessions.scripted import ScriptedReach, VirtualClock
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("save", "places"),
+    ("save", "lands"),
     [
         (["out"], ["out"]),
         (["a/b/out", "/data/model.pt"], ["a/b/out", "model.pt"]),
@@ -42,11 +43,11 @@ if TYPE_CHECKING:
         (["~/out", "/out"], ["out", "out"]),
     ],
 )
-def test_no_two_saves_land_in_one_place(save: list[str], places: list[str]) -> None:
+def test_no_two_saves_land_in_one_place(save: list[str], lands: list[str]) -> None:
     session = Session(id="s", name="s", provider="p", label="l", save=save, save_to="/base")
     found = fetch_results.targets(session)
     assert list(found) == save
-    assert [path.relative_to("/base") for path in found.values()] == [Path(place) for place in places]
+    assert [path.relative_to("/base") for path in found.values()] == [Path(place) for place in lands]
 
 
 def test_at_the_end_what_can_t_lie_in_its_place_lies_in_gpunb_s(ledger: Ledger, tmp_path: Path) -> None:
@@ -98,7 +99,12 @@ def _check(here: Path, receipt: Receipt) -> None:
         "a/ckpt/last.pt": "a\n",
         "b/ckpt/last.pt": "b\n",
     }
-    assert receipt.saved == SAVE[:4]
+    bound = here.parent / "bound"
+    assert receipt.saved == [str(bound), *SAVE[:4]]
+    found = {str(path.relative_to(bound)): path.read_text() for path in bound.rglob("*") if path.is_file()}
+    (copy,) = found.keys() - {"kept.txt", "late/m.txt"}
+    assert found == {"kept.txt": "mine\n", copy: "theirs\n", "late/m.txt": "m\n"}, "kept twice"
+    assert not list(paths.home().glob("projects/*")), "the state of a session that is over"
     unsaved = dict(receipt.unsaved)
     assert set(unsaved) == {"gone/*.csv", "out/system"}
     assert "no file on the host matches" in unsaved["gone/*.csv"]
@@ -114,12 +120,19 @@ def _check(here: Path, receipt: Receipt) -> None:
 def test_all_is_saved_and_said_whoever_ends_it(
     ledger: Ledger, cloud: LocalProvider, tmp_path: Path, who: str
 ) -> None:
-    here = tmp_path / "here"
+    here, bound = tmp_path / "here", tmp_path / "bound"
+    bound.mkdir()
+    (bound / "kept.txt").write_text("mine\n")
     session = lifecycle.rent(
         ledger, cloud, cloud.search(OfferQuery()), RentRequest(save=SAVE, save_to=str(here))
     )
     try:
         assert host_access.connection(session).run(ON_HOST).code == 0
+        place = places.place(ledger, session, bound)
+        state.State.load(session.id, bound).save()
+        places.bind(ledger, session, bound)
+        run = f"mkdir -p {place}/late; echo m > {place}/late/m.txt; echo theirs > {place}/kept.txt"
+        assert host_access.connection(session).run(run).code == 0
         fetch_results.note_folder(ledger, session, "proj/")
         fetch_results.note_folder(ledger, session, "proj/")
         if who == "down":

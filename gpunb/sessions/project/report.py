@@ -73,6 +73,8 @@ class Brought:
         Whether the folder is gone there. It is sent anew the next time; nothing is deleted here.
     many
         Whether it holds too many files there to be looked through.
+    moved
+        Bytes of all that is here now.
     """
 
     place: str
@@ -85,6 +87,7 @@ class Brought:
     failed: list[tuple[str, str]] = field(default_factory=list)
     vanished: bool = False
     many: bool = False
+    moved: int = 0
 
     @property
     def bytes(self) -> int:

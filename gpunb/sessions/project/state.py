@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from gpunb.services.project.host_folder import HostFile
-    from gpunb.services.project.local_tree import Sig
+    from gpunb.sessions.project.host_folder import HostFile
+    from gpunb.sessions.project.local_tree import Sig
 
-__all__ = ["Known", "State", "locked"]
+__all__ = ["Known", "State", "locked", "remove"]
 
 MOST_LINES = 200
 
@@ -88,7 +88,7 @@ class State:
         return found
 
     def _read(self, raw: dict[str, Any]) -> None:
-        from gpunb.services.project.host_folder import HostFile
+        from gpunb.sessions.project.host_folder import HostFile
 
         known = {path: entry and _known(entry) for path, entry in raw["known"].items()}
         pending = [HostFile(*entry) for entry in raw["pending"]]
@@ -174,6 +174,13 @@ def locked(session_id: str, root: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def remove(session_id: str) -> None:
+    """Remove all states of a session that is over: its host's folders are gone."""
+    for file in (home() / "projects").glob(f"{session_id}-*"):
+        file.unlink(missing_ok=True)
+        _kept.pop(file, None)
 
 
 def _file(session_id: str, root: Path, end: str) -> Path:

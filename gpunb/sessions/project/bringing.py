@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import errno
 import fnmatch
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpunb.services.project import gate
-from gpunb.services.project.landing import Landing
-from gpunb.services.project.report import Brought
-from gpunb.services.project.state import Known
+from gpunb.sessions.project import gate
+from gpunb.sessions.project.landing import Landing
+from gpunb.sessions.project.report import Brought
+from gpunb.sessions.project.state import Known
+from gpunb.sync.planning import locations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from gpunb.services.project.host_folder import Changes, HostFile, HostFolder
-    from gpunb.services.project.local_tree import Sig
-    from gpunb.services.project.state import State
+    from gpunb.sessions.project.host_folder import Changes, HostFile, HostFolder
+    from gpunb.sessions.project.local_tree import Sig
+    from gpunb.sessions.project.state import State
 
 __all__ = ["Limits", "bring", "note"]
 
@@ -41,6 +41,10 @@ class Limits:
         Paths and patterns of what comes; empty: everything.
     held
         Whether what could run here comes too, because the user has said so.
+    aside
+        Whether what could run here comes under a name that nothing runs: it can't be asked for later.
+    without
+        Paths that do not come, nor what is below them.
     """
 
     each: int | None = 64 << 20
@@ -48,9 +52,13 @@ class Limits:
     files: int | None = 1000
     only: Sequence[str] = ()
     held: bool = False
+    aside: bool = False
+    without: Sequence[str] = ()
 
     def wants(self, path: str) -> bool:
         """Whether `path` is one that comes."""
+        if any(path == one or path.startswith(f"{one}/") for one in self.without):
+            return False
         return not self.only or any(
             path == one or path.startswith(f"{one}/") or fnmatch.fnmatchcase(path, one)
             for one in (text.removeprefix("./").rstrip("/") for text in self.only)
@@ -75,8 +83,10 @@ def bring(
     _note_gone(state, changes)
     waiting, state.pending = state.pending, []
     newest = {one.path: one for one in (*waiting, *changes.changed)}
+    _leave_environments(newest, out)
+    free = locations.free_here(root) or 0
     with Landing(root, word, runs=trusted) as landing:
-        work = _Work(landing, host, state, out, limits, trusted, shutil.disk_usage(root).free - ROOM)
+        work = _Work(landing, host, state, out, limits, trusted, free - ROOM)
         for file in sorted(newest.values(), key=lambda one: one.size):
             work.one(file, changes.contents.get(file.path))
     state.number = changes.number
@@ -125,7 +135,7 @@ class _Work:
             return
         conflict = here is not None and here != known.here
         held = "" if self.trusted or self.limits.held else gate.why_held(file.path)
-        if held and not conflict:
+        if held and not (conflict or self.limits.aside):
             self.out.held.append((file.path, held))
         elif self._is_too_much(file):
             self.out.big.append((file.path, file.size))
@@ -161,6 +171,7 @@ class _Work:
             self._failed(file, err.strerror or str(err), again=full or err.errno is None)
             return
         self.count, self.total, self.room = self.count + 1, self.total + file.size, self.room - file.size
+        self.out.moved += file.size
         if path == file.path:
             self.state.set(path, Known(sig, file.state))
             self.out.taken.append((path, file.size))
@@ -173,6 +184,14 @@ class _Work:
         self.out.failed.append((file.path, why))
         if again:
             self.state.pending.append(file)
+
+
+def _leave_environments(newest: dict[str, HostFile], out: Brought) -> None:
+    """Leave virtual environments where they are, as a sync does."""
+    for top in [path.rpartition("/")[0] for path in newest if path.endswith("/pyvenv.cfg")]:
+        for path in [path for path in newest if path.startswith(f"{top}/")]:
+            del newest[path]
+        out.left.append((top, "a virtual environment"))
 
 
 def _note_gone(state: State, changes: Changes) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import Session
 
-__all__ = ["MARKERS", "bind", "bound", "is_left_out", "place", "root"]
+__all__ = ["MARKERS", "bind", "bound", "is_left_out", "known", "place", "root"]
 
 MARKERS = ("gpunb.toml", "pyproject.toml", ".git")
 """What is in the first folder of a project."""
@@ -81,19 +81,20 @@ def place(ledger: Ledger, session: Session, folder: Path) -> str:
     once holds for the session's life.
     """
     here = str(folder.expanduser().resolve())
-    known = {}
-    for event in ledger.events(session.id):
-        if event.kind == _PLACE:
-            there, _, path = event.detail.partition("=")
-            known[path] = there
-    if here in known:
-        return known[here]
+    taken = known(ledger, session)
+    if here in taken:
+        return taken[here]
     name = Path(here).name.lstrip(".") or "project"
-    taken = set(known.values())
     numbered = (name if n == 1 else f"{name}-{n}" for n in range(1, len(taken) + 2))
-    found = next(one for one in numbered if one not in taken)
+    found = next(one for one in numbered if one not in taken.values())
     ledger.note(session.id, _PLACE, f"{found}={here}")
     return found
+
+
+def known(ledger: Ledger, session: Session) -> dict[str, str]:
+    """The folders here that have a place on the session's host, each with that place."""
+    pairs = (event.detail.partition("=") for event in ledger.events(session.id) if event.kind == _PLACE)
+    return {path: there for there, _, path in pairs}
 
 
 def bind(ledger: Ledger, session: Session, folder: Path | None) -> None:

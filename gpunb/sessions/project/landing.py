@@ -9,7 +9,7 @@ import secrets
 import stat
 from typing import TYPE_CHECKING
 
-from gpunb.services.project.local_tree import signature
+from gpunb.sessions.project.local_tree import signature
 from gpunb.sync.local.safe_root import LocalRoot, umask
 from gpunb.sync.planning.rules import PART
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from gpunb.services.project.host_folder import HostFile
-    from gpunb.services.project.local_tree import Sig
+    from gpunb.sessions.project.host_folder import HostFile
+    from gpunb.sessions.project.local_tree import Sig
 
 __all__ = ["Landing"]
 
