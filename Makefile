@@ -13,7 +13,7 @@ help: ## this list
 demo: .venv/.ready-dev ## run examples/quickstart.ipynb and once.py on this machine; no account, no bill
 	@$(PY) examples/demo.py
 
-demo-clouds: .venv/.ready-dev ## rent from the four simulated clouds and compare the bills; no account
+demo-clouds: .venv/.ready-dev ## rent from the simulated clouds and compare the bills; no account
 	@$(PY) examples/demo_clouds.py
 
 test: .venv/.ready-dev .venv/.ready-lab ## lint and all tests (installs missing Debian packages as root)

@@ -42,7 +42,7 @@ def main() -> int:
         port = _port(int(os.environ.get("PORT", "0")))
         token = secrets.token_urlsafe(18)
         server = _server(env, work, port, token, base / "lab.log")
-        print(f"JupyterLab with gpunb and four simulated clouds: http://127.0.0.1:{port}/lab?token={token}")
+        print(f"JupyterLab with gpunb and simulated clouds: http://127.0.0.1:{port}/lab?token={token}")
         print("Click the GPU in the left bar. Ctrl-C ends it, with all that was rented.", flush=True)
         return server.wait()
     except KeyboardInterrupt:

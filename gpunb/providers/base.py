@@ -75,6 +75,10 @@ class Provider(ABC):
     # The environment variable that holds the account's key, the one that the cloud's own client reads;
     # "" stands for NAME_API_KEY.
     key_variable: ClassVar[str] = ""
+    # Where a key is made, for people: the cloud's own page.
+    key_page: ClassVar[str] = ""
+    # The class that simulates it, "package.module:Class", for `gpunb sim` and tests; "" where there is none.
+    simulation: ClassVar[str] = ""
     # Seconds for which `instances` may still lack what `create` has just made. Lists were seen
     # to lag by a minute (skypilot#4431); until then "not listed" proves nothing.
     list_lag_s: ClassVar[float] = 120.0

@@ -39,9 +39,10 @@ from gpunb.providers.base import (
     UsageLine,
 )
 from gpunb.providers.edge.payload import Wire, parse, rows
-from gpunb.providers.edge.text import clean
+from gpunb.providers.edge.text import clean, segment
 from gpunb.providers.features import SshKeys, Terms
 from gpunb.providers.http import ApiClient, Failure
+from gpunb.providers.machine.address import host_and_port
 from gpunb.providers.machine.cloudinit import host_public, user_data
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
     name: ClassVar[str] = "deepinfra"
     title: ClassVar[str] = "DeepInfra"
     key_variable: ClassVar[str] = "DEEPINFRA_TOKEN"
+    simulation: ClassVar[str] = "gpunb.sim.deepinfra:DeepInfraCloud"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.RENAME, Capability.HOST_KEY, Capability.USAGE, Capability.ONSTART}
     )
@@ -207,12 +209,16 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
 
     def get(self, instance_id: str) -> Instance:
         """Return one container, active or not."""
-        return self._instance(self.http.call("GET", f"/v1/containers/{_segment(instance_id)}"))
+        return self._instance(self.http.call("GET", f"/v1/containers/{segment(instance_id, self.title)}"))
 
     def destroy(self, instance_id: str) -> None:
         """Terminate the container; all its data is lost."""
         self.http.call(
-            "DELETE", f"/v1/containers/{_segment(instance_id)}", safe=True, effect=True, expect=None
+            "DELETE",
+            f"/v1/containers/{segment(instance_id, self.title)}",
+            safe=True,
+            effect=True,
+            expect=None,
         )
         self._asked.add(instance_id)
 
@@ -226,7 +232,11 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
         """Rename the container, 1 to 64 characters."""
         _check_name("label", label)
         self.http.call(
-            "PATCH", f"/v1/containers/{_segment(instance_id)}", json={"name": label}, safe=True, expect=None
+            "PATCH",
+            f"/v1/containers/{segment(instance_id, self.title)}",
+            json={"name": label},
+            safe=True,
+            expect=None,
         )
 
     def usage(self, instance_id: str) -> list[UsageLine]:
@@ -283,7 +293,7 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
 
     def delete_ssh_key(self, key_id: str) -> None:
         """Remove a key from the account."""
-        self.http.call("DELETE", f"/v1/ssh_keys/{_segment(key_id)}", safe=True, expect=None)
+        self.http.call("DELETE", f"/v1/ssh_keys/{segment(key_id, self.title)}", safe=True, expect=None)
 
     def _check_terms(self) -> None:
         accepted = self.config.options.get("accept_terms")
@@ -300,7 +310,7 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
     def _instance(self, row: Any) -> Instance:
         one = parse(_Container, row, provider=self.name, what="a container")
         state = _STATES.get(one.state, InstanceState.UNKNOWN)
-        host, port = _address(one.ip)
+        host, port = host_and_port(one.ip)
         if state is InstanceState.RUNNING and not host:
             state = InstanceState.CREATING  # running, and its address is not assigned yet
         return Instance(
@@ -356,25 +366,7 @@ def _offer(row: Any) -> Offer | None:
     )
 
 
-def _address(ip: str | None) -> tuple[str, int]:
-    """Return host and SSH port: 22, unless the address itself names another, as a simulated cloud's does."""
-    if not ip or not ip.strip():
-        return "", 0
-    host, colon, port = ip.strip().rpartition(":")
-    if colon and port.isdigit() and ":" not in host:
-        return host, int(port)
-    return ip.strip(), 22
-
-
 def _check_name(field: str, value: str) -> None:
     if not 1 <= len(value) <= 64:
         msg = f"{field} {clean(value, 80)!r} has {len(value)} characters; DeepInfra takes 1 to 64"
         raise BadInput(msg, bill="nothing was changed")
-
-
-def _segment(value: str) -> str:
-    """Return `value` as one path segment; ids are letters, digits, ``_``, ``-`` and ``.``."""
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}", value):
-        msg = f"{clean(value, 80)!r} is not an id of DeepInfra"
-        raise BadInput(msg)
-    return value

@@ -35,11 +35,6 @@ _FILTERS: dict[str, type] = {
     "up": str,
     "down": str,
 }
-NO_KEY = (
-    "no cloud has a key yet, so only this computer is asked; "
-    + typed("login vast")
-    + " adds one (or deepinfra, fluence, sesterce)"
-)
 
 
 class KeptHistory:
@@ -96,6 +91,14 @@ def clouds(context: Workspace, asked: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
+def _no_key() -> str:
+    from gpunb.providers import keys, names
+
+    others = ", ".join(sorted(set(names()) - {keys.LOCAL, keys.SSH, "vast"}))
+    asked = "no cloud has a key yet, so only this computer is asked"
+    return f"{asked}; " + typed("login vast") + f" adds one (or {others})"
+
+
 def further(context: Workspace, asked: Sequence[str]) -> list[str]:
     """Hints on how to query clouds that are not among `asked`: an option, or a key."""
     from gpunb.providers import keys, names
@@ -138,7 +141,7 @@ def find(
     disk = disk or f"{settings.disk_gb:g}"
     wanted = query_from_flags(" ".join(query), hours=hours, disk=disk, limit=limit, **given)
     if not named and asked == [keys.LOCAL] and keys.LOCAL not in settings.clouds:
-        context.say((NO_KEY, "warn"))
+        context.say((_no_key(), "warn"))
     with context.progress("offers") as progress:
         waiting = set(asked)
         progress.say(f"asking {', '.join(sorted(waiting))}")

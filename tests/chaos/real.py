@@ -30,8 +30,8 @@ from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import IntentState
 from gpunb.sim.clock import Clock
 from gpunb.sim.hosts.real import RealHosts
-from gpunb.sim.serving.runner import CLOUDS, Served, cloud_class
-from tests.chaos.world import costs
+from gpunb.sim.serving.runner import Served, cloud_class
+from tests.chaos.world import CLOUDS, costs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -43,6 +43,7 @@ POISON: tuple[Callable[[], Exception], ...] = (
     MemoryError,
     EOFError,
 )
+# one of each way to bill and to list; a further cloud has the contract and tests/sim/test_faults.py
 CLOUDS = ("vast", "deepinfra", "fluence", "sesterce")
 
 

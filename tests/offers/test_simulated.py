@@ -1,4 +1,4 @@
-"""The search over all four clouds, as they answer on the wire."""
+"""The search over all clouds, as they answer on the wire."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import httpx
 import pytest
 
 from gpunb.offers import explain, normalise, parse_query, pick, query_from_flags, search
+from gpunb.sim.serving.runner import CLOUDS
 from tests.support.rentals.simulated import in_process
 
 if TYPE_CHECKING:
     from gpunb.providers import Provider
 
-NAMES = ("vast", "deepinfra", "fluence", "sesterce")
+NAMES = tuple(CLOUDS)
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from pydantic import SecretStr
 from gpunb import log, paths, settings
 from gpunb.cli.main import invoke
 from gpunb.errors import GpunbError
-from gpunb.providers import ProviderConfig, keys, provider_class
+from gpunb.providers import ProviderConfig, keys, names, provider_class
 from gpunb.providers.http import ApiClient
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CANARY = "canarykey0123456789abcdef"
-CLOUDS = ["vast", "deepinfra", "sesterce", "fluence"]
+CLOUDS = [name for name in names() if provider_class(name).needs_key]
 
 
 @pytest.mark.parametrize("name", CLOUDS)

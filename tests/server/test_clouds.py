@@ -1,4 +1,4 @@
-"""The API over the four simulated clouds: searched, rented from, cancelled, joined, and all of them down."""
+"""The API over all simulated clouds: searched, rented from, cancelled, joined, and all of them down."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gpunb.sim.cloud import Phase
+from gpunb.sim.serving import runner
 from tests.support.machines.jupyter import Client, Jupyter, until
 from tests.support.rentals.clouds import simulated
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from gpunb.sim.serving.runner import Simulation
 
 pytestmark = pytest.mark.slow
-CLOUDS = {"vast", "deepinfra", "fluence", "sesterce"}
+CLOUDS = set(runner.CLOUDS)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import SessionState
 from gpunb.sessions.supervisor.sweep import Supervision
 from gpunb.sim.cloud import Phase
+from gpunb.sim.serving.runner import CLOUDS
 from tests.sessions.scripted import ScriptedCloud, ScriptedReach, VirtualClock
 from tests.support.rentals.simulated import PUBLIC_KEY, Simulated, in_process
 
@@ -115,6 +116,7 @@ def test_what_died_while_it_ran_is_seen(rented: Rented) -> None:
     assert rented.ledger.sessions() == []
 
 
+@pytest.mark.parametrize("rented", CLOUDS, indirect=True)
 def test_what_is_counted_is_never_less_than_the_bill(rented: Rented) -> None:
     session = rented.rent(hours=2)
     rented.ticks(3000)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# one of each way to bill and to list; a further cloud has the contract and test_faults.py
 CLOUDS = ("vast", "deepinfra", "fluence", "sesterce")
 CENT = 0.01
 

@@ -82,7 +82,7 @@ def command(
     if accept_terms:
         blocks.append(Note(feature(made, Terms).terms(), "strong"))
     known = keys.find(provider) if accept_terms and not from_stdin else None
-    given = known.key if known is not None else _ask(context, made.title, from_stdin=from_stdin)
+    given = known.key if known is not None else _ask(context, made, from_stdin=from_stdin)
     with context.progress(f"login {provider}") as progress:
         progress.say(f"asking {made.title}")
         account = _checked(context, provider, given)
@@ -115,7 +115,7 @@ def command(
     return Result(data, *blocks)
 
 
-def _ask(context: Context, title: str, *, from_stdin: bool) -> SecretStr:
+def _ask(context: Context, made: type[Provider], *, from_stdin: bool) -> SecretStr:
     from pydantic import SecretStr
 
     if from_stdin:
@@ -126,13 +126,15 @@ def _ask(context: Context, title: str, *, from_stdin: bool) -> SecretStr:
     elif context.interactive or (context.frontend == "notebook" and context.shell is not None):
         import getpass
 
-        text = getpass.getpass(f"key of {title} (not shown): ").strip()
+        where = f", made at {made.key_page}" if made.key_page else ""
+        text = getpass.getpass(f"key of {made.title}{where} (not shown): ").strip()
         if not text:
             msg = "no key was given"
             raise BadInput(msg)
     else:
         msg = "there is no terminal to ask for the key"
-        raise BadInput(msg, hint=typed("login CLOUD --stdin < FILE"))
+        where = f"; a key is made at {made.key_page}" if made.key_page else ""
+        raise BadInput(msg, hint=typed("login CLOUD --stdin < FILE") + where)
     log.add_secret(text)
     return SecretStr(text)
 

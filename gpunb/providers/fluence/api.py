@@ -20,7 +20,6 @@ from gpunb.errors import (
     QuotaExhausted,
     RateLimited,
 )
-from gpunb.providers.edge.text import clean
 from gpunb.providers.http import ApiClient, Failure
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-__all__ = ["NAME", "TITLE", "NotYet", "client", "gigabytes", "segment", "unix"]
+__all__ = ["NAME", "TITLE", "NotYet", "client", "gigabytes", "unix"]
 
 NAME = "fluence"
 TITLE = "Fluence"
@@ -112,11 +111,3 @@ def unix(value: object) -> float | None:
     except ValueError:
         return None
     return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()
-
-
-def segment(value: str) -> str:
-    """Return `value` as one path segment; Fluence's ids are UUIDs."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", value):
-        msg = f"{clean(value, 80)!r} is not an id of Fluence"
-        raise BadInput(msg)
-    return value

@@ -12,7 +12,8 @@ import time
 from typing import TYPE_CHECKING
 
 from gpunb import paths
-from gpunb.providers.fluence.api import segment
+from gpunb.providers.edge.text import segment
+from gpunb.providers.fluence.api import TITLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,5 +56,5 @@ class Cancelled:
 
     def _file(self, instance_id: str) -> Path:
         kind, colon, rest = instance_id.rpartition(":")
-        name = f"{kind}+{segment(rest)}" if colon else segment(instance_id)
+        name = f"{kind}+{segment(rest, TITLE)}" if colon else segment(instance_id, TITLE)
         return paths.private_dir(self.folder) / name

@@ -31,10 +31,10 @@ from gpunb.providers.base import (
     RegistryLogin,
     UsageLine,
 )
-from gpunb.providers.edge.text import clean
+from gpunb.providers.edge.text import clean, segment
 from gpunb.providers.features import Images, SshKeys, Templates
 from gpunb.providers.fluence import hostkey, validation
-from gpunb.providers.fluence.api import NAME, TITLE, NotYet, client, segment
+from gpunb.providers.fluence.api import NAME, TITLE, NotYet, client
 from gpunb.providers.fluence.mapping import (
     container_body,
     credentials,
@@ -76,6 +76,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
     name: ClassVar[str] = NAME
     title: ClassVar[str] = TITLE
     key_variable: ClassVar[str] = "FLUENCE_API_KEY"
+    simulation: ClassVar[str] = "gpunb.sim.fluence.cloud:FluenceCloud"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {
             Capability.RENAME,
@@ -380,7 +381,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
     def _path(self, instance_id: str) -> str:
         kind, own = split_id(instance_id)
         middle = f"{PATHS[kind]}/" if PATHS[kind] else ""
-        return f"/gpu/instances/{middle}{segment(own)}"
+        return f"/gpu/instances/{middle}{segment(own, TITLE)}"
 
     def _lines(self, instance_id: str, what: str, tail: int) -> list[str]:
         kind, _ = split_id(instance_id)

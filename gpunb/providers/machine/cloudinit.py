@@ -17,7 +17,7 @@ from gpunb.hints import typed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["host_public", "user_data"]
+__all__ = ["host_public", "unheld_key", "user_data"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -39,6 +39,16 @@ def host_public(private: str) -> str:
         raise BadInput(msg, bill="nothing was rented") from err
     line = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return line.decode()
+
+
+def unheld_key() -> str:
+    """Return the public line of a new key whose private half is thrown away: nobody can log in by it."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    public = Ed25519PrivateKey.generate().public_key()
+    line = public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return f"{line.decode()} gpunb-nobody-holds-it"
 
 
 def user_data(

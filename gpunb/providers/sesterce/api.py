@@ -16,12 +16,11 @@ from gpunb.errors import (
     RateLimited,
 )
 from gpunb.hints import typed
-from gpunb.providers.edge.text import clean
 
 if TYPE_CHECKING:
     from gpunb.providers.http import Failure
 
-__all__ = ["segment", "translate"]
+__all__ = ["translate"]
 
 _NO_KEY = re.compile(r"api key (?:was )?not found|invalid api key", re.IGNORECASE)
 _MONEY = re.compile(r"balance|funds|credit|payment", re.IGNORECASE)
@@ -48,11 +47,3 @@ def translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR
             return OfferGone(text, provider="sesterce", bill="nothing was rented")
         return BadInput(text, bill="nothing was changed")
     return None
-
-
-def segment(value: str) -> str:
-    """Return `value` as one path segment."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", value):
-        msg = f"{clean(value, 80)!r} is not an id of Sesterce"
-        raise BadInput(msg)
-    return value

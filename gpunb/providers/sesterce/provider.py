@@ -26,11 +26,11 @@ from gpunb.providers.base import (
     Volume,
 )
 from gpunb.providers.edge.payload import parse
-from gpunb.providers.edge.text import clean
+from gpunb.providers.edge.text import clean, segment
 from gpunb.providers.features import SshKeys, VolumeMarket, VolumeSpace
 from gpunb.providers.http import ApiClient
 from gpunb.providers.sesterce import create, mapping
-from gpunb.providers.sesterce.api import segment, translate
+from gpunb.providers.sesterce.api import translate
 from gpunb.providers.sesterce.rows import VolumeOfferRow
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
     name: ClassVar[str] = "sesterce"
     title: ClassVar[str] = "Sesterce"
     key_variable: ClassVar[str] = "SESTERCE_API_KEY"
+    simulation: ClassVar[str] = "gpunb.sim.sesterce:SesterceCloud"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.VOLUMES, Capability.HOST_KEY, Capability.ONSTART, Capability.ACCOUNT_KEYS}
     )
@@ -141,11 +142,13 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
 
     def get(self, instance_id: str) -> Instance:
         """Return one instance in detail."""
-        return mapping.instance(self.http.call("GET", f"/gpu-cloud/instances/{segment(instance_id)}"))
+        return mapping.instance(
+            self.http.call("GET", f"/gpu-cloud/instances/{segment(instance_id, self.title)}")
+        )
 
     def destroy(self, instance_id: str) -> None:
         """Delete the instance. Its volumes stay, and are billed on."""
-        path = f"/gpu-cloud/instances/{segment(instance_id)}"
+        path = f"/gpu-cloud/instances/{segment(instance_id, self.title)}"
         self.http.call("DELETE", path, safe=True, effect=True, expect=None)
 
     def close(self) -> None:
@@ -165,7 +168,7 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
 
     def delete_ssh_key(self, key_id: str) -> None:
         """Remove a key."""
-        self.http.call("DELETE", f"/gpu-cloud/ssh-keys/{segment(key_id)}", safe=True, expect=None)
+        self.http.call("DELETE", f"/gpu-cloud/ssh-keys/{segment(key_id, self.title)}", safe=True, expect=None)
 
     def volume_offers(self) -> list[dict[str, Any]]:
         """List where volumes can be made, and at what price."""
@@ -229,7 +232,9 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
 
     def delete_volume(self, volume_id: str) -> None:
         """Delete a volume and all that is on it; its bill ends."""
-        self.http.call("DELETE", f"/gpu-cloud/volumes/{segment(volume_id)}", safe=True, expect=None)
+        self.http.call(
+            "DELETE", f"/gpu-cloud/volumes/{segment(volume_id, self.title)}", safe=True, expect=None
+        )
 
     def unfit(self, offer: Offer, spec: CreateSpec) -> str:
         """Refuse a first-boot script where the cloud has no cloud-init."""

@@ -52,6 +52,8 @@ class VastBase(Provider):
     """Base class with the client, made at the first call; ``options["http"]`` goes to `ApiClient`."""
 
     key_variable = "VAST_API_KEY"
+    key_page = "https://cloud.vast.ai/manage-keys/"
+    simulation = "gpunb.sim.vast:VastCloud"
 
     def __init__(self, config: ProviderConfig | None = None) -> None:
         super().__init__(config)

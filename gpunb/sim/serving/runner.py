@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import signal
@@ -17,6 +18,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpunb.errors import BadInput
+from gpunb.providers import names, provider_class
 from gpunb.sim.clock import Clock
 
 if TYPE_CHECKING:
@@ -31,13 +34,18 @@ if TYPE_CHECKING:
 
 __all__ = ["CLOUDS", "Served", "Simulation", "cloud_class"]
 
-#: name -> path of its class; imported when asked for
-CLOUDS: Mapping[str, str] = {
-    "vast": "gpunb.sim.vast:VastCloud",
-    "deepinfra": "gpunb.sim.deepinfra:DeepInfraCloud",
-    "fluence": "gpunb.sim.fluence.cloud:FluenceCloud",
-    "sesterce": "gpunb.sim.sesterce:SesterceCloud",
-}
+
+def _simulations() -> dict[str, str]:
+    found = {}
+    for name in names():
+        with contextlib.suppress(BadInput):  # a plug-in that can't be imported has no simulation either
+            if where := provider_class(name).simulation:
+                found[name] = where
+    return found
+
+
+#: name -> path of its class, as the providers name them; the class is imported when asked for
+CLOUDS: Mapping[str, str] = _simulations()
 
 
 def cloud_class(name: str) -> type[Cloud]:

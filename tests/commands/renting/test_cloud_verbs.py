@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def clouds(gpunb: Gpunb) -> Iterator[Simulation]:
-    """The four simulated clouds, on paper: no SSH is needed."""
+    """All simulated clouds, on paper: no SSH is needed."""
     with simulated(real=False) as simulation:
         yield simulation
 

@@ -84,7 +84,7 @@ def a_session(ledger: Ledger, name: str, gpu: str, gpus: int, rate: float, *, ov
 
 @pytest.fixture(scope="module")
 def screens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Result]]:
-    """The answers of the verbs that show tables, over a full ledger and the four simulated clouds."""
+    """The answers of the verbs that show tables, over a full ledger and the simulated clouds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPUNB_HOME", str(tmp_path_factory.mktemp("screens")))
         with simulated(real=False):

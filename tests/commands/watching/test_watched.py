@@ -15,7 +15,7 @@ from support.rentals.clouds import simulated
 
 from gpunb.cli.command import Verb
 from gpunb.cli.registry import VERBS, module_name
-from gpunb.providers import Capability, keys
+from gpunb.providers import Capability, keys, names, provider_class
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import Leader, Session, SessionState
 from gpunb.sessions.supervisor import watchers
@@ -121,7 +121,7 @@ def test_down_without_a_key_ends_nothing_and_names_the_variable(
     gpunb: Gpunb, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, "_keyring", lambda: None)
-    for cloud in ("vast", "deepinfra", "fluence", "sesterce"):
+    for cloud in filter(lambda name: provider_class(name).needs_key, names()):
         variable = keys.variable(cloud)
         monkeypatch.delenv(variable, raising=False)
         session = live(cloud, cloud)
