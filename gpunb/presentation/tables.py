@@ -10,6 +10,7 @@ from gpunb.presentation.columns import Column
 from gpunb.presentation.receipt_columns import ENDED_BY
 from gpunb.presentation.result import Cell, Fields, Note, Table
 from gpunb.services.lease_warnings import silence_text
+from gpunb.sessions.cost.receipts import FORGOTTEN
 from gpunb.sessions.model import SessionState, machine, offer_from_dict
 from gpunb.units import bytes_text, duration_text, files_text, money_text, price_text
 
@@ -244,6 +245,8 @@ def receipt_blocks(receipt: Receipt) -> list[Block]:
         if usd
     )
     confirmed: object = Cell("NOT CONFIRMED YET: gpunb keeps trying", "bad")
+    if receipt.why.startswith(FORGOTTEN):
+        confirmed = Cell("NOT CONFIRMED: its machine gave no answer", "bad")
     if receipt.confirmed is not None:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(receipt.confirmed))
         confirmed = Cell(f"confirmed by {receipt.provider} at {at}", "ok")

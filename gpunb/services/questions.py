@@ -6,6 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+from gpunb.providers.keys import SSH
 from gpunb.services import reservations
 from gpunb.services.confirmations import Question
 from gpunb.sessions.cost.lease import CONTRACT_S, extended, lease_for
@@ -29,6 +30,7 @@ __all__ = [
     "to_delete_volume",
     "to_down",
     "to_extend",
+    "to_forget",
     "to_reboot",
     "to_rent",
     "to_restart",
@@ -37,6 +39,7 @@ __all__ = [
     "to_update",
 ]
 
+LOST = "this destroys the machine and all files that are only there"
 _HOSTS = {
     "stranger": "a stranger's, who can read what you put there",
     "datacenter": "of a verified data centre",
@@ -323,12 +326,26 @@ def to_down(ledger: Ledger, sessions: Sequence[Session], *, save: bool = True) -
                 f", of {money_text(held)} paid in advance what is left comes back, less the discount so far"
             )
         parts.append(f"{one.name} on {one.provider} ({age}, {spent} so far{back}).{_running(ledger, one)}")
+    own = all(one.provider == SSH for one in sessions)
+    lost = "your machine and your files stay, what runs there ends" if own else LOST
     return Question(
-        text=f"End {', '.join(one.name for one in sessions)} for good: this destroys the machine and all "
-        f"files that are only there. {' '.join(parts)}",
+        text=f"End {', '.join(one.name for one in sessions)} for good: {lost}. {' '.join(parts)}",
         prompt="Continue?",
         usd=0.0,
         undone="nothing was ended; it goes on and is billed",
+    )
+
+
+def to_forget(sessions: Sequence[Session], stays: Sequence[str]) -> Question:
+    """The question before sessions end whose machines give no answer; `stays` is what is on each."""
+    names = ", ".join(one.name for one in sessions)
+    left = "; ".join(one for one in stays if one)
+    return Question(
+        text=f"Forget {names}: if the machine gives no answer now either, gpunb tries no more, and this "
+        f"stays: {left or 'nothing that gpunb knows of'}. Nothing is billed: it is a machine of your own.",
+        prompt="Forget it?",
+        usd=0.0,
+        undone="nothing was forgotten",
     )
 
 

@@ -41,7 +41,8 @@ def command(context: Context, *, action: str, name: str | None, address: str | N
     """List your machines, look whether one can be used, add one to your settings, or remove it.
 
     The address is what you give to ssh: a name of ~/.ssh/config, or USER@HOST:PORT. `check` logs in as you
-    do, and changes nothing there; it needs no entry. `rent --host` takes any address, too.
+    do, and changes nothing there but what a broken-off rental left; it needs no entry. `rent --host` takes
+    any address, too.
     """
     from gpunb.providers import keys
     from gpunb.providers.features import OwnHosts, feature
@@ -97,6 +98,7 @@ def _check(context: Context, cloud: OwnHosts, name: str) -> Result:
     with context.progress("hosts") as progress:
         progress.say(f"logging in to {host.name} as you do")
         seen = cloud.look(host, ask=context.interactive)
+        cleaned = cloud.clean(host, seen.left)
     fields = [
         ("reached", seen.reached + (f" by {seen.proxy}" if seen.proxy else "")),
         ("GPUs free", _gpus(seen)),
@@ -109,7 +111,12 @@ def _check(context: Context, cloud: OwnHosts, name: str) -> Result:
         note = Note(f"{host.name} has no Python 3.8 or newer, which the agent needs", "bad")
     else:
         note = Note(f"{host.name} can be used: " + typed("rent --host", host.name), "ok")
-    return Result(_row(host, seen), Fields([(key, clean(value)) for key, value in fields]), note)
+    row = {**_row(host, seen), "cleaned": cleaned}
+    notes = [
+        Note(f"removed what {label} left: its rental broke off, or it was forgotten", "dim")
+        for label in cleaned
+    ]
+    return Result(row, Fields([(key, clean(value)) for key, value in fields]), *notes, note)
 
 
 def _add(context: Context, cloud: OwnHosts, name: str | None, address: str | None, more: Any) -> Result:

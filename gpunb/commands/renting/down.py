@@ -11,9 +11,12 @@ import click
 from gpunb.cli import several
 from gpunb.cli.command import verb
 from gpunb.errors import BadInput, GpunbError
+from gpunb.hints import typed
 from gpunb.presentation.result import Block, Note, Result
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gpunb.cli.context import Context
     from gpunb.providers import Provider
     from gpunb.sessions.model import Session
@@ -21,12 +24,25 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@verb("down", asks=True, undone="nothing was ended", example="down\ndown train --yes\ndown --all")
+@verb(
+    "down",
+    asks=True,
+    undone="nothing was ended",
+    example="down\ndown train --yes\ndown --all\ndown lab --forget",
+)
 @several.names
 @click.option("-a", "--all", "all_", is_flag=True, help="Every live session.")
 @click.option("--no-save", is_flag=True, help="Don't bring back what rent --save asked for.")
+@click.option("--forget", is_flag=True, help="On a machine of your own that is off for ever: end without it.")
 def command(
-    context: Context, *, names: tuple[str, ...], named: tuple[str, ...], all_: bool, no_save: bool, yes: bool
+    context: Context,
+    *,
+    names: tuple[str, ...],
+    named: tuple[str, ...],
+    all_: bool,
+    no_save: bool,
+    forget: bool,
+    yes: bool,
 ) -> Result:
     """End sessions for good: bring back what was asked for, destroy, wait until the cloud agrees.
 
@@ -42,6 +58,8 @@ def command(
     chosen = context.ledger.sessions() if all_ else several.chosen(context, names)
     if not chosen:
         return Result([], Note("no live sessions; nothing is rented", "dim"))
+    if forget:
+        return _forget(context, chosen, yes=yes)
     from gpunb.services.questions import to_down
 
     if not context.confirm(to_down(context.ledger, chosen, save=not no_save), yes=yes):
@@ -55,6 +73,34 @@ def command(
 
     data, blocks, bad = several.each("down", chosen, end)
     bad = bad or any(row["unsaved"] or row["confirmed"] is None for row in data)
+    return Result(data, *blocks, exit_code=1 if bad else 0)
+
+
+def _forget(context: Context, chosen: Sequence[Session], *, yes: bool) -> Result:
+    """End sessions on machines that give no answer; the question and the receipt say what stays there."""
+    from gpunb.presentation import tables
+    from gpunb.providers.features import OwnHosts
+    from gpunb.services.questions import to_forget
+    from gpunb.sessions import lifecycle
+
+    stays = []
+    for one in chosen:
+        provider = context.provider(one.provider)
+        if not isinstance(provider, OwnHosts):
+            msg = f"{one.name} can't be forgotten: what {provider.title} has not confirmed gone may be billed"
+            raise BadInput(msg, bill="nothing was ended", hint=typed("down", one.name) + " asks it to end")
+        stays.append(provider.stays(one.instance_id))
+    if not context.confirm(to_forget(chosen, stays), yes=yes):
+        return Result([], Note("nothing was forgotten; gpunb keeps trying", "warn"), exit_code=1)
+
+    def end(one: Session) -> tuple[dict[str, Any], list[Block]]:
+        with context.progress(f"down {one.name}") as progress:
+            progress.say("asking its machine once more")
+            lifecycle.forget(context.ledger, context.provider(one.provider), one.id)
+        receipt = context.ledger.receipt(one.id)
+        return (receipt.data(), tables.receipt_blocks(receipt)) if receipt is not None else ({}, [])
+
+    data, blocks, bad = several.each("down", chosen, end)
     return Result(data, *blocks, exit_code=1 if bad else 0)
 
 

@@ -63,6 +63,9 @@ class Machine:
         Its user, address and port, and the command of the way there ("" if it is direct).
     labels
         The instances of gpunb there, of other installations too.
+    left
+        Id and label of what a rental of this installation left there that was broken off: nothing here
+        knows of it any more.
     python
         The Python that the agent could use; "" if there is none.
     """
@@ -78,6 +81,7 @@ class Machine:
     python: str
     gpus: tuple[Gpu, ...]
     labels: tuple[str, ...]
+    left: tuple[tuple[str, str], ...] = ()
 
     @property
     def free(self) -> list[Gpu]:
@@ -102,3 +106,12 @@ class OwnHosts(Protocol):
 
     def look(self, host: Host, *, ask: bool = False) -> Machine:
         """See what one is and what of it is free; `ask` lets ssh ask for a password at the terminal."""
+
+    def clean(self, host: Host, left: Sequence[Sequence[str]]) -> list[str]:
+        """Remove what broken-off rentals of this installation left there; returns the labels."""
+
+    def stays(self, instance_id: str) -> str:
+        """Say what is on its machine until it has ended."""
+
+    def drop(self, instance_id: str) -> None:
+        """Know of it no more, though its end is not confirmed."""

@@ -80,6 +80,31 @@ class Instances(Provider):
             self._unconfirmed(one, answer.said or "the connection broke")
         one.delete()
 
+    def clean(self, host: Host, left: Sequence[Sequence[str]]) -> list[str]:
+        """Remove what broken-off rentals of this installation left there; returns the labels."""
+        known, gone = {one.id for one in record.load_all()}, []
+        for ident, label in left:
+            if ident in known:
+                continue
+            with suppress(GpunbError):  # the next rental or check tries again
+                if self.ssh.run(host, scripts.END, {"ID": ident, "LABEL": label}, timeout=_END_S).done:
+                    gone.append(label)
+        return gone
+
+    def stays(self, instance_id: str) -> str:
+        """Say what is on its machine until it has ended."""
+        one = self._record(instance_id)
+        if one is None:
+            return ""
+        line = f"the line with {one.label} in ~/.ssh/authorized_keys"
+        return f"on {one.machine} {line}, the folder ~/.gpunb/s/{one.id}, and what runs there for it"
+
+    def drop(self, instance_id: str) -> None:
+        """Know of it no more, though its end is not confirmed."""
+        one = self._record(instance_id)
+        if one is not None:
+            one.delete()
+
     def _ended(self, one: Record) -> Answer:
         values = {"ID": one.id, "LABEL": one.label}
         own, nonce = self._endpoint(one), secrets.token_hex(12)

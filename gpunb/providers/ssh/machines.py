@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from gpunb.providers.features import Gpu, Host, Machine
 from gpunb.providers.models import Offer
+from gpunb.providers.ssh.record import leftover
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from gpunb.providers.models import OfferQuery
     from gpunb.providers.ssh.answers import Answer
     from gpunb.providers.ssh.openssh import Route
@@ -50,14 +53,23 @@ def offer(machine: Machine, query: OfferQuery) -> Offer | None:
         machine_id=host.name,
         host_id=machine.reached,
         proxy=machine.proxy,
-        raw={"given": [gpu.number for gpu in given] if machine.gpus else None, "tags": list(host.tags)},
+        raw={
+            "given": [gpu.number for gpu in given] if machine.gpus else None,
+            "tags": list(host.tags),
+            "left": list(machine.left),
+        },
     )
 
 
-def seen(host: Host, route: Route, answer: Answer) -> Machine:
-    """Read the probe's answers."""
-    sessions = [_about(text) for text in answer.all("session")]
-    by_session = {number: label for label, numbers in sessions for number in numbers}
+def seen(host: Host, route: Route, answer: Answer, known: Container[str]) -> Machine:
+    """Read the probe's answers; `known` are the ids of the instances that are recorded here."""
+    left, sessions = [], []
+    for one in (_about(text) for text in answer.all("session")):
+        if leftover(one["id"], one["label"], one["by"], known):
+            left.append((one["id"], one["label"]))
+        else:
+            sessions.append((one["label"] or "a session", one["gpus"].split(",")))
+    by_session = {int(at): label for label, numbers in sessions for at in numbers if at.isdigit()}
     used = {uuid.strip() for uuid in answer.all("used")}
     gpus = []
     for line in answer.all("gpu"):
@@ -83,15 +95,17 @@ def seen(host: Host, route: Route, answer: Answer) -> Machine:
         python=answer.one("python"),
         gpus=tuple(sorted(gpus, key=lambda gpu: gpu.number)),
         labels=tuple(label for label, _ in sessions),
+        left=tuple(left),
     )
 
 
-def _about(text: str) -> tuple[str, list[int]]:
-    """A session there: its label, and the numbers of its GPUs."""
-    words = text.split()
-    label = words[words.index("label") + 1] if "label" in words[:-1] else "a session"
-    gpus = words[words.index("gpus") + 1] if "gpus" in words[:-1] else ""
-    return label, [int(one) for one in gpus.split(",") if one.isdigit()]
+def _about(text: str) -> dict[str, str]:
+    """A session there: its id, its label, the numbers of its GPUs, and whose it is."""
+    words = text.split(" ")
+    return {
+        name: words[words.index(name) + 1] if name in words[:-1] else ""
+        for name in ("id", "label", "gpus", "by")
+    }
 
 
 def _gb(mib: str) -> float:

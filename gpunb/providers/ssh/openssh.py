@@ -157,7 +157,10 @@ class OpenSsh:
         else:
             msg = f"{host.name} lets us in, but runs no command (exit code {code}): {answer.said}"
             hint = "the user needs a login shell there that runs what is asked of it"
-        raise Unavailable(msg, provider="ssh", bill=NOTHING, hint=hint)
+        # one that was slow may have begun all the same
+        raise Unavailable(
+            msg, provider="ssh", bill=NOTHING, hint=hint, effect="unknown" if code == -1 else "none"
+        )
 
     def known_keys(self, route: Route) -> list[str]:
         """The machine's host keys that the user's known_hosts files hold."""

@@ -97,7 +97,7 @@ class SshProvider(Instances, OwnHosts):
         if not answer.done:
             msg = f"{host.name} broke off while it was looked at: {answer.said}"
             raise Unavailable(msg, provider=self.name, bill=NOTHING)
-        return machines.seen(host, route, answer)
+        return machines.seen(host, route, answer, {one.id for one in record.load_all()})
 
     def search(self, query: OfferQuery) -> list[Offer]:
         """Look at all machines at once; one that can't be reached is left out, with a line in the log.
@@ -148,6 +148,7 @@ class SshProvider(Instances, OwnHosts):
             self.refuse("attach volumes")
         host = hosts.named(self.config.options, offer.id)
         made = record.begun(offer, host, spec)
+        self.clean(host, offer.raw.get("left", ()))
         values = scripts.setup_values(made, spec.env, share=host.share)
         known = self.ssh.known_keys(self.ssh.route(host))
         made.host_key = next(iter(known), "")
@@ -155,6 +156,8 @@ class SshProvider(Instances, OwnHosts):
         try:
             answer = self.ssh.run(host, scripts.SETUP, values, ask=self._can_ask())
         except Unavailable as err:
+            if err.effect == "unknown":
+                raise OutcomeUnknown(err.message, provider=self.name, hint=err.hint) from err
             made.delete()
             raise OfferGone(err.message, provider=self.name, bill=NOTHING, hint=err.hint) from err
         if answer.failed is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import time
@@ -14,12 +15,13 @@ from gpunb import paths
 from gpunb.errors import BadInput, LedgerUnwritable, Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from pathlib import Path
 
     from gpunb.providers.base import CreateSpec, Offer
     from gpunb.providers.features import Host
 
-__all__ = ["Record", "begun", "load_all"]
+__all__ = ["Record", "begun", "leftover", "load_all", "owner"]
 
 _ID = re.compile(r"[a-z0-9]{10}\Z")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -113,6 +115,33 @@ def begun(offer: Offer, host: Host, spec: CreateSpec) -> Record:
         created=time.time(),
         gpus=None if given is None else list(given),
     )
+
+
+def owner() -> str:
+    """What marks the folders on machines whose records are kept here; made at the first call.
+
+    Raises
+    ------
+    Unavailable
+        It can't be read or written.
+    """
+    file = paths.ssh_dir() / "owner"
+    try:
+        paths.private_dir(paths.ssh_dir())
+        with suppress(FileExistsError):
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as made:
+                made.write(secrets.token_hex(8))
+        return file.read_text("ascii").strip()
+    except (OSError, ValueError, LedgerUnwritable) as err:
+        msg = f"{file} can't be used: {getattr(err, 'strerror', None) or err}"
+        raise Unavailable(msg, provider="ssh", hint="make room there, or set GPUNB_HOME") from err
+
+
+def leftover(ident: str, label: str, by: str, known: Container[str]) -> bool:
+    """Whether a folder on a machine is of this installation, which knows nothing of it any more."""
+    mine = bool(by) and by == owner() and ident not in known
+    return mine and bool(_ID.match(ident) and _LABEL.fullmatch(label))
 
 
 def load_all() -> list[Record]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from gpunb.providers.ssh.record import owner
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -47,7 +49,8 @@ if command -v nvidia-smi >/dev/null 2>&1; then
 fi
 for b in $bases; do
   for f in "$b"/s/*/about; do
-    [ -O "$f" ] && say session "$(tr '\n' ' ' <"$f")"
+    i=${f%/about}
+    [ -O "$f" ] && say session "id ${i##*/} $(tr '\n' ' ' <"$f")"
   done
 done
 say done
@@ -80,7 +83,7 @@ SETUP = (
 base=
 for b in $bases; do
   mkdir -p "$b/s" 2>/dev/null && [ -O "$b" ] && [ ! -L "$b" ] && mkdir "$b/s/$ID" 2>/dev/null || continue
-  if printf '%s\n' "label $LABEL" "gpus $GPUS" "made $MADE" >"$b/s/$ID/about" 2>/dev/null &&
+  if printf '%s\n' "label $LABEL" "gpus $GPUS" "made $MADE" "by $BY" >"$b/s/$ID/about" 2>/dev/null &&
     [ "$(bytes "$b/s/$ID/about")" -gt 10 ]; then base=$b; break; fi
   rm -rf "$b/s/$ID"
 done
@@ -230,5 +233,6 @@ def setup_values(made: Record, env: Mapping[str, str], *, share: bool) -> dict[s
         "GPUS": gpus,
         "SHARE": "yes" if share else "",
         "MADE": f"{made.created:.0f}",
+        "BY": owner(),
         "ENV": "\n".join(f"{name}={shlex.quote(value)}; export {name}" for name, value in given.items()),
     }

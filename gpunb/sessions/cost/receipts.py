@@ -15,7 +15,9 @@ from gpunb.sessions.model import OVER, Receipt, Session, SessionState
 if TYPE_CHECKING:
     from gpunb.sessions.ledger.sessions import Ledger
 
-__all__ = ["build_receipt", "write_receipt"]
+__all__ = ["FORGOTTEN", "build_receipt", "write_receipt"]
+
+FORGOTTEN = "forgotten"  # the event of an end that its machine never confirmed
 
 
 def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *, why: str = "") -> Receipt:
@@ -46,6 +48,7 @@ def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *
             why = event.detail
     checked = start_check.recorded(ledger, session)
     over = session.state in OVER
+    left = next((one.detail for one in ledger.events(session.id) if one.kind == FORGOTTEN), "")
     now = ledger.clock.time()
     cost = ledger.cost(session.id, now)
     usd: float | None = None
@@ -67,7 +70,7 @@ def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *
         gpus=session.gpus,
         started=session.created,
         ended=session.ended or now,
-        confirmed=(session.ended or now) if over else None,
+        confirmed=(session.ended or now) if over and not left else None,
         cost=cost,
         provider_usd=usd,
         not_billed=not_billed,
@@ -89,7 +92,7 @@ def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *
             *((f"{path}/{name}", why) for path, facts in brought.items() for name, why in facts["left"]),
         ],
         check=None if checked is None else checked.data(),
-        why=why,
+        why=f"{why}; not confirmed, and may be left: {left}" if left else why,
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from gpunb.sessions.cost.lease import extend
 from gpunb.sessions.lifecycle.catching_up import apply, refresh, resume
+from gpunb.sessions.lifecycle.ending import forget
 from gpunb.sessions.lifecycle.rent_request import RentRequest
 from gpunb.sessions.lifecycle.rental import rent
 from gpunb.sessions.lifecycle.stop_start import check_start, check_stop, start, stop
@@ -26,6 +27,7 @@ __all__ = [
     "check_stop",
     "down",
     "extend",
+    "forget",
     "refresh",
     "rent",
     "resume",

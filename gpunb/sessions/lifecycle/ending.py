@@ -12,7 +12,8 @@ from gpunb import log, paths
 from gpunb.errors import InstanceGone, ProviderError, WrongState
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Instance, InstanceState, Presence, Provider
-from gpunb.sessions.cost.receipts import write_receipt
+from gpunb.providers.features import OwnHosts, feature
+from gpunb.sessions.cost.receipts import FORGOTTEN, write_receipt
 from gpunb.sessions.cost.segments import opening
 from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.integrations import kernelspecs, ssh_config
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.lifecycle.timeouts import Timing
 
-__all__ = ["Listing", "begin_end", "clear_up", "end", "end_step", "resolve_lost_create"]
+__all__ = ["Listing", "begin_end", "clear_up", "end", "end_step", "forget", "resolve_lost_create"]
 
 
 @dataclass
@@ -255,6 +256,36 @@ def _over(
         return ledger.get(session.id)  # another process was first
     if session.state in OVER:
         clear_up(ledger, provider, session, why=why)
+    return session
+
+
+def forget(ledger: Ledger, provider: Provider, session_id: str) -> Session:
+    """End a session on a machine of the user's that gives no answer; asks it once more before.
+
+    What stays there is in its events and on its receipt. Only for machines that bill nothing: of others,
+    an unconfirmed end is never an end.
+    """
+    cloud = feature(provider, OwnHosts)
+    session = begin_end(ledger, session_id, FORGOTTEN)
+    if session.state in OVER:
+        return session
+    known = [session.instance_id] if session.instance_id else [one.id for one in provider.find(session.label)]
+    left = []
+    for ident in known:
+        stays = cloud.stays(ident)
+        try:
+            provider.destroy(ident)
+        except ProviderError:
+            left.append(stays)
+    if not left:
+        return _over(ledger, provider, session, None, f"{provider.title} confirms that it is gone")
+    # the ledger first: a supervisor that finds no instance would call it confirmed
+    ledger.note(session.id, FORGOTTEN, "; ".join(left))
+    session = _over(
+        ledger, provider, session, None, f"forgotten, not confirmed; what may stay: {'; '.join(left)}"
+    )
+    for ident in known:
+        cloud.drop(ident)
     return session
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import time
+import venv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,8 +50,14 @@ def odd(
         host_access.close_all()
 
 
-def used(gpunb: Gpunb, lab: own_hosts.OwnHost, *, python: str = sys.executable) -> None:
-    """Rent it, run a job, move a file each way, end it; `authorized_keys` is as before."""
+def used(
+    gpunb: Gpunb,
+    lab: own_hosts.OwnHost,
+    *,
+    python: str = sys.executable,
+    ask: Callable[[Gpunb], None] = lambda _: None,
+) -> None:
+    """Rent it, run a job, move a file there, `ask`, end it; `authorized_keys` is as before."""
     before = lab.keys.read_bytes()
     rented = gpunb("rent", "--host", "lab3", "--name", "lab", "--for", "30m", "--yes", "--python", python)
     assert rented.code == 0, rented.err
@@ -60,6 +70,7 @@ def used(gpunb: Gpunb, lab: own_hosts.OwnHost, *, python: str = sys.executable) 
     sent = gpunb("sync", "sent", "lab:sent")
     assert sent.code == 0, sent.err
     assert (lab.home / "sent/a").read_bytes() == (here / "a").read_bytes()
+    ask(gpunb)
     ended = gpunb("down", "lab", "--yes")
     assert ended.code == 0, ended.err
     assert lab.keys.read_bytes() == before
@@ -69,7 +80,7 @@ def used(gpunb: Gpunb, lab: own_hosts.OwnHost, *, python: str = sys.executable) 
 
 def test_a_login_shell_that_prints_and_is_slow(gpunb: Gpunb, odd: Callable[..., own_hosts.OwnHost]) -> None:
     lab = odd()
-    lab.bashrc("echo Welcome to lab3; echo and to stderr >&2; sleep 2\ncd /\n")
+    lab.bashrc("echo Welcome to lab3; echo and to stderr >&2; sleep 0.7\ncd /\n")
     used(gpunb, lab)
 
 
@@ -120,29 +131,101 @@ def test_another_port_after_a_restart(gpunb: Gpunb, odd: Callable[..., own_hosts
     assert lab.keys.read_bytes() == before
 
 
-def _login_shell(lab: own_hosts.OwnHost, shell: str) -> None:
-    """Give the machine's account another login shell and home: an /etc/passwd that only its sshd sees."""
-    mine = lab.root / "passwd"
-    others = [one for one in Path("/etc/passwd").read_text().splitlines() if not one.startswith("root:")]
-    mine.write_text("\n".join([f"root:x:0:0:root:{lab.home}:{shell}", *others]) + "\n")
+def _mounted(lab: own_hosts.OwnHost, *commands: str) -> None:
+    """Let the machine's sshd run where these mounts are, and nothing else of this machine."""
     program = lab.root / "sshd"
-    inner = f'mount --bind {mine} /etc/passwd && exec /usr/sbin/sshd "$@"'
-    program.write_text(f"#!/bin/sh\nexec unshare -m sh -c '{inner}' sshd \"$@\"\n")
+    inner = " && ".join([*commands, 'exec /usr/sbin/sshd "$@"'])
+    program.write_text(f'#!/bin/sh\nexec unshare -m sh -c {shlex.quote(inner)} sshd "$@"\n')
     program.chmod(0o755)
     lab.sshd.program = str(program)
 
 
+def _login_shell(lab: own_hosts.OwnHost, shell: str) -> str:
+    """The mount that gives the machine's account another login shell and home."""
+    mine = lab.root / "passwd"
+    others = [one for one in Path("/etc/passwd").read_text().splitlines() if not one.startswith("root:")]
+    mine.write_text("\n".join([f"root:x:0:0:root:{lab.home}:{shell}", *others]) + "\n")
+    return f"mount --bind {mine} /etc/passwd"
+
+
 @root
-@pytest.mark.parametrize("shell", ["csh", "tcsh", "zsh", "dash", "fish"])
+@pytest.mark.parametrize("shell", ["csh", "zsh", "fish"])
 def test_other_login_shells(gpunb: Gpunb, odd: Callable[..., own_hosts.OwnHost], shell: str) -> None:
     where = shutil.which(shell)
     if where is None:
         pytest.skip(f"no {shell} here")
     lab = odd()
-    _login_shell(lab, where)
+    _mounted(lab, _login_shell(lab, where))
     (lab.home / ".cshrc").write_text("echo from csh\n")
     (lab.home / ".zshenv").write_text("echo from zsh\n")
+    (lab.home / ".config/fish").mkdir(parents=True)
+    (lab.home / ".config/fish/config.fish").write_text("echo from fish\n")
     used(gpunb, lab)
+
+
+@root
+def test_busybox_and_nothing_of_gnu(gpunb: Gpunb, odd: Callable[..., own_hosts.OwnHost]) -> None:
+    """What Alpine has: its shell, its tools and no bash. Its C library is another matter (see below)."""
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("no busybox here")
+    lab = odd()
+    tools = lab.root / "tools"
+    tools.mkdir()
+    subprocess.run([busybox, "--install", "-s", tools], check=True)
+    (tools / "ash.sh").write_text(f'#!/bin/sh\nPATH={tools}; export PATH; exec {tools}/ash "$@"\n')
+    (tools / "ash.sh").chmod(0o755)
+    _mounted(lab, _login_shell(lab, str(tools / "ash.sh")), f"mount --bind {busybox} /bin/bash")
+    used(gpunb, lab)
+
+
+@root
+def test_tmp_without_exec(gpunb: Gpunb, odd: Callable[..., own_hosts.OwnHost]) -> None:
+    lab = odd()
+    mine = f"mount --bind {lab.root} {lab.root} && mount -o remount,bind,exec {lab.root}"
+    temporary = " && ".join(
+        f"mount --bind {one} {one} && mount -o remount,bind,noexec {one}" for one in ("/tmp", "/var/tmp")
+    )
+    _mounted(lab, temporary, mine)
+    refusal = f'cp /bin/true "$f"; chmod 755 "$f"; "$f" 2>{lab.root}/refused; rm -f "$f"'
+    lab.bashrc(f"f=$(mktemp /tmp/gpunb-XXXXXX)\n{refusal}\n")
+    used(gpunb, lab)
+    assert "Permission denied" in (lab.root / "refused").read_text(), "the mount refuses nothing"
+
+
+@pytest.mark.parametrize("wrong_s", [3 * 3600, -3 * 3600])
+def test_a_clock_that_is_three_hours_off(
+    gpunb: Gpunb, odd: Callable[..., own_hosts.OwnHost], wrong_s: int
+) -> None:
+    lab = odd()
+    python = _wrong_clock(lab, wrong_s)
+    shown = f'#!/bin/sh\n[ "$*" = +%s ] && exec echo $(($(/bin/date +%s) + {wrong_s}))\nexec /bin/date "$@"\n'
+    (lab.root / "date").write_text(shown)
+    (lab.root / "date").chmod(0o755)
+    lab.bashrc(f"PATH={lab.root}:$PATH\n")
+    used(gpunb, lab, python=python, ask=_times_are_ours)
+
+
+def _wrong_clock(lab: own_hosts.OwnHost, wrong_s: int) -> str:
+    """A Python whose programs read another time, those with -I too; what a disk's files say is right."""
+    venv.create(lab.root / "venv", symlinks=True)
+    (packages,) = (lab.root / "venv").glob("lib/python*/site-packages")
+    here = [one for one in sys.path if "site-packages" in one]
+    wrong = f"import time; time.time = lambda real=time.time: real() + {wrong_s}"
+    (packages / "clock.pth").write_text("\n".join([*here, wrong, ""]))
+    return str(lab.root / "venv/bin/python")
+
+
+def _times_are_ours(gpunb: Gpunb) -> None:
+    """What is shown of a run, and how long the session lives, is by the clock here."""
+    now = time.time()
+    (run, *_) = json.loads(gpunb("runs", "lab", "--json").out)
+    (job, *_) = json.loads(gpunb("runs", "lab", "--jobs", "--json").out)
+    times = {name: run[name] for name in ("started", "ended")}
+    times |= {f"job {name}": job[name] for name in ("created", "started", "ended")}
+    (session,) = json.loads(gpunb("ps", "--json").out)
+    times |= {"ready": session["created"], "deadline": session["lease"]["deadline"] - 1800}
+    assert times == {name: pytest.approx(now, abs=600) for name in times}
 
 
 @root

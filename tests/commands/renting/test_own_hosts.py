@@ -84,3 +84,53 @@ def test_rented_used_and_left_as_it_was(gpunb: Gpunb, lab: own_hosts.OwnHost, tm
     assert after == before, "all but what the user put there is as it was"
     assert json.loads(gpunb("ps", "--json").out) == []
     assert "lab" in gpunb("receipts").out
+
+
+def test_down_while_the_machine_is_off_and_a_way_out_if_it_stays_so(
+    gpunb: Gpunb, lab: own_hosts.OwnHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gpunb.sessions.access import host_access
+    from gpunb.sessions.lifecycle import taking_down
+    from gpunb.sessions.lifecycle.timeouts import Timing
+
+    before = lab.keys.read_bytes()
+    rented = gpunb(
+        "rent", "--host", "lab3", "--name", "lab", "--for", "30m", "--yes", "--python", sys.executable
+    )
+    assert rented.code == 0, rented.err
+    host_access.close_all()
+    port = lab.sshd.port
+    lab.sshd.stop()
+    monkeypatch.setattr(taking_down, "Timing", lambda: Timing(confirm_s=1.0))
+    refused = gpunb("down", "lab", "--yes")
+    assert refused.code != 0
+    assert "has not confirmed that lab is gone" in refused.err
+    (row,) = json.loads(gpunb("ps", "--json").out)
+    assert row["state"] == "ending"
+
+    asked = gpunb("down", "lab", "--forget")
+    assert asked.code != 0
+    for word in ("~/.ssh/authorized_keys", "~/.gpunb/s/", "Nothing is billed"):
+        assert word in asked.err + asked.out, "the question says what stays"
+    assert len(json.loads(gpunb("ps", "--json").out)) == 1
+    done = gpunb("down", "lab", "--forget", "--yes")
+    assert done.code == 0, done.err
+    assert "NOT CONFIRMED" in done.out
+    assert json.loads(gpunb("ps", "--json").out) == []
+    (receipt,) = json.loads(gpunb("receipts", "--json").out)
+    assert receipt["confirmed"] is None
+    assert "~/.gpunb/s/" in receipt["why"]
+
+    lab.sshd.start(port)  # it comes back after all
+    assert b"gpunb-" in lab.keys.read_bytes()
+    cleaned = gpunb("hosts", "check", "lab3")
+    assert "removed what gpunb-" in cleaned.out, cleaned.err
+    assert lab.keys.read_bytes() == before
+    assert not (lab.home / ".gpunb").exists()
+
+
+def test_forget_is_for_machines_of_ones_own(demo: Gpunb) -> None:
+    refused = demo("down", "demo", "--forget", "--yes")
+    assert refused.code == 2
+    assert "can't be forgotten" in refused.err
+    assert len(json.loads(demo("ps", "--json").out)) == 1

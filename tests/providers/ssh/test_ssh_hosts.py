@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from gpunb.errors import BadInput, GpunbError, OfferGone, Unavailable
+from gpunb.errors import BadInput, GpunbError, OfferGone, OutcomeUnknown, Unavailable
 from gpunb.providers import CreateSpec, InstanceState, OfferQuery, Presence, ProviderConfig
 from gpunb.providers.ssh import SshProvider, hosts
 from gpunb.ssh import generate
@@ -214,6 +214,59 @@ def test_two_installations_see_and_leave_each_other(
     assert cloud.presence(mine.id) is Presence.PRESENT
     assert b"gpunb-aaaa-1" in lab.keys.read_bytes()
     cloud.destroy(mine.id)
+
+
+def test_what_a_rental_left_that_broke_off_goes_with_the_next_one(
+    cloud: SshProvider, lab: own_hosts.OwnHost, tmp_path: Path
+) -> None:
+    """Folder and key are there, and no record here: as after a crash, or an end that was given up."""
+    before = own_hosts.snapshot(lab.home)
+    lost = rent(cloud, tmp_path, "gpunb-lost-1")
+    cloud.drop(lost.id)
+    (host,) = cloud.hosts()
+    seen = cloud.look(host)
+    assert seen.left == ((lost.id, "gpunb-lost-1"),)
+    assert "gpunb-lost-1" not in seen.labels
+    assert b"gpunb-lost-1" in lab.keys.read_bytes(), "a look changes nothing"
+    made = rent(cloud, tmp_path)
+    assert b"gpunb-lost-1" not in lab.keys.read_bytes()
+    assert not (lab.home / ".gpunb/s" / lost.id).exists()
+    cloud.destroy(made.id)
+    assert own_hosts.snapshot(lab.home) == before
+
+
+def test_a_folder_of_another_or_an_odd_name_is_never_cleaned(
+    cloud: SshProvider, lab: own_hosts.OwnHost, tmp_path: Path
+) -> None:
+    made = rent(cloud, tmp_path)
+    (about,) = lab.home.glob(".gpunb/s/*/about")
+    for name, by in (("aaaaaaaaaa", "another"), ("..x", ""), ("B" * 10, "mine")):
+        beside = about.parent.parent / name
+        beside.mkdir()
+        text = about.read_text()
+        (beside / "about").write_text(text if by == "mine" else text.replace("by ", f"by {by}"))
+    (host,) = cloud.hosts()
+    assert cloud.look(host).left == ()
+    cloud.destroy(made.id)
+
+
+def test_a_setup_that_gives_no_answer_in_time_is_not_taken_for_none(
+    cloud: SshProvider, lab: own_hosts.OwnHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (offer,) = cloud.search(OfferQuery())
+    key = generate(tmp_path / "slow", comment="slow")
+
+    def late(*_: object, **__: object) -> NoReturn:
+        msg = "lab3 did not answer within 60 s"
+        raise Unavailable(msg, provider="ssh", effect="unknown")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cloud.ssh, "run", late)
+        with pytest.raises(OutcomeUnknown, match="did not answer"):
+            cloud.create(offer, CreateSpec(label="gpunb-slow-1", public_key=key.public_line))
+    (found,) = cloud.find("gpunb-slow-1")
+    cloud.destroy(found.id)
+    assert cloud.instances() == []
 
 
 def test_a_host_that_wants_a_password_is_refused_where_none_can_be_typed(home: Path, tmp_path: Path) -> None:
