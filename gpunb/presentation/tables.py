@@ -10,8 +10,7 @@ from gpunb.presentation.columns import Column
 from gpunb.presentation.receipt_columns import ENDED_BY
 from gpunb.presentation.result import Cell, Fields, Note, Table
 from gpunb.services.lease_warnings import silence_text
-from gpunb.sessions.cost.receipts import FORGOTTEN
-from gpunb.sessions.model import SessionState, machine, offer_from_dict
+from gpunb.sessions.model import FORGOTTEN, SessionState, machine, offer_from_dict
 from gpunb.units import bytes_text, duration_text, files_text, money_text, price_text
 
 if TYPE_CHECKING:

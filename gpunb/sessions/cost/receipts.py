@@ -10,14 +10,12 @@ from gpunb.providers.base import Capability, Provider
 from gpunb.sessions import start_check
 from gpunb.sessions.cost import bills
 from gpunb.sessions.foreign_errors import ANY
-from gpunb.sessions.model import OVER, Receipt, Session, SessionState
+from gpunb.sessions.model import FORGOTTEN, OVER, Receipt, Session, SessionState
 
 if TYPE_CHECKING:
     from gpunb.sessions.ledger.sessions import Ledger
 
-__all__ = ["FORGOTTEN", "build_receipt", "write_receipt"]
-
-FORGOTTEN = "forgotten"  # the event of an end that its machine never confirmed
+__all__ = ["build_receipt", "write_receipt"]
 
 
 def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *, why: str = "") -> Receipt:

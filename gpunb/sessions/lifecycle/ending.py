@@ -13,11 +13,11 @@ from gpunb.errors import InstanceGone, ProviderError, WrongState
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Instance, InstanceState, Presence, Provider
 from gpunb.providers.features import OwnHosts, feature
-from gpunb.sessions.cost.receipts import FORGOTTEN, write_receipt
+from gpunb.sessions.cost.receipts import write_receipt
 from gpunb.sessions.cost.segments import opening
 from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.integrations import kernelspecs, ssh_config
-from gpunb.sessions.model import OVER, Intent, IntentState, Orphan, Session, SessionState
+from gpunb.sessions.model import FORGOTTEN, OVER, Intent, IntentState, Orphan, Session, SessionState
 from gpunb.sessions.project import state as project_state
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ Times are Unix seconds, money is US dollars. Nothing here reads or writes.
 from __future__ import annotations
 
 from gpunb.sessions.model.clock import SYSTEM_CLOCK, Clock
-from gpunb.sessions.model.cost import Cost, Receipt, Segment
+from gpunb.sessions.model.cost import FORGOTTEN, Cost, Receipt, Segment
 from gpunb.sessions.model.offers import machine, offer_from_dict, offer_to_dict
 from gpunb.sessions.model.records import (
     HOSTS,
@@ -27,6 +27,7 @@ from gpunb.sessions.model.session import ALLOWED, LOUD_TRIES, OVER, Lease, Sessi
 
 __all__ = [
     "ALLOWED",
+    "FORGOTTEN",
     "HOSTS",
     "LOUD_TRIES",
     "OVER",

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Cost", "Receipt", "Segment"]
+__all__ = ["FORGOTTEN", "Cost", "Receipt", "Segment"]
+
+FORGOTTEN = (
+    "forgotten"  # the event, and the beginning of the reason, of an end that its machine never confirmed
+)
 
 
 @dataclass(slots=True, kw_only=True)
