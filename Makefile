@@ -1,7 +1,7 @@
 # Everything that a developer types. A first call makes .venv; see docs/development.md.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: attack fuzz audit peers help demo demo-clouds chaos chaos-real test test-fast lint format lab labextension wheel drops picture bench lock types clean
+.PHONY: live attack fuzz audit peers help demo demo-clouds chaos chaos-real test test-fast lint format lab labextension wheel drops picture bench lock types clean
 
 PY := .venv/bin/python
 # one worker a core; PYTEST="-n 0 -x -k ledger" replaces it
@@ -83,6 +83,9 @@ fuzz: .venv/.ready-dev ## random bytes for all that reads a stranger's: make fuz
 peers: .venv/.ready-dev ## SkyPilot and dstack, unchanged, rent from the simulated Vast (installs 600 MB under build/)
 	@.ci/peers
 	@$(PY) -m pytest -q -rs tests/sim/test_peers.py
+
+live: .venv/.ready-dev ## a real account: make live CLOUD=vast BUDGET=1 rents for 15 min and records what the cloud answers
+	@$(PY) -m tests.live $(CLOUD) --budget $(BUDGET)
 
 audit: .venv/.ready-dev ## known holes in the packages that .ci/constraints.txt pins (asks the network)
 	@.ci/audit
