@@ -93,6 +93,7 @@ class SessionRow(TypedDict):
     save_to: str
     ends_with: str
     moves_from: str
+    follows: Annotated[str, about("the session whose run goes on here")]
     ports: dict[str, str]
     renter: str
     tries: int
@@ -128,6 +129,9 @@ class SessionShown(SessionRow):
     """All that is known of a session (`show`)."""
 
     check: StartCheck | None
+    attempt: Annotated[int, about("0: its run does not go on when its machine is taken")]
+    followed_by: str
+    checkpoint: str
     runs: list[RunName]
     events: list[EventRow]
 

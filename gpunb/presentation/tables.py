@@ -116,6 +116,7 @@ def session_data(session: Session, cost: Cost, running: Sequence[RunNote], now: 
     """Return a session as plain values, for ``--json``."""
     keep = asdict(session)
     keep.pop("offer")
+    keep.pop("again")  # it has the run's environment
     row = {
         **keep,
         "state": session.state.value,

@@ -60,11 +60,11 @@ def move(context: Workspace, session: Session, source: str, target: str, **optio
 
 
 def send(
-    context: Workspace, session: Session, source: str, target: str, what: str, *, exclude: Sequence[str] = ()
+    context: Workspace, session: Session, source: str, target: str, what: str, **options: Any
 ) -> SyncReport:
-    """Send all of a folder or file for `what`, without `exclude`; see `carry`."""
+    """Send all of a folder or file for `what`, with `options` of a sync (exclude, delete); see `carry`."""
     again = typed("sync", source, f"{session.name}:{target}") + " shows what goes and what not"
-    return carry(context, session, source, target, what=what, hint=again, direction="up", exclude=exclude)
+    return carry(context, session, source, target, what=what, hint=again, direction="up", **options)
 
 
 def carry(

@@ -25,9 +25,15 @@ def command(context: Context, *, run: str | None, session: str | None) -> Result
     Works from any notebook or terminal, also after the one that started the run is gone. Without
     RUN: the newest. The id may be shortened. Ctrl-C interrupts the run; `logs -f` only watches.
     """
-    from gpunb.services.running import runs
+    from gpunb.services.running import log_filter, runs
 
-    found, run_id = runs.find(context, run, session)
+    try:
+        found, run_id = runs.find(context, run, session)
+    except runs.RunKept as over:  # its machine is gone, and what it printed is here
+        log_filter.play_text(over.file, context.text_sink())
+        note = over.note
+        state = {"state": note.state, "exit_code": None}
+        return Result({"run": note.id, "session": note.session_id, **state})
     handle = context.agent(found).attach(run_id)
     sink = context.sink(run_id) if context.can_ask else _Deaf(context.sink(run_id))
     try:

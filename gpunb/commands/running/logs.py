@@ -12,7 +12,10 @@ from gpunb.errors import RemoteCellError, RunError
 from gpunb.presentation.result import Note, Result
 
 if TYPE_CHECKING:
+    import re
+
     from gpunb.cli.context import Context
+    from gpunb.services.running.runs import RunKept
 
 __all__ = ["command"]
 
@@ -76,7 +79,10 @@ def command(
 
         no_use("--daemon" if daemon else "--instance", "run", "follow", "since", "rich", "frame", "trust")
         return machine_log(context, session, daemon=daemon, tail=tail, wanted=wanted)
-    found, run_id = runs.find(context, run, session)
+    try:
+        found, run_id = runs.find(context, run, session)
+    except runs.RunKept as over:
+        return _kept(context, over, wanted, tail)
     client = context.agent(found)
     info = client.run_info(run_id)
     runs.note_end(context, run_id, info)
@@ -125,6 +131,22 @@ def command(
     info = client.run_info(run_id)
     data.update(state=info.state, exit_code=info.exit_code)
     return Result(data, *_ending(info.state, info.why, info.exit_code))
+
+
+def _kept(context: Context, over: RunKept, wanted: re.Pattern[str] | None, tail: int | None) -> Result:
+    """Print what a run has printed whose machine is gone: its text was kept here."""
+    from gpunb.services.running import log_filter
+
+    note = over.note
+    data: dict[str, Any] = {"run": note.id, "session": note.session_id, "state": note.state}
+    text = log_filter.KeptText(tail)
+    whole = tail is None and not context.as_json
+    log_filter.play_text(over.file, log_filter.Filtered(context.text_sink() if whole else text, wanted))
+    if context.as_json:
+        return Result({**data, "exit_code": None, "text": text.text()})
+    if not whole:
+        text.replay(context.text_sink())
+    return Result({**data, "exit_code": None}, *_ending(note.state, "", None))
 
 
 def _ending(state: str, why: str, exit_code: int | None) -> list[Note]:

@@ -11,7 +11,7 @@ from gpunb.cli import offer_options
 from gpunb.cli.command import DURATION, MONEY, OrNever, verb
 from gpunb.cli.container_options import variables
 from gpunb.cli.first_word import places
-from gpunb.errors import GpunbError
+from gpunb.errors import BadInput, GpunbError, HostError
 from gpunb.hints import typed
 from gpunb.presentation.result import Note, Result
 from gpunb.units import costs_text, money_text
@@ -19,6 +19,7 @@ from gpunb.units import costs_text, money_text
 if TYPE_CHECKING:
     from gpunb.cli.context import Context
     from gpunb.services.once import flow
+    from gpunb.services.running.jobs import Started
     from gpunb.sessions.model import Session
 
 __all__ = ["command"]
@@ -80,6 +81,11 @@ COMMAND = "--as-command"
 @click.option(
     "-o", "--output", metavar="FILE", help="What a notebook's result is called. [default: NAME.out.ipynb]"
 )
+@click.option(
+    "--checkpoint",
+    metavar="DIR",
+    help="Bring DIR here every 5 min; if the machine is taken, go on from it on the next one.",
+)
 @click.option("--keep", is_flag=True, help="Keep the session afterwards, with its lease.")
 @click.option("-d", "--detach", is_flag=True, help="Start it and return; it ends with its run.")
 def command(
@@ -99,6 +105,7 @@ def command(
     save: tuple[str, ...],
     values: tuple[tuple[str, str], ...],
     output: str | None,
+    checkpoint: str | None,
     keep: bool,
     detach: bool,
     yes: bool,
@@ -112,37 +119,39 @@ def command(
     script's folder; the run is in the same place of it. Packages come from the script's own list (PEP
     723), else from the project's. Output and exit code are the run's.
 
+    With --checkpoint a machine that is taken (--spot) is followed by the next that fits, in the same time and
+    budget: DIR is sent there, and the run begins again with GPUNB_ATTEMPT=2, 3, ….
+
     Ctrl-C asks whether to end it or leave it running. Left, or with this machine asleep or off, it goes on up
     to its lease, ends with the run, and its results come back when a supervisor is there; `attach` shows it.
     """
     from gpunb.remote import new_run_id
-    from gpunb.services import renting_flow
     from gpunb.services.once import flow
-    from gpunb.services.once.task import task
+    from gpunb.services.once.asked import Asked
 
-    wanted = task(
-        words,
-        run_id=new_run_id(),
+    if checkpoint is not None and keep:
+        msg = "once --checkpoint can't be with --keep: the session ends with its run, wherever that is"
+        raise BadInput(msg)
+    asked = Asked(
+        cwd=str(Path.cwd()),
+        words=words,
         module=module,
         is_command=is_command,
         save=save,
-        requirements=None if requirements is None else Path(requirements),
+        requirements=requirements,
         env=variables("once", env),
         secrets=secret_names,
         values=values,
         output=output,
-    )
-    wish = renting_flow.Wish(
+        checkpoint=checkpoint or "",
         flags=flags,
-        length=length,
         disk=disk,
-        name=name,
-        idle_s=idle,
-        budget_usd=budget,
         python=python,
-        inside={} if image is None else {"image": image},
+        image=image,
     )
-    session = flow.rent(context, wanted, wish, yes=yes, keep=keep)
+    wanted = asked.task(new_run_id())
+    wish = asked.wish(length=length, name=name, idle_s=idle, budget_usd=budget)
+    session = flow.rent(context, asked, wanted, wish, yes=yes, keep=keep)
     if session is None:
         return Result({"rented": False}, exit_code=1)
     started = flow.begin(context, session, wanted, detach=detach)
@@ -153,11 +162,31 @@ def command(
         return Result({**data, "state": "running"})
     context.tell(told)
     try:
-        outcome = flow.follow(context, started, context.sink(started.handle.id))
+        session, outcome = _followed(context, session, started)
+        data["session"] = session.name
     except flow.Left:
         context.tell(_goes_on(session, started.handle.id, str(wanted.root), keep=keep))
         return Result({**data, "state": "running"}, exit_code=130)
     return _ended(context, session, outcome, data, keep=keep)
+
+
+def _followed(context: Context, session: Session, started: Started) -> tuple[Session, flow.Outcome]:
+    """Show the run to its end, on whatever machine that is."""
+    from gpunb.services.once import flow
+
+    while True:
+        try:
+            return session, flow.follow(context, started, context.sink(started.handle.id))
+        except HostError:  # noqa: PERF203 - once for each machine
+            try:
+                later = flow.next_attempt(context, session)
+            except KeyboardInterrupt:
+                raise flow.Left from None
+            if later is None:
+                raise
+            was, (session, started) = session, later
+            text = f"the machine of {was.name} was taken: its run goes on as {started.handle.id}"
+            context.tell(Note(f"{text} on the next one", "warn"))
 
 
 def _ended(

@@ -37,6 +37,7 @@ __all__ = ["command"]
 )
 def command(context: Context, *, name: str | None, run: str | None, events: bool, instance: bool) -> Result:
     """Show everything known about one session, also about one that has ended."""
+    from gpunb.commands.parts import attempt_rows
     from gpunb.presentation import tables
     from gpunb.presentation.run_columns import RUN_COLUMNS, RunLine
     from gpunb.presentation.shown import table_of
@@ -86,6 +87,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
                 ("idle limit", duration_text(lease.idle_s) if lease.idle_s is not None else ""),
                 ("budget left", rest[2] if lease.budget_usd is not None else ""),
                 ("will fetch", ", ".join(session.save)),
+                *attempt_rows.rows(ledger, session, now),
                 *(tables.port_rows(session) if session.alive else ()),
             ]
         )
@@ -104,6 +106,7 @@ def command(context: Context, *, name: str | None, run: str | None, events: bool
         blocks.append(Table([">at", "what", "detail"], rows))
     data: SessionShown = {
         **tables.session_data(session, cost, running, now),
+        **attempt_rows.data(ledger, session),
         "check": None if check is None else cast("CheckShown", check.data()),
         "runs": [{"id": run.id, "kind": run.kind, "name": run.name, "state": run.state} for run in runs],
         "events": [

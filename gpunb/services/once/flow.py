@@ -14,27 +14,31 @@ from typing import TYPE_CHECKING
 
 from gpunb.errors import Cancelled, GpunbError, JobFailed
 from gpunb.hints import typed
-from gpunb.services import project, renting_flow
-from gpunb.services.running import jobs, packages, runs
+from gpunb.services import project, renting_flow, transfers
+from gpunb.services.project.around import Inside
+from gpunb.services.running import jobs, packages, python_spec, runs
+from gpunb.services.running.jobs import Started
 from gpunb.sessions import lifecycle
 from gpunb.sessions.access.host_access import HOST
+from gpunb.sessions.attempts import chain, checkpoints
 from gpunb.sessions.lifecycle import run_end
 from gpunb.sessions.lifecycle.timeouts import Timing
-from gpunb.sessions.model import OVER
+from gpunb.sessions.model import OVER, SessionState
 from gpunb.units import bytes_text, costs_text, files_text, money_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gpunb.output import Sink
+    from gpunb.services.once.asked import Asked
     from gpunb.services.once.task import Task
-    from gpunb.services.running.jobs import Started
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Receipt, Session
 
-__all__ = ["Left", "Outcome", "begin", "bring_only", "came", "finish", "follow", "rent"]
+__all__ = ["Left", "Outcome", "begin", "bring_only", "came", "finish", "follow", "next_attempt", "rent"]
 
 CANCELLED = 130
+ATTEMPT = "GPUNB_ATTEMPT"  # in the run's environment: 1, and one more on each further machine
 WAIT_S = 1.0  # between two looks at a session that another process ends
 SHOWN = 5
 
@@ -52,7 +56,9 @@ class Outcome:
     why: str = ""
 
 
-def rent(context: Workspace, task: Task, wish: renting_flow.Wish, *, yes: bool, keep: bool) -> Session | None:
+def rent(
+    context: Workspace, asked: Asked, task: Task, wish: renting_flow.Wish, *, yes: bool, keep: bool
+) -> Session | None:
     """Rent a machine for the task; None if the answer was no.
 
     Without an idle limit: the end of the run ends it, and while no supervisor is there its results wait
@@ -61,6 +67,8 @@ def rent(context: Workspace, task: Task, wish: renting_flow.Wish, *, yes: bool, 
     inside = {**wish.inside, "save_to": str(task.root)}
     if not keep:
         inside["ends_with"] = task.job.wish.run_id
+    if task.checkpoint:
+        inside["again"] = {"checkpoint": task.checkpoint, "asked": asked.plan()}
     idle = wish.idle_s if wish.idle_s is not None or keep else math.inf
     return renting_flow.rent(context, replace(wish, idle_s=idle, save=task.save, inside=inside), yes=yes)
 
@@ -74,11 +82,15 @@ def begin(context: Workspace, session: Session, task: Task, *, detach: bool = Fa
         It was not started; the machine, which holds nothing of worth, is ended, and ``bill`` says so.
     """
     try:
+        if task.needs is not None and task.listed is not None:
+            python_spec.check_host(context.agent(session), task.needs.python, task.listed.name)
         folder = project.Project(context, session, task.root)
         lines = folder.send().lines(session)
         if lines:
             context.say(*lines)
         jobs.send_left_out(context, session, task.job.local, task.root, folder.place)
+        if task.checkpoint:
+            _send_checkpoint(context, session, f"{folder.place}/{task.checkpoint}")
         if task.left:
             context.say((f"not installed: {task.left}", "warn"))
         if (
@@ -87,7 +99,8 @@ def begin(context: Workspace, session: Session, task: Task, *, detach: bool = Fa
             and any(map(str.strip, task.needs.files.values()))
         ):
             packages.install(context, session, context.agent(session), path=task.listed, needs=task.needs)
-        wish = replace(task.job.wish, cwd=posixpath.normpath(f"{folder.place}/{task.inner}"))
+        env = {**task.job.wish.env, ATTEMPT: str(chain.attempt(context.ledger, session))}
+        wish = replace(task.job.wish, cwd=posixpath.normpath(f"{folder.place}/{task.inner}"), env=env)
         return jobs.start(context, session, replace(task.job, wish=wish), detach=detach)
     except KeyboardInterrupt:
         msg = f"interrupted before the run on {session.name} began"
@@ -97,6 +110,14 @@ def begin(context: Workspace, session: Session, task: Task, *, detach: bool = Fa
         if begun is None or begun.ended is not None:
             err.bill = _undo(context, session)
         raise
+
+
+def _send_checkpoint(context: Workspace, session: Session, there: str) -> None:
+    """Send what the machine before had written, if there was one; from now on this one's comes home."""
+    kept = checkpoints.kept(context.ledger, session) if session.follows else None
+    if kept is not None:
+        transfers.send(context, session, str(kept), f"{there}/", "once: its checkpoint", delete=True)
+    context.ledger.update(session.id, again={**session.again, "there": there})
 
 
 def _undo(context: Workspace, session: Session) -> str:
@@ -111,7 +132,7 @@ def _undo(context: Workspace, session: Session) -> str:
                 session,
                 progress=progress,
                 save=False,
-                why="its run never began",
+                why=chain.UNBEGUN,
             )
     except (GpunbError, KeyboardInterrupt) as err:
         bill = err.bill if isinstance(err, GpunbError) else None
@@ -153,6 +174,33 @@ def follow(context: Workspace, started: Started, sink: Sink) -> Outcome:
         code = CANCELLED if asked else err.exit_code
         return Outcome(note.state, code, err.message.removeprefix(f"job {handle.id} "))
     return Outcome(info.state, CANCELLED if asked else info.exit_code or 0)
+
+
+def next_attempt(context: Workspace, session: Session) -> tuple[Session, Started] | None:
+    """After its machine went away: the session on which the run goes on, and the run there, once it is begun.
+
+    Returns
+    -------
+    tuple or None
+        None if it goes on nowhere else.
+    """
+    ledger = context.ledger
+    with context.progress(f"the machine of {session.name} is gone; waiting for the next") as progress:
+        while True:
+            now = chain.newest(ledger, session)
+            if now.id == session.id:
+                now = ledger.get(session.id)
+                over = now.state in {*OVER, SessionState.ENDING}
+                lost = over or chain.is_taken(ledger, now, ledger.clock.time())
+                if not lost or not chain.goes_on(ledger, now):
+                    return None
+            elif ledger.run(now.id, now.ends_with) is not None:
+                handle = context.agent(now).attach(now.ends_with)
+                return now, Started(handle, "", "", "", None, Inside())
+            elif now.state in OVER and not chain.goes_on(ledger, now):
+                return None
+            progress.say(f"{now.name} is {now.state.value}{f': {now.detail}' if now.detail else ''}")
+            ledger.clock.sleep(WAIT_S)
 
 
 def _ask(sink: Sink) -> str:

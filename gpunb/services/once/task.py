@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gpunb.errors import BadInput
 from gpunb.hints import typed
 from gpunb.services import project
-from gpunb.services.running import jobs, packages
+from gpunb.services.running import jobs, packages, run_secrets
 from gpunb.sessions.lifecycle.fetch_results import PROJECT
 from gpunb.sessions.project.places import MARKERS
 
@@ -44,6 +44,8 @@ class Task:
         Paths that come back, relative to `root` or absolute ones of the host.
     needs, listed
         The packages to install, and the file that lists them.
+    checkpoint
+        The folder that comes home while it runs, relative to `root`; "" if none does.
     left
         Why a list of packages in the project is not installed; "" if there is none.
     """
@@ -55,6 +57,7 @@ class Task:
     needs: Needs | None = None
     listed: Path | None = None
     left: str = ""
+    checkpoint: str = ""
 
 
 def task(
@@ -69,6 +72,7 @@ def task(
     secrets: Sequence[str] = (),
     values: Sequence[tuple[str, str]] = (),
     output: str | None = None,
+    checkpoint: str = "",
 ) -> Task:
     """Check what is to run, and find its project.
 
@@ -80,6 +84,8 @@ def task(
         What comes back, from the folder that it runs in; empty for what the run writes into the project.
     requirements
         A file of packages; without it the script's own list, else the project's.
+    checkpoint
+        The folder from which the run can go on, from the folder that it runs in.
 
     Raises
     ------
@@ -106,8 +112,18 @@ def task(
     kept = [_saved(path, within, top) for path in save] or [PROJECT]
     if job.result is not None:
         kept.append(_saved(job.result.name, within, top))
+    resumed = _checkpoint(checkpoint, within, top, kept, secrets) if checkpoint else ""
     needs, listed, left = _needs(script, top, requirements)
-    return Task(root=top, inner=inner, job=job, save=kept, needs=needs, listed=listed, left=left)
+    return Task(
+        root=top,
+        inner=inner,
+        job=job,
+        save=kept,
+        needs=needs,
+        listed=listed,
+        left=left,
+        checkpoint=resumed,
+    )
 
 
 def _script(words: Sequence[str]) -> Path:
@@ -139,10 +155,10 @@ def _root(here: Path, script: Path | None) -> Path:
     return found
 
 
-def _saved(path: str, within: Path, root: Path) -> str:
-    """A path of `--save`, as typed in the folder `within`, as the session keeps it."""
+def _saved(path: str, within: Path, root: Path, option: str = "--save") -> str:
+    """A path of `option`, as typed in the folder `within`, as the session keeps it."""
     if not path.strip() or "\0" in path:
-        msg = f"once --save {path!r}: must name a file or folder"
+        msg = f"once {option} {path!r}: must name a file or folder"
         raise BadInput(msg)
     if path.startswith("~"):
         return path
@@ -151,8 +167,30 @@ def _saved(path: str, within: Path, root: Path) -> str:
         return str(PurePosixPath(whole.relative_to(root)))
     if path.startswith("/"):
         return path  # of the host
-    msg = f"once --save {path!r} leads out of the project {str(root)!r}"
+    msg = f"once {option} {path!r} leads out of the project {str(root)!r}"
     raise BadInput(msg, hint="name a path in the project, or the host's whole path")
+
+
+def _checkpoint(path: str, within: Path, root: Path, kept: list[str], secrets: Sequence[str]) -> str:
+    """Check `--checkpoint`; the folder is saved at the end, too."""
+    place = _saved(path, within, root, "--checkpoint")
+    if place.startswith(("/", "~")) or place == ".":
+        msg = f"once --checkpoint {path!r}: must be a folder inside of the project {str(root)!r}"
+        raise BadInput(msg)
+    if (root / place).exists() and not (root / place).is_dir():
+        msg = f"once --checkpoint {path!r} is a file, and must be a folder"
+        raise BadInput(msg)
+    lone = [name for text in secrets for name in text.split(",") if not run_secrets.is_kept(name.strip())]
+    if lone:
+        msg = f"once --secret {lone[0]}: with --checkpoint it must be in the keyring: nobody is asked again"
+        raise BadInput(msg, hint=f"keyring set {run_secrets.SERVICE} secret:{lone[0]}")
+    if kept != [PROJECT]:
+        for one in kept:
+            if f"{place}/".startswith(f"{one}/"):
+                break
+        else:
+            kept[:] = [*(one for one in kept if not one.startswith(f"{place}/")), place]
+    return place
 
 
 def _needs(

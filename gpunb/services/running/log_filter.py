@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from gpunb.errors import BadInput
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gpunb.output import Sink
 
-__all__ = ["Filtered", "KeptText", "pattern"]
+__all__ = ["Filtered", "KeptText", "pattern", "play_text"]
 
 LONGEST = 200  # characters of a pattern
 LINE = 4_096  # characters of a line that are searched: the host decides how long its lines are
+PIECE = 1 << 16  # characters of a kept text that are read at once
 REPEATS = 3  # repeats without an upper limit in one pattern
 
 
@@ -197,6 +200,14 @@ class KeptText:
         for name, line in self._done:
             sink.stream(name, line)
         sink.finish()
+
+
+def play_text(file: Path, sink: Sink) -> None:
+    """Send the text of a run that is kept in `file` to a sink, in pieces."""
+    with file.open(encoding="utf-8", errors="replace", newline="") as text:
+        while piece := text.read(PIECE):
+            sink.stream("stdout", piece)
+    sink.finish()
 
 
 def _settle(line: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput, JobFailed, RunError
 from gpunb.hints import typed
+from gpunb.services.running import python_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,11 +51,12 @@ echo "the host has no conda, mamba or micromamba" >&2; exit 3
 class Needs:
     """The packages to install: files by name, the first of which is given to the tool.
 
-    `tool` is "pip" or "conda".
+    `tool` is "pip" or "conda". `python` is the script's ``requires-python`` (PEP 440), "" for any.
     """
 
     tool: str
     files: dict[str, str]
+    python: str = ""
 
 
 def read(path: Path) -> Needs:
@@ -94,7 +96,7 @@ def inline(script: Path) -> Needs | None:
     Raises
     ------
     BadInput
-        The block is damaged, or there are two.
+        The block is damaged, or there are two; or its ``requires-python`` allows no Python at all.
     """
     text = script.read_text("utf-8", "replace").replace("\r\n", "\n")
     blocks = [found["content"] for found in _INLINE.finditer(text) if found["type"] == "script"]
@@ -104,11 +106,13 @@ def inline(script: Path) -> Needs | None:
     if not blocks:
         return None
     lines = (line[2:] if line.startswith("# ") else line[1:] for line in blocks[0].splitlines())
-    needs = _toml(script, "\n".join(lines)).get("dependencies", [])
+    table = _toml(script, "\n".join(lines))
+    needs = table.get("dependencies", [])
     if not isinstance(needs, list) or not all(isinstance(one, str) for one in needs):
         msg = f"{str(script)!r}: dependencies in its block '# /// script' is not a list of texts"
         raise BadInput(msg)
-    return Needs("pip", {"requirements.txt": "\n".join(needs) + "\n"})
+    text = "\n".join(needs) + "\n"
+    return Needs("pip", {"requirements.txt": text}, python_spec.checked(script, table.get("requires-python")))
 
 
 def _toml(path: Path, text: str) -> dict[str, Any]:

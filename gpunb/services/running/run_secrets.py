@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
 
-__all__ = ["collect"]
+__all__ = ["SERVICE", "collect", "is_kept"]
 
 SERVICE = "gpunb"
 MOST = 20
@@ -81,6 +81,11 @@ def _value(context: Workspace, name: str) -> str:
         raise BadInput(msg)
     log.add_secret(value)
     return value
+
+
+def is_kept(name: str) -> bool:
+    """Whether the keyring has the secret `name`: any process of the user's can read it there."""
+    return bool(_from_keyring(name))
 
 
 def _from_keyring(name: str) -> str:

@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any
 from gpunb import log
 from gpunb.errors import GpunbError, HostError, JobFailed, RemoteCellError, RunNotFound, WrongState
 from gpunb.hints import typed
+from gpunb.sessions.access.kept_output import output_file
+from gpunb.sessions.attempts import chain
 from gpunb.text import clean, did_you_mean, one_line
 from gpunb.units import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from gpunb.output import Sink
     from gpunb.remote import AgentClient, RunHandle, RunInfo
     from gpunb.services.workspace import Workspace
-    from gpunb.sessions.model import Session
+    from gpunb.sessions.ledger.sessions import Ledger
+    from gpunb.sessions.model import RunNote, Session
 
-__all__ = ["find", "follow", "new_kernel", "note_end", "noted", "refresh", "sentence"]
+__all__ = ["RunKept", "find", "follow", "new_kernel", "note_end", "noted", "refresh", "sentence"]
 
 
 @contextlib.contextmanager
@@ -215,8 +219,6 @@ def find(
     WrongState
         Its session has ended, and the output with it.
     """
-    from gpunb.sessions.lifecycle import run_end
-
     ledger = context.ledger
     named = context.session(session_name) if session_name is not None else None
     if run is None:
@@ -225,6 +227,8 @@ def find(
         if not newest:
             msg = f"session {session.name} has no runs yet"
             raise RunNotFound(msg, hint=typed("run SCRIPT") + " starts a job, %%gpu runs a cell")
+        if not session.alive:
+            raise _ended(session, newest[0])
         return session, newest[0].id
     try:
         note = ledger.find_run(run)
@@ -238,16 +242,54 @@ def find(
         msg = f"run {note.id} is not one of {named.name}"
         raise RunNotFound(msg, hint=typed("runs -s", named.name) + " lists those")
     session = ledger.get(note.session_id)
+    later = chain.newest(ledger, session)
+    if later.id != session.id and note.id == session.ends_with:
+        session, note = later, _going_on(ledger, later)
     if not session.alive:
-        kept = run_end.output_file(session.id, note.id)
-        if kept.is_file():
-            msg = f"run {note.id} was on session {session.name}, which has ended; its output is in {kept}"
-            raise WrongState(msg, hint=typed("runs") + " shows how it ended")
-        msg = f"run {note.id} was on session {session.name}, which has ended, and its output with it"
-        raise WrongState(
-            msg, hint=typed("runs") + " shows how it ended; rent --save brings files back next time"
-        )
+        raise _ended(session, note)
     return session, note.id
+
+
+class RunKept(WrongState):
+    """The run's session has ended, and what it printed is kept here.
+
+    Attributes
+    ----------
+    note, file
+        The run, and its text.
+    """
+
+    def __init__(self, message: str, *, note: RunNote, file: Path) -> None:
+        super().__init__(message, hint=typed("logs", note.id) + " shows it")
+        self.note = note
+        self.file = file
+
+
+def _ended(session: Session, note: RunNote) -> WrongState:
+    kept = output_file(session.id, note.id)
+    if kept.is_file():
+        msg = f"run {note.id} was on session {session.name}, which has ended; its output is in {kept}"
+        return RunKept(msg, note=note, file=kept)
+    msg = f"run {note.id} was on session {session.name}, which has ended, and its output with it"
+    return WrongState(
+        msg, hint=typed("runs") + " shows how it ended; rent --save brings files back next time"
+    )
+
+
+def _going_on(ledger: Ledger, session: Session) -> RunNote:
+    """The run on the newest of its machines.
+
+    Raises
+    ------
+    WrongState
+        It is not begun there yet.
+    """
+    note = ledger.run(session.id, session.ends_with)
+    if note is None:
+        why = f": {session.detail}" if session.detail else ""
+        msg = f"the machine of the run was taken, and it is not begun yet on {session.name}{why}"
+        raise WrongState(msg, hint=typed("show", session.name) + " tells more")
+    return note
 
 
 def _ask_host(

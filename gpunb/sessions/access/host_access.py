@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gpunb import paths
-from gpunb.errors import AuthRefused, BootstrapFailed, GpunbError, RunError, Unreachable, WrongState
+from gpunb.errors import AuthRefused, BootstrapFailed, GpunbError, SyncError, Unreachable, WrongState
 from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress, step
 from gpunb.sessions.access import sent
@@ -394,13 +394,40 @@ class HostAccess:
         except BootstrapFailed:
             return self.fetch(session, place, root, progress)
 
-    def keep_output(self, session: Session, run_id: str, file: Path) -> None:
-        """Write the text of a run that has ended into `file`: it is gone with the host."""
-        from gpunb.output import TextSink, show
+    def mirror(self, session: Session, path: str, target: Path) -> bool:
+        """Make the local folder `target` hold what the host's folder `path` holds; false if there is none.
 
-        handle = agent(session).attach(run_id)
-        with suppress(RunError), file.open("w", encoding="utf-8", errors="replace") as text:
-            show(handle, TextSink(text, text), interactive=False)
+        Raises
+        ------
+        SyncError
+            Not all of it came.
+        """
+        from gpunb.ssh.quoting import quote
+        from gpunb.sync import sync
+
+        client = agent(session)
+        line, guard = client.connection, session.trust != "own"
+        if line.run(quote(["test", "-d", path]), timeout=EXAMINE_S).code:
+            return False
+        end = f"{path.rstrip('/')}/"
+        report = sync(
+            line, end, f"{target}/", direction="down", agent=client, delete=True, yes=True, guard=guard
+        )
+        if report.failed:
+            name, why = report.failed[0]
+            msg = f"{name}: {why}"
+            raise SyncError(msg)
+        return True
+
+    def keep_output(self, session: Session, run_id: str, file: Path) -> None:
+        """Write the text that a run has printed so far into `file`."""
+        from gpunb.output import TextSink
+        from gpunb.output.player import play_history
+
+        client = agent(session)
+        last = client.run_info(run_id).last
+        with file.open("w", encoding="utf-8", errors="replace") as text:
+            play_history(client.attach(run_id), TextSink(text, text), last)
 
     def shutdown(self, session: Session) -> None:
         """Ask the agent to end all work."""

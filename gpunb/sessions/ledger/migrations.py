@@ -211,7 +211,14 @@ _V9 = """
 ALTER TABLE sessions ADD COLUMN moves_from TEXT NOT NULL DEFAULT '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9)
+# How a run goes on when its machine is taken (`once --checkpoint`), and on which machine it did: at most one.
+_V10 = """
+ALTER TABLE sessions ADD COLUMN again TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE sessions ADD COLUMN follows TEXT NOT NULL DEFAULT '';
+CREATE UNIQUE INDEX sessions_follows ON sessions (follows) WHERE follows != '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10)
 
 
 def statements(script: str) -> list[str]:

@@ -37,6 +37,7 @@ def session_of(row: sqlite3.Row) -> Session:
     values["seen"] = bool(values["seen"])
     values["offer"] = _from_json(values["id"], "offer", values["offer"], {})
     values["save"] = _from_json(values["id"], "save", values["save"], [])
+    values["again"] = _from_json(values["id"], "again", values["again"], {})
     values["ports"] = _from_json(values["id"], "ports", values["ports"], {})
     try:
         values["state"] = SessionState(values["state"])

@@ -19,8 +19,8 @@ from gpunb.errors import BadInput, LedgerError, SessionNotFound, WrongState
 from gpunb.hints import typed
 from gpunb.sessions.ledger import names as naming
 from gpunb.sessions.ledger import process_id as owners
-from gpunb.sessions.ledger.notices import Notices
-from gpunb.sessions.ledger.rows import add_event, intent_of, row_of, session_of, set_fields
+from gpunb.sessions.ledger.rows import add_event, intent_of, session_of, set_fields
+from gpunb.sessions.ledger.successors import Successors, insert
 from gpunb.sessions.model import (
     OVER,
     SYSTEM_CLOCK,
@@ -28,7 +28,6 @@ from gpunb.sessions.model import (
     Event,
     Intent,
     IntentState,
-    Lease,
     Segment,
     Session,
     SessionState,
@@ -80,7 +79,7 @@ def label_for(installation: str, session_id: str, attempt: int = 1) -> str:
     return f"gpunb-{installation[:8]}-{session_id}{end if attempt > 1 else ''}"
 
 
-class Ledger(Notices):
+class Ledger(Successors):
     """The open ledger. Share one object between threads, and use it in ``with`` or `close` it.
 
     Parameters
@@ -223,22 +222,8 @@ class Ledger(Notices):
         """
         self.hold_reserve()
         now = self.clock.time()
-        session.created, session.state_at, session.state = now, now, SessionState.REQUESTED
         with self._write(durable=True) as db:
-            taken = {row["name"] for row in db.execute(f"SELECT name FROM sessions WHERE {_LIVE}")}
-            if session.name in taken:
-                msg = f"--name {session.name!r} is taken by a live session"
-                raise BadInput(msg, bill="nothing was rented", hint="choose another name")
-            number = 1
-            while not session.name:
-                if f"{slug}-{number}" not in taken:
-                    session.name = f"{slug}-{number}"
-                number += 1
-            row = row_of(session)
-            names = ", ".join(row)
-            marks = ", ".join(f":{key}" for key in row)
-            db.execute(f"INSERT INTO sessions ({names}) VALUES ({marks})", row)
-            add_event(db, session.id, now, "transition", new=session.state.value)
+            insert(db, session, slug, now)
             if claim_s > 0:
                 db.execute(
                     "INSERT OR REPLACE INTO claims (session_id, owner, until) VALUES (?, ?, ?)",
@@ -361,31 +346,6 @@ class Ledger(Notices):
                 "UPDATE intents SET state = ?, resolved = ?, detail = ? WHERE label = ?",
                 (state.value, self.clock.time(), detail, label),
             )
-
-    def switch(self, old: Session, new: Session, lease: Lease) -> Session:
-        """Give `new` the name and the rest of the lease of `old`, which begins to end: all or nothing.
-
-        Raises
-        ------
-        WrongState
-            One of them is not ready any more, or `new` was not made to take the place of `old`.
-        """
-        now = self.clock.time()
-        with self._write(durable=True) as db:
-            rows = [db.execute("SELECT * FROM sessions WHERE id = ?", (one.id,)) for one in (old, new)]
-            was, comes = (session_of(row.fetchone()) for row in rows)
-            if comes.state is not SessionState.READY or comes.moves_from != old.id:
-                msg = f"session {comes.name} is {comes.state.value} by now: it can't take {was.name}'s place"
-                raise WrongState(msg)
-            taken = {row["name"] for row in db.execute(f"SELECT name FROM sessions WHERE {_LIVE}")}
-            names = (f"{was.name[:26]}-was{number or ''}" for number in range(len(taken) + 1))
-            left = next(name for name in names if name not in taken)
-            detail = f"moved to {comes.provider} instance {comes.instance_id}"
-            ending = {"name": left, "tries": 0, "next_try": 0.0}
-            self._move(db, old, SessionState.ENDING, detail, now, ending)
-            set_fields(db, new.id, {"name": was.name, "lease": lease, "moves_from": ""})
-            add_event(db, new.id, now, "moved", detail=f"takes the place of {was.id}, now {left}")
-        return self.get(new.id)
 
     def intents(self, session_id: str | None = None, *, unresolved: bool = False) -> list[Intent]:
         """Create calls, oldest first; with `unresolved` only those without a known answer."""

@@ -78,7 +78,7 @@ class CreateCall:
         self.timing = timing
         self.progress = progress
         self.watch = watch
-        self.id = new_id()
+        self.id = request.requested or new_id()
         self.boots = 0
         self.not_as_offered: set[str] = set()  # machines
         self.agreed = request.agreed
@@ -252,6 +252,8 @@ class CreateCall:
             spent=spent,
         )
         lease.count_ssh = request.count_ssh
+        if request.until is not None and lease.deadline is not None:
+            lease.deadline = min(lease.deadline, request.until)
         if self._budget is not None:  # what was agreed to holds for all offers that are tried, together
             lease.budget_usd = self._budget
         return lease

@@ -51,6 +51,13 @@ class RentRequest:
         The id of the run whose end ends the session, see `gpunb.sessions.lifecycle.run_end`.
     moves_from
         The id of the session that the new one is to take the place of, see `gpunb.services.moving`.
+    again
+        How its run goes on when its machine is taken, see `gpunb.sessions.attempts`.
+    requested
+        The id of a requested session in the ledger that gets the machine; "" makes a new session. If nothing
+        can be rented for it, it stays requested.
+    until
+        Unix time at which the lease ends at the latest, however long the rental takes.
     """
 
     name: str | None = None
@@ -83,6 +90,9 @@ class RentRequest:
     renter: str = ""
     ends_with: str = ""
     moves_from: str = ""
+    again: Mapping[str, Any] = field(default_factory=dict)
+    requested: str = ""
+    until: float | None = None
 
     def spec(self, **more: Any) -> CreateSpec:
         """Build the create call's fields; `more` are those that differ from offer to offer."""

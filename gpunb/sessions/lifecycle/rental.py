@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import (
     AuthFailed,
@@ -118,35 +118,16 @@ class Rental(CreateCall):
     # -- the offers -------------------------------------------------------
 
     def _try_all(self, offers: Sequence[Offer]) -> Session:
-        request, ledger = self.request, self.ledger
-        first = offers[0]
-        ledger.add_session(
-            Session(
-                id=self.id,
-                name=request.name or "",
-                provider=self.provider.name,
-                label=label_for(ledger.installation, self.id),
-                lease=self._lease(first, 0.0),
-                image=request.image or "",
-                disk_gb=request.disk_gb,
-                python=request.python,
-                save=list(request.save),
-                renter=request.renter,
-                ends_with=request.ends_with,
-                moves_from=request.moves_from,
-                save_to=request.save_to or os.getcwd(),  # noqa: PTH109 - a string, also if it is gone by now
-                **self._facts(first),
-            ),
-            slug=slug(first),
-            claim_s=self.timing.claim_s,
-        )
+        ledger = self.ledger
+        self._record(offers[0])
         if self.watch is not None:
             self.watch(ledger)
         public_key = self.host.prepare(self.id, label_for(ledger.installation, self.id))
         failed: list[str] = []
         queue, again = list(offers), 0
+        before = len(ledger.intents(self.id))  # of an earlier process: no label is used twice
         for number, offer in enumerate(queue, 1):
-            turn = self._one(offer, number, public_key)
+            turn = self._one(offer, before + number, public_key)
             if isinstance(turn, Session):
                 return turn
             failed.append(f"{offer.id}: {turn.message}")
@@ -172,6 +153,43 @@ class Rental(CreateCall):
             hint=typed("offers") + " shows what is there now",
         )
 
+    def _record(self, first: Offer) -> None:
+        """Record the session, or what a requested one is to get; this process then has the claim."""
+        request, ledger = self.request, self.ledger
+        same: dict[str, Any] = {
+            "provider": self.provider.name,
+            "lease": self._lease(first, ledger.cost(self.id).total if request.requested else 0.0),
+            "image": request.image or "",
+            "disk_gb": request.disk_gb,
+            "python": request.python,
+            **self._facts(first),
+        }
+        if request.requested:
+            self._keep()
+            follows = ledger.get(self.id).follows
+            before = ledger.get(follows) if follows else None
+            if before is not None and before.state not in OVER:
+                msg = f"{before.name} is not confirmed gone: no second machine is rented"
+                raise WrongState(msg, bill="nothing was rented")
+            ledger.update(self.id, **same)
+            return
+        ledger.add_session(
+            Session(
+                id=self.id,
+                name=request.name or "",
+                label=label_for(ledger.installation, self.id),
+                save=list(request.save),
+                renter=request.renter,
+                ends_with=request.ends_with,
+                moves_from=request.moves_from,
+                again=dict(request.again),
+                save_to=request.save_to or os.getcwd(),  # noqa: PTH109 - a string, also if it is gone by now
+                **same,
+            ),
+            slug=slug(first),
+            claim_s=self.timing.claim_s,
+        )
+
     def _one(self, offer: Offer, number: int, public_key: str) -> Session | GpunbError:
         """Try one offer; returns the ready session, or why the offer failed."""
         if self.request.disk_gb > offer.disk_max_gb:
@@ -187,7 +205,7 @@ class Rental(CreateCall):
 
     def _give_up(self, failed: Sequence[str]) -> None:
         session = self.ledger.get(self.id)
-        if session.state is SessionState.REQUESTED:
+        if session.state is SessionState.REQUESTED and not self.request.requested:
             session = self.ledger.transition(session, SessionState.FAILED, "; ".join(failed))
             if any(one.state is IntentState.GONE for one in self.ledger.intents(self.id)):
                 write_receipt(self.ledger, None, session, why="boot failed")
@@ -196,7 +214,7 @@ class Rental(CreateCall):
         """End the session of a rental that broke off before anything was sent."""
         with suppress(GpunbError):
             session = self.ledger.get(self.id)
-            if session.state is SessionState.REQUESTED:
+            if session.state is SessionState.REQUESTED and not self.request.requested:
                 self.ledger.transition(session, SessionState.FAILED, "broken off before anything was sent")
 
     def _try(self, offer: Offer, number: int, public_key: str) -> Session:

@@ -7,37 +7,30 @@ session. Results that do not come end nothing before the lease does.
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from gpunb import log, paths
 from gpunb.errors import LedgerError
 from gpunb.progress import SILENT, Progress
+from gpunb.sessions.access.kept_output import keep_output
 from gpunb.sessions.cost.lease import Due
-from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.lifecycle.fetch_results import fetch_saves
 from gpunb.sessions.lifecycle.taking_down import settle_work
 from gpunb.sessions.model import SessionState
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gpunb.sessions.access.host_access import HostAccess
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.lifecycle.timeouts import Timing
     from gpunb.sessions.model import Session
 
-__all__ = ["AGAIN_S", "RUN", "UNSTARTED_S", "bring_home", "output_file", "run_over", "started"]
+__all__ = ["AGAIN_S", "RUN", "UNSTARTED_S", "bring_home", "run_over", "started"]
 
 RUN = "run"
 """Why such a session ends, in its receipt."""
 
 AGAIN_S = 120.0
 """Seconds between two attempts to bring the results back."""
-
-OUTPUT_S = 60.0
-"""Seconds for the run's output."""
 
 UNSTARTED_S = 300.0
 """Seconds without any work after which the client that was to start the run is taken for dead."""
@@ -60,30 +53,6 @@ def run_over(ledger: Ledger, session: Session, now: float) -> Due | None:
     return Due(why=RUN, text="its run was never started")
 
 
-def output_file(session_id: str, run_id: str) -> Path:
-    """Where the output of a run is kept here after its host is gone."""
-    return paths.session_dir(session_id) / "output" / f"{run_id}.txt"
-
-
-def _keep_output(ledger: Ledger, session: Session, host: HostAccess) -> None:
-    """Keep the run's output here, for a limited time: results come first, and the lease does not wait."""
-    run_id = session.ends_with
-    if not run_id or not started(ledger, session):
-        return
-    file = output_file(session.id, run_id)
-
-    def work() -> None:
-        try:
-            paths.private_dir(file.parent)
-            host.keep_output(session, run_id, file)
-        except ANY as err:
-            log.get(__name__).warning("the output of run %s can't be kept: %s", run_id, words(err))
-
-    thread = threading.Thread(target=work, name=f"gpunb-output-{session.name}", daemon=True)
-    thread.start()
-    thread.join(OUTPUT_S)
-
-
 def bring_home(
     ledger: Ledger,
     session: Session,
@@ -104,7 +73,7 @@ def bring_home(
         return None
     done = False
     try:
-        _keep_output(ledger, session, host)
+        keep_output(ledger, session, host)
         settle_work(session, host, timing.agent_s)
         failed = fetch_saves(ledger, session, host, timing, progress, absent_ok=True)
         done = not failed

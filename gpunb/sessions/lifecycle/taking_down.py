@@ -19,6 +19,7 @@ from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.keys import find, variable
 from gpunb.sessions.access.host_access import HOST, HostAccess
+from gpunb.sessions.access.kept_output import keep_output
 from gpunb.sessions.cost.receipts import build_receipt, write_receipt
 from gpunb.sessions.cost.segments import pays_traffic
 from gpunb.sessions.foreign_errors import ANY
@@ -264,7 +265,11 @@ def settle_work(session: Session, host: HostAccess, limit: float) -> None:
 
 
 def shut_down(ledger: Ledger, session: Session, host: HostAccess, limit: float) -> None:
-    """Read the traffic and let the agent end its work, for a limited time: the destroy does it anyway."""
+    """Read the traffic and let the agent end its work, for a limited time: the destroy does it anyway.
+
+    The output of the run that the session ends with comes first: it is gone with the host.
+    """
+    keep_output(ledger, session, host)
 
     def work() -> None:
         if pays_traffic(session):

@@ -127,8 +127,12 @@ class Session:
         The run whose end ends the session, after its results are brought back; "" if none does.
     moves_from
         The id of the session that this one is to take the place of; "" once it has, or for any other.
+    again
+        How its run goes on when its machine is taken, see `gpunb.sessions.attempts`; empty if it does not.
+    follows
+        The id of the session whose run goes on here; "" for the first machine of a run.
     tries, next_try
-        Attempts to end it that were not confirmed, and when the next is due.
+        Attempts to end it that were not confirmed, or to rent it that failed, and when the next is due.
     state_at
         When the present state began.
     """
@@ -167,6 +171,8 @@ class Session:
     renter: str = ""
     ends_with: str = ""
     moves_from: str = ""
+    again: dict[str, Any] = field(default_factory=dict, repr=False)
+    follows: str = ""
     tries: int = 0
     next_try: float = 0.0
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gpunb.errors import LedgerTooNew
 from gpunb.sessions.access.host_access import HOST, HostAccess
+from gpunb.sessions.attempts import starting
 from gpunb.sessions.cost import limits
 from gpunb.sessions.cost.receipts import write_receipt
 from gpunb.sessions.foreign_errors import ANY, words
@@ -60,6 +61,7 @@ class LedgerMemory:
         pulse_s: float = 60.0,
         renew: Callable[[str], object] | None = None,
         caps: Callable[[], LimitsSettings | None] = limits.own,
+        begin: Callable[[Session], object] | None = None,
     ) -> None:
         self.ledger = ledger
         self.providers = providers
@@ -73,6 +75,7 @@ class LedgerMemory:
         self.sweep_s = sweep_s
         self.renew = renew
         self.caps = caps
+        self.begin = begin or starting.start
         self._caps: LimitsSettings | None = None  # as they were the last time that they could be read
         self._crossed: dict[str, Due] = {}  # session id -> the cap over all sessions that ends it
         self._listed: dict[str, float] = {}
@@ -93,6 +96,8 @@ class LedgerMemory:
             str, tuple[float, str]
         ] = {}  # session id -> when its start for files failed, and why
         self._unhomed: dict[str, float] = {}  # session id -> when its run's results did not come
+        self._copied: dict[str, float] = {}  # session id -> when its checkpoint was last asked for
+        self._copying: set[str] = set()
         self._decided: dict[str, str] = {}  # session id -> why it has to end, until the ledger has it
         self._unrecorded = Unrecorded(ledger.clock, self.timing)
         self._receipts_at = 0.0
@@ -120,7 +125,8 @@ class LedgerMemory:
         if step:
             looked.errors.append(f"this machine's clock was set by {step:+.0f} s; leases move along")
             self._started = {one: (0.0, why) for one, (_, why) in self._started.items()}
-            for times in (self._listed, self._swept, self._funded, self._renewed, self._unhomed):
+            seen = (self._listed, self._swept, self._funded, self._renewed)
+            for times in (*seen, self._unhomed, self._copied):
                 times.clear()
             self._receipts_at = 0.0
             self._tender.forget_times()
@@ -163,8 +169,12 @@ class LedgerMemory:
     def _ours(self) -> list[Orphan]:
         return [one for one in self.ledger.orphans() if one.ours]
 
+    def _follow_up(self, looked: Looked) -> None:
+        raise NotImplementedError
+
     def _leave(self, looked: Looked) -> None:
         """Count live sessions, and close the connections of ended ones: addresses may be reused."""
+        self._follow_up(looked)
         try:
             self._known = self.ledger.sessions()
         except ANY as err:

@@ -16,7 +16,7 @@ from gpunb.sessions.lifecycle.rescue import AGAIN_S, files_due
 from gpunb.sessions.lifecycle.run_end import RUN
 from gpunb.sessions.model import OVER, Cost, Session, SessionState
 from gpunb.sessions.supervisor.ledger_memory import RENTED
-from gpunb.sessions.supervisor.session_ends import SessionEnds
+from gpunb.sessions.supervisor.next_machines import NextMachines
 
 if TYPE_CHECKING:
     from gpunb.sessions.supervisor.looked import Looked
@@ -28,7 +28,7 @@ BROKEN_OFF = "its move was broken off; the session that it was to replace goes o
 MOVE_S = 60.0  # a new machine may be in nobody's hand for so long, between its rental and the copy
 
 
-class OneSession(SessionEnds):
+class OneSession(NextMachines):
     """Base class of `gpunb.sessions.supervisor.sweep.Supervision`: the check of one session."""
 
     def _look(
@@ -66,7 +66,7 @@ class OneSession(SessionEnds):
     ) -> Session:
         ledger = self.ledger
         if session.state is _S.REQUESTED:
-            return ledger.transition(session, _S.FAILED, "its rent was broken off before anything was sent")
+            return self._next_machine(session)
         if session.state in {_S.CREATING, _S.UNKNOWN}:
             session = self._settle(listing, session)
         if session.moves_from and session.state in RENTED and self._left_half_way(session):
@@ -92,6 +92,8 @@ class OneSession(SessionEnds):
             return self._end(provider, listing, session, over.why, looked)
         if session.state in RENTED:
             session = self._compare(provider, listing, session)
+        if session.again:
+            session = self._go_on(listing, session, looked)
         return self._tender.tend(session) if session.state is _S.READY else session
 
     def _left_half_way(self, session: Session) -> bool:

@@ -56,7 +56,7 @@ def ensure(
     SessionError
         It can't be started: nothing would end a lease when this process is gone.
     """
-    if not ledger.sessions():
+    if not ledger.sessions() and not ledger.unfollowed():
         return False
     if ledger.leader() is not None:
         blind = unserved(ledger) if able is not None else {}

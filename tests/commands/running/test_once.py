@@ -224,6 +224,23 @@ def test_packages_that_can_t_be_installed_leave_no_machine(
     assert all_over()
 
 
+@pytest.mark.slow
+def test_a_host_whose_python_does_not_fit_is_ended_before_anything_is_sent(
+    gpunb: Gpunb, watched: None, project: Path
+) -> None:
+    script(project, "# /// script\n# requires-python = '<3'\n# ///\nprint('never')")
+    ran = gpunb("once", "train.py", "--for", "10m", "--yes")
+    assert ran.code != 0
+    assert ran.out == ""
+    assert "train.py requires Python <3, and the host's" in ran.err
+    assert "confirmed: nothing is rented" in ran.err
+    assert "--python PATH" in ran.err
+    assert all_over()
+    script(project, "# /// script\n# requires-python = '>=3.8'\n# ///\nprint('fits')")
+    ran = gpunb("once", "train.py", "--for", "10m", "--yes")
+    assert (ran.code, ran.out) == (0, "fits\n"), ran.err
+
+
 BAD = [
     (["once", "trian.py"], "did you mean train.py or twice.py?"),
     (["once", "sub"], "is a folder, not a script"),
@@ -233,6 +250,8 @@ BAD = [
     (["once", "train.py", "--save", "../out"], "leads out of the project"),
     (["once", "train.py", "--requirements", "none.txt"], "can't be read"),
     (["once", "twice.py"], "has 2 blocks"),
+    (["once", "odd.py"], "requires-python '3.12' in its block '# /// script' must be a version specifier"),
+    (["once", "none.py"], "requires-python '>=3.12,<3.10' in its block '# /// script' contradicts itself"),
     (["once", "train.py", "--gpu", "H100"], "no offer fits"),
     (["once", "train.py", "-p", "year", "1"], "is for notebooks"),
     (["once", "train.py", "--for", "soon"], "--for"),
@@ -247,6 +266,8 @@ def test_bad_input_costs_nothing(gpunb: Gpunb, project: Path, line: list[str], s
     script(project, "print(1)")
     block = "# /// script\n# dependencies = []\n# ///\n"
     script(project, block + "\n" + block, "twice.py")
+    script(project, block.replace("dependencies = []", "requires-python = '3.12'"), "odd.py")
+    script(project, block.replace("dependencies = []", "requires-python = '>=3.12,<3.10'"), "none.py")
     script(project.parent, "print(1)", "elsewhere.py")
     (project / "sub").mkdir()
     ran = gpunb(*line, "--yes")

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from gpunb.errors import SyncError
+from gpunb.sessions.access import kept_output
 from gpunb.sessions.access.host_access import Pulse
 from gpunb.sessions.lifecycle import run_end
 from gpunb.sessions.lifecycle.timeouts import Timing
@@ -64,7 +65,7 @@ def test_the_end_of_the_run_ends_it_with_its_results_though_no_client_is_left(wo
     receipt = world.ledger.receipt(session.id)
     assert receipt is not None
     assert (receipt.why, receipt.saved, receipt.unsaved) == ("run", ["out"], [])
-    assert run_end.output_file(session.id, RUN).read_text() == f"the output of {RUN}"
+    assert kept_output.output_file(session.id, RUN).read_text() == f"the output of {RUN}"
 
 
 def test_results_that_do_not_come_keep_it_until_its_lease_and_no_longer(world: World) -> None:
