@@ -105,7 +105,10 @@ def test_bad_input_costs_nothing(gpunb: Gpunb, project: Path, words: list[str], 
         assert not ledger.sessions(alive=False)
 
 
-def test_the_question_says_that_more_than_one_machine_may_be_rented(gpunb: Gpunb, project: Path) -> None:
+def test_the_question_says_that_more_than_one_machine_may_be_rented(
+    gpunb: Gpunb, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPUNB_PROVIDERS__LOCAL__USD_H", "3.6")
     ran = gpunb("once", "train.py", "--checkpoint", "state")
     assert ran.code != 0
     assert f"the next one that fits is rented, up to {chain.MOST} in all" in " ".join(ran.err.split())
