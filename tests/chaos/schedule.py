@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gpunb.errors import GpunbError, LedgerError, SessionNotFound
 from gpunb.providers.base import Capability
 from gpunb.sessions import lifecycle
+from gpunb.sessions.attempts import chain
 from gpunb.sessions.cost import lease
 from gpunb.sessions.ledger import sessions as ledger_module
 from gpunb.sessions.lifecycle import Timing, run_end
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 _S = SessionState
 # ticks, a question, and the silence that a host is given where nothing of ours runs
 IDLE_LATE_S = 3 * TICK_S + 2 * 60.0 + SILENT_S
+CLAIM_S = 120.0
 OFTEN_S = 300.0  # the longest pause between two calls that end one instance
 
 
@@ -52,6 +55,7 @@ class Figures:
     starts: int = 0
     rents: int = 0
     ready: int = 0
+    next: int = 0
     saved: int = 0
     unsaved: Counter[str] = field(default_factory=Counter)
     instances: Counter[str] = field(default_factory=Counter)
@@ -89,6 +93,7 @@ class Figures:
             "starts",
             "rents",
             "ready",
+            "next",
             "saved",
             "steps",
             "simulated_h",
@@ -109,6 +114,7 @@ class Figures:
             f"Ctrl-C                   {self.interrupts}",
             f"faults                   {sum(self.faults.values())}: {_counted(self.faults)}",
             f"rents asked, ready       {self.rents}, {self.ready}",
+            f"runs begun again         {self.next}",
             f"saved, excused           {self.saved}, {sum(self.unsaved.values())}: {_counted(self.unsaved)}",
             f"instances created        {sum(self.instances.values())}: {_counted(self.instances)}",
             f"latest end after a lease {self.latest_s:.0f} s beyond what faults excuse",
@@ -141,6 +147,7 @@ class Schedule:
         self.users = 0
         self.numbers = Counter[str]()
         self._late: set[str] = set()
+        self._next: set[str] = set()  # sessions for which a process rents the next machine of a run
         self._deadlines: dict[str, float] = {}
         self.stage.on_time = self._look_at_the_clock
 
@@ -262,6 +269,7 @@ class Schedule:
                     clouds=clouds,
                     wait=clouds.wait,
                     tick_s=TICK_S,
+                    begin=self._begin,
                 )
                 checked = False
                 while True:
@@ -288,6 +296,55 @@ class Schedule:
             if not any(one.name.startswith("supervisor") for one in living):
                 self.world.watched_since = None
 
+    def _begin(self, session: Session) -> None:
+        """`gpunb.sessions.attempts.starting.start`, with a process of the stage, which may die."""
+        if session.id not in self._next:
+            self._next.add(session.id)
+            doom = self._doom(0.3) if self.users else 0
+            self.stage.spawn(
+                self._name("next"), lambda actor: self._go_on(actor, session.id), after=0.5, doom=doom
+            )
+
+    def _go_on(self, actor: Actor, ident: str) -> None:
+        """What `gpunb.services.once.next_machine.go_on` does, with offers and runs of the stage."""
+        try:
+            with self.world.process(actor) as process, suppress(LedgerError):
+                if process.ledger.claim(ident, CLAIM_S):
+                    self._next_machine(process, process.ledger.get(ident))
+                    process.ledger.release(ident)
+        finally:
+            self._next.discard(ident)
+
+    def _next_machine(self, process: Process, session: Session) -> None:
+        ledger = process.ledger
+        if chain.waits_for(ledger, session) is not None:
+            return
+        try:
+            if session.state is _S.REQUESTED:
+                lease = chain.settled(ledger, session).lease
+                pool = self.world.offers[session.provider]
+                offers = self.random.sample(pool, min(len(pool), 2))
+                until = lease.deadline or 0.0
+                request = lifecycle.RentRequest(
+                    hours=(until - ledger.clock.time()) / 3600.0,
+                    until=until,
+                    budget_usd=math.inf if lease.budget_usd is None else lease.budget_usd,
+                    save=session.save,
+                    requested=session.id,
+                    agreed=anything(offers[0]),
+                )
+                provider = process.provider(session.provider)
+                session = lifecycle.rent(ledger, provider, offers, request, host=process.host)
+                if not ledger.claim(session.id, CLAIM_S):
+                    return
+            if session.state is _S.READY and ledger.run(session.id, session.ends_with) is None:
+                self.figures.next += 1
+                self._once(process, session, stays=False)
+        except GpunbError as err:
+            self.stage.say(f"next machine: {type(err).__name__}: {err.message}; {err.bill}")
+            if ledger.get(session.id).state is _S.REQUESTED:
+                ledger.update(session.id, next_try=ledger.clock.time() + 60.0)
+
     @staticmethod
     def _trouble_with_lists(looked: Looked) -> bool:
         return any("list can't be had" in line for line in looked.errors)
@@ -309,15 +366,18 @@ class Schedule:
         name = self.random.choice([*names, *[one for one in names if one == "vast"] * 3])  # has all verbs
         pool = self.world.offers[name]
         offers = self.random.sample(pool, min(len(pool), self.random.randint(1, 3)))
+        ends_with = self.random.choice(["", ledger_module.new_id()])  # half of them by `once`
+        again = {"checkpoint": "out"} if ends_with and self.random.random() < 0.7 else {}
         request = lifecycle.RentRequest(
             name=self.random.choice([None, f"mine-{self.figures.rents}"]),
-            hours=self.random.choice([0.05, 0.2, 0.5]),
+            hours=self.random.choice([0.5, 1.0] if again else [0.05, 0.2, 0.5]),
             idle_s=self.random.choice([None, 120.0]),
             boot_s=self.random.choice([None, 60.0]),
             disk_gb=self.random.choice([0.0, 30.0]),
             save=self.random.choice(ASKED),
             save_to=str(self.world.saves.folder),
-            ends_with=self.random.choice(["", "", ledger_module.new_id()]),  # a third of them by `once`
+            ends_with=ends_with,
+            again=again,
             agreed=anything(offers[0]),  # so that the way from one offer to the next is gone often
         )
         try:
@@ -382,13 +442,21 @@ class Schedule:
         if session is not None:
             lifecycle.resume(process.ledger, process.provider(session.provider), session, host=process.host)
 
-    def _once(self, process: Process, session: Session) -> None:
+    def _once(self, process: Process, session: Session, *, stays: bool = True) -> None:
         """Start the run that the session ends with, and leave it, or wait for it and end the session."""
         seconds, run = self.random.choice([5.0, 100.0, 900.0]), session.ends_with
+        seconds += 300.0 if session.again else 0.0
         machine = session.instance_id.rpartition(":")[2]
+        if session.again:
+            self.stage.spawn(
+                self._name("taker"),
+                lambda _: self.trouble.take(session.provider, machine),
+                after=self.random.choice([20.0, 200.0, 1e4]),
+            )
+            process.ledger.update(session.id, again={**session.again, "there": "proj/out"})
         process.ledger.add_run(RunNote(id=run, session_id=session.id))
         self.world.runs.setdefault(machine, {})[run] = (self.stage.now + seconds, "ok")
-        if self.random.random() < 0.5:
+        if not stays or self.random.random() < 0.5:
             return
         self.stage.sleep(seconds)
         process.ledger.finish_run(run, "ok")

@@ -126,6 +126,20 @@ class Trouble:
                 self.cut[machine.id] = self.world.stage.now
         self.happened[kind] += 1
 
+    def take(self, name: str, machine_id: str) -> None:
+        """The cloud takes this machine, if it runs: outbid where it is on a bid, else it is gone."""
+        cloud = self.world.clouds[name]
+        machine = cloud.machines.get(machine_id)
+        if machine is None or machine.phase is not Phase.RUNNING:
+            return
+        if name == "vast" and machine.data["is_bid"]:
+            cloud.afflict("outbid", machine.id, seconds=self.random.choice([400.0, 1e9]))
+        else:
+            with cloud.lock:
+                cloud.end(machine)
+            self.world.ended_outside.add(machine.id)
+        self.happened["taken"] += 1
+
     def _outbid(self) -> None:
         """Of what runs on a bid, whichever ends next."""
         cloud = self.world.clouds.get("vast")

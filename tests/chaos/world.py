@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from pydantic import SecretStr
 
-from gpunb.errors import BootstrapFailed, Unreachable
+from gpunb.errors import BootstrapFailed, SessionNotFound, Unreachable
 from gpunb.progress import SILENT, Progress
 from gpunb.providers import provider_class
 from gpunb.providers.base import Capability, Offer, OfferQuery, Provider, ProviderConfig
 from gpunb.sessions.access.host_access import HostAccess, Pulse
+from gpunb.sessions.attempts import chain
 from gpunb.sessions.ledger import clock_steps
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sim import InProcessTransport
@@ -194,13 +195,20 @@ class World:
                 cloud.settle()
         return [(name, one) for name, one in self.machines() if costs(one)]
 
+    def _first(self, ident: str) -> str:
+        """The session on which the run of this one was begun first: all of its machines count as one's."""
+        try:
+            return chain.first(self.observer, self.observer.get(ident)).id
+        except SessionNotFound:
+            return ident
+
     def _check_double(self, cloud: Any) -> None:
-        """At most one machine of a session is ever billed."""
+        """At most one machine of a session, or of one run, is ever billed."""
         found: dict[str, str] = {}
         for machine in cloud.machines.values():
             if not machine.label.startswith("gpunb-") or not costs(machine):
                 continue
-            session = machine.label.split("-")[2]
+            session = self._first(machine.label.split("-")[2])
             if session in found:
                 line = f"{session} at {cloud.name}: {found[session]} and {machine.id}"
                 if line not in self.doubly:
@@ -325,6 +333,12 @@ class PaperReach(HostAccess):
         self, session: Session, path: str, target: Path, progress: Progress, *, folders: Any = ()
     ) -> Brought:
         return self._world.saves.fetch(session, path, target, lambda: self._up(session))
+
+    def mirror(self, session: Session, path: str, target: Path) -> bool:
+        self._up(session)
+        (target / "step.txt").unlink(missing_ok=True)
+        (target / "step.txt").write_text(session.id)
+        return True
 
     def settle(self, session: Session) -> None:
         self._up(session)

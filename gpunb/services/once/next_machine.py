@@ -71,18 +71,16 @@ def go_on(context: Workspace, session_id: str) -> None:
 def _rent(context: Workspace, session: Session, asked: Asked) -> Session:
     """Rent what the first machine was asked for, in the time and for the money that are left."""
     ledger = context.ledger
-    before = ledger.get(session.follows)
-    lease = chain.lease_left(ledger, before)
-    if lease.deadline is None:
-        lease.deadline = math.inf
-    left = lease.deadline - ledger.clock.time()
+    lease = chain.settled(ledger, session).lease
+    deadline = math.inf if lease.deadline is None else lease.deadline
+    left = deadline - ledger.clock.time()
     wish = asked.wish(
         length=left,
         idle_s=math.inf if lease.idle_s is None else lease.idle_s,
         budget_usd=math.inf if lease.budget_usd is None else lease.budget_usd,
         save=session.save,
     )
-    inside = {**wish.inside, "requested": session.id, "until": lease.deadline}
+    inside = {**wish.inside, "requested": session.id, "until": deadline}
     made = renting_flow.rent(context, replace(wish, inside=inside), yes=True)
     if made is None:
         msg = "nothing was rented"

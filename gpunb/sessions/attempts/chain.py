@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LEAST_S", "MOST", "TAKEN", "UNBEGUN", "attempt", "attempts", "ended_chain", "first", "goes_on",
-    "is_taken", "lease_left", "newest", "successor_of", "waits_for",
+    "is_taken", "lease_left", "newest", "settled", "successor_of", "waits_for",
 ]  # fmt: skip
 
 TAKEN = "its machine was taken"
@@ -39,6 +39,7 @@ LEAST_S = 300.0
 AWAY_S = 600.0
 """Seconds without its host after which a machine counts as lost."""
 
+COUNTED = "counted"  # in `Session.again`: US dollars of the machine before that are off the budget already
 _AWAY = {"interrupted", "offline"}
 _S = SessionState
 
@@ -108,8 +109,7 @@ def lease_left(ledger: Ledger, session: Session) -> Lease:
     lease = session.lease
     if lease.budget_usd is None:
         return replace(lease)
-    left = max(0.0, lease.budget_usd - lease.counted(ledger.cost(session.id)))
-    return replace(lease, budget_usd=left)
+    return replace(lease, budget_usd=max(0.0, lease.budget_usd - _counted(ledger, session)))
 
 
 def ended_chain(ledger: Ledger, session: Session) -> str:
@@ -149,8 +149,22 @@ def successor_of(ledger: Ledger, session: Session) -> Session:
         save_to=session.save_to,
         renter=session.renter,
         ends_with=new_run_id(),
-        again=dict(session.again),
+        again={**session.again, COUNTED: _counted(ledger, session)},
     )
+
+
+def settled(ledger: Ledger, session: Session) -> Session:
+    """Take off a requested session's budget what the machine before it has cost since it was recorded."""
+    budget = session.lease.budget_usd
+    if budget is None:
+        return session
+    counted = _counted(ledger, ledger.get(session.follows))
+    lease = replace(session.lease, budget_usd=max(0.0, budget - counted + session.again[COUNTED]))
+    return ledger.update(session.id, lease=lease, again={**session.again, COUNTED: counted})
+
+
+def _counted(ledger: Ledger, session: Session) -> float:
+    return session.lease.counted(ledger.cost(session.id))
 
 
 def waits_for(ledger: Ledger, session: Session) -> Session | None:

@@ -77,6 +77,8 @@ def test_the_second_machine_goes_on_from_the_checkpoint(
     assert new.lease.deadline == old.lease.deadline
     logs = gpunb("logs", old.ends_with)
     assert (logs.code, logs.out) == (0, "attempt 2 from 7\n"), logs.err
+    attached = gpunb("attach", new.ends_with)
+    assert (attached.code, attached.out) == (0, "attempt 2 from 7\n"), attached.err
     shown = json.loads(gpunb("show", new.id, "--json").out)
     assert (shown["attempt"], shown["follows"]) == (2, old.id)
 

@@ -39,7 +39,7 @@ class Next:
         world, ledger = self.world, self.world.ledger
         assert len(world.cloud.billed()) == (session.state is SessionState.READY), "a second bill"
         if session.state is SessionState.REQUESTED:
-            lease = chain.lease_left(ledger, ledger.get(session.follows))
+            lease = chain.settled(ledger, session).lease
             request = lifecycle.RentRequest(
                 hours=((lease.deadline or 0.0) - world.clock.now) / 3600.0,
                 until=lease.deadline,
@@ -270,10 +270,20 @@ def test_the_checkpoint_comes_home_while_it_runs(world: World, monkeypatch: pyte
     assert checkpoints.kept(world.ledger, new) == kept, "the same for all machines of a run"
 
 
-def test_a_lease_that_is_extended_goes_on_with_it(world: World) -> None:
+@pytest.mark.parametrize("when", ["before", "while it waits"])
+def test_a_lease_that_is_extended_goes_on_with_it(world: World, when: str) -> None:
     session = rented(world)
-    world.ledger.update(session.id, lease=replace(session.lease, budget_usd=50.0))
-    take(world)
     following = Next(world)
-    ticks(world, watch(world, following), 300)
-    assert following.begun[0].lease.budget_usd > 45.0
+    watcher = watch(world, following)
+    if when == "before":
+        world.ledger.update(session.id, lease=replace(session.lease, budget_usd=50.0))
+        take(world)
+    else:
+        world.cloud.script.destroy_ignored = 2
+        take(world)
+        ticks(world, watcher, 30)
+        waiting = chain.newest(world.ledger, session)
+        assert waiting.state is SessionState.REQUESTED
+        world.ledger.update(waiting.id, lease=replace(waiting.lease, budget_usd=50.0))
+    ticks(world, watcher, 900)
+    assert 45.0 < (following.begun[0].lease.budget_usd or 0.0) <= 50.0

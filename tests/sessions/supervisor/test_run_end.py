@@ -68,6 +68,16 @@ def test_the_end_of_the_run_ends_it_with_its_results_though_no_client_is_left(wo
     assert kept_output.output_file(session.id, RUN).read_text() == f"the output of {RUN}"
 
 
+def test_what_it_printed_is_kept_also_if_its_lease_ends_it(world: World) -> None:
+    session = rented(world)
+    begun(world, session)
+    ticks(world, watch(world), 2 * 3600.0 + 4 * TICK)
+    receipt = world.ledger.receipt(session.id)
+    assert receipt is not None
+    assert receipt.why == "deadline"
+    assert kept_output.output_file(session.id, RUN).read_text() == f"the output of {RUN}"
+
+
 def test_results_that_do_not_come_keep_it_until_its_lease_and_no_longer(world: World) -> None:
     session = rented(world)
     begun(world, session)
