@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
 import collections
 import functools
 import inspect
-import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from gpunb.errors import GpunbError
-from gpunb.python_api import words
+from gpunb.python_api import process_end, words
 from gpunb.python_api.frontend import frontend
 from gpunb.python_api.waiting import twin
 from gpunb.services.functions import Call, Terms, gather
@@ -110,9 +108,9 @@ class Function(Generic[P, T]):
                 calls: list[Call] = []
                 waiting.append((self._submit(calls, element, {}), calls))
                 if len(waiting) >= AHEAD:
-                    yield _outcome(waiting.popleft()[0], return_exceptions=return_exceptions)
+                    yield _first(waiting, return_exceptions=return_exceptions)
             while waiting:
-                yield _outcome(waiting.popleft()[0], return_exceptions=return_exceptions)
+                yield _first(waiting, return_exceptions=return_exceptions)
         finally:
             self._drop(waiting)
 
@@ -180,25 +178,21 @@ class RentedFunction(Function[P, T]):
 
         gather(self.local, _plain)  # before a machine is paid for
         session = rent(**self._rental)
-        atexit.register(self._at_exit)
+        process_end.entered(session)
         return session
 
     def down(self) -> Receipt | None:
         """End its session, results first; None if it never rented one. See `Session.down`."""
-        atexit.unregister(self._at_exit)
-        return None if self._session is None else self._session.down()
+        if self._session is None:
+            return None
+        process_end.left(self._session)
+        return self._session.down()
 
     def __enter__(self) -> RentedFunction[P, T]:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.down()
-
-    def _at_exit(self) -> None:
-        try:
-            self.down()
-        except GpunbError as err:
-            sys.stderr.write(f"gpunb: {err}\n")
 
 
 def on_session(
@@ -274,10 +268,13 @@ def _plain(value: Any) -> Any:
     return value.local if isinstance(value, Function) else value
 
 
-def _outcome(future: Future[T], *, return_exceptions: bool) -> Any:
+def _first(waiting: collections.deque[tuple[Future[T], list[Call]]], *, return_exceptions: bool) -> Any:
+    """What came of the first; until it has ended it is among those that wait, and Ctrl-C stops it, too."""
     try:
-        return future.result()
+        found: Any = waiting[0][0].result()
     except (GpunbError, TimeoutError) as err:
-        if return_exceptions:
-            return err
-        raise
+        if not return_exceptions:
+            raise
+        found = err
+    waiting.popleft()
+    return found

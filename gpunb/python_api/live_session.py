@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from gpunb.errors import BadInput
-from gpunb.python_api import words
+from gpunb.python_api import process_end, words
 from gpunb.python_api.frontend import PythonFrontend, frontend
 from gpunb.python_api.job import Job
 from gpunb.python_api.results import CellResult, Completed, Forward
@@ -103,19 +103,23 @@ class Session:
                 return lifecycle.down(context.ledger, provider, record, progress=progress, save=save)
 
     def __enter__(self) -> Self:
+        process_end.entered(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        process_end.left(self)
         self.down()
 
     async def __aenter__(self) -> Self:
+        process_end.entered(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        process_end.left(self)
         await self.down_async()
 
     # -- running -------------------------------------------------------------------------------

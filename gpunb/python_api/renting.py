@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput
-from gpunb.python_api import words
+from gpunb.python_api import process_end, words
 from gpunb.python_api.frontend import frontend
 from gpunb.python_api.listed import Offer, Offers, Sessions
 from gpunb.python_api.live_session import Session
@@ -121,6 +121,7 @@ def rent(
         made = renting_flow.rent(context, wish, yes=True)
     assert made is not None  # noqa: S101 - the yes was given
     session = Session(made.id, made.name)
+    process_end.rented(session)
     if lines:
         session.pip(*lines)
     return session

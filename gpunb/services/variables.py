@@ -10,7 +10,7 @@ from gpunb.services.running import host_python
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gpunb.remote import PutReport
+    from gpunb.remote import AgentClient, PutReport
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
 
@@ -31,13 +31,33 @@ def put(
 
     client = context.agent(session)
     with context.progress(f"put {', '.join(values)}") as progress:
+
+        def attempt() -> PutReport:
+            return send(client, values, first_safe=first_safe, progress=progress)
+
         try:
-            report = send(client, values, first_safe=first_safe, progress=progress)
+            try:
+                report = attempt()
+            except VariableError as err:
+                if err.lacks is None or not _classes_sent(context, session, client):
+                    raise
+                report = attempt()
         except VariableError as err:
             host_python.explain_variable(err, sent=True)
             raise
     context.ledger.touch(session.id)
     return report
+
+
+def _classes_sent(context: Workspace, session: Session, client: AgentClient) -> bool:
+    """Whether a folder is bound to the session; its modules can be imported there from then on."""
+    from gpunb.services.project import around
+    from gpunb.sessions.project import places
+
+    if places.bound(context.ledger, session) is None:
+        return False
+    around.enter(context, session, what="put").importable(client)
+    return True
 
 
 def get(context: Workspace, session: Session, names: Sequence[str], *, trust: bool = False) -> dict[str, Any]:
