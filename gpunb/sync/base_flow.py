@@ -117,7 +117,7 @@ class Flow(Generic[S]):
             else:
                 check_source(self.report.plan, self.where, yes=self.wish.yes)
                 self.shown.narrow(self.report.plan)
-                self._carry_out()
+                self.carry_out()
         self.over = True
 
     def _plan(self) -> None:
@@ -148,7 +148,8 @@ class Flow(Generic[S]):
             raise BadInput(msg)
         return [("", [entry._replace(name=self.single)])]
 
-    def _carry_out(self) -> None:
+    def carry_out(self) -> None:
+        """Carry the report's plan out."""
         plan, report, target = self.report.plan, self.report, self.target
         report.failed += plan.blocked
         room_first = locations.need_room(plan, target.room(self.root), self.where)

@@ -1,6 +1,8 @@
 """Fetch all results from a host before it is destroyed, without overwriting any local file.
 
-Unlike a sync it follows no ignore rule and leaves nothing out: `.git`, environments and caches come.
+The planner and the engines are those of every sync: the stream engine where there is an agent, else SFTP,
+which also moves what a pattern or a link names. Unlike a sync it follows no ignore rule and leaves nothing
+out: `.git`, environments and caches come.
 
 - Links that lead out of the folder are followed, in a second step after the folder's own files: up to
   `outside_links.NESTED` links behind one another, each folder behind one once, and not into the system's
@@ -18,32 +20,37 @@ import contextlib
 import posixpath
 import stat
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import BadInput, NotEnoughSpace, SyncError
 from gpunb.hints import typed
 from gpunb.progress import SILENT
+from gpunb.sync.base_flow import SyncOptions
 from gpunb.sync.local.flush import flush
 from gpunb.sync.local.free_names import FreeNames
+from gpunb.sync.local.safe_root import umask
 from gpunb.sync.local.tree import LocalSide
 from gpunb.sync.planning import locations
 from gpunb.sync.planning.plan import Item, LeftOut, Tree
 from gpunb.sync.planning.rules import Rules
-from gpunb.sync.report import SyncReport
-from gpunb.sync.sftp import engine, host_glob, outside_links
-from gpunb.sync.sftp.digests import digests
+from gpunb.sync.planning.side import item_of
+from gpunb.sync.sftp import host_glob, outside_links
+from gpunb.sync.sftp.digests import sha256
 from gpunb.sync.sftp.host_tree import Remote
-from gpunb.sync.sftp.queues import TransferJob
-from gpunb.sync.sftp.side import scan
-from gpunb.sync.throttle import Pace
+from gpunb.sync.sftp.sftp_flow import SftpFlow
+from gpunb.sync.sftp.side import SftpSide, scan
+from gpunb.sync.stream.host_tree import HostSide
+from gpunb.sync.stream.stream_flow import StreamFlow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from gpunb.progress import Progress
+    from gpunb.remote import AgentClient
     from gpunb.ssh.connection import Connection
+    from gpunb.sync.base_flow import Flow
 
 __all__ = ["Brought", "NothingThere", "bring"]
 
@@ -92,6 +99,7 @@ def bring(
     word: str,
     guard: bool,
     folders: Sequence[str] = (),
+    agent: AgentClient | None = None,
     patience: float = 600.0,
     progress: Progress = SILENT,
 ) -> Brought:
@@ -110,6 +118,8 @@ def bring(
     folders
         Folders of the host, the newest first, in which a relative path is looked for besides the
         home folder: where runs and syncs put files.
+    agent
+        The host's agent, for the stream engine.
     patience
         Seconds to wait for another transfer into the same place.
 
@@ -124,7 +134,7 @@ def bring(
     with Remote(conn) as remote:
         progress.say("listing files")
         found = _sources(remote, path, folders)
-        how = _How(remote, out, word, guard, time.monotonic() + patience, progress)
+        how = _How(remote, out, word, guard, time.monotonic() + patience, progress, agent)
         for number, source in enumerate(found):
             into = target if number == 0 else target.with_name(f"{target.name or 'root'}-of-{source.base}")
             _bring_one(how, source, into)
@@ -217,33 +227,24 @@ class _How:
     guard: bool
     until: float
     progress: Progress
+    agent: AgentClient | None
 
 
 def _bring_one(how: _How, source: _Source, target: Path) -> None:
     remote, out = how.remote, how.out
     here = (target.parent if source.single else target).absolute()
-    if source.tree is not None:
-        tree, whole = source.tree, [item.path for item in source.tree.items if item.kind == "dir"]
-    else:
-        tree, whole = scan(remote, source.root, _rules(remote, source.root)), [""]
-    if source.single:  # the user typed its name
-        tree.items[0].to = target.name
+    whole = [""] if source.tree is None else [one.path for one in source.tree.items if one.kind == "dir"]
     came = {posixpath.normpath(f"{source.root}/{path}"): path for path in whole}
     with _turn(remote, locations.Endpoints(here, source.root), how.until):
         made = _make(here)
-        names = FreeNames(
-            here.resolve(),
-            how.word,
-            lambda items: digests(remote.connection, source.root, items),
-            guard=how.guard,
-        )
-        _carry(how, source.root, here, tree, names)
+        names = FreeNames(how.word, guard=how.guard)
+        tree = _listed_and_carried(how, source, here.resolve(), names, target.name)
         linked, left = outside_links.follow(remote, source.root, tree, came)
         out.left += left
         if linked.items:
             how.progress.say("following links that lead out")
             try:
-                _carry(how, source.root, here, linked, names)
+                _by_sftp(how, source.root, here.resolve(), linked, names)
             except NotEnoughSpace as err:
                 out.failed.append(("what lies behind links", err.message))
         flush(made)
@@ -290,31 +291,66 @@ def _make(here: Path) -> list[Path]:
     return [here, *(one.parent for one in missing)]
 
 
-def _carry(how: _How, root: str, here: Path, tree: Tree, names: FreeNames) -> None:
-    """Fetch those files of a tree that are not here yet."""
-    out, progress = how.out, how.progress
-    plan = names.plan(tree)
-    report = SyncReport(plan)
-    out.failed += tree.failed
-    locations.need_room(plan, locations.free_here(here), f"this machine ({here})")
-    progress.say(f"fetching {len(plan.items)} file{'s'[: len(plan.items) != 1]}")
-    local = LocalSide(here, {})
+def _listed_and_carried(how: _How, source: _Source, here: Path, names: FreeNames, name: str) -> Tree:
+    """List the source and fetch what is not here yet, through the agent if there is one."""
+    if how.agent is None or (source.tree is not None and not source.single):
+        tree = source.tree or scan(how.remote, source.root, _rules(how.remote, source.root))
+        if source.single:  # the user typed its name
+            tree.items[0].to = name
+        _by_sftp(how, source.root, here, tree, names)
+        return tree
+    host, tree = HostSide(how.agent), Tree()
+    flow: Flow[Any] = StreamFlow(host, LocalSide(here, {}, umask()), "", **_options(how))
     try:
-        report.failed += local.make_folders([*plan.folders])
-        job = TransferJob(how.remote, root, plan, report, progress, Pace(None))
-        engine.Download(job, local.safe, {}).run()
-        report.failed += local.make_links([item for item in plan.items if item.kind == "link"])
-        report.failed += local.set_modes([*reversed(plan.folders)])
+        host.look(source.root)
+        host.enter_soon(source.root)
+        if source.single:
+            full = f"{source.root}/{source.single}"
+            entry = host.item(full, follow=True)
+            if entry is None:
+                msg = f"{full} is gone on the host"
+                raise NothingThere(msg)
+            tree.items = [replace(item_of("", entry), path=source.single, to=name)]
+        else:
+            for folder, entries in host.folders(_rules(how.remote, source.root), tree):
+                tree.items += [item_of(folder, entry) for entry in entries]
+        _carry(how, flow, here, tree, names)
+        flow.over = True
     finally:
-        local.close()
+        flow.close()
+    return tree
+
+
+def _by_sftp(how: _How, root: str, here: Path, tree: Tree, names: FreeNames) -> None:
+    flow = SftpFlow(SftpSide(how.remote, root), LocalSide(here, {}, umask(), sha256), "", **_options(how))
+    flow.remote, flow.up, flow.engine = how.remote, False, "sftp"
+    try:
+        _carry(how, flow, here, tree, names)
+    finally:
+        flow.close()
+
+
+def _options(how: _How) -> dict[str, Any]:
+    wish = SyncOptions(progress=how.progress)
+    return {"wish": wish, "rules": outside_links.WHOLE, "lock": contextlib.nullcontext()}
+
+
+def _carry(how: _How, flow: Flow[Any], here: Path, tree: Tree, names: FreeNames) -> None:
+    """Fetch those files of a tree that are not here yet."""
+    out, report = how.out, flow.report
+    out.failed += tree.failed
+    flow.where, flow.root = f"this machine ({here})", str(here)
+    report.plan = plan = names.plan(tree, flow.source, flow.target)
+    flow.choose()
+    flow.carry_out()
     out.failed += report.failed
     lost = {path for path, _ in report.failed}
     came = [item for item in (*plan.items, *plan.unchanged) if item.path not in lost]
     out.files += len(came)
     out.bytes += sum(item.size for item in came)
     out.moved += report.sent_bytes
-    folders = [here, *(here / item.here for item in tree.items if item.kind == "dir")]
-    flush([*(here / item.here for item in came if item.kind == "file"), *folders])
+    folders = [here, *(here / path for path in names.folders.values() if path)]
+    flush([*(here / item.path for item in came if item.kind == "file"), *folders])
 
 
 def _above(path: str) -> Iterator[str]:

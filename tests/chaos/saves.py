@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunb.errors import SessionNotFound, SyncError
@@ -15,11 +16,11 @@ from gpunb.sessions.model import SessionState
 from gpunb.sim.cloud import Phase
 from gpunb.sync.bring import Brought
 from gpunb.sync.local.free_names import FreeNames
+from gpunb.sync.local.tree import LocalSide
 from gpunb.sync.planning.plan import Item, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from gpunb.sessions.model import Session
     from gpunb.sim import Machine
@@ -73,12 +74,15 @@ class Saves:
         content = f"{session.id} {path:20}".encode()
         target.parent.mkdir(parents=True, exist_ok=True)
         item = Item(target.name, "file", len(content), 1_000_000_000, 0o644, to=target.name)
-        digest = {item.path: hashlib.sha256(content).hexdigest()}
-        plan = FreeNames(target.parent, session.name, lambda _: digest, guard=True).plan(Tree(items=[item]))
+        with tempfile.TemporaryDirectory() as host:
+            Path(host, target.name).write_bytes(content)
+            sides = LocalSide(Path(host), {}), LocalSide(target.parent, {})
+            plan = FreeNames(session.name, guard=True).plan(Tree(items=[item]), *sides)
         for one in plan.items:
-            (target.parent / one.to).write_bytes(content)
-            os.utime(target.parent / one.to, (1_000_000_000, 1_000_000_000))
-        self._wrote.append((session.id, path, target.parent / item.to, content))
+            (target.parent / one.path).write_bytes(content)
+            os.utime(target.parent / one.path, (1_000_000_000, 1_000_000_000))
+        (came,) = [*plan.items, *plan.unchanged]
+        self._wrote.append((session.id, path, target.parent / came.path, content))
         return Brought(to=[str(target)], files=1, bytes=len(content), moved=1_000_000)
 
     def _readable(self) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gpunb.errors import BadInput, NotEnoughSpace, SyncError
+from gpunb.remote import AgentClient
 from gpunb.ssh import Connection
 from gpunb.sync.bring import Brought, bring
 from gpunb.sync.local import autorun
 from gpunb.sync.local.safe_root import LocalRoot
+from gpunb.sync.local.tree import LocalWriter
 from gpunb.sync.planning import locations
 from gpunb.sync.sftp import digests
 from tests.support.machines import sshd as support
@@ -22,16 +26,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    """One host for all."""
+AGENTS: list[AgentClient] = []
+"""The agent of the host, where it has one now."""
+
+
+@pytest.fixture(scope="module", params=["sftp", "agent"])
+def line(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Connection]:
+    """One host for all: without an agent, then with one."""
     if not support.available():
         pytest.skip("needs OpenSSH's sshd and sftp-server")
     server = support.Sshd(tmp_path_factory.mktemp("bring") / "sshd").start()
     try:
-        with Connection.open(server.endpoint()) as found:
-            yield found
+        with contextlib.ExitStack() as stack:
+            if request.param == "agent":
+                client = AgentClient.connect(server.endpoint(), python=sys.executable)
+                AGENTS.append(stack.enter_context(client))
+            yield stack.enter_context(Connection.open(server.endpoint()))
     finally:
+        AGENTS.clear()
         server.stop()
 
 
@@ -57,7 +69,8 @@ def write(path: Path, text: str = "x", *, at: int = 1_700_000_000) -> Path:
 
 
 def fetch(line: Connection, path: Path | str, target: Path, **more: Any) -> Brought:
-    return bring(line, str(path), target, **{"word": "fit", "guard": False, **more})
+    agent = AGENTS[0] if AGENTS else None
+    return bring(line, str(path), target, **{"word": "fit", "guard": False, "agent": agent, **more})
 
 
 def tree(root: Path) -> dict[str, str]:
@@ -321,19 +334,22 @@ def test_modes_are_masked_by_the_user_s_umask(line: Connection, host: Path, tmp_
     assert not [path for path in (tmp_path / "out").rglob("*") if path.stat().st_mode & 0o7077]
 
 
+def _broken_for_a(real: Any) -> Any:
+    def broken(self: Any, item: Any, given: Any) -> None:
+        if item.path == "a":
+            raise OSError(5, "Input/output error")
+        real(self, item, given)
+
+    return broken
+
+
 def test_a_file_that_can_t_be_read_is_named_and_the_rest_comes(
     line: Connection, host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(host / "out", a="a", b="b")
     with monkeypatch.context() as patched:
-        broken = LocalRoot.finish
-
-        def finish(self: Any, item: Any, handle: int) -> None:
-            if item.path == "a":
-                raise OSError(5, "Input/output error")
-            broken(self, item, handle)
-
-        patched.setattr(LocalRoot, "finish", finish)
+        for kind, name in ((LocalRoot, "finish"), (LocalWriter, "_write")):  # of SFTP, of the stream engine
+            patched.setattr(kind, name, _broken_for_a(getattr(kind, name)))
         done = fetch(line, host / "out", tmp_path / "out")
     assert [path for path, _ in done.failed] == ["a"]
     assert (done.files, tree(tmp_path / "out")) == (1, {"b": "b"})
@@ -382,8 +398,6 @@ def test_many_files_are_flushed_at_once(tmp_path: Path, monkeypatch: pytest.Monk
 def test_large_files_of_one_size_and_second_are_told_apart_by_their_ends(
     line: Connection, host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(digests, "WHOLE", 1000)
-    monkeypatch.setattr(digests, "ENDS", 100)
     write(host / "out/same.pt", "a" * 5000)
     write(host / "out/other end.pt", "a" * 4999 + "b")
     write(host / "out/other\nstart.pt", "b" + "a" * 4999)

@@ -378,7 +378,10 @@ class HostAccess:
         from gpunb.sync.bring import bring
 
         guard, line = session.trust != "own", connection(session)
-        return bring(line, path, target, word=session.name, guard=guard, progress=progress, **more)
+        return bring(
+            line, path, target,
+            word=session.name, guard=guard, agent=held(session.id), progress=progress, **more,
+        )  # fmt: skip
 
     def fetch_project(
         self, session: Session, place: str, root: Path, progress: Progress, **more: Any

@@ -4,96 +4,129 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from gpunb.agent.shared import file_frames as wire
 from gpunb.errors import SyncError
 from gpunb.sync.local import autorun
-from gpunb.sync.local.safe_root import umask
-from gpunb.sync.planning import locations
-from gpunb.sync.planning.plan import Item, Plan, Tree
-from gpunb.sync.sftp.digests import digest_here
+from gpunb.sync.planning.plan import Plan, Tree
+from gpunb.sync.planning.planner import Merge
+from gpunb.sync.planning.rules import Rules
+from gpunb.sync.planning.side import KINDS, Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator
+
+    from gpunb.sync.local.tree import LocalSide
+    from gpunb.sync.planning.plan import Item
+    from gpunb.sync.planning.side import Side
 
 __all__ = ["FreeNames"]
 
+_KINDS = {word: kind for kind, word in KINDS.items()}
+
 
 class FreeNames:
-    """The free names below the folder `here`; a renamed file gets `word` in its name.
+    """The free names below a local folder, for all trees that come into it.
 
-    `ask` gives the digests of files on the host, see `gpunb.sync.sftp.digests`.
+    Parameters
+    ----------
+    word
+        Put into the name of what is renamed.
+    guard
+        What would run here gets a name that nothing runs.
 
     Attributes
     ----------
+    folders
+        The path here of each of the host's folders.
     beside, held
-        (path, name) of what took another name, for its own is taken, or would run (with `guard`).
+        (path, name) of what took another name, for its own is taken, or would run.
     lost
         (path, reason) of what has no place.
     """
 
-    def __init__(
-        self,
-        here: Path,
-        word: str,
-        ask: Callable[[Sequence[Item]], dict[str, str]],
-        *,
-        guard: bool,
-    ) -> None:
-        self._here, self._word, self._guard, self._ask = here, word, guard, ask
-        self._digests: dict[str, str] = {}
-        self._mask = umask()
-        self._folds = locations.folds_here(here)
-        self._folders = {"": ""}
+    def __init__(self, word: str, *, guard: bool) -> None:
+        self._word, self._guard = word, guard
+        self.folders = {"": ""}
         self._taken: set[str] = set()
         self.beside: list[tuple[str, str]] = []
         self.held: list[tuple[str, str]] = []
         self.lost: list[tuple[str, str]] = []
 
-    def plan(self, tree: Tree) -> Plan:
-        """Plan a tree; each item gets its local name."""
-        plan = Plan()
-        doubtful = [item for item in tree.items if item.kind == "file" and self._alike(item.here, item)]
-        self._digests.update(self._ask(doubtful) if doubtful else {})
+    def plan(self, tree: Tree, source: Side, here: LocalSide) -> Plan:
+        """Plan a tree; in the plan each item has its local path, and `source` knows it by that."""
+        plan, folds = Plan(), here.folds
+        waiting: list[tuple[Item, str, Iterator[str]]] = []
         for item in sorted(tree.items, key=lambda one: one.path):
             above, _, name = item.path.rpartition("/")
             wanted = item.to or name
             if self._guard and not item.to and autorun.why(wanted):
                 wanted = f"{wanted}.held"
                 self.held.append((item.path, wanted))
-            folder = self._folders.get(above)
+            item.mode &= ~here.mask
+            folder = self.folders.get(above)
             if folder is None:
                 self.lost.append((item.path, "its folder could not be listed"))
                 continue
-            item.mode &= ~self._mask
-            chosen, same = self._free(folder, wanted, item)
-            item.to = f"{folder}/{chosen}" if folder else chosen
-            self._taken.add(self._key(item.to))
-            if chosen != wanted:
-                self.beside.append((item.path, chosen))
-            if item.kind == "dir":
-                self._folders[item.path] = item.to
-                if not same:
-                    plan.folders.append(item)
-            elif same:
-                plan.unchanged.append(item)
-            else:
-                plan.items.append(item)
-                plan.total_bytes += item.size
-                plan.room_bytes += item.room
+            names = self._free(folder, wanted, is_folder=item.kind == "dir", folds=folds)
+            if item.kind != "dir":
+                waiting.append((item, wanted, names))
+                continue
+            path = next(path for path in names if _is_for_folder(here, path))
+            self._named(item, wanted, path)
+            self.folders[item.path] = path
+            item.path, item.to = path, ""
+            if not (here.root / path).is_dir():
+                plan.folders.append(item)
+        while waiting:
+            waiting = self._compare(plan, waiting, source, here)
         return plan
 
-    def _free(self, folder: str, wanted: str, item: Item) -> tuple[str, bool]:
-        """Return the first free or identical name, and whether it is identical."""
-        for name in self._candidates(wanted, folder=item.kind == "dir"):
+    def _compare(
+        self, plan: Plan, waiting: list[tuple[Item, str, Iterator[str]]], source: Side, here: LocalSide
+    ) -> list[tuple[Item, str, Iterator[str]]]:
+        """Compare items under their next names with what is here; returns those that need another name."""
+        tried, folders = {}, defaultdict[str, list[Entry]](list)
+        for item, wanted, names in waiting:
+            path = next(names)
+            tried[path] = item, wanted, names
+            if path != item.path:
+                source.alias[path] = f"{source.root}/{item.path}"
+            above, _, name = path.rpartition("/")
+            kind, mtime = _KINDS[item.kind], item.mtime_ns
+            folders[above].append(
+                Entry(name, kind, item.mode, item.size, mtime, item.goal, item.room, item.inode)
+            )
+        merge = _Keeping(
+            Rules(None, everything=True), Tree(), here,
+            exists=True, folds=here.folds, resumes=False, alike=_alike,
+        )  # fmt: skip
+        merge.run(folders.items())
+        merge.compare_content(source)
+        for into, items in ((plan.items, merge.plan.items), (plan.unchanged, merge.plan.unchanged)):
+            for found in items:
+                into.append(found)
+                self._named(*tried.pop(found.path)[:2], found.path)
+        plan.total_bytes += merge.plan.total_bytes
+        plan.room_bytes += merge.plan.room_bytes
+        return list(tried.values())
+
+    def _named(self, item: Item, wanted: str, path: str) -> None:
+        name = path.rpartition("/")[2]
+        if name != wanted:
+            self.beside.append((item.path, name))
+
+    def _free(self, folder: str, wanted: str, *, is_folder: bool, folds: bool) -> Iterator[str]:
+        """Yield the paths that an item may have, each for it alone."""
+        for name in self._candidates(wanted, folder=is_folder):
             path = f"{folder}/{name}" if folder else name
-            if self._key(path) in self._taken:
-                continue
-            same = self._same(path, item)
-            if same is not None:
-                return name, same
-        msg = f"{wanted}: no free name was found for it in {self._here / folder}"
+            key = "/".join(map(autorun.canonical, path.split("/"))) if folds else path
+            if key not in self._taken:
+                self._taken.add(key)
+                yield path
+        msg = f"{wanted}: no free name was found for it in {folder or 'its folder'}"
         raise SyncError(msg)
 
     def _candidates(self, name: str, *, folder: bool) -> Iterator[str]:
@@ -107,34 +140,27 @@ class FreeNames:
         yield f"{stem}.{self._word}{dot}{end}"
         yield from (f"{stem}.{self._word}-{number}{dot}{end}" for number in range(2, 1000))
 
-    def _same(self, path: str, item: Item) -> bool | None:
-        """True if an identical entry exists, False if none exists, None if a different one does."""
-        full = self._here / path
-        try:
-            found = full.lstat()
-        except OSError:
-            return False
-        mode = found.st_mode
-        if item.kind == "dir":
-            return True if stat.S_ISDIR(mode) else None
-        if item.kind == "link":
-            return True if stat.S_ISLNK(mode) and os.fspath(full.readlink()) == item.goal else None
-        if not self._alike(path, item):
-            return None
-        if item.path not in self._digests:
-            self._digests.update(self._ask([item]))
-        try:
-            return digest_here(full, item.size) == self._digests.get(item.path) or None
-        except OSError:
-            return None
 
-    def _alike(self, path: str, item: Item) -> bool:
-        """Whether a local file has this size and this mtime in seconds."""
-        try:
-            found = (self._here / path).lstat()
-        except OSError:
-            return False
-        return stat.S_ISREG(found.st_mode) and (found.st_size, int(found.st_mtime)) == (item.size, item.mtime)
+class _Keeping(Merge):
+    """The comparison of every sync, but what the target has stays: what differs is not planned."""
 
-    def _key(self, path: str) -> str:
-        return "/".join(map(autorun.canonical, path.split("/"))) if self._folds else path
+    def _replace(self, item: Item) -> None:
+        """Leave it to the next name."""
+
+    def _block(self, item: Item, why: str) -> None:
+        """Leave it to the next name."""
+
+
+def _alike(new: Entry, old: Entry) -> bool | None:
+    """Whether the files are equal; digests decide, but where size and time to the nanosecond do."""
+    if new.size != old.size:
+        return False
+    return True if new.mtime == old.mtime and new.mtime % wire.NS else None
+
+
+def _is_for_folder(here: LocalSide, path: str) -> bool:
+    """Whether there is a folder at `path`, or nothing."""
+    try:
+        return stat.S_ISDIR((here.root / path).lstat().st_mode)
+    except OSError:
+        return True

@@ -128,7 +128,7 @@ class Merge:
         one, two = first.hashes(paths), second.hashes(paths)
         for item, mine, other in zip(batch, one, two, strict=True):
             if mine is None or mine != other:
-                self._send(item)
+                self._replace(item)
             else:
                 self.plan.unchanged.append(item)
                 self.plan.modes.append(item)
@@ -165,7 +165,7 @@ class Merge:
                 self._folder_there(item, entry, old)
             elif old.kind != entry.kind:
                 self.plan.met += 1
-                self._send(item)
+                self._replace(item)
             else:
                 self._same_kind(item, entry, old, parts)
         for entry in there.values() if self.delete else ():
@@ -192,7 +192,7 @@ class Merge:
             if old.goal == entry.goal:
                 self.plan.unchanged.append(item)
             else:
-                self._send(item)
+                self._replace(item)
             return
         same = self._alike(entry, old)
         if same:
@@ -237,7 +237,7 @@ class Merge:
         if by_content and old.size == item.size:
             self.suspects.append(item)
             return
-        self._send(item)
+        self._replace(item)
 
     def _resume(self, item: Item, parts: dict[str, int]) -> None:
         if parts and self._resumes and item.kind == "file" and item.size > wire.SMALL:
@@ -246,6 +246,10 @@ class Merge:
                 item.part = True
                 above = item.path.rpartition("/")[0]
                 self.leftovers.discard(f"{above}/{name}" if above else name)
+
+    def _replace(self, item: Item) -> None:
+        """Plan a file or link in whose place the target has another one."""
+        self._send(item)
 
     def _send(self, item: Item) -> None:
         self.plan.items.append(item)
