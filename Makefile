@@ -1,7 +1,7 @@
 # Everything that a developer types. A first call makes .venv; see docs/development.md.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: live attack fuzz audit peers help demo demo-clouds chaos chaos-real test test-fast lint format lab labextension wheel drops picture bench lock types clean
+.PHONY: soak live attack fuzz audit peers help demo demo-clouds chaos chaos-real test test-fast lint format lab labextension wheel drops picture bench lock types clean
 
 PY := .venv/bin/python
 # one worker a core; PYTEST="-n 0 -x -k ledger" replaces it
@@ -25,6 +25,11 @@ test: .venv/.ready-dev .venv/.ready-lab ## lint and all tests (installs missing 
 
 test-fast: .venv/.ready-dev ## the tests that take no real kernels or long schedules
 	@$(PY) -m pytest -q -m "not slow" $(PYTEST)
+
+soak: .venv/.ready-dev .venv/.ready-lab ## the long schedules of which make test plays a sample: make soak MINUTES=30 SEED=...
+	@.ci/system-packages tests browser
+	@.ci/peers
+	@$(PY) -m tests.soak $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
 lint: .venv/.ready-dev ## ruff, mypy, the arrows between layers, Python 3.8 on the host
 	@echo "lint: ruff check" && .venv/bin/ruff check -q .

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 settings.register_profile("gpunb", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gpunb")
 
-pytest_plugins = ["tests.support.verdicts"]
+pytest_plugins = ["tests.support.chance", "tests.support.verdicts"]
 
 # a shell that runs the tests in the background has Ctrl-C ignored, and what they start would ignore it, too
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -40,7 +40,7 @@ from gpunb.providers.edge.limits import (
     unpacked,
     within,
 )
-from gpunb.providers.edge.proxies import environment_error
+from gpunb.providers.edge.proxies import certificates, environment_error
 from gpunb.providers.edge.rate_limit import Pacer, Rate
 from gpunb.providers.edge.text import clean
 
@@ -262,6 +262,7 @@ class ApiClient:
                 # a redirected PUT would arrive as a GET, and the key somewhere else
                 follow_redirects=False,
                 trust_env=not loopback,
+                verify=certificates(trust_env=not loopback),
                 transport=transport,
                 limits=httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=4.0),
             )

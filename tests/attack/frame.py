@@ -272,12 +272,12 @@ def machine() -> Iterator[tuple[Path, Canary]]:
 
 
 def main(argv: list[str]) -> int:
-    """Run the group ``argv[0]`` (only cases with ``argv[1]`` in their name); one JSON line a case."""
-    group, word = argv[0], argv[1] if len(argv) > 1 else ""
+    """Run the group ``argv[0]`` (only cases with one of ``argv[1:]`` in their name); one JSON line a case."""
+    group, *words = argv
     os.environ["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *filter(None, [os.environ.get("PYTHONPATH")])])
     with machine() as (root, canary):
         for one in load(group):
-            if word and word not in one.name:
+            if words and not any(word in one.name for word in words):
                 continue
             found = run_one(one, root, canary)
             print(f"\n{CASE}{json.dumps(found)}", flush=True)

@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 _MOST_S = 900
 
 
-def run_group(group: str, word: str = "") -> list[dict[str, Any]]:
-    """What became of each case of `group`; a child that dies counts as a case that failed."""
-    argv = [sys.executable, "-m", "tests.attack.frame", group, word]
+def run_group(group: str, *words: str) -> list[dict[str, Any]]:
+    """What became of each case of `group` (one of `words` in its name); a child that dies is one more."""
+    argv = [sys.executable, "-m", "tests.attack.frame", group, *words]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=_MOST_S, check=False)
     found = [json.loads(line[len(CASE) :]) for line in done.stdout.split("\n") if line.startswith(CASE)]
     if done.returncode or not found:

@@ -1,4 +1,4 @@
-"""``python -m tests.chaos [N] [--seed S] [--jobs J]``: play N schedules from seed S on."""
+"""``python -m tests.chaos [N] [--seed S] [--jobs J] [--minutes M]``: play N schedules from seed S on."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("n", nargs="?", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--minutes", type=float, help="no more after so many")
     asked = parser.parse_args()
     if asked.n < 1:
         parser.error(f"N is {asked.n}: it must be 1 or more")
@@ -36,6 +37,9 @@ def main() -> int:
                 bad.append(seeds[done - 1])
             if done % 100 == 0:
                 print(f"{done} of {len(seeds)}", file=sys.stderr, flush=True)
+            if asked.minutes and time.monotonic() - began > asked.minutes * 60:
+                print(f"{done} of {len(seeds)}: {asked.minutes:g} minutes are over")
+                break
     print("\n".join(total.lines()))
     print(f"took {time.monotonic() - began:.0f} s")
     if bad:

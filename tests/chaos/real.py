@@ -417,10 +417,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.real", description=__doc__)
     parser.add_argument("n", nargs="?", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1e6, help="no more after so many")
     asked = parser.parse_args()
     total = Seen()
+    until = time.monotonic() + asked.minutes * 60
     for seed in range(asked.seed, asked.seed + asked.n):
         began = time.monotonic()
+        if began > until:
+            break
         one = tell(seed)
         total.add(one)
         verdict = "ok" if one.ok else "BAD"

@@ -57,15 +57,17 @@ def with_atheris(seconds: float) -> None:
     atheris.Fuzz()
 
 
-def main(minutes: float) -> None:
+def main(minutes: float, start: int) -> None:
+    print(f"the first turn is {start}")
     share = minutes * 60 / len(TARGETS)
     for name in TARGETS:
         began = time.monotonic()
-        count = fuzz(name, share, start=int(time.time()))
+        count = fuzz(name, share, start=start)
         print(f"{name:28} {count:9,} inputs in {time.monotonic() - began:5.0f} s", flush=True)
     sys.stdout.flush()
     with_atheris(60)
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0)
+    asked = sys.argv[1:]
+    main(float(asked[0]) if asked else 10.0, int(asked[1]) if asked[1:] else int(time.time()))

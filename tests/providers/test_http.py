@@ -8,7 +8,9 @@ import sys
 import threading
 import time
 from email.utils import format_datetime
+from pathlib import Path
 
+import certifi
 import pytest
 from pydantic import SecretStr
 
@@ -24,6 +26,7 @@ from gpunb.errors import (
     SettingsError,
     Unavailable,
 )
+from gpunb.providers.edge.proxies import certificates
 from gpunb.providers.edge.rate_limit import Pacer
 from gpunb.providers.http import ApiClient, Failure, Rate, clean
 from tests.support.rentals.scripted import hang_up, ok, serve
@@ -364,3 +367,18 @@ def test_a_proxy_that_can_be_used_stays_in_use(monkeypatch):
     with pytest.raises(Unavailable) as caught:
         client("https://acme.invalid").call("GET", "/things", deadline=2)
     assert "refused" in str(caught.value)
+
+
+def test_certificates_are_read_once_for_all_clients_of_one_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    first = certificates()
+    assert certificates() is first
+    assert first.verify_mode is ssl.CERT_REQUIRED
+    own = tmp_path / "ca.pem"
+    own.write_bytes(Path(certifi.where()).read_bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(own))
+    assert certificates() is not first
+    assert certificates(trust_env=False) is certificates(trust_env=False) is not certificates()

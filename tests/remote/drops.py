@@ -207,14 +207,17 @@ def _other_client(bench: Bench, run, screen: Screen, delay: float, kind: str) ->
     return _watch(bench.client.attach(run.id), screen, kind)
 
 
-def run_schedules(count: int, seed: int) -> tuple[collections.Counter, list[str]]:
-    """Run `count` schedules from `seed` on; what was broken how often, and the problems."""
+def run_schedules(count: int, seed: int, seconds: float = 1e9) -> tuple[collections.Counter, list[str]]:
+    """Run `count` schedules from `seed` on, none after `seconds`; what was broken how often, the problems."""
     root = Path(tempfile.mkdtemp(prefix="gpunb-drops-"))
     tally: collections.Counter = collections.Counter()
     problems = []
     bench = Bench(root / "host")
+    until = time.monotonic() + seconds
     try:
         for number in range(seed, seed + count):
+            if time.monotonic() > until:
+                break
             kind, way, moment, problem = schedule(bench, number)
             tally.update([f"cell: {kind}", f"line: {way}", f"when: {moment}"])
             if problem:
@@ -231,14 +234,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=1e6, help="no more after so many")
     options = parser.parse_args()
     begin = time.monotonic()
-    tally, problems = run_schedules(options.n, options.seed)
+    tally, problems = run_schedules(options.n, options.seed, options.minutes * 60)
     for name, count in sorted(tally.items()):
         print(f"{name:28} {count:5}")
     for problem in problems:
         print("FAILED", problem)
-    print(f"{options.n} schedules in {time.monotonic() - begin:.0f} s, {len(problems)} with something lost")
+    played = sum(count for name, count in tally.items() if name.startswith("cell"))
+    print(f"{played} of {options.n} schedules in {time.monotonic() - begin:.0f} s, {len(problems)} bad")
     return 1 if problems else 0
 
 

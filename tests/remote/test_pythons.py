@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,24 +29,40 @@ def interpreter(version: str) -> str | None:
     return None
 
 
+def made(folder: Path, version: str, imports: str, *what: str) -> str:
+    """The interpreter of a venv of Python `version` that `imports` what it was given; made once."""
+    python = folder / "bin" / "python"
+    check = [python, "-c", f"import {imports}"]
+    if python.exists() and subprocess.run(check, capture_output=True).returncode == 0:
+        return str(python)
+    base = interpreter(version)
+    if base is None:
+        pytest.skip(f"Python {version} is not on this machine")
+    uv = str(Path(sys.executable).with_name("uv"))
+    env = {**os.environ, "UV_HTTP_RETRIES": "0"}  # it works at once or not at all
+    ways = [
+        (
+            [uv, "venv", "-q", "--python", base, folder],
+            [uv, "pip", "install", "-q", "--python", python, *what],
+        ),
+        # uv does not read pip's settings (a company's mirror, say); pip does
+        ([base, "-m", "venv", folder], [python, "-m", "pip", "install", "-q", *what]),
+    ]
+    for steps in ways[0 if Path(uv).exists() else 1 :]:
+        shutil.rmtree(folder, ignore_errors=True)
+        for step in (*steps, check):
+            done = subprocess.run(step, env=env, capture_output=True, text=True)
+            if done.returncode:
+                break
+        else:
+            return str(python)
+    shutil.rmtree(folder, ignore_errors=True)
+    pytest.skip(f"{imports} for Python {version} can't be installed: {done.stderr[-300:]}")
+
+
 def with_ipykernel(version: str) -> str:
-    """A Python `version` that has ipykernel, made once."""
-    python = VENVS / version / "bin" / "python"
-    if (
-        not python.exists()
-        or subprocess.run([python, "-c", "import ipykernel"], capture_output=True).returncode
-    ):
-        base = interpreter(version)
-        if base is None:
-            pytest.skip(f"Python {version} is not on this machine")
-        shutil.rmtree(VENVS / version, ignore_errors=True)
-        subprocess.run([base, "-m", "venv", VENVS / version], check=True, capture_output=True)
-        pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "ipykernel"]
-        done = subprocess.run(pip, capture_output=True, text=True)
-        if done.returncode:
-            shutil.rmtree(VENVS / version, ignore_errors=True)
-            pytest.skip(f"ipykernel for Python {version} can't be installed: {done.stderr[-300:]}")
-    return str(python)
+    """A Python `version` that has ipykernel."""
+    return made(VENVS / version, version, "ipykernel", "ipykernel")
 
 
 @pytest.mark.parametrize("version", ["3.8", "3.13"])

@@ -107,6 +107,7 @@ def warned(words: str, due: bool) -> Any:
     return pytest.warns(UserWarning, match=words) if due else contextlib.nullcontext()
 
 
+@pytest.mark.sample
 @engines
 @pytest.mark.parametrize("tree", TREES)
 def test_a_tree_arrives(bench: Bench, tmp_path: Path, tree: str, engine: str) -> None:
@@ -221,6 +222,7 @@ def test_links_that_lead_out_are_named_and_followed_if_asked(
     assert go("followed", follow=True)[0] == files
 
 
+@pytest.mark.sample
 @engines
 @pytest.mark.parametrize("step", [40, 60_000])
 def test_a_log_that_grows_arrives_as_far_as_it_had_come(

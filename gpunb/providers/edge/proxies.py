@@ -7,9 +7,11 @@ errors of many classes about them there: ``ValueError`` for ``socks://`` (GNOME'
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -18,10 +20,27 @@ import httpx
 from gpunb.errors import SettingsError
 from gpunb.providers.edge.text import clean
 
-__all__ = ["environment_error"]
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["certificates", "environment_error"]
 
 _SOCKS = "pip install 'httpx[socks]'"
 _KNOWN = ("http", "https", "socks5", "socks5h")
+
+
+def certificates(*, trust_env: bool = True) -> ssl.SSLContext:
+    """Return what a client checks servers' certificates by; read once for each environment, for all clients.
+
+    Reading them takes about 50 ms, which each cloud of a search would cost otherwise.
+    """
+    names = ("SSL_CERT_FILE", "SSL_CERT_DIR") if trust_env else ()
+    return _certificates(trust_env, *(os.environ.get(name) for name in names))
+
+
+@functools.cache
+def _certificates(trust_env: bool, *_where: str | None) -> ssl.SSLContext:  # noqa: FBT001
+    return httpx.create_ssl_context(trust_env=trust_env)
 
 
 def environment_error(title: str, err: Exception) -> SettingsError:

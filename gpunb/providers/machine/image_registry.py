@@ -21,6 +21,7 @@ import httpx
 from gpunb import log
 from gpunb.errors import GpunbError
 from gpunb.providers.edge import limits
+from gpunb.providers.edge.proxies import certificates
 from gpunb.providers.edge.text import clean
 
 __all__ = ["ImageInfo", "Reference", "Unread", "look_up", "reference"]
@@ -160,6 +161,7 @@ class _Reader:
             timeout=patience_s,
             follow_redirects=False,
             trust_env=not where.local,
+            verify=certificates(trust_env=not where.local),
         )
         limits.hold_to_time(self.client)
 
