@@ -13,7 +13,7 @@ from keyring.backends.fail import Keyring as NoKeyring
 from support.rentals.clouds import simulated
 
 from gpunb import log, paths, settings
-from gpunb.providers import keys, names
+from gpunb.providers import keys, names, provider_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,6 +163,9 @@ def test_the_environment_beats_the_kept_key_and_that_is_said(
     assert found["level"] != "ok"
 
 
+NO_KEY = {name for name in names() if not provider_class(name).needs_key}
+
+
 class TestBadInput:
     def test_a_key_on_the_command_line_is_refused_and_not_repeated(self, gpunb: Gpunb) -> None:
         ran = gpunb("login", "vast", "sk-on-the-command-line")
@@ -177,6 +180,7 @@ class TestBadInput:
             (["login", "vats"], ["no provider 'vats'", "did you mean vast"]),
             (["login", "local"], ["needs no key"]),
             (["login", "vast"], ["no terminal to ask", "--stdin"]),
+            *((["login", name], [provider_class(name).key_page]) for name in names() if name not in NO_KEY),
             (["login", "fluence", "--scoped"], ["Fluence can't make a key that may do less; Vast.ai can"]),
             (["login", "vast", "--accept-terms"], ["Vast.ai can't show terms to accept here; DeepInfra can"]),
             (["logout", "nobody"], ["no provider 'nobody'"]),
