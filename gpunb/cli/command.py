@@ -29,6 +29,7 @@ __all__ = [
     "DURATION",
     "MONEY",
     "SESSION_OPTION",
+    "CloudOption",
     "OrNever",
     "Verb",
     "complete_runs",
@@ -119,6 +120,10 @@ YES_OPTION = click.Option(
 )
 
 
+class CloudOption(click.Option):
+    """An option that only some clouds can do; its help says which."""
+
+
 class Verb(click.Command):
     """A click command with an example under its help, whose first argument may be its session.
 
@@ -177,6 +182,19 @@ class Verb(click.Command):
         if self.first not in {None, "never"} and not incomplete.startswith("-"):
             found += complete_sessions(ctx, SESSION_OPTION, incomplete)
         return found
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Format the options, those of single clouds in a section of their own."""
+        general: list[tuple[str, str]] = []
+        clouds: list[tuple[str, str]] = []
+        for param in self.get_params(ctx):
+            row = param.get_help_record(ctx)
+            if row is not None:
+                (clouds if isinstance(param, CloudOption) else general).append(row)
+        for title, rows in (("Options", general), ("Options of single clouds", clouds)):
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Format the example as it is typed in this frontend."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb import log
+from gpunb.cli.command import CloudOption
 from gpunb.errors import BadInput
 from gpunb.presentation.result import Note
 from gpunb.providers.machine import ports
@@ -53,28 +54,33 @@ def options(fn: Callable[..., Any]) -> Callable[..., Any]:
             "--port",
             multiple=True,
             metavar="N[/udp]",
+            cls=CloudOption,
             help="Open this port of the machine to the world; `show` says where (Vast, Fluence).",
         ),
         click.option(
             "--onstart",
             metavar="FILE",
             type=click.Path(),
+            cls=CloudOption,
             help="Run this shell script at the start of the machine (not on Fluence).",
         ),
         click.option(
             "--entrypoint",
             metavar="COMMAND",
+            cls=CloudOption,
             help="Run the image's own entrypoint beside SSH: the command that its page names, or auto, which"
             " reads it from the image's registry (Vast).",
         ),
         click.option(
             "--start-command",
             metavar="COMMAND",
+            cls=CloudOption,
             help="Start this instead of the image's own command; SSH must come up all the same (Fluence).",
         ),
         click.option(
             "--template",
             metavar="ID|NAME",
+            cls=CloudOption,
             help="Begin from this template (Vast) or default image (Fluence).",
         ),
         click.option(
@@ -85,10 +91,14 @@ def options(fn: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--ssh-key",
             metavar="ID",
+            cls=CloudOption,
             help="Let this SSH key of your account log in, too: its id in `keys` (Sesterce).",
         ),
         click.option(
-            "--hostname", metavar="NAME", help="What the machine calls itself; its host reads it, too (Vast)."
+            "--hostname",
+            metavar="NAME",
+            cls=CloudOption,
+            help="What the machine calls itself; its host reads it, too (Vast).",
         ),
     ]
     for option in reversed(listed):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -14,10 +15,12 @@ import click
 import pytest
 from support.rentals.ledgers import ready
 
+from gpunb.cli.command import CloudOption
 from gpunb.cli.context import Context
 from gpunb.cli.main import invoke, words
 from gpunb.cli.registry import CLOUDS, RENAMED, VERBS, module_name, split
 from gpunb.errors import BadInput, SessionNotFound
+from gpunb.providers import names as clouds
 from gpunb.sessions.ledger.sessions import Ledger
 
 if TYPE_CHECKING:
@@ -57,6 +60,24 @@ def test_every_example_is_in_the_grammar(name: str, home: Path) -> None:
         args = args[: args.index(">")] if ">" in args and name == "completion" else args
         with command.make_context(name, args, obj=Context("terminal")):
             pass
+
+
+OF_CLOUDS = re.compile(r"\((?:not on )?(?:" + "|".join(clouds()) + r")\b", re.IGNORECASE)
+
+
+def test_what_only_some_clouds_can_do_is_in_a_section_of_its_own(gpunb: Gpunb) -> None:
+    marked = 0
+    for name in VERBS:
+        command = importlib.import_module(module_name(name)).command
+        single = {param.name for param in command.params if isinstance(param, CloudOption)}
+        marked += len(single)
+        for param in command.params:
+            if isinstance(param, click.Option) and OF_CLOUDS.search(param.help or ""):
+                assert param.name in single, (name, param.name)
+    assert marked > 10
+    general, own = gpunb("rent", "-h").out.split("Options of single clouds")
+    assert "--hostname" in own
+    assert "--hostname" not in general
 
 
 def test_an_old_name_is_its_new_line_and_says_so(gpunb: Gpunb) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb.cli import offer_options
-from gpunb.cli.command import no_use, verb
+from gpunb.cli.command import CloudOption, no_use, verb
 from gpunb.errors import BadInput
 from gpunb.presentation.result import Block, Note, Result
 from gpunb.services import searching
@@ -38,14 +38,30 @@ SHOWN = 15
     help=f"How many to show. [default: the query's limit, else {SHOWN}]",
 )
 @click.option("--why", is_flag=True, help="Explain the ranking and what was filtered out.")
-@click.option("--images", is_flag=True, help="The images that the cloud knows and offers (Fluence) instead.")
 @click.option(
-    "--templates", metavar="WORD", help="Templates with this word in their name (Vast, Fluence) instead."
+    "--images",
+    is_flag=True,
+    cls=CloudOption,
+    help="The images that the cloud knows and offers (Fluence) instead.",
 )
 @click.option(
-    "--benchmarks", metavar="MACHINE|GPU", help="What that machine or GPU reached in tests (Vast) instead."
+    "--templates",
+    metavar="WORD",
+    cls=CloudOption,
+    help="Templates with this word in their name (Vast, Fluence) instead.",
 )
-@click.option("--reports", metavar="MACHINE", help="What renters reported of this machine (Vast) instead.")
+@click.option(
+    "--benchmarks",
+    metavar="MACHINE|GPU",
+    cls=CloudOption,
+    help="What that machine or GPU reached in tests (Vast) instead.",
+)
+@click.option(
+    "--reports",
+    metavar="MACHINE",
+    cls=CloudOption,
+    help="What renters reported of this machine (Vast) instead.",
+)
 def command(
     context: Context,
     *,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpunb.cli.command import verb
+from gpunb.cli.command import CloudOption, verb
 from gpunb.presentation.result import Note, Result
 from gpunb.units import costs_text
 
@@ -24,7 +24,10 @@ __all__ = ["command"]
     example="reboot\nreboot train --yes\nreboot train --recycle",
 )
 @click.option(
-    "--recycle", is_flag=True, help="Make the container anew from its image; its files are lost (Vast)."
+    "--recycle",
+    is_flag=True,
+    cls=CloudOption,
+    help="Make the container anew from its image; its files are lost (Vast).",
 )
 def command(context: Context, *, recycle: bool, session: str | None, yes: bool) -> Result:
     """Restart the machine. Files stay, runs and variables end; it is billed all the time.

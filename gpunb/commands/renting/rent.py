@@ -10,7 +10,7 @@ import click
 
 from gpunb.cli import container_options, offer_options
 from gpunb.cli import save_template as templates
-from gpunb.cli.command import DURATION, MONEY, OrNever, verb
+from gpunb.cli.command import DURATION, MONEY, CloudOption, OrNever, verb
 from gpunb.errors import GpunbError
 from gpunb.hints import typed
 from gpunb.presentation.result import Fields, Note, Opening, Result
@@ -50,7 +50,11 @@ __all__ = ["command"]
     "--budget", type=OrNever(MONEY, "none"), metavar="USD", help="End before the cost exceeds this, or none."
 )
 @click.option(
-    "--bid", type=MONEY, metavar="USD", help="With --spot: bid so much an hour, not the least that wins."
+    "--bid",
+    type=MONEY,
+    metavar="USD",
+    cls=CloudOption,
+    help="With --spot: bid so much an hour, not the least that wins (Vast).",
 )
 @click.option("--count-ssh", is_flag=True, help="Count SSH logins as activity.")
 @container_options.options
@@ -73,6 +77,7 @@ __all__ = ["command"]
 @click.option(
     "--save-template",
     metavar="NAME",
+    cls=CloudOption,
     help="Rent nothing: keep image, variables, ports, scripts and disk as a template of yours (Vast).",
 )
 def command(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpunb.cli import completers
-from gpunb.cli.command import verb
+from gpunb.cli.command import CloudOption, verb
 from gpunb.commands.parts import volume_create
 from gpunb.errors import BadInput
 from gpunb.hints import typed
@@ -43,10 +43,26 @@ __all__ = ["command"]
 )
 @click.option("--create", "create", metavar="NAME", help="Rent a volume; it costs until it is deleted.")
 @click.option("--size", type=click.IntRange(1, 1_000_000), metavar="GB", help="How large.")
-@click.option("--where", metavar="PLACE", help="A machine's (or cluster's) id on Vast.ai, a Sesterce region.")
-@click.option("--network", is_flag=True, help="A volume on a cluster's network: for all its machines (Vast).")
+@click.option(
+    "--where",
+    metavar="PLACE",
+    cls=CloudOption,
+    help="A machine's (or cluster's) id on Vast.ai, a Sesterce region.",
+)
+@click.option(
+    "--network",
+    is_flag=True,
+    cls=CloudOption,
+    help="A volume on a cluster's network: for all its machines (Vast).",
+)
 @click.option("--offers", "offers", is_flag=True, help="Where a volume can be rented now, and at what price.")
-@click.option("--clone", "clone", metavar="ID", help="Rent a second one with the same data elsewhere (Vast).")
+@click.option(
+    "--clone",
+    "clone",
+    metavar="ID",
+    cls=CloudOption,
+    help="Rent a second one with the same data elsewhere (Vast).",
+)
 @click.option("--delete", "delete", metavar="ID", help="End this volume, its data and its bill.")
 def command(
     context: Context,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpunb.cli.command import DURATION, complete_runs, no_use, verb
+from gpunb.cli.command import DURATION, CloudOption, complete_runs, no_use, verb
 from gpunb.errors import RemoteCellError, RunError
 from gpunb.presentation.result import Note, Result
 
@@ -44,7 +44,10 @@ __all__ = ["command"]
 )
 @click.option("--instance", is_flag=True, help="The machine's own log, where its cloud keeps one.")
 @click.option(
-    "--daemon", is_flag=True, help="The log of the host's daemon: why an image can't be pulled (Vast)."
+    "--daemon",
+    is_flag=True,
+    cls=CloudOption,
+    help="The log of the host's daemon: why an image can't be pulled (Vast).",
 )
 def command(
     context: Context,
