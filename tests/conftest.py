@@ -53,7 +53,25 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def local_host(home: Path, tmp_path: Path) -> Iterator[LocalHost]:
+def rented_from(home: Path, tmp_path: Path) -> Iterator[None]:
+    """The cloud of what is rented anywhere: local, or with TEST_HOSTS=ssh a machine of one's own."""
+    from tests.support.machines import own_hosts
+
+    if not own_hosts.wanted():
+        yield
+        return
+    with own_hosts.the_cloud(home, tmp_path / "own-host"):
+        yield
+
+
+@pytest.fixture
+def local_host(any_local_host: LocalHost) -> LocalHost:
+    """The same; tests of files may get another."""
+    return any_local_host
+
+
+@pytest.fixture
+def any_local_host(home: Path, tmp_path: Path) -> Iterator[LocalHost]:
     """A running instance of the local provider; destroyed afterwards."""
     from gpunb.providers import CreateSpec, OfferQuery
     from gpunb.providers.local import LocalProvider

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["agent_version", "open_line", "read_line"]
 
+STATIC = "static"
 INSTALL_TIMEOUT = 600.0  # seconds for ipykernel from a slow mirror
 WINDOW = 16 << 20  # bytes in transit: twice the unacknowledged window of a run
 WORDS = 1000  # bytes of other output that an error message shows
@@ -74,7 +75,8 @@ START_FILES = (
     "another program or exit; what is run without a terminal must come through: try again, or another image"
 )
 ADVICE = {
-    "python": "rent with an image that has Python 3.8 or newer, or name one with --python",
+    "python": "--python static brings one there for the session; or rent with an image that has Python 3.8 "
+    "or newer, or name one with --python",
     "ipykernel": "the host must reach PyPI, or use an image that has ipykernel",
     "read-only": "the home folder of the login user must be writable: rent with another image or user",
     "start": "the agent keeps its own log there: " + typed("exec -- cat .gpunb/agent.out .gpunb/agent.log"),
@@ -122,7 +124,7 @@ def open_line(
     ----------
     python
         The host's Python to use; found there by default (an active or image
-        environment first, then ``python3``).
+        environment first, then ``python3``). "static" brings one there.
     timeout
         Seconds that the host may be silent; installing ipykernel may take
         ten minutes.
@@ -136,12 +138,16 @@ def open_line(
     BootstrapFailed
         With the host's own output.
     """
+    step(progress, "python")
+    if python == STATIC:
+        from gpunb.remote import static_python
+
+        python = static_python.put(connection, progress)
     nonce = secrets.token_hex(12)
     version, archive = _payload()
     stage = files("gpunb.agent").joinpath("install.py").read_bytes()
     size = str(len(stage))
     command = quote(["sh", "-c", FIND_PYTHON, "gpunb", nonce, version, python or "", READ_STAGE, size])
-    step(progress, "python")
     channel = connection.channel(command, window=WINDOW)
     try:
         _send(channel, stage)

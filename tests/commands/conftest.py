@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +10,6 @@ from support.rentals.supervisors import end_supervisors
 
 from gpunb.cli.main import run
 from gpunb.sessions.access import host_access
-from tests.support.machines import own_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,25 +31,6 @@ def gpunb(capfd: pytest.CaptureFixture[str], home: Path) -> Iterator[Gpunb]:
     yield call
     host_access.close_all()
     end_supervisors(home)
-
-
-@pytest.fixture
-def rented_from(home: Path, tmp_path: Path) -> Iterator[None]:
-    """The cloud of `demo`: local, or with TEST_HOSTS=ssh a machine of one's own behind OpenSSH's sshd."""
-    if os.environ.get("TEST_HOSTS", "local") == "local":
-        yield
-        return
-    assert os.environ["TEST_HOSTS"] == "ssh", "TEST_HOSTS is local or ssh"
-    host = own_hosts.OwnHost(tmp_path / "own-host")
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "gpunb.toml").write_text(
-        f'clouds = ["ssh"]\npython = "{sys.executable}"\n{host.settings(trust="own")}'
-    )
-    try:
-        yield
-        host_access.close_all()
-    finally:
-        host.stop()
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def work(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 @pytest.fixture
-def session(work: Path) -> Iterator[gpunb.Session]:
+def session(work: Path, rented_from: None) -> Iterator[gpunb.Session]:
     """A live session on this machine, which ends with the test."""
-    with gpunb.rent(cloud="local", hours=0.5, name="demo") as made:
+    with gpunb.rent(hours=0.5, name="demo") as made:
         yield made

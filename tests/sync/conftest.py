@@ -10,6 +10,7 @@ import pytest
 from gpunb.remote import AgentClient
 from gpunb.ssh import Connection
 from tests.support.bench import Bench, Hosts
+from tests.support.machines import own_hosts
 from tests.support.machines import sshd as support
 from tests.support.machines.hosts import Two, agent_on
 from tests.support.trees import odd_tree
@@ -17,6 +18,8 @@ from tests.support.trees import odd_tree
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.support.machines.localhost import LocalHost
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +36,16 @@ def sshd(tmp_path: Path) -> Iterator[support.Sshd]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def local_host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalHost]:
+    """A running instance of the local provider, or with TEST_HOSTS=ssh a rented machine of provider ssh."""
+    if own_hosts.wanted():
+        with own_hosts.rented_host(tmp_path) as found:
+            yield found
+        return
+    yield request.getfixturevalue("any_local_host")
 
 
 @pytest.fixture

@@ -108,7 +108,10 @@ def _check(context: Context, cloud: OwnHosts, name: str) -> Result:
         ("Python", seen.python or "none of 3.8 or newer"),
     ]
     if not seen.python:
-        note = Note(f"{host.name} has no Python 3.8 or newer, which the agent needs", "bad")
+        brings = typed("rent --host", host.name, "--python static")
+        note = Note(
+            f"{host.name} has no Python 3.8 or newer, which the agent needs; {brings} brings one", "bad"
+        )
     else:
         note = Note(f"{host.name} can be used: " + typed("rent --host", host.name), "ok")
     row = {**_row(host, seen), "cleaned": cleaned}

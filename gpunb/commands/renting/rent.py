@@ -58,7 +58,9 @@ __all__ = ["command"]
 )
 @click.option("--count-ssh", is_flag=True, help="Count SSH logins as activity.")
 @container_options.options
-@click.option("--python", metavar="PATH", help="The host's Python for cells. [default: found there]")
+@click.option(
+    "--python", metavar="PATH", help="The host's Python for cells; static brings one. [default: found there]"
+)
 @click.option(
     "--requirements",
     metavar="FILE",

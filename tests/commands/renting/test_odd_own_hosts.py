@@ -244,11 +244,7 @@ def test_a_home_that_can_only_be_read(gpunb: Gpunb, odd: Callable[..., own_hosts
     assert not own_hosts.marked(f"GPUNB_FOLDER={lab.home}")
 
 
-def test_no_python_is_said_before_anything_is_left(
-    gpunb: Gpunb, odd: Callable[..., own_hosts.OwnHost]
-) -> None:
-    lab = odd()
-    before = lab.keys.read_bytes()
+def _without_python(lab: own_hosts.OwnHost) -> None:
     programs = lab.root / "programs"
     programs.mkdir()
     for folder in ("/usr/bin", "/bin"):
@@ -256,10 +252,57 @@ def test_no_python_is_said_before_anything_is_left(
             if "python" not in one and not (programs / one).exists():
                 (programs / one).symlink_to(f"{folder}/{one}")
     lab.bashrc(f"export PATH={programs}\n")
+
+
+def test_no_python_is_said_before_anything_is_left(
+    gpunb: Gpunb, odd: Callable[..., own_hosts.OwnHost]
+) -> None:
+    lab = odd()
+    before = lab.keys.read_bytes()
+    _without_python(lab)
     checked = gpunb("hosts", "check", "lab3")
     assert "has no Python 3.8 or newer" in checked.out
     refused = gpunb("rent", "--host", "lab3", "--name", "lab", "--yes")
     assert refused.code != 0
     assert "no Python 3.8 or newer" in refused.err
+    assert "--python static brings one there" in refused.err
     assert lab.keys.read_bytes() == before
     assert not (lab.home / ".gpunb").exists()
+
+
+def test_a_python_is_brought_where_there_is_none(
+    gpunb: Gpunb, odd: Callable[..., own_hosts.OwnHost], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is sent is a copy of this one; the real one comes by uv, of which the refusal is tried."""
+    from gpunb.remote import static_python
+
+    lab = odd()
+    _without_python(lab)
+    before = own_hosts.snapshot(lab.home)
+    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", "http://127.0.0.1:9")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    refused = gpunb("rent", "--host", "lab3", "--name", "lab", "--yes", "--python", "static")
+    assert refused.code != 0
+    assert "can't be fetched here" in refused.err
+    assert "UV_PYTHON_INSTALL_MIRROR names a mirror" in refused.err
+    assert own_hosts.snapshot(lab.home) == before
+
+    system = f"linux-{os.uname().machine}-gnu"
+    kept = static_python.folder(system)
+    base, name = Path(sys.base_prefix), f"python3.{sys.version_info.minor}"
+    (kept / "bin").mkdir(parents=True)
+    shutil.copy(base / "bin" / name, kept / "bin/python3")
+    useless = shutil.ignore_patterns(
+        "test", "site-packages", "__pycache__", "idlelib", "config-*", "ensurepip"
+    )
+    shutil.copytree(base / "lib" / name, kept / "lib" / name, ignore=useless)
+    packages = kept / "lib" / name / "site-packages"
+    packages.mkdir()
+    (packages / "here.pth").write_text("\n".join(one for one in sys.path if "site-packages" in one))
+    used(gpunb, lab, python="static", ask=_runs_its_own)
+
+
+def _runs_its_own(gpunb: Gpunb) -> None:
+    said = gpunb("cell", "lab", "-c", "import sys; print(sys.base_prefix)")
+    assert "/.gpunb/s/" in said.out, said.err

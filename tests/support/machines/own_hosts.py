@@ -6,16 +6,19 @@ import contextlib
 import getpass
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunb.agent.shared import processes
-from gpunb.providers import ProviderConfig
+from gpunb.providers import CreateSpec, OfferQuery, ProviderConfig
 from gpunb.providers.ssh import SshProvider
+from gpunb.ssh import generate
 from tests.support.machines import sshd as support
+from tests.support.machines.localhost import LocalHost
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 KEEPS = b"# my keys\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFkI0O9r0kQ2bC6Q2oJwYH0Qn a\xff\xfe\n"
 
@@ -79,6 +82,61 @@ class OwnHost:
     def stop(self) -> None:
         processes.end_tree(None, f"HOME={self.home}", grace=1.0)
         self.sshd.stop()
+
+
+def wanted() -> bool:
+    """Whether what rents from `local` shall rent from a machine of provider ssh: ``TEST_HOSTS=ssh``."""
+    which = os.environ.get("TEST_HOSTS", "local")
+    assert which in {"local", "ssh"}, "TEST_HOSTS is local or ssh"
+    return which == "ssh"
+
+
+@contextlib.contextmanager
+def the_cloud(home: Path, root: Path) -> Iterator[OwnHost]:
+    """A machine that is the only cloud of this GPUNB_HOME, with the Python of the tests."""
+    from gpunb.sessions.access import host_access
+
+    host = OwnHost(root)
+    home.mkdir(parents=True, exist_ok=True)
+    settings = f'clouds = ["ssh"]\npython = "{sys.executable}"\n{host.settings(trust="own")}'
+    (home / "gpunb.toml").write_text(settings)
+    try:
+        yield host
+        host_access.close_all()
+    finally:
+        host.stop()
+
+
+class RentedHost(LocalHost):
+    """A rented machine of provider ssh, for what is written for one of provider local."""
+
+    machine: OwnHost
+
+    @property
+    def directory(self) -> Path:
+        return self.machine.root
+
+    @property
+    def home(self) -> Path:
+        return self.machine.home
+
+
+@contextlib.contextmanager
+def rented_host(root: Path) -> Iterator[RentedHost]:
+    """A machine on which a session's key and folder are."""
+    machine = OwnHost(root / "lab3")
+    provider = machine.provider(trust="own")
+    try:
+        (offer,) = provider.search(OfferQuery())
+        key = generate(root / "session_key", comment="test")
+        spec = CreateSpec(label="test", public_key=key.public_line, identity=root / "session_key")
+        made = provider.create(offer, spec)
+        host = RentedHost(provider, made, key.private, root / "session_known_hosts")  # type: ignore[arg-type]
+        host.machine = machine
+        yield host
+        provider.destroy(made.id)
+    finally:
+        machine.stop()
 
 
 def _toml(value: Any) -> str:
