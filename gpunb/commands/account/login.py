@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpunb import log, paths
-from gpunb.cli.command import verb
+from gpunb.cli.command import CloudOption, verb
 from gpunb.cli.completers import complete_providers
 from gpunb.errors import BadInput, WrongState
 from gpunb.hints import typed
@@ -35,14 +35,25 @@ __all__ = ["command", "with_key"]
 @click.argument("provider", metavar="CLOUD", shell_complete=complete_providers)
 @click.argument("words", nargs=-1, metavar="")
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read the key from standard input.")
-@click.option("--scoped", is_flag=True, help="Make the smallest key that works, and keep that one (vast).")
+@click.option(
+    "--scoped",
+    is_flag=True,
+    cls=CloudOption,
+    help="Make the smallest key that works, and keep that one (Vast).",
+)
 @click.option(
     "--may",
     multiple=True,
     metavar="CATEGORY",
+    cls=CloudOption,
     help="With --scoped: let the key do this, too, such as user_write for `vast variables`.",
 )
-@click.option("--accept-terms", is_flag=True, help="Accept the cloud's terms, which are shown (deepinfra).")
+@click.option(
+    "--accept-terms",
+    is_flag=True,
+    cls=CloudOption,
+    help="Accept the cloud's terms, which are shown (DeepInfra).",
+)
 def command(
     context: Context,
     *,
