@@ -237,8 +237,9 @@ def _bring_one(how: _How, source: _Source, target: Path) -> None:
     came = {posixpath.normpath(f"{source.root}/{path}"): path for path in whole}
     with _turn(remote, locations.Endpoints(here, source.root), how.until):
         made = _make(here)
-        names = FreeNames(how.word, guard=how.guard)
-        tree = _listed_and_carried(how, source, here.resolve(), names, target.name)
+        typed_name = target.name if source.single else ""
+        names = FreeNames(how.word, guard=how.guard, typed=typed_name)
+        tree = _listed_and_carried(how, source, here.resolve(), names)
         linked, left = outside_links.follow(remote, source.root, tree, came)
         out.left += left
         if linked.items:
@@ -291,12 +292,10 @@ def _make(here: Path) -> list[Path]:
     return [here, *(one.parent for one in missing)]
 
 
-def _listed_and_carried(how: _How, source: _Source, here: Path, names: FreeNames, name: str) -> Tree:
+def _listed_and_carried(how: _How, source: _Source, here: Path, names: FreeNames) -> Tree:
     """List the source and fetch what is not here yet, through the agent if there is one."""
     if how.agent is None or (source.tree is not None and not source.single):
         tree = source.tree or scan(how.remote, source.root, _rules(how.remote, source.root))
-        if source.single:  # the user typed its name
-            tree.items[0].to = name
         _by_sftp(how, source.root, here, tree, names)
         return tree
     host, tree = HostSide(how.agent), Tree()
@@ -310,7 +309,7 @@ def _listed_and_carried(how: _How, source: _Source, here: Path, names: FreeNames
             if entry is None:
                 msg = f"{full} is gone on the host"
                 raise NothingThere(msg)
-            tree.items = [replace(item_of("", entry), path=source.single, to=name)]
+            tree.items = [replace(item_of("", entry), path=source.single)]
         else:
             for folder, entries in host.folders(_rules(how.remote, source.root), tree):
                 tree.items += [item_of(folder, entry) for entry in entries]

@@ -73,11 +73,11 @@ class Saves:
             raise
         content = f"{session.id} {path:20}".encode()
         target.parent.mkdir(parents=True, exist_ok=True)
-        item = Item(target.name, "file", len(content), 1_000_000_000, 0o644, to=target.name)
+        item = Item(target.name, "file", len(content), 1_000_000_000, 0o644)
         with tempfile.TemporaryDirectory() as host:
             Path(host, target.name).write_bytes(content)
             sides = LocalSide(Path(host), {}), LocalSide(target.parent, {})
-            plan = FreeNames(session.name, guard=True).plan(Tree(items=[item]), *sides)
+            plan = FreeNames(session.name, guard=True, typed=target.name).plan(Tree(items=[item]), *sides)
         for one in plan.items:
             (target.parent / one.path).write_bytes(content)
             os.utime(target.parent / one.path, (1_000_000_000, 1_000_000_000))

@@ -36,6 +36,8 @@ class FreeNames:
         Put into the name of what is renamed.
     guard
         What would run here gets a name that nothing runs.
+    typed
+        For a single file: its name, which the user typed.
 
     Attributes
     ----------
@@ -47,8 +49,8 @@ class FreeNames:
         (path, reason) of what has no place.
     """
 
-    def __init__(self, word: str, *, guard: bool) -> None:
-        self._word, self._guard = word, guard
+    def __init__(self, word: str, *, guard: bool, typed: str = "") -> None:
+        self._word, self._guard, self._typed = word, guard, typed
         self.folders = {"": ""}
         self._taken: set[str] = set()
         self.beside: list[tuple[str, str]] = []
@@ -61,8 +63,8 @@ class FreeNames:
         waiting: list[tuple[Item, str, Iterator[str]]] = []
         for item in sorted(tree.items, key=lambda one: one.path):
             above, _, name = item.path.rpartition("/")
-            wanted = item.to or name
-            if self._guard and not item.to and autorun.why(wanted):
+            wanted = self._typed or name
+            if self._guard and not self._typed and autorun.why(wanted):
                 wanted = f"{wanted}.held"
                 self.held.append((item.path, wanted))
             item.mode &= ~here.mask
@@ -77,7 +79,7 @@ class FreeNames:
             path = next(path for path in names if _is_for_folder(here, path))
             self._named(item, wanted, path)
             self.folders[item.path] = path
-            item.path, item.to = path, ""
+            item.path = path
             if not (here.root / path).is_dir():
                 plan.folders.append(item)
         while waiting:

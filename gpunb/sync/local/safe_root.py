@@ -71,7 +71,7 @@ class LocalRoot:
 
     def make_folder(self, item: Item) -> None:
         """Make the folder, writable for now; `set_mode` sets its final mode."""
-        above, _, name = item.here.rpartition("/")
+        above, _, name = item.path.rpartition("/")
         with self.folder(above) as fd, contextlib.suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=fd)
 
@@ -81,7 +81,7 @@ class LocalRoot:
 
     def set_mode(self, item: Item, *, time: bool = False) -> str:
         """Set the mode of a file or folder, never through a link; return why it is not kept, or ""."""
-        above, _, name = item.here.rpartition("/")
+        above, _, name = item.path.rpartition("/")
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with self.folder(above) as fd:
             target = os.open(name, flags, dir_fd=fd)
@@ -114,7 +114,7 @@ class LocalRoot:
 
         Why the file system does not keep mode or time, if it does not.
         """
-        above, _, name = item.here.rpartition("/")
+        above, _, name = item.path.rpartition("/")
         why = stamp(handle, item.mode, item.mtime * NS)
         with self.folder(above) as fd:
             take_name(part_name(name), name, fd)
@@ -122,7 +122,7 @@ class LocalRoot:
 
     def link(self, item: Item) -> None:
         """Make the link; the plan has checked its target."""
-        above, _, name = item.here.rpartition("/")
+        above, _, name = item.path.rpartition("/")
         part = part_name(name)
         with self.folder(above) as fd:
             with contextlib.suppress(FileNotFoundError):

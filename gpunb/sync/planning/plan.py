@@ -46,8 +46,6 @@ class Item:
         Bytes of data: less than `size` in a file with holes; -1 where it is not known.
     inode
         Of the file as it was listed; 0 where it is not known.
-    to
-        Its path in the target, where that differs from `path`.
     """
 
     path: str
@@ -61,17 +59,11 @@ class Item:
     part: bool = False
     held: int = -1
     inode: int = 0
-    to: str = ""
 
     @property
     def room(self) -> int:
         """Bytes that the file takes on a disk that supports sparse files."""
         return self.size if self.held < 0 else self.held
-
-    @property
-    def here(self) -> str:
-        """The item's path in the target."""
-        return self.to or self.path
 
     @property
     def mtime_ns(self) -> int:

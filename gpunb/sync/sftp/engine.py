@@ -185,12 +185,12 @@ class Download(Engine):
         finally:
             for large in self._open_parts.values():
                 os.close(large.handle)
-                self._root.drop_part(large.item.here)
+                self._root.drop_part(large.item.path)
 
     def _begin(self, large: Large) -> None:
         with self._lock:
             if large.handle < 0:
-                large.handle = self._root.open_part(large.item.here, large.item.size)
+                large.handle = self._root.open_part(large.item.path, large.item.size)
                 self._open_parts[large.item.path] = large
 
     def small(self, pump: Pump, item: Item) -> Task:
@@ -202,14 +202,14 @@ class Download(Engine):
 
         if item.size:
             yield from self._fetch(pump, item, 0, item.size, keep)
-        handle = self._root.open_part(item.here, item.size)
+        handle = self._root.open_part(item.path, item.size)
         try:
             view = memoryview(data)
             while view:
                 view = view[os.write(handle, view) :]
             self.note_unkept(self._root.finish(item, handle))
         except OSError:
-            self._root.drop_part(item.here)
+            self._root.drop_part(item.path)
             raise
         finally:
             os.close(handle)
@@ -241,7 +241,7 @@ class Download(Engine):
         if self._open_parts.pop(item.path, None) is not None:
             os.close(large.handle)
         if large.problem is not None:
-            self._root.drop_part(item.here)
+            self._root.drop_part(item.path)
             raise Failed(large.problem)
         self.sent(item)
 
