@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 # how fast examples are made and tried is the machine's matter, and it may be busy
 settings.register_profile("gpunb", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gpunb")
+
+# jsonschema does without; its import compiles a grammar for a second or two (tests/support/quick)
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 pytest_plugins = ["tests.support.chance", "tests.support.verdicts"]
 

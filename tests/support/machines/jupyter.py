@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import websocket
@@ -19,6 +22,8 @@ from tests.support.rentals.openapi import check_answer
 
 TOKEN = "0123456789abcdef"
 BOUND_S = 60.0
+QUICK = str(Path(__file__).parents[1] / "quick")
+"""For PYTHONPATH: what Jupyter can do without, and need not wait for."""
 
 
 class Jupyter:
@@ -36,6 +41,7 @@ class Jupyter:
             "JUPYTER_DATA_DIR": str(self.base / "jupyter"),
             "IPYTHONDIR": str(self.base / "ipython"),
             "GPUNB_SUPERVISE_EVERY": "1s",
+            "PYTHONPATH": os.pathsep.join(filter(None, [QUICK, os.environ.get("PYTHONPATH")])),
             **env,
         }
         self.root = self.base / "root"
@@ -59,7 +65,17 @@ class Jupyter:
         until(lambda: file.exists() or self.process.poll() is not None)
         assert self.process.poll() is None, self.said()
         self.url = json.loads(until(file.read_text))["url"]
+        until(self._listens)
         return self
+
+    def _listens(self) -> bool:
+        """The file with the address is written before the server listens there."""
+        assert self.process is not None
+        assert self.process.poll() is None, self.said()
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", urlsplit(self.url).port or 0), 5).close()
+            return True
+        return False
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
