@@ -30,6 +30,7 @@ OWN = {
     "check": {"on": True, "memory": 0.1, "disk": 0.5, "line": 0.5},
     "limits": {"usd_day": 10.0, "clouds": ["vast"], "trust": "datacenter"},
     "notify": {"desktop": True},
+    "agent": {"usd_day": 5.0},
 }
 WIDER: dict[str, Any] = {
     "clouds": ["deepinfra"],
@@ -45,6 +46,7 @@ WIDER: dict[str, Any] = {
     "check": {"on": False, "memory": 0.5, "disk": 0.1, "line": 0},
     "limits": {"usd_day": 1000, "clouds": ["deepinfra"], "trust": "stranger"},
     "notify": {"webhook": "https://evil.example/x"},
+    "agent": {"usd_day": 5000, "confirm": []},
     "providers": {"vast": {"image": "evil.example/x", "accept_terms": True, "filters": {"a": {"eq": 1}}}},
 }
 NARROWER: dict[str, Any] = {
@@ -94,7 +96,7 @@ def test_what_widens_does_not_hold_and_is_named(project: Path, key: str) -> None
     found = settings.load()
     for name, value in OWN.items():
         holds = getattr(found, name)
-        table = name in ("check", "limits", "notify")
+        table = name in ("check", "limits", "notify", "agent")
         assert (holds.model_dump(exclude_unset=True) if table else holds) == value, name
     assert found.providers == {}
     assert {one.key.split(".")[0] for one in found.refused} == {key}

@@ -86,6 +86,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "config": "Show each setting and where it comes from.",
         "limits": "Show the caps over all sessions, and what is left.",
         "notify": "Show where notices go and the last ones, or send a test.",
+        "skill": "Print how coding agents use gpunb, or install it for them.",
         "supervise": "Watch leases until the last session has ended.",
         "completion": "Print the lines that make your shell complete gpunb.",
     },

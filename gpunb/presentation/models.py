@@ -119,6 +119,7 @@ class SessionFacts(TypedDict):
     ready: float | None
     ended: float | None
     runs_active: int
+    agent: Annotated[str, about("the agent that rented it; empty for a person")]
     next: Annotated[str, about("what to type or to click now")]
 
 
@@ -336,3 +337,4 @@ class Receipt(TypedDict):
     brought: list[Brought]
     check: Annotated[StartCheck | None, about("null without a check")]
     why: Annotated[str, about("what ended it: down, deadline, idle, budget, …")]
+    agent: Annotated[str, about("the agent that rented it; empty for a person")]

@@ -73,6 +73,7 @@ RECEIPT_COLUMNS = (
     ReceiptColumn("provider_usd", "Billed", form="billed", drop=3),
     ReceiptColumn("why", "Ended by", form="why", drop=4, wrap=True),
     ReceiptColumn("confirmed", "Gone", form="gone", wrap=True),
+    ReceiptColumn("agent", "Agent", drop=8, lab=False),
 )
 
 
@@ -103,6 +104,6 @@ def receipts_table(receipts: Sequence[Mapping[str, Any]]) -> Table:
     def shown(column: ReceiptColumn) -> Shown[Mapping[str, Any]]:
         drop = 0 if column.form == "id" and not unique else column.drop
         head = Column(column.label.lower(), right=column.right, drop=drop, wrap=column.wrap)
-        return Shown(head, lambda one: FORMS[column.form](one[column.key], one))
+        return Shown(head, lambda one: FORMS[column.form](one.get(column.key), one))
 
     return table_of([shown(column) for column in RECEIPT_COLUMNS if column.terminal], receipts)

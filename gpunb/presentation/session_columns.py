@@ -9,6 +9,7 @@ from gpunb.presentation.result import Cell
 from gpunb.presentation.shown import Shown
 from gpunb.presentation.tables import lease_cells, state_cell, trust_cell
 from gpunb.sessions.model import WAITING, machine
+from gpunb.text import clean
 from gpunb.units import duration_text, money_text, price_text
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ PS_COLUMNS: tuple[Shown[SessionLine], ...] = (
     Shown(Column("idle left", right=True, drop=2), lambda one: one.left(1)),
     Shown(Column("budget left", right=True, drop=4), lambda one: one.left(2)),
     Shown(Column("running", drop=5, wrap=True), SessionLine.doing),
+    Shown(Column("agent", drop=7), lambda one: clean(one.session.agent)),
 )
 
 
@@ -96,6 +98,7 @@ PANEL_COLUMNS: tuple[Shown[PanelLine], ...] = (
         lambda rows: price_text(sum(one.facts["usd_h"] or 0.0 for one in rows)),
     ),
     Shown(Column("ends in"), PanelLine.ends_in),
+    Shown(Column("agent", drop=4), lambda one: clean(one.facts["agent"])),
 )
 
 

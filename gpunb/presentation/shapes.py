@@ -104,6 +104,7 @@ def session_shape(
         "ready": _finite(session.ready),
         "ended": _finite(session.ended),
         "runs_active": active,
+        "agent": clean(session.agent),
         "next": _next(session),
     }
 

@@ -28,6 +28,7 @@ from gpunb.settings.build import alone, built, environment, has, is_secret
 from gpunb.settings.files import FILE_NAME, project_file, read_files
 from gpunb.settings.model import (
     PREFIX,
+    AgentSettings,
     CheckSettings,
     LimitsSettings,
     NotifySettings,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FILE_NAME",
+    "AgentSettings",
     "CheckSettings",
     "LimitsSettings",
     "NotifySettings",
@@ -59,7 +61,7 @@ __all__ = [
 ]
 
 # variables of ours that are not settings
-_NOT_SETTINGS = frozenset({"GPUNB_HOME", "GPUNB_LEDGER"})
+_NOT_SETTINGS = frozenset({"GPUNB_HOME", "GPUNB_LEDGER", "GPUNB_AGENT_NAME"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,9 @@ def _only_lower(settings: Settings, files: Files) -> None:
 
 
 def _check_environment() -> None:
+    if "agent" in environment():
+        msg = "the caps of agents can't be set by a variable, which an agent could set itself"
+        raise SettingsError(msg, hint=f"write them under [agent] in {paths.config_file()}")
     # pydantic ignores a variable that is no field: a misspelt GPUNB_BUDGET would cost money
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     for name in sorted(os.environ):
@@ -192,7 +197,7 @@ def origins(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None)
         name = next((name for name, data in layers if has(data, loc)), "default")
         return f"{PREFIX}{'__'.join(loc).upper()}" if name == "environment" else name
 
-    tables = ("check", "secrets", "limits", "notify", "providers")
+    tables = ("check", "secrets", "limits", "agent", "notify", "providers")
     plain = [name for name in Settings.model_fields if name not in tables]
     rows = [Origin(name, getattr(settings, name), source([name])) for name in plain]
     if settings.budget_most is not None:
@@ -201,7 +206,7 @@ def origins(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None)
         rows.insert(at + 1, Origin("budget_most", settings.budget_most, str(files.project)))
     rows.append(Origin("secrets.min_trust", settings.secrets.min_trust, source(["secrets", "min_trust"])))
     rows += [Origin(f"check.{name}", value, source(["check", name])) for name, value in settings.check]
-    for table_name in ("limits", "notify"):
+    for table_name in ("limits", "agent", "notify"):
         for name, value in getattr(settings, table_name):
             rows.append(Origin(f"{table_name}.{name}", _shown(value), source([table_name, name])))
     for cloud, table in sorted(settings.providers.items()):

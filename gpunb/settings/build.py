@@ -14,6 +14,7 @@ from gpunb.errors import SettingsError
 from gpunb.hints import typed
 from gpunb.settings.model import (
     PREFIX,
+    AgentSettings,
     LimitsSettings,
     NotifySettings,
     Settings,
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["alone", "built", "environment", "has", "is_secret"]
 
 _SECRET_WORDS = ("key", "token", "secret", "password")
-_TABLES: Mapping[str, type[BaseModel]] = {"limits": LimitsSettings, "notify": NotifySettings}
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "agent": AgentSettings,
+    "limits": LimitsSettings,
+    "notify": NotifySettings,
+}
 
 
 def alone(name: str, *data: Mapping[str, Any]) -> Settings:

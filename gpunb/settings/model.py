@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PREFIX",
+    "AgentSettings",
     "CheckSettings",
     "LimitsSettings",
     "NotifySettings",
@@ -141,6 +142,27 @@ class LimitsSettings(BaseModel):
         return rank(value) < rank(mine) if name == "trust" else bool(value > mine)
 
 
+class AgentSettings(LimitsSettings):
+    """The ``[agent]`` table: caps over the sessions that agents rent, and what a person has to confirm.
+
+    A cap counts agents' sessions only; those of ``[limits]`` count all and hold as well.
+    """
+
+    confirm: Annotated[list[Literal["rent", "extend", "down"]] | None, BeforeValidator(_words)] = Field(
+        default=None,
+        description="what a person confirms: rent, extend, down; unset: all, or none once usd_h, usd_day or "
+        "usd_month is set",
+    )
+
+    @property
+    def confirmed(self) -> list[str]:
+        """What a person has to confirm."""
+        if self.confirm is not None:
+            return list(self.confirm)
+        capped = any(cap is not None for cap in (self.usd_h, self.usd_day, self.usd_month))
+        return [] if capped else ["rent", "extend", "down"]
+
+
 class NotifySettings(BaseModel):
     """The ``[notify]`` table: where the supervisor's notices go, and which; nowhere if no place is set."""
 
@@ -215,6 +237,10 @@ class Settings(BaseSettings):
         default=LimitsSettings(),
         description="caps over all sessions: usd_h, usd_day, usd_month, sessions, gpus, max_hours, clouds, "
         "trust",
+    )
+    agent: AgentSettings = Field(
+        default=AgentSettings(),
+        description="caps over what agents rent, as in limits, and confirm",
     )
     notify: NotifySettings = Field(
         default=NotifySettings(),

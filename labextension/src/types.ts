@@ -478,6 +478,8 @@ export interface components {
             check: components["schemas"]["StartCheck"] | null;
             /** @description what ended it: down, deadline, idle, budget, … */
             why: string;
+            /** @description the agent that rented it; empty for a person */
+            agent: string;
         };
         /** @description A run of a session that is over. */
         ReceiptRun: {
@@ -580,6 +582,8 @@ export interface components {
             ready: number | null;
             ended: number | null;
             runs_active: number;
+            /** @description the agent that rented it; empty for a person */
+            agent: string;
             /** @description what to type or to click now */
             next: string;
             can: ("extend" | "stop" | "start" | "down")[];
@@ -610,6 +614,8 @@ export interface components {
             ready: number | null;
             ended: number | null;
             runs_active: number;
+            /** @description the agent that rented it; empty for a person */
+            agent: string;
             /** @description what to type or to click now */
             next: string;
             can: ("extend" | "stop" | "start" | "down")[];
@@ -645,6 +651,8 @@ export interface components {
             ready: number | null;
             ended: number | null;
             runs_active: number;
+            /** @description the agent that rented it; empty for a person */
+            agent: string;
             /** @description what to type or to click now */
             next: string;
         };
@@ -672,6 +680,8 @@ export interface components {
             ready: number | null;
             ended: number | null;
             runs_active: number;
+            /** @description the agent that rented it; empty for a person */
+            agent: string;
             /** @description what to type or to click now */
             next: string;
             can: ("extend" | "stop" | "start" | "down")[];

@@ -28,7 +28,7 @@ def command(context: Context) -> Result:  # noqa: ARG001
     about = {name: field.description or "" for name, field in settings.Settings.model_fields.items()}
     about["budget_most"] = "a project's limit, US dollars: the lesser of it and price x hours x 1.2 holds"
     about["secrets.min_trust"] = about["secrets"].partition(": ")[2]
-    for table in ("check", "limits", "notify"):
+    for table in ("check", "limits", "agent", "notify"):
         model = settings.Settings.model_fields[table].default
         for name, field in type(model).model_fields.items():
             about[f"{table}.{name}"] = field.description or ""

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 
-__all__ = ["marks"]
+from gpunb.sessions.model import AGENT_MARK
+
+__all__ = ["VARIABLE", "agent", "marks"]
+
+VARIABLE = "GPUNB_AGENT_NAME"
 
 MOST = 8  # shells within shells
 
@@ -25,9 +30,14 @@ def marks(*, notebook: bool) -> list[str]:
     notebook
         Whether this process is a kernel or an IPython, and not a command that a shell has started.
     """
-    if notebook:
-        return [_kernel() or _process(os.getpid())]
-    return [_process(pid) for pid in _shells()]
+    own = [_kernel() or _process(os.getpid())] if notebook else [_process(pid) for pid in _shells()]
+    return [*own, agent()] if agent() else own
+
+
+def agent() -> str:
+    """The mark of the agent that this process works for (variable ``GPUNB_AGENT_NAME``), else ""."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", os.environ.get(VARIABLE, "").strip())[:40]
+    return AGENT_MARK + name if name else ""
 
 
 def _kernel() -> str:

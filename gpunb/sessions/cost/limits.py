@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from gpunb.errors import LimitReached
 from gpunb.hints import typed
+from gpunb.sessions.access import renter
 from gpunb.sessions.cost.lease import Due
 from gpunb.sessions.cost.totals import between
 from gpunb.sessions.model import (
@@ -34,13 +35,14 @@ if TYPE_CHECKING:
     from gpunb.providers.base import Instance, Offer, Provider
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import Lease
-    from gpunb.settings import LimitsSettings
+    from gpunb.settings import AgentSettings, LimitsSettings
 
 __all__ = [
     "PERIODS",
     "Used",
     "admit",
     "admit_payment",
+    "agents",
     "check",
     "check_price",
     "crossed",
@@ -112,6 +114,20 @@ def own() -> LimitsSettings | None:
     return current(Path("/"))
 
 
+def agents() -> AgentSettings | None:
+    """The caps over what agents rent, which are the user's own; None if no cap is set.
+
+    Raises
+    ------
+    SettingsError
+        As `current`.
+    """
+    from gpunb import settings
+
+    found = settings.load(cwd=Path("/")).agent
+    return found if found.model_fields_set - {"confirm"} else None
+
+
 def period(cap: str, now: float) -> tuple[float, float]:
     """The begin and end (Unix seconds) of the day or month of local time that `now` is in."""
     day = dt.datetime.fromtimestamp(now).astimezone().date()
@@ -124,22 +140,36 @@ def period(cap: str, now: float) -> tuple[float, float]:
     return begin, end
 
 
-def used(ledger: Ledger, cap: str, *, now: float | None = None, planned: Sequence[Session] = ()) -> Used:
+def used(
+    ledger: Ledger,
+    cap: str,
+    *,
+    now: float | None = None,
+    planned: Sequence[Session] = (),
+    by_agents: bool = False,
+) -> Used:
     """What counts against `cap` ("usd_h", "usd_day", "usd_month", "sessions", "gpus") now.
 
     Parameters
     ----------
     planned
         Sessions that the ledger does not have yet, or as they are to become.
+    by_agents
+        Count the sessions only that agents have rented.
     """
     at = ledger.clock.time() if now is None else now
     recorded = [one for one in ledger.sessions() if one.state is not SessionState.REQUESTED]
     live = [*{one.id: one for one in (*recorded, *planned)}.values()]
-    others = ledger.others()
+    if by_agents:
+        live = [one for one in live if one.agent]
+    others = [] if by_agents else ledger.others()
+    theirs = ledger.agents() if by_agents else None
     out = Used()
     if cap in PERIODS:
         begin, end = period(cap, at)
         for session_id, segments in ledger.segments_since(begin).items():
+            if theirs is not None and session_id not in theirs:
+                continue
             out.by[session_id] = between(segments, begin, at).total
         out.now = math.fsum(out.by.values())
         for session in live:
@@ -201,10 +231,19 @@ def _check(ledger: Ledger, session: Session, planned: Sequence[Session] = ()) ->
     over = None if limits is None else _over(ledger, limits, session, planned)
     if over is not None:
         raise _refused(*over)
+    limits = agents() if session.agent else None
+    over = None if limits is None else _over(ledger, limits, session, planned, by_agents=True)
+    if over is not None:
+        raise _refused(*over, table="agent")
 
 
 def _over(
-    ledger: Ledger, limits: LimitsSettings, session: Session, planned: Sequence[Session]
+    ledger: Ledger,
+    limits: LimitsSettings,
+    session: Session,
+    planned: Sequence[Session],
+    *,
+    by_agents: bool = False,
 ) -> tuple[str, str, str] | None:
     """The first cap that `session` crosses, its value, and why; None if it crosses none."""
     if limits.clouds is not None and session.provider not in limits.clouds:
@@ -217,7 +256,7 @@ def _over(
         if hours > limits.max_hours + _LATE_H:
             return "max_hours", f"{limits.max_hours:g}", f"the session would last {hours:.3g} hours"
     for cap, most in _amounts(limits).items():
-        found = used(ledger, cap, planned=planned)
+        found = used(ledger, cap, planned=planned, by_agents=by_agents)
         part = found.by.get(session.id, 0.0)
         if part > 0 and found.total > most + _ROUNDING:
             return cap, _text(cap, most), _why(cap, found.total - part, found.others, part)
@@ -232,7 +271,7 @@ def check(ledger: Ledger, offer: Offer, *, lease: Lease, disk_gb: float = 0.0) -
     LimitReached, SettingsError
         As `admit`.
     """
-    if current() is None:
+    if current() is None and agents() is None:
         return
     now = ledger.clock.time()
     planned = Session(
@@ -248,6 +287,7 @@ def check(ledger: Ledger, offer: Offer, *, lease: Lease, disk_gb: float = 0.0) -
         gpus=offer.gpus,
         trust=offer.trust,
         offer=offer_to_dict(offer),
+        renter=renter.agent(),
     )
     _check(ledger, planned, planned=[planned])
 
@@ -280,7 +320,9 @@ def admit_payment(ledger: Ledger, usd: float) -> None:
             raise _refused(cap, _text(cap, most), _why(cap, found.total, found.others, usd))
 
 
-def crossed(ledger: Ledger, limits: LimitsSettings, *, ahead_s: float = 0.0) -> dict[str, Due]:
+def crossed(
+    ledger: Ledger, limits: LimitsSettings, *, ahead_s: float = 0.0, by_agents: bool = False
+) -> dict[str, Due]:
     """The sessions that a cap ends now, by id.
 
     A period's cap ends all that cost something. The cap of the hourly price ends the newest until the rest is
@@ -293,26 +335,33 @@ def crossed(ledger: Ledger, limits: LimitsSettings, *, ahead_s: float = 0.0) -> 
     """
     now = ledger.clock.time()
     live = [one for one in ledger.sessions() if one.hourly > 0 and one.state is not SessionState.ENDING]
+    live = [one for one in live if one.agent] if by_agents else live
+    table = "agent" if by_agents else "limits"
     out: dict[str, Due] = {}
     for cap, most in _amounts(limits).items():
         if cap in PERIODS:
-            soon = used(ledger, cap, now=now).now + math.fsum(one.hourly for one in live) * ahead_s / 3600.0
+            soon = (
+                used(ledger, cap, now=now, by_agents=by_agents).now
+                + math.fsum(one.hourly for one in live) * ahead_s / 3600.0
+            )
             if soon > most - _ROUNDING and live:
-                text = f"the cap of {_text(cap, most)} for {PERIODS[cap]} is reached (limits.{cap})"
+                text = f"the cap of {_text(cap, most)} for {PERIODS[cap]} is reached ({table}.{cap})"
                 out.update({one.id: Due(why="limit", text=text) for one in live})
         elif cap == "usd_h":
             # one that is ending already is on its way out: it must not take another with it
-            over = math.fsum(one.hourly for one in live) + used(ledger, cap).others - most
+            over = (
+                math.fsum(one.hourly for one in live) + used(ledger, cap, by_agents=by_agents).others - most
+            )
             for one in sorted(live, key=lambda session: session.created, reverse=True):
                 if over <= _ROUNDING:
                     break
-                text = f"all sessions together cost more than {_text(cap, most)} (limits.usd_h)"
+                text = f"all sessions together cost more than {_text(cap, most)} ({table}.usd_h)"
                 out[one.id] = Due(why="limit", text=text)
                 over -= one.hourly
     if limits.max_hours is not None:
         for one in live:
             if now + ahead_s >= one.created + (limits.max_hours + _LATE_H) * 3600.0:
-                text = f"it has lasted {limits.max_hours:g} hours (limits.max_hours)"
+                text = f"it has lasted {limits.max_hours:g} hours ({table}.max_hours)"
                 out.setdefault(one.id, Due(why="limit", text=text))
     return out
 
@@ -384,6 +433,6 @@ def _why(cap: str, before: float, others: float, part: float) -> str:
     return f"{_text(cap, before)}{unit} are in use{theirs}, and this takes {_text(cap, part)}"
 
 
-def _refused(cap: str, value: str, why: str) -> LimitReached:
-    msg = f"your cap limits.{cap} = {value} refuses this: {why}"
+def _refused(cap: str, value: str, why: str, *, table: str = "limits") -> LimitReached:
+    msg = f"your cap {table}.{cap} = {value} refuses this: {why}"
     return LimitReached(msg, hint=typed("limits") + " shows the caps and what is left of each")

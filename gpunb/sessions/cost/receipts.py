@@ -66,6 +66,7 @@ def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *
         instance_id=session.instance_id,
         gpu=session.gpu,
         gpus=session.gpus,
+        agent=session.agent,
         started=session.created,
         ended=session.ended or now,
         confirmed=(session.ended or now) if over and not left else None,

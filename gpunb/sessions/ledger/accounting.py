@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpunb.sessions.cost.totals import cost_of
 from gpunb.sessions.ledger.following_clock import FollowingClock
 from gpunb.sessions.model import (
+    AGENT_MARK,
     Cost,
     Failure,
     IdleVolume,
@@ -335,6 +336,11 @@ class Books(FollowingClock):
         """Billed instances on the accounts (of one provider) that are not ours, as they were last listed."""
         rows = self._rows("SELECT value FROM meta WHERE key LIKE ? ORDER BY key", (f"others:{provider}",))
         return [OtherInstance(**one) for row in rows for one in json.loads(row["value"])]
+
+    def agents(self) -> set[str]:
+        """The ids of all sessions that agents have rented, also of those that are over."""
+        rows = self._rows("SELECT id FROM sessions WHERE renter LIKE ?", (f"%{AGENT_MARK}%",))
+        return {str(row["id"]) for row in rows}
 
     def save_others(self, provider: str, found: Sequence[OtherInstance]) -> None:
         """Replace what is stored about other instances at one provider."""

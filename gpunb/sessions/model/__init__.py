@@ -23,9 +23,19 @@ from gpunb.sessions.model.records import (
     Silence,
     Transfer,
 )
-from gpunb.sessions.model.session import ALLOWED, LOUD_TRIES, OVER, Lease, Session, SessionState, allowed
+from gpunb.sessions.model.session import (
+    AGENT_MARK,
+    ALLOWED,
+    LOUD_TRIES,
+    OVER,
+    Lease,
+    Session,
+    SessionState,
+    allowed,
+)
 
 __all__ = [
+    "AGENT_MARK",
     "ALLOWED",
     "FORGOTTEN",
     "HOSTS",

@@ -78,6 +78,8 @@ class Receipt:
         The start check's result (`gpunb.sessions.start_check.StartCheck`); None without one.
     why
         What ended it: "down", "deadline", "idle", "budget", "limit", "cancelled", "boot failed", ….
+    agent
+        The agent that rented it; "" for a person.
     """
 
     session_id: str
@@ -99,6 +101,7 @@ class Receipt:
     brought: list[dict[str, Any]] = field(default_factory=list)
     check: dict[str, Any] | None = None
     why: str = ""
+    agent: str = ""
 
     @property
     def seconds(self) -> float:

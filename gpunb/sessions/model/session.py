@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gpunb.sessions.model.cost import Cost
 
-__all__ = ["ALLOWED", "LOUD_TRIES", "OVER", "Lease", "Session", "SessionState", "allowed"]
+__all__ = ["AGENT_MARK", "ALLOWED", "LOUD_TRIES", "OVER", "Lease", "Session", "SessionState", "allowed"]
 
 
 class SessionState(str, enum.Enum):
@@ -53,6 +53,7 @@ ALLOWED: Mapping[SessionState, frozenset[SessionState]] = {
 OVER = frozenset({SessionState.GONE, SessionState.FAILED})
 # after so many unconfirmed tries to end it there is a warning
 LOUD_TRIES = 3
+AGENT_MARK = "agent:"  # begins the mark of an agent among those of the renter
 
 
 def allowed(old: SessionState, new: SessionState) -> bool:
@@ -180,6 +181,12 @@ class Session:
     def alive(self) -> bool:
         """Whether the session may still cost something."""
         return self.state not in OVER
+
+    @property
+    def agent(self) -> str:
+        """The agent that rented it, by the name that it gave; "" for a person."""
+        marks = (one for one in self.renter.split() if one.startswith(AGENT_MARK))
+        return next(marks, "").removeprefix(AGENT_MARK)
 
     @property
     def active_at(self) -> float:

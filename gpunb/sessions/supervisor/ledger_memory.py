@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import Orphan
     from gpunb.sessions.supervisor.looked import Looked
-    from gpunb.settings import LimitsSettings
+    from gpunb.settings import AgentSettings, LimitsSettings
 
 __all__ = ["RENTED", "LedgerMemory"]
 
@@ -77,6 +77,7 @@ class LedgerMemory:
         self.caps = caps
         self.begin = begin or starting.start
         self._caps: LimitsSettings | None = None  # as they were the last time that they could be read
+        self._agents: AgentSettings | None = None  # the same of agents' caps
         self._crossed: dict[str, Due] = {}  # session id -> the cap over all sessions that ends it
         self._listed: dict[str, float] = {}
         self._swept: dict[str, float] = {}

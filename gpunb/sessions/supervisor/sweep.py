@@ -111,14 +111,17 @@ class Supervision(OneSession):
     def _over_caps(self, looked: Looked) -> dict[str, Due]:
         """The sessions that a cap over all sessions ends now; the last caps hold if they can't be read."""
         try:
-            self._caps = self.caps()
+            self._caps, self._agents = self.caps(), limits.agents()
         except SettingsError as err:
             looked.errors.append(
                 f"the caps over all sessions can't be read, the last ones hold: {err.message}"
             )
-        return (
-            {} if self._caps is None else limits.crossed(self.ledger, self._caps, ahead_s=2.0 * self.tick_s)
-        )
+        ahead_s, out = 2.0 * self.tick_s, {}
+        if self._agents is not None:
+            out = limits.crossed(self.ledger, self._agents, ahead_s=ahead_s, by_agents=True)
+        if self._caps is not None:
+            out |= limits.crossed(self.ledger, self._caps, ahead_s=ahead_s)
+        return out
 
     # -- one cloud --------------------------------------------------------------
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: file unless the words on the line say so (cancel RUN, sync --delete, logout CLOUD).
 UNASKED = {
     "on", "off", "run", "exec", "cancel", "sync", "put", "get", "pip", "forward", "ssh", "code", "rename",
-    "trust", "cell", "login", "logout", "supervise", "hosts", "notify",
+    "trust", "cell", "login", "logout", "supervise", "hosts", "notify", "skill",
 }  # fmt: skip
 
 ASKS = [name for name in VERBS if command(name).asks]

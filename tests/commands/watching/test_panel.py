@@ -43,6 +43,7 @@ def test_the_sum_of_several() -> None:
         "cost": {"total": 1.5},
         "usd_h": 2.0,
         "lease": {"ends": 1_000.0, "ends_by": "idle", "soon": True},
+        "agent": "coder",
     }
     text = shown([one, {**one, "name": "b", "cost": {"total": None}}], now=400.0).text()
     assert "10m (idle)" in text

@@ -295,3 +295,63 @@ def test_a_project_can_lower_a_cap_and_not_raise_it(
         noon.rent(hours=1)
     assert limits.own() is not None
     assert limits.own().usd_h is None, "the supervisor knows the user's own"  # type: ignore[union-attr]
+
+
+def agent_caps(**values: Any) -> None:
+    """As `cap`, of what agents rent."""
+    cap(**values)
+    file = paths.config_file()
+    file.write_text(file.read_text().replace("[limits]", "[agent]"))
+
+
+def test_fifty_agents_at_once_stay_below_their_own_cap_to_the_cent(noon: World) -> None:
+    agent_caps(usd_day=12.0)
+    ours = noon.rent(hours=9)  # a person's own does not count
+    refused: list[str] = []
+
+    def one(number: int) -> None:
+        with noon.open(f"agent-{number}") as ledger:
+            try:
+                lifecycle.rent(
+                    ledger,
+                    noon.cloud,
+                    (noon.cloud.offer(f"a{number}"),),
+                    lifecycle.RentRequest(hours=2, renter=f"shell:1 agent:coder-{number}"),
+                    host=noon.host,
+                )
+            except LimitReached as err:
+                refused.append(err.message)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60.0)
+    made = [one for one in noon.ledger.sessions() if one.agent]
+    assert len(made) == 3, "3 x $4.00"
+    assert len(refused) == 47
+    assert "agent.usd_day = $12.00" in refused[0]
+    assert round(limits.used(noon.ledger, "usd_day", by_agents=True).total, 2) <= 12.0
+    assert len(noon.cloud.billed()) == 4
+    noon.ledger.update(made[0].id, usd_h=200.0)  # its host asks for more
+    agent_caps(usd_day=12.0, usd_h=100.0)
+    ends = ended(ticks(noon, watch(noon), 60.0))
+    assert [why for _, why in ends] == ["limit"]
+    assert noon.ledger.get(ours.id).alive
+    assert noon.ledger.receipt(made[0].id) is None or noon.ledger.receipt(made[0].id).agent  # type: ignore[union-attr]
+
+
+def test_an_agent_can_not_raise_its_own_caps(noon: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent_caps(usd_day=1.0)
+    monkeypatch.setenv("GPUNB_AGENT__USD_DAY", "1000")
+    with pytest.raises(SettingsError, match="can't be set by a variable"):
+        settings.load()
+
+
+@pytest.mark.parametrize(
+    ("table", "asks"),
+    [({}, 3), ({"usd_day": 1.0}, 0), ({"sessions": 1}, 3), ({"usd_day": 1.0, "confirm": "rent"}, 1)],
+)
+def test_without_a_cap_of_money_a_person_confirms_all(noon: World, table: dict[str, Any], asks: int) -> None:
+    agent_caps(**table)
+    assert len(settings.load().agent.confirmed) == asks
