@@ -166,7 +166,7 @@ def question(
 
 def _capped(ledger: Ledger, offer: Offer, asked: RentRequest, provider: Provider | None) -> None:
     """Refuse what a cap over all sessions refuses; what others rent on the account counts."""
-    if limits.current() is None:
+    if limits.current() is None and limits.agents() is None:
         return
     if provider is not None and offer.hourly(asked.disk_gb) > 0:
         with suppress(ProviderError):  # what was listed last counts

@@ -55,7 +55,7 @@ def create(
     """
     from gpunb.providers.features import VolumeMarket, who_can
     from gpunb.services.confirmations import Question
-    from gpunb.sessions.cost import volumes
+    from gpunb.sessions.cost import limits, volumes
 
     if not _NAME.fullmatch(name):
         msg = f"volumes --create {name!r}: a name must be 1 to 40 letters, digits and _"
@@ -75,6 +75,7 @@ def create(
     room = _choose(_rooms(clouds, size_gb, where, network=network), name, size_gb, where)
     cloud, space = room
     hourly = space.usd_gb_h * size_gb
+    limits.admit_volume(context.ledger, hourly)
     price = f"{price_text(hourly)} an hour ({money_text(hourly * cloud.month_h)} a month)"
     end = _end(space.ends)
     what = f"volume {name}: {size_gb} GB at {cloud.title}, {space.place}, for {price} until deleted"
@@ -164,7 +165,7 @@ def clone(
     """
     from gpunb.providers.features import VolumeClone, feature
     from gpunb.services.confirmations import Question
-    from gpunb.sessions.cost import volumes
+    from gpunb.sessions.cost import limits, volumes
 
     market = feature(cloud, VolumeClone)
     size, name = size_gb or math.ceil(volume.size_gb), volumes.short(volume.name) or volume.id
@@ -175,6 +176,7 @@ def clone(
     rooms = [one for one in _rooms([cloud], size, where) if one.space.place.split()[:2] != here]
     space = _choose(rooms, name, size, where).space
     hourly = space.usd_gb_h * size
+    limits.admit_volume(context.ledger, hourly)
     price = price_text(hourly)
     what = f"a copy of volume {name}: {size} GB at {cloud.title}, {space.place}, for {price} an hour"
     question = Question(

@@ -48,7 +48,9 @@ def command(context: Context, *, price: float, session: str | None, yes: bool) -
             msg, bill="nothing was changed", hint=typed("rent --spot") + " rents interruptible machines"
         )
     wins = price == float("inf")
-    if not wins:  # the price that wins is known when it is set: the supervisor compares it then
+    if wins:
+        limits.check_unknown_price(found)
+    else:
         limits.check_price(context.ledger, found, price)
     if not context.confirm(to_bid(found, None if wins else price), yes=yes):
         return Result({"session": found.name, "bid": False}, Note("nothing was changed", "dim"), exit_code=1)

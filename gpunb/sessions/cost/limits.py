@@ -42,9 +42,11 @@ __all__ = [
     "Used",
     "admit",
     "admit_payment",
+    "admit_volume",
     "agents",
     "check",
     "check_price",
+    "check_unknown_price",
     "crossed",
     "current",
     "lines",
@@ -165,8 +167,8 @@ def used(
     others = [] if by_agents else ledger.others()
     theirs = ledger.agents() if by_agents else None
     out = Used()
+    begin, end = period(cap, at)
     if cap in PERIODS:
-        begin, end = period(cap, at)
         for session_id, segments in ledger.segments_since(begin).items():
             if theirs is not None and session_id not in theirs:
                 continue
@@ -185,6 +187,13 @@ def used(
         here = [one for one in others if one.gone is None]
         # how many GPUs another's instance has is not listed
         out.others = math.fsum({"usd_h": one.usd_h, "gpus": 0.0, "sessions": 1.0}[cap] for one in here)
+    for volume in () if by_agents else ledger.idle_volumes():
+        usd_h = volume.usd_h or 0.0
+        if cap == "usd_h":
+            out.now += usd_h
+        elif cap in PERIODS:
+            out.now += usd_h * max(0.0, at - max(begin, volume.since)) / 3600.0
+            out.ahead += usd_h * max(0.0, end - at) / 3600.0
     out.now += out.others
     return out
 
@@ -318,6 +327,47 @@ def admit_payment(ledger: Ledger, usd: float) -> None:
         found = used(ledger, cap)
         if cap in PERIODS and found.total + usd > most + _ROUNDING:
             raise _refused(cap, _text(cap, most), _why(cap, found.total, found.others, usd))
+
+
+def admit_volume(ledger: Ledger, usd_h: float) -> None:
+    """Refuse a volume of `usd_h` US dollars an hour, which no lease ends, beyond the caps of money.
+
+    Raises
+    ------
+    LimitReached, SettingsError
+        As `admit`.
+    """
+    limits, now = current(), ledger.clock.time()
+    for cap, most in _amounts(limits).items() if limits is not None else ():
+        if cap == "usd_h" or cap in PERIODS:
+            hours = (period(cap, now)[1] - now) / 3600.0 if cap in PERIODS else 1.0
+            found = used(ledger, cap)
+            if usd_h > 0 and found.total + usd_h * hours > most + _ROUNDING:
+                raise _refused(cap, _text(cap, most), _why(cap, found.total, found.others, usd_h * hours))
+
+
+def check_unknown_price(session: Session) -> None:
+    """Refuse a price that is known only when it is set, where there is a cap of money.
+
+    Raises
+    ------
+    LimitReached, SettingsError
+        There is one.
+    """
+    tables = {"limits": current(), "agent": agents() if session.agent else None}
+    for table, caps in tables.items():
+        for cap in ("usd_h", *PERIODS):
+            most = getattr(caps, cap, None)
+            if most is not None:
+                msg = (
+                    f"your cap {table}.{cap} = {_text(cap, most)} can't be held against what wins now: "
+                    "its price is known when it is set"
+                )
+                raise LimitReached(
+                    msg,
+                    bill="nothing was changed",
+                    hint=typed("vast bid", session.name, "USD") + " bids an amount",
+                )
 
 
 def crossed(

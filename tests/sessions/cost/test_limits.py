@@ -15,7 +15,7 @@ from gpunb.providers.base import Instance, InstanceState
 from gpunb.sessions import lifecycle
 from gpunb.sessions.cost import limits
 from gpunb.sessions.cost.lease import extend
-from gpunb.sessions.model import SessionState
+from gpunb.sessions.model import IdleVolume, SessionState
 from tests.sessions.scripted import Machine
 from tests.sessions.supervisor.test_supervisor import ended, run, ticks, watch
 
@@ -295,6 +295,33 @@ def test_a_project_can_lower_a_cap_and_not_raise_it(
         noon.rent(hours=1)
     assert limits.own() is not None
     assert limits.own().usd_h is None, "the supervisor knows the user's own"  # type: ignore[union-attr]
+
+
+def test_a_volume_counts_and_is_held_by_the_caps(noon: World) -> None:
+    cap(usd_h=2.5, usd_day=30.0)
+    limits.admit_volume(noon.ledger, 1.0)  # $12.00 until midnight
+    with pytest.raises(LimitReached, match=r"limits.usd_h = \$2.50"):
+        limits.admit_volume(noon.ledger, 2.6)
+    noon.ledger.save_idle_volumes(
+        "scripted",
+        [IdleVolume(provider="scripted", id="v", name="v", size_gb=9, usd_h=1.0, since=NOON - 3600.0)],
+    )
+    assert limits.used(noon.ledger, "usd_h").now == 1.0
+    day = limits.used(noon.ledger, "usd_day")
+    assert (round(day.now, 2), round(day.ahead, 2)) == (1.0, 12.0)
+    with pytest.raises(LimitReached, match=r"limits.usd_h = \$2.50"):
+        noon.rent(hours=1)
+    assert noon.cloud.billed() == []
+
+
+def test_a_bid_that_wins_has_no_price_to_hold_against_a_cap(noon: World) -> None:
+    session = noon.rent(hours=1)
+    limits.check_unknown_price(session)
+    cap(gpus=4)
+    limits.check_unknown_price(session)
+    cap(usd_day=30.0)
+    with pytest.raises(LimitReached, match="known when it is set"):
+        limits.check_unknown_price(session)
 
 
 def agent_caps(**values: Any) -> None:
