@@ -10,6 +10,7 @@ from anyio import to_thread
 from pydantic import BaseModel, Field
 
 from gpunb.errors import ConfirmationNeeded, GpunbError
+from gpunb.hints import typed
 from gpunb.mcp import calls
 from gpunb.text import plain
 
@@ -44,7 +45,9 @@ def own(name: str, what: str) -> None:
         session = context.ledger.one(name)
     if not session.agent:
         msg = f"{session.name} was rented by a person: an agent does not {what} it"
-        raise ConfirmationNeeded(msg, bill="nothing was changed", hint=f"gpunb {what} {session.name}")
+        raise ConfirmationNeeded(
+            msg, bill="nothing was changed", hint=typed(what, session.name) + " is for a person to type"
+        )
 
 
 def inside(path: str) -> str:
@@ -58,7 +61,9 @@ def inside(path: str) -> str:
     here = Path.cwd().resolve()
     if not (here / path).resolve().is_relative_to(here):
         msg = f"{path!r} is outside of {here}, the folder that this server works in"
-        raise ConfirmationNeeded(msg, bill="nothing was moved", hint="gpunb sync SRC DST")
+        raise ConfirmationNeeded(
+            msg, bill="nothing was moved", hint=typed("sync SRC DST") + " is for a person to type"
+        )
     return path
 
 

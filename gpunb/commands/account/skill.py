@@ -10,6 +10,7 @@ import click
 
 from gpunb.cli.command import verb
 from gpunb.errors import BadInput
+from gpunb.hints import typed
 from gpunb.presentation.result import Code, Note, Result
 from gpunb.text import clean
 
@@ -47,6 +48,6 @@ def command(context: Context, *, install: bool) -> Result:  # noqa: ARG001
             file.write_text(text(), "utf-8")
         except OSError as err:
             msg = f"{file} can't be written: {err.strerror or err}"
-            raise BadInput(msg, bill="nothing is rented by this", hint="gpunb skill > SKILL.md") from err
+            raise BadInput(msg, bill="nothing is rented by this", hint=typed("skill") + " prints it") from err
         written.append(str(file))
     return Result({"files": written}, *(Note(clean(f"wrote {file}"), "ok") for file in written))
