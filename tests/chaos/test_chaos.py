@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from gpunb.sync.planning.plan import Item
 
+# worse programs are played until they are found, which takes a busy machine long
+pytestmark = pytest.mark.timeout(400)
 EACH, SAMPLES = 5, 5
 MOST = 100
 
