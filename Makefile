@@ -18,6 +18,7 @@ demo-clouds: .venv/.ready-dev ## rent from the simulated clouds and compare the 
 
 test: .venv/.ready-dev .venv/.ready-lab ## lint and all tests (installs missing Debian packages as root)
 	@.ci/system-packages tests browser
+	@.ci/system-packages odd || echo "without them: their tests are skipped"
 	@.ci/labextension $(PY)
 	@.ci/vastai
 	@$(MAKE) --no-print-directory lint

@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks [--list] [--repeats N] [--rtt-ms 0,50] [--strict] NAME...``."""
+"""The command line: ``python -m benchmarks [--list] [--repeats N] [--rtt-ms 0,50] [--hosts ssh] NAME...``."""
 
 from __future__ import annotations
 
@@ -57,9 +57,21 @@ def _trips(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 @click.option("--list", "listing", is_flag=True, help="Say which benchmarks there are.")
 @click.option("--repeats", type=click.IntRange(min=1), help="Measure each thing so often.")
 @click.option("--rtt-ms", callback=_trips, metavar="MS,MS", help="Round trips to measure at (sync).")
+@click.option(
+    "--hosts",
+    type=click.Choice(["plain", "ssh"]),
+    default="plain",
+    help="Where cells and sync are measured: a plain sshd, or a session of provider ssh on one.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 if a bar is not met.")
 def main(
-    *, wanted: tuple[str, ...], listing: bool, repeats: int | None, rtt_ms: tuple[float, ...], strict: bool
+    *,
+    wanted: tuple[str, ...],
+    listing: bool,
+    repeats: int | None,
+    rtt_ms: tuple[float, ...],
+    hosts: str,
+    strict: bool,
 ) -> None:
     """Run benchmarks. The last line of each is one line of JSON."""
     console = Console(width=None if sys.stdout.isatty() else 110)
@@ -69,7 +81,8 @@ def main(
         return
     missed = 0
     for name in wanted:
-        report = importlib.import_module(f"benchmarks.{name}").run(Options(repeats=repeats, rtt_ms=rtt_ms))
+        options = Options(repeats=repeats, rtt_ms=rtt_ms, hosts=hosts)
+        report = importlib.import_module(f"benchmarks.{name}").run(options)
         if not isinstance(report, Report):
             msg = f"benchmarks.{name}.run returned {type(report).__name__}, not a Report"
             raise TypeError(msg)

@@ -27,10 +27,13 @@ class Options:
         Measured repetitions of each thing; None leaves it to the benchmark.
     rtt_ms
         Round trips to measure at, in ms, for benchmarks that have a line between.
+    hosts
+        "plain" is an sshd as it is; "ssh" a session of provider ssh on it (cells, sync).
     """
 
     repeats: int | None = None
     rtt_ms: tuple[float, ...] = ()
+    hosts: str = "plain"
 
     def rounds(self, default: int) -> int:
         """How often to measure, where the benchmark itself would take `default`."""

@@ -8,6 +8,7 @@ With a proxy of 50 ms round trip in front of sshd, the same cell once more.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import statistics
 import subprocess
 import sys
@@ -88,13 +89,24 @@ class Nowhere:
 
 
 @contextlib.contextmanager
-def sshd_host() -> Iterator[Sshd]:
-    """A real sshd with a home of its own; what ran there is ended."""
+def sshd_host(hosts: str = "plain") -> Iterator[Sshd]:
+    """A real sshd with a home of its own; what ran there is ended.
+
+    With "ssh" its logins are a session's of provider ssh: by the session's key, through its script.
+    """
     from gpunb.agent.shared import processes
+    from tests.support.machines import own_hosts
     from tests.support.machines.sshd import Sshd
 
-    with tempfile.TemporaryDirectory(prefix="gpunb-bench-", ignore_cleanup_errors=True) as folder:
-        host = Sshd(Path(folder) / "host").start()
+    with tempfile.TemporaryDirectory(prefix="gpunb-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        if hosts == "ssh":
+            with own_hosts.rented_host(folder) as rented:
+                host = rented.machine.sshd
+                host.key = dataclasses.replace(host.key, private=rented.key)
+                yield host
+            return
+        host = Sshd(folder / "host").start()
         try:
             yield host
         finally:
@@ -166,7 +178,7 @@ def parallel() -> Iterator[Callable[[str], None] | None]:
 def run(options: Options) -> Report:
     """Measure round trips, output and the first cell."""
     rounds = options.rounds(ROUNDS)
-    with sshd_host() as host:
+    with sshd_host(options.hosts) as host:
         starts = session_start(host, max(3, rounds // 10))
         with agent(host) as client, local_kernel() as local, parallel() as px:
             trips = round_trips(host, client, local, px, rounds)
@@ -296,7 +308,9 @@ def session_start(host: Sshd, rounds: int) -> dict[str, list[float]]:
             took = (time.perf_counter() - begin) * 1000
             client.shutdown()
         time.sleep(0.5)
-        shutil.rmtree(host.home / ".gpunb", ignore_errors=True)
+        agents = [*host.home.glob(".gpunb/s/*/agent"), host.home / ".gpunb/agent"]
+        for one in agents:  # what lets a session in stays
+            shutil.rmtree(one, ignore_errors=True)
         return took
 
     return interleave({START: with_gpunb, BY_HAND: by_hand}, rounds, warm_up=1)

@@ -72,7 +72,7 @@ def run(options: Options) -> Report:
     """Measure all cases at each round trip."""
     report = Report()
     trips = options.rtt_ms or (0.0, 50.0)
-    with sshd_host() as host:
+    with sshd_host(options.hosts) as host:
         trees = _Trees(host)
         for rtt in trips:
             with line(host, rtt) as port, agent(host, port) as client:
