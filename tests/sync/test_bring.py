@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gpunb.errors import BadInput, NotEnoughSpace, SyncError
-from gpunb.remote import AgentClient
 from gpunb.ssh import Connection
 from gpunb.sync.bring import Brought, bring
 from gpunb.sync.local import autorun
@@ -20,10 +18,13 @@ from gpunb.sync.local.tree import LocalWriter
 from gpunb.sync.planning import locations
 from gpunb.sync.sftp import digests
 from tests.support.machines import sshd as support
+from tests.support.machines.hosts import agent_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from gpunb.remote import AgentClient
 
 
 AGENTS: list[AgentClient] = []
@@ -39,8 +40,7 @@ def line(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     try:
         with contextlib.ExitStack() as stack:
             if request.param == "agent":
-                client = AgentClient.connect(server.endpoint(), python=sys.executable)
-                AGENTS.append(stack.enter_context(client))
+                AGENTS.append(stack.enter_context(agent_on(server)))
             yield stack.enter_context(Connection.open(server.endpoint()))
     finally:
         AGENTS.clear()
