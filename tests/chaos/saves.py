@@ -18,6 +18,7 @@ from gpunb.sync.bring import Brought
 from gpunb.sync.local.free_names import FreeNames
 from gpunb.sync.local.tree import LocalSide
 from gpunb.sync.planning.plan import Item, Tree
+from tests.chaos.moves import took_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +60,7 @@ class Saves:
     lost: list[str] = field(default_factory=list)
     waived: set[str] = field(default_factory=set)
     excused: dict[str, str] = field(default_factory=dict)
+    copies: dict[str, str] = field(default_factory=dict)  # session id -> who has its files
     _phases: dict[str, tuple[Phase, float]] = field(default_factory=dict)
     _refused: dict[str, tuple[float, str]] = field(default_factory=dict)
     _wrote: list[tuple[str, str, Path, bytes]] = field(default_factory=list)
@@ -108,6 +110,8 @@ class Saves:
             return
         if session.ready is None or session.id in self.waived or not session.save:
             return
+        if session.moves_from or took_over(self.world, session):
+            return  # a copy that is in nobody's place, or one whose files are on another machine
         if session.ends_with and ledger.run(session.id, session.ends_with) is None:
             return  # nothing ran, so nothing was written
         saved = {one.detail for one in ledger.events(session.id) if one.kind == "saved"}

@@ -24,6 +24,7 @@ from gpunb.sessions.model import IntentState, RunNote, Session, SessionState
 from gpunb.sessions.supervisor.host_monitor import SILENT_S
 from gpunb.sessions.supervisor.process import LEADER_TTL_S, TICK_S
 from gpunb.sessions.supervisor.sweep import Looked, Supervision
+from tests.chaos import moves
 from tests.chaos.saves import ASKED
 from tests.chaos.stage import START, Actor, Crash, StageExecutor
 from tests.chaos.trouble import Trouble
@@ -55,6 +56,8 @@ class Figures:
     starts: int = 0
     rents: int = 0
     ready: int = 0
+    moves: int = 0
+    moved: int = 0
     next: int = 0
     saved: int = 0
     unsaved: Counter[str] = field(default_factory=Counter)
@@ -93,6 +96,8 @@ class Figures:
             "starts",
             "rents",
             "ready",
+            "moves",
+            "moved",
             "next",
             "saved",
             "steps",
@@ -115,6 +120,7 @@ class Figures:
             f"faults                   {sum(self.faults.values())}: {_counted(self.faults)}",
             f"rents asked, ready       {self.rents}, {self.ready}",
             f"runs begun again         {self.next}",
+            f"moves asked, done        {self.moves}, {self.moved}",
             f"saved, excused           {self.saved}, {sum(self.unsaved.values())}: {_counted(self.unsaved)}",
             f"instances created        {sum(self.instances.values())}: {_counted(self.instances)}",
             f"latest end after a lease {self.latest_s:.0f} s beyond what faults excuse",
@@ -353,6 +359,7 @@ class Schedule:
 
     def _act(self, process: Process) -> None:
         rare = [self._extend, self._halt, self._halt, self._go, self._resume, self._work, self._ensure]
+        rare += [self._move, self._move]
         act = self.random.choice([self._rent] * 5 + [self._down] * 2 + rare)
         self.stage.say(f"{act.__name__[1:]}")
         try:
@@ -441,6 +448,11 @@ class Schedule:
         session = self._some(process)
         if session is not None:
             lifecycle.resume(process.ledger, process.provider(session.provider), session, host=process.host)
+
+    def _move(self, process: Process) -> None:
+        self.figures.moves += 1
+        moves.move(self.world, process, lambda _: self._ensure(process))
+        self.figures.moved += 1
 
     def _once(self, process: Process, session: Session, *, stays: bool = True) -> None:
         """Start the run that the session ends with, and leave it, or wait for it and end the session."""

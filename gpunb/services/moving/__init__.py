@@ -18,19 +18,20 @@ from gpunb.hints import typed
 from gpunb.services import renting_flow
 from gpunb.services.moving import content
 from gpunb.sessions import lifecycle
-from gpunb.sessions.access import host_access
 from gpunb.sessions.access.activity import at_work
+from gpunb.sessions.access.host_access import HOST
 from gpunb.sessions.model import SessionState
 from gpunb.units import costs_text, duration_text, hourly_text, money_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gpunb.services.workspace import Workspace
+    from gpunb.sessions.access.host_access import HostAccess
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import Lease, Receipt, Session
 
-__all__ = ["Moved", "Target", "move"]
+__all__ = ["Moved", "Target", "hand_over", "move"]
 
 LEAST_S = 600.0  # a lease with less left is not worth a move
 CLAIM_S = 120.0
@@ -100,14 +101,70 @@ def move(context: Workspace, session: Session, target: Target, *, yes: bool) -> 
         made = renting_flow.rent(context, replace(_wish(ledger, session, target), agreed=agreed), yes=yes)
         if made is None:
             return None
-        try:
-            with _in_hand(ledger, made), at_work(ledger, made):
-                carried = content.carry(context, session, made, paths=target.paths, install=target.packages)
-                content.idle(context.agent(session), session)
-                now = ledger.switch(ledger.get(session.id), made, _rest(ledger, session, made))
-        except BaseException as err:
-            raise _broken_off(context, session, made, err) from err
-    return _finished(context, session, now, carried)
+
+        def copied() -> content.Carried:
+            carried = content.carry(context, session, made, paths=target.paths, install=target.packages)
+            content.idle(context.agent(session), session)
+            return carried
+
+        return hand_over(context, session, made, copied, switched=_shown)
+
+
+def _shown(ledger: Ledger, now: Session) -> None:
+    from gpunb.sessions.integrations import kernelspecs
+
+    kernelspecs.sweep(ledger.sessions())
+    kernelspecs.install(now)
+
+
+def hand_over(
+    context: Workspace,
+    session: Session,
+    made: Session,
+    copied: Callable[[], content.Carried],
+    *,
+    switched: Callable[[Ledger, Session], object],
+    host: HostAccess = HOST,
+) -> Moved:
+    """Fill `made`, put it in the place of `session`, and end that; or end `made` if anything fails before.
+
+    Parameters
+    ----------
+    copied
+        Fills `made`; raises if it is not what `session` has.
+    switched
+        Called with the ledger and the session as it is now, before the old machine ends.
+
+    Raises
+    ------
+    GpunbError
+        What failed; ``bill`` has what became of the new machine.
+    """
+    ledger = context.ledger
+    try:
+        with _in_hand(ledger, made), at_work(ledger, made, host=host):
+            carried = copied()
+            now = ledger.switch(ledger.get(session.id), made, _rest(ledger, session, made))
+    except BaseException as err:
+        raise _broken_off(context, session, made, err, host) from err
+    with suppress(GpunbError):  # the supervisor does it, too
+        host.arm(now)
+    switched(ledger, now)
+    done = Moved(session=ledger.get(now.id), carried=carried)
+    try:
+        with context.progress(f"ending the old machine of {now.name}") as progress:
+            done.receipt = lifecycle.down(
+                ledger,
+                context.provider(session.provider),
+                session,
+                host=host,
+                progress=progress,
+                save=False,
+                why=f"moved to {now.gpu or now.provider}",
+            )
+    except OutcomeUnknown as err:
+        done.unconfirmed = err
+    return done
 
 
 def _check(context: Workspace, session: Session) -> None:
@@ -167,6 +224,7 @@ def _wish(ledger: Ledger, session: Session, target: Target) -> renting_flow.Wish
         inside={
             "image": (session.image or None) if same else None,
             "save_to": session.save_to or None,
+            "ports": tuple(session.ports),
             "moves_from": session.id,
         },
     )
@@ -205,7 +263,9 @@ def _in_hand(ledger: Ledger, made: Session) -> Iterator[None]:
             ledger.release(made.id)
 
 
-def _broken_off(context: Workspace, session: Session, made: Session, err: BaseException) -> BaseException:
+def _broken_off(
+    context: Workspace, session: Session, made: Session, err: BaseException, host: HostAccess
+) -> BaseException:
     """End the new machine; returns the error with what is known of both."""
     ledger = context.ledger
     with suppress(GpunbError):
@@ -216,7 +276,13 @@ def _broken_off(context: Workspace, session: Session, made: Session, err: BaseEx
         with context.progress(f"ending {made.name}") as progress:
             provider = context.provider(made.provider)
             lifecycle.down(
-                ledger, provider, made, progress=progress, save=False, why="its move was broken off"
+                ledger,
+                provider,
+                made,
+                host=host,
+                progress=progress,
+                save=False,
+                why="its move was broken off",
             )
     except (GpunbError, KeyboardInterrupt) as trouble:
         told = getattr(trouble, "bill", "") or "its end is not confirmed yet"
@@ -228,29 +294,3 @@ def _broken_off(context: Workspace, session: Session, made: Session, err: BaseEx
     if isinstance(err, GpunbError):
         err.bill = bill
     return err
-
-
-def _finished(context: Workspace, old: Session, now: Session, carried: content.Carried) -> Moved:
-    """Arm the new lease on its host, and end the old machine."""
-    from gpunb.sessions.integrations import kernelspecs
-
-    ledger = context.ledger
-    with suppress(GpunbError):  # the supervisor does it, too
-        host_access.arm(context.agent(now), now)
-    kernelspecs.sweep(ledger.sessions())
-    kernelspecs.install(now)
-    done = Moved(session=ledger.get(now.id), carried=carried)
-    try:
-        with context.progress(f"ending the old machine of {now.name}") as progress:
-            provider = context.provider(old.provider)
-            done.receipt = lifecycle.down(
-                ledger,
-                provider,
-                old,
-                progress=progress,
-                save=False,
-                why=f"moved to {now.gpu or now.provider}",
-            )
-    except OutcomeUnknown as err:
-        done.unconfirmed = err
-    return done

@@ -15,6 +15,8 @@ from support.rentals.supervisors import end_supervisors
 
 from gpunb.errors import BadInput, Unreachable, WrongState
 from gpunb.providers.local import LocalProvider
+from gpunb.providers.machine import ports
+from gpunb.services import moving
 from gpunb.services.moving import content
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import Lease, Session, SessionState
@@ -139,6 +141,8 @@ def test_a_failure_before_the_switch_ends_the_new_machine(
 KILLED = """
 import os, sys
 from gpunb.services import moving
+from gpunb.providers.machine import ports
+from gpunb.services import moving
 from gpunb.services.moving import content
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.cli.main import main
@@ -244,6 +248,14 @@ def test_what_cant_move_rents_nothing(
     ledger.transition(ledger.get(session.id), S.STOPPED)
     ran = gpunb("move", "train", "--yes")
     assert "next: gpunb start train first" in ran.err
+
+
+def test_its_open_ports_are_asked_of_the_new_machine(ledger: Ledger) -> None:
+    session = ready(ledger, name="train")
+    assert not moving._wish(ledger, session, moving.Target()).inside["ports"]
+    ledger.update(session.id, ports={"8000/tcp": "203.0.113.7:40512", "53/udp": "203.0.113.7:40513"})
+    wish = moving._wish(ledger, ledger.get(session.id), moving.Target())
+    assert wish.inside["ports"] == ("8000/tcp", "53/udp") == tuple(ports.wanted(wish.inside["ports"]))
 
 
 def test_packages_that_the_new_machine_lacks() -> None:
