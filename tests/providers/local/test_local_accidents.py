@@ -145,6 +145,7 @@ def test_it_survives_a_creator_that_is_killed(home: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("after_ms", [0, 20, 60, 120, 200, 300, 450])
 def test_a_creator_killed_in_the_middle_leaves_nothing_that_is_not_listed(
     home: Path, tmp_path: Path, after_ms: int
