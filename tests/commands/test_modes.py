@@ -68,6 +68,7 @@ def test_a_dropped_option_is_found() -> None:
         ("forward --local 9000", "--local"),
         ("show --run k3v9 --events", "--events"),
         ("receipts fit -n 3", "--limit"),
+        ("down lab --forget --no-save", "--no-save"),
         ("top --once --for 10s", "--for"),
         ("panel --json --for 10s", "--for"),
     ],

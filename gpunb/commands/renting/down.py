@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpunb.cli import several
-from gpunb.cli.command import verb
+from gpunb.cli.command import no_use, verb
 from gpunb.errors import BadInput, GpunbError
 from gpunb.hints import typed
 from gpunb.presentation.result import Block, Note, Result
@@ -52,6 +52,8 @@ def command(
     from gpunb.sessions import lifecycle
 
     names = (*names, *named)
+    if forget:
+        no_use("--forget", "no_save")
     if all_ and names:
         msg = f"down --all ends every session, so {names[0]!r} can't be named beside it"
         raise BadInput(msg, bill="nothing was ended")
