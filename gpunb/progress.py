@@ -90,8 +90,8 @@ class Steps:
 
     def __str__(self) -> str:
         """The steps with their seconds, in one line; empty if none was measured."""
-        told = [f"{name} {seconds:.1f} s" for name, seconds in self.took.items()]
-        return ", ".join(told) + (f"; together {sum(self.took.values()):.1f} s" if told else "")
+        parts = [f"{name} {seconds:.1f} s" for name, seconds in self.took.items()]
+        return ", ".join(parts) + (f"; together {sum(self.took.values()):.1f} s" if parts else "")
 
 
 def step(progress: Progress, name: str) -> bool:

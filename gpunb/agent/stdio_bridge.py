@@ -58,9 +58,9 @@ def agent_line(python: str, package: str, version: str) -> socket.socket:
             return line
         time.sleep(0.01)
     words = [_tail(path) for path in (os.path.join(folders.base(), "agent.log"), log_path)]
-    said = "; ".join(word for word in words if word) or "it has said nothing"
+    text = "; ".join(word for word in words if word) or "it has said nothing"
     what = "runs and does not listen" if lives else "did not start"
-    raise TimeoutError("the agent %s within %d s: %s" % (what, START_TIMEOUT, said))
+    raise TimeoutError("the agent %s within %d s: %s" % (what, START_TIMEOUT, text))
 
 
 def _find() -> tuple[socket.socket | None, bool]:

@@ -152,8 +152,8 @@ def _script(given: str) -> str:
     try:
         text = Path(given).expanduser().read_text("utf-8")
     except (OSError, UnicodeDecodeError) as err:
-        said = getattr(err, "strerror", None) or err
-        msg = f"rent --onstart {given!r}: can't be read: {said}"
+        reason = getattr(err, "strerror", None) or err
+        msg = f"rent --onstart {given!r}: can't be read: {reason}"
         raise BadInput(msg, bill="nothing was rented") from err
     if not text.strip() or len(text) > _MOST_SCRIPT or "\0" in text:
         msg = f"rent --onstart {given!r}: must be a shell script of 1 to {_MOST_SCRIPT} characters"

@@ -105,12 +105,12 @@ def usage_error(err: click.ClickException, command: str) -> BadInput:
             hint = f"the script's own arguments come after --: {where} SCRIPT -- {err.option_name} …"
     elif isinstance(err, click.BadParameter) and err.param is not None:
         called = max(err.param.opts, key=len)
-        said = err.format_message().split(": ", 1)[-1].rstrip(".")
-        said = re.sub(r"is not a valid integer( range)?$", "is not a whole number", said)
-        message = f"{where}: {called}: {said}"
+        text = err.format_message().split(": ", 1)[-1].rstrip(".")
+        text = re.sub(r"is not a valid integer( range)?$", "is not a whole number", text)
+        message = f"{where}: {called}: {text}"
         if isinstance(err, click.MissingParameter):
             message = f"{where}: {err.param.make_metavar(ctx) if ctx else called} is missing"
     else:
-        said = err.format_message().rstrip(".")
-        message = f"{where}: {_EXTRA.sub(_too_many, said)}"
+        text = err.format_message().rstrip(".")
+        message = f"{where}: {_EXTRA.sub(_too_many, text)}"
     return BadInput(message, hint=hint or f"{where} -h shows how it is used")

@@ -114,7 +114,7 @@ def offers_table(result: SearchResult) -> Table:
     rows = []
     for row in result.rows:
         offer = row.offer
-        told = {
+        notes = {
             **ranked_shape(row),
             "place": row.place,
             "kind": f"{offer.kind}, {offer.rental}",
@@ -122,7 +122,7 @@ def offers_table(result: SearchResult) -> Table:
             "offer_id": short[offer.id],
             "ends_s": None if offer.ends is None else max(0.0, offer.ends - now),
         }
-        rows.append([Cell(cell_text(one, told), one.tone) for one in columns])
+        rows.append([Cell(cell_text(one, notes), one.tone) for one in columns])
     ask = result.query.ask
     title = f"prices for {duration_text(ask.hours * 3600)} with {ask.disk_gb:g} GB of disk"
     return Table([heading(one) for one in columns], rows, title=title)

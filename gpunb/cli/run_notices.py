@@ -53,11 +53,11 @@ def watch(
 
 
 def _wait(shown: Any, session: Session, client: AgentClient, run_id: str, name: str) -> None:
-    told = threading.Event()
+    waiting = threading.Event()
 
     def heard(head: Mapping[str, Any]) -> None:
         if head.get("k") == "run-ended" and head.get("run") == run_id:
-            told.set()
+            waiting.set()
 
     end = client.listen(heard)
     try:
@@ -73,8 +73,8 @@ def _wait(shown: Any, session: Session, client: AgentClient, run_id: str, name: 
                     shown.update(Result(None, ended_note(name, session, info)))
                     _note_end(run_id, info)
                     return
-            told.wait(LOOK_S)
-            told.clear()
+            waiting.wait(LOOK_S)
+            waiting.clear()
     finally:
         end()
 

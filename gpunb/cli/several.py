@@ -72,8 +72,8 @@ def each(
             row = {"session": session.name, "error": words(err)}
             shown = [Note(clean(f"{session.name}: {words(err)}"), "bad")]
             if isinstance(err, GpunbError):
-                told = ("bill: ", err.bill), ("next: ", err.hint)
-                shown += [Note(what + text, "warn") for what, text in told if text]
+                lines = ("bill: ", err.bill), ("next: ", err.hint)
+                shown += [Note(what + text, "warn") for what, text in lines if text]
         data.append(row)
         blocks += shown
     return data, blocks, failed

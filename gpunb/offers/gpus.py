@@ -305,7 +305,7 @@ def _normalise(text: str) -> Gpu:
     shown = _VENDOR.sub("", clean(text.replace("_", " "), LONGEST_NAME))
     rest = _COUNT.sub("", shown.lower())
     memory = _MEMORY.search(rest)
-    said = float(memory[1]) if memory else 0.0
+    gigabytes = float(memory[1]) if memory else 0.0
     rest = _MEMORY.sub(" ", rest)
     found_form = _FORM.search(rest)
     form = found_form[1] if found_form else ""
@@ -320,19 +320,19 @@ def _normalise(text: str) -> Gpu:
         base = _BY_KEY.get(key[: small.start()])
         laptop = True
     if base is None:
-        return Gpu(shown, shown, (), said)
+        return Gpu(shown, shown, (), gigabytes)
     if laptop:
         # a laptop's chip has its own memory: any common size
-        return Gpu(f"{base} Laptop", f"{base} Laptop", _SIZES, said)
+        return Gpu(f"{base} Laptop", f"{base} Laptop", _SIZES, gigabytes)
     forms = _MODEL_FORMS.get(base)
     if forms is None:
-        return Gpu(base, base, _VRAM[base], said)
+        return Gpu(base, base, _VRAM[base], gigabytes)
     if not form and base == "H100" and "hbm3" in rest:
         form = "sxm"  # the driver's own name of the SXM form is "NVIDIA H100 80GB HBM3"
     word = "SXM" if form[:3] in {"sxm", "hgx", "dgx"} else "PCIe" if form[:3] == "pci" else form.upper()
     if word in forms:
-        return Gpu(f"{base} {word}", base, forms[word], said)
-    return Gpu(base, base, _VRAM[base], said)
+        return Gpu(f"{base} {word}", base, forms[word], gigabytes)
+    return Gpu(base, base, _VRAM[base], gigabytes)
 
 
 def normalise(text: str) -> Gpu:

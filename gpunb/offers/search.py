@@ -152,16 +152,16 @@ def search(
         ).start()
     while waiting:
         try:
-            name, seconds, said = inbox.get(timeout=max(0.0, started + timeout - time.monotonic()))
+            name, seconds, reply = inbox.get(timeout=max(0.0, started + timeout - time.monotonic()))
         except Empty:
             break
         waiting.discard(name)
-        if isinstance(said, GpunbError):
-            tell(Answer(provider=name, seconds=seconds, error=said))
+        if isinstance(reply, GpunbError):
+            tell(Answer(provider=name, seconds=seconds, error=reply))
             continue
-        got[name], bad = admit(name, said)
+        got[name], bad = admit(name, reply)
         refused += bad
-        tell(Answer(provider=name, seconds=seconds, offers=len(said), refused=len(bad)))
+        tell(Answer(provider=name, seconds=seconds, offers=len(reply), refused=len(bad)))
     for name in [one for one in chosen if one in waiting]:
         msg = f"{chosen[name].title} did not answer within {timeout:g} s"
         error = Unavailable(msg, provider=name, hint="search again, or leave it out with --cloud")
@@ -214,14 +214,14 @@ def _ask(
     inbox: SimpleQueue[tuple[str, float, list[Offer] | GpunbError]],
 ) -> None:
     started = time.monotonic()
-    said: list[Offer] | GpunbError
+    answer: list[Offer] | GpunbError
     try:
-        said = [offer for rental in rentals for offer in provider.search(replace(query.ask, rental=rental))]
+        answer = [offer for rental in rentals for offer in provider.search(replace(query.ask, rental=rental))]
     except GpunbError as err:
-        said = err
+        answer = err
     except Exception as err:  # noqa: BLE001 - a provider from outside this tree may raise anything; it is named
-        said = _unexpected(name, err)
-    inbox.put((name, time.monotonic() - started, said))
+        answer = _unexpected(name, err)
+    inbox.put((name, time.monotonic() - started, answer))
 
 
 def _unexpected(name: str, err: Exception) -> ProviderError:

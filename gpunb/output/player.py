@@ -360,12 +360,12 @@ def show(
 
 def _wants_restart(sink: Sink) -> bool:
     try:
-        said = sink.ask(
+        answer = sink.ask(
             "The cell goes on. Restart the host's kernel and lose its variables? [y/N] ", password=False
         )
     except (EOFError, KeyboardInterrupt, NotImplementedError):  # no terminal, or interrupted again
         return False
-    return said.strip().lower() in ("y", "yes")
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _ended(handle: RunHandle, record: Record) -> RunInfo:

@@ -175,20 +175,20 @@ def _next(session: Session) -> str:
     """Return the next command or button that makes sense."""
     price = f"; its disk costs {price_text(session.stopped_usd_h)} an hour"
     if session.alarm:
-        said = "look at the cloud's own page; gpunb goes on trying"
+        text = "look at the cloud's own page; gpunb goes on trying"
     elif session.cloud_state == "interrupted":
-        said = "Start may bring it back; Down ends it for good"
+        text = "Start may bring it back; Down ends it for good"
     elif session.state is SessionState.STOPPED:
-        said = "Start brings it back, Down ends it" + (price if session.stopped_usd_h > 0 else "")
+        text = "Start brings it back, Down ends it" + (price if session.stopped_usd_h > 0 else "")
     elif session.state is SessionState.ENDING:
-        said = f"wait until {clean(session.provider)} confirms the end"
+        text = f"wait until {clean(session.provider)} confirms the end"
     elif session.state in _COMING:
-        said = "wait until it is ready, or end it with Down"
+        text = "wait until it is ready, or end it with Down"
     elif session.state is SessionState.READY:
-        said = "%%gpu at the top of a cell runs it there"
+        text = "%%gpu at the top of a cell runs it there"
     else:
-        said = "%gpu receipts shows what it was"
-    return said
+        text = "%gpu receipts shows what it was"
+    return text
 
 
 # -- offers ------------------------------------------------------------------------------------

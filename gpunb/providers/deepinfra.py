@@ -100,18 +100,18 @@ class _Container(Wire):
 
 
 def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one return a meaning
-    text, said = failure.message(), failure.word("error") or failure.text
+    text, word = failure.message(), failure.word("error") or failure.text
     if failure.status == 404 and failure.path.startswith("/v1/containers/"):
         # only DeepInfra's own 404 counts: a proxy's 404 proves nothing
         return InstanceGone(text, provider="deepinfra") if failure.word("error") else None
     if failure.status == 429:
-        if _QUOTA.search(said):
+        if _QUOTA.search(word):
             return QuotaExhausted(text, provider="deepinfra", bill="nothing was changed")
         return RateLimited(text, provider="deepinfra", retry_after=failure.retry_after)
     if failure.status in (400, 402, 409, 422):
-        if _MONEY.search(said):
+        if _MONEY.search(word):
             return NoFunds(text, provider="deepinfra", bill="nothing was changed")
-        if _GONE.search(said):
+        if _GONE.search(word):
             return OfferGone(text, provider="deepinfra", bill="nothing was rented")
         return BadInput(text, bill="nothing was changed")
     return None

@@ -125,9 +125,9 @@ class Failure:
 
     def message(self) -> str:
         """Return one sentence: the cloud's answer, and to which call."""
-        said = self.word("msg", "message", "error", "detail") or self.invalid() or self.text[:300]
+        text = self.word("msg", "message", "error", "detail") or self.invalid() or self.text[:300]
         return f"{self.title} answered {self.status} to {self.method} {self.path}" + (
-            f": {said}" if said else ""
+            f": {text}" if text else ""
         )
 
     def error(self) -> ProviderError:

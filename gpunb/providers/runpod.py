@@ -152,18 +152,18 @@ class _Record(Wire):
 
 
 def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one return a meaning
-    text, said = failure.message(), failure.word("detail")
+    text, word = failure.message(), failure.word("detail")
     if failure.status == 404 and failure.path.startswith("/v2/pods/"):
         # only RunPod's own 404 counts: a proxy's proves nothing
-        return InstanceGone(text, provider="runpod") if said else None
+        return InstanceGone(text, provider="runpod") if word else None
     if failure.status == 429:
         if "quota" in text.lower():
             return QuotaExhausted(text, provider="runpod", bill="nothing was changed")
         return RateLimited(text, provider="runpod", retry_after=failure.retry_after)
     if failure.status in (400, 402, 404, 409, 422):
-        if _MONEY.search(said):
+        if _MONEY.search(word):
             return NoFunds(text, provider="runpod", bill="nothing was rented")
-        if _GONE.search(said):
+        if _GONE.search(word):
             return OfferGone(text, provider="runpod", bill="nothing was rented")
         return BadInput(text, bill="nothing was changed")
     return None

@@ -200,10 +200,10 @@ def _once(kind: str, asked: set[str], begun: float, timeout: float) -> None:
 
 
 def _failed(more: dict[str, Any]) -> BootstrapFailed:
-    said = one_line(more.get("text", ""), 800)
-    msg = f"the agent could not be started on the host: {said}"
+    text = one_line(more.get("text", ""), 800)
+    msg = f"the agent could not be started on the host: {text}"
     step = str(more.get("step", ""))
-    if step == "install" and "read-only" in said.lower():
+    if step == "install" and "read-only" in text.lower():
         step = "read-only"
     advice = ADVICE.get(step)
     return BootstrapFailed(msg, bill="the instance runs and is billed", hint=advice)
@@ -255,8 +255,8 @@ class LineReader:
     def _said(self) -> str:
         """The end of the host's other output, on both of its streams, for an error message."""
         words = self._words + self.rest + b"\n" + self._channel.stderr()
-        said = one_line(words.decode("utf-8", "replace").strip()[-WORDS:], WORDS)
-        return f": {said}" if said else ""
+        text = one_line(words.decode("utf-8", "replace").strip()[-WORDS:], WORDS)
+        return f": {text}" if text else ""
 
     @staticmethod
     def _parse(line: bytes) -> tuple[str, dict[str, Any]]:

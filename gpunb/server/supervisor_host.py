@@ -133,14 +133,14 @@ class Host:
 
     def _looked(self, looked: Looked) -> None:
         for name, why in looked.ended:
-            said = {
+            facts = {
                 "run": "its run has ended",
                 "deadline": "its time is over",
                 "idle": "nothing ran or moved",
                 "budget": "its budget is spent",
                 "limit": "a cap over all sessions is reached",
             }
-            self.publish("notice", notice("warn", f"ending {name}: {said.get(why, why)}"))
+            self.publish("notice", notice("warn", f"ending {name}: {facts.get(why, why)}"))
         for name in looked.over:
             self.publish("notice", notice("info", f"{name} is over; its cloud agrees that it is gone"))
         for line in looked.errors:

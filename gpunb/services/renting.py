@@ -218,8 +218,8 @@ def fitting(provider: Callable[[str], Provider], rows: Sequence[Ranked], asked: 
         else:
             out.append(row)
     if rows and not out:
-        said = "; ".join(f"{why} ({count})" for why, count in reasons.most_common(4))
-        msg = f"none of the {len(rows)} offers that fit can do what is asked for: {said}"
+        text = "; ".join(f"{why} ({count})" for why, count in reasons.most_common(4))
+        msg = f"none of the {len(rows)} offers that fit can do what is asked for: {text}"
         raise BadInput(msg, bill="nothing was rented", hint=typed("offers --why") + " shows what there is")
     return out
 

@@ -154,8 +154,8 @@ def paid(ledger: Ledger, session: Session) -> float:
 
 
 def _most(raw: Mapping[str, Any]) -> float:
-    said = raw.get("credit_discount_max")
-    return float(said) if isinstance(said, (int, float)) and 0 <= said < 1 else 1.0
+    most = raw.get("credit_discount_max")
+    return float(most) if isinstance(most, (int, float)) and 0 <= most < 1 else 1.0
 
 
 def of_session(session: Session) -> tuple[float, float]:

@@ -259,21 +259,21 @@ class Workspace:
     def _say_who_watches(self) -> None:
         from gpunb.sessions.supervisor import watchers
 
-        said: list[tuple[str, str]] = []
+        lines: list[tuple[str, str]] = []
         try:
             if self.started:
-                said = [("WARNING: " + line, "bad") for line in watchers.died()]
+                lines = [("WARNING: " + line, "bad") for line in watchers.died()]
             elif watchers.ensure(self.ledger, able=self._able):
                 self.started = True
-                said = [(STARTED, "warn")]
+                lines = [(STARTED, "warn")]
             else:
-                said = [("WARNING: " + line, "bad") for line in watchers.unwatched(self.ledger)]
+                lines = [("WARNING: " + line, "bad") for line in watchers.unwatched(self.ledger)]
         except LedgerError as err:
             log.get(__name__).error("it can't be seen who watches the leases: %s", err)
         except GpunbError as err:
-            said = [(f"WARNING: nothing watches the leases: {err.message}; " + (err.hint or ""), "bad")]
-        fresh = [one for one in said if one[0] not in self._told]
-        self._told.update(text for text, _ in said)
+            lines = [(f"WARNING: nothing watches the leases: {err.message}; " + (err.hint or ""), "bad")]
+        fresh = [one for one in lines if one[0] not in self._told]
+        self._told.update(text for text, _ in lines)
         if fresh and not self.as_json:
             self.say(*fresh)
 
@@ -320,9 +320,9 @@ class Workspace:
         """
         from gpunb.services.confirmations import confirmed
 
-        said = confirmed(question, self, yes=yes)
-        self.agreed = self.agreed or said
-        return said
+        answer = confirmed(question, self, yes=yes)
+        self.agreed = self.agreed or answer
+        return answer
 
     def put(self, question: Question) -> bool:
         """Ask the user; only "y" or "yes" is a yes."""

@@ -161,9 +161,9 @@ def compare(offer: Offer, report: Mapping[str, Any], limits: Limits) -> StartChe
     speed = _number(report.get("disk_mbps"))
     if offer.disk_mbps > 0 and speed is not None:
         slow = speed < limits.disk * offer.disk_mbps
-        said = f"its disk writes {speed:.0f} MB/s, and {offer.disk_mbps:.0f} were offered"
+        text = f"its disk writes {speed:.0f} MB/s, and {offer.disk_mbps:.0f} were offered"
         there = f"{speed:.0f} MB/s written"
-        found.add("disk", f"{offer.disk_mbps:.0f} MB/s", there, weak=said if slow else "")
+        found.add("disk", f"{offer.disk_mbps:.0f} MB/s", there, weak=text if slow else "")
     for what, offered, unit, number in (
         ("cores", offer.cores, "", _number(report.get("cores"))),
         ("memory", offer.ram_gb, " GB", _number(report.get("ram_gb"))),
@@ -185,8 +185,8 @@ def _gpus(found: StartCheck, offer: Offer, report: Mapping[str, Any], limits: Li
         return
     names = Counter(one_line(str(row.get("name") or ""), 60) for row in rows)
     shown = ", ".join(machine(normalise(name).name, count) for name, count in names.items()) or "none"
-    told = report.get("slices")
-    slices = [one_line(str(one), 20) for one in told] if isinstance(told, list) else []
+    partitions = report.get("slices")
+    slices = [one_line(str(one), 20) for one in partitions] if isinstance(partitions, list) else []
     wrong = ""
     if slices:
         shown = f"{len(slices)} MIG slices ({', '.join(sorted(set(slices)))}) of {shown}"
@@ -217,8 +217,8 @@ def _memory(found: StartCheck, offer: Offer, rows: Sequence[Mapping[str, Any]], 
         return
     least = min(sizes)
     short = least < offer.vram_gb * (1 - limits.memory)
-    said = f"a GPU has {least:g} GB of memory, and {offer.vram_gb:g} GB were offered"
-    found.add("GPU memory", f"{offer.vram_gb:g} GB", f"{least:g} GB", wrong=said if short else "")
+    text = f"a GPU has {least:g} GB of memory, and {offer.vram_gb:g} GB were offered"
+    found.add("GPU memory", f"{offer.vram_gb:g} GB", f"{least:g} GB", wrong=text if short else "")
 
 
 def _computing(found: StartCheck, report: Mapping[str, Any]) -> None:
@@ -277,11 +277,11 @@ def _line(found: StartCheck, offer: Offer, transfers: Sequence[Transfer], limits
             continue
         rate = first.bytes * 8 / 1e6 / max(first.ended - first.started, 1e-3)
         slow = rate < limits.line * offered
-        said = (
+        text = (
             f"the first transfer ran at {rate:.0f} Mbit/s, and {offered:.0f} were offered; your own line"
             " may be the slower one"
         )
-        found.add(what, f"{offered:.0f} Mbit/s", f"{rate:.0f} Mbit/s", weak=said if slow else "")
+        found.add(what, f"{offered:.0f} Mbit/s", f"{rate:.0f} Mbit/s", weak=text if slow else "")
 
 
 def _rows(value: object) -> list[dict[str, Any]]:

@@ -49,8 +49,8 @@ class Refused:
         """Format the refusal in one line, for people."""
         value = ", ".join(map(str, self.value)) if isinstance(self.value, list) else str(self.value)
         shown = value if len(value) <= 60 else f"{value[:57]}..."
-        said = f"{self.source}: {self.key} = {shown} does not hold: {self.why}"
-        return f"{said}; to have it: {self.hint}" if self.hint else said
+        message = f"{self.source}: {self.key} = {shown} does not hold: {self.why}"
+        return f"{message}; to have it: {self.hint}" if self.hint else message
 
 
 def _options(asked: Settings) -> Iterator[tuple[str, str, Any]]:

@@ -175,10 +175,10 @@ def _over(
             if transport.is_alive():
                 wire.abort()
                 transport.join(2.0)
-        said = wire.why() if isinstance(wire, ProxyWire) and isinstance(err, Unreachable) else ""
+        why = wire.why() if isinstance(wire, ProxyWire) and isinstance(err, Unreachable) else ""
         wire.close()
-        if said:
-            msg = f"{endpoint} can't be reached by `{endpoint.proxy}`: {said}"
+        if why:
+            msg = f"{endpoint} can't be reached by `{endpoint.proxy}`: {why}"
             raise Unreachable(msg) from err
         raise
     return transport

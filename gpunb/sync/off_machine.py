@@ -62,7 +62,7 @@ def fetch(
         with tempfile.TemporaryDirectory(prefix=PART, dir=ends.here) as staging:
             progress.say("fetching")
             try:
-                _, _, whole, said = rsync.from_daemon(
+                _, _, whole, words = rsync.from_daemon(
                     endpoint, source, staging, have=str(ends.here), progress=progress
                 )
             except rsync.Unusable as err:
@@ -70,7 +70,7 @@ def fetch(
                 raise SyncError(msg) from err
             report = _in_place(Path(staging), ends, guard=guard)
     if not whole:
-        report.failed.append((ends.source or ends.there, said.splitlines()[0]))
+        report.failed.append((ends.source or ends.there, words.splitlines()[0]))
     report.engine, report.why = "rsync", "the machine is off; its computer's own rsync gives its files"
     report.seconds = time.monotonic() - began
     return report

@@ -204,20 +204,20 @@ def _carried_out(
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
-    said = _last_words(bytes(words))
+    last = _last_words(bytes(words))
     if code == 0 or code in _PARTLY:
-        return files, size, code == 0, said
+        return files, size, code == 0, last
     if files == 0 and code in (1, 2, 4, 12, 13, 14):
-        raise Unusable(said)
+        raise Unusable(last)
     if code in (10, 12, 30, 35, 255):
-        msg = f"the connection broke during rsync: {said}"
+        msg = f"the connection broke during rsync: {last}"
         raise Unreachable(
             msg, bill="the instance may still run and be billed", hint="run the same sync again"
         )
     if code in (11, 22):
-        msg = f"rsync could not go on (is a disk full?): {said}"
+        msg = f"rsync could not go on (is a disk full?): {last}"
         raise SyncError(msg, hint="run the same sync again when there is room")
-    return files, size, False, said
+    return files, size, False, last
 
 
 _LETTERS = (("r", 4), ("w", 2), ("x", 1))

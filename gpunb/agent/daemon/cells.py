@@ -427,8 +427,8 @@ class Cells:
         self.comms.end(why)
         self.restarted = "the kernel ended (%s); this is a new one, its variables are empty" % why
         if run is not None:
-            for name, said in words.items():
-                run.stream(name, said.decode("utf-8", "replace"))
+            for name, text in words.items():
+                run.stream(name, text.decode("utf-8", "replace"))
             first = next((line.strip() for line in _text(words).splitlines() if line.strip()), "")
             run.end("died", None, "%s; its last words: %s" % (why, first[:300]) if first else why)
         self.note({"t": "note", "k": "kernel-died", "kernel": self.name, "why": why, "ts": time.time()})

@@ -148,16 +148,16 @@ class Kernel:
     def _hear_last_words(self) -> None:
         """Read the output that a dead kernel left in its pipes or had not sent yet."""
         for name in ("stdout", "stderr"):
-            said = b""
+            words = b""
             unsent = os.path.join(self.folder, "unsent-" + name)
             with contextlib.suppress(OSError), open(unsent, "rb") as file:
-                said = file.read(LAST_WORDS)
+                words = file.read(LAST_WORDS)
             with contextlib.suppress(OSError, KeyError):
-                said += os.read(self._pipes[name], LAST_WORDS)
-            if said.strip():
-                self.last_words[name] = said
+                words += os.read(self._pipes[name], LAST_WORDS)
+            if words.strip():
+                self.last_words[name] = words
                 with open(os.path.join(self.folder, "log"), "ab") as log:
-                    log.write(said)
+                    log.write(words)
 
     def _connection_file(self) -> str:
         return os.path.join(self.folder, "connection.json")

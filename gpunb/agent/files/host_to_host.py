@@ -398,9 +398,9 @@ def _ready(ssh: subprocess.Popen[bytes], sign: bytes) -> str:
     """Wait for the other host's greeting; return why it does not come."""
     assert ssh.stdout is not None  # noqa: S101 - both are pipes
     assert ssh.stderr is not None  # noqa: S101
-    said: dict[int, bytes] = {ssh.stdout.fileno(): b"\n", ssh.stderr.fileno(): b""}
-    out, err = said
-    still = set(said)
+    errors: dict[int, bytes] = {ssh.stdout.fileno(): b"\n", ssh.stderr.fileno(): b""}
+    out, err = errors
+    still = set(errors)
     deadline = time.monotonic() + DIAL_S
     try:
         while still:
@@ -410,12 +410,12 @@ def _ready(ssh: subprocess.Popen[bytes], sign: bytes) -> str:
                 return "it got no answer in %d s" % DIAL_S
             for fd in found:
                 data = os.read(fd, 1 << 16)
-                said[fd] = (said[fd] + data)[-(1 << 16) :]
+                errors[fd] = (errors[fd] + data)[-(1 << 16) :]
                 if not data:
                     still.discard(fd)
-            if said[out].endswith(sign):
+            if errors[out].endswith(sign):
                 return ""
-        lines = said[err].decode("utf-8", "replace").strip().splitlines()
+        lines = errors[err].decode("utf-8", "replace").strip().splitlines()
         return lines[-1][:200] if lines else "the connection ended"
     finally:
         ssh.stdout.close()  # its output is not read any more

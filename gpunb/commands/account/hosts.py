@@ -129,10 +129,10 @@ def _add(context: Context, cloud: OwnHosts, name: str | None, address: str | Non
     if name is None:
         msg = "hosts add: needs a name, and an address if that is another"
         raise BadInput(msg, hint=typed("hosts add lab3 me@10.0.0.7:2222"))
-    said = {"price_usd_h": more["price"], "trust": more["trust"], "share": more["share"]}
+    options = {"price_usd_h": more["price"], "trust": more["trust"], "share": more["share"]}
     table: dict[str, Any] = {
         "address": address or name,
-        **{key: value for key, value in said.items() if value},
+        **{key: value for key, value in options.items() if value},
     }
     if more["gpus"] is not None:
         table["gpus"] = _numbers(more["gpus"])
@@ -159,11 +159,11 @@ def _remove(context: Context, cloud: OwnHosts, name: str | None) -> Result:
         raise BadInput(msg, hint=did_you_mean(name or "", known))
     writing.write({name: None}, ("providers", "ssh", "hosts"))
     context.renew("ssh")
-    said = [Note(f"removed {name} from {paths.config_file()}", "ok")]
+    notes = [Note(f"removed {name} from {paths.config_file()}", "ok")]
     live = [one.name for one in context.ledger.sessions() if one.offer.get("machine_id") == name]
     if live:
-        said.append(Note(", ".join(live) + " goes on there; " + typed("down", *live) + " ends it", "warn"))
-    return Result({"host": name, "removed": True, "sessions": live}, *said)
+        notes.append(Note(", ".join(live) + " goes on there; " + typed("down", *live) + " ends it", "warn"))
+    return Result({"host": name, "removed": True, "sessions": live}, *notes)
 
 
 def _look(cloud: OwnHosts, host: Host) -> Machine | GpunbError:

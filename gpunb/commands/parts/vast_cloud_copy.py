@@ -74,11 +74,11 @@ def run(
         "target": target,
     }
     named = f"connection {chosen.id} ({chosen.name or chosen.cloud_type})"
-    said = f"{source} to {target}, by {provider.title}'s {named}"
+    text = f"{source} to {target}, by {provider.title}'s {named}"
     if dry_run:
         again = f" {every}" if every else ""
         return Result(
-            {**data, "dry_run": True}, Note(f"would copy {said}{again}; nothing was moved", "strong")
+            {**data, "dry_run": True}, Note(f"would copy {text}{again}; nothing was moved", "strong")
         )
     if not allow_credentials:
         msg = f"--via {via}: {provider.title} gives the host the credentials of connection {chosen.id}"
@@ -92,7 +92,7 @@ def run(
             (chosen.id, source, target),
             when,
             data=data,
-            said=f"{said} {every}",
+            said=f"{text} {every}",
         )
     context.ledger.touch(session.id)
 
@@ -102,7 +102,7 @@ def run(
     title = f"sync {'to' if up else 'from'} {session.name}"
     took = _to_its_end(context, (provider, copies), session, title, begin, copies.cancel_cloud_copy)
     warn = "the host was shown the connection's credentials, and could have kept them"
-    return Result({**data, "state": "done"}, Note(f"copied {said} in {took}", "ok"), Note(warn, "warn"))
+    return Result({**data, "state": "done"}, Note(f"copied {text} in {took}", "ok"), Note(warn, "warn"))
 
 
 def listed(context: Context, via: str, session: Session | None) -> Result:
@@ -228,10 +228,10 @@ def between(context: Context, one: Session, path: str, two: Session, target: str
         )
     if stat.S_ISDIR(found.mode or 0):  # its content, as in every sync
         source, into = f"{source.rstrip('/')}/", f"{into.rstrip('/')}/"
-    said = f"{one.name}:{source} to {two.name}:{into}, by {provider.title} itself"
+    text = f"{one.name}:{source} to {two.name}:{into}, by {provider.title} itself"
     data = {"session": two.name, "way": provider.name, "source": source, "target": into, "dry_run": dry_run}
     if dry_run:
-        return Result(data, Note(f"would copy {said}; nothing was moved", "strong"))
+        return Result(data, Note(f"would copy {text}; nothing was moved", "strong"))
 
     def begin() -> None:
         provider.copy_between(one.instance_id, source, two.instance_id, into)
@@ -239,7 +239,7 @@ def between(context: Context, one: Session, path: str, two: Session, target: str
     title = f"sync from {one.name}, which is stopped"
     took = _to_its_end(context, (provider, provider), two, title, begin, provider.cancel_copy_between)
     note = "no ignore rule holds: all that is there went"
-    return Result({**data, "state": "done"}, Note(f"copied {said} in {took}", "ok"), Note(note, "dim"))
+    return Result({**data, "state": "done"}, Note(f"copied {text} in {took}", "ok"), Note(note, "dim"))
 
 
 def _to_its_end(  # noqa: PLR0917 - two copies, one way through

@@ -156,11 +156,11 @@ def command(
         return Result({"rented": False}, exit_code=1)
     started = flow.begin(context, session, wanted, detach=detach)
     data: dict[str, Any] = {"session": session.name, "run": started.handle.id, "name": started.label}
-    told = Note(f"run {started.handle.id} on {session.name}: {started.label}", "dim")
+    note = Note(f"run {started.handle.id} on {session.name}: {started.label}", "dim")
     if detach:
-        context.tell(told, _goes_on(session, started.handle.id, str(wanted.root), keep=keep))
+        context.tell(note, _goes_on(session, started.handle.id, str(wanted.root), keep=keep))
         return Result({**data, "state": "running"})
-    context.tell(told)
+    context.tell(note)
     try:
         session, outcome = _followed(context, session, started)
         data["session"] = session.name

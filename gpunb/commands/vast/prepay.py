@@ -77,8 +77,8 @@ def _shown(context: Context, cloud: Prepay, found: Session) -> Result:
 
     usd_h, most = reservations.of_session(found)
     with context.progress(f"deposit of {found.name}"):
-        said = cloud.deposit(found.instance_id).get("balance")
-    balance = float(said) if isinstance(said, (int, float)) else None
+        left = cloud.deposit(found.instance_id).get("balance")
+    balance = float(left) if isinstance(left, (int, float)) else None
     plans = [reservations.for_hours(usd_h, months * reservations.MONTH_H, most=most) for months in (1, 3, 6)]
     data = {
         "session": found.name,

@@ -181,19 +181,19 @@ def _clouds(context: Context, rows: list[Spent], begin: float) -> tuple[list[Cos
     for name in sorted({one.session.provider for one in rows}):
         mine = [one for one in rows if one.session.provider == name]
         cost = added(one.cost for one in mine)
-        said = [one.provider_usd for one in mine if one.provider_usd is not None]
+        figures = [one.provider_usd for one in mine if one.provider_usd is not None]
         difference = [one.difference for one in mine if one.difference is not None]
         data.append(
             {
                 "provider": name,
                 "sessions": len(mine),
                 "cost": tables.dollars(cost),
-                "provider_usd": sum(said) if said else None,
+                "provider_usd": sum(figures) if figures else None,
                 "difference_usd": sum(difference) if difference else None,
             }
         )
-        word = money_text(sum(said)) if said else "-"
-        many = f"{word} ({len(said)} of {len(mine)})" if said and len(said) < len(mine) else word
+        word = money_text(sum(figures)) if figures else "-"
+        many = f"{word} ({len(figures)} of {len(mine)})" if figures and len(figures) < len(mine) else word
         shown.append([Cell(name, "strong"), str(len(mine)), *_money(cost), many])
     total = ["total", str(len(rows)), *_money(added(one.cost for one in rows)), ""]
     heads = ["cloud", ">sessions", ">gpu", ">disk", ">bandwidth", ">total", ">billed"]

@@ -67,14 +67,14 @@ class Talking(anywidget.AnyWidget):
 
     def _work(self, kind: str, fields: dict[str, Any], ident: int | None) -> None:
         try:
-            said = getattr(self, f"on_{kind}")(**fields)
+            answer = getattr(self, f"on_{kind}")(**fields)
         except GpunbError as err:
             self.answer(ident, error=told(err))
         except Exception as err:  # noqa: BLE001 - the page must be told, whatever it is
             log.get(__name__).exception("a widget's %s", kind)
             self.answer(ident, error=told(err))
         else:
-            self.answer(ident, said=said)
+            self.answer(ident, said=answer)
 
     def answer(self, ident: int | None, *, said: Any = None, error: dict[str, str] | None = None) -> None:
         """Answer message `ident`; an error is shown even without one."""

@@ -104,8 +104,8 @@ class SessionPanel(Talking):
         try:
             with WidgetContext(lambda seen: self.tell("says", session=session, text=seen.line())) as context:
                 found = context.ledger.get(session)
-                said = actions.do(context, action, found, args)
-            self.tell("says", session=session, text=said)
+                message = actions.do(context, action, found, args)
+            self.tell("says", session=session, text=message)
         except GpunbError:
             self.tell("says", session=session, text="")
             raise
@@ -192,15 +192,15 @@ class SessionPanel(Talking):
                 for at, one in enumerate(reversed(ledger.transfers(ident)[-RUNS:]))
             ]
         changed = [one for one in shapes if self._news(one["id"], one)]
-        said = {
+        message = {
             "runs": {ident: one for ident, one in runs.items() if self._news(f"runs/{ident}", one)},
             "transfers": {
                 ident: one for ident, one in transfers.items() if self._news(f"moved/{ident}", one)
             },
         }
-        if changed or any(said.values()) or self._news("order", order):
+        if changed or any(message.values()) or self._news("order", order):
             self._news("order", order)
-            self.tell("sessions", order=order, changed=changed, **said)
+            self.tell("sessions", order=order, changed=changed, **message)
         self._watchers.watch(ident for ident in opened if known[ident]["state"] == "ready")
 
     def _news(self, key: str, value: Any) -> bool:

@@ -139,9 +139,9 @@ class Rental:
             self._end("ready", f"{self.session.name} is ready: %%gpu at the top of a cell runs it there")
         except GpunbError as err:
             self.error = err
-            said = told(err)
+            error = told(err)
             state = "cancelled" if isinstance(err, Cancelled) else "failed"
-            self._end(state, ". ".join(said[part] for part in ("message", "bill", "hint") if part in said))
+            self._end(state, ". ".join(error[part] for part in ("message", "bill", "hint") if part in error))
         except BaseException as err:  # noqa: BLE001 - the page must learn of the end, whatever the error
             log.get(__name__).exception("a rental")
             msg = f"unexpected failure: {type(err).__name__}; gpunb's log has the traceback"

@@ -119,11 +119,11 @@ def _history(reply: dict[str, Any], gate: Gate) -> dict[str, Any]:
             continue
         session, line, text = one
         if isinstance(text, (list, tuple)) and len(text) == 2:
-            said: Any = [gate.text(text[0]), gate.text(text[1])]
+            texts: Any = [gate.text(text[0]), gate.text(text[1])]
         else:
-            said = gate.text(text)
+            texts = gate.text(text)
         if type(session) is int and type(line) is int:
-            found.append([session, line, said])
+            found.append([session, line, texts])
     return {"status": "ok", "history": found}
 
 

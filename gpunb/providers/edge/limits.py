@@ -74,13 +74,13 @@ def unpacked(response: httpx.Response, bound: int) -> Iterator[bytes]:
     if response.is_stream_consumed:  # an in-process cloud: it is in memory already
         parts: Iterator[bytes] = iter([response.content])
     else:
-        said = response.headers.get("content-encoding", "").lower().replace(" ", "")
-        if said in ("", "identity"):
+        encodings = response.headers.get("content-encoding", "").lower().replace(" ", "")
+        if encodings in ("", "identity"):
             parts = response.iter_raw()
-        elif said in ("gzip", "x-gzip", "deflate"):
+        elif encodings in ("gzip", "x-gzip", "deflate"):
             parts = _inflated(response.iter_raw())
         else:
-            msg = f"it is compressed as {said[:60]!r}, gpunb asked for gzip"
+            msg = f"it is compressed as {encodings[:60]!r}, gpunb asked for gzip"
             raise ValueError(msg)
     size = 0
     for part in parts:

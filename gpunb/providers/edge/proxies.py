@@ -68,10 +68,10 @@ def _trouble(url: str) -> tuple[str, str] | None:
     """Return what is wrong with a proxy's address and a hint, or None if it can be used."""
     scheme = urlsplit(url if "://" in url else f"http://{url}").scheme
     if scheme not in _KNOWN:
-        said = f"{scheme}:// is none of the kinds that can be used ({', '.join(_KNOWN)})"
+        reason = f"{scheme}:// is none of the kinds that can be used ({', '.join(_KNOWN)})"
         if not scheme.startswith("socks"):
-            return said, "unset {variable}"
-        return said, f"unset {{variable}}, or write socks5:// there and {_SOCKS}"
+            return reason, "unset {variable}"
+        return reason, f"unset {{variable}}, or write socks5:// there and {_SOCKS}"
     try:
         httpx.HTTPTransport(proxy=url if "://" in url else f"http://{url}").close()
     except ImportError:

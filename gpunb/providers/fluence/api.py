@@ -63,25 +63,25 @@ def client(url: str | None, key: SecretStr | None, options: Mapping[str, Any]) -
 
 
 def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one return a meaning
-    text, said = failure.message(), failure.word("detail")
+    text, word = failure.message(), failure.word("detail")
     if failure.status == 422:
         why = failure.invalid() or failure.text
         msg = f"{TITLE} refuses {failure.method} {failure.path}: {why}"
         return BadInput(msg, bill="nothing was changed")
     if failure.status == 404 and "/instances/" in failure.path:
         # "Not Found" is what the web framework says of a path that it does not know
-        known = said and said.lower().rstrip(".") != "not found"
+        known = word and word.lower().rstrip(".") != "not found"
         return InstanceGone(text, provider=NAME) if known else None
     if failure.status == 429:
-        if "quota" in said.lower():
+        if "quota" in word.lower():
             return QuotaExhausted(text, provider=NAME, bill="nothing was changed")
         return RateLimited(text, provider=NAME, retry_after=failure.retry_after)
     if failure.status in (400, 402, 409):
-        if _MONEY.search(said):
+        if _MONEY.search(word):
             return NoFunds(text, provider=NAME, bill="nothing was rented")
-        if _GONE.search(said):
+        if _GONE.search(word):
             return OfferGone(text, provider=NAME, bill="nothing was rented")
-        if _NOT_YET.search(said):
+        if _NOT_YET.search(word):
             return NotYet(text, provider=NAME)
         return BadInput(text, bill="nothing was changed")
     return None

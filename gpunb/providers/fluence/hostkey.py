@@ -99,5 +99,5 @@ def started(log: Sequence[str]) -> bool:
 
 def why_stopped(log: Sequence[str]) -> str:
     """Return the error that the command printed when it gave up; "" if it printed none."""
-    said = [line.partition(_MARK)[2] for line in log if _MARK in line]
-    return clean(said[-1].strip(), 100) if said else ""
+    reasons = [line.partition(_MARK)[2] for line in log if _MARK in line]
+    return clean(reasons[-1].strip(), 100) if reasons else ""

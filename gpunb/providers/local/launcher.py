@@ -235,8 +235,8 @@ def _spawn(directory: Path, ident: str, port: int, timeout: float) -> None:
                 processes.end(ident, grace=0.0)
                 raise
     except subprocess.TimeoutExpired:
-        said = _boot_log(directory)
-        msg = f"the host in {directory} did not come up within {timeout:.0f} s\n{said}".rstrip()
+        log = _boot_log(directory)
+        msg = f"the host in {directory} did not come up within {timeout:.0f} s\n{log}".rstrip()
         raise Unavailable(msg, provider="local") from None
     except OSError as err:
         msg = f"the host process can't be started: {err.strerror or err}"

@@ -225,10 +225,10 @@ class _Reader:
         """Get an anonymous token from the server that the registry names."""
         if not asked.lower().startswith("bearer "):
             self._refuse(_REASONS[401])
-        said = dict(re.findall(r'(\w+)="([^"]*)"', asked))
-        realm = self._safe(said.get("realm", ""))
+        fields = dict(re.findall(r'(\w+)="([^"]*)"', asked))
+        realm = self._safe(fields.get("realm", ""))
         scope = quote(f"repository:{self.where.name}:pull", safe="")
-        service = quote(said.get("service", ""), safe="")
+        service = quote(fields.get("service", ""), safe="")
         url = f"{realm}{'&' if '?' in realm else '?'}service={service}&scope={scope}"
         with self.client.stream("GET", url, headers={"Accept": "application/json"}) as answer:
             if answer.status_code != 200:

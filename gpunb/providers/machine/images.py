@@ -56,9 +56,9 @@ def misfit(offer: Offer, image: str) -> str:
 
 def _capability(offer: Offer) -> float:
     """Return the compute capability times 100; 0 if it is not known."""
-    said: Any = offer.raw.get("compute_cap")
-    if isinstance(said, (int, float)) and said > 0:
-        return float(said)
+    capability: Any = offer.raw.get("compute_cap")
+    if isinstance(capability, (int, float)) and capability > 0:
+        return float(capability)
     return next((float(least) for name, least in _NAMES if name.search(offer.gpu)), 0.0)
 
 

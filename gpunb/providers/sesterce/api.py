@@ -29,21 +29,21 @@ _GONE = re.compile(r"no longer|not available|unavailable|capacity|sold out|out o
 
 def translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one return a meaning
     """Return the error that Sesterce's answer means; None where it says nothing of its own."""
-    text, said = failure.message(), failure.word("message") or failure.text
-    if failure.status in (401, 403, 404) and _NO_KEY.search(said):
+    text, word = failure.message(), failure.word("message") or failure.text
+    if failure.status in (401, 403, 404) and _NO_KEY.search(word):
         hint = typed("login sesterce")
         return AuthFailed(text, provider="sesterce", bill="nothing was changed", hint=hint)
     if failure.status == 404 and "/instances/" in failure.path:
         # Sesterce's own 404 has a message and the path; a proxy's has not
         return InstanceGone(text, provider="sesterce") if failure.word("path") else None
     if failure.status == 429:
-        if "quota" in said.lower():
+        if "quota" in word.lower():
             return QuotaExhausted(text, provider="sesterce", bill="nothing was changed")
         return RateLimited(text, provider="sesterce", retry_after=failure.retry_after)
     if failure.status in (400, 402, 404, 409, 422):
-        if _MONEY.search(said):
+        if _MONEY.search(word):
             return NoFunds(text, provider="sesterce", bill="nothing was rented")
-        if _GONE.search(said) or (failure.status == 404 and failure.method == "POST"):
+        if _GONE.search(word) or (failure.status == 404 and failure.method == "POST"):
             return OfferGone(text, provider="sesterce", bill="nothing was rented")
         return BadInput(text, bill="nothing was changed")
     return None

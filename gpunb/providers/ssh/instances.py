@@ -168,22 +168,22 @@ class Instances(Provider):
     def _answers(self, one: Record) -> bool:
         """Whether an SSH server answers at the machine; nothing is sent to it."""
         with self._lock:
-            at, said = self._seen.get(one.machine, (0.0, False))
+            at, answered = self._seen.get(one.machine, (0.0, False))
         if time.monotonic() - at < _FRESH_S:
-            return said
+            return answered
         from gpunb.ssh.tcp_socket import connect
 
-        said = False
+        answered = False
         with suppress(GpunbError, OSError):
             wire = connect(self._endpoint(one, any_key=True), timeout=_GREETING_S)
             try:
                 wire.settimeout(_GREETING_S)
-                said = wire.recv(4) == b"SSH-"
+                answered = wire.recv(4) == b"SSH-"
             finally:
                 wire.close()
         with self._lock:
-            self._seen[one.machine] = (time.monotonic(), said)
-        return said
+            self._seen[one.machine] = (time.monotonic(), answered)
+        return answered
 
     def presence(self, instance_id: str) -> Presence:
         """Return whether it is there; unknown while its machine gives no answer."""

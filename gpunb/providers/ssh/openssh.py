@@ -142,9 +142,9 @@ class OpenSsh:
                 msg = f"ssh can't be started here: {err.strerror or err}"
                 raise Unavailable(msg, provider="ssh", bill=NOTHING, hint="install OpenSSH's client") from err
             errors.seek(0)
-            said = errors.read(1 << 16)
+            words = errors.read(1 << 16)
         answer = read(out, nonce)
-        answer.said = last_line(said if said.strip() else out)
+        answer.said = last_line(words if words.strip() else out)
         if answer.begun:
             return answer
         hint = f"see what `ssh {host.address}` says: gpunb goes the same way"

@@ -249,11 +249,11 @@ def _too_many(failure: Failure, word: str, text: str) -> ProviderError:
     if after is None and found:
         after = float(found[1])
     if after is None and isinstance(failure.data, dict):
-        said = failure.data.get("retry_after")
-        after = float(said) if isinstance(said, (int, float)) and 0 <= said < 86_400 else None
-    said = clean(failure.text, 120)
+        seconds = failure.data.get("retry_after")
+        after = float(seconds) if isinstance(seconds, (int, float)) and 0 <= seconds < 86_400 else None
+    seconds = clean(failure.text, 120)
     return RateLimited(
-        f"{failure.title} says {failure.method} {failure.path} came too soon: {said}",
+        f"{failure.title} says {failure.method} {failure.path} came too soon: {seconds}",
         provider=NAME,
         retry_after=after,
     )

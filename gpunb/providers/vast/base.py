@@ -89,8 +89,8 @@ class VastBase(Provider):
     def _done(self, answer: dict[str, Any], what: str) -> None:
         """Check the answer for refusals that come as 200 with ``success: false``."""
         if answer.get("success") is False:
-            said = clean(answer.get("msg") or answer.get("error") or answer, 200)
-            msg = f"Vast.ai refused to {what}: {said}"
+            message = clean(answer.get("msg") or answer.get("error") or answer, 200)
+            msg = f"Vast.ai refused to {what}: {message}"
             raise ProviderError(msg, provider=self.name)
 
     def _pages(self, path: str, field: str, *, what: str, limit: int = _PAGE, **params: Any) -> list[Any]:
@@ -101,8 +101,8 @@ class VastBase(Provider):
             query = api.query(limit=limit, after_token=token, **params)
             page = self._call("GET", path, params=query)
             if isinstance(page, dict) and page.get("success") is False:  # with an empty list, and 200
-                said = clean(page.get("msg") or page.get("error") or page, 120)
-                msg = f"Vast.ai does not say the {what}: {said}"
+                message = clean(page.get("msg") or page.get("error") or page, 120)
+                msg = f"Vast.ai does not say the {what}: {message}"
                 raise BadAnswer(msg, provider=self.name)
             out.extend(rows(page, field, provider=self.name, what=what))
             following = page.get("next_token")
@@ -118,8 +118,8 @@ class VastBase(Provider):
         """Poll the text behind a ``result_url`` until it is there."""
         url = answer.get("result_url")
         if not isinstance(url, str) or not url:
-            said = clean(repr(answer), 160)
-            msg = f"Vast.ai: {what}: field result_url must be an address; the answer was {said}"
+            message = clean(repr(answer), 160)
+            msg = f"Vast.ai: {what}: field result_url must be an address; the answer was {message}"
             raise BadAnswer(msg, provider=self.name)
         waited = 0.0
         pause = 0.3

@@ -195,15 +195,15 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         contract = answer.get("new_contract")
         good = is_number(contract) and int(contract) > 0
         if answer.get("success") is False:
-            said = clean(answer.get("msg") or answer.get("error") or answer, 200)
+            message = clean(answer.get("msg") or answer.get("error") or answer, 200)
             if good:
                 # a bid too low makes a stopped instance whose disk is billed (dstack#4036)
-                raise self._undone(str(contract), f"Vast.ai could not start offer {offer.id}: {said}")
-            msg = f"Vast.ai did not rent offer {offer.id}: {said}"
+                raise self._undone(str(contract), f"Vast.ai could not start offer {offer.id}: {message}")
+            msg = f"Vast.ai did not rent offer {offer.id}: {message}"
             raise OfferGone(msg, provider=self.name, bill="nothing was rented")
         if not good:
-            said = clean(repr(answer), 160)
-            msg = f"Vast.ai took the order for offer {offer.id} and named no instance: {said}"
+            message = clean(repr(answer), 160)
+            msg = f"Vast.ai took the order for offer {offer.id} and named no instance: {message}"
             bill = "an instance may have been rented; look for its label"
             raise OutcomeUnknown(msg, provider=self.name, bill=bill)
         instance = self._confirmed(str(contract), offer, spec)
@@ -361,9 +361,9 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         path = f"/instances/{number(instance_id, 'instance')}/"
         answer = self._call("PUT", path, json={"state": state}, safe=True)
         if state == "running" and answer.get("success") is False:
-            said = clean(answer.get("msg") or answer.get("error") or answer, 200)
-            if _QUEUED.search(said):
-                raise self._taken_back(instance_id, said)
+            message = clean(answer.get("msg") or answer.get("error") or answer, 200)
+            if _QUEUED.search(message):
+                raise self._taken_back(instance_id, message)
         self._done(answer, f"{state} {instance_id}")
 
     def _taken_back(self, instance_id: str, said: str) -> ProviderError:

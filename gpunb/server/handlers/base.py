@@ -85,10 +85,10 @@ class Handler(APIHandler):
         info = kwargs.get("exc_info")
         err = info[1] if info else None
         if isinstance(err, web.HTTPError) or err is None:
-            said = getattr(err, "log_message", None) or getattr(err, "reason", None) or ""
+            reason = getattr(err, "log_message", None) or getattr(err, "reason", None) or ""
             word = _STATUS_WORDS.get(status_code, "HttpError")
-            said = str(said).replace("%%", "%")
-            body: Problem = {"message": clean(said or word), "reason": word, "hint": None, "bill": None}
+            reason = str(reason).replace("%%", "%")
+            body: Problem = {"message": clean(reason or word), "reason": word, "hint": None, "bill": None}
         else:
             body = error_body(err)
             status_code = status_of(err)

@@ -81,13 +81,13 @@ def _session(one: Spent) -> api.CostRow:
 def _cloud(name: str, rows: list[Spent]) -> api.CostRow:
     from gpunb.sessions.cost import spending
 
-    said = [one.provider_usd for one in rows if one.provider_usd is not None]
+    figures = [one.provider_usd for one in rows if one.provider_usd is not None]
     return {
         "key": name,
         "label": name,
         "provider": name,
         "cost": tables.dollars(spending.added(one.cost for one in rows)),
-        "provider_usd": math.fsum(said) if said else None,
+        "provider_usd": math.fsum(figures) if figures else None,
     }
 
 

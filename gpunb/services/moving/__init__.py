@@ -285,8 +285,8 @@ def _broken_off(
                 why="its move was broken off",
             )
     except (GpunbError, KeyboardInterrupt) as trouble:
-        told = getattr(trouble, "bill", "") or "its end is not confirmed yet"
-        bill = f"{stays}; the new machine: {told}"
+        words = getattr(trouble, "bill", "") or "its end is not confirmed yet"
+        bill = f"{stays}; the new machine: {words}"
     else:
         bill = f"{stays}; the new machine is confirmed gone"
     if isinstance(err, KeyboardInterrupt):

@@ -33,20 +33,20 @@ def observe(ledger: Ledger, session: Session, pulse: Pulse, at: float) -> None:
     """Update the ledger's runs and last activity from what the host reported at `at`."""
     active = session.lease.count_ssh and pulse.logins
     for note in ledger.open_runs(session.id):
-        told = pulse.runs.get(note.id)
-        if told is None:
+        seen = pulse.runs.get(note.id)
+        if seen is None:
             if at - note.started > LOST_S:
                 ledger.finish_run(note.id, "died", note.started)
-        elif told.over:
-            ledger.finish_run(note.id, told.state, told.ended)
-        elif told.waiting is not None:
+        elif seen.over:
+            ledger.finish_run(note.id, seen.state, seen.ended)
+        elif seen.waiting is not None:
             ledger.mark_run(note.id, WAITING)
             if note.active:
-                ledger.touch(session.id, min(max(told.waiting_since or 0.0, note.started), at))
+                ledger.touch(session.id, min(max(seen.waiting_since or 0.0, note.started), at))
         else:
-            if note.state != told.state:
-                ledger.mark_run(note.id, told.state)
-                note.state = told.state
+            if note.state != seen.state:
+                ledger.mark_run(note.id, seen.state)
+                note.state = seen.state
             active = active or note.active
     if active:
         ledger.touch(session.id, at)

@@ -161,15 +161,15 @@ def ask_clouds(
         except GpunbError as err:
             failed.append((name, err.message))
             continue
-        said: dict[str, list[UsageLine]] = {}
+        answers: dict[str, list[UsageLine]] = {}
         for line in lines:
             owner = ids.get(line.instance_id)
             if owner is not None:
-                said.setdefault(owner.session.id, []).append(line)
+                answers.setdefault(owner.session.id, []).append(line)
         asked = {one.session.id for one in ids.values()}
         for one in mine:
             if one.session.id in asked:
-                by = bills.summed(said.get(one.session.id, ()), one.cost.total)
+                by = bills.summed(answers.get(one.session.id, ()), one.cost.total)
                 _say(ledger, one, by)
                 _keep(ledger, one)
     return failed
@@ -186,9 +186,9 @@ def _say(ledger: Ledger, one: Spent, by: Mapping[str, float] | None) -> None:
 
 def _keep(ledger: Ledger, one: Spent) -> None:
     receipt = ledger.receipt(one.session.id)
-    said = (one.provider_usd, one.not_billed, one.contradicts)
+    figures = (one.provider_usd, one.not_billed, one.contradicts)
     if receipt is None or one.session.state not in OVER:
         return
-    if (receipt.provider_usd, receipt.not_billed, receipt.contradicts) != said:
-        receipt.provider_usd, receipt.not_billed, receipt.contradicts = said
+    if (receipt.provider_usd, receipt.not_billed, receipt.contradicts) != figures:
+        receipt.provider_usd, receipt.not_billed, receipt.contradicts = figures
         ledger.save_receipt(receipt)

@@ -145,8 +145,8 @@ def move(db: sqlite3.Connection, step: float, since: float) -> None:
     ).fetchall():
         old, idle = row["deadline"], row["idle_s"]
         ssh = bool(row["count_ssh"])
-        told = Lease(deadline=old, idle_s=idle, count_ssh=ssh).mark
-        if isinstance(old, float) and row["armed"] == told:
+        mark = Lease(deadline=old, idle_s=idle, count_ssh=ssh).mark
+        if isinstance(old, float) and row["armed"] == mark:
             # the host has this lease already, and counts by its own clock
             moved = Lease(deadline=old + step, idle_s=idle, count_ssh=ssh).mark
             db.execute("UPDATE sessions SET armed = ? WHERE id = ?", (moved, row["id"]))

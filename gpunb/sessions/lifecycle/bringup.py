@@ -201,8 +201,8 @@ def enter(
             if was_pinned and session.state is SessionState.BOOTING:
                 raise _another_key(session, err) from err
             raise
-        told = _told(provider, session, instance)
-        session = _made_anew(ledger, session, host, told, err)
+        host_key = _told(provider, session, instance)
+        session = _made_anew(ledger, session, host, host_key, err)
         host.wait(session, timeout=within, progress=steps, give_up=give_up)
     steps.end()
     session = _still(ledger, session)
@@ -252,10 +252,10 @@ def _compared(
     """
     if was_pinned:
         return "its host key is the one that was known before"
-    title, told = _told(provider, session, instance)
-    if not told:
+    title, host_key = _told(provider, session, instance)
+    if not host_key:
         return f"its host key was taken at the first contact ({title} shows none to compare)"
-    if set(host.pinned(session)) & set(told):
+    if set(host.pinned(session)) & set(host_key):
         return f"its host key is the one in {title}'s log"
     msg = (
         f"the host of {session.name} shows another SSH key than the one in {title}'s log of it:"
@@ -289,15 +289,15 @@ def _made_anew(
     from gpunb.ssh import fingerprint
     from gpunb.ssh.hostkeys import way_on
 
-    title, told = vouched
-    if err.shown and err.shown in told:
+    title, host_key = vouched
+    if err.shown and err.shown in host_key:
         host.repin(session, err.shown)
         words = f"a new one since it was started again, the one in {title}'s log: {fingerprint(err.shown)}"
         ledger.note(session.id, "host-key", words)
         return ledger.get(session.id)
     was = ", ".join(map(fingerprint, host.pinned(session)))
     now = fingerprint(err.shown) if err.shown else "unknown"
-    but = f", and {title}'s log of it shows yet other keys" if told else ""
+    but = f", and {title}'s log of it shows yet other keys" if host_key else ""
     msg = (
         f"the host of {session.name} shows another SSH key since it was started again ({now}, before it was"
         f" {was}){but}: the machine was made anew around its disk, or another one has its address now, or"

@@ -55,7 +55,7 @@ class Unrecorded:
         idents = [session.instance_id] if session.instance_id else _labelled(listing, session)
         if not idents:
             return ""  # not listed (yet): that proves nothing
-        troubles = [said for said in (_destroy(provider, ident) for ident in idents) if said]
+        troubles = [trouble for trouble in (_destroy(provider, ident) for ident in idents) if trouble]
         if troubles:
             return f"{provider.title} was asked to end {', '.join(idents)}: {'; '.join(troubles)}"
         if all(_gone(provider, ident) for ident in idents):

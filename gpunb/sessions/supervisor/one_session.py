@@ -160,8 +160,8 @@ class OneSession(NextMachines):
             session
         ) or self.ledger.clock.time() - session.state_at <= self.timing.boot_of(self.ledger, session):
             return session
-        said = why or f"{session.provider} says {instance.state.value}"
-        return begin_end(self.ledger, session.id, f"boot failed: {said}")
+        reason = why or f"{session.provider} says {instance.state.value}"
+        return begin_end(self.ledger, session.id, f"boot failed: {reason}")
 
 
 def _runs_unaddressed(instance: Instance) -> bool:

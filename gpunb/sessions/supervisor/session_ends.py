@@ -60,8 +60,8 @@ class SessionEnds(LedgerMemory):
                 return session  # its client does it
             if failed:
                 self._unhomed[session.id] = self.ledger.clock.time()
-                said = "; ".join(f"{path}: {reason}" for path, reason in failed)
-                self._trouble.append(f"{session.name} has ended its run and stays for its results: {said}")
+                reasons = "; ".join(f"{path}: {reason}" for path, reason in failed)
+                self._trouble.append(f"{session.name} has ended its run and stays for its results: {reasons}")
                 return session
             if self.ledger.get(session.id).ends_with != session.ends_with:
                 return session  # the user keeps it by now
@@ -161,11 +161,11 @@ class SessionEnds(LedgerMemory):
             must = session.id in self._decided or session.state is _S.ENDING
             if not must and session.state in RENTED and _over(session, cost, now):
                 must = not self._read(Looked(), "clock", lambda: self.ledger.held(session), False)
-            said = self._unrecorded.end(listing, session) if must else ""
+            trouble = self._unrecorded.end(listing, session) if must else ""
         except ANY as err:
-            said = words(err)
-        if said:
-            self._trouble.append(f"{session.name}: {said}")
+            trouble = words(err)
+        if trouble:
+            self._trouble.append(f"{session.name}: {trouble}")
 
     def _written_down(self, session: Session) -> None:
         """Forget a decided end that the ledger has now, and backdate it if it was confirmed earlier."""

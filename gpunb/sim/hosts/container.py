@@ -109,15 +109,15 @@ def _run(command: str, root: Path, env: Mapping[str, str]) -> list[str]:
 
 def _outcome(root: Path, output: list[str], env: Mapping[str, str]) -> Started:
     try:
-        said = json.loads((root / "sshd.json").read_text("utf-8"))
+        outcome = json.loads((root / "sshd.json").read_text("utf-8"))
     except FileNotFoundError:
         return Started(listens=False, output=output)
-    if not said["foreground"]:  # the first process ends, and the container with it
+    if not outcome["foreground"]:  # the first process ends, and the container with it
         return Started(listens=False, output=output)
-    shown = _lines(root / "root/.ssh/environment") if said["environment"] else []
+    shown = _lines(root / "root/.ssh/environment") if outcome["environment"] else []
     return Started(
         listens=True,
-        host_key=next(iter(said["host_keys"]), None),
+        host_key=next(iter(outcome["host_keys"]), None),
         public_keys=[line for line in _lines(root / "root/.ssh/authorized_keys") if line.strip()],
         env={name: value for name, value in env.items() if f"{name}={value}" in shown},
         output=output,

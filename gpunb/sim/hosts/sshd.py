@@ -46,13 +46,13 @@ def main() -> int:
         print("sshd: no hostkeys available -- exiting.", file=sys.stderr)
         return 1
     root = sys.argv[0].partition("/usr/")[0]
-    said = {
+    facts = {
         "host_keys": keys,
         "foreground": ("-D", "") in flags,
         "environment": settings.get("permituserenvironment", ["no"])[0] == "yes",
     }
     with open(os.path.join(root, "sshd.json"), "w", encoding="utf-8") as out:
-        json.dump(said, out)
+        json.dump(facts, out)
     print("Server listening on 0.0.0.0 port 22.", file=sys.stderr)
     return 0
 

@@ -80,8 +80,8 @@ class CopyRoutes(Cloud):
             raise self.deny(400, "this endpoint can't be scheduled")
         self._check(machine, body.get("request_body") or {})
         if machine.data.get("job") is not None:
-            ident, said = machine.data["job"]["id"], "a job for this instance exists"
-            row = {"success": False, "error": "job_exists", "msg": said, "scheduled_job_id": ident}
+            ident, text = machine.data["job"]["id"], "a job for this instance exists"
+            row = {"success": False, "error": "job_exists", "msg": text, "scheduled_job_id": ident}
             return JSONResponse(row, 422)
         machine.data["job"] = {**body, "id": self.next_id()}
         return JSONResponse({"success": True, "scheduled_job_id": machine.data["job"]["id"]})

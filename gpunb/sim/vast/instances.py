@@ -98,8 +98,8 @@ class InstanceRoutes(InstanceList, ReservedRoutes, Cloud):
         if doubled and not self.fault("double-buy"):
             if not cancel:
                 raise self._stale(offer_id)
-            said = f"error 410/3907: no_such_ask Instance type {offer_id} is no longer available."
-            raise self.deny(410, said, "no_such_ask")
+            text = f"error 410/3907: no_such_ask Instance type {offer_id} is no longer available."
+            raise self.deny(410, text, "no_such_ask")
         if self.fault("zero-balance"):
             account.deposit -= account.balance(self.clock.now())
         if account.balance(self.clock.now()) <= 0:
@@ -134,8 +134,8 @@ class InstanceRoutes(InstanceList, ReservedRoutes, Cloud):
 
     def _stale(self, offer_id: str) -> Refusal:
         """Return 400 or 404 for a stale offer, by text only (create_instance.yaml, clients' logs)."""
-        said = f"error 404/3603: no_such_ask Instance type by id {offer_id} is not available."
-        return self.deny(self.rng.choice((400, 404)), said, "invalid_args")
+        text = f"error 404/3603: no_such_ask Instance type by id {offer_id} is not available."
+        return self.deny(self.rng.choice((400, 404)), text, "invalid_args")
 
     def _checked(self, offer: dict[str, Any], body: dict[str, Any]) -> tuple[float, float | None]:
         disk, price, label = body.get("disk"), body.get("price"), body.get("label") or ""

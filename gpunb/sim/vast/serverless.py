@@ -61,8 +61,8 @@ class ServerlessRoutes(Cloud):
     def _maker(self, kind: str) -> Callable[[Request], Any]:
         async def make(request: Request) -> Response:
             account, body = self.allow(request, "instance_write"), await self.body(request)
-            ident, said = self.next_id(), {name: one for name, one in body.items() if name != "client_id"}
-            row = {**said, "id": ident, "created_at": self.clock.now(), "user_id": 4711}
+            ident, fields = self.next_id(), {name: one for name, one in body.items() if name != "client_id"}
+            row = {**fields, "id": ident, "created_at": self.clock.now(), "user_id": 4711}
             self._groups(account, kind)[ident] = row
             return JSONResponse({"success": True, "result" if kind == "endpoint" else "id": ident})
 

@@ -106,9 +106,9 @@ class TemplateRoutes(Cloud):
     def _made_template(self, account: Account, ident: int, body: dict[str, Any]) -> dict[str, Any]:
         if not body.get("name") or not body.get("image"):
             raise self.deny(400, "name and image are needed")
-        said = {name: value for name, value in body.items() if name not in ("id", "hash_id")}
-        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
-        return {**said, "id": ident, "hash_id": digest, "creator_id": self.user_row(account)["id"]}
+        fields = {name: value for name, value in body.items() if name not in ("id", "hash_id")}
+        digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
+        return {**fields, "id": ident, "hash_id": digest, "creator_id": self.user_row(account)["id"]}
 
     def _my_template(self, account: Account, hash_id: object, ident: object) -> dict[str, Any]:
         for row in self._my_templates(account):

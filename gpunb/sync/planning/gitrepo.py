@@ -50,18 +50,18 @@ class Repo:
     def patterns(self) -> list[tuple[str, Patterns]]:
         """Names and patterns that apply after all ignore files of the tree, the stronger first."""
         found = [(".git/info/exclude", self._common / "info/exclude")]
-        told = self._ask("config", "--path", "--get", "core.excludesFile").strip("\n")
+        path_text = self._ask("config", "--path", "--get", "core.excludesFile").strip("\n")
         settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-        path = self.top / told if told else settings / "git/ignore"
+        path = self.top / path_text if path_text else settings / "git/ignore"
         found.append((str(path), path.resolve()))  # this one may be a link
         return [(name, patterns) for name, path in found if (patterns := Patterns(lines_of(path)))]
 
     @cached_property
     def tracked(self) -> set[str]:
         """Tracked files that an ignore pattern matches, relative to the top, and their parent folders."""
-        said = self._ask("ls-files", "-z", "--cached", "--ignored", "--exclude-standard")
+        listing = self._ask("ls-files", "-z", "--cached", "--ignored", "--exclude-standard")
         found: set[str] = set()
-        for path in said.split("\0"):
+        for path in listing.split("\0"):
             found.add(path)
             while "/" in path:
                 path = path.rpartition("/")[0]  # noqa: PLW2901 - upwards

@@ -30,10 +30,10 @@ _EACH = 'for f; do sha256sum <"$f" || echo -; done 2>/dev/null'
 
 def whole_digests(conn: Connection, names: Sequence[str]) -> list[str | None]:
     """Return the SHA-256 of each file at a full path on the host; None for those that failed."""
-    said = _run(conn, ["xargs", "-0", "sh", "-c", _EACH, "sh"], list(names)).splitlines()
-    if len(said) != len(names):
+    listing = _run(conn, ["xargs", "-0", "sh", "-c", _EACH, "sh"], list(names)).splitlines()
+    if len(listing) != len(names):
         return [None] * len(names)
-    return [line[:64] if _DIGEST.match(line) else None for line in said]
+    return [line[:64] if _DIGEST.match(line) else None for line in listing]
 
 
 def sha256(fd: int) -> bytes:

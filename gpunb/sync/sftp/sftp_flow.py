@@ -102,7 +102,7 @@ class SftpFlow(Flow[Any]):
         if not files:
             return
         here, there = (self.source, self.target) if self.up else (self.target, self.source)
-        sent, size, whole, said = rsync.transfer(
+        sent, size, whole, words = rsync.transfer(
             self.remote.connection.reached,
             str(here.root),
             there.root,
@@ -116,9 +116,9 @@ class SftpFlow(Flow[Any]):
         report.sent_files, report.sent_bytes = sent, size
         if whole:
             return
-        self.unkept.update(rsync.unkept(said))
+        self.unkept.update(rsync.unkept(words))
         # a file of the right size was sent, if its time could not be set
-        report.failed += rsync.reasons(said, self._missing(files, times=not self.unkept))
+        report.failed += rsync.reasons(words, self._missing(files, times=not self.unkept))
 
     def _missing(self, files: list[Item], *, times: bool) -> list[Item]:
         """The `files` that the target does not hold now."""

@@ -178,14 +178,14 @@ def _check(endpoint: Endpoint, private: str) -> None:
             if not line.server.startswith("SSH-2.0-OpenSSH_"):
                 msg = "the target's SSH server is not OpenSSH: it may not hold a key to one command"
                 raise NotDirect(msg)
-            said = line.run(f"echo {word}", timeout=PROBE_S).out
+            answer = line.run(f"echo {word}", timeout=PROBE_S).out
     except AuthRefused as err:
         msg = "the target's SSH server accepts no key from ~/.ssh/authorized_keys"
         raise NotDirect(msg) from err
     except HostError as err:
         msg = f"the key could not be tried: {one_line(err.message, 200)}"
         raise NotDirect(msg) from err
-    if wire.NO not in said or word.encode() in said:
+    if wire.NO not in answer or word.encode() in answer:
         msg = "the target's SSH server would run other commands with a key held to one"
         raise NotDirect(msg)
 

@@ -257,8 +257,8 @@ def _listing(body: memoryview) -> tuple[str, str, int, list[Entry]]:
     """Parse a listing frame: path, reason, errno and entries."""
     data = bytes(body)
     try:
-        named, code, said = struct.unpack_from(">HHH", data)
-        middle, start = 6 + named, 6 + named + said
+        named, code, count = struct.unpack_from(">HHH", data)
+        middle, start = 6 + named, 6 + named + count
         entries = list(map(decoded, wire.unpack_entries(data[start:])))
     except (ValueError, struct.error) as err:
         words = "a listing that can't be read"
