@@ -85,14 +85,14 @@ commands commands.vast: bid prepay increases snapshot variables
 
 @cache
 def _new_names() -> dict[str, str]:
-    found = {}
+    result = {}
     for line in _TABLE.replace("\n    ", " ").strip().splitlines():
         packages, _, names = line.partition(": ")
         old, new = packages.split()
         for name in names.split():
             before, _, after = name.partition("=")
-            found[f"gpunb.{old}.{before}".replace(".-.", ".")] = f"gpunb.{new}.{after or before}"
-    return found
+            result[f"gpunb.{old}.{before}".replace(".-.", ".")] = f"gpunb.{new}.{after or before}"
+    return result
 
 
 class _Finder:
@@ -106,9 +106,9 @@ class _Finder:
         return ModuleSpec(name, self)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        found = importlib.import_module(_new_names()[spec.name])
-        self._spec = found.__spec__
-        return found
+        result = importlib.import_module(_new_names()[spec.name])
+        self._spec = result.__spec__
+        return result
 
     def exec_module(self, module: ModuleType) -> None:
         """Restore the spec that the import machinery overwrote; the module has run already."""

@@ -67,17 +67,17 @@ def not_ours(path: Path) -> str:
     several may write to them.
     """
     try:
-        found = path.stat()
+        facts = path.stat()
     except (OSError, ValueError):
         return ""
     user = os.geteuid()
-    if found.st_uid not in {user, 0}:
-        return f"it belongs to another user ({_user_name(found.st_uid)})"
-    if found.st_mode & 0o002:
-        return f"others may write to it (mode {found.st_mode & 0o777:o})"
+    if facts.st_uid not in {user, 0}:
+        return f"it belongs to another user ({_user_name(facts.st_uid)})"
+    if facts.st_mode & 0o002:
+        return f"others may write to it (mode {facts.st_mode & 0o777:o})"
     # a group of one's own has the user's number, where the system makes such (umask 002)
-    if found.st_mode & 0o020 and found.st_gid not in {0, user}:
-        return f"its group may write to it (mode {found.st_mode & 0o777:o})"
+    if facts.st_mode & 0o020 and facts.st_gid not in {0, user}:
+        return f"its group may write to it (mode {facts.st_mode & 0o777:o})"
     return ""
 
 
@@ -193,11 +193,11 @@ def simulation() -> dict[str, dict[str, Any]] | None:
     """
     providers: dict[str, dict[str, Any]] = {}
     try:
-        found = json.loads((sim_dir() / "clouds.json").read_bytes())
-        if not found["active"]:
+        data = json.loads((sim_dir() / "clouds.json").read_bytes())
+        if not data["active"]:
             return None
-        providers = {str(name): dict(one) for name, one in found["providers"].items()}
-        os.kill(int(found["pid"]), 0)
+        providers = {str(name): dict(one) for name, one in data["providers"].items()}
+        os.kill(int(data["pid"]), 0)
     except PermissionError:  # it runs, as another user
         return providers or None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

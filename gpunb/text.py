@@ -306,9 +306,9 @@ class Seam:
 
     def close(self) -> str:
         """The text to write before gpunb's own message."""
-        found = (RESET if self._coloured else "") + ("\n" if self._within_line else "")
+        result = (RESET if self._coloured else "") + ("\n" if self._within_line else "")
         self._coloured = self._within_line = False
-        return found
+        return result
 
 
 def clean(text: object, *, lines: bool = False) -> str:

@@ -96,7 +96,8 @@ def complete_sessions(ctx: click.Context, param: click.Parameter, incomplete: st
     from gpunb.cli.context import known_sessions
 
     return _items(
-        [(found.name, f"{found.state.value} {found.provider}") for found in known_sessions()], incomplete
+        [(session.name, f"{session.state.value} {session.provider}") for session in known_sessions()],
+        incomplete,
     )
 
 
@@ -178,10 +179,10 @@ class Verb(click.Command):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete as click does, with session names if the verb has no arguments of its own."""
-        found = super().shell_complete(ctx, incomplete)
+        items = super().shell_complete(ctx, incomplete)
         if self.first not in {None, "never"} and not incomplete.startswith("-"):
-            found += complete_sessions(ctx, SESSION_OPTION, incomplete)
-        return found
+            items += complete_sessions(ctx, SESSION_OPTION, incomplete)
+        return items
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Format the options, those of single clouds in a section of their own."""

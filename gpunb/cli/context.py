@@ -179,17 +179,17 @@ def _quiet_ledger() -> Iterator[Ledger | None]:
 
 def known_sessions() -> list[Session]:
     """The live sessions, or none if the ledger can't be read."""
-    found: list[Session] = []
+    sessions: list[Session] = []
     with _quiet_ledger() as ledger:
         if ledger is not None:
-            found = ledger.sessions()
-    return found
+            sessions = ledger.sessions()
+    return sessions
 
 
 def known_runs() -> list[RunNote]:
     """The newest runs, or none if the ledger can't be read."""
-    found: list[RunNote] = []
+    notes: list[RunNote] = []
     with _quiet_ledger() as ledger:
         if ledger is not None:
-            found = ledger.runs(None, 30)
-    return found
+            notes = ledger.runs(None, 30)
+    return notes

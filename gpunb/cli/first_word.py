@@ -107,15 +107,15 @@ def places(params: Sequence[click.Parameter], args: Sequence[str]) -> list[int]:
         if isinstance(one, click.Option)
         for text in (*one.opts, *one.secondary_opts)
     }
-    found: list[int] = []
+    result: list[int] = []
     at = 0
     while at < len(args):
         word = args[at]
         if word == "--":
-            return [*found, *range(at + 1, len(args))] if found else []
+            return [*result, *range(at + 1, len(args))] if result else []
         if not word.startswith("-") or word == "-":
-            found.append(at)
+            result.append(at)
         else:
             at += takes.get(word, 0)
         at += 1
-    return found
+    return result

@@ -153,13 +153,13 @@ def facts(offer: Offer) -> list[str]:
 
 def short_ids(ids: Sequence[str]) -> dict[str, str]:
     """Unique prefixes of `ids`; short ids stay whole."""
-    found = {}
+    result = {}
     for one in ids:
         size = ID_SHOWN
         while size < len(one) and sum(other.startswith(one[:size]) for other in ids) > ids.count(one):
             size += 1
-        found[one] = one if len(one) <= size + 2 else f"{one[:size]}…"
-    return found
+        result[one] = one if len(one) <= size + 2 else f"{one[:size]}…"
+    return result
 
 
 def offer_rows(rows: Sequence[Ranked]) -> list[OfferRow]:

@@ -46,7 +46,7 @@ def chosen(context: Context, given: Sequence[str]) -> list[Session]:
     """
     if not given:
         return [context.session(None)]
-    return list({found.id: found for found in map(context.session, given)}.values())
+    return list({session.id: session for session in map(context.session, given)}.values())
 
 
 def each(

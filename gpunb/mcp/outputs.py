@@ -43,9 +43,9 @@ def wait(run: str, seconds: float) -> dict[str, Any]:
     """As `state`, when the run has ended or `seconds` are over."""
     until = time.monotonic() + seconds
     while True:
-        found = state(run)
-        if found["over"] or time.monotonic() >= until:
-            return found
+        result = state(run)
+        if result["over"] or time.monotonic() >= until:
+            return result
         time.sleep(min(0.5, max(0.0, until - time.monotonic())))
 
 

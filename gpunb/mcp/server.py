@@ -61,10 +61,10 @@ class Tools:
         self.agent = agent
 
     async def _verb(self, *argv: str) -> Any:
-        found = await to_thread.run_sync(calls.verb, argv, self.agent)
-        if found.error is not None:
-            raise ToolError(found.text)
-        return found.data
+        answer = await to_thread.run_sync(calls.verb, argv, self.agent)
+        if answer.error is not None:
+            raise ToolError(answer.text)
+        return answer.data
 
     async def _task(self, *argv: str) -> dict[str, Any]:
         task = await to_thread.run_sync(tasks.start, argv, self.agent)

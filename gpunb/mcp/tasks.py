@@ -55,10 +55,10 @@ class Task:
         if self.running:
             return {**head, "state": "running", "next": f"wait {self.id}"}
         folder = _folder(self.id)
-        found = calls.answer((folder / "out").read_bytes(), (folder / "err").read_bytes())
-        if found.error is not None:
-            return {**head, "state": "failed", "error": found.text}
-        return {**head, "state": "done", "result": found.data}
+        answer = calls.answer((folder / "out").read_bytes(), (folder / "err").read_bytes())
+        if answer.error is not None:
+            return {**head, "state": "failed", "error": answer.text}
+        return {**head, "state": "done", "result": answer.data}
 
     def wait(self, seconds: float) -> dict[str, Any]:
         """As `status`, when it has ended or `seconds` are over."""

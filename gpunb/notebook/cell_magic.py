@@ -157,9 +157,9 @@ def _run(
         return context.sink(run_id, head)
 
     if options["detach"]:
-        found = around.enter(context, session, what="%%gpu", **where)
-        before(found)
-        about["place"] = found.placed(place)
+        inside = around.enter(context, session, what="%%gpu", **where)
+        before(inside)
+        about["place"] = inside.placed(place)
         handle = cells.start(context, session, body, stdin=stdin, late=late, **about)
         cell_target.ran(context.shell, session.name)
         info = cells.let_go(context, handle)

@@ -46,13 +46,13 @@ def complete(line: str, symbol: str) -> list[str]:
     else:
         command = cli
     try:
-        found = ShellComplete(command, {"obj": Context("notebook")}, magic, "").get_completions(
+        items = ShellComplete(command, {"obj": Context("notebook")}, magic, "").get_completions(
             args, incomplete
         )
     except Exception as err:  # noqa: BLE001 - a key press must never show a traceback
         log.get(__name__).debug("completion of %r: %s", line, err)
         return []
-    words = [word for item in found for word in ([item.value] if item.type == "plain" else _files(item))]
+    words = [word for item in items for word in ([item.value] if item.type == "plain" else _files(item))]
     # IPython replaces `symbol` only, which may begin in the middle of our word
     cut = len(incomplete) - len(symbol)
     if cut < 0 or not incomplete.endswith(symbol):
@@ -65,12 +65,12 @@ def _files(item: CompletionItem) -> list[str]:
     given = str(item.value)
     folder, _, start = given.rpartition("/")
     try:
-        found = sorted(
+        entries = sorted(
             os.scandir(folder or ("/" if given.startswith("/") else ".")), key=lambda one: one.name
         )
         return [
             f"{given[: len(given) - len(start)]}{one.name}{'/' * one.is_dir()}"
-            for one in found
+            for one in entries
             if one.name.startswith(start)
             and (start or not one.name.startswith("."))
             and (one.is_dir() or item.type == "file")

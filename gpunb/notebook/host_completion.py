@@ -116,8 +116,8 @@ def _body(code: str, cursor: int) -> tuple[str, int] | None:
 def _ask(shell: InteractiveShell, kind: str, content: dict[str, Any]) -> dict[str, Any] | None:
     from gpunb.notebook.cell_router import mode_of
 
-    found = mode_of(shell)
-    client = found.client if found is not None else None
+    mode = mode_of(shell)
+    client = mode.client if mode is not None else None
     if client is None or not client.connected:
         return None
     from gpunb import log

@@ -27,12 +27,12 @@ def run(shell: InteractiveShell, body: str, above: int = 0) -> Result | None:
     GpunbError
         The host can't be used; the cell never falls back to running here.
     """
-    found = cell_target.current(shell)
-    if found is None:
+    mode = cell_target.current(shell)
+    if mode is None:
         msg = "no host is on, so the cell was not run"
         raise BadInput(msg, hint=typed("on") + " sends plain cells to the host")
     try:
-        return run_cell(shell, f"-s {found.session_id}", body, above)
+        return run_cell(shell, f"-s {mode.session_id}", body, above)
     except RunError:
         raise
     except GpunbError as err:

@@ -178,20 +178,20 @@ def _ranged(flag: str, field: str, given: str | float, span: str, dimension: str
 
 def _words(flag: str, value: str | Sequence[str]) -> tuple[str, ...]:
     given = [value] if isinstance(value, str) else value
-    found = tuple(word.strip() for one in given for word in one.split(",") if word.strip())
-    if len(found) > _MOST_NAMES or any(len(word) > 200 for word in found):
+    result = tuple(word.strip() for one in given for word in one.split(",") if word.strip())
+    if len(result) > _MOST_NAMES or any(len(word) > 200 for word in result):
         msg = f"{flag}: at most {_MOST_NAMES} names of 200 characters are taken"
         raise BadInput(msg)
-    return found
+    return result
 
 
 def _kind(name: str) -> str:
-    found = KINDS.get(name.lower())
-    if found is None:
+    result = KINDS.get(name.lower())
+    if result is None:
         near = suggest(name, KINDS)
         msg = f"--type {name!r}: must be container, vm or bare-metal"
         raise BadInput(msg, hint=f"did you mean {near}?" if near else None)
-    return found
+    return result
 
 
 def _at_least_0(flag: str, value: str | float, dimension: str) -> float:

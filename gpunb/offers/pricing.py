@@ -102,13 +102,13 @@ class Terms:
     def boot(self, offer: Offer) -> tuple[float, bool]:
         """Return the seconds until the first login without the image, and whether that was seen before."""
         key = (offer.provider, "own" if offer.trust == "own" else offer.kind)
-        found = self._boots.get(key)
-        if found is None:
+        result = self._boots.get(key)
+        if result is None:
             seen = self.history.boot_seconds(offer.provider)
             usual = OWN_BOOT_S if offer.trust == "own" else USUAL_BOOT_S.get(offer.kind, 60.0)
-            found = (float(seen), True) if seen is not None and 0.0 <= seen < 1e5 else (usual, False)
-            self._boots[key] = found
-        return found
+            result = (float(seen), True) if seen is not None and 0.0 <= seen < 1e5 else (usual, False)
+            self._boots[key] = result
+        return result
 
     def ready_s(self, offer: Offer) -> float:
         """Return the predicted seconds until the machine is ready."""

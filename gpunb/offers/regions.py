@@ -62,15 +62,15 @@ _SPLIT = re.compile(r"[^a-z]+")
 
 
 def _names() -> dict[str, str]:
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for entry in _NAMES.split(";"):
         code, _, others = entry.strip().partition(" ")
         for name in (code, *others.split(",")):
-            found[name.strip().lower()] = code
+            result[name.strip().lower()] = code
     for codes in GROUPS.values():
         for code in codes:
-            found.setdefault(code.lower(), code)
-    return found
+            result.setdefault(code.lower(), code)
+    return result
 
 
 _BY_NAME = _names()

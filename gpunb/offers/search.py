@@ -226,8 +226,8 @@ def _ask(
 
 def _unexpected(name: str, err: Exception) -> ProviderError:
     msg = f"{name} failed unexpectedly: {type(err).__name__}: {str(err)[:200]}"
-    found = BadAnswer(
+    answer = BadAnswer(
         msg, provider=name, hint="gpunb -v shows more; please report it to the provider's author"
     )
-    found.__cause__ = err
-    return found
+    answer.__cause__ = err
+    return answer

@@ -188,26 +188,30 @@ def warnings(
 ) -> list[Note]:
     """Return warnings on bills in doubt, silent hosts, and stopped sessions that still cost."""
     notes = []
-    for found in sessions:
-        silence = silence_text(found, (silences or {}).get(found.id), now)
+    for session in sessions:
+        silence = silence_text(session, (silences or {}).get(session.id), now)
         if silence:
             notes.append(Note(f"WARNING: {silence}", "bad"))
-        if found.alarm:
-            notes.append(Note(f"WARNING: {found.alarm}", "bad"))
-        elif found.state is SessionState.ENDING:
-            notes.append(Note(f"{found.name} is ending; {found.provider} has not confirmed it yet", "warn"))
-        elif found.cloud_state in _AWAY:
-            notes.append(Note(f"{found.name}: {_AWAY[found.cloud_state]}; {_next_step(found)}", "bad"))
-            if found.save:
-                lost = f"{', '.join(found.save)} can't be brought back while it is away"
+        if session.alarm:
+            notes.append(Note(f"WARNING: {session.alarm}", "bad"))
+        elif session.state is SessionState.ENDING:
+            notes.append(
+                Note(f"{session.name} is ending; {session.provider} has not confirmed it yet", "warn")
+            )
+        elif session.cloud_state in _AWAY:
+            notes.append(Note(f"{session.name}: {_AWAY[session.cloud_state]}; {_next_step(session)}", "bad"))
+            if session.save:
+                lost = f"{', '.join(session.save)} can't be brought back while it is away"
                 notes.append(
-                    Note(f"{found.name}: {lost}, and is lost with it at the end of its lease", "bad")
+                    Note(f"{session.name}: {lost}, and is lost with it at the end of its lease", "bad")
                 )
-        elif found.state is SessionState.STOPPED and found.stopped_usd_h > 0:
-            price = price_text(found.stopped_usd_h)
-            what = f"{found.name} is stopped and still costs {price} an hour for its disk"
-            files = f"; {', '.join(found.save)} comes home by a start before its end" if found.save else ""
-            notes.append(Note(f"{what}{files}; down {found.name} ends that", "warn"))
+        elif session.state is SessionState.STOPPED and session.stopped_usd_h > 0:
+            price = price_text(session.stopped_usd_h)
+            what = f"{session.name} is stopped and still costs {price} an hour for its disk"
+            files = (
+                f"; {', '.join(session.save)} comes home by a start before its end" if session.save else ""
+            )
+            notes.append(Note(f"{what}{files}; down {session.name} ends that", "warn"))
     return notes
 
 

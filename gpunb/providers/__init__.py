@@ -47,7 +47,7 @@ __all__ = [
 
 @cache
 def _registry() -> dict[str, EntryPoint]:
-    return {found.name: found for found in entry_points(group="gpunb.providers")}
+    return {point.name: point for point in entry_points(group="gpunb.providers")}
 
 
 def names() -> list[str]:
@@ -63,19 +63,19 @@ def provider_class(name: str) -> type[Provider]:
     BadInput
         No provider has that name, or its module can't be imported.
     """
-    found = _registry().get(name)
-    if found is None:
+    point = _registry().get(name)
+    if point is None:
         close = get_close_matches(name, names(), n=1)
         msg = f"there is no provider {name!r}; installed are {', '.join(names())}"
         raise BadInput(msg, hint=f"did you mean {close[0]}?" if close else None)
     try:
-        loaded = found.load()
+        loaded = point.load()
     except ImportError as err:
         msg = f"provider {name!r} can't be imported: {err}"
         raise BadInput(
-            msg, hint=f"pip install --upgrade {found.dist.name if found.dist else 'gpunb'}"
+            msg, hint=f"pip install --upgrade {point.dist.name if point.dist else 'gpunb'}"
         ) from err
     if not (isinstance(loaded, type) and issubclass(loaded, Provider)):
-        msg = f"provider {name!r} ({found.value}) is not a subclass of gpunb.providers.Provider"
+        msg = f"provider {name!r} ({point.value}) is not a subclass of gpunb.providers.Provider"
         raise BadInput(msg)
     return loaded

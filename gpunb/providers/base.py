@@ -139,29 +139,29 @@ class Provider(ABC):
         InstanceGone
             The provider answered, and does not have it.
         """
-        for found in self.instances():
-            if found.id == instance_id:
-                return found
+        for instance in self.instances():
+            if instance.id == instance_id:
+                return instance
         msg = f"{self.title} has no instance {instance_id}"
         raise InstanceGone(msg, provider=self.name)
 
     def of_kind(self, kind: str) -> list[Instance]:
         """List instances of one kind only ("container", "vm" or "bare-metal")."""
-        return [found for found in self.instances() if found.kind == kind]
+        return [instance for instance in self.instances() if instance.kind == kind]
 
     def find(self, label: str) -> list[Instance]:
         """List instances whose label is exactly `label`."""
-        return [found for found in self.instances() if found.label == label]
+        return [instance for instance in self.instances() if instance.label == label]
 
     def presence(self, instance_id: str) -> Presence:
         """Return whether `instance_id` exists; GONE only if the list agrees."""
         try:
-            listed = {found.id: found for found in self.instances()}
+            listed = {instance.id: instance for instance in self.instances()}
         except ProviderError:
             return Presence.UNKNOWN
-        found = listed.get(instance_id)
-        if found is not None:
-            return Presence.GONE if self.ended(found) else Presence.PRESENT
+        instance = listed.get(instance_id)
+        if instance is not None:
+            return Presence.GONE if self.ended(instance) else Presence.PRESENT
         try:
             single = self.get(instance_id)
         except InstanceGone:

@@ -121,7 +121,7 @@ class ProviderContract:
         offers = provider.search(query)
         assert offers, f"{provider.name}: the query of the contract finds no offer"
         offers = [one for one in offers if one.rental == query.rental] or offers
-        return min(offers, key=lambda found: found.hourly(query.disk_gb))
+        return min(offers, key=lambda offer: offer.hourly(query.disk_gb))
 
     @pytest.fixture
     def rent(self, provider: Provider, offer: Offer, spec: CreateSpec) -> Iterator[Callable[[], Instance]]:
@@ -180,7 +180,7 @@ class ProviderContract:
         rent: Callable[[], Instance],
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        before = {found.id for found in provider.instances()}
+        before = {instance.id for instance in provider.instances()}
         made = rent()
         assert made.id
         assert made.id not in before
@@ -204,8 +204,8 @@ class ProviderContract:
         left = [one for one in fresh.instances() if one.id == made.id and not fresh.ended(one)]
         assert not left, f"it is said to be gone while the cloud still lists it as {left[0].raw_state!r}"
         assert fresh.presence(made.id) is Presence.GONE
-        assert not [found for found in provider.find(spec.label) if found.state in _BILLED]
-        assert {found.id for found in provider.instances() if found.state in _BILLED} <= before
+        assert not [instance for instance in provider.find(spec.label) if instance.state in _BILLED]
+        assert {instance.id for instance in provider.instances() if instance.state in _BILLED} <= before
 
     def test_another_process_can_end_it_and_twice_is_harmless_or_says_gone(
         self, provider: Provider, fresh: Provider, rent: Callable[[], Instance]
@@ -230,11 +230,11 @@ class ProviderContract:
     ) -> None:
         if rental == "spot" and not provider.can(Capability.SPOT):
             return
-        found = [one for one in provider.search(replace(query, rental=rental)) if one.rental == rental]
-        found = [one for one in found if one.available]
-        assert found, f"the query of the contract finds nothing {rental}"
+        offers = [one for one in provider.search(replace(query, rental=rental)) if one.rental == rental]
+        offers = [one for one in offers if one.available]
+        assert offers, f"the query of the contract finds nothing {rental}"
         # several GPUs, where there are: a price for each GPU would be noticed
-        offer = min(found, key=lambda one: (one.gpus < 2, one.hourly(query.disk_gb)))
+        offer = min(offers, key=lambda one: (one.gpus < 2, one.hourly(query.disk_gb)))
         bid = offer.usd_h * 1.1 if rental == "spot" and isinstance(provider, features.Bids) else None
         try:
             made = provider.create(offer, replace(spec, bid_usd_h=bid))
@@ -255,8 +255,10 @@ class ProviderContract:
             made = [self._one_of(provider, offers, replace(spec, label=label)).id for label in labels]
             assert len(set(made)) == self.many
             for label in labels:
-                found = self._eventually(lambda label=label: provider.find(label))  # type: ignore[misc]
-                assert len(found) == 1, f"{len(found)} of {self.many} that were made have the label {label}"
+                instances = self._eventually(lambda label=label: provider.find(label))  # type: ignore[misc]
+                assert len(instances) == 1, (
+                    f"{len(instances)} of {self.many} that were made have the label {label}"
+                )
             with faults.broken(lambda _: None):
                 listed = {one.id for one in provider.instances()}
             assert set(made) <= listed, f"{self.many} were made, {len(listed & set(made))} are listed"
@@ -296,13 +298,13 @@ class ProviderContract:
     ) -> None:
         with faults.broken(lambda _: fault):
             try:
-                found = provider.instances()
+                instances = provider.instances()
             except ProviderError:
                 pass
             else:
                 if not faults.calls:
                     pytest.skip("its calls don't go through httpx")
-                msg = f"the list fails, and {len(found)} instances are said to be all"
+                msg = f"the list fails, and {len(instances)} instances are said to be all"
                 raise AssertionError(msg)
             if fault == "odd":  # a call that is refused is retried each time, which takes long
                 with pytest.raises(ProviderError):
@@ -350,8 +352,8 @@ class ProviderContract:
         label = f"gpunb-contract-{secrets.token_hex(4)}"
         try:
             provider.rename(made.id, label)
-            (found,) = self._eventually(lambda: provider.find(label))
-            assert found.id == made.id
+            (instance,) = self._eventually(lambda: provider.find(label))
+            assert instance.id == made.id
             assert provider.find(spec.label) == []
         finally:
             provider.destroy(made.id)
@@ -449,9 +451,9 @@ class ProviderContract:
         """Return the first non-empty answer: some clouds list an instance only some time after create."""
         limit = time.monotonic() + self.patience_s
         while True:
-            found = look()
-            if found or time.monotonic() > limit:
-                return found
+            instances = look()
+            if instances or time.monotonic() > limit:
+                return instances
             time.sleep(self.poll_s)
 
     def _until(self, provider: Provider, instance_id: str, state: InstanceState) -> Instance:
@@ -459,13 +461,13 @@ class ProviderContract:
         seen: list[str] = []
         while time.monotonic() < limit:
             try:
-                found = provider.get(instance_id)
+                instance = provider.get(instance_id)
             except InstanceGone:
                 word = "not listed"
             else:
-                word = found.state.value
-                if found.state is state and (found.port or state is not InstanceState.RUNNING):
-                    return found
+                word = instance.state.value
+                if instance.state is state and (instance.port or state is not InstanceState.RUNNING):
+                    return instance
             if not seen or seen[-1] != word:
                 seen.append(word)
             time.sleep(self.poll_s)

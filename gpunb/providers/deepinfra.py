@@ -241,8 +241,8 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
 
     def usage(self, instance_id: str) -> list[UsageLine]:
         """Compute the bill: DeepInfra's count of seconds, in begun minutes, at the container's own price."""
-        found = self.get(instance_id)
-        start = found.created or 0.0
+        instance = self.get(instance_id)
+        start = instance.created or 0.0
         answer = self.http.call("GET", "/payment/usage/rent", params={"from": int(start)})
         durations = answer.get("id_to_duration")
         if not isinstance(durations, dict):
@@ -254,7 +254,7 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
         if not isinstance(seconds, (int, float)):
             msg = f"deepinfra: usage: field id_to_duration is {clean(repr(seconds), 120)}, not seconds"
             raise BadAnswer(msg, provider=self.name)
-        usd = math.ceil(seconds / STEP_S) * STEP_S * found.usd_h / 3600.0
+        usd = math.ceil(seconds / STEP_S) * STEP_S * instance.usd_h / 3600.0
         return [UsageLine(instance_id=instance_id, kind="gpu", usd=usd, start=start or None)]
 
     def close(self) -> None:

@@ -209,7 +209,7 @@ class RunpodProvider(Provider):
     def search(self, query: OfferQuery) -> list[Offer]:
         """Return each GPU type by cloud, count and data centre: a call for each cloud and count."""
         counts = {*COUNTS, query.count_min} if query.count_min else set(COUNTS)
-        found: list[Offer] = []
+        offers: list[Offer] = []
         for count in sorted(counts):
             if not query.count_min <= count <= (query.count_max or count):
                 continue
@@ -217,8 +217,8 @@ class RunpodProvider(Provider):
                 params = {"include": "AVAILABILITY", "product": "POD", "cloud": cloud, "count": count}
                 answer = self.http.call("GET", "/v2/catalog/gpus", params=params)
                 for row in rows(answer, "gpus", provider=self.name, what="GPU types"):
-                    found += _offers(row, cloud, count)
-        return found
+                    offers += _offers(row, cloud, count)
+        return offers
 
     def create(self, offer: Offer, spec: CreateSpec) -> Instance:
         """Create a pod that lets our key in, and no key of the account's."""
@@ -272,11 +272,11 @@ class RunpodProvider(Provider):
         """Return what RunPod billed for the pod in the last 30 days, gpu and disk."""
         params = {"podId": segment(instance_id, self.title)}
         answer = self.http.call("GET", "/v2/billing/pods", params=params)
-        found = [
+        records = [
             parse(_Record, row, provider=self.name, what="a billing record")
             for row in rows(answer, "records", provider=self.name, what="billing")
         ]
-        own = [one for one in found if one.podId == instance_id]
+        own = [one for one in records if one.podId == instance_id]
         sums = {
             "gpu": sum(one.gpuAmount + one.cpuAmount for one in own),
             "disk": sum(one.diskAmount for one in own),

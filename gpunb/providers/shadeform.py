@@ -176,12 +176,12 @@ class ShadeformProvider(Provider, SshKeys):
         """Return each type of each cloud by region; ``available`` is 0 where it is sold out."""
         answer = self.http.call("GET", "/v1/instances/types")
         table = rows(answer, "instance_types", provider=self.name, what="instance types")
-        found: dict[str, Offer] = {}
+        offers: dict[str, Offer] = {}
         for offer in (offer for row in table for offer in _offers(row)):
-            known = found.get(offer.id)
+            known = offers.get(offer.id)
             if known is None or (offer.available, -offer.usd_h) > (known.available, -known.usd_h):
-                found[offer.id] = offer
-        return list(found.values())
+                offers[offer.id] = offer
+        return list(offers.values())
 
     def create(self, offer: Offer, spec: CreateSpec) -> Instance:
         """Create a machine that lets the session's key in, which the account gets before."""

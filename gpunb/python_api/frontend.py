@@ -53,11 +53,11 @@ class PythonFrontend(Context):
         """
         from gpunb.sessions.ledger import names
 
-        found = self.ledger.get(session_id)
-        if found.alive:
-            return found
-        others = [one for one in self.ledger.sessions() if one.name != found.name]
-        return names.acting(found.name, others, [found])
+        session = self.ledger.get(session_id)
+        if session.alive:
+            return session
+        others = [one for one in self.ledger.sessions() if one.name != session.name]
+        return names.acting(session.name, others, [session])
 
     def tell(self, *blocks: Any) -> None:
         """Show messages on stderr, or under the cell in a notebook; a closed stderr shows none."""

@@ -148,8 +148,8 @@ class Function(Generic[P, T]):
         with frontend() as context:
             call = Call(definition, self._terms, context.sink, after=after, begun=begun)
             calls.append(call)
-            found: T = call.result(context, context.live(session.id), args, kwargs)
-        return found
+            result: T = call.result(context, context.live(session.id), args, kwargs)
+        return result
 
     def _ready(self) -> Session:
         """The session, with the packages installed."""
@@ -271,10 +271,10 @@ def _plain(value: Any) -> Any:
 def _first(waiting: collections.deque[tuple[Future[T], list[Call]]], *, return_exceptions: bool) -> Any:
     """What came of the first; until it has ended it is among those that wait, and Ctrl-C stops it, too."""
     try:
-        found: Any = waiting[0][0].result()
+        result: Any = waiting[0][0].result()
     except (GpunbError, TimeoutError) as err:
         if not return_exceptions:
             raise
-        found = err
+        result = err
     waiting.popleft()
-    return found
+    return result

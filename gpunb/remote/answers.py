@@ -87,11 +87,11 @@ def checked(op: str, answer: dict[str, Any], host: str) -> dict[str, Any]:
     ProtocolError
         A field has an invalid value; names the host, the request, the field and the value.
     """
-    found = {name: value for name, value in tame(answer).items() if value is not None}
+    result = {name: value for name, value in tame(answer).items() if value is not None}
     for name, is_fine in SHAPES.get(op, {}).items():
-        if name in found and not is_fine(found[name]):
-            raise odd(host, f"{op!r} with {name} = {one_line(repr(found[name]), 200)}")
-    return found
+        if name in result and not is_fine(result[name]):
+            raise odd(host, f"{op!r} with {name} = {one_line(repr(result[name]), 200)}")
+    return result
 
 
 def tame(value: Any) -> Any:

@@ -86,11 +86,11 @@ ADVICE = {
 
 def _modules(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
     """Yield the agent's modules: paths below the host's folder, and their content."""
-    for found in folder.iterdir():
-        if found.name.endswith(".py"):
-            yield f"{name}/{found.name}", found.read_bytes()
-        elif found.is_dir() and found.name != "__pycache__":
-            yield from _modules(found, f"{name}/{found.name}")
+    for traversable in folder.iterdir():
+        if traversable.name.endswith(".py"):
+            yield f"{name}/{traversable.name}", traversable.read_bytes()
+        elif traversable.is_dir() and traversable.name != "__pycache__":
+            yield from _modules(traversable, f"{name}/{traversable.name}")
 
 
 @functools.cache

@@ -112,19 +112,19 @@ class RunHandle:
             The agent refused the run, or the connection is closed for good.
         """
         try:
-            found = self._queue.get(timeout=timeout)
+            result = self._queue.get(timeout=timeout)
         except queue.Empty:
             return None
-        if isinstance(found, GpunbError):
-            raise found
+        if isinstance(result, GpunbError):
+            raise result
         with self._count:
-            self._unread -= found.size + RECORD
-        self._taken = found.number
-        self._unacked += found.size + 64
-        if self._unacked >= ACK_EVERY and found.kind != "end":
+            self._unread -= result.size + RECORD
+        self._taken = result.number
+        self._unacked += result.size + 64
+        if self._unacked >= ACK_EVERY and result.kind != "end":
             self._unacked = 0
             self.client.ack(self.id, self._taken)
-        return found
+        return result
 
     def records(self, timeout: float | None = None, until: int = 0) -> Iterator[Record]:
         """Yield all records up to the end record; at most `timeout` seconds between two.

@@ -164,10 +164,10 @@ def _call(client: AgentClient, call: str) -> list[Any]:
     content = {"code": "", "user_expressions": {"r": f"{MODULE}.{call}"}}
     reply = client.kernel_request("execute_request", content, timeout=BUSY_TIMEOUT)
     try:
-        found = json.loads(ast.literal_eval(reply["user_expressions"]["r"]["data"]["text/plain"]))
+        data = json.loads(ast.literal_eval(reply["user_expressions"]["r"]["data"]["text/plain"]))
     except (KeyError, TypeError, ValueError, SyntaxError, MemoryError, RecursionError):
         return []
-    return found if isinstance(found, list) else []
+    return data if isinstance(data, list) else []
 
 
 def movable(client: AgentClient) -> tuple[dict[str, int], dict[str, str]]:
@@ -392,9 +392,9 @@ class _Transfer:
 
 def _result(reply: Mapping[str, Any]) -> dict[str, Any]:
     """Return the result of the kernel's side, with its ``status``."""
-    found = reply.get("user_expressions")
-    found = found.get("r") if isinstance(found, dict) else None
-    if not isinstance(found, dict):
+    result = reply.get("user_expressions")
+    result = result.get("r") if isinstance(result, dict) else None
+    if not isinstance(result, dict):
         msg = f"the host's kernel answered {one_line(reply, 300)}"
         raise ProtocolError(msg, hint="try again")
-    return found
+    return result

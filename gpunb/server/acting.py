@@ -81,11 +81,11 @@ def confirm(hub: Hub, user: str, raw: dict[str, Any]) -> api.Question:
 
 
 def _offered(hub: Hub, body: schemas.Rent) -> Ranked:
-    found = hub.offer(body.offer)
-    if found is None:
+    ranked = hub.offer(body.offer)
+    if ranked is None:
         msg = f"offer: {body.offer[:80]!r}: was not shown by this server in the last minutes"
         raise BadInput(msg, bill="nothing was rented", hint="search again, and choose from what is found")
-    return found
+    return ranked
 
 
 def _keyed(hub: Hub, name: str) -> None:

@@ -93,9 +93,9 @@ class Hub:
             pool.close()
         self.clouds.close()
         with self._lock:
-            found = [*self._others, *([self._ledger] if self._ledger is not None else [])]
+            ledgers = [*self._others, *([self._ledger] if self._ledger is not None else [])]
             self._others, self._ledger = [], None
-        for one in found:
+        for one in ledgers:
             one.close()
 
     # -- resources

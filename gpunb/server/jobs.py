@@ -209,14 +209,14 @@ class Jobs:
             There is none; it ended long ago, or in another server.
         """
         with self._lock:
-            found = self._jobs.get(ident)
-        if found is None:
+            job = self._jobs.get(ident)
+        if job is None:
             msg = f"job {ident!r}: is not among this server's; it may have ended before it was started"
             raise UnknownJob(msg, hint="GET sessions shows how the sessions stand")
-        return found
+        return job
 
     def listed(self) -> list[api.Job]:
         """List all jobs, newest first."""
         with self._lock:
-            found = list(self._jobs.values())
-        return [job.data() for job in reversed(found)]
+            jobs = list(self._jobs.values())
+        return [job.data() for job in reversed(jobs)]

@@ -138,18 +138,18 @@ class Watcher:
     # -- sessions
 
     def _compare_sessions(self, ledger: Ledger, *, first: bool) -> None:
-        found = {one["id"]: one for one in shown.sessions_now(ledger, self.loads())}
+        sessions = {one["id"]: one for one in shown.sessions_now(ledger, self.loads())}
         before = {} if first or self._sessions is None else self._sessions
-        for key, one in found.items():
+        for key, one in sessions.items():
             old = before.get(key)
             if old is None or _lasting(one) != _lasting(old):
                 self.publish("session", one)
             self._warn(one, old)
         for key, old in before.items():
-            if key not in found:
+            if key not in sessions:
                 self._removed(ledger, key, old)
-        self._sessions = found
-        cost = shown.cost_now(found.values())
+        self._sessions = sessions
+        cost = shown.cost_now(sessions.values())
         if cost != self._cost:
             self._cost = cost
             self.publish("cost", cost)
@@ -198,10 +198,10 @@ class Watcher:
         self._transfers = {key: last for key, last in self._transfers.items() if key in moved}
 
     def _compare_supervisor(self, ledger: Ledger) -> None:
-        found = shown.supervisor(ledger, self.error())
-        if {**found, "heartbeat": 0} != {**(self._supervisor or {}), "heartbeat": 0}:
-            self.publish("supervisor", found)
-        self._supervisor = found
+        supervisor = shown.supervisor(ledger, self.error())
+        if {**supervisor, "heartbeat": 0} != {**(self._supervisor or {}), "heartbeat": 0}:
+            self.publish("supervisor", supervisor)
+        self._supervisor = supervisor
 
 
 def _lasting(one: Mapping[str, Any]) -> dict[str, Any]:

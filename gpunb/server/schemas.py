@@ -170,14 +170,14 @@ def read(raw: bytes) -> dict[str, Any]:
     if not raw.strip():
         return {}
     try:
-        found = json.loads(raw)
+        data = json.loads(raw)
     except (ValueError, RecursionError) as err:
         msg = f"body: {_shown(raw[:80])}: is not JSON ({err})"
         raise BadInput(msg, bill="nothing was changed") from err
-    if not isinstance(found, dict):
-        msg = f"body: {_shown(found)}: must be a JSON object"
+    if not isinstance(data, dict):
+        msg = f"body: {_shown(data)}: must be a JSON object"
         raise BadInput(msg, bill="nothing was changed")
-    return found
+    return data
 
 
 def parse(model: type[M], raw: Mapping[str, Any]) -> M:

@@ -79,9 +79,9 @@ class Loads:
             self._heard[session_id] = (client, client.listen(heard))
 
     def _take(self, session_id: str, head: Mapping[str, Any]) -> None:
-        found = shown.sample(head)
-        self._latest[session_id] = (time.monotonic(), found)
-        self._tell(session_id, found)
+        sample = shown.sample(head)
+        self._latest[session_id] = (time.monotonic(), sample)
+        self._tell(session_id, sample)
 
     def asked(self, session: Session, client: AgentClient, seconds: int) -> models.Telemetry:
         """Request the host's last `seconds` as series; it sends more samples for a while.

@@ -136,9 +136,9 @@ class JobLedger(Ledger):
         """Open the ledger that is in use now."""
         from gpunb import paths
 
-        found = cls(paths.ledger_file(), clock=job.clock)
-        found.job = job
-        return found
+        ledger = cls(paths.ledger_file(), clock=job.clock)
+        ledger.job = job
+        return ledger
 
     def add_session(self, session: Session, **more: Any) -> Session:
         """Add the session, and set it on the job."""

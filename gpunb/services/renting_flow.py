@@ -102,15 +102,15 @@ def rent(context: Workspace, wish: Wish, *, yes: bool) -> Session | None:
     if wish.name is not None:
         _check_name(context, wish.name)
     flags = dict(wish.flags)
-    found = searching.find(context, wish.query, length=wish.length, limit=None, disk=wish.disk, **flags)
-    rows = found.rows if wish.offer is None else searching.chosen(found.rows, wish.offer, whole=yes)
+    result = searching.find(context, wish.query, length=wish.length, limit=None, disk=wish.disk, **flags)
+    rows = result.rows if wish.offer is None else searching.chosen(result.rows, wish.offer, whole=yes)
     rows = _at_bid(rows, wish.bid, spot=bool(flags.get("spot")))
     if not rows:
-        raise _nothing(context, found, wish.offer)
+        raise _nothing(context, result, wish.offer)
     disks: list[volume_mounts.Mount] = []
     if wish.volumes:
         rows, disks = volume_mounts.choose(context, wish.volumes, rows)
-    rows, asked = _request(context, wish, found, rows, disks)
+    rows, asked = _request(context, wish, result, rows, disks)
     most = None if flags.get("max_price") is None else units.money(str(flags["max_price"]))
     rows, agreed, question = _affordable(context, rows, asked, most, wish.before)
     reservations.check(context.provider, rows[0].offer, agreed.hours)
@@ -189,21 +189,21 @@ def _with_template(
         if not isinstance(provider, Templates):
             continue
         try:
-            found = provider.template(asked.template)
+            template = provider.template(asked.template)
         except BadInput as err:
             refused = refused or err
             continue
         # the create call's script takes the place of the template's: gpunb's runs the template's, too
-        script = "\n".join(text for text in (found.onstart.strip(), asked.onstart.strip()) if text)
+        script = "\n".join(text for text in (template.onstart.strip(), asked.onstart.strip()) if text)
         return [row for row in rows if row.offer.provider == cloud], replace(
             asked,
-            template=found.id,
+            template=template.id,
             onstart=script,
-            image=asked.image or found.image or None,
-            disk_gb=max(asked.disk_gb, found.disk_gb),
-            ports=ports.wanted((*found.ports, *asked.ports)),
-            env={**found.env, **asked.env},
-            start_command=asked.start_command or found.start_command,
+            image=asked.image or template.image or None,
+            disk_gb=max(asked.disk_gb, template.disk_gb),
+            ports=ports.wanted((*template.ports, *asked.ports)),
+            env={**template.env, **asked.env},
+            start_command=asked.start_command or template.start_command,
         )
     if refused is not None:
         raise refused

@@ -198,9 +198,9 @@ def chosen(rows: Sequence[Ranked], wanted: str, *, whole: bool = False) -> list[
         msg = f"rent --offer {wanted!r} begins {len(near)} ids: {ids}"
         raise BadInput(msg, bill="nothing was rented", hint="type more of it")
     if whole and near and not exact:
-        found = near[0].offer
-        msg = f"rent --offer {wanted!r} is only the beginning of {found.id} at {found.provider}"
-        hint = f"with --yes no question shows which one is meant, so type the whole id: --offer {found.id}"
+        offer = near[0].offer
+        msg = f"rent --offer {wanted!r} is only the beginning of {offer.id} at {offer.provider}"
+        hint = f"with --yes no question shows which one is meant, so type the whole id: --offer {offer.id}"
         raise BadInput(msg, bill="nothing was rented", hint=hint)
     return exact or near
 

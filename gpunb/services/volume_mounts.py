@@ -88,13 +88,13 @@ def _volumes(context: Workspace, cloud: str) -> list[Volume]:
 def _one(name: str, known: list[Volume]) -> Volume:
     from gpunb.sessions.cost.volumes import short
 
-    found = [volume for volume in known if name in (volume.id, volume.name, short(volume.name))]
-    if len(found) == 1:
-        return found[0]
+    volumes = [volume for volume in known if name in (volume.id, volume.name, short(volume.name))]
+    if len(volumes) == 1:
+        return volumes[0]
     shown = (
         ", ".join(f"{short(volume.name) or volume.id} ({volume.provider} {volume.id})" for volume in known)
         or "none"
     )
-    what = "several volumes have that name" if found else "the clouds asked have no such volume"
+    what = "several volumes have that name" if volumes else "the clouds asked have no such volume"
     msg = f"rent --volume {name!r}: {what}; they have: {shown}"
     raise BadInput(msg, bill="nothing was rented", hint=typed("volumes") + " lists them with their ids")

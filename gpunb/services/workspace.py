@@ -81,9 +81,9 @@ class Workspace:
 
     def renew(self, name: str) -> None:
         """Discard the client of the cloud `name`; the next use creates one, perhaps with another key."""
-        found = self._providers.pop(name, None)
-        if found is not None:
-            found.close()
+        provider = self._providers.pop(name, None)
+        if provider is not None:
+            provider.close()
 
     def close(self) -> None:
         """Close the ledger and providers of this call. Connections stay: they belong to the process."""
@@ -115,9 +115,9 @@ class Workspace:
         """The settings that hold in the working folder."""
         from gpunb import settings
 
-        found = settings.load()
-        log.set_level(found.log_level)
-        return found
+        result = settings.load()
+        log.set_level(result.log_level)
+        return result
 
     def provider(self, name: str) -> Provider:
         """The provider called `name`, configured by the settings."""
@@ -133,8 +133,8 @@ class Workspace:
 
                 # order: the cloud's own variable, the settings, the key stored by login
                 if table["key"] is None or os.environ.get(keys.variable(name), "").strip():
-                    found = keys.find(name)
-                    table["key"] = found.key if found is not None else None
+                    key = keys.find(name)
+                    table["key"] = key.key if key is not None else None
             try:
                 self._providers[name] = made(ProviderConfig(**table))
             except GpunbError:
@@ -146,13 +146,13 @@ class Workspace:
 
     def clouds(self, names: Iterable[str]) -> list[Provider]:
         """The providers of `names` that can be configured; each other one gives a warning."""
-        found = []
+        result = []
         for name in names:
             try:
-                found.append(self.provider(name))
+                result.append(self.provider(name))
             except GpunbError as err:  # noqa: PERF203 - each cloud for itself
                 self.say((clean(f"{name}: {err.message}"), "warn"))
-        return found
+        return result
 
     def _same_world(self) -> None:
         """Refuse to look for real instances in simulated clouds, and the reverse."""

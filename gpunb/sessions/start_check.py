@@ -130,11 +130,11 @@ def make(ledger: Ledger, session: Session, host: HostAccess, progress: Progress 
     except GpunbError as err:  # of another kind than its finding: a check that can't be made ends nothing
         ledger.note(session.id, "unchecked", err.message)
         return
-    found = compare(offer, report, Limits(**asked[-1]))
-    ledger.note(session.id, "check", json.dumps(found.data()))
-    if found.wrong:
-        ledger.add_failure(session.provider, offer.machine_id, found.summary())
-        msg = f"{session.name} is not what was offered: {'; '.join(found.wrong)}"
+    check = compare(offer, report, Limits(**asked[-1]))
+    ledger.note(session.id, "check", json.dumps(check.data()))
+    if check.wrong:
+        ledger.add_failure(session.provider, offer.machine_id, check.summary())
+        msg = f"{session.name} is not what was offered: {'; '.join(check.wrong)}"
         raise NotAsOffered(msg, hint=typed("rent --no-check") + " takes a machine as it is")
 
 
@@ -143,34 +143,34 @@ def recorded(ledger: Ledger, session: Session) -> StartCheck | None:
     for event in reversed(ledger.events(session.id)):
         if event.kind == "check":
             with suppress(ValueError, TypeError, KeyError):  # a row that another program has damaged
-                found = StartCheck.from_data(json.loads(event.detail))
+                check = StartCheck.from_data(json.loads(event.detail))
                 asked = ledger.intents(session.id)[-1].summary.get("check")
                 limits = Limits(**asked) if isinstance(asked, dict) else Limits()
-                _line(found, offer_from_dict(session.offer), ledger.transfers(session.id), limits)
-                return found
+                _line(check, offer_from_dict(session.offer), ledger.transfers(session.id), limits)
+                return check
     return None
 
 
 def compare(offer: Offer, report: Mapping[str, Any], limits: Limits) -> StartCheck:
     """Compare an offer with what the host reports of itself (`gpunb/agent/check/machine.py`)."""
-    found = StartCheck(took_s=_number(report.get("took_s")) or 0.0)
+    check = StartCheck(took_s=_number(report.get("took_s")) or 0.0)
     if offer.gpus and offer.gpu:
-        _gpus(found, offer, report, limits)
-        _computing(found, report)
-        _driver(found, offer, report)
+        _gpus(check, offer, report, limits)
+        _computing(check, report)
+        _driver(check, offer, report)
     speed = _number(report.get("disk_mbps"))
     if offer.disk_mbps > 0 and speed is not None:
         slow = speed < limits.disk * offer.disk_mbps
         text = f"its disk writes {speed:.0f} MB/s, and {offer.disk_mbps:.0f} were offered"
         there = f"{speed:.0f} MB/s written"
-        found.add("disk", f"{offer.disk_mbps:.0f} MB/s", there, weak=text if slow else "")
+        check.add("disk", f"{offer.disk_mbps:.0f} MB/s", there, weak=text if slow else "")
     for what, offered, unit, number in (
         ("cores", offer.cores, "", _number(report.get("cores"))),
         ("memory", offer.ram_gb, " GB", _number(report.get("ram_gb"))),
     ):
         if offered > 0 and number is not None:
-            found.add(what, f"{offered:g}{unit}", f"{number:g}{unit}")
-    return found
+            check.add(what, f"{offered:g}{unit}", f"{number:g}{unit}")
+    return check
 
 
 def _gpus(found: StartCheck, offer: Offer, report: Mapping[str, Any], limits: Limits) -> None:

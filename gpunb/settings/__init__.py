@@ -113,10 +113,10 @@ def load(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None) ->
 def _stamp(path: Path) -> tuple[int, ...]:
     """A value that changes when the file does."""
     try:
-        found = path.stat()
+        facts = path.stat()
     except OSError:
         return (0, 0)
-    return (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_mode, found.st_uid)
+    return (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_mode, facts.st_uid)
 
 
 def _paths(cwd: Path | None) -> tuple[Path, ...]:

@@ -38,7 +38,7 @@ def _simulated(layers: list[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        result: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except OSError as err:
@@ -47,7 +47,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
         msg = f"{path} is not a TOML file: {err}"
         raise SettingsError(msg, hint="see https://toml.io for the format, or move the file away") from err
-    return found
+    return result
 
 
 def project_file(cwd: Path | None = None) -> Path | None:
@@ -57,9 +57,9 @@ def project_file(cwd: Path | None = None) -> Path | None:
     except FileNotFoundError:  # the working folder was deleted
         return None
     for folder in (here, *here.parents):
-        found = folder / FILE_NAME
-        if found.is_file() and found != paths.config_file():
-            return found
+        path = folder / FILE_NAME
+        if path.is_file() and path != paths.config_file():
+            return path
     return None
 
 

@@ -131,7 +131,7 @@ def _watched(context: Context) -> list[str]:
     """Make sure that a supervisor watches the real sessions that the simulation hides; return their names."""
     from gpunb.sessions.supervisor import process
 
-    hidden = [found.name for found in context.ledger.sessions()]
+    hidden = [session.name for session in context.ledger.sessions()]
     if hidden:
         process.ensure(context.ledger)
         until = time.monotonic() + 20
@@ -312,11 +312,11 @@ def _number(entry: str) -> tuple[str, float]:
 
 
 def _up() -> dict[str, Any]:
-    found = state.read_marker()
-    if found is None:
+    result = state.read_marker()
+    if result is None:
         msg = "no simulation is up"
         raise WrongState(msg, hint="gpunb sim up")
-    return found
+    return result
 
 
 def _states(found: dict[str, Any]) -> dict[str, Any]:
@@ -336,5 +336,5 @@ def _ask(name: str, one: dict[str, Any], method: str, path: str, body: Any = Non
     except httpx.HTTPError as err:
         msg = f"the simulated {name} does not answer: {err}"
         raise Unavailable(msg, provider=name, hint="gpunb sim down, then gpunb sim up") from err
-    found: dict[str, Any] = answer.json()
-    return found
+    result: dict[str, Any] = answer.json()
+    return result

@@ -229,8 +229,8 @@ class Cloud(ABC):
             data=dict(data or {}),
         )
         for kind in ("stuck-loading", "wrong-image", "never-starts", "key-late", "list-lag", *HOST_KINDS):
-            if found := self.fault(kind):
-                machine.troubles[kind] = found
+            if fault := self.fault(kind):
+                machine.troubles[kind] = fault
         if stuck := machine.troubles.get("stuck-loading"):
             machine.ready_at = now + stuck.number("seconds", float("inf"))
         if lag := machine.troubles.get("list-lag"):
@@ -377,7 +377,9 @@ class Cloud(ABC):
         """List the account's machines that the list shows now, oldest first."""
         now = self.clock.now()
         return [
-            found for found in self.machines.values() if found.account is account and found.listed_at <= now
+            machine
+            for machine in self.machines.values()
+            if machine.account is account and machine.listed_at <= now
         ]
 
     def ignores_destroy(self, machine: Machine) -> bool:
@@ -390,7 +392,7 @@ class Cloud(ABC):
         """List the machines that are billed at this moment."""
         with self.lock:
             self.settle()
-            return [found for found in self.machines.values() if found.bill.billed()]
+            return [machine for machine in self.machines.values() if machine.bill.billed()]
 
     def bill_of(self, instance_id: str) -> dict[str, float]:
         """Return the dollars by kind of one instance, until now."""

@@ -68,14 +68,14 @@ class DeepInfraCloud(Cloud):
 
     def _configurations(self) -> list[dict[str, Any]]:
         self._config_models: list[tuple[str, Model]] = []
-        found = []
+        result = []
         for number in range(self.offer_count):
             model = _MODELS[-1 - number % len(_MODELS)]
             step = number // len(_MODELS)
             count = 2**step if step < 4 else step + 5
             config = f"{count}x{model.name.split()[0]}-{model.vram_gb}GB"
             self._config_models.append((config, model))
-            found.append(
+            result.append(
                 {
                     "gpu_config": config,
                     "usd_per_hour": round(model.usd_h * count * self.rng.uniform(0.95, 1.1), 2),
@@ -83,7 +83,7 @@ class DeepInfraCloud(Cloud):
                     "recommended": number == 0,
                 }
             )
-        return found
+        return result
 
     # -- shapes --------------------------------------------------------------------
 
@@ -232,7 +232,9 @@ class DeepInfraCloud(Cloud):
         """List active or inactive containers."""
         account = self.login(request)
         active = state == "active"
-        return JSONResponse([self.row(found) for found in self.listed(account) if found.alive is active])
+        return JSONResponse(
+            [self.row(machine) for machine in self.listed(account) if machine.alive is active]
+        )
 
     async def get_container(self, request: Request, container_id: str) -> Response:
         """Return a container, also before the list shows it."""
@@ -279,9 +281,9 @@ class DeepInfraCloud(Cloud):
         """Return billed seconds by container."""
         account, now = self.login(request), self.clock.now()
         seconds = {
-            found.id: round(found.bill.seconds("gpu", now, since, until))
-            for found in self.machines.values()
-            if found.account is account
+            machine.id: round(machine.bill.seconds("gpu", now, since, until))
+            for machine in self.machines.values()
+            if machine.account is account
         }
         return JSONResponse({"id_to_duration": {key: value for key, value in seconds.items() if value}})
 
@@ -298,8 +300,10 @@ class DeepInfraCloud(Cloud):
         return machine
 
     def _in_use(self, account: Account, model: Model) -> int:
-        alive = (found for found in self.machines.values() if found.account is account and found.alive)
-        return sum(found.data["gpus"] for found in alive if found.data["gpu"] == model.name)
+        alive = (
+            machine for machine in self.machines.values() if machine.account is account and machine.alive
+        )
+        return sum(machine.data["gpus"] for machine in alive if machine.data["gpu"] == model.name)
 
     @staticmethod
     def _keys(account: Account) -> list[dict[str, Any]]:

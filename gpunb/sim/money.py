@@ -134,10 +134,10 @@ class Account:
 
     def bill(self, instance_id: str, label: str = "") -> Bill:
         """Return the bill of one instance, made if there is none."""
-        found = self.bills.get(instance_id)
-        if found is None:
-            found = self.bills[instance_id] = Bill(instance_id, label)
-        return found
+        result = self.bills.get(instance_id)
+        if result is None:
+            result = self.bills[instance_id] = Bill(instance_id, label)
+        return result
 
     def spent(self, now: float) -> float:
         """Return the dollars of all bills until `now`."""

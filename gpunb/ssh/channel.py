@@ -141,14 +141,14 @@ class Channel:
 
     def stderr(self, most: int = 4096) -> bytes:
         """Return received stderr output that was not read yet, without waiting."""
-        found = b""
+        result = b""
         with self._ours:
-            while len(found) < most and self._raw.recv_stderr_ready():
+            while len(result) < most and self._raw.recv_stderr_ready():
                 piece = self._raw.recv_stderr(most)
                 if not piece:
                     break
-                found += piece
-        return found
+                result += piece
+        return result
 
     def exit_code(self, timeout: float | None = None) -> int | None:
         """Return the exit code; -1 if a signal ended the command, None if it has not ended in time.

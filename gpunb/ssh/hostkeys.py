@@ -43,7 +43,7 @@ def pinned(path: Path, alias: str) -> list[str]:
         return []
     except (OSError, UnicodeDecodeError) as err:
         raise _damaged(path, "it can't be read") from err
-    found = []
+    result = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -54,8 +54,8 @@ def pinned(path: Path, alias: str) -> list[str]:
         if key is None:
             raise _damaged(path, f"line {number} holds no key")
         if alias in fields[0].split(","):
-            found.append(key)
-    return found
+            result.append(key)
+    return result
 
 
 def pin(path: Path, alias: str, line: str) -> None:

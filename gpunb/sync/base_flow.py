@@ -251,8 +251,8 @@ def one_host(
 
 def is_folder(host: locations.Looker, path: str) -> bool:
     """Whether there is a folder at `path` of the host."""
-    found = host.attrs(path)
-    return found is not None and stat.S_ISDIR(found.mode or 0)
+    attrs = host.attrs(path)
+    return attrs is not None and stat.S_ISDIR(attrs.mode or 0)
 
 
 class Single:
@@ -267,8 +267,8 @@ class Single:
 
     def take(self) -> tuple[str, list[Entry], str]:
         """Return the entry of that name, if there is one."""
-        found = self._side.item(self._path, follow=False)
-        return "", [found._replace(name=self._name)] if found is not None else [], ""
+        entry = self._side.item(self._path, follow=False)
+        return "", [entry._replace(name=self._name)] if entry is not None else [], ""
 
 
 def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:

@@ -133,9 +133,9 @@ def bring(
     out = Brought()
     with Remote(conn) as remote:
         progress.say("listing files")
-        found = _sources(remote, path, folders)
+        sources = _sources(remote, path, folders)
         how = _How(remote, out, word, guard, time.monotonic() + patience, progress, agent)
-        for number, source in enumerate(found):
+        for number, source in enumerate(sources):
             into = target if number == 0 else target.with_name(f"{target.name or 'root'}-of-{source.base}")
             _bring_one(how, source, into)
     return out
@@ -156,22 +156,22 @@ def _sources(remote: Remote, path: str, folders: Sequence[str]) -> list[_Source]
     relative = not path.startswith(("/", "~"))
     whole = relative and posixpath.normpath(path) == "."
     bases = [*dict.fromkeys(folders), "~"] if relative else [""]
-    found: dict[str, _Source] = {}
+    sources: dict[str, _Source] = {}
     looked = []
     for base in bases:
         start = posixpath.join(base, path) if base else path
         looked.append(start)
         one = _source(remote, start, posixpath.basename(base.rstrip("/")).strip("~") or "home")
         if one is not None:
-            found.setdefault(f"{one.root}/{one.single}", one)
+            sources.setdefault(f"{one.root}/{one.single}", one)
             if whole:
                 break
-    if not found:
+    if not sources:
         msg = f"{path} is not found on the host (looked for {', '.join(looked)})"
         if host_glob.is_pattern(path):
             msg = f"no file on the host matches {path} (looked for {', '.join(looked)})"
         raise NothingThere(msg, hint=typed("exec ls") + " shows what is there")
-    return list(found.values())
+    return list(sources.values())
 
 
 def _source(remote: Remote, start: str, base: str) -> _Source | None:

@@ -244,11 +244,11 @@ def reasons(said: str, items: Iterable[Item]) -> Iterator[tuple[str, str]]:
 
 def unkept(said: str) -> Counter[str]:
     """Attributes that rsync could not set on files it transferred: the error, and how often."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for line in said.splitlines():
         if _UNKEPT.search(line):
-            found[line.rpartition(": ")[2].rpartition(" (")[0] or line[-80:]] += 1
-    return found
+            counts[line.rpartition(": ")[2].rpartition(" (")[0] or line[-80:]] += 1
+    return counts
 
 
 def _listen(err: IO[bytes] | None, words: bytearray) -> None:

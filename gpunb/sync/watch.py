@@ -115,10 +115,10 @@ class _Watch:
             raise KeyboardInterrupt
         if raw == "timeout" or self.is_gone():
             return 0
-        found = sum(self._counts(path) for _, path in raw)
-        if found and not self._single:
+        result = sum(self._counts(path) for _, path in raw)
+        if result and not self._single:
             self.begin()  # a folder may be new, an ignore file another one
-        return found
+        return result
 
     def is_gone(self, *, at_all: bool = False) -> bool:
         """Whether the source was moved away or created anew."""

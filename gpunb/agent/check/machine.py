@@ -44,17 +44,17 @@ async def examine(*, with_gpus: bool, with_disk: bool) -> dict[str, Any]:
         and ``took_s``.
     """
     began = time.monotonic()
-    found: dict[str, Any] = {"cores": cores(), "ram_gb": ram_gb()}
+    result: dict[str, Any] = {"cores": cores(), "ram_gb": ram_gb()}
     parts = []
     if with_gpus:
-        found["image_cuda"] = image_cuda()
+        result["image_cuda"] = image_cuda()
         parts += [_smi(), _work()]
     if with_disk:
         parts.append(asyncio.get_running_loop().run_in_executor(None, _disk))  # type: ignore[arg-type]
     for part in await asyncio.gather(*parts):
-        found.update(part)
-    found["took_s"] = round(time.monotonic() - began, 2)
-    return found
+        result.update(part)
+    result["took_s"] = round(time.monotonic() - began, 2)
+    return result
 
 
 async def _smi() -> dict[str, Any]:
@@ -71,13 +71,13 @@ async def _smi() -> dict[str, Any]:
     for index, (name, total, _) in enumerate(rows):
         more = further[index] if further and index < len(further) else ["", "", ""]
         out.append({"name": name, "mib": _number(total), "ecc": _number(more[0]), "slowed": _slowed(more[1])})
-    found: dict[str, Any] = {"smi": "", "gpus": out, "driver": rows[0][2] if rows else "", "slices": []}
+    result: dict[str, Any] = {"smi": "", "gpus": out, "driver": rows[0][2] if rows else "", "slices": []}
     if table and (cuda := _CUDA.search(table)):
-        found["cuda"] = cuda.group(1)
+        result["cuda"] = cuda.group(1)
     if any(row[2] == "Enabled" for row in further or []):
         listed = await _maybe(gpus.run(["-L"], SMI_S))
-        found["slices"] = _SLICE.findall(listed or "")
-    return found
+        result["slices"] = _SLICE.findall(listed or "")
+    return result
 
 
 async def _maybe(asked: Any) -> Any:

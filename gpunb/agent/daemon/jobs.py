@@ -81,11 +81,11 @@ class Job(Run):
 
     def info(self) -> dict[str, Any]:
         """The info of a run, with GPUs and attempts."""
-        found = super().info()
-        found.update(gpus=self.gpus, wants=self.wants, attempt=self.attempt, restart=self.policy)
+        result = super().info()
+        result.update(gpus=self.gpus, wants=self.wants, attempt=self.attempt, restart=self.policy)
         if self.state == "queued" and self.wants and not self.gpus:
-            found["why"] = "waits for %d GPU%s" % (self.wants, "s" if self.wants > 1 else "")
-        return found
+            result["why"] = "waits for %d GPU%s" % (self.wants, "s" if self.wants > 1 else "")
+        return result
 
 
 class Jobs:
@@ -297,9 +297,9 @@ class Jobs:
     async def close(self) -> None:
         """End all jobs before the host stops: those with a restart policy go on after its next start."""
         self.closing = True
-        found = [run for run in self.runs.values() if isinstance(run, Job) and not run.over]
+        jobs = [run for run in self.runs.values() if isinstance(run, Job) and not run.over]
         keepers = []
-        for run in found:
+        for run in jobs:
             if run.policy == "never":
                 await self.cancel(run)
             elif run not in self.queue:

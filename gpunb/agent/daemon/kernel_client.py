@@ -438,8 +438,8 @@ class Kernel:
 
 def _content(raw: bytes) -> dict[str, Any]:
     """Parse a message's content; bytes that are not UTF-8 are replaced, so that its reply is not lost."""
-    found: dict[str, Any] = json.loads(raw.decode("utf-8", "replace"))
-    return found
+    result: dict[str, Any] = json.loads(raw.decode("utf-8", "replace"))
+    return result
 
 
 def _parse(parts: list[bytes]) -> tuple[dict[str, Any], dict[str, Any], list[bytes]] | None:

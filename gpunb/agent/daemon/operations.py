@@ -91,12 +91,12 @@ async def job(agent: Agent, args: dict[str, Any]) -> dict[str, Any]:
 def _secrets(args: dict[str, Any], about: dict[str, Any]) -> dict[str, str]:
     """Read a run's secrets; only their names are written to disk."""
     try:
-        found = lending.checked(args.get("secrets"))
+        result = lending.checked(args.get("secrets"))
     except ValueError as err:
         raise OpError(code="bad-secrets", text=str(err)) from None
-    if found:
-        about["secrets"] = sorted(found)
-    return found
+    if result:
+        about["secrets"] = sorted(result)
+    return result
 
 
 def _job_limits(args: dict[str, Any]) -> tuple[int, str]:

@@ -329,18 +329,18 @@ class Direct:
         if self.inlet is None:
             msg = "it is closed"
             raise Broken(msg)
-        found = memoryview(bytearray(size))
+        result = memoryview(bytearray(size))
         at = 0
         while at < size:
             try:
-                got = self.inlet.recv_into(found[at:])
+                got = self.inlet.recv_into(result[at:])
             except OSError as err:
                 raise Broken(err.strerror or "the other host is silent") from err
             if not got:
                 msg = "the other host closed it"
                 raise Broken(msg)
             at += got
-        return found
+        return result
 
     # -- the host that sends
 

@@ -206,8 +206,8 @@ class Mover:
 
         def once() -> None:
             with open(job["path"], "rb") as source:
-                found = os.fstat(source.fileno())
-                if found.st_size < job["size"]:  # a file may grow: the listed part is sent
+                facts = os.fstat(source.fileno())
+                if facts.st_size < job["size"]:  # a file may grow: the listed part is sent
                     raise Refused(CHANGED)
                 headers = {"Content-Length": str(job["end"] - job["start"])}
                 body = self.body(job, source)
@@ -215,8 +215,8 @@ class Mover:
                     answer.read()
                     tag.append(answer.headers.get("ETag") or "")
                 after = os.stat(job["path"])
-            same = (after.st_size, after.st_mtime_ns) == (found.st_size, found.st_mtime_ns)
-            if not same and not (after.st_size > found.st_size and after.st_ino == found.st_ino):
+            same = (after.st_size, after.st_mtime_ns) == (facts.st_size, facts.st_mtime_ns)
+            if not same and not (after.st_size > facts.st_size and after.st_ino == facts.st_ino):
                 raise Refused(CHANGED)
 
         self.persist(job, once)

@@ -154,7 +154,7 @@ def _facts(full: str) -> list[Any]:
 
 def _listed(top: str, skip: set[str], most: int) -> dict[str, list[Any]]:
     """List all that is no folder; folders of `skip` and environments are not entered, and git's is named."""
-    found: dict[str, list[Any]] = {}
+    result: dict[str, list[Any]] = {}
     todo = [""]
     while todo:
         folder = todo.pop()
@@ -168,7 +168,7 @@ def _listed(top: str, skip: set[str], most: int) -> dict[str, list[Any]]:
             try:
                 if entry.is_dir(follow_symlinks=False):
                     if entry.name == ".git":
-                        found[path] = ["d", 0, 0, 0, 0]
+                        result[path] = ["d", 0, 0, 0, 0]
                     elif entry.name not in skip and not os.path.exists(
                         os.path.join(entry.path, "pyvenv.cfg")
                     ):
@@ -176,14 +176,14 @@ def _listed(top: str, skip: set[str], most: int) -> dict[str, list[Any]]:
                 elif not entry.name.startswith(PART):
                     facts = entry.stat(follow_symlinks=False)
                     kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "s")
-                    found[path] = [
+                    result[path] = [
                         kind, facts.st_size, facts.st_mtime_ns, facts.st_mode & 0o777, facts.st_ino,
                     ]  # fmt: skip
             except OSError:
                 continue
-        if len(found) + len(todo) > most:
+        if len(result) + len(todo) > most:
             raise TooMany
-    return found
+    return result
 
 
 def _inlined(top: str, found: list[Any], room: int) -> tuple[list[int], list[bytes]]:

@@ -40,12 +40,12 @@ class Reading(Answers):
         }
 
     def _facts(self, path: bytes) -> dict[str, Any]:
-        found: dict[str, Any] = {"stat": None, "lstat": None}
+        result: dict[str, Any] = {"stat": None, "lstat": None}
         for name, look in (("stat", os.stat), ("lstat", os.lstat)):
             with contextlib.suppress(OSError):
                 facts = look(path)
-                found[name] = [facts.st_mode, facts.st_size, facts.st_mtime_ns, facts.st_ino]
-        return found
+                result[name] = [facts.st_mode, facts.st_size, facts.st_mtime_ns, facts.st_ino]
+        return result
 
     def do_facts(self, path: str) -> dict[str, Any]:
         """Return the attributes of a path."""

@@ -195,19 +195,19 @@ def extents(fd: int, size: int) -> list[tuple[int, int]]:
     """The ranges (start, end) of a file that hold data: the whole file if the system reports no holes."""
     if not hasattr(os, "SEEK_DATA"):
         return [(0, size)] if size else []
-    found: list[tuple[int, int]] = []
+    result: list[tuple[int, int]] = []
     at = 0
     try:
         while at < size:
             start = os.lseek(fd, at, os.SEEK_DATA)
             at = min(size, os.lseek(fd, start, os.SEEK_HOLE))
-            if len(found) > 10000:
+            if len(result) > 10000:
                 return [(0, size)]
-            found.append((start, at))
+            result.append((start, at))
     except OSError as err:
         if err.errno != errno.ENXIO:  # only a hole up to the end
             return [(0, size)] if size else []
-    return found
+    return result
 
 
 def as_listed(facts: os.stat_result, size: int, mtime: int, inode: int) -> bool:

@@ -64,8 +64,8 @@ def zstd() -> Any:
         def inflate(data: bytes, most: int) -> bytes:
             if not 0 <= zstandard.frame_content_size(data) <= most:
                 raise ValueError("more than %d bytes" % most)
-            found: bytes = zstandard.ZstdDecompressor().decompress(data)
-            return found
+            result: bytes = zstandard.ZstdDecompressor().decompress(data)
+            return result
 
         return (lambda data: zstandard.compress(data, 1)), inflate
     return (lambda data: own.compress(data, 1)), (
@@ -122,7 +122,7 @@ def pack_entries(entries: list[Any]) -> bytes:
 
 def unpack_entries(data: bytes) -> list[Any]:
     """Decode a folder's entries; `ValueError` if they are broken."""
-    found = []
+    result = []
     at, end, width = 0, len(data), ENTRY.size
     unpack = ENTRY.unpack_from
     try:
@@ -134,8 +134,8 @@ def unpack_entries(data: bytes) -> list[Any]:
             if last > end:
                 raise ValueError(SHORT)
             mtime = seconds * NS + nanos
-            found.append((data[at:middle], kind, mode & 0o777, size, mtime, data[middle:last], held, inode))
+            result.append((data[at:middle], kind, mode & 0o777, size, mtime, data[middle:last], held, inode))
             at = last
     except struct.error as err:
         raise ValueError(SHORT) from err
-    return found
+    return result

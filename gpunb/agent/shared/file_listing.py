@@ -20,7 +20,7 @@ def list_folder(path: bytes) -> list[Any]:
     link leads, bytes of data (less than the size for a file with holes), and
     inode. A folder's size is 1 if it is a virtual environment, else 0.
     """
-    found = []
+    result = []
     where = path or b"."
     fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -42,12 +42,12 @@ def list_folder(path: bytes) -> list[Any]:
                     kind, goal = LINK, os.readlink(name, dir_fd=fd)
                 else:
                     kind = SPECIAL
-                found.append((name, kind, mode & 0o777, size, facts.st_mtime_ns, goal, held, facts.st_ino))
+                result.append((name, kind, mode & 0o777, size, facts.st_mtime_ns, goal, held, facts.st_ino))
             except FileNotFoundError:
                 continue
     finally:
         os.close(fd)
-    return found
+    return result
 
 
 def _held(name: bytes, fd: int, size: int) -> int:
@@ -84,14 +84,14 @@ def followed(top: bytes, folder: bytes, entries: list[Any]) -> list[Any]:
     Links are not followed to a folder that contains them (that would have no
     end), into the system's own (/proc, /sys, /dev), or to nothing.
     """
-    found = []
+    result = []
     for entry in entries:
         path = folder + b"/" + entry[0] if folder else entry[0]
         if entry[1] == LINK and not stays_inside(path, entry[5]):
-            found.append(_led_to(top, path, entry))
+            result.append(_led_to(top, path, entry))
         else:
-            found.append(entry)
-    return found
+            result.append(entry)
+    return result
 
 
 def _led_to(top: bytes, path: bytes, entry: Any) -> Any:

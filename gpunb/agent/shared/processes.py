@@ -37,33 +37,33 @@ def alive(pid: int | None, started: int | None) -> bool:
 
 
 def _parents() -> dict[int, int]:
-    found: dict[int, int] = {}
+    result: dict[int, int] = {}
     try:
         names = os.listdir("/proc")
     except OSError:
-        return found
+        return result
     for name in names:
         if name.isdigit():
             try:
                 with open("/proc/%s/stat" % name, "rb") as file:
-                    found[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
+                    result[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
             except (OSError, ValueError, IndexError):
                 continue
-    return found
+    return result
 
 
 def _marked(mark: str) -> set[int]:
     """Find the processes whose environment has `mark` ("NAME=value")."""
     needle = mark.encode()
-    found = set()
+    result = set()
     for pid in _parents():
         try:
             with open("/proc/%d/environ" % pid, "rb") as file:
                 if needle in file.read().split(b"\0"):
-                    found.add(pid)
+                    result.add(pid)
         except OSError:
             continue
-    return found
+    return result
 
 
 def tree(pid: int | None, mark: str | None = None) -> set[int]:

@@ -198,11 +198,11 @@ def to_pandas(table: Any) -> Any:
 def _notes(raw: bytes, table: Any) -> dict[str, Any] | None:
     """Rebuild pandas' metadata of index and columns: known fields, in known types."""
     try:
-        found = json.loads(raw.decode("utf-8"))
-        index = [_index(one, table) for one in found["index_columns"]]
-        columns = [_column(one) for one in found["columns"][: 2 * table.num_columns + 100]]
-        levels = [_column(one) for one in found["column_indexes"][:16]]
-        version = str(found.get("pandas_version", ""))
+        data = json.loads(raw.decode("utf-8"))
+        index = [_index(one, table) for one in data["index_columns"]]
+        columns = [_column(one) for one in data["columns"][: 2 * table.num_columns + 100]]
+        levels = [_column(one) for one in data["column_indexes"][:16]]
+        version = str(data.get("pandas_version", ""))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
     creator = {"library": "pyarrow", "version": "0"}

@@ -45,7 +45,7 @@ class Finding:
 @click.option("--offline", is_flag=True, help="Don't ask the clouds.")
 def command(context: Context, *, offline: bool) -> Result:
     """Check the installation, the files, the tools and each cloud's key, and say what to do."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     checks = [_installation(), _files(), _settings(context), _ledger(context), _tools(), _supervisor(context)]
     if not offline:
         checks.append(_clouds(context))
@@ -53,7 +53,7 @@ def command(context: Context, *, offline: bool) -> Result:
         for check in checks:
             for finding in check:
                 progress.say(finding.what)
-                found.append(finding)
+                findings.append(finding)
     rows = [
         [
             Cell(one.what, "strong"),
@@ -61,16 +61,16 @@ def command(context: Context, *, offline: bool) -> Result:
             one.text,
             one.todo,
         ]
-        for one in found
+        for one in findings
     ]
-    bad = sum(one.level == "bad" for one in found)
-    warn = sum(one.level == "warn" for one in found)
+    bad = sum(one.level == "bad" for one in findings)
+    warn = sum(one.level == "warn" for one in findings)
     summary = "all is well" if not bad and not warn else f"{_many(bad, 'problem')}, {_many(warn, 'warning')}"
     blocks: list[Block] = [
         Table(["what", "", "status", "fix"], rows),
         Note(summary, "bad" if bad else "warn" if warn else "ok"),
     ]
-    data = [{"what": one.what, "level": one.level, "finding": one.text, "todo": one.todo} for one in found]
+    data = [{"what": one.what, "level": one.level, "finding": one.text, "todo": one.todo} for one in findings]
     return Result(data, *blocks, exit_code=1 if bad and context.frontend == "terminal" else 0)
 
 

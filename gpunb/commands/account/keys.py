@@ -96,8 +96,8 @@ def _clouds(context: Context, cloud: str | None) -> list[Provider]:
         if not isinstance(provider, ApiKeys):
             feature(provider, SshKeys)
         return [provider]
-    found = context.clouds(keys.asked(context.settings, names()))
-    return [one for one in found if isinstance(one, (SshKeys, ApiKeys))]
+    providers = context.clouds(keys.asked(context.settings, names()))
+    return [one for one in providers if isinstance(one, (SshKeys, ApiKeys))]
 
 
 def _listed(provider: Provider, instance: str) -> Iterator[dict[str, Any]]:

@@ -24,7 +24,7 @@ def command(context: Context, *, provider: str) -> Result:
     from gpunb.providers import keys, provider_class
 
     made = provider_class(provider)
-    live = [found.name for found in context.ledger.sessions() if found.provider == provider]
+    live = [session.name for session in context.ledger.sessions() if session.provider == provider]
     gone = keys.delete(provider)
     blocks: list[Block] = (
         [Note(f"forgot the key of {made.title}: {', '.join(gone)}", "ok")]

@@ -124,12 +124,12 @@ def _templates(clouds: Sequence[Provider], word: str) -> Result:
 
 
 def _reports(cloud: MachineReports, machine: str) -> Result:
-    found = cloud.machine_reports(machine)
-    data = [{"problem": one.problem, "message": one.message, "created_at": one.created_at} for one in found]
-    if not found:
+    reports = cloud.machine_reports(machine)
+    data = [{"problem": one.problem, "message": one.message, "created_at": one.created_at} for one in reports]
+    if not reports:
         return Result(data, Note(f"no problem of machine {machine} was reported lately", "ok"))
     cells = []
-    for one in found:
+    for one in reports:
         at = one.created_at
         when = time.strftime("%Y-%m-%d", time.localtime(at)) if isinstance(at, float) else clean(at)[:20]
         cells.append([when, Cell(clean(one.problem)[:80], "warn"), clean(one.message)[:300]])
@@ -138,7 +138,7 @@ def _reports(cloud: MachineReports, machine: str) -> Result:
 
 
 def _benchmarks(cloud: Benchmarks, of: str) -> Result:
-    found = cloud.benchmarks(of)
+    benchmarks = cloud.benchmarks(of)
     data = [
         {
             "machine": one.machine_id,
@@ -149,9 +149,9 @@ def _benchmarks(cloud: Benchmarks, of: str) -> Result:
             "image": clean(one.image)[:120],
             "at": one.last_update,
         }
-        for one in found
+        for one in benchmarks
     ]
-    if not found:
+    if not benchmarks:
         return Result(data, Note(f"no benchmarks of {of}", "dim"))
     heads = [
         Column("machine"),
@@ -170,7 +170,7 @@ def _benchmarks(cloud: Benchmarks, of: str) -> Result:
             clean(one.image)[:120],
             time.strftime("%Y-%m-%d", time.localtime(one.last_update)) if one.last_update else "",
         ]
-        for one in found
+        for one in benchmarks
     ]
     note = (
         "values of one type and image compare; "

@@ -218,15 +218,15 @@ def between(context: Context, one: Session, path: str, two: Session, target: str
         raise stopped(one)
     source, into = _absolute(path), _absolute(target)
     with context.progress(f"looking into {one.name}"):
-        found = _Seen(provider, one).attrs(source.rstrip("/") or "/")
-    if found is None:
+        attrs = _Seen(provider, one).attrs(source.rstrip("/") or "/")
+    if attrs is None:
         msg = f"sync {one.name}:{path}: {provider.title} finds nothing at {source}"
         raise BadInput(
             msg,
             bill="nothing was moved",
             hint=typed("exec", one.name, "--", "ls", "/root") + " lists what there is",
         )
-    if stat.S_ISDIR(found.mode or 0):  # its content, as in every sync
+    if stat.S_ISDIR(attrs.mode or 0):  # its content, as in every sync
         source, into = f"{source.rstrip('/')}/", f"{into.rstrip('/')}/"
     text = f"{one.name}:{source} to {two.name}:{into}, by {provider.title} itself"
     data = {"session": two.name, "way": provider.name, "source": source, "target": into, "dry_run": dry_run}
@@ -315,14 +315,14 @@ def _schedule(
 
 
 def _unschedule(copies: CloudCopy, session: Session, via: str, *, dry_run: bool) -> Result:
-    found = copies.scheduled_copies(session.instance_id)
-    for job in found if not dry_run else ():
+    jobs = copies.scheduled_copies(session.instance_id)
+    for job in jobs if not dry_run else ():
         copies.end_scheduled_copy(job.id)
-    data = {"session": session.name, "way": via, "ended": [job.id for job in found], "dry_run": dry_run}
-    if not found:
+    data = {"session": session.name, "way": via, "ended": [job.id for job in jobs], "dry_run": dry_run}
+    if not jobs:
         return Result(data, Note(f"{session.name} has no scheduled copy", "dim"))
     word = "would be ended" if dry_run else "ended"
-    return Result(data, Note(f"{word}: {len(found)} scheduled copy of {session.name}", "ok"))
+    return Result(data, Note(f"{word}: {len(jobs)} scheduled copy of {session.name}", "ok"))
 
 
 def _follow(  # noqa: PLR0917 - one call
@@ -362,11 +362,11 @@ def _cancel(end: Callable[[str], None], title: str, session: Session) -> None:
 def _cloud(context: Context, session: Session, via: str) -> tuple[Provider, CloudCopy]:
     from gpunb.providers.features import CloudCopy
 
-    found = context.provider(session.provider)
-    if session.provider != via or not isinstance(found, CloudCopy):
-        msg = f"--via {via}: session {session.name} is on {found.title}"
+    provider = context.provider(session.provider)
+    if session.provider != via or not isinstance(provider, CloudCopy):
+        msg = f"--via {via}: session {session.name} is on {provider.title}"
         raise BadInput(msg, hint="leave --via out: the host or this machine moves the files")
-    return found, found
+    return provider, provider
 
 
 def _connection(

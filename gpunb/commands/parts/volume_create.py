@@ -115,7 +115,7 @@ def _end(ends: float | None) -> str:
 
 def offered(clouds: Sequence[Provider], size_gb: int, *, network: bool) -> Result:
     """Show where a volume can be rented now, the cheapest first."""
-    found = _rooms(clouds, size_gb, None, network=network)
+    rooms = _rooms(clouds, size_gb, None, network=network)
     data = [
         {
             "provider": cloud.name,
@@ -126,7 +126,7 @@ def offered(clouds: Sequence[Provider], size_gb: int, *, network: bool) -> Resul
             "most_gb": one.most_gb,
             "ends": one.ends,
         }
-        for cloud, one in found
+        for cloud, one in rooms
     ]
     rows = [
         [
@@ -136,7 +136,7 @@ def offered(clouds: Sequence[Provider], size_gb: int, *, network: bool) -> Resul
             "" if one.ends is None else time.strftime("%Y-%m-%d", time.localtime(one.ends)),
             price_text(one.usd_gb_h * size_gb),
         ]
-        for cloud, one in found[:_SHOWN]
+        for cloud, one in rooms[:_SHOWN]
     ]
     heads = [
         Column("cloud"),
@@ -147,7 +147,7 @@ def offered(clouds: Sequence[Provider], size_gb: int, *, network: bool) -> Resul
     ]
     if not rows:
         return Result(data, Note(f"no cloud has room for {size_gb} GB", "dim"))
-    note = f"{len(found) - len(rows)} more; " if len(found) > len(rows) else ""
+    note = f"{len(rooms) - len(rows)} more; " if len(rooms) > len(rows) else ""
     return Result(
         data, Table(heads, rows), Note(f"{note}volumes --create NAME --size {size_gb} --where ID", "dim")
     )
@@ -209,12 +209,12 @@ def _make(room: _Room, label: str, size_gb: int, *, network: bool) -> str:
     except GpunbError as err:
         if not isinstance(err, OutcomeUnknown) and getattr(err, "effect", "none") == "none":
             raise
-        found: list[Volume] = []
+        volumes: list[Volume] = []
         with suppress(GpunbError):
-            found = [one for one in room.cloud.volumes() if one.name == label]
-        if not found:
+            volumes = [one for one in room.cloud.volumes() if one.name == label]
+        if not volumes:
             raise
-        return found[0].id
+        return volumes[0].id
 
 
 def _choose(rooms: list[_Room], name: str, size_gb: int, where: str | None) -> _Room:
@@ -240,10 +240,10 @@ def _rooms(
     """All volume offers of the clouds, the cheapest first."""
     from gpunb.providers.features import VolumeMarket
 
-    found = [
+    rooms = [
         _Room(cloud, space)
         for cloud in clouds
         if isinstance(cloud, VolumeMarket)
         for space in cloud.volume_market(size_gb, where, network=network)
     ]
-    return sorted(found, key=lambda one: one.space.usd_gb_h)
+    return sorted(rooms, key=lambda one: one.space.usd_gb_h)

@@ -88,27 +88,27 @@ def command(
             raise BadInput(msg)
         no_use(modes[0], "query", "limit", "why", *(name for name in flags if name != "cloud"))
         return further_offers.shown(context, flags["cloud"], modes[0], instead.get(modes[0]) or "")
-    found = searching.find(context, query, limit=limit, **flags)
-    if found.query.limit is None:
-        found.rows = found.rows[:SHOWN]
+    result = searching.find(context, query, limit=limit, **flags)
+    if result.query.limit is None:
+        result.rows = result.rows[:SHOWN]
     blocks: list[Block] = []
-    if found.rows:
-        blocks.append(offer_options.offers_table(found))
-        if found.matched > len(found.rows):
-            blocks.append(Note(f"{found.matched - len(found.rows)} more fit; -n shows more", "dim"))
+    if result.rows:
+        blocks.append(offer_options.offers_table(result))
+        if result.matched > len(result.rows):
+            blocks.append(Note(f"{result.matched - len(result.rows)} more fit; -n shows more", "dim"))
     if why:
-        for row in found.rows:
+        for row in result.rows:
             blocks.append(Note(f"{row.place}. {row.offer.provider} {row.offer.id}", "strong"))
             blocks += [Note(f"   {line}", "") for line in (*row.why(), *offer_options.facts(row.offer))]
-    notes = offer_options.problems(found)
+    notes = offer_options.problems(result)
     blocks += (
         notes
-        if why or not found.rows
+        if why or not result.rows
         else [note for note in notes if isinstance(note, Note) and note.tone == "warn"]
     )
     data: OffersFound = {
-        "offers": offer_options.offer_rows(found.rows),
-        "matched": found.matched,
-        "failed": [{"provider": answer.provider, "error": str(answer.error)} for answer in found.failed],
+        "offers": offer_options.offer_rows(result.rows),
+        "matched": result.matched,
+        "failed": [{"provider": answer.provider, "error": str(answer.error)} for answer in result.failed],
     }
     return Result(data, *blocks)

@@ -35,9 +35,9 @@ def command(context: Context, *, names: tuple[str, ...], named: tuple[str, ...],
 
     def start(one: Session) -> tuple[dict[str, Any], list[Block]]:
         with context.progress(f"start {one.name}") as progress:
-            found = lifecycle.start(context.ledger, context.provider(one.provider), one, progress=progress)
-        text = f"{found.name} is {found.state.value}; it {costs_text(found.hourly)}"
-        row = {"session": found.name, "state": found.state.value, "usd_h": found.hourly}
+            session = lifecycle.start(context.ledger, context.provider(one.provider), one, progress=progress)
+        text = f"{session.name} is {session.state.value}; it {costs_text(session.hourly)}"
+        row = {"session": session.name, "state": session.state.value, "usd_h": session.hourly}
         return row, [Note(text, "ok")]
 
     data, blocks, failed = several.each("start", chosen, start)

@@ -35,9 +35,9 @@ def command(context: Context, *, names: tuple[str, ...], named: tuple[str, ...],
 
     def stop(one: Session) -> tuple[dict[str, Any], list[Block]]:
         with context.progress(f"stop {one.name}") as progress:
-            found = lifecycle.stop(context.ledger, context.provider(one.provider), one, progress=progress)
-        text = f"{found.name} is {found.state.value}; it {costs_text(found.hourly)} from now on"
-        row = {"session": found.name, "state": found.state.value, "usd_h": found.hourly}
+            session = lifecycle.stop(context.ledger, context.provider(one.provider), one, progress=progress)
+        text = f"{session.name} is {session.state.value}; it {costs_text(session.hourly)} from now on"
+        row = {"session": session.name, "state": session.state.value, "usd_h": session.hourly}
         return row, [Note(text, "ok")]
 
     data, blocks, failed = several.each("stop", chosen, stop)

@@ -155,7 +155,7 @@ def _clouds(context: Context, cloud: str | None) -> list[Provider]:
         provider = context.provider(cloud)
         provider.need(Capability.VOLUMES)
         return [provider]
-    used = {found.provider for found in context.ledger.sessions()}
+    used = {session.provider for session in context.ledger.sessions()}
     used |= set(keys.asked(context.settings, names()))
     return [one for one in context.clouds(sorted(used)) if one.can(Capability.VOLUMES)]
 

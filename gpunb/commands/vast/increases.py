@@ -106,7 +106,7 @@ def _clouds(context: Context) -> list[Provider]:
     from gpunb.providers import keys, names
     from gpunb.providers.features import PriceIncreases
 
-    used = {found.provider for found in context.ledger.sessions()}
+    used = {session.provider for session in context.ledger.sessions()}
     used |= set(keys.asked(context.settings, names()))
     return [cloud for cloud in context.clouds(sorted(used)) if isinstance(cloud, PriceIncreases)]
 

@@ -79,12 +79,12 @@ def command(
     now = time.time()
     # warnings are shown whatever the table filters out
     every = ledger.sessions(alive=not all_)
-    sessions = [found for found in every if wanted.has(found)]
-    costs: dict[str, Cost] = {found.id: ledger.cost(found.id) for found in sessions}
+    sessions = [session for session in every if wanted.has(session)]
+    costs: dict[str, Cost] = {session.id: ledger.cost(session.id) for session in sessions}
     running: dict[str, list[RunNote]] = {}
-    for found in sessions:
-        if found.alive:
-            running[found.id] = ledger.open_runs(found.id)
+    for session in sessions:
+        if session.alive:
+            running[session.id] = ledger.open_runs(session.id)
     silences = ledger.silences()
     blocks: list[Block] = [
         *tables.warnings(every, silences, now),
@@ -111,7 +111,10 @@ def command(
     simulated = paths.simulation()
     if simulated is not None:
         blocks += _simulation(simulated)
-    data = [tables.session_data(found, costs[found.id], running.get(found.id, []), now) for found in sessions]
+    data = [
+        tables.session_data(session, costs[session.id], running.get(session.id, []), now)
+        for session in sessions
+    ]
     for row in data:
         silence = silences.get(row["id"])
         row["silent_since"] = silence.since if silence is not None and row["left"] is not None else None
@@ -133,7 +136,7 @@ def _simulation(providers: dict[str, dict[str, Any]]) -> list[Block]:
             hidden = ledger.sessions()
             watched = ledger.leader() is not None
         if hidden:
-            names = ", ".join(found.name for found in hidden)
+            names = ", ".join(session.name for session in hidden)
             text = (
                 f"not shown, and not simulated: {names}; " + typed("sim down") + " brings them back into view"
             )

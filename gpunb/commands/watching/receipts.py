@@ -32,12 +32,12 @@ def command(context: Context, *, name: str | None, limit: int) -> Result:
     if name is not None:
         no_use("SESSION", "limit")
         session = context.session(name)
-        found = ledger.receipt(session.id)
-        if found is None:
+        receipt = ledger.receipt(session.id)
+        if receipt is None:
             msg = f"session {session.name} has no receipt: it is {session.state.value}"
             raise SessionNotFound(msg, hint=typed("show", session.name) + " tells what it is")
-        check = StartCheck.from_data(found.check) if found.check else None
-        return Result(found.data(), *tables.receipt_blocks(found), *tables.check_blocks(check))
+        check = StartCheck.from_data(receipt.check) if receipt.check else None
+        return Result(receipt.data(), *tables.receipt_blocks(receipt), *tables.check_blocks(check))
     receipts = ledger.receipts(limit)
     if not receipts:
         return Result([], Note("no receipts yet: no session has ended", "dim"))

@@ -164,10 +164,10 @@ def _detail(event: Event) -> str:
     if event.kind not in {"brought", "unsaved"}:
         return event.detail
     try:
-        found = json.loads(event.detail)
+        data = json.loads(event.detail)
         if event.kind == "unsaved":
-            return f"{found[0]}: {found[1]}"
-        files = f"{files_text(found['files'])}, {bytes_text(found['bytes'])}"
-        return f"{found['path']} ({files}) in {', '.join(found['to'])}"
+            return f"{data[0]}: {data[1]}"
+        files = f"{files_text(data['files'])}, {bytes_text(data['bytes'])}"
+        return f"{data['path']} ({files}) in {', '.join(data['to'])}"
     except (ValueError, TypeError, KeyError, IndexError):  # a row that another program has damaged
         return event.detail

@@ -37,8 +37,8 @@ class Request:
     @property
     def content(self) -> dict[str, Any]:
         """The message's content."""
-        found: dict[str, Any] = self.message["content"]
-        return found
+        result: dict[str, Any] = self.message["content"]
+        return result
 
 
 class Channels:

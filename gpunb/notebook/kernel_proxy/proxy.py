@@ -311,9 +311,9 @@ def in_project(session_id: str, say: Callable[[str], None]) -> Iterator[dict[str
 
     with (
         Speaking("notebook") as context,
-        around.inside(context, context.ledger.find(session_id), what="the notebook") as found,
+        around.inside(context, context.ledger.find(session_id), what="the notebook") as inside,
     ):
-        yield found.placed()
+        yield inside.placed()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -155,8 +155,8 @@ def _unknown_gpus(result: SearchResult) -> list[str]:
 
 def _look_alike(text: str) -> str | None:
     """Return the model that a name with letters in place of digits means: H1OO."""
-    found = normalise(text.upper().replace("O", "0").replace("I", "1").replace("L", "1"))
-    return found.name if found.known else None
+    gpu = normalise(text.upper().replace("O", "0").replace("I", "1").replace("L", "1"))
+    return gpu.name if gpu.known else None
 
 
 def _left_out(text: str, count: int) -> str:

@@ -74,7 +74,7 @@ def tokens(text: str) -> list[Token]:
     if len(text) > LONGEST_QUERY:
         what = f"it has {len(text)} characters; a query may have {LONGEST_QUERY}"
         raise fault(text, LONGEST_QUERY, LONGEST_QUERY + 1, what)
-    found: list[Token] = []
+    result: list[Token] = []
     at = 0
     while at < len(text):
         match = _TOKEN.match(text, at)
@@ -87,7 +87,7 @@ def tokens(text: str) -> list[Token]:
             raise fault(text, at, at + 1, what, hint="put text in quotes, as in gpu = 'H100 SXM'")
         kind = match.lastgroup or ""
         if kind != "space":
-            found.append(Token(kind, match[0], at, match.end()))
+            result.append(Token(kind, match[0], at, match.end()))
         at = match.end()
-    found.append(Token("end", "", len(text), len(text)))
-    return found
+    result.append(Token("end", "", len(text), len(text)))
+    return result

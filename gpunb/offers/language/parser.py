@@ -61,10 +61,10 @@ class _Parser:
         return self.tokens[min(self.at + steps, len(self.tokens) - 1)]
 
     def take(self) -> Token:
-        found = self.now
-        if found.kind != "end":
+        token = self.now
+        if token.kind != "end":
             self.at += 1
-        return found
+        return token
 
     def sign(self, token: Token | None = None) -> str:
         """Return the operator or keyword that a token is, in its canonical spelling, or ""."""
@@ -281,14 +281,14 @@ class _Parser:
                 raise fault(self.text, start, end, f"{field.name} is true or false, not {text[:40]!r}")
             return _YES[text.lower()]
         if field.choices is not None:
-            found = field.choices.get(text.lower())
-            if found is None:
+            result = field.choices.get(text.lower())
+            if result is None:
                 names = sorted(set(field.choices.values()))
                 near = suggest(text, field.choices)
                 hint = f"did you mean {near}?" if near else None
                 what = f"{field.name} is {', '.join(names[:-1])} or {names[-1]}, not {text[:40]!r}"
                 raise fault(self.text, start, end, what, hint=hint)
-            return found
+            return result
         if field.kind == "gpu":
             return wanted(text)
         return text

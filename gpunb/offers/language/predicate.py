@@ -153,10 +153,10 @@ def _region(values: tuple[str, ...]) -> Test:
 
     def test(offer: Offer) -> bool:
         place = (offer.country, offer.region)
-        found = seen.get(place)
-        if found is None:
-            found = seen[place] = any(one(*place) for one in tests)
-        return found
+        result = seen.get(place)
+        if result is None:
+            result = seen[place] = any(one(*place) for one in tests)
+        return result
 
     return test
 

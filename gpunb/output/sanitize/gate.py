@@ -175,14 +175,14 @@ class Gate:
         self._shown += not update
         if self.trust != "stranger":
             return self._hidden(content)
-        found: dict[str, Any] = {
+        result: dict[str, Any] = {
             "data": self.bundle(content.get("data")),
             "metadata": _metadata(content.get("metadata")),
             "transient": self._transient(content.get("transient")),
         }
         if type(content.get("execution_count")) is int:
-            found["execution_count"] = content["execution_count"]
-        return found
+            result["execution_count"] = content["execution_count"]
+        return result
 
     def event(self) -> bool:
         """Count one more update or clear; false beyond the limit."""
@@ -200,7 +200,7 @@ class Gate:
             return {}
         if self.trust != "stranger":
             return data
-        found: dict[str, Any] = {}
+        result: dict[str, Any] = {}
         for kind, value in list(data.items())[:40]:
             take = KINDS.get(str(kind))
             if take is None:
@@ -208,10 +208,10 @@ class Gate:
                 continue
             made = take(self, str(kind), value)
             if made is not None:
-                found.setdefault(made[0], made[1])
-        if not found and data:
-            found["text/plain"] = f"({', '.join(_title(str(kind)) for kind in list(data)[:5])}: not shown)"
-        return found
+                result.setdefault(made[0], made[1])
+        if not result and data:
+            result["text/plain"] = f"({', '.join(_title(str(kind)) for kind in list(data)[:5])}: not shown)"
+        return result
 
     def _hidden(self, content: dict[str, Any]) -> dict[str, Any]:
         """Remove the run's secrets from the texts of a bundle."""

@@ -114,8 +114,8 @@ def clean_fragment(text: str) -> str | None:
     """Reduce `text` as `clean_html` does, without the box."""
     if len(text) > LONGEST or not _shallow(text):
         return None
-    found: str = _cleaner().clean(text.replace("\x00", ""))
-    return found
+    result: str = _cleaner().clean(text.replace("\x00", ""))
+    return result
 
 
 @cache

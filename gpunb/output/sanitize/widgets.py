@@ -78,10 +78,10 @@ class _Bad(Exception):
 
 @cache
 def _spec() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(
+    result: dict[str, Any] = json.loads(
         files("gpunb.output.sanitize").joinpath("widgets.json").read_text("utf-8")
     )
-    return found
+    return result
 
 
 def _kind(state: Mapping[str, Any]) -> str:
@@ -427,18 +427,18 @@ def _css(value: str) -> str:
 def _outputs(value: Any) -> list[dict[str, Any]]:
     """Sanitize the outputs of an Output widget, each like a cell's."""
     gate = Gate("stranger")
-    found: list[dict[str, Any]] = []
+    result: list[dict[str, Any]] = []
     for one in (value if isinstance(value, list) else [])[:MOST_OUTPUTS]:
         kind = one.get("output_type") if isinstance(one, dict) else None
         if kind == "stream":
             name = "stderr" if one.get("name") == "stderr" else "stdout"
-            found.append({"output_type": kind, "name": name, "text": gate.text(one.get("text", ""))})
+            result.append({"output_type": kind, "name": name, "text": gate.text(one.get("text", ""))})
         elif kind == "error":
-            found.append({"output_type": kind, **gate.error(one)})
+            result.append({"output_type": kind, **gate.error(one)})
         elif kind in ("display_data", "execute_result"):
             made = {"output_type": kind, "data": gate.bundle(one.get("data")), "metadata": {}}
-            found.append({**made, "execution_count": None} if kind == "execute_result" else made)
-    return found
+            result.append({**made, "execution_count": None} if kind == "execute_result" else made)
+    return result
 
 
 class Held:

@@ -71,9 +71,9 @@ def rows(data: Any, field: str, *, provider: str, what: str) -> list[Any]:
     BadAnswer
         There is no such field, or it is no list.
     """
-    found = data.get(field) if isinstance(data, dict) else None
-    if not isinstance(found, list):
+    result = data.get(field) if isinstance(data, dict) else None
+    if not isinstance(result, list):
         shown = clean(repr(data), 160)
         msg = f"{provider}: {what}: field {field} must be a list; the answer was {shown}"
         raise BadAnswer(msg, provider=provider)
-    return found
+    return result

@@ -58,15 +58,15 @@ def clouds_with(wanted: type | Capability) -> list[type[Provider]]:
     """List the installed clouds that have a feature or a capability, by name; a broken one has none."""
     from gpunb.providers import names, provider_class
 
-    found = []
+    result = []
     for name in names():
         try:
             cls = provider_class(name)
         except BadInput:
             continue
         if wanted in cls.capabilities if isinstance(wanted, Capability) else issubclass(cls, wanted):
-            found.append(cls)
-    return found
+            result.append(cls)
+    return result
 
 
 def who_can(wanted: type | Capability) -> str:

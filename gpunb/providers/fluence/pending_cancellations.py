@@ -43,7 +43,7 @@ class Cancelled:
     def ids(self) -> set[str]:
         """List the recorded ids."""
         try:
-            return {found.name.replace("+", ":") for found in self.folder.iterdir()}
+            return {path.name.replace("+", ":") for path in self.folder.iterdir()}
         except FileNotFoundError:
             return set()
 

@@ -68,9 +68,9 @@ def container_offers(answer: list[Any]) -> Iterator[Offer]:
     """Return one offer for each plan and location."""
     for row in answer:
         plan = row.get("plan") if isinstance(row, dict) else None
-        found = _facts(plan, plan.get("supply") if isinstance(plan, dict) else None, "a container plan")
-        card = _card_of(plan, "a container plan") if found else None
-        if plan is None or found is None or card is None:
+        facts = _facts(plan, plan.get("supply") if isinstance(plan, dict) else None, "a container plan")
+        card = _card_of(plan, "a container plan") if facts else None
+        if plan is None or facts is None or card is None:
             continue
         attributes = row.get("attributes")
         places = attributes.get("location") if isinstance(attributes, dict) else None
@@ -78,8 +78,8 @@ def container_offers(answer: list[Any]) -> Iterator[Offer]:
         count = supply.get("gpu_count") if isinstance(supply, dict) else None
         for place in places if isinstance(places, list) and places else ("",):
             region = str(place)
-            offer_id = f"{found.id}/{region}" if region else found.id
-            yield _offer(offer_id, found, card, count, kind="container", region=region, host="", raw=row)
+            offer_id = f"{facts.id}/{region}" if region else facts.id
+            yield _offer(offer_id, facts, card, count, kind="container", region=region, host="", raw=row)
 
 
 def machine_offers(answer: Mapping[str, Any], kind: str) -> Iterator[Offer]:
@@ -95,12 +95,12 @@ def machine_offers(answer: Mapping[str, Any], kind: str) -> Iterator[Offer]:
         for number in numbers if isinstance(numbers, list) else ():
             options = number.get("options") if isinstance(number, dict) else None
             for row in options if isinstance(options, list) else ():
-                found = _facts(row, row, what)
-                if found is None or card is None:
+                facts = _facts(row, row, what)
+                if facts is None or card is None:
                     continue
                 yield _offer(
-                    _PREFIX[kind] + found.id,
-                    found,
+                    _PREFIX[kind] + facts.id,
+                    facts,
                     card,
                     number.get("gpu_count"),
                     kind=kind,

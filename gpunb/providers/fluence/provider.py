@@ -115,7 +115,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
 
     def search(self, query: OfferQuery) -> list[Offer]:
         """Return the plans of the kinds asked for; one kind that fails does not hide the others."""
-        found: list[Offer] = []
+        result: list[Offer] = []
         failed: list[ProviderError] = []
         kinds = [kind for kind in PATHS if not query.kinds or kind in query.kinds]
         for kind in kinds:
@@ -123,10 +123,10 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
             if isinstance(offers, ProviderError):
                 failed.append(offers)
             else:
-                found += offers
+                result += offers
         if failed and len(failed) == len(kinds):
             raise failed[0]
-        return found
+        return result
 
     def create(self, offer: Offer, spec: CreateSpec) -> Instance:
         """Deploy; the account must hold the price of three hours."""
@@ -166,13 +166,13 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
 
     def instances(self) -> list[Instance]:
         """List instances of all kinds; terminate those that were cancelled too early for it."""
-        found: list[Instance] = []
+        result: list[Instance] = []
         for kind, path in PATHS.items():
-            found += [
+            result += [
                 instance(row, kind) for row in self.http.call("GET", f"/gpu/instances/{path}", expect=list)
             ]
-        self._end_cancelled(found)
-        return found
+        self._end_cancelled(result)
+        return result
 
     def get(self, instance_id: str) -> Instance:
         """Return one instance in detail: address, billing."""
@@ -261,8 +261,8 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
 
     def detail(self, instance_id: str) -> dict[str, Any]:
         """Return Fluence's own record of one instance."""
-        found: dict[str, Any] = self.http.call("GET", self._path(instance_id))
-        return found
+        result: dict[str, Any] = self.http.call("GET", self._path(instance_id))
+        return result
 
     def default_images(self) -> list[dict[str, Any]]:
         """List Fluence's default images, with their ports and whether they need an SSH key."""
@@ -280,10 +280,10 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
         BadInput
             There is none, or several.
         """
-        found = [one for one in self.templates() if wanted in {one.id, one.name, one.image}]
-        if len(found) == 1:
-            return found[0]
-        msg = f"template {clean(wanted, 80)!r}: {TITLE} has {len(found) or 'none'} of that name"
+        templates = [one for one in self.templates() if wanted in {one.id, one.name, one.image}]
+        if len(templates) == 1:
+            return templates[0]
+        msg = f"template {clean(wanted, 80)!r}: {TITLE} has {len(templates) or 'none'} of that name"
         hint = typed("offers --cloud fluence --templates ''") + " lists its default images"
         raise BadInput(msg, bill="nothing was rented", hint=hint)
 

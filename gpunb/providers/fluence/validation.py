@@ -49,7 +49,7 @@ def check_image(value: str, field: str = "image") -> str:
 
 def check_ports(ports: Sequence[Any], field: str = "ports") -> list[dict[str, str]]:
     """Check 1 to 10 ports (numbers, "8080/udp", or Fluence's own objects); return Fluence's objects."""
-    found: list[dict[str, str]] = []
+    result: list[dict[str, str]] = []
     for entry in ports:
         if isinstance(entry, Mapping):
             number, protocol = str(entry.get("port", "")), str(entry.get("protocol") or "tcp")
@@ -63,12 +63,12 @@ def check_ports(ports: Sequence[Any], field: str = "ports") -> list[dict[str, st
         if protocol == "http" and number != "80":
             raise _refuse(field, entry, "can't be http: only port 80 can (Fluence)", f"use {number}/tcp")
         row = {"port": str(int(number)), "protocol": protocol}
-        if row not in found:
-            found.append(row)
-    if not 1 <= len(found) <= MOST_PORTS:
+        if row not in result:
+            result.append(row)
+    if not 1 <= len(result) <= MOST_PORTS:
         rule = f"must be 1 to {MOST_PORTS} ports (Fluence); 22 is one of them"
-        raise _refuse(field, [row["port"] for row in found], rule)
-    return found
+        raise _refuse(field, [row["port"] for row in result], rule)
+    return result
 
 
 def check_env(env: Mapping[str, str], field: str = "env") -> list[dict[str, str]]:

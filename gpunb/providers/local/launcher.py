@@ -122,11 +122,11 @@ def launch(
         msg = f"the host's folder {directory} can't be written: {err.strerror or err}"
         raise Unavailable(msg, provider="local", hint="free space there or make it writable") from err
     _spawn(directory, ident, port, timeout)
-    found = running(directory)
-    if found is None:
+    host = running(directory)
+    if host is None:
         msg = f"the host in {directory} ended right after its start\n{_boot_log(directory)}".rstrip()
         raise Unavailable(msg, provider="local")
-    return found
+    return host
 
 
 def running(directory: Path) -> Host | None:

@@ -58,11 +58,11 @@ def gpus() -> list[tuple[str, float]]:
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
-    found = []
+    result = []
     for line in done.stdout.splitlines() if done.returncode == 0 else []:
         name, _, memory = line.rpartition(",")
         try:
-            found.append((name.strip(), float(memory) / 1024))
+            result.append((name.strip(), float(memory) / 1024))
         except ValueError:
             continue
-    return found
+    return result

@@ -80,20 +80,20 @@ def belonging(instance_id: str, *, host_pid: int = 0) -> list[psutil.Process]:
     """
     import psutil
 
-    found: dict[int, psutil.Process] = {}
+    processes: dict[int, psutil.Process] = {}
     if host_pid:
         try:
             parent = psutil.Process(host_pid)
             for process in [parent, *parent.children(recursive=True)]:
                 if _mark_of(process) in {None, instance_id}:
-                    found[process.pid] = process
+                    processes[process.pid] = process
         except psutil.Error:
             pass
     for process in psutil.process_iter():
-        if process.pid not in found and _mark_of(process) == instance_id:
-            found[process.pid] = process
-    found.pop(os.getpid(), None)
-    return [process for process in found.values() if _runs(process)]
+        if process.pid not in processes and _mark_of(process) == instance_id:
+            processes[process.pid] = process
+    processes.pop(os.getpid(), None)
+    return [process for process in processes.values() if _runs(process)]
 
 
 def _signal(processes: Iterable[psutil.Process], act: Callable[[psutil.Process], None]) -> None:

@@ -187,7 +187,7 @@ class LocalProvider(Provider):
         """List all local instances of this user, damaged ones too."""
         root = paths.local_dir()
         try:
-            names = sorted(found.name for found in root.iterdir() if _ID.match(found.name))
+            names = sorted(path.name for path in root.iterdir() if _ID.match(path.name))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as err:
@@ -436,6 +436,6 @@ def _root() -> Path:
 def _sweep_scrap(root: Path) -> None:
     """Delete leftovers of an interrupted create or destroy, unless they are recent."""
     with contextlib.suppress(OSError):
-        for found in root.iterdir():
-            if found.name.startswith((".new-", ".old-")) and time.time() - found.stat().st_mtime > _SCRAP_S:
-                shutil.rmtree(found, ignore_errors=True)
+        for path in root.iterdir():
+            if path.name.startswith((".new-", ".old-")) and time.time() - path.stat().st_mtime > _SCRAP_S:
+                shutil.rmtree(path, ignore_errors=True)

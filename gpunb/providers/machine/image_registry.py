@@ -216,10 +216,10 @@ class _Reader:
     def _parsed(self, answer: httpx.Response) -> dict[str, Any]:
         body = b"".join(limits.unpacked(answer, _MOST_BYTES))
         limits.check_shape(body)
-        found = json.loads(body)
-        if not isinstance(found, dict):
+        data = json.loads(body)
+        if not isinstance(data, dict):
             self._refuse("was answered with something else")
-        return found
+        return data
 
     def _anonymous(self, asked: str) -> str:
         """Get an anonymous token from the server that the registry names."""

@@ -56,9 +56,9 @@ def find(server: str, user: str) -> tuple[str, keys.FoundKey] | None:
         A file of ours holds it, and others may read that.
     """
     name = f"registry-{server.replace(':', '-')}"
-    found = keys.find(name, VARIABLE)
-    if found is not None and user:
-        return user, found
+    key = keys.find(name, VARIABLE)
+    if key is not None and user:
+        return user, key
     return _dockers(server, user)
 
 

@@ -177,7 +177,7 @@ def offers(row: Any) -> Iterator[Offer]:
 
 def _forwarded(forwards: list[Any]) -> dict[str, int]:
     """Return outside ports by inside ones: objects in the client's types, "22:40022" texts in the OpenAPI."""
-    found: dict[str, int] = {}
+    result: dict[str, int] = {}
     for entry in forwards:
         if isinstance(entry, Mapping):
             inside, outside = str(entry.get("internalPort")), str(entry.get("externalPort"))
@@ -185,8 +185,8 @@ def _forwarded(forwards: list[Any]) -> dict[str, int]:
             numbers = re.findall(r"\d+", str(entry))
             inside, outside = numbers if len(numbers) == 2 else ("", "")
         if inside.isdecimal() and outside.isdecimal():
-            found.setdefault(inside, int(outside))
-    return found
+            result.setdefault(inside, int(outside))
+    return result
 
 
 def _unix(value: str | None) -> float | None:

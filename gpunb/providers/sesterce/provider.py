@@ -132,13 +132,13 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
     def of_kind(self, kind: str) -> list[Instance]:
         """List instances of one kind, by Sesterce's filter: its rows don't tell a VM from bare metal."""
         params = {"deploymentType": mapping.WORDS[kind]}
-        found = [
+        instances = [
             mapping.instance(row)
             for row in self.http.call("GET", "/gpu-cloud/instances", params=params, expect=list)
         ]
-        for one in found:
+        for one in instances:
             one.kind = kind
-        return found
+        return instances
 
     def get(self, instance_id: str) -> Instance:
         """Return one instance in detail."""
@@ -224,11 +224,11 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
             raise BadInput(msg, bill="nothing was rented")
         body = {"cloudProvider": cloud, "region": region, "name": name, "sizeInGb": size_gb}
         answer = self.http.call("POST", "/gpu-cloud/volumes", json=body, safe=False, effect=True)
-        found = answer.get("_id")
-        if not isinstance(found, str) or not found:
+        result = answer.get("_id")
+        if not isinstance(result, str) or not result:
             msg = f"Sesterce took the volume, but its answer has no _id: {clean(repr(answer), 160)}"
             raise OutcomeUnknown(msg, provider=self.name, bill="a volume may exist and be billed")
-        return found
+        return result
 
     def delete_volume(self, volume_id: str) -> None:
         """Delete a volume and all that is on it; its bill ends."""

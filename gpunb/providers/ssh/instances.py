@@ -188,12 +188,12 @@ class Instances(Provider):
     def presence(self, instance_id: str) -> Presence:
         """Return whether it is there; unknown while its machine gives no answer."""
         try:
-            found = self.get(instance_id)
+            instance = self.get(instance_id)
         except InstanceGone:
             return Presence.GONE
         except GpunbError:
             return Presence.UNKNOWN
-        return Presence.UNKNOWN if found.state is InstanceState.UNKNOWN else Presence.PRESENT
+        return Presence.UNKNOWN if instance.state is InstanceState.UNKNOWN else Presence.PRESENT
 
     def _state(self, one: Record) -> InstanceState:
         if one.phase == "ending":

@@ -164,7 +164,7 @@ class OpenSsh:
 
     def known_keys(self, route: Route) -> list[str]:
         """The machine's host keys that the user's known_hosts files hold."""
-        found = []
+        result = []
         for file in route.known_files:
             if not Path(file).is_file():
                 continue
@@ -177,8 +177,8 @@ class OpenSsh:
                     check=False,
                 )
                 lines = done.stdout.decode("utf-8", "replace").splitlines()
-                found += [" ".join(one.split()[1:3]) for one in lines if one[:1] not in {"#", "@", ""}]
-        return found
+                result += [" ".join(one.split()[1:3]) for one in lines if one[:1] not in {"#", "@", ""}]
+        return result
 
     def close(self) -> None:
         """End the connections that were left open for the next call."""

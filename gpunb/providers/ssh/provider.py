@@ -174,12 +174,12 @@ class SshProvider(Instances, OwnHosts):
 
     def instances(self) -> list[Instance]:
         """List what was begun and not ended; a machine that gives no answer is unknown, not gone."""
-        found = record.load_all()
-        if not found:
+        records = record.load_all()
+        if not records:
             return []
-        with ThreadPoolExecutor(min(_AT_ONCE, len(found))) as pool:
-            states = list(pool.map(self._state, found))
-        return [self._view(one, state) for one, state in zip(found, states, strict=True)]
+        with ThreadPoolExecutor(min(_AT_ONCE, len(records))) as pool:
+            states = list(pool.map(self._state, records))
+        return [self._view(one, state) for one, state in zip(records, states, strict=True)]
 
     def get(self, instance_id: str) -> Instance:
         """Return one instance; `InstanceGone` if there is none of that id."""

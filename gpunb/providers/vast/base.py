@@ -66,8 +66,8 @@ class VastBase(Provider):
     def _key(self) -> SecretStr | None:
         if self.config.key is not None and self.config.key.get_secret_value():
             return self.config.key
-        found = keys.find(self.name)
-        return found.key if found else None
+        key = keys.find(self.name)
+        return key.key if key else None
 
     @functools.cached_property
     def _api(self) -> ApiClient:

@@ -121,15 +121,15 @@ def endpoints(row: InstanceRow, connection: str = "auto") -> list[tuple[str, int
 
 def open_ports(row: InstanceRow) -> dict[str, str]:
     """The mapped ports beside SSH's, ``{"8000/tcp": "203.0.113.7:40512"}``; also of the image's EXPOSE."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for name, bindings in row.ports.items():
         known = re.fullmatch(r"[0-9]{1,5}/(tcp|udp)", name)
         if not known or name == ports.SSH or not isinstance(bindings, list):
             continue
         outside = next((one.get("HostPort") for one in bindings if isinstance(one, dict)), None)
         if at := ports.address(row.public_ipaddr, outside):
-            found[name] = at
-    return found
+            result[name] = at
+    return result
 
 
 def state(row: InstanceRow) -> tuple[InstanceState, str, str]:  # noqa: PLR0911 - one return a state of Vast's

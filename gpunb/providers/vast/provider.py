@@ -231,18 +231,18 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
         )
         for _ in range(_CONFIRM_TRIES):
             try:
-                found = self.get(instance_id)
+                instance = self.get(instance_id)
             except (InstanceGone, Unavailable, BadAnswer):
                 self._sleep(1.0)
                 continue
             except GpunbError:  # whatever the error, the instance is there
                 break
-            is_bid = found.raw.get("is_bid")
+            is_bid = instance.raw.get("is_bid")
             if isinstance(is_bid, bool) and is_bid != (offer.rental == "spot"):
                 got = "interruptible" if is_bid else "on-demand"
                 reason = f"Vast.ai rented offer {offer.id} as {got}, not as {offer.rental}"
-                raise self._undone(instance_id, f"{reason}, for {price_text(found.usd_h)}/h")
-            return found
+                raise self._undone(instance_id, f"{reason}, for {price_text(instance.usd_h)}/h")
+            return instance
         return bought
 
     def _undone(self, instance_id: str, reason: str) -> ProviderError:
@@ -285,7 +285,7 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
 
     def find(self, label: str) -> list[Instance]:
         """List instances whose label is `label`, with Vast's own filter."""
-        return [found for found in self._list({"label": {"eq": label}}) if found.label == label]
+        return [instance for instance in self._list({"label": {"eq": label}}) if instance.label == label]
 
     def get(self, instance_id: str) -> Instance:
         """Return one instance; Vast's ``{"instances": null}`` means that it is gone."""
@@ -305,21 +305,21 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
 
     def _instance(self, row: Any) -> Instance:
         """Convert `row`; it is failed only if its container, wanted running, has been exited for a while."""
-        found = map_instance(row, connection=self._connection)
-        if found.state is InstanceState.CREATING and found.raw.get("actual_status") == "exited":
-            since = self._exited.setdefault(found.id, time.monotonic())
+        instance = map_instance(row, connection=self._connection)
+        if instance.state is InstanceState.CREATING and instance.raw.get("actual_status") == "exited":
+            since = self._exited.setdefault(instance.id, time.monotonic())
             if time.monotonic() - since >= _EXITED_S:
-                message = found.message or "the container exits as soon as it is started"
-                return replace(found, state=InstanceState.FAILED, message=message)
+                message = instance.message or "the container exits as soon as it is started"
+                return replace(instance, state=InstanceState.FAILED, message=message)
         else:
-            self._exited.pop(found.id, None)
-        return found
+            self._exited.pop(instance.id, None)
+        return instance
 
     def presence(self, instance_id: str) -> Presence:
         """Return whether it exists; GONE only if the list and the single answer agree."""
         try:
             listed = self._list({"id": {"eq": int(number(instance_id, "instance"))}})
-            if any(found.id == instance_id for found in listed):
+            if any(instance.id == instance_id for instance in listed):
                 return Presence.PRESENT
             self.get(instance_id)
         except InstanceGone:

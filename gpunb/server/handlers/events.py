@@ -42,9 +42,9 @@ class Events(WebSocketMixin, WebSocketHandler, JupyterHandler):
         )
         if not allowed:
             raise web.HTTPError(403)
-        found = super().get(*args, **kwargs)
-        if found is not None:
-            await found
+        coroutine = super().get(*args, **kwargs)
+        if coroutine is not None:
+            await coroutine
 
     def open(self, *args: Any, **kwargs: Any) -> None:
         """Start to send events."""

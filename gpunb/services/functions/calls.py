@@ -171,11 +171,11 @@ class Call:
 
         name = f"{self.definition.name}(…)"
         cells.run(context, session, code, sink, name=name, timeout=self.terms.timeout)
-        found = sinks[0].answer
-        if found is None:
+        result = sinks[0].answer
+        if result is None:
             msg = f"the host did not answer the call of {self.definition.name}"
             raise ProtocolError(msg, hint=typed("logs", self.run) + " shows what it printed")
-        return found
+        return result
 
     def _value(self, context: Workspace, session: Session, answer: dict[str, Any], *, safe: bool) -> Any:
         name = self.definition.name
@@ -238,10 +238,10 @@ class _Answered:
             self._inner.display(content, update=update)
             return
         try:
-            found = json.loads(text[len(self._head) :])
+            data = json.loads(text[len(self._head) :])
         except (ValueError, RecursionError):
             return
-        self.answer = found if isinstance(found, dict) else None
+        self.answer = data if isinstance(data, dict) else None
 
     def failure(self, error: RemoteCellError) -> RemoteCellError:
         """Raise the error as it is: its traceback is shown by who catches it."""

@@ -103,11 +103,11 @@ def _find(raw: Any) -> tuple[list[str], _Defined | ast.Lambda]:
 def _find_class(raw: type) -> tuple[list[str], ast.ClassDef]:
     name = raw.__qualname__.rpartition(".")[2]
     for lines in _class_files(raw):
-        found = [
+        defs = [
             node for node in _nodes("".join(lines)) if isinstance(node, ast.ClassDef) and node.name == name
         ]
-        if found:
-            return lines, found[-1]
+        if defs:
+            return lines, defs[-1]
     msg = "a class whose source can't be found"
     raise NoSource(msg)
 
@@ -183,12 +183,12 @@ def imported(module: types.ModuleType | None, name: str) -> tuple[str, str] | No
 
 @functools.lru_cache(maxsize=64)
 def _imports(text: str) -> dict[str, tuple[str, str]]:
-    found: dict[str, tuple[str, str]] = {}
+    result: dict[str, tuple[str, str]] = {}
     try:
         tree = ast.parse(text)
     except SyntaxError:
-        return found
+        return result
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.update({one.asname or one.name: (node.module, one.name) for one in node.names})
-    return found
+            result.update({one.asname or one.name: (node.module, one.name) for one in node.names})
+    return result

@@ -90,32 +90,32 @@ def gather(
     raw = inspect.unwrap(function)
     check(raw)
     file = raw.__code__.co_filename
-    found = _Gathered(
+    gathered = _Gathered(
         raw.__module__, Path(file).name if Path(file).suffix == ".py" else f"<{raw.__name__}>", plain
     )
     name = raw.__name__
-    _definition(found, name, function)
+    _definition(gathered, name, function)
     for cls in argument_classes(raw.__module__, arguments):
-        _name(found, cls.__name__, {cls.__name__: cls})
-    if found.problems:
-        msg = f"function {name} can't go to the host: {'; '.join(dict.fromkeys(found.problems))}"
+        _name(gathered, cls.__name__, {cls.__name__: cls})
+    if gathered.problems:
+        msg = f"function {name} can't go to the host: {'; '.join(dict.fromkeys(gathered.problems))}"
         raise BadInput(msg, hint="pass it as an argument, make it inside the function, or import it there")
     names = {
-        one: f"_gpunb_value_{sha256(f'{found.module}.{one}'.encode()).hexdigest()[:16]}"
-        for one in found.large
+        one: f"_gpunb_value_{sha256(f'{gathered.module}.{one}'.encode()).hexdigest()[:16]}"
+        for one in gathered.large
     }
     about = {
         "name": name,
-        "module": found.module,
-        "file": found.file,
-        "imports": found.imports,
-        "values": found.values,
+        "module": gathered.module,
+        "file": gathered.file,
+        "imports": gathered.imports,
+        "values": gathered.values,
         "large": list(names.items()),
-        "parts": found.parts,
-        "classes": found.classes,
+        "parts": gathered.parts,
+        "classes": gathered.classes,
     }
     text = json.dumps(about)
-    large = {names[one]: (value,) for one, value in found.large.items()}
+    large = {names[one]: (value,) for one, value in gathered.large.items()}
     marks = [variables.digest(variables.pack_first_safe("value", value)[1]) for value in large.values()]
     return Definition(name, sha256("\0".join([text, *marks]).encode()).hexdigest()[:20], text, large)
 

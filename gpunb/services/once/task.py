@@ -142,17 +142,17 @@ def _script(words: Sequence[str]) -> Path:
 
 def _root(here: Path, script: Path | None) -> Path:
     """The project: of the working folder, else of the script's folder."""
-    found = None if script is not None and here == Path.home().resolve() else project.root(here)
-    if script is not None and (found is None or not any((found / name).exists() for name in MARKERS)):
-        found = project.root(script.parent)
-    assert found is not None  # noqa: S101 - one of both is there
-    if found == Path(gettempdir()).resolve():
-        msg = f"once: {found} is no project: all of it would be sent"
+    path = None if script is not None and here == Path.home().resolve() else project.root(here)
+    if script is not None and (path is None or not any((path / name).exists() for name in MARKERS)):
+        path = project.root(script.parent)
+    assert path is not None  # noqa: S101 - one of both is there
+    if path == Path(gettempdir()).resolve():
+        msg = f"once: {path} is no project: all of it would be sent"
         raise BadInput(msg, hint="put the script into a folder of its own, and go there")
-    if script is not None and not script.is_relative_to(found):
-        msg = f"once: the script {str(script)!r} is outside of the project {str(found)!r}"
+    if script is not None and not script.is_relative_to(path):
+        msg = f"once: the script {str(script)!r} is outside of the project {str(path)!r}"
         raise BadInput(msg, hint=f"go to its folder first: cd {shlex.quote(str(script.parent))}")
-    return found
+    return path
 
 
 def _saved(path: str, within: Path, root: Path, option: str = "--save") -> str:
@@ -199,8 +199,8 @@ def _needs(
     """What to install, the file that says so, and why a list that is there can't be used."""
     if requirements is not None:
         return packages.read(requirements), requirements, ""
-    if script is not None and script.suffix != ".ipynb" and (found := packages.inline(script)) is not None:
-        return found, script, ""
+    if script is not None and script.suffix != ".ipynb" and (needs := packages.inline(script)) is not None:
+        return needs, script, ""
     for name in _LISTS:
         path = root / name
         if not path.is_file():

@@ -61,11 +61,11 @@ class Inside:
 
     def placed(self, place: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A cell's ``place``, as `AgentClient.run_cell` takes it, with the folder that it runs in."""
-        found = dict(place or {})
+        result = dict(place or {})
         if self.cwd:
             changed = list(self.changed) if len(self.changed) <= MOST_CHANGED else ["*"]
-            found.update(folder=self.cwd, top=self.top, changed=changed)
-        return found
+            result.update(folder=self.cwd, top=self.top, changed=changed)
+        return result
 
     def importable(self, client: AgentClient) -> None:
         """Let the kernel import from the folder before a cell runs there: values of its classes go first.

@@ -81,6 +81,6 @@ def _cell(shell: Any) -> str:
 
 def told(shell: Any) -> str:
     """State for JupyterLab as JSON: ``on``, a session's id and name; ``cells``, which ran where."""
-    found = current(shell)
-    on = None if found is None else [found.session_id, found.name]
+    mode = current(shell)
+    on = None if mode is None else [mode.session_id, mode.name]
     return json.dumps({"on": on, "cells": _ran.get(shell, {})})

@@ -118,10 +118,10 @@ def run(
     from gpunb.services.project import around
 
     fresh = runs.new_kernel(context, session)
-    with around.inside(context, session, here=here, folder=folder, what="%%gpu") as found:
+    with around.inside(context, session, here=here, folder=folder, what="%%gpu") as inside:
         if before is not None:
-            before(found)
-        handle = start(context, session, code, place=found.placed(place), **options)
+            before(inside)
+        handle = start(context, session, code, place=inside.placed(place), **options)
         shown = sink(handle.id)
         if fresh:
             shown.note(fresh)

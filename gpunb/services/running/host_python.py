@@ -136,8 +136,8 @@ def _distribution(module: str) -> tuple[str, str] | None:
     close = [name for name in names if _plain(module) in _plain(name)] if len(set(names)) > 1 else names
     if not close:
         return None
-    found = metadata.distribution(close[0])
-    return found.metadata["Name"], found.version
+    distribution = metadata.distribution(close[0])
+    return distribution.metadata["Name"], distribution.version
 
 
 def _plain(name: str) -> str:

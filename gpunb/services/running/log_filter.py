@@ -60,17 +60,17 @@ def _unlimited(item: Any) -> bool:
 
 def _inner(item: Any) -> list[Any]:
     """The sub-items of an item of a parsed pattern."""
-    found: list[Any] = []
+    result: list[Any] = []
 
     def search(value: Any) -> None:
         if type(value).__name__ == "SubPattern":
-            found.extend(value)
+            result.extend(value)
         elif isinstance(value, (list, tuple)):
             for one in value:
                 search(one)
 
     search(item[1])
-    return found
+    return result
 
 
 def _depth(items: Any) -> int:

@@ -40,14 +40,14 @@ def parameters(
     BadInput
         A name is not a valid Python name.
     """
-    found: dict[str, Any] = {name: _value(text) for name, text in values}
-    found.update(raw)
-    found.update(given or {})
-    for name in found:
+    result: dict[str, Any] = {name: _value(text) for name, text in values}
+    result.update(raw)
+    result.update(given or {})
+    for name in result:
         if not name.isidentifier():
             msg = f"run -p {name!r}: not a name that a notebook's variable can have"
             raise BadInput(msg, hint=typed("run train.ipynb -p lr 0.1"))
-    return found
+    return result
 
 
 def _value(text: str) -> Any:

@@ -119,11 +119,11 @@ def _toml(path: Path, text: str) -> dict[str, Any]:
     # tomli is tomllib's own ancestor, for Python 3.10
     tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        found: dict[str, Any] = tomllib.loads(text)
+        result: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as err:
         msg = f"--requirements {str(path)!r} is not TOML: {err}"
         raise BadInput(msg) from err
-    return found
+    return result
 
 
 def _with_included(path: Path, files: dict[str, str], above: list[Path]) -> str:
@@ -180,21 +180,24 @@ def _locked(path: Path, table: dict[str, Any]) -> str:
     while work:
         need, above = work.pop()
         marker = _all_of(above, str(need.get("marker", "")))
-        for found in packages:
-            if found["name"] != need.get("name") or need.get("version") not in (None, found.get("version")):
+        for package in packages:
+            if package["name"] != need.get("name") or need.get("version") not in (
+                None,
+                package.get("version"),
+            ):
                 continue
-            if found in roots:
+            if package in roots:
                 continue
-            known = ways.setdefault((found["name"], str(found.get("version", ""))), set())
+            known = ways.setdefault((package["name"], str(package.get("version", ""))), set())
             if "" in known or marker in known or len(known) > 50:
                 continue
             known.add(marker)
             extras = [
                 extra
                 for name in need.get("extra", [])
-                for extra in found.get("optional-dependencies", {}).get(name, [])
+                for extra in package.get("optional-dependencies", {}).get(name, [])
             ]
-            work += [(inner, marker) for inner in [*found.get("dependencies", []), *extras]]
+            work += [(inner, marker) for inner in [*package.get("dependencies", []), *extras]]
     by_key = {(one["name"], str(one.get("version", ""))): one for one in packages}
     lines = []
     for key in sorted(ways):

@@ -296,7 +296,7 @@ def _ask_host(
     context: Workspace, run: str, session_name: str | None, unknown: RunNotFound, *, whole: bool
 ) -> tuple[Session, str]:
     """Look for a run missing from the ledger on the host, if there is one obvious host."""
-    known = [found.id for found in context.ledger.runs(None, 200)]
+    known = [note.id for note in context.ledger.runs(None, 200)]
     try:
         session = context.session(session_name)
         known += [info.id for info in refresh(context, context.agent(session), session)]

@@ -63,16 +63,16 @@ def _shells() -> list[int]:
     """
     import psutil
 
-    found = [os.getppid()]
+    result = [os.getppid()]
     try:
-        process = psutil.Process(found[0])
+        process = psutil.Process(result[0])
         group = os.getsid(0)
-        while len(found) < MOST and process.terminal() and process.pid != group:
+        while len(result) < MOST and process.terminal() and process.pid != group:
             above = process.parent()
             if above is None or os.getsid(above.pid) != group:
                 break
             process = above
-            found.append(process.pid)
+            result.append(process.pid)
     except (psutil.Error, OSError):
         pass
-    return found
+    return result

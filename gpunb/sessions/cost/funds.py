@@ -51,17 +51,17 @@ def ask(ledger: Ledger, provider: Provider) -> Funds | None:
         usd = provider.balance()
         if usd is None:
             return None
-        found = Funds(
+        funds = Funds(
             provider=provider.name,
             title=provider.title,
             usd=usd,
             at=ledger.clock.time(),
             means=provider.broke,
         )
-        ledger.note_funds(found)
+        ledger.note_funds(funds)
     except ANY:  # a key without that right, a cloud that is down: neither blocks renting or ending
         return None
-    return found
+    return funds
 
 
 def bound(sessions: Sequence[Session], provider: str, now: float) -> tuple[float, float]:

@@ -83,14 +83,14 @@ def sweep(ledger: Ledger, provider: Provider, known: Sequence[Volume] | None = N
         return []
     now = ledger.clock.time()
     since = {one.id: one.since for one in ledger.idle_volumes() if one.provider == provider.name}
-    found = [
+    volumes = [
         as_idle(one, since.get(one.id, now))
         for one in idle(ledger, provider, known)
         if is_ours(one, ledger.installation)
     ]
-    if found or since:
-        ledger.save_idle_volumes(provider.name, found)
-    return found
+    if volumes or since:
+        ledger.save_idle_volumes(provider.name, volumes)
+    return volumes
 
 
 def as_idle(volume: Volume, since: float) -> IdleVolume:

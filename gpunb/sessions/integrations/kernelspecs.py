@@ -35,7 +35,7 @@ def spec(session: Session) -> dict[str, Any]:
     """The content of the session's kernel.json."""
     gpu = f"{session.gpus} x {session.gpu}" if session.gpus > 1 else session.gpu
     home = os.environ.get("GPUNB_HOME")
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "argv": isolated.argv(
             "gpunb.notebook.kernel_proxy.proxy", "-f", "{connection_file}", "--session", session.id
         ),
@@ -48,8 +48,8 @@ def spec(session: Session) -> dict[str, Any]:
         },
     }
     if home:
-        found["env"] = {"GPUNB_HOME": home}
-    return found
+        result["env"] = {"GPUNB_HOME": home}
+    return result
 
 
 def install(session: Session) -> Path | None:

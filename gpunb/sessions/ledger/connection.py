@@ -114,14 +114,14 @@ class Store:
     def _db(self) -> sqlite3.Connection:
         if self._pid != os.getpid():
             self._after_fork()
-        found: _Connection | None = getattr(self._local, "db", None)
-        if found is not None and not self._closed and found.until > time.monotonic():
-            return found
+        connection: _Connection | None = getattr(self._local, "db", None)
+        if connection is not None and not self._closed and connection.until > time.monotonic():
+            return connection
         if self._closed:
             msg = f"the ledger {self.path} was closed"
             raise LedgerError(msg)
-        if found is not None:
-            found.close()
+        if connection is not None:
+            connection.close()
         try:
             with self._mapped():
                 db = self._connect()

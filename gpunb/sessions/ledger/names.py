@@ -62,10 +62,10 @@ def acting(name: str, live: Sequence[Session], over: Sequence[Session]) -> Sessi
     SessionNotFound, SessionAmbiguous
         As `whole`.
     """
-    found = whole(name, live, over)
-    if found.alive:
-        return found
-    msg = f"session {name} has ended already ({found.state.value}); {_alive(live)}"
+    session = whole(name, live, over)
+    if session.alive:
+        return session
+    msg = f"session {name} has ended already ({session.state.value}); {_alive(live)}"
     err = SessionOver(
         msg,
         asked=name,
@@ -140,9 +140,9 @@ def listed(sessions: Sequence[Session], most: int = 8) -> str:
 def _rented_here(live: Sequence[Session], here: Sequence[str]) -> list[Session]:
     """The sessions that the nearest of `here` has rented."""
     for mark in here:
-        found = [one for one in live if mark in one.renter.split()]
-        if found:
-            return found
+        sessions = [one for one in live if mark in one.renter.split()]
+        if sessions:
+            return sessions
     return []
 
 

@@ -49,11 +49,11 @@ def session_of(row: sqlite3.Row) -> Session:
 
 def _from_json(session_id: str, key: str, text: Any, otherwise: _J) -> _J:
     try:
-        found = json.loads(text)
+        result = json.loads(text)
     except (ValueError, TypeError, RecursionError):
-        found = None
-    if isinstance(found, type(otherwise)):
-        return found
+        result = None
+    if isinstance(result, type(otherwise)):
+        return result
     _spoiled(session_id, key, text)
     return otherwise
 

@@ -84,17 +84,17 @@ class Runs(Books):
         RunNotFound
             No run, or more than one, fits.
         """
-        found = [
+        notes = [
             RunNote(**dict(row))
             for row in self._rows(
                 "SELECT * FROM runs WHERE substr(id, 1, ?) = ? ORDER BY started DESC", (len(prefix), prefix)
             )
         ]
-        exact = [one for one in found if one.id == prefix]
-        if len(found) == 1 or exact:
-            return (exact or found)[0]
-        if not found:
+        exact = [one for one in notes if one.id == prefix]
+        if len(notes) == 1 or exact:
+            return (exact or notes)[0]
+        if not notes:
             msg = f"there is no run {prefix!r}"
             raise RunNotFound(msg, hint=typed("runs") + " lists them")
-        msg = f"{prefix!r} could mean the runs {', '.join(one.id for one in found[:8])}"
-        raise RunNotFound(msg, close=[one.id for one in found], hint="type more of the id")
+        msg = f"{prefix!r} could mean the runs {', '.join(one.id for one in notes[:8])}"
+        raise RunNotFound(msg, close=[one.id for one in notes], hint="type more of the id")

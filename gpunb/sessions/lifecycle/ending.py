@@ -60,10 +60,10 @@ class Listing:
 
     def labelled(self, label: str) -> list[Instance] | None:
         """Instances with exactly this label that are not gone, or None if the list could not be fetched."""
-        found = self.instances()
-        if found is None:
+        instances = self.instances()
+        if instances is None:
             return None
-        return [one for one in found if one.label == label and one.state is not InstanceState.GONE]
+        return [one for one in instances if one.label == label and one.state is not InstanceState.GONE]
 
 
 def resolve_lost_create(ledger: Ledger, listing: Listing, session: Session, timing: Timing) -> Session:
@@ -73,11 +73,11 @@ def resolve_lost_create(ledger: Ledger, listing: Listing, session: Session, timi
     although the list is old enough to have it: the intent is absent. Else nothing changes.
     """
     for intent in ledger.intents(session.id, unresolved=True):
-        found = listing.labelled(intent.label)
-        if found is None:
+        instances = listing.labelled(intent.label)
+        if instances is None:
             continue
-        if found:
-            session = _adopt(ledger, session, intent, found)
+        if instances:
+            session = _adopt(ledger, session, intent, instances)
             _finish_create(listing.provider, session)
         elif _age(ledger, intent) >= timing.lag(listing.provider) and not ledger.claimed(session.id):
             ledger.resolve_intent(intent.label, IntentState.ABSENT, "no list has it")
@@ -221,10 +221,10 @@ def _presence(listing: Listing, session: Session) -> Presence:
     try:
         if not listing.shared:
             return provider.presence(session.instance_id)
-        found = listing.instances()
-        if found is None:
+        instances = listing.instances()
+        if instances is None:
             return Presence.UNKNOWN
-        if any(one.id == session.instance_id and not provider.ended(one) for one in found):
+        if any(one.id == session.instance_id and not provider.ended(one) for one in instances):
             return Presence.PRESENT
         single = provider.get(session.instance_id)
     except InstanceGone:

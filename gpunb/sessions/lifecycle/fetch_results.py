@@ -34,15 +34,15 @@ PROJECT = "."
 
 def _projects(ledger: Ledger, session: Session) -> dict[str, tuple[Path, str]]:
     """The folders here with a place on the host whose results come: by name, the folder and its place."""
-    found: dict[str, tuple[Path, str]] = {}
+    result: dict[str, tuple[Path, str]] = {}
     known = places.known(ledger, session)
     sent = str(_base(session).resolve())
     if PROJECT in session.save and sent in known:
-        found[PROJECT] = Path(sent), known[sent]
+        result[PROJECT] = Path(sent), known[sent]
     bound = places.bound(ledger, session)
-    if bound is not None and str(bound) in known and not any(bound == root for root, _ in found.values()):
-        found[str(bound)] = bound, known[str(bound)]
-    return found
+    if bound is not None and str(bound) in known and not any(bound == root for root, _ in result.values()):
+        result[str(bound)] = bound, known[str(bound)]
+    return result
 
 
 def awaited(ledger: Ledger, session: Session) -> list[str]:

@@ -96,8 +96,8 @@ class Outbox:
                 self._to = self.settings()
             if self._to is None or not (names := ways.channels(self._to)):
                 return
-            found = [*noticed(self.ledger, caps, crossed), *self._increases()]
-            self.ledger.note_notices([one for one in found if one.kind in self._to.events], names)
+            notices = [*noticed(self.ledger, caps, crossed), *self._increases()]
+            self.ledger.note_notices([one for one in notices if one.kind in self._to.events], names)
             for name in names:
                 self._send(name, self._to, last=last)
         except ANY as err:

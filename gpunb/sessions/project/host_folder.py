@@ -94,25 +94,27 @@ class HostFolder:
             path=self.place, token=self.token, number=number, most=MOST, inline=INLINE, skip=_SKIP,
         )  # fmt: skip
         answer = self._answer("folder_changes", call)
-        found = Changes(bool(answer.get("there")), bool(answer.get("many")), bool(answer.get("whole")))
-        if not found.there or found.many:
-            return found
-        found.number = answer.get("number", 0)
+        result = Changes(bool(answer.get("there")), bool(answer.get("many")), bool(answer.get("whole")))
+        if not result.there or result.many:
+            return result
+        result.number = answer.get("number", 0)
         parts = answer.get("parts") or []
         try:
             unpacker = zlib.decompressobj()
             listing = json.loads(unpacker.decompress(parts[0], _LONGEST))
-            found.changed = [HostFile(*entry) for entry in listing["changed"][: MOST + 1]]
-            found.gone = [path for path in listing["gone"] if isinstance(path, str)]
-            inline = [found.changed[n] for n in listing["inline"]]
-            fine = all(map(_is_entry, found.changed))
+            result.changed = [HostFile(*entry) for entry in listing["changed"][: MOST + 1]]
+            result.gone = [path for path in listing["gone"] if isinstance(path, str)]
+            inline = [result.changed[n] for n in listing["inline"]]
+            fine = all(map(_is_entry, result.changed))
             content = {one.path: bytes(part) for one, part in zip(inline, parts[1:], strict=True)}
         except (ValueError, KeyError, IndexError, TypeError, zlib.error) as err:
             raise odd(self.client.name, "'folder_changes' with a listing that can't be read") from err
         if not fine or any(len(content.get(one.path, b"")) not in (0, one.size) for one in inline):
             raise odd(self.client.name, "'folder_changes' with entries that are none")
-        found.contents = {one.path: content[one.path] for one in inline if len(content[one.path]) == one.size}
-        return found
+        result.contents = {
+            one.path: content[one.path] for one in inline if len(content[one.path]) == one.size
+        }
+        return result
 
     def pieces(self, file: HostFile) -> Iterator[bytes]:
         """Yield the content of a file in pieces; the next ones are asked for ahead.

@@ -86,9 +86,9 @@ def place(ledger: Ledger, session: Session, folder: Path) -> str:
         return taken[here]
     name = Path(here).name.lstrip(".") or "project"
     numbered = (name if n == 1 else f"{name}-{n}" for n in range(1, len(taken) + 2))
-    found = next(one for one in numbered if one not in taken.values())
-    ledger.note(session.id, _PLACE, f"{found}={here}")
-    return found
+    result = next(one for one in numbered if one not in taken.values())
+    ledger.note(session.id, _PLACE, f"{result}={here}")
+    return result
 
 
 def known(ledger: Ledger, session: Session) -> dict[str, str]:
@@ -107,6 +107,6 @@ def bound(ledger: Ledger, session: Session) -> Path | None:
     """The folder that is bound to the session; None if none is."""
     for event in reversed(ledger.events(session.id)):
         if event.kind == _BOUND:
-            found = json.loads(event.detail)
-            return Path(found) if found else None
+            data = json.loads(event.detail)
+            return Path(data) if data else None
     return None

@@ -78,14 +78,14 @@ class State:
         seal, kept = _kept.pop(file, ("", None))
         if kept is not None and seal == _seal(file):
             return kept
-        found = cls(file)
+        state = cls(file)
         with contextlib.suppress(OSError):
             for line in file.read_bytes().splitlines():
                 try:
-                    found._read(json.loads(line))
+                    state._read(json.loads(line))
                 except (ValueError, KeyError, TypeError):  # noqa: PERF203 - lines are few
                     break
-        return found
+        return state
 
     def _read(self, raw: dict[str, Any]) -> None:
         from gpunb.sessions.project.host_folder import HostFile

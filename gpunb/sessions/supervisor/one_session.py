@@ -129,11 +129,11 @@ class OneSession(NextMachines):
         booting = session.state in {_S.BOOTING, _S.REACHABLE}
         if not booting and now - self._listed.get(session.id, 0.0) < self.list_s:
             return session
-        found = listing.instances()
-        if found is None:
+        instances = listing.instances()
+        if instances is None:
             return session
         self._listed[session.id] = now
-        instance: Instance | None = next((one for one in found if one.id == session.instance_id), None)
+        instance: Instance | None = next((one for one in instances if one.id == session.instance_id), None)
         # a list may lag, and its rows may be short: Fluence's have no port, and machines no address
         if instance is None or (booting and _runs_unaddressed(instance)):
             try:

@@ -33,8 +33,8 @@ def sweep(ledger: Ledger, listing: Listing, timing: Timing) -> list[Orphan]:
     Exception
         The first of what went wrong with one of them; all others were looked at.
     """
-    found = listing.instances()
-    if found is None:
+    instances = listing.instances()
+    if instances is None:
         return []
     provider = listing.provider
     # The ledger is read after the list was made: an intent is committed before its create
@@ -48,7 +48,7 @@ def sweep(ledger: Ledger, listing: Listing, timing: Timing) -> list[Orphan]:
     grace = max(GRACE_S, timing.lag(provider))
     out: list[Orphan] = []
     failed: BaseException | None = None
-    for instance in found:
+    for instance in instances:
         try:
             stray = instance.label.startswith(PREFIX) or instance.id in known
             if not stray or instance.id in ours or instance.label in awaited or provider.ended(instance):
@@ -76,13 +76,13 @@ def strays(ledger: Ledger, provider: Provider) -> list[tuple[Instance, bool]]:
     ProviderError
         The list can't be fetched.
     """
-    found = provider.instances()
+    instances = provider.instances()
     ours = {one.instance_id for one in ledger.sessions() if one.provider == provider.name}
     awaited = {one.label for one in ledger.intents(unresolved=True)}
     mark = f"{PREFIX}{ledger.installation[:8]}-"
     return [
         (one, one.label.startswith(mark))
-        for one in found
+        for one in instances
         if one.label.startswith(PREFIX)
         and one.id not in ours
         and one.label not in awaited

@@ -211,9 +211,9 @@ class Supervision(OneSession):
         except ANY as err:
             looked.errors.append(f"orphans of {listing.provider.name}: {words(err)}")
         if listing.error is None:
-            found = listing.instances()
-            if self._caps is not None and found is not None:
-                limits.note_others(self.ledger, listing.provider, found)
+            instances = listing.instances()
+            if self._caps is not None and instances is not None:
+                limits.note_others(self.ledger, listing.provider, instances)
             self._swept[listing.provider.name] = self.ledger.clock.time()
 
     def _volumes(self, provider: Provider, looked: Looked) -> None:

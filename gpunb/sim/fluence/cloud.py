@@ -299,16 +299,16 @@ class FluenceCloud(ClockHours, Cloud):
 
     def _lister(self, kind: str) -> Any:
         async def listing(request: Request) -> Response:
-            found = self.listed(self.login(request))
-            return JSONResponse([self.row(one, detail=False) for one in found if one.data["kind"] == kind])
+            machines = self.listed(self.login(request))
+            return JSONResponse([self.row(one, detail=False) for one in machines if one.data["kind"] == kind])
 
         return listing
 
     async def list_containers(self, request: Request) -> Response:
         """List the containers in short rows."""
-        found = self.listed(self.login(request))
+        machines = self.listed(self.login(request))
         return JSONResponse(
-            [self.row(one, detail=False) for one in found if one.data["kind"] == "containers"]
+            [self.row(one, detail=False) for one in machines if one.data["kind"] == "containers"]
         )
 
     def _getter(self, kind: str) -> Any:

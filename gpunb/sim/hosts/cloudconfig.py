@@ -36,21 +36,21 @@ def read(text: str, user: str) -> CloudConfig:
         return CloudConfig()
     if not isinstance(data, dict):
         return CloudConfig()
-    found = CloudConfig(public_keys=_texts(data.get("ssh_authorized_keys")))
+    config = CloudConfig(public_keys=_texts(data.get("ssh_authorized_keys")))
     for entry in data.get("users") or ():
         if isinstance(entry, dict) and entry.get("name") == user:
-            found.public_keys += _texts(entry.get("ssh_authorized_keys"))
+            config.public_keys += _texts(entry.get("ssh_authorized_keys"))
     keys = data.get("ssh_keys")
     if isinstance(keys, Mapping) and isinstance(keys.get("ed25519_private"), str):
-        found.host_key = keys["ed25519_private"]
+        config.host_key = keys["ed25519_private"]
     for entry in data.get("write_files") or ():
         if isinstance(entry, dict) and entry.get("path") == "/etc/environment":
             for line in str(entry.get("content", "")).splitlines():
                 name, equals, value = line.partition("=")
                 if equals:
-                    found.env[name.strip()] = value
-    found.script = "\n".join(_command(entry, user) for entry in data.get("runcmd") or ())
-    return found
+                    config.env[name.strip()] = value
+    config.script = "\n".join(_command(entry, user) for entry in data.get("runcmd") or ())
+    return config
 
 
 def _texts(value: Any) -> list[str]:

@@ -21,8 +21,8 @@ HELP = "usage: nvidia-smi [-L] [-i ID] [--query-gpu=FIELD,... --format=csv[,nohe
 def load_spec() -> Dict[str, Any]:
     """Read the GPUs of the host."""
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "gpus.json")) as file:
-        found: Dict[str, Any] = json.load(file)
-    return found
+        result: Dict[str, Any] = json.load(file)
+    return result
 
 
 def wave(seed: str, now: float, period: float) -> float:

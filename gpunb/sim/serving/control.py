@@ -76,14 +76,14 @@ def control_routes(app: FastAPI, cloud: Cloud) -> None:
                     {"user": found.user, "balance": found.balance(now), "spent": found.spent(now)}
                     for found in cloud.accounts.values()
                 ],
-                "machines": [machine_row(found, now) for found in cloud.machines.values()],
+                "machines": [machine_row(machine, now) for machine in cloud.machines.values()],
                 "bills": {
                     bill.instance_id: bill.by_kind(now)
                     for account in cloud.accounts.values()
                     for bill in account.bills.values()
                 },
                 "faults": cloud.faults.waiting(),
-                "fired": [[found.kind, found.endpoint, found.at] for found in cloud.faults.fired],
+                "fired": [[fired.kind, fired.endpoint, fired.at] for fired in cloud.faults.fired],
                 "calls": len(cloud.calls),
             }
         )

@@ -144,9 +144,9 @@ class Gate:
     def _take(self, kinds: tuple[str, ...], endpoint: str, where: str) -> Fault | None:
         now = self.cloud.clock.now()
         for kind in kinds:
-            found = self.cloud.faults.take(kind, endpoint, now, where=where)
-            if found is not None:
-                return found
+            fault = self.cloud.faults.take(kind, endpoint, now, where=where)
+            if fault is not None:
+                return fault
         return None
 
     def _endpoint(self, scope: Scope) -> str:

@@ -36,12 +36,12 @@ __all__ = ["CLOUDS", "Served", "Simulation", "cloud_class"]
 
 
 def _simulations() -> dict[str, str]:
-    found = {}
+    result = {}
     for name in names():
         with contextlib.suppress(BadInput):  # a plug-in that can't be imported has no simulation either
             if where := provider_class(name).simulation:
-                found[name] = where
-    return found
+                result[name] = where
+    return result
 
 
 #: name -> path of its class, as the providers name them; the class is imported when asked for
@@ -61,8 +61,8 @@ def cloud_class(name: str) -> type[Cloud]:
         msg = f"there is no simulated cloud {name!r}; there are {', '.join(CLOUDS)}"
         raise ValueError(msg)
     module, _, attribute = where.partition(":")
-    found: type[Cloud] = getattr(importlib.import_module(module), attribute)
-    return found
+    result: type[Cloud] = getattr(importlib.import_module(module), attribute)
+    return result
 
 
 class Served:
@@ -193,15 +193,15 @@ class Simulation:
 
     def description(self) -> dict[str, dict[str, Any]]:
         """Return ``{provider: {"base_url", "key"}}``, as gpunb's settings read it."""
-        found: dict[str, dict[str, Any]] = {}
+        result: dict[str, dict[str, Any]] = {}
         for name, served in self.served.items():
-            row = found[name] = {"base_url": served.url + served.cloud.base_path, "key": served.cloud.key}
+            row = result[name] = {"base_url": served.url + served.cloud.base_path, "key": served.cloud.key}
             if self.clock.speed > 1:
                 # the clouds' minimum intervals are shorter too
                 row["http"] = {"pace": 1.0 / self.clock.speed}
             if name == "deepinfra":
                 row["accept_terms"] = True  # nothing is rented, so the terms need no consent
-        return found
+        return result
 
 
 def _main(options: Mapping[str, Any]) -> int:

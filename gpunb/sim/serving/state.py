@@ -61,8 +61,8 @@ def read_marker() -> dict[str, Any] | None:
     """Read the marker; None if no simulation runs. A marker whose process is dead is removed."""
     path = marker_file()
     try:
-        found = json.loads(path.read_bytes())
-        pid = int(found["pid"])
+        data = json.loads(path.read_bytes())
+        pid = int(data["pid"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as err:
@@ -71,7 +71,7 @@ def read_marker() -> dict[str, Any] | None:
     if not _alive(pid):
         path.unlink(missing_ok=True)
         return None
-    return dict(found)
+    return dict(data)
 
 
 def start(options: Mapping[str, Any], *, timeout: float = 30.0) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def start(options: Mapping[str, Any], *, timeout: float = 30.0) -> dict[str, Any
         )
     _children[process.pid] = process
     until = time.monotonic() + timeout
-    while (found := read_marker()) is None:
+    while (result := read_marker()) is None:
         if process.poll() is not None or time.monotonic() > until:
             process.kill()
             process.wait()
@@ -108,7 +108,7 @@ def start(options: Mapping[str, Any], *, timeout: float = 30.0) -> dict[str, Any
             msg = f"the simulation did not start: {words[-1] if words else f'exit code {process.returncode}'}"
             raise GpunbError(msg, hint=f"its log is {log}; is gpunb[sim] installed?")
         time.sleep(0.05)
-    return found
+    return result
 
 
 def stop(*, timeout: float = 30.0) -> bool:

@@ -335,11 +335,11 @@ class SesterceCloud(KeysAndVolumes):
         deploymentType: Literal["vm", "container", "baremetal"] | None = None,  # noqa: N803
     ) -> Response:
         """List the account's instances without deleted ones."""
-        found = self.listed(self.login(request))
+        machines = self.listed(self.login(request))
         return JSONResponse(
             [
                 self.row(one)
-                for one in found
+                for one in machines
                 if one.phase is not Phase.ENDED
                 and deploymentType in (None, one.data["offer"]["deploymentType"])
             ]

@@ -116,15 +116,15 @@ class AccountRoutes(Cloud):
         return JSONResponse({"success": True})
 
     def _ssh_key(self, account: Account, key_id: int) -> dict[str, Any]:
-        found = next((row for row in self._ssh_keys(account) if row["id"] == key_id), None)
-        if found is None:
+        result = next((row for row in self._ssh_keys(account) if row["id"] == key_id), None)
+        if result is None:
             raise self.deny(404, f"No key {key_id}", "no_such_key")
-        return found
+        return result
 
     @staticmethod
     def _ssh_keys(account: Account) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = account.data.setdefault("ssh_keys", [])
-        return found
+        result: list[dict[str, Any]] = account.data.setdefault("ssh_keys", [])
+        return result
 
     # -- variables -----------------------------------------------------------------------
 
@@ -159,8 +159,8 @@ class AccountRoutes(Cloud):
 
     @staticmethod
     def _secrets(account: Account) -> dict[str, str]:
-        found: dict[str, str] = account.data.setdefault("secrets", {})
-        return found
+        result: dict[str, str] = account.data.setdefault("secrets", {})
+        return result
 
     # -- API keys --------------------------------------------------------------------------
 
@@ -213,10 +213,10 @@ class AccountRoutes(Cloud):
 
     def _api_key(self, account: Account, key_id: int) -> dict[str, Any]:
         rows: list[dict[str, Any]] = account.data.setdefault("api_keys", [])
-        found = next((row for row in rows if row["id"] == key_id), None)
-        if found is None:
+        result = next((row for row in rows if row["id"] == key_id), None)
+        if result is None:
             raise self.deny(404, f"No key {key_id}", "no_such_key")
-        return found
+        return result
 
     # -- shared information --------------------------------------------------------------------
 

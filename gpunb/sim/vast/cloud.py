@@ -169,10 +169,10 @@ class VastCloud(
     def machine(self, request: Request, instance_id: str, scope: str) -> Machine:
         """Return the instance, or raise 404 ``no_such_instance``."""
         account = self.allow(request, scope, instance_id)
-        found = self.machines.get(instance_id)
-        if found is None or found.account is not account or found.phase is Phase.ENDED:
+        result = self.machines.get(instance_id)
+        if result is None or result.account is not account or result.phase is Phase.ENDED:
             raise self.deny(404, f"Instance {instance_id} not found", "no_such_instance")
-        return found
+        return result
 
     def searched(self, request: Request) -> None:
         """Enforce the limit of ten searches a minute from one address."""
@@ -239,12 +239,12 @@ class VastCloud(
         if account.data.get("card") is False and self.clock.now() - since >= self.unpaid_s:
             super().broke(account, since + self.unpaid_s)
             return
-        for found in list(self.machines.values()):
-            if found.account is account and found.phase in (Phase.RUNNING, Phase.BOOTING):
-                found.data["wanted"] = "stopped"
-                found.data["stop_reason"] = "stopped: no credit"
-                self.stop(found)
-                found.bill.close(at, "gpu")
+        for machine in list(self.machines.values()):
+            if machine.account is account and machine.phase in (Phase.RUNNING, Phase.BOOTING):
+                machine.data["wanted"] = "stopped"
+                machine.data["stop_reason"] = "stopped: no credit"
+                self.stop(machine)
+                machine.bill.close(at, "gpu")
 
     def suffer(self, machine: Machine, fault: Fault) -> None:
         """Apply a fault: a host asks for more money; only interruptible instances are outbid."""
@@ -295,12 +295,12 @@ class VastCloud(
     async def body(self, request: Request) -> dict[str, Any]:
         """Return the JSON object of a request."""
         try:
-            found = await request.json()
+            result = await request.json()
         except ValueError:
             raise self.deny(400, "body is not JSON") from None
-        if not isinstance(found, dict):
+        if not isinstance(result, dict):
             raise self.deny(400, "body must be an object")
-        return found
+        return result
 
     def _search(self, request: Request, query: dict[str, Any]) -> Response:
         self.searched(request)

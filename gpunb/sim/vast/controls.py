@@ -168,8 +168,8 @@ class ControlRoutes(Cloud):
         machine.data["increase"] = (self.next_id(), machine.data["gpu_usd_h"] * factor)
 
     def _increases(self, account: Account) -> dict[int, Machine]:
-        mine = [found for found in self.machines.values() if found.account is account and found.alive]
-        return {found.data["increase"][0]: found for found in mine if "increase" in found.data}
+        mine = [machine for machine in self.machines.values() if machine.account is account and machine.alive]
+        return {machine.data["increase"][0]: machine for machine in mine if "increase" in machine.data}
 
     async def pending(self, request: Request) -> Response:
         """List the increases that wait for an answer."""

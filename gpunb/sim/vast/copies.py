@@ -184,8 +184,8 @@ class CopyRoutes(Cloud):
 
     @staticmethod
     def _connections(account: Account) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = account.data.setdefault("connections", [])
-        return found
+        result: list[dict[str, Any]] = account.data.setdefault("connections", [])
+        return result
 
 
 def copy_message(machine: Machine, now: float) -> str | None:

@@ -44,7 +44,9 @@ class InstanceList(Cloud):
         order = self._json(request, "order_by", [])
         limit = int(self._json(request, "limit", 25))
         limit = 5 if limit <= 0 else min(limit, 25)
-        everything = [self.row(found) for found in self.listed(account) if found.phase is not Phase.ENDED]
+        everything = [
+            self.row(machine) for machine in self.listed(account) if machine.phase is not Phase.ENDED
+        ]
         rows = everything
         for field, rule in filters.items():
             if field not in FILTERABLE:
@@ -95,10 +97,10 @@ class InstanceList(Cloud):
     async def show(self, request: Request, instance_id: str) -> Response:
         """Return one instance; null if it is gone."""
         account = self.allow(request, "instance_read", instance_id)
-        found = self.machines.get(instance_id)
-        if found is None or found.account is not account or found.phase is Phase.ENDED:
+        machine = self.machines.get(instance_id)
+        if machine is None or machine.account is not account or machine.phase is Phase.ENDED:
             return JSONResponse({"instances": None})
-        return JSONResponse({"instances": self.row(found)})
+        return JSONResponse({"instances": self.row(machine)})
 
 
 def _fits(value: Any, rule: Any) -> bool:

@@ -254,17 +254,17 @@ class InstanceRoutes(InstanceList, ReservedRoutes, Cloud):
 
         A real host of this machine has no port mapping, so the outside number is its own.
         """
-        found: dict[str, int] = {}
+        result: dict[str, int] = {}
         for given in env:
             asked = re.fullmatch(r"-p (\d+):(\d+)(?:/(tcp|udp))?", given)
             if not asked:
                 continue
             inside, protocol = int(asked[2]), asked[3] or "tcp"
             same = self.hosts.real and inside < 65_536
-            found[f"{inside}/{protocol}"] = inside if same else 40_000 + self.rng.randrange(20_000)
-        if len(found) + 1 > _MOST_PORTS:
+            result[f"{inside}/{protocol}"] = inside if same else 40_000 + self.rng.randrange(20_000)
+        if len(result) + 1 > _MOST_PORTS:
             raise self.deny(400, f"a container can open {_MOST_PORTS} ports")
-        return found
+        return result
 
     # -- state ---------------------------------------------------------------------------
 

@@ -286,7 +286,7 @@ class PaperRoutes(Cloud):
 
     def _filters(self, request: Request) -> dict[str, Any]:
         try:
-            found = json.loads(request.query_params.get("select_filters") or "{}")
+            data = json.loads(request.query_params.get("select_filters") or "{}")
         except ValueError:
             raise self.deny(400, "select_filters is not JSON") from None
-        return found if isinstance(found, dict) else {}
+        return data if isinstance(data, dict) else {}

@@ -32,15 +32,15 @@ class ServerlessRoutes(Cloud):
 
     def serverless_routes(self) -> list[tuple[str, str, Any, str]]:
         """List method, path, handler and endpoint's name."""
-        found: list[tuple[str, str, Any, str]] = [("GET", "/deployments", self.deployments, "deployments")]
+        result: list[tuple[str, str, Any, str]] = [("GET", "/deployments", self.deployments, "deployments")]
         for path, kind in _KINDS.items():
-            found += [
+            result += [
                 ("GET", f"/{path}/", self._lister(kind), f"list-{kind}s"),
                 ("POST", f"/{path}/", self._maker(kind), f"add-{kind}"),
                 ("PUT", f"/{path}/{{ident}}/", self._changer(kind), f"update-{kind}"),
                 ("DELETE", f"/{path}/{{ident}}/", self._ender(kind), f"delete-{kind}"),
             ]
-        return found
+        return result
 
     def autoscaler_routes(self) -> list[tuple[str, str, Any, str]]:
         """List the routes of another server, run.vast.ai: their paths have no ``/api/v0``."""
@@ -110,12 +110,12 @@ class ServerlessRoutes(Cloud):
         return JSONResponse({"success": True, "msg": "no workers to update"})
 
     def _group(self, account: Account, kind: str, ident: Any) -> dict[str, Any]:
-        found = self._groups(account, kind).get(ident)
-        if found is None:
+        result = self._groups(account, kind).get(ident)
+        if result is None:
             raise self.deny(404, f"No {kind} {ident}")
-        return found
+        return result
 
     @staticmethod
     def _groups(account: Account, kind: str) -> dict[int, dict[str, Any]]:
-        found: dict[int, dict[str, Any]] = account.data.setdefault(kind, {})
-        return found
+        result: dict[int, dict[str, Any]] = account.data.setdefault(kind, {})
+        return result

@@ -122,5 +122,5 @@ class TemplateRoutes(Cloud):
 
     @staticmethod
     def _my_templates(account: Account) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = account.data.setdefault("templates", [])
-        return found
+        result: list[dict[str, Any]] = account.data.setdefault("templates", [])
+        return result

@@ -124,16 +124,16 @@ class VolumeRoutes(Cloud):
 
     @staticmethod
     def _volumes(account: Account) -> dict[int, dict[str, Any]]:
-        found: dict[int, dict[str, Any]] = account.data.setdefault("volumes", {})
-        return found
+        result: dict[int, dict[str, Any]] = account.data.setdefault("volumes", {})
+        return result
 
     def _users(self, account: Account, volume_id: int, *, ended_s: float = 0.0) -> list[int]:
         """Return the instances on it; those that ended less than `ended_s` ago, too."""
         since = self.clock.now() - ended_s
         return [
-            int(found.id)
-            for found in self.machines.values()
-            if found.account is account
-            and (found.phase is not Phase.ENDED or (ended_s and found.phase_at > since))
-            and (found.data.get("volume_info") or {}).get("volume_id") == volume_id
+            int(machine.id)
+            for machine in self.machines.values()
+            if machine.account is account
+            and (machine.phase is not Phase.ENDED or (ended_s and machine.phase_at > since))
+            and (machine.data.get("volume_info") or {}).get("volume_id") == volume_id
         ]

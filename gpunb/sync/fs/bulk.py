@@ -169,21 +169,21 @@ def put_files(
     sends: list[_Send] = []
     for place, here, child in jobs:
         try:
-            found = Path(here).stat()
-            if _is_special(found.st_mode):
-                raise not_a_file(Attrs(mode=found.st_mode), here)
+            facts = Path(here).stat()
+            if _is_special(facts.st_mode):
+                raise not_a_file(Attrs(mode=facts.st_mode), here)
         except OSError:
             if left_out is None:
                 raise
             left_out.append(here)
             count.ended()
             continue
-        if stat.S_ISDIR(found.st_mode):
+        if stat.S_ISDIR(facts.st_mode):
             folders.add(place)
             continue
         folders.add(place.rpartition("/")[0])
-        child.set_size(found.st_size)
-        sends.append(_Send(files, place, here, found, child, count))
+        child.set_size(facts.st_size)
+        sends.append(_Send(files, place, here, facts, child, count))
     files.make_folders(folders)
     for _ in range(len(jobs) - len(sends) - len(left_out or ())):
         count.ended()

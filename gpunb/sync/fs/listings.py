@@ -127,10 +127,10 @@ class HostsListings(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         with self._opening:
             if self._owner != os.getpid():  # forked: the parent's connections are not ours
                 self._hosts, self._owner = {}, os.getpid()
-            found = self._hosts.get(host)
-            if found is None or not found.alive():
-                found = self._hosts[host] = HostFiles(self.connect(host))
-            return found
+            files = self._hosts.get(host)
+            if files is None or not files.alive():
+                files = self._hosts[host] = HostFiles(self.connect(host))
+            return files
 
     def again(self, path: str, ask: Callable[[HostFiles, str], Any]) -> Any:
         """Call a read-only request, and repeat it once if the connection broke."""

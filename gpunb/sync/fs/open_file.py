@@ -44,10 +44,10 @@ class HostFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no typ
         self._goal_mode = 0o644
         super().__init__(fs, path, mode, *args, **kwargs)
         if mode == "rb":
-            found = Attrs(mode=self.details["mode"])
-            if not stat.S_ISREG(found.mode or 0):
+            attrs = Attrs(mode=self.details["mode"])
+            if not stat.S_ISREG(attrs.mode or 0):
                 self.closed = True
-                raise not_a_file(found, path)
+                raise not_a_file(attrs, path)
             return
         try:
             self._begin()

@@ -90,14 +90,14 @@ def canonical(name: str) -> str:
 def why(name: str) -> str | None:
     """The reason why a file or folder of this name could run on this machine; None if it could not."""
     plain = canonical(name)
-    found = _WHY.get(plain)
-    if found is None:
-        found = next((reason for end, reason in _SUFFIXES.items() if plain.endswith(end)), None)
-    if found is None and _JUPYTER.fullmatch(plain):
-        found = "Jupyter or IPython runs it"
-    if found is None and "~" in plain:
-        found = next((_WHY[one] for one in _WHY if _is_short_for(plain, one)), None)
-    return found
+    result = _WHY.get(plain)
+    if result is None:
+        result = next((reason for end, reason in _SUFFIXES.items() if plain.endswith(end)), None)
+    if result is None and _JUPYTER.fullmatch(plain):
+        result = "Jupyter or IPython runs it"
+    if result is None and "~" in plain:
+        result = next((_WHY[one] for one in _WHY if _is_short_for(plain, one)), None)
+    return result
 
 
 def is_git(name: str) -> bool:

@@ -33,9 +33,9 @@ def umask() -> int:
     with contextlib.suppress(OSError, ValueError):  # Linux: without touching it
         about = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         return int(about.partition("\nUmask:")[2].split("\n", 1)[0], 8)
-    found = os.umask(0o077)
-    os.umask(found)
-    return found
+    result = os.umask(0o077)
+    os.umask(result)
+    return result
 
 
 def part_name(name: str) -> str:

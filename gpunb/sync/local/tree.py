@@ -82,8 +82,8 @@ class LocalSide:
         except OSError:
             return None
         about = Attrs(facts.st_size, facts.st_mode, 0, facts.st_mtime_ns, facts.st_ino)
-        found = entry_at(path.rpartition("/")[2], about, self.mask)
-        return found._replace(held=min(found.size, facts.st_blocks * 512))
+        entry = entry_at(path.rpartition("/")[2], about, self.mask)
+        return entry._replace(held=min(entry.size, facts.st_blocks * 512))
 
     @property
     def folds(self) -> bool:
@@ -216,7 +216,7 @@ class LocalReader:
 
     def small(self, items: Sequence[Item]) -> list[Any]:
         """Return the content of each item, or a `Refused`."""
-        found: list[Any] = []
+        result: list[Any] = []
         for item in items:
             try:
                 fd = self._open(item)
@@ -224,10 +224,10 @@ class LocalReader:
                     now = file_content.read_as_listed(fd, item.size, item.mtime_ns, item.inode)
                 finally:
                     os.close(fd)
-                found.append(Refused(wire.CHANGED) if now is None else as_content(item, *now))
+                result.append(Refused(wire.CHANGED) if now is None else as_content(item, *now))
             except OSError as err:  # noqa: PERF203 - each by itself
-                found.append(Refused(err.strerror or str(err)))
-        return found
+                result.append(Refused(err.strerror or str(err)))
+        return result
 
     def pieces(self, item: Item, start: int, end: int) -> Iterator[tuple[int, Any]]:
         """Yield a range of a large file in pieces with their offsets; `Refused` on failure."""
@@ -366,12 +366,12 @@ class LocalWriter:
                 return list(file_content.blocks(source, size))
             self._root.drop_part(item.path)
             copy = self._open_part(item, os.O_CREAT | os.O_EXCL)
-            found: list[bytes] = []
-            file_content.based(source, copy, size, found.append)
+            result: list[bytes] = []
+            file_content.based(source, copy, size, result.append)
         except OSError as err:
             raise Refused(err.strerror or str(err)) from err
         else:
-            return found
+            return result
         finally:
             for fd in (source, copy):
                 if fd >= 0:

@@ -120,18 +120,18 @@ class _Up(Work):
     """Sync from the object store to the host."""
 
     def plan(self, rules: Rules, *, checksum: bool) -> None:
-        single, found = self.store.find()
-        if not single and not found:
+        single, storeds = self.store.find()
+        if not single and not storeds:
             msg = f"{self.store.title}: holds no files"
             raise BadInput(msg, hint="check the name of the bucket and the path")
         if single:
-            found = [self._named(found[0])]
+            storeds = [self._named(storeds[0])]
         else:
             self.there = locations.host_path(self.remote, self.path)
             if self.there in ("/", "/root"):
                 msg = f"target {self.path!r}: a folder's contents are never put straight into {self.there}"
                 raise BadInput(msg, hint="name a folder in it, for example :data")
-        store = StoreSide(found)
+        store = StoreSide(storeds)
         self.report.failed += store.clashes
         side = HostBeside(self.remote, self.there, store, sure=True)
 
@@ -146,9 +146,9 @@ class _Up(Work):
     def _named(self, item: Stored) -> Stored:
         """Return the single object with the name that it gets on the host."""
         there = locations.host_path(self.remote, self.path)
-        found = self.remote.attrs(there)
+        attrs = self.remote.attrs(there)
         into = self.path.endswith("/") or posixpath.basename(self.path) in ("", ".", "..", "~")
-        if into or (found is not None and stat.S_ISDIR(found.mode or 0)):
+        if into or (attrs is not None and stat.S_ISDIR(attrs.mode or 0)):
             self.there, name = there, item.path
         else:
             self.there, name = posixpath.split(there)
@@ -199,12 +199,12 @@ class _Down(Work):
 
     def plan(self, rules: Rules, *, checksum: bool) -> None:
         there = locations.host_path(self.remote, self.path)
-        found = self.remote.attrs(there)
-        if found is None:
+        attrs = self.remote.attrs(there)
+        if attrs is None:
             msg = f"source :{self.path} is not found on the host ({there})"
             raise BadInput(msg, hint=typed("exec ls") + " shows what is")
         self.store.check_writable()
-        if stat.S_ISDIR(found.mode or 0):
+        if stat.S_ISDIR(attrs.mode or 0):
             self._check_folder(there)
             self.there = there
         else:
@@ -243,14 +243,14 @@ class _Down(Work):
     def _known(self) -> list[Stored]:
         """List the objects that exist already; none if the object store does not list."""
         try:
-            found = self.store.find()[1]
+            storeds = self.store.find()[1]
         except (BadInput, SyncError):  # not there, or writing is all that is allowed
             return []
         if self.single:
-            found = [
-                replace(item, path=self.single) for item in found if item.key == self._key_for(self.single)
+            storeds = [
+                replace(item, path=self.single) for item in storeds if item.key == self._key_for(self.single)
             ]
-        return [item for item in found if item.key == self._key_for(item.path)]
+        return [item for item in storeds if item.key == self._key_for(item.path)]
 
     def sign(self, item: Stored) -> Signed:
         return self.store.sign_write(item.key)

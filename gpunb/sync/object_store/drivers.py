@@ -197,10 +197,10 @@ class HttpStore(Store):
         """Return the one file, as its server describes it."""
         if not self.root or urlsplit(self.url).path.endswith("/"):
             raise self._a_folder()
-        found = self.stored(self.url)
-        if found is None:
+        stored = self.stored(self.url)
+        if stored is None:
             raise refused(self.title, 404)
-        return True, [found]
+        return True, [stored]
 
     def _a_folder(self) -> BadInput:
         msg = f"{self.title}: names no file; a web server's folders are not listed"

@@ -134,11 +134,11 @@ class HostBeside(SftpSide):
 
     def one(self, name: str) -> Entry:
         """The entry of a single file, links followed."""
-        found = self.item(f"{self.root}/{name}", follow=True)
-        if found is None:
+        entry = self.item(f"{self.root}/{name}", follow=True)
+        if entry is None:
             msg = f"source {self.root}/{name} is gone"
             raise BadInput(msg)
-        return found
+        return entry
 
     def hashes_begin(self, paths: Sequence[str]) -> None:
         """Compute the digests that `hashes` returns."""

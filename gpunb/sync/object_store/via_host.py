@@ -206,9 +206,9 @@ class HostMover:
                 line, self._buffer = self._buffer.split(b"\n", 1)
                 if line.startswith(start):
                     with contextlib.suppress(ValueError, RecursionError):
-                        found = json.loads(line[len(start) :])
-                        if isinstance(found, dict):
-                            return found
+                        data = json.loads(line[len(start) :])
+                        if isinstance(data, dict):
+                            return data
                 self._noise += len(line)
             if len(self._buffer) > _LONGEST or self._noise > _LONGEST:
                 msg = "the host sent bytes that are not an answer"

@@ -60,14 +60,14 @@ class Repo:
     def tracked(self) -> set[str]:
         """Tracked files that an ignore pattern matches, relative to the top, and their parent folders."""
         listing = self._ask("ls-files", "-z", "--cached", "--ignored", "--exclude-standard")
-        found: set[str] = set()
+        result: set[str] = set()
         for path in listing.split("\0"):
-            found.add(path)
+            result.add(path)
             while "/" in path:
                 path = path.rpartition("/")[0]  # noqa: PLW2901 - upwards
-                found.add(path)
-        found.discard("")
-        return found
+                result.add(path)
+        result.discard("")
+        return result
 
     @property
     def _common(self) -> Path:

@@ -99,8 +99,8 @@ def up_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Endpoi
         _refuse_host(remote, there, target, delete=delete)
         return Endpoints(path.resolve(), there)
     _no_delete(source, delete=delete)
-    found = remote.attrs(there)
-    into = _like_folder(target) or (found is not None and stat.S_ISDIR(found.mode or 0))
+    attrs = remote.attrs(there)
+    into = _like_folder(target) or (attrs is not None and stat.S_ISDIR(attrs.mode or 0))
     folder, name = (there, path.name) if into else posixpath.split(there)
     if folder == "/":
         msg = f"target {target!r}: files are not put into / of the host"
@@ -120,18 +120,18 @@ def down_ends(remote: Looker, source: str, target: str, *, delete: bool) -> Endp
     if there == "/":
         msg = f"source {source!r}: the whole of a host is not fetched"
         raise BadInput(msg, hint="name the folder with your results")
-    found = remote.attrs(there)
-    if found is None:
+    attrs = remote.attrs(there)
+    if attrs is None:
         raise not_there(source, there)
     path = _local(target, "target")
-    if stat.S_ISDIR(found.mode or 0):
+    if stat.S_ISDIR(attrs.mode or 0):
         _expected_folder(source, str(path), into=path.is_dir())
         resolved = path.resolve()
         if resolved == Path("/") or (delete and resolved == Path.home().resolve()):
             msg = f"target {target!r}: a sync into {resolved} is refused"
             raise BadInput(msg, hint="name a folder of its own")
         return Endpoints(resolved, there)
-    if not stat.S_ISREG(found.mode or 0):
+    if not stat.S_ISREG(attrs.mode or 0):
         msg = f"source :{source} is neither a file nor a folder"
         raise BadInput(msg)
     _no_delete(source, delete=delete)
@@ -182,14 +182,14 @@ def between(one: Looker, two: Looker, source: str, target: str, *, delete: bool)
         As `up_ends` and `down_ends`.
     """
     start = host_path(one, source)
-    found = one.attrs(start)
+    attrs = one.attrs(start)
     if start == "/":
         msg = f"source {source!r}: the whole of a host is not copied"
         raise BadInput(msg, hint="name the folder with your results")
-    if found is None:
+    if attrs is None:
         raise not_there(source, start)
     there = host_path(two, target)
-    if stat.S_ISDIR(found.mode or 0):
+    if stat.S_ISDIR(attrs.mode or 0):
         standing = two.attrs(there)
         _expected_folder(source, there, into=standing is not None and stat.S_ISDIR(standing.mode or 0))
         _refuse_host(two, there, target, delete=delete)

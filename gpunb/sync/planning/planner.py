@@ -340,11 +340,11 @@ class _Kept:
 
 
 def _parents(path: str) -> list[str]:
-    found = []
+    result = []
     while "/" in path:
         path = path.rpartition("/")[0]
-        found.append(path)
-    return found
+        result.append(path)
+    return result
 
 
 def _may_be_same_time(source: int, target: int) -> bool:

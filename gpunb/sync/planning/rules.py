@@ -177,19 +177,19 @@ class Rules:
 
     def without_effect(self) -> list[str]:
         """The call's patterns that matched nothing, each with what may have been meant."""
-        found = []
+        result = []
         for option, patterns in (("include", self._include), ("exclude", self._exclude)):
             for pattern in reversed(list(patterns)):
                 masked = self._masked.get(pattern.number) if option == "include" else None
                 if masked is not None and not pattern.negated:
-                    found.append(
+                    result.append(
                         f"--include {pattern.text!r} has no effect on what --exclude {masked!r} leaves out: "
                         f"exclude comes first. To send nothing else: --exclude '*' --exclude '!*/' "
                         f"--exclude {'!' + pattern.text!r}"
                     )
                 elif pattern.number not in patterns.hit and not self._leads(option, pattern):
-                    found.append(f"--{option} {pattern.text!r} matches nothing{self._meant(pattern)}")
-        return found
+                    result.append(f"--{option} {pattern.text!r} matches nothing{self._meant(pattern)}")
+        return result
 
     def _leads(self, option: str, pattern: Pattern) -> bool:
         """Whether the sync entered a folder because of this include pattern."""
@@ -303,12 +303,12 @@ class Rules:
     def _repo(self, folder: str) -> Repo | None:
         """The working tree whose top is `folder`; for the root, the one that contains it."""
         if folder not in self._repos:
-            found = None
+            repo = None
             own_rules = self._file_name == ".gpunbignore"
             if self._root is not None and folder and not own_rules:
                 place = self._root / folder
-                found = Repo(place) if (place / ".git").exists() else None
-            self._repos[folder] = found
+                repo = Repo(place) if (place / ".git").exists() else None
+            self._repos[folder] = repo
         return self._repos[folder]
 
     def _repo_of(self, path: str) -> tuple[Repo | None, str]:

@@ -166,7 +166,7 @@ def kept(folder: str, entries: Iterable[Entry], rules: Rules, tree: Tree, mask: 
     mask
         Permission bits that they lose.
     """
-    found = []
+    result = []
     start = f"{folder}/" if folder else ""
     names: set[str] = set()
     for entry in entries:
@@ -187,11 +187,11 @@ def kept(folder: str, entries: Iterable[Entry], rules: Rules, tree: Tree, mask: 
         ):
             tree.left_out.append(LeftOut(path, why_link_stays(entry.goal), cant_go=True))
         elif kind in (wire.FILE, wire.FOLDER, wire.LINK):
-            found.append(entry._replace(mode=entry.mode & ~mask) if entry.mode & mask else entry)
+            result.append(entry._replace(mode=entry.mode & ~mask) if entry.mode & mask else entry)
         else:
             why = "special file: not a file, folder or link"
             tree.left_out.append(LeftOut(path, why, cant_go=True))
-    return found
+    return result
 
 
 def name_problem(name: str, path: str) -> str | None:

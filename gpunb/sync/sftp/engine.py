@@ -149,9 +149,9 @@ class Upload(Engine):
     def _source_of(self, item: Item) -> int:
         path = self._alias.get(item.path) or self._here / item.path
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        found = os.fstat(handle)
-        grew = found.st_size > item.size and item.inode in (0, found.st_ino)
-        if not stat.S_ISREG(found.st_mode) or not (found.st_size == item.size or grew or item.size <= SMALL):
+        facts = os.fstat(handle)
+        grew = facts.st_size > item.size and item.inode in (0, facts.st_ino)
+        if not stat.S_ISREG(facts.st_mode) or not (facts.st_size == item.size or grew or item.size <= SMALL):
             os.close(handle)
             raise Failed(CHANGED)
         return handle

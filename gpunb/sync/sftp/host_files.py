@@ -74,10 +74,10 @@ class HostFiles(ChannelPool):
 
     def regular(self, path: str) -> Attrs:
         """Return the attributes of `path`, a regular file: opening a pipe would wait for its writer."""
-        found = self.attrs(path)
-        if not stat.S_ISREG(found.mode or 0):
-            raise not_a_file(found, path)
-        return found
+        attrs = self.attrs(path)
+        if not stat.S_ISREG(attrs.mode or 0):
+            raise not_a_file(attrs, path)
+        return attrs
 
     def own_attrs(self, path: str) -> Attrs:
         """Return the attributes of a link itself."""
@@ -100,9 +100,9 @@ class HostFiles(ChannelPool):
 
     def listing(self, path: str) -> list[tuple[str, Attrs, Attrs | None]]:
         """List a folder: each name with its own attributes, and for a link those of its target."""
-        found: list[tuple[str, Attrs, Attrs | None]] = []
-        self.one(lambda _: listing(path, found))
-        return found
+        result: list[tuple[str, Attrs, Attrs | None]] = []
+        self.one(lambda _: listing(path, result))
+        return result
 
     def walk(
         self, root: str, *, depth: int | None = None

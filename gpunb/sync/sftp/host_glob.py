@@ -79,13 +79,13 @@ def _match(remote: Remote, root: str, path: str, names: list[str], seen: list[in
 
 def _names(remote: Remote, folder: str) -> list[tuple[str, bool, bool]]:
     """List a folder's names, and whether each is a folder or a link; none if it is no folder."""
-    found: list[tuple[str, bool, bool]] = []
+    result: list[tuple[str, bool, bool]] = []
     try:
         handle = remote.ask(wire.OPENDIR, string(encode(folder)))
     except Fault:
-        return found
+        return result
     try:
-        while len(found) <= MOST:
+        while len(result) <= MOST:
             batch = remote.ask(wire.READDIR, string(handle))
             if not isinstance(batch, list) or not batch:
                 break
@@ -93,11 +93,11 @@ def _names(remote: Remote, folder: str) -> list[tuple[str, bool, bool]]:
                 name = raw.decode("utf-8", "surrogateescape")
                 mode = attrs.mode or 0 if isinstance(attrs, Attrs) else 0
                 if name_problem(name, name) is None:
-                    found.append((name, stat.S_ISDIR(mode), stat.S_ISLNK(mode)))
+                    result.append((name, stat.S_ISDIR(mode), stat.S_ISLNK(mode)))
     except Fault as fault:
         if fault.code != wire.EOF:
-            return found
+            return result
     finally:
         with contextlib.suppress(Fault):
             remote.ask(wire.CLOSE, string(handle))
-    return found
+    return result

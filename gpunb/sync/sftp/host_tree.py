@@ -82,15 +82,15 @@ class Remote:
     def attrs(self, path: str, *, follow: bool = True) -> Attrs | None:
         """Return the attributes of `path`; None if nothing is there."""
         try:
-            found = self.ask(wire.STAT if follow else wire.LSTAT, string(encode(path)))
+            result = self.ask(wire.STAT if follow else wire.LSTAT, string(encode(path)))
         except Fault as fault:
             if fault.code == wire.NO_SUCH_FILE:
                 return None
             raise
-        if not isinstance(found, Attrs) or found.mode is None:
+        if not isinstance(result, Attrs) or result.mode is None:
             msg = f"the host's SFTP server does not say what {path!r} is"
             raise ProtocolError(msg)
-        return found
+        return result
 
     def free_bytes(self, path: str) -> int | None:
         """Bytes free for this user in the existing folder `path`; None if the host does not tell."""
@@ -113,20 +113,20 @@ class Remote:
 
     def make_folders(self, root: str) -> None:
         """Make `root` and its parents as needed; raises `SyncError` naming what stands in the way."""
-        found = self.attrs(root)
-        if found is not None and stat.S_ISDIR(found.mode or 0):
+        attrs = self.attrs(root)
+        if attrs is not None and stat.S_ISDIR(attrs.mode or 0):
             return
         path = ""
         for name in root.strip("/").split("/"):
             path = f"{path}/{name}"
-            found = self.attrs(path)
-            if found is None:
+            attrs = self.attrs(path)
+            if attrs is None:
                 try:
                     self.ask(wire.MKDIR, string(encode(path)), Attrs().pack())
                 except Fault as fault:
                     msg = f"the folder {path} can't be made on the host: {fault.message}"
                     raise SyncError(msg) from fault
-            elif not stat.S_ISDIR(found.mode or 0):
+            elif not stat.S_ISDIR(attrs.mode or 0):
                 msg = f"{path} on the host is not a folder"
                 raise SyncError(msg)
 

@@ -289,8 +289,8 @@ class Pump:
         from gpunb.ssh.connection import WINDOW
 
         buffer, at = self._buffer, 0
-        found: list[tuple[int, bytes]] = []
-        while not found:
+        result: list[tuple[int, bytes]] = []
+        while not result:
             if self._stop is not None and self._stop.is_set():
                 msg = "the transfer was stopped"
                 raise Unreachable(msg)
@@ -304,10 +304,10 @@ class Pump:
                     break
                 end = at + 4 + size
                 with memoryview(buffer) as view:
-                    found.append((buffer[at + 4], bytes(view[at + 5 : end])))
+                    result.append((buffer[at + 4], bytes(view[at + 5 : end])))
                 at = end
         del buffer[:at]
-        return found
+        return result
 
     def _put(self, packet: bytes) -> None:
         self._out += len(packet).to_bytes(4, "big")
@@ -326,12 +326,12 @@ class Pump:
 
     @staticmethod
     def _extensions(body: bytes) -> dict[bytes, bytes]:
-        found: dict[bytes, bytes] = {}
+        result: dict[bytes, bytes] = {}
         reader = _Reader(body)
-        while reader.left() and len(found) < 100:
+        while reader.left() and len(result) < 100:
             name = reader.string()
-            found[name] = reader.string()
-        return found
+            result[name] = reader.string()
+        return result
 
 
 def _sane(limit: bytes) -> int:

@@ -75,13 +75,13 @@ class SftpSide:
             if path not in ahead:  # the next ones too: a round trip is not paid for each
                 more = islice((one for one in reversed(todo) if one not in ahead), max(0, AHEAD - len(ahead)))
                 ahead.update(self._list([path, *more], follow=follow, venvs=venvs))
-            found = ahead.pop(path)
+            folder = ahead.pop(path)
             start = f"{path}/" if path else ""
-            if found.why:
-                tree.failed.append((path, found.why))
+            if folder.why:
+                tree.failed.append((path, folder.why))
                 continue
-            tree.failed += [(start + name, why) for name, why in found.failed]
-            going = kept(path, found.listed(), rules, tree, self.mask)
+            tree.failed += [(start + name, why) for name, why in folder.failed]
+            going = kept(path, folder.listed(), rules, tree, self.mask)
             todo += [start + e.name for e in reversed(going) if e.kind == file_frames.FOLDER]
             yield path, going
 
@@ -94,31 +94,31 @@ class SftpSide:
         path = self._asked.popleft()
         if path not in self._listed:
             self._listed = self._list([path, *islice(self._asked, AHEAD)], venvs=True)
-        found = self._listed.pop(path)
-        return path, found.listed(), "" if found.gone else found.why
+        folder = self._listed.pop(path)
+        return path, folder.listed(), "" if folder.gone else folder.why
 
     def item(self, path: str, *, follow: bool) -> Entry | None:
         """Return the entry at an absolute path; None if there is none."""
-        found = self.attrs(path, follow=follow)
-        return None if found is None else entry_at(path.rpartition("/")[2], found, self.mask)
+        attrs = self.attrs(path, follow=follow)
+        return None if attrs is None else entry_at(path.rpartition("/")[2], attrs, self.mask)
 
     def _list(self, paths: Iterable[str], *, venvs: bool, follow: bool = False) -> dict[str, _Folder]:
         """List folders at once; then read all their links, and look for environments, at once."""
-        found = {path: _Folder(path) for path in paths}
-        self.remote.each(found.values(), self._fill, lambda *_: None)
+        folders = {path: _Folder(path) for path in paths}
+        self.remote.each(folders.values(), self._fill, lambda *_: None)
         if self._seen > _MOST_ENTRIES:
             msg = f"the host lists more than {_MOST_ENTRIES} files; sync a smaller folder"
             raise SyncError(msg)
-        links = _names(found, file_frames.LINK)
+        links = _names(folders, file_frames.LINK)
         self.remote.each(links, self._goal, lambda one, why: one.folder.failed.append((one.name, why)))
-        for folder in found.values():
+        for folder in folders.values():
             for name, _ in folder.failed:
                 del folder.entries[name]
         if follow:
             self.remote.each((one for one in links if one.leads_out), self._behind, lambda *_: None)
         if venvs:
-            self.remote.each(_names(found, file_frames.FOLDER), self._environment, lambda *_: None)
-        return found
+            self.remote.each(_names(folders, file_frames.FOLDER), self._environment, lambda *_: None)
+        return folders
 
     def _full(self, path: str) -> bytes:
         return string(encode(f"{self.root}/{path}" if path else self.root))

@@ -154,18 +154,18 @@ class _Large:
         if gone is not None:  # the old file is gone: start from the beginning
             writer.begin(self.item, self.note)
             writer.settle()
-        found: list[tuple[int, int]] = []
+        result: list[tuple[int, int]] = []
         for number, start in enumerate(range(0, self.item.size, wire.BLOCK)):
             end = min(start + wire.BLOCK, self.item.size)
             if number < len(mine):  # beyond the old file's end the partial file holds zeros
                 there = theirs[number] if number < len(theirs) else file_content.zeros(end - start)
                 if mine[number] == there:
                     continue
-            if found and found[-1][1] == start:
-                found[-1] = (found[-1][0], end)
+            if result and result[-1][1] == start:
+                result[-1] = (result[-1][0], end)
             else:
-                found.append((start, end))
-        return found
+                result.append((start, end))
+        return result
 
 
 class _Segment:

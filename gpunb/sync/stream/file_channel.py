@@ -181,11 +181,11 @@ class FileChannel:
     def first(cls, client: AgentClient) -> FileChannel:
         """Return the channel that an earlier sync with this host left open, or a new one."""
         with _keeping:
-            found = _kept.pop(client, None)
-        if found is not None:
-            if not found.channel.over and found.current(client):
-                return found
-            found.close()
+            channel = _kept.pop(client, None)
+        if channel is not None:
+            if not channel.channel.over and channel.current(client):
+                return channel
+            channel.close()
         return cls(client)
 
     def current(self, client: AgentClient) -> bool:
@@ -242,17 +242,17 @@ class FileChannel:
 def answer(body: memoryview) -> dict[str, Any]:
     """Parse a JSON answer; raises `HostFault` if it is an error."""
     try:
-        found = json.loads(bytes(body))
+        data = json.loads(bytes(body))
     except (ValueError, RecursionError) as err:
         words = "an answer that is not JSON"
         raise bad(words) from err
-    if not isinstance(found, dict):
+    if not isinstance(data, dict):
         words = "an answer that is not an object"
         raise bad(words)
-    if "error" in found:
-        code = found.get("errno")
-        raise HostFault(str(found["error"])[:200], code if isinstance(code, int) else 0)
-    return found
+    if "error" in data:
+        code = data.get("errno")
+        raise HostFault(str(data["error"])[:200], code if isinstance(code, int) else 0)
+    return data
 
 
 def bad(what: str) -> ProtocolError:

@@ -62,7 +62,7 @@ class HostReader:
         most = sum(item.size for item in items) + 300 * len(items) + wire.MOST_NEWER
         try:
             data = wire.unsqueeze(self.line.expect(b"S"), most)
-            found: list[Any] = []
+            result: list[Any] = []
             at = 0
             for item in items:
                 state, size, seconds, nanos = wire.CONTENT.unpack_from(data, at)
@@ -70,21 +70,21 @@ class HostReader:
                 body = data[at : at + size]
                 at += size
                 if state == wire.NEWER and len(body) == size <= wire.SMALL:
-                    found.append(Newer(body, seconds * wire.NS + nanos))
+                    result.append(Newer(body, seconds * wire.NS + nanos))
                 elif state == wire.REFUSED:
-                    found.append(Refused(bytes(body).decode("utf-8", "replace")[:200]))
+                    result.append(Refused(bytes(body).decode("utf-8", "replace")[:200]))
                 elif state != wire.AS_LISTED or len(body) != item.size:
                     words = "more, or less, of a file than was asked for"
                     raise bad(words)
                 else:
-                    found.append(body)
+                    result.append(body)
         except (ValueError, IndexError, struct.error) as err:
             words = "files in a form that can't be read"
             raise bad(words) from err
         if at != len(data):
             words = "more files than asked for"
             raise bad(words)
-        return found
+        return result
 
     def ask_range(self, item: Item, start: int, end: int) -> None:
         """Request a range of a large file."""
@@ -160,18 +160,18 @@ class HostReader:
 
 def take_digests(receive: Callable[[], tuple[int, memoryview]], size: int) -> list[bytes]:
     """Read digests up to the frame that ends them; `Refused` if the file can't be read."""
-    found: list[bytes] = []
+    result: list[bytes] = []
     while True:
         kind, body = receive()
         if kind == ord("Z"):
             if body:
                 raise Refused(bytes(body).decode("utf-8", "replace")[:200])
-            return found
-        if kind != ord("H") or len(body) % wire.DIGEST or len(found) * wire.BLOCK > size:
+            return result
+        if kind != ord("H") or len(body) % wire.DIGEST or len(result) * wire.BLOCK > size:
             words = "digests that were not asked for"
             raise bad(words)
         data = bytes(body)
-        found += [data[at : at + wire.DIGEST] for at in range(0, len(data), wire.DIGEST)]
+        result += [data[at : at + wire.DIGEST] for at in range(0, len(data), wire.DIGEST)]
 
 
 class HostWriter:

@@ -196,8 +196,8 @@ class HostSide:
 
     def item(self, path: str, *, follow: bool) -> Entry | None:
         """Return the entry at an absolute path; None if there is none."""
-        found = self.attrs(path, follow=follow)
-        return None if found is None else entry_at(path.rpartition("/")[2], found, self.mask)
+        attrs = self.attrs(path, follow=follow)
+        return None if attrs is None else entry_at(path.rpartition("/")[2], attrs, self.mask)
 
     def reader(self, line: Callable[[HostSide], FileChannel], codec: int, *, follow: bool) -> HostReader:  # noqa: ARG002
         """Open a reader of files on a channel from `line`, for one worker of the stream engine."""

@@ -81,18 +81,18 @@ class StreamFlow(Flow[Any]):
         if self.hosts is None:
             return []
         why = self.through or ("" if self.wish.direct else "as asked")
-        found: list[direct.Link] = []
+        links: list[direct.Link] = []
         if not why:
             self.wish.progress.say("connecting the two hosts")
             try:
-                found = direct.connect(*self.hosts, report.plan.total_bytes)
+                links = direct.connect(*self.hosts, report.plan.total_bytes)
             except direct.NotDirect as err:
                 why = str(err)
         if why:
             report.way = f"through this machine: {why}"
             return []
-        report.way = report.why = f"straight from host to host over {len(found)} line{'s'[: len(found) > 1]}"
-        return found
+        report.way = report.why = f"straight from host to host over {len(links)} line{'s'[: len(links) > 1]}"
+        return links
 
     def _pair(self, number: int) -> tuple[Any, Any, Callable[[], None]]:
         """Open the reader and the writer of one worker, and the function that closes them."""
@@ -100,15 +100,15 @@ class StreamFlow(Flow[Any]):
 
         def line(side: HostSide) -> FileChannel:
             if self.way.apart:
-                found = self._line_apart(side)
-                if found is not None:
-                    closers.append(found.close)
-                    return found
+                channel = self._line_apart(side)
+                if channel is not None:
+                    closers.append(channel.close)
+                    return channel
             if number == 0:
                 return side.line  # it is used again after the transfer
-            found = FileChannel(side.client, side.root)
-            closers.append(found.close)
-            return found
+            channel = FileChannel(side.client, side.root)
+            closers.append(channel.close)
+            return channel
 
         codec = self.way.codec
         if self._straight:
@@ -127,12 +127,12 @@ class StreamFlow(Flow[Any]):
     def _line_apart(self, side: HostSide) -> FileChannel | None:
         """Open a channel with its own connection; None if the host, or a proxy before it, refuses that."""
         try:
-            found = FileChannel(side.client, side.root, apart=True)
-            self._apart.append(found)
-            found.greet()
+            channel = FileChannel(side.client, side.root, apart=True)
+            self._apart.append(channel)
+            channel.greet()
         except Unreachable:
             raise
         except HostError as err:
             log.get(__name__).info("no connection of its own for a line: %s", err.message)
             return None
-        return found
+        return channel
