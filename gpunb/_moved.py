@@ -117,5 +117,5 @@ class _Finder:
 
 def install() -> None:
     """Append the finder to `sys.meta_path`."""
-    if not any(isinstance(one, _Finder) for one in sys.meta_path):
+    if not any(isinstance(protocol, _Finder) for protocol in sys.meta_path):
         sys.meta_path.append(_Finder())

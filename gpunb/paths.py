@@ -104,7 +104,7 @@ def private_dir(path: Path) -> Path:
     """
     try:
         # parents=True would make those with the umask's mode, open to others
-        missing = [one for one in (path, *path.parents) if not one.exists()]
+        missing = [parent for parent in (path, *path.parents) if not parent.exists()]
         for one in reversed(missing):
             one.mkdir(mode=0o700, exist_ok=True)
         if not path.is_dir():

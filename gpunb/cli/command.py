@@ -301,9 +301,11 @@ def no_use(mode: str, *names: str) -> None:
     ctx = click.get_current_context()
     unset = (None, click.core.ParameterSource.DEFAULT)
     typed = [
-        max(one.opts, key=len) if isinstance(one, click.Option) else one.make_metavar(ctx).strip("[].")
-        for one in ctx.command.params
-        if one.name in names and ctx.params.get(one.name) and ctx.get_parameter_source(one.name) not in unset
+        max(param.opts, key=len) if isinstance(param, click.Option) else param.make_metavar(ctx).strip("[].")
+        for param in ctx.command.params
+        if param.name in names
+        and ctx.params.get(param.name)
+        and ctx.get_parameter_source(param.name) not in unset
     ]
     if typed:
         which = " and ".join([", ".join(typed[:-1]), typed[-1]] if len(typed) > 1 else typed)

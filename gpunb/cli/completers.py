@@ -46,7 +46,7 @@ def states(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     from gpunb.providers import InstanceState
     from gpunb.sessions.model import SessionState
 
-    known = [one.value for one in SessionState] + [one.value for one in InstanceState]
+    known = [state.value for state in SessionState] + [state.value for state in InstanceState]
     return _behind_comma(dict.fromkeys(known), incomplete)
 
 

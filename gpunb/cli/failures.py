@@ -71,7 +71,7 @@ def say_bill(err: GpunbError, args: Sequence[str], context: Context) -> None:
 
 def _has_session_option(verb: str) -> bool:
     params = registry.load(verb).params if verb else ()
-    return any("--session" in one.opts and not getattr(one, "hidden", False) for one in params)
+    return any("--session" in param.opts and not getattr(param, "hidden", False) for param in params)
 
 
 def _instead(word: str, asked: str, name: str) -> str:

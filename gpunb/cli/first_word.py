@@ -50,21 +50,21 @@ def session_first(
     if first == "never" or not found:
         return args
     at = found[0]
-    if any(one.startswith(("-s", "--session")) for one in args[:at]):
+    if any(arg.startswith(("-s", "--session")) for arg in args[:at]):
         return args
     word, rest = args[at], [*args[:at], *args[at + 1 :]]
-    own = [one for one in params if isinstance(one, click.Argument)]
+    own = [param for param in params if isinstance(param, click.Argument)]
     if first == "dashed":
         is_session = rest[at : at + 1] == ["--"] and len(rest) > at + 1
         if not is_session and not ctx.allow_interspersed_args and _known(ctx, word):
             raise _could_be_both(ctx, args[at:])
-    elif all(one.nargs > 0 for one in own) and len(found) > sum(one.nargs for one in own):
+    elif all(param.nargs > 0 for param in own) and len(found) > sum(one.nargs for one in own):
         is_session = True  # one more than the verb takes, so it is none of its arguments
     elif first == "typed":
         is_session = not _converts(own[0], word, ctx) and _known(ctx, word)
     else:
-        enough = len(found) > sum(one.nargs for one in own if one.required and one.nargs > 0)
-        files = any(isinstance(one.type, click.Path) for one in own)
+        enough = len(found) > sum(param.nargs for param in own if param.required and param.nargs > 0)
+        files = any(isinstance(param.type, click.Path) for param in own)
         is_session = enough and _known(ctx, word) and not (files and Path(word).exists())
     return ["--session", word, *rest] if is_session else args
 
@@ -102,10 +102,10 @@ def _known(ctx: click.Context, word: str) -> bool:
 def places(params: Sequence[click.Parameter], args: Sequence[str]) -> list[int]:
     """Find the indices of the positional arguments in `args`; none where ``--`` is first."""
     takes = {
-        text: 0 if one.is_flag or one.count else one.nargs
-        for one in params
-        if isinstance(one, click.Option)
-        for text in (*one.opts, *one.secondary_opts)
+        text: 0 if param.is_flag or param.count else param.nargs
+        for param in params
+        if isinstance(param, click.Option)
+        for text in (*param.opts, *param.secondary_opts)
     }
     result: list[int] = []
     at = 0

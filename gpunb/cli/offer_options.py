@@ -110,7 +110,7 @@ def offers_table(result: SearchResult) -> Table:
 
     now = time.time()
     short = short_ids([row.offer.id for row in result.rows])
-    columns = [one for one in OFFER_COLUMNS if one.terminal]
+    columns = [column for column in OFFER_COLUMNS if column.terminal]
     rows = []
     for row in result.rows:
         offer = row.offer
@@ -122,10 +122,10 @@ def offers_table(result: SearchResult) -> Table:
             "offer_id": short[offer.id],
             "ends_s": None if offer.ends is None else max(0.0, offer.ends - now),
         }
-        rows.append([Cell(cell_text(one, notes), one.tone) for one in columns])
+        rows.append([Cell(cell_text(column, notes), column.tone) for column in columns])
     ask = result.query.ask
     title = f"prices for {duration_text(ask.hours * 3600)} with {ask.disk_gb:g} GB of disk"
-    return Table([heading(one) for one in columns], rows, title=title)
+    return Table([heading(column) for column in columns], rows, title=title)
 
 
 def facts(offer: Offer) -> list[str]:
@@ -154,11 +154,11 @@ def facts(offer: Offer) -> list[str]:
 def short_ids(ids: Sequence[str]) -> dict[str, str]:
     """Unique prefixes of `ids`; short ids stay whole."""
     result = {}
-    for one in ids:
+    for ident in ids:
         size = ID_SHOWN
-        while size < len(one) and sum(other.startswith(one[:size]) for other in ids) > ids.count(one):
+        while size < len(ident) and sum(other.startswith(ident[:size]) for other in ids) > ids.count(ident):
             size += 1
-        result[one] = one if len(one) <= size + 2 else f"{one[:size]}…"
+        result[ident] = ident if len(ident) <= size + 2 else f"{ident[:size]}…"
     return result
 
 

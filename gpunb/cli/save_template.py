@@ -35,7 +35,7 @@ def run(context: Context, name: str, disk: str | None, flags: dict[str, Any]) ->
     from gpunb.providers.models import CreateSpec
     from gpunb.services import image_facts
 
-    others = {one.name for one in click.get_current_context().command.params if one.name}
+    others = {param.name for param in click.get_current_context().command.params if param.name}
     without = others - _KEPT - {"save_template", "cloud", "yes", "as_json", "verbose"}
     no_use("--save-template", *sorted(without))
     inside = container_options.read(context, **{one: flags[one] for one in container_options.NAMES})

@@ -111,7 +111,7 @@ def _forget(folder: Path) -> None:
     """Remove the oldest tasks that have ended."""
     import shutil
 
-    old = sorted(folder.iterdir(), key=lambda one: one.stat().st_mtime)[:-KEEP]
-    for one in old:
-        if not (one / "task.json").is_file() or not find(one.name).running:
-            shutil.rmtree(one, ignore_errors=True)
+    old = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEEP]
+    for path in old:
+        if not (path / "task.json").is_file() or not find(path.name).running:
+            shutil.rmtree(path, ignore_errors=True)

@@ -69,11 +69,11 @@ def _files(item: CompletionItem) -> list[str]:
             os.scandir(folder or ("/" if given.startswith("/") else ".")), key=lambda one: one.name
         )
         return [
-            f"{given[: len(given) - len(start)]}{one.name}{'/' * one.is_dir()}"
-            for one in entries
-            if one.name.startswith(start)
-            and (start or not one.name.startswith("."))
-            and (one.is_dir() or item.type == "file")
+            f"{given[: len(given) - len(start)]}{entry.name}{'/' * entry.is_dir()}"
+            for entry in entries
+            if entry.name.startswith(start)
+            and (start or not entry.name.startswith("."))
+            and (entry.is_dir() or item.type == "file")
         ]
     except OSError:
         return []

@@ -124,23 +124,25 @@ def build(
         No cloud, or no kind of rental, can meet all conditions.
     """
     found = list(conditions)
-    if not any(_mentions(one.node, "rental") for one in found):
+    if not any(_mentions(condition.node, "rental") for condition in found):
         found.append(Condition(ON_DEMAND, _compare("rental", "=", ("on-demand",))))
-    if not any(_mentions(one.node, "available") for one in found):
+    if not any(_mentions(condition.node, "available") for condition in found):
         found.append(Condition(SOLD_OUT, _compare("available", ">", (0.0,))))
-    any_machine = not any(_mentions(one.node, name) for one in found for name in ("gpu", "gpus", "vram"))
+    any_machine = not any(
+        _mentions(condition.node, name) for condition in found for name in ("gpu", "gpus", "vram")
+    )
     if any_machine:
         # a cloud's machine without a GPU must be asked for; a machine of one's own is always included
         gpu_or_own = (_compare("gpus", ">=", (1.0,)), _compare("trust", "=", ("own",)))
         found.append(Condition(NO_GPU, Any_(gpu_or_own, text="")))
     rentals: tuple[str, ...] = _ALL_RENTALS
     clouds: tuple[str, ...] | None = None
-    for compare in (one.node for one in found if isinstance(one.node, Compare)):
+    for compare in (condition.node for condition in found if isinstance(condition.node, Compare)):
         if compare.field.name == "rental":
-            rentals = tuple(one for one in rentals if (one in compare.values) is not compare.negated)
+            rentals = tuple(rental for rental in rentals if (rental in compare.values) is not compare.negated)
         elif compare.field.name == "cloud" and compare.op in {"=", "in"} and not compare.negated:
-            named = tuple(dict.fromkeys(cloud_name(str(one)) for one in compare.values))
-            clouds = named if clouds is None else tuple(one for one in clouds if one in named)
+            named = tuple(dict.fromkeys(cloud_name(str(value)) for value in compare.values))
+            clouds = named if clouds is None else tuple(cloud for cloud in clouds if cloud in named)
         elif not compare.negated:
             _pass_on(ask, compare)
     if clouds == () or not rentals:
@@ -189,18 +191,18 @@ def _pass_number(ask: OfferQuery, name: str, low: float, high: float) -> None:
 def _pass_names(ask: OfferQuery, name: str, values: tuple[Value, ...]) -> None:
     # of two conditions on one field only the first is passed on: any offer that meets both meets it
     if name == "gpu" and not ask.gpus:
-        found = [spelled for one in values if isinstance(one, Wanted) for spelled in one.spellings]
+        found = [spelled for value in values if isinstance(value, Wanted) for spelled in value.spellings]
         ask.gpus = tuple(dict.fromkeys(found))
     elif name == "region" and not ask.regions:
-        codes = [codes_of(str(one)) for one in values]
+        codes = [codes_of(str(value)) for value in values]
         if all(codes):  # a part of a name is no region that a cloud could filter by
             ask.regions = tuple(sorted(frozenset().union(*codes)))
     elif name == "kind" and not ask.kinds:
-        ask.kinds = tuple(str(one) for one in values)
+        ask.kinds = tuple(str(value) for value in values)
 
 
 def _bounds(op: str, values: tuple[Value, ...]) -> tuple[float, float]:
-    numbers = [float(one) for one in values if isinstance(one, (int, float))]
+    numbers = [float(value) for value in values if isinstance(value, (int, float))]
     if op in {">", ">="}:
         return numbers[0], math.inf
     if op in {"<", "<="}:

@@ -138,7 +138,7 @@ def search(
             on_answer(answer)
 
     for name, provider in chosen.items():
-        rentals = [one for one in query.rentals if one not in _NEEDS or provider.can(_NEEDS[one])]
+        rentals = [rental for rental in query.rentals if rental not in _NEEDS or provider.can(_NEEDS[rental])]
         if not rentals:
             tell(Answer(provider=name, note=f"has no {' or '.join(query.rentals)} offers"))
             continue

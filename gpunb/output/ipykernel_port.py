@@ -57,7 +57,7 @@ class KernelPort:
             metadata=dict(metadata),
             parent=self.kernel.get_parent() if parent is None else dict(parent),
             ident=ident.encode(),
-            buffers=[bytes(one) for one in buffers],
+            buffers=[bytes(buffer) for buffer in buffers],
         )
 
     def opened(self, comm_id: str, target: str, relay: Relay) -> bool:

@@ -50,7 +50,7 @@ def about(text: str) -> Any:
 
 def one_of(*words: str) -> Any:
     """Describe a text field whose value is one of these words."""
-    return Field(json_schema_extra={"enum": [str(getattr(one, "value", one)) for one in words]})
+    return Field(json_schema_extra={"enum": [str(getattr(word, "value", word)) for word in words]})
 
 
 State = Annotated[str, one_of(*SessionState)]

@@ -91,15 +91,15 @@ def _invoices(found: Sequence[Invoice]) -> Block:
     ]
     shown = [
         [
-            _when(one.at),
-            one.id,
-            one.kind,
-            money_text(one.usd),
-            one.text or one.source,
+            _when(invoice.at),
+            invoice.id,
+            invoice.kind,
+            money_text(invoice.usd),
+            invoice.text or invoice.source,
         ]
-        for one in found
+        for invoice in found
     ]
-    return Table(heads, shown, ["total", "", "", money_text(sum(one.usd for one in found)), ""])
+    return Table(heads, shown, ["total", "", "", money_text(sum(invoice.usd for invoice in found)), ""])
 
 
 def _audit(found: Sequence[AuditEntry]) -> list[Block]:

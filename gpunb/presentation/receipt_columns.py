@@ -99,7 +99,7 @@ FORMS: dict[str, Callable[[Any, Mapping[str, Any]], object]] = {
 
 def receipts_table(receipts: Sequence[Mapping[str, Any]]) -> Table:
     """Return the table of `gpunb.presentation.models.Receipt`; ids stay if names are not unique."""
-    unique = len({one["name"] for one in receipts}) == len(receipts)
+    unique = len({receipt["name"] for receipt in receipts}) == len(receipts)
 
     def shown(column: ReceiptColumn) -> Shown[Mapping[str, Any]]:
         drop = 0 if column.form == "id" and not unique else column.drop

@@ -52,12 +52,12 @@ PS_COLUMNS: tuple[Shown[SessionLine], ...] = (
     Shown(
         Column("cost", right=True),
         lambda one: money_text(one.cost.total),
-        lambda rows: money_text(sum(one.cost.total for one in rows)),
+        lambda rows: money_text(sum(line.cost.total for line in rows)),
     ),
     Shown(
         Column("$/h", right=True),
         lambda one: price_text(one.session.hourly),
-        lambda rows: price_text(sum(one.session.hourly for one in rows)),
+        lambda rows: price_text(sum(line.session.hourly for line in rows)),
     ),
     Shown(Column("time left", right=True), lambda one: one.left(0)),
     Shown(Column("idle left", right=True, drop=2), lambda one: one.left(1)),
@@ -90,12 +90,12 @@ PANEL_COLUMNS: tuple[Shown[PanelLine], ...] = (
     Shown(
         Column("cost", right=True),
         lambda one: _money(one.facts["cost"]["total"]),
-        lambda rows: money_text(sum(one.facts["cost"]["total"] or 0.0 for one in rows)),
+        lambda rows: money_text(sum(line.facts["cost"]["total"] or 0.0 for line in rows)),
     ),
     Shown(
         Column("$/h", right=True),
         lambda one: "?" if one.facts["usd_h"] is None else price_text(one.facts["usd_h"]),
-        lambda rows: price_text(sum(one.facts["usd_h"] or 0.0 for one in rows)),
+        lambda rows: price_text(sum(line.facts["usd_h"] or 0.0 for line in rows)),
     ),
     Shown(Column("ends in"), PanelLine.ends_in),
     Shown(Column("agent", drop=4), lambda one: clean(one.facts["agent"])),

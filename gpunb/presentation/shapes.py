@@ -116,12 +116,12 @@ def session_shapes(ledger: Ledger, *, alive: bool = True, now: float | None = No
     return [
         session_shape(
             ledger,
-            one,
+            session,
             now=at,
-            cost=costs.get(one.id, Cost()) if one.alive else None,
+            cost=costs.get(session.id, Cost()) if session.alive else None,
             simulated=simulated,
         )
-        for one in ledger.sessions(alive=alive)
+        for session in ledger.sessions(alive=alive)
     ]
 
 
@@ -135,7 +135,7 @@ def _short(ledger: Ledger, session: Session, now: float) -> str:
     """Warn that the account can't pay until the leases at its cloud end."""
     from gpunb.sessions.cost import funds
 
-    if not session.alive or not any(one.provider == session.provider for one in ledger.funds()):
+    if not session.alive or not any(fund.provider == session.provider for fund in ledger.funds()):
         return ""
     return dict(funds.lines(ledger, ledger.sessions(), now)).get(session.provider, "")
 

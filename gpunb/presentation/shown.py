@@ -39,7 +39,7 @@ class Shown(Generic[Row]):
 def table_of(columns: Sequence[Shown[Row]], rows: Sequence[Row], *, total: bool = False) -> Table:
     """Return the table of `rows`; `total` adds the last row."""
     return Table(
-        [one.column for one in columns],
-        [[one.cell(row) for one in columns] for row in rows],
-        [one.total(rows) if one.total else "" for one in columns] if total else None,
+        [shown.column for shown in columns],
+        [[shown.cell(row) for shown in columns] for row in rows],
+        [shown.total(rows) if shown.total else "" for shown in columns] if total else None,
     )

@@ -160,12 +160,14 @@ def port_rows(session: Session) -> list[tuple[str, Cell]]:
 def orphan_notes(orphans: Sequence[Orphan]) -> list[Note]:
     """Return notes on orphaned instances: ours are being ended, others are only shown."""
     notes = []
-    for one in orphans:
-        price = f" at {price_text(one.usd_h)}/h" if one.usd_h else ""
-        what = f"instance {one.instance_id} ({one.label}) of {one.provider} is billed{price}"
-        if one.ours:
-            tries = f", {one.tries} tries" if one.tries else ""
-            text = f"WARNING: {what} and belongs to no session; the supervisor ends it{tries}: {one.detail}"
+    for orphan in orphans:
+        price = f" at {price_text(orphan.usd_h)}/h" if orphan.usd_h else ""
+        what = f"instance {orphan.instance_id} ({orphan.label}) of {orphan.provider} is billed{price}"
+        if orphan.ours:
+            tries = f", {orphan.tries} tries" if orphan.tries else ""
+            text = (
+                f"WARNING: {what} and belongs to no session; the supervisor ends it{tries}: {orphan.detail}"
+            )
             notes.append(Note(text, "bad"))
         else:
             notes.append(Note(f"{what}; another gpunb installation rented it, so it is left alone", "warn"))
@@ -175,10 +177,10 @@ def orphan_notes(orphans: Sequence[Orphan]) -> list[Note]:
 def volume_notes(volumes: Sequence[IdleVolume]) -> list[Note]:
     """Return notes on unused volumes: they are billed, and never deleted automatically."""
     notes = []
-    for one in volumes:
-        price = f" at {price_text(one.usd_h)}/h" if one.usd_h is not None else ""
-        what = f"volume {one.name} ({one.provider} {one.id}, {one.size_gb:g} GB) is billed{price}"
-        text = f"WARNING: {what} and no machine uses it; volumes --delete {one.id} ends it and its data"
+    for volume in volumes:
+        price = f" at {price_text(volume.usd_h)}/h" if volume.usd_h is not None else ""
+        what = f"volume {volume.name} ({volume.provider} {volume.id}, {volume.size_gb:g} GB) is billed{price}"
+        text = f"WARNING: {what} and no machine uses it; volumes --delete {volume.id} ends it and its data"
         notes.append(Note(text, "bad"))
     return notes
 
@@ -312,7 +314,7 @@ def check_notes(check: StartCheck | None) -> list[Block]:
     return [
         *(Note(one, "bad") for one in check.wrong),
         *(Note(one, "warn") for one in check.weak),
-        *(Note(one, "dim") for one in check.notes),
+        *(Note(note, "dim") for note in check.notes),
     ]
 
 
@@ -321,8 +323,13 @@ def check_blocks(check: StartCheck | None) -> list[Block]:
     if check is None:
         return []
     rows = [
-        [one.what, one.offered, Cell(one.found, _CHECK_TONES.get(one.verdict, "")), Cell(one.verdict, "dim")]
-        for one in check.figures
+        [
+            figure.what,
+            figure.offered,
+            Cell(figure.found, _CHECK_TONES.get(figure.verdict, "")),
+            Cell(figure.verdict, "dim"),
+        ]
+        for figure in check.figures
     ]
     heads = [Column("checked"), Column("offered", wrap=True), Column("there", wrap=True), Column("", drop=1)]
     return [*([Table(heads, rows)] if rows else []), *check_notes(check)]

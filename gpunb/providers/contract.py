@@ -186,7 +186,7 @@ class ProviderContract:
         assert made.id not in before
         assert made.provider == provider.name
         listed = self._eventually(lambda: fresh.find(spec.label))
-        assert [one.id for one in listed] == [made.id], "the cloud itself must know the label"
+        assert [instance.id for instance in listed] == [made.id], "the cloud itself must know the label"
         assert provider.get(made.id).label == spec.label
         assert provider.presence(made.id) is Presence.PRESENT
         ready = self._until(provider, made.id, InstanceState.RUNNING)
@@ -201,7 +201,9 @@ class ProviderContract:
         assert not odd, "a number that no machine has counts as not said"
         provider.destroy(made.id)
         self._until_gone(provider, made.id)
-        left = [one for one in fresh.instances() if one.id == made.id and not fresh.ended(one)]
+        left = [
+            instance for instance in fresh.instances() if instance.id == made.id and not fresh.ended(instance)
+        ]
         assert not left, f"it is said to be gone while the cloud still lists it as {left[0].raw_state!r}"
         assert fresh.presence(made.id) is Presence.GONE
         assert not [instance for instance in provider.find(spec.label) if instance.state in _BILLED]
@@ -248,8 +250,10 @@ class ProviderContract:
     def test_all_are_listed_and_an_end_takes_one(
         self, provider: Provider, query: OfferQuery, spec: CreateSpec, faults: Faults
     ) -> None:
-        offers = [one for one in provider.search(query) if one.rental == query.rental and one.available]
-        offers.sort(key=lambda one: one.hourly(query.disk_gb))
+        offers = [
+            offer for offer in provider.search(query) if offer.rental == query.rental and offer.available
+        ]
+        offers.sort(key=lambda offer: offer.hourly(query.disk_gb))
         labels = [f"{spec.label}-{number}" for number in range(self.many)]
         try:
             made = [self._one_of(provider, offers, replace(spec, label=label)).id for label in labels]
@@ -260,7 +264,7 @@ class ProviderContract:
                     f"{len(instances)} of {self.many} that were made have the label {label}"
                 )
             with faults.broken(lambda _: None):
-                listed = {one.id for one in provider.instances()}
+                listed = {instance.id for instance in provider.instances()}
             assert set(made) <= listed, f"{self.many} were made, {len(listed & set(made))} are listed"
             for whole in range(len(faults.calls)):
                 with faults.odd_after(whole):
@@ -284,7 +288,7 @@ class ProviderContract:
                 rent()
             except GpunbError as err:
                 effect = getattr(err, "effect", "none")
-            sent = [one for one in faults.calls if faults.carries(one, spec.label)]
+            sent = [request for request in faults.calls if faults.carries(request, spec.label)]
         if not faults.calls:
             pytest.skip("its calls don't go through httpx")
         assert effect != "none", "the error says that nothing was rented, and it was"
@@ -422,7 +426,7 @@ class ProviderContract:
 
     def _whole_or_refused(self, provider: Provider, wanted: set[str], why: str) -> None:
         try:
-            found = {one.id for one in provider.instances()}
+            found = {instance.id for instance in provider.instances()}
         except ProviderError:
             return
         assert wanted <= found, f"{why}, and {len(found)} instances are said to be all"

@@ -203,8 +203,8 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
             answer = self.http.call("GET", "/v1/containers", params={"state": state}, expect=list)
             for row in answer:
                 # a container that moves between the two calls is in both: the later state counts
-                one = self._instance(row)
-                found[one.id] = one
+                instance = self._instance(row)
+                found[instance.id] = instance
         return list(found.values())
 
     def get(self, instance_id: str) -> Instance:
@@ -308,25 +308,25 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
         )
 
     def _instance(self, row: Any) -> Instance:
-        one = parse(_Container, row, provider=self.name, what="a container")
-        state = _STATES.get(one.state, InstanceState.UNKNOWN)
-        host, port = host_and_port(one.ip)
+        container = parse(_Container, row, provider=self.name, what="a container")
+        state = _STATES.get(container.state, InstanceState.UNKNOWN)
+        host, port = host_and_port(container.ip)
         if state is InstanceState.RUNNING and not host:
             state = InstanceState.CREATING  # running, and its address is not assigned yet
         return Instance(
             provider=self.name,
-            id=one.id,
-            label=one.name,
+            id=container.id,
+            label=container.name,
             state=state,
-            raw_state=clean(one.state, 40),
-            message=clean(one.fail_reason or "", 300),
+            raw_state=clean(container.state, 40),
+            message=clean(container.fail_reason or "", 300),
             host=host,
             port=port,
             user=USER,
-            usd_h=one.price_per_hour,
+            usd_h=container.price_per_hour,
             kind="container",
-            image=clean(one.container_image, 255),
-            created=one.start_ts,
+            image=clean(container.container_image, 255),
+            created=container.start_ts,
             raw=row,
         )
 

@@ -301,23 +301,23 @@ class LambdaProvider(Provider, SshKeys):
         return KEY_NAME
 
     def _instance(self, row: Any) -> Instance:
-        one = parse(_Machine, row, provider=self.name, what="an instance")
-        state = _STATES.get(one.status, InstanceState.UNKNOWN)
-        host, port = host_and_port(one.ip)
+        machine = parse(_Machine, row, provider=self.name, what="an instance")
+        state = _STATES.get(machine.status, InstanceState.UNKNOWN)
+        host, port = host_and_port(machine.ip)
         if state is InstanceState.RUNNING and not host:
             state = InstanceState.CREATING  # active, and its address is not shown yet
         return Instance(
             provider=self.name,
-            id=one.id,
-            label=one.name,
+            id=machine.id,
+            label=machine.name,
             state=state,
-            raw_state=clean(one.status, 40),
+            raw_state=clean(machine.status, 40),
             host=host,
             port=port,
             user=USER,
-            usd_h=one.instance_type.price_cents_per_hour / 100 if one.instance_type else 0.0,
+            usd_h=machine.instance_type.price_cents_per_hour / 100 if machine.instance_type else 0.0,
             kind="vm",
-            ssh_key=clean(", ".join(one.ssh_key_names), 120),
+            ssh_key=clean(", ".join(machine.ssh_key_names), 120),
             raw=row,
         )
 

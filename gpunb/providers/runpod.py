@@ -276,61 +276,61 @@ class RunpodProvider(Provider):
             parse(_Record, row, provider=self.name, what="a billing record")
             for row in rows(answer, "records", provider=self.name, what="billing")
         ]
-        own = [one for one in records if one.podId == instance_id]
+        own = [record for record in records if record.podId == instance_id]
         sums = {
-            "gpu": sum(one.gpuAmount + one.cpuAmount for one in own),
-            "disk": sum(one.diskAmount for one in own),
+            "gpu": sum(record.gpuAmount + record.cpuAmount for record in own),
+            "disk": sum(record.diskAmount for record in own),
         }
         return [UsageLine(instance_id=instance_id, kind=kind, usd=usd) for kind, usd in sums.items() if usd]
 
     def _instance(self, row: Any) -> Instance:
-        one = parse(_Pod, row, provider=self.name, what="a pod")
-        state = _STATES.get(one.status, InstanceState.UNKNOWN)
-        address = one.ssh.direct if one.ssh else None
+        pod = parse(_Pod, row, provider=self.name, what="a pod")
+        state = _STATES.get(pod.status, InstanceState.UNKNOWN)
+        address = pod.ssh.direct if pod.ssh else None
         if state is InstanceState.RUNNING and address is None:
             state = InstanceState.CREATING  # running, and port 22 is not published yet
-        kept = one.mounts.persistent.size if one.mounts and one.mounts.persistent else 0.0
+        kept = pod.mounts.persistent.size if pod.mounts and pod.mounts.persistent else 0.0
         return Instance(
             provider=self.name,
-            id=one.id,
-            label=one.name,
+            id=pod.id,
+            label=pod.name,
             state=state,
-            raw_state=clean(one.status, 40),
+            raw_state=clean(pod.status, 40),
             host=address.host if address else "",
             port=address.port if address else 0,
             user=address.username if address else "root",
             # whether `cost` has the disk is not said: it is added, so that never too little is counted
-            usd_h=one.cost + (one.disk + kept) * DISK_USD_GB_H,
+            usd_h=pod.cost + (pod.disk + kept) * DISK_USD_GB_H,
             stopped_usd_h=kept * STOPPED_USD_GB_H,
             kind="container",
-            image=clean(one.image, 255),
-            command=clean(one.args, 255),
-            created=one.createdAt.timestamp() if one.createdAt else None,
+            image=clean(pod.image, 255),
+            command=clean(pod.args, 255),
+            created=pod.createdAt.timestamp() if pod.createdAt else None,
             raw=row,
         )
 
 
 def _offers(raw: Any, cloud: str, count: int) -> Iterator[Offer]:
     try:
-        one = parse(_Gpu, raw, provider="runpod", what="an offer")
+        gpu = parse(_Gpu, raw, provider="runpod", what="an offer")
     except BadAnswer as err:
         _log.warning("an offer is left out: %s", err.message)
         return
     tier = cloud.lower()
-    price: float = getattr(one.price, tier)
+    price: float = getattr(gpu.price, tier)
     # the catalogue has prices, too, for a cloud that does not have the type
-    if not getattr(one, tier) or count > getattr(one.maxCount, tier) or price <= 0:
+    if not getattr(gpu, tier) or count > getattr(gpu.maxCount, tier) or price <= 0:
         return
-    places = [place for place in one.dataCenters if place.availability != "NONE"]
-    there = one.availability != "NONE"
+    places = [place for place in gpu.dataCenters if place.availability != "NONE"]
+    there = gpu.availability != "NONE"
     for place in [one.id for one in places] if there and places else [""]:
         yield Offer(
             provider="runpod",
-            id=f"{tier}:{count}:{place}:{one.id.replace(' ', '_')}",
-            gpu=one.name,
-            gpu_raw=one.id,
+            id=f"{tier}:{count}:{place}:{gpu.id.replace(' ', '_')}",
+            gpu=gpu.name,
+            gpu_raw=gpu.id,
             gpus=count,
-            vram_gb=one.memory,
+            vram_gb=gpu.memory,
             usd_h=price * count,  # "for a single GPU"
             disk_usd_gb_h=DISK_USD_GB_H,
             increment_s=1.0,  # "billed by the second" (its page "Pricing")

@@ -297,24 +297,24 @@ class ShadeformProvider(Provider, SshKeys):
             self.delete_ssh_key(key_id)
 
     def _instance(self, row: Any) -> Instance:
-        one = parse(_Machine, row, provider=self.name, what="an instance")
-        state = _STATES.get(one.status, InstanceState.UNKNOWN)
-        if state is InstanceState.RUNNING and not one.ip:
+        machine = parse(_Machine, row, provider=self.name, what="an instance")
+        state = _STATES.get(machine.status, InstanceState.UNKNOWN)
+        if state is InstanceState.RUNNING and not machine.ip:
             state = InstanceState.CREATING  # active, and its address is not shown yet
         return Instance(
             provider=self.name,
-            id=one.id,
-            label=one.name,
+            id=machine.id,
+            label=machine.name,
             state=state,
-            raw_state=clean(one.status, 40),
-            message=clean(one.status_details, 300),
-            host=one.ip,
-            port=one.ssh_port if one.ip else 0,
-            user=one.ssh_user,
-            usd_h=one.hourly_price / 100,
-            image=clean(one.configuration.os, 120),
-            ssh_key=one.ssh_key_id,
-            created=one.created_at.timestamp() if one.created_at else None,
+            raw_state=clean(machine.status, 40),
+            message=clean(machine.status_details, 300),
+            host=machine.ip,
+            port=machine.ssh_port if machine.ip else 0,
+            user=machine.ssh_user,
+            usd_h=machine.hourly_price / 100,
+            image=clean(machine.configuration.os, 120),
+            ssh_key=machine.ssh_key_id,
+            created=machine.created_at.timestamp() if machine.created_at else None,
             raw=row,
         )
 

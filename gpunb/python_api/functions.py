@@ -130,8 +130,8 @@ class Function(Generic[P, T]):
         with frontend() as context:
             record = context.ledger.get(self._session.id)
             while left and time.monotonic() < end:  # an interrupt between two cells is lost in the kernel
-                for one in [one for _, calls in left for one in calls]:
-                    one.stop(context, record)
+                for call in [call for _, calls in left for call in calls]:
+                    call.stop(context, record)
                 wait([future for future, _ in left], timeout=1.0)
                 left = [(future, calls) for future, calls in left if not future.done()]
 

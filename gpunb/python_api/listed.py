@@ -110,7 +110,7 @@ class Offers(_Shown, list[Offer]):
         self._found = found
 
     def _rows(self) -> list[dict[str, Any]]:
-        return [asdict(one) for one in self]
+        return [asdict(offer) for offer in self]
 
     def _blocks(self) -> list[Any]:
         from gpunb.cli.offer_options import offers_table, problems
@@ -128,10 +128,10 @@ class Sessions(_Shown, list["Session"]):
         """Return the session at a place or of a name, or a list for a slice."""
         if not isinstance(index, str):
             return super().__getitem__(index)
-        for one in self:
-            if index in {one.name, one.id}:
-                return one
-        names = ", ".join(one.name for one in self) or "none"
+        for session in self:
+            if index in {session.name, session.id}:
+                return session
+        names = ", ".join(session.name for session in self) or "none"
         msg = f"no live session is called {index!r}; there are: {names}"
         raise SessionNotFound(msg, hint=typed("ps --all") + " shows those that have ended")
 
@@ -143,8 +143,10 @@ class Sessions(_Shown, list["Session"]):
         with frontend() as context:
             ledger = context.ledger
             rows = [
-                tables.session_data(one.record, ledger.cost(one.id), ledger.open_runs(one.id), now)
-                for one in self
+                tables.session_data(
+                    session.record, ledger.cost(session.id), ledger.open_runs(session.id), now
+                )
+                for session in self
             ]
         plain = []
         for row in rows:
@@ -164,6 +166,7 @@ class Sessions(_Shown, list["Session"]):
         with frontend() as context:
             ledger, now = context.ledger, time.time()
             lines = [
-                SessionLine(one.record, ledger.cost(one.id), ledger.open_runs(one.id), now) for one in self
+                SessionLine(session.record, ledger.cost(session.id), ledger.open_runs(session.id), now)
+                for session in self
             ]
             return [table_of(PS_COLUMNS, lines, total=True)]

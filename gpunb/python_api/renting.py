@@ -98,7 +98,7 @@ def rent(
     inside: dict[str, Any] = {
         "image": image,
         "env": words.environment("rent", env),
-        "ports": machine_ports.wanted(tuple(str(one) for one in ports)),
+        "ports": machine_ports.wanted(tuple(str(port) for port in ports)),
         "template": template or "",
     }
     wish = renting_flow.Wish(

@@ -46,11 +46,13 @@ class CellResult:
     @property
     def text(self) -> str:
         """What a terminal would show: printed text, and the text form of displays and of the last value."""
-        return "".join(_text(one) for one in self.outputs)
+        return "".join(_text(output) for output in self.outputs)
 
     def _stream(self, name: str) -> str:
         return "".join(
-            one["text"] for one in self.outputs if one["output_type"] == "stream" and one["name"] == name
+            output["text"]
+            for output in self.outputs
+            if output["output_type"] == "stream" and output["name"] == name
         )
 
     def __str__(self) -> str:

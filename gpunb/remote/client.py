@@ -110,7 +110,9 @@ class AgentClient(AgentConnection):
         # an agent of an earlier gpunb, which still runs there, knows one folder only
         words["folder"] = raw.get("folder", f"{words['home']}/.gpunb")
         pid = raw.get("pid", 0)
-        fine = type(pid) is int and all(isinstance(one, str) and one.isprintable() for one in words.values())
+        fine = type(pid) is int and all(
+            isinstance(word, str) and word.isprintable() for word in words.values()
+        )
         if not fine:
             msg = f"the agent on {self.name} introduced itself as {one_line(raw, 300)}"
             raise ProtocolError(msg, hint=DOWN)
@@ -246,7 +248,7 @@ class AgentClient(AgentConnection):
             followers = self._runs.get(run_id)
         if followers is not None and followers.waiting:
             args = {"run": run_id, "after": followers.seen, "window": WINDOW}
-            if any(one.stays for one in followers.handles):
+            if any(handle.stays for handle in followers.handles):
                 args["late"] = True
             self._post("info", args, followers.fail)
 

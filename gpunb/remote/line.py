@@ -189,7 +189,7 @@ class AgentConnection:
 
         def end() -> None:
             with self._lock:
-                self._listeners = [one for one in self._listeners if one is not listener]
+                self._listeners = [mapping for mapping in self._listeners if mapping is not listener]
 
         return end
 

@@ -181,7 +181,11 @@ class Followers:
     @property
     def waiting(self) -> list[RunHandle]:
         """The followers that have not received the end or all of the history, and those that stay."""
-        return [one for one in self.handles if one.stays or not one.over or one.seen < one.history]
+        return [
+            handle
+            for handle in self.handles
+            if handle.stays or not handle.over or handle.seen < handle.history
+        ]
 
     @property
     def seen(self) -> int:

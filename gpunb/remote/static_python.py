@@ -82,7 +82,7 @@ def folder(system: str) -> Path:
 def _answer(out: bytes, nonce: str, word: str) -> str:
     start = f"{nonce} {word} "
     lines = out.decode("utf-8", "replace").splitlines()
-    return next((one[len(start) :].strip() for one in lines if one.startswith(start)), "")
+    return next((line[len(start) :].strip() for line in lines if line.startswith(start)), "")
 
 
 def _fetched(system: str, progress: Progress) -> Path:
@@ -103,9 +103,9 @@ def _fetched(system: str, progress: Progress) -> Path:
         done = subprocess.run(argv, capture_output=True, timeout=TIMEOUT, check=False)
         made = next(
             (
-                one.parent.parent
-                for one in beside.glob("cpython-*/bin/python3")
-                if not one.parent.parent.is_symlink()
+                path.parent.parent
+                for path in beside.glob("cpython-*/bin/python3")
+                if not path.parent.parent.is_symlink()
             ),
             None,
         )

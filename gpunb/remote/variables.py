@@ -337,7 +337,7 @@ class _Transfer:
     def __enter__(self) -> Self:
         with ThreadPoolExecutor(self.count) as pool:
             tries = [pool.submit(_Line, self.client, far=self.far) for _ in range(self.count)]
-        self.lines = [one.result() for one in tries if one.exception() is None]
+        self.lines = [future.result() for future in tries if future.exception() is None]
         if not self.lines:  # fewer than asked for is fine: hosts limit their sessions
             tries[0].result()
         self._thread = threading.Thread(target=self._call, daemon=True)

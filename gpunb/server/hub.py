@@ -95,8 +95,8 @@ class Hub:
         with self._lock:
             ledgers = [*self._others, *([self._ledger] if self._ledger is not None else [])]
             self._others, self._ledger = [], None
-        for one in ledgers:
-            one.close()
+        for ledger in ledgers:
+            ledger.close()
 
     # -- resources
 

@@ -138,13 +138,13 @@ class Watcher:
     # -- sessions
 
     def _compare_sessions(self, ledger: Ledger, *, first: bool) -> None:
-        sessions = {one["id"]: one for one in shown.sessions_now(ledger, self.loads())}
+        sessions = {session["id"]: session for session in shown.sessions_now(ledger, self.loads())}
         before = {} if first or self._sessions is None else self._sessions
-        for key, one in sessions.items():
+        for key, session in sessions.items():
             old = before.get(key)
-            if old is None or _lasting(one) != _lasting(old):
-                self.publish("session", one)
-            self._warn(one, old)
+            if old is None or _lasting(session) != _lasting(old):
+                self.publish("session", session)
+            self._warn(session, old)
         for key, old in before.items():
             if key not in sessions:
                 self._removed(ledger, key, old)
@@ -174,7 +174,7 @@ class Watcher:
     # -- runs, transfers, supervisor
 
     def _compare_runs(self, ledger: Ledger, live: list[Session], *, first: bool) -> None:
-        sessions = {one.id: one for one in live}
+        sessions = {session.id: session for session in live}
         found = {}
         for note in ledger.runs(None, RUNS):
             found[note.id] = (note.state, note.ended, note.name)
@@ -184,8 +184,8 @@ class Watcher:
         self._runs = found
 
     def _compare_transfers(self, ledger: Ledger, live: list[Session], *, first: bool) -> None:
-        names = {one.id: one.name for one in live}
-        moved = {one.id: one.last_activity for one in live}
+        names = {session.id: session.name for session in live}
+        moved = {session.id: session.last_activity for session in live}
         for key, at in moved.items():
             if not first and self._moved.get(key) == at:
                 continue  # a transfer is activity

@@ -193,7 +193,7 @@ def parse(model: type[M], raw: Mapping[str, Any]) -> M:
     except ValidationError as err:
         first = err.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "body"
-        known = [one for one in model.model_fields if one != "token"]
+        known = [field for field in model.model_fields if field != "token"]
         if first["type"] == "extra_forbidden":
             rule = f"is no field here; there are {', '.join(known) or 'none'}"
         elif first["type"] == "missing":

@@ -51,10 +51,12 @@ def sessions_now(
     ledger: Ledger, loads: Mapping[str, models.Sample], *, alive: bool = True
 ) -> list[models.Session]:
     """Return all sessions in that form."""
-    by_id = {one.id: one for one in ledger.sessions(alive=False)} if not alive else {}
-    by_id.update((one.id, one) for one in ledger.sessions())
+    by_id = {session.id: session for session in ledger.sessions(alive=False)} if not alive else {}
+    by_id.update((session.id, session) for session in ledger.sessions())
     shapes = session_shapes(ledger, alive=alive)
-    return [_with(one, by_id[one["id"]], loads.get(one["id"])) for one in shapes if one["id"] in by_id]
+    return [
+        _with(facts, by_id[facts["id"]], loads.get(facts["id"])) for facts in shapes if facts["id"] in by_id
+    ]
 
 
 def _with(shape: models.SessionFacts, session: Session, load: models.Sample | None) -> models.Session:
@@ -89,30 +91,30 @@ def _class(name: str) -> type[Provider] | None:
 def capabilities(name: str) -> list[str]:
     """List the cloud's optional capabilities, sorted."""
     found = _class(name)
-    return sorted(one.value for one in found.capabilities) if found is not None else []
+    return sorted(capability.value for capability in found.capabilities) if found is not None else []
 
 
 def ports_of(session_id: str) -> list[models.Port]:
     """List the session's port forwards, whichever process holds them."""
     return [
         {
-            "host_port": one.host_port,
-            "local_port": one.local_port,
-            "link": one.link,
-            "reverse": one.reverse,
-            "here": one.pid == os.getpid(),
-            "since": one.since,
+            "host_port": port.host_port,
+            "local_port": port.local_port,
+            "link": port.link,
+            "reverse": port.reverse,
+            "here": port.pid == os.getpid(),
+            "since": port.since,
         }
-        for one in ports.listed(session_id)
+        for port in ports.listed(session_id)
     ]
 
 
 def cost_now(sessions: Iterable[models.SessionFacts]) -> api.CostNow:
     """Return what the live sessions (shapes) have cost so far, and what they cost an hour."""
     kept = list(sessions)
-    each = {one["id"]: round(one["cost"]["total"] or 0.0, 6) for one in kept}
+    each = {facts["id"]: round(facts["cost"]["total"] or 0.0, 6) for facts in kept}
     return {
-        "usd_h": round(math.fsum(one["usd_h"] or 0.0 for one in kept), 6),
+        "usd_h": round(math.fsum(facts["usd_h"] or 0.0 for facts in kept), 6),
         "total": round(math.fsum(each.values()), 6),
         "sessions": each,
     }
@@ -124,19 +126,24 @@ def found(ledger: Ledger) -> api.Found:
     return {
         "orphans": [
             {
-                "provider": one.provider,
-                "instance_id": clean(one.instance_id),
-                "label": clean(one.label),
-                "ours": one.ours,
-                "usd_h": one.usd_h,
+                "provider": orphan.provider,
+                "instance_id": clean(orphan.instance_id),
+                "label": clean(orphan.label),
+                "ours": orphan.ours,
+                "usd_h": orphan.usd_h,
                 "says": clean(note.text),
             }
-            for one, note in zip(orphans, tables.orphan_notes(orphans), strict=True)
+            for orphan, note in zip(orphans, tables.orphan_notes(orphans), strict=True)
         ],
         "unknown": [
-            {"id": one.id, "name": clean(one.name), "provider": one.provider, "says": clean(one.alarm)}
-            for one in ledger.sessions()
-            if one.alarm
+            {
+                "id": session.id,
+                "name": clean(session.name),
+                "provider": session.provider,
+                "says": clean(session.alarm),
+            }
+            for session in ledger.sessions()
+            if session.alarm
         ],
     }
 
@@ -182,8 +189,8 @@ def transfer(one: Transfer, names: Mapping[str, str]) -> models.Transfer:
 def transfers(ledger: Ledger, sessions: Iterable[Session], limit: int = 50) -> list[models.Transfer]:
     """List the latest transfers of `sessions`, newest first."""
     chosen = list(sessions)
-    names = {one.id: one.name for one in chosen}
-    rows = [row for one in chosen for row in ledger.transfers(one.id)[-limit:]]
+    names = {session.id: session.name for session in chosen}
+    rows = [row for session in chosen for row in ledger.transfers(session.id)[-limit:]]
     rows.sort(key=lambda row: row.id, reverse=True)
     return [transfer(row, names) for row in rows[:limit]]
 
@@ -230,13 +237,13 @@ def sample(told: Mapping[str, Any]) -> models.Sample:
         "net": _pair(told.get("net")),
         "gpus": [
             {
-                "name": clean(str(one.get("name", ""))[:100]),
-                "util": _number(one.get("util")),
-                "memory": _pair(one.get("mem")),
-                "temp": _number(one.get("temp")),
-                "power": _number(one.get("power")),
+                "name": clean(str(gpu.get("name", ""))[:100]),
+                "util": _number(gpu.get("util")),
+                "memory": _pair(gpu.get("mem")),
+                "temp": _number(gpu.get("temp")),
+                "power": _number(gpu.get("power")),
             }
-            for one in gpus
+            for gpu in gpus
         ],
     }
 

@@ -44,7 +44,7 @@ class Loads:
 
     def listen(self, sessions: Iterable[Session]) -> None:
         """Subscribe to the hosts that have a connection, and unsubscribe from other sessions' hosts."""
-        live = {one.id for one in sessions if one.state is SessionState.READY}
+        live = {session.id for session in sessions if session.state is SessionState.READY}
         for session_id in live:
             client = host_access.held(session_id)
             if client is not None:

@@ -54,8 +54,8 @@ class Clouds:
         """Close every provider that was ever made."""
         with self._lock:
             self._retire()
-            for one in self._retired:
-                one.close()
+            for context in self._retired:
+                context.close()
             self._retired.clear()
 
     def _retire(self) -> None:

@@ -128,7 +128,7 @@ def at_start() -> list[str]:
 
         with Ledger.open() as ledger:
             live = ledger.sessions()
-            out = [f"WARNING: {one.alarm}" for one in live if one.alarm]
+            out = [f"WARNING: {session.alarm}" for session in live if session.alarm]
             if live and ledger.leader() is None:
                 out.append(_watched_again(ledger))
             return out + [written(line, "notebook") for line in lines(ledger, again=True)]

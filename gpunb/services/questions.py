@@ -225,13 +225,13 @@ def to_extend(
 
 def to_stop(ledger: Ledger, *sessions: Session) -> Question:
     """The question before machines are stopped and their disks kept."""
-    names = ", ".join(one.name for one in sessions)
-    usd_h = sum(one.stopped_usd_h for one in sessions)
+    names = ", ".join(session.name for session in sessions)
+    usd_h = sum(session.stopped_usd_h for session in sessions)
     if len(sessions) == 1:
         stays = f"its disk stays and {costs_text(usd_h)} until it is down.{_running(ledger, sessions[0])}"
     else:
         cost = f"cost {hourly_text(usd_h)} in all" if usd_h else "cost nothing"
-        ends = [(one.name, _running(ledger, one)) for one in sessions]
+        ends = [(session.name, _running(ledger, session)) for session in sessions]
         stays = f"their disks stay and {cost} until they are down."
         stays += "".join(f" {name}:{runs}" for name, runs in ends if runs)
     return Question(
@@ -243,30 +243,32 @@ def to_stop(ledger: Ledger, *sessions: Session) -> Question:
 
 def to_start(ledger: Ledger, *sessions: Session) -> Question:
     """The question before stopped machines run, and cost, again."""
-    names = ", ".join(one.name for one in sessions)
+    names = ", ".join(session.name for session in sessions)
     parts: list[str] = []
     usd: float | None = 0.0
-    for one in sessions:
-        price = hourly_text(one.usd_h)
-        if one.lease.deadline is None:
+    for session in sessions:
+        price = hourly_text(session.usd_h)
+        if session.lease.deadline is None:
             parts.append(f"{price} until it is stopped or down")
             usd = None
         else:
-            hours = max(0.0, one.lease.deadline - ledger.clock.time()) / 3600.0
+            hours = max(0.0, session.lease.deadline - ledger.clock.time()) / 3600.0
             left = f"for the {duration_text(hours * 3600.0)} that its lease has left"
-            parts.append(f"{price}, {money_text(one.usd_h * hours)} {left}")
-            usd = None if usd is None else round(usd + one.usd_h * hours, 6)
+            parts.append(f"{price}, {money_text(session.usd_h * hours)} {left}")
+            usd = None if usd is None else round(usd + session.usd_h * hours, 6)
     if len(sessions) == 1:
         text = f"Start {names}: {parts[0]}."
     else:
         end = "" if usd is None else f", {money_text(usd)} for all that their leases have left"
-        each = "; ".join(f"{one.name} {part}" for one, part in zip(sessions, parts, strict=True))
-        text = f"Start {names}: {hourly_text(sum(one.usd_h for one in sessions))} in all{end}. {each}."
+        each = "; ".join(f"{session.name} {part}" for session, part in zip(sessions, parts, strict=True))
+        text = (
+            f"Start {names}: {hourly_text(sum(session.usd_h for session in sessions))} in all{end}. {each}."
+        )
     return Question(
         text=text,
         prompt=f"start {names}?",
         usd=usd,
-        needed=any(one.usd_h > 0 for one in sessions),
+        needed=any(session.usd_h > 0 for session in sessions),
     )
 
 
@@ -315,21 +317,23 @@ def to_restart(session: Session) -> Question:
 def to_down(ledger: Ledger, sessions: Sequence[Session], *, save: bool = True) -> Question:
     """The question before sessions end for good; always asked."""
     parts = []
-    for one in sessions:
-        results = ", ".join(awaited(ledger, one)) if save else ""
+    for session in sessions:
+        results = ", ".join(awaited(ledger, session)) if save else ""
         back = f", {results} is brought back first" if results else ""
-        age = duration_text(max(0.0, ledger.clock.time() - one.created))
-        spent = _spent(ledger, one)
-        held = reservations.paid(ledger, one)
+        age = duration_text(max(0.0, ledger.clock.time() - session.created))
+        spent = _spent(ledger, session)
+        held = reservations.paid(ledger, session)
         if held:
             back += (
                 f", of {money_text(held)} paid in advance what is left comes back, less the discount so far"
             )
-        parts.append(f"{one.name} on {one.provider} ({age}, {spent} so far{back}).{_running(ledger, one)}")
-    own = all(one.provider == SSH for one in sessions)
+        parts.append(
+            f"{session.name} on {session.provider} ({age}, {spent} so far{back}).{_running(ledger, session)}"
+        )
+    own = all(session.provider == SSH for session in sessions)
     lost = "your machine and your files stay, what runs there ends" if own else LOST
     return Question(
-        text=f"End {', '.join(one.name for one in sessions)} for good: {lost}. {' '.join(parts)}",
+        text=f"End {', '.join(session.name for session in sessions)} for good: {lost}. {' '.join(parts)}",
         prompt="Continue?",
         usd=0.0,
         undone="nothing was ended; it goes on and is billed",
@@ -338,8 +342,8 @@ def to_down(ledger: Ledger, sessions: Sequence[Session], *, save: bool = True) -
 
 def to_forget(sessions: Sequence[Session], stays: Sequence[str]) -> Question:
     """The question before sessions end whose machines give no answer; `stays` is what is on each."""
-    names = ", ".join(one.name for one in sessions)
-    left = "; ".join(one for one in stays if one)
+    names = ", ".join(session.name for session in sessions)
+    left = "; ".join(stay for stay in stays if stay)
     return Question(
         text=f"Forget {names}: if the machine gives no answer now either, gpunb tries no more, and this "
         f"stays: {left or 'nothing that gpunb knows of'}. Nothing is billed: it is a machine of your own.",

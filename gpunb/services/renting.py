@@ -152,7 +152,7 @@ def question(
 
     if asked.name is not None:
         valid_name(asked.name)
-        if any(one.name == asked.name for one in ledger.sessions()):
+        if any(session.name == asked.name for session in ledger.sessions()):
             msg = f"name: {asked.name!r} is taken by a live session"
             hint = "choose another name; " + typed("ps") + " shows the sessions"
             raise BadInput(msg, bill="nothing was rented", hint=hint)

@@ -98,7 +98,7 @@ def rent(context: Workspace, wish: Wish, *, yes: bool) -> Session | None:
     needs = packages.read(wish.requirements) if wish.requirements is not None else None
     settings = context.settings
     if settings.refused:
-        context.say(*((clean(one.text()), "warn") for one in settings.refused))
+        context.say(*((clean(refused.text()), "warn") for refused in settings.refused))
     if wish.name is not None:
         _check_name(context, wish.name)
     flags = dict(wish.flags)

@@ -152,7 +152,10 @@ def find(
                 progress.say(f"waiting for {', '.join(sorted(waiting))}")
 
         return search(
-            {one.name: one for one in (context.clouds(asked) if not named else map(context.provider, asked))},
+            {
+                provider.name: provider
+                for provider in (context.clouds(asked) if not named else map(context.provider, asked))
+            },
             wanted,
             on_answer=answered,
             history=KeptHistory(context.ledger),

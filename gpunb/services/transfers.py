@@ -145,7 +145,7 @@ def check_mounted(
     from gpunb.ssh.quoting import quote
 
     intents = context.ledger.intents(session.id)
-    mounts = {path: name for one in intents for name, path in (one.summary.get("mounts") or {}).items()}
+    mounts = {path: name for intent in intents for name, path in (intent.summary.get("mounts") or {}).items()}
     place = posixpath.normpath(target).replace("//", "/")
     for path, name in mounts.items():
         if yes or not f"{place}/".startswith(f"{path.rstrip('/')}/"):
@@ -183,14 +183,14 @@ def _relay(
     from gpunb.sync.stream.sync_session import SyncOptions, by_agents
     from gpunb.sync.throttle import Pace
 
-    one, source, two, target = ends
+    session, source, two, target = ends
     mirror, delete = options.pop("mirror", False), options.pop("delete", False)
     limit = options.pop("limit_rate", None)
-    with context.progress(f"sync from {one.name} to {two.name}") as progress:
+    with context.progress(f"sync from {session.name} to {two.name}") as progress:
         from gpunb.sessions.access import host_access
 
-        clients = host_access.agent(one, progress), host_access.agent(two, progress)
-        options.setdefault("rates", _both(rates(one, "down"), rates(two, "up")))
+        clients = host_access.agent(session, progress), host_access.agent(two, progress)
+        options.setdefault("rates", _both(rates(session, "down"), rates(two, "up")))
         options["hold"] = is_stranger(context, two)
         wish = SyncOptions(
             delete="mirror" if mirror else "delete" if delete else "",
@@ -201,9 +201,9 @@ def _relay(
         if wish.dry_run:
             return by_agents(clients[0], source, clients[1], target, wish)
         check_mounted(context, two, clients[1].connection, target, yes=wish.yes)
-        what = f"{one.name}:{source} to {two.name}:{target}"
+        what = f"{session.name}:{source} to {two.name}:{target}"
         with (
-            moving(context.ledger, one, "down", what) as taken,
+            moving(context.ledger, session, "down", what) as taken,
             moving(context.ledger, two, "up", what) as given,
         ):
             report = by_agents(clients[0], source, clients[1], target, wish)

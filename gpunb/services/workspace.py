@@ -272,7 +272,7 @@ class Workspace:
             log.get(__name__).error("it can't be seen who watches the leases: %s", err)
         except GpunbError as err:
             lines = [(f"WARNING: nothing watches the leases: {err.message}; " + (err.hint or ""), "bad")]
-        fresh = [one for one in lines if one[0] not in self._told]
+        fresh = [line for line in lines if line[0] not in self._told]
         self._told.update(text for text, _ in lines)
         if fresh and not self.as_json:
             self.say(*fresh)

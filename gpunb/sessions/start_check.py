@@ -107,7 +107,7 @@ class StartCheck:
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> StartCheck:
         """Rebuild the result from `data`."""
-        figures = [Figure(*(str(one[name]) for name in Figure.__slots__)) for one in data["figures"]]
+        figures = [Figure(*(str(figure[name]) for name in Figure.__slots__)) for figure in data["figures"]]
         texts = {name: [str(one) for one in data[name]] for name in ("wrong", "weak", "notes")}
         return cls(figures=figures, took_s=float(data["took_s"]), **texts)
 
@@ -120,7 +120,7 @@ def make(ledger: Ledger, session: Session, host: HostAccess, progress: Progress 
     NotAsOffered
         A GPU is another one than offered, or does not work.
     """
-    asked = [one.summary.get("check") for one in ledger.intents(session.id)]
+    asked = [intent.summary.get("check") for intent in ledger.intents(session.id)]
     if not asked or not isinstance(asked[-1], dict):
         return
     offer = offer_from_dict(session.offer)
@@ -186,7 +186,9 @@ def _gpus(found: StartCheck, offer: Offer, report: Mapping[str, Any], limits: Li
     names = Counter(one_line(str(row.get("name") or ""), 60) for row in rows)
     shown = ", ".join(machine(normalise(name).name, count) for name, count in names.items()) or "none"
     partitions = report.get("slices")
-    slices = [one_line(str(one), 20) for one in partitions] if isinstance(partitions, list) else []
+    slices = (
+        [one_line(str(partition), 20) for partition in partitions] if isinstance(partitions, list) else []
+    )
     wrong = ""
     if slices:
         shown = f"{len(slices)} MIG slices ({', '.join(sorted(set(slices)))}) of {shown}"
@@ -226,21 +228,21 @@ def _computing(found: StartCheck, report: Mapping[str, Any]) -> None:
 
     Where the driver itself works on a GPU, the failure of a library there is the image's fault.
     """
-    lines = [one for one in _rows(report.get("work")) if type(one.get("gpu")) is int]
-    good = {one["gpu"] for one in lines if one.get("by") == "driver" and not one.get("why")}
-    last = {str(one.get("by")): one for one in lines}
-    for one in lines:
-        why = one_line(str(one.get("why") or ""), 200)
+    lines = [row for row in _rows(report.get("work")) if type(row.get("gpu")) is int]
+    good = {line["gpu"] for line in lines if line.get("by") == "driver" and not line.get("why")}
+    last = {str(line.get("by")): line for line in lines}
+    for line in lines:
+        why = one_line(str(line.get("why") or ""), 200)
         if not why:
             continue
-        what = f"GPU {one['gpu']}" if one["gpu"] >= 0 else "its GPU"
-        if one.get("by") != "driver" and (one["gpu"] in good or (one["gpu"] < 0 and good)):
-            found.weak.append(f"{one_line(str(one['by']), 20)} of the image fails on {what} ({why})")
+        what = f"GPU {line['gpu']}" if line["gpu"] >= 0 else "its GPU"
+        if line.get("by") != "driver" and (line["gpu"] in good or (line["gpu"] < 0 and good)):
+            found.weak.append(f"{one_line(str(line['by']), 20)} of the image fails on {what} ({why})")
         else:
             found.wrong.append(f"{what} does not work ({why})")
     if lines:
         by = one_line(next(reversed(last)), 20)
-        fine = len({one["gpu"] for one in lines if one.get("by") == by and not one.get("why")})
+        fine = len({line["gpu"] for line in lines if line.get("by") == by and not line.get("why")})
         worked = "memory read back" if by == "driver" else f"multiplied by {by}"
         found.add("computes", "", f"{fine} GPU{'s' if fine != 1 else ''}, {worked}")
     elif report.get("work_over") is False:
@@ -254,7 +256,7 @@ def _driver(found: StartCheck, offer: Offer, report: Mapping[str, Any]) -> None:
     if not driver:
         return
     lines = _rows(report.get("work"))
-    computed = any(one.get("by") in ("torch", "cupy") and not one.get("why") for one in lines)
+    computed = any(line.get("by") in ("torch", "cupy") and not line.get("why") for line in lines)
     shown = driver + (f" (CUDA {_dotted(cuda)})" if cuda else "")
     wrong = weak = ""
     if cuda and image and image[0] > cuda[0] and not computed:
@@ -267,12 +269,14 @@ def _driver(found: StartCheck, offer: Offer, report: Mapping[str, Any]) -> None:
 
 def _line(found: StartCheck, offer: Offer, transfers: Sequence[Transfer], limits: Limits) -> None:
     """Add the rate of the first transfer in each direction; the user's own line may be what limits it."""
-    whole = [one for one in transfers if one.bytes >= MEASURED_BYTES and one.state == "ok"]
+    whole = [
+        transfer for transfer in transfers if transfer.bytes >= MEASURED_BYTES and transfer.state == "ok"
+    ]
     for what, direction, offered in (
         ("line to it", "up", offer.inet_down_mbps),
         ("line from it", "down", offer.inet_up_mbps),
     ):
-        first = next((one for one in whole if one.direction == direction), None)
+        first = next((transfer for transfer in whole if transfer.direction == direction), None)
         if first is None or first.ended is None or offered <= 0:
             continue
         rate = first.bytes * 8 / 1e6 / max(first.ended - first.started, 1e-3)

@@ -175,7 +175,7 @@ def down(context: Context, *, no_save: bool, yes: bool) -> Result:
         closed = ending.close()
         text = f"no simulation is up{'; closed ' + ', '.join(closed) if closed else ''}"
         return Result({"down": False, "ended": []}, Note(text, "dim"))
-    sessions = [one.name for one in ending.live()]
+    sessions = [session.name for session in ending.live()]
     question = Question(
         text=f"End {', '.join(sessions)} and the simulation, with all files in it.", needed=bool(sessions)
     )
@@ -185,8 +185,11 @@ def down(context: Context, *, no_save: bool, yes: bool) -> Result:
     if sessions:
         receipts, trouble = ending.end_all(found["providers"], context.progress, save=not no_save)
         notes = [
-            Note(f"{one.name} ended after {duration_text(one.seconds)}: {money_text(one.cost.total)}", "ok")
-            for one in receipts
+            Note(
+                f"{ended.name} ended after {duration_text(ended.seconds)}: {money_text(ended.cost.total)}",
+                "ok",
+            )
+            for ended in receipts
         ]
         notes += [Note(line, "warn") for line in trouble]
     try:

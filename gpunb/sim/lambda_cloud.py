@@ -276,7 +276,7 @@ class LambdaCloud(Cloud):
     async def list_instances(self, request: Request) -> Response:
         """List the instances; what has ended is not listed."""
         return JSONResponse(
-            {"data": [self.row(one) for one in self.listed(self.login(request)) if one.alive]}
+            {"data": [self.row(machine) for machine in self.listed(self.login(request)) if machine.alive]}
         )
 
     async def get_instance(self, request: Request, instance_id: str) -> Response:

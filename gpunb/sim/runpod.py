@@ -103,7 +103,7 @@ class RunpodCloud(Cloud):
 
     def invalid(self, errors: list[dict[str, Any]], endpoint: str = "") -> Response:  # noqa: ARG002
         """Return 422 with each invalid field."""
-        lines = [f"$.{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in errors]
+        lines = [f"$.{'.'.join(str(part) for part in error['loc'][1:])}: {error['msg']}" for error in errors]
         body = {"title": "Unprocessable Entity", "status": 422, "detail": "Request validation failed."}
         return JSONResponse({**body, "errors": lines}, 422)
 
@@ -240,7 +240,13 @@ class RunpodCloud(Cloud):
         """List the pods, all at once; what is terminated is not listed."""
         account = self.login(request)
         return JSONResponse(
-            {"pods": [self.row(one) for one in self.listed(account) if self.status(one) != "TERMINATED"]}
+            {
+                "pods": [
+                    self.row(machine)
+                    for machine in self.listed(account)
+                    if self.status(machine) != "TERMINATED"
+                ]
+            }
         )
 
     async def get_pod(self, request: Request, pod_id: str) -> Response:

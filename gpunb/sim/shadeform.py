@@ -247,8 +247,8 @@ class ShadeformCloud(Cloud):
 
     async def list_instances(self, request: Request) -> Response:
         """List the machines that are not deleted."""
-        listed = [one for one in self.listed(self.login(request)) if one.phase is not Phase.ENDED]
-        return JSONResponse({"instances": [self.row(one) for one in listed]})
+        listed = [machine for machine in self.listed(self.login(request)) if machine.phase is not Phase.ENDED]
+        return JSONResponse({"instances": [self.row(machine) for machine in listed]})
 
     async def get_instance(self, request: Request, instance_id: str) -> Response:
         """Return a machine, a deleted one too."""
@@ -290,13 +290,13 @@ class ShadeformCloud(Cloud):
     async def delete_key(self, request: Request, key_id: str) -> Response:
         """Delete a key, unless a machine uses it."""
         account = self.login(request)
-        row = next((one for one in self._keys(account) if one["id"] == key_id), None)
+        row = next((key for key in self._keys(account) if key["id"] == key_id), None)
         if row is None:
             raise self.refuse(404, "SSH key not found")
         if any(
-            one.data["body"].ssh_key_id == key_id
-            for one in self.machines.values()
-            if one.account is account and one.alive and one.phase is not Phase.ENDING
+            machine.data["body"].ssh_key_id == key_id
+            for machine in self.machines.values()
+            if machine.account is account and machine.alive and machine.phase is not Phase.ENDING
         ):
             raise self.refuse(400, "SSH key is in use")
         self._keys(account).remove(row)

@@ -161,9 +161,9 @@ def _sources(remote: Remote, path: str, folders: Sequence[str]) -> list[_Source]
     for base in bases:
         start = posixpath.join(base, path) if base else path
         looked.append(start)
-        one = _source(remote, start, posixpath.basename(base.rstrip("/")).strip("~") or "home")
-        if one is not None:
-            sources.setdefault(f"{one.root}/{one.single}", one)
+        source = _source(remote, start, posixpath.basename(base.rstrip("/")).strip("~") or "home")
+        if source is not None:
+            sources.setdefault(f"{source.root}/{source.single}", source)
             if whole:
                 break
     if not sources:
@@ -233,7 +233,7 @@ class _How:
 def _bring_one(how: _How, source: _Source, target: Path) -> None:
     remote, out = how.remote, how.out
     here = (target.parent if source.single else target).absolute()
-    whole = [""] if source.tree is None else [one.path for one in source.tree.items if one.kind == "dir"]
+    whole = [""] if source.tree is None else [item.path for item in source.tree.items if item.kind == "dir"]
     came = {posixpath.normpath(f"{source.root}/{path}"): path for path in whole}
     with _turn(remote, locations.Endpoints(here, source.root), how.until):
         made = _make(here)
@@ -283,13 +283,13 @@ def _entered(held: contextlib.ExitStack, lock: contextlib.AbstractContextManager
 
 def _make(here: Path) -> list[Path]:
     """Make the folder and its parents; return the folders whose entries changed, to be flushed."""
-    missing = [one for one in (here, *here.parents) if not one.exists()]
+    missing = [path for path in (here, *here.parents) if not path.exists()]
     try:
         here.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         msg = f"the folder {here} can't be made: {err.strerror or err}"
         raise SyncError(msg) from err
-    return [here, *(one.parent for one in missing)]
+    return [here, *(path.parent for path in missing)]
 
 
 def _listed_and_carried(how: _How, source: _Source, here: Path, names: FreeNames) -> Tree:

@@ -31,7 +31,7 @@ def _at_ssh_terminal(folder: str) -> bool:
         with open(os.path.join(folder, "environ"), "rb") as file:
             words = file.read().split(b"\0")
         ours = (b"%s=%s" % (name, os.environb[name]) for name in OURS if name in os.environb)
-        if any(one not in words for one in ours):
+        if any(our not in words for our in ours):
             return False  # another account's process, or that of another session on this machine
         found = [word for word in words if word.startswith(SSH_TTY)]
         # proc(5), tty_nr: the minor number in bits 31 to 20 and 7 to 0, the major in 15 to 8

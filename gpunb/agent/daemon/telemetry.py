@@ -143,13 +143,13 @@ def _mean(values: list[Any]) -> Any:
     """Average values of one shape: numbers, lists or mappings of them; for others, take the last."""
     last = values[-1]
     if isinstance(last, (int, float)) and not isinstance(last, bool):
-        numbers = [one for one in values if isinstance(one, (int, float))]
+        numbers = [value for value in values if isinstance(value, (int, float))]
         return round(sum(numbers) / len(numbers), 3)
     if isinstance(last, list):
-        rows = [one for one in values if isinstance(one, list) and len(one) == len(last)]
-        return [_mean([one[index] for one in rows]) for index in range(len(last))]
+        rows = [value for value in values if isinstance(value, list) and len(value) == len(last)]
+        return [_mean([row[index] for row in rows]) for index in range(len(last))]
     if isinstance(last, dict):
-        found = [one for one in values if isinstance(one, dict)]
+        found = [value for value in values if isinstance(value, dict)]
         return {name: _mean([one[name] for one in found if name in one]) for name in last}
     return last
 

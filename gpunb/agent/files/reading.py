@@ -26,8 +26,8 @@ class Reading(Answers):
             rest = rest[1:].lstrip(b"/")
         full = os.path.normpath(os.path.join(home, rest)).replace(b"//", b"/")
         facts = {}
-        for one in dict.fromkeys((full, os.path.realpath(full), os.path.dirname(full))):
-            facts[text(one)] = {**self._facts(one), "real": text(os.path.realpath(one))}
+        for fromkey in dict.fromkeys((full, os.path.realpath(full), os.path.dirname(full))):
+            facts[text(fromkey)] = {**self._facts(fromkey), "real": text(os.path.realpath(fromkey))}
         above = full
         while above != b"/" and not os.path.isdir(above):
             above = os.path.dirname(above)
@@ -227,8 +227,8 @@ class Reading(Answers):
                     copy = os.open(raw(part), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
                     file_content.based(fd, copy, size, take)
                 else:
-                    for one in file_content.blocks(fd, size):
-                        take(one)
+                    for block in file_content.blocks(fd, size):
+                        take(block)
             finally:
                 os.close(fd)
                 if copy >= 0:

@@ -244,7 +244,7 @@ def _joined(notebook: dict[str, Any]) -> dict[str, Any]:
     for kind, about in metadata.get("widgets", {}).items():
         states = {name: dict(one, state=holder(one["state"])) for name, one in about["state"].items()}
         metadata["widgets"] = {kind: dict(about, state=states)}
-    return dict(notebook, metadata=metadata, cells=[holder(one) for one in notebook["cells"]])
+    return dict(notebook, metadata=metadata, cells=[holder(cell) for cell in notebook["cells"]])
 
 
 def _print(name: str, text: str) -> None:

@@ -43,7 +43,7 @@ class Model:
         self.data: dict[str, Any] = dict(data) if isinstance(data, dict) else {}
         self.state: dict[str, Any] = {}
         self.buffers: dict[tuple[Any, ...], bytes] = {}
-        self.raw = [bytes(one) for one in buffers]
+        self.raw = [bytes(buffer) for buffer in buffers]
         if isinstance(self.data.get("state"), dict):
             self.raw = []
             self.fold(self.data, buffers)

@@ -75,8 +75,8 @@ def based(fd: int, copy: int, size: int, take: Callable[[bytes], None]) -> None:
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        for one in blocks(fd, size):
-            take(one)
+        for block in blocks(fd, size):
+            take(block)
     finally:
         thread.join()
     if failed:

@@ -234,7 +234,7 @@ def _built(tree: Any, leaves: Sequence[Any], depth: int) -> Any:
     items = tree["items"]
     if not isinstance(items, list) or mark not in _MAKERS or (mark != "tuple" and len(items) > MAX_KEYS):
         raise CantTravel("a %.40r of unknown kind, or of too many items" % (mark,))
-    return _MAKERS[mark]([_built(one, leaves, depth + 1) for one in items])
+    return _MAKERS[mark]([_built(item, leaves, depth + 1) for item in items])
 
 
 # constructors from a list of decoded values

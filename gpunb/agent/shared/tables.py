@@ -176,7 +176,7 @@ def _shown(array: Any) -> int:
     if name in _VIEWS:
         views = array.buffers()[1]
         lengths = memoryview(views).cast("B").cast("i")[::4] if views is not None and views.size else []
-        return sum(max(int(one), 0) for one in lengths)
+        return sum(max(int(length), 0) for length in lengths)
     if name == "dictionary":
         return _shown(array.dictionary)
     if name == "struct":
@@ -199,8 +199,8 @@ def _notes(raw: bytes, table: Any) -> dict[str, Any] | None:
     """Rebuild pandas' metadata of index and columns: known fields, in known types."""
     try:
         data = json.loads(raw.decode("utf-8"))
-        index = [_index(one, table) for one in data["index_columns"]]
-        columns = [_column(one) for one in data["columns"][: 2 * table.num_columns + 100]]
+        index = [_index(column, table) for column in data["index_columns"]]
+        columns = [_column(column) for column in data["columns"][: 2 * table.num_columns + 100]]
         levels = [_column(one) for one in data["column_indexes"][:16]]
         version = str(data.get("pandas_version", ""))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):

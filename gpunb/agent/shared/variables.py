@@ -106,7 +106,7 @@ def pack(name: str, value: Any, safe: bool = False) -> tuple[dict[str, Any], lis
         body = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     except Exception as err:  # whatever __reduce__ raises is the reason
         raise CantTravel(_reason(value, err)) from err
-    raws = [one.raw() for one in buffers]
+    raws = [buffer.raw() for buffer in buffers]
     return {"name": name, "as": "pickle", "sizes": [len(body)] + [raw.nbytes for raw in raws]}, [body, *raws]
 
 
@@ -125,7 +125,7 @@ def pack_first_safe(name: str, value: Any, only_safe: bool = False) -> tuple[dic
 
 def as_text(about: Mapping[str, Any], buffers: Sequence[Any]) -> str:
     """Write what `pack` made as one line of text."""
-    raws = [base64.b64encode(bytes(one)).decode("ascii") for one in buffers]
+    raws = [base64.b64encode(bytes(buffer)).decode("ascii") for buffer in buffers]
     return json.dumps([dict(about), raws])
 
 
@@ -139,13 +139,13 @@ def from_text(text: str, pickles: bool = True) -> Any:
     """
     try:
         about, raws = json.loads(text)
-        buffers = [bytearray(base64.b64decode(one, validate=True)) for one in raws]
+        buffers = [bytearray(base64.b64decode(raw, validate=True)) for raw in raws]
         form, sizes = about["as"], about["sizes"]
     except (KeyError, RecursionError, TypeError, ValueError) as err:
         raise CantTravel("it came in an unknown form: %s" % str(err)[:200]) from None
     if form not in SAFE and not (pickles and form == "pickle"):
         raise CantTravel("it came as a %.40s, which can run code here" % (form,))
-    if sizes != [len(one) for one in buffers]:
+    if sizes != [len(buffer) for buffer in buffers]:
         raise CantTravel("it came with other sizes than it said")  # noqa: EM101
     return unpack(about, buffers)
 

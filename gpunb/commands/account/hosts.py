@@ -153,14 +153,14 @@ def _remove(context: Context, cloud: OwnHosts, name: str | None) -> Result:
     from gpunb import paths
     from gpunb.settings import writing
 
-    known = [one.name for one in cloud.hosts()]
+    known = [host.name for host in cloud.hosts()]
     if name is None or name not in known:
         msg = f"hosts remove: there is no machine {name or ''!r}; listed are {', '.join(known) or 'none'}"
         raise BadInput(msg, hint=did_you_mean(name or "", known))
     writing.write({name: None}, ("providers", "ssh", "hosts"))
     context.renew("ssh")
     notes = [Note(f"removed {name} from {paths.config_file()}", "ok")]
-    live = [one.name for one in context.ledger.sessions() if one.offer.get("machine_id") == name]
+    live = [session.name for session in context.ledger.sessions() if session.offer.get("machine_id") == name]
     if live:
         notes.append(Note(", ".join(live) + " goes on there; " + typed("down", *live) + " ends it", "warn"))
     return Result({"host": name, "removed": True, "sessions": live}, *notes)
@@ -175,10 +175,10 @@ def _look(cloud: OwnHosts, host: Host) -> Machine | GpunbError:
 
 def _numbers(text: str) -> int | list[int]:
     parts = [one.strip() for one in text.split(",")]
-    if not all(one.isascii() and one.isdigit() and len(one) < 5 for one in parts):
+    if not all(part.isascii() and part.isdigit() and len(part) < 5 for part in parts):
         msg = f"hosts --gpus {text!r}: must be how many, or numbers as in 0,3"
         raise BadInput(msg)
-    return [int(one) for one in parts] if "," in text else int(parts[0])
+    return [int(part) for part in parts] if "," in text else int(parts[0])
 
 
 def _address(host: Host) -> str:

@@ -64,13 +64,13 @@ def command(
         return _attach(context, clouds[0], instance, where, attach, yes=yes)
     rows: list[dict[str, Any]] = []
     notes: list[Block] = []
-    for one in clouds:
+    for provider in clouds:
         try:
-            rows += _listed(one, instance)
+            rows += _listed(provider, instance)
         except ANY as err:  # noqa: PERF203 - a cloud that is down must not hide the others' keys
             if len(clouds) == 1:
                 raise
-            notes.append(Note(clean(f"{one.name}: {words(err)}"), "warn"))
+            notes.append(Note(clean(f"{provider.name}: {words(err)}"), "warn"))
     if revoke is not None:
         return _revoke(context, clouds, rows, revoke, instance, where, yes=yes)
     if not rows:
@@ -186,7 +186,7 @@ def _revoke(  # noqa: PLR0917 - one call
         msg = f"keys --revoke {given!r}: {len(found) or 'none'} of {len(rows)} keys has that id"
         raise BadInput(msg, hint=typed("keys") + " lists them; --cloud names the cloud")
     (row,) = found
-    provider = next(one for one in clouds if one.name == row["provider"])
+    provider = next(cloud for cloud in clouds if cloud.name == row["provider"])
     kind, _, ident = given.partition(":")
     loses = {
         "api": "Whatever uses it is locked out at once; if gpunb does, it can end nothing there any more.",

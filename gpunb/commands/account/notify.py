@@ -50,11 +50,14 @@ def command(context: Context, *, what: str | None) -> Result:
         return _test(to, names)
     notices = context.ledger.notices()[: -SHOWN - 1 : -1]
     data = [
-        {"id": one.key, "kind": one.kind, "session": one.session, "at": one.at, "text": one.text,
-         "left": one.left, "failed": one.failed}
-        for one in notices
+        {"id": notice.key, "kind": notice.kind, "session": notice.session, "at": notice.at,
+         "text": notice.text, "left": notice.left, "failed": notice.failed}
+        for notice in notices
     ]  # fmt: skip
-    rows = [[_when(one), one.kind, clean(one.session), clean(one.text), _sent(one)] for one in notices]
+    rows = [
+        [_when(notice), notice.kind, clean(notice.session), clean(notice.text), _sent(notice)]
+        for notice in notices
+    ]
     blocks: list[Block] = [Table(COLUMNS, rows)] if rows else [Note("nothing was noticed yet", "dim")]
     places = Note(f"notices go to: {', '.join(names)}; of: {', '.join(to.events)}", "dim")
     return Result({"channels": names, "notices": data}, *blocks, places)

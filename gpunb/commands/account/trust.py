@@ -90,7 +90,7 @@ def _parsed(context: Context, words: tuple[str, ...]) -> tuple[str | None, str |
         return None, None
     if len(words) == 2:
         name, level = words
-    elif words[0] in LEVELS and all(one.name != words[0] for one in context.ledger.sessions()):
+    elif words[0] in LEVELS and all(session.name != words[0] for session in context.ledger.sessions()):
         return None, words[0]
     else:
         return words[0], None

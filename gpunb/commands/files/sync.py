@@ -85,7 +85,7 @@ def command(
         msg = f"sync {repr(paths[0]) if paths else 'without paths'}: must have a SRC and a DST"
         raise BadInput(msg, hint="sync data :data")
     *sources, target = paths
-    if any(object_stores.is_url(one) for one in paths):
+    if any(object_stores.is_url(path) for path in paths):
         if len(sources) > 1 or watch or limit_rate or plain.pop("mirror") or plain.pop("follow"):
             msg = "sync with a URL: takes one SRC, and no --watch, --mirror, --follow-links or --limit-rate"
             raise BadInput(msg)
@@ -93,14 +93,14 @@ def command(
         plain.pop("mirror", None)
         plain.pop("yes")
         return object_stores.run(context, sources[0], target, session, **plain, **options)
-    if options.get("via") == "here" and all(split(one) is not None for one in paths):
+    if options.get("via") == "here" and all(split(path) is not None for path in paths):
         options["via"], plain["direct"] = None, False
     object_stores.refuse(options)
     if limit_rate is not None:
         from gpunb.sync.throttle import parse_rate
 
         plain["limit_rate"] = parse_rate(limit_rate)
-    ends = [split(one) for one in sources]
+    ends = [split(source) for source in sources]
     up = split(target)
     if len({end is None for end in ends}) > 1:
         msg = f"sync {' '.join(map(repr, paths))}: of several SRC all are here, or all on a host"
@@ -196,18 +196,18 @@ def _between(
     two = context.session(up[0])
     results = []
     for name, path in ends:
-        one = context.session(name)
-        if one.id == two.id:
-            msg = f"sync {name}:{path} {up[0]}:{up[1]}: both are on {one.name}"
-            raise BadInput(msg, hint=typed("exec --session", one.name, "--", "cp", "-a", path, up[1]))
+        session = context.session(name)
+        if session.id == two.id:
+            msg = f"sync {name}:{path} {up[0]}:{up[1]}: both are on {session.name}"
+            raise BadInput(msg, hint=typed("exec --session", session.name, "--", "cp", "-a", path, up[1]))
         target = _under(up[1], path, len(ends) > 1)
-        if one.state is SessionState.STOPPED:
+        if session.state is SessionState.STOPPED:
             if len(ends) > 1:
                 msg = f"sync {name}:{path}: from a stopped session one SRC goes at a time"
                 raise BadInput(msg, bill="nothing was moved")
-            _only_plain(plain, f"from {one.name}, which is stopped")
-            return vast_cloud_copy.between(context, one, path, two, target, dry_run=plain["dry_run"])
-        results.append(relay(context, (one, path, two, target), **plain))
+            _only_plain(plain, f"from {session.name}, which is stopped")
+            return vast_cloud_copy.between(context, session, path, two, target, dry_run=plain["dry_run"])
+        results.append(relay(context, (session, path, two, target), **plain))
     return _results(results, two, dry_run=plain["dry_run"])
 
 
@@ -231,9 +231,9 @@ def _results(reports: list[SyncReport], session: Session, *, dry_run: bool) -> R
     if len(reports) == 1:
         return _result(reports[0], session, dry_run=dry_run)
     single = [_result(report, session, dry_run=dry_run) for report in reports]
-    blocks = [block for one in single for block in one.blocks]
-    data = {"session": session.name, "dry_run": dry_run, "syncs": [one.data() for one in single]}
-    return Result(data, *blocks, exit_code=max(one.exit_code for one in single))
+    blocks = [block for result in single for block in result.blocks]
+    data = {"session": session.name, "dry_run": dry_run, "syncs": [result.data() for result in single]}
+    return Result(data, *blocks, exit_code=max(result.exit_code for result in single))
 
 
 def _result(report: SyncReport, session: Session, *, dry_run: bool) -> Result:

@@ -27,13 +27,13 @@ def rows(ledger: Ledger, session: Session, now: float) -> list[tuple[str, str]]:
     if not session.again:
         return []
     events = ledger.events(session.id)
-    home = next((one.at for one in reversed(events) if one.kind == checkpoints.KIND), None)
+    home = next((event.at for event in reversed(events) if event.kind == checkpoints.KIND), None)
     kept = checkpoints.kept(ledger, session)
     came = f"came home {tables.ago(home, now)}" if home is not None else "has not come home from this machine"
     place = f"; the last is in {kept}" if kept is not None else ""
     later = ledger.successor(session.id)
     before = ledger.get(session.follows) if session.follows else None
-    over = next((one.detail for one in events if one.kind == "chain-over"), "")
+    over = next((event.detail for event in events if event.kind == "chain-over"), "")
     return [
         ("attempt", f"{chain.attempt(ledger, session)} of at most {chain.MOST}"),
         ("after", f"{before.name} ({before.id})" if before is not None else ""),

@@ -26,15 +26,18 @@ def shown(context: Context, cloud: CloudCopy, via: str, session: Session | None)
     connections = cloud.connections()
     jobs = cloud.scheduled_copies(None if session is None else session.instance_id)
     live = {one.instance_id: one.name for one in context.ledger.sessions() if one.provider == via}
-    copies = [_job(one, live.get(str(one.instance_id))) for one in jobs]
+    copies = [_job(job, live.get(str(job.instance_id))) for job in jobs]
     data = {
-        "connections": [_connection(one) for one in connections],
+        "connections": [_connection(connection) for connection in connections],
         "scheduled": copies,
     }
     blocks: list[Block] = []
     if connections:
         heads = [Column("connection"), Column("storage"), Column("name", wrap=True)]
-        rows = [[Cell(str(one["id"]), "strong"), one["storage"], one["name"]] for one in data["connections"]]
+        rows = [
+            [Cell(str(connection["id"]), "strong"), connection["storage"], connection["name"]]
+            for connection in data["connections"]
+        ]
         blocks.append(Table(heads, rows))
     else:
         blocks.append(Note("no storage is linked to the account", "dim"))

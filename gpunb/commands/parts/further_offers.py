@@ -63,7 +63,7 @@ def _images(cloud: Images) -> Result:
         cells.append(
             [
                 Cell(clean(row.get("image") or row.get("name") or row.get("slug"))[:120], "strong"),
-                ", ".join(clean(one.get("port") if isinstance(one, dict) else one)[:12] for one in ports),
+                ", ".join(clean(port.get("port") if isinstance(port, dict) else port)[:12] for port in ports),
                 ", ".join(clean(one.get("name") if isinstance(one, dict) else one)[:40] for one in env),
             ]
         )
@@ -86,8 +86,12 @@ def _templates(clouds: Sequence[Provider], word: str) -> Result:
                 raise
             notes.append(Note(clean(f"{cloud.name}: {words(err)}"), "warn"))
             continue
-        fits = (one for one in listed if word.lower() in f"{one.id} {one.name} {one.image}".lower())
-        found += [(cloud.name, one) for one in fits]
+        fits = (
+            template
+            for template in listed
+            if word.lower() in f"{template.id} {template.name} {template.image}".lower()
+        )
+        found += [(cloud.name, template) for template in fits]
     heads = [
         Column("cloud", drop=3),
         Column("id", wrap=True),
@@ -98,12 +102,12 @@ def _templates(clouds: Sequence[Provider], word: str) -> Result:
     data = [
         {
             "provider": cloud,
-            "id": clean(one.id)[:64],
-            "name": clean(one.name)[:80],
-            "image": clean(one.image)[:120],
-            "disk_gb": one.disk_gb or None,
+            "id": clean(template.id)[:64],
+            "name": clean(template.name)[:80],
+            "image": clean(template.image)[:120],
+            "disk_gb": template.disk_gb or None,
         }
-        for cloud, one in found
+        for cloud, template in found
     ]
     cells = [
         [
@@ -111,12 +115,12 @@ def _templates(clouds: Sequence[Provider], word: str) -> Result:
             Cell(str(row["id"]), "strong"),
             row["name"],
             row["image"],
-            f"{one.disk_gb:g}" if one.disk_gb else "",
+            f"{template.disk_gb:g}" if template.disk_gb else "",
         ]
-        for row, (_, one) in zip(data, found, strict=True)
+        for row, (_, template) in zip(data, found, strict=True)
     ]
     if not cells:
-        asked = " and ".join(one.title for one in clouds)
+        asked = " and ".join(provider.title for provider in clouds)
         return Result(data, *notes, Note(f"{asked}: no template with {word!r} in its name", "dim"))
     return Result(
         data, Table(heads, cells), *notes, Note(typed("rent --template ID") + " begins from one", "dim")
@@ -125,14 +129,17 @@ def _templates(clouds: Sequence[Provider], word: str) -> Result:
 
 def _reports(cloud: MachineReports, machine: str) -> Result:
     reports = cloud.machine_reports(machine)
-    data = [{"problem": one.problem, "message": one.message, "created_at": one.created_at} for one in reports]
+    data = [
+        {"problem": report.problem, "message": report.message, "created_at": report.created_at}
+        for report in reports
+    ]
     if not reports:
         return Result(data, Note(f"no problem of machine {machine} was reported lately", "ok"))
     cells = []
-    for one in reports:
-        at = one.created_at
+    for report in reports:
+        at = report.created_at
         when = time.strftime("%Y-%m-%d", time.localtime(at)) if isinstance(at, float) else clean(at)[:20]
-        cells.append([when, Cell(clean(one.problem)[:80], "warn"), clean(one.message)[:300]])
+        cells.append([when, Cell(clean(report.problem)[:80], "warn"), clean(report.message)[:300]])
     heads = [Column("when", drop=1), Column("problem", wrap=True), Column("what they say", wrap=True)]
     return Result(data, Table(heads, cells))
 
@@ -141,15 +148,15 @@ def _benchmarks(cloud: Benchmarks, of: str) -> Result:
     benchmarks = cloud.benchmarks(of)
     data = [
         {
-            "machine": one.machine_id,
-            "gpu": clean(one.gpu_name)[:80],
-            "gpus": one.num_gpus,
-            "type": clean(one.type)[:40],
-            "value": one.value,
-            "image": clean(one.image)[:120],
-            "at": one.last_update,
+            "machine": benchmark.machine_id,
+            "gpu": clean(benchmark.gpu_name)[:80],
+            "gpus": benchmark.num_gpus,
+            "type": clean(benchmark.type)[:40],
+            "value": benchmark.value,
+            "image": clean(benchmark.image)[:120],
+            "at": benchmark.last_update,
         }
-        for one in benchmarks
+        for benchmark in benchmarks
     ]
     if not benchmarks:
         return Result(data, Note(f"no benchmarks of {of}", "dim"))
@@ -163,14 +170,14 @@ def _benchmarks(cloud: Benchmarks, of: str) -> Result:
     ]
     cells = [
         [
-            "" if one.machine_id is None else str(one.machine_id),
-            f"{one.num_gpus}x {clean(one.gpu_name)[:80]}",
-            clean(one.type)[:40],
-            Cell("" if one.value is None else f"{one.value:g}", "strong"),
-            clean(one.image)[:120],
-            time.strftime("%Y-%m-%d", time.localtime(one.last_update)) if one.last_update else "",
+            "" if benchmark.machine_id is None else str(benchmark.machine_id),
+            f"{benchmark.num_gpus}x {clean(benchmark.gpu_name)[:80]}",
+            clean(benchmark.type)[:40],
+            Cell("" if benchmark.value is None else f"{benchmark.value:g}", "strong"),
+            clean(benchmark.image)[:120],
+            time.strftime("%Y-%m-%d", time.localtime(benchmark.last_update)) if benchmark.last_update else "",
         ]
-        for one in benchmarks
+        for benchmark in benchmarks
     ]
     note = (
         "values of one type and image compare; "

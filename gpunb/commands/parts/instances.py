@@ -97,39 +97,47 @@ def facts(context: Context, session: Session) -> Result:
     """The present facts of a session's instance as its cloud reports them."""
     provider = context.provider(session.provider)
     with context.progress(f"asking {provider.name}"):
-        one = provider.get(session.instance_id)
-    created = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.created)) if one.created else ""
+        instance = provider.get(session.instance_id)
+    created = time.strftime("%Y-%m-%d %H:%M", time.localtime(instance.created)) if instance.created else ""
     rows = [
-        ("instance", one.id),
-        ("label", clean(one.label)[:60]),
-        ("state", f"{one.state.value} ({clean(one.raw_state)})" if one.raw_state else one.state.value),
-        ("detail", clean(one.message)),
-        ("kind", one.kind or str(session.offer.get("kind", ""))),
-        ("image", one.image),
-        ("command", one.command),
-        ("SSH key", one.ssh_key),
-        ("address", f"{clean(one.user)}@{clean(one.host)} port {one.port}" if one.host else ""),
-        ("price", hourly_text(one.usd_h) if one.usd_h else ""),
+        ("instance", instance.id),
+        ("label", clean(instance.label)[:60]),
+        (
+            "state",
+            f"{instance.state.value} ({clean(instance.raw_state)})"
+            if instance.raw_state
+            else instance.state.value,
+        ),
+        ("detail", clean(instance.message)),
+        ("kind", instance.kind or str(session.offer.get("kind", ""))),
+        ("image", instance.image),
+        ("command", instance.command),
+        ("SSH key", instance.ssh_key),
+        (
+            "address",
+            f"{clean(instance.user)}@{clean(instance.host)} port {instance.port}" if instance.host else "",
+        ),
+        ("price", hourly_text(instance.usd_h) if instance.usd_h else ""),
         ("created", created),
-        *((f"open to all: {name}", at) for name, at in sorted(one.ports.items())),
+        *((f"open to all: {name}", at) for name, at in sorted(instance.ports.items())),
     ]
     data = {
         "provider": session.provider,
         "session": session.name,
-        "id": one.id,
-        "label": one.label,
-        "state": one.state.value,
-        "raw_state": one.raw_state,
-        "kind": one.kind or session.offer.get("kind", ""),
-        "image": one.image,
-        "command": one.command,
-        "ssh_key": one.ssh_key,
-        "host": one.host,
-        "port": one.port,
-        "user": one.user,
-        "usd_h": one.usd_h,
-        "created": one.created,
-        "ports": dict(one.ports),
+        "id": instance.id,
+        "label": instance.label,
+        "state": instance.state.value,
+        "raw_state": instance.raw_state,
+        "kind": instance.kind or session.offer.get("kind", ""),
+        "image": instance.image,
+        "command": instance.command,
+        "ssh_key": instance.ssh_key,
+        "host": instance.host,
+        "port": instance.port,
+        "user": instance.user,
+        "usd_h": instance.usd_h,
+        "created": instance.created,
+        "ports": dict(instance.ports),
     }
     return Result(data, Fields([(name, value) for name, value in rows if value]))
 
@@ -149,29 +157,30 @@ def instances(context: Context, wanted: Wanted) -> Result:
             try:
                 provider = context.provider(name)
                 listed = (
-                    [one for kind in sorted(wanted.kinds) for one in provider.of_kind(kind)]
+                    [instance for kind in sorted(wanted.kinds) for instance in provider.of_kind(kind)]
                     if wanted.kinds
                     else provider.instances()
                 )
                 rows += [
-                    (name, one)
-                    for one in listed
-                    if not provider.ended(one) and (not wanted.states or one.state.value in wanted.states)
+                    (name, instance)
+                    for instance in listed
+                    if not provider.ended(instance)
+                    and (not wanted.states or instance.state.value in wanted.states)
                 ]
             except GpunbError as err:
                 notes.append(Note(f"{name}: {err.message}; what it has is not known", "bad"))
     data: list[dict[str, Any]] = []
     cells = []
-    for name, one in rows:
-        session = ours.get((name, one.id), "")
-        usd_h = one.stopped_usd_h if one.state is InstanceState.STOPPED else one.usd_h
+    for name, instance in rows:
+        session = ours.get((name, instance.id), "")
+        usd_h = instance.stopped_usd_h if instance.state is InstanceState.STOPPED else instance.usd_h
         data.append(
             {
                 "provider": name,
-                "id": one.id,
-                "label": one.label,
-                "state": one.state.value,
-                "kind": one.kind,
+                "id": instance.id,
+                "label": instance.label,
+                "state": instance.state.value,
+                "kind": instance.kind,
                 "usd_h": usd_h,
                 "session": session,
             }
@@ -179,12 +188,12 @@ def instances(context: Context, wanted: Wanted) -> Result:
         cells.append(
             [
                 name,
-                one.id,
+                instance.id,
                 Cell(session, "strong") if session else Cell("not of this gpunb", "warn"),
-                clean(one.label)[:60],
-                one.state.value,
-                one.kind,
-                "" if one.state in _FREE else price_text(usd_h),
+                clean(instance.label)[:60],
+                instance.state.value,
+                instance.kind,
+                "" if instance.state in _FREE else price_text(usd_h),
             ]
         )
     heads = [

@@ -375,12 +375,12 @@ def _connection(
     """Choose the named connection, or the only one that fits the URL."""
     shown = ", ".join(f"{one.id} ({one.cloud_type} {one.name})" for one in found) or "none"
     if wanted is not None:
-        for one in found:
-            if wanted in (str(one.id), one.name):
-                return one
+        for connection in found:
+            if wanted in (str(connection.id), connection.name):
+                return connection
         msg = f"--connection {wanted!r}: the account's connections are: {shown}"
         raise BadInput(msg, hint="make a connection at https://cloud.vast.ai/settings/")
-    fitting = [one for one in found if one.cloud_type.lower() == _KINDS.get(scheme, "")]
+    fitting = [connection for connection in found if connection.cloud_type.lower() == _KINDS.get(scheme, "")]
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:

@@ -69,7 +69,7 @@ def create(
         raise BadInput(msg, bill="nothing was rented", hint="name one with --cloud")
     label = volumes.label_for(context.ledger.installation, name)
     for cloud in clouds:
-        if any(label == one.name for one in cloud.volumes()):
+        if any(label == volume.name for volume in cloud.volumes()):
             msg = f"volumes --create {name}: {cloud.title} has a volume {name} of yours already"
             raise BadInput(msg, bill="nothing was rented", hint=typed("volumes") + " lists them")
     room = _choose(_rooms(clouds, size_gb, where, network=network), name, size_gb, where)
@@ -119,24 +119,24 @@ def offered(clouds: Sequence[Provider], size_gb: int, *, network: bool) -> Resul
     data = [
         {
             "provider": cloud.name,
-            "where": one.where,
-            "place": one.place,
-            "usd_h": one.usd_gb_h * size_gb,
-            "least_gb": one.least_gb,
-            "most_gb": one.most_gb,
-            "ends": one.ends,
+            "where": space.where,
+            "place": space.place,
+            "usd_h": space.usd_gb_h * size_gb,
+            "least_gb": space.least_gb,
+            "most_gb": space.most_gb,
+            "ends": space.ends,
         }
-        for cloud, one in rooms
+        for cloud, space in rooms
     ]
     rows = [
         [
             cloud.name,
-            one.place,
-            "" if one.most_gb is None else f"{one.most_gb:g}",
-            "" if one.ends is None else time.strftime("%Y-%m-%d", time.localtime(one.ends)),
-            price_text(one.usd_gb_h * size_gb),
+            space.place,
+            "" if space.most_gb is None else f"{space.most_gb:g}",
+            "" if space.ends is None else time.strftime("%Y-%m-%d", time.localtime(space.ends)),
+            price_text(space.usd_gb_h * size_gb),
         ]
-        for cloud, one in rooms[:_SHOWN]
+        for cloud, space in rooms[:_SHOWN]
     ]
     heads = [
         Column("cloud"),
@@ -173,7 +173,7 @@ def clone(
         msg = f"volumes --clone {name}: --size {size} is less than its {volume.size_gb:g} GB"
         raise BadInput(msg, bill="nothing was rented")
     here = volume.place.split()[:2]
-    rooms = [one for one in _rooms([cloud], size, where) if one.space.place.split()[:2] != here]
+    rooms = [room for room in _rooms([cloud], size, where) if room.space.place.split()[:2] != here]
     space = _choose(rooms, name, size, where).space
     hourly = space.usd_gb_h * size
     limits.admit_volume(context.ledger, hourly)
@@ -211,7 +211,7 @@ def _make(room: _Room, label: str, size_gb: int, *, network: bool) -> str:
             raise
         volumes: list[Volume] = []
         with suppress(GpunbError):
-            volumes = [one for one in room.cloud.volumes() if one.name == label]
+            volumes = [volume for volume in room.cloud.volumes() if volume.name == label]
         if not volumes:
             raise
         return volumes[0].id
@@ -219,11 +219,11 @@ def _make(room: _Room, label: str, size_gb: int, *, network: bool) -> str:
 
 def _choose(rooms: list[_Room], name: str, size_gb: int, where: str | None) -> _Room:
     """Choose the cheapest offer that allows a volume of this size."""
-    fitting = [one for one in rooms if one.space.least_gb <= size_gb]
+    fitting = [room for room in rooms if room.space.least_gb <= size_gb]
     if fitting:
         return fitting[0]
     if rooms:
-        least = min(one.space.least_gb for one in rooms)
+        least = min(room.space.least_gb for room in rooms)
         msg = f"volumes --create {name}: --size {size_gb} must be {least:g} GB or more there"
         raise BadInput(msg, bill="nothing was rented")
     at = f" at {where!r}" if where else ""
@@ -246,4 +246,4 @@ def _rooms(
         if isinstance(cloud, VolumeMarket)
         for space in cloud.volume_market(size_gb, where, network=network)
     ]
-    return sorted(rooms, key=lambda one: one.space.usd_gb_h)
+    return sorted(rooms, key=lambda room: room.space.usd_gb_h)

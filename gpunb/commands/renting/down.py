@@ -86,12 +86,15 @@ def _forget(context: Context, chosen: Sequence[Session], *, yes: bool) -> Result
     from gpunb.sessions import lifecycle
 
     stays = []
-    for one in chosen:
-        provider = context.provider(one.provider)
+    for session in chosen:
+        provider = context.provider(session.provider)
         if not isinstance(provider, OwnHosts):
-            msg = f"{one.name} can't be forgotten: what {provider.title} has not confirmed gone may be billed"
-            raise BadInput(msg, bill="nothing was ended", hint=typed("down", one.name) + " asks it to end")
-        stays.append(provider.stays(one.instance_id))
+            may = f"what {provider.title} has not confirmed gone may be billed"
+            msg = f"{session.name} can't be forgotten: {may}"
+            raise BadInput(
+                msg, bill="nothing was ended", hint=typed("down", session.name) + " asks it to end"
+            )
+        stays.append(provider.stays(session.instance_id))
     if not context.confirm(to_forget(chosen, stays), yes=yes):
         return Result([], Note("nothing was forgotten; gpunb keeps trying", "warn"), exit_code=1)
 
@@ -118,6 +121,6 @@ def _kept(context: Context, provider: Provider, session: Session) -> list[Note]:
     with suppress(GpunbError):  # the next check shows it
         listed = provider.volumes()
         volumes.sweep(context.ledger, provider, listed)
-        left = [one for one in volumes.idle(context.ledger, provider, listed) if one.id in used]
-        return tables.volume_notes([volumes.as_idle(one, time.time()) for one in left])
+        left = [volume for volume in volumes.idle(context.ledger, provider, listed) if volume.id in used]
+        return tables.volume_notes([volumes.as_idle(volume, time.time()) for volume in left])
     return []

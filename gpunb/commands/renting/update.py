@@ -80,7 +80,7 @@ def command(
     login = None
     if registry_login is not None:
         login = container_options.registry(context, "update", registry_login, undone="nothing was changed")
-    elif any(one.summary.get("registry") for one in context.ledger.intents(found.id)):
+    elif any(intent.summary.get("registry") for intent in context.ledger.intents(found.id)):
         msg = f"update: {provider.title} does not say which login its image was pulled with"
         raise BadInput(msg, bill="nothing was changed", hint="--registry-login USER@SERVER, also if it stays")
     changes = Changes(login=login, **named)  # type: ignore[arg-type]

@@ -101,18 +101,18 @@ def command(
         )
     notes: list[Block] = []
     found: list[tuple[Provider, Volume]] = []
-    for one in _clouds(context, cloud):
+    for provider in _clouds(context, cloud):
         try:
-            listed = one.volumes()
-            kept.sweep(context.ledger, one, listed)
-            found += [(one, volume) for volume in listed]
+            listed = provider.volumes()
+            kept.sweep(context.ledger, provider, listed)
+            found += [(provider, volume) for volume in listed]
         except ANY as err:  # noqa: PERF203 - a cloud that is down must not hide the others' volumes
             if cloud is not None or delete is not None:
                 raise
-            notes.append(Note(clean(f"{one.name}: {words(err)}"), "warn"))
+            notes.append(Note(clean(f"{provider.name}: {words(err)}"), "warn"))
     if clone is not None:
-        one, volume = _one(found, "clone", clone)
-        return volume_create.clone(context, one, volume, size_gb=size, where=where, yes=yes)
+        provider, volume = _one(found, "clone", clone)
+        return volume_create.clone(context, provider, volume, size_gb=size, where=where, yes=yes)
     if delete is not None:
         return _delete(context, found, delete, yes=yes)
     known = [volume.usd_h for _, volume in found if volume.usd_h is not None]

@@ -120,9 +120,9 @@ def command(
         if err.hint:
             context.tell(Note(f"next: {written(err.hint, context.frontend)}"))
     data |= {"state": state, "exit_code": exit_code}
-    data["figures"] = [str(path) for one in pictures for path in one.files]
-    for one in kept:
-        data |= {"stdout": one.text("stdout"), "stderr": one.text("stderr"), "outputs": one.made}
+    data["figures"] = [str(path) for picture in pictures for path in picture.files]
+    for outputs in kept:
+        data |= {"stdout": outputs.text("stdout"), "stderr": outputs.text("stderr"), "outputs": outputs.made}
     return Result(data, exit_code=exit_code)
 
 

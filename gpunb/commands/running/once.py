@@ -245,7 +245,7 @@ def _rewrite(params: list[click.Parameter], args: list[str]) -> list[str]:
     found = places(params, args)
     if "--" in args and not found:
         at = args.index("--")
-        module = any(one == "-m" or (one.startswith("-m") and not one.startswith("--")) for one in args[:at])
+        module = any(arg == "-m" or (arg.startswith("-m") and not arg.startswith("--")) for arg in args[:at])
         return args if module else [*args[:at], COMMAND, *args[at:]]
     if found and args[found[0] + 1 : found[0] + 2] != ["--"] and _names_us(args[found[0]]):
         return [*args[: found[0] + 1], "--", *args[found[0] + 1 :]]

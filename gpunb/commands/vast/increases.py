@@ -62,17 +62,17 @@ def command(context: Context, *, accept: int | None, refuse: int | None, yes: bo
     notes: list[Block] = []
     for cloud in _clouds(context):
         try:
-            for one in feature(cloud, PriceIncreases).price_increases():
-                if wanted is not None and one.id != wanted:
+            for increase in feature(cloud, PriceIncreases).price_increases():
+                if wanted is not None and increase.id != wanted:
                     continue
-                session = names.get(one.instance_id)
+                session = names.get(increase.instance_id)
                 data.append(
                     {
-                        "id": one.id,
+                        "id": increase.id,
                         "provider": cloud.name,
                         "session": session.name if session else None,
-                        "instance": one.instance_id,
-                        **_prices(one, session),
+                        "instance": increase.instance_id,
+                        **_prices(increase, session),
                     }
                 )
                 rows.append(_row(data[-1]))
@@ -85,7 +85,9 @@ def command(context: Context, *, accept: int | None, refuse: int | None, yes: bo
                     )
                     if not context.confirm(question, yes=yes):
                         return Result([], Note("nothing was changed", "dim"), exit_code=1)
-                    feature(cloud, PriceIncreases).answer_price_increase(one.id, accept=accept is not None)
+                    feature(cloud, PriceIncreases).answer_price_increase(
+                        increase.id, accept=accept is not None
+                    )
         except ANY as err:
             if wanted is not None:
                 raise

@@ -71,19 +71,19 @@ def command(
     ledger = context.ledger
     begin = 0.0 if since == float("inf") else max(0.0, time.time() - since)
     wanted = context.session(session).id if session else None
-    rows = [one for one in spending.spent(ledger, since=begin) if wanted in {None, one.session.id}]
+    rows = [spent for spent in spending.spent(ledger, since=begin) if wanted in {None, spent.session.id}]
     notes: list[Block] = []
     if ask:
         with context.progress("ask the clouds"):
             failed = spending.ask_clouds(ledger, rows, context.provider)
         notes = [Note(f"{name} could not be asked: {reason}", "warn") for name, reason in failed]
-        notes += [Note(text, "warn") for one in rows if (text := _contradiction(one))]
+        notes += [Note(text, "warn") for spent in rows if (text := _contradiction(spent))]
     if not rows:
         return Result({"rows": [], "total": 0.0}, Note("nothing was spent", "dim"), *notes)
     data, block = {"session": _sessions, "day": _days, "cloud": _clouds, "run": _runs}[by](
         context, rows, begin
     )
-    total = spending.added(one.cost for one in rows)
+    total = spending.added(spent.cost for spent in rows)
     return Result({"rows": data, "total": total.data()}, block, *notes)
 
 
@@ -119,20 +119,20 @@ def _sessions(context: Context, rows: list[Spent], begin: float) -> tuple[list[C
 
     data: list[CostOfSession] = []
     shown = []
-    for one in rows:
-        session = one.session
+    for spent in rows:
+        session = spent.session
         data.append(
             {
                 "session": session.name,
                 "id": session.id,
                 "provider": session.provider,
                 "state": session.state.value,
-                "seconds": one.seconds,
-                "cost": tables.dollars(one.cost),
-                "provider_usd": one.provider_usd,
-                "difference_usd": one.difference,
-                "not_billed": one.not_billed,
-                "contradicts": one.contradicts,
+                "seconds": spent.seconds,
+                "cost": tables.dollars(spent.cost),
+                "provider_usd": spent.provider_usd,
+                "difference_usd": spent.difference,
+                "not_billed": spent.not_billed,
+                "contradicts": spent.contradicts,
             }
         )
         shown.append(
@@ -140,9 +140,9 @@ def _sessions(context: Context, rows: list[Spent], begin: float) -> tuple[list[C
                 Cell(session.name, "strong"),
                 session.provider,
                 tables.state_cell(session),
-                duration_text(one.seconds),
-                *_money(one.cost),
-                *_said(one),
+                duration_text(spent.seconds),
+                *_money(spent.cost),
+                *_said(spent),
             ]
         )
     heads = [
@@ -157,7 +157,7 @@ def _sessions(context: Context, rows: list[Spent], begin: float) -> tuple[list[C
         Column("billed", right=True, drop=1),
         Column("difference", right=True, drop=2),
     ]
-    total = ["total", "", "", "", *_money(added(one.cost for one in rows)), "", ""]
+    total = ["total", "", "", "", *_money(added(spent.cost for spent in rows)), "", ""]
     return data, Table(heads, shown, total)
 
 
@@ -165,7 +165,7 @@ def _days(context: Context, rows: list[Spent], begin: float) -> tuple[list[CostO
     from gpunb.presentation import tables
     from gpunb.sessions.cost.spending import added, by_day
 
-    days = by_day(context.ledger, [one.session for one in rows], since=begin)
+    days = by_day(context.ledger, [spent.session for spent in rows], since=begin)
     data: list[CostOfDay] = [{"day": day, "cost": tables.dollars(cost)} for day, cost in days]
     total = ["total", *_money(added(cost for _, cost in days))]
     shown = [[Cell(day, "strong"), *_money(cost)] for day, cost in days]
@@ -178,11 +178,11 @@ def _clouds(context: Context, rows: list[Spent], begin: float) -> tuple[list[Cos
 
     data: list[CostOfCloud] = []
     shown = []
-    for name in sorted({one.session.provider for one in rows}):
-        mine = [one for one in rows if one.session.provider == name]
-        cost = added(one.cost for one in mine)
-        figures = [one.provider_usd for one in mine if one.provider_usd is not None]
-        difference = [one.difference for one in mine if one.difference is not None]
+    for name in sorted({spent.session.provider for spent in rows}):
+        mine = [spent for spent in rows if spent.session.provider == name]
+        cost = added(spent.cost for spent in mine)
+        figures = [spent.provider_usd for spent in mine if spent.provider_usd is not None]
+        difference = [spent.difference for spent in mine if spent.difference is not None]
         data.append(
             {
                 "provider": name,
@@ -195,7 +195,7 @@ def _clouds(context: Context, rows: list[Spent], begin: float) -> tuple[list[Cos
         word = money_text(sum(figures)) if figures else "-"
         many = f"{word} ({len(figures)} of {len(mine)})" if figures and len(figures) < len(mine) else word
         shown.append([Cell(name, "strong"), str(len(mine)), *_money(cost), many])
-    total = ["total", str(len(rows)), *_money(added(one.cost for one in rows)), ""]
+    total = ["total", str(len(rows)), *_money(added(spent.cost for spent in rows)), ""]
     heads = ["cloud", ">sessions", ">gpu", ">disk", ">bandwidth", ">total", ">billed"]
     return data, Table(heads, shown, total)
 
@@ -206,8 +206,8 @@ def _runs(context: Context, rows: list[Spent], begin: float) -> tuple[list[CostO
     ledger, now = context.ledger, time.time()
     data: list[CostOfRun] = []
     shown = []
-    for one in rows:
-        session = one.session
+    for spent in rows:
+        session = spent.session
         segments = ledger.segments(session.id)
         for run in ledger.runs(session.id, 1000):
             if (run.ended or now) < begin:

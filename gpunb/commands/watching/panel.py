@@ -53,7 +53,7 @@ def _shapes(context: Context, names: Sequence[str]) -> list[SessionFacts]:
     from gpunb.presentation.shapes import session_shapes
 
     found = session_shapes(context.ledger)
-    return [one for one in found if not names or one["name"] in names]
+    return [facts for facts in found if not names or facts["name"] in names]
 
 
 def shown(shapes: Sequence[SessionFacts], *, now: float | None = None) -> Result:
@@ -62,7 +62,7 @@ def shown(shapes: Sequence[SessionFacts], *, now: float | None = None) -> Result
     if not data:
         return Result(data, Note("no live sessions; rent starts one", "dim"))
     at = time.time() if now is None else now
-    lines = [PanelLine(one, at) for one in data]
+    lines = [PanelLine(facts, at) for facts in data]
     return Result(data, table_of(PANEL_COLUMNS, lines, total=len(lines) > 1))
 
 

@@ -132,7 +132,7 @@ def _run(context: Context, run: str, name: str | None) -> Result:
         asked = client.request(
             "telemetry", since=info.started - 10, until=(info.ended or 1e12) + 1, points=load.WIDTH
         )
-        samples = [one for one in asked.get("samples", []) if isinstance(one, dict)]
+        samples = [sample for sample in asked.get("samples", []) if isinstance(sample, dict)]
     took = duration_text((info.ended or time.time()) - info.started) if info.started else ""
     code = "" if info.exit_code is None else str(info.exit_code)
     about = Fields(

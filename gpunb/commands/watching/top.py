@@ -91,7 +91,7 @@ class Watcher:
         """The samples of the last minutes, and one fresh one."""
         answer = self.client.request("telemetry", since=time.time() - 86400, points=2000)
         now = answer.get("time")
-        found = [one for one in answer.get("samples", []) if isinstance(one, dict)]
+        found = [sample for sample in answer.get("samples", []) if isinstance(sample, dict)]
         if isinstance(now, (int, float)):  # the host's clock, which may be wrong
             found = [one for one in found if _at(one) > now - KEPT]
         self.samples = found[-KEPT:]

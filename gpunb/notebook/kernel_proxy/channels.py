@@ -157,7 +157,7 @@ class Channels:
         """Publish an IOPub message."""
         message = self.session.msg(kind, dict(content), parent=_bare(parent), metadata=dict(metadata or {}))
         raw = self.session.serialize(message, ident=[f"kernel.{self.session.session}.{kind}".encode()])
-        self._send("iopub", [*raw, *[bytes(one) for one in buffers]])
+        self._send("iopub", [*raw, *[bytes(buffer) for buffer in buffers]])
 
     def status(self, state: str, request: Request) -> None:
         """Publish the status, busy or idle, of a request."""

@@ -24,12 +24,12 @@ def offers(found: Found | None) -> Result:
     """Show the first offers, and how to rent without a widget."""
     if found is None:
         return Result(None, Note("asking the clouds for offers; run the cell again to see them", "dim"))
-    columns = [one for one in OFFER_COLUMNS if one.px or one.key == "offer_id"]
-    rows = [[Cell(cell_text(one, row), one.tone) for one in columns] for row in found.rows[:SHOWN]]
+    columns = [column for column in OFFER_COLUMNS if column.px or column.key == "offer_id"]
+    rows = [[Cell(cell_text(column, row), column.tone) for column in columns] for row in found.rows[:SHOWN]]
     hours = duration_text(found.hours * 3600)
     blocks: list[Any] = [
         Table(
-            [heading(one) for one in columns],
+            [heading(column) for column in columns],
             rows,
             title=f"{len(found.rows):,} offers for {hours} at {time.strftime('%H:%M')}",
         )

@@ -172,12 +172,12 @@ class SessionPanel(Talking):
         from gpunb.presentation.shapes import run_shape
 
         shapes = self._shapes(ledger)
-        order = [one["id"] for one in shapes]
-        known = {one["id"]: one for one in shapes}
+        order = [card["id"] for card in shapes]
+        known = {card["id"]: card for card in shapes}
         opened = [ident for ident in self._open if ident in known]
         runs, transfers = {}, {}
         for ident in opened:
-            kept = [run_shape(one) for one in ledger.runs(ident, RUNS)]
+            kept = [run_shape(note) for note in ledger.runs(ident, RUNS)]
             for one in kept:  # values that change with every second alone are not worth a message
                 one["seconds"] = None if one["seconds"] is None else round(one["seconds"] / 5.0) * 5.0
             runs[ident] = kept
@@ -191,7 +191,7 @@ class SessionPanel(Talking):
                 }
                 for at, one in enumerate(reversed(ledger.transfers(ident)[-RUNS:]))
             ]
-        changed = [one for one in shapes if self._news(one["id"], one)]
+        changed = [card for card in shapes if self._news(card["id"], card)]
         message = {
             "runs": {ident: one for ident, one in runs.items() if self._news(f"runs/{ident}", one)},
             "transfers": {
@@ -216,16 +216,16 @@ class SessionPanel(Talking):
 
         shapes = session_shapes(ledger)
         if self.names:
-            shapes = [one for one in shapes if one["name"] in self.names or one["id"] in self.names]
+            shapes = [facts for facts in shapes if facts["name"] in self.names or facts["id"] in self.names]
         out: list[SessionCard] = []
-        for one in shapes:
-            exact = one["cost"].items()
+        for facts in shapes:
+            exact = facts["cost"].items()
             cost = {name: round(usd, 3) if isinstance(usd, float) else usd for name, usd in exact}
             can = ["down", "extend"]
             with suppress(GpunbError):
-                if "stop" in {known.value for known in provider_class(one["provider"]).capabilities}:
+                if "stop" in {known.value for known in provider_class(facts["provider"]).capabilities}:
                     can += ["stop", "start"]
-            out.append({**one, "cost": cast("Spent", cost), "can": can})
+            out.append({**facts, "cost": cast("Spent", cost), "can": can})
         return out
 
     # -- fallback where no widget can be shown

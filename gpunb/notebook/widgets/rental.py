@@ -175,7 +175,7 @@ class Rental:
         """Find the session in the ledger: the newest there, written a moment ago by this thread."""
         from gpunb.sessions.supervisor import process
 
-        mine = [one for one in ledger.sessions() if one.provider == self.row.offer.provider]
+        mine = [session for session in ledger.sessions() if session.provider == self.row.offer.provider]
         self._known = max(mine, key=lambda one: one.created).id if mine else ""
         process.ensure(ledger)
 

@@ -20,7 +20,7 @@ _GPUS = 16
 
 def series(samples: Sequence[Any]) -> dict[str, Any]:
     """Convert the agent's samples to lists in percent, oldest first, one for each GPU; None is unknown."""
-    kept = [one for one in samples if isinstance(one, dict)][-POINTS:]
+    kept = [sample for sample in samples if isinstance(sample, dict)][-POINTS:]
     found = kept[-1].get("gpus") if kept else None
     gpus = [one for one in found if isinstance(one, dict)][:_GPUS] if isinstance(found, list) else []
     load: list[list[float | None]] = []
@@ -35,7 +35,7 @@ def series(samples: Sequence[Any]) -> dict[str, Any]:
 def _of(sample: dict[str, Any], index: object) -> dict[str, Any]:
     found = sample.get("gpus")
     gpus = found if isinstance(found, list) else []
-    return next((one for one in gpus if isinstance(one, dict) and one.get("i") == index), {})
+    return next((gpu for gpu in gpus if isinstance(gpu, dict) and gpu.get("i") == index), {})
 
 
 def _number(value: object) -> float | None:

@@ -87,11 +87,11 @@ def explain(result: SearchResult) -> list[str]:
         elif answer.note:
             lines.append(f"{answer.provider} {answer.note}")
         if answer.refused:
-            first = next(one for one in result.refused if one.provider == answer.provider)
+            first = next(left_out for left_out in result.refused if left_out.provider == answer.provider)
             what = f"{_count(answer.refused)} made no sense"
             lines.append(f"{answer.provider}: {what}; the first, {first.id}: {first.reason}")
     if not total:
-        typed = [one.text for one in result.query.conditions if one.text not in _OWN_WORDS]
+        typed = [condition.text for condition in result.query.conditions if condition.text not in _OWN_WORDS]
         none = f"no cloud has an offer for {' and '.join(typed)}" if typed else "no cloud had an offer at all"
         lines.append(none if result.answers else "no cloud was asked")
         return lines
@@ -100,12 +100,14 @@ def explain(result: SearchResult) -> list[str]:
     if result.matched:
         return lines
     lines += _unknown_gpus(result)
-    for one in relaxations(result)[:SHOWN]:
-        names = [text for text in one.dropped if text not in _OWN_WORDS]
+    for relaxation in relaxations(result)[:SHOWN]:
+        names = [text for text in relaxation.dropped if text not in _OWN_WORDS]
         given = [f"without {'it' if len(out) == 1 else ' and '.join(names)}"] if names else []
-        text = " and ".join([*given, *(_OWN_WORDS[text][2] for text in one.dropped if text in _OWN_WORDS)])
-        nearest = f" (the nearest has {one.needs})" if one.needs and names else ""
-        lines.append(f"{text}, {_count(one.fitting)} would fit{nearest}: {_line(one.best[0])}")
+        text = " and ".join(
+            [*given, *(_OWN_WORDS[text][2] for text in relaxation.dropped if text in _OWN_WORDS)]
+        )
+        nearest = f" (the nearest has {relaxation.needs})" if relaxation.needs and names else ""
+        lines.append(f"{text}, {_count(relaxation.fitting)} would fit{nearest}: {_line(relaxation.best[0])}")
     return lines
 
 

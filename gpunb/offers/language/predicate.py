@@ -98,7 +98,7 @@ def _number(get: Callable[[Offer], float], op: str, values: tuple[float, ...], *
     if op == "..":
         spans = [(values[0] - _slack(values[0]), values[1] + _slack(values[1]))]
     else:
-        spans = [(one - _slack(one), one + _slack(one)) for one in values]
+        spans = [(value - _slack(value), value + _slack(value)) for value in values]
     if negated:
         # x == x: an unknown value, NaN, is not different from anything either
         return lambda offer: (x := get(offer)) == x and not any(low <= x <= high for low, high in spans)

@@ -114,10 +114,10 @@ def _inspect(reply: dict[str, Any], gate: Gate) -> dict[str, Any]:
 def _history(reply: dict[str, Any], gate: Gate) -> dict[str, Any]:
     found = []
     items = reply.get("history")
-    for one in (items if isinstance(items, list) else [])[:MOST_HISTORY]:
-        if not isinstance(one, (list, tuple)) or len(one) != 3:
+    for item in (items if isinstance(items, list) else [])[:MOST_HISTORY]:
+        if not isinstance(item, (list, tuple)) or len(item) != 3:
             continue
-        session, line, text = one
+        session, line, text = item
         if isinstance(text, (list, tuple)) and len(text) == 2:
             texts: Any = [gate.text(text[0]), gate.text(text[1])]
         else:

@@ -460,5 +460,5 @@ class Held:
 
 
 def _size(model: Model) -> int:
-    buffers = sum(len(one) for one in (*model.buffers.values(), *model.raw))
+    buffers = sum(len(buffer) for buffer in (*model.buffers.values(), *model.raw))
     return buffers + len(json.dumps([model.state, model.data, model.metadata]))

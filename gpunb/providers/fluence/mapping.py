@@ -155,7 +155,11 @@ def template(row: Any) -> Template | None:
         name=str(row.get("name") or ""),
         image=row["image"],
         ports=ports.wanted(opened),
-        env={str(one["name"]): str(one.get("value") or "") for one in _variables(row) if one.get("name")},
+        env={
+            str(variable["name"]): str(variable.get("value") or "")
+            for variable in _variables(row)
+            if variable.get("name")
+        },
         start_command=command if isinstance(command, str) else "",
     )
 

@@ -126,16 +126,16 @@ def _facts(row: Any, supply: Any, what: str) -> _Facts | None:
     except (KeyError, TypeError):
         pass
     try:
-        one = parse(_Rentable, row, provider=NAME, what=what)
+        rentable = parse(_Rentable, row, provider=NAME, what=what)
         size = parse(_Supply, supply if isinstance(supply, dict) else {}, provider=NAME, what=what)
     except BadAnswer as err:
         _log.warning("a plan is left out: %s", err.message)
         return None
     found = size.vcpu.get("count")
     return _Facts(
-        one.id,
-        one.pricing.hour,
-        one.pricing.upfront_hours,
+        rentable.id,
+        rentable.pricing.hour,
+        rentable.pricing.upfront_hours,
         found if isinstance(found, (int, float)) else 0.0,
         gigabytes(size.memory),
         gigabytes(size.storage),

@@ -178,7 +178,7 @@ class _Reader:
         if not isinstance(digest, str) or not _DIGEST.fullmatch(digest) or not isinstance(layers, list):
             self._refuse("has a manifest of an unknown kind")
         inside = self._json(f"{self.where.base}/blobs/{digest}").get("config")
-        sizes = [one.get("size") for one in layers if isinstance(one, dict)]
+        sizes = [layer.get("size") for layer in layers if isinstance(layer, dict)]
         size = sum(one for one in sizes if isinstance(one, int) and 0 < one < 2**50)
         return _info(inside if isinstance(inside, dict) else {}, size / 1e9)
 

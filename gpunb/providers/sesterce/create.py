@@ -67,9 +67,9 @@ def body(provider: SesterceProvider, offer: Offer, spec: CreateSpec) -> tuple[di
 
 def _account_key(provider: SesterceProvider, wanted: str) -> str:
     known = [parse(KeyRow, row, provider=provider.name, what="an SSH key") for row in provider.ssh_keys()]
-    if wanted in {one.id for one in known}:
+    if wanted in {row.id for row in known}:
         return wanted
-    shown = ", ".join(f"{clean(one.id, 40)} ({clean(one.name, 40)})" for one in known[:8])
+    shown = ", ".join(f"{clean(row.id, 40)} ({clean(row.name, 40)})" for row in known[:8])
     msg = f"ssh_key {clean(wanted, 80)!r} must be the id of a key of the account: {shown or 'it has none'}"
     hint = typed("keys --cloud sesterce") + " lists them"
     raise BadInput(msg, bill="nothing was rented", hint=hint)

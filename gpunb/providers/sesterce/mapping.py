@@ -143,33 +143,33 @@ def _carefully(row: Any) -> _Facts | None:
 
 def offers(row: Any) -> Iterator[Offer]:
     """Return one offer for each region of `row`."""
-    one = _plainly(row) or _carefully(row)
-    for place in one.places if one else ():
+    facts = _plainly(row) or _carefully(row)
+    for place in facts.places if facts else ():
         region = place.get("region") if isinstance(place, dict) else None
-        if one is None or not isinstance(region, str) or not region:
+        if facts is None or not isinstance(region, str) or not region:
             _log.warning("a region of an offer is left out: %s", clean(repr(place), 80))
             continue
         yield Offer(
             provider="sesterce",
             # two sellers may give different machines the same name
-            id=f"{one.own}/{region}/{one.cloud}",
-            gpu=one.gpu if one.gpus else "",
-            gpu_raw=one.gpu_raw if one.gpus else "",
-            gpus=one.gpus,
-            vram_gb=one.vram_gb / one.gpus if one.gpus else 0.0,  # vRamGB is the whole machine's
-            usd_h=one.usd_h,
-            disk_included_gb=one.disk_gb,
-            disk_max_gb=one.disk_gb or math.inf,
+            id=f"{facts.own}/{region}/{facts.cloud}",
+            gpu=facts.gpu if facts.gpus else "",
+            gpu_raw=facts.gpu_raw if facts.gpus else "",
+            gpus=facts.gpus,
+            vram_gb=facts.vram_gb / facts.gpus if facts.gpus else 0.0,  # vRamGB is the whole machine's
+            usd_h=facts.usd_h,
+            disk_included_gb=facts.disk_gb,
+            disk_max_gb=facts.disk_gb or math.inf,
             disk_sized=False,
             increment_s=INCREMENT_S,
-            kind=one.kind,
+            kind=facts.kind,
             region=region,
             country=str(place.get("countryCode") or "").upper()[:2],
-            cores=one.cores,
-            ram_gb=one.ram_gb,
+            cores=facts.cores,
+            ram_gb=facts.ram_gb,
             verified=True,
             trust="datacenter",
-            host_id=one.cloud,
+            host_id=facts.cloud,
             available=int(place.get("available") is True),
             raw=row,
         )

@@ -136,8 +136,8 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
             mapping.instance(row)
             for row in self.http.call("GET", "/gpu-cloud/instances", params=params, expect=list)
         ]
-        for one in instances:
-            one.kind = kind
+        for instance in instances:
+            instance.kind = kind
         return instances
 
     def get(self, instance_id: str) -> Instance:
@@ -190,10 +190,10 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
         """Return offers in each region; none has volumes on a cluster's network."""
         return [
             VolumeSpace(
-                id=one.cloud.id, where=region, place=region, usd_gb_h=one.price, least_gb=one.least_gb
+                id=row.cloud.id, where=region, place=region, usd_gb_h=row.price, least_gb=row.least_gb
             )
-            for one in ([] if network else self._volume_offers())
-            for region in one.regions
+            for row in ([] if network else self._volume_offers())
+            for region in row.regions
             if where is None or where.lower() == region.lower()
         ]
 

@@ -96,7 +96,7 @@ def _read(name: str, table: Any) -> Host:
     if type(share) is not bool:
         wrong("share", share, "must be true or false")
     tags = table.get("tags", [])
-    if not isinstance(tags, (list, tuple)) or not all(isinstance(one, str) for one in tags):
+    if not isinstance(tags, (list, tuple)) or not all(isinstance(tag, str) for tag in tags):
         wrong("tags", tags, "must be a list of words")
     return Host(
         name=name,

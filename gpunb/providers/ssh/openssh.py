@@ -102,7 +102,7 @@ class OpenSsh:
             user=found.get("user", ""),
             proxy=self._proxy(host, found),
             known_as=place if alias in {"none", ""} else alias,
-            known_files=tuple(str(Path(one).expanduser()) for one in files),
+            known_files=tuple(str(Path(file).expanduser()) for file in files),
             shared=found.get("controlpath", "none") != "none",
         )
 
@@ -177,7 +177,7 @@ class OpenSsh:
                     check=False,
                 )
                 lines = done.stdout.decode("utf-8", "replace").splitlines()
-                result += [" ".join(one.split()[1:3]) for one in lines if one[:1] not in {"#", "@", ""}]
+                result += [" ".join(line.split()[1:3]) for line in lines if line[:1] not in {"#", "@", ""}]
         return result
 
     def close(self) -> None:

@@ -72,7 +72,7 @@ class SshProvider(Instances, OwnHosts):
 
     def only(self, names: Sequence[str]) -> None:
         """Search these machines alone: names of the settings, or addresses. ssh may ask at the terminal."""
-        self.wanted = [hosts.named(self.config.options, one) for one in dict.fromkeys(names)]
+        self.wanted = [hosts.named(self.config.options, fromkey) for fromkey in dict.fromkeys(names)]
 
     def hosts(self) -> list[Host]:
         """The machines to search: those of `only`, or all of the settings."""
@@ -109,7 +109,7 @@ class SshProvider(Instances, OwnHosts):
         """
         known, ask = self.hosts(), bool(self.wanted) and self._can_ask()
         if ask:  # one question after the other
-            found = [self._looked(one, ask=True) for one in known]
+            found = [self._looked(host, ask=True) for host in known]
         else:
             with ThreadPoolExecutor(min(_AT_ONCE, len(known) or 1)) as pool:
                 found = list(pool.map(self._looked, known))
@@ -120,7 +120,7 @@ class SshProvider(Instances, OwnHosts):
             msg = "none of the machines can be used: " + "; ".join(one.message for one in failed)
             raise Unavailable(msg, provider=self.name, bill=NOTHING, hint=typed("hosts"))
         offers = [machines.offer(one, query) for one in found if not isinstance(one, GpunbError)]
-        return [one for one in offers if one is not None]
+        return [offer for offer in offers if offer is not None]
 
     def unfit(self, offer: Offer, spec: CreateSpec) -> str:
         """Say that a machine of one's own runs what it runs."""

@@ -153,7 +153,9 @@ def load_all() -> list[Record]:
         A file can't be read or is damaged: an instance that can't be read must not count as none.
     """
     try:
-        files = [one for one in paths.ssh_dir().iterdir() if one.suffix == ".json" and _ID.match(one.stem)]
+        files = [
+            path for path in paths.ssh_dir().iterdir() if path.suffix == ".json" and _ID.match(path.stem)
+        ]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as err:
@@ -169,7 +171,7 @@ def load_all() -> list[Record]:
 def _load(file: Path) -> Record:
     try:
         value: Any = json.loads(file.read_text("utf-8"))
-        known = {one.name for one in fields(Record)}
+        known = {field.name for field in fields(Record)}
         return Record(**{name: one for name, one in value.items() if name in known})
     except FileNotFoundError:
         raise

@@ -276,9 +276,9 @@ class VastAccount(
         sent = templates.body(name, spec)
         me = self.user().id
         mine = [
-            one
-            for one in self._templates({"name": {"eq": name}})
-            if one.creator_id == me and one.id is not None
+            template
+            for template in self._templates({"name": {"eq": name}})
+            if template.creator_id == me and template.id is not None
         ]
         if mine:
             last = max(mine, key=lambda one: one.id or 0)
@@ -297,13 +297,15 @@ class VastAccount(
         """Search templates by ``{"name": {"eq": …}}``."""
         return [
             Template(
-                id=one.hash_id,
-                name=one.name,
-                image=f"{one.image}:{one.tag}" if one.image and one.tag else one.image,
-                onstart=one.onstart,
-                disk_gb=one.recommended_disk_space or 0.0,
+                id=template.hash_id,
+                name=template.name,
+                image=f"{template.image}:{template.tag}"
+                if template.image and template.tag
+                else template.image,
+                onstart=template.onstart,
+                disk_gb=template.recommended_disk_space or 0.0,
             )
-            for one in self._templates(filters or {})
+            for template in self._templates(filters or {})
         ]
 
     def _templates(self, filters: dict[str, Any]) -> list[_Template]:

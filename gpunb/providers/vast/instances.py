@@ -126,7 +126,7 @@ def open_ports(row: InstanceRow) -> dict[str, str]:
         known = re.fullmatch(r"[0-9]{1,5}/(tcp|udp)", name)
         if not known or name == ports.SSH or not isinstance(bindings, list):
             continue
-        outside = next((one.get("HostPort") for one in bindings if isinstance(one, dict)), None)
+        outside = next((binding.get("HostPort") for binding in bindings if isinstance(binding, dict)), None)
         if at := ports.address(row.public_ipaddr, outside):
             result[name] = at
     return result

@@ -418,5 +418,5 @@ class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
 
     def usages(self, instance_ids: Sequence[str]) -> list[UsageLine]:
         """Return `usage` of all of them from a single query of the charges."""
-        wanted = {number(one, "instance") for one in instance_ids}
+        wanted = {number(ident, "instance") for ident in instance_ids}
         return [line for line in self.charges() if line.instance_id in wanted]

@@ -86,11 +86,11 @@ class VastVolumes(VastBase, VolumeClone):
         found = self.search_volumes(size_gb, machine_id=None if network else where, network=network)
         if where is None:
             offers = self.search(OfferQuery())
-            free = {str(one.raw.get("cluster_id")) if network else one.machine_id for one in offers}
-            found = [one for one in found if (one.cluster_id if network else one.machine_id) in free]
+            free = {str(offer.raw.get("cluster_id")) if network else offer.machine_id for offer in offers}
+            found = [offer for offer in found if (offer.cluster_id if network else offer.machine_id) in free]
         elif network:
-            found = [one for one in found if one.cluster_id == where]
-        return [_space(one, network=network) for one in found]
+            found = [offer for offer in found if offer.cluster_id == where]
+        return [_space(offer, network=network) for offer in found]
 
     def rent_volume(self, space: VolumeSpace, name: str, size_gb: int, *, network: bool = False) -> str:
         """Rent a volume; return its id. Never sent twice."""
@@ -136,7 +136,7 @@ class VastVolumes(VastBase, VolumeClone):
                 return
 
     def _used(self, volume_id: str) -> bool:
-        return any(one.id == volume_id and one.instances for one in self.volumes())
+        return any(volume.id == volume_id and volume.instances for volume in self.volumes())
 
     def clone_volume(self, volume_id: str, offer_id: str, *, size_gb: float | None = None) -> dict[str, Any]:
         """Copy a volume onto a new one at another volume offer; the two are not kept in sync."""
@@ -201,5 +201,5 @@ def _volume(row: _Row) -> Volume:
         size_gb=row.disk_space,
         usd_h=row.disk_space * row.storage_cost / HOURS_A_MONTH if usd_h is None else usd_h,
         status=clean(row.status, 40),
-        instances=tuple(_instance_id(one) for one in row.instances or ()),
+        instances=tuple(_instance_id(instance) for instance in row.instances or ()),
     )

@@ -148,7 +148,7 @@ def _telemetry(hub: Hub, ident: str, seconds: int) -> models.Telemetry:
 def _transfers(hub: Hub) -> dict[str, Any]:
     ledger = hub.ledger()
     recent = ledger.sessions(alive=False)[-50:]
-    chosen = {one.id: one for one in [*recent, *ledger.sessions()]}
+    chosen = {session.id: session for session in [*recent, *ledger.sessions()]}
     return {"transfers": shown.transfers(ledger, chosen.values())}
 
 

@@ -49,20 +49,20 @@ def _cost(hub: Hub, by: str, days: int) -> api.Costs:
     begin = max(0.0, time.time() - days * 86_400.0)
     rows = spending.spent(ledger, since=begin)
     if by == "session":
-        found = [_session(one) for one in rows]
+        found = [_session(spent) for spent in rows]
     elif by == "day":
-        sessions = [one.session for one in rows]
+        sessions = [spent.session for spent in rows]
         found = [
             {"key": day, "label": day, "cost": tables.dollars(cost)}
             for day, cost in spending.by_day(ledger, sessions, since=begin)
         ]
     else:
         found = [
-            _cloud(name, [one for one in rows if one.session.provider == name])
-            for name in sorted({one.session.provider for one in rows})
+            _cloud(name, [spent for spent in rows if spent.session.provider == name])
+            for name in sorted({spent.session.provider for spent in rows})
         ]
-    total = tables.dollars(spending.added(one.cost for one in rows))
-    usd_h = math.fsum(one.hourly for one in ledger.sessions())
+    total = tables.dollars(spending.added(spent.cost for spent in rows))
+    usd_h = math.fsum(session.hourly for session in ledger.sessions())
     return {"by": by, "rows": found, "total": total, "usd_h": round(usd_h, 6)}
 
 
@@ -81,18 +81,18 @@ def _session(one: Spent) -> api.CostRow:
 def _cloud(name: str, rows: list[Spent]) -> api.CostRow:
     from gpunb.sessions.cost import spending
 
-    figures = [one.provider_usd for one in rows if one.provider_usd is not None]
+    figures = [spent.provider_usd for spent in rows if spent.provider_usd is not None]
     return {
         "key": name,
         "label": name,
         "provider": name,
-        "cost": tables.dollars(spending.added(one.cost for one in rows)),
+        "cost": tables.dollars(spending.added(spent.cost for spent in rows)),
         "provider_usd": math.fsum(figures) if figures else None,
     }
 
 
 def _receipts(hub: Hub, limit: int) -> dict[str, list[models.Receipt]]:
-    return {"receipts": [shown.receipt(one) for one in hub.ledger().receipts(limit)]}
+    return {"receipts": [shown.receipt(receipt) for receipt in hub.ledger().receipts(limit)]}
 
 
 ROUTES: list[tuple[str, type[Handler]]] = [(r"/cost", Cost), (r"/receipts", Receipts)]

@@ -74,8 +74,8 @@ def search(hub: Hub, body: schemas.Offers) -> api.Offers:
         with _noted(failed, name):
             providers[name] = context.provider(name)
     result = ask(providers, wanted, history=searching.KeptHistory(context.ledger))
-    titles = {name: one.title for name, one in providers.items()}
-    failed += [_answer(one, titles) for one in result.failed]
+    titles = {name: provider.title for name, provider in providers.items()}
+    failed += [_answer(answer, titles) for answer in result.failed]
     rows = {shape["key"]: (shape, row) for row in result.rows for shape in (shapes.ranked_shape(row),)}
     hub.keep_offers({key: row for key, (_, row) in rows.items()})
     shown = [shape for shape, _ in rows.values()]

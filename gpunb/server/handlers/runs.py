@@ -169,10 +169,10 @@ def _log(hub: Hub, ident: str, after: int, limit: int) -> api.Log:
 def _text(records: list[api.LogRecord], made: Callable[[str], str]) -> str:
     """Join the output into one text, records rendered by `made`, overwritten lines in their final form."""
     text = KeptText()
-    for one in records:
-        if one["kind"] not in {"end", "input"}:
-            stream = "stdout" if one["kind"] == "stdout" else "stderr"
-            text.stream(stream, made(one["text"]) + ("" if one["kind"] in _STREAMS else "\n"))
+    for record in records:
+        if record["kind"] not in {"end", "input"}:
+            stream = "stdout" if record["kind"] == "stdout" else "stderr"
+            text.stream(stream, made(record["text"]) + ("" if record["kind"] in _STREAMS else "\n"))
     text.finish()
     return text.text()
 

@@ -44,8 +44,8 @@ class Session(Handler):
         ledger = self.hub.ledger()
         session = exactly(ledger, ident)
         events: list[models.SessionEvent] = [
-            {"at": one.at, "kind": clean(one.kind), "state": one.new, "detail": clean(one.detail)}
-            for one in ledger.events(session.id)
+            {"at": event.at, "kind": clean(event.kind), "state": event.new, "detail": clean(event.detail)}
+            for event in ledger.events(session.id)
         ]
         now = shown.session_now(ledger, session, self.hub.loads.latest().get(session.id))
         return {**now, "events": events}

@@ -153,7 +153,7 @@ def _settings() -> api.Settings:
         ],
         "user_file": own,
         "project_file": str(project) if project else None,
-        "refused": [clean(one.text()) for one in settings.refused()],
+        "refused": [clean(refused.text()) for refused in settings.refused()],
     }
 
 

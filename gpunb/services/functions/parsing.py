@@ -114,8 +114,8 @@ def _find_class(raw: type) -> tuple[list[str], ast.ClassDef]:
 
 def _class_files(raw: type) -> Iterator[list[str]]:
     """Where a class may be written: beside its methods, in its module's file, in a cell of this notebook."""
-    for one in methods(raw):
-        yield linecache.getlines(one.__code__.co_filename, one.__globals__)
+    for method in methods(raw):
+        yield linecache.getlines(method.__code__.co_filename, method.__globals__)
     module = sys.modules.get(raw.__module__)
     file = getattr(module, "__file__", None)
     if file:
@@ -128,7 +128,7 @@ def _class_files(raw: type) -> Iterator[list[str]]:
 def _begins(node: _Defined | ast.Lambda) -> int:
     """The line of the first decorator, as the code object has it."""
     decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
-    return min([node.lineno, *(one.lineno for one in decorators)])
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
 
 
 @functools.lru_cache(maxsize=64)
@@ -150,11 +150,11 @@ def _uses(source: str) -> frozenset[str]:
     while tables:
         table = tables.pop()
         tables += table.get_children()
-        for one in table.get_symbols():
-            if one.is_referenced() and (
-                (table is top and not one.is_assigned()) or (table is not top and one.is_global())
+        for symbol in table.get_symbols():
+            if symbol.is_referenced() and (
+                (table is top and not symbol.is_assigned()) or (table is not top and symbol.is_global())
             ):
-                found.add(one.get_name())
+                found.add(symbol.get_name())
     return frozenset(found)
 
 
@@ -190,5 +190,5 @@ def _imports(text: str) -> dict[str, tuple[str, str]]:
         return result
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            result.update({one.asname or one.name: (node.module, one.name) for one in node.names})
+            result.update({name.asname or name.name: (node.module, name.name) for name in node.names})
     return result

@@ -140,7 +140,7 @@ def enter(
 
         place = places.place(context.ledger, session, Path(folder))
         report = transfers.send(context, session, folder, f"{place}/", f"{what} --sync {folder}")
-        return Inside(place, place, [one.path for one in report.plan.items if one.path.endswith(".py")])
+        return Inside(place, place, [item.path for item in report.plan.items if item.path.endswith(".py")])
     if here is False:
         places.bind(context.ledger, session, None)
         return Inside()

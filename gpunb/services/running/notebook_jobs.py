@@ -193,9 +193,9 @@ def _clean_widgets(book: Any) -> None:
 def _opening(name: str, widget: Any) -> tuple[dict[str, Any], list[bytes]]:
     """Convert a widget's saved state to the message that opens a live one."""
     widget = widget if isinstance(widget, dict) else {}
-    buffers = [one for one in widget.get("buffers") or [] if isinstance(one, dict)]
-    raw = [_bytes(one.get("data")) for one in buffers]
-    data = {"state": widget.get("state"), "buffer_paths": [one.get("path") for one in buffers]}
+    buffers = [buffer for buffer in widget.get("buffers") or [] if isinstance(buffer, dict)]
+    raw = [_bytes(buffer.get("data")) for buffer in buffers]
+    data = {"state": widget.get("state"), "buffer_paths": [buffer.get("path") for buffer in buffers]}
     return {"comm_id": name, "target_name": "jupyter.widget", "data": data}, raw
 
 

@@ -108,7 +108,7 @@ def inline(script: Path) -> Needs | None:
     lines = (line[2:] if line.startswith("# ") else line[1:] for line in blocks[0].splitlines())
     table = _toml(script, "\n".join(lines))
     needs = table.get("dependencies", [])
-    if not isinstance(needs, list) or not all(isinstance(one, str) for one in needs):
+    if not isinstance(needs, list) or not all(isinstance(need, str) for need in needs):
         msg = f"{str(script)!r}: dependencies in its block '# /// script' is not a list of texts"
         raise BadInput(msg)
     text = "\n".join(needs) + "\n"
@@ -162,7 +162,7 @@ def _project(path: Path, table: dict[str, Any]) -> str:
         msg = f"--requirements {str(path)!r}: the project's dependencies are dynamic, not written there"
         raise BadInput(msg, hint="name the file that they come from, or a uv.lock")
     needs = project.get("dependencies", [])
-    if not isinstance(needs, list) or not all(isinstance(one, str) for one in needs):
+    if not isinstance(needs, list) or not all(isinstance(need, str) for need in needs):
         msg = f"--requirements {str(path)!r}: project.dependencies is not a list of texts"
         raise BadInput(msg)
     return "\n".join(needs) + "\n"

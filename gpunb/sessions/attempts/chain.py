@@ -64,10 +64,10 @@ def goes_on(ledger: Ledger, session: Session) -> bool:
 
     Not if it has ended, or if the session ended for a reason of the user's or of its lease.
     """
-    if not session.again or any(one.kind == "chain-over" for one in ledger.events(session.id)):
+    if not session.again or any(event.kind == "chain-over" for event in ledger.events(session.id)):
         return False
     note = ledger.run(session.id, session.ends_with)
-    ends = [one.detail for one in ledger.events(session.id) if one.new == _S.ENDING.value]
+    ends = [event.detail for event in ledger.events(session.id) if event.new == _S.ENDING.value]
     why = ends[-1] if ends else ""
     if session.state not in OVER and session.state is not _S.ENDING:
         why = ""

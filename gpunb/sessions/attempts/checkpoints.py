@@ -41,7 +41,7 @@ def folder(ledger: Ledger, session: Session) -> Path:
 def kept(ledger: Ledger, session: Session) -> Path | None:
     """The last whole copy; None if none came home yet."""
     base = folder(ledger, session)
-    return next((one for one in (base / "last", base / "before") if one.is_dir()), None)
+    return next((path for path in (base / "last", base / "before") if path.is_dir()), None)
 
 
 def due(ledger: Ledger, session: Session, now: float, tried: float) -> bool:

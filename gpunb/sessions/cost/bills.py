@@ -88,17 +88,19 @@ def contradicted(ledger: Ledger, session: Session, by: Mapping[str, float]) -> s
 def _more(case: _Case) -> str:
     offer, session = case.offer, case.session
     for step in () if offer.clock_hours else _STEPS_S:
-        rounded = [replace(one, increment_s=step) for one in case.segments]
+        rounded = [replace(segment, increment_s=step) for segment in case.segments]
         if step > offer.increment_s and case.explains(rounded):
             return f"steps of {offer.increment_s:g} s (increment_s): {step:g} s would explain it"
     if not offer.bills_boot and case.explains(_gpu_from(case.segments, session.created)):
         return "that loading is free (bills_boot)"
-    if not offer.bills_offline and any(one.kind == "offline" for one in case.ledger.events(session.id)):
+    if not offer.bills_offline and any(event.kind == "offline" for event in case.ledger.events(session.id)):
         return "that nothing is billed while the host is offline (bills_offline)"
     if session.ready is None:
         return "that a machine that failed costs nothing"
     spans = (
-        (case.end if one.end is None else one.end) - one.start for one in case.segments if one.kind == "gpu"
+        (case.end if segment.end is None else segment.end) - segment.start
+        for segment in case.segments
+        if segment.kind == "gpu"
     )
     hours = sum(spans) / 3600.0
     rate = price_text(case.billed / hours) if hours > 0 else "more"
@@ -114,7 +116,7 @@ def _less(case: _Case) -> str:
     ready = case.session.ready
     if offer.bills_boot and ready is not None and within(_gpu_from(case.segments, ready)):
         return "that booting is billed (bills_boot): gpunb counts early"
-    stepless = [replace(one, increment_s=0.0, clock_hours=False) for one in case.segments]
+    stepless = [replace(segment, increment_s=0.0, clock_hours=False) for segment in case.segments]
     if (offer.clock_hours or offer.increment_s > 1) and within(stepless):
         step = "whole hours of the clock" if offer.clock_hours else f"steps of {offer.increment_s:g} s"
         return f"{step} (increment_s): gpunb counts more"
@@ -123,10 +125,10 @@ def _less(case: _Case) -> str:
 
 def _gpu_from(segments: list[Segment], start: float) -> list[Segment]:
     """Copy `segments`, with the first gpu segment starting at `start`."""
-    first = min((one.start for one in segments if one.kind == "gpu"), default=start)
+    first = min((segment.start for segment in segments if segment.kind == "gpu"), default=start)
     return [
-        replace(one, start=min(start, one.end) if one.end is not None else start)
-        if one.kind == "gpu" and one.start == first
-        else one
-        for one in segments
+        replace(segment, start=min(start, segment.end) if segment.end is not None else start)
+        if segment.kind == "gpu" and segment.start == first
+        else segment
+        for segment in segments
     ]

@@ -67,11 +67,11 @@ def ask(ledger: Ledger, provider: Provider) -> Funds | None:
 def bound(sessions: Sequence[Session], provider: str, now: float) -> tuple[float, float]:
     """Cost of a cloud's live sessions until their leases end, and an hour, in US dollars."""
     usd = hourly = 0.0
-    for one in sessions:
-        if one.provider == provider and one.alive:
-            left = max(0.0, (one.lease.deadline or now) - now)
-            usd += one.hourly * left / 3600.0
-            hourly += one.hourly
+    for session in sessions:
+        if session.provider == provider and session.alive:
+            left = max(0.0, (session.lease.deadline or now) - now)
+            usd += session.hourly * left / 3600.0
+            hourly += session.hourly
     return usd, hourly
 
 

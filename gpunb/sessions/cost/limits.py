@@ -179,14 +179,17 @@ def used(
             out.ahead += ahead
             out.by[session.id] = out.by.get(session.id, 0.0) + ahead
         out.others = math.fsum(
-            one.usd_h * max(0.0, one.last - max(begin, one.first)) / 3600 for one in others
+            instance.usd_h * max(0.0, instance.last - max(begin, instance.first)) / 3600
+            for instance in others
         )
     else:
         out.by = {one.id: _part(cap, one) for one in live}
         out.now = math.fsum(out.by.values())
-        here = [one for one in others if one.gone is None]
+        here = [instance for instance in others if instance.gone is None]
         # how many GPUs another's instance has is not listed
-        out.others = math.fsum({"usd_h": one.usd_h, "gpus": 0.0, "sessions": 1.0}[cap] for one in here)
+        out.others = math.fsum(
+            {"usd_h": instance.usd_h, "gpus": 0.0, "sessions": 1.0}[cap] for instance in here
+        )
     for volume in () if by_agents else ledger.idle_volumes():
         usd_h = volume.usd_h or 0.0
         if cap == "usd_h":
@@ -418,7 +421,7 @@ def crossed(
 
 def lines(ledger: Ledger, limits: LimitsSettings, now: float) -> list[tuple[str, str]]:
     """A warning for each cap of money that is nearly reached, as (cap, text)."""
-    hourly = math.fsum(one.hourly for one in ledger.sessions() if one.state not in OVER)
+    hourly = math.fsum(session.hourly for session in ledger.sessions() if session.state not in OVER)
     out: list[tuple[str, str]] = []
     for cap, most in _amounts(limits).items():
         if cap not in PERIODS or hourly <= 0:
@@ -440,16 +443,21 @@ def lines(ledger: Ledger, limits: LimitsSettings, now: float) -> list[tuple[str,
 def note_others(ledger: Ledger, provider: Provider, listed: Iterable[Instance]) -> None:
     """Record instances on the account that are not ours, with what they cost since they were first seen."""
     now = ledger.clock.time()
-    mine = {one.instance_id for one in ledger.sessions() if one.provider == provider.name}
-    labels = {one.label for one in ledger.intents(unresolved=True)}
-    known = {one.id: one for one in ledger.others(provider.name)}
+    mine = {session.instance_id for session in ledger.sessions() if session.provider == provider.name}
+    labels = {intent.label for intent in ledger.intents(unresolved=True)}
+    known = {instance.id: instance for instance in ledger.others(provider.name)}
     seen: dict[str, OtherInstance] = {}
-    for one in listed:
-        if one.id in mine or one.label in labels or provider.ended(one) or not one.usd_h > 0:
+    for instance in listed:
+        if (
+            instance.id in mine
+            or instance.label in labels
+            or provider.ended(instance)
+            or not instance.usd_h > 0
+        ):
             continue
-        first = known[one.id].first if one.id in known else min(now, one.created or now)
-        seen[one.id] = OtherInstance(
-            provider=provider.name, id=one.id, usd_h=one.usd_h, first=first, last=now
+        first = known[instance.id].first if instance.id in known else min(now, instance.created or now)
+        seen[instance.id] = OtherInstance(
+            provider=provider.name, id=instance.id, usd_h=instance.usd_h, first=first, last=now
         )
     for ident, before in known.items():
         if ident not in seen and ident not in mine and now - before.last < KEEP_S:

@@ -53,7 +53,7 @@ def build_receipt(ledger: Ledger, provider: Provider | None, session: Session, *
     not_billed, contradicts = False, ""
     if provider is not None and session.instance_id and provider.can(Capability.USAGE):
         with suppress(*ANY):  # a receipt without the cloud's own figure is better than none
-            tried = [one.instance_id for one in ledger.intents(session.id) if one.instance_id]
+            tried = [intent.instance_id for intent in ledger.intents(session.id) if intent.instance_id]
             by = bills.summed(provider.usages(tried or [session.instance_id]), cost.total)
             not_billed = by is None
             if by is not None:

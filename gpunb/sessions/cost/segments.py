@@ -58,4 +58,4 @@ def _segment(session: Session, kind: str, rate: float, at: float, offer: Offer) 
 
 
 def _positive(segments: list[Segment]) -> list[Segment]:
-    return [one for one in segments if one.rate > 0]
+    return [segment for segment in segments if segment.rate > 0]

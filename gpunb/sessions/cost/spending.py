@@ -69,8 +69,8 @@ class RunCost:
 def added(costs: Iterable[Cost]) -> Cost:
     """Sum costs by kind."""
     gpu = disk = bandwidth = 0.0
-    for one in costs:
-        gpu, disk, bandwidth = gpu + one.gpu, disk + one.disk, bandwidth + one.bandwidth
+    for cost in costs:
+        gpu, disk, bandwidth = gpu + cost.gpu, disk + cost.disk, bandwidth + cost.bandwidth
     return Cost(gpu=gpu, disk=disk, bandwidth=bandwidth)
 
 
@@ -105,8 +105,8 @@ def by_day(ledger: Ledger, sessions: Iterable[Session], *, since: float = 0.0) -
         segments = ledger.segments(session.id)
         if not segments:
             continue
-        begin = max(since, min(one.start for one in segments))
-        last = max(now if one.end is None else one.end for one in segments)
+        begin = max(since, min(segment.start for segment in segments))
+        last = max(now if segment.end is None else segment.end for segment in segments)
         while begin < last:
             day = dt.datetime.fromtimestamp(begin).astimezone().date()
             midnight = dt.datetime.combine(day + dt.timedelta(days=1), dt.time())
@@ -128,11 +128,11 @@ def of_run(segments: Iterable[Segment], run: RunNote, until: float) -> float:
     """
     end = run.ended if run.ended is not None else until
     usd = 0.0
-    for one in segments:
-        if one.kind == "bandwidth":
+    for segment in segments:
+        if segment.kind == "bandwidth":
             continue
-        both = min(end, until if one.end is None else one.end) - max(run.started, one.start)
-        usd += one.rate * max(0.0, both) / 3600.0
+        both = min(end, until if segment.end is None else segment.end) - max(run.started, segment.start)
+        usd += segment.rate * max(0.0, both) / 3600.0
     return usd
 
 
@@ -145,8 +145,8 @@ def ask_clouds(
     is left out.
     """
     failed: list[tuple[str, str]] = []
-    for name in sorted({one.session.provider for one in rows}):
-        mine = [one for one in rows if one.session.provider == name]
+    for name in sorted({row.session.provider for row in rows}):
+        mine = [row for row in rows if row.session.provider == name]
         try:
             provider = providers(name)
             if not provider.can(Capability.USAGE):
@@ -166,7 +166,7 @@ def ask_clouds(
             owner = ids.get(line.instance_id)
             if owner is not None:
                 answers.setdefault(owner.session.id, []).append(line)
-        asked = {one.session.id for one in ids.values()}
+        asked = {ident.session.id for ident in ids.values()}
         for one in mine:
             if one.session.id in asked:
                 by = bills.summed(answers.get(one.session.id, ()), one.cost.total)

@@ -64,7 +64,9 @@ def cost_of(segments: Iterable[Segment], now: float) -> Cost:
 def _until(segments: Sequence[Segment], at: float) -> Cost:
     """The cost of `segments` up to the moment `at`."""
     begun = [
-        replace(one, end=at if one.end is None else min(one.end, at)) for one in segments if one.start < at
+        replace(segment, end=at if segment.end is None else min(segment.end, at))
+        for segment in segments
+        if segment.start < at
     ]
     return cost_of(begun, at)
 

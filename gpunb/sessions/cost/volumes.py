@@ -45,7 +45,7 @@ def is_ours(volume: Volume, installation: str) -> bool:
 
 def mounted(ledger: Ledger, provider: str) -> set[str]:
     """Ids of the volumes of live sessions, since not every cloud reports which instance uses one."""
-    alive = {one.id for one in ledger.sessions() if one.provider == provider}
+    alive = {session.id for session in ledger.sessions() if session.provider == provider}
     return {
         str(volume)
         for intent in ledger.intents()
@@ -68,7 +68,7 @@ def idle(ledger: Ledger, provider: Provider, known: Sequence[Volume] | None = No
         return []
     used = mounted(ledger, provider.name)
     listed = provider.volumes() if known is None else known
-    return [one for one in listed if not one.instances and one.id not in used]
+    return [volume for volume in listed if not volume.instances and volume.id not in used]
 
 
 def sweep(ledger: Ledger, provider: Provider, known: Sequence[Volume] | None = None) -> list[IdleVolume]:
@@ -82,11 +82,11 @@ def sweep(ledger: Ledger, provider: Provider, known: Sequence[Volume] | None = N
     if not provider.can(Capability.VOLUMES):
         return []
     now = ledger.clock.time()
-    since = {one.id: one.since for one in ledger.idle_volumes() if one.provider == provider.name}
+    since = {volume.id: volume.since for volume in ledger.idle_volumes() if volume.provider == provider.name}
     volumes = [
-        as_idle(one, since.get(one.id, now))
-        for one in idle(ledger, provider, known)
-        if is_ours(one, ledger.installation)
+        as_idle(volume, since.get(volume.id, now))
+        for volume in idle(ledger, provider, known)
+        if is_ours(volume, ledger.installation)
     ]
     if volumes or since:
         ledger.save_idle_volumes(provider.name, volumes)

@@ -87,10 +87,10 @@ class Books(FollowingClock):
     def correct_segments(self, segments: Iterable[Segment]) -> None:
         """Correct the rate of open segments from their start on, and open missing ones."""
         with self._write() as db:
-            for one in segments:
+            for segment in segments:
                 db.execute(
                     'UPDATE segments SET rate = ? WHERE session_id = ? AND kind = ? AND "end" IS NULL',
-                    (one.rate, one.session_id, one.kind),
+                    (segment.rate, segment.session_id, segment.kind),
                 )
             self._open_segments(db, segments)
 
@@ -103,32 +103,32 @@ class Books(FollowingClock):
             )
 
     def _open_segments(self, db: sqlite3.Connection, segments: Iterable[Segment]) -> None:
-        for one in segments:
+        for segment in segments:
             same = db.execute(
                 'SELECT rate FROM segments WHERE session_id = ? AND kind = ? AND "end" IS NULL',
-                (one.session_id, one.kind),
+                (segment.session_id, segment.kind),
             ).fetchone()
-            if same is not None and same["rate"] == one.rate:
+            if same is not None and same["rate"] == segment.rate:
                 continue
             db.execute(
                 'UPDATE segments SET "end" = max(start, ?) '
                 'WHERE session_id = ? AND kind = ? AND "end" IS NULL',
-                (one.start, one.session_id, one.kind),
+                (segment.start, segment.session_id, segment.kind),
             )
             db.execute(
                 "INSERT INTO segments "
                 '(session_id, kind, rate, start, "end", quantity, increment_s, clock_hours, label) '
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    one.session_id,
-                    one.kind,
-                    one.rate,
-                    one.start,
-                    one.end,
-                    one.quantity,
-                    one.increment_s,
-                    int(one.clock_hours),
-                    one.label,
+                    segment.session_id,
+                    segment.kind,
+                    segment.rate,
+                    segment.start,
+                    segment.end,
+                    segment.quantity,
+                    segment.increment_s,
+                    int(segment.clock_hours),
+                    segment.label,
                 ),
             )
 
@@ -322,11 +322,11 @@ class Books(FollowingClock):
     def idle_volumes(self) -> list[IdleVolume]:
         """Our volumes that were unused at the last check, by cloud and id."""
         rows = self._rows("SELECT value FROM meta WHERE key LIKE 'volumes:%' ORDER BY key")
-        return [IdleVolume(**one) for row in rows for one in json.loads(row["value"])]
+        return [IdleVolume(**load) for row in rows for load in json.loads(row["value"])]
 
     def save_idle_volumes(self, provider: str, found: Sequence[IdleVolume]) -> None:
         """Replace the stored idle volumes of one provider."""
-        value = json.dumps([asdict(one) for one in sorted(found, key=lambda one: one.id)])
+        value = json.dumps([asdict(volume) for volume in sorted(found, key=lambda one: one.id)])
         with self._write() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"volumes:{provider}", value))
 
@@ -335,7 +335,7 @@ class Books(FollowingClock):
     def others(self, provider: str = "%") -> list[OtherInstance]:
         """Billed instances on the accounts (of one provider) that are not ours, as they were last listed."""
         rows = self._rows("SELECT value FROM meta WHERE key LIKE ? ORDER BY key", (f"others:{provider}",))
-        return [OtherInstance(**one) for row in rows for one in json.loads(row["value"])]
+        return [OtherInstance(**load) for row in rows for load in json.loads(row["value"])]
 
     def agents(self) -> set[str]:
         """The ids of all sessions that agents have rented, also of those that are over."""
@@ -344,7 +344,7 @@ class Books(FollowingClock):
 
     def save_others(self, provider: str, found: Sequence[OtherInstance]) -> None:
         """Replace what is stored about other instances at one provider."""
-        value = json.dumps([asdict(one) for one in sorted(found, key=lambda one: one.id)])
+        value = json.dumps([asdict(instance) for instance in sorted(found, key=lambda one: one.id)])
         with self._write() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"others:{provider}", value))
 

@@ -152,5 +152,7 @@ def move(db: sqlite3.Connection, step: float, since: float) -> None:
             db.execute("UPDATE sessions SET armed = ? WHERE id = ?", (moved, row["id"]))
     for table, columns, rows in _TIMES:
         # zero is "at once"
-        marks = ", ".join(f"{one} = CASE WHEN {one} > 0 THEN {one} + :step ELSE {one} END" for one in columns)
+        marks = ", ".join(
+            f"{column} = CASE WHEN {column} > 0 THEN {column} + :step ELSE {column} END" for column in columns
+        )
         db.execute(f"UPDATE {table} SET {marks} WHERE {rows}", values)

@@ -41,8 +41,8 @@ def whole(name: str, live: Sequence[Session], over: Sequence[Session]) -> Sessio
     """
     _not_empty(name)
     for group in (live, over[::-1]):
-        exact = [one for one in group if name in {one.name, one.id}]
-        if len({one.id for one in exact}) > 1 and group is live:
+        exact = [session for session in group if name in {session.name, session.id}]
+        if len({session.id for session in exact}) > 1 and group is live:
             msg = f"{name!r} could mean {listed(exact)}"
             raise SessionAmbiguous(
                 msg, asked=name, hint="type the other's id: " + typed("ps --json") + " has it"
@@ -89,7 +89,9 @@ def reading(name: str, live: Sequence[Session], over: Sequence[Session]) -> Sess
         return whole(name, live, over)
     except SessionNotFound:
         for group in (live, over[::-1]):
-            close = [one for one in group if one.name.startswith(name) or one.id.startswith(name)]
+            close = [
+                session for session in group if session.name.startswith(name) or session.id.startswith(name)
+            ]
             if len(close) == 1:
                 return close[0]
             if close:
@@ -113,7 +115,7 @@ def default(live: Sequence[Session], here: Sequence[str] = ()) -> Session:
     SessionAmbiguous
         Several do, and not exactly one of them was rented here; ``proposed`` is the latest that was.
     """
-    usable = [one for one in live if one.state not in _ENDING]
+    usable = [session for session in live if session.state not in _ENDING]
     if len(usable) == 1 or len(live) == 1:
         return (usable or list(live))[0]
     if not live:
@@ -125,7 +127,7 @@ def default(live: Sequence[Session], here: Sequence[str] = ()) -> Session:
     msg = f"several sessions are alive: {listed(live)}; which one?"
     raise SessionAmbiguous(
         msg,
-        close=[one.name for one in (usable or live)],
+        close=[session.name for session in (usable or live)],
         proposed=max(own, key=lambda one: one.created).name if own else "",
         hint="add -s NAME",
     )
@@ -133,14 +135,14 @@ def default(live: Sequence[Session], here: Sequence[str] = ()) -> Session:
 
 def listed(sessions: Sequence[Session], most: int = 8) -> str:
     """List names and states for a message."""
-    shown = ", ".join(f"{one.name} ({one.state.value})" for one in sessions[:most])
+    shown = ", ".join(f"{session.name} ({session.state.value})" for session in sessions[:most])
     return shown if len(sessions) <= most else f"{shown} and {len(sessions) - most} more"
 
 
 def _rented_here(live: Sequence[Session], here: Sequence[str]) -> list[Session]:
     """The sessions that the nearest of `here` has rented."""
     for mark in here:
-        sessions = [one for one in live if mark in one.renter.split()]
+        sessions = [session for session in live if mark in session.renter.split()]
         if sessions:
             return sessions
     return []
@@ -148,7 +150,9 @@ def _rented_here(live: Sequence[Session], here: Sequence[str]) -> list[Session]:
 
 def _unknown(name: str, live: Sequence[Session], over: Sequence[Session]) -> SessionNotFound:
     close = _close(name, live)
-    begins = [one.name for one in live if one.name.startswith(name) or one.id.startswith(name)]
+    begins = [
+        session.name for session in live if session.name.startswith(name) or session.id.startswith(name)
+    ]
     rule = f" ({name!r} is only the beginning of one)" if begins else ""
     msg = f"there is no session {name!r}{rule}" + (f"; {_alive(live)}" if live else "")
     hint = (typed("ps --all") + " lists them") if live or over else (typed("rent") + " starts one")
@@ -157,8 +161,10 @@ def _unknown(name: str, live: Sequence[Session], over: Sequence[Session]) -> Ses
 
 def _close(name: str, live: Sequence[Session]) -> list[str]:
     """Names of live sessions that may have been meant."""
-    begins = [one.name for one in live if one.name.startswith(name) or one.id.startswith(name)]
-    return begins or get_close_matches(name, [one.name for one in live], n=1, cutoff=0.6)
+    begins = [
+        session.name for session in live if session.name.startswith(name) or session.id.startswith(name)
+    ]
+    return begins or get_close_matches(name, [session.name for session in live], n=1, cutoff=0.6)
 
 
 def _alive(live: Sequence[Session]) -> str:

@@ -76,17 +76,17 @@ class Notices(Runs):
     def note_notices(self, found: Iterable[Notice], channels: Sequence[str]) -> None:
         """Record those that are new, to be sent by `channels`; old ones are forgotten."""
         now = self.clock.time()
-        known = {one.key: one for one in self.notices()}
+        known = {notice.key: notice for notice in self.notices()}
         new = {one.key: one for one in found if one.key not in known}
-        old = [key for key, one in known.items() if not one.left and now - one.at > KEEP_S]
+        old = [key for key, notice in known.items() if not notice.left and now - notice.at > KEEP_S]
         if not new and not old:
             return
         with self._write() as db:
             for key in old:
                 db.execute("DELETE FROM meta WHERE key = ?", (_PREFIX + key,))
-            for one in new.values():
-                one.at, one.left = now, list(channels)
-                db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", _row(one))
+            for notice in new.values():
+                notice.at, notice.left = now, list(channels)
+                db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", _row(notice))
 
     def notices(self) -> list[Notice]:
         """All notices that are kept, oldest first."""
@@ -97,25 +97,25 @@ class Notices(Runs):
         """Take what is due for a channel: no other process sends it, whatever becomes of this one."""
         now = self.clock.time()
         with self._write(durable=True) as db:
-            due = [one for one in _all(db) if channel in one.left and one.next_try <= now]
-            for one in due:
-                one.left.remove(channel)
-                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", _row(one))
+            due = [notice for notice in _all(db) if channel in notice.left and notice.next_try <= now]
+            for notice in due:
+                notice.left.remove(channel)
+                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", _row(notice))
         return sorted(due, key=lambda one: one.at)
 
     def untaken(self, channel: str, taken: Iterable[Notice], next_try: float | None) -> None:
         """Give back what `channel` did not take, to be tried at `next_try`; None gives up."""
-        keys = {one.key for one in taken}
+        keys = {notice.key for notice in taken}
         with self._write() as db:
-            for one in _all(db):
-                if one.key in keys:
-                    one.tries += 1
+            for notice in _all(db):
+                if notice.key in keys:
+                    notice.tries += 1
                     if next_try is None:
-                        one.failed.append(channel)
+                        notice.failed.append(channel)
                     else:
-                        one.next_try = next_try
-                        one.left.append(channel)
-                    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", _row(one))
+                        notice.next_try = next_try
+                        notice.left.append(channel)
+                    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", _row(notice))
 
 
 def _all(db: sqlite3.Connection) -> list[Notice]:

@@ -90,11 +90,11 @@ class Runs(Books):
                 "SELECT * FROM runs WHERE substr(id, 1, ?) = ? ORDER BY started DESC", (len(prefix), prefix)
             )
         ]
-        exact = [one for one in notes if one.id == prefix]
+        exact = [note for note in notes if note.id == prefix]
         if len(notes) == 1 or exact:
             return (exact or notes)[0]
         if not notes:
             msg = f"there is no run {prefix!r}"
             raise RunNotFound(msg, hint=typed("runs") + " lists them")
-        msg = f"{prefix!r} could mean the runs {', '.join(one.id for one in notes[:8])}"
-        raise RunNotFound(msg, close=[one.id for one in notes], hint="type more of the id")
+        msg = f"{prefix!r} could mean the runs {', '.join(note.id for note in notes[:8])}"
+        raise RunNotFound(msg, close=[note.id for note in notes], hint="type more of the id")

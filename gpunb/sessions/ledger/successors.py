@@ -81,7 +81,9 @@ class Successors(Notices):
         """
         now = self.clock.time()
         with self._write(durable=True) as db:
-            rows = [db.execute("SELECT * FROM sessions WHERE id = ?", (one.id,)) for one in (old, new)]
+            rows = [
+                db.execute("SELECT * FROM sessions WHERE id = ?", (session.id,)) for session in (old, new)
+            ]
             was, comes = (session_of(row.fetchone()) for row in rows)
             if comes.state is not SessionState.READY or comes.moves_from != old.id:
                 msg = f"session {comes.name} is {comes.state.value} by now: it can't take {was.name}'s place"

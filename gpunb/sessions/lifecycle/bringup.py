@@ -391,7 +391,7 @@ def timing_text(seconds: float) -> str:
 
 
 def _really_gone(ledger: Ledger, provider: Provider, session: Session, timing: Timing) -> bool:
-    sent = max((one.sent for one in ledger.intents(session.id)), default=0.0)
+    sent = max((intent.sent for intent in ledger.intents(session.id)), default=0.0)
     if ledger.clock.time() - sent < timing.lag(provider):
         return False
     try:

@@ -104,7 +104,7 @@ def _vanished(
 ) -> Session:
     if session.state is _S.ENDING:
         return session  # its end is confirmed by end_step, with all that belongs to it
-    sent = max((one.sent for one in ledger.intents(session.id)), default=0.0)
+    sent = max((intent.sent for intent in ledger.intents(session.id)), default=0.0)
     if ledger.clock.time() - sent < timing.lag(provider):
         return session  # may be a lagging replica, even if another one has shown it
     host.drop(session.id)

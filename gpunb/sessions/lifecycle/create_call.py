@@ -160,7 +160,7 @@ class CreateCall:
             self._ended_elsewhere(session)
 
     def _answered(self, session: Session, instance: Instance) -> Session:
-        sent = max(one.sent for one in self.ledger.intents(self.id))
+        sent = max(intent.sent for intent in self.ledger.intents(self.id))
         try:
             session = self.ledger.answer_create(
                 session,

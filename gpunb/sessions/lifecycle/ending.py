@@ -63,7 +63,11 @@ class Listing:
         instances = self.instances()
         if instances is None:
             return None
-        return [one for one in instances if one.label == label and one.state is not InstanceState.GONE]
+        return [
+            instance
+            for instance in instances
+            if instance.label == label and instance.state is not InstanceState.GONE
+        ]
 
 
 def resolve_lost_create(ledger: Ledger, listing: Listing, session: Session, timing: Timing) -> Session:
@@ -176,7 +180,7 @@ def _believable(ledger: Ledger, session: Session, lag: float) -> bool:
     """
     if session.seen and session.cloud_state == InstanceState.ENDING.value:
         return True
-    return all(_age(ledger, one) >= lag for one in ledger.intents(session.id))
+    return all(_age(ledger, intent) >= lag for intent in ledger.intents(session.id))
 
 
 def _age(ledger: Ledger, intent: Intent) -> float:
@@ -224,7 +228,7 @@ def _presence(listing: Listing, session: Session) -> Presence:
         instances = listing.instances()
         if instances is None:
             return Presence.UNKNOWN
-        if any(one.id == session.instance_id and not provider.ended(one) for one in instances):
+        if any(instance.id == session.instance_id and not provider.ended(instance) for instance in instances):
             return Presence.PRESENT
         single = provider.get(session.instance_id)
     except InstanceGone:
@@ -269,7 +273,11 @@ def forget(ledger: Ledger, provider: Provider, session_id: str) -> Session:
     session = begin_end(ledger, session_id, FORGOTTEN)
     if session.state in OVER:
         return session
-    known = [session.instance_id] if session.instance_id else [one.id for one in provider.find(session.label)]
+    known = (
+        [session.instance_id]
+        if session.instance_id
+        else [instance.id for instance in provider.find(session.label)]
+    )
     left = []
     for ident in known:
         stays = cloud.stays(ident)

@@ -74,10 +74,10 @@ def targets(session: Session) -> dict[str, Path]:
     while True:
         places = {path: parts[path][len(parts[path]) - depth[path] :] or parts[path] for path in parts}
         clash = [
-            one
-            for one in places
-            if depth[one] < len(parts[one])
-            and any(_meet(places[one], places[two]) for two in places if two != one)
+            place
+            for place in places
+            if depth[place] < len(parts[place])
+            and any(_meet(places[place], places[two]) for two in places if two != place)
         ]
         if not clash:
             return {path: base.joinpath(*names) for path, names in places.items()}
@@ -94,7 +94,7 @@ def _meet(one: tuple[str, ...], two: tuple[str, ...]) -> bool:
 
 def note_folder(ledger: Ledger, session: Session, folder: str) -> None:
     """Record that a run or a sync put files into `folder` of the host: `out` may be in there."""
-    if folder and folder not in {one.detail for one in ledger.events(session.id) if one.kind == FOLDER}:
+    if folder and folder not in {event.detail for event in ledger.events(session.id) if event.kind == FOLDER}:
         ledger.note(session.id, FOLDER, folder)
 
 
@@ -107,7 +107,7 @@ def _elsewhere(session: Session, target: Path) -> Path:
 
 def _can_write(target: Path) -> bool:
     """Whether a file or folder can apparently be created at `target`."""
-    above = next((one for one in (target, *target.parents) if one.exists()), target)
+    above = next((path for path in (target, *target.parents) if path.exists()), target)
     return above.is_dir() and os.access(above, os.W_OK | os.X_OK)
 
 
@@ -138,7 +138,7 @@ def fetch_saves(
     clock = ledger.clock
     end = clock.time() + timing.save_s
     failed: list[tuple[str, str]] = []
-    folders = [one.detail for one in reversed(ledger.events(session.id)) if one.kind == FOLDER]
+    folders = [event.detail for event in reversed(ledger.events(session.id)) if event.kind == FOLDER]
     named = targets(session)
     for path, target in {**{name: root for name, (root, _) in projects.items()}, **named}.items():
         fetch = partial(host.fetch, session, path, folders=folders)

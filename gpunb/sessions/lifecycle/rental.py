@@ -207,7 +207,7 @@ class Rental(CreateCall):
         session = self.ledger.get(self.id)
         if session.state is SessionState.REQUESTED and not self.request.requested:
             session = self.ledger.transition(session, SessionState.FAILED, "; ".join(failed))
-            if any(one.state is IntentState.GONE for one in self.ledger.intents(self.id)):
+            if any(intent.state is IntentState.GONE for intent in self.ledger.intents(self.id)):
                 write_receipt(self.ledger, None, session, why="boot failed")
 
     def _tidy(self) -> None:

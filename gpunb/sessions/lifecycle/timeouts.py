@@ -70,7 +70,7 @@ class Timing:
         """As `boot`, from the value recorded with the create call, which knew the image's size."""
         from gpunb.sessions.model import offer_from_dict
 
-        recorded = [one.summary.get("boot_s") for one in ledger.intents(session.id)]
+        recorded = [intent.summary.get("boot_s") for intent in ledger.intents(session.id)]
         known = [float(one) for one in recorded if isinstance(one, (int, float)) and one > 0]
         return known[-1] if known else self.boot(offer_from_dict(session.offer))
 

@@ -100,7 +100,7 @@ def end_unrecorded(
 
 
 def _labelled(listing: Listing, session: Session) -> list[str]:
-    return [one.id for one in listing.labelled(session.label) or ()] if session.label else []
+    return [instance.id for instance in listing.labelled(session.label) or ()] if session.label else []
 
 
 def _destroy(provider: Provider, instance_id: str) -> str:

@@ -36,7 +36,7 @@ def channels(to: NotifySettings) -> list[str]:
 
 def title(notices: Sequence[Notice]) -> str:
     """What stands above a message of these notices."""
-    names = sorted({one.session for one in notices if one.session})
+    names = sorted({notice.session for notice in notices if notice.session})
     return "gpunb" + (f": {', '.join(names[:3])}{' …' if len(names) > 3 else ''}" if names else "")
 
 
@@ -48,7 +48,7 @@ def send(channel: str, to: NotifySettings, notices: Sequence[Notice]) -> None:
     NotSent
         The channel did not take it, or is not set any more.
     """
-    text = "\n".join(written(one.text, "terminal") for one in notices)
+    text = "\n".join(written(notice.text, "terminal") for notice in notices)
     if channel == "desktop" and to.desktop:
         _desktop(title(notices), text)
     elif channel == "webhook" and to.webhook is not None:
@@ -88,8 +88,14 @@ def _webhook(url: SecretStr, text: str, notices: Sequence[Notice]) -> None:
         "title": title(notices),
         "text": text,
         "notices": [
-            {"id": one.key, "kind": one.kind, "session": one.session, "at": one.at, "text": str(one.text)}
-            for one in notices
+            {
+                "id": notice.key,
+                "kind": notice.kind,
+                "session": notice.session,
+                "at": notice.at,
+                "text": str(notice.text),
+            }
+            for notice in notices
         ],
     }
     try:

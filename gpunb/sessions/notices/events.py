@@ -70,16 +70,16 @@ def of_increases(
 ) -> Iterator[Notice]:
     """The price increases that hosts ask for, of sessions."""
     mine = {one.instance_id: one for one in sessions if one.provider == provider}
-    for one in asked:
-        session = mine.get(one.instance_id)
+    for increase in asked:
+        session = mine.get(increase.instance_id)
         if session is not None:
-            old, new = one.hourly(session.gpus or 1, session.disk_gb)
+            old, new = increase.hourly(session.gpus or 1, session.disk_gb)
             text = (
                 f"the host of {session.name} asks for {price_text(new)}/h instead of {price_text(old)}/h: "
                 + typed("vast increases")
                 + " shows, accepts or refuses it; until then the price stays"
             )
-            yield _of(f"increase:{provider}:{one.id}", "increase", text, session)
+            yield _of(f"increase:{provider}:{increase.id}", "increase", text, session)
 
 
 def _of(key: str, kind: str, text: str, session: Session | None = None) -> Notice:
@@ -107,7 +107,7 @@ def _lease(ledger: Ledger, session: Session, cost: Cost, now: float) -> Iterator
     if session.state not in _RENTED:
         return
     # an extension makes a new lease of it; its times would change with the clock
-    mark = sum(one.kind == "extend" for one in ledger.events(session.id))
+    mark = sum(event.kind == "extend" for event in ledger.events(session.id))
     if any(run.active for run in ledger.open_runs(session.id)):
         session = replace(session, lease=replace(lease, idle_s=None))  # at work
     found = standing(session, cost, now)

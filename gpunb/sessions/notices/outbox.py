@@ -97,7 +97,7 @@ class Outbox:
             if self._to is None or not (names := ways.channels(self._to)):
                 return
             notices = [*noticed(self.ledger, caps, crossed), *self._increases()]
-            self.ledger.note_notices([one for one in notices if one.kind in self._to.events], names)
+            self.ledger.note_notices([notice for notice in notices if notice.kind in self._to.events], names)
             for name in names:
                 self._send(name, self._to, last=last)
         except ANY as err:
@@ -108,7 +108,7 @@ class Outbox:
 
         now = self.ledger.clock.time()
         sessions = self.ledger.sessions()
-        for name in sorted({one.provider for one in sessions if one.hourly > 0}):
+        for name in sorted({session.provider for session in sessions if session.hourly > 0}):
             if now - self._asked.get(name, 0.0) < INCREASES_S:
                 continue
             self._asked[name] = now
@@ -123,7 +123,7 @@ class Outbox:
         now = self.ledger.clock.time()
         if not last and now - self._sent_at.get(channel, 0.0) < BATCH_S:
             return
-        if not any(channel in one.left for one in self.ledger.notices()):
+        if not any(channel in notice.left for notice in self.ledger.notices()):
             return
         due = self.ledger.take_notices(channel)
         if not due:
@@ -132,7 +132,7 @@ class Outbox:
         try:
             ways.send(channel, to, due)
         except ANY as err:
-            tries = max(one.tries for one in due)
+            tries = max(notice.tries for notice in due)
             again = now + RETRY_S[tries] if tries < len(RETRY_S) else None
             _log.error("%d notices were not sent by %s: %s", len(due), channel, words(err))
             self.ledger.untaken(channel, due, again)

@@ -197,12 +197,12 @@ def _leave_environments(newest: dict[str, HostFile], out: Brought) -> None:
 def _note_gone(state: State, changes: Changes) -> None:
     gone = changes.gone
     if changes.whole:
-        there = {one.path for one in changes.changed}
-        gone = [path for path, one in state.known.items() if one.there is not None and path not in there]
+        there = {file.path for file in changes.changed}
+        gone = [path for path, known in state.known.items() if known.there is not None and path not in there]
     for path in gone:
         if path in state.known:
-            one = state.known[path]
-            state.set(path, Known(one.here, None, one.ours, one.aside))
+            known = state.known[path]
+            state.set(path, Known(known.here, None, known.ours, known.aside))
 
 
 def _alike(here: Sig, file: HostFile) -> bool:

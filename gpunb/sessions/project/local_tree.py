@@ -171,8 +171,8 @@ class LocalTree:
         """Drop what was known of a path that is gone, and of all that was below it."""
         for known in (self.files, self.modes, self.links, self.folders, self._names):
             known.pop(path, None)
-        if any(one.startswith(f"{path}/") for one in self.folders):
-            for one in [one for one in self.folders if one.startswith(f"{path}/")]:
+        if any(folder.startswith(f"{path}/") for folder in self.folders):
+            for one in [folder for folder in self.folders if folder.startswith(f"{path}/")]:
                 self.folders.pop(one)
                 self._names.pop(one, None)
         for known in (self.files, self.modes, self.links):

@@ -39,13 +39,13 @@ def root(start: Path) -> Path:
     folder = start.expanduser().resolve()
     if not folder.is_dir():
         folder = folder.parent
-    for one in (folder, *folder.parents):
-        if _too_much(one):
+    for path in (folder, *folder.parents):
+        if _too_much(path):
             break
-        if any((one / name).exists() for name in MARKERS):
-            if is_left_out(one, folder):  # such as build/: no part of it would be on the host
+        if any((path / name).exists() for name in MARKERS):
+            if is_left_out(path, folder):  # such as build/: no part of it would be on the host
                 break
-            return one
+            return path
     why = _too_much(folder)
     if why:
         msg = f"{folder} is {why}, and it is never taken as a project"

@@ -134,7 +134,7 @@ class LedgerMemory:
 
     def remembers(self) -> bool:
         """Whether sessions without a known end are in memory, without reading the ledger."""
-        return any(self._unrecorded.ended(one.id) is None for one in self._known)
+        return any(self._unrecorded.ended(session.id) is None for session in self._known)
 
     def _sessions(self, looked: Looked) -> list[Session]:
         try:
@@ -168,7 +168,7 @@ class LedgerMemory:
             return otherwise
 
     def _ours(self) -> list[Orphan]:
-        return [one for one in self.ledger.orphans() if one.ours]
+        return [orphan for orphan in self.ledger.orphans() if orphan.ours]
 
     def _follow_up(self, looked: Looked) -> None:
         raise NotImplementedError
@@ -182,7 +182,11 @@ class LedgerMemory:
             looked.errors.append(f"the ledger can't be read: {words(err)}")
         ssh_config.refresh(self._known)
         looked.sessions = len(self._known)
-        reached = {one.id for one in self._known if one.state in RENTED and one.state is not _S.STOPPED}
+        reached = {
+            session.id
+            for session in self._known
+            if session.state in RENTED and session.state is not _S.STOPPED
+        }
         for gone in self._reached - reached:
             self._drop(gone)
         self._reached = reached

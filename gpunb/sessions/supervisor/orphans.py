@@ -40,8 +40,12 @@ def sweep(ledger: Ledger, listing: Listing, timing: Timing) -> list[Orphan]:
     # The ledger is read after the list was made: an intent is committed before its create
     # call, so whatever the list shows of ours is in here, or it is an orphan.
     sessions = ledger.sessions()
-    ours = {one.instance_id for one in sessions if one.provider == provider.name and one.instance_id}
-    awaited = {one.label for one in ledger.intents(unresolved=True)}
+    ours = {
+        session.instance_id
+        for session in sessions
+        if session.provider == provider.name and session.instance_id
+    }
+    awaited = {intent.label for intent in ledger.intents(unresolved=True)}
     mark = f"{PREFIX}{ledger.installation[:8]}-"
     known = {one.instance_id: one for one in ledger.orphans() if one.provider == provider.name}
     now = ledger.clock.time()
@@ -77,16 +81,16 @@ def strays(ledger: Ledger, provider: Provider) -> list[tuple[Instance, bool]]:
         The list can't be fetched.
     """
     instances = provider.instances()
-    ours = {one.instance_id for one in ledger.sessions() if one.provider == provider.name}
-    awaited = {one.label for one in ledger.intents(unresolved=True)}
+    ours = {session.instance_id for session in ledger.sessions() if session.provider == provider.name}
+    awaited = {intent.label for intent in ledger.intents(unresolved=True)}
     mark = f"{PREFIX}{ledger.installation[:8]}-"
     return [
-        (one, one.label.startswith(mark))
-        for one in instances
-        if one.label.startswith(PREFIX)
-        and one.id not in ours
-        and one.label not in awaited
-        and not provider.ended(one)
+        (instance, instance.label.startswith(mark))
+        for instance in instances
+        if instance.label.startswith(PREFIX)
+        and instance.id not in ours
+        and instance.label not in awaited
+        and not provider.ended(instance)
     ]
 
 

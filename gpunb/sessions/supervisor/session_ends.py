@@ -138,7 +138,7 @@ class SessionEnds(LedgerMemory):
 
     def _unsaved(self, session: Session, awaits: Sequence[str], reason: str) -> None:
         with suppress(*ANY):
-            done = {one.detail for one in self.ledger.events(session.id) if one.kind == "saved"}
+            done = {event.detail for event in self.ledger.events(session.id) if event.kind == "saved"}
             for path in awaits:
                 if path not in done:
                     self.ledger.note(session.id, "unsaved", json.dumps([path, reason]))

@@ -89,7 +89,7 @@ class Supervision(OneSession):
         none_over: dict[str, Due] = {}
         self._crossed = self._read(looked, "caps", lambda: self._over_caps(looked), none_over)
         none: set[str] = set()
-        orphaned = self._read(looked, "orphans", lambda: {one.provider for one in self._ours()}, none)
+        orphaned = self._read(looked, "orphans", lambda: {orphan.provider for orphan in self._ours()}, none)
         due = self._read(looked, "clouds", lambda: self._due_sweeps(now), none)
         for name in sorted({*groups, *orphaned, *due}):
             if name not in self._looks and (only is None or name in only):
@@ -173,7 +173,7 @@ class Supervision(OneSession):
         """Query the account's balance while something there costs; `ps` and every verb use it to warn."""
         now = self.ledger.clock.time()
         if (
-            any(one.hourly > 0 for one in sessions)
+            any(session.hourly > 0 for session in sessions)
             and now - self._funded.get(provider.name, 0.0) >= self.sweep_s
         ):
             self._funded[provider.name] = now
@@ -197,7 +197,8 @@ class Supervision(OneSession):
         """Count create calls that are recent and so far absent from lists, which may lag."""
         since = self.ledger.clock.time() - LINGER_S
         return sum(
-            one.state is IntentState.ABSENT and (one.resolved or 0.0) > since for one in self.ledger.intents()
+            intent.state is IntentState.ABSENT and (intent.resolved or 0.0) > since
+            for intent in self.ledger.intents()
         )
 
     def _due_sweeps(self, now: float) -> set[str]:

@@ -109,7 +109,7 @@ def unserved(ledger: Ledger) -> dict[str, str]:
     blind = ledger.blind()
     if not blind:
         return {}
-    live = {one.provider for one in ledger.sessions()}
+    live = {session.provider for session in ledger.sessions()}
     return {name: why for name, why in blind.items() if name in live and not ledger.served(name)}
 
 
@@ -121,7 +121,7 @@ def unwatched(ledger: Ledger, cloud: str | None = None) -> list[str]:
     cloud
         Only what concerns the sessions there.
     """
-    live = [one for one in ledger.sessions() if cloud in {None, one.provider}]
+    live = [session for session in ledger.sessions() if cloud in {None, session.provider}]
     if not live:
         return []
     if ledger.leader() is None and not _holds_on(ledger):
@@ -130,7 +130,7 @@ def unwatched(ledger: Ledger, cloud: str | None = None) -> list[str]:
     for name, why in sorted(unserved(ledger).items()):
         if cloud not in {None, name}:
             continue
-        names = ", ".join(one.name for one in live if one.provider == name)
+        names = ", ".join(session.name for session in live if session.provider == name)
         out.append(
             f"nothing watches the leases of {names}: the supervisor can't use {name} ({why}); "
             + typed("login", name)
@@ -150,7 +150,7 @@ class Duties:
     def left_over(self) -> set[str]:
         """Clouds that the leader can't serve and no other supervisor serves."""
         blind = self.ledger.blind()
-        live = {one.provider for one in self.ledger.sessions()} if blind else set()
+        live = {session.provider for session in self.ledger.sessions()} if blind else set()
         return {name for name in live & set(blind) if not self.ledger.claimed(_duty(name))}
 
     def tell(self, blind: Mapping[str, str], *, leads: bool, served: set[str]) -> None:

@@ -300,7 +300,9 @@ class FluenceCloud(ClockHours, Cloud):
     def _lister(self, kind: str) -> Any:
         async def listing(request: Request) -> Response:
             machines = self.listed(self.login(request))
-            return JSONResponse([self.row(one, detail=False) for one in machines if one.data["kind"] == kind])
+            return JSONResponse(
+                [self.row(machine, detail=False) for machine in machines if machine.data["kind"] == kind]
+            )
 
         return listing
 
@@ -308,7 +310,7 @@ class FluenceCloud(ClockHours, Cloud):
         """List the containers in short rows."""
         machines = self.listed(self.login(request))
         return JSONResponse(
-            [self.row(one, detail=False) for one in machines if one.data["kind"] == "containers"]
+            [self.row(machine, detail=False) for machine in machines if machine.data["kind"] == "containers"]
         )
 
     def _getter(self, kind: str) -> Any:

@@ -34,7 +34,7 @@ def worsen(spec: HostSpec, kind: str) -> None:
     if kind == "gpu-missing":
         spec.gpus -= 1
     elif kind == "gpu-other":
-        other = next(one for one in MODELS if one.name != spec.gpu and one.vram_mib >= spec.vram_mib)
+        other = next(model for model in MODELS if model.name != spec.gpu and model.vram_mib >= spec.vram_mib)
         spec.gpu, spec.vram_mib = other.name, other.vram_mib
     elif kind == "gpu-half-memory":
         spec.vram_mib //= 2

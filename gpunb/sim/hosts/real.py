@@ -102,9 +102,11 @@ class RealHosts:
     def files(self, host: Host) -> dict[str, int]:
         """List the files under ``/root`` with their sizes, without gpunb's own."""
         home = self.root / str(host.handle) / "home"
-        found = (one for one in home.rglob("*") if one.is_file() and not one.is_symlink())
+        found = (path for path in home.rglob("*") if path.is_file() and not path.is_symlink())
         names = {one: one.relative_to(home) for one in found}
-        return {f"/root/{name}": one.stat().st_size for one, name in names.items() if name.parts[0][0] != "."}
+        return {
+            f"/root/{name}": path.stat().st_size for path, name in names.items() if name.parts[0][0] != "."
+        }
 
     def remove(self, host: Host, path: str) -> None:
         """Delete one file."""

@@ -127,8 +127,8 @@ def _without_loose_ends(uvicorn: Any) -> Any:
 
     class Server(uvicorn.Server):  # type: ignore[misc]
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            for one in self.servers:
-                one.close()
+            for server in self.servers:
+                server.close()
             await asyncio.sleep(0.01)  # a connection that was accepted gets its protocol, which is closed
             await super().shutdown(sockets)
 

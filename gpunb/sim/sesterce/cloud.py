@@ -338,10 +338,10 @@ class SesterceCloud(KeysAndVolumes):
         machines = self.listed(self.login(request))
         return JSONResponse(
             [
-                self.row(one)
-                for one in machines
-                if one.phase is not Phase.ENDED
-                and deploymentType in (None, one.data["offer"]["deploymentType"])
+                self.row(machine)
+                for machine in machines
+                if machine.phase is not Phase.ENDED
+                and deploymentType in (None, machine.data["offer"]["deploymentType"])
             ]
         )
 

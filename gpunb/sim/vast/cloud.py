@@ -191,7 +191,7 @@ class VastCloud(
         if new is Phase.RUNNING:
             data.pop("rebooting", None)
             bill.open("gpu", data["gpu_usd_h"] * (1 - data.get("discount", 0.0)), at)
-            if not any(one.kind == "disk" and one.end is None for one in bill.segments):
+            if not any(segment.kind == "disk" and segment.end is None for segment in bill.segments):
                 bill.open("disk", data["disk_usd_h"], at)  # it was offline
             if data["keys"] and "key-late" not in machine.troubles and machine.host is not None:
                 self._later(self.hosts.authorize, machine.host, list(data["keys"]))

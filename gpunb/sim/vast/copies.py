@@ -172,8 +172,8 @@ class CopyRoutes(Cloud):
         raise self.deny(400, f"Invalid place {text}")
 
     def _jobs(self, account: Account) -> list[tuple[Machine, dict[str, Any]]]:
-        mine = [one for one in self.machines.values() if one.account is account]
-        return [(one, one.data["job"]) for one in mine if one.data.get("job") is not None]
+        mine = [machine for machine in self.machines.values() if machine.account is account]
+        return [(machine, machine.data["job"]) for machine in mine if machine.data.get("job") is not None]
 
     def _check(self, machine: Machine, body: dict[str, Any]) -> None:
         known = {row["id"] for row in self._connections(machine.account)}

@@ -76,7 +76,7 @@ class InstanceRoutes(InstanceList, ReservedRoutes, Cloud):
     async def accept_many(self, request: Request) -> Response:
         """Rent several offers, each on its own."""
         account, body = self.allow(request, "instance_write"), await self.body(request)
-        answers = [self._rent(account, str(one), body) for one in body.get("ids") or []]
+        answers = [self._rent(account, str(ident), body) for ident in body.get("ids") or []]
         return JSONResponse({"success": True, "results": [json.loads(bytes(a.body)) for a in answers]})
 
     async def launch_instance(self, request: Request) -> Response:
@@ -286,8 +286,8 @@ class InstanceRoutes(InstanceList, ReservedRoutes, Cloud):
     async def state_many(self, request: Request) -> Response:
         """Change the state of several instances."""
         body = await self.body(request)
-        for one in body.get("ids") or []:
-            self._set_state(self.machine(request, str(one), "instance_write"), str(body.get("state")))
+        for ident in body.get("ids") or []:
+            self._set_state(self.machine(request, str(ident), "instance_write"), str(body.get("state")))
         return JSONResponse({"success": True})
 
     def _set_state(self, machine: Machine, state: str) -> bool:
@@ -346,8 +346,8 @@ class InstanceRoutes(InstanceList, ReservedRoutes, Cloud):
     async def destroy_many(self, request: Request) -> Response:
         """Destroy several instances."""
         body = await self.body(request)
-        for one in body.get("instance_ids") or []:
-            self._destroy(self.machine(request, str(one), "instance_write"))
+        for ident in body.get("instance_ids") or []:
+            self._destroy(self.machine(request, str(ident), "instance_write"))
         return JSONResponse({"success": True})
 
     def _destroy(self, machine: Machine) -> None:

@@ -157,12 +157,12 @@ class PaperRoutes(Cloud):
     async def contracts(self, request: Request) -> Response:
         """List instances by label or number, ended ones too."""
         account, body = self.allow(request, "instance_read"), await self.body(request)
-        ids = {str(one) for one in body.get("contract_ids") or []}
-        mine: list[Machine] = [one for one in self.machines.values() if one.account is account]
+        ids = {str(ident) for ident in body.get("contract_ids") or []}
+        mine: list[Machine] = [machine for machine in self.machines.values() if machine.account is account]
         rows = [
-            {"id": int(one.id), "label": one.label}
-            for one in mine
-            if body.get("label") in (None, one.label) and (not ids or one.id in ids)
+            {"id": int(machine.id), "label": machine.label}
+            for machine in mine
+            if body.get("label") in (None, machine.label) and (not ids or machine.id in ids)
         ]
         return JSONResponse({"success": True, "contracts": rows})
 

@@ -92,7 +92,7 @@ class VolumeRoutes(Cloud):
         """List the account's volumes, with the instances on them."""
         account = self.allow(request, "instance_read")
         rows = [
-            {**row, "instances": [{"id": one} for one in self._users(account, ident)]}
+            {**row, "instances": [{"id": user} for user in self._users(account, ident)]}
             for ident, row in self._volumes(account).items()
         ]
         return JSONResponse({"success": True, "volumes": rows})

@@ -23,9 +23,9 @@ _QUIET = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_CEILING_DIRECTORIES
 
 def top_of(folder: Path) -> Path | None:
     """Return the top of the working tree that holds `folder`; None if there is none."""
-    for one in (folder, *folder.parents):
-        if os.path.lexists(one / ".git"):
-            return one
+    for path in (folder, *folder.parents):
+        if os.path.lexists(path / ".git"):
+            return path
     return None
 
 

@@ -23,9 +23,11 @@ NAMED = 5
 
 def speak_up(plan: Plan, rules: Rules, *, single: str = "") -> None:
     """Add notes on left out paths that a mere count would hide."""
-    out = [one for one in plan.left_out if one.rule.startswith(OUT)]
+    out = [left_out for left_out in plan.left_out if left_out.rule.startswith(OUT)]
     if out:
-        goals = [f"{one.path} -> {one.rule.removeprefix(OUT).removeprefix(': ')}" for one in out]
+        goals = [
+            f"{left_out.path} -> {left_out.rule.removeprefix(OUT).removeprefix(': ')}" for left_out in out
+        ]
         plan.notes.append(
             f"{_several(len(out), 'link')} out of the folder and did not go: {_listed(goals)}; "
             "--follow-links sends what they lead to"

@@ -50,22 +50,22 @@ def follow(remote: Remote, root: str, tree: Tree, came: dict[str, str]) -> tuple
         The folders that come anyway: their real paths on the host, and their paths in the tree.
     """
     linked, left = Tree(), []
-    todo = [(one, 0) for one in tree.left_out]
+    todo = [(left_out, 0) for left_out in tree.left_out]
     while todo:
-        one, depth = todo.pop(0)
-        if one.rule.startswith("exclude "):
+        left_out, depth = todo.pop(0)
+        if left_out.rule.startswith("exclude "):
             continue
-        if not (one.cant_go and one.rule.startswith(LINK)):
-            left.append((one.path, one.rule))
+        if not (left_out.cant_go and left_out.rule.startswith(LINK)):
+            left.append((left_out.path, left_out.rule))
             continue
-        found = _behind(remote, root, one.path, came, full=depth >= NESTED or len(came) > FOLLOWED)
+        found = _behind(remote, root, left_out.path, came, full=depth >= NESTED or len(came) > FOLLOWED)
         if isinstance(found, str):
-            left.append((one.path, found))
+            left.append((left_out.path, found))
         elif isinstance(found, Item):
             linked.items.append(found)
         else:
             sub = Tree()
-            graft(sub, one.path, 0o755, found)
+            graft(sub, left_out.path, 0o755, found)
             linked.items += sub.items
             linked.failed += sub.failed
             todo += [(more, depth + 1) for more in sub.left_out]

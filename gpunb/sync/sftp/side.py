@@ -115,7 +115,7 @@ class SftpSide:
             for name, _ in folder.failed:
                 del folder.entries[name]
         if follow:
-            self.remote.each((one for one in links if one.leads_out), self._behind, lambda *_: None)
+            self.remote.each((link for link in links if link.leads_out), self._behind, lambda *_: None)
         if venvs:
             self.remote.each(_names(folders, file_frames.FOLDER), self._environment, lambda *_: None)
         return folders
@@ -304,7 +304,7 @@ class _Folder:
 
     def listed(self) -> list[Entry]:
         """All entries, in the order of their names' bytes."""
-        return sorted([*self.entries.values(), *self._twice], key=lambda one: encode(one.name))
+        return sorted([*self.entries.values(), *self._twice], key=lambda entry: encode(entry.name))
 
 
 class _Name(NamedTuple):
@@ -327,7 +327,12 @@ class _Name(NamedTuple):
 
 
 def _names(found: dict[str, _Folder], kind: int) -> list[_Name]:
-    return [_Name(one, name) for one in found.values() for name, e in one.entries.items() if e.kind == kind]
+    return [
+        _Name(folder, name)
+        for folder in found.values()
+        for name, e in folder.entries.items()
+        if e.kind == kind
+    ]
 
 
 def _removed(path: str) -> Task:

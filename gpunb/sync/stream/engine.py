@@ -124,7 +124,7 @@ class _Large:
                 for start, end in ranges
                 for at in range(start, end, SEGMENT)
             ]
-            stream.skipped(self.item.size - sum(one.end - one.start for one in todo))
+            stream.skipped(self.item.size - sum(segment.end - segment.start for segment in todo))
             self.left = len(todo) or 1
             if todo:
                 stream.tasks.put(todo)

@@ -259,7 +259,7 @@ class HostWriter:
             if bytes(body) != number.to_bytes(4, "big"):
                 words = "an answer out of turn"
                 raise bad(words)
-            for old in [one for one in self._failures if one <= number]:
+            for old in [failure for failure in self._failures if failure <= number]:
                 del self._failures[old]
             done()
 

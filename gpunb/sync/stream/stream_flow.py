@@ -119,8 +119,8 @@ class StreamFlow(Flow[Any]):
         closers.append(writer.close)
 
         def close() -> None:
-            for one in closers:
-                one()
+            for closer in closers:
+                closer()
 
         return reader, writer, close
 

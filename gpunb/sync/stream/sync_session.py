@@ -99,7 +99,7 @@ def _patiently(
 
 def _broken(err: GpunbError, clients: Sequence[AgentClient]) -> bool:
     """Whether waiting may help: the connection broke, or has just been broken."""
-    return isinstance(err, Unreachable) or not all(one.connected for one in clients)
+    return isinstance(err, Unreachable) or not all(client.connected for client in clients)
 
 
 def _plainly(err: GpunbError) -> str:
@@ -119,12 +119,12 @@ def _two_hosts(
     source_client: AgentClient, target_client: AgentClient, source: str, target: str, wish: SyncOptions
 ) -> StreamFlow:
     wish.progress.say("listing files")
-    one, two = HostSide(source_client), HostSide(target_client)
+    side, two = HostSide(source_client), HostSide(target_client)
     try:
-        one.look(source)
+        side.look(source)
         two.look(target)
-        ends, root = locations.between(one, two, source, target, delete=bool(wish.delete))
-        one.alias = {ends.single: ends.source} if ends.single else {}
+        ends, root = locations.between(side, two, source, target, delete=bool(wish.delete))
+        side.alias = {ends.single: ends.source} if ends.single else {}
         guard = source_client.trust != "own"
         rules = Rules(
             None,
@@ -136,14 +136,14 @@ def _two_hosts(
             everything=wish.everything,
         )
         lock = locations.lock(target_client.endpoint, ends, "up")
-        flow = StreamFlow(one, two, ends.single, wish, rules=rules, lock=lock)
-        flow.hosts, flow.exists = (one, two), is_folder(two, ends.there)
+        flow = StreamFlow(side, two, ends.single, wish, rules=rules, lock=lock)
+        flow.hosts, flow.exists = (side, two), is_folder(two, ends.there)
         flow.where, flow.root = f"the host ({ends.there})", ends.there
-        one.enter_soon(root)
+        side.enter_soon(root)
         alias = source_client.endpoint.alias, target_client.endpoint.alias
         flow.shown = Shown(*alias, root, ends, wish.delete, wish.include, wish.exclude)
     except BaseException:
-        one.close()
+        side.close()
         two.close()
         raise
     return flow
