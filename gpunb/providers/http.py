@@ -12,9 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,16 +20,15 @@ import httpx
 from pydantic_core import from_json
 
 from gpunb.errors import (
-    AuthFailed,
     BadAnswer,
     BadInput,
-    NoFunds,
     OutcomeUnknown,
     ProviderError,
     RateLimited,
     Unavailable,
 )
-from gpunb.hints import typed
+from gpunb.providers.edge.credentials import checked_key, checked_url
+from gpunb.providers.edge.failure import UNKNOWN_BILL, Failure, retry_after
 from gpunb.providers.edge.limits import (
     TooComplexError,
     TooLargeError,
@@ -62,88 +59,6 @@ _NOT_SENT = (
     httpx.UnsupportedProtocol,
 )
 _LONGEST_RETRY_AFTER_S = 60.0
-_UNKNOWN_BILL = "it is not known whether the call took effect"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An answer that is not a success, as a provider's `translate` gets it.
-
-    Attributes
-    ----------
-    text
-        The body, cleaned, without the key, 500 characters at most.
-    data
-        The body as JSON, or None.
-    effect
-        Whether the call could change something.
-    retry_after
-        Seconds, from a ``Retry-After`` header in either of its forms.
-    """
-
-    provider: str
-    title: str
-    method: str
-    path: str
-    status: int
-    text: str
-    data: Any
-    effect: bool
-    retry_after: float | None = None
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    def word(self, *names: str) -> str:
-        """Return the first non-empty text among the fields `names` of a JSON object, or of one inside it.
-
-        Web frameworks wrap their words: ``{"detail": {"error": "Not authenticated"}}`` (FastAPI),
-        ``{"message": ["region must be a string"]}`` (NestJS).
-        """
-        if not isinstance(self.data, dict):
-            return ""
-        inside = [one for one in self.data.values() if isinstance(one, dict)]
-        for name in names:
-            for level in (self.data, *inside):
-                value = level.get(name)
-                if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
-                    value = "; ".join(value)
-                if isinstance(value, str) and value:
-                    return clean(value, 300)
-        return ""
-
-    def invalid(self) -> str:
-        """The fields that FastAPI's list under ``detail`` refuses, with value and rule; "" without one."""
-        detail = self.data.get("detail") if isinstance(self.data, dict) else None
-        found = []
-        for row in detail if isinstance(detail, list) else []:
-            if isinstance(row, dict):
-                loc = row.get("loc")
-                where = ".".join(str(part) for part in loc[1:]) if isinstance(loc, list) else "?"
-                rule = clean(str(row.get("msg", "")).removeprefix("Value error, "), 120)
-                value = f" is {clean(repr(row['input']), 60)}" if "input" in row else ""
-                found.append(f"{clean(where, 100)}{value}: {rule}")
-        return "; ".join(found[:8])
-
-    def message(self) -> str:
-        """Return one sentence: the cloud's answer, and to which call."""
-        text = self.word("msg", "message", "error", "detail") or self.invalid() or self.text[:300]
-        return f"{self.title} answered {self.status} to {self.method} {self.path}" + (
-            f": {text}" if text else ""
-        )
-
-    def error(self) -> ProviderError:
-        """Return the error for the status alone, for a cloud that adds no words of its own."""
-        text, status, name = self.message(), self.status, self.provider
-        if status in (401, 403):
-            return AuthFailed(text, provider=name, hint=typed("login", name))
-        if status == 402:
-            return NoFunds(text, provider=name, bill="nothing was changed")
-        if status == 429:
-            return RateLimited(text, provider=name, retry_after=self.retry_after)
-        if status >= 500 or status == 408:
-            if self.effect:
-                return OutcomeUnknown(text, provider=name, bill=_UNKNOWN_BILL)
-            return Unavailable(text, provider=name, retry_after=self.retry_after)
-        return ProviderError(text, provider=name)
 
 
 Translate = Callable[[Failure], ProviderError | BadInput | None]
@@ -247,8 +162,8 @@ class ApiClient:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.provider, self.title = provider, title
-        self.base_url, loopback = _checked_url(base_url, provider)
-        self._secret = _checked_key(key, provider)
+        self.base_url, loopback = checked_url(base_url, provider)
+        self._secret = checked_key(key, provider)
         self._translate = translate
         self._connect_s, self._read_s, self._deadline_s = connect_s, read_s, deadline_s
         self._attempts, self._max_wait_s, self._max_bytes = attempts, max_wait_s, max_bytes
@@ -465,7 +380,7 @@ class ApiClient:
             text=self._show(body, 500),
             data=self._hide(data),
             effect=call.effect,
-            retry_after=_retry_after(response.headers.get("retry-after")),
+            retry_after=retry_after(response.headers.get("retry-after")),
             headers=response.headers,
         )
         if failure.status in (403, 503) and _GATE.search(failure.text):
@@ -503,7 +418,7 @@ class ApiClient:
     def _lost(self, call: _Call, msg: str, otherwise: type[ProviderError]) -> ProviderError:
         """Return the error of a lost answer: an unknown outcome if the call has an effect, else a failure."""
         if call.effect:
-            return OutcomeUnknown(msg, provider=self.provider, bill=_UNKNOWN_BILL)
+            return OutcomeUnknown(msg, provider=self.provider, bill=UNKNOWN_BILL)
         return otherwise(msg, provider=self.provider)
 
     def _show(self, body: bytes, limit: int = 200) -> str:
@@ -522,56 +437,3 @@ class ApiClient:
             k: v.replace(self._secret, "***") if isinstance(v, str) else self._hide(v)
             for k, v in data.items()
         }
-
-
-def _retry_after(value: str | None) -> float | None:
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (TypeError, ValueError):
-            return None
-    return max(seconds, 0.0) if seconds == seconds and seconds != float("inf") else None  # noqa: PLR0124
-
-
-def _checked_url(url: str, provider: str) -> tuple[str, bool]:
-    """Return `url` without a slash at its end, and whether it is on the loopback interface."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    try:
-        loopback = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not host or parts.scheme not in ("http", "https") or parts.username or parts.query or parts.fragment:
-        msg = f"base_url of {provider}: {clean(_no_userinfo(url), 120)!r} is not an address like https://host"
-        raise BadInput(msg)
-    if parts.scheme == "http" and not loopback:
-        msg = f"base_url of {provider}: {clean(url, 120)!r} would send the key unencrypted; it must be https"
-        raise BadInput(msg, hint="http is accepted for 127.0.0.1 and localhost only")
-    return url.rstrip("/"), loopback
-
-
-def _no_userinfo(url: str) -> str:
-    return re.sub(r"//[^/@]*@", "//***@", url)
-
-
-def _checked_key(key: SecretStr | None, provider: str) -> str:
-    if key is None:
-        return ""
-    value = key.get_secret_value()
-    if value and (not value.isascii() or not value.isprintable() or " " in value):
-        msg = f"the key of {provider} holds blanks, line ends or other signs that no key has"
-        raise BadInput(msg, hint=typed("login", provider))
-    if value:
-        _register_secret(value)
-    return value
-
-
-def _register_secret(value: str) -> None:
-    """Register the key with the log's own redaction."""
-    from gpunb import log
-
-    log.add_secret(value)
