@@ -78,12 +78,12 @@ def command(
             failed = spending.ask_clouds(ledger, rows, context.provider)
         notes = [Note(f"{name} could not be asked: {reason}", "warn") for name, reason in failed]
         notes += [Note(text, "warn") for spent in rows if (text := _contradiction(spent))]
+    total = spending.added(spent.cost for spent in rows)
     if not rows:
-        return Result({"rows": [], "total": 0.0}, Note("nothing was spent", "dim"), *notes)
+        return Result({"rows": [], "total": total.data()}, Note("nothing was spent", "dim"), *notes)
     data, block = {"session": _sessions, "day": _days, "cloud": _clouds, "run": _runs}[by](
         context, rows, begin
     )
-    total = spending.added(spent.cost for spent in rows)
     return Result({"rows": data, "total": total.data()}, block, *notes)
 
 
