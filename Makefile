@@ -10,7 +10,7 @@ PYTEST ?= -n auto --dist worksteal
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/.ready-dev ## run examples/quickstart.ipynb and once.py on this machine; no account, no bill
+demo: .venv/.ready-dev ## run the notebooks and scripts of examples/ on this machine; no account, no bill
 	@$(PY) examples/demo.py
 
 demo-clouds: .venv/.ready-dev ## rent from the simulated clouds and compare the bills; no account

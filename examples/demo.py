@@ -1,4 +1,4 @@
-"""Execute the notebooks and once.py of the examples here and say what happened: what ``make demo`` runs.
+"""Execute the notebooks and scripts of the examples here and say what happened: what ``make demo`` runs.
 
 Everything it makes lies under build/demo: a gpunb home of its own (your sessions are
 not touched), the executed notebook and its HTML. Whatever happens, the rental ends.
@@ -37,6 +37,7 @@ def main() -> int:
             print(f"examples/{notebook} on this machine (provider: local)\n")
             execute(build / notebook)
         once(build)
+        functions()
     except BaseException as err:  # noqa: BLE001 - Ctrl-C too: the rental must end before we go
         failure = err
     left = end(build)
@@ -119,6 +120,19 @@ def once(build: Path) -> None:
         raise RuntimeError(msg)
     took, came = time.perf_counter() - begin, show(folder / "out" / "pi.json")
     print(f"\nexamples/once.py: {ran.stdout.strip()}; {came} came back ({took:.1f} s)")
+
+
+def functions() -> None:
+    """Run functions.py, whose function is called on a machine of its own."""
+    begin = time.perf_counter()
+    script = [sys.executable, str(HERE / "functions.py")]
+    ran = subprocess.run(
+        script, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
+    )
+    if ran.returncode != 0 or "y = 2.00 x + 1.00" not in ran.stdout:
+        msg = f"functions.py ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
+        raise RuntimeError(msg)
+    print(f"examples/functions.py: {ran.stdout.strip()} ({time.perf_counter() - begin:.1f} s)")
 
 
 def last_line(cell: Any) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["AgentClient", "new_run_id"]
 
 ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+WAY_S = 10.0  # seconds for the way to the host and back, beyond those that its kernel is given
 
 
 class AgentClient(AgentConnection):
@@ -305,13 +306,23 @@ class AgentClient(AgentConnection):
     ) -> dict[str, Any]:
         """Send a Jupyter request that belongs to no run, such as ``complete_request``.
 
-        With `quick`, a kernel that is busy refuses at once (`RunError`).
+        The kernel has `timeout` seconds for it. With `quick`, one that is busy refuses at once (`RunError`),
+        and the way there and back is part of that time.
         """
-        answer = self.request("kernel", type=kind, content=dict(content), quick=quick, timeout=timeout)
+        patience = timeout if quick else timeout + WAY_S
+        answer = self.request(
+            "kernel", type=kind, content=dict(content), quick=quick, wait=timeout, timeout=patience
+        )
         reply = answer.get("reply")
         if reply is None:
             raise odd(self.name, f"{kind!r} without a reply")
         return dict(reply)
+
+    def prepare_completion(self, kernel: str | None = None) -> None:
+        """Let an idle kernel get ready for its first completion, without waiting for it."""
+        code = "__import__('gpunb_agent.kernel.first_completion', fromlist=['x']).prepare()"
+        named = {} if kernel is None else {"kernel": kernel}
+        self._post("kernel", {"type": "execute_request", "content": {"code": code}, "quick": True, **named})
 
     def restart_kernel(self) -> None:
         """Restart the host's kernel; variables are lost, runs and files stay."""

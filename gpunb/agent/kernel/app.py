@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..shared import folders
-from . import outstream
+from . import first_completion, outstream
 from .interrupts import Interrupts
 from .iopub_log import Outlet
 from .working_folder import WorkingFolder
@@ -144,6 +144,10 @@ def main(argv: list[str]) -> None:
                 reply = {"status": "error", "ename": name, "evalue": "", "traceback": []}
                 session: Any = self.session
                 session.send(stream, "execute_reply", reply, parent, ident=ident)
+
+        def do_complete(self, code: str, cursor_pos: int) -> Any:
+            first_completion.settle()
+            return super().do_complete(code, cursor_pos)  # type: ignore[no-untyped-call]
 
     class DirectIOPub(IOPubThread):
         """An IOPub that sends without a thread: unlike a socket, a file needs none."""

@@ -85,6 +85,8 @@ def command(
     try:
         found, run_id = runs.find(context, run, session)
     except runs.RunKept as over:
+        what = "of a session that has ended (only its text is kept)"
+        no_use(what, "follow", "since", "rich", "frame", "trust")
         return _kept(context, over, wanted, tail)
     client = context.agent(found)
     info = client.run_info(run_id)

@@ -46,6 +46,7 @@ def command(context: Context, *, session: str | None, here: bool | None) -> Resu
     elif here is False:
         places.bind(context.ledger, found, None)
     cell_target.turn_on(context.shell, cell_target.Mode(found.id, found.name, client))
+    client.prepare_completion()
     return Result(
         {"on": True, "session": found.name},
         Note(f"plain cells run on {found.name} from here on", "ok"),

@@ -93,6 +93,7 @@ class HostKernel:
     def fresh(self) -> None:
         """Start a new kernel, also where an earlier proxy left one of this name."""
         self.client.request("restart", kernel=self.name, timeout=300.0)
+        self.client.prepare_completion(self.name)
 
     def pump(self) -> None:
         """Process the widgets' messages that have come.

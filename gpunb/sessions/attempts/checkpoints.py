@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.lifecycle.timeouts import Timing
     from gpunb.sessions.model import Session
 
-__all__ = ["EVERY_S", "KIND", "due", "folder", "keep", "kept"]
+__all__ = ["EVERY_S", "KIND", "due", "folder", "keep", "kept", "remove"]
 
 EVERY_S = 300.0
 """Seconds between two copies."""
@@ -74,6 +74,15 @@ def keep(ledger: Ledger, session: Session, host: HostAccess, timing: Timing) -> 
     if not why:
         ledger.note(session.id, KIND, str(base / "last"))
     return why
+
+
+def remove(ledger: Ledger, session: Session) -> None:
+    """Remove the copies of a run that has succeeded, once its end is confirmed and all results are home."""
+    note = ledger.run(session.id, session.ends_with) if session.again else None
+    receipt = ledger.receipt(session.id)
+    if note is None or note.state != "ok" or receipt is None or receipt.unsaved or not receipt.saved:
+        return
+    shutil.rmtree(folder(ledger, session), ignore_errors=True)
 
 
 def _copy(base: Path, fill: Callable[[Path], bool]) -> str:

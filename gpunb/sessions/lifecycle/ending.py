@@ -13,6 +13,7 @@ from gpunb.errors import InstanceGone, ProviderError, WrongState
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Instance, InstanceState, Presence, Provider
 from gpunb.providers.features import OwnHosts, feature
+from gpunb.sessions.attempts import checkpoints
 from gpunb.sessions.cost.receipts import write_receipt
 from gpunb.sessions.cost.segments import opening
 from gpunb.sessions.foreign_errors import ANY, words
@@ -304,6 +305,7 @@ def clear_up(ledger: Ledger, provider: Provider | None, session: Session, *, why
         lambda: project_state.remove(session.id),
         lambda: ssh_config.refresh(ledger.sessions()),
         lambda: write_receipt(ledger, provider, session, why=why),
+        lambda: checkpoints.remove(ledger, session),  # by what the receipt says came home
     ):
         try:
             step()

@@ -49,7 +49,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_second_machine_goes_on_from_the_checkpoint(
     home: Path, gpunb: Gpunb, project: Path, monkeypatch: pytest.MonkeyPatch, client: str
 ) -> None:
-    del home
     monkeypatch.setattr(checkpoints, "EVERY_S", 0.5)
     line = "gpunb once train.py --checkpoint state --for 1h --budget none --yes"
     with supervisor():
@@ -77,6 +76,10 @@ def test_the_second_machine_goes_on_from_the_checkpoint(
     assert new.lease.deadline == old.lease.deadline
     logs = gpunb("logs", old.ends_with)
     assert (logs.code, logs.out) == (0, "attempt 2 from 7\n"), logs.err
+    refused = gpunb("logs", old.ends_with, "--rich", "--since", "1m")
+    assert (refused.code, refused.out) == (2, "")
+    assert "(only its text is kept): --since and --rich would have no effect" in " ".join(refused.err.split())
+    assert not any((home / "checkpoints").iterdir()), "the run has succeeded, and its results are home"
     attached = gpunb("attach", new.ends_with)
     assert (attached.code, attached.out) == (0, "attempt 2 from 7\n"), attached.err
     shown = json.loads(gpunb("show", new.id, "--json").out)

@@ -345,12 +345,30 @@ def test_an_unknown_run_is_named(client):
 
 def test_completion_and_inspection_answer_from_the_host(client, screen):
     show(client.run_cell("import collections\nmy_variable = 3"), screen)
-    reply = client.kernel_request("complete_request", {"code": "my_vari", "cursor_pos": 7})
+    client.prepare_completion()
+    read = {"code": "", "user_expressions": {"r": "len(__import__('parso.cache').cache.parser_cache)"}}
+
+    def prepared() -> bool:  # the builtins' types have been read: that is what the first Tab would wait for
+        made = client.kernel_request("execute_request", dict(read), timeout=120)["user_expressions"]["r"]
+        return made["data"]["text/plain"] != "0"
+
+    wait_for(prepared, 120)
+    reply = client.kernel_request("complete_request", {"code": "my_vari", "cursor_pos": 7}, timeout=120)
     assert "my_variable" in reply["matches"]
     reply = client.kernel_request(
-        "inspect_request", {"code": "my_variable", "cursor_pos": 5, "detail_level": 0}
+        "inspect_request", {"code": "my_variable", "cursor_pos": 5, "detail_level": 0}, timeout=120
     )
     assert reply["found"]
+
+
+def test_a_request_without_a_run_waits_for_a_busy_kernel_as_long_as_it_says(client, screen):
+    run = client.run_cell("import time\ntime.sleep(600)")
+    wait_for(lambda: client.run_info(run.id).state == "running")
+    with pytest.raises(RunError, match="busy and did not answer in time"):  # the agent's word, not the wire's
+        client.kernel_request("kernel_info_request", {}, timeout=0.2)
+    run.interrupt()
+    with pytest.raises(RemoteCellError):
+        show(run, screen)
 
 
 def test_the_lease_ends_the_work_and_more_time_brings_it_back(client, screen):

@@ -270,6 +270,26 @@ def test_the_checkpoint_comes_home_while_it_runs(world: World, monkeypatch: pyte
     assert checkpoints.kept(world.ledger, new) == kept, "the same for all machines of a run"
 
 
+@pytest.mark.parametrize(
+    ("state", "fails", "stays"),
+    [("ok", None, False), ("error", None, True), ("ok", SyncError("no space left on this machine"), True)],
+)
+def test_the_checkpoint_goes_when_the_run_has_succeeded_and_all_is_home(
+    world: World, state: str, fails: SyncError | None, stays: bool
+) -> None:
+    session = rented(world)
+    last = checkpoints.folder(world.ledger, session) / "last"
+    last.mkdir(parents=True)
+    (last / "step.txt").write_text("7")
+    watcher = watch(world, Next(world))
+    ticks(world, watcher, 120)
+    world.host.beat = Pulse(told(RUN, state, ended=world.clock.now))
+    world.host.fetch_fails = fails
+    ticks(world, watcher, 5 * 3600)
+    assert world.ledger.get(session.id).state is SessionState.GONE
+    assert last.parent.exists() is stays
+
+
 @pytest.mark.parametrize("when", ["before", "while it waits"])
 def test_a_lease_that_is_extended_goes_on_with_it(world: World, when: str) -> None:
     session = rented(world)
