@@ -33,7 +33,7 @@ def _complete() -> None:
     if _asked.wait(AFTER_S):
         return
     with contextlib.suppress(Exception):  # a host without jedi has nothing to prepare
-        import jedi
+        import jedi  # type: ignore[import-untyped]
 
         for name in jedi.Interpreter("pr", [{}]).complete()[:1]:
             name.type  # noqa: B018 - IPython asks for it, and that reads the builtins' types
