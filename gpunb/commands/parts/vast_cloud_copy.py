@@ -11,26 +11,23 @@ from urllib.parse import urlsplit
 
 from gpunb.commands.parts import cloud_copies
 from gpunb.commands.parts.cloud_copies import DAYS
-from gpunb.errors import BadInput, Cancelled, GpunbError, HostError, SyncError, WrongState
+from gpunb.errors import BadInput, HostError, WrongState
 from gpunb.hints import typed
 from gpunb.presentation.result import Note, Result
-from gpunb.units import duration_text
+from gpunb.services import provider_copies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from gpunb.cli.context import Context
     from gpunb.providers import Provider
-    from gpunb.providers.features import CloudConnection, CloudCopy, InstanceCopy, StoppedCommands
+    from gpunb.providers.features import CloudConnection, CloudCopy, StoppedCommands
     from gpunb.sessions.model import Session
     from gpunb.sync import SyncReport
     from gpunb.sync.sftp.protocol import Attrs
 
 __all__ = ["between", "here", "listed", "run", "stopped"]
 
-POLL_S = 5.0
-# the status comes half a minute late, and may still be that of an earlier copy
-STALE_S = 90.0
 _KINDS = {"s3": "s3", "s3a": "s3", "b2": "b2", "hf": "hf", "dropbox": "dropbox", "drive": "drive"}
 
 
@@ -100,7 +97,9 @@ def run(
         copies.start_cloud_copy(session.instance_id, chosen.id, source, target, to_instance=up)
 
     title = f"sync {'to' if up else 'from'} {session.name}"
-    took = _to_its_end(context, (provider, copies), session, title, begin, copies.cancel_cloud_copy)
+    took = provider_copies.to_its_end(
+        context, (provider, copies), session, title, begin, copies.cancel_cloud_copy
+    )
     warn = "the host was shown the connection's credentials, and could have kept them"
     return Result({**data, "state": "done"}, Note(f"copied {text} in {took}", "ok"), Note(warn, "warn"))
 
@@ -237,29 +236,11 @@ def between(context: Context, one: Session, path: str, two: Session, target: str
         provider.copy_between(one.instance_id, source, two.instance_id, into)
 
     title = f"sync from {one.name}, which is stopped"
-    took = _to_its_end(context, (provider, provider), two, title, begin, provider.cancel_copy_between)
+    took = provider_copies.to_its_end(
+        context, (provider, provider), two, title, begin, provider.cancel_copy_between
+    )
     note = "no ignore rule holds: all that is there went"
     return Result({**data, "state": "done"}, Note(f"copied {text} in {took}", "ok"), Note(note, "dim"))
-
-
-def _to_its_end(  # noqa: PLR0917 - two copies, one way through
-    context: Context,
-    cloud: tuple[Provider, CloudCopy | InstanceCopy],
-    session: Session,
-    title: str,
-    begin: Callable[[], None],
-    cancel: Callable[[str], None],
-) -> str:
-    """Start a copy by the cloud, follow it at `session`, cancel it on Ctrl-C; returns its duration."""
-    began = time.monotonic()
-    with context.progress(title) as progress:
-        before = cloud[0].get(session.instance_id).message
-        begin()
-        try:
-            _follow(context, *cloud, session, before, progress)
-        except KeyboardInterrupt:
-            _cancel(cancel, cloud[0].title, session)
-    return duration_text(time.monotonic() - began)
 
 
 def _absolute(path: str) -> str:
@@ -323,40 +304,6 @@ def _unschedule(copies: CloudCopy, session: Session, via: str, *, dry_run: bool)
         return Result(data, Note(f"{session.name} has no scheduled copy", "dim"))
     word = "would be ended" if dry_run else "ended"
     return Result(data, Note(f"{word}: {len(jobs)} scheduled copy of {session.name}", "ok"))
-
-
-def _follow(  # noqa: PLR0917 - one call
-    context: Context,
-    provider: Provider,
-    copies: CloudCopy | InstanceCopy,
-    session: Session,
-    before: str,
-    progress: Any,
-) -> None:
-    began = time.monotonic()
-    changed = False
-    while True:
-        time.sleep(POLL_S)
-        context.ledger.touch(session.id)
-        message = provider.get(session.instance_id).message
-        progress.say(message or "waiting for the host")
-        changed = changed or message != before
-        state = copies.copy_state(message)
-        if state is False and (changed or time.monotonic() - began > STALE_S):
-            msg = f"{provider.title}'s copy failed: {message}"
-            raise SyncError(msg, hint="run it again: what is there already is not copied twice")
-        if state and (changed or time.monotonic() - began > STALE_S):
-            return
-
-
-def _cancel(end: Callable[[str], None], title: str, session: Session) -> None:
-    try:
-        end(session.instance_id)
-    except GpunbError as err:
-        msg = f"the copy may still run: {title} did not confirm its end ({err.message})"
-        raise Cancelled(msg, bill="its traffic may be billed") from err
-    msg = f"cancelled; {title} accepted the call to end the copy; what it has copied stays"
-    raise Cancelled(msg)
 
 
 def _cloud(context: Context, session: Session, via: str) -> tuple[Provider, CloudCopy]:

@@ -8,6 +8,7 @@ import click
 
 from gpunb.cli import offer_options
 from gpunb.cli.command import no_use, verb
+from gpunb.cli.container_options import variables
 from gpunb.presentation.result import Block, Note, Result
 from gpunb.units import bytes_text, files_text
 
@@ -30,14 +31,18 @@ SHOWN = 10
 @offer_options.filters
 @click.option("--offer", metavar="ID", help="This offer only: the id that `offers` shows.")
 @click.option("--path", "paths", multiple=True, metavar="PATH", help="Copy this folder of the host, too.")
+@click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set a variable on the new machine.")
 @click.option("--no-packages", is_flag=True, help="Install no packages on the new machine.")
+@click.option("--no-volumes", is_flag=True, help="Leave its volumes where they are; they are billed on.")
 def command(
     context: Context,
     *,
     query: tuple[str, ...],
     offer: str | None,
     paths: tuple[str, ...],
+    env: tuple[str, ...],
     no_packages: bool,
+    no_volumes: bool,
     session: str | None,
     yes: bool,
     **flags: Any,
@@ -47,7 +52,8 @@ def command(
     The new machine is rented, what is visible in the home folder (and /workspace) is copied from host
     to host and compared, packages that are missing there are installed, plain variables carried. Only then
     the name switches, and the old machine ends. If anything fails before, the new one ends
-    and the old session goes on as it was.
+    and the old session goes on as it was. The files of a stopped or interrupted session are copied by
+    its cloud, where it can (Vast).
     """
     from gpunb.presentation import tables
     from gpunb.services import moving
@@ -63,6 +69,8 @@ def command(
         offer=offer,
         paths=paths,
         packages=not no_packages,
+        env=variables("move", env),
+        volumes=not no_volumes,
     )
     done = moving.move(context, found, target, yes=yes)
     if done is None:

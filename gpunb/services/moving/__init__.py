@@ -10,54 +10,31 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from gpunb.errors import BadInput, Cancelled, GpunbError, OutcomeUnknown, WrongState
-from gpunb.hints import typed
+from gpunb.errors import Cancelled, GpunbError, OutcomeUnknown
 from gpunb.services import renting_flow
-from gpunb.services.moving import content
+from gpunb.services.moving import content, rented_with, stopped, terms
+from gpunb.services.moving.terms import Target
 from gpunb.sessions import lifecycle
 from gpunb.sessions.access.activity import at_work
 from gpunb.sessions.access.host_access import HOST
 from gpunb.sessions.model import SessionState
-from gpunb.units import costs_text, duration_text, hourly_text, money_text
+from gpunb.units import costs_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator
 
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.access.host_access import HostAccess
     from gpunb.sessions.ledger.sessions import Ledger
-    from gpunb.sessions.model import Lease, Receipt, Session
+    from gpunb.sessions.model import Receipt, Session
 
 __all__ = ["Moved", "Target", "hand_over", "move"]
 
-LEAST_S = 600.0  # a lease with less left is not worth a move
 CLAIM_S = 120.0
 BEAT_S = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where a session is to move.
-
-    Attributes
-    ----------
-    query, flags, offer, disk
-        The search, as in `gpunb.services.renting_flow.Wish`; without a cloud the session's own is asked.
-    paths
-        Folders of the host that are copied beside what is visible in its home folder.
-    packages
-        Whether packages that the new machine lacks are installed there.
-    """
-
-    query: Sequence[str] = ()
-    flags: Mapping[str, Any] = field(default_factory=dict)
-    offer: str | None = None
-    disk: str | None = None
-    paths: Sequence[str] = ()
-    packages: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,20 +68,37 @@ def move(context: Workspace, session: Session, target: Target, *, yes: bool) -> 
         As `gpunb.services.renting_flow.rent`; or a step failed: ``bill`` has what became of the new machine.
     """
     ledger = context.ledger
-    _check(context, session)
+    terms.check(ledger, session)
+    if session.state is SessionState.STOPPED:
+        stopped.check(context, session, target)
+        session = lifecycle.refresh(ledger, context.provider(session.provider), session)
+        terms.check(ledger, session)  # an interrupted one starts again when its cloud likes
+    had = rented_with.read(ledger, session)
+    had.check(session, target)
+    runs = session.state is SessionState.READY
+    disk = None if runs else stopped.look(context, session, target, had.places)
     with ExitStack() as busy:
 
         def agreed() -> None:
-            content.idle(context.agent(session), session)
-            busy.enter_context(at_work(ledger, session))  # else it could end as idle while the new one boots
+            if runs:
+                content.idle(context.agent(session), session)
+                busy.enter_context(at_work(ledger, session))  # else it could end as idle while the new boots
 
-        made = renting_flow.rent(context, replace(_wish(ledger, session, target), agreed=agreed), yes=yes)
+        wish = replace(terms.wish(ledger, session, target, had, disk), agreed=agreed)
+        made = renting_flow.rent(context, wish, yes=yes)
         if made is None:
             return None
 
         def copied() -> content.Carried:
-            carried = content.carry(context, session, made, paths=target.paths, install=target.packages)
-            content.idle(context.agent(session), session)
+            if disk is not None:
+                carried = stopped.carry(context, session, made, disk)
+            else:
+                paths = [*target.paths, *content.saved_apart(session)]
+                carried = content.carry(
+                    context, session, made, paths=paths, install=target.packages, mounts=had.places
+                )
+                content.idle(context.agent(session), session)
+            carried.left.update(had.left(target))
             return carried
 
         return hand_over(context, session, made, copied, switched=_shown)
@@ -144,7 +138,9 @@ def hand_over(
     try:
         with _in_hand(ledger, made), at_work(ledger, made, host=host):
             carried = copied()
-            now = ledger.switch(ledger.get(session.id), made, _rest(ledger, session, made))
+            # a stopped one that runs again meanwhile has newer files: it is not put aside
+            was = ledger.get(session.id) if session.state is SessionState.READY else session
+            now = ledger.switch(was, made, terms.rest(ledger, session, made))
     except BaseException as err:
         raise _broken_off(context, session, made, err, host) from err
     with suppress(GpunbError):  # the supervisor does it, too
@@ -165,80 +161,6 @@ def hand_over(
     except OutcomeUnknown as err:
         done.unconfirmed = err
     return done
-
-
-def _check(context: Workspace, session: Session) -> None:
-    bill = "nothing was rented"
-    if session.state is not SessionState.READY:
-        hint = typed("start", session.name) + " first" if session.state is SessionState.STOPPED else None
-        msg = f"move: {session.name} is {session.state.value}, and its files can only be copied while it runs"
-        raise WrongState(msg, bill=f"{bill}; it {costs_text(session.hourly)}", hint=hint)
-    if session.ends_with:
-        msg = f"move: {session.name} ends with its run {session.ends_with}, which can't be moved"
-        raise WrongState(msg, bill=bill)
-    left = _left_s(context.ledger, session)
-    if left is not None and left < LEAST_S:
-        msg = f"move: the lease of {session.name} ends in {duration_text(max(0.0, left))}"
-        raise BadInput(msg, bill=bill, hint=typed("extend", session.name, "2h") + " first")
-
-
-def _left_s(ledger: Ledger, session: Session) -> float | None:
-    deadline = session.lease.deadline
-    return None if deadline is None else deadline - ledger.clock.time()
-
-
-def _left_usd(ledger: Ledger, session: Session) -> float | None:
-    """What is left of a budget that the user chose; a default one grows with the machine's price."""
-    lease = session.lease
-    if not lease.budget_set:
-        return None
-    if lease.budget_usd is None:
-        return float("inf")
-    return max(0.0, lease.budget_usd - lease.counted(ledger.cost(session.id)))
-
-
-def _wish(ledger: Ledger, session: Session, target: Target) -> renting_flow.Wish:
-    left_s, left_usd = _left_s(ledger, session), _left_usd(ledger, session)
-    flags = dict(target.flags)
-    flags["cloud"] = tuple(flags.get("cloud") or ()) or (session.provider,)
-    lease = f"the {duration_text(left_s)}" if left_s is not None else "the time"
-    money = f" and {money_text(left_usd)}" if left_usd is not None and left_usd != float("inf") else ""
-    before = (
-        f"Move {session.name} to another machine for {lease}{money} that its lease has left: files, packages "
-        f"and plain variables are copied, then its present machine ({hourly_text(session.hourly)}) ends for "
-        "good; until the copy is verified both are billed"
-    )
-    same = tuple(flags["cloud"]) == (session.provider,)
-    return renting_flow.Wish(
-        query=target.query,
-        flags=flags,
-        offer=target.offer,
-        length=left_s,
-        disk=target.disk or (f"{session.disk_gb:g}" if session.disk_gb else None),
-        idle_s=float("inf") if session.lease.idle_s is None else session.lease.idle_s,
-        budget_usd=left_usd,
-        python=session.python or None,
-        save=session.save,
-        count_ssh=session.lease.count_ssh,
-        before=before,
-        inside={
-            "image": (session.image or None) if same else None,
-            "save_to": session.save_to or None,
-            "ports": tuple(session.ports),
-            "moves_from": session.id,
-        },
-    )
-
-
-def _rest(ledger: Ledger, session: Session, made: Session) -> Lease:
-    """The lease of the new session from the switch on: the old one's end, and what is left of its budget."""
-    lease = ledger.get(made.id).lease
-    deadline, end = session.lease.deadline, lease.deadline
-    if deadline is not None:
-        end = deadline if end is None else min(end, deadline)
-    left = _left_usd(ledger, session)
-    budget = lease.budget_usd if left is None else (None if left == float("inf") else left)
-    return replace(lease, deadline=end, budget_usd=budget)
 
 
 @contextmanager

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
 
-__all__ = ["Carried", "carry", "idle", "lacking"]
+__all__ = ["CLOUDS_OWN", "WORK", "Carried", "carry", "idle", "lacking", "run", "saved_apart", "within"]
 
 MOST = 1 << 30  # bytes of variables, which pass through this process
 LOOK_S = 120.0
 WORK = "/workspace"  # where images of marketplaces keep the user's files
+CLOUDS_OWN = frozenset({"onstart.sh", "hasbooted"})  # Vast's, in the home folder; each machine has its own
 _VISIBLE = "find . -mindepth 1 -maxdepth 1 ! -name '.*' -print0"
 _PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)")
 
@@ -62,11 +63,39 @@ def idle(client: AgentClient, session: Session) -> None:
         raise WrongState(msg, bill="the session runs on and is billed", hint=hint)
 
 
-def carry(context: Workspace, old: Session, new: Session, *, paths: Sequence[str], install: bool) -> Carried:
-    """Copy files, install packages, carry variables; raises if the copy is not what the old host has."""
+def saved_apart(session: Session) -> list[str]:
+    """The absolute places of what is to be saved at the session's end: the new machine has to have them."""
+    from gpunb.sync.sftp.host_glob import is_pattern, split
+
+    places = (split(path)[0] if is_pattern(path) else path for path in session.save)
+    return [place for place in places if place.startswith("/") and place.rstrip("/")]
+
+
+def carry(
+    context: Workspace,
+    old: Session,
+    new: Session,
+    *,
+    paths: Sequence[str],
+    install: bool,
+    mounts: Sequence[str] = (),
+) -> Carried:
+    """Copy files, install packages, carry variables; raises if the copy is not what the old host has.
+
+    Parameters
+    ----------
+    paths
+        Folders beside what is visible in the home folder; one that is not there is no error.
+    mounts
+        Where volumes are mounted, whose files stay on them.
+    """
     done = Carried()
     source, target = context.agent(old), context.agent(new)
-    _files(context, old, new, [*_roots(source, target), *((path, path) for path in paths)], done)
+    roots = _roots(source, target)
+    for path in paths:
+        if not within(path, [root for root, _ in roots]) and _there(source, path):
+            roots.append((path, path))
+    _files(context, old, new, [root for root in roots if not within(root[0], mounts)], done)
     if install:
         _packages(context, new, source, target, done, same=bool(old.image) and old.image == new.image)
     _variables(context, source, target, done)
@@ -76,15 +105,27 @@ def carry(context: Workspace, old: Session, new: Session, *, paths: Sequence[str
 def _roots(source: AgentClient, target: AgentClient) -> list[tuple[str, str]]:
     """What is copied unasked, on both hosts: what is visible in the home folder, and /workspace."""
     home, there = source.info.home, target.info.home
-    found = _run(source, ["sh", "-c", f'cd "$1" && {_VISIBLE}', "sh", home])
-    names = sorted(one.removeprefix("./") for one in found.split("\0") if one)
-    roots = [(f"{home}/{name}", f"{there}/{name}") for name in names]
-    has_work = _run(source, ["sh", "-c", f"test -d {WORK} && cd {WORK} && pwd -P || true"]).strip()
+    shown = run(source, ["sh", "-c", f'cd "$1" && {_VISIBLE}', "sh", home])
+    names = {name.removeprefix("./") for name in shown.split("\0") if name} - CLOUDS_OWN
+    roots = [(f"{home}/{name}", f"{there}/{name}") for name in sorted(names)]
+    has_work = run(source, ["sh", "-c", f"test -d {WORK} && cd {WORK} && pwd -P || true"]).strip()
     inside = f"{has_work}/".startswith(f"{home}/") or f"{home}/".startswith(f"{has_work}/")
     return roots if not has_work or inside else [*roots, (WORK, WORK)]
 
 
-def _run(client: AgentClient, argv: Sequence[str]) -> str:
+def within(path: str, folders: Iterable[str]) -> bool:
+    """Whether `path` is one of `folders` or lies in one."""
+    return any(f"{path.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/") for folder in folders)
+
+
+def _there(client: AgentClient, path: str) -> bool:
+    from gpunb.ssh import quote
+
+    return client.connection.run(quote(["test", "-e", path]), timeout=LOOK_S).code == 0
+
+
+def run(client: AgentClient, argv: Sequence[str]) -> str:
+    """What a short command prints on the host; raises `WrongState` if it fails."""
     from gpunb.ssh import quote
 
     done = client.connection.run(quote(argv), timeout=LOOK_S)
@@ -151,7 +192,7 @@ def _frozen(client: AgentClient) -> list[str] | None:
     from gpunb.services.running import host_python
 
     try:
-        return _run(client, host_python.pip(client, ["freeze"])).splitlines()
+        return run(client, host_python.pip(client, ["freeze"])).splitlines()
     except WrongState:
         return None
 

@@ -123,6 +123,7 @@ class CreateCall:
                 "volumes": sorted(request.volumes),
                 # other clouds choose the mount path themselves
                 "mounts": dict(request.volumes) if self.provider.mounts_where_asked else {},
+                **request.recorded(),
             },
         )
         try:

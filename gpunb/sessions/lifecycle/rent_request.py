@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from gpunb.sessions.lifecycle.agreement import Agreement
 
 __all__ = ["RentRequest"]
+
+# variables whose values stay out of the ledger: by their names, or as a URL with a password
+_SECRET = re.compile(r"key|token|secret|passw|pwd|credential|auth", re.IGNORECASE)
+_PASSWORD = re.compile(r"://[^/\s@]*:[^/\s@]*@")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,3 +118,14 @@ class RentRequest:
             extra=dict(self.extra),
             **{"label": "", "public_key": "", **more},
         )
+
+    def recorded(self) -> dict[str, Any]:
+        """What the ledger keeps of it for a move: variables, None for a secret's value; names of the rest."""
+        further = ("onstart", "login", "template", "entrypoint", "start_command", "ssh_key", "hostname")
+        return {
+            "env": {
+                name: None if _SECRET.search(name) or _PASSWORD.search(value) else value
+                for name, value in self.env.items()
+            },
+            "further": [name.replace("_", "-") for name in further if getattr(self, name)],
+        }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -106,7 +107,7 @@ class ControlRoutes(Cloud):
                     self.hosts.remove(machine.host, name)
             text = ""
         elif words[0] == "du":
-            text = "".join(f"{files[name] // 1024 + 1}\t{base}{name}\n" for name in hit)
+            text = _used({name: files[name] for name in hit}, words[1:], base)
         else:
             text = "".join(f"{base}{name}\n" for name in hit)
         return self._later_result(request, text, writeable_path=base)
@@ -224,3 +225,19 @@ class ControlRoutes(Cloud):
         if machine is None:
             raise self.deny(404, "No pending price increase", "no_pending_price_increase")
         return machine, ident
+
+
+def _used(files: dict[str, int], words: list[str], base: str) -> str:
+    """Return what ``du`` prints of `files` and their folders, with ``-a`` (files, too) and ``-b`` (bytes)."""
+    flags = {letter for word in words if word.startswith("-") for letter in word[1:]}
+    where = [word.rstrip("/") or "/" for word in words if not word.startswith("-")] or ["/"]
+    sizes: dict[str, int] = {}
+    for name, size in files.items():
+        above = [str(folder) for folder in PurePosixPath(name).parents]
+        inside = [one for one in above if any(one == w or one.startswith(f"{w.rstrip('/')}/") for w in where)]
+        for folder in inside:
+            sizes[folder] = sizes.get(folder, 4096) + size
+    listed = {**(files if "a" in flags else {}), **sizes}
+    return "".join(
+        f"{size if 'b' in flags else size // 1024 + 1}\t{base}{name}\n" for name, size in listed.items()
+    )

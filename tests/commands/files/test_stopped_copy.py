@@ -12,8 +12,8 @@ from support.rentals.clouds import simulated
 from support.rentals.vast_client import VastClient, client_python
 
 from gpunb import paths
-from gpunb.commands.parts import vast_cloud_copy
 from gpunb.providers.local import running
+from gpunb.services import provider_copies
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sync import rsync
 
@@ -27,7 +27,7 @@ def test_from_a_stopped_session_to_one_that_runs(
     gpunb: Gpunb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(vast_cloud_copy, "POLL_S", 0.5)
+    monkeypatch.setattr(provider_copies, "POLL_S", 0.5)
     with simulated(["vast"], speed=60.0) as simulation:
         for name in ("one", "two"):
             ran = gpunb("rent", "--cloud", "vast", "--name", name, "--for", "3h", "--yes")

@@ -35,7 +35,8 @@ def test_execute_works_on_a_stopped_one_and_lets_through_three_commands(w):
     w.provider.stop(instance.id)
     # the host's own path to the files is taken out
     assert w.provider.execute(instance.id, "ls /root").split() == ["/root/onstart.sh", "/root/hasbooted"]
-    assert "/root/onstart.sh" in w.provider.execute(instance.id, "du /root")
+    assert w.provider.execute(instance.id, "du /root").split("\t")[1:] == ["/root\n"]
+    assert "/root/onstart.sh" in w.provider.execute(instance.id, "du -a /root")
     w.provider.execute(instance.id, "rm /root/hasbooted")
     assert w.provider.execute(instance.id, "ls /root").split() == ["/root/onstart.sh"]
     for command in ("nvidia-smi", "ls; reboot", "ls $(reboot)", "ls 'x", "", "ls " + "x" * 600, "ls\nrm x"):

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.machines.terminal import Ran
+from support.rentals.clouds import simulated
 from support.rentals.ledgers import ready
 from support.rentals.supervisors import end_supervisors
 
 from gpunb.errors import BadInput, Unreachable, WrongState
 from gpunb.providers.local import LocalProvider
 from gpunb.providers.machine import ports
-from gpunb.services import moving
-from gpunb.services.moving import content
+from gpunb.services import moving, provider_copies
+from gpunb.services.moving import content, rented_with, terms
+from gpunb.services.workspace import Workspace
+from gpunb.sessions import lifecycle
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import Lease, Session, SessionState
 from gpunb.sessions.supervisor import one_session
@@ -252,14 +255,17 @@ def test_what_cant_move_rents_nothing(
     ledger.update(session.id, lease=Lease(), ends_with="")
     ledger.transition(ledger.get(session.id), S.STOPPED)
     ran = gpunb("move", "train", "--yes")
-    assert "next: gpunb start train first" in ran.err
+    assert "copies no files from such a machine" in ran.err
+    assert "bill: nothing was rented; train costs" in ran.err
+    assert "next: gpunb start train, then gpunb move train" in ran.err
 
 
 def test_its_open_ports_are_asked_of_the_new_machine(ledger: Ledger) -> None:
     session = ready(ledger, name="train")
-    assert not moving._wish(ledger, session, moving.Target()).inside["ports"]
+    had = rented_with.read(ledger, session)
+    assert not terms.wish(ledger, session, moving.Target(), had, None).inside["ports"]
     ledger.update(session.id, ports={"8000/tcp": "203.0.113.7:40512", "53/udp": "203.0.113.7:40513"})
-    wish = moving._wish(ledger, ledger.get(session.id), moving.Target())
+    wish = terms.wish(ledger, ledger.get(session.id), moving.Target(), had, None)
     assert wish.inside["ports"] == ("8000/tcp", "53/udp") == tuple(ports.wanted(wish.inside["ports"]))
 
 
@@ -288,3 +294,54 @@ def test_the_supervisor_leaves_a_move_in_hand_alone(ledger: Ledger, monkeypatch:
     assert watch(new)
     ledger.claim(new.id, 60.0)
     assert not watch(new)
+
+
+@pytest.mark.slow
+def test_a_stopped_session_moves_by_its_clouds_own_copy(
+    gpunb: Gpunb, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step is the cloud's: nothing is started on the old machine, and the name switches last."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(provider_copies, "POLL_S", 0.5)
+    make = "mkdir -p proj/deep 'a b' && echo best >proj/deep/a.txt && echo x >'a b/c' && echo 1 >one"
+    with simulated(["vast"], speed=60.0) as simulation:
+        vast = simulation["vast"]
+        rent = ["rent", "--cloud", "vast", "--name", "train", "--for", "3h", "--save", "proj", "--spot"]
+        ran = gpunb(*rent, "-e", "STAGE=first", "-e", "HF_TOKEN=hf_x", "--yes")
+        assert ran.code == 0, ran.err
+        assert gpunb("exec", "train", "--", "sh", "-c", make).code == 0
+        (old,) = vast.machines.values()
+        vast.afflict("outbid", old.id)
+        with Workspace() as context:
+            known = context.ledger.find("train")
+            was = lifecycle.refresh(context.ledger, context.provider("vast"), known)
+        assert (was.state, was.cloud_state) == (S.STOPPED, "interrupted")
+        elsewhere = gpunb("move", "train", "--cloud", "local", "--yes")
+        assert "train is interrupted, and Vast.ai copies its files only to its own machines" in elsewhere.err
+        assert "gpunb start train when its cloud has a machine for it again" in elsewhere.err
+        assert gpunb("move", "train", "--path", "/nowhere", "--yes").code == 2
+        assert len(vast.machines) == 1, "nothing was rented for either"
+
+        copy = vast.hosts.copy
+        with monkeypatch.context() as patch:  # a copy that says that it is whole, and is not
+            patch.setattr(vast.hosts, "copy", lambda *ends: None if "a b" in ends[1] else copy(*ends))
+            ran = gpunb("move", "train", "--yes")
+        assert ran.code == 1
+        assert "1 of the 3 files of train are not on the new machine as they are on its disk" in ran.err
+        assert "the new machine is confirmed gone" in ran.err
+        with Ledger.open() as ledger:
+            assert [(s.id, s.name, s.state) for s in ledger.sessions()] == [(was.id, "train", S.STOPPED)]
+
+        ran = gpunb("move", "train", "--yes", "--json")
+        assert ran.code == 0, ran.err
+        moved = ran.json
+        assert (moved["files"], moved["paths"]) == (3, ["/root/a b", "/root/one", "/root/proj"])
+        assert {*moved["left"]} == {"packages", "HF_TOKEN"}
+        assert moved["was"]["receipt"]["confirmed"] is not None
+        shown = gpunb("exec", "train", "--", "sh", "-c", "cat proj/deep/a.txt 'a b/c' one")
+        assert shown.out.split() == ["best", "x", "1"]
+        (now,) = sessions()
+        assert vast.machines[now.instance_id].data["env"]["STAGE"] == "first"
+        assert (now.name, now.state, now.save) == ("train", S.READY, ["proj"])
+        assert [m.id for m in vast.machines.values() if m.phase.name != "ENDED"] == [now.instance_id]
+        assert gpunb("down", "--all", "--yes", "--no-save").code == 0
