@@ -12,7 +12,7 @@ from gpunb.errors import BadInput, GpunbError
 from gpunb.services.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from gpunb.hints import Frontend
@@ -118,6 +118,17 @@ class Context(Workspace):
         from gpunb.presentation.result import Note
 
         self.tell(*(Note(text, tone) for text, tone in lines))
+
+    def offer(self, text: str, name: str, words: Sequence[str]) -> None:
+        """Show a message, with a button that runs the command where there are buttons."""
+        from gpunb.cli import buttons
+        from gpunb.hints import written
+        from gpunb.text import clean
+
+        plain = clean(written(text, "notebook"))
+        press = buttons.Press(name, words, once=True)
+        if self.frontend != "notebook" or not buttons.offer(self.shell, plain, plain, press):
+            self.say((text, "warn"))
 
     def tell(self, *blocks: Any) -> None:
         """Show a block before the result (on stderr, or as a display)."""

@@ -27,7 +27,7 @@ from gpunb.text import clean
 from gpunb.units import hourly_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -302,6 +302,10 @@ class Workspace:
         """Show messages before the result: texts, each with its style (`Note.style`)."""
         for text, tone in lines:
             log.get(__name__).log(WARNING if tone in {"warn", "bad"} else INFO, "%s", text)
+
+    def offer(self, text: str, name: str, words: Sequence[str]) -> None:  # noqa: ARG002 - nothing is shown
+        """Show a message; `name` is what a button says that runs the command `words`."""
+        self.say((text, "warn"))
 
     def show_agreed(self, question: Question) -> None:
         """Show what a yes that was given beforehand is for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from support.machines.browser import Browser
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +37,33 @@ def test_here_binds_and_later_cells_are_in_the_folder(rented, work):
     outcome = rented.run("%%gpu --no-here\nopen('later.txt', 'w').write('there')")
     assert outcome.status == "ok", outcome.error
     assert not (work / "later.txt").exists()
+
+
+def test_a_button_brings_what_was_too_big_to_come_back(rented, work):
+    page = Browser(rented.client)
+    shown = page.run("%%gpu --here\nopen('huge.bin', 'wb').truncate(65 << 20); open('s.txt', 'w').write('s')")
+    assert (work / "s.txt").exists()
+    assert not (work / "huge.bin").exists()
+    row = [one["content"]["data"] for one in shown if "s.txt" not in str(one) and "huge.bin" in str(one)][-1]
+    assert "stays there; to bring it: %gpu sync demo:" in row["text/plain"], "without widgets the text stays"
+    button = page.named("ButtonModel")
+    assert page.models[button]["tooltip"].startswith("%gpu sync demo:work/huge.bin ")
+    # it fails: that is shown, and it can be pressed again; from whichever folder
+    away = "%%gpu --no-here\nimport os; os.chdir(os.path.expanduser('~/work')); os.rename('huge.bin', 'away')"
+    page.run(away)
+    assert "error" in click(page, button)
+    assert not page.models[button]["disabled"]
+    page.run("%%gpu\nos.rename('away', 'huge.bin')")
+    page.run("import os; os.chdir('/')")
+    assert "display_data" in click(page, button)
+    assert (work / "huge.bin").stat().st_size == 65 << 20
+    assert page.models[button]["disabled"]
+
+
+def click(page, button):
+    """The kinds of messages that a click has led to."""
+    message = page.send(button, {"method": "custom", "content": {"event": "click"}})
+    return {one["msg_type"] for one in page.follow(message)}
 
 
 def test_a_notebook_below_the_projects_folder_is_below_it_there(rented, work):

@@ -85,13 +85,16 @@ class Inside:
             return
         context, session = self.project.context, self.project.session
         try:
-            lines = self.project.bring_back().lines(session)
+            brought = self.project.bring_back()
         except GpunbError as err:
             again = "the next run brings it, or " + typed("sync", f"{session.name}:{self.top}", "FOLDER")
             context.say((f"not brought back: {err.message}", "bad"), (again, "dim"))
             return
+        lines = brought.lines(session, large=False)
         if lines:
             context.say(*lines)
+        for text, words in brought.large(session):
+            context.offer(text, "Bring it here", words)
 
 
 def bind(context: Workspace, session: Session, folder: Path | None = None) -> Project:

@@ -94,8 +94,19 @@ class Brought:
         """Bytes of the files that came."""
         return sum(size for _, size in self.taken)
 
-    def lines(self, session: Session) -> list[tuple[str, str]]:
-        """What the user must know of it: texts, each with its style."""
+    def large(self, session: Session) -> list[tuple[str, list[str]]]:
+        """For the first files over the limits: what to say, and the words of the command that brings it."""
+        stays = "stays there; to bring it: "
+        return [
+            (
+                f"{_shown(path)} ({bytes_text(size)}) {stays}" + self._get(session, path),
+                ["sync", f"{session.name}:{self.place}/{path}", str(self.root / path)],
+            )
+            for path, size in self.big[:SHOWN]
+        ]
+
+    def lines(self, session: Session, *, large: bool = True) -> list[tuple[str, str]]:
+        """What the user must know of it: texts, each with its style; `large` says whether with those."""
         found: list[tuple[str, str]] = []
         if self.vanished:
             text = f"the folder {self.place} is gone on {session.name}; nothing was deleted here, "
@@ -109,9 +120,8 @@ class Brought:
         for path, name in self.beside[:SHOWN]:
             found.append((f"{_shown(path)} changed here and there; the host's is {_shown(name)}", "warn"))
         found += _more(self.beside, "changed on both sides")
-        for path, size in self.big[:SHOWN]:
-            text = f"{_shown(path)} ({bytes_text(size)}) stays there; to bring it: "
-            found.append((text + self._get(session, path), "warn"))
+        if large:
+            found += [(text, "warn") for text, _ in self.large(session)]
         found += _more(self.big, "stay there, over the limits")
         if self.held:
             text = ", ".join(f"{_shown(path)} ({why})" for path, why in self.held[:SHOWN_HELD])
