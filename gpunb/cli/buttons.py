@@ -82,4 +82,4 @@ def _run(shell: Any, words: Sequence[str]) -> None:
 
     result = invoke(words, frontend="notebook", shell=shell)
     if result.blocks:
-        display(result)  # type: ignore[no-untyped-call]
+        display(result)
