@@ -1,4 +1,4 @@
-"""Writes what is made of gpunb/presentation: openapi.yaml's schemas, pages' columns; --check compares."""
+"""Writes what is made of gpunb/presentation: schemas of REST and --json, pages' columns; --check compares."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import yaml
 from pydantic import TypeAdapter
 from typing_extensions import is_typeddict
 
-from gpunb.presentation import api, models, offer_columns, receipt_columns
+from gpunb.presentation import answers, api, models, offer_columns, receipt_columns
 from gpunb.server import schemas
 
 PACKAGE = Path(__file__).parents[1] / "gpunb"
 FILE = PACKAGE / "server" / "openapi.yaml"
 COLUMNS = PACKAGE / "notebook" / "widgets" / "static" / "picker" / "columns.js"
 RECEIPTS = PACKAGE.parent / "labextension" / "src" / "columns.ts"
+JSON = PACKAGE.parent / "docs" / "json-schemas.json"
 # what is above this line is written by hand
 MARK = "  # made from gpunb.presentation and gpunb.server.schemas by `make types`\n"
 REF = "#/components/schemas/"
@@ -102,6 +103,33 @@ def openapi(text: str) -> str:
     return head + MARK + "".join(f"  {line}\n" for line in body.splitlines())
 
 
+def verbs() -> str:
+    """The schemas of what each verb prints with --json."""
+    kinds = {**answers.ANSWERS, "failure": answers.Failure}
+    inputs = [(name, "serialization", TypeAdapter(kind)) for name, kind in kinds.items()]
+    found, shared = TypeAdapter.json_schemas(inputs, ref_template="#/$defs/{model}")  # type: ignore[arg-type]
+    by_verb = {name: _plain(schema) for (name, _), schema in found.items()}
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "description": "What each verb of gpunb prints with --json; one that fails prints the failure. "
+        "Made by `make types` from gpunb/presentation/answers/: change that.",
+        "failure": by_verb.pop("failure"),
+        "verbs": by_verb,
+        "$defs": _plain(shared["$defs"]),
+    }
+    return _by_line(document) + "\n"
+
+
+def _by_line(value: Any, indent: str = "") -> str:
+    """JSON with one line for what fits on one."""
+    line = json.dumps(value, ensure_ascii=False)
+    if len(line) < 100 or not isinstance(value, dict):
+        return line
+    more = indent + " "
+    rows = (f"{more}{json.dumps(key)}: {_by_line(part, more)}" for key, part in value.items())
+    return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+
+
 def columns() -> str:
     """The picker's columns as its script reads them."""
     every = [{**asdict(one), "right": one.right} for one in offer_columns.OFFER_COLUMNS if one.px]
@@ -149,7 +177,12 @@ def main() -> int:
     """0 if the files are as they should be, or were written."""
     check = "--check" in sys.argv[1:]
     differ = False
-    made_of = {FILE: openapi(FILE.read_text("utf-8")), COLUMNS: columns(), RECEIPTS: receipts()}
+    made_of = {
+        FILE: openapi(FILE.read_text("utf-8")),
+        COLUMNS: columns(),
+        RECEIPTS: receipts(),
+        JSON: verbs(),
+    }
     for file, then in made_of.items():
         now = file.read_text("utf-8") if file.exists() else ""
         if check:
@@ -159,7 +192,7 @@ def main() -> int:
             file.write_text(then, "utf-8")
         differ = differ or now != then
     if check and differ:
-        print("make types brings openapi.yaml, columns.js, columns.ts and types.ts up to date")
+        print("make types brings " + ", ".join(file.name for file in made_of) + " and types.ts up to date")
     return int(check and differ)
 
 

@@ -26,7 +26,7 @@ def gpunb(capfd: pytest.CaptureFixture[str], home: Path) -> Iterator[Gpunb]:
         capfd.readouterr()
         code = run(list(args))
         out, err = capfd.readouterr()
-        return Ran(code, out, err)
+        return Ran(code, out, err, args)
 
     yield call
     host_access.close_all()

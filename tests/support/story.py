@@ -61,7 +61,7 @@ class Terminal:
         """Type a line and wait for its end."""
         running = self.start(line)
         out, err = running.communicate(timeout=100)
-        return Ran(running.returncode, out, err)
+        return Ran(running.returncode, out, err, tuple(shlex.split(line)[1:]))
 
 
 @contextlib.contextmanager

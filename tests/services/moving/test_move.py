@@ -47,7 +47,7 @@ def gpunb(capfd: pytest.CaptureFixture[str], home: Path) -> Iterator[Gpunb]:
         capfd.readouterr()
         code = run(list(args))
         out, err = capfd.readouterr()
-        return Ran(code, out, err)
+        return Ran(code, out, err, args)
 
     yield call
     from gpunb.sessions.access import host_access

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support.rentals.json_schemas import fits
+
 
 @dataclass
 class Ran:
@@ -15,10 +17,14 @@ class Ran:
     code: int
     out: str
     err: str
+    args: tuple[str, ...] = ()
 
     @property
     def json(self) -> Any:
-        return json.loads(self.out)
+        """What ``--json`` printed, which is as docs/json-schemas.json says."""
+        value = json.loads(self.out)
+        fits(self.args, value)
+        return value
 
 
 Gpunb = Callable[..., Ran]
