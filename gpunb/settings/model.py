@@ -176,6 +176,7 @@ class NotifySettings(BaseModel):
     events: Annotated[list[NoticeKind], BeforeValidator(_words)] = Field(
         default=list(get_args(NoticeKind)), description="what notices are of"
     )
+    output: bool = Field(default=False, description="the last lines of a run in the notice of its end")
 
     @field_validator("webhook")
     @classmethod

@@ -214,6 +214,7 @@ class ScriptedReach(HostAccess):
         self.fetch_fails: Exception | None = None
         self.pins: list[str] = []
         self.touched = 0
+        self.printed = ""
 
     def prepare(self, session_id: str, label: str) -> str:
         self.hook("prepare")
@@ -261,6 +262,9 @@ class ScriptedReach(HostAccess):
 
     def keep_output(self, session: Session, run_id: str, file: Path) -> None:
         file.write_text(f"the output of {run_id}")
+
+    def last_output(self, session: Session, run_id: str) -> str:
+        return "".join(f"line {number} of {run_id}\n" for number in range(50)) + self.printed
 
     def drop(self, session_id: str) -> None:
         return

@@ -8,6 +8,7 @@ import math
 import socket
 import threading
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,10 +20,13 @@ from gpunb.errors import SettingsError
 from gpunb.providers.base import InstanceState
 from gpunb.providers.features import PriceIncrease
 from gpunb.sessions.access.host_access import Pulse
+from gpunb.sessions.attempts import chain
 from gpunb.sessions.ledger.notices import Notice
 from gpunb.sessions.model import RunNote, SessionState
 from gpunb.sessions.notices.outbox import RETRY_S, Outbox, own
 from tests.sessions.scripted import ScriptedCloud, told
+from tests.sessions.supervisor.test_next_machines import Next, rented, take
+from tests.sessions.supervisor.test_next_machines import watch as watch_chain
 from tests.sessions.supervisor.test_supervisor import TICK, watch
 
 if TYPE_CHECKING:
@@ -204,6 +208,61 @@ def test_two_supervisors_send_one(world: World, hook: Hook) -> None:
     for box in boxes:
         box.ledger.close()
     assert hook.ids() == Counter({"a": 1})
+
+
+def test_a_run_whose_machine_was_taken_is_followed(world: World, hook: Hook) -> None:
+    """Taken, on the next one, and in the end on none: each once, and no machine is lost beside it."""
+    notify(webhook=hook.url)
+    look(world, TICK)
+    session = rented(world)
+    world.ledger.update(session.id, name="fit")
+    watcher = watch_chain(world, Next(world))
+    outbox = Outbox(world.ledger, lambda name: world.cloud)
+
+    def ticks(seconds: float) -> None:
+        end = world.clock.now + seconds
+        while world.clock.now < end:
+            watcher.tick()
+            outbox.look(None, {})
+            world.clock.sleep(60.0)
+
+    ticks(300.0)
+    take(world)
+    ticks(600.0)
+    new = chain.newest(world.ledger, session)
+    world.ledger.update(new.id, lease=replace(new.lease, deadline=world.clock.now + 200.0))
+    take(world, "vanishes")
+    ticks(600.0)
+    texts = [one["text"] for body in hook.bodies for one in body["notices"] if one["kind"] == "machine"]
+    assert len(texts) == 3, texts
+    taken, goes_on, over = texts
+    assert taken.startswith("the machine of fit was taken: its run goes on from its checkpoint")
+    assert goes_on.startswith(
+        f"fit goes on as run {new.ends_with} on H100 SXM of scripted for $2.00/h, attempt 2"
+    )
+    assert over.startswith("the machine of fit was taken, and its run does not go on: less than 5m")
+    assert set(hook.ids().values()) == {1}
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_output_is_in_a_notice_if_it_is_asked_for(world: World, hook: Hook, asked: bool) -> None:
+    notify(webhook=hook.url, **({"output": True} if asked else {}))
+    look(world, TICK)
+    session = world.rent(hours=8.0)
+    world.host.printed = "x" * 5000 + f"\n\x1b]52;c;cm0=\x07\u202eloss 0.1 token={SECRET}\n"
+    world.ledger.add_run(RunNote(id="aaaaaaaa", session_id=session.id, kind="job"))
+    world.ledger.finish_run("aaaaaaaa", "ok")
+    outbox = Outbox(world.ledger, lambda name: world.cloud, host=world.host)
+    for _ in range(3):
+        outbox.look(None, {}, last=True)
+    (notice,) = [one for body in hook.bodies for one in body["notices"] if one["kind"] == "run"]
+    lines = notice.get("output", "").splitlines()
+    assert lines[-1:] == (["loss 0.1 token=****"] if asked else [])
+    assert len(lines) <= 10
+    text = json.dumps(hook.bodies)
+    assert len(text) < 4000
+    assert SECRET not in text
+    assert not {"\x1b", "\x07", "\u202e"} & set("".join(lines))
 
 
 def test_without_a_place_nothing_is_noticed(world: World) -> None:

@@ -61,6 +61,7 @@ class _Held:
 # The ledger decides what is idle. The host acts on its own idle count only this much later.
 HOST_GRACE_S = 180.0
 SETTLE_S = 30.0
+LAST_RECORDS = 100  # of a run, for its last lines
 KERNEL_S = 30.0  # a kernel that takes longer reports why in the first cell
 EXAMINE_S = 45.0
 
@@ -431,6 +432,18 @@ class HostAccess:
         last = client.run_info(run_id).last
         with file.open("w", encoding="utf-8", errors="replace") as text:
             play_history(client.attach(run_id), TextSink(text, text), last)
+
+    def last_output(self, session: Session, run_id: str) -> str:
+        """The text of the last records that a run has printed."""
+        from io import StringIO
+
+        from gpunb.output import TextSink
+        from gpunb.output.player import play_history
+
+        client, text = agent(session), StringIO()
+        last = client.run_info(run_id).last
+        play_history(client.attach(run_id, after=max(0, last - LAST_RECORDS)), TextSink(text, text), last)
+        return text.getvalue()
 
     def shutdown(self, session: Session) -> None:
         """Ask the agent to end all work."""

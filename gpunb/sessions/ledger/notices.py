@@ -40,6 +40,8 @@ class Notice:
         Attempts that failed, and when the next one is due.
     failed
         The channels that did not take it in the end.
+    output
+        The last lines of the run that it is of, if they are wanted: of a host, made harmless.
     """
 
     key: str
@@ -51,6 +53,7 @@ class Notice:
     tries: int = 0
     next_try: float = 0.0
     failed: list[str] = field(default_factory=list)
+    output: str = ""
 
 
 class Notices(Runs):

@@ -48,7 +48,7 @@ def send(channel: str, to: NotifySettings, notices: Sequence[Notice]) -> None:
     NotSent
         The channel did not take it, or is not set any more.
     """
-    text = "\n".join(written(notice.text, "terminal") for notice in notices)
+    text = "\n".join(_text(notice) for notice in notices)
     if channel == "desktop" and to.desktop:
         _desktop(title(notices), text)
     elif channel == "webhook" and to.webhook is not None:
@@ -58,6 +58,11 @@ def send(channel: str, to: NotifySettings, notices: Sequence[Notice]) -> None:
     else:
         msg = f"{channel} is not set any more"
         raise NotSent(msg)
+
+
+def _text(notice: Notice) -> str:
+    lines = [written(notice.text, "terminal"), *(f"| {line}" for line in notice.output.splitlines())]
+    return "\n".join(lines)
 
 
 def _desktop(head: str, text: str) -> None:
@@ -94,6 +99,7 @@ def _webhook(url: SecretStr, text: str, notices: Sequence[Notice]) -> None:
                 "session": notice.session,
                 "at": notice.at,
                 "text": str(notice.text),
+                **({"output": notice.output} if notice.output else {}),
             }
             for notice in notices
         ],

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from gpunb.errors import LedgerError
 from gpunb.hints import typed
 from gpunb.log import redact
+from gpunb.sessions.attempts import chain
 from gpunb.sessions.cost import limits
 from gpunb.sessions.cost.lease import standing
 from gpunb.sessions.ledger.notices import Notice
-from gpunb.sessions.model import HOSTS, Session, SessionState
+from gpunb.sessions.model import HOSTS, Session, SessionState, machine
 from gpunb.text import one_line
 from gpunb.units import duration_text, money_text, price_text
 
@@ -57,8 +58,13 @@ def noticed(ledger: Ledger, caps: LimitsSettings | None, crossed: Mapping[str, D
         out += _machine(ledger, session, now)
         if session.alarm:
             out.append(_of(f"unconfirmed:{session.id}:{session.state.value}", "unconfirmed", session.alarm))
+    for session in (*live, *over):
+        out += _attempts(ledger, session, since)
+    known = {notice.key for notice in out}
     for session in over:
         receipt = ledger.receipt(session.id)
+        if known & {f"taken:{session.id}", f"chain-over:{session.id}"}:
+            continue
         if receipt is not None and receipt.why == "vanished":
             text = f"{session.name} is lost: {session.detail}"
             out.append(_of(f"lost:{session.id}", "machine", text, session))
@@ -147,6 +153,30 @@ def _machine(ledger: Ledger, session: Session, now: float) -> Iterator[Notice]:
             "it is billed all the same; " + typed("doctor") + " checks the way there"
         )
         yield _of(f"silent:{session.id}:{silence.since:.0f}", "machine", text, session)
+
+
+def _attempts(ledger: Ledger, session: Session, since: float) -> Iterator[Notice]:
+    """The machines of a run that goes on when its machine is taken: it was, it goes on, it does not."""
+    if session.follows and session.created >= since:
+        before = ledger.get(session.follows)
+        if ledger.run(before.id, before.ends_with) is not None:
+            text = (
+                f"the machine of {session.name} was taken: its run goes on from its checkpoint on the next "
+                "one, within the same time and budget"
+            )
+            yield _of(f"taken:{before.id}", "machine", text, session)
+    run = ledger.run(session.id, session.ends_with) if session.follows else None
+    if run is not None and run.started >= since:
+        text = (
+            f"{session.name} goes on as run {run.id} on {machine(session.gpu, session.gpus)} of "
+            f"{session.provider} for {price_text(session.hourly)}/h, attempt "
+            f"{chain.attempt(ledger, session)}; " + typed("attach", run.id) + " shows it"
+        )
+        yield _of(f"again:{session.id}", "machine", text, session)
+    for event in ledger.events(session.id) if session.again else ():
+        if event.kind == "chain-over" and event.at >= since:
+            text = f"the machine of {session.name} was taken, and its run does not go on: {event.detail}"
+            yield _of(f"chain-over:{session.id}", "machine", text, session)
 
 
 def _caps(

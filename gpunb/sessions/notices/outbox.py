@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from gpunb import log
 from gpunb.errors import SettingsError
+from gpunb.sessions.access.host_access import HOST, HostAccess
+from gpunb.sessions.access.kept_output import last_lines
 from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.notices import channels as ways
 from gpunb.sessions.notices.events import noticed, of_increases
@@ -54,6 +56,8 @@ class Outbox:
         Runs the sending, which may be slow; None runs it in turn.
     settings
         Returns where notices go.
+    host
+        Gives the last lines of runs, if notices are to have them.
     """
 
     def __init__(
@@ -63,11 +67,13 @@ class Outbox:
         *,
         pool: Executor | None = None,
         settings: Callable[[], NotifySettings] = own,
+        host: HostAccess = HOST,
     ) -> None:
         self.ledger = ledger
         self.providers = providers
         self.pool = pool
         self.settings = settings
+        self.host = host
         self._to: NotifySettings | None = None  # as they were the last time that they could be read
         self._turn: Future[None] | None = None
         self._asked: dict[str, float] = {}
@@ -97,11 +103,22 @@ class Outbox:
             if self._to is None or not (names := ways.channels(self._to)):
                 return
             notices = [*noticed(self.ledger, caps, crossed), *self._increases()]
-            self.ledger.note_notices([notice for notice in notices if notice.kind in self._to.events], names)
+            notices = [notice for notice in notices if notice.kind in self._to.events]
+            if self._to.output:
+                self._add_output(notices)
+            self.ledger.note_notices(notices, names)
             for name in names:
                 self._send(name, self._to, last=last)
         except ANY as err:
             _log.error("notices: %s", words(err))
+
+    def _add_output(self, notices: list[Notice]) -> None:
+        """Add the last lines of runs to what is noticed now, as far as they can be had."""
+        known = {notice.key for notice in self.ledger.notices()}
+        for notice in notices:
+            if notice.kind == "run" and notice.key not in known:
+                _, session_id, run_id = notice.key.split(":")
+                notice.output = last_lines(self.ledger, session_id, run_id, self.host)
 
     def _increases(self) -> Iterator[Notice]:
         from gpunb.providers.features import PriceIncreases

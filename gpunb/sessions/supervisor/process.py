@@ -103,7 +103,7 @@ def run(
         )
         beat.start()
         duties = Duties(ledger)
-        outbox = Outbox(ledger, providers, pool=notices)
+        outbox = Outbox(ledger, providers, pool=notices, host=host)
         ledger.last_resort = True
         try:
             while not halt.is_set():
