@@ -238,15 +238,15 @@ def admit(ledger: Ledger, session_id: str) -> None:
     _check(ledger, ledger.get(session_id))
 
 
-def _check(ledger: Ledger, session: Session, planned: Sequence[Session] = ()) -> None:
+def _check(ledger: Ledger, session: Session, planned: Sequence[Session] = (), bill: str = "") -> None:
     limits = current()
     over = None if limits is None else _over(ledger, limits, session, planned)
     if over is not None:
-        raise _refused(*over)
+        raise _refused(*over, bill=bill)
     limits = agents() if session.agent else None
     over = None if limits is None else _over(ledger, limits, session, planned, by_agents=True)
     if over is not None:
-        raise _refused(*over, table="agent")
+        raise _refused(*over, table="agent", bill=bill)
 
 
 def _over(
@@ -314,7 +314,7 @@ def check_price(ledger: Ledger, session: Session, usd_h: float) -> None:
     """
     if usd_h > session.usd_h:
         dearer = replace(session, usd_h=usd_h)
-        _check(ledger, dearer, planned=[dearer])
+        _check(ledger, dearer, planned=[dearer], bill="nothing was changed")
 
 
 def admit_payment(ledger: Ledger, usd: float) -> None:
@@ -346,7 +346,8 @@ def admit_volume(ledger: Ledger, usd_h: float) -> None:
             hours = (period(cap, now)[1] - now) / 3600.0 if cap in PERIODS else 1.0
             found = used(ledger, cap)
             if usd_h > 0 and found.total + usd_h * hours > most + _ROUNDING:
-                raise _refused(cap, _text(cap, most), _why(cap, found.total, found.others, usd_h * hours))
+                why = _why(cap, found.total, found.others, usd_h * hours)
+                raise _refused(cap, _text(cap, most), why, bill="nothing was rented")
 
 
 def check_unknown_price(session: Session) -> None:
@@ -491,6 +492,8 @@ def _why(cap: str, before: float, others: float, part: float) -> str:
     return f"{_text(cap, before)}{unit} are in use{theirs}, and this takes {_text(cap, part)}"
 
 
-def _refused(cap: str, value: str, why: str, *, table: str = "limits") -> LimitReached:
+def _refused(cap: str, value: str, why: str, *, table: str = "limits", bill: str = "") -> LimitReached:
     msg = f"your cap {table}.{cap} = {value} refuses this: {why}"
-    return LimitReached(msg, hint=typed("limits") + " shows the caps and what is left of each")
+    return LimitReached(
+        msg, bill=bill or None, hint=typed("limits") + " shows the caps and what is left of each"
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.rentals.clouds import simulated
 
+from gpunb import paths
 from gpunb.errors import RateLimited
 from gpunb.sessions.ledger.sessions import Ledger
 
@@ -28,6 +29,13 @@ def clouds(gpunb: Gpunb) -> Iterator[Simulation]:
     """All simulated clouds, on paper: no SSH is needed."""
     with simulated(real=False) as simulation:
         yield simulation
+
+
+def cap(**values: float) -> None:
+    """Write the user's settings file with these caps."""
+    file = paths.config_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(["[limits]", *(f"{name} = {value}" for name, value in values.items()), ""]))
 
 
 def pretend_session(provider: str, name: str, instance_id: str, rental: str = "on-demand") -> None:
@@ -111,6 +119,23 @@ def test_bid_changes_what_is_paid(gpunb: Gpunb, clouds: Simulation) -> None:
         ("99999", "at most 32"),
     ):
         assert word in gpunb("vast", "bid", bad, "--yes").err
+    cloud.close()
+
+
+def test_a_bid_is_held_by_the_caps(gpunb: Gpunb, clouds: Simulation) -> None:
+    cloud, made, offer = rented(clouds, "vast", rental="spot")
+    pretend_session("vast", "spot", made.id, "spot")
+    before = clouds["vast"].machines[made.id].data["gpu_usd_h"]
+    cap(usd_h=1.5)
+    for bid, words in ((["2"], "limits.usd_h = $1.50 refuses this"), (["win"], "known when it is set")):
+        ran = gpunb("vast", "bid", *bid, "--yes")
+        assert ran.code == 2, ran.out
+        assert words in ran.err
+        assert "nothing was changed" in ran.err, "what it means for the bill"
+        assert clouds["vast"].machines[made.id].data["gpu_usd_h"] == before
+    assert gpunb("vast", "bid", f"{offer.usd_h:.3f}", "--yes").code == 0
+    cap(gpus=4)
+    assert gpunb("vast", "bid", "win", "--yes").code == 0, "without a cap of money it goes"
     cloud.close()
 
 

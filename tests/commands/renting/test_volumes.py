@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.rentals.clouds import simulated
 
+from gpunb import paths
 from gpunb.sessions.cost import volumes
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import Intent, Session, SessionState
@@ -61,6 +62,23 @@ def test_one_is_made_where_machines_are_and_named_until_it_is_deleted(gpunb: Gpu
     assert gpunb("volumes", "--delete", "data", "--yes").code == 0
     assert vast.volumes() == []
     assert "volume data" not in gpunb("ps").out
+
+
+def test_beyond_a_cap_none_is_rented(gpunb: Gpunb, vast: Any) -> None:
+    """No lease ends a volume: it counts until the end of the day."""
+    line = ["volumes", "--cloud", "vast", "--create", "data", "--size", "500", "--yes"]
+    file = paths.config_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for cap in ("usd_h = 0.001", "usd_month = 0.000001"):
+        file.write_text(f"[limits]\n{cap}\n")
+        ran = gpunb(*line)
+        assert ran.code == 2, ran.out
+        assert f"your cap limits.{cap.split()[0]} = <$0.01 refuses this" in ran.err
+        assert "nothing was rented" in ran.err
+        assert vast.volumes() == []
+    file.write_text("[limits]\nusd_h = 9\n")
+    assert gpunb(*line).code == 0
+    assert len(vast.volumes()) == 1
 
 
 def test_at_a_place_that_is_named(gpunb: Gpunb, clouds: Simulation, vast: Any) -> None:
