@@ -119,7 +119,7 @@ class Moved(TypedDict):
     files: NotRequired[int]
     bytes: NotRequired[int]
     paths: NotRequired[list[str]]
-    packages: NotRequired[Any]
+    packages: NotRequired[Annotated[list[str], about("that were installed, name==version")]]
     variables: NotRequired[list[str]]
     left: NotRequired[Annotated[dict[str, str], about("what stayed behind, and why")]]
 
