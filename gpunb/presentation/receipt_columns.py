@@ -73,7 +73,7 @@ RECEIPT_COLUMNS = (
     ReceiptColumn("provider_usd", "Billed", form="billed", drop=3),
     ReceiptColumn("why", "Ended by", form="why", drop=4, wrap=True),
     ReceiptColumn("confirmed", "Gone", form="gone", wrap=True),
-    ReceiptColumn("agent", "Agent", drop=8, lab=False),
+    ReceiptColumn("agent", "Agent", drop=8),
 )
 
 

@@ -10,7 +10,8 @@ export const RECEIPT_COLUMNS = [
   { key: 'cost', label: 'Cost', form: 'money', right: true },
   { key: 'provider_usd', label: 'Billed', form: 'billed', right: true },
   { key: 'why', label: 'Ended by', form: 'why', right: false },
-  { key: 'confirmed', label: 'Gone', form: 'gone', right: false }
+  { key: 'confirmed', label: 'Gone', form: 'gone', right: false },
+  { key: 'agent', label: 'Agent', form: 'text', right: false }
 ] as const;
 
 export const ENDED_BY: Record<string, string> = {

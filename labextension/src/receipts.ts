@@ -60,7 +60,8 @@ export class ReceiptsView extends Widget {
     }
     const table = el('table', { label: trans.__('Receipts') });
     const head = table.createTHead().insertRow();
-    for (const { label, right } of RECEIPT_COLUMNS) head.append(el('th', { text: trans.__(label), className: right ? 'gpunb-num' : '' }));
+    this.columns = RECEIPT_COLUMNS.filter(({ key }) => key !== 'agent' || receipts.some(one => one.agent));
+    for (const { label, right } of this.columns) head.append(el('th', { text: trans.__(label), className: right ? 'gpunb-num' : '' }));
     const body = table.createTBody();
     for (const one of receipts) this.row(body, one);
     this.list.replaceChildren(table);
@@ -89,7 +90,7 @@ export class ReceiptsView extends Widget {
     press.type = 'button';
     press.setAttribute('aria-controls', id);
     row.addEventListener('click', () => open(whole.hidden));
-    for (const { key, form, right } of RECEIPT_COLUMNS) {
+    for (const { key, form, right } of this.columns) {
       const cell = row.insertCell();
       if (form === 'name') {
         cell.append(press);
@@ -132,6 +133,7 @@ export class ReceiptsView extends Widget {
       [trans.__('Machine'), [`${machine(one) || trans.__('no GPU')} · ${one.provider}`]],
       [trans.__('Instance'), [one.instance_id]],
       [trans.__('Session'), [one.session_id]],
+      [trans.__('Agent'), [one.agent]],
       [trans.__('Time'), [`${time(one.started)} – ${time(one.ended)} (${duration(one.ended - one.started)})`]],
       [trans.__('Cost'), [price(cost.total) + (parts.length ? ` (${parts.join(', ')})` : '')]],
       [trans.__('Billed by %1', one.provider), [this.billed(one)]],
@@ -164,6 +166,7 @@ export class ReceiptsView extends Widget {
   private readonly sum: HTMLElement;
   private readonly list: HTMLElement;
   private readonly opened = new Set<string>();
+  private columns: readonly (typeof RECEIPT_COLUMNS)[number][] = RECEIPT_COLUMNS;
 }
 
 const time = (at: number): string =>

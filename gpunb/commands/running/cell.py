@@ -11,6 +11,7 @@ import click
 
 from gpunb.cli import completers
 from gpunb.cli.command import DURATION, no_use, verb
+from gpunb.commands.parts import run_options
 from gpunb.errors import BadInput, RemoteCellError
 from gpunb.hints import typed, written
 from gpunb.presentation.result import Note, Result
@@ -47,13 +48,7 @@ INTERRUPTED = 130
     help=f"Where pictures are written. [default: {FOLDER}]",
 )
 @click.option("--timeout", type=DURATION, metavar="TIME", help="Interrupt it after so long: 90s, 10m.")
-@click.option(
-    "--secret",
-    "secret_names",
-    multiple=True,
-    metavar="NAME",
-    help="Give this run the secret NAME: from here's environment, the keyring, or typed.",
-)
+@run_options.SECRET
 @click.option("--name", default="", metavar="TEXT", help="What to call the run in lists.")
 @click.option("-d", "--detach", is_flag=True, help="Start it and return its id.")
 def command(

@@ -11,6 +11,7 @@ from gpunb.cli import offer_options
 from gpunb.cli.command import DURATION, MONEY, OrNever, verb
 from gpunb.cli.container_options import variables
 from gpunb.cli.first_word import places
+from gpunb.commands.parts import run_options
 from gpunb.errors import BadInput, GpunbError, HostError
 from gpunb.hints import typed
 from gpunb.presentation.result import Note, Result
@@ -37,7 +38,7 @@ COMMAND = "--as-command"
     ),
 )
 @click.argument("words", nargs=-1, metavar="[SCRIPT|NOTEBOOK] [-- ARGS...|-- COMMAND...]", type=click.Path())
-@click.option("-m", "module", metavar="MODULE", help="Run a module instead of a script.")
+@run_options.MODULE
 @click.option(COMMAND, "is_command", is_flag=True, hidden=True)
 @offer_options.filters
 @click.option(
@@ -49,14 +50,8 @@ COMMAND = "--as-command"
 @click.option("--name", metavar="NAME", help="What to call the session. [default: from the GPU]")
 @click.option("--image", metavar="NAME", help="The container image or the system, as the cloud calls it.")
 @click.option("--python", metavar="PATH", help="The host's Python. [default: found there]")
-@click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set a variable for the run.")
-@click.option(
-    "--secret",
-    "secret_names",
-    multiple=True,
-    metavar="NAME",
-    help="Give it the secret NAME: from here's environment, the keyring, or typed.",
-)
+@run_options.ENV
+@run_options.SECRET
 @click.option(
     "--requirements",
     metavar="FILE",
@@ -69,15 +64,7 @@ COMMAND = "--as-command"
     metavar="PATH",
     help="Bring this back, from the folder that it runs in. [default: what it writes there, to 2 GB]",
 )
-@click.option(
-    "-p",
-    "--parameter",
-    "values",
-    nargs=2,
-    multiple=True,
-    metavar="NAME VALUE",
-    help="Set a notebook's parameter.",
-)
+@run_options.PARAMETER
 @click.option(
     "-o", "--output", metavar="FILE", help="What a notebook's result is called. [default: NAME.out.ipynb]"
 )

@@ -9,6 +9,7 @@ import click
 from gpunb.cli import completers
 from gpunb.cli.command import no_use, verb
 from gpunb.cli.container_options import variables
+from gpunb.commands.parts import run_options
 from gpunb.presentation.result import Note, Result
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ __all__ = ["command", "variables"]
     ),
 )
 @click.argument("words", nargs=-1, metavar="[SCRIPT] [-- ARGS...]", type=click.Path())
-@click.option("-m", "module", metavar="MODULE", help="Run a module instead of a script.")
+@run_options.MODULE
 @click.option("--shell", "shell_line", metavar="LINE", help="Run a line of the host's shell instead.")
 @click.option(
     "--sync",
@@ -47,14 +48,8 @@ __all__ = ["command", "variables"]
     help="Run in this project's folder there, kept the same as here; or no longer.",
 )
 @click.option("--cwd", metavar="PATH", help="The host's folder to run in. [default: the home folder]")
-@click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set a variable for the job.")
-@click.option(
-    "--secret",
-    "secret_names",
-    multiple=True,
-    metavar="NAME",
-    help="Give it the secret NAME: from here's environment, the keyring, or typed.",
-)
+@run_options.ENV
+@run_options.SECRET
 @click.option(
     "--gpus",
     type=click.IntRange(1, 64),
@@ -67,15 +62,7 @@ __all__ = ["command", "variables"]
     metavar="POLICY",
     help="Start it again: on-lost (the host went away), on-failure[:N] (that, or another exit code than 0).",
 )
-@click.option(
-    "-p",
-    "--parameter",
-    "values",
-    nargs=2,
-    multiple=True,
-    metavar="NAME VALUE",
-    help="Set a notebook's parameter.",
-)
+@run_options.PARAMETER
 @click.option(
     "-r", "--raw", nargs=2, multiple=True, metavar="NAME TEXT", help="The same; the value stays text."
 )

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gpunb.settings import AgentSettings, LimitsSettings
 
 __all__ = [
+    "AMOUNTS",
     "PERIODS",
     "Used",
     "admit",
@@ -57,6 +58,7 @@ __all__ = [
 
 #: The caps in money over a period, and the period's name in messages.
 PERIODS = {"usd_day": "today", "usd_month": "this month"}
+AMOUNTS = ("usd_h", *PERIODS, "sessions", "gpus")  # caps that something is counted against
 KEEP_S = 40 * 86400.0  # instances of others are remembered for longer than the longest period
 WARN_S = 600.0
 WARN_SHARE = 0.9
@@ -470,8 +472,7 @@ def note_others(ledger: Ledger, provider: Provider, listed: Iterable[Instance]) 
 
 def _amounts(limits: LimitsSettings) -> Mapping[str, float]:
     """The caps that are numbers of what is used, those that are set."""
-    caps = ("usd_h", *PERIODS, "sessions", "gpus")
-    return {cap: float(most) for cap in caps if (most := getattr(limits, cap)) is not None}
+    return {cap: float(most) for cap in AMOUNTS if (most := getattr(limits, cap)) is not None}
 
 
 def _text(cap: str, value: float) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gpunb import paths, settings
+from gpunb.cli.main import invoke
 from gpunb.errors import LimitReached, SettingsError
 from gpunb.providers.base import Instance, InstanceState
 from gpunb.sessions import lifecycle
@@ -329,6 +330,18 @@ def agent_caps(**values: Any) -> None:
     cap(**values)
     file = paths.config_file()
     file.write_text(file.read_text().replace("[limits]", "[agent]"))
+
+
+def test_the_table_shows_the_caps_of_agents(home: Path) -> None:
+    del home
+    assert set(invoke("limits").data) == {"limits"}
+    agent_caps(usd_day=12.0, sessions=2)
+    shown = invoke("limits")
+    nothing = {"used": 0.0, "promised": 0.0, "others": 0.0}
+    assert shown.data["agent"]["usd_day"] == {"value": 12.0, **nothing, "left": 12.0}
+    assert shown.data["limits"]["usd_day"] == {"value": None, **nothing, "left": None}
+    assert shown.data["agent"]["confirm"] == {"value": []}, "none once a cap of dollars is set"
+    assert "agents' sessions alone" in shown.text()
 
 
 def test_fifty_agents_at_once_stay_below_their_own_cap_to_the_cent(noon: World) -> None:
