@@ -334,13 +334,13 @@ def agent_caps(**values: Any) -> None:
 
 def test_the_table_shows_the_caps_of_agents(home: Path) -> None:
     del home
-    assert set(invoke("limits").data) == {"limits"}
+    assert set(invoke("limits").data()) == {"limits"}
     agent_caps(usd_day=12.0, sessions=2)
     shown = invoke("limits")
     nothing = {"used": 0.0, "promised": 0.0, "others": 0.0}
-    assert shown.data["agent"]["usd_day"] == {"value": 12.0, **nothing, "left": 12.0}
-    assert shown.data["limits"]["usd_day"] == {"value": None, **nothing, "left": None}
-    assert shown.data["agent"]["confirm"] == {"value": []}, "none once a cap of dollars is set"
+    assert shown.data()["agent"]["usd_day"] == {"value": 12.0, **nothing, "left": 12.0}
+    assert shown.data()["limits"]["usd_day"] == {"value": None, **nothing, "left": None}
+    assert shown.data()["agent"]["confirm"] == {"value": []}, "none once a cap of dollars is set"
     assert "agents' sessions alone" in shown.text()
 
 
