@@ -17,10 +17,9 @@ import pytest
 
 import gpunb
 from gpunb.cli.main import cli
-from gpunb.cli.registry import ALIASES, CLOUDS, VERBS, load
+from gpunb.cli.registry import ALIASES, CLOUDS, VERBS, further_verbs, load
 from gpunb.notebook.cell_magic import CELL
 from gpunb.settings import ProviderSettings, SecretsSettings, Settings
-from gpunb.sim.cli import command as sim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +83,8 @@ ONE_FRONTEND = {
     "sync/object_store/drivers.py": {"gpunb runs"},
 }
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
-NAMES = "|".join(["sim", *VERBS, *ALIASES])
+FURTHER = ("sim", "mcp")
+NAMES = "|".join([*FURTHER, *VERBS, *ALIASES])
 CLOUD = f"(?:{'|'.join(CLOUDS)}) "
 LINE = re.compile(
     rf"(?:(\bgpunb|%?%gpu) ((?:{CLOUD})?[a-z]+)|(?<![\w-])({NAMES}))(?![\w-])"
@@ -95,8 +95,9 @@ SPAN = re.compile(r"^```[^\n]*\n(.*?)^```|`([^`\n]+)`", re.DOTALL | re.MULTILINE
 
 def verb(name: str) -> click.Command | None:
     """The verb that is typed as `name`."""
-    if name == "sim":
-        return sim
+    if name in FURTHER:
+        further: click.Command = further_verbs()[name].load()
+        return further
     name = ALIASES.get(name, name)
     return load(name) if name in VERBS else None
 
@@ -112,7 +113,7 @@ def options(name: str) -> frozenset[str]:
 
 EVERY = frozenset(
     {"--version"}.union(
-        *(one.opts for one in (*cli.params, *CELL.params)), *(options(name) for name in [*VERBS, "sim"])
+        *(one.opts for one in (*cli.params, *CELL.params)), *(options(name) for name in [*VERBS, *FURTHER])
     )
 )
 

@@ -16,7 +16,7 @@ __all__ = ["ANSWERS"]
 
 
 class InstanceRow(TypedDict):
-    """An instance of an account (`ps --instances`)."""
+    """An instance of an account (`ps --account`)."""
 
     provider: str
     id: str
