@@ -76,7 +76,7 @@ def _shown(caps: LimitsSettings, found: Mapping[str, Used]) -> tuple[dict[str, o
         shown = ", ".join(value) or "none" if isinstance(value, list) else _text(cap, value)
         left = None if use is None or value is None else max(0.0, value - use.total)
         facts[cap] = _facts(value, use, left)
-        tone = "bad" if left == 0.0 else "plain"
+        tone = "bad" if left == 0.0 else ""
         rows.append(
             [
                 Cell(cap, "strong"),
