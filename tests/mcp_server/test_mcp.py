@@ -167,7 +167,7 @@ def work(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)  # fifty processes, one after the other: slow on a busy machine
 def test_twenty_tasks_of_an_agent(work: Path) -> None:
     """One rental for all of it: refused, raced for, interrupted twice, used, confirmed and ended."""
     caps(CAPS)
