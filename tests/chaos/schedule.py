@@ -22,6 +22,8 @@ from gpunb.sessions.ledger import sessions as ledger_module
 from gpunb.sessions.lifecycle import Timing, run_end
 from gpunb.sessions.model import IntentState, RunNote, Session, SessionState
 from gpunb.sessions.supervisor.host_monitor import SILENT_S
+from gpunb.sessions.supervisor.ledger_memory import RENTED
+from gpunb.sessions.supervisor.one_session import MOVE_S
 from gpunb.sessions.supervisor.process import LEADER_TTL_S, TICK_S
 from gpunb.sessions.supervisor.sweep import Looked, Supervision
 from tests.chaos import moves
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 _S = SessionState
 # ticks, a question, and the silence that a host is given where nothing of ours runs
 IDLE_LATE_S = 3 * TICK_S + 2 * 60.0 + SILENT_S
+HALF_WAY_LATE_S = MOVE_S + 540.0  # ticks, and looks at the clouds; a third of such a machine's lease
 CLAIM_S = 120.0
 OFTEN_S = 300.0  # the longest pause between two calls that end one instance
 
@@ -153,6 +156,7 @@ class Schedule:
         self.users = 0
         self.numbers = Counter[str]()
         self._late: set[str] = set()
+        self._in_hand: dict[str, float] = {}  # when a process held a move's new machine last
         self._next: set[str] = set()  # sessions for which a process rents the next machine of a run
         self._deadlines: dict[str, float] = {}
         self.stage.on_time = self._look_at_the_clock
@@ -539,6 +543,10 @@ class Schedule:
             if idle > IDLE_LATE_S and machine.id not in self._late:
                 self._late.add(machine.id)
                 self._wrong("late", f"{machine.id} at {name}: idle for {idle:.0f} s more than it may be")
+            alone = self._half_way_since(name, machine, session)
+            if alone > HALF_WAY_LATE_S and machine.id not in self._late:
+                self._late.add(machine.id)
+                self._wrong("late", f"{machine.id} at {name}: its move is broken off since {alone:.0f} s")
             over = self.stage.now - self._excused(name, machine, session)
             self.figures.latest_s = max(self.figures.latest_s, over)
             if over > 2 * TICK_S + 1 and machine.id not in self._late:
@@ -563,6 +571,16 @@ class Schedule:
                 ends, _ = self.world.runs.get(machine.id, {}).get(note.id, (0.0, ""))
                 active = max(active, min(ends, self.stage.now))
         since = max(active + idle_s, self.world.watched_since, self.trouble.hindered(name, machine))
+        return max(0.0, self.stage.now - since)
+
+    def _half_way_since(self, name: str, machine: Machine, session: Session) -> float:
+        """Seconds since nobody carries on the move for which it was rented; 0 if somebody does, or did."""
+        if not session.moves_from or session.state not in RENTED or self.world.watched_since is None:
+            return 0.0
+        if self.world.observer.in_hand(session.id):
+            self._in_hand[session.id] = self.stage.now
+        begun = max(self.world.true(session.state_at), self._in_hand.get(session.id, 0.0))
+        since = max(begun, self.world.watched_since, self.trouble.hindered(name, machine))
         return max(0.0, self.stage.now - since)
 
     def _excused(self, name: str, machine: Machine, session: Session) -> float:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gpunb.errors import GpunbError
+from gpunb.services import moving
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.lifecycle import ending
 from gpunb.sessions.lifecycle.rental import Rental
-from gpunb.sessions.model import IntentState, Session
-from gpunb.sessions.supervisor import host_monitor, session_ends, sweep
+from gpunb.sessions.model import IntentState, Session, SessionState
+from gpunb.sessions.supervisor import host_monitor, one_session, session_ends, sweep
 from gpunb.sync.local.free_names import FreeNames
-from tests.chaos.schedule import Figures, play
+from tests.chaos.schedule import Figures, Schedule, play
+from tests.chaos.trouble import Trouble
 from tests.support.chance import drawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gpunb.sync.planning.plan import Item
+    from tests.chaos.world import Process
 
 # worse programs are played until they are found, which takes a busy machine long
 pytestmark = pytest.mark.timeout(400)
@@ -41,10 +46,10 @@ def together(seeds: range) -> Figures:
     return total
 
 
-def found(what: Callable[[Figures], object]) -> bool:
+def found(what: Callable[[Figures], object], seeds: range = range(MOST)) -> bool:
     """Whether schedules show `what` of a worse program, played until they do: a change of draws moves it."""
     total = Figures()
-    for seed in range(MOST):
+    for seed in seeds:
         total.add(play(seed))
         if what(total):
             return True
@@ -139,6 +144,26 @@ def test_saves_that_overwrite_each_other_are_found(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(FreeNames, "_free", its_own)
     assert found(lambda total: total.lost)
+
+
+@pytest.mark.slow
+def test_a_move_that_nobody_finishes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*_: object, **__: object) -> None:
+        msg = "the process that moves is gone"
+        raise GpunbError(msg)
+
+    def rents_and_moves(self: Schedule, process: Process) -> None:
+        ready = any(session.state is SessionState.READY for session in process.ledger.sessions())
+        with suppress(GpunbError):
+            (self._move if ready else self._rent)(process)
+
+    monkeypatch.setattr(moving, "hand_over", dies)
+    monkeypatch.setattr(Schedule, "_act", rents_and_moves)  # few die there else
+    monkeypatch.setattr(Trouble, "story", lambda self, actor: None)
+    short = range(3, MOST, 4)  # of one cloud alone
+    assert play(short[0]).ok, "the supervisor finishes it"
+    monkeypatch.setattr(one_session.OneSession, "_left_half_way", lambda self, session: False)
+    assert found(lambda total: any("its move is broken off" in line for line in total.late), short)
 
 
 @pytest.mark.slow

@@ -16,9 +16,21 @@ if TYPE_CHECKING:
 
     from gpunb.remote import AgentClient
     from gpunb.services.workspace import Workspace
+    from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import Session
 
-__all__ = ["CLOUDS_OWN", "WORK", "Carried", "carry", "idle", "lacking", "run", "saved_apart", "within"]
+__all__ = [
+    "CLOUDS_OWN",
+    "WORK",
+    "Carried",
+    "carry",
+    "idle",
+    "lacking",
+    "note_folders",
+    "run",
+    "saved_apart",
+    "within",
+]
 
 MOST = 1 << 30  # bytes of variables, which pass through this process
 LOOK_S = 120.0
@@ -71,6 +83,23 @@ def saved_apart(session: Session) -> list[str]:
     return [place for place in places if place.startswith("/") and place.rstrip("/")]
 
 
+def note_folders(ledger: Ledger, old: Session, new: Session, home: str, there: str) -> None:
+    """Note for `new` where runs and syncs put files: what ``--save`` names is looked for there.
+
+    Parameters
+    ----------
+    home, there
+        The home folders of the old and of the new machine.
+    """
+    from gpunb.sessions.lifecycle import fetch_results
+
+    for event in ledger.events(old.id):
+        if event.kind == fetch_results.FOLDER:
+            inside = within(event.detail, [home])
+            folder = there + event.detail.removeprefix(home) if inside else event.detail
+            fetch_results.note_folder(ledger, new, folder)
+
+
 def carry(
     context: Workspace,
     old: Session,
@@ -99,6 +128,7 @@ def carry(
     if install:
         _packages(context, new, source, target, done, same=bool(old.image) and old.image == new.image)
     _variables(context, source, target, done)
+    note_folders(context.ledger, old, new, source.info.home, target.info.home)
     return done
 
 

@@ -203,6 +203,7 @@ def carry(context: Workspace, session: Session, made: Session, disk: Disk) -> co
             )
             raise SyncError(msg, hint=typed("move", session.name) + " again, or " + _start_first(session))
         transfer.files, transfer.bytes = len(disk.files), sum(disk.files.values())
+    content.note_folders(context.ledger, session, made, HOME, client.info.home)
     now = context.ledger.get(session.id)
     if (now.state, now.state_at) != (session.state, session.state_at):
         msg = f"move: {session.name} was started meanwhile, and its files may be newer than the copy"

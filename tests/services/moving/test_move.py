@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import sysconfig
 import time
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +25,7 @@ from gpunb.services.moving import content, rented_with, terms
 from gpunb.services.workspace import Workspace
 from gpunb.sessions import lifecycle
 from gpunb.sessions.ledger.sessions import Ledger
+from gpunb.sessions.lifecycle import fetch_results
 from gpunb.sessions.model import Lease, Session, SessionState
 from gpunb.sessions.supervisor import one_session
 from gpunb.sessions.supervisor.sweep import Supervision
@@ -56,9 +60,43 @@ def gpunb(capfd: pytest.CaptureFixture[str], home: Path) -> Iterator[Gpunb]:
     end_supervisors(home)
 
 
+# each host has an environment of its own among its hidden files, with the packages of this one
+PYTHON = """#!/bin/sh
+own=$HOME/.own/env; site=$own/lib/python{version}/site-packages
+mkdir -p "$own/bin" "$site"
+printf 'home = {base}\\ninclude-system-site-packages = false\\n' >"$own/pyvenv.cfg"
+echo '{packages}' >"$site/these.pth"
+ln -sf '{python}' "$own/bin/python"
+exec "$own/bin/python" "$@"
+"""
+
+
+def an_own_python(folder: Path) -> Path:
+    base = Path(sys.executable).resolve()
+    program = folder / "python"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    packages = sysconfig.get_path("purelib")
+    program.write_text(PYTHON.format(version=version, base=base.parent, packages=packages, python=base))
+    program.chmod(0o755)
+    return program
+
+
+def a_wheel(folder: Path) -> None:
+    """A package that no index has."""
+    info = "gpunb_moves-1.0.dist-info"
+    with zipfile.ZipFile(folder / "gpunb_moves-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("gpunb_moves.py", "here = __file__\n")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: gpunb-moves\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+
+
 @pytest.fixture
-def train(gpunb: Gpunb) -> Session:
-    rented = gpunb("rent", "--name", "train", "--for", "1h", "--budget", "9", "--save", "proj", "--yes")
+def train(gpunb: Gpunb, tmp_path: Path) -> Session:
+    a_wheel(tmp_path)
+    rent = ["rent", "--name", "train", "--for", "1h", "--budget", "9", "--save", "proj", "--yes"]
+    variables = ["-e", "PIP_NO_INDEX=1", "-e", f"PIP_FIND_LINKS={tmp_path}", "-e", "HF_TOKEN=hf_secret"]
+    rented = gpunb(*rent, *variables, "--python", str(an_own_python(tmp_path)))
     assert rented.code == 0, rented.err
     assert gpunb("cell", "-c", FILL).code == 0
     with Ledger.open() as ledger:
@@ -85,9 +123,16 @@ def as_it_was(train: Session, home: Path) -> None:
 def test_a_move_carries_files_and_variables_and_ends_the_old_machine(
     gpunb: Gpunb, train: Session, home: Path
 ) -> None:
+    assert gpunb("pip", "install", "gpunb-moves==1.0").code == 0
+    with Ledger.open() as ledger:
+        for folder in ("runs", str(home_of(train, home) / "apart")):
+            fetch_results.note_folder(ledger, train, folder)
     ran = gpunb("move", "train", "--yes", "--json")
     assert ran.code == 0, ran.err
     told = ran.json
+    # by pip on the new machine, which has the rental's variables, too; but no secret of them
+    assert told["packages"] == ["gpunb-moves==1.0"]
+    assert "HF_TOKEN" in told["left"]
     assert told["variables"] == ["x"]
     assert "lock" in told["left"]
     assert told["files"] == 3
@@ -107,7 +152,12 @@ def test_a_move_carries_files_and_variables_and_ends_the_old_machine(
     assert now.lease.budget_usd == pytest.approx(9.0, abs=0.5)
     assert (now.lease.idle_s, now.save, now.save_to) == (train.lease.idle_s, ["proj"], train.save_to)
     assert gpunb("cell", "-c", "x.append(3); x").out == "[1, 2, 3]\n"
+    installed = gpunb("cell", "-c", "import gpunb_moves; gpunb_moves.here").out
+    assert str(there / ".own") in installed
     with Ledger.open() as ledger:
+        assert "hf_secret" not in json.dumps([call.summary for call in ledger.intents()])
+        places = [event.detail for event in ledger.events(now.id) if event.kind == fetch_results.FOLDER]
+        assert places == ["runs", str(there / "apart")], "what is to be saved is looked for there"
         old = ledger.get(train.id)
         assert (old.state, old.name) == (S.GONE, "train-was")
 
@@ -267,6 +317,50 @@ def test_its_open_ports_are_asked_of_the_new_machine(ledger: Ledger) -> None:
     ledger.update(session.id, ports={"8000/tcp": "203.0.113.7:40512", "53/udp": "203.0.113.7:40513"})
     wish = terms.wish(ledger, ledger.get(session.id), moving.Target(), had, None)
     assert wish.inside["ports"] == ("8000/tcp", "53/udp") == tuple(ports.wanted(wish.inside["ports"]))
+
+
+def test_a_cloud_that_cant_open_its_ports_or_mount_its_volumes_rents_nothing(gpunb: Gpunb) -> None:
+    move = ["move", "train", "--cloud", "lambda", "--yes", "--json"]
+    rented = {"volumes": ["17"], "mounts": {"17": "/data"}, "further": ["onstart"]}
+    with simulated(["lambda"], real=False) as simulation, Ledger.open() as ledger:
+        ledger.lead("detached", 3600.0)
+        session = ready(ledger, name="train", summary=rented)
+        ledger.update(session.id, ports={"8000/tcp": "203.0.113.7:40512"})
+        refused = gpunb(*move).json["error"]
+        assert refused["message"] == "move: train has volumes that only local can mount: 17 at /data"
+        assert refused["bill"] == "nothing was rented"
+        assert "move train --no-volumes" in refused["next"]
+        refused = gpunb(*move, "--no-volumes").json["error"]
+        assert "opens no further ports" in refused["message"]
+        assert refused["bill"] == "nothing was rented"
+        assert not simulation["lambda"].machines
+        had = rented_with.read(ledger, session)
+        wish = terms.wish(ledger, session, moving.Target(), had, None)
+    assert wish.volumes == ["17:/data"]
+    assert "it gets the volumes 17" in wish.before
+    assert "it lacks variables of the machine: this rental's are not recorded" in wish.before
+    left = had.left(moving.Target(volumes=False, env={"A": "1"}))
+    assert {*left} == {"17", "--onstart"}
+    assert had.places == ["/data"], "what is on it is not copied"
+
+
+def test_values_that_look_like_secrets_are_not_recorded() -> None:
+    env = {
+        "STAGE": "a",
+        "HF_TOKEN": "b",
+        "AWS_SECRET_ACCESS_KEY": "c",
+        "DB": "pg://u:p@h/x",
+        "U": "http://h/x",
+    }
+    recorded = lifecycle.RentRequest(env=env, onstart="date").recorded()
+    assert recorded["env"] == {
+        "STAGE": "a",
+        "HF_TOKEN": None,
+        "AWS_SECRET_ACCESS_KEY": None,
+        "DB": None,
+        "U": "http://h/x",
+    }
+    assert recorded["further"] == ["onstart"]
 
 
 def test_packages_that_the_new_machine_lacks() -> None:

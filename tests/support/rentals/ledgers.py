@@ -16,11 +16,10 @@ def add(ledger: Ledger, name: str = "", **more: Any) -> Session:
     )
 
 
-def ready(ledger: Ledger, **more: Any) -> Session:
+def ready(ledger: Ledger, *, summary: dict[str, Any] | None = None, **more: Any) -> Session:
     session = add(ledger, **more)
-    session = ledger.begin_create(
-        session, Intent(label=session.label, session_id=session.id, provider="local")
-    )
+    intent = Intent(label=session.label, session_id=session.id, provider="local", summary=summary or {})
+    session = ledger.begin_create(session, intent)
     session = ledger.answer_create(session, f"i-{session.id}", [])
     session = ledger.transition(session, SessionState.REACHABLE)
     return ledger.transition(session, SessionState.READY, ready=time.time())
