@@ -99,11 +99,11 @@ def load(overrides: Mapping[str, Any] | None = None, cwd: Path | None = None) ->
         An unknown key, a value that breaks its rule, or a file that can't be read.
     """
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
-    if given or cwd is not None:
+    if given:
         return _load(given, cwd)
     environ = tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith(PREFIX)))
     try:
-        here = Path.cwd()
+        here = Path.cwd() if cwd is None else cwd
     except FileNotFoundError:
         here = Path("/")
     written = (repr(paths.simulation()), *((str(path), _stamp(path)) for path in _paths(here)))

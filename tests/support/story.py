@@ -98,6 +98,10 @@ def wait_for(check: Callable[[], Any], seconds: float = 60.0) -> Any:
 
 
 def all_over() -> bool:
-    """Whether no session is left, and nothing is rented."""
+    """Whether no session is left, each has its receipt, and nothing is rented."""
     with Ledger.open() as ledger:
-        return not ledger.sessions() and not LocalProvider(ProviderConfig()).instances()
+        return (
+            not ledger.sessions()
+            and not ledger.without_receipt()
+            and not LocalProvider(ProviderConfig()).instances()
+        )
