@@ -20,7 +20,7 @@ LOOKS = {"startswith", "endswith", "search", "match", "fullmatch", "findall", "f
 #: Where another program's words come in and become a fact of ours: file, function, whose words.
 EDGES = {
     ("agent/shared/variables.py", "_reason"): "pickle",
-    ("commands/parts/vast_cloud_copy.py", "_follow"): "Vast.ai, of an instance",
+    ("services/provider_copies.py", "_follow"): "Vast.ai, of an instance",
     ("providers/http.py", "_once"): "OpenSSL",
     ("providers/vast/api.py", "_awaited"): "Vast.ai",
     ("sessions/ledger/connection.py", "_fault"): "SQLite",

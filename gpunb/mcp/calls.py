@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gpunb import isolated
 from gpunb.sessions.access.renter import VARIABLE
 from gpunb.text import plain
 
@@ -41,7 +41,7 @@ class Answer:
 
 def line(argv: Sequence[str]) -> list[str]:
     """The command of a verb and its words."""
-    return [sys.executable, "-m", "gpunb", argv[0], "--json", *argv[1:]]
+    return isolated.argv("gpunb", argv[0], "--json", *argv[1:])
 
 
 def environment(agent: str) -> dict[str, str]:

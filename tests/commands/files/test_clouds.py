@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gpunb.commands.parts import object_stores, vast_cloud_copy
+from gpunb.commands.parts import object_stores
 from gpunb.errors import BadInput, Cancelled, SyncError, WrongState
 from gpunb.progress import SILENT
+from gpunb.services import provider_copies
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import Session, SessionState
 from tests.support.machines.stores import web
@@ -79,7 +80,7 @@ def stopped(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Door,
     ident = w.running(w.rent()).id
     w.provider.stop(ident)
     w.wait(30)
-    monkeypatch.setattr(vast_cloud_copy, "time", SimpleNamespace(sleep=w.wait, monotonic=w.cloud.clock.now))
+    monkeypatch.setattr(provider_copies, "time", SimpleNamespace(sleep=w.wait, monotonic=w.cloud.clock.now))
     with Ledger.open() as ledger:
         session = Session(
             id="abcd1234",
@@ -151,7 +152,7 @@ def test_ctrl_c_ends_the_copy_and_a_failure_is_told(
     def interrupt(_seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(vast_cloud_copy, "time", SimpleNamespace(sleep=interrupt, monotonic=time.monotonic))
+    monkeypatch.setattr(provider_copies, "time", SimpleNamespace(sleep=interrupt, monotonic=time.monotonic))
     with pytest.raises(Cancelled, match="accepted the call"):
         ask(door, ":out", "s3://bucket/x")
     assert w.cloud.machines[ident].data["copy"]["over"] is not None
@@ -164,7 +165,7 @@ def test_ctrl_c_ends_the_copy_and_a_failure_is_told(
             w.provider.cancel_cloud_copy(ident)
 
     monkeypatch.setattr(
-        vast_cloud_copy, "time", SimpleNamespace(sleep=cancel_behind, monotonic=w.cloud.clock.now)
+        provider_copies, "time", SimpleNamespace(sleep=cancel_behind, monotonic=w.cloud.clock.now)
     )
     with pytest.raises(SyncError, match="Cancelled"):
         ask(door, ":out", "s3://bucket/x")
@@ -174,7 +175,7 @@ def test_a_backup_is_scheduled_seen_and_ended(
     stopped: tuple[Door, World, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     door, w, ident = stopped
-    monkeypatch.setattr(vast_cloud_copy, "time", time)
+    monkeypatch.setattr(provider_copies, "time", time)
     for every, words in {
         "daily": "daily HOUR", "daily 24": "daily HOUR", "weekly 3": "daily HOUR", "yearly 1": "daily HOUR"
     }.items():  # fmt: skip
