@@ -116,18 +116,18 @@ class _Machine(Wire):
 
 
 def _translate(failure: Failure) -> ProviderError | BadInput | None:  # noqa: PLR0911 - one return a meaning
-    text, said = failure.message(), failure.word("message", "error", "detail").lower()
+    text, reason = failure.message(), failure.word("message", "error", "detail").lower()
     if failure.status == 404 and failure.path.startswith("/v1/instances/"):
         # only Shadeform's own 404 counts: a proxy's proves nothing
-        return InstanceGone(text, provider="shadeform") if said else None
+        return InstanceGone(text, provider="shadeform") if reason else None
     if failure.status == 429:
-        if "quota" in said:
+        if "quota" in reason:
             return QuotaExhausted(text, provider="shadeform", bill="nothing was changed")
         return RateLimited(text, provider="shadeform", retry_after=failure.retry_after)
     if failure.status in (400, 402, 404, 409, 422):
-        if any(word in said for word in _MONEY):
+        if any(word in reason for word in _MONEY):
             return NoFunds(text, provider="shadeform", bill="nothing was rented")
-        if any(word in said for word in _GONE):
+        if any(word in reason for word in _GONE):
             return OfferGone(text, provider="shadeform", bill="nothing was rented")
         return BadInput(text, bill="nothing was changed")
     return None

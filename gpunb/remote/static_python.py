@@ -68,8 +68,8 @@ def put(connection: Connection, progress: Progress = SILENT) -> str:
     done = connection.run(quote(["sh", "-c", _UNPACK, "gpunb", nonce]), input=data, timeout=TIMEOUT)
     there = _answer(done.out, nonce, "there")
     if not there:
-        said = one_line(done.err.decode("utf-8", "replace").strip()[-600:], 600)
-        msg = f"Python {VERSION} was sent to the host, but does not run there: {said or 'it said nothing'}"
+        words = one_line(done.err.decode("utf-8", "replace").strip()[-600:], 600)
+        msg = f"Python {VERSION} was sent to the host, but does not run there: {words or 'it said nothing'}"
         raise BootstrapFailed(msg, bill=_RUNS, hint="is its disk full, or mounted noexec?")
     return there
 
@@ -110,8 +110,8 @@ def _fetched(system: str, progress: Progress) -> Path:
             None,
         )
         if done.returncode or made is None:
-            said = one_line(done.stderr.decode("utf-8", "replace").strip()[-400:], 400)
-            msg = f"Python {VERSION} for the host ({system}) can't be fetched here: {said}"
+            words = one_line(done.stderr.decode("utf-8", "replace").strip()[-400:], 400)
+            msg = f"Python {VERSION} for the host ({system}) can't be fetched here: {words}"
             hint = "UV_PYTHON_INSTALL_MIRROR names a mirror; or unpack an archive of python-build-standalone "
             hint += f"as {kept}"
             raise BootstrapFailed(msg, bill=_RUNS, hint=hint)

@@ -104,7 +104,7 @@ class LambdaCloud(Cloud):
     def _type(self, rig: Rig) -> dict[str, Any]:
         form = _FORMS[rig.model.interface]
         short = rig.model.name.removesuffix(" SXM").removesuffix(" PCIE")
-        said = f"{short} ({rig.model.vram_gb} GB {form})"
+        title = f"{short} ({rig.model.vram_gb} GB {form})"
         places = [
             {"name": name, "description": text}
             for number, (name, text) in enumerate(_REGIONS)
@@ -113,8 +113,8 @@ class LambdaCloud(Cloud):
         return {
             "instance_type": {
                 "name": f"gpu_{rig.gpus}x_{short.lower().replace(' ', '_')}_{form.lower()}",
-                "description": f"{rig.gpus}x {said}",
-                "gpu_description": said,
+                "description": f"{rig.gpus}x {title}",
+                "gpu_description": title,
                 "price_cents_per_hour": round(rig.usd_h * 100),
                 "specs": {
                     "vcpus": rig.cores,

@@ -71,8 +71,8 @@ class NextMachines(SessionEnds):
             return begin_end(self.ledger, session.id, "deadline")
         before = chain.waits_for(self.ledger, session)
         if before is not None:
-            said = f"waits until {before.name} is confirmed gone"
-            return session if session.detail == said else self.ledger.update(session.id, detail=said)
+            detail = f"waits until {before.name} is confirmed gone"
+            return session if session.detail == detail else self.ledger.update(session.id, detail=detail)
         if now >= session.next_try and not self.ledger.in_hand(session.id):
             self._begin_run(session)
         return self.ledger.get(session.id)
