@@ -184,11 +184,8 @@ def test_a_stopped_session_is_listed_and_cleaned_without_a_start(gpunb: Gpunb, c
     assert gpunb("exec", "one", "--", "ls", "/root/out").out.split() == ["/root/out/a.bin", "/root/out/b.bin"]
     assert gpunb("exec", "one", "--", "rm", "/root/out/b.bin").code == 0
     assert "/root/out/b.bin" not in clouds["vast"].machines[made.id].data["files"]
-    assert (
-        gpunb("exec", "--json", "-s", "one", "--", "du", "/root/out")
-        .json["stdout"]
-        .endswith("/root/out/a.bin\n")
-    )
+    used = gpunb("exec", "--json", "-s", "one", "--", "du", "-ab", "/root/out").json["stdout"]
+    assert used == "5000\t/root/out/a.bin\n9096\t/root/out\n"
     refused = gpunb("exec", "one", "--", "ls", "/root/out;reboot")
     assert refused.code == 2
     assert "one plain command" in refused.err
