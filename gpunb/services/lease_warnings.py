@@ -72,10 +72,10 @@ def lines(ledger: Ledger, *, now: float | None = None, again: bool = False) -> l
 
 
 def _caps(ledger: Ledger, at: float) -> list[tuple[str, str]]:
-    from gpunb.sessions.cost import limits
+    from gpunb.sessions.cost import limits, limits_used
 
     with contextlib.suppress(SettingsError):
-        if (caps := limits.current()) is not None:
+        if (caps := limits_used.current()) is not None:
             return limits.lines(ledger, caps, at)
     return []
 

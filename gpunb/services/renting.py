@@ -27,7 +27,7 @@ from gpunb.hints import typed
 from gpunb.services import reservations
 from gpunb.services.questions import to_rent
 from gpunb.sessions import lifecycle
-from gpunb.sessions.cost import funds, limits
+from gpunb.sessions.cost import funds, limits, limits_used
 from gpunb.sessions.cost.lease import DEFAULT_HOURS, lease_for
 from gpunb.sessions.integrations import kernelspecs, ssh_config
 from gpunb.sessions.lifecycle.agreement import Agreement
@@ -166,11 +166,11 @@ def question(
 
 def _capped(ledger: Ledger, offer: Offer, asked: RentRequest, provider: Provider | None) -> None:
     """Refuse what a cap over all sessions refuses; what others rent on the account counts."""
-    if limits.current() is None and limits.agents() is None:
+    if limits_used.current() is None and limits_used.agents() is None:
         return
     if provider is not None and offer.hourly(asked.disk_gb) > 0:
         with suppress(ProviderError):  # what was listed last counts
-            limits.note_others(ledger, provider, provider.instances())
+            limits_used.note_others(ledger, provider, provider.instances())
     lease = lease_for(
         offer,
         now=ledger.clock.time(),

@@ -24,7 +24,7 @@ from support.rentals.supervisors import end_supervisors
 
 from gpunb import paths
 from gpunb.mcp import calls, tasks
-from gpunb.sessions.cost import limits
+from gpunb.sessions.cost import limits_used
 from gpunb.sessions.ledger.sessions import Ledger
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ async def after_the_race(cloud: Cloud, rents: list[str]) -> str:
         assert "agent:coder" in row["renter"]
         assert len(cloud.billed_now()) == 1
         with Ledger.open() as ledger:
-            used = limits.used(ledger, "usd_h", by_agents=True)
+            used = limits_used.used(ledger, "usd_h", by_agents=True)
         assert 0 < used.total <= USD_H
         return str(row["name"])
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gpunb.cli.context import Context
-    from gpunb.sessions.cost.limits import Used
+    from gpunb.sessions.cost.limits_used import Used
     from gpunb.settings import LimitsSettings
 
 __all__ = ["command"]
@@ -43,14 +43,16 @@ def command(context: Context) -> Result:
     "Promised" is what live sessions may still cost until the day or month ends, or their lease does.
     """
     from gpunb import paths, settings
-    from gpunb.sessions.cost import limits
+    from gpunb.sessions.cost import limits_used
 
-    caps, theirs = settings.load().limits, limits.agents()
-    found = {cap: limits.used(context.ledger, cap) for cap in limits.AMOUNTS}
+    caps, theirs = settings.load().limits, limits_used.agents()
+    found = {cap: limits_used.used(context.ledger, cap) for cap in limits_used.AMOUNTS}
     facts, rows = _shown(caps, found)
     data, blocks = {"limits": facts}, [Table(COLUMNS, rows)]
     if theirs is not None:
-        by_agents = {cap: limits.used(context.ledger, cap, by_agents=True) for cap in limits.AMOUNTS}
+        by_agents = {
+            cap: limits_used.used(context.ledger, cap, by_agents=True) for cap in limits_used.AMOUNTS
+        }
         data["agent"], rows = _shown(theirs, by_agents)
         blocks.append(Table(COLUMNS, rows, title="agents' sessions alone"))
     notes = [
@@ -67,7 +69,7 @@ def command(context: Context) -> Result:
 
 def _shown(caps: LimitsSettings, found: Mapping[str, Used]) -> tuple[dict[str, object], list[Any]]:
     """The fields and the rows of one table of caps."""
-    from gpunb.sessions.cost.limits import PERIODS
+    from gpunb.sessions.cost.limits_used import PERIODS
 
     rows: list[Any] = []
     facts: dict[str, object] = {}

@@ -11,7 +11,7 @@ from gpunb.errors import LedgerError
 from gpunb.hints import typed
 from gpunb.log import redact
 from gpunb.sessions.attempts import chain
-from gpunb.sessions.cost import limits
+from gpunb.sessions.cost import limits, limits_used
 from gpunb.sessions.cost.lease import standing
 from gpunb.sessions.ledger.notices import Notice
 from gpunb.sessions.model import HOSTS, Session, SessionState, machine
@@ -186,7 +186,7 @@ def _caps(
         return
     with suppress(LedgerError):
         for cap, text in limits.lines(ledger, caps, now):
-            yield _of(f"near:{cap}:{limits.period(cap, now)[0]:.0f}", "cap", text)
+            yield _of(f"near:{cap}:{limits_used.period(cap, now)[0]:.0f}", "cap", text)
     for text in sorted({due.text for due in crossed.values()}):
         yield _of(f"cap:{_day(now)}:{text}", "cap", f"paid sessions end: {text}; " + typed("limits"))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gpunb.errors import LedgerTooNew
 from gpunb.sessions.access.host_access import HOST, HostAccess
 from gpunb.sessions.attempts import starting
-from gpunb.sessions.cost import limits
+from gpunb.sessions.cost import limits_used
 from gpunb.sessions.cost.receipts import write_receipt
 from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.integrations import ssh_config
@@ -60,7 +60,7 @@ class LedgerMemory:
         sweep_s: float = 300.0,
         pulse_s: float = 60.0,
         renew: Callable[[str], object] | None = None,
-        caps: Callable[[], LimitsSettings | None] = limits.own,
+        caps: Callable[[], LimitsSettings | None] = limits_used.own,
         begin: Callable[[Session], object] | None = None,
     ) -> None:
         self.ledger = ledger

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from gpunb.errors import AuthFailed, LedgerTooNew, SettingsError
-from gpunb.sessions.cost import funds, limits, volumes
+from gpunb.sessions.cost import funds, limits, limits_used, volumes
 from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.lifecycle.ending import Listing
 from gpunb.sessions.model import Cost, IntentState, Session
@@ -111,7 +111,7 @@ class Supervision(OneSession):
     def _over_caps(self, looked: Looked) -> dict[str, Due]:
         """The sessions that a cap over all sessions ends now; the last caps hold if they can't be read."""
         try:
-            self._caps, self._agents = self.caps(), limits.agents()
+            self._caps, self._agents = self.caps(), limits_used.agents()
         except SettingsError as err:
             looked.errors.append(
                 f"the caps over all sessions can't be read, the last ones hold: {err.message}"
@@ -214,7 +214,7 @@ class Supervision(OneSession):
         if listing.error is None:
             instances = listing.instances()
             if self._caps is not None and instances is not None:
-                limits.note_others(self.ledger, listing.provider, instances)
+                limits_used.note_others(self.ledger, listing.provider, instances)
             self._swept[listing.provider.name] = self.ledger.clock.time()
 
     def _volumes(self, provider: Provider, looked: Looked) -> None:

@@ -14,7 +14,7 @@ from gpunb.cli.main import invoke
 from gpunb.errors import LimitReached, SettingsError
 from gpunb.providers.base import Instance, InstanceState
 from gpunb.sessions import lifecycle
-from gpunb.sessions.cost import limits
+from gpunb.sessions.cost import limits, limits_used
 from gpunb.sessions.cost.lease import extend
 from gpunb.sessions.model import IdleVolume, SessionState
 from tests.sessions.scripted import Machine
@@ -154,11 +154,11 @@ def test_tomorrow_is_another_day(noon: World) -> None:
     noon.down(noon.rent(hours=2))
     noon.clock.now = NOON + 11.5 * 3600  # 23:30: of three hours half of one is today's
     session = noon.rent(noon.cloud.offer("o2"), hours=3, budget_usd=6.0)
-    found = limits.used(noon.ledger, "usd_day")
+    found = limits_used.used(noon.ledger, "usd_day")
     assert found.by[session.id] == pytest.approx(1.0, abs=0.1)
     noon.clock.now += 3600.0
-    assert limits.used(noon.ledger, "usd_day").now < 1.1, "what was before midnight does not count"
-    assert limits.used(noon.ledger, "usd_month").now > 2.0
+    assert limits_used.used(noon.ledger, "usd_day").now < 1.1, "what was before midnight does not count"
+    assert limits_used.used(noon.ledger, "usd_month").now > 2.0
 
 
 def test_spending_that_reaches_a_cap_ends_what_costs_after_its_files(noon: World) -> None:
@@ -177,12 +177,12 @@ def test_spending_that_reaches_a_cap_ends_what_costs_after_its_files(noon: World
     receipt = noon.ledger.receipt(session.id)
     assert receipt is not None
     assert receipt.why == "limit"
-    assert limits.used(noon.ledger, "usd_day").now <= 1.0, "to the cent"
+    assert limits_used.used(noon.ledger, "usd_day").now <= 1.0, "to the cent"
     assert noon.ledger.get(free.id).state is SessionState.READY, "what costs nothing goes on"
 
 
 def some() -> settings.LimitsSettings:
-    found = limits.own()
+    found = limits_used.own()
     assert found is not None
     return found
 
@@ -208,21 +208,21 @@ def test_what_others_spend_on_the_account_counts(noon: World) -> None:
     session = noon.rent(noon.cloud.offer(usd_h=1.0), hours=8)
     run(noon, session, "aaaaaaaa")
     ticks(noon, watch(noon, sweep_s=60.0), 3600)
-    found = limits.used(noon.ledger, "usd_h")
+    found = limits_used.used(noon.ledger, "usd_h")
     assert (found.now, found.others) == (4.5, 3.5)
-    assert limits.used(noon.ledger, "usd_day").others == pytest.approx(3.5, abs=0.2)
+    assert limits_used.used(noon.ledger, "usd_day").others == pytest.approx(3.5, abs=0.2)
     with pytest.raises(LimitReached, match=r"\$3\.50 of it by instances on your accounts"):
         noon.rent(noon.cloud.offer("o2", usd_h=1.0), hours=1)
     noon.cloud.machines["x1"].gone = True
     ticks(noon, watch(noon, sweep_s=60.0), 120)
-    assert limits.used(noon.ledger, "usd_h").others == 0.0
-    assert limits.used(noon.ledger, "usd_day").others > 3.0, "it was spent all the same"
+    assert limits_used.used(noon.ledger, "usd_h").others == 0.0
+    assert limits_used.used(noon.ledger, "usd_day").others > 3.0, "it was spent all the same"
     assert not noon.cloud.calls.count("destroy x1")
 
 
 def test_an_instance_without_a_price_is_nobodys_bill(noon: World) -> None:
     listed = [Instance(provider="scripted", id="x", state=InstanceState.RUNNING)]
-    limits.note_others(noon.ledger, noon.cloud, listed)
+    limits_used.note_others(noon.ledger, noon.cloud, listed)
     assert noon.ledger.others() == []
 
 
@@ -294,8 +294,8 @@ def test_a_project_can_lower_a_cap_and_not_raise_it(
     assert [one.key for one in found.refused] == ["limits.clouds", "limits.usd_day"]
     with pytest.raises(LimitReached, match=r"limits\.usd_h"):
         noon.rent(hours=1)
-    assert limits.own() is not None
-    assert limits.own().usd_h is None, "the supervisor knows the user's own"  # type: ignore[union-attr]
+    assert limits_used.own() is not None
+    assert limits_used.own().usd_h is None, "the supervisor knows the user's own"  # type: ignore[union-attr]
 
 
 def test_a_volume_counts_and_is_held_by_the_caps(noon: World) -> None:
@@ -307,8 +307,8 @@ def test_a_volume_counts_and_is_held_by_the_caps(noon: World) -> None:
         "scripted",
         [IdleVolume(provider="scripted", id="v", name="v", size_gb=9, usd_h=1.0, since=NOON - 3600.0)],
     )
-    assert limits.used(noon.ledger, "usd_h").now == 1.0
-    day = limits.used(noon.ledger, "usd_day")
+    assert limits_used.used(noon.ledger, "usd_h").now == 1.0
+    day = limits_used.used(noon.ledger, "usd_day")
     assert (round(day.now, 2), round(day.ahead, 2)) == (1.0, 12.0)
     with pytest.raises(LimitReached, match=r"limits.usd_h = \$2.50"):
         noon.rent(hours=1)
@@ -371,7 +371,7 @@ def test_fifty_agents_at_once_stay_below_their_own_cap_to_the_cent(noon: World) 
     assert len(made) == 3, "3 x $4.00"
     assert len(refused) == 47
     assert "agent.usd_day = $12.00" in refused[0]
-    assert round(limits.used(noon.ledger, "usd_day", by_agents=True).total, 2) <= 12.0
+    assert round(limits_used.used(noon.ledger, "usd_day", by_agents=True).total, 2) <= 12.0
     assert len(noon.cloud.billed()) == 4
     newest = max(made, key=lambda session: session.created)  # a cap of the hourly price ends it first
     noon.ledger.update(newest.id, usd_h=200.0)  # its host asks for more
