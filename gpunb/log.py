@@ -15,6 +15,7 @@ import sys
 from typing import IO, Any
 
 from gpunb import paths
+from gpunb.patterns import later
 from gpunb.text import plain
 
 __all__ = ["add_secret", "get", "problem", "redact", "set_level", "setup"]
@@ -27,22 +28,22 @@ _ROOT = "gpunb"
 _secrets: set[str] = set()
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
-        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+        later(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
         HIDDEN,
     ),
     (
-        re.compile(r"(?i)\b(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic|token)\s+)?)[^\s\"',;}]+"),
+        later(r"(?i)\b(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic|token)\s+)?)[^\s\"',;}]+"),
         r"\1" + HIDDEN,
     ),
-    (re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=-]{6,}"), r"\1" + HIDDEN),
+    (later(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=-]{6,}"), r"\1" + HIDDEN),
     (
-        re.compile(
+        later(
             r"(?i)([\w-]*(?:api[_-]?key|apikey|access[_-]?key|token|secret|passw(?:or)?d|_key)[\"']?\s*[:=]\s*[\"']?)"
             r"(?!\*{4})[^\s\"',;&})]+"
         ),
         r"\1" + HIDDEN,
     ),
-    (re.compile(r"(?i)(://[^/\s:@]+:)[^/\s@]+(@)"), r"\1" + HIDDEN + r"\2"),
+    (later(r"(?i)(://[^/\s:@]+:)[^/\s@]+(@)"), r"\1" + HIDDEN + r"\2"),
 )
 
 

@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from difflib import get_close_matches
 from functools import cache
+
+from gpunb.patterns import later
 
 __all__ = ["LINE", "RESET", "Escapes", "Seam", "clean", "did_you_mean", "one_line", "plain"]
 
@@ -36,14 +37,14 @@ LONGEST_STRING = 1 << 20  # characters swallowed for a device control string (a 
 
 # An escape sequence in seven or eight bits, whole or cut off: CSI, a string (OSC, DCS, SOS, PM, APC), others.
 # No part can be matched in two ways, so the time is linear.
-_SEQUENCE = re.compile(
+_SEQUENCE = later(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x18\x1a\x1b\x9c\n]*(?:[\x07\x18\x1a\x9c]|\x1b\\)?"
     r"|\x1b[ -/]*[0-~]?"
 )
 # Controls but tab and newline, and separators.
-_BREAKS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]+")
-_LONE = re.compile("[\ud800-\udfff]")
+_BREAKS = later("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]+")
+_LONE = later("[\ud800-\udfff]")
 # Marks that show nothing, reorder or hide: soft hyphen, joiners, Arabic letter mark, Hangul and Khmer
 # fillers, Mongolian selectors, zero-width, bidi, interlinear, shorthand, musical and tag characters.
 _UNSEEN = (
@@ -51,15 +52,15 @@ _UNSEEN = (
     "\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _JOINING = "\u200b-\u200f"
-_HIGH = re.compile("[^\x00-\xac]+")
-_HIDDEN = re.compile(f"[{_UNSEEN}]+")
+_HIGH = later("[^\x00-\xac]+")
+_HIDDEN = later(f"[{_UNSEEN}]+")
 # In a stream the two joiners stay where they join: in emoji and in scripts that need them.
-_HIDDEN_IN_STREAM = re.compile(
+_HIDDEN_IN_STREAM = later(
     "(?<=[\u0300-\u1fff\u2070-\U0001ffff])[\u200c\u200d](?=[\u0300-\u1fff\u2070-\U0001ffff])"
     f"|([{_UNSEEN.replace(_JOINING, '')}]+|[\u200b-\u200f])"
 )
 
-_SEQUENCE_IN_STREAM = re.compile(
+_SEQUENCE_IN_STREAM = later(
     "(?:\x1b+|(?:\x9b|\x1b\\[)+)(?=\x1b|\x9b)"  # a run of unfinished sequences
     "|(?:\x1b\\[|\x9b)(?P<args>[0-?]*)(?P<mid>[ -/]*)(?P<final>[@-~])"
     "|(?:\x1b(?P<string>[\\]PX^_])|(?P<string8>[\x90\x98\x9d-\x9f]))"
@@ -67,13 +68,13 @@ _SEQUENCE_IN_STREAM = re.compile(
     "|(?P<open>(?:\x1b(?:\\[[0-?]*[ -/]*|[ -/]*)|\x9b[0-?]*[ -/]*)\\Z)"
     "|[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x8f\x91-\x97\x99\x9a\x9c]+|[\x1b\x80-\x9f]"
 )
-_STRING_END = re.compile("[\x07\x18\x1a\x9c]|\x1b\\\\")
-_LINE_STRING_END = re.compile("[\x07\x18\x1a\x9c]|\x1b\\\\|(?=\n)")
-_ODD_IN_STREAM = re.compile("[\x00-\x07\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_STRING_END = later("[\x07\x18\x1a\x9c]|\x1b\\\\")
+_LINE_STRING_END = later("[\x07\x18\x1a\x9c]|\x1b\\\\|(?=\n)")
+_ODD_IN_STREAM = later("[\x00-\x07\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _PLAIN_BYTES = bytes([8, 9, 10, 13, *range(0x20, 0x7F)])
-_COLOUR = re.compile("\x1b\\[([0-9;:]{0,64})m")
-_CONCEAL = re.compile("\x1b\\[[0-9;:]*8[;m]")  # perhaps: `_sgr` looks closer
-_SGR = re.compile(r"[0-9;:]{0,64}\Z")
+_COLOUR = later("\x1b\\[([0-9;:]{0,64})m")
+_CONCEAL = later("\x1b\\[[0-9;:]*8[;m]")  # perhaps: `_sgr` looks closer
+_SGR = later(r"[0-9;:]{0,64}\Z")
 
 
 def one_line(text: object, limit: int = LINE) -> str:
@@ -323,6 +324,8 @@ def clean(text: object, *, lines: bool = False) -> str:
 
 def did_you_mean(word: str, known: list[str], *, cutoff: float = 0.5) -> str | None:
     """A hint that names the nearest of `known`, or None."""
+    from difflib import get_close_matches
+
     close = get_close_matches(word, known, n=2, cutoff=cutoff)
     if not close and len(word) > 1 and cutoff <= 0.5:
         close = [name for name in known if name.startswith(word)][:2]

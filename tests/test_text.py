@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpunb import log
+from gpunb.patterns import later
 from gpunb.text import MOST_MARKS, RESET, Escapes, Seam, one_line, plain
 
 if TYPE_CHECKING:
@@ -328,3 +329,16 @@ def test_a_hosts_notes_are_bounded() -> None:
     lines = shown.getvalue().splitlines()
     assert len(lines) == MOST_NOTES + 1
     assert "19,980 more notes" in lines[-1]
+
+
+def test_a_pattern_is_compiled_at_its_first_use_and_then_answers_as_the_compiled_one() -> None:
+    late = later("(A)b+", re.IGNORECASE)
+    assert not set(vars(late)) & {"sub", "search", "finditer"}
+    assert late.sub(r"<\1>", "xabbAB") == "x<a><A>"
+    assert vars(late)["sub"] == re.compile("(A)b+", re.IGNORECASE).sub
+    found = late.search("..aBB")
+    assert found is not None
+    assert (found[0], found.start()) == ("aBB", 2)
+    assert [one[0] for one in late.finditer("ab aB")] == ["ab", "aB"]
+    assert late.fullmatch("abc") is None
+    assert late.pattern == "(A)b+"

@@ -18,6 +18,7 @@ from gpunb.errors import (
     SessionOver,
 )
 from gpunb.hints import typed, written
+from gpunb.patterns import later
 from gpunb.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _instead(word: str, asked: str, name: str) -> str:
     return f"--session={name}" if word == f"--session={asked}" else word
 
 
-_EXTRA = re.compile(r"Got unexpected extra arguments? \((.*)\)$")
+_EXTRA = later(r"Got unexpected extra arguments? \((.*)\)$")
 
 
 def _too_many(found: re.Match[str]) -> str:

@@ -15,7 +15,6 @@ A verb without arguments of its own takes any word for a session. Each other ver
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from gpunb.errors import BadInput, SessionAmbiguous, SessionNotFound
+from gpunb.patterns import later
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ __all__ = ["FirstWord", "places", "session_first"]
 
 FirstWord = Literal["known", "typed", "dashed", "never"]
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
+_NAME = later(r"[a-z0-9][a-z0-9._-]{0,31}")
 
 
 def session_first(

@@ -191,8 +191,9 @@ class _Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Resolve as click does, with a suggestion for a misspelt verb."""
-        name, known = args[0], self.list_commands(ctx)
-        if name not in known and not ctx.resilient_parsing and not name.startswith("-"):
+        name = args[0]
+        if self.get_command(ctx, name) is None and not ctx.resilient_parsing and not name.startswith("-"):
+            known = self.list_commands(ctx)
             msg = f"{self.name} has no verb {name!r}" if self.name in CLOUDS else f"there is no verb {name!r}"
             hint = did_you_mean(name, known)
             if name in {"kill", "end", "delete"}:

@@ -10,7 +10,6 @@ without gpunb. Nothing heavy is imported until the first ``%gpu on``.
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,8 @@ from IPython.core.extensions import ExtensionManager
 from IPython.core.inputtransformer2 import TransformerManager
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import no_var_expand
+
+from gpunb.patterns import later
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
@@ -29,13 +30,13 @@ __all__ = ["install", "mode_of", "uninstall"]
 
 HOST_MAGIC = "_gpu_on_host"
 # gpunb's own magics, and those that load and unload gpunb, run here
-_STAYS = re.compile(r"^(?:[A-Za-z_]\w*\s*=\s*)?%(?:gpu\b|(?:re|un)?load_ext\s+gpunb\b)")
-_STAYS_INSIDE = re.compile(r"^[ \t]+(?:[A-Za-z_]\w*\s*=\s*)?%gpu\b")
-_CLAUSE = re.compile(r"^(?:else|elif|except|finally)\b")
+_STAYS = later(r"^(?:[A-Za-z_]\w*\s*=\s*)?%(?:gpu\b|(?:re|un)?load_ext\s+gpunb\b)")
+_STAYS_INSIDE = later(r"^[ \t]+(?:[A-Za-z_]\w*\s*=\s*)?%gpu\b")
+_CLAUSE = later(r"^(?:else|elif|except|finally)\b")
 _CALL = "get_ipython().run_line_magic('gpu'"
-_GPU = re.compile(r"^%%gpu\b")
-_LOCAL = re.compile(r"^%%local\b")
-_SWITCH = re.compile(r"^%gpu\s+(on|off)\b(?!.*(?:\s-h\b|\s--help\b))")
+_GPU = later(r"^%%gpu\b")
+_LOCAL = later(r"^%%local\b")
+_SWITCH = later(r"^%gpu\s+(on|off)\b(?!.*(?:\s-h\b|\s--help\b))")
 
 
 class Router:

@@ -5,9 +5,8 @@ They are found by the entry-point group ``gpunb.providers``; a class is imported
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput
 from gpunb.providers.base import (
@@ -25,6 +24,9 @@ from gpunb.providers.base import (
     UsageLine,
     Volume,
 )
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "Account",
@@ -47,6 +49,8 @@ __all__ = [
 
 @cache
 def _registry() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
     return {point.name: point for point in entry_points(group="gpunb.providers")}
 
 
@@ -65,6 +69,8 @@ def provider_class(name: str) -> type[Provider]:
     """
     point = _registry().get(name)
     if point is None:
+        from difflib import get_close_matches
+
         close = get_close_matches(name, names(), n=1)
         msg = f"there is no provider {name!r}; installed are {', '.join(names())}"
         raise BadInput(msg, hint=f"did you mean {close[0]}?" if close else None)

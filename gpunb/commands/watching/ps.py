@@ -15,6 +15,7 @@ from gpunb.presentation.result import Block, Note, Result
 
 if TYPE_CHECKING:
     from gpunb.cli.context import Context
+    from gpunb.commands.parts.instances import Wanted
     from gpunb.sessions.model import Cost, RunNote
 
 __all__ = ["command"]
@@ -61,25 +62,23 @@ def command(
     It reads this machine's ledger only, so it is quick and works without a network. With --account
     it asks the clouds what else your accounts have and pay for: by other programs, or by their pages.
     """
-    from gpunb.commands.parts.instances import Wanted, instances
     from gpunb.presentation import tables
     from gpunb.presentation.session_columns import PS_COLUMNS, SessionLine
     from gpunb.presentation.shown import table_of
-    from gpunb.providers import InstanceState
     from gpunb.sessions.cost import funds
-    from gpunb.sessions.model import SessionState
 
     if account:
+        from gpunb.commands.parts.instances import instances
+
         no_use("--account", "all_")
-        states = [one.value for one in InstanceState]
-        return instances(context, Wanted.read(context, cloud=cloud, kind=kind, state=state, states=states))
-    words = [one.value for one in SessionState] + [one.value for one in InstanceState]
-    wanted = Wanted.read(context, cloud=cloud, kind=kind, state=state, states=words)
+        return instances(context, _wanted(context, cloud=cloud, kind=kind, state=state, account=True))
+    filtered = bool(cloud or state or kind)
+    wanted = _wanted(context, cloud=cloud, kind=kind, state=state) if filtered else None
     ledger = context.ledger
     now = time.time()
     # warnings are shown whatever the table filters out
     every = ledger.sessions(alive=not all_)
-    sessions = [session for session in every if wanted.has(session)]
+    sessions = [session for session in every if wanted is None or wanted.has(session)]
     costs: dict[str, Cost] = {session.id: ledger.cost(session.id) for session in sessions}
     running: dict[str, list[RunNote]] = {}
     for session in sessions:
@@ -119,6 +118,24 @@ def command(
         silence = silences.get(row["id"])
         row["silent_since"] = silence.since if silence is not None and row["left"] is not None else None
     return Result(data, *blocks)
+
+
+def _wanted(
+    context: Context,
+    *,
+    cloud: tuple[str, ...],
+    kind: tuple[str, ...],
+    state: tuple[str, ...],
+    account: bool = False,
+) -> Wanted:
+    """Read the filter; sessions are in states of gpunb, or in those that their clouds report."""
+    from gpunb.commands.parts.instances import Wanted
+    from gpunb.providers import InstanceState
+    from gpunb.sessions.model import SessionState
+
+    states = [] if account else [one.value for one in SessionState]
+    states += [one.value for one in InstanceState]
+    return Wanted.read(context, cloud=cloud, kind=kind, state=state, states=states)
 
 
 def _simulation(providers: dict[str, dict[str, Any]]) -> list[Block]:

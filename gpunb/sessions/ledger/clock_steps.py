@@ -16,7 +16,7 @@ a step soon after a restart (`FRESH_S`) is a correction that only concerns what 
 from __future__ import annotations
 
 import json
-import platform
+import sys
 import time
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HOLD_S", "Mark", "compare", "move", "read", "save", "steady"]
 
-_MAC = platform.system() == "Darwin"
+_MAC = sys.platform == "darwin"
 STEP_S = 2.0  # less is drift, which adds up until it is as much
 FRESH_S = 600.0
 HOLD_S = 120.0

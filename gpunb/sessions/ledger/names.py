@@ -7,7 +7,6 @@ sessions alike.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput, SessionAmbiguous, SessionNotFound, SessionOver
@@ -164,7 +163,11 @@ def _close(name: str, live: Sequence[Session]) -> list[str]:
     begins = [
         session.name for session in live if session.name.startswith(name) or session.id.startswith(name)
     ]
-    return begins or get_close_matches(name, [session.name for session in live], n=1, cutoff=0.6)
+    if begins:
+        return begins
+    from difflib import get_close_matches
+
+    return get_close_matches(name, [session.name for session in live], n=1, cutoff=0.6)
 
 
 def _alive(live: Sequence[Session]) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
-import secrets
 from pathlib import Path
 
 __all__ = ["lives", "mark", "started"]
@@ -13,7 +11,16 @@ __all__ = ["lives", "mark", "started"]
 def mark() -> str:
     """A mark of this process, unique to the caller: ``host/pid/start/random``."""
     pid = os.getpid()
-    return f"{platform.node()}/{pid}/{started(pid)}/{secrets.token_hex(4)}"
+    return f"{_node()}/{pid}/{started(pid)}/{os.urandom(4).hex()}"
+
+
+def _node() -> str:
+    """The machine's name as `platform.node` gives it; that module costs three milliseconds."""
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    import platform
+
+    return platform.node()
 
 
 def lives(owner: str) -> bool | None:
@@ -26,7 +33,7 @@ def lives(owner: str) -> bool | None:
         pid = int(pid_text)
     except ValueError:
         return None
-    if host != platform.node():
+    if host != _node():
         return None
     now = started(pid)
     return now != "" and start in {"", now}

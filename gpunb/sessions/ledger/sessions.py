@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import secrets
 import string
 from typing import TYPE_CHECKING, Any
 
 from gpunb import paths
 from gpunb.errors import BadInput, LedgerError, SessionNotFound, WrongState
 from gpunb.hints import typed
+from gpunb.patterns import later
 from gpunb.sessions.ledger import names as naming
 from gpunb.sessions.ledger import process_id as owners
 from gpunb.sessions.ledger.rows import add_event, intent_of, session_of, set_fields
@@ -42,13 +41,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Ledger", "label_for", "new_id", "valid_name"]
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
+_NAME = later(r"[a-z0-9][a-z0-9._-]{0,31}")
 _LIVE = "state NOT IN ('gone', 'failed')"
 _LETTERS = string.ascii_lowercase + string.digits
 
 
 def new_id() -> str:
     """A random session id: eight lower-case letters and digits, the first a letter."""
+    import secrets  # hmac and OpenSSL come with it
+
     return secrets.choice(string.ascii_lowercase) + "".join(secrets.choice(_LETTERS) for _ in range(7))
 
 

@@ -7,10 +7,10 @@ import math
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from gpunb.providers.base import Offer
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from gpunb.providers.models import Offer
 
 __all__ = ["machine", "offer_from_dict", "offer_to_dict"]
 
@@ -42,6 +42,8 @@ def machine(gpu: str, gpus: int) -> str:
 
 def offer_from_dict(data: Mapping[str, Any]) -> Offer:
     """Rebuild an offer from `offer_to_dict`; unknown keys are left out."""
+    from gpunb.providers.models import Offer  # its package brings all shapes of the clouds along
+
     known = {f.name for f in fields(Offer)}
     values = {key: value for key, value in data.items() if key in known}
     return Offer(**{"provider": "", "id": "", **values})
