@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import re
 import shlex
@@ -27,17 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.machines.terminal import Gpunb
-
-HEAVY = {
-    "IPython",
-    "asyncssh",
-    "cryptography",
-    "fsspec",
-    "httpx",
-    "paramiko",
-    "pydantic",
-    "pydantic_settings",
-}
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -205,46 +193,12 @@ def test_words() -> None:
     assert words(["x y"]) == ["x y"]
 
 
-def modules_of(code: str, home: Path, before: str = "") -> set[str]:
-    """What `code` imports on top of `before`, in a fresh interpreter."""
-    script = (
-        f"import json, sys\n{before}\nbefore = set(sys.modules)\n{code}\n"
-        "sys.stdout.flush()\nprint(json.dumps(sorted(set(sys.modules) - before)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "GPUNB_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return set(json.loads(done.stdout.splitlines()[-1]))
-
-
 def test_help_fits_one_screen_and_names_every_verb(gpunb: Gpunb, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     shown = gpunb("-h").out
     assert len(shown.splitlines()) <= 40
     assert max(map(len, shown.splitlines())) <= 80
     assert {word for verb in VERBS for word in verb.split()} | {"sim"} <= set(shown.split())
-
-
-def test_ps_imports_nothing_heavy_and_no_other_verb(home: Path) -> None:
-    loaded = modules_of("from gpunb.cli.main import run; assert run(['ps']) == 0", home)
-    assert not loaded & HEAVY
-    assert not [name for name in loaded if name.startswith(("gpunb.offers", "click.shell_completion"))]
-    verbs = {name.rpartition(".")[2] for name in loaded if name.startswith("gpunb.commands.")}
-    assert verbs & set(VERBS) == {"ps"}
-
-
-def test_the_extension_loads_without_click_rich_and_pydantic(home: Path) -> None:
-    before = "from IPython.core.interactiveshell import InteractiveShell\nshell = InteractiveShell.instance()"
-    loaded = modules_of("shell.run_line_magic('load_ext', 'gpunb')", home, before)
-    assert "gpunb.notebook.magics" in loaded
-    assert not loaded & {"gpunb.cli", "gpunb.commands"}
-    assert not loaded & (HEAVY | {"click", "rich", "sqlite3"})
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
