@@ -94,6 +94,8 @@ class SessionRow(TypedDict):
     ends_with: str
     moves_from: str
     follows: Annotated[str, about("the session whose run goes on here")]
+    group_id: Annotated[str, about("the group that it is a member of")]
+    rank: Annotated[int, about("its number there, from 0")]
     ports: dict[str, str]
     renter: str
     tries: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from gpunb.sessions.cost.totals import cost_of
@@ -55,7 +55,8 @@ class Books(FollowingClock):
 
     def cost(self, session_id: str, now: float | None = None) -> Cost:
         """The session's cost so far, in the provider's billing steps."""
-        return cost_of(self.segments(session_id), self.clock.time() if now is None else now)
+        when = self.clock.time() if now is None else now
+        return replace(cost_of(self.segments(session_id), when), beside=self._beside(session_id, when))
 
     def costs(self, now: float | None = None) -> dict[str, Cost]:
         """`cost` of every live session, by id, in one read."""
@@ -66,7 +67,28 @@ class Books(FollowingClock):
             "WHERE s.state NOT IN ('gone', 'failed')"
         ):
             groups.setdefault(row["session_id"], []).append(_segment(row))
-        return {key: cost_of(group, when) for key, group in groups.items()}
+        out = {key: cost_of(group, when) for key, group in groups.items()}
+        live = "SELECT id FROM sessions WHERE group_id != '' AND state NOT IN ('gone', 'failed')"
+        for row in self._rows(live):
+            one = str(row["id"])
+            out[one] = replace(out.get(one, Cost()), beside=self._beside(one, when))
+        return out
+
+    def _beside(self, session_id: str, when: float) -> Cost | None:
+        """What the other members of the session's group have cost; None without a group."""
+        rows = self._rows(
+            "SELECT id FROM sessions WHERE id != ?1 AND group_id != '' "
+            "AND group_id = (SELECT group_id FROM sessions WHERE id = ?1)",
+            (session_id,),
+        )
+        if not rows:
+            return None
+        costs = [cost_of(self.segments(str(row["id"])), when) for row in rows]
+        return Cost(
+            gpu=sum(one.gpu for one in costs),
+            disk=sum(one.disk for one in costs),
+            bandwidth=sum(one.bandwidth for one in costs),
+        )
 
     def segments_since(self, since: float) -> dict[str, list[Segment]]:
         """All segments of the sessions that were live at or after `since`, by session id, oldest first."""

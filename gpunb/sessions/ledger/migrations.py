@@ -218,7 +218,22 @@ ALTER TABLE sessions ADD COLUMN follows TEXT NOT NULL DEFAULT '';
 CREATE UNIQUE INDEX sessions_follows ON sessions (follows) WHERE follows != '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10)
+# Groups: sessions that are rented, limited and ended together, each with its rank (`rent --count`).
+_V11 = """
+CREATE TABLE groups (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  wanted INTEGER NOT NULL,
+  at_least INTEGER NOT NULL,
+  created REAL NOT NULL,
+  formed REAL
+) WITHOUT ROWID;
+ALTER TABLE sessions ADD COLUMN group_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE sessions ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;
+CREATE UNIQUE INDEX sessions_rank ON sessions (group_id, rank) WHERE group_id != '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _V11)
 
 
 def statements(script: str) -> list[str]:

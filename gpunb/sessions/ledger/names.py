@@ -36,7 +36,7 @@ def whole(name: str, live: Sequence[Session], over: Sequence[Session]) -> Sessio
     SessionNotFound
         There is none; ``close`` lists live ones that may be meant.
     SessionAmbiguous
-        It is the name of one live session and the id of another.
+        It is the name of one live session and the id of another, or that of a group.
     """
     _not_empty(name)
     for group in (live, over[::-1]):
@@ -48,6 +48,10 @@ def whole(name: str, live: Sequence[Session], over: Sequence[Session]) -> Sessio
             )
         if exact:
             return exact[0]
+    members = [session for session in live if session.group == name]
+    if members:
+        msg = f"{name} is a group: say which member, {listed(members)}"
+        raise SessionAmbiguous(msg, asked=name, close=[session.name for session in members])
     raise _unknown(name, live, over)
 
 

@@ -18,8 +18,9 @@ from gpunb.hints import typed
 from gpunb.patterns import later
 from gpunb.sessions.ledger import names as naming
 from gpunb.sessions.ledger import process_id as owners
+from gpunb.sessions.ledger.groups import Groups
 from gpunb.sessions.ledger.rows import add_event, intent_of, session_of, set_fields
-from gpunb.sessions.ledger.successors import Successors, insert
+from gpunb.sessions.ledger.successors import insert
 from gpunb.sessions.model import (
     OVER,
     SYSTEM_CLOCK,
@@ -67,6 +68,10 @@ def valid_name(name: str) -> str:
             "beginning with a letter or digit"
         )
         raise BadInput(msg)
+    before, _, number = name.rpartition(".")
+    if before and number.isdecimal():
+        msg = f"--name {name!r} can't be chosen: '.' and a number end the names of a group's members"
+        raise BadInput(msg, hint="choose one without the '.', or rent a group: --count")
     return name
 
 
@@ -80,7 +85,7 @@ def label_for(installation: str, session_id: str, attempt: int = 1) -> str:
     return f"gpunb-{installation[:8]}-{session_id}{end if attempt > 1 else ''}"
 
 
-class Ledger(Successors):
+class Ledger(Groups):
     """The open ledger. Share one object between threads, and use it in ``with`` or `close` it.
 
     Parameters
@@ -145,7 +150,8 @@ class Ledger(Successors):
     def sessions(self, *, alive: bool = True) -> list[Session]:
         """The sessions that may still cost something, or all, oldest first."""
         where = f" WHERE {_LIVE}" if alive else ""
-        return [session_of(row) for row in self._rows(f"SELECT * FROM sessions{where} ORDER BY created, id")]
+        order = "ORDER BY created, group_id, rank, id"
+        return [session_of(row) for row in self._rows(f"SELECT * FROM sessions{where} {order}")]
 
     def without_receipt(self) -> list[Session]:
         """Ended sessions without a receipt: it could not be written, or its process died."""
@@ -389,12 +395,13 @@ class Ledger(Successors):
         return [Event(**dict(row)) for row in rows]
 
     def touch(self, session_id: str, at: float | None = None) -> None:
-        """Record activity (a run or a transfer) at `at`; never moves backwards."""
+        """Record activity (a run or a transfer) at `at`, of all members of a group; never moves backwards."""
         when = self.clock.time() if at is None else at
         with self._write() as db:
             db.execute(
-                "UPDATE sessions SET last_activity = ?1 "
-                "WHERE id = ?2 AND (last_activity IS NULL OR last_activity < ?1)",
+                "UPDATE sessions SET last_activity = ?1 WHERE (last_activity IS NULL OR last_activity < ?1) "
+                "AND (id = ?2 OR (group_id != '' "
+                "AND group_id = (SELECT group_id FROM sessions WHERE id = ?2)))",
                 (when, session_id),
             )
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
 
-__all__ = ["Successors", "insert"]
+__all__ = ["Successors", "free_name", "insert", "names_taken"]
 
 _LIVE = "state NOT IN ('gone', 'failed')"
 
@@ -27,28 +27,36 @@ def insert(db: sqlite3.Connection, session: Session, slug: str, now: float) -> N
         A live session has its name.
     """
     session.created, session.state_at, session.state = now, now, SessionState.REQUESTED
-    taken = _names(db)
-    if session.name in taken:
+    if session.name in names_taken(db):
         msg = f"--name {session.name!r} is taken by a live session"
         raise BadInput(msg, bill="nothing was rented", hint="choose another name")
-    number = 1
-    while not session.name:
-        if f"{slug}-{number}" not in taken:
-            session.name = f"{slug}-{number}"
-        number += 1
+    session.name = session.name or free_name(db, slug)
     row = row_of(session)
     names, marks = ", ".join(row), ", ".join(f":{key}" for key in row)
     db.execute(f"INSERT INTO sessions ({names}) VALUES ({marks})", row)
     add_event(db, session.id, now, "transition", new=session.state.value)
 
 
-def _names(db: sqlite3.Connection) -> set[str]:
-    return {row["name"] for row in db.execute(f"SELECT name FROM sessions WHERE {_LIVE}")}
+def names_taken(db: sqlite3.Connection) -> set[str]:
+    """The names of live sessions, and of the groups with live members: they share one name space."""
+    names = db.execute(
+        f"SELECT name FROM sessions WHERE {_LIVE} UNION SELECT g.name FROM groups g "
+        f"JOIN sessions s ON s.group_id = g.id AND s.{_LIVE}"
+    )
+    return {row["name"] for row in names}
+
+
+def free_name(db: sqlite3.Connection, slug: str) -> str:
+    """The first of "<slug>-1", "<slug>-2" … that is not taken."""
+    taken, number = names_taken(db), 1
+    while f"{slug}-{number}" in taken:
+        number += 1
+    return f"{slug}-{number}"
 
 
 def _left_name(db: sqlite3.Connection, name: str) -> str:
     """The name of a session whose own goes to another one."""
-    taken = _names(db)
+    taken = names_taken(db)
     names = (f"{name[:26]}-was{number or ''}" for number in range(len(taken) + 1))
     return next(one for one in names if one not in taken)
 
@@ -115,7 +123,7 @@ class Successors(Notices):
             if old.state not in OVER:
                 ending = {"name": _left_name(db, old.name), "tries": 0, "next_try": 0.0}
                 self._move(db, old, SessionState.ENDING, why, now, ending)
-            new.follows, new.name = old.id, "" if old.name in _names(db) else old.name
+            new.follows, new.name = old.id, "" if old.name in names_taken(db) else old.name
             insert(db, new, old.name[:28], now)
             add_event(db, old.id, now, "followed", detail=f"its run goes on in {new.id}")
         return self.get(new.id)

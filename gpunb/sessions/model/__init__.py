@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from gpunb.sessions.model.clock import SYSTEM_CLOCK, Clock
 from gpunb.sessions.model.cost import FORGOTTEN, Cost, Receipt, Segment
+from gpunb.sessions.model.group import Group
 from gpunb.sessions.model.offers import machine, offer_from_dict, offer_to_dict
 from gpunb.sessions.model.records import (
     HOSTS,
@@ -47,6 +48,7 @@ __all__ = [
     "Cost",
     "Event",
     "Failure",
+    "Group",
     "IdleVolume",
     "Intent",
     "IntentState",

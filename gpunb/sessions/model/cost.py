@@ -37,11 +37,15 @@ class Segment:
 
 @dataclass(slots=True, kw_only=True, frozen=True)
 class Cost:
-    """US dollars by kind."""
+    """US dollars by kind.
+
+    `beside` is what the other members of its group cost, which share its budget; None without a group.
+    """
 
     gpu: float = 0.0
     disk: float = 0.0
     bandwidth: float = 0.0
+    beside: Cost | None = None
 
     @property
     def total(self) -> float:

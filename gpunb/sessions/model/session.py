@@ -89,9 +89,11 @@ class Lease:
         """The part of `cost` that counts against the budget, US dollars.
 
         A budget that the user chose is for all of it. The default one is for gpu and disk: traffic without
-        a limit of the user's must not end a job; it is shown, and warned of.
+        a limit of the user's must not end a job; it is shown, and warned of. The members of a group have one
+        budget: what all of them cost counts.
         """
-        return cost.total if self.budget_set else cost.gpu + cost.disk
+        beside = 0.0 if cost.beside is None else self.counted(cost.beside)
+        return beside + (cost.total if self.budget_set else cost.gpu + cost.disk)
 
     @property
     def mark(self) -> str:
@@ -132,6 +134,8 @@ class Session:
         How its run goes on when its machine is taken, see `gpunb.sessions.attempts`; empty if it does not.
     follows
         The id of the session whose run goes on here; "" for the first machine of a run.
+    group_id, rank
+        The id of the group that it is a member of ("" if of none), and its number there, from 0.
     tries, next_try
         Attempts to end it that were not confirmed, or to rent it that failed, and when the next is due.
     state_at
@@ -174,6 +178,8 @@ class Session:
     moves_from: str = ""
     again: dict[str, Any] = field(default_factory=dict, repr=False)
     follows: str = ""
+    group_id: str = ""
+    rank: int = 0
     tries: int = 0
     next_try: float = 0.0
 
@@ -187,6 +193,11 @@ class Session:
         """The agent that rented it, by the name that it gave; "" for a person."""
         marks = (one for one in self.renter.split() if one.startswith(AGENT_MARK))
         return next(marks, "").removeprefix(AGENT_MARK)
+
+    @property
+    def group(self) -> str:
+        """The name of the group that it is a member of; "" if of none."""
+        return self.name.rpartition(".")[0] if self.group_id else ""
 
     @property
     def active_at(self) -> float:
