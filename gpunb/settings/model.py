@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 PREFIX = "GPUNB_"
+SECRET_LEAST = 16
 #: What a notice may be of.
 NoticeKind = Literal["run", "lease", "budget", "machine", "unconfirmed", "increase", "cap"]
 
@@ -177,12 +178,41 @@ class NotifySettings(BaseModel):
         default=list(get_args(NoticeKind)), description="what notices are of"
     )
     output: bool = Field(default=False, description="the last lines of a run in the notice of its end")
+    vast_secret: SecretStr | None = Field(
+        default=None, description="the secret of a webhook of Vast.ai, whose calls make the supervisor look"
+    )
+    vast_listen: str = Field(
+        default="127.0.0.1:8750", description="where the supervisor takes those calls, if vast_secret is set"
+    )
 
     @field_validator("webhook")
     @classmethod
     def _address(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().startswith(("https://", "http://")):
             msg = "it must begin with https:// or http://"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("vast_secret")
+    @classmethod
+    def _not_empty(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < SECRET_LEAST:
+            msg = f"it must have {SECRET_LEAST} characters or more: whoever guesses it can call"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("vast_listen")
+    @classmethod
+    def _listen(cls, value: str) -> str:
+        import ipaddress
+
+        host, _, port = value.rpartition(":")
+        try:
+            ipaddress.ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+        except ValueError:
+            host = ""
+        if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            msg = f"{value!r} is no ADDRESS:PORT of this computer; write 127.0.0.1:8750 or [::1]:8750"
             raise ValueError(msg)
         return value
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -37,19 +37,23 @@ def command(context: Context, *, what: str | None) -> Result:
     Set the places in your own settings file, in the table [notify]: desktop = true, webhook = "https://…",
     to = ["mailto://…"] (addresses of the apprise library, pip install 'gpunb[notify]'). events says of
     what: run, lease, budget, machine, unconfirmed, increase, cap. The supervisor sends each notice once.
+    vast_secret has it take Vast.ai's own signed webhooks, which make it look at once.
     """
     from gpunb.sessions.notices import channels as ways
     from gpunb.sessions.notices.outbox import own
 
     to = own()
     names = ways.channels(to)
+    listens = to.vast_listen if to.vast_secret is not None else ""
+    calls = [Note(f"the supervisor takes Vast.ai's webhooks at {listens}", "dim")] if listens else []
+    if what is not None and (names or listens):
+        return _test(context, to, names)
     if not names:
         text = "no notices are sent: set a place for them in [notify] of your settings file"
-        return Result({"channels": [], "notices": []}, Note(text, "dim"), exit_code=1 if what else 0)
-    if what is not None:
-        return _test(to, names)
+        off: dict[str, Any] = {"channels": [], "notices": [], "vast_listen": listens}
+        return Result(off, Note(text, "dim"), *calls, exit_code=1 if what else 0)
     notices = context.ledger.notices()[: -SHOWN - 1 : -1]
-    data = [
+    found = [
         {"id": notice.key, "kind": notice.kind, "session": notice.session, "at": notice.at,
          "text": notice.text, "left": notice.left, "failed": notice.failed}
         for notice in notices
@@ -60,10 +64,11 @@ def command(context: Context, *, what: str | None) -> Result:
     ]
     blocks: list[Block] = [Table(COLUMNS, rows)] if rows else [Note("nothing was noticed yet", "dim")]
     places = Note(f"notices go to: {', '.join(names)}; of: {', '.join(to.events)}", "dim")
-    return Result({"channels": names, "notices": data}, *blocks, places)
+    data = {"channels": names, "notices": found, "vast_listen": listens}
+    return Result(data, *blocks, places, *calls)
 
 
-def _test(to: NotifySettings, names: list[str]) -> Result:
+def _test(context: Context, to: NotifySettings, names: list[str]) -> Result:
     from gpunb.sessions.ledger.notices import Notice
     from gpunb.sessions.notices import channels as ways
 
@@ -79,6 +84,17 @@ def _test(to: NotifySettings, names: list[str]) -> Result:
         else:
             data.append({"channel": name, "sent": True, "why": ""})
             notes.append(Note(f"{name}: sent", "ok"))
+    if to.vast_secret is not None:
+        from gpunb.sessions.notices.wakeups import call
+
+        if context.ledger.leader() is None:
+            text = "the webhooks of Vast.ai are not taken now: they are while a supervisor runs"
+            notes.append(Note(text, "dim"))
+        else:
+            why = call(to)
+            data.append({"channel": "vast", "sent": not why, "why": why})
+            text = f"webhooks of Vast.ai: {why or f'taken at {to.vast_listen}'}"
+            notes.append(Note(clean(text), "bad" if why else "ok"))
     return Result({"test": data}, *notes, exit_code=0 if all(one["sent"] for one in data) else 1)
 
 

@@ -193,10 +193,11 @@ class NoticeRow(TypedDict):
 
 
 class Notices(TypedDict):
-    """Where notices go, and the last ones."""
+    """Where notices go, and the last ones; `vast_listen` is where Vast.ai's webhooks are taken, or ""."""
 
     channels: list[str]
     notices: list[NoticeRow]
+    vast_listen: str
 
 
 class Sent(TypedDict):

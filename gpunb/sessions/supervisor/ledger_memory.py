@@ -104,6 +104,11 @@ class LedgerMemory:
         self._receipts_at = 0.0
         self._apart: list[str] = []  # names of sessions whose end was confirmed in a thread of its own
         self._renewed: dict[str, float] = {}
+        self._hurried: set[str] = set()  # clouds that say that something has changed there
+
+    def hurry(self, cloud: str) -> None:
+        """Ask `cloud` for its list and balance at the next tick, however recent the last ones are."""
+        self._hurried.add(cloud)
 
     @property
     def capped(self) -> LimitsSettings | None:

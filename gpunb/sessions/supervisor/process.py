@@ -16,6 +16,7 @@ from gpunb.errors import LedgerDamaged, LedgerError, LedgerTooNew
 from gpunb.sessions.access.host_access import HOST, HostAccess
 from gpunb.sessions.foreign_errors import ANY
 from gpunb.sessions.notices.outbox import Outbox
+from gpunb.sessions.notices.wakeups import WakeUps
 from gpunb.sessions.supervisor.sweep import Looked, Supervision
 from gpunb.sessions.supervisor.watchers import COMMAND, LEADER_TTL_S, Duties, ensure, presence, unwatched
 
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 TICK_S = 15.0
+HURRY_S = 3.0  # between two looks, however often a cloud calls
 _notes = log.get(__name__)
 
 
@@ -53,6 +55,7 @@ def run(
     forever: bool = False,
     each: Callable[[Looked], None] | None = None,
     renew: Callable[[str], object] | None = None,
+    wakeups: WakeUps | None = None,
 ) -> None:
     """Supervise until no session and no orphan of ours is left or expected, or `stop` is set.
 
@@ -69,6 +72,8 @@ def run(
         Called after each tick with its result.
     renew
         Called with the name of a cloud that refused the key: `providers` then creates it again.
+    wakeups
+        Takes a cloud's calls that something has changed there; None makes one.
 
     Raises
     ------
@@ -104,14 +109,18 @@ def run(
         beat.start()
         duties = Duties(ledger)
         outbox = Outbox(ledger, providers, pool=notices, host=host)
+        wakeups = wakeups or WakeUps(ledger.clock)
         ledger.last_resort = True
         try:
             while not halt.is_set():
                 begun = time.monotonic()
                 try:
-                    if _look(ledger, watch, duties, outbox, kind, each) or forever:
+                    for cloud in wakeups.taken():
+                        watch.hurry(cloud)
+                    if _look(ledger, watch, duties, outbox, wakeups, kind, each) or forever:
                         # a tick waits for a cloud that does not answer: leases elsewhere don't wait twice
-                        halt.wait(max(tick_s / 5.0, tick_s - (time.monotonic() - begun)))
+                        left = tick_s - (time.monotonic() - begun)
+                        wakeups.wait(halt, max(tick_s / 5.0, left), least=min(tick_s / 5.0, HURRY_S))
                         continue
                     # `ensure` starts no other supervisor while a leader lives: sessions rented since the last
                     # tick rely on this process until it has resigned
@@ -134,6 +143,7 @@ def run(
                     halt.wait(tick_s)
         finally:
             halt.set()
+            wakeups.close()
             beat.join(10.0)
             try:
                 ledger.resign()
@@ -146,11 +156,13 @@ def _look(  # noqa: PLR0917
     watch: Supervision,
     duties: Duties,
     outbox: Outbox,
+    wakeups: WakeUps,
     kind: str,
     each: Callable[[Looked], None] | None,
 ) -> int:
     """One tick, over all clouds or those that the leader can't serve; returns how much is left to watch."""
     leads = _leads(ledger, kind)
+    wakeups.serve(on=leads)
     mine = None if leads else duties.left_over()
     if not leads and not mine:
         return len(ledger.sessions())

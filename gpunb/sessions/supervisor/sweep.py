@@ -129,6 +129,11 @@ class Supervision(OneSession):
         self, name: str, sessions: list[Session], costs: Mapping[str, Cost], *, orphaned: bool
     ) -> None:
         """Start the check of one cloud, in a thread of its own if there are any."""
+        if name in self._hurried:
+            self._hurried.discard(name)
+            self._funded.pop(name, None)
+            for session in sessions:
+                self._listed.pop(session.id, None)
         if self.clouds is not None:
             try:
                 self._looks[name] = self.clouds.submit(self._cloud, name, sessions, costs, orphaned=orphaned)

@@ -23,6 +23,7 @@ from gpunb.sim.vast.papers import PaperRoutes
 from gpunb.sim.vast.serverless import ServerlessRoutes
 from gpunb.sim.vast.templates import TemplateRoutes
 from gpunb.sim.vast.volumes import VolumeRoutes
+from gpunb.sim.vast.webhooks import WebhookRoutes
 
 if TYPE_CHECKING:
     from gpunb.sim.faults import Fault
@@ -44,6 +45,7 @@ class VastCloud(
     PaperRoutes,
     TemplateRoutes,
     ServerlessRoutes,
+    WebhookRoutes,
     Cloud,
 ):
     """The simulation of Vast.ai's market of hosts."""
@@ -187,6 +189,7 @@ class VastCloud(
 
     def on_phase(self, machine: Machine, old: Phase, new: Phase, at: float) -> None:
         """Bill the GPU from running to stopped, the disk from create to destroy; nothing while offline."""
+        self.tell(machine, new)
         bill, data = machine.bill, machine.data
         if new is Phase.RUNNING:
             data.pop("rebooting", None)
@@ -271,6 +274,7 @@ class VastCloud(
             *self.paper_routes(),
             *self.template_routes(),
             *self.serverless_routes(),
+            *self.webhook_routes(),
         ]
         full = [
             (method, path if path.startswith("/api/") else f"/api/v0{path}", handler, name)
