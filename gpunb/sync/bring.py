@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from gpunb.ssh.connection import Connection
     from gpunb.sync.base_flow import Flow
 
-__all__ = ["Brought", "NothingThere", "bring"]
+__all__ = ["Brought", "NothingThere", "bring", "made_folder"]
 
 
 class NothingThere(BadInput):
@@ -236,7 +236,7 @@ def _bring_one(how: _How, source: _Source, target: Path) -> None:
     whole = [""] if source.tree is None else [item.path for item in source.tree.items if item.kind == "dir"]
     came = {posixpath.normpath(f"{source.root}/{path}"): path for path in whole}
     with _turn(remote, locations.Endpoints(here, source.root), how.until):
-        made = _make(here)
+        made = made_folder(here)
         typed_name = target.name if source.single else ""
         names = FreeNames(how.word, guard=how.guard, typed=typed_name)
         tree = _listed_and_carried(how, source, here.resolve(), names)
@@ -281,7 +281,7 @@ def _entered(held: contextlib.ExitStack, lock: contextlib.AbstractContextManager
     return True
 
 
-def _make(here: Path) -> list[Path]:
+def made_folder(here: Path) -> list[Path]:
     """Make the folder and its parents; return the folders whose entries changed, to be flushed."""
     missing = [path for path in (here, *here.parents) if not path.exists()]
     try:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from gpunb.errors import SyncError
 from gpunb.progress import SILENT
 from gpunb.sync import rsync
+from gpunb.sync.local.flush import flush
+from gpunb.sync.local.free_names import FreeNames
 from gpunb.sync.local.safe_root import LocalRoot, umask
 from gpunb.sync.local.tree import LocalSide
 from gpunb.sync.planning import locations
@@ -23,15 +25,19 @@ from gpunb.sync.planning.notes import speak_up
 from gpunb.sync.planning.plan import Item, Tree
 from gpunb.sync.planning.planner import Merge
 from gpunb.sync.planning.rules import PART, Rules
+from gpunb.sync.planning.side import item_of
 from gpunb.sync.report import SyncReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    import subprocess
+    from collections.abc import Callable, Iterable, Mapping
 
     from gpunb.progress import Progress
     from gpunb.ssh.endpoint import Endpoint
+    from gpunb.sync.bring import Brought
+    from gpunb.sync.planning.plan import Plan
 
-__all__ = ["fetch"]
+__all__ = ["bring", "fetch"]
 
 
 def fetch(
@@ -76,6 +82,101 @@ def fetch(
     return report
 
 
+def bring(
+    endpoint: Endpoint,
+    module: str,
+    there: str,
+    listed: Mapping[str, int | None],
+    target: Path,
+    *,
+    word: str,
+    guard: bool,
+    progress: Progress = SILENT,
+    started: Callable[[subprocess.Popen[bytes]], object] = lambda _: None,
+) -> Brought:
+    """Bring the machine's `there` to `target` as `gpunb.sync.bring.bring` does: no file here is overwritten.
+
+    What was listed and did not come is in `Brought.failed`, also a link that leads out: none is followed.
+
+    Parameters
+    ----------
+    there
+        An absolute path of the machine.
+    listed
+        What the machine has there: absolute path to bytes, None for a folder.
+    word
+        Put into names that are taken already: the session's name.
+    started
+        Called with the running rsync.
+
+    Raises
+    ------
+    SyncError, Unreachable
+        Nothing came.
+    """
+    from gpunb.sync.bring import Brought, made_folder
+
+    single = listed.get(there) is not None
+    here = (target.parent if single else target).absolute()
+    above, name = posixpath.split(there)
+    out = Brought(to=[str(target)])
+    with locations.lock(endpoint, locations.Endpoints(here, above if single else there), "down"):
+        made = made_folder(here)
+        here = here.resolve()
+        with tempfile.TemporaryDirectory(prefix=PART, dir=here) as staging:
+            progress.say(f"fetching {there}")
+            source = f"{module}/{there}" if single else f"{module}/{there.rstrip('/')}/"
+            try:
+                _, out.moved, whole, words = rsync.from_daemon(
+                    endpoint, source, staging, have=None, progress=progress, started=started
+                )
+            except rsync.Unusable as err:
+                msg = f"the machine's rsync does not give its files: {err}"
+                raise SyncError(msg) from err
+            base = above if single else there
+            out.failed += _lacking(Path(staging), base, listed)
+            _take(out, Path(staging), here, FreeNames(word, guard=guard, typed=target.name if single else ""))
+            if not whole:
+                out.failed.append((name, words.splitlines()[0]))
+        flush(made)
+    return out
+
+
+def _lacking(staging: Path, base: str, listed: Mapping[str, int | None]) -> list[tuple[str, str]]:
+    """(path, reason) of each file that was listed below `base` and is not here as it was listed."""
+    lacking = []
+    for path, size in listed.items():
+        if size is None:
+            continue
+        name = posixpath.relpath(path, base)
+        try:
+            came = (staging / name).lstat().st_size
+        except OSError:
+            lacking.append((name, "it is a link that leads out, or no file: a start brings what it leads to"))
+            continue
+        if came != size:
+            lacking.append((name, f"it has {size} bytes there, and {came} came"))
+    return lacking
+
+
+def _take(out: Brought, staging: Path, here: Path, names: FreeNames) -> None:
+    """Move the fetched files to free names; what is here already in the same content stays as it is."""
+    tree, mask = Tree(), umask()
+    source, target = LocalSide(staging, {}, mask), LocalSide(here, {}, mask)
+    for folder, entries in source.folders(Rules(None, everything=True), tree):
+        tree.items += [item_of(folder, entry) for entry in entries]
+    plan = names.plan(tree, source, target)
+    placed, failed = put(plan, here, lambda path: Path(source.alias.get(path, f"{staging}/{path}")))
+    came = [*placed, *plan.unchanged]
+    out.files, out.bytes = len(came), sum(item.size for item in came)
+    left = [(one.path, one.rule) for one in tree.left_out]
+    out.failed += [*tree.failed, *left, *names.lost, *failed]
+    out.beside += names.beside
+    out.held += names.held
+    folders = [here, *(here / path for path in names.folders.values() if path)]
+    flush([*(here / item.path for item in came if item.kind == "file"), *folders])
+
+
 def _in_place(staging: Path, ends: locations.Endpoints, *, guard: bool) -> SyncReport:
     """Move the fetched files into place, each atomically and without following links of the target."""
     rules, tree, mask = Rules(None, guard=guard), Tree(), umask()
@@ -91,7 +192,28 @@ def _in_place(staging: Path, ends: locations.Endpoints, *, guard: bool) -> SyncR
     merge.compare_content(source)
     speak_up(plan, rules, single=ends.single)
     report = SyncReport(plan, failed=[*tree.failed, *plan.blocked])
-    with LocalRoot(ends.here) as root:
+    placed, failed = put(plan, ends.here, lambda path: staging / (name or path))
+    report.failed += failed
+    report.sent_files, report.sent_bytes = len(placed), sum(item.size for item in placed)
+    return report
+
+
+def put(plan: Plan, here: Path, staged: Callable[[str], Path]) -> tuple[list[Item], list[tuple[str, str]]]:
+    """Carry out a plan with files that are on this disk: each takes its place atomically.
+
+    Parameters
+    ----------
+    staged
+        The file that takes a path below `here`.
+
+    Returns
+    -------
+    tuple
+        The files and links that are in place, and (path, reason) of what failed.
+    """
+    placed: list[Item] = []
+    failed: list[tuple[str, str]] = []
+    with LocalRoot(here) as root:
 
         def place(item: Item) -> None:
             if item.kind == "link":
@@ -99,7 +221,7 @@ def _in_place(staging: Path, ends: locations.Endpoints, *, guard: bool) -> SyncR
                 return
             above, _, last = item.path.rpartition("/")
             with root.folder(above) as fd:
-                os.replace(staging / (name or item.path), last, dst_dir_fd=fd)
+                os.replace(staged(item.path), last, dst_dir_fd=fd)
 
         steps: list[tuple[Callable[[Item], object], Iterable[Item]]] = [
             (root.make_folder, plan.folders),
@@ -112,9 +234,8 @@ def _in_place(staging: Path, ends: locations.Endpoints, *, guard: bool) -> SyncR
                 try:
                     work(item)
                 except OSError as err:  # noqa: PERF203 - each by itself
-                    report.failed.append((item.path, err.strerror or str(err)))
+                    failed.append((item.path, err.strerror or str(err)))
                 else:
                     if work is place:
-                        report.sent_files += 1
-                        report.sent_bytes += item.size
-    return report
+                        placed.append(item)
+    return placed, failed

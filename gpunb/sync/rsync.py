@@ -21,7 +21,7 @@ from gpunb.sync.local.safe_root import umask
 from gpunb.sync.planning.rules import PARTIAL_DIR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gpunb.progress import Progress
     from gpunb.ssh.connection import Connection
@@ -135,7 +135,13 @@ def transfer(
 
 
 def from_daemon(
-    endpoint: Endpoint, source: str, into: str, *, have: str, progress: Progress
+    endpoint: Endpoint,
+    source: str,
+    into: str,
+    *,
+    have: str | None,
+    progress: Progress,
+    started: Callable[[subprocess.Popen[bytes]], object] = lambda _: None,
 ) -> tuple[int, int, bool, str]:
     """Fetch ``module/path`` from the rsync daemon behind an SSH login, where the machine itself is off.
 
@@ -149,6 +155,8 @@ def from_daemon(
         An empty folder of ours.
     have
         A folder: what it has in the same size and time is not sent.
+    started
+        Called with the running rsync.
 
     Returns, Raises
     ---------------
@@ -167,7 +175,7 @@ def from_daemon(
         "--omit-dir-times",
         f"--chmod=ug-s,o-t,u+rw,Du+x{_masked()}",
         "--protect-args",
-        f"--compare-dest={have}",
+        *([f"--compare-dest={have}"] if have else []),
         "--timeout=120",
         "--info=progress2,name0",
         "--out-format=%i %l",
@@ -177,11 +185,15 @@ def from_daemon(
         f"{endpoint.user}@{host}::{source}",
         f"{into}/",
     ]
-    return _carried_out(argv, subprocess.DEVNULL, 0, progress)
+    return _carried_out(argv, subprocess.DEVNULL, 0, progress, started)
 
 
 def _carried_out(
-    argv: list[str], names: IO[bytes] | int, total: int, progress: Progress
+    argv: list[str],
+    names: IO[bytes] | int,
+    total: int,
+    progress: Progress,
+    started: Callable[[subprocess.Popen[bytes]], object] = lambda _: None,
 ) -> tuple[int, int, bool, str]:
     """Run rsync to its end and evaluate its exit code."""
     process = subprocess.Popen(argv, stdin=names, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -190,6 +202,7 @@ def _carried_out(
     try:
         assert process.stdout is not None  # noqa: S101 - asked for above
         listener.start()
+        started(process)
         files, size = _follow(process.stdout, total, progress)
         code = process.wait()
     finally:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from pydantic import SecretStr
 
-from gpunb.errors import BootstrapFailed, SessionNotFound, Unreachable
+from gpunb.errors import BootstrapFailed, SessionNotFound, SyncError, Unreachable
 from gpunb.progress import SILENT, Progress
 from gpunb.providers import provider_class
 from gpunb.providers.base import Capability, Offer, OfferQuery, Provider, ProviderConfig
+from gpunb.providers.features import StoppedFiles
 from gpunb.sessions.access.host_access import HostAccess, Pulse
 from gpunb.sessions.attempts import chain
 from gpunb.sessions.ledger import clock_steps
@@ -334,6 +335,9 @@ class PaperReach(HostAccess):
     ) -> Brought:
         return self._world.saves.fetch(session, path, target, lambda: self._up(session))
 
+    def kept_disk(self, provider: Provider) -> HostAccess | None:
+        return PaperDisk(self._world) if isinstance(provider, StoppedFiles) else None
+
     def mirror(self, session: Session, path: str, target: Path) -> bool:
         self._up(session)
         (target / "step.txt").unlink(missing_ok=True)
@@ -351,6 +355,22 @@ class PaperReach(HostAccess):
 
     def drop(self, session_id: str) -> None:
         return
+
+
+class PaperDisk(PaperReach):
+    """The disk of a stopped machine, as its computer gives it: to every other machine's renter."""
+
+    def settle(self, session: Session) -> None:
+        return
+
+    def _up(self, session: Session) -> Machine:
+        self._world.stage.step("disk")
+        machine = self._machine(session)
+        off = machine is not None and machine.phase in {Phase.STOPPED, Phase.OUTBID}
+        if machine is None or not off or int(machine.id) % 3 == 0:
+            msg = f"the computer of {session.name} lets nobody in"
+            raise SyncError(msg)
+        return machine
 
 
 def _host_key() -> tuple[str, str]:

@@ -215,6 +215,10 @@ class ScriptedReach(HostAccess):
         self.pins: list[str] = []
         self.touched = 0
         self.printed = ""
+        self.disk: HostAccess | None = None
+
+    def kept_disk(self, provider: Any) -> HostAccess | None:
+        return self.disk
 
     def prepare(self, session_id: str, label: str) -> str:
         self.hook("prepare")

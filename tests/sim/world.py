@@ -79,6 +79,9 @@ class PaperReach(HostAccess):
     def drop(self, session_id: str) -> None:
         return
 
+    def kept_disk(self, provider: Any) -> None:
+        return
+
 
 @dataclass
 class World:

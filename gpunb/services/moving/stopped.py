@@ -6,8 +6,6 @@ What is on that disk is listed before anything is rented, and compared with what
 from __future__ import annotations
 
 import posixpath
-import re
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,10 +14,11 @@ from gpunb.hints import typed
 from gpunb.services import provider_copies
 from gpunb.services.moving import content, terms
 from gpunb.sessions.access.activity import moving
+from gpunb.sessions.access.kept_disk import HOME, listed
 from gpunb.units import costs_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from gpunb.hints import Hint
     from gpunb.providers.features import InstanceCopy
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Disk", "carry", "check", "look"]
 
-HOME = "/root"  # the home folder of the containers whose disks are copied
 PACKAGES = "what a stopped machine has installed outside of the copied folders can't be listed"
-_ROW = re.compile(r"(\d+)\t(/.*)")
 _SIZES = """
 import os, sys
 def show(path):
@@ -91,7 +88,7 @@ def look(context: Workspace, session: Session, target: Target, mounts: Sequence[
     roots: dict[str, bool] = {}
     left = dict.fromkeys(mounts, "it is on a volume, and stays there")
     with context.progress(f"looking into {session.name}, which is {terms.standing(session)}"):
-        in_home = _listed(provider, session, HOME)
+        in_home = listed(provider, session, HOME)
         if HOME not in in_home:
             msg = f"move: {title} does not list what is on the disk of {session.name}"
             raise WrongState(msg, bill=_bill(session), hint=_start_first(session))
@@ -100,17 +97,17 @@ def look(context: Workspace, session: Session, target: Target, mounts: Sequence[
         wanted = [(f"{HOME}/{name}", in_home) for name in sorted(names) if not name.startswith(".")]
         apart = [content.WORK, *map(_absolute, target.paths), *content.saved_apart(session)]
         for path in map(posixpath.normpath, apart):
-            listed = _listed(provider, session, path)
-            if listed:
-                wanted.append((path, listed))
+            there = listed(provider, session, path)
+            if there:
+                wanted.append((path, there))
             elif path in map(_absolute, target.paths):
                 msg = f"move --path {path}: {title} finds nothing there on {session.name}"
                 raise BadInput(msg, bill=_bill(session))
-    for path, listed in wanted:
+    for path, there in wanted:
         if path == HOME or content.within(path, [*mounts, *roots]):
             continue
-        roots[path] = listed.get(path) is None
-        files.update({name: size for name, size in listed.items() if size is not None and _in(name, path)})
+        roots[path] = there.get(path) is None
+        files.update({name: size for name, size in there.items() if size is not None and _in(name, path)})
     files = {name: size for name, size in files.items() if not content.within(name, mounts)}
     return Disk(title=title, roots=roots, files=files, left={**left, "packages": PACKAGES})
 
@@ -153,30 +150,6 @@ def _start_first(session: Session) -> Hint | str:
 
 def _absolute(path: str) -> str:
     return posixpath.normpath(posixpath.join(HOME, path))
-
-
-def _listed(provider: InstanceCopy, session: Session, path: str) -> dict[str, int | None]:
-    """`path` and all that is in it, with its bytes; None for a folder. Each hard link is a file."""
-
-    def rows(*words: str) -> Iterator[tuple[str, int]]:
-        return _rows(provider.execute(session.instance_id, shlex.join(["du", *words])))
-
-    folders = {name for name, _ in rows("-bl", f"{path}/")}  # nothing, if it is a file
-    return {name: None if name in folders else size for name, size in rows("-abl", path)}
-
-
-def _rows(text: str) -> Iterator[tuple[str, int]]:
-    name, size = "", 0
-    for line in text.split("\n"):
-        row = _ROW.fullmatch(line)
-        if row is None:
-            name += "" if not line or line.startswith("du: ") else f"\n{line}"
-            continue
-        if name.startswith("/"):
-            yield name, size
-        size, name = int(row[1]), posixpath.normpath(row[2])
-    if name.startswith("/"):
-        yield name, size
 
 
 def carry(context: Workspace, session: Session, made: Session, disk: Disk) -> content.Carried:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from gpunb.providers.base import Provider
     from gpunb.remote import AgentClient
     from gpunb.sessions.model import Session
     from gpunb.ssh import Connection, Endpoint, KeyPair
@@ -397,6 +398,17 @@ class HostAccess:
             return bring_home(session, root, place, **more)
         except BootstrapFailed:
             return self.fetch(session, place, root, progress)
+
+    def kept_disk(self, provider: Provider) -> HostAccess | None:
+        """Access to the files of stopped sessions without a start; None if this can't be done.
+
+        The cloud has to give the files, and rsync here has to be safe with a stranger's.
+        """
+        from gpunb.providers.features import StoppedFiles
+        from gpunb.sessions.access.kept_disk import KeptDisk
+        from gpunb.sync import rsync
+
+        return KeptDisk(provider) if isinstance(provider, StoppedFiles) and rsync.safe_here() else None
 
     def mirror(self, session: Session, path: str, target: Path) -> bool:
         """Make the local folder `target` hold what the host's folder `path` holds; false if there is none.

@@ -110,12 +110,7 @@ def _down(
             if ledger.get(session.id).state not in {*OVER, _S.ENDING}:  # else another process was faster
                 raise
     elif save and session.save and session.state is _S.STOPPED:
-        msg = f"session {session.name} is stopped: {', '.join(session.save)} can't be brought back from it"
-        raise SyncError(
-            msg,
-            bill=f"nothing was ended; it {costs_text(session.hourly)}",
-            hint=typed("start", session.name) + " first, or " + typed("down", session.name, "--no-save"),
-        )
+        _save_stopped_or_refuse(ledger, provider, session, host, timing, progress)
     ledger.last_resort = True
     try:
         session = _drive_down(ledger, provider, session, why=why, host=host, timing=timing, progress=progress)
@@ -249,6 +244,27 @@ def _save_or_refuse(
             msg,
             bill=f"nothing was ended; it goes on and {costs_text(session.hourly)}",
             hint="try again, or " + typed("down", session.name, "--no-save"),
+        )
+
+
+def _save_stopped_or_refuse(  # noqa: PLR0917
+    ledger: Ledger,
+    provider: Provider,
+    session: Session,
+    host: HostAccess,
+    timing: Timing,
+    progress: Progress,
+) -> None:
+    from gpunb.sessions.lifecycle.rescue import from_disk
+
+    progress.say(f"looking into {session.name}, which is stopped")
+    why = from_disk(ledger, provider, session, host, timing, progress)
+    if why:
+        msg = f"session {session.name} is stopped: {', '.join(session.save)} can't be brought back ({why})"
+        raise SyncError(
+            msg,
+            bill=f"nothing was ended; it {costs_text(session.hourly)}",
+            hint=typed("start", session.name) + " first, or " + typed("down", session.name, "--no-save"),
         )
 
 

@@ -7,13 +7,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gpunb.errors import HostError
+from gpunb.errors import HostError, SyncError
 from gpunb.sessions.access.activity import observe
 from gpunb.sessions.cost.lease import due
 from gpunb.sessions.foreign_errors import ANY, words
 from gpunb.sessions.lifecycle.ending import Listing, begin_end, end_step
 from gpunb.sessions.lifecycle.fetch_results import awaited, fetch_saves
-from gpunb.sessions.lifecycle.rescue import started_for_files
+from gpunb.sessions.lifecycle.rescue import from_disk, started_for_files
 from gpunb.sessions.lifecycle.run_end import RUN, bring_home, started
 from gpunb.sessions.lifecycle.taking_down import settle_work, shut_down
 from gpunb.sessions.model import OVER, Cost, Lease, Session, SessionState
@@ -112,9 +112,7 @@ class SessionEnds(LedgerMemory):
         awaits = awaited(self.ledger, session) if was is _S.READY else session.save
         if save and was in RENTED and session.ready is not None and awaits:
             try:
-                session = started_for_files(self.ledger, listing.provider, session, self.host, self.timing)
-                settle_work(session, self.host, self.timing.agent_s)
-                fetch_saves(self.ledger, session, self.host, self.timing, last=True)
+                session = self._bring_saves(listing, session)
             except ANY as err:  # the disk is full, the folder is gone: reported, no reason to go on paying
                 self._trouble.append(f"{session.name}: what was to be saved could not be: {words(err)}")
                 reason = self._started.get(session.id, (0.0, words(err)))[1]
@@ -135,6 +133,25 @@ class SessionEnds(LedgerMemory):
             shut_down(self.ledger, session, self.host, self.timing.agent_s)
         self._drop(session.id)
         return end_step(self.ledger, listing, session, self.timing)
+
+    def _bring_saves(self, listing: Listing, session: Session) -> Session:
+        """Bring the files, of a stopped session from its disk or after a start; raises if that can't be."""
+        why = ""
+        if session.state is _S.STOPPED:
+            why = from_disk(self.ledger, listing.provider, session, self.host, self.timing, last=True)
+            session = self.ledger.get(session.id)
+            if not why and session.state is _S.STOPPED:  # else it was started meanwhile: its files are newer
+                return session
+        try:
+            session = started_for_files(self.ledger, listing.provider, session, self.host, self.timing)
+        except SyncError as err:
+            if why:
+                msg = f"{err.message}; without a start: {why}"
+                raise SyncError(msg) from err
+            raise
+        settle_work(session, self.host, self.timing.agent_s)
+        fetch_saves(self.ledger, session, self.host, self.timing, last=True)
+        return session
 
     def _unsaved(self, session: Session, awaits: Sequence[str], reason: str) -> None:
         with suppress(*ANY):

@@ -100,12 +100,12 @@ class RealHosts:
         return made.address, made.port
 
     def files(self, host: Host) -> dict[str, int]:
-        """List the files under ``/root`` with their sizes, without gpunb's own."""
+        """List the files and links under ``/root`` with their sizes, without gpunb's own."""
         home = self.root / str(host.handle) / "home"
-        found = (path for path in home.rglob("*") if path.is_file() and not path.is_symlink())
+        found = (path for path in home.rglob("*") if path.is_symlink() or path.is_file())
         names = {one: one.relative_to(home) for one in found}
         return {
-            f"/root/{name}": path.stat().st_size for path, name in names.items() if name.parts[0][0] != "."
+            f"/root/{name}": path.lstat().st_size for path, name in names.items() if name.parts[0][0] != "."
         }
 
     def remove(self, host: Host, path: str) -> None:

@@ -130,6 +130,44 @@ def test_from_a_stopped_session_to_this_machine(
         assert gpunb("down", "--all", "--yes", "--no-save").code == 0
 
 
+def test_what_is_to_be_saved_comes_from_the_disk_at_the_end(
+    gpunb: Gpunb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with simulated(["vast"], speed=60.0) as simulation:
+        named = ("--cloud", "vast", "--name", "one", "--for", "3h", "--save", "out", "--save", "log.txt")
+        ran = gpunb("rent", *named, "--yes")
+        assert ran.code == 0, ran.err
+        make = (
+            "mkdir -p out/deep && echo best >out/deep/a.txt && echo theirs >out/mine && echo evil >out/.envrc"
+            " && ln -s /etc/passwd out/outside && ln -s deep/a.txt out/inside && echo line >log.txt"
+        )
+        assert gpunb("exec", "one", "--", "sh", "-c", make).code == 0
+        assert gpunb("stop", "one", "--yes").code == 0
+        Path("out").mkdir()
+        Path("out/mine").write_text("mine")
+        ran = gpunb("down", "one", "--yes")
+        assert ran.code == 1, ran.out
+        assert "outside: it is a link that leads out" in ran.err
+        assert "nothing was ended" in ran.err
+        assert gpunb("exec", "one", "--", "rm", "/root/out/outside").code == 0
+        ran = gpunb("down", "one", "--yes", "--json")
+        assert ran.code == 0, ran.err
+        assert Path("out/deep/a.txt").read_text() == "best\n"
+        assert os.readlink("out/inside") == "deep/a.txt"
+        assert (Path("out/mine").read_text(), Path("out/mine.one").read_text()) == ("mine", "theirs\n")
+        assert Path("out/.envrc.held").read_text() == "evil\n"
+        assert Path("log.txt").read_text() == "line\n"
+        assert sorted(os.listdir("out")) == [".envrc.held", "deep", "inside", "mine", "mine.one"]
+        with Ledger.open() as ledger:
+            (session,) = ledger.sessions(alive=False)
+            receipt = ledger.receipt(session.id)
+            assert receipt is not None
+            assert (sorted(receipt.saved), receipt.unsaved) == (["log.txt", "out"], [])
+            assert [one.new for one in ledger.events(session.id) if one.new].count("ready") == 1, "no start"
+        assert not [one for one in simulation["vast"].machines.values() if one.alive]
+
+
 def _address(folder: Path) -> tuple[str, int]:
     alive = running(folder)
     assert alive is not None

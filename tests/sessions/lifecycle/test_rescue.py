@@ -1,4 +1,4 @@
-"""Files of a machine that is stopped when its lease ends: started once for them, or said to be lost."""
+"""Files of a machine that is stopped when its lease ends: from its disk, by one start, or said to be lost."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gpunb.sessions import lifecycle
 from gpunb.sessions.lifecycle.rescue import AGAIN_S, EARLY_S
 from gpunb.sessions.model import Session, SessionState
 from gpunb.sessions.supervisor.sweep import Supervision
+from tests.sessions.scripted import ScriptedReach
 
 if TYPE_CHECKING:
     from tests.sessions.conftest import World
@@ -79,6 +80,72 @@ def test_what_stays_is_on_the_receipt_with_the_reason(
     }[kind] in reason
     assert world.cloud.billed() == []
     assert world.ledger.get(session.id).state is SessionState.GONE
+
+
+@pytest.mark.parametrize("kind", ["stopped", "interrupted", "no money"])
+def test_where_its_cloud_gives_the_disk_nothing_is_started(world: World, kind: str) -> None:
+    session = stopped(world)
+    world.host.disk = disk = ScriptedReach(world.clock)
+    if kind == "interrupted":
+        world.cloud.machines[session.instance_id].state = InstanceState.INTERRUPTED
+        lifecycle.refresh(world.ledger, world.cloud, session, host=world.host)
+    elif kind == "no money":
+        session.lease.budget_usd = world.ledger.cost(session.id).total + 0.1
+        world.ledger.update(session.id, lease=session.lease)
+    to_the_end(world)
+    receipt = world.ledger.receipt(session.id)
+    assert receipt is not None
+    assert (receipt.saved, receipt.unsaved) == (["out"], [])
+    assert [path for path, _ in disk.fetched] == ["out"]
+    assert world.host.fetched == []
+    assert not any(event.kind == "start-to-save" for event in world.ledger.events(session.id))
+    assert world.cloud.billed() == []
+
+
+@pytest.mark.parametrize("kind", ["stopped", "interrupted"])
+def test_a_disk_that_is_not_given_is_asked_twice_and_then_the_machine_is_started(
+    world: World, kind: str
+) -> None:
+    session = stopped(world)
+    world.host.disk = disk = ScriptedReach(world.clock)
+    disk.fetch_fails = SyncError("its computer lets nobody in")
+    reads: list[str] = []
+    disk.hook = reads.append
+    if kind == "interrupted":
+        world.cloud.machines[session.instance_id].state = InstanceState.INTERRUPTED
+        lifecycle.refresh(world.ledger, world.cloud, session, host=world.host)
+    to_the_end(world)
+    receipt = world.ledger.receipt(session.id)
+    assert receipt is not None
+    assert 1 <= reads.count("fetch") <= 2
+    if kind == "stopped":
+        assert (receipt.saved, receipt.unsaved) == (["out"], [])
+        assert [path for path, _ in world.host.fetched] == ["out"]
+    else:
+        ((path, reason),) = receipt.unsaved
+        assert path == "out"
+        assert "another customer" in reason
+        assert "lets nobody in" in reason
+    assert world.cloud.billed() == []
+
+
+def test_down_of_a_stopped_one_takes_its_files_from_the_disk_or_ends_nothing(world: World) -> None:
+    session = stopped(world)
+    with pytest.raises(SyncError, match="can't be brought back") as caught:
+        world.down(session)
+    assert "nothing was ended" in str(caught.value.bill)
+    world.host.disk = disk = ScriptedReach(world.clock)
+    disk.fetch_fails = SyncError("its computer lets nobody in")
+    with pytest.raises(SyncError, match="lets nobody in"):
+        world.down(session)
+    assert world.ledger.get(session.id).state is SessionState.STOPPED
+    disk.fetch_fails = None
+    world.down(session)
+    receipt = world.ledger.receipt(session.id)
+    assert receipt is not None
+    assert (receipt.saved, receipt.unsaved) == (["out"], [])
+    assert world.host.fetched == []
+    assert world.cloud.billed() == []
 
 
 @pytest.mark.parametrize("who", ["the lease", "down", "down, and it does not answer"])
