@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gpunb.errors import Cancelled, GpunbError, OutcomeUnknown
 from gpunb.services import renting_flow
-from gpunb.services.moving import content, rented_with, stopped, terms
+from gpunb.services.moving import bound, content, rented_with, stopped, terms
 from gpunb.services.moving.terms import Target
 from gpunb.sessions import lifecycle
 from gpunb.sessions.access.activity import at_work
@@ -90,15 +90,18 @@ def move(context: Workspace, session: Session, target: Target, *, yes: bool) -> 
             return None
 
         def copied() -> content.Carried:
+            came = content.Carried()
             if disk is not None:
                 carried = stopped.carry(context, session, made, disk)
             else:
+                bound.bring_first(ledger, session, came)
                 paths = [*target.paths, *content.saved_apart(session)]
                 carried = content.carry(
                     context, session, made, paths=paths, install=target.packages, mounts=had.places
                 )
                 content.idle(context.agent(session), session)
-            carried.left.update(had.left(target))
+            bound.carry(ledger, session, made)
+            carried.left.update(had.left(target) | came.left)
             return carried
 
         return hand_over(context, session, made, copied, switched=_shown)

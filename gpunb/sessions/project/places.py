@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import Session
 
-__all__ = ["MARKERS", "bind", "bound", "is_left_out", "known", "place", "root"]
+__all__ = ["MARKERS", "bind", "bound", "is_left_out", "keep", "known", "place", "root"]
 
 MARKERS = ("gpunb.toml", "pyproject.toml", ".git")
 """What is in the first folder of a project."""
@@ -87,8 +87,14 @@ def place(ledger: Ledger, session: Session, folder: Path) -> str:
     name = Path(here).name.lstrip(".") or "project"
     numbered = (name if n == 1 else f"{name}-{n}" for n in range(1, len(taken) + 2))
     result = next(one for one in numbered if one not in taken.values())
-    ledger.note(session.id, _PLACE, f"{result}={here}")
+    keep(ledger, session, Path(here), result)
     return result
+
+
+def keep(ledger: Ledger, session: Session, folder: Path, there: str) -> None:
+    """Note that `folder` here has the place `there` on the session's host."""
+    if known(ledger, session).get(str(folder)) != there:
+        ledger.note(session.id, _PLACE, f"{there}={folder}")
 
 
 def known(ledger: Ledger, session: Session) -> dict[str, str]:

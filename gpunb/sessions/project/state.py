@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.project.host_folder import HostFile
     from gpunb.sessions.project.local_tree import Sig
 
-__all__ = ["Known", "State", "locked", "remove"]
+__all__ = ["Known", "State", "carry_over", "locked", "remove"]
 
 MOST_LINES = 200
 
@@ -174,6 +174,21 @@ def locked(session_id: str, root: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def carry_over(old_id: str, new_id: str, root: Path) -> None:
+    """Let a session whose host has a copy of another one's files begin with what is known of those.
+
+    A file that got another time on the way is compared by its content.
+    """
+    with locked(old_id, root), locked(new_id, root):
+        was = State.load(old_id, root)
+        if was.sent or was.known:
+            State(
+                _file(new_id, root, "json"),
+                sent=was.sent, known=dict(was.known), folders=list(was.folders), links=dict(was.links),
+                pending=list(was.pending),
+            ).save()  # fmt: skip
 
 
 def remove(session_id: str) -> None:

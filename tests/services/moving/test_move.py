@@ -27,6 +27,7 @@ from gpunb.sessions import lifecycle
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.lifecycle import fetch_results
 from gpunb.sessions.model import Lease, Session, SessionState
+from gpunb.sessions.project import places
 from gpunb.sessions.supervisor import one_session
 from gpunb.sessions.supervisor.sweep import Supervision
 
@@ -117,6 +118,45 @@ def as_it_was(train: Session, home: Path) -> None:
     assert (now.id, now.name, now.state, now.lease) == (train.id, "train", S.READY, train.lease)
     assert (home_of(train, home) / "proj" / "a b.txt").read_text() == "text"
     assert [one.id for one in LocalProvider().instances()] == [train.instance_id]
+
+
+@pytest.mark.slow
+def test_a_bound_folder_stays_bound(
+    gpunb: Gpunb, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proj = tmp_path / "proj"
+    (proj / "data").mkdir(parents=True)
+    (proj / "gpunb.toml").touch()
+    for number in range(20):
+        (proj / "data" / f"{number}.txt").write_text(f"line {number}")
+    monkeypatch.chdir(proj)
+    assert gpunb("rent", "--name", "train", "--for", "1h", "--here", "--yes").code == 0
+    ran = gpunb("cell", "-c", "open('out.txt', 'w').write(open('data/3.txt').read())")
+    assert ran.code == 0, ran.err
+    assert (proj / "out.txt").read_text() == "line 3"
+    (old,) = sessions()
+    # as a job that was left alone writes it: nothing has brought it yet
+    (home_of(old, home) / "proj" / "late.txt").write_text("late")
+    ran = gpunb("move", "train", "--yes")
+    assert ran.code == 0, ran.err
+    assert (proj / "late.txt").read_text() == "late"
+    (now,) = sessions()
+    assert now.id != old.id
+    (proj / "data" / "4.txt").write_text("edited here")
+    with Ledger.open() as ledger:
+        assert places.bound(ledger, now) == proj
+    cell = (
+        "print(open('data/4.txt').read()); open('out.txt', 'a').write('!'); open('more.txt', 'w').write('m')"
+    )
+    ran = gpunb("cell", "-c", cell)
+    assert ran.code == 0, ran.err
+    assert "edited here" in ran.out
+    assert (proj / "out.txt").read_text() == "line 3!"
+    assert (proj / "more.txt").read_text() == "m"
+    names = sorted(path.name for path in proj.iterdir() if not path.name.startswith("."))
+    assert names == ["data", "gpunb.toml", "late.txt", "more.txt", "out.txt"], "no conflict, nothing twice"
+    assert len(list((proj / "data").iterdir())) == 20
+    assert gpunb("down", "train", "--yes").code == 0
 
 
 @pytest.mark.slow
