@@ -15,6 +15,7 @@ from typing import Any
 from gpunb.errors import LedgerUnwritable, SettingsError
 
 __all__ = [
+    "FILE_NAME",
     "config_file",
     "home",
     "ledger_file",
@@ -23,14 +24,18 @@ __all__ = [
     "not_ours",
     "private_dir",
     "private_opener",
+    "project_file",
     "real_ledger_file",
     "session_dir",
+    "settings_have",
     "sim_dir",
     "simulation",
     "ssh_dir",
     "unlock_hint",
     "write_private",
 ]
+
+FILE_NAME = "gpunb.toml"
 
 
 def home() -> Path:
@@ -232,3 +237,30 @@ def config_file() -> Path:
     from platformdirs import user_config_path
 
     return user_config_path("gpunb", appauthor=False) / "gpunb.toml"
+
+
+def project_file(cwd: Path | None = None) -> Path | None:
+    """The nearest ``gpunb.toml`` in `cwd` or a folder above it, or None."""
+    try:
+        here = (cwd or Path.cwd()).absolute()
+    except FileNotFoundError:  # the working folder was deleted
+        return None
+    for folder in (here, *here.parents):
+        path = folder / FILE_NAME
+        if path.is_file() and path != config_file():
+            return path
+    return None
+
+
+def settings_have(word: str) -> bool:
+    """Whether a settings file or a variable contains `word`; True if one can't be read. No pydantic."""
+    if any(name.upper().startswith("GPUNB_") and word in name.lower() for name in os.environ):
+        return True
+    try:
+        return any(
+            word.encode() in file.read_bytes()
+            for file in (config_file(), project_file())
+            if file and file.exists()
+        )
+    except OSError:
+        return True

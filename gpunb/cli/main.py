@@ -209,7 +209,7 @@ def _show(result: Result) -> None:
 
             sys.stdout.flush()
             Console(stderr=True).print(Result(None, *result.warnings))
-    elif result.blocks:
+    elif result.blocks and not _show_plainly(result):
         from rich.console import Console
 
         console = Console(soft_wrap=not sys.stdout.isatty())
@@ -217,6 +217,35 @@ def _show(result: Result) -> None:
             console.width = PIPE_WIDTH  # a pipe has no width: no column is dropped
         console.print(result)
     sys.stdout.flush()
+
+
+# what makes rich take another width, other colours or none at all
+RICH_ASKS = (
+    "COLUMNS", "FORCE_COLOR", "JUPYTER_COLUMNS", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE",
+)  # fmt: skip
+
+
+def _show_plainly(result: Result) -> bool:
+    """Print a result that is simple enough without rich, whose import takes longer than most verbs."""
+    out = sys.stdout
+    if os.name != "posix" or any(name in os.environ for name in RICH_ASKS):
+        return False
+    if not (getattr(out, "encoding", None) or "").lower().startswith("utf"):
+        return False
+    colour = out.isatty()
+    width = PIPE_WIDTH
+    if colour:
+        if os.environ.get("TERM", "dumb").lower() in {"dumb", "unknown"}:
+            return False
+        try:
+            width = os.get_terminal_size(out.fileno()).columns
+        except OSError:
+            return False
+    lines = result.lines(width, colour=colour) if width else None
+    if lines is None:
+        return False
+    out.write("".join(f"{line}\n" for line in lines))
+    return True
 
 
 def _show_error(err: GpunbError, *, as_json: bool) -> None:

@@ -6,20 +6,19 @@ each row into a few lines; it never cuts a cell's digits or folds a word.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["GAP", "Column", "Layout", "fit"]
+__all__ = ["GAP", "RULE", "Column", "Layout", "drawn", "fit"]
 
 GAP = 2  # blanks between two columns
+RULE = "\u2500"
 _WORD_MAX = 28  # a longer word (an id, a path) may be folded
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """One column of a table.
 
     Parameters
@@ -48,8 +47,7 @@ class Column:
         return cls(heading.removeprefix(">"), right=right, wrap=not right and not first)
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """The columns to show, by index, each with its width in terminal cells; without any, rows are stacked."""
 
     shown: tuple[int, ...]
@@ -68,8 +66,9 @@ def fit(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int) -
     width
         Terminal cells in a line.
     """
-    from rich.cells import cell_len
-
+    cell_len: Callable[[str], int] = len  # where all is ASCII rich is not needed, nor imported
+    if not all(text.isascii() for row in ([column.heading for column in columns], *cells) for text in row):
+        from rich.cells import cell_len
     whole, least = [], []
     for index, column in enumerate(columns):
         texts = [column.heading, *(row[index] for row in cells)]
@@ -98,3 +97,37 @@ def fit(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int) -
 
 def _line(widths: Sequence[int] | dict[int, int], shown: Sequence[int]) -> int:
     return sum(widths[at] for at in shown) + GAP * (len(shown) - 1)
+
+
+def drawn(
+    columns: Sequence[Column],
+    layout: Layout,
+    lines: Sequence[Sequence[tuple[str, str]]],
+    *,
+    total: bool,
+) -> list[str] | None:
+    """Draw a table as rich does, without importing it; None if a cell has to be wrapped.
+
+    Parameters
+    ----------
+    lines
+        The headings, the rows, and the total if there is one: of each cell its ASCII text and the
+        code that begins its style ("" is none).
+    """
+    out = []
+    rule = RULE * _line(layout.widths, range(len(layout.widths)))
+    for number, line in enumerate(lines):
+        row = []
+        for at, room in zip(layout.shown, layout.widths, strict=True):
+            text, style = line[at]
+            if len(text) > room or not (text.isascii() and text.isprintable()) or text != text.strip():
+                return None
+            blank = " " * (room - len(text))
+            shown = f"{style}{text}\x1b[0m" if style and text else text
+            row.append(blank + shown if columns[at].right else shown + blank)
+        if total and number == len(lines) - 1:
+            out.append(" " * len(rule))
+        out.append((" " * GAP).join(row))
+        if number == 0:
+            out.append(rule)
+    return out

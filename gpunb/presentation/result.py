@@ -10,11 +10,11 @@ from __future__ import annotations
 import enum
 import json
 import math
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpunb.hints import Hint, written
-from gpunb.presentation.columns import GAP, Column, fit
+from gpunb.presentation.columns import GAP, Column, drawn, fit
 from gpunb.text import clean
 
 if TYPE_CHECKING:
@@ -32,6 +32,16 @@ _STYLES = {
     "bad": "bold red",
     "dim": "bright_black",
     "strong": "bold",
+}
+# the same for a terminal that is written to without rich
+_CODES = {
+    "": "",
+    "ok": "\x1b[32m",
+    "info": "\x1b[36m",
+    "warn": "\x1b[33m",
+    "bad": "\x1b[1;31m",
+    "dim": "\x1b[90m",
+    "strong": "\x1b[1m",
 }
 _CSS = {
     "": "",
@@ -70,8 +80,7 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """A piece of text with a tone: "", ok, info, warn, bad, dim or strong.
 
     `link` is an address that we made.
@@ -104,14 +113,21 @@ class Note:
 
         return Text(clean(self.text), style=_STYLES[self.tone])
 
+    def lines(self, width: int, *, colour: bool) -> list[str] | None:
+        """Render as rich would, without it; None if the text has to be wrapped or measured."""
+        text = clean(self.text)
+        if len(text) > width or not (text.isascii() and text.isprintable()):
+            return None
+        code = _CODES[self.tone] if colour else ""
+        return [f"{code}{text}\x1b[0m" if code else text]
+
     def html(self) -> str:
         """Render for the notebook, as HTML."""
         text = escape(clean(written(self.text, "notebook")))
         return f'<div style="margin:2px 0;{_CSS[self.tone]}">{text}</div>'
 
 
-@dataclass(slots=True)
-class Code:
+class Code(NamedTuple):
     """Preformatted lines, to copy or read as they are."""
 
     text: str
@@ -139,8 +155,7 @@ def _linked(cell: Cell) -> str:
     return f'<a href="{escape(cell.link, quote=True)}" target="_blank" rel="noopener noreferrer">{text}</a>'
 
 
-@dataclass(slots=True)
-class Fields:
+class Fields(NamedTuple):
     """Labels and their values, one a line; empty values are left out."""
 
     rows: Sequence[tuple[str, object]]
@@ -194,7 +209,7 @@ class Table:
 
     def __post_init__(self) -> None:
         made = [Column.of(column, first=index == 0) for index, column in enumerate(self.columns)]
-        self._columns = [replace(column, heading=clean(column.heading)) for column in made]
+        self._columns = [column._replace(heading=clean(column.heading)) for column in made]
         self._made = [[Cell.of(value) for value in row] for row in self.rows]
         for row in self._made:
             if len(row) != len(self.columns):
@@ -204,6 +219,19 @@ class Table:
     def rich(self) -> RenderableType:
         """Render for the terminal, with the columns that fit it (`gpunb.presentation.columns`)."""
         return _Fitted(self)
+
+    def lines(self, width: int, *, colour: bool) -> list[str] | None:
+        """Render as rich would, without it; None if it needs more than lines of cells."""
+        total = (
+            [Cell(Cell.of(value).text, "strong") for value in self.total] if self.total is not None else None
+        )
+        rows = [*self._made, total] if total else self._made
+        layout = fit(self._columns, [[cell.text for cell in row] for row in rows], width)
+        if self.title or len(layout.shown) < len(self._columns):
+            return None
+        rows = [[Cell(column.heading, "strong") for column in self._columns], *rows]
+        cells = [[(cell.text, _CODES[cell.tone] if colour else "") for cell in row] for row in rows]
+        return drawn(self._columns, layout, cells, total=total is not None)
 
     def fitted(self, width: int) -> RenderableType:
         """Render for a terminal of `width` cells."""
@@ -279,8 +307,7 @@ class Table:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Fitted:
+class _Fitted(NamedTuple):
     """A table that is laid out when the terminal's width is known."""
 
     table: Table
@@ -292,8 +319,7 @@ class _Fitted:
 Block = Note | Code | Fields | Table
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """A widget that a notebook may show in place of a result: "picker" or "panel"."""
 
     what: str
@@ -340,6 +366,19 @@ class Result:
         # "$" is money here, and mathematics to a page that typesets it
         inner = "".join(block.html() for block in self.blocks)
         return f'<div class="mathjax_ignore tex2jax_ignore">{inner}</div>' if inner else ""
+
+    def lines(self, width: int, *, colour: bool) -> list[str] | None:
+        """Render for a terminal of `width` cells as rich would, without importing it.
+
+        Only short notes and tables that fit are simple enough; None where a block is not.
+        """
+        out: list[str] = []
+        for block in self.blocks:
+            made = block.lines(width, colour=colour) if isinstance(block, (Note, Table)) else None
+            if made is None:
+                return None
+            out += made
+        return out
 
     def text(self, width: int | None = None) -> str:
         """Return the result as plain text without colours, `width` cells wide (the terminal's, or 120)."""

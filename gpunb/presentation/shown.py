@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gpunb.presentation.result import Table
@@ -17,7 +16,6 @@ __all__ = ["Shown", "table_of"]
 Row = TypeVar("Row")
 
 
-@dataclass(frozen=True, slots=True)
 class Shown(Generic[Row]):
     """A column with what it shows.
 
@@ -31,9 +29,17 @@ class Shown(Generic[Row]):
         Makes its cell in the last row, of all rows; without it that is empty.
     """
 
-    column: Column
-    cell: Callable[[Row], object]
-    total: Callable[[Sequence[Row]], object] | None = None
+    __slots__ = ("cell", "column", "total")
+
+    def __init__(
+        self,
+        column: Column,
+        cell: Callable[[Row], object],
+        total: Callable[[Sequence[Row]], object] | None = None,
+    ) -> None:
+        self.column = column
+        self.cell = cell
+        self.total = total
 
 
 def table_of(columns: Sequence[Shown[Row]], rows: Sequence[Row], *, total: bool = False) -> Table:

@@ -7,10 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
 from gpunb.presentation.columns import Column
-from gpunb.presentation.receipt_columns import ENDED_BY
 from gpunb.presentation.result import Cell, Fields, Note, Table
 from gpunb.services.lease_warnings import silence_text
-from gpunb.sessions.model import FORGOTTEN, SessionState, machine, offer_from_dict
+from gpunb.sessions.model import SessionState, machine, offer_from_dict
 from gpunb.units import bytes_text, duration_text, files_text, money_text, price_text
 
 if TYPE_CHECKING:
@@ -244,6 +243,9 @@ def said(receipt: Receipt) -> str:
 
 def receipt_blocks(receipt: Receipt) -> list[Block]:
     """Return a receipt as readable blocks."""
+    from gpunb.presentation.receipt_columns import ENDED_BY
+    from gpunb.sessions.model import FORGOTTEN
+
     cost = receipt.cost
     kinds = ", ".join(
         f"{kind} {money_text(usd)}"

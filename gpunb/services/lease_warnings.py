@@ -72,6 +72,10 @@ def lines(ledger: Ledger, *, now: float | None = None, again: bool = False) -> l
 
 
 def _caps(ledger: Ledger, at: float) -> list[tuple[str, str]]:
+    from gpunb import paths
+
+    if not paths.settings_have("limits"):  # most have none, and pydantic takes long to import
+        return []
     from gpunb.sessions.cost import limits, limits_used
 
     with contextlib.suppress(SettingsError):

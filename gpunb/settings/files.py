@@ -6,20 +6,22 @@ import importlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpunb import paths
 from gpunb.errors import SettingsError
+from gpunb.paths import FILE_NAME, project_file
 from gpunb.settings.build import alone, built, environment
 from gpunb.settings.project import Refused, narrow
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # tomli is tomllib's own ancestor, for Python 3.10
 tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
-__all__ = ["Files", "project_file", "read_files", "tomllib"]
+__all__ = ["FILE_NAME", "Files", "project_file", "read_files", "tomllib"]
 
-FILE_NAME = "gpunb.toml"
 SIMULATED = "gpunb sim up"
 _NOT_A_PROJECT_S = frozenset(["base_url", "key", "options", "host_key"])
 
@@ -48,19 +50,6 @@ def _read(path: Path) -> dict[str, Any]:
         msg = f"{path} is not a TOML file: {err}"
         raise SettingsError(msg, hint="see https://toml.io for the format, or move the file away") from err
     return result
-
-
-def project_file(cwd: Path | None = None) -> Path | None:
-    """The nearest ``gpunb.toml`` in `cwd` or a folder above it, or None."""
-    try:
-        here = (cwd or Path.cwd()).absolute()
-    except FileNotFoundError:  # the working folder was deleted
-        return None
-    for folder in (here, *here.parents):
-        path = folder / FILE_NAME
-        if path.is_file() and path != paths.config_file():
-            return path
-    return None
 
 
 @dataclass(frozen=True, slots=True)

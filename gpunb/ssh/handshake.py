@@ -188,7 +188,7 @@ _QUIET = logging.NullHandler()
 
 
 def _load_key(endpoint: Endpoint) -> paramiko.PKey:
-    import paramiko
+    from gpunb.ssh.paramiko_import import paramiko
 
     try:
         return paramiko.PKey.from_path(endpoint.key)
@@ -203,7 +203,7 @@ def _load_key(endpoint: Endpoint) -> paramiko.PKey:
 def _from_text(key: str) -> paramiko.PKey:
     import io
 
-    import paramiko
+    from gpunb.ssh.paramiko_import import paramiko
 
     return paramiko.Ed25519Key.from_private_key(io.StringIO(key))
 
@@ -222,7 +222,7 @@ def _restrict(transport: paramiko.Transport, known: list[str]) -> None:
 
 
 def _exchange_keys(endpoint: Endpoint, transport: paramiko.Transport, deadline: float) -> None:
-    import paramiko
+    from gpunb.ssh.paramiko_import import paramiko
 
     left = max(0.1, deadline - time.monotonic())
     transport.banner_timeout = left
@@ -251,7 +251,7 @@ def _exchange_keys(endpoint: Endpoint, transport: paramiko.Transport, deadline: 
 
 
 def _log_in(endpoint: Endpoint, transport: paramiko.Transport, key: paramiko.PKey, deadline: float) -> None:
-    import paramiko
+    from gpunb.ssh.paramiko_import import paramiko
 
     transport.auth_timeout = max(0.1, deadline - time.monotonic())
     problem: paramiko.AuthenticationException | None = None

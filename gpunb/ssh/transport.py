@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import paramiko
-from paramiko.common import MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA
+from gpunb.ssh.paramiko_import import paramiko
 
 __all__ = ["Transport"]
 
@@ -54,7 +53,7 @@ class Transport(paramiko.Transport):
             super()._send_user_message(data)  # type: ignore[misc]
 
 
-_CARRY_DATA = (MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA)
+_CARRY_DATA = (paramiko.common.MSG_CHANNEL_DATA, paramiko.common.MSG_CHANNEL_EXTENDED_DATA)
 
 
 def _bound_packets(packetizer: Any) -> None:

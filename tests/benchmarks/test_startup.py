@@ -23,5 +23,6 @@ def test_the_ledger_it_measures_with_is_a_lived_in_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_it_measures_both_bars() -> None:
     report = startup.run(Options(repeats=1))
-    assert [bar.name for bar in report.bars] == ["%load_ext gpunb", "gpunb ps"]
+    assert [bar.name.partition(",")[0] for bar in report.bars] == ["%load_ext gpunb", "gpunb ps"]
+    assert {bar.unit for bar in report.bars} == {"times"}
     assert all(result.median > 0 for result in report.results)

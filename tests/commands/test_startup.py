@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks import startup
+from gpunb.cli.main import RICH_ASKS
 from gpunb.cli.registry import VERBS
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ HEAVY = {
     "pydantic_settings",
 }
 #: Modules beyond click and rich, and beyond IPython.
-PS_MODULES = 160
+PS_MODULES = 90
 LOAD_MODULES = 18
+SSH_MODULES = 330
 #: Looked through for what is installed: as slow as there are packages.
 SCAN = {"importlib.metadata", "pkg_resources"}
 
@@ -46,9 +48,10 @@ def modules_of(code: str, home: Path, before: str = "") -> set[str]:
         f"import json, sys\n{before}\nbefore = set(sys.modules)\n{code}\n"
         "sys.stdout.flush()\nprint(json.dumps(sorted(set(sys.modules) - before)))"
     )
+    plain = {name: text for name, text in os.environ.items() if name not in RICH_ASKS}
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, "GPUNB_HOME": str(home)},
+        env={**plain, "GPUNB_HOME": str(home)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -64,6 +67,7 @@ def test_ps_imports_few_modules_and_nothing_heavy(home: Path) -> None:
     assert not [name for name in loaded if name.startswith(("gpunb.offers", "click.shell_completion"))]
     verbs = {name.rpartition(".")[2] for name in loaded if name.startswith("gpunb.commands.")}
     assert verbs & set(VERBS) == {"ps"}
+    assert not loaded & {"rich.console", "rich.table", "gpunb.providers", "pickle", "tempfile"}
     assert len(loaded) <= PS_MODULES, sorted(loaded)
 
 
@@ -76,3 +80,22 @@ def test_the_extension_loads_few_modules(home: Path) -> None:
         HEAVY | {"click", "rich", "dataclasses", "logging", "hashlib", "difflib", "platform"}
     )
     assert len(loaded) <= LOAD_MODULES, sorted(loaded)
+
+
+def test_a_host_is_reached_without_what_no_command_needs(home: Path) -> None:
+    code = (
+        "import gpunb.ssh, gpunb.sessions.access.host_access, gpunb.ssh.transport\n"
+        "from gpunb.sessions.access import renter\nrenter.marks(notebook=False)\n"
+        "from gpunb.services import lease_warnings\nfrom gpunb.sessions.ledger.sessions import Ledger\n"
+        "with Ledger.open() as ledger: lease_warnings.lines(ledger)"
+    )
+    loaded = modules_of(code, home, "import gpunb.cli.main")
+    assert "paramiko" in loaded
+    assert not loaded & {"pydantic", "psutil", "asyncio", "unittest", "yaml", "invoke.tasks", "httpx"}
+    assert len(loaded) <= SSH_MODULES, sorted(loaded)
+
+
+def test_invoke_is_there_for_who_uses_it(home: Path) -> None:
+    pytest.importorskip("invoke")
+    code = "import gpunb.ssh.transport, paramiko.config; paramiko.config.invoke.run('true', hide=True)"
+    assert "invoke.tasks" in modules_of(code, home)

@@ -61,9 +61,11 @@ def _shells() -> list[int]:
 
     Without a terminal the ancestors are services (cron, a CI runner) that other people's jobs share.
     """
+    result = [os.getppid()]
+    if Path("/proc/self/stat").exists():
+        return [*result, *_ancestors(result[0])]
     import psutil
 
-    result = [os.getppid()]
     try:
         process = psutil.Process(result[0])
         group = os.getsid(0)
@@ -75,4 +77,23 @@ def _shells() -> list[int]:
             result.append(process.pid)
     except (psutil.Error, OSError):
         pass
+    return result
+
+
+def _ancestors(pid: int) -> list[int]:
+    """The ancestors of `pid` up to its terminal's session leader, from Linux's /proc."""
+    result: list[int] = []
+    group = os.getsid(0)
+    while len(result) < MOST - 1 and pid != group:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+            # proc(5): state, parent, process group, session, terminal
+            fields = stat.rpartition(")")[2].split()
+            above, terminal = int(fields[1]), int(fields[4])
+            if not terminal or not above or os.getsid(above) != group:
+                break
+        except OSError:
+            break
+        pid = above
+        result.append(pid)
     return result

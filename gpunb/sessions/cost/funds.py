@@ -7,8 +7,7 @@ call that tells a balance (`gpunb.providers.base.Provider.balance`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpunb.hints import typed
 from gpunb.sessions.foreign_errors import ANY
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Funds", "ask", "bound", "lines", "shortage"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Funds:
+class Funds(NamedTuple):
     """An account's balance when it was last queried.
 
     Attributes

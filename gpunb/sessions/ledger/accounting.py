@@ -6,28 +6,26 @@ import json
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from gpunb.sessions import model
 from gpunb.sessions.cost.totals import cost_of
 from gpunb.sessions.ledger.following_clock import FollowingClock
-from gpunb.sessions.model import (
-    AGENT_MARK,
-    Cost,
-    Failure,
-    IdleVolume,
-    Leader,
-    Orphan,
-    OtherInstance,
-    Receipt,
-    Segment,
-    Silence,
-    Transfer,
-    offer_from_dict,
-)
+from gpunb.sessions.model import AGENT_MARK, Cost, Segment, offer_from_dict
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gpunb.sessions.cost.funds import Funds
+    from gpunb.sessions.model import (
+        Failure,
+        IdleVolume,
+        Leader,
+        Orphan,
+        OtherInstance,
+        Receipt,
+        Silence,
+        Transfer,
+    )
 
 __all__ = ["Books"]
 
@@ -222,7 +220,7 @@ class Books(FollowingClock):
     def transfers(self, session_id: str) -> list[Transfer]:
         """The session's transfers, oldest first."""
         rows = self._rows("SELECT * FROM transfers WHERE session_id = ? ORDER BY id", (session_id,))
-        return [Transfer(**dict(row)) for row in rows]
+        return [model.Transfer(**dict(row)) for row in rows]
 
     # -- receipts and failures --------------------------------------------
 
@@ -237,12 +235,12 @@ class Books(FollowingClock):
     def receipts(self, limit: int = 1000) -> list[Receipt]:
         """All receipts, newest first."""
         rows = self._rows("SELECT data FROM receipts ORDER BY ended DESC LIMIT ?", (limit,))
-        return [Receipt.from_data(json.loads(row["data"])) for row in rows]
+        return [model.Receipt.from_data(json.loads(row["data"])) for row in rows]
 
     def receipt(self, session_id: str) -> Receipt | None:
         """The session's receipt, if it has one."""
         rows = self._rows("SELECT data FROM receipts WHERE session_id = ?", (session_id,))
-        return Receipt.from_data(json.loads(rows[0]["data"])) if rows else None
+        return model.Receipt.from_data(json.loads(rows[0]["data"])) if rows else None
 
     def add_failure(self, provider: str, machine_id: str, reason: str) -> None:
         """Record a host's failure; ignored without a machine id."""
@@ -258,7 +256,7 @@ class Books(FollowingClock):
         rows = self._rows(
             "SELECT provider, machine_id, reason, at FROM failures WHERE at >= ? ORDER BY at DESC", (since,)
         )
-        return [Failure(**dict(row)) for row in rows]
+        return [model.Failure(**dict(row)) for row in rows]
 
     def backdate(self, session_id: str, at: float) -> None:
         """Set an ended session's end to `at`: it was confirmed before it could be recorded."""
@@ -328,13 +326,13 @@ class Books(FollowingClock):
         """Instances with a gpunb label and no session here; with `gone` also the ended ones."""
         where = "" if gone else "WHERE gone IS NULL"
         return [
-            Orphan(**{**dict(row), "ours": bool(row["ours"])})
+            model.Orphan(**{**dict(row), "ours": bool(row["ours"])})
             for row in self._rows(f"SELECT * FROM orphans {where} ORDER BY first_seen")
         ]
 
     def save_orphan(self, orphan: Orphan) -> None:
         """Store an orphan."""
-        values: dict[str, Any] = {f.name: getattr(orphan, f.name) for f in fields(Orphan)}
+        values: dict[str, Any] = {f.name: getattr(orphan, f.name) for f in fields(model.Orphan)}
         names, marks = ", ".join(values), ", ".join(f":{key}" for key in values)
         with self._write() as db:
             db.execute(f"INSERT OR REPLACE INTO orphans ({names}) VALUES ({marks})", values)
@@ -344,7 +342,7 @@ class Books(FollowingClock):
     def idle_volumes(self) -> list[IdleVolume]:
         """Our volumes that were unused at the last check, by cloud and id."""
         rows = self._rows("SELECT value FROM meta WHERE key LIKE 'volumes:%' ORDER BY key")
-        return [IdleVolume(**load) for row in rows for load in json.loads(row["value"])]
+        return [model.IdleVolume(**load) for row in rows for load in json.loads(row["value"])]
 
     def save_idle_volumes(self, provider: str, found: Sequence[IdleVolume]) -> None:
         """Replace the stored idle volumes of one provider."""
@@ -357,7 +355,7 @@ class Books(FollowingClock):
     def others(self, provider: str = "%") -> list[OtherInstance]:
         """Billed instances on the accounts (of one provider) that are not ours, as they were last listed."""
         rows = self._rows("SELECT value FROM meta WHERE key LIKE ? ORDER BY key", (f"others:{provider}",))
-        return [OtherInstance(**load) for row in rows for load in json.loads(row["value"])]
+        return [model.OtherInstance(**load) for row in rows for load in json.loads(row["value"])]
 
     def agents(self) -> set[str]:
         """The ids of all sessions that agents have rented, also of those that are over."""
@@ -374,7 +372,7 @@ class Books(FollowingClock):
 
     def note_funds(self, funds: Funds) -> None:
         """Store an account's current balance."""
-        value = json.dumps(asdict(funds))
+        value = json.dumps(funds._asdict())
         with self._write() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"funds:{funds.provider}", value))
 
@@ -389,7 +387,7 @@ class Books(FollowingClock):
 
     def note_silence(self, session_id: str, why: str) -> None:
         """Record that the session's host did not answer; the first time is kept."""
-        since = self.silences().get(session_id, Silence(since=self.clock.time())).since
+        since = self.silences().get(session_id, model.Silence(since=self.clock.time())).since
         value = json.dumps({"since": since, "why": why[:500]})
         with self._write() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"silent:{session_id}", value))
@@ -403,7 +401,7 @@ class Books(FollowingClock):
     def silences(self) -> dict[str, Silence]:
         """Silences of the hosts that did not answer the last request, by session id."""
         rows = self._rows("SELECT key, value FROM meta WHERE key LIKE 'silent:%'")
-        return {row["key"].partition(":")[2]: Silence(**json.loads(row["value"])) for row in rows}
+        return {row["key"].partition(":")[2]: model.Silence(**json.loads(row["value"])) for row in rows}
 
     # -- leader: the one supervisor ---------------------------------------
 
@@ -437,7 +435,7 @@ class Books(FollowingClock):
         rows = self._rows("SELECT owner, kind, since, beat, ttl FROM leader")
         if not rows:
             return None
-        found = Leader(**dict(rows[0]))
+        found = model.Leader(**dict(rows[0]))
         now = self.clock.time()
         held = found.owner == self.owner or self._held(found.owner, found.until, now)
         return found if held else None

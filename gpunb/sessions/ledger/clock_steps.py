@@ -18,10 +18,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpunb.sessions.model import Lease
 
@@ -52,8 +51,7 @@ _TIMES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """A reading of both clocks: the boot id, wall clock less steady clock, and each of the two.
 
     `fresh` if the boot differs from that of an earlier mark.
@@ -126,7 +124,7 @@ def read(db: sqlite3.Connection) -> Mark | None:
 
 def save(db: sqlite3.Connection, mark: Mark) -> None:
     """Store the mark in the ledger."""
-    db.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", (json.dumps(asdict(mark)),))
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", (json.dumps(mark._asdict()),))
 
 
 def latest(db: sqlite3.Connection) -> float:

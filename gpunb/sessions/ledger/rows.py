@@ -8,11 +8,14 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gpunb import log
-from gpunb.sessions.model import Intent, IntentState, Lease, Session, SessionState
+from gpunb.sessions import model
+from gpunb.sessions.model import Lease, Session, SessionState
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
+
+    from gpunb.sessions.model import Intent
 
 __all__ = ["add_event", "intent_of", "row_of", "session_of", "set_fields"]
 
@@ -74,9 +77,9 @@ def _spoiled(session_id: str, key: str, value: Any) -> None:
 def intent_of(row: sqlite3.Row) -> Intent:
     """Read an intent from a row."""
     values = dict(row)
-    values["state"] = IntentState(values["state"])
+    values["state"] = model.IntentState(values["state"])
     values["summary"] = json.loads(values["summary"])
-    return Intent(**values)
+    return model.Intent(**values)
 
 
 def row_of(session: Session) -> dict[str, Any]:

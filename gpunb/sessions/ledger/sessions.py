@@ -16,29 +16,21 @@ from gpunb import paths
 from gpunb.errors import BadInput, LedgerError, SessionNotFound, WrongState
 from gpunb.hints import typed
 from gpunb.patterns import later
+from gpunb.sessions import model
 from gpunb.sessions.ledger import names as naming
 from gpunb.sessions.ledger import process_id as owners
 from gpunb.sessions.ledger.groups import Groups
 from gpunb.sessions.ledger.rows import add_event, intent_of, session_of, set_fields
 from gpunb.sessions.ledger.successors import insert
-from gpunb.sessions.model import (
-    OVER,
-    SYSTEM_CLOCK,
-    Clock,
-    Event,
-    Intent,
-    IntentState,
-    Segment,
-    Session,
-    SessionState,
-    allowed,
-)
+from gpunb.sessions.model import OVER, SYSTEM_CLOCK, Clock, Segment, Session, SessionState, allowed
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
+
+    from gpunb.sessions.model import Event, Intent, IntentState
 
 __all__ = ["Ledger", "label_for", "new_id", "valid_name"]
 
@@ -312,7 +304,7 @@ class Ledger(Groups):
                     session.id,
                     intent.provider,
                     intent.offer_id,
-                    IntentState.SENT.value,
+                    model.IntentState.SENT.value,
                     now,
                     json.dumps(intent.summary, default=str),
                 ),
@@ -392,7 +384,7 @@ class Ledger(Groups):
     def events(self, session_id: str) -> list[Event]:
         """The session's history, in the order it was committed."""
         rows = self._rows("SELECT * FROM events WHERE session_id = ? ORDER BY id", (session_id,))
-        return [Event(**dict(row)) for row in rows]
+        return [model.Event(**dict(row)) for row in rows]
 
     def touch(self, session_id: str, at: float | None = None) -> None:
         """Record activity (a run or a transfer) at `at`, of all members of a group; never moves backwards."""
