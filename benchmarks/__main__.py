@@ -30,6 +30,8 @@ def summary(name: str) -> str:
 
 
 def _known(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    if value == ("all",):
+        return tuple(names())
     for name in value:
         if name not in names():
             close = get_close_matches(name, names(), n=1)
@@ -73,13 +75,13 @@ def main(
     hosts: str,
     strict: bool,
 ) -> None:
-    """Run benchmarks. The last line of each is one line of JSON."""
+    """Run benchmarks, or ``all``. The last line of each is one line of JSON; the bars of several end it."""
     console = Console(width=None if sys.stdout.isatty() else 110)
     if listing or not wanted:
         for name in names():
             console.print(Text(f"{name:12} {summary(name)}"))
         return
-    missed = 0
+    missed, bars = 0, []
     for name in wanted:
         options = Options(repeats=repeats, rtt_ms=rtt_ms, hosts=hosts)
         report = importlib.import_module(f"benchmarks.{name}").run(options)
@@ -89,6 +91,10 @@ def main(
         report.show(console, summary(name))
         click.echo(report.json(name))
         missed += not report.ok
+        bars += [(name, bar) for bar in report.bars]
+    if len(wanted) > 1:
+        for name, bar in bars:
+            console.print(Text(f"{name:12} {bar.line()}", style="green" if bar.ok else "bold red"))
     if strict and missed:
         sys.exit(1)
 

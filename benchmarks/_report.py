@@ -109,6 +109,11 @@ class Bar:
             "ok": self.ok,
         }
 
+    def line(self) -> str:
+        """The bar, its value and whether it is met, in a line."""
+        mark = "ok  " if self.ok else "FAIL"
+        return f"{mark} {self.name}: {rounded(self.value):g} {self.unit}, {self.sense} {self.limit:g}"
+
 
 @dataclass(slots=True, kw_only=True)
 class Report:
@@ -147,9 +152,7 @@ class Report:
             table.add_row(Text(result.name), *figures, str(found["n"]), Text(result.note))
         console.print(table)
         for bar in self.bars:
-            mark, style = ("ok  ", "green") if bar.ok else ("FAIL", "bold red")
-            line = f"{mark} {bar.name}: {rounded(bar.value):g} {bar.unit}, {bar.sense} {bar.limit:g}"
-            console.print(Text(line, style=style))
+            console.print(Text(bar.line(), style="green" if bar.ok else "bold red"))
         for note in self.notes:
             console.print(Text(note, style="dim"))
 
