@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from gpunb.ssh.channel import Channel
     from gpunb.ssh.connection import Connection
 
-__all__ = ["agent_version", "open_line", "read_line"]
+__all__ = ["agent_version", "open_line", "patience", "read_line"]
 
 STATIC = "static"
 INSTALL_TIMEOUT = 600.0  # seconds for ipykernel from a slow mirror
+SILENCE = 60.0  # seconds that a host's shell may be silent
+SLOW = 30.0  # ... or so many times what its login took: one that is busy with other things is no dead one
 WINDOW = 16 << 20  # bytes in transit: twice the unacknowledged window of a run
 WORDS = 1000  # bytes of other output that an error message shows
 MAX_NOISE = 1 << 20  # bytes of banner before we give up
@@ -115,8 +117,17 @@ def agent_version() -> str:
     return _payload()[0]
 
 
+def patience(connection: Connection) -> float:
+    """Return for how many seconds the shell at `connection` may be silent; more where logging in was slow."""
+    return min(max(SILENCE, SLOW * connection.opened_s), INSTALL_TIMEOUT)
+
+
 def open_line(
-    connection: Connection, *, python: str | None = None, progress: Progress = SILENT, timeout: float = 60.0
+    connection: Connection,
+    *,
+    python: str | None = None,
+    progress: Progress = SILENT,
+    timeout: float | None = None,
 ) -> tuple[Channel, bytes]:
     """Open a channel to the agent, and install the agent if needed.
 
@@ -126,8 +137,8 @@ def open_line(
         The host's Python to use; found there by default (an active or image
         environment first, then ``python3``). "static" brings one there.
     timeout
-        Seconds that the host may be silent; installing ipykernel may take
-        ten minutes.
+        Seconds that the host may be silent, by default `patience`; installing
+        ipykernel may take ten minutes.
 
     Returns
     -------
@@ -143,6 +154,7 @@ def open_line(
         from gpunb.remote import static_python
 
         python = static_python.put(connection, progress)
+    timeout = patience(connection) if timeout is None else timeout
     nonce = secrets.token_hex(12)
     version, archive = _payload()
     stage = files("gpunb.agent").joinpath("install.py").read_bytes()
@@ -268,7 +280,7 @@ class LineReader:
         return kind, more
 
 
-def read_line(channel: Channel, nonce: str, timeout: float = 30.0) -> tuple[str, bytes]:
+def read_line(channel: Channel, nonce: str, timeout: float) -> tuple[str, bytes]:
     """Wait for ``ready`` on another channel of the agent; return its text, and bytes that followed."""
     lines = LineReader(channel)
     kind, more = lines.next(nonce, timeout)

@@ -24,7 +24,7 @@ from gpunb.agent.shared.plain_values import CantTravel
 from gpunb.errors import GpunbError, ProtocolError, RunError, Unreachable, VariableError
 from gpunb.progress import SILENT, Progress
 from gpunb.python_errors import Lacks
-from gpunb.remote.bootstrap import agent_version, read_line
+from gpunb.remote.bootstrap import agent_version, patience, read_line
 from gpunb.ssh.connection import WINDOW
 from gpunb.ssh.quoting import quote
 from gpunb.text import one_line
@@ -308,7 +308,7 @@ class _Line:
         folder = f"{client.info.folder}/agent/{agent_version()}"
         command = quote([client.info.python, folder, "bulk", token, nonce])
         self.channel = client.connection.channel(command, window=WINDOW if far else NEAR_WINDOW)
-        self.path, rest = read_line(self.channel, nonce)
+        self.path, rest = read_line(self.channel, nonce, patience(client.connection))
         self._rest = memoryview(rest)
         self.channel.settimeout(None)
 
@@ -363,8 +363,12 @@ class _Transfer:
                 self.__exit__()  # wakes the threads that read or write
 
     def finish(self) -> dict[str, Any]:
-        """Wait for the report of the kernel's side and return it."""
-        self._thread.join(60)
+        """Wait for the report of the kernel's side and return it.
+
+        What was sent may lie in pipes while a cell runs: the request for it ends by itself, with its error
+        when the kernel ends or the host is lost.
+        """
+        self._thread.join()
         if self._error is not None:
             raise self._error
         raw = self._reply

@@ -70,6 +70,7 @@ class Connection:
         self.endpoint = endpoint
         self._key = key
         self.transport = transport
+        self.opened_s = 0.0  # that key exchange and login took: how slow the way and the host are
         self.requests = threading.Lock()
         """Held around a global request: paramiko keeps one answer at a time."""
         self.reverses: dict[int, _Reverse] = {}
@@ -111,7 +112,7 @@ class Connection:
         until = time.monotonic() + timeout
         pauses, busy = list(_BUSY), None
         while True:
-            left = until - time.monotonic()
+            left = until - (began := time.monotonic())
             try:
                 wire, transport = handshake(
                     endpoint, timeout=left, window=WINDOW, packet=PACKET, key=key, progress=progress
@@ -126,7 +127,9 @@ class Connection:
             except Unreachable as err:
                 raise busy or err from err
             else:
-                return cls(endpoint, wire, transport, key=key)
+                opened = cls(endpoint, wire, transport, key=key)
+                opened.opened_s = time.monotonic() - began
+                return opened
 
     def channel(
         self, command: str, *, timeout: float = 20.0, window: int = WINDOW, more: bool = True

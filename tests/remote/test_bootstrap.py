@@ -11,10 +11,18 @@ import pytest
 from gpunb.errors import BootstrapFailed
 from gpunb.output import show
 from gpunb.remote import AgentClient
-from gpunb.remote.bootstrap import FIND_PYTHON, READ_STAGE, agent_version, open_line
+from gpunb.remote.bootstrap import (
+    FIND_PYTHON,
+    INSTALL_TIMEOUT,
+    READ_STAGE,
+    SILENCE,
+    agent_version,
+    open_line,
+    patience,
+)
 from gpunb.ssh import quote
 from gpunb.ssh.connection import Connection
-from tests.remote.conftest import Screen, kill_agent
+from tests.remote.conftest import Screen, kill_agent, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -85,12 +93,34 @@ def test_an_image_that_lets_nobody_in_says_why(host):
 
 
 def test_what_a_silent_shell_said_before_is_told(host):
-    wrap_login(host, "echo 'press any key'; sleep 30")
-    with (
-        Connection.open(host.endpoint()) as connection,
-        pytest.raises(BootstrapFailed, match="press any key"),
-    ):
-        open_line(connection, timeout=1.5)
+    asked = host.home / "asked"
+    wrap_login(host, f"echo 'press any key'; touch {asked}; sleep 30")
+    with Connection.open(host.endpoint()) as connection:
+        begin = connection.channel
+        connection.channel = lambda *args, **more: (begin(*args, **more), wait_for(asked.exists, 60.0))[0]
+        with pytest.raises(BootstrapFailed, match="press any key"):
+            open_line(connection, timeout=1.5)
+
+
+def test_a_host_that_was_slow_to_log_in_has_longer_to_answer(host):
+    with Connection.open(host.endpoint()) as connection:
+        assert connection.opened_s > 0.0
+        for opened_s, least in ((0.1, SILENCE), (4.0, 120.0), (10**6, INSTALL_TIMEOUT)):
+            connection.opened_s = opened_s
+            assert patience(connection) == least
+        waits = []
+        begin = connection.channel
+
+        def listened(*args, **more):
+            channel = begin(*args, **more)
+            keep = channel.settimeout
+            channel.settimeout = lambda seconds: (waits.append(seconds), keep(seconds))
+            return channel
+
+        connection.channel, connection.opened_s = listened, 4.0
+        channel, _ = open_line(connection, python=sys.executable)
+        channel.close()
+    assert 100.0 < waits[0] <= 120.0
 
 
 def test_a_python_that_is_not_there(host):

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+import threading
 import types
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +18,8 @@ from gpunb.agent.shared import variables
 from gpunb.errors import GpunbError, VariableError
 from gpunb.output import show
 from gpunb.remote import AgentClient, get, put
+from gpunb.remote import variables as transfers
+from tests.remote.conftest import kernel_pid, wait_for
 from tests.support.machines.proxy import Proxy
 
 pytestmark = pytest.mark.slow
@@ -213,12 +220,52 @@ def test_a_transfer_waits_for_the_cell_before_it(client):
     assert get(client, ["late"]) == {"late": 5}
 
 
+class _AnyLimitIsOver(threading.Thread):
+    """A thread that is never waited for with a limit: after any number of minutes it still runs."""
+
+    def join(self, timeout=None):
+        if timeout is None:
+            super().join()
+
+
+def test_what_is_sent_waits_for_the_cell_before_it_however_long_that_runs(client, host, monkeypatch):
+    # a value that fits into the pipes was given up after a minute: the kernel "could not do it: no reply"
+    monkeypatch.setattr(transfers, "threading", SimpleNamespace(Thread=_AnyLimitIsOver, Lock=threading.Lock))
+    go = host.home / "go"
+    client.run_cell(f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.02)")
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(put, client, {"late": 7})
+        try:
+            client.round_trip()
+            assert not sent.done()
+        finally:
+            go.touch()
+        assert sent.result(60).names == ("late",)
+    assert get(client, ["late"]) == {"late": 7}
+
+
+def test_the_host_s_end_of_a_transfer_goes_with_its_user(client, host):
+    def ends():
+        return [
+            pid
+            for pid in filter(str.isdigit, os.listdir("/proc"))
+            if b"\0bulk\0" in read(f"/proc/{pid}/cmdline")
+            and str(host.home).encode() in read(f"/proc/{pid}/cmdline")
+        ]
+
+    def read(path):
+        try:
+            return Path(path).read_bytes()
+        except OSError:
+            return b""
+
+    line = transfers._Line(client, far=False)  # nobody calls it
+    wait_for(ends, 60.0)
+    line.channel.close()
+    wait_for(lambda: not ends(), 60.0)
+
+
 def test_a_killed_kernel_ends_the_transfer(host, client, screen):
-    import os
-    import threading
-
-    from tests.remote.conftest import kernel_pid
-
     show(client.run_cell("x = 1"), screen)
     client.run_cell("import time; time.sleep(30)")
     threading.Timer(1.0, lambda: os.kill(kernel_pid(host), 9)).start()

@@ -61,7 +61,7 @@ class FileChannel:
     """
 
     def __init__(self, client: AgentClient, root: str = "", *, apart: bool = False) -> None:
-        from gpunb.remote.bootstrap import agent_version
+        from gpunb.remote.bootstrap import agent_version, patience
         from gpunb.ssh.quoting import quote
 
         self._nonce = secrets.token_hex(12)
@@ -70,6 +70,7 @@ class FileChannel:
         command = quote([*argv, root] if root else argv)
         connection = client.connection
         self._shared = None if apart else connection
+        self._patience = patience(connection)
         self.rtt = 0.0
         if apart:
             self.channel = pipe(connection.reached, command)
@@ -213,7 +214,7 @@ class FileChannel:
         from gpunb.remote.bootstrap import read_line
 
         try:
-            _, rest = read_line(self.channel, self._nonce)
+            _, rest = read_line(self.channel, self._nonce, self._patience)
         except BootstrapFailed as err:
             if (self._shared is None or self._shared.alive()) and not self.stopped:
                 raise
