@@ -28,7 +28,15 @@ settings.load_profile("gpunb")
 # jsonschema does without; its import compiles a grammar for a second or two (tests/support/quick)
 sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
-pytest_plugins = ["tests.support.chance", "tests.support.verdicts"]
+# a machine that forbids it has pytest compile 290 files anew in each worker of each run
+sys.dont_write_bytecode = False
+
+pytest_plugins = [
+    "tests.support.chance",
+    "tests.support.verdicts",
+    "tests.support.plugins.order",
+    "tests.support.plugins.origins",
+]
 
 # a shell that runs the tests in the background has Ctrl-C ignored, and what they start would ignore it, too
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -65,6 +65,19 @@ class Terminal:
 
 
 @contextlib.contextmanager
+def ended(running: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """A command that is gone afterwards, whatever the test came to."""
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.wait()
+        for pipe in (running.stdout, running.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+@contextlib.contextmanager
 def supervisor() -> Iterator[None]:
     """A supervisor in this process, as a Jupyter server has one, whose ticks are short."""
     stop = threading.Event()

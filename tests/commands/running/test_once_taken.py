@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.story import Terminal, all_over, supervisor, wait_for
+from support.story import Terminal, all_over, ended, supervisor, wait_for
 
 from gpunb.providers import ProviderConfig
 from gpunb.providers.local import LocalProvider
@@ -51,8 +51,7 @@ def test_the_second_machine_goes_on_from_the_checkpoint(
 ) -> None:
     monkeypatch.setattr(checkpoints, "EVERY_S", 0.5)
     line = "gpunb once train.py --checkpoint state --for 1h --budget none --yes"
-    with supervisor():
-        running = Terminal(project).start(line)
+    with supervisor(), ended(Terminal(project).start(line)) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == "attempt 1 from 0\n"
         with Ledger.open() as ledger:
