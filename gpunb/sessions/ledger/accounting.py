@@ -44,6 +44,10 @@ class Books(FollowingClock):
         """The mark of this process."""
         raise NotImplementedError
 
+    def touch(self, session_id: str, at: float | None = None) -> None:
+        """Record activity at `at`."""
+        raise NotImplementedError
+
     # -- cost -------------------------------------------------------------
 
     def segments(self, session_id: str) -> list[Segment]:
@@ -152,8 +156,8 @@ class Books(FollowingClock):
                 ),
             )
 
-    def add_transfer(self, transfer: Transfer) -> None:
-        """Record a transfer as activity, with the cost of its traffic.
+    def add_transfer(self, transfer: Transfer, *, active: bool = True) -> None:
+        """Record a transfer as activity (unless it is part of an end), with the cost of its traffic.
 
         The provider bills the host's side: an upload from here is received there.
         """
@@ -182,11 +186,8 @@ class Books(FollowingClock):
             metered = db.execute("SELECT 1 FROM meters WHERE session_id = ?", known).fetchone()
             if metered is None:  # else the host's own count has it, or will have it
                 _traffic(db, transfer.session_id, rate, transfer.bytes, transfer.started, end)
-            db.execute(
-                "UPDATE sessions SET last_activity = ?1 "
-                "WHERE id = ?2 AND (last_activity IS NULL OR last_activity < ?1)",
-                (end, transfer.session_id),
-            )
+        if active:
+            self.touch(transfer.session_id, end)
 
     def meter(self, session_id: str, received: int, sent: int) -> None:
         """Charge the traffic counted by the host's own interface, which the provider bills.

@@ -15,10 +15,6 @@ __all__ = ["Runs"]
 class Runs(Books):
     """Base class of `gpunb.sessions.ledger.sessions.Ledger`: the runs."""
 
-    def touch(self, session_id: str, at: float | None = None) -> None:
-        """Record activity at `at`."""
-        raise NotImplementedError
-
     def add_run(self, note: RunNote) -> None:
         """Record a run, as activity unless only the host reports it."""
         values = {f.name: getattr(note, f.name) for f in fields(RunNote)}

@@ -170,7 +170,8 @@ def fetch_saves(
                     ended=ended,
                     what=path,
                     state="partial" if reason else "ok",
-                )
+                ),
+                active=False,  # else a session that is idle would never end: its end begins with this
             )
         if reason:
             if not (absent and absent_ok):

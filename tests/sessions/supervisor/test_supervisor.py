@@ -97,6 +97,13 @@ def test_idle_ends_it_only_when_the_host_says_so_too(world: World) -> None:
     assert world.cloud.billed() == []
 
 
+def test_bringing_results_home_is_no_activity(world: World) -> None:
+    world.rent(hours=10, idle_s=600, save=["out"])
+    assert ended(ticks(world, watch(world), 700)) == [("h100-1", "idle")]
+    assert world.cloud.billed() == []
+    assert len(world.host.fetched) == 1
+
+
 def test_a_kernel_that_computes_silently_is_busy(world: World) -> None:
     # jupyter/notebook#3932
     session = world.rent(hours=10, idle_s=600)
