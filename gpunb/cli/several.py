@@ -39,6 +39,8 @@ def names(fn: Callable[..., Any]) -> Callable[..., Any]:
 def chosen(context: Context, given: Sequence[str]) -> list[Session]:
     """The sessions with these whole names or ids, each once; without any the only one or the one rented here.
 
+    The name of a group stands for all of its live members.
+
     Raises
     ------
     SessionNotFound, SessionOver, SessionAmbiguous
@@ -46,7 +48,12 @@ def chosen(context: Context, given: Sequence[str]) -> list[Session]:
     """
     if not given:
         return [context.session(None)]
-    return list({session.id: session for session in map(context.session, given)}.values())
+    found: dict[str, Session] = {}
+    for name in given:
+        group = context.ledger.find_group(name)
+        for session in group.live if group is not None and group.alive else [context.session(name)]:
+            found[session.id] = session
+    return list(found.values())
 
 
 def each(

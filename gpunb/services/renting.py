@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.model import Session
     from gpunb.settings import Settings
 
-__all__ = ["RentalFrontend", "agreement", "fitting", "question", "rent", "request"]
+__all__ = ["RentalFrontend", "agreement", "fitting", "question", "rent", "rent_member", "request"]
 
 TRIED = 10
 # after a certain refusal of one cloud the next is tried; anything else stops here
@@ -295,6 +295,24 @@ def _reserve(frontend: RentalFrontend, session: Session, agreed: Agreement) -> N
     rate = answer.get("discount_rate")
     less = f", {rate:.0%} less an hour" if isinstance(rate, (int, float)) else ""
     frontend.say(f"paid {money_text(plan.usd)} in advance into {session.name}{less}")
+
+
+def rent_member(frontend: RentalFrontend, rows: Sequence[Ranked], asked: RentRequest) -> Session:
+    """Rent one of `rows` for a member of a group, within its agreement; nothing more is asked.
+
+    Raises
+    ------
+    OfferGone
+        None of them came up.
+    GpunbError
+        As `gpunb.sessions.lifecycle.rent`.
+    """
+    agreed = asked.agreed
+    fitting = [row for row in rows if agreed is None or not agreed.differs(row.offer)]
+    session, failed = _try_clouds(frontend, fitting, asked, set())
+    if session is None:
+        raise failed
+    return session
 
 
 def _try_clouds(

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.lifecycle import RentRequest
     from gpunb.sessions.lifecycle.agreement import Agreement
-    from gpunb.sessions.model import Session
+    from gpunb.sessions.model import Group, Session
 
-__all__ = ["Wish", "rent"]
+__all__ = ["Wish", "rent", "rent_group"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,8 @@ class Wish:
         Called after the yes and before anything is rented; what it raises ends the rental.
     before
         A sentence before the question: what the rental is a part of.
+    count, at_least
+        How many machines a group has, and how many it needs at least; None is one machine, and all.
     inside
         Further fields of `gpunb.sessions.lifecycle.RentRequest`: image, variables, ports, scripts.
     """
@@ -78,6 +80,8 @@ class Wish:
     check: bool = True
     before: str = ""
     agreed: Callable[[], object] | None = None
+    count: int | None = None
+    at_least: int | None = None
     inside: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -96,22 +100,7 @@ def rent(context: Workspace, wish: Wish, *, yes: bool) -> Session | None:
     from gpunb.services.running import packages
 
     needs = packages.read(wish.requirements) if wish.requirements is not None else None
-    settings = context.settings
-    if settings.refused:
-        context.say(*((clean(refused.text()), "warn") for refused in settings.refused))
-    if wish.name is not None:
-        _check_name(context, wish.name)
-    flags = dict(wish.flags)
-    result = searching.find(context, wish.query, length=wish.length, limit=None, disk=wish.disk, **flags)
-    rows = result.rows if wish.offer is None else searching.chosen(result.rows, wish.offer, whole=yes)
-    rows = _at_bid(rows, wish.bid, spot=bool(flags.get("spot")))
-    if not rows:
-        raise _nothing(context, result, wish.offer)
-    disks: list[volume_mounts.Mount] = []
-    if wish.volumes:
-        rows, disks = volume_mounts.choose(context, wish.volumes, rows)
-    rows, asked = _request(context, wish, result, rows, disks)
-    most = None if flags.get("max_price") is None else units.money(str(flags["max_price"]))
+    rows, asked, disks, most = _found(context, wish, yes=yes)
     rows, agreed, question = _affordable(context, rows, asked, most, wish.before)
     reservations.check(context.provider, rows[0].offer, agreed.hours)
     if disks:
@@ -133,6 +122,62 @@ def rent(context: Workspace, wish: Wish, *, yes: bool) -> Session | None:
     if session is not None and wish.requirements is not None and needs is not None:
         packages.install(context, session, context.agent(session), path=wish.requirements, needs=needs)
     return session
+
+
+def rent_group(context: Workspace, wish: Wish, *, yes: bool) -> Group | None:
+    """Rent `wish.count` machines as a group; returns it, or None if the answer was no.
+
+    Raises
+    ------
+    GpunbError
+        As `rent`, and as `gpunb.services.group_renting.rent`.
+    """
+    from gpunb.services import group_renting
+    from gpunb.services.running import packages
+
+    count = wish.count or 0
+    group_renting.check_count(count, wish.at_least, wish.name)
+    for option, given in (
+        ("--offer", wish.offer),
+        ("--volume", wish.volumes),
+        ("--reserved", wish.flags.get("reserved")),
+        ("--host", wish.flags.get("host")),
+    ):
+        if given:
+            msg = f"rent --count {count}: {option} means one machine"
+            raise BadInput(msg, bill="nothing was rented", hint="leave one of the two out")
+    needs = packages.read(wish.requirements) if wish.requirements is not None else None
+    rows, asked, _, most = _found(context, wish, yes=yes)
+    group = group_renting.rent(
+        context, rows, asked, count=count, at_least=wish.at_least, most=most, yes=yes, agreed=wish.agreed
+    )
+    for member in group.live if group is not None and wish.requirements is not None else ():
+        if needs is not None and wish.requirements is not None:
+            packages.install(context, member, context.agent(member), path=wish.requirements, needs=needs)
+    return group
+
+
+def _found(
+    context: Workspace, wish: Wish, *, yes: bool
+) -> tuple[list[Ranked], RentRequest, list[volume_mounts.Mount], float | None]:
+    """The offers that fit, the request, the volumes to mount, and the highest price that was given."""
+    settings = context.settings
+    if settings.refused:
+        context.say(*((clean(refused.text()), "warn") for refused in settings.refused))
+    if wish.name is not None:
+        _check_name(context, wish.name)
+    flags = dict(wish.flags)
+    result = searching.find(context, wish.query, length=wish.length, limit=None, disk=wish.disk, **flags)
+    rows = result.rows if wish.offer is None else searching.chosen(result.rows, wish.offer, whole=yes)
+    rows = _at_bid(rows, wish.bid, spot=bool(flags.get("spot")))
+    if not rows:
+        raise _nothing(context, result, wish.offer)
+    disks: list[volume_mounts.Mount] = []
+    if wish.volumes:
+        rows, disks = volume_mounts.choose(context, wish.volumes, rows)
+    rows, asked = _request(context, wish, result, rows, disks)
+    most = None if flags.get("max_price") is None else units.money(str(flags["max_price"]))
+    return rows, asked, disks, most
 
 
 def _request(

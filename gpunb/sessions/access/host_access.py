@@ -236,7 +236,7 @@ def arm(client: AgentClient, session: Session, *, timeout: float = 60.0) -> dict
     lease = session.lease
     return client.set_lease(
         lease.deadline,
-        lease.idle_s,
+        None if session.group_id else lease.idle_s,  # idle is what all members are: seen from here only
         count_ssh=lease.count_ssh,
         quiet_s=max(0.0, time.time() - session.active_at) if session.active_at else 0.0,
         grace_s=HOST_GRACE_S,

@@ -14,6 +14,8 @@ from gpunb.sessions.model import OVER, Cost, Lease, Session, SessionState, offer
 from gpunb.units import duration_text, money_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gpunb.providers.base import Offer
     from gpunb.sessions.access.host_access import HostAccess
     from gpunb.sessions.ledger.sessions import Ledger
@@ -28,6 +30,7 @@ __all__ = [
     "extend",
     "extended",
     "lease_for",
+    "lease_for_all",
     "standing",
 ]
 
@@ -92,6 +95,47 @@ def lease_for(
             msg = f"the contract of offer {offer.id} ends in {duration_text(max(0.0, offer.ends - now))}"
             raise BadInput(msg, bill="nothing was rented", hint="take another offer: " + typed("offers"))
     return Lease(deadline=deadline, idle_s=idle, budget_usd=budget, budget_set=budget_usd is not None)
+
+
+def lease_for_all(
+    offers: Sequence[Offer],
+    *,
+    now: float,
+    hours: float | None = None,
+    idle_s: float | None = None,
+    budget_usd: float | None = None,
+    budget_most: float | None = None,
+    disk_gb: float = 0.0,
+) -> Lease:
+    """Build the one lease of a group: as `lease_for`, with a budget for all machines together.
+
+    Raises
+    ------
+    BadInput
+        A value breaks its rule, or the budget carries some of the machines only.
+    """
+    length = _hours(DEFAULT_HOURS if hours is None else hours)
+    price = math.fsum(offer.total(length, disk_gb=disk_gb) for offer in offers)
+    if budget_usd is None and budget_most is not None and price * BUDGET_FACTOR > budget_most:
+        budget_usd = budget_most
+    if budget_usd is None:
+        budget = price * BUDGET_FACTOR if price > 0 else None
+    else:
+        first = min(1.0, length)
+        each = [offer.total(first, disk_gb=disk_gb) for offer in offers]
+        carried = sum(math.fsum(each[: number + 1]) <= budget_usd for number in range(len(each)))
+        span = "one hour" if first == 1.0 else duration_text(first * 3600.0)
+        least = math.fsum(each)
+        text = (
+            f"{span} of all {len(each)} machines costs {money_text(least)}, and it carries {carried} of them"
+        )
+        budget = _budget(budget_usd, least, text)
+    return Lease(
+        deadline=now + length * 3600.0,
+        idle_s=_idle(DEFAULT_IDLE_S if idle_s is None else idle_s),
+        budget_usd=budget,
+        budget_set=budget_usd is not None,
+    )
 
 
 def cut(lease: Lease, ends: float | None) -> Lease | None:
@@ -205,7 +249,8 @@ def extended(
     if idle_s is not None:
         lease.idle_s = _idle(idle_s)
     if budget_usd is not None:
-        spent = ledger.cost(session.id).total
+        cost = ledger.cost(session.id)
+        spent = cost.total + (0.0 if cost.beside is None else cost.beside.total)
         lease.budget_usd = _budget(budget_usd, spent, f"{money_text(spent)} are spent already")
         lease.budget_set = True
     if count_ssh is not None:
@@ -278,7 +323,9 @@ def standing(session: Session, cost: Cost, now: float) -> Standing:
     if lease.budget_usd is not None:
         budget_left = max(0.0, lease.budget_usd - lease.counted(cost))
         if session.hourly > 0:
-            ends.append((now + budget_left / session.hourly * 3600.0, "budget"))
+            own = lease.counted(replace(cost, beside=None))
+            share = lease.counted(cost) / own if own > 0 else 1.0  # what others of its group use up, too
+            ends.append((now + budget_left / (session.hourly * share) * 3600.0, "budget"))
     if not ends:
         return Standing()
     at, why = min(ends)

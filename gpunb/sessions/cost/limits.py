@@ -41,6 +41,7 @@ __all__ = [
     "admit_payment",
     "admit_volume",
     "check",
+    "check_all",
     "check_price",
     "check_unknown_price",
     "crossed",
@@ -114,25 +115,40 @@ def check(ledger: Ledger, offer: Offer, *, lease: Lease, disk_gb: float = 0.0) -
     LimitReached, SettingsError
         As `admit`.
     """
+    check_all(ledger, [offer], lease=lease, disk_gb=disk_gb)
+
+
+def check_all(ledger: Ledger, offers: Sequence[Offer], *, lease: Lease, disk_gb: float = 0.0) -> None:
+    """As `check`, of several machines that are rented together.
+
+    Raises
+    ------
+    LimitReached, SettingsError
+        As `admit`.
+    """
     if current() is None and agents() is None:
         return
     now = ledger.clock.time()
-    planned = Session(
-        id="",
-        name="",
-        provider=offer.provider,
-        label="",
-        state=SessionState.CREATING,
-        created=now,
-        lease=lease,
-        usd_h=offer.hourly(disk_gb),
-        gpu=offer.gpu,
-        gpus=offer.gpus,
-        trust=offer.trust,
-        offer=offer_to_dict(offer),
-        renter=renter.agent(),
-    )
-    _check(ledger, planned, planned=[planned])
+    planned = [
+        Session(
+            id=f"planned {number}",
+            name="",
+            provider=offer.provider,
+            label="",
+            state=SessionState.CREATING,
+            created=now,
+            lease=lease,
+            usd_h=offer.hourly(disk_gb),
+            gpu=offer.gpu,
+            gpus=offer.gpus,
+            trust=offer.trust,
+            offer=offer_to_dict(offer),
+            renter=renter.agent(),
+        )
+        for number, offer in enumerate(offers)
+    ]
+    for session in planned:
+        _check(ledger, session, planned=planned, bill="nothing was rented" if len(planned) > 1 else "")
 
 
 def check_price(ledger: Ledger, session: Session, usd_h: float) -> None:

@@ -113,15 +113,15 @@ class Groups(Successors):
         rows = self._rows("SELECT * FROM groups WHERE id = ?", (session.group_id,))
         return next(iter(self._with_members(rows)), None)
 
-    def lost_in_group(self, session: Session) -> list[str]:
-        """Labels of create calls of the other members whose answers are lost and not looked up yet."""
+    def lost_in_group(self, session: Session) -> list[Session]:
+        """The other members of its group with create calls whose answers are lost, and not looked up yet."""
         rows = self._rows(
-            "SELECT i.label FROM intents i JOIN sessions s ON s.id = i.session_id "
+            "SELECT s.* FROM intents i JOIN sessions s ON s.id = i.session_id "
             "WHERE s.group_id = ?1 AND ?1 != '' AND s.id != ?2 AND i.state = 'sent' "
             "AND i.resolved IS NOT NULL ORDER BY i.sent",
             (session.group_id, session.id),
         )
-        return [str(row["label"]) for row in rows]
+        return [session_of(row) for row in rows]
 
     def _with_members(self, rows: Sequence[sqlite3.Row]) -> list[Group]:
         found = [Group(**dict(row)) for row in rows]

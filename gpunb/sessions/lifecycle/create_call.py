@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gpunb import paths
@@ -26,12 +27,12 @@ from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress
 from gpunb.providers.base import Instance, Offer, Presence, Provider
 from gpunb.sessions.cost import limits
-from gpunb.sessions.cost.lease import lease_for
+from gpunb.sessions.cost.lease import cut, lease_for
 from gpunb.sessions.cost.segments import opening
 from gpunb.sessions.cost.totals import rates
 from gpunb.sessions.ledger.sessions import Ledger, label_for, new_id
 from gpunb.sessions.lifecycle.ending import Listing, end, resolve_lost_create
-from gpunb.sessions.model import OVER, Intent, IntentState, Session, SessionState, offer_to_dict
+from gpunb.sessions.model import OVER, Intent, IntentState, Lease, Session, SessionState, offer_to_dict
 from gpunb.units import money_text, price_text
 
 if TYPE_CHECKING:
@@ -55,6 +56,14 @@ class NextOffer(Exception):
     def __init__(self, cause: GpunbError) -> None:
         super().__init__(cause.message)
         self.cause = cause
+
+
+class _OtherLost(Exception):
+    """Raised where the create calls of other members of the group have no known outcome."""
+
+    def __init__(self, members: list[Session]) -> None:
+        super().__init__()
+        self.members = members
 
 
 class CreateCall:
@@ -126,16 +135,7 @@ class CreateCall:
                 **request.recorded(),
             },
         )
-        try:
-            session = ledger.begin_create(
-                session,
-                intent,
-                admit=lambda: limits.admit(ledger, self.id),
-                lease=lease,
-                **self._facts(offer),
-            )
-        except LimitReached as err:
-            raise NextOffer(err) from err
+        session = self._begin(session, intent, lease, offer)
         self.progress.say(f"renting {offer.gpu or offer.id} from {self.provider.title}")
         try:
             instance = self.provider.create(offer, spec)
@@ -151,6 +151,35 @@ class CreateCall:
         if private and not instance.host_key:  # this offer's machine can't be given one
             self.host.unpin(session)
         return self._answered(session, instance)
+
+    def _begin(self, session: Session, intent: Intent, lease: Lease, offer: Offer) -> Session:
+        """Commit the intent; while another member's create call has no known outcome, that is waited for."""
+        ledger, step = self.ledger, 0
+
+        def admit() -> None:
+            if found := ledger.lost_in_group(session):
+                raise _OtherLost(found)
+            limits.admit(ledger, self.id)
+
+        while True:
+            try:
+                return ledger.begin_create(session, intent, admit=admit, lease=lease, **self._facts(offer))
+            except LimitReached as err:
+                raise NextOffer(err) from err
+            except _OtherLost as err:
+                given_up = [one for one in err.members if one.state is not SessionState.CREATING]
+                if given_up:
+                    lost = f"it is not known what {self.provider.title} rented for {given_up[0].name}"
+                    msg = f"{lost}: no further machine of its group is asked for"
+                    raise Unavailable(
+                        msg,
+                        provider=self.provider.name,
+                        bill=f"nothing was rented for {session.name}",
+                    ) from None
+                self.progress.say(f"waiting to learn what came of the create call of {err.members[0].name}")
+            self._keep()
+            ledger.clock.sleep(self.timing.pause(step))
+            step += 1
 
     def _refused(self, label: str, err: GpunbError) -> None:
         self.ledger.resolve_intent(label, IntentState.REFUSED, err.message)
@@ -242,6 +271,8 @@ class CreateCall:
 
     def _lease(self, offer: Offer, spent: float) -> Any:
         request = self.request
+        if request.lease is not None:
+            return cut(request.lease, offer.ends) or replace(request.lease)
         lease = lease_for(
             offer,
             now=self.ledger.clock.time(),

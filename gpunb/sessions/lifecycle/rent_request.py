@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gpunb.sessions.lifecycle.agreement import Agreement
+    from gpunb.sessions.model import Lease
 
 __all__ = ["RentRequest"]
 
@@ -61,6 +62,8 @@ class RentRequest:
     requested
         The id of a requested session in the ledger that gets the machine; "" makes a new session. If nothing
         can be rented for it, it stays requested.
+    lease
+        The lease that all members of a group have; it is not made from the offer then.
     until
         Unix time at which the lease ends at the latest, however long the rental takes.
     """
@@ -97,6 +100,7 @@ class RentRequest:
     moves_from: str = ""
     again: Mapping[str, Any] = field(default_factory=dict)
     requested: str = ""
+    lease: Lease | None = None
     until: float | None = None
 
     def spec(self, **more: Any) -> CreateSpec:

@@ -64,6 +64,8 @@ class NextMachines(SessionEnds):
     def _next_machine(self, session: Session) -> Session:
         """Have a requested session's machine rented, once the one before it is confirmed gone."""
         if not session.follows:
+            if self.ledger.in_hand(session.id):
+                return session  # a member of a group that waits for its turn, in this process
             why = "its rent was broken off before anything was sent"
             return self.ledger.transition(session, _S.FAILED, why)
         now = self.ledger.clock.time()

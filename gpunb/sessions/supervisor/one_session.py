@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from gpunb.errors import InstanceGone, LedgerTooNew, ProviderError, WrongState
@@ -84,7 +85,7 @@ class OneSession(NextMachines):
         if over is not None and over.why == "idle":
             session = self._tender.ask(session)
             over = due(session, cost, ledger.clock.time())
-            if over is not None and over.why == "idle" and not self._tender.surely_idle(session):
+            if over is not None and over.why == "idle" and not self._all_idle(session):
                 over = None  # it did not answer yet, or may be at work
         if over is not None and over.why == RUN:
             return self._end_with_run(provider, listing, session, looked)
@@ -100,6 +101,20 @@ class OneSession(NextMachines):
         """Whether the process that moved a session here is gone: two machines are billed for one."""
         young = self.ledger.clock.time() - session.state_at < MOVE_S
         return not young and not self.ledger.in_hand(session.id)
+
+    def _all_idle(self, session: Session) -> bool:
+        """Whether a session is really idle, and so is every other member of its group."""
+        if not self._tender.surely_idle(session):
+            return False
+        group = self.ledger.group_of(session)
+        for other in () if group is None else group.live:
+            if other.id == session.id or other.state is not _S.READY:
+                continue
+            member = self._tender.ask(other)
+            quiet = self.ledger.clock.time() - member.active_at
+            if quiet < (member.lease.idle_s or math.inf) or not self._tender.surely_idle(member):
+                return False
+        return True
 
     def _due(self, session: Session, cost: Cost) -> Due | None:
         now = self.ledger.clock.time()

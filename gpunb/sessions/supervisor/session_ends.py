@@ -162,7 +162,7 @@ class SessionEnds(LedgerMemory):
 
     def _kept(self, session: Session, why: str) -> bool:
         """Whether the reason to end has gone while files were saved: extended, or active again."""
-        if why == "limit":
+        if why in {"limit", "group"}:
             return False
         if why == "idle":
             at = self.ledger.clock.time()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gpunb.errors import AuthFailed, LedgerTooNew, SettingsError
 from gpunb.sessions.cost import funds, limits, limits_used, volumes
 from gpunb.sessions.foreign_errors import ANY, words
+from gpunb.sessions.groups.forming import broken_off
 from gpunb.sessions.lifecycle.ending import Listing
 from gpunb.sessions.model import Cost, IntentState, Session
 from gpunb.sessions.supervisor.looked import Looked
@@ -88,6 +89,8 @@ class Supervision(OneSession):
         costs = self._costs(sessions, now + 2.0 * self.tick_s, looked)
         none_over: dict[str, Due] = {}
         self._crossed = self._read(looked, "caps", lambda: self._over_caps(looked), none_over)
+        halves = self._read(looked, "groups", lambda: broken_off(self.ledger), none_over)
+        self._crossed = {**halves, **self._crossed}
         none: set[str] = set()
         orphaned = self._read(looked, "orphans", lambda: {orphan.provider for orphan in self._ours()}, none)
         due = self._read(looked, "clouds", lambda: self._due_sweeps(now), none)

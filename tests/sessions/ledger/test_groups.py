@@ -123,7 +123,7 @@ def test_a_lost_answer_of_one_member_is_seen_by_the_others(ledger: Ledger) -> No
     ledger.begin_create(first, Intent(label=first.label, session_id=first.id, provider="local"))
     assert ledger.lost_in_group(second) == []  # under way, not lost
     ledger.resolve_intent(first.label, IntentState.SENT, "timed out")
-    assert ledger.lost_in_group(second) == [first.label]
+    assert [one.id for one in ledger.lost_in_group(second)] == [first.id]
     assert ledger.lost_in_group(first) == []
     assert ledger.lost_in_group(ready(ledger)) == []
     ledger.resolve_intent(first.label, IntentState.ABSENT)

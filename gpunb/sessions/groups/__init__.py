@@ -1,0 +1,1 @@
+"""Groups of sessions: renting them together, and what becomes of half a group."""
