@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gpunb.errors import OfferGone, SyncError, WrongState
+from gpunb import paths
+from gpunb.errors import LimitReached, OfferGone, SyncError, WrongState
 from gpunb.providers.base import InstanceState
+from gpunb.services.once import next_machine
 from gpunb.sessions import lifecycle
 from gpunb.sessions.access.host_access import Pulse
 from gpunb.sessions.attempts import chain, checkpoints
@@ -52,6 +54,9 @@ class Next:
                 lifecycle.rent(ledger, world.cloud, offers, request, host=world.host)
             except OfferGone:
                 ledger.update(session.id, next_try=world.clock.now + 60.0)
+                return
+            except LimitReached as err:
+                next_machine._later(ledger, session.id, err)
                 return
         if self.dies == "rented":
             self.dies = ""
@@ -268,6 +273,36 @@ def test_the_checkpoint_comes_home_while_it_runs(world: World, monkeypatch: pyte
     new = chain.newest(world.ledger, session)
     assert new.id != session.id
     assert checkpoints.kept(world.ledger, new) == kept, "the same for all machines of a run"
+
+
+@pytest.mark.parametrize("raised", [False, True])
+def test_a_cap_refuses_the_next_machine_and_says_so(world: World, raised: bool) -> None:
+    first = rented(world)
+    last = checkpoints.folder(world.ledger, first) / "last"
+    last.mkdir(parents=True)
+    (last / "step.txt").write_text("7")
+    paths.config_file().write_text('[limits]\nclouds = ["vast"]\n')
+    following = Next(world)
+    watcher = watch(world, following)
+    take(world)
+    ticks(world, watcher, 3600)
+    waits = chain.newest(world.ledger, first)
+    assert (waits.state, waits.name) == (SessionState.REQUESTED, first.name)
+    assert waits.detail.startswith("no machine yet: ")
+    assert "limits.clouds" in waits.detail
+    assert 1 <= waits.tries <= 5, "every quarter of an hour, not each minute"
+    assert (world.cloud.creates, world.cloud.billed()) == (1, [])
+    receipt = world.ledger.receipt(first.id)
+    assert receipt is not None
+    assert receipt.confirmed is not None
+    if raised:
+        paths.config_file().write_text('[limits]\nclouds = ["vast", "scripted"]\n')
+        ticks(world, watcher, 1800)
+        assert len(following.begun) == 1
+        return
+    ticks(world, watcher, 5 * 3600)
+    assert (world.cloud.creates, following.begun, world.ledger.sessions()) == (1, [], [])
+    assert (last / "step.txt").read_text() == "7", "what the run had reached is here"
 
 
 @pytest.mark.parametrize(
